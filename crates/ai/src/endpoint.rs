@@ -1,0 +1,189 @@
+//! Which API of a model server a request path belongs to.
+//!
+//! Paths are told apart by how they end, because services put prefixes of their own in front: `/compatible-mode/v1/…`,
+//! `/openai/deployments/<name>/…`.
+
+/// An API of a model server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// OpenAI `chat/completions`.
+    ChatCompletions,
+    /// OpenAI `completions`.
+    Completions,
+    /// OpenAI `responses`.
+    Responses,
+    /// OpenAI `embeddings`.
+    Embeddings,
+    /// OpenAI `moderations`.
+    Moderations,
+    /// Jina and Cohere `rerank`, in version 1, 2 or none.
+    Rerank,
+    /// vLLM `score`.
+    Score,
+    /// vLLM `tokenize`.
+    Tokenize,
+    /// vLLM `detokenize`.
+    Detokenize,
+    /// vLLM `classify`.
+    Classify,
+    /// vLLM `pooling`.
+    Pooling,
+    /// OpenAI `audio/transcriptions`: a form.
+    Transcriptions,
+    /// OpenAI `audio/translations`: a form.
+    Translations,
+    /// OpenAI `audio/speech`.
+    Speech,
+    /// OpenAI `images/generations`.
+    ImageGenerations,
+    /// OpenAI `images/edits` and `images/variations`: a form.
+    ImageEdits,
+    /// Anthropic `v1/messages`.
+    Messages,
+    /// Anthropic `v1/messages/count_tokens`.
+    CountTokens,
+    /// The list of models, or one of it: names no model in a body.
+    Models,
+}
+
+/// The shape in which an API tells errors and usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI, and all that imitate it.
+    OpenAi,
+    /// OpenAI's Responses API: errors as OpenAI's, events of its own.
+    Responses,
+    /// Anthropic.
+    Anthropic,
+}
+
+/// How a request body is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyKind {
+    /// By [`scan`](crate::scan::scan).
+    Json,
+    /// By [`multipart::scan`](crate::multipart::scan).
+    Multipart,
+}
+
+impl Api {
+    /// The API that `path` belongs to. A query string is ignored, and so is a slash at the end.
+    pub fn from_path(path: &str) -> Option<Self> {
+        let path = path.split('?').next().unwrap_or(path);
+        let mut segments = path.trim_end_matches('/').rsplit('/');
+        let last = segments.next()?;
+        let parent = segments.next().unwrap_or("");
+        let grandparent = segments.next().unwrap_or("");
+        Some(match (parent, last) {
+            ("chat", "completions") => Self::ChatCompletions,
+            (_, "completions") => Self::Completions,
+            (_, "responses") => Self::Responses,
+            (_, "embeddings") => Self::Embeddings,
+            (_, "moderations") => Self::Moderations,
+            (_, "rerank") => Self::Rerank,
+            (_, "score") => Self::Score,
+            (_, "tokenize") => Self::Tokenize,
+            (_, "detokenize") => Self::Detokenize,
+            (_, "classify") => Self::Classify,
+            (_, "pooling") => Self::Pooling,
+            ("audio", "transcriptions") => Self::Transcriptions,
+            ("audio", "translations") => Self::Translations,
+            ("audio", "speech") => Self::Speech,
+            ("images", "generations") => Self::ImageGenerations,
+            ("images", "edits" | "variations") => Self::ImageEdits,
+            // Other APIs have messages too (OpenAI's threads), so the version must stand right before.
+            (version, "messages") if is_version(version) => Self::Messages,
+            ("messages", "count_tokens") if is_version(grandparent) => Self::CountTokens,
+            (_, "models") => Self::Models,
+            ("models", _) if is_version(grandparent) => Self::Models,
+            _ => return None,
+        })
+    }
+
+    /// The shape of this API's errors and events.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            Self::Responses => Dialect::Responses,
+            _ => Dialect::OpenAi,
+        }
+    }
+
+    /// Whether a request to this API names its model in the body.
+    pub fn names_model(self) -> bool {
+        self != Self::Models
+    }
+
+    /// Whether a stream tells its usage only when `stream_options.include_usage` asks for it.
+    pub fn usage_on_request(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions)
+    }
+}
+
+impl BodyKind {
+    /// How to read a body of this content type; `None` for one that cannot name a model. A body without a type, or with the
+    /// one `curl -d` sends unasked, is taken for JSON: engines do so too.
+    pub fn from_content_type(content_type: Option<&str>) -> Option<Self> {
+        let Some(value) = content_type else {
+            return Some(Self::Json);
+        };
+        let essence = value.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "multipart/form-data" => Some(Self::Multipart),
+            "" | "application/json" | "text/json" | "text/plain" | "application/x-www-form-urlencoded" => Some(Self::Json),
+            other if other.ends_with("+json") => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a request is to a model: its path is that of an API whose body names one, and its body can.
+pub fn is_model_call(path: &str, content_type: Option<&str>) -> bool {
+    Api::from_path(path).is_some_and(Api::names_model) && BodyKind::from_content_type(content_type).is_some()
+}
+
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix('v').is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_apart_by_their_end() {
+        let cases = [
+            ("/v1/chat/completions", Some(Api::ChatCompletions)),
+            ("/compatible-mode/v1/chat/completions?x=/v1/models", Some(Api::ChatCompletions)),
+            ("/models/qwen/v1/chat/completions/", Some(Api::ChatCompletions)),
+            ("/v1/completions", Some(Api::Completions)),
+            ("/openai/responses", Some(Api::Responses)),
+            ("/rerank", Some(Api::Rerank)),
+            ("/v2/rerank", Some(Api::Rerank)),
+            ("/v1/audio/transcriptions", Some(Api::Transcriptions)),
+            ("/anthropic/v1/messages", Some(Api::Messages)),
+            ("/v1/messages/count_tokens", Some(Api::CountTokens)),
+            ("/v1/threads/t1/messages", None),
+            ("/v1/models", Some(Api::Models)),
+            ("/v1/models/qwen", Some(Api::Models)),
+            ("/v1/responses/resp_1", None),
+            ("/tokenizer", None),
+            ("/", None),
+            ("", None),
+        ];
+        for (path, api) in cases {
+            assert_eq!(Api::from_path(path), api, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_model_call_needs_a_readable_body() {
+        let chat = "/v1/chat/completions";
+        assert!(is_model_call(chat, Some("Application/JSON; charset=utf-8")));
+        assert!(is_model_call(chat, None));
+        assert!(is_model_call("/v1/audio/transcriptions", Some("multipart/form-data; boundary=b")));
+        assert!(!is_model_call(chat, Some("application/grpc")));
+        assert!(!is_model_call("/v1/models", None));
+        assert!(!is_model_call("/healthz", Some("application/json")));
+    }
+}

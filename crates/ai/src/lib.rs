@@ -1,0 +1,39 @@
+//! Dialects of model APIs: bytes in, bytes out.
+//!
+//! This crate knows what requests to, and responses from, a model server look like, and nothing of Kubernetes, HTTP stacks
+//! or async runtimes. It never builds a document tree: what is needed is found in one pass, and what is changed is
+//! spliced in between the client's own bytes.
+//!
+//! On the way in:
+//! - [`endpoint`]: which API a request path belongs to, and the dialect its errors are told in;
+//! - [`mod@scan`]: `model`, `stream`, token limits and the prompt's place in a JSON body;
+//! - [`multipart`]: the same for `multipart/form-data` (audio transcription);
+//! - [`mod@splice`]: a body with some spans replaced, as pieces of the original;
+//! - [`usage_request`]: asking an engine for a stream's usage, and hiding the answer from a client that did not ask.
+//!
+//! On the way out:
+//! - [`sse`]: events out of a byte stream cut anywhere;
+//! - [`usage`]: token counts, the first content, the end and the errors of a response, read as it passes;
+//! - [`error`]: error bodies and error events in each dialect.
+//!
+//! Two private modules are what these stand on: `json`, a strict lexer over a whole body, and `walk`, a lenient reader of a
+//! body in chunks.
+
+pub mod endpoint;
+pub mod error;
+mod json;
+pub mod multipart;
+pub mod scan;
+pub mod splice;
+pub mod sse;
+pub mod usage;
+pub mod usage_request;
+mod walk;
+
+pub use endpoint::{Api, BodyKind, Dialect, is_model_call};
+pub use error::ErrorBody;
+pub use multipart::FormError;
+pub use scan::{Scan, ScanError, scan};
+pub use splice::{Edit, Pieces, splice, splice_model};
+pub use usage::{Progress, ResponseReader, Usage};
+pub use usage_request::UsageFilter;

@@ -1,0 +1,383 @@
+//! A lenient reader of JSON that arrives in chunks, for the few members a gateway reads in responses.
+//!
+//! It keeps a path of known names and one short value, whatever the body's size: containers under a name it does not
+//! know are passed over without looking inside. It validates nothing; what is not JSON simply yields nothing more.
+
+use crate::json;
+
+/// Containers the walk enters; deeper ones are passed over.
+const MAX_PATH: usize = 8;
+/// The longest text that is kept, in bytes.
+const MAX_TEXT: usize = 256;
+
+/// Names a gateway reads in responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Audio,
+    CacheCreationInputTokens,
+    CacheReadInputTokens,
+    CachedTokens,
+    Choices,
+    CompletionTokens,
+    Content,
+    ContentBlock,
+    Delta,
+    Error,
+    FinishReason,
+    FunctionCall,
+    InputTokens,
+    InputTokensDetails,
+    Message,
+    Meta,
+    Model,
+    Object,
+    OutputTokens,
+    PromptCacheHitTokens,
+    PromptTokens,
+    PromptTokensDetails,
+    Response,
+    Role,
+    SequenceNumber,
+    StopReason,
+    Text,
+    Tokens,
+    ToolCalls,
+    TotalTokens,
+    Type,
+    Usage,
+    /// An element of an array.
+    Item,
+    /// Any other name.
+    Other,
+}
+
+impl Key {
+    fn named(name: &str) -> Self {
+        match name {
+            "audio" => Self::Audio,
+            "cache_creation_input_tokens" => Self::CacheCreationInputTokens,
+            "cache_read_input_tokens" => Self::CacheReadInputTokens,
+            "cached_tokens" => Self::CachedTokens,
+            "choices" => Self::Choices,
+            "completion_tokens" => Self::CompletionTokens,
+            "content" => Self::Content,
+            "content_block" => Self::ContentBlock,
+            "delta" => Self::Delta,
+            "error" => Self::Error,
+            "finish_reason" => Self::FinishReason,
+            "function_call" => Self::FunctionCall,
+            "input_tokens" => Self::InputTokens,
+            "input_tokens_details" => Self::InputTokensDetails,
+            "message" => Self::Message,
+            "meta" => Self::Meta,
+            "model" => Self::Model,
+            "object" => Self::Object,
+            "output_tokens" => Self::OutputTokens,
+            "prompt_cache_hit_tokens" => Self::PromptCacheHitTokens,
+            "prompt_tokens" => Self::PromptTokens,
+            "prompt_tokens_details" => Self::PromptTokensDetails,
+            "response" => Self::Response,
+            "role" => Self::Role,
+            "sequence_number" => Self::SequenceNumber,
+            "stop_reason" => Self::StopReason,
+            "text" => Self::Text,
+            "tokens" => Self::Tokens,
+            "tool_calls" => Self::ToolCalls,
+            "total_tokens" => Self::TotalTokens,
+            "type" => Self::Type,
+            "usage" => Self::Usage,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the text of a value by this name is wanted, and not only that there is one.
+    fn keeps_text(self) -> bool {
+        matches!(self, Self::FinishReason | Self::Model | Self::Object | Self::StopReason | Self::Type)
+    }
+}
+
+/// A value met on the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// An object or array opens.
+    Container,
+    /// A string without a character.
+    Empty,
+    /// Any other string. The text is empty where the name does not ask for it or it is over 256 bytes.
+    Text(&'a str),
+    /// A whole number.
+    Uint(u64),
+    /// `null`, `true`, `false`, or any other number.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before a value, or the end of an array.
+    Value,
+    /// Before a name, or the end of an object.
+    Name,
+    Colon,
+    /// After a value.
+    Next,
+    /// In a string, right after a backslash if `escaped`.
+    Text {
+        name: bool,
+        escaped: bool,
+    },
+    /// In a number or a word.
+    Atom,
+    /// In a container passed over, with `depth` open.
+    Skip {
+        depth: u64,
+        text: bool,
+        escaped: bool,
+    },
+    /// Past the end of the outermost value.
+    Done,
+    /// This is not JSON.
+    Broken,
+}
+
+/// The state of a walk over one document.
+pub(crate) struct Walker {
+    state: State,
+    /// For each open container the name of the member, or [`Key::Item`], that is being read.
+    path: [Key; MAX_PATH],
+    objects: [bool; MAX_PATH],
+    depth: usize,
+    /// The name, wanted text, number or word being read, as it stands.
+    token: Vec<u8>,
+    /// The token is longer than what is kept.
+    cut: bool,
+    /// The string being read has at least one character.
+    filled: bool,
+}
+
+impl Walker {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Value,
+            path: [Key::Other; MAX_PATH],
+            objects: [false; MAX_PATH],
+            depth: 0,
+            token: Vec::new(),
+            cut: false,
+            filled: false,
+        }
+    }
+
+    /// Starts on another document.
+    pub(crate) fn reset(&mut self) {
+        self.state = State::Value;
+        self.depth = 0;
+    }
+
+    /// Whether the outermost container has been closed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Reads on, and tells `sink` of each value with the path of names that leads to it.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) {
+        while let Some(&first) = bytes.first() {
+            let used = match self.state {
+                State::Done | State::Broken => return,
+                State::Text { name, escaped } => self.text(bytes, name, escaped, sink),
+                State::Atom => self.atom(bytes, sink),
+                State::Skip { depth, text, escaped } => self.skip(bytes, depth, text, escaped),
+                State::Value | State::Name | State::Colon | State::Next => {
+                    self.structure(first, sink);
+                    1
+                }
+            };
+            bytes = &bytes[used..];
+        }
+    }
+
+    fn structure(&mut self, byte: u8, sink: &mut impl FnMut(&[Key], Value<'_>)) {
+        match (self.state, byte) {
+            (_, b' ' | b'\n' | b'\r' | b'\t') => {}
+            (State::Value, b'{') => self.open(true, sink),
+            (State::Value, b'[') => self.open(false, sink),
+            (State::Value, b'"') => self.begin(State::Text { name: false, escaped: false }),
+            (State::Name, b'"') => self.begin(State::Text { name: true, escaped: false }),
+            (State::Value, b'-' | b'0'..=b'9' | b'a'..=b'z') if self.depth > 0 => {
+                self.begin(State::Atom);
+                self.token.push(byte);
+            }
+            (State::Colon, b':') => self.state = State::Value,
+            (State::Next, b',') => {
+                self.state = if self.objects[self.depth - 1] { State::Name } else { State::Value };
+            }
+            (State::Value | State::Next, b']') | (State::Name | State::Next, b'}') if self.depth > 0 => {
+                self.depth -= 1;
+                self.after_value();
+            }
+            _ => self.state = State::Broken,
+        }
+    }
+
+    fn open(&mut self, object: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) {
+        let path = &self.path[..self.depth];
+        sink(path, Value::Container);
+        if self.depth == MAX_PATH || path.last() == Some(&Key::Other) {
+            self.state = State::Skip { depth: 1, text: false, escaped: false };
+            return;
+        }
+        self.objects[self.depth] = object;
+        self.path[self.depth] = if object { Key::Other } else { Key::Item };
+        self.depth += 1;
+        self.state = if object { State::Name } else { State::Value };
+    }
+
+    fn begin(&mut self, state: State) {
+        self.token.clear();
+        self.cut = false;
+        self.filled = false;
+        self.state = state;
+    }
+
+    fn after_value(&mut self) {
+        self.state = if self.depth == 0 { State::Done } else { State::Next };
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.token.len() + bytes.len() > MAX_TEXT {
+            self.cut = true;
+        } else {
+            self.token.extend_from_slice(bytes);
+        }
+    }
+
+    /// Reads on in a string; returns how many bytes were used.
+    fn text(&mut self, bytes: &[u8], name: bool, escaped: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
+        let kept = name || self.path[..self.depth].last().is_some_and(|key| key.keeps_text());
+        let plain = if escaped { 1 } else { memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()) };
+        self.filled |= plain > 0;
+        if kept {
+            self.keep(&bytes[..plain]);
+        }
+        self.state = State::Text { name, escaped: false };
+        match bytes.get(plain) {
+            // What stands after an escaped byte is looked at afresh.
+            _ if escaped => return plain,
+            None => return plain,
+            Some(b'\\') => {
+                if kept {
+                    self.keep(b"\\");
+                }
+                self.state = State::Text { name, escaped: true };
+            }
+            Some(_) => self.end_text(name, sink),
+        }
+        plain + 1
+    }
+
+    fn end_text(&mut self, name: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) {
+        let raw = if self.cut { "" } else { std::str::from_utf8(&self.token).unwrap_or("") };
+        let text = json::unescape(raw).unwrap_or_default();
+        if name {
+            if let Some(key) = self.depth.checked_sub(1).map(|last| &mut self.path[last]) {
+                *key = Key::named(&text);
+            }
+            self.state = State::Colon;
+            return;
+        }
+        let value = if self.filled { Value::Text(&text) } else { Value::Empty };
+        sink(&self.path[..self.depth], value);
+        self.after_value();
+    }
+
+    /// Reads on in a number or a word.
+    fn atom(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
+        let more = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-');
+        let len = bytes.iter().position(|byte| !more(byte)).unwrap_or(bytes.len());
+        self.keep(&bytes[..len]);
+        if len < bytes.len() {
+            let number = if self.cut { None } else { std::str::from_utf8(&self.token).ok().and_then(|n| n.parse().ok()) };
+            sink(&self.path[..self.depth], number.map_or(Value::Other, Value::Uint));
+            self.after_value();
+        }
+        len
+    }
+
+    /// Reads on in a container that is passed over.
+    fn skip(&mut self, bytes: &[u8], depth: u64, text: bool, escaped: bool) -> usize {
+        let go_on = |depth, text, escaped| State::Skip { depth, text, escaped };
+        if escaped {
+            self.state = go_on(depth, text, false);
+            return 1;
+        }
+        let found = if text { memchr::memchr2(b'"', b'\\', bytes) } else { structural(bytes) };
+        let Some(at) = found else {
+            return bytes.len();
+        };
+        self.state = match bytes[at] {
+            b'"' => go_on(depth, !text, false),
+            b'\\' => go_on(depth, text, true),
+            b'{' | b'[' => go_on(depth + 1, text, false),
+            _ if depth > 1 => go_on(depth - 1, text, false),
+            _ => State::Next,
+        };
+        at + 1
+    }
+}
+
+/// The first quote, brace or bracket.
+fn structural(bytes: &[u8]) -> Option<usize> {
+    let is_one = |byte: u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']');
+    // An embedding is one long run of numbers: whole blocks of it are passed over by vector compares.
+    let blocks = bytes.chunks_exact(32).take_while(|block| !block.iter().fold(false, |hit, &byte| hit | is_one(byte)));
+    let from = blocks.count() * 32;
+    bytes[from..].iter().position(|&byte| is_one(byte)).map(|at| from + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All that a walk tells of, over a body cut at `cuts`.
+    fn walk(body: &[u8], cuts: &[usize]) -> (Vec<String>, bool) {
+        let (mut seen, mut walker, mut from) = (Vec::new(), Walker::new(), 0);
+        for &to in cuts.iter().chain([&body.len()]) {
+            walker.feed(&body[from..to], &mut |path, value| seen.push(format!("{path:?} {value:?}")));
+            from = to;
+        }
+        (seen, walker.is_done())
+    }
+
+    #[test]
+    fn known_members_are_met_and_the_rest_is_passed_over() {
+        let body = br#" {"data":[{"usage":{"prompt_tokens":9},"x":"]\"}"}],"m\u006fdel":"a\/b","usage":{"prompt_tokens":7}} "#;
+        let (seen, done) = walk(body, &[]);
+        assert!(done);
+        assert_eq!(
+            seen,
+            ["[] Container", "[Other] Container", "[Model] Text(\"a/b\")", "[Usage] Container", "[Usage, PromptTokens] Uint(7)"]
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_ends_the_walk() {
+        for body in ["[DONE]", "hello", "}", "]", "", "{]", "\u{1f}"] {
+            assert!(!walk(body.as_bytes(), &[]).1, "{body}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn cuts_change_nothing(
+            body in r#"([\[\]{}",:\\ 0-9]|"usage"|"model":|"choices":\[|\{"error":|null|é){0,40}"#,
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+            cuts.sort_unstable();
+            prop_assert_eq!(walk(body.as_bytes(), &cuts), walk(body.as_bytes(), &[]));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! GatewayClasses: which Gateways are this gateway's to serve.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    resources::{GatewayClass, ObjectKey, refs::GATEWAY_GROUP},
+    status::{ClassStatus, Condition, Severity, StatusBody, Statuses, SupportedFeature},
+};
+
+use super::{index::Index, settings::Settings, warnings};
+
+/// Gateway API's names of what is implemented, sorted.
+const FEATURES: &[&str] = &[
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
+    "GRPCRoute",
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
+    "GatewayStaticAddresses",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteBackendURLRewrite",
+    "HTTPRouteCORS",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteRetryCodes",
+    "HTTPRouteRetryConnectionError",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+];
+
+/// The controller's name by GatewayClass, for the classes that are served.
+pub(crate) type Classes<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Judges every GatewayClass, and gives those that are served.
+pub(crate) fn classes<'a>(index: &Index<'a>, settings: &'a Settings, statuses: &mut Statuses) -> Classes<'a> {
+    let mut served: Classes<'a> = settings.classes.iter().map(|name| (name.as_str(), settings.controller())).collect();
+    for class in index.classes.iter() {
+        let key = ObjectKey::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
+        if settings.controllers.contains(&class.spec.controller_name) {
+            served.insert(&class.meta.name, &class.spec.controller_name);
+            statuses.set(key, StatusBody::Class(accepted(index, class)));
+        } else {
+            served.remove(class.meta.name.as_str());
+            let message = format!(
+                "controllerName {} is another controller's: Gateways of this class are left alone. Answered to are {}",
+                class.spec.controller_name,
+                settings.controllers.join(", ")
+            );
+            statuses.note(key, Severity::Warning, message);
+        }
+    }
+    served
+}
+
+fn accepted(index: &Index<'_>, class: &GatewayClass) -> ClassStatus {
+    let generation = class.meta.generation;
+    let mut conditions = vec![Condition::fine("Accepted", generation)];
+    if let Some(parameters) = &class.spec.parameters_ref {
+        let namespace = parameters.namespace.as_deref().unwrap_or_default();
+        conditions.extend(warnings::parameters(index, "parametersRef", &parameters.kind, namespace, &parameters.name, generation));
+    }
+    ClassStatus { conditions, supported_features: FEATURES.iter().map(|name| SupportedFeature { name }).collect() }
+}

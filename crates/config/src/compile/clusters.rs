@@ -1,0 +1,287 @@
+//! Where references to backends lead: the clusters and breakers of the snapshot.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use crate::{
+    resources::{
+        Service,
+        core::service::{ServicePort, ServiceType},
+        envoy::{ENVOY_GROUP, backend::AppProtocol},
+        inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
+        refs::BackendObjectReference,
+    },
+    snapshot::{
+        BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, Protocol, Roots,
+        UpstreamTls,
+    },
+    status::Problem,
+};
+
+use super::{
+    backends::Backends,
+    grants::{Referent, Referrer},
+    index::{Index, name_of},
+    policies::traffic::Traffic,
+    pools::Pools,
+    upstream_tls::TlsPolicies,
+};
+
+/// What a reference leads to.
+pub(crate) struct Resolved {
+    pub(crate) cluster: Result<ClusterId, Failure>,
+    /// The pool, where it is one.
+    pub(crate) pool: Option<Name>,
+    /// A Backend that is to be used as far as others are not healthy.
+    pub(crate) fallback: bool,
+}
+
+/// The clusters and breakers of a snapshot in the making.
+pub(crate) struct Clusters<'a> {
+    pub(crate) index: &'a Index<'a>,
+    pub(crate) tls: TlsPolicies<'a>,
+    pub(crate) pools: Pools<'a>,
+    pub(crate) backends: Backends<'a>,
+    /// Nothing is made, only judged.
+    pub(crate) dry: bool,
+    pub(crate) list: Vec<Arc<Cluster>>,
+    by_key: HashMap<ClusterKey, ClusterId>,
+    pub(crate) breakers: Vec<BreakerKey>,
+    breaker_ids: HashMap<BreakerKey, BreakerId>,
+    /// TLS policies and pools that the route under way makes use of.
+    touched_policies: BTreeSet<usize>,
+    touched_pools: BTreeSet<usize>,
+}
+
+/// What a cluster is before the policies of a rule are laid upon it.
+struct Draft {
+    endpoints: EndpointKey,
+    kind: ClusterKind,
+    protocol: Protocol,
+    tls: Result<Option<Arc<UpstreamTls>>, Failure>,
+}
+
+impl<'a> Clusters<'a> {
+    /// No clusters yet.
+    pub(crate) fn new(index: &'a Index<'a>) -> Self {
+        Self {
+            index,
+            tls: TlsPolicies::new(index),
+            pools: Pools::new(index),
+            backends: Backends::new(index),
+            dry: false,
+            list: Vec::new(),
+            by_key: HashMap::new(),
+            breakers: Vec::new(),
+            breaker_ids: HashMap::new(),
+            touched_policies: BTreeSet::new(),
+            touched_pools: BTreeSet::new(),
+        }
+    }
+
+    /// Finds what a reference leads to.
+    pub(crate) fn resolve(
+        &mut self,
+        from: Referrer<'_>,
+        to: &BackendObjectReference,
+        traffic: &Traffic,
+        grpc: bool,
+    ) -> Result<Resolved, Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        let permit = || self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name });
+        let mut fallback = false;
+        let draft = match (&*to.group, &*to.kind) {
+            ("", "Service") => {
+                permit()?;
+                self.service(namespace, to, grpc)?
+            }
+            (ENVOY_GROUP, "Backend") => {
+                permit()?;
+                fallback = self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
+                self.backend(namespace, &to.name, grpc)?
+            }
+            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => {
+                permit()?;
+                return self.pool(namespace, to, traffic, grpc);
+            }
+            (group, kind) => {
+                let message = format!(
+                    "{kind} {} (group {group:?}) is no kind of backend: use a Service, an InferencePool or a Backend",
+                    to.name
+                );
+                return Err(Problem::refs("InvalidKind", message));
+            }
+        };
+        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: None, fallback })
+    }
+
+    /// The breaker of this identity.
+    pub(crate) fn breaker(&mut self, key: BreakerKey) -> BreakerId {
+        let next = BreakerId(u32::try_from(self.breakers.len()).unwrap_or(u32::MAX));
+        if self.dry {
+            return next;
+        }
+        *self.breaker_ids.entry(key).or_insert_with_key(|key| {
+            self.breakers.push(key.clone());
+            next
+        })
+    }
+
+    /// The route under way is attached to these Gateways; what it made use of is reached from them.
+    pub(crate) fn reached(&mut self, gateways: &[usize]) {
+        for place in std::mem::take(&mut self.touched_policies) {
+            self.tls.reached(place, gateways);
+        }
+        for place in std::mem::take(&mut self.touched_pools) {
+            self.pools.reached(place, gateways);
+        }
+    }
+
+    fn service(&mut self, namespace: &str, to: &BackendObjectReference, grpc: bool) -> Result<Draft, Problem> {
+        let (service, port) = service_port(self.index, namespace, &to.name, to.port.map(|port| port.get()))?;
+        let tls = match self.tls.of_service(namespace, &to.name, &port.name) {
+            Some((place, tls)) => {
+                self.touched_policies.insert(place);
+                tls.map(Some)
+            }
+            None => Ok(None),
+        };
+        Ok(Draft {
+            endpoints: EndpointKey::Service(name_of(&service.meta), port.port),
+            kind: ClusterKind::Service,
+            protocol: match port.app_protocol.as_deref() {
+                Some("kubernetes.io/h2c" | "grpc") => Protocol::Http2,
+                Some("kubernetes.io/ws" | "kubernetes.io/wss" | "http") => Protocol::Http1,
+                _ => default_protocol(grpc),
+            },
+            tls,
+        })
+    }
+
+    fn backend(&mut self, namespace: &str, name: &str, grpc: bool) -> Result<Draft, Problem> {
+        let missing = || Problem::refs("BackendNotFound", format!("there is no Backend {name} in namespace {namespace}"));
+        let backend = self.index.backends.get(namespace, name).ok_or_else(missing)?;
+        let own = self.backends.tls(namespace, name)?;
+        let tls = match self.tls.of_backend(namespace, name) {
+            Some((place, tls)) => {
+                self.touched_policies.insert(place);
+                tls.map(|tls| Some(beside_policy(tls, own.as_deref())))
+            }
+            None => Ok(own),
+        };
+        let protocols = &backend.spec.app_protocols;
+        let protocol = if protocols.contains(&AppProtocol::H2c) {
+            Protocol::Http2
+        } else if protocols.is_empty() {
+            default_protocol(grpc)
+        } else {
+            Protocol::Http1
+        };
+        Ok(Draft { endpoints: EndpointKey::Backend(name_of(&backend.meta)), kind: ClusterKind::Backend, protocol, tls })
+    }
+
+    fn pool(&mut self, namespace: &str, to: &BackendObjectReference, traffic: &Traffic, grpc: bool) -> Result<Resolved, Problem> {
+        let Some(place) = self.pools.find(&to.group, namespace, &to.name) else {
+            let message = format!("there is no InferencePool {} ({}) in namespace {namespace}", to.name, to.group);
+            return Err(Problem::refs("BackendNotFound", message));
+        };
+        self.touched_pools.insert(place);
+        let (object, compiled) = self.pools.get(place);
+        let pool = match compiled {
+            Ok(pool) => pool,
+            Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false }),
+        };
+        let name = pool.name.clone();
+        let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { default_protocol(grpc) };
+        let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls: Ok(None) };
+        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false })
+    }
+
+    fn intern(&mut self, draft: Draft, traffic: &Traffic) -> ClusterId {
+        let next = ClusterId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        if self.dry {
+            return next;
+        }
+        let mut cluster = Cluster {
+            key: ClusterKey { endpoints: draft.endpoints, variant: 0 },
+            kind: draft.kind,
+            protocol: draft.protocol,
+            tls: draft.tls,
+            load_balancer: traffic.load_balancer(),
+            health: traffic.health(),
+            tcp_keepalive: traffic.tcp_keepalive(),
+        };
+        cluster.key.variant = digest(&cluster);
+        *self.by_key.entry(cluster.key.clone()).or_insert_with(|| {
+            self.list.push(Arc::new(cluster));
+            next
+        })
+    }
+}
+
+/// A BackendTLSPolicy says whom to trust and by which name. What it has no words for stays as the Backend itself says it.
+fn beside_policy(policy: Arc<UpstreamTls>, own: Option<&UpstreamTls>) -> Arc<UpstreamTls> {
+    let Some(own) = own else { return policy };
+    Arc::new(UpstreamTls {
+        client_certificate: own.client_certificate.clone(),
+        min_version: own.min_version,
+        max_version: own.max_version,
+        ..UpstreamTls::clone(&policy)
+    })
+}
+
+fn default_protocol(grpc: bool) -> Protocol {
+    if grpc { Protocol::Http2 } else { Protocol::Http1 }
+}
+
+/// A Service's port by number.
+fn service_port<'a>(
+    index: &Index<'a>,
+    namespace: &str,
+    name: &str,
+    port: Option<u16>,
+) -> Result<(&'a Service, &'a ServicePort), Problem> {
+    let not_found = |message: String| Problem::refs("BackendNotFound", message);
+    let service = index.services.get(namespace, name);
+    let service = service.ok_or_else(|| not_found(format!("there is no Service {name} in namespace {namespace}")))?;
+    if service.spec.kind == ServiceType::ExternalName {
+        let message = format!("Service {namespace}/{name} is of type ExternalName: use a Backend with an fqdn endpoint instead");
+        return Err(not_found(message));
+    }
+    let port = port.ok_or_else(|| not_found(format!("a reference to Service {namespace}/{name} needs a port")))?;
+    let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == "TCP");
+    let found = found.ok_or_else(|| {
+        let known: Vec<_> = service.spec.ports.iter().map(|it| it.port.to_string()).collect();
+        not_found(format!("Service {namespace}/{name} has no TCP port {port}; it has {}", known.join(", ")))
+    });
+    Ok((service, found?))
+}
+
+/// Tells apart clusters with the same endpoints. Equal settings give equal digests within one build of the program.
+fn digest(cluster: &Cluster) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    cluster.protocol.hash(&mut hasher);
+    cluster.load_balancer.hash(&mut hasher);
+    cluster.health.hash(&mut hasher);
+    cluster.tcp_keepalive.hash(&mut hasher);
+    match &cluster.tls {
+        Ok(Some(tls)) => hash_tls(tls, &mut hasher),
+        Ok(None) => 0.hash(&mut hasher),
+        Err(failure) => failure.0.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+fn hash_tls(tls: &UpstreamTls, hasher: &mut DefaultHasher) {
+    (&tls.sni, &tls.names, tls.insecure_skip_verify).hash(hasher);
+    (tls.min_version as u8, tls.max_version as u8).hash(hasher);
+    if let Roots::Certificates(certificates) = &tls.roots {
+        certificates.iter().for_each(|certificate| certificate.as_ref().hash(hasher));
+    }
+    if let Some(certificate) = &tls.client_certificate {
+        certificate.cert.iter().for_each(|certificate| certificate.as_ref().hash(hasher));
+    }
+}

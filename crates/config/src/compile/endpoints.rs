@@ -1,0 +1,136 @@
+//! Endpoints: from EndpointSlices, Pods and Backends, apart from routes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use crate::{
+    resources::{
+        IntOrString, Pod, Service,
+        core::service::ServicePort,
+        envoy::backend::BackendEndpoint,
+        inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
+    },
+    snapshot::{Address, Endpoint, EndpointKey, Endpoints, Name},
+};
+
+use super::{
+    index::Index,
+    pools::TWIN_SUFFIX,
+    settings::{Mode, Settings},
+};
+
+/// The endpoints of these groups. A group that did not change keeps what it was.
+pub(crate) fn endpoints<'k>(
+    index: &Index<'_>,
+    settings: &Settings,
+    keys: impl Iterator<Item = &'k EndpointKey>,
+    previous: Option<&Endpoints>,
+) -> Endpoints {
+    let keys: BTreeSet<_> = keys.collect();
+    let fresh = keys.into_iter().map(|key| {
+        let list = of(index, settings, key);
+        let known = previous.and_then(|previous| previous.get(key)).filter(|known| ***known == *list);
+        (key.clone(), known.cloned().unwrap_or_else(|| list.into()))
+    });
+    fresh.collect()
+}
+
+fn of(index: &Index<'_>, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
+    match key {
+        EndpointKey::Service(name, port) => {
+            let Some(service) = index.services.get(&name.namespace, &name.name) else { return Vec::new() };
+            let Some(port) = service.spec.ports.iter().find(|it| it.port == *port && it.protocol == "TCP") else {
+                return Vec::new();
+            };
+            of_service(index, settings, service, port)
+        }
+        EndpointKey::Backend(name) => of_backend(index, name),
+        EndpointKey::Pool(name) => of_pool(index, name),
+    }
+}
+
+fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
+    let meta = &service.meta;
+    let Some(slices) = index.slices.get(&(meta.namespace.as_str(), meta.name.as_str())) else {
+        return match settings.mode {
+            Mode::Standalone => of_selector(index, &meta.namespace, &service.spec.selector, |pod| target_port(pod, port)),
+            Mode::Cluster => Vec::new(),
+        };
+    };
+    // By address, once: slices may repeat each other while they are being rearranged.
+    let mut found = BTreeMap::new();
+    for slice in slices {
+        let Some(target) = slice.spec.ports.iter().find(|it| it.name == port.name && it.protocol == "TCP") else { continue };
+        let ready = slice.spec.endpoints.iter().filter(|endpoint| endpoint.ready && !endpoint.terminating);
+        for address in ready.flat_map(|endpoint| endpoint.addresses.first()) {
+            let address = SocketAddr::new(*address, target.port);
+            found.insert(address, Endpoint { address: Address::Socket(address), name: address.to_string().into(), priority: 0 });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The port of a pod that a Service's port leads to.
+fn target_port(pod: &Pod, port: &ServicePort) -> Vec<u16> {
+    match &port.target_port {
+        IntOrString::Int(number) => u16::try_from(*number).into_iter().collect(),
+        IntOrString::String(name) => pod.spec.ports.iter().find(|it| it.name == *name).map(|it| it.port).into_iter().collect(),
+    }
+}
+
+fn of_pool(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
+    let pool = match name.name.strip_suffix(TWIN_SUFFIX) {
+        Some(plain) => index.pool(INFERENCE_X_GROUP, &name.namespace, plain),
+        None => [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find_map(|group| index.pool(group, &name.namespace, &name.name)),
+    };
+    let Some(pool) = pool else { return Vec::new() };
+    let ports: Vec<_> = pool.spec.target_ports.iter().map(|port| port.get()).collect();
+    of_selector(index, &name.namespace, &pool.spec.selector, |_| ports.clone())
+}
+
+/// The ready pods that bear these labels, on these ports. An empty selector selects nothing.
+fn of_selector(
+    index: &Index<'_>,
+    namespace: &str,
+    selector: &BTreeMap<String, String>,
+    ports: impl Fn(&Pod) -> Vec<u16>,
+) -> Vec<Endpoint> {
+    if selector.is_empty() {
+        return Vec::new();
+    }
+    let chosen = index.pods.get(namespace).into_iter().flatten().filter(|pod| {
+        let labels = &pod.meta.labels;
+        pod.spec.ready
+            && pod.meta.deletion_timestamp.is_none()
+            && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    });
+    let mut found: Vec<Endpoint> = Vec::new();
+    for pod in chosen {
+        let Some(ip) = pod.spec.ips.first() else { continue };
+        let name: Arc<str> = pod.meta.name.as_str().into();
+        let of_port = |port| Endpoint { address: Address::Socket(SocketAddr::new(*ip, port)), name: name.clone(), priority: 0 };
+        found.extend(ports(pod).into_iter().map(of_port));
+    }
+    found
+}
+
+fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
+    let Some(backend) = index.backends.get(&name.namespace, &name.name) else { return Vec::new() };
+    let priority = u8::from(backend.spec.fallback);
+    let endpoint = |it: &BackendEndpoint| {
+        let address = address(it)?;
+        let name = it.hostname.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
+        Some(Endpoint { name: name.into(), address, priority })
+    };
+    backend.spec.endpoints.iter().filter_map(endpoint).collect()
+}
+
+fn address(endpoint: &BackendEndpoint) -> Option<Address> {
+    let dns = endpoint.fqdn.as_ref().map(|fqdn| Address::Dns { host: fqdn.hostname.trim_end_matches('.').into(), port: fqdn.port });
+    let ip = || endpoint.ip.as_ref().map(|ip| Address::Socket(SocketAddr::new(ip.address, ip.port)));
+    let unix = || endpoint.unix.as_ref().map(|unix| Address::Unix(std::path::Path::new(&unix.path).into()));
+    dns.or_else(ip).or_else(unix)
+}

@@ -1,0 +1,208 @@
+//! One listener: whether it can be served, and what may attach to it.
+
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use crate::{
+    resources::{
+        LabelSelector,
+        listener::{Listener as Spec, Protocol, TlsMode},
+        refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
+    },
+    snapshot::{ClientPolicy, HostPattern, ListenerName, PortProtocol, RouteKind, RouteTable},
+    status::{Condition, GroupKind, ListenerStatus, Problem},
+};
+
+use super::{
+    grants::{Referent, Referrer},
+    index::Index,
+    pem,
+};
+
+/// A listener on its way into the snapshot.
+pub(crate) struct ListenerState<'a> {
+    pub(crate) spec: &'a Spec,
+    /// The namespace of the Gateway that has it.
+    pub(crate) namespace: &'a str,
+    pub(crate) name: ListenerName,
+    pub(crate) protocol: Option<PortProtocol>,
+    pub(crate) hostname: Option<HostPattern>,
+    pub(crate) kinds: Vec<RouteKind>,
+    pub(crate) certificates: Vec<Arc<CertifiedKey>>,
+    pub(crate) client: Arc<ClientPolicy>,
+    /// What is wrong with it, by condition.
+    pub(crate) problems: Vec<Problem>,
+    /// Rules for requests that reach it.
+    pub(crate) routes: RouteTable,
+    /// Routes accepted on it.
+    pub(crate) attached: u32,
+}
+
+impl<'a> ListenerState<'a> {
+    /// Judges a listener by itself; `referrer` is the object that has it.
+    pub(crate) fn new(index: &Index<'_>, spec: &'a Spec, referrer: Referrer<'a>, name: ListenerName) -> Self {
+        let mut problems = Vec::new();
+        let protocol = match spec.protocol {
+            Protocol::Http => Some(PortProtocol::Http),
+            Protocol::Https => Some(PortProtocol::Https),
+            _ => None,
+        };
+        if protocol.is_none() {
+            let message = format!("protocol {} is not supported: use HTTP or HTTPS", spec.protocol.as_str());
+            problems.push(Problem::accepted("UnsupportedProtocol", message));
+        }
+        let kinds = if protocol.is_some() { route_kinds(spec, &mut problems) } else { Vec::new() };
+        let certificates = match protocol {
+            Some(PortProtocol::Https) => certificates(index, spec, referrer, &mut problems),
+            _ => Vec::new(),
+        };
+        Self {
+            spec,
+            namespace: referrer.namespace,
+            name,
+            protocol,
+            hostname: spec.hostname.as_deref().map(HostPattern::new),
+            kinds,
+            certificates,
+            client: Arc::default(),
+            problems,
+            routes: RouteTable::default(),
+            attached: 0,
+        }
+    }
+
+    /// Whether routes may attach: it is a listener that this gateway can be, and no other one's double.
+    pub(crate) fn is_accepted(&self) -> bool {
+        !self.problems.iter().any(|problem| problem.condition != "ResolvedRefs" && problem.condition != "Programmed")
+    }
+
+    /// Whether it has all that it takes to be bound.
+    pub(crate) fn is_servable(&self) -> bool {
+        let secured = self.protocol != Some(PortProtocol::Https) || !self.certificates.is_empty();
+        self.is_accepted() && secured && !self.problems.iter().any(|problem| problem.condition == "Programmed")
+    }
+
+    /// Whether routes of a namespace may attach.
+    pub(crate) fn admits(&self, index: &Index<'_>, namespace: &str) -> bool {
+        let allowed = &self.spec.allowed_routes.namespaces;
+        in_namespaces(index, allowed.from, allowed.selector.as_ref(), self.namespace, namespace)
+    }
+
+    /// Its status; `served` says whether its Gateway is.
+    pub(crate) fn status(&self, served: bool, generation: i64) -> ListenerStatus {
+        let conflict = self.problems.iter().find(|problem| problem.condition == "Conflicted");
+        let conflicted = match conflict {
+            Some(problem) => Condition::holds("Conflicted", problem.reason, problem.message.clone(), generation),
+            None => Condition::fails("Conflicted", "NoConflicts", "", generation),
+        };
+        let accepted = match conflict {
+            Some(problem) => Condition::fails("Accepted", problem.reason, problem.message.clone(), generation),
+            None => Condition::summary("Accepted", &self.problems, generation),
+        };
+        let programmed = if !served {
+            Condition::fails("Programmed", "Invalid", "the Gateway is not accepted: see its conditions", generation)
+        } else if self.is_servable() {
+            Condition::fine("Programmed", generation)
+        } else if self.problems.iter().any(|problem| problem.condition == "Programmed") {
+            Condition::summary("Programmed", &self.problems, generation)
+        } else {
+            Condition::fails("Programmed", "Invalid", "the listener is not served: see its other conditions", generation)
+        };
+        let resolved = Condition::summary("ResolvedRefs", &self.problems, generation);
+        ListenerStatus {
+            name: self.spec.name.to_string(),
+            supported_kinds: self.kinds.iter().map(|kind| group_kind(*kind)).collect(),
+            attached_routes: self.attached,
+            conditions: vec![accepted, conflicted, programmed, resolved],
+        }
+    }
+}
+
+/// Whether `namespace` is among those that an object in `own` allows.
+pub(crate) fn in_namespaces(
+    index: &Index<'_>,
+    from: FromNamespaces,
+    selector: Option<&LabelSelector>,
+    own: &str,
+    namespace: &str,
+) -> bool {
+    match from {
+        FromNamespaces::All => true,
+        FromNamespaces::Same => own == namespace,
+        FromNamespaces::Selector => selector.is_some_and(|selector| selector.matches(&index.namespace_labels(namespace))),
+        FromNamespaces::None => false,
+    }
+}
+
+/// A kind of route as conditions name it.
+pub(crate) fn kind_name(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Http => "HTTPRoute",
+        RouteKind::Grpc => "GRPCRoute",
+    }
+}
+
+fn group_kind(kind: RouteKind) -> GroupKind {
+    GroupKind { group: GATEWAY_GROUP, kind: kind_name(kind) }
+}
+
+fn route_kinds(spec: &Spec, problems: &mut Vec<Problem>) -> Vec<RouteKind> {
+    const BOTH: [RouteKind; 2] = [RouteKind::Http, RouteKind::Grpc];
+    if spec.allowed_routes.kinds.is_empty() {
+        return BOTH.to_vec();
+    }
+    let mut kinds = Vec::new();
+    for asked in &spec.allowed_routes.kinds {
+        match BOTH.into_iter().find(|kind| asked.group == GATEWAY_GROUP && asked.kind == kind_name(*kind)) {
+            Some(kind) if !kinds.contains(&kind) => kinds.push(kind),
+            Some(_) => {}
+            None => {
+                let message = format!(
+                    "allowedRoutes.kinds: {} cannot attach to a listener of protocol {}: use HTTPRoute or GRPCRoute",
+                    asked.kind,
+                    spec.protocol.as_str()
+                );
+                problems.push(Problem::refs("InvalidRouteKinds", message));
+            }
+        }
+    }
+    kinds
+}
+
+fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<CertifiedKey>> {
+    let Some(tls) = &spec.tls else {
+        problems.push(Problem::refs("InvalidCertificateRef", "a listener of protocol HTTPS needs tls.certificateRefs"));
+        return Vec::new();
+    };
+    if tls.mode == TlsMode::Passthrough {
+        let message = "tls.mode: a listener of protocol HTTPS cannot be Passthrough: use Terminate";
+        problems.push(Problem::accepted("UnsupportedValue", message));
+        return Vec::new();
+    }
+    if tls.certificate_refs.is_empty() {
+        problems
+            .push(Problem::refs("InvalidCertificateRef", "tls.certificateRefs is empty: name a Secret of type kubernetes.io/tls"));
+    }
+    let mut certificates = Vec::new();
+    for reference in &tls.certificate_refs {
+        match certificate(index, reference, from) {
+            Ok(certificate) => certificates.push(certificate),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    certificates
+}
+
+/// The certificate that a reference leads to.
+pub(crate) fn certificate(index: &Index<'_>, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
+    let invalid = |message: String| Problem::refs("InvalidCertificateRef", message);
+    if !to.group.is_empty() || to.kind != "Secret" {
+        return Err(invalid(format!("{} {} cannot hold a certificate: name a Secret", to.kind, to.name)));
+    }
+    let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+    index.permit(from, Referent { group: "", kind: "Secret", namespace, name: &to.name })?;
+    let secret = index.secrets.get(namespace, &to.name);
+    let secret = secret.ok_or_else(|| invalid(format!("there is no Secret {} in namespace {namespace}", to.name)))?;
+    pem::certified_key(secret).map_err(|error| invalid(format!("Secret {namespace}/{} {error}", to.name)))
+}

@@ -1,0 +1,132 @@
+//! What rules look at in requests.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+
+use crate::{
+    resources::{
+        grpc_route::{GrpcMethodMatch, GrpcRouteMatch},
+        http_match::{HeaderMatch as SpecHeader, HttpRouteMatch, MatchType, PathMatch as SpecPath},
+    },
+    snapshot::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch},
+    status::Problem,
+};
+
+use super::{filters::header_name, regexes};
+
+/// The header that the gateway makes of the model in the body.
+const MODEL_HEADER: &str = "x-gateway-model-name";
+/// The header that the gateway makes of the model's base.
+const BASE_MODEL_HEADER: &str = "x-gateway-base-model-name";
+
+/// A match without the rule that it leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    pub(crate) path: PathMatch,
+    method: Option<Method>,
+    headers: Vec<HeaderMatch>,
+    model: Option<ValueMatch>,
+    base_model: Option<ValueMatch>,
+    query: Vec<QueryMatch>,
+    cookies: Vec<QueryMatch>,
+}
+
+impl Match {
+    /// The match with conditions on cookies beside it.
+    pub(crate) fn with_cookies(&self, cookies: &[QueryMatch]) -> Self {
+        Self { cookies: cookies.to_vec(), ..self.clone() }
+    }
+
+    /// The match as an entry of a route table.
+    pub(crate) fn entry(&self, rule: &Arc<Rule>) -> RouteMatch {
+        RouteMatch {
+            path: self.path.clone(),
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            model: self.model.clone(),
+            base_model: self.base_model.clone(),
+            query: self.query.clone(),
+            cookies: self.cookies.clone(),
+            rule: rule.clone(),
+        }
+    }
+}
+
+/// A match of an HTTPRoute; `field` is where it stands.
+pub(crate) fn http(field: &str, spec: &HttpRouteMatch) -> Result<Match, Problem> {
+    let mut query: Vec<QueryMatch> = Vec::new();
+    for (place, param) in spec.query_params.iter().enumerate() {
+        let value = value(&format!("{field}.queryParams[{place}].value"), param.kind, &param.value)?;
+        query.push(QueryMatch { name: param.name.as_str().into(), value });
+    }
+    let method = spec.method.map(|method| Method::from_bytes(method.as_str().as_bytes()));
+    let method = method.transpose().map_err(|_| Problem::accepted("UnsupportedValue", format!("{field}.method: is no method")))?;
+    with_headers(field, path(field, &spec.path)?, method, query, &spec.headers)
+}
+
+/// A match of a GRPCRoute.
+pub(crate) fn grpc(field: &str, spec: &GrpcRouteMatch) -> Result<Match, Problem> {
+    let path = match &spec.method {
+        Some(method) => grpc_path(field, method)?,
+        None => PathMatch::Prefix("".into()),
+    };
+    with_headers(field, path, None, Vec::new(), &spec.headers)
+}
+
+fn with_headers(
+    field: &str,
+    path: PathMatch,
+    method: Option<Method>,
+    query: Vec<QueryMatch>,
+    headers: &[SpecHeader],
+) -> Result<Match, Problem> {
+    let mut found = Match { path, method, headers: Vec::new(), model: None, base_model: None, query, cookies: Vec::new() };
+    for (place, header) in headers.iter().enumerate() {
+        let name: HeaderName = header_name(&header.name)?;
+        let value = || value(&format!("{field}.headers[{place}].value"), header.kind, &header.value);
+        match name.as_str() {
+            MODEL_HEADER => found.model = Some(value()?),
+            BASE_MODEL_HEADER => found.base_model = Some(value()?),
+            _ => found.headers.push(HeaderMatch { name, value: value()? }),
+        }
+    }
+    Ok(found)
+}
+
+fn path(field: &str, spec: &SpecPath) -> Result<PathMatch, Problem> {
+    Ok(match spec {
+        SpecPath::Exact(path) => PathMatch::Exact(path.as_str().into()),
+        SpecPath::PathPrefix(prefix) => PathMatch::Prefix(prefix.strip_suffix('/').unwrap_or(prefix).into()),
+        SpecPath::RegularExpression(pattern) => PathMatch::Regex(regexes::whole(&format!("{field}.path.value"), pattern)?),
+    })
+}
+
+/// A condition on a value.
+pub(crate) fn value(field: &str, kind: MatchType, value: &str) -> Result<ValueMatch, Problem> {
+    Ok(match kind {
+        MatchType::Exact => ValueMatch::Exact(value.into()),
+        MatchType::RegularExpression => ValueMatch::Regex(regexes::whole(field, value)?),
+    })
+}
+
+/// gRPC's path is `/service/method`.
+fn grpc_path(field: &str, spec: &GrpcMethodMatch) -> Result<PathMatch, Problem> {
+    let (service, method) = (spec.service.as_deref(), spec.method.as_deref());
+    let field = format!("{field}.method");
+    match (spec.kind, service, method) {
+        (_, None, None) => Ok(PathMatch::Prefix("".into())),
+        (MatchType::Exact, Some(service), Some(method)) => Ok(PathMatch::Exact(format!("/{service}/{method}").into())),
+        (MatchType::Exact, Some(service), None) => Ok(PathMatch::Prefix(format!("/{service}").into())),
+        (MatchType::Exact, None, Some(method)) => {
+            let pattern = format!("/[^/]+/{}", regex::escape(method));
+            Ok(PathMatch::Regex(regexes::whole(&field, &pattern)?))
+        }
+        (MatchType::RegularExpression, service, method) => {
+            let (service, method) = (service.unwrap_or("[^/]+"), method.unwrap_or("[^/]+"));
+            regexes::part(&field, service)?;
+            regexes::part(&field, method)?;
+            Ok(PathMatch::Regex(regexes::whole(&field, &format!("/(?:{service})/(?:{method})"))?))
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Policies: what they target, what they set, what becomes of them.
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod cors;
+pub(crate) mod health;
+pub(crate) mod report;
+pub(crate) mod security;
+pub(crate) mod targets;
+pub(crate) mod traffic;
+pub(crate) mod unenforced;

@@ -1,0 +1,252 @@
+//! Rules of routes: matches, filters, backends and the policies that apply, put together.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use crate::{
+    resources::{
+        http_route::{HttpRouteRetry, HttpRouteTimeouts},
+        refs::{BackendObjectReference, GATEWAY_GROUP},
+    },
+    snapshot::{
+        Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, Name, Retry, RetryTrigger, RouteKind, RouteName, Rule,
+        Timeouts,
+    },
+    status::Problem,
+};
+
+use super::{
+    clusters::{Clusters, Resolved},
+    filters::{self, FilterSet},
+    grants::Referrer,
+    index::{Index, name_of},
+    listener::kind_name,
+    matches::{self, Match},
+    policies::{
+        security::Security,
+        traffic::{Traffic, statuses},
+    },
+    routes::{Route, RuleSpec},
+};
+
+/// What compiling a rule needs and leaves behind.
+pub(crate) struct RuleContext<'c, 'a> {
+    pub(crate) clusters: &'c mut Clusters<'a>,
+    pub(crate) route: &'c Route<'a>,
+    pub(crate) name: RouteName,
+    pub(crate) traffic: Arc<Traffic>,
+    /// Where the rule stands: `spec.rules[0]`.
+    pub(crate) field: String,
+    pub(crate) findings: &'c mut Findings,
+    /// The number of the next mirror's breaker: they count on from the backendRefs'.
+    pub(crate) mirrors: u16,
+}
+
+/// What was found wrong with a route's rules.
+#[derive(Default)]
+pub(crate) struct Findings {
+    pub(crate) problems: Vec<Problem>,
+    /// Fields that are not acted on.
+    pub(crate) ignored: BTreeSet<String>,
+}
+
+impl<'a> RuleContext<'_, 'a> {
+    pub(crate) fn index(&self) -> &'a Index<'a> {
+        self.clusters.index
+    }
+
+    /// The route's namespace.
+    pub(crate) fn namespace(&self) -> &'a str {
+        &self.route.meta.namespace
+    }
+
+    /// Notes a problem, once.
+    pub(crate) fn problem(&mut self, problem: Problem) {
+        if !self.findings.problems.contains(&problem) {
+            self.findings.problems.push(problem);
+        }
+    }
+
+    /// Notes a field that is not acted on.
+    pub(crate) fn ignored(&mut self, field: String) {
+        self.findings.ignored.insert(field);
+    }
+
+    /// Where a reference to a backend leads.
+    pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
+        let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: &self.route.meta.namespace };
+        self.clusters.resolve(from, to, &self.traffic, self.name.kind == RouteKind::Grpc)
+    }
+
+    /// The number of the next mirror's breaker.
+    pub(crate) fn next_breaker(&mut self) -> u16 {
+        let number = self.mirrors;
+        self.mirrors = self.mirrors.saturating_add(1);
+        number
+    }
+
+    /// The breaker of a backend of this rule: a pool's own, else one for the reference.
+    pub(crate) fn breaker(&mut self, pool: Option<Name>, number: u16) -> BreakerId {
+        let key = match pool {
+            Some(pool) => BreakerKey::Pool(pool),
+            None => BreakerKey::Backend { route: self.name.clone(), backend: number },
+        };
+        self.clusters.breaker(key)
+    }
+}
+
+/// The matches of a rule. One that cannot be had is left out, and the route's condition says so.
+pub(crate) fn rule_matches(place: usize, rule: RuleSpec<'_>, problems: &mut Vec<Problem>) -> Vec<Match> {
+    let field = |at: usize| format!("spec.rules[{place}].matches[{at}]");
+    let found: Vec<_> = match rule {
+        RuleSpec::Http(rule) => rule.matches.iter().enumerate().map(|(at, spec)| matches::http(&field(at), spec)).collect(),
+        RuleSpec::Grpc(rule) if rule.matches.is_empty() => vec![matches::grpc(&field(0), &Default::default())],
+        RuleSpec::Grpc(rule) => rule.matches.iter().enumerate().map(|(at, spec)| matches::grpc(&field(at), spec)).collect(),
+    };
+    let mut matches = Vec::new();
+    for found in found {
+        match found {
+            Ok(found) => matches.push(found),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    matches
+}
+
+/// A rule, and what it matches beside its matches.
+pub(crate) struct CompiledRule {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) cookies: Vec<Vec<crate::snapshot::QueryMatch>>,
+}
+
+/// Puts a rule together. `policy` is what a broken BackendTrafficPolicy fails it with.
+pub(crate) fn rule(
+    context: &mut RuleContext<'_, '_>,
+    spec: RuleSpec<'_>,
+    policy: Option<Failure>,
+    security: Security,
+) -> CompiledRule {
+    let mut set = match spec {
+        RuleSpec::Http(rule) => filters::http(context, &rule.filters),
+        RuleSpec::Grpc(rule) => filters::grpc(context, &rule.filters),
+    };
+    let refs = backends(context, spec);
+    let needs_body = refs.iter().any(|(_, is_pool)| *is_pool);
+    let refs: Vec<_> = refs.into_iter().map(|(backend, _)| backend).collect();
+    if set.filters.cors.is_none() {
+        set.filters.cors = security.cors.as_deref().cloned();
+    }
+    let FilterSet { filters, answer, failure, cookies } = set;
+    let action = match (security.closed.or(policy).or(failure), answer) {
+        (Some(failure), _) => Action::Fail(failure),
+        (None, Some(answer)) => answer,
+        (None, None) if refs.is_empty() => Action::Fail(Failure(format!("{} has no backendRefs", context.field).into())),
+        (None, None) => Action::Forward(Backends::new(refs)),
+    };
+    let (timeouts, retry) = match spec {
+        RuleSpec::Http(rule) => {
+            (timeouts(&context.traffic, rule.timeouts.as_ref()), rule.retry.as_ref().map(|retry| own_retry(context, retry)))
+        }
+        RuleSpec::Grpc(_) => (context.traffic.timeouts(), None),
+    };
+    let rule = Rule {
+        route: context.name.clone(),
+        filters,
+        needs_body: needs_body && matches!(action, Action::Forward(_)),
+        action,
+        timeouts,
+        retry: retry.unwrap_or_else(|| context.traffic.retry()),
+        breaker: context.traffic.breaker(),
+        max_body: context.traffic.max_body,
+    };
+    CompiledRule { rule: Arc::new(rule), cookies }
+}
+
+/// The backends, and whether each is a pool.
+fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(BackendRef, bool)> {
+    let rule_field = context.field.clone();
+    let mut refs = Vec::new();
+    let mut take =
+        |place: usize, target: BackendObjectReference, weight: u32, set: &mut dyn FnMut(&mut RuleContext<'_, '_>) -> FilterSet| {
+            context.field = format!("{rule_field}.backendRefs[{place}]");
+            let mut set = set(context);
+            if set.answer.take().is_some() {
+                let message =
+                    format!("{}.filters: a redirect or direct response belongs to the rule, not to a backendRef", context.field);
+                set.fail(context, Problem::accepted("UnsupportedValue", message));
+            }
+            if set.filters.cors.take().is_some() {
+                context.ignored(format!("{}.filters: CORS, which belongs to the rule", context.field));
+            }
+            if !set.cookies.is_empty() {
+                context.ignored(format!("{}.filters: matches of an HTTPRouteFilter, which belong to the rule", context.field));
+            }
+            let resolved = context.resolve(&target);
+            let (cluster, pool, fallback) = match resolved {
+                Ok(resolved) => (resolved.cluster, resolved.pool, resolved.fallback),
+                Err(problem) => {
+                    let failure = Failure(problem.message.as_str().into());
+                    context.problem(Problem { message: format!("{}: {}", context.field, problem.message), ..problem });
+                    (Err(failure), None, false)
+                }
+            };
+            let is_pool = pool.is_some();
+            let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
+            let cluster = set.failure.take().map_or(cluster, Err);
+            refs.push((BackendRef { weight, fallback, filters: set.filters, cluster, breaker }, is_pool));
+        };
+    match spec {
+        RuleSpec::Http(rule) => {
+            for (place, it) in rule.backend_refs.iter().enumerate() {
+                take(place, it.target(), it.weight, &mut |context| filters::http(context, &it.filters));
+            }
+        }
+        RuleSpec::Grpc(rule) => {
+            for (place, it) in rule.backend_refs.iter().enumerate() {
+                take(place, it.target(), it.weight, &mut |context| filters::grpc(context, &it.filters));
+            }
+        }
+    }
+    context.field = rule_field;
+    refs
+}
+
+fn timeouts(traffic: &Traffic, own: Option<&HttpRouteTimeouts>) -> Timeouts {
+    let mut timeouts = traffic.timeouts();
+    if let Some(request) = own.and_then(|own| own.request) {
+        timeouts.request = request.enabled();
+    }
+    if let Some(attempt) = own.and_then(|own| own.backend_request) {
+        timeouts.attempt = attempt.enabled();
+    }
+    timeouts
+}
+
+/// The pause before a retry where the route gives none.
+const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
+
+/// Retries of an HTTPRoute: refused connections always, statuses as listed.
+fn own_retry(context: &mut RuleContext<'_, '_>, spec: &HttpRouteRetry) -> Option<Retry> {
+    let statuses = statuses(&spec.codes).unwrap_or_else(|problem| {
+        let problem = Problem::accepted("UnsupportedValue", format!("{}.retry.codes: {}", context.field, problem.message));
+        context.problem(problem);
+        Vec::new()
+    });
+    let backoff = spec.backoff.map_or(DEFAULT_BACKOFF, |it| it.as_std());
+    (spec.attempts > 0).then(|| Retry {
+        attempts: spec.attempts,
+        on: vec![RetryTrigger::ConnectFailure, RetryTrigger::RefusedStream],
+        statuses,
+        backoff,
+        max_backoff: backoff.saturating_mul(10),
+    })
+}
+
+/// The name of a route's rule.
+pub(crate) fn rule_name(route: &Route<'_>, place: usize, name: Option<&str>) -> RouteName {
+    RouteName {
+        kind: route.kind,
+        name: name_of(route.meta),
+        rule: u16::try_from(place).unwrap_or(u16::MAX),
+        rule_name: name.map(Into::into),
+    }
+}

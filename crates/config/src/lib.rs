@@ -1,0 +1,13 @@
+//! Configuration: Kubernetes objects in, a snapshot for the data plane and a status for every object out. Pure: no IO, no clock,
+//! no runtime.
+//!
+//! - [`compile`]: objects to snapshot and statuses.
+//! - [`snapshot`]: what the data plane serves.
+//! - [`status`]: what is said of each object.
+
+pub mod compile;
+pub mod parse;
+pub mod resources;
+pub mod snapshot;
+pub mod status;
+pub mod store;

@@ -1,0 +1,24 @@
+//! Envoy Gateway's resources (`gateway.envoyproxy.io/v1alpha1`).
+
+pub mod backend;
+pub mod backend_traffic_policy;
+pub mod body;
+pub mod circuit_breaker;
+pub mod client_headers;
+pub mod client_traffic_policy;
+pub mod fault;
+pub mod health_check;
+pub mod http2;
+pub mod http_route_filter;
+pub mod load_balancer;
+pub mod merge;
+pub mod rate_limit;
+pub mod recognised;
+pub mod response_override;
+pub mod retry;
+pub mod security_policy;
+pub mod string_match;
+pub mod tls;
+
+/// Envoy Gateway's group.
+pub const ENVOY_GROUP: &str = "gateway.envoyproxy.io";

@@ -1,0 +1,113 @@
+//! How a listener treats its clients: what ClientTrafficPolicy sets.
+
+use std::{net::IpAddr, time::Duration};
+
+use http::HeaderName;
+
+use super::HeaderEdit;
+
+/// Settings of a listener, defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientPolicy {
+    /// Largest request body that is held for routing, in bytes; a longer one is answered 413. Pass-through traffic is not
+    /// bounded by it. Default: 64 MiB.
+    pub buffer_limit: u64,
+    /// Clocks of connections and requests.
+    pub timeouts: ClientTimeouts,
+    /// Where the client's address comes from.
+    pub client_address: ClientAddress,
+    /// HTTP/2 settings towards clients.
+    pub http2: Http2Settings,
+    /// What is done to a request's path before it is matched.
+    pub path: PathNormalization,
+    /// Most connections open at once on the listener's socket; `None` is unbounded.
+    pub max_connections: Option<u32>,
+    /// A path that the gateway itself answers with 200 while it is serving.
+    pub health_check_path: Option<Box<str>>,
+    /// Edits made to requests before they are matched.
+    pub early_request_headers: Option<HeaderEdit>,
+    /// Edits made to responses last of all.
+    pub late_response_headers: Option<HeaderEdit>,
+}
+
+impl Default for ClientPolicy {
+    fn default() -> Self {
+        Self {
+            buffer_limit: 64 << 20,
+            timeouts: ClientTimeouts::default(),
+            client_address: ClientAddress::Connection,
+            http2: Http2Settings::default(),
+            path: PathNormalization::default(),
+            max_connections: None,
+            health_check_path: None,
+            early_request_headers: None,
+            late_response_headers: None,
+        }
+    }
+}
+
+/// Clocks towards clients. `None` never runs out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From a connection's opening or the last response to the end of the next request's head, while a request is under way.
+    /// Default: 60 s.
+    pub request_head: Option<Duration>,
+    /// From the request's head to the end of its body, where the body is read for routing
+    /// (`timeout.http.requestReceivedTimeout`). Default: none.
+    pub request_received: Option<Duration>,
+    /// A connection without a request is closed after this (`timeout.http.idleTimeout`). Default: 1 h.
+    pub idle: Option<Duration>,
+    /// A request ends when for this long no byte of its response comes, or the client takes none of it
+    /// (`timeout.http.streamIdleTimeout`). Default: 1 h,
+    /// not Envoy's 5 min: a model may think for longer without a word.
+    pub stream_idle: Option<Duration>,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        let hour = Duration::from_secs(3600);
+        Self { request_head: Some(Duration::from_secs(60)), request_received: None, idle: Some(hour), stream_idle: Some(hour) }
+    }
+}
+
+/// Where the client's address comes from (`clientIPDetection`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// The peer of the connection.
+    Connection,
+    /// `X-Forwarded-For`, counted from the right over this many trusted proxies.
+    TrustedHops(u32),
+    /// `X-Forwarded-For`, from the right, the first address outside these networks (address, prefix length).
+    TrustedNetworks(Vec<(IpAddr, u8)>),
+    /// A header that holds just the address; without it the connection's peer, or 403 where it is required.
+    Header {
+        /// The header's name.
+        name: HeaderName,
+        /// Whether a request without a valid one is refused (`failClosed`).
+        required: bool,
+    },
+}
+
+/// HTTP/2 towards clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Settings {
+    /// Flow-control window of a stream, bytes. Default: 64 KiB.
+    pub initial_stream_window: u32,
+    /// Flow-control window of a connection, bytes. Default: 1 MiB.
+    pub initial_connection_window: u32,
+    /// Streams open at once. Default: 100.
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self { initial_stream_window: 64 << 10, initial_connection_window: 1 << 20, max_concurrent_streams: 100 }
+    }
+}
+
+/// What is done to a path before it is matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathNormalization {
+    /// Runs of slashes become one.
+    pub merge_slashes: bool,
+}

@@ -1,0 +1,149 @@
+//! Rules: what is done with a request that a route's rule matches.
+
+use std::{fmt, sync::Arc};
+
+use super::{CircuitBreaker, ClusterId, DirectResponse, Filters, Name, Redirect, Retry, Timeouts, at_point};
+
+/// One rule of a route, with every policy that applies to it resolved.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Which rule of which route it is.
+    pub route: RouteName,
+    /// The rule's filters.
+    pub filters: Filters,
+    /// What is done with the request.
+    pub action: Action,
+    /// The request's clocks.
+    pub timeouts: Timeouts,
+    /// Retries; `None` retries nothing but what pools do by themselves (next-best endpoint before content).
+    pub retry: Option<Retry>,
+    /// Limits of the backends' breakers; `None` sets none.
+    pub breaker: Option<CircuitBreaker>,
+    /// Whether the request's body has to be read before a backend can be chosen: a backend is an InferencePool.
+    pub needs_body: bool,
+    /// A request body that is longer is answered 413 (BackendTrafficPolicy `requestBuffer.limit`), in bytes.
+    pub max_body: Option<u64>,
+}
+
+/// Which rule of which route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteName {
+    /// HTTPRoute or GRPCRoute.
+    pub kind: RouteKind,
+    /// The route.
+    pub name: Name,
+    /// The rule's place in it, from 0.
+    pub rule: u16,
+    /// The rule's own name, where it has one.
+    pub rule_name: Option<Arc<str>>,
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule_name {
+            Some(name) => write!(f, "{}/{name}", self.name),
+            None => write!(f, "{}/{}", self.name, self.rule),
+        }
+    }
+}
+
+/// Kinds of routes over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// HTTPRoute.
+    Http,
+    /// GRPCRoute: answers in gRPC's terms.
+    Grpc,
+}
+
+/// What is done with a request.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// It goes to one of the backends, in proportion to their weights.
+    Forward(Backends),
+    /// It is sent elsewhere.
+    Redirect(Redirect),
+    /// It is answered here.
+    Respond(Arc<DirectResponse>),
+    /// It cannot be served as configured: 500.
+    Fail(Failure),
+}
+
+/// Why something is answered 500, in words for the operator (log, not client). Never holds a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(pub Arc<str>);
+
+/// Backends with weights.
+#[derive(Clone, Debug, Default)]
+pub struct Backends {
+    refs: Vec<BackendRef>,
+    /// The sums of the weights of those that are no fallback, and of those that are.
+    totals: [u64; 2],
+}
+
+impl Backends {
+    /// Takes the backendRefs in the rule's order; those of weight 0 are never picked.
+    pub fn new(refs: Vec<BackendRef>) -> Self {
+        let total = |fallback| refs.iter().filter(|it| it.fallback == fallback).map(|it| u64::from(it.weight)).sum();
+        Self { totals: [total(false), total(true)], refs }
+    }
+
+    /// The sum of the weights of the backends that are, or are not, fallbacks. Both 0: nothing can be picked, and the rule
+    /// answers 500.
+    pub fn total(&self, fallback: bool) -> u64 {
+        self.totals[usize::from(fallback)]
+    }
+
+    /// The backend at a point of those weights laid end to end; `point` below [`Backends::total`].
+    pub fn at(&self, fallback: bool, point: u64) -> Option<&BackendRef> {
+        at_point(self.refs.iter().filter(|backend| backend.fallback == fallback), |backend| backend.weight, point)
+    }
+
+    /// All of them, in the rule's order.
+    pub fn iter(&self) -> impl Iterator<Item = &BackendRef> {
+        self.refs.iter()
+    }
+}
+
+/// One backend of a rule.
+#[derive(Clone, Debug)]
+pub struct BackendRef {
+    /// Its share of the requests, against the sum of all that are, or are not, fallbacks as it is.
+    pub weight: u32,
+    /// Used as far as the others are not healthy (`Backend` `fallback`).
+    pub fallback: bool,
+    /// Filters for this backend alone, applied after the rule's.
+    pub filters: Filters,
+    /// Where it leads, or why it leads nowhere (500 for its share of the requests).
+    pub cluster: Result<ClusterId, Failure>,
+    /// The counters of its circuit breaker.
+    pub breaker: BreakerId,
+}
+
+/// An index into [`super::Snapshot::breakers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerId(pub u32);
+
+/// Whose requests a circuit breaker counts. Counted per backendRef of each rule, and for a pool across all rules (Envoy
+/// Gateway makes a cluster of each; a pool's capacity is one).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BreakerKey {
+    /// A backendRef of a rule, or a mirror (whose number counts on from the backendRefs').
+    Backend {
+        /// The rule.
+        route: RouteName,
+        /// The backendRef's place in the rule.
+        backend: u16,
+    },
+    /// An InferencePool.
+    Pool(Name),
+}
+
+impl fmt::Display for BreakerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend { route, backend } => write!(f, "{route}/{backend}"),
+            Self::Pool(name) => write!(f, "pool/{name}"),
+        }
+    }
+}

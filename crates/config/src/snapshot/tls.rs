@@ -1,0 +1,102 @@
+//! TLS towards clients and towards backends, as settings; the proxy makes its library's configurations from them.
+
+use std::{fmt, sync::Arc};
+
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
+
+/// TLS versions that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2, the default minimum.
+    V1_2,
+    /// TLS 1.3, the default maximum.
+    V1_3,
+}
+
+/// What a terminating listener presents.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// The certificates to choose from by name, in the listener's order; never empty.
+    pub certificates: Vec<Arc<CertifiedKey>>,
+    /// The lowest version accepted.
+    pub min_version: TlsVersion,
+    /// The highest version accepted.
+    pub max_version: TlsVersion,
+    /// ALPN protocols offered, in order; `h2` and `http/1.1` unless configured.
+    pub alpn: Vec<Vec<u8>>,
+    /// Cipher suites allowed, by their IANA or OpenSSL names; empty means the library's own.
+    pub ciphers: Vec<Arc<str>>,
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("certificates", &self.certificates.len())
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .field("alpn", &self.alpn.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>())
+            .field("ciphers", &self.ciphers)
+            .finish()
+    }
+}
+
+/// How a backend's certificate is checked. There is no default: plaintext is the absence of this value, never a failed one.
+#[derive(Clone)]
+pub struct UpstreamTls {
+    /// The name sent as SNI.
+    pub sni: Arc<str>,
+    /// The names of which the certificate must bear at least one; the SNI name alone unless alternative names are configured.
+    pub names: Vec<San>,
+    /// Which authorities are trusted.
+    pub roots: Roots,
+    /// Accept any certificate (`Backend` `tls.insecureSkipVerify`).
+    pub insecure_skip_verify: bool,
+    /// The certificate to present when asked for one.
+    pub client_certificate: Option<Arc<CertifiedKey>>,
+    /// The lowest version offered.
+    pub min_version: TlsVersion,
+    /// The highest version offered.
+    pub max_version: TlsVersion,
+}
+
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls")
+            .field("sni", &self.sni)
+            .field("names", &self.names)
+            .field("roots", &self.roots)
+            .field("insecure_skip_verify", &self.insecure_skip_verify)
+            .field("client_certificate", &self.client_certificate.is_some())
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .finish()
+    }
+}
+
+/// A subject alternative name to look for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum San {
+    /// A DNS name.
+    Hostname(Arc<str>),
+    /// A URI, such as a SPIFFE identity; compared whole.
+    Uri(Arc<str>),
+}
+
+/// Trusted authorities.
+#[derive(Clone)]
+pub enum Roots {
+    /// The system's own (`wellKnownCACertificates: System`).
+    System,
+    /// Just these.
+    Certificates(Arc<[CertificateDer<'static>]>),
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("System"),
+            Self::Certificates(certificates) => write!(f, "Certificates({})", certificates.len()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Golden tests of the compiler: `golden/<topic>.in.yaml` is compiled, and what comes out is compared with
+//! `golden/<topic>.out.yaml`. `UPDATE_GOLDEN=1 cargo test -p pailou-config --test compile` writes the outputs anew; read the
+//! difference before committing it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+#[path = "compile/dump.rs"]
+mod dump;
+
+use std::{fs, path::Path, sync::Arc};
+
+use pailou_config::{
+    compile::{Compiled, Compiler, Settings, compile},
+    parse::parse,
+    resources::{NamespaceName, ObjectKey},
+    snapshot::Name,
+    store::{Entry, Store},
+};
+
+fn store(yaml: &str) -> Store {
+    let parsed = parse(yaml.as_bytes(), "in.yaml", &NamespaceName::try_from("default").unwrap());
+    assert_eq!(parsed.errors, [], "the input must be in order: it is the compiler that is tested here");
+    let mut store = Store::new();
+    for decoded in parsed.objects {
+        assert_eq!(decoded.ignored, Vec::<String>::new(), "fields that no kind has");
+        store.insert(Entry::new(decoded, "in.yaml".into())).unwrap();
+    }
+    store
+}
+
+fn compiled(yaml: &str) -> Compiled {
+    compile(&store(yaml), &Settings::default())
+}
+
+#[test]
+fn inputs_compile_to_their_golden_outputs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut topics: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    topics.retain(|path| path.to_str().unwrap().ends_with(".in.yaml"));
+    topics.sort();
+    assert!(topics.len() >= 19, "only {} topics are left", topics.len());
+    let mut wrong = Vec::new();
+    for input in topics {
+        let output = Path::new(&input.to_str().unwrap().replace(".in.yaml", ".out.yaml")).to_owned();
+        let yaml = fs::read_to_string(&input).unwrap();
+        let found = dump::dump(&compiled(&yaml));
+        if update {
+            fs::write(&output, &found).unwrap();
+        } else if fs::read_to_string(&output).unwrap_or_default() != found {
+            wrong.push(format!("{}:\n{found}", output.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "differs from the golden output:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_output_shows_a_credential() {
+    let yaml = include_str!("golden/mission-external-maas.in.yaml");
+    let compiled = compiled(yaml);
+    let shown = format!("{}{:?}", dump::dump(&compiled), compiled);
+    assert!(yaml.contains("the-secret") && !shown.contains("the-secret"));
+}
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: qwen-2, labels: {app: qwen}}\nstatus: {podIP: 127.0.0.8}\n";
+
+#[test]
+fn pods_come_without_routes_being_compiled() {
+    let mission = include_str!("golden/mission-model-routing.in.yaml");
+    let mut compiler = Compiler::new(Settings::default());
+    let before = compiler.update(&store(mission));
+    let after = compiler.update(&store(&format!("{mission}\n---\n{POD}")));
+    assert!(Arc::ptr_eq(&before.snapshot, &after.snapshot), "nothing but a pod is new");
+    let count = |compiled: &Compiled| compiled.endpoints.values().map(|list| list.len()).collect::<Vec<_>>();
+    assert_eq!((count(&before), count(&after)), (vec![1, 2], vec![1, 3]));
+    let deepseek = |compiled: &Compiled| compiled.endpoints.values().next().cloned().unwrap();
+    assert!(Arc::ptr_eq(&deepseek(&before), &deepseek(&after)), "an untouched pool keeps its list");
+    assert_eq!(after.statuses.len(), before.statuses.len() + 1, "the new pod is known");
+}
+
+#[test]
+fn anything_but_endpoints_is_compiled_anew() {
+    let mission = include_str!("golden/mission-model-routing.in.yaml");
+    let mut compiler = Compiler::new(Settings::default());
+    let before = compiler.update(&store(mission));
+    let after = compiler.update(&store(&mission.replace("requestTimeout: 24h", "requestTimeout: 23h")));
+    assert!(!Arc::ptr_eq(&before.snapshot, &after.snapshot));
+    assert_eq!(before.snapshot.clusters[0].key, after.snapshot.clusters[0].key, "a cluster keeps its identity");
+}
+
+#[test]
+fn the_mission_has_no_problems_but_true_ones() {
+    for mission in [include_str!("golden/mission-model-routing.in.yaml"), include_str!("golden/mission-external-maas.in.yaml")] {
+        let compiled = compiled(mission);
+        assert_eq!(compiled.statuses.problems(), []);
+        assert!(compiled.statuses.iter().all(|(key, _)| compiled.statuses.is_accepted(key)));
+    }
+}
+
+#[test]
+fn an_address_given_to_a_gateway_goes_before_its_own() {
+    let yaml = include_str!("golden/two-gateways-one-port.in.yaml");
+    let mut settings = Settings::default();
+    settings.gateway_addresses.insert(Name::new("default", "a-newer"), "127.0.0.7".parse().unwrap());
+    let compiled = compile(&store(yaml), &settings);
+    let addresses: Vec<_> = compiled.snapshot.ports.iter().map(|port| port.address.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1:8080", "127.0.0.7:8080", "127.0.0.7:8081", "127.0.0.9:8081"]);
+}
+
+#[test]
+fn statuses_serialise_as_kubernetes_has_them() {
+    let compiled = compiled(include_str!("golden/mission-model-routing.in.yaml"));
+    let status = |group: &'static str, kind: &'static str, name: &str| {
+        let key = ObjectKey::new(group, kind, "default", name);
+        serde_json::to_value(compiled.statuses.get(&key).unwrap()).unwrap()
+    };
+    let route = status("gateway.networking.k8s.io", "HTTPRoute", "inference-route");
+    assert_eq!(
+        route["parents"][0]["parentRef"],
+        serde_json::json!({
+            "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "inference-gateway", "sectionName": "llm-gw"
+        })
+    );
+    assert_eq!(route["parents"][0]["controllerName"], "gateway.envoyproxy.io/gatewayclass-controller");
+    let gateway = status("gateway.networking.k8s.io", "Gateway", "inference-gateway");
+    assert_eq!(gateway["listeners"][0]["attachedRoutes"], 1);
+    assert_eq!(gateway["listeners"][0]["supportedKinds"][1]["kind"], "GRPCRoute");
+    assert_eq!(gateway["conditions"][0]["observedGeneration"], 0);
+    let pool = status("inference.networking.x-k8s.io", "InferencePool", "qwen-pool");
+    assert_eq!(pool["parent"][0]["conditions"][0]["type"], "Accepted");
+    assert_eq!(status("", "Pod", "qwen-0"), serde_json::json!({}));
+}

@@ -1,0 +1,20 @@
+//! The gateway from outside: its binary, real sockets, the files a user would write. One file for each concern.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a panic is a fine way for a test's helpers to fail, as it is for the test")]
+
+mod backend_tls;
+mod broken;
+mod clients;
+mod engines;
+mod filters;
+mod hostile;
+mod mission;
+mod models;
+mod operations;
+mod pools;
+mod protocols;
+mod reload;
+mod routing;
+mod streams;
+mod support;
+mod traffic;

@@ -1,0 +1,155 @@
+//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore, time};
+
+use crate::exit::Error;
+
+/// Connections served at the same time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a request's head may take, and an idle connection be kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may live, so that a peer that does not read cannot keep its place.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+/// What Prometheus reads: its text format, in the variant that OpenMetrics made of it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the endpoint shows.
+pub(crate) trait State: Send + Sync + 'static {
+    /// Whether new requests should be sent here.
+    fn is_ready(&self) -> bool;
+    /// Every metric in Prometheus's text format.
+    fn metrics(&self) -> String;
+    /// Every object's conditions as JSON. Holds no secrets.
+    fn status(&self) -> String;
+}
+
+/// Binds the endpoint's socket.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Bind {
+        address,
+        purpose: "the admin endpoint".to_owned(),
+        source,
+        hint: "give another address with --admin IP:PORT, or do without with --admin off".to_owned(),
+    })
+}
+
+/// Serves until dropped.
+pub(crate) async fn serve(listener: TcpListener, state: Arc<impl State>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: trying again at once would only burn a core.
+                tracing::warn!(%error, "the admin endpoint cannot accept a connection");
+                time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let response = answer(&request, &*state);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Ok(Err(error)) = time::timeout(CONNECTION_LIMIT, connection).await {
+                tracing::debug!(%error, "an admin connection ended early");
+            }
+            drop(place);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, state: &impl State) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/metrics" => content(StatusCode::OK, OPEN_METRICS, state.metrics()),
+        "/status" => content(StatusCode::OK, "application/json", state.status()),
+        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /status\n"),
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    content(status, "text/plain; charset=utf-8", body)
+}
+
+fn content(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    struct Fixed(bool);
+
+    impl State for Fixed {
+        fn is_ready(&self) -> bool {
+            self.0
+        }
+        fn metrics(&self) -> String {
+            "# EOF\n".to_owned()
+        }
+        fn status(&self) -> String {
+            "[]".to_owned()
+        }
+    }
+
+    async fn ask(ready: bool, line: &str) -> String {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed(ready))));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        server.abort();
+        response
+    }
+
+    #[tokio::test]
+    async fn readiness_is_apart_from_health() {
+        assert!(ask(false, "GET /healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(ask(false, "GET /readyz").await.starts_with("HTTP/1.1 503"));
+        assert!(ask(true, "GET /readyz").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn only_known_paths_and_reading_are_answered() {
+        assert!(ask(true, "GET /metrics").await.ends_with("\r\n\r\n# EOF\n"));
+        assert!(ask(true, "GET /quit").await.starts_with("HTTP/1.1 404"));
+        assert!(ask(true, "POST /status").await.starts_with("HTTP/1.1 405"));
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line: what `pailou` can be told. Each command's flags are in its own file.
+
+mod config;
+mod demo;
+mod log;
+mod serve;
+mod sim;
+mod value;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use config::ConfigArgs;
+pub(crate) use demo::DemoArgs;
+pub(crate) use log::{LogArgs, LogFormat};
+pub(crate) use serve::ServeArgs;
+pub(crate) use sim::{CostArgs, Dialect, SimArgs};
+pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
+
+/// A gateway for calls to language models, configured with Kubernetes resources.
+#[derive(Debug, Parser)]
+#[command(name = "pailou", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "To see it work: `pailou demo`.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the Gateways in YAML or JSON files; a saved file is live at once.
+    Serve(Box<ServeArgs>),
+    /// Validate files without serving them; exit status 1 when anything is not accepted.
+    Check(CheckArgs),
+    /// Run simulated engines and the examples on loopback: the whole thing in one command.
+    Demo(DemoArgs),
+    /// Run a simulated model server: OpenAI API, vLLM metrics, a KV cache and a batching cost model.
+    Sim(Box<SimArgs>),
+}
+
+/// Flags of `pailou check`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 when all is accepted, 1 when something is not, 2 for trouble (a file that cannot be read, say)."
+)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// How to print the conditions.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: OutputFormat,
+}
+
+/// How `pailou check` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// A line for each condition.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_help() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn serve_needs_a_file() {
+        assert!(Cli::try_parse_from(["pailou", "serve"]).is_err());
+        assert!(Cli::try_parse_from(["pailou", "serve", "-f", "a.yaml", "-f", "-"]).is_ok());
+    }
+}

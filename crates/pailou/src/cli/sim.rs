@@ -1,0 +1,127 @@
+//! Flags of `pailou sim`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::ValueEnum;
+
+/// Flags of `pailou sim`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The key that calls must bear may also be given in PAILOU_SIM_API_KEY. Faults can be changed while it runs, under /sim."
+)]
+pub(crate) struct SimArgs {
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", env = "PAILOU_SIM_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Name that every response bears in `x-sim-server`.
+    #[arg(long, default_value = "sim", env = "PAILOU_SIM_NAME")]
+    pub(crate) name: String,
+    /// A model to serve; may be repeated. The first is the base of adapters.
+    #[arg(short, long = "model", value_name = "NAME", default_value = "qwen", env = "PAILOU_SIM_MODEL")]
+    pub(crate) models: Vec<String>,
+    /// A LoRA adapter to serve; may be repeated.
+    #[arg(long = "adapter", value_name = "NAME")]
+    pub(crate) adapters: Vec<String>,
+    /// Adapters that may run at the same time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) max_adapters: u32,
+    /// Seed of texts and jitter.
+    #[arg(long, value_name = "N", default_value_t = 0, env = "PAILOU_SIM_SEED")]
+    pub(crate) seed: u64,
+    /// Whose metric names /metrics uses.
+    #[arg(long, value_enum, value_name = "DIALECT", default_value_t, env = "PAILOU_SIM_DIALECT")]
+    pub(crate) dialect: Dialect,
+    /// Path under which the API lives, such as /compatible-mode.
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub(crate) path_prefix: String,
+    /// Shortest and longest answer that nothing cuts short, in tokens.
+    #[arg(long, value_names = ["MIN", "MAX"], num_args = 2, default_values_t = [32, 160])]
+    pub(crate) output_tokens: Vec<u32>,
+    #[command(flatten)]
+    pub(crate) cost: CostArgs,
+    #[command(flatten)]
+    pub(crate) capacity: CapacityArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// A fault in JSON, such as `{"kind":"status","status":503,"times":2}`; may be repeated.
+    #[arg(long = "fault", value_name = "JSON")]
+    pub(crate) faults: Vec<String>,
+}
+
+/// What computing costs.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cost model")]
+pub(crate) struct CostArgs {
+    /// Answer as fast as possible: every cost is 0.
+    #[arg(long)]
+    pub(crate) instant: bool,
+    /// Wall-clock seconds per second of engine time.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) time_scale: f64,
+    /// Microseconds before the scheduler sees a request.
+    #[arg(long, value_name = "US")]
+    pub(crate) request_us: Option<f64>,
+    /// Microseconds every step takes.
+    #[arg(long, value_name = "US")]
+    pub(crate) step_us: Option<f64>,
+    /// Microseconds of a prompt token that is not in the cache.
+    #[arg(long, value_name = "US")]
+    pub(crate) prefill_us: Option<f64>,
+    /// Microseconds of a sequence that decodes a token.
+    #[arg(long, value_name = "US")]
+    pub(crate) decode_us: Option<f64>,
+    /// Relative spread of a step's time, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) jitter: Option<f64>,
+}
+
+/// What fits.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Capacity")]
+pub(crate) struct CapacityArgs {
+    /// Tokens in a KV block.
+    #[arg(long, value_name = "TOKENS", default_value_t = 16)]
+    pub(crate) block_size: u32,
+    /// KV blocks.
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub(crate) num_blocks: u32,
+    /// Sequences that run at the same time.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_num_seqs: u32,
+    /// Tokens computed in one step.
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub(crate) max_num_batched_tokens: u32,
+    /// Requests that wait; more are answered 503.
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    pub(crate) max_waiting: usize,
+    /// Longest prompt and output together.
+    #[arg(long, value_name = "TOKENS", default_value_t = 32_768)]
+    pub(crate) max_model_len: u32,
+}
+
+/// Who may call, and how.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessArgs {
+    /// Certificate chain in PEM: serve TLS.
+    #[arg(long, value_name = "PATH", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, value_name = "PATH", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// File with the key that calls must bear.
+    #[arg(long, value_name = "PATH", env = "PAILOU_SIM_API_KEY_FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+}
+
+/// Metric names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dialect {
+    /// vLLM's.
+    #[default]
+    Vllm,
+    /// SGLang's.
+    Sglang,
+    /// TensorRT-LLM's.
+    Trtllm,
+}

@@ -1,0 +1,96 @@
+//! From sources to what is served: the path that `check`, start-up and reload share.
+
+use std::sync::Arc;
+
+use pailou_config::{
+    compile::{Compiler, Settings},
+    resources::{Gateway, NamespaceName, Object},
+    snapshot::{Endpoints, Name, Snapshot},
+    status::Statuses,
+    store::Store,
+};
+
+use crate::{
+    cli::ConfigArgs,
+    exit::Error,
+    source::{Interest, Level, Problem, Source},
+};
+
+/// Sources, and how their objects are read.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    source: Source,
+    compiler: Compiler,
+    /// Gateways that `--address` names.
+    addressed: Vec<Name>,
+}
+
+/// A configuration at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The objects.
+    pub(crate) objects: Arc<Store>,
+    /// What is said of them.
+    pub(crate) statuses: Arc<Statuses>,
+    /// What is wrong with the files they came from.
+    pub(crate) problems: Arc<[Problem]>,
+    /// What is served.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Where it is.
+    pub(crate) endpoints: Arc<Endpoints>,
+    /// Where a change may make a difference.
+    pub(crate) interest: Interest,
+}
+
+impl Configuration {
+    /// The configuration that the command line describes. Standard input is read to its end.
+    pub(crate) fn new(args: &ConfigArgs) -> Result<Self, Error> {
+        let mut settings = Settings { addresses: vec![args.bind], ..Settings::default() };
+        settings.classes.extend(args.classes.iter().cloned());
+        settings.controllers.extend(args.controllers.iter().cloned());
+        for gateway in &args.addresses {
+            let namespace = gateway.namespace.as_deref().unwrap_or(&args.namespace);
+            settings.gateway_addresses.insert(Name::new(namespace, &gateway.name), gateway.address);
+        }
+        let addressed = settings.gateway_addresses.keys().cloned().collect();
+        Ok(Self { source: Source::new(args)?, compiler: Compiler::new(settings), addressed })
+    }
+
+    /// A configuration that never changes, of objects that are at hand.
+    pub(crate) fn of_objects(namespace: NamespaceName, objects: Vec<Object>, settings: Settings) -> Self {
+        Self { source: Source::of_objects(namespace, objects), compiler: Compiler::new(settings), addressed: Vec::new() }
+    }
+
+    /// The first path of the command line that is not there.
+    pub(crate) fn missing(&self) -> Option<Error> {
+        self.source.missing()
+    }
+
+    /// Reads and compiles everything, unless nothing has changed since `before`.
+    pub(crate) fn load(&mut self, before: Option<&Loaded>) -> Loaded {
+        let contents = self.source.load();
+        let problems = contents.problems.into_iter().chain(self.astray(&contents.objects)).collect();
+        if let Some(before) = before.filter(|before| before.objects.iter().eq(contents.objects.iter())) {
+            return Loaded { problems, interest: contents.interest, ..before.clone() };
+        }
+        let compiled = self.compiler.update(&contents.objects);
+        Loaded {
+            objects: Arc::new(contents.objects),
+            statuses: compiled.statuses,
+            problems,
+            snapshot: compiled.snapshot,
+            endpoints: Arc::new(compiled.endpoints),
+            interest: contents.interest,
+        }
+    }
+
+    /// What `--address` names and is not there.
+    fn astray(&self, objects: &Store) -> impl Iterator<Item = Problem> {
+        let is_there = |name: &Name| objects.find::<Gateway>(&name.namespace, &name.name).is_some();
+        let problem = |name: &Name| {
+            let message = format!("there is no Gateway {name}; it has no effect");
+            Problem { place: "--address".to_owned(), message, level: Level::Ignored }
+        };
+        self.addressed.iter().filter(move |name| !is_there(name)).map(problem)
+    }
+}

@@ -1,0 +1,60 @@
+//! `pailou demo`: the examples with simulated engines behind them, all on loopback.
+
+mod engines;
+mod objects;
+mod words;
+
+use std::{io::Write, time::Duration};
+
+use pailou_config::compile::Settings;
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
+
+use crate::{
+    admin,
+    cli::DemoArgs,
+    configuration::Configuration,
+    exit::{Error, Outcome},
+    runtime,
+    signals::Signals,
+    standalone::Standalone,
+};
+use engines::Engines;
+
+/// How long requests get to finish: nobody waits for a demo's.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Bytes of request bodies held at once.
+const BODY_BUDGET: u64 = 256 << 20;
+
+/// Runs until a signal comes.
+pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, Error> {
+    runtime::many_threads()?.block_on(async {
+        let signals = Signals::new()?;
+        let engines = Engines::start(args.engine_port).await?;
+        let admin = match args.admin.0 {
+            Some(address) => Some(admin::bind(address).await?),
+            None => None,
+        };
+        let settings = Settings { addresses: vec![args.bind], ..Settings::default() };
+        let configuration = Configuration::of_objects(objects::namespace(), objects::all(args, &engines), settings);
+        let hosted = format!("{}:443:{}", objects::HOSTED_NAME, engines.hosted());
+        let options = Options {
+            workers: runtime::processors(),
+            overrides: Overrides::parse([hosted.as_str()]).map_err(Error::Resolve)?,
+            access_log: if args.access_log { Sink::To(Box::new(std::io::stdout())) } else { Sink::Off },
+            response_flags: true,
+            body_budget: BODY_BUDGET,
+        };
+        let gateway = Standalone::start(
+            configuration,
+            options,
+            "give other ports with --port and --hosted-port, or another address with --bind",
+        )?;
+        let mut out = std::io::stdout();
+        out.write_all(words::welcome(args, &engines).as_bytes())?;
+        out.flush()?;
+        gateway.run(admin, signals, DRAIN).await;
+        engines.stop().await;
+        Ok(Outcome::Done)
+    })
+}

@@ -1,0 +1,80 @@
+//! Every object's conditions as data: what `check -o json` prints and `/status` answers.
+
+use pailou_config::{
+    resources::ObjectKey,
+    status::{Severity, Status, Statuses},
+    store::Store,
+};
+use serde::Serialize;
+
+use crate::source::{Level, Problem};
+
+/// The whole configuration. No values of objects are in it, thus no secrets.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a> {
+    /// Whether every document was read and nothing of any object fails.
+    pub(crate) accepted: bool,
+    objects: Vec<Entry<'a>>,
+    problems: Vec<FileProblem<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    kind: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    name: &'a str,
+    accepted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a Status>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct FileProblem<'a> {
+    place: &'a str,
+    level: &'static str,
+    message: &'a str,
+}
+
+impl<'a> Document<'a> {
+    /// What is said of these objects and of the files they came from.
+    pub(crate) fn new(objects: &'a Store, statuses: &'a Statuses, problems: &'a [Problem]) -> Self {
+        let objects: Vec<Entry<'a>> = objects.iter().map(|(key, _)| entry(key, statuses.get(key))).collect();
+        Self {
+            accepted: objects.iter().all(|entry| entry.accepted) && problems.iter().all(|problem| problem.level == Level::Ignored),
+            objects,
+            problems: problems.iter().map(file_problem).collect(),
+        }
+    }
+
+    /// How many objects there are, and how many of them are accepted.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.objects.len(), self.objects.iter().filter(|entry| entry.accepted).count())
+    }
+}
+
+fn entry<'a>(key: &'a ObjectKey, status: Option<&'a Status>) -> Entry<'a> {
+    Entry {
+        group: &key.group,
+        kind: &key.kind,
+        namespace: &key.namespace,
+        name: &key.name,
+        accepted: status.is_none_or(|status| status.severity() < Severity::Error),
+        status: status.filter(|status| !status.conditions().is_empty()),
+        notes: status.into_iter().flat_map(|status| &status.notes).map(|note| note.message.as_str()).collect(),
+    }
+}
+
+fn file_problem(problem: &Problem) -> FileProblem<'_> {
+    let level = match problem.level {
+        Level::Ignored => "ignored",
+        Level::Rejected => "rejected",
+        Level::Unreadable => "unreadable",
+    };
+    FileProblem { place: &problem.place, level, message: &problem.message }
+}

@@ -1,0 +1,125 @@
+//! How the program ends: exit status, and errors as the user reads them.
+
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+/// How a command that met no trouble ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is well: status 0.
+    Done,
+    /// Something was not accepted: status 1.
+    NotAccepted,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => ExitCode::SUCCESS,
+            Outcome::NotAccepted => ExitCode::from(1),
+        }
+    }
+}
+
+/// Trouble: status 2, and a sentence on standard error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Output could not be written.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+    /// A file given on the command line cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The default namespace is not a name.
+    #[error("--namespace: {0}")]
+    Namespace(pailou_config::resources::names::InvalidString),
+    /// A file given on the command line cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A socket cannot be bound.
+    #[error("cannot listen on {address} ({purpose}): {}", reason(source))]
+    Bind {
+        /// The socket.
+        address: SocketAddr,
+        /// What it was for.
+        purpose: String,
+        /// Why.
+        source: io::Error,
+        /// What to do about it.
+        hint: String,
+    },
+    /// An entry of --resolve is none.
+    #[error("--resolve: {0}")]
+    Resolve(pailou_proxy::dns::OverrideError),
+    /// The demo's certificate cannot be made.
+    #[error("cannot make a certificate for the demo: {0}")]
+    Certificate(pailou_sim::selfsigned::CertificateError),
+    /// Something that was there cannot be read.
+    #[error("not everything could be read; the conditions are of the rest")]
+    Unreadable,
+    /// Several sockets cannot be bound: the first with the rest in its hint would hide them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
+    Several(Vec<Error>),
+    /// The log's filter is not one.
+    #[error("--log {filter:?} is not a log filter: {source}")]
+    LogFilter {
+        /// The filter.
+        filter: String,
+        /// Why.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// A fault for a simulated engine is none.
+    #[error("--fault {text} is not a fault: {source}")]
+    Fault {
+        /// The JSON.
+        text: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A simulated engine cannot be started as asked.
+    #[error("cannot start the simulated engine: {0}")]
+    Sim(pailou_sim::StartError),
+    /// The runtime or a thread could not be started.
+    #[error("cannot start {what}: {source}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Bind { hint, .. } => Some(hint),
+            Self::Several(errors) => errors.iter().find_map(Self::hint),
+            _ => None,
+        }
+    }
+
+    /// Whether the reader of our output has gone, which is no trouble.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The usual reasons in plain words, any other as the system has it.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied; ports below 1024 may need a privilege".to_owned(),
+        _ => error.to_string(),
+    }
+}

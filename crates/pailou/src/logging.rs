@@ -1,0 +1,27 @@
+//! The program's own log: on standard error, always.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::{LogArgs, LogFormat},
+    exit::Error,
+};
+
+/// Starts the log; `default` is the filter unless the user gave one.
+pub(crate) fn start(args: &LogArgs, default: &str) -> Result<(), Error> {
+    let filter = args.log.as_deref().unwrap_or(default);
+    let parsed = EnvFilter::try_new(filter).map_err(|source| Error::LogFilter { filter: filter.to_owned(), source })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).with_target(false);
+    match args.log_format {
+        LogFormat::Text => builder.with_ansi(colour()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Colour only for a terminal whose user did not decline it (no-color.org).
+fn colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,56 @@
+//! `pailou serve`: a gateway on files.
+
+use std::{fs::OpenOptions, io, time::Duration};
+
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
+
+use crate::{
+    admin,
+    cli::{AccessLog, ServeArgs},
+    configuration::Configuration,
+    exit::{Error, Outcome},
+    runtime,
+    signals::Signals,
+    standalone::Standalone,
+};
+
+/// Serves until a signal comes.
+pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
+    let configuration = Configuration::new(&args.config)?;
+    if let Some(error) = configuration.missing() {
+        return Err(error);
+    }
+    let options = Options {
+        workers: args.workers.map_or_else(runtime::processors, usize::from),
+        overrides: Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?,
+        access_log: sink(&args.access_log)?,
+        response_flags: args.response_flags,
+        body_budget: u64::from(args.body_memory) << 20,
+    };
+    runtime::one_thread()?.block_on(async {
+        let signals = Signals::new()?;
+        let admin = match args.admin.0 {
+            Some(address) => Some(admin::bind(address).await?),
+            None => None,
+        };
+        let hint = "stop what has the port, change the listener's `port`, or move the Gateway with --address GATEWAY=IP";
+        let gateway = Standalone::start(configuration, options, hint)?;
+        if let Some(address) = args.admin.0 {
+            tracing::info!("admin endpoint on http://{address}");
+        }
+        gateway.run(admin, signals, Duration::from_secs(args.drain.into())).await;
+        Ok(Outcome::Done)
+    })
+}
+
+fn sink(target: &AccessLog) -> Result<Sink, Error> {
+    Ok(match target {
+        AccessLog::Off => Sink::Off,
+        AccessLog::Stdout => Sink::To(Box::new(io::stdout())),
+        AccessLog::Stderr => Sink::To(Box::new(io::stderr())),
+        AccessLog::File(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            Sink::To(Box::new(file.map_err(|source| Error::Write { path: path.clone(), source })?))
+        }
+    })
+}

@@ -1,0 +1,238 @@
+//! The objects that files hold, with what stood in them before where they are broken now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    path::Path,
+    sync::Arc,
+};
+
+use pailou_config::{
+    parse::{Decoded, ParseError, parse},
+    resources::{NamespaceName, Object, ObjectKey},
+    store::{Entry, Store},
+};
+
+/// What became of every document, file by file.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    namespace: NamespaceName,
+    /// By name; what comes first wins where two hold the same object.
+    files: BTreeMap<Arc<Path>, FileState>,
+}
+
+#[derive(Debug, Default)]
+struct FileState {
+    content: Vec<u8>,
+    objects: Vec<Decoded>,
+    errors: Vec<ParseError>,
+    unreadable: Option<Problem>,
+}
+
+/// Something that is wrong with the files, or worth a remark.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Problem {
+    /// Where: a path, with a line where it is known.
+    pub(crate) place: String,
+    /// What.
+    pub(crate) message: String,
+    /// How bad.
+    pub(crate) level: Level,
+}
+
+/// How bad a [`Problem`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// A field that is not there in the API: it has no effect.
+    Ignored,
+    /// A document is not accepted.
+    Rejected,
+    /// A file cannot be read.
+    Unreadable,
+}
+
+impl Problem {
+    /// A file or directory that cannot be read.
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let message = format!("cannot be read: {error}; what came from it before still holds");
+        Self { place: path.display().to_string(), message, level: Level::Unreadable }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl Catalog {
+    /// An empty one, whose objects are in this namespace unless they say otherwise.
+    pub(crate) fn new(namespace: NamespaceName) -> Self {
+        Self { namespace, files: BTreeMap::new() }
+    }
+
+    /// The namespace of objects that name none.
+    pub(crate) fn namespace(&self) -> &NamespaceName {
+        &self.namespace
+    }
+
+    /// Takes a file's content, or why it cannot be had. What is broken in it keeps its last good form.
+    pub(crate) fn update(&mut self, path: Arc<Path>, content: io::Result<Vec<u8>>) {
+        let before = self.files.entry(path.clone()).or_default();
+        match content {
+            Ok(content) if before.unreadable.is_none() && content == before.content => {}
+            Ok(content) => {
+                let parsed = parse(&content, &path.to_string_lossy(), &self.namespace);
+                let mut objects = parsed.objects;
+                objects.extend(kept(&before.objects, &objects, &parsed.errors, &self.namespace));
+                *before = FileState { content, objects, errors: parsed.errors, unreadable: None };
+            }
+            Err(error) => before.unreadable = Some(Problem::unreadable(&path, &error)),
+        }
+    }
+
+    /// Forgets files that are not among these.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&Path) -> bool) {
+        self.files.retain(|path, _| is_there(path));
+    }
+
+    /// Every object once, and everything that is wrong. What is in `store` already takes precedence, and silently: it was given
+    /// explicitly.
+    pub(crate) fn contents(&self, store: &mut Store) -> Vec<Problem> {
+        let given: BTreeSet<ObjectKey> = store.iter().map(|(key, _)| key.clone()).collect();
+        let mut problems = Vec::new();
+        for (path, file) in &self.files {
+            let origin: Arc<str> = path.to_string_lossy().into();
+            for decoded in &file.objects {
+                let key = decoded.object.key();
+                if given.contains(&key) {
+                    continue;
+                }
+                let place = format!("{origin}:{}", decoded.line);
+                match store.insert(Entry::new(decoded.clone(), origin.clone())) {
+                    Ok(()) => problems.extend(decoded.ignored.iter().map(|field| {
+                        let message = format!("{key}: {field}: there is no such field; it has no effect");
+                        Problem { place: place.clone(), message, level: Level::Ignored }
+                    })),
+                    Err(error) => problems.push(Problem { place, message: error.to_string(), level: Level::Rejected }),
+                }
+            }
+            problems.extend(file.errors.iter().map(rejected));
+            problems.extend(file.unreadable.clone());
+        }
+        problems
+    }
+}
+
+fn rejected(error: &ParseError) -> Problem {
+    let text = error.to_string();
+    let place = match error.line {
+        Some(line) => format!("{}:{line}", error.origin),
+        None => error.origin.clone(),
+    };
+    let message = text.strip_prefix(&place).map_or(text.as_str(), |rest| rest.trim_start_matches(": ")).to_owned();
+    Problem { place, message, level: Level::Rejected }
+}
+
+/// The objects that the file held before and that stand in for broken documents: those that the errors name, or all of them where an
+/// error does not say which object it is about.
+fn kept(before: &[Decoded], now: &[Decoded], errors: &[ParseError], namespace: &NamespaceName) -> Vec<Decoded> {
+    if errors.is_empty() {
+        return Vec::new();
+    }
+    let present: BTreeSet<ObjectKey> = now.iter().map(|decoded| decoded.object.key()).collect();
+    let is_meant = |object: &Object, error: &ParseError| {
+        let (Some(kind), Some(name)) = (&error.kind, &error.name) else { return true };
+        let meta = object.meta();
+        let namespace = error.namespace.as_deref().unwrap_or(namespace.as_str());
+        object.kind().name() == kind && meta.name == *name && (!object.kind().is_namespaced() || meta.namespace == namespace)
+    };
+    let is_kept = |decoded: &&Decoded| {
+        !present.contains(&decoded.object.key()) && errors.iter().any(|error| is_meant(&decoded.object, error))
+    };
+    before.iter().filter(is_kept).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLASS: &str =
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: a\nspec:\n  controllerName: x.y/z\n";
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nstatus:\n  podIP: 127.0.0.2\n";
+
+    fn catalog() -> Catalog {
+        Catalog::new(NamespaceName::try_from("default").unwrap())
+    }
+
+    fn contents(catalog: &Catalog) -> (Store, Vec<Problem>) {
+        let mut store = Store::new();
+        let problems = catalog.contents(&mut store);
+        (store, problems)
+    }
+
+    fn names(catalog: &Catalog) -> Vec<String> {
+        contents(catalog).0.iter().map(|(key, _)| key.to_string()).collect()
+    }
+
+    fn update(catalog: &mut Catalog, path: &str, text: &str) {
+        catalog.update(Path::new(path).into(), Ok(text.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_broken_document_keeps_its_last_good_form_and_the_rest_applies() {
+        let mut catalog = catalog();
+        update(&mut catalog, "a.yaml", &format!("{CLASS}---\n{POD}"));
+        let before = contents(&catalog).0;
+        update(&mut catalog, "a.yaml", &format!("{}---\n{}", CLASS.replace("x.y/z", "[]"), POD.replace("127.0.0.2", "127.0.0.9")));
+        let (after, problems) = contents(&catalog);
+        let class = ObjectKey::new("gateway.networking.k8s.io", "GatewayClass", "", "a");
+        let pod = ObjectKey::new("", "Pod", "default", "p");
+        assert_eq!(after.entry(&class), before.entry(&class));
+        assert_ne!(after.entry(&pod).unwrap().object, before.entry(&pod).unwrap().object);
+        assert_eq!((problems.len(), problems[0].level), (1, Level::Rejected));
+        assert!(problems[0].to_string().starts_with("a.yaml:6: GatewayClass a: spec.controllerName: "), "{}", problems[0]);
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_told_keeps_all_that_the_file_held() {
+        let mut catalog = catalog();
+        update(&mut catalog, "a.yaml", &format!("{CLASS}---\n{POD}"));
+        update(&mut catalog, "a.yaml", "kind: [");
+        assert_eq!(names(&catalog), ["Pod default/p", "GatewayClass a"]);
+        update(&mut catalog, "a.yaml", POD);
+        assert_eq!(names(&catalog), ["Pod default/p"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_keeps_what_it_held() {
+        let mut catalog = catalog();
+        update(&mut catalog, "a.yaml", POD);
+        catalog.update(Path::new("a.yaml").into(), Err(io::Error::other("no")));
+        assert_eq!(names(&catalog), ["Pod default/p"]);
+        assert_eq!(contents(&catalog).1[0].level, Level::Unreadable);
+        update(&mut catalog, "a.yaml", POD);
+        assert_eq!(contents(&catalog).1, []);
+    }
+
+    #[test]
+    fn of_two_objects_with_one_name_the_first_counts() {
+        let mut catalog = catalog();
+        update(&mut catalog, "b.yaml", &POD.replace("127.0.0.2", "127.0.0.9"));
+        update(&mut catalog, "a.yaml", POD);
+        let problems = contents(&catalog).1;
+        assert_eq!(problems.len(), 1);
+        let place = "b.yaml:1: Pod default/p is defined twice, at a.yaml:1 and at b.yaml:1: ";
+        assert!(problems[0].to_string().starts_with(place), "{}", problems[0]);
+    }
+
+    #[test]
+    fn fields_that_do_not_exist_are_told() {
+        let mut catalog = catalog();
+        update(&mut catalog, "a.yaml", &CLASS.replace("spec:", "spec:\n  colour: red"));
+        assert_eq!(
+            contents(&catalog).1[0].to_string(),
+            "a.yaml:1: GatewayClass a: spec.colour: there is no such field; it has no effect"
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! A gateway without a cluster: sources, data plane and admin endpoint together.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use pailou_proxy::{Options, Proxy, server::BindError};
+use tokio::net::TcpListener;
+
+use crate::{
+    admin,
+    configuration::{Configuration, Loaded},
+    exit::{self, Error},
+    report::{self, Report, Unbound},
+    shown::Shown,
+    signals::Signals,
+    source::{Stopper, Wake, Watcher},
+};
+
+/// A running gateway.
+pub(crate) struct Standalone {
+    proxy: Arc<Proxy>,
+    shown: Arc<Shown>,
+    reloading: Reloading,
+}
+
+/// The thread that follows the sources.
+struct Reloading {
+    stopper: Stopper,
+    thread: JoinHandle<()>,
+}
+
+impl Standalone {
+    /// Serves what the configuration holds now, and from then on what it changes to. Needs the runtime. `move_elsewhere` is the advice for ports that are
+    /// taken.
+    pub(crate) fn start(configuration: Configuration, options: Options, move_elsewhere: &str) -> Result<Self, Error> {
+        let proxy = Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?;
+        let proxy = Arc::new(proxy);
+        let shown = Arc::new(Shown::new(proxy.clone()));
+        let watcher = Watcher::new();
+        let stopper = watcher.stopper();
+        let mut follower = Follower {
+            configuration,
+            watcher,
+            proxy: proxy.clone(),
+            shown: shown.clone(),
+            report: Report::default(),
+            loaded: None,
+            unbound: Vec::new(),
+        };
+        let unbound = follower.reload();
+        if !unbound.is_empty() {
+            return Err(Error::Several(unbound.into_iter().map(|error| bind_error(error, &follower, move_elsewhere)).collect()));
+        }
+        let thread = thread::Builder::new()
+            .name("config".to_owned())
+            .spawn(move || follower.follow())
+            .map_err(|source| Error::Start { what: "a thread", source })?;
+        Ok(Self { proxy, shown, reloading: Reloading { stopper, thread } })
+    }
+
+    /// Serves until a signal comes, then finishes what is under way, for at most `drain`. A second signal cuts it off.
+    pub(crate) async fn run(self, admin: Option<TcpListener>, mut signals: Signals, drain: Duration) {
+        let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.shown.clone())));
+        let signal = signals.next().await;
+        tracing::info!("{signal}: finishing requests for at most {} s; a second signal ends at once", drain.as_secs());
+        self.shown.drain();
+        self.reloading.stopper.stop();
+        tokio::select! {
+            left = self.proxy.drain(drain) => match left {
+                0 => tracing::info!("every request is finished"),
+                _ => tracing::warn!("{left} connections were cut off"),
+            },
+            signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
+        }
+        if let Some(admin) = admin {
+            admin.abort();
+        }
+        if self.reloading.thread.join().is_err() {
+            tracing::error!("the thread that follows the files had panicked");
+        }
+    }
+}
+
+/// What the thread that follows the sources has at hand. Compiling happens here, away from the threads that serve.
+struct Follower {
+    configuration: Configuration,
+    watcher: Watcher,
+    proxy: Arc<Proxy>,
+    shown: Arc<Shown>,
+    report: Report,
+    loaded: Option<Loaded>,
+    unbound: Vec<Unbound>,
+}
+
+impl Follower {
+    fn follow(mut self) {
+        let mut was_silent = false;
+        loop {
+            let is_silent = self.report.is_silent();
+            if is_silent && !was_silent {
+                tracing::warn!("nothing to serve: there is no listener; waiting for the files to change");
+            }
+            was_silent = is_silent;
+            if self.watcher.wait() == Wake::Stopped {
+                return;
+            }
+            self.reload();
+        }
+    }
+
+    /// Brings the data plane up to date. Gives back the addresses that could not be bound.
+    fn reload(&mut self) -> Vec<BindError> {
+        let start = Instant::now();
+        let mut loaded = self.configuration.load(self.loaded.as_ref());
+        if self.watcher.watch(loaded.interest.clone()) {
+            // Something may have changed between the reading and the watching.
+            loaded = self.configuration.load(Some(&loaded));
+        }
+        let is_same = self.loaded.as_ref().is_some_and(|before| Arc::ptr_eq(&before.objects, &loaded.objects));
+        let mut errors = Vec::new();
+        // An address that was taken may be free by now.
+        if !is_same || !self.unbound.is_empty() {
+            errors = self.proxy.apply(&loaded.snapshot, &loaded.endpoints);
+            let purposes = report::listeners(&loaded.snapshot);
+            let unbound = |error: &BindError| Unbound {
+                address: error.address,
+                purpose: purposes.get(&error.address).cloned().unwrap_or_default(),
+                reason: exit::reason(&error.error),
+            };
+            self.unbound = errors.iter().map(unbound).collect();
+        }
+        self.report.update(&loaded.snapshot, &loaded.statuses, &loaded.problems, &self.unbound);
+        if !is_same {
+            tracing::info!("{} objects live after {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
+        }
+        self.shown.show(loaded.clone());
+        self.loaded = Some(loaded);
+        errors
+    }
+}
+
+fn bind_error(error: BindError, follower: &Follower, hint: &str) -> Error {
+    let unbound = follower.unbound.iter().find(|unbound| unbound.address == error.address);
+    let purpose = unbound.map(|unbound| unbound.purpose.clone()).unwrap_or_default();
+    Error::Bind { address: error.address, purpose, source: error.error, hint: hint.to_owned() }
+}

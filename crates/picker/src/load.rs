@@ -1,0 +1,141 @@
+//! What an endpoint has to do now.
+//!
+//! A scrape counts all requests at the engine: ours and those that others sent. Adding our own requests in flight to it would count
+//! ours twice, so a scrape is remembered together with what was in flight from here when it was taken. What it counted beyond
+//! that is foreign, and stays until the next scrape tells otherwise; our own part is always exact.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use crate::scrape::Reading;
+
+/// Requests an engine is taken to run at once while it has not shown how many: vLLM's default for `max_num_seqs`.
+const ASSUMED_SLOTS: f32 = 256.0;
+/// Tokens an engine's KV cache is taken to hold while it has not said how many.
+const ASSUMED_KV_TOKENS: f32 = 262_144.0;
+
+/// Bits of [`InFlight`] that count tokens; those above count requests, up to a million.
+const TOKEN_BITS: u32 = 44;
+/// Most tokens that one request counts for, so that a million of them do not spill into the count of requests.
+const MOST_TOKENS: u64 = 1 << 24;
+/// Tokens of output that a request is taken to generate, unless it asks for fewer.
+const ASSUMED_OUTPUT: u64 = 512;
+/// Bytes of a request per token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Requests and estimated tokens sent from here and not ended. One word, so that both are read and reserved as one.
+#[derive(Default)]
+pub(crate) struct InFlight(AtomicU64);
+
+/// What an [`InFlight`] was at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Level(u64);
+
+/// The estimated tokens of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tokens(u64);
+
+impl Tokens {
+    /// Four bytes to a token, and the output as far as it can be foreseen: what clients allow is often far more than what comes.
+    pub(crate) fn estimate(input_bytes: usize, max_tokens: Option<u64>) -> Self {
+        let output = max_tokens.unwrap_or(ASSUMED_OUTPUT).min(ASSUMED_OUTPUT);
+        Self((input_bytes as u64 / BYTES_PER_TOKEN + output).min(MOST_TOKENS))
+    }
+
+    fn with_request(self) -> u64 {
+        (1 << TOKEN_BITS) + self.0
+    }
+}
+
+impl InFlight {
+    pub(crate) fn level(&self) -> Level {
+        Level(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Reserves a place for one request.
+    pub(crate) fn reserve(&self, tokens: Tokens) {
+        self.0.fetch_add(tokens.with_request(), Ordering::Relaxed);
+    }
+
+    /// Reserves a place if the level is still the one that was judged: of those who judged the same level, one succeeds.
+    pub(crate) fn reserve_at(&self, judged: Level, tokens: Tokens) -> bool {
+        let reserved = judged.0 + tokens.with_request();
+        self.0.compare_exchange(judged.0, reserved, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives a reservation back.
+    pub(crate) fn release(&self, tokens: Tokens) {
+        self.0.fetch_sub(tokens.with_request(), Ordering::Relaxed);
+    }
+}
+
+impl Level {
+    pub(crate) fn requests(self) -> u32 {
+        (self.0 >> TOKEN_BITS) as u32
+    }
+
+    pub(crate) fn tokens(self) -> u64 {
+        self.0 & ((1 << TOKEN_BITS) - 1)
+    }
+
+    /// The higher of both, in each respect.
+    pub(crate) fn max(self, other: Self) -> Self {
+        let requests = u64::from(self.requests().max(other.requests()));
+        Self((requests << TOKEN_BITS) | self.tokens().max(other.tokens()))
+    }
+}
+
+/// An endpoint's load, as far as it is known now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Load {
+    /// What was in flight from here when this was computed.
+    pub(crate) level: Level,
+    /// Whether the engine's own figures are part of it; otherwise it is what is known here.
+    pub(crate) fresh: bool,
+    /// Requests that others sent.
+    pub(crate) foreign: f32,
+    /// Requests that wait in the engine's queue.
+    pub(crate) waiting: f32,
+    /// Requests that run.
+    pub(crate) running: f32,
+    /// Share of the KV cache in use, 0 to 1.
+    pub(crate) kv: f32,
+    /// The part of `kv` that counts towards saturation: without what rests on an assumed size of the cache.
+    pub(crate) certain_kv: f32,
+}
+
+impl Load {
+    /// The load of an endpoint with this many requests in flight from here, after its last scrape.
+    pub(crate) fn new(level: Level, reading: &Reading, now: Instant) -> Self {
+        let Some(figures) = reading.fresh(now) else { return Self::local(level, 0.0, 0.0) };
+        let sent = level.requests() as f32;
+        let sent_then = reading.level.requests() as f32;
+        let counted = figures.waiting + figures.running;
+        let foreign = (counted - sent_then).max(0.0);
+        let requests = foreign + sent;
+        let waiting = match figures.waiting > 0.0 {
+            // A queue takes what comes, and what ends makes room for it.
+            true => figures.waiting + (requests - counted),
+            false => requests - reading.slots.map_or(ASSUMED_SLOTS, |slots| slots as f32),
+        }
+        .clamp(0.0, requests);
+        let grown = level.tokens() as f32 - reading.level.tokens() as f32;
+        let kv = (figures.kv + grown / figures.kv_tokens.map_or(ASSUMED_KV_TOKENS, |tokens| tokens as f32)).clamp(0.0, 1.0);
+        let certain_kv = if figures.kv_tokens.is_some() { kv } else { figures.kv };
+        Self { level, fresh: true, foreign, waiting, running: requests - waiting, kv, certain_kv }
+    }
+
+    /// The load of an endpoint whose own figures are not known. Others are taken to send it as much as they send its siblings, lest
+    /// silence look like idleness.
+    pub(crate) fn local(level: Level, siblings_foreign: f32, siblings_kv: f32) -> Self {
+        let requests = level.requests() as f32 + siblings_foreign;
+        let waiting = (level.requests() as f32 - ASSUMED_SLOTS).max(0.0);
+        let kv = (level.tokens() as f32 / ASSUMED_KV_TOKENS).max(siblings_kv).min(1.0);
+        Self { level, fresh: false, foreign: siblings_foreign, waiting, running: requests - waiting, kv, certain_kv: 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

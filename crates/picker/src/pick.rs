@@ -1,0 +1,173 @@
+//! One pick: eligible endpoints, their load, their scores, a reservation.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+
+use pailou_config::snapshot::{Criticality, RoutingStrategy};
+use smallvec::SmallVec;
+
+use crate::{
+    endpoint::Members,
+    load::{Load, Tokens},
+    picked::{Picked, Reservation, Seen},
+    prefix::{Chain, Matches},
+    score::{Candidate, adapter_affinity},
+    state::Shared,
+};
+
+/// Endpoints that are judged; of a larger pool, this many from a random place on, and those that have the prompt cached.
+const MOST_JUDGED: usize = 128;
+/// Endpoints that a request can fail over to, the first included; receipts name as many.
+const MOST_RANKED: usize = 16;
+/// How often a pick judges anew because another took the place it had chosen; then it takes the place regardless.
+const ATTEMPTS: usize = 4;
+/// When a client that was refused may come back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a pick has to know of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PickRequest<'a> {
+    /// The model's name as it goes to the engine.
+    pub model: &'a str,
+    /// The bytes of the JSON member that bears the prompt (`messages`, `prompt`, …); empty if there is none.
+    pub prompt: &'a [u8],
+    /// The request's `cache_salt`: prompts with different salts share no cache.
+    pub cache_salt: Option<&'a str>,
+    /// Whether the request may be refused when the pool is saturated.
+    pub criticality: Criticality,
+    /// The length of the request's body.
+    pub input_bytes: usize,
+    /// The most tokens that may be generated, where the request says so.
+    pub max_tokens: Option<u64>,
+    /// The only endpoints that are eligible; `None` is all of them.
+    pub subset: Option<&'a [SocketAddr]>,
+}
+
+/// Why no endpoint was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PickError {
+    /// The pool has none, or none in the subset: 503.
+    #[error("the pool has no endpoint that may serve the request")]
+    NoEndpoints,
+    /// No endpoint has room, and the request may be refused: 429.
+    #[error("all endpoints of the pool are saturated")]
+    Saturated {
+        /// When to come back.
+        retry_after: Duration,
+    },
+}
+
+/// Candidates of one pick: on the stack for most pools, and small enough there to be handed around.
+type Candidates = SmallVec<[Candidate; MOST_RANKED]>;
+
+pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
+    shared.activity.touch();
+    let members = shared.members.load_full();
+    let strategy = members.pool.strategy;
+    let chain = match strategy {
+        RoutingStrategy::PrefixCache => members.index.chain(request.model, request.cache_salt, request.prompt),
+        RoutingStrategy::Default => Chain::default(),
+    };
+    let matches = members.index.matches(&chain);
+    let mut candidates = eligible(&members, request, &matches, now);
+    let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
+    let mut attempt = 1;
+    let saturation = loop {
+        measure(&members, &mut candidates, now);
+        let saturation = saturation(&candidates).ok_or(PickError::NoEndpoints)?;
+        if request.criticality == Criticality::Sheddable && saturation >= 1.0 {
+            return Err(PickError::Saturated { retry_after: RETRY_AFTER });
+        }
+        candidates.iter_mut().for_each(|candidate| candidate.judge(request.prompt.len()));
+        rank(&mut candidates);
+        let best = &candidates[0];
+        let in_flight = &members.endpoints[best.member as usize].in_flight;
+        if in_flight.reserve_at(best.load.level, tokens) {
+            break saturation;
+        }
+        if attempt == ATTEMPTS {
+            in_flight.reserve(tokens);
+            break saturation;
+        }
+        attempt += 1;
+    };
+    let judged = candidates.len();
+    candidates.truncate(MOST_RANKED);
+    let reservation = Reservation::held(members, candidates[0].member, tokens);
+    let seen = Seen { ranked: candidates.into_vec(), judged, saturation, prompt_bytes: request.prompt.len() };
+    Ok(Picked::new(Arc::clone(shared), reservation, seen, chain))
+}
+
+/// The endpoints that may serve a request, with all that does not change while it is being picked for.
+fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now: Instant) -> Candidates {
+    let count = members.endpoints.len();
+    let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
+    let mut others = 0;
+    let mut candidates = Candidates::new();
+    for place in 0..count {
+        let member = (start + place) % count;
+        let endpoint = &members.endpoints[member];
+        if request.subset.is_some_and(|subset| !subset.contains(&endpoint.address)) {
+            continue;
+        }
+        let prefix = matches.bytes(endpoint.slot);
+        if prefix == 0 {
+            others += 1;
+            if others > MOST_JUDGED {
+                continue;
+            }
+        }
+        candidates.push(Candidate {
+            member: member as u32,
+            priority: endpoint.endpoint.priority,
+            failing: endpoint.failures.is_last(now),
+            load: Load::default(),
+            prefix,
+            adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
+            score: 0.0,
+        });
+    }
+    candidates
+}
+
+/// Reads every candidate's load; those that are silent get what their siblings have from others.
+fn measure(members: &Members, candidates: &mut Candidates, now: Instant) {
+    let (mut fresh, mut foreign, mut kv) = (0.0_f32, 0.0, 0.0);
+    for candidate in candidates.iter_mut() {
+        let endpoint = &members.endpoints[candidate.member as usize];
+        candidate.load = Load::new(endpoint.in_flight.level(), &endpoint.reading.load(), now);
+        if candidate.load.fresh {
+            fresh += 1.0;
+            foreign += candidate.load.foreign;
+            kv += candidate.load.kv;
+        }
+    }
+    if fresh == 0.0 {
+        return;
+    }
+    for candidate in candidates.iter_mut().filter(|candidate| !candidate.load.fresh) {
+        candidate.load = Load::local(candidate.load.level, foreign / fresh, kv / fresh);
+    }
+}
+
+/// The mean over all candidates that are not failing, or over all if every one is; `None` if there are none.
+fn saturation(candidates: &Candidates) -> Option<f32> {
+    let all_failing = candidates.iter().all(|candidate| candidate.failing);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for candidate in candidates.iter().filter(|candidate| all_failing || !candidate.failing) {
+        sum += candidate.saturation();
+        count += 1.0;
+    }
+    (count > 0.0).then(|| sum / count)
+}
+
+/// Moves the best to the front, in order; the others follow in any.
+fn rank(candidates: &mut Candidates) {
+    if candidates.len() > MOST_RANKED {
+        candidates.select_nth_unstable_by(MOST_RANKED - 1, Candidate::order);
+    }
+    let ranked = candidates.len().min(MOST_RANKED);
+    candidates[..ranked].sort_unstable_by(Candidate::order);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! A picked endpoint: the reservation of a request's place, until the request ends.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use pailou_config::snapshot::Endpoint;
+
+use crate::{
+    endpoint::{EndpointState, Members},
+    load::Tokens,
+    prefix::Chain,
+    receipt::Receipt,
+    score::Candidate,
+    state::Shared,
+};
+
+/// Endpoints for one request, best first, with a place reserved at the current one.
+///
+/// To be kept until the request has ended, its response's body included: dropping it is what gives the place back.
+pub struct Picked {
+    shared: Arc<Shared>,
+    reservation: Reservation,
+    seen: Seen,
+    /// The current one, as an index into the ranking.
+    at: usize,
+    /// The prompt's blocks, for as long as the request may still move.
+    chain: Chain,
+    /// Blocks that the current endpoint had before this request.
+    known: usize,
+    /// Prompt tokens that the engine reported as cached, plus one; 0 until then.
+    cached: AtomicU64,
+}
+
+/// What a pick saw.
+pub(crate) struct Seen {
+    /// Never empty.
+    pub(crate) ranked: Vec<Candidate>,
+    /// How many endpoints were judged to rank these.
+    pub(crate) judged: usize,
+    pub(crate) saturation: f32,
+    pub(crate) prompt_bytes: usize,
+}
+
+impl Picked {
+    pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
+        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached: AtomicU64::new(0) };
+        picked.learn();
+        picked
+    }
+
+    /// The current endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.reservation.endpoint().endpoint
+    }
+
+    /// Whether there is an endpoint to fail over to.
+    pub fn has_next(&self) -> bool {
+        self.at + 1 < self.seen.ranked.len()
+    }
+
+    /// Reports that the current endpoint failed, and moves the reservation to the next best. False, and nothing moves, if there is
+    /// none.
+    pub fn fail_over(&mut self) -> bool {
+        self.failed();
+        if !self.has_next() {
+            return false;
+        }
+        self.at += 1;
+        self.reservation.move_to(self.seen.ranked[self.at].member);
+        self.learn();
+        true
+    }
+
+    /// Reports that the current endpoint did not take the request (no connection, 503): it is put last for other requests, for two
+    /// seconds at first, up to thirty while it goes on failing.
+    pub fn failed(&mut self) {
+        let endpoint = self.reservation.endpoint();
+        endpoint.failures.record(Instant::now());
+        self.reservation.members.index.forget(endpoint, &self.chain, self.known);
+    }
+
+    /// Reports content from the current endpoint: it works, and the request will not move any more.
+    pub fn first_token(&mut self) {
+        self.reservation.endpoint().failures.clear();
+        self.chain = Chain::default();
+    }
+
+    /// Reports the end of a response, with the number of prompt tokens that the engine found cached, where it said so.
+    pub fn finished(&self, cached_tokens: Option<u64>) {
+        let endpoint = self.reservation.endpoint();
+        endpoint.failures.clear();
+        let Some(cached) = cached_tokens else { return };
+        if self.cached.swap(cached.saturating_add(1), Relaxed) == 0 {
+            endpoint.accuracy.record(self.predicted_tokens(), cached);
+        }
+    }
+
+    /// Why this endpoint: what the best-placed endpoints scored.
+    pub fn receipt(&self) -> Receipt {
+        let cached = self.cached.load(Relaxed).checked_sub(1);
+        Receipt::new(&self.reservation.members, &self.seen, self.at, cached)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_at(&self, endpoint: &EndpointState) -> bool {
+        std::ptr::eq(self.reservation.endpoint(), endpoint)
+    }
+
+    fn predicted_tokens(&self) -> u64 {
+        u64::from(self.seen.ranked[self.at].prefix) / 4
+    }
+
+    fn learn(&mut self) {
+        self.known = self.reservation.members.index.learn(self.reservation.endpoint(), &self.chain);
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.shared.receipts.keep(|| self.receipt());
+    }
+}
+
+impl std::fmt::Debug for Picked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Picked").field("endpoint", self.endpoint()).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// A request's place at an endpoint; its drop gives the place back.
+pub(crate) struct Reservation {
+    members: Arc<Members>,
+    member: u32,
+    tokens: Tokens,
+}
+
+impl Reservation {
+    /// Takes over a place that was reserved.
+    pub(crate) fn held(members: Arc<Members>, member: u32, tokens: Tokens) -> Self {
+        Self { members, member, tokens }
+    }
+
+    fn endpoint(&self) -> &EndpointState {
+        &self.members.endpoints[self.member as usize]
+    }
+
+    fn move_to(&mut self, member: u32) {
+        self.members.endpoints[member as usize].in_flight.reserve(self.tokens);
+        self.endpoint().in_flight.release(self.tokens);
+        self.member = member;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.endpoint().in_flight.release(self.tokens);
+    }
+}

@@ -1,0 +1,272 @@
+//! Which prompts' beginnings are probably in which endpoint's KV cache.
+//!
+//! A prompt is cut into blocks; a block's hash is chained to its predecessor's, so that one hash stands for the whole prompt up to
+//! there. Blocks grow with their position (64 bytes, about an engine's 16 tokens, for the first 4 KiB; then 256, 1,024, 4,096):
+//! where a prompt is cut depends on nothing but the position, so that a conversation that grows keeps its blocks, and yet 200 KB are
+//! some 220 blocks.
+//!
+//! Every endpoint has an LRU list of the blocks it was sent, at most [`MOST_BLOCKS`] and at most what its engine's cache holds. The
+//! index maps blocks to endpoints. A chain is touched from its end to its beginning, so that the end is forgotten first: an
+//! endpoint that has a block has all before it.
+//!
+//! Memory: 24 bytes for a block in the list, 17 to 34 in the list's table, and 25 to 57 in the index: below 3.5 MB for an endpoint
+//! whose list is full.
+
+mod lru;
+mod slots;
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use self::{
+    lru::Lru,
+    slots::{Owners, Slots},
+};
+use crate::endpoint::EndpointState;
+
+/// Blocks remembered for an endpoint: as many as a table of 2^15 buckets takes.
+pub(crate) const MOST_BLOCKS: usize = 28_672;
+/// Blocks of one prompt that are looked at: the first 1.4 MB.
+const MOST_CHAINED: usize = 512;
+/// Bytes of the blocks of each tier but the last.
+const TIERS: [usize; 3] = [64, 256, 1024];
+/// Blocks in each of these tiers.
+const TIER_BLOCKS: usize = 64;
+/// Bytes of all further blocks.
+const LAST_TIER: usize = 4096;
+/// Locks of the index: more than there are threads to contend for them.
+const SHARDS: usize = 64;
+
+/// The blocks of a prompt, by their chained hashes. What is left over at its end makes no block.
+#[derive(Debug, Default)]
+pub(crate) struct Chain(Vec<u64>);
+
+impl Chain {
+    fn new(seed: u64, prompt: &[u8]) -> Self {
+        let mut hashes = Vec::with_capacity(blocks_in(prompt.len()));
+        let mut rest = prompt;
+        let mut hash = seed;
+        while hashes.len() < MOST_CHAINED
+            && let Some((block, after)) = rest.split_at_checked(block_size(hashes.len()))
+        {
+            hash = xxh3_64_with_seed(block, hash);
+            hashes.push(hash);
+            rest = after;
+        }
+        Self(hashes)
+    }
+}
+
+/// An endpoint's list of blocks.
+#[derive(Default)]
+pub(crate) struct Blocks(Mutex<Lru>);
+
+impl Blocks {
+    /// Says how many bytes of prompts fit into the engine's cache.
+    pub(crate) fn set_capacity(&self, bytes: u64) {
+        self.0.lock().capacity = bytes;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+/// Where blocks are.
+pub(crate) struct PrefixIndex {
+    /// Keeps others from making prompts whose hashes meet.
+    seed: u64,
+    shards: [RwLock<HashMap<u64, Owners, BuildHasherDefault<Hashed>>>; SHARDS],
+}
+
+impl PrefixIndex {
+    pub(crate) fn new() -> Self {
+        Self { seed: fastrand::u64(..), shards: std::array::from_fn(|_| RwLock::default()) }
+    }
+
+    /// The blocks of a prompt for this model. Different salts share none.
+    pub(crate) fn chain(&self, model: &str, salt: Option<&str>, prompt: &[u8]) -> Chain {
+        let seed = xxh3_64_with_seed(model.as_bytes(), self.seed);
+        let seed = salt.map_or(seed, |salt| xxh3_64_with_seed(salt.as_bytes(), seed));
+        Chain::new(seed, prompt)
+    }
+
+    /// How much of a prompt each endpoint has.
+    pub(crate) fn matches(&self, chain: &Chain) -> Matches {
+        let mut matches = Matches::default();
+        let mut holders = Slots::default();
+        for (at, hash) in chain.0.iter().enumerate() {
+            let before = holders.clone();
+            match self.shard(*hash).read().get(hash) {
+                Some(owners) if at == 0 => holders = owners.slots(),
+                Some(owners) => owners.retain_in(&mut holders),
+                None => holders.clear(),
+            }
+            before.without(&holders).for_each(|slot| matches.set(slot, covered(at)));
+            if holders.is_empty() {
+                return matches;
+            }
+        }
+        holders.iter().for_each(|slot| matches.set(slot, covered(chain.0.len())));
+        matches
+    }
+
+    /// An endpoint is sent a prompt. Returns how many of its first blocks were known there.
+    pub(crate) fn learn(&self, endpoint: &EndpointState, chain: &Chain) -> usize {
+        let mut known = chain.0.len();
+        if known == 0 {
+            return 0;
+        }
+        let mut blocks = endpoint.blocks.0.lock();
+        if blocks.closed {
+            return 0;
+        }
+        for (at, hash) in chain.0.iter().enumerate().rev() {
+            if blocks.touch(*hash) {
+                continue;
+            }
+            known = at;
+            if blocks.len() == MOST_BLOCKS {
+                self.evict(&mut blocks, endpoint.slot);
+            }
+            blocks.insert(*hash, block_size(at) as u32);
+            self.shard(*hash)
+                .write()
+                .entry(*hash)
+                .and_modify(|owners| owners.add(endpoint.slot))
+                .or_insert(Owners::One(endpoint.slot));
+        }
+        while blocks.bytes() > blocks.capacity {
+            self.evict(&mut blocks, endpoint.slot);
+        }
+        known
+    }
+
+    /// An endpoint did not take a prompt after all: what was learned beyond its first blocks is forgotten.
+    pub(crate) fn forget(&self, endpoint: &EndpointState, chain: &Chain, known: usize) {
+        if known >= chain.0.len() {
+            return;
+        }
+        let mut blocks = endpoint.blocks.0.lock();
+        for hash in &chain.0[known..] {
+            if blocks.remove(*hash) {
+                self.disown(*hash, endpoint.slot);
+            }
+        }
+    }
+
+    /// An endpoint has lost its cache.
+    pub(crate) fn clear(&self, endpoint: &EndpointState) {
+        let mut blocks = endpoint.blocks.0.lock();
+        while blocks.len() > 0 {
+            self.evict(&mut blocks, endpoint.slot);
+        }
+    }
+
+    /// An endpoint has left: nothing is learned of it any more, and its slot is free.
+    pub(crate) fn close(&self, endpoint: &EndpointState) {
+        endpoint.blocks.0.lock().closed = true;
+        self.clear(endpoint);
+        *endpoint.blocks.0.lock() = Lru::closed();
+    }
+
+    /// Different blocks known.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    fn evict(&self, blocks: &mut Lru, slot: u16) {
+        if let Some(hash) = blocks.pop() {
+            self.disown(hash, slot);
+        }
+    }
+
+    fn disown(&self, hash: u64, slot: u16) {
+        let mut shard = self.shard(hash).write();
+        if shard.get_mut(&hash).is_some_and(|owners| owners.remove(slot)) {
+            shard.remove(&hash);
+        }
+    }
+
+    /// By bits that the tables within do not place entries by.
+    fn shard(&self, hash: u64) -> &RwLock<HashMap<u64, Owners, BuildHasherDefault<Hashed>>> {
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+}
+
+/// Bytes of a prompt that endpoints have, by slot.
+#[derive(Debug, Default)]
+pub(crate) struct Matches(SmallVec<[u32; 128]>);
+
+impl Matches {
+    pub(crate) fn bytes(&self, slot: u16) -> u32 {
+        self.0.get(usize::from(slot)).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, slot: u16, bytes: usize) {
+        let slot = usize::from(slot);
+        if slot >= self.0.len() {
+            self.0.resize(slot + 1, 0);
+        }
+        self.0[slot] = bytes as u32;
+    }
+}
+
+/// Hashes of what is a hash already.
+#[derive(Default)]
+pub(crate) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+}
+
+/// Bytes of the block at this place.
+fn block_size(at: usize) -> usize {
+    TIERS.get(at / TIER_BLOCKS).copied().unwrap_or(LAST_TIER)
+}
+
+/// Bytes of so many blocks from the beginning.
+fn covered(blocks: usize) -> usize {
+    let mut left = blocks;
+    let mut bytes = 0;
+    for size in TIERS {
+        let here = left.min(TIER_BLOCKS);
+        bytes += here * size;
+        left -= here;
+    }
+    bytes + left * LAST_TIER
+}
+
+/// Blocks of a prompt of so many bytes.
+fn blocks_in(bytes: usize) -> usize {
+    let mut left = bytes;
+    let mut blocks = 0;
+    for size in TIERS {
+        let here = (left / size).min(TIER_BLOCKS);
+        blocks += here;
+        left -= here * size;
+        if here < TIER_BLOCKS {
+            return blocks;
+        }
+    }
+    (blocks + left / LAST_TIER).min(MOST_CHAINED)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Why an endpoint was chosen.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use pailou_config::snapshot::{Endpoint, RoutingStrategy};
+use parking_lot::Mutex;
+
+use crate::{endpoint::Members, picked::Seen};
+
+/// Most receipts that a pool keeps.
+const MOST_KEPT: usize = 4096;
+
+/// What was chosen for a request, and what the others scored. Nothing of the prompt is in it.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// How the pool chooses.
+    pub strategy: RoutingStrategy,
+    /// How full the pool was: 1 has no room anywhere.
+    pub saturation: f32,
+    /// The endpoint that served, as an index into `scored`; above 0 after a failover.
+    pub chosen: usize,
+    /// The best-placed endpoints, best first: at most 16.
+    pub scored: Vec<Scored>,
+    /// How many endpoints were judged.
+    pub judged: usize,
+    /// The prompt tokens that the engine reported as cached, where it did.
+    pub cached_tokens: Option<u64>,
+}
+
+/// An endpoint as a pick saw it.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// What decided: higher is better, among those that are not failing.
+    pub score: f32,
+    /// It had just failed, and was put last.
+    pub failing: bool,
+    /// Whether its engine's own figures were known.
+    pub fresh: bool,
+    /// Requests in its engine's queue.
+    pub waiting: f32,
+    /// Requests that ran.
+    pub running: f32,
+    /// Requests in flight from here.
+    pub in_flight: u32,
+    /// Share of its KV cache in use, 0 to 1.
+    pub kv: f32,
+    /// Share of the prompt that it probably had cached, 0 to 1.
+    pub prefix: f32,
+    /// How well it was placed to run the adapter, 0 to 1.
+    pub adapter: f32,
+}
+
+impl Receipt {
+    pub(crate) fn new(members: &Members, seen: &Seen, chosen: usize, cached_tokens: Option<u64>) -> Self {
+        let scored = seen.ranked.iter().map(|candidate| Scored {
+            endpoint: members.endpoints[candidate.member as usize].endpoint.clone(),
+            score: candidate.score,
+            failing: candidate.failing,
+            fresh: candidate.load.fresh,
+            waiting: candidate.load.waiting,
+            running: candidate.load.running,
+            in_flight: candidate.load.level.requests(),
+            kv: candidate.load.kv,
+            prefix: candidate.prefix as f32 / seen.prompt_bytes.max(1) as f32,
+            adapter: candidate.adapter,
+        });
+        Self {
+            strategy: members.pool.strategy,
+            saturation: seen.saturation,
+            chosen,
+            scored: scored.collect(),
+            judged: seen.judged,
+            cached_tokens,
+        }
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let strategy = match self.strategy {
+            RoutingStrategy::Default => "load",
+            RoutingStrategy::PrefixCache => "load and prefix",
+        };
+        write!(f, "by {strategy}, {} judged, saturation {:.2}", self.judged, self.saturation)?;
+        if let Some(cached) = self.cached_tokens {
+            write!(f, ", {cached} tokens cached")?;
+        }
+        for (at, scored) in self.scored.iter().enumerate() {
+            let mark = if at == self.chosen { '*' } else { ' ' };
+            write!(f, "\n{mark} {scored}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Scored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, score, waiting, running, in_flight, kv, prefix, adapter, .. } = self;
+        write!(f, "{} {score:+.2}: waiting {waiting:.0}, running {running:.0} ({in_flight} from here), kv {kv:.2}", endpoint.name)?;
+        write!(f, ", prefix {prefix:.2}, adapter {adapter:.1}")?;
+        if !self.fresh {
+            f.write_str(", no recent metrics")?;
+        }
+        if self.failing {
+            f.write_str(", failing")?;
+        }
+        Ok(())
+    }
+}
+
+/// The receipts of recent requests, kept only while someone wants them.
+#[derive(Default)]
+pub(crate) struct Receipts {
+    capacity: AtomicUsize,
+    recent: Mutex<VecDeque<Arc<Receipt>>>,
+}
+
+impl Receipts {
+    /// How many are kept from now on, at most [`MOST_KEPT`].
+    pub(crate) fn set_capacity(&self, capacity: usize) {
+        let capacity = capacity.min(MOST_KEPT);
+        self.capacity.store(capacity, Relaxed);
+        let mut recent = self.recent.lock();
+        let surplus = recent.len().saturating_sub(capacity);
+        recent.drain(..surplus);
+    }
+
+    /// Keeps a receipt, which is made only if it is wanted.
+    pub(crate) fn keep(&self, receipt: impl FnOnce() -> Receipt) {
+        if self.capacity.load(Relaxed) == 0 {
+            return;
+        }
+        let receipt = Arc::new(receipt());
+        let mut recent = self.recent.lock();
+        // Read again: the capacity may have been lowered meanwhile.
+        let capacity = self.capacity.load(Relaxed);
+        while recent.len() >= capacity.max(1) {
+            recent.pop_front();
+        }
+        if capacity > 0 {
+            recent.push_back(receipt);
+        }
+    }
+
+    /// The newest last.
+    pub(crate) fn recent(&self) -> Vec<Arc<Receipt>> {
+        self.recent.lock().iter().cloned().collect()
+    }
+}

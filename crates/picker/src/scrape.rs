@@ -1,0 +1,237 @@
+//! Scraping: every endpoint's metrics, often while the pool has traffic and rarely while it has none.
+//!
+//! One task for each endpoint, with a connection of its own that is kept open, so that an endpoint that hangs delays no other. What
+//! happens between two scrapes is known from what is in flight, so that they need not follow each other closely: every 50 ms in
+//! a pool of up to 25 endpoints, every 200 ms in one of 100, which is 500 scrapes a second at most up to there.
+
+mod client;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
+
+use self::client::Client;
+use crate::{
+    endpoint::{EndpointState, Members},
+    load::Level,
+    metrics::{Adapters, Figures},
+    state::Shared,
+};
+
+/// Between two scrapes of an endpoint of a pool with traffic: this for each endpoint of the pool, within the following bounds.
+const INTERVAL_PER_ENDPOINT: Duration = Duration::from_millis(2);
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+const LONGEST_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two scrapes of a pool without traffic, after doubling.
+const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two scrapes of an endpoint that does not answer them, after doubling.
+const FAILING_INTERVAL: Duration = Duration::from_secs(2);
+/// A pool that was picked from within this time has traffic.
+const TRAFFIC: Duration = Duration::from_secs(2);
+/// Figures are good for two intervals, but at least for this long.
+const LEAST_FRESHNESS: Duration = Duration::from_secs(1);
+/// Bytes of a prompt per token of the KV cache.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What the last scrape of an endpoint told.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// When it was taken; `None` if none ever succeeded.
+    pub(crate) at: Option<Instant>,
+    /// When the next is due after it.
+    pub(crate) interval: Duration,
+    /// Whether it failed. The other fields are then those of the last that did not.
+    pub(crate) failed: bool,
+    /// What was in flight from here when it was taken.
+    pub(crate) level: Level,
+    /// Requests that the engine runs at once, as far as it has shown.
+    pub(crate) slots: Option<u32>,
+    /// `None` if the endpoint has none to tell.
+    pub(crate) figures: Option<Figures>,
+}
+
+impl Reading {
+    /// The engine's figures, unless they are out of date.
+    pub(crate) fn fresh(&self, now: Instant) -> Option<&Figures> {
+        let age = now.saturating_duration_since(self.at?);
+        let good = !self.failed && age <= (self.interval * 2).max(LEAST_FRESHNESS);
+        self.figures.as_ref().filter(|_| good)
+    }
+
+    /// The engine's adapters, unless what is known is out of date.
+    pub(crate) fn adapters(&self, now: Instant) -> Option<&Adapters> {
+        self.fresh(now)?.adapters.as_ref()
+    }
+
+    /// What is known after a scrape that told these figures.
+    pub(crate) fn successor(&self, figures: Option<Figures>, level: Level, interval: Duration, at: Instant) -> Self {
+        let slots = figures.as_ref().and_then(|figures| self.slots_shown(figures));
+        Self { at: Some(at), interval, failed: false, level, slots, figures }
+    }
+
+    /// What is known after a scrape that failed.
+    fn failure(&self) -> Self {
+        Self { failed: true, figures: self.figures.clone(), ..*self }
+    }
+
+    /// Whether an engine that told these figures before and those now was restarted in between.
+    pub(crate) fn restarted(&self, figures: &Figures) -> bool {
+        let Some(before) = &self.figures else { return false };
+        let restarted = before.started.zip(figures.started).is_some_and(|(before, now)| now > before);
+        restarted || before.served.zip(figures.served).is_some_and(|(before, now)| now < before)
+    }
+
+    /// An engine is full if a queue has stood from one scrape to the next while no more came to run: what has just arrived waits
+    /// for the next step even in an empty engine.
+    fn slots_shown(&self, figures: &Figures) -> Option<u32> {
+        let running = figures.running as u32;
+        let stood = self.figures.as_ref().is_some_and(|before| before.waiting > 0.0 && figures.running <= before.running);
+        match figures.waiting > 0.0 && stood && running > 0 {
+            true => Some(running),
+            false => self.slots.map(|slots| slots.max(running)),
+        }
+    }
+}
+
+/// Whether a pool has traffic.
+pub(crate) struct Activity {
+    epoch: Instant,
+    /// When the last pick was, in tenths of a second after `epoch`, plus one; 0 is never.
+    last: AtomicU64,
+    /// Whether scrapers may be waiting for long.
+    idle: AtomicBool,
+    woken: Notify,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Self {
+        Self { epoch: Instant::now(), last: AtomicU64::new(0), idle: AtomicBool::new(false), woken: Notify::new() }
+    }
+
+    /// There is a request. Writes only ten times a second: all threads come by here.
+    pub(crate) fn touch(&self) {
+        let now = self.tick();
+        if self.last.load(SeqCst) != now {
+            self.last.store(now, SeqCst);
+        }
+        if self.idle.load(SeqCst) && self.idle.swap(false, SeqCst) {
+            self.woken.notify_waiters();
+        }
+    }
+
+    fn has_traffic(&self) -> bool {
+        let last = self.last.load(SeqCst);
+        last != 0 && self.tick() - last <= TRAFFIC.as_millis() as u64 / 100
+    }
+
+    fn tick(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64 / 100 + 1
+    }
+}
+
+/// An endpoint's scraping, which ends when this is dropped.
+pub(crate) struct Scraper {
+    endpoint: Arc<EndpointState>,
+    task: AbortHandle,
+}
+
+impl Scraper {
+    pub(crate) fn start(runtime: &Handle, endpoint: &Arc<EndpointState>, shared: &Arc<Shared>) -> Self {
+        let task = runtime.spawn(run(Arc::clone(endpoint), Arc::clone(shared))).abort_handle();
+        Self { endpoint: Arc::clone(endpoint), task }
+    }
+
+    pub(crate) fn is_of(&self, endpoint: &Arc<EndpointState>) -> bool {
+        Arc::ptr_eq(&self.endpoint, endpoint)
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn run(endpoint: Arc<EndpointState>, shared: Arc<Shared>) {
+    let mut client = Client::new(endpoint.address);
+    let mut due = Due { interval: Duration::ZERO, idle: false };
+    loop {
+        due = scrape(&endpoint, &shared, &mut client, due.interval).await;
+        let woken = shared.activity.woken.notified();
+        tokio::pin!(woken);
+        // Enlisted first, then declared idle, then traffic looked for: a pick either sees the one or is seen by the other.
+        woken.as_mut().enable();
+        let mut pause = due.interval;
+        if due.idle {
+            shared.activity.idle.store(true, SeqCst);
+            if shared.activity.has_traffic() {
+                pause = SHORTEST_INTERVAL;
+            }
+        }
+        // No two endpoints in step.
+        let pause = pause.mul_f32(0.9 + fastrand::f32() * 0.2);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = woken => {}
+        }
+    }
+}
+
+/// When an endpoint is scraped next.
+struct Due {
+    interval: Duration,
+    /// The pool has no traffic, so that the next pick calls for a scrape at once.
+    idle: bool,
+}
+
+async fn scrape(endpoint: &EndpointState, shared: &Shared, client: &mut Client, last_interval: Duration) -> Due {
+    let members = shared.members.load_full();
+    let before = endpoint.in_flight.level();
+    let result = client.scrape(members.pool.runtime).await;
+    // What was sent or ended meanwhile may or may not have been counted: it is taken as counted.
+    let level = endpoint.in_flight.level().max(before);
+    let last = endpoint.reading.load_full();
+    let base = (INTERVAL_PER_ENDPOINT * members.endpoints.len() as u32).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+    let active = shared.activity.has_traffic() || level.requests() > 0;
+    let doubled = (last_interval * 2).max(base);
+    let interval = match &result {
+        Ok(Some(_)) if active => base,
+        Err(_) if active => doubled.min(FAILING_INTERVAL),
+        _ => doubled.min(IDLE_INTERVAL),
+    };
+    match result {
+        Ok(figures) => {
+            if let Some(figures) = &figures {
+                note_cache(endpoint, &members, &last, figures);
+            }
+            if last.failed {
+                tracing::debug!(endpoint = %endpoint.endpoint.name, "metrics are back");
+            }
+            endpoint.reading.store(Arc::new(last.successor(figures, level, interval, Instant::now())));
+        }
+        Err(error) if !last.failed => {
+            tracing::debug!(endpoint = %endpoint.endpoint.name, %error, "metrics cannot be scraped");
+            endpoint.reading.store(Arc::new(last.failure()));
+        }
+        Err(_) => {}
+    }
+    Due { interval, idle: !active }
+}
+
+/// What figures tell of the engine's prefix cache: its size, and whether it was lost.
+fn note_cache(endpoint: &EndpointState, members: &Members, last: &Reading, figures: &Figures) {
+    if last.restarted(figures) {
+        tracing::info!(endpoint = %endpoint.endpoint.name, "engine was restarted; its prefix cache is taken as empty");
+        members.index.clear(endpoint);
+    }
+    endpoint.blocks.set_capacity(figures.kv_tokens.map_or(u64::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN)));
+}
+
+#[cfg(test)]
+mod tests;

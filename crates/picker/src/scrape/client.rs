@@ -1,0 +1,122 @@
+//! A small HTTP client: `GET /metrics` over one connection that is kept open.
+
+use std::{io, net::SocketAddr, pin::pin, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, StatusCode,
+    client::conn::http1::{self, Connection, SendRequest},
+    header::HOST,
+};
+use hyper_util::rt::TokioIo;
+use pailou_config::snapshot::ModelServer;
+use tokio::net::TcpStream;
+
+use crate::metrics::{Figures, Parser};
+
+/// How long a scrape may take, connecting included.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// The largest page that is read.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Why a scrape failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScrapeError {
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("the page is larger than 4 MiB")]
+    TooLarge,
+    #[error("no answer within a second")]
+    Timeout,
+}
+
+/// Scrapes one endpoint.
+pub(super) struct Client {
+    address: SocketAddr,
+    host: String,
+    link: Option<Link>,
+}
+
+struct Link {
+    sender: SendRequest<Empty<Bytes>>,
+    connection: Connection<TokioIo<TcpStream>, Empty<Bytes>>,
+}
+
+impl Client {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, host: address.to_string(), link: None }
+    }
+
+    /// An engine's figures; `None` if the endpoint answers but has none.
+    ///
+    /// # Errors
+    /// It does not answer properly.
+    pub(super) async fn scrape(&mut self, dialect: ModelServer) -> Result<Option<Figures>, ScrapeError> {
+        // A link that is not put back was lost on the way: it is in an unknown state.
+        let link = self.link.take();
+        let scrape = async {
+            if let Some(link) = link
+                && let Ok(answer) = self.exchange(link, dialect).await
+            {
+                return Ok(answer);
+            }
+            let link = self.connect().await?;
+            self.exchange(link, dialect).await
+        };
+        let (figures, link) = tokio::time::timeout(TIMEOUT, scrape).await.unwrap_or(Err(ScrapeError::Timeout))?;
+        self.link = link;
+        Ok(figures)
+    }
+
+    async fn connect(&self) -> Result<Link, ScrapeError> {
+        let stream = TcpStream::connect(self.address).await.map_err(ScrapeError::Connect)?;
+        stream.set_nodelay(true).map_err(ScrapeError::Connect)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Link { sender, connection })
+    }
+
+    /// One request; the link comes back if another can follow.
+    async fn exchange(&self, mut link: Link, dialect: ModelServer) -> Result<(Option<Figures>, Option<Link>), ScrapeError> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = hyper::Uri::from_static("/metrics");
+        let host = hyper::header::HeaderValue::from_str(&self.host).expect("an address is a header value");
+        request.headers_mut().insert(HOST, host);
+        let (result, closed) = {
+            let mut answer = pin!(read(&mut link.sender, request, dialect));
+            tokio::select! {
+                result = &mut answer => (result, false),
+                // What was received before the connection ended can still be read.
+                _ = &mut link.connection => (answer.await, true),
+            }
+        };
+        let (figures, complete) = result?;
+        Ok((figures, (complete && !closed).then_some(link)))
+    }
+}
+
+/// The figures of the answer, and whether it was read to its end.
+async fn read(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+    dialect: ModelServer,
+) -> Result<(Option<Figures>, bool), ScrapeError> {
+    sender.ready().await?;
+    let mut response = sender.send_request(request).await?;
+    if response.status() != StatusCode::OK {
+        return Ok((None, false));
+    }
+    let mut parser = Parser::new(dialect);
+    let mut bytes = 0;
+    while let Some(frame) = response.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        bytes += data.len();
+        if bytes > MOST_BYTES {
+            return Err(ScrapeError::TooLarge);
+        }
+        parser.feed(&data);
+    }
+    Ok((parser.finish(), true))
+}

@@ -1,0 +1,171 @@
+//! What is kept of a pool between requests.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use pailou_config::snapshot::{Endpoint, Pool, RoutingStrategy};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::{
+    endpoint::{EndpointState, Members, socket},
+    load::Load,
+    pick::{self, PickError, PickRequest},
+    picked::Picked,
+    prefix::PrefixIndex,
+    receipt::{Receipt, Receipts},
+    scrape::{Activity, Scraper},
+};
+
+/// What is known of a pool's endpoints. Its metrics are scraped for as long as it lives.
+pub struct PoolState {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    /// One for each endpoint. Also what makes updates come one after the other.
+    scrapers: Mutex<HashMap<SocketAddr, Scraper>>,
+}
+
+/// What picks, reservations and scrapers have in common.
+pub(crate) struct Shared {
+    pub(crate) members: ArcSwap<Members>,
+    pub(crate) activity: Activity,
+    pub(crate) receipts: Receipts,
+}
+
+/// An endpoint's figures, for the operator.
+#[derive(Clone, Debug)]
+pub struct EndpointReport {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Whether its engine's own figures are recent; otherwise the next three are estimated from what is known here.
+    pub fresh: bool,
+    /// Requests in its engine's queue.
+    pub waiting: f32,
+    /// Requests that run.
+    pub running: f32,
+    /// Share of its KV cache in use, 0 to 1.
+    pub kv: f32,
+    /// Requests in flight from here.
+    pub in_flight: u32,
+    /// Their estimated tokens.
+    pub in_flight_tokens: u64,
+    /// It has just failed, and is put last.
+    pub failing: bool,
+    /// Blocks of prompts remembered for it, at most 28,672.
+    pub prefix_blocks: usize,
+    /// Prompt tokens that were expected in its cache, of requests that reported how many were.
+    pub predicted_tokens: u64,
+    /// Prompt tokens that were.
+    pub cached_tokens: u64,
+}
+
+impl PoolState {
+    /// The state of a pool, about whose endpoints nothing is known yet. Its metrics are scraped on the runtime.
+    pub fn new(pool: Arc<Pool>, endpoints: &[Endpoint], runtime: &Handle) -> Arc<Self> {
+        let members = Members { pool: Arc::clone(&pool), endpoints: Box::default(), index: Arc::new(PrefixIndex::new()) };
+        let shared = Shared { members: ArcSwap::from_pointee(members), activity: Activity::new(), receipts: Receipts::default() };
+        let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), scrapers: Mutex::default() };
+        state.update(pool, endpoints);
+        Arc::new(state)
+    }
+
+    /// Takes new settings and endpoints, both at once. Endpoints that stay (same address and name) keep their state; requests at
+    /// those that go end as they would. Endpoints without an IP address are left out.
+    pub fn update(&self, pool: Arc<Pool>, endpoints: &[Endpoint]) {
+        let mut scrapers = self.scrapers.lock();
+        let before = self.shared.members.load_full();
+        let members = Arc::new(Members { endpoints: succeed(&before, endpoints), pool, index: Arc::clone(&before.index) });
+        self.shared.members.store(Arc::clone(&members));
+        let mut former = std::mem::take(&mut *scrapers);
+        for endpoint in &members.endpoints {
+            let running = former.remove(&endpoint.address).filter(|scraper| scraper.is_of(endpoint));
+            let scraper = running.unwrap_or_else(|| Scraper::start(&self.runtime, endpoint, &self.shared));
+            scrapers.insert(endpoint.address, scraper);
+        }
+        for gone in before.endpoints.iter().filter(|endpoint| !members.endpoints.iter().any(|kept| Arc::ptr_eq(kept, endpoint))) {
+            members.index.close(gone);
+        }
+        if members.pool.strategy == RoutingStrategy::Default {
+            members.endpoints.iter().for_each(|endpoint| members.index.clear(endpoint));
+        }
+    }
+
+    /// Picks an endpoint for a request and reserves a place there.
+    ///
+    /// # Errors
+    /// No endpoint may serve it, or none has room and it can be refused.
+    pub fn pick(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
+        self.pick_at(request, Instant::now())
+    }
+
+    pub(crate) fn pick_at(&self, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
+        pick::pick(&self.shared, request, now)
+    }
+
+    /// All endpoints' figures.
+    pub fn snapshot(&self) -> Vec<EndpointReport> {
+        let now = Instant::now();
+        self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, now)).collect()
+    }
+
+    /// Different blocks of prompts in the prefix index: at most 28,672 for each endpoint.
+    pub fn prefix_blocks(&self) -> usize {
+        self.shared.members.load().index.len()
+    }
+
+    /// Keeps the receipts of this many recent requests, at most 4,096; none unless it is called.
+    pub fn keep_receipts(&self, count: usize) {
+        self.shared.receipts.set_capacity(count);
+    }
+
+    /// The receipts kept, the newest last.
+    pub fn receipts(&self) -> Vec<Arc<Receipt>> {
+        self.shared.receipts.recent()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn members(&self) -> Arc<Members> {
+        self.shared.members.load_full()
+    }
+}
+
+/// The states of new endpoints: those that were there, and new ones for the others. The first of an address counts.
+fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<EndpointState>]> {
+    let former: HashMap<SocketAddr, &Arc<EndpointState>> = before.endpoints.iter().map(|state| (state.address, state)).collect();
+    let taken: HashSet<u16> = before.endpoints.iter().map(|state| state.slot).collect();
+    let mut free = (0..u16::MAX).filter(|slot| !taken.contains(slot));
+    let mut seen = HashSet::new();
+    let states = endpoints.iter().filter(|endpoint| socket(endpoint).is_some_and(|address| seen.insert(address)));
+    let states = states.filter_map(|endpoint| match former.get(&socket(endpoint)?) {
+        Some(state) if state.endpoint == *endpoint => Some(Arc::clone(state)),
+        _ => EndpointState::new(endpoint, free.next()?).map(Arc::new),
+    });
+    states.collect()
+}
+
+fn report(endpoint: &EndpointState, now: Instant) -> EndpointReport {
+    let level = endpoint.in_flight.level();
+    let load = Load::new(level, &endpoint.reading.load(), now);
+    let (predicted_tokens, cached_tokens) = endpoint.accuracy.totals();
+    EndpointReport {
+        endpoint: endpoint.endpoint.clone(),
+        fresh: load.fresh,
+        waiting: load.waiting,
+        running: load.running,
+        kv: load.kv,
+        in_flight: level.requests(),
+        in_flight_tokens: level.tokens(),
+        failing: endpoint.failures.is_last(now),
+        prefix_blocks: endpoint.blocks.len(),
+        predicted_tokens,
+        cached_tokens,
+    }
+}
+
+#[cfg(test)]
+mod tests;

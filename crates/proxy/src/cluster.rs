@@ -1,0 +1,297 @@
+//! A cluster's run-time state: its endpoints, how they fare, and which one a request goes to.
+//!
+//! Choosing reads one immutable [`View`] and a few atomics; whatever changes the view (endpoints that come and go, health,
+//! settings) builds a new one behind a lock that no request waits for.
+
+mod endpoint;
+mod hash;
+mod maglev;
+mod outlier;
+mod priority;
+mod view;
+
+pub use endpoint::{Attempt, EndpointConnection, EndpointId, EndpointState};
+pub use hash::{HashedRequest, hash_of};
+pub use outlier::Outcome;
+pub(crate) use priority::Census;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    health::{Background, CheckTask},
+    tls::ClientTls,
+};
+use arc_swap::ArcSwap;
+use pailou_config::snapshot::{
+    ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, Failure, PassiveCheck, Protocol, UpstreamTls,
+};
+use pailou_picker::PoolState;
+use parking_lot::{Mutex, MutexGuard};
+use view::{Members, View};
+
+/// The state of a cluster. It outlives reloads for as long as its [`ClusterKey`] stays, and its endpoints' state for as long
+/// as their addresses stay.
+pub struct ClusterState {
+    key: ClusterKey,
+    this: Weak<Self>,
+    settings: ArcSwap<Settings>,
+    view: ArcSwap<View>,
+    /// The picker's part, where the cluster is an InferencePool.
+    pool: Option<Arc<PoolState>>,
+    /// Held to change the view; never by a request, but one that ejects an endpoint.
+    updating: Mutex<Updating>,
+    turn: AtomicUsize,
+    background: Background,
+}
+
+/// Settings, and what is made of them once.
+#[derive(Debug)]
+struct Settings {
+    cluster: Arc<Cluster>,
+    tls: Result<Option<Arc<ClientTls>>, Failure>,
+}
+
+#[derive(Debug, Default)]
+struct Updating {
+    cell: Arc<[Endpoint]>,
+    next_id: u32,
+    checks: HashMap<EndpointId, CheckTask>,
+}
+
+impl ClusterState {
+    /// A cluster with these endpoints. Its health checks run in the background and end with it.
+    pub fn new(settings: Arc<Cluster>, endpoints: Arc<[Endpoint]>, background: &Background) -> Arc<Self> {
+        let pool = match &settings.kind {
+            ClusterKind::Pool(pool) => Some(PoolState::new(Arc::clone(pool), &[], &background.tasks)),
+            ClusterKind::Service | ClusterKind::Backend => None,
+        };
+        let cluster = Arc::new_cyclic(|this| Self {
+            pool,
+            key: settings.key.clone(),
+            this: this.clone(),
+            settings: ArcSwap::from_pointee(Settings::new(settings, None)),
+            view: ArcSwap::default(),
+            updating: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            background: background.clone(),
+        });
+        cluster.update_endpoints(&endpoints);
+        cluster
+    }
+
+    /// Its identity.
+    pub fn key(&self) -> &ClusterKey {
+        &self.key
+    }
+
+    /// Its settings, as of the newest snapshot.
+    pub fn settings(&self) -> Arc<Cluster> {
+        Arc::clone(&self.settings.load().cluster)
+    }
+
+    /// TLS towards its endpoints; `Ok(None)` is plaintext because nobody asked for more.
+    ///
+    /// # Errors
+    /// TLS was asked for and cannot be had: requests are answered 500, never sent in the clear.
+    pub fn tls(&self) -> Result<Option<Arc<ClientTls>>, Failure> {
+        self.settings.load().tls.clone()
+    }
+
+    /// What the built-in picker knows, where the cluster is an InferencePool. What it picks is attempted by
+    /// [`ClusterState::attempt_at`].
+    pub fn pool(&self) -> Option<&Arc<PoolState>> {
+        self.pool.as_ref()
+    }
+
+    /// How many endpoints there are, and how many of them are healthy.
+    pub(crate) fn census(&self) -> Census {
+        self.view.load().census
+    }
+
+    /// Chooses an endpoint. `hash` is what a consistent hash is taken of ([`hash_of`]); without one such a cluster is spread
+    /// at random. `None`: there is no endpoint, or none is healthy and panic is switched off.
+    pub fn choose(&self, hash: Option<u64>) -> Option<Attempt> {
+        self.choose_excluding(hash, &[])
+    }
+
+    /// Chooses an endpoint for a further attempt: one not tried yet where there is one, of the same priority first, then of
+    /// others; else one tried before.
+    pub fn choose_excluding(&self, hash: Option<u64>, tried: &[EndpointId]) -> Option<Attempt> {
+        self.choose_at(hash, tried, Instant::now)
+    }
+
+    /// As [`ClusterState::choose_excluding`], by the caller's clock, which is read only while an endpoint is ejected.
+    pub fn choose_at(&self, hash: Option<u64>, tried: &[EndpointId], now: impl FnOnce() -> Instant) -> Option<Attempt> {
+        let mut view = self.view.load();
+        if let Some(at) = view.returns_at {
+            let now = now();
+            // Whoever finds the lock taken is served by the old view: someone else is about to replace it.
+            if at <= now
+                && let Some(updating) = self.updating.try_lock()
+            {
+                self.refresh(&updating, now);
+                drop(updating);
+                view = self.view.load();
+            }
+        }
+        view.choose(hash, tried, &self.turn).map(EndpointState::attempt)
+    }
+
+    /// An attempt at the endpoint with this address, which someone else chose: a picker. `None`: there is no such endpoint.
+    pub fn attempt_at(&self, address: &Address) -> Option<Attempt> {
+        self.view.load().members.find(address).map(EndpointState::attempt)
+    }
+
+    /// All endpoints, for metrics and diagnosis.
+    pub fn endpoints(&self) -> Vec<Arc<EndpointState>> {
+        self.view.load().members.iter().cloned().collect()
+    }
+
+    /// Takes a new list of endpoints. Those that stay keep their state.
+    pub fn update_endpoints(&self, endpoints: &Arc<[Endpoint]>) {
+        let mut updating = self.updating.lock();
+        if Arc::ptr_eq(&updating.cell, endpoints) {
+            return;
+        }
+        let same = updating.cell == *endpoints;
+        updating.cell = Arc::clone(endpoints);
+        if !same {
+            self.rebuild(&mut updating, Instant::now());
+        }
+    }
+
+    /// Takes new settings under the same key.
+    pub fn update_settings(&self, settings: &Arc<Cluster>) {
+        let mut updating = self.updating.lock();
+        let old = self.settings.load_full();
+        if Arc::ptr_eq(&old.cluster, settings) {
+            return;
+        }
+        self.settings.store(Arc::new(Settings::new(Arc::clone(settings), Some(&old))));
+        let old = &old.cluster;
+        if old.health.active != settings.health.active || old.protocol != settings.protocol {
+            updating.checks.clear();
+        }
+        let balances_alike = old.load_balancer == settings.load_balancer && old.health == settings.health;
+        if self.pool.is_some() || !balances_alike || old.protocol != settings.protocol {
+            self.rebuild(&mut updating, Instant::now());
+        }
+    }
+
+    /// Takes an active check's verdict.
+    pub(crate) fn set_passes_checks(&self, endpoint: &EndpointState, passes: bool) {
+        if endpoint.passes_checks.swap(passes, Ordering::AcqRel) != passes {
+            let name = &endpoint.endpoint().name;
+            tracing::info!(cluster = %self.key.endpoints, endpoint = %name, healthy = passes, "health check");
+            self.refresh(&self.updating.lock(), Instant::now());
+        }
+    }
+
+    fn count_failure(&self, endpoint: &EndpointState, outcome: Outcome, now: impl FnOnce() -> Instant) {
+        let settings = self.settings();
+        if let Some(check) = &settings.health.passive
+            && endpoint.fails_too_often(check, outcome)
+        {
+            self.eject(endpoint, check, now());
+        }
+    }
+
+    fn eject(&self, endpoint: &EndpointState, check: &PassiveCheck, now: Instant) {
+        let updating = self.updating.lock();
+        endpoint.forget_failures();
+        let members = Arc::clone(&self.view.load().members);
+        let is_member = members.iter().any(|member| member.id() == endpoint.id());
+        let ejected = members.iter().filter(|member| member.ejection.lock().holds(now)).count();
+        if !is_member || endpoint.ejection.lock().holds(now) || !outlier::may_eject(check, ejected, members.len()) {
+            return;
+        }
+        endpoint.ejection.lock().start(check, now);
+        tracing::info!(cluster = %self.key.endpoints, endpoint = %endpoint.endpoint().name, "ejected");
+        self.refresh(&updating, now);
+    }
+
+    /// A new view of other endpoints or settings.
+    fn rebuild(&self, updating: &mut Updating, now: Instant) {
+        let settings = self.settings();
+        let old = Arc::clone(&self.view.load().members);
+        let members = Members::build(&settings, &updating.cell, |endpoint| match old.find(&endpoint.address) {
+            Some(state) if state.endpoint().name == endpoint.name => Arc::clone(state),
+            _ => {
+                let id = EndpointId(updating.next_id);
+                updating.next_id = updating.next_id.wrapping_add(1);
+                Arc::new(EndpointState::new(id, endpoint.clone(), self.this.clone()))
+            }
+        });
+        self.watch(updating, &members, settings.health.active.as_ref());
+        self.view.store(Arc::new(View::new(Arc::new(members), &settings.health, now)));
+        // After the view, which can then attempt whatever is picked.
+        if let (Some(state), ClusterKind::Pool(pool)) = (&self.pool, &settings.kind) {
+            state.update(Arc::clone(pool), &updating.cell);
+        }
+    }
+
+    /// A new view of the same endpoints, whose health changed.
+    fn refresh(&self, _updating: &MutexGuard<'_, Updating>, now: Instant) {
+        let members = Arc::clone(&self.view.load().members);
+        self.view.store(Arc::new(View::new(members, &self.settings().health, now)));
+    }
+
+    /// Starts active checks of new endpoints and ends those of endpoints gone.
+    fn watch(&self, updating: &mut Updating, members: &Members, check: Option<&ActiveCheck>) {
+        let Some(check) = check else {
+            updating.checks.clear();
+            members.iter().for_each(|endpoint| endpoint.passes_checks.store(true, Ordering::Release));
+            return;
+        };
+        let mut old = std::mem::take(&mut updating.checks);
+        updating.checks = members
+            .iter()
+            .map(|endpoint| {
+                let task = old.remove(&endpoint.id());
+                (endpoint.id(), task.unwrap_or_else(|| CheckTask::spawn(&self.background, &self.this, endpoint, check)))
+            })
+            .collect();
+    }
+}
+
+/// The parts of the requests that preferred clusters and fallback ones get, by Envoy's default panic threshold.
+pub(crate) fn shares(levels: [Census; 2]) -> [u32; 2] {
+    let shares = priority::shares(&levels, view::PANIC_THRESHOLD);
+    [0, 1].map(|level| shares[level].weight)
+}
+
+impl fmt::Debug for ClusterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterState").field("key", &self.key).field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Keeps the old TLS configuration, with the sessions that it can resume, where the settings are the same.
+    fn new(cluster: Arc<Cluster>, old: Option<&Self>) -> Self {
+        let tls = match &cluster.tls {
+            Err(failure) => Err(failure.clone()),
+            Ok(None) => Ok(None),
+            Ok(Some(settings)) => match old {
+                Some(old) if old.has_tls(settings, cluster.protocol) => old.tls.clone(),
+                _ => ClientTls::new(settings, cluster.protocol).map(Some).map_err(|error| Failure(error.to_string().into())),
+            },
+        };
+        Self { cluster, tls }
+    }
+
+    fn has_tls(&self, settings: &Arc<UpstreamTls>, protocol: Protocol) -> bool {
+        self.cluster.protocol == protocol && matches!(&self.cluster.tls, Ok(Some(own)) if Arc::ptr_eq(own, settings))
+    }
+}
+
+#[cfg(test)]
+mod tests;

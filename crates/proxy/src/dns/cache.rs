@@ -1,0 +1,108 @@
+//! Answers, kept for their time and a while beyond it.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Answer, ResolveError};
+
+/// Most names kept.
+const CAPACITY: usize = 1024;
+/// An answer holds at least this long, whatever it says.
+const MIN_TTL: Duration = Duration::from_secs(1);
+/// An answer holds at most this long, whatever it says.
+const MAX_TTL: Duration = Duration::from_secs(3600);
+/// A failure holds this long.
+const NEGATIVE_TTL: Duration = Duration::from_secs(5);
+/// An answer is used beyond its time, while it is renewed, for at most this long.
+const MAX_STALE: Duration = Duration::from_secs(3600);
+
+/// Answers by name.
+#[derive(Default)]
+pub(super) struct Cache(Mutex<HashMap<Arc<str>, Entry>>);
+
+type Known = Result<Arc<[IpAddr]>, ResolveError>;
+
+#[derive(Default)]
+struct Entry {
+    answer: Option<(Known, Instant)>,
+    used: Option<Instant>,
+    /// Told when the lookup under way is complete; `None` where there is none.
+    under_way: Option<Arc<Notify>>,
+}
+
+/// What the cache has of a name.
+pub(super) enum Found {
+    /// An answer that holds.
+    Fresh(Known),
+    /// Addresses whose time is over: good to use, to be renewed.
+    Stale(Arc<[IpAddr]>),
+    /// Nothing usable, but a lookup is under way. With what was known before it.
+    WaitFor(Arc<Notify>, Option<Known>),
+    /// Nothing: a lookup has to be begun.
+    Absent,
+}
+
+impl Cache {
+    /// Looks a name up.
+    pub(super) fn find(&self, host: &str) -> Found {
+        let now = Instant::now();
+        let mut entries = self.0.lock();
+        let Some(entry) = entries.get_mut(host) else { return Found::Absent };
+        entry.used = Some(now);
+        match (&entry.answer, &entry.under_way) {
+            (Some((answer, until)), _) if now < *until => Found::Fresh(answer.clone()),
+            (Some((Ok(addresses), until)), _) if now < *until + MAX_STALE => Found::Stale(Arc::clone(addresses)),
+            (answer, Some(done)) => Found::WaitFor(Arc::clone(done), answer.as_ref().map(|(answer, _)| answer.clone())),
+            (_, None) => Found::Absent,
+        }
+    }
+
+    /// Notes that a lookup begins; `None` when one is under way.
+    pub(super) fn begin(&self, host: &str) -> Option<Arc<str>> {
+        let mut entries = self.0.lock();
+        if let Some((name, entry)) = entries.get_key_value(host).map(|(name, entry)| (Arc::clone(name), entry)) {
+            if entry.under_way.is_some() {
+                return None;
+            }
+            entries.get_mut(host)?.under_way = Some(Arc::default());
+            return Some(name);
+        }
+        if entries.len() >= CAPACITY {
+            // Rare, and cheaper than keeping an order at every use.
+            let idle = entries.iter().filter(|(_, entry)| entry.under_way.is_none()).min_by_key(|(_, entry)| entry.used);
+            if let Some(name) = idle.map(|(name, _)| Arc::clone(name)) {
+                entries.remove(&name);
+            }
+        }
+        let name: Arc<str> = host.into();
+        let entry = Entry { answer: None, used: Some(Instant::now()), under_way: Some(Arc::default()) };
+        entries.insert(Arc::clone(&name), entry);
+        Some(name)
+    }
+
+    /// Takes a lookup's outcome and tells those who wait for it. Where DNS is out of order, known addresses stay in use.
+    pub(super) fn complete(&self, host: &Arc<str>, answer: Answer) {
+        let now = Instant::now();
+        let mut entries = self.0.lock();
+        let entry = entries.entry(Arc::clone(host)).or_default();
+        entry.answer = Some(match answer {
+            Ok((addresses, until)) if !addresses.is_empty() => (Ok(addresses.into()), until.clamp(now + MIN_TTL, now + MAX_TTL)),
+            Ok(_) => (Err(ResolveError::NoAddress(Arc::clone(host))), now + NEGATIVE_TTL),
+            Err(error @ ResolveError::Failed { .. }) => match entry.answer.take() {
+                Some((Ok(addresses), until)) if now < until + MAX_STALE => (Ok(addresses), now + NEGATIVE_TTL),
+                _ => (Err(error), now + NEGATIVE_TTL),
+            },
+            Err(error) => (Err(error), now + NEGATIVE_TTL),
+        });
+        if let Some(done) = entry.under_way.take() {
+            done.notify_waiters();
+        }
+    }
+}

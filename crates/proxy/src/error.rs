@@ -1,0 +1,230 @@
+//! Why a request cannot be served, and the one place that turns it into a response.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use pailou_ai::{Api, Dialect, ErrorBody};
+
+use crate::body::ResponseBody;
+
+/// Why a response is not what a backend said, as a short code for logs. Envoy's response flags where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flag {
+    /// No listener or route matches.
+    NoRoute,
+    /// The TLS connection was made for another listener than the request names.
+    Misdirected,
+    /// The route cannot be served as it is configured.
+    Misconfigured,
+    /// No endpoint is there, or none is healthy.
+    NoEndpoint,
+    /// A circuit breaker is open.
+    Overflow,
+    /// A clock of the request ran out while the backend was waited for.
+    Timeout,
+    /// No byte moved for too long.
+    StreamIdle,
+    /// No connection to a backend could be made.
+    ConnectFailure,
+    /// The backend broke off.
+    UpstreamReset,
+    /// The backend speaks no valid HTTP.
+    UpstreamProtocol,
+    /// The client went away.
+    ClientGone,
+    /// The client's body did not arrive in time, or broke off.
+    ClientBody,
+    /// The client's request is not valid HTTP.
+    BadRequest,
+    /// The body is longer than the route allows.
+    OverLimit,
+    /// The bodies of all requests together are more than the process holds.
+    Budget,
+    /// The pool is saturated, and the request is sheddable.
+    Shed,
+    /// The client may not do this.
+    Forbidden,
+    /// The gateway stopped before the response was through.
+    Stopped,
+}
+
+impl Flag {
+    /// The code in access log and header.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoRoute => "NR",
+            Self::Misdirected => "MD",
+            Self::Misconfigured => "NC",
+            Self::NoEndpoint => "UH",
+            Self::Overflow => "UO",
+            Self::Timeout => "UT",
+            Self::StreamIdle => "SI",
+            Self::ConnectFailure => "UF",
+            Self::UpstreamReset => "UC",
+            Self::UpstreamProtocol => "UPE",
+            Self::ClientGone => "DC",
+            Self::ClientBody => "DB",
+            Self::BadRequest => "DPE",
+            Self::OverLimit => "OL",
+            Self::Budget => "OM",
+            Self::Shed => "SH",
+            Self::Forbidden => "UAEX",
+            Self::Stopped => "ST",
+        }
+    }
+}
+
+/// A request that cannot be served.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// Why, for logs.
+    pub flag: Flag,
+    /// The response's status.
+    pub status: StatusCode,
+    /// Why, for the client. Holds no credential, and nothing of the gateway's insides.
+    pub message: String,
+    /// Why in more detail, for the operator's log.
+    pub detail: Option<String>,
+    /// For programs: `model_not_found`.
+    pub code: Option<&'static str>,
+    /// When the client may come again.
+    pub retry_after: Option<Duration>,
+    /// The backend had accepted nothing of the request, so that another may be tried.
+    pub retryable: bool,
+}
+
+impl Error {
+    /// An error of this flag, with the status that goes with it.
+    pub fn new(flag: Flag, message: impl Into<String>) -> Self {
+        let status = match flag {
+            Flag::NoRoute => StatusCode::NOT_FOUND,
+            Flag::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Flag::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+            Flag::NoEndpoint | Flag::Overflow | Flag::ConnectFailure | Flag::UpstreamReset | Flag::Budget | Flag::Stopped => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Flag::UpstreamProtocol => StatusCode::BAD_GATEWAY,
+            Flag::Timeout | Flag::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
+            Flag::ClientGone | Flag::BadRequest => StatusCode::BAD_REQUEST,
+            Flag::ClientBody => StatusCode::REQUEST_TIMEOUT,
+            Flag::OverLimit => StatusCode::PAYLOAD_TOO_LARGE,
+            Flag::Shed => StatusCode::TOO_MANY_REQUESTS,
+            Flag::Forbidden => StatusCode::FORBIDDEN,
+        };
+        Self { flag, status, message: message.into(), detail: None, code: None, retry_after: None, retryable: false }
+    }
+
+    /// Adds what only the operator is to read.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a code for programs.
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// Says when the client may come again.
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The response, in the terms of whoever asked.
+    pub fn response(&self, audience: Audience) -> Response<ResponseBody> {
+        let mut response = match audience {
+            Audience::Model(dialect) => {
+                let mut body = ErrorBody::new(dialect, self.status.as_u16(), &self.message);
+                body.code = self.code;
+                with_body(self.status, "application/json", body.to_json())
+            }
+            Audience::Grpc => self.grpc_response(),
+            Audience::Other => with_body(self.status, "text/plain; charset=utf-8", Bytes::from(format!("{}\n", self.message))),
+        };
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        match self.flag {
+            // As Envoy says it.
+            Flag::Overflow => {
+                headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+            }
+            // What is left of the body is not read, so the connection cannot be used again.
+            Flag::OverLimit | Flag::Budget | Flag::ClientBody => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// A "trailers-only" response. A route that cannot be served as it is configured is UNAVAILABLE (14), as GRPCRoute's
+    /// `backendRefs` demand.
+    fn grpc_response(&self) -> Response<ResponseBody> {
+        let code = match self.status.as_u16() {
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            413 | 429 => 8,
+            504 => 4,
+            _ => 14,
+        };
+        let message = percent_encoding::utf8_percent_encode(&self.message, percent_encoding::CONTROLS).to_string();
+        let mut response = Response::new(ResponseBody::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(code));
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert("grpc-message", message);
+        }
+        response
+    }
+}
+
+/// In whose terms an error is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A client of a model API.
+    Model(Dialect),
+    /// A gRPC client.
+    Grpc,
+    /// Any other.
+    Other,
+}
+
+impl Audience {
+    /// Who asks, by path and content type.
+    pub fn of(path: &str, content_type: Option<&str>) -> Self {
+        if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
+            return Self::Grpc;
+        }
+        Api::from_path(path).map_or(Self::Other, |api| Self::Model(api.dialect()))
+    }
+}
+
+fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_clients_are_told_in_codes_of_theirs() {
+        let code = |flag| Error::new(flag, "why").response(Audience::Grpc).headers()["grpc-status"].to_str().map(str::to_owned);
+        // UNIMPLEMENTED where nothing matches, UNAVAILABLE where what matches leads nowhere.
+        assert_eq!(code(Flag::NoRoute).unwrap(), "12");
+        assert_eq!(code(Flag::Misconfigured).unwrap(), "14");
+        assert_eq!(code(Flag::NoEndpoint).unwrap(), "14");
+        assert_eq!(code(Flag::Timeout).unwrap(), "4");
+    }
+}

@@ -1,0 +1,175 @@
+//! Cross-origin resource sharing. Source: the CORS filter of Gateway API's HTTPRoute, and the Fetch standard.
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use pailou_config::snapshot::{Cors, CorsOrigin};
+
+use crate::body::ResponseBody;
+
+/// The answer to a preflight request; `None` for any other request.
+pub(crate) fn preflight(cors: &Cors, method: &Method, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let origin = headers.get(header::ORIGIN)?;
+    if method != Method::OPTIONS {
+        return None;
+    }
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let answer = response.headers_mut();
+    if !allow_origin(cors, origin, answer) {
+        return Some(response);
+    }
+    let methods = if !cors.any_method {
+        joined(cors.allow_methods.iter().map(Method::as_str))
+    } else if cors.allow_credentials {
+        // With credentials an asterisk has no meaning: what was asked for is what is allowed.
+        Some(asked.clone())
+    } else {
+        Some(HeaderValue::from_static("*"))
+    };
+    insert(answer, header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let names = if !cors.any_header {
+        joined(cors.allow_headers.iter().map(|name| name.as_str()))
+    } else if cors.allow_credentials {
+        headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned()
+    } else {
+        Some(HeaderValue::from_static("*"))
+    };
+    insert(answer, header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+    answer.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age));
+    Some(response)
+}
+
+/// Adds to an actual response what lets the origin's scripts read it. What a backend says of its own is replaced.
+pub(crate) fn response(cors: &Cors, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    let Some(origin) = origin else { return };
+    for name in
+        [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, header::ACCESS_CONTROL_EXPOSE_HEADERS]
+    {
+        headers.remove(name);
+    }
+    if !allow_origin(cors, origin, headers) {
+        return;
+    }
+    let names = if cors.allow_credentials && cors.expose_headers.iter().any(|name| &**name == "*") {
+        // With credentials an asterisk has no meaning: the names themselves are what is exposed.
+        joined(headers.keys().map(|name| name.as_str()).filter(|name| !name.starts_with("access-control-")))
+    } else {
+        joined(cors.expose_headers.iter().map(|name| &**name))
+    };
+    insert(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, names);
+}
+
+fn allow_origin(cors: &Cors, origin: &HeaderValue, answer: &mut HeaderMap) -> bool {
+    let Ok(text) = origin.to_str() else { return false };
+    let lower = text.to_ascii_lowercase();
+    if !cors.allow_origins.iter().any(|allowed| origin_matches(allowed, &lower)) {
+        return false;
+    }
+    let any = cors.allow_origins.contains(&CorsOrigin::Any) && !cors.allow_credentials;
+    answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, if any { HeaderValue::from_static("*") } else { origin.clone() });
+    if !any {
+        answer.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    if cors.allow_credentials {
+        answer.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    true
+}
+
+fn origin_matches(allowed: &CorsOrigin, origin: &str) -> bool {
+    match allowed {
+        CorsOrigin::Any => true,
+        CorsOrigin::Exact(exact) => **exact == *origin,
+        CorsOrigin::Wildcard { prefix, suffix } => {
+            origin.len() > prefix.len() + suffix.len() && origin.starts_with(&**prefix) && origin.ends_with(&**suffix)
+        }
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(name, value);
+    }
+}
+
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
+    let list = names.collect::<Vec<_>>().join(", ");
+    if list.is_empty() { None } else { HeaderValue::try_from(list).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cors() -> Cors {
+        Cors {
+            allow_origins: vec![
+                CorsOrigin::Exact("https://app.example".into()),
+                CorsOrigin::Wildcard { prefix: "https://".into(), suffix: ".bar.com".into() },
+            ],
+            allow_methods: vec![Method::GET, Method::POST],
+            allow_headers: vec![header::AUTHORIZATION],
+            max_age: 5,
+            ..Cors::default()
+        }
+    }
+
+    fn ask(cors: &Cors, origin: &'static str) -> HeaderMap {
+        let headers = HeaderMap::from_iter([
+            (header::ORIGIN, HeaderValue::from_static(origin)),
+            (header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("PUT")),
+            (header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-a")),
+        ]);
+        preflight(cors, &Method::OPTIONS, &headers).unwrap().headers().clone()
+    }
+
+    #[test]
+    fn a_preflight_names_what_is_allowed() {
+        let answer = ask(&cors(), "https://app.example");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_METHODS], "GET, POST");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_HEADERS], "authorization");
+        assert_eq!(answer[header::ACCESS_CONTROL_MAX_AGE], "5");
+        assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+    }
+
+    #[test]
+    fn a_wildcard_spans_labels_and_ports_but_is_never_empty() {
+        assert!(ask(&cors(), "https://a.b.bar.com").contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+        for wrong in ["https://.bar.com", "http://a.bar.com", "https://a.bar.com.evil", "https://bar.com"] {
+            assert!(!ask(&cors(), wrong).contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn with_credentials_every_header_is_exposed_by_its_name() {
+        let mut cors = Cors { allow_credentials: true, expose_headers: vec!["*".into()], ..cors() };
+        let exposed = |cors: &Cors| {
+            let mut headers = HeaderMap::from_iter([(header::ETAG, HeaderValue::from_static("x"))]);
+            response(cors, Some(&HeaderValue::from_static("https://app.example")), &mut headers);
+            headers[header::ACCESS_CONTROL_EXPOSE_HEADERS].clone()
+        };
+        assert_eq!(exposed(&cors), "etag, vary");
+        cors.allow_credentials = false;
+        assert_eq!(exposed(&cors), "*");
+    }
+
+    #[test]
+    fn with_credentials_asterisks_echo_what_was_asked() {
+        let cors = Cors {
+            allow_origins: vec![CorsOrigin::Any],
+            allow_credentials: true,
+            any_method: true,
+            any_header: true,
+            ..Cors::default()
+        };
+        let answer = ask(&cors, "https://x.test");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://x.test");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_METHODS], "PUT");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_HEADERS], "x-a");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        let answer = ask(&Cors { allow_credentials: false, ..cors }, "https://x.test");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_METHODS], "*");
+    }
+}

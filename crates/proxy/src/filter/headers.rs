@@ -1,0 +1,165 @@
+//! Edits of headers, and the headers that belong to one hop only.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pailou_config::snapshot::HeaderEdit;
+use smallvec::SmallVec;
+
+/// The model named in the body. The gateway's own: a client's copy never counts.
+pub(crate) const MODEL_NAME: HeaderName = HeaderName::from_static("x-gateway-model-name");
+/// The base model of the adapter named in the body. The gateway's own as well.
+pub(crate) const BASE_MODEL_NAME: HeaderName = HeaderName::from_static("x-gateway-base-model-name");
+/// Who asked before the gateway did.
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme the client used.
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host the client named, where it was rewritten.
+pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// A name for the request that all hops log.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Applies an edit: set, then add, then remove.
+pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
+    for (name, value) in &edit.set {
+        headers.insert(name.clone(), value.clone());
+    }
+    for (name, value) in &edit.add {
+        headers.append(name.clone(), value.clone());
+    }
+    for name in &edit.remove {
+        headers.remove(name);
+    }
+}
+
+/// Takes out what holds for one connection only (RFC 9110, 7.6.1), `TE: trailers` apart, which gRPC needs. Gives back the
+/// protocol that an HTTP/1.1 client asks to upgrade to.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut upgrade = None;
+    // It may stand on several lines, and all of them count.
+    let lines: SmallVec<[HeaderValue; 1]> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    headers.remove(header::CONNECTION);
+    for connection in &lines {
+        for token in connection.to_str().unwrap_or_default().split(',').map(str::trim) {
+            if token.eq_ignore_ascii_case("upgrade") {
+                upgrade = headers.remove(header::UPGRADE);
+            } else if let Ok(name) = HeaderName::from_bytes(token.as_bytes())
+                // These two frame the message or say who asks: no client may have them taken out.
+                && name != header::CONTENT_LENGTH
+                && name != header::HOST
+                && name != header::TE
+            {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in [header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+    let trailers =
+        headers.get(header::TE).map(|te| te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim() == "trailers")));
+    match trailers {
+        Some(true) => {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        Some(false) => {
+            headers.remove(header::TE);
+        }
+        None => {}
+    }
+    upgrade
+}
+
+/// Appends the connection's other end to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
+/// one are `trusted`, what they say of the scheme stands.
+pub(crate) fn forwarded(headers: &mut HeaderMap, peer: IpAddr, tls: bool, trusted: bool) {
+    append(headers, FORWARDED_FOR, &peer.to_canonical().to_string());
+    if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
+    }
+}
+
+/// The proxies that a request has passed, going by `X-Forwarded-For`.
+pub(crate) fn hops(headers: &HeaderMap) -> usize {
+    headers.get_all(FORWARDED_FOR).iter().map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum()
+}
+
+/// Appends to a header that holds a list, on however many lines it came; they become one.
+pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    let mut list = String::new();
+    for line in headers.get_all(&name).iter().filter_map(|line| line.to_str().ok()) {
+        list.push_str(line);
+        list.push_str(", ");
+    }
+    list.push_str(value);
+    if let Ok(value) = HeaderValue::try_from(list) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn what_connection_names_goes_but_not_what_frames_the_message() {
+        let mut headers = map(&[
+            ("connection", "close, X-Private, Content-Length, host"),
+            ("x-private", "1"),
+            ("content-length", "3"),
+            ("host", "a"),
+            ("te", "gzip"),
+        ]);
+        assert_eq!(strip_hop_by_hop(&mut headers), None);
+        assert_eq!(headers, map(&[("content-length", "3"), ("host", "a")]));
+    }
+
+    #[test]
+    fn connection_counts_on_every_line() {
+        let mut headers = map(&[("x-first", "1"), ("x-second", "1")]);
+        headers.append(header::CONNECTION, HeaderValue::from_static("x-first"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("x-second"));
+        strip_hop_by_hop(&mut headers);
+        assert!(headers.is_empty(), "{headers:?}");
+    }
+
+    #[test]
+    fn an_upgrade_counts_only_when_connection_names_it() {
+        let mut headers = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(strip_hop_by_hop(&mut headers).as_ref().map(HeaderValue::as_bytes), Some(&b"websocket"[..]));
+        let mut headers = map(&[("upgrade", "h2c")]);
+        assert_eq!(strip_hop_by_hop(&mut headers), None);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn every_line_of_a_list_stays_when_it_grows() {
+        let mut headers = map(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2")]);
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("3.3.3.3"));
+        forwarded(&mut headers, "127.0.0.1".parse().unwrap(), true, false);
+        assert_eq!(headers, map(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1"), ("x-forwarded-proto", "https")]));
+    }
+
+    #[test]
+    fn the_scheme_is_the_connections_unless_a_proxy_before_is_trusted() {
+        for (trusted, expected) in [(false, "http"), (true, "https")] {
+            let mut headers = map(&[("x-forwarded-proto", "https")]);
+            forwarded(&mut headers, "127.0.0.1".parse().unwrap(), false, trusted);
+            assert_eq!(headers[FORWARDED_PROTO], expected);
+        }
+    }
+
+    #[test]
+    fn trailers_stay_announced() {
+        let mut headers = map(&[("te", "deflate, trailers"), ("connection", "te")]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("te", "trailers")]));
+    }
+}

@@ -1,0 +1,156 @@
+//! The data plane: listeners, the request path, connections to backends.
+//!
+//! A [`Proxy`] is given snapshots and serves them. `request` is the path that every request takes, on one screen.
+//!
+//! - On the way in: [`server`] accepts on [`worker`]s; `request` finds listener, rule and backend; `filter` edits.
+//! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`record`] settles.
+//! - State that outlives a snapshot: [`live`] joins the two; [`cluster`], [`breaker`], [`health`].
+//! - For the operator: [`access_log`], [`metrics`], [`error`].
+
+pub mod access_log;
+pub mod body;
+pub mod breaker;
+pub mod cluster;
+pub mod dns;
+pub mod error;
+mod filter;
+pub mod health;
+pub mod live;
+pub mod metrics;
+mod mirror;
+pub mod record;
+mod relay;
+mod request;
+pub mod server;
+pub mod shared;
+pub mod tls;
+mod upgrade;
+pub mod upstream;
+pub mod worker;
+
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use pailou_config::snapshot::{Address, Endpoints, Snapshot};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+
+use access_log::{AccessLog, Sink};
+use dns::{Dns, Overrides};
+use health::Background;
+use live::Live;
+use metrics::Metrics;
+use server::{BindError, Server};
+use shared::{Budget, Shared};
+use worker::Workers;
+
+/// What a proxy is started with.
+pub struct Options {
+    /// Worker threads; each serves its own connections.
+    pub workers: usize,
+    /// Names that lead elsewhere than DNS says.
+    pub overrides: Overrides,
+    /// Where the access log goes.
+    pub access_log: Sink,
+    /// Whether responses that the gateway gives by itself say why in a header.
+    pub response_flags: bool,
+    /// Request bodies that the process holds at once, in bytes.
+    pub body_budget: u64,
+}
+
+/// A running data plane.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    server: Server,
+    workers: Workers,
+    registry: Registry,
+    background: Background,
+    /// Held while a snapshot is put in force, so that two never interleave.
+    applying: Mutex<()>,
+    draining: AtomicBool,
+}
+
+impl Proxy {
+    /// Starts the workers. Must be called within a Tokio runtime, on which accept loops, health checks and scraping run.
+    ///
+    /// # Errors
+    /// Where threads cannot be started.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let shared = Arc::new(Shared {
+            live: ArcSwapOption::empty(),
+            metrics,
+            log: AccessLog::start(options.access_log)?,
+            bodies: Budget::new(options.body_budget),
+            response_flags: options.response_flags,
+        });
+        registry.register_collector(Box::new(metrics::live::Collector::new(shared.clone())));
+        let tasks = Handle::current();
+        let dns = Dns::new(tasks.clone(), options.overrides);
+        let workers = Workers::start(options.workers, &dns, &shared)?;
+        let server = Server::new(workers.handles(), tasks.clone());
+        let background = Background { tasks, dns };
+        let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { shared, server, workers, registry, background, applying, draining })
+    }
+
+    /// Puts a snapshot in force; requests under way end under the one they began with. State of what stays is kept. Returns
+    /// the addresses that could not be bound; everything else is served.
+    pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
+        let _applying = self.applying.lock();
+        let current = self.shared.live.load_full();
+        match &current {
+            Some(live) if Arc::ptr_eq(live.snapshot(), snapshot) => live.update_endpoints(endpoints),
+            _ => {
+                let live = Live::link(current.as_deref(), snapshot.clone(), endpoints, &self.background);
+                self.shared.live.store(Some(Arc::new(live)));
+            }
+        }
+        // Routes first, sockets then: a connection never finds its port without routes.
+        let errors = self.server.reconcile(&snapshot.ports);
+        let there: HashSet<&Address> =
+            endpoints.values().flat_map(|group| group.iter().map(|endpoint| &endpoint.address)).collect();
+        for worker in self.workers.iter() {
+            worker.upstreams.retain(|address| there.contains(address));
+        }
+        errors
+    }
+
+    /// The addresses listened on: as the snapshot has them, and as the system gave them, which differ where port 0 was wanted.
+    pub fn addresses(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.server.addresses()
+    }
+
+    /// Whether requests are served: after the first snapshot, until draining begins.
+    pub fn ready(&self) -> bool {
+        self.shared.live.load().is_some() && !self.draining.load(Ordering::Acquire)
+    }
+
+    /// All metrics in Prometheus's text format.
+    pub fn encode_metrics(&self, out: &mut String) {
+        if prometheus_client::encoding::text::encode(out, &self.registry).is_err() {
+            // Writing to a string does not fail; say so in the format all the same.
+            let _ = writeln!(out, "# incomplete");
+        }
+    }
+
+    /// Stops accepting, lets requests under way end within `grace`, and cuts the rest. Returns how many connections were cut.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        self.draining.store(true, Ordering::Release);
+        let cut = self.server.drain(grace).await;
+        self.shared.log.close();
+        cut
+    }
+}

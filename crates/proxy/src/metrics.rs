@@ -1,0 +1,155 @@
+//! Counters and histograms of the data plane. Labels come from the configuration alone, so their number is bounded by it.
+
+pub(crate) mod live;
+
+use std::{collections::HashMap, sync::Arc};
+
+use pailou_config::snapshot::RouteName;
+use parking_lot::RwLock;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::{error::Flag, record::Record};
+
+/// Rules that have series of their own; those beyond share one.
+const MAX_ROUTES: usize = 10_000;
+
+/// The data plane's metrics.
+pub struct Metrics {
+    /// Requests under way.
+    pub active: Gauge,
+    /// Requests refused or broken off, by response flag.
+    flags: Family<FlagLabel, Counter>,
+    /// Requests that no rule answered.
+    unrouted: Counter,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    first_content: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    tokens: Family<TokenLabels, Counter>,
+    routes: RwLock<HashMap<RouteName, Arc<RouteMetrics>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: Arc<str>,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    route: Arc<str>,
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FlagLabel {
+    flag: &'static str,
+}
+
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A rule's series, looked up once and then at hand.
+struct RouteMetrics {
+    requests: [Counter; CLASSES.len()],
+    duration: Histogram,
+    first_content: Histogram,
+    input_tokens: Counter,
+    output_tokens: Counter,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new(registry: &mut Registry) -> Self {
+        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
+        let metrics = Self {
+            active: Gauge::default(),
+            flags: Family::default(),
+            unrouted: Counter::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(seconds),
+            first_content: Family::new_with_constructor(seconds),
+            tokens: Family::default(),
+            routes: RwLock::default(),
+        };
+        registry.register("pailou_requests_active", "Requests under way", metrics.active.clone());
+        registry.register("pailou_requests", "Requests by rule and class of status", metrics.requests.clone());
+        registry.register("pailou_unrouted_requests", "Requests that no rule answered", metrics.unrouted.clone());
+        registry.register(
+            "pailou_response_flags",
+            "Requests that the gateway refused or broke off, by flag",
+            metrics.flags.clone(),
+        );
+        registry.register(
+            "pailou_request_duration_seconds",
+            "From a request's head to its response's end",
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "pailou_time_to_first_token_seconds",
+            "From a model call's head to the first content of its response",
+            metrics.first_content.clone(),
+        );
+        registry.register("pailou_tokens", "Tokens as the backends counted them", metrics.tokens.clone());
+        metrics
+    }
+
+    /// Counts a request that has ended.
+    pub(crate) fn settle(&self, record: &Record) {
+        self.active.dec();
+        if let Some(flag) = record.flag {
+            self.flag(flag);
+        }
+        let Some(rule) = &record.rule else {
+            self.unrouted.inc();
+            return;
+        };
+        let route = self.route(&rule.route);
+        let class = record.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
+        route.requests[class].inc();
+        route.duration.observe(record.started.elapsed().as_secs_f64());
+        if let Some(after) = record.content_after {
+            route.first_content.observe(after.as_secs_f64());
+        }
+        if let Some(usage) = &record.usage {
+            route.input_tokens.inc_by(usage.input_tokens);
+            route.output_tokens.inc_by(usage.output_tokens);
+        }
+    }
+
+    fn flag(&self, flag: Flag) {
+        self.flags.get_or_create(&FlagLabel { flag: flag.code() }).inc();
+    }
+
+    fn route(&self, name: &RouteName) -> Arc<RouteMetrics> {
+        if let Some(route) = self.routes.read().get(name) {
+            return route.clone();
+        }
+        let mut routes = self.routes.write();
+        let label: Arc<str> = if routes.len() < MAX_ROUTES { name.to_string().into() } else { "other".into() };
+        let by_type = |r#type| self.tokens.get_or_create(&TokenLabels { route: label.clone(), r#type }).clone();
+        let route = Arc::new(RouteMetrics {
+            requests: CLASSES.map(|code| self.requests.get_or_create(&RequestLabels { route: label.clone(), code }).clone()),
+            duration: self.durations.get_or_create(&RouteLabel { route: label.clone() }).clone(),
+            first_content: self.first_content.get_or_create(&RouteLabel { route: label.clone() }).clone(),
+            input_tokens: by_type("input"),
+            output_tokens: by_type("output"),
+        });
+        if routes.len() < MAX_ROUTES {
+            routes.insert(name.clone(), route.clone());
+        }
+        route
+    }
+}

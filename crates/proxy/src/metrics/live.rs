@@ -1,0 +1,122 @@
+//! Figures of what is in force now: endpoints, pools, breakers, bounded memory. Read when asked for, not counted as they change.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector as Collect,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+};
+
+use crate::{breaker::Resource, live::Live, shared::Shared};
+
+/// Reads the state in force.
+pub(crate) struct Collector {
+    shared: Arc<Shared>,
+}
+
+impl Collector {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
+    }
+}
+
+impl Collect for Collector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let shared = &self.shared;
+        let plain = [
+            ("pailou_request_body_bytes", "Request bodies held, in bytes", shared.bodies.used()),
+            ("pailou_access_log_dropped_lines", "Access log lines dropped because the writer was too slow", shared.log.dropped()),
+        ];
+        for (name, help, value) in plain {
+            gauge(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
+        }
+        let Some(live) = shared.live.load_full() else { return Ok(()) };
+        endpoints(&mut encoder, &live)?;
+        pools(&mut encoder, &live)?;
+        breakers(&mut encoder, &live)
+    }
+}
+
+fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let mut in_flight = Vec::new();
+    for cluster in live.clusters() {
+        let backend = cluster.key().endpoints.to_string();
+        for endpoint in cluster.endpoints() {
+            in_flight.push((backend.clone(), endpoint.endpoint().name.clone(), f64::from(endpoint.in_flight())));
+        }
+    }
+    let rows = in_flight.iter().map(|(backend, name, value)| ([("backend", &**backend), ("endpoint", &**name)], *value));
+    gauge(encoder, "pailou_endpoint_requests_active", "Requests under way at an endpoint", rows)
+}
+
+fn pools(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let mut reports = Vec::new();
+    let mut blocks = Vec::new();
+    for cluster in live.clusters() {
+        let Some(pool) = cluster.pool() else { continue };
+        let backend = cluster.key().endpoints.to_string();
+        blocks.push((backend.clone(), pool.prefix_blocks() as f64));
+        reports.extend(pool.snapshot().into_iter().map(|report| (backend.clone(), report)));
+    }
+    type Read = fn(&pailou_picker::EndpointReport) -> f64;
+    let figures: [(&str, &str, Read); 6] = [
+        ("pailou_engine_requests_waiting", "Requests in an engine's queue", |report| report.waiting.into()),
+        ("pailou_engine_requests_running", "Requests that an engine runs", |report| report.running.into()),
+        ("pailou_engine_kv_cache_usage", "Share of an engine's KV cache in use, 0 to 1", |report| report.kv.into()),
+        ("pailou_engine_metrics_fresh", "1 while an engine's own figures are recent", |report| report.fresh.into()),
+        ("pailou_prefix_predicted_tokens", "Prompt tokens expected in an engine's cache", |report| report.predicted_tokens as f64),
+        ("pailou_prefix_cached_tokens", "Prompt tokens that an engine found in its cache", |report| report.cached_tokens as f64),
+    ];
+    for (name, help, read) in figures {
+        let rows =
+            reports.iter().map(|(backend, report)| ([("backend", &**backend), ("endpoint", &*report.endpoint.name)], read(report)));
+        gauge(encoder, name, help, rows)?;
+    }
+    let rows = blocks.iter().map(|(backend, blocks)| ([("backend", &**backend)], *blocks));
+    gauge(encoder, "pailou_prefix_index_blocks", "Blocks of prompts in a pool's prefix index", rows)
+}
+
+fn breakers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let mut active = Vec::new();
+    let mut refused = Vec::new();
+    for (key, breaker) in live.breakers() {
+        let name = key.to_string();
+        for resource in Resource::ALL {
+            // Most breakers never refuse: a series only for those that have something to say keeps 5,000 routes readable.
+            if breaker.active(resource) > 0 || breaker.overflowed(resource) > 0 {
+                active.push((name.clone(), resource.name(), f64::from(breaker.active(resource))));
+                refused.push((name.clone(), resource.name(), breaker.overflowed(resource) as f64));
+            }
+        }
+    }
+    let tables = [
+        ("pailou_breaker_active", "What a circuit breaker counts now", active),
+        ("pailou_breaker_refused", "What a circuit breaker refused", refused),
+    ];
+    for (metric, help, table) in tables {
+        let rows = table.iter().map(|(name, resource, value)| ([("breaker", &**name), ("resource", *resource)], *value));
+        gauge(encoder, metric, help, rows)?;
+    }
+    Ok(())
+}
+
+fn gauge<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl IntoIterator<Item = ([(&'a str, &'a str); N], f64)>,
+) -> fmt::Result {
+    let kind = ConstGauge::<f64>::new(0.0).metric_type();
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in rows {
+        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! A backend's response on its way to the client: every chunk passed on as it comes, read as it passes, and settled at its end.
+
+use std::{
+    collections::VecDeque,
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    body::BodyError,
+    error::{Error, Flag},
+    record::Record,
+    request::Guards,
+    upstream::UpstreamBody,
+};
+
+const BROKE_OFF: &str = "the model server broke off the response";
+
+/// A response under way.
+pub(crate) struct Relay {
+    body: UpstreamBody,
+    /// Read while it was not yet certain that this response would be the one.
+    ahead: VecDeque<Frame<Bytes>>,
+    record: Box<Record>,
+    /// Held until the response has ended, however it ends.
+    guards: Option<Guards>,
+    reader: Option<Reader>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    idle: Option<Idle>,
+    state: State,
+}
+
+/// What reads along.
+pub(crate) struct Reader {
+    pub(crate) reader: ResponseReader,
+    pub(crate) dialect: Dialect,
+    /// The response is a stream of events.
+    pub(crate) events: bool,
+    /// Its end is the connection's end: nothing but the dialect's own last word tells whether it is whole.
+    pub(crate) until_close: bool,
+}
+
+/// The response's clocks.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Clocks {
+    /// When the whole must be through.
+    pub(crate) deadline: Option<Instant>,
+    /// How long no byte may move.
+    pub(crate) idle: Option<Duration>,
+}
+
+enum State {
+    Flowing,
+    /// The client has been told, and is let go: after a pause in which the telling is sent, the connection is broken.
+    Pausing(BodyError),
+    Breaking(BodyError),
+    Ended,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        body: UpstreamBody,
+        ahead: VecDeque<Frame<Bytes>>,
+        record: Box<Record>,
+        guards: Guards,
+        reader: Option<Reader>,
+        clocks: Clocks,
+    ) -> Self {
+        let deadline = clocks.deadline.map(|at| Box::pin(sleep_until(at)));
+        let idle = clocks.idle.map(|limit| Idle { limit, last: Instant::now(), sleep: None });
+        let mut relay = Self { body, ahead, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing };
+        if relay.reader.as_ref().is_some_and(|reader| reader.reader.progress().content) {
+            relay.content();
+        }
+        relay.record.response_bytes = relay.ahead.iter().filter_map(|frame| frame.data_ref()).map(|data| data.len() as u64).sum();
+        relay
+    }
+
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Flowing => self.state = State::Flowing,
+            State::Pausing(error) => {
+                // The event was handed over at the last poll; an error at once would close the connection before it is written.
+                self.state = State::Breaking(error);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            State::Breaking(error) => return Poll::Ready(Some(Err(error))),
+            State::Ended => return Poll::Ready(None),
+        }
+        if let Some(frame) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.passed(data);
+                }
+                // A body of known length is not polled again.
+                if self.body.is_end_stream() {
+                    self.settle();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::Sender(error)),
+            Poll::Ready(None) if self.cut_short() => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::CutShort),
+            Poll::Ready(None) => {
+                self.state = State::Ended;
+                self.settle();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.watch(context),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.ahead.is_empty() && matches!(self.state, State::Flowing | State::Ended) && self.body.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        if self.ahead.is_empty() { self.body.size_hint() } else { SizeHint::default() }
+    }
+
+    fn passed(&mut self, data: &Bytes) {
+        let record = &mut *self.record;
+        record.response_bytes += data.len() as u64;
+        if let Some(idle) = &mut self.idle {
+            idle.last = Instant::now();
+        }
+        if let Some(reader) = &mut self.reader {
+            let progress = reader.reader.feed(data);
+            if progress.content && record.content_after.is_none() {
+                self.content();
+            }
+        }
+    }
+
+    /// The first content has come.
+    fn content(&mut self) {
+        self.record.content_after = Some(self.record.started.elapsed());
+        if let Some(guards) = &mut self.guards {
+            guards.content();
+        }
+    }
+
+    /// No byte came. Do the clocks still run?
+    fn watch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            return self.fail(
+                Flag::Timeout,
+                "the response took longer than the route allows",
+                BodyError::TimedOut("request timeout"),
+            );
+        }
+        if let Some(idle) = &mut self.idle
+            && idle.poll(context).is_ready()
+        {
+            return self.fail(
+                Flag::StreamIdle,
+                "nothing came from the model server for too long",
+                BodyError::TimedOut("idle timeout"),
+            );
+        }
+        Poll::Pending
+    }
+
+    /// Whether a body that lasts until its connection ends has ended before its stream was through.
+    fn cut_short(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.until_close && !reader.reader.progress().may_end())
+    }
+
+    /// Ends a response that cannot go on. It must not look whole: a stream gets an event that says so, and the connection is broken.
+    fn fail(&mut self, flag: Flag, message: &str, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.record.flag = Some(flag);
+        self.record.detail = Some(error.to_string());
+        let event = self.reader.as_ref().filter(|reader| reader.events).map(|reader| {
+            let body = ErrorBody::new(reader.dialect, Error::new(flag, "").status.as_u16(), message);
+            body.to_event(reader.reader.next_sequence_number())
+        });
+        self.settle();
+        match event {
+            Some(event) => {
+                self.state = State::Pausing(error);
+                Poll::Ready(Some(Ok(Frame::data(event))))
+            }
+            None => {
+                self.state = State::Ended;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(guards) = self.guards.take() {
+            if let Some(reader) = &self.reader {
+                self.record.usage = reader.reader.usage();
+            }
+            guards.release(&self.record);
+            self.record.settle();
+        }
+    }
+}
+
+impl Drop for Relay {
+    /// The net for responses that nobody reads to their end.
+    fn drop(&mut self) {
+        if self.guards.is_some() {
+            if !self.is_end_stream() {
+                self.record.flag = Some(Flag::ClientGone);
+            }
+            self.settle();
+        }
+    }
+}
+
+/// A clock that is set back by every byte. Its timer is made when first nothing comes, and moved only when it runs out.
+struct Idle {
+    limit: Duration,
+    last: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Idle {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut due = self.last + self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        while sleep.as_mut().poll(context).is_ready() {
+            due = self.last + self.limit;
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,215 @@
+//! The request path. It reads from top to bottom as a request travels, and each step needs what the one before found:
+//!
+//! head → listener → route (→ body, where matching depends on it) → filters → permit → target → attempts → relay → settle
+//!
+//! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
+
+mod answer;
+mod attempt;
+mod backend;
+mod body;
+mod call;
+mod head;
+mod listener;
+mod mirroring;
+mod outgoing;
+mod retry;
+mod target;
+mod unrouted;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{Request, Response, header};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use pailou_config::snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, Found, RouteMatch, Rule};
+
+use crate::{
+    body::ResponseBody,
+    breaker::Overflow,
+    error::{Error, Flag},
+    filter::{cors, redirect},
+    live::Live,
+    record::Record,
+    server::Connection,
+    shared::Shared,
+};
+use answer::Answer;
+use attempt::Attempts;
+pub(crate) use attempt::Guards;
+use body::Source;
+use call::{Bounds, Input};
+use head::Head;
+use outgoing::Outgoing;
+use target::Target;
+
+/// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
+/// body, or where the client drops either.
+pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let shared = &connection.worker.shared;
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let mut record = Box::new(Record::new(shared.clone(), connection.peer, parts.method.clone(), parts.version));
+    record.path = parts.uri.path().into();
+    let mut audience = crate::error::Audience::Other;
+    let origin = parts.headers.get(header::ORIGIN).cloned();
+    let served = match Head::read(parts) {
+        Ok(head) => {
+            audience = head.audience;
+            serve(connection, head, body, &mut record).await
+        }
+        Err(error) => Err(error),
+    };
+    match served {
+        Ok(Served::Here(response)) => {
+            record.head(response.status());
+            record.settle();
+            response
+        }
+        Ok(Served::Relayed(answer)) => answer.relay(record, upgrade),
+        Err(error) => {
+            record.failed(&error);
+            let mut response = error.response(audience);
+            // Scripts of an allowed origin may read why they were refused, as they may read any answer.
+            if let Some(cors) = record.rule.as_ref().and_then(|rule| rule.filters.cors.as_ref()) {
+                cors::response(cors, origin.as_ref(), response.headers_mut());
+            }
+            record.head(response.status());
+            if shared.response_flags {
+                answer::flag(response.headers_mut(), error.flag);
+            }
+            record.settle();
+            response
+        }
+    }
+}
+
+/// How a request was served.
+enum Served {
+    /// By the gateway itself.
+    Here(Response<ResponseBody>),
+    /// By a backend.
+    Relayed(Box<Answer>),
+}
+
+async fn serve(connection: &Arc<Connection>, mut head: Head, body: Incoming, record: &mut Record) -> Result<Served, Error> {
+    let shared = &connection.worker.shared;
+    record.host = head.host.clone();
+    let live = shared.live.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
+
+    let listener = listener::choose(&live, connection, &head)?;
+    record.listener = Some(listener.name.clone());
+    let policy = &*listener.client;
+    if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
+        return Ok(Served::Here(Response::new(ResponseBody::empty())));
+    }
+    let client = prepare(&mut head, policy, connection)?;
+    record.request_id = outgoing::request_id(&mut head.parts.headers);
+
+    let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
+    let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
+    let mut input = Input::new(body);
+    let base_models = &live.snapshot().base_models;
+    let mut found = listener.routes.find(&head.view(input.known(&head, base_models)));
+    if matches!(found, Found::NeedsBody) {
+        input = input.read(&head, shared, &bounds).await?;
+        found = listener.routes.find(&head.view(input.known(&head, base_models)));
+    }
+    record.model = input.call().and_then(|call| call.model()).map(Into::into);
+    let Found::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
+    let rule = &entry.rule;
+    record.rule = Some(rule.clone());
+    if rule.route.kind == pailou_config::snapshot::RouteKind::Grpc {
+        head.audience = crate::error::Audience::Grpc;
+    }
+    if let Some(response) = answer_here(entry, &head, connection)? {
+        return Ok(Served::Here(response));
+    }
+
+    let input = read_for_backend(rule, input, &head, shared, bounds).await?;
+    record.request_bytes = input.length();
+    let known = input.known(&head, base_models);
+    if let Body::Read { model, base_model } = known {
+        if record.model.is_none() {
+            record.model = model.map(Into::into);
+        }
+        outgoing::model_headers(&mut head.parts.headers, model, base_model);
+    }
+    let backend = backend::choose(rule, &live)?;
+    let permit = live.breaker(backend.breaker).request(rule.breaker.as_ref()).map_err(overflow)?;
+
+    let route = Chosen { live: &live, entry, backend, policy, client };
+    let outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
+    let input = mirroring::copy(&route, &outgoing, input, connection);
+    let mut target = Target::new(&route, &outgoing, &input)?;
+    let body = Source::new(input, target.body.take());
+    let attempts =
+        Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };
+    Ok(Served::Relayed(attempts.run(record).await?))
+}
+
+/// The rule and the backend that a request goes to, and what applies to it on the way.
+struct Chosen<'a> {
+    live: &'a Arc<Live>,
+    entry: &'a RouteMatch,
+    backend: &'a BackendRef,
+    policy: &'a ClientPolicy,
+    client: IpAddr,
+}
+
+/// What a listener does to every request before it is matched.
+fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> Result<IpAddr, Error> {
+    let client = head::client_address(policy, &head.parts.headers, connection)?;
+    if let Some(edit) = &policy.early_request_headers {
+        crate::filter::headers::edit(&mut head.parts.headers, edit);
+    }
+    head.normalize_path(policy.path)?;
+    Ok(client)
+}
+
+/// What a rule answers without a backend.
+fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Result<Option<Response<ResponseBody>>, Error> {
+    let rule = &entry.rule;
+    let parts = &head.parts;
+    if let Some(cors) = &rule.filters.cors
+        && let Some(response) = cors::preflight(cors, &parts.method, &parts.headers)
+    {
+        return Ok(Some(response));
+    }
+    let mut response = match &rule.action {
+        Action::Forward(_) => return Ok(None),
+        Action::Fail(failure) => return Err(misconfigured(&failure.0)),
+        Action::Redirect(to) => {
+            let port = connection.local.port();
+            redirect::response(to, &entry.path, &parts.uri, &head.host, port, connection.tls.is_some())
+                .ok_or_else(|| misconfigured("the redirect's location is not valid"))?
+        }
+        Action::Respond(direct) => answer::direct(direct),
+    };
+    if let Some(edit) = &rule.filters.response_headers {
+        crate::filter::headers::edit(response.headers_mut(), edit);
+    }
+    if let Some(cors) = &rule.filters.cors {
+        cors::response(cors, parts.headers.get(header::ORIGIN), response.headers_mut());
+    }
+    Ok(Some(response))
+}
+
+/// Reads the body where a backend can only be chosen, or the request only be allowed or tried again, by it.
+async fn read_for_backend(rule: &Rule, input: Input, head: &Head, shared: &Arc<Shared>, bounds: Bounds) -> Result<Input, Error> {
+    match rule.max_body {
+        Some(limit) => input.read_all(head, shared, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
+        None if rule.needs_body => input.read(head, shared, &bounds).await,
+        // A retry sends the body again. One that is too long to be kept, or that has no length, is sent once only.
+        None if rule.retry.is_some() && (1..=bounds.bytes).contains(&input.length()) => input.read_all(head, shared, &bounds).await,
+        None => Ok(input),
+    }
+}
+
+/// Something that only the operator can mend: the client learns no more than that.
+fn misconfigured(detail: &str) -> Error {
+    Error::new(Flag::Misconfigured, "this route cannot be served as it is configured").with_detail(detail)
+}
+
+fn overflow(overflow: Overflow) -> Error {
+    Error::new(Flag::Overflow, "too many requests are under way; try again").with_detail(overflow.to_string())
+}

@@ -1,0 +1,103 @@
+//! A backend's answer as the client gets it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
+use http_body::Frame;
+use hyper::upgrade::OnUpgrade;
+use pailou_config::snapshot::DirectResponse;
+
+use super::{
+    Chosen,
+    attempt::{Answered, Guards},
+};
+use crate::{
+    body::ResponseBody,
+    error::Flag,
+    filter::{cors, headers},
+    record::Record,
+    relay::{Clocks, Reader, Relay},
+    upgrade,
+    upstream::UpstreamBody,
+};
+
+/// Why the gateway answered, for clients, where the operator switches it on.
+const RESPONSE_FLAG: &str = "x-pailou-response-flag";
+
+/// A response that is certain: the head as the client gets it, the body still to come.
+pub(super) struct Answer {
+    head: Parts,
+    body: UpstreamBody,
+    ahead: VecDeque<Frame<Bytes>>,
+    reader: Option<Reader>,
+    guards: Guards,
+    clocks: Clocks,
+}
+
+impl Answer {
+    /// Applies what the rule and the backendRef do to responses.
+    pub(super) fn new(
+        route: &Chosen<'_>,
+        answered: Box<Answered>,
+        guards: Guards,
+        clocks: Clocks,
+        origin: Option<&HeaderValue>,
+        set_cookie: Option<HeaderValue>,
+    ) -> Box<Self> {
+        let Answered { exchange, ahead, reader } = *answered;
+        let (mut head, body) = exchange.response.into_parts();
+        let upgrade = headers::strip_hop_by_hop(&mut head.headers);
+        if let Some(upgrade) = upgrade.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers.insert(header::UPGRADE, upgrade);
+        }
+        head.version = Version::HTTP_11;
+        let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
+        for edit in [&own.response_headers, &rule.response_headers].into_iter().flatten() {
+            headers::edit(&mut head.headers, edit);
+        }
+        if let Some(cors) = &rule.cors {
+            cors::response(cors, origin, &mut head.headers);
+        }
+        if let Some(cookie) = set_cookie {
+            head.headers.append(header::SET_COOKIE, cookie);
+        }
+        if let Some(edit) = &route.policy.late_response_headers {
+            headers::edit(&mut head.headers, edit);
+        }
+        Box::new(Self { head, body, ahead, reader, guards, clocks })
+    }
+
+    /// The response. From here on the record is the body's to settle, or the joined connections'.
+    pub(super) fn relay(self, mut record: Box<Record>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
+        let Self { mut head, body, ahead, reader, guards, clocks } = self;
+        record.head(head.status);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let backend = head.extensions.remove::<OnUpgrade>();
+            if let (Some(client), Some(backend)) = (client, backend) {
+                tokio::spawn(upgrade::join(client, backend, record, guards));
+            }
+            return Response::from_parts(head, ResponseBody::empty());
+        }
+        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, ahead, record, guards, reader, clocks)))
+    }
+}
+
+/// A response of the configuration's own.
+pub(super) fn direct(direct: &DirectResponse) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(direct.body.clone()));
+    *response.status_mut() = direct.status;
+    if let Some(content_type) = &direct.content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    if let Some(edit) = &direct.headers {
+        headers::edit(response.headers_mut(), edit);
+    }
+    response
+}
+
+/// Says why the gateway answered by itself.
+pub(super) fn flag(map: &mut HeaderMap, flag: Flag) {
+    map.insert(RESPONSE_FLAG, HeaderValue::from_static(flag.code()));
+}

@@ -1,0 +1,318 @@
+//! The attempt loop: endpoints are tried in order within one request. Retry, failover and the pool's next best endpoint are
+//! the same loop; it ends before anything of a response has gone to the client.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, Version, header};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use pailou_ai::ResponseReader;
+use pailou_picker::Picked;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Chosen, answer::Answer, body::Source, call::Call, misconfigured, outgoing::Outgoing, retry::Policy, target::Target};
+use crate::{
+    breaker::Permit,
+    cluster::{Attempt, Outcome},
+    error::{Audience, Error, Flag},
+    record::Record,
+    relay::{Clocks, Reader},
+    server::Connection,
+    upstream::{Destination, Exchange, FailureKind, SendFailure, Sent},
+};
+
+/// How long the head of a stream may be held back until its first content comes, while another endpoint could still be tried.
+const MAX_HOLD: Duration = Duration::from_secs(2);
+/// How much of a stream may be held back, in bytes.
+const MAX_HELD: usize = 64 << 10;
+
+/// What is held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
+pub(crate) struct Guards {
+    _permit: Permit,
+    _retry: Option<Permit>,
+    _attempt: Attempt,
+    _body: Option<Box<Call>>,
+    picked: Option<Picked>,
+}
+
+impl Guards {
+    /// Content has come: the request will not move to another endpoint any more.
+    pub(crate) fn content(&mut self) {
+        if let Some(picked) = &mut self.picked {
+            picked.first_token();
+        }
+    }
+
+    /// Gives everything back.
+    pub(crate) fn release(self, record: &Record) {
+        if let Some(picked) = &self.picked
+            && record.flag.is_none()
+            && record.status.is_some_and(|status| !status.is_server_error())
+        {
+            picked.finished(record.usage.and_then(|usage| usage.cached_tokens));
+        }
+    }
+}
+
+/// A request with all that decides where and how it is sent.
+pub(super) struct Attempts<'a> {
+    pub(super) route: &'a Chosen<'a>,
+    pub(super) connection: &'a Connection,
+    pub(super) outgoing: Outgoing,
+    pub(super) target: Target,
+    pub(super) body: Source,
+    pub(super) permit: Permit,
+    /// The protocol that the client wants to switch to.
+    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) audience: Audience,
+}
+
+/// What an attempt came to.
+pub(super) enum Tried {
+    /// A backend answers.
+    Answered(Box<Answered>),
+    /// It does not.
+    Failed(Failed),
+}
+
+/// A response whose head, and perhaps some of whose body, has come.
+pub(super) struct Answered {
+    pub(super) exchange: Exchange,
+    pub(super) ahead: VecDeque<Frame<Bytes>>,
+    pub(super) reader: Option<Reader>,
+}
+
+/// An attempt without a response.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    pub(super) outcome: Outcome,
+    /// The backend may have acted on the request.
+    pub(super) sent: bool,
+    /// The backend said that it did not process the stream (HTTP/2 REFUSED_STREAM).
+    pub(super) refused: bool,
+    /// A stream had begun, but not with content, or a kept connection was closed: a pool's other endpoint can begin again.
+    pub(super) before_content: bool,
+}
+
+impl Attempts<'_> {
+    /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
+    pub(super) async fn run(mut self, record: &mut Record) -> Result<Box<Answer>, Error> {
+        let clocks = self.clocks(record);
+        let rule = &self.route.entry.rule;
+        let mut policy = Policy::new(rule.retry.as_ref());
+        let mut retry = None;
+        record.cluster = Some(self.target.cluster.clone());
+        record.target_model = self.target.target_model.clone();
+        loop {
+            let attempt = self.target.next()?;
+            record.attempts += 1;
+            record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
+            let tried = self.attempt(&attempt, clocks).await;
+            attempt.report(tried.outcome());
+            let moved = self.body.can_be_sent() && self.target.fail_over(&tried);
+            if !moved {
+                let wanted = self.body.can_be_sent() && policy.allows(&tried);
+                if wanted {
+                    drop(retry.take());
+                    retry = self.route.live.breaker(self.route.backend.breaker).retry(rule.breaker.as_ref()).ok();
+                }
+                // Where the breaker allows no retry, what this attempt came to is the answer.
+                if !wanted || retry.is_none() {
+                    let answered = tried.into_result()?;
+                    let set_cookie = self.target.set_cookie.take();
+                    let guards = Guards {
+                        _permit: self.permit,
+                        _retry: retry,
+                        _attempt: attempt,
+                        _body: self.body.into_call(),
+                        picked: self.target.into_picked(),
+                    };
+                    let origin = self.outgoing.headers.get(header::ORIGIN);
+                    return Ok(Answer::new(self.route, answered, guards, clocks, origin, set_cookie));
+                }
+                policy.pause(clocks.deadline).await?;
+                self.target.advance();
+            }
+            tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
+        }
+    }
+
+    /// The clocks of the whole request.
+    fn clocks(&self, record: &Record) -> Clocks {
+        let timeouts = &self.route.entry.rule.timeouts;
+        let deadline = timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
+        let idle = timeouts.stream_idle.or(if deadline.is_some() { None } else { self.route.policy.timeouts.stream_idle });
+        Clocks { deadline, idle }
+    }
+
+    /// One attempt: to the response's head, and for a stream that could still come from elsewhere to its first content.
+    async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks) -> Tried {
+        let timeouts = &self.route.entry.rule.timeouts;
+        let own = timeouts.attempt.map(|limit| Instant::now() + limit);
+        // A body that streams in shows by itself that the request is alive.
+        let idle = clocks.idle.filter(|_| self.body.is_held()).map(|limit| Instant::now() + limit);
+        let Some(first) = [clocks.deadline, own, idle].into_iter().flatten().min() else {
+            return self.exchange(attempt).await;
+        };
+        let overall = clocks.deadline == Some(first);
+        match timeout_at(first, self.exchange(attempt)).await {
+            Ok(tried) => tried,
+            Err(_) => {
+                let error = Error::new(Flag::Timeout, "the backend did not answer in time");
+                // When the request's own time is up nothing can be tried any more.
+                Tried::Failed(Failed {
+                    error: Error { retryable: !overall, ..error },
+                    outcome: Outcome::GatewayError,
+                    sent: true,
+                    refused: false,
+                    before_content: false,
+                })
+            }
+        }
+    }
+
+    async fn exchange(&mut self, attempt: &Attempt) -> Tried {
+        match self.send(attempt).await {
+            Ok(exchange) if self.upgrade.is_none() && exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let error = Error::new(Flag::UpstreamProtocol, "the backend's answer is not valid HTTP")
+                    .with_detail("it switched protocols without having been asked to");
+                Tried::Failed(Failed { error, outcome: Outcome::Reset, sent: true, refused: false, before_content: false })
+            }
+            Ok(exchange) => self.commit(exchange).await,
+            Err(failed) => Tried::Failed(failed),
+        }
+    }
+
+    async fn send(&mut self, attempt: &Attempt) -> Result<Exchange, Failed> {
+        let settings = &self.target.settings;
+        let endpoint = attempt.endpoint();
+        let address = &endpoint.endpoint().address;
+        let config_error = |error| Failed { error, outcome: Outcome::Success, sent: false, refused: false, before_content: false };
+        let tls = self.target.cluster.tls().map_err(|failure| config_error(misconfigured(&failure.0)))?;
+        let body = self.body.take();
+        let request = self.outgoing.request(address, self.upgrade.as_ref(), body).map_err(config_error)?;
+        let rule = &self.route.entry.rule;
+        let destination = Destination {
+            tls: tls.as_ref(),
+            protocol: settings.protocol,
+            tcp_keepalive: settings.tcp_keepalive,
+            breaker: Some(self.route.live.breaker(self.route.backend.breaker)),
+            limits: rule.breaker.as_ref(),
+            endpoint: Some(endpoint),
+            ..Destination::new(address, &rule.timeouts)
+        };
+        self.connection.worker.upstreams.send(&destination, request).await.map_err(|mut failure| {
+            if let Some(request) = failure.request.take() {
+                self.body.give_back(request.into_body());
+            }
+            failed(&failure)
+        })
+    }
+
+    /// Holds a response back while it only announces itself: a stream that dies before its first content can still come
+    /// from another endpoint. Nothing is held where nothing else could be tried, nor a comment, which is a sign of life.
+    async fn commit(&mut self, mut exchange: Exchange) -> Tried {
+        let mut reader = self.reader(&exchange);
+        let mut ahead = VecDeque::new();
+        let holds = reader.as_ref().is_some_and(|reader| reader.events)
+            && exchange.response.status() == StatusCode::OK
+            && self.body.can_be_sent()
+            && self.target.has_next();
+        if let (true, Some(reader)) = (holds, &mut reader) {
+            let held = timeout(MAX_HOLD, first_content(&mut exchange, &mut reader.reader, &mut ahead)).await;
+            if let Ok(Err(error)) = held {
+                let error = Error::new(Flag::UpstreamReset, "the backend broke off before its first content")
+                    .with_detail(error.to_string());
+                return Tried::Failed(Failed { error, outcome: Outcome::Reset, sent: true, refused: false, before_content: true });
+            }
+        }
+        Tried::Answered(Box::new(Answered { exchange, ahead, reader }))
+    }
+
+    /// What reads along with a response to a model call.
+    fn reader(&self, exchange: &Exchange) -> Option<Reader> {
+        let Audience::Model(dialect) = self.audience else { return None };
+        let head = &exchange.response;
+        let headers = head.headers();
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            return None;
+        }
+        let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let events = content_type.starts_with("text/event-stream");
+        let reader = if events {
+            ResponseReader::events()
+        } else if content_type.starts_with("application/json") {
+            ResponseReader::json()
+        } else {
+            return None;
+        };
+        let until_close = events
+            && head.version() < Version::HTTP_2
+            && !headers.contains_key(header::CONTENT_LENGTH)
+            && !headers.contains_key(header::TRANSFER_ENCODING);
+        Some(Reader { reader, dialect, events, until_close })
+    }
+}
+
+async fn first_content(
+    exchange: &mut Exchange,
+    reader: &mut ResponseReader,
+    ahead: &mut VecDeque<Frame<Bytes>>,
+) -> Result<(), hyper::Error> {
+    let mut held = 0;
+    while let Some(frame) = exchange.response.body_mut().frame().await {
+        let frame = frame?;
+        let mut commit = true;
+        if let Some(data) = frame.data_ref() {
+            held += data.len();
+            let progress = reader.feed(data);
+            commit = progress.content || progress.error || data.starts_with(b":") || held > MAX_HELD;
+        }
+        ahead.push_back(frame);
+        if commit {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Tried {
+    /// How the endpoint fared.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Answered(answered) => Outcome::of(answered.exchange.response.status()),
+            Self::Failed(failed) => failed.outcome,
+        }
+    }
+
+    fn into_result(self) -> Result<Box<Answered>, Error> {
+        match self {
+            Self::Answered(answered) => Ok(answered),
+            Self::Failed(failed) => Err(failed.error),
+        }
+    }
+}
+
+fn failed(failure: &SendFailure) -> Failed {
+    let (flag, outcome, message) = match &failure.kind {
+        FailureKind::Overflow(_) => (Flag::Overflow, Outcome::Success, "too many requests are under way; try again"),
+        FailureKind::Resolve(_) | FailureKind::Connect { .. } | FailureKind::ConnectTimeout(_) | FailureKind::Tls { .. } => {
+            (Flag::ConnectFailure, Outcome::ConnectFailure, "no connection to the backend could be made")
+        }
+        FailureKind::Reset(_) | FailureKind::Closed | FailureKind::Refused => {
+            (Flag::UpstreamReset, Outcome::Reset, "the backend broke off before it answered")
+        }
+        FailureKind::Protocol(_) => (Flag::UpstreamProtocol, Outcome::GatewayError, "the backend's answer is not valid HTTP"),
+        FailureKind::RequestBody(_) => (Flag::ClientBody, Outcome::Success, "the request's body broke off"),
+    };
+    let retryable = !matches!(flag, Flag::Overflow | Flag::ClientBody);
+    Failed {
+        error: Error { retryable, ..Error::new(flag, message).with_detail(failure.to_string()) },
+        outcome,
+        sent: failure.sent == Sent::Maybe,
+        refused: matches!(failure.kind, FailureKind::Refused),
+        // A kept connection that ends without a word was in all likelihood being closed when the request met it.
+        before_content: failure.reused && matches!(failure.kind, FailureKind::Closed),
+    }
+}

@@ -1,0 +1,204 @@
+//! The body of a request, where a decision depends on it: read whole, within bounds, and scanned once.
+
+use std::{collections::BTreeMap, error::Error as _, io, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use pailou_ai::{BodyKind, Pieces, Scan, multipart, scan};
+use pailou_config::snapshot::Body;
+use tokio::time::timeout;
+
+use super::head::Head;
+use crate::{
+    error::{Error, Flag},
+    mirror::Tee,
+    shared::{Share, Shared},
+};
+
+/// A request's body and what is known of it.
+pub(super) enum Input {
+    /// Not read: it is passed on as it comes.
+    Unread(Incoming),
+    /// The same, with copies for mirrors.
+    Teed(Tee),
+    /// There is none.
+    Absent,
+    /// Read whole.
+    Read(Box<Call>),
+}
+
+/// A body that has been read.
+pub(super) struct Call {
+    pub(super) bytes: Bytes,
+    /// What it says, where it can be understood.
+    pub(super) scan: Option<Scan>,
+    /// Its share of the room for bodies, held as long as the body may be sent again.
+    _share: Share,
+}
+
+/// How much may be read, and for how long.
+pub(super) struct Bounds {
+    pub(super) bytes: u64,
+    pub(super) time: Option<Duration>,
+    /// How long nothing may come.
+    pub(super) idle: Option<Duration>,
+}
+
+impl Input {
+    /// A body not read yet.
+    pub(super) fn new(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Absent } else { Self::Unread(body) }
+    }
+
+    /// What matching may know of the body. A body that cannot name a model counts as read.
+    pub(super) fn known<'a>(&'a self, head: &Head, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
+        match self {
+            Self::Unread(_) if kind(head).is_some() => Body::Unread,
+            Self::Unread(_) | Self::Teed(_) | Self::Absent => Body::Read { model: None, base_model: None },
+            Self::Read(call) => {
+                let model = call.model();
+                Body::Read { model, base_model: model.and_then(|model| base_models.get(model)).map(String::as_str) }
+            }
+        }
+    }
+
+    /// The body that was read.
+    pub(super) fn call(&self) -> Option<&Call> {
+        match self {
+            Self::Read(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Bytes read, or announced; 0 where neither is known.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Read(call) => call.bytes.len() as u64,
+            Self::Unread(body) => body.size_hint().exact().unwrap_or(0),
+            Self::Teed(tee) => tee.size_hint().exact().unwrap_or(0),
+            Self::Absent => 0,
+        }
+    }
+
+    /// The body that was read, as pieces.
+    pub(super) fn pieces(&self) -> Option<Pieces> {
+        self.call().map(|call| call.bytes.clone().into())
+    }
+
+    /// Reads the body, if there is one that can be understood and has not been read.
+    ///
+    /// # Errors
+    /// 413 where it is longer than allowed, 408 where it does not arrive, 503 where the process holds no more.
+    pub(super) async fn read(self, head: &Head, shared: &Arc<Shared>, bounds: &Bounds) -> Result<Self, Error> {
+        if kind(head).is_none() {
+            return Ok(self);
+        }
+        self.read_all(head, shared, bounds).await
+    }
+
+    /// Reads the body even where it cannot be understood.
+    ///
+    /// # Errors
+    /// As [`Input::read`].
+    pub(super) async fn read_all(self, head: &Head, shared: &Arc<Shared>, bounds: &Bounds) -> Result<Self, Error> {
+        if let Self::Read(call) = &self
+            && call.bytes.len() as u64 > bounds.bytes
+        {
+            return Err(too_long(bounds.bytes));
+        }
+        let Self::Unread(body) = self else { return Ok(self) };
+        let announced = body.size_hint().exact();
+        if announced.is_some_and(|length| length > bounds.bytes) {
+            return Err(too_long(bounds.bytes));
+        }
+        let mut share = Share::new(shared.clone());
+        let collect = collect(body, announced, bounds, &mut share);
+        let bytes = match bounds.time {
+            None => collect.await?,
+            Some(time) => timeout(time, collect).await.map_err(|_| late())??,
+        };
+        let scan = match kind(head) {
+            Some(BodyKind::Json) => scan(&bytes).ok(),
+            Some(BodyKind::Multipart) => multipart::scan(head.text(&header::CONTENT_TYPE).unwrap_or_default(), &bytes).ok(),
+            None => None,
+        };
+        Ok(Self::Read(Box::new(Call { bytes, scan, _share: share })))
+    }
+}
+
+impl Call {
+    /// The model that the body names.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.scan.as_ref()?.model.as_deref()
+    }
+}
+
+fn kind(head: &Head) -> Option<BodyKind> {
+    if head.upgrade.is_some() {
+        return None;
+    }
+    // A compressed body says nothing to a scan; it is passed on as it is.
+    if head.text(&header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return None;
+    }
+    BodyKind::from_content_type(head.text(&header::CONTENT_TYPE))
+}
+
+/// Collects a body. One that comes in one piece is not copied.
+async fn collect(mut body: Incoming, announced: Option<u64>, bounds: &Bounds, share: &mut Share) -> Result<Bytes, Error> {
+    let limit = bounds.bytes;
+    // Without room for it, it is refused before it comes. But only what has come is charged: a client that announces much and
+    // sends nothing must not take the room of others.
+    share.has_room_for(announced.unwrap_or(0))?;
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = match bounds.idle {
+            None => body.frame().await,
+            Some(idle) => timeout(idle, body.frame()).await.map_err(|_| late())?,
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| broken(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = first.as_ref().map_or(rest.len(), Bytes::len) + data.len();
+        if length as u64 > limit {
+            return Err(too_long(limit));
+        }
+        share.grow_to(length as u64)?;
+        if length == data.len() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            rest.reserve(announced.map_or(2 * length, |announced| announced as usize));
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+fn late() -> Error {
+    Error::new(Flag::ClientBody, "the request's body did not arrive in time")
+}
+
+/// A body that does not arrive: cut off, or framed in a way that is not HTTP.
+fn broken(error: &hyper::Error) -> Error {
+    let cause = error.source();
+    let framing = cause
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
+    let (flag, message) = match framing {
+        true => (Flag::BadRequest, "the request's body is not valid HTTP"),
+        false => (Flag::ClientBody, "the request's body broke off"),
+    };
+    Error::new(flag, message).with_detail(cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
+}
+
+fn too_long(limit: u64) -> Error {
+    Error::new(Flag::OverLimit, format!("the request's body is longer than the {limit} bytes allowed here"))
+        .with_code("request_too_large")
+}

@@ -1,0 +1,237 @@
+//! The head of a request, read once: who is asked, for what, by whom.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
+use pailou_config::snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
+
+use crate::{
+    error::{Audience, Error, Flag},
+    filter::{headers, rewrite},
+    server::Connection,
+};
+
+/// A request's head, cleaned of what belongs to the hop or to the gateway.
+pub(super) struct Head {
+    pub(super) parts: Parts,
+    /// The host, in lower case and without port.
+    pub(super) host: Box<str>,
+    /// What the client gave as host, for `Host` and `X-Forwarded-Host`.
+    pub(super) authority: Box<str>,
+    /// The protocol an HTTP/1.1 client asks to upgrade to.
+    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) audience: Audience,
+}
+
+impl Head {
+    /// Reads the head.
+    ///
+    /// # Errors
+    /// 400 where the host is missing or ambiguous, 501 for a body in a transfer coding that is not understood.
+    pub(super) fn read(mut parts: Parts) -> Result<Self, Error> {
+        only_chunked(&parts.headers)?;
+        let authority = authority(&parts)?;
+        let host = normalize_host(&authority).into();
+        // Clients that could speak HTTP/2 offer `h2c` with an ordinary request, Java's by default. A server may pass it over (RFC 9110,
+        // 7.8), and RFC 9113 has given it up.
+        let upgrade = headers::strip_hop_by_hop(&mut parts.headers)
+            .filter(|protocol| parts.version == Version::HTTP_11 && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+        parts.headers.remove(headers::MODEL_NAME);
+        parts.headers.remove(headers::BASE_MODEL_NAME);
+        // The body is asked for when it is read, and passed on as it comes.
+        parts.headers.remove(header::EXPECT);
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let audience = Audience::of(parts.uri.path(), content_type);
+        Ok(Self { host, authority, upgrade, audience, parts })
+    }
+
+    /// Normalises the path as a listener asks, before anything is matched against it.
+    ///
+    /// # Errors
+    /// 400 where the path climbs above its root.
+    pub(super) fn normalize_path(&mut self, settings: PathNormalization) -> Result<(), Error> {
+        let changed = match normal_path(self.parts.uri.path(), settings) {
+            None => return Err(Error::new(Flag::BadRequest, "the path climbs above its root")),
+            Some(Cow::Borrowed(_)) => return Ok(()),
+            Some(Cow::Owned(path)) => path,
+        };
+        let path =
+            rewrite::with_path(&self.parts.uri, &changed).ok_or_else(|| Error::new(Flag::BadRequest, "the path is not valid"))?;
+        self.parts.uri = path.into();
+        Ok(())
+    }
+
+    /// What matching looks at.
+    pub(super) fn view<'a>(&'a self, body: Body<'a>) -> RequestView<'a> {
+        RequestView {
+            host: &self.host,
+            method: &self.parts.method,
+            path: self.parts.uri.path(),
+            query: self.parts.uri.query().unwrap_or(""),
+            headers: &self.parts.headers,
+            body,
+        }
+    }
+
+    /// The value of a header, where it is text.
+    pub(super) fn text(&self, name: &http::HeaderName) -> Option<&str> {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// The client's address, as the listener finds it.
+///
+/// # Errors
+/// 403 where a required header does not hold one.
+pub(super) fn client_address(policy: &ClientPolicy, headers: &HeaderMap, connection: &Connection) -> Result<IpAddr, Error> {
+    let peer = connection.peer.ip();
+    match &policy.client_address {
+        ClientAddress::Connection => Ok(peer),
+        ClientAddress::TrustedHops(hops) => Ok(from_the_right(headers).nth(hops.saturating_sub(1) as usize).unwrap_or(peer)),
+        ClientAddress::TrustedNetworks(networks) => {
+            let trusted = |address: &IpAddr| networks.iter().any(|network| within(*address, *network));
+            if !trusted(&peer) {
+                return Ok(peer);
+            }
+            Ok(from_the_right(headers).find(|address| !trusted(address)).unwrap_or(peer))
+        }
+        ClientAddress::Header { name, required } => {
+            match headers.get(name).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().parse().ok()) {
+                Some(address) => Ok(address),
+                None if *required => Err(Error::new(Flag::Forbidden, "the client's address is not known")),
+                None => Ok(peer),
+            }
+        }
+    }
+}
+
+fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
+    let lines = headers.get_all(headers::FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
+    // Past an entry that is no address nothing can be trusted.
+    lines.flat_map(|line| line.rsplit(',')).map_while(|entry| entry.trim().parse().ok())
+}
+
+fn within(address: IpAddr, (network, prefix): (IpAddr, u8)) -> bool {
+    let bits = |address| match address {
+        IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
+        IpAddr::V6(address) => (u128::from(address), 128),
+    };
+    let ((address, width), (network, other)) = (bits(address.to_canonical()), bits(network));
+    let kept = u32::from(prefix.min(width));
+    width == other && (kept == 0 || (address ^ network) >> (128 - kept) == 0)
+}
+
+/// Refuses bodies that are coded further beneath their chunks: passed on without the header, they would be taken for plain
+/// (RFC 9112, 6.1).
+fn only_chunked(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.get_all(header::TRANSFER_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Ok(());
+    }
+    let error = Error::new(Flag::BadRequest, "no Transfer-Encoding but chunked is understood");
+    Err(Error { status: StatusCode::NOT_IMPLEMENTED, ..error })
+}
+
+/// The one host that a request names: the URI's, else the `Host` header's (RFC 9112, 3.2).
+fn authority(parts: &Parts) -> Result<Box<str>, Error> {
+    let bad = |message| Err(Error::new(Flag::BadRequest, message));
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return bad("more than one Host header");
+    }
+    if let Some(authority) = parts.uri.authority() {
+        if authority.as_str().contains('@') {
+            return bad("the URI holds user information");
+        }
+        return Ok(authority.as_str().into());
+    }
+    match host.map(HeaderValue::to_str) {
+        Some(Ok(host)) if !host.contains(['/', '@', ' ']) => Ok(host.into()),
+        Some(_) => bad("the Host header is not valid"),
+        None if parts.version >= Version::HTTP_11 => bad("no Host header"),
+        None => Ok(Box::default()),
+    }
+}
+
+/// A path without dot segments (RFC 3986, 5.2.4), encoded dots included, and without runs of slashes where that is asked
+/// for. `None` where it climbs above its root.
+fn normal_path(path: &str, settings: PathNormalization) -> Option<Cow<'_, str>> {
+    let slashes = settings.merge_slashes && path.contains("//");
+    let dots = path.contains("/.") || path.as_bytes().windows(4).any(|window| window.eq_ignore_ascii_case(b"/%2e"));
+    if !slashes && !dots {
+        return Some(Cow::Borrowed(path));
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut trailing = false;
+    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+        trailing = true;
+        match dot_segment(segment) {
+            Some(1) => {}
+            Some(_) => {
+                kept.pop()?;
+            }
+            None if segment.is_empty() && settings.merge_slashes => {}
+            None => {
+                kept.push(segment);
+                trailing = segment.is_empty();
+            }
+        }
+    }
+    let mut normal = String::with_capacity(path.len());
+    for segment in &kept {
+        normal.push('/');
+        normal.push_str(segment);
+    }
+    if normal.is_empty() || (trailing && !normal.ends_with('/')) {
+        normal.push('/');
+    }
+    Some(Cow::Owned(normal))
+}
+
+/// 1 for `.`, 2 for `..`, in any encoding.
+fn dot_segment(segment: &str) -> Option<u8> {
+    let mut rest = segment;
+    let mut dots = 0;
+    while !rest.is_empty() {
+        rest = rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E"))?;
+        dots += 1;
+    }
+    matches!(dots, 1 | 2).then_some(dots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(path: &str, merge_slashes: bool) -> Option<String> {
+        normal_path(path, PathNormalization { merge_slashes }).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn dot_segments_are_resolved_in_any_encoding() {
+        for (path, expected) in [
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/v1/%2e%2E/admin", "/admin"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/a/...", "/a/..."),
+            ("/a//b", "/a//b"),
+        ] {
+            assert_eq!(normal(path, false).as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!(normal("/a/../../b", false), None);
+        assert_eq!(normal("//a///b/", true).as_deref(), Some("/a/b/"));
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_only() {
+        let network = ("10.1.0.0".parse().unwrap(), 16);
+        assert!(within("10.1.2.3".parse().unwrap(), network));
+        assert!(within("::ffff:10.1.2.3".parse().unwrap(), network));
+        assert!(!within("10.2.0.1".parse().unwrap(), network));
+        assert!(!within("::1".parse().unwrap(), network));
+        assert!(within("9.9.9.9".parse().unwrap(), ("0.0.0.0".parse().unwrap(), 0)));
+    }
+}

@@ -1,0 +1,76 @@
+//! Mirrors: copies of a request, body included, whose answers are thrown away and which never hold the original up.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http_body_util::BodyExt;
+use pailou_config::snapshot::{CircuitBreaker, Fraction, Mirror, Timeouts};
+use tokio::time::timeout;
+
+use super::{Chosen, body::Copies, call::Input, outgoing::Outgoing, target::Target};
+use crate::{body::RequestBody, breaker::Breaker, live::Live, server::Connection, upstream::Destination};
+
+/// How long a copy may take.
+const MAX_TIME: Duration = Duration::from_secs(600);
+
+/// Sends copies to the mirrors whose turn it is; gives back the body for the original.
+pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: Input, connection: &Connection) -> Input {
+    let (rule, own) = (&route.entry.rule.filters.mirrors, &route.backend.filters.mirrors);
+    if rule.is_empty() && own.is_empty() {
+        return input;
+    }
+    let chosen: Vec<&Mirror> = rule.iter().chain(own).filter(|mirror| falls_within(mirror.fraction)).collect();
+    if chosen.is_empty() {
+        return input;
+    }
+    let (input, mut copies) = Copies::of(input, chosen.len());
+    for mirror in chosen {
+        if let Some(body) = copies.next() {
+            send(route.live, mirror, route.client, outgoing.for_mirror(), &input, body, connection);
+        }
+    }
+    input
+}
+
+fn falls_within(fraction: Fraction) -> bool {
+    fraction.numerator >= fraction.denominator || fastrand::u32(..fraction.denominator.max(1)) < fraction.numerator
+}
+
+fn send(
+    live: &Arc<Live>,
+    mirror: &Mirror,
+    client: IpAddr,
+    outgoing: Outgoing,
+    input: &Input,
+    body: RequestBody,
+    connection: &Connection,
+) {
+    let breaker: &Arc<Breaker> = live.breaker(mirror.breaker);
+    // Copies are bounded even where nobody set a limit: nobody waits for them.
+    let limits = CircuitBreaker::default();
+    let (Ok(permit), Ok(mut target)) = (breaker.request(Some(&limits)), Target::of(live, mirror.cluster, client, &outgoing, input))
+    else {
+        return;
+    };
+    let Ok(attempt) = target.next() else { return };
+    let body = target.body.take().map_or(body, RequestBody::held);
+    let (worker, breaker) = (connection.worker.clone(), breaker.clone());
+    tokio::spawn(timeout(MAX_TIME, async move {
+        let settings = target.settings.clone();
+        let Ok(tls) = target.cluster.tls() else { return };
+        let Ok(request) = outgoing.request(&attempt.endpoint().endpoint().address, None, body) else { return };
+        let destination = Destination {
+            tls: tls.as_ref(),
+            protocol: settings.protocol,
+            tcp_keepalive: settings.tcp_keepalive,
+            breaker: Some(&breaker),
+            limits: Some(&limits),
+            endpoint: Some(attempt.endpoint()),
+            ..Destination::new(&attempt.endpoint().endpoint().address, &Timeouts::default())
+        };
+        if let Ok(mut exchange) = worker.upstreams.send(&destination, request).await {
+            // Read to its end, so that the mirror does its work as the original does.
+            while let Some(Ok(_)) = exchange.response.body_mut().frame().await {}
+        }
+        drop((permit, target));
+    }));
+}

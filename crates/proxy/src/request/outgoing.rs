@@ -1,0 +1,163 @@
+//! A request as it goes to a backend: made once, copied for each attempt.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
+use pailou_config::snapshot::{Address, ClientAddress, Credential, HostRewrite};
+
+use super::{Chosen, Head, Input, misconfigured};
+use crate::{
+    body::RequestBody,
+    error::{Error, Flag},
+    filter::{credential, headers, rewrite},
+    server::Connection,
+};
+
+/// Proxies that a request may have passed. A backend that leads back here would otherwise multiply one request until its head is
+/// too large, and every pass is held until then.
+const MAX_HOPS: usize = 100;
+
+/// What every attempt sends, but for the body.
+#[derive(Clone)]
+pub(super) struct Outgoing {
+    method: Method,
+    path: PathAndQuery,
+    authority: Box<str>,
+    /// The endpoint's own name is to be the host.
+    host_of_endpoint: bool,
+    pub(super) headers: HeaderMap,
+    /// Put in last, at each attempt, and never into a mirror's copy.
+    credentials: Vec<Credential>,
+}
+
+impl Outgoing {
+    /// Applies the rule's filters and then the backendRef's own to the request's head.
+    pub(super) fn new(route: &Chosen<'_>, head: &mut Head, connection: &Connection, input: &Input) -> Result<Self, Error> {
+        let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
+        // Matching is over: the client's headers become the backend's.
+        let mut edited = std::mem::take(&mut head.parts.headers);
+        let trusted = matches!(route.policy.client_address, ClientAddress::TrustedHops(1..) | ClientAddress::TrustedNetworks(_))
+            && route.client != connection.peer.ip();
+        headers::forwarded(&mut edited, connection.peer.ip(), connection.tls.is_some(), trusted);
+        if headers::hops(&edited) > MAX_HOPS {
+            let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
+            return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
+        }
+        for edit in [&rule.request_headers, &own.request_headers].into_iter().flatten() {
+            headers::edit(&mut edited, edit);
+        }
+        let mut path = Cow::Borrowed(head.parts.uri.path());
+        let mut authority = head.authority.clone();
+        let mut host_of_endpoint = false;
+        let mut rewritten = false;
+        let rewrite_of = |pick: fn(&pailou_config::snapshot::Rewrite) -> bool| {
+            [&own.rewrite, &rule.rewrite].into_iter().flatten().find(|rewrite| pick(rewrite))
+        };
+        if let Some(change) = rewrite_of(|rewrite| rewrite.path.is_some()).and_then(|rewrite| rewrite.path.as_ref()) {
+            path = Cow::Owned(rewrite::path(change, &route.entry.path, &path).into_owned());
+        }
+        if let Some(change) = rewrite_of(|rewrite| rewrite.host.is_some()).and_then(|rewrite| rewrite.host.as_ref()) {
+            let name = match change {
+                HostRewrite::Name(name) => name.to_str().ok(),
+                HostRewrite::Header(name) => edited.get(name).and_then(|value| value.to_str().ok()),
+                HostRewrite::Backend => {
+                    (host_of_endpoint, rewritten) = (true, true);
+                    None
+                }
+            };
+            if let Some(name) = name {
+                (authority, rewritten) = (name.into(), true);
+            }
+        }
+        if rewritten {
+            headers::append(&mut edited, headers::FORWARDED_HOST, &head.authority);
+        }
+        edited.remove(header::HOST);
+        if input.call().is_some() {
+            // Its length may change with the model's name; the one that is sent says its own.
+            edited.remove(header::CONTENT_LENGTH);
+        }
+        let path = match &path {
+            Cow::Borrowed(_) => head.parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+            Cow::Owned(path) => {
+                rewrite::with_path(&head.parts.uri, path).ok_or_else(|| misconfigured("the rewritten path is not valid"))?
+            }
+        };
+        let credentials = rule.credentials.iter().chain(&own.credentials).cloned().collect();
+        Ok(Self { method: head.parts.method.clone(), path, authority, host_of_endpoint, headers: edited, credentials })
+    }
+
+    /// The copy that a mirror gets: without credentials of ours.
+    pub(super) fn for_mirror(&self) -> Self {
+        Self { credentials: Vec::new(), ..self.clone() }
+    }
+
+    /// The URI's query, for hashing.
+    pub(super) fn query(&self) -> &str {
+        self.path.query().unwrap_or("")
+    }
+
+    /// The request of one attempt at an endpoint; `upgrade` is the protocol the client wants to switch to.
+    pub(super) fn request(
+        &self,
+        endpoint: &Address,
+        upgrade: Option<&HeaderValue>,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, Error> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        let mut headers = self.headers.clone();
+        credential::inject(&mut headers, &self.credentials).map_err(|failure| misconfigured(&failure.0))?;
+        let own = if self.host_of_endpoint { host_name(endpoint) } else { None };
+        let authority = own.as_deref().unwrap_or(&self.authority);
+        let host = HeaderValue::from_str(authority).map_err(|_| misconfigured("the rewritten host is not valid"))?;
+        headers.insert(header::HOST, host);
+        if let Some(upgrade) = upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, upgrade.clone());
+        }
+        *request.uri_mut() = self.path.clone().into();
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+/// The host name of an endpoint; a Unix socket has none.
+fn host_name(endpoint: &Address) -> Option<Cow<'_, str>> {
+    match endpoint {
+        Address::Dns { host, .. } => Some(Cow::Borrowed(host)),
+        Address::Socket(SocketAddr::V4(address)) => Some(Cow::Owned(address.ip().to_string())),
+        Address::Socket(SocketAddr::V6(address)) => Some(Cow::Owned(format!("[{}]", address.ip()))),
+        Address::Unix(_) => None,
+    }
+}
+
+/// Tells backends what the body names. A name that cannot stand in a header is left out, as a model that no rule can name.
+pub(super) fn model_headers(map: &mut HeaderMap, model: Option<&str>, base_model: Option<&str>) {
+    for (name, value) in [(headers::MODEL_NAME, model), (headers::BASE_MODEL_NAME, base_model)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+            map.insert(name, value);
+        }
+    }
+}
+
+/// The request's id, made where the client gave none.
+pub(super) fn request_id(map: &mut HeaderMap) -> Box<str> {
+    if let Some(id) = map.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty() && id.len() <= 128) {
+        return id.into();
+    }
+    let random = fastrand::u128(..);
+    // The form of a version 4 UUID, which many tools expect.
+    let id = format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        (random >> 96) as u32,
+        (random >> 80) as u16,
+        (random >> 64) as u16 & 0xfff,
+        (random >> 48) as u16 & 0x3fff | 0x8000,
+        random & 0xffff_ffff_ffff,
+    );
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        map.insert(headers::REQUEST_ID, value);
+    }
+    id.into()
+}

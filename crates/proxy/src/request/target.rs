@@ -1,0 +1,200 @@
+//! Where a request goes: the cluster that was chosen, its endpoints in the order in which they are tried, and the body as they
+//! are to get it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderValue, StatusCode};
+use pailou_ai::{Pieces, splice_model};
+use pailou_config::snapshot::{ClusterKind, Criticality, FailureMode, LoadBalancer, PickerKind, Pool, PoolModel, at_point};
+use pailou_picker::{PickError, PickRequest, Picked};
+use smallvec::SmallVec;
+
+use super::{Chosen, attempt::Tried, call::Input, outgoing::Outgoing};
+use crate::{
+    cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
+    error::{Error, Flag},
+    live::Live,
+};
+
+/// Headers that name the InferenceObjective of a request, the newer name first.
+const OBJECTIVES: [&str; 2] = ["x-llm-d-inference-objective", "x-gateway-inference-objective"];
+
+/// A cluster with what decides the order of its endpoints for one request.
+pub(super) struct Target {
+    pub(super) cluster: Arc<ClusterState>,
+    pub(super) settings: Arc<pailou_config::snapshot::Cluster>,
+    /// The body with the model's name that the pool wants, where it was read.
+    pub(super) body: Option<Pieces>,
+    /// The name that was put in.
+    pub(super) target_model: Option<Arc<str>>,
+    /// A cookie for the client, by which it comes back to the same endpoint.
+    pub(super) set_cookie: Option<HeaderValue>,
+    order: Order,
+}
+
+enum Order {
+    /// The picker's: best first.
+    Picked(Picked),
+    /// The balancer's.
+    Balanced { hash: Option<u64>, tried: SmallVec<[EndpointId; 4]> },
+}
+
+impl Target {
+    /// Decides where a request goes.
+    ///
+    /// # Errors
+    /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
+    pub(super) fn new(route: &Chosen<'_>, outgoing: &Outgoing, input: &Input) -> Result<Self, Error> {
+        let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
+        Self::of(route.live, *id, route.client, outgoing, input)
+    }
+
+    /// The same for any cluster: a mirror's.
+    pub(super) fn of(
+        live: &Live,
+        id: pailou_config::snapshot::ClusterId,
+        client: IpAddr,
+        outgoing: &Outgoing,
+        input: &Input,
+    ) -> Result<Self, Error> {
+        let cluster = live.cluster(id).clone();
+        let settings = cluster.settings();
+        if let ClusterKind::Pool(pool) = &settings.kind {
+            return Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, input);
+        }
+        let (hash, set_cookie) = match &settings.load_balancer {
+            LoadBalancer::ConsistentHash { source, .. } => {
+                let hashed = hash_of(source, &outgoing.headers, client, outgoing.query());
+                (hashed.hash, hashed.set_cookie)
+            }
+            _ => (None, None),
+        };
+        let order = Order::Balanced { hash, tried: SmallVec::new() };
+        Ok(Self { cluster, settings, body: input.pieces(), target_model: None, set_cookie, order })
+    }
+
+    fn in_pool(
+        pool: Arc<Pool>,
+        cluster: Arc<ClusterState>,
+        settings: Arc<pailou_config::snapshot::Cluster>,
+        outgoing: &Outgoing,
+        input: &Input,
+    ) -> Result<Self, Error> {
+        if let PickerKind::External { failure_mode: FailureMode::FailClose, service, .. } = &pool.picker {
+            // Its protocol is not spoken here; FailClose means that nobody else may choose.
+            return Err(
+                no_endpoint().with_detail(format!("the endpoint picker {service} is not asked, and failureMode is FailClose"))
+            );
+        }
+        let state = cluster.pool().ok_or_else(|| super::misconfigured("the pool has no picker"))?;
+        let call = input.call();
+        let scan = call.and_then(|call| call.scan.as_ref());
+        let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
+        let model = pool.model(asked);
+        let target_model = model.and_then(|model| choose_name(model)).filter(|name| **name != *asked && !asked.is_empty());
+        let body = match (call, scan, &target_model) {
+            (Some(call), Some(scan), Some(name)) => Some(splice_model(&call.bytes, scan, name)),
+            _ => input.pieces(),
+        };
+        let request = PickRequest {
+            model: target_model.as_deref().unwrap_or(asked),
+            prompt: call.zip(scan).and_then(|(call, scan)| call.bytes.get(scan.prompt.clone()?)).unwrap_or(&[]),
+            cache_salt: scan.and_then(|scan| scan.cache_salt.as_deref()),
+            criticality: criticality(&pool, model.map(|model| &**model), outgoing),
+            input_bytes: call.map_or(0, |call| call.bytes.len()),
+            max_tokens: scan.and_then(|scan| scan.max_tokens),
+            subset: None,
+        };
+        let picked = state.pick(&request).map_err(|error| match error {
+            PickError::NoEndpoints => no_endpoint(),
+            PickError::Saturated { retry_after } => {
+                Error::new(Flag::Shed, "the model is busy and this request can wait; try again later").with_retry_after(retry_after)
+            }
+        })?;
+        Ok(Self { cluster, settings, body, target_model, set_cookie: None, order: Order::Picked(picked) })
+    }
+
+    /// The endpoint of the next attempt: one that was not tried yet, as long as there is one.
+    ///
+    /// # Errors
+    /// 503 where there is none at all.
+    pub(super) fn next(&mut self) -> Result<Attempt, Error> {
+        match &mut self.order {
+            Order::Picked(picked) => {
+                // An endpoint that has just gone is passed over.
+                loop {
+                    if let Some(attempt) = self.cluster.attempt_at(&picked.endpoint().address) {
+                        return Ok(attempt);
+                    }
+                    if !picked.fail_over() {
+                        return Err(no_endpoint());
+                    }
+                }
+            }
+            Order::Balanced { hash, tried } => {
+                let attempt = self.cluster.choose_excluding(*hash, tried).ok_or_else(no_endpoint)?;
+                tried.push(attempt.id());
+                Ok(attempt)
+            }
+        }
+    }
+
+    /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;
+    /// if so, it has moved on.
+    pub(super) fn fail_over(&mut self, tried: &Tried) -> bool {
+        let Order::Picked(picked) = &mut self.order else { return false };
+        let elsewhere = match tried {
+            Tried::Answered(answered) => answered.exchange.response.status() == StatusCode::SERVICE_UNAVAILABLE,
+            Tried::Failed(failed) => failed.outcome == Outcome::ConnectFailure || failed.before_content,
+        };
+        elsewhere && picked.fail_over()
+    }
+
+    /// Whether there is an endpoint that was not tried yet.
+    pub(super) fn has_next(&self) -> bool {
+        match &self.order {
+            Order::Picked(picked) => picked.has_next(),
+            Order::Balanced { .. } => false,
+        }
+    }
+
+    /// Moves on for a retry that a policy asks for; where every endpoint was tried, the same one is tried again.
+    pub(super) fn advance(&mut self) {
+        if let Order::Picked(picked) = &mut self.order {
+            picked.fail_over();
+        }
+    }
+
+    /// What has to be held until the request ends.
+    pub(super) fn into_picked(self) -> Option<Picked> {
+        match self.order {
+            Order::Picked(picked) => Some(picked),
+            Order::Balanced { .. } => None,
+        }
+    }
+}
+
+fn no_endpoint() -> Error {
+    Error::new(Flag::NoEndpoint, "no backend is ready to serve this request")
+}
+
+/// One of a model's target names, by weight.
+fn choose_name(model: &PoolModel) -> Option<Arc<str>> {
+    let total: u64 = model.targets.iter().map(|target| u64::from(target.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    let target = at_point(&model.targets, |target| target.weight, fastrand::u64(..total))?;
+    Some(target.name.clone())
+}
+
+/// An objective that the request names counts before what the model is configured with.
+fn criticality(pool: &Pool, model: Option<&PoolModel>, outgoing: &Outgoing) -> Criticality {
+    let named = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(*name)?.to_str().ok());
+    match named.and_then(|name| pool.objectives.get(name)) {
+        Some(priority) if *priority < 0 => Criticality::Sheddable,
+        Some(0) => Criticality::Standard,
+        Some(_) => Criticality::Critical,
+        None => model.map(|model| model.criticality).unwrap_or_default(),
+    }
+}

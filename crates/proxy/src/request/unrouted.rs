@@ -1,0 +1,30 @@
+//! What a client is told when no rule matches.
+
+use http::header;
+use pailou_config::snapshot::{Body, Found, Listener};
+
+use super::{call::Input, head::Head};
+use crate::error::{Error, Flag};
+
+/// The error for a request that nothing at the listener matches. Where a rule would match some model, it says why the request
+/// names none, since that is what its sender can mend.
+pub(super) fn error(listener: &Listener, head: &Head, input: &Input) -> Error {
+    if let Some(model) = input.call().and_then(|call| call.model()) {
+        // The name is the client's own, cut so that the answer stays small.
+        let model: String = model.chars().take(128).collect();
+        return Error::new(Flag::NoRoute, format!("no route for the model `{model}` at this address")).with_code("model_not_found");
+    }
+    if head.upgrade.is_some() || !matches!(listener.routes.find(&head.view(Body::Unread)), Found::NeedsBody) {
+        return Error::new(Flag::NoRoute, "no route for this request");
+    }
+    let obstacle = match input {
+        Input::Absent => "and there is no body",
+        Input::Read(call) if call.scan.is_some() => "and this body has no `model` that is a string",
+        Input::Read(_) => "and this body is not valid JSON",
+        Input::Unread(_) | Input::Teed(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
+            "and this body is compressed; send it without Content-Encoding"
+        }
+        Input::Unread(_) | Input::Teed(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
+    };
+    Error::new(Flag::NoRoute, format!("no route for this request: routes here go by the `model` in a request's body, {obstacle}"))
+}

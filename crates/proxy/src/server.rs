@@ -1,0 +1,158 @@
+//! Sockets that clients connect to: bound, accepted from, spoken to in HTTP/1.1 and HTTP/2, drained.
+//!
+//! One task accepts at each address and hands every connection to the worker that has the fewest. There it stays for life.
+
+mod accept;
+mod clock;
+mod connection;
+mod drain;
+mod io;
+mod port;
+mod service;
+
+pub use port::BindError;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use pailou_config::snapshot::Port;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use self::{
+    drain::{Drain, Phase},
+    port::{BoundPort, Settings},
+};
+use crate::{body::ResponseBody, worker::Worker};
+
+/// Answers requests, on one worker.
+pub trait Serve: Send + Sync + Sized + 'static {
+    /// Answers a request of a connection. Dropped when the client goes away first.
+    fn serve(connection: &Arc<Connection<Self>>, request: Request<Incoming>)
+    -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Connection<W = Worker> {
+    /// The worker on which it lives.
+    pub worker: Arc<W>,
+    /// The client's address, or that of a proxy in front.
+    pub peer: SocketAddr,
+    /// The address it came in at, as the snapshot has it.
+    pub local: SocketAddr,
+    /// What the client said in its TLS handshake; `None` in clear text.
+    pub tls: Option<TlsInfo>,
+}
+
+/// What is known from a client's TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// The server name asked for, in lower case.
+    pub sni: Option<Arc<str>>,
+}
+
+/// A worker to hand connections to.
+#[derive(Debug)]
+pub struct WorkerHandle<W = Worker> {
+    pub(crate) runtime: Handle,
+    pub(crate) worker: Arc<W>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl<W> WorkerHandle<W> {
+    /// A worker whose connections live on a runtime, which has to be of a single thread.
+    pub fn new(runtime: Handle, worker: Arc<W>) -> Self {
+        Self { runtime, worker, connections: Arc::default() }
+    }
+}
+
+impl<W> Clone for WorkerHandle<W> {
+    fn clone(&self) -> Self {
+        Self { runtime: self.runtime.clone(), worker: Arc::clone(&self.worker), connections: Arc::clone(&self.connections) }
+    }
+}
+
+/// All sockets that are listened on.
+pub struct Server<W = Worker> {
+    workers: Arc<[WorkerHandle<W>]>,
+    tasks: Handle,
+    ports: Mutex<HashMap<SocketAddr, BoundPort>>,
+    drain: Drain,
+}
+
+impl<W: Serve> Server<W> {
+    /// Listens nowhere yet. Accepts on `tasks`; `workers` must not be empty.
+    pub fn new(workers: Vec<WorkerHandle<W>>, tasks: Handle) -> Self {
+        Self { workers: workers.into(), tasks, ports: Mutex::default(), drain: Drain::default() }
+    }
+
+    /// Listens at just these addresses. What is there already goes on undisturbed, under its new settings; connections of
+    /// an address that is gone finish what they are at and close.
+    ///
+    /// # Errors
+    /// Each address that cannot be listened on. The others are served; the next call tries again.
+    pub fn reconcile(&self, wanted: &[Port]) -> Vec<BindError> {
+        let mut ports = self.ports.lock();
+        ports.retain(|address, _| wanted.iter().any(|port| port.address == *address));
+        let mut errors = Vec::new();
+        for port in wanted {
+            if let Some(bound) = ports.get(&port.address) {
+                bound.update(port);
+                continue;
+            }
+            match self.listen(port) {
+                Ok(bound) => drop(ports.insert(port.address, bound)),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
+    /// The addresses listened on: as wanted, and as the system gave them, which differ where port 0 was wanted.
+    pub fn addresses(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.ports.lock().iter().map(|(wanted, bound)| (*wanted, bound.local())).collect()
+    }
+
+    /// Connections open now, upgraded ones included.
+    pub fn connections(&self) -> usize {
+        self.drain.open()
+    }
+
+    /// Stops accepting, lets every connection finish what it is at, and cuts those that are still open after `grace`. Returns how
+    /// many were cut.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        self.ports.lock().clear();
+        if tokio::time::timeout(grace, self.drain.wait()).await.is_ok() {
+            return 0;
+        }
+        let cut = self.drain.open();
+        self.drain.set(Phase::Cut);
+        cut
+    }
+
+    fn listen(&self, port: &Port) -> Result<BoundPort, BindError> {
+        let (bound, listener) = BoundPort::bind(Settings::new(port, None), &self.drain)?;
+        accept::spawn(&self.tasks, listener, bound.shared(), Arc::clone(&self.workers))
+            .map_err(|error| BindError { address: port.address, error })?;
+        Ok(bound)
+    }
+}
+
+/// The worker with the fewest connections.
+fn least_busy<W>(workers: &[WorkerHandle<W>]) -> Option<&WorkerHandle<W>> {
+    workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests;

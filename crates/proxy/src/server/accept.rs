@@ -1,0 +1,82 @@
+//! Accepting connections at one address.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+};
+
+use super::{
+    Serve, WorkerHandle, connection,
+    drain::Phase,
+    least_busy,
+    port::{Place, Shared},
+};
+
+/// After an error that is not a connection's own (no file descriptors left, no memory), how long until the next try.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts in the background until the port drains, and hands out what comes.
+pub(super) fn spawn<W: Serve>(
+    tasks: &Handle,
+    listener: std::net::TcpListener,
+    port: Arc<Shared>,
+    workers: Arc<[WorkerHandle<W>]>,
+) -> io::Result<()> {
+    let _entered = tasks.enter();
+    let listener = TcpListener::from_std(listener)?;
+    tasks.spawn(async move {
+        let mut phase = port.port_phase.clone();
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
+            () = accept(&listener, &port, &workers) => {}
+        }
+    });
+    Ok(())
+}
+
+async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<Shared>, workers: &[WorkerHandle<W>]) {
+    let mut is_failing = false;
+    loop {
+        port.has_room().await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                is_failing = false;
+                hand_over(stream, peer, port.place(), port, workers);
+            }
+            // The client has already gone.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::error!(address = %port.settings().address, %error, "cannot accept connections; trying on");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn hand_over<W: Serve>(stream: TcpStream, peer: SocketAddr, place: Place, port: &Arc<Shared>, workers: &[WorkerHandle<W>]) {
+    let Some(worker) = least_busy(workers) else { return };
+    let connections = Arc::clone(&worker.connections);
+    let (state, port) = (Arc::clone(&worker.worker), Arc::clone(port));
+    // From this runtime's event queue to the worker's.
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::error!(%peer, %error, "a connection cannot be handed over"),
+    };
+    connections.fetch_add(1, Ordering::Relaxed);
+    worker.runtime.spawn(async move {
+        // Why a client's connection failed is the client's affair, and there may be many of them.
+        if let Err(error) = connection::run(stream, peer, place, &port, state).await {
+            tracing::debug!(%peer, %error, "a client's connection ended");
+        }
+        connections.fetch_sub(1, Ordering::Relaxed);
+    });
+}

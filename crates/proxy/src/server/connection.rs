@@ -1,0 +1,223 @@
+//! One client's connection, from TLS to its end.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pailou_config::snapshot::{ClientTimeouts, PortProtocol};
+use rustls::server::Acceptor;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_rustls::{LazyConfigAcceptor, TlsStream};
+
+use super::{
+    Connection, Serve, TlsInfo,
+    clock::{Clock, Verdict},
+    drain::Phase,
+    io::ClientIo,
+    port::{Place, Settings, Shared},
+    service::service,
+};
+use crate::tls::MaybeTls;
+
+/// Bound on a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What an HTTP/2 client says first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read at first, to tell the protocols apart.
+const FIRST_READ: usize = 2 << 10;
+/// Bound on a request's head.
+const MAX_HEAD: usize = 64 << 10;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 128;
+/// What is held of a response's body that an HTTP/2 client does not take, per stream.
+const SEND_BUFFER: usize = 64 << 10;
+/// A silent HTTP/2 client is asked whether it is there, so that streams to those that vanished end.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How long it has to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection that was opened as the drain began may have a request on its way.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// Serves a connection to its end.
+pub(super) async fn run<W: Serve>(
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    port: &Arc<Shared>,
+    worker: Arc<W>,
+) -> io::Result<()> {
+    let stream = TcpStream::from_std(stream)?;
+    stream.set_nodelay(true)?;
+    let settings = port.settings();
+    let mut phases = Phases { server: port.server_phase.clone(), port: port.port_phase.clone() };
+    let opened = tokio::select! {
+        biased;
+        opened = open(stream, &settings) => opened?,
+        () = phases.last_call() => None,
+    };
+    let Some(opened) = opened else { return Ok(()) };
+    let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
+    let connection = Arc::new(Connection { worker, peer, local: settings.address, tls: opened.tls });
+    let io = ClientIo::new(opened.stream, opened.ahead, Arc::clone(&clock), place);
+    let ended = if opened.is_http2 {
+        let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
+        drive(http, http2::Connection::graceful_shutdown, &clock, &settings.client.timeouts, phases).await
+    } else {
+        let http = http1().serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock))).with_upgrades();
+        drive(http, http1::UpgradeableConnection::graceful_shutdown, &clock, &settings.client.timeouts, phases).await
+    };
+    ended.map_err(io::Error::other)
+}
+
+/// A connection of which it is known what is spoken on it.
+struct Opened {
+    stream: MaybeTls<TcpStream>,
+    ahead: Bytes,
+    is_http2: bool,
+    tls: Option<TlsInfo>,
+}
+
+/// Finds out what is spoken; `None` where nothing is to be said.
+async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<Opened>> {
+    match settings.protocol {
+        PortProtocol::Http => {
+            let head_timeout = settings.client.timeouts.request_head.or(settings.client.timeouts.idle);
+            let ahead = within(head_timeout, first_bytes(&mut stream)).await??;
+            let is_http2 = ahead.starts_with(PREFACE);
+            Ok((!ahead.is_empty()).then_some(Opened { stream: MaybeTls::Clear(stream), ahead, is_http2, tls: None }))
+        }
+        // Boxed: the handshake needs far more room than what follows.
+        PortProtocol::Https => {
+            let accepted = within(Some(HANDSHAKE_TIMEOUT), Box::pin(accept_tls(stream, settings))).await??;
+            Ok(accepted.map(|(stream, sni)| Opened {
+                is_http2: stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+                stream: MaybeTls::Tls(Box::new(stream)),
+                ahead: Bytes::new(),
+                tls: Some(TlsInfo { sni }),
+            }))
+        }
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> io::Result<T> {
+    match limit {
+        Some(limit) => timeout(limit, future).await.map_err(|_| io::ErrorKind::TimedOut.into()),
+        None => Ok(future.await),
+    }
+}
+
+/// Reads until it is clear whether the HTTP/2 preface is what comes; empty where the client left.
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let mut bytes = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        let is_open = stream.read_buf(&mut bytes).await? > 0;
+        let is_undecided = bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes);
+        if !is_open || !is_undecided {
+            return Ok(bytes.freeze());
+        }
+    }
+}
+
+/// The handshake. A server name that no listener answers for is met with silence: an alert would tell what there is.
+async fn accept_tls(stream: TcpStream, settings: &Settings) -> io::Result<Option<(TlsStream<TcpStream>, Option<Arc<str>>)>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let sni: Option<Arc<str>> = start.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
+    let Some(config) = settings.tls(sni.as_deref().unwrap_or("")) else { return Ok(None) };
+    let stream = start.into_stream(Arc::clone(config)).await?;
+    Ok(Some((stream.into(), sni)))
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // A client that closes its side has gone: only so can its cancel reach the backend while nothing is written to it.
+    builder.half_close(false).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder
+}
+
+fn http2(settings: &Settings) -> http2::Builder<TokioExecutor> {
+    let http2 = &settings.client.http2;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(http2.initial_stream_window)
+        .initial_connection_window_size(http2.initial_connection_window)
+        .max_concurrent_streams(http2.max_concurrent_streams)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// What a connection is told.
+struct Phases {
+    server: watch::Receiver<Phase>,
+    port: watch::Receiver<Phase>,
+}
+
+impl Phases {
+    /// Waits for the drain, or for the cut.
+    async fn reach(&mut self, phase: Phase) {
+        tokio::select! {
+            Ok(_) = self.server.wait_for(|now| *now >= phase) => {}
+            Ok(_) = self.port.wait_for(|now| *now >= phase) => {}
+            // The server is gone, and with it any reason to go on.
+            else => {}
+        }
+    }
+
+    /// Waits until a connection on which nothing was said yet has to go.
+    async fn last_call(&mut self) {
+        self.reach(Phase::Draining).await;
+        sleep(LAST_CALL).await;
+    }
+}
+
+/// Drives a connection, and ends it when it is told to or has been of no use for too long.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    http: C,
+    shut_down: impl Fn(Pin<&mut C>),
+    clock: &Clock,
+    timeouts: &ClientTimeouts,
+    mut phases: Phases,
+) -> hyper::Result<()> {
+    let mut http = pin!(http);
+    let mut next_phase = Phase::Draining;
+    loop {
+        let wake = match clock.check(timeouts) {
+            Some(Verdict::HeadLate | Verdict::Stalled) => return Ok(()),
+            Some(Verdict::Idle) if next_phase == Phase::Draining => {
+                shut_down(http.as_mut());
+                None
+            }
+            Some(Verdict::WaitUntil(at)) => Some(at),
+            Some(Verdict::Idle) | None => None,
+        };
+        tokio::select! {
+            biased;
+            ended = poll_fn(|context| http.as_mut().poll(context)) => return ended,
+            () = phases.reach(next_phase) => match next_phase {
+                Phase::Cut => return Ok(()),
+                Phase::Serving | Phase::Draining => {
+                    shut_down(http.as_mut());
+                    next_phase = Phase::Cut;
+                }
+            },
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One address that is listened on.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use pailou_config::snapshot::{ClientPolicy, HostMap, Listener, Port, PortProtocol};
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{Notify, watch};
+
+use super::drain::{Counter, Drain, Mark, Phase};
+use crate::tls::server_config;
+
+/// Connections that the system holds until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {error}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why not.
+    pub error: io::Error,
+}
+
+/// What a port is at this moment, by the last snapshot.
+pub(super) struct Settings {
+    pub(super) address: SocketAddr,
+    pub(super) protocol: PortProtocol,
+    pub(super) client: Arc<ClientPolicy>,
+    listeners: HostMap<Arc<Listener>>,
+    /// The library's configuration by the address of the settings it was made from, which `listeners` keep where they are.
+    tls: HashMap<usize, Arc<ServerConfig>>,
+}
+
+/// A bound port, as the server holds it. Dropped, it stops listening, and its connections drain.
+pub(super) struct BoundPort {
+    shared: Arc<Shared>,
+    phase: watch::Sender<Phase>,
+}
+
+/// A bound port, as its accepting task and its connections share it.
+pub(super) struct Shared {
+    settings: ArcSwap<Settings>,
+    local: SocketAddr,
+    open: AtomicUsize,
+    ended: Notify,
+    counter: Counter,
+    /// What every connection of the server is told.
+    pub(super) server_phase: watch::Receiver<Phase>,
+    /// What the connections of this port are told.
+    pub(super) port_phase: watch::Receiver<Phase>,
+}
+
+/// A connection's place at a port, given back when its socket closes.
+pub(super) struct Place {
+    port: Arc<Shared>,
+    _mark: Mark,
+}
+
+impl Settings {
+    /// What the snapshot says of a port. Configurations whose settings did not change carry over from `previous`.
+    pub(super) fn new(port: &Port, previous: Option<&Self>) -> Self {
+        let mut tls = HashMap::new();
+        for settings in port.listeners.values().filter_map(|listener| listener.tls.as_ref()) {
+            let key = Arc::as_ptr(settings).addr();
+            let kept = previous.and_then(|previous| previous.tls.get(&key).cloned());
+            match kept.map_or_else(|| server_config(settings), Ok) {
+                Ok(config) => drop(tls.insert(key, config)),
+                Err(error) => tracing::error!(address = %port.address, %error, "a listener's TLS settings cannot be used"),
+            }
+        }
+        Self {
+            address: port.address,
+            protocol: port.protocol,
+            client: Arc::clone(&port.client),
+            listeners: port.listeners.clone(),
+            tls,
+        }
+    }
+
+    /// The TLS configuration of the listener that answers for a server name; `None` where there is none.
+    pub(super) fn tls(&self, sni: &str) -> Option<&Arc<ServerConfig>> {
+        let listener = self.listeners.get(sni).next()?;
+        self.tls.get(&Arc::as_ptr(listener.tls.as_ref()?).addr())
+    }
+}
+
+impl BoundPort {
+    /// Binds an address.
+    pub(super) fn bind(settings: Settings, drain: &Drain) -> Result<(Self, TcpListener), BindError> {
+        let address = settings.address;
+        let (listener, local) = listen(address).map_err(|error| BindError { address, error })?;
+        let (phase, port_phase) = watch::channel(Phase::Serving);
+        let shared = Arc::new(Shared {
+            settings: ArcSwap::from_pointee(settings),
+            local,
+            open: AtomicUsize::new(0),
+            ended: Notify::new(),
+            counter: drain.counter(),
+            server_phase: drain.subscribe(),
+            port_phase,
+        });
+        Ok((Self { shared, phase }, listener))
+    }
+
+    /// Takes the port's settings from a new snapshot, for connections to come.
+    pub(super) fn update(&self, port: &Port) {
+        let previous = self.shared.settings.load();
+        self.shared.settings.store(Arc::new(Settings::new(port, Some(&previous))));
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// The address that the system gave.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.shared.local
+    }
+}
+
+impl Drop for BoundPort {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+}
+
+impl Shared {
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Takes a place for a connection.
+    pub(super) fn place(self: &Arc<Self>) -> Place {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        Place { port: Arc::clone(self), _mark: self.counter.mark() }
+    }
+
+    /// Waits until the port's limit allows another connection.
+    pub(super) async fn has_room(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Registered before counting, so that no end is missed.
+            ended.as_mut().enable();
+            let limit = self.settings.load().client.max_connections.map_or(usize::MAX, |limit| limit as usize);
+            if self.open.load(Ordering::Acquire) < limit {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.port.open.fetch_sub(1, Ordering::AcqRel);
+        self.port.ended.notify_waiters();
+    }
+}
+
+/// A listening socket. `SO_REUSEADDR`, so that connections of a former process that linger do not stand in the way;
+/// not `SO_REUSEPORT`, so that a port that another process listens on is an error.
+fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let local = listener.local_addr()?;
+    Ok((listener, local))
+}

@@ -1,0 +1,65 @@
+//! Between the protocols and what answers requests: a request counts as under way until its response's last byte.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::{body::Incoming, service::service_fn};
+
+use super::{
+    Connection, Serve,
+    clock::{Busy, Clock},
+};
+use crate::body::{BodyError, ResponseBody};
+
+/// A response's body while the connection is busy with it.
+pub(super) struct Counted {
+    body: ResponseBody,
+    _busy: Busy,
+}
+
+/// The service of one connection.
+pub(super) fn service<W: Serve>(
+    connection: Arc<Connection<W>>,
+    clock: Arc<Clock>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<Counted>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Counted>, Infallible>> + Send + use<W>,
+> + use<W> {
+    service_fn(move |request: Request<Incoming>| {
+        let busy = clock.begin();
+        let (connection, clock) = (Arc::clone(&connection), Arc::clone(&clock));
+        async move {
+            let has_body = !request.body().is_end_stream();
+            let response = W::serve(&connection, request).await;
+            clock.answered(has_body && (response.status().is_client_error() || response.status().is_server_error()));
+            Ok(response.map(|body| Counted { body, _busy: busy }))
+        }
+    })
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,95 @@
+//! What all workers of a process share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwapOption;
+
+use crate::{
+    access_log::AccessLog,
+    error::{Error, Flag},
+    live::Live,
+    metrics::Metrics,
+};
+
+/// What all workers share.
+pub struct Shared {
+    /// What is being served; nothing before the first snapshot.
+    pub live: ArcSwapOption<Live>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The access log.
+    pub log: AccessLog,
+    /// Room for request bodies.
+    pub bodies: Budget,
+    /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).
+    pub response_flags: bool,
+}
+
+/// Room for the request bodies that the process holds, in bytes, all together.
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+}
+
+/// A share of a [`Budget`], given back when dropped.
+pub struct Share {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of this many bytes.
+    pub fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Share {
+    /// An empty share.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, bytes: 0 }
+    }
+
+    /// Whether the share could be made this large now.
+    ///
+    /// # Errors
+    /// [`Flag::Budget`] when it could not.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> Result<(), Error> {
+        let more = bytes.saturating_sub(self.bytes);
+        let budget = &self.shared.bodies;
+        if budget.used().saturating_add(more) > budget.limit { Err(full()) } else { Ok(()) }
+    }
+
+    /// Makes the share at least this large.
+    ///
+    /// # Errors
+    /// [`Flag::Budget`] when the process holds no more.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<(), Error> {
+        let more = bytes.saturating_sub(self.bytes);
+        let budget = &self.shared.bodies;
+        if budget.used.fetch_add(more, Ordering::Relaxed) + more > budget.limit {
+            budget.used.fetch_sub(more, Ordering::Relaxed);
+            return Err(full());
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+fn full() -> Error {
+    Error::new(Flag::Budget, "the gateway holds no more request bodies at this moment; try again")
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shared.bodies.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,102 @@
+//! TLS towards a backend.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use pailou_config::snapshot::{Protocol, Roots, San, UpstreamTls};
+use rustls::{
+    ClientConfig,
+    client::{ResolvesClientCert, danger::ServerCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use rustls_pki_types::ServerName;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{
+    TlsConfigError, provider, roots,
+    verify::{Anyone, ByNames},
+    versions,
+};
+
+/// TLS towards a backend, ready to connect with. Sessions are resumed between connections made with the same value; connections
+/// are shared between values made from equal settings.
+pub struct ClientTls {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) server_name: ServerName<'static>,
+    pub(crate) identity: u128,
+}
+
+impl ClientTls {
+    /// Makes a configuration from settings.
+    ///
+    /// # Errors
+    /// The SNI name is none, the versions leave none, or no authority can be trusted.
+    pub fn new(settings: &UpstreamTls, protocol: Protocol) -> Result<Arc<Self>, TlsConfigError> {
+        let server_name =
+            ServerName::try_from(settings.sni.to_string()).map_err(|_| TlsConfigError::ServerName(Arc::clone(&settings.sni)))?;
+        let verifier: Arc<dyn ServerCertVerifier> = if settings.insecure_skip_verify {
+            Arc::new(Anyone::new())
+        } else {
+            Arc::new(ByNames::new(roots::store(&settings.roots)?, settings.names.clone()))
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(versions(settings.min_version, settings.max_version)?)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &settings.client_certificate {
+            Some(certificate) => builder.with_client_cert_resolver(resolver(certificate)),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![match protocol {
+            Protocol::Http1 => b"http/1.1".to_vec(),
+            Protocol::Http2 => b"h2".to_vec(),
+        }];
+        Ok(Arc::new(Self { config: Arc::new(config), server_name, identity: identity(settings) }))
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+fn resolver(certificate: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(certificate)))
+}
+
+/// What tells connections apart: a digest of everything that decides whom they are to.
+fn identity(settings: &UpstreamTls) -> u128 {
+    let mut digest = Digest(Xxh3::new());
+    settings.sni.hash(&mut digest);
+    for name in &settings.names {
+        let (kind, name) = match name {
+            San::Hostname(name) => (0u8, name),
+            San::Uri(name) => (1, name),
+        };
+        (kind, name).hash(&mut digest);
+    }
+    match &settings.roots {
+        Roots::System => 0u8.hash(&mut digest),
+        Roots::Certificates(certificates) => (1u8, certificates).hash(&mut digest),
+    }
+    settings.insecure_skip_verify.hash(&mut digest);
+    settings.client_certificate.as_ref().map(|certificate| &certificate.cert).hash(&mut digest);
+    (settings.min_version as u8, settings.max_version as u8).hash(&mut digest);
+    digest.0.digest128()
+}
+
+struct Digest(Xxh3);
+
+impl Hasher for Digest {
+    fn finish(&self) -> u64 {
+        self.0.digest()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}

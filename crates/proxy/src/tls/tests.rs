@@ -1,0 +1,181 @@
+//! Handshakes between our client's and our server's configurations.
+
+use std::io;
+
+use pailou_config::snapshot::{Protocol, Roots, San, ServerTls, UpstreamTls};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use rustls::{crypto::ring::sign::any_supported_type, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::*;
+
+struct Authority {
+    der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn authority() -> Authority {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // Authorities of one name would be taken for one with two keys.
+    params.distinguished_name.push(DnType::CommonName, format!("authority {}", fastrand::u64(..)));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let der = params.self_signed(&key).unwrap().der().clone();
+    Authority { der, issuer: Issuer::new(params, key) }
+}
+
+impl Authority {
+    fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> Arc<CertifiedKey> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Arc::new(CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&private).unwrap()))
+    }
+
+    fn named(&self, names: &[&str]) -> Arc<CertifiedKey> {
+        self.issue(|params| {
+            params.subject_alt_names = names
+                .iter()
+                .map(|name| match name.contains("://") {
+                    true => SanType::URI((*name).try_into().unwrap()),
+                    false => SanType::DnsName((*name).try_into().unwrap()),
+                })
+                .collect();
+        })
+    }
+
+    fn settings(&self, sni: &str, names: Vec<San>) -> UpstreamTls {
+        UpstreamTls {
+            sni: sni.into(),
+            names,
+            roots: Roots::Certificates(vec![self.der.clone()].into()),
+            insecure_skip_verify: false,
+            client_certificate: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+        }
+    }
+}
+
+fn host(name: &str) -> San {
+    San::Hostname(name.into())
+}
+
+fn serving(certificates: Vec<Arc<CertifiedKey>>) -> ServerTls {
+    ServerTls {
+        certificates,
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+        alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        ciphers: Vec::new(),
+    }
+}
+
+/// Shakes hands; the certificate that the client saw, and the protocol agreed upon.
+async fn shake(client: &UpstreamTls, server: &ServerTls) -> io::Result<(CertificateDer<'static>, Vec<u8>)> {
+    let client = ClientTls::new(client, Protocol::Http2).unwrap();
+    let server = server_config(server).unwrap();
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let connect = TlsConnector::from(Arc::clone(&client.config)).connect(client.server_name.clone(), near);
+    let (accepted, connected) = tokio::join!(TlsAcceptor::from(server).accept(far), connect);
+    let connected = connected?;
+    accepted?;
+    let session = connected.get_ref().1;
+    let alpn = session.alpn_protocol().unwrap_or_default().to_vec();
+    Ok((session.peer_certificates().unwrap()[0].clone(), alpn))
+}
+
+async fn refusal(client: &UpstreamTls, certificate: Arc<CertifiedKey>) -> String {
+    reason(&shake(client, &serving(vec![certificate])).await.unwrap_err())
+}
+
+#[tokio::test]
+async fn a_certificate_with_the_name_from_a_trusted_authority_is_accepted() {
+    let ca = authority();
+    let certificate = ca.named(&["*.example.com"]);
+    let (_, alpn) =
+        shake(&ca.settings("api.example.com", vec![host("api.example.com")]), &serving(vec![certificate])).await.unwrap();
+    assert_eq!(alpn, b"h2");
+}
+
+#[tokio::test]
+async fn a_wrong_name_is_refused_and_named() {
+    let ca = authority();
+    let message = refusal(&ca.settings("api.example.com", vec![host("api.example.com")]), ca.named(&["other.example.com"])).await;
+    assert_eq!(message, "certificate name mismatch: wanted api.example.com, the certificate is for other.example.com");
+}
+
+#[tokio::test]
+async fn alternative_names_take_the_place_of_the_server_name() {
+    let ca = authority();
+    let uri = San::Uri("spiffe://mesh/ns/a".into());
+    let settings = ca.settings("api.example.com", vec![host("alt.example.com"), uri]);
+    for accepted in ["alt.example.com", "spiffe://mesh/ns/a"] {
+        shake(&settings, &serving(vec![ca.named(&[accepted])])).await.unwrap();
+    }
+    for refused in ["api.example.com", "spiffe://mesh/ns/b", "spiffe://mesh/ns/a/x"] {
+        let message = refusal(&settings, ca.named(&[refused])).await;
+        assert!(message.contains("name mismatch"), "{refused}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_authority_and_an_expired_certificate_are_refused() {
+    let (ca, other) = (authority(), authority());
+    let settings = ca.settings("a.example", vec![host("a.example")]);
+    assert!(refusal(&settings, other.named(&["a.example"])).await.contains("not from a trusted authority"));
+    let expired = ca.issue(|params| {
+        params.subject_alt_names = vec![SanType::DnsName("a.example".try_into().unwrap())];
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    assert!(refusal(&settings, expired).await.contains("certificate expired"));
+}
+
+#[tokio::test]
+async fn only_when_told_so_is_any_certificate_accepted() {
+    let (ca, other) = (authority(), authority());
+    let settings = UpstreamTls { insecure_skip_verify: true, ..ca.settings("a.example", vec![host("a.example")]) };
+    shake(&settings, &serving(vec![other.named(&["b.example"])])).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_certificate_is_chosen_by_server_name() {
+    let ca = authority();
+    let (first, exact, wildcard) = (ca.named(&["first.example"]), ca.named(&["a.b.example"]), ca.named(&["*.b.example"]));
+    let server = serving(vec![Arc::clone(&first), Arc::clone(&wildcard), Arc::clone(&exact)]);
+    for (sni, expected) in [("a.b.example", exact), ("x.b.example", wildcard), ("elsewhere.example", first)] {
+        let settings = UpstreamTls { insecure_skip_verify: true, ..ca.settings(sni, Vec::new()) };
+        let (seen, _) = shake(&settings, &server).await.unwrap();
+        assert_eq!(seen, expected.cert[0], "{sni}");
+    }
+}
+
+#[test]
+fn unusable_settings_are_refused() {
+    let ca = authority();
+    let settings = ca.settings("a.example", Vec::new());
+    let error = |settings| ClientTls::new(&settings, Protocol::Http1).unwrap_err().to_string();
+    assert_eq!(error(UpstreamTls { sni: "no name".into(), ..settings.clone() }), "`no name` is not a server name");
+    assert_eq!(
+        error(UpstreamTls { roots: Roots::Certificates(vec![CertificateDer::from(vec![1])].into()), ..settings.clone() }),
+        "none of the configured certificate authorities is a valid certificate"
+    );
+    let turned = UpstreamTls { min_version: TlsVersion::V1_3, max_version: TlsVersion::V1_2, ..settings };
+    assert_eq!(error(turned), "no TLS version lies between the minimum and the maximum");
+    let server = ServerTls { ciphers: vec!["RC4-MD5".into()], ..serving(vec![ca.named(&["a.example"])]) };
+    assert_eq!(server_config(&server).unwrap_err().to_string(), "none of the cipher suites is supported: RC4-MD5");
+}
+
+#[test]
+fn equal_settings_share_connections_and_different_ones_do_not() {
+    let ca = authority();
+    let identity = |settings: &UpstreamTls| ClientTls::new(settings, Protocol::Http1).unwrap().identity;
+    let settings = ca.settings("a.example", vec![host("a.example")]);
+    assert_eq!(identity(&settings), identity(&settings.clone()));
+    assert_ne!(identity(&settings), identity(&ca.settings("a.example", vec![San::Uri("a.example".into())])));
+    assert_ne!(identity(&settings), identity(&authority().settings("a.example", vec![host("a.example")])));
+    assert_ne!(identity(&settings), identity(&UpstreamTls { insecure_skip_verify: true, ..settings.clone() }));
+}

@@ -1,0 +1,134 @@
+//! Connections to backends: opened, kept, shared and given up.
+//!
+//! Each worker has its own. An HTTP/1.1 connection serves one request at a time and waits idle in between, the last used first in
+//! line; HTTP/2 connections are shared by as many requests as the backend allows. A request that ends before its time takes
+//! its HTTP/1.1 connection, or its HTTP/2 stream, with it.
+
+mod body;
+mod connect;
+mod failure;
+mod form;
+mod http1;
+mod http2;
+mod io;
+mod pool;
+
+pub use body::UpstreamBody;
+pub use failure::{FailureKind, SendFailure, Sent};
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use pailou_config::snapshot::{Address, CircuitBreaker, Protocol, Timeouts};
+
+use self::pool::{Group, Key, Pool};
+use crate::{body::RequestBody, breaker::Breaker, cluster::EndpointState, dns::Dns, tls::ClientTls};
+
+/// A worker's connections to all backends.
+pub struct Upstreams {
+    dns: Dns,
+    pool: Arc<Pool>,
+}
+
+/// Where a request goes, and by which rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The endpoint.
+    pub address: &'a Address,
+    /// TLS towards it.
+    pub tls: Option<&'a Arc<ClientTls>>,
+    /// What is spoken to it.
+    pub protocol: Protocol,
+    /// Bound on name lookup, connection and TLS handshake together.
+    pub connect_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// The age at which a connection takes no more requests.
+    pub max_age: Option<Duration>,
+    /// TCP keep-alive probes start after this idle time, if at all.
+    pub tcp_keepalive: Option<Duration>,
+    /// Who counts connections and those who wait for one.
+    pub breaker: Option<&'a Arc<Breaker>>,
+    /// The breaker's limits.
+    pub limits: Option<&'a CircuitBreaker>,
+    /// Who counts the connections to the endpoint alone.
+    pub endpoint: Option<&'a Arc<EndpointState>>,
+}
+
+impl<'a> Destination<'a> {
+    /// A destination under a rule's clocks, in clear text over HTTP/1.1, without further limits.
+    pub fn new(address: &'a Address, timeouts: &Timeouts) -> Self {
+        Self {
+            address,
+            tls: None,
+            protocol: Protocol::Http1,
+            connect_timeout: timeouts.connect,
+            idle_timeout: timeouts.connection_idle,
+            max_age: timeouts.max_connection_age,
+            tcp_keepalive: None,
+            breaker: None,
+            limits: None,
+            endpoint: None,
+        }
+    }
+}
+
+/// A response that has begun.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Its head, and its body as it comes. Dropping the body before its end closes the connection, or resets the stream.
+    pub response: Response<UpstreamBody>,
+    /// The backend's address; `None` on a Unix socket.
+    pub remote: Option<SocketAddr>,
+    /// The connection had served requests before.
+    pub reused: bool,
+}
+
+impl Upstreams {
+    /// No connections yet. Those to come live on the runtime that [`Upstreams::send`] is called on, which must be one and the
+    /// same, of a single thread.
+    pub fn new(dns: Dns) -> Self {
+        Self { dns, pool: Arc::default() }
+    }
+
+    /// Sends a request and waits for the response's head, while its body goes out. Dropping the future gives the request up.
+    ///
+    /// A request that met a kept connection which turned out to be closed, and of which nothing was sent, is sent again by
+    /// itself on a new one. The request's URI and `Host` are put into the form that the protocol asks for.
+    ///
+    /// # Errors
+    /// Says what went wrong and whether the backend may have seen the request; what was certainly not sent is given back.
+    pub async fn send(
+        &self,
+        destination: &Destination<'_>,
+        mut request: Request<RequestBody>,
+    ) -> Result<Exchange, Box<SendFailure>> {
+        form::prepare(&mut request, destination.protocol, destination.tls.is_some());
+        let group = self.pool.group(&Key::of(destination));
+        match destination.protocol {
+            Protocol::Http1 => self.send_http1(&group, destination, request).await,
+            Protocol::Http2 => self.send_http2(&group, destination, request).await,
+        }
+    }
+
+    /// Closes the idle connections to endpoints that are no longer there; those in use are closed with their request.
+    pub fn retain(&self, is_there: impl Fn(&Address) -> bool) {
+        self.pool.retain(is_there);
+    }
+
+    /// Idle connections and shared ones, for metrics.
+    pub fn kept(&self) -> usize {
+        self.pool.kept()
+    }
+
+    /// Whether a kept connection still leads to where its name leads.
+    fn still_leads_there(&self, group: &Group, remote: Option<SocketAddr>) -> bool {
+        match (group.address(), remote) {
+            (Address::Dns { host, port }, Some(remote)) => self.dns.still_holds(host, *port, remote),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

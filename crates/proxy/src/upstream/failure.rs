@@ -1,0 +1,129 @@
+//! Why a request got no response.
+
+use std::{error::Error, fmt, io};
+
+use http::Request;
+use pailou_config::snapshot::Address;
+
+use crate::{body::RequestBody, breaker::Overflow, dns::ResolveError, tls};
+
+/// A request that got no response.
+pub struct SendFailure {
+    /// Why.
+    pub kind: FailureKind,
+    /// Whether the backend may have seen it.
+    pub sent: Sent,
+    /// Whether it was sent on a connection that had served others before: its end may have been due anyway.
+    pub reused: bool,
+    /// The request, where nothing of it was sent.
+    pub request: Option<Request<RequestBody>>,
+}
+
+/// Whether a backend may have seen a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Certainly not, or the backend says itself that it did nothing with it.
+    Not,
+    /// In part or as a whole.
+    Maybe,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum FailureKind {
+    /// The backend's name has no address.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// No connection could be made to any address.
+    #[error("cannot connect to {address}: {error}")]
+    Connect {
+        /// The endpoint.
+        address: Address,
+        /// The last address's answer.
+        error: io::Error,
+    },
+    /// No connection was made in time.
+    #[error("no connection to {0} in time")]
+    ConnectTimeout(Address),
+    /// The TLS handshake failed; the message names the reason.
+    #[error("TLS with {address} failed: {}", tls::reason(.error))]
+    Tls {
+        /// The endpoint.
+        address: Address,
+        /// The library's account.
+        error: io::Error,
+    },
+    /// The connection broke with an error before the response.
+    #[error("the connection broke before a response: {}", reason(.0))]
+    Reset(hyper::Error),
+    /// The backend closed the connection without a response.
+    #[error("the backend closed the connection without a response")]
+    Closed,
+    /// The backend refused the stream without doing anything (HTTP/2 REFUSED_STREAM).
+    #[error("the backend refused the stream")]
+    Refused,
+    /// What came is not HTTP.
+    #[error("the backend's response is malformed: {}", reason(.0))]
+    Protocol(hyper::Error),
+    /// The request's own body broke off, on the client's side.
+    #[error("the request's body broke off: {}", reason(.0))]
+    RequestBody(hyper::Error),
+    /// A limit of the circuit breaker is reached.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+}
+
+impl FailureKind {
+    /// What a failed exchange on an open connection was.
+    pub(super) fn of(error: hyper::Error) -> Self {
+        let refused = |error: &h2::Error| error.reason() == Some(h2::Reason::REFUSED_STREAM) && error.is_remote();
+        if error.is_user() {
+            Self::RequestBody(error)
+        } else if error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(refused) {
+            Self::Refused
+        } else if error.is_parse() {
+            Self::Protocol(error)
+        } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            Self::Closed
+        } else {
+            Self::Reset(error)
+        }
+    }
+}
+
+impl SendFailure {
+    /// A failure before anything was sent.
+    pub(super) fn before(kind: FailureKind, request: Request<RequestBody>) -> Box<Self> {
+        Box::new(Self { kind, sent: Sent::Not, reused: false, request: Some(request) })
+    }
+
+    /// A failure after the request was handed to a connection, which gives back what it did not begin to send.
+    pub(super) fn during(error: hyper::Error, reused: bool, request: Option<Request<RequestBody>>) -> Box<Self> {
+        let kind = FailureKind::of(error);
+        let untouched = request.is_some() || matches!(kind, FailureKind::Refused);
+        Box::new(Self { kind, sent: if untouched { Sent::Not } else { Sent::Maybe }, reused, request })
+    }
+}
+
+impl fmt::Debug for SendFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The request is left out: it holds credentials.
+        f.debug_struct("SendFailure").field("kind", &self.kind).field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for SendFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl Error for SendFailure {}
+
+/// hyper's message with its cause, which it leaves to its readers.
+fn reason(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

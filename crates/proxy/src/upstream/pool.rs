@@ -1,0 +1,210 @@
+//! Kept connections, by where they lead.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use pailou_config::snapshot::{Address, Protocol};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Destination, http1::Idle, http2::Shared};
+
+/// Most idle connections kept to one endpoint by one worker.
+const MAX_IDLE_PER_GROUP: usize = 256;
+/// Most idle connections kept by one worker.
+const MAX_IDLE: usize = 4096;
+/// How often idle connections are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What connections have in common that can stand in for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    address: Address,
+    tls: Option<u128>,
+    protocol: Protocol,
+}
+
+impl Key {
+    pub(super) fn of(destination: &Destination<'_>) -> Self {
+        let tls = destination.tls.map(|tls| tls.identity);
+        Self { address: destination.address.clone(), tls, protocol: destination.protocol }
+    }
+}
+
+/// A worker's kept connections.
+#[derive(Default)]
+pub(super) struct Pool {
+    groups: Mutex<HashMap<Key, Arc<Group>>>,
+    idle: Arc<AtomicUsize>,
+    is_swept: AtomicBool,
+}
+
+/// Connections that can stand in for each other.
+pub(super) struct Group {
+    key: Key,
+    kept: Mutex<Kept>,
+    /// Told when a connection comes free or closes, or an attempt to open a shared one ends.
+    pub(super) changed: Notify,
+    /// HTTP/1.1 connections: being opened, at work or idle.
+    pub(super) open: AtomicUsize,
+    idle: Arc<AtomicUsize>,
+    pool: Weak<Pool>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The last used last.
+    idle: Vec<Idle>,
+    shared: Vec<Arc<Shared>>,
+    is_opening: bool,
+    is_retired: bool,
+}
+
+impl Pool {
+    /// The connections by a key.
+    pub(super) fn group(self: &Arc<Self>, key: &Key) -> Arc<Group> {
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.get(key) {
+            return Arc::clone(group);
+        }
+        let group = Arc::new(Group {
+            key: key.clone(),
+            kept: Mutex::default(),
+            changed: Notify::new(),
+            open: AtomicUsize::new(0),
+            idle: Arc::clone(&self.idle),
+            pool: Arc::downgrade(self),
+        });
+        groups.insert(key.clone(), Arc::clone(&group));
+        group
+    }
+
+    pub(super) fn retain(&self, is_there: impl Fn(&Address) -> bool) {
+        self.groups.lock().retain(|key, group| {
+            let stays = is_there(&key.address);
+            if !stays {
+                group.retire();
+            }
+            stays
+        });
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        let groups = self.groups.lock();
+        self.idle.load(Ordering::Relaxed) + groups.values().map(|group| group.kept.lock().shared.len()).sum::<usize>()
+    }
+
+    /// Looks through the kept connections now and then, for as long as there are any.
+    fn keep_sweeping(self: &Arc<Self>) {
+        if self.is_swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if !pool.sweep(Instant::now()) {
+                    pool.is_swept.store(false, Ordering::Relaxed);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Gives up what is closed or has waited too long; whether anything is left.
+    fn sweep(&self, now: Instant) -> bool {
+        let mut groups = self.groups.lock();
+        groups.retain(|_, group| {
+            let is_kept = group.sweep(now);
+            // Whoever sends just now holds the group.
+            is_kept || Arc::strong_count(group) > 1
+        });
+        !groups.is_empty()
+    }
+}
+
+impl Group {
+    pub(super) fn address(&self) -> &Address {
+        &self.key.address
+    }
+
+    /// The idle connection that was used last.
+    pub(super) fn pop_idle(&self) -> Option<Idle> {
+        let idle = self.kept.lock().idle.pop();
+        if idle.is_some() {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        idle
+    }
+
+    /// Keeps a connection for the next request, if there is room.
+    pub(super) fn push_idle(&self, idle: Idle) {
+        let mut kept = self.kept.lock();
+        if kept.is_retired || kept.idle.len() >= MAX_IDLE_PER_GROUP || self.idle.load(Ordering::Relaxed) >= MAX_IDLE {
+            return;
+        }
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        kept.idle.push(idle);
+        drop(kept);
+        self.changed.notify_one();
+        self.keep_sweeping();
+    }
+
+    /// A shared connection with room, which `usable` accepts; `Err(true)` where the caller is to open one, `Err(false)` where
+    /// another is at it.
+    pub(super) fn pick_shared(&self, usable: impl Fn(&Shared) -> bool) -> Result<Arc<Shared>, bool> {
+        let mut kept = self.kept.lock();
+        kept.shared.retain(|shared| !shared.is_closed() && usable(shared));
+        if let Some(shared) = kept.shared.iter().find(|shared| shared.has_room()) {
+            return Ok(Arc::clone(shared));
+        }
+        Err(!std::mem::replace(&mut kept.is_opening, true))
+    }
+
+    /// Whether there is a shared connection, with or without room.
+    pub(super) fn has_shared(&self) -> bool {
+        !self.kept.lock().shared.is_empty()
+    }
+
+    /// Ends an attempt to open a shared connection.
+    pub(super) fn opened_shared(&self, shared: Option<Arc<Shared>>) {
+        let mut kept = self.kept.lock();
+        kept.is_opening = false;
+        if !kept.is_retired {
+            kept.shared.extend(shared);
+        }
+        drop(kept);
+        self.changed.notify_waiters();
+        self.keep_sweeping();
+    }
+
+    fn keep_sweeping(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.keep_sweeping();
+        }
+    }
+
+    fn sweep(&self, now: Instant) -> bool {
+        let mut kept = self.kept.lock();
+        let before = kept.idle.len();
+        kept.idle.retain(|idle| idle.is_usable(now));
+        self.idle.fetch_sub(before - kept.idle.len(), Ordering::Relaxed);
+        kept.shared.retain(|shared| !shared.is_over(now));
+        !kept.idle.is_empty() || !kept.shared.is_empty() || kept.is_opening
+    }
+
+    fn retire(&self) {
+        let mut kept = self.kept.lock();
+        kept.is_retired = true;
+        self.idle.fetch_sub(kept.idle.len(), Ordering::Relaxed);
+        kept.idle.clear();
+        kept.shared.clear();
+    }
+}

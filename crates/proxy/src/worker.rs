@@ -1,0 +1,75 @@
+//! Threads that serve: each with a runtime, connections to backends and clients of its own.
+
+use std::{future::Future, io, sync::Arc, thread};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::{runtime::Builder, sync::watch};
+
+use crate::{
+    body::ResponseBody,
+    dns::Dns,
+    request,
+    server::{Connection, Serve, WorkerHandle},
+    shared::Shared,
+    upstream::Upstreams,
+};
+
+/// What one serving thread has to itself.
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Its connections to backends.
+    pub upstreams: Upstreams,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+}
+
+impl Serve for Worker {
+    fn serve(connection: &Arc<Connection>, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + Send {
+        request::handle(connection, request)
+    }
+}
+
+/// Serving threads. They end, with every connection they have, when this is dropped.
+pub struct Workers {
+    handles: Vec<WorkerHandle>,
+    _running: watch::Sender<()>,
+}
+
+impl Workers {
+    /// Starts `count` threads, at least one.
+    ///
+    /// # Errors
+    /// The system gives no thread, or no event queue for one.
+    pub fn start(count: usize, dns: &Dns, shared: &Arc<Shared>) -> io::Result<Self> {
+        let (running, ended) = watch::channel(());
+        let handles = (0..count.max(1))
+            .map(|index| {
+                let worker = Worker { index, upstreams: Upstreams::new(dns.clone()), shared: Arc::clone(shared) };
+                spawn(index, Arc::new(worker), ended.clone())
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { handles, _running: running })
+    }
+
+    /// What [`crate::server::Server`] hands connections to.
+    pub fn handles(&self) -> Vec<WorkerHandle> {
+        self.handles.clone()
+    }
+
+    /// The workers, for what has to be told to each.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Worker>> {
+        self.handles.iter().map(|handle| &handle.worker)
+    }
+}
+
+fn spawn(index: usize, worker: Arc<Worker>, mut ended: watch::Receiver<()>) -> io::Result<WorkerHandle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = WorkerHandle::new(runtime.handle().clone(), worker);
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        // An error is the sender's end.
+        runtime.block_on(async { while ended.changed().await.is_ok() {} });
+    })?;
+    Ok(handle)
+}

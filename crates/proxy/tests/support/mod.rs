@@ -1,0 +1,148 @@
+//! A proxy with a snapshot made by hand, and a client that reads as bluntly as possible.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pailou_config::snapshot::{
+    Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
+    Endpoint, EndpointKey, Endpoints, Filters, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name,
+    PathMatch, PickerKind, Pool, Port, PortProtocol, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
+    Snapshot, Timeouts, ValueMatch,
+};
+use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// A running proxy in front of one pool that serves the model `qwen`.
+pub(crate) struct Gateway {
+    pub(crate) proxy: Proxy,
+    pub(crate) address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts one with these engines; `change` may alter the rule.
+    pub(crate) fn start(engines: &[SocketAddr], change: impl FnOnce(&mut Rule)) -> Self {
+        let options = Options {
+            workers: 2,
+            overrides: Overrides::default(),
+            access_log: Sink::Off,
+            response_flags: true,
+            body_budget: 64 << 20,
+        };
+        let proxy = Proxy::start(options).unwrap();
+        let mut rule = rule();
+        change(&mut rule);
+        let snapshot = Arc::new(snapshot(rule));
+        let errors = proxy.apply(&snapshot, &endpoints(engines));
+        assert!(errors.is_empty(), "{errors:?}");
+        let address = proxy.addresses()[0].1;
+        Self { proxy, address }
+    }
+
+    /// Sends a request as it stands, and reads until `enough` says so or the connection ends.
+    pub(crate) async fn exchange(&self, request: &str, enough: impl Fn(&str) -> bool) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_until(&mut stream, enough).await
+    }
+
+    /// One chat call on a connection of its own.
+    pub(crate) async fn chat(&self, body: &str) -> String {
+        self.exchange(&chat(body), |_| false).await
+    }
+}
+
+/// A chat call that closes its connection.
+pub(crate) fn chat(body: &str) -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// What comes until it is enough, or the connection ends, or ten seconds have gone.
+pub(crate) async fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> String {
+    let mut read = Vec::new();
+    let _ = timeout(Duration::from_secs(10), async {
+        while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
+            if enough(&String::from_utf8_lossy(&read)) {
+                break;
+            }
+        }
+    })
+    .await;
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+fn rule() -> Rule {
+    let backend =
+        BackendRef { weight: 1, fallback: false, filters: Filters::default(), cluster: Ok(ClusterId(0)), breaker: BreakerId(0) };
+    Rule {
+        route: RouteName { kind: RouteKind::Http, name: Name::new("default", "route"), rule: 0, rule_name: None },
+        filters: Filters::default(),
+        action: Action::Forward(Backends::new(vec![backend])),
+        timeouts: Timeouts::default(),
+        retry: None,
+        breaker: None,
+        needs_body: true,
+        max_body: None,
+    }
+}
+
+fn pool_name() -> Name {
+    Name::new("default", "qwen-pool")
+}
+
+fn snapshot(rule: Rule) -> Snapshot {
+    let pool = Pool {
+        name: pool_name(),
+        runtime: ModelServer::Vllm,
+        strategy: RoutingStrategy::Default,
+        picker: PickerKind::BuiltIn,
+        models: Default::default(),
+        any_model: None,
+        objectives: Default::default(),
+    };
+    let cluster = Cluster {
+        key: ClusterKey { endpoints: EndpointKey::Pool(pool_name()), variant: 0 },
+        kind: ClusterKind::Pool(Arc::new(pool)),
+        protocol: Protocol::Http1,
+        tls: Ok(None),
+        load_balancer: LoadBalancer::default(),
+        health: HealthChecks::default(),
+        tcp_keepalive: None,
+    };
+    let mut routes = RouteTable::default();
+    let entry = RouteMatch {
+        path: PathMatch::Prefix("".into()),
+        method: None,
+        headers: Vec::new(),
+        model: Some(ValueMatch::Exact("qwen".into())),
+        base_model: None,
+        query: Vec::new(),
+        cookies: Vec::new(),
+        rule: Arc::new(rule),
+    };
+    routes.insert(None, [entry]);
+    routes.sort();
+    let client = Arc::new(ClientPolicy { buffer_limit: 1 << 20, ..ClientPolicy::default() });
+    let name = ListenerName { gateway: Name::new("default", "gateway"), section: "http".into() };
+    let mut listeners = HostMap::default();
+    listeners.insert(None, Arc::new(Listener { name, hostname: None, tls: None, client: client.clone(), routes }));
+    Snapshot {
+        ports: vec![Port { address: "127.0.0.1:0".parse().unwrap(), protocol: PortProtocol::Http, listeners, client }],
+        clusters: vec![Arc::new(cluster)],
+        breakers: vec![BreakerKey::Pool(pool_name())],
+        ..Snapshot::default()
+    }
+}
+
+fn endpoints(engines: &[SocketAddr]) -> Endpoints {
+    let endpoints = engines
+        .iter()
+        .map(|address| Endpoint { address: Address::Socket(*address), name: address.to_string().into(), priority: 0 })
+        .collect();
+    Endpoints::from([(EndpointKey::Pool(pool_name()), endpoints)])
+}

@@ -1,0 +1,238 @@
+//! `POST /v1/chat/completions`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::app::{App, now};
+use crate::generation::{Prompt, Stop, Usage, Wish};
+use crate::reply::{ApiError, Reply, events, json as reply_json};
+use crate::service::Call;
+use crate::sse::{DONE, EventStream, Format, data, quoted};
+use crate::text::FinishReason;
+use crate::tools::{Tool, ToolCall, decide};
+
+#[derive(Deserialize)]
+struct ChatRequest {
+    model: Option<String>,
+    messages: Vec<Message>,
+    max_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    n: Option<u32>,
+    #[serde(default)]
+    stop: Stop,
+    seed: Option<i64>,
+    tools: Option<Vec<ChatTool>>,
+    tool_choice: Option<Value>,
+    cache_salt: Option<String>,
+    ignore_eos: Option<bool>,
+    min_tokens: Option<u32>,
+}
+
+/// What a stream is to tell beside tokens.
+#[derive(Default, Deserialize)]
+pub(super) struct StreamOptions {
+    pub(super) include_usage: Option<bool>,
+}
+
+/// A message of a chat, as far as it matters for the prompt.
+#[derive(Deserialize)]
+pub(super) struct Message {
+    pub(super) role: String,
+    content: Option<Content>,
+    tool_calls: Option<Vec<PastCall>>,
+}
+
+/// Text, or a list of parts of which the texts count.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+pub(super) struct Part {
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PastCall {
+    function: Option<PastFunction>,
+}
+
+#[derive(Deserialize)]
+struct PastFunction {
+    arguments: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ChatTool {
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    #[serde(default)]
+    parameters: Value,
+}
+
+impl Content {
+    pub(super) fn text(&self) -> String {
+        match self {
+            Content::Text(text) => text.clone(),
+            Content::Parts(parts) => parts.iter().filter_map(|part| part.text.as_deref()).collect(),
+        }
+    }
+}
+
+impl Message {
+    pub(super) fn text(&self) -> String {
+        let mut text = self.content.as_ref().map(Content::text).unwrap_or_default();
+        for call in self.tool_calls.iter().flatten() {
+            text.push_str(call.function.as_ref().and_then(|f| f.arguments.as_deref()).unwrap_or(""));
+        }
+        text
+    }
+}
+
+/// Answers a chat, whole or as a stream.
+pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
+    let request: ChatRequest = call.json()?;
+    let model = app.model(request.model.clone())?;
+    if request.messages.is_empty() {
+        return Err(ApiError::bad_request("`messages` must not be empty."));
+    }
+    let name = model.name.clone();
+    let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
+    let tool_call = offer_tools(&request, &mut prompt);
+    for message in &request.messages {
+        prompt.message(&message.role, &message.text());
+    }
+    prompt.open_answer();
+    let streaming = request.stream.unwrap_or(false);
+    let wish = Wish {
+        max_tokens: request.max_completion_tokens.or(request.max_tokens),
+        stop: request.stop.into(),
+        choices: request.n,
+        seed: request.seed,
+        min_tokens: request.min_tokens.unwrap_or(0),
+        ignore_eos: request.ignore_eos.unwrap_or(false),
+        tool_arguments: tool_call.as_ref().map(|call| call.arguments.clone()),
+        stream: streaming,
+    };
+    let mut generation = prompt.generate(app, &wish).await?;
+    let tool = tool_call.map(|call| (app.id("call_"), call));
+    if streaming {
+        let include_usage = request.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
+        let format = ChatChunks::new(app.id("chatcmpl-"), &name, tool, wish.choices.unwrap_or(1), include_usage);
+        return events(EventStream::new(generation, Box::new(format)));
+    }
+    generation.finish().await;
+    let choices: Vec<Value> = generation
+        .completions()
+        .enumerate()
+        .map(|(index, (text, finish))| {
+            json!({
+                "index": index, "message": answer(text, tool.as_ref()), "logprobs": null,
+                "finish_reason": finish.as_str(),
+            })
+        })
+        .collect();
+    reply_json(&json!({
+        "id": app.id("chatcmpl-"), "object": "chat.completion", "created": now(), "model": name,
+        "choices": choices, "usage": generation.usage().to_json(),
+    }))
+}
+
+/// Puts the tools into the prompt and decides whether to call one.
+fn offer_tools(request: &ChatRequest, prompt: &mut Prompt) -> Option<ToolCall> {
+    let functions = request.tools.as_ref()?.iter().filter_map(|tool| tool.function.as_ref());
+    let tools: Vec<Tool<'_>> = functions.map(|function| Tool { name: &function.name, schema: &function.parameters }).collect();
+    for tool in &tools {
+        prompt.message("tools", &format!("{}{}", tool.name, tool.schema));
+    }
+    let answered = request.messages.last().is_some_and(|message| message.role == "tool");
+    let user = request.messages.iter().rfind(|message| message.role == "user");
+    decide(&tools, request.tool_choice.as_ref(), answered, &user.map(Message::text).unwrap_or_default())
+}
+
+fn answer(text: &str, tool: Option<&(String, ToolCall)>) -> Value {
+    match tool {
+        None => json!({"role": "assistant", "content": text, "refusal": null}),
+        Some((id, call)) => json!({
+            "role": "assistant", "content": null, "refusal": null,
+            "tool_calls": [{
+                "id": id, "type": "function", "function": {"name": call.name, "arguments": text},
+            }],
+        }),
+    }
+}
+
+/// Chat chunks. What does not change from token to token is written once.
+struct ChatChunks {
+    /// Up to and with `"choices":[`.
+    head: String,
+    tool: Option<(String, ToolCall)>,
+    choices: u32,
+    include_usage: bool,
+}
+
+impl ChatChunks {
+    fn new(id: String, model: &str, tool: Option<(String, ToolCall)>, choices: u32, include_usage: bool) -> Self {
+        let head =
+            format!(r#"{{"id":"{id}","object":"chat.completion.chunk","created":{},"model":{},"choices":["#, now(), quoted(model));
+        ChatChunks { head, tool, choices, include_usage }
+    }
+
+    fn chunk(&self, choice: usize, delta: &str, finish: Option<FinishReason>) -> Bytes {
+        let head = &self.head;
+        let finish = finish.map_or("null".to_owned(), |reason| quoted(reason.as_str()));
+        let usage = if self.include_usage { r#","usage":null"# } else { "" };
+        data(&format!(r#"{head}{{"index":{choice},"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]{usage}}}"#))
+    }
+}
+
+impl Format for ChatChunks {
+    fn start(&mut self, _usage: Usage, chunks: &mut VecDeque<Bytes>) {
+        let delta = match &self.tool {
+            None => r#"{"role":"assistant","content":""}"#.to_owned(),
+            Some((id, call)) => json!({
+                "role": "assistant", "content": null,
+                "tool_calls": [{
+                    "index": 0, "id": id, "type": "function", "function": {"name": call.name, "arguments": ""},
+                }],
+            })
+            .to_string(),
+        };
+        for choice in 0..self.choices {
+            chunks.push_back(self.chunk(choice as usize, &delta, None));
+        }
+    }
+
+    fn token(&mut self, choice: usize, piece: &str, chunks: &mut VecDeque<Bytes>) {
+        let piece = quoted(piece);
+        let delta = match self.tool {
+            None => format!(r#"{{"content":{piece}}}"#),
+            Some(_) => format!(r#"{{"tool_calls":[{{"index":0,"function":{{"arguments":{piece}}}}}]}}"#),
+        };
+        chunks.push_back(self.chunk(choice, &delta, None));
+    }
+
+    fn finish(&mut self, choice: usize, reason: FinishReason, chunks: &mut VecDeque<Bytes>) {
+        chunks.push_back(self.chunk(choice, "{}", Some(reason)));
+    }
+
+    fn end(&mut self, usage: Usage, chunks: &mut VecDeque<Bytes>) {
+        if self.include_usage {
+            chunks.push_back(data(&format!(r#"{}],"usage":{}}}"#, self.head, usage.to_json())));
+        }
+        chunks.push_back(Bytes::from_static(DONE));
+    }
+}

@@ -1,0 +1,35 @@
+//! A simulated model server: the HTTP APIs, metrics and timing of an inference engine, without a model.
+//!
+//! [`engine`] is the heart: continuous batching, KV blocks and a prefix cache as a pure state machine. A driver steps
+//! it against the clock, [`Sim`] serves it over HTTP. What it says is a function of seed and prompt; how long it
+//! takes, of the [`CostModel`] and the load. [`Faults`] make it fail on demand.
+//!
+//! Beside the engine's APIs every server answers, whatever its path prefix and key:
+//! - `/echo`, and any path with the header `x-sim-echo`: JSON of what arrived (method, path, headers, body, TLS);
+//! - `/sim/faults`: GET lists, POST adds, PUT replaces, DELETE clears;
+//! - `/sim/stats`: the figures of [`Stats`].
+
+mod api;
+mod app;
+mod config;
+mod connection;
+mod driver;
+pub mod engine;
+mod faults;
+mod generation;
+mod metrics;
+mod mishap;
+mod reply;
+pub mod selfsigned;
+mod service;
+mod sim;
+mod sse;
+mod text;
+pub mod tokenizer;
+mod tools;
+
+pub use self::app::LastRequest;
+pub use self::config::{Config, ConfigError, MetricsDialect, Secret, Tls};
+pub use self::engine::CostModel;
+pub use self::faults::{Fault, FaultKind, Faults};
+pub use self::sim::{Sim, StartError, Stats};

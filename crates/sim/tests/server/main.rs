@@ -1,0 +1,8 @@
+//! The server over real sockets, with a client that is not its own.
+
+mod apis;
+mod chat;
+mod client;
+mod faults;
+mod load;
+mod transport;
