@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,6 +26,8 @@ pub(crate) struct Driver {
 pub(crate) struct State {
     pub(crate) engine: Engine,
     pub(crate) recorder: Recorder,
+    /// When the engine was started.
+    pub(crate) started: SystemTime,
     /// Requests in the engine; bounded by its own bounds.
     flights: HashMap<RequestId, Flight>,
 }
@@ -65,7 +67,7 @@ pub(crate) struct Ticket {
 
 impl Driver {
     pub(crate) fn new(engine: Engine, time_scale: f64) -> Self {
-        let state = State { engine, recorder: Recorder::default(), flights: HashMap::new() };
+        let state = State { engine, recorder: Recorder::default(), started: SystemTime::now(), flights: HashMap::new() };
         Driver { state: Mutex::new(state), work: Notify::new(), time_scale }
     }
 

@@ -105,7 +105,7 @@ fn vllm(page: &mut Page, config: &Config, state: &State) {
             escape(&running.join(",")),
             escape(&waiting.join(","))
         ),
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+        unix_seconds(SystemTime::now()),
     );
     page.counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up.", totals.prefix_queries);
     page.counter("vllm:prefix_cache_hits_total", "Prompt tokens found cached.", totals.prefix_hits);
@@ -118,6 +118,8 @@ fn vllm(page: &mut Page, config: &Config, state: &State) {
         page.sample("vllm:request_success_total", &labels, count as f64);
     }
     page.latencies("vllm:", recorder);
+    page.head("process_start_time_seconds", "When the process was started, in seconds since 1970.", "gauge");
+    page.bare("process_start_time_seconds", unix_seconds(state.started));
 }
 
 fn sglang(page: &mut Page, config: &Config, state: &State) {
@@ -206,6 +208,14 @@ impl Page {
     fn sample(&mut self, name: &str, labels: &str, value: f64) {
         let _ = writeln!(self.text, "{name}{{{labels}}} {value:?}");
     }
+
+    fn bare(&mut self, name: &str, value: f64) {
+        let _ = writeln!(self.text, "{name} {value:?}");
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// A label value, escaped as the text format wants it.
