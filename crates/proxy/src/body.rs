@@ -7,13 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use pailou_ai::Pieces;
 
-use crate::{
-    mirror::{Copied, Tee},
-    relay::Relay,
-};
+use crate::{mirror::Copied, relay::Relay, upload::Upload};
 
 /// Why a body ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +26,9 @@ pub enum BodyError {
     /// One of the gateway's clocks ran out.
     #[error("{0}")]
     TimedOut(&'static str),
+    /// The request was answered, or given up, before all of its body had come. As its cause says, an HTTP/2 stream is cancelled.
+    #[error("the request was over before its body")]
+    Over(#[source] h2::Error),
 }
 
 /// A request's body as it is sent to a backend. Only what is [held](RequestBody::held) can be sent again.
@@ -37,8 +36,7 @@ pub struct RequestBody(Request);
 
 enum Request {
     Held { pieces: std::vec::IntoIter<Bytes>, left: u64 },
-    Streamed(Incoming),
-    Teed(Box<Tee>),
+    Streamed(Box<Upload>),
     Copied(Copied),
 }
 
@@ -55,13 +53,8 @@ impl RequestBody {
     }
 
     /// A body passed on as the client sends it, trailers included.
-    pub fn streamed(body: Incoming) -> Self {
-        Self(Request::Streamed(body))
-    }
-
-    /// The same, copied to mirrors on the way.
-    pub(crate) fn teed(tee: Tee) -> Self {
-        Self(Request::Teed(Box::new(tee)))
+    pub(crate) fn streamed(upload: Upload) -> Self {
+        Self(Request::Streamed(Box::new(upload)))
     }
 
     /// A mirror's copy of a body that is passed on.
@@ -80,8 +73,7 @@ impl Body for RequestBody {
                 *left -= piece.len() as u64;
                 Ok(Frame::data(piece))
             })),
-            Request::Streamed(body) => Pin::new(body).poll_frame(context).map_err(BodyError::from),
-            Request::Teed(tee) => tee.poll_frame(context),
+            Request::Streamed(upload) => upload.poll_frame(context),
             Request::Copied(copy) => copy.poll_frame(context),
         }
     }
@@ -89,8 +81,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Request::Held { left, .. } => *left == 0,
-            Request::Streamed(body) => body.is_end_stream(),
-            Request::Teed(tee) => tee.is_end_stream(),
+            Request::Streamed(upload) => upload.is_end_stream(),
             Request::Copied(_) => false,
         }
     }
@@ -98,8 +89,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Request::Held { left, .. } => SizeHint::with_exact(*left),
-            Request::Streamed(body) => body.size_hint(),
-            Request::Teed(tee) => tee.size_hint(),
+            Request::Streamed(upload) => upload.size_hint(),
             Request::Copied(_) => SizeHint::default(),
         }
     }

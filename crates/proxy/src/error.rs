@@ -157,6 +157,9 @@ impl Error {
             Flag::OverLimit | Flag::Budget | Flag::ClientBody => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
+            Flag::StreamIdle if self.status == StatusCode::REQUEST_TIMEOUT => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             _ => {}
         }
         response
@@ -170,8 +173,8 @@ impl Error {
             401 => 16,
             403 => 7,
             404 => 12,
+            408 | 504 => 4,
             413 | 429 => 8,
-            504 => 4,
             _ => 14,
         };
         let message = percent_encoding::utf8_percent_encode(&self.message, percent_encoding::CONTROLS).to_string();

@@ -25,6 +25,7 @@ pub mod server;
 pub mod shared;
 pub mod tls;
 mod upgrade;
+mod upload;
 pub mod upstream;
 pub mod worker;
 

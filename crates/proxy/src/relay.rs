@@ -18,6 +18,7 @@ use crate::{
     error::{Error, Flag},
     record::Record,
     request::Guards,
+    upload::Idle,
     upstream::UpstreamBody,
 };
 
@@ -52,7 +53,7 @@ pub(crate) struct Reader {
 pub(crate) struct Clocks {
     /// When the whole must be through.
     pub(crate) deadline: Option<Instant>,
-    /// How long no byte may move.
+    /// How long no byte may move, in either direction.
     pub(crate) idle: Option<Duration>,
 }
 
@@ -74,7 +75,7 @@ impl Relay {
         clocks: Clocks,
     ) -> Self {
         let deadline = clocks.deadline.map(|at| Box::pin(sleep_until(at)));
-        let idle = clocks.idle.map(|limit| Idle { limit, last: Instant::now(), sleep: None });
+        let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
         let mut relay = Self { body, ahead, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing };
         if relay.reader.as_ref().is_some_and(|reader| reader.reader.progress().content) {
             relay.content();
@@ -132,7 +133,7 @@ impl Relay {
         let record = &mut *self.record;
         record.response_bytes += data.len() as u64;
         if let Some(idle) = &mut self.idle {
-            idle.last = Instant::now();
+            idle.beat();
         }
         if let Some(reader) = &mut self.reader {
             let progress = reader.reader.feed(data);
@@ -164,11 +165,7 @@ impl Relay {
         if let Some(idle) = &mut self.idle
             && idle.poll(context).is_ready()
         {
-            return self.fail(
-                Flag::StreamIdle,
-                "nothing came from the model server for too long",
-                BodyError::TimedOut("idle timeout"),
-            );
+            return self.fail(Flag::StreamIdle, "nothing moved for too long", BodyError::TimedOut("idle timeout"));
         }
         Poll::Pending
     }
@@ -219,27 +216,5 @@ impl Drop for Relay {
             }
             self.settle();
         }
-    }
-}
-
-/// A clock that is set back by every byte. Its timer is made when first nothing comes, and moved only when it runs out.
-struct Idle {
-    limit: Duration,
-    last: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Idle {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut due = self.last + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        while sleep.as_mut().poll(context).is_ready() {
-            due = self.last + self.limit;
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
-        Poll::Pending
     }
 }

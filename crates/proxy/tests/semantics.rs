@@ -2,66 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+#[path = "support/objects.rs"]
+mod objects;
+
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
-use pailou_config::{
-    compile::{Settings, compile},
-    parse::parse,
-    resources::NamespaceName,
-    store::{Entry, Store},
-};
-use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use objects::{Gateway, backend, route};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::timeout,
 };
-
-/// A Gateway on a free port, and whatever else is given.
-struct Gateway {
-    proxy: Proxy,
-    address: SocketAddr,
-}
-
-impl Gateway {
-    fn serve(objects: &str) -> Self {
-        // The port is free when asked for, and taken again at once.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let yaml = format!(
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  gatewayClassName: pailou\n  \
-             listeners: [{{name: http, protocol: HTTP, port: {port}}}]\n---\n{objects}"
-        );
-        let parsed = parse(yaml.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
-        assert_eq!(parsed.errors, []);
-        let mut store = Store::new();
-        for decoded in parsed.objects {
-            store.insert(Entry::new(decoded, "test".into())).unwrap();
-        }
-        let compiled = compile(&store, &Settings::default());
-        let options = Options {
-            workers: 1,
-            overrides: Overrides::default(),
-            access_log: Sink::Off,
-            response_flags: true,
-            body_budget: 64 << 20,
-        };
-        let proxy = Proxy::start(options).unwrap();
-        let errors = proxy.apply(&compiled.snapshot, &compiled.endpoints);
-        assert!(errors.is_empty(), "{errors:?}");
-        let address = proxy.addresses()[0].1;
-        Self { proxy, address }
-    }
-
-    /// The answer to a request of this head, to which the end and `connection: close` are added.
-    async fn ask(&self, head: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-}
 
 /// A backend that keeps the heads it was sent and answers 200.
 struct Ear {
@@ -104,23 +56,6 @@ impl Ear {
         }
         panic!("nothing came");
     }
-}
-
-fn backend(name: &str, address: SocketAddr, more: &str) -> String {
-    format!(
-        "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nmetadata: {{name: {name}}}\nspec: {{endpoints: [{{ip: {{address: {}, \
-         port: {}}}}}]{more}}}\n",
-        address.ip(),
-        address.port()
-    )
-}
-
-/// A route for everything, with one rule made of these fields.
-fn route(rule: &str) -> String {
-    format!(
-        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: route}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
-         rules: [{rule}]\n"
-    )
 }
 
 const TO_BOTH: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}, {group: gateway.envoyproxy.io, kind: \

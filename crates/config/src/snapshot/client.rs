@@ -57,9 +57,8 @@ pub struct ClientTimeouts {
     pub request_received: Option<Duration>,
     /// A connection without a request is closed after this (`timeout.http.idleTimeout`). Default: 1 h.
     pub idle: Option<Duration>,
-    /// A request ends when for this long no byte of its response comes, or the client takes none of it
-    /// (`timeout.http.streamIdleTimeout`). Default: 1 h,
-    /// not Envoy's 5 min: a model may think for longer without a word.
+    /// A request ends when for this long no byte of its body or its response's comes, or the client takes none of what does
+    /// (`timeout.http.streamIdleTimeout`). Default: 1 h, not Envoy's 5 min: a model may think for longer without a word.
     pub stream_idle: Option<Duration>,
 }
 

@@ -15,7 +15,7 @@ pub struct Timeouts {
     pub attempt: Option<Duration>,
     /// To open a connection. Default: 10 s.
     pub connect: Duration,
-    /// No byte of the response for this long ends the request. `None`: the listener's clock holds, unless `request` is
+    /// No byte of the request's or the response's body for this long ends the request. `None`: the listener's clock holds, unless `request` is
     /// set, which then rules alone.
     pub stream_idle: Option<Duration>,
     /// An idle upstream connection is closed after this. Default: 1 h.

@@ -1,7 +1,7 @@
 //! The attempt loop: endpoints are tried in order within one request. Retry, failover and the pool's next best endpoint are
 //! the same loop; it ends before anything of a response has gone to the client.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
@@ -9,9 +9,17 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::ResponseReader;
 use pailou_picker::Picked;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Chosen, answer::Answer, body::Source, call::Call, misconfigured, outgoing::Outgoing, retry::Policy, target::Target};
+use super::{
+    Chosen,
+    answer::Answer,
+    body::{Remains, Source},
+    misconfigured,
+    outgoing::Outgoing,
+    retry::Policy,
+    target::Target,
+};
 use crate::{
     breaker::Permit,
     cluster::{Attempt, Outcome},
@@ -19,6 +27,7 @@ use crate::{
     record::Record,
     relay::{Clocks, Reader},
     server::Connection,
+    upload::{Idle, Pulse, Watch},
     upstream::{Destination, Exchange, FailureKind, SendFailure, Sent},
 };
 
@@ -32,7 +41,7 @@ pub(crate) struct Guards {
     _permit: Permit,
     _retry: Option<Permit>,
     _attempt: Attempt,
-    _body: Option<Box<Call>>,
+    body: Remains,
     picked: Option<Picked>,
 }
 
@@ -42,6 +51,11 @@ impl Guards {
         if let Some(picked) = &mut self.picked {
             picked.first_token();
         }
+    }
+
+    /// The pulse of a body that streams through.
+    pub(crate) fn pulse(&self) -> Option<&Arc<Pulse>> {
+        self.body.watch.as_ref().map(Watch::pulse)
     }
 
     /// Gives everything back.
@@ -125,7 +139,7 @@ impl Attempts<'_> {
                         _permit: self.permit,
                         _retry: retry,
                         _attempt: attempt,
-                        _body: self.body.into_call(),
+                        body: self.body.into_remains(),
                         picked: self.target.into_picked(),
                     };
                     let origin = self.outgoing.headers.get(header::ORIGIN);
@@ -150,24 +164,22 @@ impl Attempts<'_> {
     async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks) -> Tried {
         let timeouts = &self.route.entry.rule.timeouts;
         let own = timeouts.attempt.map(|limit| Instant::now() + limit);
-        // A body that streams in shows by itself that the request is alive.
-        let idle = clocks.idle.filter(|_| self.body.is_held()).map(|limit| Instant::now() + limit);
-        let Some(first) = [clocks.deadline, own, idle].into_iter().flatten().min() else {
-            return self.exchange(attempt).await;
-        };
-        let overall = clocks.deadline == Some(first);
-        match timeout_at(first, self.exchange(attempt)).await {
-            Ok(tried) => tried,
-            Err(_) => {
-                let error = Error::new(Flag::Timeout, "the backend did not answer in time");
+        let pulse = self.body.watch().map(|watch| Arc::clone(watch.pulse()));
+        // Where nothing more comes from the client, the idle clock begins now, and is a deadline like the others.
+        let (silent, moving) = if pulse.is_some() { (None, clocks.idle) } else { (clocks.idle, None) };
+        let silent = silent.map(|limit| Instant::now() + limit);
+        let first = [clocks.deadline, own, silent].into_iter().flatten().min();
+        let mut idle = moving.map(|limit| Idle::new(limit, pulse.clone()));
+        tokio::select! {
+            biased;
+            tried = self.exchange(attempt) => tried,
+            () = sleep_until(first.unwrap_or_else(Instant::now)), if first.is_some() => {
+                let flag = if silent == first { Flag::StreamIdle } else { Flag::Timeout };
                 // When the request's own time is up nothing can be tried any more.
-                Tried::Failed(Failed {
-                    error: Error { retryable: !overall, ..error },
-                    outcome: Outcome::GatewayError,
-                    sent: true,
-                    refused: false,
-                    before_content: false,
-                })
+                late(flag, clocks.deadline != first)
+            }
+            () = poll_fn(|context| idle.as_mut().map_or(Poll::Pending, |idle| idle.poll(context))) => {
+                if pulse.is_some_and(|pulse| pulse.waits_for_client()) { stalled() } else { late(Flag::StreamIdle, true) }
             }
         }
     }
@@ -292,6 +304,19 @@ impl Tried {
             Self::Failed(failed) => Err(failed.error),
         }
     }
+}
+
+/// The backend did not answer in time.
+fn late(flag: Flag, retryable: bool) -> Tried {
+    let error = Error { retryable, ..Error::new(flag, "the backend did not answer in time") };
+    Tried::Failed(Failed { error, outcome: Outcome::GatewayError, sent: true, refused: false, before_content: false })
+}
+
+/// The client did not go on with its body, which is not the backend's fault.
+fn stalled() -> Tried {
+    let error = Error::new(Flag::StreamIdle, "the request's body did not go on for too long");
+    let error = Error { status: StatusCode::REQUEST_TIMEOUT, ..error };
+    Tried::Failed(Failed { error, outcome: Outcome::Success, sent: true, refused: false, before_content: false })
 }
 
 fn failed(failure: &SendFailure) -> Failed {

@@ -4,10 +4,20 @@ use hyper::body::Incoming;
 use pailou_ai::Pieces;
 
 use super::call::{Call, Input};
-use crate::{body::RequestBody, mirror::Tee};
+use crate::{
+    body::RequestBody,
+    mirror::Tee,
+    upload::{Origin, Upload, Watch},
+};
 
 /// Where attempts take their body from.
-pub(super) enum Source {
+pub(super) struct Source {
+    body: Stock,
+    /// Where it streams through.
+    watch: Option<Watch>,
+}
+
+enum Stock {
     /// Held, as the target is to get it; with what keeps its memory accounted for.
     Held(Pieces, Option<Box<Call>>),
     /// Not sent yet.
@@ -16,36 +26,50 @@ pub(super) enum Source {
     Gone,
 }
 
+/// What a body leaves behind, to be kept until the request is over.
+pub(super) struct Remains {
+    /// Accounts for a held body's memory.
+    _call: Option<Box<Call>>,
+    /// Watches one that streams through.
+    pub(super) watch: Option<Watch>,
+}
+
 impl Source {
     /// The body as the target wants it.
     pub(super) fn new(input: Input, as_target_wants: Option<Pieces>) -> Self {
         match input {
-            Input::Absent => Self::Held(Pieces::default(), None),
-            Input::Unread(body) => Self::Once(RequestBody::streamed(body)),
-            Input::Teed(tee) => Self::Once(RequestBody::teed(tee)),
-            Input::Read(call) => {
-                let pieces = as_target_wants.unwrap_or_else(|| call.bytes.clone().into());
-                Self::Held(pieces, Some(call))
-            }
+            Input::Absent => Self::held(Pieces::default(), None),
+            Input::Unread(body) => Self::once(Origin::Client(body)),
+            Input::Teed(tee) => Self::once(Origin::Teed(tee)),
+            Input::Read(call) => Self::held(as_target_wants.unwrap_or_else(|| call.bytes.clone().into()), Some(call)),
         }
+    }
+
+    fn held(pieces: Pieces, call: Option<Box<Call>>) -> Self {
+        Self { body: Stock::Held(pieces, call), watch: None }
+    }
+
+    fn once(origin: Origin) -> Self {
+        let (upload, watch) = Upload::new(origin);
+        Self { body: Stock::Once(RequestBody::streamed(upload)), watch: Some(watch) }
     }
 
     /// Whether an attempt can be made, or made again.
     pub(super) fn can_be_sent(&self) -> bool {
-        !matches!(self, Self::Gone)
+        !matches!(self.body, Stock::Gone)
     }
 
-    /// Whether nothing more of it has to come from the client.
-    pub(super) fn is_held(&self) -> bool {
-        matches!(self, Self::Held(..))
+    /// The watch over a body that streams through.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// The body for one attempt.
     pub(super) fn take(&mut self) -> RequestBody {
-        match self {
-            Self::Held(pieces, _) => RequestBody::held(pieces.clone()),
-            Self::Once(_) | Self::Gone => match std::mem::replace(self, Self::Gone) {
-                Self::Once(body) => body,
+        match &self.body {
+            Stock::Held(pieces, _) => RequestBody::held(pieces.clone()),
+            Stock::Once(_) | Stock::Gone => match std::mem::replace(&mut self.body, Stock::Gone) {
+                Stock::Once(body) => body,
                 _ => RequestBody::empty(),
             },
         }
@@ -53,17 +77,18 @@ impl Source {
 
     /// A body of which nothing was sent.
     pub(super) fn give_back(&mut self, body: RequestBody) {
-        if matches!(self, Self::Gone) {
-            *self = Self::Once(body);
+        if matches!(self.body, Stock::Gone) {
+            self.body = Stock::Once(body);
         }
     }
 
-    /// What keeps a held body's memory accounted for.
-    pub(super) fn into_call(self) -> Option<Box<Call>> {
-        match self {
-            Self::Held(_, call) => call,
-            _ => None,
-        }
+    /// What has to be kept until the request is over.
+    pub(super) fn into_remains(self) -> Remains {
+        let call = match self.body {
+            Stock::Held(_, call) => call,
+            Stock::Once(_) | Stock::Gone => None,
+        };
+        Remains { _call: call, watch: self.watch }
     }
 }
 

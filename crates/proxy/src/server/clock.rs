@@ -66,8 +66,11 @@ impl Clock {
         Self { has_heads: false, head: AtomicU64::new(NONE), ..Self::http1() }
     }
 
-    /// Bytes have come.
+    /// Bytes have come. A client that sends is alive, even while it takes nothing. (HTTP/2's are perhaps no request's.)
     pub(super) fn read(&self) {
+        if self.has_heads && self.stalled.load(Ordering::Relaxed) != NONE {
+            self.stalled.store(now(), Ordering::Relaxed);
+        }
         if self.has_heads && self.requests.load(Ordering::Relaxed) == 0 && self.head.load(Ordering::Relaxed) == NONE {
             self.head.store(now(), Ordering::Relaxed);
         }

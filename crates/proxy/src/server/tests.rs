@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     body::RequestBody,
     dns::{Dns, Overrides},
+    upload::{Origin, Upload},
     upstream::{Destination, Upstreams},
 };
 
@@ -242,7 +243,10 @@ async fn an_answer_is_heard_while_the_request_is_still_uploaded() {
         let (upstreams, address) = (Arc::clone(&upstreams), address.clone());
         Box::pin(async move {
             let destination = Destination::new(&address, &Timeouts::default());
-            let exchange = upstreams.send(&destination, request.map(RequestBody::streamed)).await.unwrap();
+            let (head, body) = request.into_parts();
+            let (upload, _watch) = Upload::new(Origin::Client(body));
+            let request = Request::from_parts(head, RequestBody::streamed(upload));
+            let exchange = upstreams.send(&destination, request).await.unwrap();
             let (head, body) = exchange.response.into_parts();
             let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
             Response::from_parts(head, ResponseBody::whole(body))

@@ -1,0 +1,182 @@
+//! The clock of a request that goes both ways: either direction keeps it alive, and a silence in both ends it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+#[path = "support/objects.rs"]
+mod objects;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{
+    RecvStream, SendStream,
+    client::ResponseFuture,
+    server::{self, SendResponse},
+};
+use http::{Request, Response, StatusCode};
+use objects::{Gateway, backend, route};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+
+const IDLE: Duration = Duration::from_millis(400);
+/// Often enough to be alive.
+const BEAT: Duration = Duration::from_millis(100);
+/// For more than two times the idle time in all.
+const BEATS: usize = 10;
+const TO_MAIN: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+const POLICY: &str = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {name: idle}\nspec:\n  \
+                      targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]\n  timeout: {http: \
+                      {streamIdleTimeout: 400ms}}\n";
+
+/// Both ends of a call through the gateway, in HTTP/2.
+struct Call {
+    _gateway: Gateway,
+    client: (ResponseFuture, SendStream<Bytes>),
+    backend: (RecvStream, SendResponse<Bytes>),
+    begun: Instant,
+}
+
+impl Call {
+    async fn begin() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let h2c = ", appProtocols: [gateway.envoyproxy.io/h2c]";
+        let main = backend("main", listener.local_addr().unwrap(), h2c);
+        let gateway = Gateway::serve(&[route(TO_MAIN), main, POLICY.into()].concat());
+        let (calls, mut called) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                calls.send((request.into_body(), respond)).unwrap();
+            }
+        });
+        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let begun = Instant::now();
+        let call = client.send_request(Request::post("http://a.test/call").body(()).unwrap(), false).unwrap();
+        let backend = called.recv().await.unwrap();
+        Self { _gateway: gateway, client: call, backend, begun }
+    }
+
+    /// The client talks for longer than the idle time.
+    async fn talk(&mut self) {
+        for _ in 0..BEATS {
+            self.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
+            sleep(BEAT).await;
+        }
+    }
+
+    /// Asserts that some end came after the idle time, and not long after.
+    fn ended_by_the_clock(&self, since: Instant) {
+        assert!((IDLE..8 * IDLE).contains(&since.elapsed()), "{:?}", since.elapsed());
+    }
+}
+
+/// Reads a body to its end.
+async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
+    let mut read = Vec::new();
+    while let Some(data) = timeout(Duration::from_secs(10), body.data()).await.expect("it ends") {
+        read.extend_from_slice(&data?);
+    }
+    Ok(read)
+}
+
+#[tokio::test]
+async fn a_client_that_alone_talks_is_alive_before_the_answer_and_after_its_head() {
+    let mut call = Call::begin().await;
+    call.talk().await;
+    let mut answer = call.backend.1.send_response(Response::new(()), false).unwrap();
+    call.talk().await;
+    call.client.1.send_data(Bytes::new(), true).unwrap();
+    answer.send_data(Bytes::from_static(b"down"), true).unwrap();
+    let mut response = call.client.0.await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(read(response.body_mut()).await.unwrap(), b"down");
+    assert_eq!(read(&mut call.backend.0).await.unwrap(), b"up".repeat(2 * BEATS));
+}
+
+#[tokio::test]
+async fn a_backend_that_alone_talks_is_alive_whether_or_not_the_upload_has_ended() {
+    for ended in [true, false] {
+        let mut call = Call::begin().await;
+        call.client.1.send_data(Bytes::from_static(b"up"), ended).unwrap();
+        let mut answer = call.backend.1.send_response(Response::new(()), false).unwrap();
+        for _ in 0..BEATS {
+            answer.send_data(Bytes::from_static(b"down"), false).unwrap();
+            sleep(BEAT).await;
+        }
+        answer.send_data(Bytes::new(), true).unwrap();
+        let mut response = call.client.0.await.unwrap();
+        assert_eq!(read(response.body_mut()).await.unwrap(), b"down".repeat(BEATS), "upload ended: {ended}");
+    }
+}
+
+#[tokio::test]
+async fn when_both_are_silent_after_the_head_both_ends_are_cut() {
+    let mut call = Call::begin().await;
+    call.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
+    let since = Instant::now();
+    let _answer = call.backend.1.send_response(Response::new(()), false).unwrap();
+    let mut response = (&mut call.client.0).await.unwrap();
+    assert!(read(response.body_mut()).await.is_err(), "it does not look whole");
+    call.ended_by_the_clock(since);
+    assert!(read(&mut call.backend.0).await.is_err());
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_before_the_answer_ends_with_408_at_both_ends() {
+    let mut call = Call::begin().await;
+    call.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
+    let mut response = timeout(Duration::from_secs(10), &mut call.client.0).await.expect("it ends").unwrap();
+    call.ended_by_the_clock(call.begun);
+    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(response.headers()["x-pailou-response-flag"], "SI");
+    assert!(String::from_utf8(read(response.body_mut()).await.unwrap()).unwrap().contains("did not go on"));
+    let error = read(&mut call.backend.0).await.unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+}
+
+#[tokio::test]
+async fn a_backend_that_is_silent_after_the_whole_upload_is_answered_for_with_504() {
+    let mut call = Call::begin().await;
+    call.client.1.send_data(Bytes::from_static(b"up"), true).unwrap();
+    let response = timeout(Duration::from_secs(10), &mut call.client.0).await.expect("it ends").unwrap();
+    call.ended_by_the_clock(call.begun);
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(response.headers()["x-pailou-response-flag"], "SI");
+}
+
+#[tokio::test]
+async fn an_upload_does_not_outlive_its_answer() {
+    let mut call = Call::begin().await;
+    call.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
+    call.backend.1.send_response(Response::new(()), true).unwrap();
+    assert_eq!((&mut call.client.0).await.unwrap().status(), StatusCode::OK);
+    assert!(read(&mut call.backend.0).await.is_err());
+    assert!(call.begun.elapsed() < IDLE, "{:?}", call.begun.elapsed());
+}
+
+#[tokio::test]
+async fn in_http1_a_stalled_upload_ends_with_408_and_takes_its_connections_along() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let main = backend("main", listener.local_addr().unwrap(), "");
+    let gateway = Gateway::serve(&[route(TO_MAIN), main, POLICY.into()].concat());
+    let begun = Instant::now();
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nthe beginning").await.unwrap();
+    let (mut taken, _) = listener.accept().await.unwrap();
+    let mut answer = String::new();
+    timeout(Duration::from_secs(10), client.read_to_string(&mut answer)).await.expect("it ends").unwrap();
+    assert!(begun.elapsed() >= IDLE);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("x-pailou-response-flag: SI\r\n"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    let mut received = Vec::new();
+    let _ = timeout(Duration::from_secs(10), taken.read_to_end(&mut received)).await.expect("the backend's connection ends");
+    assert!(received.ends_with(b"the beginning"));
+}
