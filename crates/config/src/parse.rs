@@ -62,6 +62,24 @@ pub fn parse(bytes: &[u8], origin: &str, namespace: &NamespaceName) -> Parsed {
     reader.parsed
 }
 
+/// Reads one object that has been parsed as JSON already, as an API server sends it.
+///
+/// `origin` names where it comes from in errors. What an API server always fills in must be there: a namespaced object names
+/// its namespace.
+///
+/// # Errors
+/// Everything that is wrong with it, at least one and at most [`MAX_ERRORS`]; nothing of a Secret's values is quoted.
+pub fn parse_object(value: serde_json::Value, origin: &str, namespace: &NamespaceName) -> Result<Decoded, Vec<ParseError>> {
+    let mut reader = Reader { origin, namespace, parsed: Parsed::default() };
+    decode::decode(value, &decode::Source { line: 0, find_line: &|_| None }, &mut reader);
+    match reader.parsed.objects.pop() {
+        Some(object) if reader.parsed.errors.is_empty() && reader.parsed.objects.is_empty() => Ok(object),
+        _ if reader.parsed.errors.is_empty() => Err(vec![ParseError::of_input(origin, Problem::NotOneObject)]),
+        // There is no file, and so no line.
+        _ => Err(reader.parsed.errors.into_iter().map(|error| ParseError { line: None, ..error }).collect()),
+    }
+}
+
 fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.len() > MAX_INPUT {
         return Err(Problem::TooLarge { bytes: bytes.len() });

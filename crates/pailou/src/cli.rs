@@ -1,6 +1,7 @@
 //! The command line: what `pailou` can be told. Each command's flags are in its own file.
 
 mod config;
+mod controller;
 mod demo;
 mod log;
 mod serve;
@@ -10,6 +11,7 @@ mod value;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use config::ConfigArgs;
+pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use log::{LogArgs, LogFormat};
 pub(crate) use serve::ServeArgs;
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Validate files without serving them; exit status 1 when anything is not accepted.
     Check(CheckArgs),
+    /// Follow a cluster: compile the objects of its API server and write their statuses.
+    Controller(Box<ControllerArgs>),
     /// Run simulated engines and the examples on loopback: the whole thing in one command.
     Demo(DemoArgs),
     /// Run a simulated model server: OpenAI API, vLLM metrics, a KV cache and a batching cost model.

@@ -63,6 +63,9 @@ pub(crate) enum Error {
     /// The demo's certificate cannot be made.
     #[error("cannot make a certificate for the demo: {0}")]
     Certificate(pailou_sim::selfsigned::CertificateError),
+    /// There is no way to the cluster.
+    #[error("{0}")]
+    Cluster(pailou_control::Error),
     /// Something that was there cannot be read.
     #[error("not everything could be read; the conditions are of the rest")]
     Unreadable,
@@ -103,6 +106,7 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Bind { hint, .. } => Some(hint),
+            Self::Cluster(_) => Some("name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod with a service account"),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,
         }

@@ -6,6 +6,7 @@
 mod cli;
 
 mod check;
+mod controller;
 mod demo;
 mod serve;
 mod sim;
@@ -57,11 +58,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Outcome, Error> {
-    let filter = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
+    let filter = if matches!(cli.command, Command::Serve(_) | Command::Controller(_)) { "info" } else { "warn" };
     logging::start(&cli.log, filter)?;
     match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Controller(args) => controller::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Sim(args) => sim::run(args),
     }

@@ -92,6 +92,9 @@ pub enum Problem {
     /// A document is no mapping.
     #[error("expected a Kubernetes object (a mapping with apiVersion, kind and metadata), found {0}")]
     NotAnObject(&'static str),
+    /// There is a list, or nothing, where one object belongs.
+    #[error("expected exactly one Kubernetes object")]
+    NotOneObject,
     /// A field that every object needs is absent.
     #[error("required, but missing")]
     Missing,

@@ -1,0 +1,89 @@
+//! The parts of a controller, put together.
+
+use std::sync::Arc;
+
+use kube::Client;
+use pailou_config::{compile::Settings, resources::NamespaceName};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    leader::{self, Leadership},
+    metrics::Metrics,
+    published::Published,
+    source::{collect::Collector, crds, live::LiveTable, scopes::Scopes},
+};
+
+/// Changes that wait for the collector; watches wait when there are more.
+const CHANGES: usize = 1024;
+
+/// What a controller is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The namespaces that are watched; all where there are none.
+    pub namespaces: Vec<NamespaceName>,
+    /// The API server's address, for messages.
+    pub origin: Arc<str>,
+    /// What the compiler is told to begin with. Its mode should be
+    /// [`Mode::Cluster`](pailou_config::compile::Mode::Cluster).
+    pub settings: Settings,
+    /// The Lease that replicas compete for.
+    pub lease: leader::Options,
+}
+
+/// A running controller. It ends when it is dropped; [`stop`](Self::stop) gives the lease back first.
+#[derive(Debug)]
+pub struct Controller {
+    settings: watch::Sender<Settings>,
+    published: watch::Receiver<Option<Published>>,
+    leadership: Leadership,
+    elector: leader::Elector,
+    metrics: Arc<Metrics>,
+    tasks: JoinSet<()>,
+}
+
+impl Controller {
+    /// Begins to watch, to compile and, as leader, to write statuses. Needs the runtime.
+    pub fn start(client: Client, options: Options) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let live = Arc::new(LiveTable::default());
+        let (settings, settings_seen) = watch::channel(options.settings);
+        let (publish, published) = watch::channel(None);
+        let (send, changes) = mpsc::channel(CHANGES);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(crds::follow(client.clone(), send.clone()));
+        let scopes = Scopes::new(client.clone(), options.namespaces, options.origin, send, metrics.clone());
+        tasks.spawn(Collector::new(scopes, changes, settings_seen, publish, live.clone(), metrics.clone()).run());
+        let elector = leader::Elector::start(client.clone(), options.lease, metrics.clone());
+        let leadership = elector.leadership();
+        Self { settings, published, leadership, elector, metrics, tasks }
+    }
+
+    /// What the objects came to, from the moment at which all that was there at the beginning is known.
+    pub fn published(&self) -> watch::Receiver<Option<Published>> {
+        self.published.clone()
+    }
+
+    /// Whether this replica leads: only then may it write.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// Where the compiler's settings are changed, as when a data plane has come up; the objects are then compiled anew.
+    pub fn settings(&self) -> &watch::Sender<Settings> {
+        &self.settings
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// Stops writing, gives the lease back, and ends.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.elector.stop().await;
+    }
+}

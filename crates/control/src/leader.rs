@@ -1,0 +1,155 @@
+//! Which replica writes: the one that holds a Lease (coordination.k8s.io).
+//!
+//! The holder renews the Lease every few seconds. Who cannot renew it in time stops leading before another may take it: by its own
+//! clock, for no two machines' clocks agree. A Lease that another holds is free once it has not changed for its whole duration, as
+//! seen from here. The Lease's `resourceVersion` decides between two who reach for it at once.
+
+mod lease;
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{self, Instant},
+};
+
+use crate::metrics::Metrics;
+use lease::{Attempt, LeaseClient};
+
+/// The Lease that replicas compete for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Its namespace: the controller's own.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// This replica's name: no other replica may have it.
+    pub identity: String,
+    /// How long the Lease holds without being renewed, in whole seconds. Leading ends after two thirds of it, and it is renewed
+    /// every eighth.
+    pub duration: Duration,
+}
+
+/// The duration of the Lease unless told otherwise.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+impl Options {
+    fn deadline(&self) -> Duration {
+        self.duration * 2 / 3
+    }
+
+    fn period(&self) -> Duration {
+        self.duration / 8
+    }
+}
+
+/// A name that no other replica has: the host's with a random end.
+pub fn random_identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "pailou".to_owned());
+    format!("{host}-{:08x}", fastrand::u32(..))
+}
+
+/// Whether this replica leads.
+#[derive(Clone, Debug)]
+pub struct Leadership(watch::Receiver<Option<Instant>>);
+
+impl Leadership {
+    /// Whether this replica leads now.
+    pub fn leads(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits until it leads. Pends for ever once the controller has stopped.
+    pub async fn gained(&mut self) {
+        loop {
+            if self.leads() {
+                return;
+            }
+            if self.0.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Waits until it does not lead.
+    pub async fn lost(&mut self) {
+        loop {
+            let until = *self.0.borrow_and_update();
+            let Some(until) = until.filter(|until| Instant::now() < *until) else { return };
+            tokio::select! {
+                changed = self.0.changed() => if changed.is_err() { return },
+                () = time::sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+/// The task that competes for the Lease.
+#[derive(Debug)]
+pub(crate) struct Elector {
+    leadership: Leadership,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Elector {
+    /// Begins to compete. Needs the runtime.
+    pub(crate) fn start(client: Client, options: Options, metrics: Arc<Metrics>) -> Self {
+        let (until, leadership) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(compete(client, options, until, stopped, metrics));
+        Self { leadership: Leadership(leadership), stop, task }
+    }
+
+    /// Whether this replica leads.
+    pub(crate) fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// Stops leading and gives the Lease back, so that another need not wait.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+async fn compete(
+    client: Client,
+    options: Options,
+    until: watch::Sender<Option<Instant>>,
+    mut stopped: oneshot::Receiver<()>,
+    metrics: Arc<Metrics>,
+) {
+    let mut lease = LeaseClient::new(client, options.clone());
+    let mut led = false;
+    loop {
+        let asked = Instant::now();
+        let attempt = tokio::select! {
+            attempt = time::timeout(options.period() * 4, lease.attempt()) => attempt.unwrap_or(Attempt::Unknown),
+            _ = &mut stopped => break,
+        };
+        match attempt {
+            // From the moment of asking: when it was granted is not known here.
+            Attempt::Held => drop(until.send_replace(Some(asked + options.deadline()))),
+            Attempt::Lost => drop(until.send_replace(None)),
+            Attempt::Unknown => {}
+        }
+        let leads = until.borrow().is_some_and(|until| Instant::now() < until);
+        if leads != led {
+            tracing::info!("{} Lease {}/{}", if leads { "this replica holds" } else { "lost" }, options.namespace, options.name);
+            metrics.leads(leads);
+            led = leads;
+        }
+        tokio::select! {
+            () = time::sleep(options.period().mul_f64(0.9 + fastrand::f64() / 5.0)) => {}
+            _ = &mut stopped => break,
+        }
+    }
+    let held = until.send_replace(None).is_some();
+    metrics.leads(false);
+    if held && time::timeout(options.period(), lease.release()).await.is_err() {
+        tracing::warn!("Lease {}/{} could not be given back in time", options.namespace, options.name);
+    }
+}

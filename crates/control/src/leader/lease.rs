@@ -1,0 +1,124 @@
+//! One replica's dealings with the Lease.
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::time::Instant;
+
+use super::Options;
+use crate::FIELD_MANAGER;
+
+/// What came of reaching for the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It is ours, for its duration from the moment of asking.
+    Held,
+    /// It is another's.
+    Lost,
+    /// The API server did not say.
+    Unknown,
+}
+
+/// The Lease, and how long it has been as it is.
+pub(super) struct LeaseClient {
+    api: Api<Lease>,
+    options: Options,
+    /// The Lease's version as last seen, and since when.
+    seen: Option<(String, Instant)>,
+    is_failing: bool,
+}
+
+impl LeaseClient {
+    pub(super) fn new(client: Client, options: Options) -> Self {
+        Self { api: Api::namespaced(client, &options.namespace), options, seen: None, is_failing: false }
+    }
+
+    /// Takes the Lease or renews it, if it is not another's.
+    pub(super) async fn attempt(&mut self) -> Attempt {
+        let result = self.try_attempt().await;
+        match result {
+            Ok(attempt) => {
+                self.is_failing = false;
+                attempt
+            }
+            // Another was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => Attempt::Lost,
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let options = &self.options;
+                    tracing::warn!(%error, "Lease {}/{} cannot be had, and is tried again", options.namespace, options.name);
+                }
+                Attempt::Unknown
+            }
+        }
+    }
+
+    async fn try_attempt(&mut self) -> Result<Attempt, kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.options.name).await? else {
+            let lease = Lease {
+                metadata: ObjectMeta { name: Some(self.options.name.clone()), ..ObjectMeta::default() },
+                spec: Some(self.spec(None)),
+            };
+            self.api.create(&params(), &lease).await?;
+            return Ok(Attempt::Held);
+        };
+        let spec = lease.spec.take().unwrap_or_default();
+        if !self.is_free(&spec, lease.resource_version()) {
+            return Ok(Attempt::Lost);
+        }
+        lease.spec = Some(self.spec(Some(spec)));
+        self.api.replace(&self.options.name, &params(), &lease).await?;
+        Ok(Attempt::Held)
+    }
+
+    /// Whether the Lease is ours, nobody's, or its holder's no more.
+    fn is_free(&mut self, spec: &LeaseSpec, version: Option<String>) -> bool {
+        let version = version.unwrap_or_default();
+        let now = Instant::now();
+        let since = match &self.seen {
+            Some((seen, since)) if *seen == version => *since,
+            _ => now,
+        };
+        self.seen = Some((version, since));
+        let holder = spec.holder_identity.as_deref().unwrap_or_default();
+        let duration = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default();
+        holder.is_empty() || holder == self.options.identity || now.duration_since(since).as_secs() >= duration
+    }
+
+    fn spec(&self, before: Option<LeaseSpec>) -> LeaseSpec {
+        let before = before.unwrap_or_default();
+        let now = MicroTime(Timestamp::now());
+        let is_ours = before.holder_identity.as_deref() == Some(&self.options.identity);
+        LeaseSpec {
+            holder_identity: Some(self.options.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.options.duration.as_secs()).ok(),
+            acquire_time: if is_ours { before.acquire_time } else { Some(now.clone()) },
+            renew_time: Some(now),
+            lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!is_ours)),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// Gives the Lease back if it is ours.
+    pub(super) async fn release(&mut self) {
+        let Ok(Some(mut lease)) = self.api.get_opt(&self.options.name).await else { return };
+        let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.options.identity)) else {
+            return;
+        };
+        spec.holder_identity = None;
+        spec.renew_time = Some(MicroTime(Timestamp::now()));
+        if let Err(error) = self.api.replace(&self.options.name, &params(), &lease).await {
+            tracing::warn!(%error, "Lease {}/{} could not be given back", self.options.namespace, self.options.name);
+        }
+    }
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}

@@ -1,0 +1,94 @@
+//! What the controller counts. Labels are kinds and results, and so few.
+
+use std::time::Duration;
+
+use pailou_config::resources::Kind;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The controller's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    compilations: Histogram,
+    objects: Gauge,
+    undecodable: Family<KindLabel, Counter>,
+    watch_failures: Family<KindLabel, Counter>,
+    status_writes: Family<ResultLabel, Counter>,
+    events: Family<ResultLabel, Counter>,
+    leader: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            compilations: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            objects: Gauge::default(),
+            undecodable: Family::default(),
+            watch_failures: Family::default(),
+            status_writes: Family::default(),
+            events: Family::default(),
+            leader: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let compilations = self.compilations.clone();
+        registry.register("pailou_controller_compile_duration_seconds", "How long it took to compile all objects", compilations);
+        registry.register("pailou_controller_objects", "Objects that were compiled last", self.objects.clone());
+        let help = "Objects that could not be read, each time they came";
+        registry.register("pailou_controller_undecodable_objects", help, self.undecodable.clone());
+        let help = "Failures of watches, by kind; each is tried again";
+        registry.register("pailou_controller_watch_failures", help, self.watch_failures.clone());
+        registry.register("pailou_controller_status_writes", "Writes of statuses by result", self.status_writes.clone());
+        registry.register("pailou_controller_events", "Events by what became of them", self.events.clone());
+        registry.register("pailou_controller_leader", "1 while this replica leads, else 0", self.leader.clone());
+    }
+
+    /// Every metric in OpenMetrics' text format.
+    pub fn encode(&self, text: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = encode(text, &self.registry);
+    }
+
+    pub(crate) fn compiled(&self, took: Duration, objects: usize) {
+        self.compilations.observe(took.as_secs_f64());
+        self.objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn undecodable(&self, kind: Kind) {
+        self.undecodable.get_or_create(&KindLabel { kind: kind.name() }).inc();
+    }
+
+    pub(crate) fn watch_failed(&self, kind: Kind) {
+        self.watch_failures.get_or_create(&KindLabel { kind: kind.name() }).inc();
+    }
+
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+}

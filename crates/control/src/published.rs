@@ -1,0 +1,27 @@
+//! What a compilation came to, for those who act on it: the writer of statuses, the provisioner and the feed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pailou_config::{
+    compile::{Compiled, Settings},
+    resources::ObjectKey,
+    store::Store,
+};
+
+/// The JSON of every object by its key, for handing objects on as they are: apiVersion, kind, metadata and what the kind holds.
+/// Left out are `managedFields`, `resourceVersion`, kubectl's copy of the whole in an annotation, the status of kinds that are
+/// configuration, and whatever of a Pod is not read.
+pub type Objects = BTreeMap<Arc<ObjectKey>, Arc<str>>;
+
+/// What a cluster's objects were at one moment, and what they came to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The objects. Held GatewayClasses (see [`source`](crate::source)) are not among them.
+    pub store: Arc<Store>,
+    /// The same objects as JSON. A Secret's value is in it: never log it.
+    pub objects: Arc<Objects>,
+    /// What the compiler was told.
+    pub settings: Arc<Settings>,
+    /// What they came to.
+    pub compiled: Compiled,
+}

@@ -1,0 +1,20 @@
+//! The objects of a cluster, followed by watching the API server, and compiled whenever they change.
+//!
+//! Every kind is watched by a task of its own ([`watch`]), which reads objects by the same parser as files are read by and sends
+//! what it finds to one collector ([`collect`]). The collector holds the store, lets a burst of changes pass and compiles once.
+//! Kinds whose CustomResourceDefinition is absent are waited for ([`crds`]). Pods are watched where InferencePools select them
+//! ([`pods`]).
+//!
+//! A GatewayClass is *held* while another controller has written its status: it is kept out of the store, so that nothing under it
+//! is touched ([`classes`]).
+
+pub(crate) mod change;
+pub(crate) mod classes;
+pub(crate) mod collect;
+pub(crate) mod crds;
+pub(crate) mod live;
+pub(crate) mod pods;
+pub(crate) mod scopes;
+pub(crate) mod seen;
+pub(crate) mod strip;
+pub(crate) mod watch;

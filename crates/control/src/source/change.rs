@@ -1,0 +1,60 @@
+//! What watching tasks tell the collector.
+
+use std::sync::Arc;
+
+use pailou_config::resources::{Kind, ObjectKey};
+
+use super::seen::Seen;
+
+/// What one watch covers: a kind of a group, in one namespace or in all. Scopes do not overlap.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Scope {
+    pub(crate) kind: Kind,
+    /// One of the kind's groups.
+    pub(crate) group: &'static str,
+    /// `None` for all namespaces, and for kinds that have none.
+    pub(crate) namespace: Option<Arc<str>>,
+}
+
+impl Scope {
+    /// Whether an object is in it.
+    pub(crate) fn covers(&self, key: &ObjectKey) -> bool {
+        key.kind == self.kind.name()
+            && key.group == self.group
+            && self.namespace.as_deref().is_none_or(|namespace| key.namespace == namespace)
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.kind.name())?;
+        if self.kind.groups().len() > 1 {
+            write!(f, ".{}", self.group)?;
+        }
+        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, " in {namespace}"))
+    }
+}
+
+/// One run of a watch over a scope. What a run that has been replaced still sends is not listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) scope: Scope,
+    pub(crate) epoch: u64,
+}
+
+/// What watching tasks tell the collector.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Everything of a scope: whatever else was known of it is gone.
+    Replace(Run, Vec<Seen>),
+    /// An object is there, or has changed.
+    Upsert(Run, Box<Seen>),
+    /// An object is gone.
+    Delete(Run, ObjectKey),
+    /// The cluster serves a kind in this version, under this plural name.
+    Served { kind: Kind, group: &'static str, version: &'static str, plural: String },
+    /// The cluster does not serve a kind any more.
+    Unserved { kind: Kind, group: &'static str },
+    /// Every CustomResourceDefinition that was there at the beginning has been told.
+    Listed,
+}

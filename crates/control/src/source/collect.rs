@@ -1,0 +1,251 @@
+//! The collector: every task's changes in one store, compiled once for a burst.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pailou_config::{
+    compile::{Compiler, Settings},
+    resources::{Kind, Object, ObjectKey},
+    store::Store,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+    time,
+};
+
+use super::{
+    change::{Change, Run, Scope},
+    classes::{self, Held},
+    live::LiveTable,
+    pods,
+    scopes::Scopes,
+    seen::Seen,
+};
+use crate::{
+    metrics::Metrics,
+    published::{Objects, Published},
+};
+
+/// A burst is over when nothing has come for this long.
+const QUIET: Duration = Duration::from_millis(5);
+/// A burst that does not end is compiled after this long all the same.
+const BURST: Duration = Duration::from_millis(50);
+/// How often it is said what is still waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The collector.
+pub(crate) struct Collector {
+    scopes: Scopes,
+    changes: mpsc::Receiver<Change>,
+    settings: watch::Receiver<Settings>,
+    published: watch::Sender<Option<Published>>,
+    live: Arc<LiveTable>,
+    metrics: Arc<Metrics>,
+    store: Arc<Store>,
+    objects: Arc<Objects>,
+    held: Held,
+    is_dirty: bool,
+    are_pools_dirty: bool,
+    compiler: Option<(Settings, Compiler)>,
+}
+
+impl Collector {
+    /// A collector that has heard nothing yet.
+    pub(crate) fn new(
+        scopes: Scopes,
+        changes: mpsc::Receiver<Change>,
+        settings: watch::Receiver<Settings>,
+        published: watch::Sender<Option<Published>>,
+        live: Arc<LiveTable>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            scopes,
+            changes,
+            settings,
+            published,
+            live,
+            metrics,
+            store: Arc::default(),
+            objects: Arc::default(),
+            held: Held::new(),
+            is_dirty: true,
+            are_pools_dirty: false,
+            compiler: None,
+        }
+    }
+
+    /// Collects and compiles until every watch and whoever sets the settings is gone.
+    pub(crate) async fn run(mut self) {
+        let mut is_waiting = true;
+        loop {
+            tokio::select! {
+                change = self.changes.recv() => match change {
+                    Some(change) => self.take(change),
+                    None => return,
+                },
+                settings = self.settings.changed() => match settings {
+                    Ok(()) => self.is_dirty = true,
+                    Err(_) => return,
+                },
+                () = time::sleep(PATIENCE), if is_waiting => {
+                    tracing::warn!("still waiting for the first list of {}", self.scopes.awaited().join(", "));
+                }
+            }
+            self.burst().await;
+            self.follow_pods();
+            if self.is_dirty && (!is_waiting || self.scopes.is_synced()) {
+                is_waiting = false;
+                self.is_dirty = false;
+                self.compile().await;
+            }
+        }
+    }
+
+    async fn burst(&mut self) {
+        let end = time::Instant::now() + BURST;
+        while let Ok(Some(change)) = time::timeout_at(end.min(time::Instant::now() + QUIET), self.changes.recv()).await {
+            self.take(change);
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Replace(run, objects) if self.scopes.is_current(&run) => self.replace(&run, objects),
+            Change::Upsert(run, seen) if self.scopes.is_current(&run) => self.upsert(run.scope.kind, *seen),
+            Change::Delete(run, key) if self.scopes.is_current(&run) => self.delete(&key),
+            Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) => {}
+            Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),
+            Change::Unserved { kind, group } => {
+                let gone = self.scopes.unserve(kind, group);
+                self.delete_all(&gone);
+            }
+            Change::Listed => self.scopes.listed(),
+        }
+    }
+
+    fn replace(&mut self, run: &Run, objects: Vec<Seen>) {
+        self.scopes.synced(run);
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
+        if run.scope.kind == Kind::GatewayClass {
+            self.held.retain(|name, _| objects.iter().any(|seen| seen.key.name == *name));
+        }
+        for key in self.keys(&run.scope) {
+            if !listed.contains(&key) {
+                self.delete(&key);
+            }
+        }
+        objects.into_iter().for_each(|seen| self.upsert(run.scope.kind, seen));
+    }
+
+    fn upsert(&mut self, kind: Kind, seen: Seen) {
+        let Seen { key, live, json, entry } = seen;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(errors) => {
+                // What the object was before, if it was anything, goes on being served.
+                for error in &errors {
+                    tracing::warn!("{error}");
+                }
+                self.metrics.undecodable(kind);
+                return;
+            }
+        };
+        if let Some(live) = live {
+            let holder = classes::holder(&entry, &live, &self.settings.borrow().controllers);
+            self.live.put(&key, live);
+            if matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder) {
+                return;
+            }
+        }
+        self.are_pools_dirty |= matches!(entry.object, Object::InferencePool(_));
+        match Arc::make_mut(&mut self.store).upsert(entry) {
+            Ok(changed) => self.is_dirty |= changed,
+            Err(error) => return tracing::error!("{error}"),
+        }
+        Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
+    }
+
+    /// Notes who holds a class. Gives back whether another controller does; the class then leaves the store.
+    fn hold(&mut self, key: &ObjectKey, holder: Option<String>) -> bool {
+        match holder {
+            Some(holder) => {
+                if self.held.insert(key.name.clone(), holder.clone()).as_ref() != Some(&holder) {
+                    tracing::warn!("{key} is left alone with everything under it: {holder} has written its status");
+                }
+                self.take_out(key);
+                true
+            }
+            None => {
+                if self.held.remove(&key.name).is_some() {
+                    tracing::info!("{key} is held by no other controller any more");
+                }
+                false
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &ObjectKey) {
+        if key.kind == Kind::GatewayClass.name() {
+            self.held.remove(&key.name);
+        }
+        self.live.remove(key);
+        self.take_out(key);
+    }
+
+    fn take_out(&mut self, key: &ObjectKey) {
+        if self.objects.contains_key(key) {
+            Arc::make_mut(&mut self.objects).remove(key);
+            Arc::make_mut(&mut self.store).delete(key);
+            self.is_dirty = true;
+            self.are_pools_dirty |= key.kind == Kind::InferencePool.name();
+        }
+    }
+
+    fn delete_all(&mut self, scopes: &[Scope]) {
+        for key in scopes.iter().flat_map(|scope| self.keys(scope)).collect::<Vec<_>>() {
+            self.delete(&key);
+        }
+    }
+
+    fn keys(&self, scope: &Scope) -> Vec<ObjectKey> {
+        let entries = self.store.of_kind(scope.kind).map(|entry| entry.object.key());
+        entries.filter(|key| scope.covers(key)).collect()
+    }
+
+    /// Watches the Pods that InferencePools select now.
+    fn follow_pods(&mut self) {
+        if std::mem::take(&mut self.are_pools_dirty) {
+            let gone = self.scopes.select_pods(pods::selectors(&self.store));
+            self.delete_all(&gone);
+        }
+    }
+
+    async fn compile(&mut self) {
+        let settings = self.settings.borrow_and_update().clone();
+        let mut compiler = match self.compiler.take() {
+            Some((known, compiler)) if known == settings => compiler,
+            _ => Compiler::new(settings.clone()),
+        };
+        let (store, start) = (self.store.clone(), Instant::now());
+        let work = spawn_blocking(move || {
+            let compiled = compiler.update(&store);
+            (store, compiler, compiled)
+        });
+        let (store, compiler, compiled) = match work.await {
+            Ok(done) => done,
+            // The next change tries again, from nothing.
+            Err(error) => return tracing::error!(%error, "compiling failed; what was known stays"),
+        };
+        let took = start.elapsed();
+        self.metrics.compiled(took, store.len());
+        tracing::debug!("{} objects compiled in {:.1} ms", store.len(), took.as_secs_f64() * 1e3);
+        self.compiler = Some((settings.clone(), compiler));
+        let published = Published { store, objects: self.objects.clone(), settings: Arc::new(settings), compiled };
+        self.published.send_replace(Some(published));
+    }
+}

@@ -1,0 +1,222 @@
+//! Which kinds the cluster serves, and in which versions.
+//!
+//! CustomResourceDefinitions are watched by their metadata alone, for their bodies are large. Of those that are ours the versions
+//! are read whenever they change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client, ResourceExt,
+    core::{ApiResource, GroupVersionKind, PartialObjectMeta},
+    runtime::watcher::{self, Event, watcher},
+};
+use pailou_config::resources::Kind;
+use serde::Deserialize;
+use tokio::{sync::mpsc, time};
+
+use super::change::Change;
+use crate::backoff::Backoff;
+
+/// The delays between attempts while the API server does not answer.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LAST_DELAY: Duration = Duration::from_secs(30);
+
+/// Whether every cluster serves the kind, with no CustomResourceDefinition.
+pub(crate) fn is_built_in(kind: Kind) -> bool {
+    matches!(kind, Kind::Namespace | Kind::Pod | Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::EndpointSlice)
+}
+
+/// What is asked of the API server for a kind in one version.
+pub(crate) fn resource(kind: Kind, group: &str, version: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()))
+}
+
+/// Follows CustomResourceDefinitions until nobody listens any more.
+pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
+    let mut follower = Follower { client: client.clone(), changes, ours: ours(), known: BTreeMap::new(), unread: BTreeSet::new() };
+    let api: Api<Definition> = Api::all(client);
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+    let mut backoff = Backoff::new(FIRST_DELAY, LAST_DELAY);
+    let mut listed = None;
+    while !follower.changes.is_closed() {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = time::sleep(Duration::from_secs(1)), if !follower.unread.is_empty() => {
+                follower.read_all().await;
+                continue;
+            }
+        };
+        match event {
+            Some(Ok(event)) => {
+                if !matches!(event, Event::Init) {
+                    backoff.reset();
+                }
+                follower.take(event, &mut listed).await;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "CustomResourceDefinitions cannot be watched, and are tried again");
+                time::sleep(backoff.failed()).await;
+            }
+            None => return,
+        }
+    }
+}
+
+/// The kinds that need a CustomResourceDefinition, by its name.
+fn ours() -> BTreeMap<String, (Kind, &'static str)> {
+    let kinds = Kind::ALL.iter().copied().filter(|kind| !is_built_in(*kind));
+    let pairs = kinds.flat_map(|kind| kind.groups().iter().map(move |group| (kind, *group)));
+    pairs.map(|(kind, group)| (format!("{}.{group}", resource(kind, group, "v1").plural), (kind, group))).collect()
+}
+
+struct Follower {
+    client: Client,
+    changes: mpsc::Sender<Change>,
+    ours: BTreeMap<String, (Kind, &'static str)>,
+    /// The generation at which each of ours was last read.
+    known: BTreeMap<String, i64>,
+    /// Those that have changed since, or could not be read.
+    unread: BTreeSet<String>,
+}
+
+type Definition = PartialObjectMeta<CustomResourceDefinition>;
+
+impl Follower {
+    async fn take(&mut self, event: Event<Definition>, listed: &mut Option<BTreeSet<String>>) {
+        match event {
+            Event::Init => *listed = Some(BTreeSet::new()),
+            Event::InitApply(definition) => {
+                if let (Some(name), Some(listed)) = (self.note(&definition), listed) {
+                    listed.insert(name);
+                }
+            }
+            Event::InitDone => {
+                let listed = listed.take().unwrap_or_default();
+                let gone: Vec<String> = self.known.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+                for name in gone {
+                    self.forget(&name).await;
+                }
+                self.read_all().await;
+                self.send(Change::Listed).await;
+            }
+            Event::Apply(definition) => {
+                self.note(&definition);
+                self.read_all().await;
+            }
+            Event::Delete(definition) => self.forget(&definition.name_any()).await,
+        }
+    }
+
+    /// Marks a definition as unread if it is ours and has changed. Gives back its name if it is ours.
+    fn note(&mut self, definition: &Definition) -> Option<String> {
+        let name = definition.name_any();
+        self.ours.get(&name)?;
+        let generation = definition.metadata.generation.unwrap_or_default();
+        if self.known.get(&name) != Some(&generation) {
+            self.known.insert(name.clone(), generation);
+            self.unread.insert(name.clone());
+        }
+        Some(name)
+    }
+
+    async fn forget(&mut self, name: &str) {
+        self.known.remove(name);
+        self.unread.remove(name);
+        if let Some((kind, group)) = self.ours.get(name).copied() {
+            tracing::info!("{} of {group} is not served any more", kind.name());
+            self.send(Change::Unserved { kind, group }).await;
+        }
+    }
+
+    async fn read_all(&mut self) {
+        for name in std::mem::take(&mut self.unread) {
+            match read(&self.client, &name).await {
+                Ok(body) => self.tell(&name, body).await,
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => {
+                    tracing::warn!(%error, "CustomResourceDefinition {name} cannot be read, and is tried again");
+                    self.unread.insert(name);
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, name: &str, body: Body) {
+        let Some((kind, group)) = self.ours.get(name).copied() else { return };
+        let is_served = |version: &&&str| body.spec.versions.iter().any(|it| it.served && it.name == **version);
+        let change = match kind.versions(group).iter().find(is_served) {
+            Some(version) => Change::Served { kind, group, version, plural: body.spec.names.plural },
+            None => {
+                let known = kind.versions(group).join(", ");
+                tracing::warn!("{} of {group} is served in no version that is known ({known}): it is ignored", kind.name());
+                Change::Unserved { kind, group }
+            }
+        };
+        self.send(change).await;
+    }
+
+    async fn send(&self, change: Change) {
+        // A collector that is gone ends this task at its next turn.
+        let _ = self.changes.send(change).await;
+    }
+}
+
+/// What of a CustomResourceDefinition is read.
+#[derive(Debug, Deserialize)]
+struct Body {
+    spec: Spec,
+}
+
+#[derive(Debug, Deserialize)]
+struct Spec {
+    names: Names,
+    versions: Vec<Version>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Names {
+    plural: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Version {
+    name: String,
+    served: bool,
+}
+
+async fn read(client: &Client, name: &str) -> Result<Body, kube::Error> {
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+    let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+    client.request(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_named_as_the_projects_name_them() {
+        let names = ours();
+        for name in [
+            "gateways.gateway.networking.k8s.io",
+            "gatewayclasses.gateway.networking.k8s.io",
+            "backendtlspolicies.gateway.networking.k8s.io",
+            "listenersets.gateway.networking.k8s.io",
+            "inferencepools.inference.networking.k8s.io",
+            "inferencepools.inference.networking.x-k8s.io",
+            "inferencemodelrewrites.inference.networking.x-k8s.io",
+            "envoyproxies.gateway.envoyproxy.io",
+            "httproutefilters.gateway.envoyproxy.io",
+            "envoypatchpolicies.gateway.envoyproxy.io",
+        ] {
+            assert!(names.contains_key(name), "{name} is not among {:?}", names.keys());
+        }
+        assert!(!names.keys().any(|name| name.starts_with("pods")));
+        assert_eq!(resource(Kind::EndpointSlice, "discovery.k8s.io", "v1").plural, "endpointslices");
+    }
+}

@@ -1,0 +1,112 @@
+//! Objects' statuses as the API server has them, for the writer.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use kube::core::ObjectMeta;
+use pailou_config::resources::{Kind, ObjectKey};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::FIELD_MANAGER;
+
+/// What the API server has of an object whose status is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Live {
+    /// `apiVersion`.
+    pub(crate) api_version: Arc<str>,
+    /// The plural name in URLs.
+    pub(crate) plural: Arc<str>,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    pub(crate) generation: i64,
+    /// `status`; null where there is none.
+    pub(crate) status: Value,
+    /// The field manager of another controller that has written the status.
+    pub(crate) other_writer: Option<String>,
+}
+
+/// Whether objects of this kind have a status that a gateway writes.
+pub(crate) fn has_status(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::ReferenceGrant
+            | Kind::EnvoyHttpRouteFilter
+            | Kind::EnvoyProxy
+            | Kind::EnvoyPatchPolicy
+            | Kind::Namespace
+            | Kind::Pod
+            | Kind::Service
+            | Kind::Secret
+            | Kind::ConfigMap
+            | Kind::EndpointSlice
+    )
+}
+
+/// The field manager, not ours, that last wrote to the object's status subresource.
+pub(crate) fn other_writer(meta: &ObjectMeta) -> Option<String> {
+    let entries = meta.managed_fields.iter().flatten();
+    let of_status = entries.filter(|entry| entry.subresource.as_deref() == Some("status"));
+    of_status.filter_map(|entry| entry.manager.clone()).find(|manager| manager != FIELD_MANAGER)
+}
+
+/// The live statuses by key. The source fills it, and the writer with what its own writes gave back.
+#[derive(Debug, Default)]
+pub(crate) struct LiveTable {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    objects: HashMap<ObjectKey, Arc<Live>>,
+    touched: BTreeSet<ObjectKey>,
+}
+
+impl LiveTable {
+    /// What is known of an object.
+    #[expect(dead_code, reason = "for the writer, which comes next")]
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+        self.inner.lock().objects.get(key).cloned()
+    }
+
+    /// Takes what the API server said, unless something newer is known of the same object.
+    pub(crate) fn put(&self, key: &ObjectKey, live: Live) {
+        let mut inner = self.inner.lock();
+        if inner.objects.get(key).is_some_and(|known| known.uid == live.uid && is_older(&live, known)) {
+            return;
+        }
+        inner.touched.insert(key.clone());
+        inner.objects.insert(key.clone(), Arc::new(live));
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Forgets an object.
+    pub(crate) fn remove(&self, key: &ObjectKey) {
+        let mut inner = self.inner.lock();
+        inner.objects.remove(key);
+        inner.touched.remove(key);
+    }
+
+    #[expect(dead_code, reason = "for the writer, which comes next")]
+    /// Waits for changes and takes the keys of what has changed.
+    pub(crate) async fn touched(&self) -> BTreeSet<ObjectKey> {
+        loop {
+            let touched = std::mem::take(&mut self.inner.lock().touched);
+            if !touched.is_empty() {
+                return touched;
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// Resource versions grow (Kubernetes promises it since 1.35); where they are no numbers, what came last is taken for newest.
+fn is_older(live: &Live, known: &Live) -> bool {
+    let number = |live: &Live| live.resource_version.parse::<u128>().ok();
+    number(live).zip(number(known)).is_some_and(|(live, known)| live < known)
+}

@@ -1,0 +1,72 @@
+//! An object as it comes from the API server, read.
+
+use std::sync::Arc;
+
+use kube::{
+    ResourceExt,
+    core::{ApiResource, DynamicObject},
+};
+use pailou_config::{
+    parse::{ParseError, parse_object},
+    resources::{Kind, NamespaceName, ObjectKey},
+    store::Entry,
+};
+
+use super::{
+    live::{Live, has_status, other_writer},
+    strip::strip,
+};
+
+/// An object as the API server has it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) key: ObjectKey,
+    /// Its status, where it has one that is written.
+    pub(crate) live: Option<Live>,
+    /// The object without what is not read, as JSON.
+    pub(crate) json: Arc<str>,
+    /// The object, or what is wrong with it.
+    pub(crate) entry: Result<Entry, Vec<ParseError>>,
+}
+
+/// Reads the objects of one kind and version.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) kind: Kind,
+    pub(crate) group: &'static str,
+    pub(crate) resource: ApiResource,
+    /// Where objects come from, for messages.
+    pub(crate) origin: Arc<str>,
+    /// Namespace of objects that name none, which the API server's do.
+    pub(crate) namespace: NamespaceName,
+}
+
+impl Reader {
+    /// The object's key.
+    pub(crate) fn key(&self, object: &DynamicObject) -> ObjectKey {
+        ObjectKey::new(self.group, self.kind.name(), object.namespace().unwrap_or_default(), object.name_any())
+    }
+
+    /// Reads an object.
+    pub(crate) fn read(&self, object: DynamicObject) -> Seen {
+        let key = self.key(&object);
+        let live = has_status(self.kind).then(|| self.live(&object));
+        let value = strip(self.kind, &self.resource.api_version, object);
+        let json = value.to_string().into();
+        let entry = parse_object(value, &self.origin, &self.namespace).map(|decoded| Entry::new(decoded, self.origin.clone()));
+        Seen { key, live, json, entry }
+    }
+
+    /// What the writer needs to know of an object.
+    pub(crate) fn live(&self, object: &DynamicObject) -> Live {
+        Live {
+            api_version: self.resource.api_version.as_str().into(),
+            plural: self.resource.plural.as_str().into(),
+            uid: object.uid().unwrap_or_default(),
+            resource_version: object.resource_version().unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or_default(),
+            status: object.data.get("status").cloned().unwrap_or_default(),
+            other_writer: other_writer(&object.metadata),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! One watch: everything of a scope, and then every change of it.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use kube::{
+    Api,
+    core::DynamicObject,
+    runtime::watcher::{self, Event, watcher},
+};
+use tokio::{sync::mpsc, time};
+
+use super::{
+    change::{Change, Run},
+    seen::{Reader, Seen},
+};
+use crate::{backoff::Backoff, metrics::Metrics};
+
+/// How long one request for changes lasts, in seconds. A connection that died without a word is noticed five seconds later.
+const REQUEST: u32 = 120;
+/// The delays between attempts while the API server does not answer.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LAST_DELAY: Duration = Duration::from_secs(30);
+
+/// A watch of one scope.
+pub(crate) struct Watch {
+    pub(crate) run: Run,
+    pub(crate) api: Api<DynamicObject>,
+    pub(crate) reader: Reader,
+    /// Labels that the API server selects by; all objects where there are none.
+    pub(crate) labels: Option<String>,
+    /// Fields that the API server selects by.
+    pub(crate) fields: Option<&'static str>,
+    /// Which of those are wanted.
+    pub(crate) wanted: Wanted,
+    pub(crate) changes: mpsc::Sender<Change>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Which objects are wanted, by their labels.
+pub(crate) type Wanted = Arc<dyn Fn(&DynamicObject) -> bool + Send + Sync>;
+
+impl Watch {
+    /// Follows the scope until nobody listens any more. What was said stays true while the API server is away.
+    pub(crate) async fn follow(self) {
+        let mut backoff = Backoff::new(FIRST_DELAY, LAST_DELAY);
+        let mut is_failing = false;
+        loop {
+            let mut events = std::pin::pin!(watcher(self.api.clone(), self.config()));
+            let mut listed: Vec<Seen> = Vec::new();
+            while let Some(event) = events.next().await {
+                let change = match event {
+                    Ok(event) => {
+                        // That a list begins says nothing of whether the API server answers.
+                        if is_failing && !matches!(event, Event::Init) {
+                            is_failing = false;
+                            backoff.reset();
+                            tracing::info!("{} is watched again", self.run.scope);
+                        }
+                        self.change(event, &mut listed)
+                    }
+                    Err(error) => {
+                        self.report(&error, !is_failing);
+                        is_failing = true;
+                        time::sleep(backoff.failed()).await;
+                        if is_expired(&error) {
+                            break;
+                        }
+                        None
+                    }
+                };
+                if let Some(change) = change
+                    && self.changes.send(change).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn config(&self) -> watcher::Config {
+        let mut config = watcher::Config::default().timeout(REQUEST);
+        config.label_selector = self.labels.clone();
+        config.field_selector = self.fields.map(str::to_owned);
+        config
+    }
+
+    fn change(&self, event: Event<DynamicObject>, listed: &mut Vec<Seen>) -> Option<Change> {
+        let run = || self.run.clone();
+        match event {
+            Event::Init => {
+                listed.clear();
+                None
+            }
+            Event::InitApply(object) => {
+                if (self.wanted)(&object) {
+                    listed.push(self.reader.read(object));
+                }
+                None
+            }
+            Event::InitDone => Some(Change::Replace(run(), std::mem::take(listed))),
+            Event::Apply(object) if (self.wanted)(&object) => Some(Change::Upsert(run(), Box::new(self.reader.read(object)))),
+            Event::Apply(object) | Event::Delete(object) => Some(Change::Delete(run(), self.reader.key(&object))),
+        }
+    }
+
+    fn report(&self, error: &watcher::Error, is_first: bool) {
+        self.metrics.watch_failed(self.run.scope.kind);
+        let scope = &self.run.scope;
+        match error {
+            watcher::Error::WatchError(status) if status.code == 410 => tracing::debug!("{scope} is listed anew: {error}"),
+            _ if is_first => tracing::warn!("{scope} cannot be watched, and is tried again: {}", reason(error)),
+            _ => tracing::debug!("{scope} still cannot be watched: {}", reason(error)),
+        }
+    }
+}
+
+/// Whether the version that the watch would go on from is forgotten. The watcher lists anew by itself when it is told so within a
+/// stream, and not when the request itself is refused.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// The error in one line, without the debug form of the answer.
+fn reason(error: &watcher::Error) -> String {
+    use std::error::Error;
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            format!("{} ({})", status.message.trim(), status.code)
+        }
+        watcher::Error::WatchError(status) => format!("{} ({})", status.message.trim(), status.code),
+        other => {
+            let mut text = other.to_string();
+            let mut source = other.source().and_then(Error::source);
+            while let Some(error) = source {
+                text = format!("{text}: {error}");
+                source = error.source();
+            }
+            text
+        }
+    }
+}

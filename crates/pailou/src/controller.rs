@@ -1,0 +1,98 @@
+//! `pailou controller`: the part of a gateway that follows a cluster.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use pailou_config::compile::{Mode, Settings};
+use pailou_control::{Connection, Controller, Metrics, Options, Published, leader};
+use tokio::sync::watch;
+
+use crate::{
+    admin,
+    cli::ControllerArgs,
+    document::Document,
+    exit::{Error, Outcome},
+    runtime,
+    signals::Signals,
+};
+
+/// Follows the cluster until a signal comes.
+pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
+    runtime::many_threads()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let listener = match args.admin.0 {
+            Some(address) => Some(admin::bind(address).await?),
+            None => None,
+        };
+        let connection = Connection::new(args.kubeconfig.as_deref()).await.map_err(Error::Cluster)?;
+        let options = options(args, &connection);
+        tracing::info!("following {} as {}", connection.origin, options.lease.identity);
+        let controller = Controller::start(connection.client, options);
+        let shown = Arc::new(Shown {
+            published: controller.published(),
+            metrics: controller.metrics(),
+            is_stopping: AtomicBool::new(false),
+        });
+        if let (Some(listener), Some(address)) = (listener, args.admin.0) {
+            tracing::info!("admin endpoint on http://{address}");
+            tokio::spawn(admin::serve(listener, shown.clone()));
+        }
+        let signal = signals.next().await;
+        tracing::info!("{signal}: giving the Lease back; a second signal ends at once");
+        shown.is_stopping.store(true, Ordering::Relaxed);
+        tokio::select! {
+            () = controller.stop() => {}
+            signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn options(args: &ControllerArgs, connection: &Connection) -> Options {
+    let namespace = args.namespace.as_ref().map_or_else(|| connection.namespace.clone(), ToString::to_string);
+    let settings = Settings {
+        controllers: args.controllers.clone(),
+        // A cluster has GatewayClass objects; without one nobody said that a class is this controller's.
+        classes: Vec::new(),
+        mode: Mode::Cluster,
+        ..Settings::default()
+    };
+    Options {
+        namespaces: args.watch_namespaces.clone(),
+        origin: connection.origin.clone(),
+        settings,
+        lease: leader::Options {
+            namespace,
+            name: args.lease.clone(),
+            identity: args.identity.clone().unwrap_or_else(leader::random_identity),
+            duration: leader::LEASE_DURATION,
+        },
+    }
+}
+
+/// What the admin endpoint shows of a controller.
+struct Shown {
+    published: watch::Receiver<Option<Published>>,
+    metrics: Arc<Metrics>,
+    is_stopping: AtomicBool,
+}
+
+impl admin::State for Shown {
+    fn is_ready(&self) -> bool {
+        self.published.borrow().is_some() && !self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        self.metrics.encode(&mut text);
+        text
+    }
+
+    fn status(&self) -> String {
+        let Some(published) = self.published.borrow().clone() else { return "{}\n".to_owned() };
+        let document = Document::new(&published.store, &published.compiled.statuses, &[]);
+        serde_json::to_string_pretty(&document).expect("conditions are strings and numbers") + "\n"
+    }
+}
