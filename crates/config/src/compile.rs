@@ -12,6 +12,7 @@ mod pem;
 mod regexes;
 mod warnings;
 
+mod addresses;
 mod class;
 mod gateway;
 mod listener;
@@ -44,7 +45,7 @@ use crate::{
     store::Store,
 };
 
-pub use settings::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
+pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
 
 use clusters::Clusters;
 use gateway::Gateways;
@@ -120,7 +121,9 @@ fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
     let classes = class::classes(index, settings, &mut statuses);
     let mut gateways = Gateways::new(index, &classes, settings, &mut statuses);
     let clients = ClientSettings::apply(index, &mut gateways);
-    ports::claim(&mut gateways);
+    if settings.mode == Mode::Standalone {
+        ports::claim(&mut gateways);
+    }
     let mut traffic = TrafficPolicies::new(index);
     let security = SecurityPolicies::new(index);
     let mut clusters = Clusters::new(index);
@@ -146,7 +149,7 @@ fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
     clusters.pools.models.report(&mut statuses);
     clusters.backends.report(&mut statuses);
     gateways.report(index, &mut statuses);
-    let ports = ports::ports(gateways, &clients);
+    let ports = ports::ports(gateways, &clients, settings.mode);
     let snapshot =
         Snapshot { ports, clusters: clusters.list, breakers: clusters.breakers, base_models: models::base_models(index) };
     (snapshot, statuses)

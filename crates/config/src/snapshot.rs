@@ -42,7 +42,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 /// Everything the data plane needs, except the endpoints, which live in cells of their own (see [`Endpoints`]).
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The sockets to listen on, each address at most once.
+    /// The sockets to listen on. Each address at most once, except in a cluster's controller, where each Gateway has its own.
     pub ports: Vec<Port>,
     /// The groups of endpoints that rules refer to by [`ClusterId`].
     pub clusters: Vec<Arc<Cluster>>,

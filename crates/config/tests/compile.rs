@@ -6,6 +6,8 @@
 
 #[path = "compile/dump.rs"]
 mod dump;
+#[path = "compile/settings.rs"]
+mod settings;
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -29,7 +31,7 @@ fn store(yaml: &str) -> Store {
 }
 
 fn compiled(yaml: &str) -> Compiled {
-    compile(&store(yaml), &Settings::default())
+    compile(&store(yaml), &settings::settings(yaml))
 }
 
 #[test]

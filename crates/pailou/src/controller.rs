@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use pailou_config::compile::{Mode, Settings};
+use pailou_config::compile::Settings;
 use pailou_control::{Connection, Controller, Metrics, Options, Published, leader};
 use tokio::sync::watch;
 
@@ -52,13 +52,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
 
 fn options(args: &ControllerArgs, connection: &Connection) -> Options {
     let namespace = args.namespace.as_ref().map_or_else(|| connection.namespace.clone(), ToString::to_string);
-    let settings = Settings {
-        controllers: args.controllers.clone(),
-        // A cluster has GatewayClass objects; without one nobody said that a class is this controller's.
-        classes: Vec::new(),
-        mode: Mode::Cluster,
-        ..Settings::default()
-    };
+    let settings = Settings { controllers: args.controllers.clone(), ..Settings::cluster() };
     Options {
         namespaces: args.watch_namespaces.clone(),
         origin: connection.origin.clone(),

@@ -1,17 +1,15 @@
 //! Gateways: their listeners, addresses and conditions.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
     snapshot::{ListenerName, Name, PortProtocol},
-    status::{Condition, GatewayAddress, GatewayStatus, Problem, Severity, StatusBody, Statuses},
+    status::{Condition, GatewayStatus, Problem, Severity, StatusBody, Statuses},
 };
 
 use super::{
+    addresses::{self, ADDRESS_NOT_USABLE, Addresses, PENDING},
     class::Classes,
     grants::Referrer,
     index::{Index, name_of},
@@ -26,7 +24,7 @@ pub(crate) struct GatewayState<'a> {
     pub(crate) name: Name,
     /// Whose opinion its and its routes' statuses are.
     pub(crate) controller: &'a str,
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Addresses,
     pub(crate) listeners: Vec<ListenerState<'a>>,
     /// What is wrong with the Gateway as a whole.
     pub(crate) problems: Vec<Problem>,
@@ -94,7 +92,7 @@ impl<'a> GatewayState<'a> {
         let mut listeners: Vec<_> = listeners.collect();
         refuse_conflicts(&mut listeners);
         let mut problems = Vec::new();
-        let addresses = addresses(object, &name, settings, &mut problems);
+        let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
         let mut gateway = Self { object, name, controller, addresses, listeners, problems };
         gateway.refuse_unenforced();
         gateway
@@ -118,6 +116,15 @@ impl<'a> GatewayState<'a> {
         !self.problems.iter().any(|problem| problem.condition == "Accepted")
     }
 
+    /// What keeps every listener from being served, with the reason for its `Programmed`.
+    fn withheld(&self) -> Option<(&'static str, &str)> {
+        if !self.is_accepted() {
+            return Some(("Invalid", "the Gateway is not accepted: see its conditions"));
+        }
+        let pending = self.problems.iter().find(|it| it.condition == "Programmed" && it.reason != ADDRESS_NOT_USABLE);
+        pending.map(|problem| (PENDING, problem.message.as_str()))
+    }
+
     fn status(&self, index: &Index<'_>) -> GatewayStatus {
         let generation = self.object.meta.generation;
         let mut conditions = vec![self.accepted(generation), self.programmed(generation)];
@@ -135,11 +142,10 @@ impl<'a> GatewayState<'a> {
                 generation,
             ));
         }
-        let addresses = self.addresses.iter().map(|ip| GatewayAddress { kind: "IPAddress", value: ip.to_string() });
         GatewayStatus {
-            addresses: addresses.collect(),
+            addresses: self.addresses.shown.clone(),
             conditions,
-            listeners: self.listeners.iter().map(|listener| listener.status(self.is_accepted(), generation)).collect(),
+            listeners: self.listeners.iter().map(|listener| listener.status(self.withheld(), generation)).collect(),
             attached_listener_sets: Some(0),
         }
     }
@@ -159,11 +165,11 @@ impl<'a> GatewayState<'a> {
 
     fn programmed(&self, generation: i64) -> Condition {
         if self.is_accepted() && self.listeners.iter().any(ListenerState::is_servable) {
-            return Condition::fine("Programmed", generation);
+            return Condition::summary("Programmed", &self.problems, generation);
         }
         let mut taken = self.listeners.iter().flat_map(|it| &it.problems).filter(|it| it.reason == "PortUnavailable");
         match taken.next() {
-            Some(problem) => Condition::fails("Programmed", "AddressNotUsable", problem.message.clone(), generation),
+            Some(problem) => Condition::fails("Programmed", ADDRESS_NOT_USABLE, problem.message.clone(), generation),
             None => Condition::fails("Programmed", "Invalid", "no listener can be served: see their conditions", generation),
         }
     }
@@ -200,32 +206,4 @@ fn conflict(listeners: &mut [ListenerState<'_>], places: &[usize], reason: &'sta
     for place in places {
         listeners[*place].problems.push(Problem { condition: "Conflicted", reason, message: message.to_owned() });
     }
-}
-
-fn addresses(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
-    if let Some(address) = settings.gateway_addresses.get(name) {
-        return vec![*address];
-    }
-    let mut addresses = Vec::new();
-    for asked in &gateway.spec.addresses {
-        match (asked.kind.as_str(), asked.value.as_deref().unwrap_or_default()) {
-            ("IPAddress", "") => addresses.extend(&settings.addresses),
-            ("IPAddress", value) => match value.parse() {
-                Ok(address) => addresses.push(address),
-                Err(_) => {
-                    problems.push(Problem::accepted("UnsupportedAddress", format!("spec.addresses: {value} is no IP address")))
-                }
-            },
-            (kind, value) => {
-                let message = format!("spec.addresses: {value} is of type {kind}: only IPAddress is supported");
-                problems.push(Problem::accepted("UnsupportedAddress", message));
-            }
-        }
-    }
-    if gateway.spec.addresses.is_empty() {
-        addresses.clone_from(&settings.addresses);
-    }
-    addresses.sort();
-    addresses.dedup();
-    addresses
 }

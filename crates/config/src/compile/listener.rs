@@ -89,8 +89,8 @@ impl<'a> ListenerState<'a> {
         in_namespaces(index, allowed.from, allowed.selector.as_ref(), self.namespace, namespace)
     }
 
-    /// Its status; `served` says whether its Gateway is.
-    pub(crate) fn status(&self, served: bool, generation: i64) -> ListenerStatus {
+    /// Its status; `withheld` says why none of its Gateway's listeners is served, with the reason for `Programmed`.
+    pub(crate) fn status(&self, withheld: Option<(&'static str, &str)>, generation: i64) -> ListenerStatus {
         let conflict = self.problems.iter().find(|problem| problem.condition == "Conflicted");
         let conflicted = match conflict {
             Some(problem) => Condition::holds("Conflicted", problem.reason, problem.message.clone(), generation),
@@ -100,10 +100,11 @@ impl<'a> ListenerState<'a> {
             Some(problem) => Condition::fails("Accepted", problem.reason, problem.message.clone(), generation),
             None => Condition::summary("Accepted", &self.problems, generation),
         };
-        let programmed = if !served {
-            Condition::fails("Programmed", "Invalid", "the Gateway is not accepted: see its conditions", generation)
-        } else if self.is_servable() {
-            Condition::fine("Programmed", generation)
+        let programmed = if self.is_servable() {
+            match withheld {
+                Some((reason, message)) => Condition::fails("Programmed", reason, message, generation),
+                None => Condition::fine("Programmed", generation),
+            }
         } else if self.problems.iter().any(|problem| problem.condition == "Programmed") {
             Condition::summary("Programmed", &self.problems, generation)
         } else {

@@ -16,6 +16,7 @@ use super::{
     gateway::Gateways,
     listener::ListenerState,
     policies::client::{ClientSettings, TlsSettings},
+    settings::Mode,
 };
 
 /// Gives every socket to the oldest Gateway that asks for it; the others' listeners say who holds it. Listeners of different
@@ -28,7 +29,7 @@ pub(crate) fn claim(gateways: &mut Gateways<'_>) {
         for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_servable()) {
             let port = listener.spec.port.get();
             let holders = held.get(&port).map_or(&[][..], Vec::as_slice);
-            let taken = gateway.addresses.iter().find_map(|address| {
+            let taken = gateway.addresses.bound.iter().find_map(|address| {
                 holders.iter().find(|(other, _)| overlap(*address, *other)).map(|(_, holder)| (*address, holder))
             });
             match taken {
@@ -41,7 +42,7 @@ pub(crate) fn claim(gateways: &mut Gateways<'_>) {
                         SocketAddr::new(address, port)
                     ),
                 }),
-                None => claims.extend(gateway.addresses.iter().map(|address| (port, *address))),
+                None => claims.extend(gateway.addresses.bound.iter().map(|address| (port, *address))),
             }
         }
         for (port, address) in claims {
@@ -54,10 +55,11 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
     a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
 }
 
-/// The sockets with their listeners.
-pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings) -> Vec<Port> {
-    let mut ports: BTreeMap<SocketAddr, Port> = BTreeMap::new();
+/// The sockets with their listeners. In a cluster each Gateway has its own, be the addresses the same.
+pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode) -> Vec<Port> {
+    let mut ports: BTreeMap<(Option<Name>, SocketAddr), Port> = BTreeMap::new();
     for gateway in gateways.list {
+        let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
         if !gateway.is_accepted() {
             continue;
         }
@@ -65,9 +67,9 @@ pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings) -> Vec<Por
             let Some(protocol) = listener.protocol else { continue };
             let number = listener.spec.port.get();
             let listener = Arc::new(finish(listener, clients, protocol));
-            for address in &gateway.addresses {
+            for address in &gateway.addresses.bound {
                 let address = SocketAddr::new(*address, number);
-                let port = ports.entry(address).or_insert_with(|| Port {
+                let port = ports.entry((owner.clone(), address)).or_insert_with(|| Port {
                     address,
                     protocol,
                     listeners: HostMap::default(),

@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::snapshot::Name;
+use crate::{snapshot::Name, status::GatewayAddress};
 
 /// The `controllerName` of GatewayClasses that are this gateway's own.
 pub const CONTROLLER_NAME: &str = "pailou.dev/gateway-controller";
@@ -20,10 +20,13 @@ pub struct Settings {
     pub controllers: Vec<String>,
     /// GatewayClasses that exist without an object.
     pub classes: Vec<String>,
-    /// Addresses of Gateways that ask for none.
+    /// Addresses to bind. Standalone: for Gateways that ask for none. In a cluster: for every Gateway, whose own addresses
+    /// are its Service's.
     pub addresses: Vec<IpAddr>,
-    /// Addresses given to single Gateways, over what they ask for.
+    /// Standalone: addresses given to single Gateways, over what they ask for.
     pub gateway_addresses: BTreeMap<Name, IpAddr>,
+    /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet.
+    pub data_planes: BTreeMap<Name, DataPlane>,
     /// Where the objects come from.
     pub mode: Mode,
 }
@@ -31,11 +34,23 @@ pub struct Settings {
 /// Where the objects come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// From files: nobody makes EndpointSlices, so a Service without any is served from Pods by its selector.
+    /// From files: nobody makes EndpointSlices, so a Service without any is served from Pods by its selector. All Gateways are
+    /// served by one process, so that each port has one holder.
     #[default]
     Standalone,
-    /// From a cluster, which makes EndpointSlices.
+    /// From a cluster, which makes EndpointSlices. Every Gateway has proxies, and so ports, of its own.
     Cluster,
+}
+
+/// What whoever provisions the proxies of a Gateway knows of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataPlane {
+    /// Where clients reach them, as their Service has it.
+    pub addresses: Vec<GatewayAddress>,
+    /// Addresses of `spec.addresses` that could not be had, with the reason in words for people: it follows the address, "is not …".
+    pub unusable: BTreeMap<String, String>,
+    /// Whether a proxy is ready.
+    pub ready: bool,
 }
 
 impl Default for Settings {
@@ -45,12 +60,23 @@ impl Default for Settings {
             classes: vec!["ack-gateway".to_owned(), "pailou".to_owned()],
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             gateway_addresses: BTreeMap::new(),
+            data_planes: BTreeMap::new(),
             mode: Mode::Standalone,
         }
     }
 }
 
 impl Settings {
+    /// In a cluster: every class has an object, and a proxy binds every address of its pod.
+    pub fn cluster() -> Self {
+        Self {
+            classes: Vec::new(),
+            addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            mode: Mode::Cluster,
+            ..Self::default()
+        }
+    }
+
     /// The controller that statuses name where no GatewayClass does.
     pub(crate) fn controller(&self) -> &str {
         self.controllers.first().map_or(CONTROLLER_NAME, String::as_str)

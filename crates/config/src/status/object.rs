@@ -100,14 +100,26 @@ pub struct GatewayStatus {
     pub attached_listener_sets: Option<u32>,
 }
 
-/// An address that a Gateway listens on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An address at which a Gateway is reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GatewayAddress {
-    /// `IPAddress`.
+    /// `IPAddress` or `Hostname`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The address.
     pub value: String,
+}
+
+impl GatewayAddress {
+    /// An IP address.
+    pub fn ip(address: std::net::IpAddr) -> Self {
+        Self { kind: "IPAddress", value: address.to_string() }
+    }
+
+    /// A DNS name, such as a load balancer's.
+    pub fn hostname(name: impl Into<String>) -> Self {
+        Self { kind: "Hostname", value: name.into() }
+    }
 }
 
 /// Status of one listener.

@@ -8,7 +8,7 @@ use pailou_config::{
         Action, BackendRef, ClientPolicy, Cluster, ClusterKind, Filters, HealthChecks, Listener, LoadBalancer, PathMatch, Port,
         RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
     },
-    status::{Condition, Severity},
+    status::{Condition, Severity, StatusBody},
 };
 
 /// Everything, as YAML.
@@ -41,6 +41,7 @@ fn statuses(out: &mut String, compiled: &Compiled) {
             continue;
         }
         line(out, 1, &format!("{}:", quoted(&key.to_string())));
+        whole(out, &status.body);
         for (part, conditions) in parts {
             let attached = attached(status, &part);
             line(out, 2, &format!("{}:", quoted(&format!("{part}{attached}"))));
@@ -53,8 +54,18 @@ fn statuses(out: &mut String, compiled: &Compiled) {
     }
 }
 
+/// What a status says beside conditions; the address that a Gateway has without asking is left out.
+fn whole(out: &mut String, body: &StatusBody) {
+    let StatusBody::Gateway(gateway) = body else { return };
+    let addresses: Vec<_> = gateway.addresses.iter().map(|it| format!("{} {}", it.kind, it.value)).collect();
+    if addresses != ["IPAddress 127.0.0.1"] {
+        line(out, 2, &format!("addresses: {}", quoted(&addresses.join(", "))));
+    }
+    gateway.attached_listener_sets.iter().filter(|count| **count > 0).for_each(|it| line(out, 2, &format!("listener sets: {it}")));
+}
+
 fn attached(status: &pailou_config::status::Status, part: &str) -> String {
-    let pailou_config::status::StatusBody::Gateway(gateway) = &status.body else { return String::new() };
+    let StatusBody::Gateway(gateway) = &status.body else { return String::new() };
     let listener = gateway.listeners.iter().find(|it| format!("listener {}", it.name) == part);
     listener.map_or(String::new(), |it| {
         let kinds: Vec<_> = it.supported_kinds.iter().map(|kind| kind.kind).collect();

@@ -1,0 +1,40 @@
+//! Settings for a golden input, from its lines that begin with `#:`.
+
+use pailou_config::{
+    compile::{DataPlane, Settings},
+    snapshot::Name,
+    status::GatewayAddress,
+};
+
+/// What the input asks to be compiled with:
+/// - `#: cluster`: as a cluster's controller does.
+/// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
+/// - `#: unusable NAMESPACE/NAME ADDRESS WHY…`: an address that the data plane could not have.
+pub(crate) fn settings(yaml: &str) -> Settings {
+    let mut settings = Settings::default();
+    for line in yaml.lines().filter_map(|line| line.strip_prefix("#: ")) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["cluster"] => settings = Settings::cluster(),
+            ["plane", name, state, addresses @ ..] => {
+                let plane = plane(&mut settings, name);
+                plane.ready = *state == "ready";
+                plane.addresses = addresses.iter().map(|text| address(text)).collect();
+            }
+            ["unusable", name, address, why @ ..] => {
+                plane(&mut settings, name).unusable.insert((*address).to_owned(), why.join(" "));
+            }
+            other => panic!("no such setting: {other:?}"),
+        }
+    }
+    settings
+}
+
+fn plane<'s>(settings: &'s mut Settings, name: &str) -> &'s mut DataPlane {
+    let (namespace, name) = name.split_once('/').unwrap();
+    settings.data_planes.entry(Name::new(namespace, name)).or_default()
+}
+
+fn address(text: &str) -> GatewayAddress {
+    text.parse().map_or_else(|_| GatewayAddress::hostname(text), GatewayAddress::ip)
+}
