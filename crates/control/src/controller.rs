@@ -10,10 +10,12 @@ use tokio::{
 };
 
 use crate::{
+    events::Events,
     leader::{self, Leadership},
     metrics::Metrics,
     published::Published,
     source::{collect::Collector, crds, live::LiveTable, scopes::Scopes},
+    status::writer::Writer,
 };
 
 /// Changes that wait for the collector; watches wait when there are more.
@@ -54,10 +56,14 @@ impl Controller {
         let (send, changes) = mpsc::channel(CHANGES);
         let mut tasks = JoinSet::new();
         tasks.spawn(crds::follow(client.clone(), send.clone()));
-        let scopes = Scopes::new(client.clone(), options.namespaces, options.origin, send, metrics.clone());
-        tasks.spawn(Collector::new(scopes, changes, settings_seen, publish, live.clone(), metrics.clone()).run());
+        let (events, telling) = Events::new(client.clone(), &options.lease.identity, metrics.clone());
+        tasks.spawn(telling);
         let elector = leader::Elector::start(client.clone(), options.lease, metrics.clone());
         let leadership = elector.leadership();
+        let (read, lead, tell) = (published.clone(), leadership.clone(), events.clone());
+        tasks.spawn(Writer::new(client.clone(), read, live.clone(), lead, tell, metrics.clone()).run());
+        let scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());
+        tasks.spawn(Collector::new(scopes, changes, settings_seen, publish, live, events, metrics.clone()).run());
         Self { settings, published, leadership, elector, metrics, tasks }
     }
 

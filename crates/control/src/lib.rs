@@ -2,7 +2,9 @@
 //! their statuses what came of it.
 //!
 //! - [`source`]: the API server's objects as a [`Store`](pailou_config::store::Store), compiled again whenever they change.
+//! - [`status`]: the one writer of statuses.
 //! - [`leader`]: which replica writes.
+//! - [`events`]: what people see in `kubectl describe`.
 //! - [`controller`]: all of it together.
 //!
 //! # Permissions
@@ -33,9 +35,11 @@ pub mod published;
 
 pub mod leader;
 pub mod source;
+pub mod status;
 
 mod backoff;
 mod error;
+pub mod events;
 mod metrics;
 
 pub use connection::Connection;

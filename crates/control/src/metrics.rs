@@ -37,6 +37,26 @@ struct ResultLabel {
     result: &'static str,
 }
 
+/// What became of a write of a status.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Written {
+    Done,
+    /// Someone else had written in between.
+    Conflict,
+    /// The API server does not take it.
+    Refused,
+    Failed,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    Done,
+    Failed,
+    /// There were too many.
+    LeftOut,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
@@ -86,6 +106,25 @@ impl Metrics {
 
     pub(crate) fn watch_failed(&self, kind: Kind) {
         self.watch_failures.get_or_create(&KindLabel { kind: kind.name() }).inc();
+    }
+
+    pub(crate) fn wrote(&self, what: Written) {
+        let result = match what {
+            Written::Done => "done",
+            Written::Conflict => "conflict",
+            Written::Refused => "refused",
+            Written::Failed => "failed",
+        };
+        self.status_writes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(crate) fn told(&self, what: Told) {
+        let result = match what {
+            Told::Done => "done",
+            Told::Failed => "failed",
+            Told::LeftOut => "left_out",
+        };
+        self.events.get_or_create(&ResultLabel { result }).inc();
     }
 
     pub(crate) fn leads(&self, leads: bool) {

@@ -8,6 +8,8 @@ use pailou_config::{
     store::Store,
 };
 
+use crate::source::classes::Held;
+
 /// The JSON of every object by its key, for handing objects on as they are: apiVersion, kind, metadata and what the kind holds.
 /// Left out are `managedFields`, `resourceVersion`, kubectl's copy of the whole in an annotation, the status of kinds that are
 /// configuration, and whatever of a Pod is not read.
@@ -24,4 +26,6 @@ pub struct Published {
     pub settings: Arc<Settings>,
     /// What they came to.
     pub compiled: Compiled,
+    /// GatewayClasses that other controllers hold.
+    pub(crate) held: Arc<Held>,
 }

@@ -9,13 +9,23 @@ use pailou_config::{compile::CONTROLLER_NAME, resources::Object, store::Entry};
 
 use super::live::Live;
 
-/// The classes that are left alone, with the field manager that holds each.
-pub(crate) type Held = BTreeMap<String, String>;
+/// The classes that are left alone, by name.
+pub(crate) type Held = BTreeMap<String, Holder>;
 
-/// The field manager that holds a class of which we answer to the `controllerName`.
-pub(crate) fn holder(entry: &Entry, live: &Live, controllers: &[String]) -> Option<String> {
+/// Who holds a class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The class's `controllerName`.
+    pub(crate) controller: String,
+    /// The field manager that wrote its status.
+    pub(crate) manager: String,
+}
+
+/// Who holds a class of which we answer to the `controllerName`.
+pub(crate) fn holder(entry: &Entry, live: &Live, controllers: &[String]) -> Option<Holder> {
     let Object::GatewayClass(class) = &entry.object else { return None };
     let name = &class.spec.controller_name;
     let is_shared = name != CONTROLLER_NAME && controllers.contains(name);
-    live.other_writer.clone().filter(|_| is_shared)
+    let manager = live.other_writer.clone().filter(|_| is_shared)?;
+    Some(Holder { controller: name.clone(), manager })
 }

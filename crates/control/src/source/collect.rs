@@ -19,13 +19,14 @@ use tokio::{
 
 use super::{
     change::{Change, Run, Scope},
-    classes::{self, Held},
-    live::LiveTable,
+    classes::{self, Held, Holder},
+    live::{Live, LiveTable},
     pods,
     scopes::Scopes,
     seen::Seen,
 };
 use crate::{
+    events::Events,
     metrics::Metrics,
     published::{Objects, Published},
 };
@@ -45,9 +46,10 @@ pub(crate) struct Collector {
     published: watch::Sender<Option<Published>>,
     live: Arc<LiveTable>,
     metrics: Arc<Metrics>,
+    events: Events,
     store: Arc<Store>,
     objects: Arc<Objects>,
-    held: Held,
+    held: Arc<Held>,
     is_dirty: bool,
     are_pools_dirty: bool,
     compiler: Option<(Settings, Compiler)>,
@@ -61,6 +63,7 @@ impl Collector {
         settings: watch::Receiver<Settings>,
         published: watch::Sender<Option<Published>>,
         live: Arc<LiveTable>,
+        events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -72,7 +75,8 @@ impl Collector {
             metrics,
             store: Arc::default(),
             objects: Arc::default(),
-            held: Held::new(),
+            held: Arc::default(),
+            events,
             is_dirty: true,
             are_pools_dirty: false,
             compiler: None,
@@ -132,7 +136,7 @@ impl Collector {
         self.scopes.synced(run);
         let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
         if run.scope.kind == Kind::GatewayClass {
-            self.held.retain(|name, _| objects.iter().any(|seen| seen.key.name == *name));
+            Arc::make_mut(&mut self.held).retain(|name, _| objects.iter().any(|seen| seen.key.name == *name));
         }
         for key in self.keys(&run.scope) {
             if !listed.contains(&key) {
@@ -157,8 +161,9 @@ impl Collector {
         };
         if let Some(live) = live {
             let holder = classes::holder(&entry, &live, &self.settings.borrow().controllers);
+            let is_held = matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder, &live);
             self.live.put(&key, live);
-            if matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder) {
+            if is_held {
                 return;
             }
         }
@@ -171,27 +176,31 @@ impl Collector {
     }
 
     /// Notes who holds a class. Gives back whether another controller does; the class then leaves the store.
-    fn hold(&mut self, key: &ObjectKey, holder: Option<String>) -> bool {
-        match holder {
-            Some(holder) => {
-                if self.held.insert(key.name.clone(), holder.clone()).as_ref() != Some(&holder) {
-                    tracing::warn!("{key} is left alone with everything under it: {holder} has written its status");
-                }
-                self.take_out(key);
-                true
-            }
-            None => {
-                if self.held.remove(&key.name).is_some() {
-                    tracing::info!("{key} is held by no other controller any more");
-                }
-                false
-            }
+    fn hold(&mut self, key: &ObjectKey, holder: Option<Holder>, live: &Live) -> bool {
+        if self.held.get(&key.name) == holder.as_ref() {
+            return holder.is_some();
         }
+        self.is_dirty = true;
+        let Some(holder) = holder else {
+            Arc::make_mut(&mut self.held).remove(&key.name);
+            tracing::info!("{key} is held by no other controller any more");
+            return false;
+        };
+        let message = format!(
+            "left alone with everything under it: {} has written its status. To hand it over, remove that controller and create \
+             the class anew",
+            holder.manager
+        );
+        tracing::warn!("{key} is {message}");
+        self.events.warn(key, live, "Accept", "HeldByAnotherController", &message);
+        Arc::make_mut(&mut self.held).insert(key.name.clone(), holder);
+        self.take_out(key);
+        true
     }
 
     fn delete(&mut self, key: &ObjectKey) {
         if key.kind == Kind::GatewayClass.name() {
-            self.held.remove(&key.name);
+            Arc::make_mut(&mut self.held).remove(&key.name);
         }
         self.live.remove(key);
         self.take_out(key);
@@ -245,7 +254,8 @@ impl Collector {
         self.metrics.compiled(took, store.len());
         tracing::debug!("{} objects compiled in {:.1} ms", store.len(), took.as_secs_f64() * 1e3);
         self.compiler = Some((settings.clone(), compiler));
-        let published = Published { store, objects: self.objects.clone(), settings: Arc::new(settings), compiled };
+        let published =
+            Published { store, objects: self.objects.clone(), settings: Arc::new(settings), compiled, held: self.held.clone() };
         self.published.send_replace(Some(published));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Live {
     pub(crate) status: Value,
     /// The field manager of another controller that has written the status.
     pub(crate) other_writer: Option<String>,
+    /// What this replica wrote last, if that is what led to `status`: a fingerprint.
+    pub(crate) written: Option<u64>,
 }
 
 /// Whether objects of this kind have a status that a gateway writes.
@@ -68,21 +70,31 @@ struct Inner {
 
 impl LiveTable {
     /// What is known of an object.
-    #[expect(dead_code, reason = "for the writer, which comes next")]
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Live>> {
         self.inner.lock().objects.get(key).cloned()
     }
 
-    /// Takes what the API server said, unless something newer is known of the same object.
+    /// Takes what the API server said, unless as much is known of the same object already.
     pub(crate) fn put(&self, key: &ObjectKey, live: Live) {
         let mut inner = self.inner.lock();
-        if inner.objects.get(key).is_some_and(|known| known.uid == live.uid && is_older(&live, known)) {
+        if inner.objects.get(key).is_some_and(|known| known.uid == live.uid && !is_newer(&live, known)) {
             return;
         }
         inner.touched.insert(key.clone());
         inner.objects.insert(key.clone(), Arc::new(live));
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// Takes what the API server made of a write.
+    pub(crate) fn wrote(&self, key: &ObjectKey, live: Live, fingerprint: u64) {
+        let mut inner = self.inner.lock();
+        if let Some(known) = inner.objects.get_mut(key)
+            && known.uid == live.uid
+            && is_newer(&live, known)
+        {
+            *known = Arc::new(Live { written: Some(fingerprint), ..live });
+        }
     }
 
     /// Forgets an object.
@@ -92,7 +104,6 @@ impl LiveTable {
         inner.touched.remove(key);
     }
 
-    #[expect(dead_code, reason = "for the writer, which comes next")]
     /// Waits for changes and takes the keys of what has changed.
     pub(crate) async fn touched(&self) -> BTreeSet<ObjectKey> {
         loop {
@@ -105,8 +116,11 @@ impl LiveTable {
     }
 }
 
-/// Resource versions grow (Kubernetes promises it since 1.35); where they are no numbers, what came last is taken for newest.
-fn is_older(live: &Live, known: &Live) -> bool {
+/// Resource versions grow (Kubernetes promises it since 1.35); where they are no numbers, what came last is taken for newer.
+fn is_newer(live: &Live, known: &Live) -> bool {
     let number = |live: &Live| live.resource_version.parse::<u128>().ok();
-    number(live).zip(number(known)).is_some_and(|(live, known)| live < known)
+    match number(live).zip(number(known)) {
+        Some((live, known)) => live > known,
+        None => live.resource_version != known.resource_version,
+    }
 }

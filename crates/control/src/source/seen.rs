@@ -67,6 +67,7 @@ impl Reader {
             generation: object.metadata.generation.unwrap_or_default(),
             status: object.data.get("status").cloned().unwrap_or_default(),
             other_writer: other_writer(&object.metadata),
+            written: None,
         }
     }
 }

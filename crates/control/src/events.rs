@@ -1,0 +1,125 @@
+//! Events (events.k8s.io) on objects that come to be not accepted, or whose references come to lead nowhere: what people see in
+//! `kubectl describe`.
+//!
+//! An event tells of a change, so one is made when such a condition is written that was not there. The same event on the same
+//! object within six minutes is counted in the first one's series. There is a bound on how many wait and on how many are made a
+//! second; what is beyond it is counted and left out, for the conditions say the same.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use pailou_config::resources::ObjectKey;
+use serde_json::Value;
+use tokio::{sync::mpsc, time};
+
+use crate::{
+    FIELD_MANAGER,
+    metrics::{Metrics, Told},
+    source::live::Live,
+};
+
+/// Events that wait to be made.
+const WAITING: usize = 256;
+/// Time between two events, once `WAITING` is spent.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest note and the longest reason that the API server takes, in bytes.
+const MAX_NOTE: usize = 1024;
+const MAX_REASON: usize = 128;
+
+/// Where events are told. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    queue: mpsc::Sender<(ObjectReference, Event)>,
+    metrics: Arc<Metrics>,
+}
+
+impl Events {
+    /// The way in, and the task that makes the events.
+    pub(crate) fn new(client: Client, identity: &str, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()> + use<>) {
+        let (queue, mut events) = mpsc::channel(WAITING);
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity.to_owned()) };
+        let recorder = Recorder::new(client, reporter);
+        let counted = metrics.clone();
+        let task = async move {
+            while let Some((regarding, event)) = events.recv().await {
+                let told = match time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
+                    Ok(Ok(())) => Told::Done,
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "an event could not be made");
+                        Told::Failed
+                    }
+                    Err(_) => Told::Failed,
+                };
+                counted.told(told);
+                time::sleep(INTERVAL).await;
+            }
+        };
+        (Self { queue, metrics }, task)
+    }
+
+    /// Tells of the conditions that have come to fail.
+    pub(crate) fn of_change(&self, key: &ObjectKey, live: &Live, status: &Value) {
+        let before = failing(&live.status);
+        for (place, (reason, message)) in failing(status) {
+            if before.get(&place).is_none_or(|(known, _)| *known != reason) {
+                self.warn(key, live, &place.1, reason, message);
+            }
+        }
+    }
+
+    /// Tells of something that is wrong with an object. `action` says what was not done.
+    pub(crate) fn warn(&self, key: &ObjectKey, live: &Live, action: &str, reason: &str, note: &str) {
+        let regarding = ObjectReference {
+            api_version: Some(live.api_version.to_string()),
+            kind: Some(key.kind.to_string()),
+            namespace: Some(key.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(key.name.clone()),
+            uid: Some(live.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let event = Event {
+            type_: EventType::Warning,
+            reason: shorten(reason, MAX_REASON),
+            note: Some(shorten(note, MAX_NOTE)).filter(|note| !note.is_empty()),
+            action: shorten(action, MAX_REASON),
+            secondary: None,
+        };
+        if self.queue.try_send((regarding, event)).is_err() {
+            self.metrics.told(Told::LeftOut);
+        }
+    }
+}
+
+/// A condition that fails: the part of the object that it is about, and its type.
+type Place = (String, String);
+
+/// Conditions that fail, with reason and message.
+fn failing(status: &Value) -> BTreeMap<Place, (&str, &str)> {
+    let mut found = BTreeMap::new();
+    collect(String::new(), status, &mut found);
+    for (list, names) in [("listeners", "name"), ("parents", "parentRef"), ("parent", "parentRef"), ("ancestors", "ancestorRef")] {
+        for part in status[list].as_array().into_iter().flatten() {
+            collect(format!("{list} {} {}", part[names], part["controllerName"]), part, &mut found);
+        }
+    }
+    found
+}
+
+fn collect<'a>(part: String, value: &'a Value, found: &mut BTreeMap<Place, (&'a str, &'a str)>) {
+    for condition in value["conditions"].as_array().into_iter().flatten() {
+        let text = |field: &str| condition[field].as_str().unwrap_or_default();
+        if matches!(text("type"), "Accepted" | "ResolvedRefs") && text("status") == "False" {
+            found.insert((part.clone(), text("type").to_owned()), (text("reason"), text("message")));
+        }
+    }
+}
+
+fn shorten(text: &str, limit: usize) -> String {
+    text[..text.floor_char_boundary(limit)].to_owned()
+}
