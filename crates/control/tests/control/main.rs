@@ -1,0 +1,10 @@
+//! The controller against an API server in memory that can be told to fail.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod api;
+mod cluster;
+
+mod leading;
+mod statuses;
+mod watching;

@@ -1,0 +1,170 @@
+//! What is written, and what is left alone.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::cluster::{
+    CLASSES, CONTROLLER, GATEWAYS, ROUTES, SHARED, class, cluster, condition, gateway, quiet, route, start, until, writes,
+};
+
+#[tokio::test]
+async fn every_status_is_written_once_and_then_nothing_more() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("the route is accepted", || {
+        condition(&api.get(ROUTES, "default/r")["status"]["parents"][0]["conditions"], "Accepted")["status"] == "True"
+    })
+    .await;
+    quiet(&api).await;
+    assert_eq!(writes(&api), 3, "{:?}", api.asked(&Method::PUT, "/status"));
+    let class = api.get(CLASSES, "pailou");
+    assert_eq!(condition(&class["status"]["conditions"], "Accepted")["status"], "True");
+    let gateway = api.get(GATEWAYS, "default/g");
+    assert_eq!(gateway["status"]["listeners"][0]["attachedRoutes"], 1);
+    let accepted = condition(&gateway["status"]["conditions"], "Accepted");
+    assert_eq!((&accepted["status"], &accepted["observedGeneration"]), (&json!("True"), &json!(1)));
+    assert!(accepted["lastTransitionTime"].as_str().unwrap().ends_with('Z'));
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn what_others_have_written_stays_as_it_is_where_it_is() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("the route has a status", || api.get(ROUTES, "default/r")["status"]["parents"][0].is_object()).await;
+    quiet(&api).await;
+    let condition_of_theirs = json!({
+        "type": "example.com/Seen", "status": "True", "reason": "Seeded", "message": "", "observedGeneration": 1,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    api.set_status(GATEWAYS, "default/g", |status| {
+        status["conditions"].as_array_mut().unwrap().insert(0, condition_of_theirs.clone());
+        status["listeners"][0]["conditions"].as_array_mut().unwrap().push(condition_of_theirs.clone());
+        status["extension"] = json!({ "of": "theirs" });
+    });
+    let entry_of_theirs = json!({
+        "parentRef": { "name": "g" }, "controllerName": "example.com/other", "conditions": [condition_of_theirs.clone()],
+    });
+    api.set_status(ROUTES, "default/r", |status| {
+        status["parents"].as_array_mut().unwrap().insert(0, entry_of_theirs.clone());
+    });
+    let mut changed = gateway("g", "pailou");
+    changed["spec"]["listeners"][0]["hostname"] = "second.example.com".into();
+    api.apply(GATEWAYS, changed);
+    let mut changed = route("r", "g", "nowhere");
+    changed["spec"]["hostnames"] = json!(["second.example.com"]);
+    api.apply(ROUTES, changed);
+    until("both are looked at again", || {
+        let gateway = api.get(GATEWAYS, "default/g");
+        let parents = api.get(ROUTES, "default/r")["status"]["parents"].clone();
+        condition(&gateway["status"]["conditions"], "Accepted")["observedGeneration"] == 2
+            && condition(&parents[1]["conditions"], "ResolvedRefs")["status"] == "False"
+    })
+    .await;
+    let status = api.get(GATEWAYS, "default/g")["status"].clone();
+    assert_eq!(status["conditions"][0], condition_of_theirs);
+    assert_eq!(status["listeners"][0]["conditions"].as_array().unwrap().last(), Some(&condition_of_theirs));
+    assert_eq!(status["extension"], json!({ "of": "theirs" }));
+    assert_eq!(api.get(ROUTES, "default/r")["status"]["parents"][0], entry_of_theirs);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_conflict_is_read_afresh_and_written_again() {
+    let api = cluster();
+    api.script(Method::PUT, "/gateways/g/status", &[409, 409]);
+    let controller = start(&api, "a");
+    until("the Gateway is accepted", || {
+        condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Accepted")["status"] == "True"
+    })
+    .await;
+    assert!(api.asked(&Method::GET, "/gateways/g").len() >= 2);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_and_what_is_refused_is_not() {
+    let api = cluster();
+    api.script(Method::PUT, "/gateways/g/status", &[500]);
+    api.script(Method::PUT, "/httproutes/r/status", &[422, 422]);
+    let controller = start(&api, "a");
+    until("the Gateway is accepted", || {
+        condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Accepted")["status"] == "True"
+    })
+    .await;
+    quiet(&api).await;
+    assert_eq!(api.asked(&Method::PUT, "/httproutes/r/status").len(), 1);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn our_entries_go_when_an_object_is_not_ours_any_more() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("the route has a status", || api.get(ROUTES, "default/r")["status"]["parents"][0].is_object()).await;
+    api.apply(ROUTES, route("r", "elsewhere", "s"));
+    until("the entry is gone", || api.get(ROUTES, "default/r")["status"]["parents"] == json!([])).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_class_that_another_controller_holds_is_left_alone_with_all_under_it() {
+    let api = cluster();
+    let held = |manager: &str| {
+        let mut class = class("shared", SHARED);
+        class["metadata"]["managedFields"] = json!([{ "manager": "kubectl", "operation": "Update" }, { "manager": manager, "operation": "Update", "subresource": "status" }]);
+        class["status"] = json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted", "message": "" }] });
+        class
+    };
+    api.apply(CLASSES, held("envoy-gateway"));
+    api.apply(GATEWAYS, gateway("theirs", "shared"));
+    let theirs = json!({
+        "parents": [{ "parentRef": { "name": "theirs" }, "controllerName": SHARED, "conditions": [] }],
+    });
+    let mut both = route("both", "theirs", "s");
+    both["spec"]["parentRefs"] = json!([{ "name": "theirs" }, { "name": "g" }]);
+    both["status"] = theirs.clone();
+    api.apply(ROUTES, both);
+    let controller = start(&api, "a");
+    until("our part of the route is written", || {
+        api.get(ROUTES, "default/both")["status"]["parents"][1]["controllerName"] == CONTROLLER
+    })
+    .await;
+    quiet(&api).await;
+    assert_eq!(api.get(ROUTES, "default/both")["status"]["parents"][0], theirs["parents"][0]);
+    assert_eq!(api.get(GATEWAYS, "default/theirs")["status"], Value::Null);
+    assert_eq!(api.get(CLASSES, "shared")["status"], held("envoy-gateway")["status"]);
+    until("an event says so", || {
+        api.asked(&Method::POST, "/events").iter().any(|asked| asked.body["reason"] == "HeldByAnotherController")
+    })
+    .await;
+    // The class comes back without that controller's mark: now it is ours.
+    api.delete(CLASSES, "shared");
+    api.apply(CLASSES, class("shared", SHARED));
+    until("the Gateway is ours", || {
+        condition(&api.get(GATEWAYS, "default/theirs")["status"]["conditions"], "Accepted")["status"] == "True"
+    })
+    .await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_is_made_when_something_comes_to_fail_and_not_again() {
+    let api = cluster();
+    api.apply(ROUTES, route("lost", "g", "nowhere"));
+    let controller = start(&api, "a");
+    let events = || {
+        let posted = api.asked(&Method::POST, "/events");
+        posted.into_iter().filter(|asked| asked.body["regarding"]["name"] == "lost").collect::<Vec<_>>()
+    };
+    until("there is an event", || !events().is_empty()).await;
+    let event = events()[0].body.clone();
+    assert_eq!((&event["reason"], &event["type"]), (&json!("BackendNotFound"), &json!("Warning")));
+    assert!(event["note"].as_str().unwrap().contains("nowhere"), "{event}");
+    controller.stop().await;
+    let second = start(&api, "b");
+    until("it leads", || second.leadership().leads()).await;
+    quiet(&api).await;
+    assert_eq!(events().len(), 1);
+    second.stop().await;
+}

@@ -1,0 +1,167 @@
+//! What is watched, and what becomes of it when the API server is not what it should be.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use tokio::time;
+
+use crate::cluster::{
+    CLASSES, CONTROLLER, GATEWAYS, PODS, POOLS, ROUTES, class, cluster, define, gateway, names, options, pool, published, route,
+    start, undefine, until,
+};
+use pailou_control::Controller;
+
+#[tokio::test]
+async fn a_list_anew_replaces_what_was_known() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("all is known", || names(&controller, "HTTPRoute") == ["r"]).await;
+    // The watches end, the route is replaced by another, and the versions to go on from are forgotten.
+    api.set_down(true);
+    api.delete(ROUTES, "default/r");
+    api.apply(ROUTES, route("other", "g", "s"));
+    api.forget();
+    api.set_down(false);
+    until("the other is known", || names(&controller, "HTTPRoute") == ["other"]).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_is_told_that_its_version_is_too_old_lists_anew() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("all is known", || names(&controller, "HTTPRoute") == ["r"]).await;
+    let lists = || api.asked(&Method::GET, "/httproutes").iter().filter(|asked| !asked.query.contains("watch=true")).count();
+    let before = lists();
+    api.expire();
+    api.apply(ROUTES, route("other", "g", "s"));
+    until("the other is known", || names(&controller, "HTTPRoute") == ["other", "r"]).await;
+    assert!(lists() > before);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_known_stays_while_the_api_server_is_away() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("all is known", || names(&controller, "Gateway") == ["g"]).await;
+    api.set_down(true);
+    time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(names(&controller, "Gateway"), ["g"]);
+    api.set_down(false);
+    api.apply(GATEWAYS, gateway("later", "pailou"));
+    until("the later one is known", || names(&controller, "Gateway") == ["g", "later"]).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_compiled_before_everything_was_listed() {
+    let api = cluster();
+    api.script(Method::GET, "/api/v1/secrets", &[403; 3]);
+    let controller = start(&api, "a");
+    time::sleep(Duration::from_millis(150)).await;
+    assert!(published(&controller).is_none());
+    until("it is compiled after all", || published(&controller).is_some()).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn kinds_come_and_go_with_their_definitions() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("all is known", || published(&controller).is_some()).await;
+    assert_eq!(names(&controller, "InferencePool"), Vec::<String>::new());
+    api.apply(POOLS, pool("p", "a"));
+    define(&api, "inference.networking.k8s.io", "inferencepools", "InferencePool", &["v1"]);
+    until("the pool is known", || names(&controller, "InferencePool") == ["p"]).await;
+    undefine(&api, "inferencepools.inference.networking.k8s.io");
+    until("the pool is gone", || names(&controller, "InferencePool").is_empty()).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn of_several_versions_the_newest_that_is_known_is_watched() {
+    let api = cluster();
+    define(&api, "gateway.networking.k8s.io", "tlsroutes", "TLSRoute", &["v1alpha2", "v1alpha3", "v9"]);
+    define(&api, "gateway.networking.k8s.io", "tcproutes", "TCPRoute", &["v9"]);
+    let controller = start(&api, "a");
+    until("all is known", || published(&controller).is_some()).await;
+    assert!(!api.asked(&Method::GET, "/v1alpha3/tlsroutes").is_empty());
+    assert!(api.asked(&Method::GET, "/v1alpha2/tlsroutes").is_empty());
+    assert!(api.asked(&Method::GET, "/tcproutes").iter().all(|asked| asked.path.contains("customresourcedefinitions")));
+    define(&api, "gateway.networking.k8s.io", "tlsroutes", "TLSRoute", &["v1", "v1alpha3"]);
+    until("the newer version is watched", || !api.asked(&Method::GET, "/v1/tlsroutes").is_empty()).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_left_out_and_the_rest_is_served() {
+    let api = cluster();
+    let mut broken = gateway("broken", "pailou");
+    broken["spec"]["listeners"] = json!("none");
+    api.apply(GATEWAYS, broken);
+    let controller = start(&api, "a");
+    until("the rest is known", || names(&controller, "Gateway") == ["g"]).await;
+    // What was good stays when it is broken.
+    let mut broken = gateway("g", "pailou");
+    broken["spec"]["listeners"] = json!("none");
+    api.apply(GATEWAYS, broken);
+    api.apply(GATEWAYS, gateway("later", "pailou"));
+    until("the later one is known", || names(&controller, "Gateway") == ["g", "later"]).await;
+    let mut text = String::new();
+    controller.metrics().encode(&mut text);
+    assert!(text.contains("pailou_controller_undecodable_objects_total{kind=\"Gateway\"} 2"), "{text}");
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn pods_are_watched_where_pools_select_them() {
+    let api = cluster();
+    define(&api, "inference.networking.k8s.io", "inferencepools", "InferencePool", &["v1"]);
+    let pod = |name: &str, namespace: &str, app: &str| {
+        json!({
+            "metadata": { "name": name, "namespace": namespace, "labels": { "app": app } },
+            "spec": { "containers": [{ "name": "c", "env": [{ "name": "TOKEN", "value": "hidden" }] }] },
+            "status": { "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] },
+        })
+    };
+    api.apply(PODS, pod("mine", "default", "a"));
+    api.apply(PODS, pod("other", "default", "b"));
+    api.apply(PODS, pod("elsewhere", "far", "a"));
+    api.apply(POOLS, pool("p", "a"));
+    let controller = start(&api, "a");
+    until("the pod is known", || names(&controller, "Pod") == ["mine"]).await;
+    assert!(api.asked(&Method::GET, "/pods").iter().all(|asked| asked.path.contains("/namespaces/default/")));
+    assert!(api.asked(&Method::GET, "/pods").iter().all(|asked| asked.query.contains("labelSelector=app%3Da")));
+    let json: String = published(&controller).unwrap().objects.values().map(|json| json.to_string()).collect();
+    assert!(!json.contains("hidden"));
+    api.apply(POOLS, pool("q", "b"));
+    until("both are known", || names(&controller, "Pod") == ["mine", "other"]).await;
+    api.delete(POOLS, "default/p");
+    until("one is left", || names(&controller, "Pod") == ["other"]).await;
+    api.delete(POOLS, "default/q");
+    until("none is left", || names(&controller, "Pod").is_empty()).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_namespaces_that_were_named_are_watched() {
+    let api = cluster();
+    let mut elsewhere = gateway("elsewhere", "pailou");
+    elsewhere["metadata"]["namespace"] = "far".into();
+    api.apply(GATEWAYS, elsewhere);
+    api.apply(CLASSES, class("second", CONTROLLER));
+    let mut options = options("a");
+    options.namespaces = vec!["default".try_into().unwrap()];
+    let controller = Controller::start(api.client(), options);
+    until("all is known", || published(&controller).is_some()).await;
+    assert_eq!(names(&controller, "Gateway"), ["g"]);
+    assert_eq!(names(&controller, "GatewayClass"), ["pailou", "second"]);
+    assert!(
+        api.asked(&Method::GET, "/gateways")
+            .iter()
+            .all(|asked| { asked.path.contains("/namespaces/default/") || asked.path.contains("customresourcedefinitions") })
+    );
+    controller.stop().await;
+}
