@@ -14,6 +14,7 @@ mod warnings;
 
 mod addresses;
 mod class;
+mod client_certificates;
 mod gateway;
 mod listener;
 mod ports;

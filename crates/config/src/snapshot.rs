@@ -34,7 +34,7 @@ pub use policy::{CircuitBreaker, Retry, RetryTrigger, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
 pub use secret::SecretValue;
-pub use tls::{Roots, San, ServerTls, TlsVersion, UpstreamTls};
+pub use tls::{ClientCertificates, Roots, San, ServerTls, TlsVersion, UpstreamTls};
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

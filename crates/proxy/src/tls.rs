@@ -1,6 +1,7 @@
 //! TLS towards backends and towards clients: the library's configurations, made from the snapshot's settings.
 
 mod client;
+mod clients;
 mod roots;
 mod server;
 mod stream;
@@ -16,7 +17,7 @@ pub(crate) use verify::reason;
 use std::sync::{Arc, OnceLock};
 
 use pailou_config::snapshot::TlsVersion;
-use rustls::{SupportedProtocolVersion, crypto::CryptoProvider, version};
+use rustls::{SupportedProtocolVersion, crypto::CryptoProvider, server::VerifierBuilderError, version};
 
 /// Why settings make no working configuration.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum TlsConfigError {
     /// None of the cipher suites asked for is known, or none is for the versions allowed.
     #[error("none of the cipher suites is supported: {0}")]
     NoCipher(String),
+    /// Clients' certificates cannot be checked.
+    #[error("clients' certificates cannot be checked: {0}")]
+    ClientVerifier(#[from] VerifierBuilderError),
     /// There is no certificate to present.
     #[error("there is no certificate to present")]
     NoCertificate,

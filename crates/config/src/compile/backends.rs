@@ -80,6 +80,7 @@ fn read(index: &Index<'_>, backend: &Backend) -> Read {
 
 fn upstream_tls(index: &Index<'_>, backend: &Backend, tls: &BackendTls) -> Result<Arc<UpstreamTls>, Problem> {
     let namespace = backend.meta.namespace.as_str();
+    let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace };
     let invalid = |message: String| Problem::accepted("Invalid", message);
     let roots = match (tls.insecure_skip_verify, tls.well_known_ca_certificates.as_deref()) {
         (true, _) | (false, Some("System")) => Roots::System,
@@ -87,7 +88,7 @@ fn upstream_tls(index: &Index<'_>, backend: &Backend, tls: &BackendTls) -> Resul
             return Err(invalid(format!("spec.tls.wellKnownCACertificates: {other} is not known: use System")));
         }
         (false, None) => {
-            let (certificates, problems) = authorities::read(index, namespace, &tls.ca_certificate_refs);
+            let (certificates, problems) = authorities::read(index, from, &tls.ca_certificate_refs);
             if let Some(problem) = problems.into_iter().next() {
                 return Err(invalid(format!("spec.tls.caCertificateRefs: {}", problem.message)));
             }
@@ -98,7 +99,6 @@ fn upstream_tls(index: &Index<'_>, backend: &Backend, tls: &BackendTls) -> Resul
             authorities::roots(certificates)
         }
     };
-    let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace };
     let client_certificate = tls.client_certificate_ref.as_ref().map(|reference| certificate(index, reference, from));
     let client_certificate =
         client_certificate.transpose().map_err(|problem| invalid(format!("spec.tls.clientCertificateRef: {}", problem.message)))?;

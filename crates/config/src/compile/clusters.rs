@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     backends::Backends,
+    client_certificates::Identity,
     grants::{Referent, Referrer},
     index::{Index, name_of},
     policies::traffic::Traffic,
@@ -45,6 +46,8 @@ pub(crate) struct Clusters<'a> {
     pub(crate) tls: TlsPolicies<'a>,
     pub(crate) pools: Pools<'a>,
     pub(crate) backends: Backends<'a>,
+    /// What the Gateway of the route under way shows to backends that have a BackendTLSPolicy.
+    pub(crate) identity: Option<Identity>,
     /// Nothing is made, only judged.
     pub(crate) dry: bool,
     pub(crate) list: Vec<Arc<Cluster>>,
@@ -72,6 +75,7 @@ impl<'a> Clusters<'a> {
             tls: TlsPolicies::new(index),
             pools: Pools::new(index),
             backends: Backends::new(index),
+            identity: None,
             dry: false,
             list: Vec::new(),
             by_key: HashMap::new(),
@@ -145,7 +149,7 @@ impl<'a> Clusters<'a> {
         let tls = match self.tls.of_service(namespace, &to.name, &port.name) {
             Some((place, tls)) => {
                 self.touched_policies.insert(place);
-                tls.map(Some)
+                tls.and_then(|tls| self.identified(tls)).map(Some)
             }
             None => Ok(None),
         };
@@ -168,7 +172,7 @@ impl<'a> Clusters<'a> {
         let tls = match self.tls.of_backend(namespace, name) {
             Some((place, tls)) => {
                 self.touched_policies.insert(place);
-                tls.map(|tls| Some(beside_policy(tls, own.as_deref())))
+                tls.and_then(|tls| self.identified(beside_policy(tls, own.as_deref()))).map(Some)
             }
             None => Ok(own),
         };
@@ -181,6 +185,17 @@ impl<'a> Clusters<'a> {
             Protocol::Http1
         };
         Ok(Draft { endpoints: EndpointKey::Backend(name_of(&backend.meta)), kind: ClusterKind::Backend, protocol, tls })
+    }
+
+    /// TLS with the Gateway's certificate, unless the backend's own settings name one.
+    fn identified(&self, tls: Arc<UpstreamTls>) -> Result<Arc<UpstreamTls>, Failure> {
+        match &self.identity {
+            Some(identity) if tls.client_certificate.is_none() => {
+                let client_certificate = Some(identity.clone()?);
+                Ok(Arc::new(UpstreamTls { client_certificate, ..UpstreamTls::clone(&tls) }))
+            }
+            _ => Ok(tls),
+        }
     }
 
     fn pool(&mut self, namespace: &str, to: &BackendObjectReference, traffic: &Traffic, grpc: bool) -> Result<Resolved, Problem> {

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
-    snapshot::{ListenerName, Name, PortProtocol},
+    snapshot::{ListenerName, Name},
     status::{Condition, GatewayStatus, Problem, Severity, StatusBody, Statuses},
 };
 
 use super::{
     addresses::{self, ADDRESS_NOT_USABLE, Addresses, PENDING},
     class::Classes,
+    client_certificates::{self, Identity},
     grants::Referrer,
     index::{Index, name_of},
     listener::ListenerState,
@@ -26,6 +27,8 @@ pub(crate) struct GatewayState<'a> {
     pub(crate) controller: &'a str,
     pub(crate) addresses: Addresses,
     pub(crate) listeners: Vec<ListenerState<'a>>,
+    /// The certificate that it shows to backends, where it has one.
+    pub(crate) identity: Option<Identity>,
     /// What is wrong with the Gateway as a whole.
     pub(crate) problems: Vec<Problem>,
 }
@@ -93,22 +96,14 @@ impl<'a> GatewayState<'a> {
         refuse_conflicts(&mut listeners);
         let mut problems = Vec::new();
         let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
-        let mut gateway = Self { object, name, controller, addresses, listeners, problems };
-        gateway.refuse_unenforced();
-        gateway
-    }
-
-    /// Client certificates cannot be asked for yet: what they protect is not served.
-    fn refuse_unenforced(&mut self) {
-        let Some(frontend) = self.object.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };
-        for listener in self.listeners.iter_mut().filter(|it| it.protocol == Some(PortProtocol::Https)) {
-            let own = frontend.per_port.iter().find(|it| it.port == listener.spec.port).map(|it| &it.tls);
-            if own.unwrap_or(&frontend.fallback).validation.is_some() {
-                let message =
-                    "spec.tls.frontend: validation of client certificates is not implemented, so that the port stays closed";
-                listener.problems.push(Problem { condition: "Programmed", reason: "Invalid", message: message.to_owned() });
-            }
+        for listener in &mut listeners {
+            client_certificates::ask(index, object, listener);
         }
+        let identity = client_certificates::identity(index, object).map(|(identity, problem)| {
+            problems.extend(problem);
+            identity
+        });
+        Self { object, name, controller, addresses, listeners, identity, problems }
     }
 
     /// Whether it is a Gateway that can be served at all.
@@ -128,9 +123,9 @@ impl<'a> GatewayState<'a> {
     fn status(&self, index: &Index<'_>) -> GatewayStatus {
         let generation = self.object.meta.generation;
         let mut conditions = vec![self.accepted(generation), self.programmed(generation)];
-        let backend = self.object.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
-        let backend = backend.filter(|tls| tls.client_certificate_ref.is_some()).map(|_| "tls.backend.clientCertificateRef");
-        conditions.extend(warnings::unsupported(self.object.spec.unsupported().into_iter().chain(backend), generation));
+        conditions.extend(self.identity.as_ref().map(|_| Condition::summary("ResolvedRefs", &self.problems, generation)));
+        conditions.extend(client_certificates::insecure_mode(self.object));
+        conditions.extend(warnings::unsupported(self.object.spec.unsupported(), generation));
         if let Some(parameters) = self.object.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref()) {
             let field = "infrastructure.parametersRef";
             conditions.extend(warnings::parameters(

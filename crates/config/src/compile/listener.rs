@@ -10,7 +10,7 @@ use crate::{
         listener::{Listener as Spec, Protocol, TlsMode},
         refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
     },
-    snapshot::{ClientPolicy, HostPattern, ListenerName, PortProtocol, RouteKind, RouteTable},
+    snapshot::{ClientCertificates, ClientPolicy, HostPattern, ListenerName, PortProtocol, RouteKind, RouteTable},
     status::{Condition, GroupKind, ListenerStatus, Problem},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) hostname: Option<HostPattern>,
     pub(crate) kinds: Vec<RouteKind>,
     pub(crate) certificates: Vec<Arc<CertifiedKey>>,
+    /// What is asked of its clients.
+    pub(crate) client_certificates: Option<ClientCertificates>,
     pub(crate) client: Arc<ClientPolicy>,
     /// What is wrong with it, by condition.
     pub(crate) problems: Vec<Problem>,
@@ -65,6 +67,7 @@ impl<'a> ListenerState<'a> {
             hostname: spec.hostname.as_deref().map(HostPattern::new),
             kinds,
             certificates,
+            client_certificates: None,
             client: Arc::default(),
             problems,
             routes: RouteTable::default(),
@@ -199,7 +202,7 @@ fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &m
 pub(crate) fn certificate(index: &Index<'_>, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
     let invalid = |message: String| Problem::refs("InvalidCertificateRef", message);
     if !to.group.is_empty() || to.kind != "Secret" {
-        return Err(invalid(format!("{} {} cannot hold a certificate: name a Secret", to.kind, to.name)));
+        return Err(invalid(format!("{} {} (group {:?}) cannot hold a certificate: name a Secret", to.kind, to.name, &*to.group)));
     }
     let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
     index.permit(from, Referent { group: "", kind: "Secret", namespace, name: &to.name })?;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     resources::envoy::tls::TlsVersion as Version,
-    snapshot::{HostMap, Listener, Name, Port, PortProtocol, ServerTls, TlsVersion},
+    snapshot::{ClientCertificates, HostMap, Listener, Name, Port, PortProtocol, ServerTls, TlsVersion},
     status::Problem,
 };
 
@@ -85,16 +85,21 @@ pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode
 fn finish(listener: ListenerState<'_>, clients: &ClientSettings, protocol: PortProtocol) -> Listener {
     let tls = (protocol == PortProtocol::Https).then(|| {
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
-        Arc::new(server_tls(listener.certificates, settings))
+        Arc::new(server_tls(listener.certificates, listener.client_certificates, settings))
     });
     let mut routes = listener.routes;
     routes.sort();
     Listener { name: listener.name, hostname: listener.hostname, tls, client: listener.client, routes }
 }
 
-fn server_tls(certificates: Vec<Arc<rustls::sign::CertifiedKey>>, settings: TlsSettings) -> ServerTls {
+fn server_tls(
+    certificates: Vec<Arc<rustls::sign::CertifiedKey>>,
+    client_certificates: Option<ClientCertificates>,
+    settings: TlsSettings,
+) -> ServerTls {
     ServerTls {
         certificates,
+        client_certificates,
         min_version: version(settings.min_version, TlsVersion::V1_2),
         max_version: version(settings.max_version, TlsVersion::V1_3),
         alpn: match settings.alpn {

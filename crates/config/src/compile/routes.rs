@@ -102,8 +102,16 @@ pub(crate) struct RouteCompiler<'c, 'a> {
     pub(crate) statuses: &'c mut Statuses,
 }
 
-/// The policies that a listener gives to routes: rules are compiled once for each.
-type ListenerPolicies = (Option<usize>, Option<usize>);
+/// What a listener gives to routes, by place: rules are compiled once for each.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Given {
+    /// A BackendTrafficPolicy.
+    traffic: Option<usize>,
+    /// A SecurityPolicy.
+    security: Option<usize>,
+    /// A Gateway that shows a certificate to backends.
+    identity: Option<usize>,
+}
 
 impl<'a> RouteCompiler<'_, 'a> {
     /// Compiles one route. Routes must come the oldest first.
@@ -121,24 +129,37 @@ impl<'a> RouteCompiler<'_, 'a> {
         let matches: Vec<_> = places.map(|(place, rule)| rules::rule_matches(place, *rule, &mut findings.problems)).collect();
         let listeners: Vec<_> =
             attachments.iter().filter_map(|it| it.listeners.as_ref().ok().map(|list| (it.gateway, list))).collect();
-        let mut variants: BTreeMap<ListenerPolicies, Vec<CompiledRule>> = BTreeMap::new();
+        let mut variants: BTreeMap<Given, Vec<CompiledRule>> = BTreeMap::new();
         for (gateway, places) in &listeners {
             for place in *places {
-                let name = &self.gateways.list[*gateway].listeners[*place].name;
-                let policies = (self.traffic.of_listener(name), self.security.of_listener(name));
-                variants
-                    .entry(policies)
-                    .or_insert_with(|| compile_rules(self.clusters, self.traffic, self.security, route, policies, &mut findings));
+                let given = self.given(*gateway, *place);
+                variants.entry(given).or_insert_with(|| self.compile_rules(route, given, &mut findings));
             }
         }
         if variants.is_empty() {
             // Not served, and yet its references are to be judged.
             self.clusters.dry = true;
-            compile_rules(self.clusters, self.traffic, self.security, route, (None, None), &mut findings);
+            self.compile_rules(route, Given::default(), &mut findings);
             self.clusters.dry = false;
         }
         self.insert(route, &attachments, &matches, &variants, &findings);
         self.report(key, route, attachments, &findings);
+    }
+
+    /// What a listener of a Gateway gives to routes.
+    fn given(&self, gateway: usize, listener: usize) -> Given {
+        let state = &self.gateways.list[gateway];
+        let name = &state.listeners[listener].name;
+        Given {
+            traffic: self.traffic.of_listener(name),
+            security: self.security.of_listener(name),
+            identity: state.identity.is_some().then_some(gateway),
+        }
+    }
+
+    fn compile_rules(&mut self, route: &Route<'a>, given: Given, findings: &mut Findings) -> Vec<CompiledRule> {
+        self.clusters.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
+        compile_rules(self.clusters, self.traffic, self.security, route, given, findings)
     }
 
     fn insert(
@@ -146,7 +167,7 @@ impl<'a> RouteCompiler<'_, 'a> {
         route: &Route<'a>,
         attachments: &[Attachment<'a>],
         matches: &[Vec<Match>],
-        variants: &BTreeMap<ListenerPolicies, Vec<CompiledRule>>,
+        variants: &BTreeMap<Given, Vec<CompiledRule>>,
         findings: &Findings,
     ) {
         let accepted = !findings.problems.iter().any(|problem| problem.condition == "Accepted");
@@ -161,10 +182,10 @@ impl<'a> RouteCompiler<'_, 'a> {
                     continue;
                 }
                 done.push((attachment.gateway, *place));
+                let rules = variants.get(&self.given(attachment.gateway, *place));
                 let listener = &mut self.gateways.list[attachment.gateway].listeners[*place];
                 listener.attached += u32::from(accepted);
-                let policies = (self.traffic.of_listener(&listener.name), self.security.of_listener(&listener.name));
-                let Some(rules) = variants.get(&policies) else { continue };
+                let Some(rules) = rules else { continue };
                 for host in hosts(route, listener.hostname.as_ref()) {
                     for (matches, rule) in matches.iter().zip(rules) {
                         listener.routes.insert(host, entries(matches, rule));
@@ -200,16 +221,16 @@ fn compile_rules<'a>(
     traffic: &mut TrafficPolicies<'_>,
     security: &SecurityPolicies<'_>,
     route: &Route<'a>,
-    policies: ListenerPolicies,
+    given: Given,
     findings: &mut Findings,
 ) -> Vec<CompiledRule> {
     let rules = route.rules.iter().enumerate().map(|(place, spec)| {
         let name = rules::rule_name(route, place, spec.name());
-        let (settings, failure) = match traffic.effective(policies.0, &name) {
+        let (settings, failure) = match traffic.effective(given.traffic, &name) {
             Ok(settings) => (settings, None),
             Err(problem) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
         };
-        let secured = security.effective(policies.1, &name);
+        let secured = security.effective(given.security, &name);
         let backends = match spec {
             RuleSpec::Http(rule) => rule.backend_refs.len(),
             RuleSpec::Grpc(rule) => rule.backend_refs.len(),

@@ -19,6 +19,7 @@ use crate::{
 use super::{
     authorities,
     gateway::Gateways,
+    grants::Referrer,
     index::{Index, name_of},
     policies::report::{Ancestors, write},
 };
@@ -168,7 +169,10 @@ fn read(index: &Index<'_>, policy: &BackendTlsPolicy) -> (Result<Arc<UpstreamTls
             (None, vec![Problem::accepted("Invalid", message)])
         }
         None => {
-            let (certificates, problems) = authorities::read(index, &policy.meta.namespace, &validation.ca_certificate_refs);
+            let (certificates, problems) = {
+                let from = Referrer { group: GATEWAY_GROUP, kind: "BackendTLSPolicy", namespace: &policy.meta.namespace };
+                authorities::read(index, from, &validation.ca_certificate_refs)
+            };
             ((!certificates.is_empty()).then(|| authorities::roots(certificates)), problems)
         }
     };

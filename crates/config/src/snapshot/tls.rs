@@ -19,6 +19,8 @@ pub enum TlsVersion {
 pub struct ServerTls {
     /// The certificates to choose from by name, in the listener's order; never empty.
     pub certificates: Vec<Arc<CertifiedKey>>,
+    /// What clients have to present themselves; `None` asks them for nothing.
+    pub client_certificates: Option<ClientCertificates>,
     /// The lowest version accepted.
     pub min_version: TlsVersion,
     /// The highest version accepted.
@@ -33,11 +35,30 @@ impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls")
             .field("certificates", &self.certificates.len())
+            .field("client_certificates", &self.client_certificates)
             .field("min_version", &self.min_version)
             .field("max_version", &self.max_version)
             .field("alpn", &self.alpn.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>())
             .field("ciphers", &self.ciphers)
             .finish()
+    }
+}
+
+/// What clients have to present (Gateway `spec.tls.frontend`).
+#[derive(Clone)]
+pub enum ClientCertificates {
+    /// A certificate from one of these authorities: without it the handshake fails.
+    Valid(Arc<[CertificateDer<'static>]>),
+    /// They are asked for a certificate, and let in with any or none (`AllowInsecureFallback`).
+    Any,
+}
+
+impl fmt::Debug for ClientCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid(authorities) => write!(f, "Valid({})", authorities.len()),
+            Self::Any => f.write_str("Any"),
+        }
     }
 }
 

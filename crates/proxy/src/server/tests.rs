@@ -304,6 +304,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
     let private = rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
     let signing = rustls::crypto::ring::sign::any_supported_type(&private).unwrap();
     let tls = ServerTls {
+        client_certificates: None,
         certificates: vec![Arc::new(rustls::sign::CertifiedKey::new(vec![key.cert.der().clone()], signing))],
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,

@@ -8,30 +8,35 @@ use std::{
 use pailou_config::snapshot::{HostMap, HostPattern, ServerTls};
 use rustls::{
     CipherSuite, ServerConfig, SupportedCipherSuite,
-    crypto::CryptoProvider,
-    server::{ClientHello, ProducesTickets, ResolvesServerCert},
+    crypto::{CryptoProvider, ring::Ticketer},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 
-use super::{TlsConfigError, provider, versions};
+use super::{TlsConfigError, clients, provider, versions};
 
 /// Makes the library's configuration for a listener.
 pub(crate) fn server_config(settings: &ServerTls) -> Result<Arc<ServerConfig>, TlsConfigError> {
     let mut config = ServerConfig::builder_with_provider(with_ciphers(&settings.ciphers)?)
         .with_protocol_versions(versions(settings.min_version, settings.max_version)?)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(match &settings.client_certificates {
+            Some(asked) => clients::verifier(asked)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        })
         .with_cert_resolver(Arc::new(Certificates::new(&settings.certificates)?));
     config.alpn_protocols.clone_from(&settings.alpn);
-    if let Some(ticketer) = ticketer() {
+    // A client that resumes a session is not asked again: one that it had elsewhere proves nothing here.
+    let ticketer = if settings.client_certificates.is_some() { Ticketer::new().ok() } else { shared_ticketer() };
+    if let Some(ticketer) = ticketer {
         config.ticketer = ticketer;
     }
     Ok(Arc::new(config))
 }
 
 /// Tickets outlive a reload, and so do the sessions that clients resume with them.
-fn ticketer() -> Option<Arc<dyn ProducesTickets>> {
+fn shared_ticketer() -> Option<Arc<dyn ProducesTickets>> {
     static TICKETER: OnceLock<Option<Arc<dyn ProducesTickets>>> = OnceLock::new();
-    TICKETER.get_or_init(|| rustls::crypto::ring::Ticketer::new().ok()).clone()
+    TICKETER.get_or_init(|| Ticketer::new().ok()).clone()
 }
 
 fn with_ciphers(names: &[Arc<str>]) -> Result<Arc<CryptoProvider>, TlsConfigError> {

@@ -2,10 +2,11 @@
 
 use std::io;
 
-use pailou_config::snapshot::{Protocol, Roots, San, ServerTls, UpstreamTls};
+use pailou_config::snapshot::{ClientCertificates, Protocol, Roots, San, ServerTls, UpstreamTls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::{crypto::ring::sign::any_supported_type, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
@@ -67,6 +68,7 @@ fn host(name: &str) -> San {
 fn serving(certificates: Vec<Arc<CertifiedKey>>) -> ServerTls {
     ServerTls {
         certificates,
+        client_certificates: None,
         min_version: TlsVersion::V1_2,
         max_version: TlsVersion::V1_3,
         alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
@@ -178,4 +180,61 @@ fn equal_settings_share_connections_and_different_ones_do_not() {
     assert_ne!(identity(&settings), identity(&ca.settings("a.example", vec![San::Uri("a.example".into())])));
     assert_ne!(identity(&settings), identity(&authority().settings("a.example", vec![host("a.example")])));
     assert_ne!(identity(&settings), identity(&UpstreamTls { insecure_skip_verify: true, ..settings.clone() }));
+}
+
+/// Shakes hands as [`shake`] does, and has one byte sent back, which a client of TLS 1.3 waits for to know that it was let in.
+async fn enter(client: &ClientTls, server: &ServerTls) -> io::Result<()> {
+    let server = server_config(server).unwrap();
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let connect = TlsConnector::from(Arc::clone(&client.config)).connect(client.server_name.clone(), near);
+    let accept = async {
+        let mut stream = TlsAcceptor::from(server).accept(far).await?;
+        stream.write_all(b"!").await?;
+        stream.flush().await?;
+        Ok::<_, io::Error>(stream)
+    };
+    let (accepted, connected) = tokio::join!(accept, connect);
+    let (_accepted, mut connected) = (accepted?, connected?);
+    assert_eq!(connected.read_u8().await?, b'!');
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_are_let_in_by_their_certificates() {
+    let (ca, clients, others) = (authority(), authority(), authority());
+    let valid = ClientCertificates::Valid(vec![clients.der.clone(), authority().der].into());
+    let expired = clients.issue(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let cases = [(Some(clients.named(&[])), true), (Some(others.named(&[])), false), (Some(expired), false), (None, false)];
+    for (max_version, (certificate, is_valid)) in
+        [TlsVersion::V1_2, TlsVersion::V1_3].into_iter().flat_map(|version| cases.iter().map(move |case| (version, case)))
+    {
+        let client = UpstreamTls {
+            client_certificate: certificate.clone(),
+            max_version,
+            ..ca.settings("a.example", vec![host("a.example")])
+        };
+        let client = ClientTls::new(&client, Protocol::Http2).unwrap();
+        for (asked, is_let_in) in [(Some(valid.clone()), *is_valid), (Some(ClientCertificates::Any), true), (None, true)] {
+            let server = ServerTls { client_certificates: asked, ..serving(vec![ca.named(&["a.example"])]) };
+            let entered = enter(&client, &server).await;
+            assert_eq!(entered.is_ok(), is_let_in, "{max_version:?}, {}: {entered:?}", certificate.is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_from_where_nothing_was_asked_opens_no_door() {
+    let (ca, clients) = (authority(), authority());
+    let open = serving(vec![ca.named(&["a.example"])]);
+    for (max_version, asked) in [TlsVersion::V1_2, TlsVersion::V1_3]
+        .into_iter()
+        .flat_map(|version| [(version, None), (version, Some(ClientCertificates::Any))])
+    {
+        let client = UpstreamTls { max_version, ..ca.settings("a.example", vec![host("a.example")]) };
+        let client = ClientTls::new(&client, Protocol::Http2).unwrap();
+        enter(&client, &ServerTls { client_certificates: asked, ..open.clone() }).await.unwrap();
+        let valid = ClientCertificates::Valid(vec![clients.der.clone()].into());
+        let closed = ServerTls { client_certificates: Some(valid), ..open.clone() };
+        enter(&client, &closed).await.unwrap_err();
+    }
 }

@@ -1,0 +1,73 @@
+//! The check of clients' certificates.
+
+use std::sync::Arc;
+
+use pailou_config::snapshot::{ClientCertificates, Roots};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::{TlsConfigError, provider, roots};
+
+/// What checks clients' certificates as the settings have it.
+pub(super) fn verifier(asked: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
+    match asked {
+        ClientCertificates::Valid(authorities) => {
+            let roots = roots::store(&Roots::Certificates(Arc::clone(authorities)))?;
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
+            Ok(builder.build()?)
+        }
+        ClientCertificates::Any => Ok(Arc::new(Anyone)),
+    }
+}
+
+/// Asks for a certificate, and lets in whoever comes. Nothing is made of the certificate, so that nothing of it has to be true.
+#[derive(Debug)]
+struct Anyone;
+
+impl ClientCertVerifier for Anyone {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
