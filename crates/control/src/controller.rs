@@ -56,10 +56,11 @@ impl Controller {
         let (send, changes) = mpsc::channel(CHANGES);
         let mut tasks = JoinSet::new();
         tasks.spawn(crds::follow(client.clone(), send.clone()));
-        let (events, telling) = Events::new(client.clone(), &options.lease.identity, metrics.clone());
-        tasks.spawn(telling);
-        let elector = leader::Elector::start(client.clone(), options.lease, metrics.clone());
+        let elector = leader::Elector::start(client.clone(), options.lease.clone(), metrics.clone());
         let leadership = elector.leadership();
+        let identity = &options.lease.identity;
+        let (events, telling) = Events::new(client.clone(), identity, leadership.clone(), metrics.clone());
+        tasks.spawn(telling);
         let (read, lead, tell) = (published.clone(), leadership.clone(), events.clone());
         tasks.spawn(Writer::new(client.clone(), read, live.clone(), lead, tell, metrics.clone()).run());
         let scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());

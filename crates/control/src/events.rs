@@ -3,7 +3,8 @@
 //!
 //! An event tells of a change, so one is made when such a condition is written that was not there. The same event on the same
 //! object within six minutes is counted in the first one's series. There is a bound on how many wait and on how many are made a
-//! second; what is beyond it is counted and left out, for the conditions say the same.
+//! second; what is beyond it is counted and left out, for conditions and log say the same. Only the leader makes any: what was to
+//! be told is forgotten after a minute in which this replica did not lead.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,20 +15,26 @@ use kube::{
 };
 use pailou_config::resources::ObjectKey;
 use serde_json::Value;
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant},
+};
 
 use crate::{
     FIELD_MANAGER,
+    leader::Leadership,
     metrics::{Metrics, Told},
     source::live::Live,
 };
 
 /// Events that wait to be made.
 const WAITING: usize = 256;
-/// Time between two events, once `WAITING` is spent.
+/// Time between two events.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an event waits for this replica to lead.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest note and the longest reason that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;
 const MAX_REASON: usize = 128;
@@ -35,31 +42,35 @@ const MAX_REASON: usize = 128;
 /// Where events are told. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    queue: mpsc::Sender<(ObjectReference, Event)>,
+    queue: mpsc::Sender<Waiting>,
     metrics: Arc<Metrics>,
+}
+
+struct Waiting {
+    regarding: ObjectReference,
+    event: Event,
+    since: Instant,
+}
+
+/// An object that an event is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Regarding<'a> {
+    pub(crate) key: &'a ObjectKey,
+    pub(crate) api_version: &'a str,
+    pub(crate) uid: &'a str,
 }
 
 impl Events {
     /// The way in, and the task that makes the events.
-    pub(crate) fn new(client: Client, identity: &str, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()> + use<>) {
-        let (queue, mut events) = mpsc::channel(WAITING);
+    pub(crate) fn new(
+        client: Client,
+        identity: &str,
+        leadership: Leadership,
+        metrics: Arc<Metrics>,
+    ) -> (Self, impl Future<Output = ()> + use<>) {
+        let (queue, waiting) = mpsc::channel(WAITING);
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity.to_owned()) };
-        let recorder = Recorder::new(client, reporter);
-        let counted = metrics.clone();
-        let task = async move {
-            while let Some((regarding, event)) = events.recv().await {
-                let told = match time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
-                    Ok(Ok(())) => Told::Done,
-                    Ok(Err(error)) => {
-                        tracing::debug!(%error, "an event could not be made");
-                        Told::Failed
-                    }
-                    Err(_) => Told::Failed,
-                };
-                counted.told(told);
-                time::sleep(INTERVAL).await;
-            }
-        };
+        let task = tell(Recorder::new(client, reporter), waiting, leadership, metrics.clone());
         (Self { queue, metrics }, task)
     }
 
@@ -68,19 +79,21 @@ impl Events {
         let before = failing(&live.status);
         for (place, (reason, message)) in failing(status) {
             if before.get(&place).is_none_or(|(known, _)| *known != reason) {
-                self.warn(key, live, &place.1, reason, message);
+                let regarding = Regarding { key, api_version: &live.api_version, uid: &live.uid };
+                self.warn(regarding, &place.1, reason, message);
             }
         }
     }
 
     /// Tells of something that is wrong with an object. `action` says what was not done.
-    pub(crate) fn warn(&self, key: &ObjectKey, live: &Live, action: &str, reason: &str, note: &str) {
+    pub(crate) fn warn(&self, regarding: Regarding<'_>, action: &str, reason: &str, note: &str) {
+        let key = regarding.key;
         let regarding = ObjectReference {
-            api_version: Some(live.api_version.to_string()),
+            api_version: Some(regarding.api_version.to_owned()),
             kind: Some(key.kind.to_string()),
             namespace: Some(key.namespace.clone()).filter(|namespace| !namespace.is_empty()),
             name: Some(key.name.clone()),
-            uid: Some(live.uid.clone()),
+            uid: Some(regarding.uid.to_owned()),
             ..ObjectReference::default()
         };
         let event = Event {
@@ -90,9 +103,27 @@ impl Events {
             action: shorten(action, MAX_REASON),
             secondary: None,
         };
-        if self.queue.try_send((regarding, event)).is_err() {
+        if self.queue.try_send(Waiting { regarding, event, since: Instant::now() }).is_err() {
             self.metrics.told(Told::LeftOut);
         }
+    }
+}
+
+async fn tell(recorder: Recorder, mut queue: mpsc::Receiver<Waiting>, mut leadership: Leadership, metrics: Arc<Metrics>) {
+    while let Some(Waiting { regarding, event, since }) = queue.recv().await {
+        if time::timeout_at(since + PATIENCE, leadership.gained()).await.is_err() {
+            continue;
+        }
+        let told = match time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
+            Ok(Ok(())) => Told::Done,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "an event could not be made");
+                Told::Failed
+            }
+            Err(_) => Told::Failed,
+        };
+        metrics.told(told);
+        time::sleep(INTERVAL).await;
     }
 }
 

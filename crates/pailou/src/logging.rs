@@ -13,6 +13,8 @@ use crate::{
 pub(crate) fn start(args: &LogArgs, default: &str) -> Result<(), Error> {
     let filter = args.log.as_deref().unwrap_or(default);
     let parsed = EnvFilter::try_new(filter).map_err(|source| Error::LogFilter { filter: filter.to_owned(), source })?;
+    // It shows the body of an answer that it cannot read, and a Secret may be in that.
+    let parsed = parsed.add_directive("kube_client::client=off".parse().expect("it is a directive"));
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).with_target(false);
     match args.log_format {
         LogFormat::Text => builder.with_ansi(colour()).init(),

@@ -1,13 +1,14 @@
 //! The collector: every task's changes in one store, compiled once for a burst.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use pailou_config::{
     compile::{Compiler, Settings},
+    parse::ParseError,
     resources::{Kind, Object, ObjectKey},
     store::Store,
 };
@@ -26,7 +27,7 @@ use super::{
     seen::Seen,
 };
 use crate::{
-    events::Events,
+    events::{Events, Regarding},
     metrics::Metrics,
     published::{Objects, Published},
 };
@@ -35,6 +36,8 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(5);
 /// A burst that does not end is compiled after this long all the same.
 const BURST: Duration = Duration::from_millis(50);
+/// Objects that are remembered as unreadable; of others it is said whenever they come.
+const MAX_UNREADABLE: usize = 10_000;
 /// How often it is said what is still waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -50,6 +53,8 @@ pub(crate) struct Collector {
     store: Arc<Store>,
     objects: Arc<Objects>,
     held: Arc<Held>,
+    /// Objects that could not be read, by the version that could not: each is said once.
+    unreadable: HashMap<ObjectKey, String>,
     is_dirty: bool,
     are_pools_dirty: bool,
     compiler: Option<(Settings, Compiler)>,
@@ -76,6 +81,7 @@ impl Collector {
             store: Arc::default(),
             objects: Arc::default(),
             held: Arc::default(),
+            unreadable: HashMap::new(),
             events,
             is_dirty: true,
             are_pools_dirty: false,
@@ -135,9 +141,6 @@ impl Collector {
     fn replace(&mut self, run: &Run, objects: Vec<Seen>) {
         self.scopes.synced(run);
         let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
-        if run.scope.kind == Kind::GatewayClass {
-            Arc::make_mut(&mut self.held).retain(|name, _| objects.iter().any(|seen| seen.key.name == *name));
-        }
         for key in self.keys(&run.scope) {
             if !listed.contains(&key) {
                 self.delete(&key);
@@ -147,18 +150,12 @@ impl Collector {
     }
 
     fn upsert(&mut self, kind: Kind, seen: Seen) {
-        let Seen { key, live, json, entry } = seen;
-        let entry = match entry {
+        let entry = match seen.entry {
             Ok(entry) => entry,
-            Err(errors) => {
-                // What the object was before, if it was anything, goes on being served.
-                for error in &errors {
-                    tracing::warn!("{error}");
-                }
-                self.metrics.undecodable(kind);
-                return;
-            }
+            Err(ref errors) => return self.undecodable(kind, &seen, errors),
         };
+        let Seen { key, live, json, .. } = seen;
+        self.unreadable.remove(&key);
         if let Some(live) = live {
             let holder = classes::holder(&entry, &live, &self.settings.borrow().controllers);
             let is_held = matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder, &live);
@@ -173,6 +170,22 @@ impl Collector {
             Err(error) => return tracing::error!("{error}"),
         }
         Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
+    }
+
+    /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
+    fn undecodable(&mut self, kind: Kind, seen: &Seen, errors: &[ParseError]) {
+        if self.unreadable.get(&seen.key) == Some(&seen.resource_version) {
+            return;
+        }
+        self.metrics.undecodable(kind);
+        if self.unreadable.len() < MAX_UNREADABLE || self.unreadable.contains_key(&seen.key) {
+            self.unreadable.insert(seen.key.clone(), seen.resource_version.clone());
+        }
+        let note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let is_served = self.objects.contains_key(&seen.key);
+        tracing::warn!("{} is not read{}: {note}", seen.key, if is_served { ", and what it was before stays" } else { "" });
+        let regarding = Regarding { key: &seen.key, api_version: &seen.api_version, uid: &seen.uid };
+        self.events.warn(regarding, "Read", "Invalid", &note);
     }
 
     /// Notes who holds a class. Gives back whether another controller does; the class then leaves the store.
@@ -192,7 +205,8 @@ impl Collector {
             holder.manager
         );
         tracing::warn!("{key} is {message}");
-        self.events.warn(key, live, "Accept", "HeldByAnotherController", &message);
+        let regarding = Regarding { key, api_version: &live.api_version, uid: &live.uid };
+        self.events.warn(regarding, "Accept", "HeldByAnotherController", &message);
         Arc::make_mut(&mut self.held).insert(key.name.clone(), holder);
         self.take_out(key);
         true
@@ -203,6 +217,7 @@ impl Collector {
             Arc::make_mut(&mut self.held).remove(&key.name);
         }
         self.live.remove(key);
+        self.unreadable.remove(key);
         self.take_out(key);
     }
 
@@ -221,9 +236,12 @@ impl Collector {
         }
     }
 
+    /// Everything that is known of a scope, in the store or not.
     fn keys(&self, scope: &Scope) -> Vec<ObjectKey> {
-        let entries = self.store.of_kind(scope.kind).map(|entry| entry.object.key());
-        entries.filter(|key| scope.covers(key)).collect()
+        let class = |name: &String| ObjectKey::new(scope.group, Kind::GatewayClass.name(), "", name);
+        let held = self.held.keys().map(class);
+        let stored = self.store.of_kind(scope.kind).map(|entry| entry.object.key());
+        stored.chain(held).chain(self.unreadable.keys().cloned()).filter(|key| scope.covers(key)).collect()
     }
 
     /// Watches the Pods that InferencePools select now.

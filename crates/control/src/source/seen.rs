@@ -21,6 +21,9 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) key: ObjectKey,
+    pub(crate) api_version: Arc<str>,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
     /// Its status, where it has one that is written.
     pub(crate) live: Option<Live>,
     /// The object without what is not read, as JSON.
@@ -50,11 +53,13 @@ impl Reader {
     /// Reads an object.
     pub(crate) fn read(&self, object: DynamicObject) -> Seen {
         let key = self.key(&object);
+        let uid = object.uid().unwrap_or_default();
+        let resource_version = object.resource_version().unwrap_or_default();
         let live = has_status(self.kind).then(|| self.live(&object));
         let value = strip(self.kind, &self.resource.api_version, object);
         let json = value.to_string().into();
         let entry = parse_object(value, &self.origin, &self.namespace).map(|decoded| Entry::new(decoded, self.origin.clone()));
-        Seen { key, live, json, entry }
+        Seen { key, api_version: self.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
     }
 
     /// What the writer needs to know of an object.

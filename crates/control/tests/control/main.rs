@@ -1,7 +1,5 @@
 //! The controller against an API server in memory that can be told to fail.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod api;
 mod cluster;
 
