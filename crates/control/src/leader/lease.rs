@@ -92,6 +92,7 @@ impl LeaseClient {
     }
 
     fn spec(&self, before: Option<LeaseSpec>) -> LeaseSpec {
+        let is_new = before.is_none();
         let before = before.unwrap_or_default();
         let now = MicroTime(Timestamp::now());
         let is_ours = before.holder_identity.as_deref() == Some(&self.options.identity);
@@ -100,7 +101,7 @@ impl LeaseClient {
             lease_duration_seconds: i32::try_from(self.options.duration.as_secs()).ok(),
             acquire_time: if is_ours { before.acquire_time } else { Some(now.clone()) },
             renew_time: Some(now),
-            lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!is_ours)),
+            lease_transitions: Some(before.lease_transitions.unwrap_or_default().saturating_add(i32::from(!is_ours && !is_new))),
             ..LeaseSpec::default()
         }
     }

@@ -89,3 +89,64 @@ fn secret(fields: &mut Map<String, Value>) {
         data.retain(|key, _| TLS_KEYS.contains(&key.as_str()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_secret_keeps_no_copy_of_itself_and_of_a_certificate_only_what_is_read() {
+        let secret = json!({
+            "metadata": {
+                "name": "s", "namespace": "n", "resourceVersion": "7",
+                "annotations": { LAST_APPLIED: "{\"data\":{\"tls.key\":\"a2V5\"}}", "keep": "this" },
+                "managedFields": [{ "manager": "kubectl" }],
+            },
+            "type": TLS_TYPE,
+            "data": { "tls.crt": "Yw==", "tls.key": "a2V5", "keystore.jks": "Yg==" },
+        });
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": "s", "namespace": "n", "annotations": { "keep": "this" } },
+            "type": TLS_TYPE,
+            "data": { "tls.crt": "Yw==", "tls.key": "a2V5" },
+        });
+        assert_eq!(strip(Kind::Secret, "v1", object(secret)), expected);
+    }
+
+    #[test]
+    fn a_pod_keeps_where_it_is_and_whether_it_is_ready() {
+        let pod = json!({
+            "metadata": { "name": "p", "namespace": "n", "labels": { "app": "a" }, "ownerReferences": [] },
+            "spec": {
+                "nodeName": "one", "serviceAccountName": "x",
+                "containers": [{ "name": "c", "image": "i", "env": [{ "name": "KEY", "value": "v" }], "ports": [{ "containerPort": 80 }] }],
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.1", "podIPs": [{ "ip": "10.0.0.1" }], "hostIP": "1.2.3.4",
+                "conditions": [{ "type": "PodScheduled", "status": "True" }, { "type": "Ready", "status": "True", "message": "m" }],
+            },
+        });
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "p", "namespace": "n", "labels": { "app": "a" } },
+            "spec": { "nodeName": "one", "containers": [{ "name": "c", "ports": [{ "containerPort": 80 }] }] },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.1", "podIPs": [{ "ip": "10.0.0.1" }],
+                "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        });
+        assert_eq!(strip(Kind::Pod, "v1", object(pod)), expected);
+    }
+
+    #[test]
+    fn the_status_of_what_configures_is_left_out() {
+        let gateway = json!({ "metadata": { "name": "g" }, "spec": { "a": 1 }, "status": { "b": 2 } });
+        let stripped = strip(Kind::Gateway, "gateway.networking.k8s.io/v1", object(gateway));
+        assert_eq!((&stripped["spec"], stripped.get("status")), (&json!({ "a": 1 }), None));
+    }
+}

@@ -113,3 +113,6 @@ fn put(fields: &mut Map<String, Value>, field: &str, value: Option<Value>) {
 fn array<'a>(fields: &'a Map<String, Value>, field: &str) -> &'a [Value] {
     fields.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
