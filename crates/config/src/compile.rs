@@ -4,33 +4,33 @@
 //! The order of work is the order of the modules below: classes say which Gateways are ours, Gateways give listeners, listeners
 //! take routes, routes lead to clusters, and only then is it known what policies and pools reach.
 
-mod index;
+pub(crate) mod index;
 mod settings;
 
-mod grants;
+pub(crate) mod grants;
 mod pem;
 mod regexes;
 mod warnings;
 
 mod addresses;
-mod class;
+pub(crate) mod class;
 mod client_certificates;
-mod gateway;
-mod listener;
+pub(crate) mod gateway;
+pub(crate) mod listener;
 mod ports;
 
-mod attach;
+pub(crate) mod attach;
 mod extension;
 mod filters;
 mod matches;
-mod routes;
+pub(crate) mod routes;
 mod rules;
 
 mod authorities;
 mod backends;
 mod clusters;
 mod endpoints;
-mod models;
+pub(crate) mod models;
 mod pools;
 mod upstream_tls;
 

@@ -4,9 +4,11 @@
 //! - [`compile`]: objects to snapshot and statuses.
 //! - [`snapshot`]: what the data plane serves.
 //! - [`status`]: what is said of each object.
+//! - [`reach`](reach::reach): which objects a Gateway's proxies need.
 
 pub mod compile;
 pub mod parse;
+pub mod reach;
 pub mod resources;
 pub mod snapshot;
 pub mod status;

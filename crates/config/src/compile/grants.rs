@@ -1,6 +1,6 @@
 //! Whether a reference may cross namespaces.
 
-use crate::status::Problem;
+use crate::{resources::ReferenceGrant, status::Problem};
 
 use super::index::Index;
 
@@ -37,7 +37,15 @@ impl Index<'_> {
     }
 
     fn is_granted(&self, from: Referrer<'_>, to: Referent<'_>) -> bool {
-        self.grants.get(to.namespace).into_iter().flatten().any(|grant| {
+        self.granting(from, to).next().is_some()
+    }
+}
+
+impl<'a> Index<'a> {
+    /// The ReferenceGrants that allow a reference.
+    pub(crate) fn granting(&self, from: Referrer<'_>, to: Referent<'_>) -> impl Iterator<Item = &'a ReferenceGrant> {
+        let here = self.grants.get(to.namespace).into_iter().flatten().copied();
+        here.filter(move |grant| {
             grant.spec.from.iter().any(|it| it.group == from.group && it.kind == from.kind && it.namespace == from.namespace)
                 && grant
                     .spec

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     resources::{
-        InferenceModel, InferenceModelRewrite, Meta, ObjectKey,
+        ConfigMap, InferenceModel, InferenceModelRewrite, Meta, ObjectKey,
         inference_model::{Criticality as SpecCriticality, ModelRewriteTarget, PoolRef},
         inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
     },
@@ -179,12 +179,16 @@ fn fill_generic(set: &mut ModelSet) {
 /// ConfigMaps with this label say which adapters belong to which base model.
 const ADAPTERS_LABEL: &str = "inference.networking.k8s.io/bbr-managed";
 
+/// Whether a ConfigMap says which adapters belong to a base model.
+pub(crate) fn is_adapters(map: &ConfigMap) -> bool {
+    map.meta.labels.get(ADAPTERS_LABEL).is_some_and(|value| value == "true")
+}
+
 /// The base model by adapter, from ConfigMaps with `data.baseModel` and `data.adapters` (a list in YAML). The oldest map that
 /// names an adapter counts.
 pub(crate) fn base_models(index: &Index<'_>) -> BTreeMap<String, String> {
     let mut bases = BTreeMap::new();
-    let managed = index.config_maps.iter().filter(|map| map.meta.labels.get(ADAPTERS_LABEL).is_some_and(|value| value == "true"));
-    for map in managed {
+    for map in index.config_maps.iter().filter(|map| is_adapters(map)) {
         let data = &map.spec.data;
         let Some(base) = data.get("baseModel").map(|base| base.trim()) else { continue };
         let adapters = data.get("adapters").and_then(|text| serde_saphyr::from_str::<Vec<String>>(text).ok());

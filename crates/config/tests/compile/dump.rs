@@ -84,7 +84,7 @@ fn condition(condition: &Condition) -> String {
     text
 }
 
-fn ports(out: &mut String, snapshot: &Snapshot) {
+pub(crate) fn ports(out: &mut String, snapshot: &Snapshot) {
     line(out, 0, "ports:");
     for port in &snapshot.ports {
         line(out, 1, &format!("{}:", quoted(&format!("{:?} {}", port.protocol, port.address))));
@@ -140,7 +140,7 @@ fn route_match(entry: &RouteMatch) -> String {
     text
 }
 
-fn rules(out: &mut String, snapshot: &Snapshot) {
+pub(crate) fn rules(out: &mut String, snapshot: &Snapshot) {
     let listeners = snapshot.ports.iter().flat_map(|port| port.listeners.values());
     let mut rules: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
     for rule in listeners.flat_map(|listener| listener.routes.entries()).map(|entry| &*entry.rule) {
@@ -222,7 +222,7 @@ fn clusters(out: &mut String, compiled: &Compiled) {
     }
 }
 
-fn cluster(out: &mut String, cluster: &Cluster) {
+pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
     line(out, 2, &format!("protocol: {:?}", cluster.protocol));
     match &cluster.tls {
         Ok(None) => {}

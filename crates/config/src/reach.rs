@@ -1,0 +1,64 @@
+//! What a Gateway's proxies need of a cluster's objects: its class and itself, what is attached to it, and what that refers to.
+//! Compiling nothing else gives the same ports, clusters and endpoints for that Gateway as compiling everything.
+//!
+//! A proxy is given no Secret but those that its Gateway and what is attached to it refer to, and may refer to.
+
+mod backends;
+mod policies;
+mod routes;
+mod walk;
+
+use std::collections::BTreeSet;
+
+use crate::{
+    compile::{Settings, class, gateway::Gateways, index::Index},
+    resources::ObjectKey,
+    snapshot::Name,
+    status::Statuses,
+    store::Store,
+};
+
+use backends::Models;
+use policies::Policies;
+use routes::AnyRoute;
+use walk::Walk;
+
+/// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
+/// see [`Reaches`].
+pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<ObjectKey> {
+    Reaches::new(store, settings).of(gateway)
+}
+
+/// A store, indexed for asking what Gateways need. To be made anew when the store changes: it takes time in proportion to the
+/// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools.
+pub struct Reaches<'a> {
+    index: Index<'a>,
+    settings: &'a Settings,
+    gateways: Gateways<'a>,
+    /// By Gateway: the routes attached to it.
+    routes: Vec<Vec<AnyRoute<'a>>>,
+    policies: Policies<'a>,
+    models: Models<'a>,
+}
+
+impl<'a> Reaches<'a> {
+    /// Indexes a store.
+    pub fn new(store: &'a Store, settings: &'a Settings) -> Self {
+        let index = Index::new(store.iter().map(|(_, entry)| &entry.object));
+        let mut unread = Statuses::default();
+        let classes = class::classes(&index, settings, &mut unread);
+        let gateways = Gateways::new(&index, &classes, settings, &mut unread);
+        let routes = routes::attached(&index, &gateways);
+        let policies = Policies::new(&index);
+        let models = Models::new(&index);
+        Self { index, settings, gateways, routes, policies, models }
+    }
+
+    /// What a Gateway needs.
+    pub fn of(&self, gateway: &Name) -> BTreeSet<ObjectKey> {
+        match self.gateways.find(&gateway.namespace, &gateway.name) {
+            Some(place) => Walk::new(self).gateway(place),
+            None => BTreeSet::new(),
+        }
+    }
+}

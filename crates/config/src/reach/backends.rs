@@ -1,0 +1,128 @@
+//! Backends and what they are made of: Services, Backends, InferencePools.
+
+use std::collections::HashMap;
+
+use crate::{
+    compile::{Mode, grants::Referrer, index::Index},
+    resources::{
+        Backend, InferencePool, Kind, Meta, ObjectKey, Pod, Service,
+        envoy::ENVOY_GROUP,
+        inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
+        refs::BackendObjectReference,
+    },
+};
+
+use super::walk::{Walk, key};
+
+/// InferenceModels, InferenceModelRewrites and InferenceObjectives by the pool that they speak about: namespace and name.
+pub(super) struct Models<'a> {
+    by_pool: HashMap<(&'a str, &'a str), Vec<(Kind, &'a Meta)>>,
+}
+
+impl<'a> Models<'a> {
+    /// Indexes them all.
+    pub(super) fn new(index: &Index<'a>) -> Self {
+        let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
+        let models = index.models.iter().map(|it| (Kind::InferenceModel, &it.meta, &it.spec.pool_ref));
+        let rewrites = index.rewrites.iter().map(|it| (Kind::InferenceModelRewrite, &it.meta, &it.spec.pool_ref));
+        let objectives = index.objectives.iter().map(|it| (Kind::InferenceObjective, &it.meta, &it.spec.pool_ref));
+        for (kind, meta, pool) in models.chain(rewrites).chain(objectives) {
+            by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push((kind, meta));
+        }
+        Self { by_pool }
+    }
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// What a backendRef or mirror leads to.
+    pub(super) fn backend(&mut self, from: Referrer<'_>, to: &BackendObjectReference) {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        if !self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
+            return;
+        }
+        let index = &self.reaches.index;
+        match (&*to.group, &*to.kind) {
+            ("", "Service") => index.services.get(namespace, &to.name).into_iter().for_each(|it| self.service(it)),
+            (ENVOY_GROUP, "Backend") => index.backends.get(namespace, &to.name).into_iter().for_each(|it| self.external(it)),
+            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => {
+                let pool = index.pool(&to.group, namespace, &to.name);
+                pool.into_iter().for_each(|it| self.pool(it));
+            }
+            _ => {}
+        }
+    }
+
+    fn service(&mut self, service: &'a Service) {
+        let meta = &service.meta;
+        if !self.insert(key(Kind::Service, meta)) {
+            return;
+        }
+        let index = &self.reaches.index;
+        let slices = index.slices.get(&(meta.namespace.as_str(), meta.name.as_str()));
+        for slice in slices.into_iter().flatten() {
+            self.insert(key(Kind::EndpointSlice, &slice.meta));
+        }
+        if slices.is_none() && self.reaches.settings.mode == Mode::Standalone {
+            self.pods(&meta.namespace, |pod| selects(&service.spec.selector, pod));
+        }
+        self.tls_policies("", "Service", meta);
+    }
+
+    fn external(&mut self, backend: &'a Backend) {
+        let meta = &backend.meta;
+        if !self.insert(key(Kind::Backend, meta)) {
+            return;
+        }
+        if let Some(tls) = &backend.spec.tls {
+            self.authorities(&meta.namespace, &tls.ca_certificate_refs);
+            let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace: &meta.namespace };
+            tls.client_certificate_ref.iter().for_each(|reference| self.secret(from, reference));
+        }
+        self.tls_policies(ENVOY_GROUP, "Backend", meta);
+    }
+
+    fn tls_policies(&mut self, group: &str, kind: &str, meta: &Meta) {
+        for policy in self.reaches.policies.tls(group, kind, meta) {
+            if self.insert(key(Kind::BackendTlsPolicy, &policy.meta)) {
+                self.authorities(&policy.meta.namespace, &policy.spec.validation.ca_certificate_refs);
+            }
+        }
+    }
+
+    fn pool(&mut self, pool: &'a InferencePool) {
+        let meta = &pool.meta;
+        if !self.pools.insert(pool_key(pool)) {
+            return;
+        }
+        let index = &self.reaches.index;
+        // Models name their pool by either group and prefer one that exists, so that the other group's pool of the name counts.
+        let twins = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter_map(|it| index.pool(it, &meta.namespace, &meta.name));
+        let twins: Vec<_> = twins.map(pool_key).collect();
+        self.found.extend(twins);
+        self.pods(&meta.namespace, |pod| selects(&pool.spec.selector, pod));
+        for (kind, meta) in self.reaches.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
+            self.insert(key(*kind, meta));
+        }
+        if let Some(picker) = &pool.spec.endpoint_picker
+            && picker.group.is_empty()
+            && picker.kind == "Service"
+        {
+            index.services.get(&meta.namespace, &picker.name).into_iter().for_each(|it| self.service(it));
+        }
+    }
+
+    fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {
+        for pod in self.reaches.index.pods.get(namespace).into_iter().flatten().filter(|pod| chosen(pod)) {
+            self.insert(key(Kind::Pod, &pod.meta));
+        }
+    }
+}
+
+fn pool_key(pool: &InferencePool) -> ObjectKey {
+    ObjectKey::new(pool.spec.version.group(), Kind::InferencePool.name(), &pool.meta.namespace, &pool.meta.name)
+}
+
+/// Whether a pod bears all these labels; no labels select nothing.
+fn selects(selector: &std::collections::BTreeMap<String, String>, pod: &Pod) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| pod.meta.labels.get(key) == Some(value))
+}

@@ -1,0 +1,133 @@
+//! Routes by the Gateways that they are attached to, and what their rules refer to.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    compile::{attach, gateway::Gateways, index::Index, routes},
+    resources::{
+        GrpcRoute, HttpRoute, Meta, TcpRoute, TlsRoute, UdpRoute,
+        grpc_route::GrpcRouteFilter,
+        http_filter::HttpRouteFilter,
+        l4_route::ConnectionRule,
+        refs::{BackendObjectReference, GATEWAY_GROUP, LocalObjectReference, ParentReference},
+    },
+    snapshot::RouteKind,
+};
+
+/// A route of any kind.
+#[derive(Clone, Copy)]
+pub(super) enum AnyRoute<'a> {
+    Http(&'a HttpRoute),
+    Grpc(&'a GrpcRoute),
+    Tls(&'a TlsRoute),
+    Tcp(&'a TcpRoute),
+    Udp(&'a UdpRoute),
+}
+
+/// What a route refers to.
+#[derive(Default)]
+pub(super) struct References {
+    pub(super) backends: Vec<BackendObjectReference>,
+    pub(super) filters: Vec<LocalObjectReference>,
+}
+
+/// The routes of every Gateway, by its place.
+pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
+    let mut all = vec![Vec::new(); gateways.list.len()];
+    for route in routes::routes(index) {
+        let (namespace, name) = (&route.meta.namespace, &route.meta.name);
+        let found = match route.kind {
+            RouteKind::Http => index.http_routes.get(namespace, name).map(AnyRoute::Http),
+            RouteKind::Grpc => index.grpc_routes.get(namespace, name).map(AnyRoute::Grpc),
+        };
+        let attached = attach::attach(index, gateways, &route).into_iter().filter(|it| it.listeners.is_ok());
+        let places: BTreeSet<usize> = attached.map(|it| it.gateway).collect();
+        for place in places {
+            all[place].extend(found);
+        }
+    }
+    let tls = index.tls_routes.iter().map(|route| (AnyRoute::Tls(route), &route.meta, &route.spec.parent_refs));
+    let tcp = index.tcp_routes.iter().map(|route| (AnyRoute::Tcp(route), &route.meta, &route.spec.parent_refs));
+    let udp = index.udp_routes.iter().map(|route| (AnyRoute::Udp(route), &route.meta, &route.spec.parent_refs));
+    for (route, meta, parents) in tls.chain(tcp).chain(udp) {
+        for place in asked(gateways, meta, parents) {
+            all[place].push(route);
+        }
+    }
+    all
+}
+
+/// The Gateways that a route asks for.
+fn asked(gateways: &Gateways<'_>, meta: &Meta, parents: &[ParentReference]) -> BTreeSet<usize> {
+    let ours = parents.iter().filter(|it| it.group == GATEWAY_GROUP && it.kind == "Gateway");
+    ours.filter_map(|it| gateways.find(it.namespace.as_deref().unwrap_or(&meta.namespace), &it.name)).collect()
+}
+
+impl<'a> AnyRoute<'a> {
+    /// The kind by its name, and the metadata.
+    pub(super) fn identity(self) -> (&'static str, &'a Meta) {
+        match self {
+            Self::Http(route) => ("HTTPRoute", &route.meta),
+            Self::Grpc(route) => ("GRPCRoute", &route.meta),
+            Self::Tls(route) => ("TLSRoute", &route.meta),
+            Self::Tcp(route) => ("TCPRoute", &route.meta),
+            Self::Udp(route) => ("UDPRoute", &route.meta),
+        }
+    }
+
+    /// What its rules refer to.
+    pub(super) fn references(self) -> References {
+        let mut all = References::default();
+        match self {
+            Self::Http(route) => {
+                for rule in &route.spec.rules {
+                    rule.filters.iter().for_each(|filter| all.http(filter));
+                    for backend in &rule.backend_refs {
+                        all.backends.push(backend.target());
+                        backend.filters.iter().for_each(|filter| all.http(filter));
+                    }
+                }
+            }
+            Self::Grpc(route) => {
+                for rule in &route.spec.rules {
+                    rule.filters.iter().for_each(|filter| all.grpc(filter));
+                    for backend in &rule.backend_refs {
+                        all.backends.push(backend.target());
+                        backend.filters.iter().for_each(|filter| all.grpc(filter));
+                    }
+                }
+            }
+            Self::Tls(route) => all.connections(&route.spec.rules),
+            Self::Tcp(route) => all.connections(&route.spec.rules),
+            Self::Udp(route) => all.connections(&route.spec.rules),
+        }
+        all
+    }
+}
+
+impl References {
+    fn http(&mut self, filter: &HttpRouteFilter) {
+        match filter {
+            HttpRouteFilter::RequestMirror(mirror) => self.backends.push(mirror.backend_ref.clone()),
+            HttpRouteFilter::ExtensionRef(reference) => self.filters.push(reference.clone()),
+            HttpRouteFilter::RequestHeaderModifier(_)
+            | HttpRouteFilter::ResponseHeaderModifier(_)
+            | HttpRouteFilter::RequestRedirect(_)
+            | HttpRouteFilter::UrlRewrite(_)
+            | HttpRouteFilter::Cors(_)
+            | HttpRouteFilter::ExternalAuth(_) => {}
+        }
+    }
+
+    fn grpc(&mut self, filter: &GrpcRouteFilter) {
+        match filter {
+            GrpcRouteFilter::RequestMirror(mirror) => self.backends.push(mirror.backend_ref.clone()),
+            GrpcRouteFilter::ExtensionRef(reference) => self.filters.push(reference.clone()),
+            GrpcRouteFilter::RequestHeaderModifier(_) | GrpcRouteFilter::ResponseHeaderModifier(_) => {}
+        }
+    }
+
+    fn connections(&mut self, rules: &[ConnectionRule]) {
+        self.backends.extend(rules.iter().flat_map(|rule| &rule.backend_refs).map(|backend| backend.target()));
+    }
+}

@@ -1,0 +1,165 @@
+//! The walk from a Gateway along references.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    compile::{
+        grants::{Referent, Referrer},
+        models::is_adapters,
+    },
+    resources::{
+        Gateway, Kind, Meta, ObjectKey,
+        envoy::{ENVOY_GROUP, body::CustomResponseBody},
+        gateway::FrontendTlsConfig,
+        refs::{FromNamespaces, GATEWAY_GROUP, LocalObjectReference, ObjectReference, SecretObjectReference},
+    },
+};
+
+use super::{Reaches, policies::Subject, routes::AnyRoute};
+
+/// What was found so far.
+pub(super) struct Walk<'r, 'a> {
+    pub(super) reaches: &'r Reaches<'a>,
+    pub(super) found: BTreeSet<ObjectKey>,
+    /// InferencePools whose Pods and models are in.
+    pub(super) pools: BTreeSet<ObjectKey>,
+}
+
+/// The key of an object of a kind that one group serves.
+pub(super) fn key(kind: Kind, meta: &Meta) -> ObjectKey {
+    ObjectKey::new(kind.groups()[0], kind.name(), &meta.namespace, &meta.name)
+}
+
+impl<'r, 'a> Walk<'r, 'a> {
+    pub(super) fn new(reaches: &'r Reaches<'a>) -> Self {
+        Self { reaches, found: BTreeSet::new(), pools: BTreeSet::new() }
+    }
+
+    /// Everything that a Gateway needs.
+    pub(super) fn gateway(mut self, place: usize) -> BTreeSet<ObjectKey> {
+        let index = &self.reaches.index;
+        let state = &self.reaches.gateways.list[place];
+        let object = state.object;
+        if let Some(class) = index.classes.get("", &object.spec.gateway_class_name) {
+            self.insert(key(Kind::GatewayClass, &class.meta));
+        }
+        self.insert(key(Kind::Gateway, &object.meta));
+        self.gateway_tls(object);
+        let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
+        let by_labels = state.listeners.iter().any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector);
+        for listener in &state.listeners {
+            let from = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: listener.namespace };
+            let certificates = listener.spec.tls.iter().flat_map(|tls| &tls.certificate_refs);
+            certificates.for_each(|reference| self.secret(from, reference));
+        }
+        for route in &self.reaches.routes[place] {
+            let (kind, meta) = route.identity();
+            if by_labels {
+                self.namespace(&meta.namespace);
+            }
+            self.route(*route);
+            subjects.push(Subject { kind, meta });
+        }
+        self.found.extend(self.reaches.policies.on(&subjects));
+        // Which model an adapter is of holds for every Gateway.
+        for map in index.config_maps.iter().filter(|map| is_adapters(map)) {
+            self.insert(key(Kind::ConfigMap, &map.meta));
+        }
+        self.found
+    }
+
+    /// Puts an object in; false if it was there.
+    pub(super) fn insert(&mut self, key: ObjectKey) -> bool {
+        self.found.insert(key)
+    }
+
+    fn gateway_tls(&mut self, gateway: &Gateway) {
+        let from = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace };
+        let Some(tls) = &gateway.spec.tls else { return };
+        if let Some(reference) = tls.backend.as_ref().and_then(|it| it.client_certificate_ref.as_ref()) {
+            self.secret(from, reference);
+        }
+        let Some(frontend) = &tls.frontend else { return };
+        let configs = std::iter::once(&frontend.fallback).chain(frontend.per_port.iter().map(|it| &it.tls));
+        for reference in configs.flat_map(|it: &FrontendTlsConfig| &it.validation).flat_map(|it| &it.ca_certificate_refs) {
+            self.anchor(from, reference);
+        }
+    }
+
+    /// A ConfigMap or Secret with authorities, perhaps of another namespace.
+    fn anchor(&mut self, from: Referrer<'_>, to: &ObjectReference) {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        if self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
+            self.holder(namespace, &to.group, &to.kind, &to.name);
+        }
+    }
+
+    /// ConfigMaps or Secrets of a namespace that hold authorities.
+    pub(super) fn authorities(&mut self, namespace: &str, refs: &[LocalObjectReference]) {
+        refs.iter().for_each(|it| self.holder(namespace, &it.group, &it.kind, &it.name));
+    }
+
+    /// A Secret, where it may be referred to.
+    pub(super) fn secret(&mut self, from: Referrer<'_>, to: &SecretObjectReference) {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        if to.kind == "Secret" && self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
+            self.holder(namespace, &to.group, &to.kind, &to.name);
+        }
+    }
+
+    fn holder(&mut self, namespace: &str, group: &str, kind: &str, name: &str) {
+        let index = &self.reaches.index;
+        let found = match (group, kind) {
+            ("", "Secret") => index.secrets.get(namespace, name).map(|it| key(Kind::Secret, &it.meta)),
+            ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| key(Kind::ConfigMap, &it.meta)),
+            _ => None,
+        };
+        self.found.extend(found);
+    }
+
+    /// Whether a reference may be followed; the grants that say so are needed too.
+    pub(super) fn permitted(&mut self, from: Referrer<'_>, group: &str, kind: &str, namespace: &str, name: &str) -> bool {
+        if from.namespace == namespace {
+            return true;
+        }
+        let to = Referent { group, kind, namespace, name };
+        let grants: Vec<_> = self.reaches.index.granting(from, to).map(|it| key(Kind::ReferenceGrant, &it.meta)).collect();
+        let permitted = !grants.is_empty();
+        self.found.extend(grants);
+        permitted
+    }
+
+    fn namespace(&mut self, name: &str) {
+        if let Some(namespace) = self.reaches.index.namespaces.get("", name) {
+            self.insert(key(Kind::Namespace, &namespace.meta));
+        }
+    }
+
+    fn route(&mut self, route: AnyRoute<'a>) {
+        let (kind, meta) = route.identity();
+        self.insert(ObjectKey::new(GATEWAY_GROUP, kind, &meta.namespace, &meta.name));
+        let from = Referrer { group: GATEWAY_GROUP, kind, namespace: &meta.namespace };
+        let references = route.references();
+        references.backends.iter().for_each(|to| self.backend(from, to));
+        references.filters.iter().for_each(|to| self.filter(&meta.namespace, to));
+    }
+
+    /// An HTTPRouteFilter, with what it refers to.
+    fn filter(&mut self, namespace: &str, to: &LocalObjectReference) {
+        let index = &self.reaches.index;
+        if to.group != ENVOY_GROUP || to.kind != "HTTPRouteFilter" {
+            return;
+        }
+        let Some(filter) = index.route_filters.get(namespace, &to.name) else { return };
+        self.insert(key(Kind::EnvoyHttpRouteFilter, &filter.meta));
+        if let Some(injection) = &filter.spec.credential_injection {
+            let from = Referrer { group: ENVOY_GROUP, kind: "HTTPRouteFilter", namespace };
+            self.secret(from, &injection.credential.value_ref);
+        }
+        let body = filter.spec.direct_response.as_ref().and_then(|it| it.body.as_ref());
+        if let Some(CustomResponseBody::ValueRef(reference)) = body {
+            // The compiler reads a ConfigMap, whatever the reference calls it.
+            self.holder(namespace, "", "ConfigMap", &reference.name);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a Gateway's proxies are given is enough, and no Secret too many.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+#[path = "reach/canonical.rs"]
+mod canonical;
+#[path = "compile/dump.rs"]
+#[expect(dead_code, reason = "shared with the golden tests")]
+mod dump;
+
+use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
+
+use pailou_config::{
+    compile::{Settings, compile},
+    parse::parse,
+    reach::{Reaches, reach},
+    resources::{Gateway, NamespaceName, ObjectKey},
+    snapshot::Name,
+    store::{Entry, Store},
+};
+use proptest::prelude::*;
+
+fn entries(yaml: &str) -> Vec<Entry> {
+    let parsed = parse(yaml.as_bytes(), "in.yaml", &NamespaceName::try_from("default").unwrap());
+    parsed.objects.into_iter().map(|decoded| Entry::new(decoded, "in.yaml".into())).collect()
+}
+
+fn store(entries: impl IntoIterator<Item = Entry>) -> Store {
+    let mut store = Store::new();
+    for entry in entries {
+        store.upsert(entry).unwrap();
+    }
+    store
+}
+
+/// The inputs of the golden tests.
+fn goldens() -> Vec<(String, Vec<Entry>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.to_str().unwrap().ends_with(".in.yaml"));
+    paths.sort();
+    paths.iter().map(|path| (path.display().to_string(), entries(&fs::read_to_string(path).unwrap()))).collect()
+}
+
+/// A cluster's, with the classes of the golden inputs.
+fn settings() -> Settings {
+    Settings { classes: Settings::default().classes, ..Settings::cluster() }
+}
+
+fn only(store: &Store, keys: &BTreeSet<ObjectKey>) -> Store {
+    self::store(keys.iter().map(|key| store.entry(key).expect("only what there is is reached").clone()))
+}
+
+/// How many Gateways were compared.
+fn check(store: &Store) -> Result<usize, String> {
+    let settings = settings();
+    let everything = compile(store, &settings);
+    let reaches = Reaches::new(store, &settings);
+    let mut count = 0;
+    for gateway in store.all::<Gateway>() {
+        let name = Name::new(&gateway.meta.namespace, &gateway.meta.name);
+        let little = compile(&only(store, &reaches.of(&name)), &settings);
+        let (all, own) = (canonical::of_gateway(&everything, &name), canonical::of_gateway(&little, &name));
+        if all != own {
+            let differs = all.lines().zip(own.lines()).find(|(all, own)| all != own);
+            return Err(format!("Gateway {name}: {} and {} lines, at first {differs:?}", all.lines().count(), own.lines().count()));
+        }
+        count += usize::from(!all.is_empty());
+    }
+    Ok(count)
+}
+
+#[test]
+fn compiling_what_a_gateway_reaches_gives_what_compiling_everything_gives() {
+    let mut count = 0;
+    for (path, entries) in goldens() {
+        count += check(&store(entries)).unwrap_or_else(|difference| panic!("{path}: {difference}"));
+    }
+    assert!(count > 30, "only {count} Gateways were served");
+}
+
+/// All golden inputs in one.
+static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| goldens().into_iter().flat_map(|(_, entries)| entries).collect());
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// All golden inputs in one store, of which objects are missing; of objects that bear one name any may be there.
+    #[test]
+    fn whatever_is_missing_it_is_enough(seed in any::<u64>(), share in 0.5..1.0_f64) {
+        let mut all = ALL.clone();
+        let mut state = seed;
+        let mut random = || {
+            // Splitmix64: a list of this length would be long to shrink.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 11
+        };
+        all.retain(|_| (random() as f64) < share * (1_u64 << 53) as f64);
+        let mut all: Vec<_> = all.into_iter().map(|entry| (random(), entry)).collect();
+        all.sort_by_key(|(place, _)| *place);
+        prop_assert_eq!(check(&store(all.into_iter().map(|(_, entry)| entry))).err(), None);
+    }
+}
+
+const TWO: &str = include_str!("reach/two-gateways.yaml");
+
+#[test]
+fn a_gateway_reaches_its_own_and_nothing_of_another_ones() {
+    let store = store(entries(TWO));
+    let found = |name: &str| -> Vec<String> {
+        reach(&store, &settings(), &Name::new("infra", name)).iter().map(ToString::to_string).collect()
+    };
+    insta::assert_snapshot!(found("one").join("\n"), @"
+    Namespace apps
+    Pod apps/engine
+    Secret apps/key
+    Secret certs/granted
+    Secret infra/one
+    Service apps/mirror
+    Service apps/picker
+    EndpointSlice apps/picker-1
+    BackendTrafficPolicy apps/by-label
+    HTTPRouteFilter apps/key
+    Gateway infra/one
+    GatewayClass pailou
+    HTTPRoute apps/models
+    ReferenceGrant certs/one
+    InferencePool apps/pool
+    InferenceObjective apps/urgent
+    ");
+    insta::assert_snapshot!(found("two").join("\n"), @"
+    ConfigMap other/more-roots
+    ConfigMap other/roots
+    Secret other/client
+    Service other/service
+    EndpointSlice other/service-1
+    Backend other/hosted
+    ClientTrafficPolicy infra/of-two
+    BackendTLSPolicy other/service
+    GRPCRoute other/calls
+    Gateway infra/two
+    GatewayClass pailou
+    ");
+    assert_eq!(found("missing"), Vec::<String>::new());
+}
