@@ -1,6 +1,6 @@
 //! What a compilation came to, for those who act on it: the writer of statuses, the provisioner and the feed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use pailou_config::{
     compile::{Compiled, Settings},
@@ -13,14 +13,35 @@ use crate::source::classes::Held;
 /// The JSON of every object by its key, for handing objects on as they are: apiVersion, kind, metadata and what the kind holds.
 /// Left out are `managedFields`, `resourceVersion`, kubectl's copy of the whole in an annotation, the status of kinds that are
 /// configuration, and whatever of a Pod is not read.
-pub type Objects = BTreeMap<Arc<ObjectKey>, Arc<str>>;
+pub type Objects = BTreeMap<Arc<ObjectKey>, Json>;
+
+/// An object as JSON. It may be a Secret, so no debug output shows it. Cloning shares the text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Arc<str>);
+
+impl Json {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The text. Whoever asks for it answers for where it goes.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}
 
 /// What a cluster's objects were at one moment, and what they came to. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// The objects. Held GatewayClasses (see [`source`](crate::source)) are not among them.
     pub store: Arc<Store>,
-    /// The same objects as JSON. A Secret's value is in it: never log it.
+    /// The same objects as JSON.
     pub objects: Arc<Objects>,
     /// What the compiler was told.
     pub settings: Arc<Settings>,

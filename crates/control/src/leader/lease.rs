@@ -47,8 +47,8 @@ impl LeaseClient {
                 self.is_failing = false;
                 attempt
             }
-            // Another was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => Attempt::Lost,
+            // Someone else was faster: who has it now will be seen the next time.
+            Err(kube::Error::Api(status)) if status.code == 409 => Attempt::Unknown,
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     let options = &self.options;

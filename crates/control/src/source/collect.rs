@@ -270,7 +270,11 @@ impl Collector {
         };
         let took = start.elapsed();
         self.metrics.compiled(took, store.len());
-        tracing::debug!("{} objects compiled in {:.1} ms", store.len(), took.as_secs_f64() * 1e3);
+        let milliseconds = took.as_secs_f64() * 1e3;
+        match self.published.borrow().is_some() {
+            true => tracing::debug!("{} objects compiled in {milliseconds:.1} ms", store.len()),
+            false => tracing::info!("everything is known: {} objects compiled in {milliseconds:.1} ms", store.len()),
+        }
         self.compiler = Some((settings.clone(), compiler));
         let published =
             Published { store, objects: self.objects.clone(), settings: Arc::new(settings), compiled, held: self.held.clone() };

@@ -67,11 +67,15 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
     }
 }
 
-/// The kinds that need a CustomResourceDefinition, by its name.
-fn ours() -> BTreeMap<String, (Kind, &'static str)> {
+/// The kinds, with their groups, that need a CustomResourceDefinition.
+pub(crate) fn defined_kinds() -> impl Iterator<Item = (Kind, &'static str)> {
     let kinds = Kind::ALL.iter().copied().filter(|kind| !is_built_in(*kind));
-    let pairs = kinds.flat_map(|kind| kind.groups().iter().map(move |group| (kind, *group)));
-    pairs.map(|(kind, group)| (format!("{}.{group}", resource(kind, group, "v1").plural), (kind, group))).collect()
+    kinds.flat_map(|kind| kind.groups().iter().map(move |group| (kind, *group)))
+}
+
+/// The same by the definitions' names.
+fn ours() -> BTreeMap<String, (Kind, &'static str)> {
+    defined_kinds().map(|(kind, group)| (format!("{}.{group}", resource(kind, group, "v1").plural), (kind, group))).collect()
 }
 
 struct Follower {

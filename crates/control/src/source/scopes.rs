@@ -86,7 +86,16 @@ impl Scopes {
 
     /// Every definition has been told.
     pub(crate) fn listed(&mut self) {
-        self.are_definitions_listed = true;
+        if !std::mem::replace(&mut self.are_definitions_listed, true) {
+            let missing: Vec<String> = crds::defined_kinds()
+                .filter(|defined| !self.versions.contains_key(defined))
+                .map(|(kind, group)| format!("{} of {group}", kind.name()))
+                .collect();
+            tracing::info!("{} kinds are watched by their CustomResourceDefinitions", self.versions.len());
+            if !missing.is_empty() {
+                tracing::info!("not installed, and waited for: {}", missing.join(", "));
+            }
+        }
     }
 
     /// Whether this run is the newest of its scope.
@@ -106,7 +115,10 @@ impl Scopes {
         if self.versions.insert((kind, group), version) == Some(version) {
             return;
         }
-        tracing::info!("{} is watched as {group}/{version}", kind.name());
+        match self.are_definitions_listed {
+            true => tracing::info!("{} is watched as {group}/{version}", kind.name()),
+            false => tracing::debug!("{} is watched as {group}/{version}", kind.name()),
+        }
         let mut resource = crds::resource(kind, group, version);
         plural.clone_into(&mut resource.plural);
         self.watch_kind(kind, group, resource);

@@ -12,6 +12,8 @@ use pailou_config::{
     store::Entry,
 };
 
+use crate::published::Json;
+
 use super::{
     live::{Live, has_status, other_writer},
     strip::strip,
@@ -27,7 +29,7 @@ pub(crate) struct Seen {
     /// Its status, where it has one that is written.
     pub(crate) live: Option<Live>,
     /// The object without what is not read, as JSON.
-    pub(crate) json: Arc<str>,
+    pub(crate) json: Json,
     /// The object, or what is wrong with it.
     pub(crate) entry: Result<Entry, Vec<ParseError>>,
 }
@@ -57,7 +59,7 @@ impl Reader {
         let resource_version = object.resource_version().unwrap_or_default();
         let live = has_status(self.kind).then(|| self.live(&object));
         let value = strip(self.kind, &self.resource.api_version, object);
-        let json = value.to_string().into();
+        let json = Json::new(value.to_string());
         let entry = parse_object(value, &self.origin, &self.namespace).map(|decoded| Entry::new(decoded, self.origin.clone()));
         Seen { key, api_version: self.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
     }
