@@ -25,7 +25,7 @@ use std::{
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use pailou_config::snapshot::Port;
+use pailou_config::snapshot::{ClientCertificates, Port};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -60,6 +60,8 @@ pub struct Connection<W = Worker> {
 pub struct TlsInfo {
     /// The server name asked for, in lower case.
     pub sni: Option<Arc<str>>,
+    /// What the client was asked for, and has presented.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// A worker to hand connections to.

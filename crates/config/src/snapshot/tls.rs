@@ -45,7 +45,7 @@ impl fmt::Debug for ServerTls {
 }
 
 /// What clients have to present (Gateway `spec.tls.frontend`).
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// A certificate from one of these authorities: without it the handshake fails.
     Valid(Arc<[CertificateDer<'static>]>),

@@ -15,7 +15,8 @@ use crate::{
 ///
 /// # Errors
 /// 404 where none has the host; 421 where the TLS connection was made for another one (Gateway API, HTTPS listeners: a client
-/// that coalesces connections must not reach a listener whose certificate it never saw).
+/// that coalesces connections must not reach a listener whose certificate it never saw), or before the listener asked its
+/// clients for the certificates that it asks them for now.
 pub(super) fn choose<'a>(live: &'a Live, connection: &Connection, head: &Head) -> Result<&'a Arc<Listener>, Error> {
     let port =
         live.port(connection.local).ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served at this address any more"))?;
@@ -28,6 +29,13 @@ pub(super) fn choose<'a>(live: &'a Live, connection: &Connection, head: &Head) -
         let greeted = port.listeners.get(tls.sni.as_deref().unwrap_or("")).next();
         if !greeted.is_some_and(|greeted| Arc::ptr_eq(greeted, listener)) {
             return Err(Error::new(Flag::Misdirected, "this connection was made for another host"));
+        }
+        let asked = listener.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
+        if asked.is_some() && asked != tls.client_certificates.as_ref() {
+            return Err(Error::new(
+                Flag::Misdirected,
+                "this connection was made before a certificate was asked for: connect again",
+            ));
         }
     }
     Ok(listener)

@@ -103,11 +103,11 @@ async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<O
         // Boxed: the handshake needs far more room than what follows.
         PortProtocol::Https => {
             let accepted = within(Some(HANDSHAKE_TIMEOUT), Box::pin(accept_tls(stream, settings))).await??;
-            Ok(accepted.map(|(stream, sni)| Opened {
+            Ok(accepted.map(|(stream, tls)| Opened {
                 is_http2: stream.get_ref().1.alpn_protocol() == Some(b"h2"),
                 stream: MaybeTls::Tls(Box::new(stream)),
                 ahead: Bytes::new(),
-                tls: Some(TlsInfo { sni }),
+                tls: Some(tls),
             }))
         }
     }
@@ -133,12 +133,12 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes>
 }
 
 /// The handshake. A server name that no listener answers for is met with silence: an alert would tell what there is.
-async fn accept_tls(stream: TcpStream, settings: &Settings) -> io::Result<Option<(TlsStream<TcpStream>, Option<Arc<str>>)>> {
+async fn accept_tls(stream: TcpStream, settings: &Settings) -> io::Result<Option<(TlsStream<TcpStream>, TlsInfo)>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let sni: Option<Arc<str>> = start.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
-    let Some(config) = settings.tls(sni.as_deref().unwrap_or("")) else { return Ok(None) };
+    let Some((tls, config)) = settings.tls(sni.as_deref().unwrap_or("")) else { return Ok(None) };
     let stream = start.into_stream(Arc::clone(config)).await?;
-    Ok(Some((stream.into(), sni)))
+    Ok(Some((stream.into(), TlsInfo { sni, client_certificates: tls.client_certificates.clone() })))
 }
 
 fn http1() -> http1::Builder {

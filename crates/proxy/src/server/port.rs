@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{ClientPolicy, HostMap, Listener, Port, PortProtocol};
+use pailou_config::snapshot::{ClientPolicy, HostMap, Listener, Port, PortProtocol, ServerTls};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Notify, watch};
@@ -88,10 +88,10 @@ impl Settings {
         }
     }
 
-    /// The TLS configuration of the listener that answers for a server name; `None` where there is none.
-    pub(super) fn tls(&self, sni: &str) -> Option<&Arc<ServerConfig>> {
-        let listener = self.listeners.get(sni).next()?;
-        self.tls.get(&Arc::as_ptr(listener.tls.as_ref()?).addr())
+    /// TLS as the listener has it that answers for a server name; `None` where there is none.
+    pub(super) fn tls(&self, sni: &str) -> Option<(&Arc<ServerTls>, &Arc<ServerConfig>)> {
+        let settings = self.listeners.get(sni).next()?.tls.as_ref()?;
+        Some((settings, self.tls.get(&Arc::as_ptr(settings).addr())?))
     }
 }
 

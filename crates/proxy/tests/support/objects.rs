@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use pailou_config::{
-    compile::{Settings, compile},
+    compile::{Compiled, Settings, compile},
     parse::parse,
     resources::NamespaceName,
     store::{Entry, Store},
@@ -24,20 +24,19 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// Serves objects on a Gateway with one listener for cleartext.
     pub(crate) fn serve(objects: &str) -> Self {
-        // The port is free when asked for, and taken again at once.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let yaml = format!(
+        let port = free_port();
+        let gateway = format!(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  gatewayClassName: pailou\n  \
              listeners: [{{name: http, protocol: HTTP, port: {port}}}]\n---\n{objects}"
         );
-        let parsed = parse(yaml.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
-        assert_eq!(parsed.errors, []);
-        let mut store = Store::new();
-        for decoded in parsed.objects {
-            store.insert(Entry::new(decoded, "test".into())).unwrap();
-        }
-        let compiled = compile(&store, &Settings::default());
+        Self::run(&gateway, port)
+    }
+
+    /// Serves just these objects; one of their listeners has this port.
+    pub(crate) fn run(objects: &str, port: u16) -> Self {
+        let compiled = compiled(objects);
         let options = Options {
             workers: 1,
             overrides: Overrides::default(),
@@ -48,8 +47,14 @@ impl Gateway {
         let proxy = Proxy::start(options).unwrap();
         let errors = proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
-        let address = proxy.addresses()[0].1;
-        Self { proxy, address }
+        Self { proxy, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    /// Serves other objects from now on.
+    pub(crate) fn update(&self, objects: &str) {
+        let compiled = compiled(objects);
+        let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
+        assert!(errors.is_empty(), "{errors:?}");
     }
 
     /// The answer to a request of this head, to which the end and `connection: close` are added.
@@ -60,6 +65,21 @@ impl Gateway {
         let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+fn compiled(objects: &str) -> Compiled {
+    let parsed = parse(objects.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
+    assert_eq!(parsed.errors, []);
+    let mut store = Store::new();
+    for decoded in parsed.objects {
+        store.insert(Entry::new(decoded, "test".into())).unwrap();
+    }
+    compile(&store, &Settings::default())
+}
+
+/// A port that is free when asked for, to be taken at once.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A Backend at an address, with these fields more.

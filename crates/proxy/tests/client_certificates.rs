@@ -1,0 +1,184 @@
+//! Certificates that a Gateway asks of its clients, and the one that it shows to backends.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+#[path = "support/objects.rs"]
+mod objects;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "support/secured.rs"]
+mod secured;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use objects::{Gateway, free_port};
+use pki::{Authority, Leaf, fingerprint};
+use rustls::ClientConfig;
+use secured::{ask, ask_once, connect};
+
+/// A route that redirects whatever comes, for which no backend is needed.
+const ANY: &str = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: any}\nspec:\n  parentRefs: [{name: \
+                   gw}]\n  rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: there.test}}]}]\n";
+
+/// Two HTTPS ports and one for cleartext, with these settings for clients' certificates.
+fn gateway(ports: [u16; 3], frontend: &str) -> String {
+    let [first, second, clear] = ports;
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  gatewayClassName: pailou\n  tls: \
+         {{frontend: {frontend}}}\n  listeners:\n  - {{name: first, protocol: HTTPS, port: {first}, tls: {{certificateRefs: [{{name: \
+         server}}]}}}}\n  - {{name: second, protocol: HTTPS, port: {second}, tls: {{certificateRefs: [{{name: server}}]}}}}\n  - {{name: \
+         clear, protocol: HTTP, port: {clear}}}\n"
+    )
+}
+
+fn validation(config_map: &str, mode: &str) -> String {
+    format!("{{validation: {{mode: {mode}, caCertificateRefs: [{{group: \"\", kind: ConfigMap, name: {config_map}}}]}}}}")
+}
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Authorities and one certificate of each.
+struct Pki {
+    servers: Authority,
+    ours: Leaf,
+    theirs: Leaf,
+    objects: String,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let (servers, ours, theirs) = (Authority::new(), Authority::new(), Authority::new());
+        let server = servers.issue(&["a.test", "b.test"]);
+        let objects = [server.secret("server"), ours.config_map("ours"), theirs.config_map("theirs"), ANY.to_owned()].concat();
+        Self { ours: ours.issue(&[]), theirs: theirs.issue(&[]), servers, objects }
+    }
+
+    /// Clients with our certificate, with theirs, and without.
+    fn clients(&self) -> [Arc<ClientConfig>; 3] {
+        [Some(&self.ours), Some(&self.theirs), None].map(|certificate| self.servers.client(certificate, "http/1.1"))
+    }
+
+    /// Which of the clients get an answer.
+    async fn let_in(&self, port: u16) -> Vec<bool> {
+        let mut answered = Vec::new();
+        for client in self.clients() {
+            answered.push(ask_once(at(port), "a.test", &client).await.is_ok_and(|head| head.starts_with("http/1.1 302")));
+        }
+        answered
+    }
+}
+
+#[tokio::test]
+async fn each_port_lets_in_whom_its_authorities_know() {
+    let pki = Pki::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let (ours, theirs) = (validation("ours", "AllowValidOnly"), validation("theirs", "AllowValidOnly"));
+    let frontend =
+        format!("{{default: {ours}, perPort: [{{port: {}, tls: {theirs}}}, {{port: {}, tls: {theirs}}}]}}", ports[1], ports[2]);
+    let gateway = Gateway::run(&[gateway(ports, &frontend), pki.objects.clone()].concat(), ports[2]);
+    assert_eq!(pki.let_in(ports[0]).await, [true, false, false]);
+    assert_eq!(pki.let_in(ports[1]).await, [false, true, false]);
+    let clear = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    assert!(clear.starts_with("HTTP/1.1 302"), "{clear}");
+}
+
+#[tokio::test]
+async fn insecure_fallback_lets_everyone_in() {
+    let pki = Pki::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let (any, ours) = (validation("ours", "AllowInsecureFallback"), validation("ours", "AllowValidOnly"));
+    let frontend = format!("{{default: {any}, perPort: [{{port: {}, tls: {ours}}}]}}", ports[1]);
+    let _gateway = Gateway::run(&[gateway(ports, &frontend), pki.objects.clone()].concat(), ports[0]);
+    assert_eq!(pki.let_in(ports[0]).await, [true, true, true]);
+    assert_eq!(pki.let_in(ports[1]).await, [true, false, false]);
+}
+
+#[tokio::test]
+async fn a_listener_that_cannot_check_is_closed_and_the_others_are_not() {
+    let pki = Pki::new();
+    for mode in ["AllowValidOnly", "AllowInsecureFallback"] {
+        let ports = [free_port(), free_port(), free_port()];
+        let frontend = format!("{{default: {}, perPort: [{{port: {}, tls: {{}}}}]}}", validation("missing", mode), ports[1]);
+        let gateway = Gateway::run(&[gateway(ports, &frontend), pki.objects.clone()].concat(), ports[2]);
+        assert_eq!(pki.let_in(ports[0]).await, [false, false, false], "{mode}");
+        assert_eq!(pki.let_in(ports[1]).await, [true, true, true], "{mode}");
+        assert!(gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await.starts_with("HTTP/1.1 302"));
+    }
+}
+
+#[tokio::test]
+async fn connections_from_before_a_certificate_was_asked_for_serve_no_more() {
+    let pki = Pki::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let objects = |frontend: &str| [gateway(ports, &format!("{{default: {frontend}}}")), pki.objects.clone()].concat();
+    let running = Gateway::run(&objects("{}"), ports[0]);
+    let [known, _, unknown] = pki.clients();
+    let mut stream = connect(at(ports[0]), "a.test", &unknown).await.unwrap();
+    assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 302"));
+    let strict = objects(&validation("ours", "AllowValidOnly"));
+    running.update(&strict);
+    assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 421"));
+    let mut stream = connect(at(ports[0]), "a.test", &known).await.unwrap();
+    assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 302"));
+    running.update(&strict);
+    assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 302"), "the same settings, compiled anew");
+    running.update(&objects(&validation("theirs", "AllowValidOnly")));
+    assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 421"));
+}
+
+/// A Gateway with these TLS settings in front of a Service with a BackendTLSPolicy.
+fn before_backend(name: &str, port: u16, tls: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  gatewayClassName: pailou\n  \
+         tls: {tls}\n  listeners: [{{name: http, protocol: HTTP, port: {port}}}]\n"
+    )
+}
+
+#[tokio::test]
+async fn each_gateway_shows_its_own_certificate_to_backends() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let (first, second) = (clients.issue(&[]), clients.issue(&[]));
+    let backend = secured::backend(&servers.issue(&["backend.test"]), &clients).await;
+    let ports = [free_port(), free_port(), free_port(), free_port()];
+    let shown = |secret: &str| format!("{{backend: {{clientCertificateRef: {{name: {secret}}}}}}}");
+    let objects = [
+        before_backend("first", ports[0], &shown("first")),
+        before_backend("second", ports[1], &shown("second")),
+        before_backend("none", ports[2], "{}"),
+        before_backend("missing", ports[3], &shown("missing")),
+        first.secret("first"),
+        second.secret("second"),
+        servers.config_map("ca"),
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: backend}}\nspec: {{ports: [{{name: https, port: 443}}]}}\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: backend, labels: {{kubernetes.io/service-name: \
+             backend}}}}\naddressType: IPv4\nports: [{{name: https, port: {}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n",
+            backend.port()
+        ),
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: trust}\nspec:\n  targetRefs: [{group: \
+         \"\", kind: Service, name: backend}]\n  validation: {hostname: backend.test, caCertificateRefs: [{group: \"\", kind: ConfigMap, \
+         name: ca}]}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: route}\nspec:\n  parentRefs: \
+         [{name: first}, {name: second}, {name: none}, {name: missing}]\n  rules: [{backendRefs: [{name: backend, port: 443}]}]\n"
+            .to_owned(),
+    ];
+    let mut gateway = Gateway::run(&objects.concat(), ports[0]);
+    for (port, status, client) in [
+        (ports[0], "200", fingerprint(&first.der)),
+        (ports[1], "200", fingerprint(&second.der)),
+        (ports[2], "200", "none".to_owned()),
+        (ports[0], "200", fingerprint(&first.der)),
+    ] {
+        gateway.address = at(port);
+        let answer = gateway.ask("GET / HTTP/1.1\r\nhost: a").await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(&format!("x-client: {client}\r\n")),
+            "{answer}"
+        );
+        assert!(answer.contains("x-sni: backend.test\r\n"), "{answer}");
+    }
+    gateway.address = at(ports[3]);
+    let answer = gateway.ask("GET / HTTP/1.1\r\nhost: a").await;
+    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+}
