@@ -79,6 +79,7 @@ impl Controller {
     }
 
     /// Where the compiler's settings are changed, as when a data plane has come up; the objects are then compiled anew.
+    /// Which `controllerName`s are answered to stays as it was at the start.
     pub fn settings(&self) -> &watch::Sender<Settings> {
         &self.settings
     }

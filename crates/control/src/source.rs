@@ -18,3 +18,4 @@ pub(crate) mod scopes;
 pub(crate) mod seen;
 pub(crate) mod strip;
 pub(crate) mod watch;
+pub(crate) mod world;

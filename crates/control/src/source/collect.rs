@@ -1,43 +1,24 @@
 //! The collector: every task's changes in one store, compiled once for a burst.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use pailou_config::{
-    compile::{Compiler, Settings},
-    parse::ParseError,
-    resources::{Kind, Object, ObjectKey},
-    store::Store,
-};
+use pailou_config::compile::{Compiler, Settings};
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
     time,
 };
 
-use super::{
-    change::{Change, Run, Scope},
-    classes::{self, Held, Holder},
-    live::{Live, LiveTable},
-    pods,
-    scopes::Scopes,
-    seen::Seen,
-};
-use crate::{
-    events::{Events, Regarding},
-    metrics::Metrics,
-    published::{Objects, Published},
-};
+use super::{change::Change, live::LiveTable, pods, scopes::Scopes, world::World};
+use crate::{events::Events, metrics::Metrics, published::Published};
 
 /// A burst is over when nothing has come for this long.
 const QUIET: Duration = Duration::from_millis(5);
 /// A burst that does not end is compiled after this long all the same.
 const BURST: Duration = Duration::from_millis(50);
-/// Objects that are remembered as unreadable; of others it is said whenever they come.
-const MAX_UNREADABLE: usize = 10_000;
 /// How often it is said what is still waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -47,16 +28,8 @@ pub(crate) struct Collector {
     changes: mpsc::Receiver<Change>,
     settings: watch::Receiver<Settings>,
     published: watch::Sender<Option<Published>>,
-    live: Arc<LiveTable>,
     metrics: Arc<Metrics>,
-    events: Events,
-    store: Arc<Store>,
-    objects: Arc<Objects>,
-    held: Arc<Held>,
-    /// Objects that could not be read, by the version that could not: each is said once.
-    unreadable: HashMap<ObjectKey, String>,
-    is_dirty: bool,
-    are_pools_dirty: bool,
+    world: World,
     compiler: Option<(Settings, Compiler)>,
 }
 
@@ -71,22 +44,8 @@ impl Collector {
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            scopes,
-            changes,
-            settings,
-            published,
-            live,
-            metrics,
-            store: Arc::default(),
-            objects: Arc::default(),
-            held: Arc::default(),
-            unreadable: HashMap::new(),
-            events,
-            is_dirty: true,
-            are_pools_dirty: false,
-            compiler: None,
-        }
+        let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
+        Self { scopes, changes, settings, published, metrics, world, compiler: None }
     }
 
     /// Collects and compiles until every watch and whoever sets the settings is gone.
@@ -99,7 +58,7 @@ impl Collector {
                     None => return,
                 },
                 settings = self.settings.changed() => match settings {
-                    Ok(()) => self.is_dirty = true,
+                    Ok(()) => self.world.is_dirty = true,
                     Err(_) => return,
                 },
                 () = time::sleep(PATIENCE), if is_waiting => {
@@ -108,9 +67,9 @@ impl Collector {
             }
             self.burst().await;
             self.follow_pods();
-            if self.is_dirty && (!is_waiting || self.scopes.is_synced()) {
+            if self.world.is_dirty && (!is_waiting || self.scopes.is_synced()) {
                 is_waiting = false;
-                self.is_dirty = false;
+                self.world.is_dirty = false;
                 self.compile().await;
             }
         }
@@ -125,130 +84,27 @@ impl Collector {
 
     fn take(&mut self, change: Change) {
         match change {
-            Change::Replace(run, objects) if self.scopes.is_current(&run) => self.replace(&run, objects),
-            Change::Upsert(run, seen) if self.scopes.is_current(&run) => self.upsert(run.scope.kind, *seen),
-            Change::Delete(run, key) if self.scopes.is_current(&run) => self.delete(&key),
+            Change::Replace(run, objects) if self.scopes.is_current(&run) => {
+                self.scopes.synced(&run);
+                self.world.replace(&run.scope, objects);
+            }
+            Change::Upsert(run, seen) if self.scopes.is_current(&run) => self.world.upsert(run.scope.kind, *seen),
+            Change::Delete(run, key) if self.scopes.is_current(&run) => self.world.delete(&key),
             Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) => {}
             Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),
             Change::Unserved { kind, group } => {
                 let gone = self.scopes.unserve(kind, group);
-                self.delete_all(&gone);
+                self.world.delete_all(&gone);
             }
             Change::Listed => self.scopes.listed(),
         }
     }
 
-    fn replace(&mut self, run: &Run, objects: Vec<Seen>) {
-        self.scopes.synced(run);
-        let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
-        for key in self.keys(&run.scope) {
-            if !listed.contains(&key) {
-                self.delete(&key);
-            }
-        }
-        objects.into_iter().for_each(|seen| self.upsert(run.scope.kind, seen));
-    }
-
-    fn upsert(&mut self, kind: Kind, seen: Seen) {
-        let entry = match seen.entry {
-            Ok(entry) => entry,
-            Err(ref errors) => return self.undecodable(kind, &seen, errors),
-        };
-        let Seen { key, live, json, .. } = seen;
-        self.unreadable.remove(&key);
-        if let Some(live) = live {
-            let holder = classes::holder(&entry, &live, &self.settings.borrow().controllers);
-            let is_held = matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder, &live);
-            self.live.put(&key, live);
-            if is_held {
-                return;
-            }
-        }
-        self.are_pools_dirty |= matches!(entry.object, Object::InferencePool(_));
-        match Arc::make_mut(&mut self.store).upsert(entry) {
-            Ok(changed) => self.is_dirty |= changed,
-            Err(error) => return tracing::error!("{error}"),
-        }
-        Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
-    }
-
-    /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
-    fn undecodable(&mut self, kind: Kind, seen: &Seen, errors: &[ParseError]) {
-        if self.unreadable.get(&seen.key) == Some(&seen.resource_version) {
-            return;
-        }
-        self.metrics.undecodable(kind);
-        if self.unreadable.len() < MAX_UNREADABLE || self.unreadable.contains_key(&seen.key) {
-            self.unreadable.insert(seen.key.clone(), seen.resource_version.clone());
-        }
-        let note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let is_served = self.objects.contains_key(&seen.key);
-        tracing::warn!("{} is not read{}: {note}", seen.key, if is_served { ", and what it was before stays" } else { "" });
-        let regarding = Regarding { key: &seen.key, api_version: &seen.api_version, uid: &seen.uid };
-        self.events.warn(regarding, "Read", "Invalid", &note);
-    }
-
-    /// Notes who holds a class. Gives back whether another controller does; the class then leaves the store.
-    fn hold(&mut self, key: &ObjectKey, holder: Option<Holder>, live: &Live) -> bool {
-        if self.held.get(&key.name) == holder.as_ref() {
-            return holder.is_some();
-        }
-        self.is_dirty = true;
-        let Some(holder) = holder else {
-            Arc::make_mut(&mut self.held).remove(&key.name);
-            tracing::info!("{key} is held by no other controller any more");
-            return false;
-        };
-        let message = format!(
-            "left alone with everything under it: {} has written its status. To hand it over, remove that controller and create \
-             the class anew",
-            holder.manager
-        );
-        tracing::warn!("{key} is {message}");
-        let regarding = Regarding { key, api_version: &live.api_version, uid: &live.uid };
-        self.events.warn(regarding, "Accept", "HeldByAnotherController", &message);
-        Arc::make_mut(&mut self.held).insert(key.name.clone(), holder);
-        self.take_out(key);
-        true
-    }
-
-    fn delete(&mut self, key: &ObjectKey) {
-        if key.kind == Kind::GatewayClass.name() {
-            Arc::make_mut(&mut self.held).remove(&key.name);
-        }
-        self.live.remove(key);
-        self.unreadable.remove(key);
-        self.take_out(key);
-    }
-
-    fn take_out(&mut self, key: &ObjectKey) {
-        if self.objects.contains_key(key) {
-            Arc::make_mut(&mut self.objects).remove(key);
-            Arc::make_mut(&mut self.store).delete(key);
-            self.is_dirty = true;
-            self.are_pools_dirty |= key.kind == Kind::InferencePool.name();
-        }
-    }
-
-    fn delete_all(&mut self, scopes: &[Scope]) {
-        for key in scopes.iter().flat_map(|scope| self.keys(scope)).collect::<Vec<_>>() {
-            self.delete(&key);
-        }
-    }
-
-    /// Everything that is known of a scope, in the store or not.
-    fn keys(&self, scope: &Scope) -> Vec<ObjectKey> {
-        let class = |name: &String| ObjectKey::new(scope.group, Kind::GatewayClass.name(), "", name);
-        let held = self.held.keys().map(class);
-        let stored = self.store.of_kind(scope.kind).map(|entry| entry.object.key());
-        stored.chain(held).chain(self.unreadable.keys().cloned()).filter(|key| scope.covers(key)).collect()
-    }
-
     /// Watches the Pods that InferencePools select now.
     fn follow_pods(&mut self) {
-        if std::mem::take(&mut self.are_pools_dirty) {
-            let gone = self.scopes.select_pods(pods::selectors(&self.store));
-            self.delete_all(&gone);
+        if std::mem::take(&mut self.world.are_pools_dirty) {
+            let gone = self.scopes.select_pods(pods::selectors(&self.world.store));
+            self.world.delete_all(&gone);
         }
     }
 
@@ -258,7 +114,7 @@ impl Collector {
             Some((known, compiler)) if known == settings => compiler,
             _ => Compiler::new(settings.clone()),
         };
-        let (store, start) = (self.store.clone(), Instant::now());
+        let (store, start) = (self.world.store.clone(), Instant::now());
         let work = spawn_blocking(move || {
             let compiled = compiler.update(&store);
             (store, compiler, compiled)
@@ -276,8 +132,13 @@ impl Collector {
             false => tracing::info!("everything is known: {} objects compiled in {milliseconds:.1} ms", store.len()),
         }
         self.compiler = Some((settings.clone(), compiler));
-        let published =
-            Published { store, objects: self.objects.clone(), settings: Arc::new(settings), compiled, held: self.held.clone() };
+        let published = Published {
+            store,
+            objects: self.world.objects.clone(),
+            settings: Arc::new(settings),
+            compiled,
+            held: self.world.held.clone(),
+        };
         self.published.send_replace(Some(published));
     }
 }

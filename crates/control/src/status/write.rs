@@ -36,8 +36,10 @@ const ATTEMPTS: usize = 5;
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It says what it should, or is not there any more.
+    /// It said already what it should, or is not there any more.
     Settled,
+    /// It says so now.
+    Written,
     /// It was refused: to write the same again would be in vain.
     Refused,
     /// The API server did not take it, and may later.
@@ -64,7 +66,7 @@ impl Write {
                     self.metrics.wrote(Written::Done);
                     self.events.of_change(key, &live, &status);
                     self.live.wrote(key, self.after(&live, &written), fingerprint(&status));
-                    return Outcome::Settled;
+                    return Outcome::Written;
                 }
                 Ok(Err(error)) => error,
                 Err(_) => {

@@ -1,7 +1,7 @@
 //! Which objects are written, and when: one write an object at a time, a bounded number of objects at once, by the leader alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -26,9 +26,11 @@ use crate::{
 
 /// Objects that are written at the same time.
 const CONCURRENCY: usize = 16;
+/// Time between two writes of one object: routes that attach one by one are not each counted in a write of their own.
+const INTERVAL: Duration = Duration::from_millis(200);
 /// The delays before an object is tried again.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
-const LAST_DELAY: Duration = Duration::from_secs(60);
+const LAST_DELAY: Duration = Duration::from_secs(15);
 
 /// The writer.
 pub(crate) struct Writer {
@@ -68,10 +70,13 @@ struct Leading {
     published: watch::Receiver<Option<Published>>,
     /// What was looked at last.
     seen: Option<(Arc<Statuses>, Arc<Held>)>,
+    /// Objects to be looked at; none of them is busy.
     waiting: BTreeSet<ObjectKey>,
+    /// Objects that are being written, or were just now; and whether to look at them again.
+    busy: HashMap<ObjectKey, bool>,
     writing: FuturesUnordered<BoxFuture<'static, (ObjectKey, Outcome)>>,
-    in_flight: HashSet<ObjectKey>,
     failures: HashMap<ObjectKey, Backoff>,
+    /// When objects cease to be busy.
     later: BTreeMap<Instant, Vec<ObjectKey>>,
 }
 
@@ -85,8 +90,8 @@ impl Leading {
             published,
             seen: None,
             waiting: BTreeSet::new(),
+            busy: HashMap::new(),
             writing: FuturesUnordered::new(),
-            in_flight: HashSet::new(),
             failures: HashMap::new(),
             later: BTreeMap::new(),
         }
@@ -100,12 +105,11 @@ impl Leading {
                     Ok(()) => self.compiled(),
                     Err(_) => return,
                 },
-                touched = self.write.live.touched() => self.waiting.extend(touched),
+                touched = self.write.live.touched() => touched.into_iter().for_each(|key| self.look_at(key)),
                 Some((key, outcome)) = self.writing.next() => self.done(key, outcome),
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    if let Some((_, keys)) = self.later.pop_first() {
-                        self.waiting.extend(keys);
-                    }
+                    let (_, keys) = self.later.pop_first().unwrap_or((Instant::now(), Vec::new()));
+                    keys.into_iter().for_each(|key| self.free(key));
                 }
             }
             self.begin();
@@ -119,16 +123,23 @@ impl Leading {
         let before = self.seen.take().filter(|(_, held)| *held == now.1).map(|(statuses, _)| statuses);
         if !before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now.0)) {
             let differs = |key: &ObjectKey, status| before.as_ref().and_then(|before| before.get(key)) != Some(status);
-            self.waiting.extend(now.0.iter().filter(|(key, status)| differs(key, status)).map(|(key, _)| key.clone()));
+            now.0.iter().filter(|(key, status)| differs(key, status)).for_each(|(key, _)| self.look_at(key.clone()));
         }
         self.seen = Some(now);
     }
 
+    fn look_at(&mut self, key: ObjectKey) {
+        match self.busy.get_mut(&key) {
+            Some(again) => *again = true,
+            None => drop(self.waiting.insert(key)),
+        }
+    }
+
     fn begin(&mut self) {
-        while self.in_flight.len() < CONCURRENCY {
-            let Some(key) = self.waiting.iter().find(|key| !self.in_flight.contains(*key)).cloned() else { return };
-            self.waiting.remove(&key);
-            self.in_flight.insert(key.clone());
+        while self.writing.len() < CONCURRENCY
+            && let Some(key) = self.waiting.pop_first()
+        {
+            self.busy.insert(key.clone(), false);
             let write = self.write.clone();
             self.writing.push(Box::pin(async move {
                 let outcome = write.settle(&key).await;
@@ -138,13 +149,27 @@ impl Leading {
     }
 
     fn done(&mut self, key: ObjectKey, outcome: Outcome) {
-        self.in_flight.remove(&key);
-        match outcome {
-            Outcome::Settled | Outcome::Refused => drop(self.failures.remove(&key)),
+        let delay = match outcome {
+            Outcome::Settled | Outcome::Refused => None,
+            Outcome::Written => Some(INTERVAL),
             Outcome::Later => {
+                self.busy.insert(key.clone(), true);
                 let backoff = self.failures.entry(key.clone()).or_insert(Backoff::new(FIRST_DELAY, LAST_DELAY));
-                self.later.entry(Instant::now() + backoff.failed()).or_default().push(key);
+                Some(backoff.failed())
             }
+        };
+        if outcome != Outcome::Later {
+            self.failures.remove(&key);
+        }
+        match delay {
+            Some(delay) => self.later.entry(Instant::now() + delay).or_default().push(key),
+            None => self.free(key),
+        }
+    }
+
+    fn free(&mut self, key: ObjectKey) {
+        if self.busy.remove(&key) == Some(true) {
+            self.waiting.insert(key);
         }
     }
 }

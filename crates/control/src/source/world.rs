@@ -1,0 +1,172 @@
+//! Everything that is known of the cluster's objects, and what has changed since it was last looked at.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use pailou_config::{
+    parse::ParseError,
+    resources::{Kind, Object, ObjectKey},
+    store::Store,
+};
+
+use super::{
+    change::Scope,
+    classes::{self, Held, Holder},
+    live::{Live, LiveTable},
+    seen::Seen,
+};
+use crate::{
+    events::{Events, Regarding},
+    metrics::Metrics,
+    published::Objects,
+};
+
+/// Objects that are remembered as unreadable; of others it is said whenever they come.
+const MAX_UNREADABLE: usize = 10_000;
+
+/// Everything that is known of the cluster's objects.
+pub(crate) struct World {
+    pub(crate) store: Arc<Store>,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) held: Arc<Held>,
+    /// Whether something is to be compiled that was not.
+    pub(crate) is_dirty: bool,
+    /// Whether an InferencePool has changed.
+    pub(crate) are_pools_dirty: bool,
+    /// Objects that could not be read, by the version that could not: each is said once.
+    unreadable: HashMap<ObjectKey, String>,
+    /// Values of `controllerName` that are answered to.
+    controllers: Vec<String>,
+    live: Arc<LiveTable>,
+    events: Events,
+    metrics: Arc<Metrics>,
+}
+
+impl World {
+    /// Nothing is known yet.
+    pub(crate) fn new(controllers: Vec<String>, live: Arc<LiveTable>, events: Events, metrics: Arc<Metrics>) -> Self {
+        Self {
+            store: Arc::default(),
+            objects: Arc::default(),
+            held: Arc::default(),
+            is_dirty: true,
+            are_pools_dirty: false,
+            unreadable: HashMap::new(),
+            controllers,
+            live,
+            events,
+            metrics,
+        }
+    }
+
+    /// Everything of a scope is this.
+    pub(crate) fn replace(&mut self, scope: &Scope, objects: Vec<Seen>) {
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
+        for key in self.keys(scope) {
+            if !listed.contains(&key) {
+                self.delete(&key);
+            }
+        }
+        objects.into_iter().for_each(|seen| self.upsert(scope.kind, seen));
+    }
+
+    /// An object is there, or has changed.
+    pub(crate) fn upsert(&mut self, kind: Kind, seen: Seen) {
+        let entry = match seen.entry {
+            Ok(entry) => entry,
+            Err(ref errors) => return self.undecodable(kind, &seen, errors),
+        };
+        let Seen { key, live, json, .. } = seen;
+        self.unreadable.remove(&key);
+        if let Some(live) = live {
+            let holder = classes::holder(&entry, &live, &self.controllers);
+            let is_held = matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder, &live);
+            self.live.put(&key, live);
+            if is_held {
+                return;
+            }
+        }
+        self.are_pools_dirty |= matches!(entry.object, Object::InferencePool(_));
+        match Arc::make_mut(&mut self.store).upsert(entry) {
+            Ok(changed) => self.is_dirty |= changed,
+            Err(error) => return tracing::error!("{error}"),
+        }
+        Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
+    }
+
+    /// An object is gone.
+    pub(crate) fn delete(&mut self, key: &ObjectKey) {
+        if key.kind == Kind::GatewayClass.name() {
+            Arc::make_mut(&mut self.held).remove(&key.name);
+        }
+        self.live.remove(key);
+        self.unreadable.remove(key);
+        self.take_out(key);
+    }
+
+    /// Everything of these scopes is gone.
+    pub(crate) fn delete_all(&mut self, scopes: &[Scope]) {
+        for key in scopes.iter().flat_map(|scope| self.keys(scope)).collect::<Vec<_>>() {
+            self.delete(&key);
+        }
+    }
+
+    /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
+    fn undecodable(&mut self, kind: Kind, seen: &Seen, errors: &[ParseError]) {
+        if self.unreadable.get(&seen.key) == Some(&seen.resource_version) {
+            return;
+        }
+        self.metrics.undecodable(kind);
+        if self.unreadable.len() < MAX_UNREADABLE || self.unreadable.contains_key(&seen.key) {
+            self.unreadable.insert(seen.key.clone(), seen.resource_version.clone());
+        }
+        let note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let is_served = self.objects.contains_key(&seen.key);
+        tracing::warn!("{} is not read{}: {note}", seen.key, if is_served { ", and what it was before stays" } else { "" });
+        let regarding = Regarding { key: &seen.key, api_version: &seen.api_version, uid: &seen.uid };
+        self.events.warn(regarding, "Read", "Invalid", &note);
+    }
+
+    /// Notes who holds a class. Gives back whether another controller does; the class then leaves the store.
+    fn hold(&mut self, key: &ObjectKey, holder: Option<Holder>, live: &Live) -> bool {
+        if self.held.get(&key.name) == holder.as_ref() {
+            return holder.is_some();
+        }
+        self.is_dirty = true;
+        let Some(holder) = holder else {
+            Arc::make_mut(&mut self.held).remove(&key.name);
+            tracing::info!("{key} is held by no other controller any more");
+            return false;
+        };
+        let message = format!(
+            "left alone with everything under it: {} has written its status. To hand it over, remove that controller and create \
+             the class anew",
+            holder.manager
+        );
+        tracing::warn!("{key} is {message}");
+        let regarding = Regarding { key, api_version: &live.api_version, uid: &live.uid };
+        self.events.warn(regarding, "Accept", "HeldByAnotherController", &message);
+        Arc::make_mut(&mut self.held).insert(key.name.clone(), holder);
+        self.take_out(key);
+        true
+    }
+
+    fn take_out(&mut self, key: &ObjectKey) {
+        if self.objects.contains_key(key) {
+            Arc::make_mut(&mut self.objects).remove(key);
+            Arc::make_mut(&mut self.store).delete(key);
+            self.is_dirty = true;
+            self.are_pools_dirty |= key.kind == Kind::InferencePool.name();
+        }
+    }
+
+    /// Everything that is known of a scope, in the store or not.
+    fn keys(&self, scope: &Scope) -> Vec<ObjectKey> {
+        let class = |name: &String| ObjectKey::new(scope.group, Kind::GatewayClass.name(), "", name);
+        let held = self.held.keys().map(class);
+        let stored = self.store.of_kind(scope.kind).map(|entry| entry.object.key());
+        stored.chain(held).chain(self.unreadable.keys().cloned()).filter(|key| scope.covers(key)).collect()
+    }
+}
