@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,7 +10,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pailou_ai::Pieces;
 
-use crate::{mirror::Copied, relay::Relay, upload::Upload};
+use crate::{
+    mirror::Copied,
+    relay::Relay,
+    upload::{Pulse, Upload},
+};
 
 /// Why a body ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +122,14 @@ impl ResponseBody {
     /// A backend's body, chunk for chunk.
     pub(crate) fn relayed(relay: Relay) -> Self {
         Self(Response::Relayed(Box::new(relay)))
+    }
+
+    /// The upload that may still go on beside it.
+    pub(crate) fn upload(&self) -> Option<&Arc<Pulse>> {
+        match &self.0 {
+            Response::Whole(_) => None,
+            Response::Relayed(relay) => relay.upload(),
+        }
     }
 }
 

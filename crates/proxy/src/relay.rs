@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::Future as _,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use crate::{
     error::{Error, Flag},
     record::Record,
     request::Guards,
-    upload::Idle,
+    upload::{Idle, Pulse},
     upstream::UpstreamBody,
 };
 
@@ -127,6 +128,11 @@ impl Relay {
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         if self.ahead.is_empty() { self.body.size_hint() } else { SizeHint::default() }
+    }
+
+    /// The upload that may still go on beside the response.
+    pub(crate) fn upload(&self) -> Option<&Arc<Pulse>> {
+        self.guards.as_ref().and_then(Guards::pulse)
     }
 
     fn passed(&mut self, data: &Bytes) {

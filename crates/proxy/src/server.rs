@@ -9,6 +9,7 @@ mod drain;
 mod io;
 mod port;
 mod service;
+mod streams;
 
 pub use port::BindError;
 

@@ -140,6 +140,11 @@ impl Idle {
         self.last = Instant::now();
     }
 
+    /// Whether the timer has run out, and the clock is to be looked at.
+    pub(crate) fn is_due(&self) -> bool {
+        self.sleep.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
+    }
+
     /// Ready once nothing has moved for too long.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let first = self.last + self.limit;

@@ -42,6 +42,11 @@ struct Call {
 
 impl Call {
     async fn begin() -> Self {
+        Self::with_window(65_535).await
+    }
+
+    /// A call whose client takes no more than this of the response for now.
+    async fn with_window(window: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let h2c = ", appProtocols: [gateway.envoyproxy.io/h2c]";
         let main = backend("main", listener.local_addr().unwrap(), h2c);
@@ -55,7 +60,7 @@ impl Call {
             }
         });
         let stream = TcpStream::connect(gateway.address).await.unwrap();
-        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let (client, connection) = h2::client::Builder::new().initial_window_size(window).handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let mut client = client.ready().await.unwrap();
         let begun = Instant::now();
@@ -160,6 +165,38 @@ async fn an_upload_does_not_outlive_its_answer() {
     assert_eq!((&mut call.client.0).await.unwrap().status(), StatusCode::OK);
     assert!(read(&mut call.backend.0).await.is_err());
     assert!(call.begun.elapsed() < IDLE, "{:?}", call.begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go_unless_it_talks() {
+    let mut call = Call::with_window(4).await;
+    let mut answer = call.backend.1.send_response(Response::new(()), false).unwrap();
+    for _ in 0..3 {
+        answer.send_data(Bytes::from_static(b"more than that"), false).unwrap();
+    }
+    let mut response = (&mut call.client.0).await.unwrap();
+    assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "more");
+    call.talk().await;
+    let since = Instant::now();
+    let error = timeout(Duration::from_secs(10), response.body_mut().data()).await.expect("it ends").unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+    // The last sign of life was a beat ago.
+    call.ended_by_the_clock(since - BEAT);
+    assert!(read(&mut call.backend.0).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_time_is_not_cut() {
+    let mut call = Call::with_window(4).await;
+    let mut answer = call.backend.1.send_response(Response::new(()), false).unwrap();
+    answer.send_data(Bytes::from("four".repeat(BEATS)), true).unwrap();
+    let mut response = (&mut call.client.0).await.unwrap();
+    for _ in 0..BEATS {
+        sleep(BEAT).await;
+        assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "four");
+        response.body_mut().flow_control().release_capacity(4).unwrap();
+    }
+    assert!(response.body_mut().data().await.is_none());
 }
 
 #[tokio::test]

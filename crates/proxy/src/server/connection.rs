@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_config::snapshot::{ClientTimeouts, PortProtocol};
 use rustls::server::Acceptor;
 use tokio::{
@@ -29,6 +29,7 @@ use super::{
     io::ClientIo,
     port::{Place, Settings, Shared},
     service::service,
+    streams::Streams,
 };
 use crate::tls::MaybeTls;
 
@@ -148,9 +149,9 @@ fn http1() -> http1::Builder {
     builder
 }
 
-fn http2(settings: &Settings) -> http2::Builder<TokioExecutor> {
+fn http2(settings: &Settings) -> http2::Builder<Streams> {
     let http2 = &settings.client.http2;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams::new(settings.client.timeouts.stream_idle));
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(http2.initial_stream_window)

@@ -16,12 +16,15 @@ use hyper::{body::Incoming, service::service_fn};
 use super::{
     Connection, Serve,
     clock::{Busy, Clock},
+    streams::Flow,
 };
 use crate::body::{BodyError, ResponseBody};
 
 /// A response's body while the connection is busy with it.
 pub(super) struct Counted {
     body: ResponseBody,
+    /// In HTTP/2.
+    flow: Option<Arc<Flow>>,
     _busy: Busy,
 }
 
@@ -42,7 +45,11 @@ pub(super) fn service<W: Serve>(
             let has_body = !request.body().is_end_stream();
             let response = W::serve(&connection, request).await;
             clock.answered(has_body && (response.status().is_client_error() || response.status().is_server_error()));
-            Ok(response.map(|body| Counted { body, _busy: busy }))
+            let flow = Flow::current();
+            if let (Some(flow), Some(upload)) = (&flow, response.body().upload()) {
+                flow.beside(upload);
+            }
+            Ok(response.map(|body| Counted { body, flow, _busy: busy }))
         }
     })
 }
@@ -52,7 +59,11 @@ impl Body for Counted {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(flow) = &self.flow {
+            flow.polled(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
