@@ -123,33 +123,63 @@ async fn compete(
     metrics: Arc<Metrics>,
 ) {
     let mut lease = LeaseClient::new(client, options.clone());
-    let mut led = false;
+    let mut said = Said { lease: format!("{}/{}", options.namespace, options.name), leads: false, metrics };
     loop {
         let asked = Instant::now();
         let attempt = tokio::select! {
-            attempt = time::timeout(options.period() * 4, lease.attempt()) => attempt.unwrap_or(Attempt::Unknown),
+            attempt = said.meanwhile(&until, time::timeout(options.period() * 2, lease.attempt())) => attempt,
             _ = &mut stopped => break,
         };
-        match attempt {
+        match attempt.unwrap_or(Attempt::Unknown) {
             // From the moment of asking: when it was granted is not known here.
             Attempt::Held => drop(until.send_replace(Some(asked + options.deadline()))),
             Attempt::Lost => drop(until.send_replace(None)),
             Attempt::Unknown => {}
         }
-        let leads = until.borrow().is_some_and(|until| Instant::now() < until);
-        if leads != led {
-            tracing::info!("{} Lease {}/{}", if leads { "this replica holds" } else { "lost" }, options.namespace, options.name);
-            metrics.leads(leads);
-            led = leads;
-        }
+        said.say(until.borrow().is_some_and(|until| Instant::now() < until));
+        let pause = options.period().mul_f64(0.9 + fastrand::f64() / 5.0);
         tokio::select! {
-            () = time::sleep(options.period().mul_f64(0.9 + fastrand::f64() / 5.0)) => {}
+            () = said.meanwhile(&until, time::sleep(pause)) => {}
             _ = &mut stopped => break,
         }
     }
     let held = until.send_replace(None).is_some();
-    metrics.leads(false);
+    said.say(false);
     if held && time::timeout(options.period(), lease.release()).await.is_err() {
-        tracing::warn!("Lease {}/{} could not be given back in time", options.namespace, options.name);
+        tracing::warn!("Lease {} could not be given back in time", said.lease);
+    }
+}
+
+/// What has been said of who leads.
+struct Said {
+    lease: String,
+    leads: bool,
+    metrics: Arc<Metrics>,
+}
+
+impl Said {
+    /// Says whether this replica leads, if that has changed.
+    fn say(&mut self, leads: bool) {
+        if std::mem::replace(&mut self.leads, leads) != leads {
+            match leads {
+                true => tracing::info!("this replica holds Lease {} and writes", self.lease),
+                false => tracing::info!("this replica does not hold Lease {} any more, and does not write", self.lease),
+            }
+            self.metrics.leads(leads);
+        }
+    }
+
+    /// Waits for something, and says so if the Lease runs out before it has come.
+    async fn meanwhile<T>(&mut self, until: &watch::Sender<Option<Instant>>, something: impl Future<Output = T>) -> T {
+        let mut something = std::pin::pin!(something);
+        let end = *until.borrow();
+        if let Some(end) = end.filter(|_| self.leads) {
+            tokio::select! {
+                biased;
+                done = &mut something => return done,
+                () = time::sleep_until(end) => self.say(false),
+            }
+        }
+        something.await
     }
 }
