@@ -15,8 +15,10 @@ mod warnings;
 mod addresses;
 pub(crate) mod class;
 mod client_certificates;
+mod conflicts;
 pub(crate) mod gateway;
 pub(crate) mod listener;
+mod listener_sets;
 mod ports;
 
 pub(crate) mod attach;
@@ -149,6 +151,7 @@ fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
     clusters.pools.report(&gateways, &mut statuses);
     clusters.pools.models.report(&mut statuses);
     clusters.backends.report(&mut statuses);
+    listener_sets::report(index, &gateways, &mut statuses);
     gateways.report(index, &mut statuses);
     let ports = ports::ports(gateways, &clients, settings.mode);
     let snapshot =

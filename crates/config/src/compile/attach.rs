@@ -12,7 +12,7 @@ use super::{
     routes::Route,
 };
 
-/// A parentRef of a route that leads to a Gateway served here.
+/// A parentRef of a route that leads to a Gateway served here, or to a ListenerSet of one.
 pub(crate) struct Attachment<'a> {
     pub(crate) parent: &'a ParentReference,
     /// The Gateway's place.
@@ -24,8 +24,14 @@ pub(crate) struct Attachment<'a> {
 /// Finds the listeners for every parentRef that concerns this gateway.
 pub(crate) fn attach<'a>(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'a>) -> Vec<Attachment<'a>> {
     let parents = route.parents.iter().filter_map(|parent| {
-        let gateway = gateway_of(gateways, route, parent)?;
-        let listeners = listeners(index, &gateways.list[gateway].listeners, route, parent);
+        let (gateway, set) = place_of(gateways, route, parent)?;
+        let state = &gateways.list[gateway];
+        let refused = set.filter(|set| !state.sets[*set].is_allowed).map(|_| {
+            let message = format!("ListenerSet {} is not accepted: see its conditions", parent.name);
+            Problem::accepted("NoMatchingParent", message)
+        });
+        let all = state.listeners.iter().enumerate().filter(|(_, listener)| listener.set == set);
+        let listeners = refused.map_or_else(|| listeners(index, &all.collect::<Vec<_>>(), route, parent), Err);
         Some(Attachment { parent, gateway, listeners })
     });
     parents.collect()
@@ -36,7 +42,7 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
     if route.parents.is_empty() {
         return vec!["the route has no parentRefs: nothing leads to it".to_owned()];
     }
-    let strangers = route.parents.iter().filter(|parent| gateway_of(gateways, route, parent).is_none());
+    let strangers = route.parents.iter().filter(|parent| place_of(gateways, route, parent).is_none());
     strangers
         .map(|parent| {
             let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
@@ -44,22 +50,29 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
             match (known, &*parent.kind) {
                 (true, _) => format!("not served: Gateway {namespace}/{} is of a class that is not served here", parent.name),
                 (false, "Gateway") => format!("not served: there is no Gateway {} in namespace {namespace}", parent.name),
+                (false, "ListenerSet") => {
+                    format!("not served: there is no ListenerSet {} of a served Gateway in namespace {namespace}", parent.name)
+                }
                 (false, kind) => format!("not served: a route cannot attach to {kind} {namespace}/{} here", parent.name),
             }
         })
         .collect()
 }
 
-fn gateway_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference) -> Option<usize> {
-    let is_gateway = parent.group == GATEWAY_GROUP && parent.kind == "Gateway";
+/// The place of the Gateway, and of the ListenerSet if it is one that is asked for.
+fn place_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference) -> Option<(usize, Option<usize>)> {
     let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
-    is_gateway.then(|| gateways.find(namespace, &parent.name)).flatten()
+    match (&*parent.group, &*parent.kind) {
+        (GATEWAY_GROUP, "Gateway") => gateways.find(namespace, &parent.name).map(|gateway| (gateway, None)),
+        (GATEWAY_GROUP, "ListenerSet") => gateways.find_set(namespace, &parent.name).map(|(gateway, set)| (gateway, Some(set))),
+        _ => None,
+    }
 }
 
-/// Narrows the Gateway's listeners down step by step; the step after which none is left gives the reason.
+/// Narrows the parent's listeners down step by step; the step after which none is left gives the reason.
 fn listeners(
     index: &Index<'_>,
-    all: &[ListenerState<'_>],
+    all: &[(usize, &ListenerState<'_>)],
     route: &Route<'_>,
     parent: &ParentReference,
 ) -> Result<Vec<usize>, Problem> {
@@ -67,19 +80,19 @@ fn listeners(
         parent.section_name.as_ref().is_none_or(|name| *name == it.1.spec.name)
             && parent.port.is_none_or(|port| port == it.1.spec.port)
     };
-    let all: Vec<_> = all.iter().enumerate().collect();
     let left: Vec<_> = all.iter().filter(named).copied().collect();
     if left.is_empty() {
         let known: Vec<_> = all.iter().map(|(_, it)| format!("{} (port {})", it.spec.name, it.spec.port)).collect();
         let asked = asked(parent);
-        let message = format!("Gateway {} has no listener with {asked}; it has {}", parent.name, known.join(", "));
+        let message = format!("{} {} has no listener with {asked}; it has {}", parent.kind, parent.name, known.join(", "));
         return Err(Problem::accepted("NoMatchingParent", message));
     }
     let allowed = |it: &&(usize, &ListenerState<'_>)| it.1.kinds.contains(&route.kind) && it.1.admits(index, &route.meta.namespace);
     let left: Vec<_> = left.iter().filter(allowed).copied().collect();
     if left.is_empty() {
         let message = format!(
-            "no listener of Gateway {} allows {}s of namespace {}: see its allowedRoutes",
+            "no listener of {} {} allows {}s of namespace {}: see its allowedRoutes",
+            parent.kind,
             parent.name,
             kind_name(route.kind),
             route.meta.namespace
@@ -88,8 +101,10 @@ fn listeners(
     }
     let left: Vec<_> = left.iter().filter(|(_, it)| it.is_accepted()).copied().collect();
     if left.is_empty() {
-        let message =
-            format!("the listeners of Gateway {} that the route asks for are not accepted: see their conditions", parent.name);
+        let message = format!(
+            "the listeners of {} {} that the route asks for are not accepted: see their conditions",
+            parent.kind, parent.name
+        );
         return Err(Problem::accepted("NoMatchingParent", message));
     }
     let meets = |it: &&(usize, &ListenerState<'_>)| {

@@ -1,6 +1,6 @@
 //! Gateways: their listeners, addresses and conditions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::{
     resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
@@ -12,9 +12,11 @@ use super::{
     addresses::{self, ADDRESS_NOT_USABLE, Addresses, PENDING},
     class::Classes,
     client_certificates::{self, Identity},
+    conflicts,
     grants::Referrer,
     index::{Index, name_of},
     listener::ListenerState,
+    listener_sets::{self, ByGateway, ListenerSetState},
     settings::Settings,
     warnings,
 };
@@ -26,7 +28,10 @@ pub(crate) struct GatewayState<'a> {
     /// Whose opinion its and its routes' statuses are.
     pub(crate) controller: &'a str,
     pub(crate) addresses: Addresses,
+    /// Its own, then those of its ListenerSets.
     pub(crate) listeners: Vec<ListenerState<'a>>,
+    /// Those that ask for it, the oldest first.
+    pub(crate) sets: Vec<ListenerSetState<'a>>,
     /// The certificate that it shows to backends, where it has one.
     pub(crate) identity: Option<Identity>,
     /// What is wrong with the Gateway as a whole.
@@ -38,17 +43,24 @@ pub(crate) struct GatewayState<'a> {
 pub(crate) struct Gateways<'a> {
     pub(crate) list: Vec<GatewayState<'a>>,
     by_name: HashMap<(&'a str, &'a str), usize>,
+    /// Places of ListenerSets: the Gateway's, and their own in it.
+    sets: HashMap<(&'a str, &'a str), (usize, usize)>,
 }
 
 impl<'a> Gateways<'a> {
     /// Judges every Gateway of a served class.
     pub(crate) fn new(index: &Index<'a>, classes: &Classes<'a>, settings: &Settings, statuses: &mut Statuses) -> Self {
         let mut gateways = Self::default();
+        let sets = listener_sets::by_gateway(index);
         for object in index.gateways.iter() {
             match classes.get(object.spec.gateway_class_name.as_str()) {
                 Some(controller) => {
-                    gateways.by_name.insert((&object.meta.namespace, &object.meta.name), gateways.list.len());
-                    gateways.list.push(GatewayState::new(index, object, controller, settings));
+                    let gateway = GatewayState::new(index, object, controller, settings, &sets);
+                    let place = gateways.list.len();
+                    gateways.by_name.insert((&object.meta.namespace, &object.meta.name), place);
+                    let its = gateway.sets.iter().enumerate();
+                    gateways.sets.extend(its.map(|(at, set)| ((&*set.object.meta.namespace, &*set.object.meta.name), (place, at))));
+                    gateways.list.push(gateway);
                 }
                 None => statuses.note(key(object), Severity::Error, foreign(index, object, classes)),
             }
@@ -59,6 +71,11 @@ impl<'a> Gateways<'a> {
     /// The place of a Gateway in the list.
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<usize> {
         self.by_name.get(&(namespace, name)).copied()
+    }
+
+    /// The place of a ListenerSet's Gateway, and the set's own among the Gateway's.
+    pub(crate) fn find_set(&self, namespace: &str, name: &str) -> Option<(usize, usize)> {
+        self.sets.get(&(namespace, name)).copied()
     }
 
     /// Writes down every Gateway's status.
@@ -85,15 +102,20 @@ fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> Strin
 }
 
 impl<'a> GatewayState<'a> {
-    fn new(index: &Index<'a>, object: &'a Gateway, controller: &'a str, settings: &Settings) -> Self {
+    fn new(index: &Index<'a>, object: &'a Gateway, controller: &'a str, settings: &Settings, sets: &ByGateway<'a>) -> Self {
         let name = name_of(&object.meta);
         let referrer = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &object.meta.namespace };
         let listeners = object.spec.listeners.iter().map(|spec| {
-            let section = ListenerName { gateway: name.clone(), section: spec.name.as_str().into() };
+            let section = ListenerName { gateway: name.clone(), set: None, section: spec.name.as_str().into() };
             ListenerState::new(index, spec, referrer, section)
         });
         let mut listeners: Vec<_> = listeners.collect();
-        refuse_conflicts(&mut listeners);
+        let asking = sets.get(&(object.meta.namespace.as_str(), object.meta.name.as_str())).into_iter().flatten();
+        let sets: Vec<_> = asking.map(|set| ListenerSetState::new(index, object, set)).collect();
+        for (place, set) in sets.iter().enumerate().filter(|(_, set)| set.is_allowed) {
+            listeners.extend(set.listeners(index, &name, place));
+        }
+        conflicts::refuse(&mut listeners);
         let mut problems = Vec::new();
         let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
         for listener in &mut listeners {
@@ -103,7 +125,7 @@ impl<'a> GatewayState<'a> {
             problems.extend(problem);
             identity
         });
-        Self { object, name, controller, addresses, listeners, identity, problems }
+        Self { object, name, controller, addresses, listeners, sets, identity, problems }
     }
 
     /// Whether it is a Gateway that can be served at all.
@@ -112,7 +134,7 @@ impl<'a> GatewayState<'a> {
     }
 
     /// What keeps every listener from being served, with the reason for its `Programmed`.
-    fn withheld(&self) -> Option<(&'static str, &str)> {
+    pub(crate) fn withheld(&self) -> Option<(&'static str, &str)> {
         if !self.is_accepted() {
             return Some(("Invalid", "the Gateway is not accepted: see its conditions"));
         }
@@ -140,20 +162,26 @@ impl<'a> GatewayState<'a> {
         GatewayStatus {
             addresses: self.addresses.shown.clone(),
             conditions,
-            listeners: self.listeners.iter().map(|listener| listener.status(self.withheld(), generation)).collect(),
-            attached_listener_sets: Some(0),
+            listeners: self.own_listeners().map(|listener| listener.status(self.withheld(), generation)).collect(),
+            attached_listener_sets: Some(self.accepted_sets()),
         }
+    }
+
+    fn own_listeners(&self) -> impl Iterator<Item = &ListenerState<'a>> {
+        self.listeners.iter().filter(|listener| listener.set.is_none())
     }
 
     fn accepted(&self, generation: i64) -> Condition {
         if !self.is_accepted() {
             return Condition::summary("Accepted", &self.problems, generation);
         }
-        let bad: Vec<&str> = self.listeners.iter().filter(|it| !it.is_accepted()).map(|it| it.spec.name.as_str()).collect();
+        let bad: Vec<&str> = self.own_listeners().filter(|it| !it.is_accepted()).map(|it| it.spec.name.as_str()).collect();
         let message = format!("listeners that are not served: {}", bad.join(", "));
         match bad.len() {
             0 => Condition::fine("Accepted", generation),
-            count if count < self.listeners.len() => Condition::holds("Accepted", "ListenersNotValid", message, generation),
+            _ if self.listeners.iter().any(ListenerState::is_accepted) => {
+                Condition::holds("Accepted", "ListenersNotValid", message, generation)
+            }
             _ => Condition::fails("Accepted", "ListenersNotValid", message, generation),
         }
     }
@@ -167,38 +195,5 @@ impl<'a> GatewayState<'a> {
             Some(problem) => Condition::fails("Programmed", ADDRESS_NOT_USABLE, problem.message.clone(), generation),
             None => Condition::fails("Programmed", "Invalid", "no listener can be served: see their conditions", generation),
         }
-    }
-}
-
-/// Listeners of one Gateway on one port must speak one protocol and be told apart by host name. None of those that
-/// cannot be told apart is served, as Gateway API has it.
-fn refuse_conflicts(listeners: &mut [ListenerState<'_>]) {
-    let mut ports: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
-    for (place, listener) in listeners.iter().enumerate().filter(|(_, it)| it.protocol.is_some()) {
-        ports.entry(listener.spec.port.get()).or_default().push(place);
-    }
-    for (port, places) in ports.into_iter().filter(|(_, places)| places.len() > 1) {
-        let first = listeners[places[0]].protocol;
-        if places.iter().any(|place| listeners[*place].protocol != first) {
-            let message = format!("port {port} is asked for with different protocols: give each protocol a port of its own");
-            conflict(listeners, &places, "ProtocolConflict", &message);
-            continue;
-        }
-        let mut hosts: BTreeMap<Option<String>, Vec<usize>> = BTreeMap::new();
-        for place in places {
-            hosts.entry(listeners[place].hostname.as_ref().map(ToString::to_string)).or_default().push(place);
-        }
-        for (host, places) in hosts.into_iter().filter(|(_, places)| places.len() > 1) {
-            let host = host.map_or("every host".to_owned(), |host| format!("host {host}"));
-            let message =
-                format!("several listeners ask for {host} on port {port}: change the hostname or the port of all but one");
-            conflict(listeners, &places, "HostnameConflict", &message);
-        }
-    }
-}
-
-fn conflict(listeners: &mut [ListenerState<'_>], places: &[usize], reason: &'static str, message: &str) {
-    for place in places {
-        listeners[*place].problems.push(Problem { condition: "Conflicted", reason, message: message.to_owned() });
     }
 }

@@ -23,8 +23,10 @@ use super::{
 /// A listener on its way into the snapshot.
 pub(crate) struct ListenerState<'a> {
     pub(crate) spec: &'a Spec,
-    /// The namespace of the Gateway that has it.
-    pub(crate) namespace: &'a str,
+    /// The Gateway or ListenerSet that has it.
+    pub(crate) owner: Referrer<'a>,
+    /// The place of the ListenerSet among the Gateway's; `None` for the Gateway's own.
+    pub(crate) set: Option<usize>,
     pub(crate) name: ListenerName,
     pub(crate) protocol: Option<PortProtocol>,
     pub(crate) hostname: Option<HostPattern>,
@@ -42,8 +44,8 @@ pub(crate) struct ListenerState<'a> {
 }
 
 impl<'a> ListenerState<'a> {
-    /// Judges a listener by itself; `referrer` is the object that has it.
-    pub(crate) fn new(index: &Index<'_>, spec: &'a Spec, referrer: Referrer<'a>, name: ListenerName) -> Self {
+    /// Judges a listener by itself.
+    pub(crate) fn new(index: &Index<'_>, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
         let mut problems = Vec::new();
         let protocol = match spec.protocol {
             Protocol::Http => Some(PortProtocol::Http),
@@ -56,12 +58,13 @@ impl<'a> ListenerState<'a> {
         }
         let kinds = if protocol.is_some() { route_kinds(spec, &mut problems) } else { Vec::new() };
         let certificates = match protocol {
-            Some(PortProtocol::Https) => certificates(index, spec, referrer, &mut problems),
+            Some(PortProtocol::Https) => certificates(index, spec, owner, &mut problems),
             _ => Vec::new(),
         };
         Self {
             spec,
-            namespace: referrer.namespace,
+            owner,
+            set: None,
             name,
             protocol,
             hostname: spec.hostname.as_deref().map(HostPattern::new),
@@ -80,16 +83,21 @@ impl<'a> ListenerState<'a> {
         !self.problems.iter().any(|problem| problem.condition != "ResolvedRefs" && problem.condition != "Programmed")
     }
 
-    /// Whether it has all that it takes to be bound.
-    pub(crate) fn is_servable(&self) -> bool {
+    /// Whether it has all that it takes to be served.
+    pub(crate) fn is_valid(&self) -> bool {
         let secured = self.protocol != Some(PortProtocol::Https) || !self.certificates.is_empty();
-        self.is_accepted() && secured && !self.problems.iter().any(|problem| problem.condition == "Programmed")
+        self.is_accepted() && secured
+    }
+
+    /// Whether it is served: nothing keeps it from its port either.
+    pub(crate) fn is_servable(&self) -> bool {
+        self.is_valid() && !self.problems.iter().any(|problem| problem.condition == "Programmed")
     }
 
     /// Whether routes of a namespace may attach.
     pub(crate) fn admits(&self, index: &Index<'_>, namespace: &str) -> bool {
         let allowed = &self.spec.allowed_routes.namespaces;
-        in_namespaces(index, allowed.from, allowed.selector.as_ref(), self.namespace, namespace)
+        in_namespaces(index, allowed.from, allowed.selector.as_ref(), self.owner.namespace, namespace)
     }
 
     /// Its status; `withheld` says why none of its Gateway's listeners is served, with the reason for `Programmed`.
@@ -110,6 +118,8 @@ impl<'a> ListenerState<'a> {
             }
         } else if self.problems.iter().any(|problem| problem.condition == "Programmed") {
             Condition::summary("Programmed", &self.problems, generation)
+        } else if let Some(problem) = conflict {
+            Condition::fails("Programmed", problem.reason, problem.message.clone(), generation)
         } else {
             Condition::fails("Programmed", "Invalid", "the listener is not served: see its other conditions", generation)
         };

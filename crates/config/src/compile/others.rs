@@ -2,11 +2,11 @@
 
 use crate::{
     resources::{
-        EnvoyExtensionPolicy, ListenerSet, ObjectKey,
+        EnvoyExtensionPolicy, ObjectKey,
         envoy::ENVOY_GROUP,
         refs::{GATEWAY_GROUP, ParentReference},
     },
-    status::{Condition, GatewayStatus, ParentStatus, Severity, StatusBody, Statuses},
+    status::{Condition, ParentStatus, Severity, StatusBody, Statuses},
 };
 
 use super::{
@@ -21,9 +21,6 @@ use super::{
 
 /// Judges what cannot be served.
 pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-    for set in index.listener_sets.iter() {
-        listener_set(set, reach.gateways, statuses);
-    }
     for route in index.tls_routes.iter() {
         connection_route("TLSRoute", &route.meta, &route.spec.parent_refs, reach.gateways, statuses);
     }
@@ -45,24 +42,6 @@ pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mu
             statuses.note(key, Severity::Warning, format!("describes an Envoy deployment; not acted on: {}", fields.join(", ")));
         }
     }
-}
-
-fn listener_set(set: &ListenerSet, gateways: &Gateways<'_>, statuses: &mut Statuses) {
-    let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
-    let parent = &set.spec.parent_ref;
-    let namespace = parent.namespace.as_deref().unwrap_or(&set.meta.namespace);
-    if gateways.find(namespace, &parent.name).is_none() {
-        statuses.note(
-            key,
-            Severity::Error,
-            format!("not served: there is no served Gateway {} in namespace {namespace}", parent.name),
-        );
-        return;
-    }
-    let message = "ListenerSets are not implemented yet: put the listeners into the Gateway";
-    let generation = set.meta.generation;
-    let conditions = ["Accepted", "Programmed"].map(|kind| Condition::fails(kind, "NotAllowed", message, generation)).to_vec();
-    statuses.set(key, StatusBody::Gateway(GatewayStatus { conditions, ..GatewayStatus::default() }));
 }
 
 fn connection_route(

@@ -59,8 +59,15 @@ pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Ve
 
 /// The Gateways that a route asks for.
 fn asked(gateways: &Gateways<'_>, meta: &Meta, parents: &[ParentReference]) -> BTreeSet<usize> {
-    let ours = parents.iter().filter(|it| it.group == GATEWAY_GROUP && it.kind == "Gateway");
-    ours.filter_map(|it| gateways.find(it.namespace.as_deref().unwrap_or(&meta.namespace), &it.name)).collect()
+    let place = |it: &ParentReference| {
+        let namespace = it.namespace.as_deref().unwrap_or(&meta.namespace);
+        match (&*it.group, &*it.kind) {
+            (GATEWAY_GROUP, "Gateway") => gateways.find(namespace, &it.name),
+            (GATEWAY_GROUP, "ListenerSet") => gateways.find_set(namespace, &it.name).map(|(gateway, _)| gateway),
+            _ => None,
+        }
+    };
+    parents.iter().filter_map(place).collect()
 }
 
 impl<'a> AnyRoute<'a> {

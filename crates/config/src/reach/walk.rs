@@ -48,9 +48,16 @@ impl<'r, 'a> Walk<'r, 'a> {
         let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
         let by_labels = state.listeners.iter().any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector);
         for listener in &state.listeners {
-            let from = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: listener.namespace };
             let certificates = listener.spec.tls.iter().flat_map(|tls| &tls.certificate_refs);
-            certificates.for_each(|reference| self.secret(from, reference));
+            certificates.for_each(|reference| self.secret(listener.owner, reference));
+        }
+        let by_labels_too = object.spec.allowed_listeners.namespaces.from == FromNamespaces::Selector;
+        for set in state.sets.iter().filter(|set| set.is_allowed).map(|set| &set.object.meta) {
+            if by_labels_too {
+                self.namespace(&set.namespace);
+            }
+            self.insert(key(Kind::ListenerSet, set));
+            subjects.push(Subject { kind: "ListenerSet", meta: set });
         }
         for route in &self.reaches.routes[place] {
             let (kind, meta) = route.identity();

@@ -46,12 +46,17 @@ pub struct Listener {
 pub struct ListenerName {
     /// Its Gateway.
     pub gateway: Name,
+    /// The ListenerSet that adds it to the Gateway; `None` for the Gateway's own.
+    pub set: Option<Name>,
     /// The listener's name within it.
     pub section: Arc<str>,
 }
 
 impl fmt::Display for ListenerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.gateway, self.section)
+        match &self.set {
+            Some(set) => write!(f, "{}/{set}/{}", self.gateway, self.section),
+            None => write!(f, "{}/{}", self.gateway, self.section),
+        }
     }
 }

@@ -58,7 +58,7 @@ fn statuses(out: &mut String, compiled: &Compiled) {
 fn whole(out: &mut String, body: &StatusBody) {
     let StatusBody::Gateway(gateway) = body else { return };
     let addresses: Vec<_> = gateway.addresses.iter().map(|it| format!("{} {}", it.kind, it.value)).collect();
-    if addresses != ["IPAddress 127.0.0.1"] {
+    if gateway.attached_listener_sets.is_some() && addresses != ["IPAddress 127.0.0.1"] {
         line(out, 2, &format!("addresses: {}", quoted(&addresses.join(", "))));
     }
     gateway.attached_listener_sets.iter().filter(|count| **count > 0).for_each(|it| line(out, 2, &format!("listener sets: {it}")));

@@ -314,7 +314,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
     let pattern = HostPattern::new("a.example");
     let mut port = Port { protocol: PortProtocol::Https, ..port("127.0.0.1:0", ClientPolicy::default()) };
     let listener = Listener {
-        name: ListenerName { gateway: Name::new("default", "gateway"), section: "https".into() },
+        name: ListenerName { gateway: Name::new("default", "gateway"), set: None, section: "https".into() },
         hostname: Some(pattern.clone()),
         tls: Some(Arc::new(tls)),
         client: Arc::clone(&port.client),

@@ -128,7 +128,7 @@ fn snapshot(rule: Rule) -> Snapshot {
     routes.insert(None, [entry]);
     routes.sort();
     let client = Arc::new(ClientPolicy { buffer_limit: 1 << 20, ..ClientPolicy::default() });
-    let name = ListenerName { gateway: Name::new("default", "gateway"), section: "http".into() };
+    let name = ListenerName { gateway: Name::new("default", "gateway"), set: None, section: "http".into() };
     let mut listeners = HostMap::default();
     listeners.insert(None, Arc::new(Listener { name, hostname: None, tls: None, client: client.clone(), routes }));
     Snapshot {

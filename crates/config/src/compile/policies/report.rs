@@ -112,6 +112,16 @@ fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionReference, &
                 .map(|(it, controller)| (SectionReference { section_name: section.clone(), ..it }, controller))
                 .collect()
         }
+        TargetKind::ListenerSet => {
+            let found = reach.gateways.find_set(&target.name.namespace, &target.name.name);
+            let place = found.map(|(gateway, _)| gateway);
+            let reference = || SectionReference {
+                kind: "ListenerSet",
+                section_name: target.section.as_deref().map(str::to_owned),
+                ..SectionReference::gateway(&target.name)
+            };
+            place.iter().map(|place| (reference(), reach.gateways.list[*place].controller)).collect()
+        }
         kind => reach.routes.get(&(kind, target.name.clone())).into_iter().flatten().map(of_gateway).collect(),
     }
 }

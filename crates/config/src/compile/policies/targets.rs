@@ -122,12 +122,18 @@ impl Claims {
         self.winners.get(&Target { kind, name: name.clone(), section: section.cloned() }).copied()
     }
 
-    /// The policy that applies to a listener: its own, else its Gateway's.
+    /// The policy that applies to a listener: its own, else its ListenerSet's, else its Gateway's.
     pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<usize> {
         if self.winners.is_empty() {
             return None;
         }
-        let own = self.at(TargetKind::Gateway, &listener.gateway, Some(&listener.section));
+        let own = match &listener.set {
+            Some(set) => {
+                let section = self.at(TargetKind::ListenerSet, set, Some(&listener.section));
+                section.or_else(|| self.at(TargetKind::ListenerSet, set, None))
+            }
+            None => self.at(TargetKind::Gateway, &listener.gateway, Some(&listener.section)),
+        };
         own.or_else(|| self.at(TargetKind::Gateway, &listener.gateway, None))
     }
 
