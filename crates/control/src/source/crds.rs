@@ -19,7 +19,7 @@ use pailou_config::resources::Kind;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time};
 
-use super::change::Change;
+use super::{change::Change, watch::reason};
 use crate::backoff::Backoff;
 
 /// The delays between attempts while the API server does not answer.
@@ -59,7 +59,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
                 follower.take(event, &mut listed).await;
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "CustomResourceDefinitions cannot be watched, and are tried again");
+                tracing::warn!("CustomResourceDefinitions cannot be watched, and are tried again: {}", reason(&error));
                 time::sleep(backoff.failed()).await;
             }
             None => return,

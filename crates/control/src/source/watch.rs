@@ -122,7 +122,7 @@ fn is_expired(error: &watcher::Error) -> bool {
 }
 
 /// The error in one line, without the debug form of the answer.
-fn reason(error: &watcher::Error) -> String {
+pub(crate) fn reason(error: &watcher::Error) -> String {
     use std::error::Error;
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

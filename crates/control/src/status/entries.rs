@@ -86,6 +86,7 @@ impl<'a> Reference<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -129,5 +130,36 @@ mod tests {
     fn a_list_is_not_made_longer_than_it_may_be() {
         let live: Vec<Value> = (0..16).map(|it| entry("example.com/other", &format!("g{it}"), None, Some("t"))).collect();
         assert_eq!(merge(&live, vec![entry(OURS, "g", None, None)], 16), live);
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<Value>> {
+        let controller = prop_oneof![Just(OURS), Just("example.com/other"), Just("example.com/third")];
+        let one = (controller, 0..4_u8, proptest::option::of(Just("s")), prop_oneof![Just("a"), Just("b")]);
+        let make = |(controller, gateway, section, time): (&str, u8, Option<&str>, &str)| {
+            entry(controller, &format!("g{gateway}"), section, Some(time))
+        };
+        proptest::collection::vec(one.prop_map(make), 0..12)
+    }
+
+    /// Ours alone, each about something else, as the compiler says them.
+    fn said() -> impl Strategy<Value = Vec<Value>> {
+        proptest::collection::btree_set((0..4_u8, proptest::bool::ANY), 0..8).prop_map(|about| {
+            let section = |some| if some { Some("s") } else { None };
+            about.into_iter().map(|(gateway, some)| entry(OURS, &format!("g{gateway}"), section(some), None)).collect()
+        })
+    }
+
+    fn of_others(list: &[Value]) -> Vec<&Value> {
+        list.iter().filter(|entry| entry["controllerName"] != OURS).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn entries_of_others_are_never_touched_and_a_second_time_changes_nothing(live in entries(), ours in said()) {
+            let once = merge(&live, ours.clone(), 32);
+            prop_assert_eq!(of_others(&once), of_others(&live));
+            prop_assert_eq!(once.len() - of_others(&once).len(), ours.len());
+            prop_assert_eq!(merge(&once, ours, 32), once);
+        }
     }
 }

@@ -1,0 +1,41 @@
+//! `pailou controller`: what it does where there is no cluster. With one, `conformance/` tests it.
+
+use std::fs;
+
+use crate::{
+    dir::TestDir,
+    pailou,
+    process::{Client, Running, free_address, wait_until},
+    run,
+};
+
+#[test]
+fn without_a_way_to_a_cluster_it_says_what_to_do() {
+    let directory = TestDir::new();
+    let ended = run(directory.path(), &["controller", "--kubeconfig", "missing.yaml", "--admin", "off"], "");
+    assert_eq!((ended.status, ended.stdout.as_str()), (2, ""));
+    assert!(ended.stderr.starts_with("error: cannot tell how to reach a cluster: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("missing.yaml") && ended.stderr.contains("\n\nhint: name a kubeconfig"), "{}", ended.stderr);
+}
+
+#[test]
+fn while_the_api_server_does_not_answer_it_waits_and_is_not_ready() {
+    let directory = TestDir::new();
+    let (nobody, admin) = (free_address(), free_address());
+    let kubeconfig = format!(
+        "{{apiVersion: v1, kind: Config, current-context: a, clusters: [{{name: a, cluster: {{server: 'http://{nobody}'}}}}], \
+         users: [{{name: a, user: {{}}}}], contexts: [{{name: a, context: {{cluster: a, user: a}}}}]}}"
+    );
+    fs::write(directory.path().join("config"), kubeconfig).unwrap();
+    let admin_flag = admin.to_string();
+    let arguments = ["controller", "--kubeconfig", "config", "--identity", "one", "--admin", &admin_flag];
+    let mut controller = Running::start(pailou().args(arguments).current_dir(directory.path()));
+    let mut client = wait_until("the admin endpoint answers", || Client::connect(admin).ok());
+    controller.wait_for("Service cannot be watched, and is tried again");
+    controller.wait_for("Lease default/pailou-controller cannot be had");
+    assert_eq!(client.get("/healthz").unwrap().status, 200);
+    assert_eq!(client.get("/readyz").unwrap().status, 503);
+    assert!(client.get("/metrics").unwrap().body.contains("pailou_controller_leader 0"));
+    controller.signal("TERM");
+    assert_eq!(controller.end(), 0, "{}", controller.said());
+}
