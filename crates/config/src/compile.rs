@@ -16,6 +16,7 @@ mod addresses;
 pub(crate) mod class;
 mod client_certificates;
 mod conflicts;
+mod features;
 pub(crate) mod gateway;
 pub(crate) mod listener;
 mod listener_sets;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
+    resources::{Gateway, ObjectKey, envoy::ENVOY_GROUP, refs::GATEWAY_GROUP},
     snapshot::{ListenerName, Name},
     status::{Condition, GatewayStatus, Problem, Severity, StatusBody, Statuses},
 };
@@ -17,7 +17,7 @@ use super::{
     index::{Index, name_of},
     listener::ListenerState,
     listener_sets::{self, ByGateway, ListenerSetState},
-    settings::Settings,
+    settings::{Mode, Settings},
     warnings,
 };
 
@@ -101,6 +101,26 @@ fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> Strin
     }
 }
 
+const INVALID_PARAMETERS: &str = "InvalidParameters";
+
+/// In a cluster proxies are made as the parameters say, so that parameters of a kind that nobody knows, or that are not there,
+/// leave nothing to make. Without one they have no effect, and are warned of.
+fn invalid_parameters(index: &Index<'_>, gateway: &Gateway, mode: Mode) -> Option<Problem> {
+    let parameters = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
+    let is_known = parameters.group == ENVOY_GROUP && parameters.kind == "EnvoyProxy";
+    let is_there = is_known && index.proxies.get(&gateway.meta.namespace, &parameters.name).is_some();
+    (mode == Mode::Cluster && !is_there).then(|| {
+        let message = match is_known {
+            true => format!("there is no EnvoyProxy {} in namespace {}", parameters.name, gateway.meta.namespace),
+            false => format!(
+                "{} {} is not a kind of parameters that is known: use EnvoyProxy, or remove it",
+                parameters.kind, parameters.name
+            ),
+        };
+        Problem::accepted(INVALID_PARAMETERS, format!("spec.infrastructure.parametersRef: {message}"))
+    })
+}
+
 impl<'a> GatewayState<'a> {
     fn new(index: &Index<'a>, object: &'a Gateway, controller: &'a str, settings: &Settings, sets: &ByGateway<'a>) -> Self {
         let name = name_of(&object.meta);
@@ -116,7 +136,7 @@ impl<'a> GatewayState<'a> {
             listeners.extend(set.listeners(index, &name, place));
         }
         conflicts::refuse(&mut listeners);
-        let mut problems = Vec::new();
+        let mut problems: Vec<_> = invalid_parameters(index, object, settings.mode).into_iter().collect();
         let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
         for listener in &mut listeners {
             client_certificates::ask(index, object, listener);
@@ -148,7 +168,8 @@ impl<'a> GatewayState<'a> {
         conditions.extend(self.identity.as_ref().map(|_| Condition::summary("ResolvedRefs", &self.problems, generation)));
         conditions.extend(client_certificates::insecure_mode(self.object));
         conditions.extend(warnings::unsupported(self.object.spec.unsupported(), generation));
-        if let Some(parameters) = self.object.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref()) {
+        let parameters = self.object.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
+        if let Some(parameters) = parameters.filter(|_| self.problems.iter().all(|it| it.reason != INVALID_PARAMETERS)) {
             let field = "infrastructure.parametersRef";
             conditions.extend(warnings::parameters(
                 index,

@@ -45,6 +45,11 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
         self.insert(key(Kind::Gateway, &object.meta));
         self.gateway_tls(object);
+        let parameters = object.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
+        let parameters = parameters.filter(|it| it.group == ENVOY_GROUP && it.kind == "EnvoyProxy");
+        if let Some(proxy) = parameters.and_then(|it| index.proxies.get(&object.meta.namespace, &it.name)) {
+            self.insert(key(Kind::EnvoyProxy, &proxy.meta));
+        }
         let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
         let by_labels = state.listeners.iter().any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector);
         for listener in &state.listeners {
