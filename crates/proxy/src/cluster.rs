@@ -288,8 +288,8 @@ impl Settings {
         Self { cluster, tls }
     }
 
-    fn has_tls(&self, settings: &Arc<UpstreamTls>, protocol: Protocol) -> bool {
-        self.cluster.protocol == protocol && matches!(&self.cluster.tls, Ok(Some(own)) if Arc::ptr_eq(own, settings))
+    fn has_tls(&self, settings: &UpstreamTls, protocol: Protocol) -> bool {
+        self.cluster.protocol == protocol && matches!(&self.tls, Ok(Some(own)) if own.is_made_from(settings))
     }
 }
 

@@ -24,6 +24,7 @@ mod request;
 pub mod server;
 pub mod shared;
 pub mod tls;
+mod tunnel;
 mod upgrade;
 mod upload;
 pub mod upstream;

@@ -1,22 +1,21 @@
 //! WebSocket and other upgrades: after the 101 both connections are but bytes.
 
+use std::time::Duration;
+
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
 
-use crate::{error::Flag, record::Record};
+use crate::{error::Flag, record::Record, tunnel::tunnel};
 
-/// Joins a client's and a backend's connection once both have switched protocols, until either side ends. `guards` are held
-/// as long as that takes.
-pub(crate) async fn join<G>(client: OnUpgrade, backend: OnUpgrade, mut record: Box<Record>, guards: G) {
+/// Joins a client's and a backend's connection once both have switched protocols, until either side ends or no byte has moved for
+/// `idle`. `guards` are held as long as that takes.
+pub(crate) async fn join<G>(client: OnUpgrade, backend: OnUpgrade, mut record: Box<Record>, guards: G, idle: Option<Duration>) {
     match tokio::try_join!(client, backend) {
         Ok((client, backend)) => {
-            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-            // An error here is how many such connections end.
-            if let Ok((sent, received)) = copy_bidirectional(&mut client, &mut backend).await {
-                record.request_bytes = sent;
-                record.response_bytes = received;
-            }
+            let passed = tunnel(TokioIo::new(client), TokioIo::new(backend), idle).await;
+            record.request_bytes = passed.sent;
+            record.response_bytes = passed.received;
+            record.flag = passed.idle.then_some(Flag::StreamIdle);
         }
         Err(error) => {
             record.flag = Some(Flag::UpstreamReset);

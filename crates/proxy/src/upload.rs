@@ -1,6 +1,7 @@
 //! A request's body while it streams through: watched by the request's idle clock, and ended with the request.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -48,7 +49,7 @@ pub(crate) struct Watch {
 /// When an upload last moved. Each chunk costs it two stores.
 pub(crate) struct Pulse {
     begun: Instant,
-    /// In milliseconds since then.
+    /// In microseconds since then.
     moved: AtomicU64,
     /// It is the client that is waited for, and not the backend.
     waits: AtomicBool,
@@ -66,7 +67,7 @@ pub(crate) struct Idle {
 impl Upload {
     /// An upload, and the request's end of it.
     pub(crate) fn new(body: Origin) -> (Self, Watch) {
-        let pulse = Arc::new(Pulse { begun: Instant::now(), moved: AtomicU64::new(0), waits: AtomicBool::new(false) });
+        let pulse = Arc::new(Pulse::new());
         let (watch, over) = oneshot::channel();
         (Self { body, pulse: Arc::clone(&pulse), over, grace: None }, Watch { pulse, _over: watch })
     }
@@ -111,9 +112,15 @@ impl Watch {
 }
 
 impl Pulse {
-    fn beat(&self, moved: bool) {
+    /// A pulse that begins now.
+    pub(crate) fn new() -> Self {
+        Self { begun: Instant::now(), moved: AtomicU64::new(0), waits: AtomicBool::new(false) }
+    }
+
+    /// It was looked for more; whether something moved.
+    pub(crate) fn beat(&self, moved: bool) {
         if moved {
-            let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let now = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.moved.store(now, Ordering::Relaxed);
         }
         self.waits.store(!moved, Ordering::Relaxed);
@@ -125,7 +132,7 @@ impl Pulse {
     }
 
     fn last(&self) -> Instant {
-        self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+        self.begun + Duration::from_micros(self.moved.load(Ordering::Relaxed))
     }
 }
 
@@ -143,6 +150,11 @@ impl Idle {
     /// Whether the timer has run out, and the clock is to be looked at.
     pub(crate) fn is_due(&self) -> bool {
         self.sleep.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
+    }
+
+    /// Waits until the clock has run out, for ever where there is none.
+    pub(crate) async fn run_out(mut idle: Option<Self>) {
+        poll_fn(|context| idle.as_mut().map_or(Poll::Pending, |idle| idle.poll(context))).await;
     }
 
     /// Ready once nothing has moved for too long.

@@ -22,15 +22,15 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-const IDLE: Duration = Duration::from_millis(400);
+const IDLE: Duration = Duration::from_millis(600);
 /// Often enough to be alive.
 const BEAT: Duration = Duration::from_millis(100);
 /// For more than two times the idle time in all.
-const BEATS: usize = 10;
+const BEATS: usize = 13;
 const TO_MAIN: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
 const POLICY: &str = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {name: idle}\nspec:\n  \
                       targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]\n  timeout: {http: \
-                      {streamIdleTimeout: 400ms}}\n";
+                      {streamIdleTimeout: 600ms}}\n";
 
 /// Both ends of a call through the gateway, in HTTP/2.
 struct Call {
@@ -69,18 +69,21 @@ impl Call {
         Self { _gateway: gateway, client: call, backend, begun }
     }
 
-    /// The client talks for longer than the idle time.
-    async fn talk(&mut self) {
+    /// The client talks for longer than the idle time. Says when it began with its last word.
+    async fn talk(&mut self) -> Instant {
+        let mut last = Instant::now();
         for _ in 0..BEATS {
+            last = Instant::now();
             self.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
             sleep(BEAT).await;
         }
+        last
     }
+}
 
-    /// Asserts that some end came after the idle time, and not long after.
-    fn ended_by_the_clock(&self, since: Instant) {
-        assert!((IDLE..8 * IDLE).contains(&since.elapsed()), "{:?}", since.elapsed());
-    }
+/// Asserts that some end came after the idle time, and not long after.
+fn ended_by_the_clock(since: Instant) {
+    assert!((IDLE..8 * IDLE).contains(&since.elapsed()), "{:?}", since.elapsed());
 }
 
 /// Reads a body to its end.
@@ -130,7 +133,7 @@ async fn when_both_are_silent_after_the_head_both_ends_are_cut() {
     let _answer = call.backend.1.send_response(Response::new(()), false).unwrap();
     let mut response = (&mut call.client.0).await.unwrap();
     assert!(read(response.body_mut()).await.is_err(), "it does not look whole");
-    call.ended_by_the_clock(since);
+    ended_by_the_clock(since);
     assert!(read(&mut call.backend.0).await.is_err());
 }
 
@@ -139,7 +142,7 @@ async fn an_upload_that_stalls_before_the_answer_ends_with_408_at_both_ends() {
     let mut call = Call::begin().await;
     call.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
     let mut response = timeout(Duration::from_secs(10), &mut call.client.0).await.expect("it ends").unwrap();
-    call.ended_by_the_clock(call.begun);
+    ended_by_the_clock(call.begun);
     assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
     assert_eq!(response.headers()["x-pailou-response-flag"], "SI");
     assert!(String::from_utf8(read(response.body_mut()).await.unwrap()).unwrap().contains("did not go on"));
@@ -152,7 +155,7 @@ async fn a_backend_that_is_silent_after_the_whole_upload_is_answered_for_with_50
     let mut call = Call::begin().await;
     call.client.1.send_data(Bytes::from_static(b"up"), true).unwrap();
     let response = timeout(Duration::from_secs(10), &mut call.client.0).await.expect("it ends").unwrap();
-    call.ended_by_the_clock(call.begun);
+    ended_by_the_clock(call.begun);
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(response.headers()["x-pailou-response-flag"], "SI");
 }
@@ -176,12 +179,10 @@ async fn a_client_that_takes_nothing_is_let_go_unless_it_talks() {
     }
     let mut response = (&mut call.client.0).await.unwrap();
     assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "more");
-    call.talk().await;
-    let since = Instant::now();
+    let since = call.talk().await;
     let error = timeout(Duration::from_secs(10), response.body_mut().data()).await.expect("it ends").unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
-    // The last sign of life was a beat ago.
-    call.ended_by_the_clock(since - BEAT);
+    ended_by_the_clock(since);
     assert!(read(&mut call.backend.0).await.is_err());
 }
 
@@ -216,4 +217,43 @@ async fn in_http1_a_stalled_upload_ends_with_408_and_takes_its_connections_along
     let mut received = Vec::new();
     let _ = timeout(Duration::from_secs(10), taken.read_to_end(&mut received)).await.expect("the backend's connection ends");
     assert!(received.ends_with(b"the beginning"));
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_alive_in_either_direction_and_ends_when_both_are_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let main = backend("main", listener.local_addr().unwrap(), "");
+    let gateway = Gateway::serve(&[route(TO_MAIN), main, POLICY.into()].concat());
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await.unwrap();
+    let (mut taken, _) = listener.accept().await.unwrap();
+    read_head(&mut taken).await;
+    taken.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101"));
+    talk_one_way(&mut client, &mut taken).await;
+    let since = talk_one_way(&mut taken, &mut client).await;
+    for end in [&mut client, &mut taken] {
+        let ended = timeout(Duration::from_secs(10), end.read(&mut [0])).await.expect("it ends");
+        assert_eq!(ended.unwrap(), 0);
+    }
+    ended_by_the_clock(since);
+}
+
+async fn talk_one_way(from: &mut TcpStream, to: &mut TcpStream) -> Instant {
+    let mut last = Instant::now();
+    for _ in 0..BEATS {
+        last = Instant::now();
+        from.write_all(b"!").await.unwrap();
+        assert_eq!(to.read_u8().await.unwrap(), b'!');
+        sleep(BEAT).await;
+    }
+    last
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
 }

@@ -1,6 +1,8 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Barrier, time::Duration};
 
-use pailou_config::snapshot::{ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol};
+use pailou_config::snapshot::{
+    ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion,
+};
 use proptest::{collection::vec, prelude::*};
 use tokio::runtime::Runtime;
 
@@ -29,6 +31,29 @@ fn endpoint(number: u8, priority: u8) -> Endpoint {
 
 fn endpoints(numbers: impl IntoIterator<Item = u8>) -> Arc<[Endpoint]> {
     numbers.into_iter().map(|number| endpoint(number, 0)).collect()
+}
+
+#[test]
+fn tls_is_made_anew_only_where_its_settings_differ() {
+    let with_tls = |sni: &str| {
+        let tls = UpstreamTls {
+            sni: sni.into(),
+            names: Vec::new(),
+            roots: Roots::System,
+            insecure_skip_verify: true,
+            client_certificate: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+        };
+        let plain = settings(LoadBalancer::default(), HealthChecks::default());
+        Arc::new(Cluster { tls: Ok(Some(Arc::new(tls))), ..Cluster::clone(&plain) })
+    };
+    let first = Settings::new(with_tls("a.test"), None);
+    let made_from = |cluster| Settings::new(cluster, Some(&first)).tls.unwrap().unwrap();
+    let made = first.tls.clone().unwrap().unwrap();
+    // Sessions that can be resumed are kept with it.
+    assert!(Arc::ptr_eq(&made_from(with_tls("a.test")), &made));
+    assert!(!Arc::ptr_eq(&made_from(with_tls("b.test")), &made));
 }
 
 struct World {

@@ -76,7 +76,7 @@ impl Answer {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let backend = head.extensions.remove::<OnUpgrade>();
             if let (Some(client), Some(backend)) = (client, backend) {
-                tokio::spawn(upgrade::join(client, backend, record, guards));
+                tokio::spawn(upgrade::join(client, backend, record, guards, clocks.idle));
             }
             return Response::from_parts(head, ResponseBody::empty());
         }

@@ -1,7 +1,7 @@
 //! The attempt loop: endpoints are tried in order within one request. Retry, failover and the pool's next best endpoint are
 //! the same loop; it ends before anything of a response has gone to the client.
 
-use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
@@ -169,7 +169,7 @@ impl Attempts<'_> {
         let (silent, moving) = if pulse.is_some() { (None, clocks.idle) } else { (clocks.idle, None) };
         let silent = silent.map(|limit| Instant::now() + limit);
         let first = [clocks.deadline, own, silent].into_iter().flatten().min();
-        let mut idle = moving.map(|limit| Idle::new(limit, pulse.clone()));
+        let idle = moving.map(|limit| Idle::new(limit, pulse.clone()));
         tokio::select! {
             biased;
             tried = self.exchange(attempt) => tried,
@@ -178,7 +178,7 @@ impl Attempts<'_> {
                 // When the request's own time is up nothing can be tried any more.
                 late(flag, clocks.deadline != first)
             }
-            () = poll_fn(|context| idle.as_mut().map_or(Poll::Pending, |idle| idle.poll(context))) => {
+            () = Idle::run_out(idle) => {
                 if pulse.is_some_and(|pulse| pulse.waits_for_client()) { stalled() } else { late(Flag::StreamIdle, true) }
             }
         }

@@ -58,6 +58,13 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// Whether it was made from settings equal to these.
+    pub(crate) fn is_made_from(&self, settings: &UpstreamTls) -> bool {
+        self.identity == identity(settings)
+    }
+}
+
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").field("server_name", &self.server_name).finish_non_exhaustive()
