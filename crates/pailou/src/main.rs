@@ -58,7 +58,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Outcome, Error> {
-    let filter = if matches!(cli.command, Command::Serve(_) | Command::Controller(_)) { "info" } else { "warn" };
+    let filter = match cli.command {
+        Command::Serve(_) => "info",
+        // What a watch meets is told by who watches, once.
+        Command::Controller(_) => "info,kube_runtime=error",
+        _ => "warn",
+    };
     logging::start(&cli.log, filter)?;
     match &cli.command {
         Command::Serve(args) => serve::run(args),

@@ -46,8 +46,9 @@ pub(super) fn merge(kind: &str, live: &Live, status: &Status, ours: &Ours<'_>, n
         StatusBody::Pool { .. } => {
             merge_list(&mut after, &said, ("parents", "parentRef", MAX_PARENTS), &|it| ours.is_stale_of_pool(it), now);
         }
-        StatusBody::PoolV1Alpha2 { .. } => {
-            merge_list(&mut after, &said, ("parent", "parentRef", MAX_PARENTS), &|it| ours.is_stale_of_pool(it), now);
+        StatusBody::PoolV1Alpha2 { parent } => {
+            let is_ours = |it: &Value| ours.is_stale_of_pool(it) || (!parent.is_empty() && is_placeholder(it));
+            merge_list(&mut after, &said, ("parent", "parentRef", MAX_PARENTS), &is_ours, now);
         }
         StatusBody::None => {
             for list in ["parents", "parent", "ancestors"] {
@@ -56,6 +57,11 @@ pub(super) fn merge(kind: &str, live: &Live, status: &Status, ours: &Ours<'_>, n
         }
     }
     (after != before).then_some(Value::Object(after))
+}
+
+/// Whether this is what the API server puts into the status of an InferencePool v1alpha2 for want of anything else.
+fn is_placeholder(entry: &Value) -> bool {
+    entry["parentRef"]["kind"] == "Status" && entry["parentRef"]["name"] == "default"
 }
 
 /// Takes our entries out of an object of which nothing is said any more.

@@ -1,6 +1,7 @@
 //! What is written, and what is left alone.
 
 use http::Method;
+use pailou_config::{compile::DataPlane, snapshot::Name, status::GatewayAddress};
 use serde_json::{Value, json};
 
 use crate::cluster::{
@@ -24,6 +25,23 @@ async fn every_status_is_written_once_and_then_nothing_more() {
     let accepted = condition(&gateway["status"]["conditions"], "Accepted");
     assert_eq!((&accepted["status"], &accepted["observedGeneration"]), (&json!("True"), &json!(1)));
     assert!(accepted["lastTransitionTime"].as_str().unwrap().ends_with('Z'));
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_data_plane_shows_in_the_gateways_status() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    let programmed = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed").clone();
+    until("the Gateway waits for a proxy", || programmed()["status"] == "False").await;
+    let address = GatewayAddress { kind: "IPAddress", value: "198.51.100.7".to_owned() };
+    let plane = DataPlane { addresses: vec![address], ready: true, ..DataPlane::default() };
+    controller.settings().send_modify(|settings| drop(settings.data_planes.insert(Name::new("default", "g"), plane)));
+    until("the Gateway is programmed", || programmed()["status"] == "True").await;
+    let status = api.get(GATEWAYS, "default/g")["status"].clone();
+    assert_eq!(status["addresses"], json!([{ "type": "IPAddress", "value": "198.51.100.7" }]));
+    controller.settings().send_modify(|settings| settings.data_planes.clear());
+    until("the address is gone", || api.get(GATEWAYS, "default/g")["status"].get("addresses").is_none()).await;
     controller.stop().await;
 }
 

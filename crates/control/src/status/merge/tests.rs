@@ -97,6 +97,17 @@ fn of_a_pool_without_controllers_names_entries_go_by_their_gateway() {
 }
 
 #[test]
+fn the_placeholder_of_a_pool_goes_when_there_is_something_to_be_said() {
+    let placeholder = json!({ "parentRef": { "kind": "Status", "name": "default" }, "conditions": [] });
+    let before = json!({ "parent": [placeholder] });
+    let nothing = StatusBody::PoolV1Alpha2 { parent: Vec::new() };
+    assert_eq!(merged("InferencePool", before.clone(), nothing, &published(false)), None);
+    let something = StatusBody::PoolV1Alpha2 { parent: vec![pool_parent("ours")] };
+    let after = merged("InferencePool", before, something, &published(false)).unwrap();
+    assert_eq!((after["parent"].as_array().unwrap().len(), &after["parent"][0]["parentRef"]["name"]), (1, &json!("ours")));
+}
+
+#[test]
 fn an_entry_under_a_name_that_another_controller_answers_to_is_not_taken_away() {
     let entry = |controller: &str| json!({ "parentRef": { "name": "x" }, "controllerName": controller, "conditions": [] });
     let before = json!({ "parents": [entry(ENVOY_GATEWAY_CONTROLLER), entry(CONTROLLER_NAME), entry("example.com/other")] });
