@@ -132,15 +132,20 @@ fn a_gateway_reaches_its_own_and_nothing_of_another_ones() {
     insta::assert_snapshot!(found("two").join("\n"), @"
     ConfigMap other/more-roots
     ConfigMap other/roots
+    Namespace apps
+    Secret certs/for-sets
     Secret other/client
     Service other/service
     EndpointSlice other/service-1
     Backend other/hosted
+    ClientTrafficPolicy apps/of-set
     ClientTrafficPolicy infra/of-two
     BackendTLSPolicy other/service
     GRPCRoute other/calls
     Gateway infra/two
     GatewayClass pailou
+    ListenerSet apps/allowed
+    ReferenceGrant certs/sets
     ");
     assert_eq!(found("missing"), Vec::<String>::new());
 }

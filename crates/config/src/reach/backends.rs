@@ -65,7 +65,7 @@ impl<'a> Walk<'_, 'a> {
         if slices.is_none() && self.reaches.settings.mode == Mode::Standalone {
             self.pods(&meta.namespace, |pod| selects(&service.spec.selector, pod));
         }
-        self.tls_policies("", "Service", meta);
+        self.tls_policies("Service", meta);
     }
 
     fn external(&mut self, backend: &'a Backend) {
@@ -78,11 +78,11 @@ impl<'a> Walk<'_, 'a> {
             let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace: &meta.namespace };
             tls.client_certificate_ref.iter().for_each(|reference| self.secret(from, reference));
         }
-        self.tls_policies(ENVOY_GROUP, "Backend", meta);
+        self.tls_policies("Backend", meta);
     }
 
-    fn tls_policies(&mut self, group: &str, kind: &str, meta: &Meta) {
-        for policy in self.reaches.policies.tls(group, kind, meta) {
+    fn tls_policies(&mut self, kind: &str, meta: &Meta) {
+        for policy in self.reaches.policies.tls(kind, meta) {
             if self.insert(key(Kind::BackendTlsPolicy, &policy.meta)) {
                 self.authorities(&policy.meta.namespace, &policy.spec.validation.ca_certificate_refs);
             }

@@ -1,4 +1,4 @@
-//! Policies by namespace, and what they target.
+//! Policies by what they target.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,18 +11,20 @@ use crate::{
     },
 };
 
-/// All policies, by their namespace: a policy targets nothing outside of it.
+/// A target: namespace, kind, name. A policy targets nothing outside of its namespace.
+type Target = (String, String, String);
+
+/// All policies.
+#[derive(Default)]
 pub(super) struct Policies<'a> {
-    envoy: HashMap<&'a str, Vec<Policy<'a>>>,
-    tls: HashMap<&'a str, Vec<&'a BackendTlsPolicy>>,
+    by_target: HashMap<Target, Vec<Policy<'a>>>,
+    /// Those that choose their targets by labels, by namespace.
+    by_labels: HashMap<&'a str, Vec<(Policy<'a>, &'a TargetSelector, LabelSelector)>>,
+    /// BackendTLSPolicies by Service or Backend.
+    tls: HashMap<Target, Vec<&'a BackendTlsPolicy>>,
 }
 
-struct Policy<'a> {
-    kind: Kind,
-    meta: &'a Meta,
-    refs: Vec<PolicyTargetReference>,
-    selectors: Vec<(&'a TargetSelector, LabelSelector)>,
-}
+type Policy<'a> = (Kind, &'a Meta);
 
 /// Something that a policy can target.
 pub(super) struct Subject<'a> {
@@ -33,49 +35,55 @@ pub(super) struct Subject<'a> {
 impl<'a> Policies<'a> {
     /// Indexes all policies.
     pub(super) fn new(index: &Index<'a>) -> Self {
-        let mut all = Self { envoy: HashMap::new(), tls: HashMap::new() };
+        let mut all = Self::default();
         for it in index.client_policies.iter() {
-            all.add(Kind::ClientTrafficPolicy, &it.meta, it.spec.targets(), &it.spec.target_selectors);
+            all.add((Kind::ClientTrafficPolicy, &it.meta), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.traffic_policies.iter() {
-            all.add(Kind::BackendTrafficPolicy, &it.meta, it.spec.targets(), &it.spec.target_selectors);
+            all.add((Kind::BackendTrafficPolicy, &it.meta), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.security_policies.iter() {
-            all.add(Kind::SecurityPolicy, &it.meta, it.spec.targets(), &it.spec.target_selectors);
+            all.add((Kind::SecurityPolicy, &it.meta), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.backend_tls_policies.iter() {
-            all.tls.entry(&it.meta.namespace).or_default().push(it);
+            for to in it.spec.target_refs.iter().filter(|to| to.group.is_empty() || to.group == ENVOY_GROUP) {
+                all.tls.entry(target(&it.meta, &to.kind, &to.name)).or_default().push(it);
+            }
         }
         all
     }
 
-    fn add(&mut self, kind: Kind, meta: &'a Meta, refs: Vec<PolicyTargetReference>, selectors: &'a [TargetSelector]) {
-        let selectors = selectors.iter().map(|it| (it, it.selector())).collect();
-        self.envoy.entry(&meta.namespace).or_default().push(Policy { kind, meta, refs, selectors });
+    fn add(&mut self, policy: Policy<'a>, refs: &[PolicyTargetReference], selectors: &'a [TargetSelector]) {
+        for to in refs.iter().filter(|to| to.group == GATEWAY_GROUP) {
+            self.by_target.entry(target(policy.1, &to.kind, &to.name)).or_default().push(policy);
+        }
+        for selector in selectors.iter().filter(|it| it.group == GATEWAY_GROUP) {
+            self.by_labels.entry(&policy.1.namespace).or_default().push((policy, selector, selector.selector()));
+        }
     }
 
     /// Envoy Gateway's policies on any of these.
     pub(super) fn on(&self, subjects: &[Subject<'_>]) -> BTreeSet<ObjectKey> {
-        let namespaces: BTreeSet<&str> = subjects.iter().map(|it| it.meta.namespace.as_str()).collect();
-        let there = namespaces.into_iter().filter_map(|namespace| self.envoy.get(namespace)).flatten();
-        let concerned = there.filter(|policy| subjects.iter().any(|subject| policy.targets(subject)));
-        concerned.map(|it| ObjectKey::new(ENVOY_GROUP, it.kind.name(), &it.meta.namespace, &it.meta.name)).collect()
+        let mut found = BTreeSet::new();
+        for Subject { kind, meta } in subjects {
+            let named = self.by_target.get(&target(meta, kind, &meta.name)).into_iter().flatten();
+            let labelled = self.by_labels.get(meta.namespace.as_str()).into_iter().flatten();
+            let labelled = labelled.filter(|(_, it, labels)| it.kind == *kind && labels.matches(&meta.labels));
+            found.extend(named.chain(labelled.map(|(policy, ..)| policy)).map(|policy| key(*policy)));
+        }
+        found
     }
 
     /// BackendTLSPolicies on a Service or Backend.
-    pub(super) fn tls(&self, group: &str, kind: &str, meta: &Meta) -> impl Iterator<Item = &'a BackendTlsPolicy> {
-        let here = self.tls.get(meta.namespace.as_str()).into_iter().flatten().copied();
-        here.filter(move |policy| {
-            policy.spec.target_refs.iter().any(|it| it.group == group && it.kind == kind && *it.name == *meta.name)
-        })
+    pub(super) fn tls(&self, kind: &str, meta: &Meta) -> &[&'a BackendTlsPolicy] {
+        self.tls.get(&target(meta, kind, &meta.name)).map_or(&[], Vec::as_slice)
     }
 }
 
-impl Policy<'_> {
-    fn targets(&self, subject: &Subject<'_>) -> bool {
-        let kind = |group: &str, kind: &str| group == GATEWAY_GROUP && kind == subject.kind;
-        self.meta.namespace == subject.meta.namespace
-            && (self.refs.iter().any(|it| kind(&it.group, &it.kind) && *it.name == *subject.meta.name)
-                || self.selectors.iter().any(|(it, labels)| kind(&it.group, &it.kind) && labels.matches(&subject.meta.labels)))
-    }
+fn target(meta: &Meta, kind: &str, name: &str) -> Target {
+    (meta.namespace.clone(), kind.to_owned(), name.to_owned())
+}
+
+fn key((kind, meta): Policy<'_>) -> ObjectKey {
+    ObjectKey::new(ENVOY_GROUP, kind.name(), &meta.namespace, &meta.name)
 }
