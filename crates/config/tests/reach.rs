@@ -8,7 +8,13 @@ mod canonical;
 #[expect(dead_code, reason = "shared with the golden tests")]
 mod dump;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use pailou_config::{
     compile::{Settings, compile},
@@ -148,4 +154,46 @@ fn a_gateway_reaches_its_own_and_nothing_of_another_ones() {
     ReferenceGrant certs/sets
     ");
     assert_eq!(found("missing"), Vec::<String>::new());
+}
+
+/// Gateways with ten routes each, all in one namespace, each route with a policy.
+fn many(gateways: usize) -> Store {
+    let mut yaml = String::new();
+    for gateway in 0..gateways {
+        yaml.push_str(&format!(
+            "---\n{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: g{gateway}}}, spec: {{gatewayClassName: pailou, \
+             listeners: [{{name: http, protocol: HTTP, port: 80}}]}}}}\n"
+        ));
+        for route in 0..10 {
+            let name = format!("r{gateway}-{route}");
+            yaml.push_str(&format!(
+                "---\n{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: 80}}]}}}}\n---\n\
+                 {{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}}}, \
+                 spec: {{parentRefs: [{{name: g{gateway}}}], rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}}}\n---\n\
+                 {{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: BackendTrafficPolicy, metadata: {{name: {name}}}, \
+                 spec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]}}}}\n"
+            ));
+        }
+    }
+    store(entries(&yaml))
+}
+
+/// The quickest of a few, for the machine may be busy.
+fn quickest(store: &Store, gateways: usize) -> Duration {
+    let settings = settings();
+    let timed = (0..3).map(|_| {
+        let start = Instant::now();
+        let reaches = Reaches::new(store, &settings);
+        let found = (0..gateways).map(|it| reaches.of(&Name::new("default", &format!("g{it}"))).len());
+        assert_eq!(found.sum::<usize>(), store.len(), "each object is one Gateway's");
+        start.elapsed()
+    });
+    timed.min().unwrap()
+}
+
+#[test]
+fn asking_for_every_gateway_takes_time_in_proportion_to_the_store() {
+    let (few, lots) = (quickest(&many(100), 100), quickest(&many(400), 400));
+    println!("100 Gateways: {few:?}, 400 Gateways: {lots:?}");
+    assert!(lots < few * 12, "100 Gateways: {few:?}, 400 Gateways: {lots:?}");
 }
