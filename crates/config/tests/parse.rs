@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pailou_config::parse::{Parsed, parse};
+use pailou_config::parse::{Parsed, parse, parse_object};
 use pailou_config::resources::{NamespaceName, Object};
 use proptest::prelude::*;
 
@@ -107,6 +107,26 @@ fn json_lists_and_streams_are_read() {
     assert_eq!(names, ["a", "b", "c", "d", "e"]);
     let shown: Vec<String> = parsed.errors.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!("json-stream", shown.join("\n"));
+}
+
+#[test]
+fn one_object_that_is_json_already_is_read_as_one_of_a_file() {
+    let namespace = NamespaceName::try_from("default").unwrap();
+    let read = |value| parse_object(value, "cluster", &namespace);
+    let class = serde_json::json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": { "name": "a", "labels": null },
+        "spec": { "controllerName": "x.y/z", "colour": "red" },
+    });
+    let decoded = read(class.clone()).unwrap();
+    assert_eq!((decoded.object.meta().name.as_str(), decoded.ignored), ("a", vec!["spec.colour".to_owned()]));
+    let texts = |value| read(value).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": [class.clone(), class] });
+    assert_eq!(texts(list), ["cluster: expected exactly one Kubernetes object"]);
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s", "namespace": "n" }, "data": { "key": "not base64!" },
+    });
+    let errors = texts(secret);
+    assert!(errors.len() == 1 && errors[0].starts_with("cluster: Secret n/s: ") && !errors[0].contains("not base64"), "{errors:?}");
 }
 
 #[test]
