@@ -21,6 +21,7 @@ pub(crate) mod gateway;
 pub(crate) mod listener;
 mod listener_sets;
 mod ports;
+mod speaks;
 
 pub(crate) mod attach;
 mod extension;

@@ -8,6 +8,7 @@
 mod client;
 mod cluster;
 mod filter;
+mod forward;
 mod host;
 mod listener;
 mod matching;
@@ -27,8 +28,9 @@ pub use filter::{
     Cors, CorsOrigin, Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect,
     Rewrite,
 };
+pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
-pub use listener::{Listener, ListenerName, Port, PortProtocol};
+pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{Body, Found, HeaderMatch, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch};
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, PickerKind, Pool, PoolModel, RoutingStrategy};

@@ -109,7 +109,7 @@ fn listener(routes: &[Route]) -> std::sync::Arc<Listener> {
         store.insert(Entry::new(decoded, "routes".into())).unwrap();
     }
     let compiled = compile(&store, &Settings::default());
-    compiled.snapshot.ports[0].listeners.values().next().unwrap().clone()
+    compiled.snapshot.ports[0].http("").unwrap().clone()
 }
 
 /// The rule by the words of the specification, as `(route, rule)`.

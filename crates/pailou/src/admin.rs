@@ -11,6 +11,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pailou_config::snapshot::PortKey;
 use tokio::{net::TcpListener, sync::Semaphore, time};
 
 use crate::exit::Error;
@@ -37,7 +38,7 @@ pub(crate) trait State: Send + Sync + 'static {
 /// Binds the endpoint's socket.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Bind {
-        address,
+        port: PortKey::tcp(address),
         purpose: "the admin endpoint".to_owned(),
         source,
         hint: "give another address with --admin IP:PORT, or do without with --admin off".to_owned(),

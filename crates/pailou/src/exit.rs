@@ -1,6 +1,8 @@
 //! How the program ends: exit status, and errors as the user reads them.
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
+
+use pailou_config::snapshot::PortKey;
 
 /// How a command that met no trouble ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +48,10 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// A socket cannot be bound.
-    #[error("cannot listen on {address} ({purpose}): {}", reason(source))]
+    #[error("cannot listen on {port} ({purpose}): {}", reason(source))]
     Bind {
         /// The socket.
-        address: SocketAddr,
+        port: PortKey,
         /// What it was for.
         purpose: String,
         /// Why.

@@ -1,20 +1,20 @@
 //! What a gateway says of its configuration while it runs: everything at first, then only what changed.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::collections::BTreeMap;
 
 use pailou_config::{
-    snapshot::{Listener, Port, PortProtocol, Snapshot},
+    snapshot::{ListenerRef, Port, PortKey, Snapshot},
     status::{Severity, Statuses},
 };
 
 use crate::source::{Level, Problem};
 
-/// An address that could not be bound.
+/// A socket that could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({purpose}): {reason}")]
+#[error("cannot listen on {port} ({purpose}): {reason}")]
 pub(crate) struct Unbound {
-    /// The address.
-    pub(crate) address: SocketAddr,
+    /// The socket.
+    pub(crate) port: PortKey,
     /// The Gateways and listeners that it was for.
     pub(crate) purpose: String,
     /// Why.
@@ -24,26 +24,26 @@ pub(crate) struct Unbound {
 /// The lines said last.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    listeners: BTreeMap<SocketAddr, String>,
+    listeners: BTreeMap<PortKey, String>,
     problems: BTreeMap<String, Severity>,
 }
 
 impl Report {
-    /// Logs what is new and what is gone. `unbound` are addresses that could not be bound.
+    /// Logs what is new and what is gone. `unbound` are sockets that could not be bound.
     pub(crate) fn update(&mut self, snapshot: &Snapshot, statuses: &Statuses, files: &[Problem], unbound: &[Unbound]) {
         let mut listeners = listeners(snapshot);
         for unbound in unbound {
-            listeners.remove(&unbound.address);
+            listeners.remove(&unbound.port);
         }
         let problems = problems(statuses, files, unbound);
-        for (address, names) in &self.listeners {
-            if !listeners.contains_key(address) {
-                tracing::info!("no longer listening on {address} ({names})");
+        for (port, names) in &self.listeners {
+            if !listeners.contains_key(port) {
+                tracing::info!("no longer listening on {port} ({names})");
             }
         }
-        for (address, names) in &listeners {
-            if self.listeners.get(address) != Some(names) {
-                tracing::info!("listening on {address} ({names})");
+        for (port, names) in &listeners {
+            if self.listeners.get(port) != Some(names) {
+                tracing::info!("listening on {port} ({names})");
             }
         }
         for line in self.problems.keys().filter(|line| !problems.contains_key(*line)) {
@@ -64,23 +64,19 @@ impl Report {
     }
 }
 
-/// The Gateways and listeners of every address.
-pub(crate) fn listeners(snapshot: &Snapshot) -> BTreeMap<SocketAddr, String> {
-    snapshot.ports.iter().map(|port| (port.address, names(port))).collect()
+/// The Gateways and listeners of every socket.
+pub(crate) fn listeners(snapshot: &Snapshot) -> BTreeMap<PortKey, String> {
+    snapshot.ports.iter().map(|port| (port.key(), names(port))).collect()
 }
 
 fn names(port: &Port) -> String {
-    let name = |listener: &Arc<Listener>| {
-        let hostname = listener.hostname.as_ref().map(|hostname| format!(" for {hostname}")).unwrap_or_default();
-        format!("Gateway {}, listener {}{hostname}", listener.name.gateway, listener.name.section)
+    let name = |listener: ListenerRef<'_>| {
+        let hostname = listener.hostname().map(|hostname| format!(" for {hostname}")).unwrap_or_default();
+        format!("Gateway {}, listener {}{hostname}", listener.name().gateway, listener.name().section)
     };
-    let mut names: Vec<String> = port.listeners.values().map(name).collect();
+    let mut names: Vec<String> = port.listeners().into_iter().map(name).collect();
     names.sort();
-    let scheme = match port.protocol {
-        PortProtocol::Http => "HTTP",
-        PortProtocol::Https => "HTTPS",
-    };
-    format!("{scheme}: {}", names.join("; "))
+    format!("{}: {}", port.service.protocol(), names.join("; "))
 }
 
 fn problems(statuses: &Statuses, files: &[Problem], unbound: &[Unbound]) -> BTreeMap<String, Severity> {

@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write, path::Path};
 
+use pailou_config::snapshot::PortKey;
 use pailou_sim::{Config, CostModel, Fault, MetricsDialect, Secret, Sim, StartError, Tls};
 
 use crate::{
@@ -32,9 +33,12 @@ pub(crate) fn run(args: &SimArgs) -> Result<Outcome, Error> {
 /// A simulated server's failure to start, with the flag that would move it elsewhere.
 pub(crate) fn start_error(error: StartError, purpose: &str, flag: &str) -> Error {
     match error {
-        StartError::Bind { addr, source } => {
-            Error::Bind { address: addr, purpose: purpose.to_owned(), source, hint: format!("give another one with {flag}") }
-        }
+        StartError::Bind { addr, source } => Error::Bind {
+            port: PortKey::tcp(addr),
+            purpose: purpose.to_owned(),
+            source,
+            hint: format!("give another one with {flag}"),
+        },
         other => Error::Sim(other),
     }
 }

@@ -111,7 +111,7 @@ impl Follower {
         }
     }
 
-    /// Brings the data plane up to date. Gives back the addresses that could not be bound.
+    /// Brings the data plane up to date. Gives back the sockets that could not be bound.
     fn reload(&mut self) -> Vec<BindError> {
         let start = Instant::now();
         let mut loaded = self.configuration.load(self.loaded.as_ref());
@@ -126,8 +126,8 @@ impl Follower {
             errors = self.proxy.apply(&loaded.snapshot, &loaded.endpoints);
             let purposes = report::listeners(&loaded.snapshot);
             let unbound = |error: &BindError| Unbound {
-                address: error.address,
-                purpose: purposes.get(&error.address).cloned().unwrap_or_default(),
+                port: error.port,
+                purpose: purposes.get(&error.port).cloned().unwrap_or_default(),
                 reason: exit::reason(&error.error),
             };
             self.unbound = errors.iter().map(unbound).collect();
@@ -143,7 +143,7 @@ impl Follower {
 }
 
 fn bind_error(error: BindError, follower: &Follower, hint: &str) -> Error {
-    let unbound = follower.unbound.iter().find(|unbound| unbound.address == error.address);
+    let unbound = follower.unbound.iter().find(|unbound| unbound.port == error.port);
     let purpose = unbound.map(|unbound| unbound.purpose.clone()).unwrap_or_default();
-    Error::Bind { address: error.address, purpose, source: error.error, hint: hint.to_owned() }
+    Error::Bind { port: error.port, purpose, source: error.error, hint: hint.to_owned() }
 }

@@ -43,7 +43,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use pailou_config::snapshot::{Address, Endpoints, Snapshot};
+use pailou_config::snapshot::{Address, Endpoints, PortKey, Snapshot};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
@@ -109,7 +109,7 @@ impl Proxy {
     }
 
     /// Puts a snapshot in force; requests under way end under the one they began with. State of what stays is kept. Returns
-    /// the addresses that could not be bound; everything else is served.
+    /// the sockets that could not be bound; everything else is served.
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let _applying = self.applying.lock();
         let current = self.shared.live.load_full();
@@ -130,8 +130,9 @@ impl Proxy {
         errors
     }
 
-    /// The addresses listened on: as the snapshot has them, and as the system gave them, which differ where port 0 was wanted.
-    pub fn addresses(&self) -> Vec<(SocketAddr, SocketAddr)> {
+    /// The sockets listened on: as the snapshot has them, and the address that the system gave, which differs where port 0 was
+    /// wanted.
+    pub fn addresses(&self) -> Vec<(PortKey, SocketAddr)> {
         self.server.addresses()
     }
 

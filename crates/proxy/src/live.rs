@@ -1,8 +1,10 @@
 //! What the data plane runs on: a snapshot, joined with the state that outlives it.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use pailou_config::snapshot::{BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, Snapshot};
+use pailou_config::snapshot::{
+    BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot,
+};
 
 use crate::{breaker::Breaker, cluster::ClusterState, health::Background};
 
@@ -13,7 +15,7 @@ pub struct Live {
     snapshot: Arc<Snapshot>,
     clusters: Vec<Arc<ClusterState>>,
     breakers: Vec<Arc<Breaker>>,
-    ports: HashMap<SocketAddr, usize>,
+    ports: HashMap<PortKey, usize>,
 }
 
 impl Live {
@@ -41,7 +43,7 @@ impl Live {
             })
             .collect();
         let breakers = snapshot.breakers.iter().map(|key| Arc::clone(breakers.entry(key.clone()).or_default())).collect();
-        let ports = snapshot.ports.iter().enumerate().map(|(index, port)| (port.address, index)).collect();
+        let ports = snapshot.ports.iter().enumerate().map(|(index, port)| (port.key(), index)).collect();
         Self { snapshot, clusters, breakers, ports }
     }
 
@@ -67,9 +69,9 @@ impl Live {
         &self.breakers[id.0 as usize]
     }
 
-    /// What listens on an address.
-    pub fn port(&self, address: SocketAddr) -> Option<&Port> {
-        self.ports.get(&address).map(|&index| &self.snapshot.ports[index])
+    /// What listens on a socket.
+    pub fn port(&self, key: PortKey) -> Option<&Port> {
+        self.ports.get(&key).map(|&index| &self.snapshot.ports[index])
     }
 
     /// All clusters' states, for metrics.

@@ -26,7 +26,7 @@ use std::{
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use pailou_config::snapshot::{ClientCertificates, Port};
+use pailou_config::snapshot::{ClientCertificates, Port, PortKey};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -90,7 +90,7 @@ impl<W> Clone for WorkerHandle<W> {
 pub struct Server<W = Worker> {
     workers: Arc<[WorkerHandle<W>]>,
     tasks: Handle,
-    ports: Mutex<HashMap<SocketAddr, BoundPort>>,
+    ports: Mutex<HashMap<PortKey, BoundPort>>,
     drain: Drain,
 }
 
@@ -107,23 +107,23 @@ impl<W: Serve> Server<W> {
     /// Each address that cannot be listened on. The others are served; the next call tries again.
     pub fn reconcile(&self, wanted: &[Port]) -> Vec<BindError> {
         let mut ports = self.ports.lock();
-        ports.retain(|address, _| wanted.iter().any(|port| port.address == *address));
+        ports.retain(|key, _| wanted.iter().any(|port| port.key() == *key));
         let mut errors = Vec::new();
         for port in wanted {
-            if let Some(bound) = ports.get(&port.address) {
+            if let Some(bound) = ports.get(&port.key()) {
                 bound.update(port);
                 continue;
             }
             match self.listen(port) {
-                Ok(bound) => drop(ports.insert(port.address, bound)),
+                Ok(bound) => drop(ports.insert(port.key(), bound)),
                 Err(error) => errors.push(error),
             }
         }
         errors
     }
 
-    /// The addresses listened on: as wanted, and as the system gave them, which differ where port 0 was wanted.
-    pub fn addresses(&self) -> Vec<(SocketAddr, SocketAddr)> {
+    /// The sockets listened on: as wanted, and the address that the system gave, which differs where port 0 was wanted.
+    pub fn addresses(&self) -> Vec<(PortKey, SocketAddr)> {
         self.ports.lock().iter().map(|(wanted, bound)| (*wanted, bound.local())).collect()
     }
 
@@ -147,7 +147,7 @@ impl<W: Serve> Server<W> {
     fn listen(&self, port: &Port) -> Result<BoundPort, BindError> {
         let (bound, listener) = BoundPort::bind(Settings::new(port, None), &self.drain)?;
         accept::spawn(&self.tasks, listener, bound.shared(), Arc::clone(&self.workers))
-            .map_err(|error| BindError { address: port.address, error })?;
+            .map_err(|error| BindError { port: port.key(), error })?;
         Ok(bound)
     }
 }

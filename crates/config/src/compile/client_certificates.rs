@@ -10,7 +10,7 @@ use crate::{
         gateway::{FrontendTlsConfig, FrontendValidation, FrontendValidationMode},
         refs::GATEWAY_GROUP,
     },
-    snapshot::{ClientCertificates, Failure, PortProtocol},
+    snapshot::{ClientCertificates, Failure},
     status::{Condition, Problem},
 };
 
@@ -19,6 +19,7 @@ use super::{
     grants::{Referent, Referrer},
     index::Index,
     listener::{ListenerState, certificate},
+    speaks::Speaks,
 };
 
 /// What a Gateway shows to backends that ask for a certificate. Where that cannot be had, no connection is made without.
@@ -27,7 +28,7 @@ pub(crate) type Identity = Result<Arc<CertifiedKey>, Failure>;
 /// Has a listener ask its clients for certificates, as the Gateway it belongs to wants it (`spec.tls.frontend`). One that cannot tell
 /// good certificates from bad is not served.
 pub(crate) fn ask(index: &Index<'_>, gateway: &Gateway, listener: &mut ListenerState<'_>) {
-    if listener.protocol != Some(PortProtocol::Https) {
+    if !listener.speaks.is_some_and(Speaks::ends_tls) {
         return;
     }
     let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };

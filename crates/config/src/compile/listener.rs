@@ -7,10 +7,10 @@ use rustls::sign::CertifiedKey;
 use crate::{
     resources::{
         LabelSelector,
-        listener::{Listener as Spec, Protocol, TlsMode},
+        listener::{Listener as Spec, TlsMode},
         refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
     },
-    snapshot::{ClientCertificates, ClientPolicy, HostPattern, ListenerName, PortProtocol, RouteKind, RouteTable},
+    snapshot::{ClientCertificates, ClientPolicy, HostPattern, ListenerName, RouteKind, RouteTable},
     status::{Condition, GroupKind, ListenerStatus, Problem},
 };
 
@@ -18,6 +18,7 @@ use super::{
     grants::{Referent, Referrer},
     index::Index,
     pem,
+    speaks::Speaks,
 };
 
 /// A listener on its way into the snapshot.
@@ -28,7 +29,8 @@ pub(crate) struct ListenerState<'a> {
     /// The place of the ListenerSet among the Gateway's; `None` for the Gateway's own.
     pub(crate) set: Option<usize>,
     pub(crate) name: ListenerName,
-    pub(crate) protocol: Option<PortProtocol>,
+    /// What it speaks; `None` where that cannot be served.
+    pub(crate) speaks: Option<Speaks>,
     pub(crate) hostname: Option<HostPattern>,
     pub(crate) kinds: Vec<RouteKind>,
     pub(crate) certificates: Vec<Arc<CertifiedKey>>,
@@ -47,18 +49,14 @@ impl<'a> ListenerState<'a> {
     /// Judges a listener by itself.
     pub(crate) fn new(index: &Index<'_>, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
         let mut problems = Vec::new();
-        let protocol = match spec.protocol {
-            Protocol::Http => Some(PortProtocol::Http),
-            Protocol::Https => Some(PortProtocol::Https),
-            _ => None,
-        };
-        if protocol.is_none() {
+        let speaks = Speaks::of(spec);
+        if speaks.is_none() {
             let message = format!("protocol {} is not supported: use HTTP or HTTPS", spec.protocol.as_str());
             problems.push(Problem::accepted("UnsupportedProtocol", message));
         }
-        let kinds = if protocol.is_some() { route_kinds(spec, &mut problems) } else { Vec::new() };
-        let certificates = match protocol {
-            Some(PortProtocol::Https) => certificates(index, spec, owner, &mut problems),
+        let kinds = if speaks.is_some() { route_kinds(spec, &mut problems) } else { Vec::new() };
+        let certificates = match speaks {
+            Some(speaks) if speaks.ends_tls() => certificates(index, spec, owner, &mut problems),
             _ => Vec::new(),
         };
         Self {
@@ -66,7 +64,7 @@ impl<'a> ListenerState<'a> {
             owner,
             set: None,
             name,
-            protocol,
+            speaks,
             hostname: spec.hostname.as_deref().map(HostPattern::new),
             kinds,
             certificates,
@@ -85,7 +83,7 @@ impl<'a> ListenerState<'a> {
 
     /// Whether it has all that it takes to be served.
     pub(crate) fn is_valid(&self) -> bool {
-        let secured = self.protocol != Some(PortProtocol::Https) || !self.certificates.is_empty();
+        let secured = !self.speaks.is_some_and(Speaks::ends_tls) || !self.certificates.is_empty();
         self.is_accepted() && secured
     }
 
@@ -154,6 +152,9 @@ pub(crate) fn kind_name(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Http => "HTTPRoute",
         RouteKind::Grpc => "GRPCRoute",
+        RouteKind::Tls => "TLSRoute",
+        RouteKind::Tcp => "TCPRoute",
+        RouteKind::Udp => "UDPRoute",
     }
 }
 

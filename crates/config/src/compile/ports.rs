@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     resources::envoy::tls::TlsVersion as Version,
-    snapshot::{ClientCertificates, HostMap, Listener, Name, Port, PortProtocol, ServerTls, TlsVersion},
+    snapshot::{ClientCertificates, HostMap, Listener, Name, Port, PortService, ServerTls, TlsListener, TlsVersion},
     status::Problem,
 };
 
@@ -17,6 +17,7 @@ use super::{
     listener::ListenerState,
     policies::client::{ClientSettings, TlsSettings},
     settings::Mode,
+    speaks::Speaks,
 };
 
 /// Gives every socket to the oldest Gateway that asks for it; the others' listeners say who holds it. Listeners of different
@@ -64,26 +65,39 @@ pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode
             continue;
         }
         for listener in gateway.listeners.into_iter().filter(ListenerState::is_servable) {
-            let Some(protocol) = listener.protocol else { continue };
+            let Some(speaks) = listener.speaks else { continue };
             let number = listener.spec.port.get();
-            let listener = Arc::new(finish(listener, clients, protocol));
+            let listener = Arc::new(finish(listener, clients, speaks));
             for address in &gateway.addresses.bound {
                 let address = SocketAddr::new(*address, number);
                 let port = ports.entry((owner.clone(), address)).or_insert_with(|| Port {
                     address,
-                    protocol,
-                    listeners: HostMap::default(),
+                    number,
                     client: listener.client.clone(),
+                    service: empty(speaks),
                 });
-                port.listeners.insert(listener.hostname.as_ref(), listener.clone());
+                match &mut port.service {
+                    PortService::Http(listeners) => drop(listeners.insert(listener.hostname.as_ref(), listener.clone())),
+                    PortService::Tls(listeners) => {
+                        listeners.insert(listener.hostname.as_ref(), TlsListener::Http(listener.clone()));
+                    }
+                    PortService::Tcp(_) | PortService::Udp(_) => {}
+                }
             }
         }
     }
     ports.into_values().collect()
 }
 
-fn finish(listener: ListenerState<'_>, clients: &ClientSettings, protocol: PortProtocol) -> Listener {
-    let tls = (protocol == PortProtocol::Https).then(|| {
+fn empty(speaks: Speaks) -> PortService {
+    match speaks {
+        Speaks::Http => PortService::Http(HostMap::default()),
+        Speaks::Https => PortService::Tls(HostMap::default()),
+    }
+}
+
+fn finish(listener: ListenerState<'_>, clients: &ClientSettings, speaks: Speaks) -> Listener {
+    let tls = speaks.ends_tls().then(|| {
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
         Arc::new(server_tls(listener.certificates, listener.client_certificates, settings))
     });

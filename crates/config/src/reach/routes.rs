@@ -39,6 +39,7 @@ pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Ve
         let found = match route.kind {
             RouteKind::Http => index.http_routes.get(namespace, name).map(AnyRoute::Http),
             RouteKind::Grpc => index.grpc_routes.get(namespace, name).map(AnyRoute::Grpc),
+            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => None,
         };
         let attached = attach::attach(index, gateways, &route).into_iter().filter(|it| it.listeners.is_ok());
         let places: BTreeSet<usize> = attached.map(|it| it.gateway).collect();

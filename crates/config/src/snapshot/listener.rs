@@ -2,31 +2,45 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use super::{ClientPolicy, HostMap, HostPattern, Name, RouteTable, ServerTls};
+use super::{ClientPolicy, Forward, HostMap, HostPattern, Name, RouteTable, ServerTls};
 
 /// A socket to listen on, with every listener that shares it.
 #[derive(Clone, Debug)]
 pub struct Port {
     /// The address to bind.
     pub address: SocketAddr,
-    /// What is spoken on it; listeners that disagree do not share a port.
-    pub protocol: PortProtocol,
-    /// The listeners by host name. Requests go to the most specific, then only to that one's routes.
-    pub listeners: HostMap<Arc<Listener>>,
+    /// The port number that the listeners ask for, which is the address's own unless the system is to choose one.
+    pub number: u16,
     /// Settings that hold for the connection, before any request names its host: those of the port's first listener.
     pub client: Arc<ClientPolicy>,
+    /// What is spoken on it, and with which listeners.
+    pub service: PortService,
 }
 
-/// What a port speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortProtocol {
-    /// HTTP/1.1, HTTP/2 by prior knowledge, WebSocket.
-    Http,
-    /// The same within TLS; the listener is chosen by SNI.
-    Https,
+/// What a port speaks. Listeners share one only where host names tell them apart.
+#[derive(Clone, Debug)]
+pub enum PortService {
+    /// HTTP/1.1, HTTP/2 by prior knowledge, WebSocket, in clear text. Requests go to the most specific listener by `Host`,
+    /// then only to that one's routes.
+    Http(HostMap<Arc<Listener>>),
+    /// TLS. The most specific listener by server name answers.
+    Tls(HostMap<TlsListener>),
+    /// Connections, passed on as they come.
+    Tcp(Arc<ConnectionListener>),
+    /// Datagrams, passed on as they come.
+    Udp(Arc<ConnectionListener>),
 }
 
-/// One listener of a Gateway: the root of routing.
+/// One of the listeners that share a port by server name.
+#[derive(Clone, Debug)]
+pub enum TlsListener {
+    /// A listener of protocol HTTPS: TLS ends here, and HTTP is what is within.
+    Http(Arc<Listener>),
+    /// A listener of protocol TLS.
+    Connections(Arc<ConnectionListener>),
+}
+
+/// One listener of a Gateway for HTTP: the root of routing.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// Which listener it is.
@@ -41,6 +55,39 @@ pub struct Listener {
     pub routes: RouteTable,
 }
 
+/// One listener of protocol TLS, TCP or UDP: whole connections, or a client's datagrams, go to one backend.
+#[derive(Clone, Debug)]
+pub struct ConnectionListener {
+    /// Which listener it is.
+    pub name: ListenerName,
+    /// Server names it answers for; `None` is any, and all there is to TCP and UDP.
+    pub hostname: Option<HostPattern>,
+    /// Where TLS ends here. Absent for TLS that is passed through, for TCP and for UDP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// How clients are treated.
+    pub client: Arc<ClientPolicy>,
+    /// Where connections go, by the routes' own server names; TCP and UDP have but an entry for any. What finds none is closed.
+    pub routes: HostMap<Arc<Forward>>,
+}
+
+/// What tells sockets apart: TCP and UDP of one address do not stand in each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortKey {
+    /// The address.
+    pub address: SocketAddr,
+    /// What is bound there.
+    pub transport: Transport,
+}
+
+/// What an address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
 /// The name of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerName {
@@ -50,6 +97,131 @@ pub struct ListenerName {
     pub set: Option<Name>,
     /// The listener's name within it.
     pub section: Arc<str>,
+}
+
+impl Port {
+    /// What tells it apart from the others of a snapshot.
+    pub fn key(&self) -> PortKey {
+        let transport = match self.service {
+            PortService::Http(_) | PortService::Tls(_) | PortService::Tcp(_) => Transport::Tcp,
+            PortService::Udp(_) => Transport::Udp,
+        };
+        PortKey { address: self.address, transport }
+    }
+
+    /// The listener for HTTP that answers for a host (lower case, no port): the most specific, where it is one for HTTP.
+    pub fn http(&self, host: &str) -> Option<&Arc<Listener>> {
+        match &self.service {
+            PortService::Http(listeners) => listeners.get(host).next(),
+            PortService::Tls(listeners) => listeners.get(host).next()?.http(),
+            PortService::Tcp(_) | PortService::Udp(_) => None,
+        }
+    }
+
+    /// Every listener, in no order.
+    pub fn listeners(&self) -> Vec<ListenerRef<'_>> {
+        match &self.service {
+            PortService::Http(listeners) => listeners.values().map(|it| ListenerRef::Http(it)).collect(),
+            PortService::Tls(listeners) => listeners.values().map(TlsListener::get).collect(),
+            PortService::Tcp(listener) | PortService::Udp(listener) => vec![ListenerRef::Connections(listener)],
+        }
+    }
+}
+
+/// A listener of either sort.
+#[derive(Clone, Copy, Debug)]
+pub enum ListenerRef<'a> {
+    /// For HTTP.
+    Http(&'a Arc<Listener>),
+    /// For connections or datagrams.
+    Connections(&'a Arc<ConnectionListener>),
+}
+
+impl<'a> ListenerRef<'a> {
+    /// Which listener it is.
+    pub fn name(self) -> &'a ListenerName {
+        match self {
+            Self::Http(listener) => &listener.name,
+            Self::Connections(listener) => &listener.name,
+        }
+    }
+
+    /// The host names it answers for.
+    pub fn hostname(self) -> Option<&'a HostPattern> {
+        match self {
+            Self::Http(listener) => listener.hostname.as_ref(),
+            Self::Connections(listener) => listener.hostname.as_ref(),
+        }
+    }
+
+    /// What ends TLS on it.
+    pub fn tls(self) -> Option<&'a Arc<ServerTls>> {
+        match self {
+            Self::Http(listener) => listener.tls.as_ref(),
+            Self::Connections(listener) => listener.tls.as_ref(),
+        }
+    }
+
+    /// How it treats clients.
+    pub fn client(self) -> &'a Arc<ClientPolicy> {
+        match self {
+            Self::Http(listener) => &listener.client,
+            Self::Connections(listener) => &listener.client,
+        }
+    }
+}
+
+impl TlsListener {
+    /// The listener, whatever its sort.
+    pub fn get(&self) -> ListenerRef<'_> {
+        match self {
+            Self::Http(listener) => ListenerRef::Http(listener),
+            Self::Connections(listener) => ListenerRef::Connections(listener),
+        }
+    }
+
+    /// The listener, where it is one for HTTP.
+    pub fn http(&self) -> Option<&Arc<Listener>> {
+        match self {
+            Self::Http(listener) => Some(listener),
+            Self::Connections(_) => None,
+        }
+    }
+}
+
+impl PortService {
+    /// What is spoken, as listeners name it, where all that share the port speak the same; `TLS` where they do not.
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "HTTP",
+            Self::Tls(listeners) if listeners.values().all(|it| it.http().is_some()) => "HTTPS",
+            Self::Tls(_) => "TLS",
+            Self::Tcp(_) => "TCP",
+            Self::Udp(_) => "UDP",
+        }
+    }
+}
+
+impl PortKey {
+    /// A TCP socket's.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self { address, transport: Transport::Tcp }
+    }
+
+    /// A UDP socket's.
+    pub fn udp(address: SocketAddr) -> Self {
+        Self { address, transport: Transport::Udp }
+    }
+}
+
+/// The address alone for TCP, as everybody writes it.
+impl fmt::Display for PortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Tcp => self.address.fmt(f),
+            Transport::Udp => write!(f, "{}/udp", self.address),
+        }
+    }
 }
 
 impl fmt::Display for ListenerName {

@@ -28,7 +28,7 @@ pub struct Rule {
 /// Which rule of which route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteName {
-    /// HTTPRoute or GRPCRoute.
+    /// The route's kind.
     pub kind: RouteKind,
     /// The route.
     pub name: Name,
@@ -47,13 +47,19 @@ impl fmt::Display for RouteName {
     }
 }
 
-/// Kinds of routes over HTTP.
+/// Kinds of routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteKind {
     /// HTTPRoute.
     Http,
     /// GRPCRoute: answers in gRPC's terms.
     Grpc,
+    /// TLSRoute: connections by the server name they ask for.
+    Tls,
+    /// TCPRoute: connections.
+    Tcp,
+    /// UDPRoute: datagrams.
+    Udp,
 }
 
 /// What is done with a request.

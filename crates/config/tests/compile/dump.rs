@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use pailou_config::{
     compile::Compiled,
     snapshot::{
-        Action, BackendRef, ClientPolicy, Cluster, ClusterKind, Filters, HealthChecks, Listener, LoadBalancer, PathMatch, Port,
-        RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+        Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, Filters, HealthChecks, Listener, ListenerRef,
+        LoadBalancer, PathMatch, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
     },
     status::{Condition, Severity, StatusBody},
 };
@@ -87,28 +87,44 @@ fn condition(condition: &Condition) -> String {
 pub(crate) fn ports(out: &mut String, snapshot: &Snapshot) {
     line(out, 0, "ports:");
     for port in &snapshot.ports {
-        line(out, 1, &format!("{}:", quoted(&format!("{:?} {}", port.protocol, port.address))));
+        line(out, 1, &format!("{}:", quoted(&format!("{} {}", port.service.protocol(), port.key()))));
         port_listeners(out, port);
     }
 }
 
 fn port_listeners(out: &mut String, port: &Port) {
-    let mut listeners: Vec<_> = port.listeners.iter().collect();
-    listeners.sort_by_key(|(host, _)| host.clone());
-    for (host, listener) in listeners {
-        let host = host.map_or("any host".to_owned(), |host| host.to_string());
-        line(out, 2, &format!("{}:", quoted(&format!("{} ({host})", listener.name))));
+    let mut listeners = port.listeners();
+    listeners.sort_by_key(|it| it.hostname());
+    for listener in listeners {
+        let host = listener.hostname().map_or("any host".to_owned(), |host| host.to_string());
+        line(out, 2, &format!("{}:", quoted(&format!("{} ({host})", listener.name()))));
         self::listener(out, listener);
     }
 }
 
-fn listener(out: &mut String, listener: &Listener) {
-    if let Some(tls) = &listener.tls {
+fn listener(out: &mut String, listener: ListenerRef<'_>) {
+    if let Some(tls) = listener.tls() {
         line(out, 3, &format!("tls: {}", quoted(&format!("{tls:?}"))));
     }
-    if *listener.client != ClientPolicy::default() {
-        line(out, 3, &format!("client: {}", quoted(&format!("{:?}", listener.client))));
+    if **listener.client() != ClientPolicy::default() {
+        line(out, 3, &format!("client: {}", quoted(&format!("{:?}", listener.client()))));
     }
+    match listener {
+        ListenerRef::Http(listener) => requests(out, listener),
+        ListenerRef::Connections(listener) => connections(out, listener),
+    }
+}
+
+fn connections(out: &mut String, listener: &ConnectionListener) {
+    let mut routes: Vec<_> = listener.routes.iter().collect();
+    routes.sort_by_key(|(host, _)| host.clone());
+    for (host, forward) in routes {
+        let host = host.map_or("any".to_owned(), |host| host.to_string());
+        item(out, 3, &format!("{host} => {}", forward.route));
+    }
+}
+
+fn requests(out: &mut String, listener: &Listener) {
     let mut hosts: Vec<_> = listener.routes.by_host().collect();
     hosts.sort_by_key(|(host, _)| host.clone());
     for (host, entries) in hosts {
@@ -141,9 +157,9 @@ fn route_match(entry: &RouteMatch) -> String {
 }
 
 pub(crate) fn rules(out: &mut String, snapshot: &Snapshot) {
-    let listeners = snapshot.ports.iter().flat_map(|port| port.listeners.values());
+    let listeners = snapshot.ports.iter().flat_map(Port::listeners);
     let mut rules: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
-    for rule in listeners.flat_map(|listener| listener.routes.entries()).map(|entry| &*entry.rule) {
+    for rule in listeners.filter_map(http).flat_map(|listener| listener.routes.entries()).map(|entry| &*entry.rule) {
         let known = rules.entry(format!("{:?} {}", rule.route.kind, rule.route)).or_default();
         if !known.iter().any(|it| std::ptr::eq(*it, rule)) {
             known.push(rule);
@@ -156,6 +172,13 @@ pub(crate) fn rules(out: &mut String, snapshot: &Snapshot) {
             line(out, 1, &format!("{}:", quoted(&format!("{name}{variant}"))));
             self::rule(out, snapshot, rule);
         }
+    }
+}
+
+fn http(listener: ListenerRef<'_>) -> Option<&Listener> {
+    match listener {
+        ListenerRef::Http(listener) => Some(listener),
+        ListenerRef::Connections(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pailou_config::{
     compile::Compiled,
-    snapshot::{Action, Listener, Name, Snapshot},
+    snapshot::{Action, Backends, ClusterId, ListenerRef, Name, Port, Snapshot},
 };
 
 use crate::dump;
@@ -12,19 +12,13 @@ use crate::dump;
 /// Its ports, rules, clusters and endpoints; nothing where it is not served.
 pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
     let whole = &*compiled.snapshot;
-    let is_own = |listener: &Listener| listener.name.gateway == *gateway;
-    let own = |port: &&pailou_config::snapshot::Port| port.listeners.values().any(|it| is_own(it));
+    let own = |port: &&Port| port.listeners().into_iter().any(|it| it.name().gateway == *gateway);
     let ports: Vec<_> = whole.ports.iter().filter(own).cloned().collect();
     if ports.is_empty() {
         return String::new();
     }
     let mut lines = BTreeSet::new();
-    for rule in ports.iter().flat_map(|port| port.listeners.values()).flat_map(|it| it.routes.entries()).map(|it| &it.rule) {
-        let mut ids: Vec<_> = rule.filters.mirrors.iter().map(|mirror| mirror.cluster).collect();
-        if let Action::Forward(backends) = &rule.action {
-            ids.extend(backends.iter().filter_map(|backend| backend.cluster.as_ref().ok()));
-            ids.extend(backends.iter().flat_map(|backend| &backend.filters.mirrors).map(|mirror| mirror.cluster));
-        }
+    for ids in ports.iter().flat_map(Port::listeners).flat_map(clusters) {
         for id in ids {
             let cluster = whole.cluster(id);
             let mut text = String::new();
@@ -45,4 +39,26 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
     // Clusters are numbered otherwise where there are fewer.
     let text = regex::Regex::new(r"cluster \d+ ").unwrap().replace_all(&text, "cluster ").into_owned();
     text + &lines.into_iter().collect::<String>()
+}
+
+/// The clusters that each rule of a listener leads to.
+fn clusters(listener: ListenerRef<'_>) -> Vec<Vec<ClusterId>> {
+    let forwards = |backends: &Backends| backends.iter().filter_map(|it| it.cluster.clone().ok()).collect::<Vec<_>>();
+    match listener {
+        ListenerRef::Connections(listener) => {
+            listener.routes.values().filter_map(|forward| forward.backends.as_ref().ok()).map(forwards).collect()
+        }
+        ListenerRef::Http(listener) => {
+            let rules = listener.routes.entries().map(|entry| &entry.rule);
+            let ids = rules.map(|rule| {
+                let mut ids: Vec<_> = rule.filters.mirrors.iter().map(|mirror| mirror.cluster).collect();
+                if let Action::Forward(backends) = &rule.action {
+                    ids.extend(forwards(backends));
+                    ids.extend(backends.iter().flat_map(|backend| &backend.filters.mirrors).map(|mirror| mirror.cluster));
+                }
+                ids
+            });
+            ids.collect()
+        }
+    }
 }

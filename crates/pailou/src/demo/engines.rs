@@ -69,9 +69,9 @@ fn start_error(error: StartError, purpose: &str) -> Error {
     let is_foreign = matches!(&error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable);
     match sim::start_error(error, purpose, "--engine-port PORT") {
         // Linux answers for all of 127.0.0.0/8; other systems have to be told.
-        Error::Bind { address, purpose, source, .. } if is_foreign => {
-            let hint = format!("add the address to the loopback interface, as with: sudo ifconfig lo0 alias {}", address.ip());
-            Error::Bind { address, purpose, source, hint }
+        Error::Bind { port, purpose, source, .. } if is_foreign => {
+            let hint = format!("add the address to the loopback interface, as with: sudo ifconfig lo0 alias {}", port.address.ip());
+            Error::Bind { port, purpose, source, hint }
         }
         other => other,
     }

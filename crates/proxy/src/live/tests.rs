@@ -1,8 +1,8 @@
-use std::sync::Weak;
+use std::{net::SocketAddr, sync::Weak};
 
 use pailou_config::snapshot::{
     Address, ClientPolicy, Cluster, ClusterKind, HashSource, HealthChecks, HostMap, LoadBalancer, ModelServer, Name, PickerKind,
-    Pool, PortProtocol, Protocol, RoutingStrategy,
+    Pool, PortService, Protocol, RoutingStrategy,
 };
 use tokio::runtime::Handle;
 
@@ -108,11 +108,11 @@ async fn new_endpoints_need_no_new_snapshot() {
 async fn ports_are_found_by_address() {
     let address = SocketAddr::from(([0, 0, 0, 0], 8080));
     let client = Arc::new(ClientPolicy::default());
-    let port = Port { address, protocol: PortProtocol::Http, listeners: HostMap::default(), client };
+    let port = Port { address, number: 8080, client, service: PortService::Http(HostMap::default()) };
     let snapshot = Arc::new(Snapshot { ports: vec![port], ..Snapshot::default() });
     let live = Live::link(None, snapshot, &Endpoints::new(), &background());
-    assert_eq!(live.port(address).map(|port| port.address), Some(address));
-    assert!(live.port(SocketAddr::from(([0, 0, 0, 0], 8081))).is_none());
+    assert_eq!(live.port(PortKey::tcp(address)).map(|port| port.address), Some(address));
+    assert!(live.port(PortKey::tcp(SocketAddr::from(([0, 0, 0, 0], 8081)))).is_none());
 }
 
 #[tokio::test]

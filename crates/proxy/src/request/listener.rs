@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_config::snapshot::Listener;
+use pailou_config::snapshot::{Listener, PortKey, PortService, TlsListener};
 
 use super::head::Head;
 use crate::{
@@ -18,25 +18,32 @@ use crate::{
 /// that coalesces connections must not reach a listener whose certificate it never saw), or before the listener asked its
 /// clients for the certificates that it asks them for now.
 pub(super) fn choose<'a>(live: &'a Live, connection: &Connection, head: &Head) -> Result<&'a Arc<Listener>, Error> {
-    let port =
-        live.port(connection.local).ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served at this address any more"))?;
-    let listener = port
-        .listeners
-        .get(&head.host)
-        .next()
-        .ok_or_else(|| Error::new(Flag::NoRoute, "no listener for this host at this address"))?;
-    if let Some(tls) = &connection.tls {
-        let greeted = port.listeners.get(tls.sni.as_deref().unwrap_or("")).next();
-        if !greeted.is_some_and(|greeted| Arc::ptr_eq(greeted, listener)) {
-            return Err(Error::new(Flag::Misdirected, "this connection was made for another host"));
+    let port = live
+        .port(PortKey::tcp(connection.local))
+        .ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served at this address any more"))?;
+    match &port.service {
+        PortService::Http(listeners) => listeners.get(&head.host).next().ok_or_else(nobody),
+        PortService::Tls(listeners) => {
+            let wanted = listeners.get(&head.host).next().ok_or_else(nobody)?.get().name();
+            let tls = connection.tls.as_ref();
+            let sni = tls.and_then(|tls| tls.sni.as_deref()).unwrap_or("");
+            let greeted = listeners.get(sni).next().and_then(TlsListener::http);
+            let listener = greeted
+                .filter(|greeted| greeted.name == *wanted)
+                .ok_or_else(|| Error::new(Flag::Misdirected, "this connection was made for another host"))?;
+            let asked = listener.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
+            if asked.is_some() && asked != tls.and_then(|tls| tls.client_certificates.as_ref()) {
+                return Err(Error::new(
+                    Flag::Misdirected,
+                    "this connection was made before a certificate was asked for: connect again",
+                ));
+            }
+            Ok(listener)
         }
-        let asked = listener.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
-        if asked.is_some() && asked != tls.client_certificates.as_ref() {
-            return Err(Error::new(
-                Flag::Misdirected,
-                "this connection was made before a certificate was asked for: connect again",
-            ));
-        }
+        PortService::Tcp(_) | PortService::Udp(_) => Err(nobody()),
     }
-    Ok(listener)
+}
+
+fn nobody() -> Error {
+    Error::new(Flag::NoRoute, "no listener for this host at this address")
 }

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pailou_config::snapshot::{ClientTimeouts, PortProtocol};
+use pailou_config::snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
 use rustls::server::Acceptor;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -94,16 +94,16 @@ struct Opened {
 
 /// Finds out what is spoken; `None` where nothing is to be said.
 async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<Opened>> {
-    match settings.protocol {
-        PortProtocol::Http => {
+    match &settings.service {
+        PortService::Http(_) => {
             let head_timeout = settings.client.timeouts.request_head.or(settings.client.timeouts.idle);
             let ahead = within(head_timeout, first_bytes(&mut stream)).await??;
             let is_http2 = ahead.starts_with(PREFACE);
             Ok((!ahead.is_empty()).then_some(Opened { stream: MaybeTls::Clear(stream), ahead, is_http2, tls: None }))
         }
         // Boxed: the handshake needs far more room than what follows.
-        PortProtocol::Https => {
-            let accepted = within(Some(HANDSHAKE_TIMEOUT), Box::pin(accept_tls(stream, settings))).await??;
+        PortService::Tls(listeners) => {
+            let accepted = within(Some(HANDSHAKE_TIMEOUT), Box::pin(accept_tls(stream, settings, listeners))).await??;
             Ok(accepted.map(|(stream, tls)| Opened {
                 is_http2: stream.get_ref().1.alpn_protocol() == Some(b"h2"),
                 stream: MaybeTls::Tls(Box::new(stream)),
@@ -111,6 +111,7 @@ async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<O
                 tls: Some(tls),
             }))
         }
+        PortService::Tcp(_) | PortService::Udp(_) => Ok(None),
     }
 }
 
@@ -134,10 +135,15 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes>
 }
 
 /// The handshake. A server name that no listener answers for is met with silence: an alert would tell what there is.
-async fn accept_tls(stream: TcpStream, settings: &Settings) -> io::Result<Option<(TlsStream<TcpStream>, TlsInfo)>> {
+async fn accept_tls(
+    stream: TcpStream,
+    settings: &Settings,
+    listeners: &HostMap<TlsListener>,
+) -> io::Result<Option<(TlsStream<TcpStream>, TlsInfo)>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let sni: Option<Arc<str>> = start.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
-    let Some((tls, config)) = settings.tls(sni.as_deref().unwrap_or("")) else { return Ok(None) };
+    let listener = listeners.get(sni.as_deref().unwrap_or("")).next();
+    let Some((tls, config)) = listener.and_then(|listener| settings.tls(listener.get())) else { return Ok(None) };
     let stream = start.into_stream(Arc::clone(config)).await?;
     Ok(Some((stream.into(), TlsInfo { sni, client_certificates: tls.client_certificates.clone() })))
 }

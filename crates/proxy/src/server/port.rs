@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{ClientPolicy, HostMap, Listener, Port, PortProtocol, ServerTls};
+use pailou_config::snapshot::{ClientPolicy, ListenerRef, Port, PortKey, PortService, ServerTls};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Notify, watch};
@@ -24,10 +24,10 @@ const BACKLOG: i32 = 4096;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}")]
+#[error("cannot listen on {port}: {error}")]
 pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
+    /// The socket.
+    pub port: PortKey,
     /// Why not.
     pub error: io::Error,
 }
@@ -35,10 +35,9 @@ pub struct BindError {
 /// What a port is at this moment, by the last snapshot.
 pub(super) struct Settings {
     pub(super) address: SocketAddr,
-    pub(super) protocol: PortProtocol,
     pub(super) client: Arc<ClientPolicy>,
-    listeners: HostMap<Arc<Listener>>,
-    /// The library's configuration by the address of the settings it was made from, which `listeners` keep where they are.
+    pub(super) service: PortService,
+    /// The library's configuration by the address of the settings it was made from, which `service` keeps where they are.
     tls: HashMap<usize, Arc<ServerConfig>>,
 }
 
@@ -71,7 +70,7 @@ impl Settings {
     /// What the snapshot says of a port. Configurations whose settings did not change carry over from `previous`.
     pub(super) fn new(port: &Port, previous: Option<&Self>) -> Self {
         let mut tls = HashMap::new();
-        for settings in port.listeners.values().filter_map(|listener| listener.tls.as_ref()) {
+        for settings in port.listeners().into_iter().filter_map(ListenerRef::tls) {
             let key = Arc::as_ptr(settings).addr();
             let kept = previous.and_then(|previous| previous.tls.get(&key).cloned());
             match kept.map_or_else(|| server_config(settings), Ok) {
@@ -79,18 +78,12 @@ impl Settings {
                 Err(error) => tracing::error!(address = %port.address, %error, "a listener's TLS settings cannot be used"),
             }
         }
-        Self {
-            address: port.address,
-            protocol: port.protocol,
-            client: Arc::clone(&port.client),
-            listeners: port.listeners.clone(),
-            tls,
-        }
+        Self { address: port.address, client: Arc::clone(&port.client), service: port.service.clone(), tls }
     }
 
-    /// TLS as the listener has it that answers for a server name; `None` where there is none.
-    pub(super) fn tls(&self, sni: &str) -> Option<(&Arc<ServerTls>, &Arc<ServerConfig>)> {
-        let settings = self.listeners.get(sni).next()?.tls.as_ref()?;
+    /// TLS as a listener has it; `None` where it has none, or one that cannot be used.
+    pub(super) fn tls<'l>(&self, listener: ListenerRef<'l>) -> Option<(&'l Arc<ServerTls>, &Arc<ServerConfig>)> {
+        let settings = listener.tls()?;
         Some((settings, self.tls.get(&Arc::as_ptr(settings).addr())?))
     }
 }
@@ -99,7 +92,7 @@ impl BoundPort {
     /// Binds an address.
     pub(super) fn bind(settings: Settings, drain: &Drain) -> Result<(Self, TcpListener), BindError> {
         let address = settings.address;
-        let (listener, local) = listen(address).map_err(|error| BindError { address, error })?;
+        let (listener, local) = listen(address).map_err(|error| BindError { port: PortKey::tcp(address), error })?;
         let (phase, port_phase) = watch::channel(Phase::Serving);
         let shared = Arc::new(Shared {
             settings: ArcSwap::from_pointee(settings),

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use pailou_config::snapshot::{Address, ClientPolicy, HostMap, PortProtocol, Timeouts};
+use pailou_config::snapshot::{Address, ClientPolicy, HostMap, PortService, Timeouts};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -41,12 +41,7 @@ fn hello(_: Request<Incoming>) -> Answer {
 }
 
 fn port(address: &str, client: ClientPolicy) -> Port {
-    Port {
-        address: address.parse().unwrap(),
-        protocol: PortProtocol::Http,
-        listeners: HostMap::default(),
-        client: Arc::new(client),
-    }
+    Port { address: address.parse().unwrap(), number: 0, client: Arc::new(client), service: PortService::Http(HostMap::default()) }
 }
 
 /// Listens on a port that the system chooses, and says which.
@@ -299,7 +294,7 @@ impl Drop for Guard {
 
 #[tokio::test]
 async fn a_server_name_nobody_answers_for_is_met_with_silence() {
-    use pailou_config::snapshot::{HostPattern, Listener, ListenerName, Name, RouteTable, ServerTls, TlsVersion};
+    use pailou_config::snapshot::{HostPattern, Listener, ListenerName, Name, RouteTable, ServerTls, TlsListener, TlsVersion};
     let key = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
     let private = rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
     let signing = rustls::crypto::ring::sign::any_supported_type(&private).unwrap();
@@ -312,7 +307,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         ciphers: Vec::new(),
     };
     let pattern = HostPattern::new("a.example");
-    let mut port = Port { protocol: PortProtocol::Https, ..port("127.0.0.1:0", ClientPolicy::default()) };
+    let port = port("127.0.0.1:0", ClientPolicy::default());
     let listener = Listener {
         name: ListenerName { gateway: Name::new("default", "gateway"), set: None, section: "https".into() },
         hostname: Some(pattern.clone()),
@@ -320,7 +315,9 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         client: Arc::clone(&port.client),
         routes: RouteTable::default(),
     };
-    port.listeners.insert(Some(&pattern), Arc::new(listener));
+    let mut listeners = HostMap::default();
+    listeners.insert(Some(&pattern), TlsListener::Http(Arc::new(listener)));
+    let port = Port { service: PortService::Tls(listeners), ..port };
     let server = server(hello);
     assert!(server.reconcile(&[port]).is_empty());
     let address = server.addresses()[0].1;

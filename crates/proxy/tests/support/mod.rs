@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use pailou_config::snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
     Endpoint, EndpointKey, Endpoints, Filters, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name,
-    PathMatch, PickerKind, Pool, Port, PortProtocol, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
+    PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
     Snapshot, Timeouts, ValueMatch,
 };
 use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
@@ -132,7 +132,7 @@ fn snapshot(rule: Rule) -> Snapshot {
     let mut listeners = HostMap::default();
     listeners.insert(None, Arc::new(Listener { name, hostname: None, tls: None, client: client.clone(), routes }));
     Snapshot {
-        ports: vec![Port { address: "127.0.0.1:0".parse().unwrap(), protocol: PortProtocol::Http, listeners, client }],
+        ports: vec![Port { address: "127.0.0.1:0".parse().unwrap(), number: 0, client, service: PortService::Http(listeners) }],
         clusters: vec![Arc::new(cluster)],
         breakers: vec![BreakerKey::Pool(pool_name())],
         ..Snapshot::default()

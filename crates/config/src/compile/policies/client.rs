@@ -11,12 +11,12 @@ use crate::{
             tls::TlsVersion,
         },
     },
-    snapshot::{ClientAddress, ClientPolicy, ListenerName, PortProtocol},
+    snapshot::{ClientAddress, ClientPolicy, ListenerName},
     status::{Condition, Problem, Statuses},
 };
 
 use super::{
-    super::{filters, gateway::Gateways, index::Index, warnings},
+    super::{filters, gateway::Gateways, index::Index, speaks::Speaks, warnings},
     report::{Reach, report},
     targets::{Asked, Claims, TargetKind},
     traffic::invalid,
@@ -56,7 +56,7 @@ impl<'a> ClientSettings<'a> {
         for listener in gateways.list.iter_mut().flat_map(|gateway| &mut gateway.listeners) {
             let Some(place) = claims.of_listener(&listener.name) else { continue };
             let spec = &objects[place].spec;
-            let encrypted = listener.protocol == Some(PortProtocol::Https);
+            let encrypted = listener.speaks.is_some_and(Speaks::ends_tls);
             let closed = match &read[place] {
                 Ok(client) => {
                     listener.client = client.clone();

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use crate::{
     resources::{
         Meta, Resource,
+        l4_route::ConnectionRule,
         refs::{FromNamespaces, GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
     },
     snapshot::{ListenerName, Name, RouteKind, RouteName},
@@ -19,10 +20,14 @@ pub(crate) enum TargetKind {
     ListenerSet,
     HttpRoute,
     GrpcRoute,
+    TlsRoute,
+    TcpRoute,
+    UdpRoute,
 }
 
 impl TargetKind {
-    const ALL: [Self; 4] = [Self::Gateway, Self::ListenerSet, Self::HttpRoute, Self::GrpcRoute];
+    const ALL: [Self; 7] =
+        [Self::Gateway, Self::ListenerSet, Self::HttpRoute, Self::GrpcRoute, Self::TlsRoute, Self::TcpRoute, Self::UdpRoute];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -30,6 +35,9 @@ impl TargetKind {
             Self::ListenerSet => "ListenerSet",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
         }
     }
 
@@ -37,6 +45,9 @@ impl TargetKind {
         match kind {
             RouteKind::Http => Self::HttpRoute,
             RouteKind::Grpc => Self::GrpcRoute,
+            RouteKind::Tls => Self::TlsRoute,
+            RouteKind::Tcp => Self::TcpRoute,
+            RouteKind::Udp => Self::UdpRoute,
         }
     }
 }
@@ -180,6 +191,9 @@ fn selected(index: &Index<'_>, kind: TargetKind, namespace: &str, selector: &Tar
         TargetKind::ListenerSet => matching(&index.listener_sets, namespace, &labels),
         TargetKind::HttpRoute => matching(&index.http_routes, namespace, &labels),
         TargetKind::GrpcRoute => matching(&index.grpc_routes, namespace, &labels),
+        TargetKind::TlsRoute => matching(&index.tls_routes, namespace, &labels),
+        TargetKind::TcpRoute => matching(&index.tcp_routes, namespace, &labels),
+        TargetKind::UdpRoute => matching(&index.udp_routes, namespace, &labels),
     };
     names.into_iter().map(|name| Target { kind, name, section: None }).collect()
 }
@@ -215,12 +229,19 @@ fn exists(index: &Index<'_>, target: &Target) -> Existence {
         TargetKind::GrpcRoute => {
             index.grpc_routes.get(namespace, name).map(|it| it.spec.rules.iter().filter_map(|rule| rule.name.as_deref()).collect())
         }
+        TargetKind::TlsRoute => index.tls_routes.get(namespace, name).map(|it| rule_names(&it.spec.rules)),
+        TargetKind::TcpRoute => index.tcp_routes.get(namespace, name).map(|it| rule_names(&it.spec.rules)),
+        TargetKind::UdpRoute => index.udp_routes.get(namespace, name).map(|it| rule_names(&it.spec.rules)),
     };
     match (sections, &target.section) {
         (None, _) => Existence::NoObject,
         (Some(sections), Some(section)) if !sections.contains(&&**section) => Existence::NoSection,
         _ => Existence::Whole,
     }
+}
+
+fn rule_names(rules: &[ConnectionRule]) -> Vec<&str> {
+    rules.iter().filter_map(|rule| rule.name.as_deref()).collect()
 }
 
 impl TargetKind {

@@ -1,0 +1,18 @@
+//! Where whole connections, and clients' datagrams, go.
+
+use std::time::Duration;
+
+use super::{Backends, CircuitBreaker, Failure, RouteName};
+
+/// The rule of a TLSRoute, TCPRoute or UDPRoute, with every policy that applies to it resolved.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Which rule of which route it is.
+    pub route: RouteName,
+    /// Where connections go, in proportion to weights; or why they go nowhere, and are closed.
+    pub backends: Result<Backends, Failure>,
+    /// To open a connection to an endpoint. Default: 10 s.
+    pub connect: Duration,
+    /// Limits of the backends' breakers, of which those of connections hold; `None` sets none.
+    pub breaker: Option<CircuitBreaker>,
+}
