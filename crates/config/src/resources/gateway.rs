@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::listener::Listener;
+use super::listener::{Listener, has_tls_options};
 use super::meta::Resource;
 use super::port::PortNumber;
 use super::refs::{FromNamespaces, LocalObjectReference, ObjectReference, SecretObjectReference};
@@ -41,6 +41,8 @@ pub struct GatewaySpec {
 
 unsupported_fields!(GatewaySpec,
     "defaultScope" => |spec| spec.default_scope.is_some(),
+    "addresses[].routability" => |spec| spec.addresses.iter().any(|address| address.routability.is_some()),
+    "listeners[].tls.options" => |spec| has_tls_options(&spec.listeners),
     "listeners[].filters" => |spec| spec.listeners.iter().any(|listener| listener.filters.is_some()),
 );
 

@@ -34,6 +34,11 @@ pub struct Listener {
     pub filters: Option<Unsupported>,
 }
 
+/// Whether any listener sets options of TLS, which are each implementation's own: there are none here.
+pub(crate) fn has_tls_options(listeners: &[Listener]) -> bool {
+    listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| !tls.options.is_empty()))
+}
+
 /// What a listener speaks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(from = "String")]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::listener::Listener;
+use super::listener::{Listener, has_tls_options};
 use super::meta::Resource;
 use super::names::{GroupName, KindName, NamespaceName, ObjectName};
 use super::refs::{gateway_group, gateway_kind};
@@ -22,6 +22,7 @@ pub struct ListenerSetSpec {
 }
 
 unsupported_fields!(ListenerSetSpec,
+    "listeners[].tls.options" => |spec| has_tls_options(&spec.listeners),
     "listeners[].filters" => |spec| spec.listeners.iter().any(|listener| listener.filters.is_some()),
 );
 
