@@ -121,7 +121,7 @@ impl Port {
     /// Every listener, in no order.
     pub fn listeners(&self) -> Vec<ListenerRef<'_>> {
         match &self.service {
-            PortService::Http(listeners) => listeners.values().map(|it| ListenerRef::Http(it)).collect(),
+            PortService::Http(listeners) => listeners.values().map(ListenerRef::Http).collect(),
             PortService::Tls(listeners) => listeners.values().map(TlsListener::get).collect(),
             PortService::Tcp(listener) | PortService::Udp(listener) => vec![ListenerRef::Connections(listener)],
         }
