@@ -128,6 +128,23 @@ async fn connections_from_before_a_certificate_was_asked_for_serve_no_more() {
     assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 421"));
 }
 
+#[tokio::test]
+async fn a_client_traffic_policy_asks_for_certificates_too_and_may_leave_them_optional() {
+    let pki = Pki::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let policy = |listener: &str, optional: bool| {
+        format!(
+            "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {{name: {listener}}}\nspec:\n  \
+             targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: gw, sectionName: {listener}}}]\n  tls: \
+             {{clientValidation: {{optional: {optional}, caCertificateRefs: [{{kind: ConfigMap, name: ours}}]}}}}\n"
+        )
+    };
+    let objects = [gateway(ports, "{default: {}}"), pki.objects.clone(), policy("first", false), policy("second", true)];
+    let _gateway = Gateway::run(&objects.concat(), ports[2]);
+    assert_eq!(pki.let_in(ports[0]).await, [true, false, false]);
+    assert_eq!(pki.let_in(ports[1]).await, [true, false, true]);
+}
+
 /// A Gateway with these TLS settings in front of a Service with a BackendTLSPolicy.
 fn before_backend(name: &str, port: u16, tls: &str) -> String {
     format!(

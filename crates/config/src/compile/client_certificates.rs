@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 
 use crate::{
     resources::{
-        Gateway,
+        ClientTrafficPolicy, Gateway,
+        envoy::ENVOY_GROUP,
         gateway::{FrontendTlsConfig, FrontendValidation, FrontendValidationMode},
         refs::GATEWAY_GROUP,
     },
@@ -70,22 +72,43 @@ pub(crate) fn identity(index: &Index<'_>, gateway: &Gateway) -> Option<(Identity
     }
 }
 
+/// What a ClientTrafficPolicy asks of clients; `None` where it asks nothing. Where a part of it cannot be enforced, none of it is.
+pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Option<Result<ClientCertificates, Problem>> {
+    let validation = policy.spec.tls.as_ref()?.client_validation.as_ref()?;
+    let invalid = |message: String| Err(Problem::accepted("Invalid", format!("spec.tls.clientValidation{message}")));
+    let unenforced = validation.unenforced();
+    if !unenforced.is_empty() {
+        return Some(invalid(format!(".{{{}}}: is not implemented", unenforced.join(","))));
+    }
+    let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
+    let refs = validation.ca_certificate_refs.iter();
+    let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
+    let (trusted, problems) = trusted(index, from, refs);
+    if let Some(problem) = problems.into_iter().next() {
+        return Some(invalid(format!(".caCertificateRefs: {}", problem.message)));
+    }
+    if trusted.is_empty() {
+        return Some(invalid(".caCertificateRefs: name the authorities whose certificates clients may present".to_owned()));
+    }
+    let asked = if validation.optional { ClientCertificates::ValidOrNone } else { ClientCertificates::Valid };
+    Some(Ok(asked(trusted.into())))
+}
+
+fn referent<'a>(group: &'a str, kind: &'a str, namespace: &'a str, name: &'a str) -> Referent<'a> {
+    Referent { group, kind, namespace, name }
+}
+
 fn referrer(gateway: &Gateway) -> Referrer<'_> {
     Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace }
 }
 
 fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -> (Option<ClientCertificates>, Vec<Problem>) {
     let from = referrer(gateway);
-    let (mut trusted, mut problems) = (Vec::new(), Vec::new());
-    for reference in &validation.ca_certificate_refs {
-        let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
-        let authority = Referent { group: &reference.group, kind: &reference.kind, namespace, name: &reference.name };
-        match authorities::one(index, from, authority, "InvalidCACertificateKind") {
-            Ok(more) => trusted.extend(more),
-            Err(problem) => {
-                problems.push(Problem { message: format!("spec.tls.frontend: {}", problem.message), ..problem });
-            }
-        }
+    let refs = validation.ca_certificate_refs.iter();
+    let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
+    let (trusted, mut problems) = trusted(index, from, refs);
+    for problem in &mut problems {
+        problem.message.insert_str(0, "spec.tls.frontend: ");
     }
     if trusted.is_empty() {
         let message =
@@ -98,4 +121,20 @@ fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -
         FrontendValidationMode::AllowInsecureFallback => ClientCertificates::Any,
     };
     (Some(asked), problems)
+}
+
+/// The authorities that can be had, and what is wrong with the others.
+fn trusted<'r>(
+    index: &Index<'_>,
+    from: Referrer<'_>,
+    refs: impl Iterator<Item = Referent<'r>>,
+) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
+    let (mut trusted, mut problems) = (Vec::new(), Vec::new());
+    for reference in refs {
+        match authorities::one(index, from, reference, "InvalidCACertificateKind") {
+            Ok(more) => trusted.extend(more),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (trusted, problems)
 }

@@ -11,7 +11,7 @@ use crate::{
         Gateway, Kind, Meta, ObjectKey,
         envoy::{ENVOY_GROUP, body::CustomResponseBody},
         gateway::FrontendTlsConfig,
-        refs::{FromNamespaces, GATEWAY_GROUP, LocalObjectReference, ObjectReference, SecretObjectReference},
+        refs::{FromNamespaces, GATEWAY_GROUP, LocalObjectReference, SecretObjectReference},
     },
 };
 
@@ -72,7 +72,12 @@ impl<'r, 'a> Walk<'r, 'a> {
             self.route(*route);
             subjects.push(Subject { kind, meta });
         }
-        self.found.extend(self.reaches.policies.on(&subjects));
+        for policy in self.reaches.policies.on(&subjects) {
+            if policy.kind == Kind::ClientTrafficPolicy.name() {
+                self.client_policy(&policy);
+            }
+            self.insert(policy);
+        }
         // Which model an adapter is of holds for every Gateway.
         for map in index.config_maps.iter().filter(|map| is_adapters(map)) {
             self.insert(key(Kind::ConfigMap, &map.meta));
@@ -94,15 +99,25 @@ impl<'r, 'a> Walk<'r, 'a> {
         let Some(frontend) = &tls.frontend else { return };
         let configs = std::iter::once(&frontend.fallback).chain(frontend.per_port.iter().map(|it| &it.tls));
         for reference in configs.flat_map(|it: &FrontendTlsConfig| &it.validation).flat_map(|it| &it.ca_certificate_refs) {
-            self.anchor(from, reference);
+            let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
+            self.anchor(from, Referent { group: &reference.group, kind: &reference.kind, namespace, name: &reference.name });
+        }
+    }
+
+    fn client_policy(&mut self, policy: &ObjectKey) {
+        let Some(object) = self.reaches.index.client_policies.get(&policy.namespace, &policy.name) else { return };
+        let validation = object.spec.tls.as_ref().and_then(|tls| tls.client_validation.as_ref());
+        let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.namespace };
+        for reference in validation.into_iter().flat_map(|it| &it.ca_certificate_refs) {
+            let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
+            self.anchor(from, Referent { group: &reference.group, kind: &reference.kind, namespace, name: &reference.name });
         }
     }
 
     /// A ConfigMap or Secret with authorities, perhaps of another namespace.
-    fn anchor(&mut self, from: Referrer<'_>, to: &ObjectReference) {
-        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
-        if self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
-            self.holder(namespace, &to.group, &to.kind, &to.name);
+    fn anchor(&mut self, from: Referrer<'_>, to: Referent<'_>) {
+        if self.permitted(from, to.group, to.kind, to.namespace, to.name) {
+            self.holder(to.namespace, to.group, to.kind, to.name);
         }
     }
 

@@ -44,11 +44,13 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// What clients have to present (Gateway `spec.tls.frontend`).
+/// What clients have to present (Gateway `spec.tls.frontend`, ClientTrafficPolicy `tls.clientValidation`).
 #[derive(Clone, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// A certificate from one of these authorities: without it the handshake fails.
     Valid(Arc<[CertificateDer<'static>]>),
+    /// The same, or none at all (`optional`).
+    ValidOrNone(Arc<[CertificateDer<'static>]>),
     /// They are asked for a certificate, and let in with any or none (`AllowInsecureFallback`).
     Any,
 }
@@ -57,6 +59,7 @@ impl fmt::Debug for ClientCertificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid(authorities) => write!(f, "Valid({})", authorities.len()),
+            Self::ValidOrNone(authorities) => write!(f, "ValidOrNone({})", authorities.len()),
             Self::Any => f.write_str("Any"),
         }
     }

@@ -7,7 +7,7 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     server::{
-        WebPkiClientVerifier,
+        ClientCertVerifierBuilder, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
@@ -18,13 +18,15 @@ use super::{TlsConfigError, provider, roots};
 /// What checks clients' certificates as the settings have it.
 pub(super) fn verifier(asked: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
     match asked {
-        ClientCertificates::Valid(authorities) => {
-            let roots = roots::store(&Roots::Certificates(Arc::clone(authorities)))?;
-            let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
-            Ok(builder.build()?)
-        }
+        ClientCertificates::Valid(authorities) => Ok(from(authorities)?.build()?),
+        ClientCertificates::ValidOrNone(authorities) => Ok(from(authorities)?.allow_unauthenticated().build()?),
         ClientCertificates::Any => Ok(Arc::new(Anyone)),
     }
+}
+
+fn from(authorities: &Arc<[CertificateDer<'static>]>) -> Result<ClientCertVerifierBuilder, TlsConfigError> {
+    let roots = roots::store(&Roots::Certificates(Arc::clone(authorities)))?;
+    Ok(WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider())))
 }
 
 /// Asks for a certificate, and lets in whoever comes. Nothing is made of the certificate, so that nothing of it has to be true.

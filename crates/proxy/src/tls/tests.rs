@@ -202,7 +202,8 @@ async fn enter(client: &ClientTls, server: &ServerTls) -> io::Result<()> {
 #[tokio::test]
 async fn clients_are_let_in_by_their_certificates() {
     let (ca, clients, others) = (authority(), authority(), authority());
-    let valid = ClientCertificates::Valid(vec![clients.der.clone(), authority().der].into());
+    let trusted: Arc<[_]> = vec![clients.der.clone(), authority().der].into();
+    let [valid, or_none] = [ClientCertificates::Valid, ClientCertificates::ValidOrNone].map(|asked| asked(Arc::clone(&trusted)));
     let expired = clients.issue(|params| params.not_after = date_time_ymd(2020, 1, 1));
     let cases = [(Some(clients.named(&[])), true), (Some(others.named(&[])), false), (Some(expired), false), (None, false)];
     for (max_version, (certificate, is_valid)) in
@@ -214,7 +215,12 @@ async fn clients_are_let_in_by_their_certificates() {
             ..ca.settings("a.example", vec![host("a.example")])
         };
         let client = ClientTls::new(&client, Protocol::Http2).unwrap();
-        for (asked, is_let_in) in [(Some(valid.clone()), *is_valid), (Some(ClientCertificates::Any), true), (None, true)] {
+        for (asked, is_let_in) in [
+            (Some(valid.clone()), *is_valid),
+            (Some(or_none.clone()), *is_valid || certificate.is_none()),
+            (Some(ClientCertificates::Any), true),
+            (None, true),
+        ] {
             let server = ServerTls { client_certificates: asked, ..serving(vec![ca.named(&["a.example"])]) };
             let entered = enter(&client, &server).await;
             assert_eq!(entered.is_ok(), is_let_in, "{max_version:?}, {}: {entered:?}", certificate.is_some());

@@ -11,12 +11,12 @@ use crate::{
             tls::TlsVersion,
         },
     },
-    snapshot::{ClientAddress, ClientPolicy, ListenerName},
+    snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerName},
     status::{Condition, Problem, Statuses},
 };
 
 use super::{
-    super::{filters, gateway::Gateways, index::Index, speaks::Speaks, warnings},
+    super::{client_certificates, filters, gateway::Gateways, index::Index, listener::ListenerState, speaks::Speaks, warnings},
     report::{Reach, report},
     targets::{Asked, Claims, TargetKind},
     traffic::invalid,
@@ -36,7 +36,7 @@ pub(crate) struct TlsSettings {
 #[derive(Default)]
 pub(crate) struct ClientSettings<'a> {
     objects: Vec<&'a ClientTrafficPolicy>,
-    problems: Vec<Option<Problem>>,
+    problems: Vec<Vec<Problem>>,
     claims: Claims,
     tls: HashMap<ListenerName, TlsSettings>,
 }
@@ -52,6 +52,7 @@ impl<'a> ClientSettings<'a> {
         });
         let claims = Claims::new(index, TargetKind::LISTENING, asked);
         let read: Vec<_> = objects.iter().map(|policy| client_policy(&policy.spec).map(Arc::new)).collect();
+        let certificates: Vec<_> = objects.iter().map(|policy| client_certificates::of_policy(index, policy)).collect();
         let mut tls = HashMap::new();
         for listener in gateways.list.iter_mut().flat_map(|gateway| &mut gateway.listeners) {
             let Some(place) = claims.of_listener(&listener.name) else { continue };
@@ -60,8 +61,7 @@ impl<'a> ClientSettings<'a> {
             let closed = match &read[place] {
                 Ok(client) => {
                     listener.client = client.clone();
-                    let asks = encrypted && spec.tls.as_ref().is_some_and(|tls| tls.client_validation.is_some());
-                    asks.then(|| "validation of client certificates is not implemented".to_owned())
+                    certificates[place].as_ref().filter(|_| encrypted).and_then(|asked| ask(listener, asked))
                 }
                 Err(problem) => Some(problem.message.clone()),
             };
@@ -74,7 +74,10 @@ impl<'a> ClientSettings<'a> {
                 tls.insert(listener.name.clone(), tls_settings(settings));
             }
         }
-        Self { objects, problems: read.into_iter().map(Result::err).collect(), claims, tls }
+        let certificates = certificates.into_iter().map(|asked| asked.and_then(Result::err));
+        let problems = read.into_iter().map(Result::err).zip(certificates);
+        let problems = problems.map(|(read, asked)| read.into_iter().chain(asked).collect()).collect();
+        Self { objects, problems, claims, tls }
     }
 
     /// The TLS settings of a listener.
@@ -87,18 +90,26 @@ impl<'a> ClientSettings<'a> {
         for (place, policy) in self.objects.iter().enumerate() {
             let meta = &policy.meta;
             let key = ObjectKey::new(ENVOY_GROUP, "ClientTrafficPolicy", &meta.namespace, &meta.name);
-            let mut problems: Vec<_> = self.problems[place].clone().into_iter().collect();
-            if policy.spec.tls.as_ref().is_some_and(|tls| tls.client_validation.is_some()) {
-                let message =
-                    "spec.tls.clientValidation is not implemented: the HTTPS listeners that the policy applies to stay closed";
-                problems.push(Problem::accepted("Invalid", message));
-            }
             let conditions = |_: &_| {
-                let accepted = Condition::summary("Accepted", &problems, meta.generation);
+                let accepted = Condition::summary("Accepted", &self.problems[place], meta.generation);
                 let warning = warnings::unsupported(unenforced::of_client(policy), meta.generation);
                 std::iter::once(accepted).chain(warning).collect()
             };
             report(reach, &self.claims, place, (key, meta.generation), conditions, statuses);
+        }
+    }
+}
+
+/// Has a listener ask its clients for certificates; says why it has to stay closed where it cannot.
+fn ask(listener: &mut ListenerState<'_>, asked: &Result<ClientCertificates, Problem>) -> Option<String> {
+    match asked {
+        Err(problem) => Some(problem.message.clone()),
+        Ok(_) if listener.client_certificates.is_some() => {
+            Some("the Gateway's spec.tls.frontend asks for clients' certificates as well: remove one of the two".to_owned())
+        }
+        Ok(asked) => {
+            listener.client_certificates = Some(asked.clone());
+            None
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::resources::duration::Duration;
 use crate::resources::meta::Resource;
 use crate::resources::names::HeaderName;
 use crate::resources::quantity::Quantity;
-use crate::resources::refs::{PolicyTargetReference, TargetSelector};
+use crate::resources::refs::{PolicyTargetReference, SecretObjectReference, TargetSelector};
 use crate::resources::unsupported::{Unsupported, unsupported_fields};
 
 /// `gateway.envoyproxy.io/v1alpha1` ClientTrafficPolicy.
@@ -102,7 +102,6 @@ unsupported_fields!(ClientTrafficPolicySpec,
     "http2.connectionKeepalive" => |spec| spec.http2.as_ref().is_some_and(|it| it.connection_keepalive.is_some()),
     "timeout.tcp.connectionInspectionTimeout" => |spec| spec.tcp_timeout(|tcp| tcp.connection_inspection_timeout.is_some()),
     "timeout.tcp.tlsHandshakeTimeout" => |spec| spec.tcp_timeout(|tcp| tcp.tls_handshake_timeout.is_some()),
-    "tls.clientValidation" => |spec| spec.tls.as_ref().is_some_and(|it| it.client_validation.is_some()),
     "tls.ecdhCurves" => |spec| spec.tls.as_ref().is_some_and(|it| it.ecdh_curves.is_some()),
     "tls.signatureAlgorithms" => |spec| spec.tls.as_ref().is_some_and(|it| it.signature_algorithms.is_some()),
     "tls.session" => |spec| spec.tls.as_ref().is_some_and(|it| it.session.is_some()),
@@ -193,7 +192,7 @@ pub struct ClientTls {
     pub alpn_protocols: Option<Vec<String>>,
     /// Clients' certificates. A security field: what it asks for must not be skipped in silence.
     #[serde(default)]
-    pub client_validation: Option<Unsupported>,
+    pub client_validation: Option<ClientValidation>,
     /// Curves.
     #[serde(default)]
     pub ecdh_curves: Option<Unsupported>,
@@ -206,6 +205,43 @@ pub struct ClientTls {
     /// JA3 and JA4.
     #[serde(default)]
     pub fingerprints: Option<Unsupported>,
+}
+
+/// Which certificates clients must present.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientValidation {
+    /// Whether a client may come without one.
+    #[serde(default)]
+    pub optional: bool,
+    /// Trusted authorities: at most 8 ConfigMaps or Secrets with the key `ca.crt`.
+    #[serde(default)]
+    pub ca_certificate_refs: Vec<SecretObjectReference>,
+    /// Digests of public keys.
+    #[serde(default)]
+    pub spki_hashes: Option<Unsupported>,
+    /// Digests of certificates.
+    #[serde(default)]
+    pub certificate_hashes: Option<Unsupported>,
+    /// Names.
+    #[serde(default)]
+    pub subject_alt_names: Option<Unsupported>,
+    /// Revocation.
+    #[serde(default)]
+    pub crl: Option<Unsupported>,
+}
+
+impl ClientValidation {
+    /// What is set and cannot be enforced.
+    pub fn unenforced(&self) -> Vec<&'static str> {
+        let fields = [
+            ("spkiHashes", self.spki_hashes),
+            ("certificateHashes", self.certificate_hashes),
+            ("subjectAltNames", self.subject_alt_names),
+            ("crl", self.crl),
+        ];
+        fields.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
+    }
 }
 
 /// Normalisation of paths.

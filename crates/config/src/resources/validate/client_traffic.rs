@@ -36,6 +36,9 @@ pub(super) fn policy(check: &mut Check, policy: &ClientTrafficPolicySpec) {
     {
         check.fail_at("tls.minVersion", "is newer than tls.maxVersion");
     }
+    if let Some(validation) = policy.tls.as_ref().and_then(|tls| tls.client_validation.as_ref()) {
+        check.count("tls.clientValidation.caCertificateRefs", validation.ca_certificate_refs.len(), 0..=8);
+    }
     if let Some(health) = &policy.health_check {
         check.length("healthCheck.path", &health.path, 1..=1024);
     }
