@@ -186,6 +186,7 @@ impl Walker {
                 State::Text { name, escaped } => self.text(bytes, name, escaped, sink),
                 State::Atom => self.atom(bytes, sink),
                 State::Skip { depth, text, escaped } => self.skip(bytes, depth, text, escaped),
+                State::Value | State::Name if first == b'"' => self.whole_text(bytes, sink),
                 State::Value | State::Name | State::Colon | State::Next => {
                     self.structure(first, sink);
                     1
@@ -200,8 +201,6 @@ impl Walker {
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             (State::Value, b'{') => self.open(true, sink),
             (State::Value, b'[') => self.open(false, sink),
-            (State::Value, b'"') => self.begin(State::Text { name: false, escaped: false }),
-            (State::Name, b'"') => self.begin(State::Text { name: true, escaped: false }),
             (State::Value, b'-' | b'0'..=b'9' | b'a'..=b'z') if self.depth > 0 => {
                 self.begin(State::Atom);
                 self.token.push(byte);
@@ -250,9 +249,32 @@ impl Walker {
         }
     }
 
+    /// Reads a string from its quote on. One that lies in the chunk whole, without an escape, is not copied; any other is only begun.
+    fn whole_text(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
+        let name = self.state == State::Name;
+        let inside = &bytes[1..];
+        match memchr::memchr2(b'"', b'\\', inside) {
+            Some(end) if inside[end] == b'"' => {
+                self.filled = end > 0;
+                let wanted = end <= MAX_TEXT && (name || self.keeps_text());
+                let text = if wanted { std::str::from_utf8(&inside[..end]).unwrap_or("") } else { "" };
+                self.told(name, text, sink);
+                end + 2
+            }
+            _ => {
+                self.begin(State::Text { name, escaped: false });
+                1
+            }
+        }
+    }
+
+    fn keeps_text(&self) -> bool {
+        self.path[..self.depth].last().is_some_and(|key| key.keeps_text())
+    }
+
     /// Reads on in a string; returns how many bytes were used.
     fn text(&mut self, bytes: &[u8], name: bool, escaped: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
-        let kept = name || self.path[..self.depth].last().is_some_and(|key| key.keeps_text());
+        let kept = name || self.keeps_text();
         let plain = if escaped { 1 } else { memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()) };
         self.filled |= plain > 0;
         if kept {
@@ -275,16 +297,22 @@ impl Walker {
     }
 
     fn end_text(&mut self, name: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) {
-        let raw = if self.cut { "" } else { std::str::from_utf8(&self.token).unwrap_or("") };
-        let text = json::unescape(raw).unwrap_or_default();
+        let token = std::mem::take(&mut self.token);
+        let raw = if self.cut { "" } else { std::str::from_utf8(&token).unwrap_or("") };
+        self.told(name, &json::unescape(raw).unwrap_or_default(), sink);
+        self.token = token;
+    }
+
+    /// Takes a name, or tells of a text, that has been read.
+    fn told(&mut self, name: bool, text: &str, sink: &mut impl FnMut(&[Key], Value<'_>)) {
         if name {
             if let Some(key) = self.depth.checked_sub(1).map(|last| &mut self.path[last]) {
-                *key = Key::named(&text);
+                *key = Key::named(text);
             }
             self.state = State::Colon;
             return;
         }
-        let value = if self.filled { Value::Text(&text) } else { Value::Empty };
+        let value = if self.filled { Value::Text(text) } else { Value::Empty };
         sink(&self.path[..self.depth], value);
         self.after_value();
     }

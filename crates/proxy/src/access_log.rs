@@ -14,6 +14,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
+use self::line::Second;
 use crate::record::Record;
 
 /// Lines that wait for the writer, in bytes. Beyond it lines are dropped and counted: a slow disk never holds a request up.
@@ -45,6 +46,7 @@ struct Queue {
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
+    second: Second,
     closed: bool,
 }
 
@@ -63,14 +65,14 @@ impl AccessLog {
         Ok(Self { queue: Some(queue), writer: Mutex::new(Some(writer)) })
     }
 
-    /// Puts a request's line in the queue.
-    pub(crate) fn write(&self, record: &Record) {
+    /// Puts the line of a request that took `duration` in the queue.
+    pub(crate) fn write(&self, record: &Record, duration: Duration) {
         let Some(queue) = &self.queue else { return };
-        let mut lines = queue.lines.lock();
+        let lines = &mut *queue.lines.lock();
         if lines.bytes.len() >= MAX_WAITING {
             queue.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
-            line::write(&mut lines.bytes, record);
+            line::write(&mut lines.bytes, &mut lines.second, record, duration);
         }
     }
 

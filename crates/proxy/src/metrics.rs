@@ -2,7 +2,7 @@
 
 pub(crate) mod live;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pailou_config::snapshot::RouteName;
 use parking_lot::RwLock;
@@ -106,8 +106,8 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a request that has ended.
-    pub(crate) fn settle(&self, record: &Record) {
+    /// Counts a request that has ended after `duration`.
+    pub(crate) fn settle(&self, record: &Record, duration: Duration) {
         self.active.dec();
         if let Some(flag) = record.flag {
             self.flag(flag);
@@ -119,7 +119,7 @@ impl Metrics {
         let route = self.route(&rule.route);
         let class = record.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
         route.requests[class].inc();
-        route.duration.observe(record.started.elapsed().as_secs_f64());
+        route.duration.observe(duration.as_secs_f64());
         if let Some(after) = record.content_after {
             route.first_content.observe(after.as_secs_f64());
         }

@@ -120,8 +120,9 @@ impl Record {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        self.shared.metrics.settle(self);
-        self.shared.log.write(self);
+        let duration = self.started.elapsed();
+        self.shared.metrics.settle(self, duration);
+        self.shared.log.write(self, duration);
     }
 }
 

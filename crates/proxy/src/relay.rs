@@ -34,7 +34,7 @@ pub(crate) struct Relay {
     /// Held until the response has ended, however it ends.
     guards: Option<Guards>,
     reader: Option<Reader>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Deadline>,
     idle: Option<Idle>,
     state: State,
 }
@@ -75,7 +75,7 @@ impl Relay {
         reader: Option<Reader>,
         clocks: Clocks,
     ) -> Self {
-        let deadline = clocks.deadline.map(|at| Box::pin(sleep_until(at)));
+        let deadline = clocks.deadline.map(|at| Deadline { at, sleep: None });
         let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
         let mut relay = Self { body, ahead, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing };
         if relay.reader.as_ref().is_some_and(|reader| reader.reader.progress().content) {
@@ -160,7 +160,7 @@ impl Relay {
     /// No byte came. Do the clocks still run?
     fn watch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(context).is_ready()
+            && deadline.poll(context).is_ready()
         {
             return self.fail(
                 Flag::Timeout,
@@ -222,5 +222,17 @@ impl Drop for Relay {
             }
             self.settle();
         }
+    }
+}
+
+/// A time by which all must be through. Its timer is made when first something is waited for.
+struct Deadline {
+    at: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(self.at))).as_mut().poll(context)
     }
 }

@@ -107,12 +107,12 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: Incoming, rec
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
-    let mut input = Input::new(body);
+    let mut input = Input::new(body, &head);
     let base_models = &live.snapshot().base_models;
-    let mut found = listener.routes.find(&head.view(input.known(&head, base_models)));
+    let mut found = listener.routes.find(&head.view(input.known(base_models)));
     if matches!(found, Found::NeedsBody) {
         input = input.read(&head, shared, &bounds).await?;
-        found = listener.routes.find(&head.view(input.known(&head, base_models)));
+        found = listener.routes.find(&head.view(input.known(base_models)));
     }
     record.model = input.call().and_then(|call| call.model()).map(Into::into);
     let Found::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
@@ -127,7 +127,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: Incoming, rec
 
     let input = read_for_backend(rule, input, &head, shared, bounds).await?;
     record.request_bytes = input.length();
-    let known = input.known(&head, base_models);
+    let known = input.known(base_models);
     if let Body::Read { model, base_model } = known {
         if record.model.is_none() {
             record.model = model.map(Into::into);

@@ -2,25 +2,34 @@
 
 use std::{
     fmt::{self, Write as _},
-    time::Duration,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, SystemTime},
 };
 
+use http::Version;
 use jiff::Timestamp;
 
 use crate::record::Record;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends a request's line.
-pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
+/// The second that was written last, as text: most lines are of the same one.
+#[derive(Default)]
+pub(super) struct Second {
+    number: i64,
+    text: String,
+}
+
+/// Appends the line of a request that took `duration`.
+pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, duration: Duration) {
     let mut line = Line { out, first: true };
     line.out.push(b'{');
-    line.shown("time", format_args!("{:.6}", Timestamp::try_from(record.time).unwrap_or_default()));
-    line.shown("client", record.peer);
+    line.time("time", second, record.time);
+    line.address("client", record.peer);
     line.text("method", record.method.as_str());
     line.text("host", &record.host);
     line.text("path", &record.path);
-    line.shown("protocol", format_args!("{:?}", record.version));
+    line.text("protocol", protocol(record.version));
     line.text("request_id", &record.request_id);
     line.number("status", record.status.map(|status| status.as_u16().into()));
     line.option("flag", record.flag.map(|flag| flag.code()));
@@ -40,7 +49,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     line.number("attempts", Some(record.attempts.into()));
     line.number("request_bytes", Some(record.request_bytes));
     line.number("response_bytes", Some(record.response_bytes));
-    line.milliseconds("duration_ms", Some(record.started.elapsed()));
+    line.milliseconds("duration_ms", Some(duration));
     line.milliseconds("response_head_ms", record.head_after);
     line.milliseconds("ttft_ms", record.content_after);
     if let Some(usage) = &record.usage {
@@ -82,6 +91,36 @@ impl Line<'_> {
         self.out.push(b'"');
     }
 
+    /// In UTC, to the microsecond.
+    fn time(&mut self, key: &str, second: &mut Second, time: SystemTime) {
+        let time = Timestamp::try_from(time).unwrap_or_default();
+        if second.text.is_empty() || second.number != time.as_second() {
+            second.number = time.as_second();
+            second.text.clear();
+            // Writing to a string does not fail.
+            let _ = write!(second.text, "{time:.0}");
+            second.text.truncate("0000-00-00T00:00:00".len());
+        }
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(second.text.as_bytes());
+        let micros = time.subsec_microsecond().unsigned_abs();
+        let digit = |unit: u32| b'0' + (micros / unit % 10) as u8;
+        let [a, b, c, d, e, f] = [100_000, 10_000, 1000, 100, 10, 1].map(digit);
+        self.out.extend_from_slice(&[b'.', a, b, c, d, e, f, b'Z', b'"']);
+    }
+
+    fn address(&mut self, key: &str, address: SocketAddr) {
+        let IpAddr::V4(ip) = address.ip() else { return self.shown(key, address) };
+        self.key(key);
+        let [a, b, c, d] = ip.octets();
+        for (before, number) in [(b'"', a.into()), (b'.', b.into()), (b'.', c.into()), (b'.', d.into()), (b':', address.port())] {
+            self.out.push(before);
+            self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+        self.out.push(b'"');
+    }
+
     fn option(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
@@ -102,6 +141,15 @@ impl Line<'_> {
             let digit = |unit: u64| b'0' + (micros / unit % 10) as u8;
             self.out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
         }
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP",
     }
 }
 
@@ -164,8 +212,23 @@ mod tests {
 
     #[test]
     fn times_are_in_utc_to_the_microsecond() {
-        let time = Timestamp::from_microsecond(1_700_000_000_000_000).unwrap();
-        assert_eq!(line(|line| line.shown("t", format_args!("{time:.6}")))["t"], "2023-11-14T22:13:20.000000Z");
+        let mut second = Second::default();
+        for (micros, expected) in [
+            (1_700_000_000_000_000, "2023-11-14T22:13:20.000000Z"),
+            (1_700_000_000_012_345, "2023-11-14T22:13:20.012345Z"),
+            (1_700_000_001_999_999, "2023-11-14T22:13:21.999999Z"),
+            (0, "1970-01-01T00:00:00.000000Z"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+            assert_eq!(line(|line| line.time("t", &mut second, time))["t"], expected);
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for address in ["10.0.255.1:65535", "[2001:db8::1]:80"] {
+            assert_eq!(line(|line| line.address("a", address.parse().unwrap()))["a"], address);
+        }
     }
 
     proptest! {

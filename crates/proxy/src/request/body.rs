@@ -39,7 +39,7 @@ impl Source {
     pub(super) fn new(input: Input, as_target_wants: Option<Pieces>) -> Self {
         match input {
             Input::Absent => Self::held(Pieces::default(), None),
-            Input::Unread(body) => Self::once(Origin::Client(body)),
+            Input::Unread(body, _) => Self::once(Origin::Client(body)),
             Input::Teed(tee) => Self::once(Origin::Teed(tee)),
             Input::Read(call) => Self::held(as_target_wants.unwrap_or_else(|| call.bytes.clone().into()), Some(call)),
         }
@@ -104,7 +104,7 @@ impl Copies {
     /// Prepares this many copies of the body.
     pub(super) fn of(input: Input, number: usize) -> (Input, Self) {
         match input {
-            Input::Unread(body) => {
+            Input::Unread(body, _) => {
                 let (input, ends) = tee(body, number);
                 (input, Self::Teed(ends))
             }

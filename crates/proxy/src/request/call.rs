@@ -20,8 +20,8 @@ use crate::{
 
 /// A request's body and what is known of it.
 pub(super) enum Input {
-    /// Not read: it is passed on as it comes.
-    Unread(Incoming),
+    /// Not read: it is passed on as it comes. With what it can be read as.
+    Unread(Incoming, Option<BodyKind>),
     /// The same, with copies for mirrors.
     Teed(Tee),
     /// There is none.
@@ -49,15 +49,15 @@ pub(super) struct Bounds {
 
 impl Input {
     /// A body not read yet.
-    pub(super) fn new(body: Incoming) -> Self {
-        if body.is_end_stream() { Self::Absent } else { Self::Unread(body) }
+    pub(super) fn new(body: Incoming, head: &Head) -> Self {
+        if body.is_end_stream() { Self::Absent } else { Self::Unread(body, kind(head)) }
     }
 
     /// What matching may know of the body. A body that cannot name a model counts as read.
-    pub(super) fn known<'a>(&'a self, head: &Head, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
+    pub(super) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {
-            Self::Unread(_) if kind(head).is_some() => Body::Unread,
-            Self::Unread(_) | Self::Teed(_) | Self::Absent => Body::Read { model: None, base_model: None },
+            Self::Unread(_, Some(_)) => Body::Unread,
+            Self::Unread(_, None) | Self::Teed(_) | Self::Absent => Body::Read { model: None, base_model: None },
             Self::Read(call) => {
                 let model = call.model();
                 Body::Read { model, base_model: model.and_then(|model| base_models.get(model)).map(String::as_str) }
@@ -77,7 +77,7 @@ impl Input {
     pub(super) fn length(&self) -> u64 {
         match self {
             Self::Read(call) => call.bytes.len() as u64,
-            Self::Unread(body) => body.size_hint().exact().unwrap_or(0),
+            Self::Unread(body, _) => body.size_hint().exact().unwrap_or(0),
             Self::Teed(tee) => tee.size_hint().exact().unwrap_or(0),
             Self::Absent => 0,
         }
@@ -93,7 +93,7 @@ impl Input {
     /// # Errors
     /// 413 where it is longer than allowed, 408 where it does not arrive, 503 where the process holds no more.
     pub(super) async fn read(self, head: &Head, shared: &Arc<Shared>, bounds: &Bounds) -> Result<Self, Error> {
-        if kind(head).is_none() {
+        if matches!(self, Self::Unread(_, None)) {
             return Ok(self);
         }
         self.read_all(head, shared, bounds).await
@@ -109,7 +109,7 @@ impl Input {
         {
             return Err(too_long(bounds.bytes));
         }
-        let Self::Unread(body) = self else { return Ok(self) };
+        let Self::Unread(body, kind) = self else { return Ok(self) };
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > bounds.bytes) {
             return Err(too_long(bounds.bytes));
@@ -120,7 +120,7 @@ impl Input {
             None => collect.await?,
             Some(time) => timeout(time, collect).await.map_err(|_| late())??,
         };
-        let scan = match kind(head) {
+        let scan = match kind {
             Some(BodyKind::Json) => scan(&bytes).ok(),
             Some(BodyKind::Multipart) => multipart::scan(head.text(&header::CONTENT_TYPE).unwrap_or_default(), &bytes).ok(),
             None => None,
@@ -136,6 +136,7 @@ impl Call {
     }
 }
 
+/// What a body can be read as.
 fn kind(head: &Head) -> Option<BodyKind> {
     if head.upgrade.is_some() {
         return None;

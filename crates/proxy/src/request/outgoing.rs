@@ -146,18 +146,33 @@ pub(super) fn request_id(map: &mut HeaderMap) -> Box<str> {
     if let Some(id) = map.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty() && id.len() <= 128) {
         return id.into();
     }
-    let random = fastrand::u128(..);
-    // The form of a version 4 UUID, which many tools expect.
-    let id = format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        (random >> 96) as u32,
-        (random >> 80) as u16,
-        (random >> 64) as u16 & 0xfff,
-        (random >> 48) as u16 & 0x3fff | 0x8000,
-        random & 0xffff_ffff_ffff,
-    );
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    let id = uuid(fastrand::u128(..));
+    if let Ok(value) = HeaderValue::from_bytes(&id) {
         map.insert(headers::REQUEST_ID, value);
     }
-    id.into()
+    str::from_utf8(&id).unwrap_or_default().into()
+}
+
+/// Random bits in the form of a version 4 UUID (RFC 9562, 5.4), which many tools expect.
+fn uuid(random: u128) -> [u8; 36] {
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0b11 << 62;
+    let bits = random & !VERSION & !VARIANT | 4 << 76 | 0b10 << 62;
+    let mut text = [b'-'; 36];
+    let places = (0..text.len()).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    for (digit, place) in (0..32).rev().zip(places) {
+        text[place] = b"0123456789abcdef"[(bits >> (4 * digit)) as usize & 0xf];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_version_4_uuid() {
+        assert_eq!(&uuid(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), b"01234567-89ab-4def-8123-456789abcdef");
+        assert_eq!(&uuid(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
 }

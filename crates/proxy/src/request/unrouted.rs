@@ -21,10 +21,10 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &Input) -> Error {
         Input::Absent => "and there is no body",
         Input::Read(call) if call.scan.is_some() => "and this body has no `model` that is a string",
         Input::Read(_) => "and this body is not valid JSON",
-        Input::Unread(_) | Input::Teed(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
+        Input::Unread(..) | Input::Teed(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
             "and this body is compressed; send it without Content-Encoding"
         }
-        Input::Unread(_) | Input::Teed(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
+        Input::Unread(..) | Input::Teed(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
     };
     Error::new(Flag::NoRoute, format!("no route for this request: routes here go by the `model` in a request's body, {obstacle}"))
 }

@@ -26,8 +26,6 @@ use crate::{
 
 /// Bound on a response's head, and on what is read ahead of a slow reader.
 const READ_BUFFER: usize = 64 << 10;
-/// Most headers of a response.
-const MAX_HEADERS: usize = 128;
 /// After a response has ended, what may still be missing of the request gets this long to go out; then the connection closes.
 const UPLOAD_GRACE: Duration = Duration::from_millis(100);
 
@@ -260,7 +258,8 @@ async fn counted(
 
 async fn start(io: Io) -> hyper::Result<(SendRequest<RequestBody>, AbortHandle)> {
     let mut builder = Builder::new();
-    builder.max_buf_size(READ_BUFFER).max_headers(MAX_HEADERS);
+    // A head may have 100 headers, as in Envoy: hyper's own bound, up to which it needs no memory to read one.
+    builder.max_buf_size(READ_BUFFER);
     let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
     // Its error is told to the request under way; between requests nobody is concerned.
     let task = tokio::spawn(async move { drop(connection.with_upgrades().await) });
