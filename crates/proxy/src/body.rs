@@ -14,6 +14,7 @@ use crate::{
     mirror::Copied,
     relay::Relay,
     upload::{Pulse, Upload},
+    upstream::ExchangeError,
 };
 
 /// Why a body ended before its time.
@@ -22,6 +23,9 @@ pub enum BodyError {
     /// The sender broke off, or what it sent is not HTTP.
     #[error("the sender broke off: {0}")]
     Sender(#[from] hyper::Error),
+    /// The backend broke off, or what it sent is not HTTP.
+    #[error("{0}")]
+    Backend(#[from] ExchangeError),
     /// A mirror's copy fell too far behind the original and was given up.
     #[error("the copy of the request was given up")]
     CopyAbandoned,
@@ -60,6 +64,11 @@ impl RequestBody {
     /// A body passed on as the client sends it, trailers included.
     pub(crate) fn streamed(upload: Upload) -> Self {
         Self(Request::Streamed(Box::new(upload)))
+    }
+
+    /// Whether all of it is there.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.0, Request::Held { .. })
     }
 
     /// A mirror's copy of a body that is passed on.

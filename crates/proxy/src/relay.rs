@@ -111,7 +111,7 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::Sender(error)),
+            Poll::Ready(Some(Err(error))) => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::Backend(error)),
             Poll::Ready(None) if self.cut_short() => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::CutShort),
             Poll::Ready(None) => {
                 self.state = State::Ended;

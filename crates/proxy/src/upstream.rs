@@ -14,7 +14,8 @@ mod io;
 mod pool;
 
 pub use body::UpstreamBody;
-pub use failure::{FailureKind, SendFailure, Sent};
+pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
+pub use http1::{Http1Error, Switched};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -82,6 +83,8 @@ pub struct Exchange {
     pub remote: Option<SocketAddr>,
     /// The connection had served requests before.
     pub reused: bool,
+    /// The connection, where the response says that it is no longer HTTP (101, or 2xx to CONNECT).
+    pub switched: Option<Switched>,
 }
 
 impl Upstreams {
@@ -93,8 +96,7 @@ impl Upstreams {
 
     /// Sends a request and waits for the response's head, while its body goes out. Dropping the future gives the request up.
     ///
-    /// A request that met a kept connection which turned out to be closed, and of which nothing was sent, is sent again by
-    /// itself on a new one. The request's URI and `Host` are put into the form that the protocol asks for.
+    /// A kept connection that turns out to be closed before anything is sent is replaced by another. The request's URI and `Host` are put into the form that the protocol asks for.
     ///
     /// # Errors
     /// Says what went wrong and whether the backend may have seen the request; what was certainly not sent is given back.
@@ -107,7 +109,8 @@ impl Upstreams {
         let group = self.pool.group(&Key::of(destination));
         match destination.protocol {
             Protocol::Http1 => self.send_http1(&group, destination, request).await,
-            Protocol::Http2 => self.send_http2(&group, destination, request).await,
+            // Boxed: every request would otherwise carry the room it needs.
+            Protocol::Http2 => Box::pin(self.send_http2(&group, destination, request)).await,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     record::Record,
     relay::{Clocks, Reader, Relay},
     upgrade,
-    upstream::UpstreamBody,
+    upstream::{Exchange, Switched, UpstreamBody},
 };
 
 /// Why the gateway answered, for clients, where the operator switches it on.
@@ -29,6 +29,7 @@ const RESPONSE_FLAG: &str = "x-pailou-response-flag";
 pub(super) struct Answer {
     head: Parts,
     body: UpstreamBody,
+    switched: Option<Switched>,
     ahead: VecDeque<Frame<Bytes>>,
     reader: Option<Reader>,
     guards: Guards,
@@ -46,7 +47,8 @@ impl Answer {
         set_cookie: Option<HeaderValue>,
     ) -> Box<Self> {
         let Answered { exchange, ahead, reader } = *answered;
-        let (mut head, body) = exchange.response.into_parts();
+        let Exchange { response, switched, .. } = exchange;
+        let (mut head, body) = response.into_parts();
         let upgrade = headers::strip_hop_by_hop(&mut head.headers);
         if let Some(upgrade) = upgrade.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -66,16 +68,15 @@ impl Answer {
         if let Some(edit) = &route.policy.late_response_headers {
             headers::edit(&mut head.headers, edit);
         }
-        Box::new(Self { head, body, ahead, reader, guards, clocks })
+        Box::new(Self { head, body, switched, ahead, reader, guards, clocks })
     }
 
     /// The response. From here on the record is the body's to settle, or the joined connections'.
     pub(super) fn relay(self, mut record: Box<Record>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
-        let Self { mut head, body, ahead, reader, guards, clocks } = self;
+        let Self { head, body, switched, ahead, reader, guards, clocks } = self;
         record.head(head.status);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let backend = head.extensions.remove::<OnUpgrade>();
-            if let (Some(client), Some(backend)) = (client, backend) {
+            if let (Some(client), Some(backend)) = (client, switched) {
                 tokio::spawn(upgrade::join(client, backend, record, guards, clocks.idle));
             }
             return Response::from_parts(head, ResponseBody::empty());

@@ -28,7 +28,7 @@ use crate::{
     relay::{Clocks, Reader},
     server::Connection,
     upload::{Idle, Pulse, Watch},
-    upstream::{Destination, Exchange, FailureKind, SendFailure, Sent},
+    upstream::{Destination, Exchange, ExchangeError, FailureKind, SendFailure, Sent},
 };
 
 /// How long the head of a stream may be held back until its first content comes, while another endpoint could still be tried.
@@ -271,7 +271,7 @@ async fn first_content(
     exchange: &mut Exchange,
     reader: &mut ResponseReader,
     ahead: &mut VecDeque<Frame<Bytes>>,
-) -> Result<(), hyper::Error> {
+) -> Result<(), ExchangeError> {
     let mut held = 0;
     while let Some(frame) = exchange.response.body_mut().frame().await {
         let frame = frame?;

@@ -5,6 +5,7 @@ use std::{error::Error, fmt, io};
 use http::Request;
 use pailou_config::snapshot::Address;
 
+use super::Http1Error;
 use crate::{body::RequestBody, breaker::Overflow, dns::ResolveError, tls};
 
 /// A request that got no response.
@@ -26,6 +27,17 @@ pub enum Sent {
     Not,
     /// In part or as a whole.
     Maybe,
+}
+
+/// What broke an exchange on an open connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// Over HTTP/1.1.
+    #[error(transparent)]
+    Http1(#[from] Http1Error),
+    /// Over HTTP/2.
+    #[error("{}", reason(.0))]
+    Http2(#[from] hyper::Error),
 }
 
 /// What went wrong.
@@ -54,8 +66,8 @@ pub enum FailureKind {
         error: io::Error,
     },
     /// The connection broke with an error before the response.
-    #[error("the connection broke before a response: {}", reason(.0))]
-    Reset(hyper::Error),
+    #[error("the connection broke before a response: {0}")]
+    Reset(ExchangeError),
     /// The backend closed the connection without a response.
     #[error("the backend closed the connection without a response")]
     Closed,
@@ -63,30 +75,40 @@ pub enum FailureKind {
     #[error("the backend refused the stream")]
     Refused,
     /// What came is not HTTP.
-    #[error("the backend's response is malformed: {}", reason(.0))]
-    Protocol(hyper::Error),
+    #[error("the backend's response is malformed: {0}")]
+    Protocol(ExchangeError),
     /// The request's own body broke off, on the client's side.
-    #[error("the request's body broke off: {}", reason(.0))]
-    RequestBody(hyper::Error),
+    #[error("the request's body broke off: {0}")]
+    RequestBody(ExchangeError),
     /// A limit of the circuit breaker is reached.
     #[error(transparent)]
     Overflow(#[from] Overflow),
 }
 
 impl FailureKind {
-    /// What a failed exchange on an open connection was.
-    pub(super) fn of(error: hyper::Error) -> Self {
+    /// What a failed exchange over HTTP/1.1 was.
+    pub(super) fn of_http1(error: Http1Error) -> Self {
+        match error {
+            Http1Error::Closed => Self::Closed,
+            Http1Error::Io(_) => Self::Reset(error.into()),
+            Http1Error::Malformed(_) | Http1Error::Head(_) => Self::Protocol(error.into()),
+            Http1Error::RequestBody(_) => Self::RequestBody(error.into()),
+        }
+    }
+
+    /// What a failed exchange over HTTP/2 was.
+    pub(super) fn of_http2(error: hyper::Error) -> Self {
         let refused = |error: &h2::Error| error.reason() == Some(h2::Reason::REFUSED_STREAM) && error.is_remote();
         if error.is_user() {
-            Self::RequestBody(error)
+            Self::RequestBody(error.into())
         } else if error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(refused) {
             Self::Refused
         } else if error.is_parse() {
-            Self::Protocol(error)
+            Self::Protocol(error.into())
         } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
             Self::Closed
         } else {
-            Self::Reset(error)
+            Self::Reset(error.into())
         }
     }
 }
@@ -97,9 +119,13 @@ impl SendFailure {
         Box::new(Self { kind, sent: Sent::Not, reused: false, request: Some(request) })
     }
 
-    /// A failure after the request was handed to a connection, which gives back what it did not begin to send.
-    pub(super) fn during(error: hyper::Error, reused: bool, request: Option<Request<RequestBody>>) -> Box<Self> {
-        let kind = FailureKind::of(error);
+    /// A failure while the request was sent, or after.
+    pub(super) fn during(kind: FailureKind, reused: bool) -> Box<Self> {
+        Self::of(kind, reused, None)
+    }
+
+    /// The same over HTTP/2, which gives back what it did not begin to send.
+    pub(super) fn of(kind: FailureKind, reused: bool, request: Option<Request<RequestBody>>) -> Box<Self> {
         let untouched = request.is_some() || matches!(kind, FailureKind::Refused);
         Box::new(Self { kind, sent: if untouched { Sent::Not } else { Sent::Maybe }, reused, request })
     }

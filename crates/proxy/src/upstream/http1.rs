@@ -1,52 +1,50 @@
 //! HTTP/1.1 towards backends: one request at a time on each connection.
 
+//!
+//! There is no task for a connection: whoever sends the request writes it, and whoever reads the response reads it from the
+//! socket. A request costs its own task's wake-ups and no others.
+
+mod body;
+mod error;
+mod head;
+mod receiving;
+mod sending;
+mod switched;
+mod wire;
+
+pub(super) use body::Http1Body;
+pub use error::Http1Error;
+pub use switched::Switched;
+
 use std::{
+    future::poll_fn,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
+    task::{Poll, ready},
     time::{Duration, Instant},
 };
 
-use http::{Request, StatusCode};
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Method, Request, Response};
 use pailou_config::snapshot::CircuitBreaker;
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::time::timeout;
 
-use super::{
-    Destination, Exchange, FailureKind, SendFailure, UpstreamBody, Upstreams,
-    body::Hold,
-    connect,
-    io::{Counted, Io},
-    pool::Group,
-};
+use self::{head::Head, receiving::Framing, sending::Sending, wire::Wire};
+use super::{Destination, Exchange, FailureKind, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group};
 use crate::{
     body::RequestBody,
     breaker::{Breaker, Overflow},
 };
 
-/// Bound on a response's head, and on what is read ahead of a slow reader.
-const READ_BUFFER: usize = 64 << 10;
-/// After a response has ended, what may still be missing of the request gets this long to go out; then the connection closes.
-const UPLOAD_GRACE: Duration = Duration::from_millis(100);
+/// A connection that was idle for no longer than this is taken to be open, unless the runtime knows better already.
+const SURELY_OPEN: Duration = Duration::from_millis(10);
 
 /// An open connection.
 struct Connection {
-    sender: SendRequest<RequestBody>,
+    wire: Wire,
     remote: Option<SocketAddr>,
-    /// `None` once the connection is no longer HTTP, and ends with whoever has taken it over.
-    task: Option<AbortHandle>,
     place: Place,
     opened: Instant,
     served: u32,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Nothing else ends a connection that waits for a backend which is silent.
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
 }
 
 /// A connection's place in its group, from before it is opened.
@@ -70,13 +68,15 @@ impl Drop for Place {
 /// A connection that waits for its next request.
 pub(super) struct Idle {
     connection: Connection,
+    since: Instant,
     expires: Instant,
 }
 
 impl Idle {
     /// Whether it is still open and may still be used.
-    pub(super) fn is_usable(&self, now: Instant) -> bool {
-        self.connection.sender.is_ready() && now < self.expires
+    pub(super) fn is_usable(&mut self, now: Instant) -> bool {
+        let is_fresh = now.saturating_duration_since(self.since) < SURELY_OPEN;
+        now < self.expires && self.connection.wire.io.is_quiet(is_fresh)
     }
 }
 
@@ -100,32 +100,18 @@ impl Lease {
         }
     }
 
-    /// The response has ended: the connection is kept for the next request.
-    pub(super) fn finish(self) {
-        if self.connection.sender.is_ready() {
-            self.keep();
-        } else if !self.connection.sender.is_closed() {
-            tokio::spawn(async move {
-                let mut lease = self;
-                if let Ok(Ok(())) = timeout(UPLOAD_GRACE, lease.connection.sender.ready()).await {
-                    lease.keep();
-                }
-            });
+    /// Response and request have ended: the connection is kept for the next request.
+    fn keep(mut self) {
+        if !self.connection.wire.rest() {
+            // Nobody asked for more.
+            return;
         }
-    }
-
-    /// The connection is no longer HTTP.
-    fn switched(mut self) {
-        self.connection.task = None;
-    }
-
-    fn keep(self) {
         let now = Instant::now();
         let is_due = self.retires.is_some_and(|at| now >= at) || self.connection.served >= self.max_requests;
         let expires = now.checked_add(self.idle_timeout).map(|at| self.retires.map_or(at, |retires| at.min(retires)));
         if let (false, Some(expires)) = (is_due, expires) {
             let group = Arc::clone(&self.connection.place.0);
-            group.push_idle(Idle { connection: self.connection, expires });
+            group.push_idle(Idle { connection: self.connection, since: now, expires });
         }
     }
 }
@@ -135,46 +121,34 @@ impl Upstreams {
         &self,
         group: &Arc<Group>,
         destination: &Destination<'_>,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
     ) -> Result<Exchange, Box<SendFailure>> {
-        let mut take_idle = true;
-        loop {
-            let idle = if take_idle { self.idle_http1(group) } else { None };
-            let connection = match idle {
-                Some(connection) => connection,
-                None => match self.open_http1(group, destination, take_idle).await {
-                    Ok(connection) => connection,
-                    Err(kind) => return Err(SendFailure::before(kind, request)),
-                },
-            };
-            let reused = connection.served > 0;
-            let remote = connection.remote;
-            let mut lease = Lease::new(connection, destination);
-            match lease.connection.sender.try_send_request(request).await {
-                Ok(response) => {
-                    let hold = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                        lease.switched();
-                        None
-                    } else {
-                        Some(Hold::Http1(lease))
-                    };
-                    let response = response.map(|body| UpstreamBody::new(body, hold));
-                    return Ok(Exchange { response, remote, reused });
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused && take_idle => {
-                        request = unsent;
-                        take_idle = false;
-                    }
-                    unsent => return Err(SendFailure::during(error.into_error(), reused, unsent)),
-                },
-            }
-        }
+        let connection = match self.idle_http1(group) {
+            Some(connection) => connection,
+            // Boxed: rare, and far larger than what follows.
+            None => match Box::pin(self.open_http1(group, destination)).await {
+                Ok(connection) => connection,
+                Err(kind) => return Err(SendFailure::before(kind, request)),
+            },
+        };
+        let reused = connection.served > 0;
+        let remote = connection.remote;
+        let mut lease = Lease::new(connection, destination);
+        let method = request.method().clone();
+        let mut sending = Some(Sending::new(request));
+        let Head { parts, framing, keeps_alive } = head_of(&mut lease.connection.wire, &mut sending, &method)
+            .await
+            .map_err(|error| SendFailure::during(FailureKind::of_http1(error), reused))?;
+        let (body, switched) = match framing {
+            Framing::Switched => (UpstreamBody::none(), Some(Switched::new(lease.connection.wire))),
+            framing => (UpstreamBody::http1(Http1Body::new(lease, framing, keeps_alive, sending)), None),
+        };
+        Ok(Exchange { response: Response::from_parts(parts, body), remote, reused, switched })
     }
 
     fn idle_http1(&self, group: &Group) -> Option<Connection> {
         let now = Instant::now();
-        while let Some(idle) = group.pop_idle() {
+        while let Some(mut idle) = group.pop_idle() {
             if idle.is_usable(now) && self.still_leads_there(group, idle.connection.remote) {
                 return Some(idle.connection);
             }
@@ -183,12 +157,7 @@ impl Upstreams {
     }
 
     /// Opens a connection, or takes one that comes free while the breaker allows no more.
-    async fn open_http1(
-        &self,
-        group: &Arc<Group>,
-        destination: &Destination<'_>,
-        take_idle: bool,
-    ) -> Result<Connection, FailureKind> {
+    async fn open_http1(&self, group: &Arc<Group>, destination: &Destination<'_>) -> Result<Connection, FailureKind> {
         let Some(breaker) = destination.breaker else {
             let by_endpoint = destination.endpoint.map(|endpoint| endpoint.connection(None)).transpose()?;
             return self.connect_http1(group, destination, Counted { _by_breaker: None, _by_endpoint: by_endpoint }).await;
@@ -205,7 +174,7 @@ impl Upstreams {
                     biased;
                     counted = counted(group, destination, breaker, limits) => return Ok::<_, FailureKind>(Err(counted?)),
                     () = group.changed.notified() => {
-                        if take_idle && let Some(connection) = self.idle_http1(group) {
+                        if let Some(connection) = self.idle_http1(group) {
                             return Ok(Ok(connection));
                         }
                     }
@@ -230,8 +199,7 @@ impl Upstreams {
     ) -> Result<Connection, FailureKind> {
         let place = Place::new(group);
         let (io, remote) = connect::open(&self.dns, destination, counted).await?;
-        let (sender, task) = start(io).await.map_err(FailureKind::of)?;
-        Ok(Connection { sender, remote, task: Some(task), place, opened: Instant::now(), served: 0 })
+        Ok(Connection { wire: Wire::new(io), remote, place, opened: Instant::now(), served: 0 })
     }
 }
 
@@ -256,12 +224,22 @@ async fn counted(
     Ok(Counted { _by_breaker: Some(breaker.connection_when_free(limits).await?), _by_endpoint: by_endpoint })
 }
 
-async fn start(io: Io) -> hyper::Result<(SendRequest<RequestBody>, AbortHandle)> {
-    let mut builder = Builder::new();
-    // A head may have 100 headers, as in Envoy: hyper's own bound, up to which it needs no memory to read one.
-    builder.max_buf_size(READ_BUFFER);
-    let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
-    // Its error is told to the request under way; between requests nobody is concerned.
-    let task = tokio::spawn(async move { drop(connection.with_upgrades().await) });
-    Ok((sender, task.abort_handle()))
+/// Sends a request until the response's head is there, which may come before all of it is sent.
+async fn head_of(wire: &mut Wire, sending: &mut Option<Sending>, method: &Method) -> Result<Head, Http1Error> {
+    poll_fn(|context| {
+        if let Some(request) = sending
+            && request.poll(wire, context)?.is_ready()
+        {
+            *sending = None;
+        }
+        loop {
+            if let Some(head) = head::take(&mut wire.read, method)? {
+                return Poll::Ready(Ok(head));
+            }
+            if !ready!(wire.poll_fill(context))? {
+                return Poll::Ready(Err(Http1Error::Closed));
+            }
+        }
+    })
+    .await
 }

@@ -18,9 +18,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::{
-    Destination, Exchange, FailureKind, SendFailure, UpstreamBody, Upstreams,
-    body::Hold,
-    connect,
+    Destination, Exchange, FailureKind, SendFailure, UpstreamBody, Upstreams, connect,
     io::{Counted, Io},
     pool::Group,
 };
@@ -135,15 +133,15 @@ impl Upstreams {
             match sent {
                 Ok(response) => {
                     let remote = shared.remote;
-                    let response = response.map(|body| UpstreamBody::new(body, Some(Hold::Http2(stream))));
-                    return Ok(Exchange { response, remote, reused });
+                    let response = response.map(|body| UpstreamBody::http2(body, stream));
+                    return Ok(Exchange { response, remote, reused, switched: None });
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused && !is_second => {
                         request = unsent;
                         is_second = true;
                     }
-                    unsent => return Err(SendFailure::during(error.into_error(), reused, unsent)),
+                    unsent => return Err(SendFailure::of(FailureKind::of_http2(error.into_error()), reused, unsent)),
                 },
             }
         }
@@ -186,7 +184,7 @@ impl Upstreams {
         let (io, remote) =
             connect::open(&self.dns, destination, Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint }).await?;
         let max_streams = Arc::new(AtomicUsize::new(INITIAL_MAX_STREAMS));
-        let (sender, task) = start(io, Arc::clone(&max_streams)).await.map_err(FailureKind::of)?;
+        let (sender, task) = start(io, Arc::clone(&max_streams)).await.map_err(FailureKind::of_http2)?;
         let now = Instant::now();
         Ok(Arc::new(Shared {
             sender,

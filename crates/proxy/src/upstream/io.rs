@@ -2,10 +2,12 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -42,6 +44,28 @@ impl Io {
         Self { stream, _counted: counted, deaf: false }
     }
 
+    /// Whether a connection between two requests is as it should be: open, and with nothing to read. Where it is `fresh`, the system
+    /// is asked only if the runtime has heard of something.
+    pub(super) fn is_quiet(&mut self, fresh: bool) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let (transport, is_tls) = match &mut self.stream {
+            MaybeTls::Clear(transport) => (&*transport, false),
+            MaybeTls::Tls(stream) => (stream.get_ref().0, true),
+        };
+        if self.deaf || (transport.poll_read_ready(&mut context).is_pending() && fresh) {
+            return !self.deaf;
+        }
+        match transport.peek() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            // The TLS of a quiet connection may have something to say: a ticket for its next session.
+            Ok(1..) if is_tls => {
+                let mut byte = [0];
+                Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+            _ => false,
+        }
+    }
+
     /// What came of writing `length` bytes, for a backend that may have hung up.
     fn taken(&mut self, written: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
         match written {
@@ -61,6 +85,24 @@ macro_rules! forward {
             Self::Unix($stream) => $call,
         }
     };
+}
+
+impl Transport {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    /// What a read would yield right now.
+    fn peek(&self) -> io::Result<usize> {
+        let mut byte = [MaybeUninit::uninit()];
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        }
+    }
 }
 
 impl AsyncRead for Transport {

@@ -194,7 +194,7 @@ impl Group {
     fn sweep(&self, now: Instant) -> bool {
         let mut kept = self.kept.lock();
         let before = kept.idle.len();
-        kept.idle.retain(|idle| idle.is_usable(now));
+        kept.idle.retain_mut(|idle| idle.is_usable(now));
         self.idle.fetch_sub(before - kept.idle.len(), Ordering::Relaxed);
         kept.shared.retain(|shared| !shared.is_over(now));
         !kept.idle.is_empty() || !kept.shared.is_empty() || kept.is_opening

@@ -296,7 +296,7 @@ async fn an_upgraded_connection_is_handed_over() {
     let destination = Destination { breaker: Some(&breaker), ..destination(&address) };
     let exchange = upstreams.send(&destination, request).await.unwrap();
     assert_eq!(exchange.response.status(), 101);
-    let mut upgraded = TokioIo::new(hyper::upgrade::on(exchange.response).await.unwrap());
+    let mut upgraded = exchange.switched.unwrap();
     upgraded.write_all(b" there").await.unwrap();
     let mut echoed = [0; 8];
     upgraded.read_exact(&mut echoed).await.unwrap();

@@ -1,0 +1,25 @@
+//! How an exchange over HTTP/1.1 fails.
+
+use std::io;
+
+use crate::body::BodyError;
+
+/// Why an exchange over HTTP/1.1 came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum Http1Error {
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The connection ended before the response did.
+    #[error("the connection ended too early")]
+    Closed,
+    /// What came is not HTTP.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The same, by the account of the parser of heads and trailers.
+    #[error("{0}")]
+    Head(#[from] httparse::Error),
+    /// The request's own body broke off.
+    #[error("{0}")]
+    RequestBody(#[source] Box<BodyError>),
+}

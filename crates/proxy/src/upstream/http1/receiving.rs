@@ -1,0 +1,153 @@
+//! A response's body as it comes (RFC 9112, 6 and 7).
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
+
+use super::{Http1Error, head::MAX_FIELDS, sending::may_be_trailer};
+
+/// Bound on a chunk's size with its extensions, in bytes.
+const MAX_SIZE_LINE: usize = 4 << 10;
+/// Bound on trailers, in bytes.
+const MAX_TRAILERS: usize = 16 << 10;
+
+/// How a body ends, and how far it has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many more bytes.
+    Length(u64),
+    Chunked(Chunked),
+    /// With the connection.
+    UntilClose,
+    /// There is none: the connection is no longer HTTP.
+    Switched,
+}
+
+/// Where in a body in chunks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Chunked {
+    Size,
+    Data(u64),
+    DataEnd,
+    Trailers,
+    Over,
+}
+
+impl Framing {
+    pub(super) fn chunked() -> Self {
+        Self::Chunked(Chunked::Size)
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(Chunked::Over) | Self::Switched)
+    }
+
+    /// Bytes to come, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::Switched | Self::Chunked(Chunked::Over) => Some(0),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
+    /// Takes the next part off what was read; `None` where more has to come, or the body is over.
+    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Http1Error> {
+        match self {
+            Self::Chunked(chunked) => chunked.take(read),
+            Self::Switched => Ok(None),
+            Self::Length(left) => Ok(data(left, read).map(Frame::data)),
+            Self::UntilClose => Ok((!read.is_empty()).then(|| Frame::data(read.split().freeze()))),
+        }
+    }
+}
+
+impl Chunked {
+    fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Http1Error> {
+        loop {
+            match self {
+                Self::Size => {
+                    let Some(line) = line(read, MAX_SIZE_LINE)? else { return Ok(None) };
+                    *self = match chunk_size(&line)? {
+                        0 => Self::Trailers,
+                        size => Self::Data(size),
+                    };
+                }
+                Self::Data(0) => *self = Self::DataEnd,
+                Self::Data(left) => return Ok(data(left, read).map(Frame::data)),
+                Self::DataEnd => {
+                    if read.len() < 2 {
+                        return Ok(None);
+                    }
+                    if !read.starts_with(b"\r\n") {
+                        return Err(Http1Error::Malformed("a chunk is longer than it said"));
+                    }
+                    read.advance(2);
+                    *self = Self::Size;
+                }
+                Self::Trailers => {
+                    let Some(trailers) = trailers(read)? else { return Ok(None) };
+                    *self = Self::Over;
+                    return Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers)));
+                }
+                Self::Over => return Ok(None),
+            }
+        }
+    }
+}
+
+/// What there is of so many bytes.
+fn data(left: &mut u64, read: &mut BytesMut) -> Option<Bytes> {
+    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+    *left -= count as u64;
+    (count > 0).then(|| read.split_to(count).freeze())
+}
+
+/// A line, without its end.
+fn line(read: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Http1Error> {
+    let Some(end) = memchr::memchr(b'\n', read) else {
+        return if read.len() < most { Ok(None) } else { Err(Http1Error::Malformed("a chunk's size is too long")) };
+    };
+    let mut line = read.split_to(end + 1);
+    if !line.ends_with(b"\r\n") {
+        return Err(Http1Error::Malformed("a chunk's size has no end"));
+    }
+    line.truncate(end - 1);
+    Ok(Some(line))
+}
+
+/// A chunk's size; its extensions say nothing to anyone.
+fn chunk_size(line: &[u8]) -> Result<u64, Http1Error> {
+    let malformed = Http1Error::Malformed("a chunk's size is no number");
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let rest = line[digits..].trim_ascii_start();
+    if !(1..=16).contains(&digits) || !(rest.is_empty() || rest[0] == b';') {
+        return Err(malformed);
+    }
+    let digits = str::from_utf8(&line[..digits]).unwrap_or("");
+    u64::from_str_radix(digits, 16).map_err(|_| malformed)
+}
+
+/// Trailers, which end with an empty line.
+fn trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, Http1Error> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let (length, fields) = match httparse::parse_headers(read, &mut fields)? {
+        httparse::Status::Complete(parsed) => parsed,
+        httparse::Status::Partial if read.len() < MAX_TRAILERS => return Ok(None),
+        httparse::Status::Partial => return Err(Http1Error::Malformed("the trailers are too long")),
+    };
+    let mut map = HeaderMap::new();
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| httparse::Error::HeaderName)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| httparse::Error::HeaderValue)?;
+        if may_be_trailer(&name) {
+            map.append(name, value);
+        }
+    }
+    read.advance(length);
+    Ok(Some(map))
+}
+
+#[cfg(test)]
+mod tests;

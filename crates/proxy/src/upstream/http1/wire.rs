@@ -1,0 +1,66 @@
+//! A connection's bytes: written as they come, read ahead into a buffer.
+
+use std::{
+    future::Future as _,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+use crate::upstream::io::Io;
+
+/// Room that is made for a read.
+const FIRST_READ: usize = 8 << 10;
+/// The same where much comes at once. Also the most that is read ahead of a slow reader.
+const LARGEST_READ: usize = 64 << 10;
+/// Too little room to read into.
+const LEAST_ROOM: usize = 1 << 10;
+
+/// An open connection's bytes.
+pub(super) struct Wire {
+    pub(super) io: Io,
+    /// What was read and not used yet. Without memory while nothing is under way.
+    pub(super) read: BytesMut,
+    next_read: usize,
+}
+
+impl Wire {
+    pub(super) fn new(io: Io) -> Self {
+        Self { io, read: BytesMut::new(), next_read: FIRST_READ }
+    }
+
+    /// Reads on. `false` at the connection's end.
+    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.read.capacity() - self.read.len() < LEAST_ROOM {
+            self.read.reserve(self.next_read);
+        }
+        let room = self.read.capacity() - self.read.len();
+        let count = ready!(pin!(self.io.read_buf(&mut self.read)).poll(context))?;
+        if count == room {
+            self.next_read = (2 * self.next_read).min(LARGEST_READ);
+        }
+        Poll::Ready(Ok(count > 0))
+    }
+
+    /// Writes some of these.
+    pub(super) fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.io).poll_write_vectored(context, slices))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => Poll::Ready(Ok(count)),
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    /// Between requests: nothing is read ahead, and no memory held.
+    pub(super) fn rest(&mut self) -> bool {
+        let is_empty = self.read.is_empty();
+        self.read = BytesMut::new();
+        is_empty
+    }
+}
