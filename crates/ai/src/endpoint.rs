@@ -127,6 +127,9 @@ impl BodyKind {
         let Some(value) = content_type else {
             return Some(Self::Json);
         };
+        if value == "application/json" {
+            return Some(Self::Json);
+        }
         let essence = value.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         match essence.as_str() {
             "multipart/form-data" => Some(Self::Multipart),

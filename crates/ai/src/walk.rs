@@ -52,40 +52,40 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    fn named(name: &str) -> Self {
+    fn named(name: &[u8]) -> Self {
         match name {
-            "audio" => Self::Audio,
-            "cache_creation_input_tokens" => Self::CacheCreationInputTokens,
-            "cache_read_input_tokens" => Self::CacheReadInputTokens,
-            "cached_tokens" => Self::CachedTokens,
-            "choices" => Self::Choices,
-            "completion_tokens" => Self::CompletionTokens,
-            "content" => Self::Content,
-            "content_block" => Self::ContentBlock,
-            "delta" => Self::Delta,
-            "error" => Self::Error,
-            "finish_reason" => Self::FinishReason,
-            "function_call" => Self::FunctionCall,
-            "input_tokens" => Self::InputTokens,
-            "input_tokens_details" => Self::InputTokensDetails,
-            "message" => Self::Message,
-            "meta" => Self::Meta,
-            "model" => Self::Model,
-            "object" => Self::Object,
-            "output_tokens" => Self::OutputTokens,
-            "prompt_cache_hit_tokens" => Self::PromptCacheHitTokens,
-            "prompt_tokens" => Self::PromptTokens,
-            "prompt_tokens_details" => Self::PromptTokensDetails,
-            "response" => Self::Response,
-            "role" => Self::Role,
-            "sequence_number" => Self::SequenceNumber,
-            "stop_reason" => Self::StopReason,
-            "text" => Self::Text,
-            "tokens" => Self::Tokens,
-            "tool_calls" => Self::ToolCalls,
-            "total_tokens" => Self::TotalTokens,
-            "type" => Self::Type,
-            "usage" => Self::Usage,
+            b"audio" => Self::Audio,
+            b"cache_creation_input_tokens" => Self::CacheCreationInputTokens,
+            b"cache_read_input_tokens" => Self::CacheReadInputTokens,
+            b"cached_tokens" => Self::CachedTokens,
+            b"choices" => Self::Choices,
+            b"completion_tokens" => Self::CompletionTokens,
+            b"content" => Self::Content,
+            b"content_block" => Self::ContentBlock,
+            b"delta" => Self::Delta,
+            b"error" => Self::Error,
+            b"finish_reason" => Self::FinishReason,
+            b"function_call" => Self::FunctionCall,
+            b"input_tokens" => Self::InputTokens,
+            b"input_tokens_details" => Self::InputTokensDetails,
+            b"message" => Self::Message,
+            b"meta" => Self::Meta,
+            b"model" => Self::Model,
+            b"object" => Self::Object,
+            b"output_tokens" => Self::OutputTokens,
+            b"prompt_cache_hit_tokens" => Self::PromptCacheHitTokens,
+            b"prompt_tokens" => Self::PromptTokens,
+            b"prompt_tokens_details" => Self::PromptTokensDetails,
+            b"response" => Self::Response,
+            b"role" => Self::Role,
+            b"sequence_number" => Self::SequenceNumber,
+            b"stop_reason" => Self::StopReason,
+            b"text" => Self::Text,
+            b"tokens" => Self::Tokens,
+            b"tool_calls" => Self::ToolCalls,
+            b"total_tokens" => Self::TotalTokens,
+            b"type" => Self::Type,
+            b"usage" => Self::Usage,
             _ => Self::Other,
         }
     }
@@ -187,6 +187,7 @@ impl Walker {
                 State::Atom => self.atom(bytes, sink),
                 State::Skip { depth, text, escaped } => self.skip(bytes, depth, text, escaped),
                 State::Value | State::Name if first == b'"' => self.whole_text(bytes, sink),
+                State::Value if self.depth > 0 && begins_atom(first) => self.whole_atom(bytes, sink),
                 State::Value | State::Name | State::Colon | State::Next => {
                     self.structure(first, sink);
                     1
@@ -201,10 +202,6 @@ impl Walker {
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             (State::Value, b'{') => self.open(true, sink),
             (State::Value, b'[') => self.open(false, sink),
-            (State::Value, b'-' | b'0'..=b'9' | b'a'..=b'z') if self.depth > 0 => {
-                self.begin(State::Atom);
-                self.token.push(byte);
-            }
             (State::Colon, b':') => self.state = State::Value,
             (State::Next, b',') => {
                 self.state = if self.objects[self.depth - 1] { State::Name } else { State::Value };
@@ -253,12 +250,11 @@ impl Walker {
     fn whole_text(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
         let name = self.state == State::Name;
         let inside = &bytes[1..];
-        match memchr::memchr2(b'"', b'\\', inside) {
+        match end_or_escape(inside) {
             Some(end) if inside[end] == b'"' => {
                 self.filled = end > 0;
                 let wanted = end <= MAX_TEXT && (name || self.keeps_text());
-                let text = if wanted { std::str::from_utf8(&inside[..end]).unwrap_or("") } else { "" };
-                self.told(name, text, sink);
+                self.told(name, if wanted { &inside[..end] } else { b"" }, sink);
                 end + 2
             }
             _ => {
@@ -299,12 +295,12 @@ impl Walker {
     fn end_text(&mut self, name: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) {
         let token = std::mem::take(&mut self.token);
         let raw = if self.cut { "" } else { std::str::from_utf8(&token).unwrap_or("") };
-        self.told(name, &json::unescape(raw).unwrap_or_default(), sink);
+        self.told(name, json::unescape(raw).unwrap_or_default().as_bytes(), sink);
         self.token = token;
     }
 
     /// Takes a name, or tells of a text, that has been read.
-    fn told(&mut self, name: bool, text: &str, sink: &mut impl FnMut(&[Key], Value<'_>)) {
+    fn told(&mut self, name: bool, text: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) {
         if name {
             if let Some(key) = self.depth.checked_sub(1).map(|last| &mut self.path[last]) {
                 *key = Key::named(text);
@@ -312,22 +308,42 @@ impl Walker {
             self.state = State::Colon;
             return;
         }
-        let value = if self.filled { Value::Text(text) } else { Value::Empty };
+        let value = if self.filled { Value::Text(std::str::from_utf8(text).unwrap_or("")) } else { Value::Empty };
         sink(&self.path[..self.depth], value);
         self.after_value();
     }
 
+    /// Reads a number or a word. One that ends in the chunk is not copied; any other is only begun.
+    fn whole_atom(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
+        match bytes.iter().position(|byte| !is_of_atom(byte)) {
+            Some(end) => {
+                self.told_atom(if end <= MAX_TEXT { &bytes[..end] } else { b"" }, sink);
+                end
+            }
+            None => {
+                self.begin(State::Atom);
+                self.keep(bytes);
+                bytes.len()
+            }
+        }
+    }
+
     /// Reads on in a number or a word.
     fn atom(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) -> usize {
-        let more = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-');
-        let len = bytes.iter().position(|byte| !more(byte)).unwrap_or(bytes.len());
+        let len = bytes.iter().position(|byte| !is_of_atom(byte)).unwrap_or(bytes.len());
         self.keep(&bytes[..len]);
         if len < bytes.len() {
-            let number = if self.cut { None } else { std::str::from_utf8(&self.token).ok().and_then(|n| n.parse().ok()) };
-            sink(&self.path[..self.depth], number.map_or(Value::Other, Value::Uint));
-            self.after_value();
+            let token = std::mem::take(&mut self.token);
+            self.told_atom(if self.cut { b"" } else { &token }, sink);
+            self.token = token;
         }
         len
+    }
+
+    fn told_atom(&mut self, atom: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) {
+        let number = std::str::from_utf8(atom).ok().and_then(|number| number.parse().ok());
+        sink(&self.path[..self.depth], number.map_or(Value::Other, Value::Uint));
+        self.after_value();
     }
 
     /// Reads on in a container that is passed over.
@@ -350,6 +366,21 @@ impl Walker {
         };
         at + 1
     }
+}
+
+/// The quote that ends a string, or the first escape in it. Most strings are names and too short for a vector search to pay.
+fn end_or_escape(bytes: &[u8]) -> Option<usize> {
+    let (near, far) = bytes.split_at(bytes.len().min(16));
+    let found = near.iter().position(|&byte| byte == b'"' || byte == b'\\');
+    found.or_else(|| memchr::memchr2(b'"', b'\\', far).map(|at| near.len() + at))
+}
+
+fn begins_atom(byte: u8) -> bool {
+    matches!(byte, b'-' | b'0'..=b'9' | b'a'..=b'z')
+}
+
+fn is_of_atom(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'-')
 }
 
 /// The first quote, brace or bracket.

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use pailou_config::snapshot::{ClientCertificates, Port, PortKey};
 use parking_lot::Mutex;
@@ -50,6 +50,8 @@ pub struct Connection<W = Worker> {
     pub worker: Arc<W>,
     /// The client's address, or that of a proxy in front.
     pub peer: SocketAddr,
+    /// Its IP address as text, for every request's `X-Forwarded-For`.
+    pub peer_ip: HeaderValue,
     /// The address it came in at, as the snapshot has it.
     pub local: SocketAddr,
     /// What the client said in its TLS handshake; `None` in clear text.

@@ -8,6 +8,7 @@ use std::{
 
 use http::Version;
 use jiff::Timestamp;
+use pailou_config::snapshot::{EndpointKey, ListenerName, RouteName};
 
 use crate::record::Record;
 
@@ -35,13 +36,13 @@ pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, dur
     line.option("flag", record.flag.map(|flag| flag.code()));
     line.option("detail", record.detail.as_deref());
     if let Some(listener) = &record.listener {
-        line.shown("listener", listener);
+        line.listener(listener);
     }
     if let Some(rule) = &record.rule {
-        line.shown("route", &rule.route);
+        line.route(&rule.route);
     }
     if let Some(cluster) = &record.cluster {
-        line.shown("backend", &cluster.key().endpoints);
+        line.backend(&cluster.key().endpoints);
     }
     line.option("endpoint", record.endpoint.as_deref());
     line.option("model", record.model.as_deref());
@@ -82,6 +83,41 @@ impl Line<'_> {
         self.out.push(b'"');
     }
 
+    // As these show themselves, at a small part of what `Display` costs.
+
+    fn listener(&mut self, name: &ListenerName) {
+        if name.set.is_some() {
+            return self.shown("listener", name);
+        }
+        self.parts("listener", &[&name.gateway.namespace, "/", &name.gateway.name, "/", &name.section]);
+    }
+
+    fn route(&mut self, name: &RouteName) {
+        let mut number = itoa::Buffer::new();
+        let rule = name.rule_name.as_deref().unwrap_or_else(|| number.format(name.rule));
+        self.parts("route", &[&name.name.namespace, "/", &name.name.name, "/", rule]);
+    }
+
+    fn backend(&mut self, key: &EndpointKey) {
+        let mut number = itoa::Buffer::new();
+        match key {
+            EndpointKey::Service(name, port) => {
+                self.parts("backend", &["service/", &name.namespace, "/", &name.name, ":", number.format(*port)]);
+            }
+            EndpointKey::Backend(name) => self.parts("backend", &["backend/", &name.namespace, "/", &name.name]),
+            EndpointKey::Pool(name) => self.parts("backend", &["pool/", &name.namespace, "/", &name.name]),
+        }
+    }
+
+    fn parts(&mut self, key: &str, parts: &[&str]) {
+        self.key(key);
+        self.out.push(b'"');
+        for part in parts {
+            escape(self.out, part);
+        }
+        self.out.push(b'"');
+    }
+
     /// A text that is made on the way.
     fn shown(&mut self, key: &str, value: impl fmt::Display) {
         self.key(key);
@@ -105,8 +141,8 @@ impl Line<'_> {
         self.out.push(b'"');
         self.out.extend_from_slice(second.text.as_bytes());
         let micros = time.subsec_microsecond().unsigned_abs();
-        let digit = |unit: u32| b'0' + (micros / unit % 10) as u8;
-        let [a, b, c, d, e, f] = [100_000, 10_000, 1000, 100, 10, 1].map(digit);
+        let [a, b, c, d, e, f] =
+            [micros / 100_000, micros / 10_000, micros / 1000, micros / 100, micros / 10, micros].map(last_digit);
         self.out.extend_from_slice(&[b'.', a, b, c, d, e, f, b'Z', b'"']);
     }
 
@@ -136,12 +172,16 @@ impl Line<'_> {
 
     fn milliseconds(&mut self, key: &str, value: Option<Duration>) {
         if let Some(value) = value {
-            let micros = value.as_micros() as u64;
-            self.number(key, Some(micros / 1000));
-            let digit = |unit: u64| b'0' + (micros / unit % 10) as u8;
-            self.out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+            let micros = value.subsec_micros();
+            self.number(key, Some(value.as_secs() * 1000 + u64::from(micros / 1000)));
+            let [hundreds, tens, ones] = [micros / 100, micros / 10, micros].map(last_digit);
+            self.out.extend_from_slice(&[b'.', hundreds, tens, ones]);
         }
     }
+}
+
+fn last_digit(number: u32) -> u8 {
+    b'0' + (number % 10) as u8
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -187,6 +227,7 @@ fn is_plain(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use pailou_config::snapshot::{Name, RouteKind};
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -221,6 +262,22 @@ mod tests {
         ] {
             let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
             assert_eq!(line(|line| line.time("t", &mut second, time))["t"], expected);
+        }
+    }
+
+    #[test]
+    fn names_are_written_as_they_show_themselves() {
+        let name = Name::new("ns", "a");
+        for set in [None, Some(Name::new("other", "set"))] {
+            let listener = ListenerName { gateway: name.clone(), set, section: "https".into() };
+            assert_eq!(line(|line| line.listener(&listener))["listener"], listener.to_string());
+        }
+        for rule_name in [None, Some("chat".into())] {
+            let route = RouteName { kind: RouteKind::Http, name: name.clone(), rule: 12, rule_name };
+            assert_eq!(line(|line| line.route(&route))["route"], route.to_string());
+        }
+        for key in [EndpointKey::Service(name.clone(), 80), EndpointKey::Backend(name.clone()), EndpointKey::Pool(name)] {
+            assert_eq!(line(|line| line.backend(&key))["backend"], key.to_string());
         }
     }
 

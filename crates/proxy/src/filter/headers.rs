@@ -1,7 +1,5 @@
 //! Edits of headers, and the headers that belong to one hop only.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pailou_config::snapshot::HeaderEdit;
 use smallvec::SmallVec;
@@ -19,8 +17,14 @@ pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forward
 /// A name for the request that all hops log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Headers of one connection only, named by `Connection` or not.
+static OF_ONE_HOP: [HeaderName; 5] = [
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::PROXY_AUTHORIZATION,
+];
 
 /// Applies an edit: set, then add, then remove.
 pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
@@ -56,7 +60,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
             }
         }
     }
-    for name in [header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::PROXY_AUTHORIZATION] {
+    // Few messages have any: looking through the names costs less than looking each of these up.
+    if !headers.keys().any(|name| *name == header::TE || OF_ONE_HOP.contains(name)) {
+        return upgrade;
+    }
+    for name in &OF_ONE_HOP {
         headers.remove(name);
     }
     let trailers =
@@ -75,8 +83,12 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
 
 /// Appends the connection's other end to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
 /// one are `trusted`, what they say of the scheme stands.
-pub(crate) fn forwarded(headers: &mut HeaderMap, peer: IpAddr, tls: bool, trusted: bool) {
-    append(headers, FORWARDED_FOR, &peer.to_canonical().to_string());
+pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, tls: bool, trusted: bool) {
+    if headers.contains_key(FORWARDED_FOR) {
+        append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default());
+    } else {
+        headers.insert(FORWARDED_FOR, peer.clone());
+    }
     if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
     }
@@ -143,7 +155,7 @@ mod tests {
     fn every_line_of_a_list_stays_when_it_grows() {
         let mut headers = map(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2")]);
         headers.append(FORWARDED_FOR, HeaderValue::from_static("3.3.3.3"));
-        forwarded(&mut headers, "127.0.0.1".parse().unwrap(), true, false);
+        forwarded(&mut headers, &HeaderValue::from_static("127.0.0.1"), true, false);
         assert_eq!(headers, map(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1"), ("x-forwarded-proto", "https")]));
     }
 
@@ -151,7 +163,7 @@ mod tests {
     fn the_scheme_is_the_connections_unless_a_proxy_before_is_trusted() {
         for (trusted, expected) in [(false, "http"), (true, "https")] {
             let mut headers = map(&[("x-forwarded-proto", "https")]);
-            forwarded(&mut headers, "127.0.0.1".parse().unwrap(), false, trusted);
+            forwarded(&mut headers, &HeaderValue::from_static("127.0.0.1"), false, trusted);
             assert_eq!(headers[FORWARDED_PROTO], expected);
         }
     }

@@ -38,7 +38,7 @@ impl Outgoing {
         let mut edited = std::mem::take(&mut head.parts.headers);
         let trusted = matches!(route.policy.client_address, ClientAddress::TrustedHops(1..) | ClientAddress::TrustedNetworks(_))
             && route.client != connection.peer.ip();
-        headers::forwarded(&mut edited, connection.peer.ip(), connection.tls.is_some(), trusted);
+        headers::forwarded(&mut edited, &connection.peer_ip, connection.tls.is_some(), trusted);
         if headers::hops(&edited) > MAX_HOPS {
             let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
@@ -159,9 +159,14 @@ fn uuid(random: u128) -> [u8; 36] {
     const VARIANT: u128 = 0b11 << 62;
     let bits = random & !VERSION & !VARIANT | 4 << 76 | 0b10 << 62;
     let mut text = [b'-'; 36];
-    let places = (0..text.len()).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
-    for (digit, place) in (0..32).rev().zip(places) {
-        text[place] = b"0123456789abcdef"[(bits >> (4 * digit)) as usize & 0xf];
+    let mut place = 0;
+    for byte in bits.to_be_bytes() {
+        for digit in [byte >> 4, byte & 0xf] {
+            text[place] = b"0123456789abcdef"[usize::from(digit)];
+            place += 1;
+        }
+        // A dash is there already.
+        place += usize::from(matches!(place, 8 | 13 | 18 | 23));
     }
     text
 }

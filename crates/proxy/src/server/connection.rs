@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_config::snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
@@ -70,7 +71,9 @@ pub(super) async fn run<W: Serve>(
     };
     let Some(opened) = opened else { return Ok(()) };
     let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
-    let connection = Arc::new(Connection { worker, peer, local: settings.address, tls: opened.tls });
+    // Every address is a valid header.
+    let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string()).map_err(io::Error::other)?;
+    let connection = Arc::new(Connection { worker, peer, peer_ip, local: settings.address, tls: opened.tls });
     let io = ClientIo::new(opened.stream, opened.ahead, Arc::clone(&clock), place);
     let ended = if opened.is_http2 {
         let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
