@@ -5,6 +5,8 @@
 //! - [`status`]: the one writer of statuses.
 //! - [`leader`]: which replica writes.
 //! - [`events`]: what people see in `kubectl describe`.
+//! - [`provision`]: a data plane for each Gateway.
+//! - [`feed`]: what proxies are told.
 //! - [`controller`]: all of it together.
 //!
 //! # Permissions
@@ -23,6 +25,10 @@
 //! | `inference.networking.x-k8s.io` | `…/status` of these | update |
 //! | `gateway.envoyproxy.io` | `backends`, `httproutefilters`, `clienttrafficpolicies`, `backendtrafficpolicies`, `securitypolicies`, `envoyproxies`, `envoyextensionpolicies`, `envoypatchpolicies` | get, list, watch |
 //! | `gateway.envoyproxy.io` | `…/status` of `backends` and of the policies | update |
+//! | (core) | `services`, `serviceaccounts`, `configmaps` | patch, delete |
+//! | (core), in the controller's namespace | `secrets` | get, create, update |
+//! | `apps` | `deployments` | list, watch, patch, delete |
+//! | `authentication.k8s.io` | `tokenreviews` | create |
 //! | `events.k8s.io` | `events` | create, patch |
 //! | `coordination.k8s.io`, in the controller's namespace | `leases` | create, get, update |
 //!
@@ -36,6 +42,9 @@ pub mod published;
 pub mod leader;
 pub mod source;
 pub mod status;
+
+pub mod feed;
+pub mod provision;
 
 mod backoff;
 mod error;

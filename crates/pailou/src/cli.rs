@@ -4,6 +4,7 @@ mod config;
 mod controller;
 mod demo;
 mod log;
+mod proxy;
 mod serve;
 mod sim;
 mod value;
@@ -14,7 +15,8 @@ pub(crate) use config::ConfigArgs;
 pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use log::{LogArgs, LogFormat};
-pub(crate) use serve::ServeArgs;
+pub(crate) use proxy::ProxyArgs;
+pub(crate) use serve::{ServeArgs, ServingArgs};
 pub(crate) use sim::{CostArgs, Dialect, SimArgs};
 pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
 
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Follow a cluster: compile the objects of its API server and write their statuses.
     Controller(Box<ControllerArgs>),
+    /// Be a data plane of a cluster: serve one Gateway, of which a controller's feed tells.
+    Proxy(Box<ProxyArgs>),
     /// Run simulated engines and the examples on loopback: the whole thing in one command.
     Demo(DemoArgs),
     /// Run a simulated model server: OpenAI API, vLLM metrics, a KV cache and a batching cost model.

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use pailou_config::compile::Settings;
-use pailou_control::{Connection, Controller, Metrics, Options, Published, leader};
+use k8s_openapi::api::core::v1::LocalObjectReference;
+use pailou_control::{Connection, Controller, Metrics, Options, Published, feed, leader, provision};
 use tokio::sync::watch;
 
 use crate::{
@@ -27,9 +28,18 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
             None => None,
         };
         let connection = Connection::new(args.kubeconfig.as_deref()).await.map_err(Error::Cluster)?;
-        let options = options(args, &connection);
+        let namespace = args.namespace.as_ref().map_or_else(|| connection.namespace.clone(), ToString::to_string);
+        let options = options(args, &connection, namespace.clone());
         tracing::info!("following {} as {}", connection.origin, options.lease.identity);
-        let controller = Controller::start(connection.client, options);
+        let controller = Controller::start(connection.client.clone(), options);
+        let feed = feed::Feed::start(connection.client.clone(), feed_options(args, &namespace), controller.published());
+        let feed = feed.await.map_err(|source| Error::Bind {
+            address: args.feed_listen,
+            purpose: "the feed of the proxies".to_owned(),
+            source,
+            hint: "give another address with --feed-listen".to_owned(),
+        })?;
+        let provisioning = provision::start(connection.client, provisioning(args, namespace), &controller, feed.authorities());
         let shown = Arc::new(Shown {
             published: controller.published(),
             metrics: controller.metrics(),
@@ -42,6 +52,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
         let signal = signals.next().await;
         tracing::info!("{signal}: giving the Lease back; a second signal ends at once");
         shown.is_stopping.store(true, Ordering::Relaxed);
+        provisioning.abort();
         tokio::select! {
             () = controller.stop() => {}
             signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
@@ -50,8 +61,30 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
     })
 }
 
-fn options(args: &ControllerArgs, connection: &Connection) -> Options {
-    let namespace = args.namespace.as_ref().map_or_else(|| connection.namespace.clone(), ToString::to_string);
+fn feed_options(args: &ControllerArgs, namespace: &str) -> feed::Options {
+    let service = &args.service;
+    feed::Options {
+        listen: args.feed_listen,
+        namespace: namespace.to_owned(),
+        secret: args.feed_secret.clone(),
+        names: vec![format!("{service}.{namespace}.svc")],
+    }
+}
+
+fn provisioning(args: &ControllerArgs, namespace: String) -> provision::Options {
+    let secret = |name: &String| LocalObjectReference { name: name.clone() };
+    provision::Options {
+        image: args.proxy_image.clone(),
+        image_pull_policy: args.proxy_image_pull_policy.clone(),
+        image_pull_secrets: args.proxy_image_pull_secrets.iter().map(secret).collect(),
+        feed_url: format!("https://{}.{namespace}.svc:{}", args.service, args.feed_listen.port()),
+        namespace,
+        drain_seconds: args.proxy_drain,
+        log: args.proxy_log.clone(),
+    }
+}
+
+fn options(args: &ControllerArgs, connection: &Connection, namespace: String) -> Options {
     let settings = Settings { controllers: args.controllers.clone(), ..Settings::cluster() };
     Options {
         namespaces: args.watch_namespaces.clone(),

@@ -8,6 +8,7 @@ mod cli;
 mod check;
 mod controller;
 mod demo;
+mod proxy;
 mod serve;
 mod sim;
 
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<Outcome, Error> {
     let filter = match cli.command {
-        Command::Serve(_) => "info",
+        Command::Serve(_) | Command::Proxy(_) => "info",
         // What a watch meets is told by who watches, once.
         Command::Controller(_) => "info,kube_runtime=error",
         _ => "warn",
@@ -69,6 +70,7 @@ fn run(cli: &Cli) -> Result<Outcome, Error> {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Controller(args) => controller::run(args),
+        Command::Proxy(args) => proxy::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Sim(args) => sim::run(args),
     }

@@ -6,7 +6,7 @@ use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
 
 use crate::{
     admin,
-    cli::{AccessLog, ServeArgs},
+    cli::{AccessLog, ServeArgs, ServingArgs},
     configuration::Configuration,
     exit::{Error, Outcome},
     runtime,
@@ -20,13 +20,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
     if let Some(error) = configuration.missing() {
         return Err(error);
     }
-    let options = Options {
-        workers: args.workers.map_or_else(runtime::processors, usize::from),
-        overrides: Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?,
-        access_log: sink(&args.access_log)?,
-        response_flags: args.response_flags,
-        body_budget: u64::from(args.body_memory) << 20,
-    };
+    let overrides = Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?;
+    let options = Options { overrides, ..serving(&args.serving)? };
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new()?;
         let admin = match args.admin.0 {
@@ -38,8 +33,19 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
         if let Some(address) = args.admin.0 {
             tracing::info!("admin endpoint on http://{address}");
         }
-        gateway.run(admin, signals, Duration::from_secs(args.drain.into())).await;
+        gateway.run(admin, signals, Duration::from_secs(args.serving.drain.into())).await;
         Ok(Outcome::Done)
+    })
+}
+
+/// What the flags say of how requests are served.
+pub(crate) fn serving(args: &ServingArgs) -> Result<Options, Error> {
+    Ok(Options {
+        workers: args.workers.map_or_else(runtime::processors, usize::from),
+        overrides: Overrides::default(),
+        access_log: sink(&args.access_log)?,
+        response_flags: args.response_flags,
+        body_budget: u64::from(args.body_memory) << 20,
     })
 }
 

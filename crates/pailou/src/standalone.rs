@@ -62,25 +62,30 @@ impl Standalone {
     }
 
     /// Serves until a signal comes, then finishes what is under way, for at most `drain`. A second signal cuts it off.
-    pub(crate) async fn run(self, admin: Option<TcpListener>, mut signals: Signals, drain: Duration) {
+    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, drain: Duration) {
         let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.shown.clone())));
-        let signal = signals.next().await;
-        tracing::info!("{signal}: finishing requests for at most {} s; a second signal ends at once", drain.as_secs());
-        self.shown.drain();
-        self.reloading.stopper.stop();
-        tokio::select! {
-            left = self.proxy.drain(drain) => match left {
-                0 => tracing::info!("every request is finished"),
-                _ => tracing::warn!("{left} connections were cut off"),
-            },
-            signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
-        }
+        until_drained(&self.proxy, &self.shown, signals, drain, || self.reloading.stopper.stop()).await;
         if let Some(admin) = admin {
             admin.abort();
         }
         if self.reloading.thread.join().is_err() {
             tracing::error!("the thread that follows the files had panicked");
         }
+    }
+}
+
+/// Waits for a signal, calls `stop`, and finishes what is under way, for at most `drain`. A second signal cuts it off.
+pub(crate) async fn until_drained(proxy: &Proxy, shown: &Shown, mut signals: Signals, drain: Duration, stop: impl FnOnce()) {
+    let signal = signals.next().await;
+    tracing::info!("{signal}: finishing requests for at most {} s; a second signal ends at once", drain.as_secs());
+    shown.drain();
+    stop();
+    tokio::select! {
+        left = proxy.drain(drain) => match left {
+            0 => tracing::info!("every request is finished"),
+            _ => tracing::warn!("{left} connections were cut off"),
+        },
+        signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
     }
 }
 

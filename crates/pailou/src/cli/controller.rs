@@ -1,6 +1,6 @@
 //! Flags of `pailou controller`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use pailou_config::{
     compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER},
@@ -32,6 +32,30 @@ pub(crate) struct ControllerArgs {
     /// This replica's name in the Lease; a made up one unless given.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub(crate) identity: Option<String>,
+    /// The controller's own Service, in its namespace: by it proxies find the feed.
+    #[arg(long, value_name = "NAME", default_value = "pailou-controller", env = "PAILOU_SERVICE")]
+    pub(crate) service: String,
+    /// Address of the feed, by which proxies are told of the objects that their Gateway reaches.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:15010", env = "PAILOU_FEED_LISTEN")]
+    pub(crate) feed_listen: SocketAddr,
+    /// The Secret, in the controller's namespace, that keeps the authority of the feed's certificates; made where there is none.
+    #[arg(long, value_name = "NAME", default_value = "pailou-feed", env = "PAILOU_FEED_SECRET")]
+    pub(crate) feed_secret: String,
+    /// Image of the proxies that are provisioned.
+    #[arg(long, value_name = "IMAGE", default_value = concat!("ghcr.io/pailou/pailou:", env!("CARGO_PKG_VERSION")), env = "PAILOU_PROXY_IMAGE")]
+    pub(crate) proxy_image: String,
+    /// When it is pulled: Always, IfNotPresent or Never; the cluster's own rule unless given.
+    #[arg(long, value_name = "POLICY", env = "PAILOU_PROXY_IMAGE_PULL_POLICY")]
+    pub(crate) proxy_image_pull_policy: Option<String>,
+    /// A Secret of each Gateway's namespace that it is pulled with; may be repeated.
+    #[arg(long = "proxy-image-pull-secret", value_name = "NAME", env = "PAILOU_PROXY_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub(crate) proxy_image_pull_secrets: Vec<String>,
+    /// Seconds that requests in progress get to finish when a proxy ends.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, env = "PAILOU_PROXY_DRAIN")]
+    pub(crate) proxy_drain: u16,
+    /// What proxies log, as --log has it.
+    #[arg(long, value_name = "FILTER", env = "PAILOU_PROXY_LOG")]
+    pub(crate) proxy_log: Option<String>,
     /// Address of /healthz, /readyz, /metrics and /status, or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,

@@ -18,6 +18,13 @@ pub(crate) struct ServeArgs {
     /// Address of /healthz, /readyz, /metrics and /status, or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
+    #[command(flatten)]
+    pub(crate) serving: ServingArgs,
+}
+
+/// How requests are served, which `serve` and `proxy` share.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServingArgs {
     /// Threads that serve requests; the number of processors unless given.
     #[arg(long, value_name = "N", env = "PAILOU_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

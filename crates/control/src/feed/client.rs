@@ -1,0 +1,207 @@
+//! The feed's client: a proxy's source of objects.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use pailou_config::{
+    parse::parse_object,
+    resources::{NamespaceName, ObjectKey},
+    store::{Entry, Store},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject},
+};
+use tokio::{net::TcpStream, sync::mpsc, time};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    PATH, PULSE,
+    wire::{Line, MAX_LINE},
+};
+use crate::backoff::Backoff;
+
+/// How long it may take to reach the controller, and then to be answered.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A feed on which nothing is said for this long is broken.
+const SILENCE: Duration = PULSE.saturating_mul(3);
+/// Longest refusal that is shown, in bytes.
+const MAX_REFUSAL: usize = 1024;
+/// Most changes of one batch. A batch is held in memory until it is whole.
+const MAX_BATCH: usize = 1 << 20;
+
+/// Where the feed is, and by what a proxy knows it and is known.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// An `https` URL of the controller.
+    pub url: Uri,
+    /// The authorities that its certificate may be signed by, in PEM. Read anew for every connection, as is the token.
+    pub authorities: PathBuf,
+    /// The pod's service-account token.
+    pub token: PathBuf,
+}
+
+/// Changes that hold together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Whether these are all the objects that there are.
+    pub is_whole: bool,
+    /// Objects as they are now.
+    pub upserts: Vec<Entry>,
+    /// Objects that are gone.
+    pub deletions: Vec<ObjectKey>,
+}
+
+impl Batch {
+    /// Brings a store up to date.
+    pub fn apply(self, store: &mut Store) {
+        if self.is_whole {
+            *store = Store::new();
+        }
+        for key in &self.deletions {
+            store.delete(key);
+        }
+        for entry in self.upserts {
+            if let Err(error) = store.upsert(entry) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}
+
+/// Why a feed ended. None of these holds the token.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0} is no https URL of a host")]
+    Url(Uri),
+    #[error("cannot read {path}: {source}", path = path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path} holds no certificate that can be used", path = .0.display())]
+    Authorities(PathBuf),
+    #[error("cannot reach the controller: {0}")]
+    Connect(#[from] io::Error),
+    #[error(transparent)]
+    Host(#[from] InvalidDnsNameError),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("the controller refuses: {0}: {1}")]
+    Refused(StatusCode, String),
+    #[error("the controller says what this proxy does not understand: {0}")]
+    Line(#[from] serde_json::Error),
+    #[error("a line is longer than {MAX_LINE} bytes, or a batch than {MAX_BATCH} changes")]
+    TooLong,
+    #[error("nothing was heard for too long")]
+    Silence(#[from] time::error::Elapsed),
+    #[error("the controller ended it")]
+    Ended,
+}
+
+/// Follows the feed for ever, and hands its batches on. While the controller is away it tries again and again; what was handed on
+/// goes on holding.
+pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    loop {
+        let mut session = Session { batches: &batches, batch: Batch { is_whole: true, ..Batch::default() }, batches_sent: 0 };
+        let result = session.run(&options).await;
+        if batches.is_closed() {
+            return;
+        }
+        if session.batches_sent > 0 {
+            backoff.reset();
+        }
+        let delay = backoff.failed();
+        if let Err(error) = result {
+            tracing::warn!("feed: {error}; trying again in {:.1} s, serving what is known", delay.as_secs_f64());
+        }
+        time::sleep(delay).await;
+    }
+}
+
+struct Session<'a> {
+    batches: &'a mpsc::Sender<Batch>,
+    batch: Batch,
+    batches_sent: u64,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, options: &Options) -> Result<(), Error> {
+        let mut body = time::timeout(PATIENCE, open(options)).await??;
+        let namespace = NamespaceName::try_from("default").expect("a name");
+        let mut buffer = BytesMut::new();
+        loop {
+            let Some(frame) = time::timeout(SILENCE, body.frame()).await? else { return Err(Error::Ended) };
+            let Ok(data) = frame?.into_data() else { continue };
+            let mut searched = buffer.len();
+            buffer.extend_from_slice(&data);
+            while let Some(end) = memchr::memchr(b'\n', &buffer[searched..]) {
+                let line = buffer.split_to(searched + end + 1).freeze();
+                searched = 0;
+                self.take(&line, &namespace).await?;
+            }
+            if buffer.len() > MAX_LINE || self.batch.upserts.len() + self.batch.deletions.len() > MAX_BATCH {
+                return Err(Error::TooLong);
+            }
+        }
+    }
+
+    async fn take(&mut self, line: &Bytes, namespace: &NamespaceName) -> Result<(), Error> {
+        match serde_json::from_slice(line)? {
+            Line::Upsert { object } => match parse_object(object, "feed", namespace) {
+                Ok(decoded) => self.batch.upserts.push(Entry::new(decoded, "feed".into())),
+                // A controller of another version may know fields that this proxy does not.
+                Err(errors) => errors.iter().for_each(|error| tracing::warn!("{error}")),
+            },
+            Line::Delete { key } => self.batch.deletions.push(key.into()),
+            Line::Synced {} => {
+                self.batches_sent += 1;
+                // Whoever takes the batches has ended: so does this, at the next look.
+                let _ = self.batches.send(std::mem::take(&mut self.batch)).await;
+            }
+            Line::Pulse {} => {}
+        }
+        Ok(())
+    }
+}
+
+async fn open(options: &Options) -> Result<Incoming, Error> {
+    let url = &options.url;
+    let host = url.host().filter(|_| url.scheme_str() == Some("https")).ok_or_else(|| Error::Url(url.clone()))?;
+    let token = tokio::fs::read_to_string(&options.token).await.map_err(|error| Error::File { path: options.token.clone(), source: error })?;
+    let connector = TlsConnector::from(Arc::new(trust(&options.authorities).await?));
+    let stream = TcpStream::connect((host, url.port_u16().unwrap_or(443))).await?;
+    stream.set_nodelay(true)?;
+    let stream = connector.connect(ServerName::try_from(host.to_owned())?, stream).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // Its end shows on the body.
+        let _ = connection.await;
+    });
+    let request = Request::get(PATH).header(header::HOST, host).header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| Error::Url(url.clone()))?;
+    let answer = sender.send_request(request).await?;
+    if answer.status() != StatusCode::OK {
+        let status = answer.status();
+        let text = Limited::new(answer.into_body(), MAX_REFUSAL).collect().await.map(|text| text.to_bytes()).unwrap_or_default();
+        return Err(Error::Refused(status, String::from_utf8_lossy(&text).trim().to_owned()));
+    }
+    Ok(answer.into_body())
+}
+
+async fn trust(authorities: &PathBuf) -> Result<ClientConfig, Error> {
+    let unusable = || Error::Authorities(authorities.clone());
+    let pem = tokio::fs::read(authorities).await.map_err(|error| Error::File { path: authorities.clone(), source: error })?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
+    }
+    if roots.is_empty() {
+        return Err(unusable());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|_| unusable())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

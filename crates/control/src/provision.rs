@@ -1,0 +1,66 @@
+//! One data plane for each Gateway, in the Gateway's own namespace: a ServiceAccount, the feed's authority, a Deployment of proxies
+//! and the Service that clients reach them by.
+//!
+//! What is wanted is a pure function of the objects ([`plan`], [`render`]); [`apply`] brings the cluster to it by server-side
+//! apply, and [`children`] tells the compiler what became of it.
+
+mod apply;
+mod children;
+mod names;
+mod plan;
+mod render;
+
+pub(crate) use names::data_plane;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::LocalObjectReference;
+use kube::Client;
+use tokio::sync::watch;
+
+use crate::Controller;
+use apply::Provisioner;
+
+/// Begins to provision what a controller plans. `authorities` are those of the feed, in PEM, once they are known. Ends when the
+/// task that is given back is aborted. Needs the runtime.
+pub fn start(
+    client: Client,
+    options: Options,
+    controller: &Controller,
+    authorities: watch::Receiver<Option<Arc<str>>>,
+) -> tokio::task::JoinHandle<()> {
+    let provisioner = Provisioner {
+        client,
+        options,
+        published: controller.published(),
+        authorities,
+        leadership: controller.leadership(),
+        settings: controller.settings().clone(),
+    };
+    tokio::spawn(provisioner.run())
+}
+
+/// How data planes are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The proxies' image.
+    pub image: String,
+    /// When it is pulled; the cluster's own rule where absent.
+    pub image_pull_policy: Option<String>,
+    /// The Secrets that it is pulled with, of each Gateway's namespace.
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Where proxies find the feed: an `https` URL whose host the feed's certificate bears.
+    pub feed_url: String,
+    /// The namespace of the controller, which tells its objects from those of another installation.
+    pub namespace: String,
+    /// How long a proxy that ends finishes what is under way, in seconds.
+    pub drain_seconds: u16,
+    /// Levels of the proxies' log, as for `--log`.
+    pub log: Option<String>,
+}
+
+/// The audience of the tokens by which proxies show who they are.
+pub const FEED_AUDIENCE: &str = "pailou.dev/feed";
+
+/// Says which Gateway an object was made for. Source: Gateway API, `GatewayNameLabelKey`.
+pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";

@@ -1,0 +1,99 @@
+//! What is to be provisioned: a pure function of the objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pailou_config::{
+    resources::{Gateway, ListenerSet, listener::Protocol, refs::GATEWAY_GROUP},
+    snapshot::Name,
+    status::{ConditionStatus, StatusBody},
+};
+
+use crate::Published;
+
+/// One Gateway's data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) gateway: Name,
+    /// `metadata.uid`, for the owner reference.
+    pub(crate) uid: String,
+    /// `spec.infrastructure.labels`.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `spec.infrastructure.annotations`.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The ports of all listeners.
+    pub(crate) ports: BTreeSet<(u16, Transport)>,
+    /// The IP addresses that are asked for, in order.
+    pub(crate) addresses: Vec<String>,
+    /// Values of `controllerName` that the proxies answer to.
+    pub(crate) controllers: Vec<String>,
+}
+
+/// What carries a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// The data planes of all Gateways that are this controller's and can be served, by name.
+pub(crate) fn plans(published: &Published) -> BTreeMap<Name, Plan> {
+    let mut plans = BTreeMap::new();
+    for gateway in published.store.all::<Gateway>() {
+        // Deleted Gateways take what they own with them.
+        if is_served(published, gateway) && gateway.meta.deletion_timestamp.is_none() {
+            let plan = plan(published, gateway);
+            if !plan.ports.is_empty() {
+                plans.insert(plan.gateway.clone(), plan);
+            }
+        }
+    }
+    plans
+}
+
+/// Whether a Gateway has a status of this controller's that accepts it, be it with listeners that are not.
+fn is_served(published: &Published, gateway: &Gateway) -> bool {
+    let key = pailou_config::resources::ObjectKey::new(GATEWAY_GROUP, "Gateway", &gateway.meta.namespace, &gateway.meta.name);
+    let body = published.compiled.statuses.get(&key).map(|status| &status.body);
+    let Some(StatusBody::Gateway(status)) = body else { return false };
+    let refused = status.conditions.iter().find(|it| it.kind == "Accepted" && it.status != ConditionStatus::True);
+    refused.is_none_or(|it| it.reason == "ListenersNotValid")
+}
+
+fn plan(published: &Published, gateway: &Gateway) -> Plan {
+    let meta = &gateway.meta;
+    let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
+    let mut ports: BTreeSet<_> =
+        gateway.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))).collect();
+    for set in published.store.all::<ListenerSet>().filter(|set| is_attached(published, set, gateway)) {
+        ports.extend(set.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))));
+    }
+    let addresses = gateway.spec.addresses.iter().filter(|it| it.kind == "IPAddress");
+    Plan {
+        gateway: Name::new(&meta.namespace, &meta.name),
+        uid: meta.uid.clone(),
+        labels: infrastructure.labels,
+        annotations: infrastructure.annotations,
+        ports,
+        addresses: addresses.filter_map(|it| it.value.clone()).filter(|value| !value.is_empty()).collect(),
+        controllers: published.settings.controllers.clone(),
+    }
+}
+
+fn is_attached(published: &Published, set: &ListenerSet, gateway: &Gateway) -> bool {
+    let parent = &set.spec.parent_ref;
+    let namespace = parent.namespace.as_ref().map_or(set.meta.namespace.as_str(), |it| it.as_str());
+    if parent.name.as_str() != gateway.meta.name || namespace != gateway.meta.namespace {
+        return false;
+    }
+    let key = pailou_config::resources::ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
+    let body = published.compiled.statuses.get(&key).map(|status| &status.body);
+    matches!(body, Some(StatusBody::Gateway(status)) if status.conditions.iter().any(|it| it.kind == "Accepted" && it.status == ConditionStatus::True))
+}
+
+fn transport(protocol: &Protocol) -> Option<Transport> {
+    match protocol {
+        Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Tcp => Some(Transport::Tcp),
+        Protocol::Udp => Some(Transport::Udp),
+        _ => None,
+    }
+}

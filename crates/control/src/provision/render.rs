@@ -1,0 +1,91 @@
+//! A data plane's objects, as they are applied.
+
+mod deployment;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, ServiceAccount},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Resource,
+    core::{ApiResource, DynamicObject},
+};
+use serde::Serialize;
+
+use super::{GATEWAY_NAME_LABEL, Options, names, plan::Plan};
+
+/// Says which installation of the controller made an object: its namespace.
+pub(crate) const CONTROLLER_LABEL: &str = "pailou.dev/controller";
+/// Tells a data plane's pods from all others of their namespace.
+const DATA_PLANE_LABEL: &str = "pailou.dev/data-plane";
+/// The key of the ConfigMap under which the feed's authorities are.
+pub(crate) const AUTHORITIES: &str = "ca.crt";
+
+/// An object that is to be applied, with what is needed to apply it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendered {
+    pub(crate) resource: ApiResource,
+    pub(crate) object: DynamicObject,
+}
+
+/// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
+/// may be signed by, in PEM.
+pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str) -> Vec<Rendered> {
+    let account = ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
+    let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.to_owned())]);
+    let trust = ConfigMap { metadata: metadata(plan, options), data: Some(data), ..Default::default() };
+    vec![
+        rendered(&account),
+        rendered(&trust),
+        rendered(&service::service(plan, options)),
+        rendered(&deployment::deployment(plan, options)),
+    ]
+}
+
+fn rendered<T: Resource<DynamicType = ()> + Serialize>(object: &T) -> Rendered {
+    let resource = ApiResource::erase::<T>(&());
+    let mut data = serde_json::to_value(object).expect("objects of an API are JSON");
+    let fields = data.as_object_mut().expect("an object of an API is a JSON object");
+    fields.remove("metadata");
+    let types = kube::core::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
+    Rendered { object: DynamicObject { types: Some(types), metadata: object.meta().clone(), data }, resource }
+}
+
+/// Metadata that all of a data plane's objects have. What the Gateway's owner asks for does not displace what the gateway needs.
+fn metadata(plan: &Plan, options: &Options) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(names::data_plane(&plan.gateway.name)),
+        namespace: Some(plan.gateway.namespace.to_string()),
+        labels: Some(labels(plan, options)),
+        annotations: (!plan.annotations.is_empty()).then(|| plan.annotations.clone()),
+        owner_references: Some(vec![OwnerReference {
+            api_version: "gateway.networking.k8s.io/v1".to_owned(),
+            kind: "Gateway".to_owned(),
+            name: plan.gateway.name.to_string(),
+            uid: plan.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn labels(plan: &Plan, options: &Options) -> BTreeMap<String, String> {
+    let mut labels = plan.labels.clone();
+    labels.extend(selector(plan));
+    labels.insert(GATEWAY_NAME_LABEL.to_owned(), names::label(&plan.gateway.name));
+    labels.insert("app.kubernetes.io/name".to_owned(), "pailou-proxy".to_owned());
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), "pailou".to_owned());
+    labels.insert(CONTROLLER_LABEL.to_owned(), options.namespace.clone());
+    labels
+}
+
+/// What selects the data plane's pods.
+fn selector(plan: &Plan) -> BTreeMap<String, String> {
+    BTreeMap::from([(DATA_PLANE_LABEL.to_owned(), names::data_plane(&plan.gateway.name))])
+}

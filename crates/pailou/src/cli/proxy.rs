@@ -1,0 +1,46 @@
+//! Flags of `pailou proxy`.
+
+use std::path::PathBuf;
+
+use hyper::Uri;
+use pailou_config::{
+    compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER},
+    snapshot::Name,
+};
+
+use super::{Listen, ServingArgs};
+
+/// Flags of `pailou proxy`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The controller gives these flags to the proxies that it provisions; there is little reason to give them by hand.\n\
+    Exit status: 0 after a signal, 2 for trouble.")]
+pub(crate) struct ProxyArgs {
+    /// The Gateway that is served.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PAILOU_GATEWAY", value_parser = gateway)]
+    pub(crate) gateway: Name,
+    /// The controller's feed, an https URL.
+    #[arg(long, value_name = "URL", env = "PAILOU_FEED")]
+    pub(crate) feed: Uri,
+    /// Authorities that the feed's certificate may be signed by, in PEM; read anew for every connection.
+    #[arg(long, value_name = "PATH", env = "PAILOU_FEED_CA")]
+    pub(crate) feed_ca: PathBuf,
+    /// The token that the feed is asked for with; read anew for every connection.
+    #[arg(long, value_name = "PATH", env = "PAILOU_FEED_TOKEN")]
+    pub(crate) feed_token: PathBuf,
+    /// Answer to GatewayClasses of this `controllerName`; may be repeated.
+    #[arg(long = "controller-name", value_name = "NAME", env = "PAILOU_CONTROLLER_NAMES", value_delimiter = ',')]
+    #[arg(default_values = [CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER])]
+    pub(crate) controllers: Vec<String>,
+    /// Address of /healthz, /readyz, /metrics and /status, or `off`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
+    pub(crate) admin: Listen,
+    #[command(flatten)]
+    pub(crate) serving: ServingArgs,
+}
+
+fn gateway(text: &str) -> Result<Name, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => Ok(Name::new(namespace, name)),
+        _ => Err("give NAMESPACE/NAME".to_owned()),
+    }
+}

@@ -1,0 +1,123 @@
+//! `pailou proxy`: a data plane of a cluster. It serves one Gateway, of which it hears from a controller's feed, and goes on serving
+//! what it heard last while the controller is away.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pailou_config::{
+    compile::{Compiler, Settings},
+    store::Store,
+};
+use pailou_control::feed::client::{self, Batch};
+use pailou_proxy::{Proxy, server::BindError};
+use tokio::{sync::mpsc, task::spawn_blocking};
+
+use crate::{
+    admin,
+    cli::ProxyArgs,
+    configuration::Loaded,
+    exit::{Error, Outcome, reason},
+    report::{self, Report, Unbound},
+    runtime, serve,
+    shown::Shown,
+    signals::Signals,
+    source::Interest,
+    standalone::until_drained,
+};
+
+/// Serves until a signal comes.
+pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
+    let options = serve::serving(&args.serving)?;
+    runtime::one_thread()?.block_on(async {
+        let signals = Signals::new()?;
+        let listener = match args.admin.0 {
+            Some(address) => Some(admin::bind(address).await?),
+            None => None,
+        };
+        let proxy = Arc::new(Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?);
+        let shown = Arc::new(Shown::new(proxy.clone()));
+        if let Some(listener) = listener {
+            tokio::spawn(admin::serve(listener, shown.clone()));
+        }
+        tracing::info!("serving Gateway {}, of which {} tells", args.gateway, args.feed);
+        let feed = client::Options { url: args.feed.clone(), authorities: args.feed_ca.clone(), token: args.feed_token.clone() };
+        let (send, batches) = mpsc::channel(1);
+        let source = tokio::spawn(client::follow(feed, send));
+        let settings = Settings { controllers: args.controllers.clone(), addresses: addresses(), ..Settings::cluster() };
+        let follower = Follower {
+            compiler: Compiler::new(settings),
+            store: Store::new(),
+            proxy: proxy.clone(),
+            shown: shown.clone(),
+            report: Report::default(),
+        };
+        tokio::spawn(follower.follow(batches));
+        until_drained(&proxy, &shown, signals, Duration::from_secs(args.serving.drain.into()), || source.abort()).await;
+        Ok(Outcome::Done)
+    })
+}
+
+/// Every address of the pod, of the families that it has.
+fn addresses() -> Vec<IpAddr> {
+    let all = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    all.into_iter().filter(|address| TcpListener::bind((*address, 0)).is_ok()).collect()
+}
+
+/// What takes in the feed's batches.
+struct Follower {
+    compiler: Compiler,
+    store: Store,
+    proxy: Arc<Proxy>,
+    shown: Arc<Shown>,
+    report: Report,
+}
+
+impl Follower {
+    async fn follow(mut self, mut batches: mpsc::Receiver<Batch>) {
+        while let Some(mut batch) = batches.recv().await {
+            let start = Instant::now();
+            let work = spawn_blocking(move || {
+                batch.apply(&mut self.store);
+                // What has come meanwhile is taken in with it.
+                while let Ok(next) = batches.try_recv() {
+                    batch = next;
+                    batch.apply(&mut self.store);
+                }
+                self.serve(start);
+                (self, batches)
+            });
+            match work.await {
+                Ok(back) => (self, batches) = back,
+                Err(error) => {
+                    tracing::error!(%error, "the configuration cannot be followed any more; what is known goes on being served");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, start: Instant) {
+        let compiled = self.compiler.update(&self.store);
+        let loaded = Loaded {
+            objects: Arc::new(self.store.clone()),
+            statuses: compiled.statuses,
+            problems: Arc::default(),
+            snapshot: compiled.snapshot,
+            endpoints: Arc::new(compiled.endpoints),
+            interest: Interest::default(),
+        };
+        let errors = self.proxy.apply(&loaded.snapshot, &loaded.endpoints);
+        let unbound: Vec<_> = errors.iter().map(|error| unbound(error, &loaded)).collect();
+        self.report.update(&loaded.snapshot, &loaded.statuses, &[], &unbound);
+        tracing::debug!("{} objects live after {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
+        self.shown.show(loaded);
+    }
+}
+
+fn unbound(error: &BindError, loaded: &Loaded) -> Unbound {
+    let purpose = report::listeners(&loaded.snapshot).remove(&error.address).unwrap_or_default();
+    Unbound { address: error.address, purpose, reason: reason(&error.error) }
+}
