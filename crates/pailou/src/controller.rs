@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use pailou_config::compile::Settings;
 use k8s_openapi::api::core::v1::LocalObjectReference;
+use pailou_config::compile::Settings;
 use pailou_control::{Connection, Controller, Metrics, Options, Published, feed, leader, provision};
 use tokio::sync::watch;
 

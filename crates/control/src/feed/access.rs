@@ -26,7 +26,7 @@ pub(super) enum Refusal {
 pub(super) async fn gateway(client: &Client, published: &Published, authorization: Option<&str>) -> Result<Name, Refusal> {
     let token = authorization.and_then(|it| it.strip_prefix("Bearer ")).ok_or(Refusal::NoToken)?;
     let audiences = vec![FEED_AUDIENCE.to_owned()];
-    let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(audiences) };
+    let spec = TokenReviewSpec { token: token.to_owned(), audiences: Some(audiences) };
     let review = TokenReview { spec, ..TokenReview::default() };
     let review = Api::<TokenReview>::all(client.clone()).create(&PostParams::default(), &review).await.map_err(Refusal::Unknown)?;
     let status = review.status.unwrap_or_default();

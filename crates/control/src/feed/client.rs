@@ -170,8 +170,9 @@ impl Session<'_> {
 async fn open(options: &Options) -> Result<Incoming, Error> {
     let url = &options.url;
     let host = url.host().filter(|_| url.scheme_str() == Some("https")).ok_or_else(|| Error::Url(url.clone()))?;
-    let token = tokio::fs::read_to_string(&options.token).await.map_err(|error| Error::File { path: options.token.clone(), source: error })?;
-    let connector = TlsConnector::from(Arc::new(trust(&options.authorities).await?));
+    let token =
+        std::fs::read_to_string(&options.token).map_err(|error| Error::File { path: options.token.clone(), source: error })?;
+    let connector = TlsConnector::from(Arc::new(trust(&options.authorities)?));
     let stream = TcpStream::connect((host, url.port_u16().unwrap_or(443))).await?;
     stream.set_nodelay(true)?;
     let stream = connector.connect(ServerName::try_from(host.to_owned())?, stream).await?;
@@ -191,9 +192,9 @@ async fn open(options: &Options) -> Result<Incoming, Error> {
     Ok(answer.into_body())
 }
 
-async fn trust(authorities: &PathBuf) -> Result<ClientConfig, Error> {
+fn trust(authorities: &PathBuf) -> Result<ClientConfig, Error> {
     let unusable = || Error::Authorities(authorities.clone());
-    let pem = tokio::fs::read(authorities).await.map_err(|error| Error::File { path: authorities.clone(), source: error })?;
+    let pem = std::fs::read(authorities).map_err(|error| Error::File { path: authorities.clone(), source: error })?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;

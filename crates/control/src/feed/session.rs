@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use pailou_config::{
+    reach::reach,
     resources::{Gateway, ObjectKey},
     snapshot::Name,
 };
 use tokio::{sync::watch, time};
 
 use super::{PULSE, wire};
-use crate::Published;
+use crate::{Published, published::Json};
 
 /// The lines of a feed. Ends when the controller does, or the Gateway is gone. However slow the reader, what waits for it is one
 /// batch: the next is made of what holds by then.
@@ -23,7 +24,7 @@ pub(super) fn lines(published: watch::Receiver<Option<Published>>, gateway: Name
 struct Session {
     published: watch::Receiver<Option<Published>>,
     gateway: Name,
-    told: BTreeMap<Arc<ObjectKey>, Arc<str>>,
+    told: BTreeMap<Arc<ObjectKey>, Json>,
     is_first: bool,
 }
 
@@ -61,7 +62,7 @@ impl Session {
         }
         for (key, json) in &now {
             if self.told.get(key) != Some(json) {
-                wire::write_upsert(&mut lines, json);
+                wire::write_upsert(&mut lines, json.expose());
             }
         }
         if !lines.is_empty() || self.is_first {
@@ -70,8 +71,4 @@ impl Session {
         self.told = now;
         Some(lines)
     }
-}
-
-fn reach(store: &pailou_config::store::Store, _: &pailou_config::compile::Settings, _: &Name) -> Vec<ObjectKey> {
-    store.iter().map(|(key, _)| key.clone()).collect()
 }

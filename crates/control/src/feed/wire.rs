@@ -1,7 +1,5 @@
 //! What is said on the feed, a line each.
 
-use std::sync::Arc;
-
 use pailou_config::resources::ObjectKey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -62,7 +60,7 @@ impl From<WireKey> for ObjectKey {
 }
 
 /// Writes that an object is as its JSON says. JSON that is none is left out: it could not have been read to begin with.
-pub(crate) fn write_upsert(lines: &mut Vec<u8>, json: &Arc<str>) {
+pub(crate) fn write_upsert(lines: &mut Vec<u8>, json: &str) {
     if let Ok(object) = serde_json::from_str(json) {
         write(lines, &Written::Upsert { object });
     }
@@ -97,12 +95,11 @@ mod tests {
     fn what_is_written_is_read() {
         let key = ObjectKey::new("gateway.networking.k8s.io", "HTTPRoute", "default", "r");
         let mut lines = Vec::new();
-        write_upsert(&mut lines, &Arc::from(r#"{"kind":"HTTPRoute","n":12345678901234567890}"#));
+        write_upsert(&mut lines, r#"{"kind":"HTTPRoute","n":12345678901234567890}"#);
         write_delete(&mut lines, &key);
         write_synced(&mut lines);
         write_pulse(&mut lines);
-        let read: Vec<Line> =
-            String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let read: Vec<Line> = String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(matches!(&read[0], Line::Upsert { object } if object["kind"] == "HTTPRoute"));
         assert!(matches!(&read[2], Line::Synced {}));
         assert!(matches!(&read[3], Line::Pulse {}));

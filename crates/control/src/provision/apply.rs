@@ -102,9 +102,7 @@ impl Provisioner {
                 }
             };
             let leads = self.leadership.leads();
-            let turn = async {
-                if leads { self.leadership.lost().await } else { self.leadership.gained().await }
-            };
+            let turn = async { if leads { self.leadership.lost().await } else { self.leadership.gained().await } };
             tokio::select! {
                 changed = self.published.changed() => if changed.is_err() { return },
                 changed = children.changed() => if changed.is_err() { return },
@@ -129,7 +127,8 @@ impl Provisioner {
         if state.retry.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        let went_well = self.apply_all(state, &plans, &children, &authorities).await & self.delete_strays(&published, &plans, &children).await;
+        let went_well =
+            self.apply_all(state, &plans, &children, &authorities).await & self.delete_strays(&published, &plans, &children).await;
         state.retry = if went_well {
             state.backoff.reset();
             None
@@ -163,7 +162,8 @@ impl Provisioner {
             (!due.is_empty()).then_some(due)
         });
         let due: Vec<_> = due.collect();
-        let results: Vec<_> = stream::iter(due).map(|objects| self.apply_each(objects)).buffer_unordered(CONCURRENCY).collect().await;
+        let results: Vec<_> =
+            stream::iter(due).map(|objects| self.apply_each(objects)).buffer_unordered(CONCURRENCY).collect().await;
         let mut went_well = true;
         for (done, failure) in results {
             state.applied.extend(done);

@@ -36,7 +36,8 @@ pub(crate) struct Rendered {
 /// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
 /// may be signed by, in PEM.
 pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str) -> Vec<Rendered> {
-    let account = ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
+    let account =
+        ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
     let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.to_owned())]);
     let trust = ConfigMap { metadata: metadata(plan, options), data: Some(data), ..Default::default() };
     vec![

@@ -12,8 +12,10 @@ use super::{Listen, ServingArgs};
 
 /// Flags of `pailou proxy`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The controller gives these flags to the proxies that it provisions; there is little reason to give them by hand.\n\
-    Exit status: 0 after a signal, 2 for trouble.")]
+#[command(
+    after_help = "The controller gives these flags to the proxies that it provisions; there is little reason to give them by hand.\n\
+    Exit status: 0 after a signal, 2 for trouble."
+)]
 pub(crate) struct ProxyArgs {
     /// The Gateway that is served.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PAILOU_GATEWAY", value_parser = gateway)]
@@ -40,7 +42,9 @@ pub(crate) struct ProxyArgs {
 
 fn gateway(text: &str) -> Result<Name, String> {
     match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => Ok(Name::new(namespace, name)),
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(Name::new(namespace, name))
+        }
         _ => Err("give NAMESPACE/NAME".to_owned()),
     }
 }
