@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	image    = flag.String("image", "pailou", "image of the simulated engines")
+	image    = flag.String("image", "ghcr.io/pailou/pailou:0.1.0", "image of the simulated engines")
 	binary   = flag.String("pailou", "pailou", "the program, for `pailou check`")
 	makeRoot = flag.String("make-root", "", "write a certificate authority and the hosted service's certificate to this directory, and end")
 	roots    = flag.String("roots", "", "directory that -make-root wrote; its authority is one of the node's")
