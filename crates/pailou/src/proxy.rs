@@ -2,13 +2,15 @@
 //! what it heard last while the controller is away.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use pailou_config::{
-    compile::{Compiler, Settings},
+    compile::{Compiler, DataPlane, Settings},
+    status::GatewayAddress,
     store::Store,
 };
 use pailou_control::feed::client::{self, Batch};
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
         let feed = client::Options { url: args.feed.clone(), authorities: args.feed_ca.clone(), token: args.feed_token.clone() };
         let (send, batches) = mpsc::channel(1);
         let source = tokio::spawn(client::follow(feed, send));
-        let settings = Settings { controllers: args.controllers.clone(), addresses: addresses(), ..Settings::cluster() };
+        let settings = settings(args);
         let follower = Follower {
             compiler: Compiler::new(settings),
             store: Store::new(),
@@ -58,6 +60,15 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
         until_drained(&proxy, &shown, signals, Duration::from_secs(args.serving.drain.into()), || source.abort()).await;
         Ok(Outcome::Done)
     })
+}
+
+fn settings(args: &ProxyArgs) -> Settings {
+    let addresses = addresses();
+    // Where clients reach this proxy is the controller's to know and to say.
+    let shown = addresses.iter().map(|ip| GatewayAddress::ip(*ip)).collect();
+    let itself = DataPlane { addresses: shown, ready: true, ..DataPlane::default() };
+    let data_planes = BTreeMap::from([(args.gateway.clone(), itself)]);
+    Settings { controllers: args.controllers.clone(), addresses, data_planes, ..Settings::cluster() }
 }
 
 /// Every address of the pod, of the families that it has.
