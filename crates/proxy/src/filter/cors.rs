@@ -35,6 +35,11 @@ pub(crate) fn preflight(cors: &Cors, method: &Method, headers: &HeaderMap) -> Op
         Some(HeaderValue::from_static("*"))
     };
     insert(answer, header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+    // The Fetch standard reads it from the actual response only; Gateway API's conformance suite asks for it here too. What an
+    // asterisk exposes is not known before there is a response.
+    if cors.expose_headers.iter().all(|name| &**name != "*") {
+        insert(answer, header::ACCESS_CONTROL_EXPOSE_HEADERS, joined(cors.expose_headers.iter().map(|name| &**name)));
+    }
     answer.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age));
     Some(response)
 }
