@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
-use pailou_config::compile::Settings;
+use pailou_config::{compile::Settings, snapshot::PortKey};
 use pailou_control::{Connection, Controller, Metrics, Options, Published, feed, leader, provision};
 use tokio::sync::watch;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
         let controller = Controller::start(connection.client.clone(), options);
         let feed = feed::Feed::start(connection.client.clone(), feed_options(args, &namespace), controller.published());
         let feed = feed.await.map_err(|source| Error::Bind {
-            address: args.feed_listen,
+            port: PortKey::tcp(args.feed_listen),
             purpose: "the feed of the proxies".to_owned(),
             source,
             hint: "give another address with --feed-listen".to_owned(),

@@ -129,6 +129,6 @@ impl Follower {
 }
 
 fn unbound(error: &BindError, loaded: &Loaded) -> Unbound {
-    let purpose = report::listeners(&loaded.snapshot).remove(&error.address).unwrap_or_default();
-    Unbound { address: error.address, purpose, reason: reason(&error.error) }
+    let purpose = report::listeners(&loaded.snapshot).remove(&error.port).unwrap_or_default();
+    Unbound { port: error.port, purpose, reason: reason(&error.error) }
 }
