@@ -64,6 +64,14 @@ impl From<Bytes> for Pieces {
     }
 }
 
+impl FromIterator<Bytes> for Pieces {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
+        let mut all = Self::default();
+        pieces.into_iter().for_each(|piece| all.push(piece));
+        all
+    }
+}
+
 impl IntoIterator for Pieces {
     type Item = Bytes;
     type IntoIter = std::vec::IntoIter<Bytes>;

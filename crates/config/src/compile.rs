@@ -35,6 +35,7 @@ mod backends;
 mod clusters;
 mod endpoints;
 pub(crate) mod models;
+mod picker;
 mod pools;
 mod upstream_tls;
 

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pailou_ai::Pieces;
+use pailou_extproc::client::Outbox;
 
 use crate::{
     mirror::Copied,
@@ -38,6 +39,9 @@ pub enum BodyError {
     /// The request was answered, or given up, before all of its body had come. As its cause says, an HTTP/2 stream is cancelled.
     #[error("the request was over before its body")]
     Over(#[source] h2::Error),
+    /// An endpoint picker evicted the request, or changed the body and did not end it.
+    #[error("{0}")]
+    Picker(String),
 }
 
 /// A request's body as it is sent to a backend. Only what is [held](RequestBody::held) can be sent again.
@@ -47,6 +51,7 @@ enum Request {
     Held { pieces: std::vec::IntoIter<Bytes>, left: u64 },
     Streamed(Box<Upload>),
     Copied(Copied),
+    Asked(Outbox),
 }
 
 impl RequestBody {
@@ -75,6 +80,11 @@ impl RequestBody {
     pub(crate) fn copied(copy: Copied) -> Self {
         Self(Request::Copied(copy))
     }
+
+    /// What an endpoint picker is asked.
+    pub(crate) fn asked(outbox: Outbox) -> Self {
+        Self(Request::Asked(outbox))
+    }
 }
 
 impl Body for RequestBody {
@@ -89,6 +99,7 @@ impl Body for RequestBody {
             })),
             Request::Streamed(upload) => upload.poll_frame(context),
             Request::Copied(copy) => copy.poll_frame(context),
+            Request::Asked(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
         }
     }
 
@@ -96,7 +107,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => *left == 0,
             Request::Streamed(upload) => upload.is_end_stream(),
-            Request::Copied(_) => false,
+            Request::Copied(_) | Request::Asked(_) => false,
         }
     }
 
@@ -104,7 +115,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => SizeHint::with_exact(*left),
             Request::Streamed(upload) => upload.size_hint(),
-            Request::Copied(_) => SizeHint::default(),
+            Request::Copied(_) | Request::Asked(_) => SizeHint::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use pailou_ai::{Api, Dialect, ErrorBody};
+use pailou_extproc::client::Immediate;
 
 use crate::body::ResponseBody;
 
@@ -43,6 +44,8 @@ pub enum Flag {
     Budget,
     /// The pool is saturated, and the request is sheddable.
     Shed,
+    /// The pool's endpoint picker does not answer, or ended the request.
+    Picker,
     /// The client may not do this.
     Forbidden,
     /// The gateway stopped before the response was through.
@@ -69,6 +72,7 @@ impl Flag {
             Self::OverLimit => "OL",
             Self::Budget => "OM",
             Self::Shed => "SH",
+            Self::Picker => "EP",
             Self::Forbidden => "UAEX",
             Self::Stopped => "ST",
         }
@@ -92,6 +96,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The backend had accepted nothing of the request, so that another may be tried.
     pub retryable: bool,
+    /// What an endpoint picker wants the client to be told, in its own words.
+    pub immediate: Option<Box<Immediate>>,
 }
 
 impl Error {
@@ -101,9 +107,13 @@ impl Error {
             Flag::NoRoute => StatusCode::NOT_FOUND,
             Flag::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Flag::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
-            Flag::NoEndpoint | Flag::Overflow | Flag::ConnectFailure | Flag::UpstreamReset | Flag::Budget | Flag::Stopped => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Flag::NoEndpoint
+            | Flag::Overflow
+            | Flag::ConnectFailure
+            | Flag::UpstreamReset
+            | Flag::Budget
+            | Flag::Picker
+            | Flag::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             Flag::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Flag::Timeout | Flag::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Flag::ClientGone | Flag::BadRequest => StatusCode::BAD_REQUEST,
@@ -112,7 +122,16 @@ impl Error {
             Flag::Shed => StatusCode::TOO_MANY_REQUESTS,
             Flag::Forbidden => StatusCode::FORBIDDEN,
         };
-        Self { flag, status, message: message.into(), detail: None, code: None, retry_after: None, retryable: false }
+        Self {
+            flag,
+            status,
+            message: message.into(),
+            detail: None,
+            code: None,
+            retry_after: None,
+            retryable: false,
+            immediate: None,
+        }
     }
 
     /// Adds what only the operator is to read.
@@ -133,9 +152,25 @@ impl Error {
         self
     }
 
+    /// The answer of an endpoint picker that refuses the request.
+    pub(crate) fn immediate(immediate: Immediate) -> Self {
+        let flag = match immediate.status {
+            StatusCode::TOO_MANY_REQUESTS => Flag::Shed,
+            StatusCode::SERVICE_UNAVAILABLE => Flag::NoEndpoint,
+            _ => Flag::Picker,
+        };
+        let message = String::from_utf8_lossy(&immediate.body).into_owned();
+        let detail = format!("the endpoint picker answered {}: {}", immediate.status, immediate.details);
+        let (status, immediate) = (immediate.status, Some(Box::new(immediate)));
+        Self { status, immediate, ..Self::new(flag, message).with_detail(detail) }
+    }
+
     /// The response, in the terms of whoever asked.
     pub fn response(&self, audience: Audience) -> Response<ResponseBody> {
         let mut response = match audience {
+            Audience::Model(_) | Audience::Other if let Some(immediate) = &self.immediate => {
+                immediate.response().map(ResponseBody::whole)
+            }
             Audience::Model(dialect) => {
                 let mut body = ErrorBody::new(dialect, self.status.as_u16(), &self.message);
                 body.code = self.code;

@@ -18,6 +18,7 @@ pub mod health;
 pub mod live;
 pub mod metrics;
 mod mirror;
+mod passage;
 pub mod record;
 mod relay;
 mod request;

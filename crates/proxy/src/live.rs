@@ -64,6 +64,11 @@ impl Live {
         &self.clusters[id.0 as usize]
     }
 
+    /// The state of the cluster of this snapshot that has this key: of the few that are not referred to by an id.
+    pub fn find(&self, key: &ClusterKey) -> Option<&Arc<ClusterState>> {
+        self.clusters.iter().find(|cluster| cluster.key() == key)
+    }
+
     /// A circuit breaker of this snapshot.
     pub fn breaker(&self, id: BreakerId) -> &Arc<Breaker> {
         &self.breakers[id.0 as usize]

@@ -10,24 +10,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     body::BodyError,
     error::{Error, Flag},
+    passage::Passage,
     record::Record,
     request::Guards,
     upload::{Idle, Pulse},
-    upstream::UpstreamBody,
 };
 
 const BROKE_OFF: &str = "the model server broke off the response";
 
 /// A response under way.
 pub(crate) struct Relay {
-    body: UpstreamBody,
+    body: Passage,
     /// Read while it was not yet certain that this response would be the one.
     ahead: VecDeque<Frame<Bytes>>,
     record: Box<Record>,
@@ -68,7 +68,7 @@ enum State {
 
 impl Relay {
     pub(crate) fn new(
-        body: UpstreamBody,
+        body: Passage,
         ahead: VecDeque<Frame<Bytes>>,
         record: Box<Record>,
         guards: Guards,
@@ -100,7 +100,7 @@ impl Relay {
         if let Some(frame) = self.ahead.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        match Pin::new(&mut self.body).poll_frame(context) {
+        match self.body.poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     self.passed(data);
@@ -111,7 +111,10 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::Backend(error)),
+            Poll::Ready(Some(Err(error @ BodyError::Picker(_)))) => {
+                self.fail(Flag::Picker, "the endpoint picker ended the request", error)
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(Flag::UpstreamReset, BROKE_OFF, error),
             Poll::Ready(None) if self.cut_short() => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::CutShort),
             Poll::Ready(None) => {
                 self.state = State::Ended;

@@ -13,6 +13,7 @@ mod head;
 mod listener;
 mod mirroring;
 mod outgoing;
+mod picker;
 mod retry;
 mod target;
 mod unrouted;
@@ -40,6 +41,7 @@ use body::Source;
 use call::{Bounds, Input};
 use head::Head;
 use outgoing::Outgoing;
+use picker::Picker;
 use target::Target;
 
 /// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
@@ -135,12 +137,25 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: Incoming, rec
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }
     let backend = backend::choose(rule, &live)?;
+    let picker = Picker::of(&live, backend);
+    let input = match &picker {
+        // It is told all of the body.
+        Some(_) => input.read_all(&head, shared, &bounds).await?,
+        None => input,
+    };
     let permit = live.breaker(backend.breaker).request(rule.breaker.as_ref()).map_err(overflow)?;
 
     let route = Chosen { live: &live, entry, backend, policy, client };
-    let outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
+    let mut outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
-    let mut target = Target::new(&route, &outgoing, &input)?;
+    let choice = match picker {
+        Some(picker) => picker.ask(&route, connection, &outgoing, &input, record).await?,
+        None => None,
+    };
+    let mut target = match choice {
+        Some(choice) => Target::chosen(&route, choice, &mut outgoing)?,
+        None => Target::new(&route, &outgoing, &input)?,
+    };
     let body = Source::new(input, target.body.take());
     let attempts =
         Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };

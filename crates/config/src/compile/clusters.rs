@@ -60,11 +60,11 @@ pub(crate) struct Clusters<'a> {
 }
 
 /// What a cluster is before the policies of a rule are laid upon it.
-struct Draft {
-    endpoints: EndpointKey,
-    kind: ClusterKind,
-    protocol: Protocol,
-    tls: Result<Option<Arc<UpstreamTls>>, Failure>,
+pub(crate) struct Draft {
+    pub(crate) endpoints: EndpointKey,
+    pub(crate) kind: ClusterKind,
+    pub(crate) protocol: Protocol,
+    pub(crate) tls: Result<Option<Arc<UpstreamTls>>, Failure>,
 }
 
 impl<'a> Clusters<'a> {
@@ -209,6 +209,9 @@ impl<'a> Clusters<'a> {
             Ok(pool) => pool,
             Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false }),
         };
+        if let Some(picker) = self.pools.picker(place).cloned() {
+            self.add(|| picker);
+        }
         let name = pool.name.clone();
         let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { default_protocol(grpc) };
         let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls: Ok(None) };
@@ -216,24 +219,36 @@ impl<'a> Clusters<'a> {
     }
 
     fn intern(&mut self, draft: Draft, traffic: &Traffic) -> ClusterId {
+        self.add(|| Arc::new(draft.cluster(traffic)))
+    }
+
+    fn add(&mut self, cluster: impl FnOnce() -> Arc<Cluster>) -> ClusterId {
         let next = ClusterId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
         if self.dry {
             return next;
         }
+        let cluster = cluster();
+        *self.by_key.entry(cluster.key.clone()).or_insert_with(|| {
+            self.list.push(cluster);
+            next
+        })
+    }
+}
+
+impl Draft {
+    /// The cluster that it is with these settings.
+    pub(crate) fn cluster(self, traffic: &Traffic) -> Cluster {
         let mut cluster = Cluster {
-            key: ClusterKey { endpoints: draft.endpoints, variant: 0 },
-            kind: draft.kind,
-            protocol: draft.protocol,
-            tls: draft.tls,
+            key: ClusterKey { endpoints: self.endpoints, variant: 0 },
+            kind: self.kind,
+            protocol: self.protocol,
+            tls: self.tls,
             load_balancer: traffic.load_balancer(),
             health: traffic.health(),
             tcp_keepalive: traffic.tcp_keepalive(),
         };
         cluster.key.variant = digest(&cluster);
-        *self.by_key.entry(cluster.key.clone()).or_insert_with(|| {
-            self.list.push(Arc::new(cluster));
-            next
-        })
+        cluster
     }
 }
 

@@ -8,11 +8,10 @@ use std::{
 use crate::{
     resources::{
         InferencePool, ObjectKey,
-        core::service::ServiceType,
         inference_pool::{EndpointPickerRef, FailureMode as SpecMode, INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
         refs::GATEWAY_GROUP,
     },
-    snapshot::{Failure, FailureMode, ModelServer, Name, PickerKind, Pool, RoutingStrategy},
+    snapshot::{Cluster, Failure, FailureMode, ModelServer, Name, PickerKind, Pool, RoutingStrategy},
     status::{Condition, PoolParentStatus, PoolReference, Problem, Severity, StatusBody, Statuses},
 };
 
@@ -20,6 +19,7 @@ use super::{
     gateway::Gateways,
     index::{Index, name_of},
     models::Models,
+    picker::{self, NoPicker},
     warnings::PARTIALLY_SUPPORTED,
 };
 
@@ -37,6 +37,8 @@ struct PoolState<'a> {
     /// What is to be said beside `ResolvedRefs: True`.
     picker_note: Option<String>,
     warnings: Vec<String>,
+    /// The cluster of its endpoint picker.
+    asked: Option<Arc<Cluster>>,
     gateways: BTreeSet<usize>,
 }
 
@@ -62,6 +64,11 @@ impl<'a> Pools<'a> {
     /// A pool's object, and what became of it.
     pub(crate) fn get(&self, place: usize) -> (&'a InferencePool, Result<Arc<Pool>, Failure>) {
         (self.list[place].object, self.list[place].pool.clone())
+    }
+
+    /// The cluster of a pool's endpoint picker, where it has one of its own.
+    pub(crate) fn picker(&self, place: usize) -> Option<&Arc<Cluster>> {
+        self.list[place].asked.as_ref()
     }
 
     /// A route attached to these Gateways leads to the pool.
@@ -113,6 +120,7 @@ impl<'a> PoolState<'a> {
             problems: Vec::new(),
             picker_note: None,
             warnings: Vec::new(),
+            asked: None,
             gateways: BTreeSet::new(),
         };
         let picker = state.picker(index);
@@ -136,19 +144,11 @@ impl<'a> PoolState<'a> {
     fn picker(&mut self, index: &Index<'_>) -> Result<PickerKind, Failure> {
         let Some(reference) = &self.object.spec.endpoint_picker else { return Ok(PickerKind::BuiltIn) };
         let namespace = self.object.meta.namespace.as_str();
-        match picker_service(index, namespace, reference) {
-            Ok(service) => {
-                let port = reference.port.map_or(DEFAULT_PICKER_PORT, |port| port.get());
-                let failure_mode = failure_mode(reference);
-                let asked = format!("the endpoint picker {service}:{port} is not asked (its protocol is not implemented yet)");
-                self.warnings.push(match failure_mode {
-                    FailureMode::FailOpen => format!("{asked}: the built-in picker serves, as failureMode FailOpen allows"),
-                    FailureMode::FailClose => format!(
-                        "{asked}: requests fail, as failureMode FailClose demands. Set failureMode: FailOpen, or remove the \
-                         reference, and the built-in picker serves"
-                    ),
-                });
-                Ok(PickerKind::External { service, port, failure_mode })
+        match picker::cluster(index, namespace, reference) {
+            Ok(cluster) => {
+                let key = cluster.key.clone();
+                self.asked = Some(Arc::new(cluster));
+                Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference) })
             }
             Err(NoPicker::Absent(message)) if self.object.spec.version == InferencePoolVersion::V1Alpha2 => {
                 self.picker_note = Some(format!("{message}: the built-in picker serves the pool"));
@@ -213,8 +213,6 @@ impl<'a> PoolState<'a> {
     }
 }
 
-/// The port of an endpoint picker that names none.
-const DEFAULT_PICKER_PORT: u16 = 9002;
 const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
 const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
 
@@ -228,29 +226,6 @@ pub(crate) fn pool_name(index: &Index<'_>, pool: &InferencePool) -> Name {
 
 /// Told apart from a name: no object's name has an `@`.
 pub(crate) const TWIN_SUFFIX: &str = "@v1alpha2";
-
-/// Why a pool's endpoint picker cannot be asked.
-enum NoPicker {
-    Absent(String),
-    Unusable(String),
-}
-
-fn picker_service(index: &Index<'_>, namespace: &str, reference: &EndpointPickerRef) -> Result<Name, NoPicker> {
-    if !reference.group.is_empty() || reference.kind != "Service" {
-        let message = format!("the endpoint picker {} {} is no Service", reference.kind, reference.name);
-        return Err(NoPicker::Unusable(message));
-    }
-    if reference.port.is_none() {
-        return Err(NoPicker::Unusable(format!("endpointPickerRef to Service {} needs port.number", reference.name)));
-    }
-    let absent =
-        || NoPicker::Absent(format!("there is no Service {} in namespace {namespace} for the endpoint picker", reference.name));
-    let service = index.services.get(namespace, &reference.name).ok_or_else(absent)?;
-    if service.spec.kind == ServiceType::ExternalName {
-        return Err(NoPicker::Unusable(format!("the endpoint picker's Service {} is of type ExternalName", reference.name)));
-    }
-    Ok(name_of(&service.meta))
-}
 
 fn failure_mode(reference: &EndpointPickerRef) -> FailureMode {
     match reference.failure_mode {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::Name;
+use super::{ClusterKey, Name};
 
 /// What is known of an InferencePool beside its endpoints.
 #[derive(Clone, Debug)]
@@ -89,10 +89,8 @@ pub enum PickerKind {
     BuiltIn,
     /// An endpoint picker of the user's, spoken to by Envoy's ext_proc protocol.
     External {
-        /// Its Service.
-        service: Name,
-        /// The Service's port.
-        port: u16,
+        /// The cluster of its Service, which is among the snapshot's.
+        cluster: ClusterKey,
         /// What happens when it does not answer.
         failure_mode: FailureMode,
     },

@@ -6,7 +6,7 @@ use pailou_config::{
     compile::Compiled,
     snapshot::{
         Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, Filters, HealthChecks, Listener, ListenerRef,
-        LoadBalancer, PathMatch, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+        LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
     },
     status::{Condition, Severity, StatusBody},
 };
@@ -260,7 +260,12 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
     }
     cluster.tcp_keepalive.iter().for_each(|it| line(out, 2, &format!("keepalive: {it:?}")));
     if let ClusterKind::Pool(pool) = &cluster.kind {
-        line(out, 2, &format!("pool: {}", quoted(&format!("{:?} {:?} {:?}", pool.runtime, pool.strategy, pool.picker))));
+        let picker = match &pool.picker {
+            PickerKind::BuiltIn => "BuiltIn".to_owned(),
+            // The key's digest is not for reading.
+            PickerKind::External { cluster, failure_mode } => format!("{} {failure_mode:?}", cluster.endpoints),
+        };
+        line(out, 2, &format!("pool: {}", quoted(&format!("{:?} {:?} {picker}", pool.runtime, pool.strategy))));
         let models: BTreeMap<_, _> = pool.models.iter().collect();
         models.iter().for_each(|(name, model)| line(out, 2, &format!("model {name}: {}", quoted(&format!("{model:?}")))));
         pool.any_model.iter().for_each(|model| line(out, 2, &format!("any model: {}", quoted(&format!("{model:?}")))));

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, respon
 use http_body::Frame;
 use hyper::upgrade::OnUpgrade;
 use pailou_config::snapshot::DirectResponse;
+use pailou_extproc::client::{Backend, Listener, Processed};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Chosen,
@@ -14,12 +16,13 @@ use super::{
 };
 use crate::{
     body::ResponseBody,
-    error::Flag,
+    error::{Error, Flag},
     filter::{cors, headers},
+    passage::{Ahead, Passage},
     record::Record,
     relay::{Clocks, Reader, Relay},
     upgrade,
-    upstream::{Exchange, Switched, UpstreamBody},
+    upstream::{Exchange, Switched},
 };
 
 /// Why the gateway answered, for clients, where the operator switches it on.
@@ -28,7 +31,7 @@ const RESPONSE_FLAG: &str = "x-pailou-response-flag";
 /// A response that is certain: the head as the client gets it, the body still to come.
 pub(super) struct Answer {
     head: Parts,
-    body: UpstreamBody,
+    body: Passage,
     switched: Option<Switched>,
     ahead: VecDeque<Frame<Bytes>>,
     reader: Option<Reader>,
@@ -36,19 +39,56 @@ pub(super) struct Answer {
     clocks: Clocks,
 }
 
+/// A backend's response as it reaches the rule's filters.
+pub(super) struct Passed {
+    head: Parts,
+    body: Passage,
+    switched: Option<Switched>,
+    ahead: VecDeque<Frame<Bytes>>,
+    reader: Option<Reader>,
+}
+
+impl Passed {
+    /// As the backend gave it.
+    pub(super) fn direct(answered: Answered) -> Self {
+        let Answered { exchange, ahead, reader } = answered;
+        let Exchange { response, switched, .. } = exchange;
+        let (head, body) = response.into_parts();
+        Self { head, body: Passage::Direct(body), switched, ahead, reader }
+    }
+
+    /// Past an endpoint picker that listens.
+    ///
+    /// # Errors
+    /// What the picker wants the client to be told instead; 504 where it takes longer than the request may.
+    pub(super) async fn by(listener: Listener, answered: Answered, served: &str, deadline: Option<Instant>) -> Result<Self, Error> {
+        let Answered { exchange, ahead, reader } = answered;
+        let (mut head, body) = exchange.response.into_parts();
+        let backend = Backend { status: head.status, headers: &head.headers, served };
+        let mut processed = Processed::new(listener, &backend, Ahead { read: ahead, body });
+        let changed = processed.head(&mut head.headers);
+        let changed = match deadline {
+            Some(deadline) => timeout_at(deadline, changed)
+                .await
+                .map_err(|_| Error::new(Flag::Timeout, "the endpoint picker did not answer in time"))?,
+            None => changed.await,
+        };
+        changed.map_err(Error::immediate)?;
+        Ok(Self { head, body: Passage::Picker(Box::new(processed)), switched: None, ahead: VecDeque::new(), reader })
+    }
+}
+
 impl Answer {
     /// Applies what the rule and the backendRef do to responses.
     pub(super) fn new(
         route: &Chosen<'_>,
-        answered: Box<Answered>,
+        passed: Passed,
         guards: Guards,
         clocks: Clocks,
         origin: Option<&HeaderValue>,
         set_cookie: Option<HeaderValue>,
     ) -> Box<Self> {
-        let Answered { exchange, ahead, reader } = *answered;
-        let Exchange { response, switched, .. } = exchange;
-        let (mut head, body) = response.into_parts();
+        let Passed { mut head, body, switched, ahead, reader } = passed;
         let upgrade = headers::strip_hop_by_hop(&mut head.headers);
         if let Some(upgrade) = upgrade.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Chosen,
-    answer::Answer,
+    answer::{Answer, Passed},
     body::{Remains, Source},
     misconfigured,
     outgoing::Outgoing,
@@ -134,6 +134,7 @@ impl Attempts<'_> {
                 // Where the breaker allows no retry, what this attempt came to is the answer.
                 if !wanted || retry.is_none() {
                     let answered = tried.into_result()?;
+                    let passed = self.pass(*answered, &attempt, clocks).await?;
                     let set_cookie = self.target.set_cookie.take();
                     let guards = Guards {
                         _permit: self.permit,
@@ -143,13 +144,23 @@ impl Attempts<'_> {
                         picked: self.target.into_picked(),
                     };
                     let origin = self.outgoing.headers.get(header::ORIGIN);
-                    return Ok(Answer::new(self.route, answered, guards, clocks, origin, set_cookie));
+                    return Ok(Answer::new(self.route, passed, guards, clocks, origin, set_cookie));
                 }
                 policy.pause(clocks.deadline).await?;
                 self.target.advance();
             }
             tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
         }
+    }
+
+    /// The response as it goes on: past the pool's endpoint picker, where one listens.
+    async fn pass(&mut self, mut answered: Answered, attempt: &Attempt, clocks: Clocks) -> Result<Passed, Error> {
+        let switches = answered.exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let Some(listener) = self.target.listener.take().filter(|_| !switches) else { return Ok(Passed::direct(answered)) };
+        // What was read ahead passes the picker too, and only then the reader.
+        answered.reader = self.reader(&answered.exchange);
+        let served = attempt.endpoint().endpoint().address.to_string();
+        Passed::by(listener, answered, &served, clocks.deadline).await
     }
 
     /// The clocks of the whole request.

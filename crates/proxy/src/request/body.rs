@@ -38,7 +38,7 @@ impl Source {
     /// The body as the target wants it.
     pub(super) fn new(input: Input, as_target_wants: Option<Pieces>) -> Self {
         match input {
-            Input::Absent => Self::held(Pieces::default(), None),
+            Input::Absent => Self::held(as_target_wants.unwrap_or_default(), None),
             Input::Unread(body, _) => Self::once(Origin::Client(body)),
             Input::Teed(tee) => Self::once(Origin::Teed(tee)),
             Input::Read(call) => Self::held(as_target_wants.unwrap_or_else(|| call.bytes.clone().into()), Some(call)),

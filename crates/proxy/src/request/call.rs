@@ -40,6 +40,7 @@ pub(super) struct Call {
 }
 
 /// How much may be read, and for how long.
+#[derive(Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) bytes: u64,
     pub(super) time: Option<Duration>,

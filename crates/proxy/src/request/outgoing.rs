@@ -3,7 +3,9 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
+use pailou_ai::Pieces;
 use pailou_config::snapshot::{Address, ClientAddress, Credential, HostRewrite};
+use pailou_extproc::{client::Question, names};
 
 use super::{Chosen, Head, Input, misconfigured};
 use crate::{
@@ -26,6 +28,8 @@ pub(super) struct Outgoing {
     /// The endpoint's own name is to be the host.
     host_of_endpoint: bool,
     pub(super) headers: HeaderMap,
+    /// The only endpoints of a pool that are eligible, where a filter says so.
+    subset: Option<HeaderValue>,
     /// Put in last, at each attempt, and never into a mirror's copy.
     credentials: Vec<Credential>,
 }
@@ -42,6 +46,10 @@ impl Outgoing {
         if headers::hops(&edited) > MAX_HOPS {
             let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
+        }
+        // Where a request goes is not for its client to say.
+        for name in [names::ENDPOINT, names::SUBSET] {
+            edited.remove(name);
         }
         for edit in [&rule.request_headers, &own.request_headers].into_iter().flatten() {
             headers::edit(&mut edited, edit);
@@ -83,13 +91,34 @@ impl Outgoing {
                 rewrite::with_path(&head.parts.uri, path).ok_or_else(|| misconfigured("the rewritten path is not valid"))?
             }
         };
+        let subset = edited.remove(names::SUBSET);
         let credentials = rule.credentials.iter().chain(&own.credentials).cloned().collect();
-        Ok(Self { method: head.parts.method.clone(), path, authority, host_of_endpoint, headers: edited, credentials })
+        Ok(Self { method: head.parts.method.clone(), path, authority, host_of_endpoint, headers: edited, subset, credentials })
     }
 
     /// The copy that a mirror gets: without credentials of ours.
     pub(super) fn for_mirror(&self) -> Self {
         Self { credentials: Vec::new(), ..self.clone() }
+    }
+
+    /// What a pool's endpoint picker is asked.
+    pub(super) fn question(&self, tls: bool, body: Option<Pieces>, max_body: usize) -> Question<'_> {
+        Question {
+            method: &self.method,
+            scheme: if tls { "https" } else { "http" },
+            authority: &self.authority,
+            path: self.path.as_str(),
+            headers: &self.headers,
+            body: body.map(|body| body.into_iter().collect()).unwrap_or_default(),
+            subset: self.subset(),
+            max_body,
+        }
+    }
+
+    /// The only endpoints of a pool that are eligible, where a filter says so: a list of `ip` and `ip:port`.
+    pub(super) fn subset(&self) -> Option<&str> {
+        // What cannot be read lets nothing in.
+        self.subset.as_ref().map(|subset| subset.to_str().unwrap_or(""))
     }
 
     /// The URI's query, for hashing.

@@ -1,11 +1,18 @@
 //! Where a request goes: the cluster that was chosen, its endpoints in the order in which they are tried, and the body as they
 //! are to get it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::{HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
-use pailou_config::snapshot::{ClusterKind, Criticality, FailureMode, LoadBalancer, PickerKind, Pool, PoolModel, at_point};
+use pailou_config::snapshot::{Address, ClusterKind, Criticality, LoadBalancer, Pool, PoolModel, at_point};
+use pailou_extproc::{
+    client::{Choice, Listener},
+    endpoints::Subset,
+};
 use pailou_picker::{PickError, PickRequest, Picked};
 use smallvec::SmallVec;
 
@@ -29,12 +36,16 @@ pub(super) struct Target {
     pub(super) target_model: Option<Arc<str>>,
     /// A cookie for the client, by which it comes back to the same endpoint.
     pub(super) set_cookie: Option<HeaderValue>,
+    /// An endpoint picker that is to hear of the response.
+    pub(super) listener: Option<Listener>,
     order: Order,
 }
 
 enum Order {
     /// The picker's: best first.
     Picked(Picked),
+    /// An endpoint picker's, to be tried in this order.
+    Chosen { endpoints: Vec<Address>, at: usize },
     /// The balancer's.
     Balanced { hash: Option<u64>, tried: SmallVec<[EndpointId; 4]> },
 }
@@ -70,7 +81,26 @@ impl Target {
             _ => (None, None),
         };
         let order = Order::Balanced { hash, tried: SmallVec::new() };
-        Ok(Self { cluster, settings, body: input.pieces(), target_model: None, set_cookie, order })
+        Ok(Self { cluster, settings, body: input.pieces(), target_model: None, set_cookie, listener: None, order })
+    }
+
+    /// Where an endpoint picker sends a request, which is changed as it says.
+    ///
+    /// # Errors
+    /// 500 where the backend has no cluster.
+    pub(super) fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
+        let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
+        let cluster = route.live.cluster(*id).clone();
+        choice.headers.iter().for_each(|mutation| pailou_extproc::client::apply(mutation, &mut outgoing.headers));
+        Ok(Self {
+            settings: cluster.settings(),
+            cluster,
+            body: choice.body.map(Pieces::from_iter),
+            target_model: None,
+            set_cookie: None,
+            listener: choice.listener,
+            order: Order::Chosen { endpoints: choice.endpoints.into_iter().map(Address::Socket).collect(), at: 0 },
+        })
     }
 
     fn in_pool(
@@ -80,12 +110,6 @@ impl Target {
         outgoing: &Outgoing,
         input: &Input,
     ) -> Result<Self, Error> {
-        if let PickerKind::External { failure_mode: FailureMode::FailClose, service, .. } = &pool.picker {
-            // Its protocol is not spoken here; FailClose means that nobody else may choose.
-            return Err(
-                no_endpoint().with_detail(format!("the endpoint picker {service} is not asked, and failureMode is FailClose"))
-            );
-        }
         let state = cluster.pool().ok_or_else(|| super::misconfigured("the pool has no picker"))?;
         let call = input.call();
         let scan = call.and_then(|call| call.scan.as_ref());
@@ -96,6 +120,7 @@ impl Target {
             (Some(call), Some(scan), Some(name)) => Some(splice_model(&call.bytes, scan, name)),
             _ => input.pieces(),
         };
+        let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
         let request = PickRequest {
             model: target_model.as_deref().unwrap_or(asked),
             prompt: call.zip(scan).and_then(|(call, scan)| call.bytes.get(scan.prompt.clone()?)).unwrap_or(&[]),
@@ -103,7 +128,7 @@ impl Target {
             criticality: criticality(&pool, model.map(|model| &**model), outgoing),
             input_bytes: call.map_or(0, |call| call.bytes.len()),
             max_tokens: scan.and_then(|scan| scan.max_tokens),
-            subset: None,
+            subset: subset.as_deref(),
         };
         let picked = state.pick(&request).map_err(|error| match error {
             PickError::NoEndpoints => no_endpoint(),
@@ -111,7 +136,7 @@ impl Target {
                 Error::new(Flag::Shed, "the model is busy and this request can wait; try again later").with_retry_after(retry_after)
             }
         })?;
-        Ok(Self { cluster, settings, body, target_model, set_cookie: None, order: Order::Picked(picked) })
+        Ok(Self { cluster, settings, body, target_model, set_cookie: None, listener: None, order: Order::Picked(picked) })
     }
 
     /// The endpoint of the next attempt: one that was not tried yet, as long as there is one.
@@ -131,6 +156,16 @@ impl Target {
                     }
                 }
             }
+            Order::Chosen { endpoints, at } => {
+                // One that has just gone is passed over.
+                while let Some(address) = endpoints.get(*at) {
+                    if let Some(attempt) = self.cluster.attempt_at(address) {
+                        return Ok(attempt);
+                    }
+                    *at += 1;
+                }
+                Err(no_endpoint())
+            }
             Order::Balanced { hash, tried } => {
                 let attempt = self.cluster.choose_excluding(*hash, tried).ok_or_else(no_endpoint)?;
                 tried.push(attempt.id());
@@ -142,36 +177,62 @@ impl Target {
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;
     /// if so, it has moved on.
     pub(super) fn fail_over(&mut self, tried: &Tried) -> bool {
-        let Order::Picked(picked) = &mut self.order else { return false };
+        if matches!(self.order, Order::Balanced { .. }) {
+            return false;
+        }
         let elsewhere = match tried {
             Tried::Answered(answered) => answered.exchange.response.status() == StatusCode::SERVICE_UNAVAILABLE,
             Tried::Failed(failed) => failed.outcome == Outcome::ConnectFailure || failed.before_content,
         };
-        elsewhere && picked.fail_over()
+        elsewhere && self.order.advance()
     }
 
     /// Whether there is an endpoint that was not tried yet.
     pub(super) fn has_next(&self) -> bool {
         match &self.order {
             Order::Picked(picked) => picked.has_next(),
+            Order::Chosen { endpoints, at } => at + 1 < endpoints.len(),
             Order::Balanced { .. } => false,
         }
     }
 
     /// Moves on for a retry that a policy asks for; where every endpoint was tried, the same one is tried again.
     pub(super) fn advance(&mut self) {
-        if let Order::Picked(picked) = &mut self.order {
-            picked.fail_over();
-        }
+        self.order.advance();
     }
 
     /// What has to be held until the request ends.
     pub(super) fn into_picked(self) -> Option<Picked> {
         match self.order {
             Order::Picked(picked) => Some(picked),
-            Order::Balanced { .. } => None,
+            Order::Chosen { .. } | Order::Balanced { .. } => None,
         }
     }
+}
+
+impl Order {
+    /// Moves on to the next endpoint, if there is one.
+    fn advance(&mut self) -> bool {
+        match self {
+            Self::Picked(picked) => picked.fail_over(),
+            Self::Chosen { endpoints, at } if *at + 1 < endpoints.len() => {
+                *at += 1;
+                true
+            }
+            Self::Chosen { .. } | Self::Balanced { .. } => false,
+        }
+    }
+}
+
+/// The endpoints of a pool that are in a subset.
+fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
+    let subset = Subset::parse([subset]);
+    let endpoints = cluster.endpoints();
+    let addresses = endpoints.iter().filter_map(|endpoint| match &endpoint.endpoint().address {
+        Address::Socket(address) => Some(*address),
+        _ => None,
+    });
+    addresses.filter(|address| subset.contains(*address)).collect()
 }
 
 fn no_endpoint() -> Error {

@@ -1,0 +1,235 @@
+//! A conversation with a picker up to its choice.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use prost_types::value::Kind;
+use tonic::Streaming;
+
+use super::{echo::Echo, failure::Failure, immediate::Immediate, outbox::Pen};
+use crate::{
+    endpoints,
+    names::{ENDPOINT, ENDPOINT_NAMESPACE},
+    proto::{
+        BodyMutation, BodySendMode, CommonResponse, HeaderMutation, HeaderSendMode, ProcessingMode, ProcessingResponse,
+        ResponseStatus, body_mutation::Mutation, processing_response::Response,
+    },
+};
+
+/// What a picker decided.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Where the request goes.
+    Go(Choice),
+    /// The client is answered.
+    Immediate(Immediate),
+}
+
+/// Where a request goes, and how.
+#[derive(Debug)]
+pub struct Choice {
+    /// To be tried in order; never empty.
+    pub endpoints: Vec<SocketAddr>,
+    /// Changes of the request's headers, in order.
+    pub headers: Vec<HeaderMutation>,
+    /// The body that takes the place of the one sent; `None` leaves it.
+    pub body: Option<Vec<Bytes>>,
+    /// Who is to hear of the response; `None` where the picker wants nothing of it.
+    pub listener: Option<Listener>,
+}
+
+/// A picker that listens on.
+pub struct Listener {
+    pub(super) replies: Streaming<ProcessingResponse>,
+    pub(super) pen: Pen,
+    /// The response's body is wanted, not only its headers.
+    pub(super) wants_body: bool,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("wants_body", &self.wants_body).finish_non_exhaustive()
+    }
+}
+
+/// A conversation that has begun.
+pub struct Conversation {
+    replies: Streaming<ProcessingResponse>,
+    pen: Pen,
+    said: Said,
+}
+
+/// What a picker has said of a request.
+struct Said {
+    /// As it was sent.
+    body: Vec<Bytes>,
+    echo: Echo,
+    /// What came back of it, once it is not the same.
+    changed: Option<Vec<Bytes>>,
+    /// Bytes come back.
+    length: usize,
+    max_length: usize,
+    headers_answered: bool,
+    headers: Vec<HeaderMutation>,
+    /// By metadata, and by header: the former counts.
+    chosen: [Option<String>; 2],
+    mode: Option<ProcessingMode>,
+}
+
+impl Conversation {
+    pub(super) fn new(
+        replies: Streaming<ProcessingResponse>,
+        pen: Pen,
+        body: Vec<Bytes>,
+        chunks: Vec<Bytes>,
+        max_length: usize,
+    ) -> Self {
+        let mut echo = Echo::new();
+        chunks.into_iter().for_each(|chunk| echo.sent(chunk));
+        let said = Said {
+            body,
+            echo,
+            changed: None,
+            length: 0,
+            max_length,
+            headers_answered: false,
+            headers: Vec::new(),
+            chosen: [None, None],
+            mode: None,
+        };
+        Self { replies, pen, said }
+    }
+
+    /// Waits until the picker has decided. The caller bounds the time.
+    ///
+    /// # Errors
+    /// It did not, or what it chose is no endpoint.
+    pub async fn verdict(mut self) -> Result<Verdict, Failure> {
+        loop {
+            match self.replies.message().await {
+                Ok(Some(reply)) => {
+                    if let Some(immediate) = self.said.hear(reply)? {
+                        return Ok(Verdict::Immediate(immediate));
+                    }
+                    if self.said.is_all() {
+                        return self.said.choice(Some((self.replies, self.pen)));
+                    }
+                }
+                // Closed: what was said so far counts, and the rest goes on as it is.
+                Ok(None) => return self.said.choice(None),
+                Err(_) if self.said.headers_answered && self.said.has_chosen() => return self.said.choice(None),
+                Err(status) => return Err(status.into()),
+            }
+        }
+    }
+}
+
+impl Said {
+    /// Whether nothing more is to come of the request.
+    fn is_all(&self) -> bool {
+        self.headers_answered && self.echo.is_settled()
+    }
+
+    fn has_chosen(&self) -> bool {
+        self.chosen.iter().any(Option::is_some)
+    }
+
+    fn hear(&mut self, reply: ProcessingResponse) -> Result<Option<Immediate>, Failure> {
+        let metadata = reply.dynamic_metadata.as_ref().and_then(|metadata| metadata.fields.get(ENDPOINT_NAMESPACE));
+        if let Some(Kind::StructValue(fields)) = metadata.and_then(|value| value.kind.as_ref())
+            && let Some(Kind::StringValue(endpoint)) = fields.fields.get(ENDPOINT).and_then(|value| value.kind.as_ref())
+        {
+            self.chosen[0] = Some(endpoint.clone());
+        }
+        self.mode = reply.mode_override.or(self.mode);
+        match reply.response {
+            Some(Response::ImmediateResponse(response)) => return Ok(Some(Immediate::new(response))),
+            Some(Response::RequestHeaders(answer)) => {
+                self.headers_answered = true;
+                let mut answer = answer.response.unwrap_or_default();
+                if answer.status() == ResponseStatus::ContinueAndReplace {
+                    self.replaced(answer.body_mutation.take())?;
+                }
+                self.changes(answer);
+            }
+            Some(Response::RequestBody(answer)) => {
+                let mut answer = answer.response.unwrap_or_default();
+                let mutation = answer.body_mutation.take();
+                let before = self.echo.is_verbatim();
+                let back = self.echo.back(mutation);
+                self.came_back(back, before)?;
+                self.changes(answer);
+            }
+            // Of a response that there is not yet, or of trailers that were not sent.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// The body is replaced together with the headers.
+    fn replaced(&mut self, with: Option<BodyMutation>) -> Result<(), Failure> {
+        self.echo.replaced();
+        (self.changed, self.length) = (Some(Vec::new()), 0);
+        match with.and_then(|mutation| mutation.mutation) {
+            Some(Mutation::Body(body)) => self.came_back(body, false),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an answer changes of the headers, which may be where the choice is.
+    fn changes(&mut self, answer: CommonResponse) {
+        let Some(mutation) = answer.header_mutation else { return };
+        let named = mutation.set_headers.iter().filter_map(|option| option.header.as_ref());
+        if let Some(header) = named.filter(|header| header.key.eq_ignore_ascii_case(ENDPOINT)).next_back() {
+            self.chosen[1] = Some(String::from_utf8_lossy(header.bytes()).into_owned());
+        }
+        self.headers.push(mutation);
+    }
+
+    /// A piece came back, all before which was, or was not, as it had been sent.
+    fn came_back(&mut self, piece: Bytes, verbatim_before: bool) -> Result<(), Failure> {
+        if verbatim_before && !self.echo.is_verbatim() {
+            self.changed = Some(beginning(&self.body, self.length));
+        }
+        self.length += piece.len();
+        if self.length > self.max_length {
+            return Err(Failure::TooLong(self.max_length));
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.push(piece);
+        }
+        Ok(())
+    }
+
+    fn choice(mut self, open: Option<(Streaming<ProcessingResponse>, Pen)>) -> Result<Verdict, Failure> {
+        let chosen = self.chosen.iter().flatten().next().ok_or(Failure::NoChoice)?;
+        let endpoints = endpoints::parse(chosen)?;
+        if endpoints.is_empty() {
+            return Err(Failure::NoChoice);
+        }
+        if !self.echo.is_settled() {
+            let rest = self.echo.rest().ok_or(Failure::BrokeOff)?;
+            if let Some(changed) = &mut self.changed {
+                changed.extend(rest);
+            }
+        }
+        let wants = |mode: i32| mode != HeaderSendMode::Skip as i32;
+        let listener = open.filter(|_| self.mode.is_none_or(|mode| wants(mode.response_header_mode)));
+        let wants_body = self.mode.is_none_or(|mode| mode.response_body_mode != BodySendMode::None as i32);
+        let listener = listener.map(|(replies, pen)| Listener { replies, pen, wants_body });
+        Ok(Verdict::Go(Choice { endpoints, headers: self.headers, body: self.changed, listener }))
+    }
+}
+
+/// The first bytes of a body.
+fn beginning(body: &[Bytes], mut length: usize) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    for piece in body {
+        let taken = piece.len().min(length);
+        if taken > 0 {
+            pieces.push(piece.slice(..taken));
+        }
+        length -= taken;
+    }
+    pieces
+}

@@ -1,0 +1,83 @@
+//! gRPC's framing. A piece of a body is put between frames as it is: it is never copied.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::{Message, encoding::encode_varint};
+
+use crate::proto::ProcessingRequest;
+
+/// Whose body a piece is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Request,
+    Response,
+}
+
+/// A message that holds no body.
+pub(super) fn message(message: &ProcessingRequest) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
+    prefix(&mut frame, length);
+    message.encode_raw(&mut frame);
+    frame.freeze()
+}
+
+/// A message with a piece of a body: what goes before it, and the piece.
+pub(super) fn piece(part: Part, piece: &Bytes, last: bool) -> [Bytes; 2] {
+    // HttpBody { end_of_stream = 2, body = 1 }: fields may come in any order, so the bytes are put last.
+    let mut fields = BytesMut::with_capacity(16);
+    if last {
+        fields.put_slice(&[2 << 3, 1]);
+    }
+    if !piece.is_empty() {
+        fields.put_u8(1 << 3 | LENGTH_DELIMITED);
+        encode_varint(piece.len() as u64, &mut fields);
+    }
+    let body = fields.len() + piece.len();
+    // ProcessingRequest { request_body = 4, response_body = 5 }
+    let mut outer = BytesMut::with_capacity(8);
+    let field = match part {
+        Part::Request => 4,
+        Part::Response => 5,
+    };
+    outer.put_u8(field << 3 | LENGTH_DELIMITED);
+    encode_varint(body as u64, &mut outer);
+    let mut frame = BytesMut::with_capacity(PREFIX + outer.len() + fields.len());
+    prefix(&mut frame, outer.len() + body);
+    frame.put_slice(&outer);
+    frame.put_slice(&fields);
+    [frame.freeze(), piece.clone()]
+}
+
+/// Flag and length of a message.
+const PREFIX: usize = 5;
+const LENGTH_DELIMITED: u8 = 2;
+
+fn prefix(frame: &mut BytesMut, length: usize) {
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::proto::{HttpBody, processing_request::Request};
+
+    #[test]
+    fn piece_is_the_message_that_it_would_be_encoded_as() {
+        for (part, length, last) in [(Part::Request, 0, true), (Part::Request, 62_000, false), (Part::Response, 200, true)] {
+            let bytes = Bytes::from(vec![7; length]);
+            let frames = piece(part, &bytes, last);
+            let whole = frames.concat();
+            assert_eq!(whole[0], 0);
+            assert_eq!(u32::from_be_bytes(whole[1..5].try_into().unwrap()) as usize, whole.len() - 5);
+            let body = HttpBody { body: bytes.clone(), end_of_stream: last };
+            let expected = match part {
+                Part::Request => Request::RequestBody(body),
+                Part::Response => Request::ResponseBody(body),
+            };
+            assert_eq!(ProcessingRequest::decode(&whole[5..]).unwrap().request, Some(expected));
+            assert!(length == 0 || frames[1].as_ptr() == bytes.as_ptr(), "the piece is not copied");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! An answer that a picker gives the client itself.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::mutation::apply;
+use crate::proto::{HeaderMutation, ImmediateResponse};
+
+/// An answer to the client: 503 where no endpoint is ready, 429 where the request is shed. In the middle of a response it means that
+/// the request is evicted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Immediate {
+    /// Its status; 500 where the picker's is none.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Bytes,
+    /// Why, for the operator.
+    pub details: String,
+    headers: HeaderMutation,
+}
+
+impl Immediate {
+    pub(super) fn new(response: ImmediateResponse) -> Self {
+        let code = response.status.and_then(|status| u16::try_from(status.code).ok());
+        let status = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| !status.is_informational());
+        Self {
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            body: response.body,
+            details: response.details,
+            headers: response.headers.unwrap_or_default(),
+        }
+    }
+
+    /// The answer.
+    pub fn response(&self) -> Response<Bytes> {
+        let mut headers = HeaderMap::new();
+        if !self.body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        apply(&self.headers, &mut headers);
+        let mut response = Response::new(self.body.clone());
+        (*response.status_mut(), *response.headers_mut()) = (self.status, headers);
+        response
+    }
+}

@@ -1,0 +1,103 @@
+//! A picker's changes of headers.
+
+use std::collections::HashSet;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::proto::{HeaderAppendAction, HeaderMutation, HeaderValueOption};
+
+/// Applies changes: removals first, then what is set, in order. Pseudo-headers, and headers that say how a message is framed, are
+/// left alone: they come of echoes. A value that is set overwrites, but several of one name in the same message add up, so
+/// that an echo loses none. What is no header is passed over.
+pub fn apply(mutation: &HeaderMutation, headers: &mut HeaderMap) {
+    for name in &mutation.remove_headers {
+        if let Some(name) = changeable(name) {
+            headers.remove(name);
+        }
+    }
+    let mut overwritten = HashSet::new();
+    for option in &mutation.set_headers {
+        set(option, headers, &mut overwritten);
+    }
+}
+
+fn set(option: &HeaderValueOption, headers: &mut HeaderMap, overwritten: &mut HashSet<HeaderName>) {
+    let Some(header) = &option.header else { return };
+    let (Some(name), Ok(value)) = (changeable(&header.key), HeaderValue::from_bytes(header.bytes())) else { return };
+    let action = match (option.append, option.append_action()) {
+        (Some(true), _) => HeaderAppendAction::AppendIfExistsOrAdd,
+        (Some(false), _) | (None, HeaderAppendAction::AppendIfExistsOrAdd) => HeaderAppendAction::OverwriteIfExistsOrAdd,
+        (None, action) => action,
+    };
+    match action {
+        HeaderAppendAction::AddIfAbsent if headers.contains_key(&name) => {}
+        HeaderAppendAction::OverwriteIfExists if !headers.contains_key(&name) => {}
+        HeaderAppendAction::AppendIfExistsOrAdd | HeaderAppendAction::AddIfAbsent => {
+            headers.append(name, value);
+        }
+        HeaderAppendAction::OverwriteIfExistsOrAdd | HeaderAppendAction::OverwriteIfExists => {
+            if overwritten.insert(name.clone()) {
+                headers.insert(name, value);
+            } else {
+                headers.append(name, value);
+            }
+        }
+    }
+}
+
+/// The name of a header that a picker may change.
+fn changeable(name: &str) -> Option<HeaderName> {
+    // A pseudo-header is no header's name.
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    let framing = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::TE,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    (!framing.contains(&name)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::proto;
+
+    fn option(key: &str, value: &'static str, action: HeaderAppendAction) -> HeaderValueOption {
+        let header = Some(proto::HeaderValue::new(key, value));
+        HeaderValueOption { header, append: None, append_action: action as i32, keep_empty_value: false }
+    }
+
+    #[test]
+    fn headers_are_set_appended_and_removed() {
+        use HeaderAppendAction::{AddIfAbsent, AppendIfExistsOrAdd, OverwriteIfExists, OverwriteIfExistsOrAdd};
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "1"), ("b", "1"), ("gone", "1"), ("cookie", "x"), ("cookie", "y")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let mutation = HeaderMutation {
+            set_headers: vec![
+                option("A", "2", AppendIfExistsOrAdd),
+                HeaderValueOption { append: Some(true), ..option("b", "2", AppendIfExistsOrAdd) },
+                option("b", "3", AddIfAbsent),
+                option("c", "1", AddIfAbsent),
+                option("d", "1", OverwriteIfExists),
+                option("e", "1", OverwriteIfExistsOrAdd),
+                option("cookie", "x", AppendIfExistsOrAdd),
+                option("cookie", "y", AppendIfExistsOrAdd),
+                option(":path", "/evil", OverwriteIfExistsOrAdd),
+                option("content-length", "3", OverwriteIfExistsOrAdd),
+            ],
+            remove_headers: vec!["GONE".into(), ":status".into(), "host".into()],
+        };
+        apply(&mutation, &mut headers);
+        let mut all: Vec<_> = headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+        all.sort();
+        assert_eq!(all, ["a=2", "b=1", "b=2", "c=1", "cookie=x", "cookie=y", "e=1"]);
+    }
+}

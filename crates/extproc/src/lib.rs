@@ -1,0 +1,12 @@
+//! The endpoint picker protocol of Gateway API Inference Extension: Envoy's external processing (`ext_proc`), by which a proxy asks
+//! an endpoint picker where a request is to go.
+//!
+//! - [`client`]: the proxy's side, for someone else's picker. It opens no connections: it makes the request that begins a
+//!   conversation, and is given the response.
+//! - [`proto`]: the messages, in as much as both sides need; what is not known of them is skipped.
+//! - [`endpoints`]: how endpoints are written; [`names`]: the protocol's keys.
+
+pub mod client;
+pub mod endpoints;
+pub mod names;
+pub mod proto;

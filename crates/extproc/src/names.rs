@@ -1,0 +1,25 @@
+//! The keys of the endpoint picker protocol (Gateway API Inference Extension, `docs/proposals/004-endpoint-picker-protocol`).
+
+/// The gRPC service.
+pub const SERVICE: &str = "envoy.service.ext_proc.v3.ExternalProcessor";
+
+/// The path of its only method.
+pub const METHOD_PATH: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
+
+/// The metadata namespace of the endpoint chosen, and of the one that served.
+pub const ENDPOINT_NAMESPACE: &str = "envoy.lb";
+
+/// The metadata namespace of the endpoints that may be chosen.
+pub const SUBSET_NAMESPACE: &str = "envoy.lb.subset_hint";
+
+/// Key and header of the endpoints chosen: `ip:port[,ip:port…]`, to be tried in order.
+pub const ENDPOINT: &str = "x-gateway-destination-endpoint";
+
+/// Key of the endpoints that may be chosen, a list or a comma-separated string of `ip` or `ip:port`.
+pub const SUBSET: &str = "x-gateway-destination-endpoint-subset";
+
+/// Key of the endpoint that answered.
+pub const SERVED: &str = "x-gateway-destination-endpoint-served";
+
+/// The longest piece of a body in one message, in bytes: with its framing it stays under the 64 KiB that pickers expect.
+pub const MAX_CHUNK: usize = 62_000;
