@@ -1,4 +1,4 @@
-//! The access log: a line of JSON for each request, written by a thread of its own.
+//! The access log: a line of JSON for each request, and for each connection that is forwarded as it is, written by a thread of its own.
 
 mod line;
 
@@ -15,7 +15,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use self::line::Second;
-use crate::record::Record;
+use crate::{forward::Session, record::Record};
 
 /// Lines that wait for the writer, in bytes. Beyond it lines are dropped and counted: a slow disk never holds a request up.
 const MAX_WAITING: usize = 4 << 20;
@@ -67,12 +67,21 @@ impl AccessLog {
 
     /// Puts the line of a request that took `duration` in the queue.
     pub(crate) fn write(&self, record: &Record, duration: Duration) {
+        self.queue(|lines| line::write(&mut lines.bytes, &mut lines.second, record, duration));
+    }
+
+    /// Puts the line of a forwarded connection, or of a client's datagrams, in the queue.
+    pub(crate) fn write_session(&self, session: &Session) {
+        self.queue(|lines| line::write_session(&mut lines.bytes, session));
+    }
+
+    fn queue(&self, write: impl FnOnce(&mut Lines)) {
         let Some(queue) = &self.queue else { return };
         let lines = &mut *queue.lines.lock();
         if lines.bytes.len() >= MAX_WAITING {
             queue.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
-            line::write(&mut lines.bytes, &mut lines.second, record, duration);
+            write(lines);
         }
     }
 

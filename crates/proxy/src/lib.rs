@@ -3,6 +3,7 @@
 //! A [`Proxy`] is given snapshots and serves them. `request` is the path that every request takes, on one screen.
 //!
 //! - On the way in: [`server`] accepts on [`worker`]s; `request` finds listener, rule and backend; `filter` edits.
+//! - Connections that are handed on as a whole, and datagrams: `forward`.
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`record`] settles.
 //! - State that outlives a snapshot: [`live`] joins the two; [`cluster`], [`breaker`], [`health`].
 //! - For the operator: [`access_log`], [`metrics`], [`error`].
@@ -10,10 +11,12 @@
 pub mod access_log;
 pub mod body;
 pub mod breaker;
+mod choice;
 pub mod cluster;
 pub mod dns;
 pub mod error;
 mod filter;
+mod forward;
 pub mod health;
 pub mod live;
 pub mod metrics;

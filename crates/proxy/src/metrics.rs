@@ -1,6 +1,7 @@
 //! Counters and histograms of the data plane. Labels come from the configuration alone, so their number is bounded by it.
 
 pub(crate) mod live;
+pub(crate) mod sessions;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,7 +18,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{error::Flag, record::Record};
+use self::sessions::SessionMetrics;
+use crate::{error::Flag, forward::Session, record::Record};
 
 /// Rules that have series of their own; those beyond share one.
 const MAX_ROUTES: usize = 10_000;
@@ -35,6 +37,8 @@ pub struct Metrics {
     first_content: Family<RouteLabel, Histogram, fn() -> Histogram>,
     tokens: Family<TokenLabels, Counter>,
     routes: RwLock<HashMap<RouteName, Arc<RouteMetrics>>>,
+    /// Connections that are forwarded as they are, and datagrams.
+    pub(crate) sessions: SessionMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,6 +87,7 @@ impl Metrics {
             first_content: Family::new_with_constructor(seconds),
             tokens: Family::default(),
             routes: RwLock::default(),
+            sessions: SessionMetrics::default(),
         };
         registry.register("pailou_requests_active", "Requests under way", metrics.active.clone());
         registry.register("pailou_requests", "Requests by rule and class of status", metrics.requests.clone());
@@ -103,6 +108,7 @@ impl Metrics {
             metrics.first_content.clone(),
         );
         registry.register("pailou_tokens", "Tokens as the backends counted them", metrics.tokens.clone());
+        metrics.sessions.register(registry);
         metrics
     }
 
@@ -127,6 +133,14 @@ impl Metrics {
             route.input_tokens.inc_by(usage.input_tokens);
             route.output_tokens.inc_by(usage.output_tokens);
         }
+    }
+
+    /// Counts a forwarded connection, or a client's datagrams, at the end.
+    pub(crate) fn settle_session(&self, session: &Session) {
+        if let Some(flag) = session.flag {
+            self.flag(flag);
+        }
+        self.sessions.settle(session);
     }
 
     fn flag(&self, flag: Flag) {

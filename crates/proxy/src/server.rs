@@ -3,15 +3,22 @@
 //! One task accepts at each address and hands every connection to the worker that has the fewest. There it stays for life.
 
 mod accept;
+mod client;
 mod clock;
 mod connection;
+mod datagrams;
 mod drain;
+mod hello;
 mod io;
 mod port;
 mod service;
 mod streams;
 
+pub use client::Client;
+pub(crate) use client::reset;
+pub use datagrams::Datagrams;
 pub use port::BindError;
+pub(crate) use port::Place;
 
 use std::{
     collections::HashMap,
@@ -26,7 +33,7 @@ use std::{
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use pailou_config::snapshot::{ClientCertificates, Port, PortKey};
+use pailou_config::snapshot::{ClientCertificates, Port, PortKey, PortService};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -41,6 +48,16 @@ pub trait Serve: Send + Sync + Sized + 'static {
     /// Answers a request of a connection. Dropped when the client goes away first.
     fn serve(connection: &Arc<Connection<Self>>, request: Request<Incoming>)
     -> impl Future<Output = Response<ResponseBody>> + Send;
+
+    /// Hands a connection on as a whole, until its end or until `stop`.
+    fn forward(
+        connection: &Arc<Connection<Self>>,
+        client: Client,
+        stop: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Hands a socket's datagrams on until its port drains.
+    fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send;
 }
 
 /// A client's connection.
@@ -137,6 +154,7 @@ impl<W: Serve> Server<W> {
     /// Stops accepting, lets every connection finish what it is at, and cuts those that are still open after `grace`. Returns how
     /// many were cut.
     pub async fn drain(&self, grace: Duration) -> usize {
+        self.drain.set(Phase::Draining);
         self.ports.lock().clear();
         if tokio::time::timeout(grace, self.drain.wait()).await.is_ok() {
             return 0;
@@ -147,9 +165,15 @@ impl<W: Serve> Server<W> {
     }
 
     fn listen(&self, port: &Port) -> Result<BoundPort, BindError> {
-        let (bound, listener) = BoundPort::bind(Settings::new(port, None), &self.drain)?;
-        accept::spawn(&self.tasks, listener, bound.shared(), Arc::clone(&self.workers))
-            .map_err(|error| BindError { port: port.key(), error })?;
+        let settings = Settings::new(port, None);
+        let failed = |error| BindError { port: port.key(), error };
+        if let PortService::Udp(_) = port.service {
+            let (bound, socket) = BoundPort::bind_udp(settings, &self.drain)?;
+            datagrams::spawn(socket, bound.shared(), &self.workers).map_err(failed)?;
+            return Ok(bound);
+        }
+        let (bound, listener) = BoundPort::bind(settings, &self.drain)?;
+        accept::spawn(&self.tasks, listener, bound.shared(), Arc::clone(&self.workers)).map_err(failed)?;
         Ok(bound)
     }
 }

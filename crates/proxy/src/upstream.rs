@@ -12,10 +12,12 @@ mod http1;
 mod http2;
 mod io;
 mod pool;
+mod raw;
 
 pub use body::UpstreamBody;
 pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
 pub use http1::{Http1Error, Switched};
+pub(crate) use io::Io;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -112,6 +114,11 @@ impl Upstreams {
             // Boxed: every request would otherwise carry the room it needs.
             Protocol::Http2 => Box::pin(self.send_http2(&group, destination, request)).await,
         }
+    }
+
+    /// Where names are looked up.
+    pub(crate) fn dns(&self) -> &Dns {
+        &self.dns
     }
 
     /// Closes the idle connections to endpoints that are no longer there; those in use are closed with their request.

@@ -9,8 +9,8 @@ use tokio::{runtime::Builder, sync::watch};
 use crate::{
     body::ResponseBody,
     dns::Dns,
-    request,
-    server::{Connection, Serve, WorkerHandle},
+    forward, request,
+    server::{Client, Connection, Datagrams, Serve, WorkerHandle},
     shared::Shared,
     upstream::Upstreams,
 };
@@ -28,6 +28,18 @@ pub struct Worker {
 impl Serve for Worker {
     fn serve(connection: &Arc<Connection>, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + Send {
         request::handle(connection, request)
+    }
+
+    fn forward(
+        connection: &Arc<Connection>,
+        client: Client,
+        stop: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = ()> + Send {
+        forward::handle(connection, client, stop)
+    }
+
+    fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send {
+        forward::datagrams::serve(worker, socket)
     }
 }
 

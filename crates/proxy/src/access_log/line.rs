@@ -10,7 +10,7 @@ use http::Version;
 use jiff::Timestamp;
 use pailou_config::snapshot::{EndpointKey, ListenerName, RouteName};
 
-use crate::record::Record;
+use crate::{forward::Session, record::Record};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -58,6 +58,33 @@ pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, dur
         line.number("cached_tokens", usage.cached_tokens);
         line.number("output_tokens", Some(usage.output_tokens));
     }
+    line.out.extend_from_slice(b"}\n");
+}
+
+/// Appends the line of a forwarded connection, or of a client's datagrams.
+pub(super) fn write_session(out: &mut Vec<u8>, session: &Session) {
+    let mut line = Line { out, first: true };
+    line.out.push(b'{');
+    line.shown("time", format_args!("{:.6}", Timestamp::try_from(session.time).unwrap_or_default()));
+    line.shown("client", session.peer);
+    line.text("protocol", session.protocol.name());
+    line.option("sni", session.sni.as_deref());
+    line.option("flag", session.flag.map(|flag| flag.code()));
+    line.option("detail", session.detail.as_deref());
+    if let Some(listener) = &session.listener {
+        line.shown("listener", listener);
+    }
+    if let Some(route) = &session.route {
+        line.shown("route", route);
+    }
+    if let Some(cluster) = &session.cluster {
+        line.shown("backend", &cluster.key().endpoints);
+    }
+    line.option("endpoint", session.endpoint.as_deref());
+    line.number("attempts", Some(session.attempts.into()));
+    line.number("request_bytes", Some(session.moved.sent));
+    line.number("response_bytes", Some(session.moved.received));
+    line.milliseconds("duration_ms", Some(session.started.elapsed()));
     line.out.extend_from_slice(b"}\n");
 }
 

@@ -14,19 +14,20 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_config::snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
-use rustls::server::Acceptor;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_rustls::{LazyConfigAcceptor, TlsStream};
+use tokio_rustls::StartHandshake;
 
 use super::{
-    Connection, Serve, TlsInfo,
+    Client, Connection, Serve, TlsInfo,
+    client::Opening,
     clock::{Clock, Verdict},
     drain::Phase,
+    hello,
     io::ClientIo,
     port::{Place, Settings, Shared},
     service::service,
@@ -69,11 +70,18 @@ pub(super) async fn run<W: Serve>(
         opened = open(stream, &settings) => opened?,
         () = phases.last_call() => None,
     };
-    let Some(opened) = opened else { return Ok(()) };
-    let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
+    let Some(Opened { spoken, tls }) = opened else { return Ok(()) };
     // Every address is a valid header.
     let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string()).map_err(io::Error::other)?;
-    let connection = Arc::new(Connection { worker, peer, peer_ip, local: settings.address, tls: opened.tls });
+    let connection = Arc::new(Connection { worker, peer, peer_ip, local: settings.address, tls });
+    let opened = match spoken {
+        Spoken::Http(opened) => opened,
+        Spoken::Unknown(opening) => {
+            let stop = phases.reach(Phase::Cut);
+            return Ok(W::forward(&connection, Client { opening, place }, stop).await);
+        }
+    };
+    let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
     let io = ClientIo::new(opened.stream, opened.ahead, Arc::clone(&clock), place);
     let ended = if opened.is_http2 {
         let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
@@ -87,10 +95,20 @@ pub(super) async fn run<W: Serve>(
 
 /// A connection of which it is known what is spoken on it.
 struct Opened {
+    spoken: Spoken,
+    tls: Option<TlsInfo>,
+}
+
+enum Spoken {
+    Http(Http),
+    /// Whatever it is, a backend understands it.
+    Unknown(Opening),
+}
+
+struct Http {
     stream: MaybeTls<TcpStream>,
     ahead: Bytes,
     is_http2: bool,
-    tls: Option<TlsInfo>,
 }
 
 /// Finds out what is spoken; `None` where nothing is to be said.
@@ -100,19 +118,17 @@ async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<O
             let head_timeout = settings.client.timeouts.request_head.or(settings.client.timeouts.idle);
             let ahead = within(head_timeout, first_bytes(&mut stream)).await??;
             let is_http2 = ahead.starts_with(PREFACE);
-            Ok((!ahead.is_empty()).then_some(Opened { stream: MaybeTls::Clear(stream), ahead, is_http2, tls: None }))
+            let http = Http { stream: MaybeTls::Clear(stream), ahead, is_http2 };
+            Ok((!http.ahead.is_empty()).then_some(Opened { spoken: Spoken::Http(http), tls: None }))
         }
         // Boxed: the handshake needs far more room than what follows.
-        PortService::Tls(listeners) => {
-            let accepted = within(Some(HANDSHAKE_TIMEOUT), Box::pin(accept_tls(stream, settings, listeners))).await??;
-            Ok(accepted.map(|(stream, tls)| Opened {
-                is_http2: stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-                stream: MaybeTls::Tls(Box::new(stream)),
-                ahead: Bytes::new(),
-                tls: Some(tls),
-            }))
+        PortService::Tls(listeners) => within(Some(HANDSHAKE_TIMEOUT), Box::pin(open_tls(stream, settings, listeners))).await?,
+        // It may be the backend that speaks first.
+        PortService::Tcp(_) => {
+            let spoken = Spoken::Unknown(Opening::Forwarded { stream, ahead: Bytes::new() });
+            Ok(Some(Opened { spoken, tls: None }))
         }
-        PortService::Tcp(_) | PortService::Udp(_) => Ok(None),
+        PortService::Udp(_) => Ok(None),
     }
 }
 
@@ -135,18 +151,30 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes>
     }
 }
 
-/// The handshake. A server name that no listener answers for is met with silence: an alert would tell what there is.
-async fn accept_tls(
-    stream: TcpStream,
-    settings: &Settings,
-    listeners: &HostMap<TlsListener>,
-) -> io::Result<Option<(TlsStream<TcpStream>, TlsInfo)>> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let sni: Option<Arc<str>> = start.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
-    let listener = listeners.get(sni.as_deref().unwrap_or("")).next();
-    let Some((tls, config)) = listener.and_then(|listener| settings.tls(listener.get())) else { return Ok(None) };
-    let stream = start.into_stream(Arc::clone(config)).await?;
-    Ok(Some((stream.into(), TlsInfo { sni, client_certificates: tls.client_certificates.clone() })))
+/// Goes by the server name, and through with the handshake where HTTP is what is within. A name that no listener answers for is
+/// met with silence: an alert would tell what there is.
+async fn open_tls(mut stream: TcpStream, settings: &Settings, listeners: &HostMap<TlsListener>) -> io::Result<Option<Opened>> {
+    let Some(hello) = hello::read(&mut stream).await? else { return Ok(None) };
+    let Some(listener) = listeners.get(hello.sni.as_deref().unwrap_or("")).next() else { return Ok(None) };
+    let config = settings.tls(listener.get());
+    let client_certificates = config.and_then(|(settings, _)| settings.client_certificates.clone());
+    let tls = Some(TlsInfo { sni: hello.sni, client_certificates });
+    let spoken = match (listener, config.map(|(_, config)| config)) {
+        (TlsListener::Http(_), Some(config)) => {
+            let stream = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config)).await?;
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: Bytes::new(), is_http2 })
+        }
+        (TlsListener::Connections(_), Some(config)) => {
+            Spoken::Unknown(Opening::Handshake { stream, accepted: Box::new(hello.accepted), config: Arc::clone(config) })
+        }
+        (TlsListener::Connections(listener), None) if listener.tls.is_none() => {
+            Spoken::Unknown(Opening::Forwarded { stream, ahead: hello.bytes })
+        }
+        // Settings that cannot be used: the log says so.
+        (_, None) => return Ok(None),
+    };
+    Ok(Some(Opened { spoken, tls }))
 }
 
 fn http1() -> http1::Builder {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -21,6 +21,8 @@ use crate::tls::server_config;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 4096;
+/// Datagrams that the system holds until they are read, in bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +63,7 @@ pub(super) struct Shared {
 }
 
 /// A connection's place at a port, given back when its socket closes.
-pub(super) struct Place {
+pub(crate) struct Place {
     port: Arc<Shared>,
     _mark: Mark,
 }
@@ -89,10 +91,21 @@ impl Settings {
 }
 
 impl BoundPort {
-    /// Binds an address.
+    /// Binds an address for connections.
     pub(super) fn bind(settings: Settings, drain: &Drain) -> Result<(Self, TcpListener), BindError> {
         let address = settings.address;
         let (listener, local) = listen(address).map_err(|error| BindError { port: PortKey::tcp(address), error })?;
+        Ok((Self::new(settings, local, drain), listener))
+    }
+
+    /// Binds an address for datagrams.
+    pub(super) fn bind_udp(settings: Settings, drain: &Drain) -> Result<(Self, UdpSocket), BindError> {
+        let address = settings.address;
+        let (socket, local) = receive(address).map_err(|error| BindError { port: PortKey::udp(address), error })?;
+        Ok((Self::new(settings, local, drain), socket))
+    }
+
+    fn new(settings: Settings, local: SocketAddr, drain: &Drain) -> Self {
         let (phase, port_phase) = watch::channel(Phase::Serving);
         let shared = Arc::new(Shared {
             settings: ArcSwap::from_pointee(settings),
@@ -103,7 +116,7 @@ impl BoundPort {
             server_phase: drain.subscribe(),
             port_phase,
         });
-        Ok((Self { shared, phase }, listener))
+        Self { shared, phase }
     }
 
     /// Takes the port's settings from a new snapshot, for connections to come.
@@ -146,12 +159,17 @@ impl Shared {
             tokio::pin!(ended);
             // Registered before counting, so that no end is missed.
             ended.as_mut().enable();
-            let limit = self.settings.load().client.max_connections.map_or(usize::MAX, |limit| limit as usize);
-            if self.open.load(Ordering::Acquire) < limit {
+            if self.has_room_now() {
                 return;
             }
             ended.await;
         }
+    }
+
+    /// Whether the port's limit allows another connection.
+    pub(super) fn has_room_now(&self) -> bool {
+        let limit = self.settings.load().client.max_connections.map_or(usize::MAX, |limit| limit as usize);
+        self.open.load(Ordering::Acquire) < limit
     }
 }
 
@@ -177,4 +195,20 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::from(socket);
     let local = listener.local_addr()?;
     Ok((listener, local))
+}
+
+/// A socket for datagrams. Not shared with anybody: who gets a datagram would be a matter of chance.
+fn receive(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // The addresses of IPv4 are a socket of their own, as they are in a snapshot.
+        socket.set_only_v6(true)?;
+    }
+    // As much as the system allows: a burst waits here while a worker is busy.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    let socket = UdpSocket::from(socket);
+    let local = socket.local_addr()?;
+    Ok((socket, local))
 }

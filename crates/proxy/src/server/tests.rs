@@ -29,6 +29,18 @@ impl Serve for Stub {
     ) -> impl Future<Output = Response<ResponseBody>> + Send {
         connection.worker.0(request)
     }
+
+    async fn forward(_: &Arc<Connection<Self>>, client: Client, stop: impl Future<Output = ()> + Send) {
+        // As little as can be said: what came, back to the client.
+        let mut client = client.open().await.unwrap();
+        let ahead = client.take_ahead();
+        client.stream.write_all(&ahead).await.unwrap();
+        stop.await;
+    }
+
+    async fn datagrams(_: &Arc<Self>, socket: Arc<Datagrams>) {
+        socket.ended().await;
+    }
 }
 
 fn server(answer: impl Fn(Request<Incoming>) -> Answer + Send + Sync + 'static) -> Server<Stub> {

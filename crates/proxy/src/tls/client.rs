@@ -56,6 +56,13 @@ impl ClientTls {
         }];
         Ok(Arc::new(Self { config: Arc::new(config), server_name, identity: identity(settings) }))
     }
+
+    /// The same for connections that may carry anything: nothing is said of the protocol within. Sessions are shared with it.
+    pub(crate) fn without_alpn(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols.clear();
+        Self { config: Arc::new(config), server_name: self.server_name.clone(), identity: self.identity }
+    }
 }
 
 impl ClientTls {

@@ -31,7 +31,7 @@ pub(super) struct Counted {
 
 /// An open connection, with what is to be given back when it closes, even after it was upgraded.
 #[derive(Debug)]
-pub(super) struct Io {
+pub(crate) struct Io {
     stream: MaybeTls<Transport>,
     _counted: Counted,
     /// The backend takes no more bytes. It may have answered before it hung up, so what is written goes nowhere and reading tells
@@ -63,6 +63,15 @@ impl Io {
                 Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
             }
             _ => false,
+        }
+    }
+
+    /// Closes it so that the backend cannot take what it has for all there was.
+    pub(crate) fn abort(&self, cause: &io::Error) {
+        if let MaybeTls::Clear(Transport::Tcp(stream)) = &self.stream
+            && cause.kind() != io::ErrorKind::UnexpectedEof
+        {
+            crate::server::reset(stream);
         }
     }
 

@@ -1,0 +1,104 @@
+//! Whole connections handed on to backends: TLS by the server name asked for, passed through or ended here, and TCP.
+//!
+//!     client ─▶ rule ─▶ backend, endpoint ─▶ (handshake) ─▶ dial ─▶ relay ─▶ settle
+//!
+//! Whatever fails closes the connection, before a handshake where that is known before. Nothing is said to the client: only its
+//! own protocol would be understood.
+
+pub(crate) mod datagrams;
+mod pump;
+mod session;
+mod target;
+
+pub(crate) use session::{Protocol, Session};
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use pailou_config::snapshot::{ConnectionListener, Forward, ListenerRef, PortKey, PortService, TlsListener};
+
+use self::{
+    pump::{End, relay},
+    target::Target,
+};
+use crate::{
+    error::{Error, Flag},
+    live::Live,
+    server::{Client, Connection},
+};
+
+/// A connection on which no byte moves is closed after this, unless a policy sets another clock. Envoy's default for TCP.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Serves a connection to its end, or until `stop`.
+pub(crate) async fn handle(connection: &Arc<Connection>, client: Client, stop: impl Future<Output = ()> + Send) {
+    let shared = Arc::clone(&connection.worker.shared);
+    let sni = connection.tls.as_ref().and_then(|tls| tls.sni.clone());
+    let protocol = if connection.tls.is_some() { Protocol::Tls } else { Protocol::Tcp };
+    let mut session = Session::new(shared, protocol, connection.peer, sni);
+    let served = tokio::select! {
+        biased;
+        served = serve(connection, client, &mut session) => served,
+        () = stop => Err(Error::new(Flag::Stopped, "the gateway stopped")),
+    };
+    if let Err(error) = served {
+        session.failed(error);
+    }
+}
+
+async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Session) -> Result<(), Error> {
+    let shared = &connection.worker.shared;
+    let live = shared.live.load_full().ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served yet"))?;
+    let (listener, forward) = find(&live, connection, &client)?;
+    session.listener = Some(listener.name.clone());
+    let forward = forward.ok_or_else(|| Error::new(Flag::NoRoute, "no route takes this server name"))?;
+    session.route = Some(forward.route.clone());
+    let target = Target::choose(&live, forward, connection.peer.ip(), session)?;
+    let mut client = client.open().await.map_err(|error| broken(Flag::ClientGone, &error))?;
+    let mut backend = target.dial(&connection.worker.upstreams, session).await?;
+    // Nothing of the snapshot is held by a connection that may live for days.
+    drop(live);
+    let ahead = client.take_ahead();
+    let end = relay(&mut client.stream, &mut backend.io, &ahead, Some(IDLE), &mut session.moved).await;
+    match end {
+        End::Finished => {}
+        End::Idle => session.ended(Flag::StreamIdle, "no byte moved for too long".to_owned()),
+        // What was cut off must not look whole.
+        End::Client(error) => {
+            session.failed(broken(Flag::ClientGone, &error));
+            backend.io.abort(&error);
+        }
+        End::Backend(error) => {
+            session.failed(broken(Flag::UpstreamReset, &error));
+            client.abort(&error);
+        }
+    }
+    Ok(())
+}
+
+fn broken(flag: Flag, error: &io::Error) -> Error {
+    Error::new(flag, "the connection broke").with_detail(error.to_string())
+}
+
+/// The listener, as it is now, with the rule that takes the connection.
+fn find<'a>(
+    live: &'a Live,
+    connection: &Connection,
+    client: &Client,
+) -> Result<(&'a ConnectionListener, Option<&'a Arc<Forward>>), Error> {
+    let gone = || Error::new(Flag::NoRoute, "the listener is not there any more");
+    let port = live.port(PortKey::tcp(connection.local)).ok_or_else(gone)?;
+    let name = connection.tls.as_ref().and_then(|tls| tls.sni.as_deref()).unwrap_or("");
+    let listener = match &port.service {
+        PortService::Tls(listeners) => match listeners.get(name).next() {
+            Some(TlsListener::Connections(listener)) => listener,
+            Some(TlsListener::Http(_)) | None => return Err(gone()),
+        },
+        PortService::Tcp(listener) => listener,
+        PortService::Http(_) | PortService::Udp(_) => return Err(gone()),
+    };
+    // A listener that has just come to end TLS, or to pass it through, is another one.
+    if ListenerRef::Connections(listener).tls().is_some() != client.ends_tls() {
+        return Err(gone());
+    }
+    Ok((listener, listener.routes.get(name).next()))
+}

@@ -1,0 +1,103 @@
+//! Where a connection goes: a backend by weight, and its endpoints one after the other.
+
+use std::{net::IpAddr, sync::Arc};
+
+use pailou_config::snapshot::{Forward, HashSource, LoadBalancer, Timeouts};
+use smallvec::SmallVec;
+
+use super::Session;
+use crate::{
+    breaker::Breaker,
+    choice,
+    cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
+    error::{Error, Flag},
+    live::Live,
+    tls::ClientTls,
+    upstream::{Destination, FailureKind, Io, Upstreams},
+};
+
+/// Most endpoints tried for one connection.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// A cluster, and the endpoint of it that is next.
+pub(super) struct Target {
+    cluster: Arc<ClusterState>,
+    tls: Option<Arc<ClientTls>>,
+    breaker: Arc<Breaker>,
+    forward: Arc<Forward>,
+    hash: Option<u64>,
+    first: Attempt,
+}
+
+/// An open connection to an endpoint, which counts it until it is closed.
+pub(super) struct Backend {
+    pub(super) io: Io,
+    _attempt: Attempt,
+}
+
+impl Target {
+    /// Chooses a backend and an endpoint of it.
+    ///
+    /// # Errors
+    /// The rule leads nowhere, TLS that was asked for cannot be had, or there is no endpoint.
+    pub(super) fn choose(live: &Live, forward: &Arc<Forward>, client: IpAddr, session: &mut Session) -> Result<Self, Error> {
+        let misconfigured = |why: &str| Error::new(Flag::Misconfigured, "the route leads nowhere").with_detail(why);
+        let backends = forward.backends.as_ref().map_err(|failure| misconfigured(&failure.0))?;
+        let backend = choice::by_weight(backends, live).ok_or_else(|| misconfigured("the rule has no backend"))?;
+        let id = backend.cluster.as_ref().map_err(|failure| misconfigured(&failure.0))?;
+        let cluster = Arc::clone(live.cluster(*id));
+        session.cluster = Some(Arc::clone(&cluster));
+        let tls = cluster.tls().map_err(|failure| misconfigured(&failure.0))?;
+        let hash = source_hash(&cluster, client);
+        let first = cluster.choose(hash).ok_or_else(|| Error::new(Flag::NoEndpoint, "no backend is ready"))?;
+        let breaker = Arc::clone(live.breaker(backend.breaker));
+        Ok(Self { cluster, tls, breaker, forward: Arc::clone(forward), hash, first })
+    }
+
+    /// Opens a connection: to the endpoint that was chosen, then to others.
+    ///
+    /// # Errors
+    /// No endpoint could be reached, or a limit forbids the connection.
+    pub(super) async fn dial(self, upstreams: &Upstreams, session: &mut Session) -> Result<Backend, Error> {
+        let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
+        let mut attempt = self.first;
+        loop {
+            let endpoint = attempt.endpoint();
+            session.attempts += 1;
+            session.endpoint = Some(Arc::clone(&endpoint.endpoint().name));
+            let settings = self.cluster.settings();
+            let clocks = Timeouts { connect: self.forward.connect, ..Timeouts::default() };
+            let destination = Destination {
+                tls: self.tls.as_ref(),
+                tcp_keepalive: settings.tcp_keepalive,
+                breaker: Some(&self.breaker),
+                limits: self.forward.breaker.as_ref(),
+                endpoint: Some(endpoint),
+                ..Destination::new(&endpoint.endpoint().address, &clocks)
+            };
+            let failure = match upstreams.connect(&destination).await {
+                Ok((io, _)) => {
+                    attempt.report(Outcome::Success);
+                    return Ok(Backend { io, _attempt: attempt });
+                }
+                Err(FailureKind::Overflow(overflow)) => return Err(Error::new(Flag::Overflow, overflow.to_string())),
+                Err(failure) => failure,
+            };
+            attempt.report(Outcome::ConnectFailure);
+            let unreachable = || Error::new(Flag::ConnectFailure, "no backend can be reached").with_detail(failure.to_string());
+            tried.push(attempt.id());
+            let next = self.cluster.choose_excluding(self.hash, &tried).filter(|next| !tried.contains(&next.id()));
+            attempt = next.filter(|_| session.attempts < MAX_ATTEMPTS).ok_or_else(unreachable)?;
+        }
+    }
+}
+
+/// What a consistent hash of the client's address is; there is nothing else to take one of.
+pub(super) fn source_hash(cluster: &ClusterState, client: IpAddr) -> Option<u64> {
+    match &cluster.settings().load_balancer {
+        LoadBalancer::ConsistentHash { source: source @ HashSource::SourceIp, .. } => {
+            hash_of(source, &http::HeaderMap::new(), client, "").hash
+        }
+        _ => None,
+    }
+}

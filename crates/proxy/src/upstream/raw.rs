@@ -1,0 +1,28 @@
+//! Connections of which only the two ends know what is spoken on them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    Destination, FailureKind, Upstreams, connect,
+    io::{Counted, Io},
+};
+
+impl Upstreams {
+    /// Opens a connection that is nobody else's, in TLS where the destination asks for it, then without ALPN. It is counted until
+    /// it is dropped.
+    ///
+    /// # Errors
+    /// No connection could be made, or a limit forbids one.
+    pub(crate) async fn connect(&self, destination: &Destination<'_>) -> Result<(Io, Option<SocketAddr>), FailureKind> {
+        let limits = destination.limits;
+        let counted = Counted {
+            _by_breaker: destination.breaker.map(|breaker| breaker.connection(limits)).transpose()?,
+            _by_endpoint: destination
+                .endpoint
+                .map(|endpoint| endpoint.connection(limits.and_then(|limits| limits.max_endpoint_connections)))
+                .transpose()?,
+        };
+        let tls = destination.tls.map(|tls| Arc::new(tls.without_alpn()));
+        connect::open(&self.dns, &Destination { tls: tls.as_ref(), ..*destination }, counted).await
+    }
+}
