@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::UdpSocket, runtime::Handle, time::sleep};
+use tokio::{net::UdpSocket, time::sleep};
 
 use super::{
     Serve, WorkerHandle,
