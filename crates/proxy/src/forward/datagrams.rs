@@ -13,6 +13,7 @@ use std::{
 
 use pailou_config::snapshot::{Address, Forward, PortKey, PortService};
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::{
     net::UdpSocket,
     time::{Instant, sleep_until},
@@ -195,7 +196,8 @@ impl Flow {
     fn send(&self, datagram: &[u8]) {
         let mut state = self.state.lock();
         let sent = match self.socket.get() {
-            Some(socket) => socket.try_send(datagram),
+            // By the system's word, not by the runtime's, which has not heard of a new socket yet.
+            Some(socket) => SockRef::from(socket).send(datagram),
             None if state.waiting.len() < MAX_WAITING => {
                 state.waiting.push(datagram.into());
                 return;
