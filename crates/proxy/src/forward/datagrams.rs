@@ -15,7 +15,9 @@ use pailou_config::snapshot::{Address, Forward, PortKey, PortService};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::{
+    io::Interest,
     net::UdpSocket,
+    sync::Notify,
     time::{Instant, sleep_until},
 };
 
@@ -58,6 +60,8 @@ struct Flow {
     attempt: Attempt,
     state: Mutex<State>,
     table: Weak<Table>,
+    /// Told when the session is no longer the client's.
+    left: Notify,
     _place: Place,
 }
 
@@ -143,7 +147,8 @@ impl Table {
         session.attempts = 1;
         let state = Mutex::new(State { session, last: Instant::now(), waiting: Vec::new() });
         let table = Arc::downgrade(self);
-        let flow = Arc::new(Flow { client, socket: OnceLock::new(), cluster, attempt, state, table, _place: place });
+        let flow =
+            Arc::new(Flow { client, socket: OnceLock::new(), cluster, attempt, state, table, left: Notify::new(), _place: place });
         if let Address::Socket(endpoint) = flow.address()
             && let Err(error) = flow.connect(*endpoint)
         {
@@ -228,6 +233,7 @@ impl Flow {
         let ended = tokio::select! {
             biased;
             () = socket.ended() => Ok(()),
+            () = self.left.notified() => return,
             ended = self.answer(&upstreams, &socket) => ended,
         };
         match ended {
@@ -243,7 +249,9 @@ impl Flow {
             let silence_ends = self.state.lock().last + IDLE;
             tokio::select! {
                 biased;
-                ready = socket.readable() => ready?,
+                ready = socket.ready(Interest::READABLE | Interest::ERROR) => if ready?.is_error() {
+                    refused(socket)?;
+                },
                 () = sleep_until(silence_ends) => {
                     if self.state.lock().last + IDLE <= Instant::now() {
                         return Ok(());
@@ -313,9 +321,16 @@ impl Flow {
         {
             let flow = entry.remove();
             drop(sessions);
-            drop(flow);
+            flow.left.notify_one();
         }
     }
+}
+
+/// Word from the endpoint's system that nobody takes datagrams there; no read is woken by it.
+fn refused(socket: &UdpSocket) -> io::Result<()> {
+    // Forgets what the runtime has been told, so that it is not told again and again.
+    let _ = socket.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    socket.take_error()?.map_or(Ok(()), Err)
 }
 
 fn choose(live: &Live, forward: &Forward, client: SocketAddr) -> Option<(Arc<ClusterState>, Attempt)> {
