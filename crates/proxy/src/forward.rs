@@ -1,6 +1,8 @@
 //! Whole connections handed on to backends: TLS by the server name asked for, passed through or ended here, and TCP.
 //!
-//!     client ─▶ rule ─▶ backend, endpoint ─▶ (handshake) ─▶ dial ─▶ relay ─▶ settle
+//! ```text
+//! client ─▶ rule ─▶ backend, endpoint ─▶ (handshake) ─▶ dial ─▶ relay ─▶ settle
+//! ```
 //!
 //! Whatever fails closes the connection, before a handshake where that is known before. Nothing is said to the client: only its
 //! own protocol would be understood.

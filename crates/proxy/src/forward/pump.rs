@@ -213,8 +213,6 @@ impl Direction {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, duplex},
         time::sleep,

@@ -78,7 +78,8 @@ pub(super) async fn run<W: Serve>(
         Spoken::Http(opened) => opened,
         Spoken::Unknown(opening) => {
             let stop = phases.reach(Phase::Cut);
-            return Ok(W::forward(&connection, Client { opening, place }, stop).await);
+            W::forward(&connection, Client { opening, place }, stop).await;
+            return Ok(());
         }
     };
     let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });

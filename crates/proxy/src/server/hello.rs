@@ -88,8 +88,6 @@ impl<S: AsyncRead + Unpin> Read for Tee<'_, '_, S> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use std::time::Duration;
 
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
