@@ -24,6 +24,7 @@ mod ports;
 mod speaks;
 
 pub(crate) mod attach;
+mod connections;
 mod extension;
 mod filters;
 mod matches;
@@ -143,6 +144,9 @@ fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
     };
     for route in routes::routes(index) {
         compiler.compile(&route);
+    }
+    for route in connections::routes(index) {
+        compiler.compile_connections(&route);
     }
     let attached = compiler.attached;
     let reach = Reach { gateways: &gateways, routes: &attached };

@@ -14,7 +14,7 @@ mod target;
 
 pub(crate) use session::{Protocol, Session};
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc};
 
 use pailou_config::snapshot::{ConnectionListener, Forward, ListenerRef, PortKey, PortService, TlsListener};
 
@@ -27,9 +27,6 @@ use crate::{
     live::Live,
     server::{Client, Connection},
 };
-
-/// A connection on which no byte moves is closed after this, unless a policy sets another clock. Envoy's default for TCP.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// Serves a connection to its end, or until `stop`.
 pub(crate) async fn handle(connection: &Arc<Connection>, client: Client, stop: impl Future<Output = ()> + Send) {
@@ -52,6 +49,7 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
     let live = shared.live.load_full().ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served yet"))?;
     let (listener, forward) = find(&live, connection, &client)?;
     session.listener = Some(listener.name.clone());
+    let idle = listener.client.timeouts.connection_idle;
     let forward = forward.ok_or_else(|| Error::new(Flag::NoRoute, "no route takes this server name"))?;
     session.route = Some(forward.route.clone());
     let target = Target::choose(&live, forward, connection.peer.ip(), session)?;
@@ -60,7 +58,7 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
     // Nothing of the snapshot is held by a connection that may live for days.
     drop(live);
     let ahead = client.take_ahead();
-    let end = relay(&mut client.stream, &mut backend.io, &ahead, Some(IDLE), &mut session.moved).await;
+    let end = relay(&mut client.stream, &mut backend.io, &ahead, idle, &mut session.moved).await;
     match end {
         End::Finished => {}
         End::Idle => session.ended(Flag::StreamIdle, "no byte moved for too long".to_owned()),

@@ -110,7 +110,7 @@ impl Upstreams {
         form::prepare(&mut request, destination.protocol, destination.tls.is_some());
         let group = self.pool.group(&Key::of(destination));
         match destination.protocol {
-            Protocol::Http1 => self.send_http1(&group, destination, request).await,
+            Protocol::Http1 | Protocol::Opaque => self.send_http1(&group, destination, request).await,
             // Boxed: every request would otherwise carry the room it needs.
             Protocol::Http2 => Box::pin(self.send_http2(&group, destination, request)).await,
         }

@@ -15,7 +15,7 @@ use crate::{
         refs::BackendObjectReference,
     },
     snapshot::{
-        BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, Protocol, Roots,
+        BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, Protocol, Roots, Transport,
         UpstreamTls,
     },
     status::Problem,
@@ -59,6 +59,46 @@ pub(crate) struct Clusters<'a> {
     touched_pools: BTreeSet<usize>,
 }
 
+/// What a route sends to its backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Load {
+    /// Requests of HTTP.
+    Http,
+    /// Requests of gRPC.
+    Grpc,
+    /// The bytes of connections.
+    Bytes,
+    /// The bytes of connections that are TLS already: none is laid around them.
+    Sealed,
+    /// Datagrams, which carry no TLS.
+    Datagrams,
+}
+
+impl Load {
+    /// What is spoken where the backend does not say.
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Http => Protocol::Http1,
+            Self::Grpc => Protocol::Http2,
+            Self::Bytes | Self::Sealed | Self::Datagrams => Protocol::Opaque,
+        }
+    }
+
+    fn is_requests(self) -> bool {
+        matches!(self, Self::Http | Self::Grpc)
+    }
+
+    /// Whether TLS can be laid around it.
+    fn takes_tls(self) -> bool {
+        !matches!(self, Self::Sealed | Self::Datagrams)
+    }
+
+    /// As Services name it.
+    fn transport(self) -> Transport {
+        if self == Self::Datagrams { Transport::Udp } else { Transport::Tcp }
+    }
+}
+
 /// What a cluster is before the policies of a rule are laid upon it.
 pub(crate) struct Draft {
     pub(crate) endpoints: EndpointKey,
@@ -92,7 +132,7 @@ impl<'a> Clusters<'a> {
         from: Referrer<'_>,
         to: &BackendObjectReference,
         traffic: &Traffic,
-        grpc: bool,
+        load: Load,
     ) -> Result<Resolved, Problem> {
         let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
         let permit = || self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name });
@@ -100,22 +140,20 @@ impl<'a> Clusters<'a> {
         let draft = match (&*to.group, &*to.kind) {
             ("", "Service") => {
                 permit()?;
-                self.service(namespace, to, grpc)?
+                self.service(namespace, to, load)?
             }
             (ENVOY_GROUP, "Backend") => {
                 permit()?;
                 fallback = self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
-                self.backend(namespace, &to.name, grpc)?
+                self.backend(namespace, &to.name, load)?
             }
-            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => {
+            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") if load.is_requests() => {
                 permit()?;
-                return self.pool(namespace, to, traffic, grpc);
+                return self.pool(namespace, to, traffic, load);
             }
             (group, kind) => {
-                let message = format!(
-                    "{kind} {} (group {group:?}) is no kind of backend: use a Service, an InferencePool or a Backend",
-                    to.name
-                );
+                let known = if load.is_requests() { "a Service, an InferencePool or a Backend" } else { "a Service or a Backend" };
+                let message = format!("{kind} {} (group {group:?}) is no kind of backend: use {known}", to.name);
                 return Err(Problem::refs("InvalidKind", message));
             }
         };
@@ -144,9 +182,10 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    fn service(&mut self, namespace: &str, to: &BackendObjectReference, grpc: bool) -> Result<Draft, Problem> {
-        let (service, port) = service_port(self.index, namespace, &to.name, to.port.map(|port| port.get()))?;
-        let tls = match self.tls.of_service(namespace, &to.name, &port.name) {
+    fn service(&mut self, namespace: &str, to: &BackendObjectReference, load: Load) -> Result<Draft, Problem> {
+        let (service, port) = service_port(self.index, namespace, &to.name, to.port.map(|port| port.get()), load.transport())?;
+        let policy = self.tls.of_service(namespace, &to.name, &port.name).filter(|_| load.takes_tls());
+        let tls = match policy {
             Some((place, tls)) => {
                 self.touched_policies.insert(place);
                 tls.and_then(|tls| self.identified(tls)).map(Some)
@@ -154,22 +193,26 @@ impl<'a> Clusters<'a> {
             None => Ok(None),
         };
         Ok(Draft {
-            endpoints: EndpointKey::Service(name_of(&service.meta), port.port),
+            endpoints: match load.transport() {
+                Transport::Tcp => EndpointKey::Service(name_of(&service.meta), port.port),
+                Transport::Udp => EndpointKey::UdpService(name_of(&service.meta), port.port),
+            },
             kind: ClusterKind::Service,
             protocol: match port.app_protocol.as_deref() {
+                _ if !load.is_requests() => Protocol::Opaque,
                 Some("kubernetes.io/h2c" | "grpc") => Protocol::Http2,
                 Some("kubernetes.io/ws" | "kubernetes.io/wss" | "http") => Protocol::Http1,
-                _ => default_protocol(grpc),
+                _ => load.protocol(),
             },
             tls,
         })
     }
 
-    fn backend(&mut self, namespace: &str, name: &str, grpc: bool) -> Result<Draft, Problem> {
+    fn backend(&mut self, namespace: &str, name: &str, load: Load) -> Result<Draft, Problem> {
         let missing = || Problem::refs("BackendNotFound", format!("there is no Backend {name} in namespace {namespace}"));
         let backend = self.index.backends.get(namespace, name).ok_or_else(missing)?;
-        let own = self.backends.tls(namespace, name)?;
-        let tls = match self.tls.of_backend(namespace, name) {
+        let own = self.backends.tls(namespace, name)?.filter(|_| load.takes_tls());
+        let tls = match self.tls.of_backend(namespace, name).filter(|_| load.takes_tls()) {
             Some((place, tls)) => {
                 self.touched_policies.insert(place);
                 tls.and_then(|tls| self.identified(beside_policy(tls, own.as_deref()))).map(Some)
@@ -177,10 +220,10 @@ impl<'a> Clusters<'a> {
             None => Ok(own),
         };
         let protocols = &backend.spec.app_protocols;
-        let protocol = if protocols.contains(&AppProtocol::H2c) {
+        let protocol = if protocols.contains(&AppProtocol::H2c) && load.is_requests() {
             Protocol::Http2
-        } else if protocols.is_empty() {
-            default_protocol(grpc)
+        } else if protocols.is_empty() || !load.is_requests() {
+            load.protocol()
         } else {
             Protocol::Http1
         };
@@ -198,7 +241,7 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    fn pool(&mut self, namespace: &str, to: &BackendObjectReference, traffic: &Traffic, grpc: bool) -> Result<Resolved, Problem> {
+    fn pool(&mut self, namespace: &str, to: &BackendObjectReference, traffic: &Traffic, load: Load) -> Result<Resolved, Problem> {
         let Some(place) = self.pools.find(&to.group, namespace, &to.name) else {
             let message = format!("there is no InferencePool {} ({}) in namespace {namespace}", to.name, to.group);
             return Err(Problem::refs("BackendNotFound", message));
@@ -213,7 +256,7 @@ impl<'a> Clusters<'a> {
             self.add(|| picker);
         }
         let name = pool.name.clone();
-        let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { default_protocol(grpc) };
+        let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { load.protocol() };
         let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls: Ok(None) };
         Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false })
     }
@@ -263,16 +306,13 @@ fn beside_policy(policy: Arc<UpstreamTls>, own: Option<&UpstreamTls>) -> Arc<Ups
     })
 }
 
-fn default_protocol(grpc: bool) -> Protocol {
-    if grpc { Protocol::Http2 } else { Protocol::Http1 }
-}
-
 /// A Service's port by number.
 fn service_port<'a>(
     index: &Index<'a>,
     namespace: &str,
     name: &str,
     port: Option<u16>,
+    transport: Transport,
 ) -> Result<(&'a Service, &'a ServicePort), Problem> {
     let not_found = |message: String| Problem::refs("BackendNotFound", message);
     let service = index.services.get(namespace, name);
@@ -282,10 +322,10 @@ fn service_port<'a>(
         return Err(not_found(message));
     }
     let port = port.ok_or_else(|| not_found(format!("a reference to Service {namespace}/{name} needs a port")))?;
-    let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == "TCP");
+    let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == transport.name());
     let found = found.ok_or_else(|| {
         let known: Vec<_> = service.spec.ports.iter().map(|it| it.port.to_string()).collect();
-        not_found(format!("Service {namespace}/{name} has no TCP port {port}; it has {}", known.join(", ")))
+        not_found(format!("Service {namespace}/{name} has no {} port {port}; it has {}", transport.name(), known.join(", ")))
     });
     Ok((service, found?))
 }

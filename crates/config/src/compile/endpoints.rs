@@ -13,7 +13,7 @@ use crate::{
         envoy::backend::BackendEndpoint,
         inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
     },
-    snapshot::{Address, Endpoint, EndpointKey, Endpoints, Name},
+    snapshot::{Address, Endpoint, EndpointKey, Endpoints, Name, Transport},
 };
 
 use super::{
@@ -40,16 +40,17 @@ pub(crate) fn endpoints<'k>(
 
 fn of(index: &Index<'_>, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
     match key {
-        EndpointKey::Service(name, port) => {
-            let Some(service) = index.services.get(&name.namespace, &name.name) else { return Vec::new() };
-            let Some(port) = service.spec.ports.iter().find(|it| it.port == *port && it.protocol == "TCP") else {
-                return Vec::new();
-            };
-            of_service(index, settings, service, port)
-        }
+        EndpointKey::Service(name, port) => of_port(index, settings, name, *port, Transport::Tcp),
+        EndpointKey::UdpService(name, port) => of_port(index, settings, name, *port, Transport::Udp),
         EndpointKey::Backend(name) => of_backend(index, name),
         EndpointKey::Pool(name) => of_pool(index, name),
     }
+}
+
+fn of_port(index: &Index<'_>, settings: &Settings, name: &Name, port: u16, transport: Transport) -> Vec<Endpoint> {
+    let service = index.services.get(&name.namespace, &name.name);
+    let port = service.and_then(|it| it.spec.ports.iter().find(|it| it.port == port && it.protocol == transport.name()));
+    service.zip(port).map(|(service, port)| of_service(index, settings, service, port)).unwrap_or_default()
 }
 
 fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
@@ -63,7 +64,9 @@ fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &
     // By address, once: slices may repeat each other while they are being rearranged.
     let mut found = BTreeMap::new();
     for slice in slices {
-        let Some(target) = slice.spec.ports.iter().find(|it| it.name == port.name && it.protocol == "TCP") else { continue };
+        let Some(target) = slice.spec.ports.iter().find(|it| it.name == port.name && it.protocol == port.protocol) else {
+            continue;
+        };
         let ready = slice.spec.endpoints.iter().filter(|endpoint| endpoint.ready && !endpoint.terminating);
         for address in ready.flat_map(|endpoint| endpoint.addresses.first()) {
             let address = SocketAddr::new(*address, target.port);

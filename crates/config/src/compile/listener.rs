@@ -10,7 +10,7 @@ use crate::{
         listener::{Listener as Spec, TlsMode},
         refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
     },
-    snapshot::{ClientCertificates, ClientPolicy, HostPattern, ListenerName, RouteKind, RouteTable},
+    snapshot::{ClientCertificates, ClientPolicy, Forward, HostMap, HostPattern, ListenerName, RouteKind, RouteTable},
     status::{Condition, GroupKind, ListenerStatus, Problem},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Rules for requests that reach it.
     pub(crate) routes: RouteTable,
+    /// Where connections that reach it go, by server names.
+    pub(crate) forwards: HostMap<Arc<Forward>>,
     /// Routes accepted on it.
     pub(crate) attached: u32,
 }
@@ -51,10 +53,10 @@ impl<'a> ListenerState<'a> {
         let mut problems = Vec::new();
         let speaks = Speaks::of(spec);
         if speaks.is_none() {
-            let message = format!("protocol {} is not supported: use HTTP or HTTPS", spec.protocol.as_str());
+            let message = format!("protocol {} is not supported: use HTTP, HTTPS, TLS, TCP or UDP", spec.protocol.as_str());
             problems.push(Problem::accepted("UnsupportedProtocol", message));
         }
-        let kinds = if speaks.is_some() { route_kinds(spec, &mut problems) } else { Vec::new() };
+        let kinds = speaks.map(|speaks| route_kinds(spec, speaks.kinds(), &mut problems)).unwrap_or_default();
         let certificates = match speaks {
             Some(speaks) if speaks.ends_tls() => certificates(index, spec, owner, &mut problems),
             _ => Vec::new(),
@@ -72,6 +74,7 @@ impl<'a> ListenerState<'a> {
             client: Arc::default(),
             problems,
             routes: RouteTable::default(),
+            forwards: HostMap::default(),
             attached: 0,
         }
     }
@@ -162,21 +165,21 @@ fn group_kind(kind: RouteKind) -> GroupKind {
     GroupKind { group: GATEWAY_GROUP, kind: kind_name(kind) }
 }
 
-fn route_kinds(spec: &Spec, problems: &mut Vec<Problem>) -> Vec<RouteKind> {
-    const BOTH: [RouteKind; 2] = [RouteKind::Http, RouteKind::Grpc];
+fn route_kinds(spec: &Spec, known: &[RouteKind], problems: &mut Vec<Problem>) -> Vec<RouteKind> {
     if spec.allowed_routes.kinds.is_empty() {
-        return BOTH.to_vec();
+        return known.to_vec();
     }
     let mut kinds = Vec::new();
     for asked in &spec.allowed_routes.kinds {
-        match BOTH.into_iter().find(|kind| asked.group == GATEWAY_GROUP && asked.kind == kind_name(*kind)) {
+        match known.iter().copied().find(|kind| asked.group == GATEWAY_GROUP && asked.kind == kind_name(*kind)) {
             Some(kind) if !kinds.contains(&kind) => kinds.push(kind),
             Some(_) => {}
             None => {
                 let message = format!(
-                    "allowedRoutes.kinds: {} cannot attach to a listener of protocol {}: use HTTPRoute or GRPCRoute",
+                    "allowedRoutes.kinds: {} cannot attach to a listener of protocol {}: use {}",
                     asked.kind,
-                    spec.protocol.as_str()
+                    spec.protocol.as_str(),
+                    known.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>().join(" or ")
                 );
                 problems.push(Problem::refs("InvalidRouteKinds", message));
             }
@@ -187,7 +190,8 @@ fn route_kinds(spec: &Spec, problems: &mut Vec<Problem>) -> Vec<RouteKind> {
 
 fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<CertifiedKey>> {
     let Some(tls) = &spec.tls else {
-        problems.push(Problem::refs("InvalidCertificateRef", "a listener of protocol HTTPS needs tls.certificateRefs"));
+        let message = format!("a listener of protocol {} needs tls.certificateRefs", spec.protocol.as_str());
+        problems.push(Problem::refs("InvalidCertificateRef", message));
         return Vec::new();
     };
     if tls.mode == TlsMode::Passthrough {

@@ -1,16 +1,11 @@
 //! Objects that are known and not served: what is said of them.
 
 use crate::{
-    resources::{
-        EnvoyExtensionPolicy, ObjectKey,
-        envoy::ENVOY_GROUP,
-        refs::{GATEWAY_GROUP, ParentReference},
-    },
-    status::{Condition, ParentStatus, Severity, StatusBody, Statuses},
+    resources::{EnvoyExtensionPolicy, ObjectKey, envoy::ENVOY_GROUP},
+    status::{Condition, Severity, Statuses},
 };
 
 use super::{
-    gateway::Gateways,
     index::Index,
     policies::{
         report::{Reach, report},
@@ -21,15 +16,6 @@ use super::{
 
 /// Judges what cannot be served.
 pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-    for route in index.tls_routes.iter() {
-        connection_route("TLSRoute", &route.meta, &route.spec.parent_refs, reach.gateways, statuses);
-    }
-    for route in index.tcp_routes.iter() {
-        connection_route("TCPRoute", &route.meta, &route.spec.parent_refs, reach.gateways, statuses);
-    }
-    for route in index.udp_routes.iter() {
-        connection_route("UDPRoute", &route.meta, &route.spec.parent_refs, reach.gateways, statuses);
-    }
     extension_policies(index, reach, statuses);
     for policy in index.patch_policies.iter() {
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyPatchPolicy", &policy.meta.namespace, &policy.meta.name);
@@ -41,35 +27,6 @@ pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mu
         if !fields.is_empty() {
             statuses.note(key, Severity::Warning, format!("describes an Envoy deployment; not acted on: {}", fields.join(", ")));
         }
-    }
-}
-
-fn connection_route(
-    kind: &'static str,
-    meta: &crate::resources::Meta,
-    parents: &[ParentReference],
-    gateways: &Gateways<'_>,
-    statuses: &mut Statuses,
-) {
-    let key = ObjectKey::new(GATEWAY_GROUP, kind, &meta.namespace, &meta.name);
-    let message = format!("{kind}s are not implemented yet: no listener takes them");
-    let ours = parents.iter().filter(|parent| parent.group == GATEWAY_GROUP && parent.kind == "Gateway").filter_map(|parent| {
-        let namespace = parent.namespace.as_deref().unwrap_or(&meta.namespace);
-        let controller = gateways.list[gateways.find(namespace, &parent.name)?].controller;
-        Some(ParentStatus {
-            parent_ref: parent.clone(),
-            controller_name: controller.to_owned(),
-            conditions: vec![
-                Condition::fails("Accepted", "NotAllowedByListeners", message.clone(), meta.generation),
-                Condition::fine("ResolvedRefs", meta.generation),
-            ],
-        })
-    });
-    let parents: Vec<_> = ours.collect();
-    if parents.is_empty() {
-        statuses.note(key, Severity::Error, message);
-    } else {
-        statuses.set(key, StatusBody::Route { parents });
     }
 }
 

@@ -1,14 +1,17 @@
 //! Sockets: which Gateway gets which, and the listeners that share one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use crate::{
     resources::envoy::tls::TlsVersion as Version,
-    snapshot::{ClientCertificates, HostMap, Listener, Name, Port, PortService, ServerTls, TlsListener, TlsVersion},
+    snapshot::{
+        ClientCertificates, ConnectionListener, HostMap, HostPattern, Listener, Name, Port, PortKey, PortService, ServerTls,
+        TlsListener, TlsVersion, Transport,
+    },
     status::Problem,
 };
 
@@ -23,12 +26,13 @@ use super::{
 /// Gives every socket to the oldest Gateway that asks for it; the others' listeners say who holds it. Listeners of different
 /// Gateways never share one.
 pub(crate) fn claim(gateways: &mut Gateways<'_>) {
-    let mut held: HashMap<u16, Vec<(IpAddr, Name)>> = HashMap::new();
+    let mut held: HashMap<(Transport, u16), Vec<(IpAddr, Name)>> = HashMap::new();
     for gateway in gateways.list.iter_mut().filter(|gateway| gateway.is_accepted()) {
         let name = gateway.name.clone();
         let mut claims = Vec::new();
         for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_servable()) {
-            let port = listener.spec.port.get();
+            let Some(speaks) = listener.speaks else { continue };
+            let port = (speaks.transport(), listener.spec.port.get());
             let holders = held.get(&port).map_or(&[][..], Vec::as_slice);
             let taken = gateway.addresses.bound.iter().find_map(|address| {
                 holders.iter().find(|(other, _)| overlap(*address, *other)).map(|(_, holder)| (*address, holder))
@@ -40,7 +44,7 @@ pub(crate) fn claim(gateways: &mut Gateways<'_>) {
                     message: format!(
                         "{} is held by Gateway {holder}: give this Gateway an address of its own with spec.addresses, or with \
                          --address {name}=IP",
-                        SocketAddr::new(address, port)
+                        SocketAddr::new(address, port.1)
                     ),
                 }),
                 None => claims.extend(gateway.addresses.bound.iter().map(|address| (port, *address))),
@@ -58,7 +62,7 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 
 /// The sockets with their listeners. In a cluster each Gateway has its own, be the addresses the same.
 pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode) -> Vec<Port> {
-    let mut ports: BTreeMap<(Option<Name>, SocketAddr), Port> = BTreeMap::new();
+    let mut ports: BTreeMap<(Option<Name>, PortKey), Port> = BTreeMap::new();
     for gateway in gateways.list {
         let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
         if !gateway.is_accepted() {
@@ -67,21 +71,16 @@ pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode
         for listener in gateway.listeners.into_iter().filter(ListenerState::is_servable) {
             let Some(speaks) = listener.speaks else { continue };
             let number = listener.spec.port.get();
-            let listener = Arc::new(finish(listener, clients, speaks));
+            let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
+            let service = service(listener, clients, speaks);
             for address in &gateway.addresses.bound {
-                let address = SocketAddr::new(*address, number);
-                let port = ports.entry((owner.clone(), address)).or_insert_with(|| Port {
-                    address,
-                    number,
-                    client: listener.client.clone(),
-                    service: empty(speaks),
-                });
-                match &mut port.service {
-                    PortService::Http(listeners) => drop(listeners.insert(listener.hostname.as_ref(), listener.clone())),
-                    PortService::Tls(listeners) => {
-                        listeners.insert(listener.hostname.as_ref(), TlsListener::Http(listener.clone()));
+                let key = PortKey { address: SocketAddr::new(*address, number), transport: speaks.transport() };
+                match ports.entry((owner.clone(), key)) {
+                    Entry::Vacant(free) => {
+                        let (client, service) = (client.clone(), service.clone());
+                        free.insert(Port { address: key.address, number, client, service });
                     }
-                    PortService::Tcp(_) | PortService::Udp(_) => {}
+                    Entry::Occupied(taken) => join(&mut taken.into_mut().service, hostname.as_ref(), &service),
                 }
             }
         }
@@ -89,27 +88,54 @@ pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode
     ports.into_values().collect()
 }
 
-fn empty(speaks: Speaks) -> PortService {
-    match speaks {
-        Speaks::Http => PortService::Http(HostMap::default()),
-        Speaks::Https => PortService::Tls(HostMap::default()),
+/// Puts what a listener brings beside what its port has. Listeners that could not share it have been refused before.
+fn join(service: &mut PortService, hostname: Option<&HostPattern>, more: &PortService) {
+    match (service, more) {
+        (PortService::Http(all), PortService::Http(more)) => {
+            more.values().for_each(|listener| drop(all.insert(hostname, listener.clone())));
+        }
+        (PortService::Tls(all), PortService::Tls(more)) => {
+            more.values().for_each(|listener| drop(all.insert(hostname, listener.clone())));
+        }
+        _ => {}
     }
 }
 
-fn finish(listener: ListenerState<'_>, clients: &ClientSettings, speaks: Speaks) -> Listener {
+/// What a listener by itself makes of a port.
+fn service(listener: ListenerState<'_>, clients: &ClientSettings, speaks: Speaks) -> PortService {
     let tls = speaks.ends_tls().then(|| {
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
-        Arc::new(server_tls(listener.certificates, listener.client_certificates, settings))
+        Arc::new(server_tls(listener.certificates, listener.client_certificates, settings, speaks))
     });
-    let mut routes = listener.routes;
-    routes.sort();
-    Listener { name: listener.name, hostname: listener.hostname, tls, client: listener.client, routes }
+    let ListenerState { name, hostname, client, mut routes, forwards, .. } = listener;
+    let by_host = hostname.clone();
+    if speaks.is_http() {
+        routes.sort();
+        let listener = Arc::new(Listener { name, hostname, tls, client, routes });
+        return match speaks {
+            Speaks::Http => PortService::Http(alone(by_host.as_ref(), listener)),
+            _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),
+        };
+    }
+    let listener = Arc::new(ConnectionListener { name, hostname, tls, client, routes: forwards });
+    match speaks {
+        Speaks::Tcp => PortService::Tcp(listener),
+        Speaks::Udp => PortService::Udp(listener),
+        _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Connections(listener))),
+    }
+}
+
+fn alone<T>(hostname: Option<&HostPattern>, listener: T) -> HostMap<T> {
+    let mut map = HostMap::default();
+    map.insert(hostname, listener);
+    map
 }
 
 fn server_tls(
     certificates: Vec<Arc<rustls::sign::CertifiedKey>>,
     client_certificates: Option<ClientCertificates>,
     settings: TlsSettings,
+    speaks: Speaks,
 ) -> ServerTls {
     ServerTls {
         certificates,
@@ -118,7 +144,8 @@ fn server_tls(
         max_version: version(settings.max_version, TlsVersion::V1_3),
         alpn: match settings.alpn {
             Some(names) => names.into_iter().map(String::into_bytes).collect(),
-            None => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            None if speaks.is_http() => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            None => Vec::new(),
         },
         ciphers: settings.ciphers.iter().map(|name| name.as_str().into()).collect(),
     }

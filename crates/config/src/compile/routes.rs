@@ -25,14 +25,14 @@ use super::{
     warnings::PARTIALLY_SUPPORTED,
 };
 
-/// A route of either kind.
+/// A route: what all kinds have, and the rules of the kinds for requests.
 pub(crate) struct Route<'a> {
     pub(crate) kind: RouteKind,
     pub(crate) meta: &'a Meta,
     pub(crate) parents: &'a [ParentReference],
     pub(crate) hostnames: Vec<HostPattern>,
-    rules: Vec<RuleSpec<'a>>,
-    unsupported: Vec<&'static str>,
+    pub(super) rules: Vec<RuleSpec<'a>>,
+    pub(super) unsupported: Vec<&'static str>,
 }
 
 /// A rule of either kind.
@@ -66,6 +66,13 @@ pub(crate) fn routes<'a>(index: &Index<'a>) -> Vec<Route<'a>> {
     routes
 }
 
+impl<'a> Route<'a> {
+    /// A route for any host, without rules for requests.
+    pub(super) fn head(kind: RouteKind, meta: &'a Meta, parents: &'a [ParentReference], unsupported: Vec<&'static str>) -> Self {
+        Self { kind, meta, parents, hostnames: Vec::new(), rules: Vec::new(), unsupported }
+    }
+}
+
 fn http_route(route: &HttpRoute) -> Route<'_> {
     Route {
         kind: RouteKind::Http,
@@ -88,7 +95,7 @@ fn grpc_route(route: &GrpcRoute) -> Route<'_> {
     }
 }
 
-fn patterns(hostnames: &[Hostname]) -> Vec<HostPattern> {
+pub(super) fn patterns(hostnames: &[Hostname]) -> Vec<HostPattern> {
     hostnames.iter().map(|name| HostPattern::new(name)).collect()
 }
 
@@ -104,11 +111,11 @@ pub(crate) struct RouteCompiler<'c, 'a> {
 
 /// What a listener gives to routes, by place: rules are compiled once for each.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Given {
+pub(super) struct Given {
     /// A BackendTrafficPolicy.
-    traffic: Option<usize>,
+    pub(super) traffic: Option<usize>,
     /// A SecurityPolicy.
-    security: Option<usize>,
+    pub(super) security: Option<usize>,
     /// A Gateway that shows a certificate to backends.
     identity: Option<usize>,
 }
@@ -147,7 +154,7 @@ impl<'a> RouteCompiler<'_, 'a> {
     }
 
     /// What a listener of a Gateway gives to routes.
-    fn given(&self, gateway: usize, listener: usize) -> Given {
+    pub(super) fn given(&self, gateway: usize, listener: usize) -> Given {
         let state = &self.gateways.list[gateway];
         let name = &state.listeners[listener].name;
         Given {
@@ -158,8 +165,13 @@ impl<'a> RouteCompiler<'_, 'a> {
     }
 
     fn compile_rules(&mut self, route: &Route<'a>, given: Given, findings: &mut Findings) -> Vec<CompiledRule> {
-        self.clusters.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
+        self.identify(given);
         compile_rules(self.clusters, self.traffic, self.security, route, given, findings)
+    }
+
+    /// Has connections to backends show the certificate of the Gateway that is given.
+    pub(super) fn identify(&mut self, given: Given) {
+        self.clusters.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
     }
 
     fn insert(
@@ -199,7 +211,7 @@ impl<'a> RouteCompiler<'_, 'a> {
         self.attached.insert((TargetKind::of_route(route.kind), name_of(route.meta)), gateways);
     }
 
-    fn report(&mut self, key: ObjectKey, route: &Route<'_>, attachments: Vec<Attachment<'_>>, findings: &Findings) {
+    pub(super) fn report(&mut self, key: ObjectKey, route: &Route<'_>, attachments: Vec<Attachment<'_>>, findings: &Findings) {
         let generation = route.meta.generation;
         let parents = attachments.into_iter().map(|attachment| {
             let accepted = match attachment.listeners {
@@ -251,7 +263,7 @@ fn compile_rules<'a>(
 
 /// The host names under which a route's rules stand on a listener: its own, not their intersections, for it is they that are
 /// compared for how specific they are.
-fn hosts<'r>(route: &'r Route<'_>, listener: Option<&HostPattern>) -> Vec<Option<&'r HostPattern>> {
+pub(super) fn hosts<'r>(route: &'r Route<'_>, listener: Option<&HostPattern>) -> Vec<Option<&'r HostPattern>> {
     if route.hostnames.is_empty() {
         return vec![None];
     }

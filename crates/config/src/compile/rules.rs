@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    clusters::{Clusters, Resolved},
+    clusters::{Clusters, Load, Resolved},
     filters::{self, FilterSet},
     grants::Referrer,
     index::{Index, name_of},
@@ -74,7 +74,8 @@ impl<'a> RuleContext<'_, 'a> {
     /// Where a reference to a backend leads.
     pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
         let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: &self.route.meta.namespace };
-        self.clusters.resolve(from, to, &self.traffic, self.name.kind == RouteKind::Grpc)
+        let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
+        self.clusters.resolve(from, to, &self.traffic, load)
     }
 
     /// The number of the next mirror's breaker.

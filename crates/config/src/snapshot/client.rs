@@ -49,6 +49,9 @@ impl Default for ClientPolicy {
 /// Clocks towards clients. `None` never runs out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTimeouts {
+    /// A connection of a TLS or TCP listener without a byte in either direction is closed after this
+    /// (`timeout.tcp.idleTimeout`). Default: 1 h.
+    pub connection_idle: Option<Duration>,
     /// From a connection's opening or the last response to the end of the next request's head, while a request is under way.
     /// Default: 60 s.
     pub request_head: Option<Duration>,
@@ -65,7 +68,13 @@ pub struct ClientTimeouts {
 impl Default for ClientTimeouts {
     fn default() -> Self {
         let hour = Duration::from_secs(3600);
-        Self { request_head: Some(Duration::from_secs(60)), request_received: None, idle: Some(hour), stream_idle: Some(hour) }
+        Self {
+            connection_idle: Some(hour),
+            request_head: Some(Duration::from_secs(60)),
+            request_received: None,
+            idle: Some(hour),
+            stream_idle: Some(hour),
+        }
     }
 }
 

@@ -52,8 +52,10 @@ pub enum ClusterKind {
 /// The identity of a group of endpoints. Endpoints live apart from the snapshot, so that pods come and go without compiling routes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndpointKey {
-    /// A Service's port.
+    /// A Service's TCP port.
     Service(Name, u16),
+    /// A Service's UDP port.
+    UdpService(Name, u16),
     /// A Backend.
     Backend(Name),
     /// An InferencePool, all its target ports.
@@ -64,6 +66,7 @@ impl fmt::Display for EndpointKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Service(name, port) => write!(f, "service/{name}:{port}"),
+            Self::UdpService(name, port) => write!(f, "service/{name}:{port}/udp"),
             Self::Backend(name) => write!(f, "backend/{name}"),
             Self::Pool(name) => write!(f, "pool/{name}"),
         }
@@ -117,6 +120,9 @@ pub enum Protocol {
     Http1,
     /// HTTP/2: by ALPN within TLS, by prior knowledge (h2c) without.
     Http2,
+    /// What clients speak, which nobody here knows: bytes or datagrams. (What is asked besides, such as in a health check, is asked
+    /// in HTTP/1.1.)
+    Opaque,
 }
 
 /// How an endpoint is chosen. Default: least requests of two random choices.

@@ -92,6 +92,21 @@ impl<T> HostMap<T> {
         }
     }
 
+    /// Puts a value at a pattern (`None`: any host) where none stands yet.
+    pub fn insert_if_free(&mut self, pattern: Option<&HostPattern>, value: T) {
+        match pattern {
+            Some(HostPattern::Exact(name)) => {
+                self.exact.entry(name.clone()).or_insert(value);
+            }
+            Some(HostPattern::Suffix(suffix)) => {
+                self.suffix.entry(suffix.clone()).or_insert(value);
+            }
+            None => {
+                self.any.get_or_insert(value);
+            }
+        }
+    }
+
     /// The value at just this pattern (`None`: any host), made first where there is none.
     pub fn entry(&mut self, pattern: Option<&HostPattern>) -> &mut T
     where

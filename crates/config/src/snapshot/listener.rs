@@ -202,6 +202,16 @@ impl PortService {
     }
 }
 
+impl Transport {
+    /// As Kubernetes names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
 impl PortKey {
     /// A TCP socket's.
     pub fn tcp(address: SocketAddr) -> Self {

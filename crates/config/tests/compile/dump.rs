@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use pailou_config::{
     compile::Compiled,
     snapshot::{
-        Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, Filters, HealthChecks, Listener, ListenerRef,
-        LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+        Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, Filters, Forward, HealthChecks, Listener,
+        ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
     },
     status::{Condition, Severity, StatusBody},
 };
@@ -17,6 +17,7 @@ pub(crate) fn dump(compiled: &Compiled) -> String {
     statuses(&mut out, compiled);
     ports(&mut out, &compiled.snapshot);
     rules(&mut out, &compiled.snapshot);
+    forwards(&mut out, &compiled.snapshot);
     clusters(&mut out, compiled);
     out
 }
@@ -171,6 +172,34 @@ pub(crate) fn rules(out: &mut String, snapshot: &Snapshot) {
             let variant = if place == 0 { String::new() } else { format!(" (variant {place})") };
             line(out, 1, &format!("{}:", quoted(&format!("{name}{variant}"))));
             self::rule(out, snapshot, rule);
+        }
+    }
+}
+
+/// Where listeners' connections go; nothing where there are no such listeners.
+pub(crate) fn forwards(out: &mut String, snapshot: &Snapshot) {
+    let listeners = snapshot.ports.iter().flat_map(Port::listeners).filter_map(|it| match it {
+        ListenerRef::Http(_) => None,
+        ListenerRef::Connections(listener) => Some(listener),
+    });
+    let mut forwards: BTreeMap<String, Vec<&Forward>> = BTreeMap::new();
+    for forward in listeners.flat_map(|listener| listener.routes.values()) {
+        let known = forwards.entry(format!("{:?} {}", forward.route.kind, forward.route)).or_default();
+        if !known.iter().any(|it| std::ptr::eq(*it, &**forward)) {
+            known.push(forward);
+        }
+    }
+    if !forwards.is_empty() {
+        line(out, 0, "forwards:");
+    }
+    for (name, variants) in forwards {
+        for (place, forward) in variants.into_iter().enumerate() {
+            let variant = if place == 0 { String::new() } else { format!(" (variant {place})") };
+            line(out, 1, &format!("{}:", quoted(&format!("{name}{variant}"))));
+            match &forward.backends {
+                Ok(backends) => backends.iter().for_each(|it| backend(out, snapshot, it)),
+                Err(failure) => line(out, 2, &format!("fails: {}", quoted(&failure.0))),
+            }
         }
     }
 }

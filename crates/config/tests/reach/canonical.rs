@@ -36,6 +36,7 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
     let mut text = format!("{:?}\n", part.base_models);
     dump::ports(&mut text, &part);
     dump::rules(&mut text, &part);
+    dump::forwards(&mut text, &part);
     // Clusters are numbered otherwise where there are fewer.
     let text = regex::Regex::new(r"cluster \d+ ").unwrap().replace_all(&text, "cluster ").into_owned();
     text + &lines.into_iter().collect::<String>()

@@ -131,6 +131,10 @@ impl Line<'_> {
             EndpointKey::Service(name, port) => {
                 self.parts("backend", &["service/", &name.namespace, "/", &name.name, ":", number.format(*port)]);
             }
+            EndpointKey::UdpService(name, port) => {
+                let port = number.format(*port);
+                self.parts("backend", &["service/", &name.namespace, "/", &name.name, ":", port, "/udp"]);
+            }
             EndpointKey::Backend(name) => self.parts("backend", &["backend/", &name.namespace, "/", &name.name]),
             EndpointKey::Pool(name) => self.parts("backend", &["pool/", &name.namespace, "/", &name.name]),
         }

@@ -73,7 +73,7 @@ async fn send(cluster: &ClusterState, address: &Address, probe: &HealthProbe, dn
             let request = Request::builder().method(method).header(header::USER_AGENT, "pailou-health-check");
             let uri = Uri::builder().path_and_query(&**path);
             let answer = match protocol {
-                Protocol::Http1 => {
+                Protocol::Http1 | Protocol::Opaque => {
                     let request = request.uri(uri.build()?).header(header::HOST, &host).body(Empty::<Bytes>::new())?;
                     exchange_http1(stream, request).await?
                 }

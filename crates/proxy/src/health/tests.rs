@@ -38,7 +38,7 @@ impl Backend {
                 let service = service_fn(move |request| answer(request, state.clone()));
                 let stream = TokioIo::new(stream);
                 match protocol {
-                    Protocol::Http1 => {
+                    Protocol::Http1 | Protocol::Opaque => {
                         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
                     }
                     Protocol::Http2 => {

@@ -50,18 +50,12 @@ impl ClientTls {
             Some(certificate) => builder.with_client_cert_resolver(resolver(certificate)),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![match protocol {
-            Protocol::Http1 => b"http/1.1".to_vec(),
-            Protocol::Http2 => b"h2".to_vec(),
-        }];
+        config.alpn_protocols = match protocol {
+            Protocol::Http1 => vec![b"http/1.1".to_vec()],
+            Protocol::Http2 => vec![b"h2".to_vec()],
+            Protocol::Opaque => Vec::new(),
+        };
         Ok(Arc::new(Self { config: Arc::new(config), server_name, identity: identity(settings) }))
-    }
-
-    /// The same for connections that may carry anything: nothing is said of the protocol within. Sessions are shared with it.
-    pub(crate) fn without_alpn(&self) -> Self {
-        let mut config = ClientConfig::clone(&self.config);
-        config.alpn_protocols.clear();
-        Self { config: Arc::new(config), server_name: self.server_name.clone(), identity: self.identity }
     }
 }
 

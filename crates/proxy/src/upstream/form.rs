@@ -7,7 +7,7 @@ use pailou_config::snapshot::Protocol;
 /// `Host` (RFC 9113 section 8.3.1). What is in that form already is not touched.
 pub(super) fn prepare<B>(request: &mut Request<B>, protocol: Protocol, tls: bool) {
     match protocol {
-        Protocol::Http1 => {
+        Protocol::Http1 | Protocol::Opaque => {
             *request.version_mut() = Version::HTTP_11;
             if request.uri().authority().is_some() {
                 to_origin_form(request);

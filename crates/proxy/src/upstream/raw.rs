@@ -1,6 +1,6 @@
 //! Connections of which only the two ends know what is spoken on them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use super::{
     Destination, FailureKind, Upstreams, connect,
@@ -8,8 +8,7 @@ use super::{
 };
 
 impl Upstreams {
-    /// Opens a connection that is nobody else's, in TLS where the destination asks for it, then without ALPN. It is counted until
-    /// it is dropped.
+    /// Opens a connection that is nobody else's, in TLS where the destination asks for it. It is counted until it is dropped.
     ///
     /// # Errors
     /// No connection could be made, or a limit forbids one.
@@ -22,7 +21,6 @@ impl Upstreams {
                 .map(|endpoint| endpoint.connection(limits.and_then(|limits| limits.max_endpoint_connections)))
                 .transpose()?,
         };
-        let tls = destination.tls.map(|tls| Arc::new(tls.without_alpn()));
-        connect::open(&self.dns, &Destination { tls: tls.as_ref(), ..*destination }, counted).await
+        connect::open(&self.dns, destination, counted).await
     }
 }

@@ -159,7 +159,7 @@ fn cluster(place: usize) -> Cluster {
     Cluster {
         key: ClusterKey { endpoints: key(place), variant: 0 },
         kind: ClusterKind::Backend,
-        protocol: Protocol::Http1,
+        protocol: Protocol::Opaque,
         tls: Ok(None),
         load_balancer: LoadBalancer::RoundRobin,
         health: HealthChecks::default(),

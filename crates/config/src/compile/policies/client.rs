@@ -137,6 +137,9 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         policy.timeouts.idle = clock(http.idle_timeout, policy.timeouts.idle);
         policy.timeouts.stream_idle = clock(http.stream_idle_timeout, policy.timeouts.stream_idle);
     }
+    if let Some(idle) = spec.timeout.as_ref().and_then(|it| it.tcp.as_ref()).and_then(|tcp| tcp.idle_timeout) {
+        policy.timeouts.connection_idle = idle.enabled();
+    }
     if let Some(detection) = &spec.client_ip_detection {
         policy.client_address = client_address(detection)?;
     }

@@ -70,10 +70,6 @@ pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
         name(headers.early_request_headers.as_ref().is_some_and(partly), "headers.earlyRequestHeaders.{addIfAbsent,removeOnMatch}");
         name(headers.late_response_headers.as_ref().is_some_and(partly), "headers.lateResponseHeaders.{addIfAbsent,removeOnMatch}");
     }
-    name(
-        spec.timeout.as_ref().and_then(|it| it.tcp.as_ref()).is_some_and(|it| it.idle_timeout.is_some()),
-        "timeout.tcp.idleTimeout",
-    );
     if let Some(limit) = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()) {
         name(limit.close_delay.is_some(), "connection.connectionLimit.closeDelay");
         name(limit.max_connection_duration.is_some(), "connection.connectionLimit.maxConnectionDuration");
