@@ -23,5 +23,5 @@ pub use failure::Failure;
 pub use immediate::Immediate;
 pub use mutation::apply;
 pub use outbox::Outbox;
-pub use processed::{Backend, Processed, ProcessedError};
+pub use processed::{Backend, NextFrame, Processed, ProcessedError};
 pub use question::{Asking, Question};

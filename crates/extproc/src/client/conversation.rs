@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Verdict {
     /// Where the request goes.
-    Go(Choice),
+    Go(Box<Choice>),
     /// The client is answered.
     Immediate(Immediate),
 }
@@ -179,8 +179,8 @@ impl Said {
     /// What an answer changes of the headers, which may be where the choice is.
     fn changes(&mut self, answer: CommonResponse) {
         let Some(mutation) = answer.header_mutation else { return };
-        let named = mutation.set_headers.iter().filter_map(|option| option.header.as_ref());
-        if let Some(header) = named.filter(|header| header.key.eq_ignore_ascii_case(ENDPOINT)).next_back() {
+        let mut named = mutation.set_headers.iter().filter_map(|option| option.header.as_ref());
+        if let Some(header) = named.rfind(|header| header.key.eq_ignore_ascii_case(ENDPOINT)) {
             self.chosen[1] = Some(String::from_utf8_lossy(header.bytes()).into_owned());
         }
         self.headers.push(mutation);
@@ -217,7 +217,7 @@ impl Said {
         let listener = open.filter(|_| self.mode.is_none_or(|mode| wants(mode.response_header_mode)));
         let wants_body = self.mode.is_none_or(|mode| mode.response_body_mode != BodySendMode::None as i32);
         let listener = listener.map(|(replies, pen)| Listener { replies, pen, wants_body });
-        Ok(Verdict::Go(Choice { endpoints, headers: self.headers, body: self.changed, listener }))
+        Ok(Verdict::Go(Box::new(Choice { endpoints, headers: self.headers, body: self.changed, listener })))
     }
 }
 

@@ -59,7 +59,6 @@ fn prefix(frame: &mut BytesMut, length: usize) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::proto::{HttpBody, processing_request::Request};
 

@@ -64,7 +64,6 @@ fn changeable(name: &str) -> Option<HeaderName> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::proto;
 

@@ -87,6 +87,9 @@ pub enum ProcessedError<E> {
     BrokeOff,
 }
 
+/// A frame of the response's body, or why there is none any more.
+pub type NextFrame<E> = Result<Frame<Bytes>, ProcessedError<E>>;
+
 enum End {
     Evicted(Immediate),
     BrokeOff,
@@ -144,7 +147,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     }
 
     /// The next frame of the response's body.
-    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProcessedError<B::Error>>>> {
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<NextFrame<B::Error>>> {
         loop {
             // An eviction cuts off what was still to come.
             if let Some(End::Evicted(immediate)) = &self.end {
@@ -172,7 +175,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     }
 
     /// Without a picker any more.
-    fn pass(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProcessedError<B::Error>>>> {
+    fn pass(&mut self, context: &mut Context<'_>) -> Poll<Option<NextFrame<B::Error>>> {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(ProcessedError::Backend(failure))));
         }

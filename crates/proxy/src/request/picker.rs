@@ -78,7 +78,7 @@ impl Picker {
         let first = request.map_or(own, |request| request.min(own));
         let silence = match timeout_at(first, self.verdict(route, connection, outgoing, input)).await {
             Ok(Ok(Verdict::Immediate(immediate))) => return Err(Error::immediate(immediate)),
-            Ok(Ok(Verdict::Go(choice))) => match self.in_pool(choice) {
+            Ok(Ok(Verdict::Go(choice))) => match self.in_pool(*choice) {
                 Ok(choice) => return Ok(Some(choice)),
                 Err(silence) => silence,
             },
