@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::proto::{HeaderAppendAction, HeaderMutation, HeaderValueOption};
 
 /// Applies changes: removals first, then what is set, in order. Pseudo-headers, and headers that say how a message is framed, are
-/// left alone: they come of echoes. A value that is set overwrites, but several of one name in the same message add up, so
-/// that an echo loses none. What is no header is passed over.
+/// left alone: they come of echoes. A value that is set overwrites, but different ones of one name in the same message add up, so
+/// that an echo loses none; a picker that sets what it then echoes too has set it once. What is no header is passed over.
 pub fn apply(mutation: &HeaderMutation, headers: &mut HeaderMap) {
     for name in &mutation.remove_headers {
         if let Some(name) = changeable(name) {
@@ -38,7 +38,7 @@ fn set(option: &HeaderValueOption, headers: &mut HeaderMap, overwritten: &mut Ha
         HeaderAppendAction::OverwriteIfExistsOrAdd | HeaderAppendAction::OverwriteIfExists => {
             if overwritten.insert(name.clone()) {
                 headers.insert(name, value);
-            } else {
+            } else if !headers.get_all(&name).iter().any(|known| known == value) {
                 headers.append(name, value);
             }
         }
@@ -89,6 +89,7 @@ mod tests {
                 option("e", "1", OverwriteIfExistsOrAdd),
                 option("cookie", "x", AppendIfExistsOrAdd),
                 option("cookie", "y", AppendIfExistsOrAdd),
+                option("cookie", "x", AppendIfExistsOrAdd),
                 option(":path", "/evil", OverwriteIfExistsOrAdd),
                 option("content-length", "3", OverwriteIfExistsOrAdd),
             ],
