@@ -139,7 +139,7 @@ async fn who_cannot_be_served_is_met_with_silence_and_no_alert() {
         gateway.apply(vec![port(tls(&listening))], &[&[nobody().await], &[]]);
         let names = ["unknown.example", "gone.example", "empty.example"];
         for name in names {
-            let error = connect(gateway.address(false), name, &own).await.err().expect(name);
+            let error = connect(gateway.address(false), name, &own).await.expect_err(name);
             let silent = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
             assert!(silent, "{name}, ends: {ends}: {error:?}");
         }
