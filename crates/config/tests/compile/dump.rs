@@ -167,13 +167,7 @@ pub(crate) fn rules(out: &mut String, snapshot: &Snapshot) {
         }
     }
     line(out, 0, "rules:");
-    for (name, variants) in rules {
-        for (place, rule) in variants.into_iter().enumerate() {
-            let variant = if place == 0 { String::new() } else { format!(" (variant {place})") };
-            line(out, 1, &format!("{}:", quoted(&format!("{name}{variant}"))));
-            self::rule(out, snapshot, rule);
-        }
-    }
+    variants(out, rules, |out, rule| self::rule(out, snapshot, rule));
 }
 
 /// Where listeners' connections go; nothing where there are no such listeners.
@@ -192,16 +186,29 @@ pub(crate) fn forwards(out: &mut String, snapshot: &Snapshot) {
     if !forwards.is_empty() {
         line(out, 0, "forwards:");
     }
-    for (name, variants) in forwards {
-        for (place, forward) in variants.into_iter().enumerate() {
+    variants(out, forwards, |out, forward| match &forward.backends {
+        Ok(backends) => backends.iter().for_each(|it| backend(out, snapshot, it)),
+        Err(failure) => line(out, 2, &format!("fails: {}", quoted(&failure.0))),
+    });
+}
+
+/// What one route became, once for each form of it. Listeners and hosts are kept in no order, so the forms are ordered by what is written of them.
+fn variants<T>(out: &mut String, named: BTreeMap<String, Vec<T>>, write: impl Fn(&mut String, T)) {
+    for (name, variants) in named {
+        let mut written: Vec<_> = variants.into_iter().map(|it| written(|text| write(text, it))).collect();
+        written.sort();
+        for (place, text) in written.iter().enumerate() {
             let variant = if place == 0 { String::new() } else { format!(" (variant {place})") };
             line(out, 1, &format!("{}:", quoted(&format!("{name}{variant}"))));
-            match &forward.backends {
-                Ok(backends) => backends.iter().for_each(|it| backend(out, snapshot, it)),
-                Err(failure) => line(out, 2, &format!("fails: {}", quoted(&failure.0))),
-            }
+            out.push_str(text);
         }
     }
+}
+
+fn written(write: impl FnOnce(&mut String)) -> String {
+    let mut text = String::new();
+    write(&mut text);
+    text
 }
 
 fn http(listener: ListenerRef<'_>) -> Option<&Listener> {
