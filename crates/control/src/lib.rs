@@ -10,30 +10,9 @@
 //! - [`controller`]: all of it together.
 //!
 //! # Permissions
-//! What the code of this crate asks of the API server, by group, resource and verbs:
-//!
-//! | group | resources | verbs |
-//! |---|---|---|
-//! | (core) | `namespaces`, `services`, `secrets`, `configmaps`, `pods` | list, watch |
-//! | `discovery.k8s.io` | `endpointslices` | list, watch |
-//! | `apiextensions.k8s.io` | `customresourcedefinitions` | get, list, watch |
-//! | `gateway.networking.k8s.io` | `gatewayclasses`, `gateways`, `listenersets`, `httproutes`, `grpcroutes`, `tlsroutes`, `tcproutes`, `udproutes`, `referencegrants`, `backendtlspolicies` | get, list, watch |
-//! | `gateway.networking.k8s.io` | `…/status` of these but `referencegrants` | update |
-//! | `inference.networking.k8s.io` | `inferencepools` | get, list, watch |
-//! | `inference.networking.k8s.io` | `inferencepools/status` | update |
-//! | `inference.networking.x-k8s.io` | `inferencepools`, `inferencemodels`, `inferenceobjectives`, `inferencemodelrewrites` | get, list, watch |
-//! | `inference.networking.x-k8s.io` | `…/status` of these | update |
-//! | `gateway.envoyproxy.io` | `backends`, `httproutefilters`, `clienttrafficpolicies`, `backendtrafficpolicies`, `securitypolicies`, `envoyproxies`, `envoyextensionpolicies`, `envoypatchpolicies` | get, list, watch |
-//! | `gateway.envoyproxy.io` | `…/status` of `backends` and of the policies | update |
-//! | (core) | `services`, `serviceaccounts`, `configmaps` | patch, delete |
-//! | (core), in the controller's namespace | `secrets` | get, create, update |
-//! | `apps` | `deployments` | list, watch, patch, delete |
-//! | `authentication.k8s.io` | `tokenreviews` | create |
-//! | `events.k8s.io` | `events` | create, patch |
-//! | `coordination.k8s.io`, in the controller's namespace | `leases` | create, get, update |
-//!
-//! `gatewayclasses`, `namespaces` and `customresourcedefinitions` are cluster-scoped and are always watched as such. Where
-//! [`Options::namespaces`] names some, all else is watched in those alone, and a Role in each is enough.
+//! What the code of this crate asks of the API server is listed in `docs/cluster.md` and given by the chart in `deploy/chart`; a test
+//! holds the two to agree. `gatewayclasses`, `namespaces` and `customresourcedefinitions` are cluster-scoped and are always watched
+//! as such. Where [`Options::namespaces`] names some, all else is watched in those alone, and a Role in each is enough.
 
 pub mod connection;
 pub mod controller;

@@ -9,7 +9,7 @@
 
 {{- define "pailou.selector" -}}
 app.kubernetes.io/name: pailou-controller
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "pailou.labels" -}}

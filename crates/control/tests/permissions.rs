@@ -1,0 +1,90 @@
+//! What the documentation says that the controller needs is what the chart gives it, wherever it watches.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+/// Where a permission holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    /// Wherever the controller watches.
+    Watched,
+    /// In its own namespace.
+    Own,
+}
+
+/// Scope, group, resource and verb.
+type Permission = (Scope, String, String, String);
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+}
+
+/// The permissions that rules give, one rule of three lines after the other. `scope` is asked at each line that is of no rule.
+fn permissions(text: &str, mut scope: impl FnMut(&str) -> Option<Scope>) -> BTreeSet<Permission> {
+    let mut found = BTreeSet::new();
+    let (mut place, mut groups, mut resources) = (Scope::Watched, Vec::new(), Vec::new());
+    for line in text.lines() {
+        if let Some(list) = list(line, "- apiGroups: [") {
+            groups = list;
+        } else if let Some(list) = list(line, "  resources: [") {
+            resources = list;
+        } else if let Some(verbs) = list(line, "  verbs: [") {
+            for group in &groups {
+                for resource in &resources {
+                    found.extend(verbs.iter().map(|verb| (place, group.clone(), resource.clone(), verb.clone())));
+                }
+            }
+        } else {
+            place = scope(line).unwrap_or(place);
+        }
+    }
+    found
+}
+
+fn list(line: &str, start: &str) -> Option<Vec<String>> {
+    let items = line.strip_prefix(start)?.strip_suffix(']')?;
+    Some(items.split(", ").map(|item| item.trim_matches('"').to_owned()).collect())
+}
+
+fn documented() -> BTreeSet<Permission> {
+    let text = read("docs/cluster.md");
+    let section = text.split_once("### Permissions").unwrap().1;
+    let block = section.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    permissions(block, |line| (line == "# in the controller's namespace").then_some(Scope::Own))
+}
+
+/// What a rendered chart gives. A Role that is called as the namespaces that are watched are is for these.
+fn given(path: &str) -> BTreeSet<Permission> {
+    let text = read(path);
+    let mut found = BTreeSet::new();
+    for object in text.split("\n---\n") {
+        let is_role = object.lines().any(|line| line == "kind: Role");
+        let is_watched = object.lines().any(|line| line == "  name: pailou-controller-watched");
+        let scope = if is_role && !is_watched { Scope::Own } else { Scope::Watched };
+        found.extend(permissions(object, |_| Some(scope)));
+    }
+    found
+}
+
+#[test]
+fn the_documentation_lists_what_the_chart_gives() {
+    let documented = documented();
+    assert!(documented.contains(&(Scope::Watched, "apps".into(), "deployments".into(), "patch".into())), "{documented:?}");
+    assert!(documented.contains(&(Scope::Own, "coordination.k8s.io".into(), "leases".into(), "update".into())));
+    let given = given("deploy/manifests/install.yaml");
+    assert_eq!(Vec::from_iter(documented.difference(&given)), Vec::<&Permission>::new(), "the chart does not give these");
+    assert_eq!(Vec::from_iter(given.difference(&documented)), Vec::<&Permission>::new(), "the documentation does not list these");
+}
+
+#[test]
+fn a_controller_of_some_namespaces_is_given_the_same_in_each_of_them() {
+    assert_eq!(given("deploy/tests/namespaced.yaml"), given("deploy/manifests/install.yaml"));
+    let text = read("deploy/tests/namespaced.yaml");
+    let cluster_wide = text.split("\n---\n").find(|object| object.lines().any(|line| line == "kind: ClusterRole")).unwrap();
+    let found = permissions(cluster_wide, |_| None);
+    assert!(
+        found.iter().all(|(_, _, resource, _)| !["secrets", "services", "deployments"].contains(&resource.as_str())),
+        "{found:?}"
+    );
+}
