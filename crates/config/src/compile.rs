@@ -20,6 +20,7 @@ mod features;
 pub(crate) mod gateway;
 pub(crate) mod listener;
 mod listener_sets;
+pub(crate) mod parameters;
 mod ports;
 mod speaks;
 
@@ -52,6 +53,7 @@ use crate::{
     store::Store,
 };
 
+pub use parameters::parameters;
 pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
 
 use clusters::Clusters;
@@ -153,13 +155,13 @@ fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
     clients.report(&reach, &mut statuses);
     traffic.report(&reach, &mut statuses);
     security.report(&reach, &mut statuses);
-    others::report_all(index, &reach, &mut statuses);
+    others::report_all(index, &reach, settings.mode, &mut statuses);
     clusters.tls.report(&gateways, &mut statuses);
     clusters.pools.report(&gateways, &mut statuses);
     clusters.pools.models.report(&mut statuses);
     clusters.backends.report(&mut statuses);
     listener_sets::report(index, &gateways, &mut statuses);
-    gateways.report(index, &mut statuses);
+    gateways.report(&mut statuses);
     let ports = ports::ports(gateways, &clients, settings.mode);
     let snapshot =
         Snapshot { ports, clusters: clusters.list, breakers: clusters.breakers, base_models: models::base_models(index) };

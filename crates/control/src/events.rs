@@ -1,5 +1,5 @@
-//! Events (events.k8s.io) on objects that come to be not accepted, or whose references come to lead nowhere: what people see in
-//! `kubectl describe`.
+//! Events (events.k8s.io) on objects that come to be not accepted, whose references come to lead nowhere, or for which nothing can be
+//! made: what people see in `kubectl describe`.
 //!
 //! An event tells of a change, so one is made when such a condition is written that was not there. The same event on the same
 //! object within six minutes is counted in the first one's series. There is a bound on how many wait and on how many are made a
@@ -145,7 +145,13 @@ fn failing(status: &Value) -> BTreeMap<Place, (&str, &str)> {
 fn collect<'a>(part: String, value: &'a Value, found: &mut BTreeMap<Place, (&'a str, &'a str)>) {
     for condition in value["conditions"].as_array().into_iter().flatten() {
         let text = |field: &str| condition[field].as_str().unwrap_or_default();
-        if matches!(text("type"), "Accepted" | "ResolvedRefs") && text("status") == "False" {
+        let is_told = match text("type") {
+            "Accepted" | "ResolvedRefs" => true,
+            // Of other reasons, proxies that are on their way.
+            "Programmed" => text("reason") == "NoResources",
+            _ => false,
+        };
+        if is_told && text("status") == "False" {
             found.insert((part.clone(), text("type").to_owned()), (text("reason"), text("message")));
         }
     }

@@ -1,13 +1,15 @@
 //! One data plane for each Gateway, in the Gateway's own namespace: a ServiceAccount, the feed's authority, a Deployment of proxies
-//! and the Service that clients reach them by.
+//! and the Service that clients reach them by; an autoscaler and a disruption budget where parameters ask for them.
 //!
 //! What is wanted is a pure function of the objects ([`plan`], [`render`]); [`apply`] brings the cluster to it by server-side
-//! apply, and [`children`] tells the compiler what became of it.
+//! apply, [`prune`] takes away what is not wanted any more, and [`children`] tells the compiler what became of it.
 
+mod addresses;
 mod apply;
 mod children;
 mod names;
 mod plan;
+mod prune;
 mod render;
 
 pub(crate) use names::data_plane;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use kube::Client;
+use pailou_config::resources::NamespaceName;
 use tokio::sync::watch;
 
 use crate::Controller;
@@ -53,6 +56,8 @@ pub struct Options {
     pub feed_url: String,
     /// The namespace of the controller, which tells its objects from those of another installation.
     pub namespace: String,
+    /// The namespaces that are watched; all where there are none.
+    pub namespaces: Vec<NamespaceName>,
     /// How long a proxy that ends finishes what is under way, in seconds.
     pub drain_seconds: u16,
     /// Levels of the proxies' log, as for `--log`.

@@ -79,6 +79,7 @@ fn provisioning(args: &ControllerArgs, namespace: String) -> provision::Options 
         image_pull_secrets: args.proxy_image_pull_secrets.iter().map(secret).collect(),
         feed_url: format!("https://{}.{namespace}.svc:{}", args.service, args.feed_listen.port()),
         namespace,
+        namespaces: args.watch_namespaces.clone(),
         drain_seconds: args.proxy_drain,
         log: args.proxy_log.clone(),
     }

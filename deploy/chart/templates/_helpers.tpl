@@ -33,6 +33,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses/status]
   verbs: [update]
+# Addresses of Gateways whose Service is of type NodePort; watched once there is one.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list, watch]
 # Who a proxy is that asks for its feed.
 - apiGroups: [authentication.k8s.io]
   resources: [tokenreviews]
@@ -82,5 +86,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch, delete]
 {{- end -}}

@@ -74,6 +74,9 @@ fn cluster(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mut V
 fn not_programmed(plane: Option<&DataPlane>) -> Vec<Problem> {
     let problem = |reason, message: String| Problem { condition: "Programmed", reason, message };
     let Some(plane) = plane else { return vec![problem(PENDING, "no proxies have been provisioned yet".to_owned())] };
+    if let Some(refused) = &plane.refused {
+        return vec![problem(NO_RESOURCES, format!("the API server refuses what the proxies need: {refused}"))];
+    }
     let mut problems = Vec::new();
     if !plane.unusable.is_empty() {
         let all: Vec<_> = plane.unusable.iter().map(|(address, why)| format!("{address} {why}")).collect();
@@ -90,6 +93,8 @@ fn not_programmed(plane: Option<&DataPlane>) -> Vec<Problem> {
 
 /// The reason of `Programmed` while proxies are on their way.
 pub(crate) const PENDING: &str = "Pending";
+/// The reason of `Programmed` where what proxies need cannot be had. Source: Gateway API.
+const NO_RESOURCES: &str = "NoResources";
 /// The reason of `Programmed` where an address that was asked for cannot be had.
 pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
 const IP_ADDRESS: &str = "IPAddress";

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::{
     resources::{GatewayClass, ObjectKey, refs::GATEWAY_GROUP},
-    status::{ClassStatus, Condition, Severity, StatusBody, Statuses, SupportedFeature},
+    status::{ClassStatus, Severity, StatusBody, Statuses, SupportedFeature},
 };
 
-use super::{features::FEATURES, index::Index, settings::Settings, warnings};
+use super::{
+    features::FEATURES,
+    index::Index,
+    parameters,
+    settings::{Mode, Settings},
+};
 
 /// The controller's name by GatewayClass, for the classes that are served.
 pub(crate) type Classes<'a> = BTreeMap<&'a str, &'a str>;
@@ -19,7 +24,7 @@ pub(crate) fn classes<'a>(index: &Index<'a>, settings: &'a Settings, statuses: &
         let key = ObjectKey::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
         if settings.controllers.contains(&class.spec.controller_name) {
             served.insert(&class.meta.name, &class.spec.controller_name);
-            statuses.set(key, StatusBody::Class(accepted(index, class)));
+            statuses.set(key, StatusBody::Class(accepted(index, class, settings.mode)));
         } else {
             served.remove(class.meta.name.as_str());
             let message = format!(
@@ -33,12 +38,7 @@ pub(crate) fn classes<'a>(index: &Index<'a>, settings: &'a Settings, statuses: &
     served
 }
 
-fn accepted(index: &Index<'_>, class: &GatewayClass) -> ClassStatus {
-    let generation = class.meta.generation;
-    let mut conditions = vec![Condition::fine("Accepted", generation)];
-    if let Some(parameters) = &class.spec.parameters_ref {
-        let namespace = parameters.namespace.as_deref().unwrap_or_default();
-        conditions.extend(warnings::parameters(index, "parametersRef", &parameters.kind, namespace, &parameters.name, generation));
-    }
+fn accepted(index: &Index<'_>, class: &GatewayClass, mode: Mode) -> ClassStatus {
+    let conditions = parameters::judge_class(index, class, mode);
     ClassStatus { conditions, supported_features: FEATURES.iter().map(|name| SupportedFeature { name }).collect() }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    resources::{Gateway, ObjectKey, envoy::ENVOY_GROUP, refs::GATEWAY_GROUP},
+    resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
     snapshot::{ListenerName, Name},
     status::{Condition, GatewayStatus, Problem, Severity, StatusBody, Statuses},
 };
@@ -17,7 +17,8 @@ use super::{
     index::{Index, name_of},
     listener::ListenerState,
     listener_sets::{self, ByGateway, ListenerSetState},
-    settings::{Mode, Settings},
+    parameters,
+    settings::Settings,
     warnings,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct GatewayState<'a> {
     pub(crate) sets: Vec<ListenerSetState<'a>>,
     /// The certificate that it shows to backends, where it has one.
     pub(crate) identity: Option<Identity>,
+    /// What of its parameters is not acted on.
+    parameters: Option<Condition>,
     /// What is wrong with the Gateway as a whole.
     pub(crate) problems: Vec<Problem>,
 }
@@ -79,9 +82,9 @@ impl<'a> Gateways<'a> {
     }
 
     /// Writes down every Gateway's status.
-    pub(crate) fn report(&self, index: &Index<'_>, statuses: &mut Statuses) {
+    pub(crate) fn report(&self, statuses: &mut Statuses) {
         for gateway in &self.list {
-            statuses.set(key(gateway.object), StatusBody::Gateway(gateway.status(index)));
+            statuses.set(key(gateway.object), StatusBody::Gateway(gateway.status()));
         }
     }
 }
@@ -101,26 +104,6 @@ fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> Strin
     }
 }
 
-const INVALID_PARAMETERS: &str = "InvalidParameters";
-
-/// In a cluster proxies are made as the parameters say, so that parameters of a kind that nobody knows, or that are not there,
-/// leave nothing to make. Without one they have no effect, and are warned of.
-fn invalid_parameters(index: &Index<'_>, gateway: &Gateway, mode: Mode) -> Option<Problem> {
-    let parameters = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
-    let is_known = parameters.group == ENVOY_GROUP && parameters.kind == "EnvoyProxy";
-    let is_there = is_known && index.proxies.get(&gateway.meta.namespace, &parameters.name).is_some();
-    (mode == Mode::Cluster && !is_there).then(|| {
-        let message = match is_known {
-            true => format!("there is no EnvoyProxy {} in namespace {}", parameters.name, gateway.meta.namespace),
-            false => format!(
-                "{} {} is not a kind of parameters that is known: use EnvoyProxy, or remove it",
-                parameters.kind, parameters.name
-            ),
-        };
-        Problem::accepted(INVALID_PARAMETERS, format!("spec.infrastructure.parametersRef: {message}"))
-    })
-}
-
 impl<'a> GatewayState<'a> {
     fn new(index: &Index<'a>, object: &'a Gateway, controller: &'a str, settings: &Settings, sets: &ByGateway<'a>) -> Self {
         let name = name_of(&object.meta);
@@ -136,7 +119,7 @@ impl<'a> GatewayState<'a> {
             listeners.extend(set.listeners(index, &name, place));
         }
         conflicts::refuse(&mut listeners);
-        let mut problems: Vec<_> = invalid_parameters(index, object, settings.mode).into_iter().collect();
+        let mut problems: Vec<_> = parameters::refuse_gateway(index, object, settings.mode).into_iter().collect();
         let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
         for listener in &mut listeners {
             client_certificates::ask(index, object, listener);
@@ -145,7 +128,8 @@ impl<'a> GatewayState<'a> {
             problems.extend(problem);
             identity
         });
-        Self { object, name, controller, addresses, listeners, sets, identity, problems }
+        let parameters = parameters::warn_gateway(index, object, settings.mode);
+        Self { object, name, controller, addresses, listeners, sets, identity, parameters, problems }
     }
 
     /// Whether it is a Gateway that can be served at all.
@@ -162,24 +146,13 @@ impl<'a> GatewayState<'a> {
         pending.map(|problem| (PENDING, problem.message.as_str()))
     }
 
-    fn status(&self, index: &Index<'_>) -> GatewayStatus {
+    fn status(&self) -> GatewayStatus {
         let generation = self.object.meta.generation;
         let mut conditions = vec![self.accepted(generation), self.programmed(generation)];
         conditions.extend(self.identity.as_ref().map(|_| Condition::summary("ResolvedRefs", &self.problems, generation)));
         conditions.extend(client_certificates::insecure_mode(self.object));
-        conditions.extend(warnings::unsupported(self.object.spec.unsupported(), generation));
-        let parameters = self.object.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
-        if let Some(parameters) = parameters.filter(|_| self.problems.iter().all(|it| it.reason != INVALID_PARAMETERS)) {
-            let field = "infrastructure.parametersRef";
-            conditions.extend(warnings::parameters(
-                index,
-                field,
-                &parameters.kind,
-                &self.name.namespace,
-                &parameters.name,
-                generation,
-            ));
-        }
+        let fields = warnings::unsupported(self.object.spec.unsupported(), generation);
+        conditions.extend(warnings::joined(fields, self.parameters.clone()));
         GatewayStatus {
             addresses: self.addresses.shown.clone(),
             conditions,

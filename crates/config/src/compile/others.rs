@@ -1,21 +1,26 @@
 //! Objects that are known and not served: what is said of them.
 
 use crate::{
-    resources::{EnvoyExtensionPolicy, ObjectKey, envoy::ENVOY_GROUP},
+    resources::{
+        EnvoyExtensionPolicy, ObjectKey,
+        envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec},
+    },
     status::{Condition, Severity, Statuses},
 };
 
 use super::{
     index::Index,
+    parameters,
     policies::{
         report::{Reach, report},
         targets::{Asked, Claims, TargetKind},
     },
+    settings::Mode,
     warnings,
 };
 
 /// Judges what cannot be served.
-pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
+pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, statuses: &mut Statuses) {
     extension_policies(index, reach, statuses);
     for policy in index.patch_policies.iter() {
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyPatchPolicy", &policy.meta.namespace, &policy.meta.name);
@@ -23,9 +28,15 @@ pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mu
     }
     for proxy in index.proxies.iter() {
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyProxy", &proxy.meta.namespace, &proxy.meta.name);
-        let fields = proxy.spec.unsupported();
-        if !fields.is_empty() {
-            statuses.note(key, Severity::Warning, format!("describes an Envoy deployment; not acted on: {}", fields.join(", ")));
+        let fields = parameters::unsupported(proxy);
+        match mode {
+            Mode::Standalone if proxy.spec != EnvoyProxySpec::default() => {
+                statuses.note(key, Severity::Warning, "is about proxies in a cluster: without one it is not acted on");
+            }
+            Mode::Cluster if !fields.is_empty() => {
+                statuses.note(key, Severity::Warning, format!("not acted on: {}", fields.join(", ")));
+            }
+            _ => {}
         }
     }
 }

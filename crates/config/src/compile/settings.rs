@@ -51,6 +51,8 @@ pub struct DataPlane {
     pub unusable: BTreeMap<String, String>,
     /// Whether a proxy is ready.
     pub ready: bool,
+    /// What the API server refuses of what is to be made for them, in words for people.
+    pub refused: Option<String>,
 }
 
 impl Default for Settings {

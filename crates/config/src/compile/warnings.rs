@@ -2,8 +2,6 @@
 
 use crate::status::Condition;
 
-use super::index::Index;
-
 /// The type of the condition that names fields which are not acted on.
 pub(crate) const PARTIALLY_SUPPORTED: &str = "PartiallySupported";
 
@@ -16,22 +14,10 @@ pub(crate) fn unsupported<'a>(paths: impl IntoIterator<Item = &'a str>, generati
     })
 }
 
-/// What is to be said of parameters, which only Envoy can act on.
-pub(crate) fn parameters(
-    index: &Index<'_>,
-    field: &str,
-    kind: &str,
-    namespace: &str,
-    name: &str,
-    generation: i64,
-) -> Option<Condition> {
-    let known = kind == "EnvoyProxy" && index.proxies.get(namespace, name).is_some();
-    let message = if known {
-        format!("spec.{field}: EnvoyProxy {namespace}/{name} describes an Envoy deployment: it is not acted on")
-    } else {
-        format!(
-            "spec.{field}: {kind} {name} is not a kind of parameters that is acted on, or does not exist in namespace {namespace}"
-        )
-    };
-    Some(Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, generation))
+/// Two of these conditions as one: an object has at most one condition of a type.
+pub(crate) fn joined(first: Option<Condition>, second: Option<Condition>) -> Option<Condition> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(Condition { message: format!("{}; {}", first.message, second.message), ..first }),
+        (first, second) => first.or(second),
+    }
 }

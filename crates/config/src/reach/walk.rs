@@ -6,6 +6,7 @@ use crate::{
     compile::{
         grants::{Referent, Referrer},
         models::is_adapters,
+        parameters::Reference,
     },
     resources::{
         Gateway, Kind, Meta, ObjectKey,
@@ -45,9 +46,9 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
         self.insert(key(Kind::Gateway, &object.meta));
         self.gateway_tls(object);
-        let parameters = object.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
-        let parameters = parameters.filter(|it| it.group == ENVOY_GROUP && it.kind == "EnvoyProxy");
-        if let Some(proxy) = parameters.and_then(|it| index.proxies.get(&object.meta.namespace, &it.name)) {
+        let class = index.classes.get("", &object.spec.gateway_class_name);
+        let parameters = [Reference::of_gateway(object), class.and_then(Reference::of_class)];
+        for proxy in parameters.into_iter().flatten().filter_map(|it| it.find(index)) {
             self.insert(key(Kind::EnvoyProxy, &proxy.meta));
         }
         let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];

@@ -6,6 +6,7 @@ pub mod body;
 pub mod circuit_breaker;
 pub mod client_headers;
 pub mod client_traffic_policy;
+pub mod envoy_proxy;
 pub mod fault;
 pub mod health_check;
 pub mod http2;

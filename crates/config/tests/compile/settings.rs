@@ -10,6 +10,7 @@ use pailou_config::{
 /// - `#: cluster`: as a cluster's controller does.
 /// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
 /// - `#: unusable NAMESPACE/NAME ADDRESS WHY…`: an address that the data plane could not have.
+/// - `#: refused NAMESPACE/NAME WHY…`: what the API server says against what the data plane needs.
 pub(crate) fn settings(yaml: &str) -> Settings {
     let mut settings = Settings::default();
     for line in yaml.lines().filter_map(|line| line.strip_prefix("#: ")) {
@@ -24,6 +25,7 @@ pub(crate) fn settings(yaml: &str) -> Settings {
             ["unusable", name, address, why @ ..] => {
                 plane(&mut settings, name).unusable.insert((*address).to_owned(), why.join(" "));
             }
+            ["refused", name, why @ ..] => plane(&mut settings, name).refused = Some(why.join(" ")),
             other => panic!("no such setting: {other:?}"),
         }
     }

@@ -8,20 +8,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Service, ServiceAccount},
-};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
-    core::ApiResource,
+    api::{DynamicObject, Patch, PatchParams},
 };
 use pailou_config::{
-    compile::Settings,
-    resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
+    compile::{DataPlane, Settings},
     snapshot::Name,
-    status::StatusBody,
 };
 use tokio::{
     sync::watch,
@@ -35,6 +28,7 @@ use super::{
     children::{self, Children},
     names,
     plan::{Plan, plans},
+    prune,
     render::{Rendered, render},
 };
 use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
@@ -43,6 +37,8 @@ use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
 const CONCURRENCY: usize = 8;
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
+/// The most that is kept of what an API server says, in characters.
+const MAX_REFUSAL: usize = 1024;
 
 /// What the provisioner listens to and writes to.
 pub(crate) struct Provisioner {
@@ -58,6 +54,9 @@ pub(crate) struct Provisioner {
 /// What identifies an object that was applied: its kind, namespace and name.
 type Key = (String, String, String);
 
+/// An object that could not be applied, and why.
+type Failure = (String, kube::Error);
+
 /// An object as it was applied last.
 struct Applied {
     /// Digest of what was sent.
@@ -68,6 +67,8 @@ struct Applied {
 
 struct State {
     applied: HashMap<Key, Applied>,
+    /// What the API server refuses, in its words, by Gateway.
+    refused: BTreeMap<Name, String>,
     backoff: Backoff,
     retry: Option<Instant>,
     resync: Instant,
@@ -84,11 +85,12 @@ impl Drop for AbortOnDrop {
 impl Provisioner {
     /// Works until the controller stops.
     pub(crate) async fn run(mut self) {
-        let (send, mut children) = watch::channel(Children::default());
+        let (send, mut children) = watch::channel(Children::unknown(self.options.namespaces.len()));
         let follower = tokio::spawn(children::follow(self.client.clone(), self.options.clone(), send));
         let _follower = AbortOnDrop(follower.abort_handle());
         let mut state = State {
             applied: HashMap::new(),
+            refused: BTreeMap::new(),
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(20)),
             retry: None,
             resync: Instant::now() + RESYNC,
@@ -107,7 +109,10 @@ impl Provisioner {
                 changed = self.published.changed() => if changed.is_err() { return },
                 changed = children.changed() => if changed.is_err() { return },
                 changed = self.authorities.changed() => if changed.is_err() { return },
-                () = turn => state.applied.clear(),
+                () = turn => {
+                    state.applied.clear();
+                    state.refused.clear();
+                }
                 () = retry => state.retry = None,
                 () = time::sleep_until(state.resync) => {
                     state.applied.clear();
@@ -121,14 +126,16 @@ impl Provisioner {
         let Some(published) = self.published.borrow_and_update().clone() else { return };
         let children = children.borrow().clone();
         let plans = plans(&published);
-        self.tell(&plans, &children);
+        self.tell(state, &published, &plans, &children);
         let authorities = self.authorities.borrow_and_update().clone();
-        let Some(authorities) = authorities.filter(|_| children.is_known && self.leadership.leads()) else { return };
+        let Some(authorities) = authorities.filter(|_| children.is_known() && self.leadership.leads()) else { return };
         if state.retry.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        let went_well =
-            self.apply_all(state, &plans, &children, &authorities).await & self.delete_strays(&published, &plans, &children).await;
+        let went_well = self.apply_all(state, &plans, &children, &authorities).await
+            & prune::strays(&self.client, &published, &plans, &children).await
+            & prune::unasked(&self.client, &plans, &children).await;
+        self.tell(state, &published, &plans, &children);
         state.retry = if went_well {
             state.backoff.reset();
             None
@@ -138,10 +145,11 @@ impl Provisioner {
     }
 
     /// Tells the compiler what is known of the data planes.
-    fn tell(&self, plans: &BTreeMap<Name, Plan>, children: &Children) {
+    fn tell(&self, state: &State, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) {
         let known = plans.iter().filter_map(|(gateway, plan)| {
-            let plane = children.data_plane(plan, &names::data_plane(&gateway.name))?;
-            Some((gateway.clone(), plane))
+            let plane = children.data_plane(published, plan, &names::data_plane(&gateway.name));
+            let refused = state.refused.get(gateway).cloned();
+            (plane.is_some() || refused.is_some()).then(|| (gateway.clone(), DataPlane { refused, ..plane.unwrap_or_default() }))
         });
         let known: BTreeMap<_, _> = known.collect();
         self.settings.send_if_modified(|settings| {
@@ -153,30 +161,44 @@ impl Provisioner {
 
     /// Applies what differs from what was applied, or was changed by somebody since. Gives back whether all of it went well.
     async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &str) -> bool {
-        let wanted: Vec<_> = plans.values().map(|plan| render(plan, &self.options, authorities)).collect();
-        let keys: HashSet<Key> = wanted.iter().flatten().map(key).collect();
+        let wanted: Vec<_> = plans.values().map(|plan| (plan, self.render(plan, children, authorities))).collect();
+        let keys: HashSet<Key> = wanted.iter().flat_map(|(_, objects)| objects).map(key).collect();
         state.applied.retain(|key, _| keys.contains(key));
+        state.refused.retain(|gateway, _| plans.contains_key(gateway));
         let applied = &state.applied;
-        let due = wanted.into_iter().filter_map(|objects| {
+        let due = wanted.into_iter().filter_map(|(plan, objects)| {
             let due: Vec<_> = objects.into_iter().filter(|it| is_due(it, applied, children)).collect();
-            (!due.is_empty()).then_some(due)
+            (!due.is_empty()).then_some((plan.gateway.clone(), due))
         });
         let due: Vec<_> = due.collect();
-        let results: Vec<_> =
-            stream::iter(due).map(|objects| self.apply_each(objects)).buffer_unordered(CONCURRENCY).collect().await;
+        let results: Vec<_> = stream::iter(due)
+            .map(|(gateway, objects)| self.apply_each(gateway, objects))
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
         let mut went_well = true;
-        for (done, failure) in results {
+        for (gateway, done, failure) in results {
             state.applied.extend(done);
             went_well &= failure.is_none();
-            if let Some((object, error)) = failure {
-                tracing::warn!("cannot provision {object}: {error}");
+            let Some((object, error)) = failure else {
+                state.refused.remove(&gateway);
+                continue;
+            };
+            tracing::warn!("cannot provision {object}: {error}");
+            if let Some(why) = refusal(&error) {
+                state.refused.insert(gateway, format!("{object}: {why}"));
             }
         }
         went_well
     }
 
+    fn render(&self, plan: &Plan, children: &Children, authorities: &str) -> Vec<Rendered> {
+        let place = (plan.gateway.namespace.to_string(), names::data_plane(&plan.gateway.name));
+        render(plan, &self.options, authorities, children.deployments.0.get(&place))
+    }
+
     /// Applies a data plane's objects in their order, up to the first that fails.
-    async fn apply_each(&self, objects: Vec<Rendered>) -> (Vec<(Key, Applied)>, Option<(String, kube::Error)>) {
+    async fn apply_each(&self, gateway: Name, objects: Vec<Rendered>) -> (Name, Vec<(Key, Applied)>, Option<Failure>) {
         let mut done = Vec::new();
         for rendered in objects {
             let (key, wanted) = (key(&rendered), digest(&rendered.object));
@@ -185,62 +207,28 @@ impl Provisioner {
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
                 Ok(live) => done.push((key, Applied { wanted, live: live_digest(&live) })),
-                Err(error) => return (done, Some((format!("{} {}/{}", key.0, key.1, key.2), error))),
+                Err(error) => return (gateway, done, Some((format!("{} {}/{}", key.0, key.1, key.2), error))),
             }
         }
-        (done, None)
-    }
-
-    /// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
-    /// garbage collector's, and what a Gateway had before it was made invalid goes on serving.
-    async fn delete_strays(&self, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
-        let mut went_well = true;
-        let services = children.services.iter().map(|(place, it)| (place, it.owner_references()));
-        let deployments = children.deployments.iter().map(|(place, it)| (place, it.owner_references()));
-        let places: HashMap<_, _> = services.chain(deployments).collect();
-        for ((namespace, name), owners) in places {
-            let owner = owners.iter().find_map(|owner| {
-                let gateway = published.store.find::<Gateway>(namespace, &owner.name)?;
-                (gateway.meta.uid == owner.uid).then_some(gateway)
-            });
-            let Some(gateway) = owner else { continue };
-            let key = ObjectKey::new(GATEWAY_GROUP, "Gateway", namespace.as_str(), gateway.meta.name.as_str());
-            let is_ours = matches!(published.compiled.statuses.get(&key), Some(it) if matches!(it.body, StatusBody::Gateway(_)));
-            if is_ours || plans.contains_key(&Name::new(namespace, &gateway.meta.name)) {
-                continue;
-            }
-            tracing::info!("Gateway {namespace}/{} is no longer this controller's: deleting its data plane", gateway.meta.name);
-            for resource in kinds() {
-                let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-                match api.delete(name, &DeleteParams::background()).await {
-                    Ok(_) => {}
-                    Err(kube::Error::Api(status)) if status.code == 404 => {}
-                    Err(error) => {
-                        tracing::warn!("cannot delete {} {namespace}/{name}: {error}", resource.kind);
-                        went_well = false;
-                    }
-                }
-            }
-        }
-        went_well
+        (gateway, done, None)
     }
 }
 
-fn kinds() -> [ApiResource; 4] {
-    [
-        ApiResource::erase::<Deployment>(&()),
-        ApiResource::erase::<Service>(&()),
-        ApiResource::erase::<ConfigMap>(&()),
-        ApiResource::erase::<ServiceAccount>(&()),
-    ]
+/// What the API server says against an object, where trying again as it is will not help.
+fn refusal(error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else { return None };
+    let is_final = (400..500).contains(&status.code) && ![401, 408, 409, 429].contains(&status.code);
+    is_final.then(|| status.message.chars().take(MAX_REFUSAL).collect())
 }
 
 fn is_due(rendered: &Rendered, applied: &HashMap<Key, Applied>, children: &Children) -> bool {
     let Some(last) = applied.get(&key(rendered)) else { return true };
     let place = (rendered.object.namespace().unwrap_or_default(), rendered.object.name_any());
     let live = match rendered.resource.kind.as_str() {
-        "Service" => Some(children.services.get(&place).map(typed_digest)),
-        "Deployment" => Some(children.deployments.get(&place).map(typed_digest)),
+        "Service" => Some(children.services.0.get(&place).map(typed_digest)),
+        "Deployment" => Some(children.deployments.0.get(&place).map(typed_digest)),
+        "HorizontalPodAutoscaler" => Some(children.autoscalers.0.get(&place).map(typed_digest)),
+        "PodDisruptionBudget" => Some(children.disruption_budgets.0.get(&place).map(typed_digest)),
         // Not watched: looked after at each resync.
         _ => None,
     };

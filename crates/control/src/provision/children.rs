@@ -1,12 +1,21 @@
-//! What has become of the data planes: their Deployments and Services, followed on every replica of the controller.
+//! What has become of the data planes: what was made for them, followed on every replica of the controller.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Debug,
     pin::pin,
 };
 
-use futures_util::StreamExt;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use futures_util::{
+    StreamExt,
+    future::{join, join_all, join4},
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Node, Service},
+    policy::v1::PodDisruptionBudget,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     runtime::{
@@ -14,114 +23,159 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use pailou_config::{compile::DataPlane, status::GatewayAddress};
+use pailou_config::{compile::DataPlane, resources::NamespaceName};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::{Options, plan::Plan, render::CONTROLLER_LABEL};
+use super::{Options, addresses, plan::Plan, render::CONTROLLER_LABEL};
+use crate::Published;
+
+/// Kinds that are followed from the beginning.
+const KINDS: usize = 4;
 
 /// Namespace and name.
 pub(crate) type Place = (String, String);
 
-/// The Deployments and Services that bear this installation's label, as the API server has them.
+/// What bears this installation's label, as the API server has it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Children {
-    pub(crate) services: HashMap<Place, Service>,
-    pub(crate) deployments: HashMap<Place, Deployment>,
-    /// Whether both lists are known.
-    pub(crate) is_known: bool,
+    pub(crate) services: Listed<Service>,
+    pub(crate) deployments: Listed<Deployment>,
+    pub(crate) autoscalers: Listed<HorizontalPodAutoscaler>,
+    pub(crate) disruption_budgets: Listed<PodDisruptionBudget>,
+    /// Nodes, once a Service is reached by their ports.
+    pub(crate) nodes: Listed<Node>,
+    /// Lists that are not known yet.
+    missing: usize,
+}
+
+/// The objects of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Listed<T>(pub(crate) HashMap<Place, T>);
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
 }
 
 impl Children {
+    /// Nothing is known yet of as many namespaces; all of them count as one.
+    pub(crate) fn unknown(namespaces: usize) -> Self {
+        Self { missing: KINDS * namespaces.max(1), ..Self::default() }
+    }
+
+    /// Whether all is known that was there at the beginning.
+    pub(crate) fn is_known(&self) -> bool {
+        self.missing == 0
+    }
+
     /// What clients can be told of a planned data plane; nothing where it has no Service yet.
-    pub(crate) fn data_plane(&self, plan: &Plan, name: &str) -> Option<DataPlane> {
+    pub(crate) fn data_plane(&self, published: &Published, plan: &Plan, name: &str) -> Option<DataPlane> {
         let place = (plan.gateway.namespace.to_string(), name.to_owned());
-        let service = self.services.get(&place)?;
-        let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-        let ingress = balancer.and_then(|it| it.ingress.as_deref()).unwrap_or_default();
-        let addresses: Vec<_> = ingress
-            .iter()
-            .filter_map(|it| match (&it.ip, &it.hostname) {
-                (Some(ip), _) => Some(GatewayAddress { kind: "IPAddress", value: ip.clone() }),
-                (None, Some(name)) => Some(GatewayAddress { kind: "Hostname", value: name.clone() }),
-                (None, None) => None,
-            })
-            .collect();
+        let service = self.services.0.get(&place)?;
+        let addresses = addresses::of_service(service, &self.nodes, &published.store);
         let missing = plan.addresses.iter().filter(|asked| addresses.iter().all(|it| it.value != **asked));
-        let why = "the load balancer has not given it to the Gateway's Service";
-        let unusable: BTreeMap<_, _> = missing.map(|asked| (asked.clone(), why.to_owned())).collect();
-        let deployment = self.deployments.get(&place).and_then(|it| it.status.as_ref());
+        let unusable: BTreeMap<_, _> = missing.map(|asked| (asked.clone(), addresses::missing(service))).collect();
+        let deployment = self.deployments.0.get(&place).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
-        Some(DataPlane { addresses, unusable, ready })
+        Some(DataPlane { addresses, unusable, ready, refused: None })
     }
 }
 
-/// Follows both kinds for ever.
+/// Follows everything for ever.
 pub(crate) async fn follow(client: Client, options: Options, children: watch::Sender<Children>) {
-    let (mut is_service_list_known, mut is_deployment_list_known) = (false, false);
-    let mut services = pin!(events::<Service>(&client, &options));
-    let mut deployments = pin!(events::<Deployment>(&client, &options));
-    let (mut new_services, mut new_deployments) = (HashMap::new(), HashMap::new());
-    loop {
-        tokio::select! {
-            Some(event) = services.next() => children.send_if_modified(|children| {
-                let changed = take(event, &mut children.services, &mut new_services, &mut is_service_list_known);
-                children.is_known = is_service_list_known && is_deployment_list_known;
-                changed
-            }),
-            Some(event) = deployments.next() => children.send_if_modified(|children| {
-                let changed = take(event, &mut children.deployments, &mut new_deployments, &mut is_deployment_list_known);
-                children.is_known = is_service_list_known && is_deployment_list_known;
-                changed
-            }),
-            else => return,
-        };
+    let scopes: Vec<_> = match options.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(Some).collect(),
+    };
+    let made = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
+    let each = scopes.into_iter().map(|scope| {
+        join4(
+            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.services),
+            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.deployments),
+            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.autoscalers),
+            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.disruption_budgets),
+        )
+    });
+    join(join_all(each), follow_nodes(&client, &children)).await;
+}
+
+fn api<T>(client: &Client, scope: Option<&NamespaceName>) -> Api<T>
+where
+    T: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace.as_str()),
+        None => Api::all(client.clone()),
     }
 }
 
-fn events<T>(client: &Client, options: &Options) -> impl futures_util::Stream<Item = Result<Event<T>, watcher::Error>> + use<T>
-where
-    T: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-{
-    let config = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
-    watcher::watcher(Api::<T>::all(client.clone()), config).default_backoff()
+/// Nodes are many, and change often: they are followed where somebody asks for their addresses.
+async fn follow_nodes(client: &Client, children: &watch::Sender<Children>) {
+    let mut seen = children.subscribe();
+    let is_asked = |children: &Children| children.services.0.values().any(addresses::are_nodes);
+    if seen.wait_for(is_asked).await.is_ok() {
+        follow_kind(Api::all(client.clone()), &watcher::Config::default(), children, None, |it| &mut it.nodes).await;
+    }
 }
 
-/// Takes in an event; gives back whether it made a difference.
-fn take<T: ResourceExt>(
-    event: Result<Event<T>, watcher::Error>,
-    known: &mut HashMap<Place, T>,
-    listed: &mut HashMap<Place, T>,
-    is_known: &mut bool,
-) -> bool {
-    let place = |object: &T| (object.namespace().unwrap_or_default(), object.name_any());
-    match event {
-        Ok(Event::Init) => {
-            listed.clear();
-            false
-        }
-        Ok(Event::InitApply(object)) => {
-            listed.insert(place(&object), object);
-            false
-        }
-        Ok(Event::InitDone) => {
-            *known = std::mem::take(listed);
-            *is_known = true;
-            true
-        }
-        Ok(Event::Apply(object)) => {
-            known.insert(place(&object), object);
-            true
-        }
-        Ok(Event::Delete(object)) => known.remove(&place(&object)).is_some(),
-        Err(error) => {
-            tracing::warn!(%error, "watching the data planes; trying again");
-            false
+/// Follows the objects of one kind, in one namespace or in all.
+async fn follow_kind<T>(
+    api: Api<T>,
+    config: &watcher::Config,
+    children: &watch::Sender<Children>,
+    scope: Option<&NamespaceName>,
+    part: impl Fn(&mut Children) -> &mut Listed<T>,
+) where
+    T: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut events = pin!(watcher::watcher(api, config.clone()).default_backoff());
+    let (mut listed, mut is_listed) = (HashMap::new(), false);
+    while let Some(event) = events.next().await {
+        children.send_if_modified(|children| {
+            let is_whole = matches!(event, Ok(Event::InitDone));
+            let changed = part(children).take(event, &mut listed, scope);
+            if is_whole && !std::mem::replace(&mut is_listed, true) {
+                children.missing = children.missing.saturating_sub(1);
+            }
+            changed
+        });
+    }
+}
+
+impl<T: Resource> Listed<T> {
+    /// Takes in an event; gives back whether it made a difference.
+    fn take(
+        &mut self,
+        event: Result<Event<T>, watcher::Error>,
+        listed: &mut HashMap<Place, T>,
+        scope: Option<&NamespaceName>,
+    ) -> bool {
+        let place = |object: &T| (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
+        match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                false
+            }
+            Ok(Event::InitApply(object)) => {
+                listed.insert(place(&object), object);
+                false
+            }
+            Ok(Event::InitDone) => {
+                self.0.retain(|(namespace, _), _| scope.is_some_and(|scope| scope.as_str() != namespace));
+                self.0.extend(listed.drain());
+                true
+            }
+            Ok(Event::Apply(object)) => {
+                self.0.insert(place(&object), object);
+                true
+            }
+            Ok(Event::Delete(object)) => self.0.remove(&place(&object)).is_some(),
+            Err(error) => {
+                tracing::warn!(%error, "watching the data planes; trying again");
+                false
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pailou_config::{
-    resources::{Gateway, ListenerSet, listener::Protocol, refs::GATEWAY_GROUP},
+    compile::parameters,
+    resources::{Gateway, ListenerSet, envoy::envoy_proxy::EnvoyProxySpec, listener::Protocol, refs::GATEWAY_GROUP},
     snapshot::Name,
     status::{ConditionStatus, StatusBody},
 };
@@ -11,7 +12,7 @@ use pailou_config::{
 use crate::Published;
 
 /// One Gateway's data plane.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) gateway: Name,
     /// `metadata.uid`, for the owner reference.
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) addresses: Vec<String>,
     /// Values of `controllerName` that the proxies answer to.
     pub(crate) controllers: Vec<String>,
+    /// The Gateway's parameters, or its class's.
+    pub(crate) parameters: EnvoyProxySpec,
 }
 
 /// What carries a listener.
@@ -76,6 +79,7 @@ fn plan(published: &Published, gateway: &Gateway) -> Plan {
         ports,
         addresses: addresses.filter_map(|it| it.value.clone()).filter(|value| !value.is_empty()).collect(),
         controllers: published.settings.controllers.clone(),
+        parameters: parameters(&published.store, gateway),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A data plane's objects, as they are applied.
 
 mod deployment;
+mod scaling;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -8,7 +9,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, ServiceAccount},
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, ServiceAccount},
+    },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{
@@ -34,18 +38,21 @@ pub(crate) struct Rendered {
 }
 
 /// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
-/// may be signed by, in PEM.
-pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str) -> Vec<Rendered> {
+/// may be signed by, in PEM; `live` is the Deployment as it is, where there is one.
+pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, live: Option<&Deployment>) -> Vec<Rendered> {
     let account =
         ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
     let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.to_owned())]);
     let trust = ConfigMap { metadata: metadata(plan, options), data: Some(data), ..Default::default() };
-    vec![
+    let always = [
         rendered(&account),
         rendered(&trust),
         rendered(&service::service(plan, options)),
-        rendered(&deployment::deployment(plan, options)),
-    ]
+        rendered(&deployment::deployment(plan, options, live)),
+    ];
+    let autoscaler = scaling::autoscaler(plan, options).map(|it| rendered(&it));
+    let budget = scaling::disruption_budget(plan, options).map(|it| rendered(&it));
+    always.into_iter().chain(autoscaler).chain(budget).collect()
 }
 
 fn rendered<T: Resource<DynamicType = ()> + Serialize>(object: &T) -> Rendered {
@@ -57,13 +64,12 @@ fn rendered<T: Resource<DynamicType = ()> + Serialize>(object: &T) -> Rendered {
     Rendered { object: DynamicObject { types: Some(types), metadata: object.meta().clone(), data }, resource }
 }
 
-/// Metadata that all of a data plane's objects have. What the Gateway's owner asks for does not displace what the gateway needs.
+/// Metadata that all of a data plane's objects have.
 fn metadata(plan: &Plan, options: &Options) -> ObjectMeta {
+    let none = BTreeMap::new();
     ObjectMeta {
         name: Some(names::data_plane(&plan.gateway.name)),
         namespace: Some(plan.gateway.namespace.to_string()),
-        labels: Some(labels(plan, options)),
-        annotations: (!plan.annotations.is_empty()).then(|| plan.annotations.clone()),
         owner_references: Some(vec![OwnerReference {
             api_version: "gateway.networking.k8s.io/v1".to_owned(),
             kind: "Gateway".to_owned(),
@@ -72,18 +78,28 @@ fn metadata(plan: &Plan, options: &Options) -> ObjectMeta {
             controller: Some(true),
             block_owner_deletion: None,
         }]),
-        ..ObjectMeta::default()
+        ..marks(plan, options, &none, &none)
     }
 }
 
-fn labels(plan: &Plan, options: &Options) -> BTreeMap<String, String> {
-    let mut labels = plan.labels.clone();
+/// Labels and annotations: those of the parameters, over them the Gateway's, and over both those that the controller needs.
+fn marks(
+    plan: &Plan,
+    options: &Options,
+    more_labels: &BTreeMap<String, String>,
+    more_annotations: &BTreeMap<String, String>,
+) -> ObjectMeta {
+    let mut labels = more_labels.clone();
+    labels.extend(plan.labels.clone());
     labels.extend(selector(plan));
     labels.insert(GATEWAY_NAME_LABEL.to_owned(), names::label(&plan.gateway.name));
     labels.insert("app.kubernetes.io/name".to_owned(), "pailou-proxy".to_owned());
     labels.insert("app.kubernetes.io/managed-by".to_owned(), "pailou".to_owned());
     labels.insert(CONTROLLER_LABEL.to_owned(), options.namespace.clone());
-    labels
+    let mut annotations = more_annotations.clone();
+    annotations.extend(plan.annotations.clone());
+    let annotations = (!annotations.is_empty()).then_some(annotations);
+    ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() }
 }
 
 /// What selects the data plane's pods.

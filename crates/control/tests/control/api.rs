@@ -117,6 +117,11 @@ impl Api {
         self.inner().objects.get(collection)?.get(name).cloned()
     }
 
+    /// All objects of a collection.
+    pub(crate) fn all(&self, collection: &str) -> Vec<Value> {
+        self.inner().objects.get(collection).into_iter().flat_map(|objects| objects.values().cloned()).collect()
+    }
+
     /// While it is down, nothing is answered, and no watch goes on.
     pub(crate) fn set_down(&self, is_down: bool) {
         let mut inner = self.inner();
@@ -215,8 +220,23 @@ impl Inner {
                 }
                 self.put(&collection, Some(&known), object)
             }
+            // Server-side apply by one manager: what it leaves out is gone.
+            ("PATCH", (collection, Some(name), None)) => {
+                let known = self.objects.get(&collection).and_then(|it| it.get(&name)).cloned();
+                self.put(&collection, known.as_ref(), asked.body.clone())
+            }
+            ("DELETE", (collection, Some(name), None)) => self.remove(&collection, &name),
             _ => refuse(405, "not here"),
         }
+    }
+
+    fn remove(&mut self, collection: &str, name: &str) -> Answer {
+        let Some(object) = self.objects.get_mut(collection).and_then(|objects| objects.remove(name)) else {
+            return refuse(404, "not found");
+        };
+        self.version += 1;
+        self.happened(collection, "DELETED", &object);
+        ok(&object)
     }
 
     fn put(&mut self, collection: &str, known: Option<&Value>, mut object: Value) -> Answer {

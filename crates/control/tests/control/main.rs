@@ -4,5 +4,6 @@ mod api;
 mod cluster;
 
 mod leading;
+mod provisioning;
 mod statuses;
 mod watching;

@@ -1,7 +1,5 @@
 //! Kinds that are known and not acted on.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
 use super::merge::joined_targets;
@@ -9,28 +7,11 @@ use crate::resources::meta::Resource;
 use crate::resources::refs::{PolicyTargetReference, TargetSelector};
 use crate::resources::unsupported::{Unsupported, unsupported_fields};
 
-/// `gateway.envoyproxy.io/v1alpha1` EnvoyProxy: parameters of a GatewayClass or Gateway.
-pub type EnvoyProxy = Resource<EnvoyProxySpec>;
-
 /// `gateway.envoyproxy.io/v1alpha1` EnvoyPatchPolicy: patches of Envoy's own configuration.
 pub type EnvoyPatchPolicy = Resource<EnvoyPatchPolicySpec>;
 
 /// `gateway.envoyproxy.io/v1alpha1` EnvoyExtensionPolicy: code loaded into Envoy.
 pub type EnvoyExtensionPolicy = Resource<EnvoyExtensionPolicySpec>;
-
-/// `spec` of an EnvoyProxy: which fields are set, none of which is acted on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct EnvoyProxySpec {
-    fields: BTreeMap<String, Unsupported>,
-}
-
-impl EnvoyProxySpec {
-    /// The names of the fields that are set.
-    pub fn unsupported(&self) -> Vec<&str> {
-        self.fields.keys().map(String::as_str).collect()
-    }
-}
 
 /// `spec` of an EnvoyPatchPolicy: only its target is read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -9,16 +9,16 @@ use k8s_openapi::{
             ServiceAccountTokenProjection, SleepAction, Sysctl, Volume, VolumeMount, VolumeProjection,
         },
     },
-    apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
+
+use pailou_config::resources::{Duration, envoy::envoy_proxy::LogLevel};
 
 use super::{
     super::{FEED_AUDIENCE, Options, names, plan::Plan},
-    AUTHORITIES, labels, metadata, selector,
+    AUTHORITIES, marks, metadata, scaling, selector,
 };
+use crate::FIELD_MANAGER;
 
 /// The port of the proxies' admin endpoint, for probes and scrapers.
 const ADMIN_PORT: u16 = 15000;
@@ -26,41 +26,70 @@ const ADMIN_PORT: u16 = 15000;
 const CREDENTIALS: &str = "/var/run/pailou";
 /// A user that owns nothing.
 const USER: i64 = 65532;
-/// How long a pod that ends goes on as before: until then it may still be sent new connections, in seconds.
+/// How long a pod that ends goes on as before, unless parameters say: until then it may still be sent new connections, in seconds.
 const NOTICE: i64 = 5;
 /// What is left for the proxy to end in after its drain, in seconds.
 const LEEWAY: i64 = 5;
 /// How long a token holds; the kubelet renews it well before, in seconds.
 const TOKEN_LIFE: i64 = 3600;
 
-pub(super) fn deployment(plan: &Plan, options: &Options) -> Deployment {
-    let annotations = (!plan.annotations.is_empty()).then(|| plan.annotations.clone());
-    let pod = ObjectMeta { labels: Some(labels(plan, options)), annotations, ..ObjectMeta::default() };
+pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&Deployment>) -> Deployment {
+    let asked = &plan.parameters.provider.kubernetes.envoy_deployment;
+    let pod = marks(plan, options, &asked.pod.labels, &asked.pod.annotations);
     let spec = DeploymentSpec {
-        replicas: Some(1),
+        replicas: replicas(plan, live),
         selector: LabelSelector { match_labels: Some(selector(plan)), match_expressions: None },
-        // No pod goes before another has taken its place.
-        strategy: Some(DeploymentStrategy {
-            type_: Some("RollingUpdate".to_owned()),
-            rolling_update: Some(RollingUpdateDeployment {
-                max_surge: Some(IntOrString::Int(1)),
-                max_unavailable: Some(IntOrString::Int(0)),
-            }),
-        }),
+        strategy: Some(asked.strategy.clone().unwrap_or_else(surging)),
         template: PodTemplateSpec { metadata: Some(pod), spec: Some(pod_spec(plan, options)) },
         ..DeploymentSpec::default()
     };
     Deployment { metadata: metadata(plan, options), spec: Some(spec), status: None }
 }
 
+/// How many proxies there are to be. With an autoscaler that is its matter; but until it has said so itself what there is stays,
+/// since a field that its only owner leaves out would fall back to 1.
+fn replicas(plan: &Plan, live: Option<&Deployment>) -> Option<i32> {
+    let asked = &plan.parameters.provider.kubernetes;
+    match (&asked.envoy_hpa, live) {
+        (None, _) => Some(asked.envoy_deployment.replicas.unwrap_or(1)),
+        (Some(autoscaler), None) => Some(autoscaler.min_replicas.unwrap_or(1)),
+        (Some(_), Some(live)) => live.spec.as_ref().and_then(|spec| spec.replicas).filter(|_| owns_replicas(live)),
+    }
+}
+
+/// Whether the number of replicas is as this controller has said.
+fn owns_replicas(live: &Deployment) -> bool {
+    let fields = live.metadata.managed_fields.iter().flatten().filter(|it| it.manager.as_deref() == Some(FIELD_MANAGER));
+    fields.filter_map(|it| it.fields_v1.as_ref()).any(|it| it.0.pointer("/f:spec/f:replicas").is_some())
+}
+
+/// No pod goes before another has taken its place.
+fn surging() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
+    }
+}
+
 fn pod_spec(plan: &Plan, options: &Options) -> PodSpec {
+    let asked = &plan.parameters.provider.kubernetes.envoy_deployment.pod;
+    let pull_secrets: Vec<_> = options.image_pull_secrets.iter().chain(&asked.image_pull_secrets).cloned().collect();
     PodSpec {
         service_account_name: Some(names::data_plane(&plan.gateway.name)),
         // The one token that is needed is mounted by name, for the feed alone.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        image_pull_secrets: (!options.image_pull_secrets.is_empty()).then(|| options.image_pull_secrets.clone()),
-        termination_grace_period_seconds: Some(NOTICE + i64::from(options.drain_seconds) + LEEWAY),
+        image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+        affinity: asked.affinity.clone(),
+        tolerations: (!asked.tolerations.is_empty()).then(|| asked.tolerations.clone()),
+        node_selector: (!asked.node_selector.is_empty()).then(|| asked.node_selector.clone()),
+        topology_spread_constraints: (!asked.topology_spread_constraints.is_empty())
+            .then(|| asked.topology_spread_constraints.clone()),
+        priority_class_name: asked.priority_class_name.clone(),
+        termination_grace_period_seconds: Some(notice(plan) + i64::from(drain(plan, options)) + LEEWAY),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),
@@ -78,11 +107,15 @@ fn pod_spec(plan: &Plan, options: &Options) -> PodSpec {
 }
 
 fn container(plan: &Plan, options: &Options) -> Container {
+    let asked = &plan.parameters.provider.kubernetes.envoy_deployment.container;
+    let notice = notice(plan);
     Container {
         name: "proxy".to_owned(),
         image: Some(options.image.clone()),
         image_pull_policy: options.image_pull_policy.clone(),
         args: Some(arguments(plan, options)),
+        env: (!asked.env.is_empty()).then(|| asked.env.clone()),
+        resources: scaling::resources(plan),
         ports: Some(vec![ContainerPort {
             name: Some("admin".to_owned()),
             container_port: ADMIN_PORT.into(),
@@ -91,8 +124,9 @@ fn container(plan: &Plan, options: &Options) -> Container {
         }]),
         readiness_probe: Some(probe("/readyz", 1, 2)),
         liveness_probe: Some(probe("/healthz", 10, 6)),
-        lifecycle: Some(Lifecycle {
-            pre_stop: Some(LifecycleHandler { sleep: Some(SleepAction { seconds: NOTICE }), ..LifecycleHandler::default() }),
+        // There is no sleep of no time.
+        lifecycle: (notice > 0).then(|| Lifecycle {
+            pre_stop: Some(LifecycleHandler { sleep: Some(SleepAction { seconds: notice }), ..LifecycleHandler::default() }),
             ..Lifecycle::default()
         }),
         security_context: Some(SecurityContext {
@@ -119,11 +153,41 @@ fn arguments(plan: &Plan, options: &Options) -> Vec<String> {
         format!("--feed-ca={CREDENTIALS}/{AUTHORITIES}"),
         format!("--feed-token={CREDENTIALS}/token"),
         format!("--admin=0.0.0.0:{ADMIN_PORT}"),
-        format!("--drain={}", options.drain_seconds),
+        format!("--drain={}", drain(plan, options)),
     ];
+    // As many as `--workers` takes.
+    arguments.extend(plan.parameters.concurrency.map(|threads| format!("--workers={}", threads.clamp(1, 1024))));
     arguments.extend(plan.controllers.iter().map(|name| format!("--controller-name={name}")));
-    arguments.extend(options.log.iter().map(|levels| format!("--log={levels}")));
+    arguments.extend(log(plan, options).map(|levels| format!("--log={levels}")));
     arguments
+}
+
+/// What is logged: as the parameters say, or else the controller. That `warn` is not told from what Envoy Gateway's definition
+/// fills in where nothing is said.
+fn log<'a>(plan: &'a Plan, options: &'a Options) -> Option<&'a str> {
+    match plan.parameters.logging.level.get("default") {
+        Some(LogLevel::Trace) => Some("trace"),
+        Some(LogLevel::Debug) => Some("debug"),
+        Some(LogLevel::Info) => Some("info"),
+        Some(LogLevel::Error | LogLevel::Critical) => Some("error"),
+        Some(LogLevel::Off) => Some("off"),
+        Some(LogLevel::Warn) | None => options.log.as_deref(),
+    }
+}
+
+/// How long a pod that ends goes on as before, in seconds.
+fn notice(plan: &Plan) -> i64 {
+    plan.parameters.shutdown.min_drain_duration.map_or(NOTICE, |it| seconds(it).into())
+}
+
+/// How long a proxy finishes what is under way, in seconds.
+fn drain(plan: &Plan, options: &Options) -> u32 {
+    plan.parameters.shutdown.drain_timeout.map_or(options.drain_seconds.into(), seconds)
+}
+
+/// Whole seconds, rather more than less.
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_std().as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 fn probe(path: &str, period: i32, failures: i32) -> Probe {

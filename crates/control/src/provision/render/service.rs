@@ -2,36 +2,72 @@
 
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
-    apimachinery::pkg::util::intstr::IntOrString,
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
+use pailou_config::resources::envoy::envoy_proxy::{IpFamily, ServiceType};
 
 use super::{
     super::{
         Options,
         plan::{Plan, Transport},
     },
-    metadata, selector,
+    marks, metadata, selector,
 };
 
 /// Asks MetalLB, and load balancers that read its annotation, for addresses by value.
 const ADDRESSES_ANNOTATION: &str = "metallb.io/loadBalancerIPs";
 
 pub(super) fn service(plan: &Plan, options: &Options) -> Service {
-    let mut metadata = metadata(plan, options);
-    if !plan.addresses.is_empty() {
-        let annotations = metadata.annotations.get_or_insert_default();
-        annotations.insert(ADDRESSES_ANNOTATION.to_owned(), plan.addresses.join(","));
-    }
+    let asked = &plan.parameters.provider.kubernetes.envoy_service;
+    let ObjectMeta { labels, annotations, .. } = marks(plan, options, &asked.labels, &asked.annotations);
+    let mut metadata = ObjectMeta { labels, annotations, ..metadata(plan, options) };
     let spec = ServiceSpec {
-        type_: Some("LoadBalancer".to_owned()),
         selector: Some(selector(plan)),
-        // Deprecated, and still the only way that many load balancers know.
-        load_balancer_ip: plan.addresses.first().cloned(),
-        ip_family_policy: Some("PreferDualStack".to_owned()),
         ports: Some(plan.ports.iter().map(|(port, transport)| service_port(*port, *transport)).collect()),
-        ..ServiceSpec::default()
+        ..families(plan.parameters.ip_family)
+    };
+    let spec = match asked.kind.unwrap_or(ServiceType::LoadBalancer) {
+        ServiceType::LoadBalancer => {
+            if !plan.addresses.is_empty() {
+                let annotations = metadata.annotations.get_or_insert_default();
+                annotations.insert(ADDRESSES_ANNOTATION.to_owned(), plan.addresses.join(","));
+            }
+            balanced(plan, spec)
+        }
+        ServiceType::NodePort => ServiceSpec {
+            type_: Some("NodePort".to_owned()),
+            external_traffic_policy: asked.external_traffic_policy.clone(),
+            ..spec
+        },
+        // Nothing of what is left is for a Service of this type, and an API server refuses it.
+        ServiceType::ClusterIp => ServiceSpec { type_: Some("ClusterIP".to_owned()), ..spec },
     };
     Service { metadata, spec: Some(spec), ..Service::default() }
+}
+
+fn balanced(plan: &Plan, spec: ServiceSpec) -> ServiceSpec {
+    let asked = &plan.parameters.provider.kubernetes.envoy_service;
+    let sources = &asked.load_balancer_source_ranges;
+    ServiceSpec {
+        type_: Some("LoadBalancer".to_owned()),
+        // Deprecated, and still the only way that many load balancers know.
+        load_balancer_ip: plan.addresses.first().or(asked.load_balancer_ip.as_ref()).cloned(),
+        load_balancer_class: asked.load_balancer_class.clone(),
+        load_balancer_source_ranges: (!sources.is_empty()).then(|| sources.clone()),
+        allocate_load_balancer_node_ports: asked.allocate_load_balancer_node_ports,
+        external_traffic_policy: asked.external_traffic_policy.clone(),
+        ..spec
+    }
+}
+
+fn families(asked: Option<IpFamily>) -> ServiceSpec {
+    let (policy, families) = match asked {
+        None => ("PreferDualStack", None),
+        Some(IpFamily::IPv4) => ("SingleStack", Some(vec!["IPv4".to_owned()])),
+        Some(IpFamily::IPv6) => ("SingleStack", Some(vec!["IPv6".to_owned()])),
+        Some(IpFamily::DualStack) => ("RequireDualStack", Some(vec!["IPv4".to_owned(), "IPv6".to_owned()])),
+    };
+    ServiceSpec { ip_family_policy: Some(policy.to_owned()), ip_families: families, ..ServiceSpec::default() }
 }
 
 fn service_port(port: u16, transport: Transport) -> ServicePort {

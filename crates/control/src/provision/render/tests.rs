@@ -1,9 +1,54 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 
-use pailou_config::snapshot::Name;
+use pailou_config::{
+    compile::{Settings, compile},
+    parse::parse,
+    resources::{NamespaceName, envoy::envoy_proxy::EnvoyProxySpec},
+    snapshot::Name,
+    store::{Entry, Store},
+};
+use serde_json::{Value, json};
 
 use super::*;
-use crate::provision::plan::Transport;
+use crate::{
+    Published,
+    provision::plan::{Transport, plans},
+};
+
+fn options() -> Options {
+    Options {
+        image: "pailou.dev/pailou:v1".to_owned(),
+        image_pull_policy: None,
+        image_pull_secrets: Vec::new(),
+        feed_url: "https://pailou-controller.pailou-system.svc:15010".to_owned(),
+        namespace: "pailou-system".to_owned(),
+        namespaces: Vec::new(),
+        drain_seconds: 30,
+        log: None,
+    }
+}
+
+/// The data plane of the one Gateway among these objects, as it is planned in a cluster.
+fn planned(yaml: &str) -> Plan {
+    let parsed = parse(yaml.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
+    assert_eq!(parsed.errors, []);
+    let mut store = Store::new();
+    for decoded in parsed.objects {
+        assert_eq!(decoded.ignored, Vec::<String>::new());
+        store.insert(Entry::new(decoded, "test".into())).unwrap();
+    }
+    let settings = Settings::cluster();
+    let compiled = compile(&store, &settings);
+    let (objects, held) = (Arc::default(), Arc::default());
+    let published = Published { store: Arc::new(store), objects, settings: Arc::new(settings), compiled, held };
+    let plans = plans(&published);
+    assert_eq!(plans.len(), 1);
+    plans.into_values().next().unwrap()
+}
+
+fn rendered(plan: &Plan, live: Option<&Deployment>) -> Vec<DynamicObject> {
+    render(plan, &options(), "-----BEGIN CERTIFICATE-----\n", live).into_iter().map(|it| it.object).collect()
+}
 
 #[test]
 fn a_data_plane_is_rendered() {
@@ -16,16 +61,38 @@ fn a_data_plane_is_rendered() {
         ports: BTreeSet::from([(80, Transport::Tcp), (53, Transport::Udp), (443, Transport::Tcp)]),
         addresses: vec![text("192.0.2.1"), text("192.0.2.2")],
         controllers: vec![text("pailou.dev/gateway-controller")],
+        parameters: EnvoyProxySpec::default(),
     };
-    let options = Options {
-        image: text("pailou.dev/pailou:v1"),
-        image_pull_policy: None,
-        image_pull_secrets: Vec::new(),
-        feed_url: text("https://pailou-controller.pailou-system.svc:15010"),
-        namespace: text("pailou-system"),
-        drain_seconds: 30,
-        log: None,
+    insta::assert_yaml_snapshot!(rendered(&plan, None));
+}
+
+#[test]
+fn a_gateways_parameters_are_joined_with_its_classs() {
+    insta::assert_yaml_snapshot!(rendered(&planned(include_str!("testdata/everything.yaml")), None));
+}
+
+#[test]
+fn a_gateways_parameters_take_the_place_of_its_classs() {
+    insta::assert_yaml_snapshot!(rendered(&planned(include_str!("testdata/replaced.yaml")), None));
+}
+
+#[test]
+fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
+    let plan = planned(include_str!("testdata/replaced.yaml"));
+    let live = |replicas: i32, manager: &str| -> Deployment {
+        let fields = json!({ "manager": manager, "fieldsV1": { "f:spec": { "f:replicas": {} } } });
+        serde_json::from_value(json!({
+            "metadata": { "managedFields": [{ "manager": "pailou", "fieldsV1": { "f:spec": { "f:template": {} } } }, fields] },
+            "spec": { "replicas": replicas, "selector": {}, "template": {} },
+        }))
+        .unwrap()
     };
-    let objects: Vec<_> = render(&plan, &options, "-----BEGIN CERTIFICATE-----\n").into_iter().map(|it| it.object).collect();
-    insta::assert_yaml_snapshot!(objects);
+    let replicas = |live: Option<&Deployment>| -> Value {
+        let objects = rendered(&plan, live);
+        let deployment = objects.iter().find(|it| it.types.as_ref().is_some_and(|types| types.kind == "Deployment")).unwrap();
+        deployment.data["spec"].get("replicas").cloned().unwrap_or_default()
+    };
+    assert_eq!(replicas(None), json!(1), "the fewest, to begin with");
+    assert_eq!(replicas(Some(&live(3, "pailou"))), json!(3), "what there is stays until the autoscaler speaks");
+    assert_eq!(replicas(Some(&live(3, "kube-controller-manager"))), Value::Null);
 }

@@ -1,0 +1,92 @@
+//! Where clients reach a data plane: the addresses of its Service, by its type.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use k8s_openapi::api::core::v1::{Node, Service, ServiceSpec};
+use pailou_config::{
+    resources::{EndpointSlice, core::endpoint_slice::SERVICE_NAME_LABEL},
+    status::GatewayAddress,
+    store::Store,
+};
+
+use super::children::Listed;
+
+/// The most addresses that a Gateway's status takes. Source: Gateway API.
+const MAX_ADDRESSES: usize = 16;
+
+/// The addresses that clients can be told of. Source: Envoy Gateway, `UpdateGatewayStatusProgrammedCondition`.
+pub(super) fn of_service(service: &Service, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
+    let spec = service.spec.clone().unwrap_or_default();
+    let mut addresses = match kind(&spec) {
+        "ClusterIP" => spec.cluster_ips.unwrap_or_default().into_iter().filter(|it| it != "None").map(ip).collect(),
+        "NodePort" => of_nodes(service, &spec, nodes, store),
+        _ => of_balancer(service),
+    };
+    addresses.truncate(MAX_ADDRESSES);
+    addresses
+}
+
+/// Why an address that was asked for is not among them.
+pub(super) fn missing(service: &Service) -> String {
+    match service.spec.as_ref().map_or("LoadBalancer", kind) {
+        "LoadBalancer" => "the load balancer has not given it to the Gateway's Service".to_owned(),
+        kind => format!("the Gateway's Service is of type {kind} and has others"),
+    }
+}
+
+/// Whether a Service is reached by the addresses of nodes.
+pub(super) fn are_nodes(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| kind(spec) == "NodePort")
+}
+
+fn kind(spec: &ServiceSpec) -> &str {
+    spec.type_.as_deref().unwrap_or("ClusterIP")
+}
+
+fn ip(value: String) -> GatewayAddress {
+    GatewayAddress { kind: "IPAddress", value }
+}
+
+fn of_balancer(service: &Service) -> Vec<GatewayAddress> {
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|it| it.ingress.as_deref()).unwrap_or_default();
+    let addresses = ingress.iter().filter_map(|it| match (&it.ip, &it.hostname) {
+        (Some(address), _) => Some(ip(address.clone())),
+        (None, Some(name)) => Some(GatewayAddress { kind: "Hostname", value: name.clone() }),
+        (None, None) => None,
+    });
+    addresses.collect()
+}
+
+/// The nodes' addresses of the Service's families, in order: external ones, or where a node has none internal ones. Where nodes
+/// hand on to pods of their own alone, only the nodes that have one that is ready.
+fn of_nodes(service: &Service, spec: &ServiceSpec, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
+    let is_local = spec.external_traffic_policy.as_deref() == Some("Local");
+    let with_pods = is_local.then(|| ready_nodes(service, store));
+    let families = spec.ip_families.clone().unwrap_or_default();
+    let is_of_families = |address: &IpAddr| families.iter().any(|family| (family == "IPv6") == address.is_ipv6());
+    let nodes = nodes.0.iter().filter(|((_, name), _)| with_pods.as_ref().is_none_or(|it| it.contains(name.as_str())));
+    let addresses: BTreeSet<IpAddr> = nodes.flat_map(|(_, node)| of_node(node)).filter(is_of_families).collect();
+    addresses.into_iter().map(|address| ip(address.to_string())).collect()
+}
+
+fn of_node(node: &Node) -> Vec<IpAddr> {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    let of_type = |kind: &str| -> Vec<IpAddr> {
+        addresses.iter().filter(|it| it.type_ == kind).filter_map(|it| it.address.parse().ok()).collect()
+    };
+    let external = of_type("ExternalIP");
+    if external.is_empty() { of_type("InternalIP") } else { external }
+}
+
+/// The nodes on which a Service has an endpoint that is ready.
+fn ready_nodes<'s>(service: &Service, store: &'s Store) -> BTreeSet<&'s str> {
+    let (namespace, name) = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
+    let slices = store.all::<EndpointSlice>().filter(|slice| {
+        Some(slice.meta.namespace.as_str()) == namespace && slice.meta.labels.get(SERVICE_NAME_LABEL).map(String::as_str) == name
+    });
+    slices.flat_map(|slice| &slice.spec.endpoints).filter(|it| it.ready).filter_map(|it| it.node.as_deref()).collect()
+}
+
+#[cfg(test)]
+mod tests;

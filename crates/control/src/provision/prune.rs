@@ -1,0 +1,99 @@
+//! Takes away what is not wanted any more.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject},
+    core::ApiResource,
+};
+use pailou_config::{
+    resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
+    snapshot::Name,
+    status::StatusBody,
+};
+
+use super::{
+    children::{Children, Place},
+    names,
+    plan::Plan,
+};
+use crate::Published;
+
+/// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
+/// garbage collector's, and what a Gateway had before it was made invalid goes on serving. Gives back whether all went well.
+pub(super) async fn strays(client: &Client, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
+    let mut went_well = true;
+    let services = children.services.0.iter().map(|(place, it)| (place, it.owner_references()));
+    let deployments = children.deployments.0.iter().map(|(place, it)| (place, it.owner_references()));
+    let places: HashMap<_, _> = services.chain(deployments).collect();
+    for (place, owners) in places {
+        let namespace = &place.0;
+        let owner = owners.iter().find_map(|owner| {
+            let gateway = published.store.find::<Gateway>(namespace, &owner.name)?;
+            (gateway.meta.uid == owner.uid).then_some(gateway)
+        });
+        let Some(gateway) = owner else { continue };
+        let key = ObjectKey::new(GATEWAY_GROUP, "Gateway", namespace.as_str(), gateway.meta.name.as_str());
+        let is_ours = matches!(published.compiled.statuses.get(&key), Some(it) if matches!(it.body, StatusBody::Gateway(_)));
+        if is_ours || plans.contains_key(&Name::new(namespace, &gateway.meta.name)) {
+            continue;
+        }
+        tracing::info!("Gateway {namespace}/{} is no longer this controller's: deleting its data plane", gateway.meta.name);
+        for resource in kinds() {
+            went_well &= delete(client, place, &resource).await;
+        }
+    }
+    went_well
+}
+
+/// Deletes autoscalers and disruption budgets that a Gateway's parameters do not ask for any more.
+pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
+    let mut unasked = Vec::new();
+    for plan in plans.values() {
+        let place = (plan.gateway.namespace.to_string(), names::data_plane(&plan.gateway.name));
+        let asked = &plan.parameters.provider.kubernetes;
+        if asked.envoy_hpa.is_none() && children.autoscalers.0.contains_key(&place) {
+            unasked.push((place.clone(), ApiResource::erase::<HorizontalPodAutoscaler>(&())));
+        }
+        if asked.envoy_pdb.is_none() && children.disruption_budgets.0.contains_key(&place) {
+            unasked.push((place, ApiResource::erase::<PodDisruptionBudget>(&())));
+        }
+    }
+    let mut went_well = true;
+    for (place, resource) in unasked {
+        went_well &= delete(client, &place, &resource).await;
+    }
+    went_well
+}
+
+/// Deletes an object, if it is there.
+async fn delete(client: &Client, (namespace, name): &Place, resource: &ApiResource) -> bool {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
+    match api.delete(name, &DeleteParams::background()).await {
+        Ok(_) => true,
+        Err(kube::Error::Api(status)) if status.code == 404 => true,
+        Err(error) => {
+            tracing::warn!("cannot delete {} {namespace}/{name}: {error}", resource.kind);
+            false
+        }
+    }
+}
+
+/// All that a data plane may have, what scales it first.
+fn kinds() -> [ApiResource; 6] {
+    [
+        ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+        ApiResource::erase::<PodDisruptionBudget>(&()),
+        ApiResource::erase::<Deployment>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<ConfigMap>(&()),
+        ApiResource::erase::<ServiceAccount>(&()),
+    ]
+}

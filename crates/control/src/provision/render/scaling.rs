@@ -1,0 +1,64 @@
+//! How many proxies a data plane has: what counts them, and what keeps them from going all at once.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        autoscaling::v2::{CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec},
+        core::v1::ResourceRequirements,
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector},
+};
+
+use super::{
+    super::{Options, names, plan::Plan},
+    metadata, selector,
+};
+
+/// What a proxy asks for where an autoscaler is to measure against it and nothing is said.
+const CPU: &str = "100m";
+
+/// A HorizontalPodAutoscaler, where one is asked for.
+pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPodAutoscaler> {
+    let asked = plan.parameters.provider.kubernetes.envoy_hpa.as_ref()?;
+    let spec = HorizontalPodAutoscalerSpec {
+        min_replicas: asked.min_replicas,
+        max_replicas: asked.max_replicas,
+        metrics: (!asked.metrics.is_empty()).then(|| asked.metrics.clone()),
+        behavior: asked.behavior.clone(),
+        scale_target_ref: CrossVersionObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: "Deployment".to_owned(),
+            name: names::data_plane(&plan.gateway.name),
+        },
+    };
+    Some(HorizontalPodAutoscaler { metadata: metadata(plan, options), spec, status: None })
+}
+
+/// A PodDisruptionBudget, where one is asked for.
+pub(super) fn disruption_budget(plan: &Plan, options: &Options) -> Option<PodDisruptionBudget> {
+    let asked = plan.parameters.provider.kubernetes.envoy_pdb.as_ref()?;
+    let spec = PodDisruptionBudgetSpec {
+        min_available: asked.min_available.clone(),
+        max_unavailable: asked.max_unavailable.clone(),
+        selector: Some(LabelSelector { match_labels: Some(selector(plan)), match_expressions: None }),
+        unhealthy_pod_eviction_policy: None,
+    };
+    Some(PodDisruptionBudget { metadata: metadata(plan, options), spec: Some(spec), status: None })
+}
+
+/// What the proxies' container asks for and may use.
+pub(super) fn resources(plan: &Plan) -> Option<ResourceRequirements> {
+    let kubernetes = &plan.parameters.provider.kubernetes;
+    let asked = kubernetes.envoy_deployment.container.resources.clone();
+    // Without metrics of its own an autoscaler goes by the share of the CPU that is asked for.
+    if kubernetes.envoy_hpa.as_ref().is_none_or(|it| !it.metrics.is_empty()) {
+        return asked;
+    }
+    let mut resources = asked.unwrap_or_default();
+    let limit = resources.limits.iter().flatten().find_map(|(name, limit)| (name == "cpu").then(|| limit.clone()));
+    let requests: &mut BTreeMap<_, _> = resources.requests.get_or_insert_default();
+    requests.entry("cpu".to_owned()).or_insert_with(|| limit.unwrap_or_else(|| Quantity(CPU.to_owned())));
+    Some(resources)
+}

@@ -1,0 +1,154 @@
+//! What is made for a Gateway, and what is said where it cannot be made.
+
+use std::sync::Arc;
+
+use http::Method;
+use pailou_control::{Controller, provision};
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    api::Api,
+    cluster::{CLASSES, GATEWAYS, class, cluster, condition, define, gateway, start, until},
+};
+
+const PROXIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/envoyproxies";
+const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+const SERVICES: &str = "/api/v1/services";
+const AUTOSCALERS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
+const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
+
+/// A controller with its provisioner.
+struct Running {
+    controller: Controller,
+    provisioner: JoinHandle<()>,
+    _authorities: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Running {
+    fn start(api: &Api) -> Self {
+        let controller = start(api, "a");
+        let (authorities, known) = watch::channel(Some("-----BEGIN CERTIFICATE-----\n".into()));
+        let options = provision::Options {
+            image: "example.com/pailou".to_owned(),
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
+            feed_url: "https://pailou-controller.pailou.svc:15010".to_owned(),
+            namespace: "pailou".to_owned(),
+            namespaces: Vec::new(),
+            drain_seconds: 30,
+            log: None,
+        };
+        let provisioner = provision::start(api.client(), options, &controller, known);
+        Self { controller, provisioner, _authorities: authorities }
+    }
+
+    async fn stop(self) {
+        self.provisioner.abort();
+        self.controller.stop().await;
+    }
+}
+
+/// What was made for the Gateway `g`, by its label.
+fn made(api: &Api, collection: &str) -> Option<Value> {
+    let label = "gateway.networking.k8s.io/gateway-name";
+    let mut all = api.all(collection).into_iter().filter(|it| it["metadata"]["labels"][label] == "g");
+    all.next()
+}
+
+fn parameters(kubernetes: Value) -> Value {
+    json!({ "metadata": { "name": "p", "namespace": "default" }, "spec": { "provider": { "kubernetes": kubernetes } } })
+}
+
+/// A cluster whose Gateway has the parameters `p`.
+fn with_parameters(kubernetes: Value) -> Api {
+    let api = cluster();
+    define(&api, "gateway.envoyproxy.io", "envoyproxies", "EnvoyProxy", &["v1alpha1"]);
+    api.apply(PROXIES, parameters(kubernetes));
+    let mut gateway = gateway("g", "pailou");
+    gateway["spec"]["infrastructure"] =
+        json!({ "parametersRef": { "group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "p" } });
+    api.apply(GATEWAYS, gateway);
+    api
+}
+
+#[tokio::test]
+async fn what_parameters_ask_for_is_made_and_goes_when_they_ask_no_more() {
+    let api = with_parameters(json!({ "envoyHpa": { "maxReplicas": 4 }, "envoyPDB": { "minAvailable": 1 } }));
+    let running = Running::start(&api);
+    until("an autoscaler is made", || made(&api, AUTOSCALERS).is_some()).await;
+    until("a disruption budget is made", || made(&api, BUDGETS).is_some()).await;
+    let deployment = made(&api, DEPLOYMENTS).unwrap();
+    assert_eq!(made(&api, AUTOSCALERS).unwrap()["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    api.apply(PROXIES, parameters(json!({ "envoyDeployment": { "replicas": 3 }, "envoyService": { "type": "ClusterIP" } })));
+    until("the autoscaler is gone", || made(&api, AUTOSCALERS).is_none()).await;
+    until("the disruption budget is gone", || made(&api, BUDGETS).is_none()).await;
+    until("the replicas are as asked", || made(&api, DEPLOYMENTS).unwrap()["spec"]["replicas"] == 3).await;
+    until("so is the Service", || made(&api, SERVICES).unwrap()["spec"]["type"] == "ClusterIP").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn parameters_that_go_leave_everything_as_it_is_and_the_gateway_is_not_accepted() {
+    let api = with_parameters(json!({ "envoyDeployment": { "replicas": 3 }, "envoyPDB": { "minAvailable": 1 } }));
+    let running = Running::start(&api);
+    until("a disruption budget is made", || made(&api, BUDGETS).is_some()).await;
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    api.delete(PROXIES, "default/p");
+    until("the Gateway is refused", || {
+        condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Accepted")["reason"] == "InvalidParameters"
+    })
+    .await;
+    // A Gateway that comes later is made: by then the other has been looked at too.
+    let mut later = gateway("later", "pailou");
+    later["metadata"]["name"] = "later".into();
+    api.apply(GATEWAYS, later);
+    until("the later Gateway's Deployment is made", || api.all(DEPLOYMENTS).len() == 2).await;
+    assert_eq!(made(&api, DEPLOYMENTS).unwrap()["spec"]["replicas"], 3);
+    assert!(made(&api, BUDGETS).is_some());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_shows_in_the_gateways_status_and_in_an_event() {
+    let api = cluster();
+    let name = |api: &Api| made(api, SERVICES).map(|it| it["metadata"]["name"].as_str().unwrap().to_owned());
+    let running = Running::start(&api);
+    until("a Service is made", || name(&api).is_some()).await;
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    let path = format!("/deployments/{}", name(&api).unwrap());
+    api.script(Method::PATCH, &path, &[403; 1_000]);
+    // Its template changes with its labels.
+    let mut changed = gateway("g", "pailou");
+    changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
+    api.apply(GATEWAYS, changed);
+    let programmed = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed").clone();
+    until("the Gateway says so", || programmed()["reason"] == "NoResources").await;
+    let message = programmed()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("Deployment default/g-") && message.contains("as the test has it"), "{message}");
+    until("an event says so", || api.asked(&Method::POST, "/events").iter().any(|asked| asked.body["reason"] == "NoResources"))
+        .await;
+    api.script(Method::PATCH, &path, &[]);
+    until("it is made after all", || {
+        made(&api, DEPLOYMENTS).unwrap()["spec"]["template"]["metadata"]["labels"]["team"] == "inference"
+    })
+    .await;
+    until("the Gateway waits for its proxies", || programmed()["reason"] != "NoResources").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_another_controller_takes_loses_its_data_plane() {
+    let api = with_parameters(json!({ "envoyHpa": { "maxReplicas": 4 }, "envoyPDB": { "minAvailable": 1 } }));
+    api.apply(CLASSES, class("other", "example.com/other"));
+    let running = Running::start(&api);
+    let all = [AUTOSCALERS, BUDGETS, DEPLOYMENTS, SERVICES];
+    for collection in all {
+        until("all is made", || made(&api, collection).is_some()).await;
+    }
+    api.apply(GATEWAYS, gateway("g", "other"));
+    for collection in all {
+        until("all is gone", || made(&api, collection).is_none()).await;
+    }
+    running.stop().await;
+}
