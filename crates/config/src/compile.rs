@@ -13,6 +13,7 @@ mod regexes;
 mod warnings;
 
 mod addresses;
+mod bundles;
 pub(crate) mod class;
 mod client_certificates;
 mod conflicts;

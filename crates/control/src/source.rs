@@ -8,6 +8,7 @@
 //! A GatewayClass is *held* while another controller has written its status: it is kept out of the store, so that nothing under it
 //! is touched ([`classes`]).
 
+pub(crate) mod bundles;
 pub(crate) mod change;
 pub(crate) mod classes;
 pub(crate) mod collect;

@@ -7,12 +7,7 @@ use crate::{
     status::{ClassStatus, Severity, StatusBody, Statuses, SupportedFeature},
 };
 
-use super::{
-    features::FEATURES,
-    index::Index,
-    parameters,
-    settings::{Mode, Settings},
-};
+use super::{bundles, features::FEATURES, index::Index, parameters, settings::Settings};
 
 /// The controller's name by GatewayClass, for the classes that are served.
 pub(crate) type Classes<'a> = BTreeMap<&'a str, &'a str>;
@@ -24,7 +19,7 @@ pub(crate) fn classes<'a>(index: &Index<'a>, settings: &'a Settings, statuses: &
         let key = ObjectKey::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
         if settings.controllers.contains(&class.spec.controller_name) {
             served.insert(&class.meta.name, &class.spec.controller_name);
-            statuses.set(key, StatusBody::Class(accepted(index, class, settings.mode)));
+            statuses.set(key, StatusBody::Class(accepted(index, class, settings)));
         } else {
             served.remove(class.meta.name.as_str());
             let message = format!(
@@ -38,7 +33,8 @@ pub(crate) fn classes<'a>(index: &Index<'a>, settings: &'a Settings, statuses: &
     served
 }
 
-fn accepted(index: &Index<'_>, class: &GatewayClass, mode: Mode) -> ClassStatus {
-    let conditions = parameters::judge_class(index, class, mode);
+fn accepted(index: &Index<'_>, class: &GatewayClass, settings: &Settings) -> ClassStatus {
+    let mut conditions = parameters::judge_class(index, class, settings.mode);
+    conditions.extend(bundles::supported(&settings.bundles, class.meta.generation));
     ClassStatus { conditions, supported_features: FEATURES.iter().map(|name| SupportedFeature { name }).collect() }
 }

@@ -27,6 +27,9 @@ pub struct Settings {
     pub gateway_addresses: BTreeMap<Name, IpAddr>,
     /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet.
     pub data_planes: BTreeMap<Name, DataPlane>,
+    /// In a cluster: the bundle of Gateway API that each of its CustomResourceDefinitions is of, by the definition's name; `None`
+    /// for one that does not say. Nothing is said of them where there are none.
+    pub bundles: BTreeMap<String, Option<String>>,
     /// Where the objects come from.
     pub mode: Mode,
 }
@@ -63,6 +66,7 @@ impl Default for Settings {
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             gateway_addresses: BTreeMap::new(),
             data_planes: BTreeMap::new(),
+            bundles: BTreeMap::new(),
             mode: Mode::Standalone,
         }
     }

@@ -80,7 +80,7 @@ impl Condition {
                 ConditionStatus::True,
             ) => Severity::Warning,
             (_, ConditionStatus::True) => Severity::Fine,
-            (_, ConditionStatus::Unknown) => Severity::Warning,
+            ("SupportedVersion", _) | (_, ConditionStatus::Unknown) => Severity::Warning,
             (_, ConditionStatus::False) => Severity::Error,
         }
     }

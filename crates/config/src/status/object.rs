@@ -71,7 +71,7 @@ pub struct ConditionList {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassStatus {
-    /// `Accepted`.
+    /// `Accepted`, and in a cluster `SupportedVersion`.
     pub conditions: Vec<Condition>,
     /// Gateway API's names of what is implemented, sorted.
     pub supported_features: Vec<SupportedFeature>,

@@ -9,6 +9,7 @@ use pailou_config::{
 /// What the input asks to be compiled with:
 /// - `#: cluster`: as a cluster's controller does.
 /// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
+/// - `#: bundle DEFINITION [VERSION]`: a CustomResourceDefinition of Gateway API.
 /// - `#: unusable NAMESPACE/NAME ADDRESS WHY…`: an address that the data plane could not have.
 /// - `#: refused NAMESPACE/NAME WHY…`: what the API server says against what the data plane needs.
 pub(crate) fn settings(yaml: &str) -> Settings {
@@ -26,6 +27,8 @@ pub(crate) fn settings(yaml: &str) -> Settings {
                 plane(&mut settings, name).unusable.insert((*address).to_owned(), why.join(" "));
             }
             ["refused", name, why @ ..] => plane(&mut settings, name).refused = Some(why.join(" ")),
+            ["bundle", name] => drop(settings.bundles.insert((*name).to_owned(), None)),
+            ["bundle", name, version] => drop(settings.bundles.insert((*name).to_owned(), Some((*version).to_owned()))),
             other => panic!("no such setting: {other:?}"),
         }
     }

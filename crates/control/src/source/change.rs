@@ -1,6 +1,6 @@
 //! What watching tasks tell the collector.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pailou_config::resources::{Kind, ObjectKey};
 
@@ -55,6 +55,8 @@ pub(crate) enum Change {
     Served { kind: Kind, group: &'static str, version: &'static str, plural: String },
     /// The cluster does not serve a kind any more.
     Unserved { kind: Kind, group: &'static str },
+    /// The bundle of Gateway API that each of its definitions is of, as [`Settings::bundles`](pailou_config::compile::Settings) has it.
+    Bundles(BTreeMap<String, Option<String>>),
     /// Every CustomResourceDefinition that was there at the beginning has been told.
     Listed,
 }

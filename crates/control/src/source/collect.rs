@@ -1,6 +1,7 @@
 //! The collector: every task's changes in one store, compiled once for a burst.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +31,7 @@ pub(crate) struct Collector {
     published: watch::Sender<Option<Published>>,
     metrics: Arc<Metrics>,
     world: World,
+    bundles: BTreeMap<String, Option<String>>,
     compiler: Option<(Settings, Compiler)>,
 }
 
@@ -45,7 +47,7 @@ impl Collector {
         metrics: Arc<Metrics>,
     ) -> Self {
         let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
-        Self { scopes, changes, settings, published, metrics, world, compiler: None }
+        Self { scopes, changes, settings, published, metrics, world, bundles: BTreeMap::new(), compiler: None }
     }
 
     /// Collects and compiles until every watch and whoever sets the settings is gone.
@@ -96,6 +98,10 @@ impl Collector {
                 let gone = self.scopes.unserve(kind, group);
                 self.world.delete_all(&gone);
             }
+            Change::Bundles(bundles) => {
+                self.bundles = bundles;
+                self.world.is_dirty = true;
+            }
             Change::Listed => self.scopes.listed(),
         }
     }
@@ -109,7 +115,7 @@ impl Collector {
     }
 
     async fn compile(&mut self) {
-        let settings = self.settings.borrow_and_update().clone();
+        let settings = Settings { bundles: self.bundles.clone(), ..self.settings.borrow_and_update().clone() };
         let mut compiler = match self.compiler.take() {
             Some((known, compiler)) if known == settings => compiler,
             _ => Compiler::new(settings.clone()),

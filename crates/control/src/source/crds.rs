@@ -19,7 +19,7 @@ use pailou_config::resources::Kind;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time};
 
-use super::{change::Change, watch::reason};
+use super::{bundles::Bundles, change::Change, watch::reason};
 use crate::backoff::Backoff;
 
 /// The delays between attempts while the API server does not answer.
@@ -38,7 +38,14 @@ pub(crate) fn resource(kind: Kind, group: &str, version: &str) -> ApiResource {
 
 /// Follows CustomResourceDefinitions until nobody listens any more.
 pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
-    let mut follower = Follower { client: client.clone(), changes, ours: ours(), known: BTreeMap::new(), unread: BTreeSet::new() };
+    let mut follower = Follower {
+        client: client.clone(),
+        changes,
+        ours: ours(),
+        known: BTreeMap::new(),
+        unread: BTreeSet::new(),
+        bundles: Bundles::default(),
+    };
     let api: Api<Definition> = Api::all(client);
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
     let mut backoff = Backoff::new(FIRST_DELAY, LAST_DELAY);
@@ -86,14 +93,18 @@ struct Follower {
     known: BTreeMap<String, i64>,
     /// Those that have changed since, or could not be read.
     unread: BTreeSet<String>,
+    bundles: Bundles,
 }
 
-type Definition = PartialObjectMeta<CustomResourceDefinition>;
+pub(super) type Definition = PartialObjectMeta<CustomResourceDefinition>;
 
 impl Follower {
     async fn take(&mut self, event: Event<Definition>, listed: &mut Option<BTreeSet<String>>) {
         match event {
-            Event::Init => *listed = Some(BTreeSet::new()),
+            Event::Init => {
+                *listed = Some(BTreeSet::new());
+                self.bundles = Bundles::default();
+            }
             Event::InitApply(definition) => {
                 if let (Some(name), Some(listed)) = (self.note(&definition), listed) {
                     listed.insert(name);
@@ -106,19 +117,31 @@ impl Follower {
                     self.forget(&name).await;
                 }
                 self.read_all().await;
+                self.send(self.bundles.told()).await;
                 self.send(Change::Listed).await;
             }
             Event::Apply(definition) => {
+                let before = self.bundles.clone();
                 self.note(&definition);
                 self.read_all().await;
+                if self.bundles != before {
+                    self.send(self.bundles.told()).await;
+                }
             }
-            Event::Delete(definition) => self.forget(&definition.name_any()).await,
+            Event::Delete(definition) => {
+                let name = definition.name_any();
+                if self.bundles.remove(&name) {
+                    self.send(self.bundles.told()).await;
+                }
+                self.forget(&name).await;
+            }
         }
     }
 
     /// Marks a definition as unread if it is ours and has changed. Gives back its name if it is ours.
     fn note(&mut self, definition: &Definition) -> Option<String> {
         let name = definition.name_any();
+        self.bundles.note(&name, definition);
         self.ours.get(&name)?;
         let generation = definition.metadata.generation.unwrap_or_default();
         if self.known.get(&name) != Some(&generation) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Types of conditions that this controller answers for. All others are someone else's.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "Accepted",
     "AddressesAssigned",
     "Conflicted",
@@ -14,6 +14,7 @@ const OURS: [&str; 10] = [
     "Programmed",
     "ReplacesGatewaySettings",
     "ResolvedRefs",
+    "SupportedVersion",
 ];
 
 /// The longest message that the API server takes, in characters.

@@ -5,7 +5,8 @@ use pailou_config::{compile::DataPlane, snapshot::Name, status::GatewayAddress};
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    CLASSES, CONTROLLER, GATEWAYS, ROUTES, SHARED, class, cluster, condition, gateway, quiet, route, start, until, writes,
+    CLASSES, CONTROLLER, GATEWAYS, ROUTES, SHARED, class, cluster, condition, define_of_bundle, gateway, quiet, route, start,
+    undefine, until, writes,
 };
 
 #[tokio::test]
@@ -42,6 +43,22 @@ async fn what_is_known_of_a_data_plane_shows_in_the_gateways_status() {
     assert_eq!(status["addresses"], json!([{ "type": "IPAddress", "value": "198.51.100.7" }]));
     controller.settings().send_modify(|settings| settings.data_planes.clear());
     until("the address is gone", || api.get(GATEWAYS, "default/g")["status"].get("addresses").is_none()).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_class_says_whether_the_version_of_gateway_api_is_known() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    let supported = || condition(&api.get(CLASSES, "pailou")["status"]["conditions"], "SupportedVersion").clone();
+    until("the version is known", || supported()["status"] == "True").await;
+    define_of_bundle(&api, "v1.99.0", "gateway.networking.k8s.io", "xbackends", "XBackend", &["v1"]);
+    until("a definition is of another version", || supported()["status"] == "False").await;
+    assert_eq!(supported()["reason"], "UnsupportedVersion");
+    let message = supported()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("v1.99.0 (xbackends.gateway.networking.k8s.io)"), "{message}");
+    undefine(&api, "xbackends.gateway.networking.k8s.io");
+    until("it is gone", || supported()["status"] == "True").await;
     controller.stop().await;
 }
 
