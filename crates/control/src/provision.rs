@@ -7,6 +7,7 @@
 mod addresses;
 mod apply;
 mod children;
+mod failures;
 mod names;
 mod plan;
 mod prune;

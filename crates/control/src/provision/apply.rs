@@ -21,11 +21,12 @@ use tokio::{
     task::AbortHandle,
     time::{self, Instant},
 };
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{
     Options,
     children::{self, Children},
+    failures::Failures,
     names,
     plan::{Plan, plans},
     prune,
@@ -37,8 +38,6 @@ use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
 const CONCURRENCY: usize = 8;
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
-/// The most that is kept of what an API server says, in characters.
-const MAX_REFUSAL: usize = 1024;
 
 /// What the provisioner listens to and writes to.
 pub(crate) struct Provisioner {
@@ -54,9 +53,6 @@ pub(crate) struct Provisioner {
 /// What identifies an object that was applied: its kind, namespace and name.
 type Key = (String, String, String);
 
-/// An object that could not be applied, and why.
-type Failure = (String, kube::Error);
-
 /// An object as it was applied last.
 struct Applied {
     /// Digest of what was sent.
@@ -67,11 +63,27 @@ struct Applied {
 
 struct State {
     applied: HashMap<Key, Applied>,
-    /// What the API server refuses, in its words, by Gateway.
-    refused: BTreeMap<Name, String>,
-    backoff: Backoff,
-    retry: Option<Instant>,
+    failures: Failures,
+    /// When what could not be taken away is tried again, and how long to wait after that.
+    pruning: (Option<Instant>, Backoff),
     resync: Instant,
+}
+
+/// What is to be applied for one Gateway.
+struct Attempt {
+    gateway: Name,
+    /// Digest of all that the Gateway is to have.
+    wanted: u64,
+    /// What of it is not there, or is not so.
+    objects: Vec<Rendered>,
+}
+
+/// What became of an attempt: the objects that were applied, and the one that was not.
+struct Outcome {
+    gateway: Name,
+    wanted: u64,
+    applied: Vec<(Key, Applied)>,
+    failure: Option<(String, kube::Error)>,
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -90,20 +102,20 @@ impl Provisioner {
         let _follower = AbortOnDrop(follower.abort_handle());
         let mut state = State {
             applied: HashMap::new(),
-            refused: BTreeMap::new(),
-            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(20)),
-            retry: None,
+            failures: Failures::default(),
+            pruning: (None, Backoff::new(Duration::from_millis(200), Duration::from_secs(20))),
             resync: Instant::now() + RESYNC,
         };
         loop {
             self.step(&mut state, &children).await;
+            let leads = self.leadership.leads();
+            let retry = state.failures.next().into_iter().chain(state.pruning.0).min().filter(|_| leads);
             let retry = async {
-                match state.retry {
+                match retry {
                     Some(at) => time::sleep_until(at).await,
                     None => pending().await,
                 }
             };
-            let leads = self.leadership.leads();
             let turn = async { if leads { self.leadership.lost().await } else { self.leadership.gained().await } };
             tokio::select! {
                 changed = self.published.changed() => if changed.is_err() { return },
@@ -111,9 +123,9 @@ impl Provisioner {
                 changed = self.authorities.changed() => if changed.is_err() { return },
                 () = turn => {
                     state.applied.clear();
-                    state.refused.clear();
+                    state.failures = Failures::default();
                 }
-                () = retry => state.retry = None,
+                () = retry => {}
                 () = time::sleep_until(state.resync) => {
                     state.applied.clear();
                     state.resync = Instant::now() + RESYNC;
@@ -129,26 +141,24 @@ impl Provisioner {
         self.tell(state, &published, &plans, &children);
         let authorities = self.authorities.borrow_and_update().clone();
         let Some(authorities) = authorities.filter(|_| children.is_known() && self.leadership.leads()) else { return };
-        if state.retry.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        let went_well = self.apply_all(state, &plans, &children, &authorities).await
-            & prune::strays(&self.client, &published, &plans, &children).await
-            & prune::unasked(&self.client, &plans, &children).await;
+        self.apply_all(state, &plans, &children, &authorities).await;
         self.tell(state, &published, &plans, &children);
-        state.retry = if went_well {
-            state.backoff.reset();
-            None
-        } else {
-            Some(Instant::now() + state.backoff.failed())
-        };
+        let (at, backoff) = &mut state.pruning;
+        if at.is_none_or(|at| at <= Instant::now()) {
+            let went_well = prune::strays(&self.client, &published, &plans, &children).await
+                & prune::unasked(&self.client, &plans, &children).await;
+            if went_well {
+                backoff.reset();
+            }
+            *at = (!went_well).then(|| Instant::now() + backoff.failed());
+        }
     }
 
     /// Tells the compiler what is known of the data planes.
     fn tell(&self, state: &State, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) {
         let known = plans.iter().filter_map(|(gateway, plan)| {
             let plane = children.data_plane(published, plan, &names::data_plane(&gateway.name));
-            let refused = state.refused.get(gateway).cloned();
+            let refused = state.failures.refused(gateway).map(str::to_owned);
             (plane.is_some() || refused.is_some()).then(|| (gateway.clone(), DataPlane { refused, ..plane.unwrap_or_default() }))
         });
         let known: BTreeMap<_, _> = known.collect();
@@ -159,37 +169,30 @@ impl Provisioner {
         });
     }
 
-    /// Applies what differs from what was applied, or was changed by somebody since. Gives back whether all of it went well.
-    async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &str) -> bool {
-        let wanted: Vec<_> = plans.values().map(|plan| (plan, self.render(plan, children, authorities))).collect();
-        let keys: HashSet<Key> = wanted.iter().flat_map(|(_, objects)| objects).map(key).collect();
-        state.applied.retain(|key, _| keys.contains(key));
-        state.refused.retain(|gateway, _| plans.contains_key(gateway));
-        let applied = &state.applied;
-        let due = wanted.into_iter().filter_map(|(plan, objects)| {
-            let due: Vec<_> = objects.into_iter().filter(|it| is_due(it, applied, children)).collect();
-            (!due.is_empty()).then_some((plan.gateway.clone(), due))
-        });
-        let due: Vec<_> = due.collect();
-        let results: Vec<_> = stream::iter(due)
-            .map(|(gateway, objects)| self.apply_each(gateway, objects))
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
-        let mut went_well = true;
-        for (gateway, done, failure) in results {
-            state.applied.extend(done);
-            went_well &= failure.is_none();
-            let Some((object, error)) = failure else {
-                state.refused.remove(&gateway);
-                continue;
-            };
-            tracing::warn!("cannot provision {object}: {error}");
-            if let Some(why) = refusal(&error) {
-                state.refused.insert(gateway, format!("{object}: {why}"));
+    /// Applies what differs from what was applied, or was changed by somebody since.
+    async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &str) {
+        let (mut keys, mut attempts, now) = (HashSet::new(), Vec::new(), Instant::now());
+        for (gateway, plan) in plans {
+            let mut objects = self.render(plan, children, authorities);
+            keys.extend(objects.iter().map(key));
+            let wanted = objects.iter().fold(0, |all, it| xxh3_64_with_seed(&digest(&it.object).to_le_bytes(), all));
+            objects.retain(|it| is_due(it, &state.applied, children));
+            if objects.is_empty() {
+                state.failures.went_well(gateway);
+            } else if state.failures.is_due(gateway, wanted, now) {
+                attempts.push(Attempt { gateway: gateway.clone(), wanted, objects });
             }
         }
-        went_well
+        state.applied.retain(|key, _| keys.contains(key));
+        state.failures.retain(|gateway| plans.contains_key(gateway));
+        let mut outcomes = stream::iter(attempts).map(|attempt| self.apply(attempt)).buffer_unordered(CONCURRENCY);
+        while let Some(Outcome { gateway, wanted, applied, failure }) = outcomes.next().await {
+            state.applied.extend(applied);
+            match failure {
+                Some((object, error)) => state.failures.failed(gateway, wanted, &object, &error, Instant::now()),
+                None => state.failures.went_well(&gateway),
+            }
+        }
     }
 
     fn render(&self, plan: &Plan, children: &Children, authorities: &str) -> Vec<Rendered> {
@@ -198,27 +201,23 @@ impl Provisioner {
     }
 
     /// Applies a data plane's objects in their order, up to the first that fails.
-    async fn apply_each(&self, gateway: Name, objects: Vec<Rendered>) -> (Name, Vec<(Key, Applied)>, Option<Failure>) {
-        let mut done = Vec::new();
+    async fn apply(&self, Attempt { gateway, wanted, objects }: Attempt) -> Outcome {
+        let mut outcome = Outcome { gateway, wanted, applied: Vec::new(), failure: None };
         for rendered in objects {
             let (key, wanted) = (key(&rendered), digest(&rendered.object));
             let namespace = rendered.object.namespace().unwrap_or_default();
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
-                Ok(live) => done.push((key, Applied { wanted, live: live_digest(&live) })),
-                Err(error) => return (gateway, done, Some((format!("{} {}/{}", key.0, key.1, key.2), error))),
+                Ok(live) => outcome.applied.push((key, Applied { wanted, live: live_digest(&live) })),
+                Err(error) => {
+                    outcome.failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
+                    break;
+                }
             }
         }
-        (gateway, done, None)
+        outcome
     }
-}
-
-/// What the API server says against an object, where trying again as it is will not help.
-fn refusal(error: &kube::Error) -> Option<String> {
-    let kube::Error::Api(status) = error else { return None };
-    let is_final = (400..500).contains(&status.code) && ![401, 408, 409, 429].contains(&status.code);
-    is_final.then(|| status.message.chars().take(MAX_REFUSAL).collect())
 }
 
 fn is_due(rendered: &Rendered, applied: &HashMap<Key, Applied>, children: &Children) -> bool {

@@ -100,9 +100,7 @@ async fn parameters_that_go_leave_everything_as_it_is_and_the_gateway_is_not_acc
     })
     .await;
     // A Gateway that comes later is made: by then the other has been looked at too.
-    let mut later = gateway("later", "pailou");
-    later["metadata"]["name"] = "later".into();
-    api.apply(GATEWAYS, later);
+    api.apply(GATEWAYS, gateway("later", "pailou"));
     until("the later Gateway's Deployment is made", || api.all(DEPLOYMENTS).len() == 2).await;
     assert_eq!(made(&api, DEPLOYMENTS).unwrap()["spec"]["replicas"], 3);
     assert!(made(&api, BUDGETS).is_some());
@@ -128,6 +126,9 @@ async fn what_the_api_server_refuses_shows_in_the_gateways_status_and_in_an_even
     assert!(message.contains("Deployment default/g-") && message.contains("as the test has it"), "{message}");
     until("an event says so", || api.asked(&Method::POST, "/events").iter().any(|asked| asked.body["reason"] == "NoResources"))
         .await;
+    // Another Gateway does not wait for it.
+    api.apply(GATEWAYS, gateway("later", "pailou"));
+    until("another Gateway's Deployment is made", || api.all(DEPLOYMENTS).len() == 2).await;
     api.script(Method::PATCH, &path, &[]);
     until("it is made after all", || {
         made(&api, DEPLOYMENTS).unwrap()["spec"]["template"]["metadata"]["labels"]["team"] == "inference"
@@ -150,5 +151,22 @@ async fn a_gateway_that_another_controller_takes_loses_its_data_plane() {
     for collection in all {
         until("all is gone", || made(&api, collection).is_none()).await;
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_forgotten_when_the_gateway_is_again_what_it_was() {
+    let api = cluster();
+    let running = Running::start(&api);
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    let path = format!("/deployments/{}", made(&api, DEPLOYMENTS).unwrap()["metadata"]["name"].as_str().unwrap());
+    api.script(Method::PATCH, &path, &[422; 1_000]);
+    let mut changed = gateway("g", "pailou");
+    changed["spec"]["infrastructure"] = json!({ "labels": { "team": "inference" } });
+    api.apply(GATEWAYS, changed);
+    let reason = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed")["reason"].clone();
+    until("the Gateway says so", || reason() == "NoResources").await;
+    api.apply(GATEWAYS, gateway("g", "pailou"));
+    until("the Gateway waits for its proxies", || reason() == "Pending" || reason() == "AddressNotAssigned").await;
     running.stop().await;
 }

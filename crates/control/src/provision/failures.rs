@@ -1,0 +1,131 @@
+//! Gateways for which something could not be made: when it is tried again, and what the API server says against it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use pailou_config::snapshot::Name;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+
+/// Delays between two attempts for one Gateway.
+const FIRST: Duration = Duration::from_millis(200);
+const LAST: Duration = Duration::from_secs(20);
+/// The most that is kept of what an API server says, in characters.
+const MAX_REFUSAL: usize = 1024;
+
+/// What has failed, by Gateway: one that cannot be served holds up no other.
+#[derive(Debug, Default)]
+pub(super) struct Failures(BTreeMap<Name, Failure>);
+
+#[derive(Debug)]
+struct Failure {
+    /// Digest of what was to be made.
+    wanted: u64,
+    backoff: Backoff,
+    /// When it is tried again.
+    at: Instant,
+    /// What was said last, for the log.
+    words: String,
+    /// What the API server refuses, in its words.
+    refused: Option<String>,
+}
+
+impl Failures {
+    /// Whether a Gateway's objects may be tried: they did not fail, or not lately, or they are others by now.
+    pub(super) fn is_due(&self, gateway: &Name, wanted: u64, now: Instant) -> bool {
+        self.0.get(gateway).is_none_or(|failure| failure.wanted != wanted || failure.at <= now)
+    }
+
+    /// Takes down that an object of a Gateway could not be applied. The same words are logged once.
+    pub(super) fn failed(&mut self, gateway: Name, wanted: u64, object: &str, error: &kube::Error, now: Instant) {
+        let words = format!("{object}: {}", said(error));
+        let refused = is_refusal(error).then(|| words.chars().take(MAX_REFUSAL).collect());
+        let failure = self.0.entry(gateway).or_insert_with(|| Failure {
+            wanted,
+            backoff: Backoff::new(FIRST, LAST),
+            at: now,
+            words: String::new(),
+            refused: None,
+        });
+        if failure.wanted != wanted {
+            failure.backoff.reset();
+        }
+        if failure.words != words {
+            tracing::warn!("cannot provision {words}");
+        }
+        *failure = Failure { wanted, at: now + failure.backoff.failed(), words, refused, backoff: failure.backoff.clone() };
+    }
+
+    /// Forgets what failed for a Gateway.
+    pub(super) fn went_well(&mut self, gateway: &Name) {
+        self.0.remove(gateway);
+    }
+
+    /// Forgets all Gateways but these.
+    pub(super) fn retain(&mut self, is_planned: impl Fn(&Name) -> bool) {
+        self.0.retain(|gateway, _| is_planned(gateway));
+    }
+
+    /// What the API server refuses of a Gateway's objects.
+    pub(super) fn refused(&self, gateway: &Name) -> Option<&str> {
+        self.0.get(gateway)?.refused.as_deref()
+    }
+
+    /// When the next is to be tried again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.values().map(|failure| failure.at).min()
+    }
+}
+
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// Whether the API server says no to an object, so that trying it again as it is will not help.
+fn is_refusal(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    (400..500).contains(&status.code) && ![401, 408, 409, 429].contains(&status.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refusal(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status { code, message: message.to_owned(), ..Status::default() }))
+    }
+
+    #[test]
+    fn one_gateway_waits_and_no_other_does() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        let (first, second) = (Name::new("a", "first"), Name::new("a", "second"));
+        failures.failed(first.clone(), 1, "Service a/first", &refusal(403, "quota"), now);
+        assert!(!failures.is_due(&first, 1, now));
+        assert!(failures.is_due(&second, 1, now));
+        assert!(failures.is_due(&first, 2, now), "something else is tried at once");
+        let at = failures.next().unwrap();
+        assert!(failures.is_due(&first, 1, at));
+        assert_eq!(failures.refused(&first), Some("Service a/first: quota"));
+        failures.went_well(&first);
+        assert_eq!((failures.refused(&first), failures.next()), (None, None));
+    }
+
+    #[test]
+    fn a_server_that_is_away_or_busy_refuses_nothing() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        let gateway = Name::new("a", "g");
+        for code in [401, 409, 429, 500, 503] {
+            failures.failed(gateway.clone(), 1, "Service a/g", &refusal(code, "later"), now);
+            assert_eq!((failures.refused(&gateway), failures.next().is_some()), (None, true), "{code}");
+        }
+        failures.failed(gateway.clone(), 1, "Service a/g", &refusal(422, "never"), now);
+        assert_eq!(failures.refused(&gateway), Some("Service a/g: never"));
+        failures.failed(gateway.clone(), 1, "Service a/g", &refusal(422, &"x".repeat(5000)), now);
+        assert_eq!(failures.refused(&gateway).unwrap().chars().count(), MAX_REFUSAL);
+    }
+}
