@@ -5,6 +5,7 @@
 mod backend_tls;
 mod broken;
 mod clients;
+mod connections;
 mod engines;
 mod filters;
 mod hostile;
