@@ -22,15 +22,15 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-const IDLE: Duration = Duration::from_millis(600);
+const IDLE: Duration = Duration::from_millis(1500);
 /// Often enough to be alive.
-const BEAT: Duration = Duration::from_millis(100);
+const BEAT: Duration = Duration::from_millis(200);
 /// For more than two times the idle time in all.
-const BEATS: usize = 13;
+const BEATS: usize = 16;
 const TO_MAIN: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
 const POLICY: &str = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {name: idle}\nspec:\n  \
                       targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]\n  timeout: {http: \
-                      {streamIdleTimeout: 600ms}}\n";
+                      {streamIdleTimeout: 1500ms}}\n";
 
 /// Both ends of a call through the gateway, in HTTP/2.
 struct Call {

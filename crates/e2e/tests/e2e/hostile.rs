@@ -24,7 +24,8 @@ async fn said_to(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> String {
     // It may close the connection before it has taken them all.
     let _ = wire.write(bytes).await;
     let mut said = Vec::new();
-    while let Ok(Ok(some)) = timeout(Duration::from_millis(500), wire.some()).await
+    let patience = |said: &[u8]| Duration::from_millis(if said.is_empty() { 5000 } else { 500 });
+    while let Ok(Ok(some)) = timeout(patience(&said), wire.some()).await
         && !some.is_empty()
     {
         said.extend(some);

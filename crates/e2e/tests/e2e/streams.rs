@@ -84,7 +84,7 @@ async fn the_head_arrives_before_the_first_chunk() {
 fn soon(what: &str, left: Instant, heard: Instant) {
     let took = heard.saturating_duration_since(left);
     println!("{what}: the engine heard after {took:?}");
-    assert!(took < Duration::from_millis(500), "{what}: {took:?}");
+    assert!(took < Duration::from_secs(5), "{what}: {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,7 +134,7 @@ fn a_saved_file_is_live_at_once_and_no_request_fails() {
     println!("live after {slowest:?} at most, with {} requests under way", load.requests.load(Ordering::Relaxed));
     assert_eq!(load.failures.load(Ordering::Relaxed), 0);
     // A hundredfold of what it takes on an idle machine: this guards against waiting for a poll, not against a busy neighbour.
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
 }
 
 #[test]

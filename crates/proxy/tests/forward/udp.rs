@@ -28,7 +28,7 @@ async fn client(gateway: &Gateway) -> UdpSocket {
 async fn ask(client: &UdpSocket, question: &str) -> Option<String> {
     client.send(question.as_bytes()).await.unwrap();
     let mut buffer = vec![0; 65536];
-    match timeout(Duration::from_millis(700), client.recv(&mut buffer)).await {
+    match timeout(Duration::from_secs(3), client.recv(&mut buffer)).await {
         Ok(Ok(length)) => Some(String::from_utf8_lossy(&buffer[..length]).into_owned()),
         _ => None,
     }
@@ -101,7 +101,7 @@ async fn a_burst_arrives_whole() {
     }
     let mut buffer = [0; 64];
     for count in 0..200 {
-        let answer = timeout(Duration::from_secs(2), client.recv(&mut buffer)).await;
+        let answer = timeout(Duration::from_secs(5), client.recv(&mut buffer)).await;
         assert!(answer.is_ok(), "{count} of 200 answers");
     }
 }
@@ -119,5 +119,5 @@ async fn an_address_is_free_again_when_its_listener_goes() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_millis(500), free).await.expect("the socket is closed at once");
+    timeout(Duration::from_secs(5), free).await.expect("the socket is closed at once");
 }

