@@ -21,20 +21,59 @@ pub(super) struct Second {
     text: String,
 }
 
+/// A member's name as it is written.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// Appends the line of a request that took `duration`.
 pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, duration: Duration) {
-    let mut line = Line { out, first: true };
-    line.out.push(b'{');
-    line.time("time", second, record.time);
-    line.address("client", record.peer);
-    line.text("method", record.method.as_str());
-    line.text("host", &record.host);
-    line.text("path", &record.path);
-    line.text("protocol", protocol(record.version));
-    line.text("request_id", &record.request_id);
-    line.number("status", record.status.map(|status| status.as_u16().into()));
-    line.option("flag", record.flag.map(|flag| flag.code()));
-    line.option("detail", record.detail.as_deref());
+    append(out, |line| request(line, second, record, duration));
+}
+
+/// Appends the line of a forwarded connection, or of a client's datagrams.
+pub(super) fn write_session(out: &mut Vec<u8>, session: &Session) {
+    append(out, |line| forwarded(line, session));
+}
+
+/// Appends a line. Its texts are written as they are: nearly all are plain, and one look at the whole line, without a branch for each
+/// byte, tells so at a small part of what a look at each text costs. Only where one is not, the line is written again with escapes.
+fn append(out: &mut Vec<u8>, mut members: impl FnMut(&mut Line<'_>)) {
+    let start = out.len();
+    for escapes in [false, true] {
+        out.truncate(start);
+        let mut line = Line { out, escapes, quotes: 0 };
+        members(&mut line);
+        let quotes = line.quotes;
+        if escapes || special(&out[start..]) == quotes {
+            break;
+        }
+    }
+    // In place of the first member's comma.
+    out[start] = b'{';
+    out.extend_from_slice(b"}\n");
+}
+
+/// Bytes that do not stand for themselves within a text.
+fn special(bytes: &[u8]) -> usize {
+    // Short enough for a count in a byte, which is what vectors are made of.
+    let counts = bytes.chunks(128).map(|part| part.iter().fold(0u8, |count, &byte| count + u8::from(!is_plain(byte))));
+    counts.map(usize::from).sum()
+}
+
+fn request(line: &mut Line<'_>, second: &mut Second, record: &Record, duration: Duration) {
+    line.time(key!("time"), second, record.time);
+    line.address(key!("client"), record.peer);
+    line.text(key!("method"), record.method.as_str());
+    line.text(key!("host"), &record.host);
+    line.text(key!("path"), &record.path);
+    line.text(key!("protocol"), protocol(record.version));
+    line.text(key!("request_id"), &record.request_id);
+    line.number(key!("status"), record.status.map(|status| status.as_u16().into()));
+    line.option(key!("flag"), record.flag.map(|flag| flag.code()));
+    line.option(key!("detail"), record.detail.as_deref());
     if let Some(listener) = &record.listener {
         line.listener(listener);
     }
@@ -44,122 +83,122 @@ pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, dur
     if let Some(cluster) = &record.cluster {
         line.backend(&cluster.key().endpoints);
     }
-    line.option("endpoint", record.endpoint.as_deref());
-    line.option("model", record.model.as_deref());
-    line.option("target_model", record.target_model.as_deref());
-    line.number("attempts", Some(record.attempts.into()));
-    line.number("request_bytes", Some(record.request_bytes));
-    line.number("response_bytes", Some(record.response_bytes));
-    line.milliseconds("duration_ms", Some(duration));
-    line.milliseconds("response_head_ms", record.head_after);
-    line.milliseconds("ttft_ms", record.content_after);
+    line.option(key!("endpoint"), record.endpoint.as_deref());
+    line.option(key!("model"), record.model.as_deref());
+    line.option(key!("target_model"), record.target_model.as_deref());
+    line.number(key!("attempts"), Some(record.attempts.into()));
+    line.number(key!("request_bytes"), Some(record.request_bytes));
+    line.number(key!("response_bytes"), Some(record.response_bytes));
+    line.milliseconds(key!("duration_ms"), Some(duration));
+    line.milliseconds(key!("response_head_ms"), record.head_after);
+    line.milliseconds(key!("ttft_ms"), record.content_after);
     if let Some(usage) = &record.usage {
-        line.number("input_tokens", Some(usage.input_tokens));
-        line.number("cached_tokens", usage.cached_tokens);
-        line.number("output_tokens", Some(usage.output_tokens));
+        line.number(key!("input_tokens"), Some(usage.input_tokens));
+        line.number(key!("cached_tokens"), usage.cached_tokens);
+        line.number(key!("output_tokens"), Some(usage.output_tokens));
     }
-    line.out.extend_from_slice(b"}\n");
 }
 
-/// Appends the line of a forwarded connection, or of a client's datagrams.
-pub(super) fn write_session(out: &mut Vec<u8>, session: &Session) {
-    let mut line = Line { out, first: true };
-    line.out.push(b'{');
-    line.shown("time", format_args!("{:.6}", Timestamp::try_from(session.time).unwrap_or_default()));
-    line.shown("client", session.peer);
-    line.text("protocol", session.protocol.name());
-    line.option("sni", session.sni.as_deref());
-    line.option("flag", session.flag.map(|flag| flag.code()));
-    line.option("detail", session.detail.as_deref());
+fn forwarded(line: &mut Line<'_>, session: &Session) {
+    line.shown(key!("time"), format_args!("{:.6}", Timestamp::try_from(session.time).unwrap_or_default()));
+    line.shown(key!("client"), session.peer);
+    line.text(key!("protocol"), session.protocol.name());
+    line.option(key!("sni"), session.sni.as_deref());
+    line.option(key!("flag"), session.flag.map(|flag| flag.code()));
+    line.option(key!("detail"), session.detail.as_deref());
     if let Some(listener) = &session.listener {
-        line.shown("listener", listener);
+        line.shown(key!("listener"), listener);
     }
     if let Some(route) = &session.route {
-        line.shown("route", route);
+        line.shown(key!("route"), route);
     }
     if let Some(cluster) = &session.cluster {
-        line.shown("backend", &cluster.key().endpoints);
+        line.shown(key!("backend"), &cluster.key().endpoints);
     }
-    line.option("endpoint", session.endpoint.as_deref());
-    line.number("attempts", Some(session.attempts.into()));
-    line.number("request_bytes", Some(session.moved.sent));
-    line.number("response_bytes", Some(session.moved.received));
-    line.milliseconds("duration_ms", Some(session.started.elapsed()));
-    line.out.extend_from_slice(b"}\n");
+    line.option(key!("endpoint"), session.endpoint.as_deref());
+    line.number(key!("attempts"), Some(session.attempts.into()));
+    line.number(key!("request_bytes"), Some(session.moved.sent));
+    line.number(key!("response_bytes"), Some(session.moved.received));
+    line.milliseconds(key!("duration_ms"), Some(session.started.elapsed()));
 }
 
 struct Line<'a> {
     out: &'a mut Vec<u8>,
-    first: bool,
+    /// Texts are escaped.
+    escapes: bool,
+    /// Quotes around names and texts.
+    quotes: usize,
 }
 
 impl Line<'_> {
-    fn key(&mut self, key: &str) {
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
+    fn key(&mut self, key: &'static str) {
+        self.quotes += 2;
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
+    fn quote(&mut self) {
+        self.quotes += 1;
         self.out.push(b'"');
-        escape(self.out, value);
-        self.out.push(b'"');
+    }
+
+    fn text(&mut self, key: &'static str, value: &str) {
+        self.parts(key, &[value]);
     }
 
     // As these show themselves, at a small part of what `Display` costs.
 
     fn listener(&mut self, name: &ListenerName) {
         if name.set.is_some() {
-            return self.shown("listener", name);
+            return self.shown(key!("listener"), name);
         }
-        self.parts("listener", &[&name.gateway.namespace, "/", &name.gateway.name, "/", &name.section]);
+        self.parts(key!("listener"), &[&name.gateway.namespace, "/", &name.gateway.name, "/", &name.section]);
     }
 
     fn route(&mut self, name: &RouteName) {
         let mut number = itoa::Buffer::new();
         let rule = name.rule_name.as_deref().unwrap_or_else(|| number.format(name.rule));
-        self.parts("route", &[&name.name.namespace, "/", &name.name.name, "/", rule]);
+        self.parts(key!("route"), &[&name.name.namespace, "/", &name.name.name, "/", rule]);
     }
 
     fn backend(&mut self, key: &EndpointKey) {
         let mut number = itoa::Buffer::new();
         match key {
             EndpointKey::Service(name, port) => {
-                self.parts("backend", &["service/", &name.namespace, "/", &name.name, ":", number.format(*port)]);
+                self.parts(key!("backend"), &["service/", &name.namespace, "/", &name.name, ":", number.format(*port)]);
             }
             EndpointKey::UdpService(name, port) => {
                 let port = number.format(*port);
-                self.parts("backend", &["service/", &name.namespace, "/", &name.name, ":", port, "/udp"]);
+                self.parts(key!("backend"), &["service/", &name.namespace, "/", &name.name, ":", port, "/udp"]);
             }
-            EndpointKey::Backend(name) => self.parts("backend", &["backend/", &name.namespace, "/", &name.name]),
-            EndpointKey::Pool(name) => self.parts("backend", &["pool/", &name.namespace, "/", &name.name]),
+            EndpointKey::Backend(name) => self.parts(key!("backend"), &["backend/", &name.namespace, "/", &name.name]),
+            EndpointKey::Pool(name) => self.parts(key!("backend"), &["pool/", &name.namespace, "/", &name.name]),
         }
     }
 
-    fn parts(&mut self, key: &str, parts: &[&str]) {
+    fn parts(&mut self, key: &'static str, parts: &[&str]) {
         self.key(key);
-        self.out.push(b'"');
+        self.quote();
         for part in parts {
-            escape(self.out, part);
+            if self.escapes {
+                escape(self.out, part);
+            } else {
+                self.out.extend_from_slice(part.as_bytes());
+            }
         }
-        self.out.push(b'"');
+        self.quote();
     }
 
     /// A text that is made on the way.
-    fn shown(&mut self, key: &str, value: impl fmt::Display) {
+    fn shown(&mut self, key: &'static str, value: impl fmt::Display) {
         self.key(key);
-        self.out.push(b'"');
+        self.quote();
         // Nothing but the value itself could fail, and then what it wrote stands.
         let _ = write!(Escaped(self.out), "{value}");
-        self.out.push(b'"');
+        self.quote();
     }
 
     /// In UTC, to the microsecond.
-    fn time(&mut self, key: &str, second: &mut Second, time: SystemTime) {
+    fn time(&mut self, key: &'static str, second: &mut Second, time: SystemTime) {
         let time = Timestamp::try_from(time).unwrap_or_default();
         if second.text.is_empty() || second.number != time.as_second() {
             second.number = time.as_second();
@@ -169,6 +208,7 @@ impl Line<'_> {
             second.text.truncate("0000-00-00T00:00:00".len());
         }
         self.key(key);
+        self.quotes += 2;
         self.out.push(b'"');
         self.out.extend_from_slice(second.text.as_bytes());
         let micros = time.subsec_microsecond().unsigned_abs();
@@ -177,9 +217,10 @@ impl Line<'_> {
         self.out.extend_from_slice(&[b'.', a, b, c, d, e, f, b'Z', b'"']);
     }
 
-    fn address(&mut self, key: &str, address: SocketAddr) {
+    fn address(&mut self, key: &'static str, address: SocketAddr) {
         let IpAddr::V4(ip) = address.ip() else { return self.shown(key, address) };
         self.key(key);
+        self.quotes += 2;
         let [a, b, c, d] = ip.octets();
         for (before, number) in [(b'"', a.into()), (b'.', b.into()), (b'.', c.into()), (b'.', d.into()), (b':', address.port())] {
             self.out.push(before);
@@ -188,20 +229,20 @@ impl Line<'_> {
         self.out.push(b'"');
     }
 
-    fn option(&mut self, key: &str, value: Option<&str>) {
+    fn option(&mut self, key: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    fn number(&mut self, key: &str, value: Option<u64>) {
+    fn number(&mut self, key: &'static str, value: Option<u64>) {
         if let Some(value) = value {
             self.key(key);
             self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         }
     }
 
-    fn milliseconds(&mut self, key: &str, value: Option<Duration>) {
+    fn milliseconds(&mut self, key: &'static str, value: Option<Duration>) {
         if let Some(value) = value {
             let micros = value.subsec_micros();
             self.number(key, Some(value.as_secs() * 1000 + u64::from(micros / 1000)));
@@ -235,10 +276,6 @@ impl fmt::Write for Escaped<'_> {
 }
 
 fn escape(out: &mut Vec<u8>, text: &str) {
-    // Nearly every text is plain; looked at without a branch for each byte, that costs next to nothing.
-    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
-        return out.extend_from_slice(text.as_bytes());
-    }
     for byte in text.bytes() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
@@ -264,22 +301,21 @@ mod tests {
 
     use super::*;
 
-    fn line(write: impl FnOnce(&mut Line<'_>)) -> Value {
-        let mut out = vec![b'{'];
-        write(&mut Line { out: &mut out, first: true });
-        out.push(b'}');
-        serde_json::from_slice(&out).unwrap()
+    fn line(members: impl FnMut(&mut Line<'_>)) -> Value {
+        let mut out = b"before".to_vec();
+        append(&mut out, members);
+        serde_json::from_slice(out.strip_prefix(b"before").unwrap()).unwrap()
     }
 
     #[test]
     fn durations_are_milliseconds_with_three_digits() {
         let mut out = Vec::new();
-        let mut line = Line { out: &mut out, first: true };
+        let mut line = Line { out: &mut out, escapes: false, quotes: 0 };
         for micros in [0, 7, 1_050, 12_345_678] {
-            line.milliseconds("t", Some(Duration::from_micros(micros)));
+            line.milliseconds(key!("t"), Some(Duration::from_micros(micros)));
         }
-        line.milliseconds("t", None);
-        assert_eq!(String::from_utf8(out).unwrap(), r#""t":0.000,"t":0.007,"t":1.050,"t":12345.678"#);
+        line.milliseconds(key!("t"), None);
+        assert_eq!(String::from_utf8(out).unwrap(), r#","t":0.000,"t":0.007,"t":1.050,"t":12345.678"#);
     }
 
     #[test]
@@ -292,7 +328,7 @@ mod tests {
             (0, "1970-01-01T00:00:00.000000Z"),
         ] {
             let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
-            assert_eq!(line(|line| line.time("t", &mut second, time))["t"], expected);
+            assert_eq!(line(|line| line.time(key!("t"), &mut second, time))["t"], expected);
         }
     }
 
@@ -315,7 +351,7 @@ mod tests {
     #[test]
     fn addresses_are_written_as_everywhere() {
         for address in ["10.0.255.1:65535", "[2001:db8::1]:80"] {
-            assert_eq!(line(|line| line.address("a", address.parse().unwrap()))["a"], address);
+            assert_eq!(line(|line| line.address(key!("a"), address.parse().unwrap()))["a"], address);
         }
     }
 
@@ -323,8 +359,8 @@ mod tests {
         #[test]
         fn any_text_comes_back_from_its_line(text in any::<String>()) {
             let value = line(|line| {
-                line.text("text", &text);
-                line.shown("shown", &text);
+                line.text(key!("text"), &text);
+                line.shown(key!("shown"), &text);
             });
             prop_assert_eq!(&value["text"], &text);
             prop_assert_eq!(&value["shown"], &text);
