@@ -1,7 +1,8 @@
 //! What the data plane runs on: a snapshot, joined with the state that outlives it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use pailou_config::snapshot::{
     BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot,
 };
@@ -21,8 +22,8 @@ pub struct Live {
 impl Live {
     /// Joins a snapshot with the state of the previous one: what has the same key carries over.
     pub fn link(previous: Option<&Self>, snapshot: Arc<Snapshot>, endpoints: &Endpoints, background: &Background) -> Self {
-        let mut clusters: HashMap<ClusterKey, Arc<ClusterState>> = HashMap::new();
-        let mut breakers: HashMap<BreakerKey, Arc<Breaker>> = HashMap::new();
+        let mut clusters: HashMap<ClusterKey, Arc<ClusterState>> = HashMap::default();
+        let mut breakers: HashMap<BreakerKey, Arc<Breaker>> = HashMap::default();
         if let Some(previous) = previous {
             clusters.extend(previous.clusters.iter().map(|state| (state.key().clone(), Arc::clone(state))));
             breakers.extend(previous.snapshot.breakers.iter().cloned().zip(previous.breakers.iter().cloned()));

@@ -3,8 +3,9 @@
 pub(crate) mod live;
 pub(crate) mod sessions;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use foldhash::HashMap;
 use pailou_config::snapshot::RouteName;
 use parking_lot::RwLock;
 use prometheus_client::{

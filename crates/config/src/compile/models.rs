@@ -23,9 +23,9 @@ type PoolKey = (&'static str, String, String);
 /// What is known of one pool's models.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelSet {
-    pub(crate) models: HashMap<Arc<str>, Arc<PoolModel>>,
+    pub(crate) models: foldhash::HashMap<Arc<str>, Arc<PoolModel>>,
     pub(crate) any_model: Option<Arc<PoolModel>>,
-    pub(crate) objectives: HashMap<Arc<str>, i32>,
+    pub(crate) objectives: foldhash::HashMap<Arc<str>, i32>,
     /// Models that an InferenceModelRewrite has named.
     rewritten: HashSet<Arc<str>>,
 }

@@ -1,6 +1,8 @@
 //! Host names of listeners and routes, and the map from a request's host to what answers for it.
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use foldhash::HashMap;
 
 /// A host name as listeners and routes give it: exact, or a wildcard (`*.example.com`) that spans one or more labels.
 ///
@@ -69,7 +71,7 @@ pub struct HostMap<T> {
 
 impl<T> Default for HostMap<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), suffix: HashMap::new(), any: None }
+        Self { exact: HashMap::default(), suffix: HashMap::default(), any: None }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Self-hosted models: an InferencePool with the models, rewrites and objectives that refer to it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::{ClusterKey, Name};
 

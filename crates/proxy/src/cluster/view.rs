@@ -1,7 +1,7 @@
 //! What choosing an endpoint reads: an immutable picture of the endpoints and of who may be used.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use foldhash::{HashMap, HashMapExt as _};
 use pailou_config::snapshot::{Address, Cluster, Endpoint, HealthChecks, LoadBalancer};
 
 use super::{

@@ -125,9 +125,9 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
         runtime: ModelServer::Vllm,
         strategy: RoutingStrategy::Default,
         picker: PickerKind::BuiltIn,
-        models: HashMap::new(),
+        models: HashMap::default(),
         any_model: None,
-        objectives: HashMap::new(),
+        objectives: HashMap::default(),
     };
     let mut settings = Cluster::clone(&cluster("a", LoadBalancer::LeastRequest));
     settings.key.endpoints = key.clone();

@@ -1,7 +1,6 @@
 //! Kept connections, by where they lead.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::HashMap;
 use pailou_config::snapshot::{Address, Protocol};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
