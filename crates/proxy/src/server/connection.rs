@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -210,6 +211,23 @@ struct Phases {
 impl Phases {
     /// Waits for the drain, or for the cut.
     async fn reach(&mut self, phase: Phase) {
+        let told = [self.server.clone(), self.port.clone()];
+        let mut reached = pin!(self.wait_for(phase));
+        let mut waiting: Option<Waker> = None;
+        poll_fn(|context| {
+            // A connection is woken for other reasons many times a request. Where this waits already and nothing was said, one look does.
+            let is_waiting = waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+            if is_waiting && told.iter().all(|phase| phase.has_changed().is_ok_and(|changed| !changed)) {
+                return Poll::Pending;
+            }
+            let ended = reached.as_mut().poll(context);
+            waiting = Some(context.waker().clone());
+            ended
+        })
+        .await;
+    }
+
+    async fn wait_for(&mut self, phase: Phase) {
         tokio::select! {
             Ok(_) = self.server.wait_for(|now| *now >= phase) => {}
             Ok(_) = self.port.wait_for(|now| *now >= phase) => {}

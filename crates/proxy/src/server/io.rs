@@ -1,6 +1,7 @@
 //! A client's connection as the protocols read it.
 
 use std::{
+    cell::RefCell,
     future::Future as _,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -29,6 +30,14 @@ const LINGER: Duration = Duration::from_secs(30);
 const SCRATCH: usize = 16 << 10;
 /// Reads before others get to run.
 const BURST: usize = 32;
+
+/// Up to this length, what is to be written from several places is put together first: copying so little costs less than having the
+/// system gather it.
+const JOINED: usize = 4 << 10;
+
+thread_local! {
+    static JOIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A client's connection. What was read to tell the protocols apart is read again first.
 pub(super) struct ClientIo {
@@ -103,7 +112,15 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = match &mut self.stream {
+            MaybeTls::Clear(stream) if length <= JOINED => JOIN.with_borrow_mut(|joined| {
+                joined.clear();
+                slices.iter().for_each(|slice| joined.extend_from_slice(slice));
+                Pin::new(stream).poll_write(context, joined)
+            }),
+            stream => Pin::new(stream).poll_write_vectored(context, slices),
+        };
         self.clock.wrote(written.is_ready());
         written
     }
