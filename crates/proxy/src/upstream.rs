@@ -7,7 +7,7 @@
 mod body;
 mod connect;
 mod failure;
-mod form;
+mod head;
 mod http1;
 mod http2;
 mod io;
@@ -16,6 +16,7 @@ mod raw;
 
 pub use body::UpstreamBody;
 pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
+pub use head::RequestHead;
 pub use http1::{Http1Error, Switched};
 pub(crate) use io::Io;
 
@@ -24,7 +25,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::{Request, Response};
 use pailou_config::snapshot::{Address, CircuitBreaker, Protocol, Timeouts};
 
-use self::pool::{Group, Key, Pool};
+use self::{
+    head::Owned,
+    pool::{Group, Key, Pool},
+};
 use crate::{body::RequestBody, breaker::Breaker, cluster::EndpointState, dns::Dns, tls::ClientTls};
 
 /// A worker's connections to all backends.
@@ -98,22 +102,38 @@ impl Upstreams {
 
     /// Sends a request and waits for the response's head, while its body goes out. Dropping the future gives the request up.
     ///
-    /// A kept connection that turns out to be closed before anything is sent is replaced by another. The request's URI and `Host` are put into the form that the protocol asks for.
+    /// A kept connection that turns out to be closed before anything is sent is replaced by another.
     ///
     /// # Errors
-    /// Says what went wrong and whether the backend may have seen the request; what was certainly not sent is given back.
+    /// Says what went wrong and whether the backend may have seen the request; a body of which nothing was sent is given back.
     pub async fn send(
         &self,
         destination: &Destination<'_>,
-        mut request: Request<RequestBody>,
+        head: &RequestHead<'_>,
+        body: RequestBody,
     ) -> Result<Exchange, Box<SendFailure>> {
-        form::prepare(&mut request, destination.protocol, destination.tls.is_some());
         let group = self.pool.group(&Key::of(destination));
         match destination.protocol {
-            Protocol::Http1 | Protocol::Opaque => self.send_http1(&group, destination, request).await,
+            Protocol::Http1 | Protocol::Opaque => self.send_http1(&group, destination, head, body).await,
             // Boxed: every request would otherwise carry the room it needs.
-            Protocol::Http2 => Box::pin(self.send_http2(&group, destination, request)).await,
+            Protocol::Http2 => {
+                let request = head.http2(destination.tls.is_some(), body);
+                Box::pin(self.send_http2(&group, destination, request)).await
+            }
         }
+    }
+
+    /// The same for a request that is at hand as a whole. `Host`, or else its URI, says who is asked.
+    ///
+    /// # Errors
+    /// As [`Upstreams::send`].
+    pub async fn send_request(
+        &self,
+        destination: &Destination<'_>,
+        request: Request<RequestBody>,
+    ) -> Result<Exchange, Box<SendFailure>> {
+        let (head, body) = Owned::of(request);
+        self.send(destination, &head.head(), body).await
     }
 
     /// Where names are looked up.

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pailou_config::snapshot::HeaderEdit;
+use pailou_extproc::names;
 use smallvec::SmallVec;
 
 /// The model named in the body. The gateway's own: a client's copy never counts.
@@ -16,6 +17,11 @@ pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwar
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// A name for the request that all hops log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The endpoints that an endpoint picker chose.
+pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static(names::ENDPOINT);
+/// The only endpoints of a pool that are eligible.
+pub(crate) const SUBSET: HeaderName = HeaderName::from_static(names::SUBSET);
 
 /// Headers of one connection only, named by `Connection` or not.
 static OF_ONE_HOP: [HeaderName; 5] = [

@@ -213,8 +213,7 @@ impl Attempts<'_> {
         let address = &endpoint.endpoint().address;
         let config_error = |error| Failed { error, outcome: Outcome::Success, sent: false, refused: false, before_content: false };
         let tls = self.target.cluster.tls().map_err(|failure| config_error(misconfigured(&failure.0)))?;
-        let body = self.body.take();
-        let request = self.outgoing.request(address, self.upgrade.as_ref(), body).map_err(config_error)?;
+        let head = self.outgoing.head(address, self.upgrade.as_ref()).map_err(config_error)?;
         let rule = &self.route.entry.rule;
         let destination = Destination {
             tls: tls.as_ref(),
@@ -225,9 +224,9 @@ impl Attempts<'_> {
             endpoint: Some(endpoint),
             ..Destination::new(address, &rule.timeouts)
         };
-        self.connection.worker.upstreams.send(&destination, request).await.map_err(|mut failure| {
-            if let Some(request) = failure.request.take() {
-                self.body.give_back(request.into_body());
+        self.connection.worker.upstreams.send(&destination, &head.borrowed(), self.body.take()).await.map_err(|mut failure| {
+            if let Some(body) = failure.body.take() {
+                self.body.give_back(body);
             }
             failed(&failure)
         })

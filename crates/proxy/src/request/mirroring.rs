@@ -57,7 +57,8 @@ fn send(
     tokio::spawn(timeout(MAX_TIME, async move {
         let settings = target.settings.clone();
         let Ok(tls) = target.cluster.tls() else { return };
-        let Ok(request) = outgoing.request(&attempt.endpoint().endpoint().address, None, body) else { return };
+        let address = &attempt.endpoint().endpoint().address;
+        let Ok(head) = outgoing.head(address, None) else { return };
         let destination = Destination {
             tls: tls.as_ref(),
             protocol: settings.protocol,
@@ -65,9 +66,9 @@ fn send(
             breaker: Some(&breaker),
             limits: Some(&limits),
             endpoint: Some(attempt.endpoint()),
-            ..Destination::new(&attempt.endpoint().endpoint().address, &Timeouts::default())
+            ..Destination::new(address, &Timeouts::default())
         };
-        if let Ok(mut exchange) = worker.upstreams.send(&destination, request).await {
+        if let Ok(mut exchange) = worker.upstreams.send(&destination, &head.borrowed(), body).await {
             // Read to its end, so that the mirror does its work as the original does.
             while let Some(Ok(_)) = exchange.response.body_mut().frame().await {}
         }

@@ -2,17 +2,17 @@
 
 use std::{borrow::Cow, net::SocketAddr};
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use pailou_ai::Pieces;
 use pailou_config::snapshot::{Address, ClientAddress, Credential, HostRewrite};
-use pailou_extproc::{client::Question, names};
+use pailou_extproc::client::Question;
 
 use super::{Chosen, Head, Input, misconfigured};
 use crate::{
-    body::RequestBody,
     error::{Error, Flag},
     filter::{credential, headers, rewrite},
     server::Connection,
+    upstream::RequestHead,
 };
 
 /// Proxies that a request may have passed. A backend that leads back here would otherwise multiply one request until its head is
@@ -24,8 +24,8 @@ const MAX_HOPS: usize = 100;
 pub(super) struct Outgoing {
     method: Method,
     path: PathAndQuery,
-    authority: Box<str>,
-    /// The endpoint's own name is to be the host.
+    host: HeaderValue,
+    /// The endpoint's own name is to be the host instead.
     host_of_endpoint: bool,
     pub(super) headers: HeaderMap,
     /// The only endpoints of a pool that are eligible, where a filter says so.
@@ -48,14 +48,13 @@ impl Outgoing {
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
         }
         // Where a request goes is not for its client to say.
-        for name in [names::ENDPOINT, names::SUBSET] {
-            edited.remove(name);
-        }
+        edited.remove(headers::ENDPOINT);
+        edited.remove(headers::SUBSET);
         for edit in [&rule.request_headers, &own.request_headers].into_iter().flatten() {
             headers::edit(&mut edited, edit);
         }
         let mut path = Cow::Borrowed(head.parts.uri.path());
-        let mut authority = head.authority.clone();
+        let mut authority: Cow<'_, str> = Cow::Borrowed(&head.authority);
         let mut host_of_endpoint = false;
         let mut rewritten = false;
         let rewrite_of = |pick: fn(&pailou_config::snapshot::Rewrite) -> bool| {
@@ -74,7 +73,7 @@ impl Outgoing {
                 }
             };
             if let Some(name) = name {
-                (authority, rewritten) = (name.into(), true);
+                (authority, rewritten) = (Cow::Owned(name.to_owned()), true);
             }
         }
         if rewritten {
@@ -91,9 +90,10 @@ impl Outgoing {
                 rewrite::with_path(&head.parts.uri, path).ok_or_else(|| misconfigured("the rewritten path is not valid"))?
             }
         };
-        let subset = edited.remove(names::SUBSET);
+        let host = HeaderValue::from_str(&authority).map_err(|_| not_a_host())?;
+        let subset = edited.remove(headers::SUBSET);
         let credentials = rule.credentials.iter().chain(&own.credentials).cloned().collect();
-        Ok(Self { method: head.parts.method.clone(), path, authority, host_of_endpoint, headers: edited, subset, credentials })
+        Ok(Self { method: head.parts.method.clone(), path, host, host_of_endpoint, headers: edited, subset, credentials })
     }
 
     /// The copy that a mirror gets: without credentials of ours.
@@ -106,7 +106,7 @@ impl Outgoing {
         Question {
             method: &self.method,
             scheme: if tls { "https" } else { "http" },
-            authority: &self.authority,
+            authority: self.host.to_str().unwrap_or_default(),
             path: self.path.as_str(),
             headers: &self.headers,
             body: body.map(|body| body.into_iter().collect()).unwrap_or_default(),
@@ -126,29 +126,44 @@ impl Outgoing {
         self.path.query().unwrap_or("")
     }
 
-    /// The request of one attempt at an endpoint; `upgrade` is the protocol the client wants to switch to.
-    pub(super) fn request(
-        &self,
-        endpoint: &Address,
-        upgrade: Option<&HeaderValue>,
-        body: RequestBody,
-    ) -> Result<Request<RequestBody>, Error> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        let mut headers = self.headers.clone();
-        credential::inject(&mut headers, &self.credentials).map_err(|failure| misconfigured(&failure.0))?;
+    /// The head of one attempt at an endpoint; `upgrade` is the protocol the client wants to switch to.
+    ///
+    /// # Errors
+    /// 500 where a credential cannot be put in.
+    pub(super) fn head(&self, endpoint: &Address, upgrade: Option<&HeaderValue>) -> Result<AttemptHead<'_>, Error> {
         let own = if self.host_of_endpoint { host_name(endpoint) } else { None };
-        let authority = own.as_deref().unwrap_or(&self.authority);
-        let host = HeaderValue::from_str(authority).map_err(|_| misconfigured("the rewritten host is not valid"))?;
-        headers.insert(header::HOST, host);
-        if let Some(upgrade) = upgrade {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::UPGRADE, upgrade.clone());
+        let host = match own.map(|own| HeaderValue::from_str(&own)) {
+            None => Cow::Borrowed(&self.host),
+            Some(own) => Cow::Owned(own.map_err(|_| not_a_host())?),
+        };
+        let mut headers = Cow::Borrowed(&self.headers);
+        if !self.credentials.is_empty() {
+            credential::inject(headers.to_mut(), &self.credentials).map_err(|failure| misconfigured(&failure.0))?;
         }
-        *request.uri_mut() = self.path.clone().into();
-        *request.headers_mut() = headers;
-        Ok(request)
+        if let Some(upgrade) = upgrade {
+            headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.to_mut().insert(header::UPGRADE, upgrade.clone());
+        }
+        Ok(AttemptHead { method: &self.method, target: &self.path, host, headers })
     }
+}
+
+/// The head of one attempt: what all have in common, copied only where the attempt has something of its own.
+pub(super) struct AttemptHead<'a> {
+    method: &'a Method,
+    target: &'a PathAndQuery,
+    host: Cow<'a, HeaderValue>,
+    headers: Cow<'a, HeaderMap>,
+}
+
+impl AttemptHead<'_> {
+    pub(super) fn borrowed(&self) -> RequestHead<'_> {
+        RequestHead { method: self.method, target: self.target, host: &self.host, headers: &self.headers }
+    }
+}
+
+fn not_a_host() -> Error {
+    misconfigured("the rewritten host is not valid")
 }
 
 /// The host name of an endpoint; a Unix socket has none.

@@ -125,7 +125,7 @@ impl Picker {
                 tcp_keepalive: settings.tcp_keepalive,
                 ..Destination::new(address, &route.entry.rule.timeouts)
             };
-            match connection.worker.upstreams.send(&destination, request).await {
+            match connection.worker.upstreams.send_request(&destination, request).await {
                 Ok(exchange) => return Ok(asking.answered(exchange.response)?.verdict().await?),
                 Err(failure) => {
                     attempt.report(Outcome::ConnectFailure);

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
 use pailou_config::snapshot::{Address, ClusterKind, Criticality, LoadBalancer, Pool, PoolModel, at_point};
 use pailou_extproc::{
@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// Headers that name the InferenceObjective of a request, the newer name first.
-const OBJECTIVES: [&str; 2] = ["x-llm-d-inference-objective", "x-gateway-inference-objective"];
+static OBJECTIVES: [HeaderName; 2] =
+    [HeaderName::from_static("x-llm-d-inference-objective"), HeaderName::from_static("x-gateway-inference-objective")];
 
 /// A cluster with what decides the order of its endpoints for one request.
 pub(super) struct Target {
@@ -251,7 +252,7 @@ fn choose_name(model: &PoolModel) -> Option<Arc<str>> {
 
 /// An objective that the request names counts before what the model is configured with.
 fn criticality(pool: &Pool, model: Option<&PoolModel>, outgoing: &Outgoing) -> Criticality {
-    let named = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(*name)?.to_str().ok());
+    let named = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
     match named.and_then(|name| pool.objectives.get(name)) {
         Some(priority) if *priority < 0 => Criticality::Sheddable,
         Some(0) => Criticality::Standard,

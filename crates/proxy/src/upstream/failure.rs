@@ -2,7 +2,6 @@
 
 use std::{error::Error, fmt, io};
 
-use http::Request;
 use pailou_config::snapshot::Address;
 
 use super::Http1Error;
@@ -16,8 +15,8 @@ pub struct SendFailure {
     pub sent: Sent,
     /// Whether it was sent on a connection that had served others before: its end may have been due anyway.
     pub reused: bool,
-    /// The request, where nothing of it was sent.
-    pub request: Option<Request<RequestBody>>,
+    /// The request's body, where nothing of it was sent.
+    pub body: Option<RequestBody>,
 }
 
 /// Whether a backend may have seen a request.
@@ -115,8 +114,8 @@ impl FailureKind {
 
 impl SendFailure {
     /// A failure before anything was sent.
-    pub(super) fn before(kind: FailureKind, request: Request<RequestBody>) -> Box<Self> {
-        Box::new(Self { kind, sent: Sent::Not, reused: false, request: Some(request) })
+    pub(super) fn before(kind: FailureKind, body: RequestBody) -> Box<Self> {
+        Box::new(Self { kind, sent: Sent::Not, reused: false, body: Some(body) })
     }
 
     /// A failure while the request was sent, or after.
@@ -125,15 +124,15 @@ impl SendFailure {
     }
 
     /// The same over HTTP/2, which gives back what it did not begin to send.
-    pub(super) fn of(kind: FailureKind, reused: bool, request: Option<Request<RequestBody>>) -> Box<Self> {
-        let untouched = request.is_some() || matches!(kind, FailureKind::Refused);
-        Box::new(Self { kind, sent: if untouched { Sent::Not } else { Sent::Maybe }, reused, request })
+    pub(super) fn of(kind: FailureKind, reused: bool, body: Option<RequestBody>) -> Box<Self> {
+        let untouched = body.is_some() || matches!(kind, FailureKind::Refused);
+        Box::new(Self { kind, sent: if untouched { Sent::Not } else { Sent::Maybe }, reused, body })
     }
 }
 
 impl fmt::Debug for SendFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The request is left out: it holds credentials.
+        // The body is left out: it is the client's.
         f.debug_struct("SendFailure").field("kind", &self.kind).field("sent", &self.sent).finish_non_exhaustive()
     }
 }

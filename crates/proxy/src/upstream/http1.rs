@@ -24,12 +24,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use pailou_config::snapshot::CircuitBreaker;
 use tokio::time::timeout;
 
 use self::{head::Head, receiving::Framing, sending::Sending, wire::Wire};
-use super::{Destination, Exchange, FailureKind, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group};
+use super::{
+    Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group,
+};
 use crate::{
     body::RequestBody,
     breaker::{Breaker, Overflow},
@@ -121,22 +123,22 @@ impl Upstreams {
         &self,
         group: &Arc<Group>,
         destination: &Destination<'_>,
-        request: Request<RequestBody>,
+        head: &RequestHead<'_>,
+        body: RequestBody,
     ) -> Result<Exchange, Box<SendFailure>> {
         let connection = match self.idle_http1(group) {
             Some(connection) => connection,
             // Boxed: rare, and far larger than what follows.
             None => match Box::pin(self.open_http1(group, destination)).await {
                 Ok(connection) => connection,
-                Err(kind) => return Err(SendFailure::before(kind, request)),
+                Err(kind) => return Err(SendFailure::before(kind, body)),
             },
         };
         let reused = connection.served > 0;
         let remote = connection.remote;
         let mut lease = Lease::new(connection, destination);
-        let method = request.method().clone();
-        let mut sending = Some(Sending::new(request));
-        let Head { parts, framing, keeps_alive } = head_of(&mut lease.connection.wire, &mut sending, &method)
+        let mut sending = Some(Sending::new(head, body));
+        let Head { parts, framing, keeps_alive } = head_of(&mut lease.connection.wire, &mut sending, head.method)
             .await
             .map_err(|error| SendFailure::during(FailureKind::of_http1(error), reused))?;
         let (body, switched) = match framing {

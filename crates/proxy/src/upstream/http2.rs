@@ -125,7 +125,7 @@ impl Upstreams {
         loop {
             let shared = match self.shared_http2(group, destination).await {
                 Ok(shared) => shared,
-                Err(kind) => return Err(SendFailure::before(kind, request)),
+                Err(kind) => return Err(SendFailure::before(kind, request.into_body())),
             };
             let stream = Stream::new(Arc::clone(&shared));
             let reused = shared.served.load(Ordering::Relaxed) > 1;
@@ -141,7 +141,13 @@ impl Upstreams {
                         request = unsent;
                         is_second = true;
                     }
-                    unsent => return Err(SendFailure::of(FailureKind::of_http2(error.into_error()), reused, unsent)),
+                    unsent => {
+                        return Err(SendFailure::of(
+                            FailureKind::of_http2(error.into_error()),
+                            reused,
+                            unsent.map(Request::into_body),
+                        ));
+                    }
                 },
             }
         }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, Request, header};
+use http::{HeaderMap, HeaderName, header};
 use http_body::{Body as _, Frame};
 
 use super::{Http1Error, wire::Wire};
-use crate::body::RequestBody;
+use crate::{body::RequestBody, upstream::RequestHead};
 
 /// A piece of a body up to this length is copied behind what comes before it, so that both are one write of one slice.
 const COPIED: usize = 4 << 10;
@@ -42,17 +42,17 @@ enum Framing {
 }
 
 impl Sending {
-    pub(super) fn new(request: Request<RequestBody>) -> Self {
-        let (parts, body) = request.into_parts();
-        let mut out = BytesMut::with_capacity(256 + HEADER * 2 * parts.headers.len());
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        for part in [parts.method.as_str(), " ", path, " HTTP/1.1\r\n"] {
+    pub(super) fn new(head: &RequestHead<'_>, body: RequestBody) -> Self {
+        let headers = head.headers;
+        let mut out = BytesMut::with_capacity(256 + HEADER * 2 * headers.len());
+        for part in [head.method.as_str(), " ", head.target.as_str(), " HTTP/1.1\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }
-        for (name, value) in &parts.headers {
+        field(&mut out, "host", head.host.as_bytes());
+        for (name, value) in headers {
             field(&mut out, name.as_str(), value.as_bytes());
         }
-        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let framing = match announced.or_else(|| body.size_hint().exact()) {
             Some(length) => {
                 if announced.is_none() && !body.is_end_stream() {
@@ -62,7 +62,7 @@ impl Sending {
             }
             None => {
                 field(&mut out, "transfer-encoding", b"chunked");
-                Framing::Chunked(announced_trailers(&parts.headers))
+                Framing::Chunked(announced_trailers(headers))
             }
         };
         out.extend_from_slice(b"\r\n");
