@@ -26,7 +26,7 @@ mod ports;
 mod speaks;
 
 pub(crate) mod attach;
-mod connections;
+pub(crate) mod connections;
 mod extension;
 mod filters;
 mod matches;
@@ -61,6 +61,7 @@ use clusters::Clusters;
 use gateway::Gateways;
 use index::Index;
 use policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies};
+use ports::Kept;
 use routes::RouteCompiler;
 
 /// What objects come to. Cloning shares everything.
@@ -80,7 +81,8 @@ pub fn compile(store: &Store, settings: &Settings) -> Compiled {
 }
 
 /// Compiles objects again and again, and keeps what has not changed: while nothing but Pods and EndpointSlices change, the
-/// snapshot stays the same `Arc`, and so does every group of endpoints that stays equal.
+/// snapshot stays the same `Arc`, and so does every group of endpoints that stays equal. The TLS settings of a listener stay the
+/// same `Arc` while they are equal.
 #[derive(Debug)]
 pub struct Compiler {
     settings: Settings,
@@ -101,11 +103,12 @@ impl Compiler {
         let (snapshot, mut statuses) = match unchanged {
             Some(compiled) => (compiled.snapshot.clone(), compiled.statuses.clone()),
             None => {
-                let (snapshot, statuses) = whole(&index, &self.settings);
+                let kept = self.last.as_ref().map(|(_, compiled)| Kept::of(&compiled.snapshot)).unwrap_or_default();
+                let (snapshot, statuses) = whole(&index, &self.settings, &kept);
                 (Arc::new(snapshot), Arc::new(statuses))
             }
         };
-        if statuses.len() != store.len() || store.iter().any(|(key, _)| statuses.get(key).is_none()) {
+        if !statuses.covers(store.iter().map(|(key, _)| key)) {
             Arc::make_mut(&mut statuses).cover(store.iter().map(|(key, _)| key));
         }
         let keys = snapshot.clusters.iter().map(|cluster| &cluster.key.endpoints);
@@ -126,7 +129,7 @@ fn same(known: &[Object], now: &[&Object]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, now)| known == *now)
 }
 
-fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
+fn whole(index: &Index<'_>, settings: &Settings, kept: &Kept<'_>) -> (Snapshot, Statuses) {
     let mut statuses = Statuses::default();
     let classes = class::classes(index, settings, &mut statuses);
     let mut gateways = Gateways::new(index, &classes, settings, &mut statuses);
@@ -163,7 +166,7 @@ fn whole(index: &Index<'_>, settings: &Settings) -> (Snapshot, Statuses) {
     clusters.backends.report(&mut statuses);
     listener_sets::report(index, &gateways, &mut statuses);
     gateways.report(&mut statuses);
-    let ports = ports::ports(gateways, &clients, settings.mode);
+    let ports = ports::ports(gateways, &clients, settings.mode, kept);
     let snapshot =
         Snapshot { ports, clusters: clusters.list, breakers: clusters.breakers, base_models: models::base_models(index) };
     (snapshot, statuses)

@@ -8,7 +8,7 @@ mod policies;
 mod routes;
 mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     compile::{Settings, class, gateway::Gateways, index::Index},
@@ -21,17 +21,20 @@ use crate::{
 use backends::Models;
 use policies::Policies;
 use routes::AnyRoute;
-use walk::Walk;
+use walk::{Walk, address};
 
 /// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
 /// see [`Reaches`].
 pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<ObjectKey> {
-    Reaches::new(store, settings).of(gateway)
+    Reaches::new(store, settings).of(gateway).into_iter().cloned().collect()
 }
 
 /// A store, indexed for asking what Gateways need. To be made anew when the store changes: it takes time in proportion to the
 /// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools.
 pub struct Reaches<'a> {
+    /// The store's keys in their order, and their places in it by the addresses of the objects' metadata.
+    keys: Vec<&'a ObjectKey>,
+    places: HashMap<usize, usize>,
     index: Index<'a>,
     settings: &'a Settings,
     gateways: Gateways<'a>,
@@ -44,6 +47,8 @@ pub struct Reaches<'a> {
 impl<'a> Reaches<'a> {
     /// Indexes a store.
     pub fn new(store: &'a Store, settings: &'a Settings) -> Self {
+        let keys = store.iter().map(|(key, _)| key).collect();
+        let places = store.iter().enumerate().map(|(place, (_, entry))| (address(entry.object.meta()), place)).collect();
         let index = Index::new(store.iter().map(|(_, entry)| &entry.object));
         let mut unread = Statuses::default();
         let classes = class::classes(&index, settings, &mut unread);
@@ -51,14 +56,15 @@ impl<'a> Reaches<'a> {
         let routes = routes::attached(&index, &gateways);
         let policies = Policies::new(&index);
         let models = Models::new(&index);
-        Self { index, settings, gateways, routes, policies, models }
+        Self { keys, places, index, settings, gateways, routes, policies, models }
     }
 
-    /// What a Gateway needs.
-    pub fn of(&self, gateway: &Name) -> BTreeSet<ObjectKey> {
-        match self.gateways.find(&gateway.namespace, &gateway.name) {
-            Some(place) => Walk::new(self).gateway(place),
-            None => BTreeSet::new(),
-        }
+    /// What a Gateway needs, in the order of keys.
+    pub fn of(&self, gateway: &Name) -> Vec<&'a ObjectKey> {
+        let place = self.gateways.find(&gateway.namespace, &gateway.name);
+        let found = place.map(|place| Walk::new(self).gateway(place)).unwrap_or_default();
+        let mut places: Vec<usize> = found.addresses().filter_map(|address| self.places.get(&address).copied()).collect();
+        places.sort_unstable();
+        places.into_iter().map(|place| self.keys[place]).collect()
     }
 }

@@ -9,13 +9,13 @@ mod dump;
 #[path = "compile/settings.rs"]
 mod settings;
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use pailou_config::{
     compile::{Compiled, Compiler, Settings, compile},
     parse::parse,
     resources::{NamespaceName, ObjectKey},
-    snapshot::Name,
+    snapshot::{Name, Port, ServerTls},
     store::{Entry, Store},
 };
 
@@ -88,6 +88,35 @@ fn anything_but_endpoints_is_compiled_anew() {
     let after = compiler.update(&store(&mission.replace("requestTimeout: 24h", "requestTimeout: 23h")));
     assert!(!Arc::ptr_eq(&before.snapshot, &after.snapshot));
     assert_eq!(before.snapshot.clusters[0].key, after.snapshot.clusters[0].key, "a cluster keeps its identity");
+}
+
+/// The TLS settings of all listeners that have any.
+fn tls(compiled: &Compiled) -> BTreeMap<String, Arc<ServerTls>> {
+    let listeners = compiled.snapshot.ports.iter().flat_map(Port::listeners);
+    listeners.filter_map(|it| Some((it.name().to_string(), it.tls()?.clone()))).collect()
+}
+
+#[test]
+fn tls_settings_are_kept_until_they_differ() {
+    let yaml = include_str!("golden/client-certificates.in.yaml");
+    let mut compiler = Compiler::new(Settings::default());
+    let first = compiler.update(&store(yaml));
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: another}\n\
+                 spec: {parentRefs: [{name: gw}]}\n";
+    let second = compiler.update(&store(&format!("{yaml}\n---\n{route}")));
+    let (before, after) = (tls(&first), tls(&second));
+    assert!(!Arc::ptr_eq(&first.snapshot, &second.snapshot) && before.len() > 5);
+    assert!(before.iter().eq(&after) && before.values().zip(after.values()).all(|(before, after)| Arc::ptr_eq(before, after)));
+    // One listener gets another certificate, and all that another asks of its clients changes.
+    let certificate = |name: &str| format!("port: 9000, tls: {{certificateRefs: [{{name: {name}}}]}}");
+    let changed = yaml.replace(&certificate("pkcs1"), &certificate("pkcs8"));
+    let changed = changed.replace(
+        "mode: AllowInsecureFallback, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: clients}]",
+        "caCertificateRefs: [{group: \"\", kind: ConfigMap, name: clients}]",
+    );
+    let third = tls(&compiler.update(&store(&changed)));
+    let differs: Vec<_> = third.iter().filter(|(name, tls)| !Arc::ptr_eq(&after[*name], tls)).map(|(name, _)| name).collect();
+    assert_eq!(differs, ["default/gw/default", "default/insecure/default"]);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn check(store: &Store) -> Result<usize, String> {
     let mut count = 0;
     for gateway in store.all::<Gateway>() {
         let name = Name::new(&gateway.meta.namespace, &gateway.meta.name);
-        let little = compile(&only(store, &reaches.of(&name)), &settings);
+        let little = compile(&only(store, &reaches.of(&name).into_iter().cloned().collect()), &settings);
         let (all, own) = (canonical::of_gateway(&everything, &name), canonical::of_gateway(&little, &name));
         if all != own {
             let differs = all.lines().zip(own.lines()).find(|(all, own)| all != own);
@@ -154,6 +154,60 @@ fn a_gateway_reaches_its_own_and_nothing_of_another_ones() {
     ReferenceGrant certs/sets
     ");
     assert_eq!(found("missing"), Vec::<String>::new());
+}
+
+#[test]
+fn a_route_for_connections_is_reached_where_it_is_attached_not_where_it_asks_to_be() {
+    let yaml = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: pailou
+  listeners:
+  - {name: tcp, protocol: TCP, port: 5432}
+  - {name: udp, protocol: UDP, port: 53, allowedRoutes: {namespaces: {from: All}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: attached}
+spec: {parentRefs: [{name: gw, sectionName: tcp}], rules: [{backendRefs: [{name: one, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: not-allowed, namespace: elsewhere}
+spec: {parentRefs: [{name: gw, namespace: default, sectionName: tcp}], rules: [{backendRefs: [{name: two, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: UDPRoute
+metadata: {name: allowed, namespace: elsewhere}
+spec: {parentRefs: [{name: gw, namespace: default}], rules: [{backendRefs: [{name: three, port: 53}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: one}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: two, namespace: elsewhere}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: three, namespace: elsewhere}
+spec: {ports: [{port: 53, protocol: UDP}]}
+"#;
+    let found = reach(&store(entries(yaml)), &settings(), &Name::new("default", "gw"));
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let expected = [
+        "Service default/one",
+        "Service elsewhere/three",
+        "Gateway default/gw",
+        "TCPRoute default/attached",
+        "UDPRoute elsewhere/allowed",
+    ];
+    assert_eq!(found, expected);
 }
 
 /// Gateways with ten routes each, all in one namespace, each route with a policy.

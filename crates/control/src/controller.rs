@@ -13,8 +13,8 @@ use crate::{
     events::Events,
     leader::{self, Leadership},
     metrics::Metrics,
-    published::Published,
-    source::{collect::Collector, crds, live::LiveTable, scopes::Scopes},
+    published::{Known, Published},
+    source::{collect::Collector, compile, crds, live::LiveTable, scopes::Scopes, world::World},
     status::writer::Writer,
 };
 
@@ -39,6 +39,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Controller {
     settings: watch::Sender<Settings>,
+    known: watch::Receiver<Option<Known>>,
     published: watch::Receiver<Option<Published>>,
     leadership: Leadership,
     elector: leader::Elector,
@@ -52,6 +53,7 @@ impl Controller {
         let metrics = Arc::new(Metrics::default());
         let live = Arc::new(LiveTable::default());
         let (settings, settings_seen) = watch::channel(options.settings);
+        let (learn, known) = watch::channel(None);
         let (publish, published) = watch::channel(None);
         let (send, changes) = mpsc::channel(CHANGES);
         let mut tasks = JoinSet::new();
@@ -64,8 +66,15 @@ impl Controller {
         let (read, lead, tell) = (published.clone(), leadership.clone(), events.clone());
         tasks.spawn(Writer::new(client.clone(), read, live.clone(), lead, tell, metrics.clone()).run());
         let scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());
-        tasks.spawn(Collector::new(scopes, changes, settings_seen, publish, live, events, metrics.clone()).run());
-        Self { settings, published, leadership, elector, metrics, tasks }
+        let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
+        tasks.spawn(compile::follow(known.clone(), publish, metrics.clone()));
+        tasks.spawn(Collector::new(scopes, changes, settings_seen, learn, world).run());
+        Self { settings, known, published, leadership, elector, metrics, tasks }
+    }
+
+    /// The objects, from the moment at which all that was there at the beginning is known. They come here before they are compiled.
+    pub fn known(&self) -> watch::Receiver<Option<Known>> {
+        self.known.clone()
     }
 
     /// What the objects came to, from the moment at which all that was there at the beginning is known.

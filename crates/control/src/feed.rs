@@ -8,6 +8,7 @@
 mod access;
 pub mod authority;
 pub mod client;
+mod reached;
 mod server;
 mod session;
 mod wire;

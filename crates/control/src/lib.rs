@@ -34,7 +34,7 @@ pub use connection::Connection;
 pub use controller::{Controller, Options};
 pub use error::Error;
 pub use metrics::Metrics;
-pub use published::{Json, Objects, Published};
+pub use published::{Json, Known, Objects, Published};
 
 /// The name under which everything is written: `managedFields`, events and the user agent show it.
 pub const FIELD_MANAGER: &str = "pailou";

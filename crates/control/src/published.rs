@@ -36,6 +36,28 @@ impl fmt::Debug for Json {
     }
 }
 
+/// What a cluster's objects are, before anything was made of them: what the feed tells, which waits for no compilation. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The objects. Held GatewayClasses (see [`source`](crate::source)) are not among them.
+    pub store: Arc<Store>,
+    /// The same objects as JSON.
+    pub objects: Arc<Objects>,
+    /// What the compiler will be told.
+    pub settings: Arc<Settings>,
+    /// GatewayClasses that other controllers hold.
+    pub(crate) held: Arc<Held>,
+}
+
+impl Known {
+    /// Whether proxies would be told the same. What the settings say of data planes is not for them.
+    pub(crate) fn is_same_to_proxies(&self, other: &Self) -> bool {
+        let classes = |it: &Self| (it.settings.controllers.clone(), it.settings.classes.clone());
+        Arc::ptr_eq(&self.store, &other.store) && Arc::ptr_eq(&self.objects, &other.objects) && classes(self) == classes(other)
+    }
+}
+
 /// What a cluster's objects were at one moment, and what they came to. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Published {

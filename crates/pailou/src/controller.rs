@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
         let options = options(args, &connection, namespace.clone());
         tracing::info!("following {} as {}", connection.origin, options.lease.identity);
         let controller = Controller::start(connection.client.clone(), options);
-        let feed = feed::Feed::start(connection.client.clone(), feed_options(args, &namespace), controller.published());
+        let feed = feed::Feed::start(connection.client.clone(), feed_options(args, &namespace), controller.known());
         let feed = feed.await.map_err(|source| Error::Bind {
             port: PortKey::tcp(args.feed_listen),
             purpose: "the feed of the proxies".to_owned(),

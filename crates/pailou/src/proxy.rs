@@ -4,7 +4,9 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use pailou_config::{
 };
 use pailou_control::feed::client::{self, Batch};
 use pailou_proxy::{Proxy, server::BindError};
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::sync::mpsc;
 
 use crate::{
     admin,
@@ -50,13 +52,15 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
         let source = tokio::spawn(client::follow(feed, send));
         let settings = settings(args);
         let follower = Follower {
-            compiler: Compiler::new(settings),
+            compiler: Compiler::new(settings.clone()),
+            settings,
             store: Store::new(),
             proxy: proxy.clone(),
             shown: shown.clone(),
             report: Report::default(),
         };
-        tokio::spawn(follower.follow(batches));
+        let thread = thread::Builder::new().name("compile".to_owned());
+        thread.spawn(|| follower.follow(batches)).map_err(|source| Error::Start { what: "the compiler", source })?;
         until_drained(&proxy, &shown, signals, Duration::from_secs(args.serving.drain.into()), || source.abort()).await;
         Ok(Outcome::Done)
     })
@@ -79,6 +83,7 @@ fn addresses() -> Vec<IpAddr> {
 
 /// What takes in the feed's batches.
 struct Follower {
+    settings: Settings,
     compiler: Compiler,
     store: Store,
     proxy: Arc<Proxy>,
@@ -87,25 +92,19 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(mut self, mut batches: mpsc::Receiver<Batch>) {
-        while let Some(mut batch) = batches.recv().await {
+    /// Takes batches in until there are no more, on the calling thread: what one compilation leaves behind, the next one reuses.
+    fn follow(mut self, mut batches: mpsc::Receiver<Batch>) {
+        while let Some(batch) = batches.blocking_recv() {
             let start = Instant::now();
-            let work = spawn_blocking(move || {
+            batch.apply(&mut self.store);
+            // What has come meanwhile is taken in with it.
+            while let Ok(batch) = batches.try_recv() {
                 batch.apply(&mut self.store);
-                // What has come meanwhile is taken in with it.
-                while let Ok(next) = batches.try_recv() {
-                    batch = next;
-                    batch.apply(&mut self.store);
-                }
-                self.serve(start);
-                (self, batches)
-            });
-            match work.await {
-                Ok(back) => (self, batches) = back,
-                Err(error) => {
-                    tracing::error!(%error, "the configuration cannot be followed any more; what is known goes on being served");
-                    return;
-                }
+            }
+            let served = catch_unwind(AssertUnwindSafe(|| self.serve(start)));
+            if served.is_err() {
+                tracing::error!("what the feed said last cannot be served; what was served before goes on");
+                self.compiler = Compiler::new(self.settings.clone());
             }
         }
     }

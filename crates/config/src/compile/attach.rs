@@ -30,7 +30,7 @@ pub(crate) fn attach<'a>(index: &Index<'_>, gateways: &Gateways<'_>, route: &Rou
             let message = format!("ListenerSet {} is not accepted: see its conditions", parent.name);
             Problem::accepted("NoMatchingParent", message)
         });
-        let all = state.listeners.iter().enumerate().filter(|(_, listener)| listener.set == set);
+        let all = state.places(set).map(|place| (place, &state.listeners[place]));
         let listeners = refused.map_or_else(|| listeners(index, &all.collect::<Vec<_>>(), route, parent), Err);
         Some(Attachment { parent, gateway, listeners })
     });

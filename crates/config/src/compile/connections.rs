@@ -29,7 +29,7 @@ use super::{
 
 /// A route of one of these kinds.
 pub(crate) struct ConnectionRoute<'a> {
-    head: Route<'a>,
+    pub(crate) head: Route<'a>,
     rules: &'a [ConnectionRule],
 }
 

@@ -1,6 +1,6 @@
 //! Gateways: their listeners, addresses and conditions.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::{
     resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
@@ -114,9 +114,11 @@ impl<'a> GatewayState<'a> {
         });
         let mut listeners: Vec<_> = listeners.collect();
         let asking = sets.get(&(object.meta.namespace.as_str(), object.meta.name.as_str())).into_iter().flatten();
-        let sets: Vec<_> = asking.map(|set| ListenerSetState::new(index, object, set)).collect();
-        for (place, set) in sets.iter().enumerate().filter(|(_, set)| set.is_allowed) {
+        let mut sets: Vec<_> = asking.map(|set| ListenerSetState::new(index, object, set)).collect();
+        for (place, set) in sets.iter_mut().enumerate().filter(|(_, set)| set.is_allowed) {
+            let first = listeners.len();
             listeners.extend(set.listeners(index, &name, place));
+            set.places = first..listeners.len();
         }
         conflicts::refuse(&mut listeners);
         let mut problems: Vec<_> = parameters::refuse_gateway(index, object, settings.mode).into_iter().collect();
@@ -161,8 +163,13 @@ impl<'a> GatewayState<'a> {
         }
     }
 
+    /// The places of a ListenerSet's listeners, or of the Gateway's own.
+    pub(crate) fn places(&self, set: Option<usize>) -> Range<usize> {
+        set.map_or(0..self.object.spec.listeners.len(), |set| self.sets[set].places.clone())
+    }
+
     fn own_listeners(&self) -> impl Iterator<Item = &ListenerState<'a>> {
-        self.listeners.iter().filter(|listener| listener.set.is_none())
+        self.listeners[self.places(None)].iter()
     }
 
     fn accepted(&self, generation: i64) -> Condition {

@@ -1,6 +1,6 @@
 //! ListenerSets: listeners that are added to a Gateway, and what becomes of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::{
     resources::{Gateway, ListenerSet, ObjectKey, refs::GATEWAY_GROUP},
@@ -21,6 +21,8 @@ pub(crate) struct ListenerSetState<'a> {
     pub(crate) object: &'a ListenerSet,
     /// Whether the Gateway allows it.
     pub(crate) is_allowed: bool,
+    /// The places of its listeners among the Gateway's.
+    pub(crate) places: Range<usize>,
 }
 
 /// ListenerSets by the namespace and name of the Gateway that they ask for, the oldest first.
@@ -44,7 +46,8 @@ impl<'a> ListenerSetState<'a> {
     pub(crate) fn new(index: &Index<'_>, gateway: &Gateway, object: &'a ListenerSet) -> Self {
         let allowed = &gateway.spec.allowed_listeners.namespaces;
         let (own, its) = (&gateway.meta.namespace, &object.meta.namespace);
-        Self { object, is_allowed: in_namespaces(index, allowed.from, allowed.selector.as_ref(), own, its) }
+        let is_allowed = in_namespaces(index, allowed.from, allowed.selector.as_ref(), own, its);
+        Self { object, is_allowed, places: 0..0 }
     }
 
     /// Its listeners; `place` is its own place among the Gateway's sets.
@@ -83,7 +86,7 @@ impl GatewayState<'_> {
     }
 
     fn listeners_of_set(&self, place: usize) -> impl Iterator<Item = &ListenerState<'_>> {
-        self.listeners.iter().filter(move |listener| listener.set == Some(place))
+        self.listeners[self.places(Some(place))].iter()
     }
 
     /// Why a ListenerSet is not accepted: the reasons of `Accepted` and `Programmed`, and the message.

@@ -9,8 +9,8 @@ use std::{
 use crate::{
     resources::envoy::tls::TlsVersion as Version,
     snapshot::{
-        ClientCertificates, ConnectionListener, HostMap, HostPattern, Listener, Name, Port, PortKey, PortService, ServerTls,
-        TlsListener, TlsVersion, Transport,
+        ClientCertificates, ConnectionListener, HostMap, HostPattern, Listener, ListenerName, Name, Port, PortKey, PortService,
+        ServerTls, Snapshot, TlsListener, TlsVersion, Transport,
     },
     status::Problem,
 };
@@ -60,8 +60,26 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
     a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
 }
 
+/// TLS settings of a compilation before. Those that are equal are kept as they are, and with them what was made of them: sessions
+/// that can be resumed, say.
+#[derive(Default)]
+pub(crate) struct Kept<'s>(HashMap<&'s ListenerName, &'s Arc<ServerTls>>);
+
+impl<'s> Kept<'s> {
+    /// Those of a snapshot.
+    pub(crate) fn of(snapshot: &'s Snapshot) -> Self {
+        let listeners = snapshot.ports.iter().flat_map(Port::listeners);
+        Self(listeners.filter_map(|listener| Some((listener.name(), listener.tls()?))).collect())
+    }
+
+    fn keep(&self, listener: &ListenerName, now: ServerTls) -> Arc<ServerTls> {
+        let before = self.0.get(listener).filter(|before| ****before == now);
+        before.map_or_else(|| Arc::new(now), |before| Arc::clone(before))
+    }
+}
+
 /// The sockets with their listeners. In a cluster each Gateway has its own, be the addresses the same.
-pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode) -> Vec<Port> {
+pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode, kept: &Kept<'_>) -> Vec<Port> {
     let mut ports: BTreeMap<(Option<Name>, PortKey), Port> = BTreeMap::new();
     for gateway in gateways.list {
         let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
@@ -72,7 +90,7 @@ pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode
             let Some(speaks) = listener.speaks else { continue };
             let number = listener.spec.port.get();
             let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
-            let service = service(listener, clients, speaks);
+            let service = service(listener, clients, speaks, kept);
             for address in &gateway.addresses.bound {
                 let key = PortKey { address: SocketAddr::new(*address, number), transport: speaks.transport() };
                 match ports.entry((owner.clone(), key)) {
@@ -102,10 +120,10 @@ fn join(service: &mut PortService, hostname: Option<&HostPattern>, more: &PortSe
 }
 
 /// What a listener by itself makes of a port.
-fn service(listener: ListenerState<'_>, clients: &ClientSettings, speaks: Speaks) -> PortService {
+fn service(listener: ListenerState<'_>, clients: &ClientSettings, speaks: Speaks, kept: &Kept<'_>) -> PortService {
     let tls = speaks.ends_tls().then(|| {
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
-        Arc::new(server_tls(listener.certificates, listener.client_certificates, settings, speaks))
+        kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, speaks))
     });
     let ListenerState { name, hostname, client, mut routes, forwards, .. } = listener;
     let by_host = hostname.clone();

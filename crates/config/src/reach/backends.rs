@@ -5,29 +5,29 @@ use std::collections::HashMap;
 use crate::{
     compile::{Mode, grants::Referrer, index::Index},
     resources::{
-        Backend, InferencePool, Kind, Meta, ObjectKey, Pod, Service,
+        Backend, InferencePool, Meta, Pod, Service,
         envoy::ENVOY_GROUP,
         inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
         refs::BackendObjectReference,
     },
 };
 
-use super::walk::{Walk, key};
+use super::walk::Walk;
 
 /// InferenceModels, InferenceModelRewrites and InferenceObjectives by the pool that they speak about: namespace and name.
 pub(super) struct Models<'a> {
-    by_pool: HashMap<(&'a str, &'a str), Vec<(Kind, &'a Meta)>>,
+    by_pool: HashMap<(&'a str, &'a str), Vec<&'a Meta>>,
 }
 
 impl<'a> Models<'a> {
     /// Indexes them all.
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
-        let models = index.models.iter().map(|it| (Kind::InferenceModel, &it.meta, &it.spec.pool_ref));
-        let rewrites = index.rewrites.iter().map(|it| (Kind::InferenceModelRewrite, &it.meta, &it.spec.pool_ref));
-        let objectives = index.objectives.iter().map(|it| (Kind::InferenceObjective, &it.meta, &it.spec.pool_ref));
-        for (kind, meta, pool) in models.chain(rewrites).chain(objectives) {
-            by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push((kind, meta));
+        let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        let objectives = index.objectives.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        for (meta, pool) in models.chain(rewrites).chain(objectives) {
+            by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push(meta);
         }
         Self { by_pool }
     }
@@ -54,13 +54,13 @@ impl<'a> Walk<'_, 'a> {
 
     fn service(&mut self, service: &'a Service) {
         let meta = &service.meta;
-        if !self.insert(key(Kind::Service, meta)) {
+        if !self.insert(meta) {
             return;
         }
         let index = &self.reaches.index;
         let slices = index.slices.get(&(meta.namespace.as_str(), meta.name.as_str()));
         for slice in slices.into_iter().flatten() {
-            self.insert(key(Kind::EndpointSlice, &slice.meta));
+            self.insert(&slice.meta);
         }
         if slices.is_none() && self.reaches.settings.mode == Mode::Standalone {
             self.pods(&meta.namespace, |pod| selects(&service.spec.selector, pod));
@@ -70,7 +70,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn external(&mut self, backend: &'a Backend) {
         let meta = &backend.meta;
-        if !self.insert(key(Kind::Backend, meta)) {
+        if !self.insert(meta) {
             return;
         }
         if let Some(tls) = &backend.spec.tls {
@@ -83,7 +83,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn tls_policies(&mut self, kind: &str, meta: &Meta) {
         for policy in self.reaches.policies.tls(kind, meta) {
-            if self.insert(key(Kind::BackendTlsPolicy, &policy.meta)) {
+            if self.insert(&policy.meta) {
                 self.authorities(&policy.meta.namespace, &policy.spec.validation.ca_certificate_refs);
             }
         }
@@ -91,17 +91,18 @@ impl<'a> Walk<'_, 'a> {
 
     fn pool(&mut self, pool: &'a InferencePool) {
         let meta = &pool.meta;
-        if !self.pools.insert(pool_key(pool)) {
+        if !self.pools.insert(meta) {
             return;
         }
         let index = &self.reaches.index;
         // Models name their pool by either group and prefer one that exists, so that the other group's pool of the name counts.
         let twins = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter_map(|it| index.pool(it, &meta.namespace, &meta.name));
-        let twins: Vec<_> = twins.map(pool_key).collect();
-        self.found.extend(twins);
+        for twin in twins {
+            self.found.insert(&twin.meta);
+        }
         self.pods(&meta.namespace, |pod| selects(&pool.spec.selector, pod));
-        for (kind, meta) in self.reaches.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
-            self.insert(key(*kind, meta));
+        for meta in self.reaches.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
+            self.insert(meta);
         }
         if let Some(picker) = &pool.spec.endpoint_picker
             && picker.group.is_empty()
@@ -113,13 +114,9 @@ impl<'a> Walk<'_, 'a> {
 
     fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {
         for pod in self.reaches.index.pods.get(namespace).into_iter().flatten().filter(|pod| chosen(pod)) {
-            self.insert(key(Kind::Pod, &pod.meta));
+            self.insert(&pod.meta);
         }
     }
-}
-
-fn pool_key(pool: &InferencePool) -> ObjectKey {
-    ObjectKey::new(pool.spec.version.group(), Kind::InferencePool.name(), &pool.meta.namespace, &pool.meta.name)
 }
 
 /// Whether a pod bears all these labels; no labels select nothing.

@@ -1,11 +1,11 @@
 //! Policies by what they target.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::{
     compile::index::Index,
     resources::{
-        BackendTlsPolicy, Kind, LabelSelector, Meta, ObjectKey,
+        BackendTlsPolicy, ClientTrafficPolicy, LabelSelector, Meta,
         envoy::ENVOY_GROUP,
         refs::{GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
     },
@@ -24,7 +24,23 @@ pub(super) struct Policies<'a> {
     tls: HashMap<Target, Vec<&'a BackendTlsPolicy>>,
 }
 
-type Policy<'a> = (Kind, &'a Meta);
+/// One of Envoy Gateway's policies.
+#[derive(Clone, Copy)]
+pub(super) enum Policy<'a> {
+    /// Of the kind that refers to other objects.
+    Client(&'a ClientTrafficPolicy),
+    /// Of any other kind.
+    Other(&'a Meta),
+}
+
+impl<'a> Policy<'a> {
+    fn meta(self) -> &'a Meta {
+        match self {
+            Self::Client(policy) => &policy.meta,
+            Self::Other(meta) => meta,
+        }
+    }
+}
 
 /// Something that a policy can target.
 pub(super) struct Subject<'a> {
@@ -37,13 +53,13 @@ impl<'a> Policies<'a> {
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut all = Self::default();
         for it in index.client_policies.iter() {
-            all.add((Kind::ClientTrafficPolicy, &it.meta), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy::Client(it), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.traffic_policies.iter() {
-            all.add((Kind::BackendTrafficPolicy, &it.meta), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.security_policies.iter() {
-            all.add((Kind::SecurityPolicy, &it.meta), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.backend_tls_policies.iter() {
             for to in it.spec.target_refs.iter().filter(|to| to.group.is_empty() || to.group == ENVOY_GROUP) {
@@ -55,35 +71,37 @@ impl<'a> Policies<'a> {
 
     fn add(&mut self, policy: Policy<'a>, refs: &[PolicyTargetReference], selectors: &'a [TargetSelector]) {
         for to in refs.iter().filter(|to| to.group == GATEWAY_GROUP) {
-            self.by_target.entry(target(policy.1, &to.kind, &to.name)).or_default().push(policy);
+            self.by_target.entry(target(policy.meta(), &to.kind, &to.name)).or_default().push(policy);
         }
         for selector in selectors.iter().filter(|it| it.group == GATEWAY_GROUP) {
-            self.by_labels.entry(&policy.1.namespace).or_default().push((policy, selector, selector.selector()));
+            self.by_labels.entry(&policy.meta().namespace).or_default().push((policy, selector, selector.selector()));
         }
     }
 
-    /// Envoy Gateway's policies on any of these.
-    pub(super) fn on(&self, subjects: &[Subject<'_>]) -> BTreeSet<ObjectKey> {
-        let mut found = BTreeSet::new();
+    /// Envoy Gateway's policies on any of these; one may come several times.
+    pub(super) fn on(&self, subjects: &[Subject<'_>]) -> Vec<Policy<'a>> {
+        let mut found = Vec::new();
+        if self.by_target.is_empty() && self.by_labels.is_empty() {
+            return found;
+        }
         for Subject { kind, meta } in subjects {
             let named = self.by_target.get(&target(meta, kind, &meta.name)).into_iter().flatten();
             let labelled = self.by_labels.get(meta.namespace.as_str()).into_iter().flatten();
             let labelled = labelled.filter(|(_, it, labels)| it.kind == *kind && labels.matches(&meta.labels));
-            found.extend(named.chain(labelled.map(|(policy, ..)| policy)).map(|policy| key(*policy)));
+            found.extend(named.chain(labelled.map(|(policy, ..)| policy)));
         }
         found
     }
 
     /// BackendTLSPolicies on a Service or Backend.
     pub(super) fn tls(&self, kind: &str, meta: &Meta) -> &[&'a BackendTlsPolicy] {
+        if self.tls.is_empty() {
+            return &[];
+        }
         self.tls.get(&target(meta, kind, &meta.name)).map_or(&[], Vec::as_slice)
     }
 }
 
 fn target(meta: &Meta, kind: &str, name: &str) -> Target {
     (meta.namespace.clone(), kind.to_owned(), name.to_owned())
-}
-
-fn key((kind, meta): Policy<'_>) -> ObjectKey {
-    ObjectKey::new(ENVOY_GROUP, kind.name(), &meta.namespace, &meta.name)
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    compile::{attach, gateway::Gateways, index::Index, routes},
+    compile::{attach, connections, gateway::Gateways, index::Index, routes},
     resources::{
         GrpcRoute, HttpRoute, Meta, TcpRoute, TlsRoute, UdpRoute,
         grpc_route::GrpcRouteFilter,
         http_filter::HttpRouteFilter,
         l4_route::ConnectionRule,
-        refs::{BackendObjectReference, GATEWAY_GROUP, LocalObjectReference, ParentReference},
+        refs::{BackendObjectReference, LocalObjectReference},
     },
     snapshot::RouteKind,
 };
@@ -34,12 +34,15 @@ pub(super) struct References {
 /// The routes of every Gateway, by its place.
 pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
     let mut all = vec![Vec::new(); gateways.list.len()];
-    for route in routes::routes(index) {
+    let connections = connections::routes(index).into_iter().map(|route| route.head);
+    for route in routes::routes(index).into_iter().chain(connections) {
         let (namespace, name) = (&route.meta.namespace, &route.meta.name);
         let found = match route.kind {
             RouteKind::Http => index.http_routes.get(namespace, name).map(AnyRoute::Http),
             RouteKind::Grpc => index.grpc_routes.get(namespace, name).map(AnyRoute::Grpc),
-            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => None,
+            RouteKind::Tls => index.tls_routes.get(namespace, name).map(AnyRoute::Tls),
+            RouteKind::Tcp => index.tcp_routes.get(namespace, name).map(AnyRoute::Tcp),
+            RouteKind::Udp => index.udp_routes.get(namespace, name).map(AnyRoute::Udp),
         };
         let attached = attach::attach(index, gateways, &route).into_iter().filter(|it| it.listeners.is_ok());
         let places: BTreeSet<usize> = attached.map(|it| it.gateway).collect();
@@ -47,28 +50,7 @@ pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Ve
             all[place].extend(found);
         }
     }
-    let tls = index.tls_routes.iter().map(|route| (AnyRoute::Tls(route), &route.meta, &route.spec.parent_refs));
-    let tcp = index.tcp_routes.iter().map(|route| (AnyRoute::Tcp(route), &route.meta, &route.spec.parent_refs));
-    let udp = index.udp_routes.iter().map(|route| (AnyRoute::Udp(route), &route.meta, &route.spec.parent_refs));
-    for (route, meta, parents) in tls.chain(tcp).chain(udp) {
-        for place in asked(gateways, meta, parents) {
-            all[place].push(route);
-        }
-    }
     all
-}
-
-/// The Gateways that a route asks for.
-fn asked(gateways: &Gateways<'_>, meta: &Meta, parents: &[ParentReference]) -> BTreeSet<usize> {
-    let place = |it: &ParentReference| {
-        let namespace = it.namespace.as_deref().unwrap_or(&meta.namespace);
-        match (&*it.group, &*it.kind) {
-            (GATEWAY_GROUP, "Gateway") => gateways.find(namespace, &it.name),
-            (GATEWAY_GROUP, "ListenerSet") => gateways.find_set(namespace, &it.name).map(|(gateway, _)| gateway),
-            _ => None,
-        }
-    };
-    parents.iter().filter_map(place).collect()
 }
 
 impl<'a> AnyRoute<'a> {

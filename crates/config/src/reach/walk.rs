@@ -1,6 +1,6 @@
 //! The walk from a Gateway along references.
 
-use std::collections::BTreeSet;
+use std::{collections::HashSet, ptr};
 
 use crate::{
     compile::{
@@ -9,47 +9,67 @@ use crate::{
         parameters::Reference,
     },
     resources::{
-        Gateway, Kind, Meta, ObjectKey,
+        ClientTrafficPolicy, Gateway, Meta,
         envoy::{ENVOY_GROUP, body::CustomResponseBody},
         gateway::FrontendTlsConfig,
         refs::{FromNamespaces, GATEWAY_GROUP, LocalObjectReference, SecretObjectReference},
     },
 };
 
-use super::{Reaches, policies::Subject, routes::AnyRoute};
+use super::{
+    Reaches,
+    policies::{Policy, Subject},
+    routes::AnyRoute,
+};
 
 /// What was found so far.
 pub(super) struct Walk<'r, 'a> {
     pub(super) reaches: &'r Reaches<'a>,
-    pub(super) found: BTreeSet<ObjectKey>,
+    pub(super) found: Found,
     /// InferencePools whose Pods and models are in.
-    pub(super) pools: BTreeSet<ObjectKey>,
+    pub(super) pools: Found,
 }
 
-/// The key of an object of a kind that one group serves.
-pub(super) fn key(kind: Kind, meta: &Meta) -> ObjectKey {
-    ObjectKey::new(kind.groups()[0], kind.name(), &meta.namespace, &meta.name)
+/// Objects of one store, told apart by where their metadata is: keys would be made, and compared, many times over.
+#[derive(Default)]
+pub(super) struct Found(HashSet<usize>);
+
+/// Where an object's metadata is. It stays there for as long as the store is borrowed.
+pub(super) fn address(object: &Meta) -> usize {
+    ptr::from_ref(object).addr()
+}
+
+impl Found {
+    /// Puts an object in; false if it was there.
+    pub(super) fn insert(&mut self, object: &Meta) -> bool {
+        self.0.insert(address(object))
+    }
+
+    /// The addresses of all, in no order.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().copied()
+    }
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
     pub(super) fn new(reaches: &'r Reaches<'a>) -> Self {
-        Self { reaches, found: BTreeSet::new(), pools: BTreeSet::new() }
+        Self { reaches, found: Found::default(), pools: Found::default() }
     }
 
     /// Everything that a Gateway needs.
-    pub(super) fn gateway(mut self, place: usize) -> BTreeSet<ObjectKey> {
+    pub(super) fn gateway(mut self, place: usize) -> Found {
         let index = &self.reaches.index;
         let state = &self.reaches.gateways.list[place];
         let object = state.object;
         if let Some(class) = index.classes.get("", &object.spec.gateway_class_name) {
-            self.insert(key(Kind::GatewayClass, &class.meta));
+            self.insert(&class.meta);
         }
-        self.insert(key(Kind::Gateway, &object.meta));
+        self.insert(&object.meta);
         self.gateway_tls(object);
         let class = index.classes.get("", &object.spec.gateway_class_name);
         let parameters = [Reference::of_gateway(object), class.and_then(Reference::of_class)];
         for proxy in parameters.into_iter().flatten().filter_map(|it| it.find(index)) {
-            self.insert(key(Kind::EnvoyProxy, &proxy.meta));
+            self.insert(&proxy.meta);
         }
         let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
         let by_labels = state.listeners.iter().any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector);
@@ -62,7 +82,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             if by_labels_too {
                 self.namespace(&set.namespace);
             }
-            self.insert(key(Kind::ListenerSet, set));
+            self.insert(set);
             subjects.push(Subject { kind: "ListenerSet", meta: set });
         }
         for route in &self.reaches.routes[place] {
@@ -74,21 +94,24 @@ impl<'r, 'a> Walk<'r, 'a> {
             subjects.push(Subject { kind, meta });
         }
         for policy in self.reaches.policies.on(&subjects) {
-            if policy.kind == Kind::ClientTrafficPolicy.name() {
-                self.client_policy(&policy);
+            match policy {
+                Policy::Client(policy) => {
+                    self.client_policy(policy);
+                    self.insert(&policy.meta);
+                }
+                Policy::Other(meta) => drop(self.insert(meta)),
             }
-            self.insert(policy);
         }
         // Which model an adapter is of holds for every Gateway.
         for map in index.config_maps.iter().filter(|map| is_adapters(map)) {
-            self.insert(key(Kind::ConfigMap, &map.meta));
+            self.insert(&map.meta);
         }
         self.found
     }
 
     /// Puts an object in; false if it was there.
-    pub(super) fn insert(&mut self, key: ObjectKey) -> bool {
-        self.found.insert(key)
+    pub(super) fn insert(&mut self, object: &Meta) -> bool {
+        self.found.insert(object)
     }
 
     fn gateway_tls(&mut self, gateway: &Gateway) {
@@ -105,10 +128,9 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
     }
 
-    fn client_policy(&mut self, policy: &ObjectKey) {
-        let Some(object) = self.reaches.index.client_policies.get(&policy.namespace, &policy.name) else { return };
-        let validation = object.spec.tls.as_ref().and_then(|tls| tls.client_validation.as_ref());
-        let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.namespace };
+    fn client_policy(&mut self, policy: &ClientTrafficPolicy) {
+        let validation = policy.spec.tls.as_ref().and_then(|tls| tls.client_validation.as_ref());
+        let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
         for reference in validation.into_iter().flat_map(|it| &it.ca_certificate_refs) {
             let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
             self.anchor(from, Referent { group: &reference.group, kind: &reference.kind, namespace, name: &reference.name });
@@ -138,11 +160,11 @@ impl<'r, 'a> Walk<'r, 'a> {
     fn holder(&mut self, namespace: &str, group: &str, kind: &str, name: &str) {
         let index = &self.reaches.index;
         let found = match (group, kind) {
-            ("", "Secret") => index.secrets.get(namespace, name).map(|it| key(Kind::Secret, &it.meta)),
-            ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| key(Kind::ConfigMap, &it.meta)),
+            ("", "Secret") => index.secrets.get(namespace, name).map(|it| &it.meta),
+            ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| &it.meta),
             _ => None,
         };
-        self.found.extend(found);
+        found.map(|it| self.insert(it));
     }
 
     /// Whether a reference may be followed; the grants that say so are needed too.
@@ -151,21 +173,23 @@ impl<'r, 'a> Walk<'r, 'a> {
             return true;
         }
         let to = Referent { group, kind, namespace, name };
-        let grants: Vec<_> = self.reaches.index.granting(from, to).map(|it| key(Kind::ReferenceGrant, &it.meta)).collect();
-        let permitted = !grants.is_empty();
-        self.found.extend(grants);
+        let mut permitted = false;
+        for grant in self.reaches.index.granting(from, to) {
+            self.found.insert(&grant.meta);
+            permitted = true;
+        }
         permitted
     }
 
     fn namespace(&mut self, name: &str) {
         if let Some(namespace) = self.reaches.index.namespaces.get("", name) {
-            self.insert(key(Kind::Namespace, &namespace.meta));
+            self.insert(&namespace.meta);
         }
     }
 
     fn route(&mut self, route: AnyRoute<'a>) {
         let (kind, meta) = route.identity();
-        self.insert(ObjectKey::new(GATEWAY_GROUP, kind, &meta.namespace, &meta.name));
+        self.insert(meta);
         let from = Referrer { group: GATEWAY_GROUP, kind, namespace: &meta.namespace };
         let references = route.references();
         references.backends.iter().for_each(|to| self.backend(from, to));
@@ -179,7 +203,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             return;
         }
         let Some(filter) = index.route_filters.get(namespace, &to.name) else { return };
-        self.insert(key(Kind::EnvoyHttpRouteFilter, &filter.meta));
+        self.insert(&filter.meta);
         if let Some(injection) = &filter.spec.credential_injection {
             let from = Referrer { group: ENVOY_GROUP, kind: "HTTPRouteFilter", namespace };
             self.secret(from, &injection.credential.value_ref);

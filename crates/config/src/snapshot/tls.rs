@@ -31,6 +31,18 @@ pub struct ServerTls {
     pub ciphers: Vec<Arc<str>>,
 }
 
+/// Certificates are compared by themselves, without their keys: of a chain that is equal the key is too.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { certificates, client_certificates, min_version, max_version, alpn, ciphers } = self;
+        certificates.iter().map(|it| &it.cert).eq(other.certificates.iter().map(|it| &it.cert))
+            && *client_certificates == other.client_certificates
+            && (min_version, max_version) == (&other.min_version, &other.max_version)
+            && *alpn == other.alpn
+            && *ciphers == other.ciphers
+    }
+}
+
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls")

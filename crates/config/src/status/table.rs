@@ -63,10 +63,22 @@ impl Statuses {
         self.0.is_empty()
     }
 
-    /// Makes the objects just these: others are forgotten, and those of which nothing is said are put in.
+    /// Whether the objects are just these, which come in the order of keys.
+    pub(crate) fn covers<'a>(&self, objects: impl Iterator<Item = &'a ObjectKey>) -> bool {
+        self.0.keys().eq(objects)
+    }
+
+    /// Makes the objects just these, which come in the order of keys: others are forgotten, and those of which nothing is said are
+    /// put in.
     pub(crate) fn cover<'a>(&mut self, objects: impl Iterator<Item = &'a ObjectKey>) {
-        let mut known = std::mem::take(&mut self.0);
-        self.0 = objects.map(|key| (key.clone(), known.remove(key).unwrap_or_default())).collect();
+        let mut known = std::mem::take(&mut self.0).into_iter().peekable();
+        // Both come in the order of keys.
+        self.0 = objects
+            .map(|key| {
+                while known.next_if(|(before, _)| before < key).is_some() {}
+                known.next_if(|(same, _)| same == key).unwrap_or_else(|| (key.clone(), Status::default()))
+            })
+            .collect();
     }
 
     /// Sees to it that the object has a status, if an empty one.

@@ -5,7 +5,7 @@ use kube::{Api, Client, api::PostParams};
 use pailou_config::{resources::Gateway, snapshot::Name};
 
 use crate::{
-    Published,
+    Known,
     provision::{FEED_AUDIENCE, data_plane},
 };
 
@@ -23,7 +23,7 @@ pub(super) enum Refusal {
 }
 
 /// Finds the Gateway that the bearer of a token serves.
-pub(super) async fn gateway(client: &Client, published: &Published, authorization: Option<&str>) -> Result<Name, Refusal> {
+pub(super) async fn gateway(client: &Client, known: &Known, authorization: Option<&str>) -> Result<Name, Refusal> {
     let token = authorization.and_then(|it| it.strip_prefix("Bearer ")).ok_or(Refusal::NoToken)?;
     let audiences = vec![FEED_AUDIENCE.to_owned()];
     let spec = TokenReviewSpec { token: token.to_owned(), audiences: Some(audiences) };
@@ -37,10 +37,10 @@ pub(super) async fn gateway(client: &Client, published: &Published, authorizatio
         return Err(Refusal::Invalid);
     }
     let account = user.strip_prefix("system:serviceaccount:").and_then(|it| it.split_once(':'));
-    account.and_then(|(namespace, name)| served_by(published, namespace, name)).ok_or(Refusal::Stranger(user))
+    account.and_then(|(namespace, name)| served_by(known, namespace, name)).ok_or(Refusal::Stranger(user))
 }
 
-fn served_by(published: &Published, namespace: &str, account: &str) -> Option<Name> {
-    let mut gateways = published.store.all::<Gateway>().filter(|it| it.meta.namespace == namespace);
+fn served_by(known: &Known, namespace: &str, account: &str) -> Option<Name> {
+    let mut gateways = known.store.all::<Gateway>().filter(|it| it.meta.namespace == namespace);
     gateways.find(|it| data_plane(&it.meta.name) == account).map(|it| Name::new(namespace, &it.meta.name))
 }

@@ -26,9 +26,10 @@ use super::{
     PATH,
     access::{self, Refusal},
     authority::{self, Place},
+    reached::Reached,
     session,
 };
-use crate::Published;
+use crate::Known;
 
 /// Most proxies that are fed by one replica.
 const MAX_CONNECTIONS: usize = 8192;
@@ -60,14 +61,16 @@ impl Feed {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub async fn start(client: Client, options: Options, published: watch::Receiver<Option<Published>>) -> io::Result<Self> {
+    pub async fn start(client: Client, options: Options, known: watch::Receiver<Option<Known>>) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let (send_authorities, authorities) = watch::channel(None);
         let (send_tls, tls) = watch::channel(None);
         let place = Place { namespace: options.namespace, secret: options.secret, names: options.names };
         let mut tasks = JoinSet::new();
         tasks.spawn(authority::keep(client.clone(), place, send_authorities, send_tls));
-        tasks.spawn(accept(listener, Server { client, published, tls }));
+        let reached = Reached::default();
+        tasks.spawn(reached.clone().keep(known.clone()));
+        tasks.spawn(accept(listener, Server { client, known, reached, tls }));
         Ok(Self { authorities, _tasks: tasks })
     }
 
@@ -80,7 +83,8 @@ impl Feed {
 #[derive(Clone)]
 struct Server {
     client: Client,
-    published: watch::Receiver<Option<Published>>,
+    known: watch::Receiver<Option<Known>>,
+    reached: Reached,
     tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
 
@@ -131,14 +135,14 @@ impl Server {
         if request.method() != Method::GET {
             return says(StatusCode::METHOD_NOT_ALLOWED, "use GET");
         }
-        let Some(published) = self.published.borrow().clone() else {
+        let Some(known) = self.known.borrow().clone() else {
             return says(StatusCode::SERVICE_UNAVAILABLE, "the cluster's objects are not all known yet");
         };
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-        match access::gateway(&self.client, &published, authorization).await {
+        match access::gateway(&self.client, &known, authorization).await {
             Ok(gateway) => {
                 tracing::debug!("feeding a proxy of Gateway {gateway}");
-                let lines = session::lines(self.published.clone(), gateway).map(|lines| Ok(Frame::data(lines)));
+                let lines = session::lines(self.reached.of(&gateway)).map(|lines| Ok(Frame::data(lines)));
                 let mut answer = Response::new(StreamBody::new(lines).boxed_unsync());
                 answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-ndjson"));
                 answer

@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{Options, addresses, plan::Plan, render::CONTROLLER_LABEL};
-use crate::Published;
+use crate::{Published, source::watch::is_expired};
 
 /// Kinds that are followed from the beginning.
 const KINDS: usize = 4;
@@ -130,17 +130,23 @@ async fn follow_kind<T>(
 ) where
     T: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut events = pin!(watcher::watcher(api, config.clone()).default_backoff());
     let (mut listed, mut is_listed) = (HashMap::new(), false);
-    while let Some(event) = events.next().await {
-        children.send_if_modified(|children| {
-            let is_whole = matches!(event, Ok(Event::InitDone));
-            let changed = part(children).take(event, &mut listed, scope);
-            if is_whole && !std::mem::replace(&mut is_listed, true) {
-                children.missing = children.missing.saturating_sub(1);
+    loop {
+        let mut events = pin!(watcher::watcher(api.clone(), config.clone()).default_backoff());
+        while let Some(event) = events.next().await {
+            let is_over = matches!(&event, Err(error) if is_expired(error));
+            children.send_if_modified(|children| {
+                let is_whole = matches!(event, Ok(Event::InitDone));
+                let changed = part(children).take(event, &mut listed, scope);
+                if is_whole && !std::mem::replace(&mut is_listed, true) {
+                    children.missing = children.missing.saturating_sub(1);
+                }
+                changed
+            });
+            if is_over {
+                break;
             }
-            changed
-        });
+        }
     }
 }
 

@@ -1,25 +1,20 @@
-//! The collector: every task's changes in one store, compiled once for a burst.
+//! The collector: every task's changes in one store, told once for a burst.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pailou_config::compile::{Compiler, Settings};
+use pailou_config::compile::Settings;
 use tokio::{
     sync::{mpsc, watch},
-    task::spawn_blocking,
     time,
 };
 
-use super::{change::Change, live::LiveTable, pods, scopes::Scopes, world::World};
-use crate::{events::Events, metrics::Metrics, published::Published};
+use super::{change::Change, pods, scopes::Scopes, world::World};
+use crate::published::Known;
 
 /// A burst is over when nothing has come for this long.
-const QUIET: Duration = Duration::from_millis(5);
-/// A burst that does not end is compiled after this long all the same.
-const BURST: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(1);
+/// A burst that does not end is told of after this long all the same.
+const BURST: Duration = Duration::from_millis(20);
 /// How often it is said what is still waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -28,11 +23,9 @@ pub(crate) struct Collector {
     scopes: Scopes,
     changes: mpsc::Receiver<Change>,
     settings: watch::Receiver<Settings>,
-    published: watch::Sender<Option<Published>>,
-    metrics: Arc<Metrics>,
+    known: watch::Sender<Option<Known>>,
     world: World,
     bundles: BTreeMap<String, Option<String>>,
-    compiler: Option<(Settings, Compiler)>,
 }
 
 impl Collector {
@@ -41,16 +34,13 @@ impl Collector {
         scopes: Scopes,
         changes: mpsc::Receiver<Change>,
         settings: watch::Receiver<Settings>,
-        published: watch::Sender<Option<Published>>,
-        live: Arc<LiveTable>,
-        events: Events,
-        metrics: Arc<Metrics>,
+        known: watch::Sender<Option<Known>>,
+        world: World,
     ) -> Self {
-        let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
-        Self { scopes, changes, settings, published, metrics, world, bundles: BTreeMap::new(), compiler: None }
+        Self { scopes, changes, settings, known, world, bundles: BTreeMap::new() }
     }
 
-    /// Collects and compiles until every watch and whoever sets the settings is gone.
+    /// Collects and tells until every watch and whoever sets the settings is gone.
     pub(crate) async fn run(mut self) {
         let mut is_waiting = true;
         loop {
@@ -72,7 +62,7 @@ impl Collector {
             if self.world.is_dirty && (!is_waiting || self.scopes.is_synced()) {
                 is_waiting = false;
                 self.world.is_dirty = false;
-                self.compile().await;
+                self.tell();
             }
         }
     }
@@ -114,37 +104,11 @@ impl Collector {
         }
     }
 
-    async fn compile(&mut self) {
+    /// Tells what is known now. Whoever takes long with it takes up the newest next, and nobody waits for that.
+    fn tell(&mut self) {
         let settings = Settings { bundles: self.bundles.clone(), ..self.settings.borrow_and_update().clone() };
-        let mut compiler = match self.compiler.take() {
-            Some((known, compiler)) if known == settings => compiler,
-            _ => Compiler::new(settings.clone()),
-        };
-        let (store, start) = (self.world.store.clone(), Instant::now());
-        let work = spawn_blocking(move || {
-            let compiled = compiler.update(&store);
-            (store, compiler, compiled)
-        });
-        let (store, compiler, compiled) = match work.await {
-            Ok(done) => done,
-            // The next change tries again, from nothing.
-            Err(error) => return tracing::error!(%error, "compiling failed; what was known stays"),
-        };
-        let took = start.elapsed();
-        self.metrics.compiled(took, store.len());
-        let milliseconds = took.as_secs_f64() * 1e3;
-        match self.published.borrow().is_some() {
-            true => tracing::debug!("{} objects compiled in {milliseconds:.1} ms", store.len()),
-            false => tracing::info!("everything is known: {} objects compiled in {milliseconds:.1} ms", store.len()),
-        }
-        self.compiler = Some((settings.clone(), compiler));
-        let published = Published {
-            store,
-            objects: self.world.objects.clone(),
-            settings: Arc::new(settings),
-            compiled,
-            held: self.world.held.clone(),
-        };
-        self.published.send_replace(Some(published));
+        let World { store, objects, held, .. } = &self.world;
+        let known = Known { store: store.clone(), objects: objects.clone(), settings: Arc::new(settings), held: held.clone() };
+        self.known.send_replace(Some(known));
     }
 }

@@ -117,7 +117,7 @@ impl Watch {
 
 /// Whether the version that the watch would go on from is forgotten. The watcher lists anew by itself when it is told so within a
 /// stream, and not when the request itself is refused.
-fn is_expired(error: &watcher::Error) -> bool {
+pub(crate) fn is_expired(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 

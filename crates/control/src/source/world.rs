@@ -89,11 +89,16 @@ impl World {
             }
         }
         self.are_pools_dirty |= matches!(entry.object, Object::InferencePool(_));
-        match Arc::make_mut(&mut self.store).upsert(entry) {
-            Ok(changed) => self.is_dirty |= changed,
-            Err(error) => return tracing::error!("{error}"),
+        // Most of what comes are statuses that were written. To change what others hold is to copy it first.
+        if self.store.entry(&key) != Some(&entry) {
+            match Arc::make_mut(&mut self.store).upsert(entry) {
+                Ok(changed) => self.is_dirty |= changed,
+                Err(error) => return tracing::error!("{error}"),
+            }
         }
-        Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
+        if self.objects.get(&key) != Some(&json) {
+            Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
+        }
     }
 
     /// An object is gone.

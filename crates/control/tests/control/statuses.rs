@@ -143,6 +143,22 @@ async fn our_entries_go_when_an_object_is_not_ours_any_more() {
 }
 
 #[tokio::test]
+async fn when_a_gateway_goes_over_to_another_controller_its_routes_lose_our_entries_and_it_keeps_what_was_said() {
+    let api = cluster();
+    api.apply(CLASSES, class("theirs", "example.com/other"));
+    let controller = start(&api, "a");
+    until("the route has a status", || api.get(ROUTES, "default/r")["status"]["parents"][0].is_object()).await;
+    quiet(&api).await;
+    let before = api.get(GATEWAYS, "default/g")["status"].clone();
+    api.apply(GATEWAYS, gateway("g", "theirs"));
+    until("the entry is gone", || api.get(ROUTES, "default/r")["status"]["parents"] == json!([])).await;
+    quiet(&api).await;
+    // Its conditions are of types that the other controller writes anew: to take them away would be to race it.
+    assert_eq!(api.get(GATEWAYS, "default/g")["status"], before);
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn a_class_that_another_controller_holds_is_left_alone_with_all_under_it() {
     let api = cluster();
     let held = |manager: &str| {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use tokio::time;
+use tokio::{sync::watch, time};
 
 use crate::cluster::{
     CLASSES, CONTROLLER, GATEWAYS, PODS, POOLS, ROUTES, class, cluster, define, gateway, names, options, pool, published, route,
-    start, undefine, until,
+    service, start, undefine, until,
 };
-use pailou_control::Controller;
+use pailou_control::{Controller, Options, provision};
 
 #[tokio::test]
 async fn a_list_anew_replaces_what_was_known() {
@@ -163,5 +163,40 @@ async fn only_the_namespaces_that_were_named_are_watched() {
             .iter()
             .all(|asked| { asked.path.contains("/namespaces/default/") || asked.path.contains("customresourcedefinitions") })
     );
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
+    let api = cluster();
+    let namespaces = vec!["default".try_into().unwrap(), "far".try_into().unwrap()];
+    let mut plane = service("plane");
+    plane["metadata"]["namespace"] = "far".into();
+    api.apply("/api/v1/services", plane);
+    let controller = Controller::start(api.client(), Options { namespaces: namespaces.clone(), ..options("a") });
+    let (_authorities, none) = watch::channel(None);
+    let options = provision::Options {
+        image: "pailou".to_owned(),
+        image_pull_policy: None,
+        image_pull_secrets: Vec::new(),
+        feed_url: "https://feed".to_owned(),
+        namespace: "pailou".to_owned(),
+        namespaces,
+        drain_seconds: 1,
+        log: None,
+    };
+    let provisioning = provision::start(api.client(), options, &controller, none);
+    let asked = |part: &str| {
+        let mut asked = api.asked(&Method::GET, part);
+        asked.retain(|asked| asked.query.contains("labelSelector"));
+        asked
+    };
+    for part in ["/namespaces/default/deployments", "/namespaces/far/deployments", "/namespaces/far/services"] {
+        until(part, || asked(part).iter().any(|asked| asked.query.contains("watch=true"))).await;
+    }
+    for part in ["/deployments", "/services"] {
+        assert!(asked(part).iter().all(|asked| asked.path.contains("/namespaces/")), "{part}");
+    }
+    provisioning.abort();
     controller.stop().await;
 }

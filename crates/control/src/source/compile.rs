@@ -1,0 +1,50 @@
+//! What is known, compiled: the newest of it, whenever the last compilation is through.
+
+use std::{sync::Arc, time::Instant};
+
+use pailou_config::compile::{Compiler, Settings};
+use tokio::{sync::watch, task::spawn_blocking};
+
+use crate::{
+    metrics::Metrics,
+    published::{Known, Published},
+};
+
+/// Compiles until nobody tells what is known any more.
+pub(crate) async fn follow(
+    mut known: watch::Receiver<Option<Known>>,
+    published: watch::Sender<Option<Published>>,
+    metrics: Arc<Metrics>,
+) {
+    let mut last: Option<(Arc<Settings>, Compiler)> = None;
+    while known.changed().await.is_ok() {
+        let Some(now) = known.borrow_and_update().clone() else { continue };
+        let mut compiler = match last.take() {
+            Some((settings, compiler)) if settings == now.settings => compiler,
+            _ => Compiler::new(Settings::clone(&now.settings)),
+        };
+        let (store, start) = (now.store.clone(), Instant::now());
+        let work = spawn_blocking(move || {
+            let compiled = compiler.update(&store);
+            (compiler, compiled)
+        });
+        let (compiler, compiled) = match work.await {
+            Ok(done) => done,
+            // The next change tries again, from nothing.
+            Err(error) => {
+                tracing::error!(%error, "compiling failed; what was known stays");
+                continue;
+            }
+        };
+        let took = start.elapsed();
+        metrics.compiled(took, now.store.len());
+        let (objects, milliseconds) = (now.store.len(), took.as_secs_f64() * 1e3);
+        match published.borrow().is_some() {
+            true => tracing::debug!("{objects} objects compiled in {milliseconds:.1} ms"),
+            false => tracing::info!("everything is known: {objects} objects compiled in {milliseconds:.1} ms"),
+        }
+        last = Some((now.settings.clone(), compiler));
+        let Known { store, objects, settings, held } = now;
+        published.send_replace(Some(Published { store, objects, settings, compiled, held }));
+    }
+}
