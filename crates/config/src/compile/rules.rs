@@ -165,7 +165,7 @@ pub(crate) fn rule(
 /// The backends, and whether each is a pool.
 fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(BackendRef, bool)> {
     let rule_field = context.field.clone();
-    let mut refs = Vec::new();
+    let mut refs = Vec::with_capacity(1);
     let mut take =
         |place: usize, target: BackendObjectReference, weight: u32, set: &mut dyn FnMut(&mut RuleContext<'_, '_>) -> FilterSet| {
             context.field = format!("{rule_field}.backendRefs[{place}]");

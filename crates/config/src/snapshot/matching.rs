@@ -62,9 +62,11 @@ impl RouteTable {
         self.hosts.entry(host).extend(matches);
     }
 
-    /// Sorts by precedence what was put in. Must be called before the table is used.
+    /// Sorts by precedence what was put in, and gives back room that is left. Must be called before the table is used.
     pub fn sort(&mut self) {
         for entries in self.hosts.values_mut() {
+            // A list that grew has room for four at least; most have one, and there may be thousands of lists.
+            entries.shrink_to_fit();
             entries.sort_by_key(|entry| Reverse(entry.precedence()));
         }
     }

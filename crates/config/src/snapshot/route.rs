@@ -89,7 +89,8 @@ pub struct Backends {
 
 impl Backends {
     /// Takes the backendRefs in the rule's order; those of weight 0 are never picked.
-    pub fn new(refs: Vec<BackendRef>) -> Self {
+    pub fn new(mut refs: Vec<BackendRef>) -> Self {
+        refs.shrink_to_fit();
         let total = |fallback| refs.iter().filter(|it| it.fallback == fallback).map(|it| u64::from(it.weight)).sum();
         Self { totals: [total(false), total(true)], refs }
     }
