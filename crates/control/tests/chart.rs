@@ -1,4 +1,5 @@
-//! What the documentation says that the controller needs is what the chart gives it, wherever it watches.
+//! The chart agrees with itself and with the documentation: permissions, wherever the controller watches, and values. What it renders
+//! is held to what is kept of it by `deploy/render --check`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -87,4 +88,44 @@ fn a_controller_of_some_namespaces_is_given_the_same_in_each_of_them() {
         found.iter().all(|(_, _, resource, _)| !["secrets", "services", "deployments"].contains(&resource.as_str())),
         "{found:?}"
     );
+}
+
+/// The dotted paths of a file of values, to the second level: written as the chart's own are, in blocks of two spaces.
+fn values(path: &str) -> BTreeSet<String> {
+    let (text, mut found, mut above) = (read(path), BTreeSet::new(), String::new());
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', '-'])) {
+        let indent = line.len() - line.trim_start().len();
+        let Some((key, _)) = line.trim_start().split_once(':') else { continue };
+        match indent {
+            0 => {
+                above = key.to_owned();
+                found.insert(above.clone());
+            }
+            2 if !OPEN.contains(&above.as_str()) => {
+                found.insert(format!("{above}.{key}"));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Values that hold whatever Kubernetes takes there, or lists.
+const OPEN: [&str; 5] = ["resources", "affinity", "tolerations", "topologySpreadConstraints", "gatewayClasses"];
+
+#[test]
+fn every_value_that_the_schema_knows_has_a_default_and_is_tried_with_another() {
+    let schema: serde_json::Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
+    let mut known = BTreeSet::new();
+    for (name, value) in schema["properties"].as_object().unwrap().iter().filter(|(name, _)| *name != "global") {
+        known.insert(name.clone());
+        let inner = value["properties"].as_object().filter(|_| !OPEN.contains(&name.as_str()));
+        known.extend(inner.into_iter().flat_map(|it| it.keys()).map(|inner| format!("{name}.{inner}")));
+    }
+    assert!(known.contains("image.tag") && known.contains("replicas"), "{known:?}");
+    assert_eq!(values("deploy/chart/values.yaml"), known);
+    let mut tried = values("deploy/tests/everything.values.yaml");
+    // One namespace or several are another file's matter.
+    tried.extend(values("deploy/tests/namespaced.values.yaml"));
+    assert_eq!(tried, known);
 }
