@@ -7,9 +7,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"testing"
 	"time"
 )
 
@@ -54,4 +58,24 @@ func writeAuthority(directory, host string) error {
 		}
 	}
 	return nil
+}
+
+// authoritiesOfABundle has the policy of the guide trust what a ClusterTrustBundle holds, which comes later than the policy.
+func authoritiesOfABundle(t *testing.T, gateway endpoint, call request) {
+	const patch = `[{"op":"remove","path":"/spec/validation/wellKnownCACertificates"},
+		{"op":"add","path":"/spec/validation/caCertificateRefs","value":[{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"hosted-service"}]}]`
+	kubectl(t, "patch", "backendtlspolicies.gateway.networking.k8s.io/enable-backend-tls", "--type=json", "-p", patch)
+	defer gateway.await(t, call, http.StatusOK)
+	defer kubectl(t, "patch", "backendtlspolicies.gateway.networking.k8s.io/enable-backend-tls", "--type=merge",
+		"-p", `{"spec":{"validation":{"caCertificateRefs":null,"wellKnownCACertificates":"System"}}}`)
+	gateway.await(t, call, http.StatusInternalServerError)
+	authority, err := os.ReadFile(filepath.Join(*roots, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectlInput(t, fmt.Sprintf("apiVersion: certificates.k8s.io/v1beta1\nkind: ClusterTrustBundle\nmetadata: {name: hosted-service}\nspec:\n  trustBundle: |\n    %s\n",
+		strings.ReplaceAll(strings.TrimSpace(string(authority)), "\n", "\n    ")), "create", "-f", "-")
+	gateway.await(t, call, http.StatusOK)
+	kubectl(t, "delete", "clustertrustbundle/hosted-service")
+	gateway.await(t, call, http.StatusInternalServerError)
 }

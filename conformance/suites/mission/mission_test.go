@@ -173,6 +173,9 @@ func externalMaaS(t *testing.T) {
 			t.Errorf("host: %q", host)
 		}
 	})
+	t.Run("AuthoritiesOfAClusterTrustBundle", func(t *testing.T) {
+		authoritiesOfABundle(t, gateway, call)
+	})
 	t.Run("ANewKeyIsUsed", func(t *testing.T) {
 		setKey("sk-of-nobody")
 		gateway.await(t, call, http.StatusUnauthorized)

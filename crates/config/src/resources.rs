@@ -44,6 +44,7 @@ pub mod core;
 pub mod envoy;
 
 pub use backend_tls_policy::BackendTlsPolicy;
+pub use core::cluster_trust_bundle::ClusterTrustBundle;
 pub use core::config_map::ConfigMap;
 pub use core::endpoint_slice::EndpointSlice;
 pub use core::namespace::Namespace;

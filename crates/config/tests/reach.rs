@@ -142,6 +142,7 @@ fn a_gateway_reaches_its_own_and_nothing_of_another_ones() {
     Secret certs/for-sets
     Secret other/client
     Service other/service
+    ClusterTrustBundle bundle
     EndpointSlice other/service-1
     Backend other/hosted
     ClientTrafficPolicy apps/of-set

@@ -11,7 +11,7 @@
 //!
 //! # Permissions
 //! What the code of this crate asks of the API server is listed in `docs/cluster.md` and given by the chart in `deploy/chart`; a test
-//! holds the two to agree. `gatewayclasses`, `namespaces` and `customresourcedefinitions` are cluster-scoped and are always watched
+//! holds the two to agree. `gatewayclasses`, `namespaces`, `customresourcedefinitions` and `clustertrustbundles` are cluster-scoped and are always watched
 //! as such. Where [`Options::namespaces`] names some, all else is watched in those alone, and a Role in each is enough.
 
 pub mod connection;

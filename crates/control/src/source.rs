@@ -16,6 +16,7 @@ pub(crate) mod collect;
 pub(crate) mod compile;
 pub(crate) mod crds;
 pub(crate) mod live;
+pub(crate) mod optional;
 pub(crate) mod pods;
 pub(crate) mod scopes;
 pub(crate) mod seen;

@@ -1,8 +1,12 @@
-//! Trusted authorities from ConfigMaps and Secrets.
+//! Trusted authorities from ConfigMaps, Secrets and ClusterTrustBundles.
 
 use rustls_pki_types::CertificateDer;
 
-use crate::{resources::refs::LocalObjectReference, snapshot::Roots, status::Problem};
+use crate::{
+    resources::{core::cluster_trust_bundle::CERTIFICATES_GROUP, refs::LocalObjectReference},
+    snapshot::Roots,
+    status::Problem,
+};
 
 use super::{
     grants::{Referent, Referrer},
@@ -32,7 +36,7 @@ pub(crate) fn roots(certificates: Vec<CertificateDer<'static>>) -> Roots {
     Roots::Certificates(certificates.into())
 }
 
-/// The authorities that one object holds under the key `ca.crt`; `wrong_kind` is the reason where it is of a kind that holds none.
+/// The authorities that one object holds, under the key `ca.crt` where it has keys; `wrong_kind` is the reason where it is of a kind that holds none.
 pub(crate) fn one(
     index: &Index<'_>,
     from: Referrer<'_>,
@@ -40,7 +44,6 @@ pub(crate) fn one(
     wrong_kind: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let Referent { kind, namespace, name, .. } = to;
-    let invalid = |message: String| Problem::refs("InvalidCACertificateRef", message);
     let pem = match (to.group, kind) {
         ("", "ConfigMap") => {
             index.permit(from, to)?;
@@ -50,12 +53,26 @@ pub(crate) fn one(
             index.permit(from, to)?;
             index.secrets.get(namespace, name).map(|secret| secret.spec.data.get("ca.crt").map(|value| value.expose()))
         }
+        (CERTIFICATES_GROUP, "ClusterTrustBundle") => return bundle(index, name),
         _ => {
-            let message = format!("{kind} {name} cannot hold authorities: use a ConfigMap or a Secret with the key ca.crt");
+            let message = format!(
+                "{kind} {name} cannot hold authorities: use a ConfigMap or a Secret with the key ca.crt, or a ClusterTrustBundle"
+            );
             return Err(Problem::refs(wrong_kind, message));
         }
     };
     let pem = pem.ok_or_else(|| invalid(format!("there is no {kind} {name} in namespace {namespace}")))?;
     let pem = pem.ok_or_else(|| invalid(format!("{kind} {namespace}/{name} has no key ca.crt")))?;
     pem::authorities(pem).map_err(|error| invalid(format!("{kind} {namespace}/{name}: {error}")))
+}
+
+/// The authorities of a ClusterTrustBundle, which belongs to no namespace: no grant is asked for.
+fn bundle(index: &Index<'_>, name: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let bundle = index.trust_bundles.get("", name).ok_or_else(|| invalid(format!("there is no ClusterTrustBundle {name}")))?;
+    let read = pem::authorities(bundle.spec.trust_bundle.as_bytes());
+    read.map_err(|_| invalid(format!("ClusterTrustBundle {name}: trustBundle holds no PEM certificate that can be read")))
+}
+
+fn invalid(message: String) -> Problem {
+    Problem::refs("InvalidCACertificateRef", message)
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::resources::{
-    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ConfigMap, EndpointSlice, EnvoyExtensionPolicy,
-    EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute, InferenceModel,
-    InferenceModelRewrite, InferenceObjective, InferencePool, ListenerSet, Meta, Namespace, Object, Pod, ReferenceGrant, Resource,
-    Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
+    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
+    EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute,
+    InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, ListenerSet, Meta, Namespace, Object, Pod,
+    ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
     core::endpoint_slice::SERVICE_NAME_LABEL,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
 };
@@ -113,6 +113,7 @@ index! {
     services: Service,
     secrets: Secret,
     config_maps: ConfigMap,
+    trust_bundles: ClusterTrustBundle,
 }
 
 impl<'a> Index<'a> {

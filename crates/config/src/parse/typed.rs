@@ -8,6 +8,7 @@ use super::decode::Failures;
 use super::error::Problem;
 use super::path;
 use crate::resources::backend_tls_policy::BackendTlsPolicySpec;
+use crate::resources::core::cluster_trust_bundle::ClusterTrustBundleSpec;
 use crate::resources::core::config_map::ConfigMapData;
 use crate::resources::core::endpoint_slice::EndpointSliceSpec;
 use crate::resources::core::namespace::NamespaceSpec;
@@ -102,6 +103,7 @@ pub(super) fn object(
         Kind::Secret => decoder.secret(),
         Kind::ConfigMap => decoder.whole::<core_api::ConfigMap, _>(ConfigMapData::from),
         Kind::EndpointSlice => decoder.whole::<discovery::EndpointSlice, _>(EndpointSliceSpec::from),
+        Kind::ClusterTrustBundle => decoder.spec::<ClusterTrustBundleSpec>(),
     }
 }
 

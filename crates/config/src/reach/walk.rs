@@ -10,6 +10,7 @@ use crate::{
     },
     resources::{
         ClientTrafficPolicy, Gateway, Meta,
+        core::cluster_trust_bundle::CERTIFICATES_GROUP,
         envoy::{ENVOY_GROUP, body::CustomResponseBody},
         gateway::FrontendTlsConfig,
         refs::{FromNamespaces, GATEWAY_GROUP, LocalObjectReference, SecretObjectReference},
@@ -137,14 +138,14 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
     }
 
-    /// A ConfigMap or Secret with authorities, perhaps of another namespace.
+    /// What holds authorities, perhaps of another namespace or of none.
     fn anchor(&mut self, from: Referrer<'_>, to: Referent<'_>) {
         if self.permitted(from, to.group, to.kind, to.namespace, to.name) {
             self.holder(to.namespace, to.group, to.kind, to.name);
         }
     }
 
-    /// ConfigMaps or Secrets of a namespace that hold authorities.
+    /// What holds authorities for objects of a namespace.
     pub(super) fn authorities(&mut self, namespace: &str, refs: &[LocalObjectReference]) {
         refs.iter().for_each(|it| self.holder(namespace, &it.group, &it.kind, &it.name));
     }
@@ -162,6 +163,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         let found = match (group, kind) {
             ("", "Secret") => index.secrets.get(namespace, name).map(|it| &it.meta),
             ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| &it.meta),
+            (CERTIFICATES_GROUP, "ClusterTrustBundle") => index.trust_bundles.get("", name).map(|it| &it.meta),
             _ => None,
         };
         found.map(|it| self.insert(it));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::backend_tls_policy::BackendTlsPolicy;
+use super::core::cluster_trust_bundle::{CERTIFICATES_GROUP, ClusterTrustBundle};
 use super::core::config_map::ConfigMap;
 use super::core::endpoint_slice::EndpointSlice;
 use super::core::namespace::Namespace;
@@ -152,6 +153,7 @@ objects! {
     Secret = Namespaced "Secret" in [""];
     ConfigMap = Namespaced "ConfigMap" in [""];
     EndpointSlice = Namespaced "EndpointSlice" in ["discovery.k8s.io"];
+    ClusterTrustBundle = Cluster "ClusterTrustBundle" in [CERTIFICATES_GROUP];
 }
 
 impl Kind {
@@ -179,6 +181,7 @@ impl Kind {
             | Kind::EnvoyProxy
             | Kind::EnvoyExtensionPolicy
             | Kind::EnvoyPatchPolicy => &["v1alpha1"],
+            Kind::ClusterTrustBundle => &["v1", "v1beta1", "v1alpha1"],
             _ => &["v1"],
         }
     }

@@ -61,7 +61,8 @@ impl Object {
             | Object::Service(_)
             | Object::Secret(_)
             | Object::ConfigMap(_)
-            | Object::EndpointSlice(_) => {}
+            | Object::EndpointSlice(_)
+            | Object::ClusterTrustBundle(_) => {}
         }
         check.violations
     }

@@ -19,7 +19,7 @@ use pailou_config::resources::Kind;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time};
 
-use super::{bundles::Bundles, change::Change, watch::reason};
+use super::{bundles::Bundles, change::Change, optional, watch::reason};
 use crate::backoff::Backoff;
 
 /// The delays between attempts while the API server does not answer.
@@ -45,6 +45,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
         known: BTreeMap::new(),
         unread: BTreeSet::new(),
         bundles: Bundles::default(),
+        is_unasked: false,
     };
     let api: Api<Definition> = Api::all(client);
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
@@ -53,7 +54,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
     while !follower.changes.is_closed() {
         let event = tokio::select! {
             event = events.next() => event,
-            () = time::sleep(Duration::from_secs(1)), if !follower.unread.is_empty() => {
+            () = time::sleep(Duration::from_secs(1)), if !follower.unread.is_empty() || follower.is_unasked => {
                 follower.read_all().await;
                 continue;
             }
@@ -76,7 +77,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
 
 /// The kinds, with their groups, that need a CustomResourceDefinition.
 pub(crate) fn defined_kinds() -> impl Iterator<Item = (Kind, &'static str)> {
-    let kinds = Kind::ALL.iter().copied().filter(|kind| !is_built_in(*kind));
+    let kinds = Kind::ALL.iter().copied().filter(|kind| !is_built_in(*kind) && !optional::is_optional(*kind));
     kinds.flat_map(|kind| kind.groups().iter().map(move |group| (kind, *group)))
 }
 
@@ -94,6 +95,8 @@ struct Follower {
     /// Those that have changed since, or could not be read.
     unread: BTreeSet<String>,
     bundles: Bundles,
+    /// Whether the API server is still to be asked for optional kinds.
+    is_unasked: bool,
 }
 
 pub(super) type Definition = PartialObjectMeta<CustomResourceDefinition>;
@@ -116,6 +119,7 @@ impl Follower {
                 for name in gone {
                     self.forget(&name).await;
                 }
+                self.is_unasked = true;
                 self.read_all().await;
                 self.send(self.bundles.told()).await;
                 self.send(Change::Listed).await;
@@ -170,6 +174,21 @@ impl Follower {
                     self.unread.insert(name);
                 }
             }
+        }
+        if self.is_unasked {
+            self.ask().await;
+        }
+    }
+
+    async fn ask(&mut self) {
+        match optional::ask(&self.client).await {
+            Ok(changes) => {
+                self.is_unasked = false;
+                for change in changes {
+                    self.send(change).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the API server cannot be asked for ClusterTrustBundles, and is asked again"),
         }
     }
 
@@ -243,7 +262,7 @@ mod tests {
         ] {
             assert!(names.contains_key(name), "{name} is not among {:?}", names.keys());
         }
-        assert!(!names.keys().any(|name| name.starts_with("pods")));
+        assert!(!names.keys().any(|name| name.starts_with("pods") || name.starts_with("clustertrustbundles")));
         assert_eq!(resource(Kind::EndpointSlice, "discovery.k8s.io", "v1").plural, "endpointslices");
     }
 }

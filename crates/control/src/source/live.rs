@@ -45,6 +45,7 @@ pub(crate) fn has_status(kind: Kind) -> bool {
             | Kind::Secret
             | Kind::ConfigMap
             | Kind::EndpointSlice
+            | Kind::ClusterTrustBundle
     )
 }
 

@@ -26,6 +26,8 @@ struct Inner {
     /// Everything that has happened, by version.
     log: Vec<(u64, String, Value)>,
     watchers: Vec<Watcher>,
+    /// The resources of a group's version (`/apis/certificates.k8s.io/v1beta1`), where it is served.
+    groups: BTreeMap<String, Value>,
     is_down: bool,
     /// Versions before this are forgotten.
     oldest: u64,
@@ -52,6 +54,11 @@ pub(crate) struct Asked {
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 impl Api {
+    /// Serves a version of a group that needs no definition.
+    pub(crate) fn serve(&self, group: &str, resources: Value) {
+        self.inner().groups.insert(group.to_owned(), resources);
+    }
+
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
         let api = self.clone();
@@ -197,6 +204,10 @@ impl Inner {
                 Some(object) => ok(object),
                 None => refuse(404, "not found"),
             },
+            ("GET", (group, None, None)) if group.starts_with("/apis/") && group.matches('/').count() == 3 => match self.groups.get(&group) {
+                Some(resources) => ok(&json!({ "kind": "APIResourceList", "groupVersion": group, "resources": resources })),
+                None => refuse(404, "not found"),
+            },
             ("GET", _) if is_watch => self.watch(asked),
             ("GET", _) => self.list(asked),
             ("POST", (collection, None, _)) => {
@@ -291,6 +302,9 @@ fn locate(path: &str) -> (String, Option<String>, Option<String>) {
         ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
         rest => (None, rest),
     };
+    if rest.is_empty() {
+        return (format!("/{}", parts.join("/")), None, None);
+    }
     let collection = format!("/{}/{}", parts[..base].join("/"), rest[0]);
     let named = rest.get(1).map(|name| namespace.map_or_else(|| (*name).to_owned(), |namespace| format!("{namespace}/{name}")));
     (collection, named, rest.get(2).map(|sub| (*sub).to_owned()))

@@ -81,6 +81,28 @@ async fn kinds_come_and_go_with_their_definitions() {
 }
 
 #[tokio::test]
+async fn trust_bundles_are_watched_where_they_are_served() {
+    let api = cluster();
+    api.apply(
+        "/apis/certificates.k8s.io/v1beta1/clustertrustbundles",
+        json!({ "metadata": { "name": "b" }, "spec": { "trustBundle": "x" } }),
+    );
+    let controller = start(&api, "a");
+    until("all is known", || published(&controller).is_some()).await;
+    assert_eq!(names(&controller, "ClusterTrustBundle"), Vec::<String>::new());
+    controller.stop().await;
+    let resources = [("clustertrustbundles", "ClusterTrustBundle"), ("certificatesigningrequests", "CertificateSigningRequest")];
+    let resources = resources
+        .map(|(name, kind)| json!({ "name": name, "singularName": "", "namespaced": false, "kind": kind, "verbs": ["list"] }));
+    api.serve("/apis/certificates.k8s.io/v1", json!(&resources[1..]));
+    api.serve("/apis/certificates.k8s.io/v1beta1", json!(resources));
+    api.script(Method::GET, "/apis/certificates.k8s.io/v1beta1", &[503]);
+    let controller = start(&api, "a");
+    until("the bundle is known", || names(&controller, "ClusterTrustBundle") == ["b"]).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn of_several_versions_the_newest_that_is_known_is_watched() {
     let api = cluster();
     define(&api, "gateway.networking.k8s.io", "tlsroutes", "TLSRoute", &["v1alpha2", "v1alpha3", "v9"]);
