@@ -204,10 +204,12 @@ impl Inner {
                 Some(object) => ok(object),
                 None => refuse(404, "not found"),
             },
-            ("GET", (group, None, None)) if group.starts_with("/apis/") && group.matches('/').count() == 3 => match self.groups.get(&group) {
-                Some(resources) => ok(&json!({ "kind": "APIResourceList", "groupVersion": group, "resources": resources })),
-                None => refuse(404, "not found"),
-            },
+            ("GET", (group, None, None)) if group.starts_with("/apis/") && group.matches('/').count() == 3 => {
+                match self.groups.get(&group) {
+                    Some(resources) => ok(&json!({ "kind": "APIResourceList", "groupVersion": group, "resources": resources })),
+                    None => refuse(404, "not found"),
+                }
+            }
             ("GET", _) if is_watch => self.watch(asked),
             ("GET", _) => self.list(asked),
             ("POST", (collection, None, _)) => {
