@@ -38,6 +38,7 @@ mod backends;
 mod clusters;
 mod endpoints;
 pub(crate) mod models;
+mod one_pool;
 mod picker;
 mod pools;
 mod upstream_tls;
@@ -54,6 +55,7 @@ use crate::{
     store::Store,
 };
 
+pub use one_pool::{OnePool, one_pool};
 pub use parameters::parameters;
 pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
 

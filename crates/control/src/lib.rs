@@ -8,6 +8,7 @@
 //! - [`provision`]: a data plane for each Gateway.
 //! - [`feed`]: what proxies are told.
 //! - [`controller`]: all of it together.
+//! - [`pool`]: what an endpoint picker follows, one InferencePool and its Pods, without any of the others.
 //!
 //! # Permissions
 //! What the code of this crate asks of the API server is listed in `docs/cluster.md` and given by the chart in `deploy/chart`; a test
@@ -16,6 +17,7 @@
 
 pub mod connection;
 pub mod controller;
+pub mod pool;
 pub mod published;
 
 pub mod leader;

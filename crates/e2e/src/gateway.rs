@@ -224,10 +224,10 @@ impl Drop for Gateway {
 }
 
 /// What a process prints, read as it comes.
-struct Printed(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Printed(Arc<Mutex<Vec<u8>>>);
 
 impl Printed {
-    fn read(pipe: impl Read + Send + 'static) -> Self {
+    pub(crate) fn read(pipe: impl Read + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let shared = text.clone();
         std::thread::spawn(move || {
@@ -240,16 +240,16 @@ impl Printed {
         Self(text)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }
 
 /// A directory of its own, gone when dropped.
-struct Files(PathBuf);
+pub(crate) struct Files(PathBuf);
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("pailou-e2e-{}-{serial}", std::process::id()));
@@ -258,7 +258,7 @@ impl Files {
     }
 
     /// Saves as editors do: a new file takes the old one's place at once.
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         let fresh = self.0.join(format!(".{name}.new"));
         fs::write(&fresh, text).expect("a file can be written");

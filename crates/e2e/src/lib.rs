@@ -8,6 +8,7 @@ mod binary;
 pub mod client;
 pub mod gateway;
 pub mod objects;
+pub mod picker;
 pub mod python;
 pub mod tls;
 pub mod wait;

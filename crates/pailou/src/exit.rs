@@ -65,6 +65,9 @@ pub(crate) enum Error {
     /// The demo's certificate cannot be made.
     #[error("cannot make a certificate for the demo: {0}")]
     Certificate(pailou_sim::selfsigned::CertificateError),
+    /// The picker has no certificate.
+    #[error("{0}")]
+    PickerCertificate(pailou_epp::CertificateError),
     /// There is no way to the cluster.
     #[error("{0}")]
     Cluster(pailou_control::Error),

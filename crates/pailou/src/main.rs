@@ -8,6 +8,7 @@ mod cli;
 mod check;
 mod controller;
 mod demo;
+mod picker;
 mod proxy;
 mod serve;
 mod sim;
@@ -62,7 +63,7 @@ fn run(cli: &Cli) -> Result<Outcome, Error> {
     let filter = match cli.command {
         Command::Serve(_) | Command::Proxy(_) => "info",
         // What a watch meets is told by who watches, once.
-        Command::Controller(_) => "info,kube_runtime=error",
+        Command::Controller(_) | Command::Picker(_) => "info,kube_runtime=error",
         _ => "warn",
     };
     logging::start(&cli.log, filter)?;
@@ -71,6 +72,7 @@ fn run(cli: &Cli) -> Result<Outcome, Error> {
         Command::Check(args) => check::run(args),
         Command::Controller(args) => controller::run(args),
         Command::Proxy(args) => proxy::run(args),
+        Command::Picker(args) => picker::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Sim(args) => sim::run(args),
     }

@@ -9,7 +9,8 @@
 //! - `score`: load against prefix and adapter affinity;
 //! - `prefix`: which prompts' beginnings are probably in which endpoint's cache;
 //! - `scrape`, `metrics`: engines' own figures, in the few names that are needed;
-//! - `receipt`: why an endpoint was chosen.
+//! - `receipt`: why an endpoint was chosen;
+//! - `terms`: what a pool's objects say of a request: its priority, and the model's name for the engine.
 
 mod endpoint;
 mod failures;
@@ -22,6 +23,7 @@ mod receipt;
 mod score;
 mod scrape;
 mod state;
+mod terms;
 #[cfg(test)]
 mod testing;
 
@@ -29,3 +31,4 @@ pub use self::pick::{PickError, PickRequest};
 pub use self::picked::Picked;
 pub use self::receipt::{Receipt, Scored};
 pub use self::state::{EndpointReport, PoolState};
+pub use self::terms::{OBJECTIVE_HEADERS, criticality, target_name};

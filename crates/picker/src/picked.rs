@@ -58,6 +58,12 @@ impl Picked {
         &self.reservation.endpoint().endpoint
     }
 
+    /// The current endpoint and, behind it, those to fail over to, best first; at most 16.
+    pub fn ranked(&self) -> impl Iterator<Item = &Endpoint> {
+        let members = &self.reservation.members.endpoints;
+        self.seen.ranked[self.at..].iter().map(|candidate| &members[candidate.member as usize].endpoint)
+    }
+
     /// Whether there is an endpoint to fail over to.
     pub fn has_next(&self) -> bool {
         self.at + 1 < self.seen.ranked.len()

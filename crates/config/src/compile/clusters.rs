@@ -110,10 +110,11 @@ pub(crate) struct Draft {
 impl<'a> Clusters<'a> {
     /// No clusters yet.
     pub(crate) fn new(index: &'a Index<'a>) -> Self {
+        let tls = TlsPolicies::new(index);
         Self {
             index,
-            tls: TlsPolicies::new(index),
-            pools: Pools::new(index),
+            pools: Pools::new(index, &tls),
+            tls,
             backends: Backends::new(index),
             identity: None,
             dry: false,
@@ -252,7 +253,9 @@ impl<'a> Clusters<'a> {
             Ok(pool) => pool,
             Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false }),
         };
-        if let Some(picker) = self.pools.picker(place).cloned() {
+        if let Some((picker, policy)) = self.pools.picker(place) {
+            let picker = picker.clone();
+            self.touched_policies.extend(policy);
             self.add(|| picker);
         }
         let name = pool.name.clone();

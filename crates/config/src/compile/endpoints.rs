@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     resources::{
-        IntOrString, Pod, Service,
+        InferencePool, IntOrString, Pod, Service,
         core::service::ServicePort,
         envoy::backend::BackendEndpoint,
         inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
@@ -89,9 +89,13 @@ fn of_pool(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
         Some(plain) => index.pool(INFERENCE_X_GROUP, &name.namespace, plain),
         None => [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find_map(|group| index.pool(group, &name.namespace, &name.name)),
     };
-    let Some(pool) = pool else { return Vec::new() };
+    pool.map(|pool| of_object(index, pool)).unwrap_or_default()
+}
+
+/// The endpoints of an InferencePool.
+pub(crate) fn of_object(index: &Index<'_>, pool: &InferencePool) -> Vec<Endpoint> {
     let ports: Vec<_> = pool.spec.target_ports.iter().map(|port| port.get()).collect();
-    of_selector(index, &name.namespace, &pool.spec.selector, |_| ports.clone())
+    of_selector(index, &pool.meta.namespace, &pool.spec.selector, |_| ports.clone())
 }
 
 /// The ready pods that bear these labels, on these ports. An empty selector selects nothing.

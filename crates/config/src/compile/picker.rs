@@ -11,6 +11,7 @@ use super::{
     clusters::Draft,
     index::{Index, name_of},
     policies::traffic::Traffic,
+    upstream_tls::TlsPolicies,
 };
 
 /// Why a pool's endpoint picker cannot be asked.
@@ -21,9 +22,17 @@ pub(crate) enum NoPicker {
     Unusable(String),
 }
 
-/// The cluster of an endpoint picker: gRPC, in TLS with whatever certificate it has, as pickers make their own. A Service whose port
-/// says `kubernetes.io/h2c` is spoken to in the clear.
-pub(crate) fn cluster(index: &Index<'_>, namespace: &str, reference: &EndpointPickerRef) -> Result<Cluster, NoPicker> {
+/// The cluster of an endpoint picker, and the place of the BackendTLSPolicy that says how it is spoken to.
+pub(crate) type Found = (Cluster, Option<usize>);
+
+/// The cluster of an endpoint picker: gRPC, in TLS as a BackendTLSPolicy on its Service says, and else with whatever certificate it
+/// has, as pickers make their own. A Service whose port says `kubernetes.io/h2c` is spoken to in the clear, unless a policy says TLS.
+pub(crate) fn cluster(
+    index: &Index<'_>,
+    policies: &TlsPolicies<'_>,
+    namespace: &str,
+    reference: &EndpointPickerRef,
+) -> Result<Found, NoPicker> {
     let name = &reference.name;
     if !reference.group.is_empty() || reference.kind != "Service" {
         return Err(NoPicker::Unusable(format!("the endpoint picker {} {name} is no Service", reference.kind)));
@@ -40,14 +49,18 @@ pub(crate) fn cluster(index: &Index<'_>, namespace: &str, reference: &EndpointPi
     let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == "TCP");
     let found = found.ok_or_else(|| NoPicker::Unusable(format!("the endpoint picker's Service {name} has no TCP port {port}")))?;
     let clear = found.app_protocol.as_deref() == Some("kubernetes.io/h2c");
-    let host: Arc<str> = format!("{name}.{namespace}.svc").into();
+    let (place, tls) = match policies.of_service(namespace, name, &found.name) {
+        Some((place, tls)) => (Some(place), tls.map(Some)),
+        None if clear => (None, Ok(None)),
+        None => (None, Ok(Some(Arc::new(unverified(format!("{name}.{namespace}.svc").into()))))),
+    };
     let draft = Draft {
         endpoints: EndpointKey::Service(name_of(&service.meta), port),
         kind: ClusterKind::Service,
         protocol: Protocol::Http2,
-        tls: Ok((!clear).then(|| Arc::new(unverified(host)))),
+        tls,
     };
-    Ok(draft.cluster(&Traffic::default()))
+    Ok((draft.cluster(&Traffic::default()), place))
 }
 
 fn unverified(sni: Arc<str>) -> UpstreamTls {

@@ -20,6 +20,7 @@ use super::{
     index::{Index, name_of},
     models::Models,
     picker::{self, NoPicker},
+    upstream_tls::TlsPolicies,
     warnings::PARTIALLY_SUPPORTED,
 };
 
@@ -39,17 +40,19 @@ struct PoolState<'a> {
     warnings: Vec<String>,
     /// The cluster of its endpoint picker.
     asked: Option<Arc<Cluster>>,
+    /// The BackendTLSPolicy of that.
+    tls_policy: Option<usize>,
     gateways: BTreeSet<usize>,
 }
 
 impl<'a> Pools<'a> {
     /// Reads all pools.
-    pub(crate) fn new(index: &Index<'a>) -> Self {
+    pub(crate) fn new(index: &Index<'a>, policies: &TlsPolicies<'_>) -> Self {
         let mut all = Self { list: Vec::new(), places: HashMap::new(), models: Models::new(index) };
         for object in index.pools_v1.iter().chain(index.pools_x.iter()) {
             let key = (object.spec.version.group(), object.meta.namespace.as_str(), object.meta.name.as_str());
             all.places.insert(key, all.list.len());
-            let state = PoolState::new(index, &all.models, object);
+            let state = PoolState::new(index, policies, &all.models, object);
             all.list.push(state);
         }
         all
@@ -66,9 +69,10 @@ impl<'a> Pools<'a> {
         (self.list[place].object, self.list[place].pool.clone())
     }
 
-    /// The cluster of a pool's endpoint picker, where it has one of its own.
-    pub(crate) fn picker(&self, place: usize) -> Option<&Arc<Cluster>> {
-        self.list[place].asked.as_ref()
+    /// The cluster of a pool's endpoint picker, where it has one of its own, and the place of the BackendTLSPolicy on it.
+    pub(crate) fn picker(&self, place: usize) -> Option<(&Arc<Cluster>, Option<usize>)> {
+        let state = &self.list[place];
+        Some((state.asked.as_ref()?, state.tls_policy))
     }
 
     /// A route attached to these Gateways leads to the pool.
@@ -113,7 +117,7 @@ impl<'a> Pools<'a> {
 }
 
 impl<'a> PoolState<'a> {
-    fn new(index: &Index<'_>, models: &Models, object: &'a InferencePool) -> Self {
+    fn new(index: &Index<'_>, policies: &TlsPolicies<'_>, models: &Models, object: &'a InferencePool) -> Self {
         let mut state = Self {
             object,
             pool: Err(Failure("".into())),
@@ -121,32 +125,26 @@ impl<'a> PoolState<'a> {
             picker_note: None,
             warnings: Vec::new(),
             asked: None,
+            tls_policy: None,
             gateways: BTreeSet::new(),
         };
-        let picker = state.picker(index);
-        let (runtime, strategy) = (state.runtime(), state.strategy());
-        let group = object.spec.version.group();
-        let set = models.of_pool(group, &object.meta.namespace, &object.meta.name);
-        state.pool = picker.map(|picker| {
-            Arc::new(Pool {
-                name: pool_name(index, object),
-                runtime,
-                strategy,
-                picker,
-                models: set.models,
-                any_model: set.any_model,
-                objectives: set.objectives,
-            })
-        });
+        state.pool = state.picker(index, policies).map(|picker| Arc::new(state.read(index, models, picker)));
         state
     }
 
-    fn picker(&mut self, index: &Index<'_>) -> Result<PickerKind, Failure> {
+    fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> Pool {
+        let (pool, warnings) = pool(index, models, self.object, picker);
+        self.warnings = warnings;
+        pool
+    }
+
+    fn picker(&mut self, index: &Index<'_>, policies: &TlsPolicies<'_>) -> Result<PickerKind, Failure> {
         let Some(reference) = &self.object.spec.endpoint_picker else { return Ok(PickerKind::BuiltIn) };
         let namespace = self.object.meta.namespace.as_str();
-        match picker::cluster(index, namespace, reference) {
-            Ok(cluster) => {
+        match picker::cluster(index, policies, namespace, reference) {
+            Ok((cluster, policy)) => {
                 let key = cluster.key.clone();
+                self.tls_policy = policy;
                 self.asked = Some(Arc::new(cluster));
                 Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference) })
             }
@@ -172,33 +170,6 @@ impl<'a> PoolState<'a> {
         }
     }
 
-    fn runtime(&mut self) -> ModelServer {
-        match self.object.meta.annotation(RUNTIME_ANNOTATION) {
-            None | Some("vllm" | "") => ModelServer::Vllm,
-            Some("sglang") => ModelServer::Sglang,
-            Some("trt-llm") => ModelServer::TensorRtLlm,
-            Some(other) => {
-                self.warnings.push(format!(
-                    "annotation {RUNTIME_ANNOTATION}: {other} is not known (sglang, trt-llm, or none for vLLM): vLLM is taken"
-                ));
-                ModelServer::Vllm
-            }
-        }
-    }
-
-    fn strategy(&mut self) -> RoutingStrategy {
-        match self.object.meta.annotation(STRATEGY_ANNOTATION) {
-            None | Some("DEFAULT" | "") => RoutingStrategy::Default,
-            Some("PREFIX_CACHE") => RoutingStrategy::PrefixCache,
-            Some(other) => {
-                self.warnings.push(format!(
-                    "annotation {STRATEGY_ANNOTATION}: {other} is not known (DEFAULT or PREFIX_CACHE): DEFAULT is taken"
-                ));
-                RoutingStrategy::Default
-            }
-        }
-    }
-
     fn conditions(&self) -> Vec<Condition> {
         let generation = self.object.meta.generation;
         let mut resolved = Condition::summary("ResolvedRefs", &self.problems, generation);
@@ -210,6 +181,49 @@ impl<'a> PoolState<'a> {
             conditions.push(Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedValue", self.warnings.join("; "), generation));
         }
         conditions
+    }
+}
+
+/// What is known of a pool beside its endpoints, and what of it is not understood.
+pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
+    let mut warnings = Vec::new();
+    let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
+    let pool = Pool {
+        name: pool_name(index, object),
+        runtime: runtime(object, &mut warnings),
+        strategy: strategy(object, &mut warnings),
+        picker,
+        models: set.models,
+        any_model: set.any_model,
+        objectives: set.objectives,
+    };
+    (pool, warnings)
+}
+
+fn runtime(object: &InferencePool, warnings: &mut Vec<String>) -> ModelServer {
+    match object.meta.annotation(RUNTIME_ANNOTATION) {
+        None | Some("vllm" | "") => ModelServer::Vllm,
+        Some("sglang") => ModelServer::Sglang,
+        Some("trt-llm") => ModelServer::TensorRtLlm,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {RUNTIME_ANNOTATION}: {other} is not known (sglang, trt-llm, or none for vLLM): vLLM is taken"
+            ));
+            ModelServer::Vllm
+        }
+    }
+}
+
+fn strategy(object: &InferencePool, warnings: &mut Vec<String>) -> RoutingStrategy {
+    match object.meta.annotation(STRATEGY_ANNOTATION) {
+        None | Some("DEFAULT" | "") => RoutingStrategy::Default,
+        Some("PREFIX_CACHE") => RoutingStrategy::PrefixCache,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {STRATEGY_ANNOTATION}: {other} is not known (DEFAULT or PREFIX_CACHE): DEFAULT is taken"
+            ));
+            RoutingStrategy::Default
+        }
     }
 }
 

@@ -52,7 +52,24 @@ impl Scopes {
         changes: mpsc::Sender<Change>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let mut scopes = Self {
+        let mut scopes = Self::empty(client, namespaces, origin, changes, metrics);
+        for kind in Kind::ALL.iter().copied().filter(|kind| crds::is_built_in(*kind) && *kind != Kind::Pod) {
+            for group in kind.groups() {
+                scopes.watch_kind(kind, group, crds::resource(kind, group, "v1"));
+            }
+        }
+        scopes
+    }
+
+    /// Watches nothing yet. Needs the runtime once it does.
+    pub(crate) fn empty(
+        client: Client,
+        namespaces: Vec<NamespaceName>,
+        origin: Arc<str>,
+        changes: mpsc::Sender<Change>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
             client,
             namespaces,
             origin,
@@ -63,13 +80,7 @@ impl Scopes {
             pods: BTreeMap::new(),
             next_epoch: 0,
             are_definitions_listed: false,
-        };
-        for kind in Kind::ALL.iter().copied().filter(|kind| crds::is_built_in(*kind) && *kind != Kind::Pod) {
-            for group in kind.groups() {
-                scopes.watch_kind(kind, group, crds::resource(kind, group, "v1"));
-            }
         }
-        scopes
     }
 
     /// Whether everything that was there at the beginning is known.
@@ -96,6 +107,11 @@ impl Scopes {
                 tracing::info!("not installed, and waited for: {}", missing.join(", "));
             }
         }
+    }
+
+    /// Every kind that is wanted has been told, or is known not to be served.
+    pub(crate) fn listed_kinds(&mut self) {
+        self.are_definitions_listed = true;
     }
 
     /// Whether this run is the newest of its scope.

@@ -198,6 +198,9 @@ impl Inner {
     }
 
     fn serve(&mut self, asked: &Asked) -> Answer {
+        if let ["apis", group, version] = asked.path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
+            return self.discovered(group, version);
+        }
         let is_watch = asked.query.contains("watch=true");
         match (asked.method.as_str(), locate(&asked.path)) {
             ("GET", (collection, Some(name), _)) => match self.objects.get(&collection).and_then(|it| it.get(&name)) {
@@ -240,6 +243,24 @@ impl Inner {
             }
             ("DELETE", (collection, Some(name), None)) => self.remove(&collection, &name),
             _ => refuse(405, "not here"),
+        }
+    }
+
+    /// What a group serves in a version, by the definitions.
+    fn discovered(&self, group: &str, version: &str) -> Answer {
+        let definitions = self.objects.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
+        let served = definitions.into_iter().flat_map(BTreeMap::values).filter(|definition| {
+            let is_served = definition["spec"]["versions"].as_array().is_some_and(|all| all.iter().any(|it| it["name"] == version));
+            is_served
+                && definition["metadata"]["name"].as_str().is_some_and(|name| name.split_once('.').is_some_and(|it| it.1 == group))
+        });
+        let resource = |definition: &Value| {
+            let names = &definition["spec"]["names"];
+            json!({ "name": names["plural"], "kind": names["kind"], "singularName": "", "namespaced": true, "verbs": [] })
+        };
+        match served.map(resource).collect::<Vec<_>>() {
+            none if none.is_empty() => refuse(404, "not found"),
+            resources => ok(&json!({ "groupVersion": format!("{group}/{version}"), "resources": resources })),
         }
     }
 

@@ -20,9 +20,10 @@ use super::{
     framing::{self, Part},
     immediate::Immediate,
     mutation::apply,
-    question::{chunks, header_values},
+    question::header_values,
 };
 use crate::{
+    chunks::chunks,
     names::{ENDPOINT_NAMESPACE, SERVED},
     proto::{
         self, BodySendMode, HeaderMutation, HttpHeaders, HttpTrailers, Metadata, ProcessingRequest, ProcessingResponse,

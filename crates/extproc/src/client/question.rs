@@ -15,7 +15,8 @@ use super::{
     outbox::{Outbox, Pen},
 };
 use crate::{
-    names::{MAX_CHUNK, METHOD_PATH, SUBSET, SUBSET_NAMESPACE},
+    chunks::chunks,
+    names::{METHOD_PATH, SUBSET, SUBSET_NAMESPACE},
     proto::{
         self, BodySendMode, HttpHeaders, Metadata, ProcessingRequest, ProcessingResponse, ProtocolConfiguration, processing_request,
     },
@@ -124,9 +125,4 @@ impl Asking {
 /// Headers as a message has them.
 pub(super) fn header_values(headers: &HeaderMap) -> impl Iterator<Item = proto::HeaderValue> {
     headers.iter().map(|(name, value)| proto::HeaderValue::new(name.as_str(), Bytes::copy_from_slice(value.as_bytes())))
-}
-
-/// A piece in pieces that fit into one message each.
-pub(super) fn chunks(piece: &Bytes) -> impl Iterator<Item = Bytes> {
-    (0..piece.len()).step_by(MAX_CHUNK).map(|start| piece.slice(start..piece.len().min(start + MAX_CHUNK)))
 }

@@ -8,12 +8,12 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
-use pailou_config::snapshot::{Address, ClusterKind, Criticality, LoadBalancer, Pool, PoolModel, at_point};
+use pailou_config::snapshot::{Address, ClusterKind, LoadBalancer, Pool};
 use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
 };
-use pailou_picker::{PickError, PickRequest, Picked};
+use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
 use smallvec::SmallVec;
 
 use super::{Chosen, attempt::Tried, call::Input, outgoing::Outgoing};
@@ -24,8 +24,7 @@ use crate::{
 };
 
 /// Headers that name the InferenceObjective of a request, the newer name first.
-static OBJECTIVES: [HeaderName; 2] =
-    [HeaderName::from_static("x-llm-d-inference-objective"), HeaderName::from_static("x-gateway-inference-objective")];
+static OBJECTIVES: [HeaderName; 2] = [HeaderName::from_static(OBJECTIVE_HEADERS[0]), HeaderName::from_static(OBJECTIVE_HEADERS[1])];
 
 /// A cluster with what decides the order of its endpoints for one request.
 pub(super) struct Target {
@@ -116,17 +115,18 @@ impl Target {
         let scan = call.and_then(|call| call.scan.as_ref());
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
         let model = pool.model(asked);
-        let target_model = model.and_then(|model| choose_name(model)).filter(|name| **name != *asked && !asked.is_empty());
+        let target_model = model.and_then(|model| target_name(model)).filter(|name| **name != *asked && !asked.is_empty());
         let body = match (call, scan, &target_model) {
             (Some(call), Some(scan), Some(name)) => Some(splice_model(&call.bytes, scan, name)),
             _ => input.pieces(),
         };
+        let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
         let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
         let request = PickRequest {
             model: target_model.as_deref().unwrap_or(asked),
             prompt: call.zip(scan).and_then(|(call, scan)| call.bytes.get(scan.prompt.clone()?)).unwrap_or(&[]),
             cache_salt: scan.and_then(|scan| scan.cache_salt.as_deref()),
-            criticality: criticality(&pool, model.map(|model| &**model), outgoing),
+            criticality: criticality(&pool, model.map(|model| &**model), objective),
             input_bytes: call.map_or(0, |call| call.bytes.len()),
             max_tokens: scan.and_then(|scan| scan.max_tokens),
             subset: subset.as_deref(),
@@ -238,25 +238,4 @@ fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
 
 fn no_endpoint() -> Error {
     Error::new(Flag::NoEndpoint, "no backend is ready to serve this request")
-}
-
-/// One of a model's target names, by weight.
-fn choose_name(model: &PoolModel) -> Option<Arc<str>> {
-    let total: u64 = model.targets.iter().map(|target| u64::from(target.weight)).sum();
-    if total == 0 {
-        return None;
-    }
-    let target = at_point(&model.targets, |target| target.weight, fastrand::u64(..total))?;
-    Some(target.name.clone())
-}
-
-/// An objective that the request names counts before what the model is configured with.
-fn criticality(pool: &Pool, model: Option<&PoolModel>, outgoing: &Outgoing) -> Criticality {
-    let named = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
-    match named.and_then(|name| pool.objectives.get(name)) {
-        Some(priority) if *priority < 0 => Criticality::Sheddable,
-        Some(0) => Criticality::Standard,
-        Some(_) => Criticality::Critical,
-        None => model.map(|model| model.criticality).unwrap_or_default(),
-    }
 }

@@ -11,7 +11,7 @@ use pailou_extproc::{
     names::ENDPOINT,
     proto::{
         BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeaderValue as Header, HeaderValueOption, HeadersResponse,
-        HttpHeaders, HttpStatus, ImmediateResponse, ProcessingRequest, ProcessingResponse, StreamedBodyResponse,
+        HttpHeaders, HttpStatus, ImmediateResponse, ProcessingMode, ProcessingRequest, ProcessingResponse, StreamedBodyResponse,
         body_mutation::Mutation, processing_request::Request as Part, processing_response::Response as Answer,
     },
 };
@@ -89,7 +89,15 @@ impl Talk {
     }
 
     pub(crate) fn say(&mut self, answer: Answer) {
-        let message = ProcessingResponse { response: Some(answer), ..ProcessingResponse::default() };
+        self.send(&ProcessingResponse { response: Some(answer), ..ProcessingResponse::default() });
+    }
+
+    /// The same with a wish for what is sent from now on.
+    pub(crate) fn say_with(&mut self, answer: Answer, mode: ProcessingMode) {
+        self.send(&ProcessingResponse { response: Some(answer), mode_override: Some(mode), ..ProcessingResponse::default() });
+    }
+
+    fn send(&mut self, message: &ProcessingResponse) {
         let mut frame = BytesMut::new();
         frame.put_u8(0);
         frame.put_u32(message.encoded_len() as u32);

@@ -1,0 +1,34 @@
+//! One InferencePool by itself, as an endpoint picker sees it: no Gateway and no route need lead to it.
+
+use std::sync::Arc;
+
+use crate::{
+    resources::{
+        InferencePool,
+        inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
+    },
+    snapshot::{Endpoint, PickerKind, Pool},
+    store::Store,
+};
+
+use super::{endpoints, index::Index, models::Models, pools};
+
+/// A pool, its endpoints, and what of it is not understood.
+#[derive(Clone, Debug)]
+pub struct OnePool {
+    /// The pool. Its picker is the built-in one, whatever its `endpointPickerRef` says: who asks is that picker.
+    pub pool: Arc<Pool>,
+    /// Its ready pods on each of its ports.
+    pub endpoints: Vec<Endpoint>,
+    /// What it says and is not understood, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The pool of this name; `group` is one of the two API groups, or `None` for whichever has it, the newer first.
+pub fn one_pool(store: &Store, group: Option<&str>, namespace: &str, name: &str) -> Option<OnePool> {
+    let index = Index::new(store.iter().map(|(_, entry)| &entry.object));
+    let groups = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter(|known| group.is_none_or(|group| group == *known));
+    let object: &InferencePool = groups.filter_map(|group| index.pool(group, namespace, name)).next()?;
+    let (pool, warnings) = pools::pool(&index, &Models::new(&index), object, PickerKind::BuiltIn);
+    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(&index, object), warnings })
+}

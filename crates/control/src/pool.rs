@@ -1,0 +1,211 @@
+//! What an endpoint picker follows of a cluster: one InferencePool, the Pods that it selects, and what speaks about its requests.
+//!
+//! Everything is in the pool's namespace, so that a Role there is enough. Which kinds the cluster serves is asked of the API
+//! server's discovery, which every service account may read.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use kube::Client;
+use pailou_config::{
+    resources::{Kind, NamespaceName, Object, ObjectKey, inference_pool::INFERENCE_GROUP},
+    store::Store,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time,
+};
+
+use crate::{
+    Connection, Metrics,
+    source::{
+        change::{Change, Scope},
+        pods,
+        scopes::Scopes,
+        seen::Seen,
+    },
+};
+
+/// Changes that wait to be taken in; watches wait when there are more.
+const CHANGES: usize = 1024;
+/// A burst is over when nothing has come for this long.
+const QUIET: Duration = Duration::from_millis(5);
+/// A burst that does not end is handed on after this long all the same.
+const BURST: Duration = Duration::from_millis(50);
+/// How often the API server is asked for kinds that it does not serve yet.
+const DISCOVERY: Duration = Duration::from_secs(30);
+/// How soon it is asked again where it did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What is read beside the pool and its Pods.
+const MORE: [Kind; 3] = [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel];
+
+/// The pool that is followed.
+#[derive(Clone, Debug)]
+pub struct PoolName {
+    /// Its API group; the newer one unless given.
+    pub group: Option<&'static str>,
+    /// Its namespace.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: String,
+}
+
+/// A pool that is followed. It ends when it is dropped.
+#[derive(Debug)]
+pub struct PoolFollower {
+    objects: watch::Receiver<Option<Arc<Store>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl PoolFollower {
+    /// Begins to watch. Needs the runtime.
+    pub fn start(connection: Connection, pool: PoolName) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let (send, changes) = mpsc::channel(CHANGES);
+        let (publish, objects) = watch::channel(None);
+        let namespaces = vec![pool.namespace.clone()];
+        let scopes = Scopes::empty(connection.client.clone(), namespaces, connection.origin, send.clone(), metrics);
+        let group = pool.group.unwrap_or(INFERENCE_GROUP);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(discover(connection.client, group, send));
+        let mut follower = Follower { scopes, changes, name: pool.name, store: Arc::default(), publish };
+        tasks.spawn(async move { follower.run().await });
+        Self { objects, _tasks: tasks }
+    }
+
+    /// The objects, from the moment at which all that was there at the beginning is known.
+    pub fn objects(&self) -> watch::Receiver<Option<Arc<Store>>> {
+        self.objects.clone()
+    }
+}
+
+/// Tells which kinds the cluster serves, until all are told or nobody listens.
+async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Change>) {
+    let more = MORE.iter().flat_map(|kind| kind.groups().iter().map(|group| (*kind, *group)));
+    let mut wanted: Vec<(Kind, &'static str)> = [(Kind::InferencePool, group)].into_iter().chain(more).collect();
+    let mut is_listed = false;
+    let mut is_failing = false;
+    while !wanted.is_empty() && !changes.is_closed() {
+        let mut missing = Vec::new();
+        let mut error = None;
+        for (kind, group) in wanted {
+            match served(&client, kind, group).await {
+                Ok(Some((version, plural))) => {
+                    let _ = changes.send(Change::Served { kind, group, version, plural }).await;
+                }
+                Ok(None) => missing.push((kind, group)),
+                Err(failure) => {
+                    error = Some(failure);
+                    missing.push((kind, group));
+                }
+            }
+        }
+        wanted = missing;
+        match error {
+            Some(error) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!("the API server cannot be asked what it serves, and is asked again: {error}");
+                }
+                time::sleep(RETRY).await;
+                continue;
+            }
+            None => is_failing = false,
+        }
+        if !std::mem::replace(&mut is_listed, true) {
+            let _ = changes.send(Change::Listed).await;
+        }
+        time::sleep(DISCOVERY).await;
+    }
+}
+
+/// The newest version of a kind that the cluster serves and is known here, and its plural name.
+async fn served(client: &Client, kind: Kind, group: &str) -> Result<Option<(&'static str, String)>, kube::Error> {
+    for version in kind.versions(group) {
+        match client.list_api_group_resources(&format!("{group}/{version}")).await {
+            Ok(list) => {
+                if let Some(resource) = list.resources.into_iter().find(|it| it.kind == kind.name() && !it.name.contains('/')) {
+                    return Ok(Some((version, resource.name)));
+                }
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+struct Follower {
+    scopes: Scopes,
+    changes: mpsc::Receiver<Change>,
+    name: String,
+    store: Arc<Store>,
+    publish: watch::Sender<Option<Arc<Store>>>,
+}
+
+impl Follower {
+    async fn run(&mut self) {
+        while let Some(change) = self.changes.recv().await {
+            self.take(change);
+            let end = time::Instant::now() + BURST;
+            while let Ok(Some(change)) = time::timeout_at(end.min(time::Instant::now() + QUIET), self.changes.recv()).await {
+                self.take(change);
+            }
+            let gone = self.scopes.select_pods(pods::selectors(&self.store));
+            self.remove(|key| gone.iter().any(|scope| scope.covers(key)));
+            // While a new selector's Pods are being listed, the former ones stay.
+            let is_known = self.publish.borrow().is_some() || self.scopes.is_synced();
+            if is_known && self.publish.borrow().as_ref().is_none_or(|before| !Arc::ptr_eq(before, &self.store)) {
+                self.publish.send_replace(Some(self.store.clone()));
+            }
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Replace(run, objects) if self.scopes.is_current(&run) => {
+                self.scopes.synced(&run);
+                self.replace(&run.scope, objects);
+            }
+            Change::Upsert(run, seen) if self.scopes.is_current(&run) => self.upsert(*seen),
+            Change::Delete(run, key) if self.scopes.is_current(&run) => self.remove(|known| *known == key),
+            Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) | Change::Unserved { .. } | Change::Bundles(_) => {}
+            Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),
+            Change::Listed => self.scopes.listed_kinds(),
+        }
+    }
+
+    fn replace(&mut self, scope: &Scope, objects: Vec<Seen>) {
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
+        self.remove(|key| scope.covers(key) && !listed.contains(key));
+        objects.into_iter().for_each(|seen| self.upsert(seen));
+    }
+
+    /// An object is there, or has changed. One that cannot be read leaves what it was before.
+    fn upsert(&mut self, seen: Seen) {
+        match seen.entry {
+            Ok(entry) => {
+                if matches!(&entry.object, Object::InferencePool(pool) if pool.meta.name != self.name) {
+                    return;
+                }
+                if self.store.entry(&seen.key).is_some_and(|known| known.object == entry.object) {
+                    return;
+                }
+                if let Err(error) = Arc::make_mut(&mut self.store).upsert(entry) {
+                    tracing::error!("{error}");
+                }
+            }
+            Err(errors) => {
+                let note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                tracing::warn!("{} is not read: {note}", seen.key);
+            }
+        }
+    }
+
+    fn remove(&mut self, is_gone: impl Fn(&ObjectKey) -> bool) {
+        let gone: Vec<ObjectKey> = self.store.iter().map(|(key, _)| key).filter(|key| is_gone(key)).cloned().collect();
+        for key in gone {
+            Arc::make_mut(&mut self.store).delete(&key);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The body of a request, held until it is whole.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Memory for bodies is given out in pieces of this many bytes.
+const UNIT: usize = 4096;
+
+/// Room for the bodies of all requests together.
+#[derive(Clone, Debug)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+/// A body as it comes. Its share of the room is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pieces: Vec<Bytes>,
+    length: usize,
+    limit: usize,
+    room: Room,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body is not held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// It is longer than one may be.
+    Body,
+    /// All together are.
+    Room,
+}
+
+impl Room {
+    /// Room for this many bytes.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes).unwrap_or(usize::MAX) / UNIT;
+        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+impl Body {
+    /// An empty body that may grow to `limit` bytes.
+    pub(crate) fn new(room: &Room, limit: usize) -> Self {
+        Self { pieces: Vec::new(), length: 0, limit, room: room.clone(), share: None }
+    }
+
+    /// A piece came.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn push(&mut self, piece: Bytes) -> Result<(), Full> {
+        self.length += piece.len();
+        if self.length > self.limit {
+            return Err(Full::Body);
+        }
+        // Each piece costs something of itself, so that many small ones are not for nothing.
+        let wanted = self.length.div_ceil(UNIT) + (self.pieces.len() + 1) / 64;
+        let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if wanted > held {
+            let more = u32::try_from(wanted - held).map_err(|_| Full::Room)?;
+            let more = self.room.0.clone().try_acquire_many_owned(more).map_err(|_| Full::Room)?;
+            match &mut self.share {
+                Some(share) => share.merge(more),
+                None => self.share = Some(more),
+            }
+        }
+        if !piece.is_empty() {
+            self.pieces.push(piece);
+        }
+        Ok(())
+    }
+
+    /// All of it. What came in one piece is not copied.
+    pub(crate) fn whole(&mut self) -> Bytes {
+        if self.pieces.len() > 1 {
+            let mut whole = BytesMut::with_capacity(self.length);
+            self.pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
+            self.pieces.push(whole.freeze());
+        }
+        self.pieces.first().cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(length: usize) -> Bytes {
+        vec![b'x'; length].into()
+    }
+
+    #[test]
+    fn a_body_is_whole_whatever_its_pieces() {
+        let mut body = Body::new(&Room::new(1 << 20), 100);
+        assert!(body.whole().is_empty());
+        for text in ["one", "", "two"] {
+            body.push(Bytes::from_static(text.as_bytes())).unwrap();
+        }
+        assert_eq!(body.whole(), "onetwo");
+        assert_eq!(body.push(piece(100)), Err(Full::Body));
+    }
+
+    #[test]
+    fn room_is_shared_and_given_back() {
+        let room = Room::new(4 * UNIT as u64);
+        let mut first = Body::new(&room, 1 << 20);
+        first.push(piece(3 * UNIT)).unwrap();
+        let mut second = Body::new(&room, 1 << 20);
+        assert_eq!(second.push(piece(UNIT + 1)), Err(Full::Room));
+        drop(first);
+        let mut third = Body::new(&room, 1 << 20);
+        third.push(piece(UNIT + 1)).unwrap();
+    }
+}

@@ -1,0 +1,113 @@
+//! Where a request goes.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, multipart, scan, splice_model};
+use pailou_extproc::{
+    proto::ProcessingResponse,
+    server::{Asked, answers},
+};
+use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
+
+use crate::{EndpointPicker, body::Full, metrics::Outcome, pool::socket};
+
+/// Where a request goes, and how.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) picked: Picked,
+    /// `ip:port[,ip:port…]`, best first.
+    pub(crate) endpoints: String,
+    /// The body with the name that the engine knows the model by, where it is not the client's.
+    pub(crate) changed: Option<Pieces>,
+}
+
+/// Why a request goes nowhere, as its client is told.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) outcome: Outcome,
+    pub(crate) reply: ProcessingResponse,
+}
+
+/// Picks for a request, of whose body as much is known as there is, at most so many endpoints.
+///
+/// # Errors
+/// There is no endpoint for it (503), or none has room and it can wait (429).
+pub(crate) fn decide(picker: &EndpointPicker, asked: &Asked, body: &Bytes, most: usize) -> Result<Decision, Refusal> {
+    let begun = Instant::now();
+    let current = picker.current().ok_or_else(|| no_endpoint(asked, "the picker knows no pool"))?;
+    let scan = understood(asked, body);
+    let name = scan.as_ref().and_then(|scan| scan.model.as_deref()).unwrap_or("");
+    let model = current.pool.model(name).map(|model| &**model);
+    let target = model.and_then(target_name).filter(|target| **target != *name && !name.is_empty());
+    let objective = OBJECTIVE_HEADERS.iter().find_map(|name| asked.header(name));
+    let subset = asked.subset.as_ref().map(|subset| current.eligible(subset));
+    let request = PickRequest {
+        model: target.as_deref().unwrap_or(name),
+        prompt: scan.as_ref().and_then(|scan| body.get(scan.prompt.clone()?)).unwrap_or(&[]),
+        cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
+        criticality: criticality(&current.pool, model, objective),
+        input_bytes: body.len(),
+        max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
+        subset: subset.as_deref(),
+    };
+    let picked = current.state.pick(&request).map_err(|error| match error {
+        PickError::NoEndpoints if subset.is_some() => no_endpoint(asked, "no endpoint of the pool is in the subset"),
+        PickError::NoEndpoints => no_endpoint(asked, "the pool has no ready endpoint"),
+        PickError::Saturated { retry_after } => {
+            let message = "the model is busy and this request can wait; try again later";
+            let after = retry_after.as_secs().max(1).to_string();
+            refusal(asked, Outcome::Shed, 429, message, &[("retry-after", &after)], "all endpoints of the pool are saturated")
+        }
+    })?;
+    let told: Vec<String> = picked.ranked().filter_map(socket).take(most).map(|it| it.to_string()).collect();
+    let changed = scan.zip(target).map(|(scan, target)| splice_model(body, &scan, &target));
+    picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
+    Ok(Decision { picked, endpoints: told.join(","), changed })
+}
+
+/// A body that is not held.
+pub(crate) fn full(asked: &Asked, why: Full) -> Refusal {
+    match why {
+        Full::Body => {
+            let message = "the request's body is longer than the endpoint picker reads";
+            refusal(asked, Outcome::TooLong, 413, message, &[], "the body is too long")
+        }
+        Full::Room => {
+            let message = "the endpoint picker holds no more request bodies at this moment; try again";
+            refusal(asked, Outcome::NoRoom, 503, message, &[], "no room for the body")
+        }
+    }
+}
+
+/// What the body says, where it can be understood.
+fn understood(asked: &Asked, body: &Bytes) -> Option<Scan> {
+    let is_plain = |encoding: &str| encoding.eq_ignore_ascii_case("identity");
+    if body.is_empty() || asked.header("content-encoding").is_some_and(|encoding| !is_plain(encoding)) {
+        return None;
+    }
+    let content_type = asked.header("content-type");
+    match BodyKind::from_content_type(content_type)? {
+        BodyKind::Json => scan(body).ok(),
+        BodyKind::Multipart => multipart::scan(content_type.unwrap_or_default(), body).ok(),
+    }
+}
+
+fn no_endpoint(asked: &Asked, details: &str) -> Refusal {
+    refusal(asked, Outcome::NoEndpoint, 503, "no backend is ready to serve this request", &[], details)
+}
+
+/// The client is told in the terms of the API that it called.
+fn refusal(asked: &Asked, outcome: Outcome, status: u16, message: &str, more: &[(&str, &str)], details: &str) -> Refusal {
+    let path = asked.path.split('?').next().unwrap_or_default();
+    let (content_type, body) = match Api::from_path(path).map(Api::dialect) {
+        Some(dialect) => ("application/json", in_terms_of(dialect, status, message)),
+        None => ("text/plain; charset=utf-8", Bytes::from(format!("{message}\n"))),
+    };
+    let headers: Vec<_> = [("content-type", content_type)].into_iter().chain(more.iter().copied()).collect();
+    Refusal { outcome, reply: answers::immediate(status, &headers, body, details) }
+}
+
+fn in_terms_of(dialect: Dialect, status: u16, message: &str) -> Bytes {
+    ErrorBody::new(dialect, status, message).to_json()
+}

@@ -1,0 +1,24 @@
+//! The built-in picker as an endpoint picker for other gateways: Envoy, agentgateway, Istio and whoever else speaks the endpoint
+//! picker protocol of Gateway API Inference Extension.
+//!
+//! An [`EndpointPicker`] serves one InferencePool, whose settings and endpoints it is given; a [`Server`] lets proxies ask it. In the
+//! order in which a request passes:
+//!
+//! - `server`: sockets, TLS, calls; `tls`: the certificate, its own or from files;
+//! - `conversation`: one request from its headers to the end of its response;
+//! - `body`: the request's body, held until it is whole, within bounds;
+//! - `decision`: what the body says, the pick, and what becomes of the body;
+//! - `watching`: the response, as far as it tells how the endpoint fares.
+
+mod body;
+mod conversation;
+mod decision;
+mod metrics;
+mod pool;
+mod server;
+mod tls;
+mod watching;
+
+pub use pool::EndpointPicker;
+pub use server::{BindError, Options, Server};
+pub use tls::{Certificate, CertificateError};

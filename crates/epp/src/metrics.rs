@@ -1,0 +1,90 @@
+//! What a picker counts. Labels are outcomes and the pool's pods.
+
+mod engines;
+
+use pailou_picker::EndpointReport;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, histogram::exponential_buckets},
+    registry::Registry,
+};
+
+use engines::Engines;
+
+/// A picker's metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<OutcomeLabel, Counter>,
+    /// Conversations under way, each a request or its response.
+    pub(crate) conversations: Gauge,
+    /// Seconds from a whole request to the choice.
+    pub(crate) picks: Histogram,
+    engines: Engines,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Picked,
+    /// The pool has no endpoint for it.
+    NoEndpoint,
+    /// The pool is saturated.
+    Shed,
+    /// The body is longer than is held.
+    TooLong,
+    /// The bodies of all requests are more than is held.
+    NoRoom,
+    /// The proxy went away, stalled or did not keep to the protocol.
+    Broken,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Picked => "picked",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Shed => "shed",
+            Self::TooLong => "too_long",
+            Self::NoRoom => "no_room",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            conversations: Gauge::default(),
+            picks: Histogram::new(exponential_buckets(0.000_01, 2.0, 16)),
+            engines: Engines::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("pailou_picker_requests", "Requests by what became of them", metrics.requests.clone());
+        registry.register("pailou_picker_conversations", "Requests and responses under way", metrics.conversations.clone());
+        let help = "Seconds from a whole request to the choice of its endpoint";
+        registry.register("pailou_picker_pick_duration_seconds", help, metrics.picks.clone());
+        metrics.engines.register(registry);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Every metric in OpenMetrics' text format, with these figures of the endpoints.
+    pub(crate) fn encode(&self, endpoints: &[EndpointReport], text: &mut String) {
+        self.engines.set(endpoints);
+        // Writing to a String cannot fail.
+        let _ = encode(text, &self.registry);
+    }
+
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        self.requests.get_or_create(&OutcomeLabel { outcome: outcome.name() }).inc();
+    }
+}

@@ -1,0 +1,105 @@
+//! The pool that is picked for.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwapOption;
+use pailou_config::{
+    compile::OnePool,
+    snapshot::{Address, Endpoint, Pool},
+};
+use pailou_extproc::endpoints::Subset;
+use pailou_picker::{EndpointReport, PoolState};
+use tokio::{runtime::Handle, sync::watch};
+
+use crate::metrics::Metrics;
+
+/// A picker of one pool's endpoints. Its engines' metrics are scraped for as long as it knows the pool.
+pub struct EndpointPicker {
+    current: ArcSwapOption<Current>,
+    is_ready: watch::Sender<bool>,
+    runtime: Handle,
+    pub(crate) metrics: Metrics,
+}
+
+/// The pool at one time.
+pub(crate) struct Current {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) state: Arc<PoolState>,
+    endpoints: Vec<SocketAddr>,
+}
+
+impl EndpointPicker {
+    /// A picker that knows no pool yet. It scrapes metrics on the runtime.
+    pub fn new(runtime: &Handle) -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            is_ready: watch::Sender::new(false),
+            runtime: runtime.clone(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// The pool is this now; `None`: there is none. What is known of endpoints that stay is kept.
+    pub fn update(&self, pool: Option<OnePool>) {
+        let is_there = pool.is_some();
+        let next = pool.map(|OnePool { pool, endpoints, .. }| {
+            let known = self.current.load_full().filter(|current| current.pool.name == pool.name);
+            let state = match known {
+                Some(current) => {
+                    current.state.update(pool.clone(), &endpoints);
+                    current.state.clone()
+                }
+                None => PoolState::new(pool.clone(), &endpoints, &self.runtime),
+            };
+            Arc::new(Current { pool, state, endpoints: endpoints.iter().filter_map(socket).collect() })
+        });
+        self.current.store(next);
+        self.is_ready.send_if_modified(|ready| std::mem::replace(ready, is_there) != is_there);
+    }
+
+    /// Whether there is a pool to pick for.
+    pub fn is_ready(&self) -> bool {
+        *self.is_ready.borrow()
+    }
+
+    /// All endpoints' figures; none where there is no pool.
+    pub fn endpoints(&self) -> Vec<EndpointReport> {
+        self.current.load().as_ref().map(|current| current.state.snapshot()).unwrap_or_default()
+    }
+
+    /// Every metric in OpenMetrics' text format.
+    pub fn encode_metrics(&self, text: &mut String) {
+        self.metrics.encode(&self.endpoints(), text);
+    }
+
+    /// When there begins to be a pool, or ceases to.
+    pub(crate) fn readiness(&self) -> watch::Receiver<bool> {
+        self.is_ready.subscribe()
+    }
+
+    pub(crate) fn current(&self) -> Option<Arc<Current>> {
+        self.current.load_full()
+    }
+}
+
+impl std::fmt::Debug for EndpointPicker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.current().map(|current| current.pool.name.clone());
+        f.debug_struct("EndpointPicker").field("pool", &name).finish_non_exhaustive()
+    }
+}
+
+impl Current {
+    /// The endpoints that are in a subset.
+    pub(crate) fn eligible(&self, subset: &Subset) -> Vec<SocketAddr> {
+        self.endpoints.iter().copied().filter(|endpoint| subset.contains(*endpoint)).collect()
+    }
+}
+
+/// Where an endpoint is; a pool's all have IP addresses.
+pub(crate) fn socket(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match &endpoint.address {
+        Address::Socket(address) => Some(*address),
+        Address::Dns { .. } | Address::Unix(_) => None,
+    }
+}

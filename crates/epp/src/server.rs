@@ -1,0 +1,281 @@
+//! Sockets, TLS and calls.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pailou_extproc::{names, server::process};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{self, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tonic::body::Body;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+use tower_service::Service;
+
+use crate::{
+    Certificate, CertificateError, EndpointPicker,
+    body::Room,
+    conversation::{Desk, converse},
+    tls,
+};
+
+/// Connections at the same time, of each socket; more wait to be accepted. Proxies keep few and open many streams on each.
+const MAX_CONNECTIONS: usize = 4096;
+/// Conversations at the same time on one connection.
+const MAX_STREAMS: u32 = 4096;
+/// How long a TLS handshake may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a connection is asked whether it still lives, and how long that may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How often files of a certificate are looked at.
+const RELOAD: Duration = Duration::from_secs(5);
+/// What a stream and a connection may send ahead, in bytes.
+const WINDOWS: (u32, u32) = (1 << 20, 16 << 20);
+/// What a message has beside a piece of a body, in bytes: its frame, metadata and headers.
+const MESSAGE_EXTRA: usize = 1 << 20;
+/// Services that health is asked for beside the whole server: the reference picker's.
+const SERVICES: [&str; 4] = ["", "liveness", "readiness", names::SERVICE];
+
+/// What a server is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where proxies ask.
+    pub listen: SocketAddr,
+    /// Where gRPC's health protocol is spoken, without TLS.
+    pub health: SocketAddr,
+    /// The certificate; `None` speaks without TLS.
+    pub certificate: Option<Certificate>,
+    /// The longest body of a request, in bytes.
+    pub max_body: usize,
+    /// Memory for the bodies of all requests, in bytes.
+    pub body_memory: u64,
+    /// Endpoints that a proxy is told, the best and those to fail over to: 1 to 16.
+    pub max_endpoints: usize,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A socket cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Socket {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// A server that proxies ask. It ends when it is dropped; [`drain`](Self::drain) lets what is under way end first.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    health: HealthReporter,
+    proxies: JoinSet<()>,
+    _tasks: JoinSet<()>,
+}
+
+/// How connections are answered. Clones are the same.
+#[derive(Clone)]
+struct Answering {
+    /// `None` where only health is asked.
+    desk: Option<Desk>,
+    health: HealthServer<HealthService>,
+    tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Begins to answer. Needs the runtime.
+    ///
+    /// # Errors
+    /// A socket cannot be bound, or there is no certificate.
+    pub async fn start(options: Options, picker: Arc<EndpointPicker>) -> Result<Self, BindError> {
+        let tls = options.certificate.as_ref().map(tls::config).transpose()?.map(|config| Arc::new(ArcSwap::new(config)));
+        let (listener, health_listener) = (bind(options.listen).await?, bind(options.health).await?);
+        let (stop, stopped) = watch::channel(false);
+        let health = HealthReporter::new();
+        let mut tasks = JoinSet::new();
+        if let (Some(tls), Some(certificate)) = (&tls, options.certificate) {
+            tasks.spawn(reload(certificate, tls.clone()));
+        }
+        tasks.spawn(report(health.clone(), picker.readiness(), stopped.clone()));
+        let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+        let desk =
+            Desk { picker, room: Room::new(options.body_memory), max_body: options.max_body, max_endpoints: options.max_endpoints };
+        let answering = Answering { desk: Some(desk), health: service, tls, stop: stopped };
+        // Health goes on being told while what is under way ends.
+        let silent = watch::channel(false).1;
+        tasks.spawn(accept(health_listener, Answering { desk: None, tls: None, stop: silent, ..answering.clone() }));
+        let mut proxies = JoinSet::new();
+        proxies.spawn(accept(listener, answering));
+        Ok(Self { stop, health, proxies, _tasks: tasks })
+    }
+
+    /// Says that it is not healthy any more, takes no new calls, and waits until those under way have ended, for at most `limit`.
+    /// Gives back whether they have.
+    pub async fn drain(mut self, limit: Duration) -> bool {
+        set(&self.health, false).await;
+        self.stop.send_replace(true);
+        timeout(limit, self.proxies.join_next()).await.is_ok()
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError::Socket { address, source })
+}
+
+/// Tells health as the pool comes and goes. The process lives either way.
+async fn report(health: HealthReporter, mut ready: watch::Receiver<bool>, stopped: watch::Receiver<bool>) {
+    loop {
+        let is_ready = *ready.borrow_and_update();
+        if *stopped.borrow() {
+            return;
+        }
+        set(&health, is_ready).await;
+        if ready.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn set(health: &HealthReporter, is_ready: bool) {
+    for service in SERVICES {
+        let is_serving = is_ready || service == "liveness";
+        let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Looks at the certificate's files now and then; those that cannot be used leave what there is.
+async fn reload(certificate: Certificate, tls: Arc<ArcSwap<ServerConfig>>) {
+    let Certificate::Directory(_) = certificate else { return };
+    let mut is_failing = false;
+    loop {
+        time::sleep(RELOAD).await;
+        match tls::config(&certificate) {
+            Ok(config) => {
+                tls.store(config);
+                is_failing = false;
+            }
+            Err(error) if !is_failing => {
+                tracing::warn!(%error, "the certificate stays as it was");
+                is_failing = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Accepts until it is to stop, and then waits for the connections to end.
+async fn accept(listener: TcpListener, answering: Answering) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut stop = answering.stop.clone();
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            // An error says that nobody can ask for it any more.
+            Ok(_) = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let answering = answering.clone();
+                connections.spawn(async move {
+                    if let Err(error) = answering.connection(stream).await {
+                        tracing::debug!("connection of {peer}: {error}");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept proxies: {error}");
+                time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Answering {
+    async fn connection(self, stream: TcpStream) -> Result<(), Failure> {
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            Some(tls) => {
+                let acceptor = TlsAcceptor::from(tls.load_full());
+                let stream = timeout(PATIENCE, acceptor.accept(stream)).await??;
+                self.serve(stream).await
+            }
+            None => self.serve(stream).await,
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<(), Failure> {
+        let mut stop = self.stop.clone();
+        let service = service_fn(move |request| {
+            let answering = self.clone();
+            async move { Ok::<_, Infallible>(answering.answer(request).await) }
+        });
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1)
+            .keep_alive_interval(KEEP_ALIVE.0)
+            .keep_alive_timeout(KEEP_ALIVE.1);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            result = connection.as_mut() => return Ok(result?),
+            Ok(_) = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        Ok(connection.await?)
+    }
+
+    async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        match self.desk.take() {
+            Some(desk) if path == names::METHOD_PATH => {
+                let longest = desk.max_body.saturating_add(MESSAGE_EXTRA);
+                process(request, longest, |messages, replies| converse(desk, messages, replies)).await
+            }
+            _ if path.starts_with("/grpc.health.v1.Health/") => match self.health.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            _ => unimplemented(),
+        }
+    }
+}
+
+/// What gRPC says of a method that is not there.
+fn unimplemented() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", hyper::header::HeaderValue::from_static("12"));
+    response
+}

@@ -1,0 +1,60 @@
+//! The picker's side of the protocol.
+//!
+//! [`process`] answers a proxy's call: what it sends is a stream of messages, and what is said to it goes into [`Replies`]. [`Asked`]
+//! is what the first message says; the functions of [`answers`] make what is answered.
+
+pub mod answers;
+mod asked;
+mod replies;
+
+use std::future::Future;
+
+use http::{Request, Response};
+use http_body::Body;
+use tonic::{Status, Streaming, server::Grpc, server::StreamingService};
+use tonic_prost::ProstCodec;
+
+pub use asked::{Asked, Way, served};
+pub use replies::{Gone, Reading, Replies};
+
+use crate::proto::{ProcessingRequest, ProcessingResponse};
+
+/// What a proxy sends.
+pub type Messages = Streaming<ProcessingRequest>;
+
+/// Answers a call: `converse` is given what the proxy sends, and where to answer. It runs as a task of its own, which ends with the
+/// call at the latest when it next reads or answers. No message may be longer than `max_message`, in bytes.
+pub async fn process<B, F>(
+    request: Request<B>,
+    max_message: usize,
+    converse: impl FnOnce(Messages, Replies) -> F + Send,
+) -> Response<tonic::body::Body>
+where
+    B: Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let codec = ProstCodec::<ProcessingResponse, ProcessingRequest>::default();
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(max_message).max_encoding_message_size(usize::MAX);
+    grpc.streaming(Call(Some(converse)), request).await
+}
+
+struct Call<C>(Option<C>);
+
+impl<C, F> StreamingService<ProcessingRequest> for Call<C>
+where
+    C: FnOnce(Messages, Replies) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    type Response = ProcessingResponse;
+    type ResponseStream = Reading;
+    type Future = std::future::Ready<Result<tonic::Response<Reading>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Messages>) -> Self::Future {
+        let (replies, reading) = Replies::new();
+        if let Some(converse) = self.0.take() {
+            tokio::spawn(converse(request.into_inner(), replies));
+        }
+        std::future::ready(Ok(tonic::Response::new(reading)))
+    }
+}

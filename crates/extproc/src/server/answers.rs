@@ -1,0 +1,164 @@
+//! What a picker answers.
+
+use bytes::Bytes;
+use prost_types::{Struct, value::Kind};
+
+use crate::{
+    chunks::chunks,
+    names::{ENDPOINT, ENDPOINT_NAMESPACE},
+    proto::{
+        BodyMutation, BodyResponse, CommonResponse, HeaderAppendAction, HeaderMutation, HeaderValue, HeaderValueOption,
+        HeadersResponse, HttpStatus, ImmediateResponse, ProcessingResponse, StreamedBodyResponse, TrailersResponse, Value,
+        body_mutation::Mutation, processing_response::Response, string, structure,
+    },
+};
+
+/// Which half of an exchange a piece is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The request.
+    Request,
+    /// The response.
+    Response,
+}
+
+/// A choice with the answer to the request's headers. `endpoints` is `ip:port[,ip:port…]`, to be tried in order; `length` the body's
+/// length in bytes, where its header has to say it anew.
+pub fn chosen(endpoints: &str, length: Option<usize>) -> ProcessingResponse {
+    let response = CommonResponse { header_mutation: Some(choice(endpoints, length)), ..CommonResponse::default() };
+    let answer = Response::RequestHeaders(HeadersResponse { response: Some(response) });
+    ProcessingResponse { dynamic_metadata: Some(metadata(endpoints)), ..saying(answer) }
+}
+
+/// A choice with the answer to a body that came as one. `body` takes its place; `None` leaves it.
+pub fn chosen_by_body(endpoints: &str, body: Option<Bytes>) -> ProcessingResponse {
+    let length = body.as_ref().map(Bytes::len);
+    let response = CommonResponse {
+        header_mutation: Some(choice(endpoints, length)),
+        body_mutation: body.map(|body| BodyMutation { mutation: Some(Mutation::Body(body)) }),
+        ..CommonResponse::default()
+    };
+    let answer = Response::RequestBody(BodyResponse { response: Some(response) });
+    ProcessingResponse { dynamic_metadata: Some(metadata(endpoints)), ..saying(answer) }
+}
+
+/// Headers that go on as they are.
+pub fn headers(half: Half) -> ProcessingResponse {
+    let answer = HeadersResponse { response: Some(CommonResponse::default()) };
+    saying(match half {
+        Half::Request => Response::RequestHeaders(answer),
+        Half::Response => Response::ResponseHeaders(answer),
+    })
+}
+
+/// A piece of a body that goes on as it is.
+pub fn unchanged(half: Half) -> ProcessingResponse {
+    body(half, None)
+}
+
+/// A stream of pieces back, each as long as a message may be. A body that is only ended is one empty piece.
+pub fn streamed(half: Half, pieces: &[Bytes], end_of_stream: bool) -> Vec<ProcessingResponse> {
+    let mut pieces: Vec<Bytes> = pieces.iter().flat_map(chunks).collect();
+    if pieces.is_empty() && end_of_stream {
+        pieces.push(Bytes::new());
+    }
+    let last = pieces.len().saturating_sub(1);
+    let piece = |(place, piece)| {
+        let piece = StreamedBodyResponse { body: piece, end_of_stream: end_of_stream && place == last };
+        body(half, Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) }))
+    };
+    pieces.into_iter().enumerate().map(piece).collect()
+}
+
+/// Trailers that go on as they are.
+pub fn trailers(half: Half) -> ProcessingResponse {
+    saying(match half {
+        Half::Request => Response::RequestTrailers(TrailersResponse::default()),
+        Half::Response => Response::ResponseTrailers(TrailersResponse::default()),
+    })
+}
+
+/// The client is answered by the proxy. `details` goes into the proxy's log.
+pub fn immediate(status: u16, headers: &[(&str, &str)], body: Bytes, details: &str) -> ProcessingResponse {
+    let set_headers = headers.iter().map(|(name, value)| set(name, (*value).to_owned())).collect();
+    saying(Response::ImmediateResponse(ImmediateResponse {
+        status: Some(HttpStatus { code: status.into() }),
+        headers: Some(HeaderMutation { set_headers, remove_headers: Vec::new() }),
+        body,
+        grpc_status: None,
+        details: details.to_owned(),
+    }))
+}
+
+fn saying(answer: Response) -> ProcessingResponse {
+    ProcessingResponse { response: Some(answer), ..ProcessingResponse::default() }
+}
+
+fn body(half: Half, body_mutation: Option<BodyMutation>) -> ProcessingResponse {
+    let answer = BodyResponse { response: Some(CommonResponse { body_mutation, ..CommonResponse::default() }) };
+    saying(match half {
+        Half::Request => Response::RequestBody(answer),
+        Half::Response => Response::ResponseBody(answer),
+    })
+}
+
+fn choice(endpoints: &str, length: Option<usize>) -> HeaderMutation {
+    let length = length.map(|length| set("content-length", length.to_string()));
+    let set_headers = [set(ENDPOINT, endpoints.to_owned())].into_iter().chain(length).collect();
+    HeaderMutation { set_headers, remove_headers: Vec::new() }
+}
+
+/// A client's own header of the name gives way.
+fn set(name: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue::new(name, value)),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..HeaderValueOption::default()
+    }
+}
+
+fn metadata(endpoints: &str) -> Struct {
+    let fields = structure(ENDPOINT, string(endpoints));
+    structure(ENDPOINT_NAMESPACE, Value { kind: Some(Kind::StructValue(fields)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::MAX_CHUNK;
+
+    fn pieces(bodies: &[Bytes], end: bool) -> Vec<(usize, bool)> {
+        let piece = |reply: ProcessingResponse| {
+            let Some(Response::RequestBody(answer)) = reply.response else { panic!("a piece") };
+            let Some(Mutation::StreamedResponse(piece)) = answer.response.unwrap().body_mutation.unwrap().mutation else {
+                panic!("a streamed one")
+            };
+            (piece.body.len(), piece.end_of_stream)
+        };
+        streamed(Half::Request, bodies, end).into_iter().map(piece).collect()
+    }
+
+    #[test]
+    fn the_last_piece_ends_the_stream_and_no_other() {
+        let long = Bytes::from(vec![0; MAX_CHUNK + 1]);
+        assert_eq!(pieces(&[long.clone(), Bytes::from_static(b"ab")], true), [(MAX_CHUNK, false), (1, false), (2, true)]);
+        assert_eq!(pieces(&[long, Bytes::new()], true), [(MAX_CHUNK, false), (1, true)]);
+        assert_eq!(pieces(&[Bytes::from_static(b"ab")], false), [(2, false)]);
+        assert_eq!(pieces(&[], true), [(0, true)]);
+        assert_eq!(pieces(&[], false), []);
+    }
+
+    #[test]
+    fn a_choice_is_in_header_and_metadata_alike() {
+        let reply = chosen("10.0.0.1:8000,10.0.0.2:8000", Some(7));
+        let Some(Kind::StructValue(fields)) = &reply.dynamic_metadata.as_ref().unwrap().fields[ENDPOINT_NAMESPACE].kind else {
+            panic!("a structure")
+        };
+        assert_eq!(crate::proto::strings(&fields.fields[ENDPOINT]).unwrap(), ["10.0.0.1:8000,10.0.0.2:8000"]);
+        let Some(Response::RequestHeaders(answer)) = reply.response else { panic!("an answer to headers") };
+        let set = answer.response.unwrap().header_mutation.unwrap().set_headers;
+        let set: Vec<_> =
+            set.iter().map(|option| option.header.as_ref().unwrap()).map(|it| (it.key.as_str(), it.bytes())).collect();
+        assert_eq!(set, [(ENDPOINT, &b"10.0.0.1:8000,10.0.0.2:8000"[..]), ("content-length", &b"7"[..])]);
+    }
+}

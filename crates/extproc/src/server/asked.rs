@@ -1,0 +1,144 @@
+//! What a proxy asks.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{
+    endpoints::Subset,
+    names::{ENDPOINT_NAMESPACE, SERVED, SUBSET, SUBSET_NAMESPACE},
+    proto::{self, BodySendMode, Metadata, ProcessingRequest, processing_request::Request, strings},
+};
+
+/// The most headers that are read of a request; more are passed over.
+const MAX_HEADERS: usize = 256;
+
+/// The first message of a conversation.
+#[derive(Debug)]
+pub struct Asked {
+    /// The path and query.
+    pub path: String,
+    /// The headers, without pseudo-headers and what is no header.
+    pub headers: HeaderMap,
+    /// Neither body nor trailers follow.
+    pub end_of_stream: bool,
+    /// When the choice has to be said.
+    pub way: Way,
+    /// The response's body is to come back as a stream of pieces.
+    pub echoes_response: bool,
+    /// The endpoints that may be chosen; `None` is all. A hint that cannot be read lets none in.
+    pub subset: Option<Subset>,
+    /// Nothing that is answered is listened to.
+    pub observes: bool,
+}
+
+/// When a proxy needs to be told the choice, by how it sends the request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// After the body, with the answer to the headers, and then the body back: `FULL_DUPLEX_STREAMED`. So is a proxy understood
+    /// that says nothing: it is the protocol's own.
+    Duplex,
+    /// With the answer to the body, which comes as one: `BUFFERED`, `BUFFERED_PARTIAL`.
+    Buffered,
+    /// With the answer to the headers, which the proxy waits for: `NONE`, `STREAMED`. The body can have no say.
+    Headers,
+}
+
+impl Asked {
+    /// Reads the first message; `None` unless it brings the request's headers.
+    pub fn read(message: ProcessingRequest) -> Option<Self> {
+        let Some(Request::RequestHeaders(head)) = message.request else { return None };
+        let mut asked = Self {
+            path: String::new(),
+            headers: HeaderMap::new(),
+            end_of_stream: head.end_of_stream,
+            way: message.protocol_config.map_or(Way::Duplex, |config| way(&config)),
+            echoes_response: message
+                .protocol_config
+                .is_none_or(|config| config.response_body_mode == BodySendMode::FullDuplexStreamed as i32),
+            subset: subset(message.metadata_context.as_ref()),
+            observes: message.observability_mode,
+        };
+        for header in head.headers.unwrap_or_default().headers.iter().take(MAX_HEADERS) {
+            if header.key == ":path" {
+                asked.path = String::from_utf8_lossy(header.bytes()).into_owned();
+            } else if let (Ok(name), Ok(value)) = (HeaderName::try_from(&header.key), HeaderValue::from_bytes(header.bytes())) {
+                asked.headers.append(name, value);
+            }
+        }
+        Some(asked)
+    }
+
+    /// A header's value, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// The endpoint that answered, as a message with the response's headers names it.
+pub fn served(metadata: Option<&Metadata>) -> Option<&str> {
+    let value = metadata?.filter_metadata.get(ENDPOINT_NAMESPACE)?.fields.get(SERVED)?;
+    strings(value)?.first().copied()
+}
+
+fn way(config: &proto::ProtocolConfiguration) -> Way {
+    match BodySendMode::try_from(config.request_body_mode) {
+        Ok(BodySendMode::FullDuplexStreamed) => Way::Duplex,
+        Ok(BodySendMode::Buffered | BodySendMode::BufferedPartial) => Way::Buffered,
+        _ => Way::Headers,
+    }
+}
+
+fn subset(metadata: Option<&Metadata>) -> Option<Subset> {
+    let value = metadata?.filter_metadata.get(SUBSET_NAMESPACE)?.fields.get(SUBSET)?;
+    Some(Subset::parse(strings(value).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{HttpHeaders, ProtocolConfiguration, list, string, structure};
+
+    fn message(config: Option<ProtocolConfiguration>, hint: Option<prost_types::Value>) -> ProcessingRequest {
+        let headers = [(":path", "/v1/models"), ("x-a", "1"), ("not a header", "2")];
+        let headers = headers.map(|(name, value)| proto::HeaderValue::new(name, value)).into();
+        let head = HttpHeaders { headers: Some(proto::HeaderMap { headers }), end_of_stream: true };
+        let metadata =
+            hint.map(|hint| Metadata { filter_metadata: [(SUBSET_NAMESPACE.to_owned(), structure(SUBSET, hint))].into() });
+        ProcessingRequest {
+            request: Some(Request::RequestHeaders(head)),
+            metadata_context: metadata,
+            protocol_config: config,
+            ..ProcessingRequest::default()
+        }
+    }
+
+    #[test]
+    fn path_and_headers_are_read_and_what_is_no_header_is_passed_over() {
+        let asked = Asked::read(message(None, None)).unwrap();
+        assert_eq!((asked.path.as_str(), asked.header("x-a"), asked.headers.len()), ("/v1/models", Some("1"), 1));
+        assert!(asked.end_of_stream && asked.subset.is_none());
+        assert!(Asked::read(ProcessingRequest::default()).is_none());
+    }
+
+    #[test]
+    fn the_way_follows_from_how_the_body_is_sent() {
+        let of = |mode: BodySendMode| {
+            let config = ProtocolConfiguration { request_body_mode: mode as i32, ..ProtocolConfiguration::default() };
+            Asked::read(message(Some(config), None)).unwrap().way
+        };
+        assert_eq!(Asked::read(message(None, None)).unwrap().way, Way::Duplex);
+        assert_eq!(of(BodySendMode::FullDuplexStreamed), Way::Duplex);
+        assert_eq!((of(BodySendMode::Buffered), of(BodySendMode::BufferedPartial)), (Way::Buffered, Way::Buffered));
+        assert_eq!((of(BodySendMode::None), of(BodySendMode::Streamed)), (Way::Headers, Way::Headers));
+    }
+
+    #[test]
+    fn hints_are_lists_or_strings_and_anything_else_lets_none_in() {
+        let contains = |hint| {
+            let subset = Asked::read(message(None, Some(hint))).unwrap().subset.unwrap();
+            ["10.0.0.1:1", "10.0.0.2:2"].map(|endpoint| subset.contains(endpoint.parse().unwrap()))
+        };
+        assert_eq!(contains(list(["10.0.0.1:1", "10.0.0.2"])), [true, true]);
+        assert_eq!(contains(string("10.0.0.1:1,10.0.0.2:9")), [true, false]);
+        assert_eq!(contains(prost_types::Value { kind: Some(prost_types::value::Kind::BoolValue(true)) }), [false, false]);
+    }
+}

@@ -1,0 +1,57 @@
+//! What is said to a proxy, on its way.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::proto::ProcessingResponse;
+
+/// Messages that wait for the connection to take them; whoever answers waits when there are more.
+const WAITING: usize = 16;
+
+/// Where a proxy is answered.
+#[derive(Debug)]
+pub struct Replies(mpsc::Sender<Result<ProcessingResponse, Status>>);
+
+/// The proxy does not listen any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the proxy does not listen any more")]
+pub struct Gone;
+
+impl Replies {
+    /// A way for answers, and its end.
+    pub(super) fn new() -> (Self, Reading) {
+        let (send, receive) = mpsc::channel(WAITING);
+        (Self(send), Reading(receive))
+    }
+
+    /// Says something, as soon as there is room for it.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub async fn say(&self, reply: ProcessingResponse) -> Result<(), Gone> {
+        self.0.send(Ok(reply)).await.map_err(|_| Gone)
+    }
+
+    /// Ends the call with this status.
+    pub async fn fail(self, status: Status) {
+        // One who has gone needs no status.
+        let _ = self.0.send(Err(status)).await;
+    }
+}
+
+/// What the connection reads.
+pub struct Reading(mpsc::Receiver<Result<ProcessingResponse, Status>>);
+
+impl Stream for Reading {
+    type Item = Result<ProcessingResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

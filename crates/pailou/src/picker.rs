@@ -1,0 +1,115 @@
+//! `pailou picker`: the built-in picker as an endpoint picker for other gateways.
+
+mod files;
+mod followed;
+mod shown;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pailou_config::{resources::NamespaceName, snapshot::PortKey};
+use pailou_control::{
+    Connection,
+    pool::{PoolFollower, PoolName},
+};
+use pailou_epp::{BindError, Certificate, EndpointPicker, Options, Server};
+use tokio::runtime::Handle;
+
+use crate::{
+    admin,
+    cli::PickerArgs,
+    exit::{Error, Outcome},
+    runtime,
+    signals::Signals,
+};
+use files::Files;
+use followed::Followed;
+use shown::Shown;
+
+/// Picks until a signal comes.
+pub(crate) fn run(args: &PickerArgs) -> Result<Outcome, Error> {
+    runtime::many_threads()?.block_on(serve(args))
+}
+
+async fn serve(args: &PickerArgs) -> Result<Outcome, Error> {
+    let mut signals = Signals::new()?;
+    let picker = Arc::new(EndpointPicker::new(&Handle::current()));
+    let listener = admin::bind(SocketAddr::new(args.bind, args.metrics_port)).await?;
+    let server = Server::start(options(args), picker.clone()).await.map_err(not_bound)?;
+    let files = match args.files.is_empty() {
+        true => {
+            follow_cluster(args, picker.clone()).await?;
+            None
+        }
+        false => Some(Files::follow(args, picker.clone())?),
+    };
+    let how = if args.secure_serving { "TLS" } else { "cleartext" };
+    tracing::info!("proxies are answered on {} in {how}", SocketAddr::new(args.bind, args.grpc_port));
+    let shown = Arc::new(Shown::new(picker));
+    tokio::spawn(admin::serve(listener, shown.clone()));
+    let signal = signals.next().await;
+    tracing::info!("{signal}: finishing requests for at most {} s; a second signal ends at once", args.drain);
+    shown.drain();
+    drop(files);
+    tokio::select! {
+        is_over = server.drain(Duration::from_secs(args.drain.into())) => match is_over {
+            true => tracing::info!("every request is finished"),
+            false => tracing::warn!("requests were cut off"),
+        },
+        signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
+    }
+    Ok(Outcome::Done)
+}
+
+fn options(args: &PickerArgs) -> Options {
+    let certificate = args.secure_serving.then(|| match &args.cert_path {
+        Some(path) => Certificate::Directory(path.clone()),
+        None => Certificate::SelfSigned(vec!["localhost".to_owned()]),
+    });
+    Options {
+        listen: SocketAddr::new(args.bind, args.grpc_port),
+        health: SocketAddr::new(args.bind, args.grpc_health_port),
+        certificate,
+        max_body: (args.max_body as usize) << 20,
+        body_memory: u64::from(args.body_memory) << 20,
+        max_endpoints: args.max_endpoints.into(),
+    }
+}
+
+fn not_bound(error: BindError) -> Error {
+    match error {
+        BindError::Socket { address, source } => Error::Bind {
+            port: PortKey::tcp(address),
+            purpose: "the endpoint picker".to_owned(),
+            source,
+            hint: "give other ports with --grpc-port and --grpc-health-port, or another address with --bind".to_owned(),
+        },
+        BindError::Certificate(error) => Error::PickerCertificate(error),
+    }
+}
+
+/// Follows the pool in its cluster for as long as the runtime lives.
+async fn follow_cluster(args: &PickerArgs, picker: Arc<EndpointPicker>) -> Result<(), Error> {
+    let connection = Connection::new(args.kubeconfig.as_deref()).await.map_err(Error::Cluster)?;
+    let namespace = match &args.pool_namespace {
+        Some(namespace) => namespace.clone(),
+        None => NamespaceName::try_from(connection.namespace.as_str()).map_err(Error::Namespace)?,
+    };
+    tracing::info!("following InferencePool {}/{} of {}", namespace.as_str(), args.pool_name, connection.origin);
+    let mut followed = Followed::new(picker, args.pool_group, namespace.clone(), args.pool_name.clone());
+    let pool = PoolName { group: args.pool_group, namespace, name: args.pool_name.clone() };
+    let follower = PoolFollower::start(connection, pool);
+    tokio::spawn(async move {
+        let mut objects = follower.objects();
+        loop {
+            let now = objects.borrow_and_update().clone();
+            if let Some(now) = now {
+                followed.take(&now);
+            }
+            if objects.changed().await.is_err() {
+                tracing::error!("the cluster cannot be followed any more; what is known goes on being used");
+                return;
+            }
+        }
+    });
+    Ok(())
+}
