@@ -40,7 +40,7 @@ pub(crate) struct Desk {
 /// Why a conversation ended before a choice.
 enum End {
     /// The client is told why.
-    Refused(Box<Refusal>),
+    Refused(Refusal),
     /// The proxy is told what it did wrong.
     Wrong(Status),
     /// There is nobody to be told.
@@ -49,7 +49,7 @@ enum End {
 
 impl From<Refusal> for End {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(Box::new(refusal))
+        Self::Refused(refusal)
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn converse(desk: Desk, mut messages: Messages, replies: Replie
         }
         Err(End::Refused(refusal)) => {
             metrics.ended(refusal.outcome);
-            let _ = talk.say(refusal.reply).await;
+            let _ = talk.say(*refusal.reply).await;
         }
         Err(End::Wrong(status)) => {
             metrics.ended(Outcome::Broken);

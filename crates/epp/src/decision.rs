@@ -26,7 +26,7 @@ pub(crate) struct Decision {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
-    pub(crate) reply: ProcessingResponse,
+    pub(crate) reply: Box<ProcessingResponse>,
 }
 
 /// Picks for a request, of whose body as much is known as there is, at most so many endpoints.
@@ -105,7 +105,7 @@ fn refusal(asked: &Asked, outcome: Outcome, status: u16, message: &str, more: &[
         None => ("text/plain; charset=utf-8", Bytes::from(format!("{message}\n"))),
     };
     let headers: Vec<_> = [("content-type", content_type)].into_iter().chain(more.iter().copied()).collect();
-    Refusal { outcome, reply: answers::immediate(status, &headers, body, details) }
+    Refusal { outcome, reply: Box::new(answers::immediate(status, &headers, body, details)) }
 }
 
 fn in_terms_of(dialect: Dialect, status: u16, message: &str) -> Bytes {

@@ -12,6 +12,7 @@ mod hostile;
 mod mission;
 mod models;
 mod operations;
+mod picker;
 mod pools;
 mod protocols;
 mod reload;
