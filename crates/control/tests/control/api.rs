@@ -198,7 +198,9 @@ impl Inner {
     }
 
     fn serve(&mut self, asked: &Asked) -> Answer {
-        if let ["apis", group, version] = asked.path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
+        if let ["apis", group, version] = asked.path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..]
+            && !self.groups.contains_key(&asked.path)
+        {
             return self.discovered(group, version);
         }
         let is_watch = asked.query.contains("watch=true");
@@ -207,11 +209,8 @@ impl Inner {
                 Some(object) => ok(object),
                 None => refuse(404, "not found"),
             },
-            ("GET", (group, None, None)) if group.starts_with("/apis/") && group.matches('/').count() == 3 => {
-                match self.groups.get(&group) {
-                    Some(resources) => ok(&json!({ "kind": "APIResourceList", "groupVersion": group, "resources": resources })),
-                    None => refuse(404, "not found"),
-                }
+            ("GET", (group, None, None)) if self.groups.contains_key(&group) => {
+                ok(&json!({ "kind": "APIResourceList", "groupVersion": group, "resources": self.groups[&group] }))
             }
             ("GET", _) if is_watch => self.watch(asked),
             ("GET", _) => self.list(asked),
