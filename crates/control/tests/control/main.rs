@@ -4,6 +4,7 @@ mod api;
 mod cluster;
 
 mod leading;
+mod pool;
 mod provisioning;
 mod statuses;
 mod watching;

@@ -1,0 +1,100 @@
+//! What an endpoint picker follows: one pool of one namespace, and nothing that needs more than a Role there.
+
+use http::Method;
+use pailou_config::{
+    compile::{OnePool, one_pool},
+    resources::NamespaceName,
+};
+use pailou_control::{
+    Connection,
+    pool::{PoolFollower, PoolName},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::Api,
+    cluster::{PODS, POOLS, define, until},
+};
+
+const GROUP: &str = "inference.networking.k8s.io";
+const GROUP_X: &str = "inference.networking.x-k8s.io";
+const OBJECTIVES: &str = "/apis/inference.networking.x-k8s.io/v1alpha2/inferenceobjectives";
+
+fn pool(namespace: &str, name: &str, app: &str) -> Value {
+    let spec = json!({ "selector": { "matchLabels": { "app": app } }, "targetPorts": [{ "number": 8000 }] });
+    object(&format!("{GROUP}/v1"), "InferencePool", namespace, name, spec)
+}
+
+fn pod(namespace: &str, name: &str, app: &str, ip: &str) -> Value {
+    let mut pod = object("v1", "Pod", namespace, name, json!({ "containers": [{ "name": "engine", "image": "engine" }] }));
+    pod["metadata"]["labels"] = json!({ "app": app });
+    pod["status"] = json!({ "podIP": ip, "podIPs": [{ "ip": ip }], "conditions": [{ "type": "Ready", "status": "True" }] });
+    pod
+}
+
+fn object(version: &str, kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": version, "kind": kind, "metadata": { "namespace": namespace, "name": name }, "spec": spec })
+}
+
+fn follow(api: &Api) -> PoolFollower {
+    let connection = Connection { client: api.client(), namespace: "default".to_owned(), origin: "the test".into() };
+    let namespace = NamespaceName::try_from("models").unwrap();
+    PoolFollower::start(connection, PoolName { group: None, namespace, name: "qwen".to_owned() })
+}
+
+fn followed(follower: &PoolFollower) -> Option<OnePool> {
+    let objects = follower.objects().borrow().clone()?;
+    one_pool(&objects, None, "models", "qwen")
+}
+
+fn names(follower: &PoolFollower) -> Vec<String> {
+    let mut names: Vec<_> = followed(follower).iter().flat_map(|pool| &pool.endpoints).map(|it| it.name.to_string()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
+    let api = Api::default();
+    define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
+    define(&api, GROUP_X, "inferenceobjectives", "InferenceObjective", &["v1alpha2"]);
+    api.apply(POOLS, pool("models", "qwen", "a"));
+    api.apply(POOLS, pool("models", "other", "b"));
+    for (namespace, name, app, ip) in
+        [("models", "a-0", "a", "10.0.0.1"), ("models", "b-0", "b", "10.0.0.2"), ("elsewhere", "a-9", "a", "10.0.0.9")]
+    {
+        api.apply(PODS, pod(namespace, name, app, ip));
+    }
+    let follower = follow(&api);
+    until("the pool's pod is known", || names(&follower) == ["a-0"]).await;
+    api.apply(PODS, pod("models", "a-1", "a", "10.0.0.3"));
+    until("another came", || names(&follower) == ["a-0", "a-1"]).await;
+    api.delete(PODS, "models/a-0");
+    until("the first is gone", || names(&follower) == ["a-1"]).await;
+    let spec = json!({ "priority": -1, "poolRef": { "group": GROUP, "kind": "InferencePool", "name": "qwen" } });
+    api.apply(OBJECTIVES, object(&format!("{GROUP_X}/v1alpha2"), "InferenceObjective", "models", "batch", spec));
+    until("the objective is known", || followed(&follower).is_some_and(|it| it.pool.objectives.get("batch") == Some(&-1))).await;
+    api.apply(POOLS, pool("models", "qwen", "b"));
+    until("the pool has the other's pods", || names(&follower) == ["b-0"]).await;
+    api.delete(POOLS, "models/qwen");
+    until("there is no pool", || followed(&follower).is_none()).await;
+    // Beside what is served, nothing is asked that needs more than a Role.
+    for asked in api.asked(&Method::GET, "") {
+        let is_discovery = asked.path.starts_with("/apis/") && asked.path.split('/').count() == 4;
+        assert!(is_discovery || asked.path.contains("/namespaces/models/"), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn definitions_and_an_api_server_that_come_later_are_waited_for() {
+    let api = Api::default();
+    api.set_down(true);
+    let follower = follow(&api);
+    until("it was asked", || !api.asked(&Method::GET, "/apis/").is_empty()).await;
+    assert!(follower.objects().borrow().is_none());
+    define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
+    api.apply(POOLS, pool("models", "qwen", "a"));
+    api.apply(PODS, pod("models", "a-0", "a", "10.0.0.1"));
+    api.set_down(false);
+    until("the pod is known", || names(&follower) == ["a-0"]).await;
+}
