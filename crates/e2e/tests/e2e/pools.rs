@@ -163,10 +163,12 @@ async fn saturated_pools_shed_what_can_wait_and_serve_what_is_critical() {
     assert_eq!(reply.status, 429, "{}", reply.text());
     assert!(reply.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
     assert!(reply.json()["error"]["message"].is_string());
-    let before = sim.stats().waiting;
+    // Those that were given up above have left.
+    let at_the_engine = || sim.stats().running + sim.stats().waiting;
+    wait::eventually("those that are held are all there is", || at_the_engine() == 24).await;
     let to = gateway.http();
     held.push(tokio::spawn(async move { Call::chat_stream("critical", "now", 5).open(to).await.rest().await }));
-    wait::eventually("what is critical joins the queue", || sim.stats().waiting > before).await;
+    wait::eventually("what is critical joins the queue", || at_the_engine() == 25).await;
     held.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
