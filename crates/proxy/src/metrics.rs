@@ -1,13 +1,12 @@
 //! Counters and histograms of the data plane. Labels come from the configuration alone, so their number is bounded by it.
 
+mod by_route;
 pub(crate) mod live;
 pub(crate) mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
-use foldhash::HashMap;
 use pailou_config::snapshot::RouteName;
-use parking_lot::RwLock;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -19,11 +18,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::sessions::SessionMetrics;
+use self::{by_route::ByRoute, sessions::SessionMetrics};
 use crate::{error::Flag, forward::Session, record::Record};
-
-/// Rules that have series of their own; those beyond share one.
-const MAX_ROUTES: usize = 10_000;
 
 /// The data plane's metrics.
 pub struct Metrics {
@@ -37,7 +33,7 @@ pub struct Metrics {
     durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
     first_content: Family<RouteLabel, Histogram, fn() -> Histogram>,
     tokens: Family<TokenLabels, Counter>,
-    routes: RwLock<HashMap<RouteName, Arc<RouteMetrics>>>,
+    routes: ByRoute<RouteMetrics>,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
 }
@@ -87,7 +83,7 @@ impl Metrics {
             durations: Family::new_with_constructor(seconds),
             first_content: Family::new_with_constructor(seconds),
             tokens: Family::default(),
-            routes: RwLock::default(),
+            routes: ByRoute::default(),
             sessions: SessionMetrics::default(),
         };
         registry.register("pailou_requests_active", "Requests under way", metrics.active.clone());
@@ -149,22 +145,15 @@ impl Metrics {
     }
 
     fn route(&self, name: &RouteName) -> Arc<RouteMetrics> {
-        if let Some(route) = self.routes.read().get(name) {
-            return route.clone();
-        }
-        let mut routes = self.routes.write();
-        let label: Arc<str> = if routes.len() < MAX_ROUTES { name.to_string().into() } else { "other".into() };
-        let by_type = |r#type| self.tokens.get_or_create(&TokenLabels { route: label.clone(), r#type }).clone();
-        let route = Arc::new(RouteMetrics {
-            requests: CLASSES.map(|code| self.requests.get_or_create(&RequestLabels { route: label.clone(), code }).clone()),
-            duration: self.durations.get_or_create(&RouteLabel { route: label.clone() }).clone(),
-            first_content: self.first_content.get_or_create(&RouteLabel { route: label.clone() }).clone(),
-            input_tokens: by_type("input"),
-            output_tokens: by_type("output"),
-        });
-        if routes.len() < MAX_ROUTES {
-            routes.insert(name.clone(), route.clone());
-        }
-        route
+        self.routes.get(name, |label| {
+            let by_type = |r#type| self.tokens.get_or_create(&TokenLabels { route: label.clone(), r#type }).clone();
+            RouteMetrics {
+                requests: CLASSES.map(|code| self.requests.get_or_create(&RequestLabels { route: label.clone(), code }).clone()),
+                duration: self.durations.get_or_create(&RouteLabel { route: label.clone() }).clone(),
+                first_content: self.first_content.get_or_create(&RouteLabel { route: label.clone() }).clone(),
+                input_tokens: by_type("input"),
+                output_tokens: by_type("output"),
+            }
+        })
     }
 }

@@ -1,16 +1,15 @@
 //! Counters of forwarded connections and of datagrams.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use pailou_config::snapshot::RouteName;
-use parking_lot::RwLock;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use super::MAX_ROUTES;
+use super::by_route::ByRoute;
 use crate::forward::Session;
 
 /// What is counted of connections that are forwarded as they are, and of datagrams.
@@ -21,7 +20,7 @@ pub(crate) struct SessionMetrics {
     sessions: Family<Label, Counter>,
     bytes: Family<BytesLabel, Counter>,
     dropped: Family<ReasonLabel, Counter>,
-    routes: RwLock<HashMap<RouteName, Arc<Route>>>,
+    routes: ByRoute<Route>,
 }
 
 /// Why a datagram was not forwarded.
@@ -105,20 +104,13 @@ impl SessionMetrics {
     }
 
     fn route(&self, name: &RouteName) -> Arc<Route> {
-        if let Some(route) = self.routes.read().get(name) {
-            return route.clone();
-        }
-        let mut routes = self.routes.write();
-        let label: Arc<str> = if routes.len() < MAX_ROUTES { name.to_string().into() } else { "other".into() };
-        let bytes = |direction| self.bytes.get_or_create(&BytesLabel { route: label.clone(), direction }).clone();
-        let route = Arc::new(Route {
-            sessions: self.sessions.get_or_create(&Label { route: label.clone() }).clone(),
-            sent: bytes("sent"),
-            received: bytes("received"),
-        });
-        if routes.len() < MAX_ROUTES {
-            routes.insert(name.clone(), route.clone());
-        }
-        route
+        self.routes.get(name, |label| {
+            let bytes = |direction| self.bytes.get_or_create(&BytesLabel { route: label.clone(), direction }).clone();
+            Route {
+                sessions: self.sessions.get_or_create(&Label { route: label.clone() }).clone(),
+                sent: bytes("sent"),
+                received: bytes("received"),
+            }
+        })
     }
 }
