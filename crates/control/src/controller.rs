@@ -65,7 +65,8 @@ impl Controller {
         tasks.spawn(telling);
         let (read, lead, tell) = (published.clone(), leadership.clone(), events.clone());
         tasks.spawn(Writer::new(client.clone(), read, live.clone(), lead, tell, metrics.clone()).run());
-        let scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());
+        let mut scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());
+        scopes.watch_built_in();
         let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
         tasks.spawn(compile::follow(known.clone(), publish, metrics.clone()));
         tasks.spawn(Collector::new(scopes, changes, settings_seen, learn, world).run());

@@ -65,7 +65,7 @@ impl PoolFollower {
         let (send, changes) = mpsc::channel(CHANGES);
         let (publish, objects) = watch::channel(None);
         let namespaces = vec![pool.namespace.clone()];
-        let scopes = Scopes::empty(connection.client.clone(), namespaces, connection.origin, send.clone(), metrics);
+        let scopes = Scopes::new(connection.client.clone(), namespaces, connection.origin, send.clone(), metrics);
         let group = pool.group.unwrap_or(INFERENCE_GROUP);
         let mut tasks = JoinSet::new();
         tasks.spawn(discover(connection.client, group, send));

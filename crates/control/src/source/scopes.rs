@@ -44,25 +44,8 @@ impl Drop for Running {
 }
 
 impl Scopes {
-    /// Watches the kinds that every cluster has, all but Pods. Needs the runtime.
-    pub(crate) fn new(
-        client: Client,
-        namespaces: Vec<NamespaceName>,
-        origin: Arc<str>,
-        changes: mpsc::Sender<Change>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let mut scopes = Self::empty(client, namespaces, origin, changes, metrics);
-        for kind in Kind::ALL.iter().copied().filter(|kind| crds::is_built_in(*kind) && *kind != Kind::Pod) {
-            for group in kind.groups() {
-                scopes.watch_kind(kind, group, crds::resource(kind, group, "v1"));
-            }
-        }
-        scopes
-    }
-
     /// Watches nothing yet. Needs the runtime once it does.
-    pub(crate) fn empty(
+    pub(crate) fn new(
         client: Client,
         namespaces: Vec<NamespaceName>,
         origin: Arc<str>,
@@ -80,6 +63,15 @@ impl Scopes {
             pods: BTreeMap::new(),
             next_epoch: 0,
             are_definitions_listed: false,
+        }
+    }
+
+    /// Watches the kinds that every cluster has, all but Pods.
+    pub(crate) fn watch_built_in(&mut self) {
+        for kind in Kind::ALL.iter().copied().filter(|kind| crds::is_built_in(*kind) && *kind != Kind::Pod) {
+            for group in kind.groups() {
+                self.watch_kind(kind, group, crds::resource(kind, group, "v1"));
+            }
         }
     }
 
