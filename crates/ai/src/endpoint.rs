@@ -3,6 +3,11 @@
 //! Paths are told apart by how they end, because services put prefixes of their own in front: `/compatible-mode/v1/…`,
 //! `/openai/deployments/<name>/…`.
 
+use crate::{
+    multipart,
+    scan::{Scan, scan},
+};
+
 /// An API of a model server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
@@ -121,6 +126,23 @@ impl Api {
 }
 
 impl BodyKind {
+    /// How to read a body of this content type and coding, as [`from_content_type`](Self::from_content_type) says. A compressed
+    /// one says nothing to a scan.
+    pub fn of(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<Self> {
+        if content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return None;
+        }
+        Self::from_content_type(content_type)
+    }
+
+    /// What a whole body of this kind says, where it can be understood; `content_type` is the one that it came with.
+    pub fn scan(self, content_type: Option<&str>, body: &[u8]) -> Option<Scan> {
+        match self {
+            Self::Json => scan(body).ok(),
+            Self::Multipart => multipart::scan(content_type.unwrap_or_default(), body).ok(),
+        }
+    }
+
     /// How to read a body of this content type; `None` for one that cannot name a model. A body without a type, or with the
     /// one `curl -d` sends unasked, is taken for JSON: engines do so too.
     pub fn from_content_type(content_type: Option<&str>) -> Option<Self> {

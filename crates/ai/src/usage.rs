@@ -73,6 +73,14 @@ struct Counts {
 }
 
 impl ResponseReader {
+    /// For a body of this content type; `None` where there is nothing to be read in it.
+    pub fn of(content_type: &[u8]) -> Option<Self> {
+        if content_type.starts_with(b"text/event-stream") {
+            return Some(Self::events());
+        }
+        content_type.starts_with(b"application/json").then(Self::json)
+    }
+
     /// For a body that is one JSON value.
     pub fn json() -> Self {
         Self { events: None, walker: Walker::new(), facts: Facts::default(), progress: Progress::default() }
@@ -81,6 +89,11 @@ impl ResponseReader {
     /// For a body of Server-Sent Events.
     pub fn events() -> Self {
         Self { events: Some(SseReader::default()), ..Self::json() }
+    }
+
+    /// Whether the body is a stream of events.
+    pub fn reads_events(&self) -> bool {
+        self.events.is_some()
     }
 
     /// Reads on, and returns how far the response has come.

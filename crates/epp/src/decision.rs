@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, multipart, scan, splice_model};
+use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, splice_model};
 use pailou_extproc::{
     proto::ProcessingResponse,
     server::{Asked, answers},
 };
 use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
 
-use crate::{EndpointPicker, body::Full, metrics::Outcome, pool::socket};
+use crate::{EndpointPicker, body::Full, metrics::Outcome};
 
 /// Where a request goes, and how.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(crate) fn decide(picker: &EndpointPicker, asked: &Asked, body: &Bytes, most:
             refusal(asked, Outcome::Shed, 429, message, &[("retry-after", &after)], "all endpoints of the pool are saturated")
         }
     })?;
-    let told: Vec<String> = picked.ranked().filter_map(socket).take(most).map(|it| it.to_string()).collect();
+    let told: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
     let changed = scan.zip(target).map(|(scan, target)| splice_model(body, &scan, &target));
     picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
     Ok(Decision { picked, endpoints: told.join(","), changed })
@@ -82,15 +82,11 @@ pub(crate) fn full(asked: &Asked, why: Full) -> Refusal {
 
 /// What the body says, where it can be understood.
 fn understood(asked: &Asked, body: &Bytes) -> Option<Scan> {
-    let is_plain = |encoding: &str| encoding.eq_ignore_ascii_case("identity");
-    if body.is_empty() || asked.header("content-encoding").is_some_and(|encoding| !is_plain(encoding)) {
+    if body.is_empty() {
         return None;
     }
     let content_type = asked.header("content-type");
-    match BodyKind::from_content_type(content_type)? {
-        BodyKind::Json => scan(body).ok(),
-        BodyKind::Multipart => multipart::scan(content_type.unwrap_or_default(), body).ok(),
-    }
+    BodyKind::of(content_type, asked.header("content-encoding"))?.scan(content_type, body)
 }
 
 fn no_endpoint(asked: &Asked, details: &str) -> Refusal {

@@ -3,10 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
-use pailou_config::{
-    compile::OnePool,
-    snapshot::{Address, Endpoint, Pool},
-};
+use pailou_config::{compile::OnePool, snapshot::Pool};
 use pailou_extproc::endpoints::Subset;
 use pailou_picker::{EndpointReport, PoolState};
 use tokio::{runtime::Handle, sync::watch};
@@ -51,7 +48,7 @@ impl EndpointPicker {
                 }
                 None => PoolState::new(pool.clone(), &endpoints, &self.runtime),
             };
-            Arc::new(Current { pool, state, endpoints: endpoints.iter().filter_map(socket).collect() })
+            Arc::new(Current { pool, state, endpoints: endpoints.iter().filter_map(|it| it.address.socket()).collect() })
         });
         self.current.store(next);
         self.is_ready.send_if_modified(|ready| std::mem::replace(ready, is_there) != is_there);
@@ -93,13 +90,5 @@ impl Current {
     /// The endpoints that are in a subset.
     pub(crate) fn eligible(&self, subset: &Subset) -> Vec<SocketAddr> {
         self.endpoints.iter().copied().filter(|endpoint| subset.contains(*endpoint)).collect()
-    }
-}
-
-/// Where an endpoint is; a pool's all have IP addresses.
-pub(crate) fn socket(endpoint: &Endpoint) -> Option<SocketAddr> {
-    match &endpoint.address {
-        Address::Socket(address) => Some(*address),
-        Address::Dns { .. } | Address::Unix(_) => None,
     }
 }

@@ -37,8 +37,7 @@ impl Watching {
             self.picked.failed();
         }
         self.reader = match (value("content-type"), value("content-encoding")) {
-            (Some(kind), None) if kind.starts_with(b"text/event-stream") => Some(ResponseReader::events()),
-            (Some(kind), None) if kind.starts_with(b"application/json") => Some(ResponseReader::json()),
+            (Some(kind), None) => ResponseReader::of(kind),
             _ => None,
         };
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{Address, Endpoint, Pool};
+use pailou_config::snapshot::{Endpoint, Pool};
 
 use crate::{
     failures::Failures,
@@ -34,7 +34,7 @@ pub(crate) struct EndpointState {
 impl EndpointState {
     /// The state of an endpoint about which nothing is known yet; `None` unless it has an IP address, as all of a pool's have.
     pub(crate) fn new(endpoint: &Endpoint, slot: u16) -> Option<Self> {
-        let address = socket(endpoint)?;
+        let address = endpoint.address.socket()?;
         Some(Self {
             endpoint: endpoint.clone(),
             address,
@@ -45,14 +45,6 @@ impl EndpointState {
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),
         })
-    }
-}
-
-/// The address of a pool's endpoint.
-pub(crate) fn socket(endpoint: &Endpoint) -> Option<SocketAddr> {
-    match &endpoint.address {
-        Address::Socket(address) => Some(*address),
-        Address::Dns { .. } | Address::Unix(_) => None,
     }
 }
 

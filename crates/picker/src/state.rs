@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
-    endpoint::{EndpointState, Members, socket},
+    endpoint::{EndpointState, Members},
     load::Load,
     pick::{self, PickError, PickRequest},
     picked::Picked,
@@ -140,8 +140,8 @@ fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<EndpointState>]
     let taken: HashSet<u16> = before.endpoints.iter().map(|state| state.slot).collect();
     let mut free = (0..u16::MAX).filter(|slot| !taken.contains(slot));
     let mut seen = HashSet::new();
-    let states = endpoints.iter().filter(|endpoint| socket(endpoint).is_some_and(|address| seen.insert(address)));
-    let states = states.filter_map(|endpoint| match former.get(&socket(endpoint)?) {
+    let states = endpoints.iter().filter(|endpoint| endpoint.address.socket().is_some_and(|address| seen.insert(address)));
+    let states = states.filter_map(|endpoint| match former.get(&endpoint.address.socket()?) {
         Some(state) if state.endpoint == *endpoint => Some(Arc::clone(state)),
         _ => EndpointState::new(endpoint, free.next()?).map(Arc::new),
     });

@@ -43,8 +43,6 @@ pub(crate) struct Relay {
 pub(crate) struct Reader {
     pub(crate) reader: ResponseReader,
     pub(crate) dialect: Dialect,
-    /// The response is a stream of events.
-    pub(crate) events: bool,
     /// Its end is the connection's end: nothing but the dialect's own last word tells whether it is whole.
     pub(crate) until_close: bool,
 }
@@ -188,7 +186,7 @@ impl Relay {
     fn fail(&mut self, flag: Flag, message: &str, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.record.flag = Some(flag);
         self.record.detail = Some(error.to_string());
-        let event = self.reader.as_ref().filter(|reader| reader.events).map(|reader| {
+        let event = self.reader.as_ref().filter(|reader| reader.reader.reads_events()).map(|reader| {
             let body = ErrorBody::new(reader.dialect, Error::new(flag, "").status.as_u16(), message);
             body.to_event(reader.reader.next_sequence_number())
         });

@@ -103,6 +103,16 @@ pub enum Address {
     Unix(Arc<Path>),
 }
 
+impl Address {
+    /// The IP address and port, where it is one: a pool's endpoints all have one.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(address) => Some(*address),
+            Self::Dns { .. } | Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

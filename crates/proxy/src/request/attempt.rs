@@ -237,7 +237,7 @@ impl Attempts<'_> {
     async fn commit(&mut self, mut exchange: Exchange) -> Tried {
         let mut reader = self.reader(&exchange);
         let mut ahead = VecDeque::new();
-        let holds = reader.as_ref().is_some_and(|reader| reader.events)
+        let holds = reader.as_ref().is_some_and(|reader| reader.reader.reads_events())
             && exchange.response.status() == StatusCode::OK
             && self.body.can_be_sent()
             && self.target.has_next();
@@ -261,19 +261,12 @@ impl Attempts<'_> {
             return None;
         }
         let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-        let events = content_type.starts_with("text/event-stream");
-        let reader = if events {
-            ResponseReader::events()
-        } else if content_type.starts_with("application/json") {
-            ResponseReader::json()
-        } else {
-            return None;
-        };
-        let until_close = events
+        let reader = ResponseReader::of(content_type.as_bytes())?;
+        let until_close = reader.reads_events()
             && head.version() < Version::HTTP_2
             && !headers.contains_key(header::CONTENT_LENGTH)
             && !headers.contains_key(header::TRANSFER_ENCODING);
-        Some(Reader { reader, dialect, events, until_close })
+        Some(Reader { reader, dialect, until_close })
     }
 }
 

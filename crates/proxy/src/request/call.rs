@@ -7,7 +7,7 @@ use http::header;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use pailou_ai::{BodyKind, Pieces, Scan, multipart, scan};
+use pailou_ai::{BodyKind, Pieces, Scan};
 use pailou_config::snapshot::Body;
 use tokio::time::timeout;
 
@@ -121,11 +121,7 @@ impl Input {
             None => collect.await?,
             Some(time) => timeout(time, collect).await.map_err(|_| late())??,
         };
-        let scan = match kind {
-            Some(BodyKind::Json) => scan(&bytes).ok(),
-            Some(BodyKind::Multipart) => multipart::scan(head.text(&header::CONTENT_TYPE).unwrap_or_default(), &bytes).ok(),
-            None => None,
-        };
+        let scan = kind.and_then(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes));
         Ok(Self::Read(Box::new(Call { bytes, scan, _share: share })))
     }
 }
@@ -142,11 +138,7 @@ fn kind(head: &Head) -> Option<BodyKind> {
     if head.upgrade.is_some() {
         return None;
     }
-    // A compressed body says nothing to a scan; it is passed on as it is.
-    if head.text(&header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return None;
-    }
-    BodyKind::from_content_type(head.text(&header::CONTENT_TYPE))
+    BodyKind::of(head.text(&header::CONTENT_TYPE), head.text(&header::CONTENT_ENCODING))
 }
 
 /// Collects a body. One that comes in one piece is not copied.

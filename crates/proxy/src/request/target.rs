@@ -229,10 +229,7 @@ impl Order {
 fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
     let subset = Subset::parse([subset]);
     let endpoints = cluster.endpoints();
-    let addresses = endpoints.iter().filter_map(|endpoint| match &endpoint.endpoint().address {
-        Address::Socket(address) => Some(*address),
-        _ => None,
-    });
+    let addresses = endpoints.iter().filter_map(|endpoint| endpoint.endpoint().address.socket());
     addresses.filter(|address| subset.contains(*address)).collect()
 }
 
