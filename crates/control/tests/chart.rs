@@ -90,6 +90,31 @@ fn a_controller_of_some_namespaces_is_given_the_same_in_each_of_them() {
     );
 }
 
+#[test]
+fn a_picker_is_given_what_its_documentation_says_and_no_more() {
+    let text = read("docs/picker.md");
+    let rules = text.split("```yaml\n").find(|block| block.starts_with("rules:")).unwrap().split_once("```").unwrap().0;
+    let documented = permissions(rules, |_| Some(Scope::Own));
+    assert!(documented.contains(&(Scope::Own, String::new(), "pods".into(), "watch".into())), "{documented:?}");
+    assert_eq!(given("deploy/manifests/picker.yaml"), documented);
+}
+
+/// What a picker's values may be, by the schema, is what the chart's own file describes and a test gives.
+#[test]
+fn every_value_of_a_picker_is_described_and_tried() {
+    let schema: serde_json::Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
+    let known = BTreeSet::from_iter(schema["definitions"]["picker"]["properties"].as_object().unwrap().keys().cloned());
+    let of_lists = |path: &str, start: &str| {
+        let text = read(path);
+        let after = text.split_once("\npickers:").unwrap().1;
+        let lines = after.lines().filter_map(|line| line.strip_prefix(start));
+        let keys = lines.filter_map(|line| line.strip_prefix("- ").or(line.strip_prefix("  "))?.split_once(':'));
+        BTreeSet::from_iter(keys.map(|(key, _)| key.to_owned()).filter(|key| !key.starts_with([' ', '-'])))
+    };
+    assert_eq!(of_lists("deploy/chart/values.yaml", "# "), known);
+    assert_eq!(of_lists("deploy/tests/everything.values.yaml", ""), known);
+}
+
 /// The dotted paths of a file of values, to the second level: written as the chart's own are, in blocks of two spaces.
 fn values(path: &str) -> BTreeSet<String> {
     let (text, mut found, mut above) = (read(path), BTreeSet::new(), String::new());
@@ -111,7 +136,7 @@ fn values(path: &str) -> BTreeSet<String> {
 }
 
 /// Values that hold whatever Kubernetes takes there, or lists.
-const OPEN: [&str; 5] = ["resources", "affinity", "tolerations", "topologySpreadConstraints", "gatewayClasses"];
+const OPEN: [&str; 6] = ["resources", "affinity", "tolerations", "topologySpreadConstraints", "gatewayClasses", "pickers"];
 
 #[test]
 fn every_value_that_the_schema_knows_has_a_default_and_is_tried_with_another() {
@@ -125,7 +150,8 @@ fn every_value_that_the_schema_knows_has_a_default_and_is_tried_with_another() {
     assert!(known.contains("image.tag") && known.contains("replicas"), "{known:?}");
     assert_eq!(values("deploy/chart/values.yaml"), known);
     let mut tried = values("deploy/tests/everything.values.yaml");
-    // One namespace or several are another file's matter.
+    // One namespace or several, and none at all, are other files' matter.
     tried.extend(values("deploy/tests/namespaced.values.yaml"));
+    tried.extend(values("deploy/manifests/picker.values.yaml"));
     assert_eq!(tried, known);
 }

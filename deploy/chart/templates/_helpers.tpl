@@ -97,3 +97,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch, delete]
 {{- end -}}
+
+{{/* The name of everything that is made for a picker. */}}
+{{- define "pailou.picker" -}}
+{{- .name | default (printf "%s-epp" (.pool | replace "." "-" | trunc 59 | trimSuffix "-")) -}}
+{{- end -}}
+
+{{- define "pailou.pickerSelector" -}}
+app.kubernetes.io/name: pailou-picker
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/component: {{ .name | quote }}
+{{- end -}}
+
+{{- define "pailou.pickerLabels" -}}
+{{ include "pailou.pickerSelector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end -}}
