@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pailou.dev/conformance/lab"
 )
 
 // writeAuthority makes ca.crt, and service.crt with service.key for a host name.
@@ -61,21 +63,21 @@ func writeAuthority(directory, host string) error {
 }
 
 // authoritiesOfABundle has the policy of the guide trust what a ClusterTrustBundle holds, which comes later than the policy.
-func authoritiesOfABundle(t *testing.T, gateway endpoint, call request) {
+func authoritiesOfABundle(t *testing.T, gateway lab.Endpoint, call lab.Request) {
 	const patch = `[{"op":"remove","path":"/spec/validation/wellKnownCACertificates"},
 		{"op":"add","path":"/spec/validation/caCertificateRefs","value":[{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"hosted-service"}]}]`
-	kubectl(t, "patch", "backendtlspolicies.gateway.networking.k8s.io/enable-backend-tls", "--type=json", "-p", patch)
-	defer gateway.await(t, call, http.StatusOK)
-	defer kubectl(t, "patch", "backendtlspolicies.gateway.networking.k8s.io/enable-backend-tls", "--type=merge",
+	lab.Kubectl(t, "patch", "backendtlspolicies.gateway.networking.k8s.io/enable-backend-tls", "--type=json", "-p", patch)
+	defer gateway.Await(t, call, http.StatusOK)
+	defer lab.Kubectl(t, "patch", "backendtlspolicies.gateway.networking.k8s.io/enable-backend-tls", "--type=merge",
 		"-p", `{"spec":{"validation":{"caCertificateRefs":null,"wellKnownCACertificates":"System"}}}`)
-	gateway.await(t, call, http.StatusInternalServerError)
+	gateway.Await(t, call, http.StatusInternalServerError)
 	authority, err := os.ReadFile(filepath.Join(*roots, "ca.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubectlInput(t, fmt.Sprintf("apiVersion: certificates.k8s.io/v1beta1\nkind: ClusterTrustBundle\nmetadata: {name: hosted-service}\nspec:\n  trustBundle: |\n    %s\n",
+	lab.KubectlInput(t, fmt.Sprintf("apiVersion: certificates.k8s.io/v1beta1\nkind: ClusterTrustBundle\nmetadata: {name: hosted-service}\nspec:\n  trustBundle: |\n    %s\n",
 		strings.ReplaceAll(strings.TrimSpace(string(authority)), "\n", "\n    ")), "create", "-f", "-")
-	gateway.await(t, call, http.StatusOK)
-	kubectl(t, "delete", "clustertrustbundle/hosted-service")
-	gateway.await(t, call, http.StatusInternalServerError)
+	gateway.Await(t, call, http.StatusOK)
+	lab.Kubectl(t, "delete", "clustertrustbundle/hosted-service")
+	gateway.Await(t, call, http.StatusInternalServerError)
 }

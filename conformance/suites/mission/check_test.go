@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"pailou.dev/conformance/lab"
 )
 
 // dumped are the kinds that `pailou check` is given as the cluster has them.
@@ -17,7 +19,7 @@ const dumped = "gatewayclasses.gateway.networking.k8s.io,gateways.gateway.networ
 
 // checkAgrees holds `pailou check`, given the cluster's objects, to the conditions that the controller wrote on them.
 func checkAgrees(t *testing.T) {
-	objects := kubectl(t, "get", dumped, "-n", "default", "-o", "json")
+	objects := lab.Kubectl(t, "get", dumped, "-n", "default", "-o", "json")
 	file := filepath.Join(t.TempDir(), "objects.json")
 	if err := os.WriteFile(file, []byte(objects), 0o600); err != nil {
 		t.Fatal(err)

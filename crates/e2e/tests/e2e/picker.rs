@@ -80,6 +80,22 @@ async fn envoy_sends_requests_where_the_picker_says() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_comes_again_goes_where_it_was() {
+    let [a, b] = two().await;
+    let mut objects = pool_of("qwen", &[&a, &b]);
+    objects[0]["metadata"]["annotations"] = json!({"inference.networking.x-k8s.io/routing-strategy": "PREFIX_CACHE"});
+    let picker = Picker::serve("qwen", objects, &[]).await;
+    let Some(envoy) = envoy(&picker, DUPLEX).await else { return };
+    let prompt = "a prompt that is known ".repeat(400);
+    let first = Call::chat("qwen", &prompt).send(envoy.http()).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    for _ in 0..20 {
+        let reply = Call::chat("qwen", &prompt).send(envoy.http()).await;
+        assert_eq!((reply.status.as_u16(), reply.server()), (200, first.server()), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
 async fn streams_and_long_bodies_pass_through_envoy_unchanged() {
     let [a, b] = two().await;
     let picker = picker(&[&a, &b], []).await;
