@@ -14,6 +14,7 @@ use pailou_extproc::client::Outbox;
 use crate::{
     mirror::Copied,
     relay::Relay,
+    server::ClientBodyError,
     upload::{Pulse, Upload},
     upstream::ExchangeError,
 };
@@ -23,7 +24,7 @@ use crate::{
 pub enum BodyError {
     /// The sender broke off, or what it sent is not HTTP.
     #[error("the sender broke off: {0}")]
-    Sender(#[from] hyper::Error),
+    Sender(#[from] ClientBodyError),
     /// The backend broke off, or what it sent is not HTTP.
     #[error("{0}")]
     Backend(#[from] ExchangeError),

@@ -5,6 +5,7 @@
 //! - On the way in: [`server`] accepts on [`worker`]s; `request` finds listener, rule and backend; `filter` edits.
 //! - Connections that are handed on as a whole, and datagrams: `forward`.
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`record`] settles.
+//! - `http1`: what both ways have in common.
 //! - State that outlives a snapshot: [`live`] joins the two; [`cluster`], [`breaker`], [`health`].
 //! - For the operator: [`access_log`], [`metrics`], [`error`].
 
@@ -18,6 +19,7 @@ pub mod error;
 mod filter;
 mod forward;
 pub mod health;
+mod http1;
 pub mod live;
 pub mod metrics;
 mod mirror;

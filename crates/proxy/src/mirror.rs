@@ -11,17 +11,16 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use crate::body::BodyError;
+use crate::{body::BodyError, server::ClientBody};
 
 /// How many bytes a copy may lag behind the original until it is given up.
 const MAX_LAG: usize = 4 << 20;
 
 /// A body that is passed on and copied to mirrors.
 pub(crate) struct Tee {
-    body: Incoming,
+    body: ClientBody,
     copies: Vec<Sink>,
 }
 
@@ -38,7 +37,7 @@ pub(crate) struct Copied {
 
 impl Tee {
     /// A tee on `body` with this many copies.
-    pub(crate) fn new(body: Incoming, copies: usize) -> (Self, Vec<Copied>) {
+    pub(crate) fn new(body: ClientBody, copies: usize) -> (Self, Vec<Copied>) {
         let (copies, ends) = (0..copies)
             .map(|_| {
                 let lag = Arc::new(AtomicUsize::new(0));

@@ -21,7 +21,6 @@ mod unrouted;
 use std::{net::IpAddr, sync::Arc};
 
 use http::{Request, Response, header};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
 use pailou_config::snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, Found, RouteMatch, Rule};
 
 use crate::{
@@ -31,7 +30,7 @@ use crate::{
     filter::{cors, redirect},
     live::Live,
     record::Record,
-    server::Connection,
+    server::{ClientBody, Connection},
     shared::Shared,
 };
 use answer::Answer;
@@ -46,10 +45,10 @@ use target::Target;
 
 /// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
 /// body, or where the client drops either.
-pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<ClientBody>) -> Response<ResponseBody> {
     let shared = &connection.worker.shared;
-    let (mut parts, body) = request.into_parts();
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let (parts, mut body) = request.into_parts();
+    let upgrade = body.take_upgrade();
     let mut record = Box::new(Record::new(shared.clone(), connection.peer, parts.method.clone(), parts.version));
     record.path = parts.uri.path().into();
     let mut audience = crate::error::Audience::Other;
@@ -93,7 +92,7 @@ enum Served {
     Relayed(Box<Answer>),
 }
 
-async fn serve(connection: &Arc<Connection>, mut head: Head, body: Incoming, record: &mut Record) -> Result<Served, Error> {
+async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, record: &mut Record) -> Result<Served, Error> {
     let shared = &connection.worker.shared;
     record.host = head.host.clone();
     let live = shared.live.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;

@@ -3,20 +3,24 @@
 //! One task accepts at each address and hands every connection to the worker that has the fewest. There it stays for life.
 
 mod accept;
+mod body;
 mod client;
 mod clock;
 mod connection;
 mod datagrams;
 mod drain;
 mod hello;
+mod http1;
 mod io;
 mod port;
 mod service;
 mod streams;
 
+pub use body::{ClientBody, ClientBodyError};
 pub use client::Client;
 pub(crate) use client::reset;
 pub use datagrams::Datagrams;
+pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
 pub(crate) use port::Place;
 
@@ -32,7 +36,6 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use pailou_config::snapshot::{ClientCertificates, Port, PortKey, PortService};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -46,8 +49,10 @@ use crate::{body::ResponseBody, worker::Worker};
 /// Answers requests, on one worker.
 pub trait Serve: Send + Sync + Sized + 'static {
     /// Answers a request of a connection. Dropped when the client goes away first.
-    fn serve(connection: &Arc<Connection<Self>>, request: Request<Incoming>)
-    -> impl Future<Output = Response<ResponseBody>> + Send;
+    fn serve(
+        connection: &Arc<Connection<Self>>,
+        request: Request<ClientBody>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
 
     /// Hands a connection on as a whole, until its end or until `stop`.
     fn forward(

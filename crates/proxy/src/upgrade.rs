@@ -2,24 +2,21 @@
 
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-
-use crate::{error::Flag, record::Record, tunnel::tunnel, upstream::Switched};
+use crate::{error::Flag, record::Record, server::OnUpgrade, tunnel::tunnel, upstream::Switched};
 
 /// Joins a client's and a backend's connection once both have switched protocols, until either side ends or no byte has moved for
 /// `idle`. `guards` are held as long as that takes.
 pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Box<Record>, guards: G, idle: Option<Duration>) {
-    match client.await {
-        Ok(client) => {
-            let passed = tunnel(TokioIo::new(client), backend, idle).await;
+    match client.upgraded().await {
+        Some(client) => {
+            let passed = tunnel(client, backend, idle).await;
             record.request_bytes = passed.sent;
             record.response_bytes = passed.received;
             record.flag = passed.idle.then_some(Flag::StreamIdle);
         }
-        Err(error) => {
-            record.flag = Some(Flag::UpstreamReset);
-            record.detail = Some(format!("the connection was not switched: {error}"));
+        None => {
+            record.flag = Some(Flag::ClientGone);
+            record.detail = Some("the connection was not switched".to_owned());
         }
     }
     record.settle();

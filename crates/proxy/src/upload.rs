@@ -13,13 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::{
     sync::oneshot,
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use crate::{body::BodyError, mirror::Tee};
+use crate::{body::BodyError, mirror::Tee, server::ClientBody};
 
 /// After a request is over, what may still be missing of its body gets this long to go out.
 const GRACE: Duration = Duration::from_millis(100);
@@ -35,7 +34,7 @@ pub(crate) struct Upload {
 /// Where an upload comes from.
 pub(crate) enum Origin {
     /// The client.
-    Client(Incoming),
+    Client(ClientBody),
     /// The client, with copies for mirrors on the way.
     Teed(Tee),
 }

@@ -14,6 +14,7 @@ mod io;
 mod pool;
 mod raw;
 
+pub use crate::http1::Malformed;
 pub use body::UpstreamBody;
 pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
 pub use head::RequestHead;

@@ -3,14 +3,13 @@
 use std::{future::Future, io, sync::Arc, thread};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{runtime::Builder, sync::watch};
 
 use crate::{
     body::ResponseBody,
     dns::Dns,
     forward, request,
-    server::{Client, Connection, Datagrams, Serve, WorkerHandle},
+    server::{Client, ClientBody, Connection, Datagrams, Serve, WorkerHandle},
     shared::Shared,
     upstream::Upstreams,
 };
@@ -26,7 +25,7 @@ pub struct Worker {
 }
 
 impl Serve for Worker {
-    fn serve(connection: &Arc<Connection>, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + Send {
+    fn serve(connection: &Arc<Connection>, request: Request<ClientBody>) -> impl Future<Output = Response<ResponseBody>> + Send {
         request::handle(connection, request)
     }
 

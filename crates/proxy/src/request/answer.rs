@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
-use hyper::upgrade::OnUpgrade;
 use pailou_config::snapshot::DirectResponse;
 use pailou_extproc::client::{Backend, Listener, Processed};
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +20,7 @@ use crate::{
     passage::{Ahead, Passage},
     record::Record,
     relay::{Clocks, Reader, Relay},
+    server::OnUpgrade,
     upgrade,
     upstream::{Exchange, Switched},
 };

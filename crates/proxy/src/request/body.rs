@@ -1,12 +1,12 @@
 //! The body of a request over several attempts: one that is held can be sent again, one that streams in only once.
 
-use hyper::body::Incoming;
 use pailou_ai::Pieces;
 
 use super::call::{Call, Input};
 use crate::{
     body::RequestBody,
     mirror::Tee,
+    server::ClientBody,
     upload::{Origin, Upload, Watch},
 };
 
@@ -124,7 +124,7 @@ impl Copies {
     }
 }
 
-fn tee(body: Incoming, number: usize) -> (Input, Vec<RequestBody>) {
+fn tee(body: ClientBody, number: usize) -> (Input, Vec<RequestBody>) {
     let (tee, ends) = Tee::new(body, number);
     (Input::Teed(tee), ends.into_iter().map(RequestBody::copied).collect())
 }

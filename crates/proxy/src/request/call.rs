@@ -1,12 +1,11 @@
 //! The body of a request, where a decision depends on it: read whole, within bounds, and scanned once.
 
-use std::{collections::BTreeMap, error::Error as _, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use pailou_ai::{BodyKind, Pieces, Scan};
 use pailou_config::snapshot::Body;
 use tokio::time::timeout;
@@ -15,13 +14,14 @@ use super::head::Head;
 use crate::{
     error::{Error, Flag},
     mirror::Tee,
+    server::{ClientBody, ClientBodyError},
     shared::{Share, Shared},
 };
 
 /// A request's body and what is known of it.
 pub(super) enum Input {
     /// Not read: it is passed on as it comes. With what it can be read as.
-    Unread(Incoming, Option<BodyKind>),
+    Unread(ClientBody, Option<BodyKind>),
     /// The same, with copies for mirrors.
     Teed(Tee),
     /// There is none.
@@ -50,7 +50,7 @@ pub(super) struct Bounds {
 
 impl Input {
     /// A body not read yet.
-    pub(super) fn new(body: Incoming, head: &Head) -> Self {
+    pub(super) fn new(body: ClientBody, head: &Head) -> Self {
         if body.is_end_stream() { Self::Absent } else { Self::Unread(body, kind(head)) }
     }
 
@@ -141,20 +141,26 @@ fn kind(head: &Head) -> Option<BodyKind> {
     BodyKind::of(head.text(&header::CONTENT_TYPE), head.text(&header::CONTENT_ENCODING))
 }
 
-/// Collects a body. One that comes in one piece is not copied.
-async fn collect(mut body: Incoming, announced: Option<u64>, bounds: &Bounds, share: &mut Share) -> Result<Bytes, Error> {
+/// Collects a body. One that comes in one piece is not copied, and one of known length over HTTP/1.1 is read into its place.
+async fn collect(mut body: ClientBody, announced: Option<u64>, bounds: &Bounds, share: &mut Share) -> Result<Bytes, Error> {
     let limit = bounds.bytes;
     // Without room for it, it is refused before it comes. But only what has come is charged: a client that announces much and
     // sends nothing must not take the room of others.
     share.has_room_for(announced.unwrap_or(0))?;
+    if let (Some(body), Some(length)) = (body.in_place(), announced) {
+        loop {
+            let gather = poll_fn(|context| body.poll_gather(context));
+            let there = within(bounds.idle, gather).await?.map_err(|error| broken(&error))?;
+            share.grow_to(there)?;
+            if there == length {
+                return Ok(body.take());
+            }
+        }
+    }
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     loop {
-        let frame = match bounds.idle {
-            None => body.frame().await,
-            Some(idle) => timeout(idle, body.frame()).await.map_err(|_| late())?,
-        };
-        let Some(frame) = frame else { break };
+        let Some(frame) = within(bounds.idle, body.frame()).await? else { break };
         let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         let length = first.as_ref().map_or(rest.len(), Bytes::len) + data.len();
@@ -179,17 +185,21 @@ fn late() -> Error {
     Error::new(Flag::ClientBody, "the request's body did not arrive in time")
 }
 
+/// Bounds the time in which nothing comes.
+async fn within<T>(idle: Option<Duration>, next: impl Future<Output = T>) -> Result<T, Error> {
+    match idle {
+        None => Ok(next.await),
+        Some(idle) => timeout(idle, next).await.map_err(|_| late()),
+    }
+}
+
 /// A body that does not arrive: cut off, or framed in a way that is not HTTP.
-fn broken(error: &hyper::Error) -> Error {
-    let cause = error.source();
-    let framing = cause
-        .and_then(|cause| cause.downcast_ref::<io::Error>())
-        .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
-    let (flag, message) = match framing {
-        true => (Flag::BadRequest, "the request's body is not valid HTTP"),
-        false => (Flag::ClientBody, "the request's body broke off"),
+fn broken(error: &ClientBodyError) -> Error {
+    let (flag, message) = match error {
+        ClientBodyError::Malformed(_) => (Flag::BadRequest, "the request's body is not valid HTTP"),
+        _ => (Flag::ClientBody, "the request's body broke off"),
     };
-    Error::new(flag, message).with_detail(cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
+    Error::new(flag, message).with_detail(error.to_string())
 }
 
 fn too_long(limit: u64) -> Error {

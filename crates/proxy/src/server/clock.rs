@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,8 +27,6 @@ pub(super) struct Clock {
     idle: AtomicU64,
     /// Since when the client takes nothing of what is written.
     stalled: AtomicU64,
-    /// The last request had a body, and was answered with an error: perhaps before all of it had come.
-    refused: AtomicBool,
 }
 
 /// What is to be done about a connection.
@@ -57,7 +55,6 @@ impl Clock {
             head: AtomicU64::new(now),
             idle: AtomicU64::new(now),
             stalled: AtomicU64::new(NONE),
-            refused: AtomicBool::new(false),
         }
     }
 
@@ -90,16 +87,6 @@ impl Clock {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head.store(NONE, Ordering::Relaxed);
         Busy(Arc::clone(self))
-    }
-
-    /// A request was answered; `refused` where an error was the answer to one that had a body.
-    pub(super) fn answered(&self, refused: bool) {
-        self.refused.store(refused, Ordering::Relaxed);
-    }
-
-    /// Whether an HTTP/1.1 client may still be sending what nobody reads. HTTP/2 resets the one stream.
-    pub(super) fn was_refused(&self) -> bool {
-        self.has_heads && self.refused.load(Ordering::Relaxed)
     }
 
     /// Looks at the connection; `None` where no clock is set.

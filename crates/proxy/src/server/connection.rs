@@ -1,18 +1,22 @@
 //! One client's connection, from TLS to its end.
 
 use std::{
+    error::Error,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Poll, Waker},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_config::snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
 use tokio::{
@@ -28,13 +32,13 @@ use super::{
     client::Opening,
     clock::{Clock, Verdict},
     drain::Phase,
-    hello,
+    hello, http1,
     io::ClientIo,
     port::{Place, Settings, Shared},
     service::service,
     streams::Streams,
 };
-use crate::tls::MaybeTls;
+use crate::{http1::MAX_HEAD, tls::MaybeTls};
 
 /// Bound on a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,8 +46,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Read at first, to tell the protocols apart.
 const FIRST_READ: usize = 2 << 10;
-/// Bound on a request's head.
-const MAX_HEAD: usize = 64 << 10;
 /// What is held of a response's body that an HTTP/2 client does not take, per stream.
 const SEND_BUFFER: usize = 64 << 10;
 /// A silent HTTP/2 client is asked whether it is there, so that streams to those that vanished end.
@@ -84,15 +86,18 @@ pub(super) async fn run<W: Serve>(
         }
     };
     let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
-    let io = ClientIo::new(opened.stream, opened.ahead, Arc::clone(&clock), place);
-    let ended = if opened.is_http2 {
+    let timeouts = &settings.client.timeouts;
+    if opened.is_http2 {
+        let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), place);
         let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
-        drive(http, http2::Connection::graceful_shutdown, &clock, &settings.client.timeouts, phases).await
+        // Boxed: HTTP/1.1 would otherwise carry the room it needs.
+        Box::pin(drive(http, http2::Connection::graceful_shutdown, &clock, timeouts, phases)).await
     } else {
-        let http = http1().serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock))).with_upgrades();
-        drive(http, http1::UpgradeableConnection::graceful_shutdown, &clock, &settings.client.timeouts, phases).await
-    };
-    ended.map_err(io::Error::other)
+        let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), place);
+        let closing = AtomicBool::new(false);
+        let http = http1::serve(io, opened.ahead, &connection, &clock, &closing);
+        drive(http, |_| closing.store(true, Ordering::Relaxed), &clock, timeouts, phases).await
+    }
 }
 
 /// A connection of which it is known what is spoken on it.
@@ -109,7 +114,7 @@ enum Spoken {
 
 struct Http {
     stream: MaybeTls<TcpStream>,
-    ahead: Bytes,
+    ahead: BytesMut,
     is_http2: bool,
 }
 
@@ -142,13 +147,13 @@ async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> 
 }
 
 /// Reads until it is clear whether the HTTP/2 preface is what comes; empty where the client left.
-async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     let mut bytes = BytesMut::with_capacity(FIRST_READ);
     loop {
         let is_open = stream.read_buf(&mut bytes).await? > 0;
         let is_undecided = bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes);
         if !is_open || !is_undecided {
-            return Ok(bytes.freeze());
+            return Ok(bytes);
         }
     }
 }
@@ -165,7 +170,7 @@ async fn open_tls(mut stream: TcpStream, settings: &Settings, listeners: &HostMa
         (TlsListener::Http(_), Some(config)) => {
             let stream = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config)).await?;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: Bytes::new(), is_http2 })
+            Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: BytesMut::new(), is_http2 })
         }
         (TlsListener::Connections(_), Some(config)) => {
             Spoken::Unknown(Opening::Handshake { stream, accepted: Box::new(hello.accepted), config: Arc::clone(config) })
@@ -177,14 +182,6 @@ async fn open_tls(mut stream: TcpStream, settings: &Settings, listeners: &HostMa
         (_, None) => return Ok(None),
     };
     Ok(Some(Opened { spoken, tls }))
-}
-
-fn http1() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // A client that closes its side has gone: only so can its cancel reach the backend while nothing is written to it.
-    // A head may have 100 headers, as in Envoy: hyper's own bound, up to which it needs no memory to read one.
-    builder.half_close(false).max_buf_size(MAX_HEAD);
-    builder
 }
 
 fn http2(settings: &Settings) -> http2::Builder<Streams> {
@@ -244,13 +241,13 @@ impl Phases {
 }
 
 /// Drives a connection, and ends it when it is told to or has been of no use for too long.
-async fn drive<C: Future<Output = hyper::Result<()>>>(
+async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<(), E>>>(
     http: C,
     shut_down: impl Fn(Pin<&mut C>),
     clock: &Clock,
     timeouts: &ClientTimeouts,
     mut phases: Phases,
-) -> hyper::Result<()> {
+) -> io::Result<()> {
     let mut http = pin!(http);
     let mut next_phase = Phase::Draining;
     loop {
@@ -265,7 +262,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         };
         tokio::select! {
             biased;
-            ended = poll_fn(|context| http.as_mut().poll(context)) => return ended,
+            ended = poll_fn(|context| http.as_mut().poll(context)) => return ended.map_err(io::Error::other),
             () = phases.reach(next_phase) => match next_phase {
                 Phase::Cut => return Ok(()),
                 Phase::Serving | Phase::Draining => {

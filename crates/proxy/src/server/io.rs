@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{clock::Clock, port::Place};
+use super::{client::reset, clock::Clock, port::Place};
 use crate::tls::MaybeTls;
 
 /// A client that is still sending a request which was refused gets to hear of it: closing over unread bytes resets the connection,
@@ -46,6 +46,8 @@ pub(super) struct ClientIo {
     clock: Arc<Clock>,
     /// Given back with the socket, even after it was upgraded.
     _place: Place,
+    /// Closed on this side, the client is listened to for a while: it may still be sending.
+    pub(super) lingers: bool,
     closing: Option<Closing>,
 }
 
@@ -57,7 +59,24 @@ struct Closing {
 
 impl ClientIo {
     pub(super) fn new(stream: MaybeTls<TcpStream>, ahead: Bytes, clock: Arc<Clock>, place: Place) -> Self {
-        Self { stream, ahead, clock, _place: place, closing: None }
+        Self { stream, ahead, clock, _place: place, lingers: false, closing: None }
+    }
+
+    /// Ready when a read would yield something, be it an end or an error.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            MaybeTls::Clear(stream) => stream.poll_read_ready(context).map(drop),
+            // It may hold more than was asked for.
+            MaybeTls::Tls(stream) if !stream.get_ref().1.wants_read() => Poll::Ready(()),
+            MaybeTls::Tls(stream) => stream.get_ref().0.poll_read_ready(context).map(drop),
+        }
+    }
+
+    /// Makes its end one that nobody takes for a body's.
+    pub(super) fn reset(&self) {
+        if let MaybeTls::Clear(stream) = &self.stream {
+            reset(stream);
+        }
     }
 
     /// Throws away what comes, until nothing does.
@@ -136,7 +155,7 @@ impl AsyncWrite for ClientIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            if !self.clock.was_refused() {
+            if !self.lingers {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -1,4 +1,4 @@
-//! Between the protocols and what answers requests: a request counts as under way until its response's last byte.
+//! Between HTTP/2 and what answers requests: a request counts as under way until its response's last byte.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 
 use super::{
-    Connection, Serve,
+    ClientBody, Connection, Serve,
     clock::{Busy, Clock},
     streams::Flow,
 };
@@ -23,7 +23,6 @@ use crate::body::{BodyError, ResponseBody};
 /// A response's body while the connection is busy with it.
 pub(super) struct Counted {
     body: ResponseBody,
-    /// In HTTP/2.
     flow: Option<Arc<Flow>>,
     _busy: Busy,
 }
@@ -40,11 +39,9 @@ pub(super) fn service<W: Serve>(
 > + use<W> {
     service_fn(move |request: Request<Incoming>| {
         let busy = clock.begin();
-        let (connection, clock) = (Arc::clone(&connection), Arc::clone(&clock));
+        let connection = Arc::clone(&connection);
         async move {
-            let has_body = !request.body().is_end_stream();
-            let response = W::serve(&connection, request).await;
-            clock.answered(has_body && (response.status().is_client_error() || response.status().is_server_error()));
+            let response = W::serve(&connection, request.map(ClientBody::from)).await;
             let flow = Flow::current();
             if let (Some(flow), Some(upload)) = (&flow, response.body().upload()) {
                 flow.beside(upload);

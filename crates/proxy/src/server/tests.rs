@@ -20,12 +20,12 @@ use crate::{
 
 type Answer = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
 
-struct Stub(Box<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>);
+struct Stub(Box<dyn Fn(Request<ClientBody>) -> Answer + Send + Sync>);
 
 impl Serve for Stub {
     fn serve(
         connection: &Arc<Connection<Self>>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> impl Future<Output = Response<ResponseBody>> + Send {
         connection.worker.0(request)
     }
@@ -43,12 +43,12 @@ impl Serve for Stub {
     }
 }
 
-fn server(answer: impl Fn(Request<Incoming>) -> Answer + Send + Sync + 'static) -> Server<Stub> {
+fn server(answer: impl Fn(Request<ClientBody>) -> Answer + Send + Sync + 'static) -> Server<Stub> {
     let worker = WorkerHandle::new(Handle::current(), Arc::new(Stub(Box::new(answer))));
     Server::new(vec![worker], Handle::current())
 }
 
-fn hello(_: Request<Incoming>) -> Answer {
+fn hello(_: Request<ClientBody>) -> Answer {
     Box::pin(async { Response::new(ResponseBody::whole(Bytes::from_static(b"hello"))) })
 }
 

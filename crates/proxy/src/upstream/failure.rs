@@ -90,7 +90,7 @@ impl FailureKind {
         match error {
             Http1Error::Closed => Self::Closed,
             Http1Error::Io(_) => Self::Reset(error.into()),
-            Http1Error::Malformed(_) | Http1Error::Head(_) => Self::Protocol(error.into()),
+            Http1Error::Malformed(_) => Self::Protocol(error.into()),
             Http1Error::RequestBody(_) => Self::RequestBody(error.into()),
         }
     }

@@ -1,5 +1,4 @@
 //! HTTP/1.1 towards backends: one request at a time on each connection.
-
 //!
 //! There is no task for a connection: whoever sends the request writes it, and whoever reads the response reads it from the
 //! socket. A request costs its own task's wake-ups and no others.
@@ -7,10 +6,8 @@
 mod body;
 mod error;
 mod head;
-mod receiving;
 mod sending;
 mod switched;
-mod wire;
 
 pub(super) use body::Http1Body;
 pub use error::Http1Error;
@@ -28,14 +25,18 @@ use http::{Method, Response};
 use pailou_config::snapshot::CircuitBreaker;
 use tokio::time::timeout;
 
-use self::{head::Head, receiving::Framing, sending::Sending, wire::Wire};
+use self::{head::Head, sending::Sending};
 use super::{
     Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group,
 };
 use crate::{
     body::RequestBody,
     breaker::{Breaker, Overflow},
+    http1::Framing,
 };
+
+/// A connection's bytes.
+type Wire = crate::http1::Wire<super::Io>;
 
 /// A connection that was idle for no longer than this is taken to be open, unless the runtime knows better already.
 const SURELY_OPEN: Duration = Duration::from_millis(10);

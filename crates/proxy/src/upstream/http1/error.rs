@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::body::BodyError;
+use crate::{body::BodyError, http1::Malformed};
 
 /// Why an exchange over HTTP/1.1 came to no end.
 #[derive(Debug, thiserror::Error)]
@@ -15,10 +15,7 @@ pub enum Http1Error {
     Closed,
     /// What came is not HTTP.
     #[error("{0}")]
-    Malformed(&'static str),
-    /// The same, by the account of the parser of heads and trailers.
-    #[error("{0}")]
-    Head(#[from] httparse::Error),
+    Malformed(#[from] Malformed),
     /// The request's own body broke off.
     #[error("{0}")]
     RequestBody(#[source] Box<BodyError>),

@@ -10,7 +10,7 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::wire::Wire;
+use super::Wire;
 use crate::upstream::io::Io;
 
 /// A connection that both sides have agreed to use for another protocol.

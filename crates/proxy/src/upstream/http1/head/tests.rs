@@ -1,6 +1,8 @@
+use http::HeaderValue;
+
 use super::*;
 
-fn head(bytes: &str, method: Method) -> Result<Option<Head>, Http1Error> {
+fn head(bytes: &str, method: Method) -> Result<Option<Head>, Malformed> {
     take(&mut BytesMut::from(bytes), &method)
 }
 

@@ -1,10 +1,10 @@
-//! A response's body as it comes (RFC 9112, 6 and 7).
+//! A body as it comes (RFC 9112, 6 and 7).
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use super::{Http1Error, head::MAX_FIELDS, sending::may_be_trailer};
+use super::{MAX_FIELDS, Malformed, writer::may_be_trailer};
 
 /// Bound on a chunk's size with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 4 << 10;
@@ -13,7 +13,7 @@ const MAX_TRAILERS: usize = 16 << 10;
 
 /// How a body ends, and how far it has come.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// After so many more bytes.
     Length(u64),
     Chunked(Chunked),
@@ -25,7 +25,7 @@ pub(super) enum Framing {
 
 /// Where in a body in chunks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Chunked {
+pub(crate) enum Chunked {
     Size,
     Data(u64),
     DataEnd,
@@ -34,17 +34,17 @@ pub(super) enum Chunked {
 }
 
 impl Framing {
-    pub(super) fn chunked() -> Self {
+    pub(crate) fn chunked() -> Self {
         Self::Chunked(Chunked::Size)
     }
 
     /// Whether nothing more will come.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunked::Over) | Self::Switched)
     }
 
     /// Bytes to come, where that is known.
-    pub(super) fn left(&self) -> Option<u64> {
+    pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
             Self::Switched | Self::Chunked(Chunked::Over) => Some(0),
@@ -53,7 +53,7 @@ impl Framing {
     }
 
     /// Takes the next part off what was read; `None` where more has to come, or the body is over.
-    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Http1Error> {
+    pub(crate) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
         match self {
             Self::Chunked(chunked) => chunked.take(read),
             Self::Switched => Ok(None),
@@ -64,7 +64,7 @@ impl Framing {
 }
 
 impl Chunked {
-    fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Http1Error> {
+    fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
         loop {
             match self {
                 Self::Size => {
@@ -81,7 +81,7 @@ impl Chunked {
                         return Ok(None);
                     }
                     if !read.starts_with(b"\r\n") {
-                        return Err(Http1Error::Malformed("a chunk is longer than it said"));
+                        return Err(Malformed::Message("a chunk is longer than it said"));
                     }
                     read.advance(2);
                     *self = Self::Size;
@@ -105,21 +105,21 @@ fn data(left: &mut u64, read: &mut BytesMut) -> Option<Bytes> {
 }
 
 /// A line, without its end.
-fn line(read: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Http1Error> {
+fn line(read: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Malformed> {
     let Some(end) = memchr::memchr(b'\n', read) else {
-        return if read.len() < most { Ok(None) } else { Err(Http1Error::Malformed("a chunk's size is too long")) };
+        return if read.len() < most { Ok(None) } else { Err(Malformed::Message("a chunk's size is too long")) };
     };
     let mut line = read.split_to(end + 1);
     if !line.ends_with(b"\r\n") {
-        return Err(Http1Error::Malformed("a chunk's size has no end"));
+        return Err(Malformed::Message("a chunk's size has no end"));
     }
     line.truncate(end - 1);
     Ok(Some(line))
 }
 
 /// A chunk's size; its extensions say nothing to anyone.
-fn chunk_size(line: &[u8]) -> Result<u64, Http1Error> {
-    let malformed = Http1Error::Malformed("a chunk's size is no number");
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    let malformed = Malformed::Message("a chunk's size is no number");
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let rest = line[digits..].trim_ascii_start();
     if !(1..=16).contains(&digits) || !(rest.is_empty() || rest[0] == b';') {
@@ -130,12 +130,12 @@ fn chunk_size(line: &[u8]) -> Result<u64, Http1Error> {
 }
 
 /// Trailers, which end with an empty line.
-fn trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, Http1Error> {
+fn trailers(read: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let (length, fields) = match httparse::parse_headers(read, &mut fields)? {
         httparse::Status::Complete(parsed) => parsed,
         httparse::Status::Partial if read.len() < MAX_TRAILERS => return Ok(None),
-        httparse::Status::Partial => return Err(Http1Error::Malformed("the trailers are too long")),
+        httparse::Status::Partial => return Err(Malformed::Message("the trailers are too long")),
     };
     let mut map = HeaderMap::new();
     for field in fields {

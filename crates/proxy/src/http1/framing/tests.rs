@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// All that a body of these bytes yields, read in parts cut at `cuts`: its data, its trailers, whether it is over, what is left unread.
-fn read(mut framing: Framing, bytes: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, HeaderMap, bool, usize), Http1Error> {
+fn read(mut framing: Framing, bytes: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, HeaderMap, bool, usize), Malformed> {
     let (mut buffer, mut data, mut trailers, mut from) = (BytesMut::new(), Vec::new(), HeaderMap::new(), 0);
     for &to in cuts.iter().chain([&bytes.len()]) {
         buffer.extend_from_slice(&bytes[from..to]);

@@ -1,8 +1,6 @@
 //! Responses of any form over HTTP/1.1, read by this client and by hyper's, cut wherever it comes: where both take one for whole, they
 //! take it for the same, and this one takes none that the other refuses.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::{cell::Cell, time::Duration};
 
 use bytes::Bytes;
@@ -15,11 +13,7 @@ use pailou_proxy::{
     dns::{Dns, Overrides},
     upstream::{Destination, Upstreams},
 };
-use proptest::{
-    prelude::*,
-    sample::select,
-    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
-};
+use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -27,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-const CASES: u32 = 3000;
+use crate::made_up::{CASES, mostly, pieces, runner};
 
 /// What heads are put together from ...
 const LINES: &[&str] = &[
@@ -73,16 +67,8 @@ const PARTS: &[&str] = &[
 /// A status and a body, or that there is none.
 type Read = Option<(u16, Bytes)>;
 
-fn pieces(known: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {
-    let known = select(known).prop_map(|piece| piece.as_bytes().to_vec());
-    let piece = prop_oneof![49 => known, 1 => prop::collection::vec(any::<u8>(), 1..4)];
-    prop::collection::vec(piece, 0..=most).prop_map(|pieces| pieces.concat())
-}
-
 fn response() -> impl Strategy<Value = Vec<u8>> {
-    // Most begin as responses do, and have an end of their head: what follows is of more interest.
-    let first = prop_oneof![9 => Just(LINES[0].as_bytes()), 1 => Just(&b""[..])];
-    let blank = prop_oneof![9 => Just(&b"\r\n"[..]), 1 => Just(&b""[..])];
+    let (first, blank) = (mostly(LINES[0].as_bytes()), mostly(b"\r\n"));
     (first, pieces(LINES, 3), blank, pieces(PARTS, 4)).prop_map(|(first, head, blank, body)| [first, &head, blank, &body].concat())
 }
 
@@ -131,10 +117,7 @@ fn any_response_is_read_as_hyper_reads_it_or_refused() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let whole = Cell::new(0);
     let cases = (response(), any::<prop::sample::Index>());
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-    // The same ones each time: what is found by chance is found by whoever looks for it, not by somebody else's change.
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let outcome = runner.run(&cases, |(bytes, cut)| {
+    let outcome = runner().run(&cases, |(bytes, cut)| {
         let cut = cut.index(bytes.len() + 1);
         let (ours, theirs) = runtime.block_on(async {
             let address = backend(bytes.clone(), cut, 2).await;

@@ -8,9 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-
-use crate::upstream::io::Io;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 /// Room that is made for a read.
 const FIRST_READ: usize = 8 << 10;
@@ -20,20 +18,20 @@ const LARGEST_READ: usize = 64 << 10;
 const LEAST_ROOM: usize = 1 << 10;
 
 /// An open connection's bytes.
-pub(super) struct Wire {
-    pub(super) io: Io,
+pub(crate) struct Wire<S> {
+    pub(crate) io: S,
     /// What was read and not used yet. Without memory while nothing is under way.
-    pub(super) read: BytesMut,
+    pub(crate) read: BytesMut,
     next_read: usize,
 }
 
-impl Wire {
-    pub(super) fn new(io: Io) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(crate) fn new(io: S) -> Self {
         Self { io, read: BytesMut::new(), next_read: FIRST_READ }
     }
 
     /// Reads on. `false` at the connection's end.
-    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.read.capacity() - self.read.len() < LEAST_ROOM {
             self.read.reserve(self.next_read);
         }
@@ -46,7 +44,7 @@ impl Wire {
     }
 
     /// Writes some of these.
-    pub(super) fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let io = Pin::new(&mut self.io);
         // A plain write costs the system less than one of several slices.
         let written = if let [slice] = slices { io.poll_write(context, slice) } else { io.poll_write_vectored(context, slices) };
@@ -56,12 +54,12 @@ impl Wire {
         }
     }
 
-    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
     /// Between requests: nothing is read ahead, and no memory held.
-    pub(super) fn rest(&mut self) -> bool {
+    pub(crate) fn rest(&mut self) -> bool {
         let is_empty = self.read.is_empty();
         self.read = BytesMut::new();
         is_empty

@@ -1,0 +1,65 @@
+//! The fields of a head, and what they say of the message (RFC 9112, 5 to 7).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
+
+use super::Malformed;
+
+/// Most fields of a head, and most trailers.
+pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Where in a head its fields' names and values begin and end. A head's bound is far below what 32 bits hold.
+pub(crate) type Spans = SmallVec<[[u32; 4]; 16]>;
+
+/// Where fields are that were found in `bytes`.
+pub(crate) fn spans(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Spans {
+    let at = |part: &[u8]| (part.as_ptr() as usize - bytes.as_ptr() as usize) as u32;
+    let span = |field: &httparse::Header<'_>| {
+        let (name, value) = (at(field.name.as_bytes()), at(field.value));
+        [name, name + field.name.len() as u32, value, value + field.value.len() as u32]
+    };
+    fields.iter().map(span).collect()
+}
+
+/// The fields of a head. Their values are parts of it, not copies.
+pub(crate) fn fields(head: &Bytes, spans: &Spans) -> Result<HeaderMap, Malformed> {
+    // Room for those that are added on the way.
+    let mut map = HeaderMap::with_capacity(spans.len() + 2);
+    for span in spans {
+        let [name, name_end, value, value_end] = span.map(|at| at as usize);
+        let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| httparse::Error::HeaderName)?;
+        let value = HeaderValue::from_maybe_shared(head.slice(value..value_end)).map_err(|_| httparse::Error::HeaderValue)?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+/// The body's length as `Content-Length` says it, which may do so several times but in one voice (RFC 9112, 6.3).
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut lengths = list(headers, &header::CONTENT_LENGTH).map(|length| match length.as_bytes() {
+        [b'0'..=b'9', ..] => length.parse::<u64>().ok(),
+        _ => None,
+    });
+    match lengths.next() {
+        None => Ok(None),
+        Some(Some(length)) if lengths.all(|other| other == Some(length)) => Ok(Some(length)),
+        Some(None) => Err(Malformed::Message("Content-Length is no number")),
+        Some(_) => Err(Malformed::Message("Content-Length is not one number")),
+    }
+}
+
+/// Whether `chunked` is the last transfer coding.
+pub(crate) fn ends_chunked(headers: &HeaderMap) -> bool {
+    list(headers, &header::TRANSFER_ENCODING).last().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+}
+
+/// Whether a header that holds a list has an entry.
+pub(crate) fn says(headers: &HeaderMap, name: &HeaderName, entry: &str) -> bool {
+    list(headers, name).any(|said| said.eq_ignore_ascii_case(entry))
+}
+
+/// The entries of a header that holds a list, on all its lines. One that is not text counts as an empty one.
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().flat_map(|line| line.to_str().unwrap_or("").split(',')).map(str::trim)
+}

@@ -1,0 +1,124 @@
+//! A request's body as a client sends it.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::http1::{LineBody, OnUpgrade};
+use crate::http1::Malformed;
+
+/// A request's body as it comes from a client.
+pub struct ClientBody(Inner);
+
+enum Inner {
+    /// It came with its head: most do.
+    Whole(Bytes),
+    Http1(LineBody),
+    /// There is none, and the connection may become another protocol's.
+    Upgrade(OnUpgrade),
+    Http2(Incoming),
+}
+
+/// Why a request's body does not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientBodyError {
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The connection ended before the body did.
+    #[error("the connection ended too early")]
+    Closed,
+    /// What came is not HTTP.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The stream was reset, or its connection broke.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+impl ClientBody {
+    /// A body that is there.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self(Inner::Whole(bytes))
+    }
+
+    /// A body that is still to come.
+    pub(super) fn http1(body: LineBody) -> Self {
+        Self(Inner::Http1(body))
+    }
+
+    /// No body, and a connection that can be used for another protocol.
+    pub(super) fn upgrade(on_upgrade: OnUpgrade) -> Self {
+        Self(Inner::Upgrade(on_upgrade))
+    }
+
+    /// The connection, where it can be used for another protocol. No body is left.
+    pub(crate) fn take_upgrade(&mut self) -> Option<OnUpgrade> {
+        match std::mem::replace(&mut self.0, Inner::Whole(Bytes::new())) {
+            Inner::Upgrade(on_upgrade) => Some(on_upgrade),
+            other => {
+                self.0 = other;
+                None
+            }
+        }
+    }
+
+    /// Where the body is still to come and its length is known, it can be had in one piece without being copied.
+    pub(crate) fn in_place(&mut self) -> Option<&mut LineBody> {
+        match &mut self.0 {
+            Inner::Http1(body) if body.left().is_some() => Some(body),
+            _ => None,
+        }
+    }
+}
+
+impl From<Incoming> for ClientBody {
+    fn from(body: Incoming) -> Self {
+        Self(Inner::Http2(body))
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = ClientBodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        match &mut self.0 {
+            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Http1(body) => body.poll_frame(context),
+            Inner::Upgrade(_) => Poll::Ready(None),
+            Inner::Http2(body) => Pin::new(body).poll_frame(context).map_err(ClientBodyError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Whole(bytes) => bytes.is_empty(),
+            Inner::Http1(body) => body.left() == Some(0),
+            Inner::Upgrade(_) => true,
+            Inner::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Upgrade(_) => SizeHint::with_exact(0),
+            Inner::Http1(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Inner::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for ClientBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBody").field("size_hint", &self.size_hint()).finish_non_exhaustive()
+    }
+}

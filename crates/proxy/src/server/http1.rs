@@ -1,0 +1,196 @@
+//! HTTP/1.1 towards clients: one request after the other, on the connection's own task.
+//!
+//! The request's body is read by whoever wants it, from the same connection; the response is written from here. While a request is
+//! served the connection is listened to, so that a client's leaving ends what is done for it.
+
+mod body;
+mod head;
+mod line;
+mod response;
+mod upgraded;
+
+pub(crate) use body::LineBody;
+pub(crate) use upgraded::OnUpgrade;
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, Version, header};
+use parking_lot::Mutex;
+use tokio::{io::AsyncWrite as _, sync::oneshot};
+
+use self::{
+    head::{Head, Refusal, Wishes},
+    line::{Line, SharedLine},
+    response::{Asked, Sending},
+    upgraded::Upgraded,
+};
+use super::{ClientBody, Connection, Serve, clock::Clock, io::ClientIo};
+use crate::{body::ResponseBody, http1::Framing};
+
+/// Serves a connection to its end. Once `closing` is set, and this polled again, the request under way is the last.
+///
+/// # Errors
+/// The connection broke, or a response could not be sent as a whole.
+pub(super) async fn serve<W: Serve>(
+    io: ClientIo,
+    ahead: BytesMut,
+    connection: &Arc<Connection<W>>,
+    clock: &Arc<Clock>,
+    closing: &AtomicBool,
+) -> io::Result<()> {
+    let line = Arc::new(Mutex::new(Line::new(io, ahead)));
+    let mut seen = 0;
+    loop {
+        let head = match poll_fn(|context| poll_head(&mut line.lock(), &mut seen, closing, context)).await? {
+            Next::Request(head) => head,
+            Next::Refused(refusal) => return refuse(&line, refusal).await,
+            Next::Nothing => return close(&line, false).await,
+        };
+        let busy = clock.begin();
+        let asked = Asked::new(&head.parts.method, head.parts.version, head.wishes);
+        let (request, switch) = request(&line, head);
+        let response = {
+            let mut served = pin!(W::serve(connection, request));
+            poll_fn(|context| match served.as_mut().poll(context) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => line.lock().poll_gone(context).map(|()| None),
+            })
+            .await
+        };
+        let Some(response) = response else { return Ok(()) };
+        let switches = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+        let keeps_alive = send(&line, response, &asked, closing).await?;
+        drop(busy);
+        if switches {
+            if let Some(switch) = switch {
+                // Where nobody waits for it, it is closed.
+                drop(switch.send(Upgraded::new(line)));
+            }
+            return Ok(());
+        }
+        let settled = poll_fn(|context| line.lock().poll_settled(context)).await;
+        if !settled || !keeps_alive {
+            return close(&line, !settled).await;
+        }
+        rest(&mut line.lock());
+    }
+}
+
+/// What comes next on a connection.
+#[expect(clippy::large_enum_variant, reason = "it is nearly always the large one")]
+enum Next {
+    Request(Head),
+    Refused(Refusal),
+    Nothing,
+}
+
+fn poll_head(line: &mut Line, seen: &mut usize, closing: &AtomicBool, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
+    let wire = &mut line.wire;
+    loop {
+        match head::take(&mut wire.read, seen) {
+            Ok(Some(head)) => return Poll::Ready(Ok(Next::Request(head))),
+            Ok(None) => {}
+            Err(refusal) => return Poll::Ready(Ok(Next::Refused(refusal))),
+        }
+        if closing.load(Ordering::Relaxed) && wire.read.is_empty() {
+            return Poll::Ready(Ok(Next::Nothing));
+        }
+        if wire.read.is_empty() {
+            ready!(wire.io.poll_readable(context));
+        }
+        if !ready!(wire.poll_fill(context))? {
+            return Poll::Ready(Ok(Next::Nothing));
+        }
+    }
+}
+
+/// The request for whoever serves it, and where its connection is to go if it changes its protocol.
+fn request(line: &SharedLine, head: Head) -> (Request<ClientBody>, Option<oneshot::Sender<Upgraded>>) {
+    let Head { parts, framing, wishes } = head;
+    if wishes.upgrades {
+        let (switch, switched) = oneshot::channel();
+        return (Request::from_parts(parts, ClientBody::upgrade(OnUpgrade(switched))), Some(switch));
+    }
+    (Request::from_parts(parts, body(line, framing, wishes)), None)
+}
+
+fn body(line: &SharedLine, mut framing: Framing, wishes: Wishes) -> ClientBody {
+    if framing.is_over() {
+        return ClientBody::whole(Bytes::new());
+    }
+    let mut locked = line.lock();
+    if let Framing::Length(length) = framing
+        && locked.wire.read.len() as u64 >= length
+        && let Ok(Some(frame)) = framing.take(&mut locked.wire.read)
+    {
+        return ClientBody::whole(frame.into_data().unwrap_or_default());
+    }
+    locked.begin(framing, wishes.asks);
+    ClientBody::http1(LineBody::new(Arc::clone(line)))
+}
+
+/// Sends a response; whether the connection may be kept.
+async fn send(line: &SharedLine, response: Response<ResponseBody>, asked: &Asked, closing: &AtomicBool) -> io::Result<bool> {
+    let mut sending = Sending::new(response, asked, !closing.load(Ordering::Relaxed));
+    let sent = poll_fn(|context| {
+        loop {
+            let has_more = sending.gather(context);
+            let mut line = line.lock();
+            match sending.poll_write(&mut line, context) {
+                Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(false)) if has_more => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                _ => return line.poll_gone(context).map(|()| Err(io::ErrorKind::ConnectionAborted.into())),
+            }
+        }
+    })
+    .await;
+    match sent {
+        Ok(()) => Ok(sending.keeps_alive),
+        Err(error) => {
+            if sending.until_close {
+                // Its end would look like the body's.
+                line.lock().wire.io.reset();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Says what is wrong with bytes that are no request.
+async fn refuse(line: &SharedLine, refusal: Refusal) -> io::Result<()> {
+    let mut response = Response::new(ResponseBody::whole(format!("{refusal}\n").into()));
+    *response.status_mut() = refusal.status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let wishes = Wishes { keeps_alive: false, asks: false, upgrades: false, trailers: false };
+    let asked = Asked { is_head: false, version: Version::HTTP_11, wishes };
+    send(line, response, &asked, &AtomicBool::new(true)).await?;
+    close(line, true).await
+}
+
+/// Closes a connection; lingering where the client may still be sending.
+async fn close(line: &SharedLine, lingers: bool) -> io::Result<()> {
+    poll_fn(|context| {
+        let io = &mut line.lock().wire.io;
+        io.lingers |= lingers;
+        Pin::new(io).poll_shutdown(context)
+    })
+    .await
+}
+
+/// Between requests no memory is held.
+fn rest(line: &mut Line) {
+    if line.wire.read.is_empty() {
+        line.wire.rest();
+    }
+}
