@@ -18,6 +18,8 @@ use crate::{
     upstream::{Destination, Upstreams},
 };
 
+mod http1;
+
 type Answer = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
 
 struct Stub(Box<dyn Fn(Request<ClientBody>) -> Answer + Send + Sync>);
