@@ -3,8 +3,15 @@
 //!
 //! The order of work is the order of the modules below: classes say which Gateways are ours, Gateways give listeners, listeners
 //! take routes, routes lead to clusters, and only then is it known what policies and pools reach.
+//!
+//! A [`Compiler`] does not compile anew what cannot have changed. Whatever is looked up in the [`index`] is noted. What a route came to
+//! ([`output`]) holds for as long as nothing has changed that was looked up for it, and nothing that was looked up for what all
+//! routes share (Gateways, policies, pools). Clusters and breakers are numbered in the order of routes ([`order`], [`interned`]): those
+//! that come after a change are counted through again, and a route whose numbers are others is compiled again. All that is shared is
+//! put together of what the routes came to, listeners' tables ([`tables`]) by the host names that a change concerns.
 
 pub(crate) mod index;
+mod indexed;
 mod settings;
 
 pub(crate) mod grants;
@@ -33,6 +40,12 @@ mod matches;
 pub(crate) mod routes;
 mod rules;
 
+mod interned;
+mod order;
+mod output;
+mod tables;
+mod whole;
+
 mod authorities;
 mod backends;
 mod clusters;
@@ -46,25 +59,25 @@ mod upstream_tls;
 mod others;
 mod policies;
 
-use std::{collections::HashMap, sync::Arc};
-
-use crate::{
-    resources::Object,
-    snapshot::{Endpoints, Snapshot},
-    status::Statuses,
-    store::Store,
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
+use crate::{
+    resources::Kind,
+    snapshot::{EndpointKey, Endpoints, Snapshot},
+    status::{Status, Statuses},
+    store::{Change, Store},
+};
+
+pub use indexed::Indexed;
 pub use one_pool::{OnePool, one_pool};
 pub use parameters::parameters;
 pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};
 
-use clusters::Clusters;
-use gateway::Gateways;
-use index::Index;
-use policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies};
-use ports::Kept;
-use routes::RouteCompiler;
+use index::{Reads, Touched};
+use whole::Memory;
 
 /// What objects come to. Cloning shares everything.
 #[derive(Clone, Debug, Default)]
@@ -82,94 +95,96 @@ pub fn compile(store: &Store, settings: &Settings) -> Compiled {
     Compiler::new(settings.clone()).update(store)
 }
 
-/// Compiles objects again and again, and keeps what has not changed: while nothing but Pods and EndpointSlices change, the
-/// snapshot stays the same `Arc`, and so does every group of endpoints that stays equal. The TLS settings of a listener stay the
-/// same `Arc` while they are equal.
+/// Compiles objects again and again, and keeps what has not changed. What it gives is what compiling everything anew would give.
+///
+/// While nothing but Pods and EndpointSlices change, the snapshot stays the same `Arc`, and so does every group of endpoints that stays
+/// equal, every status, and the TLS settings of a listener.
 #[derive(Debug)]
 pub struct Compiler {
     settings: Settings,
-    last: Option<(Vec<Object>, Compiled)>,
+    objects: Indexed,
+    memory: Memory,
+    /// What was looked up for each group of endpoints.
+    endpoints: HashMap<EndpointKey, Reads>,
+    last: Option<Compiled>,
 }
+
+/// Tables that only endpoints are made of, a bit each.
+const ENDPOINTS: u64 = 1 << Kind::Pod as u8 | 1 << Kind::EndpointSlice as u8;
 
 impl Compiler {
     /// A compiler that has seen nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, last: None }
+        Self { settings, objects: Indexed::default(), memory: Memory::default(), endpoints: HashMap::new(), last: None }
     }
 
     /// Compiles the objects as they are now.
     pub fn update(&mut self, store: &Store) -> Compiled {
-        let index = Index::new(store.iter().map(|(_, entry)| &entry.object));
-        let inputs: Vec<&Object> = store.iter().map(|(_, entry)| &entry.object).filter(|it| !is_endpoint(it)).collect();
-        let unchanged = self.last.as_ref().filter(|(known, _)| same(known, &inputs)).map(|(_, compiled)| compiled);
-        let (snapshot, mut statuses) = match unchanged {
-            Some(compiled) => (compiled.snapshot.clone(), compiled.statuses.clone()),
-            None => {
-                let kept = self.last.as_ref().map(|(_, compiled)| Kept::of(&compiled.snapshot)).unwrap_or_default();
-                let (snapshot, statuses) = whole(&index, &self.settings, &kept);
-                (Arc::new(snapshot), Arc::new(statuses))
+        let (changes, touched) = self.objects.follow(store);
+        let last = self.last.take();
+        let compiled = match last {
+            Some(last) if changes.is_empty() => last,
+            Some(last) if touched.tables() & !ENDPOINTS == 0 => {
+                let mut statuses = last.statuses;
+                cover(&mut statuses, &changes);
+                let endpoints = self.endpoints(&last.snapshot, &touched, &last.endpoints);
+                Compiled { snapshot: last.snapshot, endpoints, statuses }
+            }
+            last => {
+                let last = last.unwrap_or_else(|| {
+                    self.memory = Memory::default();
+                    Compiled::default()
+                });
+                let mut statuses = last.statuses;
+                cover(&mut statuses, &changes);
+                let done = self.memory.compile(&self.objects.index, &self.settings, (&changes, &touched), &last.snapshot);
+                let news: Vec<_> =
+                    done.news.into_iter().filter(|(key, status)| statuses.get(key).is_some_and(|it| *it != **status)).collect();
+                if !news.is_empty() {
+                    let statuses = Arc::make_mut(&mut statuses);
+                    news.into_iter().for_each(|(key, status)| statuses.put(&key, status));
+                }
+                let endpoints = self.endpoints(&done.snapshot, &touched, &last.endpoints);
+                Compiled { snapshot: Arc::new(done.snapshot), endpoints, statuses }
             }
         };
-        if !statuses.covers(store.iter().map(|(key, _)| key)) {
-            Arc::make_mut(&mut statuses).cover(store.iter().map(|(key, _)| key));
-        }
-        let keys = snapshot.clusters.iter().map(|cluster| &cluster.key.endpoints);
-        let previous = self.last.as_ref().map(|(_, compiled)| &compiled.endpoints);
-        let endpoints = endpoints::endpoints(&index, &self.settings, keys, previous);
-        let compiled = Compiled { snapshot, endpoints, statuses };
-        self.last = Some((inputs.into_iter().cloned().collect(), compiled.clone()));
+        self.last = Some(compiled.clone());
         compiled
     }
+
+    /// The endpoints of a snapshot's clusters. What is made of nothing that was touched is what it was.
+    fn endpoints(&mut self, snapshot: &Snapshot, touched: &Touched, before: &Endpoints) -> Endpoints {
+        let known = std::mem::take(&mut self.endpoints);
+        let mut endpoints = BTreeMap::new();
+        for key in snapshot.clusters.iter().map(|cluster| &cluster.key.endpoints) {
+            if self.endpoints.contains_key(key) {
+                continue;
+            }
+            let kept = known.get_key_value(key).filter(|(_, reads)| !reads.are_touched(touched)).zip(before.get(key));
+            let (key, reads, list) = match kept {
+                Some(((key, reads), list)) => (key, reads.clone(), list.clone()),
+                None => {
+                    let list = endpoints::of(&self.objects.index, &self.settings, key);
+                    let reads = self.objects.index.take_reads();
+                    let kept = before.get(key).filter(|before| ***before == *list);
+                    (key, reads, kept.cloned().unwrap_or_else(|| list.into()))
+                }
+            };
+            endpoints.insert(key.clone(), list);
+            self.endpoints.insert(key.clone(), reads);
+        }
+        endpoints
+    }
 }
 
-fn is_endpoint(object: &Object) -> bool {
-    matches!(object, Object::Pod(_) | Object::EndpointSlice(_))
-}
-
-/// Whether these are the objects that were compiled before, in the order of their keys.
-fn same(known: &[Object], now: &[&Object]) -> bool {
-    known.len() == now.len() && known.iter().zip(now).all(|(known, now)| known == *now)
-}
-
-fn whole(index: &Index<'_>, settings: &Settings, kept: &Kept<'_>) -> (Snapshot, Statuses) {
-    let mut statuses = Statuses::default();
-    let classes = class::classes(index, settings, &mut statuses);
-    let mut gateways = Gateways::new(index, &classes, settings, &mut statuses);
-    let clients = ClientSettings::apply(index, &mut gateways);
-    if settings.mode == Mode::Standalone {
-        ports::claim(&mut gateways);
+/// Sees to it that just the objects that are there have a status.
+fn cover(statuses: &mut Arc<Statuses>, changes: &[Change]) {
+    let nothing = Arc::<Status>::default();
+    for change in changes.iter().filter(|change| change.before.is_none() != change.now.is_none()) {
+        let statuses = Arc::make_mut(statuses);
+        match change.now {
+            Some(_) => statuses.put(&change.key, nothing.clone()),
+            None => statuses.remove(&change.key),
+        }
     }
-    let mut traffic = TrafficPolicies::new(index);
-    let security = SecurityPolicies::new(index);
-    let mut clusters = Clusters::new(index);
-    let mut compiler = RouteCompiler {
-        gateways: &mut gateways,
-        clusters: &mut clusters,
-        traffic: &mut traffic,
-        security: &security,
-        attached: HashMap::new(),
-        statuses: &mut statuses,
-    };
-    for route in routes::routes(index) {
-        compiler.compile(&route);
-    }
-    for route in connections::routes(index) {
-        compiler.compile_connections(&route);
-    }
-    let attached = compiler.attached;
-    let reach = Reach { gateways: &gateways, routes: &attached };
-    clients.report(&reach, &mut statuses);
-    traffic.report(&reach, &mut statuses);
-    security.report(&reach, &mut statuses);
-    others::report_all(index, &reach, settings.mode, &mut statuses);
-    clusters.tls.report(&gateways, &mut statuses);
-    clusters.pools.report(&gateways, &mut statuses);
-    clusters.pools.models.report(&mut statuses);
-    clusters.backends.report(&mut statuses);
-    listener_sets::report(index, &gateways, &mut statuses);
-    gateways.report(&mut statuses);
-    let ports = ports::ports(gateways, &clients, settings.mode, kept);
-    let snapshot =
-        Snapshot { ports, clusters: clusters.list, breakers: clusters.breakers, base_models: models::base_models(index) };
-    (snapshot, statuses)
 }

@@ -11,7 +11,7 @@ mod walk;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    compile::{Settings, class, gateway::Gateways, index::Index},
+    compile::{Indexed, Settings, class, gateway::Gateways, index::Index},
     resources::ObjectKey,
     snapshot::Name,
     status::Statuses,
@@ -26,7 +26,8 @@ use walk::{Walk, address};
 /// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
 /// see [`Reaches`].
 pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<ObjectKey> {
-    Reaches::new(store, settings).of(gateway).into_iter().cloned().collect()
+    let indexed = Indexed::new(store);
+    Reaches::new(&indexed, settings).of(gateway).into_iter().cloned().collect()
 }
 
 /// A store, indexed for asking what Gateways need. To be made anew when the store changes: it takes time in proportion to the
@@ -35,7 +36,7 @@ pub struct Reaches<'a> {
     /// The store's keys in their order, and their places in it by the addresses of the objects' metadata.
     keys: Vec<&'a ObjectKey>,
     places: HashMap<usize, usize>,
-    index: Index<'a>,
+    index: &'a Index,
     settings: &'a Settings,
     gateways: Gateways<'a>,
     /// By Gateway: the routes attached to it.
@@ -45,17 +46,17 @@ pub struct Reaches<'a> {
 }
 
 impl<'a> Reaches<'a> {
-    /// Indexes a store.
-    pub fn new(store: &'a Store, settings: &'a Settings) -> Self {
+    /// Looks at what all Gateways share.
+    pub fn new(indexed: &'a Indexed, settings: &'a Settings) -> Self {
+        let Indexed { store, index } = indexed;
         let keys = store.iter().map(|(key, _)| key).collect();
         let places = store.iter().enumerate().map(|(place, (_, entry))| (address(entry.object.meta()), place)).collect();
-        let index = Index::new(store.iter().map(|(_, entry)| &entry.object));
         let mut unread = Statuses::default();
-        let classes = class::classes(&index, settings, &mut unread);
-        let gateways = Gateways::new(&index, &classes, settings, &mut unread);
-        let routes = routes::attached(&index, &gateways);
-        let policies = Policies::new(&index);
-        let models = Models::new(&index);
+        let classes = class::classes(index, settings, &mut unread);
+        let gateways = Gateways::new(index, &classes, settings, &mut unread);
+        let routes = routes::attached(index, &gateways);
+        let policies = Policies::new(index);
+        let models = Models::new(index);
         Self { keys, places, index, settings, gateways, routes, policies, models }
     }
 

@@ -1,10 +1,14 @@
 //! The objects of all sources by key.
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::parse::Decoded;
 use crate::resources::{Kind, Object, ObjectKey, Typed};
+
+pub(crate) use changes::Change;
 
 /// The most objects that a store holds.
 pub const MAX_OBJECTS: usize = 1_000_000;
@@ -43,7 +47,7 @@ impl Entry {
 /// Objects by key, in the order of keys. Cloning shares the objects.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    entries: BTreeMap<ObjectKey, Entry>,
+    entries: BTreeMap<Arc<ObjectKey>, Entry>,
 }
 
 /// Why an object was not taken into a store.
@@ -83,7 +87,10 @@ impl Store {
             return Err(StoreError::Full { key: Box::new(key) });
         }
         let changed = self.entries.get(&key) != Some(&entry);
-        self.entries.insert(key, entry);
+        match self.entries.get_mut(&key) {
+            Some(known) => *known = entry,
+            None => drop(self.entries.insert(Arc::new(key), entry)),
+        }
         Ok(changed)
     }
 
@@ -127,13 +134,13 @@ impl Store {
         kind.groups().iter().flat_map(move |group| {
             let first = ObjectKey::new(*group, kind.name(), String::new(), String::new());
             let same_kind = move |key: &ObjectKey| key.group == *group && key.kind == kind.name();
-            self.entries.range(first..).take_while(move |(key, _)| same_kind(key)).map(|(_, entry)| entry)
+            self.entries.range::<ObjectKey, _>(first..).take_while(move |(key, _)| same_kind(key)).map(|(_, entry)| entry)
         })
     }
 
     /// All entries, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, entry)| (&**key, entry))
     }
 
     /// How many objects there are.

@@ -13,7 +13,7 @@ mod processor_time;
 use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock, time::Duration};
 
 use pailou_config::{
-    compile::{Settings, compile},
+    compile::{Indexed, Settings, compile},
     parse::parse,
     reach::{Reaches, reach},
     resources::{Gateway, NamespaceName, ObjectKey},
@@ -58,7 +58,8 @@ fn only(store: &Store, keys: &BTreeSet<ObjectKey>) -> Store {
 fn check(store: &Store) -> Result<usize, String> {
     let settings = settings();
     let everything = compile(store, &settings);
-    let reaches = Reaches::new(store, &settings);
+    let indexed = Indexed::new(store);
+    let reaches = Reaches::new(&indexed, &settings);
     let mut count = 0;
     for gateway in store.all::<Gateway>() {
         let name = Name::new(&gateway.meta.namespace, &gateway.meta.name);
@@ -235,7 +236,8 @@ fn quickest(store: &Store, gateways: usize) -> Duration {
     let settings = settings();
     let timed = (0..3).map(|_| {
         let start = processor_time();
-        let reaches = Reaches::new(store, &settings);
+        let indexed = Indexed::new(store);
+        let reaches = Reaches::new(&indexed, &settings);
         let found = (0..gateways).map(|it| reaches.of(&Name::new("default", &format!("g{it}"))).len());
         assert_eq!(found.sum::<usize>(), store.len(), "each object is one Gateway's");
         processor_time() - start

@@ -1,7 +1,7 @@
 //! Where references to backends lead: the clusters and breakers of the snapshot.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
@@ -26,6 +26,8 @@ use super::{
     client_certificates::Identity,
     grants::{Referent, Referrer},
     index::{Index, name_of},
+    interned::{Interned, Used},
+    output::Effect,
     policies::traffic::Traffic,
     pools::Pools,
     upstream_tls::TlsPolicies,
@@ -42,7 +44,7 @@ pub(crate) struct Resolved {
 
 /// The clusters and breakers of a snapshot in the making.
 pub(crate) struct Clusters<'a> {
-    pub(crate) index: &'a Index<'a>,
+    pub(crate) index: &'a Index,
     pub(crate) tls: TlsPolicies<'a>,
     pub(crate) pools: Pools<'a>,
     pub(crate) backends: Backends<'a>,
@@ -50,10 +52,9 @@ pub(crate) struct Clusters<'a> {
     pub(crate) identity: Option<Identity>,
     /// Nothing is made, only judged.
     pub(crate) dry: bool,
-    pub(crate) list: Vec<Arc<Cluster>>,
-    by_key: HashMap<ClusterKey, ClusterId>,
-    pub(crate) breakers: Vec<BreakerKey>,
-    breaker_ids: HashMap<BreakerKey, BreakerId>,
+    pub(crate) interned: Interned,
+    /// Of those, what the route under way makes use of.
+    used: Used,
     /// TLS policies and pools that the route under way makes use of.
     touched_policies: BTreeSet<usize>,
     touched_pools: BTreeSet<usize>,
@@ -108,8 +109,8 @@ pub(crate) struct Draft {
 }
 
 impl<'a> Clusters<'a> {
-    /// No clusters yet.
-    pub(crate) fn new(index: &'a Index<'a>) -> Self {
+    /// Begins with the clusters that there are.
+    pub(crate) fn new(index: &'a Index, interned: Interned) -> Self {
         let tls = TlsPolicies::new(index);
         Self {
             index,
@@ -118,10 +119,8 @@ impl<'a> Clusters<'a> {
             backends: Backends::new(index),
             identity: None,
             dry: false,
-            list: Vec::new(),
-            by_key: HashMap::new(),
-            breakers: Vec::new(),
-            breaker_ids: HashMap::new(),
+            interned,
+            used: Used::default(),
             touched_policies: BTreeSet::new(),
             touched_pools: BTreeSet::new(),
         }
@@ -163,24 +162,21 @@ impl<'a> Clusters<'a> {
 
     /// The breaker of this identity.
     pub(crate) fn breaker(&mut self, key: BreakerKey) -> BreakerId {
-        let next = BreakerId(u32::try_from(self.breakers.len()).unwrap_or(u32::MAX));
         if self.dry {
-            return next;
+            return BreakerId(u32::MAX);
         }
-        *self.breaker_ids.entry(key).or_insert_with_key(|key| {
-            self.breakers.push(key.clone());
-            next
-        })
+        self.interned.breaker(key, &mut self.used)
     }
 
-    /// The route under way is attached to these Gateways; what it made use of is reached from them.
-    pub(crate) fn reached(&mut self, gateways: &[usize]) {
-        for place in std::mem::take(&mut self.touched_policies) {
-            self.tls.reached(place, gateways);
+    /// The route under way is attached to these Gateways: what it made use of, and what is reached from them by that.
+    pub(crate) fn conclude(&mut self, gateways: &[usize]) -> (Used, Vec<Effect>) {
+        let (policies, pools) = (std::mem::take(&mut self.touched_policies), std::mem::take(&mut self.touched_pools));
+        let mut effects = Vec::new();
+        for gateway in gateways.iter().copied() {
+            effects.extend(policies.iter().map(|policy| Effect::TlsPolicy { policy: *policy, gateway }));
+            effects.extend(pools.iter().map(|pool| Effect::Pool { pool: *pool, gateway }));
         }
-        for place in std::mem::take(&mut self.touched_pools) {
-            self.pools.reached(place, gateways);
-        }
+        (std::mem::take(&mut self.used), effects)
     }
 
     fn service(&mut self, namespace: &str, to: &BackendObjectReference, load: Load) -> Result<Draft, Problem> {
@@ -269,15 +265,10 @@ impl<'a> Clusters<'a> {
     }
 
     fn add(&mut self, cluster: impl FnOnce() -> Arc<Cluster>) -> ClusterId {
-        let next = ClusterId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
         if self.dry {
-            return next;
+            return ClusterId(u32::MAX);
         }
-        let cluster = cluster();
-        *self.by_key.entry(cluster.key.clone()).or_insert_with(|| {
-            self.list.push(cluster);
-            next
-        })
+        self.interned.cluster(cluster(), &mut self.used)
     }
 }
 
@@ -311,7 +302,7 @@ fn beside_policy(policy: Arc<UpstreamTls>, own: Option<&UpstreamTls>) -> Arc<Ups
 
 /// A Service's port by number.
 fn service_port<'a>(
-    index: &Index<'a>,
+    index: &'a Index,
     namespace: &str,
     name: &str,
     port: Option<u16>,

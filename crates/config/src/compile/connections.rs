@@ -7,22 +7,23 @@ use std::{
 
 use crate::{
     resources::{
-        ObjectKey, TcpRoute, TlsRoute, UdpRoute,
+        TcpRoute, TlsRoute, UdpRoute,
         l4_route::ConnectionRule,
         refs::{BackendRef as Reference, GATEWAY_GROUP},
     },
     snapshot::{BackendRef, Backends, BreakerKey, Failure, Filters, Forward, RouteKind, RouteName},
-    status::{Problem, Severity},
+    status::{Problem, Status},
 };
 
 use super::{
     attach,
     clusters::{Clusters, Load},
     grants::Referrer,
-    index::{Index, name_of},
     listener::kind_name,
-    policies::{targets::TargetKind, traffic::Traffic},
-    routes::{Given, Route, RouteCompiler, hosts, patterns},
+    order::AnyRoute,
+    output::{Output, Place},
+    policies::traffic::Traffic,
+    routes::{Given, Route, RouteCompiler, gateways_of, patterns, places_of},
     rules::{self, Findings},
     speaks::Speaks,
 };
@@ -33,41 +34,30 @@ pub(crate) struct ConnectionRoute<'a> {
     rules: &'a [ConnectionRule],
 }
 
-/// All of them, the oldest first, whatever their kind.
-pub(crate) fn routes<'a>(index: &Index<'a>) -> Vec<ConnectionRoute<'a>> {
-    let tls = index.tls_routes.iter().map(tls_route);
-    let tcp = index.tcp_routes.iter().map(tcp_route);
-    let mut routes: Vec<_> = tls.chain(tcp).chain(index.udp_routes.iter().map(udp_route)).collect();
-    routes.sort_by(|a, b| a.head.meta.age_order().cmp(&b.head.meta.age_order()));
-    routes
-}
-
-fn tls_route(route: &TlsRoute) -> ConnectionRoute<'_> {
+pub(crate) fn tls_route(route: &TlsRoute) -> ConnectionRoute<'_> {
     let head = Route::head(RouteKind::Tls, &route.meta, &route.spec.parent_refs, route.spec.unsupported());
     ConnectionRoute { head: Route { hostnames: patterns(&route.spec.hostnames), ..head }, rules: &route.spec.rules }
 }
 
-fn tcp_route(route: &TcpRoute) -> ConnectionRoute<'_> {
+pub(crate) fn tcp_route(route: &TcpRoute) -> ConnectionRoute<'_> {
     let head = Route::head(RouteKind::Tcp, &route.meta, &route.spec.parent_refs, route.spec.unsupported());
     ConnectionRoute { head, rules: &route.spec.rules }
 }
 
-fn udp_route(route: &UdpRoute) -> ConnectionRoute<'_> {
+pub(crate) fn udp_route(route: &UdpRoute) -> ConnectionRoute<'_> {
     let head = Route::head(RouteKind::Udp, &route.meta, &route.spec.parent_refs, route.spec.unsupported());
     ConnectionRoute { head, rules: &route.spec.rules }
 }
 
 impl<'a> RouteCompiler<'_, 'a> {
-    /// Compiles one route. Routes must come the oldest first: of two that want the same connections the first has them.
-    pub(crate) fn compile_connections(&mut self, route: &ConnectionRoute<'a>) {
+    /// Compiles one route for connections.
+    pub(super) fn compile_connections(&mut self, object: &AnyRoute, route: &ConnectionRoute<'_>) -> (Output, Status) {
         let head = &route.head;
         let attachments = attach::attach(self.clusters.index, self.gateways, head);
-        let key = ObjectKey::new(GATEWAY_GROUP, kind_name(head.kind), &head.meta.namespace, &head.meta.name);
-        for message in attach::notes(self.clusters.index, self.gateways, head) {
-            self.statuses.note(key.clone(), Severity::Error, message);
-        }
+        let mut output = Output::nothing(object.clone());
+        let mut status = self.noted(head);
         if attachments.is_empty() {
-            return;
+            return (output, status);
         }
         let mut findings = Findings::default();
         if route.rules.len() > 1 {
@@ -75,34 +65,27 @@ impl<'a> RouteCompiler<'_, 'a> {
                 .ignored
                 .insert("spec.rules[1] and those after it, since nothing tells which rule a connection is for".to_owned());
         }
-        let listeners = attachments.iter().filter_map(|it| it.listeners.as_ref().ok().map(|list| (it.gateway, list)));
-        // Two parentRefs may lead to the same listener.
-        let places: BTreeSet<(usize, usize)> =
-            listeners.flat_map(|(gateway, list)| list.iter().map(move |place| (gateway, *place))).collect();
-        let mut variants: BTreeMap<(Given, Load), Arc<Forward>> = BTreeMap::new();
-        for (gateway, place) in &places {
-            let given = self.given(*gateway, *place);
-            let load = self.load(*gateway, *place);
-            let forward =
-                variants.entry((given, load)).or_insert_with(|| Arc::new(self.forward(route, given, load, &mut findings)));
-            let listener = &mut self.gateways.list[*gateway].listeners[*place];
-            listener.attached += 1;
-            for host in hosts(head, listener.hostname.as_ref()) {
-                listener.forwards.insert_if_free(host, forward.clone());
-            }
+        let places: BTreeSet<(usize, usize)> = places_of(&attachments).into_iter().collect();
+        let mut forms: BTreeMap<(Given, Load), usize> = BTreeMap::new();
+        for (gateway, listener) in places {
+            let (given, load) = (self.given(gateway, listener), self.load(gateway, listener));
+            let form = *forms.entry((given, load)).or_insert_with(|| {
+                output.forwards.push(Arc::new(self.forward(route, given, load, &mut findings)));
+                output.forwards.len() - 1
+            });
+            output.places.push(Place { gateway, listener, form });
         }
-        if places.is_empty() {
+        if forms.is_empty() {
             // Not served, and yet its references are to be judged.
             self.clusters.dry = true;
             let load = if head.kind == RouteKind::Udp { Load::Datagrams } else { Load::Bytes };
             self.forward(route, Given::default(), load, &mut findings);
             self.clusters.dry = false;
         }
-        let gateways: BTreeSet<usize> = attachments.iter().filter(|it| it.listeners.is_ok()).map(|it| it.gateway).collect();
-        let gateways: Vec<usize> = gateways.into_iter().collect();
-        self.clusters.reached(&gateways);
-        self.attached.insert((TargetKind::of_route(head.kind), name_of(head.meta)), gateways);
-        self.report(key, head, attachments, &findings);
+        output.count();
+        output.gateways = gateways_of(&attachments);
+        status.body = self.parents(head, attachments, &findings);
+        (output, status)
     }
 
     /// What a listener hands on.
@@ -114,7 +97,7 @@ impl<'a> RouteCompiler<'_, 'a> {
         }
     }
 
-    fn forward(&mut self, route: &ConnectionRoute<'a>, given: Given, load: Load, findings: &mut Findings) -> Forward {
+    fn forward(&mut self, route: &ConnectionRoute<'_>, given: Given, load: Load, findings: &mut Findings) -> Forward {
         self.identify(given);
         let rule = route.rules.first();
         let name = rules::rule_name(&route.head, 0, rule.and_then(|rule| rule.name.as_deref()));

@@ -1,10 +1,6 @@
 //! Endpoints: from EndpointSlices, Pods and Backends, apart from routes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use crate::{
     resources::{
@@ -13,7 +9,7 @@ use crate::{
         envoy::backend::BackendEndpoint,
         inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
     },
-    snapshot::{Address, Endpoint, EndpointKey, Endpoints, Name, Transport},
+    snapshot::{Address, Endpoint, EndpointKey, Name, Transport},
 };
 
 use super::{
@@ -22,23 +18,8 @@ use super::{
     settings::{Mode, Settings},
 };
 
-/// The endpoints of these groups. A group that did not change keeps what it was.
-pub(crate) fn endpoints<'k>(
-    index: &Index<'_>,
-    settings: &Settings,
-    keys: impl Iterator<Item = &'k EndpointKey>,
-    previous: Option<&Endpoints>,
-) -> Endpoints {
-    let keys: BTreeSet<_> = keys.collect();
-    let fresh = keys.into_iter().map(|key| {
-        let list = of(index, settings, key);
-        let known = previous.and_then(|previous| previous.get(key)).filter(|known| ***known == *list);
-        (key.clone(), known.cloned().unwrap_or_else(|| list.into()))
-    });
-    fresh.collect()
-}
-
-fn of(index: &Index<'_>, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
+/// The endpoints of a group.
+pub(crate) fn of(index: &Index, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
     match key {
         EndpointKey::Service(name, port) => of_port(index, settings, name, *port, Transport::Tcp),
         EndpointKey::UdpService(name, port) => of_port(index, settings, name, *port, Transport::Udp),
@@ -47,15 +28,15 @@ fn of(index: &Index<'_>, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint
     }
 }
 
-fn of_port(index: &Index<'_>, settings: &Settings, name: &Name, port: u16, transport: Transport) -> Vec<Endpoint> {
+fn of_port(index: &Index, settings: &Settings, name: &Name, port: u16, transport: Transport) -> Vec<Endpoint> {
     let service = index.services.get(&name.namespace, &name.name);
     let port = service.and_then(|it| it.spec.ports.iter().find(|it| it.port == port && it.protocol == transport.name()));
     service.zip(port).map(|(service, port)| of_service(index, settings, service, port)).unwrap_or_default()
 }
 
-fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
+fn of_service(index: &Index, settings: &Settings, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
     let meta = &service.meta;
-    let Some(slices) = index.slices.get(&(meta.namespace.as_str(), meta.name.as_str())) else {
+    let Some(slices) = index.slices.get(&meta.namespace, &meta.name) else {
         return match settings.mode {
             Mode::Standalone => of_selector(index, &meta.namespace, &service.spec.selector, |pod| target_port(pod, port)),
             Mode::Cluster => Vec::new(),
@@ -84,7 +65,7 @@ fn target_port(pod: &Pod, port: &ServicePort) -> Vec<u16> {
     }
 }
 
-fn of_pool(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
+fn of_pool(index: &Index, name: &Name) -> Vec<Endpoint> {
     let pool = match name.name.strip_suffix(TWIN_SUFFIX) {
         Some(plain) => index.pool(INFERENCE_X_GROUP, &name.namespace, plain),
         None => [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find_map(|group| index.pool(group, &name.namespace, &name.name)),
@@ -93,14 +74,14 @@ fn of_pool(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
 }
 
 /// The endpoints of an InferencePool.
-pub(crate) fn of_object(index: &Index<'_>, pool: &InferencePool) -> Vec<Endpoint> {
+pub(crate) fn of_object(index: &Index, pool: &InferencePool) -> Vec<Endpoint> {
     let ports: Vec<_> = pool.spec.target_ports.iter().map(|port| port.get()).collect();
     of_selector(index, &pool.meta.namespace, &pool.spec.selector, |_| ports.clone())
 }
 
 /// The ready pods that bear these labels, on these ports. An empty selector selects nothing.
 fn of_selector(
-    index: &Index<'_>,
+    index: &Index,
     namespace: &str,
     selector: &BTreeMap<String, String>,
     ports: impl Fn(&Pod) -> Vec<u16>,
@@ -108,7 +89,7 @@ fn of_selector(
     if selector.is_empty() {
         return Vec::new();
     }
-    let chosen = index.pods.get(namespace).into_iter().flatten().filter(|pod| {
+    let chosen = index.pods.get(namespace, "").into_iter().flatten().filter(|pod| {
         let labels = &pod.meta.labels;
         pod.spec.ready
             && pod.meta.deletion_timestamp.is_none()
@@ -124,7 +105,7 @@ fn of_selector(
     found
 }
 
-fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
+fn of_backend(index: &Index, name: &Name) -> Vec<Endpoint> {
     let Some(backend) = index.backends.get(&name.namespace, &name.name) else { return Vec::new() };
     let priority = u8::from(backend.spec.fallback);
     let endpoint = |it: &BackendEndpoint| {

@@ -73,7 +73,7 @@ pub(crate) fn apply(
 }
 
 /// The credential, verbatim but for a trailing line end.
-fn secret(index: &Index<'_>, filter: &EnvoyHttpRouteFilter, spec: &CredentialInjection) -> Result<SecretValue, Problem> {
+fn secret(index: &Index, filter: &EnvoyHttpRouteFilter, spec: &CredentialInjection) -> Result<SecretValue, Problem> {
     let reference = &spec.credential.value_ref;
     let own = filter.meta.namespace.as_str();
     let namespace = reference.namespace.as_deref().unwrap_or(own);
@@ -151,7 +151,7 @@ fn substitution(text: &str) -> String {
 /// The longest body of a direct response, bytes.
 const MAX_BODY: usize = 4096;
 
-fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> Result<DirectResponse, Problem> {
+fn direct_response(index: &Index, namespace: &str, spec: &SpecResponse) -> Result<DirectResponse, Problem> {
     let wrong = |message: String| Problem::accepted("UnsupportedValue", format!("directResponse.{message}"));
     let body = match &spec.body {
         None => Vec::new(),

@@ -21,7 +21,7 @@ pub(crate) struct Referent<'a> {
     pub(crate) name: &'a str,
 }
 
-impl Index<'_> {
+impl Index {
     /// Checks that a reference stays in its namespace, or that a ReferenceGrant of the other one allows it.
     pub(crate) fn permit(&self, from: Referrer<'_>, to: Referent<'_>) -> Result<(), Problem> {
         if from.namespace == to.namespace || self.is_granted(from, to) {
@@ -41,10 +41,10 @@ impl Index<'_> {
     }
 }
 
-impl<'a> Index<'a> {
+impl Index {
     /// The ReferenceGrants that allow a reference.
-    pub(crate) fn granting(&self, from: Referrer<'_>, to: Referent<'_>) -> impl Iterator<Item = &'a ReferenceGrant> {
-        let here = self.grants.get(to.namespace).into_iter().flatten().copied();
+    pub(crate) fn granting(&self, from: Referrer<'_>, to: Referent<'_>) -> impl Iterator<Item = &ReferenceGrant> {
+        let here = self.grants.get(to.namespace, "").into_iter().flatten().map(|grant| &**grant);
         here.filter(move |grant| {
             grant.spec.from.iter().any(|it| it.group == from.group && it.kind == from.kind && it.namespace == from.namespace)
                 && grant

@@ -1,88 +1,128 @@
-//! Objects by what they are looked up by.
+//! Objects by what they are looked up by, kept up to date as they change. What is looked up is noted, so that whatever was made of it
+//! can be told from what has to be made anew.
 
-use std::collections::{BTreeMap, HashMap};
+mod groups;
+mod reads;
+mod table;
 
-use crate::resources::{
-    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
-    EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute,
-    InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, ListenerSet, Meta, Namespace, Object, Pod,
-    ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
-    core::endpoint_slice::SERVICE_NAME_LABEL,
-    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    resources::{
+        Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
+        EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute,
+        InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, Kind, ListenerSet, Meta, Namespace, Object, Pod,
+        ReferenceGrant, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
+        core::endpoint_slice::SERVICE_NAME_LABEL,
+        inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
+    },
+    store::{Change, Store},
 };
 
-/// Objects of one kind: by name, and the oldest first.
-#[derive(Debug)]
-pub(crate) struct Table<'a, T> {
-    by_name: HashMap<(&'a str, &'a str), &'a T>,
-    by_age: Vec<&'a T>,
-}
+use super::{models::is_adapters, pem::Parsed};
 
-impl<T> Default for Table<'_, T> {
-    fn default() -> Self {
-        Self { by_name: HashMap::new(), by_age: Vec::new() }
-    }
-}
+pub(crate) use groups::Groups;
+pub(crate) use reads::{Reads, Touched};
+pub(crate) use table::Table;
 
-impl<'a, S> Table<'a, Resource<S>> {
-    fn push(&mut self, object: &'a Resource<S>) {
-        self.by_name.insert((&object.meta.namespace, &object.meta.name), object);
-        self.by_age.push(object);
-    }
+/// More changes than these at once, and the order by age is made anew rather than kept.
+const MANY: usize = 64;
 
-    fn sort(&mut self) {
-        self.by_age.sort_by(|a, b| a.meta.age_order().cmp(&b.meta.age_order()));
-    }
-
-    /// The object of this name.
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&'a Resource<S>> {
-        self.by_name.get(&(namespace, name)).copied()
-    }
-
-    /// All objects, the oldest first, then by `namespace/name`.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &'a Resource<S>> + use<'_, 'a, S> {
-        self.by_age.iter().copied()
-    }
-}
+/// What tells apart tables that hold the same kind, or a part of it.
+const POOLS_V1: u8 = 58;
+const POOLS_X: u8 = 59;
+const ADAPTER_MAPS: u8 = 60;
 
 macro_rules! index {
     ($($(#[$doc:meta])* $field:ident: $kind:ident,)+) => {
         /// All objects, indexed.
-        #[derive(Debug, Default)]
-        pub(crate) struct Index<'a> {
-            $($(#[$doc])* pub(crate) $field: Table<'a, $kind>,)+
+        #[derive(Debug)]
+        pub(crate) struct Index {
+            $($(#[$doc])* pub(crate) $field: Table<$kind>,)+
             /// InferencePools of `inference.networking.k8s.io`.
-            pub(crate) pools_v1: Table<'a, InferencePool>,
+            pub(crate) pools_v1: Table<InferencePool>,
             /// InferencePools of `inference.networking.x-k8s.io`.
-            pub(crate) pools_x: Table<'a, InferencePool>,
+            pub(crate) pools_x: Table<InferencePool>,
+            /// ConfigMaps that say which adapter is of which model.
+            pub(crate) adapter_maps: Table<ConfigMap>,
             /// ReferenceGrants by namespace.
-            pub(crate) grants: HashMap<&'a str, Vec<&'a ReferenceGrant>>,
-            /// Pods by namespace.
-            pub(crate) pods: HashMap<&'a str, Vec<&'a Pod>>,
+            pub(crate) grants: Groups<ReferenceGrant>,
+            /// Pods by namespace, in the order of their names.
+            pub(crate) pods: Groups<Pod>,
             /// EndpointSlices by namespace and Service.
-            pub(crate) slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+            pub(crate) slices: Groups<EndpointSlice>,
+            /// Certificates that were read.
+            pub(crate) parsed: Parsed,
         }
 
-        impl<'a> Index<'a> {
-            /// Indexes all objects.
-            pub(crate) fn new(objects: impl Iterator<Item = &'a Object>) -> Self {
-                let mut index = Self::default();
-                for object in objects {
-                    match object {
-                        $(Object::$kind(object) => index.$field.push(object),)+
-                        Object::InferencePool(pool) => match pool.spec.version {
-                            InferencePoolVersion::V1 => index.pools_v1.push(pool),
-                            InferencePoolVersion::V1Alpha2 => index.pools_x.push(pool),
-                        },
-                        Object::ReferenceGrant(grant) => index.grants.entry(&grant.meta.namespace).or_default().push(grant),
-                        Object::Pod(pod) => index.pods.entry(&pod.meta.namespace).or_default().push(pod),
-                        Object::EndpointSlice(slice) => index.push_slice(slice),
+        impl Default for Index {
+            fn default() -> Self {
+                Self {
+                    $($field: Table::new(Kind::$kind as u8),)+
+                    pools_v1: Table::new(POOLS_V1),
+                    pools_x: Table::new(POOLS_X),
+                    adapter_maps: Table::new(ADAPTER_MAPS),
+                    grants: Groups::new(Kind::ReferenceGrant as u8),
+                    pods: Groups::new(Kind::Pod as u8),
+                    slices: Groups::new(Kind::EndpointSlice as u8),
+                    parsed: Parsed::default(),
+                }
+            }
+        }
+
+        impl Index {
+            fn insert(&mut self, object: &Object, touched: &mut Touched) {
+                match object {
+                    $(Object::$kind(object) => touched.add(self.$field.insert(object.clone())),)+
+                    Object::InferencePool(pool) => touched.add(self.pools(pool).insert(pool.clone())),
+                    Object::ReferenceGrant(grant) => touched.add(self.grants.insert(&grant.meta.namespace, "", grant.clone())),
+                    Object::Pod(pod) => touched.add(self.pods.insert(&pod.meta.namespace, "", pod.clone())),
+                    Object::EndpointSlice(slice) => {
+                        let group = service_of(slice).map(|it| self.slices.insert(&slice.meta.namespace, it, slice.clone()));
+                        group.into_iter().for_each(|it| touched.add(it));
                     }
                 }
-                $(index.$field.sort();)+
-                index.pools_v1.sort();
-                index.pools_x.sort();
-                index
+                if let Object::ConfigMap(map) = object && is_adapters(map) {
+                    touched.add(self.adapter_maps.insert(map.clone()));
+                }
+            }
+
+            fn remove(&mut self, object: &Object, touched: &mut Touched) {
+                match object {
+                    $(Object::$kind(object) => touched.add(self.$field.remove(object)),)+
+                    Object::InferencePool(pool) => touched.add(self.pools(pool).remove(pool)),
+                    Object::ReferenceGrant(grant) => touched.add(self.grants.remove(&grant.meta.namespace, "", &grant.meta.name)),
+                    Object::Pod(pod) => touched.add(self.pods.remove(&pod.meta.namespace, "", &pod.meta.name)),
+                    Object::EndpointSlice(slice) => {
+                        let meta = &slice.meta;
+                        let group = service_of(slice).map(|it| self.slices.remove(&meta.namespace, it, &meta.name));
+                        group.into_iter().for_each(|it| touched.add(it));
+                    }
+                }
+                if let Object::ConfigMap(map) = object && is_adapters(map) {
+                    touched.add(self.adapter_maps.remove(map));
+                }
+                self.parsed.forget(object);
+            }
+
+            fn defer_order(&mut self, is_deferred: bool) {
+                $(self.$field.defer_order(is_deferred);)+
+                self.pools_v1.defer_order(is_deferred);
+                self.pools_x.defer_order(is_deferred);
+                self.adapter_maps.defer_order(is_deferred);
+            }
+
+            /// What was looked up since this was asked last.
+            pub(crate) fn take_reads(&self) -> Reads {
+                let mut reads = Reads::default();
+                $(self.$field.take_reads(&mut reads);)+
+                self.pools_v1.take_reads(&mut reads);
+                self.pools_x.take_reads(&mut reads);
+                self.adapter_maps.take_reads(&mut reads);
+                self.grants.take_reads(&mut reads);
+                self.pods.take_reads(&mut reads);
+                self.slices.take_reads(&mut reads);
+                reads.finish()
             }
         }
     };
@@ -116,15 +156,42 @@ index! {
     trust_bundles: ClusterTrustBundle,
 }
 
-impl<'a> Index<'a> {
-    fn push_slice(&mut self, slice: &'a EndpointSlice) {
-        if let Some(service) = slice.meta.labels.get(SERVICE_NAME_LABEL) {
-            self.slices.entry((&slice.meta.namespace, service)).or_default().push(slice);
+fn service_of(slice: &EndpointSlice) -> Option<&String> {
+    slice.meta.labels.get(SERVICE_NAME_LABEL)
+}
+
+impl Index {
+    /// Indexes all objects of a store.
+    pub(crate) fn of(store: &Store) -> Self {
+        let mut index = Self::default();
+        index.apply(&Store::default().follow(store));
+        index
+    }
+
+    /// Takes changes in, and gives what was touched.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Touched {
+        let mut touched = Touched::default();
+        let are_many = changes.len() > MANY;
+        self.defer_order(are_many);
+        for change in changes {
+            change.before.iter().for_each(|object| self.remove(object, &mut touched));
+            change.now.iter().for_each(|object| self.insert(object, &mut touched));
+        }
+        if are_many {
+            self.defer_order(false);
+        }
+        touched
+    }
+
+    fn pools(&mut self, pool: &Arc<InferencePool>) -> &mut Table<InferencePool> {
+        match pool.spec.version {
+            InferencePoolVersion::V1 => &mut self.pools_v1,
+            InferencePoolVersion::V1Alpha2 => &mut self.pools_x,
         }
     }
 
     /// The InferencePool of this group and name.
-    pub(crate) fn pool(&self, group: &str, namespace: &str, name: &str) -> Option<&'a InferencePool> {
+    pub(crate) fn pool(&self, group: &str, namespace: &str, name: &str) -> Option<&InferencePool> {
         match group {
             INFERENCE_GROUP => self.pools_v1.get(namespace, name),
             INFERENCE_X_GROUP => self.pools_x.get(namespace, name),

@@ -10,14 +10,13 @@ use crate::{
         listener::{Listener as Spec, TlsMode},
         refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
     },
-    snapshot::{ClientCertificates, ClientPolicy, Forward, HostMap, HostPattern, ListenerName, RouteKind, RouteTable},
+    snapshot::{ClientCertificates, ClientPolicy, HostPattern, ListenerName, RouteKind},
     status::{Condition, GroupKind, ListenerStatus, Problem},
 };
 
 use super::{
     grants::{Referent, Referrer},
     index::Index,
-    pem,
     speaks::Speaks,
 };
 
@@ -39,17 +38,13 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) client: Arc<ClientPolicy>,
     /// What is wrong with it, by condition.
     pub(crate) problems: Vec<Problem>,
-    /// Rules for requests that reach it.
-    pub(crate) routes: RouteTable,
-    /// Where connections that reach it go, by server names.
-    pub(crate) forwards: HostMap<Arc<Forward>>,
     /// Routes accepted on it.
     pub(crate) attached: u32,
 }
 
 impl<'a> ListenerState<'a> {
     /// Judges a listener by itself.
-    pub(crate) fn new(index: &Index<'_>, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
+    pub(crate) fn new(index: &Index, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
         let mut problems = Vec::new();
         let speaks = Speaks::of(spec);
         if speaks.is_none() {
@@ -73,8 +68,6 @@ impl<'a> ListenerState<'a> {
             client_certificates: None,
             client: Arc::default(),
             problems,
-            routes: RouteTable::default(),
-            forwards: HostMap::default(),
             attached: 0,
         }
     }
@@ -96,7 +89,7 @@ impl<'a> ListenerState<'a> {
     }
 
     /// Whether routes of a namespace may attach.
-    pub(crate) fn admits(&self, index: &Index<'_>, namespace: &str) -> bool {
+    pub(crate) fn admits(&self, index: &Index, namespace: &str) -> bool {
         let allowed = &self.spec.allowed_routes.namespaces;
         in_namespaces(index, allowed.from, allowed.selector.as_ref(), self.owner.namespace, namespace)
     }
@@ -136,7 +129,7 @@ impl<'a> ListenerState<'a> {
 
 /// Whether `namespace` is among those that an object in `own` allows.
 pub(crate) fn in_namespaces(
-    index: &Index<'_>,
+    index: &Index,
     from: FromNamespaces,
     selector: Option<&LabelSelector>,
     own: &str,
@@ -188,7 +181,7 @@ fn route_kinds(spec: &Spec, known: &[RouteKind], problems: &mut Vec<Problem>) ->
     kinds
 }
 
-fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<CertifiedKey>> {
+fn certificates(index: &Index, spec: &Spec, from: Referrer<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<CertifiedKey>> {
     let Some(tls) = &spec.tls else {
         let message = format!("a listener of protocol {} needs tls.certificateRefs", spec.protocol.as_str());
         problems.push(Problem::refs("InvalidCertificateRef", message));
@@ -214,14 +207,14 @@ fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &m
 }
 
 /// The certificate that a reference leads to.
-pub(crate) fn certificate(index: &Index<'_>, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
+pub(crate) fn certificate(index: &Index, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
     let invalid = |message: String| Problem::refs("InvalidCertificateRef", message);
     if !to.group.is_empty() || to.kind != "Secret" {
         return Err(invalid(format!("{} {} (group {:?}) cannot hold a certificate: name a Secret", to.kind, to.name, &*to.group)));
     }
     let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
     index.permit(from, Referent { group: "", kind: "Secret", namespace, name: &to.name })?;
-    let secret = index.secrets.get(namespace, &to.name);
+    let secret = index.secrets.shared(namespace, &to.name);
     let secret = secret.ok_or_else(|| invalid(format!("there is no Secret {} in namespace {namespace}", to.name)))?;
-    pem::certified_key(secret).map_err(|error| invalid(format!("Secret {namespace}/{} {error}", to.name)))
+    index.parsed.certified_key(secret).map_err(|error| invalid(format!("Secret {namespace}/{} {error}", to.name)))
 }

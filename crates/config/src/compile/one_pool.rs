@@ -26,7 +26,7 @@ pub struct OnePool {
 
 /// The pool of this name; `group` is one of the two API groups, or `None` for whichever has it, the newer first.
 pub fn one_pool(store: &Store, group: Option<&str>, namespace: &str, name: &str) -> Option<OnePool> {
-    let index = Index::new(store.iter().map(|(_, entry)| &entry.object));
+    let index = Index::of(store);
     let groups = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter(|known| group.is_none_or(|group| group == *known));
     let object: &InferencePool = groups.filter_map(|group| index.pool(group, namespace, name)).next()?;
     let (pool, warnings) = pools::pool(&index, &Models::new(&index), object, PickerKind::BuiltIn);

@@ -1,11 +1,11 @@
 //! Certificates and keys from PEM.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use rustls::{InconsistentKeys, crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::resources::Secret;
+use crate::resources::{Object, Secret};
 
 /// Why PEM is of no use; never holds any of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +22,39 @@ pub(crate) enum PemError {
     Authority,
 }
 
+/// Certificates and keys of Secrets, each read once for as long as the Secret stays what it is.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed(RefCell<HashMap<usize, Read>>);
+
+/// What a Secret came to. While it is kept, no other can take the Secret's place in memory.
+#[derive(Debug)]
+struct Read {
+    _secret: Arc<Secret>,
+    key: Result<Arc<CertifiedKey>, PemError>,
+}
+
+impl Parsed {
+    /// The certificate chain and key of a `kubernetes.io/tls` Secret.
+    pub(crate) fn certified_key(&self, secret: &Arc<Secret>) -> Result<Arc<CertifiedKey>, PemError> {
+        let mut known = self.0.borrow_mut();
+        let read = known.entry(address(secret)).or_insert_with(|| Read { _secret: secret.clone(), key: certified_key(secret) });
+        read.key.clone()
+    }
+
+    /// An object is gone or not what it was.
+    pub(crate) fn forget(&mut self, object: &Object) {
+        if let Object::Secret(secret) = object {
+            self.0.get_mut().remove(&address(secret));
+        }
+    }
+}
+
+fn address(secret: &Arc<Secret>) -> usize {
+    Arc::as_ptr(secret).addr()
+}
+
 /// The certificate chain and key of a `kubernetes.io/tls` Secret.
-pub(crate) fn certified_key(secret: &Secret) -> Result<Arc<CertifiedKey>, PemError> {
+fn certified_key(secret: &Secret) -> Result<Arc<CertifiedKey>, PemError> {
     let field = |key| secret.spec.data.get(key).map(|value| value.expose()).ok_or(PemError::Missing(key));
     let chain = certificates(field("tls.crt")?).ok_or(PemError::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(field("tls.key")?).map_err(|_| PemError::Key)?;

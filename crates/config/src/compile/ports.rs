@@ -9,8 +9,8 @@ use std::{
 use crate::{
     resources::envoy::tls::TlsVersion as Version,
     snapshot::{
-        ClientCertificates, ConnectionListener, HostMap, HostPattern, Listener, ListenerName, Name, Port, PortKey, PortService,
-        ServerTls, Snapshot, TlsListener, TlsVersion, Transport,
+        ClientCertificates, ConnectionListener, Forward, HostMap, HostPattern, Listener, ListenerName, Name, Port, PortKey,
+        PortService, RouteTable, ServerTls, Snapshot, TlsListener, TlsVersion, Transport,
     },
     status::Problem,
 };
@@ -21,6 +21,7 @@ use super::{
     policies::client::{ClientSettings, TlsSettings},
     settings::Mode,
     speaks::Speaks,
+    tables::Tables,
 };
 
 /// Gives every socket to the oldest Gateway that asks for it; the others' listeners say who holds it. Listeners of different
@@ -79,18 +80,25 @@ impl<'s> Kept<'s> {
 }
 
 /// The sockets with their listeners. In a cluster each Gateway has its own, be the addresses the same.
-pub(crate) fn ports(gateways: Gateways<'_>, clients: &ClientSettings, mode: Mode, kept: &Kept<'_>) -> Vec<Port> {
+pub(crate) fn ports(
+    gateways: Gateways<'_>,
+    clients: &ClientSettings<'_>,
+    tables: &Tables,
+    mode: Mode,
+    kept: &Kept<'_>,
+) -> Vec<Port> {
     let mut ports: BTreeMap<(Option<Name>, PortKey), Port> = BTreeMap::new();
-    for gateway in gateways.list {
+    for (place, gateway) in gateways.list.into_iter().enumerate() {
         let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
         if !gateway.is_accepted() {
             continue;
         }
-        for listener in gateway.listeners.into_iter().filter(ListenerState::is_servable) {
+        let listeners = gateway.listeners.into_iter().enumerate().filter(|(_, listener)| listener.is_servable());
+        for (at, listener) in listeners {
             let Some(speaks) = listener.speaks else { continue };
             let number = listener.spec.port.get();
             let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
-            let service = service(listener, clients, speaks, kept);
+            let service = service(listener, tables.take(place, at), clients, speaks, kept);
             for address in &gateway.addresses.bound {
                 let key = PortKey { address: SocketAddr::new(*address, number), transport: speaks.transport() };
                 match ports.entry((owner.clone(), key)) {
@@ -120,15 +128,20 @@ fn join(service: &mut PortService, hostname: Option<&HostPattern>, more: &PortSe
 }
 
 /// What a listener by itself makes of a port.
-fn service(listener: ListenerState<'_>, clients: &ClientSettings, speaks: Speaks, kept: &Kept<'_>) -> PortService {
+fn service(
+    listener: ListenerState<'_>,
+    (routes, forwards): (RouteTable, HostMap<Arc<Forward>>),
+    clients: &ClientSettings<'_>,
+    speaks: Speaks,
+    kept: &Kept<'_>,
+) -> PortService {
     let tls = speaks.ends_tls().then(|| {
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
         kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, speaks))
     });
-    let ListenerState { name, hostname, client, mut routes, forwards, .. } = listener;
+    let ListenerState { name, hostname, client, .. } = listener;
     let by_host = hostname.clone();
     if speaks.is_http() {
-        routes.sort();
         let listener = Arc::new(Listener { name, hostname, tls, client, routes });
         return match speaks {
             Speaks::Http => PortService::Http(alone(by_host.as_ref(), listener)),

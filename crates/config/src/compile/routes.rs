@@ -1,26 +1,27 @@
 //! HTTPRoutes and GRPCRoutes: from objects to entries of listeners' route tables, and statuses.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     resources::{
-        GrpcRoute, Hostname, HttpRoute, Meta, ObjectKey,
-        grpc_route::GrpcRouteRule,
-        http_route::HttpRouteRule,
-        refs::{GATEWAY_GROUP, ParentReference},
+        GrpcRoute, Hostname, HttpRoute, Meta, grpc_route::GrpcRouteRule, http_route::HttpRouteRule, refs::ParentReference,
     },
-    snapshot::{Failure, HostPattern, RouteKind},
-    status::{Condition, ParentStatus, Severity, StatusBody, Statuses},
+    snapshot::{Failure, HostPattern, RouteKind, RouteTable},
+    status::{Condition, Note, ParentStatus, Severity, Status, StatusBody},
 };
 
 use super::{
     attach::{self, Attachment},
     clusters::Clusters,
+    connections,
     gateway::Gateways,
-    index::{Index, name_of},
-    listener::kind_name,
     matches::Match,
-    policies::{backend::TrafficPolicies, report::RouteGateways, security::SecurityPolicies, targets::TargetKind},
+    order::AnyRoute,
+    output::{Effect, Output, Place},
+    policies::{backend::TrafficPolicies, security::SecurityPolicies},
     rules::{self, CompiledRule, Findings, RuleContext},
     warnings::PARTIALLY_SUPPORTED,
 };
@@ -58,14 +59,6 @@ impl RuleSpec<'_> {
     }
 }
 
-/// All routes, the oldest first, whatever their kind.
-pub(crate) fn routes<'a>(index: &Index<'a>) -> Vec<Route<'a>> {
-    let http = index.http_routes.iter().map(http_route);
-    let mut routes: Vec<_> = http.chain(index.grpc_routes.iter().map(grpc_route)).collect();
-    routes.sort_by(|a, b| a.meta.age_order().cmp(&b.meta.age_order()));
-    routes
-}
-
 impl<'a> Route<'a> {
     /// A route for any host, without rules for requests.
     pub(super) fn head(kind: RouteKind, meta: &'a Meta, parents: &'a [ParentReference], unsupported: Vec<&'static str>) -> Self {
@@ -73,7 +66,7 @@ impl<'a> Route<'a> {
     }
 }
 
-fn http_route(route: &HttpRoute) -> Route<'_> {
+pub(crate) fn http_route(route: &HttpRoute) -> Route<'_> {
     Route {
         kind: RouteKind::Http,
         meta: &route.meta,
@@ -84,7 +77,7 @@ fn http_route(route: &HttpRoute) -> Route<'_> {
     }
 }
 
-fn grpc_route(route: &GrpcRoute) -> Route<'_> {
+pub(crate) fn grpc_route(route: &GrpcRoute) -> Route<'_> {
     Route {
         kind: RouteKind::Grpc,
         meta: &route.meta,
@@ -99,14 +92,12 @@ pub(super) fn patterns(hostnames: &[Hostname]) -> Vec<HostPattern> {
     hostnames.iter().map(|name| HostPattern::new(name)).collect()
 }
 
-/// What compiling routes needs and fills.
+/// What compiling routes needs.
 pub(crate) struct RouteCompiler<'c, 'a> {
-    pub(crate) gateways: &'c mut Gateways<'a>,
+    pub(crate) gateways: &'c Gateways<'a>,
     pub(crate) clusters: &'c mut Clusters<'a>,
     pub(crate) traffic: &'c mut TrafficPolicies<'a>,
     pub(crate) security: &'c SecurityPolicies<'a>,
-    pub(crate) attached: RouteGateways,
-    pub(crate) statuses: &'c mut Statuses,
 }
 
 /// What a listener gives to routes, by place: rules are compiled once for each.
@@ -121,36 +112,65 @@ pub(super) struct Given {
 }
 
 impl<'a> RouteCompiler<'_, 'a> {
-    /// Compiles one route. Routes must come the oldest first.
-    pub(crate) fn compile(&mut self, route: &Route<'a>) {
+    /// Compiles one route. Routes must come in their order.
+    pub(crate) fn compile(&mut self, route: &AnyRoute) -> (Output, Status) {
+        self.clusters.index.take_reads();
+        let (mut output, status) = match route {
+            AnyRoute::Http(object) => self.compile_requests(route, &http_route(object)),
+            AnyRoute::Grpc(object) => self.compile_requests(route, &grpc_route(object)),
+            AnyRoute::Tls(object) => self.compile_connections(route, &connections::tls_route(object)),
+            AnyRoute::Tcp(object) => self.compile_connections(route, &connections::tcp_route(object)),
+            AnyRoute::Udp(object) => self.compile_connections(route, &connections::udp_route(object)),
+        };
+        let (used, effects) = self.clusters.conclude(&output.gateways);
+        output.used = used;
+        output.effects.extend(effects);
+        output.effects.extend(self.traffic.take_overlaps().into_iter().map(Effect::Traffic));
+        output.reads = self.clusters.index.take_reads();
+        output.shrink();
+        (output, status)
+    }
+
+    fn compile_requests(&mut self, object: &AnyRoute, route: &Route<'_>) -> (Output, Status) {
         let attachments = attach::attach(self.clusters.index, self.gateways, route);
-        let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind), &route.meta.namespace, &route.meta.name);
-        for message in attach::notes(self.clusters.index, self.gateways, route) {
-            self.statuses.note(key.clone(), Severity::Error, message);
-        }
+        let mut output = Output::nothing(object.clone());
+        let mut status = self.noted(route);
         if attachments.is_empty() {
-            return;
+            return (output, status);
         }
         let mut findings = Findings::default();
         let places = route.rules.iter().enumerate();
         let matches: Vec<_> = places.map(|(place, rule)| rules::rule_matches(place, *rule, &mut findings.problems)).collect();
-        let listeners: Vec<_> =
-            attachments.iter().filter_map(|it| it.listeners.as_ref().ok().map(|list| (it.gateway, list))).collect();
-        let mut variants: BTreeMap<Given, Vec<CompiledRule>> = BTreeMap::new();
-        for (gateway, places) in &listeners {
-            for place in *places {
-                let given = self.given(*gateway, *place);
-                variants.entry(given).or_insert_with(|| self.compile_rules(route, given, &mut findings));
-            }
+        let mut forms: BTreeMap<Given, usize> = BTreeMap::new();
+        for (gateway, listener) in places_of(&attachments) {
+            let given = self.given(gateway, listener);
+            let form = *forms.entry(given).or_insert_with(|| {
+                let rules = self.compile_rules(route, given, &mut findings);
+                let all = matches.iter().zip(&rules).flat_map(|(matches, rule)| entries(matches, rule));
+                output.entries.push(RouteTable::sorted(all.collect()));
+                output.entries.len() - 1
+            });
+            output.places.push(Place { gateway, listener, form });
         }
-        if variants.is_empty() {
+        if forms.is_empty() {
             // Not served, and yet its references are to be judged.
             self.clusters.dry = true;
             self.compile_rules(route, Given::default(), &mut findings);
             self.clusters.dry = false;
         }
-        self.insert(route, &attachments, &matches, &variants, &findings);
-        self.report(key, route, attachments, &findings);
+        if !findings.problems.iter().any(|problem| problem.condition == "Accepted") {
+            output.count();
+        }
+        output.gateways = gateways_of(&attachments);
+        status.body = self.parents(route, attachments, &findings);
+        (output, status)
+    }
+
+    /// What is to be said of a route's parentRefs that concern nobody here.
+    pub(super) fn noted(&self, route: &Route<'_>) -> Status {
+        let notes = attach::notes(self.clusters.index, self.gateways, route).into_iter();
+        let notes = notes.map(|message| Note { severity: Severity::Error, message }).collect();
+        Status { body: StatusBody::None, notes }
     }
 
     /// What a listener of a Gateway gives to routes.
@@ -164,7 +184,7 @@ impl<'a> RouteCompiler<'_, 'a> {
         }
     }
 
-    fn compile_rules(&mut self, route: &Route<'a>, given: Given, findings: &mut Findings) -> Vec<CompiledRule> {
+    fn compile_rules(&mut self, route: &Route<'_>, given: Given, findings: &mut Findings) -> Vec<CompiledRule> {
         self.identify(given);
         compile_rules(self.clusters, self.traffic, self.security, route, given, findings)
     }
@@ -174,44 +194,7 @@ impl<'a> RouteCompiler<'_, 'a> {
         self.clusters.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
     }
 
-    fn insert(
-        &mut self,
-        route: &Route<'a>,
-        attachments: &[Attachment<'a>],
-        matches: &[Vec<Match>],
-        variants: &BTreeMap<Given, Vec<CompiledRule>>,
-        findings: &Findings,
-    ) {
-        let accepted = !findings.problems.iter().any(|problem| problem.condition == "Accepted");
-        let mut done: Vec<(usize, usize)> = Vec::new();
-        let mut gateways = Vec::new();
-        for attachment in attachments {
-            let Ok(places) = &attachment.listeners else { continue };
-            gateways.push(attachment.gateway);
-            for place in places {
-                // Two parentRefs may lead to the same listener.
-                if done.contains(&(attachment.gateway, *place)) {
-                    continue;
-                }
-                done.push((attachment.gateway, *place));
-                let rules = variants.get(&self.given(attachment.gateway, *place));
-                let listener = &mut self.gateways.list[attachment.gateway].listeners[*place];
-                listener.attached += u32::from(accepted);
-                let Some(rules) = rules else { continue };
-                for host in hosts(route, listener.hostname.as_ref()) {
-                    for (matches, rule) in matches.iter().zip(rules) {
-                        listener.routes.insert(host, entries(matches, rule));
-                    }
-                }
-            }
-        }
-        gateways.sort_unstable();
-        gateways.dedup();
-        self.clusters.reached(&gateways);
-        self.attached.insert((TargetKind::of_route(route.kind), name_of(route.meta)), gateways);
-    }
-
-    pub(super) fn report(&mut self, key: ObjectKey, route: &Route<'_>, attachments: Vec<Attachment<'_>>, findings: &Findings) {
+    pub(super) fn parents(&self, route: &Route<'_>, attachments: Vec<Attachment<'_>>, findings: &Findings) -> StatusBody {
         let generation = route.meta.generation;
         let parents = attachments.into_iter().map(|attachment| {
             let accepted = match attachment.listeners {
@@ -223,16 +206,34 @@ impl<'a> RouteCompiler<'_, 'a> {
             let controller_name = self.gateways.list[attachment.gateway].controller.to_owned();
             ParentStatus { parent_ref: attachment.parent.clone(), controller_name, conditions }
         });
-        let parents = parents.collect();
-        self.statuses.set(key, StatusBody::Route { parents });
+        StatusBody::Route { parents: parents.collect() }
     }
+}
+
+/// The listeners that a route is on, each once: two parentRefs may lead to the same one.
+pub(super) fn places_of(attachments: &[Attachment<'_>]) -> Vec<(usize, usize)> {
+    let mut all = Vec::new();
+    for attachment in attachments {
+        for place in attachment.listeners.iter().flatten().map(|listener| (attachment.gateway, *listener)) {
+            if !all.contains(&place) {
+                all.push(place);
+            }
+        }
+    }
+    all
+}
+
+/// The Gateways that a route is attached to, each once.
+pub(super) fn gateways_of(attachments: &[Attachment<'_>]) -> Vec<usize> {
+    let all: BTreeSet<usize> = attachments.iter().filter(|it| it.listeners.is_ok()).map(|it| it.gateway).collect();
+    all.into_iter().collect()
 }
 
 fn compile_rules<'a>(
     clusters: &mut Clusters<'a>,
     traffic: &mut TrafficPolicies<'_>,
     security: &SecurityPolicies<'_>,
-    route: &Route<'a>,
+    route: &Route<'_>,
     given: Given,
     findings: &mut Findings,
 ) -> Vec<CompiledRule> {
@@ -263,12 +264,12 @@ fn compile_rules<'a>(
 
 /// The host names under which a route's rules stand on a listener: its own, not their intersections, for it is they that are
 /// compared for how specific they are.
-pub(super) fn hosts<'r>(route: &'r Route<'_>, listener: Option<&HostPattern>) -> Vec<Option<&'r HostPattern>> {
-    if route.hostnames.is_empty() {
+pub(super) fn hosts<'r>(hostnames: &'r [HostPattern], listener: Option<&HostPattern>) -> Vec<Option<&'r HostPattern>> {
+    if hostnames.is_empty() {
         return vec![None];
     }
     let meets = |host: &&HostPattern| listener.is_none_or(|listener| listener.intersection(host).is_some());
-    route.hostnames.iter().filter(meets).map(Some).collect()
+    hostnames.iter().filter(meets).map(Some).collect()
 }
 
 fn entries(matches: &[Match], compiled: &CompiledRule) -> Vec<crate::snapshot::RouteMatch> {

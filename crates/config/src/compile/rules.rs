@@ -31,7 +31,7 @@ use super::{
 /// What compiling a rule needs and leaves behind.
 pub(crate) struct RuleContext<'c, 'a> {
     pub(crate) clusters: &'c mut Clusters<'a>,
-    pub(crate) route: &'c Route<'a>,
+    pub(crate) route: &'c Route<'c>,
     pub(crate) name: RouteName,
     pub(crate) traffic: Arc<Traffic>,
     /// Where the rule stands: `spec.rules[0]`.
@@ -49,13 +49,13 @@ pub(crate) struct Findings {
     pub(crate) ignored: BTreeSet<String>,
 }
 
-impl<'a> RuleContext<'_, 'a> {
-    pub(crate) fn index(&self) -> &'a Index<'a> {
+impl<'c, 'a> RuleContext<'c, 'a> {
+    pub(crate) fn index(&self) -> &'a Index {
         self.clusters.index
     }
 
     /// The route's namespace.
-    pub(crate) fn namespace(&self) -> &'a str {
+    pub(crate) fn namespace(&self) -> &'c str {
         &self.route.meta.namespace
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Models<'a> {
 
 impl<'a> Models<'a> {
     /// Indexes them all.
-    pub(super) fn new(index: &Index<'a>) -> Self {
+    pub(super) fn new(index: &'a Index) -> Self {
         let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
         let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
         let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
@@ -58,7 +58,7 @@ impl<'a> Walk<'_, 'a> {
             return;
         }
         let index = &self.reaches.index;
-        let slices = index.slices.get(&(meta.namespace.as_str(), meta.name.as_str()));
+        let slices = index.slices.get(&meta.namespace, &meta.name);
         for slice in slices.into_iter().flatten() {
             self.insert(&slice.meta);
         }
@@ -113,7 +113,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {
-        for pod in self.reaches.index.pods.get(namespace).into_iter().flatten().filter(|pod| chosen(pod)) {
+        for pod in self.reaches.index.pods.get(namespace, "").into_iter().flatten().filter(|pod| chosen(pod)) {
             self.insert(&pod.meta);
         }
     }

@@ -11,7 +11,6 @@ use crate::{
         l4_route::ConnectionRule,
         refs::{BackendObjectReference, LocalObjectReference},
     },
-    snapshot::RouteKind,
 };
 
 /// A route of any kind.
@@ -32,22 +31,18 @@ pub(super) struct References {
 }
 
 /// The routes of every Gateway, by its place.
-pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
+pub(super) fn attached<'a>(index: &'a Index, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
     let mut all = vec![Vec::new(); gateways.list.len()];
-    let connections = connections::routes(index).into_iter().map(|route| route.head);
-    for route in routes::routes(index).into_iter().chain(connections) {
-        let (namespace, name) = (&route.meta.namespace, &route.meta.name);
-        let found = match route.kind {
-            RouteKind::Http => index.http_routes.get(namespace, name).map(AnyRoute::Http),
-            RouteKind::Grpc => index.grpc_routes.get(namespace, name).map(AnyRoute::Grpc),
-            RouteKind::Tls => index.tls_routes.get(namespace, name).map(AnyRoute::Tls),
-            RouteKind::Tcp => index.tcp_routes.get(namespace, name).map(AnyRoute::Tcp),
-            RouteKind::Udp => index.udp_routes.get(namespace, name).map(AnyRoute::Udp),
-        };
+    let http = index.http_routes.iter().map(|route| (AnyRoute::Http(route), routes::http_route(route)));
+    let grpc = index.grpc_routes.iter().map(|route| (AnyRoute::Grpc(route), routes::grpc_route(route)));
+    let tls = index.tls_routes.iter().map(|route| (AnyRoute::Tls(route), connections::tls_route(route).head));
+    let tcp = index.tcp_routes.iter().map(|route| (AnyRoute::Tcp(route), connections::tcp_route(route).head));
+    let udp = index.udp_routes.iter().map(|route| (AnyRoute::Udp(route), connections::udp_route(route).head));
+    for (found, route) in http.chain(grpc).chain(tls).chain(tcp).chain(udp) {
         let attached = attach::attach(index, gateways, &route).into_iter().filter(|it| it.listeners.is_ok());
         let places: BTreeSet<usize> = attached.map(|it| it.gateway).collect();
         for place in places {
-            all[place].extend(found);
+            all[place].push(found);
         }
     }
     all

@@ -5,7 +5,6 @@ use std::{collections::HashSet, ptr};
 use crate::{
     compile::{
         grants::{Referent, Referrer},
-        models::is_adapters,
         parameters::Reference,
     },
     resources::{
@@ -104,7 +103,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             }
         }
         // Which model an adapter is of holds for every Gateway.
-        for map in index.config_maps.iter().filter(|map| is_adapters(map)) {
+        for map in index.adapter_maps.iter() {
             self.insert(&map.meta);
         }
         self.found

@@ -92,6 +92,14 @@ macro_rules! objects {
                 }
             }
 
+            /// Whether it is the very same object, not one that is equal.
+            pub(crate) fn is(&self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Object::$kind(it), Object::$kind(other)) => Arc::ptr_eq(it, other),)+
+                    _ => false,
+                }
+            }
+
             /// The object's metadata.
             pub fn meta(&self) -> &Meta {
                 match self {

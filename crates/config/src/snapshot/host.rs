@@ -94,18 +94,12 @@ impl<T> HostMap<T> {
         }
     }
 
-    /// Puts a value at a pattern (`None`: any host) where none stands yet.
-    pub fn insert_if_free(&mut self, pattern: Option<&HostPattern>, value: T) {
+    /// Takes away what stands at a pattern (`None`: any host).
+    pub fn remove(&mut self, pattern: Option<&HostPattern>) -> Option<T> {
         match pattern {
-            Some(HostPattern::Exact(name)) => {
-                self.exact.entry(name.clone()).or_insert(value);
-            }
-            Some(HostPattern::Suffix(suffix)) => {
-                self.suffix.entry(suffix.clone()).or_insert(value);
-            }
-            None => {
-                self.any.get_or_insert(value);
-            }
+            Some(HostPattern::Exact(name)) => self.exact.remove(name),
+            Some(HostPattern::Suffix(suffix)) => self.suffix.remove(suffix),
+            None => self.any.take(),
         }
     }
 

@@ -52,29 +52,40 @@ pub enum Found<'a> {
 /// The rules of a listener, by host name and precedence.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
-    hosts: HostMap<Vec<RouteMatch>>,
+    hosts: Arc<HostMap<Arc<[RouteMatch]>>>,
+}
+
+impl FromIterator<(Option<HostPattern>, Vec<RouteMatch>)> for RouteTable {
+    /// A table of the entries of each host name (`None`: any). Among entries of the same [precedence](RouteMatch) the first wins.
+    fn from_iter<T: IntoIterator<Item = (Option<HostPattern>, Vec<RouteMatch>)>>(hosts: T) -> Self {
+        let mut table = Self::default();
+        hosts.into_iter().for_each(|(host, entries)| table.set(host.as_ref(), Some(Self::sorted(entries))));
+        table
+    }
 }
 
 impl RouteTable {
-    /// Puts in the matches of a rule under one of its route's host names (`None`: any). Among matches of the same
-    /// [precedence](RouteMatch), what is put in first wins: the caller goes by age, then name, then the rule's place.
-    pub fn insert(&mut self, host: Option<&HostPattern>, matches: impl IntoIterator<Item = RouteMatch>) {
-        self.hosts.entry(host).extend(matches);
+    /// Sets the entries of one host name (`None`: any), which must be [sorted](Self::sorted), or takes them away. The other lists are
+    /// shared with whoever has a copy of the table.
+    pub(crate) fn set(&mut self, host: Option<&HostPattern>, entries: Option<Arc<[RouteMatch]>>) {
+        let hosts = Arc::make_mut(&mut self.hosts);
+        match entries {
+            Some(entries) => drop(hosts.insert(host, entries)),
+            None => drop(hosts.remove(host)),
+        }
     }
 
-    /// Sorts by precedence what was put in, and gives back room that is left. Must be called before the table is used.
-    pub fn sort(&mut self) {
-        for entries in self.hosts.values_mut() {
-            // A list that grew has room for four at least; most have one, and there may be thousands of lists.
-            entries.shrink_to_fit();
-            entries.sort_by_key(|entry| Reverse(entry.precedence()));
-        }
+    /// Entries in order of precedence. Among those of the same, what comes first wins: the caller goes by age, then name, then the
+    /// rule's place. Lists that are in order themselves may be laid end to end in that order.
+    pub(crate) fn sorted(mut entries: Vec<RouteMatch>) -> Arc<[RouteMatch]> {
+        entries.sort_by_key(|entry| Reverse(entry.precedence()));
+        entries.into()
     }
 
     /// The rule that answers a request: under the most specific host name first; what its rules do not match falls through to
     /// the next. [`Found::NeedsBody`] comes only where a rule that would win depends on the body's model.
     pub fn find<'a>(&'a self, request: &RequestView<'_>) -> Found<'a> {
-        for entry in self.hosts.get(request.host).flatten() {
+        for entry in self.hosts.get(request.host).flat_map(|entries| &**entries) {
             match entry.matches(request) {
                 Verdict::Yes => return Found::Rule(entry),
                 Verdict::DependsOnBody => return Found::NeedsBody,
@@ -86,12 +97,12 @@ impl RouteTable {
 
     /// The entries by host name (`None`: any), those of each in order of precedence.
     pub fn by_host(&self) -> impl Iterator<Item = (Option<HostPattern>, &[RouteMatch])> {
-        self.hosts.iter().map(|(host, entries)| (host, entries.as_slice()))
+        self.hosts.iter().map(|(host, entries)| (host, &**entries))
     }
 
     /// Every entry, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &RouteMatch> {
-        self.hosts.values().flatten()
+        self.hosts.values().flat_map(|entries| &**entries)
     }
 }
 

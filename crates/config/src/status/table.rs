@@ -1,13 +1,13 @@
 //! The statuses of all objects.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use super::{Condition, Note, Severity, Status, StatusBody};
 use crate::resources::ObjectKey;
 
 /// The status of every object that was compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Statuses(BTreeMap<ObjectKey, Status>);
+pub struct Statuses(BTreeMap<Arc<ObjectKey>, Arc<Status>>);
 
 /// Something that is not as asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,12 +27,12 @@ pub struct Finding<'a> {
 impl Statuses {
     /// The status of one object.
     pub fn get(&self, object: &ObjectKey) -> Option<&Status> {
-        self.0.get(object)
+        self.0.get(object).map(|status| &**status)
     }
 
     /// Every object with its status, by group, kind, namespace and name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&ObjectKey, &Status)> {
-        self.0.iter()
+        self.0.iter().map(|(key, status)| (&**key, &**status))
     }
 
     /// Whether the object is known and nothing of it fails; warnings do not count.
@@ -46,11 +46,11 @@ impl Statuses {
     }
 
     pub(crate) fn set(&mut self, object: ObjectKey, body: StatusBody) {
-        self.0.entry(object).or_default().body = body;
+        self.of(object).body = body;
     }
 
     pub(crate) fn note(&mut self, object: ObjectKey, severity: Severity, message: impl Into<String>) {
-        self.0.entry(object).or_default().notes.push(Note { severity, message: message.into() });
+        self.of(object).notes.push(Note { severity, message: message.into() });
     }
 
     /// How many objects there are.
@@ -63,27 +63,51 @@ impl Statuses {
         self.0.is_empty()
     }
 
-    /// Whether the objects are just these, which come in the order of keys.
-    pub(crate) fn covers<'a>(&self, objects: impl Iterator<Item = &'a ObjectKey>) -> bool {
-        self.0.keys().eq(objects)
+    /// The objects of which something else is said than before, or of which nothing was said. Those that are gone are not among them.
+    pub fn changed_since<'a>(&'a self, before: &'a Statuses) -> impl Iterator<Item = &'a ObjectKey> {
+        let mut known = before.0.iter().peekable();
+        let changed = self.0.iter().filter(move |(key, status)| {
+            while let Some((before, _)) = known.peek() {
+                match if Arc::ptr_eq(before, key) { Ordering::Equal } else { (*before).cmp(key) } {
+                    Ordering::Less => drop(known.next()),
+                    Ordering::Greater => return true,
+                    Ordering::Equal => break,
+                }
+            }
+            known.next().is_none_or(|(_, before)| !Arc::ptr_eq(before, status) && before != *status)
+        });
+        changed.map(|(key, _)| &**key)
     }
 
-    /// Makes the objects just these, which come in the order of keys: others are forgotten, and those of which nothing is said are
-    /// put in.
-    pub(crate) fn cover<'a>(&mut self, objects: impl Iterator<Item = &'a ObjectKey>) {
-        let mut known = std::mem::take(&mut self.0).into_iter().peekable();
-        // Both come in the order of keys.
-        self.0 = objects
-            .map(|key| {
-                while known.next_if(|(before, _)| before < key).is_some() {}
-                known.next_if(|(same, _)| same == key).unwrap_or_else(|| (key.clone(), Status::default()))
-            })
-            .collect();
+    /// Whether the object is one of those that have a status.
+    pub(crate) fn contains(&self, object: &ObjectKey) -> bool {
+        self.0.contains_key(object)
+    }
+
+    /// Says this of an object.
+    pub(crate) fn put(&mut self, object: &Arc<ObjectKey>, status: Arc<Status>) {
+        match self.0.get_mut(object) {
+            Some(known) => *known = status,
+            None => drop(self.0.insert(object.clone(), status)),
+        }
+    }
+
+    /// Forgets an object.
+    pub(crate) fn remove(&mut self, object: &ObjectKey) {
+        self.0.remove(object);
+    }
+
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (&Arc<ObjectKey>, &Arc<Status>)> {
+        self.0.iter()
     }
 
     /// Sees to it that the object has a status, if an empty one.
     pub(crate) fn mention(&mut self, object: ObjectKey) {
-        self.0.entry(object).or_default();
+        self.of(object);
+    }
+
+    fn of(&mut self, object: ObjectKey) -> &mut Status {
+        Arc::make_mut(self.0.entry(Arc::new(object)).or_default())
     }
 }
 

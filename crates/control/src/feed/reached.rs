@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pailou_config::{reach::Reaches, resources::Gateway, resources::ObjectKey, snapshot::Name};
+use pailou_config::{compile::Indexed, reach::Reaches, resources::Gateway, resources::ObjectKey, snapshot::Name};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
@@ -56,6 +56,7 @@ impl Reached {
     /// Keeps everything up to date until the controller ends.
     pub(super) async fn keep(self, mut known: watch::Receiver<Option<Known>>) {
         let mut before: Option<Known> = None;
+        let mut indexed = Indexed::default();
         loop {
             tokio::select! {
                 changed = known.changed() => if changed.is_err() { return },
@@ -65,9 +66,16 @@ impl Reached {
             let is_new = before.as_ref().is_none_or(|before| !before.is_same_to_proxies(&now));
             let due = self.due(is_new);
             if !due.is_empty() {
-                let objects = now.clone();
-                match spawn_blocking(move || reach(&objects, due)).await {
-                    Ok(states) => self.tell(states),
+                let (objects, mut index) = (now.clone(), std::mem::take(&mut indexed));
+                let work = spawn_blocking(move || {
+                    index.update(&objects.store);
+                    (reach(&index, &objects, due), index)
+                });
+                match work.await {
+                    Ok((states, index)) => {
+                        indexed = index;
+                        self.tell(states);
+                    }
                     // The next change tries again.
                     Err(error) => tracing::error!(%error, "what the proxies need is not known; they keep what they have"),
                 }
@@ -98,8 +106,8 @@ impl Reached {
     }
 }
 
-fn reach(known: &Known, gateways: Vec<Name>) -> Vec<(Name, State)> {
-    let reaches = Reaches::new(&known.store, &known.settings);
+fn reach(indexed: &Indexed, known: &Known, gateways: Vec<Name>) -> Vec<(Name, State)> {
+    let reaches = Reaches::new(indexed, &known.settings);
     let states = gateways.into_iter().map(|name| {
         let state = match known.store.find::<Gateway>(&name.namespace, &name.name) {
             None => State::Gone,

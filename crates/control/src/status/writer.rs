@@ -122,8 +122,8 @@ impl Leading {
         let now = (published.compiled.statuses.clone(), published.held.clone());
         let before = self.seen.take().filter(|(_, held)| *held == now.1).map(|(statuses, _)| statuses);
         if !before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now.0)) {
-            let differs = |key: &ObjectKey, status| before.as_ref().and_then(|before| before.get(key)) != Some(status);
-            now.0.iter().filter(|(key, status)| differs(key, status)).for_each(|(key, _)| self.look_at(key.clone()));
+            let before = before.unwrap_or_default();
+            now.0.changed_since(&before).for_each(|key| self.look_at(key.clone()));
         }
         self.seen = Some(now);
     }

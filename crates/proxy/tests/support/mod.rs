@@ -114,7 +114,6 @@ fn snapshot(rule: Rule) -> Snapshot {
         health: HealthChecks::default(),
         tcp_keepalive: None,
     };
-    let mut routes = RouteTable::default();
     let entry = RouteMatch {
         path: PathMatch::Prefix("".into()),
         method: None,
@@ -125,8 +124,7 @@ fn snapshot(rule: Rule) -> Snapshot {
         cookies: Vec::new(),
         rule: Arc::new(rule),
     };
-    routes.insert(None, [entry]);
-    routes.sort();
+    let routes = [(None, vec![entry])].into_iter().collect::<RouteTable>();
     let client = Arc::new(ClientPolicy { buffer_limit: 1 << 20, ..ClientPolicy::default() });
     let name = ListenerName { gateway: Name::new("default", "gateway"), set: None, section: "http".into() };
     let mut listeners = HostMap::default();

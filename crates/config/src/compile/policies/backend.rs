@@ -34,29 +34,44 @@ pub(crate) struct TrafficPolicies<'a> {
     replaced: Vec<BTreeSet<usize>>,
     merged: Vec<BTreeSet<usize>>,
     none: Arc<Traffic>,
+    /// What was found since this was taken last.
+    overlaps: Vec<Overlap>,
+}
+
+/// Two policies that meet at a rule, by place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Overlap {
+    /// The rule's own was merged with the listener's.
+    Merged { own: usize, outer: usize },
+    /// The rule's own took the place of the listener's.
+    Replaced { own: usize, outer: usize, route: String },
 }
 
 impl<'a> TrafficPolicies<'a> {
-    /// Reads all policies and distributes their targets.
-    pub(crate) fn new(index: &Index<'a>) -> Self {
+    /// Reads all policies. They have no targets yet.
+    pub(crate) fn new(index: &'a Index) -> Self {
         let objects: Vec<_> = index.traffic_policies.iter().collect();
-        let asked = objects.iter().map(|policy| Asked {
-            meta: &policy.meta,
-            refs: policy.spec.targets(),
-            selectors: &policy.spec.target_selectors,
-        });
-        let claims = Claims::new(index, TargetKind::ROUTING, asked);
         let count = objects.len();
         let settings = objects.iter().map(|policy| Traffic::new(policy).map(Arc::new)).collect();
         Self {
             objects,
             settings,
-            claims,
             overridden_by: vec![BTreeSet::new(); count],
             replaced: vec![BTreeSet::new(); count],
             merged: vec![BTreeSet::new(); count],
-            none: Arc::default(),
+            ..Self::default()
         }
+    }
+
+    /// Distributes the targets.
+    pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
+        let asked = self.objects.iter().map(|policy| Asked {
+            meta: &policy.meta,
+            refs: policy.spec.targets(),
+            selectors: &policy.spec.target_selectors,
+        });
+        self.claims = Claims::new(index, TargetKind::ROUTING, asked);
+        &self.claims
     }
 
     /// The policy of a listener.
@@ -74,13 +89,29 @@ impl<'a> TrafficPolicies<'a> {
         };
         match self.objects[own].spec.merge_type {
             Some(MergeType::StrategicMerge | MergeType::JsonMerge) => {
-                self.merged[own].insert(outer);
+                self.overlaps.push(Overlap::Merged { own, outer });
                 Ok(Arc::new(self.settings(own)?.over(&*self.settings(outer)?)))
             }
             Some(MergeType::Replace) | None => {
-                self.replaced[own].insert(outer);
-                self.overridden_by[outer].insert(format!("{} {}", TargetKind::of_route(rule.kind).name(), rule.name));
+                let route = format!("{} {}", TargetKind::of_route(rule.kind).name(), rule.name);
+                self.overlaps.push(Overlap::Replaced { own, outer, route });
                 self.settings(own)
+            }
+        }
+    }
+
+    /// What was found since this was asked last.
+    pub(crate) fn take_overlaps(&mut self) -> Vec<Overlap> {
+        std::mem::take(&mut self.overlaps)
+    }
+
+    /// Notes for the statuses that two policies meet.
+    pub(crate) fn overlap(&mut self, overlap: &Overlap) {
+        match overlap {
+            Overlap::Merged { own, outer } => drop(self.merged[*own].insert(*outer)),
+            Overlap::Replaced { own, outer, route } => {
+                self.replaced[*own].insert(*outer);
+                self.overridden_by[*outer].insert(route.clone());
             }
         }
     }

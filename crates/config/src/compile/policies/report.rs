@@ -1,28 +1,25 @@
 //! Statuses of policies: an entry for each Gateway that a policy reaches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::{
     resources::ObjectKey,
-    snapshot::Name,
     status::{AncestorStatus, Condition, ConditionStatus, SectionReference, Severity, StatusBody, Statuses},
 };
 
 use super::{
-    super::gateway::Gateways,
+    super::{gateway::Gateways, index::Index, order::Order},
     targets::{Claim, Claims, Outcome, TargetKind},
 };
 
 /// The most ancestors that a status may list.
 const MAX_ANCESTORS: usize = 16;
 
-/// The Gateways that a route is attached to, by place.
-pub(crate) type RouteGateways = HashMap<(TargetKind, Name), Vec<usize>>;
-
 /// What is needed to tell which Gateways a policy reaches.
 pub(crate) struct Reach<'r, 'a> {
     pub(crate) gateways: &'r Gateways<'a>,
-    pub(crate) routes: &'r RouteGateways,
+    pub(crate) index: &'r Index,
+    pub(crate) routes: &'r Order,
 }
 
 /// Ancestors on their way into a status.
@@ -122,7 +119,10 @@ fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionReference, &
             };
             place.iter().map(|place| (reference(), reach.gateways.list[*place].controller)).collect()
         }
-        kind => reach.routes.get(&(kind, target.name.clone())).into_iter().flatten().map(of_gateway).collect(),
+        kind => {
+            let gateways = kind.route().map(|kind| reach.routes.gateways(reach.index, kind, &target.name));
+            gateways.into_iter().flatten().map(of_gateway).collect()
+        }
     }
 }
 

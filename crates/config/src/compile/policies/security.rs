@@ -35,17 +35,22 @@ pub(crate) struct SecurityPolicies<'a> {
 }
 
 impl<'a> SecurityPolicies<'a> {
-    /// Reads all policies and distributes their targets.
-    pub(crate) fn new(index: &Index<'a>) -> Self {
+    /// Reads all policies. They have no targets yet.
+    pub(crate) fn new(index: &'a Index) -> Self {
         let objects: Vec<_> = index.security_policies.iter().collect();
-        let asked = objects.iter().map(|policy| Asked {
+        let settings = objects.iter().map(|policy| read(policy)).collect();
+        Self { objects, settings, claims: Claims::default() }
+    }
+
+    /// Distributes the targets.
+    pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
+        let asked = self.objects.iter().map(|policy| Asked {
             meta: &policy.meta,
             refs: policy.spec.targets(),
             selectors: &policy.spec.target_selectors,
         });
-        let claims = Claims::new(index, TargetKind::ROUTING, asked);
-        let settings = objects.iter().map(|policy| read(policy)).collect();
-        Self { objects, settings, claims }
+        self.claims = Claims::new(index, TargetKind::ROUTING, asked);
+        &self.claims
     }
 
     /// The policy of a listener.

@@ -41,6 +41,18 @@ impl TargetKind {
         }
     }
 
+    /// The kind of route that it is, if it is one.
+    pub(crate) fn route(self) -> Option<RouteKind> {
+        match self {
+            Self::Gateway | Self::ListenerSet => None,
+            Self::HttpRoute => Some(RouteKind::Http),
+            Self::GrpcRoute => Some(RouteKind::Grpc),
+            Self::TlsRoute => Some(RouteKind::Tls),
+            Self::TcpRoute => Some(RouteKind::Tcp),
+            Self::UdpRoute => Some(RouteKind::Udp),
+        }
+    }
+
     pub(crate) fn of_route(kind: RouteKind) -> Self {
         match kind {
             RouteKind::Http => Self::HttpRoute,
@@ -89,7 +101,7 @@ pub(crate) enum Outcome {
 /// The targets of all policies of a kind. Policies are named by their place, the oldest first.
 #[derive(Default)]
 pub(crate) struct Claims {
-    winners: HashMap<Target, usize>,
+    pub(crate) winners: HashMap<Target, usize>,
     /// By policy.
     pub(crate) claims: Vec<Vec<Claim>>,
     /// By policy: targets of kinds that it cannot have.
@@ -105,7 +117,7 @@ pub(crate) struct Asked<'a> {
 
 impl Claims {
     /// Distributes the targets: the oldest policy wins each.
-    pub(crate) fn new<'a>(index: &Index<'_>, kinds: &[TargetKind], policies: impl IntoIterator<Item = Asked<'a>>) -> Self {
+    pub(crate) fn new<'a>(index: &Index, kinds: &[TargetKind], policies: impl IntoIterator<Item = Asked<'a>>) -> Self {
         let mut all = Self::default();
         let mut names = Vec::new();
         for (place, policy) in policies.into_iter().enumerate() {
@@ -159,7 +171,7 @@ impl Claims {
     }
 }
 
-fn targets(index: &Index<'_>, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<Target>, Vec<String>) {
+fn targets(index: &Index, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<Target>, Vec<String>) {
     let namespace = policy.meta.namespace.as_str();
     let kind_of = |group: &str, kind: &str| kinds.iter().copied().find(|it| group == GATEWAY_GROUP && kind == it.name());
     let (mut targets, mut foreign) = (Vec::new(), Vec::new());
@@ -184,7 +196,7 @@ fn targets(index: &Index<'_>, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<
     (targets, foreign)
 }
 
-fn selected(index: &Index<'_>, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {
+fn selected(index: &Index, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {
     let labels = selector.selector();
     let names = match kind {
         TargetKind::Gateway => matching(&index.gateways, namespace, &labels),
@@ -198,7 +210,7 @@ fn selected(index: &Index<'_>, kind: TargetKind, namespace: &str, selector: &Tar
     names.into_iter().map(|name| Target { kind, name, section: None }).collect()
 }
 
-fn matching<S>(table: &Table<'_, Resource<S>>, namespace: &str, labels: &crate::resources::LabelSelector) -> Vec<Name> {
+fn matching<S>(table: &Table<Resource<S>>, namespace: &str, labels: &crate::resources::LabelSelector) -> Vec<Name> {
     let here = table.iter().filter(|object| object.meta.namespace == namespace && labels.matches(&object.meta.labels));
     here.map(|object| name_of(&object.meta)).collect()
 }
@@ -214,7 +226,7 @@ enum Existence {
     NoSection,
 }
 
-fn exists(index: &Index<'_>, target: &Target) -> Existence {
+fn exists(index: &Index, target: &Target) -> Existence {
     let (namespace, name) = (&*target.name.namespace, &*target.name.name);
     let sections: Option<Vec<&str>> = match target.kind {
         TargetKind::Gateway => {

@@ -1,0 +1,85 @@
+//! What was looked up, and what has changed: whether the one concerns the other.
+
+use std::{cell::RefCell, hash::BuildHasher};
+
+use foldhash::{HashSet, fast::FixedState};
+
+/// Stands for whatever is, or is not, under a name in one table. Two may be the same by chance: then more is made anew than need be.
+pub(crate) type Mark = u64;
+
+/// Tables, a bit each.
+type Tables = u64;
+
+/// The mark of a name in a table.
+pub(super) fn mark(table: u8, namespace: &str, name: &str) -> Mark {
+    FixedState::with_seed(u64::from(table)).hash_one((namespace, name))
+}
+
+/// What was looked up of objects, found or not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reads {
+    marks: Vec<Mark>,
+    /// Tables that a name was looked up in.
+    named: Tables,
+    /// Tables that were gone through.
+    whole: Tables,
+}
+
+impl Reads {
+    /// Whether any of it has changed.
+    pub(crate) fn are_touched(&self, touched: &Touched) -> bool {
+        self.whole & touched.tables != 0
+            || self.named & touched.tables != 0 && self.marks.iter().any(|mark| touched.marks.contains(mark))
+    }
+
+    pub(super) fn finish(mut self) -> Self {
+        self.marks.sort_unstable();
+        self.marks.dedup();
+        self.marks.shrink_to_fit();
+        self
+    }
+}
+
+/// What has changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    marks: HashSet<Mark>,
+    tables: Tables,
+}
+
+impl Touched {
+    pub(super) fn add(&mut self, (table, mark): (u8, Mark)) {
+        self.tables |= 1 << table;
+        self.marks.insert(mark);
+    }
+
+    /// The tables, a bit each.
+    pub(crate) fn tables(&self) -> u64 {
+        self.tables
+    }
+}
+
+/// What is looked up in one table.
+#[derive(Debug, Default)]
+pub(super) struct Recorder(RefCell<(Vec<Mark>, bool)>);
+
+impl Recorder {
+    pub(super) fn name(&self, mark: Mark) {
+        self.0.borrow_mut().0.push(mark);
+    }
+
+    pub(super) fn whole(&self) {
+        self.0.borrow_mut().1 = true;
+    }
+
+    pub(super) fn take(&self, table: u8, reads: &mut Reads) {
+        let mut record = self.0.borrow_mut();
+        if !record.0.is_empty() {
+            reads.marks.append(&mut record.0);
+            reads.named |= 1 << table;
+        }
+        if std::mem::take(&mut record.1) {
+            reads.whole |= 1 << table;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Everything put together, of what is remembered and what has to be compiled anew.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    resources::{ObjectKey, refs::GATEWAY_GROUP},
+    snapshot::Snapshot,
+    status::{Status, Statuses},
+    store::Change,
+};
+
+use super::{
+    class,
+    clusters::Clusters,
+    gateway::Gateways,
+    index::{Index, Reads, Touched},
+    interned::Interned,
+    listener::kind_name,
+    listener_sets, models,
+    order::Order,
+    others,
+    output::{Effects, Output},
+    policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
+    ports::{self, Kept},
+    routes::RouteCompiler,
+    settings::{Mode, Settings},
+    tables::Tables,
+};
+
+/// What a compilation leaves behind for the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    routes: Order,
+    effects: Effects,
+    tables: Tables,
+    interned: Interned,
+    /// What was looked up for what all routes share.
+    shared: Reads,
+    /// Who won each target: of BackendTrafficPolicies, and of SecurityPolicies.
+    winners: [Winners; 2],
+    /// What was said of objects that are no routes.
+    said: Statuses,
+}
+
+type Winners = HashMap<Target, usize>;
+
+/// What a compilation came to.
+pub(crate) struct Done {
+    pub(crate) snapshot: Snapshot,
+    /// What is said of objects; of those that are not among them, the same is said as before.
+    pub(crate) news: Vec<(Arc<ObjectKey>, Arc<Status>)>,
+}
+
+/// Outputs of routes that are of no use any more, and new ones.
+#[derive(Default)]
+struct Difference {
+    gone: Vec<Arc<Output>>,
+    come: Vec<Arc<Output>>,
+    statuses: Vec<(Arc<ObjectKey>, Arc<Status>)>,
+}
+
+impl Memory {
+    /// Compiles. `before` is the last snapshot: TLS settings that stay equal are kept as they are.
+    pub(crate) fn compile(
+        &mut self,
+        index: &Index,
+        settings: &Settings,
+        changed: (&[Change], &Touched),
+        before: &Snapshot,
+    ) -> Done {
+        index.take_reads();
+        let mut said = Statuses::default();
+        let classes = class::classes(index, settings, &mut said);
+        let mut gateways = Gateways::new(index, &classes, settings, &mut said);
+        let clients = ClientSettings::apply(index, &mut gateways);
+        if settings.mode == Mode::Standalone {
+            ports::claim(&mut gateways);
+        }
+        let (mut traffic, mut security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
+        let mut clusters = Clusters::new(index, std::mem::take(&mut self.interned));
+        let shared = index.take_reads();
+        // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
+        let winners = [traffic.claim(index).winners.clone(), security.claim(index).winners.clone()];
+
+        let compiler = RouteCompiler { gateways: &gateways, clusters: &mut clusters, traffic: &mut traffic, security: &security };
+        let difference = self.routes(compiler, changed, winners);
+        self.shared = shared;
+        self.tables.change(&difference.gone, &difference.come, &gateways);
+        self.effects.tell(&mut gateways, &mut clusters, &mut traffic);
+
+        let reach = Reach { gateways: &gateways, index, routes: &self.routes };
+        clients.report(&reach, &mut said);
+        traffic.report(&reach, &mut said);
+        security.report(&reach, &mut said);
+        others::report_all(index, &reach, settings.mode, &mut said);
+        clusters.tls.report(&gateways, &mut said);
+        clusters.pools.report(&gateways, &mut said);
+        clusters.pools.models.report(&mut said);
+        clusters.backends.report(&mut said);
+        listener_sets::report(index, &gateways, &mut said);
+        gateways.report(&mut said);
+        let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
+        self.interned = clusters.interned;
+        let snapshot = Snapshot {
+            ports,
+            clusters: self.interned.clusters.clone(),
+            breakers: self.interned.breakers.clone(),
+            base_models: models::base_models(index),
+        };
+        Done { snapshot, news: self.news(said, difference.statuses) }
+    }
+
+    /// Compiles the routes that have to be.
+    fn routes(
+        &mut self,
+        mut compiler: RouteCompiler<'_, '_>,
+        (changes, touched): (&[Change], &Touched),
+        winners: [Winners; 2],
+    ) -> Difference {
+        let index = compiler.clusters.index;
+        let (mut gone, mut start) = self.routes.apply(changes, compiler.clusters.interned.count());
+        let changed = changed_targets(&self.winners, &winners);
+        self.winners = winners;
+        if self.shared.are_touched(touched) || changed.iter().any(|target| target.kind.route().is_none()) {
+            start = self.routes.forget_all();
+            gone.clear();
+            self.effects = Effects::default();
+            self.tables = Tables::default();
+        }
+        gone.extend(self.routes.forget_touched(touched, &mut start));
+        for target in &changed {
+            let kind = target.kind.route();
+            gone.extend(kind.and_then(|kind| self.routes.forget_one(index, kind, &target.name, &mut start)));
+        }
+        compiler.clusters.interned.truncate(start.count);
+        let mut difference = Difference { gone, ..Difference::default() };
+        let Order { routes, slots } = &mut self.routes;
+        for (route, slot) in routes.iter().zip(slots).skip(start.place) {
+            slot.count = compiler.clusters.interned.count();
+            if slot.output.as_ref().is_some_and(|output| compiler.clusters.interned.repeat(&output.used)) {
+                continue;
+            }
+            difference.gone.extend(slot.output.take());
+            let (output, status) = compiler.compile(route);
+            let output = Arc::new(output);
+            self.effects.add(&output);
+            let meta = route.meta();
+            let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind()), &meta.namespace, &meta.name);
+            difference.statuses.push((Arc::new(key), Arc::new(status)));
+            difference.come.push(output.clone());
+            slot.output = Some(output);
+        }
+        difference.gone.iter().for_each(|output| self.effects.remove(output));
+        difference
+    }
+
+    /// Everything of which something may be said that was not, or is not any more.
+    fn news(&mut self, said: Statuses, routes: Vec<(Arc<ObjectKey>, Arc<Status>)>) -> Vec<(Arc<ObjectKey>, Arc<Status>)> {
+        let nothing = Arc::<Status>::default();
+        let silent = self.said.shared().filter(|(key, _)| !said.contains(key)).map(|(key, _)| (key.clone(), nothing.clone()));
+        let said_now = said.shared().map(|(key, status)| (key.clone(), status.clone()));
+        let news = silent.chain(said_now).chain(routes).collect();
+        self.said = said;
+        news
+    }
+}
+
+/// The targets that another policy has than before, or none.
+fn changed_targets(before: &[Winners; 2], now: &[Winners; 2]) -> HashSet<Target> {
+    let mut changed = HashSet::new();
+    for (before, now) in before.iter().zip(now) {
+        let differs = |target: &&Target| before.get(*target) != now.get(*target);
+        changed.extend(before.keys().chain(now.keys()).filter(differs).cloned());
+    }
+    changed
+}
