@@ -188,8 +188,8 @@ impl Error {
             Flag::Overflow => {
                 headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
             }
-            // What is left of the body is not read, so the connection cannot be used again.
-            Flag::OverLimit | Flag::Budget | Flag::ClientBody => {
+            // What is left of the body is not read, or where it ends is not certain: the connection cannot be used again.
+            Flag::OverLimit | Flag::Budget | Flag::ClientBody | Flag::BadRequest => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Flag::StreamIdle if self.status == StatusCode::REQUEST_TIMEOUT => {

@@ -7,7 +7,7 @@ mod malformed;
 mod wire;
 mod writer;
 
-pub(crate) use fields::{MAX_FIELDS, Spans, content_length, ends_chunked, fields, says, spans};
+pub(crate) use fields::{MAX_FIELDS, Spans, content_length, ends_chunked, fields, is_chunked_alone, says, spans};
 pub(crate) use framing::Framing;
 pub use malformed::Malformed;
 pub(crate) use wire::Wire;

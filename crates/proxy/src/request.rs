@@ -5,6 +5,7 @@
 //! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
 
 mod answer;
+mod asked;
 mod attempt;
 mod backend;
 mod body;

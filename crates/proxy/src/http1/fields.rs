@@ -54,6 +54,12 @@ pub(crate) fn ends_chunked(headers: &HeaderMap) -> bool {
     list(headers, &header::TRANSFER_ENCODING).last().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
 }
 
+/// Whether `chunked` is the only transfer coding.
+pub(crate) fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    lines.next().is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked")) && lines.next().is_none()
+}
+
 /// Whether a header that holds a list has an entry.
 pub(crate) fn says(headers: &HeaderMap, name: &HeaderName, entry: &str) -> bool {
     list(headers, name).any(|said| said.eq_ignore_ascii_case(entry))

@@ -333,8 +333,9 @@ fn failed(failure: &SendFailure) -> Failed {
         }
         FailureKind::Protocol(_) => (Flag::UpstreamProtocol, Outcome::GatewayError, "the backend's answer is not valid HTTP"),
         FailureKind::RequestBody(_) => (Flag::ClientBody, Outcome::Success, "the request's body broke off"),
+        FailureKind::MalformedBody(_) => (Flag::BadRequest, Outcome::Success, "the request's body is not valid HTTP"),
     };
-    let retryable = !matches!(flag, Flag::Overflow | Flag::ClientBody);
+    let retryable = !matches!(flag, Flag::Overflow | Flag::ClientBody | Flag::BadRequest);
     Failed {
         error: Error { retryable, ..Error::new(flag, message).with_detail(failure.to_string()) },
         outcome,

@@ -5,9 +5,11 @@ use std::{borrow::Cow, net::IpAddr};
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use pailou_config::snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
 
+use super::asked;
 use crate::{
     error::{Audience, Error, Flag},
     filter::{headers, rewrite},
+    http1::is_chunked_alone,
     server::Connection,
 };
 
@@ -27,10 +29,13 @@ impl Head {
     /// Reads the head.
     ///
     /// # Errors
-    /// 400 where the host is missing or ambiguous, 501 for a body in a transfer coding that is not understood.
+    /// 400 where the host is missing or ambiguous, or the length is, 501 for a tunnel and for a body in a transfer coding that is not understood.
     pub(super) fn read(mut parts: Parts) -> Result<Self, Error> {
         only_chunked(&parts.headers)?;
-        let authority = authority(&parts)?;
+        one_length(&parts.headers)?;
+        let authority = asked::authority(&parts)?;
+        asked::target(&mut parts)?;
+        join_cookies(&mut parts.headers);
         let host = normalize_host(&authority).into();
         // Clients that could speak HTTP/2 offer `h2c` with an ordinary request, Java's by default. A server may pass it over (RFC 9110,
         // 7.8), and RFC 9113 has given it up.
@@ -121,36 +126,36 @@ fn within(address: IpAddr, (network, prefix): (IpAddr, u8)) -> bool {
     width == other && (kept == 0 || (address ^ network) >> (128 - kept) == 0)
 }
 
+/// Makes one cookie of the crumbs that HTTP/2 clients may send (RFC 9113, 8.2.3): elsewhere a second line counts for nothing.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut cookie = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        cookie.extend_from_slice(b"; ");
+        cookie.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+/// Refuses a body of several lengths, of which HTTP/2 only checks the first against what comes. (HTTP/1.1 has refused it before.)
+fn one_length(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get_all(header::CONTENT_LENGTH).iter().nth(1) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Flag::BadRequest, "more than one Content-Length")),
+    }
+}
+
 /// Refuses bodies that are coded further beneath their chunks: passed on without the header, they would be taken for plain
 /// (RFC 9112, 6.1).
 fn only_chunked(headers: &HeaderMap) -> Result<(), Error> {
-    if headers.get_all(header::TRANSFER_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    if !headers.contains_key(header::TRANSFER_ENCODING) || is_chunked_alone(headers) {
         return Ok(());
     }
     let error = Error::new(Flag::BadRequest, "no Transfer-Encoding but chunked is understood");
     Err(Error { status: StatusCode::NOT_IMPLEMENTED, ..error })
-}
-
-/// The one host that a request names: the URI's, else the `Host` header's (RFC 9112, 3.2).
-fn authority(parts: &Parts) -> Result<Box<str>, Error> {
-    let bad = |message| Err(Error::new(Flag::BadRequest, message));
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return bad("more than one Host header");
-    }
-    if let Some(authority) = parts.uri.authority() {
-        if authority.as_str().contains('@') {
-            return bad("the URI holds user information");
-        }
-        return Ok(authority.as_str().into());
-    }
-    match host.map(HeaderValue::to_str) {
-        Some(Ok(host)) if !host.contains(['/', '@', ' ']) => Ok(host.into()),
-        Some(_) => bad("the Host header is not valid"),
-        None if parts.version >= Version::HTTP_11 => bad("no Host header"),
-        None => Ok(Box::default()),
-    }
 }
 
 /// A path without dot segments (RFC 3986, 5.2.4), encoded dots included, and without runs of slashes where that is asked

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io};
 use pailou_config::snapshot::Address;
 
 use super::Http1Error;
-use crate::{body::RequestBody, breaker::Overflow, dns::ResolveError, tls};
+use crate::{body::RequestBody, breaker::Overflow, dns::ResolveError, server::ClientBodyError, tls};
 
 /// A request that got no response.
 pub struct SendFailure {
@@ -79,6 +79,9 @@ pub enum FailureKind {
     /// The request's own body broke off, on the client's side.
     #[error("the request's body broke off: {0}")]
     RequestBody(ExchangeError),
+    /// The request's own body is not HTTP.
+    #[error("the request's body is malformed: {0}")]
+    MalformedBody(ExchangeError),
     /// A limit of the circuit breaker is reached.
     #[error(transparent)]
     Overflow(#[from] Overflow),
@@ -91,7 +94,7 @@ impl FailureKind {
             Http1Error::Closed => Self::Closed,
             Http1Error::Io(_) => Self::Reset(error.into()),
             Http1Error::Malformed(_) => Self::Protocol(error.into()),
-            Http1Error::RequestBody(_) => Self::RequestBody(error.into()),
+            Http1Error::RequestBody(_) => Self::of_body(error.into()),
         }
     }
 
@@ -99,7 +102,7 @@ impl FailureKind {
     pub(super) fn of_http2(error: hyper::Error) -> Self {
         let refused = |error: &h2::Error| error.reason() == Some(h2::Reason::REFUSED_STREAM) && error.is_remote();
         if error.is_user() {
-            Self::RequestBody(error.into())
+            Self::of_body(error.into())
         } else if error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(refused) {
             Self::Refused
         } else if error.is_parse() {
@@ -109,6 +112,15 @@ impl FailureKind {
         } else {
             Self::Reset(error.into())
         }
+    }
+}
+
+impl FailureKind {
+    /// What a request is that failed because of its own body.
+    fn of_body(error: ExchangeError) -> Self {
+        let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let is_malformed = |cause: &(dyn Error + 'static)| matches!(cause.downcast_ref(), Some(ClientBodyError::Malformed(_)));
+        if causes.any(is_malformed) { Self::MalformedBody(error) } else { Self::RequestBody(error) }
     }
 }
 

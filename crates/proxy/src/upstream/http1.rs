@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Response};
+use http::{Method, Response, header};
 use pailou_config::snapshot::CircuitBreaker;
 use tokio::time::timeout;
 
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     body::RequestBody,
     breaker::{Breaker, Overflow},
-    http1::Framing,
+    http1::{Framing, Malformed},
 };
 
 /// A connection's bytes.
@@ -142,6 +142,10 @@ impl Upstreams {
         let Head { parts, framing, keeps_alive } = head_of(&mut lease.connection.wire, &mut sending, head.method)
             .await
             .map_err(|error| SendFailure::during(FailureKind::of_http1(error), reused))?;
+        if framing == Framing::Switched && !head.headers.contains_key(header::UPGRADE) {
+            let error = Malformed::Message("the backend switches to a protocol that nobody asked for");
+            return Err(SendFailure::during(FailureKind::of_http1(error.into()), reused));
+        }
         let (body, switched) = match framing {
             Framing::Switched => (UpstreamBody::none(), Some(Switched::new(lease.connection.wire))),
             framing => (UpstreamBody::http1(Http1Body::new(lease, framing, keeps_alive, sending)), None),
@@ -229,6 +233,7 @@ async fn counted(
 
 /// Sends a request until the response's head is there, which may come before all of it is sent.
 async fn head_of(wire: &mut Wire, sending: &mut Option<Sending>, method: &Method) -> Result<Head, Http1Error> {
+    let mut interim = 0;
     poll_fn(|context| {
         if let Some(request) = sending
             && request.poll(wire, context)?.is_ready()
@@ -236,7 +241,7 @@ async fn head_of(wire: &mut Wire, sending: &mut Option<Sending>, method: &Method
             *sending = None;
         }
         loop {
-            if let Some(head) = head::take(&mut wire.read, method)? {
+            if let Some(head) = head::take(&mut wire.read, method, &mut interim)? {
                 return Poll::Ready(Ok(head));
             }
             if !ready!(wire.poll_fill(context))? {

@@ -2,7 +2,11 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use pailou_config::{
     compile::{Compiled, Settings, compile},
@@ -17,26 +21,30 @@ use tokio::{
     time::timeout,
 };
 
-/// A Gateway on a free port, and whatever else is given.
+/// A Gateway, and whatever else is given.
 pub(crate) struct Gateway {
     pub(crate) proxy: Proxy,
     pub(crate) address: SocketAddr,
+    settings: Settings,
 }
 
 impl Gateway {
-    /// Serves objects on a Gateway with one listener for cleartext.
+    /// Serves objects on a Gateway with one listener for cleartext, at an address that nobody else uses.
     pub(crate) fn serve(objects: &str) -> Self {
-        let port = free_port();
-        let gateway = format!(
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  gatewayClassName: pailou\n  \
-             listeners: [{{name: http, protocol: HTTP, port: {port}}}]\n---\n{objects}"
-        );
-        Self::run(&gateway, port)
+        let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
+                       listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n";
+        let address = IpAddr::from(loopback());
+        let settings = Settings { addresses: vec![address], ..Settings::default() };
+        Self::start(&[gateway, objects].concat(), SocketAddr::new(address, 8080), settings)
     }
 
     /// Serves just these objects; one of their listeners has this port.
     pub(crate) fn run(objects: &str, port: u16) -> Self {
-        let compiled = compiled(objects);
+        Self::start(objects, SocketAddr::from(([127, 0, 0, 1], port)), Settings::default())
+    }
+
+    fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
+        let compiled = compiled(objects, &settings);
         let options = Options {
             workers: 1,
             overrides: Overrides::default(),
@@ -47,12 +55,12 @@ impl Gateway {
         let proxy = Proxy::start(options).unwrap();
         let errors = proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
-        Self { proxy, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+        Self { proxy, address, settings }
     }
 
     /// Serves other objects from now on.
     pub(crate) fn update(&self, objects: &str) {
-        let compiled = compiled(objects);
+        let compiled = compiled(objects, &self.settings);
         let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
     }
@@ -67,14 +75,21 @@ impl Gateway {
     }
 }
 
-fn compiled(objects: &str) -> Compiled {
+/// A loopback address of its own, in 127.64.0.0/10: process and serial number are in it.
+fn loopback() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let serial = NEXT.fetch_add(1, Ordering::Relaxed) % (1 << 10);
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 64, 0, 0)) + (std::process::id() % (1 << 12)) * (1 << 10) + serial)
+}
+
+fn compiled(objects: &str, settings: &Settings) -> Compiled {
     let parsed = parse(objects.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
     assert_eq!(parsed.errors, []);
     let mut store = Store::new();
     for decoded in parsed.objects {
         store.insert(Entry::new(decoded, "test".into())).unwrap();
     }
-    compile(&store, &Settings::default())
+    compile(&store, settings)
 }
 
 /// A port that is free when asked for, to be taken at once.

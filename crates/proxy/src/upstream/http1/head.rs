@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use http::{Method, Response, StatusCode, Version, header, response::Parts};
 use hyper::ext::ReasonPhrase;
 
-use crate::http1::{Framing, MAX_FIELDS, MAX_HEAD, Malformed, Spans, content_length, ends_chunked, fields, says, spans};
+use crate::http1::{Framing, MAX_FIELDS, MAX_HEAD, Malformed, Spans, content_length, fields, is_chunked_alone, says, spans};
 
 /// A response's head, and what it says of the body and of the connection.
 pub(super) struct Head {
@@ -16,19 +16,32 @@ pub(super) struct Head {
     pub(super) keeps_alive: bool,
 }
 
-/// Takes the head of the response to a request off what was read, and interim ones before it; `None` where more has to come.
-pub(super) fn take(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+/// Most interim responses before the one that counts.
+const MAX_INTERIM: u32 = 100;
+
+/// Takes the head of the response to a request off what was read, and interim ones before it, which are counted; `None` where more
+/// has to come.
+pub(super) fn take(read: &mut BytesMut, method: &Method, interim: &mut u32) -> Result<Option<Head>, Malformed> {
     loop {
         let Some((mut parts, length, spans)) = line_and_spans(read)? else {
             return if read.len() < MAX_HEAD { Ok(None) } else { Err(Malformed::Message("the response's head is too long")) };
         };
         let bytes = read.split_to(length).freeze();
         if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+            *interim += 1;
+            if *interim > MAX_INTERIM {
+                return Err(Malformed::Message("there is no end of interim responses"));
+            }
             continue;
         }
         parts.headers = fields(&bytes, &spans)?;
         let framing = framing(&mut parts, method)?;
-        let keeps_alive = keeps_alive(&parts) && !matches!(framing, Framing::UntilClose | Framing::Switched);
+        let mut keeps_alive = keeps_alive(&parts) && !matches!(framing, Framing::UntilClose | Framing::Switched);
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.remove(header::CONTENT_LENGTH).is_some() {
+            // It does not count beside the other, and nobody further on may take it for true. Nor is more to be asked of whom it may have
+            // deceived (RFC 9112, 6.3).
+            keeps_alive = false;
+        }
         return Ok(Some(Head { parts, framing, keeps_alive }));
     }
 }
@@ -66,9 +79,11 @@ fn framing(parts: &mut Parts, method: &Method) -> Result<Framing, Malformed> {
         if parts.version == Version::HTTP_10 {
             return Err(Malformed::Message("HTTP/1.0 has no Transfer-Encoding"));
         }
-        // It does not count beside the other, and nobody further on may take it for true.
-        parts.headers.remove(header::CONTENT_LENGTH);
-        return Ok(if ends_chunked(&parts.headers) { Framing::chunked() } else { Framing::UntilClose });
+        if !is_chunked_alone(&parts.headers) {
+            // Passed on without its name, another coding would be taken for the body itself.
+            return Err(Malformed::Message("no Transfer-Encoding but chunked is understood"));
+        }
+        return Ok(Framing::chunked());
     }
     match content_length(&parts.headers)? {
         Some(length) => Ok(Framing::Length(length)),

@@ -34,12 +34,16 @@ impl Sending {
         }
         field(&mut out, "host", head.host.as_bytes());
         for (name, value) in headers {
+            // What frames the message is said below, once.
+            if *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING {
+                continue;
+            }
             field(&mut out, name.as_str(), value.as_bytes());
         }
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let end = match announced.or_else(|| body.size_hint().exact()) {
             Some(length) => {
-                if announced.is_none() && !body.is_end_stream() {
+                if announced.is_some() || !body.is_end_stream() {
                     field(&mut out, "content-length", itoa::Buffer::new().format(length).as_bytes());
                 }
                 End::Length(length)
