@@ -4,12 +4,14 @@
 mod fields;
 mod framing;
 mod malformed;
+mod memory;
 mod wire;
 mod writer;
 
 pub(crate) use fields::{MAX_FIELDS, Spans, content_length, ends_chunked, fields, is_chunked_alone, says, spans};
 pub(crate) use framing::Framing;
 pub use malformed::Malformed;
+pub(crate) use memory::{Alike, Memory};
 pub(crate) use wire::Wire;
 pub(crate) use writer::{End, Writer, field, trailers_announced};
 

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use tokio::{io::AsyncWrite as _, sync::oneshot};
 
 use self::{
-    head::{Head, Refusal, Wishes},
+    head::{Head, Heads, Refusal, Wishes},
     line::{Line, SharedLine},
     response::{Asked, Sending},
     upgraded::Upgraded,
@@ -49,9 +49,9 @@ pub(super) async fn serve<W: Serve>(
     closing: &AtomicBool,
 ) -> io::Result<()> {
     let line = Arc::new(Mutex::new(Line::new(io, ahead)));
-    let mut seen = 0;
+    let mut heads = Heads::default();
     loop {
-        let head = match poll_fn(|context| poll_head(&mut line.lock(), &mut seen, closing, context)).await? {
+        let head = match poll_fn(|context| poll_head(&mut line.lock(), &mut heads, closing, context)).await? {
             Next::Request(head) => head,
             Next::Refused(refusal) => return refuse(&line, refusal).await,
             Next::Nothing => return close(&line, false).await,
@@ -94,10 +94,10 @@ enum Next {
     Nothing,
 }
 
-fn poll_head(line: &mut Line, seen: &mut usize, closing: &AtomicBool, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
+fn poll_head(line: &mut Line, heads: &mut Heads, closing: &AtomicBool, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
     let wire = &mut line.wire;
     loop {
-        match head::take(&mut wire.read, seen) {
+        match heads.take(&mut wire.read) {
             Ok(Some(head)) => return Poll::Ready(Ok(Next::Request(head))),
             Ok(None) => {}
             Err(refusal) => return Poll::Ready(Ok(Next::Refused(refusal))),

@@ -25,7 +25,10 @@ use http::{Method, Response, header};
 use pailou_config::snapshot::CircuitBreaker;
 use tokio::time::timeout;
 
-use self::{head::Head, sending::Sending};
+use self::{
+    head::{Head, Heads},
+    sending::Sending,
+};
 use super::{
     Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group,
 };
@@ -44,6 +47,7 @@ const SURELY_OPEN: Duration = Duration::from_millis(10);
 /// An open connection.
 struct Connection {
     wire: Wire,
+    heads: Heads,
     remote: Option<SocketAddr>,
     place: Place,
     opened: Instant,
@@ -139,7 +143,7 @@ impl Upstreams {
         let remote = connection.remote;
         let mut lease = Lease::new(connection, destination);
         let mut sending = Some(Sending::new(head, body));
-        let Head { parts, framing, keeps_alive } = head_of(&mut lease.connection.wire, &mut sending, head.method)
+        let Head { parts, framing, keeps_alive } = head_of(&mut lease.connection, &mut sending, head.method)
             .await
             .map_err(|error| SendFailure::during(FailureKind::of_http1(error), reused))?;
         if framing == Framing::Switched && !head.headers.contains_key(header::UPGRADE) {
@@ -206,7 +210,7 @@ impl Upstreams {
     ) -> Result<Connection, FailureKind> {
         let place = Place::new(group);
         let (io, remote) = connect::open(&self.dns, destination, counted).await?;
-        Ok(Connection { wire: Wire::new(io), remote, place, opened: Instant::now(), served: 0 })
+        Ok(Connection { wire: Wire::new(io), heads: Heads::default(), remote, place, opened: Instant::now(), served: 0 })
     }
 }
 
@@ -232,8 +236,8 @@ async fn counted(
 }
 
 /// Sends a request until the response's head is there, which may come before all of it is sent.
-async fn head_of(wire: &mut Wire, sending: &mut Option<Sending>, method: &Method) -> Result<Head, Http1Error> {
-    let mut interim = 0;
+async fn head_of(connection: &mut Connection, sending: &mut Option<Sending>, method: &Method) -> Result<Head, Http1Error> {
+    let Connection { wire, heads, .. } = connection;
     poll_fn(|context| {
         if let Some(request) = sending
             && request.poll(wire, context)?.is_ready()
@@ -241,7 +245,7 @@ async fn head_of(wire: &mut Wire, sending: &mut Option<Sending>, method: &Method
             *sending = None;
         }
         loop {
-            if let Some(head) = head::take(&mut wire.read, method, &mut interim)? {
+            if let Some(head) = heads.take(&mut wire.read, method)? {
                 return Poll::Ready(Ok(head));
             }
             if !ready!(wire.poll_fill(context))? {

@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use bytes::BytesMut;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header, request::Parts};
 
-use crate::http1::{Framing, MAX_FIELDS, MAX_HEAD, Malformed, Spans, content_length, ends_chunked, fields, says, spans};
+use crate::http1::{
+    Alike, Framing, MAX_FIELDS, MAX_HEAD, Malformed, Memory, Spans, content_length, ends_chunked, fields, says, spans,
+};
 
 /// A request's head, and what it says of the body and of the connection.
 #[derive(Debug)]
@@ -53,26 +55,75 @@ impl Refusal {
     }
 }
 
-/// Takes the head of a request off what was read; `None` where more has to come. `seen` says how much of it was looked through before,
-/// so that a head that comes byte by byte is not parsed as often.
-pub(super) fn take(read: &mut BytesMut, seen: &mut usize) -> Result<Option<Head>, Refusal> {
-    if read.is_empty() || (*seen > 0 && !may_end(read, *seen)) {
-        *seen = read.len();
-        return short_enough(read);
+/// The heads that come over one connection.
+#[derive(Default)]
+pub(super) struct Heads {
+    /// How much of what was read was looked through before, so that a head that comes byte by byte is not parsed as often.
+    seen: usize,
+    memory: Memory<Said>,
+}
+
+/// What a head says beside its fields and its body's length.
+struct Said {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    is_chunked: bool,
+    wishes: Wishes,
+}
+
+impl Heads {
+    /// Takes the head of a request off what was read; `None` where more has to come.
+    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
+        if self.seen == 0
+            && let Some(alike) = self.memory.take(read)
+        {
+            return Ok(Some(Head::like(alike)));
+        }
+        if read.is_empty() || (self.seen > 0 && !may_end(read, self.seen)) {
+            self.seen = read.len();
+            return short_enough(read);
+        }
+        self.seen = read.len();
+        let Some((mut parts, length, target, spans)) = line_and_spans(read)? else { return short_enough(read) };
+        if length > MAX_HEAD {
+            return Err(too_long());
+        }
+        self.seen = 0;
+        let bytes = read.split_to(length).freeze();
+        parts.uri =
+            Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| Refusal::malformed("the request's target is no URI"))?;
+        check_target(&parts)?;
+        parts.headers = fields(&bytes, &spans)?;
+        let framing = framing(&mut parts)?;
+        let wishes = wishes(&parts, &framing);
+        let head = Head { parts, framing, wishes };
+        self.memory.parsed(&bytes, &spans, || head.said());
+        Ok(Some(head))
     }
-    *seen = read.len();
-    let Some((mut parts, length, target, spans)) = line_and_spans(read)? else { return short_enough(read) };
-    if length > MAX_HEAD {
-        return Err(too_long());
+}
+
+impl Head {
+    fn like(alike: Alike<'_, Said>) -> Self {
+        let Alike { says, fields, length } = alike;
+        let mut parts = Request::new(()).into_parts().0;
+        (parts.method, parts.uri, parts.version) = (says.method.clone(), says.uri.clone(), says.version);
+        parts.headers = fields;
+        let framing = if says.is_chunked { Framing::chunked() } else { Framing::Length(length.unwrap_or(0)) };
+        Self { parts, framing, wishes: says.wishes }
     }
-    *seen = 0;
-    let bytes = read.split_to(length).freeze();
-    parts.uri = Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| Refusal::malformed("the request's target is no URI"))?;
-    check_target(&parts)?;
-    parts.headers = fields(&bytes, &spans)?;
-    let framing = framing(&mut parts)?;
-    let wishes = wishes(&parts, &framing);
-    Ok(Some(Head { parts, framing, wishes }))
+
+    /// What this head says, unless that hangs on whether a body follows.
+    fn said(&self) -> Option<Said> {
+        let Parts { method, uri, version, headers, .. } = &self.parts;
+        if headers.contains_key(header::EXPECT) || headers.contains_key(header::UPGRADE) {
+            return None;
+        }
+        // Not a part of what was read, which may be far larger.
+        let uri = uri.to_string().try_into().ok()?;
+        let is_chunked = matches!(self.framing, Framing::Chunked(_));
+        Some(Said { method: method.clone(), uri, version: *version, is_chunked, wishes: self.wishes })
+    }
 }
 
 fn short_enough(read: &BytesMut) -> Result<Option<Head>, Refusal> {

@@ -6,9 +6,12 @@ use bytes::BytesMut;
 use http::{Method, Response, StatusCode, Version, header, response::Parts};
 use hyper::ext::ReasonPhrase;
 
-use crate::http1::{Framing, MAX_FIELDS, MAX_HEAD, Malformed, Spans, content_length, fields, is_chunked_alone, says, spans};
+use crate::http1::{
+    Alike, Framing, MAX_FIELDS, MAX_HEAD, Malformed, Memory, Spans, content_length, fields, is_chunked_alone, says, spans,
+};
 
 /// A response's head, and what it says of the body and of the connection.
+#[derive(Debug)]
 pub(super) struct Head {
     pub(super) parts: Parts,
     pub(super) framing: Framing,
@@ -19,30 +22,88 @@ pub(super) struct Head {
 /// Most interim responses before the one that counts.
 const MAX_INTERIM: u32 = 100;
 
-/// Takes the head of the response to a request off what was read, and interim ones before it, which are counted; `None` where more
-/// has to come.
-pub(super) fn take(read: &mut BytesMut, method: &Method, interim: &mut u32) -> Result<Option<Head>, Malformed> {
-    loop {
-        let Some((mut parts, length, spans)) = line_and_spans(read)? else {
-            return if read.len() < MAX_HEAD { Ok(None) } else { Err(Malformed::Message("the response's head is too long")) };
-        };
-        let bytes = read.split_to(length).freeze();
-        if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
-            *interim += 1;
-            if *interim > MAX_INTERIM {
-                return Err(Malformed::Message("there is no end of interim responses"));
+/// The heads that come over one connection.
+#[derive(Default)]
+pub(super) struct Heads {
+    /// Interim responses to the request under way.
+    interim: u32,
+    memory: Memory<Said>,
+}
+
+/// What a head says beside its fields and its body's length.
+struct Said {
+    status: StatusCode,
+    version: Version,
+    reason: Option<ReasonPhrase>,
+    is_chunked: bool,
+    keeps_alive: bool,
+}
+
+impl Heads {
+    /// Takes the head of the response to a request off what was read, and interim ones before it; `None` where more has to come.
+    pub(super) fn take(&mut self, read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+        // These methods have bodies of their own kind.
+        let is_ordinary = method != Method::HEAD && method != Method::CONNECT;
+        if is_ordinary && let Some(alike) = self.memory.take(read) {
+            self.interim = 0;
+            return Ok(Some(Head::like(alike)));
+        }
+        loop {
+            let Some((mut parts, length, spans)) = line_and_spans(read)? else {
+                let is_short = read.len() < MAX_HEAD;
+                return if is_short { Ok(None) } else { Err(Malformed::Message("the response's head is too long")) };
+            };
+            let bytes = read.split_to(length).freeze();
+            if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
+                    return Err(Malformed::Message("there is no end of interim responses"));
+                }
+                continue;
             }
-            continue;
+            self.interim = 0;
+            parts.headers = fields(&bytes, &spans)?;
+            let framing = framing(&mut parts, method)?;
+            let mut keeps_alive = keeps_alive(&parts) && !matches!(framing, Framing::UntilClose | Framing::Switched);
+            if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.remove(header::CONTENT_LENGTH).is_some() {
+                // It does not count beside the other, and nobody further on may take it for true. Nor is more to be asked of whom it
+                // may have deceived (RFC 9112, 6.3).
+                keeps_alive = false;
+            }
+            let head = Head { parts, framing, keeps_alive };
+            if is_ordinary {
+                self.memory.parsed(&bytes, &spans, || head.said(spans.len()));
+            }
+            return Ok(Some(head));
         }
-        parts.headers = fields(&bytes, &spans)?;
-        let framing = framing(&mut parts, method)?;
-        let mut keeps_alive = keeps_alive(&parts) && !matches!(framing, Framing::UntilClose | Framing::Switched);
-        if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.remove(header::CONTENT_LENGTH).is_some() {
-            // It does not count beside the other, and nobody further on may take it for true. Nor is more to be asked of whom it may have
-            // deceived (RFC 9112, 6.3).
-            keeps_alive = false;
+    }
+}
+
+impl Head {
+    fn like(alike: Alike<'_, Said>) -> Self {
+        let Alike { says, fields, length } = alike;
+        let mut parts = Response::new(()).into_parts().0;
+        (parts.status, parts.version, parts.headers) = (says.status, says.version, fields);
+        if let Some(reason) = &says.reason {
+            parts.extensions.insert(reason.clone());
         }
-        return Ok(Some(Head { parts, framing, keeps_alive }));
+        let framing = if says.is_chunked { Framing::chunked() } else { Framing::Length(length.unwrap_or(0)) };
+        Self { parts, framing, keeps_alive: says.keeps_alive }
+    }
+
+    /// What this head of so many fields says, unless its body's end is not told by its fields, or one of them was taken out.
+    fn said(&self, fields: usize) -> Option<Said> {
+        let Parts { status, version, headers, extensions, .. } = &self.parts;
+        let is_chunked = match &self.framing {
+            Framing::Chunked(_) => true,
+            Framing::Length(_) => false,
+            Framing::UntilClose | Framing::Switched => return None,
+        };
+        if headers.len() != fields || matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return None;
+        }
+        let reason = extensions.get().cloned();
+        Some(Said { status: *status, version: *version, reason, is_chunked, keeps_alive: self.keeps_alive })
     }
 }
 

@@ -1,7 +1,9 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn head(text: &str) -> Result<Option<Head>, Refusal> {
-    take(&mut BytesMut::from(text), &mut 0)
+    Heads::default().take(&mut BytesMut::from(text))
 }
 
 fn whole(text: &str) -> Head {
@@ -12,27 +14,27 @@ fn whole(text: &str) -> Head {
 fn a_head_is_taken_whole_wherever_it_is_cut_and_what_follows_stays() {
     let text = "\r\nPOST /v1/chat?x=y HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nx: 1\r\nx: 2\r\n\r\n";
     for first in 0..text.len() {
-        let (mut read, mut seen) = (BytesMut::from(&text[..first]), 0);
-        assert!(take(&mut read, &mut seen).unwrap().is_none(), "cut at {first}");
+        let (mut read, mut heads) = (BytesMut::from(&text[..first]), Heads::default());
+        assert!(heads.take(&mut read).unwrap().is_none(), "cut at {first}");
         read.extend_from_slice(&text.as_bytes()[first..]);
         read.extend_from_slice(b"ok");
-        let head = take(&mut read, &mut seen).unwrap().unwrap_or_else(|| panic!("cut at {first}"));
+        let head = heads.take(&mut read).unwrap().unwrap_or_else(|| panic!("cut at {first}"));
         assert_eq!(
             (head.parts.method, head.parts.uri, head.parts.version),
             (Method::POST, "/v1/chat?x=y".parse().unwrap(), Version::HTTP_11)
         );
         assert_eq!(head.parts.headers.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!((head.framing, &read[..], seen), (Framing::Length(2), &b"ok"[..], 0));
+        assert_eq!((head.framing, &read[..], heads.seen), (Framing::Length(2), &b"ok"[..], 0));
     }
 }
 
 #[test]
 fn a_head_that_comes_byte_by_byte_ends_where_it_ends() {
     for text in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a\n\n", "GET / HTTP/1.1\r\nhost: a\n\r\n"] {
-        let (mut read, mut seen) = (BytesMut::new(), 0);
+        let (mut read, mut heads) = (BytesMut::new(), Heads::default());
         for (at, byte) in text.bytes().enumerate() {
             read.extend_from_slice(&[byte]);
-            assert_eq!(take(&mut read, &mut seen).unwrap().is_some(), at + 1 == text.len(), "{text:?} at {at}");
+            assert_eq!(heads.take(&mut read).unwrap().is_some(), at + 1 == text.len(), "{text:?} at {at}");
         }
     }
 }
@@ -127,4 +129,106 @@ fn what_a_client_wants_of_its_connection() {
         plain,
         "its body would be taken for the other protocol"
     );
+}
+
+/// Parts of a head that make it like another, nearly like it, or no head at all.
+fn made_up() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        6 => Just("POST /v1/chat HTTP/1.1"),
+        1 => Just("POST /v1/chatter HTTP/1.1"),
+        1 => Just("GET http://b/v1 HTTP/1.1"),
+        1 => Just("POST /v1/chat HTTP/1.0"),
+    ];
+    let field = prop_oneof![
+        4 => Just("host: a".to_owned()),
+        8 => "(content-length|x|y|authorization): [a-c0-9]{0,3}",
+        4 => "content-length: [0-9]{1,2}",
+        1 => "(x|y|Content-Length):[ \t]{0,2}[ab1]{0,2}[ \t]{0,2}",
+        1 => "(x|content-length): ?[1\\x00\\x01\\x7f\u{e9}\n,]{0,3}",
+        2 => "(connection|te|expect|upgrade|transfer-encoding): (close|keep-alive|trailers|100-continue|chunked|h2c)",
+        1 => Just(" folded".to_owned()),
+    ];
+    let end = prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just(" \r\n"), 1 => Just("\r")];
+    (line, prop::collection::vec((field, end), 0..6)).prop_map(|(line, fields)| {
+        let fields: String = fields.into_iter().map(|(field, end)| field + end).collect();
+        format!("{line}\r\n{fields}\r\n")
+    })
+}
+
+/// What comes over one connection: a head, again and again, with one byte of it different or none.
+fn connection() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let change =
+        (any::<prop::sample::Index>(), prop_oneof![Just(b'7'), Just(b'\r'), Just(b'\n'), Just(b' '), Just(b':'), any::<u8>()]);
+    prop::collection::vec(made_up(), 1..3).prop_flat_map(move |bases| {
+        let head = (any::<prop::sample::Index>(), prop::option::of(change.clone()), any::<bool>()).prop_map(
+            move |(base, change, inserts)| {
+                let head = &bases[base.index(bases.len())];
+                let mut head = if inserts { head.replace(": close", ": keep-alive") } else { head.clone() }.into_bytes();
+                if let Some((at, byte)) = change {
+                    let at = at.index(head.len());
+                    head.splice(at..at + usize::from(!inserts), [byte]);
+                }
+                head
+            },
+        );
+        prop::collection::vec(head, 1..12)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_remembered_changes_nothing(heads in connection()) {
+        let mut remembering = Heads::default();
+        for head in heads {
+            let (mut read, mut same) = (BytesMut::from(&head[..]), BytesMut::from(&head[..]));
+            let (one, other) = (remembering.take(&mut read), Heads::default().take(&mut same));
+            prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+            if one.is_ok() {
+                prop_assert_eq!(read, same);
+            }
+            remembering.seen = 0;
+        }
+    }
+}
+
+#[test]
+fn heads_that_are_alike_are_not_parsed_again() {
+    let mut heads = Heads::default();
+    for number in 0..20 {
+        let text = format!("POST / HTTP/1.1\r\nhost: a\r\nx: {number}\r\ncontent-length: {}\r\n\r\n", number + 7);
+        let head = heads.take(&mut BytesMut::from(&text[..])).unwrap().unwrap();
+        assert_eq!(
+            (head.parts.headers["x"].as_bytes(), head.framing),
+            (number.to_string().as_bytes(), Framing::Length(number + 7))
+        );
+        assert_eq!(heads.memory.helped(), number > 1, "request {number}");
+    }
+}
+
+#[test]
+fn what_decides_how_a_message_is_read_is_never_taken_for_alike() {
+    for [one, other] in [
+        ["connection: keep-alive", "connection: close"],
+        ["te: trailers", "te: gzip"],
+        ["transfer-encoding: chunked", "transfer-encoding: gzip, chunked"],
+        ["content-length: 5", "content-length: +5"],
+        ["content-length: 5", "content-length: 5, 5"],
+        ["x: 1", "x: 1\r\n folded"],
+        ["x: 1", "x: 1\r\ncontent-length: 5"],
+        ["x: 1", "x : 1"],
+        ["x: 1", "x: \0"],
+    ] {
+        let mut heads = Heads::default();
+        let mut take = |field: &str| {
+            let text = format!("POST / HTTP/1.1\r\nhost: a\r\n{field}\r\n\r\n");
+            let fresh = Heads::default().take(&mut BytesMut::from(&text[..]));
+            let taken = heads.take(&mut BytesMut::from(&text[..]));
+            assert_eq!(format!("{taken:?}"), format!("{fresh:?}"), "{one:?} and then {field:?}");
+            heads.memory.helped()
+        };
+        assert_eq!([one, one, one].map(&mut take), [false, false, true], "{one:?}");
+        take(other);
+    }
 }
