@@ -1,38 +1,28 @@
-//! The mock engine: reads requests only as far as needed to skip them and gives fixed answers.
+//! The mock engine: reads requests only as far as needed to skip them and gives fixed answers, by HTTP/1.1, HTTP/1.1 over TLS or HTTP/2,
+//! whichever a connection begins with.
+
+mod http2;
+mod script;
 
 use std::{cell::Cell, io, net::Ipv4Addr, rc::Rc, time::Duration};
 
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior},
 };
+use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    http::{Receiver, Start},
-    workload::CHUNKS,
-};
+use self::script::Script;
+use crate::http::{Receiver, Start};
 
 /// The endpoints' addresses; they share a port.
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 /// Ports tried before giving up on one that is free on every address.
 const ATTEMPTS: usize = 16;
-
-const COMPLETION: &str = r#"{"id":"chatcmpl-0","object":"chat.completion","created":1700000000,"model":"qwen","choices":[{"index":0,"message":{"role":"assistant","content":"It leads into the street."},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":40,"total_tokens":46,"completion_tokens":6}}"#;
-const STREAM_HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
-const EVENT: &str = r#"data: {"id":"chatcmpl-0","object":"chat.completion.chunk","created":1700000000,"model":"qwen","choices":[{"index":0,"delta":{"content":" street"},"logprobs":null,"finish_reason":null}]}"#;
-const METRICS: &str = "\
-# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{model_name=\"qwen\"} 4
-# TYPE vllm:num_requests_waiting gauge
-vllm:num_requests_waiting{model_name=\"qwen\"} 0
-# TYPE vllm:kv_cache_usage_perc gauge
-vllm:kv_cache_usage_perc{model_name=\"qwen\"} 0.25
-# TYPE vllm:cache_config_info gauge
-vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10000\"} 1
-";
+/// What a connection begins with that speaks HTTP/2, and TLS.
+const HTTP2: u8 = b'P';
+const TLS: u8 = 0x16;
 
 /// What the engine answers to every request that is not for its metrics.
 #[derive(Clone, Copy, Debug)]
@@ -41,26 +31,36 @@ pub(crate) enum Answer {
     Completion,
     /// A stream with so much time between its chunks.
     Stream(Duration),
+    /// The beginning of a stream, and nothing more.
+    Silence,
 }
 
 /// A running engine with two endpoints.
 pub(crate) struct Engine {
     port: u16,
-    answer: Rc<Cell<Answer>>,
+    shared: Rc<Shared>,
     _listeners: JoinSet<()>,
+}
+
+struct Shared {
+    answer: Cell<Answer>,
+    script: Script,
+    acceptor: TlsAcceptor,
 }
 
 impl Engine {
     /// Starts on a port that is free on both addresses; must be called within a `LocalSet`.
-    pub(crate) async fn start() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub(crate) async fn start(acceptor: TlsAcceptor) -> io::Result<Self> {
         let (port, listeners) = bind().await?;
-        let answer = Rc::new(Cell::new(Answer::Completion));
-        let script = Rc::new(Script::new());
+        let shared = Rc::new(Shared { answer: Cell::new(Answer::Completion), script: Script::new(), acceptor });
         let mut tasks = JoinSet::new();
         for listener in listeners {
-            tasks.spawn_local(accept(listener, script.clone(), answer.clone()));
+            tasks.spawn_local(shared.clone().accept(listener));
         }
-        Ok(Self { port, answer, _listeners: tasks })
+        Ok(Self { port, shared, _listeners: tasks })
     }
 
     /// The port of both endpoints.
@@ -75,7 +75,7 @@ impl Engine {
 
     /// Sets what is answered from now on.
     pub(crate) fn set_answer(&self, answer: Answer) {
-        self.answer.set(answer);
+        self.shared.answer.set(answer);
     }
 }
 
@@ -92,74 +92,46 @@ async fn bind() -> io::Result<(u16, [TcpListener; 2])> {
     }
 }
 
-async fn accept(listener: TcpListener, script: Rc<Script>, answer: Rc<Cell<Answer>>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    connections.spawn_local(serve(stream, script.clone(), answer.clone()));
+impl Shared {
+    async fn accept(self: Rc<Self>, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    if let Ok((stream, _)) = accepted {
+                        connections.spawn_local(self.clone().connection(stream));
+                    }
                 }
+                // A gateway that closes a connection, even in the middle of an answer, is no concern of the engine's.
+                Some(_) = connections.join_next() => {}
             }
-            // A gateway that closes a connection, even in the middle of an answer, is no concern of the engine's.
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn serve(mut stream: TcpStream, script: Rc<Script>, answer: Rc<Cell<Answer>>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut receiver = Receiver::new();
-    while let Some(head) = receiver.head(&mut stream).await? {
-        receiver.skip(&mut stream, head.framing, |_| {}).await?;
-        match (head.start, answer.get()) {
-            (Start::Request { metrics: true }, _) => stream.write_all(&script.metrics).await?,
-            (_, Answer::Completion) => stream.write_all(&script.completion).await?,
-            (_, Answer::Stream(cadence)) => script.stream(&mut stream, cadence).await?,
-        }
-    }
-    Ok(())
-}
-
-/// Answers, ready to send.
-struct Script {
-    completion: Vec<u8>,
-    metrics: Vec<u8>,
-    event: Vec<u8>,
-    last_event: Vec<u8>,
-}
-
-impl Script {
-    fn new() -> Self {
-        Self {
-            completion: message("application/json", COMPLETION),
-            metrics: message("text/plain; version=0.0.4", METRICS),
-            event: chunk(EVENT),
-            last_event: [&chunk("data: [DONE]")[..], b"0\r\n\r\n"].concat(),
         }
     }
 
-    /// The head and the first chunk at once, in writes of their own as engines do; then a chunk at each tick.
-    async fn stream(&self, stream: &mut TcpStream, cadence: Duration) -> io::Result<()> {
-        stream.write_all(STREAM_HEAD).await?;
-        stream.write_all(&self.event).await?;
-        let mut ticks = tokio::time::interval_at(Instant::now() + cadence, cadence);
-        // A late chunk must not be followed by a burst: chunks that travel together cost less.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for _ in 2..CHUNKS {
-            ticks.tick().await;
-            stream.write_all(&self.event).await?;
+    async fn connection(self: Rc<Self>, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut first = [0; 3];
+        let length = stream.peek(&mut first).await?;
+        match first[0] {
+            // POST and PUT begin as HTTP/2's preface does.
+            HTTP2 if first[..length].starts_with(b"PR") => http2::serve(stream).await,
+            TLS => self.serve(self.acceptor.accept(stream).await?).await,
+            _ => self.serve(stream).await,
         }
-        ticks.tick().await;
-        stream.write_all(&self.last_event).await
     }
-}
 
-fn message(content_type: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}").into()
-}
-
-fn chunk(event: &str) -> Vec<u8> {
-    format!("{:x}\r\n{event}\n\n\r\n", event.len() + 2).into()
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+        let mut receiver = Receiver::new();
+        while let Some(head) = receiver.head(&mut stream).await? {
+            receiver.skip(&mut stream, head.framing, |_| {}).await?;
+            match (head.start, self.answer.get()) {
+                (Start::Request { metrics: true }, _) => stream.write_all(&self.script.metrics).await?,
+                (_, Answer::Completion) => stream.write_all(&self.script.completion).await?,
+                (_, Answer::Stream(cadence)) => self.script.stream(&mut stream, cadence).await?,
+                (_, Answer::Silence) => self.script.begin(&mut stream).await?,
+            }
+            stream.flush().await?;
+        }
+        Ok(())
+    }
 }

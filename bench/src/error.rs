@@ -23,11 +23,13 @@ pub(crate) enum Error {
         /// What it wrote.
         log: PathBuf,
     },
-    /// A program asked for is not installed.
-    #[error("{program} is not installed")]
+    /// A peer asked for is not installed.
+    #[error("{title} is not installed: {install}")]
     NotInstalled {
-        /// The program.
-        program: &'static str,
+        /// The peer.
+        title: &'static str,
+        /// How to get it.
+        install: &'static str,
     },
     /// A gateway cannot be watched while it is measured.
     #[error("cannot observe {name}: {source}")]
@@ -37,6 +39,15 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// There are no certificates.
+    #[error("cannot make certificates: {0}")]
+    Certificates(#[from] rcgen::Error),
+    /// TLS cannot be set up with them.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The limits of this process cannot be read.
+    #[error("cannot see how many files may be open: {0}")]
+    Limits(io::Error),
     /// The engine cannot listen.
     #[error("cannot start the mock engine: {0}")]
     Engine(io::Error),

@@ -2,9 +2,11 @@
 
 use std::io;
 
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes read at once, and the longest head.
+/// Bytes read at once to begin with: ten thousand connections that do nothing have to fit into memory.
+const SMALL_BUFFER: usize = 4 << 10;
+/// Bytes read at once where there are many, and the longest head.
 const BUFFER: usize = 64 << 10;
 
 /// What a message's head says.
@@ -67,18 +69,18 @@ impl Start {
 
 /// A connection's receiving side: messages one after the other.
 pub(crate) struct Receiver {
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Receiver {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0 }
+        Self { buffer: vec![0; SMALL_BUFFER], start: 0, end: 0 }
     }
 
     /// The next message's head, or `None` when the connection ends before it.
-    pub(crate) async fn head(&mut self, stream: &mut TcpStream) -> io::Result<Option<Head>> {
+    pub(crate) async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Head>> {
         loop {
             if let Some((head, length)) = Head::parse(&self.buffer[self.start..self.end])? {
                 self.start += length;
@@ -93,18 +95,34 @@ impl Receiver {
     /// Skips a body, telling `on_events` how many server-sent events each part of it completed.
     pub(crate) async fn skip(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncRead + Unpin),
         framing: Framing,
         mut on_events: impl FnMut(u64),
+    ) -> io::Result<()> {
+        self.skip_until(stream, framing, |events| {
+            if events > 0 {
+                on_events(events);
+            }
+            false
+        })
+        .await
+    }
+
+    /// Skips a body up to its first server-sent event and what came with that.
+    pub(crate) async fn skip_to_event(&mut self, stream: &mut (impl AsyncRead + Unpin), framing: Framing) -> io::Result<()> {
+        self.skip_until(stream, framing, |events| events > 0).await
+    }
+
+    async fn skip_until(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        framing: Framing,
+        mut enough: impl FnMut(u64) -> bool,
     ) -> io::Result<()> {
         let mut body = Body::new(framing);
         loop {
             self.start += body.take(&self.buffer[self.start..self.end])?;
-            let events = std::mem::take(&mut body.events);
-            if events > 0 {
-                on_events(events);
-            }
-            if body.is_complete() {
+            if enough(std::mem::take(&mut body.events)) || body.is_complete() {
                 return Ok(());
             }
             if self.fill(stream).await? == 0 {
@@ -113,7 +131,7 @@ impl Receiver {
         }
     }
 
-    async fn fill(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
+    async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.end == self.buffer.len() {
@@ -121,10 +139,17 @@ impl Receiver {
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.end == self.buffer.len() {
-            return Err(malformed("a head longer than the buffer"));
+            if self.end == BUFFER {
+                return Err(malformed("a head longer than the buffer"));
+            }
+            self.buffer.resize(BUFFER, 0);
         }
         let count = stream.read(&mut self.buffer[self.end..]).await?;
         self.end += count;
+        if self.end == self.buffer.len() {
+            // There is more where this came from.
+            self.buffer.resize(BUFFER, 0);
+        }
         Ok(count)
     }
 }

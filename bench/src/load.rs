@@ -1,58 +1,34 @@
 //! The load generator: connections that send one request after the other and time the answers.
 
+mod http2;
+mod idle;
+mod plan;
+mod tally;
+
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::SocketAddr,
     rc::Rc,
     time::Duration,
 };
 
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::http::{Framing, Receiver, Start};
+pub(crate) use self::{idle::hold, plan::Plan, tally::Tally};
+use crate::{
+    http::{Framing, Receiver, Start},
+    workload::Setup,
+};
 
 /// Pause after a failed request, so that a dead gateway does not make the load spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 /// A request without an end after this time has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What the answers said since the last [`Load::take`].
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Answers with status 200 that were read to the end.
-    pub(crate) requests: u64,
-    /// Server-sent events.
-    pub(crate) events: u64,
-    /// Requests that failed, or were answered otherwise.
-    pub(crate) errors: u64,
-    /// What the first failure was.
-    pub(crate) first_error: Option<String>,
-    /// Nanoseconds from a request's first byte to the end of the answer, or to its first event where it is a stream.
-    pub(crate) latencies: Vec<u64>,
-}
-
-impl Tally {
-    fn failed(&mut self, error: &io::Error) {
-        self.errors += 1;
-        self.first_error.get_or_insert_with(|| error.to_string());
-    }
-}
-
-/// How requests are sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) target: SocketAddr,
-    pub(crate) request: Rc<[u8]>,
-    pub(crate) connections: u32,
-    /// Time over which the connections' first requests are spread.
-    pub(crate) spread: Duration,
-}
 
 /// A running load; it ends when dropped.
 pub(crate) struct Load {
@@ -62,7 +38,7 @@ pub(crate) struct Load {
 
 struct Shared {
     plan: Plan,
-    /// Time between two requests of a connection, or `None` for the next one as soon as the last was answered.
+    /// Time between two requests of a slot, or `None` for the next one as soon as the last was answered.
     period: Cell<Option<Duration>>,
     tally: RefCell<Tally>,
 }
@@ -72,8 +48,12 @@ impl Load {
     pub(crate) fn start(plan: Plan) -> Self {
         let shared = Rc::new(Shared { plan, period: Cell::new(None), tally: RefCell::default() });
         let mut connections = JoinSet::new();
-        for index in 0..shared.plan.connections {
-            connections.spawn_local(shared.clone().run(index));
+        if shared.plan.setup == Setup::H2 {
+            http2::start(&shared, &mut connections);
+        } else {
+            for slot in 0..shared.plan.connections {
+                connections.spawn_local(shared.clone().run(slot));
+            }
         }
         Self { shared, _connections: connections }
     }
@@ -81,6 +61,12 @@ impl Load {
     /// Sets the requests per second over all connections; `None` for as many as are answered.
     pub(crate) fn set_rate(&self, rate: Option<u32>) {
         self.shared.period.set(rate.map(|rate| Duration::from_secs(self.shared.plan.connections.into()) / rate));
+    }
+
+    /// Whether something was answered since the last [`Load::take`], in streams an event too.
+    pub(crate) fn answered(&self, streams: bool) -> bool {
+        let tally = self.shared.tally.borrow();
+        tally.requests > 0 && (!streams || tally.events > 0)
     }
 
     /// What happened since the last call.
@@ -93,68 +79,100 @@ impl Load {
 ///
 /// # Errors
 /// When there is no answer, or one with another status than 200.
-pub(crate) async fn probe(target: SocketAddr, request: &[u8]) -> io::Result<()> {
-    let mut stream = TcpStream::connect(target).await?;
-    exchange(&mut stream, &mut Receiver::new(), request, |_| {}).await
+pub(crate) async fn probe(plan: &Plan) -> io::Result<()> {
+    if plan.setup == Setup::H2 {
+        return http2::probe(plan).await;
+    }
+    let stream = TcpStream::connect(plan.target).await?;
+    let request = plan.request(0).bytes();
+    match plan.setup {
+        Setup::Tls => exchange(&mut plan.tls(stream).await?, &mut Receiver::new(), &request, |_| {}).await,
+        _ => exchange(&mut { stream }, &mut Receiver::new(), &request, |_| {}).await,
+    }
 }
 
 impl Shared {
-    async fn run(self: Rc<Self>, index: u32) {
-        sleep(self.plan.spread * index / self.plan.connections).await;
-        let mut next = Instant::now();
+    async fn run(self: Rc<Self>, slot: u32) {
+        sleep(self.plan.spread * slot / self.plan.connections).await;
+        let mut pace = Pace::new(slot);
         loop {
-            let Err(error) = self.requests(index, &mut next).await else { continue };
+            let Err(error) = self.requests(&mut pace).await else { continue };
             self.tally.borrow_mut().failed(&error);
             sleep(AFTER_FAILURE).await;
         }
     }
 
     /// Sends requests on one connection until one fails.
-    async fn requests(&self, index: u32, next: &mut Instant) -> io::Result<()> {
-        let mut stream = TcpStream::connect(self.plan.target).await?;
+    async fn requests(&self, pace: &mut Pace) -> io::Result<()> {
+        let stream = TcpStream::connect(self.plan.target).await?;
         stream.set_nodelay(true)?;
-        let mut receiver = Receiver::new();
-        let mut paced = false;
-        loop {
-            match self.period.get() {
-                Some(period) if !paced => {
-                    paced = true;
-                    *next = Instant::now() + period * index / self.plan.connections;
-                }
-                // One that is late does not hurry the ones after it.
-                Some(period) => *next = (*next + period).max(Instant::now()),
-                None => paced = false,
-            }
-            if paced {
-                sleep_until(*next).await;
-            }
-            tokio::time::timeout(PATIENCE, self.request(&mut stream, &mut receiver)).await??;
+        match self.plan.setup {
+            Setup::Tls => self.exchanges(self.plan.tls(stream).await?, pace).await,
+            _ => self.exchanges(stream, pace).await,
         }
     }
 
-    async fn request(&self, stream: &mut TcpStream, receiver: &mut Receiver) -> io::Result<()> {
-        let started = Instant::now();
-        let mut first_event = None;
-        let on_events = |events| {
-            first_event.get_or_insert_with(|| started.elapsed());
-            self.tally.borrow_mut().events += events;
-        };
-        exchange(stream, receiver, &self.plan.request, on_events).await?;
-        let latency = first_event.unwrap_or_else(|| started.elapsed());
-        let mut tally = self.tally.borrow_mut();
-        tally.requests += 1;
-        tally.latencies.push(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
-        Ok(())
+    async fn exchanges(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, pace: &mut Pace) -> io::Result<()> {
+        let mut receiver = Receiver::new();
+        loop {
+            pace.wait(self).await;
+            let request = self.plan.next_bytes();
+            let started = Instant::now();
+            let mut first_event = None;
+            let on_events = |events| {
+                first_event.get_or_insert_with(|| started.elapsed());
+                self.tally.borrow_mut().events += events;
+            };
+            timeout(PATIENCE, exchange(&mut stream, &mut receiver, &request, on_events)).await??;
+            self.tally.borrow_mut().answered(first_event.unwrap_or_else(|| started.elapsed()));
+        }
     }
 }
 
-async fn exchange(stream: &mut TcpStream, receiver: &mut Receiver, request: &[u8], on_events: impl FnMut(u64)) -> io::Result<()> {
+/// When a slot's requests are due.
+struct Pace {
+    slot: u32,
+    next: Option<Instant>,
+}
+
+impl Pace {
+    fn new(slot: u32) -> Self {
+        Self { slot, next: None }
+    }
+
+    /// Waits until the next request is due.
+    async fn wait(&mut self, shared: &Shared) {
+        let Some(period) = shared.period.get() else {
+            self.next = None;
+            return;
+        };
+        let next = match self.next {
+            None => Instant::now() + period * self.slot / shared.plan.connections,
+            // One that is late does not hurry the ones after it.
+            Some(last) => (last + period).max(Instant::now()),
+        };
+        self.next = Some(next);
+        sleep_until(next).await;
+    }
+}
+
+async fn exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    receiver: &mut Receiver,
+    request: &[u8],
+    on_events: impl FnMut(u64),
+) -> io::Result<()> {
     stream.write_all(request).await?;
+    stream.flush().await?;
+    let framing = accepted(stream, receiver).await?;
+    receiver.skip(stream, framing, on_events).await
+}
+
+/// The framing of an answer, if it is one with status 200.
+async fn accepted(stream: &mut (impl AsyncRead + Unpin), receiver: &mut Receiver) -> io::Result<Framing> {
     let Some(head) = receiver.head(stream).await? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
     match (head.start, head.framing) {
-        (Start::Response { status: 200 }, Framing::Length(_) | Framing::Chunked) => {
-            receiver.skip(stream, head.framing, on_events).await
-        }
+        (Start::Response { status: 200 }, framing @ (Framing::Length(_) | Framing::Chunked)) => Ok(framing),
         (start, framing) => Err(io::Error::other(format!("answered with {start:?}, {framing:?}"))),
     }
 }

@@ -17,8 +17,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine.
-    pub(crate) fn this(date: &str, pinned: bool) -> Self {
+    /// This machine, not pinned so far.
+    pub(crate) fn this(date: &str) -> Self {
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -28,7 +28,7 @@ impl Machine {
             // Not those this program may run on, which after pinning is one.
             processors: cpus.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: kernel.trim().to_owned(),
-            pinned,
+            pinned: false,
         }
     }
 }

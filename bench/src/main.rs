@@ -6,35 +6,43 @@
 mod cli;
 mod workload;
 
+mod peer;
 mod process;
+mod request;
 mod subject;
+mod template;
+mod tls;
 
 mod cpu;
 mod engine;
 mod http;
 mod load;
+
+mod footprint;
+mod rounds;
 mod turn;
 
+mod chart;
 mod machine;
 mod report;
 mod stats;
 mod summary;
+mod table;
+mod target;
 
 mod error;
 
-use std::{env, fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{env, fs, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-use cli::{Cli, PeerName};
-use engine::Engine;
+use cli::Cli;
 use error::Error;
 use machine::Machine;
 use report::Report;
+use rounds::Results;
 use subject::Subject;
-use summary::Summary;
-use turn::{Conditions, Sample};
-use workload::Workload;
+use summary::{FootprintSummary, Summary};
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -47,53 +55,35 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Error> {
-    let core = pin(cli.core);
-    let (rounds, seconds) = if cli.smoke { (1, 1) } else { (cli.rounds, cli.seconds.into()) };
-    let workloads = if cli.workload.is_empty() { Workload::value_variants() } else { &cli.workload };
-    let gateways = if cli.gateway.is_empty() && cli.peer != [PeerName::Direct] { beside_this() } else { cli.gateway.clone() };
-    let subjects = Subject::choose(&cli.peer, &gateways)?;
+    let machine = Machine::this(&cli.date);
+    let core = pin(cli.core, machine.processors);
+    let gateways = if cli.gateway.is_empty() { beside_this() } else { cli.gateway.clone() };
+    let subjects = Subject::choose(&cli.peer, &gateways, &cli.peers_in)?;
     fs::create_dir_all(&cli.out).map_err(|source| Error::Write { path: cli.out.clone(), source })?;
     // Servers resolve relative paths in their configuration against places of their own.
     let directory = cli.out.canonicalize().map_err(|source| Error::Write { path: cli.out.clone(), source })?;
-    let conditions = Conditions { seconds: Duration::from_secs(seconds), core, directory: &directory };
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Engine)?;
-    let local = tokio::task::LocalSet::new();
-    let samples = local.block_on(&runtime, measure(&conditions, &subjects, workloads, rounds))?;
-
-    let machine = Machine::this(&cli.date, core.is_some());
-    let report = Report { machine, rounds, seconds, summaries: Summary::all(&samples), samples };
+    let results = tokio::task::LocalSet::new().block_on(&runtime, rounds::measure(cli, &directory, core, &subjects))?;
+    let Results { length, rounds, samples, footprints, left_out } = results;
+    let report = Report {
+        machine: Machine { pinned: core.is_some(), ..machine },
+        rounds,
+        seconds: length.as_secs_f64(),
+        summaries: Summary::all(&samples),
+        footprint_summaries: FootprintSummary::all(&footprints),
+        samples,
+        footprints,
+        left_out,
+    };
     print!("{}", report.markdown());
     report.write(&directory)
 }
 
-async fn measure(
-    conditions: &Conditions<'_>,
-    subjects: &[Subject],
-    workloads: &[Workload],
-    rounds: u32,
-) -> Result<Vec<Sample>, Error> {
-    let engine = Engine::start().await.map_err(Error::Engine)?;
-    let mut samples = Vec::new();
-    for &workload in workloads {
-        for round in 0..rounds {
-            eprintln!("{}: round {} of {rounds}", workload.title(), round + 1);
-            for subject in in_turn(subjects, round).filter(|subject| subject.serves(workload)) {
-                samples.extend(turn::measure(conditions, &engine, subject, workload, round).await?);
-            }
-        }
-    }
-    Ok(samples)
-}
-
-/// The subjects in an order that starts elsewhere in each round: none always comes after the same neighbour's warmth.
-fn in_turn(subjects: &[Subject], round: u32) -> impl Iterator<Item = &Subject> {
-    subjects.iter().cycle().skip(round as usize % subjects.len()).take(subjects.len())
-}
-
-/// Moves load and engine away from the gateway's core, which is returned, if there are cores for both.
-fn pin(core: usize) -> Option<usize> {
-    let own = core + 1;
+/// Moves load and engine away from the gateway's first core, which is returned, if there are cores for both; from its second too, if
+/// there are that many.
+fn pin(core: usize, processors: usize) -> Option<usize> {
+    let own = if processors > core + 2 { core + 2 } else { core + 1 };
     match cpu::pin_self(own) {
         Ok(()) => Some(core),
         Err(error) => {

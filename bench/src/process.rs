@@ -1,10 +1,10 @@
-//! A gateway's process: started on its core, waited for, killed in the end.
+//! A gateway's process: started on its cores, waited for, killed in the end.
 
 use std::{
     fs::File,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -12,44 +12,67 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    cpu,
     error::Error,
-    load::probe,
-    subject::{Site, Subject},
+    load::{Plan, probe},
+    request::Request,
+    subject::Subject,
+    template::Site,
+    turn::Conditions,
+    workload::{Kind, Workload},
 };
 
 /// How long a gateway may take to answer its first request.
-const READY_WITHIN: Duration = Duration::from_secs(15);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two tries.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_millis(1);
+/// Connections beside those of the load: checks of health, probes.
+const OTHER_CONNECTIONS: u32 = 32;
 
-/// A gateway that answers; killed when dropped.
+/// A gateway that answers; killed with its children when dropped.
 pub(crate) struct Process {
     child: Child,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    /// From before the process was made until its first answer was read.
+    pub(crate) started_in: Duration,
 }
 
 impl Process {
-    /// Starts a subject, pinned to `core` if given, and waits until it answers; `None` where there is nothing to start.
+    /// Starts a subject for a workload, pinned if cores are given, and waits until it answers. Gives the load's plan too; the process is
+    /// `None` where there is nothing to start.
     ///
     /// # Errors
     /// When it does not start, or does not answer in time.
     pub(crate) async fn start(
         subject: &Subject,
-        engine_port: u16,
-        core: Option<usize>,
-        directory: &Path,
-        request: &[u8],
-    ) -> Result<Option<Self>, Error> {
+        workload: Workload,
+        conditions: &Conditions<'_>,
+    ) -> Result<(Option<Self>, Plan), Error> {
         let fail = |source| Error::Start { name: subject.name.clone(), source };
-        let site = Site { address: free_address().map_err(fail)?, admin: free_address().map_err(fail)?, engine_port, directory };
-        let Some(command) = subject.command(&site)? else { return Ok(None) };
-        let log = directory.join("log");
+        let shape = workload.shape();
+        let streams = if let Kind::Idle(streams) = shape.kind { conditions.streams(streams) } else { 1000 };
+        let site = Site {
+            address: free_address().map_err(fail)?,
+            admin: free_address().map_err(fail)?,
+            engine_port: conditions.engine.port(),
+            directory: conditions.directory,
+            setup: shape.setup,
+            threads: shape.threads,
+            connections: streams + OTHER_CONNECTIONS,
+            certificates: &conditions.tls.certificates,
+        };
+        let command = subject.command(&site)?;
+        let target = if command.is_some() { site.address } else { conditions.engine.address() };
+        let plan = Plan::new(target, workload, Request::of(workload, &subject.headers(&site)), conditions.tls.connector.clone());
+        let Some(command) = command else { return Ok((None, plan)) };
+        let log = conditions.directory.join("log");
         let output = File::create(&log).map_err(|source| Error::Write { path: log.clone(), source })?;
-        let child = pinned(command, core).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().map_err(fail)?;
-        let mut process = Self { child, address: site.address };
-        process.ready(request).await.map_err(|source| Error::NotReady { name: subject.name.clone(), source, log })?;
-        Ok(Some(process))
+        let cores = conditions.cores(shape.threads);
+        let started = Instant::now();
+        let child = pinned(command, &cores).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn();
+        let mut process = Self { child: child.map_err(fail)?, started_in: Duration::ZERO };
+        process.ready(&plan).await.map_err(|source| Error::NotReady { name: subject.name.clone(), source, log })?;
+        process.started_in = started.elapsed();
+        Ok((Some(process), plan))
     }
 
     /// Its process id.
@@ -57,10 +80,10 @@ impl Process {
         self.child.id()
     }
 
-    async fn ready(&mut self, request: &[u8]) -> io::Result<()> {
+    async fn ready(&mut self, plan: &Plan) -> io::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let error = match timeout(READY_WITHIN, probe(self.address, request)).await? {
+            let error = match timeout(READY_WITHIN, probe(plan)).await? {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -77,17 +100,22 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Its children are in its group, which bears its id. All may have ended by themselves.
+        let _ = cpu::kill_group(self.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The command, on a core. `taskset` replaces itself with it, so that the process id is the gateway's.
-fn pinned(command: Command, core: Option<usize>) -> Command {
-    let Some(core) = core else { return command };
+/// The command, on these cores. `taskset` replaces itself with it, so that the process id is the gateway's.
+fn pinned(command: Command, cores: &[usize]) -> Command {
+    if cores.is_empty() {
+        return command;
+    }
+    let list: Vec<String> = cores.iter().map(usize::to_string).collect();
     let mut pinned = Command::new("taskset");
-    pinned.args(["--cpu-list", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+    pinned.args(["--cpu-list", &list.join(",")]).arg(command.get_program()).args(command.get_args());
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     pinned
 }
 

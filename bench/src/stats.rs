@@ -20,6 +20,11 @@ impl Spread {
         let median = if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) };
         Some(Self { median, low, high })
     }
+
+    /// The same figures in a larger unit.
+    pub(crate) fn over(self, unit: f64) -> Self {
+        Self { median: self.median / unit, low: self.low / unit, high: self.high / unit }
+    }
 }
 
 /// The figure below which a share `q` of the sorted figures lies.

@@ -1,7 +1,12 @@
 //! Rounds put together: for each workload and subject, medians and what they are in comparison.
 
+mod footprint;
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
 
+pub(crate) use self::footprint::FootprintSummary;
 use crate::{
     stats::Spread,
     turn::{Phase, Sample, Usage},
@@ -9,7 +14,7 @@ use crate::{
 };
 
 /// The subject others are compared with.
-const REFERENCE: &str = "haproxy";
+pub(crate) const REFERENCE: &str = "haproxy";
 /// The subject whose latency is no gateway's.
 pub(crate) const DIRECT: &str = "direct";
 
@@ -22,12 +27,18 @@ pub(crate) struct Summary {
     pub(crate) cpu_us: Option<Spread>,
     /// That figure divided by haproxy's of the same round.
     pub(crate) cpu_ratio: Option<Spread>,
+    /// That figure divided by its own under the workload that this one is compared with, in the same round.
+    pub(crate) own_ratio: Option<Spread>,
     /// As `cpu_us`, as fast as the connections go.
     pub(crate) full_cpu_us: Option<Spread>,
     /// As `cpu_ratio`, as fast as the connections go.
     pub(crate) full_cpu_ratio: Option<Spread>,
+    /// As `own_ratio`, as fast as the connections go.
+    pub(crate) full_own_ratio: Option<Spread>,
     /// Requests in a second as fast as the connections go, or chunks where answers are streams.
     pub(crate) per_second: Option<Spread>,
+    /// Those divided by the gateway's own under the workload that this one is compared with.
+    pub(crate) own_per_second: Option<Spread>,
     /// Microseconds in which half the requests were answered, to the first chunk of a stream, at the paced rate.
     pub(crate) p50_us: Option<Spread>,
     /// Microseconds that half the requests take more than without a gateway, by the medians of the same round.
@@ -42,14 +53,9 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Summaries of all subjects under all workloads, in the order they were measured in.
+    /// Summaries of all subjects under all workloads, in the order of workloads and of turns.
     pub(crate) fn all(samples: &[Sample]) -> Vec<Self> {
-        let mut keys: Vec<(Workload, &str)> = Vec::new();
-        for sample in samples {
-            if !keys.contains(&(sample.workload, &sample.subject)) {
-                keys.push((sample.workload, &sample.subject));
-            }
-        }
+        let keys = keys(samples.iter().map(|sample| (sample.workload, &*sample.subject)));
         keys.into_iter().map(|(workload, subject)| Self::of(samples, workload, subject)).collect()
     }
 
@@ -59,76 +65,51 @@ impl Summary {
         let busiest = if workload.streams() { Phase::Paced } else { Phase::Full };
         let usage =
             |phase, figure: fn(&Usage) -> f64| Spread::of(in_phase(phase).filter_map(|sample| sample.gateway.as_ref()).map(figure));
-        let beside = |phase, other: &'static str, figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
-            Spread::of(in_phase(phase).filter_map(|sample| figure(sample, same_round(samples, sample, other)?)))
+        let beside = |phase, workload, other: &str, figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
+            let workload = workload?;
+            Spread::of(in_phase(phase).filter_map(|sample| figure(sample, same_round(samples, sample, workload, other)?)))
         };
+        let (here, base) = (Some(workload), workload.base());
+        let rate = |sample: &Sample| if workload.streams() { sample.chunks } else { sample.requests } as f64 / sample.seconds;
         Self {
             workload,
             subject: subject.to_owned(),
             cpu_us: usage(Phase::Paced, |usage| usage.cpu_us),
-            cpu_ratio: beside(Phase::Paced, REFERENCE, &cpu_ratio),
+            cpu_ratio: beside(Phase::Paced, here, REFERENCE, &cpu_ratio),
+            own_ratio: beside(Phase::Paced, base, subject, &cpu_ratio),
             full_cpu_us: usage(Phase::Full, |usage| usage.cpu_us),
-            full_cpu_ratio: beside(Phase::Full, REFERENCE, &cpu_ratio),
-            per_second: Spread::of(in_phase(busiest).map(|sample| {
-                let units = if workload.streams() { sample.chunks } else { sample.requests };
-                units as f64 / sample.seconds
-            })),
+            full_cpu_ratio: beside(Phase::Full, here, REFERENCE, &cpu_ratio),
+            full_own_ratio: beside(Phase::Full, base, subject, &cpu_ratio),
+            per_second: Spread::of(in_phase(busiest).map(rate)),
+            own_per_second: beside(busiest, base, subject, &|sample, base| Some(rate(sample) / rate(base))),
             p50_us: Spread::of(in_phase(Phase::Paced).map(|sample| sample.p50_us)),
-            added_p50_us: beside(Phase::Paced, DIRECT, &|sample, direct| Some(sample.p50_us - direct.p50_us)),
-            added_p99_us: beside(Phase::Paced, DIRECT, &|sample, direct| Some(sample.p99_us - direct.p99_us)),
+            added_p50_us: beside(Phase::Paced, here, DIRECT, &|sample, direct| Some(sample.p50_us - direct.p50_us)),
+            added_p99_us: beside(Phase::Paced, here, DIRECT, &|sample, direct| Some(sample.p99_us - direct.p99_us)),
             resident: usage(busiest, |usage| usage.resident as f64),
-            others: own.iter().filter_map(|sample| sample.gateway.as_ref()).map(|usage| usage.others).reduce(f64::max),
+            others: own.iter().filter_map(|sample| sample.gateway?.others).reduce(f64::max),
             errors: own.iter().map(|sample| sample.errors).sum(),
         }
     }
+}
+
+/// Each pair once, in the order of workloads and then of first appearance.
+fn keys<'a>(pairs: impl Iterator<Item = (Workload, &'a str)>) -> Vec<(Workload, &'a str)> {
+    let mut keys = Vec::new();
+    for pair in pairs {
+        if !keys.contains(&pair) {
+            keys.push(pair);
+        }
+    }
+    keys.sort_by_key(|(workload, _)| *workload as usize);
+    keys
 }
 
 fn cpu_ratio(sample: &Sample, reference: &Sample) -> Option<f64> {
     Some(sample.gateway.as_ref()?.cpu_us / reference.gateway.as_ref()?.cpu_us)
 }
 
-fn same_round<'a>(samples: &'a [Sample], sample: &Sample, subject: &str) -> Option<&'a Sample> {
+fn same_round<'a>(samples: &'a [Sample], sample: &Sample, workload: Workload, subject: &str) -> Option<&'a Sample> {
     samples.iter().find(|other| {
-        other.subject == subject && other.workload == sample.workload && other.round == sample.round && other.phase == sample.phase
+        other.subject == subject && other.workload == workload && other.round == sample.round && other.phase == sample.phase
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(subject: &str, round: u32, cpu_us: Option<f64>, p50_us: f64) -> Sample {
-        Sample {
-            workload: Workload::Small,
-            subject: subject.into(),
-            round,
-            phase: Phase::Paced,
-            seconds: 1.0,
-            requests: 10,
-            chunks: 0,
-            errors: 1,
-            first_error: None,
-            p50_us,
-            p99_us: p50_us,
-            gateway: cpu_us.map(|cpu_us| Usage { cpu_us, busy: 0.5, others: 0.0, resident: 0 }),
-        }
-    }
-
-    #[test]
-    fn ratios_and_added_latencies_are_within_a_round() {
-        let samples = [
-            sample("direct", 0, None, 10.0),
-            sample("haproxy", 0, Some(10.0), 30.0),
-            sample("pailou", 0, Some(15.0), 40.0),
-            sample("direct", 1, None, 20.0),
-            sample("haproxy", 1, Some(20.0), 40.0),
-            sample("pailou", 1, Some(30.0), 50.0),
-        ];
-        let summaries = Summary::all(&samples);
-        assert_eq!(summaries.iter().map(|summary| &*summary.subject).collect::<Vec<_>>(), ["direct", "haproxy", "pailou"]);
-        assert_eq!(summaries[2].cpu_ratio, Some(Spread { median: 1.5, low: 1.5, high: 1.5 }));
-        assert_eq!(summaries[2].added_p50_us, Some(Spread { median: 30.0, low: 30.0, high: 30.0 }));
-        assert_eq!(summaries[0].cpu_ratio, None);
-        assert_eq!(summaries[1].errors, 2);
-    }
 }

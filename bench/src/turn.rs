@@ -1,6 +1,6 @@
 //! One turn: a fresh process of one subject under one workload.
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -9,25 +9,38 @@ use crate::{
     cpu,
     engine::{Answer, Engine},
     error::Error,
-    load::{Load, Plan, Tally},
+    load::{Load, Tally},
     process::Process,
     stats::quantile,
     subject::Subject,
-    workload::{CHUNKS, Workload},
+    tls::Tls,
+    workload::{Kind, Workload},
 };
 
-/// Load before anything is measured: connections are opened, caches and branch predictors warm.
-const WARM_UP: Duration = Duration::from_millis(700);
+/// How often it is looked whether something was answered, where nothing was in time.
+const LATE: Duration = Duration::from_millis(20);
+/// How long it is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Files that a gateway and this program have open beside connections, with some to spare.
+const OTHER_FILES: u64 = 200;
+/// Idle streams of a smoke test, in place of those of the workload.
+const SMOKE_STREAMS: u32 = 32;
 
-/// Where and how long turns are measured.
-#[derive(Debug)]
+/// What all turns have in common.
 pub(crate) struct Conditions<'a> {
     /// Length of each phase.
-    pub(crate) seconds: Duration,
-    /// The gateway's core, when processes can be pinned.
+    pub(crate) length: Duration,
+    /// Load before anything is measured: connections are opened, caches and branch predictors warm.
+    pub(crate) warm_up: Duration,
+    /// The gateway's first core, when processes can be pinned.
     pub(crate) core: Option<usize>,
+    /// Files that a process may have open.
+    pub(crate) open_files: u64,
+    pub(crate) smoke: bool,
     /// Configurations and logs.
     pub(crate) directory: &'a Path,
+    pub(crate) engine: &'a Engine,
+    pub(crate) tls: &'a Tls,
 }
 
 /// How the load came.
@@ -60,62 +73,89 @@ pub(crate) struct Sample {
     pub(crate) gateway: Option<Usage>,
 }
 
-/// What a gateway used in a phase.
-#[derive(Clone, Debug, Serialize)]
+/// What a gateway used.
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Usage {
-    /// Processor time in microseconds for a request, or for a chunk where answers are streams.
+    /// Microseconds of processor time for each request, or each chunk where answers are streams.
     pub(crate) cpu_us: f64,
-    /// Share of its core.
+    /// Processors' time in a second.
     pub(crate) busy: f64,
-    /// Share of its core that others took: what cannot be measured well.
-    pub(crate) others: f64,
+    /// Share of its first core that others took: what cannot be measured well. Nothing of what has more than one core.
+    pub(crate) others: Option<f64>,
     /// Bytes in memory at the end.
     pub(crate) resident: u64,
 }
 
-/// Measures one subject under one workload.
+impl Conditions<'_> {
+    /// The cores of a gateway with so many threads; none if processes are not pinned.
+    pub(crate) fn cores(&self, threads: u8) -> Vec<usize> {
+        self.core.map_or_else(Vec::new, |core| (core..core + usize::from(threads)).collect())
+    }
+
+    /// How many idle streams can be had of so many: both ends of each are a file of the gateway's, and of this program's.
+    pub(crate) fn streams(&self, wanted: u32) -> u32 {
+        let possible = u32::try_from(self.open_files.saturating_sub(OTHER_FILES) / 2).unwrap_or(u32::MAX);
+        possible.min(if self.smoke { SMOKE_STREAMS } else { wanted })
+    }
+}
+
+/// Measures one subject under one workload of requests or streams.
 ///
 /// # Errors
 /// When the subject does not start, or vanishes.
 pub(crate) async fn measure(
     conditions: &Conditions<'_>,
-    engine: &Engine,
     subject: &Subject,
     workload: Workload,
     round: u32,
 ) -> Result<Vec<Sample>, Error> {
-    let request = workload.request();
-    engine.set_answer(Answer::Completion);
-    let process = Process::start(subject, engine.port(), conditions.core, conditions.directory, &request).await?;
-    // Streams start spread over the length of one, or all of them would start at once, again and again.
-    let (answer, spread) = if workload.streams() {
-        (Answer::Stream(workload.cadence()), workload.cadence() * CHUNKS)
-    } else {
-        (Answer::Completion, Duration::ZERO)
-    };
-    engine.set_answer(answer);
-    let target = process.as_ref().map_or(engine.address(), |process| process.address);
-    let load = Load::start(Plan { target, request: request.into(), connections: workload.connections(), spread });
-    let mut samples = Vec::new();
-    for phase in [Phase::Full, Phase::Paced] {
-        if phase == Phase::Full && workload.streams() {
-            continue;
+    let observe = |source| Error::Observe { name: subject.name.clone(), source };
+    conditions.engine.set_answer(first_answer(workload));
+    let (process, plan) = Process::start(subject, workload, conditions).await?;
+    let spread = plan.spread;
+    let phases = match workload.shape().kind {
+        Kind::Requests(rate) => vec![(Phase::Full, None), (Phase::Paced, Some(rate))],
+        Kind::Streams(cadence) => {
+            conditions.engine.set_answer(Answer::Stream(cadence));
+            vec![(Phase::Paced, None)]
         }
-        load.set_rate(workload.rate().filter(|_| phase == Phase::Paced));
-        sleep(WARM_UP + spread).await;
-        let meter = Meter::start(process.as_ref(), conditions.core).map_err(|source| observe(subject, source))?;
+        Kind::Idle(_) | Kind::Start => Vec::new(),
+    };
+    let load = Load::start(plan);
+    let mut samples = Vec::new();
+    for (phase, rate) in phases {
+        load.set_rate(rate);
+        sleep(conditions.warm_up + spread).await;
+        let meter = Meter::start(process.as_ref(), &conditions.cores(workload.shape().threads)).map_err(observe)?;
         load.take();
-        sleep(conditions.seconds).await;
+        sleep(conditions.length).await;
+        wait_for_answer(&load, workload).await.map_err(observe)?;
         let tally = load.take();
         let units = if workload.streams() { tally.events } else { tally.requests };
-        let (seconds, gateway) = meter.stop(units).map_err(|source| observe(subject, source))?;
+        let (seconds, gateway) = meter.stop(units).map_err(observe)?;
         samples.push(sample(workload, subject, round, phase, tally, seconds, gateway));
     }
     Ok(samples)
 }
 
-fn observe(subject: &Subject, source: std::io::Error) -> Error {
-    Error::Observe { name: subject.name.clone(), source }
+/// Waits until there is something to divide by; most often there is.
+async fn wait_for_answer(load: &Load, workload: Workload) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !load.answered(workload.streams()) {
+        if Instant::now() > deadline {
+            return Err(io::Error::other("nothing was answered"));
+        }
+        sleep(LATE).await;
+    }
+    Ok(())
+}
+
+/// What the request is answered by which shows that a gateway is there: a stream if it asks for one, which some insist on.
+pub(crate) fn first_answer(workload: Workload) -> Answer {
+    match workload.shape().kind {
+        Kind::Streams(_) | Kind::Idle(_) => Answer::Stream(Duration::from_millis(1)),
+        Kind::Requests(_) | Kind::Start => Answer::Completion,
+    }
 }
 
 fn sample(
@@ -148,29 +188,32 @@ fn sample(
 /// Processor time between two points.
 struct Meter {
     pid: Option<u32>,
-    core: usize,
+    /// The gateway's core, if it has just one.
+    core: Option<usize>,
     started: Instant,
     process: Duration,
     all: Duration,
 }
 
 impl Meter {
-    fn start(process: Option<&Process>, core: Option<usize>) -> std::io::Result<Self> {
-        let (pid, core) = (process.map(Process::id), core.unwrap_or(0));
-        let used = pid.map(cpu::of_process).transpose()?.unwrap_or_default();
-        Ok(Self { pid, core, started: Instant::now(), process: used, all: cpu::of_core(core)? })
+    fn start(process: Option<&Process>, cores: &[usize]) -> io::Result<Self> {
+        let pid = process.map(Process::id);
+        let core = if let [core] = cores { Some(*core) } else { None };
+        let used = pid.map(cpu::of_tree).transpose()?.unwrap_or_default();
+        let all = core.map(cpu::of_core).transpose()?.unwrap_or_default();
+        Ok(Self { pid, core, started: Instant::now(), process: used, all })
     }
 
     /// Seconds since the start, and what the gateway used in them for so many requests or chunks.
-    fn stop(self, units: u64) -> std::io::Result<(f64, Option<Usage>)> {
+    fn stop(self, units: u64) -> io::Result<(f64, Option<Usage>)> {
         let seconds = self.started.elapsed().as_secs_f64();
         let Some(pid) = self.pid else { return Ok((seconds, None)) };
-        let used = (cpu::of_process(pid)?.saturating_sub(self.process)).as_secs_f64();
-        let all = (cpu::of_core(self.core)?.saturating_sub(self.all)).as_secs_f64();
+        let used = (cpu::of_tree(pid)?.saturating_sub(self.process)).as_secs_f64();
+        let all = self.core.map(cpu::of_core).transpose()?;
         let usage = Usage {
             cpu_us: used * 1e6 / units as f64,
             busy: used / seconds,
-            others: ((all - used) / seconds).max(0.0),
+            others: all.map(|all| ((all.saturating_sub(self.all).as_secs_f64() - used) / seconds).max(0.0)),
             resident: cpu::resident(pid)?,
         };
         Ok((seconds, Some(usage)))

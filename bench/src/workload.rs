@@ -1,106 +1,198 @@
-//! What is measured: kinds of requests and how they come.
+//! What is measured: kinds of requests, how they come, and what a gateway is set up for.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Server-sent events in one streamed answer, the last one being `[DONE]`.
 pub(crate) const CHUNKS: u32 = 200;
 
-/// A kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+/// A kind of load, by the name it has on the command line and in results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
     /// Prompts of 200 bytes, 32 connections.
     #[value(name = "200b")]
-    #[serde(rename = "200b")]
     Small,
+    /// As 200b, of a gateway with two threads on two cores.
+    #[value(name = "2-cores")]
+    TwoCores,
     /// Prompts of 32 KiB, 32 connections.
     #[value(name = "32k")]
-    #[serde(rename = "32k")]
     Medium,
     /// Prompts of 1 MiB, 32 connections.
     #[value(name = "1m")]
-    #[serde(rename = "1m")]
     Large,
     /// 16 streams of 200 server-sent events.
     #[value(name = "sse-16")]
-    #[serde(rename = "sse-16")]
     FewStreams,
     /// 256 streams of 200 server-sent events.
     #[value(name = "sse-256")]
-    #[serde(rename = "sse-256")]
     ManyStreams,
+    /// Memory of 1,000 streams in which nothing happens.
+    #[value(name = "idle-1000")]
+    IdleThousand,
+    /// Memory of 10,000 streams in which nothing happens.
+    #[value(name = "idle-10000")]
+    IdleTenThousand,
+    /// Time from the start of the process to its first answer, and its memory then.
+    Start,
+    /// Requests that are for no model, without a body.
+    Plain,
+    /// 32 KiB that are for no model.
+    #[value(name = "plain-32k")]
+    PlainBody,
+    /// Prompts of 200 bytes by 10 routes on 2 host names.
+    #[value(name = "routes-10")]
+    FewRoutes,
+    /// Prompts of 200 bytes by 5,000 routes on 1,000 host names.
+    #[value(name = "routes-5000")]
+    ManyRoutes,
+    /// As 200b, with TLS on both sides.
+    Tls,
+    /// As 200b, with HTTP/2 without TLS on both sides, 4 connections of 8 streams.
+    H2,
 }
 
-impl Workload {
+/// What sets a workload apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
     /// As it is called in tables.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::Small => "200 B prompts, 32 connections",
-            Self::Medium => "32 KiB prompts, 32 connections",
-            Self::Large => "1 MiB prompts, 32 connections",
-            Self::FewStreams => "SSE, 200 chunks, 16 streams",
-            Self::ManyStreams => "SSE, 200 chunks, 256 streams",
-        }
-    }
-
+    pub(crate) title: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) setup: Setup,
+    /// Whether requests are for a model.
+    pub(crate) model: bool,
     /// Bytes of a request's body.
-    pub(crate) fn body_bytes(self) -> usize {
+    pub(crate) body: usize,
+    /// Requests at a time.
+    pub(crate) connections: u32,
+    /// Threads and cores of the gateway.
+    pub(crate) threads: u8,
+}
+
+/// What is measured of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Whole answers; the paced phase has so many requests in a second.
+    Requests(u32),
+    /// Streams with this time between two chunks.
+    Streams(Duration),
+    /// So many streams that stay open and silent.
+    Idle(u32),
+    /// Starts of the process.
+    Start,
+}
+
+/// What a gateway is set up for, by the name that configuration files have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// HTTP/1.1 without TLS.
+    Clear,
+    /// HTTP/1.1 over TLS to and from it.
+    Tls,
+    /// HTTP/2 without TLS to and from it.
+    H2,
+    /// As `Clear`, with five routes on each of so many host names.
+    Routes(u32),
+}
+
+const MODEL: Shape =
+    Shape { title: "", kind: Kind::Requests(8000), setup: Setup::Clear, model: true, body: 200, connections: 32, threads: 1 };
+const STREAMS: Shape = Shape { kind: Kind::Streams(Duration::from_millis(5)), connections: 16, ..MODEL };
+const PLAIN: Shape = Shape { model: false, body: 0, ..MODEL };
+const ROUTES: Shape = Shape { kind: Kind::Requests(6000), ..MODEL };
+
+impl Workload {
+    /// What is measured in one go, in the order of the results. A workload that another is compared with comes right before it.
+    pub(crate) fn groups() -> &'static [&'static [Self]] {
+        &[
+            &[Self::Small, Self::TwoCores],
+            &[Self::Medium],
+            &[Self::Large],
+            &[Self::FewStreams],
+            &[Self::ManyStreams],
+            &[Self::IdleThousand],
+            &[Self::IdleTenThousand],
+            &[Self::Start],
+            &[Self::Plain],
+            &[Self::PlainBody],
+            &[Self::FewRoutes, Self::ManyRoutes],
+            &[Self::Tls],
+            &[Self::H2],
+        ]
+    }
+
+    /// What sets it apart.
+    pub(crate) fn shape(self) -> Shape {
+        let every = |millis| Kind::Streams(Duration::from_millis(millis));
         match self {
-            Self::Small | Self::FewStreams | Self::ManyStreams => 200,
-            Self::Medium => 32 << 10,
-            Self::Large => 1 << 20,
+            Self::Small => Shape { title: "200 B prompts, 32 connections", ..MODEL },
+            Self::TwoCores => Shape { title: "200 B prompts, a gateway with two cores", threads: 2, ..MODEL },
+            Self::Medium => Shape { title: "32 KiB prompts, 32 connections", kind: Kind::Requests(4000), body: 32 << 10, ..MODEL },
+            Self::Large => Shape { title: "1 MiB prompts, 32 connections", kind: Kind::Requests(200), body: 1 << 20, ..MODEL },
+            Self::FewStreams => Shape { title: "SSE, 200 chunks, 16 streams", ..STREAMS },
+            Self::ManyStreams => Shape { title: "SSE, 200 chunks, 256 streams", kind: every(10), connections: 256, ..STREAMS },
+            Self::IdleThousand => Shape { title: "1,000 idle streams", kind: Kind::Idle(1000), ..MODEL },
+            Self::IdleTenThousand => Shape { title: "10,000 idle streams", kind: Kind::Idle(10_000), ..MODEL },
+            Self::Start => Shape { title: "Start to first response", kind: Kind::Start, ..MODEL },
+            Self::Plain => Shape { title: "No model: GET, 32 connections", ..PLAIN },
+            Self::PlainBody => {
+                Shape { title: "No model: POST of 32 KiB, 32 connections", kind: Kind::Requests(4000), body: 32 << 10, ..PLAIN }
+            }
+            Self::FewRoutes => Shape { title: "200 B prompts, 10 routes on 2 host names", setup: Setup::Routes(2), ..ROUTES },
+            Self::ManyRoutes => {
+                Shape { title: "200 B prompts, 5,000 routes on 1,000 host names", setup: Setup::Routes(1000), ..ROUTES }
+            }
+            Self::Tls => {
+                Shape { title: "200 B prompts, TLS on both sides", kind: Kind::Requests(4000), setup: Setup::Tls, ..MODEL }
+            }
+            Self::H2 => {
+                Shape { title: "200 B prompts, HTTP/2 on both sides", kind: Kind::Requests(4000), setup: Setup::H2, ..MODEL }
+            }
         }
     }
 
-    /// Connections, each with one request at a time.
-    pub(crate) fn connections(self) -> u32 {
+    /// The workload whose cost this one's is compared with, of the same gateway.
+    pub(crate) fn base(self) -> Option<Self> {
         match self {
-            Self::Small | Self::Medium | Self::Large => 32,
-            Self::FewStreams => 16,
-            Self::ManyStreams => 256,
+            Self::TwoCores => Some(Self::Small),
+            Self::ManyRoutes => Some(Self::FewRoutes),
+            _ => None,
         }
+    }
+
+    /// As it is called on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// Whether answers are streams.
     pub(crate) fn streams(self) -> bool {
-        matches!(self, Self::FewStreams | Self::ManyStreams)
+        matches!(self.shape().kind, Kind::Streams(_))
     }
+}
 
-    /// Time between a stream's chunks.
-    pub(crate) fn cadence(self) -> Duration {
+impl Setup {
+    /// As configuration files call it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::FewStreams => Duration::from_millis(5),
-            _ => Duration::from_millis(10),
+            Self::Clear => "clear",
+            Self::Tls => "tls",
+            Self::H2 => "h2",
+            Self::Routes(_) => "routes",
         }
     }
 
-    /// Requests per second over all connections in the paced phase; streams have the pace of their chunks.
-    pub(crate) fn rate(self) -> Option<u32> {
-        match self {
-            Self::Small => Some(8000),
-            Self::Medium => Some(4000),
-            Self::Large => Some(200),
-            Self::FewStreams | Self::ManyStreams => None,
-        }
+    /// Host names that have routes of their own.
+    pub(crate) fn hosts(self) -> u32 {
+        if let Self::Routes(hosts) = self { hosts } else { 0 }
     }
+}
 
-    /// The bytes of a request.
-    pub(crate) fn request(self) -> Vec<u8> {
-        let stream = if self.streams() { r#","stream":true"# } else { "" };
-        // The model comes after the prompt in some clients and before it in most.
-        let start = r#"{"model":"qwen","messages":[{"role":"user","content":""#;
-        let end = format!(r#""}}],"max_tokens":200{stream}}}"#);
-        let words = b"the gate over a street ".iter().cycle().take(self.body_bytes().saturating_sub(start.len() + end.len()));
-        let body = [start.as_bytes(), &words.copied().collect::<Vec<u8>>(), end.as_bytes()].concat();
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: bench.example.com\r\nUser-Agent: pailou-bench\r\nAccept: */*\r\n\
-             Authorization: Bearer none\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        [head.as_bytes(), &body].concat()
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
     }
 }
 
@@ -109,14 +201,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_json_of_the_length_that_is_said() {
-        for workload in Workload::value_variants() {
-            let request = workload.request();
-            let end = request.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-            assert_eq!(request.len() - end, workload.body_bytes());
-            let body: serde_json::Value = serde_json::from_slice(&request[end..]).unwrap();
-            assert_eq!(body["model"], "qwen");
-            assert_eq!(body["stream"].as_bool().unwrap_or(false), workload.streams());
+    fn every_workload_is_in_one_group_after_what_it_is_compared_with() {
+        let listed: Vec<Workload> = Workload::groups().concat();
+        assert_eq!(listed, Workload::value_variants());
+        for group in Workload::groups() {
+            for (place, workload) in group.iter().enumerate() {
+                assert!(workload.base().is_none_or(|base| group[..place].contains(&base)), "{workload:?}");
+            }
         }
     }
 }

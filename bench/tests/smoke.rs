@@ -1,30 +1,83 @@
 //! The program works: not how fast anything is, which no test asserts.
 
-use std::{fs, process::Command};
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
 #[test]
-fn every_workload_is_measured_against_the_mock_engine() {
-    let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("smoke");
+fn every_workload_is_measured_with_and_without_the_gateway() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("smoke");
     let output = Command::new(env!("CARGO_BIN_EXE_pailou-bench"))
         .args(["--smoke", "--peer", "direct", "--date", "today", "--out"])
         .arg(&out)
+        .arg("--gateway")
+        .arg(gateway())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(!log.contains("left out"), "{log}");
 
     let page = String::from_utf8(output.stdout).unwrap();
     assert_eq!(page, fs::read_to_string(out.join("results.md")).unwrap());
     assert!(page.starts_with("today: "), "{page}");
+    assert!(page.contains("| start to first response | ≤ 30 ms | "), "{page}");
+    // The others have no bar where a loaded machine hides what the gateway adds.
+    for chart in ["memory.svg", "start.svg"] {
+        let chart = fs::read_to_string(out.join(chart)).unwrap();
+        assert!(chart.contains(">pailou</text>"), "{chart}");
+    }
 
     let results: Value = serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap();
-    let samples = results["samples"].as_array().unwrap();
-    assert_eq!(samples.len(), 3 * 2 + 2, "two phases where answers are whole, one where they are streams");
-    for sample in samples {
+    let requests = ["200b", "32k", "1m", "plain", "plain-32k", "routes-10", "routes-5000", "tls", "h2"];
+    let expected = |gateway: &[&'static str]| {
+        let twice = requests.iter().map(|&name| (name, 2));
+        let once = ["sse-16", "sse-256"].iter().map(|&name| (name, 1));
+        twice.chain(once).chain(gateway.iter().map(|&name| (name, 2))).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(answered(&results, "direct"), expected(&[]), "two phases where answers are whole, one where they are streams");
+    assert_eq!(answered(&results, "pailou"), expected(&["2-cores"]));
+
+    let footprints = results["footprints"].as_array().unwrap();
+    let workloads: Vec<&str> = footprints.iter().map(|footprint| footprint["workload"].as_str().unwrap()).collect();
+    assert_eq!(workloads, ["idle-1000", "idle-10000", "start"]);
+    for footprint in footprints {
+        assert_eq!(footprint["held"].is_null(), footprint["workload"] == "start", "{footprint}");
+        assert!(footprint["start_ms"].as_f64().unwrap() > 0.0 && footprint["idle_bytes"].as_u64().unwrap() > 0, "{footprint}");
+    }
+}
+
+/// How many phases of each workload had answers, none of them an error.
+fn answered<'a>(results: &'a Value, subject: &str) -> BTreeMap<&'a str, usize> {
+    let mut phases = BTreeMap::new();
+    for sample in results["samples"].as_array().unwrap().iter().filter(|sample| sample["subject"] == subject) {
+        let workload = sample["workload"].as_str().unwrap();
         assert_eq!(sample["errors"], 0, "{sample}");
         assert!(sample["requests"].as_u64().unwrap() > 0, "{sample}");
-        let streams = sample["workload"].as_str().unwrap().starts_with("sse");
-        assert_eq!(sample["chunks"].as_u64().unwrap() > 0, streams, "{sample}");
+        assert_eq!(sample["chunks"].as_u64().unwrap() > 0, workload.starts_with("sse"), "{sample}");
+        *phases.entry(workload).or_default() += 1;
     }
+    phases
+}
+
+/// The gateway that is built from the same sources.
+fn gateway() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_pailou-bench"));
+    let profile = program.parent().unwrap();
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build
+        .args(["build", "--quiet", "--locked", "--package", "pailou", "--bin", "pailou", "--target-dir"])
+        .arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success());
+    profile.join("pailou")
 }
