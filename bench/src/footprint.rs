@@ -86,8 +86,7 @@ async fn once(conditions: &Conditions<'_>, subject: &Subject, workload: Workload
         idle_bytes: cpu::resident(process.id()).map_err(observe)?,
         held: None,
     };
-    if let Kind::Idle(wanted) = workload.shape().kind {
-        let streams = conditions.streams(wanted);
+    if let Kind::Idle(streams) = conditions.shape(workload).kind {
         conditions.engine.set_answer(Answer::Silence);
         let _open = hold(&plan, streams).await.map_err(observe)?;
         sleep(SETTLE).await;

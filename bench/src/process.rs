@@ -48,8 +48,8 @@ impl Process {
         conditions: &Conditions<'_>,
     ) -> Result<(Option<Self>, Plan), Error> {
         let fail = |source| Error::Start { name: subject.name.clone(), source };
-        let shape = workload.shape();
-        let streams = if let Kind::Idle(streams) = shape.kind { conditions.streams(streams) } else { 1000 };
+        let shape = conditions.shape(workload);
+        let streams = if let Kind::Idle(streams) = shape.kind { streams } else { 1000 };
         let site = Site {
             address: free_address().map_err(fail)?,
             admin: free_address().map_err(fail)?,
@@ -62,7 +62,7 @@ impl Process {
         };
         let command = subject.command(&site)?;
         let target = if command.is_some() { site.address } else { conditions.engine.address() };
-        let plan = Plan::new(target, workload, Request::of(workload, &subject.headers(&site)), conditions.tls.connector.clone());
+        let plan = Plan::new(target, &shape, Request::of(&shape, &subject.headers(&site)), conditions.tls.connector.clone());
         let Some(command) = command else { return Ok((None, plan)) };
         let log = conditions.directory.join("log");
         let output = File::create(&log).map_err(|source| Error::Write { path: log.clone(), source })?;

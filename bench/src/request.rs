@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     template::{HOST, ROUTES_PER_HOST},
-    workload::{Kind, Setup, Workload},
+    workload::{Kind, Setup, Shape},
 };
 
 /// The prompt's words, and what non-model bodies are made of.
@@ -23,9 +23,8 @@ pub(crate) struct Request {
 
 impl Request {
     /// The requests that a workload sends in turn, each with these headers too.
-    pub(crate) fn of(workload: Workload, headers: &[(String, String)]) -> Vec<Self> {
-        let shape = workload.shape();
-        let body = body(workload);
+    pub(crate) fn of(shape: &Shape, headers: &[(String, String)]) -> Vec<Self> {
+        let body = body(shape);
         let one = |host: String, path: String| {
             let mut all = vec![
                 ("user-agent".to_owned(), "pailou-bench".to_owned()),
@@ -65,8 +64,7 @@ impl Request {
     }
 }
 
-fn body(workload: Workload) -> Bytes {
-    let shape = workload.shape();
+fn body(shape: &Shape) -> Bytes {
     let words = |length| WORDS.iter().copied().cycle().take(length);
     if !shape.model {
         return words(shape.body).collect();
@@ -84,12 +82,13 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
+    use crate::workload::Workload;
 
     #[test]
     fn bodies_for_models_are_json_of_the_length_that_is_said() {
         for &workload in Workload::value_variants() {
             let shape = workload.shape();
-            let request = Request::of(workload, &[]).remove(0);
+            let request = Request::of(&shape, &[]).remove(0);
             assert_eq!(request.body.len(), shape.body);
             assert!(request.bytes().ends_with(&[b"\r\n\r\n", &*request.body].concat()));
             if shape.model {
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_route_has_its_request() {
-        let requests = Request::of(Workload::ManyRoutes, &[("x-a".into(), "b".into())]);
+        let requests = Request::of(&Workload::ManyRoutes.shape(), &[("x-a".into(), "b".into())]);
         assert_eq!(requests.len(), 5000);
         assert_eq!((&*requests[4999].host, &*requests[4999].path), ("host-999.example.com", "/route-4/v1/chat/completions"));
         assert!(String::from_utf8_lossy(&requests[0].bytes()).contains("\r\nx-a: b\r\n"));

@@ -14,7 +14,7 @@ use crate::{
     stats::quantile,
     subject::Subject,
     tls::Tls,
-    workload::{Kind, Workload},
+    workload::{Kind, Setup, Shape, Workload},
 };
 
 /// How often it is looked whether something was answered, where nothing was in time.
@@ -23,8 +23,9 @@ const LATE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Files that a gateway and this program have open beside connections, with some to spare.
 const OTHER_FILES: u64 = 200;
-/// Idle streams of a smoke test, in place of those of the workload.
+/// Idle streams, and host names with routes, of a smoke test.
 const SMOKE_STREAMS: u32 = 32;
+const SMOKE_HOSTS: u32 = 10;
 
 /// What all turns have in common.
 pub(crate) struct Conditions<'a> {
@@ -92,10 +93,18 @@ impl Conditions<'_> {
         self.core.map_or_else(Vec::new, |core| (core..core + usize::from(threads)).collect())
     }
 
-    /// How many idle streams can be had of so many: both ends of each are a file of the gateway's, and of this program's.
-    pub(crate) fn streams(&self, wanted: u32) -> u32 {
-        let possible = u32::try_from(self.open_files.saturating_sub(OTHER_FILES) / 2).unwrap_or(u32::MAX);
-        possible.min(if self.smoke { SMOKE_STREAMS } else { wanted })
+    /// What a workload is here: in a smoke test all that is many is few, and there are no more idle streams than files may be open, of
+    /// which each is two of the gateway's, and of this program's.
+    pub(crate) fn shape(&self, workload: Workload) -> Shape {
+        let mut shape = workload.shape();
+        if let Kind::Idle(streams) = &mut shape.kind {
+            let possible = u32::try_from(self.open_files.saturating_sub(OTHER_FILES) / 2).unwrap_or(u32::MAX);
+            *streams = possible.min(if self.smoke { SMOKE_STREAMS } else { *streams });
+        }
+        if let Setup::Routes(hosts) = &mut shape.setup {
+            *hosts = (*hosts).min(if self.smoke { SMOKE_HOSTS } else { *hosts });
+        }
+        shape
     }
 }
 

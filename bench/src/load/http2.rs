@@ -1,6 +1,6 @@
 //! The load by HTTP/2: a few connections, each with requests at the same time.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, rc::Rc};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -72,7 +72,7 @@ impl Shared {
 async fn connect(plan: &Plan, driver: &mut JoinSet<()>) -> io::Result<SendRequest<Bytes>> {
     let stream = TcpStream::connect(plan.target).await?;
     stream.set_nodelay(true)?;
-    let handshake = timeout(Duration::from_secs(5), h2::client::handshake(stream)).await?;
+    let handshake = timeout(PATIENCE, h2::client::handshake(stream)).await?;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     driver.spawn_local(async move {
         // What ends it ends the requests on it too, which say so.

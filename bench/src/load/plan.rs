@@ -9,7 +9,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{
     request::Request,
     template::HOST,
-    workload::{CHUNKS, Kind, Setup, Workload},
+    workload::{CHUNKS, Kind, Setup, Shape},
 };
 
 /// Distance between two requests that follow each other, in a list of many: none is near the one before. Prime.
@@ -31,8 +31,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan for a workload; there must be a request.
-    pub(crate) fn new(target: SocketAddr, workload: Workload, requests: Vec<Request>, connector: TlsConnector) -> Self {
-        let shape = workload.shape();
+    pub(crate) fn new(target: SocketAddr, shape: &Shape, requests: Vec<Request>, connector: TlsConnector) -> Self {
         let spread = if let Kind::Streams(cadence) = shape.kind { cadence * CHUNKS } else { Duration::ZERO };
         let bytes = requests.iter().map(|request| request.bytes().into()).collect();
         Self { target, setup: shape.setup, connections: shape.connections, spread, requests, bytes, next: Cell::new(0), connector }
@@ -72,14 +71,15 @@ mod tests {
     use std::{collections::BTreeSet, sync::Arc};
 
     use super::*;
+    use crate::workload::Workload;
 
     #[test]
     fn every_request_is_sent_before_one_is_sent_again() {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let connector = Arc::new(config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()).into();
-        let workload = Workload::ManyRoutes;
-        let plan = Plan::new(([127, 0, 0, 1], 1).into(), workload, Request::of(workload, &[]), connector);
+        let shape = Workload::ManyRoutes.shape();
+        let plan = Plan::new(([127, 0, 0, 1], 1).into(), &shape, Request::of(&shape, &[]), connector);
         let places: BTreeSet<usize> = (0..plan.requests().len()).map(|_| plan.next_place()).collect();
         assert_eq!(places.len(), 5000);
     }
