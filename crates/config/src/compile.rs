@@ -58,6 +58,7 @@ mod upstream_tls;
 
 mod others;
 mod policies;
+mod unread;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -107,6 +108,7 @@ pub struct Compiler {
     /// What was looked up for each group of endpoints.
     endpoints: HashMap<EndpointKey, Reads>,
     last: Option<Compiled>,
+    unread: unread::Memory,
 }
 
 /// Tables that only endpoints are made of, a bit each.
@@ -115,19 +117,34 @@ const ENDPOINTS: u64 = 1 << Kind::Pod as u8 | 1 << Kind::EndpointSlice as u8;
 impl Compiler {
     /// A compiler that has seen nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, objects: Indexed::default(), memory: Memory::default(), endpoints: HashMap::new(), last: None }
+        Self {
+            settings,
+            objects: Indexed::default(),
+            memory: Memory::default(),
+            endpoints: HashMap::new(),
+            last: None,
+            unread: unread::Memory::default(),
+        }
     }
 
     /// Compiles the objects as they are now.
     pub fn update(&mut self, store: &Store) -> Compiled {
         let (changes, touched) = self.objects.follow(store);
+        let compiled = self.compile(&changes, &touched);
+        let is_same = touched.tables() & !ENDPOINTS == 0;
+        let what = unread::What { index: &self.objects.index, settings: &self.settings, routes: &self.memory.routes, is_same };
+        let statuses = self.unread.report(&what, store, &compiled.statuses);
+        Compiled { statuses, ..compiled }
+    }
+
+    fn compile(&mut self, changes: &[Change], touched: &Touched) -> Compiled {
         let last = self.last.take();
         let compiled = match last {
             Some(last) if changes.is_empty() => last,
             Some(last) if touched.tables() & !ENDPOINTS == 0 => {
                 let mut statuses = last.statuses;
-                cover(&mut statuses, &changes);
-                let endpoints = self.endpoints(&last.snapshot, &touched, &last.endpoints);
+                cover(&mut statuses, changes);
+                let endpoints = self.endpoints(&last.snapshot, touched, &last.endpoints);
                 Compiled { snapshot: last.snapshot, endpoints, statuses }
             }
             last => {
@@ -136,15 +153,15 @@ impl Compiler {
                     Compiled::default()
                 });
                 let mut statuses = last.statuses;
-                cover(&mut statuses, &changes);
-                let done = self.memory.compile(&self.objects.index, &self.settings, (&changes, &touched), &last.snapshot);
+                cover(&mut statuses, changes);
+                let done = self.memory.compile(&self.objects.index, &self.settings, (changes, touched), &last.snapshot);
                 let news: Vec<_> =
                     done.news.into_iter().filter(|(key, status)| statuses.get(key).is_some_and(|it| *it != **status)).collect();
                 if !news.is_empty() {
                     let statuses = Arc::make_mut(&mut statuses);
                     news.into_iter().for_each(|(key, status)| statuses.put(&key, status));
                 }
-                let endpoints = self.endpoints(&done.snapshot, &touched, &last.endpoints);
+                let endpoints = self.endpoints(&done.snapshot, touched, &last.endpoints);
                 Compiled { snapshot: Arc::new(done.snapshot), endpoints, statuses }
             }
         };

@@ -4,6 +4,7 @@
 //! - [`compile`]: objects to snapshot and statuses.
 //! - [`snapshot`]: what the data plane serves.
 //! - [`status`]: what is said of each object.
+//! - [`unread`]: what could be read of objects that could not be decoded, for their statuses.
 //! - [`reach`](reach::reach): which objects a Gateway's proxies need.
 
 pub mod compile;
@@ -13,3 +14,4 @@ pub mod resources;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod unread;

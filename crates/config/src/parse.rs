@@ -15,6 +15,7 @@ mod typed;
 mod yaml;
 
 use crate::resources::{NamespaceName, Object};
+use crate::unread::Unread;
 
 pub use error::{ParseError, Problem};
 
@@ -34,6 +35,8 @@ pub struct Parsed {
     pub objects: Vec<Decoded>,
     /// What is wrong with the others; at most [`MAX_ERRORS`].
     pub errors: Vec<ParseError>,
+    /// What could be read of those others that have a status.
+    pub unread: Vec<Unread>,
 }
 
 /// An object and what was found beside it.
@@ -52,7 +55,7 @@ pub struct Decoded {
 /// `origin` names the input in errors: a path, or `-` for standard input. Namespaced objects that
 /// name no namespace are put into `namespace`.
 pub fn parse(bytes: &[u8], origin: &str, namespace: &NamespaceName) -> Parsed {
-    let mut reader = Reader { origin, namespace, parsed: Parsed::default() };
+    let mut reader = Reader { origin, namespace, keeps_unread: true, parsed: Parsed::default() };
     match text_of(bytes) {
         // A separator of documents makes it YAML, of which JSON is a part.
         Ok(text) if json::looks_like_json(text) && !documents::are_several(text) => json::read(text, &mut reader),
@@ -65,12 +68,12 @@ pub fn parse(bytes: &[u8], origin: &str, namespace: &NamespaceName) -> Parsed {
 /// Reads one object that has been parsed as JSON already, as an API server sends it.
 ///
 /// `origin` names where it comes from in errors. What an API server always fills in must be there: a namespaced object names
-/// its namespace.
+/// its namespace. What can be read of an object that is in no order, [`Unread::new`] says.
 ///
 /// # Errors
 /// Everything that is wrong with it, at least one and at most [`MAX_ERRORS`]; nothing of a Secret's values is quoted.
 pub fn parse_object(value: serde_json::Value, origin: &str, namespace: &NamespaceName) -> Result<Decoded, Vec<ParseError>> {
-    let mut reader = Reader { origin, namespace, parsed: Parsed::default() };
+    let mut reader = Reader { origin, namespace, keeps_unread: false, parsed: Parsed::default() };
     decode::decode(value, &decode::Source { line: 0, find_line: &|_| None }, &mut reader);
     match reader.parsed.objects.pop() {
         Some(object) if reader.parsed.errors.is_empty() && reader.parsed.objects.is_empty() => Ok(object),
@@ -98,6 +101,8 @@ fn may_hold_secret(text: &str) -> bool {
 struct Reader<'a> {
     origin: &'a str,
     namespace: &'a NamespaceName,
+    /// Whether [`Parsed::unread`] is wanted, which costs a copy of every object.
+    keeps_unread: bool,
     parsed: Parsed,
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     compile::{Indexed, Settings, class, gateway::Gateways, index::Index},
-    resources::ObjectKey,
+    resources::{ObjectKey, refs::BackendObjectReference},
     snapshot::Name,
     status::Statuses,
     store::Store,
@@ -28,6 +28,21 @@ use walk::{Walk, address};
 pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<ObjectKey> {
     let indexed = Indexed::new(store);
     Reaches::new(&indexed, settings).of(gateway).into_iter().cloned().collect()
+}
+
+/// The places of the Gateways to which a route is attached that leads to such a backend. It is told the backend's namespace with it.
+pub(crate) fn gateways_before(
+    index: &Index,
+    gateways: &Gateways<'_>,
+    is_meant: impl Fn(&BackendObjectReference, &str) -> bool,
+) -> BTreeSet<usize> {
+    let leads_there = |route: &AnyRoute<'_>| {
+        let (_, meta) = route.identity();
+        let references = route.references();
+        references.backends.iter().any(|to| is_meant(to, to.namespace.as_deref().unwrap_or(&meta.namespace)))
+    };
+    let routes = routes::attached(index, gateways).into_iter().enumerate();
+    routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(place, _)| place).collect()
 }
 
 /// A store, indexed for asking what Gateways need. To be made anew when the store changes: it takes time in proportion to the

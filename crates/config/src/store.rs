@@ -3,15 +3,20 @@
 mod changes;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use crate::parse::Decoded;
 use crate::resources::{Kind, Object, ObjectKey, Typed};
+use crate::unread::Unread;
 
 pub(crate) use changes::Change;
 
 /// The most objects that a store holds.
 pub const MAX_OBJECTS: usize = 1_000_000;
+
+/// The most objects that could not be decoded and that a store remembers.
+pub const MAX_UNREAD: usize = 10_000;
 
 /// What a source says.
 #[derive(Debug, Clone)]
@@ -48,6 +53,7 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub struct Store {
     entries: BTreeMap<Arc<ObjectKey>, Entry>,
+    unread: BTreeMap<ObjectKey, Unread>,
 }
 
 /// Why an object was not taken into a store.
@@ -77,7 +83,8 @@ impl Store {
         Store::default()
     }
 
-    /// Puts an object in, in the place of its former self if there is one. Gives back whether anything changed.
+    /// Puts an object in, in the place of its former self if there is one, and of what could not be read of it. Gives back whether
+    /// anything changed.
     ///
     /// # Errors
     /// The store is full.
@@ -86,7 +93,8 @@ impl Store {
         if self.entries.len() >= MAX_OBJECTS && !self.entries.contains_key(&key) {
             return Err(StoreError::Full { key: Box::new(key) });
         }
-        let changed = self.entries.get(&key) != Some(&entry);
+        let was_unread = self.unread.remove(&key).is_some();
+        let changed = was_unread || self.entries.get(&key) != Some(&entry);
         match self.entries.get_mut(&key) {
             Some(known) => *known = entry,
             None => drop(self.entries.insert(Arc::new(key), entry)),
@@ -106,8 +114,20 @@ impl Store {
         }
     }
 
-    /// Takes an object out.
+    /// Remembers an object that could not be decoded, beside what it was before; of too many the last are not remembered. Gives back
+    /// whether anything changed.
+    pub fn set_unread(&mut self, unread: Unread) -> bool {
+        if self.unread.len() >= MAX_UNREAD && !self.unread.contains_key(&unread.key) {
+            return false;
+        }
+        let changed = self.unread.get(&unread.key) != Some(&unread);
+        self.unread.insert(unread.key.clone(), unread);
+        changed
+    }
+
+    /// Takes an object out, and what could not be read of it.
     pub fn delete(&mut self, key: &ObjectKey) -> Option<Entry> {
+        self.unread.remove(key);
         self.entries.remove(key)
     }
 
@@ -141,6 +161,36 @@ impl Store {
     /// All entries, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry)> {
         self.entries.iter().map(|(key, entry)| (&**key, entry))
+    }
+
+    /// What could not be decoded of a key, at last.
+    pub fn unread(&self, key: &ObjectKey) -> Option<&Unread> {
+        self.unread.get(key)
+    }
+
+    /// Everything that could not be decoded, in the order of keys.
+    pub fn all_unread(&self) -> impl ExactSizeIterator<Item = &Unread> {
+        self.unread.values()
+    }
+
+    /// The keys of all entries, and of what could not be decoded, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        let mut entries = self.entries.keys().map(|key| &**key).peekable();
+        let mut unread = self.unread.keys().peekable();
+        iter::from_fn(move || match (entries.peek(), unread.peek()) {
+            (Some(entry), Some(other)) if entry == other => {
+                unread.next();
+                entries.next()
+            }
+            (Some(entry), Some(other)) if entry > other => unread.next(),
+            (None, _) => unread.next(),
+            (Some(_), _) => entries.next(),
+        })
+    }
+
+    /// Whether both hold the same.
+    pub fn is_same(&self, other: &Store) -> bool {
+        self.entries == other.entries && self.unread == other.unread
     }
 
     /// How many objects there are.

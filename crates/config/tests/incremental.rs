@@ -14,8 +14,10 @@ use pailou_config::{
     resources::{Kind, NamespaceName, Object, ObjectKey},
     snapshot::{EndpointKey, Port},
     store::{Entry, Store},
+    unread::Unread,
 };
 use proptest::prelude::*;
+use serde_json::json;
 
 fn entries(yaml: &str) -> Vec<Entry> {
     let parsed = parse(yaml.as_bytes(), "in.yaml", &NamespaceName::try_from("default").unwrap());
@@ -94,11 +96,34 @@ fn change(store: &mut Store, random: &mut Random) {
         store.delete(&entry.object.key());
         return;
     }
+    if random.below(10) == 0 {
+        if let Some(unread) = unread(&entry.object.key(), random) {
+            store.set_unread(unread);
+        }
+        return;
+    }
     let mut entry = entry.clone();
     if random.below(2) == 0 {
         entry.object = touched(&entry.object, random);
     }
     store.upsert(entry).unwrap();
+}
+
+/// The object as one that could not be decoded but for whom it concerns, which is somebody of the same namespace.
+fn unread(key: &ObjectKey, random: &mut Random) -> Option<Unread> {
+    let named = |kind: Kind| ALL.iter().map(|entry| entry.object.key()).filter(move |it| it.kind == kind.name());
+    let gateways: Vec<_> = named(Kind::Gateway).filter(|it| it.namespace == key.namespace).collect();
+    let gateway = gateways.get(random.below(gateways.len().max(1)))?;
+    let target = json!({"group": gateway.group, "kind": gateway.kind, "name": gateway.name});
+    let spec = json!({
+        "gatewayClassName": "pailou",
+        "parentRef": target,
+        "parentRefs": [target],
+        "targetRefs": [target],
+    });
+    let metadata = json!({"name": key.name, "namespace": key.namespace, "generation": random.below(5)});
+    let object = json!({"apiVersion": format!("{}/v1", key.group), "kind": key.kind, "metadata": metadata, "spec": spec});
+    Unread::new(&object, &NamespaceName::try_from("default").unwrap(), &[])
 }
 
 /// What tells two compilations apart.

@@ -195,8 +195,8 @@ impl Follower {
                     tracing::error!("{error}");
                 }
             }
-            Err(errors) => {
-                let note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Err(rejected) => {
+                let note = rejected.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 tracing::warn!("{} is not read: {note}", seen.key);
             }
         }

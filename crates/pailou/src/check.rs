@@ -29,10 +29,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, Error> {
     match args.output {
         OutputFormat::Table => {
             let table = conditions(&loaded.objects, &loaded.statuses, &args.config.namespace);
-            if !loaded.objects.is_empty() {
+            if loaded.objects.keys().next().is_some() {
                 table.write(&mut out, terminal_width())?;
             }
-            if !loaded.objects.is_empty() && !loaded.problems.is_empty() {
+            if loaded.objects.keys().next().is_some() && !loaded.problems.is_empty() {
                 writeln!(out)?;
             }
             write_problems(&mut out, &loaded.problems)?;
@@ -65,7 +65,7 @@ fn terminal_width() -> Option<usize> {
 /// A row for each condition; objects that have none get one too, so that every object is seen to be there.
 fn conditions(objects: &Store, statuses: &Statuses, namespace: &str) -> Table<6> {
     let mut table = Table::new(["OBJECT", "PARENT", "CONDITION", "STATUS", "REASON", "MESSAGE"]);
-    for (key, _) in objects.iter() {
+    for key in objects.keys() {
         let object = short(key, namespace);
         let mut rows = 0;
         let status = statuses.get(key);

@@ -70,7 +70,7 @@ impl Configuration {
     pub(crate) fn load(&mut self, before: Option<&Loaded>) -> Loaded {
         let contents = self.source.load();
         let problems = contents.problems.into_iter().chain(self.astray(&contents.objects)).collect();
-        if let Some(before) = before.filter(|before| before.objects.iter().eq(contents.objects.iter())) {
+        if let Some(before) = before.filter(|before| before.objects.is_same(&contents.objects)) {
             return Loaded { problems, interest: contents.interest, ..before.clone() };
         }
         let compiled = self.compiler.update(&contents.objects);

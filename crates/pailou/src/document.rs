@@ -44,7 +44,7 @@ struct FileProblem<'a> {
 impl<'a> Document<'a> {
     /// What is said of these objects and of the files they came from.
     pub(crate) fn new(objects: &'a Store, statuses: &'a Statuses, problems: &'a [Problem]) -> Self {
-        let objects: Vec<Entry<'a>> = objects.iter().map(|(key, _)| entry(key, statuses.get(key))).collect();
+        let objects: Vec<Entry<'a>> = objects.keys().map(|key| entry(key, statuses.get(key))).collect();
         Self {
             accepted: objects.iter().all(|entry| entry.accepted) && problems.iter().all(|problem| problem.level == Level::Ignored),
             objects,

@@ -33,7 +33,7 @@ use super::{
 /// What a compilation leaves behind for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    routes: Order,
+    pub(crate) routes: Order,
     effects: Effects,
     tables: Tables,
     interned: Interned,

@@ -7,6 +7,7 @@ use super::metadata::RawMeta;
 use super::{Decoded, Reader, path, suggest, typed};
 use crate::resources::validate::Violation;
 use crate::resources::{Kind, Object};
+use crate::unread::Unread;
 
 /// Where a document stands.
 pub(super) struct Source<'a> {
@@ -95,6 +96,7 @@ fn located(error: ParseError, path: &str, source: &Source<'_>) -> ParseError {
 
 fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, reader: &mut Reader<'_>) {
     let identity = identity(&fields, reader.origin);
+    let copy = reader.keeps_unread.then(|| Value::Object(fields.clone()));
     let mut ignored = Vec::new();
     match typed_object(fields, reader, &mut ignored) {
         Ok(object) => reader.parsed.objects.push(Decoded {
@@ -103,6 +105,13 @@ fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, re
             line: source.line,
         }),
         Err(failures) => {
+            let error = |(field, problem): &(String, Problem)| ParseError {
+                path: Some(field.clone()).filter(|field| !field.is_empty()),
+                problem: problem.clone(),
+                ..identity.clone()
+            };
+            let errors: Vec<ParseError> = failures.iter().map(error).collect();
+            reader.parsed.unread.extend(copy.and_then(|copy| Unread::new(&copy, reader.namespace, &errors)));
             for (field, problem) in failures {
                 let error = ParseError { problem, ..identity.clone() };
                 reader.fail(located(error, &path::join(root, &field), source));

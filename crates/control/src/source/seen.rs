@@ -10,6 +10,7 @@ use pailou_config::{
     parse::{ParseError, parse_object},
     resources::{Kind, NamespaceName, ObjectKey},
     store::Entry,
+    unread::Unread,
 };
 
 use crate::published::Json;
@@ -31,7 +32,16 @@ pub(crate) struct Seen {
     /// The object without what is not read, as JSON.
     pub(crate) json: Json,
     /// The object, or what is wrong with it.
-    pub(crate) entry: Result<Entry, Vec<ParseError>>,
+    pub(crate) entry: Result<Entry, Rejected>,
+}
+
+/// An object that could not be decoded.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// What is wrong.
+    pub(crate) errors: Vec<ParseError>,
+    /// What could be read of it, where it has a status.
+    pub(crate) unread: Option<Unread>,
 }
 
 /// Reads the objects of one kind and version.
@@ -60,7 +70,14 @@ impl Reader {
         let live = has_status(self.kind).then(|| self.live(&object));
         let value = strip(self.kind, &self.resource.api_version, object);
         let json = Json::new(value.to_string());
-        let entry = parse_object(value, &self.origin, &self.namespace).map(|decoded| Entry::new(decoded, self.origin.clone()));
+        let entry = match parse_object(value, &self.origin, &self.namespace) {
+            Ok(decoded) => Ok(Entry::new(decoded, self.origin.clone())),
+            Err(errors) => {
+                let again = serde_json::from_str(json.expose()).unwrap_or_default();
+                let unread = Unread::new(&again, &self.namespace, &errors);
+                Err(Rejected { errors, unread })
+            }
+        };
         Seen { key, api_version: self.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
     }
 

@@ -6,16 +6,16 @@ use std::{
 };
 
 use pailou_config::{
-    parse::ParseError,
     resources::{Kind, Object, ObjectKey},
     store::Store,
+    unread::Unread,
 };
 
 use super::{
     change::Scope,
     classes::{self, Held, Holder},
     live::{Live, LiveTable},
-    seen::Seen,
+    seen::{Rejected, Seen},
 };
 use crate::{
     events::{Events, Regarding},
@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) is_dirty: bool,
     /// Whether an InferencePool has changed.
     pub(crate) are_pools_dirty: bool,
-    /// Objects that could not be read, by the version that could not: each is said once.
+    /// Objects that could not be read, with the generation or version that could not: each is said once.
     unreadable: HashMap<ObjectKey, String>,
     /// Values of `controllerName` that are answered to.
     controllers: Vec<String>,
@@ -76,7 +76,7 @@ impl World {
     pub(crate) fn upsert(&mut self, kind: Kind, seen: Seen) {
         let entry = match seen.entry {
             Ok(entry) => entry,
-            Err(ref errors) => return self.undecodable(kind, &seen, errors),
+            Err(ref rejected) => return self.undecodable(kind, &seen, rejected),
         };
         let Seen { key, live, json, .. } = seen;
         self.unreadable.remove(&key);
@@ -90,7 +90,7 @@ impl World {
         }
         self.are_pools_dirty |= matches!(entry.object, Object::InferencePool(_));
         // Most of what comes are statuses that were written. To change what others hold is to copy it first.
-        if self.store.entry(&key) != Some(&entry) {
+        if self.store.entry(&key) != Some(&entry) || self.store.unread(&key).is_some() {
             match Arc::make_mut(&mut self.store).upsert(entry) {
                 Ok(changed) => self.is_dirty |= changed,
                 Err(error) => return tracing::error!("{error}"),
@@ -119,15 +119,30 @@ impl World {
     }
 
     /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
-    fn undecodable(&mut self, kind: Kind, seen: &Seen, errors: &[ParseError]) {
-        if self.unreadable.get(&seen.key) == Some(&seen.resource_version) {
+    fn undecodable(&mut self, kind: Kind, seen: &Seen, rejected: &Rejected) {
+        let Rejected { errors, unread } = rejected;
+        // A class that is someone else's as well is left to that one.
+        let is_left = |live: &Live| kind == Kind::GatewayClass && live.other_writer.is_some();
+        if let Some(live) = seen.live.clone().filter(|live| !is_left(live)) {
+            self.live.put(&seen.key, live);
+            if let Some(unread) = unread.as_ref().filter(|unread| self.store.unread(&seen.key) != Some(*unread)) {
+                self.is_dirty |= Arc::make_mut(&mut self.store).set_unread(unread.clone());
+            }
+        }
+        // What is said of it in its status makes a new version, but no new generation.
+        let generation = seen.live.as_ref().map(|live| live.generation).filter(|generation| *generation > 0);
+        let version = generation.map_or_else(|| seen.resource_version.clone(), |generation| generation.to_string());
+        if self.unreadable.get(&seen.key) == Some(&version) {
             return;
         }
         self.metrics.undecodable(kind);
         if self.unreadable.len() < MAX_UNREADABLE || self.unreadable.contains_key(&seen.key) {
-            self.unreadable.insert(seen.key.clone(), seen.resource_version.clone());
+            self.unreadable.insert(seen.key.clone(), version);
         }
-        let note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let mut note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if seen.live.is_some() && !unread.as_ref().is_some_and(Unread::says_whom_it_concerns) {
+            note.push_str("; whom it concerns cannot be read either, so that no condition says this");
+        }
         let is_served = self.objects.contains_key(&seen.key);
         tracing::warn!("{} is not read{}: {note}", seen.key, if is_served { ", and what it was before stays" } else { "" });
         let regarding = Regarding { key: &seen.key, api_version: &seen.api_version, uid: &seen.uid };
@@ -159,7 +174,7 @@ impl World {
     }
 
     fn take_out(&mut self, key: &ObjectKey) {
-        if self.objects.contains_key(key) {
+        if self.objects.contains_key(key) || self.store.unread(key).is_some() {
             Arc::make_mut(&mut self.objects).remove(key);
             Arc::make_mut(&mut self.store).delete(key);
             self.is_dirty = true;

@@ -105,7 +105,8 @@ impl Write {
         let published = self.published.borrow().clone()?;
         let live = self.live.get(key)?;
         let status = published.compiled.statuses.get(key)?;
-        let compiled = published.store.entry(key)?.object.meta().generation;
+        let unread = published.store.unread(key).map(|unread| unread.generation);
+        let compiled = unread.or_else(|| Some(published.store.entry(key)?.object.meta().generation))?;
         // What was compiled is older or newer than what would be written to: the next compilation, or event, is about to come.
         if compiled != live.generation && is_about_generation(status) {
             return None;

@@ -105,6 +105,45 @@ async fn what_others_have_written_stays_as_it_is_where_it_is() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_says_so_in_one_write_until_it_is_mended() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    let parents = || api.get(ROUTES, "default/r")["status"]["parents"].clone();
+    let accepted = || condition(&parents()[0]["conditions"], "Accepted").clone();
+    until("the route is accepted", || accepted()["status"] == "True").await;
+    quiet(&api).await;
+    let written = writes(&api);
+    let mut broken = route("r", "g", "s");
+    broken["spec"]["rules"][0]["backendRefs"][0]["port"] = "eighty".into();
+    api.apply(ROUTES, broken);
+    until("it says so", || accepted()["status"] == "False").await;
+    quiet(&api).await;
+    assert_eq!((accepted()["reason"].as_str(), &accepted()["observedGeneration"]), (Some("UnsupportedValue"), &json!(2)));
+    let message = accepted()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("what it was before is served: spec.rules[0].backendRefs[0].port: "), "{message}");
+    assert_eq!(condition(&parents()[0]["conditions"], "ResolvedRefs")["observedGeneration"], 1, "that is of what is served");
+    assert_eq!(writes(&api) - written, 1);
+    // As it was before: nothing of it has changed but that it can be read.
+    api.apply(ROUTES, route("r", "g", "s"));
+    until("it is accepted again", || accepted()["status"] == "True").await;
+    quiet(&api).await;
+    assert_eq!((&accepted()["observedGeneration"], writes(&api) - written), (&json!(3), 2));
+    // One that was never in order, and one that says nothing of any parent.
+    let mut new = route("new", "g", "s");
+    new["spec"]["rules"] = json!("none");
+    api.apply(ROUTES, new);
+    let mut lost = route("lost", "g", "s");
+    lost["spec"]["parentRefs"] = json!("g");
+    api.apply(ROUTES, lost);
+    let of_new = || condition(&api.get(ROUTES, "default/new")["status"]["parents"][0]["conditions"], "Accepted").clone();
+    until("the new one says so", || of_new()["status"] == "False").await;
+    quiet(&api).await;
+    assert!(api.get(ROUTES, "default/lost")["status"].is_null());
+    assert_eq!(writes(&api) - written, 3);
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn a_conflict_is_read_afresh_and_written_again() {
     let api = cluster();
     api.script(Method::PUT, "/gateways/g/status", &[409, 409]);

@@ -8,9 +8,10 @@ use std::{
 };
 
 use pailou_config::{
-    parse::{Decoded, ParseError, parse},
+    parse::{Decoded, ParseError, Parsed, parse},
     resources::{NamespaceName, Object, ObjectKey},
     store::{Entry, Store},
+    unread::Unread,
 };
 
 /// What became of every document, file by file.
@@ -26,6 +27,7 @@ struct FileState {
     content: Vec<u8>,
     objects: Vec<Decoded>,
     errors: Vec<ParseError>,
+    unread: Vec<Unread>,
     unreadable: Option<Problem>,
 }
 
@@ -83,9 +85,10 @@ impl Catalog {
             Ok(content) if before.unreadable.is_none() && content == before.content => {}
             Ok(content) => {
                 let parsed = parse(&content, &path.to_string_lossy(), &self.namespace);
-                let mut objects = parsed.objects;
-                objects.extend(kept(&before.objects, &objects, &parsed.errors, &self.namespace));
-                *before = FileState { content, objects, errors: parsed.errors, unreadable: None };
+                let Parsed { mut objects, errors, mut unread } = parsed;
+                unread.retain(|unread| objects.iter().all(|decoded| decoded.object.key() != unread.key));
+                objects.extend(kept(&before.objects, &objects, &errors, &self.namespace));
+                *before = FileState { content, objects, errors, unread, unreadable: None };
             }
             Err(error) => before.unreadable = Some(Problem::unreadable(&path, &error)),
         }
@@ -119,6 +122,15 @@ impl Catalog {
             }
             problems.extend(file.errors.iter().map(rejected));
             problems.extend(file.unreadable.clone());
+        }
+        for (path, file) in &self.files {
+            let origin = path.to_string_lossy();
+            // What is in order elsewhere is what counts.
+            let counts = |unread: &&Unread| store.entry(&unread.key).is_none_or(|entry| *entry.origin == *origin);
+            let unread: Vec<Unread> = file.unread.iter().filter(counts).cloned().collect();
+            for unread in unread {
+                store.set_unread(unread);
+            }
         }
         problems
     }

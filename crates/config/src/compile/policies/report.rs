@@ -93,7 +93,7 @@ pub(crate) fn write(key: ObjectKey, ancestors: Ancestors<'_>, statuses: &mut Sta
     }
 }
 
-fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionReference, &'a str)> {
+pub(crate) fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionReference, &'a str)> {
     let target = &claim.target;
     let of_gateway = |place: &usize| {
         let gateway = &reach.gateways.list[*place];

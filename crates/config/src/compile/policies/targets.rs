@@ -171,7 +171,7 @@ impl Claims {
     }
 }
 
-fn targets(index: &Index, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<Target>, Vec<String>) {
+pub(crate) fn targets(index: &Index, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<Target>, Vec<String>) {
     let namespace = policy.meta.namespace.as_str();
     let kind_of = |group: &str, kind: &str| kinds.iter().copied().find(|it| group == GATEWAY_GROUP && kind == it.name());
     let (mut targets, mut foreign) = (Vec::new(), Vec::new());
