@@ -23,9 +23,6 @@ use crate::{
     watching::Watching,
 };
 
-/// How long nothing may come of a request before its endpoint is chosen.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// What conversations have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Desk {
@@ -35,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) max_body: usize,
     /// Endpoints that a proxy is told, the best and those to fail over to.
     pub(crate) max_endpoints: usize,
+    /// How long nothing may come of a request before its endpoint is chosen.
+    pub(crate) patience: Duration,
 }
 
 /// Why a conversation ended before a choice.
@@ -105,7 +104,7 @@ impl Talk<'_> {
 
     /// From the request's headers to the choice, and the body back.
     async fn request(&mut self, messages: &mut Messages) -> Result<Watching, End> {
-        let first = next(messages).await?.ok_or(End::Gone)?;
+        let first = next(self.desk, messages).await?.ok_or(End::Gone)?;
         let asked = Asked::read(first).ok_or_else(|| wrong("the request's headers come first"))?;
         (self.is_silent, self.echoes) = (asked.observes, asked.echoes_response);
         if asked.end_of_stream || asked.way == Way::Headers {
@@ -127,7 +126,7 @@ impl Talk<'_> {
     async fn duplex(&self, asked: &Asked, messages: &mut Messages) -> Result<Watching, End> {
         let mut body = Body::new(&self.desk.room, self.desk.max_body);
         let has_trailers = loop {
-            match next(messages).await?.ok_or(End::Gone)?.request {
+            match next(self.desk, messages).await?.ok_or(End::Gone)?.request {
                 Some(Request::RequestBody(piece)) => {
                     body.push(piece.body).map_err(|why| full(asked, why))?;
                     if piece.end_of_stream {
@@ -164,7 +163,7 @@ impl Talk<'_> {
     async fn buffered(&self, asked: &Asked, messages: &mut Messages) -> Result<Watching, End> {
         self.say(answers::headers(Half::Request)).await?;
         let mut body = Body::new(&self.desk.room, self.desk.max_body);
-        match next(messages).await?.ok_or(End::Gone)?.request {
+        match next(self.desk, messages).await?.ok_or(End::Gone)?.request {
             Some(Request::RequestBody(piece)) => body.push(piece.body).map_err(|why| full(asked, why))?,
             _ => return Err(wrong("the request's body was to come")),
         }
@@ -204,8 +203,8 @@ impl Talk<'_> {
     }
 }
 
-async fn next(messages: &mut Messages) -> Result<Option<ProcessingRequest>, End> {
-    match timeout(PATIENCE, messages.message()).await {
+async fn next(desk: &Desk, messages: &mut Messages) -> Result<Option<ProcessingRequest>, End> {
+    match timeout(desk.patience, messages.message()).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(_)) => Err(End::Gone),
         Err(_) => Err(End::Wrong(Status::deadline_exceeded("the request did not go on for too long"))),

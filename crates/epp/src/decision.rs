@@ -57,7 +57,8 @@ pub(crate) fn decide(picker: &EndpointPicker, asked: &Asked, body: &Bytes, most:
         PickError::Saturated { retry_after } => {
             let message = "the model is busy and this request can wait; try again later";
             let after = retry_after.as_secs().max(1).to_string();
-            refusal(asked, Outcome::Shed, 429, message, &[("retry-after", &after)], "all endpoints of the pool are saturated")
+            let details = "all endpoints of the pool are saturated";
+            refusal(asked, Outcome::Shed, (429, RESOURCE_EXHAUSTED), message, &[("retry-after", &after)], details)
         }
     })?;
     let told: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
@@ -71,11 +72,11 @@ pub(crate) fn full(asked: &Asked, why: Full) -> Refusal {
     match why {
         Full::Body => {
             let message = "the request's body is longer than the endpoint picker reads";
-            refusal(asked, Outcome::TooLong, 413, message, &[], "the body is too long")
+            refusal(asked, Outcome::TooLong, (413, RESOURCE_EXHAUSTED), message, &[], "the body is too long")
         }
         Full::Room => {
             let message = "the endpoint picker holds no more request bodies at this moment; try again";
-            refusal(asked, Outcome::NoRoom, 503, message, &[], "no room for the body")
+            refusal(asked, Outcome::NoRoom, (503, UNAVAILABLE), message, &[], "no room for the body")
         }
     }
 }
@@ -90,18 +91,34 @@ fn understood(asked: &Asked, body: &Bytes) -> Option<Scan> {
 }
 
 fn no_endpoint(asked: &Asked, details: &str) -> Refusal {
-    refusal(asked, Outcome::NoEndpoint, 503, "no backend is ready to serve this request", &[], details)
+    refusal(asked, Outcome::NoEndpoint, (503, UNAVAILABLE), "no backend is ready to serve this request", &[], details)
 }
 
-/// The client is told in the terms of the API that it called.
-fn refusal(asked: &Asked, outcome: Outcome, status: u16, message: &str, more: &[(&str, &str)], details: &str) -> Refusal {
+/// Codes of gRPC.
+const RESOURCE_EXHAUSTED: u32 = 8;
+const UNAVAILABLE: u32 = 14;
+
+/// The client is told in the terms of the API that it called: HTTP's status, or gRPC's.
+fn refusal(
+    asked: &Asked,
+    outcome: Outcome,
+    (status, grpc_status): (u16, u32),
+    message: &str,
+    more: &[(&str, &str)],
+    details: &str,
+) -> Refusal {
+    if asked.header("content-type").is_some_and(|value| value.starts_with("application/grpc")) {
+        // The body becomes the status' message.
+        let body = Bytes::copy_from_slice(message.as_bytes());
+        return Refusal { outcome, reply: Box::new(answers::immediate(status, Some(grpc_status), more, body, details)) };
+    }
     let path = asked.path.split('?').next().unwrap_or_default();
     let (content_type, body) = match Api::from_path(path).map(Api::dialect) {
         Some(dialect) => ("application/json", in_terms_of(dialect, status, message)),
         None => ("text/plain; charset=utf-8", Bytes::from(format!("{message}\n"))),
     };
     let headers: Vec<_> = [("content-type", content_type)].into_iter().chain(more.iter().copied()).collect();
-    Refusal { outcome, reply: Box::new(answers::immediate(status, &headers, body, details)) }
+    Refusal { outcome, reply: Box::new(answers::immediate(status, None, &headers, body, details)) }
 }
 
 fn in_terms_of(dialect: Dialect, status: u16, message: &str) -> Bytes {

@@ -5,7 +5,7 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pailou_extproc::{names, server::process};
+use pailou_extproc::names;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,8 +25,7 @@ use tower_service::Service;
 
 use crate::{
     Certificate, CertificateError, EndpointPicker,
-    body::Room,
-    conversation::{Desk, converse},
+    calls::{Calls, Limits},
     tls,
 };
 
@@ -42,8 +41,6 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 const RELOAD: Duration = Duration::from_secs(5);
 /// What a stream and a connection may send ahead, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 16 << 20);
-/// What a message has beside a piece of a body, in bytes: its frame, metadata and headers.
-const MESSAGE_EXTRA: usize = 1 << 20;
 /// Services that health is asked for beside the whole server: the reference picker's.
 const SERVICES: [&str; 4] = ["", "liveness", "readiness", names::SERVICE];
 
@@ -56,12 +53,8 @@ pub struct Options {
     pub health: SocketAddr,
     /// The certificate; `None` speaks without TLS.
     pub certificate: Option<Certificate>,
-    /// The longest body of a request, in bytes.
-    pub max_body: usize,
-    /// Memory for the bodies of all requests, in bytes.
-    pub body_memory: u64,
-    /// Endpoints that a proxy is told, the best and those to fail over to: 1 to 16.
-    pub max_endpoints: usize,
+    /// What a call may cost, and come to.
+    pub limits: Limits,
 }
 
 /// Why a server does not start.
@@ -92,7 +85,7 @@ pub struct Server {
 #[derive(Clone)]
 struct Answering {
     /// `None` where only health is asked.
-    desk: Option<Desk>,
+    calls: Option<Calls>,
     health: HealthServer<HealthService>,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
     stop: watch::Receiver<bool>,
@@ -114,12 +107,11 @@ impl Server {
         }
         tasks.spawn(report(health.clone(), picker.readiness(), stopped.clone()));
         let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-        let desk =
-            Desk { picker, room: Room::new(options.body_memory), max_body: options.max_body, max_endpoints: options.max_endpoints };
-        let answering = Answering { desk: Some(desk), health: service, tls, stop: stopped };
+        let calls = Some(Calls::new(picker, &options.limits));
+        let answering = Answering { calls, health: service, tls, stop: stopped };
         // Health goes on being told while what is under way ends.
         let silent = watch::channel(false).1;
-        tasks.spawn(accept(health_listener, Answering { desk: None, tls: None, stop: silent, ..answering.clone() }));
+        tasks.spawn(accept(health_listener, Answering { calls: None, tls: None, stop: silent, ..answering.clone() }));
         let mut proxies = JoinSet::new();
         proxies.spawn(accept(listener, answering));
         Ok(Self { stop, health, proxies, _tasks: tasks })
@@ -256,11 +248,8 @@ impl Answering {
 
     async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
-        match self.desk.take() {
-            Some(desk) if path == names::METHOD_PATH => {
-                let longest = desk.max_body.saturating_add(MESSAGE_EXTRA);
-                process(request, longest, |messages, replies| converse(desk, messages, replies)).await
-            }
+        match self.calls.take() {
+            Some(calls) if path == names::METHOD_PATH => calls.answer(request).await,
             _ if path.starts_with("/grpc.health.v1.Health/") => match self.health.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -11,7 +11,7 @@ use pailou_control::{
     Connection,
     pool::{PoolFollower, PoolName},
 };
-use pailou_epp::{BindError, Certificate, EndpointPicker, Options, Server};
+use pailou_epp::{BindError, Certificate, EndpointPicker, Limits, Options, Server};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -69,9 +69,11 @@ fn options(args: &PickerArgs) -> Options {
         listen: SocketAddr::new(args.bind, args.grpc_port),
         health: SocketAddr::new(args.bind, args.grpc_health_port),
         certificate,
-        max_body: (args.max_body as usize) << 20,
-        body_memory: u64::from(args.body_memory) << 20,
-        max_endpoints: args.max_endpoints.into(),
+        limits: Limits {
+            max_body: (args.max_body as usize) << 20,
+            body_memory: u64::from(args.body_memory) << 20,
+            max_endpoints: args.max_endpoints.into(),
+        },
     }
 }
 

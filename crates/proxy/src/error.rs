@@ -203,14 +203,15 @@ impl Error {
     /// A "trailers-only" response. A route that cannot be served as it is configured is UNAVAILABLE (14), as GRPCRoute's
     /// `backendRefs` demand.
     fn grpc_response(&self) -> Response<ResponseBody> {
-        let code = match self.status.as_u16() {
-            400 => 13,
-            401 => 16,
-            403 => 7,
-            404 => 12,
-            408 | 504 => 4,
-            413 | 429 => 8,
-            _ => 14,
+        let code = match (self.immediate.as_ref().and_then(|immediate| immediate.grpc_status), self.status.as_u16()) {
+            (Some(said), _) => said.into(),
+            (None, 400) => 13,
+            (None, 401) => 16,
+            (None, 403) => 7,
+            (None, 404) => 12,
+            (None, 408 | 504) => 4,
+            (None, 413 | 429) => 8,
+            _ => 14_u16,
         };
         let message = percent_encoding::utf8_percent_encode(&self.message, percent_encoding::CONTROLS).to_string();
         let mut response = Response::new(ResponseBody::empty());

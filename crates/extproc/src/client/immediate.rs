@@ -6,12 +6,17 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use super::mutation::apply;
 use crate::proto::{HeaderMutation, ImmediateResponse};
 
+/// The greatest code that gRPC has: UNAUTHENTICATED.
+const MAX_GRPC_STATUS: u8 = 16;
+
 /// An answer to the client: 503 where no endpoint is ready, 429 where the request is shed. In the middle of a response it means that
 /// the request is evicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Immediate {
     /// Its status; 500 where the picker's is none.
     pub status: StatusCode,
+    /// What a gRPC client is told, where the picker says it: 1 to 16.
+    pub grpc_status: Option<u8>,
     /// Its body.
     pub body: Bytes,
     /// Why, for the operator.
@@ -23,7 +28,9 @@ impl Immediate {
     pub(super) fn new(response: ImmediateResponse) -> Self {
         let code = response.status.and_then(|status| u16::try_from(status.code).ok());
         let status = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| !status.is_informational());
+        let grpc_status = response.grpc_status.and_then(|status| u8::try_from(status.status).ok());
         Self {
+            grpc_status: grpc_status.filter(|status| (1..=MAX_GRPC_STATUS).contains(status)),
             status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             body: response.body,
             details: response.details,

@@ -7,7 +7,7 @@ use crate::{
     chunks::chunks,
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
     proto::{
-        BodyMutation, BodyResponse, CommonResponse, HeaderAppendAction, HeaderMutation, HeaderValue, HeaderValueOption,
+        BodyMutation, BodyResponse, CommonResponse, GrpcStatus, HeaderAppendAction, HeaderMutation, HeaderValue, HeaderValueOption,
         HeadersResponse, HttpStatus, ImmediateResponse, ProcessingResponse, StreamedBodyResponse, TrailersResponse, Value,
         body_mutation::Mutation, processing_response::Response, string, structure,
     },
@@ -78,14 +78,21 @@ pub fn trailers(half: Half) -> ProcessingResponse {
     })
 }
 
-/// The client is answered by the proxy. `details` goes into the proxy's log.
-pub fn immediate(status: u16, headers: &[(&str, &str)], body: Bytes, details: &str) -> ProcessingResponse {
+/// The client is answered by the proxy; a gRPC client is told `grpc_status`, or what the proxy makes of the other. `details` goes into
+/// the proxy's log.
+pub fn immediate(
+    status: u16,
+    grpc_status: Option<u32>,
+    headers: &[(&str, &str)],
+    body: Bytes,
+    details: &str,
+) -> ProcessingResponse {
     let set_headers = headers.iter().map(|(name, value)| set(name, (*value).to_owned())).collect();
     saying(Response::ImmediateResponse(ImmediateResponse {
         status: Some(HttpStatus { code: status.into() }),
         headers: Some(HeaderMutation { set_headers, remove_headers: Vec::new() }),
         body,
-        grpc_status: None,
+        grpc_status: grpc_status.map(|status| GrpcStatus { status }),
         details: details.to_owned(),
     }))
 }

@@ -1,0 +1,158 @@
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{StreamExt, stream::poll_fn};
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use pailou_config::{
+    compile::one_pool,
+    parse::parse,
+    resources::NamespaceName,
+    store::{Entry, Store},
+};
+use pailou_extproc::proto::{
+    self, BodySendMode, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse, ProtocolConfiguration,
+    body_mutation::Mutation, processing_request::Request as Part, processing_response::Response as Answer,
+};
+use prost::Message;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use super::{Calls, Limits};
+use crate::{EndpointPicker, conversation::Desk};
+
+const POOL: &str = "\
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: p}
+spec: {selector: {matchLabels: {app: e}}, targetPorts: [{number: 8000}]}
+";
+const ENGINE: &str = "\
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: e, labels: {app: e}}
+status: {podIP: 127.0.0.9, conditions: [{type: Ready, status: 'True'}]}
+";
+
+fn calls(objects: &str) -> Calls {
+    let mut store = Store::new();
+    for decoded in parse(objects.as_bytes(), "-", &NamespaceName::try_from("default").unwrap()).objects {
+        store.upsert(Entry::new(decoded, "-".into())).unwrap();
+    }
+    let picker = Arc::new(EndpointPicker::new(&Handle::current()));
+    picker.update(one_pool(&store, None, "default", "p"));
+    Calls::new(picker, &Limits { max_body: 1 << 20, body_memory: 1 << 24, max_endpoints: 1 })
+}
+
+/// A proxy's side of a call.
+struct Proxy {
+    say: Option<mpsc::UnboundedSender<Bytes>>,
+    hear: http_body_util::BodyDataStream<tonic::body::Body>,
+    buffer: BytesMut,
+}
+
+impl Proxy {
+    async fn call(calls: &Calls) -> Self {
+        let (say, mut said) = mpsc::unbounded_channel();
+        let body =
+            StreamBody::new(poll_fn(move |context| said.poll_recv(context)).map(|piece| Ok::<_, Infallible>(Frame::data(piece))));
+        let request = Request::post("/").header("content-type", "application/grpc").body(body).unwrap();
+        let response = calls.clone().answer(request).await;
+        Self { say: Some(say), hear: response.into_body().into_data_stream(), buffer: BytesMut::new() }
+    }
+
+    fn say(&self, part: Part) {
+        let config = ProtocolConfiguration {
+            request_body_mode: BodySendMode::FullDuplexStreamed as i32,
+            response_body_mode: BodySendMode::FullDuplexStreamed as i32,
+            ..ProtocolConfiguration::default()
+        };
+        let message = ProcessingRequest { request: Some(part), protocol_config: Some(config), ..ProcessingRequest::default() };
+        let mut frame = BytesMut::new();
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
+        message.encode(&mut frame).unwrap();
+        self.say.as_ref().unwrap().send(frame.freeze()).unwrap();
+    }
+
+    /// What is answered next; nothing once the call has ended.
+    async fn next(&mut self) -> Option<Answer> {
+        loop {
+            if let Some(mut rest) = self.buffer.get(1..).filter(|rest| rest.len() >= 4) {
+                let length = usize::try_from(bytes::Buf::get_u32(&mut rest)).unwrap();
+                if rest.len() >= length {
+                    let message = self.buffer.split_to(5 + length).split_off(5).freeze();
+                    return ProcessingResponse::decode(message).unwrap().response;
+                }
+            }
+            self.buffer.extend_from_slice(&self.hear.next().await?.unwrap());
+        }
+    }
+}
+
+fn head(content_type: &str) -> Part {
+    let pairs = [(":path", "/v1/chat/completions"), ("content-type", content_type)];
+    let headers = pairs.map(|(name, value)| proto::HeaderValue::new(name, value.to_owned())).to_vec();
+    Part::RequestHeaders(HttpHeaders { headers: Some(proto::HeaderMap { headers }), end_of_stream: false })
+}
+
+fn piece(body: &'static str, end_of_stream: bool) -> HttpBody {
+    HttpBody { body: Bytes::from_static(body.as_bytes()), end_of_stream, ..HttpBody::default() }
+}
+
+fn streamed(answer: Option<pailou_extproc::proto::CommonResponse>) -> (Bytes, bool) {
+    let Some(Mutation::StreamedResponse(piece)) = answer.unwrap().body_mutation.unwrap().mutation else { panic!("a piece") };
+    (piece.body, piece.end_of_stream)
+}
+
+#[tokio::test]
+async fn trailers_of_either_half_end_it_and_the_body_before_them_does_not() {
+    let calls = calls(&format!("{POOL}{ENGINE}"));
+    let mut proxy = Proxy::call(&calls).await;
+    proxy.say(head("application/json"));
+    proxy.say(Part::RequestBody(piece(r#"{"model":"m"}"#, false)));
+    proxy.say(Part::RequestTrailers(HttpTrailers::default()));
+    let Some(Answer::RequestHeaders(_)) = proxy.next().await else { panic!("the choice") };
+    let Some(Answer::RequestBody(body)) = proxy.next().await else { panic!("the body") };
+    assert_eq!(streamed(body.response), (r#"{"model":"m"}"#.into(), false));
+    let Some(Answer::RequestTrailers(_)) = proxy.next().await else { panic!("the trailers") };
+    proxy.say(Part::ResponseHeaders(HttpHeaders::default()));
+    proxy.say(Part::ResponseBody(piece("answer", false)));
+    proxy.say(Part::ResponseTrailers(HttpTrailers::default()));
+    let Some(Answer::ResponseHeaders(_)) = proxy.next().await else { panic!("the response's headers") };
+    let Some(Answer::ResponseBody(body)) = proxy.next().await else { panic!("the response's body") };
+    assert_eq!(streamed(body.response), ("answer".into(), false));
+    let Some(Answer::ResponseTrailers(_)) = proxy.next().await else { panic!("the response's trailers") };
+    proxy.say = None;
+    assert_eq!(proxy.next().await, None);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_go_on_is_given_up() {
+    let patient = calls(POOL);
+    let impatient = Calls(Desk { patience: Duration::from_millis(50), ..patient.0.clone() });
+    let (mut proxy, mut other) = (Proxy::call(&impatient).await, Proxy::call(&patient).await);
+    for proxy in [&proxy, &other] {
+        proxy.say(head("application/json"));
+        proxy.say(Part::RequestBody(piece("{", false)));
+    }
+    assert_eq!(proxy.next().await, None, "its call has ended, though the proxy would say more");
+    other.say(Part::RequestBody(piece("}", true)));
+    let Some(Answer::ImmediateResponse(_)) = other.next().await else { panic!("one that does is answered") };
+}
+
+#[tokio::test]
+async fn a_grpc_client_is_refused_in_codes_of_its_own() {
+    let calls = calls(POOL);
+    for (content_type, code, body) in
+        [("application/grpc", Some(14), "no backend is ready to serve this request"), ("text/plain", None, "{")]
+    {
+        let mut proxy = Proxy::call(&calls).await;
+        proxy.say(head(content_type));
+        proxy.say(Part::RequestBody(piece("", true)));
+        let Some(Answer::ImmediateResponse(refusal)) = proxy.next().await else { panic!("a refusal") };
+        assert_eq!((refusal.status.unwrap().code, refusal.grpc_status.map(|it| it.status)), (503, code));
+        assert!(refusal.body.starts_with(body.as_bytes()), "{refusal:?}");
+    }
+}
