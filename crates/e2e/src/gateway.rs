@@ -29,7 +29,15 @@ pub struct Setup {
 impl Setup {
     /// A gateway without objects on an address of its own.
     pub fn new() -> Self {
-        let address = IpAddr::from(address::loopback());
+        Self::at(IpAddr::from(address::loopback()))
+    }
+
+    /// One that is to serve in place of another: at its address, with these objects.
+    pub fn in_place_of(other: &Gateway, list: impl IntoIterator<Item = Value>) -> Self {
+        Self::at(other.address).file("objects.yaml", &objects::documents(list))
+    }
+
+    fn at(address: IpAddr) -> Self {
         let files = Files::new();
         let mut command = Command::new(binary::path());
         command.args(["serve", "--bind", &address.to_string(), "--admin", &SocketAddr::new(address, ADMIN).to_string(), "-f"]);

@@ -45,6 +45,12 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+/// The endpoint's socket: that of a former process, or one of its own. Needs the runtime.
+pub(crate) async fn adopt_or_bind(adopted: Option<std::net::TcpListener>, address: SocketAddr) -> Result<TcpListener, Error> {
+    let Some(adopted) = adopted else { return bind(address).await };
+    TcpListener::from_std(adopted).map_err(Error::Handover)
+}
+
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, state: Arc<impl State>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -7,7 +7,7 @@ mod words;
 use std::{io::Write, time::Duration};
 
 use pailou_config::compile::Settings;
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides, server::Sockets};
 
 use crate::{
     admin,
@@ -48,12 +48,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, Error> {
         let gateway = Standalone::start(
             configuration,
             options,
+            Sockets::default(),
             "give other ports with --port and --hosted-port, or another address with --bind",
         )?;
         let mut out = std::io::stdout();
         out.write_all(words::welcome(args, &engines).as_bytes())?;
         out.flush()?;
-        gateway.run(admin, signals, DRAIN).await;
+        gateway.run(admin, signals, None, DRAIN).await;
         engines.stop().await;
         Ok(Outcome::Done)
     })

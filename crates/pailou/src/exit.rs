@@ -59,6 +59,9 @@ pub(crate) enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// Another process's sockets cannot be taken over, or nobody will be able to take this one's.
+    #[error("--handover: {0}")]
+    Handover(io::Error),
     /// An entry of --resolve is none.
     #[error("--resolve: {0}")]
     Resolve(pailou_proxy::dns::OverrideError),

@@ -24,6 +24,7 @@ mod shown;
 mod table;
 
 mod exit;
+mod handover;
 mod logging;
 mod runtime;
 mod signals;

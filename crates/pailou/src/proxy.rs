@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -61,7 +62,9 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
         };
         let thread = thread::Builder::new().name("compile".to_owned());
         thread.spawn(|| follower.follow(batches)).map_err(|source| Error::Start { what: "the compiler", source })?;
-        until_drained(&proxy, &shown, signals, Duration::from_secs(args.serving.drain.into()), || source.abort()).await;
+        // A cluster replaces pods by others.
+        let successor = pending();
+        until_drained(&proxy, &shown, signals, successor, Duration::from_secs(args.serving.drain.into()), |_| source.abort()).await;
         Ok(Outcome::Done)
     })
 }

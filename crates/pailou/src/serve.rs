@@ -1,14 +1,15 @@
 //! `pailou serve`: a gateway on files.
 
-use std::{fs::OpenOptions, io, time::Duration};
+use std::{fs::OpenOptions, io, path::Path, time::Duration};
 
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides, server::Sockets};
 
 use crate::{
     admin,
     cli::{AccessLog, ServeArgs, ServingArgs},
     configuration::Configuration,
     exit::{Error, Outcome},
+    handover::{self, Former, Place},
     runtime,
     signals::Signals,
     standalone::Standalone,
@@ -24,18 +25,33 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
     let options = Options { overrides, ..serving(&args.serving)? };
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new()?;
+        let (mut sockets, former) = take_over(args.handover.as_deref())?;
         let admin = match args.admin.0 {
-            Some(address) => Some(admin::bind(address).await?),
+            Some(address) => Some(admin::adopt_or_bind(sockets.take_tcp(address), address).await?),
             None => None,
         };
         let hint = "stop what has the port, change the listener's `port`, or move the Gateway with --address GATEWAY=IP";
-        let gateway = Standalone::start(configuration, options, hint)?;
+        let gateway = Standalone::start(configuration, options, sockets, hint)?;
         if let Some(address) = args.admin.0 {
             tracing::info!("admin endpoint on http://{address}");
         }
-        gateway.run(admin, signals, Duration::from_secs(args.serving.drain.into())).await;
+        let place = args.handover.as_deref().map(Place::new).transpose().map_err(Error::Handover)?;
+        if let Some(former) = former {
+            // Where it has gone meanwhile, this one serves all the same.
+            match former.confirm() {
+                Ok(()) => tracing::info!("serving in place of a former process, on its sockets"),
+                Err(error) => tracing::warn!(%error, "the former process has gone by itself"),
+            }
+        }
+        gateway.run(admin, signals, place, Duration::from_secs(args.serving.drain.into())).await;
         Ok(Outcome::Done)
     })
+}
+
+/// The sockets of a former process, and what is to be said to it.
+fn take_over(path: Option<&Path>) -> Result<(Sockets, Option<Former>), Error> {
+    let taken = path.map(handover::take).transpose().map_err(Error::Handover)?.flatten();
+    Ok(taken.map_or_else(Default::default, |(sockets, former)| (sockets, Some(former))))
 }
 
 /// What the flags say of how requests are served.

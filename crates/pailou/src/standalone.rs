@@ -1,18 +1,24 @@
 //! A gateway without a cluster: sources, data plane and admin endpoint together.
 
 use std::{
+    future::{Future, pending},
+    os::fd::AsFd as _,
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
-use pailou_proxy::{Options, Proxy, server::BindError};
-use tokio::net::TcpListener;
+use pailou_proxy::{
+    Options, Proxy,
+    server::{BindError, Sockets},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     admin,
     configuration::{Configuration, Loaded},
     exit::{self, Error},
+    handover::Place,
     report::{self, Report, Unbound},
     shown::Shown,
     signals::Signals,
@@ -29,14 +35,21 @@ pub(crate) struct Standalone {
 /// The thread that follows the sources.
 struct Reloading {
     stopper: Stopper,
-    thread: JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Standalone {
     /// Serves what the configuration holds now, and from then on what it changes to. Needs the runtime. `move_elsewhere` is the advice for ports that are
     /// taken.
-    pub(crate) fn start(configuration: Configuration, options: Options, move_elsewhere: &str) -> Result<Self, Error> {
+    /// `sockets` are listened on by a former process as well.
+    pub(crate) fn start(
+        configuration: Configuration,
+        options: Options,
+        sockets: Sockets,
+        move_elsewhere: &str,
+    ) -> Result<Self, Error> {
         let proxy = Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?;
+        proxy.adopt(sockets);
         let proxy = Arc::new(proxy);
         let shown = Arc::new(Shown::new(proxy.clone()));
         let watcher = Watcher::new();
@@ -61,31 +74,67 @@ impl Standalone {
         Ok(Self { proxy, shown, reloading: Reloading { stopper, thread } })
     }
 
-    /// Serves until a signal comes, then finishes what is under way, for at most `drain`. A second signal cuts it off.
-    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, drain: Duration) {
+    /// Serves until a signal or a successor comes, then finishes what is under way, for at most `drain`. A signal after that cuts it
+    /// off.
+    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, place: Option<Place>, drain: Duration) {
+        let spare = admin.as_ref().and_then(|listener| listener.as_fd().try_clone_to_owned().ok()).map(Into::into);
         let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.shown.clone())));
-        until_drained(&self.proxy, &self.shown, signals, drain, || self.reloading.stopper.stop()).await;
-        if let Some(admin) = admin {
-            admin.abort();
-        }
+        let end_admin = || admin.iter().for_each(JoinHandle::abort);
+        let successor = successor(place, &self.proxy, spare);
+        until_drained(&self.proxy, &self.shown, signals, successor, drain, |end| {
+            if end == End::Succeeded {
+                // The successor answers for itself.
+                end_admin();
+            }
+            self.reloading.stopper.stop();
+        })
+        .await;
+        end_admin();
         if self.reloading.thread.join().is_err() {
             tracing::error!("the thread that follows the files had panicked");
         }
     }
 }
 
-/// Waits for a signal, calls `stop`, and finishes what is under way, for at most `drain`. A second signal cuts it off.
-pub(crate) async fn until_drained(proxy: &Proxy, shown: &Shown, mut signals: Signals, drain: Duration, stop: impl FnOnce()) {
-    let signal = signals.next().await;
-    tracing::info!("{signal}: finishing requests for at most {} s; a second signal ends at once", drain.as_secs());
+/// Ready when another process serves on these sockets; never, where none can come.
+async fn successor(place: Option<Place>, proxy: &Arc<Proxy>, admin: Option<std::net::TcpListener>) {
+    match place {
+        Some(mut place) => place.successor(proxy, admin.as_ref()).await,
+        None => pending().await,
+    }
+}
+
+/// Why a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is told to.
+    Signal,
+    /// Another serves in its place.
+    Succeeded,
+}
+
+/// Waits for a signal or a successor, calls `stop`, and finishes what is under way, for at most `drain`. A signal after that cuts it off.
+pub(crate) async fn until_drained(
+    proxy: &Proxy,
+    shown: &Shown,
+    mut signals: Signals,
+    successor: impl Future<Output = ()>,
+    drain: Duration,
+    stop: impl FnOnce(End),
+) {
+    let (end, why) = tokio::select! {
+        signal = signals.next() => (End::Signal, signal),
+        () = successor => (End::Succeeded, "another process serves in this one's place"),
+    };
+    tracing::info!("{why}: finishing requests for at most {} s; a further signal ends at once", drain.as_secs());
     shown.drain();
-    stop();
+    stop(end);
     tokio::select! {
         left = proxy.drain(drain) => match left {
             0 => tracing::info!("every request is finished"),
             _ => tracing::warn!("{left} connections were cut off"),
         },
-        signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
+        signal = signals.next() => tracing::warn!("{signal}: ending at once"),
     }
 }
 

@@ -59,7 +59,7 @@ use dns::{Dns, Overrides};
 use health::Background;
 use live::Live;
 use metrics::Metrics;
-use server::{BindError, Server};
+use server::{BindError, Server, Sockets};
 use shared::{Budget, Shared};
 use worker::Workers;
 
@@ -112,6 +112,20 @@ impl Proxy {
         let background = Background { tasks, dns };
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { shared, server, workers, registry, background, applying, draining })
+    }
+
+    /// Takes sockets that another process listens on too. The next [`Self::apply`] uses those that its snapshot wants, and closes the
+    /// others.
+    pub fn adopt(&self, sockets: Sockets) {
+        self.server.adopt(sockets);
+    }
+
+    /// All sockets listened on, for another process. They listen for as long as either has them.
+    ///
+    /// # Errors
+    /// The system gives no more file descriptors.
+    pub fn sockets(&self) -> io::Result<Sockets> {
+        self.server.sockets()
     }
 
     /// Puts a snapshot in force; requests under way end under the one they began with. State of what stays is kept. Returns

@@ -14,6 +14,7 @@ mod http1;
 mod io;
 mod port;
 mod service;
+mod sockets;
 mod streams;
 
 pub use body::{ClientBody, ClientBodyError};
@@ -23,6 +24,7 @@ pub use datagrams::Datagrams;
 pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
 pub(crate) use port::Place;
+pub use sockets::Sockets;
 
 use std::{
     collections::HashMap,
@@ -115,13 +117,32 @@ pub struct Server<W = Worker> {
     workers: Arc<[WorkerHandle<W>]>,
     tasks: Handle,
     ports: Mutex<HashMap<PortKey, BoundPort>>,
+    /// Bound by another process, and not wanted yet.
+    adopted: Mutex<Sockets>,
     drain: Drain,
 }
 
 impl<W: Serve> Server<W> {
     /// Listens nowhere yet. Accepts on `tasks`; `workers` must not be empty.
     pub fn new(workers: Vec<WorkerHandle<W>>, tasks: Handle) -> Self {
-        Self { workers: workers.into(), tasks, ports: Mutex::default(), drain: Drain::default() }
+        Self { workers: workers.into(), tasks, ports: Mutex::default(), adopted: Mutex::default(), drain: Drain::default() }
+    }
+
+    /// Takes sockets that another process listens on too. The next [`Self::reconcile`] uses those it wants, and closes the others.
+    pub fn adopt(&self, sockets: Sockets) {
+        *self.adopted.lock() = sockets;
+    }
+
+    /// All sockets listened on, for another process. They listen for as long as either has them.
+    ///
+    /// # Errors
+    /// The system gives no more file descriptors.
+    pub fn sockets(&self) -> std::io::Result<Sockets> {
+        let mut sockets = Sockets::default();
+        for bound in self.ports.lock().values() {
+            sockets.insert(bound.socket()?)?;
+        }
+        Ok(sockets)
     }
 
     /// Listens at just these addresses. What is there already goes on undisturbed, under its new settings; connections of
@@ -132,13 +153,14 @@ impl<W: Serve> Server<W> {
     pub fn reconcile(&self, wanted: &[Port]) -> Vec<BindError> {
         let mut ports = self.ports.lock();
         ports.retain(|key, _| wanted.iter().any(|port| port.key() == *key));
+        let mut adopted = std::mem::take(&mut *self.adopted.lock());
         let mut errors = Vec::new();
         for port in wanted {
             if let Some(bound) = ports.get(&port.key()) {
                 bound.update(port);
                 continue;
             }
-            match self.listen(port) {
+            match self.listen(port, &mut adopted) {
                 Ok(bound) => drop(ports.insert(port.key(), bound)),
                 Err(error) => errors.push(error),
             }
@@ -169,15 +191,15 @@ impl<W: Serve> Server<W> {
         cut
     }
 
-    fn listen(&self, port: &Port) -> Result<BoundPort, BindError> {
+    fn listen(&self, port: &Port, adopted: &mut Sockets) -> Result<BoundPort, BindError> {
         let settings = Settings::new(port, None);
         let failed = |error| BindError { port: port.key(), error };
         if let PortService::Udp(_) = port.service {
-            let (bound, socket) = BoundPort::bind_udp(settings, &self.drain)?;
+            let (bound, socket) = BoundPort::bind_udp(settings, adopted, &self.drain)?;
             datagrams::spawn(socket, bound.shared(), &self.workers).map_err(failed)?;
             return Ok(bound);
         }
-        let (bound, listener) = BoundPort::bind(settings, &self.drain)?;
+        let (bound, listener) = BoundPort::bind(settings, adopted, &self.drain)?;
         accept::spawn(&self.tasks, listener, bound.shared(), Arc::clone(&self.workers)).map_err(failed)?;
         Ok(bound)
     }

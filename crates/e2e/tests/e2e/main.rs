@@ -18,5 +18,6 @@ mod protocols;
 mod reload;
 mod routing;
 mod streams;
+mod succession;
 mod support;
 mod traffic;

@@ -1,5 +1,7 @@
 //! Flags of `pailou serve`.
 
+use std::path::PathBuf;
+
 use pailou_proxy::dns::{OverrideError, Overrides};
 
 use super::{AccessLog, ConfigArgs, Listen};
@@ -18,6 +20,11 @@ pub(crate) struct ServeArgs {
     /// Address of /healthz, /readyz, /metrics and /status, or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
+    /// Socket by which a process started later with the same PATH takes this one's listening sockets over.
+    ///
+    /// The later one serves on them without a moment in which nobody listens; the former finishes what is under way and ends.
+    #[arg(long, value_name = "PATH", env = "PAILOU_HANDOVER")]
+    pub(crate) handover: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
 }

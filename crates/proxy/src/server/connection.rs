@@ -53,7 +53,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How long it has to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection that was opened as the drain began may have a request on its way.
+/// As the drain begins, a connection may have a request on its way. Closed at once, it would take that along.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Serves a connection to its end.
@@ -91,12 +91,45 @@ pub(super) async fn run<W: Serve>(
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), place);
         let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
         // Boxed: HTTP/1.1 would otherwise carry the room it needs.
-        Box::pin(drive(http, http2::Connection::graceful_shutdown, &clock, timeouts, phases)).await
+        Box::pin(drive(http, |http, _| http.graceful_shutdown(), &clock, timeouts, phases)).await
     } else {
         let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), place);
-        let closing = AtomicBool::new(false);
+        let closing = Closing::default();
         let http = http1::serve(io, opened.ahead, &connection, &clock, &closing);
-        drive(http, |_| closing.store(true, Ordering::Relaxed), &clock, timeouts, phases).await
+        drive(http, |_, word| closing.say(word), &clock, timeouts, phases).await
+    }
+}
+
+/// What a connection over HTTP/1.1 is told of its end. Over HTTP/2 the client is told.
+#[derive(Default)]
+pub(super) struct Closing {
+    soon: AtomicBool,
+    now: AtomicBool,
+}
+
+/// How near a connection's end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// The next request is the last.
+    Soon,
+    /// The one under way is, if there is one.
+    Now,
+}
+
+impl Closing {
+    fn say(&self, word: Word) {
+        self.soon.store(true, Ordering::Relaxed);
+        self.now.fetch_or(word == Word::Now, Ordering::Relaxed);
+    }
+
+    /// Whether the response that begins now is the last.
+    pub(super) fn is_soon(&self) -> bool {
+        self.soon.load(Ordering::Relaxed)
+    }
+
+    /// Whether no further request is waited for.
+    pub(super) fn is_now(&self) -> bool {
+        self.now.load(Ordering::Relaxed)
     }
 }
 
@@ -243,30 +276,37 @@ impl Phases {
 /// Drives a connection, and ends it when it is told to or has been of no use for too long.
 async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<(), E>>>(
     http: C,
-    shut_down: impl Fn(Pin<&mut C>),
+    shut_down: impl Fn(Pin<&mut C>, Word),
     clock: &Clock,
     timeouts: &ClientTimeouts,
     mut phases: Phases,
 ) -> io::Result<()> {
     let mut http = pin!(http);
     let mut next_phase = Phase::Draining;
+    let mut last_call = None;
     loop {
+        if last_call.is_some_and(|until| until <= Instant::now()) {
+            shut_down(http.as_mut(), Word::Now);
+            last_call = None;
+        }
         let wake = match clock.check(timeouts) {
             Some(Verdict::HeadLate | Verdict::Stalled) => return Ok(()),
             Some(Verdict::Idle) if next_phase == Phase::Draining => {
-                shut_down(http.as_mut());
+                shut_down(http.as_mut(), Word::Now);
                 None
             }
             Some(Verdict::WaitUntil(at)) => Some(at),
             Some(Verdict::Idle) | None => None,
         };
+        let wake = wake.into_iter().chain(last_call).min();
         tokio::select! {
             biased;
             ended = poll_fn(|context| http.as_mut().poll(context)) => return ended.map_err(io::Error::other),
             () = phases.reach(next_phase) => match next_phase {
                 Phase::Cut => return Ok(()),
                 Phase::Serving | Phase::Draining => {
-                    shut_down(http.as_mut());
+                    shut_down(http.as_mut(), Word::Soon);
+                    last_call = Some(Instant::now() + LAST_CALL);
                     next_phase = Phase::Cut;
                 }
             },

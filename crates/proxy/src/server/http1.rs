@@ -16,10 +16,7 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -34,10 +31,10 @@ use self::{
     response::{Asked, Sending},
     upgraded::Upgraded,
 };
-use super::{ClientBody, Connection, Serve, clock::Clock, io::ClientIo};
+use super::{ClientBody, Connection, Serve, clock::Clock, connection::Closing, io::ClientIo};
 use crate::{body::ResponseBody, http1::Framing};
 
-/// Serves a connection to its end. Once `closing` is set, and this polled again, the request under way is the last.
+/// Serves a connection to its end, of which `closing` tells, provided that this is polled again.
 ///
 /// # Errors
 /// The connection broke, or a response could not be sent as a whole.
@@ -46,7 +43,7 @@ pub(super) async fn serve<W: Serve>(
     ahead: BytesMut,
     connection: &Arc<Connection<W>>,
     clock: &Arc<Clock>,
-    closing: &AtomicBool,
+    closing: &Closing,
 ) -> io::Result<()> {
     let line = Arc::new(Mutex::new(Line::new(io, ahead)));
     let mut heads = Heads::default();
@@ -94,7 +91,7 @@ enum Next {
     Nothing,
 }
 
-fn poll_head(line: &mut Line, heads: &mut Heads, closing: &AtomicBool, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
+fn poll_head(line: &mut Line, heads: &mut Heads, closing: &Closing, context: &mut Context<'_>) -> Poll<io::Result<Next>> {
     let wire = &mut line.wire;
     loop {
         match heads.take(&mut wire.read) {
@@ -102,7 +99,7 @@ fn poll_head(line: &mut Line, heads: &mut Heads, closing: &AtomicBool, context: 
             Ok(None) => {}
             Err(refusal) => return Poll::Ready(Ok(Next::Refused(refusal))),
         }
-        if closing.load(Ordering::Relaxed) && wire.read.is_empty() {
+        if closing.is_now() && wire.read.is_empty() {
             return Poll::Ready(Ok(Next::Nothing));
         }
         if wire.read.is_empty() {
@@ -140,8 +137,8 @@ fn body(line: &SharedLine, mut framing: Framing, wishes: Wishes) -> ClientBody {
 }
 
 /// Sends a response; whether the connection may be kept.
-async fn send(line: &SharedLine, response: Response<ResponseBody>, asked: &Asked, closing: &AtomicBool) -> io::Result<bool> {
-    let mut sending = Sending::new(response, asked, !closing.load(Ordering::Relaxed));
+async fn send(line: &SharedLine, response: Response<ResponseBody>, asked: &Asked, closing: &Closing) -> io::Result<bool> {
+    let mut sending = Sending::new(response, asked, !closing.is_soon());
     let sent = poll_fn(|context| {
         loop {
             let has_more = sending.gather(context);
@@ -174,7 +171,7 @@ async fn refuse(line: &SharedLine, refusal: Refusal) -> io::Result<()> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     let wishes = Wishes { keeps_alive: false, asks: false, upgrades: false, trailers: false };
     let asked = Asked { is_head: false, version: Version::HTTP_11, wishes };
-    send(line, response, &asked, &AtomicBool::new(true)).await?;
+    send(line, response, &asked, &Closing::default()).await?;
     close(line, true).await
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +17,10 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Notify, watch};
 
-use super::drain::{Counter, Drain, Mark, Phase};
+use super::{
+    Sockets,
+    drain::{Counter, Drain, Mark, Phase},
+};
 use crate::tls::server_config;
 
 /// Connections that the system holds until they are accepted.
@@ -47,6 +51,8 @@ pub(super) struct Settings {
 pub(super) struct BoundPort {
     shared: Arc<Shared>,
     phase: watch::Sender<Phase>,
+    /// The socket once more, for a process that is to take it over.
+    socket: OwnedFd,
 }
 
 /// A bound port, as its accepting task and its connections share it.
@@ -92,20 +98,26 @@ impl Settings {
 
 impl BoundPort {
     /// Binds an address for connections.
-    pub(super) fn bind(settings: Settings, drain: &Drain) -> Result<(Self, TcpListener), BindError> {
+    pub(super) fn bind(settings: Settings, adopted: &mut Sockets, drain: &Drain) -> Result<(Self, TcpListener), BindError> {
         let address = settings.address;
-        let (listener, local) = listen(address).map_err(|error| BindError { port: PortKey::tcp(address), error })?;
-        Ok((Self::new(settings, local, drain), listener))
+        let bound = adopted.take_tcp(address).map_or_else(|| listen(address), Ok).and_then(|listener| {
+            let (local, socket) = (listener.local_addr()?, listener.as_fd().try_clone_to_owned()?);
+            Ok((Self::new(settings, local, socket, drain), listener))
+        });
+        bound.map_err(|error| BindError { port: PortKey::tcp(address), error })
     }
 
     /// Binds an address for datagrams.
-    pub(super) fn bind_udp(settings: Settings, drain: &Drain) -> Result<(Self, UdpSocket), BindError> {
+    pub(super) fn bind_udp(settings: Settings, adopted: &mut Sockets, drain: &Drain) -> Result<(Self, UdpSocket), BindError> {
         let address = settings.address;
-        let (socket, local) = receive(address).map_err(|error| BindError { port: PortKey::udp(address), error })?;
-        Ok((Self::new(settings, local, drain), socket))
+        let bound = adopted.take_udp(address).map_or_else(|| receive(address), Ok).and_then(|receiver| {
+            let (local, socket) = (receiver.local_addr()?, receiver.as_fd().try_clone_to_owned()?);
+            Ok((Self::new(settings, local, socket, drain), receiver))
+        });
+        bound.map_err(|error| BindError { port: PortKey::udp(address), error })
     }
 
-    fn new(settings: Settings, local: SocketAddr, drain: &Drain) -> Self {
+    fn new(settings: Settings, local: SocketAddr, socket: OwnedFd, drain: &Drain) -> Self {
         let (phase, port_phase) = watch::channel(Phase::Serving);
         let shared = Arc::new(Shared {
             settings: ArcSwap::from_pointee(settings),
@@ -116,7 +128,7 @@ impl BoundPort {
             server_phase: drain.subscribe(),
             port_phase,
         });
-        Self { shared, phase }
+        Self { shared, phase, socket }
     }
 
     /// Takes the port's settings from a new snapshot, for connections to come.
@@ -127,6 +139,11 @@ impl BoundPort {
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// The socket, for another process.
+    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 
     /// The address that the system gave.
@@ -182,7 +199,7 @@ impl Drop for Place {
 
 /// A listening socket. `SO_REUSEADDR`, so that connections of a former process that linger do not stand in the way;
 /// not `SO_REUSEPORT`, so that a port that another process listens on is an error.
-fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `[::]` stands beside `0.0.0.0`, not for it.
@@ -192,13 +209,11 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from(socket);
-    let local = listener.local_addr()?;
-    Ok((listener, local))
+    Ok(socket.into())
 }
 
 /// A socket for datagrams. Not shared with anybody: who gets a datagram would be a matter of chance.
-fn receive(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
+fn receive(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // The addresses of IPv4 are a socket of their own, as they are in a snapshot.
@@ -208,7 +223,5 @@ fn receive(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    let socket = UdpSocket::from(socket);
-    let local = socket.local_addr()?;
-    Ok((socket, local))
+    Ok(socket.into())
 }
