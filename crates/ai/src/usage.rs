@@ -116,6 +116,19 @@ impl ResponseReader {
         *progress
     }
 
+    /// Reads a body that is there whole, from which nothing was read before. Of a JSON body only the usage is sought, which mostly stands
+    /// at the end: model, reason to finish and error may stay unread.
+    pub fn feed_whole(&mut self, body: &[u8]) -> Progress {
+        if self.events.is_none()
+            && let Some(counts) = counts_at_end(body)
+        {
+            self.facts.counts = counts;
+            self.progress = Progress { content: true, done: true, ..self.progress };
+            return self.progress;
+        }
+        self.feed(body)
+    }
+
     /// How far the response has come.
     pub fn progress(&self) -> Progress {
         self.progress
@@ -140,6 +153,24 @@ impl ResponseReader {
     pub fn next_sequence_number(&self) -> u64 {
         self.facts.sequence_number.map_or(0, |last| last.saturating_add(1))
     }
+}
+
+/// The counts of the outermost object's last `usage`, without a look at what stands before it. `None` where that cannot be told.
+fn counts_at_end(body: &[u8]) -> Option<Counts> {
+    let (b'}', inside) = body.trim_ascii_end().split_last()? else { return None };
+    // A quote within a text is escaped: this is a name, if a colon follows.
+    let name = memchr::memmem::rfind(inside, b"\"usage\"")?;
+    let value = inside[name + b"\"usage\"".len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    if !matches!(inside[..name].trim_ascii_end().last()?, b',' | b'{') || !value.starts_with(b"{") {
+        return None;
+    }
+    let (mut walker, mut facts) = (Walker::in_member(Key::Usage), Facts::default());
+    let mut sink = |path: &[Key], value: Value<'_>| facts.read(path, value);
+    walker.feed(value, &mut sink);
+    // Only in the outermost object the last brace is the one that ends it.
+    let ended_before = walker.is_done();
+    walker.feed(b"}", &mut sink);
+    (!ended_before && walker.is_done()).then_some(facts.counts)
 }
 
 /// What one event turned out to be.

@@ -167,6 +167,13 @@ impl Walker {
         }
     }
 
+    /// Begins where the outermost object has a member of this name, before its value.
+    pub(crate) fn in_member(name: Key) -> Self {
+        let mut walker = Self::new();
+        (walker.path[0], walker.objects[0], walker.depth) = (name, true, 1);
+        walker
+    }
+
     /// Starts on another document.
     pub(crate) fn reset(&mut self) {
         self.state = State::Value;

@@ -106,6 +106,9 @@ fn bodies_of_every_api_tell_their_usage() {
     let usage = |body: &str| {
         let mut reader = ResponseReader::json();
         assert!(reader.feed(body.as_bytes()).done, "{body}");
+        let mut at_once = ResponseReader::json();
+        assert!(at_once.feed_whole(body.as_bytes()).done, "{body}");
+        assert_eq!(at_once.usage(), reader.usage(), "{body}");
         reader.usage()
     };
     let uncached = Usage { cached_tokens: None, ..USAGE };
@@ -121,6 +124,7 @@ fn bodies_of_every_api_tell_their_usage() {
         (r#"{"type":"message","usage":{"input_tokens":1,"cache_read_input_tokens":8,"output_tokens":3}}"#, USAGE),
         (r#"{"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_cache_hit_tokens":8}}"#, USAGE),
         (r#"{"results":[],"meta":{"tokens":{"input_tokens":9,"output_tokens":3}}}"#, uncached),
+        (r#"{"response":{"usage":{"input_tokens":9,"output_tokens":3}},"x":{"usage":{}}}"#, uncached),
         (r#"{"results":[],"usage":{"total_tokens":12}}"#, Usage { input_tokens: 12, output_tokens: 0, ..uncached }),
     ];
     for (body, expected) in cases {
@@ -129,6 +133,24 @@ fn bodies_of_every_api_tell_their_usage() {
     for body in [r#"{"data":[{"usage":{"prompt_tokens":1}}],"usage":null}"#, r#"{"usage":{"prompt_tokens":-1}}"#, r#"["usage"]"#] {
         assert_eq!(usage(body), None, "{body}");
     }
+}
+
+/// Any value whose members have the names of usage, at any depth, and whose texts look like members.
+fn body() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        any::<u8>().prop_map(serde_json::Value::from),
+        prop::sample::select(vec!["\"usage\":{", "usage", ",\"usage\":{\"total_tokens\":1}}", "}", ""])
+            .prop_map(serde_json::Value::from),
+        Just(serde_json::Value::Null),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        let name = prop::sample::select(vec!["usage", "usage", "prompt_tokens", "total_tokens", "choices", "z", "\"usage\":{"]);
+        let member = (name.prop_map(str::to_owned), inner.clone());
+        prop_oneof![
+            4 => prop::collection::vec(member, 0..4).prop_map(|members| members.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            1 => prop::collection::vec(inner, 0..3).prop_map(serde_json::Value::from),
+        ]
+    })
 }
 
 proptest! {
@@ -147,6 +169,15 @@ proptest! {
         let finished = finish_reason.is_some();
         prop_assert_eq!(reader.progress(), Progress { content: true, finish_reason: finished, done: true, error: false });
         prop_assert_eq!((reader.usage(), reader.model(), reader.finish_reason()), (Some(USAGE), Some(model), finish_reason));
+    }
+
+    #[test]
+    fn read_at_once_a_body_tells_the_same_usage(body in body(), spaces in any::<bool>()) {
+        let body = if spaces { serde_json::to_string_pretty(&body).unwrap() + "\n" } else { body.to_string() };
+        let (mut at_once, mut in_order) = (ResponseReader::json(), ResponseReader::json());
+        at_once.feed_whole(body.as_bytes());
+        in_order.feed(body.as_bytes());
+        prop_assert_eq!(at_once.usage(), in_order.usage(), "{}", body);
     }
 
     #[test]

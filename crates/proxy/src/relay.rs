@@ -138,12 +138,14 @@ impl Relay {
 
     fn passed(&mut self, data: &Bytes) {
         let record = &mut *self.record;
+        let is_first = record.response_bytes == 0;
         record.response_bytes += data.len() as u64;
         if let Some(idle) = &mut self.idle {
             idle.beat();
         }
         if let Some(reader) = &mut self.reader {
-            let progress = reader.reader.feed(data);
+            let is_whole = is_first && self.body.is_end_stream();
+            let progress = if is_whole { reader.reader.feed_whole(data) } else { reader.reader.feed(data) };
             if progress.content && record.content_after.is_none() {
                 self.content();
             }
