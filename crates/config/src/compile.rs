@@ -72,6 +72,7 @@ use crate::{
     store::{Change, Store},
 };
 
+pub use addresses::CLUSTER;
 pub use indexed::Indexed;
 pub use one_pool::{OnePool, one_pool};
 pub use parameters::parameters;

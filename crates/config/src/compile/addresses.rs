@@ -1,14 +1,19 @@
 //! Addresses of Gateways: what their listeners bind, where clients reach them, and what stands in the way.
 
+mod assigned;
+
 use std::net::IpAddr;
 
 use crate::{
     resources::{Gateway, gateway::GatewayAddress as Asked},
     snapshot::Name,
-    status::{GatewayAddress, Problem},
+    status::{Condition, GatewayAddress, Problem},
 };
 
 use super::settings::{DataPlane, Mode, Settings};
+
+use assigned::Assigned;
+pub use assigned::CLUSTER;
 
 /// The addresses of one Gateway.
 #[derive(Debug, Default)]
@@ -17,6 +22,8 @@ pub(crate) struct Addresses {
     pub(crate) bound: Vec<IpAddr>,
     /// What its status names.
     pub(crate) shown: Vec<GatewayAddress>,
+    /// In a cluster: whether it has what it asks for.
+    pub(crate) assigned: Option<Condition>,
 }
 
 /// Finds a Gateway's addresses. Problems are about `Accepted` where it can never be served as it asks, about `Programmed` where
@@ -33,12 +40,17 @@ fn standalone(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mu
         Some(address) => vec![*address],
         None => asked(gateway, settings, problems),
     };
-    Addresses { shown: bound.iter().map(|ip| GatewayAddress::ip(*ip)).collect(), bound }
+    Addresses { shown: bound.iter().map(|ip| GatewayAddress::ip(*ip)).collect(), bound, assigned: None }
 }
 
 fn asked(gateway: &Gateway, settings: &Settings, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for asked in &gateway.spec.addresses {
+        if let Some(routability) = assigned::routability(asked) {
+            let message = format!("spec.addresses: there is no address of routability {routability} outside a cluster");
+            problems.push(Problem::accepted("UnsupportedAddress", message));
+            continue;
+        }
         match (asked.kind.as_str(), value(asked)) {
             (IP_ADDRESS, "") => addresses.extend(&settings.addresses),
             (IP_ADDRESS, text) => match text.parse() {
@@ -65,25 +77,30 @@ fn cluster(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mut V
         }
     }
     let plane = settings.data_planes.get(name);
-    problems.extend(not_programmed(plane));
-    let shown = plane.map(|plane| plane.addresses.clone()).unwrap_or_default();
-    Addresses { bound: settings.addresses.clone(), shown }
+    let assigned = plane.map(|plane| Assigned::new(&gateway.spec.addresses, plane)).unwrap_or_default();
+    problems.extend(not_programmed(plane, &assigned));
+    let condition = assigned.condition(gateway.meta.generation);
+    Addresses { bound: settings.addresses.clone(), shown: assigned.addresses, assigned: condition }
 }
 
 /// Why a Gateway of a cluster cannot be reached, or not where it asks to be.
-fn not_programmed(plane: Option<&DataPlane>) -> Vec<Problem> {
+fn not_programmed(plane: Option<&DataPlane>, assigned: &Assigned) -> Vec<Problem> {
     let problem = |reason, message: String| Problem { condition: "Programmed", reason, message };
     let Some(plane) = plane else { return vec![problem(PENDING, "no proxies have been provisioned yet".to_owned())] };
     if let Some(refused) = &plane.refused {
         return vec![problem(NO_RESOURCES, format!("the API server refuses what the proxies need: {refused}"))];
     }
     let mut problems = Vec::new();
-    if !plane.unusable.is_empty() {
-        let all: Vec<_> = plane.unusable.iter().map(|(address, why)| format!("{address} {why}")).collect();
-        problems.push(problem(ADDRESS_NOT_USABLE, format!("spec.addresses: {}", all.join("; "))));
+    for missing in assigned.missing.iter().filter(|missing| missing.is_exact) {
+        problems.push(problem(ADDRESS_NOT_USABLE, missing.message.clone()));
     }
-    if plane.addresses.is_empty() {
-        problems.push(problem("AddressNotAssigned", "the proxies' Service has no address yet".to_owned()));
+    if assigned.addresses.is_empty() {
+        let wanted: Vec<&str> = assigned.missing.iter().filter(|it| !it.is_exact).map(|it| it.message.as_str()).collect();
+        let message = match wanted.as_slice() {
+            [] => "the proxies' Service has no address yet".to_owned(),
+            wanted => wanted.join("; "),
+        };
+        problems.push(problem("AddressNotAssigned", message));
     }
     if !plane.ready {
         problems.push(problem(PENDING, "no proxy is ready yet".to_owned()));

@@ -151,6 +151,7 @@ impl<'a> GatewayState<'a> {
     fn status(&self) -> GatewayStatus {
         let generation = self.object.meta.generation;
         let mut conditions = vec![self.accepted(generation), self.programmed(generation)];
+        conditions.extend(self.addresses.assigned.clone());
         conditions.extend(self.identity.as_ref().map(|_| Condition::summary("ResolvedRefs", &self.problems, generation)));
         conditions.extend(client_certificates::insecure_mode(self.object));
         let fields = warnings::unsupported(self.object.spec.unsupported(), generation);

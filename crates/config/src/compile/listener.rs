@@ -51,6 +51,11 @@ impl<'a> ListenerState<'a> {
             let message = format!("protocol {} is not supported: use HTTP, HTTPS, TLS, TCP or UDP", spec.protocol.as_str());
             problems.push(Problem::accepted("UnsupportedProtocol", message));
         }
+        // Who put one in front of everything relies on it: nothing is served past it.
+        for (place, filter) in spec.filters.requests.iter().enumerate() {
+            let message = format!("filters.requests[{place}]: {} is not supported on a listener: remove it", filter.kind);
+            problems.push(Problem::accepted("UnsupportedValue", message));
+        }
         let kinds = speaks.map(|speaks| route_kinds(spec, speaks.kinds(), &mut problems)).unwrap_or_default();
         let certificates = match speaks {
             Some(speaks) if speaks.ends_tls() => certificates(index, spec, owner, &mut problems),

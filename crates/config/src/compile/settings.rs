@@ -50,8 +50,10 @@ pub enum Mode {
 pub struct DataPlane {
     /// Where clients reach them, as their Service has it.
     pub addresses: Vec<GatewayAddress>,
-    /// Addresses of `spec.addresses` that could not be had, with the reason in words for people: it follows the address, "is not …".
-    pub unusable: BTreeMap<String, String>,
+    /// Where those within the cluster reach them beside that: the Service's ClusterIPs.
+    pub within: Vec<GatewayAddress>,
+    /// Why other addresses could not be had, in words for people: it follows an address, "is not …".
+    pub others: String,
     /// Whether a proxy is ready.
     pub ready: bool,
     /// What the API server refuses of what is to be made for them, in words for people.

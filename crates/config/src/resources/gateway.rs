@@ -41,9 +41,7 @@ pub struct GatewaySpec {
 
 unsupported_fields!(GatewaySpec,
     "defaultScope" => |spec| spec.default_scope.is_some(),
-    "addresses[].routability" => |spec| spec.addresses.iter().any(|address| address.routability.is_some()),
     "listeners[].tls.options" => |spec| has_tls_options(&spec.listeners),
-    "listeners[].filters" => |spec| spec.listeners.iter().any(|listener| listener.filters.is_some()),
 );
 
 /// A requested address.
@@ -55,7 +53,7 @@ pub struct GatewayAddress {
     /// The address; empty or absent asks for any of that type.
     #[serde(default)]
     pub value: Option<String>,
-    /// From where the address must be reachable (experimental).
+    /// From where the address must be reachable: `Cluster`, or a domain-prefixed name; empty or absent says nothing (experimental).
     #[serde(default)]
     pub routability: Option<String>,
 }

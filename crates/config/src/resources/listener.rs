@@ -31,7 +31,30 @@ pub struct Listener {
     pub allowed_routes: AllowedRoutes,
     /// Filters before routing (experimental).
     #[serde(default)]
-    pub filters: Option<Unsupported>,
+    pub filters: ListenerFilters,
+}
+
+/// Filters that a request passes before a route is chosen for it (GEP-5224).
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct ListenerFilters {
+    /// At most 16, in their order.
+    #[serde(default)]
+    pub requests: Vec<ListenerFilter>,
+}
+
+/// A filter before routing. There is none that is acted on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerFilter {
+    /// `ExternalAuth` or `ExtensionRef`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Who is asked whether the request may pass.
+    #[serde(default)]
+    pub external_auth: Option<Unsupported>,
+    /// An implementation's own filter.
+    #[serde(default)]
+    pub extension_ref: Option<Unsupported>,
 }
 
 /// Whether any listener sets options of TLS, which are each implementation's own: there are none here.

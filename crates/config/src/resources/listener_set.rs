@@ -23,7 +23,6 @@ pub struct ListenerSetSpec {
 
 unsupported_fields!(ListenerSetSpec,
     "listeners[].tls.options" => |spec| has_tls_options(&spec.listeners),
-    "listeners[].filters" => |spec| spec.listeners.iter().any(|listener| listener.filters.is_some()),
 );
 
 /// The Gateway that a ListenerSet extends.

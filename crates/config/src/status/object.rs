@@ -108,17 +108,26 @@ pub struct GatewayAddress {
     pub kind: &'static str,
     /// The address.
     pub value: String,
+    /// From where it is reached: `Cluster` is an address of the Service network, and an empty text says nothing. `None` outside a
+    /// cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 impl GatewayAddress {
     /// An IP address.
     pub fn ip(address: std::net::IpAddr) -> Self {
-        Self { kind: "IPAddress", value: address.to_string() }
+        Self { kind: "IPAddress", value: address.to_string(), routability: None }
     }
 
     /// A DNS name, such as a load balancer's.
     pub fn hostname(name: impl Into<String>) -> Self {
-        Self { kind: "Hostname", value: name.into() }
+        Self { kind: "Hostname", value: name.into(), routability: None }
+    }
+
+    /// The same address with what is known of who can reach it.
+    pub fn reached_from(self, routability: &'static str) -> Self {
+        Self { routability: Some(routability), ..self }
     }
 }
 

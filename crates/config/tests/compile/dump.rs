@@ -58,7 +58,11 @@ fn statuses(out: &mut String, compiled: &Compiled) {
 /// What a status says beside conditions; the address that a Gateway has without asking is left out.
 fn whole(out: &mut String, body: &StatusBody) {
     let StatusBody::Gateway(gateway) = body else { return };
-    let addresses: Vec<_> = gateway.addresses.iter().map(|it| format!("{} {}", it.kind, it.value)).collect();
+    let addresses = gateway.addresses.iter().map(|it| match it.routability.unwrap_or_default() {
+        "" => format!("{} {}", it.kind, it.value),
+        routability => format!("{} {} of {routability}", it.kind, it.value),
+    });
+    let addresses: Vec<_> = addresses.collect();
     if gateway.attached_listener_sets.is_some() && addresses != ["IPAddress 127.0.0.1"] {
         line(out, 2, &format!("addresses: {}", quoted(&addresses.join(", "))));
     }

@@ -1,7 +1,7 @@
 //! Settings for a golden input, from its lines that begin with `#:`.
 
 use pailou_config::{
-    compile::{DataPlane, Settings},
+    compile::{CLUSTER, DataPlane, Settings},
     snapshot::Name,
     status::GatewayAddress,
 };
@@ -10,7 +10,8 @@ use pailou_config::{
 /// - `#: cluster`: as a cluster's controller does.
 /// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
 /// - `#: bundle DEFINITION [VERSION]`: a CustomResourceDefinition of Gateway API.
-/// - `#: unusable NAMESPACE/NAME ADDRESS WHY…`: an address that the data plane could not have.
+/// - `#: within NAMESPACE/NAME ADDRESS…`: its ClusterIPs.
+/// - `#: others NAMESPACE/NAME WHY…`: why the data plane has no other addresses.
 /// - `#: refused NAMESPACE/NAME WHY…`: what the API server says against what the data plane needs.
 pub(crate) fn settings(yaml: &str) -> Settings {
     let mut settings = Settings::default();
@@ -23,9 +24,11 @@ pub(crate) fn settings(yaml: &str) -> Settings {
                 plane.ready = *state == "ready";
                 plane.addresses = addresses.iter().map(|text| address(text)).collect();
             }
-            ["unusable", name, address, why @ ..] => {
-                plane(&mut settings, name).unusable.insert((*address).to_owned(), why.join(" "));
+            ["within", name, addresses @ ..] => {
+                let within = addresses.iter().map(|text| address(text).reached_from(CLUSTER));
+                plane(&mut settings, name).within = within.collect();
             }
+            ["others", name, why @ ..] => plane(&mut settings, name).others = why.join(" "),
             ["refused", name, why @ ..] => plane(&mut settings, name).refused = Some(why.join(" ")),
             ["bundle", name] => drop(settings.bundles.insert((*name).to_owned(), None)),
             ["bundle", name, version] => drop(settings.bundles.insert((*name).to_owned(), Some((*version).to_owned()))),
@@ -41,5 +44,5 @@ fn plane<'s>(settings: &'s mut Settings, name: &str) -> &'s mut DataPlane {
 }
 
 fn address(text: &str) -> GatewayAddress {
-    text.parse().map_or_else(|_| GatewayAddress::hostname(text), GatewayAddress::ip)
+    text.parse().map_or_else(|_| GatewayAddress::hostname(text), GatewayAddress::ip).reached_from("")
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{Node, Service, ServiceSpec};
 use pailou_config::{
+    compile::CLUSTER,
     resources::{EndpointSlice, core::endpoint_slice::SERVICE_NAME_LABEL},
     status::GatewayAddress,
     store::Store,
@@ -14,11 +15,14 @@ use super::children::Listed;
 /// The most addresses that a Gateway's status takes. Source: Gateway API.
 const MAX_ADDRESSES: usize = 16;
 
-/// The addresses that clients can be told of. Source: Envoy Gateway, `UpdateGatewayStatusProgrammedCondition`.
+/// The routability that promises nothing. Source: GEP-5093.
+const ANYWHERE: &str = "";
+
+/// The addresses that clients can be told of, and who can reach them. Source: Envoy Gateway, `UpdateGatewayStatusProgrammedCondition`.
 pub(super) fn of_service(service: &Service, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
     let spec = service.spec.clone().unwrap_or_default();
     let mut addresses = match kind(&spec) {
-        "ClusterIP" => spec.cluster_ips.unwrap_or_default().into_iter().filter(|it| it != "None").map(ip).collect(),
+        "ClusterIP" => cluster_ips(&spec),
         "NodePort" => of_nodes(service, &spec, nodes, store),
         _ => of_balancer(service),
     };
@@ -26,8 +30,13 @@ pub(super) fn of_service(service: &Service, nodes: &Listed<Node>, store: &Store)
     addresses
 }
 
+/// The addresses that only those within the cluster can reach, beside those of [`of_service`].
+pub(super) fn within(service: &Service) -> Vec<GatewayAddress> {
+    service.spec.as_ref().filter(|spec| kind(spec) != "ClusterIP").map(cluster_ips).unwrap_or_default()
+}
+
 /// Why an address that was asked for is not among them.
-pub(super) fn missing(service: &Service) -> String {
+pub(super) fn others(service: &Service) -> String {
     match service.spec.as_ref().map_or("LoadBalancer", kind) {
         "LoadBalancer" => "the load balancer has not given it to the Gateway's Service".to_owned(),
         kind => format!("the Gateway's Service is of type {kind} and has others"),
@@ -43,16 +52,21 @@ fn kind(spec: &ServiceSpec) -> &str {
     spec.type_.as_deref().unwrap_or("ClusterIP")
 }
 
-fn ip(value: String) -> GatewayAddress {
-    GatewayAddress { kind: "IPAddress", value }
+fn ip(value: String, routability: &'static str) -> GatewayAddress {
+    GatewayAddress { kind: "IPAddress", value, routability: Some(routability) }
+}
+
+fn cluster_ips(spec: &ServiceSpec) -> Vec<GatewayAddress> {
+    let all = spec.cluster_ips.iter().flatten().filter(|it| *it != "None");
+    all.map(|it| ip(it.clone(), CLUSTER)).collect()
 }
 
 fn of_balancer(service: &Service) -> Vec<GatewayAddress> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = balancer.and_then(|it| it.ingress.as_deref()).unwrap_or_default();
     let addresses = ingress.iter().filter_map(|it| match (&it.ip, &it.hostname) {
-        (Some(address), _) => Some(ip(address.clone())),
-        (None, Some(name)) => Some(GatewayAddress { kind: "Hostname", value: name.clone() }),
+        (Some(address), _) => Some(ip(address.clone(), ANYWHERE)),
+        (None, Some(name)) => Some(GatewayAddress::hostname(name).reached_from(ANYWHERE)),
         (None, None) => None,
     });
     addresses.collect()
@@ -67,7 +81,7 @@ fn of_nodes(service: &Service, spec: &ServiceSpec, nodes: &Listed<Node>, store: 
     let is_of_families = |address: &IpAddr| families.iter().any(|family| (family == "IPv6") == address.is_ipv6());
     let nodes = nodes.0.iter().filter(|((_, name), _)| with_pods.as_ref().is_none_or(|it| it.contains(name.as_str())));
     let addresses: BTreeSet<IpAddr> = nodes.flat_map(|(_, node)| of_node(node)).filter(is_of_families).collect();
-    addresses.into_iter().map(|address| ip(address.to_string())).collect()
+    addresses.into_iter().map(|address| ip(address.to_string(), ANYWHERE)).collect()
 }
 
 fn of_node(node: &Node) -> Vec<IpAddr> {

@@ -1,10 +1,6 @@
 //! What has become of the data planes: what was made for them, followed on every replica of the controller.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    pin::pin,
-};
+use std::{collections::HashMap, fmt::Debug, pin::pin};
 
 use futures_util::{
     StreamExt,
@@ -75,11 +71,10 @@ impl Children {
         let place = (plan.gateway.namespace.to_string(), name.to_owned());
         let service = self.services.0.get(&place)?;
         let addresses = addresses::of_service(service, &self.nodes, &published.store);
-        let missing = plan.addresses.iter().filter(|asked| addresses.iter().all(|it| it.value != **asked));
-        let unusable: BTreeMap<_, _> = missing.map(|asked| (asked.clone(), addresses::missing(service))).collect();
+        let (within, others) = (addresses::within(service), addresses::others(service));
         let deployment = self.deployments.0.get(&place).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
-        Some(DataPlane { addresses, unusable, ready, refused: None })
+        Some(DataPlane { addresses, within, others, ready, refused: None })
     }
 }
 

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pailou_config::{
-    compile::parameters,
-    resources::{Gateway, ListenerSet, envoy::envoy_proxy::EnvoyProxySpec, listener::Protocol, refs::GATEWAY_GROUP},
+    compile::{CLUSTER, parameters},
+    resources::{
+        Gateway, ListenerSet, envoy::envoy_proxy::EnvoyProxySpec, gateway::GatewayAddress, listener::Protocol, refs::GATEWAY_GROUP,
+    },
     snapshot::Name,
     status::{ConditionStatus, StatusBody},
 };
@@ -23,8 +25,10 @@ pub(crate) struct Plan {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The ports of all listeners.
     pub(crate) ports: BTreeSet<(u16, Transport)>,
-    /// The IP addresses that are asked for, in order.
+    /// The IP addresses that are asked for, in order, but for those of the Service network.
     pub(crate) addresses: Vec<String>,
+    /// Nobody outside the cluster is to reach it: all addresses that are asked for are of the Service network.
+    pub(crate) is_within: bool,
     /// Values of `controllerName` that the proxies answer to.
     pub(crate) controllers: Vec<String>,
     /// The Gateway's parameters, or its class's.
@@ -70,7 +74,9 @@ fn plan(published: &Published, gateway: &Gateway) -> Plan {
     for set in published.store.all::<ListenerSet>().filter(|set| is_attached(published, set, gateway)) {
         ports.extend(set.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))));
     }
-    let addresses = gateway.spec.addresses.iter().filter(|it| it.kind == "IPAddress");
+    let is_within = |it: &GatewayAddress| it.routability.as_deref() == Some(CLUSTER);
+    let asked = &gateway.spec.addresses;
+    let addresses = asked.iter().filter(|it| it.kind == "IPAddress" && !is_within(it));
     Plan {
         gateway: Name::new(&meta.namespace, &meta.name),
         uid: meta.uid.clone(),
@@ -78,6 +84,7 @@ fn plan(published: &Published, gateway: &Gateway) -> Plan {
         annotations: infrastructure.annotations,
         ports,
         addresses: addresses.filter_map(|it| it.value.clone()).filter(|value| !value.is_empty()).collect(),
+        is_within: !asked.is_empty() && asked.iter().all(is_within),
         controllers: published.settings.controllers.clone(),
         parameters: parameters(&published.store, gateway),
     }

@@ -35,12 +35,12 @@ async fn what_is_known_of_a_data_plane_shows_in_the_gateways_status() {
     let controller = start(&api, "a");
     let programmed = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed").clone();
     until("the Gateway waits for a proxy", || programmed()["status"] == "False").await;
-    let address = GatewayAddress { kind: "IPAddress", value: "198.51.100.7".to_owned() };
+    let address = GatewayAddress::ip("198.51.100.7".parse().unwrap()).reached_from("");
     let plane = DataPlane { addresses: vec![address], ready: true, ..DataPlane::default() };
     controller.settings().send_modify(|settings| drop(settings.data_planes.insert(Name::new("default", "g"), plane)));
     until("the Gateway is programmed", || programmed()["status"] == "True").await;
     let status = api.get(GATEWAYS, "default/g")["status"].clone();
-    assert_eq!(status["addresses"], json!([{ "type": "IPAddress", "value": "198.51.100.7" }]));
+    assert_eq!(status["addresses"], json!([{ "type": "IPAddress", "value": "198.51.100.7", "routability": "" }]));
     controller.settings().send_modify(|settings| settings.data_planes.clear());
     until("the address is gone", || api.get(GATEWAYS, "default/g")["status"].get("addresses").is_none()).await;
     controller.stop().await;

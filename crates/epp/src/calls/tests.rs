@@ -98,7 +98,7 @@ fn head(content_type: &str) -> Part {
 }
 
 fn piece(body: &'static str, end_of_stream: bool) -> HttpBody {
-    HttpBody { body: Bytes::from_static(body.as_bytes()), end_of_stream, ..HttpBody::default() }
+    HttpBody { body: Bytes::from_static(body.as_bytes()), end_of_stream }
 }
 
 fn streamed(answer: Option<pailou_extproc::proto::CommonResponse>) -> (Bytes, bool) {

@@ -51,7 +51,12 @@ fn store() -> Store {
 }
 
 fn found(service: &Service) -> Vec<String> {
-    of_service(service, &nodes(), &store()).into_iter().map(|it| format!("{} {}", it.kind, it.value)).collect()
+    told(of_service(service, &nodes(), &store()))
+}
+
+fn told(addresses: Vec<GatewayAddress>) -> Vec<String> {
+    let text = |it: GatewayAddress| format!("{} {} {}", it.kind, it.value, it.routability.unwrap());
+    addresses.into_iter().map(|it| text(it).trim_end().to_owned()).collect()
 }
 
 #[test]
@@ -59,14 +64,17 @@ fn a_load_balancer_gives_addresses_and_names() {
     let ingress = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.7" }, { "hostname": "lb.example.com" }, {}] } });
     let service = service(json!({ "type": "LoadBalancer", "clusterIPs": ["10.96.0.7"] }), ingress);
     assert_eq!(found(&service), ["IPAddress 192.0.2.7", "Hostname lb.example.com"]);
+    assert_eq!(told(within(&service)), ["IPAddress 10.96.0.7 Cluster"]);
 }
 
 #[test]
 fn a_service_within_the_cluster_is_reached_by_its_own_addresses() {
     assert_eq!(
         found(&service(json!({ "type": "ClusterIP", "clusterIPs": ["10.96.0.7", "fd00:96::7"] }), json!({}))),
-        ["IPAddress 10.96.0.7", "IPAddress fd00:96::7"]
+        ["IPAddress 10.96.0.7 Cluster", "IPAddress fd00:96::7 Cluster"]
     );
+    let said_already = within(&service(json!({ "type": "ClusterIP", "clusterIPs": ["10.96.0.7"] }), json!({})));
+    assert_eq!(said_already, []);
     assert_eq!(found(&service(json!({ "type": "ClusterIP", "clusterIPs": ["None"] }), json!({}))), [""; 0]);
 }
 

@@ -60,6 +60,7 @@ fn a_data_plane_is_rendered() {
         annotations: BTreeMap::from([(text("note"), text("kept"))]),
         ports: BTreeSet::from([(80, Transport::Tcp), (53, Transport::Udp), (443, Transport::Tcp)]),
         addresses: vec![text("192.0.2.1"), text("192.0.2.2")],
+        is_within: false,
         controllers: vec![text("pailou.dev/gateway-controller")],
         parameters: EnvoyProxySpec::default(),
     };
@@ -74,6 +75,28 @@ fn a_gateways_parameters_are_joined_with_its_classs() {
 #[test]
 fn a_gateways_parameters_take_the_place_of_its_classs() {
     insta::assert_yaml_snapshot!(rendered(&planned(include_str!("testdata/replaced.yaml")), None));
+}
+
+/// Addresses of the Service network are all that is asked for: nobody outside is let in, whatever the parameters say.
+#[test]
+fn what_is_to_be_reached_from_within_alone_has_no_load_balancer() {
+    let service = |addresses: &str| -> Value {
+        let yaml = include_str!("testdata/everything.yaml")
+            .replace("gatewayClassName: pailou\n", &format!("gatewayClassName: pailou\n  {addresses}\n"));
+        let objects = rendered(&planned(&yaml), None);
+        let service = objects.iter().find(|it| it.types.as_ref().is_some_and(|types| types.kind == "Service")).unwrap();
+        json!([
+            service.data["spec"]["type"],
+            service.data["spec"].get("loadBalancerIP"),
+            service.metadata.annotations.as_ref().and_then(|it| it.get("metallb.io/loadBalancerIPs"))
+        ])
+    };
+    assert_eq!(
+        service("addresses: [{routability: Cluster}, {routability: Cluster, value: 10.96.0.7}]"),
+        json!(["ClusterIP", null, null])
+    );
+    let both = service("addresses: [{routability: Cluster, value: 10.96.0.7}, {value: 192.0.2.7}]");
+    assert_eq!(both, json!(["LoadBalancer", "192.0.2.7", "192.0.2.7"]));
 }
 
 #[test]
