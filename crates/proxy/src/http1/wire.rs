@@ -30,13 +30,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Self { io, read: BytesMut::new(), next_read: FIRST_READ }
     }
 
-    /// Reads on. `false` at the connection's end.
+    /// Reads on. `false` at the connection's end. While nothing comes and nothing is held, no memory is either: there may be many streams
+    /// that wait for a model's next word.
     pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.read.capacity() - self.read.len() < LEAST_ROOM {
             self.read.reserve(self.next_read);
         }
         let room = self.read.capacity() - self.read.len();
-        let count = ready!(pin!(self.io.read_buf(&mut self.read)).poll(context))?;
+        let Poll::Ready(count) = pin!(self.io.read_buf(&mut self.read)).poll(context) else {
+            // More room was made for a body that is announced.
+            if room <= LARGEST_READ {
+                self.release();
+            }
+            return Poll::Pending;
+        };
+        let count = count?;
         if count == room {
             self.next_read = (2 * self.next_read).min(LARGEST_READ);
         }
@@ -63,5 +71,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let is_empty = self.read.is_empty();
         self.read = BytesMut::new();
         is_empty
+    }
+
+    /// Gives back the memory that nothing is in.
+    pub(crate) fn release(&mut self) {
+        if self.read.is_empty() && self.read.capacity() > 0 {
+            self.read = BytesMut::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Waker};
+
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_memory_is_held_while_nothing_comes() {
+        let (mut peer, io) = duplex(1 << 10);
+        let mut wire = Wire::new(io);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(wire.poll_fill(&mut context).is_pending());
+        assert_eq!(wire.read.capacity(), 0);
+
+        peer.write_all(b"a word").await.unwrap();
+        assert!(poll_fn(|context| wire.poll_fill(context)).await.unwrap());
+        assert!(wire.poll_fill(&mut context).is_pending());
+        assert_eq!(wire.read, "a word", "what is not used yet is kept");
+
+        drop(wire.read.split());
+        assert!(wire.poll_fill(&mut context).is_pending());
+        assert_eq!(wire.read.capacity(), 0);
+
+        let announced = 2 * LARGEST_READ;
+        wire.read.reserve(announced);
+        assert!(wire.poll_fill(&mut context).is_pending());
+        assert!(wire.read.capacity() >= announced, "room that was made for what is to come stays");
     }
 }

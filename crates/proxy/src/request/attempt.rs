@@ -160,7 +160,8 @@ impl Attempts<'_> {
         // What was read ahead passes the picker too, and only then the reader.
         answered.reader = self.reader(&answered.exchange);
         let served = attempt.endpoint().endpoint().address.to_string();
-        Passed::by(listener, answered, &served, clocks.deadline).await
+        // Boxed: most requests have none, and would carry the room it needs.
+        Box::pin(Passed::by(listener, answered, &served, clocks.deadline)).await
     }
 
     /// The clocks of the whole request.

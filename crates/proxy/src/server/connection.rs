@@ -91,11 +91,12 @@ pub(super) async fn run<W: Serve>(
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), place);
         let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
         // Boxed: HTTP/1.1 would otherwise carry the room it needs.
-        Box::pin(drive(http, |http, _| http.graceful_shutdown(), &clock, timeouts, phases)).await
+        let mut http = Box::pin(http);
+        drive(http.as_mut(), |http, _| http.graceful_shutdown(), &clock, timeouts, phases).await
     } else {
         let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), place);
         let closing = Closing::default();
-        let http = http1::serve(io, opened.ahead, &connection, &clock, &closing);
+        let http = pin!(http1::serve(io, opened.ahead, &connection, &clock, &closing));
         drive(http, |_, word| closing.say(word), &clock, timeouts, phases).await
     }
 }
@@ -273,15 +274,15 @@ impl Phases {
     }
 }
 
-/// Drives a connection, and ends it when it is told to or has been of no use for too long.
+/// Drives a connection, and ends it when it is told to or has been of no use for too long. The caller pins it: what is moved in here takes
+/// its room twice.
 async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<(), E>>>(
-    http: C,
+    mut http: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>, Word),
     clock: &Clock,
     timeouts: &ClientTimeouts,
     mut phases: Phases,
 ) -> io::Result<()> {
-    let mut http = pin!(http);
     let mut next_phase = Phase::Draining;
     let mut last_call = None;
     loop {

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -45,7 +45,8 @@ impl Streams {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         match self.limit {
-            Some(limit) => drop(tokio::spawn(watched(stream, limit))),
+            // Boxed: as an argument it would take its room twice.
+            Some(limit) => drop(tokio::spawn(watched(Box::pin(stream), limit))),
             None => drop(tokio::spawn(stream)),
         }
     }
@@ -68,7 +69,7 @@ impl Flow {
     }
 }
 
-async fn watched(stream: impl Future<Output = ()>, limit: Duration) {
+async fn watched(stream: Pin<Box<impl Future<Output = ()>>>, limit: Duration) {
     let flow = Arc::<Flow>::default();
     let mut stream = pin!(FLOW.scope(Arc::clone(&flow), stream));
     let mut idle: Option<Idle> = None;

@@ -125,6 +125,7 @@ impl Line {
             self.wait(context);
             return Poll::Pending;
         }
+        self.wire.release();
         // Room to read into is made only when there is something to be read.
         while self.wire.read.is_empty() {
             ready!(self.wire.io.poll_readable(context));
