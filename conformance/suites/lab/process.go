@@ -19,8 +19,14 @@ type Used struct {
 	RSS, Peak int // KiB
 }
 
-// Processes finds the cluster's processes of the program by an argument of theirs; there may be none at the moment.
-func Processes(t *testing.T, argument string) (found []Process) {
+// Processes finds the cluster's processes of Pailou by an argument of theirs; there may be none at the moment.
+func Processes(t *testing.T, argument string) []Process {
+	t.Helper()
+	return ProcessesOf(t, "pailou", argument)
+}
+
+// ProcessesOf is the same for any program.
+func ProcessesOf(t *testing.T, program, argument string) (found []Process) {
 	t.Helper()
 	root, err := os.ReadFile(filepath.Join(os.Getenv("KUBELAB_DIR"), "pid"))
 	if err != nil {
@@ -37,7 +43,7 @@ func Processes(t *testing.T, argument string) (found []Process) {
 		}
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		arguments := strings.Split(string(line), "\x00")
-		if len(arguments) > 1 && strings.HasSuffix(arguments[0], "pailou") && strings.Contains(string(line), "\x00"+argument) && descends(pid, strings.TrimSpace(string(root))) {
+		if len(arguments) > 1 && strings.HasSuffix(arguments[0], program) && strings.Contains(string(line), "\x00"+argument) && descends(pid, strings.TrimSpace(string(root))) {
 			found = append(found, Process{pid})
 		}
 	}

@@ -18,6 +18,7 @@ type Endpoint string
 type Request struct {
 	Host, Path, Body string
 	Header           http.Header
+	Trailer          http.Header // of a body whose length is not told
 }
 
 // Answer is a whole answer.
@@ -35,6 +36,9 @@ func (e Endpoint) Try(r Request) (Answer, error) {
 	}
 	for name, values := range r.Header {
 		call.Header[name] = values
+	}
+	if call.Trailer = r.Trailer; r.Trailer != nil {
+		call.ContentLength = -1
 	}
 	call.Host = r.Host
 	call.Header.Set("content-type", "application/json")

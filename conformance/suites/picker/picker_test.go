@@ -31,7 +31,7 @@ func TestPicker(t *testing.T) {
 	lab.Apply(t, "testdata/own.yaml", *image)
 	lab.Apply(t, "testdata/gateway.yaml", *image)
 	install(t)
-	lab.Kubectl(t, "rollout", "status", "-n", namespace, "deployment/engines", "deployment/reference-epp", "--timeout=60s")
+	lab.Kubectl(t, "rollout", "status", "-n", namespace, "deployment/engines", "deployment/mirror", "deployment/reference-epp", "--timeout=60s")
 	g := &gateway{Endpoint: lab.Programmed(t, namespace, "picker"), engines: engines(t)}
 	g.Await(t, chat("reference.test", "warm"), http.StatusOK)
 	g.Await(t, chat("own.test", "warm"), http.StatusOK)
@@ -96,6 +96,16 @@ func passes(t *testing.T, to lab.Endpoint, host string) {
 		answer.Wants(t, http.StatusOK)
 		if got := answer.Echo(t); got.BodyLength != len(long.Body) {
 			t.Errorf("%d bytes arrived of %d", got.BodyLength, len(long.Body))
+		}
+	})
+	t.Run("Trailers", func(t *testing.T) {
+		trailed := chat(host, "with trailers")
+		trailed.Header = http.Header{"X-Sim-Echo": {"1"}}
+		trailed.Trailer = http.Header{"X-Checksum": {"abc"}}
+		answer := to.Send(t, trailed)
+		answer.Wants(t, http.StatusOK)
+		if got := answer.Echo(t).Body; got != trailed.Body {
+			t.Errorf("not the body that was sent: %s", got)
 		}
 	})
 	t.Run("Stream", func(t *testing.T) {

@@ -1,10 +1,14 @@
 package picker
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"pailou.dev/conformance/lab"
 )
@@ -48,6 +52,26 @@ func reference(t *testing.T, g *gateway) {
 		g.Send(t, nowhere("reference.test")).Wants(t, http.StatusServiceUnavailable)
 		g.Send(t, nowhere("open.test")).Wants(t, http.StatusOK)
 	})
+	t.Run("Mirror", func(t *testing.T) { mirrors(t, g) })
+	t.Run("ThatIsSilent", func(t *testing.T) {
+		pickers := lab.ProcessesOf(t, "lwepp", "reference")
+		if len(pickers) != 1 {
+			t.Fatalf("%d reference pickers run", len(pickers))
+		}
+		g.Await(t, chat("hurried.test", "in time"), http.StatusOK)
+		if err := syscall.Kill(pickers[0].PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		// As long as its Service has it, the request's time runs out; then there is no picker.
+		answer := g.Send(t, chat("hurried.test", "too late"))
+		if answer.Status != http.StatusGatewayTimeout && answer.Status != http.StatusServiceUnavailable {
+			t.Errorf("answered %d: %s", answer.Status, answer.Body)
+		}
+		if err := syscall.Kill(pickers[0].PID, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		g.Await(t, chat("hurried.test", "in time again"), http.StatusOK)
+	})
 	t.Run("ThatIsGone", func(t *testing.T) {
 		lab.Kubectl(t, "scale", "-n", namespace, "deployment/reference-epp", "--replicas=0")
 		g.Await(t, chat("reference.test", "closed"), http.StatusServiceUnavailable)
@@ -63,6 +87,55 @@ func reference(t *testing.T, g *gateway) {
 		lab.Kubectl(t, "scale", "-n", namespace, "deployment/reference-epp", "--replicas=1")
 		g.Await(t, chat("reference.test", "back"), http.StatusOK)
 	})
+}
+
+// mirrors sends a long prompt, and wants the mirror to have read as much of it as the engine that served.
+func mirrors(t *testing.T, g *gateway) {
+	t.Helper()
+	g.Await(t, chat("mirrored.test", "warm"), http.StatusOK)
+	address := lab.Kubectl(t, "get", "pods", "-n", namespace, "-l", "app=mirror", "-o", "jsonpath={.items[0].status.podIP}")
+	read := func(address string) int { return promptTokens(t, "http://"+address+":8000") }
+	engines := func() (all int) {
+		for _, address := range g.engines {
+			all += read(address)
+		}
+		return all
+	}
+	// What was sent before may still be on its way.
+	quiet := read(address)
+	lab.Eventually(t, "the mirror is idle", time.Minute, func() bool {
+		before := quiet
+		time.Sleep(500 * time.Millisecond)
+		quiet = read(address)
+		return quiet == before
+	})
+	mirror, served := quiet, engines()
+	g.Send(t, chat("mirrored.test", strings.Repeat("a prompt that is known ", 4_000))).Wants(t, http.StatusOK)
+	lab.Eventually(t, "the mirror has read it all", time.Minute, func() bool {
+		return read(address)-mirror == engines()-served && read(address)-mirror > 10_000
+	})
+}
+
+// promptTokens are those that a simulated engine has read.
+func promptTokens(t *testing.T, engine string) (tokens int) {
+	t.Helper()
+	response, err := http.Get(engine + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(name, "vllm:prefix_cache_queries_total") {
+			var some float64
+			fmt.Sscan(value, &some)
+			tokens += int(some)
+		}
+	}
+	return tokens
 }
 
 // applySubset makes routes whose requests may go to one engine alone.
