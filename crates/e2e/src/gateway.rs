@@ -199,6 +199,11 @@ impl Gateway {
         kilobytes << 10
     }
 
+    /// Its open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()
+    }
+
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         // The shell's own `kill`: the program is not everywhere.

@@ -17,6 +17,7 @@ mod pools;
 mod protocols;
 mod reload;
 mod routing;
+mod soak;
 mod streams;
 mod succession;
 mod support;
