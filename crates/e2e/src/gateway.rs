@@ -74,6 +74,15 @@ impl Setup {
         self
     }
 
+    /// Lets it open no more than so many files and sockets. To be called last.
+    pub fn descriptors(self, most: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, ..self }
+    }
+
     /// Gives it a pipe as standard input.
     pub fn with_input(mut self) -> (Self, PipeWriter) {
         let (reader, writer) = std::io::pipe().expect("a pipe can be made");
@@ -202,6 +211,14 @@ impl Gateway {
     /// Its open file descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()
+    }
+
+    /// The processor time that it has used, in hundredths of a second.
+    pub fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the process lives");
+        let fields = stat.rsplit_once(") ").expect("the name stands in parentheses").1;
+        let times = fields.split(' ').skip(11).take(2);
+        times.map(|ticks| ticks.parse::<u64>().expect("times are numbers")).sum()
     }
 
     /// Sends a signal, such as `TERM`.

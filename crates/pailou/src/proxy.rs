@@ -36,6 +36,7 @@ use crate::{
 /// Serves until a signal comes.
 pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
     let options = serve::serving(&args.serving)?;
+    runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new()?;
         let listener = match args.admin.0 {

@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Error;
@@ -19,6 +20,18 @@ pub(crate) fn many_threads() -> Result<Runtime, Error> {
 /// How many threads the machine runs at the same time.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Lets the process open as many files and sockets as it may: what it is given at first is often far less, for programs of old that
+/// cannot do with more.
+pub(crate) fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit.clone() };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 fn build(builder: &mut Builder) -> Result<Runtime, Error> {

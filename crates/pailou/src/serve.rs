@@ -23,6 +23,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
     }
     let overrides = Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?;
     let options = Options { overrides, ..serving(&args.serving)? };
+    runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new()?;
         let (mut sockets, former) = take_over(args.handover.as_deref())?;

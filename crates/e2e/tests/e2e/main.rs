@@ -6,6 +6,7 @@ mod backend_tls;
 mod broken;
 mod clients;
 mod connections;
+mod descriptors;
 mod engines;
 mod filters;
 mod hostile;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod faults;
+mod floods;
 mod frames;
 mod http2;
 #[path = "../support/objects.rs"]

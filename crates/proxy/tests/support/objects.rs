@@ -33,9 +33,14 @@ impl Gateway {
     pub(crate) fn serve(objects: &str) -> Self {
         let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
                        listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n";
+        Self::at_own_address(&[gateway, objects].concat())
+    }
+
+    /// Serves just these objects at an address that nobody else uses; one of their listeners has port 8080.
+    pub(crate) fn at_own_address(objects: &str) -> Self {
         let address = IpAddr::from(loopback());
         let settings = Settings { addresses: vec![address], ..Settings::default() };
-        Self::start(&[gateway, objects].concat(), SocketAddr::new(address, 8080), settings)
+        Self::start(objects, SocketAddr::new(address, 8080), settings)
     }
 
     /// Serves just these objects; one of their listeners has this port.

@@ -1,0 +1,129 @@
+//! A configuration that changes a thousand times a second, under load: no request may fail.
+//!
+//! `PAILOU_STORM_SECONDS` says for how long, three unless given.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+#[path = "support/objects.rs"]
+mod objects;
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use objects::{Gateway, backend};
+use pailou_sim::{Config, Sim};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A Gateway with a route to one of two backends, rules that come and go, and now and then a second listener.
+fn configuration(turn: usize, backends: &[SocketAddr; 2]) -> String {
+    let second = if turn % 20 < 10 { ", {name: second, protocol: HTTP, port: 8090}" } else { "" };
+    let mut yaml = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  gatewayClassName: pailou\n  listeners: \
+         [{{name: http, protocol: HTTP, port: 8080}}{second}]\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: \
+         {{name: r}}\nspec:\n  parentRefs: [{{name: gw}}]\n  rules:\n"
+    );
+    let to = |name: &str| format!("backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: {name}}}]");
+    for index in turn..turn + turn % 4 {
+        writeln!(yaml, "  - {{matches: [{{path: {{value: /extra/{index}}}}}], {}}}", to("a")).unwrap();
+    }
+    writeln!(yaml, "  - {{{}}}", to(["a", "b"][turn % 2])).unwrap();
+    yaml += &backend("a", backends[0], "");
+    yaml += &backend("b", backends[1], "");
+    yaml
+}
+
+/// One request on a connection that may be kept; the answer's status line, and who gave it.
+async fn asked(stream: &mut TcpStream, close: bool) -> std::io::Result<String> {
+    let connection = if close { "close" } else { "keep-alive" };
+    stream.write_all(format!("GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n\r\n").as_bytes()).await?;
+    let mut read = Vec::new();
+    loop {
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = String::from_utf8_lossy(&read).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+        if body.len() >= length {
+            return Ok(head.to_owned());
+        }
+    }
+}
+
+async fn client(address: SocketAddr, keeps: bool, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) -> Vec<String> {
+    let (mut failures, mut kept) = (Vec::new(), None);
+    while !stop.load(Ordering::Relaxed) && failures.len() < 5 {
+        let exchange = async {
+            let mut stream = match kept.take() {
+                Some(stream) => stream,
+                None => TcpStream::connect(address).await?,
+            };
+            let head = asked(&mut stream, !keeps).await?;
+            Ok::<_, std::io::Error>((head, stream))
+        };
+        match timeout(LIMIT, exchange).await {
+            Ok(Ok((head, stream))) if head.starts_with("http/1.1 200 ") => {
+                answered.fetch_add(1, Ordering::Relaxed);
+                kept = keeps.then_some(stream);
+            }
+            Ok(Ok((head, _))) => failures.push(head),
+            Ok(Err(error)) => failures.push(error.to_string()),
+            Err(_) => failures.push("no answer".to_owned()),
+        }
+    }
+    failures
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_changes_a_second_fail_no_request() {
+    let sims = [
+        Sim::start(Config::new("a", ["m"]).instant()).await.unwrap(),
+        Sim::start(Config::new("b", ["m"]).instant()).await.unwrap(),
+    ];
+    let backends = [sims[0].addr(), sims[1].addr()];
+    let gateway = Gateway::at_own_address(&configuration(0, &backends));
+    let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let mut clients = JoinSet::new();
+    for index in 0..6 {
+        clients.spawn(client(gateway.address, index % 2 == 0, stop.clone(), answered.clone()));
+    }
+    let length = Duration::from_secs(std::env::var("PAILOU_STORM_SECONDS").map_or(3, |text| text.parse().unwrap()));
+    let began = Instant::now();
+    let mut turn = 0;
+    while began.elapsed() < length {
+        turn += 1;
+        gateway.update(&configuration(turn, &backends));
+        // No faster than was asked for; where the machine is slow, it catches up.
+        let due = Duration::from_millis(turn as u64);
+        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut failures = Vec::new();
+    while let Some(failed) = clients.join_next().await {
+        failures.extend(failed.unwrap());
+    }
+    let answered = answered.load(Ordering::Relaxed);
+    println!("{turn} changes in {:?}, {answered} requests meanwhile", began.elapsed());
+    assert!(failures.is_empty(), "{} of {answered} failed: {failures:?}", failures.len());
+    assert!(answered > 50 && turn > 50, "{answered} requests, {turn} changes");
+    // The last change is the one in force.
+    for turn in [10, 11] {
+        gateway.update(&configuration(turn, &backends));
+        let head = asked(&mut TcpStream::connect(gateway.address).await.unwrap(), true).await.unwrap();
+        assert!(head.contains(&format!("x-sim-server: {}", ["a", "b"][turn % 2])), "{head}");
+    }
+}
