@@ -26,7 +26,7 @@ pub(crate) fn processors() -> usize {
 /// cannot do with more.
 pub(crate) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit.clone() };
+    let raised = Rlimit { current: limit.maximum, ..limit };
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {

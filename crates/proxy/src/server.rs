@@ -152,7 +152,9 @@ impl<W: Serve> Server<W> {
     /// Each address that cannot be listened on. The others are served; the next call tries again.
     pub fn reconcile(&self, wanted: &[Port]) -> Vec<BindError> {
         let mut ports = self.ports.lock();
-        ports.retain(|key, _| wanted.iter().any(|port| port.key() == *key));
+        for (_, gone) in ports.extract_if(|key, _| !wanted.iter().any(|port| port.key() == *key)) {
+            gone.close();
+        }
         let mut adopted = std::mem::take(&mut *self.adopted.lock());
         let mut errors = Vec::new();
         for port in wanted {

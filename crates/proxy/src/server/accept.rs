@@ -34,6 +34,8 @@ pub(super) fn spawn<W: Serve>(
     tasks.spawn(async move {
         let mut phase = port.port_phase.clone();
         tokio::select! {
+            // First: a socket that is closed on purpose is no trouble.
+            biased;
             _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
             () = accept(&listener, &port, &workers) => {}
         }

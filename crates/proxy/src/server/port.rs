@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{Shutdown, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use pailou_config::snapshot::{ClientPolicy, ListenerRef, Port, PortKey, PortService, ServerTls};
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -139,6 +139,14 @@ impl BoundPort {
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// Stops listening at once, for other processes that have the socket too: whoever accepts from it has yet to hear of its end, and the
+    /// address may be wanted again before.
+    pub(super) fn close(self) {
+        self.phase.send_replace(Phase::Draining);
+        // Where it is one for datagrams this does nothing.
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
 
     /// The socket, for another process.

@@ -140,7 +140,7 @@ async fn asked(gateway: SocketAddr, body: usize) -> (u16, String, bool) {
 }
 
 /// Nothing counts as under way any more.
-async fn assert_nothing_is_left(gateway: &Gateway, what: &str) {
+pub(crate) async fn assert_nothing_is_left(gateway: &Gateway, what: &str) {
     let left = || {
         let mut text = String::new();
         gateway.proxy.encode_metrics(&mut text);

@@ -191,3 +191,48 @@ async fn more_streams_than_are_allowed_are_refused() {
     frames.send(&frame(DATA, END_STREAM, 1, b"x")).await.unwrap();
     assert_eq!(frames.status_of(1).await, Some(200));
 }
+
+#[tokio::test]
+async fn bodies_that_are_held_have_a_bound_together() {
+    let recorder = Recorder::start().await;
+    // The process holds 64 MiB.
+    let gateway = crate::requests::gateway(recorder.address, true);
+    let (size, count) = (8 << 20, 10);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let address = gateway.address;
+        clients.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n");
+            let (mut read, mut write) = stream.split();
+            // The last byte does not come, so that all of them are held at the same time.
+            let sending = async {
+                let _ = write.write_all(head.as_bytes()).await;
+                let _ = write.write_all(&vec![b' '; size - 1]).await;
+                std::future::pending::<()>().await;
+            };
+            let mut answer = Vec::new();
+            tokio::select! {
+                () = sending => {}
+                _ = read.read_to_end(&mut answer) => {}
+            }
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+    }
+    for _ in 0..2 {
+        let refused = timeout(LIMIT, clients.join_next()).await.expect("they cannot all be held").unwrap().unwrap();
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("x-pailou-response-flag: OM"), "{refused}");
+    }
+    // Those that are still held give up, and there is room again.
+    clients.shutdown().await;
+    let served = async {
+        loop {
+            let answer = gateway.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0").await;
+            if answer.starts_with("HTTP/1.1 200 ") {
+                return;
+            }
+        }
+    };
+    timeout(LIMIT, served).await.expect("there is room");
+    crate::faults::assert_nothing_is_left(&gateway, "bodies that were given up").await;
+}

@@ -213,7 +213,7 @@ const TARGETS: &[Case] = &[
 ];
 
 /// A gateway in front of this backend: bodies stream through, or are read before, as those for a pool are.
-fn gateway(to: SocketAddr, is_read: bool) -> Gateway {
+pub(crate) fn gateway(to: SocketAddr, is_read: bool) -> Gateway {
     if !is_read {
         let rule = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: b}]}";
         return Gateway::serve(&(route(rule) + &backend("b", to, "")));

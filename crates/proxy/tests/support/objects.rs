@@ -9,12 +9,13 @@ use std::{
 };
 
 use pailou_config::{
-    compile::{Compiled, Settings, compile},
+    compile::{Compiled, Compiler, Settings, compile},
     parse::parse,
     resources::NamespaceName,
     store::{Entry, Store},
 };
 use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -26,6 +27,7 @@ pub(crate) struct Gateway {
     pub(crate) proxy: Proxy,
     pub(crate) address: SocketAddr,
     settings: Settings,
+    state: Mutex<(Store, Compiler)>,
 }
 
 impl Gateway {
@@ -49,7 +51,8 @@ impl Gateway {
     }
 
     fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
-        let compiled = compiled(objects, &settings);
+        let (store, mut compiler) = (store(objects), Compiler::new(settings.clone()));
+        let compiled = compiler.update(&store);
         let options = Options {
             workers: 1,
             overrides: Overrides::default(),
@@ -60,12 +63,24 @@ impl Gateway {
         let proxy = Proxy::start(options).unwrap();
         let errors = proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
-        Self { proxy, address, settings }
+        Self { proxy, address, settings, state: Mutex::new((store, compiler)) }
     }
 
     /// Serves other objects from now on.
     pub(crate) fn update(&self, objects: &str) {
         let compiled = compiled(objects, &self.settings);
+        let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+
+    /// Changes these objects and no others.
+    pub(crate) fn change(&self, objects: &str) {
+        let mut state = self.state.lock();
+        let (store, compiler) = &mut *state;
+        for entry in entries(objects) {
+            store.upsert(entry).unwrap();
+        }
+        let compiled = compiler.update(store);
         let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
     }
@@ -88,13 +103,21 @@ fn loopback() -> Ipv4Addr {
 }
 
 fn compiled(objects: &str, settings: &Settings) -> Compiled {
+    compile(&store(objects), settings)
+}
+
+fn store(objects: &str) -> Store {
+    let mut store = Store::new();
+    for entry in entries(objects) {
+        store.insert(entry).unwrap();
+    }
+    store
+}
+
+fn entries(objects: &str) -> impl Iterator<Item = Entry> {
     let parsed = parse(objects.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
     assert_eq!(parsed.errors, []);
-    let mut store = Store::new();
-    for decoded in parsed.objects {
-        store.insert(Entry::new(decoded, "test".into())).unwrap();
-    }
-    compile(&store, settings)
+    parsed.objects.into_iter().map(|decoded| Entry::new(decoded, "test".into()))
 }
 
 /// A port that is free when asked for, to be taken at once.
