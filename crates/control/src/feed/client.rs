@@ -104,6 +104,8 @@ enum Error {
 /// goes on holding.
 pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut refusals = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+    let mut said = Said::default();
     loop {
         let mut session = Session { batches: &batches, batch: Batch { is_whole: true, ..Batch::default() }, batches_sent: 0 };
         let result = session.run(&options).await;
@@ -112,12 +114,33 @@ pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
         }
         if session.batches_sent > 0 {
             backoff.reset();
+            refusals.reset();
+            said = Said::default();
         }
-        let delay = backoff.failed();
+        // A refusal may hold for as long as this proxy lives: its Gateway is being deleted, or is not watched any more.
+        let is_refusal = matches!(result, Err(Error::Refused(..)));
+        let delay = if is_refusal { refusals.failed() } else { backoff.failed() };
         if let Err(error) = result {
-            tracing::warn!("feed: {error}; trying again in {:.1} s, serving what is known", delay.as_secs_f64());
+            let words = error.to_string();
+            if said.is_news(&words) {
+                tracing::warn!("feed: {words}; trying again and again, serving what is known");
+            } else {
+                tracing::debug!("feed: {words}; trying again in {:.1} s", delay.as_secs_f64());
+            }
         }
         time::sleep(delay).await;
+    }
+}
+
+/// What was said last: the same is said once.
+#[derive(Debug, Default)]
+struct Said(String);
+
+impl Said {
+    fn is_news(&mut self, words: &str) -> bool {
+        let is_news = self.0 != words;
+        words.clone_into(&mut self.0);
+        is_news
     }
 }
 
@@ -205,4 +228,16 @@ fn trust(authorities: &PathBuf) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|_| unusable())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_said_once() {
+        let mut said = Said::default();
+        let all = ["refused", "refused", "away", "refused"].map(|words| said.is_news(words));
+        assert_eq!(all, [true, false, true, true]);
+    }
 }

@@ -9,7 +9,10 @@ use k8s_openapi::{
             ServiceAccountTokenProjection, SleepAction, Sysctl, Volume, VolumeMount, VolumeProjection,
         },
     },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
 };
 
 use pailou_config::resources::{Duration, envoy::envoy_proxy::LogLevel};
@@ -43,7 +46,10 @@ pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&Deploymen
         template: PodTemplateSpec { metadata: Some(pod), spec: Some(pod_spec(plan, options)) },
         ..DeploymentSpec::default()
     };
-    Deployment { metadata: metadata(plan, options), spec: Some(spec), status: None }
+    // What is carried over may be known too late: an autoscaler that has spoken since makes the API server refuse it.
+    let is_carried = plan.parameters.provider.kubernetes.envoy_hpa.is_some() && spec.replicas.is_some();
+    let resource_version = live.filter(|_| is_carried).and_then(|live| live.metadata.resource_version.clone());
+    Deployment { metadata: ObjectMeta { resource_version, ..metadata(plan, options) }, spec: Some(spec), status: None }
 }
 
 /// How many proxies there are to be. With an autoscaler that is its matter; but until it has said so itself what there is stays,

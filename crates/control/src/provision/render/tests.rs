@@ -105,7 +105,7 @@ fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
     let live = |replicas: i32, manager: &str| -> Deployment {
         let fields = json!({ "manager": manager, "fieldsV1": { "f:spec": { "f:replicas": {} } } });
         serde_json::from_value(json!({
-            "metadata": { "managedFields": [{ "manager": "pailou", "fieldsV1": { "f:spec": { "f:template": {} } } }, fields] },
+            "metadata": { "resourceVersion": "7", "managedFields": [{ "manager": "pailou", "fieldsV1": { "f:spec": { "f:template": {} } } }, fields] },
             "spec": { "replicas": replicas, "selector": {}, "template": {} },
         }))
         .unwrap()
@@ -113,9 +113,13 @@ fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
     let replicas = |live: Option<&Deployment>| -> Value {
         let objects = rendered(&plan, live);
         let deployment = objects.iter().find(|it| it.types.as_ref().is_some_and(|types| types.kind == "Deployment")).unwrap();
-        deployment.data["spec"].get("replicas").cloned().unwrap_or_default()
+        json!([deployment.data["spec"].get("replicas"), deployment.metadata.resource_version])
     };
-    assert_eq!(replicas(None), json!(1), "the fewest, to begin with");
-    assert_eq!(replicas(Some(&live(3, "pailou"))), json!(3), "what there is stays until the autoscaler speaks");
-    assert_eq!(replicas(Some(&live(3, "kube-controller-manager"))), Value::Null);
+    assert_eq!(replicas(None), json!([1, null]), "the fewest, to begin with");
+    assert_eq!(
+        replicas(Some(&live(3, "pailou"))),
+        json!([3, "7"]),
+        "what there is stays until the autoscaler speaks, and not after that"
+    );
+    assert_eq!(replicas(Some(&live(3, "kube-controller-manager"))), json!([null, null]));
 }
