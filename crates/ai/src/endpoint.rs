@@ -74,11 +74,10 @@ pub enum BodyKind {
 impl Api {
     /// The API that `path` belongs to. A query string is ignored, and so is a slash at the end.
     pub fn from_path(path: &str) -> Option<Self> {
-        let path = path.split('?').next().unwrap_or(path);
-        let mut segments = path.trim_end_matches('/').rsplit('/');
-        let last = segments.next()?;
-        let parent = segments.next().unwrap_or("");
-        let grandparent = segments.next().unwrap_or("");
+        let path = path.bytes().position(|byte| byte == b'?').map_or(path, |query| &path[..query]);
+        let (before, last) = last_segment(&path[..path.bytes().rposition(|byte| byte != b'/').map_or(0, |end| end + 1)]);
+        let (before, parent) = last_segment(before);
+        let (_, grandparent) = last_segment(before);
         Some(match (parent, last) {
             ("chat", "completions") => Self::ChatCompletions,
             (_, "completions") => Self::Completions,
@@ -165,6 +164,11 @@ impl BodyKind {
 /// Whether a request is to a model: its path is that of an API whose body names one, and its body can.
 pub fn is_model_call(path: &str, content_type: Option<&str>) -> bool {
     Api::from_path(path).is_some_and(Api::names_model) && BodyKind::from_content_type(content_type).is_some()
+}
+
+/// What stands before the last slash, and behind it.
+fn last_segment(path: &str) -> (&str, &str) {
+    path.bytes().rposition(|byte| byte == b'/').map_or(("", path), |slash| (&path[..slash], &path[slash + 1..]))
 }
 
 fn is_version(segment: &str) -> bool {

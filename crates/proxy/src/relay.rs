@@ -33,7 +33,7 @@ pub(crate) struct Relay {
     record: Box<Record>,
     /// Held until the response has ended, however it ends.
     guards: Option<Guards>,
-    reader: Option<Reader>,
+    reader: Option<Box<Reader>>,
     deadline: Option<Deadline>,
     idle: Option<Idle>,
     state: State,
@@ -70,7 +70,7 @@ impl Relay {
         ahead: VecDeque<Frame<Bytes>>,
         record: Box<Record>,
         guards: Guards,
-        reader: Option<Reader>,
+        reader: Option<Box<Reader>>,
         clocks: Clocks,
     ) -> Self {
         let deadline = clocks.deadline.map(|at| Deadline { at, sleep: None });

@@ -32,6 +32,12 @@ static OF_ONE_HOP: [HeaderName; 5] = [
     header::PROXY_AUTHORIZATION,
 ];
 
+/// Whether any field's name is one of those that `is_one` knows. To look through the names, of which there are few, costs less than to
+/// look up those that are hardly ever there.
+pub(crate) fn any(headers: &HeaderMap, is_one: impl Fn(&str) -> bool) -> bool {
+    headers.keys().any(|name| is_one(name.as_str()))
+}
+
 /// Applies an edit: set, then add, then remove.
 pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
     for (name, value) in &edit.set {
@@ -48,6 +54,9 @@ pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
 /// Takes out what holds for one connection only (RFC 9110, 7.6.1), `TE: trailers` apart, which gRPC needs. Gives back the
 /// protocol that an HTTP/1.1 client asks to upgrade to.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    if !any(headers, is_of_one_hop) {
+        return None;
+    }
     let mut upgrade = None;
     // It may stand on several lines, and all of them count.
     let lines: SmallVec<[HeaderValue; 1]> = headers.get_all(header::CONNECTION).iter().cloned().collect();
@@ -66,10 +75,6 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
             }
         }
     }
-    // Few messages have any: looking through the names costs less than looking each of these up.
-    if !headers.keys().any(|name| *name == header::TE || OF_ONE_HOP.contains(name)) {
-        return upgrade;
-    }
     for name in &OF_ONE_HOP {
         headers.remove(name);
     }
@@ -87,22 +92,27 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
+fn is_of_one_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "te" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "proxy-authorization"
+    )
+}
+
 /// Appends the connection's other end to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
-/// one are `trusted`, what they say of the scheme stands.
-pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, tls: bool, trusted: bool) {
+/// one are `trusted`, what they say of the scheme stands. Returns how many proxies the request has passed then, this one included.
+pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, tls: bool, trusted: bool) -> usize {
+    let mut hops = 1;
     if headers.contains_key(FORWARDED_FOR) {
         append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default());
+        hops = headers.get_all(FORWARDED_FOR).iter().map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum();
     } else {
         headers.insert(FORWARDED_FOR, peer.clone());
     }
     if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
     }
-}
-
-/// The proxies that a request has passed, going by `X-Forwarded-For`.
-pub(crate) fn hops(headers: &HeaderMap) -> usize {
-    headers.get_all(FORWARDED_FOR).iter().map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum()
+    hops
 }
 
 /// Appends to a header that holds a list, on however many lines it came; they become one.

@@ -34,7 +34,7 @@ pub(super) struct Answer {
     body: Passage,
     switched: Option<Switched>,
     ahead: VecDeque<Frame<Bytes>>,
-    reader: Option<Reader>,
+    reader: Option<Box<Reader>>,
     guards: Guards,
     clocks: Clocks,
 }
@@ -45,7 +45,7 @@ pub(super) struct Passed {
     body: Passage,
     switched: Option<Switched>,
     ahead: VecDeque<Frame<Bytes>>,
-    reader: Option<Reader>,
+    reader: Option<Box<Reader>>,
 }
 
 impl Passed {

@@ -94,7 +94,7 @@ pub(super) enum Tried {
 pub(super) struct Answered {
     pub(super) exchange: Exchange,
     pub(super) ahead: VecDeque<Frame<Bytes>>,
-    pub(super) reader: Option<Reader>,
+    pub(super) reader: Option<Box<Reader>>,
 }
 
 /// An attempt without a response.
@@ -254,7 +254,7 @@ impl Attempts<'_> {
     }
 
     /// What reads along with a response to a model call.
-    fn reader(&self, exchange: &Exchange) -> Option<Reader> {
+    fn reader(&self, exchange: &Exchange) -> Option<Box<Reader>> {
         let Audience::Model(dialect) = self.audience else { return None };
         let head = &exchange.response;
         let headers = head.headers();
@@ -267,7 +267,7 @@ impl Attempts<'_> {
             && head.version() < Version::HTTP_2
             && !headers.contains_key(header::CONTENT_LENGTH)
             && !headers.contains_key(header::TRANSFER_ENCODING);
-        Some(Reader { reader, dialect, until_close })
+        Some(Box::new(Reader { reader, dialect, until_close }))
     }
 }
 

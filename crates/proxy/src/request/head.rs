@@ -32,19 +32,24 @@ impl Head {
     /// 400 where the host is missing or ambiguous, or the length is, 501 for a tunnel and for a body in a transfer coding that is not understood.
     pub(super) fn read(mut parts: Parts) -> Result<Self, Error> {
         only_chunked(&parts.headers)?;
-        one_length(&parts.headers)?;
+        if parts.headers.len() > parts.headers.keys_len() {
+            // Something is said on several lines.
+            one_length(&parts.headers)?;
+            join_cookies(&mut parts.headers);
+        }
         let authority = asked::authority(&parts)?;
         asked::target(&mut parts)?;
-        join_cookies(&mut parts.headers);
         let host = normalize_host(&authority).into();
         // Clients that could speak HTTP/2 offer `h2c` with an ordinary request, Java's by default. A server may pass it over (RFC 9110,
         // 7.8), and RFC 9113 has given it up.
         let upgrade = headers::strip_hop_by_hop(&mut parts.headers)
             .filter(|protocol| parts.version == Version::HTTP_11 && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
-        parts.headers.remove(headers::MODEL_NAME);
-        parts.headers.remove(headers::BASE_MODEL_NAME);
-        // The body is asked for when it is read, and passed on as it comes.
-        parts.headers.remove(header::EXPECT);
+        if headers::any(&parts.headers, |name| name == "expect" || name.starts_with("x-gateway-")) {
+            parts.headers.remove(headers::MODEL_NAME);
+            parts.headers.remove(headers::BASE_MODEL_NAME);
+            // The body is asked for when it is read, and passed on as it comes.
+            parts.headers.remove(header::EXPECT);
+        }
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let audience = Audience::of(parts.uri.path(), content_type);
         Ok(Self { host, authority, upgrade, audience, parts })
@@ -162,7 +167,8 @@ fn only_chunked(headers: &HeaderMap) -> Result<(), Error> {
 /// for. `None` where it climbs above its root.
 fn normal_path(path: &str, settings: PathNormalization) -> Option<Cow<'_, str>> {
     let slashes = settings.merge_slashes && path.contains("//");
-    let dots = path.contains("/.") || path.as_bytes().windows(4).any(|window| window.eq_ignore_ascii_case(b"/%2e"));
+    let dots = path.bytes().any(|byte| matches!(byte, b'.' | b'%'))
+        && (path.contains("/.") || path.as_bytes().windows(4).any(|window| window.eq_ignore_ascii_case(b"/%2e")));
     if !slashes && !dots {
         return Some(Cow::Borrowed(path));
     }

@@ -42,17 +42,18 @@ impl Outgoing {
         let mut edited = std::mem::take(&mut head.parts.headers);
         let trusted = matches!(route.policy.client_address, ClientAddress::TrustedHops(1..) | ClientAddress::TrustedNetworks(_))
             && route.client != connection.peer.ip();
-        headers::forwarded(&mut edited, &connection.peer_ip, connection.tls.is_some(), trusted);
-        if headers::hops(&edited) > MAX_HOPS {
+        if headers::forwarded(&mut edited, &connection.peer_ip, connection.tls.is_some(), trusted) > MAX_HOPS {
             let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
         }
         // Where a request goes is not for its client to say.
-        edited.remove(headers::ENDPOINT);
-        edited.remove(headers::SUBSET);
-        for edit in [&rule.request_headers, &own.request_headers].into_iter().flatten() {
-            headers::edit(&mut edited, edit);
+        if headers::any(&edited, |name| name.starts_with(headers::ENDPOINT.as_str())) {
+            edited.remove(headers::ENDPOINT);
+            edited.remove(headers::SUBSET);
         }
+        let edits = [&rule.request_headers, &own.request_headers];
+        edits.into_iter().flatten().for_each(|edit| headers::edit(&mut edited, edit));
+        let subset = if edits.iter().any(|edit| edit.is_some()) { edited.remove(headers::SUBSET) } else { None };
         let mut path = Cow::Borrowed(head.parts.uri.path());
         let mut authority: Cow<'_, str> = Cow::Borrowed(&head.authority);
         let mut host_of_endpoint = false;
@@ -91,7 +92,6 @@ impl Outgoing {
             }
         };
         let host = HeaderValue::from_str(&authority).map_err(|_| not_a_host())?;
-        let subset = edited.remove(headers::SUBSET);
         let credentials = rule.credentials.iter().chain(&own.credentials).cloned().collect();
         Ok(Self { method: head.parts.method.clone(), path, host, host_of_endpoint, headers: edited, subset, credentials })
     }
