@@ -73,14 +73,18 @@ impl Gateway {
         assert!(errors.is_empty(), "{errors:?}");
     }
 
-    /// Changes these objects and no others.
-    pub(crate) fn change(&self, objects: &str) {
+    /// What would be served after a change of these objects and no others.
+    pub(crate) fn changed(&self, objects: &str) -> Compiled {
         let mut state = self.state.lock();
         let (store, compiler) = &mut *state;
         for entry in entries(objects) {
             store.upsert(entry).unwrap();
         }
-        let compiled = compiler.update(store);
+        compiler.update(store)
+    }
+
+    /// Serves what was compiled.
+    pub(crate) fn apply(&self, compiled: &Compiled) {
         let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
     }
