@@ -1,16 +1,19 @@
 //! `pailou picker`: asked by Envoy, and by our own gateway.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use pailou_e2e::client::{CHAT, Call, Connection};
+use pailou_e2e::client::{CHAT, Call, Connection, Reply};
 use pailou_e2e::gateway::{Gateway, Setup};
 use pailou_e2e::picker::{Asking, Envoy, Picker};
 use pailou_e2e::python::Python;
 use pailou_e2e::{objects, wait};
-use pailou_sim::{Fault, FaultKind, Sim};
+use pailou_sim::{Config, CostModel, Fault, FaultKind, Sim};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::support::{events, everything_to, instant, ip, pool_of};
+use crate::support::{engine, events, everything_to, instant, ip, pool_of};
 
 const DUPLEX: &str = "FULL_DUPLEX_STREAMED";
 
@@ -199,6 +202,59 @@ async fn requests_with_bodies_fail_as_the_failure_mode_says_when_the_picker_is_g
         let reply = Call::chat("qwen", "hello").send(open.http()).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(Call::chat("qwen", "hello").send(closed.http()).await.status, 503);
+    }
+}
+
+/// Sends what can wait until it is refused.
+async fn shed(to: SocketAddr) -> Reply {
+    let shed = async {
+        loop {
+            // One that is not yet known to be too many waits in the engine's queue.
+            if let Ok(reply) = timeout(Duration::from_secs(1), Call::chat("batch", "whenever").try_send(to)).await {
+                return reply.unwrap();
+            }
+        }
+    };
+    wait::within("what can wait is shed", shed).await
+}
+
+#[tokio::test]
+async fn what_can_wait_is_shed_by_whoever_asks() {
+    let cost = CostModel { step_us: 30_000.0, ..CostModel::instant() };
+    let sim =
+        engine(Config { cost, max_num_seqs: 1, models: vec!["qwen".into(), "batch".into()], ..Config::new("a", ["qwen"]) }).await;
+    let model = |name: &str, criticality: &str| {
+        let spec = json!({"modelName": name, "criticality": criticality, "poolRef": {"name": "qwen"}});
+        objects::object("inference.networking.x-k8s.io/v1alpha2", "InferenceModel", name, spec)
+    };
+    let picker = picker(&[&sim], [model("qwen", "Critical"), model("batch", "Sheddable")]).await;
+    let gateway = gateway(&[&sim], &picker, "FailOpen", []).await;
+    let to = gateway.http();
+    let hold = || tokio::spawn(async move { Call::chat_stream("qwen", "hold the engine", 2000).open(to).await.rest().await });
+    let held: Vec<_> = (0..24).map(|_| hold()).collect();
+    wait::eventually("the engine's queue is long", || sim.stats().waiting >= 20).await;
+    let envoy = envoy(&picker, DUPLEX).await;
+    for to in [Some(to), envoy.as_ref().map(Envoy::http)].into_iter().flatten() {
+        let reply = shed(to).await;
+        assert_eq!(reply.status, 429, "{}", reply.text());
+        assert!(reply.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1), "{:?}", reply.headers);
+        assert!(reply.json()["error"]["message"].is_string());
+    }
+    assert!(picker.metric("pailou_picker_requests_total", &["shed"]).await >= 1.0);
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_grpc_client_is_refused_in_terms_of_its_own_by_whoever_asks() {
+    let picker = picker(&[], []).await;
+    let gateway = gateway(&[], &picker, "FailClose", []).await;
+    let envoy = envoy(&picker, DUPLEX).await;
+    for to in [Some(gateway.http()), envoy.as_ref().map(Envoy::http)].into_iter().flatten() {
+        let call = Call::post("/inference.Service/Infer", vec![0, 0, 0, 0, 0]);
+        let call = call.header("content-type", "application/grpc").header("te", "trailers");
+        let reply = Connection::http2(to).await.unwrap().send(call).await.unwrap();
+        let said = (reply.status.as_u16(), reply.header("grpc-status"), reply.header("grpc-message"));
+        assert_eq!(said, (200, "14", "no backend is ready to serve this request"));
     }
 }
 
