@@ -1,6 +1,6 @@
 //! A process that may open few files, or holds very many connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pailou_e2e::{
     client::{Call, Connection},
@@ -22,7 +22,7 @@ async fn without_descriptors_it_neither_spins_nor_forgets_and_recovers() {
     let gateway = Setup::with(leading_to("/")).args(["--workers", "1"]).descriptors(64).serve().await;
     let mut before = Connection::http1(gateway.http()).await.expect("there is room");
     assert_eq!(before.send(Call::get("/").echo()).await.expect("it is answered").status, 200);
-    let mut held = Vec::new();
+    let (mut held, began) = (Vec::new(), Instant::now());
     for _ in 0..200 {
         // The system takes them in all the same.
         held.push(TcpStream::connect(gateway.http()).await.expect("the queue has room"));
@@ -45,7 +45,7 @@ async fn without_descriptors_it_neither_spins_nor_forgets_and_recovers() {
     // Files that could not be read are looked at again every ten seconds.
     wait::within("what was saved meanwhile is live", forgotten).await;
     let lines = gateway.stderr().matches("cannot accept connections").count();
-    assert!(lines <= 5, "{lines} lines of log for one trouble");
+    assert!(lines as u64 <= 2 + began.elapsed().as_secs() / 10, "{lines} lines of log for one trouble");
 }
 
 /// `PAILOU_CONNECTIONS` says how many, 1,000 unless given; both processes need a descriptor for each.

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -21,6 +21,9 @@ use super::{
 
 /// After an error that is not a connection's own (no file descriptors left, no memory), how long until the next try.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the log says that it goes on.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Accepts in the background until the port drains, and hands out what comes.
 pub(super) fn spawn<W: Serve>(
@@ -44,18 +47,19 @@ pub(super) fn spawn<W: Serve>(
 }
 
 async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<Shared>, workers: &[WorkerHandle<W>]) {
-    let mut is_failing = false;
+    let mut said: Option<Instant> = None;
     loop {
         port.has_room().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                is_failing = false;
                 hand_over(stream, peer, port.place(), port, workers);
             }
             // The client has already gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
+                // Near the limit every other connection may still find room.
+                if said.is_none_or(|said| said.elapsed() >= SAID_AGAIN) {
+                    said = Some(Instant::now());
                     tracing::error!(address = %port.settings().address, %error, "cannot accept connections; trying on");
                 }
                 tokio::time::sleep(PAUSE).await;
