@@ -23,18 +23,20 @@ pub(crate) fn of_tree(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(total))
 }
 
-/// Memory a process and its descendants hold, in bytes; what they share is counted for each.
+/// Memory a process and its descendants hold, in bytes, their programs' code included; what they share is counted for each.
 ///
 /// # Errors
 /// When the process is gone.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
-    let mut total = 0;
-    for pid in tree(pid)? {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        total += number(line.and_then(|line| line.split_ascii_whitespace().next())).unwrap_or_default() << 10;
-    }
-    Ok(total)
+    memory(pid, "VmRSS:")
+}
+
+/// What of that is in no file: heap and stacks.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn anonymous(pid: u32) -> io::Result<u64> {
+    memory(pid, "RssAnon:")
 }
 
 /// Time a processor was busy so far, with whatever; to a hundredth of a second.
@@ -115,6 +117,17 @@ fn tree(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// What the kernel says of a process's memory in this line, and of its descendants', in bytes.
+fn memory(pid: u32, field: &str) -> io::Result<u64> {
+    let mut total = 0;
+    for pid in tree(pid)? {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        total += number(line.and_then(|line| line.split_ascii_whitespace().next())).unwrap_or_default() << 10;
+    }
+    Ok(total)
+}
+
 fn run(command: &mut Command) -> io::Result<()> {
     let output = command.output()?;
     if output.status.success() { Ok(()) } else { Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())) }
@@ -136,7 +149,8 @@ mod tests {
         let before = of_tree(pid).unwrap();
         while of_tree(pid).unwrap() == before {}
         assert!(of_core(0).unwrap() > Duration::ZERO);
-        assert!(resident(pid).unwrap() > 1 << 16);
+        assert!(anonymous(pid).unwrap() > 1 << 12);
+        assert!(resident(pid).unwrap() > anonymous(pid).unwrap());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Footprint {
     pub(crate) start_ms: f64,
     /// Bytes in memory after that.
     pub(crate) idle_bytes: u64,
+    /// Those of them that are no file's.
+    pub(crate) anonymous_bytes: u64,
     /// Streams that were opened then, and bytes in memory with them.
     pub(crate) held: Option<Held>,
 }
@@ -84,6 +86,7 @@ async fn once(conditions: &Conditions<'_>, subject: &Subject, workload: Workload
         round,
         start_ms: process.started_in.as_secs_f64() * 1e3,
         idle_bytes: cpu::resident(process.id()).map_err(observe)?,
+        anonymous_bytes: cpu::anonymous(process.id()).map_err(observe)?,
         held: None,
     };
     if let Kind::Idle(streams) = conditions.shape(workload).kind {

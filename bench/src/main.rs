@@ -58,7 +58,8 @@ fn run(cli: &Cli) -> Result<(), Error> {
     let machine = Machine::this(&cli.date);
     let core = pin(cli.core, machine.processors);
     let gateways = if cli.gateway.is_empty() { beside_this() } else { cli.gateway.clone() };
-    let subjects = Subject::choose(&cli.peer, &gateways, &cli.peers_in)?;
+    let (subjects, absent) = Subject::choose(&cli.peer, &gateways, &cli.peers_in)?;
+    absent.iter().for_each(|peer| eprintln!("{peer}"));
     fs::create_dir_all(&cli.out).map_err(|source| Error::Write { path: cli.out.clone(), source })?;
     // Servers resolve relative paths in their configuration against places of their own.
     let directory = cli.out.canonicalize().map_err(|source| Error::Write { path: cli.out.clone(), source })?;
@@ -74,7 +75,7 @@ fn run(cli: &Cli) -> Result<(), Error> {
         footprint_summaries: FootprintSummary::all(&footprints),
         samples,
         footprints,
-        left_out,
+        left_out: absent.into_iter().chain(left_out).collect(),
     };
     print!("{}", report.markdown());
     report.write(&directory)

@@ -28,7 +28,7 @@ pub(crate) struct Report {
     pub(crate) footprint_summaries: Vec<FootprintSummary>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) footprints: Vec<Footprint>,
-    /// Turns that failed, and why.
+    /// Peers that were not there, and turns that failed, and why.
     pub(crate) left_out: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let Self { machine, rounds, seconds, .. } = self;
         let mut page = format!("{machine}; {rounds} rounds of {seconds} s. Medians over the rounds, (lowest–highest).\n");
-        page.push_str(&target::table(&self.summaries, &self.footprint_summaries));
+        page.push_str(&target::table(&self.summaries, &self.footprint_summaries, machine.processors));
         for &workload in Workload::groups().iter().copied().flatten() {
             let of_load = self.summaries.iter().filter(|summary| summary.workload == workload).map(table::row);
             let of_footprint =

@@ -19,12 +19,17 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// All subjects that were asked for, the engine without a gateway first; peers that are not installed are named.
+    /// All subjects that were asked for, the engine without a gateway first; and what is to be said of peers that are not installed.
     ///
     /// # Errors
     /// When a peer was asked for by name and is not installed.
-    pub(crate) fn choose(asked: &[Asked], gateways: &[PathBuf], directories: &[PathBuf]) -> Result<Vec<Self>, Error> {
+    pub(crate) fn choose(
+        asked: &[Asked],
+        gateways: &[PathBuf],
+        directories: &[PathBuf],
+    ) -> Result<(Vec<Self>, Vec<String>), Error> {
         let mut subjects = vec![Self { name: "direct".into(), gateway: None }];
+        let mut absent = Vec::new();
         for name in PeerName::gateways() {
             let Some(peer) = name.peer() else { continue };
             let asked_for = asked.iter().find(|asked| asked.name == name);
@@ -35,7 +40,7 @@ impl Subject {
             match given.or_else(|| peer.installed(directories)) {
                 Some(program) => subjects.push(Self { name: peer.title.into(), gateway: Some((program, peer)) }),
                 None if asked_for.is_some() => return Err(Error::NotInstalled { title: peer.title, install: peer.install }),
-                None => eprintln!("{} is left out, as it is not installed: {}", peer.title, peer.install),
+                None => absent.push(format!("{} is left out, as it is not installed: {}", peer.title, peer.install)),
             }
         }
         let several = gateways.len() > 1;
@@ -43,7 +48,7 @@ impl Subject {
             name: if several { format!("pailou ({})", path.display()) } else { "pailou".into() },
             gateway: Some((path.clone(), &PAILOU)),
         }));
-        Ok(subjects)
+        Ok((subjects, absent))
     }
 
     /// Whether the subject can serve the workload at all.

@@ -54,6 +54,7 @@ pub(crate) fn footprint_row(summary: &FootprintSummary) -> String {
         cells.push(with_spread(summary.start_ms, 1.0, 1));
     }
     cells.push(with_spread(summary.idle_bytes, 1e6, 1));
+    cells.push(median(summary.anonymous_bytes, 1e6, 1));
     if summary.workload != Workload::Start {
         cells.push(summary.streams.map_or_else(none, |streams| streams.to_string()));
         cells.push(with_spread(summary.held_bytes, 1e6, 1));
@@ -70,8 +71,8 @@ pub(crate) fn line(cells: Vec<String>) -> String {
 fn columns(workload: Workload) -> Vec<String> {
     let own = |columns: &[&str]| columns.iter().map(|&column| column.to_owned()).collect::<Vec<_>>();
     let mut columns = match workload.shape().kind {
-        Kind::Start => return own(&["ms to the first response", "MB then"]),
-        Kind::Idle(_) => return own(&["MB idle", "streams", "MB with them", "KB per stream"]),
+        Kind::Start => return own(&["ms to the first response", "MB then", "of them anonymous"]),
+        Kind::Idle(_) => return own(&["MB idle", "of them anonymous", "streams", "MB with them", "KB per stream"]),
         Kind::Streams(_) => own(&["CPU µs/chunk", "× haproxy", "added to first chunk, p50 µs", "p99 µs", "chunks/s"]),
         Kind::Requests(rate) => {
             let mut columns = vec![format!("CPU µs/request at {rate}/s")];

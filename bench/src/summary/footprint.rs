@@ -14,6 +14,8 @@ pub(crate) struct FootprintSummary {
     pub(crate) start_ms: Option<Spread>,
     /// Bytes in memory after that.
     pub(crate) idle_bytes: Option<Spread>,
+    /// Those of them that are no file's.
+    pub(crate) anonymous_bytes: Option<Spread>,
     /// Streams that were opened, the most in a round.
     pub(crate) streams: Option<u32>,
     /// Bytes in memory with them.
@@ -34,6 +36,7 @@ impl FootprintSummary {
                     subject: subject.to_owned(),
                     start_ms: Spread::of(own().map(|footprint| footprint.start_ms)),
                     idle_bytes: Spread::of(own().map(|footprint| footprint.idle_bytes as f64)),
+                    anonymous_bytes: Spread::of(own().map(|footprint| footprint.anonymous_bytes as f64)),
                     streams: own().filter_map(|footprint| Some(footprint.held?.streams)).max(),
                     held_bytes: Spread::of(own().filter_map(|footprint| Some(footprint.held?.bytes as f64))),
                     bytes_per_stream: Spread::of(own().filter_map(Footprint::bytes_per_stream)),

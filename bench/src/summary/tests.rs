@@ -64,6 +64,7 @@ fn streams_cost_what_memory_grew_by() {
         round: 0,
         start_ms: 3.0,
         idle_bytes,
+        anonymous_bytes: 7,
         held: Some(Held { streams: 10, bytes }),
     };
     let summaries = FootprintSummary::all(&[footprint(100, 300), footprint(100, 300)]);
