@@ -76,7 +76,8 @@ impl Events {
 
     /// Tells of the conditions that have come to fail.
     pub(crate) fn of_change(&self, key: &ObjectKey, live: &Live, status: &Value) {
-        let before = failing(&live.status);
+        let before = live.status.value();
+        let before = failing(&before);
         for (place, (reason, message)) in failing(status) {
             if before.get(&place).is_none_or(|(known, _)| *known != reason) {
                 let regarding = Regarding { key, api_version: &live.api_version, uid: &live.uid };

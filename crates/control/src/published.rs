@@ -53,8 +53,12 @@ pub struct Known {
 impl Known {
     /// Whether proxies would be told the same. What the settings say of data planes is not for them.
     pub(crate) fn is_same_to_proxies(&self, other: &Self) -> bool {
-        let classes = |it: &Self| (it.settings.controllers.clone(), it.settings.classes.clone());
-        Arc::ptr_eq(&self.store, &other.store) && Arc::ptr_eq(&self.objects, &other.objects) && classes(self) == classes(other)
+        Arc::ptr_eq(&self.store, &other.store) && Arc::ptr_eq(&self.objects, &other.objects) && self.has_same_classes(other)
+    }
+
+    /// Whether the settings say the same of which Gateways are ours.
+    pub(crate) fn has_same_classes(&self, other: &Self) -> bool {
+        self.settings.controllers == other.settings.controllers && self.settings.classes == other.settings.classes
     }
 }
 

@@ -1,6 +1,11 @@
 //! A store that is followed, indexed.
 
-use crate::store::{Change, Store};
+use std::sync::Arc;
+
+use crate::{
+    resources::{Object, ObjectKey},
+    store::{Change, Store},
+};
 
 use super::index::{Index, Touched};
 
@@ -19,9 +24,15 @@ impl Indexed {
         indexed
     }
 
-    /// Takes in what has changed.
-    pub fn update(&mut self, store: &Store) {
-        self.follow(store);
+    /// Takes in what has changed. Gives the keys of the objects that came, went or are other ones than before, and whether Gateways may
+    /// now [reach](crate::reach) others than before.
+    pub fn update(&mut self, store: &Store) -> (Vec<Arc<ObjectKey>>, bool) {
+        let (changes, _) = self.follow(store);
+        let is_reach_same = changes.iter().all(|change| match (&change.before, &change.now) {
+            (Some(before), Some(now)) => refers_alike(before, now),
+            _ => false,
+        });
+        (changes.into_iter().map(|change| change.key).collect(), is_reach_same)
     }
 
     /// Takes in what has changed, and gives it, with the marks of it.
@@ -29,5 +40,18 @@ impl Indexed {
         let changes = self.store.follow(store);
         let touched = self.index.apply(&changes);
         (changes, touched)
+    }
+}
+
+/// Whether two states of one object are referred to by the same ones, and refer to the same ones: of kinds of which that is easily seen.
+fn refers_alike(before: &Object, now: &Object) -> bool {
+    match (before, now) {
+        // They are chosen by their labels.
+        (Object::EndpointSlice(_), Object::EndpointSlice(_)) | (Object::Pod(_), Object::Pod(_)) => {
+            before.meta().labels == now.meta().labels
+        }
+        // They are referred to by their names, and refer to nothing.
+        (Object::Secret(_), Object::Secret(_)) => true,
+        _ => false,
     }
 }

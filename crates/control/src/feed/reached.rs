@@ -67,9 +67,11 @@ impl Reached {
             let due = self.due(is_new);
             if !due.is_empty() {
                 let (objects, mut index) = (now.clone(), std::mem::take(&mut indexed));
+                // Which Gateways are ours decides about what they reach, and is no change of an object.
+                let has_same_classes = before.as_ref().is_some_and(|before| before.has_same_classes(&now));
                 let work = spawn_blocking(move || {
-                    index.update(&objects.store);
-                    (reach(&index, &objects, due), index)
+                    let (changed, is_reach_same) = index.update(&objects.store);
+                    (reach(&index, &objects, due, &(changed, is_reach_same && has_same_classes)), index)
                 });
                 match work.await {
                     Ok((states, index)) => {
@@ -85,11 +87,11 @@ impl Reached {
     }
 
     /// The Gateways to be looked at: all of them, or those that nothing is known of. Forgets those that have no proxies any more.
-    fn due(&self, is_new: bool) -> Vec<Name> {
+    fn due(&self, is_new: bool) -> Vec<(Name, State)> {
         let mut gateways = self.0.gateways.lock();
         gateways.retain(|_, state| !state.is_closed());
         let due = gateways.iter().filter(|(_, state)| is_new || matches!(*state.borrow(), State::Unknown));
-        due.map(|(name, _)| name.clone()).collect()
+        due.map(|(name, state)| (name.clone(), state.borrow().clone())).collect()
     }
 
     fn tell(&self, states: Vec<(Name, State)>) {
@@ -106,16 +108,36 @@ impl Reached {
     }
 }
 
-fn reach(indexed: &Indexed, known: &Known, gateways: Vec<Name>) -> Vec<(Name, State)> {
-    let reaches = Reaches::new(indexed, &known.settings);
-    let states = gateways.into_iter().map(|name| {
-        let state = match known.store.find::<Gateway>(&name.namespace, &name.name) {
-            None => State::Gone,
-            Some(_) => State::Needs(Arc::new(pick(&known.objects, &reaches.of(&name)))),
+/// What Gateways need now, by what they needed when nothing had changed of what is in `changed`.
+fn reach(
+    indexed: &Indexed,
+    known: &Known,
+    gateways: Vec<(Name, State)>,
+    (changed, is_reach_same): &(Vec<Arc<ObjectKey>>, bool),
+) -> Vec<(Name, State)> {
+    let mut reaches = None;
+    let states = gateways.into_iter().map(|(name, before)| {
+        let state = match (known.store.find::<Gateway>(&name.namespace, &name.name), before) {
+            (None, _) => State::Gone,
+            (Some(_), State::Needs(before)) if *is_reach_same => State::Needs(renewed(before, &known.objects, changed)),
+            (Some(_), _) => {
+                let reaches = reaches.get_or_insert_with(|| Reaches::new(indexed, &known.settings));
+                State::Needs(Arc::new(pick(&known.objects, &reaches.of(&name))))
+            }
         };
         (name, state)
     });
     states.collect()
+}
+
+/// The same objects, those of these keys as they are now.
+fn renewed(mut needed: Arc<Needed>, objects: &Objects, changed: &[Arc<ObjectKey>]) -> Arc<Needed> {
+    for (key, now) in changed.iter().filter_map(|key| objects.get_key_value(&**key)) {
+        if needed.get(key).is_some_and(|before| before != now) {
+            Arc::make_mut(&mut needed).insert(key.clone(), now.clone());
+        }
+    }
+    needed
 }
 
 /// The objects of these keys, which come in their order.

@@ -14,7 +14,7 @@ use crate::published::Known;
 /// A burst is over when nothing has come for this long.
 const QUIET: Duration = Duration::from_millis(1);
 /// A burst that does not end is told of after this long all the same.
-const BURST: Duration = Duration::from_millis(20);
+const BURST: Duration = Duration::from_millis(5);
 /// How often it is said what is still waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 

@@ -89,7 +89,7 @@ impl Reader {
             uid: object.uid().unwrap_or_default(),
             resource_version: object.resource_version().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
-            status: object.data.get("status").cloned().unwrap_or_default(),
+            status: object.data.get("status").into(),
             other_writer: other_writer(&object.metadata),
             written: None,
         }

@@ -13,8 +13,8 @@ const MAX_ANCESTORS: usize = 16;
 
 /// The status as it should be; `None` if it is so already, or is not ours to write.
 pub(super) fn merge(kind: &str, live: &Live, status: &Status, ours: &Ours<'_>, now: &str) -> Option<Value> {
-    let before = match &live.status {
-        Value::Object(fields) => fields.clone(),
+    let before = match live.status.value() {
+        Value::Object(fields) => fields,
         _ => Map::new(),
     };
     let said = match serde_json::to_value(&status.body) {

@@ -147,7 +147,7 @@ impl Write {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
-            status: object.data.get("status").cloned().unwrap_or_default(),
+            status: object.data.get("status").into(),
             other_writer: other_writer(&object.metadata),
             written: None,
             ..before.clone()

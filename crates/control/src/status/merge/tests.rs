@@ -52,7 +52,7 @@ fn live(status: Value) -> Live {
         uid: "u".to_owned(),
         resource_version: "1".to_owned(),
         generation: 1,
-        status,
+        status: Some(&status).into(),
         other_writer: None,
         written: None,
     }
