@@ -87,7 +87,7 @@ pub struct Compiled {
     /// What the data plane serves.
     pub snapshot: Arc<Snapshot>,
     /// The endpoints of the snapshot's clusters.
-    pub endpoints: Endpoints,
+    pub endpoints: Arc<Endpoints>,
     /// What is said of each object.
     pub statuses: Arc<Statuses>,
 }
@@ -171,7 +171,7 @@ impl Compiler {
     }
 
     /// The endpoints of a snapshot's clusters. What is made of nothing that was touched is what it was.
-    fn endpoints(&mut self, snapshot: &Snapshot, touched: &Touched, before: &Endpoints) -> Endpoints {
+    fn endpoints(&mut self, snapshot: &Snapshot, touched: &Touched, before: &Endpoints) -> Arc<Endpoints> {
         let known = std::mem::take(&mut self.endpoints);
         let mut endpoints = BTreeMap::new();
         for key in snapshot.clusters.iter().map(|cluster| &cluster.key.endpoints) {
@@ -191,7 +191,7 @@ impl Compiler {
             endpoints.insert(key.clone(), list);
             self.endpoints.insert(key.clone(), reads);
         }
-        endpoints
+        Arc::new(endpoints)
     }
 }
 

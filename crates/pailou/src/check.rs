@@ -24,7 +24,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, Error> {
         return Err(error);
     }
     let loaded = configuration.load(None);
-    let document = Document::new(&loaded.objects, &loaded.statuses, &loaded.problems);
+    let document = Document::new(&loaded.statuses, &loaded.problems);
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
         OutputFormat::Table => {

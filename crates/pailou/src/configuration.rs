@@ -79,7 +79,7 @@ impl Configuration {
             statuses: compiled.statuses,
             problems,
             snapshot: compiled.snapshot,
-            endpoints: Arc::new(compiled.endpoints),
+            endpoints: compiled.endpoints,
             interest: contents.interest,
         }
     }

@@ -120,7 +120,7 @@ impl admin::State for Shown {
 
     fn status(&self) -> String {
         let Some(published) = self.published.borrow().clone() else { return "{}\n".to_owned() };
-        let document = Document::new(&published.store, &published.compiled.statuses, &[]);
+        let document = Document::new(&published.compiled.statuses, &[]);
         serde_json::to_string_pretty(&document).expect("conditions are strings and numbers") + "\n"
     }
 }

@@ -3,7 +3,6 @@
 use pailou_config::{
     resources::ObjectKey,
     status::{Severity, Status, Statuses},
-    store::Store,
 };
 use serde::Serialize;
 
@@ -42,9 +41,9 @@ struct FileProblem<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// What is said of these objects and of the files they came from.
-    pub(crate) fn new(objects: &'a Store, statuses: &'a Statuses, problems: &'a [Problem]) -> Self {
-        let objects: Vec<Entry<'a>> = objects.keys().map(|key| entry(key, statuses.get(key))).collect();
+    /// What is said of all objects and of the files they came from.
+    pub(crate) fn new(statuses: &'a Statuses, problems: &'a [Problem]) -> Self {
+        let objects: Vec<Entry<'a>> = statuses.iter().map(|(key, status)| entry(key, status)).collect();
         Self {
             accepted: objects.iter().all(|entry| entry.accepted) && problems.iter().all(|problem| problem.level == Level::Ignored),
             objects,
@@ -58,15 +57,15 @@ impl<'a> Document<'a> {
     }
 }
 
-fn entry<'a>(key: &'a ObjectKey, status: Option<&'a Status>) -> Entry<'a> {
+fn entry<'a>(key: &'a ObjectKey, status: &'a Status) -> Entry<'a> {
     Entry {
         group: &key.group,
         kind: &key.kind,
         namespace: &key.namespace,
         name: &key.name,
-        accepted: status.is_none_or(|status| status.severity() < Severity::Error),
-        status: status.filter(|status| !status.conditions().is_empty()),
-        notes: status.into_iter().flat_map(|status| &status.notes).map(|note| note.message.as_str()).collect(),
+        accepted: status.severity() < Severity::Error,
+        status: Some(status).filter(|status| !status.conditions().is_empty()),
+        notes: status.notes.iter().map(|note| note.message.as_str()).collect(),
     }
 }
 

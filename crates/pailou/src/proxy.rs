@@ -12,7 +12,8 @@ use std::{
 };
 
 use pailou_config::{
-    compile::{Compiler, DataPlane, Settings},
+    compile::{Compiled, Compiler, DataPlane, Settings},
+    snapshot::Snapshot,
     status::GatewayAddress,
     store::Store,
 };
@@ -23,13 +24,11 @@ use tokio::sync::mpsc;
 use crate::{
     admin,
     cli::ProxyArgs,
-    configuration::Loaded,
     exit::{Error, Outcome, reason},
     report::{self, Report, Unbound},
     runtime, serve,
     shown::Shown,
     signals::Signals,
-    source::Interest,
     standalone::until_drained,
 };
 
@@ -114,24 +113,16 @@ impl Follower {
     }
 
     fn serve(&mut self, start: Instant) {
-        let compiled = self.compiler.update(&self.store);
-        let loaded = Loaded {
-            objects: Arc::new(self.store.clone()),
-            statuses: compiled.statuses,
-            problems: Arc::default(),
-            snapshot: compiled.snapshot,
-            endpoints: Arc::new(compiled.endpoints),
-            interest: Interest::default(),
-        };
-        let errors = self.proxy.apply(&loaded.snapshot, &loaded.endpoints);
-        let unbound: Vec<_> = errors.iter().map(|error| unbound(error, &loaded)).collect();
-        self.report.update(&loaded.snapshot, &loaded.statuses, &[], &unbound);
-        tracing::debug!("{} objects live after {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
-        self.shown.show(loaded);
+        let Compiled { snapshot, endpoints, statuses } = self.compiler.update(&self.store);
+        let errors = self.proxy.apply(&snapshot, &endpoints);
+        tracing::debug!("{} objects live after {:.1} ms", self.store.len(), start.elapsed().as_secs_f64() * 1e3);
+        let unbound: Vec<_> = errors.iter().map(|error| unbound(error, &snapshot)).collect();
+        self.report.update(&snapshot, &statuses, &[], &unbound);
+        self.shown.show(statuses, Arc::default());
     }
 }
 
-fn unbound(error: &BindError, loaded: &Loaded) -> Unbound {
-    let purpose = report::listeners(&loaded.snapshot).remove(&error.port).unwrap_or_default();
+fn unbound(error: &BindError, snapshot: &Snapshot) -> Unbound {
+    let purpose = report::listeners(snapshot).remove(&error.port).unwrap_or_default();
     Unbound { port: error.port, purpose, reason: reason(&error.error) }
 }

@@ -5,26 +5,30 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use pailou_config::status::Statuses;
 use pailou_proxy::Proxy;
 
-use crate::{admin, configuration::Loaded, document::Document};
+use crate::{admin, document::Document, source::Problem};
+
+/// What is said of a configuration's objects, and of the files they came from.
+type Said = (Arc<Statuses>, Arc<[Problem]>);
 
 /// The state of a gateway, as far as others may see it.
 pub(crate) struct Shown {
     proxy: Arc<Proxy>,
     draining: AtomicBool,
-    loaded: Mutex<Option<Loaded>>,
+    said: Mutex<Option<Said>>,
 }
 
 impl Shown {
     /// Nothing is loaded yet.
     pub(crate) fn new(proxy: Arc<Proxy>) -> Self {
-        Self { proxy, draining: AtomicBool::new(false), loaded: Mutex::new(None) }
+        Self { proxy, draining: AtomicBool::new(false), said: Mutex::new(None) }
     }
 
     /// Shows another configuration from now on.
-    pub(crate) fn show(&self, loaded: Loaded) {
-        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+    pub(crate) fn show(&self, statuses: Arc<Statuses>, problems: Arc<[Problem]>) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((statuses, problems));
     }
 
     /// New requests should go elsewhere from now on.
@@ -45,9 +49,9 @@ impl admin::State for Shown {
     }
 
     fn status(&self) -> String {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(loaded) = loaded else { return "{}\n".to_owned() };
-        let document = Document::new(&loaded.objects, &loaded.statuses, &loaded.problems);
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((statuses, problems)) = said else { return "{}\n".to_owned() };
+        let document = Document::new(&statuses, &problems);
         serde_json::to_string_pretty(&document).expect("conditions are strings and numbers") + "\n"
     }
 }

@@ -190,7 +190,7 @@ impl Follower {
         if !is_same {
             tracing::info!("{} objects live after {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
         }
-        self.shown.show(loaded.clone());
+        self.shown.show(loaded.statuses.clone(), loaded.problems.clone());
         self.loaded = Some(loaded);
         errors
     }

@@ -1,6 +1,6 @@
 //! What the data plane runs on: a snapshot, joined with the state that outlives it.
 
-use std::sync::Arc;
+use std::{hash::Hash, sync::Arc};
 
 use foldhash::HashMap;
 use pailou_config::snapshot::{
@@ -22,28 +22,24 @@ pub struct Live {
 impl Live {
     /// Joins a snapshot with the state of the previous one: what has the same key carries over.
     pub fn link(previous: Option<&Self>, snapshot: Arc<Snapshot>, endpoints: &Endpoints, background: &Background) -> Self {
-        let mut clusters: HashMap<ClusterKey, Arc<ClusterState>> = HashMap::default();
-        let mut breakers: HashMap<BreakerKey, Arc<Breaker>> = HashMap::default();
-        if let Some(previous) = previous {
-            clusters.extend(previous.clusters.iter().map(|state| (state.key().clone(), Arc::clone(state))));
-            breakers.extend(previous.snapshot.breakers.iter().cloned().zip(previous.breakers.iter().cloned()));
-        }
-        let clusters = snapshot
-            .clusters
-            .iter()
-            .map(|settings| {
-                let cell = cell(endpoints, &settings.key.endpoints);
-                if let Some(state) = clusters.get(&settings.key) {
-                    state.update_settings(settings);
-                    state.update_endpoints(&cell);
-                    return Arc::clone(state);
-                }
-                let state = ClusterState::new(Arc::clone(settings), cell, background);
-                clusters.insert(settings.key.clone(), Arc::clone(&state));
-                state
-            })
-            .collect();
-        let breakers = snapshot.breakers.iter().map(|key| Arc::clone(breakers.entry(key.clone()).or_default())).collect();
+        let nothing = Self::default();
+        let previous = previous.unwrap_or(&nothing);
+        let mut clusters = Carried::new(&previous.clusters, |state| state.key());
+        let clusters = snapshot.clusters.iter().enumerate().map(|(place, settings)| {
+            let cell = cell(endpoints, &settings.key.endpoints);
+            let Some(state) = clusters.find(place, &settings.key) else {
+                return ClusterState::new(Arc::clone(settings), cell, background);
+            };
+            state.update_settings(settings);
+            state.update_endpoints(&cell);
+            Arc::clone(state)
+        });
+        let clusters = clusters.collect();
+        let known: Vec<_> = previous.breakers().collect();
+        let mut known = Carried::new(&known, |(key, _)| *key);
+        let breakers = snapshot.breakers.iter().enumerate();
+        let breakers =
+            breakers.map(|(place, key)| known.find(place, key).map(|(_, it)| Arc::clone(it)).unwrap_or_default()).collect();
         let ports = snapshot.ports.iter().enumerate().map(|(index, port)| (port.key(), index)).collect();
         Self { snapshot, clusters, breakers, ports }
     }
@@ -88,6 +84,30 @@ impl Live {
     /// All circuit breakers with their keys, for metrics.
     pub fn breakers(&self) -> impl Iterator<Item = (&BreakerKey, &Arc<Breaker>)> {
         self.snapshot.breakers.iter().zip(&self.breakers)
+    }
+}
+
+/// State of a snapshot before, to be found by key. Most of it has the place that it had.
+struct Carried<'a, K, T> {
+    list: &'a [T],
+    key: fn(&'a T) -> &'a K,
+    /// By key; made when something first has another place.
+    places: Option<HashMap<&'a K, usize>>,
+}
+
+impl<'a, K: Eq + Hash, T> Carried<'a, K, T> {
+    fn new(list: &'a [T], key: fn(&'a T) -> &'a K) -> Self {
+        Self { list, key, places: None }
+    }
+
+    /// What has this key, and probably this place.
+    fn find(&mut self, place: usize, key: &K) -> Option<&'a T> {
+        let Self { list, key: key_of, places } = self;
+        if let Some(same) = list.get(place).filter(|it| key_of(it) == key) {
+            return Some(same);
+        }
+        let places = places.get_or_insert_with(|| list.iter().enumerate().map(|(place, it)| (key_of(it), place)).collect());
+        places.get(key).map(|place| &list[*place])
     }
 }
 

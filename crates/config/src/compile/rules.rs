@@ -151,7 +151,7 @@ pub(crate) fn rule(
     };
     let rule = Rule {
         route: context.name.clone(),
-        filters,
+        filters: filters.shared(),
         needs_body: needs_body && matches!(action, Action::Forward(_)),
         action,
         timeouts,
@@ -193,7 +193,7 @@ fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(Backe
             let is_pool = pool.is_some();
             let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
             let cluster = set.failure.take().map_or(cluster, Err);
-            refs.push((BackendRef { weight, fallback, filters: set.filters, cluster, breaker }, is_pool));
+            refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker }, is_pool));
         };
     match spec {
         RuleSpec::Http(rule) => {

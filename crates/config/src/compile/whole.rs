@@ -6,9 +6,12 @@ use std::{
 };
 
 use crate::{
-    resources::{ObjectKey, refs::GATEWAY_GROUP},
+    resources::{
+        ObjectKey,
+        refs::{GATEWAY_GROUP, ParentReference},
+    },
     snapshot::Snapshot,
-    status::{Status, Statuses},
+    status::{Status, StatusBody, Statuses},
     store::Change,
 };
 
@@ -43,7 +46,15 @@ pub(crate) struct Memory {
     winners: [Winners; 2],
     /// What was said of objects that are no routes.
     said: Statuses,
+    alike: Alike,
 }
+
+/// Most routes are told the same as others with their parents: it is kept once.
+#[derive(Debug, Default)]
+struct Alike(HashMap<Vec<ParentReference>, Arc<Status>>);
+
+/// Most lists of parents that are remembered.
+const MAX_ALIKE: usize = 10_000;
 
 type Winners = HashMap<Target, usize>;
 
@@ -149,7 +160,7 @@ impl Memory {
             self.effects.add(&output);
             let meta = route.meta();
             let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind()), &meta.namespace, &meta.name);
-            difference.statuses.push((Arc::new(key), Arc::new(status)));
+            difference.statuses.push((Arc::new(key), self.alike.share(status)));
             difference.come.push(output.clone());
             slot.output = Some(output);
         }
@@ -165,6 +176,22 @@ impl Memory {
         let news = silent.chain(said_now).chain(routes).collect();
         self.said = said;
         news
+    }
+}
+
+impl Alike {
+    fn share(&mut self, status: Status) -> Arc<Status> {
+        let StatusBody::Route { parents } = &status.body else { return Arc::new(status) };
+        let parents: Vec<_> = parents.iter().map(|parent| parent.parent_ref.clone()).collect();
+        if let Some(known) = self.0.get(&parents).filter(|known| ***known == status) {
+            return known.clone();
+        }
+        if self.0.len() >= MAX_ALIKE {
+            self.0.clear();
+        }
+        let status = Arc::new(status);
+        self.0.insert(parents, status.clone());
+        status
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a rule or one of its backends does to requests and responses.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
@@ -22,6 +22,18 @@ pub struct Filters {
     pub credentials: Vec<Credential>,
     /// Edits of the response's headers.
     pub response_headers: Option<HeaderEdit>,
+}
+
+/// What most rules and nearly all backends have.
+static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
+
+impl Filters {
+    /// The filters, to be held; all that filter nothing are one.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        let Self { cors, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
+        let is_any = cors.is_some() || request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
+        if is_any || !mirrors.is_empty() || !credentials.is_empty() { Arc::new(self) } else { NONE.clone() }
+    }
 }
 
 /// Edits of headers, applied as set, then add, then remove (the order in which Gateway API lists them).

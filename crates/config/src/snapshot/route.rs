@@ -10,7 +10,7 @@ pub struct Rule {
     /// Which rule of which route it is.
     pub route: RouteName,
     /// The rule's filters.
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
     /// What is done with the request.
     pub action: Action,
     /// The request's clocks.
@@ -120,7 +120,7 @@ pub struct BackendRef {
     /// Used as far as the others are not healthy (`Backend` `fallback`).
     pub fallback: bool,
     /// Filters for this backend alone, applied after the rule's.
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
     /// Where it leads, or why it leads nowhere (500 for its share of the requests).
     pub cluster: Result<ClusterId, Failure>,
     /// The counters of its circuit breaker.

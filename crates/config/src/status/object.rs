@@ -262,10 +262,22 @@ impl Status {
 
     /// The worst that is said.
     pub fn severity(&self) -> Severity {
-        let notes = self.notes.iter().map(|note| note.severity);
-        let conditions = self.conditions();
-        let conditions = conditions.iter().flat_map(|(_, list)| list.iter().map(Condition::severity));
-        notes.chain(conditions).max().unwrap_or(Severity::Fine)
+        let worst = |list: &[Condition]| list.iter().map(Condition::severity).max();
+        let of_body = match &self.body {
+            StatusBody::None => None,
+            StatusBody::Class(class) => worst(&class.conditions),
+            StatusBody::Conditions(list) => worst(&list.conditions),
+            StatusBody::Gateway(gateway) => {
+                worst(&gateway.conditions).max(gateway.listeners.iter().filter_map(|it| worst(&it.conditions)).max())
+            }
+            StatusBody::Route { parents } => parents.iter().filter_map(|it| worst(&it.conditions)).max(),
+            StatusBody::Policy { ancestors } => ancestors.iter().filter_map(|it| worst(&it.conditions)).max(),
+            StatusBody::Pool { parents } | StatusBody::PoolV1Alpha2 { parent: parents } => {
+                parents.iter().filter_map(|it| worst(&it.conditions)).max()
+            }
+        };
+        let of_notes = self.notes.iter().map(|note| note.severity).max();
+        of_body.max(of_notes).unwrap_or(Severity::Fine)
     }
 }
 

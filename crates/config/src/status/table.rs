@@ -42,7 +42,8 @@ impl Statuses {
 
     /// Everything that is not as asked, by object.
     pub fn problems(&self) -> Vec<Finding<'_>> {
-        self.0.iter().flat_map(|(object, status)| findings(object, status)).collect()
+        let worth = self.0.iter().filter(|(_, status)| status.severity() > Severity::Fine);
+        worth.flat_map(|(object, status)| findings(object, status)).collect()
     }
 
     pub(crate) fn set(&mut self, object: ObjectKey, body: StatusBody) {

@@ -9,8 +9,8 @@ use std::{
 
 use pailou_config::snapshot::{
     Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
-    ConnectionListener, Endpoint, EndpointKey, Endpoints, Failure, Filters, Forward, HealthChecks, HostMap, HostPattern,
-    ListenerName, LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
+    ConnectionListener, Endpoint, EndpointKey, Endpoints, Failure, Forward, HealthChecks, HostMap, HostPattern, ListenerName,
+    LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
 };
 use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
 
@@ -122,7 +122,7 @@ fn listener(kind: RouteKind, listening: &Listening<'_>) -> Arc<ConnectionListene
         let backend = BackendRef {
             weight: 1,
             fallback: false,
-            filters: Filters::default(),
+            filters: Arc::default(),
             cluster: if *cluster == NOWHERE { Err(Failure("there is no such Service".into())) } else { Ok(ClusterId(*cluster)) },
             breaker: BreakerId(0),
         };

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pailou_config::snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
-    Endpoint, EndpointKey, Endpoints, Filters, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name,
-    PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
-    Snapshot, Timeouts, ValueMatch,
+    Endpoint, EndpointKey, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name, PathMatch,
+    PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule, Snapshot,
+    Timeouts, ValueMatch,
 };
 use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
 use tokio::{
@@ -78,10 +78,10 @@ pub(crate) async fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> 
 
 fn rule() -> Rule {
     let backend =
-        BackendRef { weight: 1, fallback: false, filters: Filters::default(), cluster: Ok(ClusterId(0)), breaker: BreakerId(0) };
+        BackendRef { weight: 1, fallback: false, filters: Arc::default(), cluster: Ok(ClusterId(0)), breaker: BreakerId(0) };
     Rule {
         route: RouteName { kind: RouteKind::Http, name: Name::new("default", "route"), rule: 0, rule_name: None },
-        filters: Filters::default(),
+        filters: Arc::default(),
         action: Action::Forward(Backends::new(vec![backend])),
         timeouts: Timeouts::default(),
         retry: None,
