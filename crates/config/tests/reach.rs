@@ -10,13 +10,19 @@ mod dump;
 #[path = "support/processor_time.rs"]
 mod processor_time;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use pailou_config::{
     compile::{Indexed, Settings, compile},
     parse::parse,
     reach::{Reaches, reach},
-    resources::{Gateway, NamespaceName, ObjectKey},
+    resources::{Gateway, Meta, NamespaceName, Object, ObjectKey},
     snapshot::Name,
     store::{Entry, Store},
 };
@@ -250,4 +256,83 @@ fn asking_for_every_gateway_takes_time_in_proportion_to_the_store() {
     let (few, lots) = (quickest(&many(100), 100), quickest(&many(400), 400));
     println!("100 Gateways: {few:?}, 400 Gateways: {lots:?}");
     assert!(lots < few * 12, "100 Gateways: {few:?}, 400 Gateways: {lots:?}");
+}
+
+/// The entry with the labels of another, or of a newer generation.
+fn relabelled(entry: &Entry, other: &Entry, takes_labels: bool) -> Entry {
+    let mut entry = entry.clone();
+    let change = |meta: &mut Meta| match takes_labels {
+        true => meta.labels = other.object.meta().labels.clone(),
+        false => meta.generation += 1,
+    };
+    match &mut entry.object {
+        Object::Pod(object) => change(&mut Arc::make_mut(object).meta),
+        Object::EndpointSlice(object) => change(&mut Arc::make_mut(object).meta),
+        Object::Secret(object) => change(&mut Arc::make_mut(object).meta),
+        Object::HttpRoute(object) => change(&mut Arc::make_mut(object).meta),
+        Object::Service(object) => change(&mut Arc::make_mut(object).meta),
+        _ => {}
+    }
+    entry
+}
+
+/// Where a change is said to leave alone what Gateways reach, it does; how often it was said.
+fn unmoved(all: &[Entry], changes: &[(usize, usize, u8)]) -> Result<usize, String> {
+    let settings = settings();
+    let mut store = store(all.iter().cloned());
+    let mut indexed = Indexed::default();
+    indexed.update(&store);
+    let reached = |store: &Store, indexed: &Indexed| {
+        let reaches = Reaches::new(indexed, &settings);
+        let gateways = store.all::<Gateway>().map(|gateway| Name::new(&gateway.meta.namespace, &gateway.meta.name));
+        gateways.map(|name| reaches.of(&name).into_iter().cloned().collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let mut before = reached(&store, &indexed);
+    let mut said = 0;
+    for &(which, other, how) in changes {
+        let (entry, other) = (&all[which], &all[other]);
+        let key = entry.object.key();
+        match how {
+            0 => drop(store.delete(&key)),
+            how => store.upsert(relabelled(entry, other, how % 2 == 0)).map(drop).unwrap(),
+        }
+        let (changed, is_same) = indexed.update(&store);
+        if changed.iter().any(|it| **it != key) {
+            return Err(format!("{changed:?} changed, and not {key}"));
+        }
+        let now = reached(&store, &indexed);
+        if is_same && before != now {
+            return Err(format!("{key} has moved what is reached"));
+        }
+        said += usize::from(is_same && !changed.is_empty());
+        before = now;
+    }
+    Ok(said)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_said_to_be_reached_as_before_is(
+        input in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..6u8), 1..40),
+    ) {
+        let goldens = goldens();
+        let (path, all) = &goldens[input.index(goldens.len())];
+        let changes: Vec<_> = changes.iter().map(|(which, other, how)| (which.index(all.len()), other.index(all.len()), *how)).collect();
+        prop_assert_eq!(unmoved(all, &changes).err(), None, "{}", path);
+    }
+}
+
+#[test]
+fn endpoints_and_secrets_that_change_leave_what_is_reached_alone() {
+    let mut tried = 0;
+    for (path, all) in goldens() {
+        let is_one = |entry: &Entry| matches!(entry.object, Object::Pod(_) | Object::EndpointSlice(_) | Object::Secret(_));
+        let changes: Vec<_> = (0..all.len()).filter(|&place| is_one(&all[place])).map(|place| (place, place, 1)).collect();
+        assert_eq!(unmoved(&all, &changes), Ok(changes.len()), "{path}");
+        tried += changes.len();
+    }
+    assert!(tried > 10);
 }
