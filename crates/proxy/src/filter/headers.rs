@@ -23,15 +23,6 @@ pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static(names::ENDPOINT)
 /// The only endpoints of a pool that are eligible.
 pub(crate) const SUBSET: HeaderName = HeaderName::from_static(names::SUBSET);
 
-/// Headers of one connection only, named by `Connection` or not.
-static OF_ONE_HOP: [HeaderName; 5] = [
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TRANSFER_ENCODING,
-    header::PROXY_AUTHORIZATION,
-];
-
 /// Whether any field's name is one of those that `is_one` knows. To look through the names, of which there are few, costs less than to
 /// look up those that are hardly ever there.
 pub(crate) fn any(headers: &HeaderMap, is_one: impl Fn(&str) -> bool) -> bool {
@@ -75,23 +66,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
             }
         }
     }
-    for name in &OF_ONE_HOP {
+    let says_trailers = |te: &HeaderValue| te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim() == "trailers"));
+    let trailers = headers.get(header::TE).is_some_and(says_trailers);
+    while let Some(name) = headers.keys().find(|name| is_of_one_hop(name.as_str())).cloned() {
         headers.remove(name);
     }
-    let trailers =
-        headers.get(header::TE).map(|te| te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim() == "trailers")));
-    match trailers {
-        Some(true) => {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-        Some(false) => {
-            headers.remove(header::TE);
-        }
-        None => {}
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     upgrade
 }
 
+/// Headers of one connection only, named by `Connection` or not.
 fn is_of_one_hop(name: &str) -> bool {
     matches!(
         name,

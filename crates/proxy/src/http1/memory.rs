@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-use super::{MAX_HEAD, Spans, fields};
+use super::{Framing, MAX_HEAD, Spans, fields};
 
 /// The longest head that is remembered, in bytes: what an idle connection holds is in proportion.
 const LONGEST: usize = 2048;
@@ -18,7 +18,7 @@ const FIRST_REMEMBERED: u32 = 2;
 /// Fields whose values decide how a message is read beside its length: with another value a head is not alike.
 static DECISIVE: [HeaderName; 5] = [header::CONNECTION, header::EXPECT, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
 
-/// The memory of one connection, in one direction. `S` is what a head says beside its fields, the length of the body apart.
+/// The memory of one connection, in one direction. `S` is what a head says beside its fields and its body's end.
 pub(crate) struct Memory<S> {
     known: Option<Box<Known<S>>>,
     /// Heads in a row that were not alike.
@@ -32,7 +32,15 @@ struct Known<S> {
     head: Bytes,
     lines: Vec<Line>,
     fields: HeaderMap,
-    length: Option<u64>,
+    ends: Ends,
+}
+
+/// How a remembered head's body ends.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// After as many bytes as `Content-Length` says, if it is there.
+    Length(u64),
+    Chunked,
 }
 
 struct Line {
@@ -45,8 +53,7 @@ struct Line {
 pub(crate) struct Alike<'a, S> {
     pub(crate) says: &'a S,
     pub(crate) fields: HeaderMap,
-    /// The body's length, where the head has one.
-    pub(crate) length: Option<u64>,
+    pub(crate) framing: Framing,
 }
 
 type Changes = SmallVec<[(usize, HeaderValue); MOST_CHANGES]>;
@@ -60,27 +67,31 @@ impl<S> Default for Memory<S> {
 impl<S> Memory<S> {
     /// Takes a head off what was read, if all of it is there and it is like the one remembered.
     pub(crate) fn take(&mut self, read: &mut BytesMut) -> Option<Alike<'_, S>> {
-        let Known { says, head, lines, fields, length } = &**self.known.as_ref()?;
+        let Known { says, head, lines, fields, ends } = &**self.known.as_ref()?;
         let (changes, end) = compare(head, lines, read)?;
-        let (mut fields, mut length) = (fields.clone(), *length);
+        let (mut fields, mut ends) = (fields.clone(), *ends);
         for (line, value) in changes {
             let name = &lines[line].name;
             if *name == header::CONTENT_LENGTH {
-                length = Some(number(&value)?);
+                ends = Ends::Length(number(&value)?);
             }
             fields.insert(name, value);
         }
         read.advance(end);
         self.unlike = 0;
-        Some(Alike { says, fields, length })
+        let framing = match ends {
+            Ends::Length(length) => Framing::Length(length),
+            Ends::Chunked => Framing::chunked(),
+        };
+        Some(Alike { says, fields, framing })
     }
 
-    /// Told of a head that was parsed, whose fields lie at `spans`; remembers it where that is worth it. `says` is what it says, unless
-    /// it is one that cannot stand for others.
-    pub(crate) fn parsed(&mut self, head: &[u8], spans: &Spans, says: impl FnOnce() -> Option<S>) {
+    /// Told of a head that was parsed, whose fields lie at `spans` and whose body ends so; remembers it where that is worth it. `says` is
+    /// what it says, unless it is one that cannot stand for others.
+    pub(crate) fn parsed(&mut self, head: &[u8], spans: &Spans, framing: &Framing, says: impl FnOnce() -> Option<S>) {
         self.unlike = self.unlike.saturating_add(1);
         if self.unlike >= FIRST_REMEMBERED && self.unlike.is_power_of_two() && head.len() <= LONGEST {
-            self.known = says().and_then(|says| Known::of(head, spans, says)).map(Box::new);
+            self.known = says().and_then(|says| Known::of(head, spans, framing, says)).map(Box::new);
         }
     }
 }
@@ -95,7 +106,7 @@ impl<S> Memory<S> {
 
 impl<S> Known<S> {
     /// `None` for a head whose parts are not where they would be looked for.
-    fn of(head: &[u8], spans: &Spans, says: S) -> Option<Self> {
+    fn of(head: &[u8], spans: &Spans, framing: &Framing, says: S) -> Option<Self> {
         let head = Bytes::copy_from_slice(head);
         let fields = fields(&head, spans).ok()?;
         let begins = spans.iter().skip(1).map(|span| span[0] as usize).chain([head.len().checked_sub(2)?]);
@@ -109,9 +120,12 @@ impl<S> Known<S> {
             Some(Line { name: HeaderName::from_bytes(&head[name..name_end]).ok()?, value: value..value_end })
         };
         let lines = spans.iter().map(line).collect::<Option<_>>()?;
-        let length = fields.get(header::CONTENT_LENGTH).map(number);
-        let length = if let Some(length) = length { Some(length?) } else { None };
-        Some(Self { says, head, lines, fields, length })
+        let ends = match framing {
+            Framing::Chunked(_) => Ends::Chunked,
+            Framing::Length(_) => Ends::Length(fields.get(header::CONTENT_LENGTH).map_or(Some(0), number)?),
+            Framing::UntilClose | Framing::Switched => return None,
+        };
+        Some(Self { says, head, lines, fields, ends })
     }
 }
 

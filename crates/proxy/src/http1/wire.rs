@@ -7,8 +7,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 /// Room that is made for a read.
 const FIRST_READ: usize = 8 << 10;
@@ -66,14 +66,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
-    /// Between requests: nothing is read ahead, and no memory held.
-    pub(crate) fn rest(&mut self) -> bool {
-        let is_empty = self.read.is_empty();
-        self.read = BytesMut::new();
-        is_empty
+    /// Reads for a protocol that is not HTTP: first what was read ahead.
+    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.io).poll_read(context, buffer);
+        }
+        let count = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read[..count]);
+        self.read.advance(count);
+        Poll::Ready(Ok(()))
     }
 
-    /// Gives back the memory that nothing is in.
+    /// Gives back the memory that nothing is in: between requests none is held.
     pub(crate) fn release(&mut self) {
         if self.read.is_empty() && self.read.capacity() > 0 {
             self.read = BytesMut::new();

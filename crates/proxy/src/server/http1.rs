@@ -79,7 +79,7 @@ pub(super) async fn serve<W: Serve>(
         if !settled || !keeps_alive {
             return close(&line, !settled).await;
         }
-        rest(&mut line.lock());
+        line.lock().wire.release();
     }
 }
 
@@ -183,11 +183,4 @@ async fn close(line: &SharedLine, lingers: bool) -> io::Result<()> {
         Pin::new(io).poll_shutdown(context)
     })
     .await
-}
-
-/// Between requests no memory is held.
-fn rest(line: &mut Line) {
-    if line.wire.read.is_empty() {
-        line.wire.rest();
-    }
 }

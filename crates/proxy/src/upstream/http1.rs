@@ -109,10 +109,11 @@ impl Lease {
 
     /// Response and request have ended: the connection is kept for the next request.
     fn keep(mut self) {
-        if !self.connection.wire.rest() {
+        if !self.connection.wire.read.is_empty() {
             // Nobody asked for more.
             return;
         }
+        self.connection.wire.release();
         let now = Instant::now();
         let is_due = self.retires.is_some_and(|at| now >= at) || self.connection.served >= self.max_requests;
         let expires = now.checked_add(self.idle_timeout).map(|at| self.retires.map_or(at, |retires| at.min(retires)));

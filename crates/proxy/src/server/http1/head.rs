@@ -63,12 +63,11 @@ pub(super) struct Heads {
     memory: Memory<Said>,
 }
 
-/// What a head says beside its fields and its body's length.
+/// What a head says beside its fields and its body's end.
 struct Said {
     method: Method,
     uri: Uri,
     version: Version,
-    is_chunked: bool,
     wishes: Wishes,
 }
 
@@ -98,18 +97,17 @@ impl Heads {
         let framing = framing(&mut parts)?;
         let wishes = wishes(&parts, &framing);
         let head = Head { parts, framing, wishes };
-        self.memory.parsed(&bytes, &spans, || head.said());
+        self.memory.parsed(&bytes, &spans, &head.framing, || head.said());
         Ok(Some(head))
     }
 }
 
 impl Head {
     fn like(alike: Alike<'_, Said>) -> Self {
-        let Alike { says, fields, length } = alike;
+        let Alike { says, fields, framing } = alike;
         let mut parts = Request::new(()).into_parts().0;
         (parts.method, parts.uri, parts.version) = (says.method.clone(), says.uri.clone(), says.version);
         parts.headers = fields;
-        let framing = if says.is_chunked { Framing::chunked() } else { Framing::Length(length.unwrap_or(0)) };
         Self { parts, framing, wishes: says.wishes }
     }
 
@@ -121,8 +119,7 @@ impl Head {
         }
         // Not a part of what was read, which may be far larger.
         let uri = uri.to_string().try_into().ok()?;
-        let is_chunked = matches!(self.framing, Framing::Chunked(_));
-        Some(Said { method: method.clone(), uri, version: *version, is_chunked, wishes: self.wishes })
+        Some(Said { method: method.clone(), uri, version: *version, wishes: self.wishes })
     }
 }
 

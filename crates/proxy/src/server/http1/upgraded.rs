@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Buf as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::oneshot,
@@ -35,15 +34,7 @@ impl Upgraded {
 
 impl AsyncRead for Upgraded {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let wire = &mut self.0.lock().wire;
-        if wire.read.is_empty() {
-            return Pin::new(&mut wire.io).poll_read(context, buffer);
-        }
-        // What came right behind the request's head.
-        let count = wire.read.len().min(buffer.remaining());
-        buffer.put_slice(&wire.read[..count]);
-        wire.read.advance(count);
-        Poll::Ready(Ok(()))
+        self.0.lock().wire.poll_read(context, buffer)
     }
 }
 

@@ -30,12 +30,11 @@ pub(super) struct Heads {
     memory: Memory<Said>,
 }
 
-/// What a head says beside its fields and its body's length.
+/// What a head says beside its fields and its body's end.
 struct Said {
     status: StatusCode,
     version: Version,
     reason: Option<ReasonPhrase>,
-    is_chunked: bool,
     keeps_alive: bool,
 }
 
@@ -72,7 +71,7 @@ impl Heads {
             }
             let head = Head { parts, framing, keeps_alive };
             if is_ordinary {
-                self.memory.parsed(&bytes, &spans, || head.said(spans.len()));
+                self.memory.parsed(&bytes, &spans, &head.framing, || head.said(spans.len()));
             }
             return Ok(Some(head));
         }
@@ -81,29 +80,23 @@ impl Heads {
 
 impl Head {
     fn like(alike: Alike<'_, Said>) -> Self {
-        let Alike { says, fields, length } = alike;
+        let Alike { says, fields, framing } = alike;
         let mut parts = Response::new(()).into_parts().0;
         (parts.status, parts.version, parts.headers) = (says.status, says.version, fields);
         if let Some(reason) = &says.reason {
             parts.extensions.insert(reason.clone());
         }
-        let framing = if says.is_chunked { Framing::chunked() } else { Framing::Length(length.unwrap_or(0)) };
         Self { parts, framing, keeps_alive: says.keeps_alive }
     }
 
-    /// What this head of so many fields says, unless its body's end is not told by its fields, or one of them was taken out.
+    /// What this head of so many fields says, unless one of them was taken out, or its status says how the body ends.
     fn said(&self, fields: usize) -> Option<Said> {
         let Parts { status, version, headers, extensions, .. } = &self.parts;
-        let is_chunked = match &self.framing {
-            Framing::Chunked(_) => true,
-            Framing::Length(_) => false,
-            Framing::UntilClose | Framing::Switched => return None,
-        };
         if headers.len() != fields || matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return None;
         }
         let reason = extensions.get().cloned();
-        Some(Said { status: *status, version: *version, reason, is_chunked, keeps_alive: self.keeps_alive })
+        Some(Said { status: *status, version: *version, reason, keeps_alive: self.keeps_alive })
     }
 }
 
