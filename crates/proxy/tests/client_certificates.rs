@@ -9,9 +9,9 @@ mod pki;
 #[path = "support/secured.rs"]
 mod secured;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use objects::{Gateway, free_port};
+use objects::Gateway;
 use pki::{Authority, Leaf, fingerprint};
 use rustls::ClientConfig;
 use secured::{ask, ask_once, connect};
@@ -20,9 +20,12 @@ use secured::{ask, ask_once, connect};
 const ANY: &str = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: any}\nspec:\n  parentRefs: [{name: \
                    gw}]\n  rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: there.test}}]}]\n";
 
-/// Two HTTPS ports and one for cleartext, with these settings for clients' certificates.
-fn gateway(ports: [u16; 3], frontend: &str) -> String {
-    let [first, second, clear] = ports;
+/// Two HTTPS ports and one for cleartext.
+const PORTS: [u16; 3] = [8443, 9443, 8080];
+
+/// A Gateway that listens at them, with these settings for clients' certificates.
+fn listening(frontend: &str) -> String {
+    let [first, second, clear] = PORTS;
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  gatewayClassName: pailou\n  tls: \
          {{frontend: {frontend}}}\n  listeners:\n  - {{name: first, protocol: HTTPS, port: {first}, tls: {{certificateRefs: [{{name: \
@@ -33,10 +36,6 @@ fn gateway(ports: [u16; 3], frontend: &str) -> String {
 
 fn validation(config_map: &str, mode: &str) -> String {
     format!("{{validation: {{mode: {mode}, caCertificateRefs: [{{group: \"\", kind: ConfigMap, name: {config_map}}}]}}}}")
-}
-
-fn at(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// Authorities and one certificate of each.
@@ -61,10 +60,10 @@ impl Pki {
     }
 
     /// Which of the clients get an answer.
-    async fn let_in(&self, port: u16) -> Vec<bool> {
+    async fn let_in(&self, gateway: &Gateway, port: u16) -> Vec<bool> {
         let mut answered = Vec::new();
         for client in self.clients() {
-            answered.push(ask_once(at(port), "a.test", &client).await.is_ok_and(|head| head.starts_with("http/1.1 302")));
+            answered.push(ask_once(gateway.at(port), "a.test", &client).await.is_ok_and(|head| head.starts_with("http/1.1 302")));
         }
         answered
     }
@@ -73,13 +72,12 @@ impl Pki {
 #[tokio::test]
 async fn each_port_lets_in_whom_its_authorities_know() {
     let pki = Pki::new();
-    let ports = [free_port(), free_port(), free_port()];
     let (ours, theirs) = (validation("ours", "AllowValidOnly"), validation("theirs", "AllowValidOnly"));
     let frontend =
-        format!("{{default: {ours}, perPort: [{{port: {}, tls: {theirs}}}, {{port: {}, tls: {theirs}}}]}}", ports[1], ports[2]);
-    let gateway = Gateway::run(&[gateway(ports, &frontend), pki.objects.clone()].concat(), ports[2]);
-    assert_eq!(pki.let_in(ports[0]).await, [true, false, false]);
-    assert_eq!(pki.let_in(ports[1]).await, [false, true, false]);
+        format!("{{default: {ours}, perPort: [{{port: {}, tls: {theirs}}}, {{port: {}, tls: {theirs}}}]}}", PORTS[1], PORTS[2]);
+    let gateway = Gateway::at_own_address(&[listening(&frontend), pki.objects.clone()].concat());
+    assert_eq!(pki.let_in(&gateway, PORTS[0]).await, [true, false, false]);
+    assert_eq!(pki.let_in(&gateway, PORTS[1]).await, [false, true, false]);
     let clear = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
     assert!(clear.starts_with("HTTP/1.1 302"), "{clear}");
 }
@@ -87,23 +85,21 @@ async fn each_port_lets_in_whom_its_authorities_know() {
 #[tokio::test]
 async fn insecure_fallback_lets_everyone_in() {
     let pki = Pki::new();
-    let ports = [free_port(), free_port(), free_port()];
     let (any, ours) = (validation("ours", "AllowInsecureFallback"), validation("ours", "AllowValidOnly"));
-    let frontend = format!("{{default: {any}, perPort: [{{port: {}, tls: {ours}}}]}}", ports[1]);
-    let _gateway = Gateway::run(&[gateway(ports, &frontend), pki.objects.clone()].concat(), ports[0]);
-    assert_eq!(pki.let_in(ports[0]).await, [true, true, true]);
-    assert_eq!(pki.let_in(ports[1]).await, [true, false, false]);
+    let frontend = format!("{{default: {any}, perPort: [{{port: {}, tls: {ours}}}]}}", PORTS[1]);
+    let gateway = Gateway::at_own_address(&[listening(&frontend), pki.objects.clone()].concat());
+    assert_eq!(pki.let_in(&gateway, PORTS[0]).await, [true, true, true]);
+    assert_eq!(pki.let_in(&gateway, PORTS[1]).await, [true, false, false]);
 }
 
 #[tokio::test]
 async fn a_listener_that_cannot_check_is_closed_and_the_others_are_not() {
     let pki = Pki::new();
     for mode in ["AllowValidOnly", "AllowInsecureFallback"] {
-        let ports = [free_port(), free_port(), free_port()];
-        let frontend = format!("{{default: {}, perPort: [{{port: {}, tls: {{}}}}]}}", validation("missing", mode), ports[1]);
-        let gateway = Gateway::run(&[gateway(ports, &frontend), pki.objects.clone()].concat(), ports[2]);
-        assert_eq!(pki.let_in(ports[0]).await, [false, false, false], "{mode}");
-        assert_eq!(pki.let_in(ports[1]).await, [true, true, true], "{mode}");
+        let frontend = format!("{{default: {}, perPort: [{{port: {}, tls: {{}}}}]}}", validation("missing", mode), PORTS[1]);
+        let gateway = Gateway::at_own_address(&[listening(&frontend), pki.objects.clone()].concat());
+        assert_eq!(pki.let_in(&gateway, PORTS[0]).await, [false, false, false], "{mode}");
+        assert_eq!(pki.let_in(&gateway, PORTS[1]).await, [true, true, true], "{mode}");
         assert!(gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await.starts_with("HTTP/1.1 302"));
     }
 }
@@ -111,16 +107,15 @@ async fn a_listener_that_cannot_check_is_closed_and_the_others_are_not() {
 #[tokio::test]
 async fn connections_from_before_a_certificate_was_asked_for_serve_no_more() {
     let pki = Pki::new();
-    let ports = [free_port(), free_port(), free_port()];
-    let objects = |frontend: &str| [gateway(ports, &format!("{{default: {frontend}}}")), pki.objects.clone()].concat();
-    let running = Gateway::run(&objects("{}"), ports[0]);
+    let objects = |frontend: &str| [listening(&format!("{{default: {frontend}}}")), pki.objects.clone()].concat();
+    let running = Gateway::at_own_address(&objects("{}"));
     let [known, _, unknown] = pki.clients();
-    let mut stream = connect(at(ports[0]), "a.test", &unknown).await.unwrap();
+    let mut stream = connect(running.at(PORTS[0]), "a.test", &unknown).await.unwrap();
     assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 302"));
     let strict = objects(&validation("ours", "AllowValidOnly"));
     running.update(&strict);
     assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 421"));
-    let mut stream = connect(at(ports[0]), "a.test", &known).await.unwrap();
+    let mut stream = connect(running.at(PORTS[0]), "a.test", &known).await.unwrap();
     assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 302"));
     running.update(&strict);
     assert!(ask(&mut stream, "a.test", "/").await.unwrap().starts_with("http/1.1 302"), "the same settings, compiled anew");
@@ -131,7 +126,6 @@ async fn connections_from_before_a_certificate_was_asked_for_serve_no_more() {
 #[tokio::test]
 async fn a_client_traffic_policy_asks_for_certificates_too_and_may_leave_them_optional() {
     let pki = Pki::new();
-    let ports = [free_port(), free_port(), free_port()];
     let policy = |listener: &str, optional: bool| {
         format!(
             "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {{name: {listener}}}\nspec:\n  \
@@ -139,10 +133,10 @@ async fn a_client_traffic_policy_asks_for_certificates_too_and_may_leave_them_op
              {{clientValidation: {{optional: {optional}, caCertificateRefs: [{{kind: ConfigMap, name: ours}}]}}}}\n"
         )
     };
-    let objects = [gateway(ports, "{default: {}}"), pki.objects.clone(), policy("first", false), policy("second", true)];
-    let _gateway = Gateway::run(&objects.concat(), ports[2]);
-    assert_eq!(pki.let_in(ports[0]).await, [true, false, false]);
-    assert_eq!(pki.let_in(ports[1]).await, [true, false, true]);
+    let objects = [listening("{default: {}}"), pki.objects.clone(), policy("first", false), policy("second", true)];
+    let gateway = Gateway::at_own_address(&objects.concat());
+    assert_eq!(pki.let_in(&gateway, PORTS[0]).await, [true, false, false]);
+    assert_eq!(pki.let_in(&gateway, PORTS[1]).await, [true, false, true]);
 }
 
 /// A Gateway with these TLS settings in front of a Service with a BackendTLSPolicy.
@@ -158,7 +152,7 @@ async fn each_gateway_shows_its_own_certificate_to_backends() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let (first, second) = (clients.issue(&[]), clients.issue(&[]));
     let backend = secured::backend(&servers.issue(&["backend.test"]), &clients).await;
-    let ports = [free_port(), free_port(), free_port(), free_port()];
+    let ports = [8080, 8081, 8082, 8083];
     let shown = |secret: &str| format!("{{backend: {{clientCertificateRef: {{name: {secret}}}}}}}");
     let objects = [
         before_backend("first", ports[0], &shown("first")),
@@ -180,14 +174,14 @@ async fn each_gateway_shows_its_own_certificate_to_backends() {
          [{name: first}, {name: second}, {name: none}, {name: missing}]\n  rules: [{backendRefs: [{name: backend, port: 443}]}]\n"
             .to_owned(),
     ];
-    let mut gateway = Gateway::run(&objects.concat(), ports[0]);
+    let mut gateway = Gateway::at_own_address(&objects.concat());
     for (port, status, client) in [
         (ports[0], "200", fingerprint(&first.der)),
         (ports[1], "200", fingerprint(&second.der)),
         (ports[2], "200", "none".to_owned()),
         (ports[0], "200", fingerprint(&first.der)),
     ] {
-        gateway.address = at(port);
+        gateway.address.set_port(port);
         let answer = gateway.ask("GET / HTTP/1.1\r\nhost: a").await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(&format!("x-client: {client}\r\n")),
@@ -195,7 +189,7 @@ async fn each_gateway_shows_its_own_certificate_to_backends() {
         );
         assert!(answer.contains("x-sni: backend.test\r\n"), "{answer}");
     }
-    gateway.address = at(ports[3]);
+    gateway.address.set_port(ports[3]);
     let answer = gateway.ask("GET / HTTP/1.1\r\nhost: a").await;
     assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
 }

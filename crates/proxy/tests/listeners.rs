@@ -11,21 +11,24 @@ mod secured;
 
 use std::fmt::Write as _;
 
-use objects::{Gateway, free_port};
+use objects::Gateway;
 use pki::Authority;
 use secured::{ask, connect, statuses_in_http2};
+
+/// Where all of them listen.
+const PORT: u16 = 8080;
 
 /// Listeners of a Gateway: name, host name.
 type Listeners<'a> = &'a [(&'a str, Option<&'a str>)];
 
-fn gateway(port: u16, listeners: Listeners<'_>, more: &str) -> String {
+fn gateway(listeners: Listeners<'_>, more: &str) -> String {
     let mut yaml =
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
                     listeners:\n"
             .to_owned();
     for (name, hostname) in listeners {
         let hostname = hostname.map(|hostname| format!(", hostname: \"{hostname}\"")).unwrap_or_default();
-        writeln!(yaml, "  - {{name: {name}, port: {port}{hostname}, {more}}}").unwrap();
+        writeln!(yaml, "  - {{name: {name}, port: {PORT}{hostname}, {more}}}").unwrap();
     }
     yaml
 }
@@ -48,14 +51,13 @@ async fn a_request_is_answered_by_the_most_specific_listener_alone() {
         ("exact", Some("abc.foo.example.com")),
     ];
     for hostnames in ["", "bar.com, \"*.example.com\", \"*.foo.example.com\", abc.foo.example.com"] {
-        let port = free_port();
-        let mut objects = gateway(port, listeners, "protocol: HTTP");
+        let mut objects = gateway(listeners, "protocol: HTTP");
         objects.extend(listeners.iter().map(|(name, _)| route(name, hostnames, &format!("/{name}"))));
-        let gateway = Gateway::run(&objects, port);
+        let gateway = Gateway::at_own_address(&objects);
         let hosts = ["bar.com", "bar.example.com", "bar.foo.example.com", "abc.foo.example.com"];
         for (host, (answering, _)) in hosts.iter().zip(listeners) {
             for (path, _) in listeners {
-                let answer = gateway.ask(&format!("GET /{path} HTTP/1.1\r\nhost: {host}:{port}")).await;
+                let answer = gateway.ask(&format!("GET /{path} HTTP/1.1\r\nhost: {host}:{PORT}")).await;
                 let status = if path == answering { "302" } else { "404" };
                 assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}/{path}: {answer}");
             }
@@ -88,7 +90,6 @@ async fn a_connection_serves_no_host_of_another_listener_than_its_server_names()
     let authority = Authority::new();
     let names: std::collections::BTreeSet<_> = MISDIRECTED.iter().map(|(sni, ..)| *sni).collect();
     let server = authority.issue(&names.iter().copied().collect::<Vec<_>>());
-    let port = free_port();
     let listeners: Listeners<'_> = &[
         ("any", None),
         ("second", Some("second-example.org")),
@@ -96,20 +97,20 @@ async fn a_connection_serves_no_host_of_another_listener_than_its_server_names()
         ("fourth", Some("fourth-example.wildcard.org")),
     ];
     let objects = [
-        gateway(port, listeners, "protocol: HTTPS, tls: {certificateRefs: [{name: server}]}"),
+        gateway(listeners, "protocol: HTTPS, tls: {certificateRefs: [{name: server}]}"),
         server.secret("server"),
         route("any", "example.org", "/"),
         route("second", "", "/"),
         route("wildcard", "", "/"),
         route("fourth", "", "/"),
     ];
-    let gateway = Gateway::run(&objects.concat(), port);
+    let gateway = Gateway::at_own_address(&objects.concat());
     for sni in names {
         // All requests of a server name go over one connection: a 421 must leave it of use for the others.
         let cases: Vec<_> = MISDIRECTED.iter().filter(|(own, ..)| *own == sni).collect();
         let mut stream = connect(gateway.address, sni, &authority.client(None, "http/1.1")).await.unwrap();
         for (_, host, status, listener) in &cases {
-            let head = ask(&mut stream, &format!("{host}:{port}"), "/").await.unwrap();
+            let head = ask(&mut stream, &format!("{host}:{PORT}"), "/").await.unwrap();
             assert!(head.starts_with(&format!("http/1.1 {status}")), "{sni}, {host}: {head}");
             assert_eq!(head.contains(&format!("{listener}.there.test")), *status == 302, "{sni}, {host}: {head}");
         }
@@ -124,15 +125,14 @@ async fn a_connection_serves_no_host_of_another_listener_than_its_server_names()
 async fn where_no_listener_has_the_host_there_is_nothing_to_direct_to() {
     let authority = Authority::new();
     let server = authority.issue(&["a.test"]);
-    let port = free_port();
     let listeners: Listeners<'_> = &[("a", Some("a.test")), ("b", Some("b.test"))];
     let objects = [
-        gateway(port, listeners, "protocol: HTTPS, tls: {certificateRefs: [{name: server}]}"),
+        gateway(listeners, "protocol: HTTPS, tls: {certificateRefs: [{name: server}]}"),
         server.secret("server"),
         route("a", "", "/"),
         route("b", "", "/"),
     ];
-    let gateway = Gateway::run(&objects.concat(), port);
+    let gateway = Gateway::at_own_address(&objects.concat());
     let stream = connect(gateway.address, "a.test", &authority.client(None, "h2")).await.unwrap();
     assert_eq!(statuses_in_http2(stream, &["a.test", "c.test", "b.test", "a.test"]).await, [302, 404, 421, 302]);
     let silent = connect(gateway.address, "c.test", &authority.client(None, "h2")).await.unwrap_err();

@@ -13,6 +13,7 @@ mod picker;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use objects::nowhere;
 use pailou_extproc::{
     names::{ENDPOINT, SERVED, SUBSET},
     proto::{processing_request::Request as Part, processing_response::Response as Answer, strings},
@@ -21,7 +22,7 @@ use picked::{LIMIT, TO_POOL, engine, gateway, metadata, post};
 use picker::{Talk, choosing, immediate, picker, setting, streamed, unchanged};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::mpsc,
     time::timeout,
 };
@@ -145,7 +146,7 @@ async fn picker_that_dies_after_its_answer_does_no_harm() {
 #[tokio::test]
 async fn silent_picker_fails_as_its_mode_says() {
     let (one, mut calls) = engine().await;
-    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = nowhere();
     let broken = picker(|talk| async move { talk.close() }).await;
     let stranger = picker(|mut talk| async move {
         talk.headers().await;
@@ -167,7 +168,7 @@ async fn silent_picker_fails_as_its_mode_says() {
 #[tokio::test]
 async fn endpoints_are_tried_in_the_pickers_order() {
     let (one, mut calls) = engine().await;
-    let down = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let down = nowhere();
     let at = picker(move |mut talk| async move {
         talk.headers().await;
         talk.say(choosing(&format!("{down},{one}")));

@@ -7,7 +7,7 @@ mod objects;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
-use objects::{Gateway, backend, route};
+use objects::{Gateway, backend, nowhere, route};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -75,7 +75,7 @@ async fn a_fallback_gets_nothing_while_the_others_are_healthy() {
 #[tokio::test]
 async fn a_fallback_gets_everything_once_the_others_fail_their_checks() {
     let spare = Ear::start().await;
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = nowhere();
     let policy = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: checks}\nspec:\n  \
                   targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}]\n  healthCheck: {active: {type: TCP, \
                   interval: 50ms, timeout: 50ms, unhealthyThreshold: 1, tcp: {}}}\n";

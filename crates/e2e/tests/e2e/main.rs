@@ -5,6 +5,7 @@
 mod backend_tls;
 mod broken;
 mod clients;
+mod clock;
 mod connections;
 mod descriptors;
 mod engines;

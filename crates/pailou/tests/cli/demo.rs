@@ -11,7 +11,7 @@ use crate::{
     run,
 };
 
-/// Ports that were free a moment ago: of the two Gateways and of the engines.
+/// Ports that are free: of the two Gateways and of the engines.
 fn ports() -> [SocketAddr; 3] {
     [free_address(), free_address(), free_address()]
 }

@@ -4,7 +4,10 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -78,9 +81,20 @@ pub(crate) fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// An address on loopback that was free a moment ago.
+/// An address on loopback that is free, and is left alone: the system gives none of these ports to whoever asks for any, and each process
+/// of tests takes them from a range of its own.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    const PER_PROCESS: u16 = 100;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 120).unwrap() * PER_PROCESS;
+    loop {
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(serial < PER_PROCESS, "the tests of one process take at most {PER_PROCESS} ports");
+        let address = SocketAddr::from(([127, 0, 0, 1], first + serial));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A connection for one request after the other.

@@ -226,8 +226,8 @@ fn an_address_that_is_taken_at_a_reload_is_told_and_taken_once_it_is_free() {
     fs::write(&file, objects(gateway, one)).unwrap();
     let server = serve(&file, admin);
     wait_until("the gateway is ready", || ready(admin));
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let second = taken.local_addr().unwrap();
+    let second = free_address();
+    let taken = TcpListener::bind(second).unwrap();
     let more = objects(gateway, one)
         .replace("listeners: [", &format!("listeners: [{{name: second, protocol: HTTP, port: {}}}, ", second.port()));
     fs::write(&file, &more).unwrap();

@@ -125,8 +125,8 @@ async fn malformed_requests_and_too_large_heads_are_refused() {
 
 #[tokio::test]
 async fn a_taken_port_is_named_and_the_others_are_served() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let holder = std::net::TcpListener::bind(taken).unwrap();
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let server = server(hello);
     let wanted = [port(&taken.to_string(), ClientPolicy::default()), port("127.0.0.2:0", ClientPolicy::default())];
     let errors = server.reconcile(&wanted);

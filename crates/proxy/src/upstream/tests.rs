@@ -18,6 +18,8 @@ use crate::{breaker::Resource, dns::Overrides};
 
 /// Word of what happens at once has come within this, however busy the machine is.
 const SOON: Duration = Duration::from_secs(5);
+/// Nobody listens there: the system gives no such port to whoever asks for one.
+const NOWHERE: std::net::SocketAddr = std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 9)), 9);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A backend that runs a script for each connection, with the connection's number.
@@ -214,7 +216,7 @@ async fn a_request_given_up_before_its_response_closes_the_connection_at_once() 
 #[tokio::test]
 async fn failures_say_what_happened_and_whether_anything_was_sent() {
     let upstreams = upstreams();
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let unused = NOWHERE;
     let address = Address::Socket(unused);
     let failure = upstreams.send_request(&destination(&address), get()).await.unwrap_err();
     assert!(failure.to_string().starts_with(&format!("cannot connect to {unused}: ")), "{failure}");
@@ -241,7 +243,7 @@ async fn failures_say_what_happened_and_whether_anything_was_sent() {
 #[tokio::test]
 async fn every_address_of_a_name_is_tried() {
     let Address::Socket(good) = backend(|_, stream| answer_all(stream)).await else { unreachable!() };
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let unused = NOWHERE;
     let overrides = Overrides::parse([format!("api.example:443:{unused},{good}").as_str()]).unwrap();
     let upstreams = with_overrides(overrides);
     let address = Address::Dns { host: "api.example".into(), port: 443 };

@@ -136,7 +136,7 @@ async fn who_cannot_be_served_is_met_with_silence_and_no_alert() {
         let settings = ends.then(|| ends_tls(&own));
         let routes = [(Some("a.example"), 0), (Some("gone.example"), NOWHERE), (Some("empty.example"), 1)];
         let listening = [Listening { hostname: None, tls: settings, routes: &routes }];
-        gateway.apply(vec![port(tls(&listening))], &[&[nobody().await], &[]]);
+        gateway.apply(vec![port(tls(&listening))], &[&[nobody()], &[]]);
         let names = ["unknown.example", "gone.example", "empty.example"];
         for name in names {
             let error = connect(gateway.address(false), name, &own).await.expect_err(name);

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    objects::{Gateway, backend, route},
+    objects::{Gateway, backend, nowhere, route},
     recorder::LIMIT,
 };
 
@@ -193,7 +193,7 @@ async fn an_upload_that_nobody_takes_ends() {
 #[tokio::test]
 async fn where_nobody_can_be_reached_the_answer_says_so() {
     // Nobody listens.
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = nowhere();
     let refusing = backend("b", closed, "");
     // Somebody listens whose queue is full: the system drops what comes.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -45,9 +45,9 @@ impl Gateway {
         Self::start(objects, SocketAddr::new(address, 8080), settings)
     }
 
-    /// Serves just these objects; one of their listeners has this port.
-    pub(crate) fn run(objects: &str, port: u16) -> Self {
-        Self::start(objects, SocketAddr::from(([127, 0, 0, 1], port)), Settings::default())
+    /// Another port of its.
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), port)
     }
 
     fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
@@ -124,9 +124,9 @@ fn entries(objects: &str) -> impl Iterator<Item = Entry> {
     parsed.objects.into_iter().map(|decoded| Entry::new(decoded, "test".into()))
 }
 
-/// A port that is free when asked for, to be taken at once.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// An address that nobody listens at.
+pub(crate) fn nowhere() -> SocketAddr {
+    SocketAddr::from((loopback(), 8080))
 }
 
 /// A Backend at an address, with these fields more.
