@@ -1,4 +1,5 @@
-//! The access log: a line of JSON for each request, and for each connection that is forwarded as it is, written by a thread of its own.
+//! The access log: a line of JSON for each request, for each client that sends what is none, and for each connection that is forwarded as
+//! it is, written by a thread of its own.
 
 mod line;
 
@@ -15,7 +16,11 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use self::line::Second;
-use crate::{forward::Session, record::Record};
+use crate::{
+    forward::Session,
+    record::Record,
+    server::{Connection, Violation},
+};
 
 /// Lines that wait for the writer, in bytes. Beyond it lines are dropped and counted: a slow disk never holds a request up.
 const MAX_WAITING: usize = 4 << 20;
@@ -73,6 +78,11 @@ impl AccessLog {
     /// Puts the line of a forwarded connection, or of a client's datagrams, in the queue.
     pub(crate) fn write_session(&self, session: &Session) {
         self.queue(|lines| line::write_session(&mut lines.bytes, session));
+    }
+
+    /// Puts the line of a client that did not keep to the protocol in the queue.
+    pub(crate) fn write_violation(&self, connection: &Connection, violation: &Violation) {
+        self.queue(|lines| line::write_violation(&mut lines.bytes, &mut lines.second, connection, violation));
     }
 
     fn queue(&self, write: impl FnOnce(&mut Lines)) {

@@ -1,4 +1,4 @@
-//! Counters and histograms of the data plane. Labels come from the configuration alone, so their number is bounded by it.
+//! Counters and histograms of the data plane. Labels come from the configuration, or are one of a few words, so their number is bounded.
 
 mod by_route;
 pub(crate) mod live;
@@ -6,6 +6,7 @@ pub(crate) mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
+use http::Version;
 use pailou_config::snapshot::RouteName;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -19,7 +20,7 @@ use prometheus_client::{
 };
 
 use self::{by_route::ByRoute, sessions::SessionMetrics};
-use crate::{error::Flag, forward::Session, record::Record};
+use crate::{error::Flag, forward::Session, record::Record, server::Violation};
 
 /// The data plane's metrics.
 pub struct Metrics {
@@ -29,6 +30,7 @@ pub struct Metrics {
     flags: Family<FlagLabel, Counter>,
     /// Requests that no rule answered.
     unrouted: Counter,
+    violations: Family<ViolationLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
     first_content: Family<RouteLabel, Histogram, fn() -> Histogram>,
@@ -60,6 +62,12 @@ struct FlagLabel {
     flag: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViolationLabels {
+    protocol: &'static str,
+    code: String,
+}
+
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A rule's series, looked up once and then at hand.
@@ -79,6 +87,7 @@ impl Metrics {
             active: Gauge::default(),
             flags: Family::default(),
             unrouted: Counter::default(),
+            violations: Family::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds),
             first_content: Family::new_with_constructor(seconds),
@@ -93,6 +102,11 @@ impl Metrics {
             "pailou_response_flags",
             "Requests that the gateway refused or broke off, by flag",
             metrics.flags.clone(),
+        );
+        registry.register(
+            "pailou_client_protocol_errors",
+            "Clients that did not keep to the protocol, by what they were told",
+            metrics.violations.clone(),
         );
         registry.register(
             "pailou_request_duration_seconds",
@@ -138,6 +152,13 @@ impl Metrics {
             self.flag(flag);
         }
         self.sessions.settle(session);
+    }
+
+    /// Counts a client that did not keep to the protocol.
+    pub(crate) fn violated(&self, violation: &Violation) {
+        self.flag(Flag::BadRequest);
+        let protocol = if violation.version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" };
+        self.violations.get_or_create(&ViolationLabels { protocol, code: violation.code.clone() }).inc();
     }
 
     fn flag(&self, flag: Flag) {

@@ -16,6 +16,7 @@ mod port;
 mod service;
 mod sockets;
 mod streams;
+mod violation;
 
 pub use body::{ClientBody, ClientBodyError};
 pub use client::Client;
@@ -25,6 +26,7 @@ pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
 pub(crate) use port::Place;
 pub use sockets::Sockets;
+pub use violation::Violation;
 
 use std::{
     collections::HashMap,
@@ -62,6 +64,9 @@ pub trait Serve: Send + Sync + Sized + 'static {
         client: Client,
         stop: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = ()> + Send;
+
+    /// Is told of a client that does not keep to the protocol, whom no request will come from.
+    fn violated(_connection: &Connection<Self>, _violation: &Violation) {}
 
     /// Hands a socket's datagrams on until its port drains.
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send;

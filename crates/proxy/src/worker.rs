@@ -9,7 +9,7 @@ use crate::{
     body::ResponseBody,
     dns::Dns,
     forward, request,
-    server::{Client, ClientBody, Connection, Datagrams, Serve, WorkerHandle},
+    server::{Client, ClientBody, Connection, Datagrams, Serve, Violation, WorkerHandle},
     shared::Shared,
     upstream::Upstreams,
 };
@@ -35,6 +35,12 @@ impl Serve for Worker {
         stop: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = ()> + Send {
         forward::handle(connection, client, stop)
+    }
+
+    fn violated(connection: &Connection, violation: &Violation) {
+        let shared = &connection.worker.shared;
+        shared.metrics.violated(violation);
+        shared.log.write_violation(connection, violation);
     }
 
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send {

@@ -7,6 +7,7 @@ use pailou_e2e::gateway::{Gateway, Setup};
 use pailou_e2e::objects;
 use pailou_e2e::wire::{Server, Wire, header};
 use pailou_sim::Sim;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -148,4 +149,50 @@ async fn a_head_that_never_ends_is_not_waited_for_by_others() {
         slow.push(wire);
     }
     assert_eq!(Call::get("/").echo().send(gateway.http()).await.status, 200);
+}
+
+/// What a client said, and what is told of it: status, code, detail.
+const NO_REQUESTS: &[(&str, Option<u16>, &str, &str)] = &[
+    ("GET / HTTP/1.1\r\nhost: a\r\nsecret : s3cret\r\n\r\n", Some(400), "400", "invalid header name"),
+    ("\x16\x03\x01\0\x05hello, I speak TLS\r\n\r\n", Some(400), "400", "invalid token"),
+    (
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        Some(400),
+        "400",
+        "contradict each other",
+    ),
+    // SETTINGS, and DATA on a stream that no data may come by.
+    (
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0x",
+        None,
+        "PROTOCOL_ERROR",
+        "unspecific protocol error detected",
+    ),
+];
+
+#[tokio::test]
+async fn what_is_no_request_is_logged_and_counted() {
+    let (gateway, _sim) = gateway().await;
+    for (said, status, code, detail) in NO_REQUESTS {
+        let mut wire = Wire::connect(gateway.http()).await;
+        wire.write(said).await.unwrap();
+        wire.rest().await;
+        let of_it = |line: &Value| line["detail"].as_str().is_some_and(|told| told.contains(detail));
+        let line = gateway.logged(detail, of_it).await;
+        assert_eq!((&line["flag"], &line["status"]), (&json!("DPE"), &json!(status)), "{line}");
+        let protocol = if status.is_some() { "HTTP/1.1" } else { "HTTP/2.0" };
+        assert_eq!(line["protocol"], protocol, "{line}");
+        assert!(line["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")), "{line}");
+        let labels = [&*format!("protocol=\"{protocol}\""), &*format!("code=\"{code}\"")];
+        assert!(gateway.metric("pailou_client_protocol_errors_total", &labels).await >= 1.0, "{labels:?}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "p".repeat(70 << 10));
+    said_to(&gateway, long).await;
+    gateway.logged("a head that is too long", |line| line["status"] == 431 && line["flag"] == "DPE").await;
+    let count = (NO_REQUESTS.len() + 1) as f64;
+    assert_eq!(gateway.metric("pailou_client_protocol_errors_total", &[]).await, count);
+    assert_eq!(gateway.metric("pailou_response_flags_total", &["DPE"]).await, count);
+    assert_eq!(gateway.metric("pailou_requests_active", &[]).await, 0.0);
+    let log = gateway.stdout();
+    assert!(!log.contains("s3cret") && !log.contains("ppp") && log.lines().all(|line| line.len() < 400), "{log}");
 }

@@ -10,7 +10,12 @@ use http::Version;
 use jiff::Timestamp;
 use pailou_config::snapshot::{EndpointKey, ListenerName, RouteName};
 
-use crate::{forward::Session, record::Record};
+use crate::{
+    error::Flag,
+    forward::Session,
+    record::Record,
+    server::{Connection, Violation},
+};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -36,6 +41,11 @@ pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, dur
 /// Appends the line of a forwarded connection, or of a client's datagrams.
 pub(super) fn write_session(out: &mut Vec<u8>, session: &Session) {
     append(out, |line| forwarded(line, session));
+}
+
+/// Appends the line of a client that did not keep to the protocol.
+pub(super) fn write_violation(out: &mut Vec<u8>, second: &mut Second, connection: &Connection, violation: &Violation) {
+    append(out, |line| violated(line, second, connection, violation));
 }
 
 /// Appends a line. Its texts are written as they are: nearly all are plain, and one look at the whole line, without a branch for each
@@ -120,6 +130,16 @@ fn forwarded(line: &mut Line<'_>, session: &Session) {
     line.number(key!("request_bytes"), Some(session.moved.sent));
     line.number(key!("response_bytes"), Some(session.moved.received));
     line.milliseconds(key!("duration_ms"), Some(session.started.elapsed()));
+}
+
+fn violated(line: &mut Line<'_>, second: &mut Second, connection: &Connection, violation: &Violation) {
+    line.time(key!("time"), second, SystemTime::now());
+    line.address(key!("client"), connection.peer);
+    line.text(key!("protocol"), protocol(violation.version));
+    line.option(key!("sni"), connection.tls.as_ref().and_then(|tls| tls.sni.as_deref()));
+    line.number(key!("status"), violation.status.map(|status| status.as_u16().into()));
+    line.text(key!("flag"), Flag::BadRequest.code());
+    line.text(key!("detail"), &violation.detail);
 }
 
 struct Line<'a> {

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_rustls::StartHandshake;
 
 use super::{
-    Client, Connection, Serve, TlsInfo,
+    Client, Connection, Serve, TlsInfo, Violation,
     client::Opening,
     clock::{Clock, Verdict},
     drain::Phase,
@@ -89,10 +89,14 @@ pub(super) async fn run<W: Serve>(
     let timeouts = &settings.client.timeouts;
     if opened.is_http2 {
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), place);
-        let http = http2(&settings).serve_connection(TokioIo::new(io), service(connection, Arc::clone(&clock)));
+        let service = service(Arc::clone(&connection), Arc::clone(&clock));
         // Boxed: HTTP/1.1 would otherwise carry the room it needs.
-        let mut http = Box::pin(http);
-        drive(http.as_mut(), |http, _| http.graceful_shutdown(), &clock, timeouts, phases).await
+        let mut http = Box::pin(http2(&settings).serve_connection(TokioIo::new(io), service));
+        let ended = drive(http.as_mut(), |http, _| http.graceful_shutdown(), &clock, timeouts, phases).await;
+        if let Some(violation) = ended.as_ref().err().and_then(Violation::in_http2) {
+            W::violated(&connection, &violation);
+        }
+        ended
     } else {
         let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), place);
         let closing = Closing::default();

@@ -31,7 +31,7 @@ use self::{
     response::{Asked, Sending},
     upgraded::Upgraded,
 };
-use super::{ClientBody, Connection, Serve, clock::Clock, connection::Closing, io::ClientIo};
+use super::{ClientBody, Connection, Serve, Violation, clock::Clock, connection::Closing, io::ClientIo};
 use crate::{body::ResponseBody, http1::Framing};
 
 /// Serves a connection to its end, of which `closing` tells, provided that this is polled again.
@@ -50,7 +50,10 @@ pub(super) async fn serve<W: Serve>(
     loop {
         let head = match poll_fn(|context| poll_head(&mut line.lock(), &mut heads, closing, context)).await? {
             Next::Request(head) => head,
-            Next::Refused(refusal) => return refuse(&line, refusal).await,
+            Next::Refused(refusal) => {
+                W::violated(connection, &Violation::refused(refusal.status, refusal));
+                return refuse(&line, refusal).await;
+            }
             Next::Nothing => return close(&line, false).await,
         };
         let busy = clock.begin();
