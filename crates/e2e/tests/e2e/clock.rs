@@ -107,7 +107,6 @@ async fn requests_and_streams_go_on_and_the_time_that_is_told_is_the_new_one() {
         gateway.logged("a line of that time", |line| astray(time(line), hours) < 60).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert!(!streams.is_empty());
     while let Some(stream) = wait::within("the streams end", streams.join_next()).await {
         let (text, error) = stream.expect("the stream is read");
         assert!(error.is_none() && text.ends_with("data: [DONE]\n\n"), "{error:?} {text}");
