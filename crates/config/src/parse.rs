@@ -11,6 +11,7 @@ mod locate;
 mod metadata;
 mod path;
 mod suggest;
+mod tracked;
 mod typed;
 mod yaml;
 

@@ -1,35 +1,27 @@
 //! Field paths in the form `spec.rules[0].name`.
 
-use serde_ignored::Path;
+use std::fmt;
 
-/// The path of an ignored field, below `root`.
-pub(super) fn of_ignored(root: &str, path: &Path<'_>) -> String {
-    let mut text = root.to_owned();
-    append(&mut text, path);
-    text
+/// Where a value is, as a list from there to the root.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'p> {
+    /// At this path, which may be empty.
+    Root(&'p str),
+    /// In a field of an object.
+    Field(&'p Path<'p>, &'p str),
+    /// In an item of a list, counted from 0.
+    Item(&'p Path<'p>, usize),
 }
 
-fn append(text: &mut String, path: &Path<'_>) {
-    match path {
-        Path::Root => {}
-        Path::Seq { parent, index } => {
-            append(text, parent);
-            text.push_str(&format!("[{index}]"));
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(root) => f.write_str(root),
+            Self::Field(Self::Root(""), name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, place) => write!(f, "{parent}[{place}]"),
         }
-        Path::Map { parent, key } => {
-            append(text, parent);
-            push_key(text, key);
-        }
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => append(text, parent),
     }
-}
-
-/// Appends one field's name.
-pub(super) fn push_key(text: &mut String, key: &str) {
-    if !text.is_empty() {
-        text.push('.');
-    }
-    text.push_str(key);
 }
 
 /// Puts two paths together; either may be empty.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::decode::Failures;
 use super::error::Problem;
-use super::path;
+use super::tracked;
 use crate::resources::backend_tls_policy::BackendTlsPolicySpec;
 use crate::resources::core::cluster_trust_bundle::ClusterTrustBundleSpec;
 use crate::resources::core::config_map::ConfigMapData;
@@ -35,13 +35,7 @@ use crate::resources::{Kind, Meta, Object, Resource, Typed};
 
 /// Decodes one field of an object; unknown fields below it are added to `ignored`.
 pub(super) fn field<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<String>) -> Result<T, Failures> {
-    let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
-    let decoded = serde_ignored::deserialize(deserializer, |found| ignored.push(path::of_ignored(root, &found)));
-    decoded.map_err(|error: serde_json::Error| {
-        let at = path::join(root, &track.path().to_string().replace(".?", ""));
-        vec![(at, Problem::Value(advice(&error.to_string())))]
-    })
+    tracked::decode(value, root, ignored).map_err(|(at, error)| vec![(at, Problem::Value(advice(&error.to_string())))])
 }
 
 /// A type error in the words of someone who writes YAML, with what to do where quotes are the cause.

@@ -1,0 +1,195 @@
+//! JSON values as serde reads them, with the paths of what nobody asked for and of what failed.
+//!
+//! This is one type for all that is decoded. Deserializers that wrap others do the same, but what they are made of is compiled for each
+//! of some thousand types anew, and was a third of the program.
+
+use std::cell::{Cell, RefCell};
+
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor,
+    value::StringDeserializer,
+};
+use serde::forward_to_deserialize_any;
+use serde_json::{Error, Map, Value};
+
+use super::path::Path;
+
+/// Decodes a value. Paths of fields that its type does not know are added to `ignored`; with an error comes the path of what failed.
+pub(super) fn decode<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<String>) -> Result<T, (String, Error)> {
+    let notes = Notes { ignored: RefCell::new(std::mem::take(ignored)), failed: Cell::default() };
+    let decoded = T::deserialize(Tracked { value, at: Path::Root(root), notes: &notes });
+    *ignored = notes.ignored.into_inner();
+    decoded.map_err(|error| (notes.failed.into_inner().unwrap_or_else(|| root.to_owned()), error))
+}
+
+struct Notes {
+    ignored: RefCell<Vec<String>>,
+    /// Where the first error was, which is the innermost place.
+    failed: Cell<Option<String>>,
+}
+
+impl Notes {
+    /// Decodes what is at a place by the seed of its type.
+    fn decode<'de, S: DeserializeSeed<'de>>(&self, seed: S, value: Value, at: Path<'_>) -> Result<S::Value, Error> {
+        let decoded = seed.deserialize(Tracked { value, at, notes: self });
+        if decoded.is_err() {
+            let failed = self.failed.take().unwrap_or_else(|| at.to_string());
+            self.failed.set(Some(failed));
+        }
+        decoded
+    }
+}
+
+/// A value at its place.
+struct Tracked<'p> {
+    value: Value,
+    at: Path<'p>,
+    notes: &'p Notes,
+}
+
+impl<'de> Deserializer<'de> for Tracked<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Self { value, at, notes } = self;
+        match value {
+            Value::Array(items) => {
+                let mut items = Items { left: items.into_iter(), next: 0, at: &at, notes };
+                let read = visitor.visit_seq(&mut items);
+                match items.left.len() {
+                    0 => read,
+                    left => read.and(Err(Error::invalid_length(items.next + left, &"fewer elements in array"))),
+                }
+            }
+            Value::Object(fields) => visitor.visit_map(Fields { left: fields.into_iter(), next: None, at: &at, notes }),
+            scalar => scalar.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let Self { value, at, notes } = self;
+        match value {
+            Value::Object(fields) if fields.len() == 1 => visitor.visit_enum(Variant { fields, at: &at, notes }),
+            other => other.deserialize_enum(name, variants, visitor),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.notes.ignored.borrow_mut().push(self.at.to_string());
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier
+    }
+}
+
+struct Items<'p> {
+    left: std::vec::IntoIter<Value>,
+    next: usize,
+    at: &'p Path<'p>,
+    notes: &'p Notes,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some(value) = self.left.next() else { return Ok(None) };
+        let at = Path::Item(self.at, self.next);
+        self.next += 1;
+        self.notes.decode(seed, value, at).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.len())
+    }
+}
+
+struct Fields<'p> {
+    left: serde_json::map::IntoIter,
+    next: Option<(String, Value)>,
+    at: &'p Path<'p>,
+    notes: &'p Notes,
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        self.next = self.left.next();
+        let Some((name, _)) = &self.next else { return Ok(None) };
+        seed.deserialize(StringDeserializer::<Error>::new(name.clone())).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let (name, value) = self.next.take().ok_or_else(|| Error::custom("a value was asked for before its name"))?;
+        self.notes.decode(seed, value, Path::Field(self.at, &name))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.len())
+    }
+}
+
+/// An enum's variant with content, as an object of one field.
+struct Variant<'p> {
+    fields: Map<String, Value>,
+    at: &'p Path<'p>,
+    notes: &'p Notes,
+}
+
+impl<'de, 'p> EnumAccess<'de> for Variant<'p> {
+    type Error = Error;
+    type Variant = Content<'p>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content<'p>), Error> {
+        let (name, value) = self.fields.into_iter().next().ok_or_else(|| Error::custom("no variant is named"))?;
+        let variant = seed.deserialize(StringDeserializer::<Error>::new(name.clone()))?;
+        Ok((variant, Content { name, value, at: self.at, notes: self.notes }))
+    }
+}
+
+struct Content<'p> {
+    name: String,
+    value: Value,
+    at: &'p Path<'p>,
+    notes: &'p Notes,
+}
+
+impl<'de> VariantAccess<'de> for Content<'_> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        self.newtype_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
+        self.notes.decode(seed, self.value, Path::Field(self.at, &self.name))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _length: usize, visitor: V) -> Result<V::Value, Error> {
+        Tracked { value: self.value, at: Path::Field(self.at, &self.name), notes: self.notes }.deserialize_any(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+        Tracked { value: self.value, at: Path::Field(self.at, &self.name), notes: self.notes }.deserialize_any(visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests;
