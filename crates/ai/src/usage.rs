@@ -2,8 +2,15 @@
 //!
 //! Shapes are told apart by their members, not by the request's path, since services serve one API under another's name.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::FinderRev;
+
 use crate::sse::{Event, SseReader};
 use crate::walk::{Key, Value, Walker};
+
+/// The member that tells the tokens, as it is looked for from a body's end.
+static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\""));
 
 /// Tokens a call used, in one dialect's terms for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,7 +166,7 @@ impl ResponseReader {
 fn counts_at_end(body: &[u8]) -> Option<Counts> {
     let (b'}', inside) = body.trim_ascii_end().split_last()? else { return None };
     // A quote within a text is escaped: this is a name, if a colon follows.
-    let name = memchr::memmem::rfind(inside, b"\"usage\"")?;
+    let name = USAGE.rfind(inside)?;
     let value = inside[name + b"\"usage\"".len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     if !matches!(inside[..name].trim_ascii_end().last()?, b',' | b'{') || !value.starts_with(b"{") {
         return None;

@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
 use pailou_config::snapshot::{Criticality, RoutingStrategy};
-use smallvec::SmallVec;
 
 use crate::{
     endpoint::Members,
@@ -56,11 +55,8 @@ pub enum PickError {
     },
 }
 
-/// Candidates of one pick: on the stack for most pools, and small enough there to be handed around.
-type Candidates = SmallVec<[Candidate; MOST_RANKED]>;
-
 pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
-    shared.activity.touch();
+    shared.activity.touch(now);
     let members = shared.members.load_full();
     let strategy = members.pool.strategy;
     let chain = match strategy {
@@ -91,18 +87,21 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         attempt += 1;
     };
     let judged = candidates.len();
-    candidates.truncate(MOST_RANKED);
+    if judged > MOST_RANKED {
+        candidates.truncate(MOST_RANKED);
+        candidates.shrink_to_fit();
+    }
     let reservation = Reservation::held(members, candidates[0].member, tokens);
-    let seen = Seen { ranked: candidates.into_vec(), judged, saturation, prompt_bytes: request.prompt.len() };
+    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len() };
     Ok(Picked::new(Arc::clone(shared), reservation, seen, chain))
 }
 
 /// The endpoints that may serve a request, with all that does not change while it is being picked for.
-fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now: Instant) -> Candidates {
+fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now: Instant) -> Vec<Candidate> {
     let count = members.endpoints.len();
     let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
     let mut others = 0;
-    let mut candidates = Candidates::new();
+    let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
     for place in 0..count {
         let member = (start + place) % count;
         let endpoint = &members.endpoints[member];
@@ -130,7 +129,7 @@ fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now
 }
 
 /// Reads every candidate's load; those that are silent get what their siblings have from others.
-fn measure(members: &Members, candidates: &mut Candidates, now: Instant) {
+fn measure(members: &Members, candidates: &mut [Candidate], now: Instant) {
     let (mut fresh, mut foreign, mut kv) = (0.0_f32, 0.0, 0.0);
     for candidate in candidates.iter_mut() {
         let endpoint = &members.endpoints[candidate.member as usize];
@@ -150,7 +149,7 @@ fn measure(members: &Members, candidates: &mut Candidates, now: Instant) {
 }
 
 /// The mean over all candidates that are not failing, or over all if every one is; `None` if there are none.
-fn saturation(candidates: &Candidates) -> Option<f32> {
+fn saturation(candidates: &[Candidate]) -> Option<f32> {
     let all_failing = candidates.iter().all(|candidate| candidate.failing);
     let (mut sum, mut count) = (0.0, 0.0);
     for candidate in candidates.iter().filter(|candidate| all_failing || !candidate.failing) {
@@ -161,7 +160,7 @@ fn saturation(candidates: &Candidates) -> Option<f32> {
 }
 
 /// Moves the best to the front, in order; the others follow in any.
-fn rank(candidates: &mut Candidates) {
+fn rank(candidates: &mut [Candidate]) {
     if candidates.len() > MOST_RANKED {
         candidates.select_nth_unstable_by(MOST_RANKED - 1, Candidate::order);
     }

@@ -115,8 +115,8 @@ impl Activity {
     }
 
     /// There is a request. Writes only ten times a second: all threads come by here.
-    pub(crate) fn touch(&self) {
-        let now = self.tick();
+    pub(crate) fn touch(&self, now: Instant) {
+        let now = self.tick(now);
         if self.last.load(SeqCst) != now {
             self.last.store(now, SeqCst);
         }
@@ -127,11 +127,11 @@ impl Activity {
 
     fn has_traffic(&self) -> bool {
         let last = self.last.load(SeqCst);
-        last != 0 && self.tick() - last <= TRAFFIC.as_millis() as u64 / 100
+        last != 0 && self.tick(Instant::now()).saturating_sub(last) <= TRAFFIC.as_millis() as u64 / 100
     }
 
-    fn tick(&self) -> u64 {
-        self.epoch.elapsed().as_millis() as u64 / 100 + 1
+    fn tick(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_millis() as u64 / 100 + 1
     }
 }
 

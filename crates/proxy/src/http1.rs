@@ -13,7 +13,7 @@ pub(crate) use framing::Framing;
 pub use malformed::Malformed;
 pub(crate) use memory::{Alike, Memory};
 pub(crate) use wire::Wire;
-pub(crate) use writer::{End, Writer, field, trailers_announced};
+pub(crate) use writer::{End, Writer, field, room_for, trailers_announced};
 
 /// Bound on a message's head, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 << 10;

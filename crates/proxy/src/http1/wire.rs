@@ -1,8 +1,10 @@
 //! A connection's bytes: written as they come, read ahead into a buffer.
 
 use std::{
+    cell::RefCell,
     future::Future as _,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
@@ -10,33 +12,41 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-/// Room that is made for a read.
-const FIRST_READ: usize = 8 << 10;
-/// The same where much comes at once. Also the most that is read ahead of a slow reader.
+/// A read's room to begin with, which all connections of a thread share.
+const SHARED_READ: usize = 8 << 10;
+/// Room of a connection's own, where much comes at once. Also the most that is read ahead of a slow reader.
 const LARGEST_READ: usize = 64 << 10;
 /// Too little room to read into.
 const LEAST_ROOM: usize = 1 << 10;
+
+thread_local! {
+    static ROOM: RefCell<[MaybeUninit<u8>; SHARED_READ]> = const { RefCell::new([MaybeUninit::uninit(); SHARED_READ]) };
+}
 
 /// An open connection's bytes.
 pub(crate) struct Wire<S> {
     pub(crate) io: S,
     /// What was read and not used yet. Without memory while nothing is under way.
     pub(crate) read: BytesMut,
-    next_read: usize,
+    /// Room of its own that is made for a read; none where little comes at once.
+    own_room: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(io: S) -> Self {
-        Self { io, read: BytesMut::new(), next_read: FIRST_READ }
+        Self { io, read: BytesMut::new(), own_room: 0 }
     }
 
     /// Reads on. `false` at the connection's end. While nothing comes and nothing is held, no memory is either: there may be many streams
     /// that wait for a model's next word.
     pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.read.capacity() - self.read.len() < LEAST_ROOM {
-            self.read.reserve(self.next_read);
+        if self.room() < LEAST_ROOM {
+            if self.own_room == 0 {
+                return self.poll_fill_by_copy(context);
+            }
+            self.read.reserve(self.own_room);
         }
-        let room = self.read.capacity() - self.read.len();
+        let room = self.room();
         let Poll::Ready(count) = pin!(self.io.read_buf(&mut self.read)).poll(context) else {
             // More room was made for a body that is announced.
             if room <= LARGEST_READ {
@@ -45,10 +55,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Pending;
         };
         let count = count?;
-        if count == room {
-            self.next_read = (2 * self.next_read).min(LARGEST_READ);
-        }
+        self.came(count, room);
         Poll::Ready(Ok(count > 0))
+    }
+
+    /// By way of the thread's room: what is short costs less to copy to memory of its size than memory for the longest would cost.
+    fn poll_fill_by_copy(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        ROOM.with_borrow_mut(|room| {
+            let mut buffer = ReadBuf::uninit(room);
+            let Poll::Ready(result) = Pin::new(&mut self.io).poll_read(context, &mut buffer) else {
+                self.release();
+                return Poll::Pending;
+            };
+            result?;
+            let came = buffer.filled();
+            let count = came.len();
+            if self.read.is_empty() {
+                self.read = BytesMut::from(came);
+            } else {
+                self.read.extend_from_slice(came);
+            }
+            self.came(count, SHARED_READ);
+            Poll::Ready(Ok(count > 0))
+        })
+    }
+
+    fn room(&self) -> usize {
+        self.read.capacity() - self.read.len()
+    }
+
+    /// Makes more room for the next read where so much room was all taken.
+    fn came(&mut self, count: usize, room: usize) {
+        if count == room {
+            self.own_room = (2 * self.own_room.max(SHARED_READ)).min(LARGEST_READ);
+        }
     }
 
     /// Writes some of these.

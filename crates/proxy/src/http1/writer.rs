@@ -129,6 +129,16 @@ impl Writer {
     }
 }
 
+/// What a head takes beside its fields and what its first line names: the version, a reason, and the fields that are put in here.
+const FIRST_LINE: usize = 160;
+
+/// Room for a head with these fields, whose first line takes `line` bytes more than most, and for the body behind it if that is short.
+pub(crate) fn room_for(line: usize, fields: &HeaderMap, body: Option<u64>) -> BytesMut {
+    let fields: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let body = body.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= COPIED);
+    BytesMut::with_capacity(FIRST_LINE + line + fields + body.unwrap_or(0))
+}
+
 /// Adds a field to a head.
 pub(crate) fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);

@@ -74,7 +74,7 @@ impl Drop for Place {
 
 /// A connection that waits for its next request.
 pub(super) struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
     expires: Instant,
 }
@@ -89,7 +89,8 @@ impl Idle {
 
 /// A connection while it serves a request; dropped before the end, it closes.
 pub(super) struct Lease {
-    connection: Connection,
+    /// Boxed: it is handed around with whatever has it.
+    connection: Box<Connection>,
     idle_timeout: Duration,
     /// When it may take no more requests.
     retires: Option<Instant>,
@@ -97,7 +98,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    fn new(mut connection: Connection, destination: &Destination<'_>) -> Self {
+    fn new(mut connection: Box<Connection>, destination: &Destination<'_>) -> Self {
         connection.served = connection.served.saturating_add(1);
         Self {
             retires: destination.max_age.and_then(|age| connection.opened.checked_add(age)),
@@ -158,7 +159,7 @@ impl Upstreams {
         Ok(Exchange { response: Response::from_parts(parts, body), remote, reused, switched })
     }
 
-    fn idle_http1(&self, group: &Group) -> Option<Connection> {
+    fn idle_http1(&self, group: &Group) -> Option<Box<Connection>> {
         let now = Instant::now();
         while let Some(mut idle) = group.pop_idle() {
             if idle.is_usable(now) && self.still_leads_there(group, idle.connection.remote) {
@@ -169,7 +170,7 @@ impl Upstreams {
     }
 
     /// Opens a connection, or takes one that comes free while the breaker allows no more.
-    async fn open_http1(&self, group: &Arc<Group>, destination: &Destination<'_>) -> Result<Connection, FailureKind> {
+    async fn open_http1(&self, group: &Arc<Group>, destination: &Destination<'_>) -> Result<Box<Connection>, FailureKind> {
         let Some(breaker) = destination.breaker else {
             let by_endpoint = destination.endpoint.map(|endpoint| endpoint.connection(None)).transpose()?;
             return self.connect_http1(group, destination, Counted { _by_breaker: None, _by_endpoint: by_endpoint }).await;
@@ -208,10 +209,11 @@ impl Upstreams {
         group: &Arc<Group>,
         destination: &Destination<'_>,
         counted: Counted,
-    ) -> Result<Connection, FailureKind> {
+    ) -> Result<Box<Connection>, FailureKind> {
         let place = Place::new(group);
         let (io, remote) = connect::open(&self.dns, destination, counted).await?;
-        Ok(Connection { wire: Wire::new(io), heads: Heads::default(), remote, place, opened: Instant::now(), served: 0 })
+        let (wire, heads) = (Wire::new(io), Heads::default());
+        Ok(Box::new(Connection { wire, heads, remote, place, opened: Instant::now(), served: 0 }))
     }
 }
 

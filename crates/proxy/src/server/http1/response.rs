@@ -16,11 +16,8 @@ use hyper::ext::ReasonPhrase;
 use super::{head::Wishes, line::Line};
 use crate::{
     body::ResponseBody,
-    http1::{End, Writer, field, says, trailers_announced},
+    http1::{End, Writer, field, room_for, says, trailers_announced},
 };
-
-/// What a header takes besides its value, by and large.
-const HEADER: usize = 64;
 
 /// The request that is answered, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +108,7 @@ fn end(parts: &Parts, body: &ResponseBody, asked: &Asked) -> (End, Option<u64>) 
 
 fn head(parts: &Parts, asked: &Asked, (end, length): &(End, Option<u64>), keeps_alive: bool) -> BytesMut {
     let is_http10 = asked.version == Version::HTTP_10;
-    let mut out = BytesMut::with_capacity(256 + HEADER * 2 * parts.headers.len());
+    let mut out = room_for(0, &parts.headers, *length);
     out.extend_from_slice(if is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.extend_from_slice(b" ");

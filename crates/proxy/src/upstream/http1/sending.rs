@@ -5,19 +5,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 
 use super::{Http1Error, Wire};
 use crate::{
     body::RequestBody,
-    http1::{End, Writer, field, trailers_announced},
+    http1::{End, Writer, field, room_for, trailers_announced},
     upstream::RequestHead,
 };
-
-/// What a header takes besides its value, by and large.
-const HEADER: usize = 64;
 
 /// A request that is being sent.
 pub(super) struct Sending {
@@ -28,7 +24,8 @@ pub(super) struct Sending {
 impl Sending {
     pub(super) fn new(head: &RequestHead<'_>, body: RequestBody) -> Self {
         let headers = head.headers;
-        let mut out = BytesMut::with_capacity(256 + HEADER * 2 * headers.len());
+        let line = head.method.as_str().len() + head.target.as_str().len() + head.host.len();
+        let mut out = room_for(line, headers, body.size_hint().exact());
         for part in [head.method.as_str(), " ", head.target.as_str(), " HTTP/1.1\r\n"] {
             out.extend_from_slice(part.as_bytes());
         }
