@@ -9,7 +9,7 @@ use std::{
 use pailou_config::{
     compile::{Compiled, Compiler, DataPlane, Indexed, Settings, compile},
     parse::parse_object,
-    reach::Reaches,
+    reach::{Needs, Reaches},
     resources::NamespaceName,
     snapshot::Name,
     store::{Entry, Store},
@@ -83,14 +83,18 @@ impl Changes {
         println!("memory: {:.1} MB in all", memory());
         let gateway = Name::new(NAMESPACE, "scale");
         say("reach, everything anew", quickest(5, || Reaches::new(&Indexed::new(&self.store), &self.settings).of(&gateway).len()));
-        let mut indexed = Indexed::new(&self.store);
-        say(
-            "reach, nothing changed",
-            quickest(5, || {
-                indexed.update(&self.store);
-                Reaches::new(&indexed, &self.settings).of(&gateway).len()
-            }),
-        );
+        let before = memory();
+        let mut needs = Needs::default();
+        needs.update(&self.store, &self.settings);
+        println!("memory: {:.1} MB for what Gateways reach", memory() - before);
+        let mut times = Vec::new();
+        for i in 0..50 {
+            put(&mut self.store, route(&format!("newer{i}"), i, self.sets, "2026-11-23T12:00:01Z"));
+            let start = Instant::now();
+            needs.update(&self.store, &self.settings);
+            times.push(start.elapsed());
+        }
+        say("reach, a route was created", best(times));
         say("a copy of the store", quickest(5, || self.store.clone()));
         assert!(!self.last.snapshot.ports.is_empty(), "something is served");
     }

@@ -74,6 +74,7 @@ use crate::{
 
 pub use addresses::CLUSTER;
 pub use indexed::Indexed;
+pub(crate) use indexed::refers_alike;
 pub use one_pool::{OnePool, one_pool};
 pub use parameters::parameters;
 pub use settings::{CONTROLLER_NAME, DataPlane, ENVOY_GATEWAY_CONTROLLER, Mode, Settings};

@@ -4,24 +4,26 @@
 //! A proxy is given no Secret but those that its Gateway and what is attached to it refer to, and may refer to.
 
 mod backends;
+mod needs;
+mod parts;
 mod policies;
 mod routes;
+mod shared;
 mod walk;
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    compile::{Indexed, Settings, class, gateway::Gateways, index::Index},
+    compile::{Indexed, Settings, gateway::Gateways, index::Index},
     resources::{ObjectKey, refs::BackendObjectReference},
     snapshot::Name,
-    status::Statuses,
     store::Store,
 };
 
-use backends::Models;
-use policies::Policies;
+pub use needs::{Moved, Needs};
 use routes::AnyRoute;
-use walk::{Walk, address};
+use shared::Shared;
+use walk::{Found, Walk, address};
 
 /// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
 /// see [`Reaches`].
@@ -45,19 +47,15 @@ pub(crate) fn gateways_before(
     routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(place, _)| place).collect()
 }
 
-/// A store, indexed for asking what Gateways need. To be made anew when the store changes: it takes time in proportion to the
-/// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools.
+/// A store, indexed for asking what Gateways need. To be made anew when the store changes, which takes time in proportion to the
+/// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools: [`Needs`] is kept up to date.
 pub struct Reaches<'a> {
     /// The store's keys in their order, and their places in it by the addresses of the objects' metadata.
     keys: Vec<&'a ObjectKey>,
     places: HashMap<usize, usize>,
-    index: &'a Index,
-    settings: &'a Settings,
-    gateways: Gateways<'a>,
+    shared: Shared<'a>,
     /// By Gateway: the routes attached to it.
     routes: Vec<Vec<AnyRoute<'a>>>,
-    policies: Policies<'a>,
-    models: Models<'a>,
 }
 
 impl<'a> Reaches<'a> {
@@ -66,21 +64,28 @@ impl<'a> Reaches<'a> {
         let Indexed { store, index } = indexed;
         let keys = store.iter().map(|(key, _)| key).collect();
         let places = store.iter().enumerate().map(|(place, (_, entry))| (address(entry.object.meta()), place)).collect();
-        let mut unread = Statuses::default();
-        let classes = class::classes(index, settings, &mut unread);
-        let gateways = Gateways::new(index, &classes, settings, &mut unread);
-        let routes = routes::attached(index, &gateways);
-        let policies = Policies::new(index);
-        let models = Models::new(index);
-        Self { keys, places, index, settings, gateways, routes, policies, models }
+        let shared = Shared::new(index, settings);
+        let routes = routes::attached(index, &shared.gateways);
+        Self { keys, places, shared, routes }
     }
 
     /// What a Gateway needs, in the order of keys.
     pub fn of(&self, gateway: &Name) -> Vec<&'a ObjectKey> {
-        let place = self.gateways.find(&gateway.namespace, &gateway.name);
-        let found = place.map(|place| Walk::new(self).gateway(place)).unwrap_or_default();
+        let place = self.shared.gateways.find(&gateway.namespace, &gateway.name);
+        let found = place.map(|place| self.found(place)).unwrap_or_default();
         let mut places: Vec<usize> = found.addresses().filter_map(|address| self.places.get(&address).copied()).collect();
         places.sort_unstable();
         places.into_iter().map(|place| self.keys[place]).collect()
+    }
+
+    fn found(&self, place: usize) -> Found {
+        let mut walk = Walk::new(&self.shared);
+        walk.gateway(place);
+        for route in &self.routes[place] {
+            walk.namespace_of(*route, place);
+            walk.route(*route);
+        }
+        std::mem::take(&mut walk.leads).into_iter().for_each(|lead| walk.backend(lead));
+        walk.found
     }
 }

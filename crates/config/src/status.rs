@@ -9,6 +9,6 @@ pub(crate) use condition::Problem;
 pub use condition::{Condition, ConditionStatus, Severity};
 pub use object::{
     AncestorStatus, ClassStatus, ConditionList, GatewayAddress, GatewayStatus, GroupKind, ListenerStatus, Note, ParentStatus,
-    PoolParentStatus, PoolReference, SectionReference, Status, StatusBody, SupportedFeature,
+    PoolParentStatus, PoolReference, SectionReference, Status, StatusBody, SupportedFeature, differ_by_counts,
 };
-pub use table::{Finding, Statuses};
+pub use table::{Changed, Finding, Statuses};

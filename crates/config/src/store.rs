@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
 
+use crate::by_key::ByKey;
 use crate::parse::Decoded;
 use crate::resources::{Kind, Object, ObjectKey, Typed};
 use crate::unread::Unread;
@@ -52,7 +53,7 @@ impl Entry {
 /// Objects by key, in the order of keys. Cloning shares the objects.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    entries: BTreeMap<Arc<ObjectKey>, Entry>,
+    entries: ByKey<Entry>,
     unread: BTreeMap<ObjectKey, Unread>,
 }
 
@@ -94,12 +95,11 @@ impl Store {
             return Err(StoreError::Full { key: Box::new(key) });
         }
         let was_unread = self.unread.remove(&key).is_some();
-        let changed = was_unread || self.entries.get(&key) != Some(&entry);
-        match self.entries.get_mut(&key) {
-            Some(known) => *known = entry,
-            None => drop(self.entries.insert(Arc::new(key), entry)),
+        if self.entries.get(&key) == Some(&entry) {
+            return Ok(was_unread);
         }
-        Ok(changed)
+        self.entries.insert(Arc::new(key), entry);
+        Ok(true)
     }
 
     /// Puts an object in that must not be there yet, as when files are read that may repeat each other.
@@ -131,6 +131,11 @@ impl Store {
         self.entries.remove(key)
     }
 
+    /// The key of an object that is there, to be kept.
+    pub fn shared_key(&self, key: &ObjectKey) -> Option<&Arc<ObjectKey>> {
+        self.entries.get_key_value(key).map(|(key, _)| key)
+    }
+
     /// The entry of a key.
     pub fn entry(&self, key: &ObjectKey) -> Option<&Entry> {
         self.entries.get(key)
@@ -154,7 +159,7 @@ impl Store {
         kind.groups().iter().flat_map(move |group| {
             let first = ObjectKey::new(*group, kind.name(), String::new(), String::new());
             let same_kind = move |key: &ObjectKey| key.group == *group && key.kind == kind.name();
-            self.entries.range::<ObjectKey, _>(first..).take_while(move |(key, _)| same_kind(key)).map(|(_, entry)| entry)
+            self.entries.from(&first).take_while(move |(key, _)| same_kind(key)).map(|(_, entry)| entry)
         })
     }
 

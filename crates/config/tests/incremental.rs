@@ -236,7 +236,7 @@ spec: {parentRefs: [{name: nowhere}], hostnames: [new.example], rules: [{backend
         store.upsert(entry).unwrap();
     }
     let after = compiler.update(&store);
-    let changed: BTreeSet<&ObjectKey> = after.statuses.changed_since(&before.statuses).collect();
+    let changed: BTreeSet<&ObjectKey> = after.statuses.changed_since(&before.statuses).map(|it| &**it.key).collect();
     assert_eq!(changed.into_iter().map(ToString::to_string).collect::<Vec<_>>(), ["HTTPRoute default/zz-new"]);
     assert!(!before.snapshot.clusters.is_empty());
     for (before, after) in before.snapshot.clusters.iter().zip(&after.snapshot.clusters) {

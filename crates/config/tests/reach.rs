@@ -11,7 +11,7 @@ mod dump;
 mod processor_time;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     sync::{Arc, LazyLock},
@@ -21,7 +21,7 @@ use std::{
 use pailou_config::{
     compile::{Indexed, Settings, compile},
     parse::parse,
-    reach::{Reaches, reach},
+    reach::{Moved, Needs, Reaches, reach},
     resources::{Gateway, Meta, NamespaceName, Object, ObjectKey},
     snapshot::Name,
     store::{Entry, Store},
@@ -322,6 +322,61 @@ proptest! {
         let (path, all) = &goldens[input.index(goldens.len())];
         let changes: Vec<_> = changes.iter().map(|(which, other, how)| (which.index(all.len()), other.index(all.len()), *how)).collect();
         prop_assert_eq!(unmoved(all, &changes).err(), None, "{}", path);
+    }
+}
+
+/// Whether what is kept up to date is what is found anew after each change, and whether all that moves is said to.
+fn kept(all: &[Entry], changes: &[(usize, usize, u8)]) -> Result<(), String> {
+    let settings = settings();
+    let mut store = Store::new();
+    let mut needs = Needs::default();
+    let mut before: BTreeMap<Name, BTreeSet<ObjectKey>> = BTreeMap::new();
+    let fill = (0..all.len()).map(|it| (it, it, 6));
+    for (which, other, how) in fill.chain(changes.iter().copied()) {
+        let entry = &all[which];
+        let key = entry.object.key();
+        match how {
+            0 => drop(store.delete(&key)),
+            6 => drop(store.upsert(entry.clone())),
+            how => drop(store.upsert(relabelled(entry, &all[other], how % 2 == 0))),
+        }
+        // Some changes are taken in together with the next.
+        if which % 5 == 4 && how < 6 {
+            continue;
+        }
+        needs.update(&store, &settings);
+        let indexed = Indexed::new(&store);
+        let reaches = Reaches::new(&indexed, &settings);
+        for gateway in all.iter().filter_map(|entry| if let Object::Gateway(it) = &entry.object { Some(it) } else { None }) {
+            let name = Name::new(&gateway.meta.namespace, &gateway.meta.name);
+            let anew: BTreeSet<ObjectKey> = reaches.of(&name).into_iter().cloned().collect();
+            let now: BTreeSet<ObjectKey> = needs.of(&name).map(|key| (**key).clone()).collect();
+            if now != anew {
+                return Err(format!("after {key}, Gateway {name}: {:?}", now.symmetric_difference(&anew).collect::<Vec<_>>()));
+            }
+            let then = before.insert(name.clone(), now.clone()).unwrap_or_default();
+            if let Moved::These(moved) = needs.moved(&name)
+                && let Some(silent) = then.symmetric_difference(&now).find(|key| moved.iter().all(|it| **it != **key))
+            {
+                return Err(format!("after {key}, {silent} moved for Gateway {name}, and it was not said"));
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_kept_up_to_date_is_what_is_found_anew(
+        input in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..7u8), 1..60),
+    ) {
+        let goldens = goldens();
+        let (path, all) = &goldens[input.index(goldens.len())];
+        let changes: Vec<_> = changes.iter().map(|(which, other, how)| (which.index(all.len()), other.index(all.len()), *how)).collect();
+        prop_assert_eq!(kept(all, &changes).err(), None, "{}", path);
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a compilation came to, for those who act on it: the writer of statuses, the provisioner and the feed.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use pailou_config::{
+    by_key::ByKey,
     compile::{Compiled, Settings},
-    resources::ObjectKey,
     store::Store,
 };
 
@@ -13,7 +13,7 @@ use crate::source::classes::Held;
 /// The JSON of every object by its key, for handing objects on as they are: apiVersion, kind, metadata and what the kind holds.
 /// Left out are `managedFields`, `resourceVersion`, kubectl's copy of the whole in an annotation, the status of kinds that are
 /// configuration, and whatever of a Pod is not read.
-pub type Objects = BTreeMap<Arc<ObjectKey>, Json>;
+pub type Objects = ByKey<Json>;
 
 /// An object as JSON. It may be a Secret, so no debug output shows it. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq)]

@@ -35,6 +35,11 @@ impl Indexed {
         (changes.into_iter().map(|change| change.key).collect(), is_reach_same)
     }
 
+    /// Becomes what another store is, and gives what has changed, which the index is to be told.
+    pub(crate) fn differences(&mut self, store: &Store) -> Vec<Change> {
+        self.store.follow(store)
+    }
+
     /// Takes in what has changed, and gives it, with the marks of it.
     pub(crate) fn follow(&mut self, store: &Store) -> (Vec<Change>, Touched) {
         let changes = self.store.follow(store);
@@ -44,7 +49,7 @@ impl Indexed {
 }
 
 /// Whether two states of one object are referred to by the same ones, and refer to the same ones: of kinds of which that is easily seen.
-fn refers_alike(before: &Object, now: &Object) -> bool {
+pub(crate) fn refers_alike(before: &Object, now: &Object) -> bool {
     match (before, now) {
         // They are chosen by their labels.
         (Object::EndpointSlice(_), Object::EndpointSlice(_)) | (Object::Pod(_), Object::Pod(_)) => {

@@ -1,11 +1,15 @@
 //! ListenerSets: listeners that are added to a Gateway, and what becomes of them.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
 use crate::{
     resources::{Gateway, ListenerSet, ObjectKey, refs::GATEWAY_GROUP},
     snapshot::{ListenerName, Name},
-    status::{Condition, GatewayStatus, Severity, StatusBody, Statuses},
+    status::{Condition, GatewayStatus, Severity, Status, StatusBody, Statuses},
 };
 
 use super::{
@@ -75,6 +79,18 @@ pub(crate) fn report(index: &Index, gateways: &Gateways<'_>, statuses: &mut Stat
                 statuses.note(key, Severity::Error, message);
             }
         }
+    }
+}
+
+/// Writes down anew what is said of the ListenerSets of these listeners, which count other routes than before.
+pub(crate) fn report_counts(gateways: &Gateways<'_>, listeners: &BTreeSet<(usize, usize)>, statuses: &mut Statuses) {
+    for (gateway, listener) in listeners {
+        let gateway = &gateways.list[*gateway];
+        let Some(place) = gateway.listeners[*listener].set else { continue };
+        let meta = &gateway.sets[place].object.meta;
+        let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &meta.namespace, &meta.name);
+        let body = StatusBody::Gateway(gateway.status_of_set(place));
+        statuses.put(&Arc::new(key), Arc::new(Status { body, notes: Vec::new() }));
     }
 }
 

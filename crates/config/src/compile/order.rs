@@ -32,6 +32,8 @@ pub(crate) enum AnyRoute {
 pub(crate) struct Order {
     pub(crate) routes: Vec<AnyRoute>,
     pub(crate) slots: Vec<Slot>,
+    /// The tables that anything was ever looked up in for a route, a bit each.
+    tables: u64,
 }
 
 /// What is known of the route of the same place.
@@ -161,7 +163,17 @@ impl Order {
 
     /// Forgets what routes came to that looked at something that was touched, and gives it.
     pub(crate) fn forget_touched(&mut self, touched: &Touched, start: &mut Start) -> Vec<Arc<Output>> {
+        // Most often nothing that routes look at has changed: that is told without looking at all of them.
+        if self.tables & touched.tables() == 0 {
+            return Vec::new();
+        }
         self.forget(start, |output| output.reads.are_touched(touched))
+    }
+
+    /// Remembers what a route came to.
+    pub(crate) fn remember(&mut self, place: usize, output: Arc<Output>) {
+        self.tables |= output.reads.tables();
+        self.slots[place].output = Some(output);
     }
 
     /// Forgets what one route came to, and gives it.
@@ -174,6 +186,7 @@ impl Order {
 
     /// Forgets what all routes came to.
     pub(crate) fn forget_all(&mut self) -> Start {
+        self.tables = 0;
         self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
         Start { place: 0, count: Count::default() }
     }

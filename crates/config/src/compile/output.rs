@@ -75,6 +75,14 @@ impl Output {
         self.effects.extend(self.places.iter().map(effect));
     }
 
+    /// The listeners that count it, by the places of Gateway and listener.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Attached { gateway, listener } => Some((*gateway, *listener)),
+            _ => None,
+        })
+    }
+
     /// Gives back room that is left.
     pub(crate) fn shrink(&mut self) {
         self.places.shrink_to_fit();

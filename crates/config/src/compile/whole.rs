@@ -44,8 +44,10 @@ pub(crate) struct Memory {
     shared: Reads,
     /// Who won each target: of BackendTrafficPolicies, and of SecurityPolicies.
     winners: [Winners; 2],
-    /// What was said of objects that are no routes.
+    /// What was said of objects that are no routes and no ListenerSets.
     said: Statuses,
+    /// What was said of ListenerSets.
+    sets: Statuses,
     alike: Alike,
 }
 
@@ -62,15 +64,19 @@ type Winners = HashMap<Target, usize>;
 pub(crate) struct Done {
     pub(crate) snapshot: Snapshot,
     /// What is said of objects; of those that are not among them, the same is said as before.
-    pub(crate) news: Vec<(Arc<ObjectKey>, Arc<Status>)>,
+    pub(crate) news: News,
 }
+
+type News = Vec<(Arc<ObjectKey>, Arc<Status>)>;
 
 /// Outputs of routes that are of no use any more, and new ones.
 #[derive(Default)]
 struct Difference {
     gone: Vec<Arc<Output>>,
     come: Vec<Arc<Output>>,
-    statuses: Vec<(Arc<ObjectKey>, Arc<Status>)>,
+    statuses: News,
+    /// Whether that is all of them.
+    is_anew: bool,
 }
 
 impl Memory {
@@ -111,8 +117,8 @@ impl Memory {
         clusters.pools.report(&gateways, &mut said);
         clusters.pools.models.report(&mut said);
         clusters.backends.report(&mut said);
-        listener_sets::report(index, &gateways, &mut said);
         gateways.report(&mut said);
+        let sets = self.report_sets(index, &gateways, &difference);
         let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
         self.interned = clusters.interned;
         let snapshot = Snapshot {
@@ -121,7 +127,7 @@ impl Memory {
             breakers: self.interned.breakers.clone(),
             base_models: models::base_models(index),
         };
-        Done { snapshot, news: self.news(said, difference.statuses) }
+        Done { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }
 
     /// Compiles the routes that have to be.
@@ -134,8 +140,11 @@ impl Memory {
         let index = compiler.clusters.index;
         let (mut gone, mut start) = self.routes.apply(changes, compiler.clusters.interned.count());
         let changed = changed_targets(&self.winners, &winners);
+        // At first nothing has been looked up.
+        let mut is_anew = self.routes.slots.iter().all(|slot| slot.output.is_none());
         self.winners = winners;
         if self.shared.are_touched(touched) || changed.iter().any(|target| target.kind.route().is_none()) {
+            is_anew = true;
             start = self.routes.forget_all();
             gone.clear();
             self.effects = Effects::default();
@@ -147,14 +156,15 @@ impl Memory {
             gone.extend(kind.and_then(|kind| self.routes.forget_one(index, kind, &target.name, &mut start)));
         }
         compiler.clusters.interned.truncate(start.count);
-        let mut difference = Difference { gone, ..Difference::default() };
-        let Order { routes, slots } = &mut self.routes;
-        for (route, slot) in routes.iter().zip(slots).skip(start.place) {
+        let mut difference = Difference { gone, is_anew, ..Difference::default() };
+        for place in start.place..self.routes.routes.len() {
+            let slot = &mut self.routes.slots[place];
             slot.count = compiler.clusters.interned.count();
             if slot.output.as_ref().is_some_and(|output| compiler.clusters.interned.repeat(&output.used)) {
                 continue;
             }
             difference.gone.extend(slot.output.take());
+            let route = &self.routes.routes[place];
             let (output, status) = compiler.compile(route);
             let output = Arc::new(output);
             self.effects.add(&output);
@@ -162,18 +172,32 @@ impl Memory {
             let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind()), &meta.namespace, &meta.name);
             difference.statuses.push((Arc::new(key), self.alike.share(status)));
             difference.come.push(output.clone());
-            slot.output = Some(output);
+            self.routes.remember(place, output);
         }
         difference.gone.iter().for_each(|output| self.effects.remove(output));
         difference
     }
 
+    /// What is said of ListenerSets that was not. While nothing has changed but routes, that is how many routes are attached, and only
+    /// those are looked at for which it is another number.
+    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &Difference) -> News {
+        let before = self.sets.clone();
+        if difference.is_anew {
+            self.sets = Statuses::default();
+            listener_sets::report(index, gateways, &mut self.sets);
+        } else {
+            let listeners = difference.gone.iter().chain(&difference.come).flat_map(|output| output.counted()).collect();
+            listener_sets::report_counts(gateways, &listeners, &mut self.sets);
+        }
+        self.sets.news_since(&before)
+    }
+
     /// Everything of which something may be said that was not, or is not any more.
-    fn news(&mut self, said: Statuses, routes: Vec<(Arc<ObjectKey>, Arc<Status>)>) -> Vec<(Arc<ObjectKey>, Arc<Status>)> {
+    fn news(&mut self, said: Statuses, others: impl Iterator<Item = (Arc<ObjectKey>, Arc<Status>)>) -> News {
         let nothing = Arc::<Status>::default();
         let silent = self.said.shared().filter(|(key, _)| !said.contains(key)).map(|(key, _)| (key.clone(), nothing.clone()));
         let said_now = said.shared().map(|(key, status)| (key.clone(), status.clone()));
-        let news = silent.chain(said_now).chain(routes).collect();
+        let news = silent.chain(said_now).chain(others).collect();
         self.said = said;
         news
     }

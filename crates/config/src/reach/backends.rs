@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     compile::{Mode, grants::Referrer, index::Index},
     resources::{
-        Backend, InferencePool, Meta, Pod, Service,
+        Backend, InferencePool, Meta, Object, Pod, Service,
         envoy::ENVOY_GROUP,
         inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
         refs::BackendObjectReference,
@@ -33,22 +33,57 @@ impl<'a> Models<'a> {
     }
 }
 
+/// A backend that a route leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Lead<'a> {
+    Service(&'a Service),
+    External(&'a Backend),
+    Pool(&'a InferencePool),
+}
+
+impl<'a> Lead<'a> {
+    pub(super) fn meta(self) -> &'a Meta {
+        match self {
+            Self::Service(it) => &it.meta,
+            Self::External(it) => &it.meta,
+            Self::Pool(it) => &it.meta,
+        }
+    }
+
+    /// An object, where it is a backend.
+    pub(super) fn of(object: &'a Object) -> Option<Self> {
+        match object {
+            Object::Service(it) => Some(Self::Service(it)),
+            Object::Backend(it) => Some(Self::External(it)),
+            Object::InferencePool(it) => Some(Self::Pool(it)),
+            _ => None,
+        }
+    }
+}
+
 impl<'a> Walk<'_, 'a> {
     /// What a backendRef or mirror leads to.
-    pub(super) fn backend(&mut self, from: Referrer<'_>, to: &BackendObjectReference) {
+    pub(super) fn lead(&mut self, from: Referrer<'_>, to: &BackendObjectReference) {
         let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
         if !self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
             return;
         }
-        let index = &self.reaches.index;
-        match (&*to.group, &*to.kind) {
-            ("", "Service") => index.services.get(namespace, &to.name).into_iter().for_each(|it| self.service(it)),
-            (ENVOY_GROUP, "Backend") => index.backends.get(namespace, &to.name).into_iter().for_each(|it| self.external(it)),
-            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => {
-                let pool = index.pool(&to.group, namespace, &to.name);
-                pool.into_iter().for_each(|it| self.pool(it));
-            }
-            _ => {}
+        let index = &self.shared.index;
+        let lead = match (&*to.group, &*to.kind) {
+            ("", "Service") => index.services.get(namespace, &to.name).map(Lead::Service),
+            (ENVOY_GROUP, "Backend") => index.backends.get(namespace, &to.name).map(Lead::External),
+            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => index.pool(&to.group, namespace, &to.name).map(Lead::Pool),
+            _ => None,
+        };
+        self.leads.extend(lead);
+    }
+
+    /// What a backend needs.
+    pub(super) fn backend(&mut self, lead: Lead<'a>) {
+        match lead {
+            Lead::Service(it) => self.service(it),
+            Lead::External(it) => self.external(it),
+            Lead::Pool(it) => self.pool(it),
         }
     }
 
@@ -57,12 +92,12 @@ impl<'a> Walk<'_, 'a> {
         if !self.insert(meta) {
             return;
         }
-        let index = &self.reaches.index;
+        let index = &self.shared.index;
         let slices = index.slices.get(&meta.namespace, &meta.name);
         for slice in slices.into_iter().flatten() {
             self.insert(&slice.meta);
         }
-        if slices.is_none() && self.reaches.settings.mode == Mode::Standalone {
+        if slices.is_none() && self.shared.settings.mode == Mode::Standalone {
             self.pods(&meta.namespace, |pod| selects(&service.spec.selector, pod));
         }
         self.tls_policies("Service", meta);
@@ -82,7 +117,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn tls_policies(&mut self, kind: &str, meta: &Meta) {
-        for policy in self.reaches.policies.tls(kind, meta) {
+        for policy in self.shared.policies.tls(kind, meta) {
             if self.insert(&policy.meta) {
                 self.authorities(&policy.meta.namespace, &policy.spec.validation.ca_certificate_refs);
             }
@@ -94,14 +129,14 @@ impl<'a> Walk<'_, 'a> {
         if !self.pools.insert(meta) {
             return;
         }
-        let index = &self.reaches.index;
+        let index = &self.shared.index;
         // Models name their pool by either group and prefer one that exists, so that the other group's pool of the name counts.
         let twins = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter_map(|it| index.pool(it, &meta.namespace, &meta.name));
         for twin in twins {
             self.found.insert(&twin.meta);
         }
         self.pods(&meta.namespace, |pod| selects(&pool.spec.selector, pod));
-        for meta in self.reaches.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
+        for meta in self.shared.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
             self.insert(meta);
         }
         if let Some(picker) = &pool.spec.endpoint_picker
@@ -113,7 +148,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {
-        for pod in self.reaches.index.pods.get(namespace, "").into_iter().flatten().filter(|pod| chosen(pod)) {
+        for pod in self.shared.index.pods.get(namespace, "").into_iter().flatten().filter(|pod| chosen(pod)) {
             self.insert(&pod.meta);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     compile::{attach, connections, gateway::Gateways, index::Index, routes},
     resources::{
-        GrpcRoute, HttpRoute, Meta, TcpRoute, TlsRoute, UdpRoute,
+        GrpcRoute, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute,
         grpc_route::GrpcRouteFilter,
         http_filter::HttpRouteFilter,
         l4_route::ConnectionRule,
@@ -30,25 +30,53 @@ pub(super) struct References {
     pub(super) filters: Vec<LocalObjectReference>,
 }
 
+/// All routes.
+pub(super) fn all(index: &Index) -> impl Iterator<Item = AnyRoute<'_>> {
+    let http = index.http_routes.iter().map(AnyRoute::Http);
+    let grpc = index.grpc_routes.iter().map(AnyRoute::Grpc);
+    let tls = index.tls_routes.iter().map(AnyRoute::Tls);
+    let tcp = index.tcp_routes.iter().map(AnyRoute::Tcp);
+    let udp = index.udp_routes.iter().map(AnyRoute::Udp);
+    http.chain(grpc).chain(tls).chain(tcp).chain(udp)
+}
+
 /// The routes of every Gateway, by its place.
 pub(super) fn attached<'a>(index: &'a Index, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
-    let mut all = vec![Vec::new(); gateways.list.len()];
-    let http = index.http_routes.iter().map(|route| (AnyRoute::Http(route), routes::http_route(route)));
-    let grpc = index.grpc_routes.iter().map(|route| (AnyRoute::Grpc(route), routes::grpc_route(route)));
-    let tls = index.tls_routes.iter().map(|route| (AnyRoute::Tls(route), connections::tls_route(route).head));
-    let tcp = index.tcp_routes.iter().map(|route| (AnyRoute::Tcp(route), connections::tcp_route(route).head));
-    let udp = index.udp_routes.iter().map(|route| (AnyRoute::Udp(route), connections::udp_route(route).head));
-    for (found, route) in http.chain(grpc).chain(tls).chain(tcp).chain(udp) {
-        let attached = attach::attach(index, gateways, &route).into_iter().filter(|it| it.listeners.is_ok());
-        let places: BTreeSet<usize> = attached.map(|it| it.gateway).collect();
-        for place in places {
-            all[place].push(found);
+    let mut attached = vec![Vec::new(); gateways.list.len()];
+    for route in all(index) {
+        for place in route.places(index, gateways) {
+            attached[place].push(route);
         }
     }
-    all
+    attached
 }
 
 impl<'a> AnyRoute<'a> {
+    /// An object, where it is a route.
+    pub(super) fn of(object: &'a Object) -> Option<Self> {
+        match object {
+            Object::HttpRoute(route) => Some(Self::Http(route)),
+            Object::GrpcRoute(route) => Some(Self::Grpc(route)),
+            Object::TlsRoute(route) => Some(Self::Tls(route)),
+            Object::TcpRoute(route) => Some(Self::Tcp(route)),
+            Object::UdpRoute(route) => Some(Self::Udp(route)),
+            _ => None,
+        }
+    }
+
+    /// The places of the Gateways that it is attached to.
+    pub(super) fn places(self, index: &Index, gateways: &Gateways<'_>) -> BTreeSet<usize> {
+        let route = match self {
+            Self::Http(route) => routes::http_route(route),
+            Self::Grpc(route) => routes::grpc_route(route),
+            Self::Tls(route) => connections::tls_route(route).head,
+            Self::Tcp(route) => connections::tcp_route(route).head,
+            Self::Udp(route) => connections::udp_route(route).head,
+        };
+        let attached = attach::attach(index, gateways, &route).into_iter().filter(|it| it.listeners.is_ok());
+        attached.map(|it| it.gateway).collect()
+    }
+
     /// The kind by its name, and the metadata.
     pub(super) fn identity(self) -> (&'static str, &'a Meta) {
         match self {

@@ -17,15 +17,18 @@ use crate::{
 };
 
 use super::{
-    Reaches,
+    backends::Lead,
     policies::{Policy, Subject},
     routes::AnyRoute,
+    shared::Shared,
 };
 
 /// What was found so far.
 pub(super) struct Walk<'r, 'a> {
-    pub(super) reaches: &'r Reaches<'a>,
+    pub(super) shared: &'r Shared<'a>,
     pub(super) found: Found,
+    /// What routes lead to, which is not in by that.
+    pub(super) leads: Vec<Lead<'a>>,
     /// InferencePools whose Pods and models are in.
     pub(super) pools: Found,
 }
@@ -52,14 +55,14 @@ impl Found {
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
-    pub(super) fn new(reaches: &'r Reaches<'a>) -> Self {
-        Self { reaches, found: Found::default(), pools: Found::default() }
+    pub(super) fn new(shared: &'r Shared<'a>) -> Self {
+        Self { shared, found: Found::default(), leads: Vec::new(), pools: Found::default() }
     }
 
-    /// Everything that a Gateway needs.
-    pub(super) fn gateway(mut self, place: usize) -> Found {
-        let index = &self.reaches.index;
-        let state = &self.reaches.gateways.list[place];
+    /// What a Gateway needs by itself, without routes.
+    pub(super) fn gateway(&mut self, place: usize) {
+        let index = &self.shared.index;
+        let state = &self.shared.gateways.list[place];
         let object = state.object;
         if let Some(class) = index.classes.get("", &object.spec.gateway_class_name) {
             self.insert(&class.meta);
@@ -71,29 +74,46 @@ impl<'r, 'a> Walk<'r, 'a> {
         for proxy in parameters.into_iter().flatten().filter_map(|it| it.find(index)) {
             self.insert(&proxy.meta);
         }
-        let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
-        let by_labels = state.listeners.iter().any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector);
         for listener in &state.listeners {
             let certificates = listener.spec.tls.iter().flat_map(|tls| &tls.certificate_refs);
             certificates.for_each(|reference| self.secret(listener.owner, reference));
         }
-        let by_labels_too = object.spec.allowed_listeners.namespaces.from == FromNamespaces::Selector;
+        let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
+        let by_labels = object.spec.allowed_listeners.namespaces.from == FromNamespaces::Selector;
         for set in state.sets.iter().filter(|set| set.is_allowed).map(|set| &set.object.meta) {
-            if by_labels_too {
+            if by_labels {
                 self.namespace(&set.namespace);
             }
             self.insert(set);
             subjects.push(Subject { kind: "ListenerSet", meta: set });
         }
-        for route in &self.reaches.routes[place] {
-            let (kind, meta) = route.identity();
-            if by_labels {
-                self.namespace(&meta.namespace);
-            }
-            self.route(*route);
-            subjects.push(Subject { kind, meta });
+        self.policies(&subjects);
+        // Which model an adapter is of holds for every Gateway.
+        for map in index.adapter_maps.iter() {
+            self.insert(&map.meta);
         }
-        for policy in self.reaches.policies.on(&subjects) {
+    }
+
+    /// What a route needs, but for what its backends do.
+    pub(super) fn route(&mut self, route: AnyRoute<'a>) {
+        let (kind, meta) = route.identity();
+        self.insert(meta);
+        let from = Referrer { group: GATEWAY_GROUP, kind, namespace: &meta.namespace };
+        let references = route.references();
+        references.backends.iter().for_each(|to| self.lead(from, to));
+        references.filters.iter().for_each(|to| self.filter(&meta.namespace, to));
+        self.policies(&[Subject { kind, meta }]);
+    }
+
+    /// The namespace of a route, where a Gateway looks at its labels.
+    pub(super) fn namespace_of(&mut self, route: AnyRoute<'_>, place: usize) {
+        if self.shared.by_labels[place] {
+            self.namespace(&route.identity().1.namespace);
+        }
+    }
+
+    fn policies(&mut self, subjects: &[Subject<'_>]) {
+        for policy in self.shared.policies.on(subjects) {
             match policy {
                 Policy::Client(policy) => {
                     self.client_policy(policy);
@@ -102,11 +122,6 @@ impl<'r, 'a> Walk<'r, 'a> {
                 Policy::Other(meta) => drop(self.insert(meta)),
             }
         }
-        // Which model an adapter is of holds for every Gateway.
-        for map in index.adapter_maps.iter() {
-            self.insert(&map.meta);
-        }
-        self.found
     }
 
     /// Puts an object in; false if it was there.
@@ -158,7 +173,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     fn holder(&mut self, namespace: &str, group: &str, kind: &str, name: &str) {
-        let index = &self.reaches.index;
+        let index = &self.shared.index;
         let found = match (group, kind) {
             ("", "Secret") => index.secrets.get(namespace, name).map(|it| &it.meta),
             ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| &it.meta),
@@ -175,7 +190,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
         let to = Referent { group, kind, namespace, name };
         let mut permitted = false;
-        for grant in self.reaches.index.granting(from, to) {
+        for grant in self.shared.index.granting(from, to) {
             self.found.insert(&grant.meta);
             permitted = true;
         }
@@ -183,23 +198,14 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     fn namespace(&mut self, name: &str) {
-        if let Some(namespace) = self.reaches.index.namespaces.get("", name) {
+        if let Some(namespace) = self.shared.index.namespaces.get("", name) {
             self.insert(&namespace.meta);
         }
     }
 
-    fn route(&mut self, route: AnyRoute<'a>) {
-        let (kind, meta) = route.identity();
-        self.insert(meta);
-        let from = Referrer { group: GATEWAY_GROUP, kind, namespace: &meta.namespace };
-        let references = route.references();
-        references.backends.iter().for_each(|to| self.backend(from, to));
-        references.filters.iter().for_each(|to| self.filter(&meta.namespace, to));
-    }
-
     /// An HTTPRouteFilter, with what it refers to.
     fn filter(&mut self, namespace: &str, to: &LocalObjectReference) {
-        let index = &self.reaches.index;
+        let index = &self.shared.index;
         if to.group != ENVOY_GROUP || to.kind != "HTTPRouteFilter" {
             return;
         }

@@ -100,6 +100,19 @@ pub struct GatewayStatus {
     pub attached_listener_sets: Option<u32>,
 }
 
+/// Whether two statuses of one object say the same but for how many routes, or ListenerSets, are attached.
+pub fn differ_by_counts(a: &Status, b: &Status) -> bool {
+    let (StatusBody::Gateway(first), StatusBody::Gateway(second)) = (&a.body, &b.body) else { return false };
+    let are_alike = |(a, b): (&ListenerStatus, &ListenerStatus)| {
+        a.name == b.name && a.supported_kinds == b.supported_kinds && a.conditions == b.conditions
+    };
+    a.notes == b.notes
+        && first.addresses == second.addresses
+        && first.conditions == second.conditions
+        && first.listeners.len() == second.listeners.len()
+        && first.listeners.iter().zip(&second.listeners).all(are_alike)
+}
+
 /// An address at which a Gateway is reached.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GatewayAddress {

@@ -1,13 +1,13 @@
 //! The statuses of all objects.
 
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{Condition, Note, Severity, Status, StatusBody};
-use crate::resources::ObjectKey;
+use crate::{by_key::ByKey, resources::ObjectKey};
 
 /// The status of every object that was compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Statuses(BTreeMap<Arc<ObjectKey>, Arc<Status>>);
+pub struct Statuses(ByKey<Arc<Status>>);
 
 /// Something that is not as asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,17 @@ pub struct Finding<'a> {
     pub condition: Option<&'a Condition>,
     /// What is the matter.
     pub message: &'a str,
+}
+
+/// An object of which something else is said than before.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'a> {
+    /// The object.
+    pub key: &'a Arc<ObjectKey>,
+    /// What was said of it, if it was there.
+    pub before: Option<&'a Status>,
+    /// What is said of it.
+    pub now: &'a Status,
 }
 
 impl Statuses {
@@ -46,6 +57,13 @@ impl Statuses {
         worth.flat_map(|(object, status)| findings(object, status)).collect()
     }
 
+    /// Whether anything that is not as asked is another than before.
+    pub fn differ_in_problems(&self, before: &Statuses) -> bool {
+        let mut differences = before.0.differences(&self.0, |before, now| Arc::ptr_eq(before, now) || before == now);
+        let is_worth = |status: Option<&Arc<Status>>| status.is_some_and(|status| status.severity() > Severity::Fine);
+        differences.any(|(_, before, now)| is_worth(before) || is_worth(now))
+    }
+
     pub(crate) fn set(&mut self, object: ObjectKey, body: StatusBody) {
         self.of(object).body = body;
     }
@@ -65,19 +83,16 @@ impl Statuses {
     }
 
     /// The objects of which something else is said than before, or of which nothing was said. Those that are gone are not among them.
-    pub fn changed_since<'a>(&'a self, before: &'a Statuses) -> impl Iterator<Item = &'a ObjectKey> {
-        let mut known = before.0.iter().peekable();
-        let changed = self.0.iter().filter(move |(key, status)| {
-            while let Some((before, _)) = known.peek() {
-                match if Arc::ptr_eq(before, key) { Ordering::Equal } else { (*before).cmp(key) } {
-                    Ordering::Less => drop(known.next()),
-                    Ordering::Greater => return true,
-                    Ordering::Equal => break,
-                }
-            }
-            known.next().is_none_or(|(_, before)| !Arc::ptr_eq(before, status) && before != *status)
-        });
-        changed.map(|(key, _)| &**key)
+    pub fn changed_since<'a>(&'a self, before: &'a Statuses) -> impl Iterator<Item = Changed<'a>> {
+        let is_same = |before: &Arc<Status>, now: &Arc<Status>| Arc::ptr_eq(before, now) || before == now;
+        let differences = before.0.differences(&self.0, is_same);
+        differences.filter_map(|(key, before, now)| Some(Changed { key, before: before.map(|it| &**it), now: now? }))
+    }
+
+    /// Everything of which something else is said than before; of what is gone, nothing.
+    pub(crate) fn news_since(&self, before: &Statuses) -> Vec<(Arc<ObjectKey>, Arc<Status>)> {
+        let differences = before.0.differences(&self.0, |before, now| Arc::ptr_eq(before, now) || before == now);
+        differences.map(|(key, _, now)| (key.clone(), now.cloned().unwrap_or_default())).collect()
     }
 
     /// Whether the object is one of those that have a status.
@@ -87,10 +102,7 @@ impl Statuses {
 
     /// Says this of an object.
     pub(crate) fn put(&mut self, object: &Arc<ObjectKey>, status: Arc<Status>) {
-        match self.0.get_mut(object) {
-            Some(known) => *known = status,
-            None => drop(self.0.insert(object.clone(), status)),
-        }
+        self.0.insert(object.clone(), status);
     }
 
     /// Forgets an object.
@@ -108,7 +120,7 @@ impl Statuses {
     }
 
     fn of(&mut self, object: ObjectKey) -> &mut Status {
-        Arc::make_mut(self.0.entry(Arc::new(object)).or_default())
+        Arc::make_mut(self.0.entry(object))
     }
 }
 

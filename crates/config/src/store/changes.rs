@@ -1,10 +1,10 @@
 //! What tells two moments of a store apart.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use crate::resources::{Object, ObjectKey};
 
-use super::Store;
+use super::{Entry, Store};
 
 /// An object that is not as it was.
 #[derive(Debug, Clone)]
@@ -18,44 +18,24 @@ pub(crate) struct Change {
 }
 
 impl Store {
-    /// Becomes what another store is, and says which objects are not what they were, in the order of keys. Takes a step for every
-    /// object, and compares those alone that are not the very same ones.
+    /// Becomes what another store is, and says which objects are not what they were, in the order of keys. Objects that are equal stay
+    /// the ones that they are. Takes a step for every change, and for every few dozen objects.
     pub(crate) fn follow(&mut self, other: &Store) -> Vec<Change> {
-        let changes = self.differences(other);
-        for Change { key, now, .. } in &changes {
-            match now.as_ref().and_then(|_| other.entries.get(key)) {
-                Some(entry) => drop(self.entries.insert(key.clone(), entry.clone())),
-                None => drop(self.entries.remove(key)),
+        let (mut changes, mut equal) = (Vec::new(), Vec::new());
+        for (key, before, now) in self.entries.differences(&other.entries, |before, now| before.object.is(&now.object)) {
+            let [before, now] = [before, now].map(|entry| entry.map(|entry| entry.object.clone()));
+            match (before, now) {
+                (Some(before), Some(now)) if before == now => equal.push((key.clone(), before)),
+                (before, now) => changes.push(Change { key: key.clone(), before, now }),
+            }
+        }
+        self.clone_from(other);
+        for (key, object) in equal {
+            if let Some(entry) = self.entries.get(&key) {
+                let entry = Entry { object, ..entry.clone() };
+                self.entries.insert(key, entry);
             }
         }
         changes
-    }
-
-    fn differences(&self, other: &Store) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let (mut mine, mut others) = (self.entries.iter().peekable(), other.entries.iter().peekable());
-        loop {
-            let order = match (mine.peek(), others.peek()) {
-                (None, None) => return changes,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((mine, _)), Some((other, _))) if Arc::ptr_eq(mine, other) => Ordering::Equal,
-                (Some((mine, _)), Some((other, _))) => mine.cmp(other),
-            };
-            let gone = if order.is_le() { mine.next() } else { None };
-            let come = if order.is_ge() { others.next() } else { None };
-            let Some((key, _)) = come.or(gone) else { continue };
-            let (before, now) = (gone.map(|(_, entry)| &entry.object), come.map(|(_, entry)| &entry.object));
-            if !is_same(before, now) {
-                changes.push(Change { key: key.clone(), before: before.cloned(), now: now.cloned() });
-            }
-        }
-    }
-}
-
-fn is_same(before: Option<&Object>, now: Option<&Object>) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => before.is(now) || before == now,
-        _ => false,
     }
 }

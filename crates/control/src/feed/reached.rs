@@ -1,24 +1,23 @@
 //! What the Gateways need whose proxies are fed: worked out once for all of them whenever the objects change.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use pailou_config::{compile::Indexed, reach::Reaches, resources::Gateway, resources::ObjectKey, snapshot::Name};
+use pailou_config::{
+    by_key::ByKey,
+    reach::{Moved, Needs},
+    resources::{Gateway, ObjectKey},
+    snapshot::Name,
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
     task::spawn_blocking,
 };
 
-use crate::{Json, Known, Objects};
-
-/// Whoever needs this part of all objects is quicker to go through them than to look each up.
-const LARGE: usize = 16;
+use crate::{Json, Known};
 
 /// The objects that a Gateway needs. Keys and objects are shared with those of all others.
-pub(super) type Needed = BTreeMap<Arc<ObjectKey>, Json>;
+pub(super) type Needed = ByKey<Json>;
 
 /// What is known of a Gateway that is fed.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +55,7 @@ impl Reached {
     /// Keeps everything up to date until the controller ends.
     pub(super) async fn keep(self, mut known: watch::Receiver<Option<Known>>) {
         let mut before: Option<Known> = None;
-        let mut indexed = Indexed::default();
+        let mut needs = Needs::default();
         loop {
             tokio::select! {
                 changed = known.changed() => if changed.is_err() { return },
@@ -66,23 +65,21 @@ impl Reached {
             let is_new = before.as_ref().is_none_or(|before| !before.is_same_to_proxies(&now));
             let due = self.due(is_new);
             if !due.is_empty() {
-                let (objects, mut index) = (now.clone(), std::mem::take(&mut indexed));
-                // Which Gateways are ours decides about what they reach, and is no change of an object.
-                let has_same_classes = before.as_ref().is_some_and(|before| before.has_same_classes(&now));
+                let (known, mut kept) = (now.clone(), std::mem::take(&mut needs));
                 let work = spawn_blocking(move || {
-                    let (changed, is_reach_same) = index.update(&objects.store);
-                    (reach(&index, &objects, due, &(changed, is_reach_same && has_same_classes)), index)
+                    let changed = kept.update(&known.store, &known.settings);
+                    (reach(&kept, &known, due, &changed), kept)
                 });
                 match work.await {
-                    Ok((states, index)) => {
-                        indexed = index;
+                    Ok((states, kept)) => {
+                        needs = kept;
                         self.tell(states);
                     }
                     // The next change tries again.
                     Err(error) => tracing::error!(%error, "what the proxies need is not known; they keep what they have"),
                 }
+                before = Some(now);
             }
-            before = Some(now);
         }
     }
 
@@ -108,21 +105,20 @@ impl Reached {
     }
 }
 
-/// What Gateways need now, by what they needed when nothing had changed of what is in `changed`.
-fn reach(
-    indexed: &Indexed,
-    known: &Known,
-    gateways: Vec<(Name, State)>,
-    (changed, is_reach_same): &(Vec<Arc<ObjectKey>>, bool),
-) -> Vec<(Name, State)> {
-    let mut reaches = None;
+/// What Gateways need now, by what they needed before the last change of what is kept; `changed` are the objects that it was of.
+fn reach(needs: &Needs, known: &Known, gateways: Vec<(Name, State)>, changed: &[Arc<ObjectKey>]) -> Vec<(Name, State)> {
     let states = gateways.into_iter().map(|(name, before)| {
-        let state = match (known.store.find::<Gateway>(&name.namespace, &name.name), before) {
-            (None, _) => State::Gone,
-            (Some(_), State::Needs(before)) if *is_reach_same => State::Needs(renewed(before, &known.objects, changed)),
-            (Some(_), _) => {
-                let reaches = reaches.get_or_insert_with(|| Reaches::new(indexed, &known.settings));
-                State::Needs(Arc::new(pick(&known.objects, &reaches.of(&name))))
+        let state = match (known.store.find::<Gateway>(&name.namespace, &name.name), before, needs.moved(&name)) {
+            (None, ..) => State::Gone,
+            (Some(_), State::Needs(mut needed), Moved::These(moved)) => {
+                renew(&mut needed, known, moved.iter().chain(changed), |key| needs.has(&name, key));
+                State::Needs(needed)
+            }
+            (Some(_), ..) => {
+                let mut keys: Vec<&Arc<ObjectKey>> = needs.of(&name).collect();
+                keys.sort_unstable();
+                let objects = keys.into_iter().filter_map(|key| known.objects.get_key_value(key));
+                State::Needs(Arc::new(objects.map(|(key, json)| (key.clone(), json.clone())).collect()))
             }
         };
         (name, state)
@@ -130,28 +126,21 @@ fn reach(
     states.collect()
 }
 
-/// The same objects, those of these keys as they are now.
-fn renewed(mut needed: Arc<Needed>, objects: &Objects, changed: &[Arc<ObjectKey>]) -> Arc<Needed> {
-    for (key, now) in changed.iter().filter_map(|key| objects.get_key_value(&**key)) {
-        if needed.get(key).is_some_and(|before| before != now) {
-            Arc::make_mut(&mut needed).insert(key.clone(), now.clone());
+/// Has of these objects what is needed, as it is now.
+fn renew<'k>(
+    needed: &mut Arc<Needed>,
+    known: &Known,
+    keys: impl Iterator<Item = &'k Arc<ObjectKey>>,
+    is_needed: impl Fn(&ObjectKey) -> bool,
+) {
+    for key in keys {
+        match known.objects.get_key_value(key).filter(|_| is_needed(key)) {
+            Some((_, json)) if needed.get(key) == Some(json) => {}
+            Some((key, json)) => drop(Arc::make_mut(needed).insert(key.clone(), json.clone())),
+            None if needed.contains_key(key) => drop(Arc::make_mut(needed).remove(key)),
+            None => {}
         }
     }
-    needed
-}
-
-/// The objects of these keys, which come in their order.
-fn pick(objects: &Objects, keys: &[&ObjectKey]) -> Needed {
-    let share = |(key, json): (&Arc<ObjectKey>, &Json)| (key.clone(), json.clone());
-    if keys.len() < objects.len() / LARGE {
-        return keys.iter().filter_map(|key| objects.get_key_value(*key).map(share)).collect();
-    }
-    let mut keys = keys.iter().copied().peekable();
-    let needed = objects.iter().filter(|(key, _)| {
-        while keys.next_if(|needed| *needed < &***key).is_some() {}
-        keys.next_if(|needed| *needed == &***key).is_some()
-    });
-    needed.map(share).collect()
 }
 
 fn is_same(before: &State, now: &State) -> bool {

@@ -1,10 +1,12 @@
 //! One proxy's feed: what it was told, and what it is to be told next.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::{sync::watch, time};
+
+use crate::Json;
 
 use super::{
     PULSE,
@@ -55,25 +57,11 @@ impl Session {
 /// The differences to what was told; nothing where there are none. Whoever was told nothing yet is told that all of it is there.
 fn batch(told: Option<&Needed>, now: &Needed) -> Vec<u8> {
     let mut lines = Vec::new();
-    let nothing = Needed::new();
-    let mut before = told.unwrap_or(&nothing).iter().peekable();
-    let mut after = now.iter().peekable();
-    loop {
-        let order = match (before.peek(), after.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            // Keys are shared from one moment to the next: most need no comparison.
-            (Some((before, _)), Some((after, _))) if Arc::ptr_eq(before, after) => Ordering::Equal,
-            (Some((before, _)), Some((after, _))) => before.cmp(after),
-        };
-        let gone = if order.is_le() { before.next() } else { None };
-        let come = if order.is_ge() { after.next() } else { None };
-        match (gone, come) {
-            (Some((key, _)), None) => wire::write_delete(&mut lines, key),
-            (Some((_, old)), Some((_, new))) if old == new => {}
-            (_, Some((_, json))) => wire::write_upsert(&mut lines, json.expose()),
-            (None, None) => {}
+    let nothing = Needed::default();
+    for (key, _, now) in told.unwrap_or(&nothing).differences(now, Json::eq) {
+        match now {
+            Some(json) => wire::write_upsert(&mut lines, json.expose()),
+            None => wire::write_delete(&mut lines, key),
         }
     }
     if !lines.is_empty() || told.is_none() {

@@ -11,9 +11,7 @@ use tokio::{
 use super::{change::Change, pods, scopes::Scopes, world::World};
 use crate::published::Known;
 
-/// A burst is over when nothing has come for this long.
-const QUIET: Duration = Duration::from_millis(1);
-/// A burst that does not end is told of after this long all the same.
+/// What comes alone is told at once, what comes so soon after that together.
 const BURST: Duration = Duration::from_millis(5);
 /// How often it is said what is still waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -26,6 +24,8 @@ pub(crate) struct Collector {
     known: watch::Sender<Option<Known>>,
     world: World,
     bundles: BTreeMap<String, Option<String>>,
+    /// When something was told last.
+    told: time::Instant,
 }
 
 impl Collector {
@@ -37,7 +37,7 @@ impl Collector {
         known: watch::Sender<Option<Known>>,
         world: World,
     ) -> Self {
-        Self { scopes, changes, settings, known, world, bundles: BTreeMap::new() }
+        Self { scopes, changes, settings, known, world, bundles: BTreeMap::new(), told: time::Instant::now() }
     }
 
     /// Collects and tells until every watch and whoever sets the settings is gone.
@@ -68,8 +68,7 @@ impl Collector {
     }
 
     async fn burst(&mut self) {
-        let end = time::Instant::now() + BURST;
-        while let Ok(Some(change)) = time::timeout_at(end.min(time::Instant::now() + QUIET), self.changes.recv()).await {
+        while let Ok(Some(change)) = time::timeout_at(self.told + BURST, self.changes.recv()).await {
             self.take(change);
         }
     }
@@ -110,5 +109,6 @@ impl Collector {
         let World { store, objects, held, .. } = &self.world;
         let known = Known { store: store.clone(), objects: objects.clone(), settings: Arc::new(settings), held: held.clone() };
         self.known.send_replace(Some(known));
+        self.told = time::Instant::now();
     }
 }

@@ -1,14 +1,25 @@
 //! What is known, compiled: the newest of it, whenever the last compilation is through.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pailou_config::compile::{Compiler, Settings};
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{sync::watch, task::spawn_blocking, time};
 
 use crate::{
     metrics::Metrics,
     published::{Known, Published},
 };
+
+/// The proxies go first: they are told in this time of what a compilation only has statuses for.
+const PRECEDENCE: Duration = Duration::from_millis(10);
+/// How much longer than a compilation took it is until the next one begins, where changes do not end: proxies wait for none, and
+/// whoever makes the changes has better use for the processor.
+const PAUSE: u32 = 2;
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Compiles until nobody tells what is known any more.
 pub(crate) async fn follow(
@@ -18,6 +29,7 @@ pub(crate) async fn follow(
 ) {
     let mut last: Option<(Arc<Settings>, Compiler)> = None;
     while known.changed().await.is_ok() {
+        time::sleep(PRECEDENCE).await;
         let Some(now) = known.borrow_and_update().clone() else { continue };
         let mut compiler = match last.take() {
             Some((settings, compiler)) if settings == now.settings => compiler,
@@ -46,5 +58,6 @@ pub(crate) async fn follow(
         last = Some((now.settings.clone(), compiler));
         let Known { store, objects, settings, held } = now;
         published.send_replace(Some(Published { store, objects, settings, compiled, held }));
+        time::sleep((took * PAUSE).min(LONGEST)).await;
     }
 }

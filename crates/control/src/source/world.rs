@@ -97,7 +97,9 @@ impl World {
             }
         }
         if self.objects.get(&key) != Some(&json) {
-            Arc::make_mut(&mut self.objects).insert(Arc::new(key), json);
+            // Both have one key.
+            let key = self.store.shared_key(&key).cloned().unwrap_or_else(|| Arc::new(key));
+            Arc::make_mut(&mut self.objects).insert(key, json);
         }
     }
 

@@ -1,14 +1,17 @@
 //! Which objects are written, and when: one write an object at a time, a bounded number of objects at once, by the leader alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::Client;
-use pailou_config::{resources::ObjectKey, status::Statuses};
+use pailou_config::{
+    resources::ObjectKey,
+    status::{Statuses, differ_by_counts},
+};
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -26,6 +29,9 @@ use crate::{
 
 /// Objects that are written at the same time.
 const CONCURRENCY: usize = 16;
+/// Objects of those of which no more is new than how many routes are attached. Where many routes come at once, there is a count for
+/// each of them: the API server's time is better spent on the routes, and by when a count's turn comes, it has been overtaken.
+const COUNTS: usize = 1;
 /// Time between two writes of one object: routes that attach one by one are not each counted in a write of their own.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// The delays before an object is tried again.
@@ -64,6 +70,15 @@ impl Writer {
     }
 }
 
+/// What is new of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    /// How many routes are attached, and nothing else.
+    Count,
+    /// Anything.
+    Any,
+}
+
 /// The time of one leadership.
 struct Leading {
     write: Write,
@@ -72,8 +87,14 @@ struct Leading {
     seen: Option<(Arc<Statuses>, Arc<Held>)>,
     /// Objects to be looked at; none of them is busy.
     waiting: BTreeSet<ObjectKey>,
-    /// Objects that are being written, or were just now; and whether to look at them again.
-    busy: HashMap<ObjectKey, bool>,
+    /// Objects of which no more is new than a count; none of them is busy, or waits for anything else.
+    counted: BTreeSet<ObjectKey>,
+    /// Those of them that are being written.
+    counting: HashSet<ObjectKey>,
+    /// The last one of them: the next comes after it, so that each has its turn.
+    counted_last: Option<ObjectKey>,
+    /// Objects that are being written, or were just now; and whether to look at them again, and for what.
+    busy: HashMap<ObjectKey, Option<News>>,
     writing: FuturesUnordered<BoxFuture<'static, (ObjectKey, Outcome)>>,
     failures: HashMap<ObjectKey, Backoff>,
     /// When objects cease to be busy.
@@ -90,6 +111,9 @@ impl Leading {
             published,
             seen: None,
             waiting: BTreeSet::new(),
+            counted: BTreeSet::new(),
+            counting: HashSet::new(),
+            counted_last: None,
             busy: HashMap::new(),
             writing: FuturesUnordered::new(),
             failures: HashMap::new(),
@@ -105,7 +129,7 @@ impl Leading {
                     Ok(()) => self.compiled(),
                     Err(_) => return,
                 },
-                touched = self.write.live.touched() => touched.into_iter().for_each(|key| self.look_at(key)),
+                touched = self.write.live.touched() => touched.into_iter().for_each(|key| self.look_at(key, News::Any)),
                 Some((key, outcome)) = self.writing.next() => self.done(key, outcome),
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     let (_, keys) = self.later.pop_first().unwrap_or((Instant::now(), Vec::new()));
@@ -123,15 +147,23 @@ impl Leading {
         let before = self.seen.take().filter(|(_, held)| *held == now.1).map(|(statuses, _)| statuses);
         if !before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now.0)) {
             let before = before.unwrap_or_default();
-            now.0.changed_since(&before).for_each(|key| self.look_at(key.clone()));
+            for changed in now.0.changed_since(&before) {
+                let is_count = changed.before.is_some_and(|before| differ_by_counts(before, changed.now));
+                self.look_at(ObjectKey::clone(changed.key), if is_count { News::Count } else { News::Any });
+            }
         }
         self.seen = Some(now);
     }
 
-    fn look_at(&mut self, key: ObjectKey) {
+    fn look_at(&mut self, key: ObjectKey, news: News) {
         match self.busy.get_mut(&key) {
-            Some(again) => *again = true,
-            None => drop(self.waiting.insert(key)),
+            Some(again) => *again = (*again).max(Some(news)),
+            None if news == News::Any => {
+                self.counted.remove(&key);
+                self.waiting.insert(key);
+            }
+            None if self.waiting.contains(&key) => {}
+            None => drop(self.counted.insert(key)),
         }
     }
 
@@ -139,21 +171,41 @@ impl Leading {
         while self.writing.len() < CONCURRENCY
             && let Some(key) = self.waiting.pop_first()
         {
-            self.busy.insert(key.clone(), false);
-            let write = self.write.clone();
-            self.writing.push(Box::pin(async move {
-                let outcome = write.settle(&key).await;
-                (key, outcome)
-            }));
+            self.write(key);
+        }
+        while self.writing.len() < CONCURRENCY
+            && self.counting.len() < COUNTS
+            && let Some(key) = self.next_counted()
+        {
+            self.counting.insert(key.clone());
+            self.write(key);
         }
     }
 
+    fn next_counted(&mut self) -> Option<ObjectKey> {
+        let after = self.counted_last.as_ref().and_then(|last| self.counted.range(last..).next());
+        let key = after.or_else(|| self.counted.first())?.clone();
+        self.counted.remove(&key);
+        self.counted_last = Some(key.clone());
+        Some(key)
+    }
+
+    fn write(&mut self, key: ObjectKey) {
+        self.busy.insert(key.clone(), None);
+        let write = self.write.clone();
+        self.writing.push(Box::pin(async move {
+            let outcome = write.settle(&key).await;
+            (key, outcome)
+        }));
+    }
+
     fn done(&mut self, key: ObjectKey, outcome: Outcome) {
+        self.counting.remove(&key);
         let delay = match outcome {
             Outcome::Settled | Outcome::Refused => None,
             Outcome::Written => Some(INTERVAL),
             Outcome::Later => {
-                self.busy.insert(key.clone(), true);
+                self.busy.insert(key.clone(), Some(News::Any));
                 let backoff = self.failures.entry(key.clone()).or_insert(Backoff::new(FIRST_DELAY, LAST_DELAY));
                 Some(backoff.failed())
             }
@@ -168,8 +220,8 @@ impl Leading {
     }
 
     fn free(&mut self, key: ObjectKey) {
-        if self.busy.remove(&key) == Some(true) {
-            self.waiting.insert(key);
+        if let Some(news) = self.busy.remove(&key).flatten() {
+            self.look_at(key, news);
         }
     }
 }

@@ -32,6 +32,11 @@ impl Reads {
             || self.named & touched.tables != 0 && self.marks.iter().any(|mark| touched.marks.contains(mark))
     }
 
+    /// The tables that anything was looked up in, a bit each.
+    pub(crate) fn tables(&self) -> u64 {
+        self.named | self.whole
+    }
+
     pub(super) fn finish(mut self) -> Self {
         self.marks.sort_unstable();
         self.marks.dedup();

@@ -30,7 +30,7 @@ fn route(name: &str, gateway: &str) -> String {
 
 fn known(documents: &[String]) -> Option<Known> {
     let namespace = NamespaceName::try_from("default").unwrap();
-    let (mut store, mut objects) = (Store::new(), Objects::new());
+    let (mut store, mut objects) = (Store::new(), Objects::default());
     for decoded in parse(documents.join("\n---\n").as_bytes(), "in.yaml", &namespace).objects {
         objects.insert(Arc::new(decoded.object.key()), Json::new(format!("{:?}", decoded.object.key())));
         store.upsert(Entry::new(decoded, "in.yaml".into())).unwrap();
@@ -75,16 +75,4 @@ async fn each_gateway_is_told_what_concerns_it() {
     assert_eq!(names(&mut b).await, ["b", "pailou", "more"]);
     assert_eq!(reached.0.gateways.lock().len(), 1);
     task.abort();
-}
-
-#[test]
-fn few_objects_are_looked_up_and_many_are_walked_through_with_the_same_result() {
-    let key = |number: usize| Arc::new(ObjectKey::new("", "Service", "default", format!("{number:04}")));
-    let objects: Objects = (0..400).map(|number| (key(number), Json::new(number.to_string()))).collect();
-    for step in [1, 7, 50, 399] {
-        let keys: Vec<_> =
-            (0..400).step_by(step).map(key).chain([Arc::new(ObjectKey::new("", "Service", "other", "gone"))]).collect();
-        let picked = pick(&objects, &keys.iter().map(|key| &**key).collect::<Vec<_>>());
-        assert!(picked.keys().eq(keys.iter().filter(|key| objects.contains_key(*key))), "every {step}th");
-    }
 }
