@@ -1,6 +1,6 @@
 //! What a gateway says of its configuration while it runs: everything at first, then only what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pailou_config::{
     snapshot::{ListenerRef, Port, PortKey, Snapshot},
@@ -26,7 +26,13 @@ pub(crate) struct Unbound {
 pub(crate) struct Report {
     listeners: BTreeMap<PortKey, String>,
     problems: BTreeMap<String, Severity>,
+    /// What was said of objects, and what of it is a problem.
+    statuses: Statuses,
+    findings: BTreeMap<String, Severity>,
 }
+
+/// Most listeners of a socket that are named one by one.
+const MAX_NAMED: usize = 16;
 
 impl Report {
     /// Logs what is new and what is gone. `unbound` are sockets that could not be bound.
@@ -35,7 +41,11 @@ impl Report {
         for unbound in unbound {
             listeners.remove(&unbound.port);
         }
-        let problems = problems(statuses, files, unbound);
+        if statuses.differ_in_problems(&self.statuses) {
+            self.findings = findings(statuses);
+        }
+        self.statuses = statuses.clone();
+        let problems = problems(&self.findings, files, unbound);
         for (port, names) in &self.listeners {
             if !listeners.contains_key(port) {
                 tracing::info!("no longer listening on {port} ({names})");
@@ -55,7 +65,7 @@ impl Report {
                 _ => tracing::warn!("{line}"),
             }
         }
-        *self = Self { listeners, problems };
+        (self.listeners, self.problems) = (listeners, problems);
     }
 
     /// Whether nothing listens.
@@ -74,18 +84,31 @@ fn names(port: &Port) -> String {
         let hostname = listener.hostname().map(|hostname| format!(" for {hostname}")).unwrap_or_default();
         format!("Gateway {}, listener {}{hostname}", listener.name().gateway, listener.name().section)
     };
-    let mut names: Vec<String> = port.listeners().into_iter().map(name).collect();
+    let listeners = port.listeners();
+    if listeners.len() > MAX_NAMED {
+        let gateways: BTreeSet<_> = listeners.iter().map(|listener| &listener.name().gateway).collect();
+        let gateways: Vec<_> = gateways.into_iter().map(|name| format!("Gateway {name}")).collect();
+        return format!("{}: {} listeners of {}", port.service.protocol(), listeners.len(), gateways.join(", "));
+    }
+    let mut names: Vec<String> = listeners.into_iter().map(name).collect();
     names.sort();
     format!("{}: {}", port.service.protocol(), names.join("; "))
 }
 
-fn problems(statuses: &Statuses, files: &[Problem], unbound: &[Unbound]) -> BTreeMap<String, Severity> {
-    let mut lines = BTreeMap::new();
+fn problems(findings: &BTreeMap<String, Severity>, files: &[Problem], unbound: &[Unbound]) -> BTreeMap<String, Severity> {
+    let mut lines = findings.clone();
     for problem in files {
         let severity = if problem.level == Level::Ignored { Severity::Warning } else { Severity::Error };
         lines.insert(problem.to_string(), severity);
     }
-    for finding in statuses.problems() {
+    for unbound in unbound {
+        lines.insert(unbound.to_string(), Severity::Error);
+    }
+    lines
+}
+
+fn findings(statuses: &Statuses) -> BTreeMap<String, Severity> {
+    let lines = statuses.problems().into_iter().map(|finding| {
         let mut line = finding.object.to_string();
         if !finding.part.is_empty() {
             line.push_str(&format!(" ({})", finding.part));
@@ -94,10 +117,7 @@ fn problems(statuses: &Statuses, files: &[Problem], unbound: &[Unbound]) -> BTre
             line.push_str(&format!(": {} {:?} {}", condition.kind, condition.status, condition.reason));
         }
         line.push_str(&format!(": {}", finding.message));
-        lines.insert(line, finding.severity);
-    }
-    for unbound in unbound {
-        lines.insert(unbound.to_string(), Severity::Error);
-    }
-    lines
+        (line, finding.severity)
+    });
+    lines.collect()
 }
