@@ -89,6 +89,12 @@ func (p Process) Used() (u Used) {
 	return u
 }
 
+// Threads is how many threads it has.
+func (p Process) Threads() int {
+	threads, _ := strconv.Atoi(status(p.PID, "Threads"))
+	return threads
+}
+
 // Sum adds up several processes'; of memory it takes the largest.
 func Sum(processes []Process) (all Used) {
 	for _, p := range processes {

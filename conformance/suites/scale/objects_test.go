@@ -23,20 +23,7 @@ func churning() int { return max(1, *endpoints/perService) }
 func install(t *testing.T, c *lab.Cluster) string {
 	t.Helper()
 	c.Create(t, "/api/v1/namespaces", object{"metadata": object{"name": "scale"}})
-	labels := object{"app": "server"}
-	c.Create(t, core+"pods", object{
-		"metadata": object{"name": "server", "labels": labels},
-		"spec": object{"containers": []any{object{
-			"name": "server", "image": *image, "args": []any{"sim", "--listen", "0.0.0.0:8000"},
-			"readinessProbe": object{"httpGet": object{"path": "/health", "port": 8000}, "periodSeconds": 1},
-		}}},
-	})
-	var server string
-	lab.Eventually(t, "the server is ready", time.Minute, func() bool {
-		pod, err := c.Call(http.MethodGet, core+"pods/server", nil)
-		server, _ = lab.Field(pod, "status", "podIP").(string)
-		return err == nil && lab.Condition(lab.Field(pod, "status", "conditions"), "Ready") == "True"
-	})
+	server := startServer(t, c, core)
 	service := func(name string) object {
 		return object{"metadata": object{"name": name}, "spec": object{"ports": []any{object{"port": 80, "targetPort": 8000}}}}
 	}
@@ -64,6 +51,25 @@ func install(t *testing.T, c *lab.Cluster) string {
 		return err == nil && lab.Condition(lab.Field(it, "status", "conditions"), "Programmed") == "True"
 	})
 	return address
+}
+
+// startServer makes a pod that answers, and gives its address.
+func startServer(t *testing.T, c *lab.Cluster, namespace string) (server string) {
+	t.Helper()
+	labels := object{"app": "server"}
+	c.Create(t, namespace+"pods", object{
+		"metadata": object{"name": "server", "labels": labels},
+		"spec": object{"containers": []any{object{
+			"name": "server", "image": *image, "args": []any{"sim", "--listen", "0.0.0.0:8000"},
+			"readinessProbe": object{"httpGet": object{"path": "/health", "port": 8000}, "periodSeconds": 1},
+		}}},
+	})
+	lab.Eventually(t, "the server is ready", time.Minute, func() bool {
+		pod, err := c.Call(http.MethodGet, namespace+"pods/server", nil)
+		server, _ = lab.Field(pod, "status", "podIP").(string)
+		return err == nil && lab.Condition(lab.Field(pod, "status", "conditions"), "Ready") == "True"
+	})
+	return server
 }
 
 func sliceOf(service string, addresses ...string) object {

@@ -1,0 +1,87 @@
+package scale
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"pailou.dev/conformance/lab"
+)
+
+var gateways = flag.Int("gateways", 10, "Gateways that are created one after the other, and timed")
+
+// TestGateway measures how long a Gateway takes from its creation to the first answer of its own proxy, and what a proxy that has
+// little to do comes to.
+func TestGateway(t *testing.T) {
+	c := lab.Connect(t)
+	const namespace = "/api/v1/namespaces/first/"
+	const kinds = "/apis/gateway.networking.k8s.io/v1/namespaces/first/"
+	c.Create(t, "/api/v1/namespaces", object{"metadata": object{"name": "first"}})
+	startServer(t, c, namespace)
+	c.Create(t, namespace+"services", object{
+		"metadata": object{"name": "server"},
+		"spec":     object{"selector": object{"app": "server"}, "ports": []any{object{"port": 80, "targetPort": 8000}}},
+	})
+	var programmed, answered []time.Duration
+	for i := range *gateways {
+		name := fmt.Sprintf("g%d", i)
+		c.Create(t, kinds+"httproutes", routeTo(object{"name": name}, name, name+".example.com", "server"))
+		began := time.Now()
+		c.Create(t, kinds+"gateways", object{
+			"apiVersion": version, "kind": "Gateway",
+			"metadata": object{"name": name},
+			"spec":     object{"gatewayClassName": "pailou", "listeners": []any{object{"name": "http", "protocol": "HTTP", "port": port}}},
+		})
+		var address string
+		for ready := false; !ready; time.Sleep(5 * time.Millisecond) {
+			it, err := c.Call(http.MethodGet, kinds+"gateways/"+name, nil)
+			address, _ = lab.Field(it, "status", "addresses", 0, "value").(string)
+			ready = err == nil && lab.Condition(lab.Field(it, "status", "conditions"), "Programmed") == "True"
+			if time.Since(began) > time.Minute {
+				t.Fatalf("Gateway %s is not programmed within a minute", name)
+			}
+		}
+		programmed = append(programmed, time.Since(began))
+		for !answers(address, name+".example.com") {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("Gateway %s does not answer within a minute", name)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		answered = append(answered, time.Since(began))
+	}
+	proxies, controllers := lab.Processes(t, "--gateway=first/"), lab.Processes(t, "controller")
+	fmt.Printf("| %d Gateways, one after the other | |\n|---|---|\n", *gateways)
+	fmt.Printf("| from its creation until it is Programmed | %s |\n", quantiles(programmed))
+	fmt.Printf("| until its first 200 | %s |\n", quantiles(answered))
+	for _, each := range []struct {
+		what string
+		of   []lab.Process
+	}{{"proxies", proxies}, {"controllers", controllers}} {
+		used, threads := lab.Sum(each.of), 0
+		for _, it := range each.of {
+			threads = max(threads, it.Threads())
+		}
+		fmt.Printf("| %d %s: memory, threads, at most | %.1f MB, %d |\n", len(each.of), each.what, float64(used.RSS)/1024, threads)
+	}
+}
+
+// answers says whether a connection of its own is answered at once. What is dropped on the way would be sent again only after seconds.
+func answers(address, host string) bool {
+	dial := (&net.Dialer{Timeout: 50 * time.Millisecond}).DialContext
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	call, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://%s:%d/v1/models", address, port), nil)
+	if err != nil {
+		return false
+	}
+	call.Host = host
+	response, err := client.Do(call)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
