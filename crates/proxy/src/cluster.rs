@@ -150,6 +150,13 @@ impl ClusterState {
         self.view.load().members.find(address).map(EndpointState::attempt)
     }
 
+    /// Whether health checks, active and passive, let the endpoint with this address be used.
+    pub(crate) fn is_available_at(&self, address: &Address) -> bool {
+        let view = self.view.load();
+        let is_ejected = |endpoint: &EndpointState| view.returns_at.is_some() && endpoint.ejection.lock().holds(Instant::now());
+        view.members.find(address).is_some_and(|endpoint| endpoint.passes_checks() && !is_ejected(endpoint))
+    }
+
     /// All endpoints, for metrics and diagnosis.
     pub fn endpoints(&self) -> Vec<Arc<EndpointState>> {
         self.view.load().members.iter().cloned().collect()

@@ -75,6 +75,24 @@ async fn a_refused_connection_or_a_503_moves_on_within_the_request() {
 }
 
 #[tokio::test]
+async fn a_replica_that_fails_its_health_check_is_not_picked_unless_all_do() {
+    let [a, b] = two().await;
+    let active = json!({"type": "HTTP", "interval": "100ms", "timeout": "1s", "unhealthyThreshold": 1, "healthyThreshold": 1, "http": {"path": "/echo"}});
+    let health = objects::on_route("BackendTrafficPolicy", "r", json!({"healthCheck": {"active": active}}));
+    let gateway = serve(&[&a, &b], [health]).await;
+    let both = async || spread(&gateway, 24, |index| Call::chat("qwen", &format!("question {index}"))).await;
+    let fails = || [Fault::new(FaultKind::Status(500)).path("/echo")];
+    b.faults().set(fails());
+    wait::within("the unhealthy one is left out", async { while both().await.contains_key("b") {} }).await;
+    a.faults().set(fails());
+    wait::within("both are used where neither is healthy", async { while both().await.len() < 2 {} }).await;
+    for engine in [&a, &b] {
+        engine.faults().clear();
+    }
+    wait::within("both are taken back", async { while both().await.len() < 2 {} }).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_dies_before_its_content_comes_from_elsewhere() {
     let [a, b] = two().await;
     let gateway = serve(&[&a, &b], []).await;

@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
-use pailou_config::snapshot::{Address, ClusterKind, LoadBalancer, Pool};
+use pailou_config::snapshot::{Address, ClusterKind, Endpoint, LoadBalancer, Pool};
 use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
@@ -147,9 +147,11 @@ impl Target {
     pub(super) fn next(&mut self) -> Result<Attempt, Error> {
         match &mut self.order {
             Order::Picked(picked) => {
-                // An endpoint that has just gone is passed over.
+                // An endpoint that has just gone is passed over; so is one that health checks rule out, unless they rule out all that are left.
+                let is_available = |endpoint: &Endpoint| self.cluster.is_available_at(&endpoint.address);
                 loop {
-                    if let Some(attempt) = self.cluster.attempt_at(&picked.endpoint().address) {
+                    let is_ruled_out = !is_available(picked.endpoint()) && picked.ranked().any(is_available);
+                    if let Some(attempt) = self.cluster.attempt_at(&picked.endpoint().address).filter(|_| !is_ruled_out) {
                         return Ok(attempt);
                     }
                     if !picked.fail_over() {
