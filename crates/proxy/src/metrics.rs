@@ -69,6 +69,8 @@ struct ViolationLabels {
 }
 
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+const INPUT: &str = "input";
+const OUTPUT: &str = "output";
 
 /// A rule's series, looked up once and then at hand.
 struct RouteMetrics {
@@ -166,15 +168,28 @@ impl Metrics {
     }
 
     fn route(&self, name: &RouteName) -> Arc<RouteMetrics> {
-        self.routes.get(name, |label| {
-            let by_type = |r#type| self.tokens.get_or_create(&TokenLabels { route: label.clone(), r#type }).clone();
-            RouteMetrics {
-                requests: CLASSES.map(|code| self.requests.get_or_create(&RequestLabels { route: label.clone(), code }).clone()),
-                duration: self.durations.get_or_create(&RouteLabel { route: label.clone() }).clone(),
-                first_content: self.first_content.get_or_create(&RouteLabel { route: label.clone() }).clone(),
-                input_tokens: by_type("input"),
-                output_tokens: by_type("output"),
-            }
-        })
+        self.routes.get(name, |label| self.made(&label), |label| self.forget(label))
+    }
+
+    fn made(&self, label: &Arc<str>) -> RouteMetrics {
+        let by_type = |r#type| self.tokens.get_or_create(&TokenLabels { route: label.clone(), r#type }).clone();
+        RouteMetrics {
+            requests: CLASSES.map(|code| self.requests.get_or_create(&RequestLabels { route: label.clone(), code }).clone()),
+            duration: self.durations.get_or_create(&RouteLabel { route: label.clone() }).clone(),
+            first_content: self.first_content.get_or_create(&RouteLabel { route: label.clone() }).clone(),
+            input_tokens: by_type(INPUT),
+            output_tokens: by_type(OUTPUT),
+        }
+    }
+
+    fn forget(&self, label: &Arc<str>) {
+        for code in CLASSES {
+            self.requests.remove(&RequestLabels { route: label.clone(), code });
+        }
+        for r#type in [INPUT, OUTPUT] {
+            self.tokens.remove(&TokenLabels { route: label.clone(), r#type });
+        }
+        self.durations.remove(&RouteLabel { route: label.clone() });
+        self.first_content.remove(&RouteLabel { route: label.clone() });
     }
 }

@@ -50,6 +50,9 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+const SENT: &str = "sent";
+const RECEIVED: &str = "received";
+
 /// A rule's series, looked up once.
 struct Route {
     sessions: Counter,
@@ -104,13 +107,22 @@ impl SessionMetrics {
     }
 
     fn route(&self, name: &RouteName) -> Arc<Route> {
-        self.routes.get(name, |label| {
-            let bytes = |direction| self.bytes.get_or_create(&BytesLabel { route: label.clone(), direction }).clone();
-            Route {
-                sessions: self.sessions.get_or_create(&Label { route: label.clone() }).clone(),
-                sent: bytes("sent"),
-                received: bytes("received"),
-            }
-        })
+        self.routes.get(name, |label| self.made(&label), |label| self.forget(label))
+    }
+
+    fn made(&self, label: &Arc<str>) -> Route {
+        let bytes = |direction| self.bytes.get_or_create(&BytesLabel { route: label.clone(), direction }).clone();
+        Route {
+            sessions: self.sessions.get_or_create(&Label { route: label.clone() }).clone(),
+            sent: bytes(SENT),
+            received: bytes(RECEIVED),
+        }
+    }
+
+    fn forget(&self, label: &Arc<str>) {
+        self.sessions.remove(&Label { route: label.clone() });
+        for direction in [SENT, RECEIVED] {
+            self.bytes.remove(&BytesLabel { route: label.clone(), direction });
+        }
     }
 }
