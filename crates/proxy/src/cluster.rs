@@ -150,11 +150,15 @@ impl ClusterState {
         self.view.load().members.find(address).map(EndpointState::attempt)
     }
 
-    /// Whether health checks, active and passive, let the endpoint with this address be used.
+    /// Whether health checks, active and passive, let an endpoint be used.
+    pub(crate) fn is_available(&self, endpoint: &EndpointState) -> bool {
+        let is_ejected = || self.view.load().returns_at.is_some() && endpoint.ejection.lock().holds(Instant::now());
+        endpoint.passes_checks() && !is_ejected()
+    }
+
+    /// The same of the endpoint with this address; false where there is none.
     pub(crate) fn is_available_at(&self, address: &Address) -> bool {
-        let view = self.view.load();
-        let is_ejected = |endpoint: &EndpointState| view.returns_at.is_some() && endpoint.ejection.lock().holds(Instant::now());
-        view.members.find(address).is_some_and(|endpoint| endpoint.passes_checks() && !is_ejected(endpoint))
+        self.view.load().members.find(address).is_some_and(|endpoint| self.is_available(endpoint))
     }
 
     /// All endpoints, for metrics and diagnosis.

@@ -126,7 +126,7 @@ impl Needs {
             let own = Part::of_gateway(&shared, keys, place);
             let gateway = parts.gateways.entry(state.name.clone()).or_default();
             own.keys.iter().for_each(|key| gateway.gain(key));
-            *gateway = Gateway { own, is_new: true, ..std::mem::take(gateway) };
+            (gateway.own, gateway.is_new) = (own, true);
         }
         for route in routes::all(index) {
             let (part, leads) = RoutePart::new(&shared, keys, route);

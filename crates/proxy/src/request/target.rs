@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
-use pailou_config::snapshot::{Address, ClusterKind, Endpoint, LoadBalancer, Pool};
+use pailou_config::snapshot::{Address, ClusterKind, LoadBalancer, Pool};
 use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
@@ -148,10 +148,11 @@ impl Target {
         match &mut self.order {
             Order::Picked(picked) => {
                 // An endpoint that has just gone is passed over; so is one that health checks rule out, unless they rule out all that are left.
-                let is_available = |endpoint: &Endpoint| self.cluster.is_available_at(&endpoint.address);
+                let cluster = &self.cluster;
                 loop {
-                    let is_ruled_out = !is_available(picked.endpoint()) && picked.ranked().any(is_available);
-                    if let Some(attempt) = self.cluster.attempt_at(&picked.endpoint().address).filter(|_| !is_ruled_out) {
+                    let is_other_available = || picked.ranked().any(|other| cluster.is_available_at(&other.address));
+                    let may_be_used = |attempt: &Attempt| cluster.is_available(attempt.endpoint()) || !is_other_available();
+                    if let Some(attempt) = cluster.attempt_at(&picked.endpoint().address).filter(may_be_used) {
                         return Ok(attempt);
                     }
                     if !picked.fail_over() {
