@@ -1,25 +1,26 @@
 //! Counters and histograms of the data plane. Labels come from the configuration, or are one of a few words, so their number is bounded.
 
 mod by_route;
+mod durations;
 pub(crate) mod live;
+mod requests;
 pub(crate) mod sessions;
+mod table;
 
 use std::{sync::Arc, time::Duration};
 
 use http::Version;
-use pailou_config::snapshot::RouteName;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use self::{by_route::ByRoute, sessions::SessionMetrics};
+use self::{
+    by_route::ByRoute,
+    requests::{RequestCollector, Requests},
+    sessions::SessionMetrics,
+};
 use crate::{error::Flag, forward::Session, record::Record, server::Violation};
 
 /// The data plane's metrics.
@@ -31,30 +32,9 @@ pub struct Metrics {
     /// Requests that no rule answered.
     unrouted: Counter,
     violations: Family<ViolationLabels, Counter>,
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
-    first_content: Family<RouteLabel, Histogram, fn() -> Histogram>,
-    tokens: Family<TokenLabels, Counter>,
-    routes: ByRoute<RouteMetrics>,
+    requests: Arc<ByRoute<Requests>>,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabel {
-    route: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    route: Arc<str>,
-    code: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenLabels {
-    route: Arc<str>,
-    r#type: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,37 +48,18 @@ struct ViolationLabels {
     code: String,
 }
 
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-const INPUT: &str = "input";
-const OUTPUT: &str = "output";
-
-/// A rule's series, looked up once and then at hand.
-struct RouteMetrics {
-    requests: [Counter; CLASSES.len()],
-    duration: Histogram,
-    first_content: Histogram,
-    input_tokens: Counter,
-    output_tokens: Counter,
-}
-
 impl Metrics {
     /// Registers every metric.
     pub fn new(registry: &mut Registry) -> Self {
-        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
         let metrics = Self {
             active: Gauge::default(),
             flags: Family::default(),
             unrouted: Counter::default(),
             violations: Family::default(),
-            requests: Family::default(),
-            durations: Family::new_with_constructor(seconds),
-            first_content: Family::new_with_constructor(seconds),
-            tokens: Family::default(),
-            routes: ByRoute::default(),
+            requests: Arc::default(),
             sessions: SessionMetrics::default(),
         };
         registry.register("pailou_requests_active", "Requests under way", metrics.active.clone());
-        registry.register("pailou_requests", "Requests by rule and class of status", metrics.requests.clone());
         registry.register("pailou_unrouted_requests", "Requests that no rule answered", metrics.unrouted.clone());
         registry.register(
             "pailou_response_flags",
@@ -110,17 +71,7 @@ impl Metrics {
             "Clients that did not keep to the protocol, by what they were told",
             metrics.violations.clone(),
         );
-        registry.register(
-            "pailou_request_duration_seconds",
-            "From a request's head to its response's end",
-            metrics.durations.clone(),
-        );
-        registry.register(
-            "pailou_time_to_first_token_seconds",
-            "From a model call's head to the first content of its response",
-            metrics.first_content.clone(),
-        );
-        registry.register("pailou_tokens", "Tokens as the backends counted them", metrics.tokens.clone());
+        registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
         metrics.sessions.register(registry);
         metrics
     }
@@ -135,17 +86,7 @@ impl Metrics {
             self.unrouted.inc();
             return;
         };
-        let route = self.route(&rule.route);
-        let class = record.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
-        route.requests[class].inc();
-        route.duration.observe(duration.as_secs_f64());
-        if let Some(after) = record.content_after {
-            route.first_content.observe(after.as_secs_f64());
-        }
-        if let Some(usage) = &record.usage {
-            route.input_tokens.inc_by(usage.input_tokens);
-            route.output_tokens.inc_by(usage.output_tokens);
-        }
+        self.requests.get(&rule.route).settle(record, duration);
     }
 
     /// Counts a forwarded connection, or a client's datagrams, at the end.
@@ -165,31 +106,5 @@ impl Metrics {
 
     fn flag(&self, flag: Flag) {
         self.flags.get_or_create(&FlagLabel { flag: flag.code() }).inc();
-    }
-
-    fn route(&self, name: &RouteName) -> Arc<RouteMetrics> {
-        self.routes.get(name, |label| self.made(&label), |label| self.forget(label))
-    }
-
-    fn made(&self, label: &Arc<str>) -> RouteMetrics {
-        let by_type = |r#type| self.tokens.get_or_create(&TokenLabels { route: label.clone(), r#type }).clone();
-        RouteMetrics {
-            requests: CLASSES.map(|code| self.requests.get_or_create(&RequestLabels { route: label.clone(), code }).clone()),
-            duration: self.durations.get_or_create(&RouteLabel { route: label.clone() }).clone(),
-            first_content: self.first_content.get_or_create(&RouteLabel { route: label.clone() }).clone(),
-            input_tokens: by_type(INPUT),
-            output_tokens: by_type(OUTPUT),
-        }
-    }
-
-    fn forget(&self, label: &Arc<str>) {
-        for code in CLASSES {
-            self.requests.remove(&RequestLabels { route: label.clone(), code });
-        }
-        for r#type in [INPUT, OUTPUT] {
-            self.tokens.remove(&TokenLabels { route: label.clone(), r#type });
-        }
-        self.durations.remove(&RouteLabel { route: label.clone() });
-        self.first_content.remove(&RouteLabel { route: label.clone() });
     }
 }

@@ -1,6 +1,7 @@
 //! Series by rule, within bounds.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -8,41 +9,47 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use pailou_config::snapshot::RouteName;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 
 /// Rules that have series of their own; those beyond share one.
 const MAX_ROUTES: usize = 10_000;
 /// When there are so many, those that had no request for this long make room: most are of rules that are gone. Going through them all
 /// takes a while, and is not done more often either.
 const IDLE: Duration = Duration::from_secs(60);
+/// The label of those beyond the bound. A rule's has slashes.
+const OTHER: &str = "other";
 
-/// The series of each rule, looked up once and then at hand.
+/// The series of each rule that had a request.
 pub(super) struct ByRoute<T>(RwLock<All<T>>);
 
 struct All<T> {
     of: HashMap<RouteName, One<T>>,
+    other: Option<Arc<T>>,
     /// When room was last looked for.
     swept: Option<Instant>,
 }
 
 struct One<T> {
     series: Arc<T>,
-    label: Arc<str>,
     /// Since room was last looked for.
     is_used: AtomicBool,
 }
 
+/// By label; routes of two kinds may have one name, and so one label.
+pub(super) type Labelled<T> = BTreeMap<String, SmallVec<[Arc<T>; 1]>>;
+
 impl<T> Default for ByRoute<T> {
     fn default() -> Self {
-        Self(RwLock::new(All { of: HashMap::default(), swept: None }))
+        Self(RwLock::new(All { of: HashMap::default(), other: None, swept: None }))
     }
 }
 
-impl<T> ByRoute<T> {
-    /// A rule's series; `make` makes them under a label, which those beyond the bound share, and `forget` takes away those of one.
-    pub(super) fn get(&self, name: &RouteName, make: impl FnOnce(Arc<str>) -> T, forget: impl Fn(&Arc<str>)) -> Arc<T> {
+impl<T: Default> ByRoute<T> {
+    /// A rule's series.
+    pub(super) fn get(&self, name: &RouteName) -> Arc<T> {
         if let Some(one) = self.0.read().of.get(name) {
             // Written once, and then only read: all threads come by here.
             if !one.is_used.load(Relaxed) {
@@ -51,59 +58,78 @@ impl<T> ByRoute<T> {
             return one.series.clone();
         }
         let mut all = self.0.write();
-        if all.of.len() >= MAX_ROUTES && !all.make_room(Instant::now(), forget) {
-            return Arc::new(make("other".into()));
+        if all.of.len() >= MAX_ROUTES && !all.make_room(Instant::now()) {
+            return all.other.get_or_insert_default().clone();
         }
-        let label: Arc<str> = name.to_string().into();
-        let series = Arc::new(make(label.clone()));
-        all.of.insert(name.clone(), One { series: series.clone(), label, is_used: AtomicBool::new(true) });
-        series
+        let one = all.of.entry(name.clone()).or_insert_with(|| One { series: Arc::default(), is_used: AtomicBool::new(true) });
+        one.series.clone()
+    }
+
+    /// All of them, for whoever reads the metrics.
+    pub(super) fn labelled(&self) -> Labelled<T> {
+        let all = self.0.read();
+        let mut labelled = Labelled::default();
+        for (name, one) in &all.of {
+            labelled.entry(name.to_string()).or_default().push(one.series.clone());
+        }
+        if let Some(other) = &all.other {
+            labelled.entry(OTHER.to_owned()).or_default().push(other.clone());
+        }
+        labelled
     }
 }
 
 impl<T> All<T> {
     /// Lets go of series that nobody used since this was last called; whether there were any.
-    fn make_room(&mut self, now: Instant, forget: impl Fn(&Arc<str>)) -> bool {
+    fn make_room(&mut self, now: Instant) -> bool {
         if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < IDLE) {
             return false;
         }
         self.swept = Some(now);
-        let gone: Vec<One<T>> = self.of.extract_if(|_, one| !std::mem::take(one.is_used.get_mut())).map(|(_, one)| one).collect();
-        // Routes of two kinds may have one name, and so one label.
-        let kept: HashSet<&str> = self.of.values().map(|one| &*one.label).collect();
-        gone.iter().filter(|one| !kept.contains(&*one.label)).for_each(|one| forget(&one.label));
+        self.of.retain(|_, one| std::mem::take(one.is_used.get_mut()));
         self.of.len() < MAX_ROUTES
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, sync::Arc};
+    use std::sync::atomic::AtomicU64;
 
     use pailou_config::snapshot::{Name, RouteKind};
 
     use super::*;
 
-    fn name(number: usize) -> RouteName {
-        RouteName { kind: RouteKind::Http, name: Name::new("shop", &format!("r{number}")), rule: 0, rule_name: None }
+    fn name(kind: RouteKind, number: usize) -> RouteName {
+        RouteName { kind, name: Name::new("shop", &format!("r{number}")), rule: 0, rule_name: None }
     }
 
     #[test]
     fn beyond_the_bound_those_that_are_not_used_make_room() {
-        let series = ByRoute::default();
-        let forgotten = RefCell::new(Vec::new());
-        let label = |number| {
-            let label: Arc<Arc<str>> = series.get(&name(number), |label| label, |label| forgotten.borrow_mut().push(label.clone()));
-            label.to_string()
-        };
-        (0..MAX_ROUTES).for_each(|number| assert_ne!(label(number), "other"));
-        assert_eq!(label(MAX_ROUTES), "other", "all of them were used just now");
-        assert_eq!(label(MAX_ROUTES), "other", "room is not looked for again at once");
+        let all = ByRoute::<AtomicU64>::default();
+        let count = |number| all.get(&name(RouteKind::Http, number)).fetch_add(1, Relaxed);
+        let labels = || all.labelled().into_keys().collect::<Vec<_>>();
+        (0..MAX_ROUTES).for_each(|number| assert_eq!(count(number), 0));
+        assert_eq!(labels().len(), MAX_ROUTES);
 
-        assert_eq!(label(7), label(7));
-        series.0.write().swept = Instant::now().checked_sub(IDLE);
-        assert_ne!(label(MAX_ROUTES), "other");
-        assert_eq!(forgotten.borrow().len(), MAX_ROUTES - 1, "all but the one that was used");
-        assert_eq!(series.0.read().of.len(), 2);
+        assert_eq!(count(MAX_ROUTES), 0, "all of them were used just now");
+        assert_eq!(count(MAX_ROUTES + 1), 1, "room is not looked for again at once: it is counted with the other");
+        assert_eq!(labels().len(), MAX_ROUTES + 1);
+        assert_eq!(labels()[0], OTHER);
+
+        assert_eq!(count(7), 1);
+        all.0.write().swept = Instant::now().checked_sub(IDLE);
+        assert_eq!(count(MAX_ROUTES), 0);
+        assert_eq!(labels(), [OTHER, "shop/r10000/0", "shop/r7/0"], "all but the one that was used made room");
+    }
+
+    #[test]
+    fn routes_of_two_kinds_with_one_name_have_one_label() {
+        let all = ByRoute::<AtomicU64>::default();
+        for kind in [RouteKind::Http, RouteKind::Grpc] {
+            all.get(&name(kind, 1)).fetch_add(1, Relaxed);
+        }
+        let labelled = all.labelled();
+        assert_eq!(labelled.len(), 1);
+        assert_eq!(labelled["shop/r1/0"].len(), 2);
     }
 }

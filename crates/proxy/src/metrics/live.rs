@@ -2,12 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use prometheus_client::{
-    collector::Collector as Collect,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::gauge::ConstGauge,
-};
+use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
+use super::table::gauges;
 use crate::{breaker::Resource, live::Live, shared::Shared};
 
 /// Reads the state in force.
@@ -35,7 +32,7 @@ impl Collect for Collector {
             ("pailou_access_log_dropped_lines", "Access log lines dropped because the writer was too slow", shared.log.dropped()),
         ];
         for (name, help, value) in plain {
-            gauge(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
+            gauges(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
         }
         let Some(live) = shared.live.load_full() else { return Ok(()) };
         endpoints(&mut encoder, &live)?;
@@ -53,7 +50,7 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
         }
     }
     let rows = in_flight.iter().map(|(backend, name, value)| ([("backend", &**backend), ("endpoint", &**name)], *value));
-    gauge(encoder, "pailou_endpoint_requests_active", "Requests under way at an endpoint", rows)
+    gauges(encoder, "pailou_endpoint_requests_active", "Requests under way at an endpoint", rows)
 }
 
 fn pools(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -77,10 +74,10 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     for (name, help, read) in figures {
         let rows =
             reports.iter().map(|(backend, report)| ([("backend", &**backend), ("endpoint", &*report.endpoint.name)], read(report)));
-        gauge(encoder, name, help, rows)?;
+        gauges(encoder, name, help, rows)?;
     }
     let rows = blocks.iter().map(|(backend, blocks)| ([("backend", &**backend)], *blocks));
-    gauge(encoder, "pailou_prefix_index_blocks", "Blocks of prompts in a pool's prefix index", rows)
+    gauges(encoder, "pailou_prefix_index_blocks", "Blocks of prompts in a pool's prefix index", rows)
 }
 
 fn breakers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -102,21 +99,7 @@ fn breakers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     ];
     for (metric, help, table) in tables {
         let rows = table.iter().map(|(name, resource, value)| ([("breaker", &**name), ("resource", *resource)], *value));
-        gauge(encoder, metric, help, rows)?;
-    }
-    Ok(())
-}
-
-fn gauge<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: impl IntoIterator<Item = ([(&'a str, &'a str); N], f64)>,
-) -> fmt::Result {
-    let kind = ConstGauge::<f64>::new(0.0).metric_type();
-    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in rows {
-        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+        gauges(encoder, metric, help, rows)?;
     }
     Ok(())
 }

@@ -1,15 +1,21 @@
 //! Counters of forwarded connections and of datagrams.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
-use pailou_config::snapshot::RouteName;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use super::by_route::ByRoute;
+use super::{by_route::ByRoute, table};
 use crate::forward::Session;
 
 /// What is counted of connections that are forwarded as they are, and of datagrams.
@@ -17,10 +23,8 @@ use crate::forward::Session;
 pub(crate) struct SessionMetrics {
     active: Gauge,
     unrouted: Counter,
-    sessions: Family<Label, Counter>,
-    bytes: Family<BytesLabel, Counter>,
     dropped: Family<ReasonLabel, Counter>,
-    routes: ByRoute<Route>,
+    routes: Arc<ByRoute<Route>>,
 }
 
 /// Why a datagram was not forwarded.
@@ -35,29 +39,16 @@ pub(crate) enum Dropped {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Label {
-    route: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BytesLabel {
-    route: Arc<str>,
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
 
-const SENT: &str = "sent";
-const RECEIVED: &str = "received";
-
-/// A rule's series, looked up once.
+/// A rule's series.
+#[derive(Default)]
 struct Route {
-    sessions: Counter,
-    sent: Counter,
-    received: Counter,
+    sessions: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 impl SessionMetrics {
@@ -68,13 +59,8 @@ impl SessionMetrics {
             "Forwarded connections, and clients that send datagrams, at this moment",
             self.active.clone(),
         );
-        registry.register(
-            "pailou_sessions",
-            "Forwarded connections, and clients that sent datagrams, by rule; counted at their end",
-            self.sessions.clone(),
-        );
-        registry.register("pailou_session_bytes", "Bytes of them to and from the backends, by rule", self.bytes.clone());
         registry.register("pailou_unrouted_sessions", "Connections that no rule took", self.unrouted.clone());
+        registry.register_collector(Box::new(SessionCollector(self.routes.clone())));
         registry.register("pailou_dropped_datagrams", "Datagrams that were not forwarded, by reason", self.dropped.clone());
     }
 
@@ -100,29 +86,33 @@ impl SessionMetrics {
             self.unrouted.inc();
             return;
         };
-        let route = self.route(route);
-        route.sessions.inc();
-        route.sent.inc_by(session.moved.sent);
-        route.received.inc_by(session.moved.received);
+        let route = self.routes.get(route);
+        route.sessions.fetch_add(1, Relaxed);
+        route.sent.fetch_add(session.moved.sent, Relaxed);
+        route.received.fetch_add(session.moved.received, Relaxed);
     }
+}
 
-    fn route(&self, name: &RouteName) -> Arc<Route> {
-        self.routes.get(name, |label| self.made(&label), |label| self.forget(label))
+/// Reads the series of all rules.
+struct SessionCollector(Arc<ByRoute<Route>>);
+
+impl fmt::Debug for SessionCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCollector").finish_non_exhaustive()
     }
+}
 
-    fn made(&self, label: &Arc<str>) -> Route {
-        let bytes = |direction| self.bytes.get_or_create(&BytesLabel { route: label.clone(), direction }).clone();
-        Route {
-            sessions: self.sessions.get_or_create(&Label { route: label.clone() }).clone(),
-            sent: bytes(SENT),
-            received: bytes(RECEIVED),
-        }
-    }
-
-    fn forget(&self, label: &Arc<str>) {
-        self.sessions.remove(&Label { route: label.clone() });
-        for direction in [SENT, RECEIVED] {
-            self.bytes.remove(&BytesLabel { route: label.clone(), direction });
-        }
+impl Collector for SessionCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.0.labelled();
+        let sum = |series: &[Arc<Route>], read: fn(&Route) -> &AtomicU64| series.iter().map(|one| read(one).load(Relaxed)).sum();
+        let sessions = all.iter().map(|(route, series)| ([("route", &**route)], sum(series, |one| &one.sessions)));
+        let help = "Forwarded connections, and clients that sent datagrams, by rule; counted at their end";
+        table::counters(&mut encoder, "pailou_sessions", help, sessions)?;
+        let bytes = all.iter().flat_map(|(route, series)| {
+            let by_direction = [("sent", sum(series, |one| &one.sent)), ("received", sum(series, |one| &one.received))];
+            by_direction.map(|(direction, bytes)| ([("route", &**route), ("direction", direction)], bytes))
+        });
+        table::counters(&mut encoder, "pailou_session_bytes", "Bytes of them to and from the backends, by rule", bytes)
     }
 }

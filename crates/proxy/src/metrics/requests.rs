@@ -1,0 +1,102 @@
+//! What is counted of each rule's requests.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+
+use super::{
+    by_route::{ByRoute, Labelled},
+    durations::{Durations, Sum},
+    table,
+};
+use crate::record::Record;
+
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A rule's series.
+#[derive(Default)]
+pub(super) struct Requests {
+    by_class: [AtomicU64; CLASSES.len()],
+    duration: Durations,
+    /// Made for the first model call: most rules of a gateway with thousands see none.
+    calls: OnceLock<Box<Calls>>,
+}
+
+/// What only model calls have.
+#[derive(Default)]
+struct Calls {
+    first_content: Durations,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+}
+
+impl Requests {
+    /// Counts a request that has ended after `duration`.
+    pub(super) fn settle(&self, record: &Record, duration: Duration) {
+        let class = record.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
+        self.by_class[class].fetch_add(1, Relaxed);
+        self.duration.observe(duration);
+        if let Some(after) = record.content_after {
+            self.calls().first_content.observe(after);
+        }
+        if let Some(usage) = &record.usage {
+            self.calls().input_tokens.fetch_add(usage.input_tokens, Relaxed);
+            self.calls().output_tokens.fetch_add(usage.output_tokens, Relaxed);
+        }
+    }
+
+    fn calls(&self) -> &Calls {
+        self.calls.get_or_init(Box::default)
+    }
+}
+
+/// Reads the series of all rules.
+pub(super) struct RequestCollector(pub(super) Arc<ByRoute<Requests>>);
+
+impl fmt::Debug for RequestCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestCollector").finish_non_exhaustive()
+    }
+}
+
+impl Collector for RequestCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.0.labelled();
+        let classes = all.iter().flat_map(|(route, series)| {
+            let counted = |class: usize| series.iter().map(|one| one.by_class[class].load(Relaxed)).sum();
+            CLASSES.iter().enumerate().map(move |(class, code)| ([("route", &**route), ("code", code)], counted(class)))
+        });
+        table::counters(&mut encoder, "pailou_requests", "Requests by rule and class of status", classes)?;
+        let durations = all.iter().map(|(route, series)| ([("route", &**route)], Sum::of(series.iter().map(|one| &one.duration))));
+        let help = "From a request's head to its response's end";
+        table::histograms(&mut encoder, "pailou_request_duration_seconds", help, durations)?;
+        encode_calls(&mut encoder, &all)
+    }
+}
+
+fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -> fmt::Result {
+    let calls: Vec<(&str, Vec<&Calls>)> = all
+        .iter()
+        .map(|(route, series)| {
+            (&**route, series.iter().filter_map(|one| one.calls.get()).map(|calls| &**calls).collect::<Vec<_>>())
+        })
+        .filter(|(_, calls)| !calls.is_empty())
+        .collect();
+    let first = calls.iter().map(|(route, calls)| ([("route", *route)], Sum::of(calls.iter().map(|calls| &calls.first_content))));
+    let help = "From a model call's head to the first content of its response";
+    table::histograms(encoder, "pailou_time_to_first_token_seconds", help, first)?;
+
+    let tokens = calls.iter().flat_map(|(route, calls)| {
+        let sum = |read: fn(&Calls) -> &AtomicU64| calls.iter().map(|calls| read(calls).load(Relaxed)).sum();
+        let by_type = [("input", sum(|calls| &calls.input_tokens)), ("output", sum(|calls| &calls.output_tokens))];
+        by_type.map(|(of, counted)| ([("route", *route), ("type", of)], counted))
+    });
+    table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)
+}
