@@ -89,12 +89,12 @@ pub(crate) fn open_files() -> io::Result<u64> {
     Ok(limits()?.0)
 }
 
-/// Kills all processes of the group that a process leads.
+/// Sends a signal, named without `SIG`, to all processes of the group that a process leads.
 ///
 /// # Errors
 /// When there are none any more.
-pub(crate) fn kill_group(pid: u32) -> io::Result<()> {
-    run(Command::new("sh").args(["-c", "kill -s KILL -- \"-$0\"", &pid.to_string()]))
+pub(crate) fn signal_group(pid: u32, signal: &str) -> io::Result<()> {
+    run(Command::new("sh").args(["-c", "kill -s \"$1\" -- \"-$0\"", &pid.to_string(), signal]))
 }
 
 /// A process and its descendants.
@@ -160,7 +160,7 @@ mod tests {
         while tree(child.id()).unwrap().len() < 2 {}
         assert!(tree(std::process::id()).unwrap().contains(&child.id()));
         assert!(resident(child.id()).unwrap() > 0);
-        kill_group(child.id()).unwrap();
+        signal_group(child.id(), "KILL").unwrap();
         assert!(!child.wait().unwrap().success());
     }
 }

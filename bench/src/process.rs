@@ -29,7 +29,12 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Connections beside those of the load: checks of health, probes.
 const OTHER_CONNECTIONS: u32 = 32;
 
-/// A gateway that answers; killed with its children when dropped.
+/// How long a gateway that is told to end may take: one that was built to be profiled writes down what ran.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// Pause between two looks at whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A gateway that answers; when dropped, told to end and then killed with its children.
 pub(crate) struct Process {
     child: Child,
     /// From before the process was made until its first answer was read.
@@ -101,7 +106,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Its children are in its group, which bears its id. All may have ended by themselves.
-        let _ = cpu::kill_group(self.id());
+        let _ = cpu::signal_group(self.id(), "TERM");
+        let deadline = Instant::now() + END_WITHIN;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+        let _ = cpu::signal_group(self.id(), "KILL");
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
