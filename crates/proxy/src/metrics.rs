@@ -86,7 +86,7 @@ impl Metrics {
             self.unrouted.inc();
             return;
         };
-        self.requests.get(&rule.route).settle(record, duration);
+        self.requests.with(&rule.route, |series| series.settle(record, duration));
     }
 
     /// Counts a forwarded connection, or a client's datagrams, at the end.

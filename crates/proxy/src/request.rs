@@ -143,7 +143,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
         Some(_) => input.read_all(&head, shared, &bounds).await?,
         None => input,
     };
-    let permit = live.breaker(backend.breaker).request(rule.breaker.as_ref()).map_err(overflow)?;
+    let permit = live.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
     let route = Chosen { live: &live, entry, backend, policy, client };
     let mut outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
@@ -211,11 +211,13 @@ fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Resu
 
 /// Reads the body where a backend can only be chosen, or the request only be allowed or tried again, by it.
 async fn read_for_backend(rule: &Rule, input: Input, head: &Head, shared: &Arc<Shared>, bounds: Bounds) -> Result<Input, Error> {
-    match rule.max_body {
+    match rule.policy.max_body {
         Some(limit) => input.read_all(head, shared, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
         None if rule.needs_body => input.read(head, shared, &bounds).await,
         // A retry sends the body again. One that is too long to be kept, or that has no length, is sent once only.
-        None if rule.retry.is_some() && (1..=bounds.bytes).contains(&input.length()) => input.read_all(head, shared, &bounds).await,
+        None if rule.policy.retry.is_some() && (1..=bounds.bytes).contains(&input.length()) => {
+            input.read_all(head, shared, &bounds).await
+        }
         None => Ok(input),
     }
 }

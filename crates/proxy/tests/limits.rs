@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use pailou_config::snapshot::{CircuitBreaker, Retry};
@@ -23,14 +23,14 @@ async fn where_no_retry_is_free_the_first_answer_stands() {
     engine.faults().add(Fault::new(FaultKind::Status(500)));
     let limits = CircuitBreaker { max_parallel_retries: 0, ..CircuitBreaker::default() };
     let gateway = Gateway::start(&[engine.addr()], |rule| {
-        rule.retry = Some(Retry {
+        Arc::make_mut(&mut rule.policy).retry = Some(Retry {
             attempts: 3,
             on: Vec::new(),
             statuses: vec![StatusCode::INTERNAL_SERVER_ERROR],
             backoff: Duration::from_millis(1),
             max_backoff: Duration::from_millis(1),
         });
-        rule.breaker = Some(limits);
+        Arc::make_mut(&mut rule.policy).breaker = Some(limits);
     });
     let answer = gateway.chat(CALL).await;
     assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("x-sim-server: a"), "{answer}");

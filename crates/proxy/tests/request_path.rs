@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pailou_config::snapshot::CircuitBreaker;
 use pailou_sim::{Config, Fault, FaultKind, Sim};
@@ -199,7 +199,7 @@ async fn with_a_limit_of_one_the_second_request_is_refused() {
     let engine = engine("a").await;
     engine.faults().add(Fault::new(FaultKind::Delay(Duration::from_millis(500))).times(1));
     let limits = CircuitBreaker { max_parallel_requests: 1, ..CircuitBreaker::default() };
-    let gateway = Gateway::start(&[engine.addr()], |rule| rule.breaker = Some(limits));
+    let gateway = Gateway::start(&[engine.addr()], |rule| Arc::make_mut(&mut rule.policy).breaker = Some(limits));
     let (first, second) = tokio::join!(gateway.chat(CALL), async {
         sleep(Duration::from_millis(150)).await;
         gateway.chat(CALL).await
@@ -229,7 +229,9 @@ async fn a_client_that_leaves_takes_its_request_from_the_engine() {
 #[tokio::test]
 async fn the_requests_time_is_up_before_and_in_the_middle_of_a_response() {
     let engine = engine("a").await;
-    let gateway = Gateway::start(&[engine.addr()], |rule| rule.timeouts.request = Some(Duration::from_millis(300)));
+    let gateway = Gateway::start(&[engine.addr()], |rule| {
+        Arc::make_mut(&mut rule.policy).timeouts.request = Some(Duration::from_millis(300))
+    });
     engine.faults().set([Fault::new(FaultKind::Stall(None))]);
     let answer = gateway.chat(CALL).await;
     assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("x-pailou-response-flag: UT"), "{answer}");

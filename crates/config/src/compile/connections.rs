@@ -112,7 +112,8 @@ impl<'a> RouteCompiler<'_, 'a> {
             None if refs.is_empty() => Err(Failure("spec.rules[0] has no backendRefs".into())),
             None => Ok(Backends::new(refs)),
         };
-        Forward { route: name, backends, connect: traffic.timeouts().connect, breaker: traffic.breaker() }
+        let policy = traffic.rule();
+        Forward { route: name, backends, connect: policy.timeouts.connect, breaker: policy.breaker.clone() }
     }
 }
 

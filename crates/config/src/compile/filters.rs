@@ -68,7 +68,7 @@ fn apply(context: &mut RuleContext<'_, '_>, set: &mut FilterSet, place: usize, s
         }
         HttpRouteFilter::ResponseHeaderModifier(headers) => merge(&mut set.filters.response_headers, edit_of(headers)?),
         HttpRouteFilter::RequestMirror(spec) => set.filters.mirrors.extend(mirror(context, spec)),
-        HttpRouteFilter::RequestRedirect(spec) => set.answer = Some(Action::Redirect(redirect(spec)?)),
+        HttpRouteFilter::RequestRedirect(spec) => set.answer = Some(Action::Redirect(redirect(spec)?.into())),
         HttpRouteFilter::UrlRewrite(spec) => lay_over(&mut set.filters.rewrite, rewrite(spec)?),
         HttpRouteFilter::Cors(spec) => set.filters.cors = Some(cors::of_route(spec)?),
         HttpRouteFilter::ExtensionRef(reference) => extension::apply(context, set, reference)?,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     resources::{
-        http_route::{HttpRouteRetry, HttpRouteTimeouts},
+        http_route::{HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts},
         refs::{BackendObjectReference, GATEWAY_GROUP},
     },
     snapshot::{
@@ -143,21 +143,21 @@ pub(crate) fn rule(
         (None, None) if refs.is_empty() => Action::Fail(Failure(format!("{} has no backendRefs", context.field).into())),
         (None, None) => Action::Forward(Backends::new(refs)),
     };
-    let (timeouts, retry) = match spec {
-        RuleSpec::Http(rule) => {
-            (timeouts(&context.traffic, rule.timeouts.as_ref()), rule.retry.as_ref().map(|retry| own_retry(context, retry)))
+    let mut policy = context.traffic.rule().clone();
+    if let RuleSpec::Http(HttpRouteRule { timeouts, retry, .. }) = spec {
+        if let Some(own) = timeouts {
+            set_timeouts(&mut Arc::make_mut(&mut policy).timeouts, own);
         }
-        RuleSpec::Grpc(_) => (context.traffic.timeouts(), None),
-    };
+        if let Some(own) = retry {
+            Arc::make_mut(&mut policy).retry = own_retry(context, own);
+        }
+    }
     let rule = Rule {
         route: context.name.clone(),
         filters: filters.shared(),
         needs_body: needs_body && matches!(action, Action::Forward(_)),
         action,
-        timeouts,
-        retry: retry.unwrap_or_else(|| context.traffic.retry()),
-        breaker: context.traffic.breaker(),
-        max_body: context.traffic.max_body,
+        policy,
     };
     CompiledRule { rule: Arc::new(rule), cookies }
 }
@@ -211,15 +211,13 @@ fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(Backe
     refs
 }
 
-fn timeouts(traffic: &Traffic, own: Option<&HttpRouteTimeouts>) -> Timeouts {
-    let mut timeouts = traffic.timeouts();
-    if let Some(request) = own.and_then(|own| own.request) {
+fn set_timeouts(timeouts: &mut Timeouts, own: &HttpRouteTimeouts) {
+    if let Some(request) = own.request {
         timeouts.request = request.enabled();
     }
-    if let Some(attempt) = own.and_then(|own| own.backend_request) {
+    if let Some(attempt) = own.backend_request {
         timeouts.attempt = attempt.enabled();
     }
-    timeouts
 }
 
 /// The pause before a retry where the route gives none.

@@ -4,6 +4,19 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+/// What is set for a rule's requests. Rules for which the same is set share one: thousands may.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RulePolicy {
+    /// The request's clocks.
+    pub timeouts: Timeouts,
+    /// Retries; `None` retries nothing but what pools do by themselves (next-best endpoint before content).
+    pub retry: Option<Retry>,
+    /// Limits of the backends' breakers; `None` sets none.
+    pub breaker: Option<CircuitBreaker>,
+    /// A request body that is longer is answered 413 (BackendTrafficPolicy `requestBuffer.limit`), in bytes.
+    pub max_body: Option<u64>,
+}
+
 /// Clocks of a request on its way to a backend. `None` never runs out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {

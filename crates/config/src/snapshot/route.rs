@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{CircuitBreaker, ClusterId, DirectResponse, Filters, Name, Redirect, Retry, Timeouts, at_point};
+use super::{ClusterId, DirectResponse, Filters, Name, Redirect, RulePolicy, at_point};
 
 /// One rule of a route, with every policy that applies to it resolved.
 #[derive(Clone, Debug)]
@@ -13,16 +13,10 @@ pub struct Rule {
     pub filters: Arc<Filters>,
     /// What is done with the request.
     pub action: Action,
-    /// The request's clocks.
-    pub timeouts: Timeouts,
-    /// Retries; `None` retries nothing but what pools do by themselves (next-best endpoint before content).
-    pub retry: Option<Retry>,
-    /// Limits of the backends' breakers; `None` sets none.
-    pub breaker: Option<CircuitBreaker>,
+    /// Clocks, retries, limits.
+    pub policy: Arc<RulePolicy>,
     /// Whether the request's body has to be read before a backend can be chosen: a backend is an InferencePool.
     pub needs_body: bool,
-    /// A request body that is longer is answered 413 (BackendTrafficPolicy `requestBuffer.limit`), in bytes.
-    pub max_body: Option<u64>,
 }
 
 /// Which rule of which route.
@@ -68,7 +62,7 @@ pub enum Action {
     /// It goes to one of the backends, in proportion to their weights.
     Forward(Backends),
     /// It is sent elsewhere.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
     /// It is answered here.
     Respond(Arc<DirectResponse>),
     /// It cannot be served as configured: 500.

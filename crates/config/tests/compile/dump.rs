@@ -231,12 +231,12 @@ fn rule(out: &mut String, snapshot: &Snapshot, rule: &Rule) {
         }
         other => line(out, 2, &format!("action: {}", quoted(&format!("{other:?}")))),
     }
-    if rule.timeouts != Timeouts::default() {
-        line(out, 2, &format!("timeouts: {}", quoted(&format!("{:?}", rule.timeouts))));
+    if rule.policy.timeouts != Timeouts::default() {
+        line(out, 2, &format!("timeouts: {}", quoted(&format!("{:?}", rule.policy.timeouts))));
     }
-    rule.retry.iter().for_each(|it| line(out, 2, &format!("retry: {}", quoted(&format!("{it:?}")))));
-    rule.breaker.iter().for_each(|it| line(out, 2, &format!("breaker: {}", quoted(&format!("{it:?}")))));
-    rule.max_body.iter().for_each(|it| line(out, 2, &format!("max body: {it}")));
+    rule.policy.retry.iter().for_each(|it| line(out, 2, &format!("retry: {}", quoted(&format!("{it:?}")))));
+    rule.policy.breaker.iter().for_each(|it| line(out, 2, &format!("breaker: {}", quoted(&format!("{it:?}")))));
+    rule.policy.max_body.iter().for_each(|it| line(out, 2, &format!("max body: {it}")));
 }
 
 fn backend(out: &mut String, snapshot: &Snapshot, backend: &BackendRef) {

@@ -48,21 +48,21 @@ impl<T> Default for ByRoute<T> {
 }
 
 impl<T: Default> ByRoute<T> {
-    /// A rule's series.
-    pub(super) fn get(&self, name: &RouteName) -> Arc<T> {
+    /// Counts in a rule's series.
+    pub(super) fn with(&self, name: &RouteName, count: impl FnOnce(&T)) {
         if let Some(one) = self.0.read().of.get(name) {
             // Written once, and then only read: all threads come by here.
             if !one.is_used.load(Relaxed) {
                 one.is_used.store(true, Relaxed);
             }
-            return one.series.clone();
+            return count(&one.series);
         }
         let mut all = self.0.write();
         if all.of.len() >= MAX_ROUTES && !all.make_room(Instant::now()) {
-            return all.other.get_or_insert_default().clone();
+            return count(all.other.get_or_insert_default());
         }
         let one = all.of.entry(name.clone()).or_insert_with(|| One { series: Arc::default(), is_used: AtomicBool::new(true) });
-        one.series.clone()
+        count(&one.series);
     }
 
     /// All of them, for whoever reads the metrics.
@@ -106,7 +106,11 @@ mod tests {
     #[test]
     fn beyond_the_bound_those_that_are_not_used_make_room() {
         let all = ByRoute::<AtomicU64>::default();
-        let count = |number| all.get(&name(RouteKind::Http, number)).fetch_add(1, Relaxed);
+        let count = |number| {
+            let mut before = None;
+            all.with(&name(RouteKind::Http, number), |series| before = Some(series.fetch_add(1, Relaxed)));
+            before.unwrap()
+        };
         let labels = || all.labelled().into_keys().collect::<Vec<_>>();
         (0..MAX_ROUTES).for_each(|number| assert_eq!(count(number), 0));
         assert_eq!(labels().len(), MAX_ROUTES);
@@ -126,7 +130,9 @@ mod tests {
     fn routes_of_two_kinds_with_one_name_have_one_label() {
         let all = ByRoute::<AtomicU64>::default();
         for kind in [RouteKind::Http, RouteKind::Grpc] {
-            all.get(&name(kind, 1)).fetch_add(1, Relaxed);
+            all.with(&name(kind, 1), |series| {
+                series.fetch_add(1, Relaxed);
+            });
         }
         let labelled = all.labelled();
         assert_eq!(labelled.len(), 1);

@@ -86,10 +86,11 @@ impl SessionMetrics {
             self.unrouted.inc();
             return;
         };
-        let route = self.routes.get(route);
-        route.sessions.fetch_add(1, Relaxed);
-        route.sent.fetch_add(session.moved.sent, Relaxed);
-        route.received.fetch_add(session.moved.received, Relaxed);
+        self.routes.with(route, |series| {
+            series.sessions.fetch_add(1, Relaxed);
+            series.sent.fetch_add(session.moved.sent, Relaxed);
+            series.received.fetch_add(session.moved.received, Relaxed);
+        });
     }
 }
 

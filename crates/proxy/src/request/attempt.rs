@@ -114,7 +114,7 @@ impl Attempts<'_> {
     pub(super) async fn run(mut self, record: &mut Record) -> Result<Box<Answer>, Error> {
         let clocks = self.clocks(record);
         let rule = &self.route.entry.rule;
-        let mut policy = Policy::new(rule.retry.as_ref());
+        let mut policy = Policy::new(rule.policy.retry.as_ref());
         let mut retry = None;
         record.cluster = Some(self.target.cluster.clone());
         record.target_model = self.target.target_model.clone();
@@ -129,7 +129,7 @@ impl Attempts<'_> {
                 let wanted = self.body.can_be_sent() && policy.allows(&tried);
                 if wanted {
                     drop(retry.take());
-                    retry = self.route.live.breaker(self.route.backend.breaker).retry(rule.breaker.as_ref()).ok();
+                    retry = self.route.live.breaker(self.route.backend.breaker).retry(rule.policy.breaker.as_ref()).ok();
                 }
                 // Where the breaker allows no retry, what this attempt came to is the answer.
                 if !wanted || retry.is_none() {
@@ -166,7 +166,7 @@ impl Attempts<'_> {
 
     /// The clocks of the whole request.
     fn clocks(&self, record: &Record) -> Clocks {
-        let timeouts = &self.route.entry.rule.timeouts;
+        let timeouts = &self.route.entry.rule.policy.timeouts;
         let deadline = timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
         let idle = timeouts.stream_idle.or(if deadline.is_some() { None } else { self.route.policy.timeouts.stream_idle });
         Clocks { deadline, idle }
@@ -174,7 +174,7 @@ impl Attempts<'_> {
 
     /// One attempt: to the response's head, and for a stream that could still come from elsewhere to its first content.
     async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks) -> Tried {
-        let timeouts = &self.route.entry.rule.timeouts;
+        let timeouts = &self.route.entry.rule.policy.timeouts;
         let own = timeouts.attempt.map(|limit| Instant::now() + limit);
         let pulse = self.body.watch().map(|watch| Arc::clone(watch.pulse()));
         // Where nothing more comes from the client, the idle clock begins now, and is a deadline like the others.
@@ -221,9 +221,9 @@ impl Attempts<'_> {
             protocol: settings.protocol,
             tcp_keepalive: settings.tcp_keepalive,
             breaker: Some(self.route.live.breaker(self.route.backend.breaker)),
-            limits: rule.breaker.as_ref(),
+            limits: rule.policy.breaker.as_ref(),
             endpoint: Some(endpoint),
-            ..Destination::new(address, &rule.timeouts)
+            ..Destination::new(address, &rule.policy.timeouts)
         };
         self.connection.worker.upstreams.send(&destination, &head.borrowed(), self.body.take()).await.map_err(|mut failure| {
             if let Some(body) = failure.body.take() {

@@ -73,7 +73,7 @@ impl Picker {
         input: &Input,
         record: &Record,
     ) -> Result<Option<Choice>, Error> {
-        let request = route.entry.rule.timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
+        let request = route.entry.rule.policy.timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
         let own = Instant::now() + PATIENCE;
         let first = request.map_or(own, |request| request.min(own));
         let silence = match timeout_at(first, self.verdict(route, connection, outgoing, input)).await {
@@ -123,7 +123,7 @@ impl Picker {
                 tls: tls.as_ref(),
                 protocol: settings.protocol,
                 tcp_keepalive: settings.tcp_keepalive,
-                ..Destination::new(address, &route.entry.rule.timeouts)
+                ..Destination::new(address, &route.entry.rule.policy.timeouts)
             };
             match connection.worker.upstreams.send_request(&destination, request).await {
                 Ok(exchange) => return Ok(asking.answered(exchange.response)?.verdict().await?),

@@ -6,7 +6,7 @@ use pailou_config::snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
     Endpoint, EndpointKey, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name, PathMatch,
     PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule, Snapshot,
-    Timeouts, ValueMatch,
+    ValueMatch,
 };
 use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
 use tokio::{
@@ -83,11 +83,8 @@ fn rule() -> Rule {
         route: RouteName { kind: RouteKind::Http, name: Name::new("default", "route"), rule: 0, rule_name: None },
         filters: Arc::default(),
         action: Action::Forward(Backends::new(vec![backend])),
-        timeouts: Timeouts::default(),
-        retry: None,
-        breaker: None,
+        policy: Arc::default(),
         needs_body: true,
-        max_body: None,
     }
 }
 

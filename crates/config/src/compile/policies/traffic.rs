@@ -1,6 +1,6 @@
 //! What a BackendTrafficPolicy sets, leaf by leaf, so that one can be laid over another.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode};
 
@@ -13,7 +13,10 @@ use crate::{
             retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
         },
     },
-    snapshot::{ActiveCheck, CircuitBreaker, HashSource, HealthChecks, LoadBalancer, PassiveCheck, Retry, RetryTrigger, Timeouts},
+    snapshot::{
+        ActiveCheck, CircuitBreaker, HashSource, HealthChecks, LoadBalancer, PassiveCheck, Retry, RetryTrigger, RulePolicy,
+        Timeouts,
+    },
     status::Problem,
 };
 
@@ -38,7 +41,9 @@ pub(crate) struct Traffic {
     passive: Option<PassiveCheck>,
     panic_threshold: Option<u8>,
     tcp_keepalive: Option<Duration>,
-    pub(crate) max_body: Option<u64>,
+    max_body: Option<u64>,
+    /// What of all this is for rules.
+    rule: Arc<RulePolicy>,
 }
 
 impl Traffic {
@@ -68,7 +73,7 @@ impl Traffic {
         }
         traffic.tcp_keepalive = spec.tcp_keepalive.as_ref().map(|it| it.idle_time.map_or(LINUX_KEEPALIVE, |time| time.as_std()));
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
-        Ok(traffic)
+        Ok(traffic.finished())
     }
 
     /// These settings, and the other's where there are none.
@@ -88,11 +93,27 @@ impl Traffic {
             panic_threshold: self.panic_threshold.or(other.panic_threshold),
             tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
             max_body: self.max_body.or(other.max_body),
+            rule: Arc::default(),
         }
+        .finished()
     }
 
-    /// The clocks of a rule that sets none itself.
-    pub(crate) fn timeouts(&self) -> Timeouts {
+    fn finished(mut self) -> Self {
+        self.rule = Arc::new(RulePolicy {
+            timeouts: self.timeouts(),
+            retry: self.retry.clone().filter(|retry| retry.attempts > 0),
+            breaker: self.breaker.clone(),
+            max_body: self.max_body,
+        });
+        self
+    }
+
+    /// For rules that set nothing themselves.
+    pub(crate) fn rule(&self) -> &Arc<RulePolicy> {
+        &self.rule
+    }
+
+    fn timeouts(&self) -> Timeouts {
         let default = Timeouts::default();
         Timeouts {
             request: self.request.unwrap_or(default.request),
@@ -102,16 +123,6 @@ impl Traffic {
             connection_idle: self.connection_idle.unwrap_or(default.connection_idle),
             max_connection_age: self.max_connection_age.unwrap_or(default.max_connection_age),
         }
-    }
-
-    /// Retries of a rule that sets none itself.
-    pub(crate) fn retry(&self) -> Option<Retry> {
-        self.retry.clone().filter(|retry| retry.attempts > 0)
-    }
-
-    /// Limits of the backends.
-    pub(crate) fn breaker(&self) -> Option<CircuitBreaker> {
-        self.breaker.clone()
     }
 
     /// How an endpoint is chosen.
