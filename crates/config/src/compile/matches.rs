@@ -9,7 +9,7 @@ use crate::{
         grpc_route::{GrpcMethodMatch, GrpcRouteMatch},
         http_match::{HeaderMatch as SpecHeader, HttpRouteMatch, MatchType, PathMatch as SpecPath},
     },
-    snapshot::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch},
+    snapshot::{Conditions, HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch},
     status::Problem,
 };
 
@@ -24,32 +24,19 @@ const BASE_MODEL_HEADER: &str = "x-gateway-base-model-name";
 #[derive(Clone, Debug)]
 pub(crate) struct Match {
     pub(crate) path: PathMatch,
-    method: Option<Method>,
-    headers: Vec<HeaderMatch>,
-    model: Option<ValueMatch>,
-    base_model: Option<ValueMatch>,
-    query: Vec<QueryMatch>,
-    cookies: Vec<QueryMatch>,
+    conditions: Option<Arc<Conditions>>,
 }
 
 impl Match {
     /// The match with conditions on cookies beside it.
     pub(crate) fn with_cookies(&self, cookies: &[QueryMatch]) -> Self {
-        Self { cookies: cookies.to_vec(), ..self.clone() }
+        let conditions = self.conditions.as_deref().cloned().unwrap_or_default();
+        Self { path: self.path.clone(), conditions: Conditions { cookies: cookies.to_vec(), ..conditions }.shared() }
     }
 
     /// The match as an entry of a route table.
     pub(crate) fn entry(&self, rule: &Arc<Rule>) -> RouteMatch {
-        RouteMatch {
-            path: self.path.clone(),
-            method: self.method.clone(),
-            headers: self.headers.clone(),
-            model: self.model.clone(),
-            base_model: self.base_model.clone(),
-            query: self.query.clone(),
-            cookies: self.cookies.clone(),
-            rule: rule.clone(),
-        }
+        RouteMatch { path: self.path.clone(), conditions: self.conditions.clone(), rule: rule.clone() }
     }
 }
 
@@ -81,7 +68,7 @@ fn with_headers(
     query: Vec<QueryMatch>,
     headers: &[SpecHeader],
 ) -> Result<Match, Problem> {
-    let mut found = Match { path, method, headers: Vec::new(), model: None, base_model: None, query, cookies: Vec::new() };
+    let mut found = Conditions { method, query, ..Conditions::default() };
     for (place, header) in headers.iter().enumerate() {
         let name: HeaderName = header_name(&header.name)?;
         let value = || value(&format!("{field}.headers[{place}].value"), header.kind, &header.value);
@@ -91,14 +78,16 @@ fn with_headers(
             _ => found.headers.push(HeaderMatch { name, value: value()? }),
         }
     }
-    Ok(found)
+    Ok(Match { path, conditions: found.shared() })
 }
 
 fn path(field: &str, spec: &SpecPath) -> Result<PathMatch, Problem> {
     Ok(match spec {
         SpecPath::Exact(path) => PathMatch::Exact(path.as_str().into()),
         SpecPath::PathPrefix(prefix) => PathMatch::Prefix(prefix.strip_suffix('/').unwrap_or(prefix).into()),
-        SpecPath::RegularExpression(pattern) => PathMatch::Regex(regexes::whole(&format!("{field}.path.value"), pattern)?),
+        SpecPath::RegularExpression(pattern) => {
+            PathMatch::Regex(Arc::new(regexes::whole(&format!("{field}.path.value"), pattern)?))
+        }
     })
 }
 
@@ -120,13 +109,14 @@ fn grpc_path(field: &str, spec: &GrpcMethodMatch) -> Result<PathMatch, Problem> 
         (MatchType::Exact, Some(service), None) => Ok(PathMatch::Prefix(format!("/{service}").into())),
         (MatchType::Exact, None, Some(method)) => {
             let pattern = format!("/[^/]+/{}", regex::escape(method));
-            Ok(PathMatch::Regex(regexes::whole(&field, &pattern)?))
+            Ok(PathMatch::Regex(Arc::new(regexes::whole(&field, &pattern)?)))
         }
         (MatchType::RegularExpression, service, method) => {
             let (service, method) = (service.unwrap_or("[^/]+"), method.unwrap_or("[^/]+"));
             regexes::part(&field, service)?;
             regexes::part(&field, method)?;
-            Ok(PathMatch::Regex(regexes::whole(&field, &format!("/(?:{service})/(?:{method})"))?))
+            let pattern = format!("/(?:{service})/(?:{method})");
+            Ok(PathMatch::Regex(Arc::new(regexes::whole(&field, &pattern)?)))
         }
     }
 }

@@ -106,11 +106,20 @@ impl RouteTable {
     }
 }
 
-/// One match of one rule. All its conditions hold together.
+/// One match of one rule. All its conditions hold together. Short: the matches of a host name are gone through one after another.
 #[derive(Clone, Debug)]
 pub struct RouteMatch {
     /// The path.
     pub path: PathMatch,
+    /// What else must hold; most matches have nothing.
+    pub conditions: Option<Arc<Conditions>>,
+    /// What is done with the request.
+    pub rule: Arc<Rule>,
+}
+
+/// Conditions beside the path.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
     /// The method, any where absent.
     pub method: Option<Method>,
     /// Headers, except those taken from the body.
@@ -123,8 +132,6 @@ pub struct RouteMatch {
     pub query: Vec<QueryMatch>,
     /// Cookies (`HTTPRouteFilter` `matches`).
     pub cookies: Vec<QueryMatch>,
-    /// What is done with the request.
-    pub rule: Arc<Rule>,
 }
 
 enum Verdict {
@@ -146,13 +153,30 @@ impl RouteMatch {
             // Its trailing slash does not count, so it must not lengthen it either.
             PathMatch::Prefix(prefix) => (0, prefix.len()),
         };
-        let headers = self.headers.len() + usize::from(self.model.is_some()) + usize::from(self.base_model.is_some());
-        (kind, length, self.method.is_some(), headers + self.cookies.len(), self.query.len())
+        let Some(more) = &self.conditions else { return (kind, length, false, 0, 0) };
+        let headers = more.headers.len() + usize::from(more.model.is_some()) + usize::from(more.base_model.is_some());
+        (kind, length, more.method.is_some(), headers + more.cookies.len(), more.query.len())
     }
 
     fn matches(&self, request: &RequestView<'_>) -> Verdict {
-        let head = self.path.matches(request.path)
-            && self.method.as_ref().is_none_or(|method| method == request.method)
+        if !self.path.matches(request.path) {
+            return Verdict::No;
+        }
+        self.conditions.as_ref().map_or(Verdict::Yes, |more| more.hold(request))
+    }
+}
+
+impl Conditions {
+    /// Them, to be shared, or nothing where there are none.
+    pub fn shared(self) -> Option<Arc<Self>> {
+        let Self { method, headers, model, base_model, query, cookies } = &self;
+        let is_none = method.is_none() && model.is_none() && base_model.is_none();
+        let is_empty = is_none && headers.is_empty() && query.is_empty() && cookies.is_empty();
+        (!is_empty).then(|| Arc::new(self))
+    }
+
+    fn hold(&self, request: &RequestView<'_>) -> Verdict {
+        let head = self.method.as_ref().is_none_or(|method| method == request.method)
             && self.headers.iter().all(|header| header.matches(request.headers))
             && self.query.iter().all(|query| query.matches(query_values(request.query)))
             && (self.cookies.is_empty() || self.cookies.iter().all(|cookie| cookie.matches(cookie_values(request.headers))));
@@ -179,7 +203,7 @@ pub enum PathMatch {
     /// trailing slash; `/` is held as the empty string.
     Prefix(Arc<str>),
     /// The whole path matches.
-    Regex(Regex),
+    Regex(Arc<Regex>),
 }
 
 impl PathMatch {

@@ -152,12 +152,13 @@ fn route_match(entry: &RouteMatch) -> String {
         PathMatch::Regex(regex) => format!("regex {regex}"),
     };
     let mut more = |name: &str, condition: String| write!(text, ", {name}{condition}").unwrap();
-    entry.method.iter().for_each(|method| more("method ", method.to_string()));
-    entry.headers.iter().for_each(|header| more(&format!("header {}", header.name), value(&header.value)));
-    entry.model.iter().for_each(|model| more("model", value(model)));
-    entry.base_model.iter().for_each(|model| more("base model", value(model)));
-    entry.query.iter().for_each(|query| more(&format!("query {}", query.name), value(&query.value)));
-    entry.cookies.iter().for_each(|cookie| more(&format!("cookie {}", cookie.name), value(&cookie.value)));
+    let conditions = entry.conditions.as_deref().cloned().unwrap_or_default();
+    conditions.method.iter().for_each(|method| more("method ", method.to_string()));
+    conditions.headers.iter().for_each(|header| more(&format!("header {}", header.name), value(&header.value)));
+    conditions.model.iter().for_each(|model| more("model", value(model)));
+    conditions.base_model.iter().for_each(|model| more("base model", value(model)));
+    conditions.query.iter().for_each(|query| more(&format!("query {}", query.name), value(&query.value)));
+    conditions.cookies.iter().for_each(|cookie| more(&format!("cookie {}", cookie.name), value(&cookie.value)));
     text
 }
 

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pailou_config::snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
-    Endpoint, EndpointKey, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name, PathMatch,
-    PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule, Snapshot,
-    ValueMatch,
+    Conditions, Endpoint, EndpointKey, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name,
+    PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
+    Snapshot, ValueMatch,
 };
 use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
 use tokio::{
@@ -113,12 +113,7 @@ fn snapshot(rule: Rule) -> Snapshot {
     };
     let entry = RouteMatch {
         path: PathMatch::Prefix("".into()),
-        method: None,
-        headers: Vec::new(),
-        model: Some(ValueMatch::Exact("qwen".into())),
-        base_model: None,
-        query: Vec::new(),
-        cookies: Vec::new(),
+        conditions: Conditions { model: Some(ValueMatch::Exact("qwen".into())), ..Conditions::default() }.shared(),
         rule: Arc::new(rule),
     };
     let routes = [(None, vec![entry])].into_iter().collect::<RouteTable>();
