@@ -55,7 +55,7 @@ pub struct GrpcRouteRule {
     pub backend_refs: Vec<GrpcBackendRef>,
     /// Keeping a client on one backend.
     #[serde(default)]
-    pub session_persistence: Option<SessionPersistence>,
+    pub session_persistence: Option<Box<SessionPersistence>>,
 }
 
 /// Conditions that must all hold.

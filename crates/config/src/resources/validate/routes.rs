@@ -51,7 +51,7 @@ fn http_rule(check: &mut Check, rule: &HttpRouteRule) {
             });
         });
     }
-    session(check, rule.session_persistence.as_ref());
+    session(check, rule.session_persistence.as_deref());
 }
 
 fn http_match(check: &mut Check, one: &HttpRouteMatch) {
@@ -119,7 +119,7 @@ pub(super) fn grpc(check: &mut Check, route: &GrpcRouteSpec) {
             check.range("weight", backend.weight, 0..=1_000_000);
             grpc_filters(check, &backend.filters);
         });
-        session(check, rule.session_persistence.as_ref());
+        session(check, rule.session_persistence.as_deref());
     });
 }
 
