@@ -85,10 +85,12 @@ fn path(field: &str, spec: &SpecPath) -> Result<PathMatch, Problem> {
     Ok(match spec {
         SpecPath::Exact(path) => PathMatch::Exact(path.as_str().into()),
         SpecPath::PathPrefix(prefix) => PathMatch::Prefix(prefix.strip_suffix('/').unwrap_or(prefix).into()),
-        SpecPath::RegularExpression(pattern) => {
-            PathMatch::Regex(Arc::new(regexes::whole(&format!("{field}.path.value"), pattern)?))
-        }
+        SpecPath::RegularExpression(pattern) => regex_path(&format!("{field}.path.value"), pattern)?,
     })
+}
+
+fn regex_path(field: &str, pattern: &str) -> Result<PathMatch, Problem> {
+    Ok(PathMatch::Regex(Arc::new(regexes::whole(field, pattern)?)))
 }
 
 /// A condition on a value.
@@ -107,16 +109,12 @@ fn grpc_path(field: &str, spec: &GrpcMethodMatch) -> Result<PathMatch, Problem> 
         (_, None, None) => Ok(PathMatch::Prefix("".into())),
         (MatchType::Exact, Some(service), Some(method)) => Ok(PathMatch::Exact(format!("/{service}/{method}").into())),
         (MatchType::Exact, Some(service), None) => Ok(PathMatch::Prefix(format!("/{service}").into())),
-        (MatchType::Exact, None, Some(method)) => {
-            let pattern = format!("/[^/]+/{}", regex::escape(method));
-            Ok(PathMatch::Regex(Arc::new(regexes::whole(&field, &pattern)?)))
-        }
+        (MatchType::Exact, None, Some(method)) => regex_path(&field, &format!("/[^/]+/{}", regex::escape(method))),
         (MatchType::RegularExpression, service, method) => {
             let (service, method) = (service.unwrap_or("[^/]+"), method.unwrap_or("[^/]+"));
             regexes::part(&field, service)?;
             regexes::part(&field, method)?;
-            let pattern = format!("/(?:{service})/(?:{method})");
-            Ok(PathMatch::Regex(Arc::new(regexes::whole(&field, &pattern)?)))
+            regex_path(&field, &format!("/(?:{service})/(?:{method})"))
         }
     }
 }

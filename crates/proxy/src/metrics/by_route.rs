@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -40,6 +41,12 @@ struct One<T> {
 
 /// By label; routes of two kinds may have one name, and so one label.
 pub(super) type Labelled<T> = BTreeMap<String, SmallVec<[Arc<T>; 1]>>;
+
+impl<T> fmt::Debug for ByRoute<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByRoute").finish_non_exhaustive()
+    }
+}
 
 impl<T> Default for ByRoute<T> {
     fn default() -> Self {

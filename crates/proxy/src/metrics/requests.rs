@@ -58,13 +58,8 @@ impl Requests {
 }
 
 /// Reads the series of all rules.
+#[derive(Debug)]
 pub(super) struct RequestCollector(pub(super) Arc<ByRoute<Requests>>);
-
-impl fmt::Debug for RequestCollector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestCollector").finish_non_exhaustive()
-    }
-}
 
 impl Collector for RequestCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

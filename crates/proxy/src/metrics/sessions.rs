@@ -95,13 +95,8 @@ impl SessionMetrics {
 }
 
 /// Reads the series of all rules.
+#[derive(Debug)]
 struct SessionCollector(Arc<ByRoute<Route>>);
-
-impl fmt::Debug for SessionCollector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionCollector").finish_non_exhaustive()
-    }
-}
 
 impl Collector for SessionCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
