@@ -29,7 +29,6 @@ mod relay;
 mod request;
 pub mod server;
 pub mod shared;
-mod spare;
 pub mod tls;
 mod tunnel;
 mod upgrade;

@@ -16,7 +16,6 @@ use crate::{
     mirror::Tee,
     server::{ClientBody, ClientBodyError},
     shared::{Share, Shared},
-    spare,
 };
 
 /// A request's body and what is known of it.
@@ -131,12 +130,6 @@ impl Call {
     /// The model that the body names.
     pub(super) fn model(&self) -> Option<&str> {
         self.scan.as_ref()?.model.as_deref()
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        spare::keep(std::mem::take(&mut self.bytes));
     }
 }
 

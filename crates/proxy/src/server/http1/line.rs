@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use crate::{
     http1::{Framing, Wire},
     server::{ClientBodyError, io::ClientIo},
-    spare,
 };
 
 /// What a client waits for that has asked whether its body is wanted (RFC 9110, 10.1.1).
@@ -86,7 +85,7 @@ impl Line {
         let there = self.wire.read.len();
         if (there as u64) < left {
             let missing = usize::try_from(left).unwrap_or(usize::MAX) - there;
-            spare::reserve(&mut self.wire.read, missing.min(there.max(MOST_AHEAD)));
+            self.wire.read.reserve(missing.min(there.max(MOST_AHEAD)));
             ready!(self.poll_more(context))?;
         }
         Poll::Ready(Ok(left.min(self.wire.read.len() as u64)))
