@@ -7,11 +7,14 @@
 mod addresses;
 mod apply;
 mod children;
+mod digest;
 mod failures;
+mod listed;
 mod names;
 mod plan;
 mod prune;
 mod render;
+mod wanted;
 
 pub(crate) use names::data_plane;
 

@@ -10,7 +10,7 @@ use pailou_config::{
     store::Store,
 };
 
-use super::children::Listed;
+use super::listed::Listed;
 
 /// The most addresses that a Gateway's status takes. Source: Gateway API.
 const MAX_ADDRESSES: usize = 16;
@@ -20,10 +20,10 @@ const ANYWHERE: &str = "";
 
 /// The addresses that clients can be told of, and who can reach them. Source: Envoy Gateway, `UpdateGatewayStatusProgrammedCondition`.
 pub(super) fn of_service(service: &Service, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
-    let spec = service.spec.clone().unwrap_or_default();
-    let mut addresses = match kind(&spec) {
-        "ClusterIP" => cluster_ips(&spec),
-        "NodePort" => of_nodes(service, &spec, nodes, store),
+    let Some(spec) = &service.spec else { return of_balancer(service) };
+    let mut addresses = match kind(spec) {
+        "ClusterIP" => cluster_ips(spec),
+        "NodePort" => of_nodes(service, spec, nodes, store),
         _ => of_balancer(service),
     };
     addresses.truncate(MAX_ADDRESSES);
@@ -79,7 +79,7 @@ fn of_nodes(service: &Service, spec: &ServiceSpec, nodes: &Listed<Node>, store: 
     let with_pods = is_local.then(|| ready_nodes(service, store));
     let families = spec.ip_families.clone().unwrap_or_default();
     let is_of_families = |address: &IpAddr| families.iter().any(|family| (family == "IPv6") == address.is_ipv6());
-    let nodes = nodes.0.iter().filter(|((_, name), _)| with_pods.as_ref().is_none_or(|it| it.contains(name.as_str())));
+    let nodes = nodes.iter().filter(|((_, name), _)| with_pods.as_ref().is_none_or(|it| it.contains(name.as_str())));
     let addresses: BTreeSet<IpAddr> = nodes.flat_map(|(_, node)| of_node(node)).filter(is_of_families).collect();
     addresses.into_iter().map(|address| ip(address.to_string(), ANYWHERE)).collect()
 }

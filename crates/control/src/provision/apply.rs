@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
 };
 use pailou_config::{
@@ -21,16 +21,17 @@ use tokio::{
     task::AbortHandle,
     time::{self, Instant},
 };
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{
     Options,
     children::{self, Children},
+    digest,
     failures::Failures,
     names,
     plan::{Plan, plans},
     prune,
     render::{Rendered, render},
+    wanted::{Key, Wanted, key},
 };
 use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
 
@@ -50,9 +51,6 @@ pub(crate) struct Provisioner {
     pub(crate) settings: watch::Sender<Settings>,
 }
 
-/// What identifies an object that was applied: its kind, namespace and name.
-type Key = (String, String, String);
-
 /// An object as it was applied last.
 struct Applied {
     /// Digest of what was sent.
@@ -62,6 +60,7 @@ struct Applied {
 }
 
 struct State {
+    wanted: Wanted,
     applied: HashMap<Key, Applied>,
     failures: Failures,
     /// When what could not be taken away is tried again, and how long to wait after that.
@@ -101,6 +100,7 @@ impl Provisioner {
         let follower = tokio::spawn(children::follow(self.client.clone(), self.options.clone(), send));
         let _follower = AbortOnDrop(follower.abort_handle());
         let mut state = State {
+            wanted: Wanted::default(),
             applied: HashMap::new(),
             failures: Failures::default(),
             pruning: (None, Backoff::new(Duration::from_millis(200), Duration::from_secs(20))),
@@ -170,19 +170,22 @@ impl Provisioner {
     }
 
     /// Applies what differs from what was applied, or was changed by somebody since.
-    async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &str) {
+    async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &Arc<str>) {
         let (mut keys, mut attempts, now) = (HashSet::new(), Vec::new(), Instant::now());
         for (gateway, plan) in plans {
-            let mut objects = self.render(plan, children, authorities);
-            keys.extend(objects.iter().map(key));
-            let wanted = objects.iter().fold(0, |all, it| xxh3_64_with_seed(&digest(&it.object).to_le_bytes(), all));
-            objects.retain(|it| is_due(it, &state.applied, children));
-            if objects.is_empty() {
+            let live = children.deployments.get(&(gateway.namespace.to_string(), names::data_plane(&gateway.name)));
+            let render = || render(plan, &self.options, authorities, live.map(|it| &***it));
+            let wanted = state.wanted.digests(plan, live, authorities, render);
+            let due: Vec<_> = wanted.objects.iter().filter(|it| is_due(it, &state.applied, children)).map(|it| &it.0).collect();
+            if due.is_empty() {
                 state.failures.went_well(gateway);
-            } else if state.failures.is_due(gateway, wanted, now) {
-                attempts.push(Attempt { gateway: gateway.clone(), wanted, objects });
+            } else if state.failures.is_due(gateway, wanted.whole, now) {
+                let objects = render().into_iter().filter(|it| due.contains(&&key(it))).collect();
+                attempts.push(Attempt { gateway: gateway.clone(), wanted: wanted.whole, objects });
             }
+            keys.extend(wanted.objects.iter().map(|it| it.0.clone()));
         }
+        state.wanted.retain(|gateway| plans.contains_key(gateway));
         state.applied.retain(|key, _| keys.contains(key));
         state.failures.retain(|gateway| plans.contains_key(gateway));
         let mut outcomes = stream::iter(attempts).map(|attempt| self.apply(attempt)).buffer_unordered(CONCURRENCY);
@@ -195,21 +198,16 @@ impl Provisioner {
         }
     }
 
-    fn render(&self, plan: &Plan, children: &Children, authorities: &str) -> Vec<Rendered> {
-        let place = (plan.gateway.namespace.to_string(), names::data_plane(&plan.gateway.name));
-        render(plan, &self.options, authorities, children.deployments.0.get(&place))
-    }
-
     /// Applies a data plane's objects in their order, up to the first that fails.
     async fn apply(&self, Attempt { gateway, wanted, objects }: Attempt) -> Outcome {
         let mut outcome = Outcome { gateway, wanted, applied: Vec::new(), failure: None };
         for rendered in objects {
-            let (key, wanted) = (key(&rendered), digest(&rendered.object));
+            let (key, wanted) = (key(&rendered), digest::of_rendered(&rendered.object));
             let namespace = rendered.object.namespace().unwrap_or_default();
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
-                Ok(live) => outcome.applied.push((key, Applied { wanted, live: live_digest(&live) })),
+                Ok(live) => outcome.applied.push((key, Applied { wanted, live: digest::of_live(&live) })),
                 Err(error) => {
                     outcome.failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
                     break;
@@ -220,38 +218,18 @@ impl Provisioner {
     }
 }
 
-fn is_due(rendered: &Rendered, applied: &HashMap<Key, Applied>, children: &Children) -> bool {
-    let Some(last) = applied.get(&key(rendered)) else { return true };
-    let place = (rendered.object.namespace().unwrap_or_default(), rendered.object.name_any());
-    let live = match rendered.resource.kind.as_str() {
-        "Service" => Some(children.services.0.get(&place).map(typed_digest)),
-        "Deployment" => Some(children.deployments.0.get(&place).map(typed_digest)),
-        "HorizontalPodAutoscaler" => Some(children.autoscalers.0.get(&place).map(typed_digest)),
-        "PodDisruptionBudget" => Some(children.disruption_budgets.0.get(&place).map(typed_digest)),
+/// Whether an object is not there as it is to be.
+fn is_due((key, wanted): &(Key, u64), applied: &HashMap<Key, Applied>, children: &Children) -> bool {
+    let Some(last) = applied.get(key) else { return true };
+    let (kind, namespace, name) = key;
+    let place = (namespace.clone(), name.clone());
+    let live = match kind.as_str() {
+        "Service" => Some(children.services.get(&place).map(|it| it.digest())),
+        "Deployment" => Some(children.deployments.get(&place).map(|it| it.digest())),
+        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(&place).map(|it| it.digest())),
+        "PodDisruptionBudget" => Some(children.disruption_budgets.get(&place).map(|it| it.digest())),
         // Not watched: looked after at each resync.
         _ => None,
     };
-    last.wanted != digest(&rendered.object) || live.is_some_and(|live| live != Some(last.live))
-}
-
-fn key(rendered: &Rendered) -> Key {
-    let object = &rendered.object;
-    (rendered.resource.kind.clone(), object.namespace().unwrap_or_default(), object.name_any())
-}
-
-fn digest(object: &DynamicObject) -> u64 {
-    xxh3_64(&serde_json::to_vec(object).unwrap_or_default())
-}
-
-/// A digest of what an owner sets, of an object as the API server has it.
-fn live_digest(object: &DynamicObject) -> u64 {
-    let meta = &object.metadata;
-    let set = (&meta.labels, &meta.annotations, &meta.owner_references, object.data.get("spec"));
-    xxh3_64(&serde_json::to_vec(&set).unwrap_or_default())
-}
-
-fn typed_digest<T: Resource<DynamicType = ()> + serde::Serialize>(object: &T) -> u64 {
-    let meta = object.meta();
-    let whole = serde_json::to_value(object).unwrap_or_default();
-    xxh3_64(&serde_json::to_vec(&(&meta.labels, &meta.annotations, &meta.owner_references, whole.get("spec"))).unwrap_or_default())
+    last.wanted != *wanted || live.is_some_and(|live| live != Some(last.live))
 }

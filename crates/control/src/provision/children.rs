@@ -13,7 +13,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
@@ -23,17 +23,14 @@ use pailou_config::{compile::DataPlane, resources::NamespaceName};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::{Options, addresses, plan::Plan, render::CONTROLLER_LABEL};
+use super::{Options, addresses, listed::Listed, plan::Plan, render::CONTROLLER_LABEL};
 use crate::{Published, source::watch::is_expired};
 
 /// Kinds that are followed from the beginning.
 const KINDS: usize = 4;
 
-/// Namespace and name.
-pub(crate) type Place = (String, String);
-
-/// What bears this installation's label, as the API server has it.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What bears this installation's label, as the API server has it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Children {
     pub(crate) services: Listed<Service>,
     pub(crate) deployments: Listed<Deployment>,
@@ -43,16 +40,6 @@ pub(crate) struct Children {
     pub(crate) nodes: Listed<Node>,
     /// Lists that are not known yet.
     missing: usize,
-}
-
-/// The objects of one kind.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Listed<T>(pub(crate) HashMap<Place, T>);
-
-impl<T> Default for Listed<T> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
 }
 
 impl Children {
@@ -69,10 +56,10 @@ impl Children {
     /// What clients can be told of a planned data plane; nothing where it has no Service yet.
     pub(crate) fn data_plane(&self, published: &Published, plan: &Plan, name: &str) -> Option<DataPlane> {
         let place = (plan.gateway.namespace.to_string(), name.to_owned());
-        let service = self.services.0.get(&place)?;
+        let service = self.services.get(&place)?;
         let addresses = addresses::of_service(service, &self.nodes, &published.store);
         let (within, others) = (addresses::within(service), addresses::others(service));
-        let deployment = self.deployments.0.get(&place).and_then(|it| it.status.as_ref());
+        let deployment = self.deployments.get(&place).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
         Some(DataPlane { addresses, within, others, ready, refused: None })
     }
@@ -109,7 +96,7 @@ where
 /// Nodes are many, and change often: they are followed where somebody asks for their addresses.
 async fn follow_nodes(client: &Client, children: &watch::Sender<Children>) {
     let mut seen = children.subscribe();
-    let is_asked = |children: &Children| children.services.0.values().any(addresses::are_nodes);
+    let is_asked = |children: &Children| children.services.iter().any(|(_, service)| addresses::are_nodes(service));
     if seen.wait_for(is_asked).await.is_ok() {
         follow_kind(Api::all(client.clone()), &watcher::Config::default(), children, None, |it| &mut it.nodes).await;
     }
@@ -140,42 +127,6 @@ async fn follow_kind<T>(
             });
             if is_over {
                 break;
-            }
-        }
-    }
-}
-
-impl<T: Resource> Listed<T> {
-    /// Takes in an event; gives back whether it made a difference.
-    fn take(
-        &mut self,
-        event: Result<Event<T>, watcher::Error>,
-        listed: &mut HashMap<Place, T>,
-        scope: Option<&NamespaceName>,
-    ) -> bool {
-        let place = |object: &T| (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
-        match event {
-            Ok(Event::Init) => {
-                listed.clear();
-                false
-            }
-            Ok(Event::InitApply(object)) => {
-                listed.insert(place(&object), object);
-                false
-            }
-            Ok(Event::InitDone) => {
-                self.0.retain(|(namespace, _), _| scope.is_some_and(|scope| scope.as_str() != namespace));
-                self.0.extend(listed.drain());
-                true
-            }
-            Ok(Event::Apply(object)) => {
-                self.0.insert(place(&object), object);
-                true
-            }
-            Ok(Event::Delete(object)) => self.0.remove(&place(&object)).is_some(),
-            Err(error) => {
-                tracing::warn!(%error, "watching the data planes; trying again");
-                false
             }
         }
     }

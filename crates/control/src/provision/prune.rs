@@ -19,19 +19,15 @@ use pailou_config::{
     status::StatusBody,
 };
 
-use super::{
-    children::{Children, Place},
-    names,
-    plan::Plan,
-};
+use super::{children::Children, listed::Place, names, plan::Plan};
 use crate::Published;
 
 /// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
 /// garbage collector's, and what a Gateway had before it was made invalid goes on serving. Gives back whether all went well.
 pub(super) async fn strays(client: &Client, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut went_well = true;
-    let services = children.services.0.iter().map(|(place, it)| (place, it.owner_references()));
-    let deployments = children.deployments.0.iter().map(|(place, it)| (place, it.owner_references()));
+    let services = children.services.iter().map(|(place, it)| (place, it.owner_references()));
+    let deployments = children.deployments.iter().map(|(place, it)| (place, it.owner_references()));
     let places: HashMap<_, _> = services.chain(deployments).collect();
     for (place, owners) in places {
         let namespace = &place.0;
@@ -59,10 +55,10 @@ pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, child
     for plan in plans.values() {
         let place = (plan.gateway.namespace.to_string(), names::data_plane(&plan.gateway.name));
         let asked = &plan.parameters.provider.kubernetes;
-        if asked.envoy_hpa.is_none() && children.autoscalers.0.contains_key(&place) {
+        if asked.envoy_hpa.is_none() && children.autoscalers.get(&place).is_some() {
             unasked.push((place.clone(), ApiResource::erase::<HorizontalPodAutoscaler>(&())));
         }
-        if asked.envoy_pdb.is_none() && children.disruption_budgets.0.contains_key(&place) {
+        if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&place).is_some() {
             unasked.push((place, ApiResource::erase::<PodDisruptionBudget>(&())));
         }
     }

@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-
 use pailou_config::{parse::parse, resources::NamespaceName, store::Entry};
 use serde_json::{Value, json};
 
@@ -10,18 +8,19 @@ fn service(spec: Value, status: Value) -> Service {
     serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
 }
 
-fn node(name: &str, addresses: &[(&str, &str)]) -> ((String, String), Node) {
+fn node(name: &str, addresses: &[(&str, &str)]) -> Node {
     let addresses: Vec<Value> = addresses.iter().map(|(kind, address)| json!({ "type": kind, "address": address })).collect();
     let node = json!({ "metadata": { "name": name }, "status": { "addresses": addresses } });
-    ((String::new(), name.to_owned()), serde_json::from_value(node).unwrap())
+    serde_json::from_value(node).unwrap()
 }
 
 fn nodes() -> Listed<Node> {
-    Listed(HashMap::from([
+    let nodes = [
         node("c", &[("InternalIP", "10.0.0.3"), ("InternalIP", "fd00::3")]),
         node("a", &[("Hostname", "a"), ("InternalIP", "10.0.0.1"), ("ExternalIP", "192.0.2.1")]),
         node("b", &[("InternalIP", "10.0.0.2")]),
-    ]))
+    ];
+    nodes.into_iter().collect()
 }
 
 /// The Service's endpoints: one that is ready on `b`, one that is not on `a`; another Service's on `c`.
@@ -89,8 +88,8 @@ fn ports_of_nodes_are_reached_by_their_addresses_of_the_services_families() {
 
 #[test]
 fn there_are_no_more_addresses_than_a_status_takes() {
-    let many: HashMap<_, _> = (0..40).map(|n| node(&format!("n{n}"), &[("InternalIP", &format!("10.0.1.{n}"))])).collect();
+    let many: Listed<Node> = (0..40).map(|n| node(&format!("n{n}"), &[("InternalIP", &format!("10.0.1.{n}"))])).collect();
     let service = service(json!({ "type": "NodePort", "ipFamilies": ["IPv4"] }), json!({}));
-    let addresses = of_service(&service, &Listed(many), &Store::default());
+    let addresses = of_service(&service, &many, &Store::default());
     assert_eq!((addresses.len(), addresses[0].value.as_str()), (MAX_ADDRESSES, "10.0.1.0"));
 }
