@@ -73,6 +73,11 @@ impl Engine {
         (ADDRESSES[0], self.port).into()
     }
 
+    /// The endpoints' addresses.
+    pub(crate) fn addresses(&self) -> [std::net::SocketAddr; 2] {
+        ADDRESSES.map(|address| (address, self.port).into())
+    }
+
     /// Sets what is answered from now on.
     pub(crate) fn set_answer(&self, answer: Answer) {
         self.shared.answer.set(answer);

@@ -156,6 +156,14 @@ impl Pace {
     }
 }
 
+/// Sends a request and reads its answer.
+///
+/// # Errors
+/// When there is no answer, or one with another status than 200, of which the body is then not read.
+pub(crate) async fn ask(stream: &mut TcpStream, receiver: &mut Receiver, request: &[u8]) -> io::Result<()> {
+    exchange(stream, receiver, request, |_| {}).await
+}
+
 async fn exchange(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     receiver: &mut Receiver,

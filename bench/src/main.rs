@@ -18,6 +18,7 @@ mod engine;
 mod http;
 mod load;
 
+mod cluster;
 mod footprint;
 mod rounds;
 mod turn;
@@ -42,7 +43,7 @@ use machine::Machine;
 use report::Report;
 use rounds::Results;
 use subject::Subject;
-use summary::{FootprintSummary, Summary};
+use summary::{ClusterSummary, FootprintSummary, Summary};
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -66,15 +67,17 @@ fn run(cli: &Cli) -> Result<(), Error> {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Engine)?;
     let results = tokio::task::LocalSet::new().block_on(&runtime, rounds::measure(cli, &directory, core, &subjects))?;
-    let Results { length, rounds, samples, footprints, left_out } = results;
+    let Results { length, rounds, samples, footprints, clusters, left_out } = results;
     let report = Report {
         machine: Machine { pinned: core.is_some(), ..machine },
         rounds,
         seconds: length.as_secs_f64(),
         summaries: Summary::all(&samples),
         footprint_summaries: FootprintSummary::all(&footprints),
+        cluster_summaries: ClusterSummary::all(&clusters),
         samples,
         footprints,
+        clusters,
         left_out: absent.into_iter().chain(left_out).collect(),
     };
     print!("{}", report.markdown());

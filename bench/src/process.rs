@@ -5,6 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -70,14 +71,22 @@ impl Process {
         let plan = Plan::new(target, &shape, Request::of(&shape, &subject.headers(&site)), conditions.tls.connector.clone());
         let Some(command) = command else { return Ok((None, plan)) };
         let log = conditions.directory.join("log");
-        let output = File::create(&log).map_err(|source| Error::Write { path: log.clone(), source })?;
-        let cores = conditions.cores(shape.threads);
         let started = Instant::now();
-        let child = pinned(command, &cores).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn();
-        let mut process = Self { child: child.map_err(fail)?, started_in: Duration::ZERO };
+        let mut process = Self::spawn(command, &log, &conditions.cores(shape.threads)).map_err(fail)?;
         process.ready(&plan).await.map_err(|source| Error::NotReady { name: subject.name.clone(), source, log })?;
         process.started_in = started.elapsed();
         Ok((Some(process), plan))
+    }
+
+    /// Starts a command on these cores, or on any if there are none. What it writes on standard error goes to the log.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the log cannot be written.
+    pub(crate) fn spawn(command: Command, log: &Path, cores: &[usize]) -> io::Result<Self> {
+        let output = File::create(log)?;
+        let mut command = pinned(command, cores);
+        let child = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn()?;
+        Ok(Self { child, started_in: Duration::ZERO })
     }
 
     /// Its process id.
@@ -130,6 +139,9 @@ fn pinned(command: Command, cores: &[usize]) -> Command {
 }
 
 /// An address nobody listens on at the moment.
-fn free_address() -> io::Result<SocketAddr> {
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::{
     chart,
+    cluster::Clustered,
     error::Error,
     footprint::Footprint,
     machine::Machine,
-    summary::{FootprintSummary, Summary},
+    summary::{ClusterSummary, FootprintSummary, Summary},
     table, target,
     turn::Sample,
     workload::Workload,
@@ -26,8 +27,10 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) summaries: Vec<Summary>,
     pub(crate) footprint_summaries: Vec<FootprintSummary>,
+    pub(crate) cluster_summaries: Vec<ClusterSummary>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) footprints: Vec<Footprint>,
+    pub(crate) clusters: Vec<Clustered>,
     /// Peers that were not there, and turns that failed, and why.
     pub(crate) left_out: Vec<String>,
 }
@@ -57,7 +60,8 @@ impl Report {
             let of_load = self.summaries.iter().filter(|summary| summary.workload == workload).map(table::row);
             let of_footprint =
                 self.footprint_summaries.iter().filter(|summary| summary.workload == workload).map(table::footprint_row);
-            let rows: String = of_load.chain(of_footprint).collect();
+            let of_cluster = self.cluster_summaries.iter().filter(|_| workload == Workload::Cluster).map(table::cluster_row);
+            let rows: String = of_load.chain(of_footprint).chain(of_cluster).collect();
             if !rows.is_empty() {
                 page.extend([table::heading(workload), rows]);
             }

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     cli::Cli,
+    cluster::{self, Clustered},
     cpu,
     engine::Engine,
     error::Error,
@@ -25,6 +26,7 @@ pub(crate) struct Results {
     pub(crate) rounds: u32,
     pub(crate) samples: Vec<Sample>,
     pub(crate) footprints: Vec<Footprint>,
+    pub(crate) clusters: Vec<Clustered>,
     /// Turns that failed, and why.
     pub(crate) left_out: Vec<String>,
 }
@@ -40,7 +42,8 @@ pub(crate) async fn measure(cli: &Cli, directory: &Path, core: Option<usize>, su
     let rounds = if cli.smoke { 1 } else { cli.rounds };
     let open_files = cpu::open_files().map_err(Error::Limits)?;
     let conditions = Conditions { length, warm_up, core, open_files, smoke: cli.smoke, directory, engine: &engine, tls: &tls };
-    let mut results = Results { length, rounds, samples: Vec::new(), footprints: Vec::new(), left_out: Vec::new() };
+    let mut results =
+        Results { length, rounds, samples: Vec::new(), footprints: Vec::new(), clusters: Vec::new(), left_out: Vec::new() };
     for (round, subject, workload) in turns(cli, subjects, rounds) {
         let turn = format!("{}, round {} of {rounds}: {}", workload.shape().title, round + 1, subject.name);
         eprintln!("{turn}");
@@ -66,6 +69,7 @@ async fn take(
         Kind::Idle(_) | Kind::Start => {
             results.footprints.extend(footprint::measure(conditions, subject, workload, round).await?);
         }
+        Kind::Cluster => results.clusters.extend(cluster::measure(conditions, subject, round).await?),
     }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! What is measured: gateways, and the engine without any.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     error::Error,
@@ -55,8 +59,15 @@ impl Subject {
     pub(crate) fn serves(&self, workload: Workload) -> bool {
         match &self.gateway {
             None => matches!(workload.shape().kind, Kind::Requests(_) | Kind::Streams(_)) && workload != Workload::TwoCores,
+            // Controllers differ in all that a turn would need of them.
+            Some((_, peer)) if workload == Workload::Cluster => peer.title == PAILOU.title,
             Some((_, peer)) => peer.serves.contains(&workload),
         }
+    }
+
+    /// Its program; `None` where there is no gateway.
+    pub(crate) fn program(&self) -> Option<&Path> {
+        self.gateway.as_ref().map(|(program, _)| &**program)
     }
 
     /// Headers that requests to it have.

@@ -1,12 +1,16 @@
 //! Rounds put together: for each workload and subject, medians and what they are in comparison.
 
+mod cluster;
 mod footprint;
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
 
-pub(crate) use self::footprint::FootprintSummary;
+pub(crate) use self::{
+    cluster::{ClusterSummary, PartSummary},
+    footprint::FootprintSummary,
+};
 use crate::{
     stats::Spread,
     turn::{Phase, Sample, Usage},

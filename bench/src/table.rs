@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     stats::Spread,
-    summary::{DIRECT, FootprintSummary, Summary},
+    summary::{ClusterSummary, DIRECT, FootprintSummary, PartSummary, Summary},
     workload::{Kind, Workload},
 };
 
@@ -63,6 +63,17 @@ pub(crate) fn footprint_row(summary: &FootprintSummary) -> String {
     line(cells)
 }
 
+/// A build's row in the table of the cluster.
+pub(crate) fn cluster_row(summary: &ClusterSummary) -> String {
+    let part = |part: &PartSummary| {
+        [with_spread(part.cpu_ms, 1.0, 2), with_spread(part.bytes, 1e6, 1), median(part.anonymous_bytes, 1e6, 1)]
+    };
+    let mut cells = vec![summary.subject.clone(), with_spread(summary.p50_ms, 1.0, 1), with_spread(summary.p99_ms, 1.0, 1)];
+    cells.extend(part(&summary.controller));
+    cells.extend(part(&summary.proxy));
+    line(cells)
+}
+
 /// Cells as a row.
 pub(crate) fn line(cells: Vec<String>) -> String {
     format!("| {} |\n", cells.join(" | "))
@@ -71,6 +82,18 @@ pub(crate) fn line(cells: Vec<String>) -> String {
 fn columns(workload: Workload) -> Vec<String> {
     let own = |columns: &[&str]| columns.iter().map(|&column| column.to_owned()).collect::<Vec<_>>();
     let mut columns = match workload.shape().kind {
+        Kind::Cluster => {
+            return own(&[
+                "ms to a new route's first 200, p50",
+                "p99",
+                "controller: CPU ms/route",
+                "MB",
+                "of them anonymous",
+                "proxy: CPU ms/route",
+                "MB",
+                "of them anonymous",
+            ]);
+        }
         Kind::Start => return own(&["ms to the first response", "MB then", "of them anonymous"]),
         Kind::Idle(_) => return own(&["MB idle", "of them anonymous", "streams", "MB with them", "KB per stream"]),
         Kind::Streams(_) => own(&["CPU µs/chunk", "× haproxy", "added to first chunk, p50 µs", "p99 µs", "chunks/s"]),

@@ -128,7 +128,7 @@ pub(crate) async fn measure(
             conditions.engine.set_answer(Answer::Stream(cadence));
             vec![(Phase::Paced, None)]
         }
-        Kind::Idle(_) | Kind::Start => Vec::new(),
+        Kind::Idle(_) | Kind::Start | Kind::Cluster => Vec::new(),
     };
     let load = Load::start(plan);
     let mut samples = Vec::new();
@@ -163,7 +163,7 @@ async fn wait_for_answer(load: &Load, workload: Workload) -> io::Result<()> {
 pub(crate) fn first_answer(workload: Workload) -> Answer {
     match workload.shape().kind {
         Kind::Streams(_) | Kind::Idle(_) => Answer::Stream(Duration::from_millis(1)),
-        Kind::Requests(_) | Kind::Start => Answer::Completion,
+        Kind::Requests(_) | Kind::Start | Kind::Cluster => Answer::Completion,
     }
 }
 

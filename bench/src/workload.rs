@@ -52,6 +52,8 @@ pub(crate) enum Workload {
     Tls,
     /// As 200b, with HTTP/2 without TLS on both sides, 4 connections of 8 streams.
     H2,
+    /// Controller and proxy in a cluster, in which routes come one by one.
+    Cluster,
 }
 
 /// What sets a workload apart.
@@ -82,6 +84,8 @@ pub(crate) enum Kind {
     Idle(u32),
     /// Starts of the process.
     Start,
+    /// Routes that come, in a cluster.
+    Cluster,
 }
 
 /// What a gateway is set up for, by the name that configuration files have for it.
@@ -120,6 +124,7 @@ impl Workload {
             &[Self::FewRoutes, Self::ManyRoutes],
             &[Self::Tls],
             &[Self::H2],
+            &[Self::Cluster],
         ]
     }
 
@@ -149,6 +154,9 @@ impl Workload {
             }
             Self::H2 => {
                 Shape { title: "200 B prompts, HTTP/2 on both sides", kind: Kind::Requests(4000), setup: Setup::H2, ..MODEL }
+            }
+            Self::Cluster => {
+                Shape { title: "Controller and proxy, 1,000 routes, then 200 one by one", kind: Kind::Cluster, ..PLAIN }
             }
         }
     }

@@ -1,8 +1,11 @@
 //! `pailou controller`: the part of a gateway that follows a cluster.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
@@ -67,7 +70,7 @@ fn feed_options(args: &ControllerArgs, namespace: &str) -> feed::Options {
         listen: args.feed_listen,
         namespace: namespace.to_owned(),
         secret: args.feed_secret.clone(),
-        names: vec![format!("{service}.{namespace}.svc")],
+        names: iter::once(format!("{service}.{namespace}.svc")).chain(args.feed_names.iter().cloned()).collect(),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use http::Method;
+use kube::Client;
+use pailou_apiserver::Api;
 use pailou_config::{
     compile::{Mode, Settings},
     resources::NamespaceName,
@@ -10,8 +12,6 @@ use pailou_config::{
 use pailou_control::{Controller, Options, Published, leader};
 use serde_json::{Value, json};
 use tokio::time;
-
-use crate::api::Api;
 
 pub(crate) const CLASSES: &str = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
 pub(crate) const GATEWAYS: &str = "/apis/gateway.networking.k8s.io/v1/gateways";
@@ -99,9 +99,19 @@ pub(crate) fn pool(name: &str, app: &str) -> Value {
     })
 }
 
+/// A client of the server.
+pub(crate) fn client(api: &Api) -> Client {
+    let api = api.clone();
+    let service = tower::service_fn(move |request| {
+        let api = api.clone();
+        async move { api.answer(request).await }
+    });
+    Client::new(service, "default")
+}
+
 /// A controller of this name in the Lease.
 pub(crate) fn start(api: &Api, identity: &str) -> Controller {
-    Controller::start(api.client(), options(identity))
+    Controller::start(client(api), options(identity))
 }
 
 pub(crate) fn options(identity: &str) -> Options {

@@ -1,6 +1,5 @@
 //! The controller against an API server in memory that can be told to fail.
 
-mod api;
 mod cluster;
 
 mod leading;

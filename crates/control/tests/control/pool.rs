@@ -1,6 +1,7 @@
 //! What an endpoint picker follows: one pool of one namespace, and nothing that needs more than a Role there.
 
 use http::Method;
+use pailou_apiserver::Api;
 use pailou_config::{
     compile::{OnePool, one_pool},
     resources::NamespaceName,
@@ -11,10 +12,7 @@ use pailou_control::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    api::Api,
-    cluster::{PODS, POOLS, define, until},
-};
+use crate::cluster::{PODS, POOLS, client, define, until};
 
 const GROUP: &str = "inference.networking.k8s.io";
 const GROUP_X: &str = "inference.networking.x-k8s.io";
@@ -37,7 +35,7 @@ fn object(version: &str, kind: &str, namespace: &str, name: &str, spec: Value) -
 }
 
 fn follow(api: &Api) -> PoolFollower {
-    let connection = Connection { client: api.client(), namespace: "default".to_owned(), origin: "the test".into() };
+    let connection = Connection { client: client(&api), namespace: "default".to_owned(), origin: "the test".into() };
     let namespace = NamespaceName::try_from("models").expect("it is a namespace");
     PoolFollower::start(connection, PoolName { group: None, namespace, name: "qwen".to_owned() })
 }

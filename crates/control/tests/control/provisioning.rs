@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use http::Method;
+use pailou_apiserver::Api;
 use pailou_control::{Controller, provision};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{
-    api::Api,
-    cluster::{CLASSES, GATEWAYS, class, cluster, condition, define, gateway, start, until},
-};
+use crate::cluster::{CLASSES, GATEWAYS, class, client, cluster, condition, define, gateway, start, until};
 
 const PROXIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/envoyproxies";
 const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
@@ -39,7 +37,7 @@ impl Running {
             drain_seconds: 30,
             log: None,
         };
-        let provisioner = provision::start(api.client(), options, &controller, known);
+        let provisioner = provision::start(client(api), options, &controller, known);
         Self { controller, provisioner, _authorities: authorities }
     }
 

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::{sync::watch, time};
 
 use crate::cluster::{
-    CLASSES, CONTROLLER, GATEWAYS, PODS, POOLS, ROUTES, class, cluster, define, gateway, names, options, pool, published, route,
-    service, start, undefine, until,
+    CLASSES, CONTROLLER, GATEWAYS, PODS, POOLS, ROUTES, class, client, cluster, define, gateway, names, options, pool, published,
+    route, service, start, undefine, until,
 };
 use pailou_control::{Controller, Options, provision};
 
@@ -176,7 +176,7 @@ async fn only_the_namespaces_that_were_named_are_watched() {
     api.apply(CLASSES, class("second", CONTROLLER));
     let mut options = options("a");
     options.namespaces = vec!["default".try_into().unwrap()];
-    let controller = Controller::start(api.client(), options);
+    let controller = Controller::start(client(&api), options);
     until("all is known", || published(&controller).is_some()).await;
     assert_eq!(names(&controller, "Gateway"), ["g"]);
     assert_eq!(names(&controller, "GatewayClass"), ["pailou", "second"]);
@@ -195,7 +195,7 @@ async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
     let mut plane = service("plane");
     plane["metadata"]["namespace"] = "far".into();
     api.apply("/api/v1/services", plane);
-    let controller = Controller::start(api.client(), Options { namespaces: namespaces.clone(), ..options("a") });
+    let controller = Controller::start(client(&api), Options { namespaces: namespaces.clone(), ..options("a") });
     let (_authorities, none) = watch::channel(None);
     let options = provision::Options {
         image: "pailou".to_owned(),
@@ -207,7 +207,7 @@ async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
         drain_seconds: 1,
         log: None,
     };
-    let provisioning = provision::start(api.client(), options, &controller, none);
+    let provisioning = provision::start(client(&api), options, &controller, none);
     let asked = |part: &str| {
         let mut asked = api.asked(&Method::GET, part);
         asked.retain(|asked| asked.query.contains("labelSelector"));

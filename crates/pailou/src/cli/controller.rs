@@ -38,6 +38,9 @@ pub(crate) struct ControllerArgs {
     /// Address of the feed, by which proxies are told of the objects that their Gateway reaches.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15010", env = "PAILOU_FEED_LISTEN")]
     pub(crate) feed_listen: SocketAddr,
+    /// Another host name by which proxies may find the feed, beside that of the Service; may be repeated.
+    #[arg(long = "feed-name", value_name = "NAME", env = "PAILOU_FEED_NAMES", value_delimiter = ',')]
+    pub(crate) feed_names: Vec<String>,
     /// The Secret, in the controller's namespace, that keeps the authority of the feed's certificates; made where there is none.
     #[arg(long, value_name = "NAME", default_value = "pailou-feed", env = "PAILOU_FEED_SECRET")]
     pub(crate) feed_secret: String,

@@ -1,0 +1,14 @@
+//! An API server in memory: enough of one for lists, watches, statuses, Leases, definitions and token reviews, and one that can be told
+//! to fail. Tests of the controller ask it directly; programs reach it over a socket.
+//!
+//! It checks no schema and no permission, and applies as if there were one manager.
+
+mod answers;
+mod api;
+mod paths;
+mod server;
+mod state;
+
+pub use answers::Answer;
+pub use api::{Api, Asked};
+pub use server::serve;
