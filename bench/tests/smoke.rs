@@ -54,6 +54,11 @@ fn every_workload_is_measured_with_and_without_the_gateway() {
         let workloads: Vec<&str> = footprints.map(|footprint| footprint["workload"].as_str().unwrap()).collect();
         assert_eq!(workloads, ["idle-1000", "idle-10000", "start"]);
     }
+    let clusters = results["clusters"].as_array().unwrap();
+    assert_eq!(clusters.iter().map(|turn| turn["subject"].as_str().unwrap()).collect::<Vec<_>>(), ["pailou"]);
+    for part in ["controller", "proxy"] {
+        assert!(clusters[0]["p50_ms"].as_f64() > Some(0.0) && clusters[0][part]["cpu_ms"].as_f64() > Some(0.0), "{clusters:?}");
+    }
     for footprint in results["footprints"].as_array().unwrap() {
         assert_eq!(footprint["held"].is_null(), footprint["workload"] == "start", "{footprint}");
         assert!(footprint["start_ms"].as_f64().unwrap() > 0.0, "{footprint}");
