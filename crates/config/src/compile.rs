@@ -35,6 +35,7 @@ mod speaks;
 pub(crate) mod attach;
 pub(crate) mod connections;
 mod extension;
+mod external_auth;
 mod filters;
 mod matches;
 pub(crate) mod routes;

@@ -23,6 +23,7 @@ pub mod gateway_class;
 pub mod listener;
 pub mod listener_set;
 
+pub mod external_auth;
 pub mod grpc_route;
 pub mod header_filter;
 pub mod http_filter;

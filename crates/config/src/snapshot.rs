@@ -7,6 +7,7 @@
 
 mod client;
 mod cluster;
+mod external_auth;
 mod filter;
 mod forward;
 mod host;
@@ -24,6 +25,7 @@ pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
     HealthProbe, LoadBalancer, PassiveCheck, Protocol,
 };
+pub use external_auth::{AuthProtocol, ExternalAuth};
 pub use filter::{
     Cors, CorsOrigin, Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect,
     Rewrite,

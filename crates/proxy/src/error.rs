@@ -165,6 +165,14 @@ impl Error {
         Self { status, immediate, ..Self::new(flag, message).with_detail(detail) }
     }
 
+    /// The answer of an authorization server that refuses the request.
+    pub(crate) fn denied(denial: Immediate, server: &impl std::fmt::Display) -> Self {
+        let detail = format!("the authorization server {server} answered {}", denial.status);
+        let message = String::from_utf8_lossy(&denial.body).into_owned();
+        let (status, immediate) = (denial.status, Some(Box::new(denial)));
+        Self { status, immediate, ..Self::new(Flag::Forbidden, message).with_detail(detail) }
+    }
+
     /// The response, in the terms of whoever asked.
     pub fn response(&self, audience: Audience) -> Response<ResponseBody> {
         let mut response = match audience {

@@ -1,6 +1,9 @@
 //! What the data plane runs on: a snapshot, joined with the state that outlives it.
 
-use std::{hash::Hash, sync::Arc};
+use std::{
+    hash::Hash,
+    sync::{Arc, OnceLock},
+};
 
 use foldhash::HashMap;
 use pailou_config::snapshot::{
@@ -17,6 +20,8 @@ pub struct Live {
     clusters: Vec<Arc<ClusterState>>,
     breakers: Vec<Arc<Breaker>>,
     ports: HashMap<PortKey, usize>,
+    /// Clusters by key; made when one is first looked for.
+    by_key: OnceLock<HashMap<ClusterKey, usize>>,
 }
 
 impl Live {
@@ -41,7 +46,7 @@ impl Live {
         let breakers =
             breakers.map(|(place, key)| known.find(place, key).map(|(_, it)| Arc::clone(it)).unwrap_or_default()).collect();
         let ports = snapshot.ports.iter().enumerate().map(|(index, port)| (port.key(), index)).collect();
-        Self { snapshot, clusters, breakers, ports }
+        Self { snapshot, clusters, breakers, ports, by_key: OnceLock::new() }
     }
 
     /// Takes new endpoints without a new snapshot; only cells that changed are looked at.
@@ -63,7 +68,8 @@ impl Live {
 
     /// The state of the cluster of this snapshot that has this key: of the few that are not referred to by an id.
     pub fn find(&self, key: &ClusterKey) -> Option<&Arc<ClusterState>> {
-        self.clusters.iter().find(|cluster| cluster.key() == key)
+        let by_key = || self.clusters.iter().enumerate().map(|(place, cluster)| (cluster.key().clone(), place)).collect();
+        self.by_key.get_or_init(by_key).get(key).map(|place| &self.clusters[*place])
     }
 
     /// A circuit breaker of this snapshot.

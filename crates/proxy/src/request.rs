@@ -1,12 +1,15 @@
 //! The request path. It reads from top to bottom as a request travels, and each step needs what the one before found:
 //!
-//! head → listener → route (→ body, where matching depends on it) → filters → permit → target → attempts → relay → settle
+//! head → listener (→ consent) → route (→ body, where matching depends on it) (→ consent) → filters → permit → target → attempts →
+//! relay → settle
 //!
 //! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
 
 mod answer;
+mod aside;
 mod asked;
 mod attempt;
+mod authorization;
 mod backend;
 mod body;
 mod call;
@@ -37,6 +40,7 @@ use crate::{
 use answer::Answer;
 use attempt::Attempts;
 pub(crate) use attempt::Guards;
+use authorization::{Consents, Gate};
 use body::Source;
 use call::{Bounds, Input};
 use head::Head;
@@ -109,7 +113,13 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
+    let gate = Gate { live: &live, connection, bounds };
+    let mut consents = Consents::default();
     let mut input = Input::new(body, &head);
+    if !listener.filters.is_empty() {
+        // Few requests are asked about, and all would bear the room for it.
+        input = Box::pin(gate.pass(&listener.filters, &mut head, input, &mut consents)).await?;
+    }
     let base_models = &live.snapshot().base_models;
     let mut found = listener.routes.find(&head.view(input.known(base_models)));
     if matches!(found, Found::NeedsBody) {
@@ -123,7 +133,15 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     if rule.route.kind == pailou_config::snapshot::RouteKind::Grpc {
         head.audience = crate::error::Audience::Grpc;
     }
-    if let Some(response) = answer_here(entry, &head, connection)? {
+    if let Some(response) = preflight(rule, &head) {
+        return Ok(Served::Here(response));
+    }
+    let authorizers = &rule.filters.authorizers;
+    if !authorizers.is_empty() {
+        input = Box::pin(gate.pass(authorizers, &mut head, input, &mut consents)).await?;
+    }
+    if let Some(mut response) = answer_here(entry, &head, connection)? {
+        consents.apply(response.headers_mut());
         return Ok(Served::Here(response));
     }
 
@@ -145,7 +163,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     };
     let permit = live.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
-    let route = Chosen { live: &live, entry, backend, policy, client };
+    let route = Chosen { live: &live, entry, backend, policy, client, consents: &consents };
     let mut outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let choice = match picker {
@@ -169,6 +187,7 @@ struct Chosen<'a> {
     backend: &'a BackendRef,
     policy: &'a ClientPolicy,
     client: IpAddr,
+    consents: &'a Consents,
 }
 
 /// What a listener does to every request before it is matched.
@@ -181,15 +200,16 @@ fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> R
     Ok(client)
 }
 
+/// The answer to a browser that asks whether it may ask, which shows no credential yet.
+fn preflight(rule: &Rule, head: &Head) -> Option<Response<ResponseBody>> {
+    let cors = rule.filters.cors.as_ref()?;
+    cors::preflight(cors, &head.parts.method, &head.parts.headers)
+}
+
 /// What a rule answers without a backend.
 fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Result<Option<Response<ResponseBody>>, Error> {
     let rule = &entry.rule;
     let parts = &head.parts;
-    if let Some(cors) = &rule.filters.cors
-        && let Some(response) = cors::preflight(cors, &parts.method, &parts.headers)
-    {
-        return Ok(Some(response));
-    }
     let mut response = match &rule.action {
         Action::Forward(_) => return Ok(None),
         Action::Fail(failure) => return Err(misconfigured(&failure.0)),

@@ -160,6 +160,41 @@ impl<'a> Clusters<'a> {
         Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: None, fallback })
     }
 
+    /// The cluster of an authorization server: no policy for backends is laid upon it.
+    pub(crate) fn authorizer(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Cluster, Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        let permit = || self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name });
+        let draft = match (&*to.group, &*to.kind) {
+            ("", "Service") => {
+                permit()?;
+                self.service(namespace, to, load)?
+            }
+            (ENVOY_GROUP, "Backend") => {
+                permit()?;
+                self.backend(namespace, &to.name, load)?
+            }
+            (group, kind) => {
+                let message = format!("{kind} {} (group {group:?}) cannot be asked: use a Service or a Backend", to.name);
+                return Err(Problem::refs("InvalidKind", message));
+            }
+        };
+        Ok(draft.cluster(&Traffic::default()))
+    }
+
+    /// Holds a cluster for the route under way.
+    pub(crate) fn held(&mut self, cluster: Cluster) -> ClusterKey {
+        let key = cluster.key.clone();
+        self.add(|| Arc::new(cluster));
+        key
+    }
+
+    /// What was resolved last is reached from this Gateway, by no route.
+    pub(crate) fn reached_by(&mut self, gateway: usize) {
+        for policy in std::mem::take(&mut self.touched_policies) {
+            self.tls.reached(policy, gateway);
+        }
+    }
+
     /// The breaker of this identity.
     pub(crate) fn breaker(&mut self, key: BreakerKey) -> BreakerId {
         if self.dry {

@@ -13,7 +13,7 @@ use crate::{
     status::Problem,
 };
 
-use super::{extension, policies::cors, rules::RuleContext};
+use super::{extension, external_auth, policies::cors, rules::RuleContext};
 
 /// What a list of filters comes to.
 #[derive(Default)]
@@ -72,10 +72,7 @@ fn apply(context: &mut RuleContext<'_, '_>, set: &mut FilterSet, place: usize, s
         HttpRouteFilter::UrlRewrite(spec) => lay_over(&mut set.filters.rewrite, rewrite(spec)?),
         HttpRouteFilter::Cors(spec) => set.filters.cors = Some(cors::of_route(spec)?),
         HttpRouteFilter::ExtensionRef(reference) => extension::apply(context, set, reference)?,
-        HttpRouteFilter::ExternalAuth(_) => {
-            let message = format!("{}.filters[{place}]: ExternalAuth cannot be enforced: the rule answers 500", context.field);
-            return Err(Problem::accepted("UnsupportedValue", message));
-        }
+        HttpRouteFilter::ExternalAuth(spec) => set.filters.authorizers.push(external_auth::of_rule(context, place, spec)?),
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{hash::BuildHasher, hash::Hash, sync::Arc};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::snapshot::{BreakerId, BreakerKey, Cluster, ClusterId};
+use crate::snapshot::{BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey};
 
 /// Everything that has a number. A number depends on the routes that come before, and on nothing else.
 #[derive(Debug, Default)]
@@ -52,6 +52,11 @@ impl Interned {
         }
         self.clusters.truncate(count.clusters);
         self.breakers.truncate(count.breakers);
+    }
+
+    /// Whether there is a cluster of this key.
+    pub(crate) fn has(&self, key: &ClusterKey) -> bool {
+        self.cluster_places.find(hash(key), |it| self.clusters[*it as usize].key == *key).is_some()
     }
 
     /// The number of a cluster; the first of a key stands for all.

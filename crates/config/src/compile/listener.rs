@@ -10,7 +10,7 @@ use crate::{
         listener::{Listener as Spec, TlsMode},
         refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
     },
-    snapshot::{ClientCertificates, ClientPolicy, HostPattern, ListenerName, RouteKind},
+    snapshot::{ClientCertificates, ClientPolicy, ExternalAuth, HostPattern, ListenerName, RouteKind},
     status::{Condition, GroupKind, ListenerStatus, Problem},
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct ListenerState<'a> {
     /// What is asked of its clients.
     pub(crate) client_certificates: Option<ClientCertificates>,
     pub(crate) client: Arc<ClientPolicy>,
+    /// Who is asked whether a request may pass.
+    pub(crate) filters: Vec<ExternalAuth>,
     /// What is wrong with it, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -51,11 +53,7 @@ impl<'a> ListenerState<'a> {
             let message = format!("protocol {} is not supported: use HTTP, HTTPS, TLS, TCP or UDP", spec.protocol.as_str());
             problems.push(Problem::accepted("UnsupportedProtocol", message));
         }
-        // Who put one in front of everything relies on it: nothing is served past it.
-        for (place, filter) in spec.filters.requests.iter().enumerate() {
-            let message = format!("filters.requests[{place}]: {} is not supported on a listener: remove it", filter.kind);
-            problems.push(Problem::accepted("UnsupportedValue", message));
-        }
+        check_filters(spec, speaks, &mut problems);
         let kinds = speaks.map(|speaks| route_kinds(spec, speaks.kinds(), &mut problems)).unwrap_or_default();
         let certificates = match speaks {
             Some(speaks) if speaks.ends_tls() => certificates(index, spec, owner, &mut problems),
@@ -72,6 +70,7 @@ impl<'a> ListenerState<'a> {
             certificates,
             client_certificates: None,
             client: Arc::default(),
+            filters: Vec::new(),
             problems,
             attached: 0,
         }
@@ -84,7 +83,9 @@ impl<'a> ListenerState<'a> {
 
     /// Whether it has all that it takes to be served.
     pub(crate) fn is_valid(&self) -> bool {
-        let secured = !self.speaks.is_some_and(Speaks::ends_tls) || !self.certificates.is_empty();
+        let has_certificates = !self.speaks.is_some_and(Speaks::ends_tls) || !self.certificates.is_empty();
+        // Who put a filter in front of everything relies on it: nothing is served past one that is not there.
+        let secured = has_certificates && self.filters.len() == self.spec.filters.requests.len();
         self.is_accepted() && secured
     }
 
@@ -161,6 +162,20 @@ pub(crate) fn kind_name(kind: RouteKind) -> &'static str {
 
 fn group_kind(kind: RouteKind) -> GroupKind {
     GroupKind { group: GATEWAY_GROUP, kind: kind_name(kind) }
+}
+
+/// Filters that are not what this gateway has, or where there are no requests.
+fn check_filters(spec: &Spec, speaks: Option<Speaks>, problems: &mut Vec<Problem>) {
+    for (place, filter) in spec.filters.requests.iter().enumerate() {
+        let (reason, what) = match (&*filter.kind, &filter.external_auth) {
+            _ if speaks.is_some_and(|speaks| !speaks.is_http()) => ("InvalidListenerFilter", "only HTTP and HTTPS have requests"),
+            ("ExternalAuth", Some(_)) => continue,
+            ("ExternalAuth", None) => ("InvalidListenerFilter", "ExternalAuth needs the field externalAuth"),
+            ("ExtensionRef", _) => ("UnsupportedValue", "ExtensionRef is not supported on a listener: remove it"),
+            _ => ("UnsupportedValue", "there is no such type of filter on a listener: use ExternalAuth"),
+        };
+        problems.push(Problem::accepted(reason, format!("filters.requests[{place}]: {what}")));
+    }
 }
 
 fn route_kinds(spec: &Spec, known: &[RouteKind], problems: &mut Vec<Problem>) -> Vec<RouteKind> {

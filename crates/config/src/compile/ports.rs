@@ -139,10 +139,10 @@ fn service(
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
         kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, speaks))
     });
-    let ListenerState { name, hostname, client, .. } = listener;
+    let ListenerState { name, hostname, client, filters, .. } = listener;
     let by_host = hostname.clone();
     if speaks.is_http() {
-        let listener = Arc::new(Listener { name, hostname, tls, client, routes });
+        let listener = Arc::new(Listener { name, hostname, tls, client, filters, routes });
         return match speaks {
             Speaks::Http => PortService::Http(alone(by_host.as_ref(), listener)),
             _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),

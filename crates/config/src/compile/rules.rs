@@ -8,8 +8,8 @@ use crate::{
         refs::{BackendObjectReference, GATEWAY_GROUP},
     },
     snapshot::{
-        Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, Name, Retry, RetryTrigger, RouteKind, RouteName, Rule,
-        Timeouts,
+        Action, BackendRef, Backends, BreakerId, BreakerKey, ClusterKey, Failure, Name, Retry, RetryTrigger, RouteKind, RouteName,
+        Rule, Timeouts,
     },
     status::Problem,
 };
@@ -76,6 +76,13 @@ impl<'c, 'a> RuleContext<'c, 'a> {
         let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: &self.route.meta.namespace };
         let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
         self.clusters.resolve(from, to, &self.traffic, load)
+    }
+
+    /// The endpoints of an authorization server.
+    pub(crate) fn authorizer(&mut self, to: &BackendObjectReference, load: Load) -> Result<ClusterKey, Problem> {
+        let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: &self.route.meta.namespace };
+        let cluster = self.clusters.authorizer(from, to, load)?;
+        Ok(self.clusters.held(cluster))
     }
 
     /// The number of the next mirror's breaker.
@@ -173,6 +180,11 @@ fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(Backe
             if set.answer.take().is_some() {
                 let message =
                     format!("{}.filters: a redirect or direct response belongs to the rule, not to a backendRef", context.field);
+                set.fail(context, Problem::accepted("UnsupportedValue", message));
+            }
+            if !set.filters.authorizers.is_empty() {
+                set.filters.authorizers.clear();
+                let message = format!("{}.filters: ExternalAuth belongs to the rule, not to a backendRef", context.field);
                 set.fail(context, Problem::accepted("UnsupportedValue", message));
             }
             if set.filters.cors.take().is_some() {

@@ -18,6 +18,7 @@ use crate::{
 use super::{
     class,
     clusters::Clusters,
+    external_auth,
     gateway::Gateways,
     index::{Index, Reads, Touched},
     interned::Interned,
@@ -98,6 +99,7 @@ impl Memory {
         }
         let (mut traffic, mut security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
         let mut clusters = Clusters::new(index, std::mem::take(&mut self.interned));
+        let authorizers = external_auth::of_listeners(&mut gateways, &mut clusters);
         let shared = index.take_reads();
         // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
         let winners = [traffic.claim(index).winners.clone(), security.claim(index).winners.clone()];
@@ -121,12 +123,11 @@ impl Memory {
         let sets = self.report_sets(index, &gateways, &difference);
         let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
         self.interned = clusters.interned;
-        let snapshot = Snapshot {
-            ports,
-            clusters: self.interned.clusters.clone(),
-            breakers: self.interned.breakers.clone(),
-            base_models: models::base_models(index),
-        };
+        let mut all = self.interned.clusters.clone();
+        // No route refers to these by number.
+        all.extend(authorizers.into_iter().filter(|cluster| !self.interned.has(&cluster.key)));
+        let snapshot =
+            Snapshot { ports, clusters: all, breakers: self.interned.breakers.clone(), base_models: models::base_models(index) };
         Done { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }
 

@@ -122,13 +122,13 @@ impl References {
     fn http(&mut self, filter: &HttpRouteFilter) {
         match filter {
             HttpRouteFilter::RequestMirror(mirror) => self.backends.push(mirror.backend_ref.clone()),
+            HttpRouteFilter::ExternalAuth(auth) => self.backends.push(auth.backend_ref.clone()),
             HttpRouteFilter::ExtensionRef(reference) => self.filters.push(reference.clone()),
             HttpRouteFilter::RequestHeaderModifier(_)
             | HttpRouteFilter::ResponseHeaderModifier(_)
             | HttpRouteFilter::RequestRedirect(_)
             | HttpRouteFilter::UrlRewrite(_)
-            | HttpRouteFilter::Cors(_)
-            | HttpRouteFilter::ExternalAuth(_) => {}
+            | HttpRouteFilter::Cors(_) => {}
         }
     }
 

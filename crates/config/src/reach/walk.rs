@@ -77,6 +77,9 @@ impl<'r, 'a> Walk<'r, 'a> {
         for listener in &state.listeners {
             let certificates = listener.spec.tls.iter().flat_map(|tls| &tls.certificate_refs);
             certificates.for_each(|reference| self.secret(listener.owner, reference));
+            for auth in listener.spec.filters.requests.iter().filter_map(|filter| filter.external_auth.as_ref()) {
+                self.lead(listener.owner, &auth.backend_ref);
+            }
         }
         let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
         let by_labels = object.spec.allowed_listeners.namespaces.from == FromNamespaces::Selector;
@@ -88,6 +91,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             subjects.push(Subject { kind: "ListenerSet", meta: set });
         }
         self.policies(&subjects);
+        std::mem::take(&mut self.leads).into_iter().for_each(|lead| self.backend(lead));
         // Which model an adapter is of holds for every Gateway.
         for map in index.adapter_maps.iter() {
             self.insert(&map.meta);

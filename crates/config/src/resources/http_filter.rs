@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
+use super::external_auth::ExternalAuth;
 use super::header_filter::HeaderFilter;
 use super::names::{HeaderName, PreciseHostname};
 use super::path_modifier::HttpPathModifier;
 use super::port::PortNumber;
 use super::refs::{BackendObjectReference, LocalObjectReference};
-use super::unsupported::Unsupported;
 
 /// One step in the handling of a request or response.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -27,9 +27,8 @@ pub enum HttpRouteFilter {
     Cors(Cors),
     /// An object of another API, such as an HTTPRouteFilter.
     ExtensionRef(LocalObjectReference),
-    /// Asks another service for permission (experimental): recognised, and refused as a security
-    /// field that is not enforced.
-    ExternalAuth(Unsupported),
+    /// Asks another service for permission (experimental).
+    ExternalAuth(ExternalAuth),
 }
 
 impl HttpRouteFilter {
@@ -103,7 +102,7 @@ struct RawFilter {
     #[serde(default)]
     extension_ref: Option<LocalObjectReference>,
     #[serde(default)]
-    external_auth: Option<Unsupported>,
+    external_auth: Option<ExternalAuth>,
 }
 
 impl TryFrom<RawFilter> for HttpRouteFilter {

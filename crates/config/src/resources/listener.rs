@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::external_auth::ExternalAuth;
 use super::names::{GroupName, Hostname, KindName, SectionName};
 use super::port::PortNumber;
 use super::refs::{FromNamespaces, SecretObjectReference, gateway_group};
@@ -42,7 +43,7 @@ pub struct ListenerFilters {
     pub requests: Vec<ListenerFilter>,
 }
 
-/// A filter before routing. There is none that is acted on.
+/// A filter before routing.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerFilter {
@@ -51,7 +52,7 @@ pub struct ListenerFilter {
     pub kind: String,
     /// Who is asked whether the request may pass.
     #[serde(default)]
-    pub external_auth: Option<Unsupported>,
+    pub external_auth: Option<ExternalAuth>,
     /// An implementation's own filter.
     #[serde(default)]
     pub extension_ref: Option<Unsupported>,

@@ -5,13 +5,15 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
-use super::{BreakerId, ClusterId, SecretValue, route::Failure};
+use super::{BreakerId, ClusterId, ExternalAuth, SecretValue, route::Failure};
 
 /// The filters of a rule or of one backendRef, in the one order in which they are applied.
 #[derive(Clone, Debug, Default)]
 pub struct Filters {
     /// Cross-origin requests: preflights are answered here.
     pub cors: Option<Cors>,
+    /// Who is asked, in this order, whether a request may pass.
+    pub authorizers: Vec<ExternalAuth>,
     /// Edits of the request's headers.
     pub request_headers: Option<HeaderEdit>,
     /// Copies of the request sent elsewhere, their answers thrown away. They see header edits, never credentials.
@@ -30,9 +32,13 @@ static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
 impl Filters {
     /// The filters, to be held; all that filter nothing are one.
     pub(crate) fn shared(self) -> Arc<Self> {
-        let Self { cors, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
+        let Self { cors, authorizers, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
         let is_any = cors.is_some() || request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
-        if is_any || !mirrors.is_empty() || !credentials.is_empty() { Arc::new(self) } else { NONE.clone() }
+        if is_any || !authorizers.is_empty() || !mirrors.is_empty() || !credentials.is_empty() {
+            Arc::new(self)
+        } else {
+            NONE.clone()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use super::{ClientPolicy, Forward, HostMap, HostPattern, Name, RouteTable, ServerTls};
+use super::{ClientPolicy, ExternalAuth, Forward, HostMap, HostPattern, Name, RouteTable, ServerTls};
 
 /// A socket to listen on, with every listener that shares it.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerTls>>,
     /// How clients are treated.
     pub client: Arc<ClientPolicy>,
+    /// Who is asked, in this order, whether a request may pass, before anything is matched.
+    pub filters: Vec<ExternalAuth>,
     /// Where requests go.
     pub routes: RouteTable,
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use pailou_config::{
     compile::Compiled,
     snapshot::{
-        Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, Filters, Forward, HealthChecks, Listener,
-        ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+        Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ExternalAuth, Filters, Forward, HealthChecks,
+        Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
     },
     status::{Condition, Severity, StatusBody},
 };
@@ -129,7 +129,18 @@ fn connections(out: &mut String, listener: &ConnectionListener) {
     }
 }
 
+fn authorizer(auth: &ExternalAuth) -> String {
+    let cluster = match &auth.cluster {
+        Ok(key) => key.endpoints.to_string(),
+        Err(failure) => format!("none ({})", failure.0),
+    };
+    format!("{cluster}, {:?}, body up to {}", auth.protocol, auth.max_body)
+}
+
 fn requests(out: &mut String, listener: &Listener) {
+    for auth in &listener.filters {
+        line(out, 3, &format!("authorizer: {}", quoted(&authorizer(auth))));
+    }
     let mut hosts: Vec<_> = listener.routes.by_host().collect();
     hosts.sort_by_key(|(host, _)| host.clone());
     for (host, entries) in hosts {
@@ -257,6 +268,9 @@ fn backend(out: &mut String, snapshot: &Snapshot, backend: &BackendRef) {
 fn filters(out: &mut String, depth: usize, snapshot: &Snapshot, filters: &Filters) {
     let mut say = |name: &str, text: String| line(out, depth, &format!("{name}: {}", quoted(&text)));
     filters.cors.iter().for_each(|it| say("cors", format!("{it:?}")));
+    for auth in &filters.authorizers {
+        say("authorizer", authorizer(auth));
+    }
     filters.request_headers.iter().for_each(|it| say("request headers", format!("{it:?}")));
     for (place, mirror) in filters.mirrors.iter().enumerate() {
         let to = &snapshot.cluster(mirror.cluster).key.endpoints;

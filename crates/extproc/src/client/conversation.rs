@@ -143,7 +143,7 @@ impl Said {
         }
         self.mode = reply.mode_override.or(self.mode);
         match reply.response {
-            Some(Response::ImmediateResponse(response)) => return Ok(Some(Immediate::new(response))),
+            Some(Response::ImmediateResponse(response)) => return Ok(Some(Immediate::of_picker(response))),
             Some(Response::RequestHeaders(answer)) => {
                 self.headers_answered = true;
                 let mut answer = answer.response.unwrap_or_default();

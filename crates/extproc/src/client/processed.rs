@@ -213,7 +213,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     fn hear(&mut self, reply: ProcessingResponse) {
         match reply.response {
             Some(Response::ImmediateResponse(response)) => {
-                (self.end, self.listener) = (Some(End::Evicted(Immediate::new(response))), None);
+                (self.end, self.listener) = (Some(End::Evicted(Immediate::of_picker(response))), None);
             }
             Some(Response::ResponseHeaders(answer)) => {
                 self.head = answer.response.and_then(|answer| answer.header_mutation).unwrap_or_default();

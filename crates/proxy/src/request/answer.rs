@@ -102,6 +102,7 @@ impl Answer {
         if let Some(cors) = &rule.cors {
             cors::response(cors, origin, &mut head.headers);
         }
+        route.consents.apply(&mut head.headers);
         if let Some(cookie) = set_cookie {
             head.headers.append(header::SET_COOKIE, cookie);
         }

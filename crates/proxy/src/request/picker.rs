@@ -3,26 +3,22 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, header};
-use pailou_config::snapshot::{Address, BackendRef, ClusterKey, ClusterKind, EndpointKey, Failure, FailureMode, PickerKind};
+use pailou_config::snapshot::{Address, BackendRef, ClusterKey, ClusterKind, FailureMode, PickerKind};
 use pailou_extproc::client::{self, Choice, Verdict};
-use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Chosen, call::Input, outgoing::Outgoing};
+use super::{Chosen, aside, call::Input, outgoing::Outgoing};
 use crate::{
     body::RequestBody,
-    cluster::{ClusterState, EndpointId, Outcome},
+    cluster::ClusterState,
     error::{Error, Flag},
     live::Live,
     record::Record,
     server::Connection,
-    upstream::{Destination, FailureKind, SendFailure},
 };
 
 /// How long a picker may take, which may hold requests back until there is room for them.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many of its replicas are tried where no connection can be made.
-const MAX_ATTEMPTS: usize = 3;
 /// A body that comes back may be longer than what was sent by this many bytes.
 const MAX_GROWTH: usize = 1 << 20;
 
@@ -37,12 +33,8 @@ pub(super) struct Picker {
 /// Why a picker's word is not to be had.
 #[derive(Debug, thiserror::Error)]
 enum Silence {
-    #[error("the endpoint picker has no ready endpoint")]
-    NoEndpoint,
-    #[error("the endpoint picker: {}", .0.0)]
-    Tls(Failure),
     #[error("the endpoint picker: {0}")]
-    Send(Box<SendFailure>),
+    Unreached(#[from] aside::Silence),
     #[error(transparent)]
     Failure(#[from] client::Failure),
     #[error("the endpoint picker did not answer within {} s", PATIENCE.as_secs())]
@@ -107,42 +99,18 @@ impl Picker {
         outgoing: &Outgoing,
         input: &Input,
     ) -> Result<Verdict, Silence> {
-        let cluster = self.cluster.as_ref().ok_or(Silence::NoEndpoint)?;
-        let settings = cluster.settings();
-        let tls = cluster.tls().map_err(Silence::Tls)?;
+        let cluster = self.cluster.as_ref().ok_or(aside::Silence::NoEndpoint)?;
         let max_body = usize::try_from(input.length()).unwrap_or(usize::MAX).saturating_add(MAX_GROWTH);
-        let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
-        loop {
-            let attempt = cluster.choose_excluding(None, &tried).ok_or(Silence::NoEndpoint)?;
-            tried.push(attempt.id());
-            let address = &attempt.endpoint().endpoint().address;
+        let timeouts = &route.entry.rule.policy.timeouts;
+        let (exchange, asking) = aside::send(cluster, connection, timeouts, |address| {
             let (request, asking) = outgoing.question(connection.tls.is_some(), input.pieces(), max_body).ask();
             let mut request = request.map(RequestBody::asked);
-            request.headers_mut().insert(header::HOST, self.host(address));
-            let destination = Destination {
-                tls: tls.as_ref(),
-                protocol: settings.protocol,
-                tcp_keepalive: settings.tcp_keepalive,
-                ..Destination::new(address, &route.entry.rule.policy.timeouts)
-            };
-            match connection.worker.upstreams.send_request(&destination, request).await {
-                Ok(exchange) => return Ok(asking.answered(exchange.response)?.verdict().await?),
-                Err(failure) => {
-                    attempt.report(Outcome::ConnectFailure);
-                    let connects = matches!(
-                        failure.kind,
-                        FailureKind::Resolve(_)
-                            | FailureKind::Connect { .. }
-                            | FailureKind::ConnectTimeout(_)
-                            | FailureKind::Tls { .. }
-                            | FailureKind::Refused
-                    );
-                    if !connects || tried.len() >= MAX_ATTEMPTS {
-                        return Err(Silence::Send(failure));
-                    }
-                }
-            }
-        }
+            let host = HeaderValue::from_str(&aside::host(&self.key, address));
+            request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("endpoint-picker")));
+            (request, asking)
+        })
+        .await?;
+        Ok(asking.answered(exchange.response)?.verdict().await?)
     }
 
     /// No other endpoints than the pool's own are gone to.
@@ -153,13 +121,5 @@ impl Picker {
             Some(first) if choice.endpoints.is_empty() => Err(Silence::Outside(first)),
             _ => Ok(choice),
         }
-    }
-
-    fn host(&self, address: &Address) -> HeaderValue {
-        let host = match &self.key.endpoints {
-            EndpointKey::Service(name, port) => format!("{}.{}.svc:{port}", name.name, name.namespace),
-            _ => address.to_string(),
-        };
-        HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("endpoint-picker"))
     }
 }

@@ -344,6 +344,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         hostname: Some(pattern.clone()),
         tls: Some(Arc::new(tls)),
         client: Arc::clone(&port.client),
+        filters: Vec::new(),
         routes: RouteTable::default(),
     };
     let mut listeners = HostMap::default();

@@ -2,6 +2,7 @@
 
 use super::Check;
 use super::routes::target;
+use crate::resources::external_auth::{ExternalAuth, ExternalAuthProtocol};
 use crate::resources::header_filter::HeaderFilter;
 use crate::resources::http_filter::{Cors, Fraction, HttpRouteFilter, RequestMirror};
 use crate::resources::path_modifier::HttpPathModifier;
@@ -42,7 +43,24 @@ fn one(check: &mut Check, filter: &HttpRouteFilter, rule: RuleShape) {
         }),
         HttpRouteFilter::UrlRewrite(rewrite) => check.at("urlRewrite", |check| path(check, rewrite.path.as_ref(), rule)),
         HttpRouteFilter::Cors(filter) => check.at("cors", |check| cors(check, filter)),
-        HttpRouteFilter::ExtensionRef(_) | HttpRouteFilter::ExternalAuth(_) => {}
+        HttpRouteFilter::ExternalAuth(filter) => check.at("externalAuth", |check| external_auth(check, filter)),
+        HttpRouteFilter::ExtensionRef(_) => {}
+    }
+}
+
+/// Whether the settings are the protocol's, and within their bounds.
+pub(super) fn external_auth(check: &mut Check, auth: &ExternalAuth) {
+    match (auth.protocol, &auth.grpc, &auth.http) {
+        (ExternalAuthProtocol::Grpc, None, _) => check.fail_at("grpc", "must be set for the protocol GRPC: {} will do"),
+        (ExternalAuthProtocol::Http, _, None) => check.fail_at("http", "must be set for the protocol HTTP: {} will do"),
+        (ExternalAuthProtocol::Grpc, _, Some(_)) => check.fail_at("http", "must not be set for the protocol GRPC"),
+        (ExternalAuthProtocol::Http, Some(_), _) => check.fail_at("grpc", "must not be set for the protocol HTTP"),
+        (ExternalAuthProtocol::Grpc, Some(grpc), None) => check.count("grpc.allowedHeaders", grpc.allowed_headers.len(), 0..=64),
+        (ExternalAuthProtocol::Http, None, Some(http)) => check.at("http", |check| {
+            check.length("path", &http.path, 0..=1024);
+            check.count("allowedHeaders", http.allowed_headers.len(), 0..=64);
+            check.count("allowedResponseHeaders", http.allowed_response_headers.len(), 0..=64);
+        }),
     }
 }
 

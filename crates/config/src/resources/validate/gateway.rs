@@ -1,6 +1,6 @@
 //! GatewayClass, Gateway and ListenerSet.
 
-use super::Check;
+use super::{Check, filters};
 use crate::resources::gateway::{FrontendTlsConfig, GatewaySpec};
 use crate::resources::gateway_class::GatewayClassSpec;
 use crate::resources::listener::{Listener, Protocol, TlsMode};
@@ -79,5 +79,15 @@ fn listener(check: &mut Check, listener: &Listener) {
             check.count("options", tls.options.len(), 0..=16);
         });
     }
+    let requests = &listener.filters.requests;
+    check.count("filters.requests", requests.len(), 0..=16);
+    if !requests.is_empty() && !matches!(listener.protocol, Protocol::Http | Protocol::Https) {
+        check.fail_at("filters", format!("must not be set for the protocol {protocol}: only HTTP and HTTPS have requests"));
+    }
+    check.each("filters.requests", requests, |check, filter| {
+        if let Some(auth) = &filter.external_auth {
+            check.at("externalAuth", |check| filters::external_auth(check, auth));
+        }
+    });
     check.count("allowedRoutes.kinds", listener.allowed_routes.kinds.len(), 0..=8);
 }

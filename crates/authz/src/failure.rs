@@ -1,0 +1,31 @@
+//! Why there is no decision.
+
+use http::StatusCode;
+
+/// An answer that decides nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It cannot say, or is not what it was taken for.
+    #[error("it answered {0}")]
+    Status(StatusCode),
+    /// Its gRPC status is not OK.
+    #[error("it answered with gRPC status {code}: {message}")]
+    Grpc {
+        /// The status.
+        code: String,
+        /// What it says.
+        message: String,
+    },
+    /// The answer is not one message.
+    #[error("its answer is not one gRPC message")]
+    Framing,
+    /// The message is none of the protocol's.
+    #[error("its answer cannot be read: {0}")]
+    Message(#[from] prost::DecodeError),
+    /// It says itself that it failed.
+    #[error("it says that it failed")]
+    Said,
+    /// It changes the query to what cannot be sent.
+    #[error("the query that it asks for is not valid")]
+    Query,
+}

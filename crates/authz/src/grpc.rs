@@ -1,0 +1,149 @@
+//! Asking by gRPC: Envoy's `ext_authz`, one call of `envoy.service.auth.v3.Authorization/Check`.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
+use pailou_extproc::{client::Immediate, proto::HeaderMutation};
+use prost::Message;
+
+use crate::{
+    Allowed, Decision, Failure, Question,
+    changes::{answer, open},
+    proto::{
+        Address, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, Peer, SocketAddress,
+        attribute_context, check_response::HttpResponse,
+    },
+};
+
+const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// A flag and the length of the message.
+const PREFIX: usize = 5;
+/// gRPC's code of consent.
+const OK: i32 = 0;
+
+/// The call that asks, whose host is still to be said. `allowed` names the client's headers that are told; `None` for all, with
+/// HTTP/2's pseudo-headers, as Envoy tells them.
+pub fn request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> Request<Bytes> {
+    let message = CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(peer(question.peer)),
+            destination: Some(peer(question.local)),
+            request: Some(attribute_context::Request { time: now(), http: Some(http_request(question, allowed)) }),
+        }),
+    };
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode_raw(&mut frame);
+    let mut request = Request::new(frame.freeze());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static(PATH);
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    request
+}
+
+/// What an answer means: consent where its status is OK.
+///
+/// # Errors
+/// It is no answer of gRPC, or one that decides nothing.
+pub fn decision(head: &Parts, body: &Bytes, trailers: Option<&HeaderMap>) -> Result<Decision, Failure> {
+    if head.status != StatusCode::OK {
+        return Err(Failure::Status(head.status));
+    }
+    let ended = |headers: &HeaderMap| {
+        let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        text("grpc-status").map(|code| (code, text("grpc-message").unwrap_or_default()))
+    };
+    match trailers.and_then(ended).or_else(|| ended(&head.headers)) {
+        Some((code, message)) if code != "0" => return Err(Failure::Grpc { code, message }),
+        Some(_) => {}
+        None => return Err(Failure::Framing),
+    }
+    let [0, a, b, c, d, message @ ..] = &**body else { return Err(Failure::Framing) };
+    if message.len() as u64 != u64::from(u32::from_be_bytes([*a, *b, *c, *d])) {
+        return Err(Failure::Framing);
+    }
+    let response = CheckResponse::decode(message)?;
+    let allows = response.status.is_none_or(|status| status.code == OK);
+    match response.http_response {
+        Some(HttpResponse::Error(_)) => Err(Failure::Said),
+        Some(HttpResponse::Ok(changes)) if allows => Ok(Decision::Allowed(Box::new(allowed(changes)))),
+        None if allows => Ok(Decision::Allowed(Box::default())),
+        Some(HttpResponse::Denied(denied)) => Ok(Decision::Denied(Box::new(denial(denied)))),
+        Some(HttpResponse::Ok(_)) | None => Ok(Decision::Denied(Box::new(denial(DeniedHttpResponse::default())))),
+    }
+}
+
+fn allowed(changes: OkHttpResponse) -> Allowed {
+    Allowed {
+        headers: open(HeaderMutation { set_headers: changes.headers, remove_headers: changes.headers_to_remove }),
+        response_headers: changes.response_headers_to_add,
+        query_set: changes.query_parameters_to_set,
+        query_remove: changes.query_parameters_to_remove,
+    }
+}
+
+fn denial(denied: DeniedHttpResponse) -> Immediate {
+    let code = denied.status.and_then(|status| u16::try_from(status.code).ok());
+    let status = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| !status.is_informational());
+    Immediate::new(status.unwrap_or(StatusCode::FORBIDDEN), answer(denied.headers), denied.body.into())
+}
+
+fn http_request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> attribute_context::HttpRequest {
+    let mut headers = HashMap::new();
+    let mut tell = |name: &HeaderName| {
+        if let Some(text) = question.text(name) {
+            headers.insert(name.as_str().to_owned(), text);
+        }
+    };
+    match allowed {
+        Some(allowed) => allowed.iter().for_each(&mut tell),
+        None => question.names().for_each(&mut tell),
+    }
+    if allowed.is_none() {
+        let pseudo = [
+            (":authority", question.authority),
+            (":method", question.method.as_str()),
+            (":path", question.path.as_str()),
+            (":scheme", question.scheme()),
+        ];
+        headers.extend(pseudo.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    let announced = question.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+    let size = question.body.map(|body| i64::try_from(body.len()).unwrap_or(i64::MAX)).or(announced).unwrap_or(-1);
+    let (body, raw_body) = match question.body.map(|body| (str::from_utf8(body), body)) {
+        None => (String::new(), Bytes::new()),
+        Some((Ok(text), _)) => (text.to_owned(), Bytes::new()),
+        Some((Err(_), bytes)) => (String::new(), bytes.clone()),
+    };
+    attribute_context::HttpRequest {
+        id: question.id.to_owned(),
+        method: question.method.to_string(),
+        headers,
+        path: question.path.to_string(),
+        host: question.authority.to_owned(),
+        scheme: question.scheme().to_owned(),
+        size,
+        protocol: format!("{:?}", question.version),
+        body,
+        raw_body,
+    }
+}
+
+fn peer(address: SocketAddr) -> Peer {
+    let socket_address = SocketAddress { address: address.ip().to_canonical().to_string(), port_value: address.port().into() };
+    Peer { address: Some(Address { socket_address: Some(socket_address) }) }
+}
+
+fn now() -> Option<prost_types::Timestamp> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let (seconds, nanos) = (i64::try_from(since.as_secs()).ok()?, i32::try_from(since.subsec_nanos()).ok()?);
+    Some(prost_types::Timestamp { seconds, nanos })
+}

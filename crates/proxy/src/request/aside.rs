@@ -1,0 +1,75 @@
+//! Requests of the gateway's own on behalf of one under way: to an endpoint picker, to an authorization server.
+
+use http::Request;
+use pailou_config::snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};
+use smallvec::SmallVec;
+
+use crate::{
+    body::RequestBody,
+    cluster::{ClusterState, EndpointId, Outcome},
+    server::Connection,
+    upstream::{Destination, Exchange, FailureKind, SendFailure},
+};
+
+/// How many endpoints are tried where no connection can be made.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    #[error("there is no ready endpoint")]
+    NoEndpoint,
+    #[error("{}", .0.0)]
+    Tls(Failure),
+    #[error("{0}")]
+    Send(Box<SendFailure>),
+}
+
+/// Sends what `make` makes, for an endpoint and anew for each that is tried.
+pub(super) async fn send<T>(
+    cluster: &ClusterState,
+    connection: &Connection,
+    timeouts: &Timeouts,
+    make: impl Fn(&Address) -> (Request<RequestBody>, T),
+) -> Result<(Exchange, T), Silence> {
+    let settings = cluster.settings();
+    let tls = cluster.tls().map_err(Silence::Tls)?;
+    let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
+    loop {
+        let attempt = cluster.choose_excluding(None, &tried).ok_or(Silence::NoEndpoint)?;
+        tried.push(attempt.id());
+        let address = &attempt.endpoint().endpoint().address;
+        let (request, made) = make(address);
+        let destination = Destination {
+            tls: tls.as_ref(),
+            protocol: settings.protocol,
+            tcp_keepalive: settings.tcp_keepalive,
+            ..Destination::new(address, timeouts)
+        };
+        match connection.worker.upstreams.send_request(&destination, request).await {
+            Ok(exchange) => return Ok((exchange, made)),
+            Err(failure) => {
+                attempt.report(Outcome::ConnectFailure);
+                let connects = matches!(
+                    failure.kind,
+                    FailureKind::Resolve(_)
+                        | FailureKind::Connect { .. }
+                        | FailureKind::ConnectTimeout(_)
+                        | FailureKind::Tls { .. }
+                        | FailureKind::Refused
+                );
+                if !connects || tried.len() >= MAX_ATTEMPTS {
+                    return Err(Silence::Send(failure));
+                }
+            }
+        }
+    }
+}
+
+/// The name by which a cluster's endpoint is asked.
+pub(super) fn host(key: &ClusterKey, address: &Address) -> String {
+    match &key.endpoints {
+        EndpointKey::Service(name, port) => format!("{}.{}.svc:{port}", name.name, name.namespace),
+        _ => address.to_string(),
+    }
+}
