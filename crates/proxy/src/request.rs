@@ -121,10 +121,11 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
         input = Box::pin(gate.pass(&listener.filters, &mut head, input, &mut consents)).await?;
     }
     let base_models = &live.snapshot().base_models;
-    let mut found = listener.routes.find(&head.view(input.known(base_models)));
+    let matching = |input: &Input| listener.routes.find(&head.view(input.known(base_models)));
+    let mut found = matching(&input);
     if matches!(found, Found::NeedsBody) {
         input = input.read(&head, shared, &bounds).await?;
-        found = listener.routes.find(&head.view(input.known(base_models)));
+        found = matching(&input);
     }
     record.model = input.call().and_then(|call| call.model()).map(Into::into);
     let Found::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
