@@ -35,7 +35,7 @@ fn object(version: &str, kind: &str, namespace: &str, name: &str, spec: Value) -
 }
 
 fn follow(api: &Api) -> PoolFollower {
-    let connection = Connection { client: client(&api), namespace: "default".to_owned(), origin: "the test".into() };
+    let connection = Connection { client: client(api), namespace: "default".to_owned(), origin: "the test".into() };
     let namespace = NamespaceName::try_from("models").expect("it is a namespace");
     PoolFollower::start(connection, PoolName { group: None, namespace, name: "qwen".to_owned() })
 }

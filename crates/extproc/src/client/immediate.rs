@@ -22,13 +22,13 @@ pub struct Immediate {
     /// Why, for the operator.
     pub details: String,
     /// Its headers.
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Immediate {
     /// An answer that says nothing to the operator, and leaves what a gRPC client is told to follow from the status.
     pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
-        Self { status, grpc_status: None, body, details: String::new(), headers }
+        Self { status, grpc_status: None, body, details: String::new(), headers: Box::new(headers) }
     }
 
     pub(super) fn of_picker(response: ImmediateResponse) -> Self {
@@ -45,14 +45,14 @@ impl Immediate {
             status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             body: response.body,
             details: response.details,
-            headers,
+            headers: Box::new(headers),
         }
     }
 
     /// The answer.
     pub fn response(&self) -> Response<Bytes> {
         let mut response = Response::new(self.body.clone());
-        (*response.status_mut(), *response.headers_mut()) = (self.status, self.headers.clone());
+        (*response.status_mut(), *response.headers_mut()) = (self.status, HeaderMap::clone(&self.headers));
         response
     }
 }
