@@ -18,8 +18,10 @@ pub(crate) mod crds;
 pub(crate) mod live;
 pub(crate) mod optional;
 pub(crate) mod pods;
+pub(crate) mod raw;
 pub(crate) mod scopes;
 pub(crate) mod seen;
 pub(crate) mod strip;
+
 pub(crate) mod watch;
 pub(crate) mod world;

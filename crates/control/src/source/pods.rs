@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use kube::{ResourceExt, core::DynamicObject};
+use kube::ResourceExt;
 use pailou_config::{resources::InferencePool, store::Store};
 
-use super::watch::Wanted;
+use super::{raw::RawObject, watch::Wanted};
 
 /// Labels that a Pod must have.
 pub(crate) type Selector = BTreeMap<String, String>;
@@ -35,7 +35,7 @@ pub(crate) fn label_selector(selectors: &Selectors) -> Option<String> {
 
 /// Whether one of the selectors selects an object.
 pub(crate) fn wanted(selectors: Selectors) -> Wanted {
-    Arc::new(move |object: &DynamicObject| {
+    Arc::new(move |object: &RawObject| {
         selectors.iter().any(|selector| selector.iter().all(|(key, value)| object.labels().get(key) == Some(value)))
     })
 }
@@ -60,9 +60,8 @@ mod tests {
     fn a_pod_is_wanted_when_any_selector_matches_all_its_labels() {
         let wanted = wanted(Selectors::from([selector(&[("app", "a"), ("tier", "b")]), selector(&[("app", "c")])]));
         let pod = |labels: &[(&str, &str)]| {
-            let mut pod = DynamicObject::new("p", &super::super::crds::resource(pailou_config::resources::Kind::Pod, "", "v1"));
-            pod.metadata.labels = Some(selector(labels));
-            pod
+            serde_json::from_value::<RawObject>(serde_json::json!({ "metadata": { "name": "p", "labels": selector(labels) } }))
+                .unwrap()
         };
         assert!(wanted(&pod(&[("app", "a"), ("tier", "b"), ("more", "x")])));
         assert!(wanted(&pod(&[("app", "c")])));

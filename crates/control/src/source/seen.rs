@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::{
-    ResourceExt,
-    core::{ApiResource, DynamicObject},
-};
+use kube::{ResourceExt, core::ApiResource};
 use pailou_config::{
     parse::{ParseError, parse_object},
     resources::{Kind, NamespaceName, ObjectKey},
@@ -17,6 +14,7 @@ use crate::published::Json;
 
 use super::{
     live::{Live, has_status, other_writer},
+    raw::RawObject,
     strip::strip,
 };
 
@@ -58,12 +56,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// The object's key.
-    pub(crate) fn key(&self, object: &DynamicObject) -> ObjectKey {
+    pub(crate) fn key(&self, object: &RawObject) -> ObjectKey {
         ObjectKey::new(self.group, self.kind.name(), object.namespace().unwrap_or_default(), object.name_any())
     }
 
     /// Reads an object.
-    pub(crate) fn read(&self, object: DynamicObject) -> Seen {
+    pub(crate) fn read(&self, object: RawObject) -> Seen {
         let key = self.key(&object);
         let uid = object.uid().unwrap_or_default();
         let resource_version = object.resource_version().unwrap_or_default();
@@ -82,7 +80,7 @@ impl Reader {
     }
 
     /// What the writer needs to know of an object.
-    pub(crate) fn live(&self, object: &DynamicObject) -> Live {
+    pub(crate) fn live(&self, object: &RawObject) -> Live {
         Live {
             api_version: self.resource.api_version.as_str().into(),
             plural: self.resource.plural.as_str().into(),

@@ -1,10 +1,10 @@
 //! What is left of an object once everything that a gateway does not read is taken out.
 
-use kube::core::{DynamicObject, ObjectMeta};
+use kube::core::ObjectMeta;
 use pailou_config::resources::Kind;
 use serde_json::{Map, Value, json};
 
-use super::live::has_status;
+use super::{live::has_status, raw::RawObject};
 
 /// kubectl keeps the whole object in it once more: for a Secret, its values.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -18,11 +18,8 @@ pub(crate) const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/s
     type!=bootstrap.kubernetes.io/token,type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg";
 
 /// The object as JSON, without what is not read. `resourceVersion` is not in it: a change of nothing else is no change.
-pub(crate) fn strip(kind: Kind, api_version: &str, object: DynamicObject) -> Value {
-    let mut fields = match object.data {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    };
+pub(crate) fn strip(kind: Kind, api_version: &str, object: RawObject) -> Value {
+    let mut fields = object.data;
     match kind {
         Kind::Pod => pod(&mut fields),
         Kind::Secret => secret(&mut fields),
@@ -94,7 +91,7 @@ fn secret(fields: &mut Map<String, Value>) {
 mod tests {
     use super::*;
 
-    fn object(value: Value) -> DynamicObject {
+    fn object(value: Value) -> RawObject {
         serde_json::from_value(value).unwrap()
     }
 

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt;
 use kube::{
     Api,
-    core::DynamicObject,
     runtime::watcher::{self, Event, watcher},
 };
 use tokio::{sync::mpsc, time};
 
 use super::{
     change::{Change, Run},
+    raw::RawObject,
     seen::{Reader, Seen},
 };
 use crate::{backoff::Backoff, metrics::Metrics};
@@ -25,7 +25,7 @@ const LAST_DELAY: Duration = Duration::from_secs(30);
 /// A watch of one scope.
 pub(crate) struct Watch {
     pub(crate) run: Run,
-    pub(crate) api: Api<DynamicObject>,
+    pub(crate) api: Api<RawObject>,
     pub(crate) reader: Reader,
     /// Labels that the API server selects by; all objects where there are none.
     pub(crate) labels: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Watch {
 }
 
 /// Which objects are wanted, by their labels.
-pub(crate) type Wanted = Arc<dyn Fn(&DynamicObject) -> bool + Send + Sync>;
+pub(crate) type Wanted = Arc<dyn Fn(&RawObject) -> bool + Send + Sync>;
 
 impl Watch {
     /// Follows the scope until nobody listens any more. What was said stays true while the API server is away.
@@ -85,7 +85,7 @@ impl Watch {
         config
     }
 
-    fn change(&self, event: Event<DynamicObject>, listed: &mut Vec<Seen>) -> Option<Change> {
+    fn change(&self, event: Event<RawObject>, listed: &mut Vec<Seen>) -> Option<Change> {
         let run = || self.run.clone();
         match event {
             Event::Init => {

@@ -7,11 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{
-    Api, Client,
-    api::PostParams,
-    core::{ApiResource, DynamicObject},
-};
+use kube::{Api, Client, api::PostParams, core::ApiResource};
 use pailou_config::{
     resources::ObjectKey,
     status::{Status, StatusBody},
@@ -25,7 +21,10 @@ use crate::{
     events::Events,
     metrics::{Metrics, Written},
     published::Published,
-    source::live::{Live, LiveTable, other_writer},
+    source::{
+        live::{Live, LiveTable, other_writer},
+        raw::RawObject,
+    },
 };
 
 /// How long one request may take.
@@ -117,7 +116,7 @@ impl Write {
         (live.written != Some(fingerprint(&merged))).then_some((live, merged))
     }
 
-    async fn replace(&self, key: &ObjectKey, live: &Live, status: &Value) -> Result<DynamicObject, kube::Error> {
+    async fn replace(&self, key: &ObjectKey, live: &Live, status: &Value) -> Result<RawObject, kube::Error> {
         let mut metadata = json!({ "name": key.name, "uid": live.uid, "resourceVersion": live.resource_version });
         if !key.namespace.is_empty() {
             metadata["namespace"] = key.namespace.as_str().into();
@@ -127,7 +126,7 @@ impl Write {
         self.api(key, live).replace_subresource("status", &key.name, &params, &body).await
     }
 
-    fn api(&self, key: &ObjectKey, live: &Live) -> Api<DynamicObject> {
+    fn api(&self, key: &ObjectKey, live: &Live) -> Api<RawObject> {
         let resource = ApiResource {
             group: key.group.to_string(),
             version: live.api_version.rsplit('/').next().unwrap_or_default().to_owned(),
@@ -142,7 +141,7 @@ impl Write {
     }
 
     /// What is known of the object after an answer that holds it.
-    fn after(&self, before: &Live, object: &DynamicObject) -> Live {
+    fn after(&self, before: &Live, object: &RawObject) -> Live {
         Live {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
