@@ -4,6 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method};
 use regex::Regex;
+use smol_str::SmolStr;
 
 use super::{HostMap, HostPattern, RouteKind, Rule};
 
@@ -194,14 +195,14 @@ impl Conditions {
     }
 }
 
-/// A condition on the path.
+/// A condition on the path. Short paths, which most are, are held in place: of the matches of a host name all are looked at.
 #[derive(Clone, Debug)]
 pub enum PathMatch {
     /// Just this path.
-    Exact(Arc<str>),
+    Exact(SmolStr),
     /// This path and what lies under it, element by element: `/v1` matches `/v1` and `/v1/x`, not `/v1beta`. Held without
     /// trailing slash; `/` is held as the empty string.
-    Prefix(Arc<str>),
+    Prefix(SmolStr),
     /// The whole path matches.
     Regex(Arc<Regex>),
 }
@@ -210,7 +211,7 @@ impl PathMatch {
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
-            Self::Prefix(prefix) => path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Regex(regex) => regex.is_match(path),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use smallvec::SmallVec;
+
 use super::{ClusterId, DirectResponse, Filters, Name, Redirect, RulePolicy, at_point};
 
 /// One rule of a route, with every policy that applies to it resolved.
@@ -76,15 +78,16 @@ pub struct Failure(pub Arc<str>);
 /// Backends with weights.
 #[derive(Clone, Debug, Default)]
 pub struct Backends {
-    refs: Vec<BackendRef>,
+    /// Most rules have one, which is held in place.
+    refs: SmallVec<[BackendRef; 1]>,
     /// The sums of the weights of those that are no fallback, and of those that are.
     totals: [u64; 2],
 }
 
 impl Backends {
     /// Takes the backendRefs in the rule's order; those of weight 0 are never picked.
-    pub fn new(mut refs: Vec<BackendRef>) -> Self {
-        refs.shrink_to_fit();
+    pub fn new(refs: Vec<BackendRef>) -> Self {
+        let refs: SmallVec<[BackendRef; 1]> = refs.into_iter().collect();
         let total = |fallback| refs.iter().filter(|it| it.fallback == fallback).map(|it| u64::from(it.weight)).sum();
         Self { totals: [total(false), total(true)], refs }
     }
