@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use pailou_apiserver::Api;
 use serde_json::{Value, json};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const CLASSES: &str = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
 const GATEWAYS: &str = "/apis/gateway.networking.k8s.io/v1/gateways";
 pub(super) const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
@@ -37,12 +36,7 @@ pub(super) fn kubeconfig(address: SocketAddr) -> Value {
 /// Puts everything there.
 pub(super) fn fill(api: &Api, port: u16, engines: [SocketAddr; 2], routes: u32) {
     for (group, plural, kind) in KINDS {
-        let spec = json!({ "names": { "plural": plural, "kind": kind }, "versions": [{ "name": "v1", "served": true }] });
-        let annotations = json!({ "gateway.networking.k8s.io/bundle-version": "v1.7.0" });
-        api.apply(
-            DEFINITIONS,
-            json!({ "metadata": { "name": format!("{plural}.{group}"), "annotations": annotations }, "spec": spec }),
-        );
+        api.define("v1.7.0", group, plural, kind, &["v1"]);
     }
     api.apply("/api/v1/namespaces", json!({ "metadata": { "name": "default" } }));
     api.apply(CLASSES, json!({ "metadata": { "name": "pailou" }, "spec": { "controllerName": "pailou.dev/gateway-controller" } }));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     answers::{Answer, failure, refuse},
-    paths::name,
+    paths::{DEFINITIONS, name},
     state::Inner,
 };
 
@@ -68,6 +68,15 @@ impl Api {
         inner.happened(collection, if before.is_some() { "MODIFIED" } else { "ADDED" }, &object);
         inner.objects.entry(collection.to_owned()).or_default().insert(name, object.clone());
         object
+    }
+
+    /// Installs a definition of a namespaced kind that says of which `bundle` of Gateway API it is: these versions of it are served.
+    pub fn define(&self, bundle: &str, group: &str, plural: &str, kind: &str, versions: &[&str]) {
+        let versions: Vec<Value> = versions.iter().map(|name| json!({ "name": name, "served": true })).collect();
+        let annotations = json!({ "gateway.networking.k8s.io/bundle-version": bundle });
+        let metadata = json!({ "name": format!("{plural}.{group}"), "annotations": annotations });
+        let spec = json!({ "names": { "plural": plural, "kind": kind }, "versions": versions });
+        self.apply(DEFINITIONS, json!({ "metadata": metadata, "spec": spec }));
     }
 
     /// Changes an object's status as another controller would.

@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The collection of CustomResourceDefinitions.
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
 /// The collection, the object and the subresource that a path names.
 pub(crate) fn locate(path: &str) -> (String, Option<String>, Option<String>) {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::{
     answers::{Answer, ok, refuse},
     api::Asked,
-    paths::{is_of, locate, name},
+    paths::{DEFINITIONS, is_of, locate, name},
 };
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -102,7 +102,7 @@ impl Inner {
 
     /// What a group serves in a version, by the definitions.
     fn discovered(&self, group: &str, version: &str) -> Answer {
-        let definitions = self.objects.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
+        let definitions = self.objects.get(DEFINITIONS);
         let served = definitions.into_iter().flat_map(BTreeMap::values).filter(|definition| {
             let is_served = definition["spec"]["versions"].as_array().is_some_and(|all| all.iter().any(|it| it["name"] == version));
             is_served

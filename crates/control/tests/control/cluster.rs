@@ -43,22 +43,7 @@ pub(crate) fn cluster() -> Api {
 
 /// Installs a definition.
 pub(crate) fn define(api: &Api, group: &str, plural: &str, kind: &str, versions: &[&str]) {
-    define_of_bundle(api, "v1.7.0", group, plural, kind, versions);
-}
-
-/// Installs a definition that says of which bundle it is.
-pub(crate) fn define_of_bundle(api: &Api, bundle: &str, group: &str, plural: &str, kind: &str, versions: &[&str]) {
-    let versions: Vec<Value> = versions.iter().map(|name| json!({ "name": name, "served": true })).collect();
-    api.apply(
-        DEFINITIONS,
-        json!({
-            "metadata": {
-                "name": format!("{plural}.{group}"),
-                "annotations": { "gateway.networking.k8s.io/bundle-version": bundle },
-            },
-            "spec": { "names": { "plural": plural, "kind": kind }, "versions": versions },
-        }),
-    );
+    api.define("v1.7.0", group, plural, kind, versions);
 }
 
 /// Removes a definition with all its objects.

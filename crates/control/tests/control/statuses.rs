@@ -5,8 +5,7 @@ use pailou_config::{compile::DataPlane, snapshot::Name, status::GatewayAddress};
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    CLASSES, CONTROLLER, GATEWAYS, ROUTES, SHARED, class, cluster, condition, define_of_bundle, gateway, quiet, route, start,
-    undefine, until, writes,
+    CLASSES, CONTROLLER, GATEWAYS, ROUTES, SHARED, class, cluster, condition, gateway, quiet, route, start, undefine, until, writes,
 };
 
 #[tokio::test]
@@ -52,7 +51,7 @@ async fn a_class_says_whether_the_version_of_gateway_api_is_known() {
     let controller = start(&api, "a");
     let supported = || condition(&api.get(CLASSES, "pailou")["status"]["conditions"], "SupportedVersion").clone();
     until("the version is known", || supported()["status"] == "True").await;
-    define_of_bundle(&api, "v1.99.0", "gateway.networking.k8s.io", "xbackends", "XBackend", &["v1"]);
+    api.define("v1.99.0", "gateway.networking.k8s.io", "xbackends", "XBackend", &["v1"]);
     until("a definition is of another version", || supported()["status"] == "False").await;
     assert_eq!(supported()["reason"], "UnsupportedVersion");
     let message = supported()["message"].as_str().unwrap().to_owned();
