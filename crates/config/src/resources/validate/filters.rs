@@ -50,6 +50,7 @@ fn one(check: &mut Check, filter: &HttpRouteFilter, rule: RuleShape) {
 
 /// Whether the settings are the protocol's, and within their bounds.
 pub(super) fn external_auth(check: &mut Check, auth: &ExternalAuth) {
+    check.at("backendRef", |check| target(check, &auth.backend_ref));
     match (auth.protocol, &auth.grpc, &auth.http) {
         (ExternalAuthProtocol::Grpc, None, _) => check.fail_at("grpc", "must be set for the protocol GRPC: {} will do"),
         (ExternalAuthProtocol::Http, _, None) => check.fail_at("http", "must be set for the protocol HTTP: {} will do"),
