@@ -59,9 +59,12 @@ pub(crate) fn open(mut mutation: HeaderMutation) -> HeaderMutation {
     mutation
 }
 
-/// The headers of an answer that is given in place of the backend's.
-pub(crate) fn answer(set_headers: Vec<HeaderValueOption>) -> HeaderMap {
+/// The headers of an answer that is given in place of the backend's. A body is plain text unless they say otherwise, as with Envoy.
+pub(crate) fn answer(set_headers: Vec<HeaderValueOption>, has_body: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
     pailou_extproc::client::apply(&HeaderMutation { set_headers, remove_headers: Vec::new() }, &mut headers);
     headers
 }

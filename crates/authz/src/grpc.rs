@@ -93,7 +93,7 @@ fn allowed(changes: OkHttpResponse) -> Allowed {
 fn denial(denied: DeniedHttpResponse) -> Immediate {
     let code = denied.status.and_then(|status| u16::try_from(status.code).ok());
     let status = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| !status.is_informational());
-    Immediate::new(status.unwrap_or(StatusCode::FORBIDDEN), answer(denied.headers), denied.body.into())
+    Immediate::new(status.unwrap_or(StatusCode::FORBIDDEN), answer(denied.headers, !denied.body.is_empty()), denied.body.into())
 }
 
 fn http_request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> attribute_context::HttpRequest {

@@ -182,7 +182,7 @@ async fn a_refusal_is_told_and_an_answer_that_decides_nothing_refuses_too() {
     let cases: [Case; 8] = [
         (|denied| decided(16, Some(denied(401))), "HTTP/1.1 401", "x-why: 1"),
         // A server that forgets one of the two is not taken to have consented.
-        (|denied| decided(0, Some(denied(429))), "HTTP/1.1 429", "no"),
+        (|denied| decided(0, Some(denied(429))), "HTTP/1.1 429", "content-type: text/plain"),
         (|_| decided(7, None), "HTTP/1.1 403", ""),
         (|_| decided(7, Some(HttpResponse::Ok(OkHttpResponse::default()))), "HTTP/1.1 403", ""),
         (|_| decided(0, Some(HttpResponse::Error(DeniedHttpResponse::default()))), "HTTP/1.1 503", ""),
