@@ -111,7 +111,7 @@ impl Drop for Cluster {
 impl Cluster {
     /// Starts a controller, and the proxy that it asks for.
     async fn start(conditions: &Conditions<'_>, program: &Path, routes: u32) -> io::Result<Self> {
-        let (gateway, feed) = (free_address()?, free_address()?);
+        let (gateway, feed, admin) = (free_address()?, free_address()?, free_address()?);
         let api = Api::default();
         objects::fill(&api, gateway.port(), conditions.engine.addresses(), routes);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -136,29 +136,19 @@ impl Cluster {
         let (deployment, authorities) = provisioned(&api).await?;
         let mut command = Command::new(program);
         command.args(objects::arguments(&deployment));
-        command.args(["--access-log=/dev/null", "--admin=off"]);
+        command.args(["--access-log=/dev/null", &format!("--admin={admin}")]);
         command.arg(format!("--feed=https://localhost:{}", feed.port()));
         command.arg("--feed-ca").arg(file("feed-ca.pem", &authorities)?);
         command.arg("--feed-token").arg(file("feed-token", &objects::token(&deployment))?);
         let proxy = Process::spawn(command, &conditions.directory.join("proxy.log"), &cores)?;
+        // As a kubelet asks before it lets anybody else.
+        answered(admin, "/readyz").await?;
         Ok(Self { api, gateway, controller, proxy, server })
     }
 
     /// Waits until a route is served.
     async fn served(&self, number: u32) -> io::Result<()> {
-        let request = format!("GET /route-{number}/models HTTP/1.1\r\nHost: bench.example.com\r\n\r\n");
-        let deadline = Instant::now() + WITHIN;
-        loop {
-            let asked = async {
-                let mut stream = TcpStream::connect(self.gateway).await?;
-                ask(&mut stream, &mut Receiver::new(), request.as_bytes()).await
-            };
-            match asked.await {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => sleep(RETRY).await,
-            }
-        }
+        answered(self.gateway, &format!("/route-{number}/models")).await
     }
 
     /// Processor time of controller and proxy so far.
@@ -177,6 +167,23 @@ impl Cluster {
             })
         };
         Ok((part(&self.controller, controller)?, part(&self.proxy, proxy)?))
+    }
+}
+
+/// Asks for something until the answer is 200.
+async fn answered(at: SocketAddr, path: &str) -> io::Result<()> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench.example.com\r\n\r\n");
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let asked = async {
+            let mut stream = TcpStream::connect(at).await?;
+            ask(&mut stream, &mut Receiver::new(), request.as_bytes()).await
+        };
+        match asked.await {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => sleep(RETRY).await,
+        }
     }
 }
 
