@@ -22,6 +22,5 @@ pub(crate) mod raw;
 pub(crate) mod scopes;
 pub(crate) mod seen;
 pub(crate) mod strip;
-
 pub(crate) mod watch;
 pub(crate) mod world;

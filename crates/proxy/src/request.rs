@@ -116,10 +116,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     let gate = Gate { live: &live, connection, bounds };
     let mut consents = Consents::default();
     let mut input = Input::new(body, &head);
-    if !listener.filters.is_empty() {
-        // Few requests are asked about, and all would bear the room for it.
-        input = Box::pin(gate.pass(&listener.filters, &mut head, input, &mut consents)).await?;
-    }
+    input = gate.pass(&listener.filters, &mut head, input, &mut consents).await?;
     let base_models = &live.snapshot().base_models;
     let matching = |input: &Input| listener.routes.find(&head.view(input.known(base_models)));
     let mut found = matching(&input);
@@ -137,10 +134,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     if let Some(response) = preflight(rule, &head) {
         return Ok(Served::Here(response));
     }
-    let authorizers = &rule.filters.authorizers;
-    if !authorizers.is_empty() {
-        input = Box::pin(gate.pass(authorizers, &mut head, input, &mut consents)).await?;
-    }
+    input = gate.pass(&rule.filters.authorizers, &mut head, input, &mut consents).await?;
     if let Some(mut response) = answer_here(entry, &head, connection)? {
         consents.apply(response.headers_mut());
         return Ok(Served::Here(response));

@@ -135,50 +135,49 @@ impl<'a> Clusters<'a> {
         load: Load,
     ) -> Result<Resolved, Problem> {
         let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
-        let permit = || self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name });
-        let mut fallback = false;
-        let draft = match (&*to.group, &*to.kind) {
-            ("", "Service") => {
-                permit()?;
-                self.service(namespace, to, load)?
-            }
-            (ENVOY_GROUP, "Backend") => {
-                permit()?;
-                fallback = self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
-                self.backend(namespace, &to.name, load)?
-            }
-            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") if load.is_requests() => {
-                permit()?;
-                return self.pool(namespace, to, traffic, load);
-            }
-            (group, kind) => {
-                let known = if load.is_requests() { "a Service, an InferencePool or a Backend" } else { "a Service or a Backend" };
-                let message = format!("{kind} {} (group {group:?}) is no kind of backend: use {known}", to.name);
-                return Err(Problem::refs("InvalidKind", message));
-            }
+        let (group, kind) = (&*to.group, &*to.kind);
+        if load.is_requests() && matches!((group, kind), (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool")) {
+            self.permit(from, to)?;
+            return self.pool(namespace, to, traffic, load);
+        }
+        let Some(draft) = self.draft(from, to, load)? else {
+            let known = if load.is_requests() { "a Service, an InferencePool or a Backend" } else { "a Service or a Backend" };
+            let message = format!("{kind} {} (group {group:?}) is no kind of backend: use {known}", to.name);
+            return Err(Problem::refs("InvalidKind", message));
         };
+        let fallback = matches!(draft.kind, ClusterKind::Backend)
+            && self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
         Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: None, fallback })
     }
 
     /// The cluster of an authorization server: no policy for backends is laid upon it.
     pub(crate) fn authorizer(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Cluster, Problem> {
-        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
-        let permit = || self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name });
-        let draft = match (&*to.group, &*to.kind) {
-            ("", "Service") => {
-                permit()?;
-                self.service(namespace, to, load)?
-            }
-            (ENVOY_GROUP, "Backend") => {
-                permit()?;
-                self.backend(namespace, &to.name, load)?
-            }
-            (group, kind) => {
-                let message = format!("{kind} {} (group {group:?}) cannot be asked: use a Service or a Backend", to.name);
-                return Err(Problem::refs("InvalidKind", message));
-            }
+        let Some(draft) = self.draft(from, to, load)? else {
+            let message = format!("{} {} (group {:?}) cannot be asked: use a Service or a Backend", to.kind, to.name, &*to.group);
+            return Err(Problem::refs("InvalidKind", message));
         };
         Ok(draft.cluster(&Traffic::default()))
+    }
+
+    /// What a reference to a Service or a Backend leads to; `None` where it is to something else.
+    fn draft(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Option<Draft>, Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        match (&*to.group, &*to.kind) {
+            ("", "Service") => {
+                self.permit(from, to)?;
+                self.service(namespace, to, load).map(Some)
+            }
+            (ENVOY_GROUP, "Backend") => {
+                self.permit(from, to)?;
+                self.backend(namespace, &to.name, load).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn permit(&self, from: Referrer<'_>, to: &BackendObjectReference) -> Result<(), Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name })
     }
 
     /// Holds a cluster for the route under way.

@@ -36,7 +36,8 @@ pub(crate) fn of_rule(context: &mut RuleContext<'_, '_>, place: usize, spec: &Sp
 pub(crate) fn of_listeners(gateways: &mut Gateways<'_>, clusters: &mut Clusters<'_>) -> Vec<Arc<Cluster>> {
     let mut found: Vec<Arc<Cluster>> = Vec::new();
     for (place, gateway) in gateways.list.iter_mut().enumerate() {
-        for listener in &mut gateway.listeners {
+        // Most have none, and there may be thousands.
+        for listener in gateway.listeners.iter_mut().filter(|it| !it.spec.filters.requests.is_empty()) {
             clusters.identity = gateway.identity.clone();
             for (at, filter) in listener.spec.filters.requests.iter().enumerate() {
                 let Some(spec) = &filter.external_auth else { continue };

@@ -73,15 +73,18 @@ impl<'c, 'a> RuleContext<'c, 'a> {
 
     /// Where a reference to a backend leads.
     pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
-        let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: &self.route.meta.namespace };
         let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
-        self.clusters.resolve(from, to, &self.traffic, load)
+        self.clusters.resolve(self.referrer(), to, &self.traffic, load)
+    }
+
+    /// The route, as one that refers to others.
+    fn referrer(&self) -> Referrer<'c> {
+        Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: self.namespace() }
     }
 
     /// The endpoints of an authorization server.
     pub(crate) fn authorizer(&mut self, to: &BackendObjectReference, load: Load) -> Result<ClusterKey, Problem> {
-        let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: &self.route.meta.namespace };
-        let cluster = self.clusters.authorizer(from, to, load)?;
+        let cluster = self.clusters.authorizer(self.referrer(), to, load)?;
         Ok(self.clusters.held(cluster))
     }
 
