@@ -1,0 +1,20 @@
+//! The proxy over real sockets. All in one program: each more would be linked anew, with everything in it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod support;
+
+mod authorization;
+mod backend_tls;
+mod client_certificates;
+mod duplex;
+mod forward;
+mod hostile;
+mod idle;
+mod limits;
+mod listeners;
+mod picker;
+mod picker_answers;
+mod request_path;
+mod semantics;
+mod wire;

@@ -1,0 +1,123 @@
+//! A proxy that serves what objects say: YAML, compiled.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use pailou_config::{
+    compile::{Settings, compile},
+    parse::parse,
+    resources::NamespaceName,
+    store::{Entry, Store},
+};
+use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// A Gateway, and whatever else is given.
+pub(crate) struct Gateway {
+    pub(crate) proxy: Proxy,
+    pub(crate) address: SocketAddr,
+    pub(crate) settings: Settings,
+}
+
+impl Gateway {
+    /// Serves objects on a Gateway with one listener for cleartext, at an address that nobody else uses.
+    pub(crate) fn serve(objects: &str) -> Self {
+        let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
+                       listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n";
+        Self::at_own_address(&[gateway, objects].concat())
+    }
+
+    /// Serves just these objects at an address that nobody else uses; one of their listeners has port 8080.
+    pub(crate) fn at_own_address(objects: &str) -> Self {
+        let address = IpAddr::from(loopback());
+        let settings = Settings { addresses: vec![address], ..Settings::default() };
+        Self::start(objects, SocketAddr::new(address, 8080), settings)
+    }
+
+    /// Another port of its.
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), port)
+    }
+
+    fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
+        let options = Options {
+            workers: 1,
+            overrides: Overrides::default(),
+            access_log: Sink::Off,
+            response_flags: true,
+            body_budget: 64 << 20,
+        };
+        let gateway = Self { proxy: Proxy::start(options).unwrap(), address, settings };
+        gateway.update(objects);
+        gateway
+    }
+
+    /// Serves other objects from now on.
+    pub(crate) fn update(&self, objects: &str) {
+        let compiled = compile(&store(objects), &self.settings);
+        let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+
+    /// The answer to a request of this head, to which the end and `connection: close` are added.
+    pub(crate) async fn ask(&self, head: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// A loopback address of its own, in 127.64.0.0/10: process and serial number are in it.
+fn loopback() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let serial = NEXT.fetch_add(1, Ordering::Relaxed) % (1 << 10);
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 64, 0, 0)) + (std::process::id() % (1 << 12)) * (1 << 10) + serial)
+}
+
+/// These objects and no others.
+pub(crate) fn store(objects: &str) -> Store {
+    let mut store = Store::new();
+    for entry in entries(objects) {
+        store.insert(entry).unwrap();
+    }
+    store
+}
+
+/// Objects as a source reads them.
+pub(crate) fn entries(objects: &str) -> impl Iterator<Item = Entry> {
+    let parsed = parse(objects.as_bytes(), "test", &NamespaceName::try_from("default").unwrap());
+    assert_eq!(parsed.errors, []);
+    parsed.objects.into_iter().map(|decoded| Entry::new(decoded, "test".into()))
+}
+
+/// An address that nobody listens at.
+pub(crate) fn nowhere() -> SocketAddr {
+    SocketAddr::from((loopback(), 8080))
+}
+
+/// A Backend at an address, with these fields more.
+pub(crate) fn backend(name: &str, address: SocketAddr, more: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nmetadata: {{name: {name}}}\nspec: {{endpoints: [{{ip: {{address: {}, \
+         port: {}}}}}]{more}}}\n",
+        address.ip(),
+        address.port()
+    )
+}
+
+/// A route for everything, with one rule made of these fields.
+pub(crate) fn route(rule: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: route}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
+         rules: [{rule}]\n"
+    )
+}
