@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -179,33 +177,10 @@ func (c check) Check(_ context.Context, asked *auth.CheckRequest) (*auth.CheckRe
 	return c(asked), nil
 }
 
-// serve serves an authorization server as a Service, on the node.
+// serve serves an authorization server as a Service.
 func serve(t *testing.T, service string, decide check) {
 	t.Helper()
-	cluster := lab.Connect(t)
-	socket, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	auth.RegisterAuthorizationServer(server, decide)
-	go func() {
-		if err := server.Serve(socket); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Error(err)
-		}
-	}()
-	t.Cleanup(server.Stop)
-	node := lab.Field(cluster.Get("/api/v1/nodes"), "items", 0, "status", "addresses", 0, "address")
-	port := lab.Object{"name": "grpc", "port": 9000, "appProtocol": "kubernetes.io/h2c"}
-	cluster.Create(t, "/api/v1/namespaces/"+filtered+"/services", lab.Object{
-		"apiVersion": "v1", "kind": "Service", "metadata": lab.Object{"name": service}, "spec": lab.Object{"ports": []any{port}},
-	})
-	cluster.Create(t, "/apis/discovery.k8s.io/v1/namespaces/"+filtered+"/endpointslices", lab.Object{
-		"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-		"metadata":  lab.Object{"name": service, "labels": lab.Object{"kubernetes.io/service-name": service}},
-		"ports":     []any{lab.Object{"name": "grpc", "port": socket.Addr().(*net.TCPAddr).Port}},
-		"endpoints": []any{lab.Object{"addresses": []any{node}, "conditions": lab.Object{"ready": true}}},
-	})
+	lab.ServeGRPC(t, filtered, service, func(server *grpc.Server) { auth.RegisterAuthorizationServer(server, decide) })
 }
 
 // allowing consents, and sets headers.

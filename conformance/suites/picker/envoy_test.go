@@ -18,4 +18,5 @@ func ofEnvoy(t *testing.T, g *gateway) {
 	t.Run("SamePromptSameEngine", func(t *testing.T) { samePrompt(t, to, "any.test") })
 	t.Run("Renamed", func(t *testing.T) { renamed(t, to, "any.test") })
 	passes(t, to, "any.test")
+	t.Run("Refusals", func(t *testing.T) { refuses(t, g, to) })
 }

@@ -86,8 +86,7 @@ func renamed(t *testing.T, to lab.Endpoint, host string) {
 // nextOfItsList has one engine fail, in turn each: whoever is first in the picker's list, a request is answered by the second.
 func nextOfItsList(t *testing.T, g *gateway) {
 	for _, name := range g.names() {
-		faults := "http://" + g.engines[name] + ":8000"
-		lab.Endpoint(faults).Send(t, lab.Request{Path: "/sim/faults", Body: `{"kind":"status","status":503,"path":"/v1/"}`}).Wants(t, http.StatusOK)
+		clear := fault(t, g.engines[name], `{"kind":"status","status":503,"path":"/v1/"}`)
 		for i := range 10 {
 			answer := g.Send(t, chat("own.test", fmt.Sprintf("%d: %s", i, strings.Repeat(string(rune('a'+i)), 100))))
 			answer.Wants(t, http.StatusOK)
@@ -95,7 +94,18 @@ func nextOfItsList(t *testing.T, g *gateway) {
 				t.Errorf("%s has served, which answers nothing but 503", name)
 			}
 		}
-		clear, err := http.NewRequest(http.MethodDelete, faults+"/sim/faults", nil)
+		clear()
+	}
+}
+
+// fault has an engine fail, until what is given back is called.
+func fault(t *testing.T, address, fault string) (clear func()) {
+	t.Helper()
+	faults := lab.Endpoint("http://" + address + ":8000")
+	faults.Send(t, lab.Request{Path: "/sim/faults", Body: fault}).Wants(t, http.StatusOK)
+	return func() {
+		t.Helper()
+		clear, err := http.NewRequest(http.MethodDelete, string(faults)+"/sim/faults", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

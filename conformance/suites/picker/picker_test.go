@@ -1,5 +1,5 @@
 // Package picker has requests go where an endpoint picker says, in a cluster: our gateway asks the reference picker, which is of
-// another hand, and our own; an Envoy asks ours.
+// another hand, and our own; an Envoy asks ours. A picker of the test's refuses what neither of them does, and both gateways take it alike.
 package picker
 
 import (
@@ -37,6 +37,8 @@ func TestPicker(t *testing.T) {
 	g.Await(t, chat("own.test", "warm"), http.StatusOK)
 	t.Run("Reference", func(t *testing.T) { reference(t, g) })
 	t.Run("Own", func(t *testing.T) { own(t, g) })
+	serveScripted(t)
+	t.Run("Refusals", func(t *testing.T) { refuses(t, g, g.Endpoint) })
 	if *envoy {
 		t.Run("Envoy", func(t *testing.T) { ofEnvoy(t, g) })
 	}
