@@ -16,9 +16,10 @@
 //! - [`usage`]: token counts, the first content, the end and the errors of a response, read as it passes;
 //! - [`error`]: error bodies and error events in each dialect.
 //!
-//! Two private modules are what these stand on: `json`, a strict lexer over a whole body, and `walk`, a lenient reader of a
-//! body in chunks.
+//! Three private modules are what these stand on: `json`, a strict lexer over a whole body, `walk`, a lenient reader of a body in
+//! chunks, and `alike`, which spares it events that say nothing new.
 
+mod alike;
 pub mod endpoint;
 pub mod error;
 mod json;

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::FinderRev;
 
+use crate::alike::Alike;
 use crate::sse::{Event, SseReader};
 use crate::walk::{Key, Value, Walker};
 
@@ -52,6 +53,7 @@ impl Progress {
 pub struct ResponseReader {
     /// `None` for a JSON body.
     events: Option<SseReader>,
+    last: Alike,
     walker: Walker,
     facts: Facts,
     progress: Progress,
@@ -90,7 +92,7 @@ impl ResponseReader {
 
     /// For a body that is one JSON value.
     pub fn json() -> Self {
-        Self { events: None, walker: Walker::new(), facts: Facts::default(), progress: Progress::default() }
+        Self { events: None, last: Alike::default(), walker: Walker::new(), facts: Facts::default(), progress: Progress::default() }
     }
 
     /// For a body of Server-Sent Events.
@@ -105,7 +107,7 @@ impl ResponseReader {
 
     /// Reads on, and returns how far the response has come.
     pub fn feed(&mut self, chunk: &[u8]) -> Progress {
-        let Self { events, walker, facts, progress } = self;
+        let Self { events, last, walker, facts, progress } = self;
         let Some(reader) = events else {
             walker.feed(chunk, &mut |path, value| {
                 progress.error |= is_error(path, value);
@@ -117,7 +119,7 @@ impl ResponseReader {
             return *progress;
         };
         let before = reader.passed_over();
-        reader.feed(chunk, |event| read_event(event, walker, facts, progress));
+        reader.feed(chunk, |event| read_event(event, last, walker, facts, progress));
         // Nothing that merely announces is that large.
         progress.content |= reader.passed_over() > before;
         *progress
@@ -228,7 +230,7 @@ impl Kind {
     }
 }
 
-fn read_event(event: Event<'_>, walker: &mut Walker, facts: &mut Facts, progress: &mut Progress) {
+fn read_event(event: Event<'_>, last: &mut Alike, walker: &mut Walker, facts: &mut Facts, progress: &mut Progress) {
     let data = event.data.trim_ascii();
     if data.is_empty() {
         return;
@@ -238,12 +240,22 @@ fn read_event(event: Event<'_>, walker: &mut Walker, facts: &mut Facts, progress
         progress.content = true;
         return;
     }
+    if last.is_alike(data) {
+        return;
+    }
     let mut shape = Shape::default();
-    walker.reset();
-    walker.feed(data, &mut |path, value| {
+    let mut sink = |path: &[Key], value: Value<'_>| {
         shape.read(path, value);
         facts.read(path, value);
-    });
+    };
+    let (known, new) = data.split_at(last.common(data));
+    walker.reset();
+    walker.feed(known, &mut sink);
+    let passes_over_text = walker.is_in_unread_text();
+    walker.feed(new, &mut sink);
+    // Of another event's shape its name may have a part.
+    let has_shape = shape.kind.is_some() || shape.choices;
+    last.keep(data, (passes_over_text && has_shape).then_some(known.len()));
     if shape.kind.is_none() && !shape.choices && !matches!(event.name, b"" | b"message") {
         shape.kind = std::str::from_utf8(event.name).ok().map(Kind::named);
     }

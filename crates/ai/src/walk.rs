@@ -185,6 +185,15 @@ impl Walker {
         self.state == State::Done
     }
 
+    /// Whether the walk is within a text, or right before its end, of which nothing but that it has a character is ever told.
+    pub(crate) fn is_in_unread_text(&self) -> bool {
+        match self.state {
+            State::Text { name: false, escaped: false } => !self.keeps_text(),
+            State::Skip { text, escaped, .. } => text && !escaped,
+            _ => false,
+        }
+    }
+
     /// Reads on, and tells `sink` of each value with the path of names that leads to it.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) {
         while let Some(&first) = bytes.first() {

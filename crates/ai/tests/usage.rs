@@ -153,6 +153,30 @@ fn body() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// An event that differs from others by little: mostly by a text, and now and then by what counts.
+fn event() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["", "", "event: content_block_delta\n", "event: error\n"]);
+    let shape = prop::sample::select(vec![
+        r#"{"model":"M","choices":[{"delta":{"content":"TEXT"},"finish_reason":END}],"usage":COUNTS}"#,
+        r#"{"model":"M","choices":[{"delta":{"content":"TEXT"},"finish_reason":END}],"usage":COUNTS}"#,
+        r#"{"choices": [{"text": "TEXT", "finish_reason": END}], "model": "M"}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"TEXT"}}"#,
+        r#"{"type":"TEXT","delta":{"stop_reason":END},"usage":COUNTS}"#,
+        r#"{"type":"response.output_text.delta","sequence_number":3,"delta":"TEXT"}"#,
+        r#"{"error":"TEXT","choices":[],"model":"M"}"#,
+        r#"{"of_no_shape":"TEXT"}"#,
+    ]);
+    let text =
+        prop::sample::select(vec!["", "a", "b", " the", " that", "ping", "error", r"a\n", r#"a\"b"#, r#"a","error":"b"#, "\u{e9}"]);
+    let end = prop::sample::select(vec!["null", "null", "null", "null", r#""stop""#, r#""length""#]);
+    let counts = prop::sample::select(vec!["null", "null", "null", r#"{"prompt_tokens":9}"#, r#"{"completion_tokens":3}"#]);
+    let model = prop::sample::select(vec!["qwen", "qwen", "qwen", "other"]);
+    (name, shape, text, end, counts, model).prop_map(|(name, shape, text, end, counts, model)| {
+        let data = shape.replace("TEXT", text).replace("END", end).replace("COUNTS", counts).replace('M', model);
+        format!("{name}data: {data}\n\n")
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -169,6 +193,21 @@ proptest! {
         let finished = finish_reason.is_some();
         prop_assert_eq!(reader.progress(), Progress { content: true, finish_reason: finished, done: true, error: false });
         prop_assert_eq!((reader.usage(), reader.model(), reader.finish_reason()), (Some(USAGE), Some(model), finish_reason));
+    }
+
+    #[test]
+    fn events_that_are_alike_tell_what_they_tell_apart(events in prop::collection::vec(event(), 1..24)) {
+        let (mut reader, mut apart) = (ResponseReader::events(), ResponseReader::events());
+        for event in &events {
+            reader.feed(event.as_bytes());
+            // Between two of these no event is like the one before.
+            apart.feed(b"data: {\"type\":\"ping\"}\n\n");
+            apart.feed(event.as_bytes());
+            prop_assert_eq!(reader.progress(), apart.progress(), "{:?}", events);
+            prop_assert_eq!(reader.usage(), apart.usage(), "{:?}", events);
+            prop_assert_eq!((reader.model(), reader.finish_reason()), (apart.model(), apart.finish_reason()), "{:?}", events);
+            prop_assert_eq!(reader.next_sequence_number(), apart.next_sequence_number(), "{:?}", events);
+        }
     }
 
     #[test]
