@@ -24,13 +24,14 @@ vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10000\"} 1
 ";
 const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
-const EVENT: &str = r#"data: {"id":"chatcmpl-0","object":"chat.completion.chunk","created":1700000000,"model":"qwen","choices":[{"index":0,"delta":{"content":" street"},"logprobs":null,"finish_reason":null}]}"#;
+/// What an event says, in turn: one like the one before would be easier to read than those of a model are.
+const WORDS: [&str; 6] = ["It", " leads", " into", " the", " street", "."];
 
 /// HTTP/1.1 answers.
 pub(super) struct Script {
     pub(super) completion: Vec<u8>,
     pub(super) metrics: Vec<u8>,
-    event: Vec<u8>,
+    events: [Vec<u8>; WORDS.len()],
     last_event: Vec<u8>,
 }
 
@@ -39,7 +40,7 @@ impl Script {
         Self {
             completion: message("application/json", COMPLETION),
             metrics: message("text/plain; version=0.0.4", METRICS),
-            event: chunk(EVENT),
+            events: WORDS.map(|word| chunk(&event(word))),
             last_event: [&chunk("data: [DONE]")[..], b"0\r\n\r\n"].concat(),
         }
     }
@@ -50,9 +51,9 @@ impl Script {
         let mut ticks = tokio::time::interval_at(Instant::now() + cadence, cadence);
         // A late chunk must not be followed by a burst: chunks that travel together cost less.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for _ in 2..CHUNKS {
+        for event in self.events.iter().cycle().skip(1).take(CHUNKS as usize - 2) {
             ticks.tick().await;
-            stream.write_all(&self.event).await?;
+            stream.write_all(event).await?;
         }
         ticks.tick().await;
         stream.write_all(&self.last_event).await
@@ -61,13 +62,19 @@ impl Script {
     /// The head and the first chunk at once, in writes of their own as engines do.
     pub(super) async fn begin(&self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         stream.write_all(STREAM_HEAD).await?;
-        stream.write_all(&self.event).await
+        stream.write_all(&self.events[0]).await
     }
 }
 
 fn message(content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}").into()
+}
+
+fn event(word: &str) -> String {
+    format!(
+        r#"data: {{"id":"chatcmpl-0","object":"chat.completion.chunk","created":1700000000,"model":"qwen","choices":[{{"index":0,"delta":{{"content":"{word}"}},"logprobs":null,"finish_reason":null}}]}}"#
+    )
 }
 
 fn chunk(event: &str) -> Vec<u8> {

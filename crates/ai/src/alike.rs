@@ -9,16 +9,21 @@ const MAX_MISSES: u8 = 8;
 #[derive(Default)]
 pub(crate) struct Alike {
     event: Vec<u8>,
+    /// What it says is all in these bytes.
+    is_complete: bool,
     /// Where in a text that is not read it first differed from the one before, and where that text ends, before its quote.
     text: Option<(usize, usize)>,
     misses: u8,
 }
 
 impl Alike {
-    /// Whether a reader of JSON learns nothing from an event that it did not learn from the last: it is the same but for the text, and has
-    /// some.
+    /// Whether a reader of JSON learns nothing from an event that it did not learn from the last: it is the same, or the same but for the
+    /// text, and has some.
     pub(crate) fn is_alike(&self, event: &[u8]) -> bool {
-        let Some((from, to)) = self.text else { return false };
+        if !self.is_complete {
+            return false;
+        }
+        let Some((from, to)) = self.text else { return event == self.event };
         let (before, after) = (&self.event[..from], &self.event[to..]);
         event.len() > before.len() + after.len()
             && event.starts_with(before)
@@ -31,12 +36,14 @@ impl Alike {
         self.event.iter().zip(event).take_while(|(before, now)| before == now).count()
     }
 
-    /// Keeps an event that is not like the last. `text_at` is a place in a text of it, past the quote, that a reader passes over.
-    pub(crate) fn keep(&mut self, event: &[u8], text_at: Option<usize>) {
+    /// Keeps an event that is not like the last. `is_complete`: nothing beside its data, as the event's name, says anything of it. `text_at`
+    /// is a place in a text of it, past the quote, that a reader passes over.
+    pub(crate) fn keep(&mut self, event: &[u8], is_complete: bool, text_at: Option<usize>) {
         self.misses = self.misses.saturating_add(1);
         self.event.clear();
+        self.is_complete = is_complete && self.misses <= MAX_MISSES && event.len() <= MAX_EVENT;
         self.text = None;
-        if self.misses > MAX_MISSES || event.len() > MAX_EVENT {
+        if !self.is_complete {
             return;
         }
         self.event.extend_from_slice(event);
@@ -58,25 +65,28 @@ mod tests {
     fn another_text_makes_no_difference_and_anything_else_does() {
         let event = |text: &str, more: &str| format!(r#"{{"content":"{text}","finish_reason":null{more}}}"#).into_bytes();
         let mut last = Alike::default();
-        last.keep(&event("one", ""), None);
-        assert!(!last.is_alike(&event("one", "")), "where its text is, one event does not tell");
+        last.keep(&event("one", ""), true, None);
+        assert!(last.is_alike(&event("one", "")));
+        assert!(!last.is_alike(&event("two", "")), "where its text is, one event does not tell");
         let two = event("two", "");
         let from = last.common(&two);
-        last.keep(&two, Some(from));
+        last.keep(&two, true, Some(from));
         assert!(last.is_alike(&event("three, longer", "")));
         assert!(last.is_alike(&two));
         for other in [event("", ""), event("four", ",\"usage\":null"), event(r"a\nb", ""), event(r#"a","b":"c"#, "")] {
             assert!(!last.is_alike(&other), "{}", String::from_utf8_lossy(&other));
         }
+        last.keep(&two, false, Some(from));
+        assert!(!last.is_alike(&two), "its name may say another thing");
     }
 
     #[test]
     fn no_more_than_a_short_event_is_kept_and_none_for_ever() {
         let mut last = Alike::default();
-        last.keep(&[b'a'; MAX_EVENT + 1], None);
+        last.keep(&[b'a'; MAX_EVENT + 1], true, None);
         assert_eq!(last.event, b"");
         for _ in 0..=MAX_MISSES {
-            last.keep(b"a", None);
+            last.keep(b"a", true, None);
         }
         assert_eq!(last.event, b"", "events of this stream are not alike");
     }

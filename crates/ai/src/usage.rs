@@ -253,9 +253,8 @@ fn read_event(event: Event<'_>, last: &mut Alike, walker: &mut Walker, facts: &m
     walker.feed(known, &mut sink);
     let passes_over_text = walker.is_in_unread_text();
     walker.feed(new, &mut sink);
-    // Of another event's shape its name may have a part.
-    let has_shape = shape.kind.is_some() || shape.choices;
-    last.keep(data, (passes_over_text && has_shape).then_some(known.len()));
+    // Where the data have no shape, the event's name has a part in what it says.
+    last.keep(data, shape.kind.is_some() || shape.choices, passes_over_text.then_some(known.len()));
     if shape.kind.is_none() && !shape.choices && !matches!(event.name, b"" | b"message") {
         shape.kind = std::str::from_utf8(event.name).ok().map(Kind::named);
     }
