@@ -8,9 +8,8 @@ const MAX_MISSES: u8 = 8;
 /// The event that was read last, and where its text is.
 #[derive(Default)]
 pub(crate) struct Alike {
+    /// Empty where it was not one to compare with; none that is read is.
     event: Vec<u8>,
-    /// What it says is all in these bytes.
-    is_complete: bool,
     /// Where in a text that is not read it first differed from the one before, and where that text ends, before its quote.
     text: Option<(usize, usize)>,
     misses: u8,
@@ -20,9 +19,6 @@ impl Alike {
     /// Whether a reader of JSON learns nothing from an event that it did not learn from the last: it is the same, or the same but for the
     /// text, and has some.
     pub(crate) fn is_alike(&self, event: &[u8]) -> bool {
-        if !self.is_complete {
-            return false;
-        }
         let Some((from, to)) = self.text else { return event == self.event };
         let (before, after) = (&self.event[..from], &self.event[to..]);
         event.len() > before.len() + after.len()
@@ -41,9 +37,8 @@ impl Alike {
     pub(crate) fn keep(&mut self, event: &[u8], is_complete: bool, text_at: Option<usize>) {
         self.misses = self.misses.saturating_add(1);
         self.event.clear();
-        self.is_complete = is_complete && self.misses <= MAX_MISSES && event.len() <= MAX_EVENT;
         self.text = None;
-        if !self.is_complete {
+        if !is_complete || self.misses > MAX_MISSES || event.len() > MAX_EVENT {
             return;
         }
         self.event.extend_from_slice(event);

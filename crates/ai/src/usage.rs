@@ -254,8 +254,9 @@ fn read_event(event: Event<'_>, last: &mut Alike, walker: &mut Walker, facts: &m
     let passes_over_text = walker.is_in_unread_text();
     walker.feed(new, &mut sink);
     // Where the data have no shape, the event's name has a part in what it says.
-    last.keep(data, shape.kind.is_some() || shape.choices, passes_over_text.then_some(known.len()));
-    if shape.kind.is_none() && !shape.choices && !matches!(event.name, b"" | b"message") {
+    let is_complete = shape.kind.is_some() || shape.choices;
+    last.keep(data, is_complete, passes_over_text.then_some(known.len()));
+    if !is_complete && !matches!(event.name, b"" | b"message") {
         shape.kind = std::str::from_utf8(event.name).ok().map(Kind::named);
     }
     progress.finish_reason = facts.finish_reason.is_some();

@@ -4,9 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
-#[path = "proxy/support/objects.rs"]
+#[path = "proxy/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the other tests")]
-mod objects;
+mod support;
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use objects::{Gateway, backend, entries, route, store};
 use pailou_config::{
     compile::{Compiled, Compiler},
     store::Store,
@@ -29,6 +28,8 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+
+use support::objects::{Gateway, backend, entries, route, store};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -12,7 +12,9 @@ use pailou_config::snapshot::{
     ConnectionListener, Endpoint, EndpointKey, Endpoints, Failure, Forward, HealthChecks, HostMap, HostPattern, ListenerName,
     LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
 };
-use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use pailou_proxy::{Proxy, access_log::Sink};
+
+use crate::support::options;
 
 /// A running proxy, and what it logged.
 pub(crate) struct Gateway {
@@ -44,14 +46,7 @@ impl Write for Log {
 impl Gateway {
     pub(crate) fn start() -> Self {
         let log = Log::default();
-        let options = Options {
-            workers: 2,
-            overrides: Overrides::default(),
-            access_log: Sink::To(Box::new(log.clone())),
-            response_flags: true,
-            body_budget: 64 << 20,
-        };
-        Self { proxy: Proxy::start(options).unwrap(), log }
+        Self { proxy: Proxy::start(options(2, Sink::To(Box::new(log.clone())))).unwrap(), log }
     }
 
     /// Serves these ports, with a cluster for each list of endpoints.

@@ -1,4 +1,5 @@
 //! Connections and datagrams through a proxy, over real sockets.
+
 mod gateway;
 mod tcp;
 mod tls;

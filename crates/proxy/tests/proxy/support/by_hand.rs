@@ -8,12 +8,14 @@ use pailou_config::snapshot::{
     PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
     Snapshot, ValueMatch,
 };
-use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use pailou_proxy::{Proxy, access_log::Sink};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+
+use super::options;
 
 /// A running proxy in front of one pool that serves the model `qwen`.
 pub(crate) struct Gateway {
@@ -24,14 +26,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these engines; `change` may alter the rule.
     pub(crate) fn start(engines: &[SocketAddr], change: impl FnOnce(&mut Rule)) -> Self {
-        let options = Options {
-            workers: 2,
-            overrides: Overrides::default(),
-            access_log: Sink::Off,
-            response_flags: true,
-            body_budget: 64 << 20,
-        };
-        let proxy = Proxy::start(options).unwrap();
+        let proxy = Proxy::start(options(2, Sink::Off)).unwrap();
         let mut rule = rule();
         change(&mut rule);
         let snapshot = Arc::new(snapshot(rule));

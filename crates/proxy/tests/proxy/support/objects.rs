@@ -12,12 +12,14 @@ use pailou_config::{
     resources::NamespaceName,
     store::{Entry, Store},
 };
-use pailou_proxy::{Options, Proxy, access_log::Sink, dns::Overrides};
+use pailou_proxy::{Proxy, access_log::Sink};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+
+use super::options;
 
 /// A Gateway, and whatever else is given.
 pub(crate) struct Gateway {
@@ -47,14 +49,7 @@ impl Gateway {
     }
 
     fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
-        let options = Options {
-            workers: 1,
-            overrides: Overrides::default(),
-            access_log: Sink::Off,
-            response_flags: true,
-            body_budget: 64 << 20,
-        };
-        let gateway = Self { proxy: Proxy::start(options).unwrap(), address, settings };
+        let gateway = Self { proxy: Proxy::start(options(1, Sink::Off)).unwrap(), address, settings };
         gateway.update(objects);
         gateway
     }
