@@ -1,6 +1,7 @@
 //! A strict JSON lexer over a whole body: it accepts what `serde_json` accepts as a `Value`, and nothing else.
 //!
-//! Nothing is recursive: containers being skipped are a bit each in one `u128`.
+//! Nothing is recursive: containers being skipped are a bit each in one `u128`. Bytes are looked at once: that they are UTF-8 is
+//! seen by what looks for a string's end, and asked for only of strings that are not ASCII.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,9 +11,9 @@ use crate::scan::ScanError;
 /// Containers that may be open at once, the outermost included: `serde_json` refuses the 128th.
 const MAX_DEPTH: u32 = 127;
 
-/// A position in a body known to be UTF-8, and the containers open there.
+/// A position in a body, and the containers open there. What was consumed is UTF-8.
 pub(crate) struct Lexer<'a> {
-    text: &'a str,
+    bytes: &'a [u8],
     pos: usize,
     depth: u32,
     /// One bit per open container, the innermost lowest: set for an object.
@@ -20,8 +21,8 @@ pub(crate) struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, pos: 0, depth: 0, objects: 0 }
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, pos: 0, depth: 0, objects: 0 }
     }
 
     pub(crate) fn pos(&self) -> usize {
@@ -30,8 +31,7 @@ impl<'a> Lexer<'a> {
 
     /// The next byte that is not white space, not consumed.
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.pos) {
+        while let Some(&byte) = self.bytes.get(self.pos) {
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
                 return Some(byte);
             }
@@ -114,20 +114,25 @@ impl<'a> Lexer<'a> {
 
     /// Consumes a string, the next byte being its opening quote, and returns the span between the quotes.
     pub(crate) fn string(&mut self) -> Result<Range<usize>, ScanError> {
-        let bytes = self.text.as_bytes();
+        let bytes = self.bytes;
         self.pos += 1;
         let start = self.pos;
+        let mut is_ascii = true;
         loop {
-            self.pos = plain_until(bytes, self.pos);
+            self.pos = if is_ascii { plain_ascii_until(bytes, self.pos) } else { plain_until(bytes, self.pos) };
             match bytes.get(self.pos) {
-                Some(b'"') => {
-                    self.pos += 1;
-                    return Ok(start..self.pos - 1);
-                }
+                Some(b'"') => break,
                 Some(b'\\') => self.escape()?,
+                Some(0x80..) => is_ascii = false,
                 _ => return Err(self.unexpected()),
             }
         }
+        let span = start..self.pos;
+        if !is_ascii && simdutf8::basic::from_utf8(&bytes[span.clone()]).is_err() {
+            return Err(ScanError::Syntax { at: start });
+        }
+        self.pos += 1;
+        Ok(span)
     }
 
     /// Consumes a number and returns its span. One that overflows a double is refused, as by `serde_json`.
@@ -148,7 +153,7 @@ impl<'a> Lexer<'a> {
         }
         let span = start..self.pos;
         // Fewer than 309 digits without an exponent cannot overflow; only the rest pays for a conversion.
-        if (scaled || span.len() >= 309) && self.text[span.clone()].parse::<f64>().is_ok_and(f64::is_infinite) {
+        if (scaled || span.len() >= 309) && self.text(&span)?.parse::<f64>().is_ok_and(f64::is_infinite) {
             return Err(ScanError::Syntax { at: start });
         }
         Ok(span)
@@ -156,7 +161,7 @@ impl<'a> Lexer<'a> {
 
     /// Consumes `true`, `false` or `null`.
     pub(crate) fn literal(&mut self) -> Result<Option<bool>, ScanError> {
-        let rest = &self.text.as_bytes()[self.pos..];
+        let rest = &self.bytes[self.pos..];
         let (value, len) = if rest.starts_with(b"true") {
             (Some(true), 4)
         } else if rest.starts_with(b"false") {
@@ -170,9 +175,10 @@ impl<'a> Lexer<'a> {
         Ok(value)
     }
 
-    /// The text of a string consumed before, with its escapes resolved.
+    /// The text of a string or number consumed before, with its escapes resolved.
     pub(crate) fn text(&self, span: &Range<usize>) -> Result<Cow<'a, str>, ScanError> {
-        unescape(&self.text[span.clone()]).ok_or(ScanError::Syntax { at: span.start })
+        let raw = std::str::from_utf8(&self.bytes[span.clone()]).ok();
+        raw.and_then(unescape).ok_or(ScanError::Syntax { at: span.start })
     }
 
     /// The error for whatever stands here.
@@ -234,14 +240,14 @@ impl<'a> Lexer<'a> {
 
     /// Consumes `\uXXXX`, the first two bytes of which have been seen.
     fn hex(&mut self) -> Result<u16, ScanError> {
-        let digits = self.text.as_bytes().get(self.pos + 2..self.pos + 6);
+        let digits = self.bytes.get(self.pos + 2..self.pos + 6);
         let unit = digits.and_then(hex4).ok_or_else(|| self.unexpected())?;
         self.pos += 6;
         Ok(unit)
     }
 
     fn digits(&mut self) -> Result<(), ScanError> {
-        let bytes = &self.text.as_bytes()[self.pos..];
+        let bytes = &self.bytes[self.pos..];
         let len = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
         if len == 0 {
             return Err(self.unexpected());
@@ -257,33 +263,42 @@ impl<'a> Lexer<'a> {
     }
 
     fn at(&self, ahead: usize) -> Option<u8> {
-        self.text.as_bytes().get(self.pos + ahead).copied()
+        self.bytes.get(self.pos + ahead).copied()
     }
 }
 
-/// The first position from `pos` on that holds a quote, a backslash or a control character, or the end.
-fn plain_until(bytes: &[u8], mut pos: usize) -> usize {
+/// The first position from `pos` on that holds a quote, a backslash, a control character or what is not ASCII, or the end.
+fn plain_ascii_until(bytes: &[u8], mut pos: usize) -> usize {
     // Names and short values end within the first words; only what is longer is worth a wide block.
     for _ in 0..4 {
-        let Some(word) = bytes.get(pos..).and_then(|rest| rest.first_chunk()) else {
-            return pos + scalar_until(&bytes[pos..]);
-        };
+        let Some(word) = bytes.get(pos..).and_then(|rest| rest.first_chunk()) else { break };
         match special_in(u64::from_le_bytes(*word)) {
             0 => pos += 8,
             hits => return pos + (hits.trailing_zeros() / 8) as usize,
         }
     }
-    // A fold without a branch per byte is what the compiler turns into vector compares.
+    until(bytes, pos, is_special_or_not_ascii)
+}
+
+/// The first position from `pos` on that holds a quote, a backslash or a control character, or the end.
+fn plain_until(bytes: &[u8], pos: usize) -> usize {
+    until(bytes, pos, is_special)
+}
+
+/// A fold without a branch per byte is what the compiler turns into vector compares.
+#[inline(always)]
+fn until(bytes: &[u8], mut pos: usize, is_hit: impl Fn(u8) -> bool + Copy) -> usize {
     while let Some(block) = bytes.get(pos..).and_then(|rest| rest.first_chunk::<64>()) {
-        if block.iter().fold(false, |hit, &byte| hit | is_special(byte)) {
+        if block.iter().fold(false, |hit, &byte| hit | is_hit(byte)) {
             break;
         }
         pos += 64;
     }
-    pos + scalar_until(&bytes[pos..])
+    let rest = &bytes[pos..];
+    pos + rest.iter().position(|&byte| is_hit(byte)).unwrap_or(rest.len())
 }
 
-/// The high bit of each byte of `word` that is a quote, a backslash or below 0x20. Bits above the lowest set one may be
+/// The high bit of each byte of `word` that is a quote, a backslash, below 0x20 or not ASCII. Bits above the lowest set one may be
 /// false: subtraction carries upwards.
 fn special_in(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
@@ -291,16 +306,18 @@ fn special_in(word: u64) -> u64 {
     let zero_in = |x: u64| x.wrapping_sub(ONES) & !x;
     let quote = zero_in(word ^ (ONES * b'"' as u64));
     let backslash = zero_in(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & HIGHS
-}
-
-fn scalar_until(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len())
+    let control = word.wrapping_sub(ONES * 0x20);
+    (quote | backslash | control | word) & HIGHS
 }
 
 fn is_special(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < 0x20
+}
+
+/// As a signed number what is not ASCII is below the control characters; and in pairs exchanged, a quote is next to them, so that one
+/// comparison finds all three.
+fn is_special_or_not_ascii(byte: u8) -> bool {
+    (byte ^ 2).cast_signed() <= 0x20 || byte == b'\\'
 }
 
 /// Resolves the escapes of a JSON string's content. `None` where an escape is malformed or a surrogate stands alone.

@@ -126,8 +126,15 @@ impl std::error::Error for ScanError {}
 
 /// Reads `body` in one pass. Any error means that the body names no model.
 pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
-    let text = std::str::from_utf8(body).map_err(|e| ScanError::NotUtf8 { at: e.valid_up_to() })?;
-    let mut lexer = Lexer::new(text);
+    // What is wrong with a body that is not UTF-8 is that, wherever reading it stopped.
+    scan_json(body).map_err(|error| match std::str::from_utf8(body) {
+        Ok(_) => error,
+        Err(wrong) => ScanError::NotUtf8 { at: wrong.valid_up_to() },
+    })
+}
+
+fn scan_json(body: &[u8]) -> Result<Scan, ScanError> {
+    let mut lexer = Lexer::new(body);
     match lexer.peek() {
         None => return Err(ScanError::Empty),
         Some(b'{') => {}

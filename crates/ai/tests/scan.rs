@@ -159,11 +159,34 @@ proptest! {
 
 #[test]
 fn a_long_string_may_end_or_break_at_any_offset() {
-    for len in 0..300 {
-        for tail in ["\"}", "\\n\"}", "\\q\"}", "\u{1f}\"}", "é\"}", "", "\\"] {
-            let body = format!("{{\"prompt\":\"{}{tail}", "x".repeat(len));
-            assert_eq!(found(body.as_bytes()), reference(body.as_bytes()), "{body}");
+    const TAILS: [&[u8]; 11] = [
+        b"\"}",
+        b"\\n\"}",
+        b"\\q\"}",
+        b"\x1f\"}",
+        "é\"}".as_bytes(),
+        b"",
+        b"\\",
+        b"\xff\"}",
+        b"\xc3\"}",
+        b"\xc3\\n\"}",
+        b"\xe4\xb8",
+    ];
+    for (len, start) in (0..300).flat_map(|len| [(len, ""), (len, "中")]) {
+        for tail in TAILS {
+            let mut body = format!("{{\"prompt\":\"{start}{}", "x".repeat(len)).into_bytes();
+            body.extend(tail);
+            assert_eq!(found(&body), reference(&body), "{}", String::from_utf8_lossy(&body));
         }
+    }
+}
+
+#[test]
+fn any_byte_may_stand_anywhere_in_a_long_string() {
+    for (at, byte) in (0..150).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+        let mut body = format!("{{\"model\":\"{}\"}}", "x".repeat(150)).into_bytes();
+        body[10 + at] = byte;
+        assert_eq!(found(&body), reference(&body), "{byte:#x} at {at}");
     }
 }
 
