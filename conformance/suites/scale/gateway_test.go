@@ -5,13 +5,19 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"pailou.dev/conformance/lab"
 )
 
-var gateways = flag.Int("gateways", 0, "Gateways that are created one after the other, and timed; their proxies stay")
+var (
+	gateways = flag.Int("gateways", 0, "Gateways that are created one after the other, and timed; their proxies stay")
+	class    = flag.String("class", "pailou", "their class; one of another implementation's needs the next two as well")
+	proxy    = flag.String("proxy", "pailou --gateway=first/", "a proxy's program, and how one of its arguments begins")
+	manager  = flag.String("controller", "pailou controller", "the same of a controller")
+)
 
 // TestGateway measures how long a Gateway takes from its creation to the first answer of its own proxy, and what a proxy that has
 // little to do comes to.
@@ -36,13 +42,13 @@ func TestGateway(t *testing.T) {
 		c.Create(t, kinds+"gateways", object{
 			"apiVersion": version, "kind": "Gateway",
 			"metadata": object{"name": name},
-			"spec":     object{"gatewayClassName": "pailou", "listeners": []any{object{"name": "http", "protocol": "HTTP", "port": port}}},
+			"spec":     object{"gatewayClassName": *class, "listeners": []any{object{"name": "http", "protocol": "HTTP", "port": port}}},
 		})
 		var address string
 		for ready := false; !ready; time.Sleep(5 * time.Millisecond) {
 			it, err := c.Call(http.MethodGet, kinds+"gateways/"+name, nil)
 			address, _ = lab.Field(it, "status", "addresses", 0, "value").(string)
-			ready = err == nil && lab.Condition(lab.Field(it, "status", "conditions"), "Programmed") == "True"
+			ready = err == nil && address != "" && lab.Condition(lab.Field(it, "status", "conditions"), "Programmed") == "True"
 			if time.Since(began) > time.Minute {
 				t.Fatalf("Gateway %s is not programmed within a minute", name)
 			}
@@ -56,7 +62,7 @@ func TestGateway(t *testing.T) {
 		}
 		answered = append(answered, time.Since(began))
 	}
-	proxies, controllers := lab.Processes(t, "--gateway=first/"), lab.Processes(t, "controller")
+	proxies, controllers := processes(t, *proxy), processes(t, *manager)
 	fmt.Printf("| %d Gateways, one after the other | |\n|---|---|\n", *gateways)
 	fmt.Printf("| from its creation until it is Programmed | %s |\n", quantiles(programmed))
 	fmt.Printf("| until its first 200 | %s |\n", quantiles(answered))
@@ -70,6 +76,11 @@ func TestGateway(t *testing.T) {
 		}
 		fmt.Printf("| %d %s: memory, threads, at most | %.1f MB, %d |\n", len(each.of), each.what, float64(used.RSS)/1024, threads)
 	}
+}
+
+func processes(t *testing.T, called string) []lab.Process {
+	program, argument, _ := strings.Cut(called, " ")
+	return lab.ProcessesOf(t, program, argument)
 }
 
 // answers says whether a connection of its own is answered at once. What is dropped on the way would be sent again only after seconds.
