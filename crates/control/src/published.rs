@@ -76,3 +76,10 @@ pub struct Published {
     /// GatewayClasses that other controllers hold.
     pub(crate) held: Arc<Held>,
 }
+
+impl Published {
+    /// Whether the same is to be provisioned.
+    pub(crate) fn is_same_to_provisioner(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store) && Arc::ptr_eq(&self.compiled.statuses, &other.compiled.statuses)
+    }
+}

@@ -27,7 +27,7 @@ use super::{
     children::{self, Children},
     digest,
     failures::Failures,
-    names,
+    listed::Place,
     plan::{Plan, plans},
     prune,
     render::{Rendered, render},
@@ -37,6 +37,8 @@ use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
 
 /// Data planes that are applied at the same time.
 const CONCURRENCY: usize = 8;
+/// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of what was made.
+const PACE: Duration = Duration::from_millis(20);
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
 
@@ -60,12 +62,19 @@ struct Applied {
 }
 
 struct State {
+    planned: Option<Planned>,
     wanted: Wanted,
     applied: HashMap<Key, Applied>,
     failures: Failures,
     /// When what could not be taken away is tried again, and how long to wait after that.
     pruning: (Option<Instant>, Backoff),
     resync: Instant,
+}
+
+/// What is planned, and of what: it stays the same while only what was made changes.
+struct Planned {
+    published: Published,
+    plans: BTreeMap<Name, Plan>,
 }
 
 /// What is to be applied for one Gateway.
@@ -93,6 +102,15 @@ impl Drop for AbortOnDrop {
     }
 }
 
+impl State {
+    fn forget_all_but(&mut self, plans: &BTreeMap<Name, Plan>) {
+        let places: HashSet<(&str, &str)> = plans.values().map(|plan| (plan.place.0.as_str(), plan.place.1.as_str())).collect();
+        self.wanted.retain(|gateway| plans.contains_key(gateway));
+        self.applied.retain(|(_, namespace, name), _| places.contains(&(namespace.as_str(), name.as_str())));
+        self.failures.retain(|gateway| plans.contains_key(gateway));
+    }
+}
+
 impl Provisioner {
     /// Works until the controller stops.
     pub(crate) async fn run(mut self) {
@@ -100,6 +118,7 @@ impl Provisioner {
         let follower = tokio::spawn(children::follow(self.client.clone(), self.options.clone(), send));
         let _follower = AbortOnDrop(follower.abort_handle());
         let mut state = State {
+            planned: None,
             wanted: Wanted::default(),
             applied: HashMap::new(),
             failures: Failures::default(),
@@ -108,6 +127,7 @@ impl Provisioner {
         };
         loop {
             self.step(&mut state, &children).await;
+            time::sleep(PACE).await;
             let leads = self.leadership.leads();
             let retry = state.failures.next().into_iter().chain(state.pruning.0).min().filter(|_| leads);
             let retry = async {
@@ -137,16 +157,28 @@ impl Provisioner {
     async fn step(&mut self, state: &mut State, children: &watch::Receiver<Children>) {
         let Some(published) = self.published.borrow_and_update().clone() else { return };
         let children = children.borrow().clone();
-        let plans = plans(&published);
-        self.tell(state, &published, &plans, &children);
+        let planned = state.planned.take().filter(|it| it.published.is_same_to_provisioner(&published));
+        let planned = planned.unwrap_or_else(|| {
+            let plans = plans(&published);
+            state.forget_all_but(&plans);
+            Planned { published, plans }
+        });
+        self.provision(state, &planned, &children).await;
+        state.planned = Some(planned);
+    }
+
+    async fn provision(&mut self, state: &mut State, planned: &Planned, children: &Children) {
+        self.tell(state, planned, children);
         let authorities = self.authorities.borrow_and_update().clone();
         let Some(authorities) = authorities.filter(|_| children.is_known() && self.leadership.leads()) else { return };
-        self.apply_all(state, &plans, &children, &authorities).await;
-        self.tell(state, &published, &plans, &children);
+        let Planned { published, plans } = planned;
+        if self.apply_all(state, plans, children, &authorities).await {
+            self.tell(state, planned, children);
+        }
         let (at, backoff) = &mut state.pruning;
         if at.is_none_or(|at| at <= Instant::now()) {
-            let went_well = prune::strays(&self.client, &published, &plans, &children).await
-                & prune::unasked(&self.client, &plans, &children).await;
+            let went_well =
+                prune::strays(&self.client, published, plans, children).await & prune::unasked(&self.client, plans, children).await;
             if went_well {
                 backoff.reset();
             }
@@ -155,9 +187,9 @@ impl Provisioner {
     }
 
     /// Tells the compiler what is known of the data planes.
-    fn tell(&self, state: &State, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) {
-        let known = plans.iter().filter_map(|(gateway, plan)| {
-            let plane = children.data_plane(published, plan, &names::data_plane(&gateway.name));
+    fn tell(&self, state: &State, planned: &Planned, children: &Children) {
+        let known = planned.plans.iter().filter_map(|(gateway, plan)| {
+            let plane = children.data_plane(&planned.published, plan);
             let refused = state.failures.refused(gateway).map(str::to_owned);
             (plane.is_some() || refused.is_some()).then(|| (gateway.clone(), DataPlane { refused, ..plane.unwrap_or_default() }))
         });
@@ -169,25 +201,30 @@ impl Provisioner {
         });
     }
 
-    /// Applies what differs from what was applied, or was changed by somebody since.
-    async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &Arc<str>) {
-        let (mut keys, mut attempts, now) = (HashSet::new(), Vec::new(), Instant::now());
+    /// Applies what differs from what was applied, or was changed by somebody since. Gives back whether more may be known of a data
+    /// plane than before.
+    async fn apply_all(
+        &self,
+        state: &mut State,
+        plans: &BTreeMap<Name, Plan>,
+        children: &Children,
+        authorities: &Arc<str>,
+    ) -> bool {
+        let (had_failures, mut attempts, now) = (!state.failures.is_empty(), Vec::new(), Instant::now());
         for (gateway, plan) in plans {
-            let live = children.deployments.get(&(gateway.namespace.to_string(), names::data_plane(&gateway.name)));
+            let live = children.deployments.get(&plan.place);
             let render = || render(plan, &self.options, authorities, live.map(|it| &***it));
             let wanted = state.wanted.digests(plan, live, authorities, render);
-            let due: Vec<_> = wanted.objects.iter().filter(|it| is_due(it, &state.applied, children)).map(|it| &it.0).collect();
+            let due: Vec<_> =
+                wanted.objects.iter().filter(|it| is_due(it, &plan.place, &state.applied, children)).map(|it| &it.0).collect();
             if due.is_empty() {
                 state.failures.went_well(gateway);
             } else if state.failures.is_due(gateway, wanted.whole, now) {
                 let objects = render().into_iter().filter(|it| due.contains(&&key(it))).collect();
                 attempts.push(Attempt { gateway: gateway.clone(), wanted: wanted.whole, objects });
             }
-            keys.extend(wanted.objects.iter().map(|it| it.0.clone()));
         }
-        state.wanted.retain(|gateway| plans.contains_key(gateway));
-        state.applied.retain(|key, _| keys.contains(key));
-        state.failures.retain(|gateway| plans.contains_key(gateway));
+        let is_more_known = had_failures || !attempts.is_empty();
         let mut outcomes = stream::iter(attempts).map(|attempt| self.apply(attempt)).buffer_unordered(CONCURRENCY);
         while let Some(Outcome { gateway, wanted, applied, failure }) = outcomes.next().await {
             state.applied.extend(applied);
@@ -196,6 +233,7 @@ impl Provisioner {
                 None => state.failures.went_well(&gateway),
             }
         }
+        is_more_known
     }
 
     /// Applies a data plane's objects in their order, up to the first that fails.
@@ -219,15 +257,13 @@ impl Provisioner {
 }
 
 /// Whether an object is not there as it is to be.
-fn is_due((key, wanted): &(Key, u64), applied: &HashMap<Key, Applied>, children: &Children) -> bool {
+fn is_due((key, wanted): &(Key, u64), place: &Place, applied: &HashMap<Key, Applied>, children: &Children) -> bool {
     let Some(last) = applied.get(key) else { return true };
-    let (kind, namespace, name) = key;
-    let place = (namespace.clone(), name.clone());
-    let live = match kind.as_str() {
-        "Service" => Some(children.services.get(&place).map(|it| it.digest())),
-        "Deployment" => Some(children.deployments.get(&place).map(|it| it.digest())),
-        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(&place).map(|it| it.digest())),
-        "PodDisruptionBudget" => Some(children.disruption_budgets.get(&place).map(|it| it.digest())),
+    let live = match key.0.as_str() {
+        "Service" => Some(children.services.get(place).map(|it| it.digest())),
+        "Deployment" => Some(children.deployments.get(place).map(|it| it.digest())),
+        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(place).map(|it| it.digest())),
+        "PodDisruptionBudget" => Some(children.disruption_budgets.get(place).map(|it| it.digest())),
         // Not watched: looked after at each resync.
         _ => None,
     };

@@ -54,12 +54,11 @@ impl Children {
     }
 
     /// What clients can be told of a planned data plane; nothing where it has no Service yet.
-    pub(crate) fn data_plane(&self, published: &Published, plan: &Plan, name: &str) -> Option<DataPlane> {
-        let place = (plan.gateway.namespace.to_string(), name.to_owned());
-        let service = self.services.get(&place)?;
+    pub(crate) fn data_plane(&self, published: &Published, plan: &Plan) -> Option<DataPlane> {
+        let service = self.services.get(&plan.place)?;
         let addresses = addresses::of_service(service, &self.nodes, &published.store);
         let (within, others) = (addresses::within(service), addresses::others(service));
-        let deployment = self.deployments.get(&place).and_then(|it| it.status.as_ref());
+        let deployment = self.deployments.get(&plan.place).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
         Some(DataPlane { addresses, within, others, ready, refused: None })
     }

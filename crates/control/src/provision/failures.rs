@@ -56,6 +56,11 @@ impl Failures {
         *failure = Failure { wanted, at: now + failure.backoff.failed(), words, refused, backoff: failure.backoff.clone() };
     }
 
+    /// Whether nothing has failed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets what failed for a Gateway.
     pub(super) fn went_well(&mut self, gateway: &Name) {
         self.0.remove(gateway);

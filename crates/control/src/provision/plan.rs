@@ -11,12 +11,15 @@ use pailou_config::{
     status::{ConditionStatus, StatusBody},
 };
 
+use super::{listed::Place, names};
 use crate::Published;
 
 /// One Gateway's data plane.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) gateway: Name,
+    /// Namespace and name of everything that is made for it.
+    pub(crate) place: Place,
     /// `metadata.uid`, for the owner reference.
     pub(crate) uid: String,
     /// `spec.infrastructure.labels`.
@@ -79,6 +82,7 @@ fn plan(published: &Published, gateway: &Gateway) -> Plan {
     let addresses = asked.iter().filter(|it| it.kind == "IPAddress" && !is_within(it));
     Plan {
         gateway: Name::new(&meta.namespace, &meta.name),
+        place: (meta.namespace.clone(), names::data_plane(&meta.name)),
         uid: meta.uid.clone(),
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,

@@ -19,7 +19,7 @@ use pailou_config::{
     status::StatusBody,
 };
 
-use super::{children::Children, listed::Place, names, plan::Plan};
+use super::{children::Children, listed::Place, plan::Plan};
 use crate::Published;
 
 /// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
@@ -53,18 +53,17 @@ pub(super) async fn strays(client: &Client, published: &Published, plans: &BTree
 pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut unasked = Vec::new();
     for plan in plans.values() {
-        let place = (plan.gateway.namespace.to_string(), names::data_plane(&plan.gateway.name));
         let asked = &plan.parameters.provider.kubernetes;
-        if asked.envoy_hpa.is_none() && children.autoscalers.get(&place).is_some() {
-            unasked.push((place.clone(), ApiResource::erase::<HorizontalPodAutoscaler>(&())));
+        if asked.envoy_hpa.is_none() && children.autoscalers.get(&plan.place).is_some() {
+            unasked.push((&plan.place, ApiResource::erase::<HorizontalPodAutoscaler>(&())));
         }
-        if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&place).is_some() {
-            unasked.push((place, ApiResource::erase::<PodDisruptionBudget>(&())));
+        if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.place).is_some() {
+            unasked.push((&plan.place, ApiResource::erase::<PodDisruptionBudget>(&())));
         }
     }
     let mut went_well = true;
     for (place, resource) in unasked {
-        went_well &= delete(client, &place, &resource).await;
+        went_well &= delete(client, place, &resource).await;
     }
     went_well
 }

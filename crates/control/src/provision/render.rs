@@ -68,7 +68,7 @@ fn rendered<T: Resource<DynamicType = ()> + Serialize>(object: &T) -> Rendered {
 fn metadata(plan: &Plan, options: &Options) -> ObjectMeta {
     let none = BTreeMap::new();
     ObjectMeta {
-        name: Some(names::data_plane(&plan.gateway.name)),
+        name: Some(plan.place.1.clone()),
         namespace: Some(plan.gateway.namespace.to_string()),
         owner_references: Some(vec![OwnerReference {
             api_version: "gateway.networking.k8s.io/v1".to_owned(),
@@ -104,5 +104,5 @@ fn marks(
 
 /// What selects the data plane's pods.
 fn selector(plan: &Plan) -> BTreeMap<String, String> {
-    BTreeMap::from([(DATA_PLANE_LABEL.to_owned(), names::data_plane(&plan.gateway.name))])
+    BTreeMap::from([(DATA_PLANE_LABEL.to_owned(), plan.place.1.clone())])
 }

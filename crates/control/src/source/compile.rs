@@ -18,7 +18,8 @@ const PRECEDENCE: Duration = Duration::from_millis(10);
 /// How much longer than a compilation took it is until the next one begins, where changes do not end: proxies wait for none, and
 /// whoever makes the changes has better use for the processor.
 const PAUSE: u32 = 2;
-/// The longest pause.
+/// The shortest pause, and the longest. What follows a compilation, for the statuses and the data planes, costs more than it does.
+const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Compiles until nobody tells what is known any more.
@@ -58,6 +59,6 @@ pub(crate) async fn follow(
         last = Some((now.settings.clone(), compiler));
         let Known { store, objects, settings, held } = now;
         published.send_replace(Some(Published { store, objects, settings, compiled, held }));
-        time::sleep((took * PAUSE).min(LONGEST)).await;
+        time::sleep((took * PAUSE).clamp(SHORTEST, LONGEST)).await;
     }
 }

@@ -18,7 +18,7 @@ use k8s_openapi::{
 use pailou_config::resources::{Duration, envoy::envoy_proxy::LogLevel};
 
 use super::{
-    super::{FEED_AUDIENCE, Options, names, plan::Plan},
+    super::{FEED_AUDIENCE, Options, plan::Plan},
     AUTHORITIES, marks, metadata, scaling, selector,
 };
 use crate::FIELD_MANAGER;
@@ -84,7 +84,7 @@ fn pod_spec(plan: &Plan, options: &Options) -> PodSpec {
     let asked = &plan.parameters.provider.kubernetes.envoy_deployment.pod;
     let pull_secrets: Vec<_> = options.image_pull_secrets.iter().chain(&asked.image_pull_secrets).cloned().collect();
     PodSpec {
-        service_account_name: Some(names::data_plane(&plan.gateway.name)),
+        service_account_name: Some(plan.place.1.clone()),
         // The one token that is needed is mounted by name, for the feed alone.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -208,7 +208,7 @@ fn credentials(plan: &Plan) -> Volume {
         path: "token".to_owned(),
     };
     let authorities = ConfigMapProjection {
-        name: names::data_plane(&plan.gateway.name),
+        name: plan.place.1.clone(),
         items: Some(vec![KeyToPath { key: AUTHORITIES.to_owned(), path: AUTHORITIES.to_owned(), mode: None }]),
         optional: None,
     };

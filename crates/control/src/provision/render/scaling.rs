@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    super::{Options, names, plan::Plan},
+    super::{Options, plan::Plan},
     metadata, selector,
 };
 
@@ -30,7 +30,7 @@ pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPod
         scale_target_ref: CrossVersionObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: "Deployment".to_owned(),
-            name: names::data_plane(&plan.gateway.name),
+            name: plan.place.1.clone(),
         },
     };
     Some(HorizontalPodAutoscaler { metadata: metadata(plan, options), spec, status: None })

@@ -55,6 +55,7 @@ fn a_data_plane_is_rendered() {
     let text = |it: &str| it.to_owned();
     let plan = Plan {
         gateway: Name::new("models", "inference-gateway"),
+        place: (text("models"), names::data_plane("inference-gateway")),
         uid: text("6ee2e0a7-0000-4000-8000-000000000001"),
         labels: BTreeMap::from([(text("team"), text("inference")), (text("app.kubernetes.io/managed-by"), text("somebody"))]),
         annotations: BTreeMap::from([(text("note"), text("kept"))]),
