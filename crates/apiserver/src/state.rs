@@ -90,10 +90,14 @@ impl Inner {
                 }
                 self.put(&collection, Some(&known), object)
             }
-            // Server-side apply by one manager: what it leaves out is gone.
+            // Server-side apply by one manager: what it leaves out is gone, but for the status, which is others'.
             ("PATCH", (collection, Some(name), None)) => {
                 let known = self.objects.get(&collection).and_then(|it| it.get(&name)).cloned();
-                self.put(&collection, known.as_ref(), asked.body.clone())
+                let mut object = asked.body.clone();
+                if let Some(status) = known.as_ref().and_then(|known| known.get("status")) {
+                    object["status"] = status.clone();
+                }
+                self.put(&collection, known.as_ref(), object)
             }
             ("DELETE", (collection, Some(name), None)) => self.remove(&collection, &name),
             _ => refuse(405, "not here"),

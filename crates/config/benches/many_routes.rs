@@ -110,7 +110,7 @@ impl Changes {
 
 fn settings() -> Settings {
     let itself = DataPlane { ready: true, ..DataPlane::default() };
-    Settings { data_planes: [(Name::new(NAMESPACE, "scale"), itself)].into(), ..Settings::cluster() }
+    Settings { data_planes: Some([(Name::new(NAMESPACE, "scale"), itself)].into()), ..Settings::cluster() }
 }
 
 fn say(what: &str, took: Duration) {

@@ -68,7 +68,7 @@ impl Controller {
         let mut scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());
         scopes.watch_built_in();
         let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
-        tasks.spawn(compile::follow(known.clone(), publish, metrics.clone()));
+        tasks.spawn(compile::follow(known.clone(), publish, leadership.clone(), metrics.clone()));
         tasks.spawn(Collector::new(scopes, changes, settings_seen, learn, world).run());
         Self { settings, known, published, leadership, elector, metrics, tasks }
     }
@@ -78,7 +78,7 @@ impl Controller {
         self.known.clone()
     }
 
-    /// What the objects came to, from the moment at which all that was there at the beginning is known.
+    /// What the objects came to: while this replica leads, and all is known that was there at the beginning.
     pub fn published(&self) -> watch::Receiver<Option<Published>> {
         self.published.clone()
     }

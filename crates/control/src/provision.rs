@@ -2,7 +2,7 @@
 //! and the Service that clients reach them by; an autoscaler and a disruption budget where parameters ask for them.
 //!
 //! What is wanted is a pure function of the objects ([`plan`], [`render`]); [`apply`] brings the cluster to it by server-side
-//! apply, [`prune`] takes away what is not wanted any more, and [`children`] tells the compiler what became of it.
+//! apply, [`prune`] takes away what is not wanted any more, and [`tell`] tells the compiler what became of it ([`children`]).
 
 mod addresses;
 mod apply;
@@ -14,11 +14,12 @@ mod names;
 mod plan;
 mod prune;
 mod render;
+mod tell;
 mod wanted;
 
 pub(crate) use names::data_plane;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use kube::Client;
@@ -39,6 +40,7 @@ pub fn start(
     let provisioner = Provisioner {
         client,
         options,
+        known: controller.known(),
         published: controller.published(),
         authorities,
         leadership: controller.leadership(),
@@ -46,6 +48,9 @@ pub fn start(
     };
     tokio::spawn(provisioner.run())
 }
+
+/// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of what was made.
+const PACE: Duration = Duration::from_millis(20);
 
 /// How data planes are made.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use pailou_config::{compile::Settings, snapshot::PortKey};
-use pailou_control::{Connection, Controller, Metrics, Options, Published, feed, leader, provision};
+use pailou_control::{Connection, Controller, Known, Metrics, Options, Published, feed, leader, provision};
 use tokio::sync::watch;
 
 use crate::{
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
         })?;
         let provisioning = provision::start(connection.client, provisioning(args, namespace), &controller, feed.authorities());
         let shown = Arc::new(Shown {
+            known: controller.known(),
             published: controller.published(),
             metrics: controller.metrics(),
             is_stopping: AtomicBool::new(false),
@@ -89,7 +90,8 @@ fn provisioning(args: &ControllerArgs, namespace: String) -> provision::Options 
 }
 
 fn options(args: &ControllerArgs, connection: &Connection, namespace: String) -> Options {
-    let settings = Settings { controllers: args.controllers.clone(), ..Settings::cluster() };
+    // The provisioner tells of them.
+    let settings = Settings { controllers: args.controllers.clone(), data_planes: None, ..Settings::cluster() };
     Options {
         namespaces: args.watch_namespaces.clone(),
         origin: connection.origin.clone(),
@@ -105,6 +107,7 @@ fn options(args: &ControllerArgs, connection: &Connection, namespace: String) ->
 
 /// What the admin endpoint shows of a controller.
 struct Shown {
+    known: watch::Receiver<Option<Known>>,
     published: watch::Receiver<Option<Published>>,
     metrics: Arc<Metrics>,
     is_stopping: AtomicBool,
@@ -112,7 +115,7 @@ struct Shown {
 
 impl admin::State for Shown {
     fn is_ready(&self) -> bool {
-        self.published.borrow().is_some() && !self.is_stopping.load(Ordering::Relaxed)
+        self.known.borrow().is_some() && !self.is_stopping.load(Ordering::Relaxed)
     }
 
     fn metrics(&self) -> String {

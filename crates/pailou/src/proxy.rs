@@ -74,7 +74,7 @@ fn settings(args: &ProxyArgs) -> Settings {
     // Where clients reach this proxy is the controller's to know and to say.
     let shown = addresses.iter().map(|ip| GatewayAddress::ip(*ip)).collect();
     let itself = DataPlane { addresses: shown, ready: true, ..DataPlane::default() };
-    let data_planes = BTreeMap::from([(args.gateway.clone(), itself)]);
+    let data_planes = Some(BTreeMap::from([(args.gateway.clone(), itself)]));
     Settings { controllers: args.controllers.clone(), addresses, data_planes, ..Settings::cluster() }
 }
 

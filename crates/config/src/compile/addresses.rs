@@ -76,7 +76,7 @@ fn cluster(gateway: &Gateway, name: &Name, settings: &Settings, problems: &mut V
             (kind, text) => problems.push(unsupported(kind, text, "use IPAddress or Hostname")),
         }
     }
-    let plane = settings.data_planes.get(name);
+    let plane = settings.data_planes.as_ref().and_then(|planes| planes.get(name));
     let assigned = plane.map(|plane| Assigned::new(&gateway.spec.addresses, plane)).unwrap_or_default();
     problems.extend(not_programmed(plane, &assigned));
     let condition = assigned.condition(gateway.meta.generation);

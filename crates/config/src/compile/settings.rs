@@ -25,8 +25,9 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Standalone: addresses given to single Gateways, over what they ask for.
     pub gateway_addresses: BTreeMap<Name, IpAddr>,
-    /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet.
-    pub data_planes: BTreeMap<Name, DataPlane>,
+    /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet. `None` as long as nobody
+    /// knows: what is compiled then says of Gateways what may be wrong.
+    pub data_planes: Option<BTreeMap<Name, DataPlane>>,
     /// In a cluster: the bundle of Gateway API that each of its CustomResourceDefinitions is of, by the definition's name; `None`
     /// for one that does not say. Nothing is said of them where there are none.
     pub bundles: BTreeMap<String, Option<String>>,
@@ -67,7 +68,7 @@ impl Default for Settings {
             classes: vec!["ack-gateway".to_owned(), "pailou".to_owned()],
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             gateway_addresses: BTreeMap::new(),
-            data_planes: BTreeMap::new(),
+            data_planes: Some(BTreeMap::new()),
             bundles: BTreeMap::new(),
             mode: Mode::Standalone,
         }

@@ -48,6 +48,15 @@ pub(super) fn are_nodes(service: &Service) -> bool {
     service.spec.as_ref().is_some_and(|spec| kind(spec) == "NodePort")
 }
 
+/// Whether those are of the nodes alone that have an endpoint.
+pub(super) fn are_nodes_with_endpoints(service: &Service) -> bool {
+    are_nodes(service) && service.spec.as_ref().is_some_and(is_local)
+}
+
+fn is_local(spec: &ServiceSpec) -> bool {
+    spec.external_traffic_policy.as_deref() == Some("Local")
+}
+
 fn kind(spec: &ServiceSpec) -> &str {
     spec.type_.as_deref().unwrap_or("ClusterIP")
 }
@@ -75,8 +84,7 @@ fn of_balancer(service: &Service) -> Vec<GatewayAddress> {
 /// The nodes' addresses of the Service's families, in order: external ones, or where a node has none internal ones. Where nodes
 /// hand on to pods of their own alone, only the nodes that have one that is ready.
 fn of_nodes(service: &Service, spec: &ServiceSpec, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
-    let is_local = spec.external_traffic_policy.as_deref() == Some("Local");
-    let with_pods = is_local.then(|| ready_nodes(service, store));
+    let with_pods = is_local(spec).then(|| ready_nodes(service, store));
     let families = spec.ip_families.clone().unwrap_or_default();
     let is_of_families = |address: &IpAddr| families.iter().any(|family| (family == "IPv6") == address.is_ipv6());
     let nodes = nodes.iter().filter(|((_, name), _)| with_pods.as_ref().is_none_or(|it| it.contains(name.as_str())));

@@ -1,4 +1,4 @@
-//! Brings the cluster to what is planned, as leader, and tells the compiler what has become of it, on every replica.
+//! Brings the cluster to what is planned, as leader.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -12,10 +12,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
 };
-use pailou_config::{
-    compile::{DataPlane, Settings},
-    snapshot::Name,
-};
+use pailou_config::{compile::Settings, snapshot::Name};
 use tokio::{
     sync::watch,
     task::AbortHandle,
@@ -23,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Options,
+    Options, PACE,
     children::{self, Children},
     digest,
     failures::Failures,
@@ -31,14 +28,13 @@ use super::{
     plan::{Plan, plans},
     prune,
     render::{Rendered, render},
+    tell::{Refused, Teller},
     wanted::{Key, Wanted, key},
 };
-use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
+use crate::{FIELD_MANAGER, Known, Published, backoff::Backoff, leader::Leadership};
 
 /// Data planes that are applied at the same time.
 const CONCURRENCY: usize = 8;
-/// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of what was made.
-const PACE: Duration = Duration::from_millis(20);
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
 
@@ -46,6 +42,7 @@ const RESYNC: Duration = Duration::from_secs(600);
 pub(crate) struct Provisioner {
     pub(crate) client: Client,
     pub(crate) options: Options,
+    pub(crate) known: watch::Receiver<Option<Known>>,
     pub(crate) published: watch::Receiver<Option<Published>>,
     /// The authorities of the feed, once they are known.
     pub(crate) authorities: watch::Receiver<Option<Arc<str>>>,
@@ -117,6 +114,10 @@ impl Provisioner {
         let (send, mut children) = watch::channel(Children::unknown(self.options.namespaces.len()));
         let follower = tokio::spawn(children::follow(self.client.clone(), self.options.clone(), send));
         let _follower = AbortOnDrop(follower.abort_handle());
+        let (refuse, refused) = watch::channel(Refused::new());
+        let (known, settings) = (self.known.clone(), self.settings.clone());
+        let teller = tokio::spawn(Teller { children: children.clone(), refused, known, settings }.run());
+        let _teller = AbortOnDrop(teller.abort_handle());
         let mut state = State {
             planned: None,
             wanted: Wanted::default(),
@@ -127,6 +128,7 @@ impl Provisioner {
         };
         loop {
             self.step(&mut state, &children).await;
+            refuse.send_if_modified(|refused| state.failures.refusals(refused));
             time::sleep(PACE).await;
             let leads = self.leadership.leads();
             let retry = state.failures.next().into_iter().chain(state.pruning.0).min().filter(|_| leads);
@@ -168,13 +170,10 @@ impl Provisioner {
     }
 
     async fn provision(&mut self, state: &mut State, planned: &Planned, children: &Children) {
-        self.tell(state, planned, children);
         let authorities = self.authorities.borrow_and_update().clone();
         let Some(authorities) = authorities.filter(|_| children.is_known() && self.leadership.leads()) else { return };
         let Planned { published, plans } = planned;
-        if self.apply_all(state, plans, children, &authorities).await {
-            self.tell(state, planned, children);
-        }
+        self.apply_all(state, plans, children, &authorities).await;
         let (at, backoff) = &mut state.pruning;
         if at.is_none_or(|at| at <= Instant::now()) {
             let went_well =
@@ -186,31 +185,9 @@ impl Provisioner {
         }
     }
 
-    /// Tells the compiler what is known of the data planes.
-    fn tell(&self, state: &State, planned: &Planned, children: &Children) {
-        let known = planned.plans.iter().filter_map(|(gateway, plan)| {
-            let plane = children.data_plane(&planned.published, plan);
-            let refused = state.failures.refused(gateway).map(str::to_owned);
-            (plane.is_some() || refused.is_some()).then(|| (gateway.clone(), DataPlane { refused, ..plane.unwrap_or_default() }))
-        });
-        let known: BTreeMap<_, _> = known.collect();
-        self.settings.send_if_modified(|settings| {
-            let changed = settings.data_planes != known;
-            settings.data_planes = known;
-            changed
-        });
-    }
-
-    /// Applies what differs from what was applied, or was changed by somebody since. Gives back whether more may be known of a data
-    /// plane than before.
-    async fn apply_all(
-        &self,
-        state: &mut State,
-        plans: &BTreeMap<Name, Plan>,
-        children: &Children,
-        authorities: &Arc<str>,
-    ) -> bool {
-        let (had_failures, mut attempts, now) = (!state.failures.is_empty(), Vec::new(), Instant::now());
+    /// Applies what differs from what was applied, or was changed by somebody since.
+    async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &Arc<str>) {
+        let (mut attempts, now) = (Vec::new(), Instant::now());
         for (gateway, plan) in plans {
             let live = children.deployments.get(&plan.place);
             let render = || render(plan, &self.options, authorities, live.map(|it| &***it));
@@ -224,7 +201,6 @@ impl Provisioner {
                 attempts.push(Attempt { gateway: gateway.clone(), wanted: wanted.whole, objects });
             }
         }
-        let is_more_known = had_failures || !attempts.is_empty();
         let mut outcomes = stream::iter(attempts).map(|attempt| self.apply(attempt)).buffer_unordered(CONCURRENCY);
         while let Some(Outcome { gateway, wanted, applied, failure }) = outcomes.next().await {
             state.applied.extend(applied);
@@ -233,7 +209,6 @@ impl Provisioner {
                 None => state.failures.went_well(&gateway),
             }
         }
-        is_more_known
     }
 
     /// Applies a data plane's objects in their order, up to the first that fails.

@@ -1,6 +1,10 @@
 //! What has become of the data planes: what was made for them, followed on every replica of the controller.
 
-use std::{collections::HashMap, fmt::Debug, pin::pin};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Debug,
+    pin::pin,
+};
 
 use futures_util::{
     StreamExt,
@@ -19,12 +23,18 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use pailou_config::{compile::DataPlane, resources::NamespaceName};
+use pailou_config::{compile::DataPlane, resources::NamespaceName, snapshot::Name, store::Store};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::{Options, addresses, listed::Listed, plan::Plan, render::CONTROLLER_LABEL};
-use crate::{Published, source::watch::is_expired};
+use super::{
+    Options, addresses,
+    listed::{Listed, Place},
+    names,
+    render::CONTROLLER_LABEL,
+    tell::Refused,
+};
+use crate::source::watch::is_expired;
 
 /// Kinds that are followed from the beginning.
 const KINDS: usize = 4;
@@ -53,14 +63,31 @@ impl Children {
         self.missing == 0
     }
 
-    /// What clients can be told of a planned data plane; nothing where it has no Service yet.
-    pub(crate) fn data_plane(&self, published: &Published, plan: &Plan) -> Option<DataPlane> {
-        let service = self.services.get(&plan.place)?;
-        let addresses = addresses::of_service(service, &self.nodes, &published.store);
+    /// Whether what clients can be told depends on where endpoints are.
+    pub(super) fn need_endpoints(&self) -> bool {
+        self.services.iter().any(|(_, service)| addresses::are_nodes_with_endpoints(service))
+    }
+
+    /// What clients can be told of the data planes that have a Service, or of which something is refused.
+    pub(super) fn data_planes(&self, store: &Store, refused: &Refused) -> BTreeMap<Name, DataPlane> {
+        let services = self.services.iter().filter_map(|(place, service)| {
+            let owners = service.metadata.owner_references.iter().flatten();
+            let gateway = owners.map(|owner| &owner.name).find(|name| names::data_plane(name) == place.1)?;
+            Some((Name::new(&place.0, gateway), self.data_plane(place, service, store)))
+        });
+        let mut planes: BTreeMap<_, _> = services.collect();
+        for (gateway, why) in refused {
+            planes.entry(gateway.clone()).or_insert_with(DataPlane::default).refused = Some(why.clone());
+        }
+        planes
+    }
+
+    fn data_plane(&self, place: &Place, service: &Service, store: &Store) -> DataPlane {
+        let addresses = addresses::of_service(service, &self.nodes, store);
         let (within, others) = (addresses::within(service), addresses::others(service));
-        let deployment = self.deployments.get(&plan.place).and_then(|it| it.status.as_ref());
+        let deployment = self.deployments.get(place).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
-        Some(DataPlane { addresses, within, others, ready, refused: None })
+        DataPlane { addresses, within, others, ready, refused: None }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pailou_config::snapshot::Name;
 use tokio::time::Instant;
 
+use super::tell::Refused;
 use crate::backoff::Backoff;
 
 /// Delays between two attempts for one Gateway.
@@ -56,11 +57,6 @@ impl Failures {
         *failure = Failure { wanted, at: now + failure.backoff.failed(), words, refused, backoff: failure.backoff.clone() };
     }
 
-    /// Whether nothing has failed.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Forgets what failed for a Gateway.
     pub(super) fn went_well(&mut self, gateway: &Name) {
         self.0.remove(gateway);
@@ -71,9 +67,14 @@ impl Failures {
         self.0.retain(|gateway, _| is_planned(gateway));
     }
 
-    /// What the API server refuses of a Gateway's objects.
-    pub(super) fn refused(&self, gateway: &Name) -> Option<&str> {
-        self.0.get(gateway)?.refused.as_deref()
+    /// Brings up to date what the API server refuses; gives back whether that has changed.
+    pub(super) fn refusals(&self, known: &mut Refused) -> bool {
+        let refused = self.0.iter().filter_map(|(gateway, failure)| Some((gateway, failure.refused.as_ref()?)));
+        if refused.clone().eq(&*known) {
+            return false;
+        }
+        *known = refused.map(|(gateway, why)| (gateway.clone(), why.clone())).collect();
+        true
     }
 
     /// When the next is to be tried again.
@@ -105,6 +106,13 @@ mod tests {
         kube::Error::Api(Box::new(Status { code, message: message.to_owned(), ..Status::default() }))
     }
 
+    fn refused(failures: &Failures, gateway: &Name) -> Option<String> {
+        let mut refused = Refused::new();
+        failures.refusals(&mut refused);
+        assert!(!failures.refusals(&mut refused), "they have not changed");
+        refused.remove(gateway)
+    }
+
     #[test]
     fn one_gateway_waits_and_no_other_does() {
         let (mut failures, now) = (Failures::default(), Instant::now());
@@ -115,9 +123,9 @@ mod tests {
         assert!(failures.is_due(&first, 2, now), "something else is tried at once");
         let at = failures.next().unwrap();
         assert!(failures.is_due(&first, 1, at));
-        assert_eq!(failures.refused(&first), Some("Service a/first: quota"));
+        assert_eq!(refused(&failures, &first).as_deref(), Some("Service a/first: quota"));
         failures.went_well(&first);
-        assert_eq!((failures.refused(&first), failures.next()), (None, None));
+        assert_eq!((refused(&failures, &first), failures.next()), (None, None));
     }
 
     #[test]
@@ -126,11 +134,11 @@ mod tests {
         let gateway = Name::new("a", "g");
         for code in [401, 409, 429, 500, 503] {
             failures.failed(gateway.clone(), 1, "Service a/g", &refusal(code, "later"), now);
-            assert_eq!((failures.refused(&gateway), failures.next().is_some()), (None, true), "{code}");
+            assert_eq!((refused(&failures, &gateway), failures.next().is_some()), (None, true), "{code}");
         }
         failures.failed(gateway.clone(), 1, "Service a/g", &refusal(422, "never"), now);
-        assert_eq!(failures.refused(&gateway), Some("Service a/g: never"));
+        assert_eq!(refused(&failures, &gateway).as_deref(), Some("Service a/g: never"));
         failures.failed(gateway.clone(), 1, "Service a/g", &refusal(422, &"x".repeat(5000)), now);
-        assert_eq!(failures.refused(&gateway).unwrap().chars().count(), MAX_REFUSAL);
+        assert_eq!(refused(&failures, &gateway).unwrap().chars().count(), MAX_REFUSAL);
     }
 }

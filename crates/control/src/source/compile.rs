@@ -9,6 +9,7 @@ use pailou_config::compile::{Compiler, Settings};
 use tokio::{sync::watch, task::spawn_blocking, time};
 
 use crate::{
+    leader::Leadership,
     metrics::Metrics,
     published::{Known, Published},
 };
@@ -22,16 +23,32 @@ const PAUSE: u32 = 2;
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Compiles until nobody tells what is known any more.
+/// Compiles while this replica leads, until nobody tells what is known any more: nobody else has a use for statuses. Who leads again
+/// begins anew, with nothing that is from before.
 pub(crate) async fn follow(
-    mut known: watch::Receiver<Option<Known>>,
+    known: watch::Receiver<Option<Known>>,
     published: watch::Sender<Option<Published>>,
+    mut leadership: Leadership,
     metrics: Arc<Metrics>,
 ) {
+    loop {
+        leadership.gained().await;
+        let mut newest = known.clone();
+        newest.mark_changed();
+        tokio::select! {
+            biased;
+            () = leadership.lost() => drop(published.send_replace(None)),
+            () = compile(newest, &published, &metrics) => return,
+        }
+    }
+}
+
+async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::Sender<Option<Published>>, metrics: &Metrics) {
     let mut last: Option<(Arc<Settings>, Compiler)> = None;
     while known.changed().await.is_ok() {
         time::sleep(PRECEDENCE).await;
-        let Some(now) = known.borrow_and_update().clone() else { continue };
+        // Before anything is known of the data planes, Gateways that work would be said not to.
+        let Some(now) = known.borrow_and_update().clone().filter(|now| now.settings.data_planes.is_some()) else { continue };
         let mut compiler = match last.take() {
             Some((settings, compiler)) if settings == now.settings => compiler,
             _ => Compiler::new(Settings::clone(&now.settings)),

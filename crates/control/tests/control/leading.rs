@@ -9,14 +9,15 @@ use tokio::time;
 use crate::cluster::{GATEWAYS, LEASES, cluster, condition, gateway, published, start, until, writes};
 
 #[tokio::test]
-async fn a_follower_compiles_and_does_not_write_until_it_leads() {
+async fn a_follower_knows_everything_and_does_not_write_until_it_leads() {
     let api = cluster();
     let first = start(&api, "a");
     until("the first leads", || first.leadership().leads()).await;
     until("the Gateway has a status", || !api.get(GATEWAYS, "default/g")["status"].is_null()).await;
     let second = start(&api, "b");
-    until("the second has compiled", || published(&second).is_some()).await;
+    until("the second knows everything", || second.known().borrow().is_some()).await;
     assert!(!second.leadership().leads());
+    assert!(published(&second).is_none(), "nobody needs what it would compile");
     first.stop().await;
     assert_eq!(api.get(LEASES, "pailou/pailou-controller")["spec"]["holderIdentity"], json!(null));
     // Something changes while nobody leads: the new leader writes what is missing.
@@ -41,7 +42,9 @@ async fn who_cannot_renew_the_lease_stops_writing() {
     until("it does not lead", || !controller.leadership().leads()).await;
     let before = writes(&api);
     api.apply(GATEWAYS, gateway("later", "pailou"));
-    until("it has compiled", || published(&controller).is_some_and(|it| it.store.iter().any(|(key, _)| key.name == "later"))).await;
+    let knows = || controller.known().borrow().as_ref().is_some_and(|it| it.store.iter().any(|(key, _)| key.name == "later"));
+    until("it knows", knows).await;
+    until("what it compiled is gone", || published(&controller).is_none()).await;
     time::sleep(Duration::from_millis(300)).await;
     assert_eq!(writes(&api), before);
     api.script(Method::PUT, "/leases/pailou-controller", &[]);

@@ -8,7 +8,9 @@ use pailou_control::{Controller, provision};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::cluster::{CLASSES, GATEWAYS, class, client, cluster, condition, define, gateway, start, until};
+use crate::cluster::{
+    CLASSES, GATEWAYS, class, client, cluster, condition, define, gateway, options, published, quiet, until, writes,
+};
 
 const PROXIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/envoyproxies";
 const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
@@ -25,7 +27,9 @@ struct Running {
 
 impl Running {
     fn start(api: &Api) -> Self {
-        let controller = start(api, "a");
+        let mut options = options("a");
+        options.settings.data_planes = None;
+        let controller = Controller::start(client(api), options);
         let (authorities, known) = watch::channel(Some("-----BEGIN CERTIFICATE-----\n".into()));
         let options = provision::Options {
             image: "example.com/pailou".to_owned(),
@@ -166,5 +170,33 @@ async fn a_refusal_is_forgotten_when_the_gateway_is_again_what_it_was() {
     until("the Gateway says so", || reason() == "NoResources").await;
     api.apply(GATEWAYS, gateway("g", "pailou"));
     until("the Gateway waits for its proxies", || reason() == "Pending" || reason() == "AddressNotAssigned").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_controller_that_starts_again_says_nothing_else_of_a_gateway_that_works() {
+    let api = cluster();
+    let running = Running::start(&api);
+    until("a Deployment is made", || made(&api, DEPLOYMENTS).is_some()).await;
+    let (mut deployment, mut service) = (made(&api, DEPLOYMENTS).unwrap(), made(&api, SERVICES).unwrap());
+    deployment["status"] = json!({ "availableReplicas": 1 });
+    service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } });
+    api.apply(DEPLOYMENTS, deployment);
+    api.apply(SERVICES, service);
+    let programmed = || condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Programmed")["status"].clone();
+    until("the Gateway is programmed", || programmed() == "True").await;
+    quiet(&api).await;
+    running.stop().await;
+
+    let written = writes(&api);
+    let running = Running::start(&api);
+    until("it leads", || running.controller.leadership().leads()).await;
+    until("everything is compiled", || {
+        published(&running.controller).is_some_and(|it| !it.settings.data_planes.as_ref().unwrap().is_empty())
+    })
+    .await;
+    quiet(&api).await;
+    let since: Vec<_> = api.asked(&Method::PUT, "/status").into_iter().skip(written).map(|asked| asked.body).collect();
+    assert!(since.is_empty(), "{since:#?}");
     running.stop().await;
 }

@@ -36,11 +36,13 @@ async fn what_is_known_of_a_data_plane_shows_in_the_gateways_status() {
     until("the Gateway waits for a proxy", || programmed()["status"] == "False").await;
     let address = GatewayAddress::ip("198.51.100.7".parse().unwrap()).reached_from("");
     let plane = DataPlane { addresses: vec![address], ready: true, ..DataPlane::default() };
-    controller.settings().send_modify(|settings| drop(settings.data_planes.insert(Name::new("default", "g"), plane)));
+    controller
+        .settings()
+        .send_modify(|settings| drop(settings.data_planes.get_or_insert_default().insert(Name::new("default", "g"), plane)));
     until("the Gateway is programmed", || programmed()["status"] == "True").await;
     let status = api.get(GATEWAYS, "default/g")["status"].clone();
     assert_eq!(status["addresses"], json!([{ "type": "IPAddress", "value": "198.51.100.7", "routability": "" }]));
-    controller.settings().send_modify(|settings| settings.data_planes.clear());
+    controller.settings().send_modify(|settings| settings.data_planes = Some(std::collections::BTreeMap::new()));
     until("the address is gone", || api.get(GATEWAYS, "default/g")["status"].get("addresses").is_none()).await;
     controller.stop().await;
 }

@@ -40,7 +40,7 @@ pub(crate) fn settings(yaml: &str) -> Settings {
 
 fn plane<'s>(settings: &'s mut Settings, name: &str) -> &'s mut DataPlane {
     let (namespace, name) = name.split_once('/').unwrap();
-    settings.data_planes.entry(Name::new(namespace, name)).or_default()
+    settings.data_planes.get_or_insert_default().entry(Name::new(namespace, name)).or_default()
 }
 
 fn address(text: &str) -> GatewayAddress {

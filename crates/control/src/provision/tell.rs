@@ -1,0 +1,53 @@
+//! Tells the compiler what has become of the data planes. On every replica: one that begins to lead must know it before it says
+//! anything of a Gateway.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pailou_config::{compile::Settings, snapshot::Name, store::Store};
+use tokio::{sync::watch, time};
+
+use super::{PACE, children::Children};
+use crate::Known;
+
+/// What the API server refuses of what is to be made, by Gateway.
+pub(super) type Refused = BTreeMap<Name, String>;
+
+/// What is known of the data planes, by where it is known from, and who is told.
+pub(super) struct Teller {
+    pub(super) children: watch::Receiver<Children>,
+    pub(super) refused: watch::Receiver<Refused>,
+    /// Where a Service's endpoints are.
+    pub(super) known: watch::Receiver<Option<Known>>,
+    pub(super) settings: watch::Sender<Settings>,
+}
+
+impl Teller {
+    /// Works until the controller stops.
+    pub(super) async fn run(mut self) {
+        loop {
+            let needs_endpoints = self.tell();
+            time::sleep(PACE).await;
+            tokio::select! {
+                changed = self.children.changed() => if changed.is_err() { return },
+                changed = self.refused.changed() => if changed.is_err() { return },
+                changed = self.known.changed(), if needs_endpoints => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Tells what is known, once all is known that was there at the beginning. Gives back whether it depends on endpoints.
+    fn tell(&mut self) -> bool {
+        let children = self.children.borrow_and_update().clone();
+        let needs_endpoints = children.need_endpoints();
+        let store: Option<Arc<Store>> = self.known.borrow_and_update().as_ref().map(|known| known.store.clone());
+        if children.is_known() && (store.is_some() || !needs_endpoints) {
+            let planes = children.data_planes(&store.unwrap_or_default(), &self.refused.borrow_and_update());
+            self.settings.send_if_modified(|settings| {
+                let changed = settings.data_planes.as_ref() != Some(&planes);
+                settings.data_planes = Some(planes);
+                changed
+            });
+        }
+        needs_endpoints
+    }
+}
