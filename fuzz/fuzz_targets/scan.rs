@@ -1,11 +1,17 @@
-//! Any bytes: the scan accepts what `serde_json` accepts, finds what it finds, and a splice changes the model alone.
+//! Any bytes: the scan accepts what `serde_json` accepts, finds what it finds, however they come, and a splice changes the model alone.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use pailou_ai::{ScanError, scan, splice};
+use pailou_ai::{ScanError, Scanner, scan, splice};
 use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| -> Corpus {
+    let mut scanner = Scanner::default();
+    for there in 0..body.len().min(64) {
+        scanner.read(&body[..there]);
+    }
+    scanner.read(&body[..body.len() / 2]);
+    assert_eq!(scanner.finish(body), scan(body));
     let found = match (scan(body), serde_json::from_slice(body)) {
         (Ok(found), Ok(Value::Object(expected))) => {
             let string = |name: &str| expected.get(name).and_then(Value::as_str);

@@ -19,8 +19,8 @@ var (
 	manager  = flag.String("controller", "pailou controller", "the same of a controller")
 )
 
-// TestGateway measures how long a Gateway takes from its creation to the first answer of its own proxy, and what a proxy that has
-// little to do comes to.
+// TestGateway measures how long a Gateway takes from its creation to the first answer of its own proxy, beside what the cluster takes
+// for a server of which nobody has to make anything, and what a proxy that has little to do comes to.
 func TestGateway(t *testing.T) {
 	if *gateways == 0 {
 		t.Skip("-gateways says how many")
@@ -34,8 +34,9 @@ func TestGateway(t *testing.T) {
 		"metadata": object{"name": "server"},
 		"spec":     object{"selector": object{"app": "server"}, "ports": []any{object{"port": 80, "targetPort": 8000}}},
 	})
-	var programmed, answered []time.Duration
+	var alone, programmed, answered []time.Duration
 	for i := range *gateways {
+		alone = append(alone, serverAlone(t, c, fmt.Sprintf("alone%d", i)))
 		name := fmt.Sprintf("g%d", i)
 		c.Create(t, kinds+"httproutes", routeTo(object{"name": name}, name, name+".example.com", "server"))
 		began := time.Now()
@@ -64,6 +65,7 @@ func TestGateway(t *testing.T) {
 	}
 	proxies, controllers := processes(t, *proxy), processes(t, *manager)
 	fmt.Printf("| %d Gateways, one after the other | |\n|---|---|\n", *gateways)
+	fmt.Printf("| a Deployment of a server with a Service, from their creation until the first 200 | %s |\n", quantiles(alone))
 	fmt.Printf("| from its creation until it is Programmed | %s |\n", quantiles(programmed))
 	fmt.Printf("| until its first 200 | %s |\n", quantiles(answered))
 	for _, each := range []struct {
@@ -75,6 +77,37 @@ func TestGateway(t *testing.T) {
 			threads = max(threads, it.Threads())
 		}
 		fmt.Printf("| %d %s: memory, threads, at most | %.1f MB, %d |\n", len(each.of), each.what, float64(used.RSS)/1024, threads)
+	}
+}
+
+// serverAlone makes a Deployment of a server and a Service of type LoadBalancer, as a Gateway has them, and gives back how long it took
+// until it answered.
+func serverAlone(t *testing.T, c *lab.Cluster, name string) time.Duration {
+	t.Helper()
+	const namespace = "namespaces/first/"
+	labels := object{"app": name}
+	began := time.Now()
+	c.Create(t, "/apis/apps/v1/"+namespace+"deployments", object{
+		"metadata": object{"name": name},
+		"spec": object{
+			"selector": object{"matchLabels": labels},
+			"template": object{"metadata": object{"labels": labels}, "spec": serverSpec()},
+		},
+	})
+	c.Create(t, "/api/v1/"+namespace+"services", object{
+		"metadata": object{"name": name},
+		"spec":     object{"type": "LoadBalancer", "selector": labels, "ports": []any{object{"port": port, "targetPort": 8000}}},
+	})
+	for {
+		it, err := c.Call(http.MethodGet, "/api/v1/"+namespace+"services/"+name, nil)
+		address, _ := lab.Field(it, "status", "loadBalancer", "ingress", 0, "ip").(string)
+		if err == nil && address != "" && answers(address, name) {
+			return time.Since(began)
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("Deployment %s does not answer within a minute", name)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -59,10 +59,7 @@ func startServer(t *testing.T, c *lab.Cluster, namespace string) (server string)
 	labels := object{"app": "server"}
 	c.Create(t, namespace+"pods", object{
 		"metadata": object{"name": "server", "labels": labels},
-		"spec": object{"containers": []any{object{
-			"name": "server", "image": *image, "args": []any{"sim", "--listen", "0.0.0.0:8000"},
-			"readinessProbe": object{"httpGet": object{"path": "/health", "port": 8000}, "periodSeconds": 1},
-		}}},
+		"spec":     serverSpec(),
 	})
 	lab.Eventually(t, "the server is ready", time.Minute, func() bool {
 		pod, err := c.Call(http.MethodGet, namespace+"pods/server", nil)
@@ -70,6 +67,13 @@ func startServer(t *testing.T, c *lab.Cluster, namespace string) (server string)
 		return err == nil && lab.Condition(lab.Field(pod, "status", "conditions"), "Ready") == "True"
 	})
 	return server
+}
+
+func serverSpec() object {
+	return object{"containers": []any{object{
+		"name": "server", "image": *image, "args": []any{"sim", "--listen", "0.0.0.0:8000"},
+		"readinessProbe": object{"httpGet": object{"path": "/health", "port": 8000}, "periodSeconds": 1},
+	}}}
 }
 
 func sliceOf(service string, addresses ...string) object {

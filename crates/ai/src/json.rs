@@ -1,273 +1,23 @@
-//! A strict JSON lexer over a whole body: it accepts what `serde_json` accepts as a `Value`, and nothing else.
+//! The tokens of JSON, read strictly: what `serde_json` accepts as a `Value`, and nothing else.
 //!
-//! Nothing is recursive: containers being skipped are a bit each in one `u128`. Bytes are looked at once: that they are UTF-8 is
-//! seen by what looks for a string's end, and asked for only of strings that are not ASCII.
+//! Bytes are looked at once: that they are UTF-8 is seen by what looks for a string's end, and asked for only of strings that are not
+//! ASCII.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::scan::ScanError;
 
-/// Containers that may be open at once, the outermost included: `serde_json` refuses the 128th.
-const MAX_DEPTH: u32 = 127;
+/// The longest escape sequence: a pair of surrogates.
+pub(crate) const LONGEST_ESCAPE: usize = 12;
 
-/// A position in a body, and the containers open there. What was consumed is UTF-8.
-pub(crate) struct Lexer<'a> {
-    bytes: &'a [u8],
-    pos: usize,
-    depth: u32,
-    /// One bit per open container, the innermost lowest: set for an object.
-    objects: u128,
+/// The first position from `pos` on that holds a quote, a backslash or a control character, or what is not ASCII where that is looked
+/// for, or the end.
+#[inline]
+pub(crate) fn plain_until(bytes: &[u8], pos: usize, is_ascii: bool) -> usize {
+    if is_ascii { plain_ascii_until(bytes, pos) } else { until(bytes, pos, is_special) }
 }
 
-impl<'a> Lexer<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, pos: 0, depth: 0, objects: 0 }
-    }
-
-    pub(crate) fn pos(&self) -> usize {
-        self.pos
-    }
-
-    /// The next byte that is not white space, not consumed.
-    pub(crate) fn peek(&mut self) -> Option<u8> {
-        while let Some(&byte) = self.bytes.get(self.pos) {
-            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
-                return Some(byte);
-            }
-            self.pos += 1;
-        }
-        None
-    }
-
-    /// Reads an object, the next byte being its `{`. For each member `member` is given the name and must consume the value.
-    pub(crate) fn members(&mut self, mut member: impl FnMut(&mut Self, &str) -> Result<(), ScanError>) -> Result<(), ScanError> {
-        self.open(true)?;
-        if self.peek() == Some(b'}') {
-            self.close();
-            return Ok(());
-        }
-        loop {
-            let name = self.key()?;
-            member(self, &self.text(&name)?)?;
-            match self.peek() {
-                Some(b',') => self.pos += 1,
-                Some(b'}') => break,
-                _ => return Err(self.unexpected()),
-            }
-        }
-        self.close();
-        Ok(())
-    }
-
-    /// Consumes one value of any kind and returns its span.
-    pub(crate) fn skip_value(&mut self) -> Result<Range<usize>, ScanError> {
-        let base = self.depth;
-        self.peek();
-        let start = self.pos;
-        loop {
-            let entered = match self.peek() {
-                Some(b'{') => {
-                    self.open(true)?;
-                    self.peek() != Some(b'}')
-                }
-                Some(b'[') => {
-                    self.open(false)?;
-                    self.peek() != Some(b']')
-                }
-                Some(b'"') => self.string().map(|_| false)?,
-                Some(b'-' | b'0'..=b'9') => self.number().map(|_| false)?,
-                _ => self.literal().map(|_| false)?,
-            };
-            if entered {
-                if self.in_object() {
-                    self.key()?;
-                }
-                continue;
-            }
-            if self.leave(base)? {
-                return Ok(start..self.pos);
-            }
-        }
-    }
-
-    /// After a value: closes what closes here. True when the container at depth `base` is reached, false when another
-    /// value must follow.
-    fn leave(&mut self, base: u32) -> Result<bool, ScanError> {
-        while self.depth > base {
-            match (self.peek(), self.in_object()) {
-                (Some(b','), true) => {
-                    self.pos += 1;
-                    self.key()?;
-                    return Ok(false);
-                }
-                (Some(b','), false) => {
-                    self.pos += 1;
-                    return Ok(false);
-                }
-                (Some(b'}'), true) | (Some(b']'), false) => self.close(),
-                _ => return Err(self.unexpected()),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Consumes a string, the next byte being its opening quote, and returns the span between the quotes.
-    pub(crate) fn string(&mut self) -> Result<Range<usize>, ScanError> {
-        let bytes = self.bytes;
-        self.pos += 1;
-        let start = self.pos;
-        let mut is_ascii = true;
-        loop {
-            self.pos = if is_ascii { plain_ascii_until(bytes, self.pos) } else { plain_until(bytes, self.pos) };
-            match bytes.get(self.pos) {
-                Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
-                Some(0x80..) => is_ascii = false,
-                _ => return Err(self.unexpected()),
-            }
-        }
-        let span = start..self.pos;
-        if !is_ascii && simdutf8::basic::from_utf8(&bytes[span.clone()]).is_err() {
-            return Err(ScanError::Syntax { at: start });
-        }
-        self.pos += 1;
-        Ok(span)
-    }
-
-    /// Consumes a number and returns its span. One that overflows a double is refused, as by `serde_json`.
-    pub(crate) fn number(&mut self) -> Result<Range<usize>, ScanError> {
-        let start = self.pos;
-        self.eat(b'-');
-        match self.at(0) {
-            Some(b'0') => self.pos += 1,
-            _ => self.digits()?,
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        let scaled = self.eat(b'e') || self.eat(b'E');
-        if scaled {
-            let _sign = self.eat(b'+') || self.eat(b'-');
-            self.digits()?;
-        }
-        let span = start..self.pos;
-        // Fewer than 309 digits without an exponent cannot overflow; only the rest pays for a conversion.
-        if (scaled || span.len() >= 309) && self.text(&span)?.parse::<f64>().is_ok_and(f64::is_infinite) {
-            return Err(ScanError::Syntax { at: start });
-        }
-        Ok(span)
-    }
-
-    /// Consumes `true`, `false` or `null`.
-    pub(crate) fn literal(&mut self) -> Result<Option<bool>, ScanError> {
-        let rest = &self.bytes[self.pos..];
-        let (value, len) = if rest.starts_with(b"true") {
-            (Some(true), 4)
-        } else if rest.starts_with(b"false") {
-            (Some(false), 5)
-        } else if rest.starts_with(b"null") {
-            (None, 4)
-        } else {
-            return Err(self.unexpected());
-        };
-        self.pos += len;
-        Ok(value)
-    }
-
-    /// The text of a string or number consumed before, with its escapes resolved.
-    pub(crate) fn text(&self, span: &Range<usize>) -> Result<Cow<'a, str>, ScanError> {
-        let raw = std::str::from_utf8(&self.bytes[span.clone()]).ok();
-        raw.and_then(unescape).ok_or(ScanError::Syntax { at: span.start })
-    }
-
-    /// The error for whatever stands here.
-    pub(crate) fn unexpected(&self) -> ScanError {
-        ScanError::Syntax { at: self.pos }
-    }
-
-    fn key(&mut self) -> Result<Range<usize>, ScanError> {
-        if self.peek() != Some(b'"') {
-            return Err(self.unexpected());
-        }
-        let name = self.string()?;
-        if self.peek() != Some(b':') {
-            return Err(self.unexpected());
-        }
-        self.pos += 1;
-        Ok(name)
-    }
-
-    fn open(&mut self, object: bool) -> Result<(), ScanError> {
-        if self.depth == MAX_DEPTH {
-            return Err(ScanError::TooDeep { at: self.pos });
-        }
-        self.depth += 1;
-        self.objects = self.objects << 1 | u128::from(object);
-        self.pos += 1;
-        Ok(())
-    }
-
-    fn close(&mut self) {
-        self.depth -= 1;
-        self.objects >>= 1;
-        self.pos += 1;
-    }
-
-    fn in_object(&self) -> bool {
-        self.objects & 1 == 1
-    }
-
-    /// Consumes an escape sequence. A surrogate must be half of a pair.
-    fn escape(&mut self) -> Result<(), ScanError> {
-        let unpaired = ScanError::Syntax { at: self.pos };
-        match self.at(1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.pos += 2,
-            Some(b'u') => match self.hex()? {
-                0xD800..=0xDBFF => {
-                    let low = self.at(0) == Some(b'\\') && self.at(1) == Some(b'u');
-                    if !low || !matches!(self.hex()?, 0xDC00..=0xDFFF) {
-                        return Err(unpaired);
-                    }
-                }
-                0xDC00..=0xDFFF => return Err(unpaired),
-                _ => {}
-            },
-            _ => return Err(unpaired),
-        }
-        Ok(())
-    }
-
-    /// Consumes `\uXXXX`, the first two bytes of which have been seen.
-    fn hex(&mut self) -> Result<u16, ScanError> {
-        let digits = self.bytes.get(self.pos + 2..self.pos + 6);
-        let unit = digits.and_then(hex4).ok_or_else(|| self.unexpected())?;
-        self.pos += 6;
-        Ok(unit)
-    }
-
-    fn digits(&mut self) -> Result<(), ScanError> {
-        let bytes = &self.bytes[self.pos..];
-        let len = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
-        if len == 0 {
-            return Err(self.unexpected());
-        }
-        self.pos += len;
-        Ok(())
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let found = self.at(0) == Some(byte);
-        self.pos += usize::from(found);
-        found
-    }
-
-    fn at(&self, ahead: usize) -> Option<u8> {
-        self.bytes.get(self.pos + ahead).copied()
-    }
-}
-
-/// The first position from `pos` on that holds a quote, a backslash, a control character or what is not ASCII, or the end.
 fn plain_ascii_until(bytes: &[u8], mut pos: usize) -> usize {
     // Names and short values end within the first words; only what is longer is worth a wide block.
     for _ in 0..4 {
@@ -278,11 +28,6 @@ fn plain_ascii_until(bytes: &[u8], mut pos: usize) -> usize {
         }
     }
     until(bytes, pos, is_special_or_not_ascii)
-}
-
-/// The first position from `pos` on that holds a quote, a backslash or a control character, or the end.
-fn plain_until(bytes: &[u8], pos: usize) -> usize {
-    until(bytes, pos, is_special)
 }
 
 /// A fold without a branch per byte is what the compiler turns into vector compares.
@@ -318,6 +63,74 @@ fn is_special(byte: u8) -> bool {
 /// comparison finds all three.
 fn is_special_or_not_ascii(byte: u8) -> bool {
     (byte ^ 2).cast_signed() <= 0x20 || byte == b'\\'
+}
+
+/// Where an escape sequence ends. A surrogate must be half of a pair.
+pub(crate) fn escape(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
+    let unpaired = ScanError::Syntax { at: pos };
+    match bytes.get(pos + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(pos + 2),
+        Some(b'u') => match hex(bytes, pos)? {
+            0xD800..=0xDBFF => {
+                let is_low = bytes.get(pos + 6..).is_some_and(|rest| rest.starts_with(b"\\u"));
+                if !is_low || !matches!(hex(bytes, pos + 6)?, 0xDC00..=0xDFFF) {
+                    return Err(unpaired);
+                }
+                Ok(pos + LONGEST_ESCAPE)
+            }
+            0xDC00..=0xDFFF => Err(unpaired),
+            _ => Ok(pos + 6),
+        },
+        _ => Err(unpaired),
+    }
+}
+
+/// The digits of `\uXXXX`, the first two bytes of which have been seen.
+fn hex(bytes: &[u8], pos: usize) -> Result<u16, ScanError> {
+    bytes.get(pos + 2..pos + 6).and_then(hex4).ok_or(ScanError::Syntax { at: pos })
+}
+
+/// Whether what these bytes begin with may be a number or a word that goes on behind them.
+pub(crate) fn may_go_on(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+/// Where a number ends. One that overflows a double is refused, as by `serde_json`.
+pub(crate) fn number(bytes: &[u8], start: usize) -> Result<usize, ScanError> {
+    let is = |pos: usize, byte: u8| bytes.get(pos) == Some(&byte);
+    let mut pos = start + usize::from(is(start, b'-'));
+    pos = if is(pos, b'0') { pos + 1 } else { digits(bytes, pos)? };
+    if is(pos, b'.') {
+        pos = digits(bytes, pos + 1)?;
+    }
+    let scaled = is(pos, b'e') || is(pos, b'E');
+    if scaled {
+        pos += 1;
+        pos = digits(bytes, pos + usize::from(is(pos, b'+') || is(pos, b'-')))?;
+    }
+    // Fewer than 309 digits without an exponent cannot overflow; only the rest pays for a conversion.
+    if (scaled || pos - start >= 309) && text(bytes, &(start..pos))?.parse::<f64>().is_ok_and(f64::is_infinite) {
+        return Err(ScanError::Syntax { at: start });
+    }
+    Ok(pos)
+}
+
+fn digits(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
+    let count = bytes[pos..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 { Err(ScanError::Syntax { at: pos }) } else { Ok(pos + count) }
+}
+
+/// Where `true`, `false` or `null` ends.
+pub(crate) fn literal(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
+    let words: [&[u8]; 3] = [b"true", b"false", b"null"];
+    let word = words.into_iter().find(|word| bytes[pos..].starts_with(word));
+    word.map(|word| pos + word.len()).ok_or(ScanError::Syntax { at: pos })
+}
+
+/// The text of a string's inside or of a number that has been read, with its escapes resolved.
+pub(crate) fn text<'a>(bytes: &'a [u8], span: &Range<usize>) -> Result<Cow<'a, str>, ScanError> {
+    let raw = std::str::from_utf8(&bytes[span.clone()]).ok();
+    raw.and_then(unescape).ok_or(ScanError::Syntax { at: span.start })
 }
 
 /// Resolves the escapes of a JSON string's content. `None` where an escape is malformed or a surrogate stands alone.

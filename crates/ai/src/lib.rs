@@ -16,10 +16,11 @@
 //! - [`usage`]: token counts, the first content, the end and the errors of a response, read as it passes;
 //! - [`error`]: error bodies and error events in each dialect.
 //!
-//! Three private modules are what these stand on: `json`, a strict lexer over a whole body, `walk`, a lenient reader of a body in
-//! chunks, and `alike`, which spares it events that say nothing new.
+//! Four private modules are what these stand on: `document`, a strict reader of JSON as it comes, with `json`, its tokens; `walk`, a lenient
+//! reader of a body in chunks; and `alike`, which spares it events that say nothing new.
 
 mod alike;
+mod document;
 pub mod endpoint;
 pub mod error;
 mod json;
@@ -34,7 +35,7 @@ mod walk;
 pub use endpoint::{Api, BodyKind, Dialect, is_model_call};
 pub use error::ErrorBody;
 pub use multipart::FormError;
-pub use scan::{Scan, ScanError, scan};
+pub use scan::{Scan, ScanError, Scanner, scan};
 pub use splice::{Edit, Pieces, splice, splice_model};
 pub use usage::{Progress, ResponseReader, Usage};
 pub use usage_request::UsageFilter;

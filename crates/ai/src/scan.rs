@@ -7,7 +7,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::json::Lexer;
+use crate::{
+    document::{Document, Members},
+    json,
+};
 
 /// Top-level members called `model` that one body may have. More than one is an accident or an attack.
 pub const MAX_MODELS: usize = 8;
@@ -126,31 +129,44 @@ impl std::error::Error for ScanError {}
 
 /// Reads `body` in one pass. Any error means that the body names no model.
 pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
-    // What is wrong with a body that is not UTF-8 is that, wherever reading it stopped.
-    scan_json(body).map_err(|error| match std::str::from_utf8(body) {
-        Ok(_) => error,
-        Err(wrong) => ScanError::NotUtf8 { at: wrong.valid_up_to() },
-    })
+    Scanner::default().finish(body)
 }
 
-fn scan_json(body: &[u8]) -> Result<Scan, ScanError> {
-    let mut lexer = Lexer::new(body);
-    match lexer.peek() {
-        None => return Err(ScanError::Empty),
-        Some(b'{') => {}
-        Some(_) => return Err(ScanError::NotObject),
-    }
-    let mut found = Found::default();
-    found.scan.first_member = lexer.pos() + 1;
-    lexer.members(|lexer, name| found.member(lexer, name))?;
-    if lexer.peek().is_some() {
-        return Err(lexer.unexpected());
-    }
-    Ok(found.finish())
+/// The scan of a body that is still coming: it is read while it is near, in the processor's caches, and not all at the end.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    document: Document,
+    found: Found,
+    failed: Option<ScanError>,
 }
 
-/// A scan under way: members that stand for one another are told apart until the end.
-#[derive(Default)]
+impl Scanner {
+    /// Reads on in a body, of which this is the beginning: all that was there before, and more.
+    pub fn read(&mut self, body: &[u8]) {
+        if self.failed.is_none() {
+            self.failed = self.document.read(body, false, &mut self.found).err();
+        }
+    }
+
+    /// Reads on to the end of the body, which is all of it.
+    ///
+    /// # Errors
+    /// As [`scan`].
+    pub fn finish(mut self, body: &[u8]) -> Result<Scan, ScanError> {
+        let read = match self.failed {
+            Some(error) => Err(error),
+            None => self.document.read(body, true, &mut self.found),
+        };
+        // What is wrong with a body that is not UTF-8 is that, wherever reading it stopped.
+        read.map(|()| self.found.finish(self.document.first_member())).map_err(|error| match std::str::from_utf8(body) {
+            Ok(_) => error,
+            Err(wrong) => ScanError::NotUtf8 { at: wrong.valid_up_to() },
+        })
+    }
+}
+
+/// What was found so far: members that stand for one another are told apart until the end.
+#[derive(Debug, Default)]
 struct Found {
     scan: Scan,
     /// `max_completion_tokens`, `max_tokens`, `max_output_tokens`.
@@ -159,97 +175,93 @@ struct Found {
     prompt: Option<(u8, Range<usize>)>,
 }
 
+impl Members for Found {
+    fn member(&mut self, body: &[u8], name: Range<usize>, value: Range<usize>) -> Result<(), ScanError> {
+        match &*json::text(body, &name)? {
+            "model" => return self.model(body, value),
+            "stream" => self.scan.stream = is_true(body, &value),
+            "max_completion_tokens" => self.limits[0] = uint(body, &value)?,
+            "max_tokens" => self.limits[1] = uint(body, &value)?,
+            "max_output_tokens" => self.limits[2] = uint(body, &value)?,
+            "stream_options" => self.stream_options(body, value)?,
+            "cache_salt" => self.scan.cache_salt = string(body, &value)?,
+            "system" | "instructions" => self.scan.preamble = Some(value),
+            "messages" => self.prompt(0, value),
+            "prompt" => self.prompt(1, value),
+            "input" => self.prompt(2, value),
+            "query" => self.prompt(3, value),
+            "text_1" => self.prompt(4, value),
+            "text" => self.prompt(5, value),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 impl Found {
-    fn member(&mut self, lexer: &mut Lexer<'_>, name: &str) -> Result<(), ScanError> {
-        match name {
-            "model" => self.model(lexer)?,
-            "stream" => self.scan.stream = bool_value(lexer)?,
-            "max_completion_tokens" => self.limits[0] = uint_value(lexer)?,
-            "max_tokens" => self.limits[1] = uint_value(lexer)?,
-            "max_output_tokens" => self.limits[2] = uint_value(lexer)?,
-            "stream_options" => self.stream_options(lexer)?,
-            "cache_salt" => self.scan.cache_salt = string_value(lexer)?.0,
-            "system" | "instructions" => self.scan.preamble = Some(lexer.skip_value()?),
-            "messages" => self.prompt(0, lexer)?,
-            "prompt" => self.prompt(1, lexer)?,
-            "input" => self.prompt(2, lexer)?,
-            "query" => self.prompt(3, lexer)?,
-            "text_1" => self.prompt(4, lexer)?,
-            "text" => self.prompt(5, lexer)?,
-            _ => {
-                lexer.skip_value()?;
-            }
-        }
-        Ok(())
+    fn model(&mut self, body: &[u8], value: Range<usize>) -> Result<(), ScanError> {
+        self.scan.model = string(body, &value)?;
+        if self.scan.models.push(value) { Ok(()) } else { Err(ScanError::RepeatedModel) }
     }
 
-    fn model(&mut self, lexer: &mut Lexer<'_>) -> Result<(), ScanError> {
-        let (model, span) = string_value(lexer)?;
-        self.scan.model = model;
-        if self.scan.models.push(span) { Ok(()) } else { Err(ScanError::RepeatedModel) }
-    }
-
-    fn prompt(&mut self, rank: u8, lexer: &mut Lexer<'_>) -> Result<(), ScanError> {
-        let span = lexer.skip_value()?;
+    fn prompt(&mut self, rank: u8, value: Range<usize>) {
         if self.prompt.as_ref().is_none_or(|(best, _)| rank <= *best) {
-            self.prompt = Some((rank, span));
+            self.prompt = Some((rank, value));
         }
-        Ok(())
     }
 
-    fn stream_options(&mut self, lexer: &mut Lexer<'_>) -> Result<(), ScanError> {
+    fn stream_options(&mut self, body: &[u8], value: Range<usize>) -> Result<(), ScanError> {
         self.scan.include_usage = false;
-        if lexer.peek() != Some(b'{') {
-            self.scan.stream_options = Some(StreamOptions::Other(lexer.skip_value()?));
+        if body[value.start] != b'{' {
+            self.scan.stream_options = Some(StreamOptions::Other(value));
             return Ok(());
         }
-        let mut options = StreamOptions::Object { first_member: lexer.pos() + 1, empty: true };
-        lexer.members(|lexer, name| {
-            if name == "include_usage" {
-                lexer.peek();
-                let start = lexer.pos();
-                self.scan.include_usage = bool_value(lexer)?;
-                options = StreamOptions::IncludeUsage(start..lexer.pos());
-                return Ok(());
-            }
-            lexer.skip_value()?;
-            if let StreamOptions::Object { empty, .. } = &mut options {
-                *empty = false;
-            }
-            Ok(())
-        })?;
-        self.scan.stream_options = Some(options);
+        let mut options = Options(StreamOptions::Object { first_member: value.start + 1, empty: true });
+        Document::at(value.start).read(&body[..value.end], true, &mut options)?;
+        if let StreamOptions::IncludeUsage(value) = &options.0 {
+            self.scan.include_usage = is_true(body, value);
+        }
+        self.scan.stream_options = Some(options.0);
         Ok(())
     }
 
-    fn finish(mut self) -> Scan {
+    fn finish(mut self, first_member: usize) -> Scan {
+        self.scan.first_member = first_member;
         self.scan.max_tokens = self.limits.into_iter().flatten().next();
         self.scan.prompt = self.prompt.map(|(_, span)| span);
         self.scan
     }
 }
 
-/// Consumes a value: `true` for `true`, `false` for anything else.
-fn bool_value(lexer: &mut Lexer<'_>) -> Result<bool, ScanError> {
-    match lexer.peek() {
-        Some(b't' | b'f') => Ok(lexer.literal()? == Some(true)),
-        _ => lexer.skip_value().map(|_| false),
+/// What was found in `stream_options`; of several members with one name the last counts.
+struct Options(StreamOptions);
+
+impl Members for Options {
+    fn member(&mut self, body: &[u8], name: Range<usize>, value: Range<usize>) -> Result<(), ScanError> {
+        if json::text(body, &name)? == "include_usage" {
+            self.0 = StreamOptions::IncludeUsage(value);
+        } else if let StreamOptions::Object { empty, .. } = &mut self.0 {
+            *empty = false;
+        }
+        Ok(())
     }
 }
 
-/// Consumes a value: a number without sign, fraction or exponent that fits.
-fn uint_value(lexer: &mut Lexer<'_>) -> Result<Option<u64>, ScanError> {
-    let number = matches!(lexer.peek(), Some(b'0'..=b'9'));
-    let span = lexer.skip_value()?;
-    Ok(if number { lexer.text(&span)?.parse().ok() } else { None })
+/// Whether a value is `true`.
+fn is_true(body: &[u8], value: &Range<usize>) -> bool {
+    body[value.clone()] == *b"true"
 }
 
-/// Consumes a value: the text of a string, and the span of whatever it is, quotes included.
-fn string_value(lexer: &mut Lexer<'_>) -> Result<(Option<String>, Range<usize>), ScanError> {
-    if lexer.peek() != Some(b'"') {
-        return Ok((None, lexer.skip_value()?));
+/// A number without sign, fraction or exponent that fits.
+fn uint(body: &[u8], value: &Range<usize>) -> Result<Option<u64>, ScanError> {
+    let is_number = body[value.start].is_ascii_digit();
+    Ok(if is_number { json::text(body, value)?.parse().ok() } else { None })
+}
+
+/// The text of a string.
+fn string(body: &[u8], value: &Range<usize>) -> Result<Option<String>, ScanError> {
+    if body[value.start] != b'"' {
+        return Ok(None);
     }
-    let inner = lexer.string()?;
-    let text = lexer.text(&inner)?.into_owned();
-    Ok((Some(text), inner.start - 1..inner.end + 1))
+    json::text(body, &(value.start + 1..value.end - 1)).map(|text| Some(text.into_owned()))
 }

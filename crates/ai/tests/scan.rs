@@ -1,7 +1,7 @@
 //! The scan against `serde_json`: what it accepts, what it finds, what a splice leaves alone.
 
 use bytes::Bytes;
-use pailou_ai::{Scan, ScanError, scan, splice_model};
+use pailou_ai::{Scan, ScanError, Scanner, scan, splice_model};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -143,6 +143,29 @@ proptest! {
         prop_assert_eq!(found(&body), reference(&body));
     }
 
+    /// However the bytes come, what is found, or wrong, is the same.
+    #[test]
+    fn a_body_that_comes_in_pieces_reads_as_a_whole_one(
+        body in document(),
+        mutation in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(TELLING))),
+        pieces in prop::collection::vec(1..20_usize, 1..60),
+    ) {
+        let mut body = body.into_bytes();
+        if let Some((at, byte)) = mutation
+            && !body.is_empty()
+        {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        let (mut scanner, mut there) = (Scanner::default(), 0);
+        for piece in pieces {
+            there = (there + piece).min(body.len());
+            // Elsewhere each time, as a buffer that grows.
+            scanner.read(&body[..there].to_vec());
+        }
+        prop_assert_eq!(scanner.finish(&body), scan(&body));
+    }
+
     #[test]
     fn a_splice_changes_the_model_and_nothing_else(body in document(), new in any::<String>()) {
         let Ok(scan) = scan(body.as_bytes()) else { return Ok(()) };
@@ -179,6 +202,33 @@ fn a_long_string_may_end_or_break_at_any_offset() {
             assert_eq!(found(&body), reference(&body), "{}", String::from_utf8_lossy(&body));
         }
     }
+}
+
+#[test]
+fn a_body_may_be_cut_anywhere_while_it_comes() {
+    let body = r#" { "model" : "m\u00e9\ud83d\ude00\n中", "stream":true, "max_tokens" : 12.5e+3, "a":[null,-0,{}, [] ,{"b":false}],
+        "stream_options":{"include_usage":true},"messages":[{"content":"x"}], "max_completion_tokens":77 } "#;
+    let whole = scan(body.as_bytes());
+    assert_eq!(whole.as_ref().unwrap().max_tokens, Some(77));
+    for first in 0..=body.len() {
+        for second in (first..=body.len()).step_by(7) {
+            let mut scanner = Scanner::default();
+            scanner.read(&body.as_bytes()[..first]);
+            scanner.read(&body.as_bytes()[..second]);
+            assert_eq!(scanner.finish(body.as_bytes()), whole, "{first} {second}");
+        }
+    }
+}
+
+/// Each byte of a number that never ends could have it read again from its first.
+#[test]
+fn a_long_number_that_comes_slowly_is_not_read_again_and_again() {
+    let body = format!("{{\"a\":{}}}", "1".repeat(300_000));
+    let mut scanner = Scanner::default();
+    for there in 0..body.len() {
+        scanner.read(&body.as_bytes()[..there]);
+    }
+    assert!(scanner.finish(body.as_bytes()).is_err(), "it overflows a double");
 }
 
 #[test]

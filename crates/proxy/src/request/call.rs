@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pailou_ai::{BodyKind, Pieces, Scan};
+use pailou_ai::{BodyKind, Pieces, Scan, Scanner};
 use pailou_config::snapshot::Body;
 use tokio::time::timeout;
 
@@ -116,12 +116,16 @@ impl Input {
             return Err(too_long(bounds.bytes));
         }
         let mut share = Share::new(shared.clone());
-        let collect = collect(body, announced, bounds, &mut share);
+        let mut ahead = Ahead { is_json: kind == Some(BodyKind::Json), scanner: None };
+        let collect = collect(body, announced, bounds, &mut share, &mut ahead);
         let bytes = match bounds.time {
             None => collect.await?,
             Some(time) => timeout(time, collect).await.map_err(|_| late())??,
         };
-        let scan = kind.and_then(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes));
+        let scan = match ahead.scanner {
+            Some(scanner) => scanner.finish(&bytes).ok(),
+            None => kind.and_then(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes)),
+        };
         Ok(Self::Read(Box::new(Call { bytes, scan, _share: share })))
     }
 }
@@ -141,8 +145,29 @@ fn kind(head: &Head) -> Option<BodyKind> {
     BodyKind::of(head.text(&header::CONTENT_TYPE), head.text(&header::CONTENT_ENCODING))
 }
 
-/// Collects a body. One that comes in one piece is not copied, and one of known length over HTTP/1.1 is read into its place.
-async fn collect(mut body: ClientBody, announced: Option<u64>, bounds: &Bounds, share: &mut Share) -> Result<Bytes, Error> {
+/// What is read of a body while it comes. Most bodies come in one piece.
+struct Ahead {
+    is_json: bool,
+    scanner: Option<Box<Scanner>>,
+}
+
+impl Ahead {
+    fn read(&mut self, there: &[u8]) {
+        if self.is_json {
+            self.scanner.get_or_insert_default().read(there);
+        }
+    }
+}
+
+/// Collects a body, and reads of it what is there before the rest is. One that comes in one piece is not copied, and one of known
+/// length over HTTP/1.1 is read into its place.
+async fn collect(
+    mut body: ClientBody,
+    announced: Option<u64>,
+    bounds: &Bounds,
+    share: &mut Share,
+    ahead: &mut Ahead,
+) -> Result<Bytes, Error> {
     let limit = bounds.bytes;
     // Without room for it, it is refused before it comes. But only what has come is charged: a client that announces much and
     // sends nothing must not take the room of others.
@@ -155,6 +180,7 @@ async fn collect(mut body: ClientBody, announced: Option<u64>, bounds: &Bounds, 
             if there == length {
                 return Ok(body.take());
             }
+            body.show(|there| ahead.read(there));
         }
     }
     let mut first: Option<Bytes> = None;
@@ -177,6 +203,7 @@ async fn collect(mut body: ClientBody, announced: Option<u64>, bounds: &Bounds, 
             rest.extend_from_slice(&first);
         }
         rest.extend_from_slice(&data);
+        ahead.read(&rest);
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }

@@ -33,6 +33,13 @@ impl LineBody {
         self.0.lock().poll_gather(context)
     }
 
+    /// Shows what was gathered so far.
+    pub(crate) fn show(&self, look: impl FnOnce(&[u8])) {
+        let line = self.0.lock();
+        let left = line.framing.left().and_then(|left| usize::try_from(left).ok());
+        look(&line.wire.read[..left.unwrap_or(usize::MAX).min(line.wire.read.len())]);
+    }
+
     /// What was gathered, in one piece.
     pub(crate) fn take(&mut self) -> Bytes {
         let mut line = self.0.lock();
