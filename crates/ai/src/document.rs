@@ -80,7 +80,7 @@ impl Document {
     /// # Errors
     /// It is not JSON, or no object.
     pub(crate) fn read(&mut self, bytes: &[u8], is_whole: bool, members: &mut impl Members) -> Result<(), ScanError> {
-        if !is_whole && bytes.len() < self.wanted {
+        if !is_whole && bytes.len() < self.wanted.max(self.pos) {
             return Ok(());
         }
         if let Next::String(text) = self.next
