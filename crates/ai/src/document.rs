@@ -102,8 +102,12 @@ impl Document {
                         return Ok(());
                     }
                 }
-                (Next::Value | Next::ValueOrEnd, _) if !self.token(bytes, is_whole, byte)? => return Ok(()),
-                (Next::Value | Next::ValueOrEnd, _) => self.end_value(bytes, members)?,
+                (Next::Value | Next::ValueOrEnd, _) => {
+                    if !self.token(bytes, is_whole, byte)? {
+                        return Ok(());
+                    }
+                    self.end_value(bytes, members)?;
+                }
                 (Next::Colon, b':') => self.step(Next::Value),
                 (Next::Comma, b',') => self.step(self.after_comma()),
                 (Next::Comma, b'}') if self.in_object() => self.close(bytes, members)?,
