@@ -160,8 +160,9 @@ proptest! {
         let (mut scanner, mut there) = (Scanner::default(), 0);
         for piece in pieces {
             there = (there + piece).min(body.len());
-            // Elsewhere each time, as a buffer that grows.
-            scanner.read(&body[..there].to_vec());
+            // Elsewhere each time, as in a buffer that grows.
+            let elsewhere = body[..there].to_vec();
+            scanner.read(&elsewhere);
         }
         prop_assert_eq!(scanner.finish(&body), scan(&body));
     }
