@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    hash::BuildHasher,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,8 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use foldhash::HashMap;
 use pailou_config::snapshot::RouteName;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
@@ -28,38 +26,21 @@ const OTHER: &str = "other";
 /// The series of each rule that had a request.
 pub(super) struct ByRoute<T>(RwLock<All<T>>);
 
-/// The table holds nothing but pointers, so that of thousands of rules it is at hand; what a request touches of its rule's series is
-/// in one place.
 struct All<T> {
-    of: HashTable<Arc<One<T>>>,
-    hasher: RandomState,
-    other: Option<Arc<One<T>>>,
+    of: HashMap<RouteName, One<T>>,
+    other: Option<Arc<T>>,
     /// When room was last looked for.
     swept: Option<Instant>,
 }
 
-/// Laid out as it is written here: what a request reads and writes of it is beside each other.
-#[repr(C)]
-pub(super) struct One<T> {
-    /// The rule's, where it is one rule's.
-    name: Option<RouteName>,
+struct One<T> {
+    series: Arc<T>,
     /// Since room was last looked for.
     is_used: AtomicBool,
-    pub(super) series: T,
-}
-
-impl<T: Default> One<T> {
-    fn of(name: Option<RouteName>) -> Arc<Self> {
-        Arc::new(Self { name, is_used: AtomicBool::new(true), series: T::default() })
-    }
-
-    fn is_of(&self, name: &RouteName) -> bool {
-        self.name.as_ref() == Some(name)
-    }
 }
 
 /// By label; routes of two kinds may have one name, and so one label.
-pub(super) type Labelled<T> = BTreeMap<String, SmallVec<[Arc<One<T>>; 1]>>;
+pub(super) type Labelled<T> = BTreeMap<String, SmallVec<[Arc<T>; 1]>>;
 
 impl<T> fmt::Debug for ByRoute<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,61 +50,50 @@ impl<T> fmt::Debug for ByRoute<T> {
 
 impl<T> Default for ByRoute<T> {
     fn default() -> Self {
-        Self(RwLock::new(All { of: HashTable::new(), hasher: RandomState::default(), other: None, swept: None }))
+        Self(RwLock::new(All { of: HashMap::default(), other: None, swept: None }))
     }
 }
 
 impl<T: Default> ByRoute<T> {
     /// Counts in a rule's series.
     pub(super) fn with(&self, name: &RouteName, count: impl FnOnce(&T)) {
-        let all = self.0.read();
-        let hash = all.hasher.hash_one(name);
-        if let Some(one) = all.of.find(hash, |one| one.is_of(name)) {
+        if let Some(one) = self.0.read().of.get(name) {
             // Written once, and then only read: all threads come by here.
             if !one.is_used.load(Relaxed) {
                 one.is_used.store(true, Relaxed);
             }
             return count(&one.series);
         }
-        drop(all);
         let mut all = self.0.write();
         if all.of.len() >= MAX_ROUTES && !all.make_room(Instant::now()) {
-            return count(&all.other.get_or_insert_with(|| One::of(None)).series);
+            return count(all.other.get_or_insert_default());
         }
-        count(&all.of_rule(name).series);
+        let one = all.of.entry(name.clone()).or_insert_with(|| One { series: Arc::default(), is_used: AtomicBool::new(true) });
+        count(&one.series);
     }
 
     /// All of them, for whoever reads the metrics.
     pub(super) fn labelled(&self) -> Labelled<T> {
         let all = self.0.read();
         let mut labelled = Labelled::default();
-        for one in all.of.iter().chain(&all.other) {
-            let label = one.name.as_ref().map_or_else(|| OTHER.to_owned(), RouteName::to_string);
-            labelled.entry(label).or_default().push(one.clone());
+        for (name, one) in &all.of {
+            labelled.entry(name.to_string()).or_default().push(one.series.clone());
+        }
+        if let Some(other) = &all.other {
+            labelled.entry(OTHER.to_owned()).or_default().push(other.clone());
         }
         labelled
     }
 }
 
-impl<T: Default> All<T> {
-    /// A rule's series, which are made where there are none.
-    fn of_rule(&mut self, name: &RouteName) -> &One<T> {
-        let hasher = &self.hasher;
-        let entry = self.of.entry(
-            hasher.hash_one(name),
-            |one| one.is_of(name),
-            |one| one.name.as_ref().map_or(0, |name| hasher.hash_one(name)),
-        );
-        entry.or_insert_with(|| One::of(Some(name.clone()))).into_mut()
-    }
-
+impl<T> All<T> {
     /// Lets go of series that nobody used since this was last called; whether there were any.
     fn make_room(&mut self, now: Instant) -> bool {
         if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < IDLE) {
             return false;
         }
         self.swept = Some(now);
-        self.of.retain(|one| one.is_used.swap(false, Relaxed));
+        self.of.retain(|_, one| std::mem::take(one.is_used.get_mut()));
         self.of.len() < MAX_ROUTES
     }
 }

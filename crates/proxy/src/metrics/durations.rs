@@ -10,9 +10,8 @@ const BOUNDS: usize = 20;
 const FIRST_NANOS: u64 = 1_000_000;
 
 /// Durations in buckets that double. There may be one for each of thousands of rules, and each request counts in it: 176 bytes in one
-/// place, without a lock, the sum beside the buckets of what is short.
+/// place, without a lock.
 #[derive(Default)]
-#[repr(C)]
 pub(super) struct Durations {
     nanos: AtomicU64,
     buckets: [AtomicU64; BOUNDS + 1],

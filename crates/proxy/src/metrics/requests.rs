@@ -20,23 +20,21 @@ use crate::record::Record;
 
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// A rule's series. Laid out as it is written here: what most requests count in is beside each other, and few durations are long.
+/// A rule's series.
 #[derive(Default)]
-#[repr(C)]
 pub(super) struct Requests {
-    /// Made for the first model call: most rules of a gateway with thousands see none.
-    calls: OnceLock<Box<Calls>>,
     by_class: [AtomicU64; CLASSES.len()],
     duration: Durations,
+    /// Made for the first model call: most rules of a gateway with thousands see none.
+    calls: OnceLock<Box<Calls>>,
 }
 
-/// What only model calls have. Laid out as it is written here.
+/// What only model calls have.
 #[derive(Default)]
-#[repr(C)]
 struct Calls {
+    first_content: Durations,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
-    first_content: Durations,
 }
 
 impl Requests {
@@ -67,12 +65,11 @@ impl Collector for RequestCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.0.labelled();
         let classes = all.iter().flat_map(|(route, series)| {
-            let counted = |class: usize| series.iter().map(|one| one.series.by_class[class].load(Relaxed)).sum();
+            let counted = |class: usize| series.iter().map(|one| one.by_class[class].load(Relaxed)).sum();
             CLASSES.iter().enumerate().map(move |(class, code)| ([("route", &**route), ("code", code)], counted(class)))
         });
         table::counters(&mut encoder, "pailou_requests", "Requests by rule and class of status", classes)?;
-        let durations =
-            all.iter().map(|(route, series)| ([("route", &**route)], Sum::of(series.iter().map(|one| &one.series.duration))));
+        let durations = all.iter().map(|(route, series)| ([("route", &**route)], Sum::of(series.iter().map(|one| &one.duration))));
         let help = "From a request's head to its response's end";
         table::histograms(&mut encoder, "pailou_request_duration_seconds", help, durations)?;
         encode_calls(&mut encoder, &all)
@@ -83,7 +80,7 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
     let calls: Vec<(&str, Vec<&Calls>)> = all
         .iter()
         .map(|(route, series)| {
-            (&**route, series.iter().filter_map(|one| one.series.calls.get()).map(|calls| &**calls).collect::<Vec<_>>())
+            (&**route, series.iter().filter_map(|one| one.calls.get()).map(|calls| &**calls).collect::<Vec<_>>())
         })
         .filter(|(_, calls)| !calls.is_empty())
         .collect();

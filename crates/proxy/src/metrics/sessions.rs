@@ -15,10 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{
-    by_route::{ByRoute, One},
-    table,
-};
+use super::{by_route::ByRoute, table};
 use crate::forward::Session;
 
 /// What is counted of connections that are forwarded as they are, and of datagrams.
@@ -104,9 +101,7 @@ struct SessionCollector(Arc<ByRoute<Route>>);
 impl Collector for SessionCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.0.labelled();
-        let sum = |series: &[Arc<One<Route>>], read: fn(&Route) -> &AtomicU64| {
-            series.iter().map(|one| read(&one.series).load(Relaxed)).sum()
-        };
+        let sum = |series: &[Arc<Route>], read: fn(&Route) -> &AtomicU64| series.iter().map(|one| read(one).load(Relaxed)).sum();
         let sessions = all.iter().map(|(route, series)| ([("route", &**route)], sum(series, |one| &one.sessions)));
         let help = "Forwarded connections, and clients that sent datagrams, by rule; counted at their end";
         table::counters(&mut encoder, "pailou_sessions", help, sessions)?;
