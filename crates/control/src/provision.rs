@@ -24,29 +24,30 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use kube::Client;
 use pailou_config::resources::NamespaceName;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::Controller;
 use apply::Provisioner;
+use children::Children;
+use tell::{Refused, Teller};
 
-/// Begins to provision what a controller plans. `authorities` are those of the feed, in PEM, once they are known. Ends when the
-/// task that is given back is aborted. Needs the runtime.
+/// Begins to provision what a controller plans. `authorities` are those of the feed, in PEM, once they are known. Ends when what is
+/// given back is dropped. Needs the runtime.
 pub fn start(
     client: Client,
     options: Options,
     controller: &Controller,
     authorities: watch::Receiver<Option<Arc<str>>>,
-) -> tokio::task::JoinHandle<()> {
-    let provisioner = Provisioner {
-        client,
-        options,
-        known: controller.known(),
-        published: controller.published(),
-        authorities,
-        leadership: controller.leadership(),
-        settings: controller.settings().clone(),
-    };
-    tokio::spawn(provisioner.run())
+) -> JoinSet<()> {
+    let (send, children) = watch::channel(Children::unknown(options.namespaces.len()));
+    let (refuse, refused) = watch::channel(Refused::new());
+    let (known, settings) = (controller.known(), controller.settings().clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(children::follow(client.clone(), options.clone(), send));
+    tasks.spawn(Teller { children: children.clone(), refused, known, settings }.run());
+    let (published, leadership) = (controller.published(), controller.leadership());
+    tasks.spawn(Provisioner { client, options, published, children, authorities, leadership, refuse }.run());
+    tasks
 }
 
 /// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of what was made.

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
         let signal = signals.next().await;
         tracing::info!("{signal}: giving the Lease back; a second signal ends at once");
         shown.is_stopping.store(true, Ordering::Relaxed);
-        provisioning.abort();
+        drop(provisioning);
         tokio::select! {
             () = controller.stop() => {}
             signal = signals.next() => tracing::warn!("{signal} again: ending at once"),

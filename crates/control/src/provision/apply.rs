@@ -12,26 +12,25 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
 };
-use pailou_config::{compile::Settings, snapshot::Name};
+use pailou_config::snapshot::Name;
 use tokio::{
     sync::watch,
-    task::AbortHandle,
     time::{self, Instant},
 };
 
 use super::{
     Options, PACE,
-    children::{self, Children},
+    children::Children,
     digest,
     failures::Failures,
     listed::Place,
     plan::{Plan, plans},
     prune,
     render::{Rendered, render},
-    tell::{Refused, Teller},
+    tell::Refused,
     wanted::{Key, Wanted, key},
 };
-use crate::{FIELD_MANAGER, Known, Published, backoff::Backoff, leader::Leadership};
+use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
 
 /// Data planes that are applied at the same time.
 const CONCURRENCY: usize = 8;
@@ -42,12 +41,13 @@ const RESYNC: Duration = Duration::from_secs(600);
 pub(crate) struct Provisioner {
     pub(crate) client: Client,
     pub(crate) options: Options,
-    pub(crate) known: watch::Receiver<Option<Known>>,
     pub(crate) published: watch::Receiver<Option<Published>>,
+    pub(crate) children: watch::Receiver<Children>,
     /// The authorities of the feed, once they are known.
     pub(crate) authorities: watch::Receiver<Option<Arc<str>>>,
     pub(crate) leadership: Leadership,
-    pub(crate) settings: watch::Sender<Settings>,
+    /// Where it is told what cannot be made.
+    pub(crate) refuse: watch::Sender<Refused>,
 }
 
 /// An object as it was applied last.
@@ -91,14 +91,6 @@ struct Outcome {
     failure: Option<(String, kube::Error)>,
 }
 
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl State {
     fn forget_all_but(&mut self, plans: &BTreeMap<Name, Plan>) {
         let places: HashSet<(&str, &str)> = plans.values().map(|plan| (plan.place.0.as_str(), plan.place.1.as_str())).collect();
@@ -111,13 +103,6 @@ impl State {
 impl Provisioner {
     /// Works until the controller stops.
     pub(crate) async fn run(mut self) {
-        let (send, mut children) = watch::channel(Children::unknown(self.options.namespaces.len()));
-        let follower = tokio::spawn(children::follow(self.client.clone(), self.options.clone(), send));
-        let _follower = AbortOnDrop(follower.abort_handle());
-        let (refuse, refused) = watch::channel(Refused::new());
-        let (known, settings) = (self.known.clone(), self.settings.clone());
-        let teller = tokio::spawn(Teller { children: children.clone(), refused, known, settings }.run());
-        let _teller = AbortOnDrop(teller.abort_handle());
         let mut state = State {
             planned: None,
             wanted: Wanted::default(),
@@ -127,8 +112,8 @@ impl Provisioner {
             resync: Instant::now() + RESYNC,
         };
         loop {
-            self.step(&mut state, &children).await;
-            refuse.send_if_modified(|refused| state.failures.refusals(refused));
+            self.step(&mut state).await;
+            self.refuse.send_if_modified(|refused| state.failures.refusals(refused));
             time::sleep(PACE).await;
             let leads = self.leadership.leads();
             let retry = state.failures.next().into_iter().chain(state.pruning.0).min().filter(|_| leads);
@@ -141,9 +126,11 @@ impl Provisioner {
             let turn = async { if leads { self.leadership.lost().await } else { self.leadership.gained().await } };
             tokio::select! {
                 changed = self.published.changed() => if changed.is_err() { return },
-                changed = children.changed() => if changed.is_err() { return },
+                changed = self.children.changed() => if changed.is_err() { return },
                 changed = self.authorities.changed() => if changed.is_err() { return },
                 () = turn => {
+                    // Who does not lead any more keeps nothing of what was compiled.
+                    state.planned = None;
                     state.applied.clear();
                     state.failures = Failures::default();
                 }
@@ -156,9 +143,9 @@ impl Provisioner {
         }
     }
 
-    async fn step(&mut self, state: &mut State, children: &watch::Receiver<Children>) {
+    async fn step(&mut self, state: &mut State) {
         let Some(published) = self.published.borrow_and_update().clone() else { return };
-        let children = children.borrow().clone();
+        let children = self.children.borrow().clone();
         let planned = state.planned.take().filter(|it| it.published.is_same_to_provisioner(&published));
         let planned = planned.unwrap_or_else(|| {
             let plans = plans(&published);

@@ -77,7 +77,7 @@ impl Children {
         });
         let mut planes: BTreeMap<_, _> = services.collect();
         for (gateway, why) in refused {
-            planes.entry(gateway.clone()).or_insert_with(DataPlane::default).refused = Some(why.clone());
+            planes.entry(gateway.clone()).or_default().refused = Some(why.clone());
         }
         planes
     }

@@ -6,7 +6,7 @@ use http::Method;
 use pailou_apiserver::Api;
 use pailou_control::{Controller, provision};
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::cluster::{
     CLASSES, GATEWAYS, class, client, cluster, condition, define, gateway, options, published, quiet, until, writes,
@@ -21,7 +21,7 @@ const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
 /// A controller with its provisioner.
 struct Running {
     controller: Controller,
-    provisioner: JoinHandle<()>,
+    provisioner: JoinSet<()>,
     _authorities: watch::Sender<Option<Arc<str>>>,
 }
 
@@ -46,7 +46,7 @@ impl Running {
     }
 
     async fn stop(self) {
-        self.provisioner.abort();
+        drop(self.provisioner);
         self.controller.stop().await;
     }
 }

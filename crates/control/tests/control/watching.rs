@@ -219,6 +219,6 @@ async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
     for part in ["/deployments", "/services"] {
         assert!(asked(part).iter().all(|asked| asked.path.contains("/namespaces/")), "{part}");
     }
-    provisioning.abort();
+    drop(provisioning);
     controller.stop().await;
 }
