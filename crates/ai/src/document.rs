@@ -19,9 +19,7 @@ pub(crate) struct Document {
     /// One bit per open container, the innermost lowest: set for an object.
     objects: u128,
     next: Next,
-    /// Past the brace of the outermost object.
-    first_member: usize,
-    /// The member of it that is under way.
+    /// The outermost object's member under way.
     name: Range<usize>,
     value: usize,
     /// A token that was cut off is not looked at again before there is so much: it may be long.
@@ -65,11 +63,6 @@ pub(crate) trait Members {
 }
 
 impl Document {
-    /// Past the brace of the outermost object, once that has been read.
-    pub(crate) fn first_member(&self) -> usize {
-        self.first_member
-    }
-
     /// A document that begins at this place of its bytes.
     pub(crate) fn at(pos: usize) -> Self {
         Self { pos, ..Self::default() }
@@ -148,9 +141,6 @@ impl Document {
     fn open(&mut self, object: bool) -> Result<(), ScanError> {
         if self.depth == MAX_DEPTH {
             return Err(ScanError::TooDeep { at: self.pos });
-        }
-        if self.depth == 0 {
-            self.first_member = self.pos + 1;
         }
         self.depth += 1;
         self.objects = self.objects << 1 | u128::from(object);

@@ -158,7 +158,7 @@ impl Scanner {
             None => self.document.read(body, true, &mut self.found),
         };
         // What is wrong with a body that is not UTF-8 is that, wherever reading it stopped.
-        read.map(|()| self.found.finish(self.document.first_member())).map_err(|error| match std::str::from_utf8(body) {
+        read.map(|()| self.found.finish(body)).map_err(|error| match std::str::from_utf8(body) {
             Ok(_) => error,
             Err(wrong) => ScanError::NotUtf8 { at: wrong.valid_up_to() },
         })
@@ -180,9 +180,9 @@ impl Members for Found {
         match &*json::text(body, &name)? {
             "model" => return self.model(body, value),
             "stream" => self.scan.stream = is_true(body, &value),
-            "max_completion_tokens" => self.limits[0] = uint(body, &value)?,
-            "max_tokens" => self.limits[1] = uint(body, &value)?,
-            "max_output_tokens" => self.limits[2] = uint(body, &value)?,
+            "max_completion_tokens" => self.limits[0] = uint(body, &value),
+            "max_tokens" => self.limits[1] = uint(body, &value),
+            "max_output_tokens" => self.limits[2] = uint(body, &value),
             "stream_options" => self.stream_options(body, value)?,
             "cache_salt" => self.scan.cache_salt = string(body, &value)?,
             "system" | "instructions" => self.scan.preamble = Some(value),
@@ -225,8 +225,8 @@ impl Found {
         Ok(())
     }
 
-    fn finish(mut self, first_member: usize) -> Scan {
-        self.scan.first_member = first_member;
+    fn finish(mut self, body: &[u8]) -> Scan {
+        self.scan.first_member = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
         self.scan.max_tokens = self.limits.into_iter().flatten().next();
         self.scan.prompt = self.prompt.map(|(_, span)| span);
         self.scan
@@ -253,9 +253,9 @@ fn is_true(body: &[u8], value: &Range<usize>) -> bool {
 }
 
 /// A number without sign, fraction or exponent that fits.
-fn uint(body: &[u8], value: &Range<usize>) -> Result<Option<u64>, ScanError> {
-    let is_number = body[value.start].is_ascii_digit();
-    Ok(if is_number { json::text(body, value)?.parse().ok() } else { None })
+fn uint(body: &[u8], value: &Range<usize>) -> Option<u64> {
+    let digits = Some(&body[value.clone()]).filter(|value| value[0].is_ascii_digit())?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The text of a string.

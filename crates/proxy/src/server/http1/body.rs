@@ -35,9 +35,7 @@ impl LineBody {
 
     /// Shows what was gathered so far.
     pub(crate) fn show(&self, look: impl FnOnce(&[u8])) {
-        let line = self.0.lock();
-        let left = line.framing.left().and_then(|left| usize::try_from(left).ok());
-        look(&line.wire.read[..left.unwrap_or(usize::MAX).min(line.wire.read.len())]);
+        look(self.0.lock().gathered());
     }
 
     /// What was gathered, in one piece.

@@ -88,7 +88,13 @@ impl Line {
             self.wire.read.reserve(missing.min(there.max(MOST_AHEAD)));
             ready!(self.poll_more(context))?;
         }
-        Poll::Ready(Ok(left.min(self.wire.read.len() as u64)))
+        Poll::Ready(Ok(self.gathered().len() as u64))
+    }
+
+    /// What is there of a body of known length.
+    pub(super) fn gathered(&self) -> &[u8] {
+        let left = usize::try_from(self.framing.left().unwrap_or(0)).unwrap_or(usize::MAX);
+        &self.wire.read[..left.min(self.wire.read.len())]
     }
 
     /// Reads on, the client being told to send where it waits for that.
