@@ -15,8 +15,8 @@ use crate::{
         refs::BackendObjectReference,
     },
     snapshot::{
-        BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, Protocol, Roots, Transport,
-        UpstreamTls,
+        BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
+        Roots, Transport, UpstreamTls,
     },
     status::Problem,
 };
@@ -280,18 +280,29 @@ impl<'a> Clusters<'a> {
         self.touched_pools.insert(place);
         let (object, compiled) = self.pools.get(place);
         let pool = match compiled {
-            Ok(pool) => pool,
+            Ok(pool) => self.with_picker(place, pool),
             Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false }),
         };
-        if let Some((picker, policy)) = self.pools.picker(place) {
-            let picker = picker.clone();
-            self.touched_policies.extend(policy);
-            self.add(|| picker);
-        }
         let name = pool.name.clone();
         let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { load.protocol() };
         let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls: Ok(None) };
         Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false })
+    }
+
+    /// The pool, with its endpoint picker held for the route under way. A picker that has a BackendTLSPolicy is shown the Gateway's
+    /// certificate, as a backend is: it is another cluster for each Gateway then, and so is the pool.
+    fn with_picker(&mut self, place: usize, pool: Arc<Pool>) -> Arc<Pool> {
+        let Some((picker, policy)) = self.pools.picker(place) else { return pool };
+        let picker = Arc::clone(picker);
+        self.touched_policies.extend(policy);
+        let (PickerKind::External { failure_mode, .. }, Some(_), Some(_)) = (&pool.picker, policy, &self.identity) else {
+            self.add(|| picker);
+            return pool;
+        };
+        let tls = picker.tls.clone().and_then(|tls| tls.map(|tls| self.identified(tls)).transpose());
+        let picker = told_apart(Cluster { tls, ..Cluster::clone(&picker) });
+        let kind = PickerKind::External { cluster: self.held(picker), failure_mode: *failure_mode };
+        Arc::new(Pool { picker: kind, ..Pool::clone(&pool) })
     }
 
     fn intern(&mut self, draft: Draft, traffic: &Traffic) -> ClusterId {
@@ -309,7 +320,7 @@ impl<'a> Clusters<'a> {
 impl Draft {
     /// The cluster that it is with these settings.
     pub(crate) fn cluster(self, traffic: &Traffic) -> Cluster {
-        let mut cluster = Cluster {
+        told_apart(Cluster {
             key: ClusterKey { endpoints: self.endpoints, variant: 0 },
             kind: self.kind,
             protocol: self.protocol,
@@ -317,10 +328,14 @@ impl Draft {
             load_balancer: traffic.load_balancer(),
             health: traffic.health(),
             tcp_keepalive: traffic.tcp_keepalive(),
-        };
-        cluster.key.variant = digest(&cluster);
-        cluster
+        })
     }
+}
+
+/// Gives a cluster the variant that its settings make it.
+fn told_apart(mut cluster: Cluster) -> Cluster {
+    cluster.key.variant = digest(&cluster);
+    cluster
 }
 
 /// A BackendTLSPolicy says whom to trust and by which name. What it has no words for stays as the Backend itself says it.
@@ -369,6 +384,11 @@ fn digest(cluster: &Cluster) -> u64 {
         Ok(Some(tls)) => hash_tls(tls, &mut hasher),
         Ok(None) => 0.hash(&mut hasher),
         Err(failure) => failure.0.hash(&mut hasher),
+    }
+    if let ClusterKind::Pool(pool) = &cluster.kind
+        && let PickerKind::External { cluster: picker, .. } = &pool.picker
+    {
+        picker.hash(&mut hasher);
     }
     hasher.finish()
 }

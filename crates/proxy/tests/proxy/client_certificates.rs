@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use pailou_extproc::proto::processing_response::Response as Answer;
 use rustls::ClientConfig;
 
 use crate::support::{
-    objects::Gateway,
+    objects::{Gateway, route},
+    picked::{TO_POOL, engine, gateway_with, post},
+    picker::{choosing, picker, unchanged},
     pki::{Authority, Leaf, fingerprint},
-    secured::{ask, ask_once, backend, connect},
+    secured::{ask, ask_once, backend, before, connect},
 };
 
 /// A route that redirects whatever comes, for which no backend is needed.
@@ -133,7 +136,7 @@ async fn a_client_traffic_policy_asks_for_certificates_too_and_may_leave_them_op
     assert_eq!(pki.let_in(&gateway, PORTS[1]).await, [true, false, true]);
 }
 
-/// A Gateway with these TLS settings in front of a Service with a BackendTLSPolicy.
+/// A Gateway with one listener for cleartext, and these TLS settings.
 fn before_backend(name: &str, port: u16, tls: &str) -> String {
     format!(
         "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  gatewayClassName: pailou\n  \
@@ -162,9 +165,8 @@ async fn each_gateway_shows_its_own_certificate_to_backends() {
              backend}}}}\naddressType: IPv4\nports: [{{name: https, port: {}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n",
             backend.port()
         ),
-        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: trust}\nspec:\n  targetRefs: [{group: \
-         \"\", kind: Service, name: backend}]\n  validation: {hostname: backend.test, caCertificateRefs: [{group: \"\", kind: ConfigMap, \
-         name: ca}]}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: route}\nspec:\n  parentRefs: \
+        trusting("backend", "backend.test"),
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: route}\nspec:\n  parentRefs: \
          [{name: first}, {name: second}, {name: none}, {name: missing}]\n  rules: [{backendRefs: [{name: backend, port: 443}]}]\n"
             .to_owned(),
     ];
@@ -186,4 +188,49 @@ async fn each_gateway_shows_its_own_certificate_to_backends() {
     gateway.address.set_port(ports[3]);
     let answer = gateway.ask("GET / HTTP/1.1\r\nhost: a").await;
     assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+}
+
+/// Has a Service trusted by its certificate, from the ConfigMap `ca`.
+fn trusting(service: &str, hostname: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {{name: trust}}\nspec:\n  targetRefs: [{{group: \
+         \"\", kind: Service, name: {service}}}]\n  validation: {{hostname: {hostname}, caCertificateRefs: [{{group: \"\", kind: ConfigMap, \
+         name: ca}}]}}\n"
+    )
+}
+
+#[tokio::test]
+async fn each_gateway_shows_its_own_certificate_to_endpoint_pickers() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let client = clients.issue(&[]);
+    let (engine, _calls) = engine().await;
+    let picker = picker(move |mut talk| async move {
+        talk.headers().await;
+        talk.say(choosing(&engine.to_string()));
+        talk.body().await;
+        talk.say(Answer::RequestBody(unchanged()));
+        talk.close();
+    });
+    let (picker, mut shown) = before(picker.await, &servers.issue(&["epp.test"]), &clients).await;
+    let ports = [8081, 8082];
+    let more = [
+        before_backend("shows", ports[0], "{backend: {clientCertificateRef: {name: client}}}"),
+        before_backend("missing", ports[1], "{backend: {clientCertificateRef: {name: missing}}}"),
+        client.secret("client"),
+        servers.config_map("ca"),
+        trusting("epp", "epp.test"),
+        route(TO_POOL).replace("name: route", "name: others").replace("{name: gw}", "{name: shows}, {name: missing}"),
+    ];
+    let mut gateway = gateway_with(&[engine], picker, "FailClose", TO_POOL, &more.concat());
+    let own = gateway.address.port();
+    for (port, certificate) in [(own, "none".to_owned()), (ports[0], fingerprint(&client.der))] {
+        gateway.address.set_port(port);
+        let answer = post(&gateway, r#"{"model":"m"}"#).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(shown.recv().await, Some(certificate));
+    }
+    gateway.address.set_port(ports[1]);
+    let answer = post(&gateway, r#"{"model":"m"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "where there is no certificate the picker is not asked: {answer}");
+    assert!(shown.try_recv().is_err());
 }

@@ -12,8 +12,9 @@ use rustls::{
     server::{ServerConnection, WebPkiClientVerifier},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
@@ -23,16 +24,7 @@ use super::pki::{Authority, Leaf, fingerprint};
 /// A backend that answers with what it knows of the connection: `x-sni`, `x-alpn` and the fingerprint of the certificate shown
 /// to it, `x-client`. It lets in who shows none.
 pub(crate) async fn backend(certificate: &Leaf, clients: &Authority) -> SocketAddr {
-    let mut trusted = RootCertStore::empty();
-    trusted.add(clients.der.clone()).unwrap();
-    let provider = Arc::new(default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(&provider));
-    let verifier = verifier.allow_unauthenticated().build().unwrap();
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let builder = builder.with_client_cert_verifier(verifier);
-    let mut config = builder.with_single_cert(vec![certificate.der.clone()], certificate.private()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(certificate, clients);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -60,11 +52,48 @@ pub(crate) async fn backend(certificate: &Leaf, clients: &Authority) -> SocketAd
     address
 }
 
+/// TLS before a server that speaks in the clear, and whose certificate each connection showed, as [`shown`] has it.
+pub(crate) async fn before(server: SocketAddr, certificate: &Leaf, clients: &Authority) -> (SocketAddr, UnboundedReceiver<String>) {
+    let acceptor = acceptor(certificate, clients);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, tell) = (acceptor.clone(), tell.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                tell.send(shown(stream.get_ref().1)).unwrap();
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut server).await;
+            });
+        }
+    });
+    (address, told)
+}
+
+fn acceptor(certificate: &Leaf, clients: &Authority) -> TlsAcceptor {
+    let mut trusted = RootCertStore::empty();
+    trusted.add(clients.der.clone()).unwrap();
+    let provider = Arc::new(default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(&provider));
+    let verifier = verifier.allow_unauthenticated().build().unwrap();
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_client_cert_verifier(verifier);
+    let mut config = builder.with_single_cert(vec![certificate.der.clone()], certificate.private()).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// The fingerprint of the certificate that a client showed, or `none`.
+fn shown(session: &ServerConnection) -> String {
+    session.peer_certificates().map_or_else(|| "none".to_owned(), |chain| fingerprint(&chain[0]))
+}
+
 fn told(session: &ServerConnection) -> Response<Empty<bytes::Bytes>> {
-    let client = session.peer_certificates().map_or_else(|| "none".to_owned(), |chain| fingerprint(&chain[0]));
     let alpn = String::from_utf8(session.alpn_protocol().unwrap_or_default().to_vec()).unwrap();
     let response = Response::builder().header("x-sni", session.server_name().unwrap_or("none"));
-    response.header("x-alpn", alpn).header("x-client", client).body(Empty::new()).unwrap()
+    response.header("x-alpn", alpn).header("x-client", shown(session)).body(Empty::new()).unwrap()
 }
 
 /// A TLS connection.
