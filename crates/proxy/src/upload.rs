@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -61,6 +61,8 @@ pub(crate) struct Idle {
     last: Instant,
     upload: Option<Arc<Pulse>>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes when it runs out.
+    told: Option<Waker>,
 }
 
 impl Upload {
@@ -138,7 +140,7 @@ impl Pulse {
 impl Idle {
     /// A clock that begins now.
     pub(crate) fn new(limit: Duration, upload: Option<Arc<Pulse>>) -> Self {
-        Self { limit, last: Instant::now(), upload, sleep: None }
+        Self { limit, last: Instant::now(), upload, sleep: None, told: None }
     }
 
     /// Something came back.
@@ -160,6 +162,10 @@ impl Idle {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let first = self.last + self.limit;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(first)));
+        // A stream is waited for once an event; what the timer knows already it need not be told again.
+        if !sleep.is_elapsed() && self.told.as_ref().is_some_and(|told| told.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
         while sleep.as_mut().poll(context).is_ready() {
             let last = self.upload.as_ref().map_or(self.last, |upload| upload.last().max(self.last));
             let due = last + self.limit;
@@ -168,6 +174,7 @@ impl Idle {
             }
             sleep.as_mut().reset(due);
         }
+        self.told = Some(context.waker().clone());
         Poll::Pending
     }
 }

@@ -69,10 +69,9 @@ impl Chunked {
             match self {
                 Self::Size => {
                     let Some(line) = line(read, MAX_SIZE_LINE)? else { return Ok(None) };
-                    *self = match chunk_size(&line)? {
-                        0 => Self::Trailers,
-                        size => Self::Data(size),
-                    };
+                    let (size, length) = (chunk_size(line)?, line.len());
+                    read.advance(length + 2);
+                    *self = if size == 0 { Self::Trailers } else { Self::Data(size) };
                 }
                 Self::Data(0) => *self = Self::DataEnd,
                 Self::Data(left) => return Ok(data(left, read).map(Frame::data)),
@@ -104,29 +103,24 @@ fn data(left: &mut u64, read: &mut BytesMut) -> Option<Bytes> {
     (count > 0).then(|| read.split_to(count).freeze())
 }
 
-/// A line, without its end.
-fn line(read: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Malformed> {
+/// The line at the beginning, without its end of two bytes.
+fn line(read: &[u8], most: usize) -> Result<Option<&[u8]>, Malformed> {
     let Some(end) = memchr::memchr(b'\n', read) else {
         return if read.len() < most { Ok(None) } else { Err(Malformed::Message("a chunk's size is too long")) };
     };
-    let mut line = read.split_to(end + 1);
-    if !line.ends_with(b"\r\n") {
-        return Err(Malformed::Message("a chunk's size has no end"));
-    }
-    line.truncate(end - 1);
-    Ok(Some(line))
+    read[..end].strip_suffix(b"\r").map(Some).ok_or(Malformed::Message("a chunk's size has no end"))
 }
 
-/// A chunk's size; its extensions say nothing to anyone.
+/// A chunk's size; its extensions say nothing to anyone, but must not look like the end of the line to somebody else.
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
-    let malformed = Malformed::Message("a chunk's size is no number");
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    if !(1..=16).contains(&digits) || !(rest.is_empty() || rest[0] == b';') {
-        return Err(malformed);
+    let values = line.iter().map_while(|byte| char::from(*byte).to_digit(16));
+    let (digits, size) = values.fold((0, 0), |(digits, size), value| (digits + 1, size << 4 | u64::from(value)));
+    let blanks = line[digits..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let extensions = &line[digits + blanks..];
+    if !(1..=16).contains(&digits) || !matches!(extensions, [] | [b';', ..]) || extensions.contains(&b'\r') {
+        return Err(Malformed::Message("a chunk's size is no number"));
     }
-    let digits = str::from_utf8(&line[..digits]).unwrap_or("");
-    u64::from_str_radix(digits, 16).map_err(|_| malformed)
+    Ok(size)
 }
 
 /// Trailers, which end with an empty line.

@@ -1,6 +1,6 @@
 //! A message on its way out (RFC 9112, 6 and 7): the head as it was put together, then the body's frames, in as few writes as can be.
 
-use std::{fmt::Write as _, io::IoSlice};
+use std::io::IoSlice;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, header};
@@ -91,8 +91,7 @@ impl Writer {
                 self.has_ended = *left == 0;
             }
             End::Chunked(_) => {
-                // Writing to a buffer does not fail.
-                let _ = write!(self.out, "{:x}\r\n", data.len());
+                chunk_size(&mut self.out, data.len());
                 tail = b"\r\n";
             }
             End::Close => {}
@@ -127,6 +126,19 @@ impl Writer {
         self.has_ended = true;
         Ok(())
     }
+}
+
+/// Adds the line that a chunk of this many bytes begins with; there is one for every event of a stream.
+fn chunk_size(out: &mut BytesMut, size: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut line = *b"0000000000000000\r\n";
+    let (mut first, mut left) = (16, size);
+    while left > 0 {
+        first -= 1;
+        line[first] = DIGITS[left & 0xf];
+        left >>= 4;
+    }
+    out.extend_from_slice(&line[first..]);
 }
 
 /// What a head takes beside its fields and what its first line names: the version, a reason, and the fields that are put in here.
@@ -171,4 +183,22 @@ pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
         header::TRANSFER_ENCODING,
     ]
     .contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_chunks_size_is_in_hexadecimal_digits(size in (0..64u32, any::<usize>()).prop_map(|(shift, size)| (size >> shift).max(1))) {
+            let mut out = BytesMut::from("before");
+            chunk_size(&mut out, size);
+            prop_assert_eq!(out, format!("before{size:x}\r\n"));
+        }
+    }
 }

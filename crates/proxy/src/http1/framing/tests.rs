@@ -52,6 +52,9 @@ fn what_could_be_read_in_two_ways_is_refused() {
         "1 1\r\n",
         "11111111111111111\r\n",
         " 1\r\na\r\n",
+        "1\r\r\na\r\n",
+        "1\r;a\r\na\r\n",
+        "1;a\rb\r\na\r\n",
         "0\r\nx y: 1\r\n\r\n",
     ] {
         assert!(read(Framing::chunked(), bytes.as_bytes(), &[]).is_err(), "{bytes:?}");
