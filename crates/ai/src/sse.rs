@@ -75,6 +75,9 @@ impl SseReader {
 
     /// Reads on, and gives `on_event` each event that `chunk` completes.
     pub fn feed(&mut self, chunk: &[u8], mut on_event: impl FnMut(Event<'_>)) {
+        if let Some(data) = self.alone(chunk) {
+            return on_event(Event { name: b"", data });
+        }
         let mut rest = self.without_bom(chunk);
         let mut here = Here::default();
         while !rest.is_empty() {
@@ -98,6 +101,14 @@ impl SseReader {
         if let Some(data) = here.data {
             self.data.extend_from_slice(data);
         }
+    }
+
+    /// The data of a chunk that is one event, with one line of it, as most engines write them: there is nothing else to be found in it.
+    fn alone<'a>(&self, chunk: &'a [u8]) -> Option<&'a [u8]> {
+        let between = self.bom.is_none() && !self.after_cr && self.size == 0 && self.line.is_empty() && !self.line_cut;
+        let data = chunk.strip_prefix(b"data: ").filter(|_| between)?.strip_suffix(b"\n\n")?;
+        let fits = chunk.len() - b"\n\n".len() <= self.limit;
+        (fits && memchr::memchr2(b'\n', b'\r', data).is_none()).then_some(data)
     }
 
     /// Takes a byte order mark, or what there is of one, off the stream's start.

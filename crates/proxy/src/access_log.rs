@@ -52,6 +52,8 @@ struct Queue {
 struct Lines {
     bytes: Vec<u8>,
     second: Second,
+    /// There were none for a while: the writer is to be woken for the next.
+    rests: bool,
     closed: bool,
 }
 
@@ -93,6 +95,9 @@ impl AccessLog {
         } else {
             write(lines);
         }
+        if std::mem::take(&mut lines.rests) {
+            queue.wake.notify_one();
+        }
     }
 
     /// Lines dropped since the start because the writer was too slow or failed.
@@ -103,7 +108,10 @@ impl AccessLog {
     /// Writes what waits, and ends the writer.
     pub fn close(&self) {
         if let Some(queue) = &self.queue {
-            queue.lines.lock().closed = true;
+            let mut lines = queue.lines.lock();
+            lines.closed = true;
+            lines.rests = false;
+            drop(lines);
             queue.wake.notify_one();
         }
         if let Some(writer) = self.writer.lock().take() {
@@ -124,7 +132,11 @@ impl Queue {
         let mut broken = false;
         loop {
             let mut lines = self.lines.lock();
-            // Requests do not wake the writer: a wake-up for each costs more than the line.
+            // Requests do not wake the writer, but the first after a pause: a wake-up for each costs more than the line.
+            lines.rests = lines.bytes.is_empty() && !lines.closed;
+            while lines.rests {
+                self.wake.wait(&mut lines);
+            }
             if !lines.closed {
                 self.wake.wait_for(&mut lines, INTERVAL);
             }
@@ -154,7 +166,38 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    /// A writer that hands on what it is given.
+    struct Told(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_after_a_pause_is_written_and_one_before_the_end_too() {
+        let (tell, told) = mpsc::channel();
+        let log = AccessLog::start(Sink::To(Box::new(Told(tell)))).unwrap();
+        let line = |line: &[u8]| log.queue(|lines| lines.bytes.extend_from_slice(line));
+        for pause in [0, 3] {
+            std::thread::sleep(INTERVAL * pause);
+            line(b"one\n");
+            assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), b"one\n");
+        }
+        line(b"two\n");
+        log.close();
+        assert_eq!(told.recv().unwrap(), b"two\n");
+    }
 
     #[test]
     fn lines_that_cannot_be_written_count_as_dropped() {

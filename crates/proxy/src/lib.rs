@@ -29,6 +29,7 @@ mod relay;
 mod request;
 pub mod server;
 pub mod shared;
+mod timer;
 pub mod tls;
 mod tunnel;
 mod upgrade;

@@ -2,8 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    future::Future as _,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -12,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     body::BodyError,
@@ -20,6 +18,7 @@ use crate::{
     passage::Passage,
     record::Record,
     request::Guards,
+    timer::Timer,
     upload::{Idle, Pulse},
 };
 
@@ -73,7 +72,7 @@ impl Relay {
         reader: Option<Box<Reader>>,
         clocks: Clocks,
     ) -> Self {
-        let deadline = clocks.deadline.map(|at| Deadline { at, sleep: None });
+        let deadline = clocks.deadline.map(|at| Deadline { at, timer: None });
         let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
         let mut relay = Self { body, ahead, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing };
         if relay.reader.as_ref().is_some_and(|reader| reader.reader.progress().content) {
@@ -231,11 +230,11 @@ impl Drop for Relay {
 /// A time by which all must be through. Its timer is made when first something is waited for.
 struct Deadline {
     at: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
 }
 
 impl Deadline {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(self.at))).as_mut().poll(context)
+        self.timer.get_or_insert_with(|| Timer::new(self.at)).poll(context)
     }
 }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,10 +15,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     sync::oneshot,
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep},
 };
 
-use crate::{body::BodyError, mirror::Tee, server::ClientBody};
+use crate::{body::BodyError, mirror::Tee, server::ClientBody, timer::Timer};
 
 /// After a request is over, what may still be missing of its body gets this long to go out.
 const GRACE: Duration = Duration::from_millis(100);
@@ -60,9 +60,7 @@ pub(crate) struct Idle {
     limit: Duration,
     last: Instant,
     upload: Option<Arc<Pulse>>,
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// Whom the timer wakes when it runs out.
-    told: Option<Waker>,
+    timer: Option<Timer>,
 }
 
 impl Upload {
@@ -140,7 +138,7 @@ impl Pulse {
 impl Idle {
     /// A clock that begins now.
     pub(crate) fn new(limit: Duration, upload: Option<Arc<Pulse>>) -> Self {
-        Self { limit, last: Instant::now(), upload, sleep: None, told: None }
+        Self { limit, last: Instant::now(), upload, timer: None }
     }
 
     /// Something came back.
@@ -150,7 +148,7 @@ impl Idle {
 
     /// Whether the timer has run out, and the clock is to be looked at.
     pub(crate) fn is_due(&self) -> bool {
-        self.sleep.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
+        self.timer.as_ref().is_some_and(|timer| timer.deadline() <= Instant::now())
     }
 
     /// Waits until the clock has run out, for ever where there is none.
@@ -161,20 +159,15 @@ impl Idle {
     /// Ready once nothing has moved for too long.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let first = self.last + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(first)));
-        // A stream is waited for once an event; what the timer knows already it need not be told again.
-        if !sleep.is_elapsed() && self.told.as_ref().is_some_and(|told| told.will_wake(context.waker())) {
-            return Poll::Pending;
-        }
-        while sleep.as_mut().poll(context).is_ready() {
+        let timer = self.timer.get_or_insert_with(|| Timer::new(first));
+        while timer.poll(context).is_ready() {
             let last = self.upload.as_ref().map_or(self.last, |upload| upload.last().max(self.last));
             let due = last + self.limit;
             if due <= Instant::now() {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(due);
+            timer.reset(due);
         }
-        self.told = Some(context.waker().clone());
         Poll::Pending
     }
 }

@@ -11,6 +11,9 @@ const MAX_SIZE_LINE: usize = 4 << 10;
 /// Bound on trailers, in bytes.
 const MAX_TRAILERS: usize = 16 << 10;
 
+/// A chunk up to this length is copied out of what was read, in bytes.
+const COPIED: u64 = 1 << 10;
+
 /// How a body ends, and how far it has come.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -74,7 +77,7 @@ impl Chunked {
                     *self = if size == 0 { Self::Trailers } else { Self::Data(size) };
                 }
                 Self::Data(0) => *self = Self::DataEnd,
-                Self::Data(left) => return Ok(data(left, read).map(Frame::data)),
+                Self::Data(left) => return Ok(chunk(left, read).map(Frame::data)),
                 Self::DataEnd => {
                     if read.len() < 2 {
                         return Ok(None);
@@ -98,13 +101,33 @@ impl Chunked {
 
 /// What there is of so many bytes.
 fn data(left: &mut u64, read: &mut BytesMut) -> Option<Bytes> {
+    let count = count(left, read);
+    (count > 0).then(|| read.split_to(count).freeze())
+}
+
+/// The same of a chunk. A short one is copied: that costs less than to have what it was read to shared.
+fn chunk(left: &mut u64, read: &mut BytesMut) -> Option<Bytes> {
+    if *left > COPIED {
+        return data(left, read);
+    }
+    let count = count(left, read);
+    let copy = (count > 0).then(|| Bytes::copy_from_slice(&read[..count]));
+    read.advance(count);
+    copy
+}
+
+/// Counts off what there is.
+fn count(left: &mut u64, read: &BytesMut) -> usize {
     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
     *left -= count as u64;
-    (count > 0).then(|| read.split_to(count).freeze())
+    count
 }
 
 /// The line at the beginning, without its end of two bytes.
 fn line(read: &[u8], most: usize) -> Result<Option<&[u8]>, Malformed> {
+    if read.is_empty() {
+        return Ok(None);
+    }
     let Some(end) = memchr::memchr(b'\n', read) else {
         return if read.len() < most { Ok(None) } else { Err(Malformed::Message("a chunk's size is too long")) };
     };
