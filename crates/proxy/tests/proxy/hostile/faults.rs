@@ -81,8 +81,8 @@ async fn act(mut stream: TcpStream, script: &[Does]) -> io::Result<()> {
             Read => drop(stream.read(&mut vec![0; 64 << 10]).await?),
             Says(text) => {
                 stream.write_all(text.as_bytes()).await?;
-                // What was said is to arrive before the fault does.
-                sleep(Duration::from_millis(20)).await;
+                // What was said is to be read before the fault comes, which a reset would take it away with, on a busy machine too.
+                sleep(Duration::from_millis(200)).await;
             }
             Drips(text) => {
                 for byte in text.as_bytes() {
