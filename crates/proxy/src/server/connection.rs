@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::StartHandshake;
 
@@ -38,7 +38,7 @@ use super::{
     service::service,
     streams::Streams,
 };
-use crate::{http1::MAX_HEAD, tls::MaybeTls};
+use crate::{http1::MAX_HEAD, timer::Timer, tls::MaybeTls};
 
 /// Bound on a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -288,7 +288,7 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
     mut phases: Phases,
 ) -> io::Result<()> {
     let mut next_phase = Phase::Draining;
-    let mut last_call = None;
+    let (mut last_call, mut timer) = (None, None::<Timer>);
     loop {
         if last_call.is_some_and(|until| until <= Instant::now()) {
             shut_down(http.as_mut(), Word::Now);
@@ -303,7 +303,10 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
             Some(Verdict::WaitUntil(at)) => Some(at),
             Some(Verdict::Idle) | None => None,
         };
-        let wake = wake.into_iter().chain(last_call).min();
+        match wake.into_iter().chain(last_call).min() {
+            Some(at) => timer.get_or_insert_with(|| Timer::new(at)).reset(at),
+            None => timer = None,
+        }
         tokio::select! {
             biased;
             ended = poll_fn(|context| http.as_mut().poll(context)) => return ended.map_err(io::Error::other),
@@ -315,7 +318,7 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
                     next_phase = Phase::Cut;
                 }
             },
-            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            () = poll_fn(|context| timer.as_mut().map_or(Poll::Pending, |timer| timer.poll(context))) => {}
         }
     }
 }
