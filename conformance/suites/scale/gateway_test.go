@@ -3,6 +3,7 @@ package scale
 import (
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -36,9 +37,11 @@ func TestGateway(t *testing.T) {
 	})
 	var alone, programmed, answered []time.Duration
 	for i := range *gateways {
+		anyTime(2 * i)
 		alone = append(alone, serverAlone(t, c, fmt.Sprintf("alone%d", i)))
 		name := fmt.Sprintf("g%d", i)
 		c.Create(t, kinds+"httproutes", routeTo(object{"name": name}, name, name+".example.com", "server"))
+		anyTime(2*i + 1)
 		began := time.Now()
 		c.Create(t, kinds+"gateways", object{
 			"apiVersion": version, "kind": "Gateway",
@@ -78,6 +81,13 @@ func TestGateway(t *testing.T) {
 		}
 		fmt.Printf("| %d %s: memory, threads, at most | %.1f MB, %d |\n", len(each.of), each.what, float64(used.RSS)/1024, threads)
 	}
+}
+
+// anyTime waits for some of a second, another part each time and evenly spread: the kubelet looks at its containers once a second, and what is
+// created when something else has just been answered has just missed that.
+func anyTime(turn int) {
+	_, part := math.Modf(float64(turn) * math.Phi)
+	time.Sleep(time.Duration(part * float64(time.Second)))
 }
 
 // serverAlone makes a Deployment of a server and a Service of type LoadBalancer, as a Gateway has them, and gives back how long it took

@@ -128,9 +128,8 @@ fn container(plan: &Plan, options: &Options) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        // A proxy that is ready stays so until it ends; before, every second counts, and there is nothing that a restart would mend.
-        startup_probe: Some(probe("/readyz", 1, i32::MAX)),
-        readiness_probe: Some(probe("/readyz", 5, 2)),
+        // A probe for the start alone would have the kubelet take a second more until it says that the pod is ready.
+        readiness_probe: Some(probe("/readyz", 1, 2)),
         liveness_probe: Some(probe("/healthz", 10, 6)),
         // There is no sleep of no time.
         lifecycle: (notice > 0).then(|| Lifecycle {
