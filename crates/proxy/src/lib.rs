@@ -5,7 +5,7 @@
 //! - On the way in: [`server`] accepts on [`worker`]s; `request` finds listener, rule and backend; `filter` edits.
 //! - Connections that are handed on as a whole, and datagrams: `forward`.
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`record`] settles.
-//! - `http1`: what both ways have in common.
+//! - What both ways have in common: `http1`, `timer`.
 //! - State that outlives a snapshot: [`live`] joins the two; [`cluster`], [`breaker`], [`health`].
 //! - For the operator: [`access_log`], [`metrics`], [`error`].
 
