@@ -108,10 +108,7 @@ impl AccessLog {
     /// Writes what waits, and ends the writer.
     pub fn close(&self) {
         if let Some(queue) = &self.queue {
-            let mut lines = queue.lines.lock();
-            lines.closed = true;
-            lines.rests = false;
-            drop(lines);
+            queue.lines.lock().closed = true;
             queue.wake.notify_one();
         }
         if let Some(writer) = self.writer.lock().take() {
@@ -133,8 +130,8 @@ impl Queue {
         loop {
             let mut lines = self.lines.lock();
             // Requests do not wake the writer, but the first after a pause: a wake-up for each costs more than the line.
-            lines.rests = lines.bytes.is_empty() && !lines.closed;
-            while lines.rests {
+            lines.rests = lines.bytes.is_empty();
+            while lines.rests && !lines.closed {
                 self.wake.wait(&mut lines);
             }
             if !lines.closed {

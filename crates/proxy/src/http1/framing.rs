@@ -125,6 +125,7 @@ fn count(left: &mut u64, read: &BytesMut) -> usize {
 
 /// The line at the beginning, without its end of two bytes.
 fn line(read: &[u8], most: usize) -> Result<Option<&[u8]>, Malformed> {
+    // Mostly so behind an event of a stream: there is nothing to be sought.
     if read.is_empty() {
         return Ok(None);
     }

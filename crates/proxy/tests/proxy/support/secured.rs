@@ -17,59 +17,65 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream, server};
 
 use super::pki::{Authority, Leaf, fingerprint};
 
 /// A backend that answers with what it knows of the connection: `x-sni`, `x-alpn` and the fingerprint of the certificate shown
 /// to it, `x-client`. It lets in who shows none.
 pub(crate) async fn backend(certificate: &Leaf, clients: &Authority) -> SocketAddr {
+    serve(certificate, clients, |stream| async move {
+        let told = told(stream.get_ref().1);
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let service = service_fn(move |_: Request<Incoming>| {
+            let told = told.clone();
+            async move { Ok::<_, Infallible>(told) }
+        });
+        if is_http2 {
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        } else {
+            let http = hyper::server::conn::http1::Builder::new();
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await
+}
+
+/// TLS before a server that speaks in the clear, and whose certificate each connection showed, as [`shown`] has it.
+pub(crate) async fn before(server: SocketAddr, certificate: &Leaf, clients: &Authority) -> (SocketAddr, UnboundedReceiver<String>) {
+    let (tell, told) = unbounded_channel();
+    let address = serve(certificate, clients, move |mut stream| {
+        tell.send(shown(stream.get_ref().1)).unwrap();
+        async move {
+            let mut server = TcpStream::connect(server).await.unwrap();
+            let _ = copy_bidirectional(&mut stream, &mut server).await;
+        }
+    });
+    (address.await, told)
+}
+
+/// Serves each connection once its TLS has begun; gives the address.
+async fn serve<F: Future<Output = ()> + Send + 'static>(
+    certificate: &Leaf,
+    clients: &Authority,
+    connection: impl Fn(server::TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+) -> SocketAddr {
     let acceptor = acceptor(certificate, clients);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, connection) = (acceptor.clone(), connection.clone());
             tokio::spawn(async move {
                 // A client that does not trust the certificate ends it here.
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let told = told(stream.get_ref().1);
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let service = service_fn(move |_: Request<Incoming>| {
-                    let told = told.clone();
-                    async move { Ok::<_, Infallible>(told) }
-                });
-                if is_http2 {
-                    let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                } else {
-                    let http = hyper::server::conn::http1::Builder::new();
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    connection(stream).await;
                 }
             });
         }
     });
     address
-}
-
-/// TLS before a server that speaks in the clear, and whose certificate each connection showed, as [`shown`] has it.
-pub(crate) async fn before(server: SocketAddr, certificate: &Leaf, clients: &Authority) -> (SocketAddr, UnboundedReceiver<String>) {
-    let acceptor = acceptor(certificate, clients);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (tell, told) = unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, tell) = (acceptor.clone(), tell.clone());
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                tell.send(shown(stream.get_ref().1)).unwrap();
-                let mut server = TcpStream::connect(server).await.unwrap();
-                let _ = copy_bidirectional(&mut stream, &mut server).await;
-            });
-        }
-    });
-    (address, told)
 }
 
 fn acceptor(certificate: &Leaf, clients: &Authority) -> TlsAcceptor {
