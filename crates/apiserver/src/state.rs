@@ -169,10 +169,15 @@ impl Inner {
         }
         self.watchers.push(Watcher { path: asked.path.clone(), send });
         let frames = futures_util::stream::poll_fn(move |context| {
-            events.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(Bytes::from(format!("{event}\n"))))))
+            events.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(line(&event)))))
         });
         Response::new(StreamBody::new(frames).boxed())
     }
+}
+
+/// An event as API servers write it: what it is first.
+fn line(event: &Value) -> Bytes {
+    format!("{{\"type\":{},\"object\":{}}}\n", event["type"], event["object"]).into()
 }
 
 /// A review of a token, which is the namespace and the name of a service account with a colon between them. It is good for whatever

@@ -167,7 +167,7 @@ impl Follower {
                 self.scopes.synced(&run);
                 self.replace(&run.scope, objects);
             }
-            Change::Upsert(run, seen) if self.scopes.is_current(&run) => self.upsert(*seen),
+            Change::Upsert(run, told) if self.scopes.is_current(&run) => self.upsert(told.read()),
             Change::Delete(run, key) if self.scopes.is_current(&run) => self.remove(|known| *known == key),
             Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) | Change::Unserved { .. } | Change::Bundles(_) => {}
             Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),

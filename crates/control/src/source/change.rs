@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pailou_config::resources::{Kind, ObjectKey};
 
-use super::seen::Seen;
+use super::seen::{Seen, Told};
 
 /// What one watch covers: a kind of a group, in one namespace or in all. Scopes do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +48,7 @@ pub(crate) enum Change {
     /// Everything of a scope: whatever else was known of it is gone.
     Replace(Run, Vec<Seen>),
     /// An object is there, or has changed.
-    Upsert(Run, Box<Seen>),
+    Upsert(Run, Box<Told>),
     /// An object is gone.
     Delete(Run, ObjectKey),
     /// The cluster serves a kind in this version, under this plural name.

@@ -79,7 +79,7 @@ impl Collector {
                 self.scopes.synced(&run);
                 self.world.replace(&run.scope, objects);
             }
-            Change::Upsert(run, seen) if self.scopes.is_current(&run) => self.world.upsert(run.scope.kind, *seen),
+            Change::Upsert(run, told) if self.scopes.is_current(&run) => self.world.hear(run.scope.kind, *told),
             Change::Delete(run, key) if self.scopes.is_current(&run) => self.world.delete(&key),
             Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) => {}
             Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),

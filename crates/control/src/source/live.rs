@@ -8,7 +8,7 @@ use std::{
 use kube::core::ObjectMeta;
 use pailou_config::resources::{Kind, ObjectKey};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::sync::Notify;
 
 use crate::FIELD_MANAGER;
@@ -35,9 +35,9 @@ pub(crate) struct Live {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Text(Box<str>);
 
-impl From<Option<&Value>> for Text {
-    fn from(value: Option<&Value>) -> Self {
-        Self(value.filter(|value| !value.is_null()).map(|value| value.to_string().into()).unwrap_or_default())
+impl From<Option<&Box<RawValue>>> for Text {
+    fn from(value: Option<&Box<RawValue>>) -> Self {
+        Self(value.map(|value| value.get()).filter(|text| *text != "null").unwrap_or_default().into())
     }
 }
 

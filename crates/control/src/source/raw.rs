@@ -11,15 +11,16 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 /// An object of any kind. Of its metadata there is what is read, and of `managedFields`, most of what many objects are, only who wrote
-/// to what: watches tell an object whenever anybody has written anything to it.
+/// to what: watches tell an object whenever anybody has written anything to it. For the same reason the rest is text until somebody
+/// reads it; and what nests too deep to be read is wrong with one object, and not with all that a watch tells.
 #[derive(Clone, Debug)]
 pub(crate) struct RawObject {
     pub(crate) metadata: ObjectMeta,
     /// Everything but that, `apiVersion` and `kind`.
-    pub(crate) data: Map<String, Value>,
+    pub(crate) data: BTreeMap<String, Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +81,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<RawObject, A::Error> {
-        let mut object = RawObject { metadata: ObjectMeta::default(), data: Map::new() };
+        let mut object = RawObject { metadata: ObjectMeta::default(), data: BTreeMap::new() };
         while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
             match &*name {
                 "metadata" => object.metadata = fields.next_value::<Metadata>()?.into(),
@@ -151,7 +152,8 @@ mod tests {
             (manager.manager.as_deref(), manager.subresource.as_deref(), &manager.fields_v1),
             (Some("m"), Some("status"), &None)
         );
-        assert_eq!(Value::Object(read.data), json!({ "spec": { "x": [1, 2] }, "status": null }));
+        let data: Vec<(&str, &str)> = read.data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+        assert_eq!(data, [("spec", r#"{"x":[1,2]}"#), ("status", "null")]);
         assert!(serde_json::from_str::<RawObject>("[]").is_err());
     }
 }

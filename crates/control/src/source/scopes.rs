@@ -178,13 +178,13 @@ impl Scopes {
             None => Api::all_with(self.client.clone(), &resource),
         };
         let default = || NamespaceName::try_from("default").expect("it is a namespace");
-        let reader = Reader {
+        let reader = Arc::new(Reader {
             kind: scope.kind,
             group: scope.group,
             resource,
             origin: self.origin.clone(),
             namespace: scope.namespace.as_deref().and_then(|name| NamespaceName::try_from(name).ok()).unwrap_or_else(default),
-        };
+        });
         let watch = Watch {
             run: Run { scope: scope.clone(), epoch },
             api,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kube::{ResourceExt, core::ApiResource};
 use pailou_config::{
-    parse::{ParseError, parse_object},
-    resources::{Kind, NamespaceName, ObjectKey},
+    parse::{ParseError, Problem, parse_object},
+    resources::{Kind, Meta, NamespaceName, ObjectKey},
     store::Entry,
     unread::Unread,
 };
@@ -15,8 +15,51 @@ use crate::published::Json;
 use super::{
     live::{Live, has_status, other_writer},
     raw::RawObject,
-    strip::strip,
+    strip::{self, Unparsed, strip},
 };
+
+/// An object as the API server tells it, not read yet.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) key: ObjectKey,
+    object: RawObject,
+    reader: Arc<Reader>,
+}
+
+impl Told {
+    /// Whether it is what was read before, but for its status.
+    pub(crate) fn is_unchanged(&self, read: &Meta) -> bool {
+        has_status(self.reader.kind) && strip::is_unchanged(read, &self.object.metadata)
+    }
+
+    /// What the writer needs to know of it, where it has a status that is written.
+    pub(crate) fn live(&self) -> Option<Live> {
+        has_status(self.reader.kind).then(|| self.reader.live(&self.object))
+    }
+
+    /// Reads it.
+    pub(crate) fn read(self) -> Seen {
+        let live = self.live();
+        let Self { key, object, reader } = self;
+        let uid = object.uid().unwrap_or_default();
+        let resource_version = object.resource_version().unwrap_or_default();
+        let (value, unparsed) = strip(reader.kind, &reader.resource.api_version, object);
+        let json = Json::new(value.to_string());
+        let decoded = match unparsed.as_slice() {
+            [] => parse_object(value, &reader.origin, &reader.namespace),
+            unparsed => Err(unparsed.iter().map(|unparsed| reader.error(&key, unparsed)).collect()),
+        };
+        let entry = match decoded {
+            Ok(decoded) => Ok(Entry::new(decoded, reader.origin.clone())),
+            Err(errors) => {
+                let again = serde_json::from_str(json.expose()).unwrap_or_default();
+                let unread = Unread::new(&again, &reader.namespace, &errors);
+                Err(Rejected { errors, unread })
+            }
+        };
+        Seen { key, api_version: reader.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
+    }
+}
 
 /// An object as the API server has it.
 #[derive(Debug)]
@@ -60,27 +103,27 @@ impl Reader {
         ObjectKey::new(self.group, self.kind.name(), object.namespace().unwrap_or_default(), object.name_any())
     }
 
-    /// Reads an object.
-    pub(crate) fn read(&self, object: RawObject) -> Seen {
-        let key = self.key(&object);
-        let uid = object.uid().unwrap_or_default();
-        let resource_version = object.resource_version().unwrap_or_default();
-        let live = has_status(self.kind).then(|| self.live(&object));
-        let value = strip(self.kind, &self.resource.api_version, object);
-        let json = Json::new(value.to_string());
-        let entry = match parse_object(value, &self.origin, &self.namespace) {
-            Ok(decoded) => Ok(Entry::new(decoded, self.origin.clone())),
-            Err(errors) => {
-                let again = serde_json::from_str(json.expose()).unwrap_or_default();
-                let unread = Unread::new(&again, &self.namespace, &errors);
-                Err(Rejected { errors, unread })
-            }
-        };
-        Seen { key, api_version: self.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
+    /// An object as it is told.
+    pub(crate) fn told(self: &Arc<Self>, object: RawObject) -> Told {
+        Told { key: self.key(&object), object, reader: self.clone() }
+    }
+
+    /// What is said of a field that JSON's reader refuses.
+    fn error(&self, key: &ObjectKey, (field, error): &Unparsed) -> ParseError {
+        ParseError {
+            origin: self.origin.to_string(),
+            line: None,
+            api_version: Some(self.resource.api_version.clone()),
+            kind: Some(self.kind.name().to_owned()),
+            namespace: Some(key.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(key.name.clone()),
+            path: Some(field.clone()),
+            problem: Problem::Value(error.to_string()),
+        }
     }
 
     /// What the writer needs to know of an object.
-    pub(crate) fn live(&self, object: &RawObject) -> Live {
+    fn live(&self, object: &RawObject) -> Live {
         Live {
             api_version: self.resource.api_version.as_str().into(),
             plural: self.resource.plural.as_str().into(),

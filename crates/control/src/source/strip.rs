@@ -1,7 +1,10 @@
 //! What is left of an object once everything that a gateway does not read is taken out.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
-use pailou_config::resources::Kind;
+use pailou_config::resources::{Kind, Meta};
 use serde_json::{Map, Value, json};
 
 use super::{live::has_status, raw::RawObject};
@@ -17,20 +20,29 @@ const TLS_KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 pub(crate) const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
     type!=bootstrap.kubernetes.io/token,type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg";
 
-/// The object as JSON, without what is not read. `resourceVersion` is not in it: a change of nothing else is no change.
-pub(crate) fn strip(kind: Kind, api_version: &str, object: RawObject) -> Value {
-    let mut fields = object.data;
+/// A field that JSON's reader refuses, and why.
+pub(crate) type Unparsed = (String, serde_json::Error);
+
+/// The object as JSON, without what is not read. `resourceVersion` is not in it: a change of nothing else is no change. A field that
+/// nests too deep is not in it either, and among what is given back beside it.
+pub(crate) fn strip(kind: Kind, api_version: &str, object: RawObject) -> (Value, Vec<Unparsed>) {
+    let is_read = |field: &str| field != "status" || !(has_status(kind) || matches!(kind, Kind::Service | Kind::Namespace));
+    let (mut fields, mut unparsed) = (Map::new(), Vec::new());
+    for (name, text) in object.data.into_iter().filter(|(name, _)| is_read(name)) {
+        match serde_json::from_str(text.get()) {
+            Ok(value) => drop(fields.insert(name, value)),
+            Err(error) => unparsed.push((name, error)),
+        }
+    }
     match kind {
         Kind::Pod => pod(&mut fields),
         Kind::Secret => secret(&mut fields),
-        Kind::Service | Kind::Namespace => drop(fields.remove("status")),
-        _ if has_status(kind) => drop(fields.remove("status")),
         _ => {}
     }
     fields.insert("apiVersion".to_owned(), api_version.into());
     fields.insert("kind".to_owned(), kind.name().into());
     fields.insert("metadata".to_owned(), metadata(object.metadata));
-    Value::Object(fields)
+    (Value::Object(fields), unparsed)
 }
 
 fn metadata(meta: ObjectMeta) -> Value {
@@ -48,6 +60,19 @@ fn metadata(meta: ObjectMeta) -> Value {
         ..ObjectMeta::default()
     };
     serde_json::to_value(kept).unwrap_or_default()
+}
+
+/// Whether an object that has a generation is the same as one that was read, but for its status.
+pub(crate) fn is_unchanged(read: &Meta, told: &ObjectMeta) -> bool {
+    let none = BTreeMap::new();
+    let time = |it: &Option<Time>| it.as_ref().map(|time| time.0);
+    let annotations = told.annotations.iter().flatten().filter(|(name, _)| *name != LAST_APPLIED);
+    told.generation.is_some_and(|generation| generation > 0 && generation == read.generation)
+        && told.uid.as_ref() == Some(&read.uid)
+        && time(&told.creation_timestamp) == read.creation_timestamp
+        && time(&told.deletion_timestamp) == read.deletion_timestamp
+        && told.labels.as_ref().unwrap_or(&none) == &read.labels
+        && annotations.eq(&read.annotations)
 }
 
 fn pod(fields: &mut Map<String, Value>) {
@@ -95,6 +120,12 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    fn stripped(kind: Kind, api_version: &str, value: Value) -> Value {
+        let (value, unparsed) = strip(kind, api_version, object(value));
+        assert!(unparsed.is_empty());
+        value
+    }
+
     #[test]
     fn a_secret_keeps_no_copy_of_itself_and_of_a_certificate_only_what_is_read() {
         let secret = json!({
@@ -112,7 +143,7 @@ mod tests {
             "type": TLS_TYPE,
             "data": { "tls.crt": "Yw==", "tls.key": "a2V5" },
         });
-        assert_eq!(strip(Kind::Secret, "v1", object(secret)), expected);
+        assert_eq!(stripped(Kind::Secret, "v1", secret), expected);
     }
 
     #[test]
@@ -137,13 +168,65 @@ mod tests {
                 "conditions": [{ "type": "Ready", "status": "True" }],
             },
         });
-        assert_eq!(strip(Kind::Pod, "v1", object(pod)), expected);
+        assert_eq!(stripped(Kind::Pod, "v1", pod), expected);
     }
 
     #[test]
     fn the_status_of_what_configures_is_left_out() {
         let gateway = json!({ "metadata": { "name": "g" }, "spec": { "a": 1 }, "status": { "b": 2 } });
-        let stripped = strip(Kind::Gateway, "gateway.networking.k8s.io/v1", object(gateway));
+        let stripped = stripped(Kind::Gateway, "gateway.networking.k8s.io/v1", gateway);
         assert_eq!((&stripped["spec"], stripped.get("status")), (&json!({ "a": 1 }), None));
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_left_out_and_named() {
+        let deep = format!(r#"{{"metadata":{{"name":"p"}},"spec":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+        let (value, unparsed) = strip(Kind::EnvoyPatchPolicy, "v1", serde_json::from_str(&deep).unwrap());
+        assert_eq!(value.get("spec"), None);
+        assert_eq!(unparsed.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["spec"]);
+    }
+
+    #[test]
+    fn an_object_is_unchanged_when_at_most_its_status_and_what_is_not_read_has_changed() {
+        let meta = |more: Value| {
+            let mut meta = json!({
+                "name": "g", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 2,
+                "creationTimestamp": "2026-01-02T03:04:05Z", "labels": { "a": "b" }, "annotations": { "c": "d" },
+            });
+            meta.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            object(json!({ "metadata": meta })).metadata
+        };
+        let read = Meta {
+            uid: "u".to_owned(),
+            generation: 2,
+            creation_timestamp: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+            labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            annotations: BTreeMap::from([("c".to_owned(), "d".to_owned())]),
+            ..Meta::default()
+        };
+        let same = [
+            json!({}),
+            json!({ "resourceVersion": "2" }),
+            json!({ "annotations": { "c": "d", LAST_APPLIED: "{}" } }),
+            json!({ "managedFields": [{ "manager": "m", "subresource": "status" }] }),
+        ];
+        for more in same {
+            assert!(is_unchanged(&read, &meta(more.clone())), "{more}");
+        }
+        let other = [
+            json!({ "generation": 3 }),
+            json!({ "uid": "v" }),
+            json!({ "labels": {} }),
+            json!({ "labels": { "a": "c" } }),
+            json!({ "annotations": {} }),
+            json!({ "annotations": { "c": "d", "e": "f" } }),
+            json!({ "creationTimestamp": "2026-01-02T03:04:06Z" }),
+            json!({ "deletionTimestamp": "2026-01-02T03:04:06Z" }),
+        ];
+        for more in other {
+            assert!(!is_unchanged(&read, &meta(more.clone())), "{more}");
+        }
+        let ungenerated = Meta { generation: 0, ..read };
+        assert!(!is_unchanged(&ungenerated, &meta(json!({ "generation": null }))));
     }
 }

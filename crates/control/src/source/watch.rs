@@ -26,7 +26,7 @@ const LAST_DELAY: Duration = Duration::from_secs(30);
 pub(crate) struct Watch {
     pub(crate) run: Run,
     pub(crate) api: Api<RawObject>,
-    pub(crate) reader: Reader,
+    pub(crate) reader: Arc<Reader>,
     /// Labels that the API server selects by; all objects where there are none.
     pub(crate) labels: Option<String>,
     /// Fields that the API server selects by.
@@ -94,12 +94,12 @@ impl Watch {
             }
             Event::InitApply(object) => {
                 if (self.wanted)(&object) {
-                    listed.push(self.reader.read(object));
+                    listed.push(self.reader.told(object).read());
                 }
                 None
             }
             Event::InitDone => Some(Change::Replace(run(), std::mem::take(listed))),
-            Event::Apply(object) if (self.wanted)(&object) => Some(Change::Upsert(run(), Box::new(self.reader.read(object)))),
+            Event::Apply(object) if (self.wanted)(&object) => Some(Change::Upsert(run(), Box::new(self.reader.told(object)))),
             Event::Apply(object) | Event::Delete(object) => Some(Change::Delete(run(), self.reader.key(&object))),
         }
     }

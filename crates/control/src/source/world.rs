@@ -7,7 +7,7 @@ use std::{
 
 use pailou_config::{
     resources::{Kind, Object, ObjectKey},
-    store::Store,
+    store::{Entry, Store},
     unread::Unread,
 };
 
@@ -15,7 +15,7 @@ use super::{
     change::Scope,
     classes::{self, Held, Holder},
     live::{Live, LiveTable},
-    seen::{Rejected, Seen},
+    seen::{Rejected, Seen, Told},
 };
 use crate::{
     events::{Events, Regarding},
@@ -72,8 +72,18 @@ impl World {
         objects.into_iter().for_each(|seen| self.upsert(scope.kind, seen));
     }
 
-    /// An object is there, or has changed.
-    pub(crate) fn upsert(&mut self, kind: Kind, seen: Seen) {
+    /// An object is there, or has changed. Most of what is told are statuses that were written: nothing else is read anew then.
+    pub(crate) fn hear(&mut self, kind: Kind, told: Told) {
+        let is_read = |entry: &Entry| told.is_unchanged(entry.object.meta()) && self.store.unread(&told.key).is_none();
+        // Whose a class is depends on who wrote its status.
+        let is_class = kind == Kind::GatewayClass;
+        match told.live() {
+            Some(live) if !is_class && self.store.entry(&told.key).is_some_and(is_read) => self.live.put(&told.key, live),
+            _ => self.upsert(kind, told.read()),
+        }
+    }
+
+    fn upsert(&mut self, kind: Kind, seen: Seen) {
         let entry = match seen.entry {
             Ok(entry) => entry,
             Err(ref rejected) => return self.undecodable(kind, &seen, rejected),

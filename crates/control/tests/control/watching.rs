@@ -138,6 +138,26 @@ async fn an_object_that_cannot_be_read_is_left_out_and_the_rest_is_served() {
 }
 
 #[tokio::test]
+async fn an_object_that_nests_too_deep_keeps_no_other_from_being_heard_of() {
+    let api = cluster();
+    let deep = |name: &str| {
+        let mut deep = gateway(name, "pailou");
+        deep["spec"]["infrastructure"] = (0..200).fold(json!(1), |inner, _| json!([inner]));
+        deep
+    };
+    api.apply(GATEWAYS, deep("listed"));
+    let controller = start(&api, "a");
+    until("the rest of the list is known", || names(&controller, "Gateway") == ["g"]).await;
+    api.apply(GATEWAYS, deep("told"));
+    api.apply(GATEWAYS, gateway("later", "pailou"));
+    until("what comes later is known", || names(&controller, "Gateway") == ["g", "later"]).await;
+    let mut text = String::new();
+    controller.metrics().encode(&mut text);
+    assert!(text.contains("pailou_controller_undecodable_objects_total{kind=\"Gateway\"} 2"), "{text}");
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn pods_are_watched_where_pools_select_them() {
     let api = cluster();
     define(&api, "inference.networking.k8s.io", "inferencepools", "InferencePool", &["v1"]);

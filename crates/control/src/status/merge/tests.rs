@@ -7,7 +7,7 @@ use pailou_config::{
     status::{Condition, ConditionList, ConditionStatus, PoolParentStatus, PoolReference},
     store::{Entry, Store},
 };
-use serde_json::json;
+use serde_json::{json, value::to_raw_value};
 
 use super::*;
 use crate::{
@@ -52,7 +52,7 @@ fn live(status: Value) -> Live {
         uid: "u".to_owned(),
         resource_version: "1".to_owned(),
         generation: 1,
-        status: Some(&status).into(),
+        status: Some(&to_raw_value(&status).unwrap()).into(),
         other_writer: None,
         written: None,
     }
