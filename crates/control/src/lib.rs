@@ -28,6 +28,7 @@ pub mod feed;
 pub mod provision;
 
 mod backoff;
+mod dynamic;
 mod error;
 pub mod events;
 mod metrics;

@@ -10,6 +10,7 @@ mod children;
 mod digest;
 mod failures;
 mod listed;
+mod made;
 mod names;
 mod plan;
 mod prune;

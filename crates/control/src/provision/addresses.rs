@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use k8s_openapi::api::core::v1::{Node, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::ServiceSpec;
 use pailou_config::{
     compile::CLUSTER,
     resources::{EndpointSlice, core::endpoint_slice::SERVICE_NAME_LABEL},
@@ -10,7 +10,10 @@ use pailou_config::{
     store::Store,
 };
 
-use super::listed::Listed;
+use super::{
+    listed::Listed,
+    made::{Node, Service},
+};
 
 /// The most addresses that a Gateway's status takes. Source: Gateway API.
 const MAX_ADDRESSES: usize = 16;
@@ -93,7 +96,7 @@ fn of_nodes(service: &Service, spec: &ServiceSpec, nodes: &Listed<Node>, store: 
 }
 
 fn of_node(node: &Node) -> Vec<IpAddr> {
-    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    let addresses = node.status.as_ref().map(|status| status.addresses.as_slice()).unwrap_or_default();
     let of_type = |kind: &str| -> Vec<IpAddr> {
         addresses.iter().filter(|it| it.type_ == kind).filter_map(|it| it.address.parse().ok()).collect()
     };

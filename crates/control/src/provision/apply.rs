@@ -10,7 +10,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use pailou_config::snapshot::Name;
 use tokio::{
@@ -24,6 +24,7 @@ use super::{
     digest,
     failures::Failures,
     listed::Place,
+    made::Made,
     plan::{Plan, plans},
     prune,
     render::{Rendered, render},
@@ -176,8 +177,8 @@ impl Provisioner {
     async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &Arc<str>) {
         let (mut attempts, now) = (Vec::new(), Instant::now());
         for (gateway, plan) in plans {
-            let live = children.deployments.get(&plan.place);
-            let render = || render(plan, &self.options, authorities, live.map(|it| &***it));
+            let live = children.deployments.get(&plan.place).filter(|_| plan.is_scaled());
+            let render = || render(plan, &self.options, authorities, live.map(|it| &**it));
             let wanted = state.wanted.digests(plan, live, authorities, render);
             let due: Vec<_> =
                 wanted.objects.iter().filter(|it| is_due(it, &plan.place, &state.applied, children)).map(|it| &it.0).collect();
@@ -204,10 +205,10 @@ impl Provisioner {
         for rendered in objects {
             let (key, wanted) = (key(&rendered), digest::of_rendered(&rendered.object));
             let namespace = rendered.object.namespace().unwrap_or_default();
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
+            let api: Api<Made> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
-                Ok(live) => outcome.applied.push((key, Applied { wanted, live: digest::of_live(&live) })),
+                Ok(live) => outcome.applied.push((key, Applied { wanted, live: live.digest })),
                 Err(error) => {
                     outcome.failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
                     break;
@@ -222,10 +223,10 @@ impl Provisioner {
 fn is_due((key, wanted): &(Key, u64), place: &Place, applied: &HashMap<Key, Applied>, children: &Children) -> bool {
     let Some(last) = applied.get(key) else { return true };
     let live = match key.0.as_str() {
-        "Service" => Some(children.services.get(place).map(|it| it.digest())),
-        "Deployment" => Some(children.deployments.get(place).map(|it| it.digest())),
-        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(place).map(|it| it.digest())),
-        "PodDisruptionBudget" => Some(children.disruption_budgets.get(place).map(|it| it.digest())),
+        "Service" => Some(children.services.get(place).map(|it| it.digest)),
+        "Deployment" => Some(children.deployments.get(place).map(|it| it.digest)),
+        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(place).map(|it| it.digest)),
+        "PodDisruptionBudget" => Some(children.disruption_budgets.get(place).map(|it| it.digest)),
         // Not watched: looked after at each resync.
         _ => None,
     };

@@ -10,14 +10,10 @@ use futures_util::{
     StreamExt,
     future::{join, join_all, join4},
 };
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{Node, Service},
-    policy::v1::PodDisruptionBudget,
-};
+use k8s_openapi::api::{apps::v1 as apps, autoscaling::v2 as autoscaling, core::v1 as core, policy::v1 as policy};
 use kube::{
     Api, Client, Resource,
+    core::{ApiResource, DynamicResourceScope},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
@@ -30,6 +26,7 @@ use tokio::sync::watch;
 use super::{
     Options, addresses,
     listed::{Listed, Place},
+    made::{Deployment, Made, Node, Service},
     names,
     render::CONTROLLER_LABEL,
     tell::Refused,
@@ -44,8 +41,8 @@ const KINDS: usize = 4;
 pub(crate) struct Children {
     pub(crate) services: Listed<Service>,
     pub(crate) deployments: Listed<Deployment>,
-    pub(crate) autoscalers: Listed<HorizontalPodAutoscaler>,
-    pub(crate) disruption_budgets: Listed<PodDisruptionBudget>,
+    pub(crate) autoscalers: Listed<Made>,
+    pub(crate) disruption_budgets: Listed<Made>,
     /// Nodes, once a Service is reached by their ports.
     pub(crate) nodes: Listed<Node>,
     /// Lists that are not known yet.
@@ -100,22 +97,29 @@ pub(crate) async fn follow(client: Client, options: Options, children: watch::Se
     let made = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
     let each = scopes.into_iter().map(|scope| {
         join4(
-            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.services),
-            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.deployments),
-            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.autoscalers),
-            follow_kind(api(&client, scope), &made, &children, scope, |it| &mut it.disruption_budgets),
+            follow_kind(api::<core::Service, _>(&client, scope), &made, &children, scope, |it| &mut it.services),
+            follow_kind(api::<apps::Deployment, _>(&client, scope), &made, &children, scope, |it| &mut it.deployments),
+            follow_kind(api::<autoscaling::HorizontalPodAutoscaler, _>(&client, scope), &made, &children, scope, |it| {
+                &mut it.autoscalers
+            }),
+            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &made, &children, scope, |it| {
+                &mut it.disruption_budgets
+            }),
         )
     });
     join(join_all(each), follow_nodes(&client, &children)).await;
 }
 
-fn api<T>(client: &Client, scope: Option<&NamespaceName>) -> Api<T>
+/// Where objects of kind `K` are, as `T`.
+fn api<K, T>(client: &Client, scope: Option<&NamespaceName>) -> Api<T>
 where
-    T: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Resource<DynamicType = ()>,
+    T: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
 {
+    let resource = ApiResource::erase::<K>(&());
     match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace.as_str()),
-        None => Api::all(client.clone()),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace.as_str(), &resource),
+        None => Api::all_with(client.clone(), &resource),
     }
 }
 
@@ -124,7 +128,7 @@ async fn follow_nodes(client: &Client, children: &watch::Sender<Children>) {
     let mut seen = children.subscribe();
     let is_asked = |children: &Children| children.services.iter().any(|(_, service)| addresses::are_nodes(service));
     if seen.wait_for(is_asked).await.is_ok() {
-        follow_kind(Api::all(client.clone()), &watcher::Config::default(), children, None, |it| &mut it.nodes).await;
+        follow_kind(api::<core::Node, _>(client, None), &watcher::Config::default(), children, None, |it| &mut it.nodes).await;
     }
 }
 
@@ -136,7 +140,7 @@ async fn follow_kind<T>(
     scope: Option<&NamespaceName>,
     part: impl Fn(&mut Children) -> &mut Listed<T>,
 ) where
-    T: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    T: Resource<DynamicType = ApiResource> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let (mut listed, mut is_listed) = (HashMap::new(), false);
     loop {

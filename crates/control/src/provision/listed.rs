@@ -1,34 +1,19 @@
 //! The objects of one kind that were made for Gateways, as a watch tells of them.
 
-use std::{
-    collections::HashMap,
-    ops::Deref,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use kube::{
     Resource, ResourceExt,
     runtime::watcher::{self, Event},
 };
 use pailou_config::resources::NamespaceName;
-use serde::Serialize;
-
-use super::digest;
-use crate::FIELD_MANAGER;
 
 /// Namespace and name.
 pub(crate) type Place = (String, String);
 
 /// The objects of one kind. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Listed<T>(Arc<HashMap<Place, Arc<Made<T>>>>);
-
-/// An object as the API server has it, but for what others manage of its fields.
-#[derive(Debug)]
-pub(crate) struct Made<T> {
-    object: T,
-    digest: OnceLock<u64>,
-}
+pub(crate) struct Listed<T>(Arc<HashMap<Place, Arc<T>>>);
 
 impl<T> Default for Listed<T> {
     fn default() -> Self {
@@ -38,46 +23,24 @@ impl<T> Default for Listed<T> {
 
 impl<T> Listed<T> {
     /// The object of this namespace and name.
-    pub(crate) fn get(&self, place: &Place) -> Option<&Arc<Made<T>>> {
+    pub(crate) fn get(&self, place: &Place) -> Option<&Arc<T>> {
         self.0.get(place)
     }
 
     /// All objects, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place, &Arc<Made<T>>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place, &Arc<T>)> {
         self.0.iter()
     }
 }
 
 impl<T: Resource> FromIterator<T> for Listed<T> {
     fn from_iter<I: IntoIterator<Item = T>>(objects: I) -> Self {
-        Self(Arc::new(objects.into_iter().map(Made::placed).collect()))
+        Self(Arc::new(objects.into_iter().map(placed).collect()))
     }
 }
 
-impl<T: Resource> Made<T> {
-    fn placed(mut object: T) -> (Place, Arc<Self>) {
-        // Most of an object's size, and much of what it costs to keep.
-        if let Some(fields) = &mut object.meta_mut().managed_fields {
-            fields.retain(|it| it.manager.as_deref() == Some(FIELD_MANAGER));
-        }
-        let place = (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
-        (place, Arc::new(Self { object, digest: OnceLock::new() }))
-    }
-}
-
-impl<T: Resource<DynamicType = ()> + Serialize> Made<T> {
-    /// Digest of what an owner sets of it.
-    pub(crate) fn digest(&self) -> u64 {
-        *self.digest.get_or_init(|| digest::of_typed(&self.object))
-    }
-}
-
-impl<T> Deref for Made<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.object
-    }
+fn placed<T: Resource>(object: T) -> (Place, Arc<T>) {
+    ((object.namespace().unwrap_or_default(), object.name_any()), Arc::new(object))
 }
 
 impl<T: Resource> Listed<T> {
@@ -86,7 +49,7 @@ impl<T: Resource> Listed<T> {
     pub(super) fn take(
         &mut self,
         event: Result<Event<T>, watcher::Error>,
-        listed: &mut HashMap<Place, Arc<Made<T>>>,
+        listed: &mut HashMap<Place, Arc<T>>,
         scope: Option<&NamespaceName>,
     ) -> bool {
         match event {
@@ -95,7 +58,7 @@ impl<T: Resource> Listed<T> {
                 false
             }
             Ok(Event::InitApply(object)) => {
-                listed.extend([Made::placed(object)]);
+                listed.extend([placed(object)]);
                 false
             }
             Ok(Event::InitDone) => {
@@ -105,10 +68,10 @@ impl<T: Resource> Listed<T> {
                 true
             }
             Ok(Event::Apply(object)) => {
-                self.changed().extend([Made::placed(object)]);
+                self.changed().extend([placed(object)]);
                 true
             }
-            Ok(Event::Delete(object)) => self.changed().remove(&Made::placed(object).0).is_some(),
+            Ok(Event::Delete(object)) => self.changed().remove(&placed(object).0).is_some(),
             Err(error) => {
                 tracing::warn!(%error, "watching the data planes; trying again");
                 false
@@ -117,7 +80,7 @@ impl<T: Resource> Listed<T> {
     }
 
     /// The objects, to be changed. Who holds a clone keeps what it has.
-    fn changed(&mut self) -> &mut HashMap<Place, Arc<Made<T>>> {
+    fn changed(&mut self) -> &mut HashMap<Place, Arc<T>> {
         Arc::make_mut(&mut self.0)
     }
 }

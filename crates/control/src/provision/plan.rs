@@ -38,6 +38,13 @@ pub(crate) struct Plan {
     pub(crate) parameters: EnvoyProxySpec,
 }
 
+impl Plan {
+    /// Whether an autoscaler is asked for: what is rendered then depends on what there is.
+    pub(super) fn is_scaled(&self) -> bool {
+        self.parameters.provider.kubernetes.envoy_hpa.is_some()
+    }
+}
+
 /// What carries a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Transport {

@@ -9,10 +9,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{ConfigMap, ServiceAccount},
-    },
+    api::core::v1::{ConfigMap, ServiceAccount},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{
@@ -21,7 +18,7 @@ use kube::{
 };
 use serde::Serialize;
 
-use super::{GATEWAY_NAME_LABEL, Options, names, plan::Plan};
+use super::{GATEWAY_NAME_LABEL, Options, made, names, plan::Plan};
 
 /// Says which installation of the controller made an object: its namespace.
 pub(crate) const CONTROLLER_LABEL: &str = "pailou.dev/controller";
@@ -38,8 +35,9 @@ pub(crate) struct Rendered {
 }
 
 /// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
-/// may be signed by, in PEM; `live` is the Deployment as it is, where there is one.
-pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, live: Option<&Deployment>) -> Vec<Rendered> {
+/// may be signed by, in PEM; `live` is the Deployment as it is, where there is one
+/// and an autoscaler is asked for.
+pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, live: Option<&made::Deployment>) -> Vec<Rendered> {
     let account =
         ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
     let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.to_owned())]);

@@ -3,12 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use pailou_config::snapshot::Name;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{digest, listed::Made, plan::Plan, render::Rendered};
+use super::{digest, made::Deployment, plan::Plan, render::Rendered};
 
 /// What identifies an object that was applied: its kind, namespace and name.
 pub(super) type Key = (String, String, String);
@@ -20,7 +19,7 @@ pub(super) struct Wanted(BTreeMap<Name, Kept>);
 struct Kept {
     plan: Plan,
     authorities: Arc<str>,
-    live: Option<Arc<Made<Deployment>>>,
+    live: Option<Arc<Deployment>>,
     digests: Digests,
 }
 
@@ -33,11 +32,11 @@ pub(super) struct Digests {
 }
 
 impl Wanted {
-    /// What a data plane is to be, which `render` says.
+    /// What a data plane is to be, which `render` says; `live` is the Deployment, where that depends on it.
     pub(super) fn digests(
         &mut self,
         plan: &Plan,
-        live: Option<&Arc<Made<Deployment>>>,
+        live: Option<&Arc<Deployment>>,
         authorities: &Arc<str>,
         render: impl FnOnce() -> Vec<Rendered>,
     ) -> Digests {
@@ -59,7 +58,7 @@ impl Wanted {
 }
 
 impl Kept {
-    fn is_of(&self, plan: &Plan, live: Option<&Arc<Made<Deployment>>>, authorities: &Arc<str>) -> bool {
+    fn is_of(&self, plan: &Plan, live: Option<&Arc<Deployment>>, authorities: &Arc<str>) -> bool {
         let is_same = match (&self.live, live) {
             (Some(before), Some(now)) => Arc::ptr_eq(before, now),
             (before, now) => before.is_none() && now.is_none(),

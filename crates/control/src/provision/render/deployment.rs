@@ -18,10 +18,9 @@ use k8s_openapi::{
 use pailou_config::resources::{Duration, envoy::envoy_proxy::LogLevel};
 
 use super::{
-    super::{FEED_AUDIENCE, Options, plan::Plan},
+    super::{FEED_AUDIENCE, Options, made, plan::Plan},
     AUTHORITIES, marks, metadata, scaling, selector,
 };
-use crate::FIELD_MANAGER;
 
 /// The port of the proxies' admin endpoint, for probes and scrapers.
 const ADMIN_PORT: u16 = 15000;
@@ -36,7 +35,7 @@ const LEEWAY: i64 = 5;
 /// How long a token holds; the kubelet renews it well before, in seconds.
 const TOKEN_LIFE: i64 = 3600;
 
-pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&Deployment>) -> Deployment {
+pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&made::Deployment>) -> Deployment {
     let asked = &plan.parameters.provider.kubernetes.envoy_deployment;
     let pod = marks(plan, options, &asked.pod.labels, &asked.pod.annotations);
     let spec = DeploymentSpec {
@@ -47,26 +46,20 @@ pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&Deploymen
         ..DeploymentSpec::default()
     };
     // What is carried over may be known too late: an autoscaler that has spoken since makes the API server refuse it.
-    let is_carried = plan.parameters.provider.kubernetes.envoy_hpa.is_some() && spec.replicas.is_some();
+    let is_carried = plan.is_scaled() && spec.replicas.is_some();
     let resource_version = live.filter(|_| is_carried).and_then(|live| live.metadata.resource_version.clone());
     Deployment { metadata: ObjectMeta { resource_version, ..metadata(plan, options) }, spec: Some(spec), status: None }
 }
 
 /// How many proxies there are to be. With an autoscaler that is its matter; but until it has said so itself what there is stays,
 /// since a field that its only owner leaves out would fall back to 1.
-fn replicas(plan: &Plan, live: Option<&Deployment>) -> Option<i32> {
+fn replicas(plan: &Plan, live: Option<&made::Deployment>) -> Option<i32> {
     let asked = &plan.parameters.provider.kubernetes;
     match (&asked.envoy_hpa, live) {
         (None, _) => Some(asked.envoy_deployment.replicas.unwrap_or(1)),
         (Some(autoscaler), None) => Some(autoscaler.min_replicas.unwrap_or(1)),
-        (Some(_), Some(live)) => live.spec.as_ref().and_then(|spec| spec.replicas).filter(|_| owns_replicas(live)),
+        (Some(_), Some(live)) => live.spec.as_ref().and_then(|spec| spec.replicas).filter(|_| live.owns_replicas),
     }
-}
-
-/// Whether the number of replicas is as this controller has said.
-fn owns_replicas(live: &Deployment) -> bool {
-    let fields = live.metadata.managed_fields.iter().flatten().filter(|it| it.manager.as_deref() == Some(FIELD_MANAGER));
-    fields.filter_map(|it| it.fields_v1.as_ref()).any(|it| it.0.pointer("/f:spec/f:replicas").is_some())
 }
 
 /// No pod goes before another has taken its place.

@@ -46,7 +46,7 @@ fn planned(yaml: &str) -> Plan {
     plans.into_values().next().unwrap()
 }
 
-fn rendered(plan: &Plan, live: Option<&Deployment>) -> Vec<DynamicObject> {
+fn rendered(plan: &Plan, live: Option<&made::Deployment>) -> Vec<DynamicObject> {
     render(plan, &options(), "-----BEGIN CERTIFICATE-----\n", live).into_iter().map(|it| it.object).collect()
 }
 
@@ -103,7 +103,7 @@ fn what_is_to_be_reached_from_within_alone_has_no_load_balancer() {
 #[test]
 fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
     let plan = planned(include_str!("testdata/replaced.yaml"));
-    let live = |replicas: i32, manager: &str| -> Deployment {
+    let live = |replicas: i32, manager: &str| -> made::Deployment {
         let fields = json!({ "manager": manager, "fieldsV1": { "f:spec": { "f:replicas": {} } } });
         serde_json::from_value(json!({
             "metadata": { "resourceVersion": "7", "managedFields": [{ "manager": "pailou", "fieldsV1": { "f:spec": { "f:template": {} } } }, fields] },
@@ -111,7 +111,7 @@ fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
         }))
         .unwrap()
     };
-    let replicas = |live: Option<&Deployment>| -> Value {
+    let replicas = |live: Option<&made::Deployment>| -> Value {
         let objects = rendered(&plan, live);
         let deployment = objects.iter().find(|it| it.types.as_ref().is_some_and(|types| types.kind == "Deployment")).unwrap();
         json!([deployment.data["spec"].get("replicas"), deployment.metadata.resource_version])

@@ -1,0 +1,173 @@
+//! An object that was made for a Gateway, as the API server tells it.
+//!
+//! A Deployment that comes up is told a dozen times, and most of it is who manages which field: what is not read stays text. What was
+//! made is compared as text, too, for a cluster may know fields that are not known here.
+
+use k8s_openapi::{
+    api::core::v1::{NodeAddress, ServiceSpec, ServiceStatus},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, IgnoredAny},
+};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{FIELD_MANAGER, dynamic::of_any_kind};
+
+/// An object of which a spec of `S` and a status of `T` are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Made<S = IgnoredAny, T = IgnoredAny> {
+    /// Its namespace, name, version and owners alone.
+    pub(crate) metadata: ObjectMeta,
+    /// Digest of what an owner sets: labels, annotations, owners, and `spec`.
+    pub(crate) digest: u64,
+    /// Whether `spec.replicas` is as this controller has said.
+    pub(crate) owns_replicas: bool,
+    pub(crate) spec: Option<S>,
+    pub(crate) status: Option<T>,
+}
+
+/// A Service.
+pub(crate) type Service = Made<ServiceSpec, ServiceStatus>;
+/// A Deployment.
+pub(crate) type Deployment = Made<DeploymentSpec, DeploymentStatus>;
+/// A Node. Nobody makes one here, but it is followed in the same way.
+pub(crate) type Node = Made<IgnoredAny, NodeStatus>;
+
+/// What is read of a Deployment's spec.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct DeploymentSpec {
+    pub(crate) replicas: Option<i32>,
+}
+
+/// What is read of a Deployment's status.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeploymentStatus {
+    pub(crate) available_replicas: Option<i32>,
+}
+
+/// What is read of a Node's status.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NodeStatus {
+    #[serde(default)]
+    pub(crate) addresses: Vec<NodeAddress>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+struct Told<T> {
+    metadata: Metadata,
+    spec: Option<Box<RawValue>>,
+    status: Option<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    resource_version: Option<String>,
+    labels: Option<Box<RawValue>>,
+    annotations: Option<Box<RawValue>>,
+    owner_references: Option<Box<RawValue>>,
+    #[serde(default)]
+    managed_fields: Vec<Manager>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manager {
+    manager: Option<String>,
+    fields_v1: Option<Fields>,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(rename = "f:spec")]
+    spec: Option<SpecFields>,
+}
+
+#[derive(Deserialize)]
+struct SpecFields {
+    #[serde(rename = "f:replicas")]
+    replicas: Option<IgnoredAny>,
+}
+
+impl Manager {
+    fn owns_replicas(&self) -> bool {
+        let spec = self.fields_v1.as_ref().and_then(|fields| fields.spec.as_ref());
+        self.manager.as_deref() == Some(FIELD_MANAGER) && spec.is_some_and(|spec| spec.replicas.is_some())
+    }
+}
+
+impl<'de, S: DeserializeOwned, T: DeserializeOwned> Deserialize<'de> for Made<S, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Told { metadata: told, spec, status } = Told::deserialize(deserializer)?;
+        let mut digest = Xxh3::new();
+        for part in [&told.labels, &told.annotations, &told.owner_references, &spec] {
+            digest.update(part.as_ref().map_or("null", |text| text.get()).as_bytes());
+            digest.update(b"\n");
+        }
+        let owners: Option<Vec<OwnerReference>> = read(told.owner_references.as_deref()).map_err(D::Error::custom)?;
+        Ok(Self {
+            owns_replicas: told.managed_fields.iter().any(Manager::owns_replicas),
+            metadata: ObjectMeta {
+                name: told.name,
+                namespace: told.namespace,
+                resource_version: told.resource_version,
+                owner_references: owners,
+                ..ObjectMeta::default()
+            },
+            digest: digest.digest(),
+            spec: read(spec.as_deref()).map_err(D::Error::custom)?,
+            status,
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(text: Option<&RawValue>) -> Result<Option<T>, serde_json::Error> {
+    text.map(|text| serde_json::from_str(text.get())).transpose()
+}
+
+of_any_kind!([S, T] Made<S, T>);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_digest_is_of_what_an_owner_sets_and_of_nothing_else() {
+        let told = |version: &str, labels: &str, spec: &str, status: &str| -> Deployment {
+            let text = format!(
+                r#"{{"metadata":{{"name":"d","resourceVersion":"{version}","labels":{labels}}},"spec":{spec},"status":{status}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let first = told("1", r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{}}"#, "{}");
+        let up = told("2", r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{}}"#, r#"{"availableReplicas":2}"#);
+        assert_eq!(first.digest, up.digest);
+        assert_eq!((first.spec.unwrap().replicas, first.status.unwrap().available_replicas), (Some(2), None));
+        assert_eq!(up.status.unwrap().available_replicas, Some(2));
+        for (labels, spec) in [("{}", r#"{"replicas":2,"newer":{}}"#), (r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{"x":1}}"#)] {
+            assert_ne!(told("3", labels, spec, "{}").digest, first.digest);
+        }
+    }
+
+    #[test]
+    fn what_a_watch_tells_is_what_an_answer_told() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "s", "namespace": "n", "ownerReferences": [{ "apiVersion": "v1", "kind": "Gateway", "name": "g", "uid": "u" }] },
+            "spec": { "type": "ClusterIP", "clusterIPs": ["10.0.0.1"] }, "status": { "loadBalancer": {} },
+        })
+        .to_string();
+        let (watched, answered): (Service, Made) = (serde_json::from_str(&object).unwrap(), serde_json::from_str(&object).unwrap());
+        assert_eq!(watched.digest, answered.digest);
+        assert_eq!(watched.metadata.owner_references.unwrap()[0].name, "g");
+    }
+}
