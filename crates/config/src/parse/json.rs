@@ -40,8 +40,10 @@ pub(super) fn read(text: &str, reader: &mut Reader<'_>) {
             }
             begin = start + stream.byte_offset();
         }
-        start = match text[begin + 1..].find("\n{") {
-            Some(found) => begin + found + 2,
+        // What could not be read may itself begin with a line of its own.
+        let after = text.ceil_char_boundary(begin + 1);
+        start = match text[after..].find("\n{") {
+            Some(found) => after + found + 1,
             None => return,
         };
     }

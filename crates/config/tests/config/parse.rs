@@ -110,6 +110,16 @@ fn json_lists_and_streams_are_read() {
 }
 
 #[test]
+fn what_comes_after_a_json_object_and_is_none_may_be_of_any_characters() {
+    let pod = |name: &str| format!(r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}"}}}}"#);
+    for noise in ["\u{11d09}", "é\u{301}", "x", "\n\u{11d09}"] {
+        let parsed = parsed(&format!("{}{noise}\n{}", pod("before"), pod("after")), "stream.json");
+        let names: Vec<&str> = parsed.objects.iter().map(|decoded| decoded.object.meta().name.as_str()).collect();
+        assert_eq!((names, parsed.errors.len()), (vec!["before", "after"], 1), "{noise:?}");
+    }
+}
+
+#[test]
 fn one_object_that_is_json_already_is_read_as_one_of_a_file() {
     let namespace = NamespaceName::try_from("default").unwrap();
     let read = |value| parse_object(value, "cluster", &namespace);
