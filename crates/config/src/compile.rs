@@ -101,8 +101,8 @@ pub fn compile(store: &Store, settings: &Settings) -> Compiled {
 
 /// Compiles objects again and again, and keeps what has not changed. What it gives is what compiling everything anew would give.
 ///
-/// While nothing but Pods and EndpointSlices change, the snapshot stays the same `Arc`, and so does every group of endpoints that stays
-/// equal, every status, and the TLS settings of a listener.
+/// While nothing changes but Pods, EndpointSlices, and what no Gateway, route or policy was ever looked up for, the snapshot stays the
+/// same `Arc`. So does every group of endpoints that stays equal, every status, and the TLS settings of a listener.
 #[derive(Debug)]
 pub struct Compiler {
     settings: Settings,
@@ -144,7 +144,7 @@ impl Compiler {
         let last = self.last.take();
         let compiled = match last {
             Some(last) if changes.is_empty() => last,
-            Some(last) if touched.tables() & !ENDPOINTS == 0 => {
+            Some(last) if touched.tables() & !ENDPOINTS == 0 || !self.memory.is_touched(changes, touched) => {
                 let mut statuses = last.statuses;
                 cover(&mut statuses, changes);
                 let endpoints = self.endpoints(&last.snapshot, touched, &last.endpoints);

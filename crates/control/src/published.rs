@@ -78,8 +78,9 @@ pub struct Published {
 }
 
 impl Published {
-    /// Whether the same is to be provisioned.
+    /// Whether the same is to be provisioned: whatever says so is looked up by a compilation, and nothing that was has changed.
     pub(crate) fn is_same_to_provisioner(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.store, &other.store) && Arc::ptr_eq(&self.compiled.statuses, &other.compiled.statuses)
+        Arc::ptr_eq(&self.compiled.snapshot, &other.compiled.snapshot)
+            && Arc::ptr_eq(&self.compiled.statuses, &other.compiled.statuses)
     }
 }

@@ -161,10 +161,20 @@ impl Order {
         }
     }
 
+    /// Whether a route looked at something that was touched.
+    pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
+        let mut outputs = self.slots.iter().filter_map(|slot| slot.output.as_ref());
+        self.may_be_touched(touched) && outputs.any(|output| output.reads.are_touched(touched))
+    }
+
+    /// Most often nothing that routes look at has changed: that is told without looking at all of them.
+    fn may_be_touched(&self, touched: &Touched) -> bool {
+        self.tables & touched.tables() != 0
+    }
+
     /// Forgets what routes came to that looked at something that was touched, and gives it.
     pub(crate) fn forget_touched(&mut self, touched: &Touched, start: &mut Start) -> Vec<Arc<Output>> {
-        // Most often nothing that routes look at has changed: that is told without looking at all of them.
-        if self.tables & touched.tables() == 0 {
+        if !self.may_be_touched(touched) {
             return Vec::new();
         }
         self.forget(start, |output| output.reads.are_touched(touched))

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     resources::{
-        ObjectKey,
+        Object, ObjectKey,
         refs::{GATEWAY_GROUP, ParentReference},
     },
     snapshot::Snapshot,
@@ -24,7 +24,7 @@ use super::{
     interned::Interned,
     listener::kind_name,
     listener_sets, models,
-    order::Order,
+    order::{AnyRoute, Order},
     others,
     output::{Effects, Output},
     policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
@@ -43,6 +43,8 @@ pub(crate) struct Memory {
     interned: Interned,
     /// What was looked up for what all routes share.
     shared: Reads,
+    /// What was looked up besides: for who wins each target, and for what is said of everything.
+    others: [Reads; 2],
     /// Who won each target: of BackendTrafficPolicies, and of SecurityPolicies.
     winners: [Winners; 2],
     /// What was said of objects that are no routes and no ListenerSets.
@@ -103,6 +105,7 @@ impl Memory {
         let shared = index.take_reads();
         // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
         let winners = [traffic.claim(index).winners.clone(), security.claim(index).winners.clone()];
+        let claimed = index.take_reads();
 
         let compiler = RouteCompiler { gateways: &gateways, clusters: &mut clusters, traffic: &mut traffic, security: &security };
         let difference = self.routes(compiler, changed, winners);
@@ -128,7 +131,16 @@ impl Memory {
         all.extend(authorizers.into_iter().filter(|cluster| !self.interned.has(&cluster.key)));
         let snapshot =
             Snapshot { ports, clusters: all, breakers: self.interned.breakers.clone(), base_models: models::base_models(index) };
+        self.others = [claimed, index.take_reads()];
         Done { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
+    }
+
+    /// Whether anything that was looked up has changed. Of most clusters' Services, Secrets and ConfigMaps no Gateway knows.
+    pub(crate) fn is_touched(&self, changes: &[Change], touched: &Touched) -> bool {
+        let is_route = |object: &Option<Object>| object.as_ref().is_some_and(|object| AnyRoute::of(object).is_some());
+        [&self.shared].into_iter().chain(&self.others).any(|reads| reads.are_touched(touched))
+            || self.routes.is_touched(touched)
+            || changes.iter().any(|change| is_route(&change.before) || is_route(&change.now))
     }
 
     /// Compiles the routes that have to be.

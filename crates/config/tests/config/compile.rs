@@ -75,6 +75,28 @@ fn pods_come_without_routes_being_compiled() {
     assert_eq!(after.statuses.len(), before.statuses.len() + 1, "the new pod is known");
 }
 
+/// A Service and a ConfigMap that nobody asks for, and the same of names that somebody does.
+#[test]
+fn what_nobody_asks_for_comes_without_anything_being_compiled() {
+    let yaml = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: pailou}\n\
+                spec: {controllerName: pailou.dev/gateway-controller}\n---\n\
+                apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\n\
+                spec: {gatewayClassName: pailou, listeners: [{name: web, port: 80, protocol: HTTP}]}\n---\n\
+                apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: route}\n\
+                spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{name: wanted, port: 80}]}]}\n";
+    let service =
+        |name: &str| format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n");
+    let map = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: wanted}\n";
+    let mut compiler = Compiler::new(Settings::default());
+    let first = compiler.update(&store(yaml));
+    let second = compiler.update(&store(&format!("{yaml}{}{map}", service("other"))));
+    assert!(Arc::ptr_eq(&first.snapshot, &second.snapshot), "nobody asks for them");
+    assert_eq!(second.statuses.len(), first.statuses.len() + 2, "they are known");
+    let third = compiler.update(&store(&format!("{yaml}{}{map}", service("wanted"))));
+    assert!(!Arc::ptr_eq(&second.snapshot, &third.snapshot), "a route asks for the Service");
+    assert_eq!((second.snapshot.clusters.len(), third.snapshot.clusters.len()), (0, 1));
+}
+
 #[test]
 fn anything_but_endpoints_is_compiled_anew() {
     let mission = include_str!("../golden/mission-model-routing.in.yaml");
