@@ -32,6 +32,7 @@ mod dynamic;
 mod error;
 pub mod events;
 mod metrics;
+mod work;
 
 pub use connection::Connection;
 pub use controller::{Controller, Options};

@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Error;
 
-/// A runtime on the calling thread, for what only watches over others: signals, the admin endpoint.
+/// A runtime on the calling thread, for what waits most of its time, or only watches over others: signals, the admin endpoint.
 pub(crate) fn one_thread() -> Result<Runtime, Error> {
     build(&mut Builder::new_current_thread())
 }

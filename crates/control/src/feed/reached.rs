@@ -9,12 +9,9 @@ use pailou_config::{
     snapshot::Name,
 };
 use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, watch},
-    task::spawn_blocking,
-};
+use tokio::sync::{Notify, watch};
 
-use crate::{Json, Known};
+use crate::{Json, Known, work};
 
 /// The objects that a Gateway needs. Keys and objects are shared with those of all others.
 pub(super) type Needed = ByKey<Json>;
@@ -66,11 +63,11 @@ impl Reached {
             let due = self.due(is_new);
             if !due.is_empty() {
                 let (known, mut kept) = (now.clone(), std::mem::take(&mut needs));
-                let work = spawn_blocking(move || {
+                let reaching = work::through(known.store.len(), move || {
                     let changed = kept.update(&known.store, &known.settings);
                     (reach(&kept, &known, due, &changed), kept)
                 });
-                match work.await {
+                match reaching.await {
                     Ok((states, kept)) => {
                         needs = kept;
                         self.tell(states);

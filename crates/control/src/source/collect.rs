@@ -24,6 +24,8 @@ pub(crate) struct Collector {
     known: watch::Sender<Option<Known>>,
     world: World,
     bundles: BTreeMap<String, Option<String>>,
+    /// The settings with them, until either changes.
+    told_settings: Option<Arc<Settings>>,
     /// When something was told last.
     told: time::Instant,
 }
@@ -37,7 +39,7 @@ impl Collector {
         known: watch::Sender<Option<Known>>,
         world: World,
     ) -> Self {
-        Self { scopes, changes, settings, known, world, bundles: BTreeMap::new(), told: time::Instant::now() }
+        Self { scopes, changes, settings, known, world, bundles: BTreeMap::new(), told_settings: None, told: time::Instant::now() }
     }
 
     /// Collects and tells until every watch and whoever sets the settings is gone.
@@ -50,7 +52,7 @@ impl Collector {
                     None => return,
                 },
                 settings = self.settings.changed() => match settings {
-                    Ok(()) => self.world.is_dirty = true,
+                    Ok(()) => self.resettle(),
                     Err(_) => return,
                 },
                 () = time::sleep(PATIENCE), if is_waiting => {
@@ -89,10 +91,16 @@ impl Collector {
             }
             Change::Bundles(bundles) => {
                 self.bundles = bundles;
-                self.world.is_dirty = true;
+                self.resettle();
             }
             Change::Listed => self.scopes.listed(),
         }
+    }
+
+    /// What is told next has other settings.
+    fn resettle(&mut self) {
+        self.told_settings = None;
+        self.world.is_dirty = true;
     }
 
     /// Watches the Pods that InferencePools select now.
@@ -105,9 +113,11 @@ impl Collector {
 
     /// Tells what is known now. Whoever takes long with it takes up the newest next, and nobody waits for that.
     fn tell(&mut self) {
-        let settings = Settings { bundles: self.bundles.clone(), ..self.settings.borrow_and_update().clone() };
+        let (settings, bundles) = (&self.settings, &self.bundles);
+        let joined = || Arc::new(Settings { bundles: bundles.clone(), ..settings.borrow().clone() });
+        let settings = self.told_settings.get_or_insert_with(joined).clone();
         let World { store, objects, held, .. } = &self.world;
-        let known = Known { store: store.clone(), objects: objects.clone(), settings: Arc::new(settings), held: held.clone() };
+        let known = Known { store: store.clone(), objects: objects.clone(), settings, held: held.clone() };
         self.known.send_replace(Some(known));
         self.told = time::Instant::now();
     }

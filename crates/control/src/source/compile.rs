@@ -6,12 +6,13 @@ use std::{
 };
 
 use pailou_config::compile::{Compiler, Settings};
-use tokio::{sync::watch, task::spawn_blocking, time};
+use tokio::{sync::watch, time};
 
 use crate::{
     leader::Leadership,
     metrics::Metrics,
     published::{Known, Published},
+    work,
 };
 
 /// The proxies go first: they are told in this time of what a compilation only has statuses for.
@@ -20,7 +21,7 @@ const PRECEDENCE: Duration = Duration::from_millis(10);
 /// whoever makes the changes has better use for the processor.
 const PAUSE: u32 = 2;
 /// The shortest pause, and the longest. What follows a compilation, for the statuses and the data planes, costs more than it does.
-const SHORTEST: Duration = Duration::from_millis(50);
+const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Compiles while this replica leads, until nobody tells what is known any more: nobody else has a use for statuses. Who leads again
@@ -54,11 +55,11 @@ async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::S
             _ => Compiler::new(Settings::clone(&now.settings)),
         };
         let (store, start) = (now.store.clone(), Instant::now());
-        let work = spawn_blocking(move || {
+        let compiling = work::through(store.len(), move || {
             let compiled = compiler.update(&store);
             (compiler, compiled)
         });
-        let (compiler, compiled) = match work.await {
+        let (compiler, compiled) = match compiling.await {
             Ok(done) => done,
             // The next change tries again, from nothing.
             Err(error) => {
