@@ -112,6 +112,8 @@ pub struct Compiler {
     endpoints: HashMap<EndpointKey, Reads>,
     last: Option<Compiled>,
     unread: unread::Memory,
+    /// Whether something else is known of the data planes than was compiled last.
+    are_planes_new: bool,
 }
 
 /// Tables that only endpoints are made of, a bit each.
@@ -127,24 +129,39 @@ impl Compiler {
             endpoints: HashMap::new(),
             last: None,
             unread: unread::Memory::default(),
+            are_planes_new: false,
+        }
+    }
+
+    /// Compiles with other settings from now on. Of data planes only what is said of their Gateways depends: where nothing else is new,
+    /// what is remembered of the rest holds. In a cluster they come up and go all the time.
+    pub fn settle(&mut self, settings: Settings) {
+        if settings == self.settings {
+            return;
+        }
+        let as_before = Settings { data_planes: self.settings.data_planes.clone(), ..settings.clone() };
+        match as_before == self.settings {
+            true => (self.settings, self.are_planes_new) = (settings, true),
+            false => *self = Self::new(settings),
         }
     }
 
     /// Compiles the objects as they are now.
     pub fn update(&mut self, store: &Store) -> Compiled {
         let (changes, touched) = self.objects.follow(store);
-        let compiled = self.compile(&changes, &touched);
-        let is_same = touched.tables() & !ENDPOINTS == 0;
+        let are_planes_new = std::mem::take(&mut self.are_planes_new);
+        let compiled = self.compile(&changes, &touched, are_planes_new);
+        let is_same = touched.tables() & !ENDPOINTS == 0 && !are_planes_new;
         let what = unread::What { index: &self.objects.index, settings: &self.settings, routes: &self.memory.routes, is_same };
         let statuses = self.unread.report(&what, store, &compiled.statuses);
         Compiled { statuses, ..compiled }
     }
 
-    fn compile(&mut self, changes: &[Change], touched: &Touched) -> Compiled {
+    fn compile(&mut self, changes: &[Change], touched: &Touched, are_planes_new: bool) -> Compiled {
         let last = self.last.take();
         let compiled = match last {
-            Some(last) if changes.is_empty() => last,
-            Some(last) if touched.tables() & !ENDPOINTS == 0 || !self.memory.is_touched(changes, touched) => {
+            Some(last) if changes.is_empty() && !are_planes_new => last,
+            Some(last) if !are_planes_new && !self.is_touched(changes, touched) => {
                 let mut statuses = last.statuses;
                 cover(&mut statuses, changes);
                 let endpoints = self.endpoints(&last.snapshot, touched, &last.endpoints);
@@ -157,7 +174,8 @@ impl Compiler {
                 });
                 let mut statuses = last.statuses;
                 cover(&mut statuses, changes);
-                let done = self.memory.compile(&self.objects.index, &self.settings, (changes, touched), &last.snapshot);
+                let changed = (changes, touched, are_planes_new);
+                let done = self.memory.compile(&self.objects.index, &self.settings, changed, &last.snapshot);
                 let news: Vec<_> =
                     done.news.into_iter().filter(|(key, status)| statuses.get(key).is_some_and(|it| *it != **status)).collect();
                 if !news.is_empty() {
@@ -170,6 +188,11 @@ impl Compiler {
         };
         self.last = Some(compiled.clone());
         compiled
+    }
+
+    /// Whether anything has changed that more than endpoints are made of.
+    fn is_touched(&self, changes: &[Change], touched: &Touched) -> bool {
+        touched.tables() & !ENDPOINTS != 0 && self.memory.is_touched(changes, touched)
     }
 
     /// The endpoints of a snapshot's clusters. What is made of nothing that was touched is what it was.

@@ -88,7 +88,7 @@ impl Memory {
         &mut self,
         index: &Index,
         settings: &Settings,
-        changed: (&[Change], &Touched),
+        (changes, touched, are_planes_new): (&[Change], &Touched, bool),
         before: &Snapshot,
     ) -> Done {
         index.take_reads();
@@ -108,7 +108,7 @@ impl Memory {
         let claimed = index.take_reads();
 
         let compiler = RouteCompiler { gateways: &gateways, clusters: &mut clusters, traffic: &mut traffic, security: &security };
-        let difference = self.routes(compiler, changed, winners);
+        let difference = self.routes(compiler, (changes, touched), winners);
         self.shared = shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
         self.effects.tell(&mut gateways, &mut clusters, &mut traffic);
@@ -123,7 +123,7 @@ impl Memory {
         clusters.pools.models.report(&mut said);
         clusters.backends.report(&mut said);
         gateways.report(&mut said);
-        let sets = self.report_sets(index, &gateways, &difference);
+        let sets = self.report_sets(index, &gateways, &difference, are_planes_new);
         let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
         self.interned = clusters.interned;
         let mut all = self.interned.clusters.clone();
@@ -192,10 +192,10 @@ impl Memory {
     }
 
     /// What is said of ListenerSets that was not. While nothing has changed but routes, that is how many routes are attached, and only
-    /// those are looked at for which it is another number.
-    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &Difference) -> News {
+    /// those are looked at for which it is another number. Whether they are programmed is a matter of their Gateway's data plane.
+    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &Difference, are_planes_new: bool) -> News {
         let before = self.sets.clone();
-        if difference.is_anew {
+        if difference.is_anew || are_planes_new {
             self.sets = Statuses::default();
             listener_sets::report(index, gateways, &mut self.sets);
         } else {

@@ -1,13 +1,19 @@
 //! A compiler that has seen a store change step by step gives what one gives that sees the last state alone.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use jiff::Timestamp;
 use pailou_config::{
-    compile::{Compiled, Compiler, Mode, Settings, compile},
+    compile::{Compiled, Compiler, DataPlane, Mode, Settings, compile},
     parse::parse,
     resources::{Kind, NamespaceName, Object, ObjectKey},
-    snapshot::{EndpointKey, Port},
+    snapshot::{EndpointKey, Name, Port},
+    status::GatewayAddress,
     store::{Entry, Store},
     unread::Unread,
 };
@@ -150,10 +156,30 @@ fn settings(mode: Mode) -> Settings {
     Settings { classes: Settings::default().classes, ..settings }
 }
 
-/// Changes a store step by step, and compares after each.
+/// What may be known of some of the data planes.
+fn data_planes(random: &mut Random) -> BTreeMap<Name, DataPlane> {
+    let gateways = ALL.iter().filter(|entry| matches!(entry.object, Object::Gateway(_)));
+    let mut planes = BTreeMap::new();
+    for meta in gateways.map(|entry| entry.object.meta()) {
+        if random.below(2) == 0 {
+            continue;
+        }
+        let addresses = (0..random.below(3)).map(|last| GatewayAddress::ip([192, 0, 2, u8::try_from(last).unwrap()].into()));
+        let plane = DataPlane {
+            addresses: addresses.collect(),
+            ready: random.below(2) == 0,
+            refused: (random.below(8) == 0).then(|| "a quota is exceeded".to_owned()),
+            ..DataPlane::default()
+        };
+        planes.insert(Name::new(&meta.namespace, &meta.name), plane);
+    }
+    planes
+}
+
+/// Changes a store and what is known of data planes step by step, and compares after each.
 fn follow(seed: u64, steps: usize, mode: Mode) -> Result<(), String> {
     let random = &mut Random(seed);
-    let settings = settings(mode);
+    let mut settings = settings(mode);
     let mut compiler = Compiler::new(settings.clone());
     let mut store = Store::new();
     for step in 0..steps {
@@ -163,6 +189,12 @@ fn follow(seed: u64, steps: usize, mode: Mode) -> Result<(), String> {
             (_, 0) => 120,
             (_, some) => 1 + some / 4,
         };
+        let are_planes_new = step > 0 && random.below(4) == 0;
+        if are_planes_new {
+            settings.data_planes = Some(data_planes(random));
+            compiler.settle(settings.clone());
+        }
+        let changes = if are_planes_new && random.below(2) == 0 { 0 } else { changes };
         (0..changes).for_each(|_| change(&mut store, random));
         let found = compiler.update(&store);
         if let Some(difference) = difference(&found, &compile(&store, &settings)) {
@@ -173,7 +205,7 @@ fn follow(seed: u64, steps: usize, mode: Mode) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_remembered_changes_nothing_of_what_comes_out(seed in any::<u64>(), is_cluster in any::<bool>()) {
