@@ -31,12 +31,14 @@ pub(super) struct LeaseClient {
     options: Options,
     /// The Lease's version as last seen, and since when.
     seen: Option<(String, Instant)>,
+    /// The Lease as it was written last, where that went well.
+    held: Option<Lease>,
     is_failing: bool,
 }
 
 impl LeaseClient {
     pub(super) fn new(client: Client, options: Options) -> Self {
-        Self { api: Api::namespaced(client, &options.namespace), options, seen: None, is_failing: false }
+        Self { api: Api::namespaced(client, &options.namespace), options, seen: None, held: None, is_failing: false }
     }
 
     /// Takes the Lease or renews it, if it is not another's.
@@ -60,20 +62,32 @@ impl LeaseClient {
     }
 
     async fn try_attempt(&mut self) -> Result<Attempt, kube::Error> {
-        let Some(mut lease) = self.api.get_opt(&self.options.name).await? else {
+        // Whoever has it need not read it first: the version that it had says whether somebody else has written to it.
+        if let Some(lease) = self.held.take() {
+            match self.write(lease).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                attempt => return attempt,
+            }
+        }
+        let Some(lease) = self.api.get_opt(&self.options.name).await? else {
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.options.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.spec(None)),
             };
-            self.api.create(&params(), &lease).await?;
+            self.held = Some(self.api.create(&params(), &lease).await?);
             return Ok(Attempt::Held);
         };
-        let spec = lease.spec.take().unwrap_or_default();
-        if !self.is_free(&spec, lease.resource_version()) {
-            return Ok(Attempt::Lost);
+        let spec = lease.spec.clone().unwrap_or_default();
+        match self.is_free(&spec, lease.resource_version()) {
+            true => self.write(lease).await,
+            false => Ok(Attempt::Lost),
         }
-        lease.spec = Some(self.spec(Some(spec)));
-        self.api.replace(&self.options.name, &params(), &lease).await?;
+    }
+
+    /// Takes or renews a Lease that is as it is here.
+    async fn write(&mut self, mut lease: Lease) -> Result<Attempt, kube::Error> {
+        lease.spec = Some(self.spec(Some(lease.spec.take().unwrap_or_default())));
+        self.held = Some(self.api.replace(&self.options.name, &params(), &lease).await?);
         Ok(Attempt::Held)
     }
 

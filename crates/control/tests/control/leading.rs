@@ -63,3 +63,24 @@ async fn a_lease_that_is_not_renewed_is_taken_after_its_duration_and_not_before(
     assert!(start_time.elapsed() >= Duration::from_secs(1), "{:?}", start_time.elapsed());
     controller.stop().await;
 }
+
+#[tokio::test]
+async fn a_lease_is_read_again_only_where_another_has_written_or_deleted_it() {
+    let api = cluster();
+    let controller = start(&api, "a");
+    until("it leads", || controller.leadership().leads()).await;
+    let asked = |method: Method| api.asked(&method, "/leases/").len();
+    let (read, written) = (asked(Method::GET), asked(Method::PUT));
+    until("it is renewed", || asked(Method::PUT) >= written + 3).await;
+    assert_eq!(asked(Method::GET), read);
+    api.delete(LEASES, "pailou/pailou-controller");
+    until("it is made anew", || api.get(LEASES, "pailou/pailou-controller")["spec"]["holderIdentity"] == "a").await;
+    assert!(controller.leadership().leads());
+    let mut taken = api.get(LEASES, "pailou/pailou-controller");
+    taken["spec"]["holderIdentity"] = "b".into();
+    taken["spec"]["leaseDurationSeconds"] = 600.into();
+    api.apply(LEASES, taken);
+    until("it does not lead", || !controller.leadership().leads()).await;
+    assert_eq!(api.get(LEASES, "pailou/pailou-controller")["spec"]["holderIdentity"], "b");
+    controller.stop().await;
+}
