@@ -52,7 +52,7 @@ pub fn start(
 }
 
 /// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of what was made.
-const PACE: Duration = Duration::from_millis(50);
+const PACE: Duration = Duration::from_millis(20);
 
 /// How data planes are made.
 #[derive(Clone, Debug, PartialEq)]

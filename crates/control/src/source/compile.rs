@@ -21,7 +21,7 @@ const PRECEDENCE: Duration = Duration::from_millis(10);
 /// whoever makes the changes has better use for the processor.
 const PAUSE: u32 = 2;
 /// The shortest pause, and the longest. What follows a compilation, for the statuses and the data planes, costs more than it does.
-const SHORTEST: Duration = Duration::from_millis(100);
+const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Compiles while this replica leads, until nobody tells what is known any more: nobody else has a use for statuses. Who leads again
@@ -45,18 +45,19 @@ pub(crate) async fn follow(
 }
 
 async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::Sender<Option<Published>>, metrics: &Metrics) {
-    let mut last: Option<Compiler> = None;
+    let mut last: Option<(Arc<Settings>, Compiler)> = None;
     while known.changed().await.is_ok() {
         time::sleep(PRECEDENCE).await;
         // Before anything is known of the data planes, Gateways that work would be said not to.
         let Some(now) = known.borrow_and_update().clone().filter(|now| now.settings.data_planes.is_some()) else { continue };
-        let settings = Settings::clone(&now.settings);
+        let settings = || Settings::clone(&now.settings);
         let mut compiler = match last.take() {
-            Some(mut compiler) => {
-                compiler.settle(settings);
+            Some((before, compiler)) if Arc::ptr_eq(&before, &now.settings) => compiler,
+            Some((_, mut compiler)) => {
+                compiler.settle(settings());
                 compiler
             }
-            None => Compiler::new(settings),
+            None => Compiler::new(settings()),
         };
         let (store, start) = (now.store.clone(), Instant::now());
         let compiling = work::through(store.len(), move || {
@@ -78,7 +79,7 @@ async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::S
             true => tracing::debug!("{objects} objects compiled in {milliseconds:.1} ms"),
             false => tracing::info!("everything is known: {objects} objects compiled in {milliseconds:.1} ms"),
         }
-        last = Some(compiler);
+        last = Some((now.settings.clone(), compiler));
         let Known { store, objects, settings, held } = now;
         published.send_replace(Some(Published { store, objects, settings, compiled, held }));
         time::sleep((took * PAUSE).clamp(SHORTEST, LONGEST)).await;
