@@ -7,7 +7,6 @@
 mod addresses;
 mod apply;
 mod children;
-mod digest;
 mod failures;
 mod listed;
 mod made;

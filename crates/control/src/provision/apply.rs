@@ -21,7 +21,6 @@ use tokio::{
 use super::{
     Options, PACE,
     children::Children,
-    digest,
     failures::Failures,
     listed::Place,
     made::Made,
@@ -203,7 +202,7 @@ impl Provisioner {
     async fn apply(&self, Attempt { gateway, wanted, objects }: Attempt) -> Outcome {
         let mut outcome = Outcome { gateway, wanted, applied: Vec::new(), failure: None };
         for rendered in objects {
-            let (key, wanted) = (key(&rendered), digest::of_rendered(&rendered.object));
+            let (key, wanted) = (key(&rendered), rendered.digest());
             let namespace = rendered.object.namespace().unwrap_or_default();
             let api: Api<Made> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
             let parameters = PatchParams::apply(FIELD_MANAGER).force();

@@ -17,6 +17,7 @@ use kube::{
     core::{ApiResource, DynamicObject},
 };
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{GATEWAY_NAME_LABEL, Options, made, names, plan::Plan};
 
@@ -32,6 +33,13 @@ pub(crate) const AUTHORITIES: &str = "ca.crt";
 pub(crate) struct Rendered {
     pub(crate) resource: ApiResource,
     pub(crate) object: DynamicObject,
+}
+
+impl Rendered {
+    /// Digest of the object as it is to be sent.
+    pub(super) fn digest(&self) -> u64 {
+        xxh3_64(&serde_json::to_vec(&self.object).unwrap_or_default())
+    }
 }
 
 /// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate

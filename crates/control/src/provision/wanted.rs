@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use pailou_config::snapshot::Name;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{digest, made::Deployment, plan::Plan, render::Rendered};
+use super::{made::Deployment, plan::Plan, render::Rendered};
 
 /// What identifies an object that was applied: its kind, namespace and name.
 pub(super) type Key = (String, String, String);
@@ -43,7 +43,7 @@ impl Wanted {
         if let Some(kept) = self.0.get(&plan.gateway).filter(|it| it.is_of(plan, live, authorities)) {
             return kept.digests.clone();
         }
-        let objects: Arc<[_]> = render().iter().map(|it| (key(it), digest::of_rendered(&it.object))).collect();
+        let objects: Arc<[_]> = render().iter().map(|it| (key(it), it.digest())).collect();
         let whole = objects.iter().fold(0, |all, (_, digest)| xxh3_64_with_seed(&digest.to_le_bytes(), all));
         let digests = Digests { objects, whole };
         let kept = Kept { plan: plan.clone(), authorities: authorities.clone(), live: live.cloned(), digests: digests.clone() };
