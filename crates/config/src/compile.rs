@@ -135,14 +135,13 @@ impl Compiler {
 
     /// Compiles with other settings from now on. Of data planes only what is said of their Gateways depends: where nothing else is new,
     /// what is remembered of the rest holds. In a cluster they come up and go all the time.
-    pub fn settle(&mut self, settings: Settings) {
-        if settings == self.settings {
-            return;
+    pub fn settle(&mut self, settings: &Settings) {
+        if self.settings.data_planes != settings.data_planes {
+            self.settings.data_planes.clone_from(&settings.data_planes);
+            self.are_planes_new = true;
         }
-        let as_before = Settings { data_planes: self.settings.data_planes.clone(), ..settings.clone() };
-        match as_before == self.settings {
-            true => (self.settings, self.are_planes_new) = (settings, true),
-            false => *self = Self::new(settings),
+        if self.settings != *settings {
+            *self = Self::new(settings.clone());
         }
     }
 
@@ -161,7 +160,7 @@ impl Compiler {
         let last = self.last.take();
         let compiled = match last {
             Some(last) if changes.is_empty() && !are_planes_new => last,
-            Some(last) if !are_planes_new && !self.is_touched(changes, touched) => {
+            Some(last) if !are_planes_new && !self.is_touched(touched) => {
                 let mut statuses = last.statuses;
                 cover(&mut statuses, changes);
                 let endpoints = self.endpoints(&last.snapshot, touched, &last.endpoints);
@@ -191,8 +190,8 @@ impl Compiler {
     }
 
     /// Whether anything has changed that more than endpoints are made of.
-    fn is_touched(&self, changes: &[Change], touched: &Touched) -> bool {
-        touched.tables() & !ENDPOINTS != 0 && self.memory.is_touched(changes, touched)
+    fn is_touched(&self, touched: &Touched) -> bool {
+        touched.tables() & !ENDPOINTS != 0 && self.memory.is_touched(touched)
     }
 
     /// The endpoints of a snapshot's clusters. What is made of nothing that was touched is what it was.

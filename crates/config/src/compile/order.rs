@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    resources::{GrpcRoute, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute},
+    resources::{GrpcRoute, HttpRoute, Kind, Meta, Object, TcpRoute, TlsRoute, UdpRoute},
     snapshot::{Name, RouteKind},
     store::Change,
 };
@@ -13,6 +13,13 @@ use super::{
     interned::Count,
     output::Output,
 };
+
+/// The tables of routes, a bit each.
+const ROUTES: u64 = 1 << Kind::HttpRoute as u8
+    | 1 << Kind::GrpcRoute as u8
+    | 1 << Kind::TlsRoute as u8
+    | 1 << Kind::TcpRoute as u8
+    | 1 << Kind::UdpRoute as u8;
 
 /// More changes than these at once, and the order is made anew rather than kept.
 const MANY: usize = 64;
@@ -161,10 +168,10 @@ impl Order {
         }
     }
 
-    /// Whether a route looked at something that was touched.
+    /// Whether a route was touched, or something that one looked at.
     pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
         let mut outputs = self.slots.iter().filter_map(|slot| slot.output.as_ref());
-        self.may_be_touched(touched) && outputs.any(|output| output.reads.are_touched(touched))
+        touched.tables() & ROUTES != 0 || self.may_be_touched(touched) && outputs.any(|output| output.reads.are_touched(touched))
     }
 
     /// Most often nothing that routes look at has changed: that is told without looking at all of them.

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     resources::{
-        Object, ObjectKey,
+        ObjectKey,
         refs::{GATEWAY_GROUP, ParentReference},
     },
     snapshot::Snapshot,
@@ -24,7 +24,7 @@ use super::{
     interned::Interned,
     listener::kind_name,
     listener_sets, models,
-    order::{AnyRoute, Order},
+    order::Order,
     others,
     output::{Effects, Output},
     policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
@@ -136,11 +136,8 @@ impl Memory {
     }
 
     /// Whether anything that was looked up has changed. Of most clusters' Services, Secrets and ConfigMaps no Gateway knows.
-    pub(crate) fn is_touched(&self, changes: &[Change], touched: &Touched) -> bool {
-        let is_route = |object: &Option<Object>| object.as_ref().is_some_and(|object| AnyRoute::of(object).is_some());
-        [&self.shared].into_iter().chain(&self.others).any(|reads| reads.are_touched(touched))
-            || self.routes.is_touched(touched)
-            || changes.iter().any(|change| is_route(&change.before) || is_route(&change.now))
+    pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
+        [&self.shared].into_iter().chain(&self.others).any(|reads| reads.are_touched(touched)) || self.routes.is_touched(touched)
     }
 
     /// Compiles the routes that have to be.

@@ -192,7 +192,7 @@ fn follow(seed: u64, steps: usize, mode: Mode) -> Result<(), String> {
         let are_planes_new = step > 0 && random.below(4) == 0;
         if are_planes_new {
             settings.data_planes = Some(data_planes(random));
-            compiler.settle(settings.clone());
+            compiler.settle(&settings);
         }
         let changes = if are_planes_new && random.below(2) == 0 { 0 } else { changes };
         (0..changes).for_each(|_| change(&mut store, random));

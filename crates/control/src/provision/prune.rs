@@ -54,7 +54,7 @@ pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, child
     let mut unasked = Vec::new();
     for plan in plans.values() {
         let asked = &plan.parameters.provider.kubernetes;
-        if asked.envoy_hpa.is_none() && children.autoscalers.get(&plan.place).is_some() {
+        if !plan.is_scaled() && children.autoscalers.get(&plan.place).is_some() {
             unasked.push((&plan.place, ApiResource::erase::<HorizontalPodAutoscaler>(&())));
         }
         if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.place).is_some() {

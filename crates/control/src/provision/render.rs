@@ -43,8 +43,8 @@ impl Rendered {
 }
 
 /// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
-/// may be signed by, in PEM; `live` is the Deployment as it is, where there is one
-/// and an autoscaler is asked for.
+/// may be signed by, in PEM; `live` is the Deployment as it is, where there is one and an
+/// autoscaler is asked for.
 pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, live: Option<&made::Deployment>) -> Vec<Rendered> {
     let account =
         ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };

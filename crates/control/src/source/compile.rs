@@ -45,20 +45,13 @@ pub(crate) async fn follow(
 }
 
 async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::Sender<Option<Published>>, metrics: &Metrics) {
-    let mut last: Option<(Arc<Settings>, Compiler)> = None;
+    let mut last: Option<Compiler> = None;
     while known.changed().await.is_ok() {
         time::sleep(PRECEDENCE).await;
         // Before anything is known of the data planes, Gateways that work would be said not to.
         let Some(now) = known.borrow_and_update().clone().filter(|now| now.settings.data_planes.is_some()) else { continue };
-        let settings = || Settings::clone(&now.settings);
-        let mut compiler = match last.take() {
-            Some((before, compiler)) if Arc::ptr_eq(&before, &now.settings) => compiler,
-            Some((_, mut compiler)) => {
-                compiler.settle(settings());
-                compiler
-            }
-            None => Compiler::new(settings()),
-        };
+        let mut compiler = last.take().unwrap_or_else(|| Compiler::new(Settings::clone(&now.settings)));
+        compiler.settle(&now.settings);
         let (store, start) = (now.store.clone(), Instant::now());
         let compiling = work::through(store.len(), move || {
             let compiled = compiler.update(&store);
@@ -79,7 +72,7 @@ async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::S
             true => tracing::debug!("{objects} objects compiled in {milliseconds:.1} ms"),
             false => tracing::info!("everything is known: {objects} objects compiled in {milliseconds:.1} ms"),
         }
-        last = Some((now.settings.clone(), compiler));
+        last = Some(compiler);
         let Known { store, objects, settings, held } = now;
         published.send_replace(Some(Published { store, objects, settings, compiled, held }));
         time::sleep((took * PAUSE).clamp(SHORTEST, LONGEST)).await;

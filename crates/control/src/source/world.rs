@@ -74,12 +74,12 @@ impl World {
 
     /// An object is there, or has changed. Most of what is told are statuses that were written: nothing else is read anew then.
     pub(crate) fn hear(&mut self, kind: Kind, told: Told) {
-        let is_read = |entry: &Entry| told.is_unchanged(entry.object.meta()) && self.store.unread(&told.key).is_none();
+        let is_unchanged = |entry: &Entry| told.is_unchanged(entry.object.meta()) && self.store.unread(&told.key).is_none();
         // Whose a class is depends on who wrote its status.
-        let is_class = kind == Kind::GatewayClass;
-        match told.live() {
-            Some(live) if !is_class && self.store.entry(&told.key).is_some_and(is_read) => self.live.put(&told.key, live),
-            _ => self.upsert(kind, told.read()),
+        let is_read = kind != Kind::GatewayClass && self.store.entry(&told.key).is_some_and(is_unchanged);
+        match is_read.then(|| told.live()).flatten() {
+            Some(live) => self.live.put(&told.key, live),
+            None => self.upsert(kind, told.read()),
         }
     }
 
