@@ -5,7 +5,7 @@
 //! - On the way in: [`server`] accepts on [`worker`]s; `request` finds listener, rule and backend; `filter` edits.
 //! - Connections that are handed on as a whole, and datagrams: `forward`.
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`record`] settles.
-//! - What both ways have in common: `http1`, `timer`.
+//! - What both ways have in common: `wire` (a connection's bytes, read ahead for `pailou_http1`), `timer`.
 //! - State that outlives a snapshot: [`live`] joins the two; [`cluster`], [`breaker`], [`health`].
 //! - For the operator: [`access_log`], [`metrics`], [`error`].
 
@@ -19,7 +19,6 @@ pub mod error;
 mod filter;
 mod forward;
 pub mod health;
-mod http1;
 pub mod live;
 pub mod metrics;
 mod mirror;
@@ -35,6 +34,7 @@ mod tunnel;
 mod upgrade;
 mod upload;
 pub mod upstream;
+mod wire;
 pub mod worker;
 
 use std::{

@@ -14,12 +14,12 @@ mod io;
 mod pool;
 mod raw;
 
-pub use crate::http1::Malformed;
 pub use body::UpstreamBody;
 pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
 pub use head::RequestHead;
 pub use http1::{Http1Error, Switched};
 pub(crate) use io::Io;
+pub use pailou_http1::Malformed;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

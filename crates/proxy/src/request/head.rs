@@ -4,12 +4,12 @@ use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use pailou_config::snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
+use pailou_http1::is_chunked_only;
 
 use super::asked;
 use crate::{
     error::{Audience, Error, Flag},
     filter::{headers, rewrite},
-    http1::is_chunked_alone,
     server::Connection,
 };
 
@@ -156,7 +156,7 @@ fn one_length(headers: &HeaderMap) -> Result<(), Error> {
 /// Refuses bodies that are coded further beneath their chunks: passed on without the header, they would be taken for plain
 /// (RFC 9112, 6.1).
 fn only_chunked(headers: &HeaderMap) -> Result<(), Error> {
-    if !headers.contains_key(header::TRANSFER_ENCODING) || is_chunked_alone(headers) {
+    if !headers.contains_key(header::TRANSFER_ENCODING) || is_chunked_only(headers) {
         return Ok(());
     }
     let error = Error::new(Flag::BadRequest, "no Transfer-Encoding but chunked is understood");

@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use pailou_http1::Malformed;
 
 use super::http1::{LineBody, OnUpgrade};
-use crate::http1::Malformed;
 
 /// A request's body as it comes from a client.
 pub struct ClientBody(Inner);

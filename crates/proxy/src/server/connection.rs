@@ -19,6 +19,7 @@ use http::HeaderValue;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_config::snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
+use pailou_http1::MAX_HEAD;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -38,7 +39,7 @@ use super::{
     service::service,
     streams::Streams,
 };
-use crate::{http1::MAX_HEAD, timer::Timer, tls::MaybeTls};
+use crate::{timer::Timer, tls::MaybeTls};
 
 /// Bound on a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,7 +4,6 @@
 //! served the connection is listened to, so that a client's leaving ends what is done for it.
 
 mod body;
-mod head;
 mod line;
 mod response;
 mod upgraded;
@@ -22,17 +21,20 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
+use pailou_http1::{
+    Framing,
+    request::{Head, Heads, Refusal, Wishes},
+};
 use parking_lot::Mutex;
 use tokio::{io::AsyncWrite as _, sync::oneshot};
 
 use self::{
-    head::{Head, Heads, Refusal, Wishes},
     line::{Line, SharedLine},
     response::{Asked, Sending},
     upgraded::Upgraded,
 };
 use super::{ClientBody, Connection, Serve, Violation, clock::Clock, connection::Closing, io::ClientIo};
-use crate::{body::ResponseBody, http1::Framing};
+use crate::body::ResponseBody;
 
 /// Serves a connection to its end, of which `closing` tells, provided that this is polled again.
 ///

@@ -5,7 +5,6 @@
 
 mod body;
 mod error;
-mod head;
 mod sending;
 mod switched;
 
@@ -23,23 +22,23 @@ use std::{
 
 use http::{Method, Response, header};
 use pailou_config::snapshot::CircuitBreaker;
+use pailou_http1::{
+    Framing, Malformed,
+    response::{Head, Heads},
+};
 use tokio::time::timeout;
 
-use self::{
-    head::{Head, Heads},
-    sending::Sending,
-};
+use self::sending::Sending;
 use super::{
     Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group,
 };
 use crate::{
     body::RequestBody,
     breaker::{Breaker, Overflow},
-    http1::{Framing, Malformed},
 };
 
 /// A connection's bytes.
-type Wire = crate::http1::Wire<super::Io>;
+type Wire = crate::wire::Wire<super::Io>;
 
 /// A connection that was idle for no longer than this is taken to be open, unless the runtime knows better already.
 const SURELY_OPEN: Duration = Duration::from_millis(10);

@@ -8,11 +8,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
+use pailou_http1::Framing;
 use parking_lot::Mutex;
 
 use crate::{
-    http1::{Framing, Wire},
     server::{ClientBodyError, io::ClientIo},
+    wire::Wire,
 };
 
 /// What a client waits for that has asked whether its body is wanted (RFC 9110, 10.1.1).

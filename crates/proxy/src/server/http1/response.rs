@@ -11,13 +11,10 @@ use std::{
 use bytes::BytesMut;
 use http::{HeaderMap, Method, Response, StatusCode, Version, header, response::Parts};
 use http_body::Body as _;
-use hyper::ext::ReasonPhrase;
+use pailou_http1::{End, ReasonPhrase, Writer, field, has_token, request::Wishes, room_for, trailers_announced};
 
-use super::{head::Wishes, line::Line};
-use crate::{
-    body::ResponseBody,
-    http1::{End, Writer, field, room_for, says, trailers_announced},
-};
+use super::line::Line;
+use crate::body::ResponseBody;
 
 /// The request that is answered, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +48,8 @@ impl Sending {
         let (parts, body) = response.into_parts();
         let end = end(&parts, &body, asked);
         let until_close = matches!(end.0, End::Close);
-        let keeps_alive = keep && asked.wishes.keeps_alive && !until_close && !says(&parts.headers, &header::CONNECTION, "close");
+        let keeps_alive =
+            keep && asked.wishes.keeps_alive && !until_close && !has_token(&parts.headers, &header::CONNECTION, "close");
         let out = head(&parts, asked, &end, keeps_alive);
         Self { body, writer: Writer::new(out, end.0), failed: None, keeps_alive, until_close }
     }

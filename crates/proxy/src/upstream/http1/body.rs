@@ -9,10 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use pailou_http1::Framing;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Http1Error, Lease, sending::Sending};
-use crate::http1::Framing;
 
 /// After a response has ended, what may still be missing of the request gets this long to go out; then the connection closes.
 const UPLOAD_GRACE: Duration = Duration::from_millis(100);

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use crate::{body::BodyError, http1::Malformed};
+use pailou_http1::Malformed;
+
+use crate::body::BodyError;
 
 /// Why an exchange over HTTP/1.1 came to no end.
 #[derive(Debug, thiserror::Error)]

@@ -7,13 +7,10 @@ use std::{
 
 use http::{HeaderMap, header};
 use http_body::Body as _;
+use pailou_http1::{End, Writer, field, room_for, trailers_announced};
 
 use super::{Http1Error, Wire};
-use crate::{
-    body::RequestBody,
-    http1::{End, Writer, field, room_for, trailers_announced},
-    upstream::RequestHead,
-};
+use crate::{body::RequestBody, upstream::RequestHead};
 
 /// A request that is being sent.
 pub(super) struct Sending {

@@ -5,38 +5,44 @@ use std::mem::MaybeUninit;
 use bytes::BytesMut;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header, request::Parts};
 
-use crate::http1::{
-    Alike, Framing, MAX_FIELDS, MAX_HEAD, Malformed, Memory, Spans, content_length, ends_chunked, fields, says, spans,
+use crate::{
+    Framing, MAX_FIELDS, MAX_HEAD, Malformed,
+    fields::{Spans, content_length, ends_chunked, fields, has_token, spans},
+    memory::{Alike, Memory},
 };
 
 /// A request's head, and what it says of the body and of the connection.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) parts: Parts,
-    pub(super) framing: Framing,
+pub struct Head {
+    /// Method, target, version and fields.
+    pub parts: Parts,
+    /// How the body ends.
+    pub framing: Framing,
     /// What the client wants of the connection.
-    pub(super) wishes: Wishes,
+    pub wishes: Wishes,
 }
 
 /// What a client wants of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wishes {
+pub struct Wishes {
     /// It may serve another request.
-    pub(super) keeps_alive: bool,
+    pub keeps_alive: bool,
     /// The client sends its body when it has been told to.
-    pub(super) asks: bool,
+    pub asks: bool,
     /// It asks for another protocol.
-    pub(super) upgrades: bool,
+    pub upgrades: bool,
     /// It takes trailers.
-    pub(super) trailers: bool,
+    pub trailers: bool,
 }
 
 /// A request that is answered with an error before it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) reason: Malformed,
+pub struct Refusal {
+    /// The status to answer with.
+    pub status: StatusCode,
+    /// The reason, which names no part of the request.
+    pub reason: Malformed,
 }
 
 impl From<Malformed> for Refusal {
@@ -57,7 +63,7 @@ impl Refusal {
 
 /// The heads that come over one connection.
 #[derive(Default)]
-pub(super) struct Heads {
+pub struct Heads {
     /// How much of what was read was looked through before, so that a head that comes byte by byte is not parsed as often.
     seen: usize,
     memory: Memory<Said>,
@@ -73,7 +79,10 @@ struct Said {
 
 impl Heads {
     /// Takes the head of a request off what was read; `None` where more has to come.
-    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
+    ///
+    /// # Errors
+    /// The bytes are no request, or might be read as another one, or are longer than [`MAX_HEAD`].
+    pub fn take(&mut self, read: &mut BytesMut) -> Result<Option<Head>, Refusal> {
         if self.seen == 0
             && let Some(alike) = self.memory.take(read)
         {
@@ -197,16 +206,16 @@ fn wishes(parts: &Parts, framing: &Framing) -> Wishes {
     let headers = &parts.headers;
     Wishes {
         keeps_alive: keeps_alive(headers, is_http11),
-        asks: is_http11 && !framing.is_over() && says(headers, &header::EXPECT, "100-continue"),
+        asks: is_http11 && !framing.is_over() && has_token(headers, &header::EXPECT, "100-continue"),
         upgrades: is_http11 && framing.is_over() && headers.contains_key(header::UPGRADE),
-        trailers: is_http11 && says(headers, &header::TE, "trailers"),
+        trailers: is_http11 && has_token(headers, &header::TE, "trailers"),
     }
 }
 
 fn keeps_alive(headers: &HeaderMap, is_http11: bool) -> bool {
     // Few say anything, and then mostly one thing.
     headers.get(header::CONNECTION).map_or(is_http11, |_| {
-        let says = |option| says(headers, &header::CONNECTION, option);
+        let says = |option| has_token(headers, &header::CONNECTION, option);
         !says("close") && (is_http11 || says("keep-alive"))
     })
 }

@@ -14,7 +14,7 @@ const COPIED: usize = 4 << 10;
 const JOINED: usize = 16 << 10;
 
 /// A message that is being sent.
-pub(crate) struct Writer {
+pub struct Writer {
     /// To be written: head, chunk sizes, short pieces ...
     out: BytesMut,
     /// ... then a long piece of the body, and what ends its chunk.
@@ -25,7 +25,7 @@ pub(crate) struct Writer {
 }
 
 /// How the body's end is told.
-pub(crate) enum End {
+pub enum End {
     /// After so many more bytes.
     Length(u64),
     /// In chunks, with the trailers that were announced.
@@ -36,34 +36,34 @@ pub(crate) enum End {
 
 impl Writer {
     /// A message of which the head is put together, with the empty line at its end.
-    pub(crate) fn new(head: BytesMut, end: End) -> Self {
+    pub fn new(head: BytesMut, end: End) -> Self {
         let has_ended = matches!(end, End::Length(0));
         Self { out: head, piece: Bytes::new(), tail: b"", end, has_ended }
     }
 
     /// Whether more of the body can be taken before the next write.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         !self.has_ended && self.piece.is_empty() && self.tail.is_empty() && self.out.len() < JOINED
     }
 
     /// Whether the whole message was handed over.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.has_ended
     }
 
     /// Whether all that was handed over is written.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.out.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
     /// What is to be written next: one slice where that is all.
-    pub(crate) fn slices(&self) -> ([IoSlice<'_>; 3], usize) {
+    pub fn slices(&self) -> ([IoSlice<'_>; 3], usize) {
         let slices = [IoSlice::new(&self.out), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
         (slices, if self.piece.is_empty() && self.tail.is_empty() { 1 } else { 3 })
     }
 
     /// So much of that was written.
-    pub(crate) fn written(&mut self, mut count: usize) {
+    pub fn written(&mut self, mut count: usize) {
         let of_out = count.min(self.out.len());
         self.out.advance(of_out);
         count -= of_out;
@@ -76,7 +76,7 @@ impl Writer {
     ///
     /// # Errors
     /// The body is longer, or with trailers shorter, than the head said.
-    pub(crate) fn push(&mut self, frame: Frame<Bytes>) -> Result<(), Malformed> {
+    pub fn push(&mut self, frame: Frame<Bytes>) -> Result<(), Malformed> {
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(frame) => return self.end(&frame.into_trailers().unwrap_or_default()),
@@ -109,7 +109,7 @@ impl Writer {
     ///
     /// # Errors
     /// It is shorter than the head said.
-    pub(crate) fn end(&mut self, trailers: &HeaderMap) -> Result<(), Malformed> {
+    pub fn end(&mut self, trailers: &HeaderMap) -> Result<(), Malformed> {
         match &self.end {
             End::Length(0) | End::Close => {}
             End::Length(_) => return Err(Malformed::Message("the body is shorter than its head said")),
@@ -145,14 +145,14 @@ fn chunk_size(out: &mut BytesMut, size: usize) {
 const FIRST_LINE: usize = 160;
 
 /// Room for a head with these fields, whose first line takes `line` bytes more than most, and for the body behind it if that is short.
-pub(crate) fn room_for(line: usize, fields: &HeaderMap, body: Option<u64>) -> BytesMut {
+pub fn room_for(line: usize, fields: &HeaderMap, body: Option<u64>) -> BytesMut {
     let fields: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let body = body.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= COPIED);
     BytesMut::with_capacity(FIRST_LINE + line + fields + body.unwrap_or(0))
 }
 
 /// Adds a field to a head.
-pub(crate) fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+pub fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
@@ -160,14 +160,14 @@ pub(crate) fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
 }
 
 /// The trailers that `Trailer` names, but for those that a recipient must not take from there (RFC 9110, 6.5.1).
-pub(crate) fn trailers_announced(headers: &HeaderMap) -> Vec<HeaderName> {
+pub fn trailers_announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::TRAILER).iter().filter_map(|line| line.to_str().ok());
     let names = lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
     names.filter(may_be_trailer).collect()
 }
 
 /// Whether a field may come behind the body: not what frames the message, routes it, or says what the body is.
-pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
+pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
     ![
         header::AUTHORIZATION,
         header::CACHE_CONTROL,

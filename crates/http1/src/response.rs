@@ -4,19 +4,22 @@ use std::mem::MaybeUninit;
 
 use bytes::BytesMut;
 use http::{Method, Response, StatusCode, Version, header, response::Parts};
-use hyper::ext::ReasonPhrase;
 
-use crate::http1::{
-    Alike, Framing, MAX_FIELDS, MAX_HEAD, Malformed, Memory, Spans, content_length, fields, is_chunked_alone, says, spans,
+use crate::{
+    Framing, MAX_FIELDS, MAX_HEAD, Malformed, ReasonPhrase,
+    fields::{Spans, content_length, fields, has_token, is_chunked_only, spans},
+    memory::{Alike, Memory},
 };
 
 /// A response's head, and what it says of the body and of the connection.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) parts: Parts,
-    pub(super) framing: Framing,
+pub struct Head {
+    /// Status, version and fields; a [`ReasonPhrase`] of its own is an extension.
+    pub parts: Parts,
+    /// How the body ends.
+    pub framing: Framing,
     /// The connection may serve another request.
-    pub(super) keeps_alive: bool,
+    pub keeps_alive: bool,
 }
 
 /// Most interim responses before the one that counts.
@@ -24,7 +27,7 @@ const MAX_INTERIM: u32 = 100;
 
 /// The heads that come over one connection.
 #[derive(Default)]
-pub(super) struct Heads {
+pub struct Heads {
     /// Interim responses to the request under way.
     interim: u32,
     memory: Memory<Said>,
@@ -40,7 +43,10 @@ struct Said {
 
 impl Heads {
     /// Takes the head of the response to a request off what was read, and interim ones before it; `None` where more has to come.
-    pub(super) fn take(&mut self, read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    ///
+    /// # Errors
+    /// The bytes are no response, or might be read as another one, or are longer than [`MAX_HEAD`].
+    pub fn take(&mut self, read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
         // These methods have bodies of their own kind.
         let is_ordinary = method != Method::HEAD && method != Method::CONNECT;
         if is_ordinary && let Some(alike) = self.memory.take(read) {
@@ -113,9 +119,9 @@ fn line_and_spans(bytes: &[u8]) -> Result<Option<(Parts, usize, Spans)>, Malform
     parts.status = status.ok_or(Malformed::Message("the response has no valid status"))?;
     parts.version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     if response.reason != parts.status.canonical_reason()
-        && let Some(Ok(reason)) = response.reason.map(|reason| ReasonPhrase::try_from(reason.as_bytes()))
+        && let Some(reason) = response.reason
     {
-        parts.extensions.insert(reason);
+        parts.extensions.insert(ReasonPhrase::copied(reason.as_bytes()));
     }
     Ok(Some((parts, length, spans(bytes, response.headers))))
 }
@@ -133,7 +139,7 @@ fn framing(parts: &mut Parts, method: &Method) -> Result<Framing, Malformed> {
         if parts.version == Version::HTTP_10 {
             return Err(Malformed::Message("HTTP/1.0 has no Transfer-Encoding"));
         }
-        if !is_chunked_alone(&parts.headers) {
+        if !is_chunked_only(&parts.headers) {
             // Passed on without its name, another coding would be taken for the body itself.
             return Err(Malformed::Message("no Transfer-Encoding but chunked is understood"));
         }
@@ -146,7 +152,7 @@ fn framing(parts: &mut Parts, method: &Method) -> Result<Framing, Malformed> {
 }
 
 fn keeps_alive(parts: &Parts) -> bool {
-    let says = |option| says(&parts.headers, &header::CONNECTION, option);
+    let says = |option| has_token(&parts.headers, &header::CONNECTION, option);
     !says("close") && (parts.version == Version::HTTP_11 || says("keep-alive"))
 }
 

@@ -16,9 +16,10 @@ const COPIED: u64 = 1 << 10;
 
 /// How a body ends, and how far it has come.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// After so many more bytes.
     Length(u64),
+    /// With an empty chunk, and the trailers behind it.
     Chunked(Chunked),
     /// With the connection.
     UntilClose,
@@ -26,9 +27,12 @@ pub(crate) enum Framing {
     Switched,
 }
 
-/// Where in a body in chunks.
+/// How far a body in chunks has come.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Chunked {
+pub struct Chunked(State);
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
     Size,
     Data(u64),
     DataEnd,
@@ -37,28 +41,32 @@ pub(crate) enum Chunked {
 }
 
 impl Framing {
-    pub(crate) fn chunked() -> Self {
-        Self::Chunked(Chunked::Size)
+    /// A body in chunks, before the first of them.
+    pub const fn chunked() -> Self {
+        Self::Chunked(Chunked(State::Size))
     }
 
     /// Whether nothing more will come.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunked::Over) | Self::Switched)
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(Chunked(State::Over)) | Self::Switched)
     }
 
     /// Bytes to come, where that is known.
-    pub(crate) fn left(&self) -> Option<u64> {
+    pub fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
-            Self::Switched | Self::Chunked(Chunked::Over) => Some(0),
+            Self::Switched | Self::Chunked(Chunked(State::Over)) => Some(0),
             Self::Chunked(_) | Self::UntilClose => None,
         }
     }
 
     /// Takes the next part off what was read; `None` where more has to come, or the body is over.
-    pub(crate) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
+    ///
+    /// # Errors
+    /// A chunk's size or end, or the trailers, are malformed or longer than their bounds.
+    pub fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
         match self {
-            Self::Chunked(chunked) => chunked.take(read),
+            Self::Chunked(Chunked(state)) => state.take(read),
             Self::Switched => Ok(None),
             Self::Length(left) => Ok(data(left, read).map(Frame::data)),
             Self::UntilClose => Ok((!read.is_empty()).then(|| Frame::data(read.split().freeze()))),
@@ -66,7 +74,7 @@ impl Framing {
     }
 }
 
-impl Chunked {
+impl State {
     fn take(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
         loop {
             match self {

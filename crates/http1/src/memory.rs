@@ -6,7 +6,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-use super::{Framing, MAX_HEAD, Spans, fields};
+use crate::{
+    Framing, MAX_HEAD,
+    fields::{Spans, fields},
+};
 
 /// The longest head that is remembered, in bytes: what an idle connection holds is in proportion.
 const LONGEST: usize = 2048;

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::Malformed;
 
 /// Most fields of a head, and most trailers.
-pub(crate) const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 100;
 
 /// Where in a head its fields' names and values begin and end. A head's bound is far below what 32 bits hold.
 pub(crate) type Spans = SmallVec<[[u32; 4]; 16]>;
@@ -55,14 +55,14 @@ pub(crate) fn ends_chunked(headers: &HeaderMap) -> bool {
 }
 
 /// Whether `chunked` is the only transfer coding.
-pub(crate) fn is_chunked_alone(headers: &HeaderMap) -> bool {
+pub fn is_chunked_only(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
     lines.next().is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked")) && lines.next().is_none()
 }
 
-/// Whether a header that holds a list has an entry.
-pub(crate) fn says(headers: &HeaderMap, name: &HeaderName, entry: &str) -> bool {
-    list(headers, name).any(|said| said.eq_ignore_ascii_case(entry))
+/// Whether a header that holds a list contains a token, in any case.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    list(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
 }
 
 /// The entries of a header that holds a list, on all its lines. One that is not text counts as an empty one.
