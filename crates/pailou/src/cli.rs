@@ -1,4 +1,4 @@
-//! The command line: what `pailou` can be told. Each command's flags are in its own file.
+//! The command line. Each command's flags are in its own file.
 
 mod config;
 mod controller;
@@ -22,7 +22,7 @@ pub(crate) use serve::{ServeArgs, ServingArgs};
 pub(crate) use sim::{CostArgs, Dialect, SimArgs};
 pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
 
-/// A gateway for calls to language models, configured with Kubernetes resources.
+/// An inference gateway, configured with Kubernetes resources.
 #[derive(Debug, Parser)]
 #[command(name = "pailou", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "To see it work: `pailou demo`.")]
@@ -33,20 +33,20 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
-/// What to do.
+/// Commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the Gateways in YAML or JSON files; a saved file is live at once.
+    /// Serve the Gateways in YAML or JSON files; reload files when they change.
     Serve(Box<ServeArgs>),
-    /// Validate files without serving them; exit status 1 when anything is not accepted.
+    /// Validate files and print conditions; exit status 1 if an object is not accepted.
     Check(CheckArgs),
-    /// Follow a cluster: compile the objects of its API server and write their statuses.
+    /// Follow a cluster: compile its objects, write their statuses, provision data planes.
     Controller(Box<ControllerArgs>),
-    /// Be a data plane of a cluster: serve one Gateway, of which a controller's feed tells.
+    /// Serve one Gateway of a cluster, with the objects from the controller's feed.
     Proxy(Box<ProxyArgs>),
-    /// Be an endpoint picker of an InferencePool for other gateways: Envoy, agentgateway, Istio.
+    /// Pick endpoints of an InferencePool for other gateways: Envoy, agentgateway, Istio.
     Picker(Box<PickerArgs>),
-    /// Run simulated engines and the examples on loopback: the whole thing in one command.
+    /// Run the examples with simulated engines on loopback.
     Demo(DemoArgs),
     /// Run a simulated model server: OpenAI API, vLLM metrics, a KV cache and a batching cost model.
     Sim(Box<SimArgs>),
@@ -55,17 +55,17 @@ pub(crate) enum Command {
 /// Flags of `pailou check`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 when all is accepted, 1 when something is not, 2 for trouble (a file that cannot be read, say)."
+    after_help = "Exit status: 0 all accepted, 1 an object is not accepted, 2 an error (such as a file that cannot be read)."
 )]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// How to print the conditions.
+    /// Output format of the conditions.
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: OutputFormat,
 }
 
-/// How `pailou check` prints.
+/// Output format of `pailou check`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// A line for each condition.

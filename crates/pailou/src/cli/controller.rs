@@ -11,55 +11,55 @@ use super::Listen;
 
 /// Flags of `pailou controller`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 after a signal, 2 for trouble (no way to a cluster, say).")]
+#[command(after_help = "Exit status: 0 after a signal, 2 an error (such as no connection to a cluster).")]
 pub(crate) struct ControllerArgs {
-    /// How to reach the cluster; KUBECONFIG, ~/.kube/config or the pod's service account unless given.
+    /// Kubeconfig; default: KUBECONFIG, ~/.kube/config or the pod's service account.
     #[arg(long, value_name = "PATH")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The controller's own namespace, where its Lease is; the pod's or the kubeconfig's unless given.
+    /// Controller's namespace, for its Lease; default: the pod's or the kubeconfig's.
     #[arg(short, long, value_name = "NAME", env = "PAILOU_NAMESPACE", value_parser = namespace)]
     pub(crate) namespace: Option<NamespaceName>,
-    /// Watch this namespace and no other; may be repeated. Cluster-scoped objects are watched all the same.
+    /// Watch only this namespace; repeatable. Cluster-scoped objects are watched all the same.
     #[arg(long = "watch-namespace", value_name = "NAME", env = "PAILOU_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub(crate) watch_namespaces: Vec<NamespaceName>,
-    /// Answer to GatewayClasses of this `controllerName`; may be repeated.
+    /// Serve GatewayClasses of this `controllerName`; repeatable.
     #[arg(long = "controller-name", value_name = "NAME", env = "PAILOU_CONTROLLER_NAMES", value_delimiter = ',')]
     #[arg(default_values = [CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER])]
     pub(crate) controllers: Vec<String>,
-    /// The Lease by which replicas agree on who writes.
+    /// Lease for leader election; the leader writes statuses.
     #[arg(long, value_name = "NAME", default_value = "pailou-controller", env = "PAILOU_LEASE")]
     pub(crate) lease: String,
-    /// This replica's name in the Lease; a made up one unless given.
+    /// This replica's name in the Lease; default: generated.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub(crate) identity: Option<String>,
-    /// The controller's own Service, in its namespace: by it proxies find the feed.
+    /// Controller's Service, in its namespace, by which proxies find the feed.
     #[arg(long, value_name = "NAME", default_value = "pailou-controller", env = "PAILOU_SERVICE")]
     pub(crate) service: String,
-    /// Address of the feed, by which proxies are told of the objects that their Gateway reaches.
+    /// Address of the feed, which sends proxies the objects that their Gateway reaches.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:15010", env = "PAILOU_FEED_LISTEN")]
     pub(crate) feed_listen: SocketAddr,
-    /// Another host name by which proxies may find the feed, beside that of the Service; may be repeated.
+    /// Further host name of the feed, for proxies outside the cluster; repeatable.
     #[arg(long = "feed-name", value_name = "NAME", env = "PAILOU_FEED_NAMES", value_delimiter = ',')]
     pub(crate) feed_names: Vec<String>,
-    /// The Secret, in the controller's namespace, that keeps the authority of the feed's certificates; made where there is none.
+    /// Secret, in the controller's namespace, with the CA of the feed's certificates; created if missing.
     #[arg(long, value_name = "NAME", default_value = "pailou-feed", env = "PAILOU_FEED_SECRET")]
     pub(crate) feed_secret: String,
-    /// Image of the proxies that are provisioned.
+    /// Image of data planes.
     #[arg(long, value_name = "IMAGE", default_value = concat!("ghcr.io/pailou/pailou:", env!("CARGO_PKG_VERSION")), env = "PAILOU_PROXY_IMAGE")]
     pub(crate) proxy_image: String,
-    /// When it is pulled: Always, IfNotPresent or Never; the cluster's own rule unless given.
+    /// Pull policy of that image: Always, IfNotPresent or Never; default: the cluster's rule.
     #[arg(long, value_name = "POLICY", env = "PAILOU_PROXY_IMAGE_PULL_POLICY")]
     pub(crate) proxy_image_pull_policy: Option<String>,
-    /// A Secret of each Gateway's namespace that it is pulled with; may be repeated.
+    /// Pull Secret of that image, in each Gateway's namespace; repeatable.
     #[arg(long = "proxy-image-pull-secret", value_name = "NAME", env = "PAILOU_PROXY_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     pub(crate) proxy_image_pull_secrets: Vec<String>,
-    /// Seconds that requests in progress get to finish when a proxy ends.
+    /// Seconds for requests in progress when a proxy ends.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, env = "PAILOU_PROXY_DRAIN")]
     pub(crate) proxy_drain: u16,
-    /// What proxies log, as --log has it.
+    /// Log filter of proxies, as for --log.
     #[arg(long, value_name = "FILTER", env = "PAILOU_PROXY_LOG")]
     pub(crate) proxy_log: Option<String>,
-    /// Address of /healthz, /readyz, /metrics and /status, or `off`.
+    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
 }

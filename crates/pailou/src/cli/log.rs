@@ -1,12 +1,12 @@
-//! Flags about the program's own log, which goes to standard error.
+//! Flags of the program's own log, on standard error.
 
 use clap::ValueEnum;
 
-/// How to log.
+/// Flags of the log.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// What to log: off, error, warn, info, debug, trace, or directives such as `warn,pailou_proxy=debug`.
+    /// Log filter: off, error, warn, info, debug, trace, or directives such as `warn,pailou_proxy=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "PAILOU_LOG")]
     pub(crate) log: Option<String>,
     /// Form of the log on standard error.

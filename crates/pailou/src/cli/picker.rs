@@ -10,57 +10,57 @@ use pailou_config::resources::{
 
 /// Flags of `pailou picker`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Without -f it follows the cluster: the pool's namespace alone, for which a Role is enough.\n\
-    Exit status: 0 after a signal and a drain, 2 for trouble (a port that is taken, say).")]
+#[command(after_help = "Without -f it follows the pool's namespace in the cluster; a Role is enough.\n\
+    Exit status: 0 after a signal and a drain, 2 an error (such as a port in use).")]
 pub(crate) struct PickerArgs {
-    /// The InferencePool whose endpoints are picked.
+    /// Name of the InferencePool.
     #[arg(long, value_name = "NAME", env = "PAILOU_POOL_NAME")]
     pub(crate) pool_name: String,
-    /// Its namespace; the pod's or the kubeconfig's unless given, and `default` with -f.
+    /// Namespace of the InferencePool; default: the pod's or the kubeconfig's, `default` with -f.
     #[arg(long, value_name = "NAME", env = "PAILOU_POOL_NAMESPACE", value_parser = namespace)]
     pub(crate) pool_namespace: Option<NamespaceName>,
-    /// Its API group: inference.networking.k8s.io or inference.networking.x-k8s.io; the former unless given.
+    /// API group of the InferencePool: inference.networking.k8s.io (default) or inference.networking.x-k8s.io.
     #[arg(long, value_name = "GROUP", env = "PAILOU_POOL_GROUP", value_parser = group)]
     pub(crate) pool_group: Option<&'static str>,
-    /// Read the pool, its Pods and what else there is from a file or directory, or `-` for standard input; may be repeated.
+    /// Read the pool and its Pods from a file, a directory or `-` for standard input; repeatable.
     #[arg(short = 'f', long = "file", value_name = "PATH", num_args = 1.., conflicts_with = "kubeconfig")]
     pub(crate) files: Vec<PathBuf>,
-    /// Read directories with all their subdirectories.
+    /// Read directories with their subdirectories.
     #[arg(short = 'R', long, env = "PAILOU_RECURSIVE")]
     pub(crate) recursive: bool,
-    /// How to reach the cluster; KUBECONFIG, ~/.kube/config or the pod's service account unless given.
+    /// Kubeconfig; default: KUBECONFIG, ~/.kube/config or the pod's service account.
     #[arg(long, value_name = "PATH")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Address of all three ports.
     #[arg(long, value_name = "IP", default_value = "::", env = "PAILOU_BIND")]
     pub(crate) bind: IpAddr,
-    /// Port that proxies ask on.
+    /// Port of the endpoint picker protocol.
     #[arg(long, value_name = "PORT", default_value_t = 9002)]
     pub(crate) grpc_port: u16,
-    /// Port of gRPC's health protocol, without TLS.
+    /// Port of the gRPC health protocol, cleartext.
     #[arg(long, value_name = "PORT", default_value_t = 9003)]
     pub(crate) grpc_health_port: u16,
     /// Port of /healthz, /readyz, /metrics and /status.
     #[arg(long, value_name = "PORT", default_value_t = 9090)]
     pub(crate) metrics_port: u16,
-    /// Speak TLS to proxies.
+    /// Serve TLS to gateways.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, env = "PAILOU_SECURE_SERVING")]
     pub(crate) secure_serving: bool,
-    /// Directory of the certificate, tls.crt and tls.key; it is made, and signed by itself, unless given.
+    /// Directory with tls.crt and tls.key; default: a self-signed certificate, made at start.
     #[arg(long, value_name = "PATH", env = "PAILOU_CERT_PATH")]
     pub(crate) cert_path: Option<PathBuf>,
-    /// Endpoints that gateways are told: with more than one, those after the first are to fail over to.
+    /// Endpoints in each answer; those after the first are for failover.
     ///
-    /// Gateways that fail over read a list. An Envoy whose cluster is ORIGINAL_DST reads one endpoint only.
+    /// Envoy's override_host policy and Pailou read the list. An Envoy cluster of type ORIGINAL_DST reads one endpoint.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) max_endpoints: u8,
-    /// The longest request body that is read; longer ones are answered 413.
+    /// Longest request body; longer: 413.
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_body: u32,
-    /// Memory for request bodies, all together; requests beyond it are answered 503.
+    /// Memory for all request bodies; more: 503.
     #[arg(long, value_name = "MIB", default_value_t = 1024, env = "PAILOU_BODY_MEMORY", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) body_memory: u32,
-    /// Seconds that requests in progress get to finish after a signal.
+    /// Seconds for requests in progress after a signal.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, env = "PAILOU_DRAIN")]
     pub(crate) drain: u32,
 }

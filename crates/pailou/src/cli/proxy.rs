@@ -12,28 +12,26 @@ use super::{Listen, ServingArgs};
 
 /// Flags of `pailou proxy`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "The controller gives these flags to the proxies that it provisions; there is little reason to give them by hand.\n\
-    Exit status: 0 after a signal, 2 for trouble."
-)]
+#[command(after_help = "The controller sets these flags for the data planes that it provisions.\n\
+    Exit status: 0 after a signal, 2 an error.")]
 pub(crate) struct ProxyArgs {
-    /// The Gateway that is served.
+    /// The Gateway to serve.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PAILOU_GATEWAY", value_parser = gateway)]
     pub(crate) gateway: Name,
-    /// The controller's feed, an https URL.
+    /// Controller's feed, an https URL.
     #[arg(long, value_name = "URL", env = "PAILOU_FEED")]
     pub(crate) feed: Uri,
-    /// Authorities that the feed's certificate may be signed by, in PEM; read anew for every connection.
+    /// PEM file with the CAs of the feed's certificate; reread for every connection.
     #[arg(long, value_name = "PATH", env = "PAILOU_FEED_CA")]
     pub(crate) feed_ca: PathBuf,
-    /// The token that the feed is asked for with; read anew for every connection.
+    /// File with the token for the feed; reread for every connection.
     #[arg(long, value_name = "PATH", env = "PAILOU_FEED_TOKEN")]
     pub(crate) feed_token: PathBuf,
-    /// Answer to GatewayClasses of this `controllerName`; may be repeated.
+    /// Serve GatewayClasses of this `controllerName`; repeatable.
     #[arg(long = "controller-name", value_name = "NAME", env = "PAILOU_CONTROLLER_NAMES", value_delimiter = ',')]
     #[arg(default_values = [CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER])]
     pub(crate) controllers: Vec<String>,
-    /// Address of /healthz, /readyz, /metrics and /status, or `off`.
+    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     #[command(flatten)]

@@ -6,35 +6,33 @@ use clap::ValueEnum;
 
 /// Flags of `pailou sim`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "The key that calls must bear may also be given in PAILOU_SIM_API_KEY. Faults can be changed while it runs, under /sim."
-)]
+#[command(after_help = "PAILOU_SIM_API_KEY holds the key that requests must carry. /sim/faults changes faults at run time.")]
 pub(crate) struct SimArgs {
-    /// Address to listen on; port 0 takes a free one, which is printed.
+    /// Address to listen on; port 0 takes a free port and prints it.
     #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8000", env = "PAILOU_SIM_LISTEN")]
     pub(crate) listen: SocketAddr,
-    /// Name that every response bears in `x-sim-server`.
+    /// Value of the response header `x-sim-server`.
     #[arg(long, default_value = "sim", env = "PAILOU_SIM_NAME")]
     pub(crate) name: String,
-    /// A model to serve; may be repeated. The first is the base of adapters.
+    /// Model to serve; repeatable. The first is the base of adapters.
     #[arg(short, long = "model", value_name = "NAME", default_value = "qwen", env = "PAILOU_SIM_MODEL")]
     pub(crate) models: Vec<String>,
-    /// A LoRA adapter to serve; may be repeated.
+    /// LoRA adapter to serve; repeatable.
     #[arg(long = "adapter", value_name = "NAME")]
     pub(crate) adapters: Vec<String>,
-    /// Adapters that may run at the same time.
+    /// Adapters that run at the same time.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) max_adapters: u32,
     /// Seed of texts and jitter.
     #[arg(long, value_name = "N", default_value_t = 0, env = "PAILOU_SIM_SEED")]
     pub(crate) seed: u64,
-    /// Whose metric names /metrics uses.
+    /// Metric names of /metrics.
     #[arg(long, value_enum, value_name = "DIALECT", default_value_t, env = "PAILOU_SIM_DIALECT")]
     pub(crate) dialect: Dialect,
-    /// Path under which the API lives, such as /compatible-mode.
+    /// Prefix of API paths, such as /compatible-mode.
     #[arg(long, value_name = "PATH", default_value = "")]
     pub(crate) path_prefix: String,
-    /// Shortest and longest answer that nothing cuts short, in tokens.
+    /// Shortest and longest response, in tokens.
     #[arg(long, value_names = ["MIN", "MAX"], num_args = 2, default_values_t = [32, 160])]
     pub(crate) output_tokens: Vec<u32>,
     #[command(flatten)]
@@ -43,16 +41,16 @@ pub(crate) struct SimArgs {
     pub(crate) capacity: CapacityArgs,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
-    /// A fault in JSON, such as `{"kind":"status","status":503,"times":2}`; may be repeated.
+    /// Fault in JSON, such as `{"kind":"status","status":503,"times":2}`; repeatable.
     #[arg(long = "fault", value_name = "JSON")]
     pub(crate) faults: Vec<String>,
 }
 
-/// What computing costs.
+/// Cost of computing.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cost model")]
 pub(crate) struct CostArgs {
-    /// Answer as fast as possible: every cost is 0.
+    /// Respond as fast as possible: every cost is 0.
     #[arg(long)]
     pub(crate) instant: bool,
     /// Wall-clock seconds per second of engine time.
@@ -75,7 +73,7 @@ pub(crate) struct CostArgs {
     pub(crate) jitter: Option<f64>,
 }
 
-/// What fits.
+/// Limits of the engine.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Capacity")]
 pub(crate) struct CapacityArgs {
@@ -91,7 +89,7 @@ pub(crate) struct CapacityArgs {
     /// Tokens computed in one step.
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub(crate) max_num_batched_tokens: u32,
-    /// Requests that wait; more are answered 503.
+    /// Waiting requests; more: 503.
     #[arg(long, value_name = "N", default_value_t = 16_384)]
     pub(crate) max_waiting: usize,
     /// Longest prompt and output together.
@@ -99,7 +97,7 @@ pub(crate) struct CapacityArgs {
     pub(crate) max_model_len: u32,
 }
 
-/// Who may call, and how.
+/// TLS and key.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessArgs {
@@ -109,7 +107,7 @@ pub(crate) struct AccessArgs {
     /// Its private key in PEM.
     #[arg(long, value_name = "PATH", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// File with the key that calls must bear.
+    /// File with the key that requests must carry.
     #[arg(long, value_name = "PATH", env = "PAILOU_SIM_API_KEY_FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
 }
