@@ -11,7 +11,7 @@
 //! - [`pool`]: what an endpoint picker follows, one InferencePool and its Pods, without any of the others.
 //!
 //! # Permissions
-//! What the code of this crate asks of the API server is listed in `docs/cluster.md` and given by the chart in `deploy/chart`; a test
+//! What the code of this crate asks of the API server is listed in `docs/reference/chart.md` and given by the chart in `deploy/chart`; a test
 //! holds the two to agree. `gatewayclasses`, `namespaces`, `customresourcedefinitions` and `clustertrustbundles` are cluster-scoped and are always watched
 //! as such. Where [`Options::namespaces`] names some, all else is watched in those alone, and a Role in each is enough.
 

@@ -49,8 +49,8 @@ fn list(line: &str, start: &str) -> Option<Vec<String>> {
 }
 
 fn documented() -> BTreeSet<Permission> {
-    let text = read("docs/cluster.md");
-    let section = text.split_once("### Permissions").unwrap().1;
+    let text = read("docs/reference/chart.md");
+    let section = text.split_once("## Controller permissions").unwrap().1;
     let block = section.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
     permissions(block, |line| (line == "# in the controller's namespace").then_some(Scope::Own))
 }
@@ -92,7 +92,7 @@ fn a_controller_of_some_namespaces_is_given_the_same_in_each_of_them() {
 
 #[test]
 fn a_picker_is_given_what_its_documentation_says_and_no_more() {
-    let text = read("docs/picker.md");
+    let text = read("docs/reference/chart.md");
     let rules = text.split("```yaml\n").find(|block| block.starts_with("rules:")).unwrap().split_once("```").unwrap().0;
     let documented = permissions(rules, |_| Some(Scope::Own));
     assert!(documented.contains(&(Scope::Own, String::new(), "pods".into(), "watch".into())), "{documented:?}");

@@ -6,6 +6,7 @@ mod check;
 mod controller;
 mod demo;
 mod dir;
+mod docs;
 mod examples;
 mod process;
 mod serve;
