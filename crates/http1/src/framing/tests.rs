@@ -56,6 +56,10 @@ fn what_could_be_read_in_two_ways_is_refused() {
         "1\r;a\r\na\r\n",
         "1;a\rb\r\na\r\n",
         "0\r\nx y: 1\r\n\r\n",
+        "0\r\n\n",
+        "0\r\n\r\r\n",
+        "0\r\nx: 1\n\r\n",
+        "0\r\nx: 1\r\n\n",
     ] {
         assert!(read(Framing::chunked(), bytes.as_bytes(), &[]).is_err(), "{bytes:?}");
     }
