@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pailou_config::parse::{MAX_ERRORS, parse};
-use pailou_config::resources::NamespaceName;
+use pailou_api::parse::{MAX_ERRORS, parse};
+use pailou_api::NamespaceName;
 
 fuzz_target!(|input: &[u8]| {
     let namespace = NamespaceName::try_from("default").expect("a namespace");

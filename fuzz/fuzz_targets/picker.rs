@@ -11,12 +11,8 @@ use http::Request;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
-use pailou_config::{
-    compile::one_pool,
-    parse::parse,
-    resources::NamespaceName,
-    store::{Entry, Store},
-};
+use pailou_api::{parse::parse, NamespaceName};
+use pailou_compile::{one_pool, store::{Entry, Store}};
 use pailou_epp::{Calls, EndpointPicker, Limits};
 use pailou_extproc::proto::{
     HeaderMap, HeaderValue, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse, ProtocolConfiguration,

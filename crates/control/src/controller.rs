@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kube::Client;
-use pailou_config::{compile::Settings, resources::NamespaceName};
+use pailou_api::NamespaceName;
+use pailou_compile::Settings;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -29,7 +30,7 @@ pub struct Options {
     /// The API server's address, for messages.
     pub origin: Arc<str>,
     /// What the compiler is told to begin with. Its mode should be
-    /// [`Mode::Cluster`](pailou_config::compile::Mode::Cluster).
+    /// [`Mode::Cluster`](pailou_compile::Mode::Cluster).
     pub settings: Settings,
     /// The Lease that replicas compete for.
     pub lease: leader::Options,

@@ -13,7 +13,7 @@ use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use pailou_config::resources::ObjectKey;
+use pailou_api::ObjectKey;
 use serde_json::Value;
 use tokio::{
     sync::mpsc,

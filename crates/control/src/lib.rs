@@ -1,7 +1,7 @@
 //! A gateway's controller in a Kubernetes cluster: it watches the objects that configure gateways, compiles them, and says in
 //! their statuses what came of it.
 //!
-//! - [`source`]: the API server's objects as a [`Store`](pailou_config::store::Store), compiled again whenever they change.
+//! - [`source`]: the API server's objects as a [`Store`](pailou_compile::store::Store), compiled again whenever they change.
 //! - [`status`]: the one writer of statuses.
 //! - [`leader`]: which replica writes.
 //! - [`events`]: what people see in `kubectl describe`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pailou_config::resources::Kind;
+use pailou_api::Kind;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{

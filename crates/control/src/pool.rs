@@ -6,10 +6,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::Client;
-use pailou_config::{
-    resources::{Kind, NamespaceName, Object, ObjectKey, inference_pool::INFERENCE_GROUP},
-    store::Store,
-};
+use pailou_api::{Kind, NamespaceName, Object, ObjectKey, inference_pool::INFERENCE_GROUP};
+use pailou_compile::store::Store;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,

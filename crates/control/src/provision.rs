@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use kube::Client;
-use pailou_config::resources::NamespaceName;
+use pailou_api::NamespaceName;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::Controller;

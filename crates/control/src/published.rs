@@ -2,11 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use pailou_config::{
-    by_key::ByKey,
-    compile::{Compiled, Settings},
-    store::Store,
-};
+use pailou_compile::{Compiled, Settings, by_key::ByKey, store::Store};
 
 use crate::source::classes::Held;
 

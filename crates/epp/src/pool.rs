@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
-use pailou_config::{compile::OnePool, snapshot::Pool};
 use pailou_extproc::endpoints::Subset;
 use pailou_picker::{EndpointReport, PoolState};
+use pailou_snapshot::OnePool;
+use pailou_snapshot::Pool;
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::metrics::Metrics;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use pailou_ai::ResponseReader;
-use pailou_config::snapshot::Address;
 use pailou_extproc::proto::HttpHeaders;
 use pailou_picker::Picked;
+use pailou_snapshot::Address;
 
 /// A request's place at its endpoint, until its response has ended.
 pub(crate) struct Watching {

@@ -11,7 +11,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pailou_config::snapshot::PortKey;
+use pailou_snapshot::PortKey;
 use tokio::{net::TcpListener, sync::Semaphore, time};
 
 use crate::exit::Error;

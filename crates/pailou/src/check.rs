@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use pailou_config::{
-    resources::ObjectKey,
+use pailou_api::ObjectKey;
+use pailou_compile::{
     status::{ConditionStatus, Severity, Statuses},
     store::Store,
 };

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use pailou_config::{
-    compile::{Compiler, Settings},
-    resources::{Gateway, NamespaceName, Object},
-    snapshot::{Endpoints, Name, Snapshot},
-    status::Statuses,
-    store::Store,
-};
+use pailou_api::{Gateway, NamespaceName, Object};
+use pailou_compile::{Compiler, Settings, status::Statuses, store::Store};
+use pailou_snapshot::{Endpoints, Name, Snapshot};
 
 use crate::{
     cli::ConfigArgs,

@@ -9,8 +9,9 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
-use pailou_config::{compile::Settings, snapshot::PortKey};
+use pailou_compile::Settings;
 use pailou_control::{Connection, Controller, Known, Metrics, Options, Published, feed, leader, provision};
+use pailou_snapshot::PortKey;
 use tokio::sync::watch;
 
 use crate::{

@@ -6,7 +6,7 @@ mod words;
 
 use std::{io::Write, time::Duration};
 
-use pailou_config::compile::Settings;
+use pailou_compile::Settings;
 use pailou_proxy::{Options, access_log::Sink, dns::Overrides, server::Sockets};
 
 use crate::{

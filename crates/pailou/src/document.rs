@@ -1,9 +1,7 @@
 //! Every object's conditions as data: what `check -o json` prints and `/status` answers.
 
-use pailou_config::{
-    resources::ObjectKey,
-    status::{Severity, Status, Statuses},
-};
+use pailou_api::ObjectKey;
+use pailou_compile::status::{Severity, Status, Statuses};
 use serde::Serialize;
 
 use crate::source::{Level, Problem};

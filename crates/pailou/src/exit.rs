@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use pailou_config::snapshot::PortKey;
+use pailou_snapshot::PortKey;
 
 /// How a command that met no trouble ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) enum Error {
     },
     /// The default namespace is not a name.
     #[error("--namespace: {0}")]
-    Namespace(pailou_config::resources::names::InvalidString),
+    Namespace(pailou_api::names::InvalidString),
     /// A file given on the command line cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -6,12 +6,13 @@ mod shown;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use pailou_config::{resources::NamespaceName, snapshot::PortKey};
+use pailou_api::NamespaceName;
 use pailou_control::{
     Connection,
     pool::{PoolFollower, PoolName},
 };
 use pailou_epp::{BindError, Certificate, EndpointPicker, Limits, Options, Server};
+use pailou_snapshot::PortKey;
 use tokio::runtime::Handle;
 
 use crate::{

@@ -11,14 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_config::{
-    compile::{Compiled, Compiler, DataPlane, Settings},
-    snapshot::Snapshot,
-    status::GatewayAddress,
-    store::Store,
-};
+use pailou_compile::{Compiled, Compiler, DataPlane, Settings, status::GatewayAddress, store::Store};
 use pailou_control::feed::client::{self, Batch};
 use pailou_proxy::{Proxy, server::BindError};
+use pailou_snapshot::Snapshot;
 use tokio::sync::mpsc;
 
 use crate::{

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pailou_config::{
-    snapshot::{ListenerRef, Port, PortKey, Snapshot},
-    status::{Severity, Statuses},
-};
+use pailou_compile::status::{Severity, Statuses};
+use pailou_snapshot::{ListenerRef, Port, PortKey, Snapshot};
 
 use crate::source::{Level, Problem};
 

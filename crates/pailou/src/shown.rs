@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use pailou_config::status::Statuses;
+use pailou_compile::status::Statuses;
 use pailou_proxy::Proxy;
 
 use crate::{admin, document::Document, source::Problem};

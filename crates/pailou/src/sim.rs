@@ -2,8 +2,8 @@
 
 use std::{fs, io::Write, path::Path};
 
-use pailou_config::snapshot::PortKey;
 use pailou_sim::{Config, CostModel, Fault, MetricsDialect, Secret, Sim, StartError, Tls};
+use pailou_snapshot::PortKey;
 
 use crate::{
     cli::{CostArgs, Dialect, SimArgs},

@@ -11,10 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pailou_config::{
-    resources::{NamespaceName, Object},
-    store::{Entry, Store},
-};
+use pailou_api::{NamespaceName, Object};
+use pailou_compile::store::{Entry, Store};
 
 use crate::{cli::ConfigArgs, exit::Error};
 use catalog::Catalog;

@@ -2,8 +2,8 @@
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
-use pailou_config::snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use pailou_picker::{PickRequest, PoolState};
+use pailou_snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::Builder;
 
 const ROUNDS: u32 = 5_000;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{Endpoint, Pool};
+use pailou_snapshot::{Endpoint, Pool};
 
 use crate::{
     failures::Failures,

@@ -6,7 +6,7 @@
 mod line;
 mod names;
 
-use pailou_config::snapshot::ModelServer;
+use pailou_snapshot::ModelServer;
 
 use self::{
     line::Sample,

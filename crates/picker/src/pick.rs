@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use pailou_config::snapshot::{Criticality, RoutingStrategy};
+use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
     endpoint::Members,

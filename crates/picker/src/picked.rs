@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use pailou_config::snapshot::Endpoint;
+use pailou_snapshot::Endpoint;
 
 use crate::{
     endpoint::{EndpointState, Members},

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use pailou_config::snapshot::{Endpoint, RoutingStrategy};
+use pailou_snapshot::{Endpoint, RoutingStrategy};
 use parking_lot::Mutex;
 
 use crate::{endpoint::Members, picked::Seen};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{Endpoint, Pool, RoutingStrategy};
+use pailou_snapshot::{Endpoint, Pool, RoutingStrategy};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_config::snapshot::{Criticality, Pool, PoolModel, at_point};
+use pailou_snapshot::{Criticality, Pool, PoolModel, at_point};
 
 /// Headers that name the InferenceObjective of a request, the newer name first.
 pub const OBJECTIVE_HEADERS: [&str; 2] = ["x-llm-d-inference-objective", "x-gateway-inference-objective"];

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_config::snapshot::{Address, Criticality, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Criticality, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{PickRequest, Picked, PoolState, metrics::Figures};

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_config::snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use pailou_picker::{EndpointReport, PickRequest, PoolState};
 use pailou_sim::{Config, MetricsDialect, Sim};
+use pailou_snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::{io::AsyncWriteExt, net::TcpStream, runtime::Handle};
 
 fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use pailou_config::snapshot::CircuitBreaker;
+use pailou_snapshot::CircuitBreaker;
 use tokio::sync::Notify;
 
 /// The counters of one circuit breaker. They outlive reloads; the limits come with each call, from the rule in force.

@@ -1,6 +1,6 @@
 //! Which of several weighted backends is next.
 
-use pailou_config::snapshot::{BackendRef, Backends};
+use pailou_snapshot::{BackendRef, Backends};
 
 use crate::{
     cluster::{Census, shares},

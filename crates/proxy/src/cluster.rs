@@ -30,10 +30,10 @@ use crate::{
     tls::ClientTls,
 };
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{
+use pailou_picker::PoolState;
+use pailou_snapshot::{
     ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, Failure, PassiveCheck, Protocol, UpstreamTls,
 };
-use pailou_picker::PoolState;
 use parking_lot::{Mutex, MutexGuard};
 use view::{Members, View};
 

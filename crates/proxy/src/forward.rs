@@ -16,7 +16,7 @@ pub(crate) use session::{Protocol, Session};
 
 use std::{future::Future, io, sync::Arc};
 
-use pailou_config::snapshot::{ConnectionListener, Forward, ListenerRef, PortKey, PortService, TlsListener};
+use pailou_snapshot::{ConnectionListener, Forward, ListenerRef, PortKey, PortService, TlsListener};
 
 use self::{
     pump::{End, relay},

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use pailou_config::snapshot::ActiveCheck;
+use pailou_snapshot::ActiveCheck;
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{

@@ -50,7 +50,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use pailou_config::snapshot::{Address, Endpoints, PortKey, Snapshot};
+use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;

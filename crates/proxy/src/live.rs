@@ -6,9 +6,7 @@ use std::{
 };
 
 use foldhash::HashMap;
-use pailou_config::snapshot::{
-    BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot,
-};
+use pailou_snapshot::{BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot};
 
 use crate::{breaker::Breaker, cluster::ClusterState, health::Background};
 

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Method, StatusCode, Version};
 use pailou_ai::usage::Usage;
-use pailou_config::snapshot::{ListenerName, Rule};
+use pailou_snapshot::{ListenerName, Rule};
 
 use crate::{
     cluster::ClusterState,

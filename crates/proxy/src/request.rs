@@ -25,7 +25,7 @@ mod unrouted;
 use std::{net::IpAddr, sync::Arc};
 
 use http::{Request, Response, header};
-use pailou_config::snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, Found, RouteMatch, Rule};
+use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, Found, RouteMatch, Rule};
 
 use crate::{
     body::ResponseBody,
@@ -128,7 +128,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     let Found::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
     let rule = &entry.rule;
     record.rule = Some(rule.clone());
-    if rule.route.kind == pailou_config::snapshot::RouteKind::Grpc {
+    if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
         head.audience = crate::error::Audience::Grpc;
     }
     if let Some(response) = preflight(rule, &head) {

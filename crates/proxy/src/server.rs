@@ -40,7 +40,7 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response};
-use pailou_config::snapshot::{ClientCertificates, Port, PortKey, PortService};
+use pailou_snapshot::{ClientCertificates, Port, PortKey, PortService};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 

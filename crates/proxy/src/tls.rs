@@ -16,7 +16,7 @@ pub(crate) use verify::reason;
 
 use std::sync::{Arc, OnceLock};
 
-use pailou_config::snapshot::TlsVersion;
+use pailou_snapshot::TlsVersion;
 use rustls::{SupportedProtocolVersion, crypto::CryptoProvider, server::VerifierBuilderError, version};
 
 /// Why settings make no working configuration.

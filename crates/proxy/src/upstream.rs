@@ -24,7 +24,7 @@ pub use pailou_http1::Malformed;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use pailou_config::snapshot::{Address, CircuitBreaker, Protocol, Timeouts};
+use pailou_snapshot::{Address, CircuitBreaker, Protocol, Timeouts};
 
 use self::{
     head::Owned,

@@ -17,10 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_config::{
-    compile::{Compiled, Compiler},
-    store::Store,
-};
+use pailou_compile::{Compiled, Compiler, store::Store};
 use pailou_sim::{Config, Sim};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, Client, api::PostParams};
-use pailou_config::{resources::Gateway, snapshot::Name};
+use pailou_api::Gateway;
+use pailou_snapshot::Name;
 
 use crate::{
     Known,

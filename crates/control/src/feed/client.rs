@@ -7,11 +7,8 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use pailou_config::{
-    parse::parse_object,
-    resources::{NamespaceName, ObjectKey},
-    store::{Entry, Store},
-};
+use pailou_api::{NamespaceName, ObjectKey, parse::parse_object};
+use pailou_compile::store::{Entry, Store};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject},

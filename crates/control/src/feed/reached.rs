@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pailou_config::{
+use pailou_api::{Gateway, ObjectKey};
+use pailou_compile::{
     by_key::ByKey,
     reach::{Moved, Needs},
-    resources::{Gateway, ObjectKey},
-    snapshot::Name,
 };
+use pailou_snapshot::Name;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 

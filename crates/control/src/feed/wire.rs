@@ -1,6 +1,6 @@
 //! What is said on the feed, a line each.
 
-use pailou_config::resources::ObjectKey;
+use pailou_api::ObjectKey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -3,12 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::api::core::v1::ServiceSpec;
-use pailou_config::{
-    compile::CLUSTER,
-    resources::{EndpointSlice, core::endpoint_slice::SERVICE_NAME_LABEL},
-    status::GatewayAddress,
-    store::Store,
-};
+use pailou_api::{EndpointSlice, core_v1::endpoint_slice::SERVICE_NAME_LABEL};
+use pailou_compile::{CLUSTER, status::GatewayAddress, store::Store};
 
 use super::{
     listed::Listed,

@@ -12,7 +12,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
 };
-use pailou_config::snapshot::Name;
+use pailou_snapshot::Name;
 use tokio::{
     sync::watch,
     time::{self, Instant},

@@ -19,7 +19,9 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use pailou_config::{compile::DataPlane, resources::NamespaceName, snapshot::Name, store::Store};
+use pailou_api::NamespaceName;
+use pailou_compile::{DataPlane, store::Store};
+use pailou_snapshot::Name;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 

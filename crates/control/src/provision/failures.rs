@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pailou_config::snapshot::Name;
+use pailou_snapshot::Name;
 use tokio::time::Instant;
 
 use super::tell::Refused;

@@ -6,7 +6,7 @@ use kube::{
     Resource, ResourceExt,
     runtime::watcher::{self, Event},
 };
-use pailou_config::resources::NamespaceName;
+use pailou_api::NamespaceName;
 
 /// Namespace and name.
 pub(crate) type Place = (String, String);

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pailou_config::{
-    compile::{CLUSTER, parameters},
-    resources::{
-        Gateway, ListenerSet, envoy::envoy_proxy::EnvoyProxySpec, gateway::GatewayAddress, listener::Protocol, refs::GATEWAY_GROUP,
-    },
-    snapshot::Name,
+use pailou_api::{
+    Gateway, ListenerSet, envoy::envoy_proxy::EnvoyProxySpec, gateway::GatewayAddress, listener::Protocol, refs::GATEWAY_GROUP,
+};
+use pailou_compile::{
+    CLUSTER, parameters,
     status::{ConditionStatus, StatusBody},
 };
+use pailou_snapshot::Name;
 
 use super::{listed::Place, names};
 use crate::Published;
@@ -69,7 +69,7 @@ pub(crate) fn plans(published: &Published) -> BTreeMap<Name, Plan> {
 
 /// Whether a Gateway has a status of this controller's that accepts it, be it with listeners that are not.
 fn is_served(published: &Published, gateway: &Gateway) -> bool {
-    let key = pailou_config::resources::ObjectKey::new(GATEWAY_GROUP, "Gateway", &gateway.meta.namespace, &gateway.meta.name);
+    let key = pailou_api::ObjectKey::new(GATEWAY_GROUP, "Gateway", &gateway.meta.namespace, &gateway.meta.name);
     let body = published.compiled.statuses.get(&key).map(|status| &status.body);
     let Some(StatusBody::Gateway(status)) = body else { return false };
     let refused = status.conditions.iter().find(|it| it.kind == "Accepted" && it.status != ConditionStatus::True);
@@ -107,7 +107,7 @@ fn is_attached(published: &Published, set: &ListenerSet, gateway: &Gateway) -> b
     if parent.name.as_str() != gateway.meta.name || namespace != gateway.meta.namespace {
         return false;
     }
-    let key = pailou_config::resources::ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
+    let key = pailou_api::ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
     let body = published.compiled.statuses.get(&key).map(|status| &status.body);
     matches!(body, Some(StatusBody::Gateway(status)) if status.conditions.iter().any(|it| it.kind == "Accepted" && it.status == ConditionStatus::True))
 }

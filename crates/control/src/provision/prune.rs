@@ -13,11 +13,9 @@ use kube::{
     api::{DeleteParams, DynamicObject},
     core::ApiResource,
 };
-use pailou_config::{
-    resources::{Gateway, ObjectKey, refs::GATEWAY_GROUP},
-    snapshot::Name,
-    status::StatusBody,
-};
+use pailou_api::{Gateway, ObjectKey, refs::GATEWAY_GROUP};
+use pailou_compile::status::StatusBody;
+use pailou_snapshot::Name;
 
 use super::{children::Children, listed::Place, plan::Plan};
 use crate::Published;

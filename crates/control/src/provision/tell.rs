@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pailou_config::{compile::Settings, snapshot::Name, store::Store};
+use pailou_compile::{Settings, store::Store};
+use pailou_snapshot::Name;
 use tokio::{sync::watch, time};
 
 use super::{PACE, children::Children};

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kube::ResourceExt;
-use pailou_config::snapshot::Name;
+use pailou_snapshot::Name;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{made::Deployment, plan::Plan, render::Rendered};

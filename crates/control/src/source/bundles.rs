@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use pailou_config::resources::refs::GATEWAY_GROUP;
+use pailou_api::refs::GATEWAY_GROUP;
 
 use super::{change::Change, crds::Definition};
 

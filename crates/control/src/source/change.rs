@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pailou_config::resources::{Kind, ObjectKey};
+use pailou_api::{Kind, ObjectKey};
 
 use super::seen::{Seen, Told};
 
@@ -55,7 +55,7 @@ pub(crate) enum Change {
     Served { kind: Kind, group: &'static str, version: &'static str, plural: String },
     /// The cluster does not serve a kind any more.
     Unserved { kind: Kind, group: &'static str },
-    /// The bundle of Gateway API that each of its definitions is of, as [`Settings::bundles`](pailou_config::compile::Settings) has it.
+    /// The bundle of Gateway API that each of its definitions is of, as [`Settings::bundles`](pailou_compile::Settings) has it.
     Bundles(BTreeMap<String, Option<String>>),
     /// Every CustomResourceDefinition that was there at the beginning has been told.
     Listed,

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use pailou_config::{compile::CONTROLLER_NAME, resources::Object, store::Entry};
+use pailou_api::Object;
+use pailou_compile::{CONTROLLER_NAME, store::Entry};
 
 use super::live::Live;
 

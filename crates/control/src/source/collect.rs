@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pailou_config::compile::Settings;
+use pailou_compile::Settings;
 use tokio::{
     sync::{mpsc, watch},
     time,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_config::compile::{Compiler, Settings};
+use pailou_compile::{Compiler, Settings};
 use tokio::{sync::watch, time};
 
 use crate::{

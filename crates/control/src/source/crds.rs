@@ -15,7 +15,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind, PartialObjectMeta},
     runtime::watcher::{self, Event, watcher},
 };
-use pailou_config::resources::Kind;
+use pailou_api::Kind;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time};
 
@@ -43,7 +43,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
         changes,
         ours: ours(),
         known: BTreeMap::new(),
-        unread: BTreeSet::new(),
+        undecodable: BTreeSet::new(),
         bundles: Bundles::default(),
         is_unasked: false,
     };
@@ -54,7 +54,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
     while !follower.changes.is_closed() {
         let event = tokio::select! {
             event = events.next() => event,
-            () = time::sleep(Duration::from_secs(1)), if !follower.unread.is_empty() || follower.is_unasked => {
+            () = time::sleep(Duration::from_secs(1)), if !follower.undecodable.is_empty() || follower.is_unasked => {
                 follower.read_all().await;
                 continue;
             }
@@ -93,7 +93,7 @@ struct Follower {
     /// The generation at which each of ours was last read.
     known: BTreeMap<String, i64>,
     /// Those that have changed since, or could not be read.
-    unread: BTreeSet<String>,
+    undecodable: BTreeSet<String>,
     bundles: Bundles,
     /// Whether the API server is still to be asked for optional kinds.
     is_unasked: bool,
@@ -142,7 +142,7 @@ impl Follower {
         }
     }
 
-    /// Marks a definition as unread if it is ours and has changed. Gives back its name if it is ours.
+    /// Marks a definition as undecodable if it is ours and has changed. Gives back its name if it is ours.
     fn note(&mut self, definition: &Definition) -> Option<String> {
         let name = definition.name_any();
         self.bundles.note(&name, definition);
@@ -150,14 +150,14 @@ impl Follower {
         let generation = definition.metadata.generation.unwrap_or_default();
         if self.known.get(&name) != Some(&generation) {
             self.known.insert(name.clone(), generation);
-            self.unread.insert(name.clone());
+            self.undecodable.insert(name.clone());
         }
         Some(name)
     }
 
     async fn forget(&mut self, name: &str) {
         self.known.remove(name);
-        self.unread.remove(name);
+        self.undecodable.remove(name);
         if let Some((kind, group)) = self.ours.get(name).copied() {
             tracing::info!("{} of {group} is not served any more", kind.name());
             self.send(Change::Unserved { kind, group }).await;
@@ -165,13 +165,13 @@ impl Follower {
     }
 
     async fn read_all(&mut self) {
-        for name in std::mem::take(&mut self.unread) {
+        for name in std::mem::take(&mut self.undecodable) {
             match read(&self.client, &name).await {
                 Ok(body) => self.tell(&name, body).await,
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => {
                     tracing::warn!(%error, "CustomResourceDefinition {name} cannot be read, and is tried again");
-                    self.unread.insert(name);
+                    self.undecodable.insert(name);
                 }
             }
         }

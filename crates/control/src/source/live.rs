@@ -6,7 +6,7 @@ use std::{
 };
 
 use kube::core::ObjectMeta;
-use pailou_config::resources::{Kind, ObjectKey};
+use pailou_api::{Kind, ObjectKey};
 use parking_lot::Mutex;
 use serde_json::{Value, value::RawValue};
 use tokio::sync::Notify;

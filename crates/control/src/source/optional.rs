@@ -1,7 +1,7 @@
 //! Kinds that Kubernetes itself serves, in clusters where they are enabled.
 
 use kube::Client;
-use pailou_config::resources::Kind;
+use pailou_api::Kind;
 
 use super::change::Change;
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use kube::ResourceExt;
-use pailou_config::{resources::InferencePool, store::Store};
+use pailou_api::InferencePool;
+use pailou_compile::store::Store;
 
 use super::{raw::RawObject, watch::Wanted};
 

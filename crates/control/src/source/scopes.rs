@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kube::{Api, Client, core::ApiResource};
-use pailou_config::resources::{Kind, NamespaceName};
+use pailou_api::{Kind, NamespaceName};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use kube::{ResourceExt, core::ApiResource};
-use pailou_config::{
+use pailou_api::{
+    Kind, Meta, NamespaceName, ObjectKey,
     parse::{ParseError, Problem, parse_object},
-    resources::{Kind, Meta, NamespaceName, ObjectKey},
-    store::Entry,
-    unread::Unread,
+    undecodable::Undecodable,
 };
+use pailou_compile::store::Entry;
 
 use crate::published::Json;
 
@@ -53,8 +53,8 @@ impl Told {
             Ok(decoded) => Ok(Entry::new(decoded, reader.origin.clone())),
             Err(errors) => {
                 let again = serde_json::from_str(json.expose()).unwrap_or_default();
-                let unread = Unread::new(&again, &reader.namespace, &errors);
-                Err(Rejected { errors, unread })
+                let undecodable = Undecodable::new(&again, &reader.namespace, &errors);
+                Err(Rejected { errors, undecodable })
             }
         };
         Seen { key, api_version: reader.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
@@ -82,7 +82,7 @@ pub(crate) struct Rejected {
     /// What is wrong.
     pub(crate) errors: Vec<ParseError>,
     /// What could be read of it, where it has a status.
-    pub(crate) unread: Option<Unread>,
+    pub(crate) undecodable: Option<Undecodable>,
 }
 
 /// Reads the objects of one kind and version.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
-use pailou_config::resources::{Kind, Meta};
+use pailou_api::{Kind, Meta};
 use serde_json::{Map, Value, json};
 
 use super::{live::has_status, raw::RawObject};

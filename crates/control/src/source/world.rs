@@ -5,11 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use pailou_config::{
-    resources::{Kind, Object, ObjectKey},
-    store::{Entry, Store},
-    unread::Unread,
-};
+use pailou_api::{Kind, Object, ObjectKey, undecodable::Undecodable};
+use pailou_compile::store::{Entry, Store};
 
 use super::{
     change::Scope,
@@ -24,7 +21,7 @@ use crate::{
 };
 
 /// Objects that are remembered as unreadable; of others it is said whenever they come.
-const MAX_UNREADABLE: usize = 10_000;
+const MAX_UNDECODABLEABLE: usize = 10_000;
 
 /// Everything that is known of the cluster's objects.
 pub(crate) struct World {
@@ -74,7 +71,7 @@ impl World {
 
     /// An object is there, or has changed. Most of what is told are statuses that were written: nothing else is read anew then.
     pub(crate) fn hear(&mut self, kind: Kind, told: Told) {
-        let is_unchanged = |entry: &Entry| told.is_unchanged(entry.object.meta()) && self.store.unread(&told.key).is_none();
+        let is_unchanged = |entry: &Entry| told.is_unchanged(entry.object.meta()) && self.store.undecodable(&told.key).is_none();
         // Whose a class is depends on who wrote its status.
         let is_read = kind != Kind::GatewayClass && self.store.entry(&told.key).is_some_and(is_unchanged);
         match is_read.then(|| told.live()).flatten() {
@@ -100,7 +97,7 @@ impl World {
         }
         self.are_pools_dirty |= matches!(entry.object, Object::InferencePool(_));
         // Most of what comes are statuses that were written. To change what others hold is to copy it first.
-        if self.store.entry(&key) != Some(&entry) || self.store.unread(&key).is_some() {
+        if self.store.entry(&key) != Some(&entry) || self.store.undecodable(&key).is_some() {
             match Arc::make_mut(&mut self.store).upsert(entry) {
                 Ok(changed) => self.is_dirty |= changed,
                 Err(error) => return tracing::error!("{error}"),
@@ -132,13 +129,15 @@ impl World {
 
     /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
     fn undecodable(&mut self, kind: Kind, seen: &Seen, rejected: &Rejected) {
-        let Rejected { errors, unread } = rejected;
+        let Rejected { errors, undecodable } = rejected;
         // A class that is someone else's as well is left to that one.
         let is_left = |live: &Live| kind == Kind::GatewayClass && live.other_writer.is_some();
         if let Some(live) = seen.live.clone().filter(|live| !is_left(live)) {
             self.live.put(&seen.key, live);
-            if let Some(unread) = unread.as_ref().filter(|unread| self.store.unread(&seen.key) != Some(*unread)) {
-                self.is_dirty |= Arc::make_mut(&mut self.store).set_unread(unread.clone());
+            if let Some(undecodable) =
+                undecodable.as_ref().filter(|undecodable| self.store.undecodable(&seen.key) != Some(*undecodable))
+            {
+                self.is_dirty |= Arc::make_mut(&mut self.store).set_undecodable(undecodable.clone());
             }
         }
         // What is said of it in its status makes a new version, but no new generation.
@@ -148,11 +147,11 @@ impl World {
             return;
         }
         self.metrics.undecodable(kind);
-        if self.unreadable.len() < MAX_UNREADABLE || self.unreadable.contains_key(&seen.key) {
+        if self.unreadable.len() < MAX_UNDECODABLEABLE || self.unreadable.contains_key(&seen.key) {
             self.unreadable.insert(seen.key.clone(), version);
         }
         let mut note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if seen.live.is_some() && !unread.as_ref().is_some_and(Unread::says_whom_it_concerns) {
+        if seen.live.is_some() && !undecodable.as_ref().is_some_and(Undecodable::says_whom_it_concerns) {
             note.push_str("; whom it concerns cannot be read either, so that no condition says this");
         }
         let is_served = self.objects.contains_key(&seen.key);
@@ -186,7 +185,7 @@ impl World {
     }
 
     fn take_out(&mut self, key: &ObjectKey) {
-        if self.objects.contains_key(key) || self.store.unread(key).is_some() {
+        if self.objects.contains_key(key) || self.store.undecodable(key).is_some() {
             Arc::make_mut(&mut self.objects).remove(key);
             Arc::make_mut(&mut self.store).delete(key);
             self.is_dirty = true;

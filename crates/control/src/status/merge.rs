@@ -1,6 +1,6 @@
 //! What the compiler says of an object, merged into the status that the API server has.
 
-use pailou_config::status::{Status, StatusBody};
+use pailou_compile::status::{Status, StatusBody};
 use serde_json::{Map, Value};
 
 use super::{conditions, entries::List, ours::Ours};

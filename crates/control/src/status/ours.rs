@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pailou_config::{
-    resources::{GatewayClass, ObjectKey, refs::GATEWAY_GROUP},
-    status::StatusBody,
-};
+use pailou_api::{GatewayClass, ObjectKey, refs::GATEWAY_GROUP};
+use pailou_compile::status::StatusBody;
 use serde_json::Value;
 
 use crate::published::Published;

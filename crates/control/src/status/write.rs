@@ -8,10 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 use kube::{Api, Client, api::PostParams, core::ApiResource};
-use pailou_config::{
-    resources::ObjectKey,
-    status::{Status, StatusBody},
-};
+use pailou_api::ObjectKey;
+use pailou_compile::status::{Status, StatusBody};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time};
 
@@ -104,8 +102,8 @@ impl Write {
         let published = self.published.borrow().clone()?;
         let live = self.live.get(key)?;
         let status = published.compiled.statuses.get(key)?;
-        let unread = published.store.unread(key).map(|unread| unread.generation);
-        let compiled = unread.or_else(|| Some(published.store.entry(key)?.object.meta().generation))?;
+        let undecodable = published.store.undecodable(key).map(|undecodable| undecodable.generation);
+        let compiled = undecodable.or_else(|| Some(published.store.entry(key)?.object.meta().generation))?;
         // What was compiled is older or newer than what would be written to: the next compilation, or event, is about to come.
         if compiled != live.generation && is_about_generation(status) {
             return None;

@@ -8,10 +8,8 @@ use std::{
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::Client;
-use pailou_config::{
-    resources::ObjectKey,
-    status::{Statuses, differ_by_counts},
-};
+use pailou_api::ObjectKey;
+use pailou_compile::status::{Statuses, differ_by_counts};
 use tokio::{
     sync::watch,
     time::{self, Instant},

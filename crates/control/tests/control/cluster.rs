@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use kube::Client;
+use pailou_api::NamespaceName;
 use pailou_apiserver::Api;
-use pailou_config::{
-    compile::{Mode, Settings},
-    resources::NamespaceName,
-};
+use pailou_compile::{Mode, Settings};
 use pailou_control::{Controller, Options, Published, leader};
 use serde_json::{Value, json};
 use tokio::time;

@@ -1,15 +1,14 @@
 //! What an endpoint picker follows: one pool of one namespace, and nothing that needs more than a Role there.
 
 use http::Method;
+use pailou_api::NamespaceName;
 use pailou_apiserver::Api;
-use pailou_config::{
-    compile::{OnePool, one_pool},
-    resources::NamespaceName,
-};
+use pailou_compile::one_pool;
 use pailou_control::{
     Connection,
     pool::{PoolFollower, PoolName},
 };
+use pailou_snapshot::OnePool;
 use serde_json::{Value, json};
 
 use crate::cluster::{PODS, POOLS, client, define, until};

@@ -1,7 +1,8 @@
 //! What is written, and what is left alone.
 
 use http::Method;
-use pailou_config::{compile::DataPlane, snapshot::Name, status::GatewayAddress};
+use pailou_compile::{DataPlane, status::GatewayAddress};
+use pailou_snapshot::Name;
 use serde_json::{Value, json};
 
 use crate::cluster::{

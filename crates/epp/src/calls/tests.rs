@@ -5,10 +5,9 @@ use futures_util::{StreamExt, stream::poll_fn};
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use pailou_config::{
-    compile::one_pool,
-    parse::parse,
-    resources::NamespaceName,
+use pailou_api::{NamespaceName, parse::parse};
+use pailou_compile::{
+    one_pool,
     store::{Entry, Store},
 };
 use pailou_extproc::proto::{

@@ -2,10 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use pailou_config::{
-    compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER},
-    resources::NamespaceName,
-};
+use pailou_api::NamespaceName;
+use pailou_compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER};
 
 use super::Listen;
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::ArgAction;
-use pailou_config::resources::{
+use pailou_api::{
     NamespaceName,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use hyper::Uri;
-use pailou_config::{
-    compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER},
-    snapshot::Name,
-};
+use pailou_compile::{CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER};
+use pailou_snapshot::Name;
 
 use super::{Listen, ServingArgs};
 

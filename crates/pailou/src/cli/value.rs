@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use pailou_config::resources::names::is_dns_subdomain;
+use pailou_api::names::is_dns_subdomain;
 
 /// A flag's value that does not have its syntax.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

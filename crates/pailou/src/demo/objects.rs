@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
-use pailou_config::{
+use pailou_api::{
+    ConfigMap, Meta, NamespaceName, Object, Pod, PortNumber, Secret, SecretValue,
+    core_v1::{config_map::ConfigMapData, pod::PodSpec, secret::SecretData},
     parse::parse,
-    resources::{
-        ConfigMap, Meta, NamespaceName, Object, Pod, PortNumber, Secret, SecretValue,
-        core::{config_map::ConfigMapData, pod::PodSpec, secret::SecretData},
-    },
 };
 
 use super::engines::Engines;

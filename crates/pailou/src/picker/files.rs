@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use pailou_config::resources::NamespaceName;
+use pailou_api::NamespaceName;
 use pailou_epp::EndpointPicker;
 
 use super::followed::Followed;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use pailou_config::{compile::one_pool, resources::NamespaceName, store::Store};
+use pailou_api::NamespaceName;
+use pailou_compile::{one_pool, store::Store};
 use pailou_epp::EndpointPicker;
 
 /// A pool that is followed.

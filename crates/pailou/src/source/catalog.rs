@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use pailou_config::{
+use pailou_api::{
+    NamespaceName, Object, ObjectKey,
     parse::{Decoded, ParseError, Parsed, parse},
-    resources::{NamespaceName, Object, ObjectKey},
-    store::{Entry, Store},
-    unread::Unread,
+    undecodable::Undecodable,
 };
+use pailou_compile::store::{Entry, Store};
 
 /// What became of every document, file by file.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct FileState {
     content: Vec<u8>,
     objects: Vec<Decoded>,
     errors: Vec<ParseError>,
-    unread: Vec<Unread>,
+    undecodable: Vec<Undecodable>,
     unreadable: Option<Problem>,
 }
 
@@ -85,10 +85,10 @@ impl Catalog {
             Ok(content) if before.unreadable.is_none() && content == before.content => {}
             Ok(content) => {
                 let parsed = parse(&content, &path.to_string_lossy(), &self.namespace);
-                let Parsed { mut objects, errors, mut unread } = parsed;
-                unread.retain(|unread| objects.iter().all(|decoded| decoded.object.key() != unread.key));
+                let Parsed { mut objects, errors, mut undecodable } = parsed;
+                undecodable.retain(|undecodable| objects.iter().all(|decoded| decoded.object.key() != undecodable.key));
                 objects.extend(kept(&before.objects, &objects, &errors, &self.namespace));
-                *before = FileState { content, objects, errors, unread, unreadable: None };
+                *before = FileState { content, objects, errors, undecodable, unreadable: None };
             }
             Err(error) => before.unreadable = Some(Problem::unreadable(&path, &error)),
         }
@@ -126,10 +126,10 @@ impl Catalog {
         for (path, file) in &self.files {
             let origin = path.to_string_lossy();
             // What is in order elsewhere is what counts.
-            let counts = |unread: &&Unread| store.entry(&unread.key).is_none_or(|entry| *entry.origin == *origin);
-            let unread: Vec<Unread> = file.unread.iter().filter(counts).cloned().collect();
-            for unread in unread {
-                store.set_unread(unread);
+            let counts = |undecodable: &&Undecodable| store.entry(&undecodable.key).is_none_or(|entry| *entry.origin == *origin);
+            let undecodable: Vec<Undecodable> = file.undecodable.iter().filter(counts).cloned().collect();
+            for undecodable in undecodable {
+                store.set_undecodable(undecodable);
             }
         }
         problems

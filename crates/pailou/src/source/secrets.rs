@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pailou_config::resources::{Meta, NamespaceName, Object, Secret, SecretValue, core::secret::SecretData};
+use pailou_api::{Meta, NamespaceName, Object, Secret, SecretValue, core_v1::secret::SecretData};
 
 use super::{catalog::Problem, files};
 use crate::cli::SecretFile;

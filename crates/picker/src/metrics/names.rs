@@ -1,6 +1,6 @@
 //! What engines call their figures.
 
-use pailou_config::snapshot::ModelServer;
+use pailou_snapshot::ModelServer;
 
 /// What a sample says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use hyper::{
     header::HOST,
 };
 use hyper_util::rt::TokioIo;
-use pailou_config::snapshot::ModelServer;
+use pailou_snapshot::ModelServer;
 use tokio::net::TcpStream;
 
 use crate::metrics::{Figures, Parser};

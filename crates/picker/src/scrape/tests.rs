@@ -3,7 +3,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use pailou_config::snapshot::{Address, ModelServer::Vllm, RoutingStrategy};
+use pailou_snapshot::{Address, ModelServer::Vllm, RoutingStrategy};
 
 use super::*;
 use crate::{

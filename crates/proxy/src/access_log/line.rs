@@ -8,7 +8,7 @@ use std::{
 
 use http::Version;
 use jiff::Timestamp;
-use pailou_config::snapshot::{EndpointKey, ListenerName, RouteName};
+use pailou_snapshot::{EndpointKey, ListenerName, RouteName};
 
 use crate::{
     error::Flag,
@@ -315,7 +315,7 @@ fn is_plain(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use pailou_config::snapshot::{Name, RouteKind};
+    use pailou_snapshot::{Name, RouteKind};
     use proptest::prelude::*;
     use serde_json::Value;
 

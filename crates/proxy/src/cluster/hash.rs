@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
-use pailou_config::snapshot::HashSource;
+use pailou_snapshot::HashSource;
 use percent_encoding::percent_decode_str;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 

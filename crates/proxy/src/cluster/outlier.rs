@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_config::snapshot::PassiveCheck;
+use pailou_snapshot::PassiveCheck;
 
 use super::EndpointState;
 

@@ -1,8 +1,6 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Barrier, time::Duration};
 
-use pailou_config::snapshot::{
-    ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion,
-};
+use pailou_snapshot::{ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion};
 use proptest::{collection::vec, prelude::*};
 use tokio::runtime::Runtime;
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt as _};
-use pailou_config::snapshot::{Address, Cluster, Endpoint, HealthChecks, LoadBalancer};
+use pailou_snapshot::{Address, Cluster, Endpoint, HealthChecks, LoadBalancer};
 
 use super::{
     EndpointId, EndpointState,

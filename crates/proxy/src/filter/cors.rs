@@ -1,7 +1,7 @@
 //! Cross-origin resource sharing. Source: the CORS filter of Gateway API's HTTPRoute, and the Fetch standard.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use pailou_config::snapshot::{Cors, CorsOrigin};
+use pailou_snapshot::{Cors, CorsOrigin};
 
 use crate::body::ResponseBody;
 

@@ -1,7 +1,7 @@
 //! Credentials that clients never see (`HTTPRouteFilter` `credentialInjection`).
 
 use http::HeaderMap;
-use pailou_config::snapshot::{Credential, Failure};
+use pailou_snapshot::{Credential, Failure};
 
 /// Puts credentials in. Called last of all edits, for every attempt anew.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn inject(headers: &mut HeaderMap, credentials: &[Credential]) -> Res
 #[cfg(test)]
 mod tests {
     use http::{HeaderValue, header::AUTHORIZATION};
-    use pailou_config::snapshot::SecretValue;
+    use pailou_snapshot::SecretValue;
 
     use super::*;
 

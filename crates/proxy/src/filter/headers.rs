@@ -1,8 +1,8 @@
 //! Edits of headers, and the headers that belong to one hop only.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pailou_config::snapshot::HeaderEdit;
 use pailou_extproc::names;
+use pailou_snapshot::HeaderEdit;
 use smallvec::SmallVec;
 
 /// The model named in the body. The gateway's own: a client's copy never counts.

@@ -1,7 +1,7 @@
 //! Redirects.
 
 use http::{HeaderValue, Response, Uri, header};
-use pailou_config::snapshot::{PathMatch, Redirect};
+use pailou_snapshot::{PathMatch, Redirect};
 
 use super::rewrite;
 use crate::body::ResponseBody;
@@ -42,7 +42,7 @@ pub(crate) fn response(
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
-    use pailou_config::snapshot::PathRewrite;
+    use pailou_snapshot::PathRewrite;
 
     use super::*;
 

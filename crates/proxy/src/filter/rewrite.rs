@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
-use pailou_config::snapshot::{PathMatch, PathRewrite};
+use pailou_snapshot::{PathMatch, PathRewrite};
 
 /// The path as a rewrite makes it; the query is not part of it. `matched` is the path condition of the rule that answers.
 pub(crate) fn path<'a>(rewrite: &'a PathRewrite, matched: &PathMatch, path: &'a str) -> Cow<'a, str> {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pailou_config::snapshot::{Address, Forward, PortKey, PortService};
+use pailou_snapshot::{Address, Forward, PortKey, PortService};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::{

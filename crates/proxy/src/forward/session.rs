@@ -6,7 +6,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use pailou_config::snapshot::{ListenerName, RouteName};
+use pailou_snapshot::{ListenerName, RouteName};
 
 use super::pump::Moved;
 use crate::{

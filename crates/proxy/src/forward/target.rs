@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use pailou_config::snapshot::{Forward, HashSource, LoadBalancer, Timeouts};
+use pailou_snapshot::{Forward, HashSource, LoadBalancer, Timeouts};
 use smallvec::SmallVec;
 
 use super::Session;

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pailou_config::snapshot::{ActiveCheck, Address, Failure, HealthProbe, Protocol};
+use pailou_snapshot::{ActiveCheck, Address, Failure, HealthProbe, Protocol};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},

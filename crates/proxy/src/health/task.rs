@@ -2,7 +2,7 @@
 
 use std::{sync::Weak, time::Duration};
 
-use pailou_config::snapshot::ActiveCheck;
+use pailou_snapshot::ActiveCheck;
 use tokio::sync::Semaphore;
 
 use super::probe;
@@ -65,7 +65,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use pailou_config::snapshot::HealthProbe;
+    use pailou_snapshot::HealthProbe;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pailou_config::snapshot::{
+use pailou_snapshot::{
     Address, Cluster, ClusterKey, ClusterKind, Endpoint, EndpointKey, Failure, HealthChecks, HealthProbe, LoadBalancer, Name,
     Protocol, Roots, San, TlsVersion, UpstreamTls,
 };

@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, sync::Weak};
 
-use pailou_config::snapshot::{
+use pailou_snapshot::{
     Address, ClientPolicy, Cluster, ClusterKind, HashSource, HealthChecks, HostMap, LoadBalancer, ModelServer, Name, PickerKind,
     Pool, PortService, Protocol, RoutingStrategy,
 };

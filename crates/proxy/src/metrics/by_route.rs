@@ -11,7 +11,7 @@ use std::{
 };
 
 use foldhash::HashMap;
-use pailou_config::snapshot::RouteName;
+use pailou_snapshot::RouteName;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
@@ -102,7 +102,7 @@ impl<T> All<T> {
 mod tests {
     use std::sync::atomic::AtomicU64;
 
-    use pailou_config::snapshot::{Name, RouteKind};
+    use pailou_snapshot::{Name, RouteKind};
 
     use super::*;
 

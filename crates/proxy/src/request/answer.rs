@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
-use pailou_config::snapshot::DirectResponse;
 use pailou_extproc::client::{Backend, Listener, Processed};
+use pailou_snapshot::DirectResponse;
 use tokio::time::{Instant, timeout_at};
 
 use super::{

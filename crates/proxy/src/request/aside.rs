@@ -1,7 +1,7 @@
 //! Requests of the gateway's own on behalf of one under way: to an endpoint picker, to an authorization server.
 
 use http::Request;
-use pailou_config::snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};
+use pailou_snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};
 use smallvec::SmallVec;
 
 use crate::{

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
 use pailou_authz::{Allowed, Decision, Question, grpc, plain};
-use pailou_config::snapshot::{AuthProtocol, ClusterKey, ExternalAuth, Timeouts};
 use pailou_extproc::proto::HeaderMutation;
+use pailou_snapshot::{AuthProtocol, ClusterKey, ExternalAuth, Timeouts};
 use tokio::time::timeout;
 
 use super::{

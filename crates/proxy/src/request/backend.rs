@@ -1,6 +1,6 @@
 //! Which of a rule's backends a request goes to.
 
-use pailou_config::snapshot::{Action, BackendRef, Rule};
+use pailou_snapshot::{Action, BackendRef, Rule};
 
 use super::misconfigured;
 use crate::{choice, error::Error, live::Live};

@@ -7,7 +7,7 @@ use http::header;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use pailou_ai::{BodyKind, Pieces, Scan, Scanner};
-use pailou_config::snapshot::Body;
+use pailou_snapshot::Body;
 use tokio::time::timeout;
 
 use super::head::Head;

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
-use pailou_config::snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
+use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
 use pailou_http1::is_chunked_only;
 
 use super::asked;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_config::snapshot::{Listener, PortKey, PortService, TlsListener};
+use pailou_snapshot::{Listener, PortKey, PortService, TlsListener};
 
 use super::head::Head;
 use crate::{

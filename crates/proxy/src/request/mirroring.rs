@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
-use pailou_config::snapshot::{CircuitBreaker, Fraction, Mirror, Timeouts};
+use pailou_snapshot::{CircuitBreaker, Fraction, Mirror, Timeouts};
 use tokio::time::timeout;
 
 use super::{Chosen, body::Copies, call::Input, outgoing::Outgoing, target::Target};

@@ -4,8 +4,8 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use pailou_ai::Pieces;
-use pailou_config::snapshot::{Address, ClientAddress, Credential, HostRewrite};
 use pailou_extproc::client::Question;
+use pailou_snapshot::{Address, ClientAddress, Credential, HostRewrite};
 
 use super::{Chosen, Head, Input, misconfigured};
 use crate::{
@@ -58,7 +58,7 @@ impl Outgoing {
         let mut authority: Cow<'_, str> = Cow::Borrowed(&head.authority);
         let mut host_of_endpoint = false;
         let mut rewritten = false;
-        let rewrite_of = |pick: fn(&pailou_config::snapshot::Rewrite) -> bool| {
+        let rewrite_of = |pick: fn(&pailou_snapshot::Rewrite) -> bool| {
             [&own.rewrite, &rule.rewrite].into_iter().flatten().find(|rewrite| pick(rewrite))
         };
         if let Some(change) = rewrite_of(|rewrite| rewrite.path.is_some()).and_then(|rewrite| rewrite.path.as_ref()) {

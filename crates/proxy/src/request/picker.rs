@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, header};
-use pailou_config::snapshot::{Address, BackendRef, ClusterKey, ClusterKind, FailureMode, PickerKind};
 use pailou_extproc::client::{self, Choice, Verdict};
+use pailou_snapshot::{Address, BackendRef, ClusterKey, ClusterKind, FailureMode, PickerKind};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Chosen, aside, call::Input, outgoing::Outgoing};

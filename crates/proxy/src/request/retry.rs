@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use pailou_config::snapshot::{Retry, RetryTrigger};
+use pailou_snapshot::{Retry, RetryTrigger};
 use tokio::time::{Instant, sleep};
 
 use super::attempt::{Failed, Tried};

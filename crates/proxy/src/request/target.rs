@@ -8,12 +8,12 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
-use pailou_config::snapshot::{Address, ClusterKind, LoadBalancer, Pool};
 use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
 };
 use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
+use pailou_snapshot::{Address, ClusterKind, LoadBalancer, Pool};
 use smallvec::SmallVec;
 
 use super::{Chosen, attempt::Tried, call::Input, outgoing::Outgoing};
@@ -29,7 +29,7 @@ static OBJECTIVES: [HeaderName; 2] = [HeaderName::from_static(OBJECTIVE_HEADERS[
 /// A cluster with what decides the order of its endpoints for one request.
 pub(super) struct Target {
     pub(super) cluster: Arc<ClusterState>,
-    pub(super) settings: Arc<pailou_config::snapshot::Cluster>,
+    pub(super) settings: Arc<pailou_snapshot::Cluster>,
     /// The body with the model's name that the pool wants, where it was read.
     pub(super) body: Option<Pieces>,
     /// The name that was put in.
@@ -63,7 +63,7 @@ impl Target {
     /// The same for any cluster: a mirror's.
     pub(super) fn of(
         live: &Live,
-        id: pailou_config::snapshot::ClusterId,
+        id: pailou_snapshot::ClusterId,
         client: IpAddr,
         outgoing: &Outgoing,
         input: &Input,
@@ -106,7 +106,7 @@ impl Target {
     fn in_pool(
         pool: Arc<Pool>,
         cluster: Arc<ClusterState>,
-        settings: Arc<pailou_config::snapshot::Cluster>,
+        settings: Arc<pailou_snapshot::Cluster>,
         outgoing: &Outgoing,
         input: &Input,
     ) -> Result<Self, Error> {

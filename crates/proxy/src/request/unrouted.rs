@@ -1,7 +1,7 @@
 //! What a client is told when no rule matches.
 
 use http::header;
-use pailou_config::snapshot::{Body, Found, Listener};
+use pailou_snapshot::{Body, Found, Listener};
 
 use super::{call::Input, head::Head};
 use crate::error::{Error, Flag};

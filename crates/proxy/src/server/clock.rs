@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pailou_config::snapshot::ClientTimeouts;
+use pailou_snapshot::ClientTimeouts;
 use tokio::time::Instant;
 
 /// Stands for "no head under way".

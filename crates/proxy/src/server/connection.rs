@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pailou_config::snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
+use pailou_snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
 use pailou_http1::MAX_HEAD;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_config::snapshot::{ClientPolicy, ListenerRef, Port, PortKey, PortService, ServerTls};
+use pailou_snapshot::{ClientPolicy, ListenerRef, Port, PortKey, PortService, ServerTls};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::{Notify, watch};

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use pailou_config::snapshot::PortKey;
+use pailou_snapshot::PortKey;
 use socket2::{Socket, Type};
 
 /// Sockets that are bound, by their addresses. As many as there are listeners.

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use pailou_config::snapshot::{Address, ClientPolicy, HostMap, PortService, Timeouts};
+use pailou_snapshot::{Address, ClientPolicy, HostMap, PortService, Timeouts};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -102,7 +102,7 @@ async fn both_protocols_are_spoken_on_one_port() {
     let upstreams = Upstreams::new(Dns::new(Handle::current(), Overrides::default()));
     let address = Address::Socket(address);
     let destination =
-        Destination { protocol: pailou_config::snapshot::Protocol::Http2, ..Destination::new(&address, &Timeouts::default()) };
+        Destination { protocol: pailou_snapshot::Protocol::Http2, ..Destination::new(&address, &Timeouts::default()) };
     let request = Request::get("http://a/").body(RequestBody::empty()).unwrap();
     let response = upstreams.send_request(&destination, request).await.unwrap().response;
     assert_eq!((response.status(), response.version()), (http::StatusCode::OK, http::Version::HTTP_2));
@@ -325,7 +325,7 @@ impl Drop for Guard {
 
 #[tokio::test]
 async fn a_server_name_nobody_answers_for_is_met_with_silence() {
-    use pailou_config::snapshot::{HostPattern, Listener, ListenerName, Name, RouteTable, ServerTls, TlsListener, TlsVersion};
+    use pailou_snapshot::{HostPattern, Listener, ListenerName, Name, RouteTable, ServerTls, TlsListener, TlsVersion};
     let key = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
     let private = rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
     let signing = rustls::crypto::ring::sign::any_supported_type(&private).unwrap();

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pailou_config::snapshot::{Protocol, Roots, San, UpstreamTls};
+use pailou_snapshot::{Protocol, Roots, San, UpstreamTls};
 use rustls::{
     ClientConfig,
     client::{ResolvesClientCert, danger::ServerCertVerifier},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_config::snapshot::{ClientCertificates, Roots};
+use pailou_snapshot::{ClientCertificates, Roots};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,

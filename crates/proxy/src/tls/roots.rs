@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use pailou_config::snapshot::Roots;
+use pailou_snapshot::Roots;
 use rustls::RootCertStore;
 
 /// Why trusted authorities are unusable.

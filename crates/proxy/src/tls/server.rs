@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use pailou_config::snapshot::{HostMap, HostPattern, ServerTls};
+use pailou_snapshot::{HostMap, HostPattern, ServerTls};
 use rustls::{
     CipherSuite, ServerConfig, SupportedCipherSuite,
     crypto::{CryptoProvider, ring::Ticketer},

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pailou_config::snapshot::{ClientCertificates, Protocol, Roots, San, ServerTls, UpstreamTls};
+use pailou_snapshot::{ClientCertificates, Protocol, Roots, San, ServerTls, UpstreamTls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::{crypto::ring::sign::any_supported_type, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};

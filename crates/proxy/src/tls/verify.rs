@@ -2,7 +2,7 @@
 
 use std::{fmt, io, sync::Arc};
 
-use pailou_config::snapshot::San;
+use pailou_snapshot::San;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use pailou_config::snapshot::Address;
+use pailou_snapshot::Address;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, UnixStream},

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use pailou_config::snapshot::Address;
+use pailou_snapshot::Address;
 
 use super::Http1Error;
 use crate::{body::RequestBody, breaker::Overflow, dns::ResolveError, server::ClientBodyError, tls};

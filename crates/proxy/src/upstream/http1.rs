@@ -21,7 +21,7 @@ use std::{
 };
 
 use http::{Method, Response, header};
-use pailou_config::snapshot::CircuitBreaker;
+use pailou_snapshot::CircuitBreaker;
 use pailou_http1::{
     Framing, Malformed,
     response::{Head, Heads},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use foldhash::HashMap;
-use pailou_config::snapshot::{Address, Protocol};
+use pailou_snapshot::{Address, Protocol};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use pailou_config::snapshot::{CircuitBreaker, Retry};
 use pailou_sim::{Config, Fault, FaultKind, Sim};
+use pailou_snapshot::{CircuitBreaker, Retry};
 
 use crate::support::by_hand::Gateway;
 

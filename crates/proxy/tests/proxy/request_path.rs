@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pailou_config::snapshot::CircuitBreaker;
 use pailou_sim::{Config, Fault, FaultKind, Sim};
+use pailou_snapshot::CircuitBreaker;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,

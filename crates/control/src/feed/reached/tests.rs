@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use pailou_config::{
-    compile::Settings,
-    parse::parse,
-    resources::NamespaceName,
+use pailou_api::{NamespaceName, parse::parse};
+use pailou_compile::{
+    Settings,
     store::{Entry, Store},
 };
 use tokio::time;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
-use pailou_config::resources::ObjectKey;
+use pailou_api::ObjectKey;
 use proptest::prelude::*;
 
 use super::*;

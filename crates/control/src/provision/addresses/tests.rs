@@ -1,4 +1,5 @@
-use pailou_config::{parse::parse, resources::NamespaceName, store::Entry};
+use pailou_api::{NamespaceName, parse::parse};
+use pailou_compile::store::Entry;
 use serde_json::{Value, json};
 
 use super::*;

@@ -15,7 +15,7 @@ use k8s_openapi::{
     },
 };
 
-use pailou_config::resources::{Duration, envoy::envoy_proxy::LogLevel};
+use pailou_api::{Duration, envoy::envoy_proxy::LogLevel};
 
 use super::{
     super::{FEED_AUDIENCE, Options, made, plan::Plan},

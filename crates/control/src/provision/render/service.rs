@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
-use pailou_config::resources::envoy::envoy_proxy::{IpFamily, ServiceType};
+use pailou_api::envoy::envoy_proxy::{IpFamily, ServiceType};
 
 use super::{
     super::{

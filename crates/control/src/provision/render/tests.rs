@@ -1,12 +1,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
-use pailou_config::{
-    compile::{Settings, compile},
-    parse::parse,
-    resources::{NamespaceName, envoy::envoy_proxy::EnvoyProxySpec},
-    snapshot::Name,
+use pailou_api::{NamespaceName, envoy::envoy_proxy::EnvoyProxySpec, parse::parse};
+use pailou_compile::{
+    Settings, compile,
     store::{Entry, Store},
 };
+use pailou_snapshot::Name;
 use serde_json::{Value, json};
 
 use super::*;

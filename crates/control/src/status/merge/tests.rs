@@ -1,9 +1,8 @@
 use std::sync::Arc;
 
-use pailou_config::{
-    compile::{CONTROLLER_NAME, Compiler, ENVOY_GATEWAY_CONTROLLER, Settings},
-    parse::parse,
-    resources::NamespaceName,
+use pailou_api::{NamespaceName, parse::parse};
+use pailou_compile::{
+    CONTROLLER_NAME, Compiler, ENVOY_GATEWAY_CONTROLLER, Settings,
     status::{Condition, ConditionList, ConditionStatus, PoolParentStatus, PoolReference},
     store::{Entry, Store},
 };
@@ -138,7 +137,7 @@ fn nothing_is_written_where_nothing_is_said_and_nothing_is_there() {
 #[test]
 fn what_is_merged_is_equal_the_next_time() {
     let published = published(false);
-    let key = pailou_config::resources::ObjectKey::new("gateway.networking.k8s.io", "Gateway", "default", "ours");
+    let key = pailou_api::ObjectKey::new("gateway.networking.k8s.io", "Gateway", "default", "ours");
     let body = published.compiled.statuses.get(&key).unwrap().body.clone();
     let defaults =
         json!({ "conditions": [{ "type": "Programmed", "status": "Unknown", "lastTransitionTime": "1970-01-01T00:00:00Z" }] });

@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use pailou_config::snapshot::{
+use pailou_proxy::{Proxy, access_log::Sink};
+use pailou_snapshot::{
     Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
     ConnectionListener, Endpoint, EndpointKey, Endpoints, Failure, Forward, HealthChecks, HostMap, HostPattern, ListenerName,
     LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
 };
-use pailou_proxy::{Proxy, access_log::Sink};
 
 use crate::support::options;
 

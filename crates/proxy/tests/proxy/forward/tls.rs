@@ -1,6 +1,6 @@
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
-use pailou_config::snapshot::{ServerTls, TlsVersion};
+use pailou_snapshot::{ServerTls, TlsVersion};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::{

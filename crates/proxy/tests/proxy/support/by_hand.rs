@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use pailou_config::snapshot::{
+use pailou_proxy::{Proxy, access_log::Sink};
+use pailou_snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
     Conditions, Endpoint, EndpointKey, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name,
     PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
     Snapshot, ValueMatch,
 };
-use pailou_proxy::{Proxy, access_log::Sink};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use pailou_config::{
-    compile::{Settings, compile},
-    parse::parse,
-    resources::NamespaceName,
+use pailou_api::{NamespaceName, parse::parse};
+use pailou_compile::{
+    Settings, compile,
     store::{Entry, Store},
 };
 use pailou_proxy::{Proxy, access_log::Sink};

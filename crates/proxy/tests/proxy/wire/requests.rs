@@ -17,11 +17,11 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use pailou_config::snapshot::{ClientPolicy, HostMap, Port, PortService};
 use pailou_proxy::{
     body::ResponseBody,
     server::{Client, ClientBody, Connection, Datagrams, Serve, Server, WorkerHandle},
 };
+use pailou_snapshot::{ClientPolicy, HostMap, Port, PortService};
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

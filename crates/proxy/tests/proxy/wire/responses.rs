@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use pailou_config::snapshot::{Address, Timeouts};
 use pailou_proxy::{
     body::RequestBody,
     dns::{Dns, Overrides},
     upstream::{Destination, Upstreams},
 };
+use pailou_snapshot::{Address, Timeouts};
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,0 +1,221 @@
+//! BackendTrafficPolicy: how a Gateway or a route treats its backends.
+
+use serde::Deserialize;
+
+use super::circuit_breaker::CircuitBreaker;
+use super::client_traffic_policy::TcpKeepalive;
+use super::fault::FaultInjection;
+use super::health_check::HealthCheck;
+use super::load_balancer::LoadBalancer;
+use super::merge::{MergeType, joined_targets};
+use super::rate_limit::RateLimit;
+use super::response_override::ResponseOverride;
+use super::retry::Retry;
+use crate::duration::Duration;
+use crate::meta::Resource;
+use crate::quantity::Quantity;
+use crate::refs::{PolicyTargetReference, TargetSelector};
+use crate::unsupported::{Unsupported, unsupported_fields};
+
+/// `gateway.envoyproxy.io/v1alpha1` BackendTrafficPolicy.
+pub type BackendTrafficPolicy = Resource<BackendTrafficPolicySpec>;
+
+/// `spec` of a BackendTrafficPolicy.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTrafficPolicySpec {
+    /// One target (deprecated in favour of `targetRefs`).
+    #[serde(default)]
+    pub target_ref: Option<PolicyTargetReference>,
+    /// Gateways, ListenerSets, routes and their sections.
+    #[serde(default)]
+    pub target_refs: Vec<PolicyTargetReference>,
+    /// Targets by label.
+    #[serde(default)]
+    pub target_selectors: Vec<TargetSelector>,
+    /// How a route's policy joins its Gateway's; absent means the route's alone applies.
+    #[serde(default)]
+    pub merge_type: Option<MergeType>,
+    /// Timeouts.
+    #[serde(default)]
+    pub timeout: Option<BackendTimeout>,
+    /// Limits of concurrency.
+    #[serde(default)]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// When a request is tried again; absent means never.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// How an endpoint is chosen.
+    #[serde(default)]
+    pub load_balancer: Option<LoadBalancer>,
+    /// Which endpoints are used at all.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+    /// Keepalive of connections to backends.
+    #[serde(default)]
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Faults made on purpose.
+    #[serde(default)]
+    pub fault_injection: Option<FaultInjection>,
+    /// Reading a request whole before it is sent on.
+    #[serde(default)]
+    pub request_buffer: Option<RequestBuffer>,
+    /// Responses replaced by others.
+    #[serde(default)]
+    pub response_override: Vec<ResponseOverride>,
+    /// Compression of responses.
+    #[serde(default)]
+    pub compression: Vec<Compression>,
+    /// The same under its newer name; exclusive with `compression`.
+    #[serde(default)]
+    pub compressor: Vec<Compression>,
+    /// Limits of rate.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
+    /// PROXY protocol.
+    #[serde(default)]
+    pub proxy_protocol: Option<Unsupported>,
+    /// Buffers and connections made ahead.
+    #[serde(default)]
+    pub connection: Option<Unsupported>,
+    /// HTTP/2 towards backends.
+    #[serde(default)]
+    pub http2: Option<Unsupported>,
+    /// Name resolution.
+    #[serde(default)]
+    pub dns: Option<Unsupported>,
+    /// Whether the client's protocol is used for the backend.
+    #[serde(default)]
+    pub use_client_protocol: Option<Unsupported>,
+    /// Upgrades.
+    #[serde(default)]
+    pub http_upgrade: Option<Unsupported>,
+    /// Tracing and metrics.
+    #[serde(default)]
+    pub telemetry: Option<Unsupported>,
+    /// Endpoints or the Service's address.
+    #[serde(default)]
+    pub routing_type: Option<Unsupported>,
+    /// Refusing when too many fail.
+    #[serde(default)]
+    pub admission_control: Option<Unsupported>,
+    /// Bytes in time.
+    #[serde(default)]
+    pub bandwidth_limit: Option<Unsupported>,
+}
+
+impl BackendTrafficPolicySpec {
+    /// `targetRef` and `targetRefs` together, without repetitions.
+    pub fn targets(&self) -> Vec<PolicyTargetReference> {
+        joined_targets(self.target_ref.as_ref(), &self.target_refs)
+    }
+}
+
+unsupported_fields!(BackendTrafficPolicySpec,
+    "proxyProtocol" => |spec| spec.proxy_protocol.is_some(),
+    "connection" => |spec| spec.connection.is_some(),
+    "http2" => |spec| spec.http2.is_some(),
+    "dns" => |spec| spec.dns.is_some(),
+    "useClientProtocol" => |spec| spec.use_client_protocol.is_some(),
+    "httpUpgrade" => |spec| spec.http_upgrade.is_some(),
+    "telemetry" => |spec| spec.telemetry.is_some(),
+    "routingType" => |spec| spec.routing_type.is_some(),
+    "admissionControl" => |spec| spec.admission_control.is_some(),
+    "bandwidthLimit" => |spec| spec.bandwidth_limit.is_some(),
+    "loadBalancer.zoneAware" => |spec| spec.load_balancer.as_ref().is_some_and(|it| it.zone_aware.is_some()),
+    "loadBalancer.endpointOverride" =>
+        |spec| spec.load_balancer.as_ref().is_some_and(|it| it.endpoint_override.is_some()),
+    "loadBalancer.backendUtilization" =>
+        |spec| spec.load_balancer.as_ref().is_some_and(|it| it.backend_utilization.is_some()),
+    "loadBalancer.dynamicModule" => |spec| spec.load_balancer.as_ref().is_some_and(|it| it.dynamic_module.is_some()),
+    "healthCheck.active.healthCheckLog" => |spec| spec
+        .health_check
+        .as_ref()
+        .and_then(|it| it.active.as_ref())
+        .is_some_and(|active| active.health_check_log.is_some()),
+);
+
+/// Timeouts towards backends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct BackendTimeout {
+    /// Of connections.
+    #[serde(default)]
+    pub tcp: Option<BackendTcpTimeout>,
+    /// Of HTTP.
+    #[serde(default)]
+    pub http: Option<BackendHttpTimeout>,
+}
+
+/// Timeouts of connections to backends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTcpTimeout {
+    /// For connecting; 10s when absent.
+    #[serde(default)]
+    pub connect_timeout: Option<Duration>,
+}
+
+/// Timeouts of HTTP towards backends; zero switches one off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendHttpTimeout {
+    /// For a connection without requests; 1h when absent.
+    #[serde(default)]
+    pub connection_idle_timeout: Option<Duration>,
+    /// How long a connection lives.
+    #[serde(default)]
+    pub max_connection_duration: Option<Duration>,
+    /// How long a request lives, response included.
+    #[serde(default)]
+    pub max_stream_duration: Option<Duration>,
+    /// For the whole response to arrive.
+    #[serde(default)]
+    pub request_timeout: Option<Duration>,
+    /// For a request without activity.
+    #[serde(default)]
+    pub stream_idle_timeout: Option<Duration>,
+}
+
+/// Reading a request whole before it is sent on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct RequestBuffer {
+    /// Larger requests are refused with 413.
+    #[serde(default)]
+    pub limit: Option<Quantity>,
+}
+
+/// One way to compress responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compression {
+    /// The algorithm.
+    #[serde(rename = "type")]
+    pub kind: CompressionType,
+    /// Smaller responses stay as they are; 30 bytes when absent.
+    #[serde(default)]
+    pub min_content_length: Option<Quantity>,
+    /// Has no fields.
+    #[serde(default)]
+    pub gzip: Option<NoFields>,
+    /// Has no fields.
+    #[serde(default)]
+    pub brotli: Option<NoFields>,
+    /// Has no fields.
+    #[serde(default)]
+    pub zstd: Option<NoFields>,
+}
+
+/// An object without fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct NoFields {}
+
+/// A compression algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+pub enum CompressionType {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+}

@@ -1,0 +1,360 @@
+//! ClientTrafficPolicy: how a Gateway treats its clients.
+
+use serde::Deserialize;
+
+use super::client_headers::ClientHeaders;
+use super::http2::Http2Settings;
+use super::merge::joined_targets;
+use super::tls::TlsVersion;
+use crate::duration::Duration;
+use crate::meta::Resource;
+use crate::names::HeaderName;
+use crate::quantity::Quantity;
+use crate::refs::{PolicyTargetReference, SecretObjectReference, TargetSelector};
+use crate::unsupported::{Unsupported, unsupported_fields};
+
+/// `gateway.envoyproxy.io/v1alpha1` ClientTrafficPolicy.
+pub type ClientTrafficPolicy = Resource<ClientTrafficPolicySpec>;
+
+/// `spec` of a ClientTrafficPolicy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientTrafficPolicySpec {
+    /// One target (deprecated in favour of `targetRefs`).
+    #[serde(default)]
+    pub target_ref: Option<PolicyTargetReference>,
+    /// Gateways, ListenerSets or their listeners.
+    #[serde(default)]
+    pub target_refs: Vec<PolicyTargetReference>,
+    /// Targets by label.
+    #[serde(default)]
+    pub target_selectors: Vec<TargetSelector>,
+    /// Keepalive of clients' connections.
+    #[serde(default)]
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Who the client is when other proxies stand before the gateway.
+    #[serde(rename = "clientIPDetection", default)]
+    pub client_ip_detection: Option<ClientIpDetection>,
+    /// TLS towards clients.
+    #[serde(default)]
+    pub tls: Option<ClientTls>,
+    /// Normalisation of paths.
+    #[serde(default)]
+    pub path: Option<PathSettings>,
+    /// Treatment of headers.
+    #[serde(default)]
+    pub headers: Option<ClientHeaders>,
+    /// Timeouts.
+    #[serde(default)]
+    pub timeout: Option<ClientTimeout>,
+    /// Limits of buffers and connections.
+    #[serde(default)]
+    pub connection: Option<ClientConnection>,
+    /// HTTP/2 settings.
+    #[serde(default)]
+    pub http2: Option<Http2Settings>,
+    /// A path that the gateway answers itself.
+    #[serde(default)]
+    pub health_check: Option<HealthCheckSettings>,
+    /// PROXY protocol (deprecated form).
+    #[serde(default)]
+    pub enable_proxy_protocol: Option<Unsupported>,
+    /// PROXY protocol.
+    #[serde(default)]
+    pub proxy_protocol: Option<Unsupported>,
+    /// HTTP/1 settings.
+    #[serde(default)]
+    pub http1: Option<Unsupported>,
+    /// HTTP/3.
+    #[serde(default)]
+    pub http3: Option<Unsupported>,
+    /// gRPC-Web.
+    #[serde(default)]
+    pub grpc: Option<Unsupported>,
+    /// The scheme that backends see.
+    #[serde(default)]
+    pub scheme: Option<Unsupported>,
+}
+
+impl ClientTrafficPolicySpec {
+    /// `targetRef` and `targetRefs` together, without repetitions.
+    pub fn targets(&self) -> Vec<PolicyTargetReference> {
+        joined_targets(self.target_ref.as_ref(), &self.target_refs)
+    }
+}
+
+unsupported_fields!(ClientTrafficPolicySpec,
+    "enableProxyProtocol" => |spec| spec.enable_proxy_protocol.is_some(),
+    "proxyProtocol" => |spec| spec.proxy_protocol.is_some(),
+    "http1" => |spec| spec.http1.is_some(),
+    "http3" => |spec| spec.http3.is_some(),
+    "grpc" => |spec| spec.grpc.is_some(),
+    "scheme" => |spec| spec.scheme.is_some(),
+    "connection.socketBufferLimit" => |spec| spec.connection.as_ref().is_some_and(|it| it.socket_buffer_limit.is_some()),
+    "connection.maxAcceptPerSocketEvent" =>
+        |spec| spec.connection.as_ref().is_some_and(|it| it.max_accept_per_socket_event.is_some()),
+    "headers.enableEnvoyHeaders" => |spec| spec.headers.as_ref().is_some_and(|it| it.enable_envoy_headers.is_some()),
+    "headers.disableRateLimitHeaders" =>
+        |spec| spec.headers.as_ref().is_some_and(|it| it.disable_rate_limit_headers.is_some()),
+    "headers.xForwardedClientCert" => |spec| spec.headers.as_ref().is_some_and(|it| it.x_forwarded_client_cert.is_some()),
+    "headers.host" => |spec| spec.headers.as_ref().is_some_and(|it| it.host.is_some()),
+    "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
+    "http2.connectionKeepalive" => |spec| spec.http2.as_ref().is_some_and(|it| it.connection_keepalive.is_some()),
+    "timeout.tcp.connectionInspectionTimeout" => |spec| spec.tcp_timeout(|tcp| tcp.connection_inspection_timeout.is_some()),
+    "timeout.tcp.tlsHandshakeTimeout" => |spec| spec.tcp_timeout(|tcp| tcp.tls_handshake_timeout.is_some()),
+    "tls.ecdhCurves" => |spec| spec.tls.as_ref().is_some_and(|it| it.ecdh_curves.is_some()),
+    "tls.signatureAlgorithms" => |spec| spec.tls.as_ref().is_some_and(|it| it.signature_algorithms.is_some()),
+    "tls.session" => |spec| spec.tls.as_ref().is_some_and(|it| it.session.is_some()),
+    "tls.fingerprints" => |spec| spec.tls.as_ref().is_some_and(|it| it.fingerprints.is_some()),
+);
+
+impl ClientTrafficPolicySpec {
+    fn tcp_timeout(&self, is_set: impl Fn(&ClientTcpTimeout) -> bool) -> bool {
+        self.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()).is_some_and(is_set)
+    }
+}
+
+/// TCP keepalive; the system's defaults where absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TcpKeepalive {
+    /// Unanswered probes until the connection is dead.
+    #[serde(default)]
+    pub probes: Option<u32>,
+    /// Idle time before the first probe.
+    #[serde(default)]
+    pub idle_time: Option<Duration>,
+    /// Time between probes.
+    #[serde(default)]
+    pub interval: Option<Duration>,
+}
+
+/// How the client's address is found; exactly one field is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientIpDetection {
+    /// From X-Forwarded-For.
+    #[serde(default)]
+    pub x_forwarded_for: Option<XForwardedFor>,
+    /// From another header.
+    #[serde(default)]
+    pub custom_header: Option<CustomClientHeader>,
+    /// From the connection, whatever headers say.
+    #[serde(rename = "directSourceIP", default)]
+    pub direct_source_ip: Option<DirectSourceIp>,
+}
+
+/// The connection's own address is the client's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct DirectSourceIp {}
+
+/// Which part of X-Forwarded-For is believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct XForwardedFor {
+    /// How many proxies before the gateway are trusted.
+    #[serde(default)]
+    pub num_trusted_hops: Option<u32>,
+    /// Networks whose proxies are trusted; exclusive with the number of hops.
+    #[serde(rename = "trustedCIDRs", default)]
+    pub trusted_cidrs: Vec<String>,
+    /// Whether the gateway leaves the header as it came.
+    #[serde(rename = "disableXForwardedForAppend", default)]
+    pub disable_append: bool,
+}
+
+/// A header with the client's address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomClientHeader {
+    /// The header's name.
+    pub name: HeaderName,
+    /// Whether a request without a valid address is refused with 403.
+    #[serde(default)]
+    pub fail_closed: bool,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientTls {
+    /// The oldest version; 1.2 when absent.
+    #[serde(default)]
+    pub min_version: Option<TlsVersion>,
+    /// The newest version; 1.3 when absent.
+    #[serde(default)]
+    pub max_version: Option<TlsVersion>,
+    /// Cipher suites by OpenSSL's names.
+    #[serde(default)]
+    pub ciphers: Vec<String>,
+    /// Protocols offered by ALPN; an empty list switches ALPN off.
+    #[serde(default)]
+    pub alpn_protocols: Option<Vec<String>>,
+    /// Clients' certificates. A security field: what it asks for must not be skipped in silence.
+    #[serde(default)]
+    pub client_validation: Option<ClientValidation>,
+    /// Curves.
+    #[serde(default)]
+    pub ecdh_curves: Option<Unsupported>,
+    /// Signature algorithms.
+    #[serde(default)]
+    pub signature_algorithms: Option<Unsupported>,
+    /// Resumption.
+    #[serde(default)]
+    pub session: Option<Unsupported>,
+    /// JA3 and JA4.
+    #[serde(default)]
+    pub fingerprints: Option<Unsupported>,
+}
+
+/// Which certificates clients must present.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientValidation {
+    /// Whether a client may come without one.
+    #[serde(default)]
+    pub optional: bool,
+    /// Trusted authorities: at most 8 ConfigMaps or Secrets with the key `ca.crt`.
+    #[serde(default)]
+    pub ca_certificate_refs: Vec<SecretObjectReference>,
+    /// Digests of public keys.
+    #[serde(default)]
+    pub spki_hashes: Option<Unsupported>,
+    /// Digests of certificates.
+    #[serde(default)]
+    pub certificate_hashes: Option<Unsupported>,
+    /// Names.
+    #[serde(default)]
+    pub subject_alt_names: Option<Unsupported>,
+    /// Revocation.
+    #[serde(default)]
+    pub crl: Option<Unsupported>,
+}
+
+impl ClientValidation {
+    /// What is set and cannot be enforced.
+    pub fn unenforced(&self) -> Vec<&'static str> {
+        let fields = [
+            ("spkiHashes", self.spki_hashes),
+            ("certificateHashes", self.certificate_hashes),
+            ("subjectAltNames", self.subject_alt_names),
+            ("crl", self.crl),
+        ];
+        fields.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
+    }
+}
+
+/// Normalisation of paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathSettings {
+    /// `%2F` and `%5C`; `UnescapeAndRedirect` when absent.
+    #[serde(default)]
+    pub escaped_slashes_action: Option<EscapedSlashesAction>,
+    /// Whether `//` stays; false when absent.
+    #[serde(default)]
+    pub disable_merge_slashes: Option<bool>,
+}
+
+/// What happens to escaped slashes in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum EscapedSlashesAction {
+    /// Nothing.
+    KeepUnchanged,
+    /// The request is refused with 400.
+    RejectRequest,
+    /// They are unescaped.
+    UnescapeAndForward,
+    /// The client is redirected to the unescaped path.
+    UnescapeAndRedirect,
+}
+
+/// Timeouts of clients' connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct ClientTimeout {
+    /// Of HTTP.
+    #[serde(default)]
+    pub http: Option<ClientHttpTimeout>,
+    /// Of connections.
+    #[serde(default)]
+    pub tcp: Option<ClientTcpTimeout>,
+}
+
+/// Timeouts of HTTP; zero switches one off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientHttpTimeout {
+    /// For the whole request to arrive.
+    #[serde(default)]
+    pub request_received_timeout: Option<Duration>,
+    /// For the request's head to arrive.
+    #[serde(default)]
+    pub request_headers_received_timeout: Option<Duration>,
+    /// For a connection without requests; 1h when absent.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+    /// For a request without activity; 5m when absent.
+    #[serde(default)]
+    pub stream_idle_timeout: Option<Duration>,
+}
+
+/// Timeouts of connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientTcpTimeout {
+    /// For a connection without bytes.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+    /// For finding out what the client speaks.
+    #[serde(default)]
+    pub connection_inspection_timeout: Option<Unsupported>,
+    /// For the TLS handshake.
+    #[serde(default)]
+    pub tls_handshake_timeout: Option<Unsupported>,
+}
+
+/// Limits of buffers and connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientConnection {
+    /// How much of a request is buffered; where a body is read, the largest body.
+    #[serde(default)]
+    pub buffer_limit: Option<Quantity>,
+    /// Limits of connections.
+    #[serde(default)]
+    pub connection_limit: Option<ConnectionLimit>,
+    /// Socket buffers.
+    #[serde(default)]
+    pub socket_buffer_limit: Option<Unsupported>,
+    /// Accepts per wake-up.
+    #[serde(default)]
+    pub max_accept_per_socket_event: Option<Unsupported>,
+}
+
+/// Limits of connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionLimit {
+    /// How many at once, at least 1; no limit when absent.
+    #[serde(default)]
+    pub value: Option<u64>,
+    /// How long a refused connection stays open.
+    #[serde(default)]
+    pub close_delay: Option<Duration>,
+    /// How long a connection lives.
+    #[serde(default)]
+    pub max_connection_duration: Option<Duration>,
+    /// How many requests a connection carries.
+    #[serde(default)]
+    pub max_requests_per_connection: Option<u32>,
+    /// How long a request lives.
+    #[serde(default)]
+    pub max_stream_duration: Option<Duration>,
+}
+
+/// A path that the gateway answers itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HealthCheckSettings {
+    /// 1 to 1024 characters.
+    pub path: String,
+}

@@ -1,0 +1,50 @@
+//! Which fields of an EnvoyProxy are set and not acted on.
+
+use super::{EnvoyProxySpec, KubernetesProvider};
+use crate::unsupported::unsupported_fields;
+
+fn kubernetes(spec: &EnvoyProxySpec) -> &KubernetesProvider {
+    &spec.provider.kubernetes
+}
+
+unsupported_fields!(EnvoyProxySpec,
+    "provider.type" => |spec| spec.provider.kind.as_deref().is_some_and(|kind| kind != "Kubernetes"),
+    "provider.host" => |spec| spec.provider.host.is_some(),
+    "provider.kubernetes.envoyDaemonSet" => |spec| kubernetes(spec).envoy_daemon_set.is_some(),
+    "provider.kubernetes.envoyServiceAccount" => |spec| kubernetes(spec).envoy_service_account.is_some(),
+    "provider.kubernetes.useListenerPortAsContainerPort" =>
+        |spec| kubernetes(spec).use_listener_port_as_container_port == Some(false),
+    "provider.kubernetes.envoyDeployment.name" => |spec| kubernetes(spec).envoy_deployment.name.is_some(),
+    "provider.kubernetes.envoyDeployment.patch" => |spec| kubernetes(spec).envoy_deployment.patch.is_some(),
+    "provider.kubernetes.envoyDeployment.initContainers" => |spec| kubernetes(spec).envoy_deployment.init_containers.is_some(),
+    "provider.kubernetes.envoyDeployment.pod.securityContext" =>
+        |spec| kubernetes(spec).envoy_deployment.pod.security_context.is_some(),
+    "provider.kubernetes.envoyDeployment.pod.volumes" => |spec| kubernetes(spec).envoy_deployment.pod.volumes.is_some(),
+    "provider.kubernetes.envoyDeployment.container.image" => |spec| kubernetes(spec).envoy_deployment.container.image.is_some(),
+    "provider.kubernetes.envoyDeployment.container.imageRepository" =>
+        |spec| kubernetes(spec).envoy_deployment.container.image_repository.is_some(),
+    "provider.kubernetes.envoyDeployment.container.securityContext" =>
+        |spec| kubernetes(spec).envoy_deployment.container.security_context.is_some(),
+    "provider.kubernetes.envoyDeployment.container.volumeMounts" =>
+        |spec| kubernetes(spec).envoy_deployment.container.volume_mounts.is_some(),
+    "provider.kubernetes.envoyService.name" => |spec| kubernetes(spec).envoy_service.name.is_some(),
+    "provider.kubernetes.envoyService.patch" => |spec| kubernetes(spec).envoy_service.patch.is_some(),
+    "provider.kubernetes.envoyHpa.name" => |spec| kubernetes(spec).envoy_hpa.as_ref().is_some_and(|it| it.name.is_some()),
+    "provider.kubernetes.envoyHpa.patch" => |spec| kubernetes(spec).envoy_hpa.as_ref().is_some_and(|it| it.patch.is_some()),
+    "provider.kubernetes.envoyPDB.name" => |spec| kubernetes(spec).envoy_pdb.as_ref().is_some_and(|it| it.name.is_some()),
+    "provider.kubernetes.envoyPDB.patch" => |spec| kubernetes(spec).envoy_pdb.as_ref().is_some_and(|it| it.patch.is_some()),
+    "logging.level" => |spec| spec.logging.level.keys().any(|component| component != "default"),
+    "shutdown.healthCheckFailureDelay" => |spec| spec.shutdown.health_check_failure_delay.is_some(),
+    "mergeGateways" => |spec| spec.merge_gateways == Some(true),
+    "telemetry" => |spec| spec.telemetry.is_some(),
+    "bootstrap" => |spec| spec.bootstrap.is_some(),
+    "routingType" => |spec| spec.routing_type.is_some(),
+    "extraArgs" => |spec| spec.extra_args.is_some(),
+    "mergeBackends" => |spec| spec.merge_backends.is_some(),
+    "filterOrder" => |spec| spec.filter_order.is_some(),
+    "backendTLS" => |spec| spec.backend_tls.is_some(),
+    "preserveRouteOrder" => |spec| spec.preserve_route_order.is_some(),
+    "luaValidation" => |spec| spec.lua_validation.is_some(),
+    "dynamicModules" => |spec| spec.dynamic_modules.is_some(),
+    "geoIP" => |spec| spec.geo_ip.is_some(),
+);

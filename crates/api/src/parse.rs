@@ -1,0 +1,130 @@
+//! Bytes to typed objects: YAML and JSON, one or many documents, lists.
+//!
+//! Every document stands alone: one that is wrong yields errors and leaves its neighbours be. An
+//! error names the file, the line, the object and the field. Nothing here reads files.
+
+mod decode;
+mod documents;
+mod error;
+mod json;
+mod locate;
+mod metadata;
+mod path;
+mod suggest;
+mod tracked;
+mod typed;
+mod yaml;
+
+use crate::undecodable::Undecodable;
+use crate::{NamespaceName, Object};
+
+pub use error::{ParseError, Problem};
+
+/// The largest input that [`parse`] takes, in bytes.
+pub const MAX_INPUT: usize = 64 << 20;
+
+/// The most documents and list items that are read from one input.
+pub const MAX_OBJECTS: usize = 100_000;
+
+/// The most errors that are reported for one input.
+pub const MAX_ERRORS: usize = 1_000;
+
+/// What became of an input.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The objects that are in order, as they stand in the input.
+    pub objects: Vec<Decoded>,
+    /// What is wrong with the others; at most [`MAX_ERRORS`].
+    pub errors: Vec<ParseError>,
+    /// What could be read of those others that have a status.
+    pub undecodable: Vec<Undecodable>,
+}
+
+/// An object and what was found beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The object, checked and with its defaults.
+    pub object: Object,
+    /// Paths of fields that the kind does not have, such as `spec.rules[0].matchs`.
+    pub ignored: Vec<String>,
+    /// The line on which its document begins, from 1.
+    pub line: usize,
+}
+
+/// Reads every object of an input.
+///
+/// `origin` names the input in errors: a path, or `-` for standard input. Namespaced objects that
+/// name no namespace are put into `namespace`.
+pub fn parse(bytes: &[u8], origin: &str, namespace: &NamespaceName) -> Parsed {
+    let mut reader = Reader { origin, namespace, keeps_undecodable: true, parsed: Parsed::default() };
+    match text_of(bytes) {
+        // A separator of documents makes it YAML, of which JSON is a part.
+        Ok(text) if json::looks_like_json(text) && !documents::are_several(text) => json::read(text, &mut reader),
+        Ok(text) => yaml::read(text, &mut reader),
+        Err(problem) => reader.fail(ParseError::of_input(origin, problem)),
+    }
+    reader.parsed
+}
+
+/// Reads one object that has been parsed as JSON already, as an API server sends it.
+///
+/// `origin` names where it comes from in errors. What an API server always fills in must be there: a namespaced object names
+/// its namespace. What can be read of an object that is in no order, [`Undecodable::new`] says.
+///
+/// # Errors
+/// Everything that is wrong with it, at least one and at most [`MAX_ERRORS`]; nothing of a Secret's values is quoted.
+pub fn parse_object(value: serde_json::Value, origin: &str, namespace: &NamespaceName) -> Result<Decoded, Vec<ParseError>> {
+    let mut reader = Reader { origin, namespace, keeps_undecodable: false, parsed: Parsed::default() };
+    decode::decode(value, &decode::Source { line: 0, find_line: &|_| None }, &mut reader);
+    match reader.parsed.objects.pop() {
+        Some(object) if reader.parsed.errors.is_empty() && reader.parsed.objects.is_empty() => Ok(object),
+        _ if reader.parsed.errors.is_empty() => Err(vec![ParseError::of_input(origin, Problem::NotOneObject)]),
+        // There is no file, and so no line.
+        _ => Err(reader.parsed.errors.into_iter().map(|error| ParseError { line: None, ..error }).collect()),
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+    if bytes.len() > MAX_INPUT {
+        return Err(Problem::TooLarge { bytes: bytes.len() });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Whether a text that could not be read may be a Secret. It errs on the side of yes.
+fn may_hold_secret(text: &str) -> bool {
+    let has_data = || text.match_indices("data").any(|(at, _)| !text[..at].ends_with("meta")) || text.contains("stringData");
+    text.contains("Secret") && has_data()
+}
+
+/// What the readers of YAML and JSON hand their documents to.
+struct Reader<'a> {
+    origin: &'a str,
+    namespace: &'a NamespaceName,
+    /// Whether [`Parsed::undecodable`] is wanted, which costs a copy of every object.
+    keeps_undecodable: bool,
+    parsed: Parsed,
+}
+
+impl Reader<'_> {
+    /// Keeps an error; the last of too many says that there are more.
+    fn fail(&mut self, error: ParseError) {
+        match self.parsed.errors.len() {
+            count if count + 1 < MAX_ERRORS => self.parsed.errors.push(error),
+            count if count + 1 == MAX_ERRORS => {
+                self.parsed.errors.push(ParseError::of_input(self.origin, Problem::TooManyErrors));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether there is room for another object; says so once when there is none.
+    fn has_room(&mut self) -> bool {
+        let room = self.parsed.objects.len() < MAX_OBJECTS && self.parsed.errors.len() < MAX_ERRORS;
+        if !room && self.parsed.errors.last().is_none_or(|error| error.problem != Problem::TooManyObjects) {
+            self.fail(ParseError::of_input(self.origin, Problem::TooManyObjects));
+        }
+        room
+    }
+}

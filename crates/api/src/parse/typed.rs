@@ -1,0 +1,156 @@
+//! The typed form of each kind, by serde.
+
+use k8s_openapi::api::{core::v1 as core_api, discovery::v1 as discovery};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::decode::Failures;
+use super::error::Problem;
+use super::tracked;
+use crate::backend_tls_policy::BackendTlsPolicySpec;
+use crate::core_v1::cluster_trust_bundle::ClusterTrustBundleSpec;
+use crate::core_v1::config_map::ConfigMapData;
+use crate::core_v1::endpoint_slice::EndpointSliceSpec;
+use crate::core_v1::namespace::NamespaceSpec;
+use crate::core_v1::pod::PodSpec;
+use crate::core_v1::secret::SecretData;
+use crate::core_v1::service::ServiceSpec;
+use crate::envoy::backend::BackendSpec;
+use crate::envoy::backend_traffic_policy::BackendTrafficPolicySpec;
+use crate::envoy::client_traffic_policy::ClientTrafficPolicySpec;
+use crate::envoy::envoy_proxy::EnvoyProxySpec;
+use crate::envoy::http_route_filter::EnvoyHttpRouteFilterSpec;
+use crate::envoy::recognised::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
+use crate::envoy::security_policy::SecurityPolicySpec;
+use crate::gateway::GatewaySpec;
+use crate::gateway_class::GatewayClassSpec;
+use crate::grpc_route::GrpcRouteSpec;
+use crate::http_route::HttpRouteSpec;
+use crate::inference_model::{InferenceModelRewriteSpec, InferenceModelSpec, InferenceObjectiveSpec};
+use crate::inference_pool::{InferencePoolSpec, PoolV1, PoolV1Alpha2};
+use crate::l4_route::{TcpRouteSpec, TlsRouteSpec, UdpRouteSpec};
+use crate::listener_set::ListenerSetSpec;
+use crate::reference_grant::ReferenceGrantSpec;
+use crate::{Kind, Meta, Object, Resource, Typed};
+
+/// Decodes one field of an object; unknown fields below it are added to `ignored`.
+pub(super) fn field<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<String>) -> Result<T, Failures> {
+    tracked::decode(value, root, ignored).map_err(|(at, error)| vec![(at, Problem::Value(advice(&error.to_string())))])
+}
+
+/// A type error in the words of someone who writes YAML, with what to do where quotes are the cause.
+fn advice(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let whole = matches!(expected, "i64" | "i32" | "u64" | "u32" | "u16" | "u8");
+    let expected = match expected {
+        _ if whole && expected.starts_with('u') => "a whole number of 0 or more",
+        _ if whole => "a whole number",
+        "string or map" => "a string",
+        other => other,
+    };
+    let invalid = found.strip_prefix("invalid type: ");
+    let is_scalar = |found: &str| ["integer", "boolean", "floating point"].iter().any(|kind| found.starts_with(kind));
+    let hint = match invalid {
+        Some(found) if expected == "a string" && is_scalar(found) => ": put the value in quotes",
+        Some(found) if whole && found.starts_with("string") => ": remove the quotes",
+        _ => "",
+    };
+    format!("{found}, expected {expected}{hint}")
+}
+
+/// Decodes an object of a known kind and version. `fields` is the whole object.
+pub(super) fn object(
+    kind: Kind,
+    version: &str,
+    meta: Meta,
+    fields: Map<String, Value>,
+    ignored: &mut Vec<String>,
+) -> Result<Object, Failures> {
+    let decoder = Decoder { meta, fields, ignored };
+    match kind {
+        Kind::GatewayClass => decoder.spec::<GatewayClassSpec>(),
+        Kind::Gateway => decoder.spec::<GatewaySpec>(),
+        Kind::ListenerSet => decoder.spec::<ListenerSetSpec>(),
+        Kind::HttpRoute => decoder.spec::<HttpRouteSpec>(),
+        Kind::GrpcRoute => decoder.spec::<GrpcRouteSpec>(),
+        Kind::TlsRoute => decoder.spec::<TlsRouteSpec>(),
+        Kind::TcpRoute => decoder.spec::<TcpRouteSpec>(),
+        Kind::UdpRoute => decoder.spec::<UdpRouteSpec>(),
+        Kind::ReferenceGrant => decoder.spec::<ReferenceGrantSpec>(),
+        Kind::BackendTlsPolicy => decoder.spec::<BackendTlsPolicySpec>(),
+        Kind::InferencePool if version == "v1" => decoder.pool::<PoolV1>(),
+        Kind::InferencePool => decoder.pool::<PoolV1Alpha2>(),
+        Kind::InferenceModel => decoder.spec::<InferenceModelSpec>(),
+        Kind::InferenceObjective => decoder.spec::<InferenceObjectiveSpec>(),
+        Kind::InferenceModelRewrite => decoder.spec::<InferenceModelRewriteSpec>(),
+        Kind::Backend => decoder.spec::<BackendSpec>(),
+        Kind::EnvoyHttpRouteFilter => decoder.spec::<EnvoyHttpRouteFilterSpec>(),
+        Kind::ClientTrafficPolicy => decoder.spec::<ClientTrafficPolicySpec>(),
+        Kind::BackendTrafficPolicy => decoder.spec::<BackendTrafficPolicySpec>(),
+        Kind::SecurityPolicy => decoder.spec::<SecurityPolicySpec>(),
+        Kind::EnvoyProxy => decoder.optional_spec::<EnvoyProxySpec>(),
+        Kind::EnvoyExtensionPolicy => decoder.spec::<EnvoyExtensionPolicySpec>(),
+        Kind::EnvoyPatchPolicy => decoder.spec::<EnvoyPatchPolicySpec>(),
+        Kind::Namespace => decoder.whole::<core_api::Namespace, _>(|_| NamespaceSpec),
+        Kind::Pod => decoder.whole::<core_api::Pod, _>(PodSpec::from),
+        Kind::Service => decoder.whole::<core_api::Service, _>(|service| ServiceSpec::from(service.spec.unwrap_or_default())),
+        Kind::Secret => decoder.secret(),
+        Kind::ConfigMap => decoder.whole::<core_api::ConfigMap, _>(ConfigMapData::from),
+        Kind::EndpointSlice => decoder.whole::<discovery::EndpointSlice, _>(EndpointSliceSpec::from),
+        Kind::ClusterTrustBundle => decoder.spec::<ClusterTrustBundleSpec>(),
+    }
+}
+
+/// One object on its way from JSON to its type.
+struct Decoder<'a> {
+    meta: Meta,
+    fields: Map<String, Value>,
+    ignored: &'a mut Vec<String>,
+}
+
+/// The fields beside `spec` that objects have.
+const KNOWN_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+impl Decoder<'_> {
+    fn spec<S: DeserializeOwned>(mut self) -> Result<Object, Failures>
+    where
+        Resource<S>: Typed,
+    {
+        let spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
+        self.ignored.extend(self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str())).cloned());
+        let spec: S = field(spec, "spec", self.ignored)?;
+        Ok(Resource { meta: self.meta, spec }.into_object())
+    }
+
+    fn optional_spec<S: DeserializeOwned>(mut self) -> Result<Object, Failures>
+    where
+        Resource<S>: Typed,
+    {
+        self.fields.entry("spec").or_insert_with(|| Value::Object(Map::new()));
+        self.spec::<S>()
+    }
+
+    fn pool<P: DeserializeOwned + Into<InferencePoolSpec>>(mut self) -> Result<Object, Failures> {
+        let spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
+        self.ignored.extend(self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str())).cloned());
+        let pool: P = field(spec, "spec", self.ignored)?;
+        Ok(Resource { meta: self.meta, spec: pool.into() }.into_object())
+    }
+
+    /// Decodes a core object by Kubernetes' own type and keeps what `project` takes of it.
+    fn whole<T: DeserializeOwned, S>(mut self, project: impl Fn(T) -> S) -> Result<Object, Failures>
+    where
+        Resource<S>: Typed,
+    {
+        // Metadata has been read already.
+        self.fields.remove("metadata");
+        let object: T = field(Value::Object(self.fields), "", self.ignored)?;
+        Ok(Resource { meta: self.meta, spec: project(object) }.into_object())
+    }
+
+    /// As [`whole`](Decoder::whole), with errors that quote no value.
+    fn secret(self) -> Result<Object, Failures> {
+        self.whole::<core_api::Secret, _>(SecretData::from)
+            .map_err(|failures| failures.into_iter().map(|(path, _)| (path, Problem::SecretValue)).collect())
+    }
+}

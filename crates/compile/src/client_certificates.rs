@@ -1,0 +1,138 @@
+//! Client certificates: those that a Gateway asks of its clients, and the one that it shows to backends.
+
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
+
+use crate::status::{Condition, Problem};
+use pailou_api::{
+    ClientTrafficPolicy, Gateway,
+    envoy::ENVOY_GROUP,
+    gateway::{FrontendTlsConfig, FrontendValidation, FrontendValidationMode},
+    refs::GATEWAY_GROUP,
+};
+use pailou_snapshot::{ClientCertificates, Failure};
+
+use super::{
+    authorities,
+    grants::{Referent, Referrer},
+    index::Index,
+    listener::{ListenerState, certificate},
+    speaks::Speaks,
+};
+
+/// What a Gateway shows to backends that ask for a certificate. Where that cannot be had, no connection is made without.
+pub(crate) type Identity = Result<Arc<CertifiedKey>, Failure>;
+
+/// Has a listener ask its clients for certificates, as the Gateway it belongs to wants it (`spec.tls.frontend`). One that cannot tell
+/// good certificates from bad is not served.
+pub(crate) fn ask(index: &Index, gateway: &Gateway, listener: &mut ListenerState<'_>) {
+    if !listener.speaks.is_some_and(Speaks::ends_tls) {
+        return;
+    }
+    let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };
+    let own = frontend.per_port.iter().find(|it| it.port == listener.spec.port).map(|it| &it.tls);
+    let Some(validation) = &own.unwrap_or(&frontend.fallback).validation else { return };
+    let (asked, problems) = read(index, gateway, validation);
+    listener.client_certificates = asked;
+    listener.problems.extend(problems);
+}
+
+/// Says that clients may come with any certificate or none, where that is so.
+pub(crate) fn insecure_mode(gateway: &Gateway) -> Option<Condition> {
+    let frontend = gateway.spec.tls.as_ref()?.frontend.as_ref()?;
+    let insecure = |config: &FrontendTlsConfig| {
+        config.validation.as_ref().is_some_and(|it| it.mode == FrontendValidationMode::AllowInsecureFallback)
+    };
+    let ports: Vec<_> = frontend.per_port.iter().filter(|it| insecure(&it.tls)).map(|it| format!("port {}", it.port)).collect();
+    let places: Vec<_> = insecure(&frontend.fallback).then(|| "default".to_owned()).into_iter().chain(ports).collect();
+    (!places.is_empty()).then(|| {
+        let message = format!(
+            "spec.tls.frontend ({}): AllowInsecureFallback lets clients in with any certificate or none: use it for tests only",
+            places.join(", ")
+        );
+        Condition::holds("InsecureFrontendValidationMode", "ConfigurationChanged", message, gateway.meta.generation)
+    })
+}
+
+/// The certificate of a Gateway's `spec.tls.backend`, and what is wrong with it; `None` where none is wanted.
+pub(crate) fn identity(index: &Index, gateway: &Gateway) -> Option<(Identity, Option<Problem>)> {
+    let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    match certificate(index, reference, referrer(gateway)) {
+        Ok(certificate) => Some((Ok(certificate), None)),
+        Err(problem) => {
+            let reason = if problem.reason == "RefNotPermitted" { problem.reason } else { "InvalidClientCertificateRef" };
+            let message = format!("spec.tls.backend.clientCertificateRef: {}", problem.message);
+            let failure = Failure(format!("Gateway {}/{}: {message}", gateway.meta.namespace, gateway.meta.name).into());
+            Some((Err(failure), Some(Problem::refs(reason, message))))
+        }
+    }
+}
+
+/// What a ClientTrafficPolicy asks of clients; `None` where it asks nothing. Where a part of it cannot be enforced, none of it is.
+pub(crate) fn of_policy(index: &Index, policy: &ClientTrafficPolicy) -> Option<Result<ClientCertificates, Problem>> {
+    let validation = policy.spec.tls.as_ref()?.client_validation.as_ref()?;
+    let invalid = |message: String| Err(Problem::accepted("Invalid", format!("spec.tls.clientValidation{message}")));
+    let unenforced = validation.unenforced();
+    if !unenforced.is_empty() {
+        return Some(invalid(format!(".{{{}}}: is not implemented", unenforced.join(","))));
+    }
+    let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
+    let refs = validation.ca_certificate_refs.iter();
+    let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
+    let (trusted, problems) = trusted(index, from, refs);
+    if let Some(problem) = problems.into_iter().next() {
+        return Some(invalid(format!(".caCertificateRefs: {}", problem.message)));
+    }
+    if trusted.is_empty() {
+        return Some(invalid(".caCertificateRefs: name the authorities whose certificates clients may present".to_owned()));
+    }
+    let asked = if validation.optional { ClientCertificates::ValidOrNone } else { ClientCertificates::Valid };
+    Some(Ok(asked(trusted.into())))
+}
+
+fn referent<'a>(group: &'a str, kind: &'a str, namespace: &'a str, name: &'a str) -> Referent<'a> {
+    Referent { group, kind, namespace, name }
+}
+
+fn referrer(gateway: &Gateway) -> Referrer<'_> {
+    Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace }
+}
+
+fn read(index: &Index, gateway: &Gateway, validation: &FrontendValidation) -> (Option<ClientCertificates>, Vec<Problem>) {
+    let from = referrer(gateway);
+    let refs = validation.ca_certificate_refs.iter();
+    let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
+    let (trusted, mut problems) = trusted(index, from, refs);
+    for problem in &mut problems {
+        problem.message.insert_str(0, "spec.tls.frontend: ");
+    }
+    if trusted.is_empty() {
+        let message =
+            "spec.tls.frontend: no authority can be trusted with clients' certificates, so that the listener stays closed";
+        problems.push(Problem::accepted("NoValidCACertificate", message));
+        return (None, problems);
+    }
+    let asked = match validation.mode {
+        FrontendValidationMode::AllowValidOnly => ClientCertificates::Valid(trusted.into()),
+        FrontendValidationMode::AllowInsecureFallback => ClientCertificates::Any,
+    };
+    (Some(asked), problems)
+}
+
+/// The authorities that can be had, and what is wrong with the others.
+fn trusted<'r>(
+    index: &Index,
+    from: Referrer<'_>,
+    refs: impl Iterator<Item = Referent<'r>>,
+) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
+    let (mut trusted, mut problems) = (Vec::new(), Vec::new());
+    for reference in refs {
+        match authorities::one(index, from, reference, "InvalidCACertificateKind") {
+            Ok(more) => trusted.extend(more),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (trusted, problems)
+}

@@ -1,0 +1,58 @@
+//! Whether a reference may cross namespaces.
+
+use crate::status::Problem;
+use pailou_api::ReferenceGrant;
+
+use super::index::Index;
+
+/// Who refers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referrer<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) namespace: &'a str,
+}
+
+/// What is referred to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referent<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
+impl Index {
+    /// Checks that a reference stays in its namespace, or that a ReferenceGrant of the other one allows it.
+    pub(crate) fn permit(&self, from: Referrer<'_>, to: Referent<'_>) -> Result<(), Problem> {
+        if from.namespace == to.namespace || self.is_granted(from, to) {
+            return Ok(());
+        }
+        Err(Problem::refs(
+            "RefNotPermitted",
+            format!(
+                "{} {}/{} is in another namespace: add a ReferenceGrant in namespace {} from kind {} in namespace {} to kind {}",
+                to.kind, to.namespace, to.name, to.namespace, from.kind, from.namespace, to.kind
+            ),
+        ))
+    }
+
+    fn is_granted(&self, from: Referrer<'_>, to: Referent<'_>) -> bool {
+        self.granting(from, to).next().is_some()
+    }
+}
+
+impl Index {
+    /// The ReferenceGrants that allow a reference.
+    pub(crate) fn granting(&self, from: Referrer<'_>, to: Referent<'_>) -> impl Iterator<Item = &ReferenceGrant> {
+        let here = self.grants.get(to.namespace, "").into_iter().flatten().map(|grant| &**grant);
+        here.filter(move |grant| {
+            grant.spec.from.iter().any(|it| it.group == from.group && it.kind == from.kind && it.namespace == from.namespace)
+                && grant
+                    .spec
+                    .to
+                    .iter()
+                    .any(|it| it.group == to.group && it.kind == to.kind && it.name.as_ref().is_none_or(|name| name == to.name))
+        })
+    }
+}

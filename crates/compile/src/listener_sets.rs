@@ -1,0 +1,154 @@
+//! ListenerSets: listeners that are added to a Gateway, and what becomes of them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::Arc,
+};
+
+use crate::status::{Condition, GatewayStatus, Severity, Status, StatusBody, Statuses};
+use pailou_api::{Gateway, ListenerSet, ObjectKey, refs::GATEWAY_GROUP};
+use pailou_snapshot::{ListenerName, Name};
+
+use super::{
+    gateway::{GatewayState, Gateways},
+    grants::Referrer,
+    index::{Index, name_of},
+    listener::{ListenerState, in_namespaces},
+    warnings,
+};
+
+/// A ListenerSet of a Gateway that is served.
+pub(crate) struct ListenerSetState<'a> {
+    pub(crate) object: &'a ListenerSet,
+    /// Whether the Gateway allows it.
+    pub(crate) is_allowed: bool,
+    /// The places of its listeners among the Gateway's.
+    pub(crate) places: Range<usize>,
+}
+
+/// ListenerSets by the namespace and name of the Gateway that they ask for, the oldest first.
+pub(crate) type ByGateway<'a> = HashMap<(&'a str, &'a str), Vec<&'a ListenerSet>>;
+
+/// Finds which Gateway each asks for.
+pub(crate) fn by_gateway<'a>(index: &'a Index) -> ByGateway<'a> {
+    let mut all = ByGateway::new();
+    for set in index.listener_sets.iter() {
+        let parent = &set.spec.parent_ref;
+        if parent.group == GATEWAY_GROUP && parent.kind == "Gateway" {
+            let namespace = parent.namespace.as_deref().unwrap_or(&set.meta.namespace);
+            all.entry((namespace, &parent.name)).or_default().push(set);
+        }
+    }
+    all
+}
+
+impl<'a> ListenerSetState<'a> {
+    /// Judges whether a Gateway allows a ListenerSet.
+    pub(crate) fn new(index: &Index, gateway: &Gateway, object: &'a ListenerSet) -> Self {
+        let allowed = &gateway.spec.allowed_listeners.namespaces;
+        let (own, its) = (&gateway.meta.namespace, &object.meta.namespace);
+        let is_allowed = in_namespaces(index, allowed.from, allowed.selector.as_ref(), own, its);
+        Self { object, is_allowed, places: 0..0 }
+    }
+
+    /// Its listeners; `place` is its own place among the Gateway's sets.
+    pub(crate) fn listeners(&self, index: &Index, gateway: &Name, place: usize) -> Vec<ListenerState<'a>> {
+        let owner = Referrer { group: GATEWAY_GROUP, kind: "ListenerSet", namespace: &self.object.meta.namespace };
+        let listeners = self.object.spec.listeners.iter().map(|spec| {
+            let set = Some(name_of(&self.object.meta));
+            let name = ListenerName { gateway: gateway.clone(), set, section: spec.name.as_str().into() };
+            ListenerState { set: Some(place), ..ListenerState::new(index, spec, owner, name) }
+        });
+        listeners.collect()
+    }
+}
+
+/// Writes down every ListenerSet's status.
+pub(crate) fn report(index: &Index, gateways: &Gateways<'_>, statuses: &mut Statuses) {
+    for set in index.listener_sets.iter() {
+        let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
+        match gateways.find_set(&set.meta.namespace, &set.meta.name) {
+            Some((gateway, place)) => statuses.set(key, StatusBody::Gateway(gateways.list[gateway].status_of_set(place))),
+            None => {
+                let parent = &set.spec.parent_ref;
+                let namespace = parent.namespace.as_deref().unwrap_or(&set.meta.namespace);
+                let message = format!("not served: there is no served {} {} in namespace {namespace}", parent.kind, parent.name);
+                statuses.note(key, Severity::Error, message);
+            }
+        }
+    }
+}
+
+/// Writes down anew what is said of the ListenerSets of these listeners, which count other routes than before.
+pub(crate) fn report_counts(gateways: &Gateways<'_>, listeners: &BTreeSet<(usize, usize)>, statuses: &mut Statuses) {
+    for (gateway, listener) in listeners {
+        let gateway = &gateways.list[*gateway];
+        let Some(place) = gateway.listeners[*listener].set else { continue };
+        let meta = &gateway.sets[place].object.meta;
+        let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &meta.namespace, &meta.name);
+        let body = StatusBody::Gateway(gateway.status_of_set(place));
+        statuses.put(&Arc::new(key), Arc::new(Status { body, notes: Vec::new() }));
+    }
+}
+
+impl GatewayState<'_> {
+    /// How many ListenerSets are accepted.
+    pub(crate) fn accepted_sets(&self) -> u32 {
+        let accepted = (0..self.sets.len()).filter(|place| self.refusal_of_set(*place).is_none());
+        u32::try_from(accepted.count()).unwrap_or(u32::MAX)
+    }
+
+    fn listeners_of_set(&self, place: usize) -> impl Iterator<Item = &ListenerState<'_>> {
+        self.listeners[self.places(Some(place))].iter()
+    }
+
+    /// Why a ListenerSet is not accepted: the reasons of `Accepted` and `Programmed`, and the message.
+    fn refusal_of_set(&self, place: usize) -> Option<(&'static str, &'static str, &'static str)> {
+        if !self.sets[place].is_allowed {
+            let message = "the Gateway does not allow ListenerSets of this namespace: see its spec.allowedListeners";
+            return Some(("NotAllowed", "NotAllowed", message));
+        }
+        if !self.is_accepted() {
+            return Some(("ParentNotAccepted", "ParentNotProgrammed", "the Gateway is not accepted: see its conditions"));
+        }
+        let is_hopeless = !self.listeners_of_set(place).any(ListenerState::is_valid);
+        let message = "no listener can be served: see their conditions";
+        is_hopeless.then_some(("ListenersNotValid", "ListenersNotValid", message))
+    }
+
+    fn status_of_set(&self, place: usize) -> GatewayStatus {
+        let set = self.sets[place].object;
+        let generation = set.meta.generation;
+        let mut conditions = match self.refusal_of_set(place) {
+            Some((accepted, programmed, message)) => vec![
+                Condition::fails("Accepted", accepted, message, generation),
+                Condition::fails("Programmed", programmed, message, generation),
+            ],
+            None => vec![self.set_accepted(place, generation), self.set_programmed(place, generation)],
+        };
+        conditions.extend(warnings::unsupported(set.spec.unsupported(), generation));
+        let listeners = self.listeners_of_set(place).map(|listener| listener.status(self.withheld(), generation));
+        GatewayStatus { conditions, listeners: listeners.collect(), ..GatewayStatus::default() }
+    }
+
+    fn set_accepted(&self, place: usize, generation: i64) -> Condition {
+        let bad: Vec<&str> = self.listeners_of_set(place).filter(|it| !it.is_valid()).map(|it| it.spec.name.as_str()).collect();
+        if bad.is_empty() {
+            return Condition::fine("Accepted", generation);
+        }
+        let message = format!("listeners that are not served: {}", bad.join(", "));
+        Condition::holds("Accepted", "ListenersNotValid", message, generation)
+    }
+
+    fn set_programmed(&self, place: usize, generation: i64) -> Condition {
+        if let Some((_, message)) = self.withheld() {
+            return Condition::fails("Programmed", "ParentNotProgrammed", message, generation);
+        }
+        if self.listeners_of_set(place).any(ListenerState::is_servable) {
+            return Condition::fine("Programmed", generation);
+        }
+        let problems: Vec<_> = self.listeners_of_set(place).flat_map(|it| it.problems.iter().cloned()).collect();
+        Condition::summary("Programmed", &problems, generation)
+    }
+}

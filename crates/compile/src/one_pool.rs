@@ -1,0 +1,21 @@
+//! One InferencePool by itself, as an endpoint picker sees it: no Gateway and no route need lead to it.
+
+use std::sync::Arc;
+
+use crate::store::Store;
+use pailou_api::{
+    InferencePool,
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
+};
+use pailou_snapshot::{OnePool, PickerKind};
+
+use super::{endpoints, index::Index, models::Models, pools};
+
+/// The pool of this name; `group` is one of the two API groups, or `None` for whichever has it, the newer first.
+pub fn one_pool(store: &Store, group: Option<&str>, namespace: &str, name: &str) -> Option<OnePool> {
+    let index = Index::of(store);
+    let groups = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter(|known| group.is_none_or(|group| group == *known));
+    let object: &InferencePool = groups.filter_map(|group| index.pool(group, namespace, name)).next()?;
+    let (pool, warnings) = pools::pool(&index, &Models::new(&index), object, PickerKind::BuiltIn);
+    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(&index, object), warnings })
+}

@@ -1,0 +1,226 @@
+//! All routes in the order in which they are compiled, and what each came to.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::store::Change;
+use pailou_api::{GrpcRoute, HttpRoute, Kind, Meta, Object, TcpRoute, TlsRoute, UdpRoute};
+use pailou_snapshot::{Name, RouteKind};
+
+use super::{
+    index::{Index, Touched},
+    interned::Count,
+    output::Output,
+};
+
+/// The tables of routes, a bit each.
+const ROUTES: u64 = 1 << Kind::HttpRoute as u8
+    | 1 << Kind::GrpcRoute as u8
+    | 1 << Kind::TlsRoute as u8
+    | 1 << Kind::TcpRoute as u8
+    | 1 << Kind::UdpRoute as u8;
+
+/// More changes than these at once, and the order is made anew rather than kept.
+const MANY: usize = 64;
+
+/// A route of any kind.
+#[derive(Clone, Debug)]
+pub(crate) enum AnyRoute {
+    Http(Arc<HttpRoute>),
+    Grpc(Arc<GrpcRoute>),
+    Tls(Arc<TlsRoute>),
+    Tcp(Arc<TcpRoute>),
+    Udp(Arc<UdpRoute>),
+}
+
+/// All routes. Those for requests come first, and each sort the oldest first: of rivals the first one wins.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    pub(crate) routes: Vec<AnyRoute>,
+    pub(crate) slots: Vec<Slot>,
+    /// The tables that anything was ever looked up in for a route, a bit each.
+    tables: u64,
+}
+
+/// What is known of the route of the same place.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// The clusters and breakers that came before it.
+    pub(crate) count: Count,
+    /// What it came to; nothing where that is to be found out.
+    pub(crate) output: Option<Arc<Output>>,
+}
+
+/// Up to where nothing has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) place: usize,
+    pub(crate) count: Count,
+}
+
+impl AnyRoute {
+    pub(crate) fn of(object: &Object) -> Option<Self> {
+        match object {
+            Object::HttpRoute(route) => Some(Self::Http(route.clone())),
+            Object::GrpcRoute(route) => Some(Self::Grpc(route.clone())),
+            Object::TlsRoute(route) => Some(Self::Tls(route.clone())),
+            Object::TcpRoute(route) => Some(Self::Tcp(route.clone())),
+            Object::UdpRoute(route) => Some(Self::Udp(route.clone())),
+            _ => None,
+        }
+    }
+
+    /// The route of a kind and name.
+    fn find(index: &Index, kind: RouteKind, name: &Name) -> Option<Self> {
+        let (namespace, name) = (&*name.namespace, &*name.name);
+        match kind {
+            RouteKind::Http => index.http_routes.shared(namespace, name).cloned().map(Self::Http),
+            RouteKind::Grpc => index.grpc_routes.shared(namespace, name).cloned().map(Self::Grpc),
+            RouteKind::Tls => index.tls_routes.shared(namespace, name).cloned().map(Self::Tls),
+            RouteKind::Tcp => index.tcp_routes.shared(namespace, name).cloned().map(Self::Tcp),
+            RouteKind::Udp => index.udp_routes.shared(namespace, name).cloned().map(Self::Udp),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> RouteKind {
+        match self {
+            Self::Http(_) => RouteKind::Http,
+            Self::Grpc(_) => RouteKind::Grpc,
+            Self::Tls(_) => RouteKind::Tls,
+            Self::Tcp(_) => RouteKind::Tcp,
+            Self::Udp(_) => RouteKind::Udp,
+        }
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        match self {
+            Self::Http(route) => &route.meta,
+            Self::Grpc(route) => &route.meta,
+            Self::Tls(route) => &route.meta,
+            Self::Tcp(route) => &route.meta,
+            Self::Udp(route) => &route.meta,
+        }
+    }
+
+    /// Its place among all.
+    pub(crate) fn order(&self) -> impl Ord + use<'_> {
+        let is_for_connections = !matches!(self, Self::Http(_) | Self::Grpc(_));
+        (is_for_connections, self.meta().age_order(), self.kind())
+    }
+
+    fn address(&self) -> usize {
+        match self {
+            Self::Http(route) => Arc::as_ptr(route).addr(),
+            Self::Grpc(route) => Arc::as_ptr(route).addr(),
+            Self::Tls(route) => Arc::as_ptr(route).addr(),
+            Self::Tcp(route) => Arc::as_ptr(route).addr(),
+            Self::Udp(route) => Arc::as_ptr(route).addr(),
+        }
+    }
+}
+
+impl Order {
+    /// Takes changes of routes in. Gives what is gone of what routes came to, and up to where nothing has changed; `total` is what
+    /// there was in the end.
+    pub(crate) fn apply(&mut self, changes: &[Change], total: Count) -> (Vec<Arc<Output>>, Start) {
+        let gone: Vec<_> = changes.iter().filter_map(|change| AnyRoute::of(change.before.as_ref()?)).collect();
+        let come: Vec<_> = changes.iter().filter_map(|change| AnyRoute::of(change.now.as_ref()?)).collect();
+        if gone.len() + come.len() > MANY {
+            return (self.apply_many(&gone, come), Start { place: 0, count: Count::default() });
+        }
+        let mut start = Start { place: self.routes.len(), count: total };
+        let mut outputs = Vec::new();
+        for route in &gone {
+            let place = self.place(route);
+            start = self.earlier(start, place);
+            self.routes.remove(place);
+            outputs.extend(self.slots.remove(place).output);
+        }
+        for route in come {
+            let place = self.place(&route);
+            start = self.earlier(start, place);
+            self.routes.insert(place, route);
+            self.slots.insert(place, Slot::default());
+        }
+        (outputs, start)
+    }
+
+    fn apply_many(&mut self, gone: &[AnyRoute], come: Vec<AnyRoute>) -> Vec<Arc<Output>> {
+        let gone: HashSet<usize> = gone.iter().map(AnyRoute::address).collect();
+        let before = std::mem::take(&mut self.routes).into_iter().zip(std::mem::take(&mut self.slots));
+        let (left, rest): (Vec<_>, Vec<_>) = before.partition(|(route, _)| gone.contains(&route.address()));
+        let mut all: Vec<_> = rest.into_iter().chain(come.into_iter().map(|route| (route, Slot::default()))).collect();
+        all.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
+        (self.routes, self.slots) = all.into_iter().unzip();
+        left.into_iter().filter_map(|(_, slot)| slot.output).collect()
+    }
+
+    /// The place of a route, or where it would be.
+    fn place(&self, route: &AnyRoute) -> usize {
+        self.routes.partition_point(|it| it.order() < route.order())
+    }
+
+    fn earlier(&self, start: Start, place: usize) -> Start {
+        match self.slots.get(place) {
+            Some(slot) if place < start.place => Start { place, count: slot.count },
+            _ => start,
+        }
+    }
+
+    /// Whether a route was touched, or something that one looked at.
+    pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
+        let mut outputs = self.slots.iter().filter_map(|slot| slot.output.as_ref());
+        touched.tables() & ROUTES != 0 || self.may_be_touched(touched) && outputs.any(|output| output.reads.are_touched(touched))
+    }
+
+    /// Most often nothing that routes look at has changed: that is told without looking at all of them.
+    fn may_be_touched(&self, touched: &Touched) -> bool {
+        self.tables & touched.tables() != 0
+    }
+
+    /// Forgets what routes came to that looked at something that was touched, and gives it.
+    pub(crate) fn forget_touched(&mut self, touched: &Touched, start: &mut Start) -> Vec<Arc<Output>> {
+        if !self.may_be_touched(touched) {
+            return Vec::new();
+        }
+        self.forget(start, |output| output.reads.are_touched(touched))
+    }
+
+    /// Remembers what a route came to.
+    pub(crate) fn remember(&mut self, place: usize, output: Arc<Output>) {
+        self.tables |= output.reads.tables();
+        self.slots[place].output = Some(output);
+    }
+
+    /// Forgets what one route came to, and gives it.
+    pub(crate) fn forget_one(&mut self, index: &Index, kind: RouteKind, name: &Name, start: &mut Start) -> Option<Arc<Output>> {
+        let place = AnyRoute::find(index, kind, name).map(|route| self.place(&route))?;
+        let output = self.slots.get_mut(place)?.output.take()?;
+        *start = self.earlier(*start, place);
+        Some(output)
+    }
+
+    /// Forgets what all routes came to.
+    pub(crate) fn forget_all(&mut self) -> Start {
+        self.tables = 0;
+        self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
+        Start { place: 0, count: Count::default() }
+    }
+
+    fn forget(&mut self, start: &mut Start, is_stale: impl Fn(&Output) -> bool) -> Vec<Arc<Output>> {
+        let mut outputs = Vec::new();
+        for place in 0..self.slots.len() {
+            if self.slots[place].output.as_ref().is_some_and(|output| is_stale(output)) {
+                *start = self.earlier(*start, place);
+                outputs.extend(self.slots[place].output.take());
+            }
+        }
+        outputs
+    }
+
+    /// The Gateways that a route is attached to, by place.
+    pub(crate) fn gateways(&self, index: &Index, kind: RouteKind, name: &Name) -> &[usize] {
+        let place = AnyRoute::find(index, kind, name).map(|route| self.place(&route));
+        let output = place.and_then(|place| self.slots.get(place)?.output.as_ref());
+        output.map_or(&[], |output| &output.gateways)
+    }
+}

@@ -1,0 +1,126 @@
+//! What one route comes to.
+
+use std::{collections::HashMap, sync::Arc};
+
+use pailou_snapshot::{Forward, RouteMatch};
+
+use super::{
+    clusters::Clusters, gateway::Gateways, index::Reads, interned::Used, order::AnyRoute, policies::backend::Overlap,
+    policies::backend::TrafficPolicies,
+};
+
+/// What one route comes to, by itself. All that is shared with other routes is put together of it, and of nothing else.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) route: AnyRoute,
+    /// The listeners that it is on, each once.
+    pub(crate) places: Vec<Place>,
+    /// The Gateways that it is attached to, by place, each once.
+    pub(crate) gateways: Vec<usize>,
+    /// For requests: its entries in listeners' tables, in order of precedence. One list for each form that it has.
+    pub(crate) entries: Vec<Arc<[RouteMatch]>>,
+    /// For connections: where they go. One for each form that it has.
+    pub(crate) forwards: Vec<Arc<Forward>>,
+    pub(crate) used: Used,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) reads: Reads,
+}
+
+/// A listener that a route is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    /// The place of the Gateway.
+    pub(crate) gateway: usize,
+    /// The listener's among the Gateway's.
+    pub(crate) listener: usize,
+    /// The form that the route has there.
+    pub(crate) form: usize,
+}
+
+/// What a route does to what is said of others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Effect {
+    /// A listener counts it.
+    Attached { gateway: usize, listener: usize },
+    /// A BackendTLSPolicy is reached from a Gateway.
+    TlsPolicy { policy: usize, gateway: usize },
+    /// An InferencePool is reached from a Gateway.
+    Pool { pool: usize, gateway: usize },
+    /// Two BackendTrafficPolicies meet.
+    Traffic(Overlap),
+}
+
+/// The effects of all routes, and how many have each.
+#[derive(Debug, Default)]
+pub(crate) struct Effects(HashMap<Effect, u32>);
+
+impl Output {
+    /// What a route that is attached to nothing comes to.
+    pub(crate) fn nothing(route: AnyRoute) -> Self {
+        Self {
+            route,
+            places: Vec::new(),
+            gateways: Vec::new(),
+            entries: Vec::new(),
+            forwards: Vec::new(),
+            used: Used::default(),
+            effects: Vec::new(),
+            reads: Reads::default(),
+        }
+    }
+
+    /// Has its listeners count it.
+    pub(crate) fn count(&mut self) {
+        let effect = |place: &Place| Effect::Attached { gateway: place.gateway, listener: place.listener };
+        self.effects.extend(self.places.iter().map(effect));
+    }
+
+    /// The listeners that count it, by the places of Gateway and listener.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Attached { gateway, listener } => Some((*gateway, *listener)),
+            _ => None,
+        })
+    }
+
+    /// Gives back room that is left.
+    pub(crate) fn shrink(&mut self) {
+        self.places.shrink_to_fit();
+        self.gateways.shrink_to_fit();
+        self.entries.shrink_to_fit();
+        self.forwards.shrink_to_fit();
+        self.effects.shrink_to_fit();
+        self.used.shrink();
+    }
+}
+
+impl Effects {
+    /// A route has come.
+    pub(crate) fn add(&mut self, output: &Output) {
+        output.effects.iter().for_each(|effect| *self.0.entry(effect.clone()).or_default() += 1);
+    }
+
+    /// A route is gone.
+    pub(crate) fn remove(&mut self, output: &Output) {
+        for effect in &output.effects {
+            if let Some(count) = self.0.get_mut(effect) {
+                *count -= 1;
+                if *count == 0 {
+                    self.0.remove(effect);
+                }
+            }
+        }
+    }
+
+    /// Tells those of whom something is said.
+    pub(crate) fn tell(&self, gateways: &mut Gateways<'_>, clusters: &mut Clusters<'_>, traffic: &mut TrafficPolicies<'_>) {
+        for (effect, count) in &self.0 {
+            match effect {
+                Effect::Attached { gateway, listener } => gateways.list[*gateway].listeners[*listener].attached = *count,
+                Effect::TlsPolicy { policy, gateway } => clusters.tls.reached(*policy, *gateway),
+                Effect::Pool { pool, gateway } => clusters.pools.reached(*pool, *gateway),
+                Effect::Traffic(overlap) => traffic.overlap(overlap),
+            }
+        }
+    }
+}

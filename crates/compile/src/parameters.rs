@@ -1,0 +1,144 @@
+//! Parameters of the proxies: whether they can be had, and what of them is not acted on.
+
+use crate::{
+    status::{Condition, Problem},
+    store::Store,
+};
+use pailou_api::{
+    EnvoyProxy, Gateway, GatewayClass,
+    envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec},
+};
+
+use super::{index::Index, settings::Mode, warnings::PARTIALLY_SUPPORTED};
+
+/// The reason of `Accepted` where parameters cannot be had. Source: Gateway API.
+const INVALID_PARAMETERS: &str = "InvalidParameters";
+const OWN: &str = "spec.infrastructure.parametersRef";
+const CLASS: &str = "spec.parametersRef";
+
+/// What a Gateway's proxies are made by: its own parameters, joined with its class's as its own `mergeType` says. Parameters that
+/// cannot be had count as none: see [`refuse_gateway`].
+pub fn parameters(store: &Store, gateway: &Gateway) -> EnvoyProxySpec {
+    let class = store.find::<GatewayClass>("", &gateway.spec.gateway_class_name);
+    let find = |reference: Reference<'_>| {
+        let place = reference.place()?;
+        store.find::<EnvoyProxy>(place.0, place.1).map(|proxy| proxy.spec.clone())
+    };
+    let base = class.and_then(|class| Reference::of_class(class)).and_then(find);
+    let own = Reference::of_gateway(gateway).and_then(find);
+    match (base, own) {
+        (Some(base), Some(own)) => own.over(base),
+        (base, own) => own.or(base).unwrap_or_default(),
+    }
+}
+
+/// Parameters, as a Gateway or its class names them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reference<'a> {
+    group: &'a str,
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    /// A Gateway's own.
+    pub(crate) fn of_gateway(gateway: &'a Gateway) -> Option<Self> {
+        let it = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
+        Some(Self { group: &it.group, kind: &it.kind, namespace: &gateway.meta.namespace, name: &it.name })
+    }
+
+    /// A class's.
+    pub(crate) fn of_class(class: &'a GatewayClass) -> Option<Self> {
+        let it = class.spec.parameters_ref.as_ref()?;
+        let namespace = it.namespace.as_deref().unwrap_or_default();
+        Some(Self { group: &it.group, kind: &it.kind, namespace, name: &it.name })
+    }
+
+    /// The EnvoyProxy that is meant.
+    pub(crate) fn find<'o>(&self, index: &'o Index) -> Option<&'o EnvoyProxy> {
+        let (namespace, name) = self.place()?;
+        index.proxies.get(namespace, name)
+    }
+
+    /// Namespace and name, where the kind is known.
+    fn place(&self) -> Option<(&'a str, &'a str)> {
+        (self.group == ENVOY_GROUP && self.kind == "EnvoyProxy").then_some((self.namespace, self.name))
+    }
+
+    /// Why the parameters cannot be had.
+    fn problem(&self, index: &Index) -> Option<String> {
+        let Self { kind, namespace, name, .. } = self;
+        match (self.place(), self.find(index)) {
+            (None, _) => Some(format!("{kind} {name} is not a kind of parameters that is known: use EnvoyProxy, or remove it")),
+            (_, Some(_)) => None,
+            _ if namespace.is_empty() => Some(format!("EnvoyProxy {name} is in a namespace: name it")),
+            _ => Some(format!("there is no EnvoyProxy {name} in namespace {namespace}")),
+        }
+    }
+
+    /// Names what of the parameters is not acted on.
+    fn ignored(&self, index: &Index, mode: Mode) -> Option<String> {
+        let proxy = self.find(index)?;
+        let Self { namespace, name, .. } = self;
+        match (mode, unsupported(proxy)) {
+            (Mode::Standalone, _) => {
+                Some(format!("EnvoyProxy {namespace}/{name} is about proxies in a cluster: without one it is not acted on"))
+            }
+            (Mode::Cluster, fields) if fields.is_empty() => None,
+            (Mode::Cluster, fields) => Some(format!("EnvoyProxy {namespace}/{name}: not acted on: {}", fields.join(", "))),
+        }
+    }
+}
+
+/// The paths of an EnvoyProxy's fields that are set and that not even a cluster's controller acts on.
+pub(crate) fn unsupported(proxy: &EnvoyProxy) -> Vec<String> {
+    proxy.spec.unsupported().iter().map(|path| format!("spec.{path}")).collect()
+}
+
+/// In a cluster proxies are made as the parameters say, so that parameters of a kind that nobody knows, or that are not there,
+/// leave nothing to make: what they would have kept from being (an address for all the world, say) nobody can tell. Without a
+/// cluster they have no effect, and are warned of.
+pub(crate) fn refuse_gateway(index: &Index, gateway: &Gateway, mode: Mode) -> Option<Problem> {
+    if mode != Mode::Cluster {
+        return None;
+    }
+    let refused = |place: String, problem| Problem::accepted(INVALID_PARAMETERS, format!("{place}: {problem}"));
+    let own = Reference::of_gateway(gateway);
+    if let Some(problem) = own.and_then(|it| it.problem(index)) {
+        return Some(refused(OWN.to_owned(), problem));
+    }
+    // Where the Gateway's own take their place, the class's do not matter.
+    if own.and_then(|it| it.find(index)).is_some_and(|proxy| proxy.spec.replaces()) {
+        return None;
+    }
+    let class = index.classes.get("", &gateway.spec.gateway_class_name)?;
+    let problem = Reference::of_class(class)?.problem(index)?;
+    Some(refused(format!("GatewayClass {}, {CLASS}", class.meta.name), problem))
+}
+
+/// What a Gateway's own parameters are not acted on in.
+pub(crate) fn warn_gateway(index: &Index, gateway: &Gateway, mode: Mode) -> Option<Condition> {
+    warn(index, Reference::of_gateway(gateway)?, mode, OWN, gateway.meta.generation)
+}
+
+/// Whether a class's parameters can be had, and what of them is not acted on.
+pub(crate) fn judge_class(index: &Index, class: &GatewayClass, mode: Mode) -> Vec<Condition> {
+    let generation = class.meta.generation;
+    let Some(reference) = Reference::of_class(class) else { return vec![Condition::fine("Accepted", generation)] };
+    let accepted = match reference.problem(index).filter(|_| mode == Mode::Cluster) {
+        Some(problem) => Condition::fails("Accepted", INVALID_PARAMETERS, format!("{CLASS}: {problem}"), generation),
+        None => Condition::fine("Accepted", generation),
+    };
+    std::iter::once(accepted).chain(warn(index, reference, mode, CLASS, generation)).collect()
+}
+
+fn warn(index: &Index, reference: Reference<'_>, mode: Mode, field: &str, generation: i64) -> Option<Condition> {
+    let message = match reference.problem(index) {
+        // It is refused for that.
+        Some(_) if mode == Mode::Cluster => return None,
+        Some(problem) => problem,
+        None => reference.ignored(index, mode)?,
+    };
+    Some(Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", format!("{field}: {message}"), generation))
+}

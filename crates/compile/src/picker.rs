@@ -1,0 +1,74 @@
+//! The endpoint picker that a pool refers to, as a cluster.
+
+use std::sync::Arc;
+
+use pailou_api::{core_v1::service::ServiceType, inference_pool::EndpointPickerRef};
+use pailou_snapshot::{Cluster, ClusterKind, EndpointKey, Protocol, Roots, TlsVersion, UpstreamTls};
+
+use super::{
+    clusters::Draft,
+    index::{Index, name_of},
+    policies::traffic::Traffic,
+    upstream_tls::TlsPolicies,
+};
+
+/// Why a pool's endpoint picker cannot be asked.
+pub(crate) enum NoPicker {
+    /// There is no such Service.
+    Absent(String),
+    /// The reference is not one to a Service's port.
+    Unusable(String),
+}
+
+/// The cluster of an endpoint picker, and the place of the BackendTLSPolicy that says how it is spoken to.
+pub(crate) type Found = (Cluster, Option<usize>);
+
+/// The cluster of an endpoint picker: gRPC, in TLS as a BackendTLSPolicy on its Service says, and else with whatever certificate it
+/// has, as pickers make their own. A Service whose port says `kubernetes.io/h2c` is spoken to in the clear, unless a policy says TLS.
+pub(crate) fn cluster(
+    index: &Index,
+    policies: &TlsPolicies<'_>,
+    namespace: &str,
+    reference: &EndpointPickerRef,
+) -> Result<Found, NoPicker> {
+    let name = &reference.name;
+    if !reference.group.is_empty() || reference.kind != "Service" {
+        return Err(NoPicker::Unusable(format!("the endpoint picker {} {name} is no Service", reference.kind)));
+    }
+    let Some(port) = reference.port else {
+        return Err(NoPicker::Unusable(format!("endpointPickerRef to Service {name} needs port.number")));
+    };
+    let absent = || NoPicker::Absent(format!("there is no Service {name} in namespace {namespace} for the endpoint picker"));
+    let service = index.services.get(namespace, name).ok_or_else(absent)?;
+    if service.spec.kind == ServiceType::ExternalName {
+        return Err(NoPicker::Unusable(format!("the endpoint picker's Service {name} is of type ExternalName")));
+    }
+    let port = port.get();
+    let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == "TCP");
+    let found = found.ok_or_else(|| NoPicker::Unusable(format!("the endpoint picker's Service {name} has no TCP port {port}")))?;
+    let clear = found.app_protocol.as_deref() == Some("kubernetes.io/h2c");
+    let (place, tls) = match policies.of_service(namespace, name, &found.name) {
+        Some((place, tls)) => (Some(place), tls.map(Some)),
+        None if clear => (None, Ok(None)),
+        None => (None, Ok(Some(Arc::new(unverified(format!("{name}.{namespace}.svc").into()))))),
+    };
+    let draft = Draft {
+        endpoints: EndpointKey::Service(name_of(&service.meta), port),
+        kind: ClusterKind::Service,
+        protocol: Protocol::Http2,
+        tls,
+    };
+    Ok((draft.cluster(&Traffic::default()), place))
+}
+
+fn unverified(sni: Arc<str>) -> UpstreamTls {
+    UpstreamTls {
+        sni,
+        names: Vec::new(),
+        roots: Roots::System,
+        insecure_skip_verify: true,
+        client_certificate: None,
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+    }
+}

@@ -1,0 +1,186 @@
+//! ClientTrafficPolicy: how each listener treats its clients.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use crate::status::{Condition, Problem, Statuses};
+use pailou_api::{
+    ClientTrafficPolicy, ObjectKey,
+    envoy::{
+        ENVOY_GROUP,
+        client_traffic_policy::{ClientIpDetection, ClientTls, ClientTrafficPolicySpec},
+        tls::TlsVersion,
+    },
+};
+use pailou_snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerName};
+
+use super::{
+    super::{client_certificates, filters, gateway::Gateways, index::Index, listener::ListenerState, speaks::Speaks, warnings},
+    report::{Reach, report},
+    targets::{Asked, Claims, TargetKind},
+    traffic::invalid,
+    unenforced,
+};
+
+/// TLS settings of a listener.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsSettings {
+    pub(crate) min_version: Option<TlsVersion>,
+    pub(crate) max_version: Option<TlsVersion>,
+    pub(crate) ciphers: Vec<String>,
+    pub(crate) alpn: Option<Vec<String>>,
+}
+
+/// All ClientTrafficPolicies, and the TLS settings that they give to listeners.
+#[derive(Default)]
+pub(crate) struct ClientSettings<'a> {
+    objects: Vec<&'a ClientTrafficPolicy>,
+    problems: Vec<Vec<Problem>>,
+    claims: Claims,
+    tls: HashMap<ListenerName, TlsSettings>,
+}
+
+impl<'a> ClientSettings<'a> {
+    /// Reads all policies and applies them to the listeners.
+    pub(crate) fn apply(index: &'a Index, gateways: &mut Gateways<'_>) -> Self {
+        let objects: Vec<_> = index.client_policies.iter().collect();
+        let asked = objects.iter().map(|policy| Asked {
+            meta: &policy.meta,
+            refs: policy.spec.targets(),
+            selectors: &policy.spec.target_selectors,
+        });
+        let claims = Claims::new(index, TargetKind::LISTENING, asked);
+        let read: Vec<_> = objects.iter().map(|policy| client_policy(&policy.spec).map(Arc::new)).collect();
+        let certificates: Vec<_> = objects.iter().map(|policy| client_certificates::of_policy(index, policy)).collect();
+        let mut tls = HashMap::new();
+        for listener in gateways.list.iter_mut().flat_map(|gateway| &mut gateway.listeners) {
+            let Some(place) = claims.of_listener(&listener.name) else { continue };
+            let spec = &objects[place].spec;
+            let encrypted = listener.speaks.is_some_and(Speaks::ends_tls);
+            let closed = match &read[place] {
+                Ok(client) => {
+                    listener.client = client.clone();
+                    certificates[place].as_ref().filter(|_| encrypted).and_then(|asked| ask(listener, asked))
+                }
+                Err(problem) => Some(problem.message.clone()),
+            };
+            if let Some(why) = closed {
+                let meta = &objects[place].meta;
+                let message = format!("ClientTrafficPolicy {}/{}: {why}, so that the port stays closed", meta.namespace, meta.name);
+                listener.problems.push(Problem { condition: "Programmed", reason: "Invalid", message });
+            }
+            if let Some(settings) = spec.tls.as_ref().filter(|_| encrypted) {
+                tls.insert(listener.name.clone(), tls_settings(settings));
+            }
+        }
+        let certificates = certificates.into_iter().map(|asked| asked.and_then(Result::err));
+        let problems = read.into_iter().map(Result::err).zip(certificates);
+        let problems = problems.map(|(read, asked)| read.into_iter().chain(asked).collect()).collect();
+        Self { objects, problems, claims, tls }
+    }
+
+    /// The TLS settings of a listener.
+    pub(crate) fn tls(&self, listener: &ListenerName) -> Option<&TlsSettings> {
+        self.tls.get(listener)
+    }
+
+    /// Writes down every policy's status.
+    pub(crate) fn report(&self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
+        for (place, policy) in self.objects.iter().enumerate() {
+            let meta = &policy.meta;
+            let key = ObjectKey::new(ENVOY_GROUP, "ClientTrafficPolicy", &meta.namespace, &meta.name);
+            let conditions = |_: &_| {
+                let accepted = Condition::summary("Accepted", &self.problems[place], meta.generation);
+                let warning = warnings::unsupported(unenforced::of_client(policy), meta.generation);
+                std::iter::once(accepted).chain(warning).collect()
+            };
+            report(reach, &self.claims, place, (key, meta.generation), conditions, statuses);
+        }
+    }
+}
+
+/// Has a listener ask its clients for certificates; says why it has to stay closed where it cannot.
+fn ask(listener: &mut ListenerState<'_>, asked: &Result<ClientCertificates, Problem>) -> Option<String> {
+    match asked {
+        Err(problem) => Some(problem.message.clone()),
+        Ok(_) if listener.client_certificates.is_some() => {
+            Some("the Gateway's spec.tls.frontend asks for clients' certificates as well: remove one of the two".to_owned())
+        }
+        Ok(asked) => {
+            listener.client_certificates = Some(asked.clone());
+            None
+        }
+    }
+}
+
+fn tls_settings(spec: &ClientTls) -> TlsSettings {
+    TlsSettings {
+        min_version: spec.min_version,
+        max_version: spec.max_version,
+        ciphers: spec.ciphers.clone(),
+        alpn: spec.alpn_protocols.clone().filter(|names| !names.is_empty()),
+    }
+}
+
+fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem> {
+    let mut policy = ClientPolicy::default();
+    if let Some(limit) = spec.connection.as_ref().and_then(|it| it.buffer_limit) {
+        policy.buffer_limit = limit.bytes();
+    }
+    let limit = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()).and_then(|it| it.value);
+    policy.max_connections = limit.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    if let Some(http) = spec.timeout.as_ref().and_then(|it| it.http.as_ref()) {
+        let clock = |asked: Option<pailou_api::Duration>, default| asked.map_or(default, |it| it.enabled());
+        policy.timeouts.request_head = clock(http.request_headers_received_timeout, policy.timeouts.request_head);
+        policy.timeouts.request_received = clock(http.request_received_timeout, policy.timeouts.request_received);
+        policy.timeouts.idle = clock(http.idle_timeout, policy.timeouts.idle);
+        policy.timeouts.stream_idle = clock(http.stream_idle_timeout, policy.timeouts.stream_idle);
+    }
+    if let Some(idle) = spec.timeout.as_ref().and_then(|it| it.tcp.as_ref()).and_then(|tcp| tcp.idle_timeout) {
+        policy.timeouts.connection_idle = idle.enabled();
+    }
+    if let Some(detection) = &spec.client_ip_detection {
+        policy.client_address = client_address(detection)?;
+    }
+    if let Some(http2) = &spec.http2 {
+        let window = |asked: Option<pailou_api::Quantity>, default| {
+            asked.map_or(default, |it| u32::try_from(it.bytes()).unwrap_or(MAX_WINDOW).min(MAX_WINDOW))
+        };
+        policy.http2.initial_stream_window = window(http2.initial_stream_window_size, policy.http2.initial_stream_window);
+        policy.http2.initial_connection_window =
+            window(http2.initial_connection_window_size, policy.http2.initial_connection_window);
+        policy.http2.max_concurrent_streams = http2.max_concurrent_streams.unwrap_or(policy.http2.max_concurrent_streams);
+    }
+    // Envoy Gateway merges slashes unless told not to; here it is done where a policy speaks of paths at all.
+    policy.path.merge_slashes = spec.path.as_ref().is_some_and(|path| !path.disable_merge_slashes.unwrap_or(false));
+    policy.health_check_path = spec.health_check.as_ref().map(|it| it.path.as_str().into());
+    if let Some(headers) = &spec.headers {
+        let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| filters::header_edit(&it.set, &it.add, &it.remove);
+        policy.early_request_headers = headers.early_request_headers.as_ref().map(edit).transpose()?;
+        policy.late_response_headers = headers.late_response_headers.as_ref().map(edit).transpose()?;
+    }
+    Ok(policy)
+}
+
+/// The largest window of HTTP/2 (RFC 9113, 6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
+fn client_address(spec: &ClientIpDetection) -> Result<ClientAddress, Problem> {
+    if let Some(header) = &spec.custom_header {
+        let name = filters::header_name(&header.name)?;
+        return Ok(ClientAddress::Header { name, required: header.fail_closed });
+    }
+    let Some(forwarded) = &spec.x_forwarded_for else { return Ok(ClientAddress::Connection) };
+    match forwarded.num_trusted_hops {
+        Some(hops) => Ok(ClientAddress::TrustedHops(hops)),
+        None => Ok(ClientAddress::TrustedNetworks(forwarded.trusted_cidrs.iter().map(|it| network(it)).collect::<Result<_, _>>()?)),
+    }
+}
+
+fn network(text: &str) -> Result<(IpAddr, u8), Problem> {
+    let wrong = || invalid(&format!("clientIPDetection.xForwardedFor.trustedCIDRs: {text} is no network such as 10.0.0.0/8"));
+    let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let length: u8 = length.parse().map_err(|_| wrong())?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    if length <= longest { Ok((address, length)) } else { Err(wrong()) }
+}

@@ -1,0 +1,112 @@
+//! SecurityPolicy: CORS is enforced; whatever else it asks for is not, so that what it protects answers nobody.
+
+use std::sync::Arc;
+
+use crate::status::{Condition, Problem, Statuses};
+use pailou_api::{
+    ObjectKey, SecurityPolicy,
+    envoy::{ENVOY_GROUP, merge::MergeType},
+};
+use pailou_snapshot::{Cors, Failure, ListenerName, RouteName};
+
+use super::{
+    super::index::Index,
+    cors,
+    report::{Reach, report},
+    targets::{Asked, Claims, TargetKind, crosses_namespaces},
+};
+
+/// What holds for a rule.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Security {
+    pub(crate) cors: Option<Arc<Cors>>,
+    /// Why the rule must answer nobody.
+    pub(crate) closed: Option<Failure>,
+}
+
+/// All SecurityPolicies.
+#[derive(Default)]
+pub(crate) struct SecurityPolicies<'a> {
+    objects: Vec<&'a SecurityPolicy>,
+    settings: Vec<(Security, Option<Problem>)>,
+    claims: Claims,
+}
+
+impl<'a> SecurityPolicies<'a> {
+    /// Reads all policies. They have no targets yet.
+    pub(crate) fn new(index: &'a Index) -> Self {
+        let objects: Vec<_> = index.security_policies.iter().collect();
+        let settings = objects.iter().map(|policy| read(policy)).collect();
+        Self { objects, settings, claims: Claims::default() }
+    }
+
+    /// Distributes the targets.
+    pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
+        let asked = self.objects.iter().map(|policy| Asked {
+            meta: &policy.meta,
+            refs: policy.spec.targets(),
+            selectors: &policy.spec.target_selectors,
+        });
+        self.claims = Claims::new(index, TargetKind::ROUTING, asked);
+        &self.claims
+    }
+
+    /// The policy of a listener.
+    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<usize> {
+        self.claims.of_listener(listener)
+    }
+
+    /// What holds for a rule on a listener with this policy.
+    pub(crate) fn effective(&self, listener: Option<usize>, rule: &RouteName) -> Security {
+        match (self.claims.of_rule(rule), listener) {
+            (None, None) => Security::default(),
+            (None, Some(only)) | (Some(only), None) => self.settings[only].0.clone(),
+            (Some(own), Some(outer)) => {
+                let (inner, outer) = (&self.settings[own].0, &self.settings[outer].0);
+                match self.objects[own].spec.merge_type {
+                    Some(MergeType::StrategicMerge | MergeType::JsonMerge) => Security {
+                        cors: inner.cors.clone().or_else(|| outer.cors.clone()),
+                        closed: inner.closed.clone().or_else(|| outer.closed.clone()),
+                    },
+                    Some(MergeType::Replace) | None => inner.clone(),
+                }
+            }
+        }
+    }
+
+    /// Writes down every policy's status.
+    pub(crate) fn report(&self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
+        for (place, policy) in self.objects.iter().enumerate() {
+            let meta = &policy.meta;
+            let key = ObjectKey::new(ENVOY_GROUP, "SecurityPolicy", &meta.namespace, &meta.name);
+            let problem: Vec<_> = self.settings[place].1.clone().into_iter().collect();
+            let conditions = |_: &_| vec![Condition::summary("Accepted", &problem, meta.generation)];
+            report(reach, &self.claims, place, (key, meta.generation), conditions, statuses);
+        }
+    }
+}
+
+fn read(policy: &SecurityPolicy) -> (Security, Option<Problem>) {
+    let mut unenforced = policy.spec.unsupported();
+    if crosses_namespaces(&policy.spec.target_selectors) {
+        unenforced.push("targetSelectors[].namespaces");
+    }
+    let closed = |problem: Problem| {
+        let failure = Failure(format!("SecurityPolicy {}/{}: {}", policy.meta.namespace, policy.meta.name, problem.message).into());
+        (Security { cors: None, closed: Some(failure) }, Some(problem))
+    };
+    if !unenforced.is_empty() {
+        let paths: Vec<_> = unenforced.iter().map(|path| format!("spec.{path}")).collect();
+        return closed(Problem::accepted(
+            "Invalid",
+            format!(
+                "{} cannot be enforced: the routes that the policy applies to answer 500 to everyone until it is removed",
+                paths.join(", ")
+            ),
+        ));
+    }
+    match policy.spec.cors.as_ref().map(cors::of_policy).transpose() {
+        Ok(cors) => (Security { cors: cors.map(Arc::new), closed: None }, None),
+        Err(problem) => closed(problem),
+    }
+}

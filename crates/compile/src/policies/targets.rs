@@ -1,0 +1,262 @@
+//! What policies apply to: their targets, and who wins where several want the same.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use pailou_api::{
+    Meta, Resource,
+    l4_route::ConnectionRule,
+    refs::{FromNamespaces, GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
+};
+use pailou_snapshot::{ListenerName, Name, RouteKind, RouteName};
+
+use super::super::index::{Index, Table, name_of};
+
+/// Kinds that policies can target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum TargetKind {
+    Gateway,
+    ListenerSet,
+    HttpRoute,
+    GrpcRoute,
+    TlsRoute,
+    TcpRoute,
+    UdpRoute,
+}
+
+impl TargetKind {
+    const ALL: [Self; 7] =
+        [Self::Gateway, Self::ListenerSet, Self::HttpRoute, Self::GrpcRoute, Self::TlsRoute, Self::TcpRoute, Self::UdpRoute];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
+        }
+    }
+
+    /// The kind of route that it is, if it is one.
+    pub(crate) fn route(self) -> Option<RouteKind> {
+        match self {
+            Self::Gateway | Self::ListenerSet => None,
+            Self::HttpRoute => Some(RouteKind::Http),
+            Self::GrpcRoute => Some(RouteKind::Grpc),
+            Self::TlsRoute => Some(RouteKind::Tls),
+            Self::TcpRoute => Some(RouteKind::Tcp),
+            Self::UdpRoute => Some(RouteKind::Udp),
+        }
+    }
+
+    pub(crate) fn of_route(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Http => Self::HttpRoute,
+            RouteKind::Grpc => Self::GrpcRoute,
+            RouteKind::Tls => Self::TlsRoute,
+            RouteKind::Tcp => Self::TcpRoute,
+            RouteKind::Udp => Self::UdpRoute,
+        }
+    }
+}
+
+/// An object, or a section of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Target {
+    pub(crate) kind: TargetKind,
+    pub(crate) name: Name,
+    pub(crate) section: Option<Arc<str>>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.name(), self.name)?;
+        self.section.as_ref().map_or(Ok(()), |section| write!(f, " section {section}"))
+    }
+}
+
+/// What becomes of one target of one policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) target: Target,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The policy applies.
+    Won,
+    /// An older policy applies.
+    Lost(Name),
+    /// There is no such object.
+    NoObject,
+    /// The object has no such section.
+    NoSection,
+}
+
+/// The targets of all policies of a kind. Policies are named by their place, the oldest first.
+#[derive(Default)]
+pub(crate) struct Claims {
+    pub(crate) winners: HashMap<Target, usize>,
+    /// By policy.
+    pub(crate) claims: Vec<Vec<Claim>>,
+    /// By policy: targets of kinds that it cannot have.
+    pub(crate) foreign: Vec<Vec<String>>,
+}
+
+/// A policy's targets, as it states them.
+pub(crate) struct Asked<'a> {
+    pub(crate) meta: &'a Meta,
+    pub(crate) refs: Vec<PolicyTargetReference>,
+    pub(crate) selectors: &'a [TargetSelector],
+}
+
+impl Claims {
+    /// Distributes the targets: the oldest policy wins each.
+    pub(crate) fn new<'a>(index: &Index, kinds: &[TargetKind], policies: impl IntoIterator<Item = Asked<'a>>) -> Self {
+        let mut all = Self::default();
+        let mut names = Vec::new();
+        for (place, policy) in policies.into_iter().enumerate() {
+            names.push(name_of(policy.meta));
+            let (targets, foreign) = targets(index, kinds, &policy);
+            let claims = targets.into_iter().map(|target| {
+                let outcome = match exists(index, &target) {
+                    Existence::Whole => match *all.winners.entry(target.clone()).or_insert(place) {
+                        winner if winner == place => Outcome::Won,
+                        winner => Outcome::Lost(names[winner].clone()),
+                    },
+                    Existence::NoObject => Outcome::NoObject,
+                    Existence::NoSection => Outcome::NoSection,
+                };
+                Claim { target, outcome }
+            });
+            all.claims.push(claims.collect());
+            all.foreign.push(foreign);
+        }
+        all
+    }
+
+    /// The policy that applies to just this.
+    pub(crate) fn at(&self, kind: TargetKind, name: &Name, section: Option<&Arc<str>>) -> Option<usize> {
+        self.winners.get(&Target { kind, name: name.clone(), section: section.cloned() }).copied()
+    }
+
+    /// The policy that applies to a listener: its own, else its ListenerSet's, else its Gateway's.
+    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<usize> {
+        if self.winners.is_empty() {
+            return None;
+        }
+        let own = match &listener.set {
+            Some(set) => {
+                let section = self.at(TargetKind::ListenerSet, set, Some(&listener.section));
+                section.or_else(|| self.at(TargetKind::ListenerSet, set, None))
+            }
+            None => self.at(TargetKind::Gateway, &listener.gateway, Some(&listener.section)),
+        };
+        own.or_else(|| self.at(TargetKind::Gateway, &listener.gateway, None))
+    }
+
+    /// The policy that applies to a rule by itself or by its route.
+    pub(crate) fn of_rule(&self, rule: &RouteName) -> Option<usize> {
+        if self.winners.is_empty() {
+            return None;
+        }
+        let kind = TargetKind::of_route(rule.kind);
+        let own = rule.rule_name.as_ref().and_then(|name| self.at(kind, &rule.name, Some(name)));
+        own.or_else(|| self.at(kind, &rule.name, None))
+    }
+}
+
+pub(crate) fn targets(index: &Index, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<Target>, Vec<String>) {
+    let namespace = policy.meta.namespace.as_str();
+    let kind_of = |group: &str, kind: &str| kinds.iter().copied().find(|it| group == GATEWAY_GROUP && kind == it.name());
+    let (mut targets, mut foreign) = (Vec::new(), Vec::new());
+    for reference in &policy.refs {
+        match kind_of(&reference.group, &reference.kind) {
+            Some(kind) => targets.push(Target {
+                kind,
+                name: Name::new(namespace, &reference.name),
+                section: reference.section_name.as_deref().map(Into::into),
+            }),
+            None => foreign.push(format!("{} {}", reference.kind, reference.name)),
+        }
+    }
+    for selector in policy.selectors {
+        match kind_of(&selector.group, &selector.kind) {
+            Some(kind) => targets.extend(selected(index, kind, namespace, selector)),
+            None => foreign.push(format!("{} by selector", selector.kind)),
+        }
+    }
+    targets.sort();
+    targets.dedup();
+    (targets, foreign)
+}
+
+fn selected(index: &Index, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {
+    let labels = selector.selector();
+    let names = match kind {
+        TargetKind::Gateway => matching(&index.gateways, namespace, &labels),
+        TargetKind::ListenerSet => matching(&index.listener_sets, namespace, &labels),
+        TargetKind::HttpRoute => matching(&index.http_routes, namespace, &labels),
+        TargetKind::GrpcRoute => matching(&index.grpc_routes, namespace, &labels),
+        TargetKind::TlsRoute => matching(&index.tls_routes, namespace, &labels),
+        TargetKind::TcpRoute => matching(&index.tcp_routes, namespace, &labels),
+        TargetKind::UdpRoute => matching(&index.udp_routes, namespace, &labels),
+    };
+    names.into_iter().map(|name| Target { kind, name, section: None }).collect()
+}
+
+fn matching<S>(table: &Table<Resource<S>>, namespace: &str, labels: &pailou_api::LabelSelector) -> Vec<Name> {
+    let here = table.iter().filter(|object| object.meta.namespace == namespace && labels.matches(&object.meta.labels));
+    here.map(|object| name_of(&object.meta)).collect()
+}
+
+/// Whether a selector looks into other namespaces, which policies may not.
+pub(crate) fn crosses_namespaces(selectors: &[TargetSelector]) -> bool {
+    selectors.iter().any(|it| it.namespaces.as_ref().is_some_and(|namespaces| namespaces.from != FromNamespaces::Same))
+}
+
+enum Existence {
+    Whole,
+    NoObject,
+    NoSection,
+}
+
+fn exists(index: &Index, target: &Target) -> Existence {
+    let (namespace, name) = (&*target.name.namespace, &*target.name.name);
+    let sections: Option<Vec<&str>> = match target.kind {
+        TargetKind::Gateway => {
+            index.gateways.get(namespace, name).map(|it| it.spec.listeners.iter().map(|listener| &*listener.name).collect())
+        }
+        TargetKind::ListenerSet => {
+            index.listener_sets.get(namespace, name).map(|it| it.spec.listeners.iter().map(|listener| &*listener.name).collect())
+        }
+        TargetKind::HttpRoute => {
+            index.http_routes.get(namespace, name).map(|it| it.spec.rules.iter().filter_map(|rule| rule.name.as_deref()).collect())
+        }
+        TargetKind::GrpcRoute => {
+            index.grpc_routes.get(namespace, name).map(|it| it.spec.rules.iter().filter_map(|rule| rule.name.as_deref()).collect())
+        }
+        TargetKind::TlsRoute => index.tls_routes.get(namespace, name).map(|it| rule_names(&it.spec.rules)),
+        TargetKind::TcpRoute => index.tcp_routes.get(namespace, name).map(|it| rule_names(&it.spec.rules)),
+        TargetKind::UdpRoute => index.udp_routes.get(namespace, name).map(|it| rule_names(&it.spec.rules)),
+    };
+    match (sections, &target.section) {
+        (None, _) => Existence::NoObject,
+        (Some(sections), Some(section)) if !sections.contains(&&**section) => Existence::NoSection,
+        _ => Existence::Whole,
+    }
+}
+
+fn rule_names(rules: &[ConnectionRule]) -> Vec<&str> {
+    rules.iter().filter_map(|rule| rule.name.as_deref()).collect()
+}
+
+impl TargetKind {
+    /// Kinds that BackendTrafficPolicy and SecurityPolicy can target.
+    pub(crate) const ROUTING: &'static [Self] = &Self::ALL;
+    /// Kinds that ClientTrafficPolicy can target.
+    pub(crate) const LISTENING: &'static [Self] = &[Self::Gateway, Self::ListenerSet];
+}

@@ -1,0 +1,258 @@
+//! What a BackendTrafficPolicy sets, leaf by leaf, so that one can be laid over another.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, StatusCode};
+
+use crate::status::Problem;
+use pailou_api::{
+    BackendTrafficPolicy,
+    envoy::{
+        circuit_breaker::CircuitBreaker as SpecBreaker,
+        load_balancer::{ConsistentHash, ConsistentHashType, LoadBalancer as SpecBalancer, LoadBalancerType},
+        retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
+    },
+};
+use pailou_snapshot::{
+    ActiveCheck, CircuitBreaker, HashSource, HealthChecks, LoadBalancer, PassiveCheck, Retry, RetryTrigger, RulePolicy, Timeouts,
+};
+
+use super::health;
+
+/// A clock: `Some(None)` switches it off.
+type Clock = Option<Option<Duration>>;
+
+/// The settings of a policy; `None` leaves what is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Traffic {
+    request: Clock,
+    connect: Option<Duration>,
+    stream_idle: Clock,
+    connection_idle: Option<Duration>,
+    max_connection_age: Clock,
+    attempt: Clock,
+    retry: Option<Retry>,
+    breaker: Option<CircuitBreaker>,
+    load_balancer: Option<LoadBalancer>,
+    active: Option<ActiveCheck>,
+    passive: Option<PassiveCheck>,
+    panic_threshold: Option<u8>,
+    tcp_keepalive: Option<Duration>,
+    max_body: Option<u64>,
+    /// What of all this is for rules.
+    rule: Arc<RulePolicy>,
+}
+
+impl Traffic {
+    /// Reads a policy; a value that cannot be had makes the whole policy fail.
+    pub(crate) fn new(policy: &BackendTrafficPolicy) -> Result<Self, Problem> {
+        let spec = &policy.spec;
+        let mut traffic = Self::default();
+        if let Some(tcp) = spec.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()) {
+            traffic.connect = tcp.connect_timeout.map(|it| it.as_std());
+        }
+        if let Some(http) = spec.timeout.as_ref().and_then(|timeout| timeout.http.as_ref()) {
+            traffic.request = http.request_timeout.or(http.max_stream_duration).map(|it| it.enabled());
+            traffic.stream_idle = http.stream_idle_timeout.map(|it| Some(it.enabled().unwrap_or(FOREVER)));
+            traffic.connection_idle = http.connection_idle_timeout.map(|it| it.enabled().unwrap_or(FOREVER));
+            traffic.max_connection_age = http.max_connection_duration.map(|it| it.enabled());
+        }
+        if let Some(retry) = &spec.retry {
+            traffic.attempt = retry.per_retry.as_ref().and_then(|it| it.timeout).map(|it| it.enabled());
+            traffic.retry = Some(retries(retry)?);
+        }
+        traffic.breaker = spec.circuit_breaker.as_ref().map(breaker);
+        traffic.load_balancer = spec.load_balancer.as_ref().map(load_balancer).transpose()?;
+        if let Some(health) = &spec.health_check {
+            traffic.active = health.active.as_ref().map(health::active).transpose()?;
+            traffic.passive = health.passive.as_ref().map(health::passive);
+            traffic.panic_threshold = health.panic_threshold.map(health::percent);
+        }
+        traffic.tcp_keepalive = spec.tcp_keepalive.as_ref().map(|it| it.idle_time.map_or(LINUX_KEEPALIVE, |time| time.as_std()));
+        traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
+        Ok(traffic.finished())
+    }
+
+    /// These settings, and the other's where there are none.
+    pub(crate) fn over(&self, other: &Self) -> Self {
+        Self {
+            request: self.request.or(other.request),
+            connect: self.connect.or(other.connect),
+            stream_idle: self.stream_idle.or(other.stream_idle),
+            connection_idle: self.connection_idle.or(other.connection_idle),
+            max_connection_age: self.max_connection_age.or(other.max_connection_age),
+            attempt: self.attempt.or(other.attempt),
+            retry: self.retry.clone().or_else(|| other.retry.clone()),
+            breaker: self.breaker.clone().or_else(|| other.breaker.clone()),
+            load_balancer: self.load_balancer.clone().or_else(|| other.load_balancer.clone()),
+            active: self.active.clone().or_else(|| other.active.clone()),
+            passive: self.passive.clone().or_else(|| other.passive.clone()),
+            panic_threshold: self.panic_threshold.or(other.panic_threshold),
+            tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
+            max_body: self.max_body.or(other.max_body),
+            rule: Arc::default(),
+        }
+        .finished()
+    }
+
+    fn finished(mut self) -> Self {
+        self.rule = Arc::new(RulePolicy {
+            timeouts: self.timeouts(),
+            retry: self.retry.clone().filter(|retry| retry.attempts > 0),
+            breaker: self.breaker.clone(),
+            max_body: self.max_body,
+        });
+        self
+    }
+
+    /// For rules that set nothing themselves.
+    pub(crate) fn rule(&self) -> &Arc<RulePolicy> {
+        &self.rule
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        let default = Timeouts::default();
+        Timeouts {
+            request: self.request.unwrap_or(default.request),
+            attempt: self.attempt.unwrap_or(default.attempt),
+            connect: self.connect.unwrap_or(default.connect),
+            stream_idle: self.stream_idle.unwrap_or(default.stream_idle),
+            connection_idle: self.connection_idle.unwrap_or(default.connection_idle),
+            max_connection_age: self.max_connection_age.unwrap_or(default.max_connection_age),
+        }
+    }
+
+    /// How an endpoint is chosen.
+    pub(crate) fn load_balancer(&self) -> LoadBalancer {
+        self.load_balancer.clone().unwrap_or_default()
+    }
+
+    /// How endpoints' health is watched.
+    pub(crate) fn health(&self) -> HealthChecks {
+        let threshold = self.panic_threshold.or(Some(health::PANIC_THRESHOLD));
+        HealthChecks { active: self.active.clone(), passive: self.passive.clone(), panic_threshold: threshold }
+    }
+
+    /// When keep-alive probes of upstream connections begin.
+    pub(crate) fn tcp_keepalive(&self) -> Option<Duration> {
+        self.tcp_keepalive
+    }
+}
+
+/// A clock that is switched off where its absence would mean a default: a century, which still can be added to an instant.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// What Linux waits before the first probe unless told otherwise.
+const LINUX_KEEPALIVE: Duration = Duration::from_secs(7200);
+
+fn breaker(spec: &SpecBreaker) -> CircuitBreaker {
+    CircuitBreaker {
+        max_connections: spec.max_connections,
+        max_pending_requests: spec.max_pending_requests,
+        max_parallel_requests: spec.max_parallel_requests,
+        max_parallel_retries: spec.max_parallel_retries,
+        max_requests_per_connection: spec.max_requests_per_connection,
+        max_endpoint_connections: spec.per_endpoint.as_ref().map(|it| it.max_connections),
+    }
+}
+
+/// Envoy's base interval.
+const BASE_BACKOFF: Duration = Duration::from_millis(25);
+
+fn retries(spec: &SpecRetry) -> Result<Retry, Problem> {
+    let backoff = spec.per_retry.as_ref().and_then(|it| it.back_off.as_ref());
+    let base = backoff.and_then(|it| it.base_interval).map_or(BASE_BACKOFF, |it| it.as_std());
+    let longest = backoff.and_then(|it| it.max_interval).map_or(base.saturating_mul(10), |it| it.as_std());
+    if longest < base {
+        return Err(invalid("retry.perRetry.backOff.maxInterval: must not be shorter than baseInterval"));
+    }
+    let asked = spec.retry_on.as_ref();
+    let triggers = asked.map_or(&[][..], |asked| &asked.triggers);
+    let codes = asked.map_or(&[][..], |asked| &asked.http_status_codes);
+    // Without triggers the default ones hold, of which one is for statuses; without statuses that one is for 503.
+    let on = if triggers.is_empty() { default_triggers() } else { triggers.iter().filter_map(|it| trigger(*it)).collect() };
+    let statuses = match triggers.is_empty() || triggers.contains(&SpecTrigger::RetriableStatusCodes) {
+        true if codes.is_empty() => vec![StatusCode::SERVICE_UNAVAILABLE],
+        true => self::statuses(codes)?,
+        false => Vec::new(),
+    };
+    Ok(Retry { attempts: spec.num_retries, on, statuses, backoff: base, max_backoff: longest })
+}
+
+/// Envoy Gateway's triggers where `retryOn` is absent (with 503 as retriable status).
+pub(crate) fn default_triggers() -> Vec<RetryTrigger> {
+    use RetryTrigger::{ConnectFailure, GrpcCancelled, GrpcUnavailable, RefusedStream};
+    vec![ConnectFailure, RefusedStream, GrpcUnavailable, GrpcCancelled]
+}
+
+/// Statuses as numbers, checked.
+pub(crate) fn statuses(numbers: &[u16]) -> Result<Vec<StatusCode>, Problem> {
+    let read = |number: &u16| StatusCode::from_u16(*number).map_err(|_| invalid(&format!("{number} is no HTTP status")));
+    numbers.iter().map(read).collect()
+}
+
+fn trigger(trigger: SpecTrigger) -> Option<RetryTrigger> {
+    Some(match trigger {
+        SpecTrigger::ServerError => RetryTrigger::ServerError,
+        SpecTrigger::GatewayError => RetryTrigger::GatewayError,
+        SpecTrigger::Reset => RetryTrigger::Reset,
+        SpecTrigger::ResetBeforeRequest => RetryTrigger::ResetBeforeRequest,
+        SpecTrigger::ConnectFailure => RetryTrigger::ConnectFailure,
+        SpecTrigger::Retriable4xx => RetryTrigger::Retriable4xx,
+        SpecTrigger::RefusedStream => RetryTrigger::RefusedStream,
+        SpecTrigger::RetriableStatusCodes => return None,
+        SpecTrigger::Cancelled => RetryTrigger::GrpcCancelled,
+        SpecTrigger::DeadlineExceeded => RetryTrigger::GrpcDeadlineExceeded,
+        SpecTrigger::Internal => RetryTrigger::GrpcInternal,
+        SpecTrigger::ResourceExhausted => RetryTrigger::GrpcResourceExhausted,
+        SpecTrigger::Unavailable => RetryTrigger::GrpcUnavailable,
+    })
+}
+
+fn load_balancer(spec: &SpecBalancer) -> Result<LoadBalancer, Problem> {
+    Ok(match spec.kind {
+        LoadBalancerType::LeastRequest => LoadBalancer::LeastRequest,
+        LoadBalancerType::Random => LoadBalancer::Random,
+        LoadBalancerType::RoundRobin => LoadBalancer::RoundRobin,
+        LoadBalancerType::ConsistentHash => {
+            let hash = spec.consistent_hash.as_ref();
+            let hash = hash.ok_or_else(|| invalid("loadBalancer.consistentHash: is required with type ConsistentHash"))?;
+            LoadBalancer::ConsistentHash { source: hash_source(hash)?, table_size: hash.table_size }
+        }
+        // These are named as unsupported; the default serves in their place.
+        LoadBalancerType::BackendUtilization | LoadBalancerType::DynamicModule => LoadBalancer::LeastRequest,
+    })
+}
+
+fn hash_source(hash: &ConsistentHash) -> Result<HashSource, Problem> {
+    let header = |name: &str| {
+        HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| invalid(&format!("loadBalancer.consistentHash: {name} is no header name")))
+    };
+    Ok(match hash.kind {
+        ConsistentHashType::SourceIP => HashSource::SourceIp,
+        ConsistentHashType::Header | ConsistentHashType::Headers => {
+            let names = hash.header.iter().chain(&hash.headers);
+            HashSource::Headers(names.map(|it| header(&it.name)).collect::<Result<_, _>>()?)
+        }
+        ConsistentHashType::QueryParams => {
+            HashSource::QueryParams(hash.query_params.iter().map(|it| it.name.as_str().into()).collect())
+        }
+        ConsistentHashType::Cookie => {
+            let cookie = hash.cookie.as_ref();
+            let cookie = cookie.ok_or_else(|| invalid("loadBalancer.consistentHash.cookie: is required with type Cookie"))?;
+            let attribute =
+                |(name, value): (&String, &String)| (name.as_str().into(), (!value.is_empty()).then(|| value.as_str().into()));
+            HashSource::Cookie {
+                name: cookie.name.as_str().into(),
+                ttl: cookie.ttl.and_then(|it| it.enabled()),
+                attributes: cookie.attributes.iter().map(attribute).collect(),
+            }
+        }
+    })
+}
+
+/// A value that cannot be had.
+pub(crate) fn invalid(message: &str) -> Problem {
+    Problem::accepted("Invalid", format!("spec.{message}"))
+}

@@ -1,0 +1,82 @@
+//! Fields of BackendTrafficPolicy and ClientTrafficPolicy that are read and not acted on yet.
+
+use pailou_api::{
+    BackendTrafficPolicy, ClientTrafficPolicy,
+    envoy::{client_traffic_policy::EscapedSlashesAction, health_check::HealthCheck},
+};
+
+use super::targets::crosses_namespaces;
+
+/// Paths below `spec` that are set and not acted on.
+pub(crate) fn of_traffic(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
+    let spec = &policy.spec;
+    let mut paths = spec.unsupported();
+    let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
+    name(spec.rate_limit.is_some(), "rateLimit (no limit is enforced)");
+    name(spec.fault_injection.is_some(), "faultInjection");
+    name(!spec.response_override.is_empty(), "responseOverride");
+    name(!spec.compression.is_empty(), "compression");
+    name(!spec.compressor.is_empty(), "compressor");
+    name(crosses_namespaces(&spec.target_selectors), "targetSelectors[].namespaces");
+    let http = spec.timeout.as_ref().and_then(|it| it.http.as_ref());
+    name(http.is_some_and(|it| it.max_stream_duration.is_some() && it.request_timeout.is_some()), "timeout.http.maxStreamDuration");
+    let breaker = spec.circuit_breaker.as_ref();
+    name(breaker.is_some_and(|it| it.retry_budget.is_some()), "circuitBreaker.retryBudget");
+    name(spec.retry.as_ref().is_some_and(|it| it.num_attempts_per_priority.is_some()), "retry.numAttemptsPerPriority");
+    name(spec.load_balancer.as_ref().is_some_and(|it| it.slow_start.is_some()), "loadBalancer.slowStart");
+    let keepalive = spec.tcp_keepalive.as_ref();
+    name(keepalive.is_some_and(|it| it.probes.is_some()), "tcpKeepalive.probes");
+    name(keepalive.is_some_and(|it| it.interval.is_some()), "tcpKeepalive.interval");
+    if let Some(health) = &spec.health_check {
+        of_health(health, &mut paths);
+    }
+    paths
+}
+
+fn of_health(health: &HealthCheck, paths: &mut Vec<&'static str>) {
+    let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
+    if let Some(active) = &health.active {
+        name(active.initial_jitter.is_some(), "healthCheck.active.initialJitter");
+        name(active.overrides.is_some(), "healthCheck.active.overrides");
+        let http = active.http.as_ref();
+        name(http.is_some_and(|it| !it.retriable_statuses.is_empty()), "healthCheck.active.http.retriableStatuses");
+        name(http.is_some_and(|it| it.expected_response.is_some()), "healthCheck.active.http.expectedResponse");
+        name(http.is_some_and(|it| it.request_body.is_some()), "healthCheck.active.http.requestBody");
+        name(active.tcp.as_ref().is_some_and(|it| it.send.is_some()), "healthCheck.active.tcp.send");
+        name(active.tcp.as_ref().is_some_and(|it| it.receive.is_some()), "healthCheck.active.tcp.receive");
+    }
+    if let Some(passive) = &health.passive {
+        name(passive.split_external_local_origin_errors, "healthCheck.passive.splitExternalLocalOriginErrors");
+        name(passive.failure_percentage_threshold.is_some(), "healthCheck.passive.failurePercentageThreshold");
+    }
+}
+
+/// Paths below `spec` that are set and not acted on.
+pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
+    let spec = &policy.spec;
+    let mut paths = spec.unsupported();
+    let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
+    name(crosses_namespaces(&spec.target_selectors), "targetSelectors[].namespaces");
+    name(spec.tcp_keepalive.is_some(), "tcpKeepalive");
+    let escaped = spec.path.as_ref().and_then(|it| it.escaped_slashes_action.as_ref());
+    name(escaped.is_some_and(|it| *it != EscapedSlashesAction::KeepUnchanged), "path.escapedSlashesAction");
+    if let Some(headers) = &spec.headers {
+        name(headers.with_underscores_action.is_some(), "headers.withUnderscoresAction");
+        name(headers.request_id.is_some(), "headers.requestID");
+        name(headers.preserve_x_request_id.is_some(), "headers.preserveXRequestID");
+        let partly = |modifier: &pailou_api::envoy::client_headers::HeaderModifier| {
+            !modifier.add_if_absent.is_empty() || !modifier.remove_on_match.is_empty()
+        };
+        name(headers.early_request_headers.as_ref().is_some_and(partly), "headers.earlyRequestHeaders.{addIfAbsent,removeOnMatch}");
+        name(headers.late_response_headers.as_ref().is_some_and(partly), "headers.lateResponseHeaders.{addIfAbsent,removeOnMatch}");
+    }
+    if let Some(limit) = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()) {
+        name(limit.close_delay.is_some(), "connection.connectionLimit.closeDelay");
+        name(limit.max_connection_duration.is_some(), "connection.connectionLimit.maxConnectionDuration");
+        name(limit.max_requests_per_connection.is_some(), "connection.connectionLimit.maxRequestsPerConnection");
+        name(limit.max_stream_duration.is_some(), "connection.connectionLimit.maxStreamDuration");
+    }
+    let forwarded = spec.client_ip_detection.as_ref().and_then(|it| it.x_forwarded_for.as_ref());
+    name(forwarded.is_some_and(|it| it.disable_append), "clientIPDetection.xForwardedFor.disableXForwardedForAppend");
+    paths
+}

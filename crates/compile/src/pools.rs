@@ -1,0 +1,247 @@
+//! InferencePools, with the models, rewrites and objectives that refer to them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::status::{Condition, PoolParentStatus, PoolReference, Problem, Severity, StatusBody, Statuses};
+use pailou_api::{
+    InferencePool, ObjectKey,
+    inference_pool::{EndpointPickerRef, FailureMode as SpecMode, INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
+    refs::GATEWAY_GROUP,
+};
+use pailou_snapshot::{Cluster, Failure, FailureMode, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+
+use super::{
+    gateway::Gateways,
+    index::{Index, name_of},
+    models::Models,
+    picker::{self, NoPicker},
+    upstream_tls::TlsPolicies,
+    warnings::PARTIALLY_SUPPORTED,
+};
+
+/// All InferencePools.
+pub(crate) struct Pools<'a> {
+    list: Vec<PoolState<'a>>,
+    places: HashMap<(&'static str, &'a str, &'a str), usize>,
+    pub(crate) models: Models,
+}
+
+struct PoolState<'a> {
+    object: &'a InferencePool,
+    pool: Result<Arc<Pool>, Failure>,
+    problems: Vec<Problem>,
+    /// What is to be said beside `ResolvedRefs: True`.
+    picker_note: Option<String>,
+    warnings: Vec<String>,
+    /// The cluster of its endpoint picker.
+    asked: Option<Arc<Cluster>>,
+    /// The BackendTLSPolicy of that.
+    tls_policy: Option<usize>,
+    gateways: BTreeSet<usize>,
+}
+
+impl<'a> Pools<'a> {
+    /// Reads all pools.
+    pub(crate) fn new(index: &'a Index, policies: &TlsPolicies<'_>) -> Self {
+        let mut all = Self { list: Vec::new(), places: HashMap::new(), models: Models::new(index) };
+        for object in index.pools_v1.iter().chain(index.pools_x.iter()) {
+            let key = (object.spec.version.group(), object.meta.namespace.as_str(), object.meta.name.as_str());
+            all.places.insert(key, all.list.len());
+            let state = PoolState::new(index, policies, &all.models, object);
+            all.list.push(state);
+        }
+        all
+    }
+
+    /// The place of a pool.
+    pub(crate) fn find(&self, group: &str, namespace: &str, name: &str) -> Option<usize> {
+        let group = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find(|known| *known == group)?;
+        self.places.get(&(group, namespace, name)).copied()
+    }
+
+    /// A pool's object, and what became of it.
+    pub(crate) fn get(&self, place: usize) -> (&'a InferencePool, Result<Arc<Pool>, Failure>) {
+        (self.list[place].object, self.list[place].pool.clone())
+    }
+
+    /// The cluster of a pool's endpoint picker, where it has one of its own, and the place of the BackendTLSPolicy on it.
+    pub(crate) fn picker(&self, place: usize) -> Option<(&Arc<Cluster>, Option<usize>)> {
+        let state = &self.list[place];
+        Some((state.asked.as_ref()?, state.tls_policy))
+    }
+
+    /// A route attached to this Gateway leads to the pool.
+    pub(crate) fn reached(&mut self, place: usize, gateway: usize) {
+        self.list[place].gateways.insert(gateway);
+    }
+
+    /// Writes down every pool's status.
+    pub(crate) fn report(&self, gateways: &Gateways<'_>, statuses: &mut Statuses) {
+        for state in &self.list {
+            let meta = &state.object.meta;
+            let group = state.object.spec.version.group();
+            let key = ObjectKey::new(group, "InferencePool", &meta.namespace, &meta.name);
+            if state.gateways.is_empty() {
+                statuses.note(key.clone(), Severity::Warning, "no route of a served Gateway leads to the pool");
+                for problem in &state.problems {
+                    statuses.note(key.clone(), Severity::Error, problem.message.clone());
+                }
+                for warning in &state.warnings {
+                    statuses.note(key.clone(), Severity::Warning, warning.clone());
+                }
+            }
+            let conditions = state.conditions();
+            let parents = state.gateways.iter().map(|place| &gateways.list[*place]).map(|gateway| PoolParentStatus {
+                parent_ref: PoolReference {
+                    group: GATEWAY_GROUP,
+                    kind: "Gateway",
+                    namespace: gateway.name.namespace.to_string(),
+                    name: gateway.name.name.to_string(),
+                },
+                controller_name: (state.object.spec.version == InferencePoolVersion::V1).then(|| gateway.controller.to_owned()),
+                conditions: conditions.clone(),
+            });
+            let parents = parents.collect();
+            let body = match state.object.spec.version {
+                InferencePoolVersion::V1 => StatusBody::Pool { parents },
+                InferencePoolVersion::V1Alpha2 => StatusBody::PoolV1Alpha2 { parent: parents },
+            };
+            statuses.set(key, body);
+        }
+    }
+}
+
+impl<'a> PoolState<'a> {
+    fn new(index: &Index, policies: &TlsPolicies<'_>, models: &Models, object: &'a InferencePool) -> Self {
+        let mut state = Self {
+            object,
+            pool: Err(Failure("".into())),
+            problems: Vec::new(),
+            picker_note: None,
+            warnings: Vec::new(),
+            asked: None,
+            tls_policy: None,
+            gateways: BTreeSet::new(),
+        };
+        state.pool = state.picker(index, policies).map(|picker| Arc::new(state.read(index, models, picker)));
+        state
+    }
+
+    fn read(&mut self, index: &Index, models: &Models, picker: PickerKind) -> Pool {
+        let (pool, warnings) = pool(index, models, self.object, picker);
+        self.warnings = warnings;
+        pool
+    }
+
+    fn picker(&mut self, index: &Index, policies: &TlsPolicies<'_>) -> Result<PickerKind, Failure> {
+        let Some(reference) = &self.object.spec.endpoint_picker else { return Ok(PickerKind::BuiltIn) };
+        let namespace = self.object.meta.namespace.as_str();
+        match picker::cluster(index, policies, namespace, reference) {
+            Ok((cluster, policy)) => {
+                let key = cluster.key.clone();
+                self.tls_policy = policy;
+                self.asked = Some(Arc::new(cluster));
+                Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference) })
+            }
+            Err(NoPicker::Absent(message)) if self.object.spec.version == InferencePoolVersion::V1Alpha2 => {
+                self.picker_note = Some(format!("{message}: the built-in picker serves the pool"));
+                Ok(PickerKind::BuiltIn)
+            }
+            Err(NoPicker::Absent(message) | NoPicker::Unusable(message)) => {
+                let open = failure_mode(reference) == FailureMode::FailOpen;
+                let effect = if open {
+                    "the built-in picker serves, as failureMode is FailOpen"
+                } else {
+                    "requests fail, as failureMode is FailClose"
+                };
+                let message = format!("{message}: {effect}");
+                self.problems.push(Problem::refs("InvalidExtensionRef", message.clone()));
+                if open {
+                    Ok(PickerKind::BuiltIn)
+                } else {
+                    Err(Failure(format!("InferencePool {namespace}/{}: {message}", self.object.meta.name).into()))
+                }
+            }
+        }
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let generation = self.object.meta.generation;
+        let mut resolved = Condition::summary("ResolvedRefs", &self.problems, generation);
+        if let Some(note) = &self.picker_note {
+            resolved.message.clone_from(note);
+        }
+        let mut conditions = vec![Condition::summary("Accepted", &self.problems, generation), resolved];
+        if !self.warnings.is_empty() {
+            conditions.push(Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedValue", self.warnings.join("; "), generation));
+        }
+        conditions
+    }
+}
+
+/// What is known of a pool beside its endpoints, and what of it is not understood.
+pub(crate) fn pool(index: &Index, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
+    let mut warnings = Vec::new();
+    let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
+    let pool = Pool {
+        name: pool_name(index, object),
+        runtime: runtime(object, &mut warnings),
+        strategy: strategy(object, &mut warnings),
+        picker,
+        models: set.models,
+        any_model: set.any_model,
+        objectives: set.objectives,
+    };
+    (pool, warnings)
+}
+
+fn runtime(object: &InferencePool, warnings: &mut Vec<String>) -> ModelServer {
+    match object.meta.annotation(RUNTIME_ANNOTATION) {
+        None | Some("vllm" | "") => ModelServer::Vllm,
+        Some("sglang") => ModelServer::Sglang,
+        Some("trt-llm") => ModelServer::TensorRtLlm,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {RUNTIME_ANNOTATION}: {other} is not known (sglang, trt-llm, or none for vLLM): vLLM is taken"
+            ));
+            ModelServer::Vllm
+        }
+    }
+}
+
+fn strategy(object: &InferencePool, warnings: &mut Vec<String>) -> RoutingStrategy {
+    match object.meta.annotation(STRATEGY_ANNOTATION) {
+        None | Some("DEFAULT" | "") => RoutingStrategy::Default,
+        Some("PREFIX_CACHE") => RoutingStrategy::PrefixCache,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {STRATEGY_ANNOTATION}: {other} is not known (DEFAULT or PREFIX_CACHE): DEFAULT is taken"
+            ));
+            RoutingStrategy::Default
+        }
+    }
+}
+
+const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
+const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
+
+/// The pool's name in the snapshot. Pools of the two API groups may bear one name while a user moves from one to the other;
+/// their endpoints must not be confused.
+pub(crate) fn pool_name(index: &Index, pool: &InferencePool) -> Name {
+    let twin =
+        pool.spec.version == InferencePoolVersion::V1Alpha2 && index.pools_v1.get(&pool.meta.namespace, &pool.meta.name).is_some();
+    if twin { Name::new(&pool.meta.namespace, &format!("{}{TWIN_SUFFIX}", pool.meta.name)) } else { name_of(&pool.meta) }
+}
+
+/// Told apart from a name: no object's name has an `@`.
+pub(crate) const TWIN_SUFFIX: &str = "@v1alpha2";
+
+fn failure_mode(reference: &EndpointPickerRef) -> FailureMode {
+    match reference.failure_mode {
+        SpecMode::FailOpen => FailureMode::FailOpen,
+        SpecMode::FailClose => FailureMode::FailClose,
+    }
+}

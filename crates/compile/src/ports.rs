@@ -1,0 +1,190 @@
+//! Sockets: which Gateway gets which, and the listeners that share one.
+
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::status::Problem;
+use pailou_api::envoy::tls::TlsVersion as Version;
+use pailou_snapshot::{
+    ClientCertificates, ConnectionListener, Forward, HostMap, HostPattern, Listener, ListenerName, Name, Port, PortKey,
+    PortService, RouteTable, ServerTls, Snapshot, TlsListener, TlsVersion, Transport,
+};
+
+use super::{
+    gateway::Gateways,
+    listener::ListenerState,
+    policies::client::{ClientSettings, TlsSettings},
+    settings::Mode,
+    speaks::Speaks,
+    tables::Tables,
+};
+
+/// Gives every socket to the oldest Gateway that asks for it; the others' listeners say who holds it. Listeners of different
+/// Gateways never share one.
+pub(crate) fn claim(gateways: &mut Gateways<'_>) {
+    let mut held: HashMap<(Transport, u16), Vec<(IpAddr, Name)>> = HashMap::new();
+    for gateway in gateways.list.iter_mut().filter(|gateway| gateway.is_accepted()) {
+        let name = gateway.name.clone();
+        let mut claims = Vec::new();
+        for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_servable()) {
+            let Some(speaks) = listener.speaks else { continue };
+            let port = (speaks.transport(), listener.spec.port.get());
+            let holders = held.get(&port).map_or(&[][..], Vec::as_slice);
+            let taken = gateway.addresses.bound.iter().find_map(|address| {
+                holders.iter().find(|(other, _)| overlap(*address, *other)).map(|(_, holder)| (*address, holder))
+            });
+            match taken {
+                Some((address, holder)) => listener.problems.push(Problem {
+                    condition: "Programmed",
+                    reason: "PortUnavailable",
+                    message: format!(
+                        "{} is held by Gateway {holder}: give this Gateway an address of its own with spec.addresses, or with \
+                         --address {name}=IP",
+                        SocketAddr::new(address, port.1)
+                    ),
+                }),
+                None => claims.extend(gateway.addresses.bound.iter().map(|address| (port, *address))),
+            }
+        }
+        for (port, address) in claims {
+            held.entry(port).or_default().push((address, name.clone()));
+        }
+    }
+}
+
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+}
+
+/// TLS settings of a compilation before. Those that are equal are kept as they are, and with them what was made of them: sessions
+/// that can be resumed, say.
+#[derive(Default)]
+pub(crate) struct Kept<'s>(HashMap<&'s ListenerName, &'s Arc<ServerTls>>);
+
+impl<'s> Kept<'s> {
+    /// Those of a snapshot.
+    pub(crate) fn of(snapshot: &'s Snapshot) -> Self {
+        let listeners = snapshot.ports.iter().flat_map(Port::listeners);
+        Self(listeners.filter_map(|listener| Some((listener.name(), listener.tls()?))).collect())
+    }
+
+    fn keep(&self, listener: &ListenerName, now: ServerTls) -> Arc<ServerTls> {
+        let before = self.0.get(listener).filter(|before| ****before == now);
+        before.map_or_else(|| Arc::new(now), |before| Arc::clone(before))
+    }
+}
+
+/// The sockets with their listeners. In a cluster each Gateway has its own, be the addresses the same.
+pub(crate) fn ports(
+    gateways: Gateways<'_>,
+    clients: &ClientSettings<'_>,
+    tables: &Tables,
+    mode: Mode,
+    kept: &Kept<'_>,
+) -> Vec<Port> {
+    let mut ports: BTreeMap<(Option<Name>, PortKey), Port> = BTreeMap::new();
+    for (place, gateway) in gateways.list.into_iter().enumerate() {
+        let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
+        if !gateway.is_accepted() {
+            continue;
+        }
+        let listeners = gateway.listeners.into_iter().enumerate().filter(|(_, listener)| listener.is_servable());
+        for (at, listener) in listeners {
+            let Some(speaks) = listener.speaks else { continue };
+            let number = listener.spec.port.get();
+            let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
+            let service = service(listener, tables.take(place, at), clients, speaks, kept);
+            for address in &gateway.addresses.bound {
+                let key = PortKey { address: SocketAddr::new(*address, number), transport: speaks.transport() };
+                match ports.entry((owner.clone(), key)) {
+                    Entry::Vacant(free) => {
+                        let (client, service) = (client.clone(), service.clone());
+                        free.insert(Port { address: key.address, number, client, service });
+                    }
+                    Entry::Occupied(taken) => join(&mut taken.into_mut().service, hostname.as_ref(), &service),
+                }
+            }
+        }
+    }
+    ports.into_values().collect()
+}
+
+/// Puts what a listener brings beside what its port has. Listeners that could not share it have been refused before.
+fn join(service: &mut PortService, hostname: Option<&HostPattern>, more: &PortService) {
+    match (service, more) {
+        (PortService::Http(all), PortService::Http(more)) => {
+            more.values().for_each(|listener| drop(all.insert(hostname, listener.clone())));
+        }
+        (PortService::Tls(all), PortService::Tls(more)) => {
+            more.values().for_each(|listener| drop(all.insert(hostname, listener.clone())));
+        }
+        _ => {}
+    }
+}
+
+/// What a listener by itself makes of a port.
+fn service(
+    listener: ListenerState<'_>,
+    (routes, forwards): (RouteTable, HostMap<Arc<Forward>>),
+    clients: &ClientSettings<'_>,
+    speaks: Speaks,
+    kept: &Kept<'_>,
+) -> PortService {
+    let tls = speaks.ends_tls().then(|| {
+        let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
+        kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, speaks))
+    });
+    let ListenerState { name, hostname, client, filters, .. } = listener;
+    let by_host = hostname.clone();
+    if speaks.is_http() {
+        let listener = Arc::new(Listener { name, hostname, tls, client, filters, routes });
+        return match speaks {
+            Speaks::Http => PortService::Http(alone(by_host.as_ref(), listener)),
+            _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),
+        };
+    }
+    let listener = Arc::new(ConnectionListener { name, hostname, tls, client, routes: forwards });
+    match speaks {
+        Speaks::Tcp => PortService::Tcp(listener),
+        Speaks::Udp => PortService::Udp(listener),
+        _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Connections(listener))),
+    }
+}
+
+fn alone<T>(hostname: Option<&HostPattern>, listener: T) -> HostMap<T> {
+    let mut map = HostMap::default();
+    map.insert(hostname, listener);
+    map
+}
+
+fn server_tls(
+    certificates: Vec<Arc<rustls::sign::CertifiedKey>>,
+    client_certificates: Option<ClientCertificates>,
+    settings: TlsSettings,
+    speaks: Speaks,
+) -> ServerTls {
+    ServerTls {
+        certificates,
+        client_certificates,
+        min_version: version(settings.min_version, TlsVersion::V1_2),
+        max_version: version(settings.max_version, TlsVersion::V1_3),
+        alpn: match settings.alpn {
+            Some(names) => names.into_iter().map(String::into_bytes).collect(),
+            None if speaks.is_http() => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            None => Vec::new(),
+        },
+        ciphers: settings.ciphers.iter().map(|name| name.as_str().into()).collect(),
+    }
+}
+
+/// TLS 1.0 and 1.1 are not spoken: as a bound they mean 1.2.
+pub(crate) fn version(asked: Option<Version>, default: TlsVersion) -> TlsVersion {
+    match asked {
+        None | Some(Version::Auto) => default,
+        Some(Version::V1_3) => TlsVersion::V1_3,
+        Some(Version::V1_0 | Version::V1_1 | Version::V1_2) => TlsVersion::V1_2,
+    }
+}

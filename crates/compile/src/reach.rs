@@ -1,0 +1,88 @@
+//! What a Gateway's proxies need of a cluster's objects: its class and itself, what is attached to it, and what that refers to.
+//! Compiling nothing else gives the same ports, clusters and endpoints for that Gateway as compiling everything.
+//!
+//! A proxy is given no Secret but those that its Gateway and what is attached to it refer to, and may refer to.
+
+mod backends;
+mod needs;
+mod parts;
+mod policies;
+mod routes;
+mod shared;
+mod walk;
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::{Indexed, Settings, gateway::Gateways, index::Index, store::Store};
+use pailou_api::{ObjectKey, refs::BackendObjectReference};
+use pailou_snapshot::Name;
+
+pub use needs::{Moved, Needs};
+use routes::AnyRoute;
+use shared::Shared;
+use walk::{Found, Walk, address};
+
+/// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
+/// see [`Reaches`].
+pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<ObjectKey> {
+    let indexed = Indexed::new(store);
+    Reaches::new(&indexed, settings).of(gateway).into_iter().cloned().collect()
+}
+
+/// The places of the Gateways to which a route is attached that leads to such a backend. It is told the backend's namespace with it.
+pub(crate) fn gateways_before(
+    index: &Index,
+    gateways: &Gateways<'_>,
+    is_meant: impl Fn(&BackendObjectReference, &str) -> bool,
+) -> BTreeSet<usize> {
+    let leads_there = |route: &AnyRoute<'_>| {
+        let (_, meta) = route.identity();
+        let references = route.references();
+        references.backends.iter().any(|to| is_meant(to, to.namespace.as_deref().unwrap_or(&meta.namespace)))
+    };
+    let routes = routes::attached(index, gateways).into_iter().enumerate();
+    routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(place, _)| place).collect()
+}
+
+/// A store, indexed for asking what Gateways need. To be made anew when the store changes, which takes time in proportion to the
+/// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools: [`Needs`] is kept up to date.
+pub struct Reaches<'a> {
+    /// The store's keys in their order, and their places in it by the addresses of the objects' metadata.
+    keys: Vec<&'a ObjectKey>,
+    places: HashMap<usize, usize>,
+    shared: Shared<'a>,
+    /// By Gateway: the routes attached to it.
+    routes: Vec<Vec<AnyRoute<'a>>>,
+}
+
+impl<'a> Reaches<'a> {
+    /// Looks at what all Gateways share.
+    pub fn new(indexed: &'a Indexed, settings: &'a Settings) -> Self {
+        let Indexed { store, index } = indexed;
+        let keys = store.iter().map(|(key, _)| key).collect();
+        let places = store.iter().enumerate().map(|(place, (_, entry))| (address(entry.object.meta()), place)).collect();
+        let shared = Shared::new(index, settings);
+        let routes = routes::attached(index, &shared.gateways);
+        Self { keys, places, shared, routes }
+    }
+
+    /// What a Gateway needs, in the order of keys.
+    pub fn of(&self, gateway: &Name) -> Vec<&'a ObjectKey> {
+        let place = self.shared.gateways.find(&gateway.namespace, &gateway.name);
+        let found = place.map(|place| self.found(place)).unwrap_or_default();
+        let mut places: Vec<usize> = found.addresses().filter_map(|address| self.places.get(&address).copied()).collect();
+        places.sort_unstable();
+        places.into_iter().map(|place| self.keys[place]).collect()
+    }
+
+    fn found(&self, place: usize) -> Found {
+        let mut walk = Walk::new(&self.shared);
+        walk.gateway(place);
+        for route in &self.routes[place] {
+            walk.namespace_of(*route, place);
+            walk.route(*route);
+        }
+        std::mem::take(&mut walk.leads).into_iter().for_each(|lead| walk.backend(lead));
+        walk.found
+    }
+}

@@ -1,0 +1,158 @@
+//! Backends and what they are made of: Services, Backends, InferencePools.
+
+use std::collections::HashMap;
+
+use crate::{Mode, grants::Referrer, index::Index};
+use pailou_api::{
+    Backend, InferencePool, Meta, Object, Pod, Service,
+    envoy::ENVOY_GROUP,
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
+    refs::BackendObjectReference,
+};
+
+use super::walk::Walk;
+
+/// InferenceModels, InferenceModelRewrites and InferenceObjectives by the pool that they speak about: namespace and name.
+pub(super) struct Models<'a> {
+    by_pool: HashMap<(&'a str, &'a str), Vec<&'a Meta>>,
+}
+
+impl<'a> Models<'a> {
+    /// Indexes them all.
+    pub(super) fn new(index: &'a Index) -> Self {
+        let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
+        let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        let objectives = index.objectives.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        for (meta, pool) in models.chain(rewrites).chain(objectives) {
+            by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push(meta);
+        }
+        Self { by_pool }
+    }
+}
+
+/// A backend that a route leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Lead<'a> {
+    Service(&'a Service),
+    External(&'a Backend),
+    Pool(&'a InferencePool),
+}
+
+impl<'a> Lead<'a> {
+    pub(super) fn meta(self) -> &'a Meta {
+        match self {
+            Self::Service(it) => &it.meta,
+            Self::External(it) => &it.meta,
+            Self::Pool(it) => &it.meta,
+        }
+    }
+
+    /// An object, where it is a backend.
+    pub(super) fn of(object: &'a Object) -> Option<Self> {
+        match object {
+            Object::Service(it) => Some(Self::Service(it)),
+            Object::Backend(it) => Some(Self::External(it)),
+            Object::InferencePool(it) => Some(Self::Pool(it)),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// What a backendRef or mirror leads to.
+    pub(super) fn lead(&mut self, from: Referrer<'_>, to: &BackendObjectReference) {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        if !self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
+            return;
+        }
+        let index = &self.shared.index;
+        let lead = match (&*to.group, &*to.kind) {
+            ("", "Service") => index.services.get(namespace, &to.name).map(Lead::Service),
+            (ENVOY_GROUP, "Backend") => index.backends.get(namespace, &to.name).map(Lead::External),
+            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => index.pool(&to.group, namespace, &to.name).map(Lead::Pool),
+            _ => None,
+        };
+        self.leads.extend(lead);
+    }
+
+    /// What a backend needs.
+    pub(super) fn backend(&mut self, lead: Lead<'a>) {
+        match lead {
+            Lead::Service(it) => self.service(it),
+            Lead::External(it) => self.external(it),
+            Lead::Pool(it) => self.pool(it),
+        }
+    }
+
+    fn service(&mut self, service: &'a Service) {
+        let meta = &service.meta;
+        if !self.insert(meta) {
+            return;
+        }
+        let index = &self.shared.index;
+        let slices = index.slices.get(&meta.namespace, &meta.name);
+        for slice in slices.into_iter().flatten() {
+            self.insert(&slice.meta);
+        }
+        if slices.is_none() && self.shared.settings.mode == Mode::Standalone {
+            self.pods(&meta.namespace, |pod| selects(&service.spec.selector, pod));
+        }
+        self.tls_policies("Service", meta);
+    }
+
+    fn external(&mut self, backend: &'a Backend) {
+        let meta = &backend.meta;
+        if !self.insert(meta) {
+            return;
+        }
+        if let Some(tls) = &backend.spec.tls {
+            self.authorities(&meta.namespace, &tls.ca_certificate_refs);
+            let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace: &meta.namespace };
+            tls.client_certificate_ref.iter().for_each(|reference| self.secret(from, reference));
+        }
+        self.tls_policies("Backend", meta);
+    }
+
+    fn tls_policies(&mut self, kind: &str, meta: &Meta) {
+        for policy in self.shared.policies.tls(kind, meta) {
+            if self.insert(&policy.meta) {
+                self.authorities(&policy.meta.namespace, &policy.spec.validation.ca_certificate_refs);
+            }
+        }
+    }
+
+    fn pool(&mut self, pool: &'a InferencePool) {
+        let meta = &pool.meta;
+        if !self.pools.insert(meta) {
+            return;
+        }
+        let index = &self.shared.index;
+        // Models name their pool by either group and prefer one that exists, so that the other group's pool of the name counts.
+        let twins = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter_map(|it| index.pool(it, &meta.namespace, &meta.name));
+        for twin in twins {
+            self.found.insert(&twin.meta);
+        }
+        self.pods(&meta.namespace, |pod| selects(&pool.spec.selector, pod));
+        for meta in self.shared.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
+            self.insert(meta);
+        }
+        if let Some(picker) = &pool.spec.endpoint_picker
+            && picker.group.is_empty()
+            && picker.kind == "Service"
+        {
+            index.services.get(&meta.namespace, &picker.name).into_iter().for_each(|it| self.service(it));
+        }
+    }
+
+    fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {
+        for pod in self.shared.index.pods.get(namespace, "").into_iter().flatten().filter(|pod| chosen(pod)) {
+            self.insert(&pod.meta);
+        }
+    }
+}
+
+/// Whether a pod bears all these labels; no labels select nothing.
+fn selects(selector: &std::collections::BTreeMap<String, String>, pod: &Pod) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| pod.meta.labels.get(key) == Some(value))
+}

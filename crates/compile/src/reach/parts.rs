@@ -1,0 +1,122 @@
+//! What one route, one backend and one Gateway by itself need, each with what was looked up for it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    index::{Reads, Touched},
+    store::Change,
+};
+use pailou_api::ObjectKey;
+use pailou_snapshot::Name;
+
+use super::{
+    backends::Lead,
+    routes::AnyRoute,
+    shared::Shared,
+    walk::{Found, Walk, address},
+};
+
+/// Objects that are needed, and what was looked up to find them.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) keys: Vec<Arc<ObjectKey>>,
+    reads: Reads,
+}
+
+/// What a route needs.
+#[derive(Debug)]
+pub(super) struct RoutePart {
+    pub(super) part: Part,
+    /// The Gateways that it is attached to, each with the namespace whose labels it looks at.
+    pub(super) gateways: Vec<(Name, Option<Arc<ObjectKey>>)>,
+    /// Its backends, each once.
+    pub(super) leads: Vec<Arc<ObjectKey>>,
+}
+
+/// Keys by where the objects' metadata is.
+#[derive(Debug, Default)]
+pub(super) struct Keys(HashMap<usize, Arc<ObjectKey>>);
+
+impl Keys {
+    /// Takes changes in, whose objects are all still there.
+    pub(super) fn apply(&mut self, changes: &[Change]) {
+        for before in changes.iter().filter_map(|change| change.before.as_ref()) {
+            self.0.remove(&address(before.meta()));
+        }
+        for change in changes {
+            if let Some(now) = &change.now {
+                self.0.insert(address(now.meta()), change.key.clone());
+            }
+        }
+    }
+
+    fn of(&self, found: &Found) -> Vec<Arc<ObjectKey>> {
+        found.addresses().filter_map(|address| self.0.get(&address).cloned()).collect()
+    }
+
+    /// The key of a route.
+    pub(super) fn of_route(&self, route: AnyRoute<'_>) -> Option<Arc<ObjectKey>> {
+        self.0.get(&address(route.identity().1)).cloned()
+    }
+
+    /// The key of a backend.
+    pub(super) fn of_lead(&self, lead: Lead<'_>) -> Option<Arc<ObjectKey>> {
+        self.0.get(&address(lead.meta())).cloned()
+    }
+}
+
+impl Part {
+    pub(super) fn is_touched(&self, touched: &Touched) -> bool {
+        self.reads.are_touched(touched)
+    }
+
+    /// The tables that anything was looked up in, a bit each.
+    pub(super) fn tables(&self) -> u64 {
+        self.reads.tables()
+    }
+
+    fn walk<'a>(shared: &Shared<'a>, keys: &Keys, walk: impl FnOnce(&mut Walk<'_, 'a>)) -> Self {
+        shared.index.take_reads();
+        let mut steps = Walk::new(shared);
+        walk(&mut steps);
+        Self { keys: keys.of(&steps.found), reads: shared.index.take_reads() }
+    }
+
+    /// What a Gateway needs by itself.
+    pub(super) fn of_gateway(shared: &Shared<'_>, keys: &Keys, place: usize) -> Self {
+        Self::walk(shared, keys, |walk| walk.gateway(place))
+    }
+
+    /// What a backend needs.
+    pub(super) fn of_backend<'a>(shared: &Shared<'a>, keys: &Keys, lead: Lead<'a>) -> Self {
+        Self::walk(shared, keys, |walk| walk.backend(lead))
+    }
+}
+
+impl RoutePart {
+    /// What a route needs, with the backends that it leads to.
+    pub(super) fn new<'a>(shared: &Shared<'a>, keys: &Keys, route: AnyRoute<'a>) -> (Self, Vec<(Arc<ObjectKey>, Lead<'a>)>) {
+        shared.index.take_reads();
+        let mut gateways = Vec::new();
+        for place in route.places(shared.index, &shared.gateways) {
+            let mut labels = Walk::new(shared);
+            labels.namespace_of(route, place);
+            gateways.push((shared.gateways.list[place].name.clone(), keys.of(&labels.found).pop()));
+        }
+        let mut leads: Vec<(Arc<ObjectKey>, Lead<'a>)> = Vec::new();
+        let mut part = Part::default();
+        if !gateways.is_empty() {
+            let mut walk = Walk::new(shared);
+            walk.route(route);
+            for lead in walk.leads {
+                if let Some(key) = keys.of_lead(lead).filter(|key| leads.iter().all(|(known, _)| known != key)) {
+                    leads.push((key, lead));
+                }
+            }
+            part.keys = keys.of(&walk.found);
+        }
+        part.reads = shared.index.take_reads();
+        let keys = leads.iter().map(|(key, _)| key.clone()).collect();
+        (Self { part, gateways, leads: keys }, leads)
+    }
+}

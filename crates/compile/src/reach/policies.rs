@@ -1,0 +1,105 @@
+//! Policies by what they target.
+
+use std::collections::HashMap;
+
+use crate::index::Index;
+use pailou_api::{
+    BackendTlsPolicy, ClientTrafficPolicy, LabelSelector, Meta,
+    envoy::ENVOY_GROUP,
+    refs::{GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
+};
+
+/// A target: namespace, kind, name. A policy targets nothing outside of its namespace.
+type Target = (String, String, String);
+
+/// All policies.
+#[derive(Default)]
+pub(super) struct Policies<'a> {
+    by_target: HashMap<Target, Vec<Policy<'a>>>,
+    /// Those that choose their targets by labels, by namespace.
+    by_labels: HashMap<&'a str, Vec<(Policy<'a>, &'a TargetSelector, LabelSelector)>>,
+    /// BackendTLSPolicies by Service or Backend.
+    tls: HashMap<Target, Vec<&'a BackendTlsPolicy>>,
+}
+
+/// One of Envoy Gateway's policies.
+#[derive(Clone, Copy)]
+pub(super) enum Policy<'a> {
+    /// Of the kind that refers to other objects.
+    Client(&'a ClientTrafficPolicy),
+    /// Of any other kind.
+    Other(&'a Meta),
+}
+
+impl<'a> Policy<'a> {
+    fn meta(self) -> &'a Meta {
+        match self {
+            Self::Client(policy) => &policy.meta,
+            Self::Other(meta) => meta,
+        }
+    }
+}
+
+/// Something that a policy can target.
+pub(super) struct Subject<'a> {
+    pub(super) kind: &'static str,
+    pub(super) meta: &'a Meta,
+}
+
+impl<'a> Policies<'a> {
+    /// Indexes all policies.
+    pub(super) fn new(index: &'a Index) -> Self {
+        let mut all = Self::default();
+        for it in index.client_policies.iter() {
+            all.add(Policy::Client(it), &it.spec.targets(), &it.spec.target_selectors);
+        }
+        for it in index.traffic_policies.iter() {
+            all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);
+        }
+        for it in index.security_policies.iter() {
+            all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);
+        }
+        for it in index.backend_tls_policies.iter() {
+            for to in it.spec.target_refs.iter().filter(|to| to.group.is_empty() || to.group == ENVOY_GROUP) {
+                all.tls.entry(target(&it.meta, &to.kind, &to.name)).or_default().push(it);
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, policy: Policy<'a>, refs: &[PolicyTargetReference], selectors: &'a [TargetSelector]) {
+        for to in refs.iter().filter(|to| to.group == GATEWAY_GROUP) {
+            self.by_target.entry(target(policy.meta(), &to.kind, &to.name)).or_default().push(policy);
+        }
+        for selector in selectors.iter().filter(|it| it.group == GATEWAY_GROUP) {
+            self.by_labels.entry(&policy.meta().namespace).or_default().push((policy, selector, selector.selector()));
+        }
+    }
+
+    /// Envoy Gateway's policies on any of these; one may come several times.
+    pub(super) fn on(&self, subjects: &[Subject<'_>]) -> Vec<Policy<'a>> {
+        let mut found = Vec::new();
+        if self.by_target.is_empty() && self.by_labels.is_empty() {
+            return found;
+        }
+        for Subject { kind, meta } in subjects {
+            let named = self.by_target.get(&target(meta, kind, &meta.name)).into_iter().flatten();
+            let labelled = self.by_labels.get(meta.namespace.as_str()).into_iter().flatten();
+            let labelled = labelled.filter(|(_, it, labels)| it.kind == *kind && labels.matches(&meta.labels));
+            found.extend(named.chain(labelled.map(|(policy, ..)| policy)));
+        }
+        found
+    }
+
+    /// BackendTLSPolicies on a Service or Backend.
+    pub(super) fn tls(&self, kind: &str, meta: &Meta) -> &[&'a BackendTlsPolicy] {
+        if self.tls.is_empty() {
+            return &[];
+        }
+        self.tls.get(&target(meta, kind, &meta.name)).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn target(meta: &Meta, kind: &str, name: &str) -> Target {
+    (meta.namespace.clone(), kind.to_owned(), name.to_owned())
+}

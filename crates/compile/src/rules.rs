@@ -1,0 +1,264 @@
+//! Rules of routes: matches, filters, backends and the policies that apply, put together.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use crate::status::Problem;
+use pailou_api::{
+    http_route::{HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts},
+    refs::{BackendObjectReference, GATEWAY_GROUP},
+};
+use pailou_snapshot::{
+    Action, BackendRef, Backends, BreakerId, BreakerKey, ClusterKey, Failure, Name, Retry, RetryTrigger, RouteKind, RouteName,
+    Rule, Timeouts,
+};
+
+use super::{
+    clusters::{Clusters, Load, Resolved},
+    filters::{self, FilterSet},
+    grants::Referrer,
+    index::{Index, name_of},
+    listener::kind_name,
+    matches::{self, Match},
+    policies::{
+        security::Security,
+        traffic::{Traffic, statuses},
+    },
+    routes::{Route, RuleSpec},
+};
+
+/// What compiling a rule needs and leaves behind.
+pub(crate) struct RuleContext<'c, 'a> {
+    pub(crate) clusters: &'c mut Clusters<'a>,
+    pub(crate) route: &'c Route<'c>,
+    pub(crate) name: RouteName,
+    pub(crate) traffic: Arc<Traffic>,
+    /// Where the rule stands: `spec.rules[0]`.
+    pub(crate) field: String,
+    pub(crate) findings: &'c mut Findings,
+    /// The number of the next mirror's breaker: they count on from the backendRefs'.
+    pub(crate) mirrors: u16,
+}
+
+/// What was found wrong with a route's rules.
+#[derive(Default)]
+pub(crate) struct Findings {
+    pub(crate) problems: Vec<Problem>,
+    /// Fields that are not acted on.
+    pub(crate) ignored: BTreeSet<String>,
+}
+
+impl<'c, 'a> RuleContext<'c, 'a> {
+    pub(crate) fn index(&self) -> &'a Index {
+        self.clusters.index
+    }
+
+    /// The route's namespace.
+    pub(crate) fn namespace(&self) -> &'c str {
+        &self.route.meta.namespace
+    }
+
+    /// Notes a problem, once.
+    pub(crate) fn problem(&mut self, problem: Problem) {
+        if !self.findings.problems.contains(&problem) {
+            self.findings.problems.push(problem);
+        }
+    }
+
+    /// Notes a field that is not acted on.
+    pub(crate) fn ignored(&mut self, field: String) {
+        self.findings.ignored.insert(field);
+    }
+
+    /// Where a reference to a backend leads.
+    pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
+        let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
+        self.clusters.resolve(self.referrer(), to, &self.traffic, load)
+    }
+
+    /// The route, as one that refers to others.
+    fn referrer(&self) -> Referrer<'c> {
+        Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: self.namespace() }
+    }
+
+    /// The endpoints of an authorization server.
+    pub(crate) fn authorizer(&mut self, to: &BackendObjectReference, load: Load) -> Result<ClusterKey, Problem> {
+        let cluster = self.clusters.authorizer(self.referrer(), to, load)?;
+        Ok(self.clusters.held(cluster))
+    }
+
+    /// The number of the next mirror's breaker.
+    pub(crate) fn next_breaker(&mut self) -> u16 {
+        let number = self.mirrors;
+        self.mirrors = self.mirrors.saturating_add(1);
+        number
+    }
+
+    /// The breaker of a backend of this rule: a pool's own, else one for the reference.
+    pub(crate) fn breaker(&mut self, pool: Option<Name>, number: u16) -> BreakerId {
+        let key = match pool {
+            Some(pool) => BreakerKey::Pool(pool),
+            None => BreakerKey::Backend { route: self.name.clone(), backend: number },
+        };
+        self.clusters.breaker(key)
+    }
+}
+
+/// The matches of a rule. One that cannot be had is left out, and the route's condition says so.
+pub(crate) fn rule_matches(place: usize, rule: RuleSpec<'_>, problems: &mut Vec<Problem>) -> Vec<Match> {
+    let field = |at: usize| format!("spec.rules[{place}].matches[{at}]");
+    let found: Vec<_> = match rule {
+        RuleSpec::Http(rule) => rule.matches.iter().enumerate().map(|(at, spec)| matches::http(&field(at), spec)).collect(),
+        RuleSpec::Grpc(rule) if rule.matches.is_empty() => vec![matches::grpc(&field(0), &Default::default())],
+        RuleSpec::Grpc(rule) => rule.matches.iter().enumerate().map(|(at, spec)| matches::grpc(&field(at), spec)).collect(),
+    };
+    let mut matches = Vec::new();
+    for found in found {
+        match found {
+            Ok(found) => matches.push(found),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    matches
+}
+
+/// A rule, and what it matches beside its matches.
+pub(crate) struct CompiledRule {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) cookies: Vec<Vec<pailou_snapshot::QueryMatch>>,
+}
+
+/// Puts a rule together. `policy` is what a broken BackendTrafficPolicy fails it with.
+pub(crate) fn rule(
+    context: &mut RuleContext<'_, '_>,
+    spec: RuleSpec<'_>,
+    policy: Option<Failure>,
+    security: Security,
+) -> CompiledRule {
+    let mut set = match spec {
+        RuleSpec::Http(rule) => filters::http(context, &rule.filters),
+        RuleSpec::Grpc(rule) => filters::grpc(context, &rule.filters),
+    };
+    let refs = backends(context, spec);
+    let needs_body = refs.iter().any(|(_, is_pool)| *is_pool);
+    let refs: Vec<_> = refs.into_iter().map(|(backend, _)| backend).collect();
+    if set.filters.cors.is_none() {
+        set.filters.cors = security.cors.as_deref().cloned();
+    }
+    let FilterSet { filters, answer, failure, cookies } = set;
+    let action = match (security.closed.or(policy).or(failure), answer) {
+        (Some(failure), _) => Action::Fail(failure),
+        (None, Some(answer)) => answer,
+        (None, None) if refs.is_empty() => Action::Fail(Failure(format!("{} has no backendRefs", context.field).into())),
+        (None, None) => Action::Forward(Backends::new(refs)),
+    };
+    let mut policy = context.traffic.rule().clone();
+    if let RuleSpec::Http(HttpRouteRule { timeouts, retry, .. }) = spec {
+        if let Some(own) = timeouts {
+            set_timeouts(&mut Arc::make_mut(&mut policy).timeouts, own);
+        }
+        if let Some(own) = retry {
+            Arc::make_mut(&mut policy).retry = own_retry(context, own);
+        }
+    }
+    let rule = Rule {
+        route: context.name.clone(),
+        filters: filters.shared(),
+        needs_body: needs_body && matches!(action, Action::Forward(_)),
+        action,
+        policy,
+    };
+    CompiledRule { rule: Arc::new(rule), cookies }
+}
+
+/// The backends, and whether each is a pool.
+fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(BackendRef, bool)> {
+    let rule_field = context.field.clone();
+    let mut refs = Vec::with_capacity(1);
+    let mut take =
+        |place: usize, target: BackendObjectReference, weight: u32, set: &mut dyn FnMut(&mut RuleContext<'_, '_>) -> FilterSet| {
+            context.field = format!("{rule_field}.backendRefs[{place}]");
+            let mut set = set(context);
+            if set.answer.take().is_some() {
+                let message =
+                    format!("{}.filters: a redirect or direct response belongs to the rule, not to a backendRef", context.field);
+                set.fail(context, Problem::accepted("UnsupportedValue", message));
+            }
+            if !set.filters.authorizers.is_empty() {
+                set.filters.authorizers.clear();
+                let message = format!("{}.filters: ExternalAuth belongs to the rule, not to a backendRef", context.field);
+                set.fail(context, Problem::accepted("UnsupportedValue", message));
+            }
+            if set.filters.cors.take().is_some() {
+                context.ignored(format!("{}.filters: CORS, which belongs to the rule", context.field));
+            }
+            if !set.cookies.is_empty() {
+                context.ignored(format!("{}.filters: matches of an HTTPRouteFilter, which belong to the rule", context.field));
+            }
+            let resolved = context.resolve(&target);
+            let (cluster, pool, fallback) = match resolved {
+                Ok(resolved) => (resolved.cluster, resolved.pool, resolved.fallback),
+                Err(problem) => {
+                    let failure = Failure(problem.message.as_str().into());
+                    context.problem(Problem { message: format!("{}: {}", context.field, problem.message), ..problem });
+                    (Err(failure), None, false)
+                }
+            };
+            let is_pool = pool.is_some();
+            let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
+            let cluster = set.failure.take().map_or(cluster, Err);
+            refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker }, is_pool));
+        };
+    match spec {
+        RuleSpec::Http(rule) => {
+            for (place, it) in rule.backend_refs.iter().enumerate() {
+                take(place, it.target(), it.weight, &mut |context| filters::http(context, &it.filters));
+            }
+        }
+        RuleSpec::Grpc(rule) => {
+            for (place, it) in rule.backend_refs.iter().enumerate() {
+                take(place, it.target(), it.weight, &mut |context| filters::grpc(context, &it.filters));
+            }
+        }
+    }
+    context.field = rule_field;
+    refs
+}
+
+fn set_timeouts(timeouts: &mut Timeouts, own: &HttpRouteTimeouts) {
+    if let Some(request) = own.request {
+        timeouts.request = request.enabled();
+    }
+    if let Some(attempt) = own.backend_request {
+        timeouts.attempt = attempt.enabled();
+    }
+}
+
+/// The pause before a retry where the route gives none.
+const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
+
+/// Retries of an HTTPRoute: refused connections always, statuses as listed.
+fn own_retry(context: &mut RuleContext<'_, '_>, spec: &HttpRouteRetry) -> Option<Retry> {
+    let statuses = statuses(&spec.codes).unwrap_or_else(|problem| {
+        let problem = Problem::accepted("UnsupportedValue", format!("{}.retry.codes: {}", context.field, problem.message));
+        context.problem(problem);
+        Vec::new()
+    });
+    let backoff = spec.backoff.map_or(DEFAULT_BACKOFF, |it| it.as_std());
+    (spec.attempts > 0).then(|| Retry {
+        attempts: spec.attempts,
+        on: vec![RetryTrigger::ConnectFailure, RetryTrigger::RefusedStream],
+        statuses,
+        backoff,
+        max_backoff: backoff.saturating_mul(10),
+    })
+}
+
+/// The name of a route's rule.
+pub(crate) fn rule_name(route: &Route<'_>, place: usize, name: Option<&str>) -> RouteName {
+    RouteName {
+        kind: route.kind,
+        name: name_of(route.meta),
+        rule: u16::try_from(place).unwrap_or(u16::MAX),
+        rule_name: name.map(Into::into),
+    }
+}

@@ -1,0 +1,94 @@
+//! What the compiler is told beside the objects.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use crate::status::GatewayAddress;
+use pailou_snapshot::Name;
+
+/// The `controllerName` of GatewayClasses that are this gateway's own.
+pub const CONTROLLER_NAME: &str = "pailou.dev/gateway-controller";
+
+/// The `controllerName` of Envoy Gateway, whose classes are answered to.
+pub const ENVOY_GATEWAY_CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
+
+/// What the compiler is told beside the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Values of `controllerName` that are answered to; the first stands in statuses where no GatewayClass gives one.
+    pub controllers: Vec<String>,
+    /// GatewayClasses that exist without an object.
+    pub classes: Vec<String>,
+    /// Addresses to bind. Standalone: for Gateways that ask for none. In a cluster: for every Gateway, whose own addresses
+    /// are its Service's.
+    pub addresses: Vec<IpAddr>,
+    /// Standalone: addresses given to single Gateways, over what they ask for.
+    pub gateway_addresses: BTreeMap<Name, IpAddr>,
+    /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet. `None` as long as nobody
+    /// knows: what is compiled then says of Gateways what may be wrong.
+    pub data_planes: Option<BTreeMap<Name, DataPlane>>,
+    /// In a cluster: the bundle of Gateway API that each of its CustomResourceDefinitions is of, by the definition's name; `None`
+    /// for one that does not say. Nothing is said of them where there are none.
+    pub bundles: BTreeMap<String, Option<String>>,
+    /// Where the objects come from.
+    pub mode: Mode,
+}
+
+/// Where the objects come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// From files: nobody makes EndpointSlices, so a Service without any is served from Pods by its selector. All Gateways are
+    /// served by one process, so that each port has one holder.
+    #[default]
+    Standalone,
+    /// From a cluster, which makes EndpointSlices. Every Gateway has proxies, and so ports, of its own.
+    Cluster,
+}
+
+/// What whoever provisions the proxies of a Gateway knows of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataPlane {
+    /// Where clients reach them, as their Service has it.
+    pub addresses: Vec<GatewayAddress>,
+    /// Where those within the cluster reach them beside that: the Service's ClusterIPs.
+    pub within: Vec<GatewayAddress>,
+    /// Why other addresses could not be had, in words for people: it follows an address, "is not …".
+    pub others: String,
+    /// Whether a proxy is ready.
+    pub ready: bool,
+    /// What the API server refuses of what is to be made for them, in words for people.
+    pub refused: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            controllers: vec![CONTROLLER_NAME.to_owned(), ENVOY_GATEWAY_CONTROLLER.to_owned()],
+            classes: vec!["ack-gateway".to_owned(), "pailou".to_owned()],
+            addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            gateway_addresses: BTreeMap::new(),
+            data_planes: Some(BTreeMap::new()),
+            bundles: BTreeMap::new(),
+            mode: Mode::Standalone,
+        }
+    }
+}
+
+impl Settings {
+    /// In a cluster: every class has an object, and a proxy binds every address of its pod.
+    pub fn cluster() -> Self {
+        Self {
+            classes: Vec::new(),
+            addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            mode: Mode::Cluster,
+            ..Self::default()
+        }
+    }
+
+    /// The controller that statuses name where no GatewayClass does.
+    pub(crate) fn controller(&self) -> &str {
+        self.controllers.first().map_or(CONTROLLER_NAME, String::as_str)
+    }
+}

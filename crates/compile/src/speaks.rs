@@ -1,0 +1,59 @@
+//! What listeners speak, as far as it can be served.
+
+use pailou_api::listener::{Listener, Protocol, TlsMode};
+use pailou_snapshot::{RouteKind, Transport};
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http,
+    Https,
+    /// TLS that ends here, whatever is within.
+    TlsEnded,
+    /// TLS between client and backend.
+    TlsPassed,
+    Tcp,
+    Udp,
+}
+
+impl Speaks {
+    /// What a listener asks to speak; `None` where that cannot be served.
+    pub(crate) fn of(spec: &Listener) -> Option<Self> {
+        match spec.protocol {
+            Protocol::Http => Some(Self::Http),
+            Protocol::Https => Some(Self::Https),
+            Protocol::Tls => Some(match spec.tls.as_ref().map(|tls| tls.mode).unwrap_or_default() {
+                TlsMode::Terminate => Self::TlsEnded,
+                TlsMode::Passthrough => Self::TlsPassed,
+            }),
+            Protocol::Tcp => Some(Self::Tcp),
+            Protocol::Udp => Some(Self::Udp),
+            Protocol::Other(_) => None,
+        }
+    }
+
+    /// Whether clients' TLS ends at the listener, which needs certificates for that.
+    pub(crate) fn ends_tls(self) -> bool {
+        matches!(self, Self::Https | Self::TlsEnded)
+    }
+
+    /// Whether what is within are requests.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// The kinds of routes that fit it.
+    pub(crate) fn kinds(self) -> &'static [RouteKind] {
+        match self {
+            Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
+            Self::TlsEnded | Self::TlsPassed => &[RouteKind::Tls],
+            Self::Tcp => &[RouteKind::Tcp],
+            Self::Udp => &[RouteKind::Udp],
+        }
+    }
+
+    /// What carries it.
+    pub(crate) fn transport(self) -> Transport {
+        if self == Self::Udp { Transport::Udp } else { Transport::Tcp }
+    }
+}

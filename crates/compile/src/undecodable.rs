@@ -1,0 +1,254 @@
+//! What is said of objects that could not be decoded: not accepted, towards everybody whom they can be told to concern.
+//!
+//! Where an object was something before, that is what goes on being served, and what its status is about: only *Accepted* is of
+//! the newer generation, and false.
+//!
+//! This is put over what is said of everything else, which does not depend on it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    reach::gateways_before,
+    status::{
+        ClassStatus, Condition, ConditionList, GatewayStatus, ParentStatus, PoolParentStatus, PoolReference, SectionReference,
+        Severity, StatusBody, Statuses,
+    },
+    store::Store,
+};
+use pailou_api::{
+    Meta, ObjectKey,
+    inference_pool::InferencePoolVersion,
+    refs::{BackendObjectReference, GATEWAY_GROUP, ParentReference, PolicyTargetReference},
+    undecodable::{Concerns, Undecodable},
+};
+use pailou_snapshot::Name;
+
+use super::{
+    class::{self, Classes},
+    gateway::Gateways,
+    index::Index,
+    order::Order,
+    policies::{
+        report::{Ancestors, Reach, reached, write},
+        targets::{Asked, Claim, Outcome, TargetKind, targets},
+    },
+    settings::Settings,
+};
+
+/// What was said last, and of what.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    undecodable: Vec<Undecodable>,
+    /// What was compiled, and what it became.
+    statuses: Option<(Arc<Statuses>, Arc<Statuses>)>,
+}
+
+/// What is needed to tell whom an object concerns.
+pub(super) struct What<'w> {
+    pub(super) index: &'w Index,
+    pub(super) settings: &'w Settings,
+    pub(super) routes: &'w Order,
+    /// Whether it is as it was.
+    pub(super) is_same: bool,
+}
+
+impl Memory {
+    /// What was compiled, and over it what is to be said of everything that could not be decoded.
+    pub(super) fn report(&mut self, what: &What<'_>, store: &Store, compiled: &Arc<Statuses>) -> Arc<Statuses> {
+        if store.all_undecodable().len() == 0 {
+            *self = Self::default();
+            return compiled.clone();
+        }
+        let is_same = what.is_same && self.undecodable.iter().eq(store.all_undecodable());
+        match &self.statuses {
+            Some((before, statuses)) if is_same && Arc::ptr_eq(before, compiled) => statuses.clone(),
+            _ => {
+                let mut statuses = (**compiled).clone();
+                judge_all(what, store, &mut statuses);
+                let statuses = Arc::new(statuses);
+                self.undecodable = store.all_undecodable().cloned().collect();
+                self.statuses = Some((compiled.clone(), statuses.clone()));
+                statuses
+            }
+        }
+    }
+}
+
+fn judge_all(what: &What<'_>, store: &Store, statuses: &mut Statuses) {
+    let What { index, settings, routes, .. } = *what;
+    let mut said_already = Statuses::default();
+    let classes = class::classes(index, settings, &mut said_already);
+    let gateways = Gateways::new(index, &classes, settings, &mut said_already);
+    let judge = Judge { index, settings, classes: &classes, reach: Reach { gateways: &gateways, index, routes } };
+    store.all_undecodable().for_each(|undecodable| judge.report(undecodable, statuses));
+    // Nothing that is remembered was made of what was looked up here.
+    index.take_reads();
+}
+
+struct Judge<'j, 'a> {
+    index: &'j Index,
+    settings: &'j Settings,
+    classes: &'j Classes<'a>,
+    reach: Reach<'j, 'a>,
+}
+
+impl Judge<'_, '_> {
+    /// Writes down what is to be said of one.
+    fn report(&self, undecodable: &Undecodable, statuses: &mut Statuses) {
+        let former = statuses.get(&undecodable.key).map(|status| status.body.clone()).filter(|body| *body != StatusBody::None);
+        let message = match &former {
+            Some(_) => format!("not read, and what it was before is served: {}", undecodable.message),
+            None => format!("not read: {}", undecodable.message),
+        };
+        let condition = Condition::fails("Accepted", reason(&undecodable.concerns), message, undecodable.generation);
+        match former {
+            Some(mut body) => {
+                deny(&mut body, &condition);
+                statuses.set(undecodable.key.clone(), body);
+            }
+            None => self.judge(undecodable, condition, statuses),
+        }
+    }
+
+    fn judge(&self, undecodable: &Undecodable, accepted: Condition, statuses: &mut Statuses) {
+        let key = undecodable.key.clone();
+        match self.body(undecodable, &accepted) {
+            Some(Said::Body(body)) => statuses.set(key, body),
+            Some(Said::Ancestors(ancestors)) => write(key, ancestors, statuses),
+            None => statuses.note(key, Severity::Error, accepted.message),
+        }
+    }
+
+    fn body(&self, undecodable: &Undecodable, accepted: &Condition) -> Option<Said<'_>> {
+        let conditions = || vec![accepted.clone()];
+        let gateways = self.reach.gateways;
+        Some(Said::Body(match &undecodable.concerns {
+            Concerns::Class(name) => {
+                name.as_ref().filter(|name| self.settings.controllers.contains(name))?;
+                StatusBody::Class(ClassStatus { conditions: conditions(), ..ClassStatus::default() })
+            }
+            Concerns::Gateway(class) => {
+                self.classes.get(class.as_deref()?)?;
+                StatusBody::Gateway(unserved(accepted))
+            }
+            Concerns::Set(parent) => {
+                let parent = parent.as_ref().filter(|parent| parent.kind == "Gateway")?;
+                gateways.find(namespace_of(undecodable, parent), &parent.name)?;
+                StatusBody::Gateway(unserved(accepted))
+            }
+            Concerns::Route(parents) => {
+                let status = |parent: &ParentReference| {
+                    let controller_name = gateways.list[self.parent(undecodable, parent)?].controller.to_owned();
+                    Some(ParentStatus { parent_ref: parent.clone(), controller_name, conditions: conditions() })
+                };
+                let parents: Vec<_> = parents.iter().filter_map(status).collect();
+                (!parents.is_empty()).then_some(StatusBody::Route { parents })?
+            }
+            Concerns::Policy { targets: refs, selectors } => {
+                let meta = Meta { namespace: undecodable.key.namespace.clone(), ..Meta::default() };
+                let (targets, _) = targets(self.index, TargetKind::ROUTING, &Asked { meta: &meta, refs: refs.clone(), selectors });
+                let claims = targets.into_iter().map(|target| Claim { target, outcome: Outcome::Won });
+                let reached = claims.flat_map(|claim| reached(&self.reach, &claim));
+                return of(reached.map(|(reference, controller)| (reference, (controller, conditions()))).collect());
+            }
+            Concerns::Backends(targets) => {
+                let is_target = |to: &BackendObjectReference, namespace: &str| {
+                    let is_meant = |it: &PolicyTargetReference| it.group == to.group && it.kind == to.kind && it.name == to.name;
+                    namespace == undecodable.key.namespace && targets.iter().any(is_meant)
+                };
+                let places = self.led_to(is_target).into_iter().map(|place| &gateways.list[place]);
+                let ancestor = |name: &Name, controller| (SectionReference::gateway(name), (controller, conditions()));
+                return of(places.map(|gateway| ancestor(&gateway.name, gateway.controller)).collect());
+            }
+            Concerns::Pool(version) => self.pool(&undecodable.key, *version, accepted)?,
+            Concerns::Itself => StatusBody::Conditions(ConditionList { conditions: conditions() }),
+        }))
+    }
+
+    fn pool(&self, key: &ObjectKey, version: InferencePoolVersion, accepted: &Condition) -> Option<StatusBody> {
+        let is_it = |to: &BackendObjectReference, namespace: &str| {
+            namespace == key.namespace && to.group == *key.group && to.kind == "InferencePool" && *to.name == *key.name
+        };
+        let places = self.led_to(is_it).into_iter().map(|place| &self.reach.gateways.list[place]);
+        let parents = places.map(|gateway| PoolParentStatus {
+            parent_ref: PoolReference {
+                group: GATEWAY_GROUP,
+                kind: "Gateway",
+                namespace: gateway.name.namespace.to_string(),
+                name: gateway.name.name.to_string(),
+            },
+            controller_name: (version == InferencePoolVersion::V1).then(|| gateway.controller.to_owned()),
+            conditions: vec![accepted.clone()],
+        });
+        let parents: Vec<_> = parents.collect();
+        (!parents.is_empty()).then_some(match version {
+            InferencePoolVersion::V1 => StatusBody::Pool { parents },
+            InferencePoolVersion::V1Alpha2 => StatusBody::PoolV1Alpha2 { parent: parents },
+        })
+    }
+
+    /// The Gateway that a parentRef leads to.
+    fn parent(&self, undecodable: &Undecodable, parent: &ParentReference) -> Option<usize> {
+        let namespace = namespace_of(undecodable, parent);
+        match (&*parent.group, &*parent.kind) {
+            (GATEWAY_GROUP, "Gateway") => self.reach.gateways.find(namespace, &parent.name),
+            (GATEWAY_GROUP, "ListenerSet") => self.reach.gateways.find_set(namespace, &parent.name).map(|(gateway, _)| gateway),
+            _ => None,
+        }
+    }
+
+    /// The Gateways of the routes that lead to such a backend.
+    fn led_to(&self, is_meant: impl Fn(&BackendObjectReference, &str) -> bool) -> BTreeSet<usize> {
+        gateways_before(self.index, self.reach.gateways, is_meant)
+    }
+}
+
+/// A status on its way.
+enum Said<'a> {
+    Body(StatusBody),
+    Ancestors(Ancestors<'a>),
+}
+
+fn of(ancestors: Ancestors<'_>) -> Option<Said<'_>> {
+    (!ancestors.is_empty()).then_some(Said::Ancestors(ancestors))
+}
+
+/// As Gateway API names it where it has a name for it.
+fn reason(concerns: &Concerns) -> &'static str {
+    match concerns {
+        Concerns::Class(_) => "InvalidParameters",
+        Concerns::Route(_) => "UnsupportedValue",
+        _ => "Invalid",
+    }
+}
+
+fn unserved(accepted: &Condition) -> GatewayStatus {
+    let message = "it is not accepted: see its conditions";
+    let programmed = Condition::fails("Programmed", "Invalid", message, accepted.observed_generation);
+    GatewayStatus { conditions: vec![accepted.clone(), programmed], ..GatewayStatus::default() }
+}
+
+fn namespace_of<'u>(undecodable: &'u Undecodable, parent: &'u ParentReference) -> &'u str {
+    parent.namespace.as_deref().unwrap_or(&undecodable.key.namespace)
+}
+
+/// Puts the condition in the place of what was said before, towards everybody.
+fn deny(body: &mut StatusBody, condition: &Condition) {
+    let lists: Vec<&mut Vec<Condition>> = match body {
+        StatusBody::None => Vec::new(),
+        StatusBody::Class(class) => vec![&mut class.conditions],
+        StatusBody::Gateway(gateway) => vec![&mut gateway.conditions],
+        StatusBody::Conditions(list) => vec![&mut list.conditions],
+        StatusBody::Route { parents } => parents.iter_mut().map(|it| &mut it.conditions).collect(),
+        StatusBody::Policy { ancestors } => ancestors.iter_mut().map(|it| &mut it.conditions).collect(),
+        StatusBody::Pool { parents } | StatusBody::PoolV1Alpha2 { parent: parents } => {
+            parents.iter_mut().map(|it| &mut it.conditions).collect()
+        }
+    };
+    for list in lists {
+        match list.iter_mut().find(|known| known.kind == condition.kind) {
+            Some(known) => *known = condition.clone(),
+            None => list.insert(0, condition.clone()),
+        }
+    }
+}

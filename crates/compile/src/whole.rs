@@ -1,0 +1,240 @@
+//! Everything put together, of what is remembered and what has to be compiled anew.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    status::{Status, StatusBody, Statuses},
+    store::Change,
+};
+use pailou_api::{
+    ObjectKey,
+    refs::{GATEWAY_GROUP, ParentReference},
+};
+use pailou_snapshot::Snapshot;
+
+use super::{
+    class,
+    clusters::Clusters,
+    external_auth,
+    gateway::Gateways,
+    index::{Index, Reads, Touched},
+    interned::Interned,
+    listener::kind_name,
+    listener_sets, models,
+    order::Order,
+    others,
+    output::{Effects, Output},
+    policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
+    ports::{self, Kept},
+    routes::RouteCompiler,
+    settings::{Mode, Settings},
+    tables::Tables,
+};
+
+/// What a compilation leaves behind for the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) routes: Order,
+    effects: Effects,
+    tables: Tables,
+    interned: Interned,
+    /// What was looked up for what all routes share.
+    shared: Reads,
+    /// What was looked up besides: for who wins each target, and for what is said of everything.
+    others: [Reads; 2],
+    /// Who won each target: of BackendTrafficPolicies, and of SecurityPolicies.
+    winners: [Winners; 2],
+    /// What was said of objects that are no routes and no ListenerSets.
+    said: Statuses,
+    /// What was said of ListenerSets.
+    sets: Statuses,
+    alike: Alike,
+}
+
+/// Most routes are told the same as others with their parents: it is kept once.
+#[derive(Debug, Default)]
+struct Alike(HashMap<Vec<ParentReference>, Arc<Status>>);
+
+/// Most lists of parents that are remembered.
+const MAX_ALIKE: usize = 10_000;
+
+type Winners = HashMap<Target, usize>;
+
+/// What a compilation came to.
+pub(crate) struct Done {
+    pub(crate) snapshot: Snapshot,
+    /// What is said of objects; of those that are not among them, the same is said as before.
+    pub(crate) news: News,
+}
+
+type News = Vec<(Arc<ObjectKey>, Arc<Status>)>;
+
+/// Outputs of routes that are of no use any more, and new ones.
+#[derive(Default)]
+struct Difference {
+    gone: Vec<Arc<Output>>,
+    come: Vec<Arc<Output>>,
+    statuses: News,
+    /// Whether that is all of them.
+    is_anew: bool,
+}
+
+impl Memory {
+    /// Compiles. `before` is the last snapshot: TLS settings that stay equal are kept as they are.
+    pub(crate) fn compile(
+        &mut self,
+        index: &Index,
+        settings: &Settings,
+        (changes, touched, are_planes_new): (&[Change], &Touched, bool),
+        before: &Snapshot,
+    ) -> Done {
+        index.take_reads();
+        let mut said = Statuses::default();
+        let classes = class::classes(index, settings, &mut said);
+        let mut gateways = Gateways::new(index, &classes, settings, &mut said);
+        let clients = ClientSettings::apply(index, &mut gateways);
+        if settings.mode == Mode::Standalone {
+            ports::claim(&mut gateways);
+        }
+        let (mut traffic, mut security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
+        let mut clusters = Clusters::new(index, std::mem::take(&mut self.interned));
+        let authorizers = external_auth::of_listeners(&mut gateways, &mut clusters);
+        let shared = index.take_reads();
+        // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
+        let winners = [traffic.claim(index).winners.clone(), security.claim(index).winners.clone()];
+        let claimed = index.take_reads();
+
+        let compiler = RouteCompiler { gateways: &gateways, clusters: &mut clusters, traffic: &mut traffic, security: &security };
+        let difference = self.routes(compiler, (changes, touched), winners);
+        self.shared = shared;
+        self.tables.change(&difference.gone, &difference.come, &gateways);
+        self.effects.tell(&mut gateways, &mut clusters, &mut traffic);
+
+        let reach = Reach { gateways: &gateways, index, routes: &self.routes };
+        clients.report(&reach, &mut said);
+        traffic.report(&reach, &mut said);
+        security.report(&reach, &mut said);
+        others::report_all(index, &reach, settings.mode, &mut said);
+        clusters.tls.report(&gateways, &mut said);
+        clusters.pools.report(&gateways, &mut said);
+        clusters.pools.models.report(&mut said);
+        clusters.backends.report(&mut said);
+        gateways.report(&mut said);
+        let sets = self.report_sets(index, &gateways, &difference, are_planes_new);
+        let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
+        self.interned = clusters.interned;
+        let mut all = self.interned.clusters.clone();
+        // No route refers to these by number.
+        all.extend(authorizers.into_iter().filter(|cluster| !self.interned.has(&cluster.key)));
+        let snapshot =
+            Snapshot { ports, clusters: all, breakers: self.interned.breakers.clone(), base_models: models::base_models(index) };
+        self.others = [claimed, index.take_reads()];
+        Done { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
+    }
+
+    /// Whether anything that was looked up has changed. Of most clusters' Services, Secrets and ConfigMaps no Gateway knows.
+    pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
+        [&self.shared].into_iter().chain(&self.others).any(|reads| reads.are_touched(touched)) || self.routes.is_touched(touched)
+    }
+
+    /// Compiles the routes that have to be.
+    fn routes(
+        &mut self,
+        mut compiler: RouteCompiler<'_, '_>,
+        (changes, touched): (&[Change], &Touched),
+        winners: [Winners; 2],
+    ) -> Difference {
+        let index = compiler.clusters.index;
+        let (mut gone, mut start) = self.routes.apply(changes, compiler.clusters.interned.count());
+        let changed = changed_targets(&self.winners, &winners);
+        // At first nothing has been looked up.
+        let mut is_anew = self.routes.slots.iter().all(|slot| slot.output.is_none());
+        self.winners = winners;
+        if self.shared.are_touched(touched) || changed.iter().any(|target| target.kind.route().is_none()) {
+            is_anew = true;
+            start = self.routes.forget_all();
+            gone.clear();
+            self.effects = Effects::default();
+            self.tables = Tables::default();
+        }
+        gone.extend(self.routes.forget_touched(touched, &mut start));
+        for target in &changed {
+            let kind = target.kind.route();
+            gone.extend(kind.and_then(|kind| self.routes.forget_one(index, kind, &target.name, &mut start)));
+        }
+        compiler.clusters.interned.truncate(start.count);
+        let mut difference = Difference { gone, is_anew, ..Difference::default() };
+        for place in start.place..self.routes.routes.len() {
+            let slot = &mut self.routes.slots[place];
+            slot.count = compiler.clusters.interned.count();
+            if slot.output.as_ref().is_some_and(|output| compiler.clusters.interned.repeat(&output.used)) {
+                continue;
+            }
+            difference.gone.extend(slot.output.take());
+            let route = &self.routes.routes[place];
+            let (output, status) = compiler.compile(route);
+            let output = Arc::new(output);
+            self.effects.add(&output);
+            let meta = route.meta();
+            let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind()), &meta.namespace, &meta.name);
+            difference.statuses.push((Arc::new(key), self.alike.share(status)));
+            difference.come.push(output.clone());
+            self.routes.remember(place, output);
+        }
+        difference.gone.iter().for_each(|output| self.effects.remove(output));
+        difference
+    }
+
+    /// What is said of ListenerSets that was not. While nothing has changed but routes, that is how many routes are attached, and only
+    /// those are looked at for which it is another number. Whether they are programmed is a matter of their Gateway's data plane.
+    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &Difference, are_planes_new: bool) -> News {
+        let before = self.sets.clone();
+        if difference.is_anew || are_planes_new {
+            self.sets = Statuses::default();
+            listener_sets::report(index, gateways, &mut self.sets);
+        } else {
+            let listeners = difference.gone.iter().chain(&difference.come).flat_map(|output| output.counted()).collect();
+            listener_sets::report_counts(gateways, &listeners, &mut self.sets);
+        }
+        self.sets.news_since(&before)
+    }
+
+    /// Everything of which something may be said that was not, or is not any more.
+    fn news(&mut self, said: Statuses, others: impl Iterator<Item = (Arc<ObjectKey>, Arc<Status>)>) -> News {
+        let nothing = Arc::<Status>::default();
+        let silent = self.said.shared().filter(|(key, _)| !said.contains(key)).map(|(key, _)| (key.clone(), nothing.clone()));
+        let said_now = said.shared().map(|(key, status)| (key.clone(), status.clone()));
+        let news = silent.chain(said_now).chain(others).collect();
+        self.said = said;
+        news
+    }
+}
+
+impl Alike {
+    fn share(&mut self, status: Status) -> Arc<Status> {
+        let StatusBody::Route { parents } = &status.body else { return Arc::new(status) };
+        let parents: Vec<_> = parents.iter().map(|parent| parent.parent_ref.clone()).collect();
+        if let Some(known) = self.0.get(&parents).filter(|known| ***known == status) {
+            return known.clone();
+        }
+        if self.0.len() >= MAX_ALIKE {
+            self.0.clear();
+        }
+        let status = Arc::new(status);
+        self.0.insert(parents, status.clone());
+        status
+    }
+}
+
+/// The targets that another policy has than before, or none.
+fn changed_targets(before: &[Winners; 2], now: &[Winners; 2]) -> HashSet<Target> {
+    let mut changed = HashSet::new();
+    for (before, now) in before.iter().zip(now) {
+        let differs = |target: &&Target| before.get(*target) != now.get(*target);
+        changed.extend(before.keys().chain(now.keys()).filter(differs).cloned());
+    }
+    changed
+}

@@ -1,0 +1,45 @@
+//! Settings for a golden input, from its lines that begin with `#:`.
+
+use pailou_compile::{CLUSTER, DataPlane, Settings, status::GatewayAddress};
+use pailou_snapshot::Name;
+
+/// What the input asks to be compiled with:
+/// - `#: cluster`: as a cluster's controller does.
+/// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
+/// - `#: bundle DEFINITION [VERSION]`: a CustomResourceDefinition of Gateway API.
+/// - `#: within NAMESPACE/NAME ADDRESS…`: its ClusterIPs.
+/// - `#: others NAMESPACE/NAME WHY…`: why the data plane has no other addresses.
+/// - `#: refused NAMESPACE/NAME WHY…`: what the API server says against what the data plane needs.
+pub(crate) fn settings(yaml: &str) -> Settings {
+    let mut settings = Settings::default();
+    for line in yaml.lines().filter_map(|line| line.strip_prefix("#: ")) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["cluster"] => settings = Settings::cluster(),
+            ["plane", name, state, addresses @ ..] => {
+                let plane = plane(&mut settings, name);
+                plane.ready = *state == "ready";
+                plane.addresses = addresses.iter().map(|text| address(text)).collect();
+            }
+            ["within", name, addresses @ ..] => {
+                let within = addresses.iter().map(|text| address(text).reached_from(CLUSTER));
+                plane(&mut settings, name).within = within.collect();
+            }
+            ["others", name, why @ ..] => plane(&mut settings, name).others = why.join(" "),
+            ["refused", name, why @ ..] => plane(&mut settings, name).refused = Some(why.join(" ")),
+            ["bundle", name] => drop(settings.bundles.insert((*name).to_owned(), None)),
+            ["bundle", name, version] => drop(settings.bundles.insert((*name).to_owned(), Some((*version).to_owned()))),
+            other => panic!("no such setting: {other:?}"),
+        }
+    }
+    settings
+}
+
+fn plane<'s>(settings: &'s mut Settings, name: &str) -> &'s mut DataPlane {
+    let (namespace, name) = name.split_once('/').unwrap();
+    settings.data_planes.get_or_insert_default().entry(Name::new(namespace, name)).or_default()
+}
+
+fn address(text: &str) -> GatewayAddress {
+    text.parse().map_or_else(|_| GatewayAddress::hostname(text), GatewayAddress::ip).reached_from("")
+}

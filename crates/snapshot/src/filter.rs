@@ -1,0 +1,195 @@
+//! What a rule or one of its backends does to requests and responses.
+
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use regex::Regex;
+
+use super::{BreakerId, ClusterId, ExternalAuth, SecretValue, route::Failure};
+
+/// The filters of a rule or of one backendRef, in the one order in which they are applied.
+#[derive(Clone, Debug, Default)]
+pub struct Filters {
+    /// Cross-origin requests: preflights are answered here.
+    pub cors: Option<Cors>,
+    /// Who is asked, in this order, whether a request may pass.
+    pub authorizers: Vec<ExternalAuth>,
+    /// Edits of the request's headers.
+    pub request_headers: Option<HeaderEdit>,
+    /// Copies of the request sent elsewhere, their answers thrown away. They see header edits, never credentials.
+    pub mirrors: Vec<Mirror>,
+    /// Rewrites of host and path.
+    pub rewrite: Option<Rewrite>,
+    /// Credentials put in last of all, again at every attempt.
+    pub credentials: Vec<Credential>,
+    /// Edits of the response's headers.
+    pub response_headers: Option<HeaderEdit>,
+}
+
+/// What most rules and nearly all backends have.
+static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
+
+impl Filters {
+    /// The filters, to be held; all that filter nothing are one.
+    pub fn shared(self) -> Arc<Self> {
+        let Self { cors, authorizers, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
+        let is_any = cors.is_some() || request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
+        if is_any || !authorizers.is_empty() || !mirrors.is_empty() || !credentials.is_empty() {
+            Arc::new(self)
+        } else {
+            NONE.clone()
+        }
+    }
+}
+
+/// Edits of headers, applied as set, then add, then remove (the order in which Gateway API lists them).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdit {
+    /// Replaced or put in.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Appended to what is there.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+    /// Taken out.
+    pub remove: Vec<HeaderName>,
+}
+
+/// An answer that sends the client elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `http` or `https`; the request's own where absent.
+    pub scheme: Option<Arc<str>>,
+    /// The host; the request's own where absent.
+    pub hostname: Option<Arc<str>>,
+    /// The path, rewritten.
+    pub path: Option<PathRewrite>,
+    /// An explicit port. Absent: the scheme's well-known port where a scheme is given, else the listener's; ports 80 (http)
+    /// and 443 (https) are left out of the location.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+}
+
+/// An answer that the gateway gives itself (`HTTPRouteFilter` `directResponse`).
+#[derive(Clone, Debug)]
+pub struct DirectResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, at most 4096 bytes by its specification.
+    pub body: bytes::Bytes,
+    /// The body's type.
+    pub content_type: Option<HeaderValue>,
+    /// Edits of the response's headers.
+    pub headers: Option<HeaderEdit>,
+}
+
+/// Rewrites of a request on its way to the backend.
+#[derive(Clone, Debug, Default)]
+pub struct Rewrite {
+    /// The `Host` that the backend sees; the client's is appended to `X-Forwarded-Host`.
+    pub host: Option<HostRewrite>,
+    /// The path that the backend sees.
+    pub path: Option<PathRewrite>,
+}
+
+/// Where the new `Host` comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRewrite {
+    /// This name.
+    Name(HeaderValue),
+    /// The value of this request header, where there is one (`urlRewrite.hostname.type: Header`).
+    Header(HeaderName),
+    /// The host name of the endpoint chosen (`urlRewrite.hostname.type: Backend`).
+    Backend,
+}
+
+/// How a path is rewritten. The query stays.
+#[derive(Clone, Debug)]
+pub enum PathRewrite {
+    /// The whole path becomes this.
+    Full(Arc<str>),
+    /// The prefix that the rule's match names becomes this (`/v1` → `/api/v1`).
+    Prefix(Arc<str>),
+    /// Every match of the pattern becomes the substitution, in which `\1` names a group (already in the `regex` crate's
+    /// `${1}` form here).
+    Regex(Regex, Arc<str>),
+}
+
+impl PartialEq for PathRewrite {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Full(a), Self::Full(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
+            (Self::Regex(a, x), Self::Regex(b, y)) => a.as_str() == b.as_str() && x == y,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for PathRewrite {}
+
+/// A copy of requests sent to another backend.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// Where the copy goes; a mirror whose backend cannot be had is left out, and the route's condition says so.
+    pub cluster: ClusterId,
+    /// The breaker that counts the copies.
+    pub breaker: BreakerId,
+    /// The share of requests that is copied.
+    pub fraction: Fraction,
+}
+
+/// A share, `numerator` of `denominator`; 1 of 1 is all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fraction {
+    /// At most the denominator.
+    pub numerator: u32,
+    /// At least 1.
+    pub denominator: u32,
+}
+
+/// A header value that the client never sees (`HTTPRouteFilter` `credentialInjection`).
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The header, `Authorization` unless configured.
+    pub header: HeaderName,
+    /// Whether the client's own header is replaced; if not, a request that has one keeps it.
+    pub overwrite: bool,
+    /// What goes in, or why there is nothing (the rule then answers 500: it never forwards without).
+    pub value: Result<SecretValue, Failure>,
+}
+
+/// Cross-origin resource sharing, as the CORS filter of an HTTPRoute or a SecurityPolicy sets it.
+#[derive(Clone, Debug, Default)]
+pub struct Cors {
+    /// Origins allowed.
+    pub allow_origins: Vec<CorsOrigin>,
+    /// `Access-Control-Allow-Credentials: true` is sent; false is never sent.
+    pub allow_credentials: bool,
+    /// Methods allowed; `None` in the list's place of `*`.
+    pub allow_methods: Vec<Method>,
+    /// Any method is allowed.
+    pub any_method: bool,
+    /// Request headers allowed.
+    pub allow_headers: Vec<HeaderName>,
+    /// Any request header is allowed.
+    pub any_header: bool,
+    /// Response headers that scripts may read (`*` stands for itself).
+    pub expose_headers: Vec<Arc<str>>,
+    /// How long a preflight's answer holds, seconds. Default: 5.
+    pub max_age: u32,
+}
+
+/// An origin allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigin {
+    /// `*`.
+    Any,
+    /// Just this, in lower case: `https://app.example.com`.
+    Exact(Arc<str>),
+    /// `https://*.example.com`: what stands before and after the asterisk, in lower case. It spans labels and ports.
+    Wildcard {
+        /// Up to the asterisk.
+        prefix: Arc<str>,
+        /// From the asterisk on.
+        suffix: Arc<str>,
+    },
+}

@@ -1,0 +1,86 @@
+//! What the data plane serves: immutable, complete, already decided.
+//!
+//! A [`Snapshot`] is the output of the compiler and the only thing the proxy reads. Whatever can be decided before a request
+//! comes is decided here: precedence is an order of entries, a missing reference is a rule that fails, a policy is a
+//! plain value at the rule it applies to. Objects' run-time state (connections, counters, health) is not here: the proxy keeps it
+//! by the keys that the snapshot gives ([`ClusterKey`], [`BreakerKey`]), so that it outlives a reload.
+
+mod client;
+mod cluster;
+mod external_auth;
+mod filter;
+mod forward;
+mod host;
+mod listener;
+mod matching;
+mod policy;
+mod pool;
+mod route;
+mod secret;
+mod tls;
+mod weight;
+
+pub use client::{ClientAddress, ClientPolicy, ClientTimeouts, Http2Settings, PathNormalization};
+pub use cluster::{
+    ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
+    HealthProbe, LoadBalancer, PassiveCheck, Protocol,
+};
+pub use external_auth::{AuthProtocol, ExternalAuth};
+pub use filter::{
+    Cors, CorsOrigin, Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect,
+    Rewrite,
+};
+pub use forward::Forward;
+pub use host::{HostMap, HostPattern, normalize_host};
+pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
+pub use matching::{Body, Conditions, Found, HeaderMatch, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch};
+pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
+pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
+pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
+pub use secret::SecretValue;
+pub use tls::{ClientCertificates, Roots, San, ServerTls, TlsVersion, UpstreamTls};
+pub use weight::at_point;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Everything the data plane needs, except the endpoints, which live in cells of their own (see [`Endpoints`]).
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The sockets to listen on. Each address at most once, except in a cluster's controller, where each Gateway has its own.
+    pub ports: Vec<Port>,
+    /// The groups of endpoints that rules refer to by [`ClusterId`].
+    pub clusters: Vec<Arc<Cluster>>,
+    /// The identities of the circuit breakers' counters that rules refer to by [`BreakerId`].
+    pub breakers: Vec<BreakerKey>,
+    /// Base model by LoRA adapter, for `X-Gateway-Base-Model-Name`.
+    pub base_models: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// The cluster that a rule of this snapshot refers to.
+    pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
+        &self.clusters[id.0 as usize]
+    }
+}
+
+/// The name of a namespaced object, shown as `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The object's namespace.
+    pub namespace: Arc<str>,
+    /// The object's name within it.
+    pub name: Arc<str>,
+}
+
+impl Name {
+    /// A name from its two parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

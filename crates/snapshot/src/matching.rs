@@ -1,0 +1,281 @@
+//! Which rule answers a request: Gateway API's precedence as an order of entries.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use http::{HeaderMap, HeaderName, Method};
+use regex::Regex;
+use smol_str::SmolStr;
+
+use super::{HostMap, HostPattern, RouteKind, Rule};
+
+/// What matching looks at. The host is in lower case and without port.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// The host that the request names.
+    pub host: &'a str,
+    /// The method.
+    pub method: &'a Method,
+    /// The path, normalised as the listener asks.
+    pub path: &'a str,
+    /// What follows the question mark, or nothing.
+    pub query: &'a str,
+    /// The headers, without the client's own `X-Gateway-Model-Name` and `X-Gateway-Base-Model-Name`.
+    pub headers: &'a HeaderMap,
+    /// What is known of the body.
+    pub body: Body<'a>,
+}
+
+/// What is known of a request's body when a rule is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// There is one, and it has not been read.
+    Unread,
+    /// It has been read, or there is none to read.
+    Read {
+        /// The model it names.
+        model: Option<&'a str>,
+        /// The base model of it, where the model is a known adapter.
+        base_model: Option<&'a str>,
+    },
+}
+
+/// The outcome of looking for a rule.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// This entry's rule.
+    Rule(&'a RouteMatch),
+    /// It depends on the body: read it and ask again.
+    NeedsBody,
+    /// No rule.
+    Nothing,
+}
+
+/// The rules of a listener, by host name and precedence.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    hosts: Arc<HostMap<Arc<[RouteMatch]>>>,
+}
+
+impl FromIterator<(Option<HostPattern>, Vec<RouteMatch>)> for RouteTable {
+    /// A table of the entries of each host name (`None`: any). Among entries of the same [precedence](RouteMatch) the first wins.
+    fn from_iter<T: IntoIterator<Item = (Option<HostPattern>, Vec<RouteMatch>)>>(hosts: T) -> Self {
+        let mut table = Self::default();
+        hosts.into_iter().for_each(|(host, entries)| table.set(host.as_ref(), Some(Self::sorted(entries))));
+        table
+    }
+}
+
+impl RouteTable {
+    /// Sets the entries of one host name (`None`: any), which must be [sorted](Self::sorted), or takes them away. The other lists are
+    /// shared with whoever has a copy of the table.
+    pub fn set(&mut self, host: Option<&HostPattern>, entries: Option<Arc<[RouteMatch]>>) {
+        let hosts = Arc::make_mut(&mut self.hosts);
+        match entries {
+            Some(entries) => drop(hosts.insert(host, entries)),
+            None => drop(hosts.remove(host)),
+        }
+    }
+
+    /// Entries in order of precedence. Among those of the same, what comes first wins: the caller goes by age, then name, then the
+    /// rule's place. Lists that are in order themselves may be laid end to end in that order.
+    pub fn sorted(mut entries: Vec<RouteMatch>) -> Arc<[RouteMatch]> {
+        entries.sort_by_key(|entry| Reverse(entry.precedence()));
+        entries.into()
+    }
+
+    /// The rule that answers a request: under the most specific host name first; what its rules do not match falls through to
+    /// the next. [`Found::NeedsBody`] comes only where a rule that would win depends on the body's model.
+    pub fn find<'a>(&'a self, request: &RequestView<'_>) -> Found<'a> {
+        for entry in self.hosts.get(request.host).flat_map(|entries| &**entries) {
+            match entry.matches(request) {
+                Verdict::Yes => return Found::Rule(entry),
+                Verdict::DependsOnBody => return Found::NeedsBody,
+                Verdict::No => {}
+            }
+        }
+        Found::Nothing
+    }
+
+    /// The entries by host name (`None`: any), those of each in order of precedence.
+    pub fn by_host(&self) -> impl Iterator<Item = (Option<HostPattern>, &[RouteMatch])> {
+        self.hosts.iter().map(|(host, entries)| (host, &**entries))
+    }
+
+    /// Every entry, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &RouteMatch> {
+        self.hosts.values().flat_map(|entries| &**entries)
+    }
+}
+
+/// One match of one rule. All its conditions hold together. Short: the matches of a host name are gone through one after another.
+#[derive(Clone, Debug)]
+pub struct RouteMatch {
+    /// The path.
+    pub path: PathMatch,
+    /// What else must hold; most matches have nothing.
+    pub conditions: Option<Arc<Conditions>>,
+    /// What is done with the request.
+    pub rule: Arc<Rule>,
+}
+
+/// Conditions beside the path.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// The method, any where absent.
+    pub method: Option<Method>,
+    /// Headers, except those taken from the body.
+    pub headers: Vec<HeaderMatch>,
+    /// `X-Gateway-Model-Name`: the model named in the body.
+    pub model: Option<ValueMatch>,
+    /// `X-Gateway-Base-Model-Name`: the model that the body's adapter builds upon.
+    pub base_model: Option<ValueMatch>,
+    /// Query parameters; the first value of each counts.
+    pub query: Vec<QueryMatch>,
+    /// Cookies (`HTTPRouteFilter` `matches`).
+    pub cookies: Vec<QueryMatch>,
+}
+
+enum Verdict {
+    Yes,
+    No,
+    DependsOnBody,
+}
+
+impl RouteMatch {
+    /// Greater goes first: exact path, then the longest regular expression, then the longest prefix; a method; more headers; more
+    /// query parameters. Gateway API leaves the place of regular expressions open; this is Envoy Gateway's, and lets a rule for `/`
+    /// stand beside them.
+    fn precedence(&self) -> (u8, usize, bool, usize, usize) {
+        let (kind, length) = match &self.path {
+            PathMatch::Exact(path) => (2, path.len()),
+            // gRPC's: a method of whatever service, which ranks below any service and above no condition.
+            PathMatch::Regex(_) if self.rule.route.kind == RouteKind::Grpc => (0, 1),
+            PathMatch::Regex(regex) => (1, regex.as_str().len()),
+            // Its trailing slash does not count, so it must not lengthen it either.
+            PathMatch::Prefix(prefix) => (0, prefix.len()),
+        };
+        let Some(more) = &self.conditions else { return (kind, length, false, 0, 0) };
+        let headers = more.headers.len() + usize::from(more.model.is_some()) + usize::from(more.base_model.is_some());
+        (kind, length, more.method.is_some(), headers + more.cookies.len(), more.query.len())
+    }
+
+    fn matches(&self, request: &RequestView<'_>) -> Verdict {
+        if !self.path.matches(request.path) {
+            return Verdict::No;
+        }
+        self.conditions.as_ref().map_or(Verdict::Yes, |more| more.hold(request))
+    }
+}
+
+impl Conditions {
+    /// Them, to be shared, or nothing where there are none.
+    pub fn shared(self) -> Option<Arc<Self>> {
+        let Self { method, headers, model, base_model, query, cookies } = &self;
+        let is_none = method.is_none() && model.is_none() && base_model.is_none();
+        let is_empty = is_none && headers.is_empty() && query.is_empty() && cookies.is_empty();
+        (!is_empty).then(|| Arc::new(self))
+    }
+
+    fn hold(&self, request: &RequestView<'_>) -> Verdict {
+        let head = self.method.as_ref().is_none_or(|method| method == request.method)
+            && self.headers.iter().all(|header| header.matches(request.headers))
+            && self.query.iter().all(|query| query.matches(query_values(request.query)))
+            && (self.cookies.is_empty() || self.cookies.iter().all(|cookie| cookie.matches(cookie_values(request.headers))));
+        match (head, request.body) {
+            (false, _) => Verdict::No,
+            (true, _) if self.model.is_none() && self.base_model.is_none() => Verdict::Yes,
+            (true, Body::Unread) => Verdict::DependsOnBody,
+            (true, Body::Read { model, base_model }) => {
+                let holds = |condition: &Option<ValueMatch>, value: Option<&str>| {
+                    condition.as_ref().is_none_or(|condition| value.is_some_and(|value| condition.matches(value)))
+                };
+                if holds(&self.model, model) && holds(&self.base_model, base_model) { Verdict::Yes } else { Verdict::No }
+            }
+        }
+    }
+}
+
+/// A condition on the path. Short paths, which most are, are held in place: of the matches of a host name all are looked at.
+#[derive(Clone, Debug)]
+pub enum PathMatch {
+    /// Just this path.
+    Exact(SmolStr),
+    /// This path and what lies under it, element by element: `/v1` matches `/v1` and `/v1/x`, not `/v1beta`. Held without
+    /// trailing slash; `/` is held as the empty string.
+    Prefix(SmolStr),
+    /// The whole path matches.
+    Regex(Arc<Regex>),
+}
+
+impl PathMatch {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *path,
+            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+/// A condition on a value. Regular expressions are anchored at both ends by the compiler.
+#[derive(Clone, Debug)]
+pub enum ValueMatch {
+    /// Just this value.
+    Exact(Arc<str>),
+    /// The whole value matches.
+    Regex(Regex),
+}
+
+impl ValueMatch {
+    /// Whether the condition holds.
+    pub fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *value,
+            Self::Regex(regex) => regex.is_match(value),
+        }
+    }
+}
+
+/// A condition on a header.
+#[derive(Clone, Debug)]
+pub struct HeaderMatch {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value; several headers of the name count as one, joined by commas (RFC 9110, 5.3).
+    pub value: ValueMatch,
+}
+
+impl HeaderMatch {
+    fn matches(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(&self.name).iter();
+        let Some(first) = values.next() else { return false };
+        let Some(second) = values.next() else { return first.to_str().is_ok_and(|value| self.value.matches(value)) };
+        let parts: Result<Vec<_>, _> = [first, second].into_iter().chain(values).map(|value| value.to_str()).collect();
+        parts.is_ok_and(|parts| self.value.matches(&parts.join(",")))
+    }
+}
+
+/// A condition on a named value: a query parameter or a cookie.
+#[derive(Clone, Debug)]
+pub struct QueryMatch {
+    /// Its name, case-sensitive.
+    pub name: Arc<str>,
+    /// Its value, case-sensitive.
+    pub value: ValueMatch,
+}
+
+impl QueryMatch {
+    fn matches<'a>(&self, mut values: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+        values.find(|(name, _)| **name == *self.name).is_some_and(|(_, value)| self.value.matches(value))
+    }
+}
+
+/// Names and values of a query string, as they stand (not decoded, as in Envoy).
+fn query_values(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn cookie_values(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}

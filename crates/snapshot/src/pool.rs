@@ -1,0 +1,119 @@
+//! Self-hosted models: an InferencePool with the models, rewrites and objectives that refer to it.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use super::{ClusterKey, Endpoint, Name};
+
+/// What is known of an InferencePool beside its endpoints.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The InferencePool.
+    pub name: Name,
+    /// The dialect of its engines' metrics.
+    pub runtime: ModelServer,
+    /// How an endpoint is chosen.
+    pub strategy: RoutingStrategy,
+    /// Who chooses it.
+    pub picker: PickerKind,
+    /// By the model's name in the request: what InferenceModel and InferenceModelRewrite say of it.
+    pub models: HashMap<Arc<str>, Arc<PoolModel>>,
+    /// For models without an entry of their own: an InferenceModelRewrite without matches.
+    pub any_model: Option<Arc<PoolModel>>,
+    /// Priority by InferenceObjective name (`x-gateway-inference-objective`, `x-llm-d-inference-objective`).
+    pub objectives: HashMap<Arc<str>, i32>,
+}
+
+impl Pool {
+    /// What is configured for a model; the least an unknown model gets is the default.
+    pub fn model(&self, name: &str) -> Option<&Arc<PoolModel>> {
+        self.models.get(name).or(self.any_model.as_ref())
+    }
+}
+
+/// A model as a pool serves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolModel {
+    /// What is done when the pool is saturated.
+    pub criticality: Criticality,
+    /// The names of which one is put into the body, by weight; empty leaves the client's.
+    pub targets: Vec<ModelTarget>,
+}
+
+/// A name to send the engine, with its share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelTarget {
+    /// The engine's name for the model or adapter.
+    pub name: Arc<str>,
+    /// Its share, against the sum of all; at least 1.
+    pub weight: u32,
+}
+
+/// How important requests are. Ordered: the more important is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Criticality {
+    /// Refused with 429 when the pool is saturated (InferenceObjective: a negative priority).
+    Sheddable,
+    /// Served as long as there is room.
+    #[default]
+    Standard,
+    /// Always served.
+    Critical,
+}
+
+/// Engines whose metrics are understood (annotation `inference.networking.x-k8s.io/model-server-runtime`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ModelServer {
+    /// vLLM, when nothing is said.
+    #[default]
+    Vllm,
+    /// SGLang (`sglang`).
+    Sglang,
+    /// TensorRT-LLM (`trt-llm`), `trtllm-serve` or Triton.
+    TensorRtLlm,
+}
+
+/// How the built-in picker chooses (annotation `inference.networking.x-k8s.io/routing-strategy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RoutingStrategy {
+    /// By load.
+    #[default]
+    Default,
+    /// By load and the part of the prompt an engine has in its cache (`PREFIX_CACHE`).
+    PrefixCache,
+}
+
+/// Who chooses a pool's endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PickerKind {
+    /// The built-in picker.
+    BuiltIn,
+    /// An endpoint picker of the user's, spoken to by Envoy's ext_proc protocol.
+    External {
+        /// The cluster of its Service, which is among the snapshot's.
+        cluster: ClusterKey,
+        /// What happens when it does not answer.
+        failure_mode: FailureMode,
+    },
+}
+
+/// What happens when an external picker does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureMode {
+    /// The gateway chooses by itself.
+    FailOpen,
+    /// 503.
+    FailClose,
+}
+
+/// One InferencePool by itself, as an endpoint picker sees it: no Gateway and no route need lead to it.
+#[derive(Clone, Debug)]
+pub struct OnePool {
+    /// The pool. Its picker is the built-in one, whatever its `endpointPickerRef` names: the picker itself asks.
+    pub pool: Arc<Pool>,
+    /// Its ready pods on each of its ports.
+    pub endpoints: Vec<Endpoint>,
+    /// Fields that the picker does not act on, and why, for the log.
+    pub warnings: Vec<String>,
+}
