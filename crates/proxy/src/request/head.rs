@@ -3,8 +3,8 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
-use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
 use pailou_http1::is_chunked_only;
+use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
 
 use super::asked;
 use crate::{

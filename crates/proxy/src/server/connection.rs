@@ -18,8 +18,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pailou_snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
 use pailou_http1::MAX_HEAD;
+use pailou_snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,

@@ -21,11 +21,11 @@ use std::{
 };
 
 use http::{Method, Response, header};
-use pailou_snapshot::CircuitBreaker;
 use pailou_http1::{
     Framing, Malformed,
     response::{Head, Heads},
 };
+use pailou_snapshot::CircuitBreaker;
 use tokio::time::timeout;
 
 use self::sending::Sending;
