@@ -6,7 +6,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use libfuzzer_sys::fuzz_target;
-use pailou_authz::{Decision, grpc, plain, proto::CheckResponse};
+use pailou_authz::{Decision, grpc, plain};
+use pailou_envoy_proto::ext_authz::CheckResponse;
 use prost::Message;
 
 fuzz_target!(|input: (u16, Option<u8>, bool, Vec<u8>)| {

@@ -14,9 +14,12 @@ use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use pailou_api::{parse::parse, NamespaceName};
 use pailou_compile::{one_pool, store::{Entry, Store}};
 use pailou_epp::{Calls, EndpointPicker, Limits};
-use pailou_extproc::proto::{
-    HeaderMap, HeaderValue, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse, ProtocolConfiguration,
-    body_mutation::Mutation, processing_request::Request as Part, processing_response::Response as Answer,
+use pailou_envoy_proto::{
+    core::{HeaderMap, HeaderValue},
+    ext_proc::{
+        HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse, ProtocolConfiguration, body_mutation::Mutation,
+        processing_request::Request as Part, processing_response::Response as Answer,
+    },
 };
 use prost::Message;
 use tokio::{runtime, runtime::Runtime, time::timeout};

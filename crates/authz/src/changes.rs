@@ -1,7 +1,10 @@
 //! Which headers an authorization server may change.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pailou_extproc::proto::{self, HeaderAppendAction, HeaderMutation, HeaderValueOption};
+use http::{HeaderName, HeaderValue, header};
+use pailou_envoy_proto::{
+    core::{self, HeaderAppendAction, HeaderValueOption},
+    ext_proc::HeaderMutation,
+};
 
 /// Whether a header of a request is an authorization server's to change: not the host, which decided by which listener it came
 /// (GEP-5224); not what frames the message; and not what the gateway itself says of the body.
@@ -47,7 +50,7 @@ pub(crate) fn describes_answer(name: &HeaderName) -> bool {
 
 /// A header to set in place of what is there. Others of its name in the same message add up.
 pub(crate) fn set(name: &HeaderName, value: &HeaderValue) -> HeaderValueOption {
-    let header = proto::HeaderValue::new(name.as_str(), value.as_bytes().to_vec());
+    let header = core::HeaderValue::new(name.as_str(), value.as_bytes().to_vec());
     let append_action = HeaderAppendAction::OverwriteIfExistsOrAdd as i32;
     HeaderValueOption { header: Some(header), append: None, append_action, keep_empty_value: true }
 }
@@ -57,14 +60,4 @@ pub(crate) fn open(mut mutation: HeaderMutation) -> HeaderMutation {
     mutation.set_headers.retain(|option| option.header.as_ref().is_some_and(|header| is_open(&header.key)));
     mutation.remove_headers.retain(|name| is_open(name));
     mutation
-}
-
-/// The headers of an answer that is given in place of the backend's. A body is plain text unless they say otherwise, as with Envoy.
-pub(crate) fn answer(set_headers: Vec<HeaderValueOption>, has_body: bool) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if has_body {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
-    pailou_extproc::client::apply(&HeaderMutation { set_headers, remove_headers: Vec::new() }, &mut headers);
-    headers
 }

@@ -1,13 +1,12 @@
 //! What an authorization server decides.
 
 use http::{HeaderMap, uri::PathAndQuery};
-use pailou_extproc::{
-    client::{Immediate, apply},
-    proto::{HeaderMutation, HeaderValueOption},
+use pailou_envoy_proto::{
+    LocalReply, core::HeaderValueOption, ext_authz::QueryParameter, ext_proc::HeaderMutation, header_mutation::apply,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::{Failure, proto::QueryParameter};
+use crate::Failure;
 
 /// What may stand in a query as it is (RFC 3986, 2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -18,7 +17,7 @@ pub enum Decision {
     /// It may.
     Allowed(Box<Allowed>),
     /// It may not, and this is what its client is told.
-    Denied(Box<Immediate>),
+    Denied(Box<LocalReply>),
 }
 
 /// Consent, and what is to be changed of the request.

@@ -6,23 +6,22 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
-use pailou_extproc::{client::Immediate, proto::HeaderMutation};
+use pailou_envoy_proto::{
+    core::{Address, SocketAddress},
+    ext_authz::{
+        AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, Peer, attribute_context,
+        check_response::HttpResponse,
+    },
+    ext_proc::HeaderMutation,
+    frame,
+};
 use prost::Message;
 
-use crate::{
-    Allowed, Decision, Failure, Question,
-    changes::{answer, open},
-    proto::{
-        Address, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, Peer, SocketAddress,
-        attribute_context, check_response::HttpResponse,
-    },
-};
+use crate::{Allowed, Decision, Failure, Question, changes::open};
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
-/// A flag and the length of the message.
-const PREFIX: usize = 5;
 /// gRPC's code of consent.
 const OK: i32 = 0;
 
@@ -36,12 +35,7 @@ pub fn request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> Reque
             request: Some(attribute_context::Request { time: now(), http: Some(http_request(question, allowed)) }),
         }),
     };
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(PREFIX + length);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    message.encode_raw(&mut frame);
-    let mut request = Request::new(frame.freeze());
+    let mut request = Request::new(frame::encode(&message));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static(PATH);
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -76,8 +70,8 @@ pub fn decision(head: &Parts, body: &Bytes, trailers: Option<&HeaderMap>) -> Res
         Some(HttpResponse::Error(_)) => Err(Failure::Said),
         Some(HttpResponse::Ok(changes)) if allows => Ok(Decision::Allowed(Box::new(allowed(changes)))),
         None if allows => Ok(Decision::Allowed(Box::default())),
-        Some(HttpResponse::Denied(denied)) => Ok(Decision::Denied(Box::new(denial(denied)))),
-        Some(HttpResponse::Ok(_)) | None => Ok(Decision::Denied(Box::new(denial(DeniedHttpResponse::default())))),
+        Some(HttpResponse::Denied(denied)) => Ok(Decision::Denied(Box::new(denied.into()))),
+        Some(HttpResponse::Ok(_)) | None => Ok(Decision::Denied(Box::new(DeniedHttpResponse::default().into()))),
     }
 }
 
@@ -88,12 +82,6 @@ fn allowed(changes: OkHttpResponse) -> Allowed {
         query_set: changes.query_parameters_to_set,
         query_remove: changes.query_parameters_to_remove,
     }
-}
-
-fn denial(denied: DeniedHttpResponse) -> Immediate {
-    let code = denied.status.and_then(|status| u16::try_from(status.code).ok());
-    let status = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| !status.is_informational());
-    Immediate::new(status.unwrap_or(StatusCode::FORBIDDEN), answer(denied.headers, !denied.body.is_empty()), denied.body.into())
 }
 
 fn http_request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> attribute_context::HttpRequest {

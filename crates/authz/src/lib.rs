@@ -8,7 +8,6 @@ mod decision;
 mod failure;
 pub mod grpc;
 pub mod plain;
-pub mod proto;
 mod question;
 
 pub use decision::{Allowed, Decision};

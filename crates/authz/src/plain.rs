@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, response::Parts, uri::PathAndQuery};
-use pailou_extproc::{client::Immediate, proto::HeaderMutation};
+use pailou_envoy_proto::{LocalReply, ext_proc::HeaderMutation};
 
 use crate::{
     Allowed, Decision, Failure, Question,
@@ -63,10 +63,10 @@ pub fn decision(head: Parts, body: Bytes, allowed: Option<&[HeaderName]>) -> Res
     Ok(Decision::Allowed(Box::new(Allowed { headers, ..Allowed::default() })))
 }
 
-fn denial(head: Parts, body: Bytes) -> Immediate {
+fn denial(head: Parts, body: Bytes) -> LocalReply {
     let open = head.headers.iter().filter(|(name, _)| is_open(name.as_str()));
     let headers: HeaderMap = open.map(|(name, value)| (name.clone(), value.clone())).collect();
-    Immediate::new(head.status, headers, body)
+    LocalReply::new(head.status, headers, body)
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use pailou_envoy_proto::ext_proc::{ProcessingRequest, ProcessingResponse, processing_request::Request};
 use pailou_extproc::{
     endpoints,
-    proto::{ProcessingRequest, processing_request::Request},
     server::{
         Asked, Messages, Replies, Way,
         answers::{self, Half},
@@ -95,7 +95,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn say(&self, reply: pailou_extproc::proto::ProcessingResponse) -> Result<(), End> {
+    async fn say(&self, reply: ProcessingResponse) -> Result<(), End> {
         if self.is_silent {
             return Ok(());
         }

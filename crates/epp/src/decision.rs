@@ -4,10 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, splice_model};
-use pailou_extproc::{
-    proto::ProcessingResponse,
-    server::{Asked, answers},
-};
+use pailou_envoy_proto::ext_proc::ProcessingResponse;
+use pailou_extproc::server::{Asked, answers};
 use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
 
 use crate::{EndpointPicker, body::Full, metrics::Outcome};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use pailou_ai::ResponseReader;
-use pailou_extproc::proto::HttpHeaders;
+use pailou_envoy_proto::ext_proc::HttpHeaders;
 use pailou_picker::Picked;
 use pailou_snapshot::Address;
 

@@ -12,16 +12,12 @@ mod conversation;
 mod echo;
 mod failure;
 mod framing;
-mod immediate;
-mod mutation;
 mod outbox;
 mod processed;
 mod question;
 
 pub use conversation::{Choice, Conversation, Listener, Verdict};
 pub use failure::Failure;
-pub use immediate::Immediate;
-pub use mutation::apply;
 pub use outbox::Outbox;
 pub use processed::{Backend, NextFrame, Processed, ProcessedError};
 pub use question::{Asking, Question};

@@ -4,12 +4,10 @@
 //! - [`client`]: the proxy's side, for someone else's picker. It opens no connections: it makes the request that begins a
 //!   conversation, and is given the response.
 //! - [`server`]: the picker's side, for someone else's proxy: the gRPC call, what its messages ask for, and the answers.
-//! - [`proto`]: the messages, in as much as both sides need; what is not known of them is skipped.
 //! - [`endpoints`]: how endpoints are written; [`names`]: the protocol's keys.
 
 mod chunks;
 pub mod client;
 pub mod endpoints;
 pub mod names;
-pub mod proto;
 pub mod server;

@@ -11,13 +11,12 @@ use std::future::Future;
 
 use http::{Request, Response};
 use http_body::Body;
+use pailou_envoy_proto::ext_proc::{ProcessingRequest, ProcessingResponse};
 use tonic::{Status, Streaming, server::Grpc, server::StreamingService};
 use tonic_prost::ProstCodec;
 
 pub use asked::{Asked, Way, served};
 pub use replies::{Gone, Reading, Replies};
-
-use crate::proto::{ProcessingRequest, ProcessingResponse};
 
 /// What a proxy sends.
 pub type Messages = Streaming<ProcessingRequest>;

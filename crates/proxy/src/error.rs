@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use pailou_ai::{Api, Dialect, ErrorBody};
-use pailou_extproc::client::Immediate;
+use pailou_envoy_proto::LocalReply;
 
 use crate::body::ResponseBody;
 
@@ -97,7 +97,7 @@ pub struct Error {
     /// The backend had accepted nothing of the request, so that another may be tried.
     pub retryable: bool,
     /// What an endpoint picker wants the client to be told, in its own words.
-    pub immediate: Option<Box<Immediate>>,
+    pub local_reply: Option<Box<LocalReply>>,
 }
 
 impl Error {
@@ -130,7 +130,7 @@ impl Error {
             code: None,
             retry_after: None,
             retryable: false,
-            immediate: None,
+            local_reply: None,
         }
     }
 
@@ -153,31 +153,31 @@ impl Error {
     }
 
     /// The answer of an endpoint picker that refuses the request.
-    pub(crate) fn immediate(immediate: Immediate) -> Self {
-        let flag = match immediate.status {
+    pub(crate) fn local_reply(reply: LocalReply) -> Self {
+        let flag = match reply.status {
             StatusCode::TOO_MANY_REQUESTS => Flag::Shed,
             StatusCode::SERVICE_UNAVAILABLE => Flag::NoEndpoint,
             _ => Flag::Picker,
         };
-        let message = String::from_utf8_lossy(&immediate.body).into_owned();
-        let detail = format!("the endpoint picker answered {}: {}", immediate.status, immediate.details);
-        let (status, immediate) = (immediate.status, Some(Box::new(immediate)));
-        Self { status, immediate, ..Self::new(flag, message).with_detail(detail) }
+        let message = String::from_utf8_lossy(&reply.body).into_owned();
+        let detail = format!("the endpoint picker answered {}: {}", reply.status, reply.details);
+        let (status, local_reply) = (reply.status, Some(Box::new(reply)));
+        Self { status, local_reply, ..Self::new(flag, message).with_detail(detail) }
     }
 
     /// The answer of an authorization server that refuses the request.
-    pub(crate) fn denied(denial: Immediate, server: &impl std::fmt::Display) -> Self {
+    pub(crate) fn denied(denial: LocalReply, server: &impl std::fmt::Display) -> Self {
         let detail = format!("the authorization server {server} answered {}", denial.status);
         let message = String::from_utf8_lossy(&denial.body).into_owned();
-        let (status, immediate) = (denial.status, Some(Box::new(denial)));
-        Self { status, immediate, ..Self::new(Flag::Forbidden, message).with_detail(detail) }
+        let (status, local_reply) = (denial.status, Some(Box::new(denial)));
+        Self { status, local_reply, ..Self::new(Flag::Forbidden, message).with_detail(detail) }
     }
 
     /// The response, in the terms of whoever asked.
     pub fn response(&self, audience: Audience) -> Response<ResponseBody> {
         let mut response = match audience {
-            Audience::Model(_) | Audience::Other if let Some(immediate) = &self.immediate => {
-                immediate.response().map(ResponseBody::whole)
+            Audience::Model(_) | Audience::Other if let Some(reply) = &self.local_reply => {
+                reply.response().map(ResponseBody::whole)
             }
             Audience::Model(dialect) => {
                 let mut body = ErrorBody::new(dialect, self.status.as_u16(), &self.message);
@@ -211,7 +211,7 @@ impl Error {
     /// A "trailers-only" response. A route that cannot be served as it is configured is UNAVAILABLE (14), as GRPCRoute's
     /// `backendRefs` demand.
     fn grpc_response(&self) -> Response<ResponseBody> {
-        let code = match (self.immediate.as_ref().and_then(|immediate| immediate.grpc_status), self.status.as_u16()) {
+        let code = match (self.local_reply.as_ref().and_then(|reply| reply.grpc_status), self.status.as_u16()) {
             (Some(said), _) => said.into(),
             (None, 400) => 13,
             (None, 401) => 16,

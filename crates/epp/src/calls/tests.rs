@@ -10,9 +10,13 @@ use pailou_compile::{
     one_pool,
     store::{Entry, Store},
 };
-use pailou_extproc::proto::{
-    self, BodySendMode, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse, ProtocolConfiguration,
-    body_mutation::Mutation, processing_request::Request as Part, processing_response::Response as Answer,
+use pailou_envoy_proto::{
+    core,
+    ext_proc::{
+        BodySendMode, CommonResponse, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
+        ProtocolConfiguration, body_mutation::Mutation, processing_request::Request as Part,
+        processing_response::Response as Answer,
+    },
 };
 use prost::Message;
 use tokio::{runtime::Handle, sync::mpsc};
@@ -92,15 +96,15 @@ impl Proxy {
 
 fn head(content_type: &str) -> Part {
     let pairs = [(":path", "/v1/chat/completions"), ("content-type", content_type)];
-    let headers = pairs.map(|(name, value)| proto::HeaderValue::new(name, value.to_owned())).to_vec();
-    Part::RequestHeaders(HttpHeaders { headers: Some(proto::HeaderMap { headers }), end_of_stream: false })
+    let headers = pairs.map(|(name, value)| core::HeaderValue::new(name, value.to_owned())).to_vec();
+    Part::RequestHeaders(HttpHeaders { headers: Some(core::HeaderMap { headers }), end_of_stream: false })
 }
 
 fn piece(body: &'static str, end_of_stream: bool) -> HttpBody {
     HttpBody { body: Bytes::from_static(body.as_bytes()), end_of_stream }
 }
 
-fn streamed(answer: Option<pailou_extproc::proto::CommonResponse>) -> (Bytes, bool) {
+fn streamed(answer: Option<CommonResponse>) -> (Bytes, bool) {
     let Some(Mutation::StreamedResponse(piece)) = answer.unwrap().body_mutation.unwrap().mutation else { panic!("a piece") };
     (piece.body, piece.end_of_stream)
 }

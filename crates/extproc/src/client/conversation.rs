@@ -3,17 +3,20 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use prost_types::value::Kind;
-use tonic::Streaming;
-
-use super::{echo::Echo, failure::Failure, immediate::Immediate, outbox::Pen};
-use crate::{
-    endpoints,
-    names::{ENDPOINT, ENDPOINT_NAMESPACE},
-    proto::{
+use pailou_envoy_proto::{
+    LocalReply,
+    ext_proc::{
         BodyMutation, BodySendMode, CommonResponse, HeaderMutation, HeaderSendMode, ProcessingMode, ProcessingResponse,
         ResponseStatus, body_mutation::Mutation, processing_response::Response,
     },
+};
+use prost_types::value::Kind;
+use tonic::Streaming;
+
+use super::{echo::Echo, failure::Failure, outbox::Pen};
+use crate::{
+    endpoints,
+    names::{ENDPOINT, ENDPOINT_NAMESPACE},
 };
 
 /// What a picker decided.
@@ -22,7 +25,7 @@ pub enum Verdict {
     /// Where the request goes.
     Go(Box<Choice>),
     /// The client is answered.
-    Immediate(Immediate),
+    LocalReply(LocalReply),
 }
 
 /// Where a request goes, and how.
@@ -108,8 +111,8 @@ impl Conversation {
         loop {
             match self.replies.message().await {
                 Ok(Some(reply)) => {
-                    if let Some(immediate) = self.said.hear(reply)? {
-                        return Ok(Verdict::Immediate(immediate));
+                    if let Some(reply) = self.said.hear(reply)? {
+                        return Ok(Verdict::LocalReply(reply));
                     }
                     if self.said.is_all() {
                         return self.said.choice(Some((self.replies, self.pen)));
@@ -134,7 +137,7 @@ impl Said {
         self.chosen.iter().any(Option::is_some)
     }
 
-    fn hear(&mut self, reply: ProcessingResponse) -> Result<Option<Immediate>, Failure> {
+    fn hear(&mut self, reply: ProcessingResponse) -> Result<Option<LocalReply>, Failure> {
         let metadata = reply.dynamic_metadata.as_ref().and_then(|metadata| metadata.fields.get(ENDPOINT_NAMESPACE));
         if let Some(Kind::StructValue(fields)) = metadata.and_then(|value| value.kind.as_ref())
             && let Some(Kind::StringValue(endpoint)) = fields.fields.get(ENDPOINT).and_then(|value| value.kind.as_ref())
@@ -143,7 +146,7 @@ impl Said {
         }
         self.mode = reply.mode_override.or(self.mode);
         match reply.response {
-            Some(Response::ImmediateResponse(response)) => return Ok(Some(Immediate::of_picker(response))),
+            Some(Response::ImmediateResponse(response)) => return Ok(Some(response.into())),
             Some(Response::RequestHeaders(answer)) => {
                 self.headers_answered = true;
                 let mut answer = answer.response.unwrap_or_default();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use crate::proto::{BodyMutation, body_mutation::Mutation};
+use pailou_envoy_proto::ext_proc::{BodyMutation, body_mutation::Mutation};
 
 /// Keeps what was sent until it has come back, so that nothing is lost with a picker that goes away.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::StreamedBodyResponse;
+    use pailou_envoy_proto::ext_proc::StreamedBodyResponse;
 
     fn sent(pieces: &[&'static str]) -> Echo {
         let mut echo = Echo::new();

@@ -1,24 +1,14 @@
 //! gRPC's framing. A piece of a body is put between frames as it is: it is never copied.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::{Message, encoding::encode_varint};
-
-use crate::proto::ProcessingRequest;
+use pailou_envoy_proto::frame::{PREFIX_LENGTH, put_prefix};
+use prost::encoding::encode_varint;
 
 /// Whose body a piece is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Request,
     Response,
-}
-
-/// A message that holds no body.
-pub(super) fn message(message: &ProcessingRequest) -> Bytes {
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(PREFIX + length);
-    prefix(&mut frame, length);
-    message.encode_raw(&mut frame);
-    frame.freeze()
 }
 
 /// A message with a piece of a body: what goes before it, and the piece.
@@ -41,26 +31,20 @@ pub(super) fn piece(part: Part, piece: &Bytes, last: bool) -> [Bytes; 2] {
     };
     outer.put_u8(field << 3 | LENGTH_DELIMITED);
     encode_varint(body as u64, &mut outer);
-    let mut frame = BytesMut::with_capacity(PREFIX + outer.len() + fields.len());
-    prefix(&mut frame, outer.len() + body);
+    let mut frame = BytesMut::with_capacity(PREFIX_LENGTH + outer.len() + fields.len());
+    put_prefix(&mut frame, outer.len() + body);
     frame.put_slice(&outer);
     frame.put_slice(&fields);
     [frame.freeze(), piece.clone()]
 }
 
-/// Flag and length of a message.
-const PREFIX: usize = 5;
 const LENGTH_DELIMITED: u8 = 2;
-
-fn prefix(frame: &mut BytesMut, length: usize) {
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{HttpBody, processing_request::Request};
+    use pailou_envoy_proto::ext_proc::{HttpBody, ProcessingRequest, processing_request::Request};
+    use prost::Message;
 
     #[test]
     fn piece_is_the_message_that_it_would_be_encoded_as() {

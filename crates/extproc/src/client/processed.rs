@@ -12,23 +12,28 @@ use bytes::Bytes;
 use futures_core::Stream as _;
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame};
+use pailou_envoy_proto::{
+    LocalReply,
+    core::{self, Metadata},
+    ext_proc::{
+        BodySendMode, HeaderMutation, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
+        processing_request::Request, processing_response::Response,
+    },
+    frame,
+    header_mutation::apply,
+    structs,
+};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     conversation::Listener,
     echo::Echo,
     framing::{self, Part},
-    immediate::Immediate,
-    mutation::apply,
     question::header_values,
 };
 use crate::{
     chunks::chunks,
     names::{ENDPOINT_NAMESPACE, SERVED},
-    proto::{
-        self, BodySendMode, HeaderMutation, HttpHeaders, HttpTrailers, Metadata, ProcessingRequest, ProcessingResponse,
-        processing_request::Request, processing_response::Response,
-    },
 };
 
 /// What a picker may hold back of a response, in bytes. The backend waits where it holds back more.
@@ -82,7 +87,7 @@ pub enum ProcessedError<E> {
     Backend(E),
     /// The picker evicted the request.
     #[error("the endpoint picker evicted the request ({})", .0.status)]
-    Evicted(Immediate),
+    Evicted(LocalReply),
     /// The picker broke off while it changed the body.
     #[error("the endpoint picker broke off while it changed the response's body")]
     BrokeOff,
@@ -92,7 +97,7 @@ pub enum ProcessedError<E> {
 pub type NextFrame<E> = Result<Frame<Bytes>, ProcessedError<E>>;
 
 enum End {
-    Evicted(Immediate),
+    Evicted(LocalReply),
     BrokeOff,
 }
 
@@ -115,7 +120,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
             moved: now,
             patience: None,
         };
-        processed.tell([framing::message(&head(backend, drained))]);
+        processed.tell([frame::encode(&head(backend, drained))]);
         processed
     }
 
@@ -124,7 +129,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     ///
     /// # Errors
     /// The client is to be given this answer instead.
-    pub async fn head(&mut self, headers: &mut HeaderMap) -> Result<(), Immediate> {
+    pub async fn head(&mut self, headers: &mut HeaderMap) -> Result<(), LocalReply> {
         if !self.drained && self.listener.as_ref().is_some_and(|listener| listener.wants_body) {
             headers.remove(CONTENT_LENGTH);
         }
@@ -133,10 +138,10 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         Ok(())
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Immediate>> {
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LocalReply>> {
         loop {
-            if let Some(End::Evicted(immediate)) = &self.end {
-                return Poll::Ready(Err(immediate.clone()));
+            if let Some(End::Evicted(reply)) = &self.end {
+                return Poll::Ready(Err(reply.clone()));
             }
             if self.head_answered || self.listener.is_none() {
                 return Poll::Ready(Ok(()));
@@ -151,8 +156,8 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<NextFrame<B::Error>>> {
         loop {
             // An eviction cuts off what was still to come.
-            if let Some(End::Evicted(immediate)) = &self.end {
-                return Poll::Ready(Some(Err(ProcessedError::Evicted(immediate.clone()))));
+            if let Some(End::Evicted(reply)) = &self.end {
+                return Poll::Ready(Some(Err(ProcessedError::Evicted(reply.clone()))));
             }
             if let Some(frame) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
@@ -213,7 +218,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     fn hear(&mut self, reply: ProcessingResponse) {
         match reply.response {
             Some(Response::ImmediateResponse(response)) => {
-                (self.end, self.listener) = (Some(End::Evicted(Immediate::of_picker(response))), None);
+                (self.end, self.listener) = (Some(End::Evicted(response.into())), None);
             }
             Some(Response::ResponseHeaders(answer)) => {
                 self.head = answer.response.and_then(|answer| answer.header_mutation).unwrap_or_default();
@@ -286,9 +291,9 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
             return self.tell(framing::piece(Part::Response, &Bytes::new(), true));
         };
         let headers = header_values(&trailers).collect();
-        let message = Request::ResponseTrailers(HttpTrailers { trailers: Some(proto::HeaderMap { headers }) });
+        let message = Request::ResponseTrailers(HttpTrailers { trailers: Some(core::HeaderMap { headers }) });
         self.trailers = Some(trailers);
-        self.tell([framing::message(&ProcessingRequest { request: Some(message), ..ProcessingRequest::default() })]);
+        self.tell([frame::encode(&ProcessingRequest { request: Some(message), ..ProcessingRequest::default() })]);
     }
 
     fn tell<const N: usize>(&mut self, frames: [Bytes; N]) {
@@ -344,10 +349,10 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
 }
 
 fn head(backend: &Backend<'_>, end_of_stream: bool) -> ProcessingRequest {
-    let status = proto::HeaderValue::new(":status", Bytes::copy_from_slice(backend.status.as_str().as_bytes()));
+    let status = core::HeaderValue::new(":status", Bytes::copy_from_slice(backend.status.as_str().as_bytes()));
     let headers = [status].into_iter().chain(header_values(backend.headers)).collect();
-    let head = HttpHeaders { headers: Some(proto::HeaderMap { headers }), end_of_stream };
-    let served = proto::structure(SERVED, proto::string(backend.served));
+    let head = HttpHeaders { headers: Some(core::HeaderMap { headers }), end_of_stream };
+    let served = structs::structure(SERVED, structs::string(backend.served));
     ProcessingRequest {
         request: Some(Request::ResponseHeaders(head)),
         metadata_context: Some(Metadata { filter_metadata: HashMap::from([(ENDPOINT_NAMESPACE.to_owned(), served)]) }),

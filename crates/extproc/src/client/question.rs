@@ -5,6 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
+use pailou_envoy_proto::{
+    core::{self, Metadata},
+    ext_proc::{BodySendMode, HttpHeaders, ProcessingRequest, ProcessingResponse, ProtocolConfiguration, processing_request},
+    frame, structs,
+};
 use tonic::{Status, Streaming, codec::Codec};
 use tonic_prost::ProstCodec;
 
@@ -17,9 +22,6 @@ use super::{
 use crate::{
     chunks::chunks,
     names::{METHOD_PATH, SUBSET, SUBSET_NAMESPACE},
-    proto::{
-        self, BodySendMode, HttpHeaders, Metadata, ProcessingRequest, ProcessingResponse, ProtocolConfiguration, processing_request,
-    },
 };
 
 /// The longest message taken from a picker, in bytes.
@@ -50,7 +52,7 @@ impl Question<'_> {
     /// The request that begins the conversation, to be sent by HTTP/2 to the picker. `Host` is to be set by the caller.
     pub fn ask(self) -> (Request<Outbox>, Asking) {
         let body: Vec<Bytes> = self.body.iter().filter(|piece| !piece.is_empty()).cloned().collect();
-        let mut frames = VecDeque::from([framing::message(&self.head(body.is_empty()))]);
+        let mut frames = VecDeque::from([frame::encode(&self.head(body.is_empty()))]);
         let chunks: Vec<Bytes> = body.iter().flat_map(chunks).collect();
         for (place, chunk) in chunks.iter().enumerate() {
             frames.extend(framing::piece(Part::Request, chunk, place + 1 == chunks.len()));
@@ -69,14 +71,14 @@ impl Question<'_> {
     fn head(&self, end_of_stream: bool) -> ProcessingRequest {
         let pseudo =
             [(":method", self.method.as_str()), (":scheme", self.scheme), (":authority", self.authority), (":path", self.path)];
-        let pseudo = pseudo.map(|(name, value)| proto::HeaderValue::new(name, Bytes::copy_from_slice(value.as_bytes())));
+        let pseudo = pseudo.map(|(name, value)| core::HeaderValue::new(name, Bytes::copy_from_slice(value.as_bytes())));
         let headers = pseudo.into_iter().chain(header_values(self.headers)).collect();
         let subset = self.subset.map(|subset| {
             let entries = subset.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-            let fields = proto::structure(SUBSET, proto::list(entries));
+            let fields = structs::structure(SUBSET, structs::list(entries));
             Metadata { filter_metadata: HashMap::from([(SUBSET_NAMESPACE.to_owned(), fields)]) }
         });
-        let head = HttpHeaders { headers: Some(proto::HeaderMap { headers }), end_of_stream };
+        let head = HttpHeaders { headers: Some(core::HeaderMap { headers }), end_of_stream };
         ProcessingRequest {
             request: Some(processing_request::Request::RequestHeaders(head)),
             metadata_context: subset,
@@ -123,6 +125,6 @@ impl Asking {
 }
 
 /// Headers as a message has them.
-pub(super) fn header_values(headers: &HeaderMap) -> impl Iterator<Item = proto::HeaderValue> {
-    headers.iter().map(|(name, value)| proto::HeaderValue::new(name.as_str(), Bytes::copy_from_slice(value.as_bytes())))
+pub(super) fn header_values(headers: &HeaderMap) -> impl Iterator<Item = core::HeaderValue> {
+    headers.iter().map(|(name, value)| core::HeaderValue::new(name.as_str(), Bytes::copy_from_slice(value.as_bytes())))
 }

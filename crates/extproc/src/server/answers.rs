@@ -1,16 +1,19 @@
 //! What a picker answers.
 
 use bytes::Bytes;
-use prost_types::{Struct, value::Kind};
+use pailou_envoy_proto::{
+    core::{HeaderAppendAction, HeaderValue, HeaderValueOption, HttpStatus},
+    ext_proc::{
+        BodyMutation, BodyResponse, CommonResponse, GrpcStatus, HeaderMutation, HeadersResponse, ImmediateResponse,
+        ProcessingResponse, StreamedBodyResponse, TrailersResponse, body_mutation::Mutation, processing_response::Response,
+    },
+    structs::{Struct, Value, string, structure},
+};
+use prost_types::value::Kind;
 
 use crate::{
     chunks::chunks,
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
-    proto::{
-        BodyMutation, BodyResponse, CommonResponse, GrpcStatus, HeaderAppendAction, HeaderMutation, HeaderValue, HeaderValueOption,
-        HeadersResponse, HttpStatus, ImmediateResponse, ProcessingResponse, StreamedBodyResponse, TrailersResponse, Value,
-        body_mutation::Mutation, processing_response::Response, string, structure,
-    },
 };
 
 /// Which half of an exchange a piece is of.
@@ -161,7 +164,7 @@ mod tests {
         let Some(Kind::StructValue(fields)) = &reply.dynamic_metadata.as_ref().unwrap().fields[ENDPOINT_NAMESPACE].kind else {
             panic!("a structure")
         };
-        assert_eq!(crate::proto::strings(&fields.fields[ENDPOINT]).unwrap(), ["10.0.0.1:8000,10.0.0.2:8000"]);
+        assert_eq!(pailou_envoy_proto::structs::strings(&fields.fields[ENDPOINT]).unwrap(), ["10.0.0.1:8000,10.0.0.2:8000"]);
         let Some(Response::RequestHeaders(answer)) = reply.response else { panic!("an answer to headers") };
         let set = answer.response.unwrap().header_mutation.unwrap().set_headers;
         let set: Vec<_> =

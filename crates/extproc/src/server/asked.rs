@@ -1,11 +1,15 @@
 //! What a proxy asks.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use pailou_envoy_proto::{
+    core::Metadata,
+    ext_proc::{BodySendMode, ProcessingRequest, ProtocolConfiguration, processing_request::Request},
+    structs::strings,
+};
 
 use crate::{
     endpoints::Subset,
     names::{ENDPOINT_NAMESPACE, SERVED, SUBSET, SUBSET_NAMESPACE},
-    proto::{self, BodySendMode, Metadata, ProcessingRequest, processing_request::Request, strings},
 };
 
 /// The most headers that are read of a request; more are passed over.
@@ -79,7 +83,7 @@ pub fn served(metadata: Option<&Metadata>) -> Option<&str> {
     strings(value)?.first().copied()
 }
 
-fn way(config: &proto::ProtocolConfiguration) -> Way {
+fn way(config: &ProtocolConfiguration) -> Way {
     match BodySendMode::try_from(config.request_body_mode) {
         Ok(BodySendMode::FullDuplexStreamed) => Way::Duplex,
         Ok(BodySendMode::Buffered | BodySendMode::BufferedPartial) => Way::Buffered,
@@ -95,12 +99,16 @@ fn subset(metadata: Option<&Metadata>) -> Option<Subset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{HttpHeaders, ProtocolConfiguration, list, string, structure};
+    use pailou_envoy_proto::{
+        core,
+        ext_proc::HttpHeaders,
+        structs::{list, string, structure},
+    };
 
     fn message(config: Option<ProtocolConfiguration>, hint: Option<prost_types::Value>) -> ProcessingRequest {
         let headers = [(":path", "/v1/models"), ("x-a", "1"), ("not a header", "2")];
-        let headers = headers.map(|(name, value)| proto::HeaderValue::new(name, value)).into();
-        let head = HttpHeaders { headers: Some(proto::HeaderMap { headers }), end_of_stream: true };
+        let headers = headers.map(|(name, value)| core::HeaderValue::new(name, value)).into();
+        let head = HttpHeaders { headers: Some(core::HeaderMap { headers }), end_of_stream: true };
         let metadata =
             hint.map(|hint| Metadata { filter_metadata: [(SUBSET_NAMESPACE.to_owned(), structure(SUBSET, hint))].into() });
         ProcessingRequest {

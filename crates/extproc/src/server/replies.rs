@@ -6,10 +6,9 @@ use std::{
 };
 
 use futures_core::Stream;
+use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use tokio::sync::mpsc;
 use tonic::Status;
-
-use crate::proto::ProcessingResponse;
 
 /// Messages that wait for the connection to take them; whoever answers waits when there are more.
 const WAITING: usize = 16;

@@ -73,7 +73,7 @@ impl Passed {
                 .map_err(|_| Error::new(Flag::Timeout, "the endpoint picker did not answer in time"))?,
             None => changed.await,
         };
-        changed.map_err(Error::immediate)?;
+        changed.map_err(Error::local_reply)?;
         Ok(Self { head, body: Passage::Picker(Box::new(processed)), switched: None, ahead: VecDeque::new(), reader })
     }
 }

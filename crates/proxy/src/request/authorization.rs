@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
 use pailou_authz::{Allowed, Decision, Question, grpc, plain};
-use pailou_extproc::proto::HeaderMutation;
+use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
 use pailou_snapshot::{AuthProtocol, ClusterKey, ExternalAuth, Timeouts};
 use tokio::time::timeout;
 
@@ -57,7 +57,7 @@ enum Unheard {
 impl Consents {
     /// Does to a response what they want.
     pub(super) fn apply(&self, headers: &mut HeaderMap) {
-        self.0.iter().for_each(|consent| pailou_extproc::client::apply(consent, headers));
+        self.0.iter().for_each(|consent| header_mutation::apply(consent, headers));
     }
 }
 

@@ -69,7 +69,7 @@ impl Picker {
         let own = Instant::now() + PATIENCE;
         let first = request.map_or(own, |request| request.min(own));
         let silence = match timeout_at(first, self.verdict(route, connection, outgoing, input)).await {
-            Ok(Ok(Verdict::Immediate(immediate))) => return Err(Error::immediate(immediate)),
+            Ok(Ok(Verdict::LocalReply(reply))) => return Err(Error::local_reply(reply)),
             Ok(Ok(Verdict::Go(choice))) => match self.in_pool(*choice) {
                 Ok(choice) => return Ok(Some(choice)),
                 Err(silence) => silence,

@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pailou_ai::{Pieces, splice_model};
+use pailou_envoy_proto::header_mutation;
 use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
@@ -91,7 +92,7 @@ impl Target {
     pub(super) fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
         let cluster = route.live.cluster(*id).clone();
-        choice.headers.iter().for_each(|mutation| pailou_extproc::client::apply(mutation, &mut outgoing.headers));
+        choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
         Ok(Self {
             settings: cluster.settings(),
             cluster,

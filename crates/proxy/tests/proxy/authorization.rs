@@ -5,11 +5,13 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server;
 use http::{HeaderMap, HeaderValue, Response};
-use pailou_authz::proto::{
-    AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, QueryParameter, Status,
-    check_response::HttpResponse,
+use pailou_envoy_proto::{
+    core::{HeaderValue as Header, HeaderValueOption, HttpStatus, Status},
+    ext_authz::{
+        AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, QueryParameter,
+        check_response::HttpResponse,
+    },
 };
-use pailou_extproc::proto::{HeaderValue as Header, HeaderValueOption, HttpStatus};
 use prost::Message;
 use tokio::{net::TcpListener, sync::mpsc};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_extproc::proto::processing_response::Response as Answer;
+use pailou_envoy_proto::ext_proc::processing_response::Response as Answer;
 use rustls::ClientConfig;
 
 use crate::support::{

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use pailou_extproc::{
-    names::{ENDPOINT, SERVED, SUBSET},
-    proto::{processing_request::Request as Part, processing_response::Response as Answer, strings},
+use pailou_envoy_proto::{
+    ext_proc::{processing_request::Request as Part, processing_response::Response as Answer},
+    structs::strings,
 };
+use pailou_extproc::names::{ENDPOINT, SERVED, SUBSET};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use pailou_extproc::proto::{
+use pailou_envoy_proto::ext_proc::{
     BodyMutation, BodySendMode, CommonResponse, HeaderSendMode, HeadersResponse, ProcessingMode, ResponseStatus,
     body_mutation::Mutation, processing_request::Request as Part, processing_response::Response as Answer,
 };

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use pailou_extproc::proto::Metadata;
+use pailou_envoy_proto::core::Metadata;
 use prost_types::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -5,14 +5,15 @@ use std::{future::Future, net::SocketAddr};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, server};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use pailou_extproc::{
-    names::ENDPOINT,
-    proto::{
-        BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeaderValue as Header, HeaderValueOption, HeadersResponse,
-        HttpHeaders, HttpStatus, ImmediateResponse, ProcessingMode, ProcessingRequest, ProcessingResponse, StreamedBodyResponse,
-        body_mutation::Mutation, processing_request::Request as Part, processing_response::Response as Answer,
+use pailou_envoy_proto::{
+    core::{HeaderValue as Header, HeaderValueOption, HttpStatus},
+    ext_proc::{
+        BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, HttpHeaders, ImmediateResponse,
+        ProcessingMode, ProcessingRequest, ProcessingResponse, StreamedBodyResponse, body_mutation::Mutation,
+        processing_request::Request as Part, processing_response::Response as Answer,
     },
 };
+use pailou_extproc::names::ENDPOINT;
 use prost::Message;
 use tokio::net::TcpListener;
 

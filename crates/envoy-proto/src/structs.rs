@@ -1,6 +1,7 @@
 //! `google.protobuf.Struct` in short.
 
-use prost_types::{ListValue, Struct, Value, value::Kind};
+use prost_types::{ListValue, value::Kind};
+pub use prost_types::{Struct, Value};
 
 /// A string.
 pub fn string(text: impl Into<String>) -> Value {

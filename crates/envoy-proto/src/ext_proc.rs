@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use prost_types::Struct;
 
-use super::{
-    core::{HeaderMap, Metadata},
-    mode::{ProcessingMode, ProtocolConfiguration},
-    mutation::{CommonResponse, GrpcStatus, HeaderMutation, HttpStatus},
-};
+use crate::core::{HeaderMap, HttpStatus, Metadata};
+
+mod mode;
+mod mutation;
+
+pub use mode::{BodySendMode, HeaderSendMode, ProcessingMode, ProtocolConfiguration};
+pub use mutation::{BodyMutation, CommonResponse, GrpcStatus, HeaderMutation, ResponseStatus, StreamedBodyResponse, body_mutation};
 
 /// A message from a proxy.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -77,3 +77,41 @@ pub struct Metadata {
     #[prost(map = "string, message", tag = "1")]
     pub filter_metadata: HashMap<String, Struct>,
 }
+
+/// An address.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Address {
+    /// A socket's.
+    #[prost(message, optional, tag = "1")]
+    pub socket_address: Option<SocketAddress>,
+}
+
+/// An address of a socket; TCP's, as the protocol is not said.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SocketAddress {
+    /// The IP address.
+    #[prost(string, tag = "2")]
+    pub address: String,
+    /// The port.
+    #[prost(uint32, tag = "3")]
+    pub port_value: u32,
+}
+
+/// An HTTP status.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct HttpStatus {
+    /// Its number.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+}
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Status {
+    /// A code of gRPC.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    /// What it means, for people.
+    #[prost(string, tag = "2")]
+    pub message: String,
+}

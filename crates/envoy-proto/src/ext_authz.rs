@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pailou_extproc::proto::{HeaderValueOption, HttpStatus};
+
+use crate::core::{Address, HeaderValueOption, HttpStatus, Status};
 
 /// What is asked.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -86,25 +87,6 @@ pub struct Peer {
     pub address: Option<Address>,
 }
 
-/// An address.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Address {
-    /// A socket's.
-    #[prost(message, optional, tag = "1")]
-    pub socket_address: Option<SocketAddress>,
-}
-
-/// An address of a socket; TCP's, as the protocol is not said.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct SocketAddress {
-    /// The IP address.
-    #[prost(string, tag = "2")]
-    pub address: String,
-    /// The port.
-    #[prost(uint32, tag = "3")]
-    pub port_value: u32,
-}
-
 /// What is answered.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CheckResponse {
@@ -133,17 +115,6 @@ pub mod check_response {
         #[prost(message, tag = "5")]
         Error(DeniedHttpResponse),
     }
-}
-
-/// `google.rpc.Status`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Status {
-    /// A code of gRPC.
-    #[prost(int32, tag = "1")]
-    pub code: i32,
-    /// What it means, for people.
-    #[prost(string, tag = "2")]
-    pub message: String,
 }
 
 /// What the client is told in place of the backend's answer.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::core::{HeaderMap, HeaderValueOption};
+use crate::core::{HeaderMap, HeaderValueOption};
 
 /// An answer to headers or to a piece of a body.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -81,14 +81,6 @@ pub struct StreamedBodyResponse {
     /// The last piece, and no trailers follow.
     #[prost(bool, tag = "2")]
     pub end_of_stream: bool,
-}
-
-/// An HTTP status.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct HttpStatus {
-    /// Its number.
-    #[prost(int32, tag = "1")]
-    pub code: i32,
 }
 
 /// A gRPC status.

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::proto::{HeaderAppendAction, HeaderMutation, HeaderValueOption};
+use crate::{
+    core::{HeaderAppendAction, HeaderValueOption},
+    ext_proc::HeaderMutation,
+};
 
 /// Applies changes: removals first, then what is set, in order. Pseudo-headers, and headers that say how a message is framed, are
 /// left alone: they come of echoes. A value that is set overwrites, but different ones of one name in the same message add up, so
@@ -65,10 +68,10 @@ fn changeable(name: &str) -> Option<HeaderName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto;
+    use crate::core;
 
     fn option(key: &str, value: &'static str, action: HeaderAppendAction) -> HeaderValueOption {
-        let header = Some(proto::HeaderValue::new(key, value));
+        let header = Some(core::HeaderValue::new(key, value));
         HeaderValueOption { header, append: None, append_action: action as i32, keep_empty_value: false }
     }
 

@@ -1,0 +1,22 @@
+//! The protobuf messages of Envoy's services, limited to the fields that Pailou writes or reads. Names and field numbers are
+//! Envoy's. Decoders skip all other fields.
+//!
+//! - [`core`]: `envoy.config.core.v3`, which all services share, and the statuses.
+//! - [`ext_proc`]: `envoy.service.ext_proc.v3`, external processing.
+//! - [`ext_authz`]: `envoy.service.auth.v3`, external authorization.
+//! - [`structs`]: constructors and readers for `google.protobuf.Struct`.
+//!
+//! A further service (the rate limit service, say) adds one module beside these and takes its headers and statuses from [`core`].
+//!
+//! Three modules hold the meaning of messages that services share: [`header_mutation`] applies changes of headers to a message,
+//! [`LocalReply`] is a response that a server tells the gateway to send to the client, and [`frame`] encodes a message for gRPC.
+
+pub mod core;
+pub mod ext_authz;
+pub mod ext_proc;
+pub mod frame;
+pub mod header_mutation;
+mod local_reply;
+pub mod structs;
+
+pub use local_reply::LocalReply;
