@@ -255,11 +255,18 @@ async fn every_address_of_a_name_is_tried() {
 
 #[tokio::test]
 async fn a_connection_limit_makes_requests_wait_for_the_connection() {
-    let address = backend(|number, mut stream| async move {
-        assert_eq!(number, 0, "one connection is allowed");
-        while !head(&mut stream).await.is_empty() {
-            sleep(Duration::from_millis(50)).await;
-            stream.write_all(OK).await.unwrap();
+    let (answer, answers) = mpsc::unbounded_channel::<()>();
+    let (closed, mut closes) = mpsc::unbounded_channel::<()>();
+    let answers = Arc::new(tokio::sync::Mutex::new(answers));
+    let address = backend(move |number, mut stream| {
+        let (answers, closed) = (answers.clone(), closed.clone());
+        async move {
+            assert_eq!(number, 0, "one connection is allowed");
+            while !head(&mut stream).await.is_empty() {
+                answers.lock().await.recv().await.unwrap();
+                stream.write_all(OK).await.unwrap();
+            }
+            closed.send(()).unwrap();
         }
     })
     .await;
@@ -267,21 +274,37 @@ async fn a_connection_limit_makes_requests_wait_for_the_connection() {
     let limits = CircuitBreaker { max_connections: 1, max_pending_requests: 1, ..CircuitBreaker::default() };
     let destination = Destination { breaker: Some(&breaker), limits: Some(&limits), ..destination(&address) };
     let send = || async { read(upstreams.send_request(&destination, get()).await.unwrap()).await };
-    let third = async {
-        sleep(Duration::from_millis(25)).await;
-        upstreams.send_request(&destination, get()).await.unwrap_err()
+    let active = |resource, count| {
+        let breaker = breaker.clone();
+        async move {
+            while breaker.active(resource) != count {
+                tokio::task::yield_now().await;
+            }
+        }
     };
+    let (connected, is_connected) = tokio::sync::oneshot::channel();
     let second = async {
-        sleep(Duration::from_millis(10)).await;
+        // The first request itself is pending until it has the connection.
+        active(Resource::Connections, 1).await;
+        active(Resource::Pending, 0).await;
+        connected.send(()).unwrap();
         send().await
     };
-    let (first, second, third) = tokio::join!(send(), second, third);
+    let third = async {
+        is_connected.await.unwrap();
+        active(Resource::Pending, 1).await;
+        let failure = upstreams.send_request(&destination, get()).await.unwrap_err();
+        answer.send(()).unwrap();
+        answer.send(()).unwrap();
+        failure
+    };
+    let (first, second, third) = timeout(SOON, async { tokio::join!(send(), second, third) }).await.unwrap();
     assert_eq!((&first[..], &second[..]), (&b"ok"[..], &b"ok"[..]));
     assert!(matches!(third.kind, FailureKind::Overflow(_)), "{third:?}");
     assert_eq!(breaker.active(Resource::Connections), 1);
     upstreams.retain(|_| false);
-    sleep(Duration::from_millis(20)).await;
-    assert_eq!(breaker.active(Resource::Connections), 0);
+    timeout(SOON, closes.recv()).await.unwrap();
+    timeout(SOON, active(Resource::Connections, 0)).await.unwrap();
 }
 
 #[tokio::test]
