@@ -87,8 +87,9 @@ fn by_hyper(bytes: &[u8]) -> Vec<Seen> {
     });
     let mut connection = pin!(hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(pipe.clone(), service));
     let mut context = Context::from_waker(Waker::noop());
-    let mut idle = 0;
-    while idle < 8 {
+    // hyper hands on a chunk or so at a poll: as many polls as there are bytes are enough for all that it has read.
+    let (mut idle, enough) = (0, 8 + bytes.len());
+    while idle < enough {
         let before = (pipe.steps(), seen.borrow().len());
         if Future::poll(connection.as_mut(), &mut context).is_ready() {
             break;
