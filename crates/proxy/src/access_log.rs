@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use self::line::Second;
 use crate::{
     forward::Session,
-    record::Record,
+    request_log::RequestLog,
     server::{Connection, Violation},
 };
 
@@ -73,7 +73,7 @@ impl AccessLog {
     }
 
     /// Puts the line of a request that took `duration` in the queue.
-    pub(crate) fn write(&self, record: &Record, duration: Duration) {
+    pub(crate) fn write(&self, record: &RequestLog, duration: Duration) {
         self.queue(|lines| line::write(&mut lines.bytes, &mut lines.second, record, duration));
     }
 

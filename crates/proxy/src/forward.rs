@@ -24,16 +24,16 @@ use self::{
 };
 use crate::{
     error::{Error, Flag},
-    live::Live,
+    runtime::Runtime,
     server::{Client, Connection},
 };
 
 /// Serves a connection to its end, or until `stop`.
 pub(crate) async fn handle(connection: &Arc<Connection>, client: Client, stop: impl Future<Output = ()> + Send) {
-    let shared = Arc::clone(&connection.worker.shared);
+    let context = Arc::clone(&connection.worker.context);
     let sni = connection.tls.as_ref().and_then(|tls| tls.sni.clone());
     let protocol = if connection.tls.is_some() { Protocol::Tls } else { Protocol::Tcp };
-    let mut session = Session::new(shared, protocol, connection.peer, sni);
+    let mut session = Session::new(context, protocol, connection.peer, sni);
     let served = tokio::select! {
         biased;
         served = serve(connection, client, &mut session) => served,
@@ -45,18 +45,18 @@ pub(crate) async fn handle(connection: &Arc<Connection>, client: Client, stop: i
 }
 
 async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Session) -> Result<(), Error> {
-    let shared = &connection.worker.shared;
-    let live = shared.live.load_full().ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served yet"))?;
-    let (listener, forward) = find(&live, connection, &client)?;
+    let context = &connection.worker.context;
+    let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served yet"))?;
+    let (listener, forward) = find(&runtime, connection, &client)?;
     session.listener = Some(listener.name.clone());
     let idle = listener.client.timeouts.connection_idle;
     let forward = forward.ok_or_else(|| Error::new(Flag::NoRoute, "no route takes this server name"))?;
     session.route = Some(forward.route.clone());
-    let target = Target::choose(&live, forward, connection.peer.ip(), session)?;
+    let target = Target::choose(&runtime, forward, connection.peer.ip(), session)?;
     let mut client = client.open().await.map_err(|error| broken(Flag::ClientGone, &error))?;
     let mut backend = target.dial(&connection.worker.upstreams, session).await?;
     // Nothing of the snapshot is held by a connection that may live for days.
-    drop(live);
+    drop(runtime);
     let ahead = client.take_ahead();
     let end = relay(&mut client.stream, &mut backend.io, &ahead, idle, &mut session.moved).await;
     match end {
@@ -81,12 +81,12 @@ fn broken(flag: Flag, error: &io::Error) -> Error {
 
 /// The listener, as it is now, with the rule that takes the connection.
 fn find<'a>(
-    live: &'a Live,
+    runtime: &'a Runtime,
     connection: &Connection,
     client: &Client,
 ) -> Result<(&'a ConnectionListener, Option<&'a Arc<Forward>>), Error> {
     let gone = || Error::new(Flag::NoRoute, "the listener is not there any more");
-    let port = live.port(PortKey::tcp(connection.local)).ok_or_else(gone)?;
+    let port = runtime.port(PortKey::tcp(connection.local)).ok_or_else(gone)?;
     let name = connection.tls.as_ref().and_then(|tls| tls.sni.as_deref()).unwrap_or("");
     let listener = match &port.service {
         PortService::Tls(listeners) => match listeners.get(name).next() {

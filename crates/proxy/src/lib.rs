@@ -4,36 +4,36 @@
 //!
 //! - On the way in: [`server`] accepts on [`worker`]s; `request` finds listener, rule and backend; `filter` edits.
 //! - Connections that are handed on as a whole, and datagrams: `forward`.
-//! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`record`] settles.
+//! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`request_log`] settles.
 //! - What both ways have in common: `wire` (a connection's bytes, read ahead for `pailou_http1`), `timer`.
-//! - State that outlives a snapshot: [`live`] joins the two; [`cluster`], [`breaker`], [`health`].
+//! - State that outlives a snapshot: [`runtime`] joins the two; [`cluster`], [`breaker`], [`health`].
 //! - For the operator: [`access_log`], [`metrics`], [`error`].
 
 pub mod access_log;
 pub mod body;
 pub mod breaker;
-mod choice;
 pub mod cluster;
+pub mod context;
 pub mod dns;
 pub mod error;
 mod filter;
 mod forward;
 pub mod health;
-pub mod live;
 pub mod metrics;
 mod mirror;
-mod passage;
-pub mod record;
 mod relay;
 mod request;
+pub mod request_log;
+mod response_body;
+pub mod runtime;
 pub mod server;
-pub mod shared;
 mod timer;
 pub mod tls;
 mod tunnel;
 mod upgrade;
 mod upload;
 pub mod upstream;
+mod weighted;
 mod wire;
 pub mod worker;
 
@@ -56,12 +56,12 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
 use access_log::{AccessLog, Sink};
+use context::{Budget, Context};
 use dns::{Dns, Overrides};
 use health::Background;
-use live::Live;
 use metrics::Metrics;
+use runtime::Runtime;
 use server::{BindError, Server, Sockets};
-use shared::{Budget, Shared};
 use worker::Workers;
 
 /// What a proxy is started with.
@@ -80,7 +80,7 @@ pub struct Options {
 
 /// A running data plane.
 pub struct Proxy {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     server: Server,
     workers: Workers,
     registry: Registry,
@@ -98,21 +98,21 @@ impl Proxy {
     pub fn start(options: Options) -> io::Result<Self> {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
-        let shared = Arc::new(Shared {
-            live: ArcSwapOption::empty(),
+        let context = Arc::new(Context {
+            runtime: ArcSwapOption::empty(),
             metrics,
             log: AccessLog::start(options.access_log)?,
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
         });
-        registry.register_collector(Box::new(metrics::live::Collector::new(shared.clone())));
+        registry.register_collector(Box::new(metrics::gauges::Collector::new(context.clone())));
         let tasks = Handle::current();
         let dns = Dns::new(tasks.clone(), options.overrides);
-        let workers = Workers::start(options.workers, &dns, &shared)?;
+        let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
         let background = Background { tasks, dns };
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { shared, server, workers, registry, background, applying, draining })
+        Ok(Self { context, server, workers, registry, background, applying, draining })
     }
 
     /// Takes sockets that another process listens on too. The next [`Self::apply`] uses those that its snapshot wants, and closes the
@@ -133,12 +133,12 @@ impl Proxy {
     /// the sockets that could not be bound; everything else is served.
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let _applying = self.applying.lock();
-        let current = self.shared.live.load_full();
+        let current = self.context.runtime.load_full();
         match &current {
-            Some(live) if Arc::ptr_eq(live.snapshot(), snapshot) => live.update_endpoints(endpoints),
+            Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
             _ => {
-                let live = Live::link(current.as_deref(), snapshot.clone(), endpoints, &self.background);
-                self.shared.live.store(Some(Arc::new(live)));
+                let runtime = Runtime::link(current.as_deref(), snapshot.clone(), endpoints, &self.background);
+                self.context.runtime.store(Some(Arc::new(runtime)));
             }
         }
         // Routes first, sockets then: a connection never finds its port without routes.
@@ -159,7 +159,7 @@ impl Proxy {
 
     /// Whether requests are served: after the first snapshot, until draining begins.
     pub fn ready(&self) -> bool {
-        self.shared.live.load().is_some() && !self.draining.load(Ordering::Acquire)
+        self.context.runtime.load().is_some() && !self.draining.load(Ordering::Acquire)
     }
 
     /// All metrics in Prometheus's text format.
@@ -174,7 +174,7 @@ impl Proxy {
     pub async fn drain(&self, grace: Duration) -> usize {
         self.draining.store(true, Ordering::Release);
         let cut = self.server.drain(grace).await;
-        self.shared.log.close();
+        self.context.log.close();
         cut
     }
 }

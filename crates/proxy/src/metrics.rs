@@ -2,7 +2,7 @@
 
 mod by_route;
 mod durations;
-pub(crate) mod live;
+pub(crate) mod gauges;
 mod requests;
 pub(crate) mod sessions;
 mod table;
@@ -21,7 +21,7 @@ use self::{
     requests::{RequestCollector, Requests},
     sessions::SessionMetrics,
 };
-use crate::{error::Flag, forward::Session, record::Record, server::Violation};
+use crate::{error::Flag, forward::Session, request_log::RequestLog, server::Violation};
 
 /// The data plane's metrics.
 pub struct Metrics {
@@ -77,7 +77,7 @@ impl Metrics {
     }
 
     /// Counts a request that has ended after `duration`.
-    pub(crate) fn settle(&self, record: &Record, duration: Duration) {
+    pub(crate) fn settle(&self, record: &RequestLog, duration: Duration) {
         self.active.dec();
         if let Some(flag) = record.flag {
             self.flag(flag);

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use crate::{
     body::BodyError,
     error::{Error, Flag},
-    passage::Passage,
-    record::Record,
     request::Guards,
+    request_log::RequestLog,
+    response_body::BackendBody,
     timer::Timer,
     upload::{Idle, Pulse},
 };
@@ -26,10 +26,10 @@ const BROKE_OFF: &str = "the model server broke off the response";
 
 /// A response under way.
 pub(crate) struct Relay {
-    body: Passage,
+    body: BackendBody,
     /// Read while it was not yet certain that this response would be the one.
     ahead: VecDeque<Frame<Bytes>>,
-    record: Box<Record>,
+    record: Box<RequestLog>,
     /// Held until the response has ended, however it ends.
     guards: Option<Guards>,
     reader: Option<Box<Reader>>,
@@ -65,9 +65,9 @@ enum State {
 
 impl Relay {
     pub(crate) fn new(
-        body: Passage,
+        body: BackendBody,
         ahead: VecDeque<Frame<Bytes>>,
-        record: Box<Record>,
+        record: Box<RequestLog>,
         guards: Guards,
         reader: Option<Box<Reader>>,
         clocks: Clocks,

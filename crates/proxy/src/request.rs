@@ -6,19 +6,19 @@
 //! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
 
 mod answer;
-mod aside;
-mod asked;
 mod attempt;
+mod authority;
 mod authorization;
 mod backend;
 mod body;
-mod call;
 mod head;
 mod listener;
 mod mirroring;
 mod outgoing;
 mod picker;
+mod replay;
 mod retry;
+mod subrequest;
 mod target;
 mod unrouted;
 
@@ -30,31 +30,31 @@ use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, Fo
 use crate::{
     body::ResponseBody,
     breaker::Overflow,
+    context::Context,
     error::{Error, Flag},
     filter::{cors, redirect},
-    live::Live,
-    record::Record,
+    request_log::RequestLog,
+    runtime::Runtime,
     server::{ClientBody, Connection},
-    shared::Shared,
 };
 use answer::Answer;
 use attempt::Attempts;
 pub(crate) use attempt::Guards;
 use authorization::{Consents, Gate};
-use body::Source;
-use call::{Bounds, Input};
+use body::{Bounds, RequestInput};
 use head::Head;
 use outgoing::Outgoing;
 use picker::Picker;
+use replay::ReplayBody;
 use target::Target;
 
 /// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
 /// body, or where the client drops either.
 pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<ClientBody>) -> Response<ResponseBody> {
-    let shared = &connection.worker.shared;
+    let context = &connection.worker.context;
     let (parts, mut body) = request.into_parts();
     let upgrade = body.take_upgrade();
-    let mut record = Box::new(Record::new(shared.clone(), connection.peer, parts.method.clone(), parts.version));
+    let mut record = Box::new(RequestLog::new(context.clone(), connection.peer, parts.method.clone(), parts.version));
     record.path = parts.uri.path().into();
     let mut audience = crate::error::Audience::Other;
     let origin = parts.headers.get(header::ORIGIN).cloned();
@@ -80,7 +80,7 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
                 cors::response(cors, origin.as_ref(), response.headers_mut());
             }
             record.head(response.status());
-            if shared.response_flags {
+            if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
             }
             record.settle();
@@ -97,12 +97,12 @@ enum Served {
     Relayed(Box<Answer>),
 }
 
-async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, record: &mut Record) -> Result<Served, Error> {
-    let shared = &connection.worker.shared;
+async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, record: &mut RequestLog) -> Result<Served, Error> {
+    let context = &connection.worker.context;
     record.host = head.host.clone();
-    let live = shared.live.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
+    let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
 
-    let listener = listener::choose(&live, connection, &head)?;
+    let listener = listener::choose(&runtime, connection, &head)?;
     record.listener = Some(listener.name.clone());
     let policy = &*listener.client;
     if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
@@ -113,15 +113,15 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
-    let gate = Gate { live: &live, connection, bounds };
+    let gate = Gate { runtime: &runtime, connection, bounds };
     let mut consents = Consents::default();
-    let mut input = Input::new(body, &head);
+    let mut input = RequestInput::new(body, &head);
     input = gate.pass(&listener.filters, &mut head, input, &mut consents).await?;
-    let base_models = &live.snapshot().base_models;
-    let matching = |input: &Input| listener.routes.find(&head.view(input.known(base_models)));
+    let base_models = &runtime.snapshot().base_models;
+    let matching = |input: &RequestInput| listener.routes.find(&head.view(input.known(base_models)));
     let mut found = matching(&input);
     if matches!(found, Found::NeedsBody) {
-        input = input.read(&head, shared, &bounds).await?;
+        input = input.read(&head, context, &bounds).await?;
         found = matching(&input);
     }
     record.model = input.call().and_then(|call| call.model()).map(Into::into);
@@ -140,7 +140,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
         return Ok(Served::Here(response));
     }
 
-    let input = read_for_backend(rule, input, &head, shared, bounds).await?;
+    let input = read_for_backend(rule, input, &head, context, bounds).await?;
     record.request_bytes = input.length();
     let known = input.known(base_models);
     if let Body::Read { model, base_model } = known {
@@ -149,16 +149,16 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
         }
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }
-    let backend = backend::choose(rule, &live)?;
-    let picker = Picker::of(&live, backend);
+    let backend = backend::choose(rule, &runtime)?;
+    let picker = Picker::of(&runtime, backend);
     let input = match &picker {
         // It is told all of the body.
-        Some(_) => input.read_all(&head, shared, &bounds).await?,
+        Some(_) => input.read_all(&head, context, &bounds).await?,
         None => input,
     };
-    let permit = live.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
+    let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
-    let route = Chosen { live: &live, entry, backend, policy, client, consents: &consents };
+    let route = Chosen { runtime: &runtime, entry, backend, policy, client, consents: &consents };
     let mut outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let choice = match picker {
@@ -169,7 +169,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
         Some(choice) => Target::chosen(&route, choice, &mut outgoing)?,
         None => Target::new(&route, &outgoing, &input)?,
     };
-    let body = Source::new(input, target.body.take());
+    let body = ReplayBody::new(input, target.body.take());
     let attempts =
         Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };
     Ok(Served::Relayed(attempts.run(record).await?))
@@ -177,7 +177,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
 
 /// The rule and the backend that a request goes to, and what applies to it on the way.
 struct Chosen<'a> {
-    live: &'a Arc<Live>,
+    runtime: &'a Arc<Runtime>,
     entry: &'a RouteMatch,
     backend: &'a BackendRef,
     policy: &'a ClientPolicy,
@@ -225,13 +225,19 @@ fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Resu
 }
 
 /// Reads the body where a backend can only be chosen, or the request only be allowed or tried again, by it.
-async fn read_for_backend(rule: &Rule, input: Input, head: &Head, shared: &Arc<Shared>, bounds: Bounds) -> Result<Input, Error> {
+async fn read_for_backend(
+    rule: &Rule,
+    input: RequestInput,
+    head: &Head,
+    context: &Arc<Context>,
+    bounds: Bounds,
+) -> Result<RequestInput, Error> {
     match rule.policy.max_body {
-        Some(limit) => input.read_all(head, shared, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
-        None if rule.needs_body => input.read(head, shared, &bounds).await,
+        Some(limit) => input.read_all(head, context, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
+        None if rule.needs_body => input.read(head, context, &bounds).await,
         // A retry sends the body again. One that is too long to be kept, or that has no length, is sent once only.
         None if rule.policy.retry.is_some() && (1..=bounds.bytes).contains(&input.length()) => {
-            input.read_all(head, shared, &bounds).await
+            input.read_all(head, context, &bounds).await
         }
         None => Ok(input),
     }

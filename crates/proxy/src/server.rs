@@ -203,11 +203,11 @@ impl<W: Serve> Server<W> {
         let failed = |error| BindError { port: port.key(), error };
         if let PortService::Udp(_) = port.service {
             let (bound, socket) = BoundPort::bind_udp(settings, adopted, &self.drain)?;
-            datagrams::spawn(socket, bound.shared(), &self.workers).map_err(failed)?;
+            datagrams::spawn(socket, bound.state(), &self.workers).map_err(failed)?;
             return Ok(bound);
         }
         let (bound, listener) = BoundPort::bind(settings, adopted, &self.drain)?;
-        accept::spawn(&self.tasks, listener, bound.shared(), Arc::clone(&self.workers)).map_err(failed)?;
+        accept::spawn(&self.tasks, listener, bound.state(), Arc::clone(&self.workers)).map_err(failed)?;
         Ok(bound)
     }
 }

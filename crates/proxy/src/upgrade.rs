@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{error::Flag, record::Record, server::OnUpgrade, tunnel::tunnel, upstream::Switched};
+use crate::{error::Flag, request_log::RequestLog, server::OnUpgrade, tunnel::tunnel, upstream::Switched};
 
 /// Joins a client's and a backend's connection once both have switched protocols, until either side ends or no byte has moved for
 /// `idle`. `guards` are held as long as that takes.
-pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Box<Record>, guards: G, idle: Option<Duration>) {
+pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Box<RequestLog>, guards: G, idle: Option<Duration>) {
     match client.upgraded().await {
         Some(client) => {
             let passed = tunnel(client, backend, idle).await;

@@ -7,10 +7,10 @@ use tokio::{runtime::Builder, sync::watch};
 
 use crate::{
     body::ResponseBody,
+    context::Context,
     dns::Dns,
     forward, request,
     server::{Client, ClientBody, Connection, Datagrams, Serve, Violation, WorkerHandle},
-    shared::Shared,
     upstream::Upstreams,
 };
 
@@ -21,7 +21,7 @@ pub struct Worker {
     /// Its connections to backends.
     pub upstreams: Upstreams,
     /// What all workers share.
-    pub shared: Arc<Shared>,
+    pub context: Arc<Context>,
 }
 
 impl Serve for Worker {
@@ -38,9 +38,9 @@ impl Serve for Worker {
     }
 
     fn violated(connection: &Connection, violation: &Violation) {
-        let shared = &connection.worker.shared;
-        shared.metrics.violated(violation);
-        shared.log.write_violation(connection, violation);
+        let context = &connection.worker.context;
+        context.metrics.violated(violation);
+        context.log.write_violation(connection, violation);
     }
 
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send {
@@ -59,11 +59,11 @@ impl Workers {
     ///
     /// # Errors
     /// The system gives no thread, or no event queue for one.
-    pub fn start(count: usize, dns: &Dns, shared: &Arc<Shared>) -> io::Result<Self> {
+    pub fn start(count: usize, dns: &Dns, context: &Arc<Context>) -> io::Result<Self> {
         let (running, ended) = watch::channel(());
         let handles = (0..count.max(1))
             .map(|index| {
-                let worker = Worker { index, upstreams: Upstreams::new(dns.clone()), shared: Arc::clone(shared) };
+                let worker = Worker { index, upstreams: Upstreams::new(dns.clone()), context: Arc::clone(context) };
                 spawn(index, Arc::new(worker), ended.clone())
             })
             .collect::<io::Result<_>>()?;

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 #[path = "proxy/support/mod.rs"]
-#[expect(dead_code, reason = "shared with the other tests")]
+#[expect(dead_code, reason = "context with the other tests")]
 mod support;
 
 use std::{

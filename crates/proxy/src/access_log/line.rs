@@ -13,7 +13,7 @@ use pailou_snapshot::{EndpointKey, ListenerName, RouteName};
 use crate::{
     error::Flag,
     forward::Session,
-    record::Record,
+    request_log::RequestLog,
     server::{Connection, Violation},
 };
 
@@ -34,7 +34,7 @@ macro_rules! key {
 }
 
 /// Appends the line of a request that took `duration`.
-pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &Record, duration: Duration) {
+pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &RequestLog, duration: Duration) {
     append(out, |line| request(line, second, record, duration));
 }
 
@@ -73,7 +73,7 @@ fn special(bytes: &[u8]) -> usize {
     counts.map(usize::from).sum()
 }
 
-fn request(line: &mut Line<'_>, second: &mut Second, record: &Record, duration: Duration) {
+fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestLog, duration: Duration) {
     line.time(key!("time"), second, record.time);
     line.address(key!("client"), record.peer);
     line.text(key!("method"), record.method.as_str());

@@ -23,12 +23,12 @@ use tokio::{
 
 use super::{Protocol, Session, target::source_hash};
 use crate::{
-    choice,
     cluster::{Attempt, ClusterState, Outcome},
     error::{Error, Flag},
-    live::Live,
     metrics::sessions::Dropped,
+    runtime::Runtime,
     server::{Datagrams, Place},
+    weighted,
     worker::Worker,
 };
 
@@ -121,7 +121,7 @@ impl Table {
                 self.open(client)
             }
         };
-        let metrics = &self.worker.shared.metrics.sessions;
+        let metrics = &self.worker.context.metrics.sessions;
         match flow {
             Ok(flow) => flow.send(datagram),
             Err(why) => metrics.dropped(why),
@@ -133,13 +133,13 @@ impl Table {
         if self.sessions.lock().len() >= MAX_SESSIONS {
             return Err(Dropped::Full);
         }
-        let live = self.worker.shared.live.load_full().ok_or(Dropped::NoEndpoint)?;
-        let port = live.port(self.key).ok_or(Dropped::NoEndpoint)?;
+        let runtime = self.worker.context.runtime.load_full().ok_or(Dropped::NoEndpoint)?;
+        let port = runtime.port(self.key).ok_or(Dropped::NoEndpoint)?;
         let PortService::Udp(listener) = &port.service else { return Err(Dropped::NoEndpoint) };
         let forward = listener.routes.get("").next().ok_or(Dropped::NoEndpoint)?;
-        let (cluster, attempt) = choose(&live, forward, client).ok_or(Dropped::NoEndpoint)?;
+        let (cluster, attempt) = choose(&runtime, forward, client).ok_or(Dropped::NoEndpoint)?;
         let place = self.socket.place().ok_or(Dropped::Full)?;
-        let mut session = Session::new(Arc::clone(&self.worker.shared), Protocol::Udp, client, None);
+        let mut session = Session::new(Arc::clone(&self.worker.context), Protocol::Udp, client, None);
         session.listener = Some(listener.name.clone());
         session.route = Some(forward.route.clone());
         session.cluster = Some(Arc::clone(&cluster));
@@ -170,13 +170,13 @@ impl Flow {
     /// Whether the rule that it began with is still the listener's, and leads to its cluster.
     fn is_routed(&self) -> bool {
         let Some(table) = self.table.upgrade() else { return false };
-        let live = table.worker.shared.live.load();
-        let Some(live) = &*live else { return false };
-        let Some(PortService::Udp(listener)) = live.port(table.key).map(|port| &port.service) else { return false };
+        let runtime = table.worker.context.runtime.load();
+        let Some(runtime) = &*runtime else { return false };
+        let Some(PortService::Udp(listener)) = runtime.port(table.key).map(|port| &port.service) else { return false };
         let Some(backends) = listener.routes.get("").next().and_then(|forward| forward.backends.as_ref().ok()) else {
             return false;
         };
-        let leads_there = |id| Arc::ptr_eq(live.cluster(id), &self.cluster);
+        let leads_there = |id| Arc::ptr_eq(runtime.cluster(id), &self.cluster);
         backends.iter().any(|backend| backend.weight > 0 && backend.cluster.as_ref().is_ok_and(|id| leads_there(*id)))
     }
 
@@ -300,7 +300,7 @@ impl Flow {
 
     fn count_dropped(&self) {
         if let Some(table) = self.table.upgrade() {
-            table.worker.shared.metrics.sessions.dropped(Dropped::Send);
+            table.worker.context.metrics.sessions.dropped(Dropped::Send);
         }
     }
 
@@ -333,9 +333,9 @@ fn refused(socket: &UdpSocket) -> io::Result<()> {
     socket.take_error()?.map_or(Ok(()), Err)
 }
 
-fn choose(live: &Live, forward: &Forward, client: SocketAddr) -> Option<(Arc<ClusterState>, Attempt)> {
-    let backend = choice::by_weight(forward.backends.as_ref().ok()?, live)?;
-    let cluster = Arc::clone(live.cluster(*backend.cluster.as_ref().ok()?));
+fn choose(runtime: &Runtime, forward: &Forward, client: SocketAddr) -> Option<(Arc<ClusterState>, Attempt)> {
+    let backend = weighted::choose(forward.backends.as_ref().ok()?, runtime)?;
+    let cluster = Arc::clone(runtime.cluster(*backend.cluster.as_ref().ok()?));
     let attempt = cluster.choose(source_hash(&cluster, client.ip()))?;
     Some((cluster, attempt))
 }

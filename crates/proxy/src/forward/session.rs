@@ -11,8 +11,8 @@ use pailou_snapshot::{ListenerName, RouteName};
 use super::pump::Moved;
 use crate::{
     cluster::ClusterState,
+    context::Context,
     error::{Error, Flag},
-    shared::Shared,
 };
 
 /// What a client spoke.
@@ -28,7 +28,7 @@ pub(crate) enum Protocol {
 
 /// One connection from its first byte to its last, or the datagrams of one client until they cease. Settled when dropped.
 pub(crate) struct Session {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     /// When it began.
     pub(crate) started: Instant,
     /// The same by the wall clock.
@@ -59,10 +59,10 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session that has just begun.
-    pub(super) fn new(shared: Arc<Shared>, protocol: Protocol, peer: SocketAddr, sni: Option<Arc<str>>) -> Self {
-        shared.metrics.sessions.opened();
+    pub(super) fn new(context: Arc<Context>, protocol: Protocol, peer: SocketAddr, sni: Option<Arc<str>>) -> Self {
+        context.metrics.sessions.opened();
         Self {
-            shared,
+            context,
             started: Instant::now(),
             time: SystemTime::now(),
             protocol,
@@ -104,7 +104,7 @@ impl Protocol {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.shared.metrics.settle_session(self);
-        self.shared.log.write_session(self);
+        self.context.metrics.settle_session(self);
+        self.context.log.write_session(self);
     }
 }

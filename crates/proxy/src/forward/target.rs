@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 use super::Session;
 use crate::{
     breaker::Breaker,
-    choice,
     cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
     error::{Error, Flag},
-    live::Live,
+    runtime::Runtime,
     tls::ClientTls,
     upstream::{Destination, FailureKind, Io, Upstreams},
+    weighted,
 };
 
 /// Most endpoints tried for one connection.
@@ -40,17 +40,17 @@ impl Target {
     ///
     /// # Errors
     /// The rule leads nowhere, TLS that was asked for cannot be had, or there is no endpoint.
-    pub(super) fn choose(live: &Live, forward: &Arc<Forward>, client: IpAddr, session: &mut Session) -> Result<Self, Error> {
+    pub(super) fn choose(runtime: &Runtime, forward: &Arc<Forward>, client: IpAddr, session: &mut Session) -> Result<Self, Error> {
         let misconfigured = |why: &str| Error::new(Flag::Misconfigured, "the route leads nowhere").with_detail(why);
         let backends = forward.backends.as_ref().map_err(|failure| misconfigured(&failure.0))?;
-        let backend = choice::by_weight(backends, live).ok_or_else(|| misconfigured("the rule has no backend"))?;
+        let backend = weighted::choose(backends, runtime).ok_or_else(|| misconfigured("the rule has no backend"))?;
         let id = backend.cluster.as_ref().map_err(|failure| misconfigured(&failure.0))?;
-        let cluster = Arc::clone(live.cluster(*id));
+        let cluster = Arc::clone(runtime.cluster(*id));
         session.cluster = Some(Arc::clone(&cluster));
         let tls = cluster.tls().map_err(|failure| misconfigured(&failure.0))?;
         let hash = source_hash(&cluster, client);
         let first = cluster.choose(hash).ok_or_else(|| Error::new(Flag::NoEndpoint, "no backend is ready"))?;
-        let breaker = Arc::clone(live.breaker(backend.breaker));
+        let breaker = Arc::clone(runtime.breaker(backend.breaker));
         Ok(Self { cluster, tls, breaker, forward: Arc::clone(forward), hash, first })
     }
 

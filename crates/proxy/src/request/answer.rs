@@ -17,9 +17,9 @@ use crate::{
     body::ResponseBody,
     error::{Error, Flag},
     filter::{cors, headers},
-    passage::{Ahead, Passage},
-    record::Record,
     relay::{Clocks, Reader, Relay},
+    request_log::RequestLog,
+    response_body::{Ahead, BackendBody},
     server::OnUpgrade,
     upgrade,
     upstream::{Exchange, Switched},
@@ -31,7 +31,7 @@ const RESPONSE_FLAG: &str = "x-pailou-response-flag";
 /// A response that is certain: the head as the client gets it, the body still to come.
 pub(super) struct Answer {
     head: Parts,
-    body: Passage,
+    body: BackendBody,
     switched: Option<Switched>,
     ahead: VecDeque<Frame<Bytes>>,
     reader: Option<Box<Reader>>,
@@ -42,7 +42,7 @@ pub(super) struct Answer {
 /// A backend's response as it reaches the rule's filters.
 pub(super) struct Passed {
     head: Parts,
-    body: Passage,
+    body: BackendBody,
     switched: Option<Switched>,
     ahead: VecDeque<Frame<Bytes>>,
     reader: Option<Box<Reader>>,
@@ -54,7 +54,7 @@ impl Passed {
         let Answered { exchange, ahead, reader } = answered;
         let Exchange { response, switched, .. } = exchange;
         let (head, body) = response.into_parts();
-        Self { head, body: Passage::Direct(body), switched, ahead, reader }
+        Self { head, body: BackendBody::Direct(body), switched, ahead, reader }
     }
 
     /// Past an endpoint picker that listens.
@@ -74,7 +74,7 @@ impl Passed {
             None => changed.await,
         };
         changed.map_err(Error::local_reply)?;
-        Ok(Self { head, body: Passage::Picker(Box::new(processed)), switched: None, ahead: VecDeque::new(), reader })
+        Ok(Self { head, body: BackendBody::Picker(Box::new(processed)), switched: None, ahead: VecDeque::new(), reader })
     }
 }
 
@@ -113,7 +113,7 @@ impl Answer {
     }
 
     /// The response. From here on the record is the body's to settle, or the joined connections'.
-    pub(super) fn relay(self, mut record: Box<Record>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
+    pub(super) fn relay(self, mut record: Box<RequestLog>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
         let Self { head, body, switched, ahead, reader, guards, clocks } = self;
         record.head(head.status);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {

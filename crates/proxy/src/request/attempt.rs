@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     Chosen,
     answer::{Answer, Passed},
-    body::{Remains, Source},
     misconfigured,
     outgoing::Outgoing,
+    replay::{Remains, ReplayBody},
     retry::Policy,
     target::Target,
 };
@@ -24,8 +24,8 @@ use crate::{
     breaker::Permit,
     cluster::{Attempt, Outcome},
     error::{Audience, Error, Flag},
-    record::Record,
     relay::{Clocks, Reader},
+    request_log::RequestLog,
     server::Connection,
     upload::{Idle, Pulse, Watch},
     upstream::{Destination, Exchange, ExchangeError, FailureKind, SendFailure, Sent},
@@ -59,7 +59,7 @@ impl Guards {
     }
 
     /// Gives everything back.
-    pub(crate) fn release(self, record: &Record) {
+    pub(crate) fn release(self, record: &RequestLog) {
         if let Some(picked) = &self.picked
             && record.flag.is_none()
             && record.status.is_some_and(|status| !status.is_server_error())
@@ -75,7 +75,7 @@ pub(super) struct Attempts<'a> {
     pub(super) connection: &'a Connection,
     pub(super) outgoing: Outgoing,
     pub(super) target: Target,
-    pub(super) body: Source,
+    pub(super) body: ReplayBody,
     pub(super) permit: Permit,
     /// The protocol that the client wants to switch to.
     pub(super) upgrade: Option<HeaderValue>,
@@ -111,7 +111,7 @@ pub(super) struct Failed {
 
 impl Attempts<'_> {
     /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
-    pub(super) async fn run(mut self, record: &mut Record) -> Result<Box<Answer>, Error> {
+    pub(super) async fn run(mut self, record: &mut RequestLog) -> Result<Box<Answer>, Error> {
         let clocks = self.clocks(record);
         let rule = &self.route.entry.rule;
         let mut policy = Policy::new(rule.policy.retry.as_ref());
@@ -129,7 +129,7 @@ impl Attempts<'_> {
                 let wanted = self.body.can_be_sent() && policy.allows(&tried);
                 if wanted {
                     drop(retry.take());
-                    retry = self.route.live.breaker(self.route.backend.breaker).retry(rule.policy.breaker.as_ref()).ok();
+                    retry = self.route.runtime.breaker(self.route.backend.breaker).retry(rule.policy.breaker.as_ref()).ok();
                 }
                 // Where the breaker allows no retry, what this attempt came to is the answer.
                 if !wanted || retry.is_none() {
@@ -165,7 +165,7 @@ impl Attempts<'_> {
     }
 
     /// The clocks of the whole request.
-    fn clocks(&self, record: &Record) -> Clocks {
+    fn clocks(&self, record: &RequestLog) -> Clocks {
         let timeouts = &self.route.entry.rule.policy.timeouts;
         let deadline = timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
         let idle = timeouts.stream_idle.or(if deadline.is_some() { None } else { self.route.policy.timeouts.stream_idle });
@@ -220,7 +220,7 @@ impl Attempts<'_> {
             tls: tls.as_ref(),
             protocol: settings.protocol,
             tcp_keepalive: settings.tcp_keepalive,
-            breaker: Some(self.route.live.breaker(self.route.backend.breaker)),
+            breaker: Some(self.route.runtime.breaker(self.route.backend.breaker)),
             limits: rule.policy.breaker.as_ref(),
             endpoint: Some(endpoint),
             ..Destination::new(address, &rule.policy.timeouts)

@@ -12,16 +12,16 @@ use pailou_snapshot::{AuthProtocol, ClusterKey, ExternalAuth, Timeouts};
 use tokio::time::timeout;
 
 use super::{
-    aside::{self, Silence},
-    call::{Bounds, Input},
+    body::{Bounds, RequestInput},
     head::Head,
     misconfigured,
+    subrequest::{self, SubrequestError},
 };
 use crate::{
     body::RequestBody,
     error::{Error, Flag},
     filter::headers,
-    live::Live,
+    runtime::Runtime,
     server::Connection,
 };
 
@@ -32,7 +32,7 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// Where a request is, as far as authorization servers are told.
 pub(super) struct Gate<'a> {
-    pub(super) live: &'a Live,
+    pub(super) runtime: &'a Runtime,
     pub(super) connection: &'a Connection,
     pub(super) bounds: Bounds,
 }
@@ -45,7 +45,7 @@ pub(super) struct Consents(Vec<HeaderMutation>);
 #[derive(Debug, thiserror::Error)]
 enum Unheard {
     #[error(transparent)]
-    Silence(#[from] Silence),
+    SubrequestError(#[from] SubrequestError),
     #[error(transparent)]
     Failure(#[from] pailou_authz::Failure),
     #[error("its answer broke off, or is longer than {MAX_ANSWER} bytes: {0}")]
@@ -71,9 +71,9 @@ impl Gate<'_> {
         &self,
         servers: &[ExternalAuth],
         head: &mut Head,
-        input: Input,
+        input: RequestInput,
         consents: &mut Consents,
-    ) -> Result<Input, Error> {
+    ) -> Result<RequestInput, Error> {
         if servers.is_empty() {
             return Ok(input);
         }
@@ -85,13 +85,13 @@ impl Gate<'_> {
         &self,
         servers: &[ExternalAuth],
         head: &mut Head,
-        mut input: Input,
+        mut input: RequestInput,
         consents: &mut Consents,
-    ) -> Result<Input, Error> {
+    ) -> Result<RequestInput, Error> {
         for server in servers {
             if server.max_body > 0 {
                 let bounds = Bounds { bytes: server.max_body.min(self.bounds.bytes), ..self.bounds };
-                input = input.read_all(head, &self.connection.worker.shared, &bounds).await?;
+                input = input.read_all(head, &self.connection.worker.context, &bounds).await?;
             }
             let body = input.call().filter(|_| server.max_body > 0).map(|call| &call.bytes);
             let key = server.cluster.as_ref().map_err(|failure| misconfigured(&failure.0))?;
@@ -105,7 +105,7 @@ impl Gate<'_> {
     }
 
     async fn ask(&self, server: &ExternalAuth, key: &ClusterKey, head: &Head, body: Option<&Bytes>) -> Result<Decision, Unheard> {
-        let cluster: &Arc<_> = self.live.find(key).ok_or(Silence::NoEndpoint)?;
+        let cluster: &Arc<_> = self.runtime.find(key).ok_or(SubrequestError::NoEndpoint)?;
         let slash = PathAndQuery::from_static("/");
         let question = Question {
             peer: self.connection.peer,
@@ -126,13 +126,13 @@ impl Gate<'_> {
         let made = |address: &_| {
             let mut request = request.clone().map(|body| RequestBody::held(Pieces::from(body)));
             if !request.headers().contains_key(header::HOST)
-                && let Ok(host) = HeaderValue::from_str(&aside::host(key, address))
+                && let Ok(host) = HeaderValue::from_str(&subrequest::host(key, address))
             {
                 request.headers_mut().insert(header::HOST, host);
             }
             (request, ())
         };
-        let (exchange, ()) = aside::send(cluster, self.connection, &Timeouts::default(), made).await?;
+        let (exchange, ()) = subrequest::send(cluster, self.connection, &Timeouts::default(), made).await?;
         let (answer, body) = exchange.response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(Unheard::Body)?;
         let trailers = body.trailers().cloned();

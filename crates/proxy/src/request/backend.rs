@@ -3,15 +3,15 @@
 use pailou_snapshot::{Action, BackendRef, Rule};
 
 use super::misconfigured;
-use crate::{choice, error::Error, live::Live};
+use crate::{error::Error, runtime::Runtime, weighted};
 
 /// One of a rule's backends, by weight.
 ///
 /// # Errors
 /// 500 where the rule has no backend, or the one whose turn it is leads nowhere.
-pub(super) fn choose<'a>(rule: &'a Rule, live: &Live) -> Result<&'a BackendRef, Error> {
+pub(super) fn choose<'a>(rule: &'a Rule, runtime: &Runtime) -> Result<&'a BackendRef, Error> {
     let Action::Forward(backends) = &rule.action else { return Err(misconfigured("the rule has no backend")) };
-    let backend = choice::by_weight(backends, live).ok_or_else(|| misconfigured("the rule has no backend"))?;
+    let backend = weighted::choose(backends, runtime).ok_or_else(|| misconfigured("the rule has no backend"))?;
     if let Err(failure) = &backend.cluster {
         return Err(misconfigured(&failure.0));
     }

@@ -1,130 +1,235 @@
-//! The body of a request over several attempts: one that is held can be sent again, one that streams in only once.
+//! The body of a request, where a decision depends on it: read whole, within bounds, and scanned once.
 
-use pailou_ai::Pieces;
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
-use super::call::{Call, Input};
+use bytes::{Bytes, BytesMut};
+use http::header;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use pailou_ai::{BodyKind, Pieces, Scan, Scanner};
+use pailou_snapshot::Body;
+use tokio::time::timeout;
+
+use super::head::Head;
 use crate::{
-    body::RequestBody,
+    context::{Context, Share},
+    error::{Error, Flag},
     mirror::Tee,
-    server::ClientBody,
-    upload::{Origin, Upload, Watch},
+    server::{ClientBody, ClientBodyError},
 };
 
-/// Where attempts take their body from.
-pub(super) struct Source {
-    body: Stock,
-    /// Where it streams through.
-    watch: Option<Watch>,
+/// A request's body and what is known of it.
+pub(super) enum RequestInput {
+    /// Not read: it is passed on as it comes. With what it can be read as.
+    Unread(ClientBody, Option<BodyKind>),
+    /// The same, with copies for mirrors.
+    Teed(Tee),
+    /// There is none.
+    Absent,
+    /// Read whole.
+    Read(Box<ReadBody>),
 }
 
-enum Stock {
-    /// Held, as the target is to get it; with what keeps its memory accounted for.
-    Held(Pieces, Option<Box<Call>>),
-    /// Not sent yet.
-    Once(RequestBody),
-    /// Sent, and gone.
-    Gone,
+/// A body that has been read.
+pub(super) struct ReadBody {
+    pub(super) bytes: Bytes,
+    /// What it says, where it can be understood.
+    pub(super) scan: Option<Scan>,
+    /// Its share of the room for bodies, held as long as the body may be sent again.
+    _share: Share,
 }
 
-/// What a body leaves behind, to be kept until the request is over.
-pub(super) struct Remains {
-    /// Accounts for a held body's memory.
-    _call: Option<Box<Call>>,
-    /// Watches one that streams through.
-    pub(super) watch: Option<Watch>,
+/// How much may be read, and for how long.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) bytes: u64,
+    pub(super) time: Option<Duration>,
+    /// How long nothing may come.
+    pub(super) idle: Option<Duration>,
 }
 
-impl Source {
-    /// The body as the target wants it.
-    pub(super) fn new(input: Input, as_target_wants: Option<Pieces>) -> Self {
-        match input {
-            Input::Absent => Self::held(as_target_wants.unwrap_or_default(), None),
-            Input::Unread(body, _) => Self::once(Origin::Client(body)),
-            Input::Teed(tee) => Self::once(Origin::Teed(tee)),
-            Input::Read(call) => Self::held(as_target_wants.unwrap_or_else(|| call.bytes.clone().into()), Some(call)),
-        }
+impl RequestInput {
+    /// A body not read yet.
+    pub(super) fn new(body: ClientBody, head: &Head) -> Self {
+        if body.is_end_stream() { Self::Absent } else { Self::Unread(body, kind(head)) }
     }
 
-    fn held(pieces: Pieces, call: Option<Box<Call>>) -> Self {
-        Self { body: Stock::Held(pieces, call), watch: None }
-    }
-
-    fn once(origin: Origin) -> Self {
-        let (upload, watch) = Upload::new(origin);
-        Self { body: Stock::Once(RequestBody::streamed(upload)), watch: Some(watch) }
-    }
-
-    /// Whether an attempt can be made, or made again.
-    pub(super) fn can_be_sent(&self) -> bool {
-        !matches!(self.body, Stock::Gone)
-    }
-
-    /// The watch over a body that streams through.
-    pub(super) fn watch(&self) -> Option<&Watch> {
-        self.watch.as_ref()
-    }
-
-    /// The body for one attempt.
-    pub(super) fn take(&mut self) -> RequestBody {
-        match &self.body {
-            Stock::Held(pieces, _) => RequestBody::held(pieces.clone()),
-            Stock::Once(_) | Stock::Gone => match std::mem::replace(&mut self.body, Stock::Gone) {
-                Stock::Once(body) => body,
-                _ => RequestBody::empty(),
-            },
-        }
-    }
-
-    /// A body of which nothing was sent.
-    pub(super) fn give_back(&mut self, body: RequestBody) {
-        if matches!(self.body, Stock::Gone) {
-            self.body = Stock::Once(body);
-        }
-    }
-
-    /// What has to be kept until the request is over.
-    pub(super) fn into_remains(self) -> Remains {
-        let call = match self.body {
-            Stock::Held(_, call) => call,
-            Stock::Once(_) | Stock::Gone => None,
-        };
-        Remains { _call: call, watch: self.watch }
-    }
-}
-
-/// The two ways in which a body can be copied to mirrors.
-pub(super) enum Copies {
-    /// As many as wanted, of what is held.
-    Held(Pieces),
-    /// Ends of a tee.
-    Teed(Vec<RequestBody>),
-}
-
-impl Copies {
-    /// Prepares this many copies of the body.
-    pub(super) fn of(input: Input, number: usize) -> (Input, Self) {
-        match input {
-            Input::Unread(body, _) => {
-                let (input, ends) = tee(body, number);
-                (input, Self::Teed(ends))
-            }
-            other => {
-                let pieces = other.pieces().unwrap_or_default();
-                (other, Self::Held(pieces))
-            }
-        }
-    }
-
-    /// One copy.
-    pub(super) fn next(&mut self) -> Option<RequestBody> {
+    /// What matching may know of the body. A body that cannot name a model counts as read.
+    pub(super) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {
-            Self::Held(pieces) => Some(RequestBody::held(pieces.clone())),
-            Self::Teed(ends) => ends.pop(),
+            Self::Unread(_, Some(_)) => Body::Unread,
+            Self::Unread(_, None) | Self::Teed(_) | Self::Absent => Body::Read { model: None, base_model: None },
+            Self::Read(call) => {
+                let model = call.model();
+                Body::Read { model, base_model: model.and_then(|model| base_models.get(model)).map(String::as_str) }
+            }
+        }
+    }
+
+    /// The body that was read.
+    pub(super) fn call(&self) -> Option<&ReadBody> {
+        match self {
+            Self::Read(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Bytes read, or announced; 0 where neither is known.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Read(call) => call.bytes.len() as u64,
+            Self::Unread(body, _) => body.size_hint().exact().unwrap_or(0),
+            Self::Teed(tee) => tee.size_hint().exact().unwrap_or(0),
+            Self::Absent => 0,
+        }
+    }
+
+    /// The body that was read, as pieces.
+    pub(super) fn pieces(&self) -> Option<Pieces> {
+        self.call().map(|call| call.bytes.clone().into())
+    }
+
+    /// Reads the body, if there is one that can be understood and has not been read.
+    ///
+    /// # Errors
+    /// 413 where it is longer than allowed, 408 where it does not arrive, 503 where the process holds no more.
+    pub(super) async fn read(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
+        if matches!(self, Self::Unread(_, None)) {
+            return Ok(self);
+        }
+        self.read_all(head, context, bounds).await
+    }
+
+    /// Reads the body even where it cannot be understood.
+    ///
+    /// # Errors
+    /// As [`RequestInput::read`].
+    pub(super) async fn read_all(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
+        if let Self::Read(call) = &self
+            && call.bytes.len() as u64 > bounds.bytes
+        {
+            return Err(too_long(bounds.bytes));
+        }
+        let Self::Unread(body, kind) = self else { return Ok(self) };
+        let announced = body.size_hint().exact();
+        if announced.is_some_and(|length| length > bounds.bytes) {
+            return Err(too_long(bounds.bytes));
+        }
+        let mut share = Share::new(context.clone());
+        let mut ahead = Ahead { is_json: kind == Some(BodyKind::Json), scanner: None };
+        let collect = collect(body, announced, bounds, &mut share, &mut ahead);
+        let bytes = match bounds.time {
+            None => collect.await?,
+            Some(time) => timeout(time, collect).await.map_err(|_| late())??,
+        };
+        let scan = match ahead.scanner {
+            Some(scanner) => scanner.finish(&bytes).ok(),
+            None => kind.and_then(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes)),
+        };
+        Ok(Self::Read(Box::new(ReadBody { bytes, scan, _share: share })))
+    }
+}
+
+impl ReadBody {
+    /// The model that the body names.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.scan.as_ref()?.model.as_deref()
+    }
+}
+
+/// What a body can be read as.
+fn kind(head: &Head) -> Option<BodyKind> {
+    if head.upgrade.is_some() {
+        return None;
+    }
+    BodyKind::of(head.text(&header::CONTENT_TYPE), head.text(&header::CONTENT_ENCODING))
+}
+
+/// What is read of a body while it comes. Most bodies come in one piece.
+struct Ahead {
+    is_json: bool,
+    scanner: Option<Box<Scanner>>,
+}
+
+impl Ahead {
+    fn read(&mut self, there: &[u8]) {
+        if self.is_json {
+            self.scanner.get_or_insert_default().read(there);
         }
     }
 }
 
-fn tee(body: ClientBody, number: usize) -> (Input, Vec<RequestBody>) {
-    let (tee, ends) = Tee::new(body, number);
-    (Input::Teed(tee), ends.into_iter().map(RequestBody::copied).collect())
+/// Collects a body, and reads of it what is there before the rest is. One that comes in one piece is not copied, and one of known
+/// length over HTTP/1.1 is read into its place.
+async fn collect(
+    mut body: ClientBody,
+    announced: Option<u64>,
+    bounds: &Bounds,
+    share: &mut Share,
+    ahead: &mut Ahead,
+) -> Result<Bytes, Error> {
+    let limit = bounds.bytes;
+    // Without room for it, it is refused before it comes. But only what has come is charged: a client that announces much and
+    // sends nothing must not take the room of others.
+    share.has_room_for(announced.unwrap_or(0))?;
+    if let (Some(body), Some(length)) = (body.in_place(), announced) {
+        loop {
+            let gather = poll_fn(|context| body.poll_gather(context));
+            let there = within(bounds.idle, gather).await?.map_err(|error| broken(&error))?;
+            share.grow_to(there)?;
+            if there == length {
+                return Ok(body.take());
+            }
+            body.show(|there| ahead.read(there));
+        }
+    }
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    loop {
+        let Some(frame) = within(bounds.idle, body.frame()).await? else { break };
+        let frame = frame.map_err(|error| broken(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = first.as_ref().map_or(rest.len(), Bytes::len) + data.len();
+        if length as u64 > limit {
+            return Err(too_long(limit));
+        }
+        share.grow_to(length as u64)?;
+        if length == data.len() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            rest.reserve(announced.map_or(2 * length, |announced| announced as usize));
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
+        ahead.read(&rest);
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+fn late() -> Error {
+    Error::new(Flag::ClientBody, "the request's body did not arrive in time")
+}
+
+/// Bounds the time in which nothing comes.
+async fn within<T>(idle: Option<Duration>, next: impl Future<Output = T>) -> Result<T, Error> {
+    match idle {
+        None => Ok(next.await),
+        Some(idle) => timeout(idle, next).await.map_err(|_| late()),
+    }
+}
+
+/// A body that does not arrive: cut off, or framed in a way that is not HTTP.
+fn broken(error: &ClientBodyError) -> Error {
+    let (flag, message) = match error {
+        ClientBodyError::Malformed(_) => (Flag::BadRequest, "the request's body is not valid HTTP"),
+        _ => (Flag::ClientBody, "the request's body broke off"),
+    };
+    Error::new(flag, message).with_detail(error.to_string())
+}
+
+fn too_long(limit: u64) -> Error {
+    Error::new(Flag::OverLimit, format!("the request's body is longer than the {limit} bytes allowed here"))
+        .with_code("request_too_large")
 }

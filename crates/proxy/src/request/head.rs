@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use pailou_http1::is_chunked_only;
 use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
 
-use super::asked;
+use super::authority;
 use crate::{
     error::{Audience, Error, Flag},
     filter::{headers, rewrite},
@@ -37,8 +37,8 @@ impl Head {
             one_length(&parts.headers)?;
             join_cookies(&mut parts.headers);
         }
-        let authority = asked::authority(&parts)?;
-        asked::target(&mut parts)?;
+        let authority = authority::authority(&parts)?;
+        authority::target(&mut parts)?;
         let host = normalize_host(&authority).into();
         // Clients that could speak HTTP/2 offer `h2c` with an ordinary request, Java's by default. A server may pass it over (RFC 9110,
         // 7.8), and RFC 9113 has given it up.

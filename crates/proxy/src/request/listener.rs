@@ -7,7 +7,7 @@ use pailou_snapshot::{Listener, PortKey, PortService, TlsListener};
 use super::head::Head;
 use crate::{
     error::{Error, Flag},
-    live::Live,
+    runtime::Runtime,
     server::Connection,
 };
 
@@ -17,8 +17,8 @@ use crate::{
 /// 404 where none has the host; 421 where the TLS connection was made for another one (Gateway API, HTTPS listeners: a client
 /// that coalesces connections must not reach a listener whose certificate it never saw), or before the listener asked its
 /// clients for the certificates that it asks them for now.
-pub(super) fn choose<'a>(live: &'a Live, connection: &Connection, head: &Head) -> Result<&'a Arc<Listener>, Error> {
-    let port = live
+pub(super) fn choose<'a>(runtime: &'a Runtime, connection: &Connection, head: &Head) -> Result<&'a Arc<Listener>, Error> {
+    let port = runtime
         .port(PortKey::tcp(connection.local))
         .ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served at this address any more"))?;
     match &port.service {

@@ -6,14 +6,14 @@ use http_body_util::BodyExt;
 use pailou_snapshot::{CircuitBreaker, Fraction, Mirror, Timeouts};
 use tokio::time::timeout;
 
-use super::{Chosen, body::Copies, call::Input, outgoing::Outgoing, target::Target};
-use crate::{body::RequestBody, breaker::Breaker, live::Live, server::Connection, upstream::Destination};
+use super::{Chosen, body::RequestInput, outgoing::Outgoing, replay::Copies, target::Target};
+use crate::{body::RequestBody, breaker::Breaker, runtime::Runtime, server::Connection, upstream::Destination};
 
 /// How long a copy may take.
 const MAX_TIME: Duration = Duration::from_secs(600);
 
 /// Sends copies to the mirrors whose turn it is; gives back the body for the original.
-pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: Input, connection: &Connection) -> Input {
+pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: RequestInput, connection: &Connection) -> RequestInput {
     let (rule, own) = (&route.entry.rule.filters.mirrors, &route.backend.filters.mirrors);
     if rule.is_empty() && own.is_empty() {
         return input;
@@ -25,7 +25,7 @@ pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: Input, connec
     let (input, mut copies) = Copies::of(input, chosen.len());
     for mirror in chosen {
         if let Some(body) = copies.next() {
-            send(route.live, mirror, route.client, outgoing.for_mirror(), &input, body, connection);
+            send(route.runtime, mirror, route.client, outgoing.for_mirror(), &input, body, connection);
         }
     }
     input
@@ -36,18 +36,19 @@ fn falls_within(fraction: Fraction) -> bool {
 }
 
 fn send(
-    live: &Arc<Live>,
+    runtime: &Arc<Runtime>,
     mirror: &Mirror,
     client: IpAddr,
     outgoing: Outgoing,
-    input: &Input,
+    input: &RequestInput,
     body: RequestBody,
     connection: &Connection,
 ) {
-    let breaker: &Arc<Breaker> = live.breaker(mirror.breaker);
+    let breaker: &Arc<Breaker> = runtime.breaker(mirror.breaker);
     // Copies are bounded even where nobody set a limit: nobody waits for them.
     let limits = CircuitBreaker::default();
-    let (Ok(permit), Ok(mut target)) = (breaker.request(Some(&limits)), Target::of(live, mirror.cluster, client, &outgoing, input))
+    let (Ok(permit), Ok(mut target)) =
+        (breaker.request(Some(&limits)), Target::of(runtime, mirror.cluster, client, &outgoing, input))
     else {
         return;
     };

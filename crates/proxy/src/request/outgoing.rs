@@ -7,7 +7,7 @@ use pailou_ai::Pieces;
 use pailou_extproc::client::Question;
 use pailou_snapshot::{Address, ClientAddress, Credential, HostRewrite};
 
-use super::{Chosen, Head, Input, misconfigured};
+use super::{Chosen, Head, RequestInput, misconfigured};
 use crate::{
     error::{Error, Flag},
     filter::{credential, headers, rewrite},
@@ -36,7 +36,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Applies the rule's filters and then the backendRef's own to the request's head.
-    pub(super) fn new(route: &Chosen<'_>, head: &mut Head, connection: &Connection, input: &Input) -> Result<Self, Error> {
+    pub(super) fn new(route: &Chosen<'_>, head: &mut Head, connection: &Connection, input: &RequestInput) -> Result<Self, Error> {
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
         // Matching is over: the client's headers become the backend's.
         let mut edited = std::mem::take(&mut head.parts.headers);

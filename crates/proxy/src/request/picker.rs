@@ -7,13 +7,13 @@ use pailou_extproc::client::{self, Choice, Verdict};
 use pailou_snapshot::{Address, BackendRef, ClusterKey, ClusterKind, FailureMode, PickerKind};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Chosen, aside, call::Input, outgoing::Outgoing};
+use super::{Chosen, body::RequestInput, outgoing::Outgoing, subrequest};
 use crate::{
     body::RequestBody,
     cluster::ClusterState,
     error::{Error, Flag},
-    live::Live,
-    record::Record,
+    request_log::RequestLog,
+    runtime::Runtime,
     server::Connection,
 };
 
@@ -32,9 +32,9 @@ pub(super) struct Picker {
 
 /// Why a picker's word is not to be had.
 #[derive(Debug, thiserror::Error)]
-enum Silence {
+enum SubrequestError {
     #[error("the endpoint picker: {0}")]
-    Unreached(#[from] aside::Silence),
+    Unreached(#[from] subrequest::SubrequestError),
     #[error(transparent)]
     Failure(#[from] client::Failure),
     #[error("the endpoint picker did not answer within {} s", PATIENCE.as_secs())]
@@ -45,11 +45,11 @@ enum Silence {
 
 impl Picker {
     /// The picker of the backend, where it is a pool with one of its own.
-    pub(super) fn of(live: &Live, backend: &BackendRef) -> Option<Self> {
+    pub(super) fn of(runtime: &Runtime, backend: &BackendRef) -> Option<Self> {
         let id = *backend.cluster.as_ref().ok()?;
-        let ClusterKind::Pool(pool) = &live.snapshot().cluster(id).kind else { return None };
+        let ClusterKind::Pool(pool) = &runtime.snapshot().cluster(id).kind else { return None };
         let PickerKind::External { cluster: key, failure_mode } = &pool.picker else { return None };
-        let (cluster, pool) = (live.find(key).cloned(), live.cluster(id).clone());
+        let (cluster, pool) = (runtime.find(key).cloned(), runtime.cluster(id).clone());
         Some(Self { key: key.clone(), cluster, pool, failure_mode: *failure_mode })
     }
 
@@ -62,8 +62,8 @@ impl Picker {
         route: &Chosen<'_>,
         connection: &Connection,
         outgoing: &Outgoing,
-        input: &Input,
-        record: &Record,
+        input: &RequestInput,
+        record: &RequestLog,
     ) -> Result<Option<Choice>, Error> {
         let request = route.entry.rule.policy.timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
         let own = Instant::now() + PATIENCE;
@@ -78,7 +78,7 @@ impl Picker {
             Err(_) if request == Some(first) => {
                 return Err(Error::new(Flag::Timeout, "the endpoint picker did not answer in time"));
             }
-            Err(_) => Silence::Late,
+            Err(_) => SubrequestError::Late,
         };
         let detail = format!("{}: {silence}", self.key.endpoints);
         match self.failure_mode {
@@ -97,15 +97,15 @@ impl Picker {
         route: &Chosen<'_>,
         connection: &Connection,
         outgoing: &Outgoing,
-        input: &Input,
-    ) -> Result<Verdict, Silence> {
-        let cluster = self.cluster.as_ref().ok_or(aside::Silence::NoEndpoint)?;
+        input: &RequestInput,
+    ) -> Result<Verdict, SubrequestError> {
+        let cluster = self.cluster.as_ref().ok_or(subrequest::SubrequestError::NoEndpoint)?;
         let max_body = usize::try_from(input.length()).unwrap_or(usize::MAX).saturating_add(MAX_GROWTH);
         let timeouts = &route.entry.rule.policy.timeouts;
-        let (exchange, asking) = aside::send(cluster, connection, timeouts, |address| {
+        let (exchange, asking) = subrequest::send(cluster, connection, timeouts, |address| {
             let (request, asking) = outgoing.question(connection.tls.is_some(), input.pieces(), max_body).ask();
             let mut request = request.map(RequestBody::asked);
-            let host = HeaderValue::from_str(&aside::host(&self.key, address));
+            let host = HeaderValue::from_str(&subrequest::host(&self.key, address));
             request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("endpoint-picker")));
             (request, asking)
         })
@@ -114,11 +114,11 @@ impl Picker {
     }
 
     /// No other endpoints than the pool's own are gone to.
-    fn in_pool(&self, mut choice: Choice) -> Result<Choice, Silence> {
+    fn in_pool(&self, mut choice: Choice) -> Result<Choice, SubrequestError> {
         let first = choice.endpoints.first().copied();
         choice.endpoints.retain(|endpoint| self.pool.attempt_at(&Address::Socket(*endpoint)).is_some());
         match first {
-            Some(first) if choice.endpoints.is_empty() => Err(Silence::Outside(first)),
+            Some(first) if choice.endpoints.is_empty() => Err(SubrequestError::Outside(first)),
             _ => Ok(choice),
         }
     }

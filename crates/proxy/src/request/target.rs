@@ -17,11 +17,11 @@ use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticali
 use pailou_snapshot::{Address, ClusterKind, LoadBalancer, Pool};
 use smallvec::SmallVec;
 
-use super::{Chosen, attempt::Tried, call::Input, outgoing::Outgoing};
+use super::{Chosen, attempt::Tried, body::RequestInput, outgoing::Outgoing};
 use crate::{
     cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
     error::{Error, Flag},
-    live::Live,
+    runtime::Runtime,
 };
 
 /// Headers that name the InferenceObjective of a request, the newer name first.
@@ -56,20 +56,20 @@ impl Target {
     ///
     /// # Errors
     /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
-    pub(super) fn new(route: &Chosen<'_>, outgoing: &Outgoing, input: &Input) -> Result<Self, Error> {
+    pub(super) fn new(route: &Chosen<'_>, outgoing: &Outgoing, input: &RequestInput) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
-        Self::of(route.live, *id, route.client, outgoing, input)
+        Self::of(route.runtime, *id, route.client, outgoing, input)
     }
 
     /// The same for any cluster: a mirror's.
     pub(super) fn of(
-        live: &Live,
+        runtime: &Runtime,
         id: pailou_snapshot::ClusterId,
         client: IpAddr,
         outgoing: &Outgoing,
-        input: &Input,
+        input: &RequestInput,
     ) -> Result<Self, Error> {
-        let cluster = live.cluster(id).clone();
+        let cluster = runtime.cluster(id).clone();
         let settings = cluster.settings();
         if let ClusterKind::Pool(pool) = &settings.kind {
             return Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, input);
@@ -91,7 +91,7 @@ impl Target {
     /// 500 where the backend has no cluster.
     pub(super) fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
-        let cluster = route.live.cluster(*id).clone();
+        let cluster = route.runtime.cluster(*id).clone();
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
         Ok(Self {
             settings: cluster.settings(),
@@ -109,7 +109,7 @@ impl Target {
         cluster: Arc<ClusterState>,
         settings: Arc<pailou_snapshot::Cluster>,
         outgoing: &Outgoing,
-        input: &Input,
+        input: &RequestInput,
     ) -> Result<Self, Error> {
         let state = cluster.pool().ok_or_else(|| super::misconfigured("the pool has no picker"))?;
         let call = input.call();

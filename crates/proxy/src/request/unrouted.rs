@@ -3,12 +3,12 @@
 use http::header;
 use pailou_snapshot::{Body, Found, Listener};
 
-use super::{call::Input, head::Head};
+use super::{body::RequestInput, head::Head};
 use crate::error::{Error, Flag};
 
 /// The error for a request that nothing at the listener matches. Where a rule would match some model, it says why the request
 /// names none, since that is what its sender can mend.
-pub(super) fn error(listener: &Listener, head: &Head, input: &Input) -> Error {
+pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> Error {
     if let Some(model) = input.call().and_then(|call| call.model()) {
         // The name is the client's own, cut so that the answer stays small.
         let model: String = model.chars().take(128).collect();
@@ -18,13 +18,15 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &Input) -> Error {
         return Error::new(Flag::NoRoute, "no route for this request");
     }
     let obstacle = match input {
-        Input::Absent => "and there is no body",
-        Input::Read(call) if call.scan.is_some() => "and this body has no `model` that is a string",
-        Input::Read(_) => "and this body is not valid JSON",
-        Input::Unread(..) | Input::Teed(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
+        RequestInput::Absent => "and there is no body",
+        RequestInput::Read(call) if call.scan.is_some() => "and this body has no `model` that is a string",
+        RequestInput::Read(_) => "and this body is not valid JSON",
+        RequestInput::Unread(..) | RequestInput::Teed(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
             "and this body is compressed; send it without Content-Encoding"
         }
-        Input::Unread(..) | Input::Teed(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
+        RequestInput::Unread(..) | RequestInput::Teed(_) => {
+            "and this body is not declared as JSON; send it with Content-Type: application/json"
+        }
     };
     Error::new(Flag::NoRoute, format!("no route for this request: routes here go by the `model` in a request's body, {obstacle}"))
 }

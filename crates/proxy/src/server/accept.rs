@@ -16,7 +16,7 @@ use super::{
     Serve, WorkerHandle, connection,
     drain::Phase,
     least_busy,
-    port::{Place, Shared},
+    port::{Place, PortState},
 };
 
 /// After an error that is not a connection's own (no file descriptors left, no memory), how long until the next try.
@@ -29,7 +29,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(10);
 pub(super) fn spawn<W: Serve>(
     tasks: &Handle,
     listener: std::net::TcpListener,
-    port: Arc<Shared>,
+    port: Arc<PortState>,
     workers: Arc<[WorkerHandle<W>]>,
 ) -> io::Result<()> {
     let _entered = tasks.enter();
@@ -46,7 +46,7 @@ pub(super) fn spawn<W: Serve>(
     Ok(())
 }
 
-async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<Shared>, workers: &[WorkerHandle<W>]) {
+async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<PortState>, workers: &[WorkerHandle<W>]) {
     let mut said: Option<Instant> = None;
     loop {
         port.has_room().await;
@@ -68,7 +68,7 @@ async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<Shared>, workers: &
     }
 }
 
-fn hand_over<W: Serve>(stream: TcpStream, peer: SocketAddr, place: Place, port: &Arc<Shared>, workers: &[WorkerHandle<W>]) {
+fn hand_over<W: Serve>(stream: TcpStream, peer: SocketAddr, place: Place, port: &Arc<PortState>, workers: &[WorkerHandle<W>]) {
     let Some(worker) = least_busy(workers) else { return };
     let connections = Arc::clone(&worker.connections);
     let (state, port) = (Arc::clone(&worker.worker), Arc::clone(port));

@@ -35,7 +35,7 @@ use super::{
     drain::Phase,
     hello, http1,
     io::ClientIo,
-    port::{Place, Settings, Shared},
+    port::{Place, PortState, Settings},
     service::service,
     streams::Streams,
 };
@@ -62,7 +62,7 @@ pub(super) async fn run<W: Serve>(
     stream: std::net::TcpStream,
     peer: SocketAddr,
     place: Place,
-    port: &Arc<Shared>,
+    port: &Arc<PortState>,
     worker: Arc<W>,
 ) -> io::Result<()> {
     let stream = TcpStream::from_std(stream)?;

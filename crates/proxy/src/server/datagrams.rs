@@ -8,7 +8,7 @@ use super::{
     Serve, WorkerHandle,
     drain::Phase,
     least_busy,
-    port::{Place, Shared},
+    port::{Place, PortState},
 };
 
 /// When the process is to end, how long answers may still come to what was asked before.
@@ -17,11 +17,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// A socket that clients send datagrams to. What is sent by it bears the listener's address.
 pub struct Datagrams {
     socket: UdpSocket,
-    port: Arc<Shared>,
+    port: Arc<PortState>,
 }
 
 /// Serves a socket's datagrams in the background, on the worker that is the least busy, until the port drains.
-pub(super) fn spawn<W: Serve>(socket: std::net::UdpSocket, port: Arc<Shared>, workers: &[WorkerHandle<W>]) -> io::Result<()> {
+pub(super) fn spawn<W: Serve>(socket: std::net::UdpSocket, port: Arc<PortState>, workers: &[WorkerHandle<W>]) -> io::Result<()> {
     let Some(worker) = least_busy(workers) else { return Ok(()) };
     let socket = {
         let _entered = worker.runtime.enter();

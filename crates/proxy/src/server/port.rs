@@ -49,14 +49,14 @@ pub(super) struct Settings {
 
 /// A bound port, as the server holds it. Dropped, it stops listening, and its connections drain.
 pub(super) struct BoundPort {
-    shared: Arc<Shared>,
+    state: Arc<PortState>,
     phase: watch::Sender<Phase>,
     /// The socket once more, for a process that is to take it over.
     socket: OwnedFd,
 }
 
 /// A bound port, as its accepting task and its connections share it.
-pub(super) struct Shared {
+pub(super) struct PortState {
     settings: ArcSwap<Settings>,
     local: SocketAddr,
     open: AtomicUsize,
@@ -70,7 +70,7 @@ pub(super) struct Shared {
 
 /// A connection's place at a port, given back when its socket closes.
 pub(crate) struct Place {
-    port: Arc<Shared>,
+    port: Arc<PortState>,
     _mark: Mark,
 }
 
@@ -119,7 +119,7 @@ impl BoundPort {
 
     fn new(settings: Settings, local: SocketAddr, socket: OwnedFd, drain: &Drain) -> Self {
         let (phase, port_phase) = watch::channel(Phase::Serving);
-        let shared = Arc::new(Shared {
+        let state = Arc::new(PortState {
             settings: ArcSwap::from_pointee(settings),
             local,
             open: AtomicUsize::new(0),
@@ -128,17 +128,17 @@ impl BoundPort {
             server_phase: drain.subscribe(),
             port_phase,
         });
-        Self { shared, phase, socket }
+        Self { state, phase, socket }
     }
 
     /// Takes the port's settings from a new snapshot, for connections to come.
     pub(super) fn update(&self, port: &Port) {
-        let previous = self.shared.settings.load();
-        self.shared.settings.store(Arc::new(Settings::new(port, Some(&previous))));
+        let previous = self.state.settings.load();
+        self.state.settings.store(Arc::new(Settings::new(port, Some(&previous))));
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
+    pub(super) fn state(&self) -> Arc<PortState> {
+        Arc::clone(&self.state)
     }
 
     /// Stops listening at once, for other processes that have the socket too: whoever accepts from it has yet to hear of its end, and the
@@ -156,7 +156,7 @@ impl BoundPort {
 
     /// The address that the system gave.
     pub(super) fn local(&self) -> SocketAddr {
-        self.shared.local
+        self.state.local
     }
 }
 
@@ -166,7 +166,7 @@ impl Drop for BoundPort {
     }
 }
 
-impl Shared {
+impl PortState {
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
     }

@@ -13,7 +13,7 @@ use crate::{breaker::Breaker, cluster::ClusterState, health::Background};
 /// A snapshot with the run-time state of everything it names. Immutable but for the endpoints' cells; state that no snapshot
 /// names any more goes when the last request lets go of it, and its background tasks with it.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct Runtime {
     snapshot: Arc<Snapshot>,
     clusters: Vec<Arc<ClusterState>>,
     breakers: Vec<Arc<Breaker>>,
@@ -22,7 +22,7 @@ pub struct Live {
     by_key: OnceLock<HashMap<ClusterKey, usize>>,
 }
 
-impl Live {
+impl Runtime {
     /// Joins a snapshot with the state of the previous one: what has the same key carries over.
     pub fn link(previous: Option<&Self>, snapshot: Arc<Snapshot>, endpoints: &Endpoints, background: &Background) -> Self {
         let nothing = Self::default();

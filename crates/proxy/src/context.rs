@@ -10,14 +10,14 @@ use arc_swap::ArcSwapOption;
 use crate::{
     access_log::AccessLog,
     error::{Error, Flag},
-    live::Live,
     metrics::Metrics,
+    runtime::Runtime,
 };
 
 /// What all workers share.
-pub struct Shared {
+pub struct Context {
     /// What is being served; nothing before the first snapshot.
-    pub live: ArcSwapOption<Live>,
+    pub runtime: ArcSwapOption<Runtime>,
     /// Counters.
     pub metrics: Metrics,
     /// The access log.
@@ -36,7 +36,7 @@ pub struct Budget {
 
 /// A share of a [`Budget`], given back when dropped.
 pub struct Share {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     bytes: u64,
 }
 
@@ -54,8 +54,8 @@ impl Budget {
 
 impl Share {
     /// An empty share.
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, bytes: 0 }
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, bytes: 0 }
     }
 
     /// Whether the share could be made this large now.
@@ -64,7 +64,7 @@ impl Share {
     /// [`Flag::Budget`] when it could not.
     pub(crate) fn has_room_for(&self, bytes: u64) -> Result<(), Error> {
         let more = bytes.saturating_sub(self.bytes);
-        let budget = &self.shared.bodies;
+        let budget = &self.context.bodies;
         if budget.used().saturating_add(more) > budget.limit { Err(full()) } else { Ok(()) }
     }
 
@@ -74,7 +74,7 @@ impl Share {
     /// [`Flag::Budget`] when the process holds no more.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<(), Error> {
         let more = bytes.saturating_sub(self.bytes);
-        let budget = &self.shared.bodies;
+        let budget = &self.context.bodies;
         if budget.used.fetch_add(more, Ordering::Relaxed) + more > budget.limit {
             budget.used.fetch_sub(more, Ordering::Relaxed);
             return Err(full());
@@ -90,6 +90,6 @@ fn full() -> Error {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shared.bodies.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.context.bodies.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A response's body on its way to the relay.
-pub(crate) enum Passage {
+pub(crate) enum BackendBody {
     /// As the backend sends it.
     Direct(UpstreamBody),
     /// Past an endpoint picker, which may change it.
@@ -28,7 +28,7 @@ pub(crate) struct Ahead {
     pub(crate) body: UpstreamBody,
 }
 
-impl Passage {
+impl BackendBody {
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Self::Direct(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Backend),

@@ -4,16 +4,16 @@ use pailou_snapshot::{BackendRef, Backends};
 
 use crate::{
     cluster::{Census, shares},
-    live::Live,
+    runtime::Runtime,
 };
 
 /// One of the backends, by weight; `None` where none has any. Fallbacks get what the others are not healthy enough for (Envoy's
 /// priority levels).
-pub(crate) fn by_weight<'a>(backends: &'a Backends, live: &Live) -> Option<&'a BackendRef> {
+pub(crate) fn choose<'a>(backends: &'a Backends, runtime: &Runtime) -> Option<&'a BackendRef> {
     let fallback = match (backends.total(false), backends.total(true)) {
         (_, 0) => false,
         (0, _) => true,
-        _ => spills_over(backends, live),
+        _ => spills_over(backends, runtime),
     };
     match backends.total(fallback) {
         0 => None,
@@ -22,11 +22,11 @@ pub(crate) fn by_weight<'a>(backends: &'a Backends, live: &Live) -> Option<&'a B
 }
 
 /// Whether this is one of those that the backends which are no fallback do not get.
-fn spills_over(backends: &Backends, live: &Live) -> bool {
+fn spills_over(backends: &Backends, runtime: &Runtime) -> bool {
     let census = |fallback| {
         let level = backends.iter().filter(|backend| backend.fallback == fallback && backend.weight > 0);
         let census = level.map(|backend| match &backend.cluster {
-            Ok(id) => live.cluster(*id).census(),
+            Ok(id) => runtime.cluster(*id).census(),
             // Its share fails, and is not handed to others.
             Err(_) => Census::WHOLE,
         });

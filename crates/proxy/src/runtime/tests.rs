@@ -44,12 +44,12 @@ async fn equal_keys_carry_state_over_whatever_their_new_place() {
     let background = background();
     let endpoints = Endpoints::from([(service("a"), cell(&[1])), (service("b"), cell(&[2]))]);
     let clusters = vec![cluster("a", LoadBalancer::LeastRequest), cluster("b", LoadBalancer::LeastRequest)];
-    let old = Live::link(None, snapshot(clusters, &["p", "q"]), &endpoints, &background);
+    let old = Runtime::link(None, snapshot(clusters, &["p", "q"]), &endpoints, &background);
     let attempt = old.cluster(ClusterId(1)).choose(None).unwrap();
     let permit = old.breaker(BreakerId(1)).request(None).unwrap();
 
     let clusters = vec![cluster("b", LoadBalancer::LeastRequest), cluster("c", LoadBalancer::LeastRequest)];
-    let new = Live::link(Some(&old), snapshot(clusters, &["q", "r"]), &endpoints, &background);
+    let new = Runtime::link(Some(&old), snapshot(clusters, &["q", "r"]), &endpoints, &background);
     assert!(Arc::ptr_eq(new.cluster(ClusterId(0)), old.cluster(ClusterId(1))));
     assert!(Arc::ptr_eq(new.breaker(BreakerId(0)), old.breaker(BreakerId(1))));
     assert_eq!(new.cluster(ClusterId(0)).choose(None).unwrap().endpoint().in_flight(), 2);
@@ -62,11 +62,11 @@ async fn equal_keys_carry_state_over_whatever_their_new_place() {
 async fn state_that_no_snapshot_names_goes_with_the_last_request() {
     let background = background();
     let endpoints = Endpoints::from([(service("a"), cell(&[1]))]);
-    let old = Live::link(None, snapshot(vec![cluster("a", LoadBalancer::LeastRequest)], &["p"]), &endpoints, &background);
+    let old = Runtime::link(None, snapshot(vec![cluster("a", LoadBalancer::LeastRequest)], &["p"]), &endpoints, &background);
     let state: Weak<ClusterState> = Arc::downgrade(old.cluster(ClusterId(0)));
     let breaker = Arc::downgrade(old.breaker(BreakerId(0)));
     let (attempt, permit) = (old.cluster(ClusterId(0)).choose(None).unwrap(), old.breaker(BreakerId(0)).request(None).unwrap());
-    let new = Live::link(Some(&old), snapshot(vec![], &[]), &endpoints, &background);
+    let new = Runtime::link(Some(&old), snapshot(vec![], &[]), &endpoints, &background);
     drop(old);
     assert!(new.clusters().is_empty() && state.upgrade().is_none());
     // The request ends in peace.
@@ -81,10 +81,10 @@ async fn state_that_no_snapshot_names_goes_with_the_last_request() {
 async fn new_settings_under_an_equal_key_reach_the_state_that_carries_over() {
     let background = background();
     let endpoints = Endpoints::from([(service("a"), cell(&[1, 2, 3, 4, 5]))]);
-    let old = Live::link(None, snapshot(vec![cluster("a", LoadBalancer::Random)], &[]), &endpoints, &background);
+    let old = Runtime::link(None, snapshot(vec![cluster("a", LoadBalancer::Random)], &[]), &endpoints, &background);
     let balancer = LoadBalancer::ConsistentHash { source: HashSource::SourceIp, table_size: 97 };
     let settings = cluster("a", balancer);
-    let new = Live::link(Some(&old), snapshot(vec![Arc::clone(&settings)], &[]), &endpoints, &background);
+    let new = Runtime::link(Some(&old), snapshot(vec![Arc::clone(&settings)], &[]), &endpoints, &background);
     let state = new.cluster(ClusterId(0));
     assert!(Arc::ptr_eq(state, old.cluster(ClusterId(0))) && Arc::ptr_eq(&state.settings(), &settings));
     let ids: Vec<_> = (0..50).map(|_| state.choose(Some(1234)).unwrap().id()).collect();
@@ -96,12 +96,12 @@ async fn new_endpoints_need_no_new_snapshot() {
     let background = background();
     let mut endpoints = Endpoints::from([(service("a"), cell(&[1])), (service("b"), cell(&[2]))]);
     let clusters = vec![cluster("a", LoadBalancer::LeastRequest), cluster("b", LoadBalancer::LeastRequest)];
-    let live = Live::link(None, snapshot(clusters, &[]), &endpoints, &background);
+    let runtime = Runtime::link(None, snapshot(clusters, &[]), &endpoints, &background);
     endpoints.insert(service("a"), cell(&[1, 3]));
     endpoints.remove(&service("b"));
-    live.update_endpoints(&endpoints);
-    assert_eq!(live.cluster(ClusterId(0)).endpoints().len(), 2);
-    assert!(live.cluster(ClusterId(1)).choose(None).is_none());
+    runtime.update_endpoints(&endpoints);
+    assert_eq!(runtime.cluster(ClusterId(0)).endpoints().len(), 2);
+    assert!(runtime.cluster(ClusterId(1)).choose(None).is_none());
 }
 
 #[tokio::test]
@@ -110,9 +110,9 @@ async fn ports_are_found_by_address() {
     let client = Arc::new(ClientPolicy::default());
     let port = Port { address, number: 8080, client, service: PortService::Http(HostMap::default()) };
     let snapshot = Arc::new(Snapshot { ports: vec![port], ..Snapshot::default() });
-    let live = Live::link(None, snapshot, &Endpoints::new(), &background());
-    assert_eq!(live.port(PortKey::tcp(address)).map(|port| port.address), Some(address));
-    assert!(live.port(PortKey::tcp(SocketAddr::from(([0, 0, 0, 0], 8081)))).is_none());
+    let runtime = Runtime::link(None, snapshot, &Endpoints::new(), &background());
+    assert_eq!(runtime.port(PortKey::tcp(address)).map(|port| port.address), Some(address));
+    assert!(runtime.port(PortKey::tcp(SocketAddr::from(([0, 0, 0, 0], 8081)))).is_none());
 }
 
 #[tokio::test]
@@ -133,8 +133,8 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
     settings.key.endpoints = key.clone();
     settings.kind = ClusterKind::Pool(Arc::new(pool));
     let mut endpoints = Endpoints::from([(key.clone(), cell(&[1]))]);
-    let old = Live::link(None, snapshot(vec![Arc::new(settings.clone())], &[]), &endpoints, &background);
-    let new = Live::link(Some(&old), snapshot(vec![Arc::new(settings)], &[]), &endpoints, &background);
+    let old = Runtime::link(None, snapshot(vec![Arc::new(settings.clone())], &[]), &endpoints, &background);
+    let new = Runtime::link(Some(&old), snapshot(vec![Arc::new(settings)], &[]), &endpoints, &background);
     let picker = new.cluster(ClusterId(0)).pool().unwrap();
     assert!(Arc::ptr_eq(picker, old.cluster(ClusterId(0)).pool().unwrap()));
     assert_eq!(picker.snapshot().len(), 1);

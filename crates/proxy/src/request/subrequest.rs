@@ -16,7 +16,7 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Silence {
+pub(super) enum SubrequestError {
     #[error("there is no ready endpoint")]
     NoEndpoint,
     #[error("{}", .0.0)]
@@ -31,12 +31,12 @@ pub(super) async fn send<T>(
     connection: &Connection,
     timeouts: &Timeouts,
     make: impl Fn(&Address) -> (Request<RequestBody>, T),
-) -> Result<(Exchange, T), Silence> {
+) -> Result<(Exchange, T), SubrequestError> {
     let settings = cluster.settings();
-    let tls = cluster.tls().map_err(Silence::Tls)?;
+    let tls = cluster.tls().map_err(SubrequestError::Tls)?;
     let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
     loop {
-        let attempt = cluster.choose_excluding(None, &tried).ok_or(Silence::NoEndpoint)?;
+        let attempt = cluster.choose_excluding(None, &tried).ok_or(SubrequestError::NoEndpoint)?;
         tried.push(attempt.id());
         let address = &attempt.endpoint().endpoint().address;
         let (request, made) = make(address);
@@ -59,7 +59,7 @@ pub(super) async fn send<T>(
                         | FailureKind::Refused
                 );
                 if !connects || tried.len() >= MAX_ATTEMPTS {
-                    return Err(Silence::Send(failure));
+                    return Err(SubrequestError::Send(failure));
                 }
             }
         }

@@ -5,16 +5,16 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
 use super::table::gauges;
-use crate::{breaker::Resource, live::Live, shared::Shared};
+use crate::{breaker::Resource, context::Context, runtime::Runtime};
 
 /// Reads the state in force.
 pub(crate) struct Collector {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
 }
 
 impl Collector {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
     }
 }
 
@@ -26,24 +26,24 @@ impl fmt::Debug for Collector {
 
 impl Collect for Collector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let shared = &self.shared;
+        let context = &self.context;
         let plain = [
-            ("pailou_request_body_bytes", "Request bodies held, in bytes", shared.bodies.used()),
-            ("pailou_access_log_dropped_lines", "Access log lines dropped because the writer was too slow", shared.log.dropped()),
+            ("pailou_request_body_bytes", "Request bodies held, in bytes", context.bodies.used()),
+            ("pailou_access_log_dropped_lines", "Access log lines dropped because the writer was too slow", context.log.dropped()),
         ];
         for (name, help, value) in plain {
             gauges(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
         }
-        let Some(live) = shared.live.load_full() else { return Ok(()) };
-        endpoints(&mut encoder, &live)?;
-        pools(&mut encoder, &live)?;
-        breakers(&mut encoder, &live)
+        let Some(runtime) = context.runtime.load_full() else { return Ok(()) };
+        endpoints(&mut encoder, &runtime)?;
+        pools(&mut encoder, &runtime)?;
+        breakers(&mut encoder, &runtime)
     }
 }
 
-fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+fn endpoints(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
     let mut in_flight = Vec::new();
-    for cluster in live.clusters() {
+    for cluster in runtime.clusters() {
         let backend = cluster.key().endpoints.to_string();
         for endpoint in cluster.endpoints() {
             in_flight.push((backend.clone(), endpoint.endpoint().name.clone(), f64::from(endpoint.in_flight())));
@@ -53,10 +53,10 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     gauges(encoder, "pailou_endpoint_requests_active", "Requests under way at an endpoint", rows)
 }
 
-fn pools(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
     let mut reports = Vec::new();
     let mut blocks = Vec::new();
-    for cluster in live.clusters() {
+    for cluster in runtime.clusters() {
         let Some(pool) = cluster.pool() else { continue };
         let backend = cluster.key().endpoints.to_string();
         blocks.push((backend.clone(), pool.prefix_blocks() as f64));
@@ -80,10 +80,10 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     gauges(encoder, "pailou_prefix_index_blocks", "Blocks of prompts in a pool's prefix index", rows)
 }
 
-fn breakers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+fn breakers(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
     let mut active = Vec::new();
     let mut refused = Vec::new();
-    for (key, breaker) in live.breakers() {
+    for (key, breaker) in runtime.breakers() {
         let name = key.to_string();
         for resource in Resource::ALL {
             // Most breakers never refuse: a series only for those that have something to say keeps 5,000 routes readable.

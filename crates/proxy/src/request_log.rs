@@ -12,14 +12,14 @@ use pailou_snapshot::{ListenerName, Rule};
 
 use crate::{
     cluster::ClusterState,
+    context::Context,
     error::{Error, Flag},
-    shared::Shared,
 };
 
-/// One request, from its head to the last byte of its response. Settled by [`Record::settle`], or by being dropped when the
+/// One request, from its head to the last byte of its response. Settled by [`RequestLog::settle`], or by being dropped when the
 /// client goes away before that.
-pub struct Record {
-    shared: Arc<Shared>,
+pub struct RequestLog {
+    context: Arc<Context>,
     settled: bool,
     /// When the head had been read.
     pub started: Instant,
@@ -69,12 +69,12 @@ pub struct Record {
     pub usage: Option<Usage>,
 }
 
-impl Record {
+impl RequestLog {
     /// A record of a request that has just come.
-    pub(crate) fn new(shared: Arc<Shared>, peer: SocketAddr, method: Method, version: Version) -> Self {
-        shared.metrics.active.inc();
+    pub(crate) fn new(context: Arc<Context>, peer: SocketAddr, method: Method, version: Version) -> Self {
+        context.metrics.active.inc();
         Self {
-            shared,
+            context,
             settled: false,
             started: Instant::now(),
             time: SystemTime::now(),
@@ -121,12 +121,12 @@ impl Record {
             return;
         }
         let duration = self.started.elapsed();
-        self.shared.metrics.settle(self, duration);
-        self.shared.log.write(self, duration);
+        self.context.metrics.settle(self, duration);
+        self.context.log.write(self, duration);
     }
 }
 
-impl Drop for Record {
+impl Drop for RequestLog {
     /// The net for requests whose client went away while a backend was waited for.
     fn drop(&mut self) {
         if !self.settled {
