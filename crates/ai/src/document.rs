@@ -63,11 +63,6 @@ pub(crate) trait Members {
 }
 
 impl Document {
-    /// A document that begins at this place of its bytes.
-    pub(crate) fn at(pos: usize) -> Self {
-        Self { pos, ..Self::default() }
-    }
-
     /// Reads on in a document, of which the beginning is there or all: it must then end there.
     ///
     /// # Errors

@@ -117,11 +117,6 @@ impl Api {
     pub fn names_model(self) -> bool {
         self != Self::Models
     }
-
-    /// Whether a stream tells its usage only when `stream_options.include_usage` asks for it.
-    pub fn usage_on_request(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Completions)
-    }
 }
 
 impl BodyKind {

@@ -8,28 +8,27 @@
 //! - [`endpoint`]: which API a request path belongs to, and the dialect its errors are told in;
 //! - [`mod@scan`]: `model`, `stream`, token limits and the prompt's place in a JSON body;
 //! - [`multipart`]: the same for `multipart/form-data` (audio transcription);
-//! - [`mod@splice`]: a body with some spans replaced, as pieces of the original;
-//! - [`usage_request`]: asking an engine for a stream's usage, and hiding the answer from a client that did not ask.
+//! - [`mod@splice`]: a body with some spans replaced, as pieces of the original.
 //!
 //! On the way out:
 //! - [`sse`]: events out of a byte stream cut anywhere;
 //! - [`usage`]: token counts, the first content, the end and the errors of a response, read as it passes;
 //! - [`error`]: error bodies and error events in each dialect.
 //!
-//! Four private modules are what these stand on: `document`, a strict reader of JSON as it comes, with `json`, its tokens; `walk`, a lenient
-//! reader of a body in chunks; and `alike`, which spares it events that say nothing new.
+//! Private modules below these: `document`, a strict reader of JSON as it comes, with `json`, its tokens; `walk`, a lenient
+//! reader of a body in chunks, with `response_key`, the names it knows; and `event_cache`, which spares it events without news.
 
-mod alike;
 mod document;
 pub mod endpoint;
 pub mod error;
+mod event_cache;
 mod json;
 pub mod multipart;
+mod response_key;
 pub mod scan;
 pub mod splice;
 pub mod sse;
 pub mod usage;
-pub mod usage_request;
 mod walk;
 
 pub use endpoint::{Api, BodyKind, Dialect, is_model_call};
@@ -38,4 +37,3 @@ pub use multipart::FormError;
 pub use scan::{Scan, ScanError, Scanner, scan};
 pub use splice::{Edit, Pieces, splice, splice_model};
 pub use usage::{Progress, ResponseReader, Usage};
-pub use usage_request::UsageFilter;

@@ -26,8 +26,6 @@ pub struct Scan {
     pub stream: bool,
     /// The most tokens the answer may have: `max_completion_tokens`, else `max_tokens`, else `max_output_tokens`.
     pub max_tokens: Option<u64>,
-    /// `stream_options.include_usage` is `true`.
-    pub include_usage: bool,
     /// vLLM's `cache_salt`: requests with different salts share no cached prefix.
     pub cache_salt: Option<String>,
     /// What engines put before the prompt: Anthropic's `system`, the Responses API's `instructions`. The value as it stands.
@@ -36,9 +34,6 @@ pub struct Scan {
     pub prompt: Option<Range<usize>>,
     pub(crate) models: Models,
     pub(crate) encoding: Encoding,
-    /// Where a member can be put in first, and where the last `stream_options` stands. JSON only.
-    pub(crate) first_member: usize,
-    pub(crate) stream_options: Option<StreamOptions>,
 }
 
 /// How a value is written in the body.
@@ -48,17 +43,6 @@ pub(crate) enum Encoding {
     Json,
     /// A part of a form: the bytes as they are.
     Form,
-}
-
-/// Where `stream_options` can be changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StreamOptions {
-    /// Not an object: the value.
-    Other(Range<usize>),
-    /// An object without `include_usage`: the position after its brace, and whether it has no members.
-    Object { first_member: usize, empty: bool },
-    /// An object with `include_usage`: that member's value.
-    IncludeUsage(Range<usize>),
 }
 
 /// The values of all members called `model`, in order.
@@ -158,7 +142,7 @@ impl Scanner {
             None => self.document.read(body, true, &mut self.found),
         };
         // What is wrong with a body that is not UTF-8 is that, wherever reading it stopped.
-        read.map(|()| self.found.finish(body)).map_err(|error| match std::str::from_utf8(body) {
+        read.map(|()| self.found.finish()).map_err(|error| match std::str::from_utf8(body) {
             Ok(_) => error,
             Err(wrong) => ScanError::NotUtf8 { at: wrong.valid_up_to() },
         })
@@ -183,7 +167,6 @@ impl Members for Found {
             "max_completion_tokens" => self.limits[0] = uint(body, &value),
             "max_tokens" => self.limits[1] = uint(body, &value),
             "max_output_tokens" => self.limits[2] = uint(body, &value),
-            "stream_options" => self.stream_options(body, value)?,
             "cache_salt" => self.scan.cache_salt = string(body, &value)?,
             "system" | "instructions" => self.scan.preamble = Some(value),
             "messages" => self.prompt(0, value),
@@ -210,40 +193,10 @@ impl Found {
         }
     }
 
-    fn stream_options(&mut self, body: &[u8], value: Range<usize>) -> Result<(), ScanError> {
-        self.scan.include_usage = false;
-        if body[value.start] != b'{' {
-            self.scan.stream_options = Some(StreamOptions::Other(value));
-            return Ok(());
-        }
-        let mut options = Options(StreamOptions::Object { first_member: value.start + 1, empty: true });
-        Document::at(value.start).read(&body[..value.end], true, &mut options)?;
-        if let StreamOptions::IncludeUsage(value) = &options.0 {
-            self.scan.include_usage = is_true(body, value);
-        }
-        self.scan.stream_options = Some(options.0);
-        Ok(())
-    }
-
-    fn finish(mut self, body: &[u8]) -> Scan {
-        self.scan.first_member = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
+    fn finish(mut self) -> Scan {
         self.scan.max_tokens = self.limits.into_iter().flatten().next();
         self.scan.prompt = self.prompt.map(|(_, span)| span);
         self.scan
-    }
-}
-
-/// What was found in `stream_options`; of several members with one name the last counts.
-struct Options(StreamOptions);
-
-impl Members for Options {
-    fn member(&mut self, body: &[u8], name: Range<usize>, value: Range<usize>) -> Result<(), ScanError> {
-        if json::text(body, &name)? == "include_usage" {
-            self.0 = StreamOptions::IncludeUsage(value);
-        } else if let StreamOptions::Object { empty, .. } = &mut self.0 {
-            *empty = false;
-        }
-        Ok(())
     }
 }
 

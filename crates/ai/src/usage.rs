@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 
 use memchr::memmem::FinderRev;
 
-use crate::alike::Alike;
+use crate::event_cache::EventCache;
+use crate::response_key::Key;
 use crate::sse::{Event, SseReader};
-use crate::walk::{Key, Value, Walker};
+use crate::walk::{Value, Walker};
 
 /// The member that tells the tokens, as it is looked for from a body's end.
 static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\""));
@@ -53,7 +54,7 @@ impl Progress {
 pub struct ResponseReader {
     /// `None` for a JSON body.
     events: Option<SseReader>,
-    last: Alike,
+    last: EventCache,
     walker: Walker,
     facts: Facts,
     progress: Progress,
@@ -92,7 +93,13 @@ impl ResponseReader {
 
     /// For a body that is one JSON value.
     pub fn json() -> Self {
-        Self { events: None, last: Alike::default(), walker: Walker::new(), facts: Facts::default(), progress: Progress::default() }
+        Self {
+            events: None,
+            last: EventCache::default(),
+            walker: Walker::new(),
+            facts: Facts::default(),
+            progress: Progress::default(),
+        }
     }
 
     /// For a body of Server-Sent Events.
@@ -230,7 +237,7 @@ impl Kind {
     }
 }
 
-fn read_event(event: Event<'_>, last: &mut Alike, walker: &mut Walker, facts: &mut Facts, progress: &mut Progress) {
+fn read_event(event: Event<'_>, last: &mut EventCache, walker: &mut Walker, facts: &mut Facts, progress: &mut Progress) {
     let data = event.data.trim_ascii();
     if data.is_empty() {
         return;
@@ -240,7 +247,7 @@ fn read_event(event: Event<'_>, last: &mut Alike, walker: &mut Walker, facts: &m
         progress.content = true;
         return;
     }
-    if last.is_alike(data) {
+    if last.matches(data) {
         return;
     }
     let mut shape = Shape::default();

@@ -3,98 +3,12 @@
 //! It keeps a path of known names and one short value, whatever the body's size: containers under a name it does not
 //! know are passed over without looking inside. It validates nothing; what is not JSON simply yields nothing more.
 
-use crate::json;
+use crate::{json, response_key::Key};
 
 /// Containers the walk enters; deeper ones are passed over.
 const MAX_PATH: usize = 8;
 /// The longest text that is kept, in bytes.
 const MAX_TEXT: usize = 256;
-
-/// Names a gateway reads in responses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
-    Audio,
-    CacheCreationInputTokens,
-    CacheReadInputTokens,
-    CachedTokens,
-    Choices,
-    CompletionTokens,
-    Content,
-    ContentBlock,
-    Delta,
-    Error,
-    FinishReason,
-    FunctionCall,
-    InputTokens,
-    InputTokensDetails,
-    Message,
-    Meta,
-    Model,
-    Object,
-    OutputTokens,
-    PromptCacheHitTokens,
-    PromptTokens,
-    PromptTokensDetails,
-    Response,
-    Role,
-    SequenceNumber,
-    StopReason,
-    Text,
-    Tokens,
-    ToolCalls,
-    TotalTokens,
-    Type,
-    Usage,
-    /// An element of an array.
-    Item,
-    /// Any other name.
-    Other,
-}
-
-impl Key {
-    fn named(name: &[u8]) -> Self {
-        match name {
-            b"audio" => Self::Audio,
-            b"cache_creation_input_tokens" => Self::CacheCreationInputTokens,
-            b"cache_read_input_tokens" => Self::CacheReadInputTokens,
-            b"cached_tokens" => Self::CachedTokens,
-            b"choices" => Self::Choices,
-            b"completion_tokens" => Self::CompletionTokens,
-            b"content" => Self::Content,
-            b"content_block" => Self::ContentBlock,
-            b"delta" => Self::Delta,
-            b"error" => Self::Error,
-            b"finish_reason" => Self::FinishReason,
-            b"function_call" => Self::FunctionCall,
-            b"input_tokens" => Self::InputTokens,
-            b"input_tokens_details" => Self::InputTokensDetails,
-            b"message" => Self::Message,
-            b"meta" => Self::Meta,
-            b"model" => Self::Model,
-            b"object" => Self::Object,
-            b"output_tokens" => Self::OutputTokens,
-            b"prompt_cache_hit_tokens" => Self::PromptCacheHitTokens,
-            b"prompt_tokens" => Self::PromptTokens,
-            b"prompt_tokens_details" => Self::PromptTokensDetails,
-            b"response" => Self::Response,
-            b"role" => Self::Role,
-            b"sequence_number" => Self::SequenceNumber,
-            b"stop_reason" => Self::StopReason,
-            b"text" => Self::Text,
-            b"tokens" => Self::Tokens,
-            b"tool_calls" => Self::ToolCalls,
-            b"total_tokens" => Self::TotalTokens,
-            b"type" => Self::Type,
-            b"usage" => Self::Usage,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether the text of a value by this name is wanted, and not only that there is one.
-    fn keeps_text(self) -> bool {
-        matches!(self, Self::FinishReason | Self::Model | Self::Object | Self::StopReason | Self::Type)
-    }
-}
 
 /// A value met on the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

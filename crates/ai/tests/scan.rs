@@ -17,7 +17,6 @@ fn reference(body: &[u8]) -> Option<Expected> {
         model: string("model"),
         stream: body.get("stream") == Some(&Value::Bool(true)),
         max_tokens: uint("max_completion_tokens").or(uint("max_tokens")).or(uint("max_output_tokens")),
-        include_usage: body.get("stream_options").and_then(|o| o.get("include_usage")) == Some(&Value::Bool(true)),
         cache_salt: string("cache_salt"),
         prompt: prompts.iter().find_map(|name| body.get(*name)).cloned(),
     })
@@ -28,20 +27,19 @@ struct Expected {
     model: Option<String>,
     stream: bool,
     max_tokens: Option<u64>,
-    include_usage: bool,
     cache_salt: Option<String>,
     prompt: Option<Value>,
 }
 
 fn found(body: &[u8]) -> Option<Expected> {
-    let Scan { model, stream, max_tokens, include_usage, cache_salt, prompt, .. } = match scan(body) {
+    let Scan { model, stream, max_tokens, cache_salt, prompt, .. } = match scan(body) {
         Ok(scan) => scan,
         // The one refusal that is not about JSON: these bodies have few members.
         Err(ScanError::RepeatedModel) => unreachable!("more models than generated"),
         Err(_) => return None,
     };
     let prompt = prompt.map(|span| serde_json::from_slice(&body[span]).expect("a span is a whole value"));
-    Some(Expected { model, stream, max_tokens, include_usage, cache_salt, prompt })
+    Some(Expected { model, stream, max_tokens, cache_salt, prompt })
 }
 
 /// JSON text, most of it right: names that matter, escapes, duplicates, numbers of every form, white space.

@@ -1,4 +1,4 @@
-//! Events that say no more than the one before: those of a stream mostly differ in one text, which is nothing to who reads along.
+//! The last event of a stream: the next one mostly differs in its text alone, and then has nothing new for the reader.
 
 /// The longest event that is kept, in bytes.
 const MAX_EVENT: usize = 1024;
@@ -7,18 +7,18 @@ const MAX_MISSES: u8 = 8;
 
 /// The event that was read last, and where its text is.
 #[derive(Default)]
-pub(crate) struct Alike {
+pub(crate) struct EventCache {
     /// Empty where it was not one to compare with; none that is read is.
     event: Vec<u8>,
-    /// Where in a text that is not read it first differed from the one before, and where that text ends, before its quote.
+    /// Position in an unread text at which it first differed from the one before, and that text's end, before its quote.
     text: Option<(usize, usize)>,
     misses: u8,
 }
 
-impl Alike {
+impl EventCache {
     /// Whether a reader of JSON learns nothing from an event that it did not learn from the last: it is the same, or the same but for the
     /// text, and has some.
-    pub(crate) fn is_alike(&self, event: &[u8]) -> bool {
+    pub(crate) fn matches(&self, event: &[u8]) -> bool {
         let Some((from, to)) = self.text else { return event == self.event };
         let (before, after) = (&self.event[..from], &self.event[to..]);
         event.len() > before.len() + after.len()
@@ -59,25 +59,25 @@ mod tests {
     #[test]
     fn another_text_makes_no_difference_and_anything_else_does() {
         let event = |text: &str, more: &str| format!(r#"{{"content":"{text}","finish_reason":null{more}}}"#).into_bytes();
-        let mut last = Alike::default();
+        let mut last = EventCache::default();
         last.keep(&event("one", ""), true, None);
-        assert!(last.is_alike(&event("one", "")));
-        assert!(!last.is_alike(&event("two", "")), "where its text is, one event does not tell");
+        assert!(last.matches(&event("one", "")));
+        assert!(!last.matches(&event("two", "")), "where its text is, one event does not tell");
         let two = event("two", "");
         let from = last.common(&two);
         last.keep(&two, true, Some(from));
-        assert!(last.is_alike(&event("three, longer", "")));
-        assert!(last.is_alike(&two));
+        assert!(last.matches(&event("three, longer", "")));
+        assert!(last.matches(&two));
         for other in [event("", ""), event("four", ",\"usage\":null"), event(r"a\nb", ""), event(r#"a","b":"c"#, "")] {
-            assert!(!last.is_alike(&other), "{}", String::from_utf8_lossy(&other));
+            assert!(!last.matches(&other), "{}", String::from_utf8_lossy(&other));
         }
         last.keep(&two, false, Some(from));
-        assert!(!last.is_alike(&two), "its name may say another thing");
+        assert!(!last.matches(&two), "its name may say another thing");
     }
 
     #[test]
     fn no_more_than_a_short_event_is_kept_and_none_for_ever() {
-        let mut last = Alike::default();
+        let mut last = EventCache::default();
         last.keep(&[b'a'; MAX_EVENT + 1], true, None);
         assert_eq!(last.event, b"");
         for _ in 0..=MAX_MISSES {
