@@ -9,10 +9,10 @@ use super::Malformed;
 /// Most fields of a head, and most trailers.
 pub const MAX_FIELDS: usize = 100;
 
-/// Where in a head its fields' names and values begin and end. A head's bound is far below what 32 bits hold.
+/// Ranges of a head's field names and values. A head's bound is far below what 32 bits hold.
 pub(crate) type Spans = SmallVec<[[u32; 4]; 16]>;
 
-/// Where fields are that were found in `bytes`.
+/// Ranges of fields that the parser found in `bytes`.
 pub(crate) fn spans(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Spans {
     let at = |part: &[u8]| (part.as_ptr() as usize - bytes.as_ptr() as usize) as u32;
     let span = |field: &httparse::Header<'_>| {

@@ -107,7 +107,7 @@ impl State {
     }
 }
 
-/// What there is of so many bytes.
+/// The part of so many bytes that has arrived.
 fn data(left: &mut u64, read: &mut BytesMut) -> Option<Bytes> {
     let count = count(left, read);
     (count > 0).then(|| read.split_to(count).freeze())

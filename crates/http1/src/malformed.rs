@@ -1,4 +1,4 @@
-//! What is not HTTP.
+//! Messages that are not HTTP.
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

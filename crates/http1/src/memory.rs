@@ -1,4 +1,4 @@
-//! What a connection remembers of its heads: nearly all that come over one are alike, and what was parsed before is not parsed again.
+//! Cache of one connection's heads: nearly all heads of a connection are alike, and a head that was parsed before is not parsed again.
 
 use std::ops::Range;
 
@@ -48,7 +48,7 @@ enum Ends {
 
 struct Line {
     name: HeaderName,
-    /// Where in the head.
+    /// Range within the head.
     value: Range<usize>,
 }
 
@@ -114,7 +114,7 @@ impl<S> Known<S> {
         let fields = fields(&head, spans).ok()?;
         let begins = spans.iter().skip(1).map(|span| span[0] as usize).chain([head.len().checked_sub(2)?]);
         let follow = spans.iter().zip(begins).all(|(span, next)| head.get(span[3] as usize..next) == Some(b"\r\n"));
-        // Where a name comes twice, a value cannot be put in by its name.
+        // A value cannot be put in by its name if the name comes twice.
         if !follow || fields.keys_len() != spans.len() || !head.ends_with(b"\r\n") {
             return None;
         }
@@ -132,7 +132,7 @@ impl<S> Known<S> {
     }
 }
 
-/// What differs in what was read from a head, and where its end is; `None` where it is not alike, or not all there.
+/// Values of a head that differ from the remembered one, and the head's end; `None` if it is not alike, or incomplete.
 fn compare(head: &[u8], lines: &[Line], read: &[u8]) -> Option<(Changes, usize)> {
     let mut changes = Changes::new();
     let (mut at, mut to) = (0, 0);

@@ -18,11 +18,11 @@ pub struct Head {
     pub parts: Parts,
     /// How the body ends.
     pub framing: Framing,
-    /// What the client wants of the connection.
+    /// The client's wishes for the connection.
     pub wishes: Wishes,
 }
 
-/// What a client wants of its connection.
+/// A client's wishes for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wishes {
     /// It may serve another request.
@@ -69,7 +69,7 @@ pub struct Heads {
     memory: Memory<Said>,
 }
 
-/// What a head says beside its fields and its body's end.
+/// A head's statements beside its fields and its body's end.
 struct Said {
     method: Method,
     uri: Uri,
@@ -120,7 +120,7 @@ impl Head {
         Self { parts, framing, wishes: says.wishes }
     }
 
-    /// What this head says, unless that hangs on whether a body follows.
+    /// Statements of this head, unless they depend on whether a body follows.
     fn said(&self) -> Option<Said> {
         let Parts { method, uri, version, headers, .. } = &self.parts;
         if headers.contains_key(header::EXPECT) || headers.contains_key(header::UPGRADE) {
@@ -183,7 +183,7 @@ fn framing(parts: &mut Parts) -> Result<Framing, Refusal> {
         return Err(Refusal::malformed("Content-Length is a list"));
     }
     if let (Some(length), Some(_)) = (length, lines.iter().nth(1)) {
-        // What was said several times is passed on once (RFC 9110, 8.6).
+        // A length that came several times goes on once (RFC 9110, 8.6).
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if !parts.headers.contains_key(header::TRANSFER_ENCODING) {

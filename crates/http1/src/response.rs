@@ -33,7 +33,7 @@ pub struct Heads {
     memory: Memory<Said>,
 }
 
-/// What a head says beside its fields and its body's end.
+/// A head's statements beside its fields and its body's end.
 struct Said {
     status: StatusCode,
     version: Version,
@@ -95,7 +95,7 @@ impl Head {
         Self { parts, framing, keeps_alive: says.keeps_alive }
     }
 
-    /// What this head of so many fields says, unless one of them was taken out, or its status says how the body ends.
+    /// Statements of this head of so many fields, unless one field was taken out, or the status decides how the body ends.
     fn said(&self, fields: usize) -> Option<Said> {
         let Parts { status, version, headers, extensions, .. } = &self.parts;
         if headers.len() != fields || matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {

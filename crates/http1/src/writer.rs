@@ -56,7 +56,7 @@ impl Writer {
         self.out.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
-    /// What is to be written next: one slice where that is all.
+    /// Bytes to write next: one slice if nothing follows it.
     pub fn slices(&self) -> ([IoSlice<'_>; 3], usize) {
         let slices = [IoSlice::new(&self.out), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
         (slices, if self.piece.is_empty() && self.tail.is_empty() { 1 } else { 3 })
@@ -141,7 +141,7 @@ fn chunk_size(out: &mut BytesMut, size: usize) {
     out.extend_from_slice(&line[first..]);
 }
 
-/// What a head takes beside its fields and what its first line names: the version, a reason, and the fields that are put in here.
+/// Room for a head beside its fields and the names of its first line: the version, a reason, and the fields that the writer adds.
 const FIRST_LINE: usize = 160;
 
 /// Room for a head with these fields, whose first line takes `line` bytes more than most, and for the body behind it if that is short.

@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 4 << 20;
 /// How long a line may wait so that several are written at once.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Where the access log goes.
+/// Sink of the access log.
 pub enum Sink {
     /// Nowhere.
     Off,

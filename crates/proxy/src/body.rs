@@ -82,7 +82,7 @@ impl RequestBody {
         Self(Request::Copied(copy))
     }
 
-    /// What an endpoint picker is asked.
+    /// Body of a request to an endpoint picker.
     pub(crate) fn asked(outbox: Outbox) -> Self {
         Self(Request::Asked(outbox))
     }

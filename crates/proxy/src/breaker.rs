@@ -15,7 +15,7 @@ pub struct Breaker {
     connection_closed: Notify,
 }
 
-/// What a breaker counts.
+/// Resources that a breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Requests under way, to the end of their responses.

@@ -105,7 +105,7 @@ impl ClusterState {
         self.settings.load().tls.clone()
     }
 
-    /// What the built-in picker knows, where the cluster is an InferencePool. What it picks is attempted by
+    /// State of the built-in picker, if the cluster is an InferencePool. Its picks are attempted by
     /// [`ClusterState::attempt_at`].
     pub fn pool(&self) -> Option<&Arc<PoolState>> {
         self.pool.as_ref()
@@ -133,7 +133,7 @@ impl ClusterState {
         let mut view = self.view.load();
         if let Some(at) = view.returns_at {
             let now = now();
-            // Whoever finds the lock taken is served by the old view: someone else is about to replace it.
+            // A request that finds the lock taken uses the old view: another is about to replace it.
             if at <= now
                 && let Some(updating) = self.updating.try_lock()
             {

@@ -1,4 +1,4 @@
-//! What all workers of a process share.
+//! Context that all workers of a process share.
 
 use std::sync::{
     Arc,
@@ -14,9 +14,9 @@ use crate::{
     runtime::Runtime,
 };
 
-/// What all workers share.
+/// Context that all workers share.
 pub struct Context {
-    /// What is being served; nothing before the first snapshot.
+    /// The served configuration; nothing before the first snapshot.
     pub runtime: ArcSwapOption<Runtime>,
     /// Counters.
     pub metrics: Metrics,

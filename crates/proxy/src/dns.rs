@@ -32,7 +32,7 @@ pub enum ResolveError {
     Failed {
         /// The name.
         host: Arc<str>,
-        /// What came instead.
+        /// The answer that came instead.
         source: NetError,
     },
 }

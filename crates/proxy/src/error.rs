@@ -96,7 +96,7 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The backend had accepted nothing of the request, so that another may be tried.
     pub retryable: bool,
-    /// What an endpoint picker wants the client to be told, in its own words.
+    /// The answer of an endpoint picker, in its own words.
     pub local_reply: Option<Box<LocalReply>>,
 }
 
@@ -196,7 +196,7 @@ impl Error {
             Flag::Overflow => {
                 headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
             }
-            // What is left of the body is not read, or where it ends is not certain: the connection cannot be used again.
+            // The rest of the body stays unread, or its end is not certain: the connection cannot be used again.
             Flag::OverLimit | Flag::Budget | Flag::ClientBody | Flag::BadRequest => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -245,7 +245,7 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// Who asks, by path and content type.
+    /// Kind of client, by path and content type.
     pub fn of(path: &str, content_type: Option<&str>) -> Self {
         if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
             return Self::Grpc;

@@ -4,7 +4,7 @@
 //! client ─▶ rule ─▶ backend, endpoint ─▶ (handshake) ─▶ dial ─▶ relay ─▶ settle
 //! ```
 //!
-//! Whatever fails closes the connection, before a handshake where that is known before. Nothing is said to the client: only its
+//! A failure closes the connection, before a handshake if it is known before. The client gets no answer: only its
 //! own protocol would be understood.
 
 pub(crate) mod datagrams;
@@ -62,7 +62,7 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
     match end {
         End::Finished => {}
         End::Idle => session.ended(Flag::StreamIdle, "no byte moved for too long".to_owned()),
-        // What was cut off must not look whole.
+        // A stream that was cut off must not look whole.
         End::Client(error) => {
             session.failed(broken(Flag::ClientGone, &error));
             backend.io.abort(&error);

@@ -17,7 +17,7 @@ use crate::{
     dns::Dns,
 };
 
-/// What work apart from requests runs on.
+/// Resources of work apart from requests.
 #[derive(Clone)]
 pub struct Background {
     /// The runtime of its tasks.

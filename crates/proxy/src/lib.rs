@@ -64,13 +64,13 @@ use runtime::Runtime;
 use server::{BindError, Server, Sockets};
 use worker::Workers;
 
-/// What a proxy is started with.
+/// Options of a proxy.
 pub struct Options {
     /// Worker threads; each serves its own connections.
     pub workers: usize,
     /// Names that lead elsewhere than DNS says.
     pub overrides: Overrides,
-    /// Where the access log goes.
+    /// Sink of the access log.
     pub access_log: Sink,
     /// Whether responses that the gateway gives by itself say why in a header.
     pub response_flags: bool,
@@ -94,7 +94,7 @@ impl Proxy {
     /// Starts the workers. Must be called within a Tokio runtime, on which accept loops, health checks and scraping run.
     ///
     /// # Errors
-    /// Where threads cannot be started.
+    /// Threads cannot be started.
     pub fn start(options: Options) -> io::Result<Self> {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);

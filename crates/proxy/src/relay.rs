@@ -38,7 +38,7 @@ pub(crate) struct Relay {
     state: State,
 }
 
-/// What reads along.
+/// Readers that follow the body.
 pub(crate) struct Reader {
     pub(crate) reader: ResponseReader,
     pub(crate) dialect: Dialect,

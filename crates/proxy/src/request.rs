@@ -185,7 +185,7 @@ struct Chosen<'a> {
     consents: &'a Consents,
 }
 
-/// What a listener does to every request before it is matched.
+/// Applies the listener's settings to a request before it is matched.
 fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> Result<IpAddr, Error> {
     let client = head::client_address(policy, &head.parts.headers, connection)?;
     if let Some(edit) = &policy.early_request_headers {
@@ -201,7 +201,7 @@ fn preflight(rule: &Rule, head: &Head) -> Option<Response<ResponseBody>> {
     cors::preflight(cors, &head.parts.method, &head.parts.headers)
 }
 
-/// What a rule answers without a backend.
+/// Answers a rule without a backend.
 fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Result<Option<Response<ResponseBody>>, Error> {
     let rule = &entry.rule;
     let parts = &head.parts;

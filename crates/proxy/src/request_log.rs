@@ -1,4 +1,4 @@
-//! What becomes known of a request on its way, and its settlement: once, on every way out.
+//! Data of one request for log, metrics and settlement: once, on every way out.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,4 @@
-//! What the data plane runs on: a snapshot, joined with the state that outlives it.
+//! Run-time state of the data plane: a snapshot, joined with the state that outlives it.
 
 use std::{
     hash::Hash,
@@ -75,7 +75,7 @@ impl Runtime {
         &self.breakers[id.0 as usize]
     }
 
-    /// What listens on a socket.
+    /// The port of a socket.
     pub fn port(&self, key: PortKey) -> Option<&Port> {
         self.ports.get(&key).map(|&index| &self.snapshot.ports[index])
     }
@@ -104,7 +104,7 @@ impl<'a, K: Eq + Hash, T> Carried<'a, K, T> {
         Self { list, key, places: None }
     }
 
-    /// What has this key, and probably this place.
+    /// Finds the state with this key, probably at this place.
     fn find(&mut self, place: usize, key: &K) -> Option<&'a T> {
         let Self { list, key: key_of, places } = self;
         if let Some(same) = list.get(place).filter(|it| key_of(it) == key) {

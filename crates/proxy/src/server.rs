@@ -83,16 +83,16 @@ pub struct Connection<W = Worker> {
     pub peer_ip: HeaderValue,
     /// The address it came in at, as the snapshot has it.
     pub local: SocketAddr,
-    /// What the client said in its TLS handshake; `None` in clear text.
+    /// Facts of the client's TLS handshake; `None` in clear text.
     pub tls: Option<TlsInfo>,
 }
 
-/// What is known from a client's TLS handshake.
+/// Facts of a client's TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsInfo {
     /// The server name asked for, in lower case.
     pub sni: Option<Arc<str>>,
-    /// What the client was asked for, and has presented.
+    /// Certificate that the listener asked for, and that the client presented.
     pub client_certificates: Option<ClientCertificates>,
 }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use crate::upload::{Idle, Pulse};
 
-/// What went through a tunnel.
+/// Bytes that went through a tunnel.
 #[derive(Debug)]
 pub(crate) struct Passed {
     /// Bytes from the client.

@@ -31,7 +31,7 @@ pub(crate) struct Upload {
     grace: Option<Pin<Box<Sleep>>>,
 }
 
-/// Where an upload comes from.
+/// Source of an upload.
 pub(crate) enum Origin {
     /// The client.
     Client(ClientBody),

@@ -38,14 +38,14 @@ pub struct Upstreams {
     pool: Arc<Pool>,
 }
 
-/// Where a request goes, and by which rules.
+/// Destination of a request, and its rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
     /// The endpoint.
     pub address: &'a Address,
     /// TLS towards it.
     pub tls: Option<&'a Arc<ClientTls>>,
-    /// What is spoken to it.
+    /// Protocol towards it.
     pub protocol: Protocol,
     /// Bound on name lookup, connection and TLS handshake together.
     pub connect_timeout: Duration,
@@ -55,11 +55,11 @@ pub struct Destination<'a> {
     pub max_age: Option<Duration>,
     /// TCP keep-alive probes start after this idle time, if at all.
     pub tcp_keepalive: Option<Duration>,
-    /// Who counts connections and those who wait for one.
+    /// Counter of connections and of requests that wait for one.
     pub breaker: Option<&'a Arc<Breaker>>,
     /// The breaker's limits.
     pub limits: Option<&'a CircuitBreaker>,
-    /// Who counts the connections to the endpoint alone.
+    /// Counter of the connections to the endpoint alone.
     pub endpoint: Option<&'a Arc<EndpointState>>,
 }
 
@@ -137,7 +137,7 @@ impl Upstreams {
         self.send(destination, &head.head(), body).await
     }
 
-    /// Where names are looked up.
+    /// Resolver of names.
     pub(crate) fn dns(&self) -> &Dns {
         &self.dns
     }

@@ -26,7 +26,7 @@ thread_local! {
 /// An open connection's bytes.
 pub(crate) struct Wire<S> {
     pub(crate) io: S,
-    /// What was read and not used yet. Without memory while nothing is under way.
+    /// Bytes read and not used yet. Without memory while no request is in progress.
     pub(crate) read: BytesMut,
     /// Room of its own that is made for a read; none where little comes at once.
     own_room: usize,

@@ -14,13 +14,13 @@ use crate::{
     upstream::Upstreams,
 };
 
-/// What one serving thread has to itself.
+/// State of one serving thread alone.
 pub struct Worker {
     /// Its number, from 0.
     pub index: usize,
     /// Its connections to backends.
     pub upstreams: Upstreams,
-    /// What all workers share.
+    /// Context that all workers share.
     pub context: Arc<Context>,
 }
 
@@ -70,7 +70,7 @@ impl Workers {
         Ok(Self { handles, _running: running })
     }
 
-    /// What [`crate::server::Server`] hands connections to.
+    /// Handles by which [`crate::server::Server`] hands over connections.
     pub fn handles(&self) -> Vec<WorkerHandle> {
         self.handles.clone()
     }

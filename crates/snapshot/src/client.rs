@@ -14,11 +14,11 @@ pub struct ClientPolicy {
     pub buffer_limit: u64,
     /// Clocks of connections and requests.
     pub timeouts: ClientTimeouts,
-    /// Where the client's address comes from.
+    /// Source of the client's address.
     pub client_address: ClientAddress,
     /// HTTP/2 settings towards clients.
     pub http2: Http2Settings,
-    /// What is done to a request's path before it is matched.
+    /// Changes to a request's path before it is matched.
     pub path: PathNormalization,
     /// Most connections open at once on the listener's socket; `None` is unbounded.
     pub max_connections: Option<u32>,
@@ -78,7 +78,7 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// Where the client's address comes from (`clientIPDetection`).
+/// Source of the client's address (`clientIPDetection`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAddress {
     /// The peer of the connection.
@@ -113,7 +113,7 @@ impl Default for Http2Settings {
     }
 }
 
-/// What is done to a path before it is matched.
+/// Changes to a path before it is matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathNormalization {
     /// Runs of slashes become one.

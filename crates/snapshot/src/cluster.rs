@@ -15,9 +15,9 @@ pub struct ClusterId(pub u32);
 pub struct Cluster {
     /// Its identity across snapshots.
     pub key: ClusterKey,
-    /// What it is in the configuration.
+    /// Its object in the configuration.
     pub kind: ClusterKind,
-    /// What is spoken to it.
+    /// Protocol towards its endpoints.
     pub protocol: Protocol,
     /// TLS towards it, or why TLS that was asked for cannot be had; `Ok(None)` is plaintext because nobody asked.
     pub tls: Result<Option<Arc<UpstreamTls>>, super::Failure>,
@@ -34,11 +34,11 @@ pub struct Cluster {
 pub struct ClusterKey {
     /// Its endpoints' cell.
     pub endpoints: EndpointKey,
-    /// What tells apart clusters with the same endpoints: a digest of protocol, TLS, balancing and health settings.
+    /// Digest of protocol, TLS, balancing and health settings: tells apart clusters with the same endpoints.
     pub variant: u64,
 }
 
-/// What a cluster is in the configuration.
+/// The configuration's object behind a cluster.
 #[derive(Clone, Debug)]
 pub enum ClusterKind {
     /// A Service's port.
@@ -79,15 +79,15 @@ pub type Endpoints = BTreeMap<EndpointKey, Arc<[Endpoint]>>;
 /// One endpoint: ready, not terminating.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// What to call it in logs: a pod's name, or the address.
+    /// Its name in logs: a pod's name, or the address.
     pub name: Arc<str>,
     /// 0 is used first; 1 and above are fallbacks.
     pub priority: u8,
 }
 
-/// Where an endpoint is.
+/// Address of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// An IP address and port.
@@ -123,14 +123,14 @@ impl fmt::Display for Address {
     }
 }
 
-/// What is spoken to a cluster.
+/// Protocol towards a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.1 (WebSocket included).
     Http1,
     /// HTTP/2: by ALPN within TLS, by prior knowledge (h2c) without.
     Http2,
-    /// What clients speak, which nobody here knows: bytes or datagrams. (What is asked besides, such as in a health check, is asked
+    /// The clients' own protocol, unknown here: bytes or datagrams. (The gateway's own requests, such as health checks, go
     /// in HTTP/1.1.)
     Opaque,
 }
@@ -147,14 +147,14 @@ pub enum LoadBalancer {
     Random,
     /// The same source leads to the same endpoint (Maglev).
     ConsistentHash {
-        /// What is hashed; a request that has none of it is spread at random.
+        /// Sources of the hash; a request that has none of them goes to an endpoint at random.
         source: HashSource,
         /// The table's size, a prime. Default: 65537.
         table_size: u32,
     },
 }
 
-/// What a consistent hash is taken of.
+/// Source of a consistent hash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HashSource {
     /// The client's address.
@@ -196,11 +196,11 @@ pub struct ActiveCheck {
     pub unhealthy_threshold: u32,
     /// Successes in a row until it is back. Default: 1.
     pub healthy_threshold: u32,
-    /// What is sent.
+    /// The request to send.
     pub probe: HealthProbe,
 }
 
-/// What a probe sends.
+/// Request of a health check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HealthProbe {
     /// An HTTP request.

@@ -1,4 +1,4 @@
-//! Who is asked whether a request may pass.
+//! External authorization: the server that decides whether a request may pass.
 
 use http::HeaderName;
 
@@ -20,7 +20,7 @@ pub struct ExternalAuth {
 pub enum AuthProtocol {
     /// By a request like the client's, but for its headers; 200 is consent.
     Http {
-        /// What is put before the path: empty, or from a slash to no slash.
+        /// Prefix of the path: empty, or from a slash to no slash.
         prefix: Box<str>,
         /// The client's headers that it is told, beside `Host` and `Authorization`.
         request_headers: Box<[HeaderName]>,

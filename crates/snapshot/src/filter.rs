@@ -1,4 +1,4 @@
-//! What a rule or one of its backends does to requests and responses.
+//! Filters: changes that a rule or one of its backends makes to requests and responses.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ use super::{BreakerId, ClusterId, ExternalAuth, SecretValue, route::Failure};
 pub struct Filters {
     /// Cross-origin requests: preflights are answered here.
     pub cors: Option<Cors>,
-    /// Who is asked, in this order, whether a request may pass.
+    /// Authorization servers that decide, in this order, whether a request may pass.
     pub authorizers: Vec<ExternalAuth>,
     /// Edits of the request's headers.
     pub request_headers: Option<HeaderEdit>,
@@ -26,7 +26,7 @@ pub struct Filters {
     pub response_headers: Option<HeaderEdit>,
 }
 
-/// What most rules and nearly all backends have.
+/// No filters, as most rules and nearly all backends have.
 static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
 
 impl Filters {
@@ -91,7 +91,7 @@ pub struct Rewrite {
     pub path: Option<PathRewrite>,
 }
 
-/// Where the new `Host` comes from.
+/// Source of the new `Host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostRewrite {
     /// This name.
@@ -129,7 +129,7 @@ impl Eq for PathRewrite {}
 /// A copy of requests sent to another backend.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    /// Where the copy goes; a mirror whose backend cannot be had is left out, and the route's condition says so.
+    /// Backend of the copy; a mirror whose backend cannot be had is left out, and the route's condition says so.
     pub cluster: ClusterId,
     /// The breaker that counts the copies.
     pub breaker: BreakerId,
@@ -153,7 +153,7 @@ pub struct Credential {
     pub header: HeaderName,
     /// Whether the client's own header is replaced; if not, a request that has one keeps it.
     pub overwrite: bool,
-    /// What goes in, or why there is nothing (the rule then answers 500: it never forwards without).
+    /// The value that goes in, or why there is none (the rule then answers 500: it never forwards without).
     pub value: Result<SecretValue, Failure>,
 }
 

@@ -1,4 +1,4 @@
-//! Where whole connections, and clients' datagrams, go.
+//! Targets of whole connections, and of clients' datagrams.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Backends, CircuitBreaker, Failure, RouteName};
 pub struct Forward {
     /// Which rule of which route it is.
     pub route: RouteName,
-    /// Where connections go, in proportion to weights; or why they go nowhere, and are closed.
+    /// Backends of connections, in proportion to weights; or why there is none, and connections are closed.
     pub backends: Result<Backends, Failure>,
     /// To open a connection to an endpoint. Default: 10 s.
     pub connect: Duration,

@@ -1,4 +1,4 @@
-//! What the data plane serves: immutable, complete, already decided.
+//! The snapshot that the data plane serves: immutable, complete, already decided.
 //!
 //! A [`Snapshot`] is the output of the compiler and the only thing the proxy reads. Whatever can be decided before a request
 //! comes is decided here: precedence is an order of entries, a missing reference is a rule that fails, a policy is a

@@ -13,11 +13,11 @@ pub struct Port {
     pub number: u16,
     /// Settings that hold for the connection, before any request names its host: those of the port's first listener.
     pub client: Arc<ClientPolicy>,
-    /// What is spoken on it, and with which listeners.
+    /// Its protocol, and its listeners.
     pub service: PortService,
 }
 
-/// What a port speaks. Listeners share one only where host names tell them apart.
+/// Protocol of a port. Listeners share one only if host names tell them apart.
 #[derive(Clone, Debug)]
 pub enum PortService {
     /// HTTP/1.1, HTTP/2 by prior knowledge, WebSocket, in clear text. Requests go to the most specific listener by `Host`,
@@ -51,9 +51,9 @@ pub struct Listener {
     pub tls: Option<Arc<ServerTls>>,
     /// How clients are treated.
     pub client: Arc<ClientPolicy>,
-    /// Who is asked, in this order, whether a request may pass, before anything is matched.
+    /// Authorization servers that decide, in this order, whether a request may pass, before anything is matched.
     pub filters: Vec<ExternalAuth>,
-    /// Where requests go.
+    /// Routes of its requests.
     pub routes: RouteTable,
 }
 
@@ -64,24 +64,24 @@ pub struct ConnectionListener {
     pub name: ListenerName,
     /// Server names it answers for; `None` is any, and all there is to TCP and UDP.
     pub hostname: Option<HostPattern>,
-    /// Where TLS ends here. Absent for TLS that is passed through, for TCP and for UDP.
+    /// Settings of TLS that ends here. Absent for TLS that is passed through, for TCP and for UDP.
     pub tls: Option<Arc<ServerTls>>,
     /// How clients are treated.
     pub client: Arc<ClientPolicy>,
-    /// Where connections go, by the routes' own server names; TCP and UDP have but an entry for any. What finds none is closed.
+    /// Routes of connections, by the routes' own server names; TCP and UDP have one entry for any. A connection without a match is closed.
     pub routes: HostMap<Arc<Forward>>,
 }
 
-/// What tells sockets apart: TCP and UDP of one address do not stand in each other's way.
+/// Key of a socket: TCP and UDP of one address do not stand in each other's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortKey {
     /// The address.
     pub address: SocketAddr,
-    /// What is bound there.
+    /// Kind of socket.
     pub transport: Transport,
 }
 
-/// What an address belongs to.
+/// Transport of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// TCP.
@@ -102,7 +102,7 @@ pub struct ListenerName {
 }
 
 impl Port {
-    /// What tells it apart from the others of a snapshot.
+    /// Key that tells it apart from the others of a snapshot.
     pub fn key(&self) -> PortKey {
         let transport = match self.service {
             PortService::Http(_) | PortService::Tls(_) | PortService::Tcp(_) => Transport::Tcp,
@@ -156,7 +156,7 @@ impl<'a> ListenerRef<'a> {
         }
     }
 
-    /// What ends TLS on it.
+    /// Settings that end TLS on it.
     pub fn tls(self) -> Option<&'a Arc<ServerTls>> {
         match self {
             Self::Http(listener) => listener.tls.as_ref(),
@@ -192,7 +192,7 @@ impl TlsListener {
 }
 
 impl PortService {
-    /// What is spoken, as listeners name it, where all that share the port speak the same; `TLS` where they do not.
+    /// Protocol, as listeners name it, if all that share the port speak the same; `TLS` if they do not.
     pub fn protocol(&self) -> &'static str {
         match self {
             Self::Http(_) => "HTTP",

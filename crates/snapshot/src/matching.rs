@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::{HostMap, HostPattern, RouteKind, Rule};
 
-/// What matching looks at. The host is in lower case and without port.
+/// Parts of a request that decide its match. The host is in lower case and without port.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
     /// The host that the request names.
@@ -17,15 +17,15 @@ pub struct RequestView<'a> {
     pub method: &'a Method,
     /// The path, normalised as the listener asks.
     pub path: &'a str,
-    /// What follows the question mark, or nothing.
+    /// The query after the question mark, or nothing.
     pub query: &'a str,
     /// The headers, without the client's own `X-Gateway-Model-Name` and `X-Gateway-Base-Model-Name`.
     pub headers: &'a HeaderMap,
-    /// What is known of the body.
+    /// Knowledge of the body.
     pub body: Body<'a>,
 }
 
-/// What is known of a request's body when a rule is looked for.
+/// Knowledge of a request's body while a rule is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// There is one, and it has not been read.
@@ -112,9 +112,9 @@ impl RouteTable {
 pub struct RouteMatch {
     /// The path.
     pub path: PathMatch,
-    /// What else must hold; most matches have nothing.
+    /// Further conditions; most matches have none.
     pub conditions: Option<Arc<Conditions>>,
-    /// What is done with the request.
+    /// The rule for the request.
     pub rule: Arc<Rule>,
 }
 

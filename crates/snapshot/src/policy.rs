@@ -1,10 +1,10 @@
-//! What BackendTrafficPolicy and a rule's own fields set for requests: clocks, retries, limits.
+//! Settings of BackendTrafficPolicy and of a rule's own fields for requests: timeouts, retries, limits.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// What is set for a rule's requests. Rules for which the same is set share one: thousands may.
+/// Settings of a rule's requests. Rules with the same settings share one value: thousands may.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RulePolicy {
     /// The request's clocks.
@@ -55,7 +55,7 @@ impl Default for Timeouts {
 pub struct Retry {
     /// Retries after the first attempt.
     pub attempts: u32,
-    /// What is retried.
+    /// Failures and statuses to retry.
     pub on: Vec<RetryTrigger>,
     /// Statuses retried, beyond what triggers name.
     pub statuses: Vec<StatusCode>,

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 
 use super::{ClusterKey, Endpoint, Name};
 
-/// What is known of an InferencePool beside its endpoints.
+/// An InferencePool without its endpoints.
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// The InferencePool.
@@ -15,7 +15,7 @@ pub struct Pool {
     pub runtime: ModelServer,
     /// How an endpoint is chosen.
     pub strategy: RoutingStrategy,
-    /// Who chooses it.
+    /// The picker that chooses it.
     pub picker: PickerKind,
     /// By the model's name in the request: what InferenceModel and InferenceModelRewrite say of it.
     pub models: HashMap<Arc<str>, Arc<PoolModel>>,
@@ -26,7 +26,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What is configured for a model; the least an unknown model gets is the default.
+    /// Settings of a model; the least that an unknown model gets is the default.
     pub fn model(&self, name: &str) -> Option<&Arc<PoolModel>> {
         self.models.get(name).or(self.any_model.as_ref())
     }
@@ -35,7 +35,7 @@ impl Pool {
 /// A model as a pool serves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolModel {
-    /// What is done when the pool is saturated.
+    /// Treatment of its requests when the pool is saturated.
     pub criticality: Criticality,
     /// The names of which one is put into the body, by weight; empty leaves the client's.
     pub targets: Vec<ModelTarget>,
@@ -84,7 +84,7 @@ pub enum RoutingStrategy {
     PrefixCache,
 }
 
-/// Who chooses a pool's endpoint.
+/// The picker that chooses a pool's endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PickerKind {
     /// The built-in picker.
@@ -93,12 +93,12 @@ pub enum PickerKind {
     External {
         /// The cluster of its Service, which is among the snapshot's.
         cluster: ClusterKey,
-        /// What happens when it does not answer.
+        /// Treatment of requests when it does not answer.
         failure_mode: FailureMode,
     },
 }
 
-/// What happens when an external picker does not answer.
+/// Treatment of requests when an external picker does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureMode {
     /// The gateway chooses by itself.

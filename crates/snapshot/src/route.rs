@@ -13,7 +13,7 @@ pub struct Rule {
     pub route: RouteName,
     /// The rule's filters.
     pub filters: Arc<Filters>,
-    /// What is done with the request.
+    /// Treatment of the request.
     pub action: Action,
     /// Clocks, retries, limits.
     pub policy: Arc<RulePolicy>,
@@ -58,7 +58,7 @@ pub enum RouteKind {
     Udp,
 }
 
-/// What is done with a request.
+/// Treatment of a request.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// It goes to one of the backends, in proportion to their weights.
@@ -118,7 +118,7 @@ pub struct BackendRef {
     pub fallback: bool,
     /// Filters for this backend alone, applied after the rule's.
     pub filters: Arc<Filters>,
-    /// Where it leads, or why it leads nowhere (500 for its share of the requests).
+    /// Its cluster, or why it has none (500 for its share of the requests).
     pub cluster: Result<ClusterId, Failure>,
     /// The counters of its circuit breaker.
     pub breaker: BreakerId,
@@ -128,7 +128,7 @@ pub struct BackendRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerId(pub u32);
 
-/// Whose requests a circuit breaker counts. Counted per backendRef of each rule, and for a pool across all rules (Envoy
+/// Scope of a circuit breaker's counters: per backendRef of each rule, and for a pool across all rules (Envoy
 /// Gateway makes a cluster of each; a pool's capacity is one).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BreakerKey {

@@ -14,12 +14,12 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// What a terminating listener presents.
+/// Certificates and versions of a terminating listener.
 #[derive(Clone)]
 pub struct ServerTls {
     /// The certificates to choose from by name, in the listener's order; never empty.
     pub certificates: Vec<Arc<CertifiedKey>>,
-    /// What clients have to present themselves; `None` asks them for nothing.
+    /// Certificates that clients have to present; `None` asks them for none.
     pub client_certificates: Option<ClientCertificates>,
     /// The lowest version accepted.
     pub min_version: TlsVersion,
@@ -56,7 +56,7 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// What clients have to present (Gateway `spec.tls.frontend`, ClientTrafficPolicy `tls.clientValidation`).
+/// Certificates that clients have to present (Gateway `spec.tls.frontend`, ClientTrafficPolicy `tls.clientValidation`).
 #[derive(Clone, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// A certificate from one of these authorities: without it the handshake fails.

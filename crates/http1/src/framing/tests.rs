@@ -32,7 +32,7 @@ fn chunks_extensions_and_trailers_are_read_wherever_they_are_cut() {
     for cut in 0..bytes.len() {
         let (data, trailers, is_over, left) = read(Framing::chunked(), bytes, &[cut]).unwrap();
         assert_eq!((&data[..], is_over, left), (&b"hello, world..."[..], true, 4), "cut at {cut}");
-        // What would frame the message is no trailer.
+        // A field that would frame the message is no trailer.
         assert_eq!((trailers.len(), trailers["x-sum"].as_bytes()), (1, &b"7"[..]));
     }
 }

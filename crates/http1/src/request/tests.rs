@@ -155,7 +155,7 @@ fn made_up() -> impl Strategy<Value = String> {
     })
 }
 
-/// What comes over one connection: a head, again and again, with one byte of it different or none.
+/// Bytes of one connection: a head, again and again, with one byte of it different or none.
 fn connection() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let change =
         (any::<prop::sample::Index>(), prop_oneof![Just(b'7'), Just(b'\r'), Just(b'\n'), Just(b' '), Just(b':'), any::<u8>()]);

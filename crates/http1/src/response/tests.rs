@@ -113,7 +113,7 @@ fn made_up() -> impl Strategy<Value = String> {
     })
 }
 
-/// What comes over one connection: a head, again and again, with one byte of it different or none, to requests of any kind.
+/// Bytes of one connection: a head, again and again, with one byte of it different or none, to requests of any kind.
 fn connection() -> impl Strategy<Value = Vec<(Vec<u8>, Method)>> {
     let change =
         (any::<prop::sample::Index>(), prop_oneof![Just(b'7'), Just(b'\r'), Just(b'\n'), Just(b' '), Just(b':'), any::<u8>()]);

@@ -33,7 +33,7 @@ pub struct EndpointState {
     pub(super) consecutive_gateway_errors: AtomicU32,
     /// Locked when an endpoint is ejected or returns, never by a request that fares well.
     pub(super) ejection: Mutex<Ejection>,
-    /// What active checks say; true while there are none.
+    /// Result of active checks; true while there are none.
     pub(super) passes_checks: AtomicBool,
 }
 
@@ -57,7 +57,7 @@ impl EndpointState {
         self.id
     }
 
-    /// Where it is and what it is called. Its priority is the one it had when it appeared.
+    /// Its address and name. Its priority is the one it had when it appeared.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

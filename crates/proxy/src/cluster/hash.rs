@@ -1,4 +1,4 @@
-//! What a consistent hash is taken of. Equal on every replica of the gateway: no seed, no process state.
+//! Sources of a consistent hash. Equal on every replica of the gateway: no seed, no process state.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use pailou_snapshot::HashSource;
 use percent_encoding::percent_decode_str;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// What a request's consistent hash came to.
+/// A request's consistent hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HashedRequest {
     /// The hash; `None` where the request has none of the source.

@@ -3,7 +3,7 @@
 /// A level is held to be whole with this share of its endpoints healthy times this, percent: 1 in 1.4 is 72 %.
 const OVER_PROVISIONING: usize = 140;
 
-/// What a level has.
+/// Capacity of a level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Census {
     /// Endpoints.
@@ -25,7 +25,7 @@ impl std::ops::Add for Census {
     }
 }
 
-/// What a level gets.
+/// Share of a level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
     /// Its part of the requests, against the sum over all levels.
@@ -57,7 +57,7 @@ pub(super) fn shares(levels: &[Census], panic_threshold: u8) -> Vec<Share> {
             Share { weight: clamp(weight), panic: panics(level) }
         })
         .collect();
-    // What rounding left over.
+    // The remainder of rounding.
     if let Some(first) = shares.iter_mut().find(|share| share.weight > 0) {
         first.weight += clamp(left);
     }

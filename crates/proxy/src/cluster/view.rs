@@ -1,4 +1,4 @@
-//! What choosing an endpoint reads: an immutable picture of the endpoints and of who may be used.
+//! View for choosing an endpoint: an immutable picture of the endpoints and of their health.
 
 use std::{
     collections::BTreeMap,
@@ -94,7 +94,7 @@ impl Members {
     }
 }
 
-/// Who may be used; new when anyone's health changes.
+/// Usable endpoints; new when any endpoint's health changes.
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) members: Arc<Members>,

@@ -37,7 +37,7 @@ struct Entry {
     under_way: Option<Arc<Notify>>,
 }
 
-/// What the cache has of a name.
+/// The cache's entry of a name.
 pub(super) enum Found {
     /// An answer that holds.
     Fresh(Known),

@@ -20,7 +20,7 @@ pub enum OverrideError {
     /// The port is none.
     #[error("`{port}` in `{entry}` is not a port (1 to 65535)")]
     Port {
-        /// What stands in the port's place.
+        /// The text in the port's place.
         port: String,
         /// The whole.
         entry: String,
@@ -28,7 +28,7 @@ pub enum OverrideError {
     /// The address is none.
     #[error("`{address}` in `{entry}` is not an IP address, alone or with a port (IPv6 in brackets)")]
     Address {
-        /// What stands in the address's place.
+        /// The text in the address's place.
         address: String,
         /// The whole.
         entry: String,
@@ -44,7 +44,7 @@ impl Overrides {
         entries.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Where a name and port lead instead, if they are overridden.
+    /// Addresses that replace a name and port, if they are overridden.
     pub fn find(&self, host: &str, port: u16) -> Option<&[SocketAddr]> {
         if self.0.is_empty() {
             return None;

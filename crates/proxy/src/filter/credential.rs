@@ -6,7 +6,7 @@ use pailou_snapshot::{Credential, Failure};
 /// Puts credentials in. Called last of all edits, for every attempt anew.
 ///
 /// # Errors
-/// Where a credential cannot be had, the request must not be sent without.
+/// A request whose credential cannot be had must not be sent without.
 pub(crate) fn inject(headers: &mut HeaderMap, credentials: &[Credential]) -> Result<(), Failure> {
     for credential in credentials {
         let value = credential.value.as_ref().map_err(Failure::clone)?;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 pub(crate) const MODEL_NAME: HeaderName = HeaderName::from_static("x-gateway-model-name");
 /// The base model of the adapter named in the body. The gateway's own as well.
 pub(crate) const BASE_MODEL_NAME: HeaderName = HeaderName::from_static("x-gateway-base-model-name");
-/// Who asked before the gateway did.
+/// Addresses of the client and of proxies before the gateway.
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The scheme the client used.
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

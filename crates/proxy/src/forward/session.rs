@@ -1,4 +1,4 @@
-//! What becomes known of a forwarded connection, or of a client's datagrams, and its settlement: once, on every way out.
+//! Data of a forwarded connection, or of a client's datagrams, for log, metrics and settlement: once, on every way out.
 
 use std::{
     net::SocketAddr,
@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Flag},
 };
 
-/// What a client spoke.
+/// A client's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// TLS, whoever ends it.
@@ -33,7 +33,7 @@ pub(crate) struct Session {
     pub(crate) started: Instant,
     /// The same by the wall clock.
     pub(crate) time: SystemTime,
-    /// What is spoken.
+    /// Its protocol.
     pub(crate) protocol: Protocol,
     /// The client's address.
     pub(crate) peer: SocketAddr,

@@ -1,4 +1,4 @@
-//! Where a connection goes: a backend by weight, and its endpoints one after the other.
+//! Target of a connection: a backend by weight, and its endpoints one after the other.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -92,7 +92,7 @@ impl Target {
     }
 }
 
-/// What a consistent hash of the client's address is; there is nothing else to take one of.
+/// Consistent hash of the client's address; a connection offers nothing else to hash.
 pub(super) fn source_hash(cluster: &ClusterState, client: IpAddr) -> Option<u64> {
     match &cluster.settings().load_balancer {
         LoadBalancer::ConsistentHash { source: source @ HashSource::SourceIp, .. } => {

@@ -32,7 +32,7 @@ fn bucket(nanos: u64) -> usize {
     ((u64::BITS - begun.leading_zeros()) as usize).min(BOUNDS)
 }
 
-/// What histograms say together.
+/// Sums of several histograms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sum {
     /// In seconds.

@@ -1,4 +1,4 @@
-//! What is counted of each rule's requests.
+//! Counters of each rule's requests.
 
 use std::{
     fmt,
@@ -29,7 +29,7 @@ pub(super) struct Requests {
     calls: OnceLock<Box<Calls>>,
 }
 
-/// What only model calls have.
+/// Counters that only model calls have.
 #[derive(Default)]
 struct Calls {
     first_content: Durations,

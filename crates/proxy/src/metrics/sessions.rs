@@ -18,7 +18,7 @@ use prometheus_client::{
 use super::{by_route::ByRoute, table};
 use crate::forward::Session;
 
-/// What is counted of connections that are forwarded as they are, and of datagrams.
+/// Counters of connections that are forwarded as they are, and of datagrams.
 #[derive(Default)]
 pub(crate) struct SessionMetrics {
     active: Gauge,

@@ -60,7 +60,7 @@ impl Passed {
     /// Past an endpoint picker that listens.
     ///
     /// # Errors
-    /// What the picker wants the client to be told instead; 504 where it takes longer than the request may.
+    /// The answer that the picker gives instead; 504 if the picker takes longer than the request may.
     pub(super) async fn by(listener: Listener, answered: Answered, served: &str, deadline: Option<Instant>) -> Result<Self, Error> {
         let Answered { exchange, ahead, reader } = answered;
         let (mut head, body) = exchange.response.into_parts();

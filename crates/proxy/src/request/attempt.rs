@@ -36,7 +36,7 @@ const MAX_HOLD: Duration = Duration::from_secs(2);
 /// How much of a stream may be held back, in bytes.
 const MAX_HELD: usize = 64 << 10;
 
-/// What is held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
+/// Reservations held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
 pub(crate) struct Guards {
     _permit: Permit,
     _retry: Option<Permit>,
@@ -82,7 +82,7 @@ pub(super) struct Attempts<'a> {
     pub(super) audience: Audience,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 pub(super) enum Tried {
     /// A backend answers.
     Answered(Box<Answered>),
@@ -131,7 +131,7 @@ impl Attempts<'_> {
                     drop(retry.take());
                     retry = self.route.runtime.breaker(self.route.backend.breaker).retry(rule.policy.breaker.as_ref()).ok();
                 }
-                // Where the breaker allows no retry, what this attempt came to is the answer.
+                // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
                     let answered = tried.into_result()?;
                     let passed = self.pass(*answered, &attempt, clocks).await?;
@@ -157,7 +157,7 @@ impl Attempts<'_> {
     async fn pass(&mut self, mut answered: Answered, attempt: &Attempt, clocks: Clocks) -> Result<Passed, Error> {
         let switches = answered.exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let Some(listener) = self.target.listener.take().filter(|_| !switches) else { return Ok(Passed::direct(answered)) };
-        // What was read ahead passes the picker too, and only then the reader.
+        // Bytes that were read ahead pass the picker too, and only then the reader.
         answered.reader = self.reader(&answered.exchange);
         let served = attempt.endpoint().endpoint().address.to_string();
         // Boxed: most requests have none, and would carry the room it needs.
@@ -177,7 +177,7 @@ impl Attempts<'_> {
         let timeouts = &self.route.entry.rule.policy.timeouts;
         let own = timeouts.attempt.map(|limit| Instant::now() + limit);
         let pulse = self.body.watch().map(|watch| Arc::clone(watch.pulse()));
-        // Where nothing more comes from the client, the idle clock begins now, and is a deadline like the others.
+        // The idle clock begins now if nothing more comes from the client, and is a deadline like the others.
         let (silent, moving) = if pulse.is_some() { (None, clocks.idle) } else { (clocks.idle, None) };
         let silent = silent.map(|limit| Instant::now() + limit);
         let first = [clocks.deadline, own, silent].into_iter().flatten().min();
@@ -253,7 +253,7 @@ impl Attempts<'_> {
         Tried::Answered(Box::new(Answered { exchange, ahead, reader }))
     }
 
-    /// What reads along with a response to a model call.
+    /// Reader that follows a response to a model call.
     fn reader(&self, exchange: &Exchange) -> Option<Box<Reader>> {
         let Audience::Model(dialect) = self.audience else { return None };
         let head = &exchange.response;

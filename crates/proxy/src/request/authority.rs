@@ -1,4 +1,4 @@
-//! Who is asked, and for what: in one voice, or not at all (RFC 9112, 3.2; RFC 9113, 8.3.1).
+//! Authority and target of a request: unambiguous, or refused (RFC 9112, 3.2; RFC 9113, 8.3.1).
 
 use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
 

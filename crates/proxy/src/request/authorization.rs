@@ -30,14 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer of one, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Where a request is, as far as authorization servers are told.
+/// Stage of a request, as far as authorization servers see it.
 pub(super) struct Gate<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) connection: &'a Connection,
     pub(super) bounds: Bounds,
 }
 
-/// What those that have consented want of the response.
+/// Changes to the response that consenting servers ask for.
 #[derive(Debug, Default)]
 pub(super) struct Consents(Vec<HeaderMutation>);
 
@@ -65,7 +65,7 @@ impl Gate<'_> {
     /// Asks one after the other, each about the request as the one before has left it. Gives back the body, read where one is told it.
     ///
     /// # Errors
-    /// What one that refuses wants the client to be told; 503 where one does not answer, or decides nothing; 500 where one cannot be
+    /// The answer of a server that refuses; 503 if a server does not answer, or decides nothing; 500 if one cannot be
     /// asked; 413 where the body is longer than one may be told.
     pub(super) async fn pass(
         &self,

@@ -33,7 +33,7 @@ pub(super) enum RequestInput {
 /// A body that has been read.
 pub(super) struct ReadBody {
     pub(super) bytes: Bytes,
-    /// What it says, where it can be understood.
+    /// Result of the scan, if the body can be understood.
     pub(super) scan: Option<Scan>,
     /// Its share of the room for bodies, held as long as the body may be sent again.
     _share: Share,
@@ -54,7 +54,7 @@ impl RequestInput {
         if body.is_end_stream() { Self::Absent } else { Self::Unread(body, kind(head)) }
     }
 
-    /// What matching may know of the body. A body that cannot name a model counts as read.
+    /// The body as matching sees it. A body that cannot name a model counts as read.
     pub(super) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {
             Self::Unread(_, Some(_)) => Body::Unread,
@@ -137,7 +137,7 @@ impl ReadBody {
     }
 }
 
-/// What a body can be read as.
+/// Kind of body, by which the scan reads it.
 fn kind(head: &Head) -> Option<BodyKind> {
     if head.upgrade.is_some() {
         return None;
@@ -145,7 +145,7 @@ fn kind(head: &Head) -> Option<BodyKind> {
     BodyKind::of(head.text(&header::CONTENT_TYPE), head.text(&header::CONTENT_ENCODING))
 }
 
-/// What is read of a body while it comes. Most bodies come in one piece.
+/// Part of a body read while it comes. Most bodies come in one piece.
 struct Ahead {
     is_json: bool,
     scanner: Option<Box<Scanner>>,

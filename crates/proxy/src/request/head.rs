@@ -18,7 +18,7 @@ pub(super) struct Head {
     pub(super) parts: Parts,
     /// The host, in lower case and without port.
     pub(super) host: Box<str>,
-    /// What the client gave as host, for `Host` and `X-Forwarded-Host`.
+    /// Host that the client gave, for `Host` and `X-Forwarded-Host`.
     pub(super) authority: Box<str>,
     /// The protocol an HTTP/1.1 client asks to upgrade to.
     pub(super) upgrade: Option<HeaderValue>,
@@ -71,7 +71,7 @@ impl Head {
         Ok(())
     }
 
-    /// What matching looks at.
+    /// Parts that decide the match.
     pub(super) fn view<'a>(&'a self, body: Body<'a>) -> RequestView<'a> {
         RequestView {
             host: &self.host,

@@ -19,7 +19,7 @@ use crate::{
 /// too large, and every pass is held until then.
 const MAX_HOPS: usize = 100;
 
-/// What every attempt sends, but for the body.
+/// The request that every attempt sends, without its body.
 #[derive(Clone)]
 pub(super) struct Outgoing {
     method: Method,
@@ -46,7 +46,7 @@ impl Outgoing {
             let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
         }
-        // Where a request goes is not for its client to say.
+        // A client does not decide where its request goes.
         if headers::any(&edited, |name| name.starts_with(headers::ENDPOINT.as_str())) {
             edited.remove(headers::ENDPOINT);
             edited.remove(headers::SUBSET);
@@ -101,7 +101,7 @@ impl Outgoing {
         Self { credentials: Vec::new(), ..self.clone() }
     }
 
-    /// What a pool's endpoint picker is asked.
+    /// The request as a pool's endpoint picker sees it.
     pub(super) fn question(&self, tls: bool, body: Option<Pieces>, max_body: usize) -> Question<'_> {
         Question {
             method: &self.method,
@@ -117,7 +117,7 @@ impl Outgoing {
 
     /// The only endpoints of a pool that are eligible, where a filter says so: a list of `ip` and `ip:port`.
     pub(super) fn subset(&self) -> Option<&str> {
-        // What cannot be read lets nothing in.
+        // An unreadable value lets nothing in.
         self.subset.as_ref().map(|subset| subset.to_str().unwrap_or(""))
     }
 

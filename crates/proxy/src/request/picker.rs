@@ -56,7 +56,7 @@ impl Picker {
     /// Asks it. `None`: it does not answer, and the gateway is to choose by itself (`failureMode: FailOpen`).
     ///
     /// # Errors
-    /// What the picker wants the client to be told; 503 where it does not answer (`FailClose`); 504 where the request's time is up.
+    /// The answer that the picker gives; 503 if it does not answer (`FailClose`); 504 if the request's time is up.
     pub(super) async fn ask(
         self,
         route: &Chosen<'_>,

@@ -10,10 +10,10 @@ use crate::{
     upload::{Origin, Upload, Watch},
 };
 
-/// Where attempts take their body from.
+/// Source of the attempts' body.
 pub(super) struct ReplayBody {
     body: Stock,
-    /// Where it streams through.
+    /// Observer of a body that streams through.
     watch: Option<Watch>,
 }
 
@@ -26,10 +26,10 @@ enum Stock {
     Gone,
 }
 
-/// What a body leaves behind, to be kept until the request is over.
+/// Remains of a body, to keep until the request is over.
 pub(super) struct Remains {
     /// Accounts for a held body's memory.
-    _call: Option<Box<ReadBody>>,
+    _held: Option<Box<ReadBody>>,
     /// Watches one that streams through.
     pub(super) watch: Option<Watch>,
 }
@@ -82,13 +82,13 @@ impl ReplayBody {
         }
     }
 
-    /// What has to be kept until the request is over.
+    /// Parts to keep until the request is over.
     pub(super) fn into_remains(self) -> Remains {
         let call = match self.body {
             Stock::Held(_, call) => call,
             Stock::Once(_) | Stock::Gone => None,
         };
-        Remains { _call: call, watch: self.watch }
+        Remains { _held: call, watch: self.watch }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a route's retry policy allows after an attempt.
+//! Retry policy of a route, applied after an attempt.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a request goes: the cluster that was chosen, its endpoints in the order in which they are tried, and the body as they
+//! Target of a request: the cluster that was chosen, its endpoints in the order in which they are tried, and the body as they
 //! are to get it.
 
 use std::{
@@ -85,7 +85,7 @@ impl Target {
         Ok(Self { cluster, settings, body: input.pieces(), target_model: None, set_cookie, listener: None, order })
     }
 
-    /// Where an endpoint picker sends a request, which is changed as it says.
+    /// Target that an endpoint picker chose, with its changes to the request.
     ///
     /// # Errors
     /// 500 where the backend has no cluster.
@@ -206,7 +206,7 @@ impl Target {
         self.order.advance();
     }
 
-    /// What has to be held until the request ends.
+    /// Reservation to hold until the request ends.
     pub(super) fn into_picked(self) -> Option<Picked> {
         match self.order {
             Order::Picked(picked) => Some(picked),

@@ -1,4 +1,4 @@
-//! What a client is told when no rule matches.
+//! Answer to a client when no rule matches.
 
 use http::header;
 use pailou_snapshot::{Body, Found, Listener};

@@ -34,7 +34,7 @@ pub enum ClientBodyError {
     /// The connection ended before the body did.
     #[error("the connection ended too early")]
     Closed,
-    /// What came is not HTTP.
+    /// The body is not HTTP.
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// The stream was reset, or its connection broke.
@@ -69,7 +69,7 @@ impl ClientBody {
         }
     }
 
-    /// Where the body is still to come and its length is known, it can be had in one piece without being copied.
+    /// A body that is still to come, and of known length, can be had in one piece without a copy.
     pub(crate) fn in_place(&mut self) -> Option<&mut LineBody> {
         match &mut self.0 {
             Inner::Http1(body) if body.left().is_some() => Some(body),

@@ -17,7 +17,7 @@ pub struct Client {
     pub(super) place: Place,
 }
 
-/// What is to be done with its first bytes.
+/// Treatment of its first bytes.
 pub(super) enum Opening {
     /// They are the backend's.
     Forwarded { stream: TcpStream, ahead: Bytes },
@@ -59,7 +59,7 @@ impl Client {
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ClientStream {
-    /// What was read already.
+    /// Bytes already read.
     pub(crate) fn take_ahead(&mut self) -> Bytes {
         std::mem::take(&mut self.ahead)
     }

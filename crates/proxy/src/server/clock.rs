@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// Stands for "no head under way".
 const NONE: u64 = u64::MAX;
 
-/// What a connection is at. One timer looks at it now and then, so that a request costs no timer of its own.
+/// Phase of a connection. One timer looks at it now and then, so that a request costs no timer of its own.
 #[derive(Debug)]
 pub(super) struct Clock {
     /// Whether heads have a clock. HTTP/2 bounds its own, and other frames come in between.
@@ -29,7 +29,7 @@ pub(super) struct Clock {
     stalled: AtomicU64,
 }
 
-/// What is to be done about a connection.
+/// Action due on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing before then.

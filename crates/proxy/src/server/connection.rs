@@ -43,11 +43,11 @@ use crate::{timer::Timer, tls::MaybeTls};
 
 /// Bound on a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What an HTTP/2 client says first (RFC 9113 section 3.4).
+/// Preface of an HTTP/2 client (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Read at first, to tell the protocols apart.
 const FIRST_READ: usize = 2 << 10;
-/// What is held of a response's body that an HTTP/2 client does not take, per stream.
+/// Bytes held of a response's body that an HTTP/2 client does not take, per stream.
 const SEND_BUFFER: usize = 64 << 10;
 /// A silent HTTP/2 client is asked whether it is there, so that streams to those that vanished end.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
@@ -106,7 +106,7 @@ pub(super) async fn run<W: Serve>(
     }
 }
 
-/// What a connection over HTTP/1.1 is told of its end. Over HTTP/2 the client is told.
+/// Signal of the end to a connection over HTTP/1.1. Over HTTP/2 the client gets GOAWAY.
 #[derive(Default)]
 pub(super) struct Closing {
     soon: AtomicBool,
@@ -147,7 +147,7 @@ struct Opened {
 
 enum Spoken {
     Http(Http),
-    /// Whatever it is, a backend understands it.
+    /// An unknown protocol, which a backend may understand.
     Unknown(Opening),
 }
 
@@ -238,7 +238,7 @@ fn http2(settings: &Settings) -> http2::Builder<Streams> {
     builder
 }
 
-/// What a connection is told.
+/// Signals to a connection.
 struct Phases {
     server: watch::Receiver<Phase>,
     port: watch::Receiver<Phase>,

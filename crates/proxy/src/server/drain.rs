@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 pub(super) enum Phase {
     /// Not near.
     Serving,
-    /// What is under way is finished; nothing new begins.
+    /// Requests in progress finish; nothing new begins.
     Draining,
     /// At once.
     Cut,

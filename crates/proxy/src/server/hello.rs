@@ -28,7 +28,7 @@ pub(super) struct Hello {
 /// Reads a ClientHello; `None` where the client left before its end. The caller sets the clock.
 ///
 /// # Errors
-/// What came is no ClientHello, is too long, or the connection broke. Nothing is said of it to the client.
+/// The bytes are no ClientHello, too long, or the connection broke. The client gets no answer.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Hello>> {
     let mut acceptor = Acceptor::default();
     let mut bytes = BytesMut::new();

@@ -75,7 +75,7 @@ pub(super) async fn serve<W: Serve>(
         drop(busy);
         if switches {
             if let Some(switch) = switch {
-                // Where nobody waits for it, it is closed.
+                // Closes it if nobody waits for it.
                 drop(switch.send(Upgraded::new(line)));
             }
             return Ok(());
@@ -88,7 +88,7 @@ pub(super) async fn serve<W: Serve>(
     }
 }
 
-/// What comes next on a connection.
+/// Next event on a connection.
 #[expect(clippy::large_enum_variant, reason = "it is nearly always the large one")]
 enum Next {
     Request(Head),

@@ -38,7 +38,7 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// What a port is at this moment, by the last snapshot.
+/// Settings of a port at this moment, by the last snapshot.
 pub(super) struct Settings {
     pub(super) address: SocketAddr,
     pub(super) client: Arc<ClientPolicy>,
@@ -62,9 +62,9 @@ pub(super) struct PortState {
     open: AtomicUsize,
     ended: Notify,
     counter: Counter,
-    /// What every connection of the server is told.
+    /// Signals to every connection of the server.
     pub(super) server_phase: watch::Receiver<Phase>,
-    /// What the connections of this port are told.
+    /// Signals to the connections of this port.
     pub(super) port_phase: watch::Receiver<Phase>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Place {
 }
 
 impl Settings {
-    /// What the snapshot says of a port. Configurations whose settings did not change carry over from `previous`.
+    /// Settings of a snapshot's port. Configurations whose settings did not change carry over from `previous`.
     pub(super) fn new(port: &Port, previous: Option<&Self>) -> Self {
         let mut tls = HashMap::new();
         for settings in port.listeners().into_iter().filter_map(ListenerRef::tls) {
@@ -145,7 +145,7 @@ impl BoundPort {
     /// address may be wanted again before.
     pub(super) fn close(self) {
         self.phase.send_replace(Phase::Draining);
-        // Where it is one for datagrams this does nothing.
+        // Does nothing for a socket of datagrams.
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
 

@@ -82,7 +82,7 @@ async fn watched(stream: Pin<Box<impl Future<Output = ()>>>, limit: Duration) {
             return Poll::Pending;
         }
         let idle = idle.get_or_insert_with(|| Idle::new(limit, flow.upload.get().cloned()));
-        // Whatever else wakes the stream is a sign of life.
+        // Any other wake-up of the stream is a sign of life.
         if !idle.is_due() {
             idle.beat();
         }

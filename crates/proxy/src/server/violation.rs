@@ -4,16 +4,16 @@ use std::{error::Error as _, io};
 
 use http::{StatusCode, Version};
 
-/// What came from a client is no request, or its connection cannot go on.
+/// A client's bytes are no request, or its connection cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// What was spoken.
+    /// Protocol of the connection.
     pub version: Version,
-    /// What it was answered; `None` over HTTP/2, where the connection ends with GOAWAY.
+    /// Status of the answer; `None` over HTTP/2, where the connection ends with GOAWAY.
     pub status: Option<StatusCode>,
     /// The same, or the error code of HTTP/2 (RFC 9113, 7): one of some dozen words.
     pub code: String,
-    /// What was wrong. Nothing of what the client sent is in it.
+    /// The fault. Holds nothing that the client sent.
     pub detail: String,
 }
 
@@ -23,7 +23,7 @@ impl Violation {
         Self { version: Version::HTTP_11, status: Some(status), code: status.as_str().to_owned(), detail: reason.to_string() }
     }
 
-    /// What a connection over HTTP/2 was ended for, if it was for what the client did.
+    /// Reason for which a connection over HTTP/2 ended, if the client caused it.
     pub(super) fn in_http2(ended: &io::Error) -> Option<Self> {
         let error = ended.get_ref()?.downcast_ref::<hyper::Error>()?.source()?.downcast_ref::<h2::Error>()?;
         if !error.is_library() {

@@ -76,7 +76,7 @@ fn resolver(certificate: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
     Arc::new(SingleCertAndKey::from(Arc::clone(certificate)))
 }
 
-/// What tells connections apart: a digest of everything that decides whom they are to.
+/// Digest of every setting that decides who the peer is: tells connections apart.
 fn identity(settings: &UpstreamTls) -> u128 {
     let mut digest = Digest(Xxh3::new());
     settings.sni.hash(&mut digest);

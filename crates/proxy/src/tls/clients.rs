@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{TlsConfigError, provider, roots};
 
-/// What checks clients' certificates as the settings have it.
+/// Verifier of clients' certificates by the settings.
 pub(super) fn verifier(asked: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
     match asked {
         ClientCertificates::Valid(authorities) => Ok(from(authorities)?.build()?),

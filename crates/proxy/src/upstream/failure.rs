@@ -28,7 +28,7 @@ pub enum Sent {
     Maybe,
 }
 
-/// What broke an exchange on an open connection.
+/// The cause that broke an exchange on an open connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// Over HTTP/1.1.
@@ -39,7 +39,7 @@ pub enum ExchangeError {
     Http2(#[from] hyper::Error),
 }
 
-/// What went wrong.
+/// The cause.
 #[derive(Debug, thiserror::Error)]
 pub enum FailureKind {
     /// The backend's name has no address.
@@ -73,7 +73,7 @@ pub enum FailureKind {
     /// The backend refused the stream without doing anything (HTTP/2 REFUSED_STREAM).
     #[error("the backend refused the stream")]
     Refused,
-    /// What came is not HTTP.
+    /// The response is not HTTP.
     #[error("the backend's response is malformed: {0}")]
     Protocol(ExchangeError),
     /// The request's own body broke off, on the client's side.
@@ -88,7 +88,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// What a failed exchange over HTTP/1.1 was.
+    /// Classifies a failed exchange over HTTP/1.1.
     pub(super) fn of_http1(error: Http1Error) -> Self {
         match error {
             Http1Error::Closed => Self::Closed,
@@ -98,7 +98,7 @@ impl FailureKind {
         }
     }
 
-    /// What a failed exchange over HTTP/2 was.
+    /// Classifies a failed exchange over HTTP/2.
     pub(super) fn of_http2(error: hyper::Error) -> Self {
         let refused = |error: &h2::Error| error.reason() == Some(h2::Reason::REFUSED_STREAM) && error.is_remote();
         if error.is_user() {
@@ -116,7 +116,7 @@ impl FailureKind {
 }
 
 impl FailureKind {
-    /// What a request is that failed because of its own body.
+    /// Classifies a request that failed because of its own body.
     fn of_body(error: ExchangeError) -> Self {
         let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
         let is_malformed = |cause: &(dyn Error + 'static)| matches!(cause.downcast_ref(), Some(ClientBodyError::Malformed(_)));

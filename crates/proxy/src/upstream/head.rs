@@ -14,7 +14,7 @@ pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// Path and query.
     pub target: &'a PathAndQuery,
-    /// Who is asked: `Host` (RFC 9112, 3.2), or `:authority` (RFC 9113, 8.3.1). May be empty.
+    /// Authority: `Host` (RFC 9112, 3.2), or `:authority` (RFC 9113, 8.3.1). May be empty.
     pub host: &'a HeaderValue,
     /// The headers, without `Host`.
     pub headers: &'a HeaderMap,

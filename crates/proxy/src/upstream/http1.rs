@@ -66,7 +66,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-        // Whoever waits because of the endpoint's limit may open another.
+        // A request that waits because of the endpoint's limit may open another.
         self.0.changed.notify_one();
     }
 }

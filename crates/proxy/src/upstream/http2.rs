@@ -24,15 +24,15 @@ use super::{
 };
 use crate::body::RequestBody;
 
-/// What a backend may send of one response ahead of its reader.
+/// Bytes that a backend may send of one response ahead of its reader.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// What it may send of all responses on a connection: wide, so that a few slow readers do not hold up the others.
+/// Bytes that it may send of all responses on a connection: wide, so that a few slow readers do not hold up the others.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Streams open at once until the backend says how many.
 const INITIAL_MAX_STREAMS: usize = 100;
 /// Bound on a response's headers.
 const MAX_HEADER_LIST: u32 = 64 << 10;
-/// What is held of a request's body that the backend does not take.
+/// Bytes held of a request's body that the backend does not take.
 const SEND_BUFFER: usize = 64 << 10;
 /// While requests are under way, a backend that is silent for this long is asked whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);

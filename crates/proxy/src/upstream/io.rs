@@ -15,14 +15,14 @@ use tokio::{
 
 use crate::{breaker::Permit, cluster::EndpointConnection, tls::MaybeTls};
 
-/// What carries a connection's bytes.
+/// Transport of a connection's bytes.
 #[derive(Debug)]
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// What a connection is counted by, as long as it is open.
+/// Counters of a connection, for as long as it is open.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) _by_breaker: Option<Permit>,
@@ -75,7 +75,7 @@ impl Io {
         }
     }
 
-    /// What came of writing `length` bytes, for a backend that may have hung up.
+    /// Result of writing `length` bytes to a backend that may have hung up.
     fn taken(&mut self, written: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error)) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
@@ -104,7 +104,7 @@ impl Transport {
         }
     }
 
-    /// What a read would yield right now.
+    /// Result of a read right now.
     fn peek(&self) -> io::Result<usize> {
         let mut byte = [MaybeUninit::uninit()];
         match self {

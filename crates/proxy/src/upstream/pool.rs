@@ -22,7 +22,7 @@ const MAX_IDLE: usize = 4096;
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What connections have in common that can stand in for each other.
+/// Key of connections that can stand in for each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     address: Address,
@@ -123,7 +123,7 @@ impl Pool {
         let mut groups = self.groups.lock();
         groups.retain(|_, group| {
             let is_kept = group.sweep(now);
-            // Whoever sends just now holds the group.
+            // A request in progress holds the group.
             is_kept || Arc::strong_count(group) > 1
         });
         !groups.is_empty()

@@ -38,7 +38,7 @@ impl LineBody {
         look(self.0.lock().gathered());
     }
 
-    /// What was gathered, in one piece.
+    /// The gathered bytes, in one piece.
     pub(crate) fn take(&mut self) -> Bytes {
         let mut line = self.0.lock();
         let line = &mut *line;

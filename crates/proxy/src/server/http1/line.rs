@@ -16,7 +16,7 @@ use crate::{
     wire::Wire,
 };
 
-/// What a client waits for that has asked whether its body is wanted (RFC 9110, 10.1.1).
+/// Interim response for a client that asks whether its body is wanted (RFC 9110, 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Of a body that nobody wants, so much is read to save the connection.
 const MOST_DRAINED: usize = 64 << 10;
@@ -35,7 +35,7 @@ pub(super) struct Line {
     is_unread: bool,
     /// It is not as it should be: where the next request begins is not known.
     is_broken: bool,
-    /// What is still to be said before the body comes, and whether its saying has begun.
+    /// Interim response to send before the body comes, and whether sending has begun.
     interim: &'static [u8],
     /// The connection's task, while another reads the body.
     waiting: Option<Waker>,
@@ -92,7 +92,7 @@ impl Line {
         Poll::Ready(Ok(self.gathered().len() as u64))
     }
 
-    /// What is there of a body of known length.
+    /// Bytes that have arrived of a body of known length.
     pub(super) fn gathered(&self) -> &[u8] {
         let left = usize::try_from(self.framing.left().unwrap_or(0)).unwrap_or(usize::MAX);
         &self.wire.read[..left.min(self.wire.read.len())]

@@ -28,7 +28,7 @@ pub(super) struct Asked {
 pub(super) struct Sending {
     body: ResponseBody,
     writer: Writer,
-    /// What the body broke off with.
+    /// Error that broke off the body.
     failed: Option<io::Error>,
     /// The connection may serve another request after this.
     pub(super) keeps_alive: bool,
@@ -118,7 +118,7 @@ fn head(parts: &Parts, asked: &Asked, (end, length): &(End, Option<u64>), keeps_
     let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let mut has_date = false;
     for (name, value) in &parts.headers {
-        // What frames the message is said below.
+        // The fields that frame the message follow below.
         if *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING || (*name == header::CONNECTION && !switches) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! What one HTTP/1.1 connection makes of its requests, one after the other.
+//! One HTTP/1.1 connection and its requests, one after the other.
 
 use http_body_util::BodyExt as _;
 

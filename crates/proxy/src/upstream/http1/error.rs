@@ -15,7 +15,7 @@ pub enum Http1Error {
     /// The connection ended before the response did.
     #[error("the connection ended too early")]
     Closed,
-    /// What came is not HTTP.
+    /// The response is not HTTP.
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// The request's own body broke off.

@@ -28,7 +28,7 @@ impl Sending {
         }
         field(&mut out, "host", head.host.as_bytes());
         for (name, value) in headers {
-            // What frames the message is said below, once.
+            // The fields that frame the message follow below, once.
             if *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING {
                 continue;
             }
