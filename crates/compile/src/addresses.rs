@@ -5,7 +5,7 @@ mod assigned;
 use std::net::IpAddr;
 
 use crate::status::{Condition, GatewayAddress, Problem};
-use pailou_api::{Gateway, gateway::GatewayAddress as Asked};
+use pailou_api::{Gateway, gateway::GatewayAddress as RequestedAddress};
 use pailou_snapshot::Name;
 
 use super::settings::{DataPlane, Mode, Settings};
@@ -115,7 +115,7 @@ pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
 const IP_ADDRESS: &str = "IPAddress";
 const HOSTNAME: &str = "Hostname";
 
-fn value(asked: &Asked) -> &str {
+fn value(asked: &RequestedAddress) -> &str {
     asked.value.as_deref().unwrap_or_default()
 }
 

@@ -19,7 +19,7 @@ use super::{
     grants::{Referent, Referrer},
     index::Index,
     listener::{ListenerState, certificate},
-    speaks::Speaks,
+    listener_protocol::ListenerProtocol,
 };
 
 /// What a Gateway shows to backends that ask for a certificate. Where that cannot be had, no connection is made without.
@@ -28,7 +28,7 @@ pub(crate) type Identity = Result<Arc<CertifiedKey>, Failure>;
 /// Has a listener ask its clients for certificates, as the Gateway it belongs to wants it (`spec.tls.frontend`). One that cannot tell
 /// good certificates from bad is not served.
 pub(crate) fn ask(index: &Index, gateway: &Gateway, listener: &mut ListenerState<'_>) {
-    if !listener.speaks.is_some_and(Speaks::ends_tls) {
+    if !listener.protocol.is_some_and(ListenerProtocol::terminates_tls) {
         return;
     }
     let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else { return };

@@ -22,9 +22,9 @@ use pailou_snapshot::{
 use super::{
     backends::Backends,
     client_certificates::Identity,
+    cluster_ids::{ClusterIds, UsedIds},
     grants::{Referent, Referrer},
     index::{Index, name_of},
-    interned::{Interned, Used},
     output::Effect,
     policies::traffic::Traffic,
     pools::Pools,
@@ -50,9 +50,9 @@ pub(crate) struct Clusters<'a> {
     pub(crate) identity: Option<Identity>,
     /// Nothing is made, only judged.
     pub(crate) dry: bool,
-    pub(crate) interned: Interned,
+    pub(crate) cluster_ids: ClusterIds,
     /// Of those, what the route under way makes use of.
-    used: Used,
+    used: UsedIds,
     /// TLS policies and pools that the route under way makes use of.
     touched_policies: BTreeSet<usize>,
     touched_pools: BTreeSet<usize>,
@@ -108,7 +108,7 @@ pub(crate) struct Draft {
 
 impl<'a> Clusters<'a> {
     /// Begins with the clusters that there are.
-    pub(crate) fn new(index: &'a Index, interned: Interned) -> Self {
+    pub(crate) fn new(index: &'a Index, cluster_ids: ClusterIds) -> Self {
         let tls = TlsPolicies::new(index);
         Self {
             index,
@@ -117,8 +117,8 @@ impl<'a> Clusters<'a> {
             backends: Backends::new(index),
             identity: None,
             dry: false,
-            interned,
-            used: Used::default(),
+            cluster_ids,
+            used: UsedIds::default(),
             touched_policies: BTreeSet::new(),
             touched_pools: BTreeSet::new(),
         }
@@ -197,11 +197,11 @@ impl<'a> Clusters<'a> {
         if self.dry {
             return BreakerId(u32::MAX);
         }
-        self.interned.breaker(key, &mut self.used)
+        self.cluster_ids.breaker(key, &mut self.used)
     }
 
     /// The route under way is attached to these Gateways: what it made use of, and what is reached from them by that.
-    pub(crate) fn conclude(&mut self, gateways: &[usize]) -> (Used, Vec<Effect>) {
+    pub(crate) fn conclude(&mut self, gateways: &[usize]) -> (UsedIds, Vec<Effect>) {
         let (policies, pools) = (std::mem::take(&mut self.touched_policies), std::mem::take(&mut self.touched_pools));
         let mut effects = Vec::new();
         for gateway in gateways.iter().copied() {
@@ -311,7 +311,7 @@ impl<'a> Clusters<'a> {
         if self.dry {
             return ClusterId(u32::MAX);
         }
-        self.interned.cluster(cluster(), &mut self.used)
+        self.cluster_ids.cluster(cluster(), &mut self.used)
     }
 }
 

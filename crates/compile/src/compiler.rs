@@ -9,6 +9,7 @@ use pailou_api::Kind;
 use pailou_snapshot::{EndpointKey, Endpoints, Snapshot};
 
 use crate::{
+    build::Memory,
     endpoints,
     index::{Reads, Touched},
     indexed::Indexed,
@@ -16,7 +17,6 @@ use crate::{
     status::{Status, Statuses},
     store::{Change, Store},
     undecodable,
-    whole::Memory,
 };
 
 /// What objects come to. Cloning shares everything.
@@ -87,7 +87,12 @@ impl Compiler {
         let are_planes_new = std::mem::take(&mut self.are_planes_new);
         let compiled = self.compile(&changes, &touched, are_planes_new);
         let is_same = touched.tables() & !ENDPOINTS == 0 && !are_planes_new;
-        let what = undecodable::What { index: &self.objects.index, settings: &self.settings, routes: &self.memory.routes, is_same };
+        let what = undecodable::ReportContext {
+            index: &self.objects.index,
+            settings: &self.settings,
+            routes: &self.memory.routes,
+            is_same,
+        };
         let statuses = self.undecodable.report(&what, store, &compiled.statuses);
         Compiled { statuses, ..compiled }
     }

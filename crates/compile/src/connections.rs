@@ -18,12 +18,12 @@ use super::{
     clusters::{Clusters, Load},
     grants::Referrer,
     listener::kind_name,
+    listener_protocol::ListenerProtocol,
     order::AnyRoute,
-    output::{Output, Place},
+    output::{Output, RouteListener},
     policies::traffic::Traffic,
     routes::{Given, Route, RouteCompiler, gateways_of, patterns, places_of},
     rules::{self, Findings},
-    speaks::Speaks,
 };
 
 /// A route of one of these kinds.
@@ -71,7 +71,7 @@ impl<'a> RouteCompiler<'_, 'a> {
                 output.forwards.push(Arc::new(self.forward(route, given, load, &mut findings)));
                 output.forwards.len() - 1
             });
-            output.places.push(Place { gateway, listener, form });
+            output.places.push(RouteListener { gateway, listener, form });
         }
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.
@@ -88,9 +88,9 @@ impl<'a> RouteCompiler<'_, 'a> {
 
     /// What a listener hands on.
     fn load(&self, gateway: usize, listener: usize) -> Load {
-        match self.gateways.list[gateway].listeners[listener].speaks {
-            Some(Speaks::TlsPassed) => Load::Sealed,
-            Some(Speaks::Udp) => Load::Datagrams,
+        match self.gateways.list[gateway].listeners[listener].protocol {
+            Some(ListenerProtocol::TlsPassthrough) => Load::Sealed,
+            Some(ListenerProtocol::Udp) => Load::Datagrams,
             _ => Load::Bytes,
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! A [`Compiler`] does not compile anew what cannot have changed. Whatever is looked up in the [`index`] is noted. What a route came to
 //! ([`output`]) holds for as long as nothing has changed that was looked up for it, and nothing that was looked up for what all
-//! routes share (Gateways, policies, pools). Clusters and breakers are numbered in the order of routes ([`order`], [`interned`]): those
+//! routes share (Gateways, policies, pools). Clusters and breakers are numbered in the order of routes ([`order`], [`cluster_ids`]): those
 //! that come after a change are counted through again, and a route whose numbers are others is compiled again. All that is shared is
 //! put together of what the routes came to, listeners' tables ([`tables`]) by the host names that a change concerns.
 
@@ -31,10 +31,10 @@ mod conflicts;
 mod features;
 pub(crate) mod gateway;
 pub(crate) mod listener;
+mod listener_protocol;
 mod listener_sets;
 pub(crate) mod parameters;
 mod ports;
-mod speaks;
 
 pub(crate) mod attach;
 pub(crate) mod connections;
@@ -45,11 +45,11 @@ mod matches;
 pub(crate) mod routes;
 mod rules;
 
-mod interned;
+mod build;
+mod cluster_ids;
 mod order;
 mod output;
 mod tables;
-mod whole;
 
 mod authorities;
 mod backends;
@@ -61,9 +61,9 @@ mod picker;
 mod pools;
 mod upstream_tls;
 
-mod others;
 mod policies;
 mod undecodable;
+mod unsupported_kinds;
 
 mod compiler;
 pub mod reach;

@@ -15,7 +15,7 @@ use pailou_snapshot::{ClientCertificates, ClientPolicy, ExternalAuth, HostPatter
 use super::{
     grants::{Referent, Referrer},
     index::Index,
-    speaks::Speaks,
+    listener_protocol::ListenerProtocol,
 };
 
 /// A listener on its way into the snapshot.
@@ -26,8 +26,8 @@ pub(crate) struct ListenerState<'a> {
     /// The place of the ListenerSet among the Gateway's; `None` for the Gateway's own.
     pub(crate) set: Option<usize>,
     pub(crate) name: ListenerName,
-    /// What it speaks; `None` where that cannot be served.
-    pub(crate) speaks: Option<Speaks>,
+    /// Its protocol; `None` if no listener can serve it.
+    pub(crate) protocol: Option<ListenerProtocol>,
     pub(crate) hostname: Option<HostPattern>,
     pub(crate) kinds: Vec<RouteKind>,
     pub(crate) certificates: Vec<Arc<CertifiedKey>>,
@@ -46,15 +46,15 @@ impl<'a> ListenerState<'a> {
     /// Judges a listener by itself.
     pub(crate) fn new(index: &Index, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
         let mut problems = Vec::new();
-        let speaks = Speaks::of(spec);
-        if speaks.is_none() {
+        let protocol = ListenerProtocol::of(spec);
+        if protocol.is_none() {
             let message = format!("protocol {} is not supported: use HTTP, HTTPS, TLS, TCP or UDP", spec.protocol.as_str());
             problems.push(Problem::accepted("UnsupportedProtocol", message));
         }
-        check_filters(spec, speaks, &mut problems);
-        let kinds = speaks.map(|speaks| route_kinds(spec, speaks.kinds(), &mut problems)).unwrap_or_default();
-        let certificates = match speaks {
-            Some(speaks) if speaks.ends_tls() => certificates(index, spec, owner, &mut problems),
+        check_filters(spec, protocol, &mut problems);
+        let kinds = protocol.map(|protocol| route_kinds(spec, protocol.kinds(), &mut problems)).unwrap_or_default();
+        let certificates = match protocol {
+            Some(protocol) if protocol.terminates_tls() => certificates(index, spec, owner, &mut problems),
             _ => Vec::new(),
         };
         Self {
@@ -62,7 +62,7 @@ impl<'a> ListenerState<'a> {
             owner,
             set: None,
             name,
-            speaks,
+            protocol,
             hostname: spec.hostname.as_deref().map(HostPattern::new),
             kinds,
             certificates,
@@ -81,7 +81,7 @@ impl<'a> ListenerState<'a> {
 
     /// Whether it has all that it takes to be served.
     pub(crate) fn is_valid(&self) -> bool {
-        let has_certificates = !self.speaks.is_some_and(Speaks::ends_tls) || !self.certificates.is_empty();
+        let has_certificates = !self.protocol.is_some_and(ListenerProtocol::terminates_tls) || !self.certificates.is_empty();
         // Who put a filter in front of everything relies on it: nothing is served past one that is not there.
         let secured = has_certificates && self.filters.len() == self.spec.filters.requests.len();
         self.is_accepted() && secured
@@ -163,10 +163,12 @@ fn group_kind(kind: RouteKind) -> GroupKind {
 }
 
 /// Filters that are not what this gateway has, or where there are no requests.
-fn check_filters(spec: &Spec, speaks: Option<Speaks>, problems: &mut Vec<Problem>) {
+fn check_filters(spec: &Spec, protocol: Option<ListenerProtocol>, problems: &mut Vec<Problem>) {
     for (place, filter) in spec.filters.requests.iter().enumerate() {
         let (reason, what) = match (&*filter.kind, &filter.external_auth) {
-            _ if speaks.is_some_and(|speaks| !speaks.is_http()) => ("InvalidListenerFilter", "only HTTP and HTTPS have requests"),
+            _ if protocol.is_some_and(|protocol| !protocol.is_http()) => {
+                ("InvalidListenerFilter", "only HTTP and HTTPS have requests")
+            }
             ("ExternalAuth", Some(_)) => continue,
             ("ExternalAuth", None) => ("InvalidListenerFilter", "ExternalAuth needs the field externalAuth"),
             ("ExtensionRef", _) => ("UnsupportedValue", "ExtensionRef is not supported on a listener: remove it"),

@@ -88,14 +88,14 @@ fn path(field: &str, spec: &SpecPath) -> Result<PathMatch, Problem> {
 }
 
 fn regex_path(field: &str, pattern: &str) -> Result<PathMatch, Problem> {
-    Ok(PathMatch::Regex(Arc::new(regexes::whole(field, pattern)?)))
+    Ok(PathMatch::Regex(Arc::new(regexes::anchored(field, pattern)?)))
 }
 
 /// A condition on a value.
 pub(crate) fn value(field: &str, kind: MatchType, value: &str) -> Result<ValueMatch, Problem> {
     Ok(match kind {
         MatchType::Exact => ValueMatch::Exact(value.into()),
-        MatchType::RegularExpression => ValueMatch::Regex(regexes::whole(field, value)?),
+        MatchType::RegularExpression => ValueMatch::Regex(regexes::anchored(field, value)?),
     })
 }
 

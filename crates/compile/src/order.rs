@@ -7,8 +7,8 @@ use pailou_api::{GrpcRoute, HttpRoute, Kind, Meta, Object, TcpRoute, TlsRoute, U
 use pailou_snapshot::{Name, RouteKind};
 
 use super::{
+    cluster_ids::IdCounts,
     index::{Index, Touched},
-    interned::Count,
     output::Output,
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Order {
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     /// The clusters and breakers that came before it.
-    pub(crate) count: Count,
+    pub(crate) count: IdCounts,
     /// What it came to; nothing where that is to be found out.
     pub(crate) output: Option<Arc<Output>>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     pub(crate) place: usize,
-    pub(crate) count: Count,
+    pub(crate) count: IdCounts,
 }
 
 impl AnyRoute {
@@ -121,11 +121,11 @@ impl AnyRoute {
 impl Order {
     /// Takes changes of routes in. Gives what is gone of what routes came to, and up to where nothing has changed; `total` is what
     /// there was in the end.
-    pub(crate) fn apply(&mut self, changes: &[Change], total: Count) -> (Vec<Arc<Output>>, Start) {
+    pub(crate) fn apply(&mut self, changes: &[Change], total: IdCounts) -> (Vec<Arc<Output>>, Start) {
         let gone: Vec<_> = changes.iter().filter_map(|change| AnyRoute::of(change.before.as_ref()?)).collect();
         let come: Vec<_> = changes.iter().filter_map(|change| AnyRoute::of(change.now.as_ref()?)).collect();
         if gone.len() + come.len() > MANY {
-            return (self.apply_many(&gone, come), Start { place: 0, count: Count::default() });
+            return (self.apply_many(&gone, come), Start { place: 0, count: IdCounts::default() });
         }
         let mut start = Start { place: self.routes.len(), count: total };
         let mut outputs = Vec::new();
@@ -203,7 +203,7 @@ impl Order {
     pub(crate) fn forget_all(&mut self) -> Start {
         self.tables = 0;
         self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
-        Start { place: 0, count: Count::default() }
+        Start { place: 0, count: IdCounts::default() }
     }
 
     fn forget(&mut self, start: &mut Start, is_stale: impl Fn(&Output) -> bool) -> Vec<Arc<Output>> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use pailou_snapshot::{Forward, RouteMatch};
 
 use super::{
-    clusters::Clusters, gateway::Gateways, index::Reads, interned::Used, order::AnyRoute, policies::backend::Overlap,
+    cluster_ids::UsedIds, clusters::Clusters, gateway::Gateways, index::Reads, order::AnyRoute, policies::backend::Overlap,
     policies::backend::TrafficPolicies,
 };
 
@@ -14,21 +14,21 @@ use super::{
 pub(crate) struct Output {
     pub(crate) route: AnyRoute,
     /// The listeners that it is on, each once.
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Vec<RouteListener>,
     /// The Gateways that it is attached to, by place, each once.
     pub(crate) gateways: Vec<usize>,
     /// For requests: its entries in listeners' tables, in order of precedence. One list for each form that it has.
     pub(crate) entries: Vec<Arc<[RouteMatch]>>,
     /// For connections: where they go. One for each form that it has.
     pub(crate) forwards: Vec<Arc<Forward>>,
-    pub(crate) used: Used,
+    pub(crate) used: UsedIds,
     pub(crate) effects: Vec<Effect>,
     pub(crate) reads: Reads,
 }
 
 /// A listener that a route is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
+pub(crate) struct RouteListener {
     /// The place of the Gateway.
     pub(crate) gateway: usize,
     /// The listener's among the Gateway's.
@@ -63,7 +63,7 @@ impl Output {
             gateways: Vec::new(),
             entries: Vec::new(),
             forwards: Vec::new(),
-            used: Used::default(),
+            used: UsedIds::default(),
             effects: Vec::new(),
             reads: Reads::default(),
         }
@@ -71,7 +71,7 @@ impl Output {
 
     /// Has its listeners count it.
     pub(crate) fn count(&mut self) {
-        let effect = |place: &Place| Effect::Attached { gateway: place.gateway, listener: place.listener };
+        let effect = |place: &RouteListener| Effect::Attached { gateway: place.gateway, listener: place.listener };
         self.effects.extend(self.places.iter().map(effect));
     }
 

@@ -21,7 +21,7 @@ pub(crate) enum NoPicker {
 }
 
 /// The cluster of an endpoint picker, and the place of the BackendTLSPolicy that says how it is spoken to.
-pub(crate) type Found = (Cluster, Option<usize>);
+pub(crate) type PickerCluster = (Cluster, Option<usize>);
 
 /// The cluster of an endpoint picker: gRPC, in TLS as a BackendTLSPolicy on its Service says, and else with whatever certificate it
 /// has, as pickers make their own. A Service whose port says `kubernetes.io/h2c` is spoken to in the clear, unless a policy says TLS.
@@ -30,7 +30,7 @@ pub(crate) fn cluster(
     policies: &TlsPolicies<'_>,
     namespace: &str,
     reference: &EndpointPickerRef,
-) -> Result<Found, NoPicker> {
+) -> Result<PickerCluster, NoPicker> {
     let name = &reference.name;
     if !reference.group.is_empty() || reference.kind != "Service" {
         return Err(NoPicker::Unusable(format!("the endpoint picker {} {name} is no Service", reference.kind)));

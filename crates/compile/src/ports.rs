@@ -16,9 +16,9 @@ use pailou_snapshot::{
 use super::{
     gateway::Gateways,
     listener::ListenerState,
+    listener_protocol::ListenerProtocol,
     policies::client::{ClientSettings, TlsSettings},
     settings::Mode,
-    speaks::Speaks,
     tables::Tables,
 };
 
@@ -30,8 +30,8 @@ pub(crate) fn claim(gateways: &mut Gateways<'_>) {
         let name = gateway.name.clone();
         let mut claims = Vec::new();
         for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_servable()) {
-            let Some(speaks) = listener.speaks else { continue };
-            let port = (speaks.transport(), listener.spec.port.get());
+            let Some(protocol) = listener.protocol else { continue };
+            let port = (protocol.transport(), listener.spec.port.get());
             let holders = held.get(&port).map_or(&[][..], Vec::as_slice);
             let taken = gateway.addresses.bound.iter().find_map(|address| {
                 holders.iter().find(|(other, _)| overlap(*address, *other)).map(|(_, holder)| (*address, holder))
@@ -93,12 +93,12 @@ pub(crate) fn ports(
         }
         let listeners = gateway.listeners.into_iter().enumerate().filter(|(_, listener)| listener.is_servable());
         for (at, listener) in listeners {
-            let Some(speaks) = listener.speaks else { continue };
+            let Some(protocol) = listener.protocol else { continue };
             let number = listener.spec.port.get();
             let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
-            let service = service(listener, tables.take(place, at), clients, speaks, kept);
+            let service = service(listener, tables.take(place, at), clients, protocol, kept);
             for address in &gateway.addresses.bound {
-                let key = PortKey { address: SocketAddr::new(*address, number), transport: speaks.transport() };
+                let key = PortKey { address: SocketAddr::new(*address, number), transport: protocol.transport() };
                 match ports.entry((owner.clone(), key)) {
                     Entry::Vacant(free) => {
                         let (client, service) = (client.clone(), service.clone());
@@ -130,26 +130,26 @@ fn service(
     listener: ListenerState<'_>,
     (routes, forwards): (RouteTable, HostMap<Arc<Forward>>),
     clients: &ClientSettings<'_>,
-    speaks: Speaks,
+    protocol: ListenerProtocol,
     kept: &Kept<'_>,
 ) -> PortService {
-    let tls = speaks.ends_tls().then(|| {
+    let tls = protocol.terminates_tls().then(|| {
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
-        kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, speaks))
+        kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, protocol))
     });
     let ListenerState { name, hostname, client, filters, .. } = listener;
     let by_host = hostname.clone();
-    if speaks.is_http() {
+    if protocol.is_http() {
         let listener = Arc::new(Listener { name, hostname, tls, client, filters, routes });
-        return match speaks {
-            Speaks::Http => PortService::Http(alone(by_host.as_ref(), listener)),
+        return match protocol {
+            ListenerProtocol::Http => PortService::Http(alone(by_host.as_ref(), listener)),
             _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),
         };
     }
     let listener = Arc::new(ConnectionListener { name, hostname, tls, client, routes: forwards });
-    match speaks {
-        Speaks::Tcp => PortService::Tcp(listener),
-        Speaks::Udp => PortService::Udp(listener),
+    match protocol {
+        ListenerProtocol::Tcp => PortService::Tcp(listener),
+        ListenerProtocol::Udp => PortService::Udp(listener),
         _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Connections(listener))),
     }
 }
@@ -164,7 +164,7 @@ fn server_tls(
     certificates: Vec<Arc<rustls::sign::CertifiedKey>>,
     client_certificates: Option<ClientCertificates>,
     settings: TlsSettings,
-    speaks: Speaks,
+    protocol: ListenerProtocol,
 ) -> ServerTls {
     ServerTls {
         certificates,
@@ -173,7 +173,7 @@ fn server_tls(
         max_version: version(settings.max_version, TlsVersion::V1_3),
         alpn: match settings.alpn {
             Some(names) => names.into_iter().map(String::into_bytes).collect(),
-            None if speaks.is_http() => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            None if protocol.is_http() => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             None => Vec::new(),
         },
         ciphers: settings.ciphers.iter().map(|name| name.as_str().into()).collect(),

@@ -20,7 +20,7 @@ use pailou_snapshot::Name;
 pub use needs::{Moved, Needs};
 use routes::AnyRoute;
 use shared::Shared;
-use walk::{Found, Walk, address};
+use walk::{NeededObjects, Walk, address};
 
 /// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
 /// see [`Reaches`].
@@ -75,7 +75,7 @@ impl<'a> Reaches<'a> {
         places.into_iter().map(|place| self.keys[place]).collect()
     }
 
-    fn found(&self, place: usize) -> Found {
+    fn found(&self, place: usize) -> NeededObjects {
         let mut walk = Walk::new(&self.shared);
         walk.gateway(place);
         for route in &self.routes[place] {

@@ -8,7 +8,7 @@ use crate::status::Problem;
 const MAX_SIZE: usize = 1 << 20;
 
 /// An expression that has to match the whole value.
-pub(crate) fn whole(field: &str, pattern: &str) -> Result<Regex, Problem> {
+pub(crate) fn anchored(field: &str, pattern: &str) -> Result<Regex, Problem> {
     // By itself first: `a)|(b` must not become legal by being put into a group.
     part(field, pattern)?;
     build(field, &format!("^(?:{pattern})$"))

@@ -18,7 +18,7 @@ use super::{
     gateway::Gateways,
     matches::Match,
     order::AnyRoute,
-    output::{Effect, Output, Place},
+    output::{Effect, Output, RouteListener},
     policies::{backend::TrafficPolicies, security::SecurityPolicies},
     rules::{self, CompiledRule, Findings, RuleContext},
     warnings::PARTIALLY_SUPPORTED,
@@ -148,7 +148,7 @@ impl<'a> RouteCompiler<'_, 'a> {
                 output.entries.push(RouteTable::sorted(all.collect()));
                 output.entries.len() - 1
             });
-            output.places.push(Place { gateway, listener, form });
+            output.places.push(RouteListener { gateway, listener, form });
         }
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.

@@ -11,7 +11,7 @@ use pailou_snapshot::{Forward, HostMap, HostPattern, RouteMatch, RouteTable};
 use super::{
     gateway::Gateways,
     order::AnyRoute,
-    output::{Output, Place},
+    output::{Output, RouteListener},
     routes::hosts,
 };
 
@@ -86,7 +86,7 @@ impl Table {
 }
 
 /// The host names that a route stands under on each of its listeners.
-fn each_host(output: &Output, gateways: &Gateways<'_>, mut each: impl FnMut(Place, Option<&HostPattern>)) {
+fn each_host(output: &Output, gateways: &Gateways<'_>, mut each: impl FnMut(RouteListener, Option<&HostPattern>)) {
     let patterns = output.route.patterns();
     for place in &output.places {
         let listener = gateways.list[place.gateway].listeners[place.listener].hostname.as_ref();

@@ -30,7 +30,7 @@ use super::{
     order::Order,
     policies::{
         report::{Ancestors, Reach, reached, write},
-        targets::{Asked, Claim, Outcome, TargetKind, targets},
+        targets::{Claim, ClaimOutcome, DeclaredTargets, TargetKind, targets},
     },
     settings::Settings,
 };
@@ -44,7 +44,7 @@ pub(super) struct Memory {
 }
 
 /// What is needed to tell whom an object concerns.
-pub(super) struct What<'w> {
+pub(super) struct ReportContext<'w> {
     pub(super) index: &'w Index,
     pub(super) settings: &'w Settings,
     pub(super) routes: &'w Order,
@@ -54,7 +54,7 @@ pub(super) struct What<'w> {
 
 impl Memory {
     /// What was compiled, and over it what is to be said of everything that could not be decoded.
-    pub(super) fn report(&mut self, what: &What<'_>, store: &Store, compiled: &Arc<Statuses>) -> Arc<Statuses> {
+    pub(super) fn report(&mut self, what: &ReportContext<'_>, store: &Store, compiled: &Arc<Statuses>) -> Arc<Statuses> {
         if store.all_undecodable().len() == 0 {
             *self = Self::default();
             return compiled.clone();
@@ -74,8 +74,8 @@ impl Memory {
     }
 }
 
-fn judge_all(what: &What<'_>, store: &Store, statuses: &mut Statuses) {
-    let What { index, settings, routes, .. } = *what;
+fn judge_all(what: &ReportContext<'_>, store: &Store, statuses: &mut Statuses) {
+    let ReportContext { index, settings, routes, .. } = *what;
     let mut said_already = Statuses::default();
     let classes = class::classes(index, settings, &mut said_already);
     let gateways = Gateways::new(index, &classes, settings, &mut said_already);
@@ -113,16 +113,16 @@ impl Judge<'_, '_> {
     fn judge(&self, undecodable: &Undecodable, accepted: Condition, statuses: &mut Statuses) {
         let key = undecodable.key.clone();
         match self.body(undecodable, &accepted) {
-            Some(Said::Body(body)) => statuses.set(key, body),
-            Some(Said::Ancestors(ancestors)) => write(key, ancestors, statuses),
+            Some(JudgedStatus::Body(body)) => statuses.set(key, body),
+            Some(JudgedStatus::Ancestors(ancestors)) => write(key, ancestors, statuses),
             None => statuses.note(key, Severity::Error, accepted.message),
         }
     }
 
-    fn body(&self, undecodable: &Undecodable, accepted: &Condition) -> Option<Said<'_>> {
+    fn body(&self, undecodable: &Undecodable, accepted: &Condition) -> Option<JudgedStatus<'_>> {
         let conditions = || vec![accepted.clone()];
         let gateways = self.reach.gateways;
-        Some(Said::Body(match &undecodable.concerns {
+        Some(JudgedStatus::Body(match &undecodable.concerns {
             Concerns::Class(name) => {
                 name.as_ref().filter(|name| self.settings.controllers.contains(name))?;
                 StatusBody::Class(ClassStatus { conditions: conditions(), ..ClassStatus::default() })
@@ -146,8 +146,9 @@ impl Judge<'_, '_> {
             }
             Concerns::Policy { targets: refs, selectors } => {
                 let meta = Meta { namespace: undecodable.key.namespace.clone(), ..Meta::default() };
-                let (targets, _) = targets(self.index, TargetKind::ROUTING, &Asked { meta: &meta, refs: refs.clone(), selectors });
-                let claims = targets.into_iter().map(|target| Claim { target, outcome: Outcome::Won });
+                let (targets, _) =
+                    targets(self.index, TargetKind::ROUTING, &DeclaredTargets { meta: &meta, refs: refs.clone(), selectors });
+                let claims = targets.into_iter().map(|target| Claim { target, outcome: ClaimOutcome::Won });
                 let reached = claims.flat_map(|claim| reached(&self.reach, &claim));
                 return of(reached.map(|(reference, controller)| (reference, (controller, conditions()))).collect());
             }
@@ -204,13 +205,13 @@ impl Judge<'_, '_> {
 }
 
 /// A status on its way.
-enum Said<'a> {
+enum JudgedStatus<'a> {
     Body(StatusBody),
     Ancestors(Ancestors<'a>),
 }
 
-fn of(ancestors: Ancestors<'_>) -> Option<Said<'_>> {
-    (!ancestors.is_empty()).then_some(Said::Ancestors(ancestors))
+fn of(ancestors: Ancestors<'_>) -> Option<JudgedStatus<'_>> {
+    (!ancestors.is_empty()).then_some(JudgedStatus::Ancestors(ancestors))
 }
 
 /// As Gateway API names it where it has a name for it.

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::status::{Condition, GatewayAddress};
-use pailou_api::gateway::GatewayAddress as Asked;
+use pailou_api::gateway::GatewayAddress as RequestedAddress;
 
 use super::{super::settings::DataPlane, HOSTNAME, IP_ADDRESS};
 
@@ -34,7 +34,7 @@ pub(super) struct Missing {
 
 impl Assigned {
     /// Answers a Gateway's entries by what its data plane has.
-    pub(super) fn new(asked: &[Asked], plane: &DataPlane) -> Self {
+    pub(super) fn new(asked: &[RequestedAddress], plane: &DataPlane) -> Self {
         if asked.is_empty() {
             return Self { addresses: plane.addresses.clone(), missing: Vec::new() };
         }
@@ -73,7 +73,7 @@ struct Free<'a> {
 }
 
 impl Free<'_> {
-    fn take(&mut self, entry: &Asked) -> Option<GatewayAddress> {
+    fn take(&mut self, entry: &RequestedAddress) -> Option<GatewayAddress> {
         let is_meant = |it: &&GatewayAddress| it.kind == entry.kind && value(entry).is_none_or(|value| is_same(value, &it.value));
         match routability(entry) {
             None => {
@@ -97,7 +97,7 @@ fn take<'a>(from: &mut Vec<&'a GatewayAddress>, is_meant: impl Fn(&&'a GatewayAd
     Some(from.remove(place))
 }
 
-fn missing_of(place: usize, entry: &Asked, plane: &DataPlane) -> Missing {
+fn missing_of(place: usize, entry: &RequestedAddress, plane: &DataPlane) -> Missing {
     let message = match (routability(entry), value(entry)) {
         _ if !is_known(entry) => format!("spec.addresses[{place}]: type {} is not supported", entry.kind),
         (Some(CLUSTER), _) if entry.kind != IP_ADDRESS => {
@@ -117,17 +117,17 @@ fn missing_of(place: usize, entry: &Asked, plane: &DataPlane) -> Missing {
 }
 
 /// The address that is asked for; `None` takes any.
-fn value(asked: &Asked) -> Option<&str> {
+fn value(asked: &RequestedAddress) -> Option<&str> {
     asked.value.as_deref().filter(|value| !value.is_empty())
 }
 
 /// From where it has to be reached; `None` takes any.
-pub(super) fn routability(asked: &Asked) -> Option<&str> {
+pub(super) fn routability(asked: &RequestedAddress) -> Option<&str> {
     asked.routability.as_deref().filter(|it| !it.is_empty())
 }
 
 /// Whether there are addresses of its type at all.
-fn is_known(asked: &Asked) -> bool {
+fn is_known(asked: &RequestedAddress) -> bool {
     [IP_ADDRESS, HOSTNAME].contains(&asked.kind.as_str())
 }
 

@@ -15,7 +15,7 @@ use super::{
         warnings,
     },
     report::{Reach, report},
-    targets::{Asked, Claims, TargetKind},
+    targets::{Claims, DeclaredTargets, TargetKind},
     traffic::Traffic,
     unenforced,
 };
@@ -63,7 +63,7 @@ impl<'a> TrafficPolicies<'a> {
 
     /// Distributes the targets.
     pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
-        let asked = self.objects.iter().map(|policy| Asked {
+        let asked = self.objects.iter().map(|policy| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),
             selectors: &policy.spec.target_selectors,

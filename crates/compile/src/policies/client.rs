@@ -14,9 +14,12 @@ use pailou_api::{
 use pailou_snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerName};
 
 use super::{
-    super::{client_certificates, filters, gateway::Gateways, index::Index, listener::ListenerState, speaks::Speaks, warnings},
+    super::{
+        client_certificates, filters, gateway::Gateways, index::Index, listener::ListenerState,
+        listener_protocol::ListenerProtocol, warnings,
+    },
     report::{Reach, report},
-    targets::{Asked, Claims, TargetKind},
+    targets::{Claims, DeclaredTargets, TargetKind},
     traffic::invalid,
     unenforced,
 };
@@ -43,7 +46,7 @@ impl<'a> ClientSettings<'a> {
     /// Reads all policies and applies them to the listeners.
     pub(crate) fn apply(index: &'a Index, gateways: &mut Gateways<'_>) -> Self {
         let objects: Vec<_> = index.client_policies.iter().collect();
-        let asked = objects.iter().map(|policy| Asked {
+        let asked = objects.iter().map(|policy| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),
             selectors: &policy.spec.target_selectors,
@@ -55,7 +58,7 @@ impl<'a> ClientSettings<'a> {
         for listener in gateways.list.iter_mut().flat_map(|gateway| &mut gateway.listeners) {
             let Some(place) = claims.of_listener(&listener.name) else { continue };
             let spec = &objects[place].spec;
-            let encrypted = listener.speaks.is_some_and(Speaks::ends_tls);
+            let encrypted = listener.protocol.is_some_and(ListenerProtocol::terminates_tls);
             let closed = match &read[place] {
                 Ok(client) => {
                     listener.client = client.clone();

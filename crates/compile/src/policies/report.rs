@@ -7,7 +7,7 @@ use pailou_api::ObjectKey;
 
 use super::{
     super::{gateway::Gateways, index::Index, order::Order},
-    targets::{Claim, Claims, Outcome, TargetKind},
+    targets::{Claim, ClaimOutcome, Claims, TargetKind},
 };
 
 /// The most ancestors that a status may list.
@@ -35,16 +35,16 @@ pub(crate) fn report(
     let mut ancestors = Ancestors::new();
     for claim in &claims.claims[place] {
         let conditions = match &claim.outcome {
-            Outcome::Won => conditions(claim),
-            Outcome::Lost(winner) => {
+            ClaimOutcome::Won => conditions(claim),
+            ClaimOutcome::Lost(winner) => {
                 let message = format!("{} has an older policy already, {winner}: change or remove one of the two", claim.target);
                 vec![Condition::fails("Accepted", "Conflicted", message, generation)]
             }
-            Outcome::NoSection => {
+            ClaimOutcome::NoSection => {
                 let message = format!("{}: the {} has no section of that name", claim.target, claim.target.kind.name());
                 vec![Condition::fails("Accepted", "TargetNotFound", message, generation)]
             }
-            Outcome::NoObject => {
+            ClaimOutcome::NoObject => {
                 statuses.note(key.clone(), Severity::Error, format!("the target {} does not exist", claim.target));
                 continue;
             }

@@ -13,7 +13,7 @@ use super::{
     super::index::Index,
     cors,
     report::{Reach, report},
-    targets::{Asked, Claims, TargetKind, crosses_namespaces},
+    targets::{Claims, DeclaredTargets, TargetKind, crosses_namespaces},
 };
 
 /// What holds for a rule.
@@ -42,7 +42,7 @@ impl<'a> SecurityPolicies<'a> {
 
     /// Distributes the targets.
     pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
-        let asked = self.objects.iter().map(|policy| Asked {
+        let asked = self.objects.iter().map(|policy| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),
             selectors: &policy.spec.target_selectors,

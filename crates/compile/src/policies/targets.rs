@@ -81,11 +81,11 @@ impl fmt::Display for Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) target: Target,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ClaimOutcome,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum ClaimOutcome {
     /// The policy applies.
     Won,
     /// An older policy applies.
@@ -107,7 +107,7 @@ pub(crate) struct Claims {
 }
 
 /// A policy's targets, as it states them.
-pub(crate) struct Asked<'a> {
+pub(crate) struct DeclaredTargets<'a> {
     pub(crate) meta: &'a Meta,
     pub(crate) refs: Vec<PolicyTargetReference>,
     pub(crate) selectors: &'a [TargetSelector],
@@ -115,7 +115,7 @@ pub(crate) struct Asked<'a> {
 
 impl Claims {
     /// Distributes the targets: the oldest policy wins each.
-    pub(crate) fn new<'a>(index: &Index, kinds: &[TargetKind], policies: impl IntoIterator<Item = Asked<'a>>) -> Self {
+    pub(crate) fn new<'a>(index: &Index, kinds: &[TargetKind], policies: impl IntoIterator<Item = DeclaredTargets<'a>>) -> Self {
         let mut all = Self::default();
         let mut names = Vec::new();
         for (place, policy) in policies.into_iter().enumerate() {
@@ -124,11 +124,11 @@ impl Claims {
             let claims = targets.into_iter().map(|target| {
                 let outcome = match exists(index, &target) {
                     Existence::Whole => match *all.winners.entry(target.clone()).or_insert(place) {
-                        winner if winner == place => Outcome::Won,
-                        winner => Outcome::Lost(names[winner].clone()),
+                        winner if winner == place => ClaimOutcome::Won,
+                        winner => ClaimOutcome::Lost(names[winner].clone()),
                     },
-                    Existence::NoObject => Outcome::NoObject,
-                    Existence::NoSection => Outcome::NoSection,
+                    Existence::NoObject => ClaimOutcome::NoObject,
+                    Existence::NoSection => ClaimOutcome::NoSection,
                 };
                 Claim { target, outcome }
             });
@@ -169,7 +169,7 @@ impl Claims {
     }
 }
 
-pub(crate) fn targets(index: &Index, kinds: &[TargetKind], policy: &Asked<'_>) -> (Vec<Target>, Vec<String>) {
+pub(crate) fn targets(index: &Index, kinds: &[TargetKind], policy: &DeclaredTargets<'_>) -> (Vec<Target>, Vec<String>) {
     let namespace = policy.meta.namespace.as_str();
     let kind_of = |group: &str, kind: &str| kinds.iter().copied().find(|it| group == GATEWAY_GROUP && kind == it.name());
     let (mut targets, mut foreign) = (Vec::new(), Vec::new());

@@ -13,7 +13,7 @@ use super::{
     backends::Lead,
     routes::AnyRoute,
     shared::Shared,
-    walk::{Found, Walk, address},
+    walk::{NeededObjects, Walk, address},
 };
 
 /// Objects that are needed, and what was looked up to find them.
@@ -50,7 +50,7 @@ impl Keys {
         }
     }
 
-    fn of(&self, found: &Found) -> Vec<Arc<ObjectKey>> {
+    fn of(&self, found: &NeededObjects) -> Vec<Arc<ObjectKey>> {
         found.addresses().filter_map(|address| self.0.get(&address).cloned()).collect()
     }
 

@@ -24,23 +24,23 @@ use super::{
 /// What was found so far.
 pub(super) struct Walk<'r, 'a> {
     pub(super) shared: &'r Shared<'a>,
-    pub(super) found: Found,
+    pub(super) found: NeededObjects,
     /// What routes lead to, which is not in by that.
     pub(super) leads: Vec<Lead<'a>>,
     /// InferencePools whose Pods and models are in.
-    pub(super) pools: Found,
+    pub(super) pools: NeededObjects,
 }
 
 /// Objects of one store, told apart by where their metadata is: keys would be made, and compared, many times over.
 #[derive(Default)]
-pub(super) struct Found(HashSet<usize>);
+pub(super) struct NeededObjects(HashSet<usize>);
 
 /// Where an object's metadata is. It stays there for as long as the store is borrowed.
 pub(super) fn address(object: &Meta) -> usize {
     ptr::from_ref(object).addr()
 }
 
-impl Found {
+impl NeededObjects {
     /// Puts an object in; false if it was there.
     pub(super) fn insert(&mut self, object: &Meta) -> bool {
         self.0.insert(address(object))
@@ -54,7 +54,7 @@ impl Found {
 
 impl<'r, 'a> Walk<'r, 'a> {
     pub(super) fn new(shared: &'r Shared<'a>) -> Self {
-        Self { shared, found: Found::default(), leads: Vec::new(), pools: Found::default() }
+        Self { shared, found: NeededObjects::default(), leads: Vec::new(), pools: NeededObjects::default() }
     }
 
     /// What a Gateway needs by itself, without routes.

@@ -7,16 +7,16 @@ use serde_json::json;
 use super::*;
 use crate::http_route::HttpRouteSpec;
 
-type Told = (Result<String, (String, String)>, Vec<String>);
+type Decoded = (Result<String, (String, String)>, Vec<String>);
 
-fn told<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> Told {
+fn decode_tracked<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> Decoded {
     let mut ignored = Vec::new();
     let decoded = decode::<T>(value, "", &mut ignored).map_err(|(at, error)| (at, error.to_string()));
     (decoded.map(|decoded| format!("{decoded:?}")), ignored)
 }
 
 /// The same by `serde_path_to_error` and `serde_ignored`.
-fn reference<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> Told {
+fn reference<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> Decoded {
     let plain = |path: String| path.replace(".?", "").replace("?.", "").replace('?', "").trim_start_matches('.').to_owned();
     let (mut track, mut ignored) = (serde_path_to_error::Track::new(), Vec::new());
     let watched = serde_path_to_error::Deserializer::new(value, &mut track);
@@ -56,9 +56,9 @@ proptest! {
         let route = json!({"rules": rules.clone(), "hostnames": [rules.clone()], "x": 1});
         let rule = json!({"rules": [{"matches": [{"path": rules.clone()}], "filters": [rules]}]});
         for (ours, theirs) in [
-            (told::<HttpRouteSpec>(route.clone()), reference::<HttpRouteSpec>(route)),
-            (told::<HttpRouteSpec>(rule.clone()), reference::<HttpRouteSpec>(rule)),
-            (told::<Service>(json!({"spec": service})), reference::<Service>(json!({"spec": service}))),
+            (decode_tracked::<HttpRouteSpec>(route.clone()), reference::<HttpRouteSpec>(route)),
+            (decode_tracked::<HttpRouteSpec>(rule.clone()), reference::<HttpRouteSpec>(rule)),
+            (decode_tracked::<Service>(json!({"spec": service})), reference::<Service>(json!({"spec": service}))),
         ] {
             let ours = (ours.0.map_err(|(at, error)| (dotted(at), error)), ours.1.into_iter().map(dotted).collect());
             prop_assert_eq!(ours, theirs);

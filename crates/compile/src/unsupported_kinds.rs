@@ -11,7 +11,7 @@ use super::{
     parameters,
     policies::{
         report::{Reach, report},
-        targets::{Asked, Claims, TargetKind},
+        targets::{Claims, DeclaredTargets, TargetKind},
     },
     settings::Mode,
     warnings,
@@ -41,7 +41,7 @@ pub(crate) fn report_all(index: &Index, reach: &Reach<'_, '_>, mode: Mode, statu
 
 fn extension_policies(index: &Index, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
     let policies: Vec<&EnvoyExtensionPolicy> = index.extension_policies.iter().collect();
-    let asked = policies.iter().map(|policy| Asked {
+    let asked = policies.iter().map(|policy| DeclaredTargets {
         meta: &policy.meta,
         refs: policy.spec.targets(),
         selectors: &policy.spec.target_selectors,

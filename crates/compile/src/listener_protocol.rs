@@ -5,26 +5,26 @@ use pailou_snapshot::{RouteKind, Transport};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speaks {
+pub(crate) enum ListenerProtocol {
     Http,
     Https,
     /// TLS that ends here, whatever is within.
-    TlsEnded,
+    TlsTerminate,
     /// TLS between client and backend.
-    TlsPassed,
+    TlsPassthrough,
     Tcp,
     Udp,
 }
 
-impl Speaks {
+impl ListenerProtocol {
     /// What a listener asks to speak; `None` where that cannot be served.
     pub(crate) fn of(spec: &Listener) -> Option<Self> {
         match spec.protocol {
             Protocol::Http => Some(Self::Http),
             Protocol::Https => Some(Self::Https),
             Protocol::Tls => Some(match spec.tls.as_ref().map(|tls| tls.mode).unwrap_or_default() {
-                TlsMode::Terminate => Self::TlsEnded,
-                TlsMode::Passthrough => Self::TlsPassed,
+                TlsMode::Terminate => Self::TlsTerminate,
+                TlsMode::Passthrough => Self::TlsPassthrough,
             }),
             Protocol::Tcp => Some(Self::Tcp),
             Protocol::Udp => Some(Self::Udp),
@@ -33,8 +33,8 @@ impl Speaks {
     }
 
     /// Whether clients' TLS ends at the listener, which needs certificates for that.
-    pub(crate) fn ends_tls(self) -> bool {
-        matches!(self, Self::Https | Self::TlsEnded)
+    pub(crate) fn terminates_tls(self) -> bool {
+        matches!(self, Self::Https | Self::TlsTerminate)
     }
 
     /// Whether what is within are requests.
@@ -46,7 +46,7 @@ impl Speaks {
     pub(crate) fn kinds(self) -> &'static [RouteKind] {
         match self {
             Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
-            Self::TlsEnded | Self::TlsPassed => &[RouteKind::Tls],
+            Self::TlsTerminate | Self::TlsPassthrough => &[RouteKind::Tls],
             Self::Tcp => &[RouteKind::Tcp],
             Self::Udp => &[RouteKind::Udp],
         }

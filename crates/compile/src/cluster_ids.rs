@@ -9,7 +9,7 @@ use pailou_snapshot::{BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey};
 
 /// Everything that has a number. A number depends on the routes that come before, and on nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct Interned {
+pub(crate) struct ClusterIds {
     pub(crate) clusters: Vec<Arc<Cluster>>,
     pub(crate) breakers: Vec<BreakerKey>,
     cluster_places: HashTable<u32>,
@@ -18,26 +18,26 @@ pub(crate) struct Interned {
 
 /// How many clusters and breakers there are at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct IdCounts {
     clusters: usize,
     breakers: usize,
 }
 
 /// What one route made use of, in the order in which it came to it, with the numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Used {
+pub(crate) struct UsedIds {
     clusters: Vec<(ClusterId, Arc<Cluster>)>,
     breakers: Vec<(BreakerId, BreakerKey)>,
 }
 
-impl Interned {
+impl ClusterIds {
     /// How many there are.
-    pub(crate) fn count(&self) -> Count {
-        Count { clusters: self.clusters.len(), breakers: self.breakers.len() }
+    pub(crate) fn count(&self) -> IdCounts {
+        IdCounts { clusters: self.clusters.len(), breakers: self.breakers.len() }
     }
 
     /// Forgets whatever came after a moment.
-    pub(crate) fn truncate(&mut self, count: Count) {
+    pub(crate) fn truncate(&mut self, count: IdCounts) {
         for place in (count.clusters..self.clusters.len()).rev() {
             let hash = hash(&self.clusters[place].key);
             if let Ok(entry) = self.cluster_places.find_entry(hash, |it| *it as usize == place) {
@@ -60,7 +60,7 @@ impl Interned {
     }
 
     /// The number of a cluster; the first of a key stands for all.
-    pub(crate) fn cluster(&mut self, cluster: Arc<Cluster>, used: &mut Used) -> ClusterId {
+    pub(crate) fn cluster(&mut self, cluster: Arc<Cluster>, used: &mut UsedIds) -> ClusterId {
         let Self { clusters, cluster_places, .. } = self;
         let next = number(clusters.len());
         let entry = cluster_places.entry(
@@ -79,7 +79,7 @@ impl Interned {
     }
 
     /// The number of a breaker.
-    pub(crate) fn breaker(&mut self, key: BreakerKey, used: &mut Used) -> BreakerId {
+    pub(crate) fn breaker(&mut self, key: BreakerKey, used: &mut UsedIds) -> BreakerId {
         let Self { breakers, breaker_places, .. } = self;
         let next = number(breakers.len());
         let entry = breaker_places.entry(hash(&key), |it| breakers[*it as usize] == key, |it| hash(&breakers[*it as usize]));
@@ -95,9 +95,9 @@ impl Interned {
 
     /// Goes through what a route made use of once more. Where a number is another than it was, it takes all of it back and gives
     /// false: the route is to be compiled anew.
-    pub(crate) fn repeat(&mut self, used: &Used) -> bool {
+    pub(crate) fn repeat(&mut self, used: &UsedIds) -> bool {
         let before = self.count();
-        let mut again = Used::default();
+        let mut again = UsedIds::default();
         let are_same = used.clusters.iter().all(|(id, cluster)| self.cluster(cluster.clone(), &mut again) == *id)
             && used.breakers.iter().all(|(id, key)| self.breaker(key.clone(), &mut again) == *id);
         if !are_same {
@@ -107,7 +107,7 @@ impl Interned {
     }
 }
 
-impl Used {
+impl UsedIds {
     /// Gives back room that is left.
     pub(crate) fn shrink(&mut self) {
         self.clusters.shrink_to_fit();

@@ -17,21 +17,21 @@ use pailou_snapshot::Snapshot;
 
 use super::{
     class,
+    cluster_ids::ClusterIds,
     clusters::Clusters,
     external_auth,
     gateway::Gateways,
     index::{Index, Reads, Touched},
-    interned::Interned,
     listener::kind_name,
     listener_sets, models,
     order::Order,
-    others,
     output::{Effects, Output},
     policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
     ports::{self, Kept},
     routes::RouteCompiler,
     settings::{Mode, Settings},
     tables::Tables,
+    unsupported_kinds,
 };
 
 /// What a compilation leaves behind for the next.
@@ -40,31 +40,31 @@ pub(crate) struct Memory {
     pub(crate) routes: Order,
     effects: Effects,
     tables: Tables,
-    interned: Interned,
+    cluster_ids: ClusterIds,
     /// What was looked up for what all routes share.
     shared: Reads,
     /// What was looked up besides: for who wins each target, and for what is said of everything.
-    others: [Reads; 2],
+    claim_and_report_reads: [Reads; 2],
     /// Who won each target: of BackendTrafficPolicies, and of SecurityPolicies.
     winners: [Winners; 2],
     /// What was said of objects that are no routes and no ListenerSets.
     said: Statuses,
     /// What was said of ListenerSets.
     sets: Statuses,
-    alike: Alike,
+    shared_statuses: SharedStatuses,
 }
 
 /// Most routes are told the same as others with their parents: it is kept once.
 #[derive(Debug, Default)]
-struct Alike(HashMap<Vec<ParentReference>, Arc<Status>>);
+struct SharedStatuses(HashMap<Vec<ParentReference>, Arc<Status>>);
 
 /// Most lists of parents that are remembered.
-const MAX_ALIKE: usize = 10_000;
+const MAX_SHARED_STATUSES: usize = 10_000;
 
 type Winners = HashMap<Target, usize>;
 
 /// What a compilation came to.
-pub(crate) struct Done {
+pub(crate) struct BuildOutput {
     pub(crate) snapshot: Snapshot,
     /// What is said of objects; of those that are not among them, the same is said as before.
     pub(crate) news: News,
@@ -74,7 +74,7 @@ type News = Vec<(Arc<ObjectKey>, Arc<Status>)>;
 
 /// Outputs of routes that are of no use any more, and new ones.
 #[derive(Default)]
-struct Difference {
+struct RouteChanges {
     gone: Vec<Arc<Output>>,
     come: Vec<Arc<Output>>,
     statuses: News,
@@ -90,7 +90,7 @@ impl Memory {
         settings: &Settings,
         (changes, touched, are_planes_new): (&[Change], &Touched, bool),
         before: &Snapshot,
-    ) -> Done {
+    ) -> BuildOutput {
         index.take_reads();
         let mut said = Statuses::default();
         let classes = class::classes(index, settings, &mut said);
@@ -100,7 +100,7 @@ impl Memory {
             ports::claim(&mut gateways);
         }
         let (mut traffic, mut security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
-        let mut clusters = Clusters::new(index, std::mem::take(&mut self.interned));
+        let mut clusters = Clusters::new(index, std::mem::take(&mut self.cluster_ids));
         let authorizers = external_auth::of_listeners(&mut gateways, &mut clusters);
         let shared = index.take_reads();
         // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
@@ -117,7 +117,7 @@ impl Memory {
         clients.report(&reach, &mut said);
         traffic.report(&reach, &mut said);
         security.report(&reach, &mut said);
-        others::report_all(index, &reach, settings.mode, &mut said);
+        unsupported_kinds::report_all(index, &reach, settings.mode, &mut said);
         clusters.tls.report(&gateways, &mut said);
         clusters.pools.report(&gateways, &mut said);
         clusters.pools.models.report(&mut said);
@@ -125,19 +125,20 @@ impl Memory {
         gateways.report(&mut said);
         let sets = self.report_sets(index, &gateways, &difference, are_planes_new);
         let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
-        self.interned = clusters.interned;
-        let mut all = self.interned.clusters.clone();
+        self.cluster_ids = clusters.cluster_ids;
+        let mut all = self.cluster_ids.clusters.clone();
         // No route refers to these by number.
-        all.extend(authorizers.into_iter().filter(|cluster| !self.interned.has(&cluster.key)));
+        all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
         let snapshot =
-            Snapshot { ports, clusters: all, breakers: self.interned.breakers.clone(), base_models: models::base_models(index) };
-        self.others = [claimed, index.take_reads()];
-        Done { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
+            Snapshot { ports, clusters: all, breakers: self.cluster_ids.breakers.clone(), base_models: models::base_models(index) };
+        self.claim_and_report_reads = [claimed, index.take_reads()];
+        BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }
 
     /// Whether anything that was looked up has changed. Of most clusters' Services, Secrets and ConfigMaps no Gateway knows.
     pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
-        [&self.shared].into_iter().chain(&self.others).any(|reads| reads.are_touched(touched)) || self.routes.is_touched(touched)
+        [&self.shared].into_iter().chain(&self.claim_and_report_reads).any(|reads| reads.are_touched(touched))
+            || self.routes.is_touched(touched)
     }
 
     /// Compiles the routes that have to be.
@@ -146,9 +147,9 @@ impl Memory {
         mut compiler: RouteCompiler<'_, '_>,
         (changes, touched): (&[Change], &Touched),
         winners: [Winners; 2],
-    ) -> Difference {
+    ) -> RouteChanges {
         let index = compiler.clusters.index;
-        let (mut gone, mut start) = self.routes.apply(changes, compiler.clusters.interned.count());
+        let (mut gone, mut start) = self.routes.apply(changes, compiler.clusters.cluster_ids.count());
         let changed = changed_targets(&self.winners, &winners);
         // At first nothing has been looked up.
         let mut is_anew = self.routes.slots.iter().all(|slot| slot.output.is_none());
@@ -165,12 +166,12 @@ impl Memory {
             let kind = target.kind.route();
             gone.extend(kind.and_then(|kind| self.routes.forget_one(index, kind, &target.name, &mut start)));
         }
-        compiler.clusters.interned.truncate(start.count);
-        let mut difference = Difference { gone, is_anew, ..Difference::default() };
+        compiler.clusters.cluster_ids.truncate(start.count);
+        let mut difference = RouteChanges { gone, is_anew, ..RouteChanges::default() };
         for place in start.place..self.routes.routes.len() {
             let slot = &mut self.routes.slots[place];
-            slot.count = compiler.clusters.interned.count();
-            if slot.output.as_ref().is_some_and(|output| compiler.clusters.interned.repeat(&output.used)) {
+            slot.count = compiler.clusters.cluster_ids.count();
+            if slot.output.as_ref().is_some_and(|output| compiler.clusters.cluster_ids.repeat(&output.used)) {
                 continue;
             }
             difference.gone.extend(slot.output.take());
@@ -180,7 +181,7 @@ impl Memory {
             self.effects.add(&output);
             let meta = route.meta();
             let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind()), &meta.namespace, &meta.name);
-            difference.statuses.push((Arc::new(key), self.alike.share(status)));
+            difference.statuses.push((Arc::new(key), self.shared_statuses.share(status)));
             difference.come.push(output.clone());
             self.routes.remember(place, output);
         }
@@ -190,7 +191,7 @@ impl Memory {
 
     /// What is said of ListenerSets that was not. While nothing has changed but routes, that is how many routes are attached, and only
     /// those are looked at for which it is another number. Whether they are programmed is a matter of their Gateway's data plane.
-    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &Difference, are_planes_new: bool) -> News {
+    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &RouteChanges, are_planes_new: bool) -> News {
         let before = self.sets.clone();
         if difference.is_anew || are_planes_new {
             self.sets = Statuses::default();
@@ -213,14 +214,14 @@ impl Memory {
     }
 }
 
-impl Alike {
+impl SharedStatuses {
     fn share(&mut self, status: Status) -> Arc<Status> {
         let StatusBody::Route { parents } = &status.body else { return Arc::new(status) };
         let parents: Vec<_> = parents.iter().map(|parent| parent.parent_ref.clone()).collect();
         if let Some(known) = self.0.get(&parents).filter(|known| ***known == status) {
             return known.clone();
         }
-        if self.0.len() >= MAX_ALIKE {
+        if self.0.len() >= MAX_SHARED_STATUSES {
             self.0.clear();
         }
         let status = Arc::new(status);
