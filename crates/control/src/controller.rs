@@ -15,7 +15,7 @@ use crate::{
     leader::{self, Leadership},
     metrics::Metrics,
     published::{Known, Published},
-    source::{collect::Collector, compile, crds, live::LiveTable, scopes::Scopes, world::World},
+    source::{collect::Collector, compile, crds, object_cache::ObjectCache, scopes::Scopes, status_cache::StatusCache},
     status::writer::Writer,
 };
 
@@ -52,8 +52,8 @@ impl Controller {
     /// Begins to watch, to compile and, as leader, to write statuses. Needs the runtime.
     pub fn start(client: Client, options: Options) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let live = Arc::new(LiveTable::default());
-        let (settings, settings_seen) = watch::channel(options.settings);
+        let status_cache = Arc::new(StatusCache::default());
+        let (settings, settings_updates) = watch::channel(options.settings);
         let (learn, known) = watch::channel(None);
         let (publish, published) = watch::channel(None);
         let (send, changes) = mpsc::channel(CHANGES);
@@ -62,15 +62,15 @@ impl Controller {
         let elector = leader::Elector::start(client.clone(), options.lease.clone(), metrics.clone());
         let leadership = elector.leadership();
         let identity = &options.lease.identity;
-        let (events, telling) = Events::new(client.clone(), identity, leadership.clone(), metrics.clone());
-        tasks.spawn(telling);
-        let (read, lead, tell) = (published.clone(), leadership.clone(), events.clone());
-        tasks.spawn(Writer::new(client.clone(), read, live.clone(), lead, tell, metrics.clone()).run());
+        let (events, publishing) = Events::new(client.clone(), identity, leadership.clone(), metrics.clone());
+        tasks.spawn(publishing);
+        let (read, lead, report) = (published.clone(), leadership.clone(), events.clone());
+        tasks.spawn(Writer::new(client.clone(), read, status_cache.clone(), lead, report, metrics.clone()).run());
         let mut scopes = Scopes::new(client, options.namespaces, options.origin, send, metrics.clone());
         scopes.watch_built_in();
-        let world = World::new(settings.borrow().controllers.clone(), live, events, metrics.clone());
+        let object_cache = ObjectCache::new(settings.borrow().controllers.clone(), status_cache, events, metrics.clone());
         tasks.spawn(compile::follow(known.clone(), publish, leadership.clone(), metrics.clone()));
-        tasks.spawn(Collector::new(scopes, changes, settings_seen, learn, world).run());
+        tasks.spawn(Collector::new(scopes, changes, settings_updates, learn, object_cache).run());
         Self { settings, known, published, leadership, elector, metrics, tasks }
     }
 

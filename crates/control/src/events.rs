@@ -23,18 +23,18 @@ use tokio::{
 use crate::{
     FIELD_MANAGER,
     leader::Leadership,
-    metrics::{Metrics, Told},
-    source::live::Live,
+    metrics::{EventOutcome, Metrics},
+    source::status_cache::CachedStatus,
 };
 
 /// Events that wait to be made.
-const WAITING: usize = 256;
+const MAX_QUEUED: usize = 256;
 /// Time between two events.
-const INTERVAL: Duration = Duration::from_millis(100);
+const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an event waits for this replica to lead.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest note and the longest reason that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;
 const MAX_REASON: usize = 128;
@@ -42,11 +42,11 @@ const MAX_REASON: usize = 128;
 /// Where events are told. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedEvent>,
     metrics: Arc<Metrics>,
 }
 
-struct Waiting {
+struct QueuedEvent {
     regarding: ObjectReference,
     event: Event,
     since: Instant,
@@ -68,20 +68,20 @@ impl Events {
         leadership: Leadership,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let (queue, waiting) = mpsc::channel(WAITING);
+        let (queue, waiting) = mpsc::channel(MAX_QUEUED);
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity.to_owned()) };
-        let task = tell(Recorder::new(client, reporter), waiting, leadership, metrics.clone());
+        let task = publish(Recorder::new(client, reporter), waiting, leadership, metrics.clone());
         (Self { queue, metrics }, task)
     }
 
     /// Tells of the conditions that have come to fail.
-    pub(crate) fn of_change(&self, key: &ObjectKey, live: &Live, status: &Value) {
+    pub(crate) fn of_change(&self, key: &ObjectKey, live: &CachedStatus, status: &Value) {
         let before = live.status.value();
         let before = failing(&before);
-        for (place, (reason, message)) in failing(status) {
-            if before.get(&place).is_none_or(|(known, _)| *known != reason) {
+        for (condition, (reason, message)) in failing(status) {
+            if before.get(&condition).is_none_or(|(known, _)| *known != reason) {
                 let regarding = Regarding { key, api_version: &live.api_version, uid: &live.uid };
-                self.warn(regarding, &place.1, reason, message);
+                self.warn(regarding, &condition.1, reason, message);
             }
         }
     }
@@ -104,35 +104,35 @@ impl Events {
             action: shorten(action, MAX_REASON),
             secondary: None,
         };
-        if self.queue.try_send(Waiting { regarding, event, since: Instant::now() }).is_err() {
-            self.metrics.told(Told::LeftOut);
+        if self.queue.try_send(QueuedEvent { regarding, event, since: Instant::now() }).is_err() {
+            self.metrics.count_event(EventOutcome::LeftOut);
         }
     }
 }
 
-async fn tell(recorder: Recorder, mut queue: mpsc::Receiver<Waiting>, mut leadership: Leadership, metrics: Arc<Metrics>) {
-    while let Some(Waiting { regarding, event, since }) = queue.recv().await {
-        if time::timeout_at(since + PATIENCE, leadership.gained()).await.is_err() {
+async fn publish(recorder: Recorder, mut queue: mpsc::Receiver<QueuedEvent>, mut leadership: Leadership, metrics: Arc<Metrics>) {
+    while let Some(QueuedEvent { regarding, event, since }) = queue.recv().await {
+        if time::timeout_at(since + LEADERSHIP_TIMEOUT, leadership.gained()).await.is_err() {
             continue;
         }
-        let told = match time::timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
-            Ok(Ok(())) => Told::Done,
+        let outcome = match time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, &regarding)).await {
+            Ok(Ok(())) => EventOutcome::Done,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "an event could not be made");
-                Told::Failed
+                EventOutcome::Failed
             }
-            Err(_) => Told::Failed,
+            Err(_) => EventOutcome::Failed,
         };
-        metrics.told(told);
-        time::sleep(INTERVAL).await;
+        metrics.count_event(outcome);
+        time::sleep(EVENT_INTERVAL).await;
     }
 }
 
 /// A condition that fails: the part of the object that it is about, and its type.
-type Place = (String, String);
+type ConditionKey = (String, String);
 
 /// Conditions that fail, with reason and message.
-fn failing(status: &Value) -> BTreeMap<Place, (&str, &str)> {
+fn failing(status: &Value) -> BTreeMap<ConditionKey, (&str, &str)> {
     let mut found = BTreeMap::new();
     collect(String::new(), status, &mut found);
     for (list, names) in [("listeners", "name"), ("parents", "parentRef"), ("parent", "parentRef"), ("ancestors", "ancestorRef")] {
@@ -143,16 +143,16 @@ fn failing(status: &Value) -> BTreeMap<Place, (&str, &str)> {
     found
 }
 
-fn collect<'a>(part: String, value: &'a Value, found: &mut BTreeMap<Place, (&'a str, &'a str)>) {
+fn collect<'a>(part: String, value: &'a Value, found: &mut BTreeMap<ConditionKey, (&'a str, &'a str)>) {
     for condition in value["conditions"].as_array().into_iter().flatten() {
         let text = |field: &str| condition[field].as_str().unwrap_or_default();
-        let is_told = match text("type") {
+        let is_reported = match text("type") {
             "Accepted" | "ResolvedRefs" => true,
             // Of other reasons, proxies that are on their way.
             "Programmed" => text("reason") == "NoResources",
             _ => false,
         };
-        if is_told && text("status") == "False" {
+        if is_reported && text("status") == "False" {
             found.insert((part.clone(), text("type").to_owned()), (text("reason"), text("message")));
         }
     }

@@ -18,4 +18,4 @@ pub use server::{Feed, Options};
 /// Where the feed is.
 pub(crate) const PATH: &str = "/v1/objects";
 /// How often something is said on a feed on which nothing changes.
-pub(crate) const PULSE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const PULSE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);

@@ -123,11 +123,11 @@ async fn compete(
     metrics: Arc<Metrics>,
 ) {
     let mut lease = LeaseClient::new(client, options.clone());
-    let mut said = Said { lease: format!("{}/{}", options.namespace, options.name), leads: false, metrics };
+    let mut log = LeadershipLog { lease: format!("{}/{}", options.namespace, options.name), leads: false, metrics };
     loop {
         let asked = Instant::now();
         let attempt = tokio::select! {
-            attempt = said.meanwhile(&until, time::timeout(options.period() * 2, lease.attempt())) => attempt,
+            attempt = log.meanwhile(&until, time::timeout(options.period() * 2, lease.attempt())) => attempt,
             _ = &mut stopped => break,
         };
         match attempt.unwrap_or(Attempt::Unknown) {
@@ -136,30 +136,30 @@ async fn compete(
             Attempt::Lost => drop(until.send_replace(None)),
             Attempt::Unknown => {}
         }
-        said.say(until.borrow().is_some_and(|until| Instant::now() < until));
+        log.report(until.borrow().is_some_and(|until| Instant::now() < until));
         let pause = options.period().mul_f64(0.9 + fastrand::f64() / 5.0);
         tokio::select! {
-            () = said.meanwhile(&until, time::sleep(pause)) => {}
+            () = log.meanwhile(&until, time::sleep(pause)) => {}
             _ = &mut stopped => break,
         }
     }
     let held = until.send_replace(None).is_some();
-    said.say(false);
+    log.report(false);
     if held && time::timeout(options.period(), lease.release()).await.is_err() {
-        tracing::warn!("Lease {} could not be given back in time", said.lease);
+        tracing::warn!("Lease {} could not be given back in time", log.lease);
     }
 }
 
 /// What has been said of who leads.
-struct Said {
+struct LeadershipLog {
     lease: String,
     leads: bool,
     metrics: Arc<Metrics>,
 }
 
-impl Said {
+impl LeadershipLog {
     /// Says whether this replica leads, if that has changed.
-    fn say(&mut self, leads: bool) {
+    fn report(&mut self, leads: bool) {
         if std::mem::replace(&mut self.leads, leads) != leads {
             match leads {
                 true => tracing::info!("this replica holds Lease {} and writes", self.lease),
@@ -177,7 +177,7 @@ impl Said {
             tokio::select! {
                 biased;
                 done = &mut something => return done,
-                () = time::sleep_until(end) => self.say(false),
+                () = time::sleep_until(end) => self.report(false),
             }
         }
         something.await

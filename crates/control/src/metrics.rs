@@ -39,7 +39,7 @@ struct ResultLabel {
 
 /// What became of a write of a status.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Written {
+pub(crate) enum WriteResult {
     Done,
     /// Someone else had written in between.
     Conflict,
@@ -50,7 +50,7 @@ pub(crate) enum Written {
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Told {
+pub(crate) enum EventOutcome {
     Done,
     Failed,
     /// There were too many.
@@ -108,21 +108,21 @@ impl Metrics {
         self.watch_failures.get_or_create(&KindLabel { kind: kind.name() }).inc();
     }
 
-    pub(crate) fn wrote(&self, what: Written) {
+    pub(crate) fn count_write(&self, what: WriteResult) {
         let result = match what {
-            Written::Done => "done",
-            Written::Conflict => "conflict",
-            Written::Refused => "refused",
-            Written::Failed => "failed",
+            WriteResult::Done => "done",
+            WriteResult::Conflict => "conflict",
+            WriteResult::Refused => "refused",
+            WriteResult::Failed => "failed",
         };
         self.status_writes.get_or_create(&ResultLabel { result }).inc();
     }
 
-    pub(crate) fn told(&self, what: Told) {
+    pub(crate) fn count_event(&self, what: EventOutcome) {
         let result = match what {
-            Told::Done => "done",
-            Told::Failed => "failed",
-            Told::LeftOut => "left_out",
+            EventOutcome::Done => "done",
+            EventOutcome::Failed => "failed",
+            EventOutcome::LeftOut => "left_out",
         };
         self.events.get_or_create(&ResultLabel { result }).inc();
     }

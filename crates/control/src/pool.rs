@@ -18,9 +18,9 @@ use crate::{
     Connection, Metrics,
     source::{
         change::{Change, Scope},
+        decoded::Decoded,
         pods,
         scopes::Scopes,
-        seen::Seen,
     },
 };
 
@@ -31,9 +31,9 @@ const QUIET: Duration = Duration::from_millis(5);
 /// A burst that does not end is handed on after this long all the same.
 const BURST: Duration = Duration::from_millis(50);
 /// How often the API server is asked for kinds that it does not serve yet.
-const DISCOVERY: Duration = Duration::from_secs(30);
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 /// How soon it is asked again where it did not answer.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is read beside the pool and its Pods.
 const MORE: [Kind; 3] = [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel];
@@ -81,13 +81,13 @@ impl PoolFollower {
 /// Tells which kinds the cluster serves, until all are told or nobody listens.
 async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Change>) {
     let more = MORE.iter().flat_map(|kind| kind.groups().iter().map(|group| (*kind, *group)));
-    let mut wanted: Vec<(Kind, &'static str)> = [(Kind::InferencePool, group)].into_iter().chain(more).collect();
+    let mut unserved: Vec<(Kind, &'static str)> = [(Kind::InferencePool, group)].into_iter().chain(more).collect();
     let mut is_listed = false;
     let mut is_failing = false;
-    while !wanted.is_empty() && !changes.is_closed() {
+    while !unserved.is_empty() && !changes.is_closed() {
         let mut missing = Vec::new();
         let mut error = None;
-        for (kind, group) in wanted {
+        for (kind, group) in unserved {
             match served(&client, kind, group).await {
                 Ok(Some((version, plural))) => {
                     let _ = changes.send(Change::Served { kind, group, version, plural }).await;
@@ -99,13 +99,13 @@ async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Cha
                 }
             }
         }
-        wanted = missing;
+        unserved = missing;
         match error {
             Some(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
                     tracing::warn!("the API server cannot be asked what it serves, and is asked again: {error}");
                 }
-                time::sleep(RETRY).await;
+                time::sleep(RETRY_INTERVAL).await;
                 continue;
             }
             None => is_failing = false,
@@ -113,7 +113,7 @@ async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Cha
         if !std::mem::replace(&mut is_listed, true) {
             let _ = changes.send(Change::Listed).await;
         }
-        time::sleep(DISCOVERY).await;
+        time::sleep(DISCOVERY_INTERVAL).await;
     }
 }
 
@@ -165,7 +165,7 @@ impl Follower {
                 self.scopes.synced(&run);
                 self.replace(&run.scope, objects);
             }
-            Change::Upsert(run, told) if self.scopes.is_current(&run) => self.upsert(told.read()),
+            Change::Upsert(run, raw) if self.scopes.is_current(&run) => self.upsert(raw.read()),
             Change::Delete(run, key) if self.scopes.is_current(&run) => self.remove(|known| *known == key),
             Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) | Change::Unserved { .. } | Change::Bundles(_) => {}
             Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),
@@ -173,20 +173,20 @@ impl Follower {
         }
     }
 
-    fn replace(&mut self, scope: &Scope, objects: Vec<Seen>) {
-        let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
+    fn replace(&mut self, scope: &Scope, objects: Vec<Decoded>) {
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|decoded| decoded.key.clone()).collect();
         self.remove(|key| scope.covers(key) && !listed.contains(key));
-        objects.into_iter().for_each(|seen| self.upsert(seen));
+        objects.into_iter().for_each(|decoded| self.upsert(decoded));
     }
 
     /// An object is there, or has changed. One that cannot be read leaves what it was before.
-    fn upsert(&mut self, seen: Seen) {
-        match seen.entry {
+    fn upsert(&mut self, decoded: Decoded) {
+        match decoded.entry {
             Ok(entry) => {
                 if matches!(&entry.object, Object::InferencePool(pool) if pool.meta.name != self.name) {
                     return;
                 }
-                if self.store.entry(&seen.key).is_some_and(|known| known.object == entry.object) {
+                if self.store.entry(&decoded.key).is_some_and(|known| known.object == entry.object) {
                     return;
                 }
                 if let Err(error) = Arc::make_mut(&mut self.store).upsert(entry) {
@@ -195,7 +195,7 @@ impl Follower {
             }
             Err(rejected) => {
                 let note = rejected.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                tracing::warn!("{} is not read: {note}", seen.key);
+                tracing::warn!("{} is not read: {note}", decoded.key);
             }
         }
     }

@@ -2,20 +2,20 @@
 //! and the Service that clients reach them by; an autoscaler and a disruption budget where parameters ask for them.
 //!
 //! What is wanted is a pure function of the objects ([`plan`], [`render`]); [`apply`] brings the cluster to it by server-side
-//! apply, [`prune`] takes away what is not wanted any more, and [`tell`] tells the compiler what became of it ([`children`]).
+//! apply, [`prune`] takes away what is not wanted any more, and [`report`] tells the compiler what became of it ([`children`]).
 
 mod addresses;
 mod apply;
 mod children;
+mod desired;
 mod failures;
 mod listed;
-mod made;
 mod names;
+mod observed;
 mod plan;
 mod prune;
 mod render;
-mod tell;
-mod wanted;
+mod report;
 
 pub(crate) use names::data_plane;
 
@@ -29,7 +29,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::Controller;
 use apply::Provisioner;
 use children::Children;
-use tell::{Refused, Teller};
+use report::{Refused, Reporter};
 
 /// Begins to provision what a controller plans. `authorities` are those of the feed, in PEM, once they are known. Ends when what is
 /// given back is dropped. Needs the runtime.
@@ -44,7 +44,7 @@ pub fn start(
     let (known, settings) = (controller.known(), controller.settings().clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(children::follow(client.clone(), options.clone(), send));
-    tasks.spawn(Teller { children: children.clone(), refused, known, settings }.run());
+    tasks.spawn(Reporter { children: children.clone(), refused, known, settings }.run());
     let (published, leadership) = (controller.published(), controller.leadership());
     tasks.spawn(Provisioner { client, options, published, children, authorities, leadership, refuse }.run());
     tasks

@@ -31,7 +31,7 @@ const RENEWAL: Duration = DAY.saturating_mul(365);
 /// How long a certificate holds. Each replica makes a new one every hour.
 const CERTIFICATE_LIFE: Duration = DAY.saturating_mul(7);
 /// How often the Secret is looked at.
-const PERIOD: Duration = Duration::from_secs(3600);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Clocks may differ by this much.
 const SKEW: Duration = Duration::from_secs(3600);
 
@@ -126,7 +126,7 @@ fn parameters(made_at: SystemTime) -> Result<CertificateParams, Error> {
 
 /// Where the authority is kept and what its certificates are for.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct CertificateOptions {
     pub(crate) namespace: String,
     pub(crate) secret: String,
     /// The host names of the feed.
@@ -136,16 +136,16 @@ pub(crate) struct Place {
 /// Keeps the feed's certificate fresh for ever, and says which authorities proxies are to trust.
 pub(crate) async fn keep(
     client: Client,
-    place: Place,
+    options: CertificateOptions,
     authorities: watch::Sender<Option<Arc<str>>>,
     server: watch::Sender<Option<Arc<ServerConfig>>>,
 ) {
-    let secrets: Api<Secret> = Api::namespaced(client, &place.namespace);
+    let secrets: Api<Secret> = Api::namespaced(client, &options.namespace);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     loop {
         let now = SystemTime::now();
-        let made = match authority(&secrets, &place.secret, now).await {
-            Ok(authority) => authority.server(&place.names, now).map(|config| (authority, config)),
+        let made = match authority(&secrets, &options.secret, now).await {
+            Ok(authority) => authority.server(&options.names, now).map(|config| (authority, config)),
             Err(error) => Err(error),
         };
         match made {
@@ -157,10 +157,10 @@ pub(crate) async fn keep(
                 });
                 server.send_replace(Some(Arc::new(config)));
                 backoff.reset();
-                time::sleep(PERIOD).await;
+                time::sleep(CHECK_INTERVAL).await;
             }
             Err(error) => {
-                tracing::warn!("no certificate for the feed from Secret {}/{}: {error}", place.namespace, place.secret);
+                tracing::warn!("no certificate for the feed from Secret {}/{}: {error}", options.namespace, options.secret);
                 time::sleep(backoff.failed()).await;
             }
         }

@@ -17,15 +17,15 @@ use tokio::{net::TcpStream, sync::mpsc, time};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    PATH, PULSE,
+    PATH, PULSE_INTERVAL,
     wire::{Line, MAX_LINE},
 };
 use crate::backoff::Backoff;
 
 /// How long it may take to reach the controller, and then to be answered.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A feed on which nothing is said for this long is broken.
-const SILENCE: Duration = PULSE.saturating_mul(3);
+const IDLE_TIMEOUT: Duration = PULSE_INTERVAL.saturating_mul(3);
 /// Longest refusal that is shown, in bytes.
 const MAX_REFUSAL: usize = 1024;
 /// Most changes of one batch. A batch is held in memory until it is whole.
@@ -102,7 +102,7 @@ enum Error {
 pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let mut refusals = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-    let mut said = Said::default();
+    let mut last_error = LastError::default();
     loop {
         let mut session = Session { batches: &batches, batch: Batch { is_whole: true, ..Batch::default() }, batches_sent: 0 };
         let result = session.run(&options).await;
@@ -112,14 +112,14 @@ pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
         if session.batches_sent > 0 {
             backoff.reset();
             refusals.reset();
-            said = Said::default();
+            last_error = LastError::default();
         }
         // A refusal may hold for as long as this proxy lives: its Gateway is being deleted, or is not watched any more.
         let is_refusal = matches!(result, Err(Error::Refused(..)));
         let delay = if is_refusal { refusals.failed() } else { backoff.failed() };
         if let Err(error) = result {
             let words = error.to_string();
-            if said.is_news(&words) {
+            if last_error.is_new(&words) {
                 tracing::warn!("feed: {words}; trying again and again, serving what is known");
             } else {
                 tracing::debug!("feed: {words}; trying again in {:.1} s", delay.as_secs_f64());
@@ -131,13 +131,13 @@ pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
 
 /// What was said last: the same is said once.
 #[derive(Debug, Default)]
-struct Said(String);
+struct LastError(String);
 
-impl Said {
-    fn is_news(&mut self, words: &str) -> bool {
-        let is_news = self.0 != words;
+impl LastError {
+    fn is_new(&mut self, words: &str) -> bool {
+        let is_new = self.0 != words;
         words.clone_into(&mut self.0);
-        is_news
+        is_new
     }
 }
 
@@ -149,11 +149,11 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(&mut self, options: &Options) -> Result<(), Error> {
-        let mut body = time::timeout(PATIENCE, open(options)).await??;
+        let mut body = time::timeout(CONNECT_TIMEOUT, open(options)).await??;
         let namespace = NamespaceName::try_from("default").expect("a name");
         let mut buffer = BytesMut::new();
         loop {
-            let Some(frame) = time::timeout(SILENCE, body.frame()).await? else { return Err(Error::Ended) };
+            let Some(frame) = time::timeout(IDLE_TIMEOUT, body.frame()).await? else { return Err(Error::Ended) };
             let Ok(data) = frame?.into_data() else { continue };
             let mut searched = buffer.len();
             buffer.extend_from_slice(&data);
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn the_same_is_said_once() {
-        let mut said = Said::default();
-        let all = ["refused", "refused", "away", "refused"].map(|words| said.is_news(words));
+        let mut last_error = LastError::default();
+        let all = ["refused", "refused", "away", "refused"].map(|words| last_error.is_new(words));
         assert_eq!(all, [true, false, true, true]);
     }
 }

@@ -70,7 +70,7 @@ impl Reached {
                 match reaching.await {
                     Ok((states, kept)) => {
                         needs = kept;
-                        self.tell(states);
+                        self.publish(states);
                     }
                     // The next change tries again.
                     Err(error) => tracing::error!(%error, "what the proxies need is not known; they keep what they have"),
@@ -88,7 +88,7 @@ impl Reached {
         due.map(|(name, state)| (name.clone(), state.borrow().clone())).collect()
     }
 
-    fn tell(&self, states: Vec<(Name, State)>) {
+    fn publish(&self, states: Vec<(Name, State)>) {
         let gateways = self.0.gateways.lock();
         for (name, now) in states {
             if let Some(state) = gateways.get(&name) {

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     PATH,
     access::{self, Refusal},
-    authority::{self, Place},
+    authority::{self, CertificateOptions},
     reached::Reached,
     session,
 };
@@ -34,7 +34,7 @@ use crate::Known;
 /// Most proxies that are fed by one replica.
 const MAX_CONNECTIONS: usize = 8192;
 /// How long a handshake, and then a request's head, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the feed is served.
 #[derive(Clone, Debug)]
@@ -65,9 +65,9 @@ impl Feed {
         let listener = TcpListener::bind(options.listen).await?;
         let (send_authorities, authorities) = watch::channel(None);
         let (send_tls, tls) = watch::channel(None);
-        let place = Place { namespace: options.namespace, secret: options.secret, names: options.names };
+        let certificate = CertificateOptions { namespace: options.namespace, secret: options.secret, names: options.names };
         let mut tasks = JoinSet::new();
-        tasks.spawn(authority::keep(client.clone(), place, send_authorities, send_tls));
+        tasks.spawn(authority::keep(client.clone(), certificate, send_authorities, send_tls));
         let reached = Reached::default();
         tasks.spawn(reached.clone().keep(known.clone()));
         tasks.spawn(accept(listener, Server { client, known, reached, tls }));
@@ -89,10 +89,10 @@ struct Server {
 }
 
 async fn accept(listener: TcpListener, server: Server) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let server = server.clone();
@@ -100,7 +100,7 @@ async fn accept(listener: TcpListener, server: Server) {
                     if let Err(error) = server.serve(stream).await {
                         tracing::debug!("feed of {peer}: {error}");
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -112,31 +112,31 @@ async fn accept(listener: TcpListener, server: Server) {
     }
 }
 
-type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+type FeedResponse = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl Server {
     async fn serve(self, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Some(config) = self.tls.borrow().clone() else { return Err("there is no certificate yet".into()) };
         stream.set_nodelay(true)?;
-        let stream = time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await??;
+        let stream = time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await??;
         let service = service_fn(move |request| {
             let server = self.clone();
             async move { Ok::<_, Infallible>(server.answer(&request).await) }
         });
         let mut connection = http1::Builder::new();
-        connection.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
+        connection.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).keep_alive(false);
         Ok(connection.serve_connection(TokioIo::new(stream), service).await?)
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>) -> FeedResponse {
         if request.uri().path() != PATH {
-            return says(StatusCode::NOT_FOUND, "there is nothing here");
+            return text_response(StatusCode::NOT_FOUND, "there is nothing here");
         }
         if request.method() != Method::GET {
-            return says(StatusCode::METHOD_NOT_ALLOWED, "use GET");
+            return text_response(StatusCode::METHOD_NOT_ALLOWED, "use GET");
         }
         let Some(known) = self.known.borrow().clone() else {
-            return says(StatusCode::SERVICE_UNAVAILABLE, "the cluster's objects are not all known yet");
+            return text_response(StatusCode::SERVICE_UNAVAILABLE, "the cluster's objects are not all known yet");
         };
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
         match access::gateway(&self.client, &known, authorization).await {
@@ -154,13 +154,13 @@ impl Server {
                     Refusal::Stranger(_) => StatusCode::FORBIDDEN,
                     Refusal::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
                 };
-                says(status, &refusal.to_string())
+                text_response(status, &refusal.to_string())
             }
         }
     }
 }
 
-fn says(status: StatusCode, text: &str) -> Answer {
+fn text_response(status: StatusCode, text: &str) -> FeedResponse {
     let mut answer = Response::new(Full::from(format!("{text}\n")).boxed_unsync());
     *answer.status_mut() = status;
     answer

@@ -9,7 +9,7 @@ use tokio::{sync::watch, time};
 use crate::Json;
 
 use super::{
-    PULSE,
+    PULSE_INTERVAL,
     reached::{Needed, State},
     wire,
 };
@@ -17,14 +17,14 @@ use super::{
 /// The lines of a feed. Ends when the controller does, or the Gateway is gone. However slow the reader, what waits for it is one
 /// batch: the next is made of what holds by then.
 pub(super) fn lines(needed: watch::Receiver<State>) -> impl Stream<Item = Bytes> {
-    let session = Session { needed, told: None };
+    let session = Session { needed, sent: None };
     stream::unfold(session, |mut session| async move { session.next().await.map(|lines| (lines, session)) })
 }
 
 struct Session {
     needed: watch::Receiver<State>,
     /// Nothing yet at the beginning.
-    told: Option<Arc<Needed>>,
+    sent: Option<Arc<Needed>>,
 }
 
 impl Session {
@@ -35,14 +35,14 @@ impl Session {
                 State::Gone => return None,
                 State::Unknown => {}
                 State::Needs(now) => {
-                    let lines = batch(self.told.as_deref(), &now);
-                    self.told = Some(now);
+                    let lines = batch(self.sent.as_deref(), &now);
+                    self.sent = Some(now);
                     if !lines.is_empty() {
                         return Some(lines.into());
                     }
                 }
             }
-            match time::timeout(PULSE, self.needed.changed()).await {
+            match time::timeout(PULSE_INTERVAL, self.needed.changed()).await {
                 Ok(changed) => changed.ok()?,
                 Err(_) => {
                     let mut lines = Vec::new();
@@ -55,16 +55,16 @@ impl Session {
 }
 
 /// The differences to what was told; nothing where there are none. Whoever was told nothing yet is told that all of it is there.
-fn batch(told: Option<&Needed>, now: &Needed) -> Vec<u8> {
+fn batch(sent: Option<&Needed>, now: &Needed) -> Vec<u8> {
     let mut lines = Vec::new();
     let nothing = Needed::default();
-    for (key, _, now) in told.unwrap_or(&nothing).differences(now, Json::eq) {
+    for (key, _, now) in sent.unwrap_or(&nothing).differences(now, Json::eq) {
         match now {
             Some(json) => wire::write_upsert(&mut lines, json.expose()),
             None => wire::write_delete(&mut lines, key),
         }
     }
-    if !lines.is_empty() || told.is_none() {
+    if !lines.is_empty() || sent.is_none() {
         wire::write_synced(&mut lines);
     }
     lines

@@ -29,7 +29,7 @@ pub(crate) enum Line {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "UPPERCASE")]
-enum Written<'a> {
+enum WrittenLine<'a> {
     Upsert { object: &'a RawValue },
     Delete { key: WireKey },
     Synced {},
@@ -62,26 +62,26 @@ impl From<WireKey> for ObjectKey {
 /// Writes that an object is as its JSON says. JSON that is none is left out: it could not have been read to begin with.
 pub(crate) fn write_upsert(lines: &mut Vec<u8>, json: &str) {
     if let Ok(object) = serde_json::from_str(json) {
-        write(lines, &Written::Upsert { object });
+        write(lines, &WrittenLine::Upsert { object });
     }
 }
 
 /// Writes that an object is gone.
 pub(crate) fn write_delete(lines: &mut Vec<u8>, key: &ObjectKey) {
-    write(lines, &Written::Delete { key: key.into() });
+    write(lines, &WrittenLine::Delete { key: key.into() });
 }
 
 /// Writes that a batch ends.
 pub(crate) fn write_synced(lines: &mut Vec<u8>) {
-    write(lines, &Written::Synced {});
+    write(lines, &WrittenLine::Synced {});
 }
 
 /// Writes that nothing has changed.
 pub(crate) fn write_pulse(lines: &mut Vec<u8>) {
-    write(lines, &Written::Pulse {});
+    write(lines, &WrittenLine::Pulse {});
 }
 
-fn write(lines: &mut Vec<u8>, line: &Written<'_>) {
+fn write(lines: &mut Vec<u8>, line: &WrittenLine<'_>) {
     // Writing to a Vec cannot fail, nor can these types be written wrongly.
     let _ = serde_json::to_writer(&mut *lines, line);
     lines.push(b'\n');

@@ -8,7 +8,7 @@ use pailou_compile::{CLUSTER, status::GatewayAddress, store::Store};
 
 use super::{
     listed::Listed,
-    made::{Node, Service},
+    observed::{Node, Service},
 };
 
 /// The most addresses that a Gateway's status takes. Source: Gateway API.

@@ -21,14 +21,14 @@ use tokio::{
 use super::{
     Options, PACE,
     children::Children,
+    desired::{Desired, Key, key},
     failures::Failures,
-    listed::Place,
-    made::Made,
+    listed::ObjectName,
+    observed::Observed,
     plan::{Plan, plans},
     prune,
     render::{Rendered, render},
-    tell::Refused,
-    wanted::{Key, Wanted, key},
+    report::Refused,
 };
 use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
 
@@ -53,14 +53,14 @@ pub(crate) struct Provisioner {
 /// An object as it was applied last.
 struct Applied {
     /// Digest of what was sent.
-    wanted: u64,
+    desired: u64,
     /// Digest of what the API server then had.
-    live: u64,
+    observed: u64,
 }
 
 struct State {
     planned: Option<Planned>,
-    wanted: Wanted,
+    desired: Desired,
     applied: HashMap<Key, Applied>,
     failures: Failures,
     /// When what could not be taken away is tried again, and how long to wait after that.
@@ -78,24 +78,25 @@ struct Planned {
 struct Attempt {
     gateway: Name,
     /// Digest of all that the Gateway is to have.
-    wanted: u64,
+    desired: u64,
     /// What of it is not there, or is not so.
     objects: Vec<Rendered>,
 }
 
 /// What became of an attempt: the objects that were applied, and the one that was not.
-struct Outcome {
+struct ApplyOutcome {
     gateway: Name,
-    wanted: u64,
+    desired: u64,
     applied: Vec<(Key, Applied)>,
     failure: Option<(String, kube::Error)>,
 }
 
 impl State {
     fn forget_all_but(&mut self, plans: &BTreeMap<Name, Plan>) {
-        let places: HashSet<(&str, &str)> = plans.values().map(|plan| (plan.place.0.as_str(), plan.place.1.as_str())).collect();
-        self.wanted.retain(|gateway| plans.contains_key(gateway));
-        self.applied.retain(|(_, namespace, name), _| places.contains(&(namespace.as_str(), name.as_str())));
+        let object_names: HashSet<(&str, &str)> =
+            plans.values().map(|plan| (plan.object_name.0.as_str(), plan.object_name.1.as_str())).collect();
+        self.desired.retain(|gateway| plans.contains_key(gateway));
+        self.applied.retain(|(_, namespace, name), _| object_names.contains(&(namespace.as_str(), name.as_str())));
         self.failures.retain(|gateway| plans.contains_key(gateway));
     }
 }
@@ -105,7 +106,7 @@ impl Provisioner {
     pub(crate) async fn run(mut self) {
         let mut state = State {
             planned: None,
-            wanted: Wanted::default(),
+            desired: Desired::default(),
             applied: HashMap::new(),
             failures: Failures::default(),
             pruning: (None, Backoff::new(Duration::from_millis(200), Duration::from_secs(20))),
@@ -176,38 +177,42 @@ impl Provisioner {
     async fn apply_all(&self, state: &mut State, plans: &BTreeMap<Name, Plan>, children: &Children, authorities: &Arc<str>) {
         let (mut attempts, now) = (Vec::new(), Instant::now());
         for (gateway, plan) in plans {
-            let live = children.deployments.get(&plan.place).filter(|_| plan.is_scaled());
-            let render = || render(plan, &self.options, authorities, live.map(|it| &**it));
-            let wanted = state.wanted.digests(plan, live, authorities, render);
-            let due: Vec<_> =
-                wanted.objects.iter().filter(|it| is_due(it, &plan.place, &state.applied, children)).map(|it| &it.0).collect();
+            let observed = children.deployments.get(&plan.object_name).filter(|_| plan.is_scaled());
+            let render = || render(plan, &self.options, authorities, observed.map(|it| &**it));
+            let desired = state.desired.digests(plan, observed, authorities, render);
+            let due: Vec<_> = desired
+                .objects
+                .iter()
+                .filter(|it| is_due(it, &plan.object_name, &state.applied, children))
+                .map(|it| &it.0)
+                .collect();
             if due.is_empty() {
                 state.failures.went_well(gateway);
-            } else if state.failures.is_due(gateway, wanted.whole, now) {
+            } else if state.failures.is_due(gateway, desired.whole, now) {
                 let objects = render().into_iter().filter(|it| due.contains(&&key(it))).collect();
-                attempts.push(Attempt { gateway: gateway.clone(), wanted: wanted.whole, objects });
+                attempts.push(Attempt { gateway: gateway.clone(), desired: desired.whole, objects });
             }
         }
         let mut outcomes = stream::iter(attempts).map(|attempt| self.apply(attempt)).buffer_unordered(CONCURRENCY);
-        while let Some(Outcome { gateway, wanted, applied, failure }) = outcomes.next().await {
+        while let Some(ApplyOutcome { gateway, desired, applied, failure }) = outcomes.next().await {
             state.applied.extend(applied);
             match failure {
-                Some((object, error)) => state.failures.failed(gateway, wanted, &object, &error, Instant::now()),
+                Some((object, error)) => state.failures.failed(gateway, desired, &object, &error, Instant::now()),
                 None => state.failures.went_well(&gateway),
             }
         }
     }
 
     /// Applies a data plane's objects in their order, up to the first that fails.
-    async fn apply(&self, Attempt { gateway, wanted, objects }: Attempt) -> Outcome {
-        let mut outcome = Outcome { gateway, wanted, applied: Vec::new(), failure: None };
+    async fn apply(&self, Attempt { gateway, desired, objects }: Attempt) -> ApplyOutcome {
+        let mut outcome = ApplyOutcome { gateway, desired, applied: Vec::new(), failure: None };
         for rendered in objects {
-            let (key, wanted) = (key(&rendered), rendered.digest());
+            let (key, desired) = (key(&rendered), rendered.digest());
             let namespace = rendered.object.namespace().unwrap_or_default();
-            let api: Api<Made> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
+            let api: Api<Observed> = Api::namespaced_with(self.client.clone(), &namespace, &rendered.resource);
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match api.patch(&rendered.object.name_any(), &parameters, &Patch::Apply(&rendered.object)).await {
-                Ok(live) => outcome.applied.push((key, Applied { wanted, live: live.digest })),
+                Ok(observed) => outcome.applied.push((key, Applied { desired, observed: observed.digest })),
                 Err(error) => {
                     outcome.failure = Some((format!("{} {}/{}", key.0, key.1, key.2), error));
                     break;
@@ -219,15 +224,15 @@ impl Provisioner {
 }
 
 /// Whether an object is not there as it is to be.
-fn is_due((key, wanted): &(Key, u64), place: &Place, applied: &HashMap<Key, Applied>, children: &Children) -> bool {
+fn is_due((key, desired): &(Key, u64), object_name: &ObjectName, applied: &HashMap<Key, Applied>, children: &Children) -> bool {
     let Some(last) = applied.get(key) else { return true };
-    let live = match key.0.as_str() {
-        "Service" => Some(children.services.get(place).map(|it| it.digest)),
-        "Deployment" => Some(children.deployments.get(place).map(|it| it.digest)),
-        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(place).map(|it| it.digest)),
-        "PodDisruptionBudget" => Some(children.disruption_budgets.get(place).map(|it| it.digest)),
+    let observed = match key.0.as_str() {
+        "Service" => Some(children.services.get(object_name).map(|it| it.digest)),
+        "Deployment" => Some(children.deployments.get(object_name).map(|it| it.digest)),
+        "HorizontalPodAutoscaler" => Some(children.autoscalers.get(object_name).map(|it| it.digest)),
+        "PodDisruptionBudget" => Some(children.disruption_budgets.get(object_name).map(|it| it.digest)),
         // Not watched: looked after at each resync.
         _ => None,
     };
-    last.wanted != *wanted || live.is_some_and(|live| live != Some(last.live))
+    last.desired != *desired || observed.is_some_and(|observed| observed != Some(last.observed))
 }

@@ -27,11 +27,11 @@ use tokio::sync::watch;
 
 use super::{
     Options, addresses,
-    listed::{Listed, Place},
-    made::{Deployment, Made, Node, Service},
+    listed::{Listed, ObjectName},
     names,
+    observed::{Deployment, Node, Observed, Service},
     render::CONTROLLER_LABEL,
-    tell::Refused,
+    report::Refused,
 };
 use crate::source::watch::is_expired;
 
@@ -43,8 +43,8 @@ const KINDS: usize = 4;
 pub(crate) struct Children {
     pub(crate) services: Listed<Service>,
     pub(crate) deployments: Listed<Deployment>,
-    pub(crate) autoscalers: Listed<Made>,
-    pub(crate) disruption_budgets: Listed<Made>,
+    pub(crate) autoscalers: Listed<Observed>,
+    pub(crate) disruption_budgets: Listed<Observed>,
     /// Nodes, once a Service is reached by their ports.
     pub(crate) nodes: Listed<Node>,
     /// Lists that are not known yet.
@@ -69,10 +69,10 @@ impl Children {
 
     /// What clients can be told of the data planes that have a Service, or of which something is refused.
     pub(super) fn data_planes(&self, store: &Store, refused: &Refused) -> BTreeMap<Name, DataPlane> {
-        let services = self.services.iter().filter_map(|(place, service)| {
+        let services = self.services.iter().filter_map(|(object_name, service)| {
             let owners = service.metadata.owner_references.iter().flatten();
-            let gateway = owners.map(|owner| &owner.name).find(|name| names::data_plane(name) == place.1)?;
-            Some((Name::new(&place.0, gateway), self.data_plane(place, service, store)))
+            let gateway = owners.map(|owner| &owner.name).find(|name| names::data_plane(name) == object_name.1)?;
+            Some((Name::new(&object_name.0, gateway), self.data_plane(object_name, service, store)))
         });
         let mut planes: BTreeMap<_, _> = services.collect();
         for (gateway, why) in refused {
@@ -81,10 +81,10 @@ impl Children {
         planes
     }
 
-    fn data_plane(&self, place: &Place, service: &Service, store: &Store) -> DataPlane {
+    fn data_plane(&self, object_name: &ObjectName, service: &Service, store: &Store) -> DataPlane {
         let addresses = addresses::of_service(service, &self.nodes, store);
         let (within, others) = (addresses::within(service), addresses::others(service));
-        let deployment = self.deployments.get(place).and_then(|it| it.status.as_ref());
+        let deployment = self.deployments.get(object_name).and_then(|it| it.status.as_ref());
         let ready = deployment.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0);
         DataPlane { addresses, within, others, ready, refused: None }
     }
@@ -96,15 +96,15 @@ pub(crate) async fn follow(client: Client, options: Options, children: watch::Se
         [] => vec![None],
         some => some.iter().map(Some).collect(),
     };
-    let made = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
+    let observed = watcher::Config::default().labels(&format!("{CONTROLLER_LABEL}={}", options.namespace));
     let each = scopes.into_iter().map(|scope| {
         join4(
-            follow_kind(api::<core::Service, _>(&client, scope), &made, &children, scope, |it| &mut it.services),
-            follow_kind(api::<apps::Deployment, _>(&client, scope), &made, &children, scope, |it| &mut it.deployments),
-            follow_kind(api::<autoscaling::HorizontalPodAutoscaler, _>(&client, scope), &made, &children, scope, |it| {
+            follow_kind(api::<core::Service, _>(&client, scope), &observed, &children, scope, |it| &mut it.services),
+            follow_kind(api::<apps::Deployment, _>(&client, scope), &observed, &children, scope, |it| &mut it.deployments),
+            follow_kind(api::<autoscaling::HorizontalPodAutoscaler, _>(&client, scope), &observed, &children, scope, |it| {
                 &mut it.autoscalers
             }),
-            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &made, &children, scope, |it| {
+            follow_kind(api::<policy::PodDisruptionBudget, _>(&client, scope), &observed, &children, scope, |it| {
                 &mut it.disruption_budgets
             }),
         )

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pailou_snapshot::Name;
 use tokio::time::Instant;
 
-use super::tell::Refused;
+use super::report::Refused;
 use crate::backoff::Backoff;
 
 /// Delays between two attempts for one Gateway.
@@ -21,40 +21,40 @@ pub(super) struct Failures(BTreeMap<Name, Failure>);
 #[derive(Debug)]
 struct Failure {
     /// Digest of what was to be made.
-    wanted: u64,
+    desired: u64,
     backoff: Backoff,
     /// When it is tried again.
     at: Instant,
     /// What was said last, for the log.
-    words: String,
+    text: String,
     /// What the API server refuses, in its words.
     refused: Option<String>,
 }
 
 impl Failures {
     /// Whether a Gateway's objects may be tried: they did not fail, or not lately, or they are others by now.
-    pub(super) fn is_due(&self, gateway: &Name, wanted: u64, now: Instant) -> bool {
-        self.0.get(gateway).is_none_or(|failure| failure.wanted != wanted || failure.at <= now)
+    pub(super) fn is_due(&self, gateway: &Name, desired: u64, now: Instant) -> bool {
+        self.0.get(gateway).is_none_or(|failure| failure.desired != desired || failure.at <= now)
     }
 
     /// Takes down that an object of a Gateway could not be applied. The same words are logged once.
-    pub(super) fn failed(&mut self, gateway: Name, wanted: u64, object: &str, error: &kube::Error, now: Instant) {
-        let words = format!("{object}: {}", said(error));
-        let refused = is_refusal(error).then(|| words.chars().take(MAX_REFUSAL).collect());
+    pub(super) fn failed(&mut self, gateway: Name, desired: u64, object: &str, error: &kube::Error, now: Instant) {
+        let text = format!("{object}: {}", said(error));
+        let refused = is_refusal(error).then(|| text.chars().take(MAX_REFUSAL).collect());
         let failure = self.0.entry(gateway).or_insert_with(|| Failure {
-            wanted,
+            desired,
             backoff: Backoff::new(FIRST, LAST),
             at: now,
-            words: String::new(),
+            text: String::new(),
             refused: None,
         });
-        if failure.wanted != wanted {
+        if failure.desired != desired {
             failure.backoff.reset();
         }
-        if failure.words != words {
-            tracing::warn!("cannot provision {words}");
+        if failure.text != text {
+            tracing::warn!("cannot provision {text}");
         }
-        *failure = Failure { wanted, at: now + failure.backoff.failed(), words, refused, backoff: failure.backoff.clone() };
+        *failure = Failure { desired, at: now + failure.backoff.failed(), text, refused, backoff: failure.backoff.clone() };
     }
 
     /// Forgets what failed for a Gateway.

@@ -9,11 +9,11 @@ use kube::{
 use pailou_api::NamespaceName;
 
 /// Namespace and name.
-pub(crate) type Place = (String, String);
+pub(crate) type ObjectName = (String, String);
 
 /// The objects of one kind. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Listed<T>(Arc<HashMap<Place, Arc<T>>>);
+pub(crate) struct Listed<T>(Arc<HashMap<ObjectName, Arc<T>>>);
 
 impl<T> Default for Listed<T> {
     fn default() -> Self {
@@ -23,23 +23,23 @@ impl<T> Default for Listed<T> {
 
 impl<T> Listed<T> {
     /// The object of this namespace and name.
-    pub(crate) fn get(&self, place: &Place) -> Option<&Arc<T>> {
-        self.0.get(place)
+    pub(crate) fn get(&self, object_name: &ObjectName) -> Option<&Arc<T>> {
+        self.0.get(object_name)
     }
 
     /// All objects, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place, &Arc<T>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Arc<T>)> {
         self.0.iter()
     }
 }
 
 impl<T: Resource> FromIterator<T> for Listed<T> {
     fn from_iter<I: IntoIterator<Item = T>>(objects: I) -> Self {
-        Self(Arc::new(objects.into_iter().map(placed).collect()))
+        Self(Arc::new(objects.into_iter().map(named).collect()))
     }
 }
 
-fn placed<T: Resource>(object: T) -> (Place, Arc<T>) {
+fn named<T: Resource>(object: T) -> (ObjectName, Arc<T>) {
     ((object.namespace().unwrap_or_default(), object.name_any()), Arc::new(object))
 }
 
@@ -49,7 +49,7 @@ impl<T: Resource> Listed<T> {
     pub(super) fn take(
         &mut self,
         event: Result<Event<T>, watcher::Error>,
-        listed: &mut HashMap<Place, Arc<T>>,
+        listed: &mut HashMap<ObjectName, Arc<T>>,
         scope: Option<&NamespaceName>,
     ) -> bool {
         match event {
@@ -58,7 +58,7 @@ impl<T: Resource> Listed<T> {
                 false
             }
             Ok(Event::InitApply(object)) => {
-                listed.extend([placed(object)]);
+                listed.extend([named(object)]);
                 false
             }
             Ok(Event::InitDone) => {
@@ -68,10 +68,10 @@ impl<T: Resource> Listed<T> {
                 true
             }
             Ok(Event::Apply(object)) => {
-                self.changed().extend([placed(object)]);
+                self.changed().extend([named(object)]);
                 true
             }
-            Ok(Event::Delete(object)) => self.changed().remove(&placed(object).0).is_some(),
+            Ok(Event::Delete(object)) => self.changed().remove(&named(object).0).is_some(),
             Err(error) => {
                 tracing::warn!(%error, "watching the data planes; trying again");
                 false
@@ -80,7 +80,7 @@ impl<T: Resource> Listed<T> {
     }
 
     /// The objects, to be changed. Who holds a clone keeps what it has.
-    fn changed(&mut self) -> &mut HashMap<Place, Arc<T>> {
+    fn changed(&mut self) -> &mut HashMap<ObjectName, Arc<T>> {
         Arc::make_mut(&mut self.0)
     }
 }

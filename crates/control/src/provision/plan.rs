@@ -11,7 +11,7 @@ use pailou_compile::{
 };
 use pailou_snapshot::Name;
 
-use super::{listed::Place, names};
+use super::{listed::ObjectName, names};
 use crate::Published;
 
 /// One Gateway's data plane.
@@ -19,7 +19,7 @@ use crate::Published;
 pub(crate) struct Plan {
     pub(crate) gateway: Name,
     /// Namespace and name of everything that is made for it.
-    pub(crate) place: Place,
+    pub(crate) object_name: ObjectName,
     /// `metadata.uid`, for the owner reference.
     pub(crate) uid: String,
     /// `spec.infrastructure.labels`.
@@ -89,7 +89,7 @@ fn plan(published: &Published, gateway: &Gateway) -> Plan {
     let addresses = asked.iter().filter(|it| it.kind == "IPAddress" && !is_within(it));
     Plan {
         gateway: Name::new(&meta.namespace, &meta.name),
-        place: (meta.namespace.clone(), names::data_plane(&meta.name)),
+        object_name: (meta.namespace.clone(), names::data_plane(&meta.name)),
         uid: meta.uid.clone(),
         labels: infrastructure.labels,
         annotations: infrastructure.annotations,

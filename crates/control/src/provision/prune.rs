@@ -17,18 +17,18 @@ use pailou_api::{Gateway, ObjectKey, refs::GATEWAY_GROUP};
 use pailou_compile::status::StatusBody;
 use pailou_snapshot::Name;
 
-use super::{children::Children, listed::Place, plan::Plan};
+use super::{children::Children, listed::ObjectName, plan::Plan};
 use crate::Published;
 
 /// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
 /// garbage collector's, and what a Gateway had before it was made invalid goes on serving. Gives back whether all went well.
 pub(super) async fn strays(client: &Client, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut went_well = true;
-    let services = children.services.iter().map(|(place, it)| (place, it.owner_references()));
-    let deployments = children.deployments.iter().map(|(place, it)| (place, it.owner_references()));
-    let places: HashMap<_, _> = services.chain(deployments).collect();
-    for (place, owners) in places {
-        let namespace = &place.0;
+    let services = children.services.iter().map(|(object_name, it)| (object_name, it.owner_references()));
+    let deployments = children.deployments.iter().map(|(object_name, it)| (object_name, it.owner_references()));
+    let object_names: HashMap<_, _> = services.chain(deployments).collect();
+    for (object_name, owners) in object_names {
+        let namespace = &object_name.0;
         let owner = owners.iter().find_map(|owner| {
             let gateway = published.store.find::<Gateway>(namespace, &owner.name)?;
             (gateway.meta.uid == owner.uid).then_some(gateway)
@@ -41,7 +41,7 @@ pub(super) async fn strays(client: &Client, published: &Published, plans: &BTree
         }
         tracing::info!("Gateway {namespace}/{} is no longer this controller's: deleting its data plane", gateway.meta.name);
         for resource in kinds() {
-            went_well &= delete(client, place, &resource).await;
+            went_well &= delete(client, object_name, &resource).await;
         }
     }
     went_well
@@ -52,22 +52,22 @@ pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, child
     let mut unasked = Vec::new();
     for plan in plans.values() {
         let asked = &plan.parameters.provider.kubernetes;
-        if !plan.is_scaled() && children.autoscalers.get(&plan.place).is_some() {
-            unasked.push((&plan.place, ApiResource::erase::<HorizontalPodAutoscaler>(&())));
+        if !plan.is_scaled() && children.autoscalers.get(&plan.object_name).is_some() {
+            unasked.push((&plan.object_name, ApiResource::erase::<HorizontalPodAutoscaler>(&())));
         }
-        if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.place).is_some() {
-            unasked.push((&plan.place, ApiResource::erase::<PodDisruptionBudget>(&())));
+        if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.object_name).is_some() {
+            unasked.push((&plan.object_name, ApiResource::erase::<PodDisruptionBudget>(&())));
         }
     }
     let mut went_well = true;
-    for (place, resource) in unasked {
-        went_well &= delete(client, place, &resource).await;
+    for (object_name, resource) in unasked {
+        went_well &= delete(client, object_name, &resource).await;
     }
     went_well
 }
 
 /// Deletes an object, if it is there.
-async fn delete(client: &Client, (namespace, name): &Place, resource: &ApiResource) -> bool {
+async fn delete(client: &Client, (namespace, name): &ObjectName, resource: &ApiResource) -> bool {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
     match api.delete(name, &DeleteParams::background()).await {
         Ok(_) => true,

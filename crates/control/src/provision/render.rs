@@ -19,7 +19,7 @@ use kube::{
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{GATEWAY_NAME_LABEL, Options, made, names, plan::Plan};
+use super::{GATEWAY_NAME_LABEL, Options, names, observed, plan::Plan};
 
 /// Says which installation of the controller made an object: its namespace.
 pub(crate) const CONTROLLER_LABEL: &str = "pailou.dev/controller";
@@ -45,7 +45,7 @@ impl Rendered {
 /// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
 /// may be signed by, in PEM; `live` is the Deployment as it is, where there is one and an
 /// autoscaler is asked for.
-pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, live: Option<&made::Deployment>) -> Vec<Rendered> {
+pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, observed: Option<&observed::Deployment>) -> Vec<Rendered> {
     let account =
         ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
     let data = BTreeMap::from([(AUTHORITIES.to_owned(), authorities.to_owned())]);
@@ -54,7 +54,7 @@ pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, live: Op
         rendered(&account),
         rendered(&trust),
         rendered(&service::service(plan, options)),
-        rendered(&deployment::deployment(plan, options, live)),
+        rendered(&deployment::deployment(plan, options, observed)),
     ];
     let autoscaler = scaling::autoscaler(plan, options).map(|it| rendered(&it));
     let budget = scaling::disruption_budget(plan, options).map(|it| rendered(&it));
@@ -74,7 +74,7 @@ fn rendered<T: Resource<DynamicType = ()> + Serialize>(object: &T) -> Rendered {
 fn metadata(plan: &Plan, options: &Options) -> ObjectMeta {
     let none = BTreeMap::new();
     ObjectMeta {
-        name: Some(plan.place.1.clone()),
+        name: Some(plan.object_name.1.clone()),
         namespace: Some(plan.gateway.namespace.to_string()),
         owner_references: Some(vec![OwnerReference {
             api_version: "gateway.networking.k8s.io/v1".to_owned(),
@@ -110,5 +110,5 @@ fn marks(
 
 /// What selects the data plane's pods.
 fn selector(plan: &Plan) -> BTreeMap<String, String> {
-    BTreeMap::from([(DATA_PLANE_LABEL.to_owned(), plan.place.1.clone())])
+    BTreeMap::from([(DATA_PLANE_LABEL.to_owned(), plan.object_name.1.clone())])
 }

@@ -33,7 +33,7 @@ impl Bundles {
     }
 
     /// All of it, for the collector.
-    pub(super) fn told(&self) -> Change {
+    pub(super) fn change(&self) -> Change {
         Change::Bundles(self.0.clone())
     }
 }

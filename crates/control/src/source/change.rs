@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pailou_api::{Kind, ObjectKey};
 
-use super::seen::{Seen, Told};
+use super::decoded::{Decoded, Raw};
 
 /// What one watch covers: a kind of a group, in one namespace or in all. Scopes do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,9 +46,9 @@ pub(crate) struct Run {
 #[derive(Debug)]
 pub(crate) enum Change {
     /// Everything of a scope: whatever else was known of it is gone.
-    Replace(Run, Vec<Seen>),
+    Replace(Run, Vec<Decoded>),
     /// An object is there, or has changed.
-    Upsert(Run, Box<Told>),
+    Upsert(Run, Box<Raw>),
     /// An object is gone.
     Delete(Run, ObjectKey),
     /// The cluster serves a kind in this version, under this plural name.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pailou_api::Object;
 use pailou_compile::{CONTROLLER_NAME, store::Entry};
 
-use super::live::Live;
+use super::status_cache::CachedStatus;
 
 /// The classes that are left alone, by name.
 pub(crate) type Held = BTreeMap<String, Holder>;
@@ -23,7 +23,7 @@ pub(crate) struct Holder {
 }
 
 /// Who holds a class of which we answer to the `controllerName`.
-pub(crate) fn holder(entry: &Entry, live: &Live, controllers: &[String]) -> Option<Holder> {
+pub(crate) fn holder(entry: &Entry, live: &CachedStatus, controllers: &[String]) -> Option<Holder> {
     let Object::GatewayClass(class) = &entry.object else { return None };
     let name = &class.spec.controller_name;
     let is_shared = name != CONTROLLER_NAME && controllers.contains(name);

@@ -8,13 +8,13 @@ use tokio::{
     time,
 };
 
-use super::{change::Change, pods, scopes::Scopes, world::World};
+use super::{change::Change, object_cache::ObjectCache, pods, scopes::Scopes};
 use crate::published::Known;
 
 /// What comes alone is told at once, what comes so soon after that together.
 const BURST: Duration = Duration::from_millis(5);
 /// How often it is said what is still waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
+const SYNC_REPORT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The collector.
 pub(crate) struct Collector {
@@ -22,12 +22,12 @@ pub(crate) struct Collector {
     changes: mpsc::Receiver<Change>,
     settings: watch::Receiver<Settings>,
     known: watch::Sender<Option<Known>>,
-    world: World,
+    object_cache: ObjectCache,
     bundles: BTreeMap<String, Option<String>>,
     /// The settings with them, until either changes.
-    told_settings: Option<Arc<Settings>>,
+    reported_settings: Option<Arc<Settings>>,
     /// When something was told last.
-    told: time::Instant,
+    reported_at: time::Instant,
 }
 
 impl Collector {
@@ -37,9 +37,18 @@ impl Collector {
         changes: mpsc::Receiver<Change>,
         settings: watch::Receiver<Settings>,
         known: watch::Sender<Option<Known>>,
-        world: World,
+        object_cache: ObjectCache,
     ) -> Self {
-        Self { scopes, changes, settings, known, world, bundles: BTreeMap::new(), told_settings: None, told: time::Instant::now() }
+        Self {
+            scopes,
+            changes,
+            settings,
+            known,
+            object_cache,
+            bundles: BTreeMap::new(),
+            reported_settings: None,
+            reported_at: time::Instant::now(),
+        }
     }
 
     /// Collects and tells until every watch and whoever sets the settings is gone.
@@ -55,22 +64,22 @@ impl Collector {
                     Ok(()) => self.resettle(),
                     Err(_) => return,
                 },
-                () = time::sleep(PATIENCE), if is_waiting => {
+                () = time::sleep(SYNC_REPORT_INTERVAL), if is_waiting => {
                     tracing::warn!("still waiting for the first list of {}", self.scopes.awaited().join(", "));
                 }
             }
             self.burst().await;
             self.follow_pods();
-            if self.world.is_dirty && (!is_waiting || self.scopes.is_synced()) {
+            if self.object_cache.is_dirty && (!is_waiting || self.scopes.is_synced()) {
                 is_waiting = false;
-                self.world.is_dirty = false;
-                self.tell();
+                self.object_cache.is_dirty = false;
+                self.report();
             }
         }
     }
 
     async fn burst(&mut self) {
-        while let Ok(Some(change)) = time::timeout_at(self.told + BURST, self.changes.recv()).await {
+        while let Ok(Some(change)) = time::timeout_at(self.reported_at + BURST, self.changes.recv()).await {
             self.take(change);
         }
     }
@@ -79,15 +88,15 @@ impl Collector {
         match change {
             Change::Replace(run, objects) if self.scopes.is_current(&run) => {
                 self.scopes.synced(&run);
-                self.world.replace(&run.scope, objects);
+                self.object_cache.replace(&run.scope, objects);
             }
-            Change::Upsert(run, told) if self.scopes.is_current(&run) => self.world.hear(run.scope.kind, *told),
-            Change::Delete(run, key) if self.scopes.is_current(&run) => self.world.delete(&key),
+            Change::Upsert(run, raw) if self.scopes.is_current(&run) => self.object_cache.observe(run.scope.kind, *raw),
+            Change::Delete(run, key) if self.scopes.is_current(&run) => self.object_cache.delete(&key),
             Change::Replace(..) | Change::Upsert(..) | Change::Delete(..) => {}
             Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),
             Change::Unserved { kind, group } => {
                 let gone = self.scopes.unserve(kind, group);
-                self.world.delete_all(&gone);
+                self.object_cache.delete_all(&gone);
             }
             Change::Bundles(bundles) => {
                 self.bundles = bundles;
@@ -99,26 +108,26 @@ impl Collector {
 
     /// What is told next has other settings.
     fn resettle(&mut self) {
-        self.told_settings = None;
-        self.world.is_dirty = true;
+        self.reported_settings = None;
+        self.object_cache.is_dirty = true;
     }
 
     /// Watches the Pods that InferencePools select now.
     fn follow_pods(&mut self) {
-        if std::mem::take(&mut self.world.are_pools_dirty) {
-            let gone = self.scopes.select_pods(pods::selectors(&self.world.store));
-            self.world.delete_all(&gone);
+        if std::mem::take(&mut self.object_cache.are_pools_dirty) {
+            let gone = self.scopes.select_pods(pods::selectors(&self.object_cache.store));
+            self.object_cache.delete_all(&gone);
         }
     }
 
     /// Tells what is known now. Whoever takes long with it takes up the newest next, and nobody waits for that.
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let (settings, bundles) = (&self.settings, &self.bundles);
         let joined = || Arc::new(Settings { bundles: bundles.clone(), ..settings.borrow().clone() });
-        let settings = self.told_settings.get_or_insert_with(joined).clone();
-        let World { store, objects, held, .. } = &self.world;
+        let settings = self.reported_settings.get_or_insert_with(joined).clone();
+        let ObjectCache { store, objects, held, .. } = &self.object_cache;
         let known = Known { store: store.clone(), objects: objects.clone(), settings, held: held.clone() };
         self.known.send_replace(Some(known));
-        self.told = time::Instant::now();
+        self.reported_at = time::Instant::now();
     }
 }

@@ -121,7 +121,7 @@ impl Follower {
                 }
                 self.is_unasked = true;
                 self.read_all().await;
-                self.send(self.bundles.told()).await;
+                self.send(self.bundles.change()).await;
                 self.send(Change::Listed).await;
             }
             Event::Apply(definition) => {
@@ -129,13 +129,13 @@ impl Follower {
                 self.note(&definition);
                 self.read_all().await;
                 if self.bundles != before {
-                    self.send(self.bundles.told()).await;
+                    self.send(self.bundles.change()).await;
                 }
             }
             Event::Delete(definition) => {
                 let name = definition.name_any();
                 if self.bundles.remove(&name) {
-                    self.send(self.bundles.told()).await;
+                    self.send(self.bundles.change()).await;
                 }
                 self.forget(&name).await;
             }
@@ -167,7 +167,7 @@ impl Follower {
     async fn read_all(&mut self) {
         for name in std::mem::take(&mut self.undecodable) {
             match read(&self.client, &name).await {
-                Ok(body) => self.tell(&name, body).await,
+                Ok(body) => self.report(&name, body).await,
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => {
                     tracing::warn!(%error, "CustomResourceDefinition {name} cannot be read, and is tried again");
@@ -192,7 +192,7 @@ impl Follower {
         }
     }
 
-    async fn tell(&self, name: &str, body: Body) {
+    async fn report(&self, name: &str, body: Body) {
         let Some((kind, group)) = self.ours.get(name).copied() else { return };
         let is_served = |version: &&&str| body.spec.versions.iter().any(|it| it.served && it.name == **version);
         let change = match kind.versions(group).iter().find(is_served) {

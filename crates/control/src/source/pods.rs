@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use pailou_api::InferencePool;
 use pailou_compile::store::Store;
 
-use super::{raw::RawObject, watch::Wanted};
+use super::{raw::RawObject, watch::LabelFilter};
 
 /// Labels that a Pod must have.
 pub(crate) type Selector = BTreeMap<String, String>;
@@ -35,7 +35,7 @@ pub(crate) fn label_selector(selectors: &Selectors) -> Option<String> {
 }
 
 /// Whether one of the selectors selects an object.
-pub(crate) fn wanted(selectors: Selectors) -> Wanted {
+pub(crate) fn label_filter(selectors: Selectors) -> LabelFilter {
     Arc::new(move |object: &RawObject| {
         selectors.iter().any(|selector| selector.iter().all(|(key, value)| object.labels().get(key) == Some(value)))
     })
@@ -58,15 +58,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_wanted_when_any_selector_matches_all_its_labels() {
-        let wanted = wanted(Selectors::from([selector(&[("app", "a"), ("tier", "b")]), selector(&[("app", "c")])]));
+    fn a_pod_is_followed_when_any_selector_matches_all_its_labels() {
+        let matches = label_filter(Selectors::from([selector(&[("app", "a"), ("tier", "b")]), selector(&[("app", "c")])]));
         let pod = |labels: &[(&str, &str)]| {
             serde_json::from_value::<RawObject>(serde_json::json!({ "metadata": { "name": "p", "labels": selector(labels) } }))
                 .unwrap()
         };
-        assert!(wanted(&pod(&[("app", "a"), ("tier", "b"), ("more", "x")])));
-        assert!(wanted(&pod(&[("app", "c")])));
-        assert!(!wanted(&pod(&[("app", "a")])));
-        assert!(!wanted(&pod(&[])));
+        assert!(matches(&pod(&[("app", "a"), ("tier", "b"), ("more", "x")])));
+        assert!(matches(&pod(&[("app", "c")])));
+        assert!(!matches(&pod(&[("app", "a")])));
+        assert!(!matches(&pod(&[])));
     }
 }

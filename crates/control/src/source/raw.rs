@@ -44,19 +44,19 @@ struct Manager {
 }
 
 impl From<Metadata> for ObjectMeta {
-    fn from(told: Metadata) -> Self {
+    fn from(raw: Metadata) -> Self {
         let entry = |it: Manager| ManagedFieldsEntry { manager: it.manager, subresource: it.subresource, ..Default::default() };
         Self {
-            name: told.name,
-            namespace: told.namespace,
-            uid: told.uid,
-            resource_version: told.resource_version,
-            generation: told.generation,
-            creation_timestamp: told.creation_timestamp,
-            deletion_timestamp: told.deletion_timestamp,
-            labels: told.labels,
-            annotations: told.annotations,
-            managed_fields: (!told.managed_fields.is_empty()).then(|| told.managed_fields.into_iter().map(entry).collect()),
+            name: raw.name,
+            namespace: raw.namespace,
+            uid: raw.uid,
+            resource_version: raw.resource_version,
+            generation: raw.generation,
+            creation_timestamp: raw.creation_timestamp,
+            deletion_timestamp: raw.deletion_timestamp,
+            labels: raw.labels,
+            annotations: raw.annotations,
+            managed_fields: (!raw.managed_fields.is_empty()).then(|| raw.managed_fields.into_iter().map(entry).collect()),
             ..Self::default()
         }
     }

@@ -9,10 +9,10 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{
     change::{Change, Run, Scope},
     crds,
+    decoded::Reader,
     pods::{self, Selectors},
-    seen::Reader,
-    strip,
-    watch::{Wanted, Watch},
+    prune_fields,
+    watch::{LabelFilter, Watch},
 };
 use crate::metrics::Metrics;
 
@@ -151,8 +151,8 @@ impl Scopes {
         }
         for (namespace, selectors) in &selectors {
             if pods.get(namespace) != Some(selectors) {
-                let (labels, wanted) = (pods::label_selector(selectors), pods::wanted(selectors.clone()));
-                self.watch(scope(namespace), crds::resource(Kind::Pod, "", "v1"), labels, wanted);
+                let (labels, label_filter) = (pods::label_selector(selectors), pods::label_filter(selectors.clone()));
+                self.watch(scope(namespace), crds::resource(Kind::Pod, "", "v1"), labels, label_filter);
             }
         }
         self.pods = selectors;
@@ -170,7 +170,7 @@ impl Scopes {
     }
 
     /// Begins a watch, in the place of the one of the same scope. What that one said stays until the new one has listed everything.
-    fn watch(&mut self, scope: Scope, resource: ApiResource, labels: Option<String>, wanted: Wanted) {
+    fn watch(&mut self, scope: Scope, resource: ApiResource, labels: Option<String>, label_filter: LabelFilter) {
         self.next_epoch += 1;
         let epoch = self.next_epoch;
         let api = match &scope.namespace {
@@ -190,8 +190,8 @@ impl Scopes {
             api,
             reader,
             labels,
-            fields: (scope.kind == Kind::Secret).then_some(strip::SECRETS),
-            wanted,
+            fields: (scope.kind == Kind::Secret).then_some(prune_fields::SECRETS),
+            label_filter,
             changes: self.changes.clone(),
             metrics: self.metrics.clone(),
         };

@@ -11,8 +11,8 @@ use tokio::{sync::mpsc, time};
 
 use super::{
     change::{Change, Run},
+    decoded::{Decoded, Reader},
     raw::RawObject,
-    seen::{Reader, Seen},
 };
 use crate::{backoff::Backoff, metrics::Metrics};
 
@@ -32,13 +32,13 @@ pub(crate) struct Watch {
     /// Fields that the API server selects by.
     pub(crate) fields: Option<&'static str>,
     /// Which of those are wanted.
-    pub(crate) wanted: Wanted,
+    pub(crate) label_filter: LabelFilter,
     pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Which objects are wanted, by their labels.
-pub(crate) type Wanted = Arc<dyn Fn(&RawObject) -> bool + Send + Sync>;
+pub(crate) type LabelFilter = Arc<dyn Fn(&RawObject) -> bool + Send + Sync>;
 
 impl Watch {
     /// Follows the scope until nobody listens any more. What was said stays true while the API server is away.
@@ -47,7 +47,7 @@ impl Watch {
         let mut is_failing = false;
         loop {
             let mut events = std::pin::pin!(watcher(self.api.clone(), self.config()));
-            let mut listed: Vec<Seen> = Vec::new();
+            let mut listed: Vec<Decoded> = Vec::new();
             while let Some(event) = events.next().await {
                 let change = match event {
                     Ok(event) => {
@@ -85,7 +85,7 @@ impl Watch {
         config
     }
 
-    fn change(&self, event: Event<RawObject>, listed: &mut Vec<Seen>) -> Option<Change> {
+    fn change(&self, event: Event<RawObject>, listed: &mut Vec<Decoded>) -> Option<Change> {
         let run = || self.run.clone();
         match event {
             Event::Init => {
@@ -93,13 +93,13 @@ impl Watch {
                 None
             }
             Event::InitApply(object) => {
-                if (self.wanted)(&object) {
-                    listed.push(self.reader.told(object).read());
+                if (self.label_filter)(&object) {
+                    listed.push(self.reader.raw(object).read());
                 }
                 None
             }
             Event::InitDone => Some(Change::Replace(run(), std::mem::take(listed))),
-            Event::Apply(object) if (self.wanted)(&object) => Some(Change::Upsert(run(), Box::new(self.reader.told(object)))),
+            Event::Apply(object) if (self.label_filter)(&object) => Some(Change::Upsert(run(), Box::new(self.reader.raw(object)))),
             Event::Apply(object) | Event::Delete(object) => Some(Change::Delete(run(), self.reader.key(&object))),
         }
     }

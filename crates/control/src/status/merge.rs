@@ -4,7 +4,7 @@ use pailou_compile::status::{Status, StatusBody};
 use serde_json::{Map, Value};
 
 use super::{conditions, entries::List, ours::Ours};
-use crate::source::live::Live;
+use crate::source::status_cache::CachedStatus;
 
 /// The most `parents` of a route or a pool.
 const MAX_PARENTS: usize = 32;
@@ -12,7 +12,7 @@ const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
 
 /// The status as it should be; `None` if it is so already, or is not ours to write.
-pub(super) fn merge(kind: &str, live: &Live, status: &Status, ours: &Ours<'_>, now: &str) -> Option<Value> {
+pub(super) fn merge(kind: &str, live: &CachedStatus, status: &Status, ours: &Ours<'_>, now: &str) -> Option<Value> {
     let before = match live.status.value() {
         Value::Object(fields) => fields,
         _ => Map::new(),

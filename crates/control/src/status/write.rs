@@ -17,22 +17,22 @@ use super::{merge::merge, ours::Ours};
 use crate::{
     FIELD_MANAGER,
     events::Events,
-    metrics::{Metrics, Written},
+    metrics::{Metrics, WriteResult},
     published::Published,
     source::{
-        live::{Live, LiveTable, other_writer},
         raw::RawObject,
+        status_cache::{CachedStatus, StatusCache, other_writer},
     },
 };
 
 /// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts in a row at an object that others write to at the same time.
 const ATTEMPTS: usize = 5;
 
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum WriteOutcome {
     /// It said already what it should, or is not there any more.
     Settled,
     /// It says so now.
@@ -48,59 +48,59 @@ pub(super) enum Outcome {
 pub(super) struct Write {
     pub(super) client: Client,
     pub(super) published: watch::Receiver<Option<Published>>,
-    pub(super) live: Arc<LiveTable>,
+    pub(super) status_cache: Arc<StatusCache>,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Write {
     /// Brings one object's status up to date with the newest compilation.
-    pub(super) async fn settle(self, key: &ObjectKey) -> Outcome {
+    pub(super) async fn settle(self, key: &ObjectKey) -> WriteOutcome {
         for _ in 0..ATTEMPTS {
-            let Some((live, status)) = self.due(key) else { return Outcome::Settled };
-            let failed = match time::timeout(TIMEOUT, self.replace(key, &live, &status)).await {
+            let Some((live, status)) = self.due(key) else { return WriteOutcome::Settled };
+            let failed = match time::timeout(REQUEST_TIMEOUT, self.replace(key, &live, &status)).await {
                 Ok(Ok(written)) => {
-                    self.metrics.wrote(Written::Done);
+                    self.metrics.count_write(WriteResult::Done);
                     self.events.of_change(key, &live, &status);
-                    self.live.wrote(key, self.after(&live, &written), fingerprint(&status));
-                    return Outcome::Written;
+                    self.status_cache.wrote(key, self.after(&live, &written), fingerprint(&status));
+                    return WriteOutcome::Written;
                 }
                 Ok(Err(error)) => error,
                 Err(_) => {
-                    self.metrics.wrote(Written::Failed);
-                    tracing::warn!("the status of {key} was not written in {} s, and is tried again", TIMEOUT.as_secs());
-                    return Outcome::Later;
+                    self.metrics.count_write(WriteResult::Failed);
+                    tracing::warn!("the status of {key} was not written in {} s, and is tried again", REQUEST_TIMEOUT.as_secs());
+                    return WriteOutcome::Later;
                 }
             };
             match &failed {
                 kube::Error::Api(answer) if answer.code == 409 => {
-                    self.metrics.wrote(Written::Conflict);
-                    match time::timeout(TIMEOUT, self.api(key, &live).get_opt(&key.name)).await {
-                        Ok(Ok(Some(object))) => self.live.put(key, self.after(&live, &object)),
-                        Ok(Ok(None)) => return Outcome::Settled,
-                        Ok(Err(_)) | Err(_) => return Outcome::Later,
+                    self.metrics.count_write(WriteResult::Conflict);
+                    match time::timeout(REQUEST_TIMEOUT, self.api(key, &live).get_opt(&key.name)).await {
+                        Ok(Ok(Some(object))) => self.status_cache.put(key, self.after(&live, &object)),
+                        Ok(Ok(None)) => return WriteOutcome::Settled,
+                        Ok(Err(_)) | Err(_) => return WriteOutcome::Later,
                     }
                 }
-                kube::Error::Api(answer) if answer.code == 404 => return Outcome::Settled,
+                kube::Error::Api(answer) if answer.code == 404 => return WriteOutcome::Settled,
                 kube::Error::Api(answer) if matches!(answer.code, 400 | 422) => {
-                    self.metrics.wrote(Written::Refused);
+                    self.metrics.count_write(WriteResult::Refused);
                     tracing::error!("the status of {key} is refused: {}", answer.message);
-                    return Outcome::Refused;
+                    return WriteOutcome::Refused;
                 }
                 error => {
-                    self.metrics.wrote(Written::Failed);
+                    self.metrics.count_write(WriteResult::Failed);
                     tracing::warn!(%error, "the status of {key} cannot be written, and is tried again");
-                    return Outcome::Later;
+                    return WriteOutcome::Later;
                 }
             }
         }
-        Outcome::Later
+        WriteOutcome::Later
     }
 
     /// The object as the API server has it, and the status that it should have; `None` where nothing is to be done.
-    fn due(&self, key: &ObjectKey) -> Option<(Arc<Live>, Value)> {
+    fn due(&self, key: &ObjectKey) -> Option<(Arc<CachedStatus>, Value)> {
         let published = self.published.borrow().clone()?;
-        let live = self.live.get(key)?;
+        let live = self.status_cache.get(key)?;
         let status = published.compiled.statuses.get(key)?;
         let undecodable = published.store.undecodable(key).map(|undecodable| undecodable.generation);
         let compiled = undecodable.or_else(|| Some(published.store.entry(key)?.object.meta().generation))?;
@@ -114,7 +114,7 @@ impl Write {
         (live.written != Some(fingerprint(&merged))).then_some((live, merged))
     }
 
-    async fn replace(&self, key: &ObjectKey, live: &Live, status: &Value) -> Result<RawObject, kube::Error> {
+    async fn replace(&self, key: &ObjectKey, live: &CachedStatus, status: &Value) -> Result<RawObject, kube::Error> {
         let mut metadata = json!({ "name": key.name, "uid": live.uid, "resourceVersion": live.resource_version });
         if !key.namespace.is_empty() {
             metadata["namespace"] = key.namespace.as_str().into();
@@ -124,7 +124,7 @@ impl Write {
         self.api(key, live).replace_subresource("status", &key.name, &params, &body).await
     }
 
-    fn api(&self, key: &ObjectKey, live: &Live) -> Api<RawObject> {
+    fn api(&self, key: &ObjectKey, live: &CachedStatus) -> Api<RawObject> {
         let resource = ApiResource {
             group: key.group.to_string(),
             version: live.api_version.rsplit('/').next().unwrap_or_default().to_owned(),
@@ -139,8 +139,8 @@ impl Write {
     }
 
     /// What is known of the object after an answer that holds it.
-    fn after(&self, before: &Live, object: &RawObject) -> Live {
-        Live {
+    fn after(&self, before: &CachedStatus, object: &RawObject) -> CachedStatus {
+        CachedStatus {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),

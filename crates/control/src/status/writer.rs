@@ -15,14 +15,14 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::write::{Outcome, Write};
+use super::write::{Write, WriteOutcome};
 use crate::{
     backoff::Backoff,
     events::Events,
     leader::Leadership,
     metrics::Metrics,
     published::Published,
-    source::{classes::Held, live::LiveTable},
+    source::{classes::Held, status_cache::StatusCache},
 };
 
 /// Objects that are written at the same time.
@@ -47,12 +47,12 @@ impl Writer {
     pub(crate) fn new(
         client: Client,
         published: watch::Receiver<Option<Published>>,
-        live: Arc<LiveTable>,
+        status_cache: Arc<StatusCache>,
         leadership: Leadership,
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { write: Write { client, published, live, events, metrics }, leadership }
+        Self { write: Write { client, published, status_cache, events, metrics }, leadership }
     }
 
     /// Writes while this replica leads. When it does not any more, what is on its way is broken off.
@@ -93,7 +93,7 @@ struct Leading {
     counted_last: Option<ObjectKey>,
     /// Objects that are being written, or were just now; and whether to look at them again, and for what.
     busy: HashMap<ObjectKey, Option<News>>,
-    writing: FuturesUnordered<BoxFuture<'static, (ObjectKey, Outcome)>>,
+    writing: FuturesUnordered<BoxFuture<'static, (ObjectKey, WriteOutcome)>>,
     failures: HashMap<ObjectKey, Backoff>,
     /// When objects cease to be busy.
     later: BTreeMap<Instant, Vec<ObjectKey>>,
@@ -127,7 +127,7 @@ impl Leading {
                     Ok(()) => self.compiled(),
                     Err(_) => return,
                 },
-                touched = self.write.live.touched() => touched.into_iter().for_each(|key| self.look_at(key, News::Any)),
+                touched = self.write.status_cache.touched() => touched.into_iter().for_each(|key| self.look_at(key, News::Any)),
                 Some((key, outcome)) = self.writing.next() => self.done(key, outcome),
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     let (_, keys) = self.later.pop_first().unwrap_or((Instant::now(), Vec::new()));
@@ -197,18 +197,18 @@ impl Leading {
         }));
     }
 
-    fn done(&mut self, key: ObjectKey, outcome: Outcome) {
+    fn done(&mut self, key: ObjectKey, outcome: WriteOutcome) {
         self.counting.remove(&key);
         let delay = match outcome {
-            Outcome::Settled | Outcome::Refused => None,
-            Outcome::Written => Some(INTERVAL),
-            Outcome::Later => {
+            WriteOutcome::Settled | WriteOutcome::Refused => None,
+            WriteOutcome::Written => Some(INTERVAL),
+            WriteOutcome::Later => {
                 self.busy.insert(key.clone(), Some(News::Any));
                 let backoff = self.failures.entry(key.clone()).or_insert(Backoff::new(FIRST_DELAY, LAST_DELAY));
                 Some(backoff.failed())
             }
         };
-        if outcome != Outcome::Later {
+        if outcome != WriteOutcome::Later {
             self.failures.remove(&key);
         }
         match delay {

@@ -35,14 +35,14 @@ proptest! {
     fn whoever_takes_in_the_differences_has_what_there_is(
         versions in proptest::collection::vec(proptest::collection::btree_map(0..12_u8, 0..3_u8, 0..12), 1..6),
     ) {
-        let (mut told, mut has): (Option<Needed>, _) = (None, BTreeMap::new());
+        let (mut sent, mut has): (Option<Needed>, _) = (None, BTreeMap::new());
         for version in versions {
             let now = needed(&version);
-            let lines = batch(told.as_ref(), &now);
-            let differs = told.as_ref() != Some(&now);
+            let lines = batch(sent.as_ref(), &now);
+            let differs = sent.as_ref() != Some(&now);
             prop_assert_eq!(take(&lines, &mut has), differs);
             prop_assert_eq!(&has, &version);
-            told = Some(now);
+            sent = Some(now);
         }
     }
 }

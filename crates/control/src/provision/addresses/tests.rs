@@ -51,10 +51,10 @@ fn store() -> Store {
 }
 
 fn found(service: &Service) -> Vec<String> {
-    told(of_service(service, &nodes(), &store()))
+    described(of_service(service, &nodes(), &store()))
 }
 
-fn told(addresses: Vec<GatewayAddress>) -> Vec<String> {
+fn described(addresses: Vec<GatewayAddress>) -> Vec<String> {
     let text = |it: GatewayAddress| format!("{} {} {}", it.kind, it.value, it.routability.unwrap());
     addresses.into_iter().map(|it| text(it).trim_end().to_owned()).collect()
 }
@@ -64,7 +64,7 @@ fn a_load_balancer_gives_addresses_and_names() {
     let ingress = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.7" }, { "hostname": "lb.example.com" }, {}] } });
     let service = service(json!({ "type": "LoadBalancer", "clusterIPs": ["10.96.0.7"] }), ingress);
     assert_eq!(found(&service), ["IPAddress 192.0.2.7", "Hostname lb.example.com"]);
-    assert_eq!(told(within(&service)), ["IPAddress 10.96.0.7 Cluster"]);
+    assert_eq!(described(within(&service)), ["IPAddress 10.96.0.7 Cluster"]);
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn a_service_within_the_cluster_is_reached_by_its_own_addresses() {
         found(&service(json!({ "type": "ClusterIP", "clusterIPs": ["10.96.0.7", "fd00:96::7"] }), json!({}))),
         ["IPAddress 10.96.0.7 Cluster", "IPAddress fd00:96::7 Cluster"]
     );
-    let said_already = within(&service(json!({ "type": "ClusterIP", "clusterIPs": ["10.96.0.7"] }), json!({})));
-    assert_eq!(said_already, []);
+    let again = within(&service(json!({ "type": "ClusterIP", "clusterIPs": ["10.96.0.7"] }), json!({})));
+    assert_eq!(again, []);
     assert_eq!(found(&service(json!({ "type": "ClusterIP", "clusterIPs": ["None"] }), json!({}))), [""; 0]);
 }
 

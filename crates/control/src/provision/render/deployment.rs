@@ -18,7 +18,7 @@ use k8s_openapi::{
 use pailou_api::{Duration, envoy::envoy_proxy::LogLevel};
 
 use super::{
-    super::{FEED_AUDIENCE, Options, made, plan::Plan},
+    super::{FEED_AUDIENCE, Options, observed, plan::Plan},
     AUTHORITIES, marks, metadata, scaling, selector,
 };
 
@@ -35,11 +35,11 @@ const LEEWAY: i64 = 5;
 /// How long a token holds; the kubelet renews it well before, in seconds.
 const TOKEN_LIFE: i64 = 3600;
 
-pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&made::Deployment>) -> Deployment {
+pub(super) fn deployment(plan: &Plan, options: &Options, observed: Option<&observed::Deployment>) -> Deployment {
     let asked = &plan.parameters.provider.kubernetes.envoy_deployment;
     let pod = marks(plan, options, &asked.pod.labels, &asked.pod.annotations);
     let spec = DeploymentSpec {
-        replicas: replicas(plan, live),
+        replicas: replicas(plan, observed),
         selector: LabelSelector { match_labels: Some(selector(plan)), match_expressions: None },
         strategy: Some(asked.strategy.clone().unwrap_or_else(surging)),
         template: PodTemplateSpec { metadata: Some(pod), spec: Some(pod_spec(plan, options)) },
@@ -47,18 +47,18 @@ pub(super) fn deployment(plan: &Plan, options: &Options, live: Option<&made::Dep
     };
     // What is carried over may be known too late: an autoscaler that has spoken since makes the API server refuse it.
     let is_carried = plan.is_scaled() && spec.replicas.is_some();
-    let resource_version = live.filter(|_| is_carried).and_then(|live| live.metadata.resource_version.clone());
+    let resource_version = observed.filter(|_| is_carried).and_then(|observed| observed.metadata.resource_version.clone());
     Deployment { metadata: ObjectMeta { resource_version, ..metadata(plan, options) }, spec: Some(spec), status: None }
 }
 
 /// How many proxies there are to be. With an autoscaler that is its matter; but until it has said so itself what there is stays,
 /// since a field that its only owner leaves out would fall back to 1.
-fn replicas(plan: &Plan, live: Option<&made::Deployment>) -> Option<i32> {
+fn replicas(plan: &Plan, observed: Option<&observed::Deployment>) -> Option<i32> {
     let asked = &plan.parameters.provider.kubernetes;
-    match (&asked.envoy_hpa, live) {
+    match (&asked.envoy_hpa, observed) {
         (None, _) => Some(asked.envoy_deployment.replicas.unwrap_or(1)),
         (Some(autoscaler), None) => Some(autoscaler.min_replicas.unwrap_or(1)),
-        (Some(_), Some(live)) => live.spec.as_ref().and_then(|spec| spec.replicas).filter(|_| live.owns_replicas),
+        (Some(_), Some(observed)) => observed.spec.as_ref().and_then(|spec| spec.replicas).filter(|_| observed.owns_replicas),
     }
 }
 
@@ -77,7 +77,7 @@ fn pod_spec(plan: &Plan, options: &Options) -> PodSpec {
     let asked = &plan.parameters.provider.kubernetes.envoy_deployment.pod;
     let pull_secrets: Vec<_> = options.image_pull_secrets.iter().chain(&asked.image_pull_secrets).cloned().collect();
     PodSpec {
-        service_account_name: Some(plan.place.1.clone()),
+        service_account_name: Some(plan.object_name.1.clone()),
         // The one token that is needed is mounted by name, for the feed alone.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -202,7 +202,7 @@ fn credentials(plan: &Plan) -> Volume {
         path: "token".to_owned(),
     };
     let authorities = ConfigMapProjection {
-        name: plan.place.1.clone(),
+        name: plan.object_name.1.clone(),
         items: Some(vec![KeyToPath { key: AUTHORITIES.to_owned(), path: AUTHORITIES.to_owned(), mode: None }]),
         optional: None,
     };

@@ -30,7 +30,7 @@ pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPod
         scale_target_ref: CrossVersionObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: "Deployment".to_owned(),
-            name: plan.place.1.clone(),
+            name: plan.object_name.1.clone(),
         },
     };
     Some(HorizontalPodAutoscaler { metadata: metadata(plan, options), spec, status: None })

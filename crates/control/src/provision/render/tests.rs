@@ -45,8 +45,8 @@ fn planned(yaml: &str) -> Plan {
     plans.into_values().next().unwrap()
 }
 
-fn rendered(plan: &Plan, live: Option<&made::Deployment>) -> Vec<DynamicObject> {
-    render(plan, &options(), "-----BEGIN CERTIFICATE-----\n", live).into_iter().map(|it| it.object).collect()
+fn rendered(plan: &Plan, observed: Option<&observed::Deployment>) -> Vec<DynamicObject> {
+    render(plan, &options(), "-----BEGIN CERTIFICATE-----\n", observed).into_iter().map(|it| it.object).collect()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_data_plane_is_rendered() {
     let text = |it: &str| it.to_owned();
     let plan = Plan {
         gateway: Name::new("models", "inference-gateway"),
-        place: (text("models"), names::data_plane("inference-gateway")),
+        object_name: (text("models"), names::data_plane("inference-gateway")),
         uid: text("6ee2e0a7-0000-4000-8000-000000000001"),
         labels: BTreeMap::from([(text("team"), text("inference")), (text("app.kubernetes.io/managed-by"), text("somebody"))]),
         annotations: BTreeMap::from([(text("note"), text("kept"))]),
@@ -102,7 +102,7 @@ fn what_is_to_be_reached_from_within_alone_has_no_load_balancer() {
 #[test]
 fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
     let plan = planned(include_str!("testdata/replaced.yaml"));
-    let live = |replicas: i32, manager: &str| -> made::Deployment {
+    let observed = |replicas: i32, manager: &str| -> observed::Deployment {
         let fields = json!({ "manager": manager, "fieldsV1": { "f:spec": { "f:replicas": {} } } });
         serde_json::from_value(json!({
             "metadata": { "resourceVersion": "7", "managedFields": [{ "manager": "pailou", "fieldsV1": { "f:spec": { "f:template": {} } } }, fields] },
@@ -110,16 +110,16 @@ fn an_autoscaler_has_the_number_of_replicas_once_it_has_said_one() {
         }))
         .unwrap()
     };
-    let replicas = |live: Option<&made::Deployment>| -> Value {
-        let objects = rendered(&plan, live);
+    let replicas = |observed: Option<&observed::Deployment>| -> Value {
+        let objects = rendered(&plan, observed);
         let deployment = objects.iter().find(|it| it.types.as_ref().is_some_and(|types| types.kind == "Deployment")).unwrap();
         json!([deployment.data["spec"].get("replicas"), deployment.metadata.resource_version])
     };
     assert_eq!(replicas(None), json!([1, null]), "the fewest, to begin with");
     assert_eq!(
-        replicas(Some(&live(3, "pailou"))),
+        replicas(Some(&observed(3, "pailou"))),
         json!([3, "7"]),
         "what there is stays until the autoscaler speaks, and not after that"
     );
-    assert_eq!(replicas(Some(&live(3, "kube-controller-manager"))), json!([null, null]));
+    assert_eq!(replicas(Some(&observed(3, "kube-controller-manager"))), json!([null, null]));
 }

@@ -44,8 +44,8 @@ fn published(is_held: bool) -> Published {
     Published { store: store.into(), objects: Arc::default(), settings: settings.into(), compiled, held: held.into() }
 }
 
-fn live(status: Value) -> Live {
-    Live {
+fn live(status: Value) -> CachedStatus {
+    CachedStatus {
         api_version: "v1".into(),
         plural: "things".into(),
         uid: "u".to_owned(),

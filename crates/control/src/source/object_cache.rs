@@ -11,8 +11,8 @@ use pailou_compile::store::{Entry, Store};
 use super::{
     change::Scope,
     classes::{self, Held, Holder},
-    live::{Live, LiveTable},
-    seen::{Rejected, Seen, Told},
+    decoded::{Decoded, Raw, Rejected},
+    status_cache::{CachedStatus, StatusCache},
 };
 use crate::{
     events::{Events, Regarding},
@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// Objects that are remembered as unreadable; of others it is said whenever they come.
-const MAX_UNDECODABLEABLE: usize = 10_000;
+const MAX_REJECTED: usize = 10_000;
 
 /// Everything that is known of the cluster's objects.
-pub(crate) struct World {
+pub(crate) struct ObjectCache {
     pub(crate) store: Arc<Store>,
     pub(crate) objects: Arc<Objects>,
     pub(crate) held: Arc<Held>,
@@ -33,64 +33,64 @@ pub(crate) struct World {
     /// Whether an InferencePool has changed.
     pub(crate) are_pools_dirty: bool,
     /// Objects that could not be read, with the generation or version that could not: each is said once.
-    unreadable: HashMap<ObjectKey, String>,
+    rejected: HashMap<ObjectKey, String>,
     /// Values of `controllerName` that are answered to.
     controllers: Vec<String>,
-    live: Arc<LiveTable>,
+    status_cache: Arc<StatusCache>,
     events: Events,
     metrics: Arc<Metrics>,
 }
 
-impl World {
+impl ObjectCache {
     /// Nothing is known yet.
-    pub(crate) fn new(controllers: Vec<String>, live: Arc<LiveTable>, events: Events, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(controllers: Vec<String>, status_cache: Arc<StatusCache>, events: Events, metrics: Arc<Metrics>) -> Self {
         Self {
             store: Arc::default(),
             objects: Arc::default(),
             held: Arc::default(),
             is_dirty: true,
             are_pools_dirty: false,
-            unreadable: HashMap::new(),
+            rejected: HashMap::new(),
             controllers,
-            live,
+            status_cache,
             events,
             metrics,
         }
     }
 
     /// Everything of a scope is this.
-    pub(crate) fn replace(&mut self, scope: &Scope, objects: Vec<Seen>) {
-        let listed: BTreeSet<ObjectKey> = objects.iter().map(|seen| seen.key.clone()).collect();
+    pub(crate) fn replace(&mut self, scope: &Scope, objects: Vec<Decoded>) {
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|decoded| decoded.key.clone()).collect();
         for key in self.keys(scope) {
             if !listed.contains(&key) {
                 self.delete(&key);
             }
         }
-        objects.into_iter().for_each(|seen| self.upsert(scope.kind, seen));
+        objects.into_iter().for_each(|decoded| self.upsert(scope.kind, decoded));
     }
 
-    /// An object is there, or has changed. Most of what is told are statuses that were written: nothing else is read anew then.
-    pub(crate) fn hear(&mut self, kind: Kind, told: Told) {
-        let is_unchanged = |entry: &Entry| told.is_unchanged(entry.object.meta()) && self.store.undecodable(&told.key).is_none();
+    /// An object is there, or has changed. Most changes are of a status alone: nothing else is read anew then.
+    pub(crate) fn observe(&mut self, kind: Kind, raw: Raw) {
+        let is_unchanged = |entry: &Entry| raw.is_unchanged(entry.object.meta()) && self.store.undecodable(&raw.key).is_none();
         // Whose a class is depends on who wrote its status.
-        let is_read = kind != Kind::GatewayClass && self.store.entry(&told.key).is_some_and(is_unchanged);
-        match is_read.then(|| told.live()).flatten() {
-            Some(live) => self.live.put(&told.key, live),
-            None => self.upsert(kind, told.read()),
+        let is_read = kind != Kind::GatewayClass && self.store.entry(&raw.key).is_some_and(is_unchanged);
+        match is_read.then(|| raw.live()).flatten() {
+            Some(live) => self.status_cache.put(&raw.key, live),
+            None => self.upsert(kind, raw.read()),
         }
     }
 
-    fn upsert(&mut self, kind: Kind, seen: Seen) {
-        let entry = match seen.entry {
+    fn upsert(&mut self, kind: Kind, decoded: Decoded) {
+        let entry = match decoded.entry {
             Ok(entry) => entry,
-            Err(ref rejected) => return self.undecodable(kind, &seen, rejected),
+            Err(ref rejected) => return self.undecodable(kind, &decoded, rejected),
         };
-        let Seen { key, live, json, .. } = seen;
-        self.unreadable.remove(&key);
+        let Decoded { key, live, json, .. } = decoded;
+        self.rejected.remove(&key);
         if let Some(live) = live {
             let holder = classes::holder(&entry, &live, &self.controllers);
             let is_held = matches!(entry.object, Object::GatewayClass(_)) && self.hold(&key, holder, &live);
-            self.live.put(&key, live);
+            self.status_cache.put(&key, live);
             if is_held {
                 return;
             }
@@ -115,8 +115,8 @@ impl World {
         if key.kind == Kind::GatewayClass.name() {
             Arc::make_mut(&mut self.held).remove(&key.name);
         }
-        self.live.remove(key);
-        self.unreadable.remove(key);
+        self.status_cache.remove(key);
+        self.rejected.remove(key);
         self.take_out(key);
     }
 
@@ -128,40 +128,40 @@ impl World {
     }
 
     /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
-    fn undecodable(&mut self, kind: Kind, seen: &Seen, rejected: &Rejected) {
+    fn undecodable(&mut self, kind: Kind, decoded: &Decoded, rejected: &Rejected) {
         let Rejected { errors, undecodable } = rejected;
         // A class that is someone else's as well is left to that one.
-        let is_left = |live: &Live| kind == Kind::GatewayClass && live.other_writer.is_some();
-        if let Some(live) = seen.live.clone().filter(|live| !is_left(live)) {
-            self.live.put(&seen.key, live);
+        let is_left = |live: &CachedStatus| kind == Kind::GatewayClass && live.other_writer.is_some();
+        if let Some(live) = decoded.live.clone().filter(|live| !is_left(live)) {
+            self.status_cache.put(&decoded.key, live);
             if let Some(undecodable) =
-                undecodable.as_ref().filter(|undecodable| self.store.undecodable(&seen.key) != Some(*undecodable))
+                undecodable.as_ref().filter(|undecodable| self.store.undecodable(&decoded.key) != Some(*undecodable))
             {
                 self.is_dirty |= Arc::make_mut(&mut self.store).set_undecodable(undecodable.clone());
             }
         }
         // What is said of it in its status makes a new version, but no new generation.
-        let generation = seen.live.as_ref().map(|live| live.generation).filter(|generation| *generation > 0);
-        let version = generation.map_or_else(|| seen.resource_version.clone(), |generation| generation.to_string());
-        if self.unreadable.get(&seen.key) == Some(&version) {
+        let generation = decoded.live.as_ref().map(|live| live.generation).filter(|generation| *generation > 0);
+        let version = generation.map_or_else(|| decoded.resource_version.clone(), |generation| generation.to_string());
+        if self.rejected.get(&decoded.key) == Some(&version) {
             return;
         }
         self.metrics.undecodable(kind);
-        if self.unreadable.len() < MAX_UNDECODABLEABLE || self.unreadable.contains_key(&seen.key) {
-            self.unreadable.insert(seen.key.clone(), version);
+        if self.rejected.len() < MAX_REJECTED || self.rejected.contains_key(&decoded.key) {
+            self.rejected.insert(decoded.key.clone(), version);
         }
         let mut note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if seen.live.is_some() && !undecodable.as_ref().is_some_and(Undecodable::says_whom_it_concerns) {
+        if decoded.live.is_some() && !undecodable.as_ref().is_some_and(Undecodable::says_whom_it_concerns) {
             note.push_str("; whom it concerns cannot be read either, so that no condition says this");
         }
-        let is_served = self.objects.contains_key(&seen.key);
-        tracing::warn!("{} is not read{}: {note}", seen.key, if is_served { ", and what it was before stays" } else { "" });
-        let regarding = Regarding { key: &seen.key, api_version: &seen.api_version, uid: &seen.uid };
+        let is_served = self.objects.contains_key(&decoded.key);
+        tracing::warn!("{} is not read{}: {note}", decoded.key, if is_served { ", and what it was before stays" } else { "" });
+        let regarding = Regarding { key: &decoded.key, api_version: &decoded.api_version, uid: &decoded.uid };
         self.events.warn(regarding, "Read", "Invalid", &note);
     }
 
     /// Notes who holds a class. Gives back whether another controller does; the class then leaves the store.
-    fn hold(&mut self, key: &ObjectKey, holder: Option<Holder>, live: &Live) -> bool {
+    fn hold(&mut self, key: &ObjectKey, holder: Option<Holder>, live: &CachedStatus) -> bool {
         if self.held.get(&key.name) == holder.as_ref() {
             return holder.is_some();
         }
@@ -198,6 +198,6 @@ impl World {
         let class = |name: &String| ObjectKey::new(scope.group, Kind::GatewayClass.name(), "", name);
         let held = self.held.keys().map(class);
         let stored = self.store.of_kind(scope.kind).map(|entry| entry.object.key());
-        stored.chain(held).chain(self.unreadable.keys().cloned()).filter(|key| scope.covers(key)).collect()
+        stored.chain(held).chain(self.rejected.keys().cloned()).filter(|key| scope.covers(key)).collect()
     }
 }

@@ -7,19 +7,19 @@ use kube::ResourceExt;
 use pailou_snapshot::Name;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{made::Deployment, plan::Plan, render::Rendered};
+use super::{observed::Deployment, plan::Plan, render::Rendered};
 
 /// What identifies an object that was applied: its kind, namespace and name.
 pub(super) type Key = (String, String, String);
 
 /// What the data planes' objects were rendered from last, and what they came to, by Gateway.
 #[derive(Default)]
-pub(super) struct Wanted(BTreeMap<Name, Kept>);
+pub(super) struct Desired(BTreeMap<Name, Kept>);
 
 struct Kept {
     plan: Plan,
     authorities: Arc<str>,
-    live: Option<Arc<Deployment>>,
+    observed: Option<Arc<Deployment>>,
     digests: Digests,
 }
 
@@ -31,22 +31,23 @@ pub(super) struct Digests {
     pub(super) whole: u64,
 }
 
-impl Wanted {
+impl Desired {
     /// What a data plane is to be, which `render` says; `live` is the Deployment, where that depends on it.
     pub(super) fn digests(
         &mut self,
         plan: &Plan,
-        live: Option<&Arc<Deployment>>,
+        observed: Option<&Arc<Deployment>>,
         authorities: &Arc<str>,
         render: impl FnOnce() -> Vec<Rendered>,
     ) -> Digests {
-        if let Some(kept) = self.0.get(&plan.gateway).filter(|it| it.is_of(plan, live, authorities)) {
+        if let Some(kept) = self.0.get(&plan.gateway).filter(|it| it.is_of(plan, observed, authorities)) {
             return kept.digests.clone();
         }
         let objects: Arc<[_]> = render().iter().map(|it| (key(it), it.digest())).collect();
         let whole = objects.iter().fold(0, |all, (_, digest)| xxh3_64_with_seed(&digest.to_le_bytes(), all));
         let digests = Digests { objects, whole };
-        let kept = Kept { plan: plan.clone(), authorities: authorities.clone(), live: live.cloned(), digests: digests.clone() };
+        let kept =
+            Kept { plan: plan.clone(), authorities: authorities.clone(), observed: observed.cloned(), digests: digests.clone() };
         self.0.insert(plan.gateway.clone(), kept);
         digests
     }
@@ -58,8 +59,8 @@ impl Wanted {
 }
 
 impl Kept {
-    fn is_of(&self, plan: &Plan, live: Option<&Arc<Deployment>>, authorities: &Arc<str>) -> bool {
-        let is_same = match (&self.live, live) {
+    fn is_of(&self, plan: &Plan, observed: Option<&Arc<Deployment>>, authorities: &Arc<str>) -> bool {
+        let is_same = match (&self.observed, observed) {
             (Some(before), Some(now)) => Arc::ptr_eq(before, now),
             (before, now) => before.is_none() && now.is_none(),
         };

@@ -15,7 +15,7 @@ use crate::FIELD_MANAGER;
 
 /// What the API server has of an object whose status is written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Live {
+pub(crate) struct CachedStatus {
     /// `apiVersion`.
     pub(crate) api_version: Arc<str>,
     /// The plural name in URLs.
@@ -76,25 +76,25 @@ pub(crate) fn other_writer(meta: &ObjectMeta) -> Option<String> {
 
 /// The live statuses by key. The source fills it, and the writer with what its own writes gave back.
 #[derive(Debug, Default)]
-pub(crate) struct LiveTable {
+pub(crate) struct StatusCache {
     inner: Mutex<Inner>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: HashMap<ObjectKey, Arc<Live>>,
+    objects: HashMap<ObjectKey, Arc<CachedStatus>>,
     touched: BTreeSet<ObjectKey>,
 }
 
-impl LiveTable {
+impl StatusCache {
     /// What is known of an object.
-    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<CachedStatus>> {
         self.inner.lock().objects.get(key).cloned()
     }
 
     /// Takes what the API server said, unless as much is known of the same object already.
-    pub(crate) fn put(&self, key: &ObjectKey, live: Live) {
+    pub(crate) fn put(&self, key: &ObjectKey, live: CachedStatus) {
         let mut inner = self.inner.lock();
         if inner.objects.get(key).is_some_and(|known| known.uid == live.uid && !is_newer(&live, known)) {
             return;
@@ -106,13 +106,13 @@ impl LiveTable {
     }
 
     /// Takes what the API server made of a write.
-    pub(crate) fn wrote(&self, key: &ObjectKey, live: Live, fingerprint: u64) {
+    pub(crate) fn wrote(&self, key: &ObjectKey, live: CachedStatus, fingerprint: u64) {
         let mut inner = self.inner.lock();
         if let Some(known) = inner.objects.get_mut(key)
             && known.uid == live.uid
             && is_newer(&live, known)
         {
-            *known = Arc::new(Live { written: Some(fingerprint), ..live });
+            *known = Arc::new(CachedStatus { written: Some(fingerprint), ..live });
         }
     }
 
@@ -136,8 +136,8 @@ impl LiveTable {
 }
 
 /// Resource versions grow (Kubernetes promises it since 1.35); where they are no numbers, what came last is taken for newer.
-fn is_newer(live: &Live, known: &Live) -> bool {
-    let number = |live: &Live| live.resource_version.parse::<u128>().ok();
+fn is_newer(live: &CachedStatus, known: &CachedStatus) -> bool {
+    let number = |live: &CachedStatus| live.resource_version.parse::<u128>().ok();
     match number(live).zip(number(known)) {
         Some((live, known)) => live > known,
         None => live.resource_version != known.resource_version,

@@ -14,7 +14,7 @@ use crate::Known;
 pub(super) type Refused = BTreeMap<Name, String>;
 
 /// What is known of the data planes, by where it is known from, and who is told.
-pub(super) struct Teller {
+pub(super) struct Reporter {
     pub(super) children: watch::Receiver<Children>,
     pub(super) refused: watch::Receiver<Refused>,
     /// Where a Service's endpoints are.
@@ -22,11 +22,11 @@ pub(super) struct Teller {
     pub(super) settings: watch::Sender<Settings>,
 }
 
-impl Teller {
+impl Reporter {
     /// Works until the controller stops.
     pub(super) async fn run(mut self) {
         loop {
-            let needs_endpoints = self.tell();
+            let needs_endpoints = self.report();
             time::sleep(PACE).await;
             tokio::select! {
                 changed = self.children.changed() => if changed.is_err() { return },
@@ -37,7 +37,7 @@ impl Teller {
     }
 
     /// Tells what is known, once all is known that was there at the beginning. Gives back whether it depends on endpoints.
-    fn tell(&mut self) -> bool {
+    fn report(&mut self) -> bool {
         let children = self.children.borrow_and_update().clone();
         let needs_endpoints = children.need_endpoints();
         let store: Option<Arc<Store>> = self.known.borrow_and_update().as_ref().map(|known| known.store.clone());

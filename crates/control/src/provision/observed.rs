@@ -18,7 +18,7 @@ use crate::{FIELD_MANAGER, dynamic::of_any_kind};
 
 /// An object of which a spec of `S` and a status of `T` are read.
 #[derive(Clone, Debug)]
-pub(crate) struct Made<S = IgnoredAny, T = IgnoredAny> {
+pub(crate) struct Observed<S = IgnoredAny, T = IgnoredAny> {
     /// Its namespace, name, version and owners alone.
     pub(crate) metadata: ObjectMeta,
     /// Digest of what an owner sets: labels, annotations, owners, and `spec`.
@@ -30,11 +30,11 @@ pub(crate) struct Made<S = IgnoredAny, T = IgnoredAny> {
 }
 
 /// A Service.
-pub(crate) type Service = Made<ServiceSpec, ServiceStatus>;
+pub(crate) type Service = Observed<ServiceSpec, ServiceStatus>;
 /// A Deployment.
-pub(crate) type Deployment = Made<DeploymentSpec, DeploymentStatus>;
+pub(crate) type Deployment = Observed<DeploymentSpec, DeploymentStatus>;
 /// A Node. Nobody makes one here, but it is followed in the same way.
-pub(crate) type Node = Made<IgnoredAny, NodeStatus>;
+pub(crate) type Node = Observed<IgnoredAny, NodeStatus>;
 
 /// What is read of a Deployment's spec.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,7 +58,7 @@ pub(crate) struct NodeStatus {
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: DeserializeOwned"))]
-struct Told<T> {
+struct RawParts<T> {
     metadata: Metadata,
     spec: Option<Box<RawValue>>,
     status: Option<T>,
@@ -103,21 +103,21 @@ impl Manager {
     }
 }
 
-impl<'de, S: DeserializeOwned, T: DeserializeOwned> Deserialize<'de> for Made<S, T> {
+impl<'de, S: DeserializeOwned, T: DeserializeOwned> Deserialize<'de> for Observed<S, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Told { metadata: told, spec, status } = Told::deserialize(deserializer)?;
+        let RawParts { metadata: raw, spec, status } = RawParts::deserialize(deserializer)?;
         let mut digest = Xxh3::new();
-        for part in [&told.labels, &told.annotations, &told.owner_references, &spec] {
+        for part in [&raw.labels, &raw.annotations, &raw.owner_references, &spec] {
             digest.update(part.as_ref().map_or("null", |text| text.get()).as_bytes());
             digest.update(b"\n");
         }
-        let owners: Option<Vec<OwnerReference>> = read(told.owner_references.as_deref()).map_err(D::Error::custom)?;
+        let owners: Option<Vec<OwnerReference>> = read(raw.owner_references.as_deref()).map_err(D::Error::custom)?;
         Ok(Self {
-            owns_replicas: told.managed_fields.iter().any(Manager::owns_replicas),
+            owns_replicas: raw.managed_fields.iter().any(Manager::owns_replicas),
             metadata: ObjectMeta {
-                name: told.name,
-                namespace: told.namespace,
-                resource_version: told.resource_version,
+                name: raw.name,
+                namespace: raw.namespace,
+                resource_version: raw.resource_version,
                 owner_references: owners,
                 ..ObjectMeta::default()
             },
@@ -132,7 +132,7 @@ fn read<T: DeserializeOwned>(text: Option<&RawValue>) -> Result<Option<T>, serde
     text.map(|text| serde_json::from_str(text.get())).transpose()
 }
 
-of_any_kind!([S, T] Made<S, T>);
+of_any_kind!([S, T] Observed<S, T>);
 
 #[cfg(test)]
 mod tests {
@@ -142,19 +142,19 @@ mod tests {
 
     #[test]
     fn a_digest_is_of_what_an_owner_sets_and_of_nothing_else() {
-        let told = |version: &str, labels: &str, spec: &str, status: &str| -> Deployment {
+        let raw = |version: &str, labels: &str, spec: &str, status: &str| -> Deployment {
             let text = format!(
                 r#"{{"metadata":{{"name":"d","resourceVersion":"{version}","labels":{labels}}},"spec":{spec},"status":{status}}}"#
             );
             serde_json::from_str(&text).unwrap()
         };
-        let first = told("1", r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{}}"#, "{}");
-        let up = told("2", r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{}}"#, r#"{"availableReplicas":2}"#);
+        let first = raw("1", r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{}}"#, "{}");
+        let up = raw("2", r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{}}"#, r#"{"availableReplicas":2}"#);
         assert_eq!(first.digest, up.digest);
         assert_eq!((first.spec.unwrap().replicas, first.status.unwrap().available_replicas), (Some(2), None));
         assert_eq!(up.status.unwrap().available_replicas, Some(2));
         for (labels, spec) in [("{}", r#"{"replicas":2,"newer":{}}"#), (r#"{"a":"b"}"#, r#"{"replicas":2,"newer":{"x":1}}"#)] {
-            assert_ne!(told("3", labels, spec, "{}").digest, first.digest);
+            assert_ne!(raw("3", labels, spec, "{}").digest, first.digest);
         }
     }
 
@@ -166,7 +166,8 @@ mod tests {
             "spec": { "type": "ClusterIP", "clusterIPs": ["10.0.0.1"] }, "status": { "loadBalancer": {} },
         })
         .to_string();
-        let (watched, answered): (Service, Made) = (serde_json::from_str(&object).unwrap(), serde_json::from_str(&object).unwrap());
+        let (watched, answered): (Service, Observed) =
+            (serde_json::from_str(&object).unwrap(), serde_json::from_str(&object).unwrap());
         assert_eq!(watched.digest, answered.digest);
         assert_eq!(watched.metadata.owner_references.unwrap()[0].name, "g");
     }

@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 use pailou_api::{Kind, Meta};
 use serde_json::{Map, Value, json};
 
-use super::{live::has_status, raw::RawObject};
+use super::{raw::RawObject, status_cache::has_status};
 
 /// kubectl keeps the whole object in it once more: for a Secret, its values.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -25,7 +25,7 @@ pub(crate) type Unparsed = (String, serde_json::Error);
 
 /// The object as JSON, without what is not read. `resourceVersion` is not in it: a change of nothing else is no change. A field that
 /// nests too deep is not in it either, and among what is given back beside it.
-pub(crate) fn strip(kind: Kind, api_version: &str, object: RawObject) -> (Value, Vec<Unparsed>) {
+pub(crate) fn prune_fields(kind: Kind, api_version: &str, object: RawObject) -> (Value, Vec<Unparsed>) {
     let is_read = |field: &str| field != "status" || !(has_status(kind) || matches!(kind, Kind::Service | Kind::Namespace));
     let (mut fields, mut unparsed) = (Map::new(), Vec::new());
     for (name, text) in object.data.into_iter().filter(|(name, _)| is_read(name)) {
@@ -63,15 +63,15 @@ fn metadata(meta: ObjectMeta) -> Value {
 }
 
 /// Whether an object that has a generation is the same as one that was read, but for its status.
-pub(crate) fn is_unchanged(read: &Meta, told: &ObjectMeta) -> bool {
+pub(crate) fn is_unchanged(read: &Meta, raw: &ObjectMeta) -> bool {
     let none = BTreeMap::new();
     let time = |it: &Option<Time>| it.as_ref().map(|time| time.0);
-    let annotations = told.annotations.iter().flatten().filter(|(name, _)| *name != LAST_APPLIED);
-    told.generation.is_some_and(|generation| generation > 0 && generation == read.generation)
-        && told.uid.as_ref() == Some(&read.uid)
-        && time(&told.creation_timestamp) == read.creation_timestamp
-        && time(&told.deletion_timestamp) == read.deletion_timestamp
-        && told.labels.as_ref().unwrap_or(&none) == &read.labels
+    let annotations = raw.annotations.iter().flatten().filter(|(name, _)| *name != LAST_APPLIED);
+    raw.generation.is_some_and(|generation| generation > 0 && generation == read.generation)
+        && raw.uid.as_ref() == Some(&read.uid)
+        && time(&raw.creation_timestamp) == read.creation_timestamp
+        && time(&raw.deletion_timestamp) == read.deletion_timestamp
+        && raw.labels.as_ref().unwrap_or(&none) == &read.labels
         && annotations.eq(&read.annotations)
 }
 
@@ -120,8 +120,8 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn stripped(kind: Kind, api_version: &str, value: Value) -> Value {
-        let (value, unparsed) = strip(kind, api_version, object(value));
+    fn pruned(kind: Kind, api_version: &str, value: Value) -> Value {
+        let (value, unparsed) = prune_fields(kind, api_version, object(value));
         assert!(unparsed.is_empty());
         value
     }
@@ -143,7 +143,7 @@ mod tests {
             "type": TLS_TYPE,
             "data": { "tls.crt": "Yw==", "tls.key": "a2V5" },
         });
-        assert_eq!(stripped(Kind::Secret, "v1", secret), expected);
+        assert_eq!(pruned(Kind::Secret, "v1", secret), expected);
     }
 
     #[test]
@@ -168,20 +168,20 @@ mod tests {
                 "conditions": [{ "type": "Ready", "status": "True" }],
             },
         });
-        assert_eq!(stripped(Kind::Pod, "v1", pod), expected);
+        assert_eq!(pruned(Kind::Pod, "v1", pod), expected);
     }
 
     #[test]
     fn the_status_of_what_configures_is_left_out() {
         let gateway = json!({ "metadata": { "name": "g" }, "spec": { "a": 1 }, "status": { "b": 2 } });
-        let stripped = stripped(Kind::Gateway, "gateway.networking.k8s.io/v1", gateway);
-        assert_eq!((&stripped["spec"], stripped.get("status")), (&json!({ "a": 1 }), None));
+        let pruned = pruned(Kind::Gateway, "gateway.networking.k8s.io/v1", gateway);
+        assert_eq!((&pruned["spec"], pruned.get("status")), (&json!({ "a": 1 }), None));
     }
 
     #[test]
     fn what_nests_too_deep_is_left_out_and_named() {
         let deep = format!(r#"{{"metadata":{{"name":"p"}},"spec":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
-        let (value, unparsed) = strip(Kind::EnvoyPatchPolicy, "v1", serde_json::from_str(&deep).unwrap());
+        let (value, unparsed) = prune_fields(Kind::EnvoyPatchPolicy, "v1", serde_json::from_str(&deep).unwrap());
         assert_eq!(value.get("spec"), None);
         assert_eq!(unparsed.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["spec"]);
     }

@@ -13,37 +13,37 @@ use pailou_compile::store::Entry;
 use crate::published::Json;
 
 use super::{
-    live::{Live, has_status, other_writer},
+    prune_fields::{self, Unparsed, prune_fields},
     raw::RawObject,
-    strip::{self, Unparsed, strip},
+    status_cache::{CachedStatus, has_status, other_writer},
 };
 
 /// An object as the API server tells it, not read yet.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Raw {
     pub(crate) key: ObjectKey,
     object: RawObject,
     reader: Arc<Reader>,
 }
 
-impl Told {
+impl Raw {
     /// Whether it is what was read before, but for its status.
     pub(crate) fn is_unchanged(&self, read: &Meta) -> bool {
-        has_status(self.reader.kind) && strip::is_unchanged(read, &self.object.metadata)
+        has_status(self.reader.kind) && prune_fields::is_unchanged(read, &self.object.metadata)
     }
 
     /// What the writer needs to know of it, where it has a status that is written.
-    pub(crate) fn live(&self) -> Option<Live> {
+    pub(crate) fn live(&self) -> Option<CachedStatus> {
         has_status(self.reader.kind).then(|| self.reader.live(&self.object))
     }
 
     /// Reads it.
-    pub(crate) fn read(self) -> Seen {
+    pub(crate) fn read(self) -> Decoded {
         let live = self.live();
         let Self { key, object, reader } = self;
         let uid = object.uid().unwrap_or_default();
         let resource_version = object.resource_version().unwrap_or_default();
-        let (value, unparsed) = strip(reader.kind, &reader.resource.api_version, object);
+        let (value, unparsed) = prune_fields(reader.kind, &reader.resource.api_version, object);
         let json = Json::new(value.to_string());
         let decoded = match unparsed.as_slice() {
             [] => parse_object(value, &reader.origin, &reader.namespace),
@@ -57,19 +57,19 @@ impl Told {
                 Err(Rejected { errors, undecodable })
             }
         };
-        Seen { key, api_version: reader.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
+        Decoded { key, api_version: reader.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
     }
 }
 
 /// An object as the API server has it.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Decoded {
     pub(crate) key: ObjectKey,
     pub(crate) api_version: Arc<str>,
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     /// Its status, where it has one that is written.
-    pub(crate) live: Option<Live>,
+    pub(crate) live: Option<CachedStatus>,
     /// The object without what is not read, as JSON.
     pub(crate) json: Json,
     /// The object, or what is wrong with it.
@@ -103,9 +103,9 @@ impl Reader {
         ObjectKey::new(self.group, self.kind.name(), object.namespace().unwrap_or_default(), object.name_any())
     }
 
-    /// An object as it is told.
-    pub(crate) fn told(self: &Arc<Self>, object: RawObject) -> Told {
-        Told { key: self.key(&object), object, reader: self.clone() }
+    /// An object as the API server sends it.
+    pub(crate) fn raw(self: &Arc<Self>, object: RawObject) -> Raw {
+        Raw { key: self.key(&object), object, reader: self.clone() }
     }
 
     /// What is said of a field that JSON's reader refuses.
@@ -123,8 +123,8 @@ impl Reader {
     }
 
     /// What the writer needs to know of an object.
-    fn live(&self, object: &RawObject) -> Live {
-        Live {
+    fn live(&self, object: &RawObject) -> CachedStatus {
+        CachedStatus {
             api_version: self.resource.api_version.as_str().into(),
             plural: self.resource.plural.as_str().into(),
             uid: object.uid().unwrap_or_default(),
