@@ -65,9 +65,9 @@ pub enum Dialect {
 /// How a request body is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BodyKind {
-    /// By [`scan`](crate::scan::scan).
+    /// JSON: `scan::scan` reads it.
     Json,
-    /// By [`multipart::scan`](crate::multipart::scan).
+    /// `multipart/form-data`: `multipart::scan` reads it.
     Multipart,
 }
 

@@ -13,8 +13,7 @@ use crate::{
 /// The longest list of references that is read.
 const MAX_REFERENCES: usize = 64;
 
-/// An object that could not be decoded. What it was before, if it was anything, goes on being what it is in the
-/// [`Store`](pailou_compile::store::Store).
+/// An object that could not be decoded. The compiler's store keeps the version before it, if there was one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undecodable {
     /// The object.

@@ -17,7 +17,7 @@ const OWN: &str = "spec.infrastructure.parametersRef";
 const CLASS: &str = "spec.parametersRef";
 
 /// What a Gateway's proxies are made by: its own parameters, joined with its class's as its own `mergeType` says. Parameters that
-/// cannot be had count as none: see [`refuse_gateway`].
+/// cannot be had count as none: see `refuse_gateway`.
 pub fn parameters(store: &Store, gateway: &Gateway) -> EnvoyProxySpec {
     let class = store.find::<GatewayClass>("", &gateway.spec.gateway_class_name);
     let find = |reference: Reference<'_>| {

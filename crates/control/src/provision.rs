@@ -1,8 +1,8 @@
 //! One data plane for each Gateway, in the Gateway's own namespace: a ServiceAccount, the feed's authority, a Deployment of proxies
 //! and the Service that clients reach them by; an autoscaler and a disruption budget where parameters ask for them.
 //!
-//! What is wanted is a pure function of the objects ([`plan`], [`render`]); [`apply`] brings the cluster to it by server-side
-//! apply, [`prune`] takes away what is not wanted any more, and [`report`] tells the compiler what became of it ([`children`]).
+//! What is wanted is a pure function of the objects (`plan`, `render`); `apply` brings the cluster to it by server-side
+//! apply, `prune` takes away what is not wanted any more, and `report` tells the compiler what became of it (`children`).
 
 mod addresses;
 mod apply;

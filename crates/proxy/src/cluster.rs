@@ -1,6 +1,6 @@
 //! A cluster's run-time state: its endpoints, how they fare, and which one a request goes to.
 //!
-//! Choosing reads one immutable [`View`] and a few atomics; whatever changes the view (endpoints that come and go, health,
+//! Choosing reads one immutable `View` and a few atomics; whatever changes the view (endpoints that come and go, health,
 //! settings) builds a new one behind a lock that no request waits for.
 
 mod endpoint;

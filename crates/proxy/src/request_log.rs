@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Flag},
 };
 
-/// One request, from its head to the last byte of its response. Settled by [`RequestLog::settle`], or by being dropped when the
+/// One request, from its head to the last byte of its response. Settled by `RequestLog::settle`, or by being dropped when the
 /// client goes away before that.
 pub struct RequestLog {
     context: Arc<Context>,
