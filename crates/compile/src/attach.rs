@@ -20,7 +20,7 @@ pub(crate) struct Attachment<'a> {
 }
 
 /// Finds the listeners for every parentRef that concerns this gateway.
-pub(crate) fn attach<'a>(index: &Index, gateways: &Gateways<'_>, route: &Route<'a>) -> Vec<Attachment<'a>> {
+pub(crate) fn attach<'a>(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'a>) -> Vec<Attachment<'a>> {
     let parents = route.parents.iter().filter_map(|parent| {
         let (gateway, set) = place_of(gateways, route, parent)?;
         let state = &gateways.list[gateway];
@@ -36,7 +36,7 @@ pub(crate) fn attach<'a>(index: &Index, gateways: &Gateways<'_>, route: &Route<'
 }
 
 /// What is to be said of parentRefs that concern nobody here.
-pub(crate) fn notes(index: &Index, gateways: &Gateways<'_>, route: &Route<'_>) -> Vec<String> {
+pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_>) -> Vec<String> {
     if route.parents.is_empty() {
         return vec!["the route has no parentRefs: nothing leads to it".to_owned()];
     }
@@ -69,7 +69,7 @@ fn place_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference
 
 /// Narrows the parent's listeners down step by step; the step after which none is left gives the reason.
 fn listeners(
-    index: &Index,
+    index: &Index<'_>,
     all: &[(usize, &ListenerState<'_>)],
     route: &Route<'_>,
     parent: &ParentReference,

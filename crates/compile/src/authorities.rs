@@ -14,7 +14,7 @@ use super::{
 
 /// Reads every reference of an object in `from`'s namespace; what is wrong with each comes beside what could be had.
 pub(crate) fn read(
-    index: &Index,
+    index: &Index<'_>,
     from: Referrer<'_>,
     refs: &[LocalObjectReference],
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
@@ -36,7 +36,7 @@ pub(crate) fn roots(certificates: Vec<CertificateDer<'static>>) -> Roots {
 
 /// The authorities that one object holds, under the key `ca.crt` where it has keys; `wrong_kind` is the reason where it is of a kind that holds none.
 pub(crate) fn one(
-    index: &Index,
+    index: &Index<'_>,
     from: Referrer<'_>,
     to: Referent<'_>,
     wrong_kind: &'static str,
@@ -65,7 +65,7 @@ pub(crate) fn one(
 }
 
 /// The authorities of a ClusterTrustBundle, which belongs to no namespace: no grant is asked for.
-fn bundle(index: &Index, name: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
+fn bundle(index: &Index<'_>, name: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let bundle = index.trust_bundles.get("", name).ok_or_else(|| invalid(format!("there is no ClusterTrustBundle {name}")))?;
     let read = pem::authorities(bundle.spec.trust_bundle.as_bytes());
     read.map_err(|_| invalid(format!("ClusterTrustBundle {name}: trustBundle holds no PEM certificate that can be read")))

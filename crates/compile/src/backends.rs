@@ -24,7 +24,7 @@ pub(crate) struct Backends<'a> {
 
 impl<'a> Backends<'a> {
     /// Reads all Backends.
-    pub(crate) fn new(index: &'a Index) -> Self {
+    pub(crate) fn new(index: &Index<'a>) -> Self {
         let entry =
             |backend: &'a Backend| ((backend.meta.namespace.as_str(), backend.meta.name.as_str()), (backend, read(index, backend)));
         Self { read: index.backends.iter().map(entry).collect() }
@@ -58,7 +58,7 @@ impl<'a> Backends<'a> {
     }
 }
 
-fn read(index: &Index, backend: &Backend) -> Read {
+fn read(index: &Index<'_>, backend: &Backend) -> Read {
     let spec = &backend.spec;
     let invalid = |message: String| Problem::accepted("Invalid", message);
     if spec.kind == BackendType::DynamicResolver {
@@ -76,7 +76,7 @@ fn read(index: &Index, backend: &Backend) -> Read {
     spec.tls.as_ref().map(|tls| upstream_tls(index, backend, tls)).transpose()
 }
 
-fn upstream_tls(index: &Index, backend: &Backend, tls: &BackendTls) -> Result<Arc<UpstreamTls>, Problem> {
+fn upstream_tls(index: &Index<'_>, backend: &Backend, tls: &BackendTls) -> Result<Arc<UpstreamTls>, Problem> {
     let namespace = backend.meta.namespace.as_str();
     let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace };
     let invalid = |message: String| Problem::accepted("Invalid", message);

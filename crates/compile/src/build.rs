@@ -13,7 +13,7 @@ use pailou_api::{
     ObjectKey,
     refs::{GATEWAY_GROUP, ParentReference},
 };
-use pailou_snapshot::Snapshot;
+use pailou_snapshot::{Cluster, Snapshot};
 
 use super::{
     class,
@@ -21,13 +21,14 @@ use super::{
     clusters::Clusters,
     external_auth,
     gateway::Gateways,
-    index::{Index, Reads, Touched},
+    index::{Index, Objects, Reads, Touched},
     listener::kind_name,
     listener_sets, models,
     order::Order,
     output::{Effects, Output},
     policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
     ports::{self, Kept},
+    resolver::Resolver,
     routes::RouteCompiler,
     settings::{Mode, Settings},
     tables::Tables,
@@ -82,56 +83,79 @@ struct RouteChanges {
     is_anew: bool,
 }
 
-impl Memory {
-    /// Compiles. `before` is the last snapshot: TLS settings that stay equal are kept as they are.
-    pub(crate) fn compile(
-        &mut self,
-        index: &Index,
-        settings: &Settings,
-        (changes, touched, are_planes_new): (&[Change], &Touched, bool),
-        before: &Snapshot,
-    ) -> BuildOutput {
-        index.take_reads();
-        let mut said = Statuses::default();
-        let classes = class::classes(index, settings, &mut said);
-        let mut gateways = Gateways::new(index, &classes, settings, &mut said);
+/// What all routes share.
+struct Shared<'a> {
+    gateways: Gateways<'a>,
+    clients: ClientSettings<'a>,
+    traffic: TrafficPolicies<'a>,
+    security: SecurityPolicies<'a>,
+    clusters: Clusters<'a>,
+    /// Clusters of the authorization servers of listeners.
+    authorizers: Vec<Arc<Cluster>>,
+}
+
+impl<'a> Shared<'a> {
+    fn new(index: &Index<'a>, settings: &'a Settings, cluster_ids: ClusterIds, statuses: &mut Statuses) -> Self {
+        let classes = class::classes(index, settings, statuses);
+        let mut gateways = Gateways::new(index, &classes, settings, statuses);
         let clients = ClientSettings::apply(index, &mut gateways);
         if settings.mode == Mode::Standalone {
             ports::claim(&mut gateways);
         }
-        let (mut traffic, mut security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
-        let mut clusters = Clusters::new(index, std::mem::take(&mut self.cluster_ids));
-        let authorizers = external_auth::of_listeners(&mut gateways, &mut clusters);
-        let shared = index.take_reads();
-        // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
-        let winners = [traffic.claim(index).winners.clone(), security.claim(index).winners.clone()];
-        let claimed = index.take_reads();
+        let (traffic, security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
+        let mut clusters = Clusters::new(index, cluster_ids);
+        let authorizers = external_auth::of_listeners(index, &mut gateways, &mut clusters);
+        Self { gateways, clients, traffic, security, clusters, authorizers }
+    }
 
-        let compiler = RouteCompiler { gateways: &gateways, clusters: &mut clusters, traffic: &mut traffic, security: &security };
-        let difference = self.routes(compiler, (changes, touched), winners);
-        self.shared = shared;
+    /// Distributes the targets of policies for routes.
+    fn claim(&mut self, index: &Index<'_>) -> [Winners; 2] {
+        [self.traffic.claim(index).winners.clone(), self.security.claim(index).winners.clone()]
+    }
+}
+
+impl Memory {
+    /// Compiles. `before` is the last snapshot: TLS settings that stay equal are kept as they are.
+    pub(crate) fn compile(
+        &mut self,
+        objects: &Objects,
+        settings: &Settings,
+        (changes, touched, are_planes_new): (&[Change], &Touched, bool),
+        before: &Snapshot,
+    ) -> BuildOutput {
+        let mut said = Statuses::default();
+        let cluster_ids = std::mem::take(&mut self.cluster_ids);
+        let (mut shared, shared_reads) = objects.track(|index| Shared::new(index, settings, cluster_ids, &mut said));
+        // Which routes are selected changes with every route: the outcome is compared, not what was looked at.
+        let (winners, claim_reads) = objects.track(|index| shared.claim(index));
+        let difference = self.routes(objects, &mut shared, (changes, touched), winners);
+        self.shared = shared_reads;
+        let Shared { mut gateways, clients, mut traffic, security, mut clusters, authorizers } = shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
         self.effects.tell(&mut gateways, &mut clusters, &mut traffic);
 
-        let reach = Reach { gateways: &gateways, index, routes: &self.routes };
-        clients.report(&reach, &mut said);
-        traffic.report(&reach, &mut said);
-        security.report(&reach, &mut said);
-        unsupported_kinds::report_all(index, &reach, settings.mode, &mut said);
-        clusters.tls.report(&gateways, &mut said);
-        clusters.pools.report(&gateways, &mut said);
-        clusters.pools.models.report(&mut said);
-        clusters.backends.report(&mut said);
-        gateways.report(&mut said);
-        let sets = self.report_sets(index, &gateways, &difference, are_planes_new);
+        let ((sets, base_models), report_reads) = objects.track(|index| {
+            let reach = Reach { gateways: &gateways, index, routes: &self.routes };
+            clients.report(&reach, &mut said);
+            traffic.report(&reach, &mut said);
+            security.report(&reach, &mut said);
+            unsupported_kinds::report_all(index, &reach, settings.mode, &mut said);
+            clusters.tls.report(&gateways, &mut said);
+            clusters.pools.report(&gateways, &mut said);
+            clusters.pools.models.report(&mut said);
+            clusters.backends.report(&mut said);
+            gateways.report(&mut said);
+            let before = self.sets.clone();
+            report_sets(&mut self.sets, (index, &gateways), &difference, are_planes_new);
+            (self.sets.news_since(&before), models::base_models(index))
+        });
         let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
         self.cluster_ids = clusters.cluster_ids;
         let mut all = self.cluster_ids.clusters.clone();
         // No route refers to these by number.
         all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
-        let snapshot =
-            Snapshot { ports, clusters: all, breakers: self.cluster_ids.breakers.clone(), base_models: models::base_models(index) };
-        self.claim_and_report_reads = [claimed, index.take_reads()];
+        let snapshot = Snapshot { ports, clusters: all, breakers: self.cluster_ids.breakers.clone(), base_models };
+        self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }
 
@@ -142,14 +166,15 @@ impl Memory {
     }
 
     /// Compiles the routes that have to be.
-    fn routes(
+    fn routes<'a>(
         &mut self,
-        mut compiler: RouteCompiler<'_, '_>,
+        objects: &'a Objects,
+        shared: &mut Shared<'a>,
         (changes, touched): (&[Change], &Touched),
         winners: [Winners; 2],
     ) -> RouteChanges {
-        let index = compiler.clusters.index;
-        let (mut gone, mut start) = self.routes.apply(changes, compiler.clusters.cluster_ids.count());
+        let Shared { gateways, traffic, security, clusters, .. } = shared;
+        let (mut gone, mut start) = self.routes.apply(changes, clusters.cluster_ids.count());
         let changed = changed_targets(&self.winners, &winners);
         // At first nothing has been looked up.
         let mut is_anew = self.routes.slots.iter().all(|slot| slot.output.is_none());
@@ -164,43 +189,34 @@ impl Memory {
         gone.extend(self.routes.forget_touched(touched, &mut start));
         for target in &changed {
             let kind = target.kind.route();
-            gone.extend(kind.and_then(|kind| self.routes.forget_one(index, kind, &target.name, &mut start)));
+            let mut forget = |index: &Index<'_>| self.routes.forget_one(index, kind?, &target.name, &mut start);
+            // No output depends on this lookup.
+            gone.extend(objects.track(|index| forget(index)).0);
         }
-        compiler.clusters.cluster_ids.truncate(start.count);
+        clusters.cluster_ids.truncate(start.count);
         let mut difference = RouteChanges { gone, is_anew, ..RouteChanges::default() };
         for place in start.place..self.routes.routes.len() {
             let slot = &mut self.routes.slots[place];
-            slot.count = compiler.clusters.cluster_ids.count();
-            if slot.output.as_ref().is_some_and(|output| compiler.clusters.cluster_ids.repeat(&output.used)) {
+            slot.count = clusters.cluster_ids.count();
+            if slot.output.as_ref().is_some_and(|output| clusters.cluster_ids.repeat(&output.used)) {
                 continue;
             }
             difference.gone.extend(slot.output.take());
             let route = &self.routes.routes[place];
-            let (output, status) = compiler.compile(route);
+            let ((output, status), reads) = objects.track(|index| {
+                let resolver = Resolver::new(index, clusters);
+                RouteCompiler { gateways, traffic, security, resolver, overlaps: Vec::new() }.compile(route)
+            });
             let output = Arc::new(output);
             self.effects.add(&output);
             let meta = route.meta();
             let key = ObjectKey::new(GATEWAY_GROUP, kind_name(route.kind()), &meta.namespace, &meta.name);
             difference.statuses.push((Arc::new(key), self.shared_statuses.share(status)));
             difference.come.push(output.clone());
-            self.routes.remember(place, output);
+            self.routes.remember(place, output, reads);
         }
         difference.gone.iter().for_each(|output| self.effects.remove(output));
         difference
-    }
-
-    /// What is said of ListenerSets that was not. While nothing has changed but routes, that is how many routes are attached, and only
-    /// those are looked at for which it is another number. Whether they are programmed is a matter of their Gateway's data plane.
-    fn report_sets(&mut self, index: &Index, gateways: &Gateways<'_>, difference: &RouteChanges, are_planes_new: bool) -> News {
-        let before = self.sets.clone();
-        if difference.is_anew || are_planes_new {
-            self.sets = Statuses::default();
-            listener_sets::report(index, gateways, &mut self.sets);
-        } else {
-            let listeners = difference.gone.iter().chain(&difference.come).flat_map(|output| output.counted()).collect();
-            listener_sets::report_counts(gateways, &listeners, &mut self.sets);
-        }
-        self.sets.news_since(&before)
     }
 
     /// Everything of which something may be said that was not, or is not any more.
@@ -227,6 +243,24 @@ impl SharedStatuses {
         let status = Arc::new(status);
         self.0.insert(parents, status.clone());
         status
+    }
+}
+
+/// Puts the ListenerSets' statuses in order. While nothing has changed but routes, those are how many routes are attached, and only the
+/// ListenerSets are looked at of which another number of routes is attached. Whether they are programmed is a matter of their Gateway's
+/// data plane.
+fn report_sets(
+    sets: &mut Statuses,
+    (index, gateways): (&Index<'_>, &Gateways<'_>),
+    difference: &RouteChanges,
+    are_planes_new: bool,
+) {
+    if difference.is_anew || are_planes_new {
+        *sets = Statuses::default();
+        listener_sets::report(index, gateways, sets);
+    } else {
+        let listeners = difference.gone.iter().chain(&difference.come).flat_map(|output| output.counted()).collect();
+        listener_sets::report_counts(gateways, &listeners, sets);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{bundles, features::FEATURES, index::Index, parameters, settings::Set
 pub(crate) type Classes<'a> = BTreeMap<&'a str, &'a str>;
 
 /// Judges every GatewayClass, and gives those that are served.
-pub(crate) fn classes<'a>(index: &'a Index, settings: &'a Settings, statuses: &mut Statuses) -> Classes<'a> {
+pub(crate) fn classes<'a>(index: &Index<'a>, settings: &'a Settings, statuses: &mut Statuses) -> Classes<'a> {
     let mut served: Classes<'a> = settings.classes.iter().map(|name| (name.as_str(), settings.controller())).collect();
     for class in index.classes.iter() {
         let key = ObjectKey::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
@@ -31,7 +31,7 @@ pub(crate) fn classes<'a>(index: &'a Index, settings: &'a Settings, statuses: &m
     served
 }
 
-fn accepted(index: &Index, class: &GatewayClass, settings: &Settings) -> ClassStatus {
+fn accepted(index: &Index<'_>, class: &GatewayClass, settings: &Settings) -> ClassStatus {
     let mut conditions = parameters::judge_class(index, class, settings.mode);
     conditions.extend(bundles::supported(&settings.bundles, class.meta.generation));
     ClassStatus { conditions, supported_features: FEATURES.iter().map(|name| SupportedFeature { name }).collect() }

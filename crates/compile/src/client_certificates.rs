@@ -27,7 +27,7 @@ pub(crate) type Identity = Result<Arc<CertifiedKey>, Failure>;
 
 /// Has a listener ask its clients for certificates, as the Gateway it belongs to wants it (`spec.tls.frontend`). One that cannot tell
 /// good certificates from bad is not served.
-pub(crate) fn ask(index: &Index, gateway: &Gateway, listener: &mut ListenerState<'_>) {
+pub(crate) fn ask(index: &Index<'_>, gateway: &Gateway, listener: &mut ListenerState<'_>) {
     if !listener.protocol.is_some_and(ListenerProtocol::terminates_tls) {
         return;
     }
@@ -57,7 +57,7 @@ pub(crate) fn insecure_mode(gateway: &Gateway) -> Option<Condition> {
 }
 
 /// The certificate of a Gateway's `spec.tls.backend`, and what is wrong with it; `None` where none is wanted.
-pub(crate) fn identity(index: &Index, gateway: &Gateway) -> Option<(Identity, Option<Problem>)> {
+pub(crate) fn identity(index: &Index<'_>, gateway: &Gateway) -> Option<(Identity, Option<Problem>)> {
     let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
     match certificate(index, reference, referrer(gateway)) {
         Ok(certificate) => Some((Ok(certificate), None)),
@@ -71,7 +71,7 @@ pub(crate) fn identity(index: &Index, gateway: &Gateway) -> Option<(Identity, Op
 }
 
 /// What a ClientTrafficPolicy asks of clients; `None` where it asks nothing. Where a part of it cannot be enforced, none of it is.
-pub(crate) fn of_policy(index: &Index, policy: &ClientTrafficPolicy) -> Option<Result<ClientCertificates, Problem>> {
+pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Option<Result<ClientCertificates, Problem>> {
     let validation = policy.spec.tls.as_ref()?.client_validation.as_ref()?;
     let invalid = |message: String| Err(Problem::accepted("Invalid", format!("spec.tls.clientValidation{message}")));
     let unenforced = validation.unenforced();
@@ -100,7 +100,7 @@ fn referrer(gateway: &Gateway) -> Referrer<'_> {
     Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace }
 }
 
-fn read(index: &Index, gateway: &Gateway, validation: &FrontendValidation) -> (Option<ClientCertificates>, Vec<Problem>) {
+fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -> (Option<ClientCertificates>, Vec<Problem>) {
     let from = referrer(gateway);
     let refs = validation.ca_certificate_refs.iter();
     let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
@@ -123,7 +123,7 @@ fn read(index: &Index, gateway: &Gateway, validation: &FrontendValidation) -> (O
 
 /// The authorities that can be had, and what is wrong with the others.
 fn trusted<'r>(
-    index: &Index,
+    index: &Index<'_>,
     from: Referrer<'_>,
     refs: impl Iterator<Item = Referent<'r>>,
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {

@@ -42,7 +42,7 @@ pub fn compile(store: &Store, settings: &Settings) -> Compiled {
 #[derive(Debug)]
 pub struct Compiler {
     settings: Settings,
-    objects: Indexed,
+    indexed: Indexed,
     memory: Memory,
     /// What was looked up for each group of endpoints.
     endpoints: HashMap<EndpointKey, Reads>,
@@ -60,7 +60,7 @@ impl Compiler {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            objects: Indexed::default(),
+            indexed: Indexed::default(),
             memory: Memory::default(),
             endpoints: HashMap::new(),
             last: None,
@@ -83,12 +83,12 @@ impl Compiler {
 
     /// Compiles the objects as they are now.
     pub fn update(&mut self, store: &Store) -> Compiled {
-        let (changes, touched) = self.objects.follow(store);
+        let (changes, touched) = self.indexed.follow(store);
         let are_planes_new = std::mem::take(&mut self.are_planes_new);
         let compiled = self.compile(&changes, &touched, are_planes_new);
         let is_same = touched.tables() & !ENDPOINTS == 0 && !are_planes_new;
         let what = undecodable::ReportContext {
-            index: &self.objects.index,
+            objects: &self.indexed.objects,
             settings: &self.settings,
             routes: &self.memory.routes,
             is_same,
@@ -115,7 +115,7 @@ impl Compiler {
                 let mut statuses = last.statuses;
                 cover(&mut statuses, changes);
                 let changed = (changes, touched, are_planes_new);
-                let done = self.memory.compile(&self.objects.index, &self.settings, changed, &last.snapshot);
+                let done = self.memory.compile(&self.indexed.objects, &self.settings, changed, &last.snapshot);
                 let news: Vec<_> =
                     done.news.into_iter().filter(|(key, status)| statuses.get(key).is_some_and(|it| *it != **status)).collect();
                 if !news.is_empty() {
@@ -147,8 +147,7 @@ impl Compiler {
             let (key, reads, list) = match kept {
                 Some(((key, reads), list)) => (key, reads.clone(), list.clone()),
                 None => {
-                    let list = endpoints::of(&self.objects.index, &self.settings, key);
-                    let reads = self.objects.index.take_reads();
+                    let (list, reads) = self.indexed.objects.track(|index| endpoints::of(index, &self.settings, key));
                     let kept = before.get(key).filter(|before| ***before == *list);
                     (key, reads, kept.cloned().unwrap_or_else(|| list.into()))
                 }

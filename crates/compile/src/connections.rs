@@ -15,13 +15,13 @@ use pailou_snapshot::{BackendRef, Backends, BreakerKey, Failure, Filters, Forwar
 
 use super::{
     attach,
-    clusters::{Clusters, Load},
     grants::Referrer,
     listener::kind_name,
     listener_protocol::ListenerProtocol,
     order::AnyRoute,
     output::{Output, RouteListener},
     policies::traffic::Traffic,
+    resolver::{Load, Resolver},
     routes::{Given, Route, RouteCompiler, gateways_of, patterns, places_of},
     rules::{self, Findings},
 };
@@ -47,11 +47,11 @@ pub(crate) fn udp_route(route: &UdpRoute) -> ConnectionRoute<'_> {
     ConnectionRoute { head, rules: &route.spec.rules }
 }
 
-impl<'a> RouteCompiler<'_, 'a> {
+impl RouteCompiler<'_, '_> {
     /// Compiles one route for connections.
     pub(super) fn compile_connections(&mut self, object: &AnyRoute, route: &ConnectionRoute<'_>) -> (Output, Status) {
         let head = &route.head;
-        let attachments = attach::attach(self.clusters.index, self.gateways, head);
+        let attachments = attach::attach(self.resolver.index, self.gateways, head);
         let mut output = Output::nothing(object.clone());
         let mut status = self.noted(head);
         if attachments.is_empty() {
@@ -75,10 +75,9 @@ impl<'a> RouteCompiler<'_, 'a> {
         }
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.
-            self.clusters.dry = true;
+            self.resolver.is_dry = true;
             let load = if head.kind == RouteKind::Udp { Load::Datagrams } else { Load::Bytes };
             self.forward(route, Given::default(), load, &mut findings);
-            self.clusters.dry = false;
         }
         output.count();
         output.gateways = gateways_of(&attachments);
@@ -99,12 +98,12 @@ impl<'a> RouteCompiler<'_, 'a> {
         self.identify(given);
         let rule = route.rules.first();
         let name = rules::rule_name(&route.head, 0, rule.and_then(|rule| rule.name.as_deref()));
-        let (traffic, failure) = match self.traffic.effective(given.traffic, &name) {
+        let (traffic, failure) = match self.traffic.effective(given.traffic, &name, &mut self.overlaps) {
             Ok(traffic) => (traffic, None),
             Err(problem) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
         };
         let closed = self.security.effective(given.security, &name).closed.or(failure);
-        let refs = backends(self.clusters, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);
+        let refs = backends(&mut self.resolver, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);
         let backends = match closed {
             Some(failure) => Err(failure),
             None if refs.is_empty() => Err(Failure("spec.rules[0] has no backendRefs".into())),
@@ -116,7 +115,7 @@ impl<'a> RouteCompiler<'_, 'a> {
 }
 
 fn backends(
-    clusters: &mut Clusters<'_>,
+    resolver: &mut Resolver<'_, '_>,
     name: &RouteName,
     traffic: &Traffic,
     load: Load,
@@ -126,7 +125,7 @@ fn backends(
     let namespace = name.name.namespace.clone();
     let from = Referrer { group: GATEWAY_GROUP, kind: kind_name(name.kind), namespace: &namespace };
     let refs = refs.iter().enumerate().map(|(place, reference)| {
-        let (cluster, fallback) = match clusters.resolve(from, &reference.target(), traffic, load) {
+        let (cluster, fallback) = match resolver.resolve(from, &reference.target(), traffic, load) {
             Ok(resolved) => (resolved.cluster, resolved.fallback),
             Err(problem) => {
                 let failure = Failure(problem.message.as_str().into());
@@ -138,7 +137,7 @@ fn backends(
             }
         };
         let backend = u16::try_from(place).unwrap_or(u16::MAX);
-        let breaker = clusters.breaker(BreakerKey::Backend { route: name.clone(), backend });
+        let breaker = resolver.breaker(BreakerKey::Backend { route: name.clone(), backend });
         BackendRef { weight: reference.weight, fallback, filters: Filters::default().shared(), cluster, breaker }
     });
     refs.collect()

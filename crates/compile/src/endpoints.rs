@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The endpoints of a group.
-pub(crate) fn of(index: &Index, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
+pub(crate) fn of(index: &Index<'_>, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
     match key {
         EndpointKey::Service(name, port) => of_port(index, settings, name, *port, Transport::Tcp),
         EndpointKey::UdpService(name, port) => of_port(index, settings, name, *port, Transport::Udp),
@@ -26,13 +26,13 @@ pub(crate) fn of(index: &Index, settings: &Settings, key: &EndpointKey) -> Vec<E
     }
 }
 
-fn of_port(index: &Index, settings: &Settings, name: &Name, port: u16, transport: Transport) -> Vec<Endpoint> {
+fn of_port(index: &Index<'_>, settings: &Settings, name: &Name, port: u16, transport: Transport) -> Vec<Endpoint> {
     let service = index.services.get(&name.namespace, &name.name);
     let port = service.and_then(|it| it.spec.ports.iter().find(|it| it.port == port && it.protocol == transport.name()));
     service.zip(port).map(|(service, port)| of_service(index, settings, service, port)).unwrap_or_default()
 }
 
-fn of_service(index: &Index, settings: &Settings, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
+fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
     let meta = &service.meta;
     let Some(slices) = index.slices.get(&meta.namespace, &meta.name) else {
         return match settings.mode {
@@ -63,7 +63,7 @@ fn target_port(pod: &Pod, port: &ServicePort) -> Vec<u16> {
     }
 }
 
-fn of_pool(index: &Index, name: &Name) -> Vec<Endpoint> {
+fn of_pool(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
     let pool = match name.name.strip_suffix(TWIN_SUFFIX) {
         Some(plain) => index.pool(INFERENCE_X_GROUP, &name.namespace, plain),
         None => [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find_map(|group| index.pool(group, &name.namespace, &name.name)),
@@ -72,14 +72,14 @@ fn of_pool(index: &Index, name: &Name) -> Vec<Endpoint> {
 }
 
 /// The endpoints of an InferencePool.
-pub(crate) fn of_object(index: &Index, pool: &InferencePool) -> Vec<Endpoint> {
+pub(crate) fn of_object(index: &Index<'_>, pool: &InferencePool) -> Vec<Endpoint> {
     let ports: Vec<_> = pool.spec.target_ports.iter().map(|port| port.get()).collect();
     of_selector(index, &pool.meta.namespace, &pool.spec.selector, |_| ports.clone())
 }
 
 /// The ready pods that bear these labels, on these ports. An empty selector selects nothing.
 fn of_selector(
-    index: &Index,
+    index: &Index<'_>,
     namespace: &str,
     selector: &BTreeMap<String, String>,
     ports: impl Fn(&Pod) -> Vec<u16>,
@@ -103,7 +103,7 @@ fn of_selector(
     found
 }
 
-fn of_backend(index: &Index, name: &Name) -> Vec<Endpoint> {
+fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
     let Some(backend) = index.backends.get(&name.namespace, &name.name) else { return Vec::new() };
     let priority = u8::from(backend.spec.fallback);
     let endpoint = |it: &BackendEndpoint| {

@@ -26,7 +26,7 @@ use super::{
 
 /// Applies the filter that a reference leads to.
 pub(crate) fn apply(
-    context: &mut RuleContext<'_, '_>,
+    context: &mut RuleContext<'_, '_, '_>,
     set: &mut FilterSet,
     reference: &LocalObjectReference,
 ) -> Result<(), Problem> {
@@ -71,7 +71,7 @@ pub(crate) fn apply(
 }
 
 /// The credential, verbatim but for a trailing line end.
-fn secret(index: &Index, filter: &EnvoyHttpRouteFilter, spec: &CredentialInjection) -> Result<SecretValue, Problem> {
+fn secret(index: &Index<'_>, filter: &EnvoyHttpRouteFilter, spec: &CredentialInjection) -> Result<SecretValue, Problem> {
     let reference = &spec.credential.value_ref;
     let own = filter.meta.namespace.as_str();
     let namespace = reference.namespace.as_deref().unwrap_or(own);
@@ -149,7 +149,7 @@ fn substitution(text: &str) -> String {
 /// The longest body of a direct response, bytes.
 const MAX_BODY: usize = 4096;
 
-fn direct_response(index: &Index, namespace: &str, spec: &SpecResponse) -> Result<DirectResponse, Problem> {
+fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> Result<DirectResponse, Problem> {
     let wrong = |message: String| Problem::accepted("UnsupportedValue", format!("directResponse.{message}"));
     let body = match &spec.body {
         None => Vec::new(),

@@ -10,15 +10,17 @@ use pailou_api::{
 use pailou_snapshot::{AuthProtocol, Cluster, ExternalAuth, Failure};
 
 use super::{
-    clusters::{Clusters, Load},
+    clusters::Clusters,
     filters::header_name,
     gateway::Gateways,
     grants::Referrer,
+    index::Index,
+    resolver::{Load, Resolver},
     rules::RuleContext,
 };
 
 /// An authorization server that a rule names. Where it cannot be had, that is a problem of the route, and nothing passes the rule.
-pub(crate) fn of_rule(context: &mut RuleContext<'_, '_>, place: usize, spec: &Spec) -> Result<ExternalAuth, Problem> {
+pub(crate) fn of_rule(context: &mut RuleContext<'_, '_, '_>, place: usize, spec: &Spec) -> Result<ExternalAuth, Problem> {
     let field = format!("{}.filters[{place}].externalAuth", context.field);
     let protocol = protocol(spec).map_err(|problem| Problem { message: format!("{field}.{}", problem.message), ..problem })?;
     let cluster = context.authorizer(&spec.backend_ref, load(spec)).map_err(|problem| {
@@ -31,15 +33,16 @@ pub(crate) fn of_rule(context: &mut RuleContext<'_, '_>, place: usize, spec: &Sp
 
 /// Finds the authorization servers that listeners name, before anything is judged by whether a listener is sound. Gives back the
 /// clusters, each once.
-pub(crate) fn of_listeners(gateways: &mut Gateways<'_>, clusters: &mut Clusters<'_>) -> Vec<Arc<Cluster>> {
+pub(crate) fn of_listeners<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, clusters: &mut Clusters<'a>) -> Vec<Arc<Cluster>> {
     let mut found: Vec<Arc<Cluster>> = Vec::new();
     for (place, gateway) in gateways.list.iter_mut().enumerate() {
         // Most have none, and there may be thousands.
         for listener in gateway.listeners.iter_mut().filter(|it| !it.spec.filters.requests.is_empty()) {
-            clusters.identity = gateway.identity.clone();
+            let mut resolver = Resolver::new(index, clusters);
+            resolver.identity = gateway.identity.clone();
             for (at, filter) in listener.spec.filters.requests.iter().enumerate() {
                 let Some(spec) = &filter.external_auth else { continue };
-                match of_listener(clusters, listener.owner, at, spec) {
+                match of_listener(&mut resolver, listener.owner, at, spec) {
                     Ok((auth, cluster)) => {
                         listener.filters.push(auth);
                         if found.iter().all(|known| known.key != cluster.key) {
@@ -49,14 +52,16 @@ pub(crate) fn of_listeners(gateways: &mut Gateways<'_>, clusters: &mut Clusters<
                     Err(problem) => listener.problems.push(problem),
                 }
             }
-            clusters.reached_by(place);
+            for policy in resolver.finish().policies {
+                clusters.tls.reached(policy, place);
+            }
         }
     }
     found
 }
 
 fn of_listener(
-    clusters: &mut Clusters<'_>,
+    resolver: &mut Resolver<'_, '_>,
     owner: Referrer<'_>,
     place: usize,
     spec: &Spec,
@@ -64,7 +69,7 @@ fn of_listener(
     let field = format!("filters.requests[{place}]: externalAuth");
     let protocol =
         protocol(spec).map_err(|problem| Problem::accepted("InvalidListenerFilter", format!("{field}.{}", problem.message)))?;
-    let cluster = clusters.authorizer(owner, &spec.backend_ref, load(spec)).map_err(|problem| {
+    let cluster = resolver.authorizer(owner, &spec.backend_ref, load(spec)).map_err(|problem| {
         let reason = if problem.reason == "RefNotPermitted" { problem.reason } else { "InvalidListenerFilterRef" };
         Problem::refs(reason, format!("{field}.backendRef: {}", problem.message))
     })?;

@@ -27,14 +27,14 @@ pub(crate) struct FilterSet {
 
 impl FilterSet {
     /// Whatever the filters ask for can only be refused.
-    pub(crate) fn fail(&mut self, context: &mut RuleContext<'_, '_>, problem: Problem) {
+    pub(crate) fn fail(&mut self, context: &mut RuleContext<'_, '_, '_>, problem: Problem) {
         self.failure.get_or_insert_with(|| Failure(problem.message.as_str().into()));
         context.problem(problem);
     }
 }
 
 /// Filters of an HTTPRoute.
-pub(crate) fn http(context: &mut RuleContext<'_, '_>, specs: &[HttpRouteFilter]) -> FilterSet {
+pub(crate) fn http(context: &mut RuleContext<'_, '_, '_>, specs: &[HttpRouteFilter]) -> FilterSet {
     let mut set = FilterSet::default();
     for (place, spec) in specs.iter().enumerate() {
         if let Err(problem) = apply(context, &mut set, place, spec) {
@@ -45,7 +45,7 @@ pub(crate) fn http(context: &mut RuleContext<'_, '_>, specs: &[HttpRouteFilter])
 }
 
 /// Filters of a GRPCRoute.
-pub(crate) fn grpc(context: &mut RuleContext<'_, '_>, specs: &[GrpcRouteFilter]) -> FilterSet {
+pub(crate) fn grpc(context: &mut RuleContext<'_, '_, '_>, specs: &[GrpcRouteFilter]) -> FilterSet {
     let as_http = specs.iter().map(|spec| match spec {
         GrpcRouteFilter::RequestHeaderModifier(headers) => HttpRouteFilter::RequestHeaderModifier(headers.clone()),
         GrpcRouteFilter::ResponseHeaderModifier(headers) => HttpRouteFilter::ResponseHeaderModifier(headers.clone()),
@@ -55,7 +55,7 @@ pub(crate) fn grpc(context: &mut RuleContext<'_, '_>, specs: &[GrpcRouteFilter])
     http(context, &as_http.collect::<Vec<_>>())
 }
 
-fn apply(context: &mut RuleContext<'_, '_>, set: &mut FilterSet, place: usize, spec: &HttpRouteFilter) -> Result<(), Problem> {
+fn apply(context: &mut RuleContext<'_, '_, '_>, set: &mut FilterSet, place: usize, spec: &HttpRouteFilter) -> Result<(), Problem> {
     match spec {
         HttpRouteFilter::RequestHeaderModifier(headers) => {
             let named = headers.set.iter().chain(&headers.add).map(|header| &*header.name);
@@ -144,7 +144,7 @@ fn redirect(spec: &RequestRedirect) -> Result<Redirect, Problem> {
 }
 
 /// A mirror whose backend cannot be had is left out; the route's condition says so.
-fn mirror(context: &mut RuleContext<'_, '_>, spec: &RequestMirror) -> Option<Mirror> {
+fn mirror(context: &mut RuleContext<'_, '_, '_>, spec: &RequestMirror) -> Option<Mirror> {
     let fraction = match (spec.fraction, spec.percent) {
         (Some(fraction), _) => Fraction { numerator: fraction.numerator, denominator: fraction.denominator.max(1) },
         (None, Some(percent)) => Fraction { numerator: percent, denominator: 100 },

@@ -50,7 +50,7 @@ pub(crate) struct Gateways<'a> {
 
 impl<'a> Gateways<'a> {
     /// Judges every Gateway of a served class.
-    pub(crate) fn new(index: &'a Index, classes: &Classes<'a>, settings: &Settings, statuses: &mut Statuses) -> Self {
+    pub(crate) fn new(index: &Index<'a>, classes: &Classes<'a>, settings: &Settings, statuses: &mut Statuses) -> Self {
         let mut gateways = Self::default();
         let sets = listener_sets::by_gateway(index);
         for object in index.gateways.iter() {
@@ -91,7 +91,7 @@ fn key(gateway: &Gateway) -> ObjectKey {
     ObjectKey::new(GATEWAY_GROUP, "Gateway", &gateway.meta.namespace, &gateway.meta.name)
 }
 
-fn foreign(index: &Index, gateway: &Gateway, classes: &Classes<'_>) -> String {
+fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> String {
     let class = &gateway.spec.gateway_class_name;
     match index.classes.get("", class) {
         Some(_) => format!("not served: GatewayClass {class} belongs to another controller"),
@@ -103,7 +103,7 @@ fn foreign(index: &Index, gateway: &Gateway, classes: &Classes<'_>) -> String {
 }
 
 impl<'a> GatewayState<'a> {
-    fn new(index: &'a Index, object: &'a Gateway, controller: &'a str, settings: &Settings, sets: &ByGateway<'a>) -> Self {
+    fn new(index: &Index<'a>, object: &'a Gateway, controller: &'a str, settings: &Settings, sets: &ByGateway<'a>) -> Self {
         let name = name_of(&object.meta);
         let referrer = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &object.meta.namespace };
         let listeners = object.spec.listeners.iter().map(|spec| {

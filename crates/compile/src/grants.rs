@@ -22,7 +22,7 @@ pub(crate) struct Referent<'a> {
     pub(crate) name: &'a str,
 }
 
-impl Index {
+impl<'a> Index<'a> {
     /// Checks that a reference stays in its namespace, or that a ReferenceGrant of the other one allows it.
     pub(crate) fn permit(&self, from: Referrer<'_>, to: Referent<'_>) -> Result<(), Problem> {
         if from.namespace == to.namespace || self.is_granted(from, to) {
@@ -40,11 +40,13 @@ impl Index {
     fn is_granted(&self, from: Referrer<'_>, to: Referent<'_>) -> bool {
         self.granting(from, to).next().is_some()
     }
-}
 
-impl Index {
     /// The ReferenceGrants that allow a reference.
-    pub(crate) fn granting(&self, from: Referrer<'_>, to: Referent<'_>) -> impl Iterator<Item = &ReferenceGrant> {
+    pub(crate) fn granting<'r>(
+        &self,
+        from: Referrer<'r>,
+        to: Referent<'r>,
+    ) -> impl Iterator<Item = &'a ReferenceGrant> + use<'a, 'r> {
         let here = self.grants.get(to.namespace, "").into_iter().flatten().map(|grant| &**grant);
         here.filter(move |grant| {
             grant.spec.from.iter().any(|it| it.group == from.group && it.kind == from.kind && it.namespace == from.namespace)

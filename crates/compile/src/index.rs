@@ -1,5 +1,6 @@
-//! Objects by what they are looked up by, kept up to date as they change. What is looked up is noted, so that whatever was made of it
-//! can be told from what has to be made anew.
+//! Objects by the names that others refer to them with, kept up to date as they change. [`Objects`] holds them and shows none: only the
+//! [`Index`] that [`Objects::track`] lends finds objects, and it records every lookup. Results that depend on a change are compiled again
+//! by those records.
 
 mod groups;
 mod reads;
@@ -19,9 +20,10 @@ use pailou_api::{
 
 use super::{models::is_adapters, pem::Parsed};
 
-pub(crate) use groups::Groups;
+use groups::{Groups, TrackedGroups};
 pub(crate) use reads::{Reads, Touched};
-pub(crate) use table::Table;
+use table::Table;
+pub(crate) use table::TrackedTable;
 
 /// More changes than these at once, and the order by age is made anew rather than kept.
 const MANY: usize = 64;
@@ -35,25 +37,38 @@ macro_rules! index {
     ($($(#[$doc:meta])* $field:ident: $kind:ident,)+) => {
         /// All objects, indexed.
         #[derive(Debug)]
-        pub(crate) struct Index {
-            $($(#[$doc])* pub(crate) $field: Table<$kind>,)+
-            /// InferencePools of `inference.networking.k8s.io`.
-            pub(crate) pools_v1: Table<InferencePool>,
-            /// InferencePools of `inference.networking.x-k8s.io`.
-            pub(crate) pools_x: Table<InferencePool>,
-            /// ConfigMaps that say which adapter is of which model.
-            pub(crate) adapter_maps: Table<ConfigMap>,
-            /// ReferenceGrants by namespace.
-            pub(crate) grants: Groups<ReferenceGrant>,
-            /// Pods by namespace, in the order of their names.
-            pub(crate) pods: Groups<Pod>,
-            /// EndpointSlices by namespace and Service.
-            pub(crate) slices: Groups<EndpointSlice>,
-            /// Certificates that were read.
-            pub(crate) parsed: Parsed,
+        pub(crate) struct Objects {
+            $($field: Table<$kind>,)+
+            pools_v1: Table<InferencePool>,
+            pools_x: Table<InferencePool>,
+            adapter_maps: Table<ConfigMap>,
+            grants: Groups<ReferenceGrant>,
+            pods: Groups<Pod>,
+            slices: Groups<EndpointSlice>,
+            parsed: Parsed,
         }
 
-        impl Default for Index {
+        /// Lookups of objects, each recorded. It lives as long as the closure that [`Objects::track`] calls.
+        #[derive(Debug)]
+        pub(crate) struct Index<'a> {
+            $($(#[$doc])* pub(crate) $field: TrackedTable<'a, $kind>,)+
+            /// InferencePools of `inference.networking.k8s.io`.
+            pub(crate) pools_v1: TrackedTable<'a, InferencePool>,
+            /// InferencePools of `inference.networking.x-k8s.io`.
+            pub(crate) pools_x: TrackedTable<'a, InferencePool>,
+            /// ConfigMaps that say which adapter is of which model.
+            pub(crate) adapter_maps: TrackedTable<'a, ConfigMap>,
+            /// ReferenceGrants by namespace.
+            pub(crate) grants: TrackedGroups<'a, ReferenceGrant>,
+            /// Pods by namespace, in the order of their names.
+            pub(crate) pods: TrackedGroups<'a, Pod>,
+            /// EndpointSlices by namespace and Service.
+            pub(crate) slices: TrackedGroups<'a, EndpointSlice>,
+            /// Certificates that were read.
+            pub(crate) parsed: &'a Parsed,
+        }
+
+        impl Default for Objects {
             fn default() -> Self {
                 Self {
                     $($field: Table::new(Kind::$kind as u8),)+
@@ -68,7 +83,7 @@ macro_rules! index {
             }
         }
 
-        impl Index {
+        impl Objects {
             fn insert(&mut self, object: &Object, touched: &mut Touched) {
                 match object {
                     $(Object::$kind(object) => touched.add(self.$field.insert(object.clone())),)+
@@ -110,17 +125,28 @@ macro_rules! index {
                 self.adapter_maps.defer_order(is_deferred);
             }
 
-            /// What was looked up since this was asked last.
-            pub(crate) fn take_reads(&self) -> Reads {
+            /// Calls `look` with all objects. Gives its result, and every lookup that it made. The index cannot leave the closure.
+            pub(crate) fn track<'a, T>(&'a self, look: impl FnOnce(&Index<'a>) -> T) -> (T, Reads) {
+                let index = Index {
+                    $($field: self.$field.tracked(),)+
+                    pools_v1: self.pools_v1.tracked(),
+                    pools_x: self.pools_x.tracked(),
+                    adapter_maps: self.adapter_maps.tracked(),
+                    grants: self.grants.tracked(),
+                    pods: self.pods.tracked(),
+                    slices: self.slices.tracked(),
+                    parsed: &self.parsed,
+                };
+                let result = look(&index);
                 let mut reads = Reads::default();
-                $(self.$field.take_reads(&mut reads);)+
-                self.pools_v1.take_reads(&mut reads);
-                self.pools_x.take_reads(&mut reads);
-                self.adapter_maps.take_reads(&mut reads);
-                self.grants.take_reads(&mut reads);
-                self.pods.take_reads(&mut reads);
-                self.slices.take_reads(&mut reads);
-                reads.finish()
+                $(index.$field.finish(&mut reads);)+
+                index.pools_v1.finish(&mut reads);
+                index.pools_x.finish(&mut reads);
+                index.adapter_maps.finish(&mut reads);
+                index.grants.finish(&mut reads);
+                index.pods.finish(&mut reads);
+                index.slices.finish(&mut reads);
+                (result, reads.finish())
             }
         }
     };
@@ -158,12 +184,12 @@ fn service_of(slice: &EndpointSlice) -> Option<&String> {
     slice.meta.labels.get(SERVICE_NAME_LABEL)
 }
 
-impl Index {
+impl Objects {
     /// Indexes all objects of a store.
     pub(crate) fn of(store: &Store) -> Self {
-        let mut index = Self::default();
-        index.apply(&Store::default().follow(store));
-        index
+        let mut objects = Self::default();
+        objects.apply(&Store::default().follow(store));
+        objects
     }
 
     /// Takes changes in, and gives what was touched.
@@ -187,9 +213,11 @@ impl Index {
             InferencePoolVersion::V1Alpha2 => &mut self.pools_x,
         }
     }
+}
 
+impl<'a> Index<'a> {
     /// The InferencePool of this group and name.
-    pub(crate) fn pool(&self, group: &str, namespace: &str, name: &str) -> Option<&InferencePool> {
+    pub(crate) fn pool(&self, group: &str, namespace: &str, name: &str) -> Option<&'a InferencePool> {
         match group {
             INFERENCE_GROUP => self.pools_v1.get(namespace, name),
             INFERENCE_X_GROUP => self.pools_x.get(namespace, name),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::store::{Change, Store};
 use pailou_api::{Object, ObjectKey};
 
-use super::index::{Index, Touched};
+use super::index::{Objects, Touched};
 
 /// The objects of a store by what they are looked up by. It follows the store: what has not changed is not indexed again.
 #[derive(Debug, Default)]
 pub struct Indexed {
     pub(crate) store: Store,
-    pub(crate) index: Index,
+    pub(crate) objects: Objects,
 }
 
 impl Indexed {
@@ -41,7 +41,7 @@ impl Indexed {
     /// Takes in what has changed, and gives it, with the marks of it.
     pub(crate) fn follow(&mut self, store: &Store) -> (Vec<Change>, Touched) {
         let changes = self.store.follow(store);
-        let touched = self.index.apply(&changes);
+        let touched = self.objects.apply(&changes);
         (changes, touched)
     }
 }

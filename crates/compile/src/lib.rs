@@ -59,6 +59,7 @@ pub(crate) mod models;
 mod one_pool;
 mod picker;
 mod pools;
+mod resolver;
 mod upstream_tls;
 
 mod policies;

@@ -44,7 +44,7 @@ pub(crate) struct ListenerState<'a> {
 
 impl<'a> ListenerState<'a> {
     /// Judges a listener by itself.
-    pub(crate) fn new(index: &Index, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
+    pub(crate) fn new(index: &Index<'_>, spec: &'a Spec, owner: Referrer<'a>, name: ListenerName) -> Self {
         let mut problems = Vec::new();
         let protocol = ListenerProtocol::of(spec);
         if protocol.is_none() {
@@ -93,7 +93,7 @@ impl<'a> ListenerState<'a> {
     }
 
     /// Whether routes of a namespace may attach.
-    pub(crate) fn admits(&self, index: &Index, namespace: &str) -> bool {
+    pub(crate) fn admits(&self, index: &Index<'_>, namespace: &str) -> bool {
         let allowed = &self.spec.allowed_routes.namespaces;
         in_namespaces(index, allowed.from, allowed.selector.as_ref(), self.owner.namespace, namespace)
     }
@@ -133,7 +133,7 @@ impl<'a> ListenerState<'a> {
 
 /// Whether `namespace` is among those that an object in `own` allows.
 pub(crate) fn in_namespaces(
-    index: &Index,
+    index: &Index<'_>,
     from: FromNamespaces,
     selector: Option<&LabelSelector>,
     own: &str,
@@ -201,7 +201,7 @@ fn route_kinds(spec: &Spec, known: &[RouteKind], problems: &mut Vec<Problem>) ->
     kinds
 }
 
-fn certificates(index: &Index, spec: &Spec, from: Referrer<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<CertifiedKey>> {
+fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &mut Vec<Problem>) -> Vec<Arc<CertifiedKey>> {
     let Some(tls) = &spec.tls else {
         let message = format!("a listener of protocol {} needs tls.certificateRefs", spec.protocol.as_str());
         problems.push(Problem::refs("InvalidCertificateRef", message));
@@ -227,7 +227,7 @@ fn certificates(index: &Index, spec: &Spec, from: Referrer<'_>, problems: &mut V
 }
 
 /// The certificate that a reference leads to.
-pub(crate) fn certificate(index: &Index, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
+pub(crate) fn certificate(index: &Index<'_>, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
     let invalid = |message: String| Problem::refs("InvalidCertificateRef", message);
     if !to.group.is_empty() || to.kind != "Secret" {
         return Err(invalid(format!("{} {} (group {:?}) cannot hold a certificate: name a Secret", to.kind, to.name, &*to.group)));

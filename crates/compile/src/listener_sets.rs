@@ -31,7 +31,7 @@ pub(crate) struct ListenerSetState<'a> {
 pub(crate) type ByGateway<'a> = HashMap<(&'a str, &'a str), Vec<&'a ListenerSet>>;
 
 /// Finds which Gateway each asks for.
-pub(crate) fn by_gateway<'a>(index: &'a Index) -> ByGateway<'a> {
+pub(crate) fn by_gateway<'a>(index: &Index<'a>) -> ByGateway<'a> {
     let mut all = ByGateway::new();
     for set in index.listener_sets.iter() {
         let parent = &set.spec.parent_ref;
@@ -45,7 +45,7 @@ pub(crate) fn by_gateway<'a>(index: &'a Index) -> ByGateway<'a> {
 
 impl<'a> ListenerSetState<'a> {
     /// Judges whether a Gateway allows a ListenerSet.
-    pub(crate) fn new(index: &Index, gateway: &Gateway, object: &'a ListenerSet) -> Self {
+    pub(crate) fn new(index: &Index<'_>, gateway: &Gateway, object: &'a ListenerSet) -> Self {
         let allowed = &gateway.spec.allowed_listeners.namespaces;
         let (own, its) = (&gateway.meta.namespace, &object.meta.namespace);
         let is_allowed = in_namespaces(index, allowed.from, allowed.selector.as_ref(), own, its);
@@ -53,7 +53,7 @@ impl<'a> ListenerSetState<'a> {
     }
 
     /// Its listeners; `place` is its own place among the Gateway's sets.
-    pub(crate) fn listeners(&self, index: &Index, gateway: &Name, place: usize) -> Vec<ListenerState<'a>> {
+    pub(crate) fn listeners(&self, index: &Index<'_>, gateway: &Name, place: usize) -> Vec<ListenerState<'a>> {
         let owner = Referrer { group: GATEWAY_GROUP, kind: "ListenerSet", namespace: &self.object.meta.namespace };
         let listeners = self.object.spec.listeners.iter().map(|spec| {
             let set = Some(name_of(&self.object.meta));
@@ -65,7 +65,7 @@ impl<'a> ListenerSetState<'a> {
 }
 
 /// Writes down every ListenerSet's status.
-pub(crate) fn report(index: &Index, gateways: &Gateways<'_>, statuses: &mut Statuses) {
+pub(crate) fn report(index: &Index<'_>, gateways: &Gateways<'_>, statuses: &mut Statuses) {
     for set in index.listener_sets.iter() {
         let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
         match gateways.find_set(&set.meta.namespace, &set.meta.name) {

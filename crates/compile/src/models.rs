@@ -47,7 +47,7 @@ pub(crate) struct Models {
 
 impl Models {
     /// Reads all objects, the oldest first.
-    pub(crate) fn new(index: &Index) -> Self {
+    pub(crate) fn new(index: &Index<'_>) -> Self {
         let mut all = Self::default();
         let mut owners: HashMap<(PoolKey, &str), &str> = HashMap::new();
         for model in index.models.iter() {
@@ -115,7 +115,7 @@ impl Models {
 }
 
 /// The pool that is meant: of the group that is named, else of the other, for users mix the two.
-fn find(index: &Index, meta: &Meta, reference: &PoolRef) -> Option<PoolKey> {
+fn find(index: &Index<'_>, meta: &Meta, reference: &PoolRef) -> Option<PoolKey> {
     let (own, other) = match &*reference.group {
         INFERENCE_GROUP => (INFERENCE_GROUP, INFERENCE_X_GROUP),
         _ => (INFERENCE_X_GROUP, INFERENCE_GROUP),
@@ -184,7 +184,7 @@ pub(crate) fn is_adapters(map: &ConfigMap) -> bool {
 
 /// The base model by adapter, from ConfigMaps with `data.baseModel` and `data.adapters` (a list in YAML). The oldest map that
 /// names an adapter counts.
-pub(crate) fn base_models(index: &Index) -> BTreeMap<String, String> {
+pub(crate) fn base_models(index: &Index<'_>) -> BTreeMap<String, String> {
     let mut bases = BTreeMap::new();
     for map in index.adapter_maps.iter() {
         let data = &map.spec.data;

@@ -9,13 +9,21 @@ use pailou_api::{
 };
 use pailou_snapshot::{OnePool, PickerKind};
 
-use super::{endpoints, index::Index, models::Models, pools};
+use super::{
+    endpoints,
+    index::{Index, Objects},
+    models::Models,
+    pools,
+};
 
 /// The pool of this name; `group` is one of the two API groups, or `None` for whichever has it, the newer first.
 pub fn one_pool(store: &Store, group: Option<&str>, namespace: &str, name: &str) -> Option<OnePool> {
-    let index = Index::of(store);
+    Objects::of(store).track(|index| in_index(index, group, namespace, name)).0
+}
+
+fn in_index(index: &Index<'_>, group: Option<&str>, namespace: &str, name: &str) -> Option<OnePool> {
     let groups = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter(|known| group.is_none_or(|group| group == *known));
     let object: &InferencePool = groups.filter_map(|group| index.pool(group, namespace, name)).next()?;
-    let (pool, warnings) = pools::pool(&index, &Models::new(&index), object, PickerKind::BuiltIn);
-    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(&index, object), warnings })
+    let (pool, warnings) = pools::pool(index, &Models::new(index), object, PickerKind::BuiltIn);
+    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(index, object), warnings })
 }

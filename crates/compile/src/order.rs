@@ -8,7 +8,7 @@ use pailou_snapshot::{Name, RouteKind};
 
 use super::{
     cluster_ids::IdCounts,
-    index::{Index, Touched},
+    index::{Index, Reads, Touched},
     output::Output,
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Slot {
     pub(crate) count: IdCounts,
     /// What it came to; nothing where that is to be found out.
     pub(crate) output: Option<Arc<Output>>,
+    /// Every lookup that the output came of.
+    reads: Reads,
 }
 
 /// Up to where nothing has changed.
@@ -70,7 +72,7 @@ impl AnyRoute {
     }
 
     /// The route of a kind and name.
-    fn find(index: &Index, kind: RouteKind, name: &Name) -> Option<Self> {
+    fn find(index: &Index<'_>, kind: RouteKind, name: &Name) -> Option<Self> {
         let (namespace, name) = (&*name.namespace, &*name.name);
         match kind {
             RouteKind::Http => index.http_routes.shared(namespace, name).cloned().map(Self::Http),
@@ -168,8 +170,8 @@ impl Order {
 
     /// Whether a route was touched, or something that one looked at.
     pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
-        let mut outputs = self.slots.iter().filter_map(|slot| slot.output.as_ref());
-        touched.tables() & ROUTES != 0 || self.may_be_touched(touched) && outputs.any(|output| output.reads.are_touched(touched))
+        let is_stale = |slot: &Slot| slot.output.is_some() && slot.reads.are_touched(touched);
+        touched.tables() & ROUTES != 0 || self.may_be_touched(touched) && self.slots.iter().any(is_stale)
     }
 
     /// Most often nothing that routes look at has changed: that is told without looking at all of them.
@@ -182,17 +184,25 @@ impl Order {
         if !self.may_be_touched(touched) {
             return Vec::new();
         }
-        self.forget(start, |output| output.reads.are_touched(touched))
+        let mut outputs = Vec::new();
+        for place in 0..self.slots.len() {
+            if self.slots[place].output.is_some() && self.slots[place].reads.are_touched(touched) {
+                *start = self.earlier(*start, place);
+                outputs.extend(self.slots[place].output.take());
+            }
+        }
+        outputs
     }
 
-    /// Remembers what a route came to.
-    pub(crate) fn remember(&mut self, place: usize, output: Arc<Output>) {
-        self.tables |= output.reads.tables();
+    /// Remembers what a route came to, and the lookups that it came of.
+    pub(crate) fn remember(&mut self, place: usize, output: Arc<Output>, reads: Reads) {
+        self.tables |= reads.tables();
         self.slots[place].output = Some(output);
+        self.slots[place].reads = reads;
     }
 
     /// Forgets what one route came to, and gives it.
-    pub(crate) fn forget_one(&mut self, index: &Index, kind: RouteKind, name: &Name, start: &mut Start) -> Option<Arc<Output>> {
+    pub(crate) fn forget_one(&mut self, index: &Index<'_>, kind: RouteKind, name: &Name, start: &mut Start) -> Option<Arc<Output>> {
         let place = AnyRoute::find(index, kind, name).map(|route| self.place(&route))?;
         let output = self.slots.get_mut(place)?.output.take()?;
         *start = self.earlier(*start, place);
@@ -206,19 +216,8 @@ impl Order {
         Start { place: 0, count: IdCounts::default() }
     }
 
-    fn forget(&mut self, start: &mut Start, is_stale: impl Fn(&Output) -> bool) -> Vec<Arc<Output>> {
-        let mut outputs = Vec::new();
-        for place in 0..self.slots.len() {
-            if self.slots[place].output.as_ref().is_some_and(|output| is_stale(output)) {
-                *start = self.earlier(*start, place);
-                outputs.extend(self.slots[place].output.take());
-            }
-        }
-        outputs
-    }
-
     /// The Gateways that a route is attached to, by place.
-    pub(crate) fn gateways(&self, index: &Index, kind: RouteKind, name: &Name) -> &[usize] {
+    pub(crate) fn gateways(&self, index: &Index<'_>, kind: RouteKind, name: &Name) -> &[usize] {
         let place = AnyRoute::find(index, kind, name).map(|route| self.place(&route));
         let output = place.and_then(|place| self.slots.get(place)?.output.as_ref());
         output.map_or(&[], |output| &output.gateways)

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use pailou_snapshot::{Forward, RouteMatch};
 
 use super::{
-    cluster_ids::UsedIds, clusters::Clusters, gateway::Gateways, index::Reads, order::AnyRoute, policies::backend::Overlap,
+    cluster_ids::UsedIds, clusters::Clusters, gateway::Gateways, order::AnyRoute, policies::backend::Overlap,
     policies::backend::TrafficPolicies,
 };
 
@@ -23,7 +23,6 @@ pub(crate) struct Output {
     pub(crate) forwards: Vec<Arc<Forward>>,
     pub(crate) used: UsedIds,
     pub(crate) effects: Vec<Effect>,
-    pub(crate) reads: Reads,
 }
 
 /// A listener that a route is on.
@@ -65,7 +64,6 @@ impl Output {
             forwards: Vec::new(),
             used: UsedIds::default(),
             effects: Vec::new(),
-            reads: Reads::default(),
         }
     }
 

@@ -56,7 +56,7 @@ impl<'a> Reference<'a> {
     }
 
     /// The EnvoyProxy that is meant.
-    pub(crate) fn find<'o>(&self, index: &'o Index) -> Option<&'o EnvoyProxy> {
+    pub(crate) fn find<'o>(&self, index: &Index<'o>) -> Option<&'o EnvoyProxy> {
         let (namespace, name) = self.place()?;
         index.proxies.get(namespace, name)
     }
@@ -67,7 +67,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Why the parameters cannot be had.
-    fn problem(&self, index: &Index) -> Option<String> {
+    fn problem(&self, index: &Index<'_>) -> Option<String> {
         let Self { kind, namespace, name, .. } = self;
         match (self.place(), self.find(index)) {
             (None, _) => Some(format!("{kind} {name} is not a kind of parameters that is known: use EnvoyProxy, or remove it")),
@@ -78,7 +78,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Names what of the parameters is not acted on.
-    fn ignored(&self, index: &Index, mode: Mode) -> Option<String> {
+    fn ignored(&self, index: &Index<'_>, mode: Mode) -> Option<String> {
         let proxy = self.find(index)?;
         let Self { namespace, name, .. } = self;
         match (mode, unsupported(proxy)) {
@@ -99,7 +99,7 @@ pub(crate) fn unsupported(proxy: &EnvoyProxy) -> Vec<String> {
 /// In a cluster proxies are made as the parameters say, so that parameters of a kind that nobody knows, or that are not there,
 /// leave nothing to make: what they would have kept from being (an address for all the world, say) nobody can tell. Without a
 /// cluster they have no effect, and are warned of.
-pub(crate) fn refuse_gateway(index: &Index, gateway: &Gateway, mode: Mode) -> Option<Problem> {
+pub(crate) fn refuse_gateway(index: &Index<'_>, gateway: &Gateway, mode: Mode) -> Option<Problem> {
     if mode != Mode::Cluster {
         return None;
     }
@@ -118,12 +118,12 @@ pub(crate) fn refuse_gateway(index: &Index, gateway: &Gateway, mode: Mode) -> Op
 }
 
 /// What a Gateway's own parameters are not acted on in.
-pub(crate) fn warn_gateway(index: &Index, gateway: &Gateway, mode: Mode) -> Option<Condition> {
+pub(crate) fn warn_gateway(index: &Index<'_>, gateway: &Gateway, mode: Mode) -> Option<Condition> {
     warn(index, Reference::of_gateway(gateway)?, mode, OWN, gateway.meta.generation)
 }
 
 /// Whether a class's parameters can be had, and what of them is not acted on.
-pub(crate) fn judge_class(index: &Index, class: &GatewayClass, mode: Mode) -> Vec<Condition> {
+pub(crate) fn judge_class(index: &Index<'_>, class: &GatewayClass, mode: Mode) -> Vec<Condition> {
     let generation = class.meta.generation;
     let Some(reference) = Reference::of_class(class) else { return vec![Condition::fine("Accepted", generation)] };
     let accepted = match reference.problem(index).filter(|_| mode == Mode::Cluster) {
@@ -133,7 +133,7 @@ pub(crate) fn judge_class(index: &Index, class: &GatewayClass, mode: Mode) -> Ve
     std::iter::once(accepted).chain(warn(index, reference, mode, CLASS, generation)).collect()
 }
 
-fn warn(index: &Index, reference: Reference<'_>, mode: Mode, field: &str, generation: i64) -> Option<Condition> {
+fn warn(index: &Index<'_>, reference: Reference<'_>, mode: Mode, field: &str, generation: i64) -> Option<Condition> {
     let message = match reference.problem(index) {
         // It is refused for that.
         Some(_) if mode == Mode::Cluster => return None,

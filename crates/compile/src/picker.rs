@@ -26,7 +26,7 @@ pub(crate) type PickerCluster = (Cluster, Option<usize>);
 /// The cluster of an endpoint picker: gRPC, in TLS as a BackendTLSPolicy on its Service says, and else with whatever certificate it
 /// has, as pickers make their own. A Service whose port says `kubernetes.io/h2c` is spoken to in the clear, unless a policy says TLS.
 pub(crate) fn cluster(
-    index: &Index,
+    index: &Index<'_>,
     policies: &TlsPolicies<'_>,
     namespace: &str,
     reference: &EndpointPickerRef,

@@ -45,7 +45,7 @@ struct PoolState<'a> {
 
 impl<'a> Pools<'a> {
     /// Reads all pools.
-    pub(crate) fn new(index: &'a Index, policies: &TlsPolicies<'_>) -> Self {
+    pub(crate) fn new(index: &Index<'a>, policies: &TlsPolicies<'_>) -> Self {
         let mut all = Self { list: Vec::new(), places: HashMap::new(), models: Models::new(index) };
         for object in index.pools_v1.iter().chain(index.pools_x.iter()) {
             let key = (object.spec.version.group(), object.meta.namespace.as_str(), object.meta.name.as_str());
@@ -115,7 +115,7 @@ impl<'a> Pools<'a> {
 }
 
 impl<'a> PoolState<'a> {
-    fn new(index: &Index, policies: &TlsPolicies<'_>, models: &Models, object: &'a InferencePool) -> Self {
+    fn new(index: &Index<'_>, policies: &TlsPolicies<'_>, models: &Models, object: &'a InferencePool) -> Self {
         let mut state = Self {
             object,
             pool: Err(Failure("".into())),
@@ -130,13 +130,13 @@ impl<'a> PoolState<'a> {
         state
     }
 
-    fn read(&mut self, index: &Index, models: &Models, picker: PickerKind) -> Pool {
+    fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> Pool {
         let (pool, warnings) = pool(index, models, self.object, picker);
         self.warnings = warnings;
         pool
     }
 
-    fn picker(&mut self, index: &Index, policies: &TlsPolicies<'_>) -> Result<PickerKind, Failure> {
+    fn picker(&mut self, index: &Index<'_>, policies: &TlsPolicies<'_>) -> Result<PickerKind, Failure> {
         let Some(reference) = &self.object.spec.endpoint_picker else { return Ok(PickerKind::BuiltIn) };
         let namespace = self.object.meta.namespace.as_str();
         match picker::cluster(index, policies, namespace, reference) {
@@ -183,7 +183,7 @@ impl<'a> PoolState<'a> {
 }
 
 /// What is known of a pool beside its endpoints, and what of it is not understood.
-pub(crate) fn pool(index: &Index, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
+pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
     let mut warnings = Vec::new();
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
     let pool = Pool {
@@ -230,7 +230,7 @@ const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strateg
 
 /// The pool's name in the snapshot. Pools of the two API groups may bear one name while a user moves from one to the other;
 /// their endpoints must not be confused.
-pub(crate) fn pool_name(index: &Index, pool: &InferencePool) -> Name {
+pub(crate) fn pool_name(index: &Index<'_>, pool: &InferencePool) -> Name {
     let twin =
         pool.spec.version == InferencePoolVersion::V1Alpha2 && index.pools_v1.get(&pool.meta.namespace, &pool.meta.name).is_some();
     if twin { Name::new(&pool.meta.namespace, &format!("{}{TWIN_SUFFIX}", pool.meta.name)) } else { name_of(&pool.meta) }

@@ -13,7 +13,12 @@ mod walk;
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::{Indexed, Settings, gateway::Gateways, index::Index, store::Store};
+use crate::{
+    Indexed, Settings,
+    gateway::Gateways,
+    index::{Index, Objects},
+    store::Store,
+};
 use pailou_api::{ObjectKey, refs::BackendObjectReference};
 use pailou_snapshot::Name;
 
@@ -31,7 +36,7 @@ pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<Obj
 
 /// The places of the Gateways to which a route is attached that leads to such a backend. It is told the backend's namespace with it.
 pub(crate) fn gateways_before(
-    index: &Index,
+    index: &Index<'_>,
     gateways: &Gateways<'_>,
     is_meant: impl Fn(&BackendObjectReference, &str) -> bool,
 ) -> BTreeSet<usize> {
@@ -47,6 +52,7 @@ pub(crate) fn gateways_before(
 /// A store, indexed for asking what Gateways need. To be made anew when the store changes, which takes time in proportion to the
 /// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools: [`Needs`] is kept up to date.
 pub struct Reaches<'a> {
+    objects: &'a Objects,
     /// The store's keys in their order, and their places in it by the addresses of the objects' metadata.
     keys: Vec<&'a ObjectKey>,
     places: HashMap<usize, usize>,
@@ -58,12 +64,12 @@ pub struct Reaches<'a> {
 impl<'a> Reaches<'a> {
     /// Looks at what all Gateways share.
     pub fn new(indexed: &'a Indexed, settings: &'a Settings) -> Self {
-        let Indexed { store, index } = indexed;
+        let Indexed { store, objects } = indexed;
         let keys = store.iter().map(|(key, _)| key).collect();
         let places = store.iter().enumerate().map(|(place, (_, entry))| (address(entry.object.meta()), place)).collect();
-        let shared = Shared::new(index, settings);
-        let routes = routes::attached(index, &shared.gateways);
-        Self { keys, places, shared, routes }
+        let (shared, _) = objects.track(|index| Shared::new(index, settings));
+        let (routes, _) = objects.track(|index| routes::attached(index, &shared.gateways));
+        Self { objects, keys, places, shared, routes }
     }
 
     /// What a Gateway needs, in the order of keys.
@@ -76,13 +82,16 @@ impl<'a> Reaches<'a> {
     }
 
     fn found(&self, place: usize) -> NeededObjects {
-        let mut walk = Walk::new(&self.shared);
-        walk.gateway(place);
-        for route in &self.routes[place] {
-            walk.namespace_of(*route, place);
-            walk.route(*route);
-        }
-        std::mem::take(&mut walk.leads).into_iter().for_each(|lead| walk.backend(lead));
-        walk.found
+        let walk = |index: &Index<'a>| {
+            let mut walk = Walk::new(index, &self.shared);
+            walk.gateway(place);
+            for route in &self.routes[place] {
+                walk.namespace_of(*route, place);
+                walk.route(*route);
+            }
+            std::mem::take(&mut walk.leads).into_iter().for_each(|lead| walk.backend(lead));
+            walk.found
+        };
+        self.objects.track(walk).0
     }
 }

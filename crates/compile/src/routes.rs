@@ -13,13 +13,16 @@ use pailou_snapshot::{Failure, HostPattern, RouteKind, RouteTable};
 
 use super::{
     attach::{self, Attachment},
-    clusters::Clusters,
     connections,
     gateway::Gateways,
     matches::Match,
     order::AnyRoute,
     output::{Effect, Output, RouteListener},
-    policies::{backend::TrafficPolicies, security::SecurityPolicies},
+    policies::{
+        backend::{Overlap, TrafficPolicies},
+        security::SecurityPolicies,
+    },
+    resolver::Resolver,
     rules::{self, CompiledRule, Findings, RuleContext},
     warnings::PARTIALLY_SUPPORTED,
 };
@@ -90,12 +93,14 @@ pub(super) fn patterns(hostnames: &[Hostname]) -> Vec<HostPattern> {
     hostnames.iter().map(|name| HostPattern::new(name)).collect()
 }
 
-/// What compiling routes needs.
-pub(crate) struct RouteCompiler<'c, 'a> {
-    pub(crate) gateways: &'c Gateways<'a>,
-    pub(crate) clusters: &'c mut Clusters<'a>,
-    pub(crate) traffic: &'c mut TrafficPolicies<'a>,
-    pub(crate) security: &'c SecurityPolicies<'a>,
+/// Compiles one route.
+pub(crate) struct RouteCompiler<'t, 'a> {
+    pub(crate) gateways: &'t Gateways<'a>,
+    pub(crate) traffic: &'t TrafficPolicies<'a>,
+    pub(crate) security: &'t SecurityPolicies<'a>,
+    pub(crate) resolver: Resolver<'t, 'a>,
+    /// BackendTrafficPolicies that meet at the route's rules.
+    pub(crate) overlaps: Vec<Overlap>,
 }
 
 /// What a listener gives to routes, by place: rules are compiled once for each.
@@ -109,10 +114,9 @@ pub(super) struct Given {
     identity: Option<usize>,
 }
 
-impl<'a> RouteCompiler<'_, 'a> {
+impl RouteCompiler<'_, '_> {
     /// Compiles one route. Routes must come in their order.
-    pub(crate) fn compile(&mut self, route: &AnyRoute) -> (Output, Status) {
-        self.clusters.index.take_reads();
+    pub(crate) fn compile(mut self, route: &AnyRoute) -> (Output, Status) {
         let (mut output, status) = match route {
             AnyRoute::Http(object) => self.compile_requests(route, &http_route(object)),
             AnyRoute::Grpc(object) => self.compile_requests(route, &grpc_route(object)),
@@ -120,17 +124,19 @@ impl<'a> RouteCompiler<'_, 'a> {
             AnyRoute::Tcp(object) => self.compile_connections(route, &connections::tcp_route(object)),
             AnyRoute::Udp(object) => self.compile_connections(route, &connections::udp_route(object)),
         };
-        let (used, effects) = self.clusters.conclude(&output.gateways);
-        output.used = used;
-        output.effects.extend(effects);
-        output.effects.extend(self.traffic.take_overlaps().into_iter().map(Effect::Traffic));
-        output.reads = self.clusters.index.take_reads();
+        let usage = self.resolver.finish();
+        for gateway in output.gateways.iter().copied() {
+            output.effects.extend(usage.policies.iter().map(|policy| Effect::TlsPolicy { policy: *policy, gateway }));
+            output.effects.extend(usage.pools.iter().map(|pool| Effect::Pool { pool: *pool, gateway }));
+        }
+        output.used = usage.ids;
+        output.effects.extend(self.overlaps.into_iter().map(Effect::Traffic));
         output.shrink();
         (output, status)
     }
 
     fn compile_requests(&mut self, object: &AnyRoute, route: &Route<'_>) -> (Output, Status) {
-        let attachments = attach::attach(self.clusters.index, self.gateways, route);
+        let attachments = attach::attach(self.resolver.index, self.gateways, route);
         let mut output = Output::nothing(object.clone());
         let mut status = self.noted(route);
         if attachments.is_empty() {
@@ -152,9 +158,8 @@ impl<'a> RouteCompiler<'_, 'a> {
         }
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.
-            self.clusters.dry = true;
+            self.resolver.is_dry = true;
             self.compile_rules(route, Given::default(), &mut findings);
-            self.clusters.dry = false;
         }
         if !findings.problems.iter().any(|problem| problem.condition == "Accepted") {
             output.count();
@@ -166,7 +171,7 @@ impl<'a> RouteCompiler<'_, 'a> {
 
     /// What is to be said of a route's parentRefs that concern nobody here.
     pub(super) fn noted(&self, route: &Route<'_>) -> Status {
-        let notes = attach::notes(self.clusters.index, self.gateways, route).into_iter();
+        let notes = attach::notes(self.resolver.index, self.gateways, route).into_iter();
         let notes = notes.map(|message| Note { severity: Severity::Error, message }).collect();
         Status { body: StatusBody::None, notes }
     }
@@ -184,12 +189,12 @@ impl<'a> RouteCompiler<'_, 'a> {
 
     fn compile_rules(&mut self, route: &Route<'_>, given: Given, findings: &mut Findings) -> Vec<CompiledRule> {
         self.identify(given);
-        compile_rules(self.clusters, self.traffic, self.security, route, given, findings)
+        compile_rules(&mut self.resolver, (self.traffic, &mut self.overlaps), self.security, route, given, findings)
     }
 
     /// Has connections to backends show the certificate of the Gateway that is given.
     pub(super) fn identify(&mut self, given: Given) {
-        self.clusters.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
+        self.resolver.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
     }
 
     pub(super) fn parents(&self, route: &Route<'_>, attachments: Vec<Attachment<'_>>, findings: &Findings) -> StatusBody {
@@ -227,9 +232,9 @@ pub(super) fn gateways_of(attachments: &[Attachment<'_>]) -> Vec<usize> {
     all.into_iter().collect()
 }
 
-fn compile_rules<'a>(
-    clusters: &mut Clusters<'a>,
-    traffic: &mut TrafficPolicies<'_>,
+fn compile_rules(
+    resolver: &mut Resolver<'_, '_>,
+    (traffic, overlaps): (&TrafficPolicies<'_>, &mut Vec<Overlap>),
     security: &SecurityPolicies<'_>,
     route: &Route<'_>,
     given: Given,
@@ -237,7 +242,7 @@ fn compile_rules<'a>(
 ) -> Vec<CompiledRule> {
     let rules = route.rules.iter().enumerate().map(|(place, spec)| {
         let name = rules::rule_name(route, place, spec.name());
-        let (settings, failure) = match traffic.effective(given.traffic, &name) {
+        let (settings, failure) = match traffic.effective(given.traffic, &name, overlaps) {
             Ok(settings) => (settings, None),
             Err(problem) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
         };
@@ -247,7 +252,7 @@ fn compile_rules<'a>(
             RuleSpec::Grpc(rule) => rule.backend_refs.len(),
         };
         let mut context = RuleContext {
-            clusters: &mut *clusters,
+            resolver: &mut *resolver,
             route,
             name,
             traffic: settings,

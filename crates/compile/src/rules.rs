@@ -13,7 +13,6 @@ use pailou_snapshot::{
 };
 
 use super::{
-    clusters::{Clusters, Load, Resolved},
     filters::{self, FilterSet},
     grants::Referrer,
     index::{Index, name_of},
@@ -23,12 +22,13 @@ use super::{
         security::Security,
         traffic::{Traffic, statuses},
     },
+    resolver::{Load, Resolved, Resolver},
     routes::{Route, RuleSpec},
 };
 
 /// What compiling a rule needs and leaves behind.
-pub(crate) struct RuleContext<'c, 'a> {
-    pub(crate) clusters: &'c mut Clusters<'a>,
+pub(crate) struct RuleContext<'c, 't, 'a> {
+    pub(crate) resolver: &'c mut Resolver<'t, 'a>,
     pub(crate) route: &'c Route<'c>,
     pub(crate) name: RouteName,
     pub(crate) traffic: Arc<Traffic>,
@@ -47,9 +47,9 @@ pub(crate) struct Findings {
     pub(crate) ignored: BTreeSet<String>,
 }
 
-impl<'c, 'a> RuleContext<'c, 'a> {
-    pub(crate) fn index(&self) -> &'a Index {
-        self.clusters.index
+impl<'c, 't, 'a> RuleContext<'c, 't, 'a> {
+    pub(crate) fn index(&self) -> &'t Index<'a> {
+        self.resolver.index
     }
 
     /// The route's namespace.
@@ -72,7 +72,7 @@ impl<'c, 'a> RuleContext<'c, 'a> {
     /// Where a reference to a backend leads.
     pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
         let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
-        self.clusters.resolve(self.referrer(), to, &self.traffic, load)
+        self.resolver.resolve(self.referrer(), to, &self.traffic, load)
     }
 
     /// The route, as one that refers to others.
@@ -82,8 +82,8 @@ impl<'c, 'a> RuleContext<'c, 'a> {
 
     /// The endpoints of an authorization server.
     pub(crate) fn authorizer(&mut self, to: &BackendObjectReference, load: Load) -> Result<ClusterKey, Problem> {
-        let cluster = self.clusters.authorizer(self.referrer(), to, load)?;
-        Ok(self.clusters.held(cluster))
+        let cluster = self.resolver.authorizer(self.referrer(), to, load)?;
+        Ok(self.resolver.held(cluster))
     }
 
     /// The number of the next mirror's breaker.
@@ -99,7 +99,7 @@ impl<'c, 'a> RuleContext<'c, 'a> {
             Some(pool) => BreakerKey::Pool(pool),
             None => BreakerKey::Backend { route: self.name.clone(), backend: number },
         };
-        self.clusters.breaker(key)
+        self.resolver.breaker(key)
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) struct CompiledRule {
 
 /// Puts a rule together. `policy` is what a broken BackendTrafficPolicy fails it with.
 pub(crate) fn rule(
-    context: &mut RuleContext<'_, '_>,
+    context: &mut RuleContext<'_, '_, '_>,
     spec: RuleSpec<'_>,
     policy: Option<Failure>,
     security: Security,
@@ -171,43 +171,45 @@ pub(crate) fn rule(
 }
 
 /// The backends, and whether each is a pool.
-fn backends(context: &mut RuleContext<'_, '_>, spec: RuleSpec<'_>) -> Vec<(BackendRef, bool)> {
+fn backends(context: &mut RuleContext<'_, '_, '_>, spec: RuleSpec<'_>) -> Vec<(BackendRef, bool)> {
     let rule_field = context.field.clone();
     let mut refs = Vec::with_capacity(1);
-    let mut take =
-        |place: usize, target: BackendObjectReference, weight: u32, set: &mut dyn FnMut(&mut RuleContext<'_, '_>) -> FilterSet| {
-            context.field = format!("{rule_field}.backendRefs[{place}]");
-            let mut set = set(context);
-            if set.answer.take().is_some() {
-                let message =
-                    format!("{}.filters: a redirect or direct response belongs to the rule, not to a backendRef", context.field);
-                set.fail(context, Problem::accepted("UnsupportedValue", message));
+    let mut take = |place: usize,
+                    target: BackendObjectReference,
+                    weight: u32,
+                    set: &mut dyn FnMut(&mut RuleContext<'_, '_, '_>) -> FilterSet| {
+        context.field = format!("{rule_field}.backendRefs[{place}]");
+        let mut set = set(context);
+        if set.answer.take().is_some() {
+            let message =
+                format!("{}.filters: a redirect or direct response belongs to the rule, not to a backendRef", context.field);
+            set.fail(context, Problem::accepted("UnsupportedValue", message));
+        }
+        if !set.filters.authorizers.is_empty() {
+            set.filters.authorizers.clear();
+            let message = format!("{}.filters: ExternalAuth belongs to the rule, not to a backendRef", context.field);
+            set.fail(context, Problem::accepted("UnsupportedValue", message));
+        }
+        if set.filters.cors.take().is_some() {
+            context.ignored(format!("{}.filters: CORS, which belongs to the rule", context.field));
+        }
+        if !set.cookies.is_empty() {
+            context.ignored(format!("{}.filters: matches of an HTTPRouteFilter, which belong to the rule", context.field));
+        }
+        let resolved = context.resolve(&target);
+        let (cluster, pool, fallback) = match resolved {
+            Ok(resolved) => (resolved.cluster, resolved.pool, resolved.fallback),
+            Err(problem) => {
+                let failure = Failure(problem.message.as_str().into());
+                context.problem(Problem { message: format!("{}: {}", context.field, problem.message), ..problem });
+                (Err(failure), None, false)
             }
-            if !set.filters.authorizers.is_empty() {
-                set.filters.authorizers.clear();
-                let message = format!("{}.filters: ExternalAuth belongs to the rule, not to a backendRef", context.field);
-                set.fail(context, Problem::accepted("UnsupportedValue", message));
-            }
-            if set.filters.cors.take().is_some() {
-                context.ignored(format!("{}.filters: CORS, which belongs to the rule", context.field));
-            }
-            if !set.cookies.is_empty() {
-                context.ignored(format!("{}.filters: matches of an HTTPRouteFilter, which belong to the rule", context.field));
-            }
-            let resolved = context.resolve(&target);
-            let (cluster, pool, fallback) = match resolved {
-                Ok(resolved) => (resolved.cluster, resolved.pool, resolved.fallback),
-                Err(problem) => {
-                    let failure = Failure(problem.message.as_str().into());
-                    context.problem(Problem { message: format!("{}: {}", context.field, problem.message), ..problem });
-                    (Err(failure), None, false)
-                }
-            };
-            let is_pool = pool.is_some();
-            let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
-            let cluster = set.failure.take().map_or(cluster, Err);
-            refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker }, is_pool));
         };
+        let is_pool = pool.is_some();
+        let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
+        let cluster = set.failure.take().map_or(cluster, Err);
+        refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker }, is_pool));
+    };
     match spec {
         RuleSpec::Http(rule) => {
             for (place, it) in rule.backend_refs.iter().enumerate() {
@@ -237,7 +239,7 @@ fn set_timeouts(timeouts: &mut Timeouts, own: &HttpRouteTimeouts) {
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
 
 /// Retries of an HTTPRoute: refused connections always, statuses as listed.
-fn own_retry(context: &mut RuleContext<'_, '_>, spec: &HttpRouteRetry) -> Option<Retry> {
+fn own_retry(context: &mut RuleContext<'_, '_, '_>, spec: &HttpRouteRetry) -> Option<Retry> {
     let statuses = statuses(&spec.codes).unwrap_or_else(|problem| {
         let problem = Problem::accepted("UnsupportedValue", format!("{}.retry.codes: {}", context.field, problem.message));
         context.problem(problem);

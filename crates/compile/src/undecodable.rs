@@ -26,7 +26,7 @@ use pailou_snapshot::Name;
 use super::{
     class::{self, Classes},
     gateway::Gateways,
-    index::Index,
+    index::{Index, Objects},
     order::Order,
     policies::{
         report::{Ancestors, Reach, reached, write},
@@ -45,7 +45,7 @@ pub(super) struct Memory {
 
 /// What is needed to tell whom an object concerns.
 pub(super) struct ReportContext<'w> {
-    pub(super) index: &'w Index,
+    pub(super) objects: &'w Objects,
     pub(super) settings: &'w Settings,
     pub(super) routes: &'w Order,
     /// Whether it is as it was.
@@ -64,7 +64,8 @@ impl Memory {
             Some((before, statuses)) if is_same && Arc::ptr_eq(before, compiled) => statuses.clone(),
             _ => {
                 let mut statuses = (**compiled).clone();
-                judge_all(what, store, &mut statuses);
+                // Nothing that is remembered was made of what is looked up here.
+                what.objects.track(|index| judge_all(what, index, store, &mut statuses));
                 let statuses = Arc::new(statuses);
                 self.undecodable = store.all_undecodable().cloned().collect();
                 self.statuses = Some((compiled.clone(), statuses.clone()));
@@ -74,19 +75,17 @@ impl Memory {
     }
 }
 
-fn judge_all(what: &ReportContext<'_>, store: &Store, statuses: &mut Statuses) {
-    let ReportContext { index, settings, routes, .. } = *what;
+fn judge_all(what: &ReportContext<'_>, index: &Index<'_>, store: &Store, statuses: &mut Statuses) {
+    let ReportContext { settings, routes, .. } = *what;
     let mut said_already = Statuses::default();
     let classes = class::classes(index, settings, &mut said_already);
     let gateways = Gateways::new(index, &classes, settings, &mut said_already);
     let judge = Judge { index, settings, classes: &classes, reach: Reach { gateways: &gateways, index, routes } };
     store.all_undecodable().for_each(|undecodable| judge.report(undecodable, statuses));
-    // Nothing that is remembered was made of what was looked up here.
-    index.take_reads();
 }
 
 struct Judge<'j, 'a> {
-    index: &'j Index,
+    index: &'j Index<'a>,
     settings: &'j Settings,
     classes: &'j Classes<'a>,
     reach: Reach<'j, 'a>,

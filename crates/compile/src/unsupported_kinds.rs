@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Judges what cannot be served.
-pub(crate) fn report_all(index: &Index, reach: &Reach<'_, '_>, mode: Mode, statuses: &mut Statuses) {
+pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, statuses: &mut Statuses) {
     extension_policies(index, reach, statuses);
     for policy in index.patch_policies.iter() {
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyPatchPolicy", &policy.meta.namespace, &policy.meta.name);
@@ -39,7 +39,7 @@ pub(crate) fn report_all(index: &Index, reach: &Reach<'_, '_>, mode: Mode, statu
     }
 }
 
-fn extension_policies(index: &Index, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
+fn extension_policies(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
     let policies: Vec<&EnvoyExtensionPolicy> = index.extension_policies.iter().collect();
     let asked = policies.iter().map(|policy| DeclaredTargets {
         meta: &policy.meta,

@@ -44,7 +44,7 @@ struct Policy<'a> {
 
 impl<'a> TlsPolicies<'a> {
     /// Reads all policies; the oldest wins each target.
-    pub(crate) fn new(index: &'a Index) -> Self {
+    pub(crate) fn new(index: &Index<'a>) -> Self {
         let mut all = Self { policies: Vec::new(), winners: HashMap::new() };
         for object in index.backend_tls_policies.iter() {
             let (tls, problems) = read(index, object);
@@ -139,7 +139,7 @@ impl<'a> TlsPolicies<'a> {
     }
 }
 
-fn target<'a>(index: &Index, namespace: &'a str, reference: &'a PolicyTargetReference) -> Result<Target<'a>, String> {
+fn target<'a>(index: &Index<'_>, namespace: &'a str, reference: &'a PolicyTargetReference) -> Result<Target<'a>, String> {
     let (name, section) = (reference.name.as_str(), reference.section_name.as_deref());
     let missing = || format!("the target {} {name} does not exist in namespace {namespace}", reference.kind);
     match (&*reference.group, &*reference.kind) {
@@ -158,7 +158,7 @@ fn target<'a>(index: &Index, namespace: &'a str, reference: &'a PolicyTargetRefe
     }
 }
 
-fn read(index: &Index, policy: &BackendTlsPolicy) -> (Result<Arc<UpstreamTls>, Failure>, Vec<Problem>) {
+fn read(index: &Index<'_>, policy: &BackendTlsPolicy) -> (Result<Arc<UpstreamTls>, Failure>, Vec<Problem>) {
     let validation = &policy.spec.validation;
     let (roots, mut problems) = match validation.well_known_ca_certificates.as_deref() {
         Some("System") => (Some(Roots::System), Vec::new()),

@@ -13,7 +13,6 @@ use super::reads::{Mark, Reads, Recorder, mark};
 pub(crate) struct Groups<T> {
     table: u8,
     groups: HashTable<Group<T>>,
-    recorder: Recorder,
 }
 
 #[derive(Debug)]
@@ -24,7 +23,7 @@ struct Group<T> {
 
 impl<S> Groups<Resource<S>> {
     pub(super) fn new(table: u8) -> Self {
-        Self { table, groups: HashTable::new(), recorder: Recorder::default() }
+        Self { table, groups: HashTable::new() }
     }
 
     /// Puts an object in that is not there.
@@ -51,15 +50,28 @@ impl<S> Groups<Resource<S>> {
         (self.table, mark)
     }
 
+    pub(super) fn tracked(&self) -> TrackedGroups<'_, Resource<S>> {
+        TrackedGroups { groups: self, recorder: Recorder::default() }
+    }
+}
+
+/// Groups that record every lookup.
+#[derive(Debug)]
+pub(crate) struct TrackedGroups<'a, T> {
+    groups: &'a Groups<T>,
+    recorder: Recorder,
+}
+
+impl<'a, S> TrackedGroups<'a, Resource<S>> {
     /// The objects of a group, if there are any.
-    pub(crate) fn get(&self, first: &str, second: &str) -> Option<&[Arc<Resource<S>>]> {
-        let mark = mark(self.table, first, second);
+    pub(crate) fn get(&self, first: &str, second: &str) -> Option<&'a [Arc<Resource<S>>]> {
+        let mark = mark(self.groups.table, first, second);
         self.recorder.name(mark);
-        self.groups.find(mark, |it| is_of(it, first, second)).map(|group| group.list.as_slice())
+        self.groups.groups.find(mark, |it| is_of(it, first, second)).map(|group| group.list.as_slice())
     }
 
-    pub(super) fn take_reads(&self, reads: &mut Reads) {
-        self.recorder.take(self.table, reads);
+    pub(super) fn finish(self, reads: &mut Reads) {
+        self.recorder.finish(self.groups.table, reads);
     }
 }
 

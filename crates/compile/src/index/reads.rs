@@ -77,13 +77,13 @@ impl Recorder {
         self.0.borrow_mut().1 = true;
     }
 
-    pub(super) fn take(&self, table: u8, reads: &mut Reads) {
-        let mut record = self.0.borrow_mut();
-        if !record.0.is_empty() {
-            reads.marks.append(&mut record.0);
+    pub(super) fn finish(self, table: u8, reads: &mut Reads) {
+        let (mut marks, is_whole) = self.0.into_inner();
+        if !marks.is_empty() {
+            reads.marks.append(&mut marks);
             reads.named |= 1 << table;
         }
-        if std::mem::take(&mut record.1) {
+        if is_whole {
             reads.whole |= 1 << table;
         }
     }

@@ -15,12 +15,11 @@ pub(crate) struct Table<T> {
     by_name: HashTable<Arc<T>>,
     by_age: Vec<Arc<T>>,
     is_order_deferred: bool,
-    recorder: Recorder,
 }
 
 impl<S> Table<Resource<S>> {
     pub(super) fn new(table: u8) -> Self {
-        Self { table, by_name: HashTable::new(), by_age: Vec::new(), is_order_deferred: false, recorder: Recorder::default() }
+        Self { table, by_name: HashTable::new(), by_age: Vec::new(), is_order_deferred: false }
     }
 
     /// Puts an object in that is not there.
@@ -56,26 +55,39 @@ impl<S> Table<Resource<S>> {
         }
     }
 
+    pub(super) fn tracked(&self) -> TrackedTable<'_, Resource<S>> {
+        TrackedTable { table: self, recorder: Recorder::default() }
+    }
+}
+
+/// A table that records every lookup.
+#[derive(Debug)]
+pub(crate) struct TrackedTable<'a, T> {
+    table: &'a Table<T>,
+    recorder: Recorder,
+}
+
+impl<'a, S> TrackedTable<'a, Resource<S>> {
     /// The object of this name.
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Resource<S>> {
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&'a Resource<S>> {
         self.shared(namespace, name).map(|object| &**object)
     }
 
     /// The object of this name, to be kept.
-    pub(crate) fn shared(&self, namespace: &str, name: &str) -> Option<&Arc<Resource<S>>> {
-        let mark = mark(self.table, namespace, name);
+    pub(crate) fn shared(&self, namespace: &str, name: &str) -> Option<&'a Arc<Resource<S>>> {
+        let mark = mark(self.table.table, namespace, name);
         self.recorder.name(mark);
-        self.by_name.find(mark, |it| is_named(it, namespace, name))
+        self.table.by_name.find(mark, |it| is_named(it, namespace, name))
     }
 
     /// All objects, the oldest first, then by `namespace/name`.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Resource<S>> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &'a Resource<S>> + use<'a, S> {
         self.recorder.whole();
-        self.by_age.iter().map(|object| &**object)
+        self.table.by_age.iter().map(|object| &**object)
     }
 
-    pub(super) fn take_reads(&self, reads: &mut Reads) {
-        self.recorder.take(self.table, reads);
+    pub(super) fn finish(self, reads: &mut Reads) {
+        self.recorder.finish(self.table.table, reads);
     }
 }
 

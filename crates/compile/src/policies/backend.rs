@@ -32,8 +32,6 @@ pub(crate) struct TrafficPolicies<'a> {
     replaced: Vec<BTreeSet<usize>>,
     merged: Vec<BTreeSet<usize>>,
     none: Arc<Traffic>,
-    /// What was found since this was taken last.
-    overlaps: Vec<Overlap>,
 }
 
 /// Two policies that meet at a rule, by place.
@@ -47,7 +45,7 @@ pub(crate) enum Overlap {
 
 impl<'a> TrafficPolicies<'a> {
     /// Reads all policies. They have no targets yet.
-    pub(crate) fn new(index: &'a Index) -> Self {
+    pub(crate) fn new(index: &Index<'a>) -> Self {
         let objects: Vec<_> = index.traffic_policies.iter().collect();
         let count = objects.len();
         let settings = objects.iter().map(|policy| Traffic::new(policy).map(Arc::new)).collect();
@@ -62,7 +60,7 @@ impl<'a> TrafficPolicies<'a> {
     }
 
     /// Distributes the targets.
-    pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
+    pub(crate) fn claim(&mut self, index: &Index<'_>) -> &Claims {
         let asked = self.objects.iter().map(|policy| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),
@@ -77,8 +75,14 @@ impl<'a> TrafficPolicies<'a> {
         self.claims.of_listener(listener)
     }
 
-    /// What holds for a rule on a listener with this policy. A policy that cannot be read fails the rule.
-    pub(crate) fn effective(&mut self, listener: Option<usize>, rule: &RouteName) -> Result<Arc<Traffic>, Problem> {
+    /// The settings of a rule on a listener with this policy; puts the two policies among `overlaps` if the rule has its own. A policy that
+    /// cannot be read fails the rule.
+    pub(crate) fn effective(
+        &self,
+        listener: Option<usize>,
+        rule: &RouteName,
+        overlaps: &mut Vec<Overlap>,
+    ) -> Result<Arc<Traffic>, Problem> {
         let (own, outer) = match (self.claims.of_rule(rule), listener) {
             (None, None) => return Ok(self.none.clone()),
             (None, Some(outer)) => return self.settings(outer),
@@ -87,20 +91,15 @@ impl<'a> TrafficPolicies<'a> {
         };
         match self.objects[own].spec.merge_type {
             Some(MergeType::StrategicMerge | MergeType::JsonMerge) => {
-                self.overlaps.push(Overlap::Merged { own, outer });
+                overlaps.push(Overlap::Merged { own, outer });
                 Ok(Arc::new(self.settings(own)?.over(&*self.settings(outer)?)))
             }
             Some(MergeType::Replace) | None => {
                 let route = format!("{} {}", TargetKind::of_route(rule.kind).name(), rule.name);
-                self.overlaps.push(Overlap::Replaced { own, outer, route });
+                overlaps.push(Overlap::Replaced { own, outer, route });
                 self.settings(own)
             }
         }
-    }
-
-    /// What was found since this was asked last.
-    pub(crate) fn take_overlaps(&mut self) -> Vec<Overlap> {
-        std::mem::take(&mut self.overlaps)
     }
 
     /// Notes for the statuses that two policies meet.

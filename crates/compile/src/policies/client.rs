@@ -44,7 +44,7 @@ pub(crate) struct ClientSettings<'a> {
 
 impl<'a> ClientSettings<'a> {
     /// Reads all policies and applies them to the listeners.
-    pub(crate) fn apply(index: &'a Index, gateways: &mut Gateways<'_>) -> Self {
+    pub(crate) fn apply(index: &Index<'a>, gateways: &mut Gateways<'_>) -> Self {
         let objects: Vec<_> = index.client_policies.iter().collect();
         let asked = objects.iter().map(|policy| DeclaredTargets {
             meta: &policy.meta,

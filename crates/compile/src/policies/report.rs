@@ -16,7 +16,7 @@ const MAX_ANCESTORS: usize = 16;
 /// What is needed to tell which Gateways a policy reaches.
 pub(crate) struct Reach<'r, 'a> {
     pub(crate) gateways: &'r Gateways<'a>,
-    pub(crate) index: &'r Index,
+    pub(crate) index: &'r Index<'a>,
     pub(crate) routes: &'r Order,
 }
 

@@ -34,14 +34,14 @@ pub(crate) struct SecurityPolicies<'a> {
 
 impl<'a> SecurityPolicies<'a> {
     /// Reads all policies. They have no targets yet.
-    pub(crate) fn new(index: &'a Index) -> Self {
+    pub(crate) fn new(index: &Index<'a>) -> Self {
         let objects: Vec<_> = index.security_policies.iter().collect();
         let settings = objects.iter().map(|policy| read(policy)).collect();
         Self { objects, settings, claims: Claims::default() }
     }
 
     /// Distributes the targets.
-    pub(crate) fn claim(&mut self, index: &Index) -> &Claims {
+    pub(crate) fn claim(&mut self, index: &Index<'_>) -> &Claims {
         let asked = self.objects.iter().map(|policy| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),

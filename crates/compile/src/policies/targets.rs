@@ -9,7 +9,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{ListenerName, Name, RouteKind, RouteName};
 
-use super::super::index::{Index, Table, name_of};
+use super::super::index::{Index, TrackedTable, name_of};
 
 /// Kinds that policies can target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,7 +115,11 @@ pub(crate) struct DeclaredTargets<'a> {
 
 impl Claims {
     /// Distributes the targets: the oldest policy wins each.
-    pub(crate) fn new<'a>(index: &Index, kinds: &[TargetKind], policies: impl IntoIterator<Item = DeclaredTargets<'a>>) -> Self {
+    pub(crate) fn new<'a>(
+        index: &Index<'_>,
+        kinds: &[TargetKind],
+        policies: impl IntoIterator<Item = DeclaredTargets<'a>>,
+    ) -> Self {
         let mut all = Self::default();
         let mut names = Vec::new();
         for (place, policy) in policies.into_iter().enumerate() {
@@ -169,7 +173,7 @@ impl Claims {
     }
 }
 
-pub(crate) fn targets(index: &Index, kinds: &[TargetKind], policy: &DeclaredTargets<'_>) -> (Vec<Target>, Vec<String>) {
+pub(crate) fn targets(index: &Index<'_>, kinds: &[TargetKind], policy: &DeclaredTargets<'_>) -> (Vec<Target>, Vec<String>) {
     let namespace = policy.meta.namespace.as_str();
     let kind_of = |group: &str, kind: &str| kinds.iter().copied().find(|it| group == GATEWAY_GROUP && kind == it.name());
     let (mut targets, mut foreign) = (Vec::new(), Vec::new());
@@ -194,7 +198,7 @@ pub(crate) fn targets(index: &Index, kinds: &[TargetKind], policy: &DeclaredTarg
     (targets, foreign)
 }
 
-fn selected(index: &Index, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {
+fn selected(index: &Index<'_>, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {
     let labels = selector.selector();
     let names = match kind {
         TargetKind::Gateway => matching(&index.gateways, namespace, &labels),
@@ -208,7 +212,7 @@ fn selected(index: &Index, kind: TargetKind, namespace: &str, selector: &TargetS
     names.into_iter().map(|name| Target { kind, name, section: None }).collect()
 }
 
-fn matching<S>(table: &Table<Resource<S>>, namespace: &str, labels: &pailou_api::LabelSelector) -> Vec<Name> {
+fn matching<S>(table: &TrackedTable<'_, Resource<S>>, namespace: &str, labels: &pailou_api::LabelSelector) -> Vec<Name> {
     let here = table.iter().filter(|object| object.meta.namespace == namespace && labels.matches(&object.meta.labels));
     here.map(|object| name_of(&object.meta)).collect()
 }
@@ -224,7 +228,7 @@ enum Existence {
     NoSection,
 }
 
-fn exists(index: &Index, target: &Target) -> Existence {
+fn exists(index: &Index<'_>, target: &Target) -> Existence {
     let (namespace, name) = (&*target.name.namespace, &*target.name.name);
     let sections: Option<Vec<&str>> = match target.kind {
         TargetKind::Gateway => {

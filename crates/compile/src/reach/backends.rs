@@ -19,7 +19,7 @@ pub(super) struct Models<'a> {
 
 impl<'a> Models<'a> {
     /// Indexes them all.
-    pub(super) fn new(index: &'a Index) -> Self {
+    pub(super) fn new(index: &Index<'a>) -> Self {
         let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
         let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
         let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
@@ -66,7 +66,7 @@ impl<'a> Walk<'_, 'a> {
         if !self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
             return;
         }
-        let index = &self.shared.index;
+        let index = self.index;
         let lead = match (&*to.group, &*to.kind) {
             ("", "Service") => index.services.get(namespace, &to.name).map(Lead::Service),
             (ENVOY_GROUP, "Backend") => index.backends.get(namespace, &to.name).map(Lead::External),
@@ -90,7 +90,7 @@ impl<'a> Walk<'_, 'a> {
         if !self.insert(meta) {
             return;
         }
-        let index = &self.shared.index;
+        let index = self.index;
         let slices = index.slices.get(&meta.namespace, &meta.name);
         for slice in slices.into_iter().flatten() {
             self.insert(&slice.meta);
@@ -127,7 +127,7 @@ impl<'a> Walk<'_, 'a> {
         if !self.pools.insert(meta) {
             return;
         }
-        let index = &self.shared.index;
+        let index = self.index;
         // Models name their pool by either group and prefer one that exists, so that the other group's pool of the name counts.
         let twins = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter_map(|it| index.pool(it, &meta.namespace, &meta.name));
         for twin in twins {
@@ -146,7 +146,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {
-        for pod in self.shared.index.pods.get(namespace, "").into_iter().flatten().filter(|pod| chosen(pod)) {
+        for pod in self.index.pods.get(namespace, "").into_iter().flatten().filter(|pod| chosen(pod)) {
             self.insert(&pod.meta);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Indexed, Settings,
-    index::{Reads, Touched},
+    index::{Objects, Reads, Touched},
     refers_alike,
     store::{Change, Store},
 };
@@ -79,8 +79,8 @@ impl Needs {
         self.keys.apply(&all);
         let is_alike = |change: &Change| change.before.as_ref().zip(change.now.as_ref()).is_some_and(|(a, b)| refers_alike(a, b));
         let (alike, changes): (Vec<_>, Vec<_>) = all.into_iter().partition(is_alike);
-        self.indexed.index.apply(&alike);
-        let touched = self.indexed.index.apply(&changes);
+        self.indexed.objects.apply(&alike);
+        let touched = self.indexed.objects.apply(&changes);
         let served = Some((settings.controllers.clone(), settings.classes.clone()));
         if self.served != served || self.shared.are_touched(&touched) {
             self.served = served;
@@ -112,22 +112,21 @@ impl Needs {
 
     fn everything(&mut self, settings: &Settings) {
         let Self { indexed, keys, .. } = self;
-        let index = &indexed.index;
-        index.take_reads();
-        let shared = Shared::new(index, settings);
-        self.shared = index.take_reads();
+        let objects = &indexed.objects;
+        let (shared, reads) = objects.track(|index| Shared::new(index, settings));
+        self.shared = reads;
         self.gateways = HashMap::new();
         self.routes = HashMap::new();
         self.backends = HashMap::new();
-        let mut parts = Parts { backends: &mut self.backends, gateways: &mut self.gateways };
+        let mut parts = Parts { objects, backends: &mut self.backends, gateways: &mut self.gateways };
         for (place, state) in shared.gateways.list.iter().enumerate() {
-            let own = Part::of_gateway(&shared, keys, place);
+            let own = Part::of_gateway(objects, &shared, keys, place);
             let gateway = parts.gateways.entry(state.name.clone()).or_default();
             own.keys.iter().for_each(|key| gateway.gain(key));
             (gateway.own, gateway.is_new) = (own, true);
         }
-        for route in routes::all(index) {
-            let (part, leads) = RoutePart::new(&shared, keys, route);
+        for route in objects.track(routes::all).0 {
+            let (part, leads) = RoutePart::new(objects, &shared, keys, route);
             parts.add(&part, &leads, &shared, keys);
             self.tables |= part.part.tables();
             if let Some(key) = keys.of_route(route) {
@@ -155,16 +154,17 @@ impl Needs {
         if stale_routes.is_empty() && stale_backends.is_empty() && stale_gateways.is_empty() {
             return;
         }
-        let shared = Shared::new(&indexed.index, settings);
-        let mut parts = Parts { backends, gateways };
+        let objects = &indexed.objects;
+        let (shared, _) = objects.track(|index| Shared::new(index, settings));
+        let mut parts = Parts { objects, backends, gateways };
         for name in stale_gateways {
             if let Some(place) = shared.gateways.find(&name.namespace, &name.name) {
-                parts.renew_gateway(&name, Part::of_gateway(&shared, keys, place));
+                parts.renew_gateway(&name, Part::of_gateway(objects, &shared, keys, place));
             }
         }
         for key in stale_backends {
             let lead = indexed.store.entry(&key).and_then(|entry| Lead::of(&entry.object));
-            let part = lead.map(|lead| Part::of_backend(&shared, keys, lead)).unwrap_or_default();
+            let part = lead.map(|lead| Part::of_backend(objects, &shared, keys, lead)).unwrap_or_default();
             parts.renew_backend(&key, part);
         }
         for key in stale_routes {
@@ -172,26 +172,26 @@ impl Needs {
                 parts.remove(&before);
             }
             let Some(route) = indexed.store.entry(&key).and_then(|entry| AnyRoute::of(&entry.object)) else { continue };
-            let (part, leads) = RoutePart::new(&shared, keys, route);
+            let (part, leads) = RoutePart::new(objects, &shared, keys, route);
             parts.add(&part, &leads, &shared, keys);
             *tables |= part.part.tables();
             routes.insert(key, part);
         }
-        indexed.index.take_reads();
     }
 }
 
 /// What routes are added up in.
-struct Parts<'n> {
+struct Parts<'n, 'a> {
+    objects: &'a Objects,
     backends: &'n mut HashMap<Arc<ObjectKey>, Backend>,
     gateways: &'n mut HashMap<Name, Gateway>,
 }
 
-impl Parts<'_> {
-    fn add<'a>(&mut self, route: &RoutePart, leads: &[(Arc<ObjectKey>, Lead<'a>)], shared: &Shared<'a>, keys: &Keys) {
+impl<'a> Parts<'_, 'a> {
+    fn add(&mut self, route: &RoutePart, leads: &[(Arc<ObjectKey>, Lead<'a>)], shared: &Shared<'a>, keys: &Keys) {
         for (key, lead) in leads {
             let backend = self.backends.entry(key.clone());
-            let new = || Backend { part: Part::of_backend(shared, keys, *lead), routes: 0 };
+            let new = || Backend { part: Part::of_backend(self.objects, shared, keys, *lead), routes: 0 };
             backend.or_insert_with(new).routes += 1;
         }
         for (name, namespace) in &route.gateways {

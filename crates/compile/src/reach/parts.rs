@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    index::{Reads, Touched},
+    index::{Index, Objects, Reads, Touched},
     store::Change,
 };
 use pailou_api::ObjectKey;
@@ -75,48 +75,64 @@ impl Part {
         self.reads.tables()
     }
 
-    fn walk<'a>(shared: &Shared<'a>, keys: &Keys, walk: impl FnOnce(&mut Walk<'_, 'a>)) -> Self {
-        shared.index.take_reads();
-        let mut steps = Walk::new(shared);
-        walk(&mut steps);
-        Self { keys: keys.of(&steps.found), reads: shared.index.take_reads() }
+    fn walk<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, walk: impl FnOnce(&mut Walk<'_, 'a>)) -> Self {
+        let (keys, reads) = objects.track(|index| {
+            let mut steps = Walk::new(index, shared);
+            walk(&mut steps);
+            keys.of(&steps.found)
+        });
+        Self { keys, reads }
     }
 
     /// What a Gateway needs by itself.
-    pub(super) fn of_gateway(shared: &Shared<'_>, keys: &Keys, place: usize) -> Self {
-        Self::walk(shared, keys, |walk| walk.gateway(place))
+    pub(super) fn of_gateway<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, place: usize) -> Self {
+        Self::walk(objects, shared, keys, |walk| walk.gateway(place))
     }
 
     /// What a backend needs.
-    pub(super) fn of_backend<'a>(shared: &Shared<'a>, keys: &Keys, lead: Lead<'a>) -> Self {
-        Self::walk(shared, keys, |walk| walk.backend(lead))
+    pub(super) fn of_backend<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, lead: Lead<'a>) -> Self {
+        Self::walk(objects, shared, keys, |walk| walk.backend(lead))
     }
 }
 
 impl RoutePart {
     /// What a route needs, with the backends that it leads to.
-    pub(super) fn new<'a>(shared: &Shared<'a>, keys: &Keys, route: AnyRoute<'a>) -> (Self, Vec<(Arc<ObjectKey>, Lead<'a>)>) {
-        shared.index.take_reads();
-        let mut gateways = Vec::new();
-        for place in route.places(shared.index, &shared.gateways) {
-            let mut labels = Walk::new(shared);
-            labels.namespace_of(route, place);
-            gateways.push((shared.gateways.list[place].name.clone(), keys.of(&labels.found).pop()));
-        }
-        let mut leads: Vec<(Arc<ObjectKey>, Lead<'a>)> = Vec::new();
-        let mut part = Part::default();
-        if !gateways.is_empty() {
-            let mut walk = Walk::new(shared);
-            walk.route(route);
-            for lead in walk.leads {
-                if let Some(key) = keys.of_lead(lead).filter(|key| leads.iter().all(|(known, _)| known != key)) {
-                    leads.push((key, lead));
-                }
+    pub(super) fn new<'a>(
+        objects: &'a Objects,
+        shared: &Shared<'a>,
+        keys: &Keys,
+        route: AnyRoute<'a>,
+    ) -> (Self, Vec<(Arc<ObjectKey>, Lead<'a>)>) {
+        let (found, reads) = objects.track(|index| {
+            let gateways = Self::gateways(index, shared, keys, route);
+            let mut walk = Walk::new(index, shared);
+            if !gateways.is_empty() {
+                walk.route(route);
             }
-            part.keys = keys.of(&walk.found);
+            (gateways, keys.of(&walk.found), walk.leads)
+        });
+        let (gateways, found, reached) = found;
+        let mut leads: Vec<(Arc<ObjectKey>, Lead<'a>)> = Vec::new();
+        for lead in reached {
+            if let Some(key) = keys.of_lead(lead).filter(|key| leads.iter().all(|(known, _)| known != key)) {
+                leads.push((key, lead));
+            }
         }
-        part.reads = shared.index.take_reads();
         let keys = leads.iter().map(|(key, _)| key.clone()).collect();
-        (Self { part, gateways, leads: keys }, leads)
+        (Self { part: Part { keys: found, reads }, gateways, leads: keys }, leads)
+    }
+
+    fn gateways<'a>(
+        index: &Index<'a>,
+        shared: &Shared<'a>,
+        keys: &Keys,
+        route: AnyRoute<'a>,
+    ) -> Vec<(Name, Option<Arc<ObjectKey>>)> {
+        let gateway = |place: usize| {
+            let mut labels = Walk::new(index, shared);
+            labels.namespace_of(route, place);
+            (shared.gateways.list[place].name.clone(), keys.of(&labels.found).pop())
+        };
+        route.places(index, &shared.gateways).into_iter().map(gateway).collect()
     }
 }

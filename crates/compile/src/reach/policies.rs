@@ -48,7 +48,7 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Policies<'a> {
     /// Indexes all policies.
-    pub(super) fn new(index: &'a Index) -> Self {
+    pub(super) fn new(index: &Index<'a>) -> Self {
         let mut all = Self::default();
         for it in index.client_policies.iter() {
             all.add(Policy::Client(it), &it.spec.targets(), &it.spec.target_selectors);

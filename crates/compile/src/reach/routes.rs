@@ -29,7 +29,7 @@ pub(super) struct References {
 }
 
 /// All routes.
-pub(super) fn all(index: &Index) -> impl Iterator<Item = AnyRoute<'_>> {
+pub(super) fn all<'a>(index: &Index<'a>) -> impl Iterator<Item = AnyRoute<'a>> + use<'a> {
     let http = index.http_routes.iter().map(AnyRoute::Http);
     let grpc = index.grpc_routes.iter().map(AnyRoute::Grpc);
     let tls = index.tls_routes.iter().map(AnyRoute::Tls);
@@ -39,7 +39,7 @@ pub(super) fn all(index: &Index) -> impl Iterator<Item = AnyRoute<'_>> {
 }
 
 /// The routes of every Gateway, by its place.
-pub(super) fn attached<'a>(index: &'a Index, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
+pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
     let mut attached = vec![Vec::new(); gateways.list.len()];
     for route in all(index) {
         for place in route.places(index, gateways) {
@@ -63,7 +63,7 @@ impl<'a> AnyRoute<'a> {
     }
 
     /// The places of the Gateways that it is attached to.
-    pub(super) fn places(self, index: &Index, gateways: &Gateways<'_>) -> BTreeSet<usize> {
+    pub(super) fn places(self, index: &Index<'_>, gateways: &Gateways<'_>) -> BTreeSet<usize> {
         let route = match self {
             Self::Http(route) => routes::http_route(route),
             Self::Grpc(route) => routes::grpc_route(route),

@@ -7,7 +7,6 @@ use super::{backends::Models, policies::Policies};
 
 /// An index, and what a walk along references needs to have at hand.
 pub(super) struct Shared<'a> {
-    pub(super) index: &'a Index,
     pub(super) settings: &'a Settings,
     pub(super) gateways: Gateways<'a>,
     /// By Gateway: whether a listener of it chooses routes by the labels of their namespaces.
@@ -17,7 +16,7 @@ pub(super) struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn new(index: &'a Index, settings: &'a Settings) -> Self {
+    pub(super) fn new(index: &Index<'a>, settings: &'a Settings) -> Self {
         let mut undecodable = Statuses::default();
         let classes = class::classes(index, settings, &mut undecodable);
         let gateways = Gateways::new(index, &classes, settings, &mut undecodable);
@@ -26,6 +25,6 @@ impl<'a> Shared<'a> {
             listeners.any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector)
         });
         let by_labels = by_labels.collect();
-        Self { index, settings, by_labels, gateways, policies: Policies::new(index), models: Models::new(index) }
+        Self { settings, by_labels, gateways, policies: Policies::new(index), models: Models::new(index) }
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::HashSet, ptr};
 
 use crate::{
     grants::{Referent, Referrer},
+    index::Index,
     parameters::Reference,
 };
 use pailou_api::{
@@ -23,6 +24,7 @@ use super::{
 
 /// What was found so far.
 pub(super) struct Walk<'r, 'a> {
+    pub(super) index: &'r Index<'a>,
     pub(super) shared: &'r Shared<'a>,
     pub(super) found: NeededObjects,
     /// What routes lead to, which is not in by that.
@@ -53,13 +55,13 @@ impl NeededObjects {
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
-    pub(super) fn new(shared: &'r Shared<'a>) -> Self {
-        Self { shared, found: NeededObjects::default(), leads: Vec::new(), pools: NeededObjects::default() }
+    pub(super) fn new(index: &'r Index<'a>, shared: &'r Shared<'a>) -> Self {
+        Self { index, shared, found: NeededObjects::default(), leads: Vec::new(), pools: NeededObjects::default() }
     }
 
     /// What a Gateway needs by itself, without routes.
     pub(super) fn gateway(&mut self, place: usize) {
-        let index = &self.shared.index;
+        let index = self.index;
         let state = &self.shared.gateways.list[place];
         let object = state.object;
         if let Some(class) = index.classes.get("", &object.spec.gateway_class_name) {
@@ -175,7 +177,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     fn holder(&mut self, namespace: &str, group: &str, kind: &str, name: &str) {
-        let index = &self.shared.index;
+        let index = self.index;
         let found = match (group, kind) {
             ("", "Secret") => index.secrets.get(namespace, name).map(|it| &it.meta),
             ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| &it.meta),
@@ -192,7 +194,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
         let to = Referent { group, kind, namespace, name };
         let mut permitted = false;
-        for grant in self.shared.index.granting(from, to) {
+        for grant in self.index.granting(from, to) {
             self.found.insert(&grant.meta);
             permitted = true;
         }
@@ -200,14 +202,14 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     fn namespace(&mut self, name: &str) {
-        if let Some(namespace) = self.shared.index.namespaces.get("", name) {
+        if let Some(namespace) = self.index.namespaces.get("", name) {
             self.insert(&namespace.meta);
         }
     }
 
     /// An HTTPRouteFilter, with what it refers to.
     fn filter(&mut self, namespace: &str, to: &LocalObjectReference) {
-        let index = &self.shared.index;
+        let index = self.index;
         if to.group != ENVOY_GROUP || to.kind != "HTTPRouteFilter" {
             return;
         }

@@ -1,0 +1,322 @@
+//! References of one route, or of one listener, to backends: the clusters that they lead to.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::status::Problem;
+use pailou_api::{
+    Service,
+    core_v1::service::{ServicePort, ServiceType},
+    envoy::{ENVOY_GROUP, backend::AppProtocol},
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
+    refs::BackendObjectReference,
+};
+use pailou_snapshot::{
+    BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
+    Transport, UpstreamTls,
+};
+
+use super::{
+    client_certificates::Identity,
+    cluster_ids::UsedIds,
+    clusters::{Clusters, Draft, told_apart},
+    grants::{Referent, Referrer},
+    index::{Index, name_of},
+    policies::traffic::Traffic,
+};
+
+/// What a reference leads to.
+pub(crate) struct Resolved {
+    pub(crate) cluster: Result<ClusterId, Failure>,
+    /// The pool, where it is one.
+    pub(crate) pool: Option<Name>,
+    /// A Backend that is to be used as far as others are not healthy.
+    pub(crate) fallback: bool,
+}
+
+/// What a route sends to its backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Load {
+    /// Requests of HTTP.
+    Http,
+    /// Requests of gRPC.
+    Grpc,
+    /// The bytes of connections.
+    Bytes,
+    /// The bytes of connections that are TLS already: none is laid around them.
+    Sealed,
+    /// Datagrams, which carry no TLS.
+    Datagrams,
+}
+
+impl Load {
+    /// What is spoken where the backend does not say.
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Http => Protocol::Http1,
+            Self::Grpc => Protocol::Http2,
+            Self::Bytes | Self::Sealed | Self::Datagrams => Protocol::Opaque,
+        }
+    }
+
+    fn is_requests(self) -> bool {
+        matches!(self, Self::Http | Self::Grpc)
+    }
+
+    /// Whether TLS can be laid around it.
+    fn takes_tls(self) -> bool {
+        !matches!(self, Self::Sealed | Self::Datagrams)
+    }
+
+    /// As Services name it.
+    fn transport(self) -> Transport {
+        if self == Self::Datagrams { Transport::Udp } else { Transport::Tcp }
+    }
+}
+
+/// Resolves the references of one route or listener, and keeps account of what it uses.
+pub(crate) struct Resolver<'t, 'a> {
+    pub(crate) index: &'t Index<'a>,
+    clusters: &'t mut Clusters<'a>,
+    /// The certificate that the Gateway presents to backends that have a BackendTLSPolicy.
+    pub(crate) identity: Option<Identity>,
+    /// Whether references are only judged, and nothing is numbered.
+    pub(crate) is_dry: bool,
+    used: UsedIds,
+    policies: BTreeSet<usize>,
+    pools: BTreeSet<usize>,
+}
+
+/// Everything that one route or listener uses.
+pub(crate) struct Usage {
+    pub(crate) ids: UsedIds,
+    /// BackendTLSPolicies.
+    pub(crate) policies: BTreeSet<usize>,
+    /// InferencePools.
+    pub(crate) pools: BTreeSet<usize>,
+}
+
+impl<'t, 'a> Resolver<'t, 'a> {
+    pub(crate) fn new(index: &'t Index<'a>, clusters: &'t mut Clusters<'a>) -> Self {
+        Self {
+            index,
+            clusters,
+            identity: None,
+            is_dry: false,
+            used: UsedIds::default(),
+            policies: BTreeSet::new(),
+            pools: BTreeSet::new(),
+        }
+    }
+
+    /// Everything that was used.
+    pub(crate) fn finish(self) -> Usage {
+        Usage { ids: self.used, policies: self.policies, pools: self.pools }
+    }
+
+    /// Finds what a reference leads to.
+    pub(crate) fn resolve(
+        &mut self,
+        from: Referrer<'_>,
+        to: &BackendObjectReference,
+        traffic: &Traffic,
+        load: Load,
+    ) -> Result<Resolved, Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        let (group, kind) = (&*to.group, &*to.kind);
+        if load.is_requests() && matches!((group, kind), (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool")) {
+            self.permit(from, to)?;
+            return self.pool(namespace, to, traffic, load);
+        }
+        let Some(draft) = self.draft(from, to, load)? else {
+            let known = if load.is_requests() { "a Service, an InferencePool or a Backend" } else { "a Service or a Backend" };
+            let message = format!("{kind} {} (group {group:?}) is no kind of backend: use {known}", to.name);
+            return Err(Problem::refs("InvalidKind", message));
+        };
+        let fallback = matches!(draft.kind, ClusterKind::Backend)
+            && self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
+        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: None, fallback })
+    }
+
+    /// The cluster of an authorization server: no policy for backends is laid upon it.
+    pub(crate) fn authorizer(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Cluster, Problem> {
+        let Some(draft) = self.draft(from, to, load)? else {
+            let message = format!("{} {} (group {:?}) cannot be asked: use a Service or a Backend", to.kind, to.name, &*to.group);
+            return Err(Problem::refs("InvalidKind", message));
+        };
+        Ok(draft.cluster(&Traffic::default()))
+    }
+
+    /// What a reference to a Service or a Backend leads to; `None` where it is to something else.
+    fn draft(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Option<Draft>, Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        match (&*to.group, &*to.kind) {
+            ("", "Service") => {
+                self.permit(from, to)?;
+                self.service(namespace, to, load).map(Some)
+            }
+            (ENVOY_GROUP, "Backend") => {
+                self.permit(from, to)?;
+                self.backend(namespace, &to.name, load).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn permit(&self, from: Referrer<'_>, to: &BackendObjectReference) -> Result<(), Problem> {
+        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
+        self.index.permit(from, Referent { group: &to.group, kind: &to.kind, namespace, name: &to.name })
+    }
+
+    /// Holds a cluster for the route.
+    pub(crate) fn held(&mut self, cluster: Cluster) -> ClusterKey {
+        let key = cluster.key.clone();
+        self.add(|| Arc::new(cluster));
+        key
+    }
+
+    /// The breaker of this identity.
+    pub(crate) fn breaker(&mut self, key: BreakerKey) -> BreakerId {
+        if self.is_dry {
+            return BreakerId(u32::MAX);
+        }
+        self.clusters.cluster_ids.breaker(key, &mut self.used)
+    }
+
+    fn service(&mut self, namespace: &str, to: &BackendObjectReference, load: Load) -> Result<Draft, Problem> {
+        let (service, port) = service_port(self.index, namespace, &to.name, to.port.map(|port| port.get()), load.transport())?;
+        let policy = self.clusters.tls.of_service(namespace, &to.name, &port.name).filter(|_| load.takes_tls());
+        let tls = match policy {
+            Some((place, tls)) => {
+                self.policies.insert(place);
+                tls.and_then(|tls| self.identified(tls)).map(Some)
+            }
+            None => Ok(None),
+        };
+        Ok(Draft {
+            endpoints: match load.transport() {
+                Transport::Tcp => EndpointKey::Service(name_of(&service.meta), port.port),
+                Transport::Udp => EndpointKey::UdpService(name_of(&service.meta), port.port),
+            },
+            kind: ClusterKind::Service,
+            protocol: match port.app_protocol.as_deref() {
+                _ if !load.is_requests() => Protocol::Opaque,
+                Some("kubernetes.io/h2c" | "grpc") => Protocol::Http2,
+                Some("kubernetes.io/ws" | "kubernetes.io/wss" | "http") => Protocol::Http1,
+                _ => load.protocol(),
+            },
+            tls,
+        })
+    }
+
+    fn backend(&mut self, namespace: &str, name: &str, load: Load) -> Result<Draft, Problem> {
+        let missing = || Problem::refs("BackendNotFound", format!("there is no Backend {name} in namespace {namespace}"));
+        let backend = self.index.backends.get(namespace, name).ok_or_else(missing)?;
+        let own = self.clusters.backends.tls(namespace, name)?.filter(|_| load.takes_tls());
+        let tls = match self.clusters.tls.of_backend(namespace, name).filter(|_| load.takes_tls()) {
+            Some((place, tls)) => {
+                self.policies.insert(place);
+                tls.and_then(|tls| self.identified(beside_policy(tls, own.as_deref()))).map(Some)
+            }
+            None => Ok(own),
+        };
+        let protocols = &backend.spec.app_protocols;
+        let protocol = if protocols.contains(&AppProtocol::H2c) && load.is_requests() {
+            Protocol::Http2
+        } else if protocols.is_empty() || !load.is_requests() {
+            load.protocol()
+        } else {
+            Protocol::Http1
+        };
+        Ok(Draft { endpoints: EndpointKey::Backend(name_of(&backend.meta)), kind: ClusterKind::Backend, protocol, tls })
+    }
+
+    /// TLS with the Gateway's certificate, unless the backend's own settings name one.
+    fn identified(&self, tls: Arc<UpstreamTls>) -> Result<Arc<UpstreamTls>, Failure> {
+        match &self.identity {
+            Some(identity) if tls.client_certificate.is_none() => {
+                let client_certificate = Some(identity.clone()?);
+                Ok(Arc::new(UpstreamTls { client_certificate, ..UpstreamTls::clone(&tls) }))
+            }
+            _ => Ok(tls),
+        }
+    }
+
+    fn pool(&mut self, namespace: &str, to: &BackendObjectReference, traffic: &Traffic, load: Load) -> Result<Resolved, Problem> {
+        let Some(place) = self.clusters.pools.find(&to.group, namespace, &to.name) else {
+            let message = format!("there is no InferencePool {} ({}) in namespace {namespace}", to.name, to.group);
+            return Err(Problem::refs("BackendNotFound", message));
+        };
+        self.pools.insert(place);
+        let (object, compiled) = self.clusters.pools.get(place);
+        let pool = match compiled {
+            Ok(pool) => self.with_picker(place, pool),
+            Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false }),
+        };
+        let name = pool.name.clone();
+        let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { load.protocol() };
+        let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls: Ok(None) };
+        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false })
+    }
+
+    /// The pool, with its endpoint picker held for the route. A picker that has a BackendTLSPolicy is shown the Gateway's
+    /// certificate, as a backend is: it is another cluster for each Gateway then, and so is the pool.
+    fn with_picker(&mut self, place: usize, pool: Arc<Pool>) -> Arc<Pool> {
+        let Some((picker, policy)) = self.clusters.pools.picker(place) else { return pool };
+        let picker = Arc::clone(picker);
+        self.policies.extend(policy);
+        let (PickerKind::External { failure_mode, .. }, Some(_), Some(_)) = (&pool.picker, policy, &self.identity) else {
+            self.add(|| picker);
+            return pool;
+        };
+        let tls = picker.tls.clone().and_then(|tls| tls.map(|tls| self.identified(tls)).transpose());
+        let picker = told_apart(Cluster { tls, ..Cluster::clone(&picker) });
+        let kind = PickerKind::External { cluster: self.held(picker), failure_mode: *failure_mode };
+        Arc::new(Pool { picker: kind, ..Pool::clone(&pool) })
+    }
+
+    fn intern(&mut self, draft: Draft, traffic: &Traffic) -> ClusterId {
+        self.add(|| Arc::new(draft.cluster(traffic)))
+    }
+
+    fn add(&mut self, cluster: impl FnOnce() -> Arc<Cluster>) -> ClusterId {
+        if self.is_dry {
+            return ClusterId(u32::MAX);
+        }
+        self.clusters.cluster_ids.cluster(cluster(), &mut self.used)
+    }
+}
+
+/// A BackendTLSPolicy says whom to trust and by which name. What it has no words for stays as the Backend itself says it.
+fn beside_policy(policy: Arc<UpstreamTls>, own: Option<&UpstreamTls>) -> Arc<UpstreamTls> {
+    let Some(own) = own else { return policy };
+    Arc::new(UpstreamTls {
+        client_certificate: own.client_certificate.clone(),
+        min_version: own.min_version,
+        max_version: own.max_version,
+        ..UpstreamTls::clone(&policy)
+    })
+}
+
+/// A Service's port by number.
+fn service_port<'a>(
+    index: &Index<'a>,
+    namespace: &str,
+    name: &str,
+    port: Option<u16>,
+    transport: Transport,
+) -> Result<(&'a Service, &'a ServicePort), Problem> {
+    let not_found = |message: String| Problem::refs("BackendNotFound", message);
+    let service = index.services.get(namespace, name);
+    let service = service.ok_or_else(|| not_found(format!("there is no Service {name} in namespace {namespace}")))?;
+    if service.spec.kind == ServiceType::ExternalName {
+        let message = format!("Service {namespace}/{name} is of type ExternalName: use a Backend with an fqdn endpoint instead");
+        return Err(not_found(message));
+    }
+    let port = port.ok_or_else(|| not_found(format!("a reference to Service {namespace}/{name} needs a port")))?;
+    let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == transport.name());
+    let found = found.ok_or_else(|| {
+        let known: Vec<_> = service.spec.ports.iter().map(|it| it.port.to_string()).collect();
+        not_found(format!("Service {namespace}/{name} has no {} port {port}; it has {}", transport.name(), known.join(", ")))
+    });
+    Ok((service, found?))
+}
