@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::{peer::Asked, workload::Workload};
+use crate::{peer::PeerOption, workload::Workload};
 
 /// Measures a gateway's processor time and latency beside its peers', in the same run.
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     ///
     /// direct, haproxy, haproxy-body, nginx, envoy, envoy-body, sglang-router, vllm-router, litellm, portkey, agentgateway, busbar
     #[arg(long, value_name = "PEER[=PROGRAM]")]
-    pub(crate) peer: Vec<Asked>,
+    pub(crate) peer: Vec<PeerOption>,
     /// A directory that peers are installed in, may be repeated: a Python virtual environment, or where `npm install` put node_modules.
     #[arg(long, value_name = "DIR")]
     pub(crate) peers_in: Vec<PathBuf>,

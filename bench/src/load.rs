@@ -28,7 +28,7 @@ use crate::{
 /// Pause after a failed request, so that a dead gateway does not make the load spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 /// A request without an end after this time has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running load; it ends when dropped.
 pub(crate) struct Load {
@@ -123,7 +123,7 @@ impl Shared {
                 first_event.get_or_insert_with(|| started.elapsed());
                 self.tally.borrow_mut().events += events;
             };
-            timeout(PATIENCE, exchange(&mut stream, &mut receiver, &request, on_events)).await??;
+            timeout(REQUEST_TIMEOUT, exchange(&mut stream, &mut receiver, &request, on_events)).await??;
             self.tally.borrow_mut().answered(first_event.unwrap_or_else(|| started.elapsed()));
         }
     }

@@ -47,7 +47,7 @@ pub(crate) enum PeerName {
 
 /// A peer as the command line asks for it: `NAME` or `NAME=PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct PeerOption {
     pub(crate) name: PeerName,
     /// Its program, where it is not to be looked for.
     pub(crate) program: Option<PathBuf>,
@@ -86,7 +86,7 @@ impl PeerName {
     }
 }
 
-impl FromStr for Asked {
+impl FromStr for PeerOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn peers_are_asked_for_by_name_and_path() {
-        assert_eq!("nginx".parse(), Ok(Asked { name: PeerName::Nginx, program: None }));
-        assert_eq!("busbar=/opt/b".parse(), Ok(Asked { name: PeerName::Busbar, program: Some("/opt/b".into()) }));
-        assert!("apache".parse::<Asked>().unwrap_err().contains("vllm-router"));
+        assert_eq!("nginx".parse(), Ok(PeerOption { name: PeerName::Nginx, program: None }));
+        assert_eq!("busbar=/opt/b".parse(), Ok(PeerOption { name: PeerName::Busbar, program: Some("/opt/b".into()) }));
+        assert!("apache".parse::<PeerOption>().unwrap_err().contains("vllm-router"));
     }
 
     #[test]

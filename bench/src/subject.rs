@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::Error,
-    peer::{Asked, PAILOU, Peer, PeerName},
+    peer::{PAILOU, Peer, PeerName, PeerOption},
     template::Site,
     workload::{Kind, Workload},
 };
@@ -28,7 +28,7 @@ impl Subject {
     /// # Errors
     /// When a peer was asked for by name and is not installed.
     pub(crate) fn choose(
-        asked: &[Asked],
+        asked: &[PeerOption],
         gateways: &[PathBuf],
         directories: &[PathBuf],
     ) -> Result<(Vec<Self>, Vec<String>), Error> {

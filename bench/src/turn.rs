@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// How often it is looked whether something was answered, where nothing was in time.
-const LATE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long it is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Files that a gateway and this program have open beside connections, with some to spare.
 const OTHER_FILES: u64 = 200;
 /// Idle streams, and host names with routes, of a smoke test.
@@ -149,12 +149,12 @@ pub(crate) async fn measure(
 
 /// Waits until there is something to divide by; most often there is.
 async fn wait_for_answer(load: &Load, workload: Workload) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LATE_ANSWER_TIMEOUT;
     while !load.answered(workload.streams()) {
         if Instant::now() > deadline {
             return Err(io::Error::other("nothing was answered"));
         }
-        sleep(LATE).await;
+        sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{AFTER_FAILURE, PATIENCE, Pace, Plan, Shared};
+use super::{AFTER_FAILURE, Pace, Plan, REQUEST_TIMEOUT, Shared};
 use crate::request::Request;
 
 /// Requests at a time on one connection.
@@ -62,7 +62,7 @@ impl Shared {
         loop {
             pace.wait(&self).await;
             let started = Instant::now();
-            timeout(PATIENCE, exchange(sender.clone(), &messages[self.plan.next_place()])).await??;
+            timeout(REQUEST_TIMEOUT, exchange(sender.clone(), &messages[self.plan.next_place()])).await??;
             self.tally.borrow_mut().answered(started.elapsed());
         }
     }
@@ -72,7 +72,7 @@ impl Shared {
 async fn connect(plan: &Plan, driver: &mut JoinSet<()>) -> io::Result<SendRequest<Bytes>> {
     let stream = TcpStream::connect(plan.target).await?;
     stream.set_nodelay(true)?;
-    let handshake = timeout(PATIENCE, h2::client::handshake(stream)).await?;
+    let handshake = timeout(REQUEST_TIMEOUT, h2::client::handshake(stream)).await?;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     driver.spawn_local(async move {
         // What ends it ends the requests on it too, which say so.

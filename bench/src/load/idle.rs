@@ -4,7 +4,7 @@ use std::{io, rc::Rc};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::timeout};
 
-use super::{PATIENCE, Plan, accepted};
+use super::{Plan, REQUEST_TIMEOUT, accepted};
 use crate::http::Receiver;
 
 /// Streams that are opened at a time.
@@ -23,7 +23,7 @@ pub(crate) async fn hold(plan: &Plan, streams: u32) -> io::Result<Vec<TcpStream>
             open.extend(joined(&mut opening).await?);
         }
         let (target, request) = (plan.target, request.clone());
-        opening.spawn_local(async move { timeout(PATIENCE, begin(target, &request)).await? });
+        opening.spawn_local(async move { timeout(REQUEST_TIMEOUT, begin(target, &request)).await? });
     }
     while let Some(stream) = joined(&mut opening).await? {
         open.push(stream);

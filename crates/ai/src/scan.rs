@@ -120,7 +120,7 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
 #[derive(Debug, Default)]
 pub struct Scanner {
     document: Document,
-    found: Found,
+    found: FoundMembers,
     failed: Option<ScanError>,
 }
 
@@ -151,7 +151,7 @@ impl Scanner {
 
 /// What was found so far: members that stand for one another are told apart until the end.
 #[derive(Debug, Default)]
-struct Found {
+struct FoundMembers {
     scan: Scan,
     /// `max_completion_tokens`, `max_tokens`, `max_output_tokens`.
     limits: [Option<u64>; 3],
@@ -159,7 +159,7 @@ struct Found {
     prompt: Option<(u8, Range<usize>)>,
 }
 
-impl Members for Found {
+impl Members for FoundMembers {
     fn member(&mut self, body: &[u8], name: Range<usize>, value: Range<usize>) -> Result<(), ScanError> {
         match &*json::text(body, &name)? {
             "model" => return self.model(body, value),
@@ -181,7 +181,7 @@ impl Members for Found {
     }
 }
 
-impl Found {
+impl FoundMembers {
     fn model(&mut self, body: &[u8], value: Range<usize>) -> Result<(), ScanError> {
         self.scan.model = string(body, &value)?;
         if self.scan.models.push(value) { Ok(()) } else { Err(ScanError::RepeatedModel) }

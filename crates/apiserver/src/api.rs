@@ -22,7 +22,7 @@ pub struct Api(Arc<Mutex<Inner>>);
 
 /// One request.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     /// Its method.
     pub method: Method,
     /// Its path.
@@ -146,7 +146,7 @@ impl Api {
     }
 
     /// What was asked with this method of paths that contain this.
-    pub fn asked(&self, method: &Method, part: &str) -> Vec<Asked> {
+    pub fn asked(&self, method: &Method, part: &str) -> Vec<RecordedRequest> {
         self.inner().asked.iter().filter(|asked| asked.method == *method && asked.path.contains(part)).cloned().collect()
     }
 
@@ -157,7 +157,7 @@ impl Api {
     pub async fn answer<B: Body>(&self, request: Request<B>) -> Result<Answer, io::Error> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        let asked = Asked {
+        let asked = RecordedRequest {
             method: head.method,
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),

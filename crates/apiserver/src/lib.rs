@@ -10,5 +10,5 @@ mod server;
 mod state;
 
 pub use answers::Answer;
-pub use api::{Api, Asked};
+pub use api::{Api, RecordedRequest};
 pub use server::serve;

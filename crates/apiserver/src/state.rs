@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     answers::{Answer, ok, refuse},
-    api::Asked,
+    api::RecordedRequest,
     paths::{DEFINITIONS, is_of, locate, name},
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     /// Answers given in place of the true ones, by method and the end of the path.
     pub(crate) scripted: HashMap<(Method, String), Vec<u16>>,
     /// What was asked, watches and lists included.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<RecordedRequest>,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Inner {
     }
 
     /// Answers a request by what there is.
-    pub(crate) fn serve(&mut self, asked: &Asked) -> Answer {
+    pub(crate) fn serve(&mut self, asked: &RecordedRequest) -> Answer {
         if let ["apis", group, version] = asked.path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..]
             && !self.groups.contains_key(&asked.path)
         {
@@ -146,7 +146,7 @@ impl Inner {
         ok(&object)
     }
 
-    fn list(&mut self, asked: &Asked) -> Answer {
+    fn list(&mut self, asked: &RecordedRequest) -> Answer {
         let objects = self.objects.iter().flat_map(|(collection, objects)| objects.values().map(move |it| (collection, it)));
         let items: Vec<&Value> = objects.filter(|(collection, it)| is_of(&asked.path, collection, it)).map(|(_, it)| it).collect();
         ok(
@@ -154,7 +154,7 @@ impl Inner {
         )
     }
 
-    fn watch(&mut self, asked: &Asked) -> Answer {
+    fn watch(&mut self, asked: &RecordedRequest) -> Answer {
         let from = asked.query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse().ok()).unwrap_or(0);
         if from < self.oldest {
             return refuse(410, "too old resource version");

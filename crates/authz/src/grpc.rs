@@ -19,7 +19,7 @@ use pailou_envoy_proto::{
 };
 use prost::Message;
 
-use crate::{Allowed, Decision, Failure, Question, changes::open};
+use crate::{Allowed, AuthorizationRequest, Decision, Failure, changes::open};
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// gRPC's code of consent.
@@ -27,12 +27,12 @@ const OK: i32 = 0;
 
 /// The call that asks, whose host is still to be said. `allowed` names the client's headers that are told; `None` for all, with
 /// HTTP/2's pseudo-headers, as Envoy tells them.
-pub fn request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> Request<Bytes> {
+pub fn request(original: &AuthorizationRequest<'_>, allowed: Option<&[HeaderName]>) -> Request<Bytes> {
     let message = CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(peer(question.peer)),
-            destination: Some(peer(question.local)),
-            request: Some(attribute_context::Request { time: now(), http: Some(http_request(question, allowed)) }),
+            source: Some(peer(original.peer)),
+            destination: Some(peer(original.local)),
+            request: Some(attribute_context::Request { time: now(), http: Some(http_request(original, allowed)) }),
         }),
     };
     let mut request = Request::new(frame::encode(&message));
@@ -84,42 +84,42 @@ fn allowed(changes: OkHttpResponse) -> Allowed {
     }
 }
 
-fn http_request(question: &Question<'_>, allowed: Option<&[HeaderName]>) -> attribute_context::HttpRequest {
+fn http_request(original: &AuthorizationRequest<'_>, allowed: Option<&[HeaderName]>) -> attribute_context::HttpRequest {
     let mut headers = HashMap::new();
     let mut tell = |name: &HeaderName| {
-        if let Some(text) = question.text(name) {
+        if let Some(text) = original.text(name) {
             headers.insert(name.as_str().to_owned(), text);
         }
     };
     match allowed {
         Some(allowed) => allowed.iter().for_each(&mut tell),
-        None => question.names().for_each(&mut tell),
+        None => original.names().for_each(&mut tell),
     }
     if allowed.is_none() {
         let pseudo = [
-            (":authority", question.authority),
-            (":method", question.method.as_str()),
-            (":path", question.path.as_str()),
-            (":scheme", question.scheme()),
+            (":authority", original.authority),
+            (":method", original.method.as_str()),
+            (":path", original.path.as_str()),
+            (":scheme", original.scheme()),
         ];
         headers.extend(pseudo.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
-    let announced = question.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-    let size = question.body.map(|body| i64::try_from(body.len()).unwrap_or(i64::MAX)).or(announced).unwrap_or(-1);
-    let (body, raw_body) = match question.body.map(|body| (str::from_utf8(body), body)) {
+    let announced = original.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+    let size = original.body.map(|body| i64::try_from(body.len()).unwrap_or(i64::MAX)).or(announced).unwrap_or(-1);
+    let (body, raw_body) = match original.body.map(|body| (str::from_utf8(body), body)) {
         None => (String::new(), Bytes::new()),
         Some((Ok(text), _)) => (text.to_owned(), Bytes::new()),
         Some((Err(_), bytes)) => (String::new(), bytes.clone()),
     };
     attribute_context::HttpRequest {
-        id: question.id.to_owned(),
-        method: question.method.to_string(),
+        id: original.id.to_owned(),
+        method: original.method.to_string(),
         headers,
-        path: question.path.to_string(),
-        host: question.authority.to_owned(),
-        scheme: question.scheme().to_owned(),
+        path: original.path.to_string(),
+        host: original.authority.to_owned(),
+        scheme: original.scheme().to_owned(),
         size,
-        protocol: format!("{:?}", question.version),
+        protocol: format!("{:?}", original.version),
         body,
         raw_body,
     }

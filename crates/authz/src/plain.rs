@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, resp
 use pailou_envoy_proto::{LocalReply, ext_proc::HeaderMutation};
 
 use crate::{
-    Allowed, Decision, Failure, Question,
+    Allowed, AuthorizationRequest, Decision, Failure,
     changes::{describes_answer, is_open, set},
 };
 
@@ -14,22 +14,22 @@ use crate::{
 ///
 /// # Errors
 /// The path is too long with the prefix.
-pub fn request(question: &Question<'_>, prefix: &str, allowed: &[HeaderName]) -> Result<Request<Bytes>, Failure> {
-    let body = question.body.cloned().unwrap_or_default();
-    let path = PathAndQuery::try_from(format!("{prefix}{}", question.path)).map_err(|_| Failure::Query)?;
+pub fn request(original: &AuthorizationRequest<'_>, prefix: &str, allowed: &[HeaderName]) -> Result<Request<Bytes>, Failure> {
+    let body = original.body.cloned().unwrap_or_default();
+    let path = PathAndQuery::try_from(format!("{prefix}{}", original.path)).map_err(|_| Failure::Query)?;
     let mut request = Request::new(body);
-    *request.method_mut() = question.method.clone();
+    *request.method_mut() = original.method.clone();
     *request.uri_mut() = path.into();
     let headers = request.headers_mut();
     for name in std::iter::once(&header::AUTHORIZATION).chain(allowed).filter(|name| is_open(name.as_str())) {
         if headers.contains_key(name) {
             continue;
         }
-        for value in question.headers.get_all(name) {
+        for value in original.headers.get_all(name) {
             headers.append(name.clone(), value.clone());
         }
     }
-    if let Ok(host) = HeaderValue::from_str(question.authority) {
+    if let Ok(host) = HeaderValue::from_str(original.authority) {
         headers.insert(header::HOST, host);
     }
     // It tells the length of what is sent, be that nothing.

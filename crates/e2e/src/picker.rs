@@ -105,7 +105,7 @@ impl Drop for Picker {
 }
 
 /// How Envoy asks a picker, and what it does with the answer.
-pub struct Asking<'a> {
+pub struct EnvoyOptions<'a> {
     /// The mode of both bodies, as Envoy's `processing_mode` names it.
     pub body_mode: &'a str,
     /// The endpoints of its cluster by the dynamic metadata; else it goes wherever the header says.
@@ -124,10 +124,10 @@ pub struct Envoy {
 
 impl Envoy {
     /// Starts the program, which asks this picker by TLS, without verifying its certificate, as gateways do.
-    pub async fn serve(program: PathBuf, picker: SocketAddr, asking: &Asking<'_>) -> Self {
+    pub async fn serve(program: PathBuf, picker: SocketAddr, options: &EnvoyOptions<'_>) -> Self {
         let address = SocketAddr::new(IpAddr::from(address::loopback()), crate::gateway::HTTP);
         let files = Files::new();
-        let config = files.write("envoy.json", &bootstrap(address, picker, asking).to_string());
+        let config = files.write("envoy.json", &bootstrap(address, picker, options).to_string());
         let mut command = Command::new(program);
         command.arg("-c").arg(config).args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("Envoy starts");
@@ -161,17 +161,17 @@ impl Drop for Envoy {
     }
 }
 
-fn bootstrap(listen: SocketAddr, picker: SocketAddr, asking: &Asking<'_>) -> Value {
+fn bootstrap(listen: SocketAddr, picker: SocketAddr, options: &EnvoyOptions<'_>) -> Value {
     let set = |hint: &str| {
         let metadata = json!([{"metadata_namespace": "envoy.lb.subset_hint", "value": {SUBSET: hint}}]);
         extension("hint", "filters.http.set_metadata.v3.Config", json!({"metadata": metadata}))
     };
-    let filters: Vec<Value> = asking
+    let filters: Vec<Value> = options
         .hint
         .map(set)
         .into_iter()
         .chain([
-            extension("picker", "filters.http.ext_proc.v3.ExternalProcessor", ext_proc(asking.body_mode)),
+            extension("picker", "filters.http.ext_proc.v3.ExternalProcessor", ext_proc(options.body_mode)),
             extension("router", "filters.http.router.v3.Router", json!({})),
         ])
         .collect();
@@ -182,7 +182,7 @@ fn bootstrap(listen: SocketAddr, picker: SocketAddr, asking: &Asking<'_>) -> Val
     });
     let manager = extension("manager", "filters.network.http_connection_manager.v3.HttpConnectionManager", manager);
     let listener = json!({"name": "all", "address": socket(listen), "filter_chains": [{"filters": [manager]}]});
-    json!({"static_resources": {"listeners": [listener], "clusters": [engines(asking.engines), picker_cluster(picker)]}})
+    json!({"static_resources": {"listeners": [listener], "clusters": [engines(options.engines), picker_cluster(picker)]}})
 }
 
 fn ext_proc(body_mode: &str) -> Value {

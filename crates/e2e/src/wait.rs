@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 /// Nothing here takes longer unless it hangs. Generous, for machines that do other things too.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// When it does not within [`PATIENCE`].
+/// When it does not within [`WAIT_TIMEOUT`].
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     eventually_some(what, || condition().then_some(())).await;
 }
@@ -16,7 +16,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Waits until there is something.
 ///
 /// # Panics
-/// When there is nothing within [`PATIENCE`].
+/// When there is nothing within [`WAIT_TIMEOUT`].
 pub async fn eventually_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let waiting = async {
         loop {
@@ -32,10 +32,10 @@ pub async fn eventually_some<T>(what: &str, mut find: impl FnMut() -> Option<T>)
 /// The result of `future`.
 ///
 /// # Panics
-/// When it takes longer than [`PATIENCE`].
+/// When it takes longer than [`WAIT_TIMEOUT`].
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
+    match tokio::time::timeout(WAIT_TIMEOUT, future).await {
         Ok(output) => output,
-        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+        Err(_) => panic!("not within {WAIT_TIMEOUT:?}: {what}"),
     }
 }

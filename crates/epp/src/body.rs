@@ -8,9 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Memory for bodies is given out in pieces of this many bytes.
 const UNIT: usize = 4096;
 
-/// Room for the bodies of all requests together.
+/// Memory for the bodies of all requests together.
 #[derive(Clone, Debug)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct BodyMemory(Arc<Semaphore>);
 
 /// A body as it comes. Its share of the room is given back when it is dropped.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Body {
     pieces: Vec<Bytes>,
     length: usize,
     limit: usize,
-    room: Room,
+    memory: BodyMemory,
     share: Option<OwnedSemaphorePermit>,
 }
 
@@ -31,8 +31,8 @@ pub(crate) enum Full {
     Room,
 }
 
-impl Room {
-    /// Room for this many bytes.
+impl BodyMemory {
+    /// Memory for this many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let units = usize::try_from(bytes).unwrap_or(usize::MAX) / UNIT;
         Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
@@ -41,8 +41,8 @@ impl Room {
 
 impl Body {
     /// An empty body that may grow to `limit` bytes.
-    pub(crate) fn new(room: &Room, limit: usize) -> Self {
-        Self { pieces: Vec::new(), length: 0, limit, room: room.clone(), share: None }
+    pub(crate) fn new(memory: &BodyMemory, limit: usize) -> Self {
+        Self { pieces: Vec::new(), length: 0, limit, memory: memory.clone(), share: None }
     }
 
     /// A piece came.
@@ -59,7 +59,7 @@ impl Body {
         let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if wanted > held {
             let more = u32::try_from(wanted - held).map_err(|_| Full::Room)?;
-            let more = self.room.0.clone().try_acquire_many_owned(more).map_err(|_| Full::Room)?;
+            let more = self.memory.0.clone().try_acquire_many_owned(more).map_err(|_| Full::Room)?;
             match &mut self.share {
                 Some(share) => share.merge(more),
                 None => self.share = Some(more),
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_body_is_whole_whatever_its_pieces() {
-        let mut body = Body::new(&Room::new(1 << 20), 100);
+        let mut body = Body::new(&BodyMemory::new(1 << 20), 100);
         assert!(body.whole().is_empty());
         for text in ["one", "", "two"] {
             body.push(Bytes::from_static(text.as_bytes())).unwrap();
@@ -103,13 +103,13 @@ mod tests {
 
     #[test]
     fn room_is_shared_and_given_back() {
-        let room = Room::new(4 * UNIT as u64);
-        let mut first = Body::new(&room, 1 << 20);
+        let memory = BodyMemory::new(4 * UNIT as u64);
+        let mut first = Body::new(&memory, 1 << 20);
         first.push(piece(3 * UNIT)).unwrap();
-        let mut second = Body::new(&room, 1 << 20);
+        let mut second = Body::new(&memory, 1 << 20);
         assert_eq!(second.push(piece(UNIT + 1)), Err(Full::Room));
         drop(first);
-        let mut third = Body::new(&room, 1 << 20);
+        let mut third = Body::new(&memory, 1 << 20);
         third.push(piece(UNIT + 1)).unwrap();
     }
 }

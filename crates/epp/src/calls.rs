@@ -7,15 +7,15 @@ use pailou_extproc::server::process;
 
 use crate::{
     EndpointPicker,
-    body::Room,
-    conversation::{Desk, converse},
+    body::BodyMemory,
+    conversation::{Context, converse},
 };
 
 /// What a message has beside a piece of a body, in bytes: its frame, metadata and headers.
 const MESSAGE_EXTRA: usize = 1 << 20;
 
 /// How long nothing may come of a request before its endpoint is chosen.
-const PATIENCE: Duration = Duration::from_secs(300);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What a call may cost, and come to.
 #[derive(Clone, Debug)]
@@ -30,13 +30,13 @@ pub struct Limits {
 
 /// Answers calls of the endpoint picker protocol. Clones share the memory for bodies.
 #[derive(Clone, Debug)]
-pub struct Calls(Desk);
+pub struct Calls(Context);
 
 impl Calls {
     /// Answers by what this picker says.
     pub fn new(picker: Arc<EndpointPicker>, limits: &Limits) -> Self {
         let Limits { max_body, body_memory, max_endpoints } = *limits;
-        Self(Desk { picker, room: Room::new(body_memory), max_body, max_endpoints, patience: PATIENCE })
+        Self(Context { picker, memory: BodyMemory::new(body_memory), max_body, max_endpoints, request_timeout: REQUEST_TIMEOUT })
     }
 
     /// Answers one call, gRPC's framing and all. What is said to it goes on for as long as the response's body is read. Needs the

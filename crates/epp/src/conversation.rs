@@ -5,35 +5,31 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use pailou_envoy_proto::ext_proc::{ProcessingRequest, ProcessingResponse, processing_request::Request};
 use pailou_extproc::{
-    endpoints,
-    server::{
-        Asked, Messages, Replies, Way,
-        answers::{self, Half},
-        served,
-    },
+    Direction, endpoints,
+    server::{BodyMode, EndpointRequest, Messages, Replies, answers, served},
 };
 use tokio::time::timeout;
 use tonic::Status;
 
 use crate::{
     EndpointPicker,
-    body::{Body, Room},
-    decision::{Decision, Refusal, decide, full},
-    metrics::Outcome,
-    watching::Watching,
+    body::{Body, BodyMemory},
+    decision::{Decision, Refusal, body_refusal, decide},
+    metrics::RequestOutcome,
+    observer::ResponseObserver,
 };
 
 /// What conversations have in common.
 #[derive(Clone, Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Context {
     pub(crate) picker: Arc<EndpointPicker>,
-    pub(crate) room: Room,
+    pub(crate) memory: BodyMemory,
     /// The longest body that is read, in bytes.
     pub(crate) max_body: usize,
     /// Endpoints that a proxy is told, the best and those to fail over to.
     pub(crate) max_endpoints: usize,
     /// How long nothing may come of a request before its endpoint is chosen.
-    pub(crate) patience: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 /// Why a conversation ended before a choice.
@@ -52,41 +48,41 @@ impl From<Refusal> for End {
     }
 }
 
-impl From<pailou_extproc::server::Gone> for End {
-    fn from(_: pailou_extproc::server::Gone) -> Self {
+impl From<pailou_extproc::server::ProxyGone> for End {
+    fn from(_: pailou_extproc::server::ProxyGone) -> Self {
         Self::Gone
     }
 }
 
 /// Answers a proxy until one of both has said all.
-pub(crate) async fn converse(desk: Desk, mut messages: Messages, replies: Replies) {
-    let metrics = &desk.picker.metrics;
+pub(crate) async fn converse(context: Context, mut messages: Messages, replies: Replies) {
+    let metrics = &context.picker.metrics;
     metrics.conversations.inc();
-    let mut talk = Talk { desk: &desk, replies, is_silent: false, echoes: true };
-    match talk.request(&mut messages).await {
-        Ok(mut watching) => {
-            metrics.ended(Outcome::Picked);
-            // Whoever goes away in the middle ends the request: its place is given back with `watching`.
-            if talk.response(&mut messages, &mut watching).await.is_ok() {
-                watching.ended();
+    let mut conversation = Conversation { context: &context, replies, is_silent: false, echoes: true };
+    match conversation.request(&mut messages).await {
+        Ok(mut observer) => {
+            metrics.ended(RequestOutcome::Picked);
+            // Whoever goes away in the middle ends the request: `observer` gives its permit back.
+            if conversation.response(&mut messages, &mut observer).await.is_ok() {
+                observer.ended();
             }
         }
         Err(End::Refused(refusal)) => {
             metrics.ended(refusal.outcome);
-            let _ = talk.say(*refusal.reply).await;
+            let _ = conversation.send(*refusal.reply).await;
         }
         Err(End::Wrong(status)) => {
-            metrics.ended(Outcome::Broken);
+            metrics.ended(RequestOutcome::Broken);
             tracing::debug!(%status, "a proxy does not keep to the protocol");
-            talk.replies.fail(status).await;
+            conversation.replies.fail(status).await;
         }
-        Err(End::Gone) => metrics.ended(Outcome::Broken),
+        Err(End::Gone) => metrics.ended(RequestOutcome::Broken),
     }
     metrics.conversations.dec();
 }
 
-struct Talk<'a> {
-    desk: &'a Desk,
+struct Conversation<'a> {
+    context: &'a Context,
     replies: Replies,
     /// The proxy only lets us listen.
     is_silent: bool,
@@ -94,41 +90,41 @@ struct Talk<'a> {
     echoes: bool,
 }
 
-impl Talk<'_> {
-    async fn say(&self, reply: ProcessingResponse) -> Result<(), End> {
+impl Conversation<'_> {
+    async fn send(&self, reply: ProcessingResponse) -> Result<(), End> {
         if self.is_silent {
             return Ok(());
         }
-        Ok(self.replies.say(reply).await?)
+        Ok(self.replies.send(reply).await?)
     }
 
     /// From the request's headers to the choice, and the body back.
-    async fn request(&mut self, messages: &mut Messages) -> Result<Watching, End> {
-        let first = next(self.desk, messages).await?.ok_or(End::Gone)?;
-        let asked = Asked::read(first).ok_or_else(|| wrong("the request's headers come first"))?;
-        (self.is_silent, self.echoes) = (asked.observes, asked.echoes_response);
-        if asked.end_of_stream || asked.way == Way::Headers {
-            let decision = self.decide(&asked, &Bytes::new())?;
-            self.say(answers::chosen(&decision.endpoints, None)).await?;
-            return Ok(watching(decision));
+    async fn request(&mut self, messages: &mut Messages) -> Result<ResponseObserver, End> {
+        let first = next(self.context, messages).await?.ok_or(End::Gone)?;
+        let request = EndpointRequest::read(first).ok_or_else(|| wrong("the request's headers come first"))?;
+        (self.is_silent, self.echoes) = (request.observes, request.echoes_response);
+        if request.end_of_stream || request.body_mode == BodyMode::Headers {
+            let decision = self.decide(&request, &Bytes::new())?;
+            self.send(answers::chosen(&decision.endpoints, None)).await?;
+            return Ok(observer(decision));
         }
-        match asked.way {
-            Way::Buffered => self.buffered(&asked, messages).await,
-            Way::Duplex | Way::Headers => self.duplex(&asked, messages).await,
+        match request.body_mode {
+            BodyMode::Buffered => self.buffered(&request, messages).await,
+            BodyMode::Duplex | BodyMode::Headers => self.duplex(&request, messages).await,
         }
     }
 
-    fn decide(&self, asked: &Asked, body: &Bytes) -> Result<Decision, Refusal> {
-        decide(&self.desk.picker, asked, body, self.desk.max_endpoints)
+    fn decide(&self, request: &EndpointRequest, body: &Bytes) -> Result<Decision, Refusal> {
+        decide(&self.context.picker, request, body, self.context.max_endpoints)
     }
 
     /// The answer to the headers waits for the body.
-    async fn duplex(&self, asked: &Asked, messages: &mut Messages) -> Result<Watching, End> {
-        let mut body = Body::new(&self.desk.room, self.desk.max_body);
+    async fn duplex(&self, request: &EndpointRequest, messages: &mut Messages) -> Result<ResponseObserver, End> {
+        let mut body = Body::new(&self.context.memory, self.context.max_body);
         let has_trailers = loop {
-            match next(self.desk, messages).await?.ok_or(End::Gone)?.request {
+            match next(self.context, messages).await?.ok_or(End::Gone)?.request {
                 Some(Request::RequestBody(piece)) => {
-                    body.push(piece.body).map_err(|why| full(asked, why))?;
+                    body.push(piece.body).map_err(|why| body_refusal(request, why))?;
                     if piece.end_of_stream {
                         break false;
                     }
@@ -138,64 +134,64 @@ impl Talk<'_> {
             }
         };
         let whole = body.whole();
-        let decision = self.decide(asked, &whole)?;
+        let decision = self.decide(request, &whole)?;
         let changed = decision.changed.as_ref();
-        let length = changed.filter(|_| asked.headers.contains_key("content-length")).map(pailou_ai::Pieces::len);
-        self.say(answers::chosen(&decision.endpoints, length)).await?;
+        let length = changed.filter(|_| request.headers.contains_key("content-length")).map(pailou_ai::Pieces::len);
+        self.send(answers::chosen(&decision.endpoints, length)).await?;
         match changed {
             Some(pieces) => self.back(&pieces.iter().cloned().collect::<Vec<_>>(), !has_trailers).await?,
             None => self.back(&[whole], !has_trailers).await?,
         }
         if has_trailers {
-            self.say(answers::trailers(Half::Request)).await?;
+            self.send(answers::trailers(Direction::Request)).await?;
         }
-        Ok(watching(decision))
+        Ok(observer(decision))
     }
 
     async fn back(&self, pieces: &[Bytes], end_of_stream: bool) -> Result<(), End> {
-        for reply in answers::streamed(Half::Request, pieces, end_of_stream) {
-            self.say(reply).await?;
+        for reply in answers::streamed(Direction::Request, pieces, end_of_stream) {
+            self.send(reply).await?;
         }
         Ok(())
     }
 
     /// The body comes as one, once the headers are answered.
-    async fn buffered(&self, asked: &Asked, messages: &mut Messages) -> Result<Watching, End> {
-        self.say(answers::headers(Half::Request)).await?;
-        let mut body = Body::new(&self.desk.room, self.desk.max_body);
-        match next(self.desk, messages).await?.ok_or(End::Gone)?.request {
-            Some(Request::RequestBody(piece)) => body.push(piece.body).map_err(|why| full(asked, why))?,
+    async fn buffered(&self, request: &EndpointRequest, messages: &mut Messages) -> Result<ResponseObserver, End> {
+        self.send(answers::headers(Direction::Request)).await?;
+        let mut body = Body::new(&self.context.memory, self.context.max_body);
+        match next(self.context, messages).await?.ok_or(End::Gone)?.request {
+            Some(Request::RequestBody(piece)) => body.push(piece.body).map_err(|why| body_refusal(request, why))?,
             _ => return Err(wrong("the request's body was to come")),
         }
-        let decision = self.decide(asked, &body.whole())?;
+        let decision = self.decide(request, &body.whole())?;
         let changed = decision.changed.as_ref().map(pailou_ai::Pieces::to_bytes);
-        self.say(answers::chosen_by_body(&decision.endpoints, changed)).await?;
-        Ok(watching(decision))
+        self.send(answers::chosen_by_body(&decision.endpoints, changed)).await?;
+        Ok(observer(decision))
     }
 
     /// What is left of the request, and the response.
-    async fn response(&self, messages: &mut Messages, watching: &mut Watching) -> Result<(), End> {
+    async fn response(&self, messages: &mut Messages, observer: &mut ResponseObserver) -> Result<(), End> {
         while let Some(message) = messages.message().await.map_err(|_| End::Gone)? {
             let metadata = message.metadata_context;
             match message.request {
                 Some(Request::RequestHeaders(_)) => return Err(End::Gone),
-                Some(Request::RequestBody(_)) => self.say(answers::unchanged(Half::Request)).await?,
-                Some(Request::RequestTrailers(_)) => self.say(answers::trailers(Half::Request)).await?,
+                Some(Request::RequestBody(_)) => self.send(answers::unchanged(Direction::Request)).await?,
+                Some(Request::RequestTrailers(_)) => self.send(answers::trailers(Direction::Request)).await?,
                 Some(Request::ResponseHeaders(head)) => {
-                    watching.head(&head, served(metadata.as_ref()));
-                    self.say(answers::headers(Half::Response)).await?;
+                    observer.head(&head, served(metadata.as_ref()));
+                    self.send(answers::headers(Direction::Response)).await?;
                 }
                 Some(Request::ResponseBody(piece)) => {
-                    watching.piece(&piece.body);
+                    observer.piece(&piece.body);
                     if !self.echoes {
-                        self.say(answers::unchanged(Half::Response)).await?;
+                        self.send(answers::unchanged(Direction::Response)).await?;
                         continue;
                     }
-                    for reply in answers::streamed(Half::Response, &[piece.body], piece.end_of_stream) {
-                        self.say(reply).await?;
+                    for reply in answers::streamed(Direction::Response, &[piece.body], piece.end_of_stream) {
+                        self.send(reply).await?;
                     }
                 }
-                Some(Request::ResponseTrailers(_)) => self.say(answers::trailers(Half::Response)).await?,
+                Some(Request::ResponseTrailers(_)) => self.send(answers::trailers(Direction::Response)).await?,
                 None => {}
             }
         }
@@ -203,8 +199,8 @@ impl Talk<'_> {
     }
 }
 
-async fn next(desk: &Desk, messages: &mut Messages) -> Result<Option<ProcessingRequest>, End> {
-    match timeout(desk.patience, messages.message()).await {
+async fn next(context: &Context, messages: &mut Messages) -> Result<Option<ProcessingRequest>, End> {
+    match timeout(context.request_timeout, messages.message()).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(_)) => Err(End::Gone),
         Err(_) => Err(End::Wrong(Status::deadline_exceeded("the request did not go on for too long"))),
@@ -215,7 +211,7 @@ fn wrong(message: &str) -> End {
     End::Wrong(Status::failed_precondition(message))
 }
 
-fn watching(decision: Decision) -> Watching {
-    let told = endpoints::parse(&decision.endpoints).unwrap_or_default();
-    Watching::new(decision.picked, told)
+fn observer(decision: Decision) -> ResponseObserver {
+    let endpoints = endpoints::parse(&decision.endpoints).unwrap_or_default();
+    ResponseObserver::new(decision.picked, endpoints)
 }

@@ -5,10 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, splice_model};
 use pailou_envoy_proto::ext_proc::ProcessingResponse;
-use pailou_extproc::server::{Asked, answers};
+use pailou_extproc::server::{EndpointRequest, answers};
 use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
 
-use crate::{EndpointPicker, body::Full, metrics::Outcome};
+use crate::{EndpointPicker, body::Full, metrics::RequestOutcome};
 
 /// Where a request goes, and how.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Decision {
 /// Why a request goes nowhere, as its client is told.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: RequestOutcome,
     pub(crate) reply: Box<ProcessingResponse>,
 }
 
@@ -31,16 +31,16 @@ pub(crate) struct Refusal {
 ///
 /// # Errors
 /// There is no endpoint for it (503), or none has room and it can wait (429).
-pub(crate) fn decide(picker: &EndpointPicker, asked: &Asked, body: &Bytes, most: usize) -> Result<Decision, Refusal> {
+pub(crate) fn decide(picker: &EndpointPicker, request: &EndpointRequest, body: &Bytes, most: usize) -> Result<Decision, Refusal> {
     let begun = Instant::now();
-    let current = picker.current().ok_or_else(|| no_endpoint(asked, "the picker knows no pool"))?;
-    let scan = understood(asked, body);
+    let current = picker.current().ok_or_else(|| no_endpoint(request, "the picker knows no pool"))?;
+    let scan = understood(request, body);
     let name = scan.as_ref().and_then(|scan| scan.model.as_deref()).unwrap_or("");
     let model = current.pool.model(name).map(|model| &**model);
     let target = model.and_then(target_name).filter(|target| **target != *name && !name.is_empty());
-    let objective = OBJECTIVE_HEADERS.iter().find_map(|name| asked.header(name));
-    let subset = asked.subset.as_ref().map(|subset| current.eligible(subset));
-    let request = PickRequest {
+    let objective = OBJECTIVE_HEADERS.iter().find_map(|name| request.header(name));
+    let subset = request.subset.as_ref().map(|subset| current.eligible(subset));
+    let pick = PickRequest {
         model: target.as_deref().unwrap_or(name),
         prompt: scan.as_ref().and_then(|scan| body.get(scan.prompt.clone()?)).unwrap_or(&[]),
         cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
@@ -49,47 +49,47 @@ pub(crate) fn decide(picker: &EndpointPicker, asked: &Asked, body: &Bytes, most:
         max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
         subset: subset.as_deref(),
     };
-    let picked = current.state.pick(&request).map_err(|error| match error {
-        PickError::NoEndpoints if subset.is_some() => no_endpoint(asked, "no endpoint of the pool is in the subset"),
-        PickError::NoEndpoints => no_endpoint(asked, "the pool has no ready endpoint"),
+    let picked = current.state.pick(&pick).map_err(|error| match error {
+        PickError::NoEndpoints if subset.is_some() => no_endpoint(request, "no endpoint of the pool is in the subset"),
+        PickError::NoEndpoints => no_endpoint(request, "the pool has no ready endpoint"),
         PickError::Saturated { retry_after } => {
             let message = "the model is busy and this request can wait; try again later";
             let after = retry_after.as_secs().max(1).to_string();
             let details = "all endpoints of the pool are saturated";
-            refusal(asked, Outcome::Shed, (429, RESOURCE_EXHAUSTED), message, &[("retry-after", &after)], details)
+            refusal(request, RequestOutcome::Shed, (429, RESOURCE_EXHAUSTED), message, &[("retry-after", &after)], details)
         }
     })?;
-    let told: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
+    let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
     let changed = scan.zip(target).map(|(scan, target)| splice_model(body, &scan, &target));
     picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
-    Ok(Decision { picked, endpoints: told.join(","), changed })
+    Ok(Decision { picked, endpoints: endpoints.join(","), changed })
 }
 
 /// A body that is not held.
-pub(crate) fn full(asked: &Asked, why: Full) -> Refusal {
+pub(crate) fn body_refusal(request: &EndpointRequest, why: Full) -> Refusal {
     match why {
         Full::Body => {
             let message = "the request's body is longer than the endpoint picker reads";
-            refusal(asked, Outcome::TooLong, (413, RESOURCE_EXHAUSTED), message, &[], "the body is too long")
+            refusal(request, RequestOutcome::TooLong, (413, RESOURCE_EXHAUSTED), message, &[], "the body is too long")
         }
         Full::Room => {
             let message = "the endpoint picker holds no more request bodies at this moment; try again";
-            refusal(asked, Outcome::NoRoom, (503, UNAVAILABLE), message, &[], "no room for the body")
+            refusal(request, RequestOutcome::NoRoom, (503, UNAVAILABLE), message, &[], "no room for the body")
         }
     }
 }
 
 /// What the body says, where it can be understood.
-fn understood(asked: &Asked, body: &Bytes) -> Option<Scan> {
+fn understood(request: &EndpointRequest, body: &Bytes) -> Option<Scan> {
     if body.is_empty() {
         return None;
     }
-    let content_type = asked.header("content-type");
-    BodyKind::of(content_type, asked.header("content-encoding"))?.scan(content_type, body)
+    let content_type = request.header("content-type");
+    BodyKind::of(content_type, request.header("content-encoding"))?.scan(content_type, body)
 }
 
-fn no_endpoint(asked: &Asked, details: &str) -> Refusal {
-    refusal(asked, Outcome::NoEndpoint, (503, UNAVAILABLE), "no backend is ready to serve this request", &[], details)
+fn no_endpoint(request: &EndpointRequest, details: &str) -> Refusal {
+    refusal(request, RequestOutcome::NoEndpoint, (503, UNAVAILABLE), "no backend is ready to serve this request", &[], details)
 }
 
 /// Codes of gRPC.
@@ -98,19 +98,19 @@ const UNAVAILABLE: u32 = 14;
 
 /// The client is told in the terms of the API that it called: HTTP's status, or gRPC's.
 fn refusal(
-    asked: &Asked,
-    outcome: Outcome,
+    request: &EndpointRequest,
+    outcome: RequestOutcome,
     (status, grpc_status): (u16, u32),
     message: &str,
     more: &[(&str, &str)],
     details: &str,
 ) -> Refusal {
-    if asked.header("content-type").is_some_and(|value| value.starts_with("application/grpc")) {
+    if request.header("content-type").is_some_and(|value| value.starts_with("application/grpc")) {
         // The body becomes the status' message.
         let body = Bytes::copy_from_slice(message.as_bytes());
         return Refusal { outcome, reply: Box::new(answers::immediate(status, Some(grpc_status), more, body, details)) };
     }
-    let path = asked.path.split('?').next().unwrap_or_default();
+    let path = request.path.split('?').next().unwrap_or_default();
     let (content_type, body) = match Api::from_path(path).map(Api::dialect) {
         Some(dialect) => ("application/json", in_terms_of(dialect, status, message)),
         None => ("text/plain; charset=utf-8", Bytes::from(format!("{message}\n"))),

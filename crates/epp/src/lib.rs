@@ -9,17 +9,17 @@
 //! - `conversation`: one request from its headers to the end of its response;
 //! - `body`: the request's body, held until it is whole, within bounds;
 //! - `decision`: what the body says, the pick, and what becomes of the body;
-//! - `watching`: the response, as far as it tells how the endpoint fares.
+//! - `observer`: the response, as far as it tells how the endpoint fares.
 
 mod body;
 mod calls;
 mod conversation;
 mod decision;
 mod metrics;
+mod observer;
 mod pool;
 mod server;
 mod tls;
-mod watching;
 
 pub use calls::{Calls, Limits};
 pub use pool::EndpointPicker;

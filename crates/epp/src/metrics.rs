@@ -30,7 +30,7 @@ struct OutcomeLabel {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum RequestOutcome {
     Picked,
     /// The pool has no endpoint for it.
     NoEndpoint,
@@ -44,7 +44,7 @@ pub(crate) enum Outcome {
     Broken,
 }
 
-impl Outcome {
+impl RequestOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Picked => "picked",
@@ -84,7 +84,7 @@ impl Metrics {
         let _ = encode(text, &self.registry);
     }
 
-    pub(crate) fn ended(&self, outcome: Outcome) {
+    pub(crate) fn ended(&self, outcome: RequestOutcome) {
         self.requests.get_or_create(&OutcomeLabel { outcome: outcome.name() }).inc();
     }
 }

@@ -34,11 +34,11 @@ const MAX_CONNECTIONS: usize = 4096;
 /// Conversations at the same time on one connection.
 const MAX_STREAMS: u32 = 4096;
 /// How long a TLS handshake may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection is asked whether it still lives, and how long that may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How often files of a certificate are looked at.
-const RELOAD: Duration = Duration::from_secs(5);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// What a stream and a connection may send ahead, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 16 << 20);
 /// Services that health is asked for beside the whole server: the reference picker's.
@@ -83,7 +83,7 @@ pub struct Server {
 
 /// How connections are answered. Clones are the same.
 #[derive(Clone)]
-struct Answering {
+struct ConnectionHandler {
     /// `None` where only health is asked.
     calls: Option<Calls>,
     health: HealthServer<HealthService>,
@@ -108,12 +108,12 @@ impl Server {
         tasks.spawn(report(health.clone(), picker.readiness(), stopped.clone()));
         let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
         let calls = Some(Calls::new(picker, &options.limits));
-        let answering = Answering { calls, health: service, tls, stop: stopped };
+        let handler = ConnectionHandler { calls, health: service, tls, stop: stopped };
         // Health goes on being told while what is under way ends.
         let silent = watch::channel(false).1;
-        tasks.spawn(accept(health_listener, Answering { calls: None, tls: None, stop: silent, ..answering.clone() }));
+        tasks.spawn(accept(health_listener, ConnectionHandler { calls: None, tls: None, stop: silent, ..handler.clone() }));
         let mut proxies = JoinSet::new();
-        proxies.spawn(accept(listener, answering));
+        proxies.spawn(accept(listener, handler));
         Ok(Self { stop, health, proxies, _tasks: tasks })
     }
 
@@ -157,7 +157,7 @@ async fn reload(certificate: Certificate, tls: Arc<ArcSwap<ServerConfig>>) {
     let Certificate::Directory(_) = certificate else { return };
     let mut is_failing = false;
     loop {
-        time::sleep(RELOAD).await;
+        time::sleep(RELOAD_INTERVAL).await;
         match tls::config(&certificate) {
             Ok(config) => {
                 tls.store(config);
@@ -173,28 +173,28 @@ async fn reload(certificate: Certificate, tls: Arc<ArcSwap<ServerConfig>>) {
 }
 
 /// Accepts until it is to stop, and then waits for the connections to end.
-async fn accept(listener: TcpListener, answering: Answering) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(listener: TcpListener, handler: ConnectionHandler) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
-    let mut stop = answering.stop.clone();
+    let mut stop = handler.stop.clone();
     loop {
         let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
+            let permit = permits.clone().acquire_owned().await;
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             accepted = accepted => accepted,
             // An error says that nobody can ask for it any more.
             Ok(_) = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let answering = answering.clone();
+                let handler = handler.clone();
                 connections.spawn(async move {
-                    if let Err(error) = answering.connection(stream).await {
+                    if let Err(error) = handler.connection(stream).await {
                         tracing::debug!("connection of {peer}: {error}");
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -210,13 +210,13 @@ async fn accept(listener: TcpListener, answering: Answering) {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-impl Answering {
+impl ConnectionHandler {
     async fn connection(self, stream: TcpStream) -> Result<(), Failure> {
         stream.set_nodelay(true)?;
         match &self.tls {
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(tls.load_full());
-                let stream = timeout(PATIENCE, acceptor.accept(stream)).await??;
+                let stream = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
                 self.serve(stream).await
             }
             None => self.serve(stream).await,
@@ -226,8 +226,8 @@ impl Answering {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<(), Failure> {
         let mut stop = self.stop.clone();
         let service = service_fn(move |request| {
-            let answering = self.clone();
-            async move { Ok::<_, Infallible>(answering.answer(request).await) }
+            let handler = self.clone();
+            async move { Ok::<_, Infallible>(handler.answer(request).await) }
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

@@ -1,8 +1,9 @@
 //! The proxy's side of the protocol, in `FULL_DUPLEX_STREAMED` mode.
 //!
-//! A [`Question`] becomes the request that begins a conversation, with all of the body behind it, and an [`Asking`]. The response to
-//! that request makes it a [`Conversation`], which comes to a [`Verdict`]: a [`Choice`] of endpoints, or an answer to the client.
-//! What goes on after a choice is a [`Listener`], and a response passes through it as a [`Processed`].
+//! An [`EndpointRequest`] becomes the request that begins a conversation, with all of the body behind it, and a
+//! [`PendingRequest`]. The response to that request makes it a [`Conversation`], which comes to a [`Verdict`]: a [`Choice`] of
+//! endpoints, or an answer to the client. A [`Listener`] goes on after a choice, and a response passes through it as a
+//! [`Processed`].
 //!
 //! Pickers differ, and these all work: the answer to the headers held back until the body has ended; all headers echoed,
 //! pseudo-headers among them; pieces of a body answered one by one without a word about them; a body that is streamed back,
@@ -14,10 +15,10 @@ mod failure;
 mod framing;
 mod outbox;
 mod processed;
-mod question;
+mod request;
 
 pub use conversation::{Choice, Conversation, Listener, Verdict};
 pub use failure::Failure;
 pub use outbox::Outbox;
 pub use processed::{Backend, NextFrame, Processed, ProcessedError};
-pub use question::{Asking, Question};
+pub use request::{EndpointRequest, PendingRequest};

@@ -8,6 +8,9 @@
 
 mod chunks;
 pub mod client;
+mod direction;
 pub mod endpoints;
 pub mod names;
 pub mod server;
+
+pub use direction::Direction;

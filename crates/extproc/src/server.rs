@@ -1,11 +1,11 @@
 //! The picker's side of the protocol.
 //!
-//! [`process`] answers a proxy's call: what it sends is a stream of messages, and what is said to it goes into [`Replies`]. [`Asked`]
-//! is what the first message says; the functions of [`answers`] make what is answered.
+//! [`process`] answers a proxy's call: the proxy sends a stream of messages, and [`Replies`] sends the answers.
+//! [`EndpointRequest`] is the first message; the functions of [`answers`] make replies.
 
 pub mod answers;
-mod asked;
 mod replies;
+mod request;
 
 use std::future::Future;
 
@@ -15,8 +15,8 @@ use pailou_envoy_proto::ext_proc::{ProcessingRequest, ProcessingResponse};
 use tonic::{Status, Streaming, server::Grpc, server::StreamingService};
 use tonic_prost::ProstCodec;
 
-pub use asked::{Asked, Way, served};
-pub use replies::{Gone, Reading, Replies};
+pub use replies::{ProxyGone, Replies, ReplyStream};
+pub use request::{BodyMode, EndpointRequest, served};
 
 /// What a proxy sends.
 pub type Messages = Streaming<ProcessingRequest>;
@@ -46,14 +46,14 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     type Response = ProcessingResponse;
-    type ResponseStream = Reading;
-    type Future = std::future::Ready<Result<tonic::Response<Reading>, Status>>;
+    type ResponseStream = ReplyStream;
+    type Future = std::future::Ready<Result<tonic::Response<ReplyStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Messages>) -> Self::Future {
-        let (replies, reading) = Replies::new();
+        let (replies, stream) = Replies::new();
         if let Some(converse) = self.0.take() {
             tokio::spawn(converse(request.into_inner(), replies));
         }
-        std::future::ready(Ok(tonic::Response::new(reading)))
+        std::future::ready(Ok(tonic::Response::new(stream)))
     }
 }

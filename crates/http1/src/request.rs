@@ -66,11 +66,11 @@ impl Refusal {
 pub struct Heads {
     /// How much of what was read was looked through before, so that a head that comes byte by byte is not parsed as often.
     seen: usize,
-    memory: Memory<Said>,
+    memory: Memory<RequestStart>,
 }
 
 /// A head's statements beside its fields and its body's end.
-struct Said {
+struct RequestStart {
     method: Method,
     uri: Uri,
     version: Version,
@@ -112,7 +112,7 @@ impl Heads {
 }
 
 impl Head {
-    fn like(alike: Alike<'_, Said>) -> Self {
+    fn like(alike: Alike<'_, RequestStart>) -> Self {
         let Alike { says, fields, framing } = alike;
         let mut parts = Request::new(()).into_parts().0;
         (parts.method, parts.uri, parts.version) = (says.method.clone(), says.uri.clone(), says.version);
@@ -121,14 +121,14 @@ impl Head {
     }
 
     /// Statements of this head, unless they depend on whether a body follows.
-    fn said(&self) -> Option<Said> {
+    fn said(&self) -> Option<RequestStart> {
         let Parts { method, uri, version, headers, .. } = &self.parts;
         if headers.contains_key(header::EXPECT) || headers.contains_key(header::UPGRADE) {
             return None;
         }
         // Not a part of what was read, which may be far larger.
         let uri = uri.to_string().try_into().ok()?;
-        Some(Said { method: method.clone(), uri, version: *version, wishes: self.wishes })
+        Some(RequestStart { method: method.clone(), uri, version: *version, wishes: self.wishes })
     }
 }
 

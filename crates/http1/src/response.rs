@@ -30,11 +30,11 @@ const MAX_INTERIM: u32 = 100;
 pub struct Heads {
     /// Interim responses to the request under way.
     interim: u32,
-    memory: Memory<Said>,
+    memory: Memory<ResponseStart>,
 }
 
 /// A head's statements beside its fields and its body's end.
-struct Said {
+struct ResponseStart {
     status: StatusCode,
     version: Version,
     reason: Option<ReasonPhrase>,
@@ -85,7 +85,7 @@ impl Heads {
 }
 
 impl Head {
-    fn like(alike: Alike<'_, Said>) -> Self {
+    fn like(alike: Alike<'_, ResponseStart>) -> Self {
         let Alike { says, fields, framing } = alike;
         let mut parts = Response::new(()).into_parts().0;
         (parts.status, parts.version, parts.headers) = (says.status, says.version, fields);
@@ -96,13 +96,13 @@ impl Head {
     }
 
     /// Statements of this head of so many fields, unless one field was taken out, or the status decides how the body ends.
-    fn said(&self, fields: usize) -> Option<Said> {
+    fn said(&self, fields: usize) -> Option<ResponseStart> {
         let Parts { status, version, headers, extensions, .. } = &self.parts;
         if headers.len() != fields || matches!(*status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return None;
         }
         let reason = extensions.get().cloned();
-        Some(Said { status: *status, version: *version, reason, keeps_alive: self.keeps_alive })
+        Some(ResponseStart { status: *status, version: *version, reason, keeps_alive: self.keeps_alive })
     }
 }
 

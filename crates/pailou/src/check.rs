@@ -12,13 +12,13 @@ use crate::{
     cli::{CheckArgs, OutputFormat},
     configuration::Configuration,
     document::Document,
-    exit::{Error, Outcome},
+    exit::{Error, ExitOutcome},
     source::{Level, Problem},
     table::Table,
 };
 
 /// Prints every object's conditions, and what is wrong with the files.
-pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &CheckArgs) -> Result<ExitOutcome, Error> {
     let mut configuration = Configuration::new(&args.config)?;
     if let Some(error) = configuration.missing() {
         return Err(error);
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, Error> {
     if loaded.problems.iter().any(|problem| problem.level == Level::Unreadable) {
         return Err(Error::Unreadable);
     }
-    Ok(if document.accepted { Outcome::Done } else { Outcome::NotAccepted })
+    Ok(if document.accepted { ExitOutcome::Done } else { ExitOutcome::NotAccepted })
 }
 
 /// The terminal's width; nothing for a pipe, whose reader wants whole lines.

@@ -18,13 +18,13 @@ use crate::{
     admin,
     cli::ControllerArgs,
     document::Document,
-    exit::{Error, Outcome},
+    exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
 };
 
 /// Follows the cluster until a signal comes.
-pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
     // What takes long has threads of its own; to wake one for each event of a watch costs as much as the event.
     runtime::one_thread()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<Outcome, Error> {
             () = controller.stop() => {}
             signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
         }
-        Ok(Outcome::Done)
+        Ok(ExitOutcome::Done)
     })
 }
 

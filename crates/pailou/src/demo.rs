@@ -13,7 +13,7 @@ use crate::{
     admin,
     cli::DemoArgs,
     configuration::Configuration,
-    exit::{Error, Outcome},
+    exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
     standalone::Standalone,
@@ -27,7 +27,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 const BODY_BUDGET: u64 = 256 << 20;
 
 /// Runs until a signal comes.
-pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
     runtime::many_threads()?.block_on(async {
         let signals = Signals::new()?;
         let engines = Engines::start(args.engine_port).await?;
@@ -56,6 +56,6 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, Error> {
         out.flush()?;
         gateway.run(admin, signals, None, DRAIN).await;
         engines.stop().await;
-        Ok(Outcome::Done)
+        Ok(ExitOutcome::Done)
     })
 }

@@ -6,18 +6,18 @@ use pailou_snapshot::PortKey;
 
 /// How a command that met no trouble ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ExitOutcome {
     /// All is well: status 0.
     Done,
     /// Something was not accepted: status 1.
     NotAccepted,
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
+impl From<ExitOutcome> for ExitCode {
+    fn from(outcome: ExitOutcome) -> Self {
         match outcome {
-            Outcome::Done => ExitCode::SUCCESS,
-            Outcome::NotAccepted => ExitCode::from(1),
+            ExitOutcome::Done => ExitCode::SUCCESS,
+            ExitOutcome::NotAccepted => ExitCode::from(1),
         }
     }
 }

@@ -29,7 +29,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) struct Former(UnixStream);
 
 /// Where a successor may ask.
-pub(crate) struct Place {
+pub(crate) struct HandoverSocket {
     path: PathBuf,
     listener: UnixListener,
     /// It is another's by now, and not to be removed.
@@ -65,7 +65,7 @@ impl Former {
     }
 }
 
-impl Place {
+impl HandoverSocket {
     /// Takes the path, from a former process where there is one. Needs the runtime.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for HandoverSocket {
     fn drop(&mut self) {
         if !self.handed {
             let _ = fs::remove_file(&self.path);

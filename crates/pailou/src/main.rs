@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
-use exit::{Error, Outcome};
+use exit::{Error, ExitOutcome};
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<Outcome, Error> {
+fn run(cli: &Cli) -> Result<ExitOutcome, Error> {
     let filter = match cli.command {
         Command::Serve(_) | Command::Proxy(_) => "info",
         // What a watch meets is told by who watches, once.

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use crate::{
     admin,
     cli::PickerArgs,
-    exit::{Error, Outcome},
+    exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
 };
@@ -27,11 +27,11 @@ use followed::Followed;
 use shown::Shown;
 
 /// Picks until a signal comes.
-pub(crate) fn run(args: &PickerArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &PickerArgs) -> Result<ExitOutcome, Error> {
     runtime::many_threads()?.block_on(serve(args))
 }
 
-async fn serve(args: &PickerArgs) -> Result<Outcome, Error> {
+async fn serve(args: &PickerArgs) -> Result<ExitOutcome, Error> {
     let mut signals = Signals::new()?;
     let picker = Arc::new(EndpointPicker::new(&Handle::current()));
     let listener = admin::bind(SocketAddr::new(args.bind, args.metrics_port)).await?;
@@ -58,7 +58,7 @@ async fn serve(args: &PickerArgs) -> Result<Outcome, Error> {
         },
         signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
     }
-    Ok(Outcome::Done)
+    Ok(ExitOutcome::Done)
 }
 
 fn options(args: &PickerArgs) -> Options {

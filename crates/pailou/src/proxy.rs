@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::{
     admin,
     cli::ProxyArgs,
-    exit::{Error, Outcome, reason},
+    exit::{Error, ExitOutcome, reason},
     report::{self, Report, Unbound},
     runtime, serve,
     shown::Shown,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Serves until a signal comes.
-pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
     let options = serve::serving(&args.serving)?;
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<Outcome, Error> {
         // A cluster replaces pods by others.
         let successor = pending();
         until_drained(&proxy, &shown, signals, successor, Duration::from_secs(args.serving.drain.into()), |_| source.abort()).await;
-        Ok(Outcome::Done)
+        Ok(ExitOutcome::Done)
     })
 }
 

@@ -8,15 +8,15 @@ use crate::{
     admin,
     cli::{AccessLog, ServeArgs, ServingArgs},
     configuration::Configuration,
-    exit::{Error, Outcome},
-    handover::{self, Former, Place},
+    exit::{Error, ExitOutcome},
+    handover::{self, Former, HandoverSocket},
     runtime,
     signals::Signals,
     standalone::Standalone,
 };
 
 /// Serves until a signal comes.
-pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
     let configuration = Configuration::new(&args.config)?;
     if let Some(error) = configuration.missing() {
         return Err(error);
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
         if let Some(address) = args.admin.0 {
             tracing::info!("admin endpoint on http://{address}");
         }
-        let place = args.handover.as_deref().map(Place::new).transpose().map_err(Error::Handover)?;
+        let place = args.handover.as_deref().map(HandoverSocket::new).transpose().map_err(Error::Handover)?;
         if let Some(former) = former {
             // Where it has gone meanwhile, this one serves all the same.
             match former.confirm() {
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, Error> {
             }
         }
         gateway.run(admin, signals, place, Duration::from_secs(args.serving.drain.into())).await;
-        Ok(Outcome::Done)
+        Ok(ExitOutcome::Done)
     })
 }
 

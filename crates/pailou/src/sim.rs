@@ -7,13 +7,13 @@ use pailou_snapshot::PortKey;
 
 use crate::{
     cli::{CostArgs, Dialect, SimArgs},
-    exit::{Error, Outcome},
+    exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
 };
 
 /// Runs until a signal comes; requests in progress get a few seconds to end, a second signal cuts them off.
-pub(crate) fn run(args: &SimArgs) -> Result<Outcome, Error> {
+pub(crate) fn run(args: &SimArgs) -> Result<ExitOutcome, Error> {
     let config = config(args)?;
     runtime::many_threads()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SimArgs) -> Result<Outcome, Error> {
             () = sim.stop() => {}
             _ = signals.next() => {}
         }
-        Ok(Outcome::Done)
+        Ok(ExitOutcome::Done)
     })
 }
 

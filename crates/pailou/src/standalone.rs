@@ -18,7 +18,7 @@ use crate::{
     admin,
     configuration::{Configuration, Loaded},
     exit::{self, Error},
-    handover::Place,
+    handover::HandoverSocket,
     report::{self, Report, Unbound},
     shown::Shown,
     signals::Signals,
@@ -76,7 +76,7 @@ impl Standalone {
 
     /// Serves until a signal or a successor comes, then finishes what is under way, for at most `drain`. A signal after that cuts it
     /// off.
-    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, place: Option<Place>, drain: Duration) {
+    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, place: Option<HandoverSocket>, drain: Duration) {
         let spare = admin.as_ref().and_then(|listener| listener.as_fd().try_clone_to_owned().ok()).map(Into::into);
         let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.shown.clone())));
         let end_admin = || admin.iter().for_each(JoinHandle::abort);
@@ -97,7 +97,7 @@ impl Standalone {
 }
 
 /// Ready when another process serves on these sockets; never, where none can come.
-async fn successor(place: Option<Place>, proxy: &Arc<Proxy>, admin: Option<std::net::TcpListener>) {
+async fn successor(place: Option<HandoverSocket>, proxy: &Arc<Proxy>, admin: Option<std::net::TcpListener>) {
     match place {
         Some(mut place) => place.successor(proxy, admin.as_ref()).await,
         None => pending().await,

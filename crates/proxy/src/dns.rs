@@ -19,7 +19,7 @@ use std::{
 use hickory_resolver::{TokioResolver, net::NetError};
 use tokio::runtime::Handle;
 
-use self::cache::{Cache, Found};
+use self::cache::{Cache, CacheLookup};
 
 /// Why a name has no address.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -90,12 +90,14 @@ impl Dns {
         match literal(host) {
             Some(_) => true,
             None => match self.0.cache.find(host) {
-                Found::Fresh(answer) | Found::WaitFor(_, Some(answer)) => answer.is_ok_and(|known| known.contains(&remote.ip())),
-                Found::Stale(known) => {
+                CacheLookup::Fresh(answer) | CacheLookup::WaitFor(_, Some(answer)) => {
+                    answer.is_ok_and(|known| known.contains(&remote.ip()))
+                }
+                CacheLookup::Stale(known) => {
                     self.start(host);
                     known.contains(&remote.ip())
                 }
-                Found::Absent | Found::WaitFor(_, None) => false,
+                CacheLookup::Absent | CacheLookup::WaitFor(_, None) => false,
             },
         }
     }
@@ -103,18 +105,18 @@ impl Dns {
     async fn look_up(&self, host: &str) -> Result<Arc<[IpAddr]>, ResolveError> {
         loop {
             match self.0.cache.find(host) {
-                Found::Fresh(answer) => return answer,
-                Found::Stale(addresses) => {
+                CacheLookup::Fresh(answer) => return answer,
+                CacheLookup::Stale(addresses) => {
                     self.start(host);
                     return Ok(addresses);
                 }
-                Found::Absent => self.start(host),
-                Found::WaitFor(done, _) => {
+                CacheLookup::Absent => self.start(host),
+                CacheLookup::WaitFor(done, _) => {
                     let notified = done.notified();
                     tokio::pin!(notified);
                     // Registered before looking again, so that an answer in between is not missed.
                     notified.as_mut().enable();
-                    if matches!(self.0.cache.find(host), Found::WaitFor(same, _) if Arc::ptr_eq(&same, &done)) {
+                    if matches!(self.0.cache.find(host), CacheLookup::WaitFor(same, _) if Arc::ptr_eq(&same, &done)) {
                         notified.await;
                     }
                 }

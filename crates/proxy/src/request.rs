@@ -25,7 +25,7 @@ mod unrouted;
 use std::{net::IpAddr, sync::Arc};
 
 use http::{Request, Response, header};
-use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, Found, RouteMatch, Rule};
+use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, MatchOutcome, RouteMatch, Rule};
 
 use crate::{
     body::ResponseBody,
@@ -120,12 +120,12 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     let base_models = &runtime.snapshot().base_models;
     let matching = |input: &RequestInput| listener.routes.find(&head.view(input.known(base_models)));
     let mut found = matching(&input);
-    if matches!(found, Found::NeedsBody) {
+    if matches!(found, MatchOutcome::NeedsBody) {
         input = input.read(&head, context, &bounds).await?;
         found = matching(&input);
     }
     record.model = input.call().and_then(|call| call.model()).map(Into::into);
-    let Found::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
+    let MatchOutcome::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
     let rule = &entry.rule;
     record.rule = Some(rule.clone());
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {

@@ -33,7 +33,9 @@ pub use filter::{
 pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
-pub use matching::{Body, Conditions, Found, HeaderMatch, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch};
+pub use matching::{
+    Body, Conditions, HeaderMatch, MatchOutcome, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch,
+};
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};

@@ -41,7 +41,7 @@ pub enum Body<'a> {
 
 /// The outcome of looking for a rule.
 #[derive(Clone, Copy, Debug)]
-pub enum Found<'a> {
+pub enum MatchOutcome<'a> {
     /// This entry's rule.
     Rule(&'a RouteMatch),
     /// It depends on the body: read it and ask again.
@@ -84,16 +84,16 @@ impl RouteTable {
     }
 
     /// The rule that answers a request: under the most specific host name first; what its rules do not match falls through to
-    /// the next. [`Found::NeedsBody`] comes only where a rule that would win depends on the body's model.
-    pub fn find<'a>(&'a self, request: &RequestView<'_>) -> Found<'a> {
+    /// the next. [`MatchOutcome::NeedsBody`] comes only where a rule that would win depends on the body's model.
+    pub fn find<'a>(&'a self, request: &RequestView<'_>) -> MatchOutcome<'a> {
         for entry in self.hosts.get(request.host).flat_map(|entries| &**entries) {
             match entry.matches(request) {
-                Verdict::Yes => return Found::Rule(entry),
-                Verdict::DependsOnBody => return Found::NeedsBody,
+                Verdict::Yes => return MatchOutcome::Rule(entry),
+                Verdict::DependsOnBody => return MatchOutcome::NeedsBody,
                 Verdict::No => {}
             }
         }
-        Found::Nothing
+        MatchOutcome::Nothing
     }
 
     /// The entries by host name (`None`: any), those of each in order of precedence.

@@ -7,7 +7,7 @@ use pailou_compile::{
     Settings, compile,
     store::{Entry, Store},
 };
-use pailou_snapshot::{Body, Found, Listener, RequestView};
+use pailou_snapshot::{Body, Listener, MatchOutcome, RequestView};
 use proptest::prelude::*;
 
 const HOSTS: [&str; 5] = ["a.example.com", "b.a.example.com", "*.example.com", "*.a.example.com", "*.com"];
@@ -187,9 +187,9 @@ fn found(listener: &Listener, request: &Request, read: bool) -> Result<Option<(u
     let body = if read { Body::Read { model: request.model, base_model: None } } else { Body::Unread };
     let view = RequestView { host: request.host, method: &method, path: request.path, query: &query, headers: &headers, body };
     match listener.routes.find(&view) {
-        Found::NeedsBody => Err("needs the body"),
-        Found::Nothing => Ok(None),
-        Found::Rule(entry) => {
+        MatchOutcome::NeedsBody => Err("needs the body"),
+        MatchOutcome::Nothing => Ok(None),
+        MatchOutcome::Rule(entry) => {
             let name = &entry.rule.route;
             Ok(Some((name.name.name[1..].parse().unwrap(), usize::from(name.rule))))
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pailou_e2e::client::{CHAT, Call, Connection, Reply};
 use pailou_e2e::gateway::{Gateway, Setup};
-use pailou_e2e::picker::{Asking, Envoy, Picker};
+use pailou_e2e::picker::{Envoy, EnvoyOptions, Picker};
 use pailou_e2e::python::Python;
 use pailou_e2e::{objects, wait};
 use pailou_sim::{Config, CostModel, Fault, FaultKind, Sim};
@@ -28,12 +28,12 @@ async fn picker(engines: &[&Sim], more: impl IntoIterator<Item = Value>) -> Pick
 
 /// An Envoy that goes wherever the picker says, or `None` where there is no Envoy.
 async fn envoy(picker: &Picker, body_mode: &str) -> Option<Envoy> {
-    envoy_with(picker, &Asking { body_mode, engines: &[], hint: None }).await
+    envoy_with(picker, &EnvoyOptions { body_mode, engines: &[], hint: None }).await
 }
 
-async fn envoy_with(picker: &Picker, asking: &Asking<'_>) -> Option<Envoy> {
+async fn envoy_with(picker: &Picker, options: &EnvoyOptions<'_>) -> Option<Envoy> {
     let program = Python::with(&["envoy"])?.envoy();
-    Some(Envoy::serve(program, picker.grpc(), asking).await)
+    Some(Envoy::serve(program, picker.grpc(), options).await)
 }
 
 /// An InferenceModelRewrite of the pool `qwen`: every model becomes this one.
@@ -131,14 +131,14 @@ async fn a_subset_that_envoy_hints_at_is_kept_to() {
     let picker = picker(&[&a, &b], []).await;
     let engines = [a.addr(), b.addr()];
     let only_b = b.addr().to_string();
-    let Some(envoy) = envoy_with(&picker, &Asking { body_mode: DUPLEX, engines: &engines, hint: Some(&only_b) }).await else {
+    let Some(envoy) = envoy_with(&picker, &EnvoyOptions { body_mode: DUPLEX, engines: &engines, hint: Some(&only_b) }).await else {
         return;
     };
     for index in 0..20 {
         let reply = Call::chat("qwen", &format!("question {index}")).send(envoy.http()).await;
         assert_eq!((reply.status.as_u16(), reply.server()), (200, "b"), "{}", reply.text());
     }
-    let elsewhere = Asking { body_mode: DUPLEX, engines: &engines, hint: Some("127.0.0.1:1") };
+    let elsewhere = EnvoyOptions { body_mode: DUPLEX, engines: &engines, hint: Some("127.0.0.1:1") };
     let envoy = envoy_with(&picker, &elsewhere).await.expect("it was there before");
     let reply = Call::chat("qwen", "hello").send(envoy.http()).await;
     assert_eq!(reply.status, 503, "{}", reply.text());

@@ -22,7 +22,7 @@ use prost::Message;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{Calls, Limits};
-use crate::{EndpointPicker, conversation::Desk};
+use crate::{EndpointPicker, conversation::Context};
 
 const POOL: &str = "\
 apiVersion: inference.networking.k8s.io/v1
@@ -65,7 +65,7 @@ impl Proxy {
         Self { say: Some(say), hear: response.into_body().into_data_stream(), buffer: BytesMut::new() }
     }
 
-    fn say(&self, part: Part) {
+    fn send_message(&self, part: Part) {
         let config = ProtocolConfiguration {
             request_body_mode: BodySendMode::FullDuplexStreamed as i32,
             response_body_mode: BodySendMode::FullDuplexStreamed as i32,
@@ -113,16 +113,16 @@ fn streamed(answer: Option<CommonResponse>) -> (Bytes, bool) {
 async fn trailers_of_either_half_end_it_and_the_body_before_them_does_not() {
     let calls = calls(&format!("{POOL}{ENGINE}"));
     let mut proxy = Proxy::call(&calls).await;
-    proxy.say(head("application/json"));
-    proxy.say(Part::RequestBody(piece(r#"{"model":"m"}"#, false)));
-    proxy.say(Part::RequestTrailers(HttpTrailers::default()));
+    proxy.send_message(head("application/json"));
+    proxy.send_message(Part::RequestBody(piece(r#"{"model":"m"}"#, false)));
+    proxy.send_message(Part::RequestTrailers(HttpTrailers::default()));
     let Some(Answer::RequestHeaders(_)) = proxy.next().await else { panic!("the choice") };
     let Some(Answer::RequestBody(body)) = proxy.next().await else { panic!("the body") };
     assert_eq!(streamed(body.response), (r#"{"model":"m"}"#.into(), false));
     let Some(Answer::RequestTrailers(_)) = proxy.next().await else { panic!("the trailers") };
-    proxy.say(Part::ResponseHeaders(HttpHeaders::default()));
-    proxy.say(Part::ResponseBody(piece("answer", false)));
-    proxy.say(Part::ResponseTrailers(HttpTrailers::default()));
+    proxy.send_message(Part::ResponseHeaders(HttpHeaders::default()));
+    proxy.send_message(Part::ResponseBody(piece("answer", false)));
+    proxy.send_message(Part::ResponseTrailers(HttpTrailers::default()));
     let Some(Answer::ResponseHeaders(_)) = proxy.next().await else { panic!("the response's headers") };
     let Some(Answer::ResponseBody(body)) = proxy.next().await else { panic!("the response's body") };
     assert_eq!(streamed(body.response), ("answer".into(), false));
@@ -134,14 +134,14 @@ async fn trailers_of_either_half_end_it_and_the_body_before_them_does_not() {
 #[tokio::test]
 async fn a_request_that_does_not_go_on_is_given_up() {
     let patient = calls(POOL);
-    let impatient = Calls(Desk { patience: Duration::from_millis(50), ..patient.0.clone() });
+    let impatient = Calls(Context { request_timeout: Duration::from_millis(50), ..patient.0.clone() });
     let (mut proxy, mut other) = (Proxy::call(&impatient).await, Proxy::call(&patient).await);
     for proxy in [&proxy, &other] {
-        proxy.say(head("application/json"));
-        proxy.say(Part::RequestBody(piece("{", false)));
+        proxy.send_message(head("application/json"));
+        proxy.send_message(Part::RequestBody(piece("{", false)));
     }
     assert_eq!(proxy.next().await, None, "its call has ended, though the proxy would say more");
-    other.say(Part::RequestBody(piece("}", true)));
+    other.send_message(Part::RequestBody(piece("}", true)));
     let Some(Answer::ImmediateResponse(_)) = other.next().await else { panic!("one that does is answered") };
 }
 
@@ -152,8 +152,8 @@ async fn a_grpc_client_is_refused_in_codes_of_its_own() {
         [("application/grpc", Some(14), "no backend is ready to serve this request"), ("text/plain", None, "{")]
     {
         let mut proxy = Proxy::call(&calls).await;
-        proxy.say(head(content_type));
-        proxy.say(Part::RequestBody(piece("", true)));
+        proxy.send_message(head(content_type));
+        proxy.send_message(Part::RequestBody(piece("", true)));
         let Some(Answer::ImmediateResponse(refusal)) = proxy.next().await else { panic!("a refusal") };
         assert_eq!((refusal.status.unwrap().code, refusal.grpc_status.map(|it| it.status)), (503, code));
         assert!(refusal.body.starts_with(body.as_bytes()), "{refusal:?}");

@@ -13,7 +13,7 @@ use pailou_envoy_proto::{
 use prost_types::value::Kind;
 use tonic::Streaming;
 
-use super::{echo::Echo, failure::Failure, outbox::Pen};
+use super::{echo::Echo, failure::Failure, outbox::OutboxSender};
 use crate::{
     endpoints,
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
@@ -44,7 +44,7 @@ pub struct Choice {
 /// A picker that listens on.
 pub struct Listener {
     pub(super) replies: Streaming<ProcessingResponse>,
-    pub(super) pen: Pen,
+    pub(super) sender: OutboxSender,
     /// The response's body is wanted, not only its headers.
     pub(super) wants_body: bool,
 }
@@ -58,12 +58,12 @@ impl std::fmt::Debug for Listener {
 /// A conversation that has begun.
 pub struct Conversation {
     replies: Streaming<ProcessingResponse>,
-    pen: Pen,
-    said: Said,
+    sender: OutboxSender,
+    state: PickerState,
 }
 
 /// What a picker has said of a request.
-struct Said {
+struct PickerState {
     /// As it was sent.
     body: Vec<Bytes>,
     echo: Echo,
@@ -82,14 +82,14 @@ struct Said {
 impl Conversation {
     pub(super) fn new(
         replies: Streaming<ProcessingResponse>,
-        pen: Pen,
+        sender: OutboxSender,
         body: Vec<Bytes>,
         chunks: Vec<Bytes>,
         max_length: usize,
     ) -> Self {
         let mut echo = Echo::new();
         chunks.into_iter().for_each(|chunk| echo.sent(chunk));
-        let said = Said {
+        let state = PickerState {
             body,
             echo,
             changed: None,
@@ -100,7 +100,7 @@ impl Conversation {
             chosen: [None, None],
             mode: None,
         };
-        Self { replies, pen, said }
+        Self { replies, sender, state }
     }
 
     /// Waits until the picker has decided. The caller bounds the time.
@@ -111,23 +111,23 @@ impl Conversation {
         loop {
             match self.replies.message().await {
                 Ok(Some(reply)) => {
-                    if let Some(reply) = self.said.hear(reply)? {
+                    if let Some(reply) = self.state.receive(reply)? {
                         return Ok(Verdict::LocalReply(reply));
                     }
-                    if self.said.is_all() {
-                        return self.said.choice(Some((self.replies, self.pen)));
+                    if self.state.is_all() {
+                        return self.state.choice(Some((self.replies, self.sender)));
                     }
                 }
                 // Closed: what was said so far counts, and the rest goes on as it is.
-                Ok(None) => return self.said.choice(None),
-                Err(_) if self.said.headers_answered && self.said.has_chosen() => return self.said.choice(None),
+                Ok(None) => return self.state.choice(None),
+                Err(_) if self.state.headers_answered && self.state.has_chosen() => return self.state.choice(None),
                 Err(status) => return Err(status.into()),
             }
         }
     }
 }
 
-impl Said {
+impl PickerState {
     /// Whether nothing more is to come of the request.
     fn is_all(&self) -> bool {
         self.headers_answered && self.echo.is_settled()
@@ -137,7 +137,7 @@ impl Said {
         self.chosen.iter().any(Option::is_some)
     }
 
-    fn hear(&mut self, reply: ProcessingResponse) -> Result<Option<LocalReply>, Failure> {
+    fn receive(&mut self, reply: ProcessingResponse) -> Result<Option<LocalReply>, Failure> {
         let metadata = reply.dynamic_metadata.as_ref().and_then(|metadata| metadata.fields.get(ENDPOINT_NAMESPACE));
         if let Some(Kind::StructValue(fields)) = metadata.and_then(|value| value.kind.as_ref())
             && let Some(Kind::StringValue(endpoint)) = fields.fields.get(ENDPOINT).and_then(|value| value.kind.as_ref())
@@ -204,7 +204,7 @@ impl Said {
         Ok(())
     }
 
-    fn choice(mut self, open: Option<(Streaming<ProcessingResponse>, Pen)>) -> Result<Verdict, Failure> {
+    fn choice(mut self, open: Option<(Streaming<ProcessingResponse>, OutboxSender)>) -> Result<Verdict, Failure> {
         let chosen = self.chosen.iter().flatten().next().ok_or(Failure::NoChoice)?;
         let endpoints = endpoints::parse(chosen)?;
         if endpoints.is_empty() {
@@ -219,7 +219,7 @@ impl Said {
         let wants = |mode: i32| mode != HeaderSendMode::Skip as i32;
         let listener = open.filter(|_| self.mode.is_none_or(|mode| wants(mode.response_header_mode)));
         let wants_body = self.mode.is_none_or(|mode| mode.response_body_mode != BodySendMode::None as i32);
-        let listener = listener.map(|(replies, pen)| Listener { replies, pen, wants_body });
+        let listener = listener.map(|(replies, sender)| Listener { replies, sender, wants_body });
         Ok(Verdict::Go(Box::new(Choice { endpoints, headers: self.headers, body: self.changed, listener })))
     }
 }

@@ -4,15 +4,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use pailou_envoy_proto::frame::{PREFIX_LENGTH, put_prefix};
 use prost::encoding::encode_varint;
 
-/// Whose body a piece is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Request,
-    Response,
-}
+use crate::Direction;
 
 /// A message with a piece of a body: what goes before it, and the piece.
-pub(super) fn piece(part: Part, piece: &Bytes, last: bool) -> [Bytes; 2] {
+pub(super) fn piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
     // HttpBody { end_of_stream = 2, body = 1 }: fields may come in any order, so the bytes are put last.
     let mut fields = BytesMut::with_capacity(16);
     if last {
@@ -25,9 +20,9 @@ pub(super) fn piece(part: Part, piece: &Bytes, last: bool) -> [Bytes; 2] {
     let body = fields.len() + piece.len();
     // ProcessingRequest { request_body = 4, response_body = 5 }
     let mut outer = BytesMut::with_capacity(8);
-    let field = match part {
-        Part::Request => 4,
-        Part::Response => 5,
+    let field = match direction {
+        Direction::Request => 4,
+        Direction::Response => 5,
     };
     outer.put_u8(field << 3 | LENGTH_DELIMITED);
     encode_varint(body as u64, &mut outer);
@@ -48,16 +43,18 @@ mod tests {
 
     #[test]
     fn piece_is_the_message_that_it_would_be_encoded_as() {
-        for (part, length, last) in [(Part::Request, 0, true), (Part::Request, 62_000, false), (Part::Response, 200, true)] {
+        for (direction, length, last) in
+            [(Direction::Request, 0, true), (Direction::Request, 62_000, false), (Direction::Response, 200, true)]
+        {
             let bytes = Bytes::from(vec![7; length]);
-            let frames = piece(part, &bytes, last);
+            let frames = piece(direction, &bytes, last);
             let whole = frames.concat();
             assert_eq!(whole[0], 0);
             assert_eq!(u32::from_be_bytes(whole[1..5].try_into().unwrap()) as usize, whole.len() - 5);
             let body = HttpBody { body: bytes.clone(), end_of_stream: last };
-            let expected = match part {
-                Part::Request => Request::RequestBody(body),
-                Part::Response => Request::ResponseBody(body),
+            let expected = match direction {
+                Direction::Request => Request::RequestBody(body),
+                Direction::Response => Request::ResponseBody(body),
             };
             assert_eq!(ProcessingRequest::decode(&whole[5..]).unwrap().request, Some(expected));
             assert!(length == 0 || frames[1].as_ptr() == bytes.as_ptr(), "the piece is not copied");

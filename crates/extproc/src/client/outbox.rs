@@ -26,21 +26,21 @@ pub struct Outbox {
 }
 
 /// The writing end of an [`Outbox`].
-pub(super) struct Pen {
+pub(super) struct OutboxSender {
     sender: mpsc::UnboundedSender<Bytes>,
     queued: Arc<AtomicUsize>,
 }
 
 impl Outbox {
     /// An outbox that begins with these frames.
-    pub(super) fn new(begun: VecDeque<Bytes>) -> (Self, Pen) {
+    pub(super) fn new(begun: VecDeque<Bytes>) -> (Self, OutboxSender) {
         let (sender, more) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        (Self { begun, more, queued: queued.clone() }, Pen { sender, queued })
+        (Self { begun, more, queued: queued.clone() }, OutboxSender { sender, queued })
     }
 }
 
-impl Pen {
+impl OutboxSender {
     /// Sends frames. False where the picker is gone, or reads nothing.
     pub(super) fn write(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
         frames.into_iter().filter(|frame| !frame.is_empty()).all(|frame| {

@@ -25,13 +25,9 @@ use pailou_envoy_proto::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{
-    conversation::Listener,
-    echo::Echo,
-    framing::{self, Part},
-    question::header_values,
-};
+use super::{conversation::Listener, echo::Echo, framing, request::header_values};
 use crate::{
+    Direction,
     chunks::chunks,
     names::{ENDPOINT_NAMESPACE, SERVED},
 };
@@ -39,9 +35,9 @@ use crate::{
 /// What a picker may hold back of a response, in bytes. The backend waits where it holds back more.
 const MAX_PENDING: usize = 4 << 20;
 /// How long a response waits for its picker where nothing but the picker is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PICKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a response's head waits for its picker while the body comes and nothing is said of it.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Frames that may wait for the head of their response.
 const MAX_READY: usize = 64;
@@ -65,7 +61,7 @@ pub struct Processed<B: Body> {
     begun: Instant,
     /// When something last came, of either.
     moved: Instant,
-    patience: Option<Pin<Box<Sleep>>>,
+    timeout: Option<Pin<Box<Sleep>>>,
 }
 
 /// The head of a backend's answer, for a picker.
@@ -118,9 +114,9 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
             end: None,
             begun: now,
             moved: now,
-            patience: None,
+            timeout: None,
         };
-        processed.tell([frame::encode(&head(backend, drained))]);
+        processed.send_frames([frame::encode(&head(backend, drained))]);
         processed
     }
 
@@ -201,21 +197,21 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
             self.conclude();
             return true;
         }
-        self.lose_patience(context)
+        self.poll_timeout(context)
     }
 
     /// Takes a message of the picker's.
     fn listen(&mut self, context: &mut Context<'_>) -> bool {
         let Some(listener) = &mut self.listener else { return false };
         match Pin::new(&mut listener.replies).poll_next(context) {
-            Poll::Ready(Some(Ok(reply))) => self.hear(reply),
+            Poll::Ready(Some(Ok(reply))) => self.receive(reply),
             Poll::Ready(Some(Err(_)) | None) => self.let_go(),
             Poll::Pending => return false,
         }
         true
     }
 
-    fn hear(&mut self, reply: ProcessingResponse) {
+    fn receive(&mut self, reply: ProcessingResponse) {
         match reply.response {
             Some(Response::ImmediateResponse(response)) => {
                 (self.end, self.listener) = (Some(End::Evicted(response.into())), None);
@@ -279,7 +275,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
             let last = is_last && pieces.peek().is_none();
             self.drained |= last;
             self.echo.sent(piece.clone());
-            self.tell(framing::piece(Part::Response, &piece, last));
+            self.send_frames(framing::piece(Direction::Response, &piece, last));
         }
     }
 
@@ -288,16 +284,16 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         self.drained = true;
         let Some(trailers) = trailers else {
             self.echo.sent(Bytes::new());
-            return self.tell(framing::piece(Part::Response, &Bytes::new(), true));
+            return self.send_frames(framing::piece(Direction::Response, &Bytes::new(), true));
         };
         let headers = header_values(&trailers).collect();
         let message = Request::ResponseTrailers(HttpTrailers { trailers: Some(core::HeaderMap { headers }) });
         self.trailers = Some(trailers);
-        self.tell([frame::encode(&ProcessingRequest { request: Some(message), ..ProcessingRequest::default() })]);
+        self.send_frames([frame::encode(&ProcessingRequest { request: Some(message), ..ProcessingRequest::default() })]);
     }
 
-    fn tell<const N: usize>(&mut self, frames: [Bytes; N]) {
-        if self.listener.as_ref().is_some_and(|listener| !listener.pen.write(frames)) {
+    fn send_frames<const N: usize>(&mut self, frames: [Bytes; N]) {
+        if self.listener.as_ref().is_some_and(|listener| !listener.sender.write(frames)) {
             self.let_go();
         }
     }
@@ -328,23 +324,23 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         self.echo.bytes() > MAX_PENDING || self.ready.len() > MAX_READY
     }
 
-    fn lose_patience(&mut self, context: &mut Context<'_>) -> bool {
+    fn poll_timeout(&mut self, context: &mut Context<'_>) -> bool {
         let due = if self.drained || self.is_full() {
-            self.moved + PATIENCE
+            self.moved + PICKER_TIMEOUT
         } else if !self.head_answered {
-            self.begun + HEAD_PATIENCE
+            self.begun + HEAD_TIMEOUT
         } else {
             return false;
         };
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if patience.deadline() != due {
-            patience.as_mut().reset(due);
+        let timeout = self.timeout.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timeout.deadline() != due {
+            timeout.as_mut().reset(due);
         }
-        let is_lost = patience.as_mut().poll(context).is_ready();
-        if is_lost {
+        let is_over = timeout.as_mut().poll(context).is_ready();
+        if is_over {
             self.let_go();
         }
-        is_lost
+        is_over
     }
 }
 

@@ -12,18 +12,10 @@ use pailou_envoy_proto::{
 use prost_types::value::Kind;
 
 use crate::{
+    Direction,
     chunks::chunks,
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
 };
-
-/// Which half of an exchange a piece is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Half {
-    /// The request.
-    Request,
-    /// The response.
-    Response,
-}
 
 /// A choice with the answer to the request's headers. `endpoints` is `ip:port[,ip:port…]`, to be tried in order; `length` the body's
 /// length in bytes, where its header has to say it anew.
@@ -46,21 +38,21 @@ pub fn chosen_by_body(endpoints: &str, body: Option<Bytes>) -> ProcessingRespons
 }
 
 /// Headers that go on as they are.
-pub fn headers(half: Half) -> ProcessingResponse {
+pub fn headers(direction: Direction) -> ProcessingResponse {
     let answer = HeadersResponse { response: Some(CommonResponse::default()) };
-    saying(match half {
-        Half::Request => Response::RequestHeaders(answer),
-        Half::Response => Response::ResponseHeaders(answer),
+    saying(match direction {
+        Direction::Request => Response::RequestHeaders(answer),
+        Direction::Response => Response::ResponseHeaders(answer),
     })
 }
 
 /// A piece of a body that goes on as it is.
-pub fn unchanged(half: Half) -> ProcessingResponse {
-    body(half, None)
+pub fn unchanged(direction: Direction) -> ProcessingResponse {
+    body(direction, None)
 }
 
 /// A stream of pieces back, each as long as a message may be. A body that is only ended is one empty piece.
-pub fn streamed(half: Half, pieces: &[Bytes], end_of_stream: bool) -> Vec<ProcessingResponse> {
+pub fn streamed(direction: Direction, pieces: &[Bytes], end_of_stream: bool) -> Vec<ProcessingResponse> {
     let mut pieces: Vec<Bytes> = pieces.iter().flat_map(chunks).collect();
     if pieces.is_empty() && end_of_stream {
         pieces.push(Bytes::new());
@@ -68,16 +60,16 @@ pub fn streamed(half: Half, pieces: &[Bytes], end_of_stream: bool) -> Vec<Proces
     let last = pieces.len().saturating_sub(1);
     let piece = |(place, piece)| {
         let piece = StreamedBodyResponse { body: piece, end_of_stream: end_of_stream && place == last };
-        body(half, Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) }))
+        body(direction, Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) }))
     };
     pieces.into_iter().enumerate().map(piece).collect()
 }
 
 /// Trailers that go on as they are.
-pub fn trailers(half: Half) -> ProcessingResponse {
-    saying(match half {
-        Half::Request => Response::RequestTrailers(TrailersResponse::default()),
-        Half::Response => Response::ResponseTrailers(TrailersResponse::default()),
+pub fn trailers(direction: Direction) -> ProcessingResponse {
+    saying(match direction {
+        Direction::Request => Response::RequestTrailers(TrailersResponse::default()),
+        Direction::Response => Response::ResponseTrailers(TrailersResponse::default()),
     })
 }
 
@@ -104,11 +96,11 @@ fn saying(answer: Response) -> ProcessingResponse {
     ProcessingResponse { response: Some(answer), ..ProcessingResponse::default() }
 }
 
-fn body(half: Half, body_mutation: Option<BodyMutation>) -> ProcessingResponse {
+fn body(direction: Direction, body_mutation: Option<BodyMutation>) -> ProcessingResponse {
     let answer = BodyResponse { response: Some(CommonResponse { body_mutation, ..CommonResponse::default() }) };
-    saying(match half {
-        Half::Request => Response::RequestBody(answer),
-        Half::Response => Response::ResponseBody(answer),
+    saying(match direction {
+        Direction::Request => Response::RequestBody(answer),
+        Direction::Response => Response::ResponseBody(answer),
     })
 }
 
@@ -145,7 +137,7 @@ mod tests {
             };
             (piece.body.len(), piece.end_of_stream)
         };
-        streamed(Half::Request, bodies, end).into_iter().map(piece).collect()
+        streamed(Direction::Request, bodies, end).into_iter().map(piece).collect()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 /// Messages that wait for the connection to take them; whoever answers waits when there are more.
-const WAITING: usize = 16;
+const MAX_QUEUED: usize = 16;
 
 /// Where a proxy is answered.
 #[derive(Debug)]
@@ -20,21 +20,21 @@ pub struct Replies(mpsc::Sender<Result<ProcessingResponse, Status>>);
 /// The proxy does not listen any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the proxy does not listen any more")]
-pub struct Gone;
+pub struct ProxyGone;
 
 impl Replies {
     /// A way for answers, and its end.
-    pub(super) fn new() -> (Self, Reading) {
-        let (send, receive) = mpsc::channel(WAITING);
-        (Self(send), Reading(receive))
+    pub(super) fn new() -> (Self, ReplyStream) {
+        let (send, receive) = mpsc::channel(MAX_QUEUED);
+        (Self(send), ReplyStream(receive))
     }
 
     /// Says something, as soon as there is room for it.
     ///
     /// # Errors
     /// Nobody listens.
-    pub async fn say(&self, reply: ProcessingResponse) -> Result<(), Gone> {
-        self.0.send(Ok(reply)).await.map_err(|_| Gone)
+    pub async fn send(&self, reply: ProcessingResponse) -> Result<(), ProxyGone> {
+        self.0.send(Ok(reply)).await.map_err(|_| ProxyGone)
     }
 
     /// Ends the call with this status.
@@ -45,9 +45,9 @@ impl Replies {
 }
 
 /// What the connection reads.
-pub struct Reading(mpsc::Receiver<Result<ProcessingResponse, Status>>);
+pub struct ReplyStream(mpsc::Receiver<Result<ProcessingResponse, Status>>);
 
-impl Stream for Reading {
+impl Stream for ReplyStream {
     type Item = Result<ProcessingResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -35,9 +35,9 @@ fn a_successor_that_breaks_off_leaves_everything_as_it_was() {
 async fn a_path_is_for_its_user_alone_and_goes_with_the_process() {
     let path = std::env::temp_dir().join(format!("pailou-handover-{}", std::process::id()));
     assert!(take(&path).unwrap().is_none(), "nobody is there");
-    let former = Place::new(&path).unwrap();
+    let former = HandoverSocket::new(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let mut successor = Place::new(&path).unwrap();
+    let mut successor = HandoverSocket::new(&path).unwrap();
     successor.handed = true;
     drop(successor);
     assert!(path.exists());

@@ -13,18 +13,18 @@ pub(super) struct Followed {
     namespace: NamespaceName,
     name: String,
     /// What was said of it last.
-    said: Option<Said>,
+    reported: Option<PoolSummary>,
 }
 
 #[derive(PartialEq, Eq)]
-struct Said {
+struct PoolSummary {
     endpoints: Option<usize>,
     warnings: Vec<String>,
 }
 
 impl Followed {
     pub(super) fn new(picker: Arc<EndpointPicker>, group: Option<&'static str>, namespace: NamespaceName, name: String) -> Self {
-        Self { picker, group, namespace, name, said: None }
+        Self { picker, group, namespace, name, reported: None }
     }
 
     /// The objects are these now.
@@ -33,8 +33,8 @@ impl Followed {
         let endpoints = pool.as_ref().map(|pool| pool.endpoints.len());
         let warnings = pool.as_ref().map(|pool| pool.warnings.clone()).unwrap_or_default();
         self.picker.update(pool);
-        let said = Some(Said { endpoints, warnings });
-        if self.said == said {
+        let reported = Some(PoolSummary { endpoints, warnings });
+        if self.reported == reported {
             return;
         }
         let name = format!("InferencePool {}/{}", self.namespace.as_str(), self.name);
@@ -42,7 +42,7 @@ impl Followed {
             Some(endpoints) => tracing::info!("{name} has {endpoints} ready endpoints"),
             None => tracing::warn!("there is no {name}: it is waited for, and requests are answered 503"),
         }
-        said.iter().flat_map(|said| &said.warnings).for_each(|warning| tracing::warn!("{name}: {warning}"));
-        self.said = said;
+        reported.iter().flat_map(|reported| &reported.warnings).for_each(|warning| tracing::warn!("{name}: {warning}"));
+        self.reported = reported;
     }
 }

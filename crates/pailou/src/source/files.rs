@@ -30,7 +30,7 @@ pub(crate) struct Roots {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Every file, by root, then by name.
-    pub(crate) files: Vec<Found>,
+    pub(crate) files: Vec<SourceFile>,
     /// Where a change may make another listing.
     pub(crate) interest: Interest,
     /// Roots and directories that could not be listed: whatever came from them before is still to be believed.
@@ -39,7 +39,7 @@ pub(crate) struct Listing {
 
 /// One file.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct SourceFile {
     /// Its path, as the user would write it.
     pub(crate) path: Arc<Path>,
     /// What is in it.
@@ -97,7 +97,7 @@ impl Roots {
 impl Listing {
     fn add(&mut self, path: &Path) {
         self.interest.add(path);
-        self.files.push(Found { path: path.into(), content: read(path) });
+        self.files.push(SourceFile { path: path.into(), content: read(path) });
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
 
     fn names(root: &Path, recursive: bool) -> Vec<String> {
         let listing = Roots { paths: vec![root.to_owned()], recursive }.read();
-        let name = |found: &Found| found.path.strip_prefix(root).unwrap().display().to_string();
+        let name = |found: &SourceFile| found.path.strip_prefix(root).unwrap().display().to_string();
         listing.files.iter().map(name).collect()
     }
 

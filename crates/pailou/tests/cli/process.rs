@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long anything may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running binary, killed when dropped. What it says on standard error is kept.
 pub(crate) struct Running {
@@ -76,7 +76,7 @@ pub(crate) fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(start.elapsed() < TEST_TIMEOUT, "{what}: not within {TEST_TIMEOUT:?}");
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -122,7 +122,7 @@ impl Client {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
         Ok(Self(BufReader::new(stream)))
     }
 

@@ -38,7 +38,7 @@ struct Entry {
 }
 
 /// The cache's entry of a name.
-pub(super) enum Found {
+pub(super) enum CacheLookup {
     /// An answer that holds.
     Fresh(Known),
     /// Addresses whose time is over: good to use, to be renewed.
@@ -51,16 +51,16 @@ pub(super) enum Found {
 
 impl Cache {
     /// Looks a name up.
-    pub(super) fn find(&self, host: &str) -> Found {
+    pub(super) fn find(&self, host: &str) -> CacheLookup {
         let now = Instant::now();
         let mut entries = self.0.lock();
-        let Some(entry) = entries.get_mut(host) else { return Found::Absent };
+        let Some(entry) = entries.get_mut(host) else { return CacheLookup::Absent };
         entry.used = Some(now);
         match (&entry.answer, &entry.under_way) {
-            (Some((answer, until)), _) if now < *until => Found::Fresh(answer.clone()),
-            (Some((Ok(addresses), until)), _) if now < *until + MAX_STALE => Found::Stale(Arc::clone(addresses)),
-            (answer, Some(done)) => Found::WaitFor(Arc::clone(done), answer.as_ref().map(|(answer, _)| answer.clone())),
-            (_, None) => Found::Absent,
+            (Some((answer, until)), _) if now < *until => CacheLookup::Fresh(answer.clone()),
+            (Some((Ok(addresses), until)), _) if now < *until + MAX_STALE => CacheLookup::Stale(Arc::clone(addresses)),
+            (answer, Some(done)) => CacheLookup::WaitFor(Arc::clone(done), answer.as_ref().map(|(answer, _)| answer.clone())),
+            (_, None) => CacheLookup::Absent,
         }
     }
 

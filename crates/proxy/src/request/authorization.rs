@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
-use pailou_authz::{Allowed, Decision, Question, grpc, plain};
+use pailou_authz::{Allowed, AuthorizationRequest, Decision, grpc, plain};
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
 use pailou_snapshot::{AuthProtocol, ClusterKey, ExternalAuth, Timeouts};
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long an authorization server may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer of one, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -50,7 +50,7 @@ enum Unheard {
     Failure(#[from] pailou_authz::Failure),
     #[error("its answer broke off, or is longer than {MAX_ANSWER} bytes: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("it did not answer within {} s", PATIENCE.as_secs())]
+    #[error("it did not answer within {} s", AUTHORIZATION_TIMEOUT.as_secs())]
     Late,
 }
 
@@ -95,7 +95,7 @@ impl Gate<'_> {
             }
             let body = input.call().filter(|_| server.max_body > 0).map(|call| &call.bytes);
             let key = server.cluster.as_ref().map_err(|failure| misconfigured(&failure.0))?;
-            let decided = timeout(PATIENCE, self.ask(server, key, head, body)).await.unwrap_or(Err(Unheard::Late));
+            let decided = timeout(AUTHORIZATION_TIMEOUT, self.ask(server, key, head, body)).await.unwrap_or(Err(Unheard::Late));
             match decided.map_err(|error| unheard(key, &error))? {
                 Decision::Denied(denial) => return Err(Error::denied(*denial, &key.endpoints)),
                 Decision::Allowed(allowed) => self.change(&allowed, head, consents).map_err(|error| unheard(key, &error))?,
@@ -107,7 +107,7 @@ impl Gate<'_> {
     async fn ask(&self, server: &ExternalAuth, key: &ClusterKey, head: &Head, body: Option<&Bytes>) -> Result<Decision, Unheard> {
         let cluster: &Arc<_> = self.runtime.find(key).ok_or(SubrequestError::NoEndpoint)?;
         let slash = PathAndQuery::from_static("/");
-        let question = Question {
+        let request = AuthorizationRequest {
             peer: self.connection.peer,
             local: self.connection.local,
             tls: self.connection.tls.is_some(),
@@ -120,8 +120,8 @@ impl Gate<'_> {
             body,
         };
         let request = match &server.protocol {
-            AuthProtocol::Http { prefix, request_headers, .. } => plain::request(&question, prefix, request_headers)?,
-            AuthProtocol::Grpc { request_headers } => grpc::request(&question, request_headers.as_deref()),
+            AuthProtocol::Http { prefix, request_headers, .. } => plain::request(&request, prefix, request_headers)?,
+            AuthProtocol::Grpc { request_headers } => grpc::request(&request, request_headers.as_deref()),
         };
         let made = |address: &_| {
             let mut request = request.clone().map(|body| RequestBody::held(Pieces::from(body)));

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use pailou_ai::Pieces;
-use pailou_extproc::client::Question;
+use pailou_extproc::client::EndpointRequest;
 use pailou_snapshot::{Address, ClientAddress, Credential, HostRewrite};
 
 use super::{Chosen, Head, RequestInput, misconfigured};
@@ -102,8 +102,8 @@ impl Outgoing {
     }
 
     /// The request as a pool's endpoint picker sees it.
-    pub(super) fn question(&self, tls: bool, body: Option<Pieces>, max_body: usize) -> Question<'_> {
-        Question {
+    pub(super) fn endpoint_request(&self, tls: bool, body: Option<Pieces>, max_body: usize) -> EndpointRequest<'_> {
+        EndpointRequest {
             method: &self.method,
             scheme: if tls { "https" } else { "http" },
             authority: self.host.to_str().unwrap_or_default(),

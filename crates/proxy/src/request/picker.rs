@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a picker may take, which may hold requests back until there is room for them.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PICKER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body that comes back may be longer than what was sent by this many bytes.
 const MAX_GROWTH: usize = 1 << 20;
 
@@ -37,7 +37,7 @@ enum SubrequestError {
     Unreached(#[from] subrequest::SubrequestError),
     #[error(transparent)]
     Failure(#[from] client::Failure),
-    #[error("the endpoint picker did not answer within {} s", PATIENCE.as_secs())]
+    #[error("the endpoint picker did not answer within {} s", PICKER_TIMEOUT.as_secs())]
     Late,
     #[error("the endpoint picker chose {0}, which is no ready endpoint of the pool")]
     Outside(SocketAddr),
@@ -66,7 +66,7 @@ impl Picker {
         record: &RequestLog,
     ) -> Result<Option<Choice>, Error> {
         let request = route.entry.rule.policy.timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
-        let own = Instant::now() + PATIENCE;
+        let own = Instant::now() + PICKER_TIMEOUT;
         let first = request.map_or(own, |request| request.min(own));
         let silence = match timeout_at(first, self.verdict(route, connection, outgoing, input)).await {
             Ok(Ok(Verdict::LocalReply(reply))) => return Err(Error::local_reply(reply)),
@@ -102,15 +102,15 @@ impl Picker {
         let cluster = self.cluster.as_ref().ok_or(subrequest::SubrequestError::NoEndpoint)?;
         let max_body = usize::try_from(input.length()).unwrap_or(usize::MAX).saturating_add(MAX_GROWTH);
         let timeouts = &route.entry.rule.policy.timeouts;
-        let (exchange, asking) = subrequest::send(cluster, connection, timeouts, |address| {
-            let (request, asking) = outgoing.question(connection.tls.is_some(), input.pieces(), max_body).ask();
+        let (exchange, pending) = subrequest::send(cluster, connection, timeouts, |address| {
+            let (request, pending) = outgoing.endpoint_request(connection.tls.is_some(), input.pieces(), max_body).into_http();
             let mut request = request.map(RequestBody::asked);
             let host = HeaderValue::from_str(&subrequest::host(&self.key, address));
             request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("endpoint-picker")));
-            (request, asking)
+            (request, pending)
         })
         .await?;
-        Ok(asking.answered(exchange.response)?.verdict().await?)
+        Ok(pending.into_conversation(exchange.response)?.verdict().await?)
     }
 
     /// No other endpoints than the pool's own are gone to.

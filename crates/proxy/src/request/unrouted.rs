@@ -1,7 +1,7 @@
 //! Answer to a client when no rule matches.
 
 use http::header;
-use pailou_snapshot::{Body, Found, Listener};
+use pailou_snapshot::{Body, Listener, MatchOutcome};
 
 use super::{body::RequestInput, head::Head};
 use crate::error::{Error, Flag};
@@ -14,7 +14,7 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> E
         let model: String = model.chars().take(128).collect();
         return Error::new(Flag::NoRoute, format!("no route for the model `{model}` at this address")).with_code("model_not_found");
     }
-    if head.upgrade.is_some() || !matches!(listener.routes.find(&head.view(Body::Unread)), Found::NeedsBody) {
+    if head.upgrade.is_some() || !matches!(listener.routes.find(&head.view(Body::Unread)), MatchOutcome::NeedsBody) {
         return Error::new(Flag::NoRoute, "no route for this request");
     }
     let obstacle = match input {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// Nothing here takes longer unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
     send: SendRequest<Full<Bytes>>,
@@ -36,7 +36,7 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(TEST_TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 impl Client {
@@ -53,7 +53,7 @@ impl Client {
 
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         self.send.ready().await?;
-        tokio::time::timeout(PATIENCE, self.send.send_request(request)).await.expect("the server answers in time")
+        tokio::time::timeout(TEST_TIMEOUT, self.send.send_request(request)).await.expect("the server answers in time")
     }
 
     pub(crate) async fn post(&mut self, path: &str, body: &Value) -> hyper::Result<Response<Incoming>> {
@@ -94,7 +94,7 @@ pub(crate) fn request(method: Method, path: &str, body: impl Into<Bytes>) -> Req
 }
 
 pub(crate) async fn text(response: Response<Incoming>) -> String {
-    let body = tokio::time::timeout(PATIENCE, response.into_body().collect()).await;
+    let body = tokio::time::timeout(TEST_TIMEOUT, response.into_body().collect()).await;
     let bytes = body.expect("the body ends in time").expect("the body ends well").to_bytes();
     String::from_utf8(bytes.to_vec()).expect("the body is text")
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Client, PATIENCE, events, eventually, instant, request, text};
+use crate::client::{Client, TEST_TIMEOUT, events, eventually, instant, request, text};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -54,9 +54,9 @@ async fn the_next_requests_get_the_status_asked_for() {
 async fn a_reset_comes_before_the_head_or_after_chunks() {
     let sim = instant().await;
     sim.faults().set([FaultKind::Reset(None).into()]);
-    assert_eq!(raw(&sim, PATIENCE).await, (vec![], Some(ErrorKind::ConnectionReset)));
+    assert_eq!(raw(&sim, TEST_TIMEOUT).await, (vec![], Some(ErrorKind::ConnectionReset)));
     sim.faults().set([FaultKind::Reset(Some(2)).into()]);
-    let (bytes, error) = raw(&sim, PATIENCE).await;
+    let (bytes, error) = raw(&sim, TEST_TIMEOUT).await;
     assert_eq!(error, Some(ErrorKind::ConnectionReset));
     assert_eq!(String::from_utf8_lossy(&bytes).matches("data: ").count(), 2);
 }
@@ -77,7 +77,7 @@ async fn a_stall_keeps_the_connection_open_and_says_nothing() {
 async fn closing_after_the_head_leaves_an_unfinished_body() {
     let sim = instant().await;
     sim.faults().set([FaultKind::Close(0).into()]);
-    let (bytes, error) = raw(&sim, PATIENCE).await;
+    let (bytes, error) = raw(&sim, TEST_TIMEOUT).await;
     assert_eq!(error, None);
     assert!(bytes.starts_with(b"HTTP/1.1 200 OK\r\n") && bytes.ends_with(b"\r\n\r\n"));
     let mut whole = chat();
@@ -92,7 +92,7 @@ async fn closing_after_the_head_leaves_an_unfinished_body() {
 async fn garbage_is_not_http() {
     let sim = instant().await;
     sim.faults().set([FaultKind::Garbage.into()]);
-    let (bytes, error) = raw(&sim, PATIENCE).await;
+    let (bytes, error) = raw(&sim, TEST_TIMEOUT).await;
     assert_eq!(error, None);
     assert!(!bytes.is_empty() && !bytes.starts_with(b"HTTP"));
 }
@@ -115,7 +115,7 @@ async fn an_early_status_does_not_wait_for_the_body() {
     let head = format!("POST {CHAT} HTTP/1.1\r\nhost: sim.test\r\ncontent-length: 1000000\r\n\r\n{{");
     tcp.write_all(head.as_bytes()).await.unwrap();
     let mut start = [0; 12];
-    tokio::time::timeout(PATIENCE, tcp.read_exact(&mut start)).await.unwrap().unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, tcp.read_exact(&mut start)).await.unwrap().unwrap();
     assert_eq!(&start, b"HTTP/1.1 429");
 }
 
@@ -155,14 +155,14 @@ async fn refused_connections_are_accepted_again_on_the_same_port() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, connecting).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, connecting).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_reset_aborts_what_the_engine_was_doing() {
     let sim = crate::client::start(pailou_sim::Config::new("one", ["qwen"])).await;
     sim.faults().set([FaultKind::Reset(Some(2)).into()]);
-    let (_, error) = raw(&sim, PATIENCE).await;
+    let (_, error) = raw(&sim, TEST_TIMEOUT).await;
     assert_eq!(error, Some(ErrorKind::ConnectionReset));
     eventually("the engine hears of it", || sim.stats().aborts == 1 && sim.stats().running == 0).await;
 }

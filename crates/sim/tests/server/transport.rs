@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::client::{Client, PATIENCE, instant, request, start, text};
+use crate::client::{Client, TEST_TIMEOUT, instant, request, start, text};
 
 #[tokio::test]
 async fn requests_share_a_connection() {
@@ -141,7 +141,7 @@ async fn stopping_lets_requests_end_and_killing_does_not() {
         let answer = tokio::spawn(async move { client.post("/v1/completions", &body).await.map(|r| r.status()) });
         crate::client::eventually("the request runs", || sim.stats().running == 1).await;
         let end = async { if graceful { sim.stop().await } else { sim.kill().await } };
-        tokio::time::timeout(PATIENCE, end).await.unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, end).await.unwrap();
         assert_eq!(answer.await.unwrap().is_ok(), graceful);
         assert!(Client::try_connect(addr).await.is_err());
     }

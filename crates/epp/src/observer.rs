@@ -9,19 +9,19 @@ use pailou_picker::Picked;
 use pailou_snapshot::Address;
 
 /// A request's place at its endpoint, until its response has ended.
-pub(crate) struct Watching {
+pub(crate) struct ResponseObserver {
     picked: Picked,
     /// The endpoints that the proxy was told.
-    told: Vec<SocketAddr>,
+    endpoints: Vec<SocketAddr>,
     /// No status, or one of a server's error, was seen.
     is_failing: bool,
     reader: Option<ResponseReader>,
     has_content: bool,
 }
 
-impl Watching {
-    pub(crate) fn new(picked: Picked, told: Vec<SocketAddr>) -> Self {
-        Self { picked, told, is_failing: true, reader: None, has_content: false }
+impl ResponseObserver {
+    pub(crate) fn new(picked: Picked, endpoints: Vec<SocketAddr>) -> Self {
+        Self { picked, endpoints, is_failing: true, reader: None, has_content: false }
     }
 
     /// The response's head, and the endpoint that it came from, where the proxy says so.
@@ -63,7 +63,7 @@ impl Watching {
 
     /// The endpoints before the one that served did not take the request.
     fn moved(&mut self, served: SocketAddr) {
-        if !self.told.contains(&served) {
+        if !self.endpoints.contains(&served) {
             return;
         }
         while self.picked.endpoint().address != Address::Socket(served) {

@@ -17,7 +17,7 @@ const MAX_HEADERS: usize = 256;
 
 /// The first message of a conversation.
 #[derive(Debug)]
-pub struct Asked {
+pub struct EndpointRequest {
     /// The path and query.
     pub path: String,
     /// The headers, without pseudo-headers and what is no header.
@@ -25,7 +25,7 @@ pub struct Asked {
     /// Neither body nor trailers follow.
     pub end_of_stream: bool,
     /// When the choice has to be said.
-    pub way: Way,
+    pub body_mode: BodyMode,
     /// The response's body is to come back as a stream of pieces.
     pub echoes_response: bool,
     /// The endpoints that may be chosen; `None` is all. A hint that cannot be read lets none in.
@@ -36,7 +36,7 @@ pub struct Asked {
 
 /// When a proxy needs to be told the choice, by how it sends the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum BodyMode {
     /// After the body, with the answer to the headers, and then the body back: `FULL_DUPLEX_STREAMED`. So is a proxy understood
     /// that says nothing: it is the protocol's own.
     Duplex,
@@ -46,15 +46,15 @@ pub enum Way {
     Headers,
 }
 
-impl Asked {
+impl EndpointRequest {
     /// Reads the first message; `None` unless it brings the request's headers.
     pub fn read(message: ProcessingRequest) -> Option<Self> {
         let Some(Request::RequestHeaders(head)) = message.request else { return None };
-        let mut asked = Self {
+        let mut request = Self {
             path: String::new(),
             headers: HeaderMap::new(),
             end_of_stream: head.end_of_stream,
-            way: message.protocol_config.map_or(Way::Duplex, |config| way(&config)),
+            body_mode: message.protocol_config.map_or(BodyMode::Duplex, |config| body_mode(&config)),
             echoes_response: message
                 .protocol_config
                 .is_none_or(|config| config.response_body_mode == BodySendMode::FullDuplexStreamed as i32),
@@ -63,12 +63,12 @@ impl Asked {
         };
         for header in head.headers.unwrap_or_default().headers.iter().take(MAX_HEADERS) {
             if header.key == ":path" {
-                asked.path = String::from_utf8_lossy(header.bytes()).into_owned();
+                request.path = String::from_utf8_lossy(header.bytes()).into_owned();
             } else if let (Ok(name), Ok(value)) = (HeaderName::try_from(&header.key), HeaderValue::from_bytes(header.bytes())) {
-                asked.headers.append(name, value);
+                request.headers.append(name, value);
             }
         }
-        Some(asked)
+        Some(request)
     }
 
     /// A header's value, where it is text.
@@ -83,11 +83,11 @@ pub fn served(metadata: Option<&Metadata>) -> Option<&str> {
     strings(value)?.first().copied()
 }
 
-fn way(config: &ProtocolConfiguration) -> Way {
+fn body_mode(config: &ProtocolConfiguration) -> BodyMode {
     match BodySendMode::try_from(config.request_body_mode) {
-        Ok(BodySendMode::FullDuplexStreamed) => Way::Duplex,
-        Ok(BodySendMode::Buffered | BodySendMode::BufferedPartial) => Way::Buffered,
-        _ => Way::Headers,
+        Ok(BodySendMode::FullDuplexStreamed) => BodyMode::Duplex,
+        Ok(BodySendMode::Buffered | BodySendMode::BufferedPartial) => BodyMode::Buffered,
+        _ => BodyMode::Headers,
     }
 }
 
@@ -121,28 +121,28 @@ mod tests {
 
     #[test]
     fn path_and_headers_are_read_and_what_is_no_header_is_passed_over() {
-        let asked = Asked::read(message(None, None)).unwrap();
-        assert_eq!((asked.path.as_str(), asked.header("x-a"), asked.headers.len()), ("/v1/models", Some("1"), 1));
-        assert!(asked.end_of_stream && asked.subset.is_none());
-        assert!(Asked::read(ProcessingRequest::default()).is_none());
+        let request = EndpointRequest::read(message(None, None)).unwrap();
+        assert_eq!((request.path.as_str(), request.header("x-a"), request.headers.len()), ("/v1/models", Some("1"), 1));
+        assert!(request.end_of_stream && request.subset.is_none());
+        assert!(EndpointRequest::read(ProcessingRequest::default()).is_none());
     }
 
     #[test]
-    fn the_way_follows_from_how_the_body_is_sent() {
+    fn the_body_mode_follows_from_how_the_body_is_sent() {
         let of = |mode: BodySendMode| {
             let config = ProtocolConfiguration { request_body_mode: mode as i32, ..ProtocolConfiguration::default() };
-            Asked::read(message(Some(config), None)).unwrap().way
+            EndpointRequest::read(message(Some(config), None)).unwrap().body_mode
         };
-        assert_eq!(Asked::read(message(None, None)).unwrap().way, Way::Duplex);
-        assert_eq!(of(BodySendMode::FullDuplexStreamed), Way::Duplex);
-        assert_eq!((of(BodySendMode::Buffered), of(BodySendMode::BufferedPartial)), (Way::Buffered, Way::Buffered));
-        assert_eq!((of(BodySendMode::None), of(BodySendMode::Streamed)), (Way::Headers, Way::Headers));
+        assert_eq!(EndpointRequest::read(message(None, None)).unwrap().body_mode, BodyMode::Duplex);
+        assert_eq!(of(BodySendMode::FullDuplexStreamed), BodyMode::Duplex);
+        assert_eq!((of(BodySendMode::Buffered), of(BodySendMode::BufferedPartial)), (BodyMode::Buffered, BodyMode::Buffered));
+        assert_eq!((of(BodySendMode::None), of(BodySendMode::Streamed)), (BodyMode::Headers, BodyMode::Headers));
     }
 
     #[test]
     fn hints_are_lists_or_strings_and_anything_else_lets_none_in() {
         let contains = |hint| {
-            let subset = Asked::read(message(None, Some(hint))).unwrap().subset.unwrap();
+            let subset = EndpointRequest::read(message(None, Some(hint))).unwrap().subset.unwrap();
             ["10.0.0.1:1", "10.0.0.2:2"].map(|endpoint| subset.contains(endpoint.parse().unwrap()))
         };
         assert_eq!(contains(list(["10.0.0.1:1", "10.0.0.2"])), [true, true]);

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Version, header, uri::PathAndQuery};
 
 /// A request that somebody is to consent to.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct AuthorizationRequest<'a> {
     /// The client's end of the connection.
     pub peer: SocketAddr,
     /// The gateway's.
@@ -30,7 +30,7 @@ pub struct Question<'a> {
     pub body: Option<&'a Bytes>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> AuthorizationRequest<'a> {
     /// The scheme that the client used.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }

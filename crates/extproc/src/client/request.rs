@@ -16,10 +16,11 @@ use tonic_prost::ProstCodec;
 use super::{
     conversation::Conversation,
     failure::Failure,
-    framing::{self, Part},
-    outbox::{Outbox, Pen},
+    framing,
+    outbox::{Outbox, OutboxSender},
 };
 use crate::{
+    Direction,
     chunks::chunks,
     names::{METHOD_PATH, SUBSET, SUBSET_NAMESPACE},
 };
@@ -29,7 +30,7 @@ const MAX_MESSAGE: usize = 16 << 20;
 
 /// A request for which an endpoint is to be chosen.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct EndpointRequest<'a> {
     /// Its method.
     pub method: &'a Method,
     /// `http` or `https`, as the client speaks it.
@@ -48,16 +49,16 @@ pub struct Question<'a> {
     pub max_body: usize,
 }
 
-impl Question<'_> {
+impl EndpointRequest<'_> {
     /// The request that begins the conversation, to be sent by HTTP/2 to the picker. `Host` is to be set by the caller.
-    pub fn ask(self) -> (Request<Outbox>, Asking) {
+    pub fn into_http(self) -> (Request<Outbox>, PendingRequest) {
         let body: Vec<Bytes> = self.body.iter().filter(|piece| !piece.is_empty()).cloned().collect();
         let mut frames = VecDeque::from([frame::encode(&self.head(body.is_empty()))]);
         let chunks: Vec<Bytes> = body.iter().flat_map(chunks).collect();
         for (place, chunk) in chunks.iter().enumerate() {
-            frames.extend(framing::piece(Part::Request, chunk, place + 1 == chunks.len()));
+            frames.extend(framing::piece(Direction::Request, chunk, place + 1 == chunks.len()));
         }
-        let (outbox, pen) = Outbox::new(frames);
+        let (outbox, sender) = Outbox::new(frames);
         let mut request = Request::new(outbox);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = http::Uri::from_static(METHOD_PATH);
@@ -65,7 +66,7 @@ impl Question<'_> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("pailou"));
-        (request, Asking { pen, body, chunks, max_body: self.max_body })
+        (request, PendingRequest { sender, body, chunks, max_body: self.max_body })
     }
 
     fn head(&self, end_of_stream: bool) -> ProcessingRequest {
@@ -93,19 +94,19 @@ impl Question<'_> {
 }
 
 /// A question that is on its way.
-pub struct Asking {
-    pen: Pen,
+pub struct PendingRequest {
+    sender: OutboxSender,
     body: Vec<Bytes>,
     chunks: Vec<Bytes>,
     max_body: usize,
 }
 
-impl Asking {
+impl PendingRequest {
     /// The conversation that the response to the request begins.
     ///
     /// # Errors
     /// It is not gRPC's, or says that the call failed.
-    pub fn answered<B>(self, response: Response<B>) -> Result<Conversation, Failure>
+    pub fn into_conversation<B>(self, response: Response<B>) -> Result<Conversation, Failure>
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -120,7 +121,7 @@ impl Asking {
         }
         let decoder = ProstCodec::<ProcessingRequest, ProcessingResponse>::default().decoder();
         let replies = Streaming::new_response(decoder, body, head.status, None, Some(MAX_MESSAGE));
-        Ok(Conversation::new(replies, self.pen, self.body, self.chunks, self.max_body))
+        Ok(Conversation::new(replies, self.sender, self.body, self.chunks, self.max_body))
     }
 }
 
