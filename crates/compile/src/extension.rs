@@ -9,7 +9,6 @@ use pailou_api::{
     EnvoyHttpRouteFilter,
     envoy::{
         ENVOY_GROUP,
-        body::CustomResponseBody,
         http_route_filter::{CredentialInjection, DirectResponse as SpecResponse, EnvoyHostRewrite, EnvoyUrlRewrite},
     },
     refs::LocalObjectReference,
@@ -17,6 +16,7 @@ use pailou_api::{
 use pailou_snapshot::{Action, Credential, DirectResponse, Failure, HostRewrite, PathRewrite, QueryMatch, Rewrite, SecretValue};
 
 use super::{
+    custom_body,
     filters::{self, FilterSet},
     grants::{Referent, Referrer},
     index::Index,
@@ -146,27 +146,10 @@ fn substitution(text: &str) -> String {
     out
 }
 
-/// The longest body of a direct response, bytes.
-const MAX_BODY: usize = 4096;
-
 fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> Result<DirectResponse, Problem> {
     let wrong = |message: String| Problem::accepted("UnsupportedValue", format!("directResponse.{message}"));
-    let body = match &spec.body {
-        None => Vec::new(),
-        Some(CustomResponseBody::Inline(text)) => text.clone().into_bytes(),
-        Some(CustomResponseBody::ValueRef(reference)) => {
-            let map = index.config_maps.get(namespace, &reference.name);
-            let missing = || wrong(format!("body: there is no ConfigMap {} in namespace {namespace}", reference.name));
-            let data = &map.ok_or_else(missing)?.spec;
-            let key = if data.data.len() == 1 { data.data.keys().next().map(String::as_str) } else { None };
-            let bytes = data.bytes("response.body").or_else(|| key.and_then(|key| data.bytes(key)));
-            let bytes = bytes.ok_or_else(|| wrong(format!("body: ConfigMap {} has no key response.body", reference.name)));
-            bytes?.to_vec()
-        }
-    };
-    if body.len() > MAX_BODY {
-        return Err(wrong(format!("body: is longer than {MAX_BODY} bytes")));
-    }
+    let body = spec.body.as_ref().map(|body| custom_body::read(index, namespace, body));
+    let body = body.transpose().map_err(|message| wrong(format!("body: {message}")))?.unwrap_or_default();
     let status = spec.status_code.unwrap_or(200);
     Ok(DirectResponse {
         status: StatusCode::from_u16(status).map_err(|_| wrong(format!("statusCode: {status} is no status")))?,

@@ -7,7 +7,7 @@ use pailou_api::{
     external_auth::{ExternalAuth as Spec, ExternalAuthProtocol},
     names,
 };
-use pailou_snapshot::{AuthProtocol, Cluster, ExternalAuth, Failure};
+use pailou_snapshot::{AuthProtocol, Cluster, ExternalAuth, Failure, HttpFilter};
 
 use super::{
     clusters::Clusters,
@@ -44,7 +44,7 @@ pub(crate) fn of_listeners<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, c
                 let Some(spec) = &filter.external_auth else { continue };
                 match of_listener(&mut resolver, listener.owner, at, spec) {
                     Ok((auth, cluster)) => {
-                        listener.filters.push(auth);
+                        listener.filters.push(HttpFilter::ExternalAuth(Arc::new(auth)));
                         if found.iter().all(|known| known.key != cluster.key) {
                             found.push(cluster);
                         }

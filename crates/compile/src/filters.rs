@@ -1,5 +1,7 @@
 //! Filters of rules and of backendRefs.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::status::Problem;
@@ -9,7 +11,9 @@ use pailou_api::{
     http_filter::{HttpRouteFilter, RedirectScheme, RequestMirror, RequestRedirect, UrlRewrite},
     path_modifier::HttpPathModifier,
 };
-use pailou_snapshot::{Action, Failure, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite};
+use pailou_snapshot::{
+    Action, Failure, Filters, Fraction, HeaderEdit, HostRewrite, HttpFilter, Mirror, PathRewrite, Redirect, Rewrite,
+};
 
 use super::{extension, external_auth, policies::cors, rules::RuleContext};
 
@@ -26,6 +30,12 @@ pub(crate) struct FilterSet {
 }
 
 impl FilterSet {
+    /// Puts a filter in the place of the one of its kind, if there is one.
+    fn put(&mut self, filter: HttpFilter) {
+        self.filters.http.retain(|it| it.rank() != filter.rank());
+        self.filters.http.push(filter);
+    }
+
     /// Whatever the filters ask for can only be refused.
     pub(crate) fn fail(&mut self, context: &mut RuleContext<'_, '_, '_>, problem: Problem) {
         self.failure.get_or_insert_with(|| Failure(problem.message.as_str().into()));
@@ -68,9 +78,12 @@ fn apply(context: &mut RuleContext<'_, '_, '_>, set: &mut FilterSet, place: usiz
         HttpRouteFilter::RequestMirror(spec) => set.filters.mirrors.extend(mirror(context, spec)),
         HttpRouteFilter::RequestRedirect(spec) => set.answer = Some(Action::Redirect(redirect(spec)?.into())),
         HttpRouteFilter::UrlRewrite(spec) => lay_over(&mut set.filters.rewrite, rewrite(spec)?),
-        HttpRouteFilter::Cors(spec) => set.filters.cors = Some(cors::of_route(spec)?),
+        HttpRouteFilter::Cors(spec) => set.put(HttpFilter::Cors(Arc::new(cors::of_route(spec)?))),
         HttpRouteFilter::ExtensionRef(reference) => extension::apply(context, set, reference)?,
-        HttpRouteFilter::ExternalAuth(spec) => set.filters.authorizers.push(external_auth::of_rule(context, place, spec)?),
+        HttpRouteFilter::ExternalAuth(spec) => {
+            let filter = external_auth::of_rule(context, place, spec)?;
+            set.filters.http.push(HttpFilter::ExternalAuth(Arc::new(filter)));
+        }
     }
     Ok(())
 }
@@ -127,7 +140,7 @@ fn rewrite(spec: &UrlRewrite) -> Result<Rewrite, Problem> {
     Ok(Rewrite { host: host.map(HostRewrite::Name), path: spec.path.as_ref().map(path_rewrite) })
 }
 
-fn redirect(spec: &RequestRedirect) -> Result<Redirect, Problem> {
+pub(crate) fn redirect(spec: &RequestRedirect) -> Result<Redirect, Problem> {
     let status = StatusCode::from_u16(spec.status_code).ok().filter(StatusCode::is_redirection);
     let wrong =
         || Problem::accepted("UnsupportedValue", format!("requestRedirect.statusCode: {} is no redirection", spec.status_code));

@@ -38,6 +38,7 @@ mod ports;
 
 pub(crate) mod attach;
 pub(crate) mod connections;
+mod custom_body;
 mod extension;
 mod external_auth;
 mod filters;

@@ -10,7 +10,7 @@ use pailou_api::{
     listener::{Listener as Spec, TlsMode},
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
-use pailou_snapshot::{ClientCertificates, ClientPolicy, ExternalAuth, HostPattern, ListenerName, RouteKind};
+use pailou_snapshot::{ClientCertificates, ClientPolicy, HostPattern, HttpFilter, ListenerName, RouteKind};
 
 use super::{
     grants::{Referent, Referrer},
@@ -35,7 +35,7 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) client_certificates: Option<ClientCertificates>,
     pub(crate) client: Arc<ClientPolicy>,
     /// Who is asked whether a request may pass.
-    pub(crate) filters: Vec<ExternalAuth>,
+    pub(crate) filters: Vec<HttpFilter>,
     /// What is wrong with it, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.

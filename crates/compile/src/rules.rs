@@ -8,8 +8,8 @@ use pailou_api::{
     refs::{BackendObjectReference, GATEWAY_GROUP},
 };
 use pailou_snapshot::{
-    Action, BackendRef, Backends, BreakerId, BreakerKey, ClusterKey, Failure, Name, Retry, RetryTrigger, RouteKind, RouteName,
-    Rule, Timeouts,
+    Action, BackendRef, Backends, BreakerId, BreakerKey, ClusterKey, Failure, HttpFilter, Name, Retry, RetryTrigger, RouteKind,
+    RouteName, Rule, Timeouts,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     listener::kind_name,
     matches::{self, Match},
     policies::{
+        http_filters,
         security::Security,
         traffic::{Traffic, statuses},
     },
@@ -141,9 +142,10 @@ pub(crate) fn rule(
     let refs = backends(context, spec);
     let needs_body = refs.iter().any(|(_, is_pool)| *is_pool);
     let refs: Vec<_> = refs.into_iter().map(|(backend, _)| backend).collect();
-    if set.filters.cors.is_none() {
-        set.filters.cors = security.cors.as_deref().cloned();
-    }
+    let http = &mut set.filters.http;
+    *http = http_filters::over(http, security.http_filters());
+    http.extend_from_slice(context.traffic.http_filters());
+    http.sort_by_key(HttpFilter::rank);
     let FilterSet { filters, answer, failure, cookies } = set;
     let action = match (security.closed.or(policy).or(failure), answer) {
         (Some(failure), _) => Action::Fail(failure),
@@ -185,12 +187,12 @@ fn backends(context: &mut RuleContext<'_, '_, '_>, spec: RuleSpec<'_>) -> Vec<(B
                 format!("{}.filters: a redirect or direct response belongs to the rule, not to a backendRef", context.field);
             set.fail(context, Problem::accepted("UnsupportedValue", message));
         }
-        if !set.filters.authorizers.is_empty() {
-            set.filters.authorizers.clear();
+        let http = std::mem::take(&mut set.filters.http);
+        if http.iter().any(|filter| matches!(filter, HttpFilter::ExternalAuth(_))) {
             let message = format!("{}.filters: ExternalAuth belongs to the rule, not to a backendRef", context.field);
             set.fail(context, Problem::accepted("UnsupportedValue", message));
         }
-        if set.filters.cors.take().is_some() {
+        if http.iter().any(|filter| matches!(filter, HttpFilter::Cors(_))) {
             context.ignored(format!("{}.filters: CORS, which belongs to the rule", context.field));
         }
         if !set.cookies.is_empty() {

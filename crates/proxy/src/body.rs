@@ -7,11 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use pailou_ai::Pieces;
 use pailou_extproc::client::Outbox;
 
 use crate::{
+    filter::Compressed,
     mirror::Copied,
     relay::Relay,
     server::ClientBodyError,
@@ -43,6 +45,9 @@ pub enum BodyError {
     /// An endpoint picker evicted the request, or changed the body and did not end it.
     #[error("{0}")]
     Picker(String),
+    /// The compressor gave up.
+    #[error("the response cannot be compressed: {0}")]
+    Compression(std::io::Error),
 }
 
 /// A request's body as it is sent to a backend. Only what is [held](RequestBody::held) can be sent again.
@@ -127,6 +132,7 @@ pub struct ResponseBody(Response);
 enum Response {
     Whole(Option<Bytes>),
     Relayed(Box<Relay>),
+    Compressed(Box<Compressed>),
 }
 
 impl ResponseBody {
@@ -145,11 +151,24 @@ impl ResponseBody {
         Self(Response::Relayed(Box::new(relay)))
     }
 
+    /// Another body, compressed.
+    pub(crate) fn compressed(compressed: Compressed) -> Self {
+        Self(Response::Compressed(Box::new(compressed)))
+    }
+
+    /// Gives the body up: the client gets a response with this status in its place.
+    pub(crate) fn discard(self, status: StatusCode) {
+        if let Response::Relayed(relay) = self.0 {
+            relay.discard(status);
+        }
+    }
+
     /// The upload that may still go on beside it.
     pub(crate) fn upload(&self) -> Option<&Arc<Pulse>> {
         match &self.0 {
             Response::Whole(_) => None,
             Response::Relayed(relay) => relay.upload(),
+            Response::Compressed(compressed) => compressed.inner().upload(),
         }
     }
 }
@@ -162,6 +181,7 @@ impl Body for ResponseBody {
         match &mut self.0 {
             Response::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Response::Relayed(relay) => relay.poll_frame(context),
+            Response::Compressed(compressed) => compressed.poll_frame(context),
         }
     }
 
@@ -169,6 +189,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Response::Whole(bytes) => bytes.is_none(),
             Response::Relayed(relay) => relay.is_end_stream(),
+            Response::Compressed(_) => false,
         }
     }
 
@@ -176,6 +197,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Response::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Response::Relayed(relay) => relay.size_hint(),
+            Response::Compressed(_) => SizeHint::default(),
         }
     }
 }

@@ -50,6 +50,8 @@ pub enum Flag {
     Forbidden,
     /// The gateway stopped before the response was through.
     Stopped,
+    /// Fault injection failed the request on purpose.
+    Fault,
 }
 
 impl Flag {
@@ -75,6 +77,7 @@ impl Flag {
             Self::Picker => "EP",
             Self::Forbidden => "UAEX",
             Self::Stopped => "ST",
+            Self::Fault => "FI",
         }
     }
 }
@@ -98,6 +101,8 @@ pub struct Error {
     pub retryable: bool,
     /// The answer of an endpoint picker, in its own words.
     pub local_reply: Option<Box<LocalReply>>,
+    /// Status for gRPC clients; `None` derives it from `status`.
+    pub grpc_status: Option<u8>,
 }
 
 impl Error {
@@ -113,7 +118,8 @@ impl Error {
             | Flag::UpstreamReset
             | Flag::Budget
             | Flag::Picker
-            | Flag::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            | Flag::Stopped
+            | Flag::Fault => StatusCode::SERVICE_UNAVAILABLE,
             Flag::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Flag::Timeout | Flag::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
             Flag::ClientGone | Flag::BadRequest => StatusCode::BAD_REQUEST,
@@ -131,6 +137,7 @@ impl Error {
             retry_after: None,
             retryable: false,
             local_reply: None,
+            grpc_status: None,
         }
     }
 
@@ -173,6 +180,11 @@ impl Error {
         Self { status, local_reply, ..Self::new(Flag::Forbidden, message).with_detail(detail) }
     }
 
+    /// A route that only the operator can mend: the client learns no more than that.
+    pub(crate) fn misconfigured(detail: &str) -> Self {
+        Self::new(Flag::Misconfigured, "this route cannot be served as it is configured").with_detail(detail)
+    }
+
     /// The response, in the terms of whoever asked.
     pub fn response(&self, audience: Audience) -> Response<ResponseBody> {
         let mut response = match audience {
@@ -211,8 +223,9 @@ impl Error {
     /// A "trailers-only" response. A route that cannot be served as it is configured is UNAVAILABLE (14), as GRPCRoute's
     /// `backendRefs` demand.
     fn grpc_response(&self) -> Response<ResponseBody> {
-        let code = match (self.local_reply.as_ref().and_then(|reply| reply.grpc_status), self.status.as_u16()) {
-            (Some(said), _) => said.into(),
+        let given = self.local_reply.as_ref().and_then(|reply| reply.grpc_status).map(u16::from);
+        let code = match (given.or(self.grpc_status.map(u16::from)), self.status.as_u16()) {
+            (Some(given), _) => given,
             (None, 400) => 13,
             (None, 401) => 16,
             (None, 403) => 7,

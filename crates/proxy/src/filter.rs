@@ -1,7 +1,160 @@
-//! Filters: what rules and backendRefs do to requests and responses. One file each, pure functions over `http`'s types.
+//! HTTP filters of listeners and rules: a file each, with a half for requests, a half for responses, or both.
+//!
+//! [`HttpFilter`] says in which order they run and why. A filter that is not configured costs nothing; a rule without
+//! filters costs a branch.
 
-pub(crate) mod cors;
-pub(crate) mod credential;
-pub(crate) mod headers;
-pub(crate) mod redirect;
-pub(crate) mod rewrite;
+mod compressor;
+mod cors;
+mod external_auth;
+mod fault;
+mod response_override;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, header};
+use pailou_envoy_proto::ext_proc::HeaderMutation;
+use pailou_snapshot::{Filters, HttpFilter};
+
+pub(crate) use compressor::Compressed;
+
+use crate::{
+    body::ResponseBody,
+    error::Error,
+    request_head::Head,
+    request_input::{Bounds, RequestInput},
+    runtime::Runtime,
+    server::Connection,
+};
+
+/// Surroundings of a request that passes filters.
+pub(crate) struct Stage<'a> {
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) connection: &'a Connection,
+    /// Limits of a body that a filter reads.
+    pub(crate) bounds: Bounds,
+}
+
+/// Outcome of the request halves.
+pub(crate) enum Passage {
+    /// The request goes on, its body read where a filter needed it.
+    Continue(RequestInput),
+    /// A filter answered.
+    Reply(Box<Response<ResponseBody>>),
+}
+
+/// Origin of a response.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// A backend.
+    Backend,
+    /// The gateway itself, with the text that its response carries.
+    Local(&'a str),
+}
+
+/// Facts of a request that the response halves need.
+#[derive(Default)]
+pub(crate) struct FilterState {
+    rule: Option<Arc<Filters>>,
+    origin: Option<HeaderValue>,
+    accept_encoding: Option<HeaderValue>,
+    overridden: Option<Box<response_override::RequestFacts>>,
+    /// Changes that authorization servers make to the response.
+    mutations: Vec<HeaderMutation>,
+    /// Rank of the filter whose reply is the response.
+    replied: Option<u8>,
+}
+
+impl FilterState {
+    /// Notes a rule's filters, before the request passes them: a filter that ends the request leaves the response to all.
+    pub(crate) fn enter(&mut self, filters: &Arc<Filters>, head: &Head, connection: &Connection) {
+        if filters.http.is_empty() {
+            return;
+        }
+        self.rule = Some(filters.clone());
+        for filter in &filters.http {
+            match filter {
+                HttpFilter::ResponseOverride(rules) => {
+                    self.overridden = Some(Box::new(response_override::RequestFacts::of(rules, head, connection)));
+                }
+                HttpFilter::Cors(_) => self.origin = head.parts.headers.get(header::ORIGIN).cloned(),
+                HttpFilter::Compressor(_) => self.accept_encoding = compressor::accept_encoding(&head.parts.headers),
+                HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) => {}
+            }
+        }
+    }
+}
+
+/// Passes a request through filters, in order.
+///
+/// # Errors
+/// The response of the first filter that refuses the request.
+pub(crate) async fn request(
+    filters: &[HttpFilter],
+    stage: &Stage<'_>,
+    head: &mut Head,
+    input: RequestInput,
+    state: &mut FilterState,
+) -> Result<Passage, Error> {
+    if filters.is_empty() {
+        return Ok(Passage::Continue(input));
+    }
+    // Most requests pass none, and would carry the room that the steps need.
+    Box::pin(pass(filters, stage, head, input, state)).await
+}
+
+async fn pass(
+    filters: &[HttpFilter],
+    stage: &Stage<'_>,
+    head: &mut Head,
+    mut input: RequestInput,
+    state: &mut FilterState,
+) -> Result<Passage, Error> {
+    for filter in filters {
+        match filter {
+            HttpFilter::ResponseOverride(_) => {}
+            HttpFilter::Fault(fault) => fault::request(fault).await?,
+            HttpFilter::Cors(cors) => {
+                if let Some(response) = cors::request(cors, &head.parts.method, &head.parts.headers) {
+                    state.replied = Some(filter.rank());
+                    return Ok(Passage::Reply(Box::new(response)));
+                }
+            }
+            HttpFilter::ExternalAuth(server) => {
+                input = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
+            }
+            HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
+        }
+    }
+    Ok(Passage::Continue(input))
+}
+
+/// Passes a response through the filters of the listener and the rule that its request met.
+pub(crate) fn response(state: &mut FilterState, response: Response<ResponseBody>, source: Source<'_>) -> Response<ResponseBody> {
+    if state.rule.is_none() && state.mutations.is_empty() {
+        return response;
+    }
+    pass_back(state, response, source)
+}
+
+fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, source: Source<'_>) -> Response<ResponseBody> {
+    let rule = state.rule.take();
+    let filters = rule.as_ref().map_or(&[][..], |filters| &filters.http);
+    for filter in filters.iter().filter(|filter| state.replied != Some(filter.rank())) {
+        match filter {
+            HttpFilter::ResponseOverride(rules) => {
+                if let Some(facts) = &state.overridden {
+                    response = response_override::response(rules, facts, response, source);
+                }
+            }
+            HttpFilter::Cors(cors) => cors::response(cors, state.origin.as_ref(), response.headers_mut()),
+            HttpFilter::ExternalAuth(_) => external_auth::response(&mut state.mutations, response.headers_mut()),
+            HttpFilter::Compressor(settings) => {
+                response = compressor::response(settings, state.accept_encoding.as_ref(), response);
+            }
+            HttpFilter::Fault(_) => {}
+        }
+    }
+    // Those of a listener's authorization servers, where the rule has none.
+    external_auth::response(&mut state.mutations, response.headers_mut());
+    response
+}

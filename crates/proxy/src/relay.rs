@@ -130,6 +130,12 @@ impl Relay {
         if self.ahead.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 
+    /// Gives the response up for another with this status.
+    pub(crate) fn discard(mut self, status: http::StatusCode) {
+        self.record.status = Some(status);
+        self.settle();
+    }
+
     /// The upload that may still go on beside the response.
     pub(crate) fn upload(&self) -> Option<&Arc<Pulse>> {
         self.guards.as_ref().and_then(Guards::pulse)

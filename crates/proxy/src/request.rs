@@ -1,38 +1,36 @@
 //! The request path. It reads from top to bottom as a request travels, and each step needs what the one before found:
 //!
-//! head → listener (→ consent) → route (→ body, where matching depends on it) (→ consent) → filters → permit → target → attempts →
-//! relay → settle
+//! head → listener → listener's filters → route (→ body, where matching depends on it) → rule's filters → permit → header edits,
+//! rewrite → mirrors → target → attempts → response through the filters → relay → settle
 //!
 //! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
 
 mod answer;
 mod attempt;
-mod authority;
-mod authorization;
 mod backend;
-mod body;
-mod head;
 mod listener;
 mod mirroring;
 mod outgoing;
 mod picker;
 mod replay;
 mod retry;
-mod subrequest;
 mod target;
 mod unrouted;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{Request, Response, header};
-use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, MatchOutcome, RouteMatch, Rule};
+use http::{Request, Response};
+use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, MatchOutcome, RouteMatch, Rule};
 
 use crate::{
     body::ResponseBody,
     breaker::Overflow,
     context::Context,
     error::{Error, Flag},
-    filter::{cors, redirect},
+    filter::{self, FilterState, Passage, Source, Stage},
+    headers, redirect,
+    request_head::{self, Head},
+    request_input::{Bounds, RequestInput},
     request_log::RequestLog,
     runtime::Runtime,
     server::{ClientBody, Connection},
@@ -40,9 +38,6 @@ use crate::{
 use answer::Answer;
 use attempt::Attempts;
 pub(crate) use attempt::Guards;
-use authorization::{Consents, Gate};
-use body::{Bounds, RequestInput};
-use head::Head;
 use outgoing::Outgoing;
 use picker::Picker;
 use replay::ReplayBody;
@@ -57,28 +52,31 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
     let mut record = Box::new(RequestLog::new(context.clone(), connection.peer, parts.method.clone(), parts.version));
     record.path = parts.uri.path().into();
     let mut audience = crate::error::Audience::Other;
-    let origin = parts.headers.get(header::ORIGIN).cloned();
+    let mut state = FilterState::default();
     let served = match Head::read(parts) {
         Ok(head) => {
             audience = head.audience;
-            serve(connection, head, body, &mut record).await
+            serve(connection, head, body, &mut record, &mut state).await
         }
         Err(error) => Err(error),
     };
     match served {
         Ok(Served::Here(response)) => {
+            let response = filter::response(&mut state, response, Source::Local(""));
             record.head(response.status());
             record.settle();
             response
         }
-        Ok(Served::Relayed(answer)) => answer.relay(record, upgrade),
+        Ok(Served::Relayed(answer, late_edit)) => {
+            let mut response = filter::response(&mut state, answer.relay(record, upgrade), Source::Backend);
+            if let Some(edit) = late_edit {
+                headers::edit(response.headers_mut(), &edit);
+            }
+            response
+        }
         Err(error) => {
             record.failed(&error);
-            let mut response = error.response(audience);
-            // Scripts of an allowed origin may read why they were refused, as they may read any answer.
-            if let Some(cors) = record.rule.as_ref().and_then(|rule| rule.filters.cors.as_ref()) {
-                cors::response(cors, origin.as_ref(), response.headers_mut());
-            }
+            let mut response = filter::response(&mut state, error.response(audience), Source::Local(&error.message));
             record.head(response.status());
             if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
@@ -93,11 +91,17 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
 enum Served {
     /// By the gateway itself.
     Here(Response<ResponseBody>),
-    /// By a backend.
-    Relayed(Box<Answer>),
+    /// By a backend. With the listener's edit of response headers, which comes after all filters.
+    Relayed(Box<Answer>, Option<Arc<HeaderEdit>>),
 }
 
-async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, record: &mut RequestLog) -> Result<Served, Error> {
+async fn serve(
+    connection: &Arc<Connection>,
+    mut head: Head,
+    body: ClientBody,
+    record: &mut RequestLog,
+    state: &mut FilterState,
+) -> Result<Served, Error> {
     let context = &connection.worker.context;
     record.host = head.host.clone();
     let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
@@ -113,10 +117,12 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
-    let gate = Gate { runtime: &runtime, connection, bounds };
-    let mut consents = Consents::default();
-    let mut input = RequestInput::new(body, &head);
-    input = gate.pass(&listener.filters, &mut head, input, &mut consents).await?;
+    let stage = Stage { runtime: &runtime, connection, bounds };
+    let input = RequestInput::new(body, &head);
+    let mut input = match filter::request(&listener.filters, &stage, &mut head, input, state).await? {
+        Passage::Continue(input) => input,
+        Passage::Reply(response) => return Ok(Served::Here(*response)),
+    };
     let base_models = &runtime.snapshot().base_models;
     let matching = |input: &RequestInput| listener.routes.find(&head.view(input.known(base_models)));
     let mut found = matching(&input);
@@ -131,12 +137,12 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
         head.audience = crate::error::Audience::Grpc;
     }
-    if let Some(response) = preflight(rule, &head) {
-        return Ok(Served::Here(response));
-    }
-    input = gate.pass(&rule.filters.authorizers, &mut head, input, &mut consents).await?;
-    if let Some(mut response) = answer_here(entry, &head, connection)? {
-        consents.apply(response.headers_mut());
+    state.enter(&rule.filters, &head, connection);
+    let input = match filter::request(&rule.filters.http, &stage, &mut head, input, state).await? {
+        Passage::Continue(input) => input,
+        Passage::Reply(response) => return Ok(Served::Here(*response)),
+    };
+    if let Some(response) = answer_here(entry, &head, connection)? {
         return Ok(Served::Here(response));
     }
 
@@ -158,7 +164,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
-    let route = Chosen { runtime: &runtime, entry, backend, policy, client, consents: &consents };
+    let route = Chosen { runtime: &runtime, entry, backend, policy, client };
     let mut outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let choice = match picker {
@@ -172,7 +178,7 @@ async fn serve(connection: &Arc<Connection>, mut head: Head, body: ClientBody, r
     let body = ReplayBody::new(input, target.body.take());
     let attempts =
         Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };
-    Ok(Served::Relayed(attempts.run(record).await?))
+    Ok(Served::Relayed(attempts.run(record).await?, policy.late_response_headers.clone()))
 }
 
 /// The rule and the backend that a request goes to, and what applies to it on the way.
@@ -182,23 +188,16 @@ struct Chosen<'a> {
     backend: &'a BackendRef,
     policy: &'a ClientPolicy,
     client: IpAddr,
-    consents: &'a Consents,
 }
 
 /// Applies the listener's settings to a request before it is matched.
 fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> Result<IpAddr, Error> {
-    let client = head::client_address(policy, &head.parts.headers, connection)?;
+    let client = request_head::client_address(policy, &head.parts.headers, connection)?;
     if let Some(edit) = &policy.early_request_headers {
-        crate::filter::headers::edit(&mut head.parts.headers, edit);
+        headers::edit(&mut head.parts.headers, edit);
     }
     head.normalize_path(policy.path)?;
     Ok(client)
-}
-
-/// The answer to a browser that asks whether it may ask, which shows no credential yet.
-fn preflight(rule: &Rule, head: &Head) -> Option<Response<ResponseBody>> {
-    let cors = rule.filters.cors.as_ref()?;
-    cors::preflight(cors, &head.parts.method, &head.parts.headers)
 }
 
 /// Answers a rule without a backend.
@@ -207,19 +206,16 @@ fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Resu
     let parts = &head.parts;
     let mut response = match &rule.action {
         Action::Forward(_) => return Ok(None),
-        Action::Fail(failure) => return Err(misconfigured(&failure.0)),
+        Action::Fail(failure) => return Err(Error::misconfigured(&failure.0)),
         Action::Redirect(to) => {
             let port = connection.local.port();
             redirect::response(to, &entry.path, &parts.uri, &head.host, port, connection.tls.is_some())
-                .ok_or_else(|| misconfigured("the redirect's location is not valid"))?
+                .ok_or_else(|| Error::misconfigured("the redirect's location is not valid"))?
         }
         Action::Respond(direct) => answer::direct(direct),
     };
     if let Some(edit) = &rule.filters.response_headers {
-        crate::filter::headers::edit(response.headers_mut(), edit);
-    }
-    if let Some(cors) = &rule.filters.cors {
-        cors::response(cors, parts.headers.get(header::ORIGIN), response.headers_mut());
+        headers::edit(response.headers_mut(), edit);
     }
     Ok(Some(response))
 }
@@ -241,11 +237,6 @@ async fn read_for_backend(
         }
         None => Ok(input),
     }
-}
-
-/// Something that only the operator can mend: the client learns no more than that.
-fn misconfigured(detail: &str) -> Error {
-    Error::new(Flag::Misconfigured, "this route cannot be served as it is configured").with_detail(detail)
 }
 
 fn overflow(overflow: Overflow) -> Error {

@@ -1,6 +1,6 @@
-//! Which of several weighted backends is next.
+//! Choices by weight and by share.
 
-use pailou_snapshot::{BackendRef, Backends};
+use pailou_snapshot::{BackendRef, Backends, Fraction};
 
 use crate::{
     cluster::{Census, shares},
@@ -37,4 +37,9 @@ fn spills_over(backends: &Backends, runtime: &Runtime) -> bool {
         0 => false,
         total => fastrand::u32(..total) >= primary,
     }
+}
+
+/// Whether chance puts a request into this share.
+pub(crate) fn falls_within(share: Fraction) -> bool {
+    share.numerator >= share.denominator || fastrand::u32(..share.denominator.max(1)) < share.numerator
 }

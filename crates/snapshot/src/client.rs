@@ -1,6 +1,6 @@
 //! How a listener treats its clients: what ClientTrafficPolicy sets.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderName;
 
@@ -27,7 +27,7 @@ pub struct ClientPolicy {
     /// Edits made to requests before they are matched.
     pub early_request_headers: Option<HeaderEdit>,
     /// Edits made to responses last of all.
-    pub late_response_headers: Option<HeaderEdit>,
+    pub late_response_headers: Option<Arc<HeaderEdit>>,
 }
 
 impl Default for ClientPolicy {

@@ -2,18 +2,16 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::{BreakerId, ClusterId, ExternalAuth, SecretValue, route::Failure};
+use super::{BreakerId, ClusterId, HttpFilter, SecretValue, route::Failure};
 
 /// The filters of a rule or of one backendRef, in the one order in which they are applied.
 #[derive(Clone, Debug, Default)]
 pub struct Filters {
-    /// Cross-origin requests: preflights are answered here.
-    pub cors: Option<Cors>,
-    /// Authorization servers that decide, in this order, whether a request may pass.
-    pub authorizers: Vec<ExternalAuth>,
+    /// HTTP filters, in the order of [`HttpFilter`]. Rules have them, backendRefs never.
+    pub http: Vec<HttpFilter>,
     /// Edits of the request's headers.
     pub request_headers: Option<HeaderEdit>,
     /// Copies of the request sent elsewhere, their answers thrown away. They see header edits, never credentials.
@@ -32,13 +30,9 @@ static NONE: LazyLock<Arc<Filters>> = LazyLock::new(Arc::default);
 impl Filters {
     /// The filters, to be held; all that filter nothing are one.
     pub fn shared(self) -> Arc<Self> {
-        let Self { cors, authorizers, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
-        let is_any = cors.is_some() || request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
-        if is_any || !authorizers.is_empty() || !mirrors.is_empty() || !credentials.is_empty() {
-            Arc::new(self)
-        } else {
-            NONE.clone()
-        }
+        let Self { http, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
+        let is_any = request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
+        if is_any || !http.is_empty() || !mirrors.is_empty() || !credentials.is_empty() { Arc::new(self) } else { NONE.clone() }
     }
 }
 
@@ -155,41 +149,4 @@ pub struct Credential {
     pub overwrite: bool,
     /// The value that goes in, or why there is none (the rule then answers 500: it never forwards without).
     pub value: Result<SecretValue, Failure>,
-}
-
-/// Cross-origin resource sharing, as the CORS filter of an HTTPRoute or a SecurityPolicy sets it.
-#[derive(Clone, Debug, Default)]
-pub struct Cors {
-    /// Origins allowed.
-    pub allow_origins: Vec<CorsOrigin>,
-    /// `Access-Control-Allow-Credentials: true` is sent; false is never sent.
-    pub allow_credentials: bool,
-    /// Methods allowed; `None` in the list's place of `*`.
-    pub allow_methods: Vec<Method>,
-    /// Any method is allowed.
-    pub any_method: bool,
-    /// Request headers allowed.
-    pub allow_headers: Vec<HeaderName>,
-    /// Any request header is allowed.
-    pub any_header: bool,
-    /// Response headers that scripts may read (`*` stands for itself).
-    pub expose_headers: Vec<Arc<str>>,
-    /// How long a preflight's answer holds, seconds. Default: 5.
-    pub max_age: u32,
-}
-
-/// An origin allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CorsOrigin {
-    /// `*`.
-    Any,
-    /// Just this, in lower case: `https://app.example.com`.
-    Exact(Arc<str>),
-    /// `https://*.example.com`: what stands before and after the asterisk, in lower case. It spans labels and ports.
-    Wildcard {
-        /// Up to the asterisk.
-        prefix: Arc<str>,
-        /// From the asterisk on.
-        suffix: Arc<str>,
-    },
 }

@@ -11,6 +11,7 @@ mod external_auth;
 mod filter;
 mod forward;
 mod host;
+mod http_filter;
 mod listener;
 mod matching;
 mod policy;
@@ -26,12 +27,13 @@ pub use cluster::{
     HealthProbe, LoadBalancer, PassiveCheck, Protocol,
 };
 pub use external_auth::{AuthProtocol, ExternalAuth};
-pub use filter::{
-    Cors, CorsOrigin, Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect,
-    Rewrite,
-};
+pub use filter::{Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite};
 pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
+pub use http_filter::{
+    Abort, Compression, Compressor, ContentCoding, Cors, CorsOrigin, Fault, HttpFilter, OverrideResponse, OverrideRule,
+    ResponseOverride, Template, TemplatePart, TextMatch,
+};
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{
     Body, Conditions, HeaderMatch, MatchOutcome, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch,

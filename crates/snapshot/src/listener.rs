@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use super::{ClientPolicy, ExternalAuth, Forward, HostMap, HostPattern, Name, RouteTable, ServerTls};
+use super::{ClientPolicy, Forward, HostMap, HostPattern, HttpFilter, Name, RouteTable, ServerTls};
 
 /// A socket to listen on, with every listener that shares it.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct Listener {
     /// How clients are treated.
     pub client: Arc<ClientPolicy>,
     /// Authorization servers that decide, in this order, whether a request may pass, before anything is matched.
-    pub filters: Vec<ExternalAuth>,
+    pub filters: Vec<HttpFilter>,
     /// Routes of its requests.
     pub routes: RouteTable,
 }

@@ -48,7 +48,7 @@ impl<'a> TrafficPolicies<'a> {
     pub(crate) fn new(index: &Index<'a>) -> Self {
         let objects: Vec<_> = index.traffic_policies.iter().collect();
         let count = objects.len();
-        let settings = objects.iter().map(|policy| Traffic::new(policy).map(Arc::new)).collect();
+        let settings = objects.iter().map(|policy| Traffic::new(index, policy).map(Arc::new)).collect();
         Self {
             objects,
             settings,

@@ -159,7 +159,7 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     if let Some(headers) = &spec.headers {
         let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| filters::header_edit(&it.set, &it.add, &it.remove);
         policy.early_request_headers = headers.early_request_headers.as_ref().map(edit).transpose()?;
-        policy.late_response_headers = headers.late_response_headers.as_ref().map(edit).transpose()?;
+        policy.late_response_headers = headers.late_response_headers.as_ref().map(edit).transpose()?.map(Arc::new);
     }
     Ok(policy)
 }

@@ -7,7 +7,7 @@ use pailou_api::{
     ObjectKey, SecurityPolicy,
     envoy::{ENVOY_GROUP, merge::MergeType},
 };
-use pailou_snapshot::{Cors, Failure, ListenerName, RouteName};
+use pailou_snapshot::{Failure, HttpFilter, ListenerName, RouteName};
 
 use super::{
     super::index::Index,
@@ -19,9 +19,16 @@ use super::{
 /// What holds for a rule.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Security {
-    pub(crate) cors: Option<Arc<Cors>>,
+    cors: Option<HttpFilter>,
     /// Why the rule must answer nobody.
     pub(crate) closed: Option<Failure>,
+}
+
+impl Security {
+    /// Filters for the rule, unless it has its own of the same kind.
+    pub(crate) fn http_filters(&self) -> &[HttpFilter] {
+        self.cors.as_slice()
+    }
 }
 
 /// All SecurityPolicies.
@@ -106,7 +113,7 @@ fn read(policy: &SecurityPolicy) -> (Security, Option<Problem>) {
         ));
     }
     match policy.spec.cors.as_ref().map(cors::of_policy).transpose() {
-        Ok(cors) => (Security { cors: cors.map(Arc::new), closed: None }, None),
+        Ok(cors) => (Security { cors: cors.map(|cors| HttpFilter::Cors(Arc::new(cors))), closed: None }, None),
         Err(problem) => closed(problem),
     }
 }

@@ -14,16 +14,17 @@ use pailou_api::{
     },
 };
 use pailou_snapshot::{
-    ActiveCheck, CircuitBreaker, HashSource, HealthChecks, LoadBalancer, PassiveCheck, Retry, RetryTrigger, RulePolicy, Timeouts,
+    ActiveCheck, CircuitBreaker, HashSource, HealthChecks, HttpFilter, LoadBalancer, PassiveCheck, Retry, RetryTrigger, RulePolicy,
+    Timeouts,
 };
 
-use super::health;
+use super::{super::index::Index, health, http_filters};
 
 /// A clock: `Some(None)` switches it off.
 type Clock = Option<Option<Duration>>;
 
 /// The settings of a policy; `None` leaves what is there.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic {
     request: Clock,
     connect: Option<Duration>,
@@ -39,13 +40,14 @@ pub(crate) struct Traffic {
     panic_threshold: Option<u8>,
     tcp_keepalive: Option<Duration>,
     max_body: Option<u64>,
+    http_filters: Vec<HttpFilter>,
     /// What of all this is for rules.
     rule: Arc<RulePolicy>,
 }
 
 impl Traffic {
     /// Reads a policy; a value that cannot be had makes the whole policy fail.
-    pub(crate) fn new(policy: &BackendTrafficPolicy) -> Result<Self, Problem> {
+    pub(crate) fn new(index: &Index, policy: &BackendTrafficPolicy) -> Result<Self, Problem> {
         let spec = &policy.spec;
         let mut traffic = Self::default();
         if let Some(tcp) = spec.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()) {
@@ -70,6 +72,7 @@ impl Traffic {
         }
         traffic.tcp_keepalive = spec.tcp_keepalive.as_ref().map(|it| it.idle_time.map_or(LINUX_KEEPALIVE, |time| time.as_std()));
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
+        traffic.http_filters = http_filters::of_policy(index, policy)?;
         Ok(traffic.finished())
     }
 
@@ -90,6 +93,7 @@ impl Traffic {
             panic_threshold: self.panic_threshold.or(other.panic_threshold),
             tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
             max_body: self.max_body.or(other.max_body),
+            http_filters: http_filters::over(&self.http_filters, &other.http_filters),
             rule: Arc::default(),
         }
         .finished()
@@ -120,6 +124,11 @@ impl Traffic {
             connection_idle: self.connection_idle.unwrap_or(default.connection_idle),
             max_connection_age: self.max_connection_age.unwrap_or(default.max_connection_age),
         }
+    }
+
+    /// Filters for rules.
+    pub(crate) fn http_filters(&self) -> &[HttpFilter] {
+        &self.http_filters
     }
 
     /// How an endpoint is chosen.

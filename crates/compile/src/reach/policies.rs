@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::index::Index;
 use pailou_api::{
-    BackendTlsPolicy, ClientTrafficPolicy, LabelSelector, Meta,
+    BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, LabelSelector, Meta,
     envoy::ENVOY_GROUP,
     refs::{GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
 };
@@ -27,6 +27,8 @@ pub(super) struct Policies<'a> {
 pub(super) enum Policy<'a> {
     /// Of the kind that refers to other objects.
     Client(&'a ClientTrafficPolicy),
+    /// Of the kind whose responses may come from ConfigMaps.
+    Traffic(&'a BackendTrafficPolicy),
     /// Of any other kind.
     Other(&'a Meta),
 }
@@ -35,6 +37,7 @@ impl<'a> Policy<'a> {
     fn meta(self) -> &'a Meta {
         match self {
             Self::Client(policy) => &policy.meta,
+            Self::Traffic(policy) => &policy.meta,
             Self::Other(meta) => meta,
         }
     }
@@ -54,7 +57,7 @@ impl<'a> Policies<'a> {
             all.add(Policy::Client(it), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.traffic_policies.iter() {
-            all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy::Traffic(it), &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.security_policies.iter() {
             all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);

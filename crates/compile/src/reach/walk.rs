@@ -123,6 +123,11 @@ impl<'r, 'a> Walk<'r, 'a> {
                     self.client_policy(policy);
                     self.insert(&policy.meta);
                 }
+                Policy::Traffic(policy) => {
+                    let responses = policy.spec.response_override.iter().filter_map(|it| it.response.as_ref());
+                    responses.filter_map(|it| it.body.as_ref()).for_each(|body| self.custom_body(&policy.meta.namespace, body));
+                    self.insert(&policy.meta);
+                }
                 Policy::Other(meta) => drop(self.insert(meta)),
             }
         }
@@ -219,8 +224,13 @@ impl<'r, 'a> Walk<'r, 'a> {
             let from = Referrer { group: ENVOY_GROUP, kind: "HTTPRouteFilter", namespace };
             self.secret(from, &injection.credential.value_ref);
         }
-        let body = filter.spec.direct_response.as_ref().and_then(|it| it.body.as_ref());
-        if let Some(CustomResponseBody::ValueRef(reference)) = body {
+        if let Some(body) = filter.spec.direct_response.as_ref().and_then(|it| it.body.as_ref()) {
+            self.custom_body(namespace, body);
+        }
+    }
+
+    fn custom_body(&mut self, namespace: &str, body: &CustomResponseBody) {
+        if let CustomResponseBody::ValueRef(reference) = body {
             // The compiler reads a ConfigMap, whatever the reference calls it.
             self.holder(namespace, "", "ConfigMap", &reference.name);
         }

@@ -6,7 +6,7 @@ use pailou_snapshot::{Cors, CorsOrigin};
 use crate::body::ResponseBody;
 
 /// The answer to a preflight request; `None` for any other request.
-pub(crate) fn preflight(cors: &Cors, method: &Method, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
+pub(super) fn request(cors: &Cors, method: &Method, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
     let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     let origin = headers.get(header::ORIGIN)?;
     if method != Method::OPTIONS {
@@ -45,7 +45,7 @@ pub(crate) fn preflight(cors: &Cors, method: &Method, headers: &HeaderMap) -> Op
 }
 
 /// Adds to an actual response what lets the origin's scripts read it. What a backend says of its own is replaced.
-pub(crate) fn response(cors: &Cors, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+pub(super) fn response(cors: &Cors, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
     let Some(origin) = origin else { return };
     for name in
         [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, header::ACCESS_CONTROL_EXPOSE_HEADERS]
@@ -125,7 +125,7 @@ mod tests {
             (header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("PUT")),
             (header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-a")),
         ]);
-        preflight(cors, &Method::OPTIONS, &headers).unwrap().headers().clone()
+        request(cors, &Method::OPTIONS, &headers).unwrap().headers().clone()
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     body::ResponseBody,
     error::{Error, Flag},
-    filter::{cors, headers},
+    headers,
     relay::{Clocks, Reader, Relay},
     request_log::RequestLog,
     response_body::{Ahead, BackendBody},
@@ -85,7 +85,6 @@ impl Answer {
         passed: Passed,
         guards: Guards,
         clocks: Clocks,
-        origin: Option<&HeaderValue>,
         set_cookie: Option<HeaderValue>,
     ) -> Box<Self> {
         let Passed { mut head, body, switched, ahead, reader } = passed;
@@ -99,15 +98,8 @@ impl Answer {
         for edit in [&own.response_headers, &rule.response_headers].into_iter().flatten() {
             headers::edit(&mut head.headers, edit);
         }
-        if let Some(cors) = &rule.cors {
-            cors::response(cors, origin, &mut head.headers);
-        }
-        route.consents.apply(&mut head.headers);
         if let Some(cookie) = set_cookie {
             head.headers.append(header::SET_COOKIE, cookie);
-        }
-        if let Some(edit) = &route.policy.late_response_headers {
-            headers::edit(&mut head.headers, edit);
         }
         Box::new(Self { head, body, switched, ahead, reader, guards, clocks })
     }

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     Chosen,
     answer::{Answer, Passed},
-    misconfigured,
     outgoing::Outgoing,
     replay::{Remains, ReplayBody},
     retry::Policy,
@@ -143,8 +142,7 @@ impl Attempts<'_> {
                         body: self.body.into_remains(),
                         picked: self.target.into_picked(),
                     };
-                    let origin = self.outgoing.headers.get(header::ORIGIN);
-                    return Ok(Answer::new(self.route, passed, guards, clocks, origin, set_cookie));
+                    return Ok(Answer::new(self.route, passed, guards, clocks, set_cookie));
                 }
                 policy.pause(clocks.deadline).await?;
                 self.target.advance();
@@ -213,7 +211,7 @@ impl Attempts<'_> {
         let endpoint = attempt.endpoint();
         let address = &endpoint.endpoint().address;
         let config_error = |error| Failed { error, outcome: Outcome::Success, sent: false, refused: false, before_content: false };
-        let tls = self.target.cluster.tls().map_err(|failure| config_error(misconfigured(&failure.0)))?;
+        let tls = self.target.cluster.tls().map_err(|failure| config_error(Error::misconfigured(&failure.0)))?;
         let head = self.outgoing.head(address, self.upgrade.as_ref()).map_err(config_error)?;
         let rule = &self.route.entry.rule;
         let destination = Destination {

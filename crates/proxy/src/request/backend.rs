@@ -2,7 +2,6 @@
 
 use pailou_snapshot::{Action, BackendRef, Rule};
 
-use super::misconfigured;
 use crate::{error::Error, runtime::Runtime, weighted};
 
 /// One of a rule's backends, by weight.
@@ -10,10 +9,10 @@ use crate::{error::Error, runtime::Runtime, weighted};
 /// # Errors
 /// 500 where the rule has no backend, or the one whose turn it is leads nowhere.
 pub(super) fn choose<'a>(rule: &'a Rule, runtime: &Runtime) -> Result<&'a BackendRef, Error> {
-    let Action::Forward(backends) = &rule.action else { return Err(misconfigured("the rule has no backend")) };
-    let backend = weighted::choose(backends, runtime).ok_or_else(|| misconfigured("the rule has no backend"))?;
+    let Action::Forward(backends) = &rule.action else { return Err(Error::misconfigured("the rule has no backend")) };
+    let backend = weighted::choose(backends, runtime).ok_or_else(|| Error::misconfigured("the rule has no backend"))?;
     if let Err(failure) = &backend.cluster {
-        return Err(misconfigured(&failure.0));
+        return Err(Error::misconfigured(&failure.0));
     }
     Ok(backend)
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pailou_snapshot::{Listener, PortKey, PortService, TlsListener};
 
-use super::head::Head;
 use crate::{
     error::{Error, Flag},
+    request_head::Head,
     runtime::Runtime,
     server::Connection,
 };

@@ -3,11 +3,14 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
-use pailou_snapshot::{CircuitBreaker, Fraction, Mirror, Timeouts};
+use pailou_snapshot::{CircuitBreaker, Mirror, Timeouts};
 use tokio::time::timeout;
 
-use super::{Chosen, body::RequestInput, outgoing::Outgoing, replay::Copies, target::Target};
-use crate::{body::RequestBody, breaker::Breaker, runtime::Runtime, server::Connection, upstream::Destination};
+use super::{Chosen, outgoing::Outgoing, replay::Copies, target::Target};
+use crate::{
+    body::RequestBody, breaker::Breaker, request_input::RequestInput, runtime::Runtime, server::Connection, upstream::Destination,
+    weighted::falls_within,
+};
 
 /// How long a copy may take.
 const MAX_TIME: Duration = Duration::from_secs(600);
@@ -29,10 +32,6 @@ pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: RequestInput,
         }
     }
     input
-}
-
-fn falls_within(fraction: Fraction) -> bool {
-    fraction.numerator >= fraction.denominator || fastrand::u32(..fraction.denominator.max(1)) < fraction.numerator
 }
 
 fn send(

@@ -7,10 +7,14 @@ use pailou_ai::Pieces;
 use pailou_extproc::client::EndpointRequest;
 use pailou_snapshot::{Address, ClientAddress, Credential, HostRewrite};
 
-use super::{Chosen, Head, RequestInput, misconfigured};
+use super::Chosen;
 use crate::{
+    credential,
     error::{Error, Flag},
-    filter::{credential, headers, rewrite},
+    headers,
+    request_head::Head,
+    request_input::RequestInput,
+    rewrite,
     server::Connection,
     upstream::RequestHead,
 };
@@ -88,7 +92,7 @@ impl Outgoing {
         let path = match &path {
             Cow::Borrowed(_) => head.parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
             Cow::Owned(path) => {
-                rewrite::with_path(&head.parts.uri, path).ok_or_else(|| misconfigured("the rewritten path is not valid"))?
+                rewrite::with_path(&head.parts.uri, path).ok_or_else(|| Error::misconfigured("the rewritten path is not valid"))?
             }
         };
         let host = HeaderValue::from_str(&authority).map_err(|_| not_a_host())?;
@@ -138,7 +142,7 @@ impl Outgoing {
         };
         let mut headers = Cow::Borrowed(&self.headers);
         if !self.credentials.is_empty() {
-            credential::inject(headers.to_mut(), &self.credentials).map_err(|failure| misconfigured(&failure.0))?;
+            credential::inject(headers.to_mut(), &self.credentials).map_err(|failure| Error::misconfigured(&failure.0))?;
         }
         if let Some(upgrade) = upgrade {
             headers.to_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -163,7 +167,7 @@ impl AttemptHead<'_> {
 }
 
 fn not_a_host() -> Error {
-    misconfigured("the rewritten host is not valid")
+    Error::misconfigured("the rewritten host is not valid")
 }
 
 /// The host name of an endpoint; a Unix socket has none.

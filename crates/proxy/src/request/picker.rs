@@ -7,14 +7,16 @@ use pailou_extproc::client::{self, Choice, Verdict};
 use pailou_snapshot::{Address, BackendRef, ClusterKey, ClusterKind, FailureMode, PickerKind};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Chosen, body::RequestInput, outgoing::Outgoing, subrequest};
+use super::{Chosen, outgoing::Outgoing};
 use crate::{
     body::RequestBody,
     cluster::ClusterState,
     error::{Error, Flag},
+    request_input::RequestInput,
     request_log::RequestLog,
     runtime::Runtime,
     server::Connection,
+    subrequest,
 };
 
 /// How long a picker may take, which may hold requests back until there is room for them.

@@ -2,10 +2,10 @@
 
 use pailou_ai::Pieces;
 
-use super::body::{ReadBody, RequestInput};
 use crate::{
     body::RequestBody,
     mirror::Tee,
+    request_input::{ReadBody, RequestInput},
     server::ClientBody,
     upload::{Origin, Upload, Watch},
 };

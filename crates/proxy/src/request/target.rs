@@ -17,10 +17,11 @@ use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticali
 use pailou_snapshot::{Address, ClusterKind, LoadBalancer, Pool};
 use smallvec::SmallVec;
 
-use super::{Chosen, attempt::Tried, body::RequestInput, outgoing::Outgoing};
+use super::{Chosen, attempt::Tried, outgoing::Outgoing};
 use crate::{
     cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
     error::{Error, Flag},
+    request_input::RequestInput,
     runtime::Runtime,
 };
 
@@ -57,7 +58,7 @@ impl Target {
     /// # Errors
     /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
     pub(super) fn new(route: &Chosen<'_>, outgoing: &Outgoing, input: &RequestInput) -> Result<Self, Error> {
-        let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
+        let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         Self::of(route.runtime, *id, route.client, outgoing, input)
     }
 
@@ -90,7 +91,7 @@ impl Target {
     /// # Errors
     /// 500 where the backend has no cluster.
     pub(super) fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
-        let Ok(id) = &route.backend.cluster else { return Err(super::misconfigured("the backend has no cluster")) };
+        let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         let cluster = route.runtime.cluster(*id).clone();
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
         Ok(Self {
@@ -111,7 +112,7 @@ impl Target {
         outgoing: &Outgoing,
         input: &RequestInput,
     ) -> Result<Self, Error> {
-        let state = cluster.pool().ok_or_else(|| super::misconfigured("the pool has no picker"))?;
+        let state = cluster.pool().ok_or_else(|| Error::misconfigured("the pool has no picker"))?;
         let call = input.call();
         let scan = call.and_then(|call| call.scan.as_ref());
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");

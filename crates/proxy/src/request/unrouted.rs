@@ -3,8 +3,11 @@
 use http::header;
 use pailou_snapshot::{Body, Listener, MatchOutcome};
 
-use super::{body::RequestInput, head::Head};
-use crate::error::{Error, Flag};
+use crate::{
+    error::{Error, Flag},
+    request_head::Head,
+    request_input::RequestInput,
+};
 
 /// The error for a request that nothing at the listener matches. Where a rule would match some model, it says why the request
 /// names none, since that is what its sender can mend.

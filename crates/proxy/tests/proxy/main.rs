@@ -10,6 +10,7 @@ mod client_certificates;
 mod duplex;
 mod forward;
 mod hostile;
+mod http_filters;
 mod idle;
 mod limits;
 mod listeners;

@@ -8,7 +8,7 @@ use pailou_compile::{
 };
 use pailou_snapshot::{
     Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ExternalAuth, Filters, Forward, HealthChecks,
-    Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+    HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
 };
 
 /// Everything, as YAML.
@@ -137,9 +137,20 @@ fn authorizer(auth: &ExternalAuth) -> String {
     format!("{cluster}, {:?}, body up to {}", auth.protocol, auth.max_body)
 }
 
+fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
+    match filter {
+        HttpFilter::ResponseOverride(rules) => ("response override", format!("{:?}", rules.0)),
+        HttpFilter::Fault(fault) => ("fault", format!("{fault:?}")),
+        HttpFilter::Cors(cors) => ("cors", format!("{cors:?}")),
+        HttpFilter::ExternalAuth(auth) => ("authorizer", authorizer(auth)),
+        HttpFilter::Compressor(compressor) => ("compressor", format!("{:?}", compressor.0)),
+    }
+}
+
 fn requests(out: &mut String, listener: &Listener) {
-    for auth in &listener.filters {
-        line(out, 3, &format!("authorizer: {}", quoted(&authorizer(auth))));
+    for filter in &listener.filters {
+        let (name, text) = http_filter(filter);
+        line(out, 3, &format!("{name}: {}", quoted(&text)));
     }
     let mut hosts: Vec<_> = listener.routes.by_host().collect();
     hosts.sort_by_key(|(host, _)| host.clone());
@@ -267,9 +278,9 @@ fn backend(out: &mut String, snapshot: &Snapshot, backend: &BackendRef) {
 
 fn filters(out: &mut String, depth: usize, snapshot: &Snapshot, filters: &Filters) {
     let mut say = |name: &str, text: String| line(out, depth, &format!("{name}: {}", quoted(&text)));
-    filters.cors.iter().for_each(|it| say("cors", format!("{it:?}")));
-    for auth in &filters.authorizers {
-        say("authorizer", authorizer(auth));
+    for filter in &filters.http {
+        let (name, text) = http_filter(filter);
+        say(name, text);
     }
     filters.request_headers.iter().for_each(|it| say("request headers", format!("{it:?}")));
     for (place, mirror) in filters.mirrors.iter().enumerate() {

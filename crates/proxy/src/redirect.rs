@@ -3,8 +3,7 @@
 use http::{HeaderValue, Response, Uri, header};
 use pailou_snapshot::{PathMatch, Redirect};
 
-use super::rewrite;
-use crate::body::ResponseBody;
+use crate::{body::ResponseBody, rewrite};
 
 /// The answer that sends the client elsewhere; `None` where the location cannot stand in a header. `host` is the request's
 /// own without port, `port` the listener's.

@@ -10,16 +10,16 @@ use pailou_ai::{BodyKind, Pieces, Scan, Scanner};
 use pailou_snapshot::Body;
 use tokio::time::timeout;
 
-use super::head::Head;
 use crate::{
     context::{Context, Share},
     error::{Error, Flag},
     mirror::Tee,
+    request_head::Head,
     server::{ClientBody, ClientBodyError},
 };
 
 /// A request's body and what is known of it.
-pub(super) enum RequestInput {
+pub(crate) enum RequestInput {
     /// Not read: it is passed on as it comes. With what it can be read as.
     Unread(ClientBody, Option<BodyKind>),
     /// The same, with copies for mirrors.
@@ -31,31 +31,31 @@ pub(super) enum RequestInput {
 }
 
 /// A body that has been read.
-pub(super) struct ReadBody {
-    pub(super) bytes: Bytes,
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
     /// Result of the scan, if the body can be understood.
-    pub(super) scan: Option<Scan>,
+    pub(crate) scan: Option<Scan>,
     /// Its share of the room for bodies, held as long as the body may be sent again.
     _share: Share,
 }
 
 /// How much may be read, and for how long.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) bytes: u64,
-    pub(super) time: Option<Duration>,
+pub(crate) struct Bounds {
+    pub(crate) bytes: u64,
+    pub(crate) time: Option<Duration>,
     /// How long nothing may come.
-    pub(super) idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
 }
 
 impl RequestInput {
     /// A body not read yet.
-    pub(super) fn new(body: ClientBody, head: &Head) -> Self {
+    pub(crate) fn new(body: ClientBody, head: &Head) -> Self {
         if body.is_end_stream() { Self::Absent } else { Self::Unread(body, kind(head)) }
     }
 
     /// The body as matching sees it. A body that cannot name a model counts as read.
-    pub(super) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
+    pub(crate) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {
             Self::Unread(_, Some(_)) => Body::Unread,
             Self::Unread(_, None) | Self::Teed(_) | Self::Absent => Body::Read { model: None, base_model: None },
@@ -67,7 +67,7 @@ impl RequestInput {
     }
 
     /// The body that was read.
-    pub(super) fn call(&self) -> Option<&ReadBody> {
+    pub(crate) fn call(&self) -> Option<&ReadBody> {
         match self {
             Self::Read(call) => Some(call),
             _ => None,
@@ -75,7 +75,7 @@ impl RequestInput {
     }
 
     /// Bytes read, or announced; 0 where neither is known.
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         match self {
             Self::Read(call) => call.bytes.len() as u64,
             Self::Unread(body, _) => body.size_hint().exact().unwrap_or(0),
@@ -85,7 +85,7 @@ impl RequestInput {
     }
 
     /// The body that was read, as pieces.
-    pub(super) fn pieces(&self) -> Option<Pieces> {
+    pub(crate) fn pieces(&self) -> Option<Pieces> {
         self.call().map(|call| call.bytes.clone().into())
     }
 
@@ -93,7 +93,7 @@ impl RequestInput {
     ///
     /// # Errors
     /// 413 where it is longer than allowed, 408 where it does not arrive, 503 where the process holds no more.
-    pub(super) async fn read(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
+    pub(crate) async fn read(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
         if matches!(self, Self::Unread(_, None)) {
             return Ok(self);
         }
@@ -104,7 +104,7 @@ impl RequestInput {
     ///
     /// # Errors
     /// As [`RequestInput::read`].
-    pub(super) async fn read_all(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
+    pub(crate) async fn read_all(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
         if let Self::Read(call) = &self
             && call.bytes.len() as u64 > bounds.bytes
         {
@@ -132,7 +132,7 @@ impl RequestInput {
 
 impl ReadBody {
     /// The model that the body names.
-    pub(super) fn model(&self) -> Option<&str> {
+    pub(crate) fn model(&self) -> Option<&str> {
         self.scan.as_ref()?.model.as_deref()
     }
 }

@@ -1,28 +1,29 @@
 //! The head of a request, read once: who is asked, for what, by whom.
 
+mod authority;
+
 use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use pailou_http1::is_chunked_only;
 use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
 
-use super::authority;
 use crate::{
     error::{Audience, Error, Flag},
-    filter::{headers, rewrite},
+    headers, rewrite,
     server::Connection,
 };
 
 /// A request's head, cleaned of what belongs to the hop or to the gateway.
-pub(super) struct Head {
-    pub(super) parts: Parts,
+pub(crate) struct Head {
+    pub(crate) parts: Parts,
     /// The host, in lower case and without port.
-    pub(super) host: Box<str>,
+    pub(crate) host: Box<str>,
     /// Host that the client gave, for `Host` and `X-Forwarded-Host`.
-    pub(super) authority: Box<str>,
+    pub(crate) authority: Box<str>,
     /// The protocol an HTTP/1.1 client asks to upgrade to.
-    pub(super) upgrade: Option<HeaderValue>,
-    pub(super) audience: Audience,
+    pub(crate) upgrade: Option<HeaderValue>,
+    pub(crate) audience: Audience,
 }
 
 impl Head {
@@ -30,7 +31,7 @@ impl Head {
     ///
     /// # Errors
     /// 400 where the host is missing or ambiguous, or the length is, 501 for a tunnel and for a body in a transfer coding that is not understood.
-    pub(super) fn read(mut parts: Parts) -> Result<Self, Error> {
+    pub(crate) fn read(mut parts: Parts) -> Result<Self, Error> {
         only_chunked(&parts.headers)?;
         if parts.headers.len() > parts.headers.keys_len() {
             // Something is said on several lines.
@@ -59,7 +60,7 @@ impl Head {
     ///
     /// # Errors
     /// 400 where the path climbs above its root.
-    pub(super) fn normalize_path(&mut self, settings: PathNormalization) -> Result<(), Error> {
+    pub(crate) fn normalize_path(&mut self, settings: PathNormalization) -> Result<(), Error> {
         let changed = match normal_path(self.parts.uri.path(), settings) {
             None => return Err(Error::new(Flag::BadRequest, "the path climbs above its root")),
             Some(Cow::Borrowed(_)) => return Ok(()),
@@ -72,7 +73,7 @@ impl Head {
     }
 
     /// Parts that decide the match.
-    pub(super) fn view<'a>(&'a self, body: Body<'a>) -> RequestView<'a> {
+    pub(crate) fn view<'a>(&'a self, body: Body<'a>) -> RequestView<'a> {
         RequestView {
             host: &self.host,
             method: &self.parts.method,
@@ -84,7 +85,7 @@ impl Head {
     }
 
     /// The value of a header, where it is text.
-    pub(super) fn text(&self, name: &http::HeaderName) -> Option<&str> {
+    pub(crate) fn text(&self, name: &http::HeaderName) -> Option<&str> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
@@ -93,7 +94,7 @@ impl Head {
 ///
 /// # Errors
 /// 403 where a required header does not hold one.
-pub(super) fn client_address(policy: &ClientPolicy, headers: &HeaderMap, connection: &Connection) -> Result<IpAddr, Error> {
+pub(crate) fn client_address(policy: &ClientPolicy, headers: &HeaderMap, connection: &Connection) -> Result<IpAddr, Error> {
     let peer = connection.peer.ip();
     match &policy.client_address {
         ClientAddress::Connection => Ok(peer),

@@ -16,7 +16,7 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SubrequestError {
+pub(crate) enum SubrequestError {
     #[error("there is no ready endpoint")]
     NoEndpoint,
     #[error("{}", .0.0)]
@@ -26,7 +26,7 @@ pub(super) enum SubrequestError {
 }
 
 /// Sends what `make` makes, for an endpoint and anew for each that is tried.
-pub(super) async fn send<T>(
+pub(crate) async fn send<T>(
     cluster: &ClusterState,
     connection: &Connection,
     timeouts: &Timeouts,
@@ -67,7 +67,7 @@ pub(super) async fn send<T>(
 }
 
 /// The name by which a cluster's endpoint is asked.
-pub(super) fn host(key: &ClusterKey, address: &Address) -> String {
+pub(crate) fn host(key: &ClusterKey, address: &Address) -> String {
     match &key.endpoints {
         EndpointKey::Service(name, port) => format!("{}.{}.svc:{port}", name.name, name.namespace),
         _ => address.to_string(),

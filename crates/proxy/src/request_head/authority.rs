@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
 
 use crate::{
     error::{Error, Flag},
-    filter::rewrite,
+    rewrite,
 };
 
 /// The one host that a request names: the URI's, else the `Host` header's. Empty where HTTP/1.0 names none.

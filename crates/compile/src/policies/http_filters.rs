@@ -1,0 +1,98 @@
+//! HTTP filters that a BackendTrafficPolicy puts before the backends of its rules.
+
+mod response_override;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::status::Problem;
+use pailou_api::{
+    BackendTrafficPolicy,
+    envoy::{
+        backend_traffic_policy::{Compression as SpecCompression, CompressionType},
+        fault::{FaultAbort, FaultInjection},
+    },
+};
+use pailou_snapshot::{Abort, Compression, Compressor, ContentCoding, Fault, Fraction, HttpFilter};
+
+use super::{super::index::Index, traffic::invalid};
+
+/// Envoy's least length of a compressed response, in bytes.
+const MIN_CONTENT_LENGTH: u64 = 30;
+
+/// The filters of a policy.
+///
+/// # Errors
+/// The first value that the gateway cannot enforce.
+pub(crate) fn of_policy(index: &Index, policy: &BackendTrafficPolicy) -> Result<Vec<HttpFilter>, Problem> {
+    let spec = &policy.spec;
+    let mut filters = Vec::new();
+    if !spec.response_override.is_empty() {
+        let rules = response_override::read(index, &policy.meta.namespace, &spec.response_override)?;
+        filters.push(HttpFilter::ResponseOverride(Arc::new(rules)));
+    }
+    if let Some(spec) = &spec.fault_injection {
+        filters.push(HttpFilter::Fault(Arc::new(fault(spec)?)));
+    }
+    let codings: Vec<_> = match spec.compressor.is_empty() {
+        true => spec.compression.iter().map(compression).collect(),
+        false => spec.compressor.iter().filter(|it| has_settings(it)).map(compression).collect(),
+    };
+    if !codings.is_empty() {
+        filters.push(HttpFilter::Compressor(Arc::new(Compressor(codings))));
+    }
+    Ok(filters)
+}
+
+/// Filters of a policy, and those of another of kinds that the first does not set.
+pub(crate) fn over(own: &[HttpFilter], other: &[HttpFilter]) -> Vec<HttpFilter> {
+    let added = other.iter().filter(|filter| own.iter().all(|it| it.rank() != filter.rank()));
+    own.iter().chain(added).cloned().collect()
+}
+
+/// Whether an entry of `compressor` has the object of its type. Envoy Gateway leaves out those that do not.
+pub(crate) fn has_settings(spec: &SpecCompression) -> bool {
+    match spec.kind {
+        CompressionType::Gzip => spec.gzip.is_some(),
+        CompressionType::Brotli => spec.brotli.is_some(),
+        CompressionType::Zstd => spec.zstd.is_some(),
+    }
+}
+
+fn compression(spec: &SpecCompression) -> Compression {
+    Compression {
+        coding: match spec.kind {
+            CompressionType::Gzip => ContentCoding::Gzip,
+            CompressionType::Brotli => ContentCoding::Brotli,
+            CompressionType::Zstd => ContentCoding::Zstd,
+        },
+        min_content_length: spec.min_content_length.map_or(MIN_CONTENT_LENGTH, |quantity| quantity.bytes()),
+    }
+}
+
+fn fault(spec: &FaultInjection) -> Result<Fault, Problem> {
+    let delay = spec.delay.map(|it| (it.fixed_delay.as_std(), share(it.percentage)));
+    let abort = spec.abort.map(|it| Ok((abort(&it)?, share(it.percentage)))).transpose()?;
+    Ok(Fault { delay, abort })
+}
+
+fn abort(spec: &FaultAbort) -> Result<Abort, Problem> {
+    match (spec.http_status, spec.grpc_status) {
+        (Some(status), None) => StatusCode::from_u16(status)
+            .map(Abort::Http)
+            .map_err(|_| invalid(&format!("faultInjection.abort.httpStatus: {status} is no HTTP status"))),
+        (None, Some(status)) => Ok(Abort::Grpc(status)),
+        _ => Err(invalid("faultInjection.abort: set one of httpStatus and grpcStatus")),
+    }
+}
+
+/// A percentage in Envoy's resolution, a millionth.
+fn share(percentage: f64) -> Fraction {
+    const DENOMINATOR: u32 = 1_000_000;
+    // A cast from a float saturates: below zero is none.
+    Fraction {
+        numerator: ((percentage / 100.0 * f64::from(DENOMINATOR)).round() as u32).min(DENOMINATOR),
+        denominator: DENOMINATOR,
+    }
+}

@@ -1,0 +1,178 @@
+//! `responseOverride`: conditions, replacements, and the command operators in them.
+
+use http::{HeaderName, StatusCode};
+
+use crate::{custom_body, filters, index::Index, policies::traffic::invalid, regexes, status::Problem};
+use pailou_api::{
+    envoy::{
+        response_override::{CustomResponse, ResponseOverride as Spec, ResponseSource, StatusCodeMatch},
+        string_match::{StringMatch, StringMatchType},
+    },
+    header_filter::HttpHeader,
+    http_filter::RequestRedirect,
+    path_modifier::HttpPathModifier,
+};
+use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template, TemplatePart, TextMatch};
+
+/// Command operators that templates may have.
+const OPERATORS: &str = "RESPONSE_CODE, PROTOCOL, LOCAL_REPLY_BODY, REQ(), RESP()";
+
+/// The rules of a policy.
+pub(super) fn read(index: &Index, namespace: &str, specs: &[Spec]) -> Result<ResponseOverride, Problem> {
+    let rules = specs.iter().enumerate().map(|(place, spec)| {
+        rule(index, namespace, spec).map_err(|message| invalid(&format!("responseOverride[{place}].{message}")))
+    });
+    rules.collect::<Result<_, _>>().map(ResponseOverride)
+}
+
+fn rule(index: &Index, namespace: &str, spec: &Spec) -> Result<OverrideRule, String> {
+    let statuses = spec.matches.status_codes.iter().map(|it| match it {
+        StatusCodeMatch::Value(status) => (*status, *status),
+        StatusCodeMatch::Range(first, last) => (*first, *last),
+    });
+    let headers = spec.matches.response_headers.iter().map(|it| Ok((header_name(&it.name)?, text_match(&it.value)?)));
+    let statuses: Vec<_> = statuses.collect();
+    let headers = headers.collect::<Result<Vec<_>, String>>().map_err(|message| format!("match.responseHeaders: {message}"))?;
+    if statuses.is_empty() && headers.is_empty() {
+        return Err("match: set statusCodes or responseHeaders".into());
+    }
+    let with = match (&spec.response, &spec.redirect) {
+        (Some(spec), None) => response(index, namespace, spec).map_err(|message| format!("response.{message}"))?,
+        (None, Some(spec)) => redirect(spec).map_err(|message| format!("redirect.{message}"))?,
+        _ => return Err("response: set one of response and redirect".into()),
+    };
+    let local = match spec.source {
+        None | Some(ResponseSource::All) => None,
+        Some(ResponseSource::Local) => Some(true),
+        Some(ResponseSource::Backend) => Some(false),
+    };
+    Ok(OverrideRule { statuses, headers, local, with })
+}
+
+fn text_match(spec: &StringMatch) -> Result<TextMatch, String> {
+    Ok(match spec.kind {
+        StringMatchType::Exact => TextMatch::Exact(spec.value.as_str().into()),
+        StringMatchType::Prefix => TextMatch::Prefix(spec.value.as_str().into()),
+        StringMatchType::Suffix => TextMatch::Suffix(spec.value.as_str().into()),
+        StringMatchType::RegularExpression => {
+            TextMatch::Regex(regexes::anchored("value", &spec.value).map_err(|problem| problem.message)?)
+        }
+    })
+}
+
+fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<OverrideResponse, String> {
+    let status =
+        spec.status_code.map(|status| StatusCode::from_u16(status).map_err(|_| format!("statusCode: {status} is no HTTP status")));
+    let body = match &spec.body {
+        None => Template::default(),
+        Some(body) => {
+            let body = custom_body::read(index, namespace, body).map_err(|message| format!("body: {message}"))?;
+            let text = String::from_utf8(body).map_err(|_| "body: is not UTF-8".to_owned())?;
+            template(&text).map_err(|message| format!("body: {message}"))?
+        }
+    };
+    let content_type = spec.content_type.as_deref().map(filters::header_value).transpose();
+    let header = spec.header.clone().unwrap_or_default();
+    if !header.remove.is_empty() {
+        return Err("header.remove: is not supported here".into());
+    }
+    let edits = |headers: &[HttpHeader]| {
+        let edit = |it: &HttpHeader| {
+            filters::header_value(&it.value).map_err(|problem| problem.message)?;
+            Ok((header_name(&it.name)?, template(&it.value)?))
+        };
+        headers.iter().map(edit).collect::<Result<Vec<_>, String>>().map_err(|message| format!("header: {message}"))
+    };
+    Ok(OverrideResponse::Response {
+        status: status.transpose()?,
+        body,
+        content_type: content_type.map_err(|problem| format!("contentType: {}", problem.message))?,
+        set: edits(&header.set)?,
+        add: edits(&header.add)?,
+    })
+}
+
+fn redirect(spec: &RequestRedirect) -> Result<OverrideResponse, String> {
+    if matches!(spec.path, Some(HttpPathModifier::ReplacePrefixMatch(_))) {
+        return Err("path: only ReplaceFullPath is supported here".into());
+    }
+    if !matches!(spec.status_code, 301 | 302) {
+        return Err(format!("statusCode: {} is neither 301 nor 302", spec.status_code));
+    }
+    filters::redirect(spec).map(OverrideResponse::Redirect).map_err(|problem| problem.message)
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    filters::header_name(name).map_err(|problem| problem.message)
+}
+
+/// A text with Envoy's command operators: `%RESPONSE_CODE%`, `%REQ(name?other):length%`; `%%` is a percent sign.
+fn template(text: &str) -> Result<Template, String> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        literal.push_str(before);
+        let (operator, after) = after.split_once('%').ok_or("a percent sign is written as %%")?;
+        rest = after;
+        if operator.is_empty() {
+            literal.push('%');
+            continue;
+        }
+        if !literal.is_empty() {
+            parts.push(TemplatePart::Text(std::mem::take(&mut literal).into()));
+        }
+        parts.push(part(operator).ok_or_else(|| format!("%{operator}% is not one of {OPERATORS}; write a percent sign as %%"))?);
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(TemplatePart::Text(literal.into()));
+    }
+    Ok(Template(parts))
+}
+
+fn part(operator: &str) -> Option<TemplatePart> {
+    match operator {
+        "RESPONSE_CODE" => return Some(TemplatePart::ResponseCode),
+        "PROTOCOL" => return Some(TemplatePart::Protocol),
+        "LOCAL_REPLY_BODY" => return Some(TemplatePart::LocalReplyBody),
+        _ => {}
+    }
+    let (kind, rest) = operator.split_once('(')?;
+    let (names, length) = rest.split_once(')')?;
+    let length = match length {
+        "" => None,
+        length => Some(length.strip_prefix(':')?.parse().ok()?),
+    };
+    let (name, other) = names.split_once('?').map_or((names, None), |(name, other)| (name, Some(other)));
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    let other = other.map(|other| HeaderName::from_bytes(other.as_bytes())).transpose().ok()?;
+    match kind {
+        "REQ" => Some(TemplatePart::RequestHeader(name, other, length)),
+        "RESP" => Some(TemplatePart::ResponseHeader(name, other, length)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_have_text_and_operators() {
+        let text = |text: &str| TemplatePart::Text(text.into());
+        let name = |name: &'static str| HeaderName::from_static(name);
+        for (given, expected) in [
+            ("", vec![]),
+            ("100%% sure", vec![text("100% sure")]),
+            ("%RESPONSE_CODE% oops", vec![TemplatePart::ResponseCode, text(" oops")]),
+            ("%REQ(X-A?X-B):10%", vec![TemplatePart::RequestHeader(name("x-a"), Some(name("x-b")), Some(10))]),
+            ("a%RESP(server)%b", vec![text("a"), TemplatePart::ResponseHeader(name("server"), None, None), text("b")]),
+        ] {
+            assert_eq!(template(given), Ok(Template(expected)), "{given}");
+        }
+        for given in ["50% off", "%NO_SUCH%", "%REQ(%", "%REQ(a b)%", "%REQ(a):x%"] {
+            assert!(template(given).is_err(), "{given}");
+        }
+    }
+}

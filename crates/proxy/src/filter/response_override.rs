@@ -1,0 +1,164 @@
+//! Replaced responses (BackendTrafficPolicy `responseOverride`).
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version, header};
+use pailou_snapshot::{OverrideResponse, OverrideRule, PathMatch, ResponseOverride, Template, TemplatePart};
+
+use super::Source;
+use crate::{
+    body::ResponseBody,
+    error::{Audience, Error, Flag},
+    redirect,
+    request_head::Head,
+    server::Connection,
+};
+
+/// Facts of a request that a replacement may name.
+pub(super) struct RequestFacts {
+    uri: Uri,
+    host: Box<str>,
+    port: u16,
+    is_tls: bool,
+    version: Version,
+    audience: Audience,
+    /// The headers that templates name.
+    headers: HeaderMap,
+}
+
+impl RequestFacts {
+    pub(super) fn of(rules: &ResponseOverride, head: &Head, connection: &Connection) -> Self {
+        let parts = &head.parts;
+        let named = rules.0.iter().flat_map(templates).flat_map(|template| &template.0).filter_map(|part| match part {
+            TemplatePart::RequestHeader(name, other, _) => Some(std::iter::once(name).chain(other)),
+            _ => None,
+        });
+        let values = named.flatten().filter_map(|name| Some((name.clone(), parts.headers.get(name)?.clone())));
+        Self {
+            headers: values.collect(),
+            uri: parts.uri.clone(),
+            host: head.host.clone(),
+            port: connection.local.port(),
+            is_tls: connection.tls.is_some(),
+            version: parts.version,
+            audience: head.audience,
+        }
+    }
+}
+
+fn templates(rule: &OverrideRule) -> impl Iterator<Item = &Template> {
+    let (body, set, add) = match &rule.with {
+        OverrideResponse::Response { body, set, add, .. } => (Some(body), &set[..], &add[..]),
+        OverrideResponse::Redirect(_) => (None, &[][..], &[][..]),
+    };
+    body.into_iter().chain(set.iter().chain(add).map(|(_, template)| template))
+}
+
+/// The replacement by the first rule that matches, else the response as it is.
+pub(super) fn response(
+    rules: &ResponseOverride,
+    facts: &RequestFacts,
+    response: Response<ResponseBody>,
+    source: Source<'_>,
+) -> Response<ResponseBody> {
+    let Some(rule) = rules.0.iter().find(|rule| is_match(rule, &response, source)) else { return response };
+    let replacement = match &rule.with {
+        OverrideResponse::Response { status, body, content_type, set, add } => {
+            let original = Original { facts, response: &response, source };
+            let status = status.unwrap_or(response.status());
+            let mut replacement = if facts.audience == Audience::Grpc {
+                Error { status, ..Error::new(Flag::Fault, original.fill(body)) }.response(Audience::Grpc)
+            } else {
+                let mut plain = Response::new(ResponseBody::whole(original.fill(body).into()));
+                *plain.status_mut() = status;
+                plain.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+                plain
+            };
+            let headers = replacement.headers_mut();
+            if let Some(content_type) = content_type {
+                headers.insert(header::CONTENT_TYPE, content_type.clone());
+            }
+            original.edit(headers, set, |headers, name, value| drop(headers.insert(name, value)));
+            original.edit(headers, add, |headers, name, value| {
+                headers.append(name, value);
+            });
+            Some(replacement)
+        }
+        OverrideResponse::Redirect(to) => {
+            redirect::response(to, &PathMatch::Prefix("".into()), &facts.uri, &facts.host, facts.port, facts.is_tls)
+        }
+    };
+    let Some(mut replacement) = replacement else { return response };
+    // The connection's fate is not the replacement's to decide.
+    if let Some(connection) = response.headers().get(header::CONNECTION) {
+        replacement.headers_mut().insert(header::CONNECTION, connection.clone());
+    }
+    response.into_body().discard(replacement.status());
+    replacement
+}
+
+fn is_match(rule: &OverrideRule, response: &Response<ResponseBody>, source: Source<'_>) -> bool {
+    let status = response.status().as_u16();
+    let value = |name: &HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+    rule.local.is_none_or(|local| local == matches!(source, Source::Local(_)))
+        && (rule.statuses.is_empty() || rule.statuses.iter().any(|(first, last)| (*first..=*last).contains(&status)))
+        && rule.headers.iter().all(|(name, condition)| value(name).is_some_and(|value| condition.is_match(value)))
+}
+
+/// The original, as templates see it.
+struct Original<'a> {
+    facts: &'a RequestFacts,
+    response: &'a Response<ResponseBody>,
+    source: Source<'a>,
+}
+
+impl Original<'_> {
+    fn fill(&self, template: &Template) -> String {
+        let mut text = String::new();
+        for part in &template.0 {
+            match part {
+                TemplatePart::Text(part) => text.push_str(part),
+                TemplatePart::ResponseCode => text.push_str(self.response.status().as_str()),
+                TemplatePart::Protocol => text.push_str(protocol(self.facts.version)),
+                TemplatePart::LocalReplyBody => match self.source {
+                    Source::Local(body) => text.push_str(body),
+                    Source::Backend => {}
+                },
+                TemplatePart::RequestHeader(name, other, length) => {
+                    text.push_str(value(&self.facts.headers, name, other.as_ref(), *length));
+                }
+                TemplatePart::ResponseHeader(name, other, length) => {
+                    text.push_str(value(self.response.headers(), name, other.as_ref(), *length));
+                }
+            }
+        }
+        text
+    }
+
+    fn edit(
+        &self,
+        headers: &mut HeaderMap,
+        edits: &[(HeaderName, Template)],
+        apply: impl Fn(&mut HeaderMap, HeaderName, HeaderValue),
+    ) {
+        for (name, template) in edits {
+            // Headers of the original are valid in a header, and so is a template's text.
+            if let Ok(value) = HeaderValue::try_from(self.fill(template)) {
+                apply(headers, name.clone(), value);
+            }
+        }
+    }
+}
+
+/// A header's value; `-` where neither is present, as Envoy prints it.
+fn value<'a>(headers: &'a HeaderMap, name: &HeaderName, other: Option<&HeaderName>, length: Option<usize>) -> &'a str {
+    let found = headers.get(name).or_else(|| headers.get(other?)).and_then(|value| value.to_str().ok()).unwrap_or("-");
+    // Values that `to_str` gives are ASCII.
+    &found[..length.map_or(found.len(), |length| length.min(found.len()))]
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,200 @@
+//! HTTP filters: steps that may answer a request before its backend sees it, or change the response.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use regex::Regex;
+
+use super::{ExternalAuth, Fraction, Redirect};
+
+/// A filter. Requests pass the filters in the order of this list, which is Envoy Gateway's (`EnvoyProxy` `filterOrder`);
+/// responses pass them in the same order, since an overridden response gets the headers that the other filters add, and
+/// compression takes the body that is sent.
+#[derive(Clone, Debug)]
+pub enum HttpFilter {
+    /// Replaces responses. First: responses of the other filters (401, 403, 429) can be replaced too.
+    ResponseOverride(Arc<ResponseOverride>),
+    /// Delays and fails requests. Before all that costs something: a fault test needs no credentials.
+    Fault(Arc<Fault>),
+    /// Answers CORS preflights. Before authentication: a browser sends them without credentials.
+    Cors(Arc<Cors>),
+    /// Asks a server whether the request may pass. A rule may have several, which are asked in the rule's order.
+    ExternalAuth(Arc<ExternalAuth>),
+    /// Compresses responses. Last: it takes the body that goes out.
+    Compressor(Arc<Compressor>),
+}
+
+impl HttpFilter {
+    /// Rank of the filter in the order in which requests pass. Filters of one kind share it.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::ResponseOverride(_) => 0,
+            Self::Fault(_) => 1,
+            Self::Cors(_) => 2,
+            Self::ExternalAuth(_) => 3,
+            Self::Compressor(_) => 4,
+        }
+    }
+}
+
+/// Replacements of responses (BackendTrafficPolicy `responseOverride`). The first that matches counts.
+#[derive(Clone, Debug)]
+pub struct ResponseOverride(pub Vec<OverrideRule>);
+
+/// One replacement.
+#[derive(Clone, Debug)]
+pub struct OverrideRule {
+    /// Statuses of responses that it replaces, as inclusive ranges; none means any status.
+    pub statuses: Vec<(u16, u16)>,
+    /// Headers that a response needs to have, all of them.
+    pub headers: Vec<(HeaderName, TextMatch)>,
+    /// Responses of the gateway (`true`), of backends (`false`), of both (`None`).
+    pub local: Option<bool>,
+    /// The response that the client gets.
+    pub with: OverrideResponse,
+}
+
+/// Response that takes the place of another.
+#[derive(Clone, Debug)]
+pub enum OverrideResponse {
+    /// A response of its own. It has none of the original's headers.
+    Response {
+        /// Status; `None` keeps the original's.
+        status: Option<StatusCode>,
+        /// Body, at most 4096 bytes before it is filled in.
+        body: Template,
+        /// `Content-Type`.
+        content_type: Option<HeaderValue>,
+        /// Headers set, then headers added.
+        set: Vec<(HeaderName, Template)>,
+        /// Headers added.
+        add: Vec<(HeaderName, Template)>,
+    },
+    /// A redirect.
+    Redirect(Redirect),
+}
+
+/// Text with Envoy's command operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template(pub Vec<TemplatePart>);
+
+/// Part of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// Text as it stands.
+    Text(Arc<str>),
+    /// `%RESPONSE_CODE%`: the original status.
+    ResponseCode,
+    /// `%PROTOCOL%`: the client's HTTP version.
+    Protocol,
+    /// `%LOCAL_REPLY_BODY%`: the gateway's own text; empty for responses of backends.
+    LocalReplyBody,
+    /// `%REQ(name?other):length%`: a request header, or another where it is absent, cut at a length in bytes.
+    RequestHeader(HeaderName, Option<HeaderName>, Option<usize>),
+    /// `%RESP(name?other):length%`: the same of the original response.
+    ResponseHeader(HeaderName, Option<HeaderName>, Option<usize>),
+}
+
+/// Condition on a text.
+#[derive(Clone, Debug)]
+pub enum TextMatch {
+    /// The whole text.
+    Exact(Arc<str>),
+    /// Its beginning.
+    Prefix(Arc<str>),
+    /// Its end.
+    Suffix(Arc<str>),
+    /// A pattern that the whole text matches.
+    Regex(Regex),
+}
+
+impl TextMatch {
+    /// Whether the text matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *text,
+            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Suffix(suffix) => text.ends_with(&**suffix),
+            Self::Regex(pattern) => pattern.is_match(text),
+        }
+    }
+}
+
+/// Injected faults (BackendTrafficPolicy `faultInjection`). The delay comes first; each has a share of requests of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Wait, and the share of requests that wait.
+    pub delay: Option<(Duration, Fraction)>,
+    /// Failure, and the share of requests that fail.
+    pub abort: Option<(Abort, Fraction)>,
+}
+
+/// Failure of an aborted request. Clients of the other protocol get the corresponding status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abort {
+    /// HTTP status, 200 to 600.
+    Http(StatusCode),
+    /// gRPC status, 0 to 16.
+    Grpc(u8),
+}
+
+/// Compression of responses (BackendTrafficPolicy `compressor`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compressor(pub Vec<Compression>);
+
+/// One way to compress. Among those that a client accepts equally the first counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// The coding.
+    pub coding: ContentCoding,
+    /// Shorter responses stay as they are, in bytes.
+    pub min_content_length: u64,
+}
+
+/// Codings of bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentCoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// Cross-origin resource sharing, as the CORS filter of an HTTPRoute or a SecurityPolicy sets it.
+#[derive(Clone, Debug, Default)]
+pub struct Cors {
+    /// Origins allowed.
+    pub allow_origins: Vec<CorsOrigin>,
+    /// `Access-Control-Allow-Credentials: true` is sent; false is never sent.
+    pub allow_credentials: bool,
+    /// Methods allowed; `None` in the list's place of `*`.
+    pub allow_methods: Vec<Method>,
+    /// Any method is allowed.
+    pub any_method: bool,
+    /// Request headers allowed.
+    pub allow_headers: Vec<HeaderName>,
+    /// Any request header is allowed.
+    pub any_header: bool,
+    /// Response headers that scripts may read (`*` stands for itself).
+    pub expose_headers: Vec<Arc<str>>,
+    /// How long a preflight's answer holds, seconds. Default: 5.
+    pub max_age: u32,
+}
+
+/// An origin allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigin {
+    /// `*`.
+    Any,
+    /// Just this, in lower case: `https://app.example.com`.
+    Exact(Arc<str>),
+    /// `https://*.example.com`: what stands before and after the asterisk, in lower case. It spans labels and ports.
+    Wildcard {
+        /// Up to the asterisk.
+        prefix: Arc<str>,
+        /// From the asterisk on.
+        suffix: Arc<str>,
+    },
+}
