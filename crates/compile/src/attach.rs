@@ -5,6 +5,7 @@ use pailou_api::refs::{GATEWAY_GROUP, ParentReference};
 
 use super::{
     gateway::Gateways,
+    ids::{GatewayId, ListenerId, ListenerSetId},
     index::Index,
     listener::{ListenerState, kind_name},
     routes::Route,
@@ -13,22 +14,21 @@ use super::{
 /// A parentRef of a route that leads to a Gateway served here, or to a ListenerSet of one.
 pub(crate) struct Attachment<'a> {
     pub(crate) parent: &'a ParentReference,
-    /// The Gateway's place.
-    pub(crate) gateway: usize,
-    /// The places of the listeners that the route is on, or why there are none.
-    pub(crate) listeners: Result<Vec<usize>, Problem>,
+    pub(crate) gateway: GatewayId,
+    /// The listeners that the route is on, or why there are none.
+    pub(crate) listeners: Result<Vec<ListenerId>, Problem>,
 }
 
 /// Finds the listeners for every parentRef that concerns this gateway.
 pub(crate) fn attach<'a>(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'a>) -> Vec<Attachment<'a>> {
     let parents = route.parents.iter().filter_map(|parent| {
-        let (gateway, set) = place_of(gateways, route, parent)?;
-        let state = &gateways.list[gateway];
-        let refused = set.filter(|set| !state.sets[*set].is_allowed).map(|_| {
+        let (gateway, set) = parent_of(gateways, route, parent)?;
+        let state = &gateways[gateway];
+        let refused = set.filter(|set| !state.sets[set.place].is_allowed).map(|_| {
             let message = format!("ListenerSet {} is not accepted: see its conditions", parent.name);
             Problem::accepted("NoMatchingParent", message)
         });
-        let all = state.places(set).map(|place| (place, &state.listeners[place]));
+        let all = state.places(set).map(|place| (ListenerId { gateway, place }, &state.listeners[place]));
         let listeners = refused.map_or_else(|| listeners(index, &all.collect::<Vec<_>>(), route, parent), Err);
         Some(Attachment { parent, gateway, listeners })
     });
@@ -40,7 +40,7 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
     if route.parents.is_empty() {
         return vec!["the route has no parentRefs: nothing leads to it".to_owned()];
     }
-    let strangers = route.parents.iter().filter(|parent| place_of(gateways, route, parent).is_none());
+    let strangers = route.parents.iter().filter(|parent| parent_of(gateways, route, parent).is_none());
     strangers
         .map(|parent| {
             let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
@@ -57,12 +57,12 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
         .collect()
 }
 
-/// The place of the Gateway, and of the ListenerSet if it is one that is asked for.
-fn place_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference) -> Option<(usize, Option<usize>)> {
+/// The Gateway that a parentRef names, and the ListenerSet if it names one.
+fn parent_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference) -> Option<(GatewayId, Option<ListenerSetId>)> {
     let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
     match (&*parent.group, &*parent.kind) {
         (GATEWAY_GROUP, "Gateway") => gateways.find(namespace, &parent.name).map(|gateway| (gateway, None)),
-        (GATEWAY_GROUP, "ListenerSet") => gateways.find_set(namespace, &parent.name).map(|(gateway, set)| (gateway, Some(set))),
+        (GATEWAY_GROUP, "ListenerSet") => gateways.find_set(namespace, &parent.name).map(|set| (set.gateway, Some(set))),
         _ => None,
     }
 }
@@ -70,11 +70,11 @@ fn place_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference
 /// Narrows the parent's listeners down step by step; the step after which none is left gives the reason.
 fn listeners(
     index: &Index<'_>,
-    all: &[(usize, &ListenerState<'_>)],
+    all: &[(ListenerId, &ListenerState<'_>)],
     route: &Route<'_>,
     parent: &ParentReference,
-) -> Result<Vec<usize>, Problem> {
-    let named = |it: &&(usize, &ListenerState<'_>)| {
+) -> Result<Vec<ListenerId>, Problem> {
+    let named = |it: &&(ListenerId, &ListenerState<'_>)| {
         parent.section_name.as_ref().is_none_or(|name| *name == it.1.spec.name)
             && parent.port.is_none_or(|port| port == it.1.spec.port)
     };
@@ -85,7 +85,8 @@ fn listeners(
         let message = format!("{} {} has no listener with {asked}; it has {}", parent.kind, parent.name, known.join(", "));
         return Err(Problem::accepted("NoMatchingParent", message));
     }
-    let allowed = |it: &&(usize, &ListenerState<'_>)| it.1.kinds.contains(&route.kind) && it.1.admits(index, &route.meta.namespace);
+    let allowed =
+        |it: &&(ListenerId, &ListenerState<'_>)| it.1.kinds.contains(&route.kind) && it.1.admits(index, &route.meta.namespace);
     let left: Vec<_> = left.iter().filter(allowed).copied().collect();
     if left.is_empty() {
         let message = format!(
@@ -105,7 +106,7 @@ fn listeners(
         );
         return Err(Problem::accepted("NoMatchingParent", message));
     }
-    let meets = |it: &&(usize, &ListenerState<'_>)| {
+    let meets = |it: &&(ListenerId, &ListenerState<'_>)| {
         let Some(hostname) = &it.1.hostname else { return true };
         route.hostnames.is_empty() || route.hostnames.iter().any(|host| hostname.intersection(host).is_some())
     };

@@ -21,6 +21,7 @@ use super::{
     clusters::Clusters,
     external_auth,
     gateway::Gateways,
+    ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
     listener::kind_name,
     listener_sets, models,
@@ -62,7 +63,7 @@ struct SharedStatuses(HashMap<Vec<ParentReference>, Arc<Status>>);
 /// Most lists of parents that are remembered.
 const MAX_SHARED_STATUSES: usize = 10_000;
 
-type Winners = HashMap<Target, usize>;
+type Winners = HashMap<Target, PolicyId>;
 
 /// What a compilation came to.
 pub(crate) struct BuildOutput {

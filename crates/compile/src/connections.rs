@@ -16,13 +16,14 @@ use pailou_snapshot::{BackendRef, Backends, BreakerKey, Failure, Filters, Forwar
 use super::{
     attach,
     grants::Referrer,
+    ids::ListenerId,
     listener::kind_name,
     listener_protocol::ListenerProtocol,
     order::AnyRoute,
     output::{Output, RouteListener},
     policies::traffic::Traffic,
     resolver::{Load, Resolver},
-    routes::{Given, Route, RouteCompiler, gateways_of, patterns, places_of},
+    routes::{Given, Route, RouteCompiler, gateways_of, listeners_of, patterns},
     rules::{self, Findings},
 };
 
@@ -63,15 +64,15 @@ impl RouteCompiler<'_, '_> {
                 .ignored
                 .insert("spec.rules[1] and those after it, since nothing tells which rule a connection is for".to_owned());
         }
-        let places: BTreeSet<(usize, usize)> = places_of(&attachments).into_iter().collect();
+        let listeners: BTreeSet<ListenerId> = listeners_of(&attachments).into_iter().collect();
         let mut forms: BTreeMap<(Given, Load), usize> = BTreeMap::new();
-        for (gateway, listener) in places {
-            let (given, load) = (self.given(gateway, listener), self.load(gateway, listener));
+        for listener in listeners {
+            let (given, load) = (self.given(listener), self.load(listener));
             let form = *forms.entry((given, load)).or_insert_with(|| {
                 output.forwards.push(Arc::new(self.forward(route, given, load, &mut findings)));
                 output.forwards.len() - 1
             });
-            output.places.push(RouteListener { gateway, listener, form });
+            output.places.push(RouteListener { listener, form });
         }
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.
@@ -86,8 +87,8 @@ impl RouteCompiler<'_, '_> {
     }
 
     /// What a listener hands on.
-    fn load(&self, gateway: usize, listener: usize) -> Load {
-        match self.gateways.list[gateway].listeners[listener].protocol {
+    fn load(&self, listener: ListenerId) -> Load {
+        match self.gateways[listener].protocol {
             Some(ListenerProtocol::TlsPassthrough) => Load::Sealed,
             Some(ListenerProtocol::Udp) => Load::Datagrams,
             _ => Load::Bytes,

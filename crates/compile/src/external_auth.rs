@@ -35,7 +35,7 @@ pub(crate) fn of_rule(context: &mut RuleContext<'_, '_, '_>, place: usize, spec:
 /// clusters, each once.
 pub(crate) fn of_listeners<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, clusters: &mut Clusters<'a>) -> Vec<Arc<Cluster>> {
     let mut found: Vec<Arc<Cluster>> = Vec::new();
-    for (place, gateway) in gateways.list.iter_mut().enumerate() {
+    for (id, gateway) in gateways.list.iter_mut() {
         // Most have none, and there may be thousands.
         for listener in gateway.listeners.iter_mut().filter(|it| !it.spec.filters.requests.is_empty()) {
             let mut resolver = Resolver::new(index, clusters);
@@ -53,7 +53,7 @@ pub(crate) fn of_listeners<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, c
                 }
             }
             for policy in resolver.finish().policies {
-                clusters.tls.reached(policy, place);
+                clusters.tls.reached(policy, id);
             }
         }
     }

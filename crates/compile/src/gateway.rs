@@ -1,6 +1,9 @@
 //! Gateways: their listeners, addresses and conditions.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::HashMap,
+    ops::{self, Range},
+};
 
 use crate::status::{Condition, GatewayStatus, Problem, Severity, StatusBody, Statuses};
 use pailou_api::{Gateway, ObjectKey, refs::GATEWAY_GROUP};
@@ -12,6 +15,7 @@ use super::{
     client_certificates::{self, Identity},
     conflicts,
     grants::Referrer,
+    ids::{ById, GatewayId, ListenerId, ListenerSetId},
     index::{Index, name_of},
     listener::ListenerState,
     listener_sets::{self, ByGateway, ListenerSetState},
@@ -42,10 +46,9 @@ pub(crate) struct GatewayState<'a> {
 /// The Gateways that are served, the oldest first, and their places by name.
 #[derive(Default)]
 pub(crate) struct Gateways<'a> {
-    pub(crate) list: Vec<GatewayState<'a>>,
-    by_name: HashMap<(&'a str, &'a str), usize>,
-    /// Places of ListenerSets: the Gateway's, and their own in it.
-    sets: HashMap<(&'a str, &'a str), (usize, usize)>,
+    pub(crate) list: ById<GatewayId, GatewayState<'a>>,
+    by_name: HashMap<(&'a str, &'a str), GatewayId>,
+    sets: HashMap<(&'a str, &'a str), ListenerSetId>,
 }
 
 impl<'a> Gateways<'a> {
@@ -56,12 +59,11 @@ impl<'a> Gateways<'a> {
         for object in index.gateways.iter() {
             match classes.get(object.spec.gateway_class_name.as_str()) {
                 Some(controller) => {
-                    let gateway = GatewayState::new(index, object, controller, settings, &sets);
-                    let place = gateways.list.len();
-                    gateways.by_name.insert((&object.meta.namespace, &object.meta.name), place);
-                    let its = gateway.sets.iter().enumerate();
-                    gateways.sets.extend(its.map(|(at, set)| ((&*set.object.meta.namespace, &*set.object.meta.name), (place, at))));
-                    gateways.list.push(gateway);
+                    let gateway = GatewayState::new(index, object, controller, settings, (gateways.list.next(), &sets));
+                    let its = gateway.sets.iter();
+                    gateways.sets.extend(its.map(|set| ((&*set.object.meta.namespace, &*set.object.meta.name), set.id)));
+                    let id = gateways.list.push(gateway);
+                    gateways.by_name.insert((&object.meta.namespace, &object.meta.name), id);
                 }
                 None => statuses.note(key(object), Severity::Error, foreign(index, object, classes)),
             }
@@ -69,21 +71,43 @@ impl<'a> Gateways<'a> {
         gateways
     }
 
-    /// The place of a Gateway in the list.
-    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<usize> {
+    /// The Gateway of this name.
+    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<GatewayId> {
         self.by_name.get(&(namespace, name)).copied()
     }
 
-    /// The place of a ListenerSet's Gateway, and the set's own among the Gateway's.
-    pub(crate) fn find_set(&self, namespace: &str, name: &str) -> Option<(usize, usize)> {
+    /// The ListenerSet of this name.
+    pub(crate) fn find_set(&self, namespace: &str, name: &str) -> Option<ListenerSetId> {
         self.sets.get(&(namespace, name)).copied()
     }
 
     /// Writes down every Gateway's status.
     pub(crate) fn report(&self, statuses: &mut Statuses) {
-        for gateway in &self.list {
+        for (_, gateway) in self.list.iter() {
             statuses.set(key(gateway.object), StatusBody::Gateway(gateway.status()));
         }
+    }
+}
+
+impl<'a> ops::Index<GatewayId> for Gateways<'a> {
+    type Output = GatewayState<'a>;
+
+    fn index(&self, id: GatewayId) -> &GatewayState<'a> {
+        &self.list[id]
+    }
+}
+
+impl<'a> ops::Index<ListenerId> for Gateways<'a> {
+    type Output = ListenerState<'a>;
+
+    fn index(&self, id: ListenerId) -> &ListenerState<'a> {
+        &self.list[id.gateway].listeners[id.place]
+    }
+}
+
+impl<'a> ops::IndexMut<ListenerId> for Gateways<'a> {
+    fn index_mut(&mut self, id: ListenerId) -> &mut ListenerState<'a> {
+        &mut self.list[id.gateway].listeners[id.place]
     }
 }
 
@@ -103,7 +127,13 @@ fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> Strin
 }
 
 impl<'a> GatewayState<'a> {
-    fn new(index: &Index<'a>, object: &'a Gateway, controller: &'a str, settings: &Settings, sets: &ByGateway<'a>) -> Self {
+    fn new(
+        index: &Index<'a>,
+        object: &'a Gateway,
+        controller: &'a str,
+        settings: &Settings,
+        (id, sets): (GatewayId, &ByGateway<'a>),
+    ) -> Self {
         let name = name_of(&object.meta);
         let referrer = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &object.meta.namespace };
         let listeners = object.spec.listeners.iter().map(|spec| {
@@ -112,10 +142,11 @@ impl<'a> GatewayState<'a> {
         });
         let mut listeners: Vec<_> = listeners.collect();
         let asking = sets.get(&(object.meta.namespace.as_str(), object.meta.name.as_str())).into_iter().flatten();
-        let mut sets: Vec<_> = asking.map(|set| ListenerSetState::new(index, object, set)).collect();
-        for (place, set) in sets.iter_mut().enumerate().filter(|(_, set)| set.is_allowed) {
+        let ids = (0..).map(|place| ListenerSetId { gateway: id, place });
+        let mut sets: Vec<_> = asking.zip(ids).map(|(set, id)| ListenerSetState::new(index, object, set, id)).collect();
+        for set in sets.iter_mut().filter(|set| set.is_allowed) {
             let first = listeners.len();
-            listeners.extend(set.listeners(index, &name, place));
+            listeners.extend(set.listeners(index, &name));
             set.places = first..listeners.len();
         }
         conflicts::refuse(&mut listeners);
@@ -163,8 +194,8 @@ impl<'a> GatewayState<'a> {
     }
 
     /// The places of a ListenerSet's listeners, or of the Gateway's own.
-    pub(crate) fn places(&self, set: Option<usize>) -> Range<usize> {
-        set.map_or(0..self.object.spec.listeners.len(), |set| self.sets[set].places.clone())
+    pub(crate) fn places(&self, set: Option<ListenerSetId>) -> Range<usize> {
+        set.map_or(0..self.object.spec.listeners.len(), |set| self.sets[set.place].places.clone())
     }
 
     fn own_listeners(&self) -> impl Iterator<Item = &ListenerState<'a>> {

@@ -14,6 +14,7 @@ pub mod by_key;
 pub mod status;
 pub mod store;
 
+mod ids;
 pub(crate) mod index;
 mod indexed;
 mod settings;

@@ -14,6 +14,7 @@ use pailou_snapshot::{ClientCertificates, ClientPolicy, HostPattern, HttpFilter,
 
 use super::{
     grants::{Referent, Referrer},
+    ids::ListenerSetId,
     index::Index,
     listener_protocol::ListenerProtocol,
 };
@@ -23,8 +24,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) spec: &'a Spec,
     /// The Gateway or ListenerSet that has it.
     pub(crate) owner: Referrer<'a>,
-    /// The place of the ListenerSet among the Gateway's; `None` for the Gateway's own.
-    pub(crate) set: Option<usize>,
+    /// The ListenerSet; `None` for the Gateway's own.
+    pub(crate) set: Option<ListenerSetId>,
     pub(crate) name: ListenerName,
     /// Its protocol; `None` if no listener can serve it.
     pub(crate) protocol: Option<ListenerProtocol>,

@@ -13,6 +13,7 @@ use pailou_snapshot::{ListenerName, Name};
 use super::{
     gateway::{GatewayState, Gateways},
     grants::Referrer,
+    ids::{ListenerId, ListenerSetId},
     index::{Index, name_of},
     listener::{ListenerState, in_namespaces},
     warnings,
@@ -22,6 +23,7 @@ use super::{
 pub(crate) struct ListenerSetState<'a> {
     pub(crate) object: &'a ListenerSet,
     /// Whether the Gateway allows it.
+    pub(crate) id: ListenerSetId,
     pub(crate) is_allowed: bool,
     /// The places of its listeners among the Gateway's.
     pub(crate) places: Range<usize>,
@@ -45,20 +47,20 @@ pub(crate) fn by_gateway<'a>(index: &Index<'a>) -> ByGateway<'a> {
 
 impl<'a> ListenerSetState<'a> {
     /// Judges whether a Gateway allows a ListenerSet.
-    pub(crate) fn new(index: &Index<'_>, gateway: &Gateway, object: &'a ListenerSet) -> Self {
+    pub(crate) fn new(index: &Index<'_>, gateway: &Gateway, object: &'a ListenerSet, id: ListenerSetId) -> Self {
         let allowed = &gateway.spec.allowed_listeners.namespaces;
         let (own, its) = (&gateway.meta.namespace, &object.meta.namespace);
         let is_allowed = in_namespaces(index, allowed.from, allowed.selector.as_ref(), own, its);
-        Self { object, is_allowed, places: 0..0 }
+        Self { object, id, is_allowed, places: 0..0 }
     }
 
-    /// Its listeners; `place` is its own place among the Gateway's sets.
-    pub(crate) fn listeners(&self, index: &Index<'_>, gateway: &Name, place: usize) -> Vec<ListenerState<'a>> {
+    /// Its listeners.
+    pub(crate) fn listeners(&self, index: &Index<'_>, gateway: &Name) -> Vec<ListenerState<'a>> {
         let owner = Referrer { group: GATEWAY_GROUP, kind: "ListenerSet", namespace: &self.object.meta.namespace };
         let listeners = self.object.spec.listeners.iter().map(|spec| {
             let set = Some(name_of(&self.object.meta));
             let name = ListenerName { gateway: gateway.clone(), set, section: spec.name.as_str().into() };
-            ListenerState { set: Some(place), ..ListenerState::new(index, spec, owner, name) }
+            ListenerState { set: Some(self.id), ..ListenerState::new(index, spec, owner, name) }
         });
         listeners.collect()
     }
@@ -69,7 +71,7 @@ pub(crate) fn report(index: &Index<'_>, gateways: &Gateways<'_>, statuses: &mut 
     for set in index.listener_sets.iter() {
         let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
         match gateways.find_set(&set.meta.namespace, &set.meta.name) {
-            Some((gateway, place)) => statuses.set(key, StatusBody::Gateway(gateways.list[gateway].status_of_set(place))),
+            Some(id) => statuses.set(key, StatusBody::Gateway(gateways[id.gateway].status_of_set(id))),
             None => {
                 let parent = &set.spec.parent_ref;
                 let namespace = parent.namespace.as_deref().unwrap_or(&set.meta.namespace);
@@ -81,13 +83,13 @@ pub(crate) fn report(index: &Index<'_>, gateways: &Gateways<'_>, statuses: &mut 
 }
 
 /// Writes down anew what is said of the ListenerSets of these listeners, which count other routes than before.
-pub(crate) fn report_counts(gateways: &Gateways<'_>, listeners: &BTreeSet<(usize, usize)>, statuses: &mut Statuses) {
-    for (gateway, listener) in listeners {
-        let gateway = &gateways.list[*gateway];
-        let Some(place) = gateway.listeners[*listener].set else { continue };
-        let meta = &gateway.sets[place].object.meta;
+pub(crate) fn report_counts(gateways: &Gateways<'_>, listeners: &BTreeSet<ListenerId>, statuses: &mut Statuses) {
+    for listener in listeners {
+        let gateway = &gateways[listener.gateway];
+        let Some(set) = gateways[*listener].set else { continue };
+        let meta = &gateway.sets[set.place].object.meta;
         let key = ObjectKey::new(GATEWAY_GROUP, "ListenerSet", &meta.namespace, &meta.name);
-        let body = StatusBody::Gateway(gateway.status_of_set(place));
+        let body = StatusBody::Gateway(gateway.status_of_set(set));
         statuses.put(&Arc::new(key), Arc::new(Status { body, notes: Vec::new() }));
     }
 }
@@ -95,45 +97,45 @@ pub(crate) fn report_counts(gateways: &Gateways<'_>, listeners: &BTreeSet<(usize
 impl GatewayState<'_> {
     /// How many ListenerSets are accepted.
     pub(crate) fn accepted_sets(&self) -> u32 {
-        let accepted = (0..self.sets.len()).filter(|place| self.refusal_of_set(*place).is_none());
+        let accepted = self.sets.iter().filter(|set| self.refusal_of_set(set.id).is_none());
         u32::try_from(accepted.count()).unwrap_or(u32::MAX)
     }
 
-    fn listeners_of_set(&self, place: usize) -> impl Iterator<Item = &ListenerState<'_>> {
-        self.listeners[self.places(Some(place))].iter()
+    fn listeners_of_set(&self, id: ListenerSetId) -> impl Iterator<Item = &ListenerState<'_>> {
+        self.listeners[self.places(Some(id))].iter()
     }
 
     /// Why a ListenerSet is not accepted: the reasons of `Accepted` and `Programmed`, and the message.
-    fn refusal_of_set(&self, place: usize) -> Option<(&'static str, &'static str, &'static str)> {
-        if !self.sets[place].is_allowed {
+    fn refusal_of_set(&self, id: ListenerSetId) -> Option<(&'static str, &'static str, &'static str)> {
+        if !self.sets[id.place].is_allowed {
             let message = "the Gateway does not allow ListenerSets of this namespace: see its spec.allowedListeners";
             return Some(("NotAllowed", "NotAllowed", message));
         }
         if !self.is_accepted() {
             return Some(("ParentNotAccepted", "ParentNotProgrammed", "the Gateway is not accepted: see its conditions"));
         }
-        let is_hopeless = !self.listeners_of_set(place).any(ListenerState::is_valid);
+        let is_hopeless = !self.listeners_of_set(id).any(ListenerState::is_valid);
         let message = "no listener can be served: see their conditions";
         is_hopeless.then_some(("ListenersNotValid", "ListenersNotValid", message))
     }
 
-    fn status_of_set(&self, place: usize) -> GatewayStatus {
-        let set = self.sets[place].object;
+    fn status_of_set(&self, id: ListenerSetId) -> GatewayStatus {
+        let set = self.sets[id.place].object;
         let generation = set.meta.generation;
-        let mut conditions = match self.refusal_of_set(place) {
+        let mut conditions = match self.refusal_of_set(id) {
             Some((accepted, programmed, message)) => vec![
                 Condition::fails("Accepted", accepted, message, generation),
                 Condition::fails("Programmed", programmed, message, generation),
             ],
-            None => vec![self.set_accepted(place, generation), self.set_programmed(place, generation)],
+            None => vec![self.set_accepted(id, generation), self.set_programmed(id, generation)],
         };
         conditions.extend(warnings::unsupported(set.spec.unsupported(), generation));
-        let listeners = self.listeners_of_set(place).map(|listener| listener.status(self.withheld(), generation));
+        let listeners = self.listeners_of_set(id).map(|listener| listener.status(self.withheld(), generation));
         GatewayStatus { conditions, listeners: listeners.collect(), ..GatewayStatus::default() }
     }
 
-    fn set_accepted(&self, place: usize, generation: i64) -> Condition {
-        let bad: Vec<&str> = self.listeners_of_set(place).filter(|it| !it.is_valid()).map(|it| it.spec.name.as_str()).collect();
+    fn set_accepted(&self, id: ListenerSetId, generation: i64) -> Condition {
+        let bad: Vec<&str> = self.listeners_of_set(id).filter(|it| !it.is_valid()).map(|it| it.spec.name.as_str()).collect();
         if bad.is_empty() {
             return Condition::fine("Accepted", generation);
         }
@@ -141,14 +143,14 @@ impl GatewayState<'_> {
         Condition::holds("Accepted", "ListenersNotValid", message, generation)
     }
 
-    fn set_programmed(&self, place: usize, generation: i64) -> Condition {
+    fn set_programmed(&self, id: ListenerSetId, generation: i64) -> Condition {
         if let Some((_, message)) = self.withheld() {
             return Condition::fails("Programmed", "ParentNotProgrammed", message, generation);
         }
-        if self.listeners_of_set(place).any(ListenerState::is_servable) {
+        if self.listeners_of_set(id).any(ListenerState::is_servable) {
             return Condition::fine("Programmed", generation);
         }
-        let problems: Vec<_> = self.listeners_of_set(place).flat_map(|it| it.problems.iter().cloned()).collect();
+        let problems: Vec<_> = self.listeners_of_set(id).flat_map(|it| it.problems.iter().cloned()).collect();
         Condition::summary("Programmed", &problems, generation)
     }
 }

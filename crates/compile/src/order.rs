@@ -8,6 +8,7 @@ use pailou_snapshot::{Name, RouteKind};
 
 use super::{
     cluster_ids::IdCounts,
+    ids::GatewayId,
     index::{Index, Reads, Touched},
     output::Output,
 };
@@ -216,8 +217,8 @@ impl Order {
         Start { place: 0, count: IdCounts::default() }
     }
 
-    /// The Gateways that a route is attached to, by place.
-    pub(crate) fn gateways(&self, index: &Index<'_>, kind: RouteKind, name: &Name) -> &[usize] {
+    /// The Gateways that a route is attached to.
+    pub(crate) fn gateways(&self, index: &Index<'_>, kind: RouteKind, name: &Name) -> &[GatewayId] {
         let place = AnyRoute::find(index, kind, name).map(|route| self.place(&route));
         let output = place.and_then(|place| self.slots.get(place)?.output.as_ref());
         output.map_or(&[], |output| &output.gateways)

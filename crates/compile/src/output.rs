@@ -5,7 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use pailou_snapshot::{Forward, RouteMatch};
 
 use super::{
-    cluster_ids::UsedIds, clusters::Clusters, gateway::Gateways, order::AnyRoute, policies::backend::Overlap,
+    cluster_ids::UsedIds,
+    clusters::Clusters,
+    gateway::Gateways,
+    ids::{GatewayId, ListenerId, PolicyId, PoolId},
+    order::AnyRoute,
+    policies::backend::Overlap,
     policies::backend::TrafficPolicies,
 };
 
@@ -15,8 +20,8 @@ pub(crate) struct Output {
     pub(crate) route: AnyRoute,
     /// The listeners that it is on, each once.
     pub(crate) places: Vec<RouteListener>,
-    /// The Gateways that it is attached to, by place, each once.
-    pub(crate) gateways: Vec<usize>,
+    /// The Gateways that it is attached to, each once.
+    pub(crate) gateways: Vec<GatewayId>,
     /// For requests: its entries in listeners' tables, in order of precedence. One list for each form that it has.
     pub(crate) entries: Vec<Arc<[RouteMatch]>>,
     /// For connections: where they go. One for each form that it has.
@@ -28,10 +33,7 @@ pub(crate) struct Output {
 /// A listener that a route is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RouteListener {
-    /// The place of the Gateway.
-    pub(crate) gateway: usize,
-    /// The listener's among the Gateway's.
-    pub(crate) listener: usize,
+    pub(crate) listener: ListenerId,
     /// The form that the route has there.
     pub(crate) form: usize,
 }
@@ -40,11 +42,11 @@ pub(crate) struct RouteListener {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// A listener counts it.
-    Attached { gateway: usize, listener: usize },
+    Attached(ListenerId),
     /// A BackendTLSPolicy is reached from a Gateway.
-    TlsPolicy { policy: usize, gateway: usize },
+    TlsPolicy { policy: PolicyId, gateway: GatewayId },
     /// An InferencePool is reached from a Gateway.
-    Pool { pool: usize, gateway: usize },
+    Pool { pool: PoolId, gateway: GatewayId },
     /// Two BackendTrafficPolicies meet.
     Traffic(Overlap),
 }
@@ -69,14 +71,14 @@ impl Output {
 
     /// Has its listeners count it.
     pub(crate) fn count(&mut self) {
-        let effect = |place: &RouteListener| Effect::Attached { gateway: place.gateway, listener: place.listener };
+        let effect = |place: &RouteListener| Effect::Attached(place.listener);
         self.effects.extend(self.places.iter().map(effect));
     }
 
-    /// The listeners that count it, by the places of Gateway and listener.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = (usize, usize)> {
+    /// The listeners that count it.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = ListenerId> {
         self.effects.iter().filter_map(|effect| match effect {
-            Effect::Attached { gateway, listener } => Some((*gateway, *listener)),
+            Effect::Attached(listener) => Some(*listener),
             _ => None,
         })
     }
@@ -114,7 +116,7 @@ impl Effects {
     pub(crate) fn tell(&self, gateways: &mut Gateways<'_>, clusters: &mut Clusters<'_>, traffic: &mut TrafficPolicies<'_>) {
         for (effect, count) in &self.0 {
             match effect {
-                Effect::Attached { gateway, listener } => gateways.list[*gateway].listeners[*listener].attached = *count,
+                Effect::Attached(listener) => gateways[*listener].attached = *count,
                 Effect::TlsPolicy { policy, gateway } => clusters.tls.reached(*policy, *gateway),
                 Effect::Pool { pool, gateway } => clusters.pools.reached(*pool, *gateway),
                 Effect::Traffic(overlap) => traffic.overlap(overlap),

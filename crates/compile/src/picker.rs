@@ -7,6 +7,7 @@ use pailou_snapshot::{Cluster, ClusterKind, EndpointKey, Protocol, Roots, TlsVer
 
 use super::{
     clusters::Draft,
+    ids::PolicyId,
     index::{Index, name_of},
     policies::traffic::Traffic,
     upstream_tls::TlsPolicies,
@@ -20,8 +21,8 @@ pub(crate) enum NoPicker {
     Unusable(String),
 }
 
-/// The cluster of an endpoint picker, and the place of the BackendTLSPolicy that says how it is spoken to.
-pub(crate) type PickerCluster = (Cluster, Option<usize>);
+/// The cluster of an endpoint picker, and the BackendTLSPolicy that says how it is spoken to.
+pub(crate) type PickerCluster = (Cluster, Option<PolicyId>);
 
 /// The cluster of an endpoint picker: gRPC, in TLS as a BackendTLSPolicy on its Service says, and else with whatever certificate it
 /// has, as pickers make their own. A Service whose port says `kubernetes.io/h2c` is spoken to in the clear, unless a policy says TLS.

@@ -15,6 +15,7 @@ use pailou_snapshot::{Cluster, Failure, FailureMode, ModelServer, Name, PickerKi
 
 use super::{
     gateway::Gateways,
+    ids::{ById, GatewayId, PolicyId, PoolId},
     index::{Index, name_of},
     models::Models,
     picker::{self, NoPicker},
@@ -24,8 +25,8 @@ use super::{
 
 /// All InferencePools.
 pub(crate) struct Pools<'a> {
-    list: Vec<PoolState<'a>>,
-    places: HashMap<(&'static str, &'a str, &'a str), usize>,
+    list: ById<PoolId, PoolState<'a>>,
+    by_name: HashMap<(&'static str, &'a str, &'a str), PoolId>,
     pub(crate) models: Models,
 }
 
@@ -39,48 +40,47 @@ struct PoolState<'a> {
     /// The cluster of its endpoint picker.
     asked: Option<Arc<Cluster>>,
     /// The BackendTLSPolicy of that.
-    tls_policy: Option<usize>,
-    gateways: BTreeSet<usize>,
+    tls_policy: Option<PolicyId>,
+    gateways: BTreeSet<GatewayId>,
 }
 
 impl<'a> Pools<'a> {
     /// Reads all pools.
     pub(crate) fn new(index: &Index<'a>, policies: &TlsPolicies<'_>) -> Self {
-        let mut all = Self { list: Vec::new(), places: HashMap::new(), models: Models::new(index) };
+        let mut all = Self { list: ById::default(), by_name: HashMap::new(), models: Models::new(index) };
         for object in index.pools_v1.iter().chain(index.pools_x.iter()) {
             let key = (object.spec.version.group(), object.meta.namespace.as_str(), object.meta.name.as_str());
-            all.places.insert(key, all.list.len());
-            let state = PoolState::new(index, policies, &all.models, object);
-            all.list.push(state);
+            let id = all.list.push(PoolState::new(index, policies, &all.models, object));
+            all.by_name.insert(key, id);
         }
         all
     }
 
-    /// The place of a pool.
-    pub(crate) fn find(&self, group: &str, namespace: &str, name: &str) -> Option<usize> {
+    /// The pool of this name.
+    pub(crate) fn find(&self, group: &str, namespace: &str, name: &str) -> Option<PoolId> {
         let group = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().find(|known| *known == group)?;
-        self.places.get(&(group, namespace, name)).copied()
+        self.by_name.get(&(group, namespace, name)).copied()
     }
 
     /// A pool's object, and what became of it.
-    pub(crate) fn get(&self, place: usize) -> (&'a InferencePool, Result<Arc<Pool>, Failure>) {
-        (self.list[place].object, self.list[place].pool.clone())
+    pub(crate) fn get(&self, id: PoolId) -> (&'a InferencePool, Result<Arc<Pool>, Failure>) {
+        (self.list[id].object, self.list[id].pool.clone())
     }
 
-    /// The cluster of a pool's endpoint picker, where it has one of its own, and the place of the BackendTLSPolicy on it.
-    pub(crate) fn picker(&self, place: usize) -> Option<(&Arc<Cluster>, Option<usize>)> {
-        let state = &self.list[place];
+    /// The cluster of a pool's endpoint picker, where it has one of its own, and the BackendTLSPolicy on it.
+    pub(crate) fn picker(&self, id: PoolId) -> Option<(&Arc<Cluster>, Option<PolicyId>)> {
+        let state = &self.list[id];
         Some((state.asked.as_ref()?, state.tls_policy))
     }
 
     /// A route attached to this Gateway leads to the pool.
-    pub(crate) fn reached(&mut self, place: usize, gateway: usize) {
-        self.list[place].gateways.insert(gateway);
+    pub(crate) fn reached(&mut self, id: PoolId, gateway: GatewayId) {
+        self.list[id].gateways.insert(gateway);
     }
 
     /// Writes down every pool's status.
     pub(crate) fn report(&self, gateways: &Gateways<'_>, statuses: &mut Statuses) {
-        for state in &self.list {
+        for (_, state) in self.list.iter() {
             let meta = &state.object.meta;
             let group = state.object.spec.version.group();
             let key = ObjectKey::new(group, "InferencePool", &meta.namespace, &meta.name);
@@ -94,7 +94,7 @@ impl<'a> Pools<'a> {
                 }
             }
             let conditions = state.conditions();
-            let parents = state.gateways.iter().map(|place| &gateways.list[*place]).map(|gateway| PoolParentStatus {
+            let parents = state.gateways.iter().map(|id| &gateways[*id]).map(|gateway| PoolParentStatus {
                 parent_ref: PoolReference {
                     group: GATEWAY_GROUP,
                     kind: "Gateway",

@@ -15,6 +15,7 @@ use pailou_snapshot::{
 
 use super::{
     gateway::Gateways,
+    ids::ListenerId,
     listener::ListenerState,
     listener_protocol::ListenerProtocol,
     policies::client::{ClientSettings, TlsSettings},
@@ -26,7 +27,7 @@ use super::{
 /// Gateways never share one.
 pub(crate) fn claim(gateways: &mut Gateways<'_>) {
     let mut held: HashMap<(Transport, u16), Vec<(IpAddr, Name)>> = HashMap::new();
-    for gateway in gateways.list.iter_mut().filter(|gateway| gateway.is_accepted()) {
+    for (_, gateway) in gateways.list.iter_mut().filter(|(_, gateway)| gateway.is_accepted()) {
         let name = gateway.name.clone();
         let mut claims = Vec::new();
         for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_servable()) {
@@ -86,17 +87,17 @@ pub(crate) fn ports(
     kept: &Kept<'_>,
 ) -> Vec<Port> {
     let mut ports: BTreeMap<(Option<Name>, PortKey), Port> = BTreeMap::new();
-    for (place, gateway) in gateways.list.into_iter().enumerate() {
+    for (id, gateway) in gateways.list.into_iter() {
         let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
         if !gateway.is_accepted() {
             continue;
         }
         let listeners = gateway.listeners.into_iter().enumerate().filter(|(_, listener)| listener.is_servable());
-        for (at, listener) in listeners {
+        for (place, listener) in listeners {
             let Some(protocol) = listener.protocol else { continue };
             let number = listener.spec.port.get();
             let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
-            let service = service(listener, tables.take(place, at), clients, protocol, kept);
+            let service = service(listener, tables.take(ListenerId { gateway: id, place }), clients, protocol, kept);
             for address in &gateway.addresses.bound {
                 let key = PortKey { address: SocketAddr::new(*address, number), transport: protocol.transport() };
                 match ports.entry((owner.clone(), key)) {

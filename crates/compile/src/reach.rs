@@ -11,11 +11,12 @@ mod routes;
 mod shared;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     Indexed, Settings,
     gateway::Gateways,
+    ids::GatewayId,
     index::{Index, Objects},
     store::Store,
 };
@@ -34,19 +35,19 @@ pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<Obj
     Reaches::new(&indexed, settings).of(gateway).into_iter().cloned().collect()
 }
 
-/// The places of the Gateways to which a route is attached that leads to such a backend. It is told the backend's namespace with it.
+/// The Gateways to which a route is attached that leads to such a backend. It is told the backend's namespace with it.
 pub(crate) fn gateways_before(
     index: &Index<'_>,
     gateways: &Gateways<'_>,
     is_meant: impl Fn(&BackendObjectReference, &str) -> bool,
-) -> BTreeSet<usize> {
+) -> BTreeSet<GatewayId> {
     let leads_there = |route: &AnyRoute<'_>| {
         let (_, meta) = route.identity();
         let references = route.references();
         references.backends.iter().any(|to| is_meant(to, to.namespace.as_deref().unwrap_or(&meta.namespace)))
     };
-    let routes = routes::attached(index, gateways).into_iter().enumerate();
-    routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(place, _)| place).collect()
+    let routes = routes::attached(index, gateways).into_iter();
+    routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(gateway, _)| gateway).collect()
 }
 
 /// A store, indexed for asking what Gateways need. To be made anew when the store changes, which takes time in proportion to the
@@ -58,7 +59,7 @@ pub struct Reaches<'a> {
     places: HashMap<usize, usize>,
     shared: Shared<'a>,
     /// By Gateway: the routes attached to it.
-    routes: Vec<Vec<AnyRoute<'a>>>,
+    routes: BTreeMap<GatewayId, Vec<AnyRoute<'a>>>,
 }
 
 impl<'a> Reaches<'a> {
@@ -74,19 +75,19 @@ impl<'a> Reaches<'a> {
 
     /// What a Gateway needs, in the order of keys.
     pub fn of(&self, gateway: &Name) -> Vec<&'a ObjectKey> {
-        let place = self.shared.gateways.find(&gateway.namespace, &gateway.name);
-        let found = place.map(|place| self.found(place)).unwrap_or_default();
+        let id = self.shared.gateways.find(&gateway.namespace, &gateway.name);
+        let found = id.map(|id| self.found(id)).unwrap_or_default();
         let mut places: Vec<usize> = found.addresses().filter_map(|address| self.places.get(&address).copied()).collect();
         places.sort_unstable();
         places.into_iter().map(|place| self.keys[place]).collect()
     }
 
-    fn found(&self, place: usize) -> NeededObjects {
+    fn found(&self, gateway: GatewayId) -> NeededObjects {
         let walk = |index: &Index<'a>| {
             let mut walk = Walk::new(index, &self.shared);
-            walk.gateway(place);
-            for route in &self.routes[place] {
-                walk.namespace_of(*route, place);
+            walk.gateway(gateway);
+            for route in self.routes.get(&gateway).into_iter().flatten() {
+                walk.namespace_of(*route, gateway);
                 walk.route(*route);
             }
             std::mem::take(&mut walk.leads).into_iter().for_each(|lead| walk.backend(lead));

@@ -20,6 +20,7 @@ use super::{
     cluster_ids::UsedIds,
     clusters::{Clusters, Draft, told_apart},
     grants::{Referent, Referrer},
+    ids::{PolicyId, PoolId},
     index::{Index, name_of},
     policies::traffic::Traffic,
 };
@@ -82,17 +83,17 @@ pub(crate) struct Resolver<'t, 'a> {
     /// Whether references are only judged, and nothing is numbered.
     pub(crate) is_dry: bool,
     used: UsedIds,
-    policies: BTreeSet<usize>,
-    pools: BTreeSet<usize>,
+    policies: BTreeSet<PolicyId>,
+    pools: BTreeSet<PoolId>,
 }
 
 /// Everything that one route or listener uses.
 pub(crate) struct Usage {
     pub(crate) ids: UsedIds,
     /// BackendTLSPolicies.
-    pub(crate) policies: BTreeSet<usize>,
+    pub(crate) policies: BTreeSet<PolicyId>,
     /// InferencePools.
-    pub(crate) pools: BTreeSet<usize>,
+    pub(crate) pools: BTreeSet<PoolId>,
 }
 
 impl<'t, 'a> Resolver<'t, 'a> {
@@ -260,8 +261,8 @@ impl<'t, 'a> Resolver<'t, 'a> {
 
     /// The pool, with its endpoint picker held for the route. A picker that has a BackendTLSPolicy is shown the Gateway's
     /// certificate, as a backend is: it is another cluster for each Gateway then, and so is the pool.
-    fn with_picker(&mut self, place: usize, pool: Arc<Pool>) -> Arc<Pool> {
-        let Some((picker, policy)) = self.clusters.pools.picker(place) else { return pool };
+    fn with_picker(&mut self, id: PoolId, pool: Arc<Pool>) -> Arc<Pool> {
+        let Some((picker, policy)) = self.clusters.pools.picker(id) else { return pool };
         let picker = Arc::clone(picker);
         self.policies.extend(policy);
         let (PickerKind::External { failure_mode, .. }, Some(_), Some(_)) = (&pool.picker, policy, &self.identity) else {

@@ -15,6 +15,7 @@ use super::{
     attach::{self, Attachment},
     connections,
     gateway::Gateways,
+    ids::{GatewayId, ListenerId, PolicyId},
     matches::Match,
     order::AnyRoute,
     output::{Effect, Output, RouteListener},
@@ -107,11 +108,11 @@ pub(crate) struct RouteCompiler<'t, 'a> {
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Given {
     /// A BackendTrafficPolicy.
-    pub(super) traffic: Option<usize>,
+    pub(super) traffic: Option<PolicyId>,
     /// A SecurityPolicy.
-    pub(super) security: Option<usize>,
+    pub(super) security: Option<PolicyId>,
     /// A Gateway that shows a certificate to backends.
-    identity: Option<usize>,
+    identity: Option<GatewayId>,
 }
 
 impl RouteCompiler<'_, '_> {
@@ -146,15 +147,15 @@ impl RouteCompiler<'_, '_> {
         let places = route.rules.iter().enumerate();
         let matches: Vec<_> = places.map(|(place, rule)| rules::rule_matches(place, *rule, &mut findings.problems)).collect();
         let mut forms: BTreeMap<Given, usize> = BTreeMap::new();
-        for (gateway, listener) in places_of(&attachments) {
-            let given = self.given(gateway, listener);
+        for listener in listeners_of(&attachments) {
+            let given = self.given(listener);
             let form = *forms.entry(given).or_insert_with(|| {
                 let rules = self.compile_rules(route, given, &mut findings);
                 let all = matches.iter().zip(&rules).flat_map(|(matches, rule)| entries(matches, rule));
                 output.entries.push(RouteTable::sorted(all.collect()));
                 output.entries.len() - 1
             });
-            output.places.push(RouteListener { gateway, listener, form });
+            output.places.push(RouteListener { listener, form });
         }
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.
@@ -177,13 +178,13 @@ impl RouteCompiler<'_, '_> {
     }
 
     /// What a listener of a Gateway gives to routes.
-    pub(super) fn given(&self, gateway: usize, listener: usize) -> Given {
-        let state = &self.gateways.list[gateway];
-        let name = &state.listeners[listener].name;
+    pub(super) fn given(&self, listener: ListenerId) -> Given {
+        let gateway = listener.gateway;
+        let name = &self.gateways[listener].name;
         Given {
             traffic: self.traffic.of_listener(name),
             security: self.security.of_listener(name),
-            identity: state.identity.is_some().then_some(gateway),
+            identity: self.gateways[gateway].identity.is_some().then_some(gateway),
         }
     }
 
@@ -194,7 +195,7 @@ impl RouteCompiler<'_, '_> {
 
     /// Has connections to backends show the certificate of the Gateway that is given.
     pub(super) fn identify(&mut self, given: Given) {
-        self.resolver.identity = given.identity.and_then(|gateway| self.gateways.list[gateway].identity.clone());
+        self.resolver.identity = given.identity.and_then(|gateway| self.gateways[gateway].identity.clone());
     }
 
     pub(super) fn parents(&self, route: &Route<'_>, attachments: Vec<Attachment<'_>>, findings: &Findings) -> StatusBody {
@@ -206,7 +207,7 @@ impl RouteCompiler<'_, '_> {
             };
             let mut conditions = vec![accepted, Condition::summary("ResolvedRefs", &findings.problems, generation)];
             conditions.extend(unsupported(route, findings));
-            let controller_name = self.gateways.list[attachment.gateway].controller.to_owned();
+            let controller_name = self.gateways[attachment.gateway].controller.to_owned();
             ParentStatus { parent_ref: attachment.parent.clone(), controller_name, conditions }
         });
         StatusBody::Route { parents: parents.collect() }
@@ -214,12 +215,12 @@ impl RouteCompiler<'_, '_> {
 }
 
 /// The listeners that a route is on, each once: two parentRefs may lead to the same one.
-pub(super) fn places_of(attachments: &[Attachment<'_>]) -> Vec<(usize, usize)> {
+pub(super) fn listeners_of(attachments: &[Attachment<'_>]) -> Vec<ListenerId> {
     let mut all = Vec::new();
     for attachment in attachments {
-        for place in attachment.listeners.iter().flatten().map(|listener| (attachment.gateway, *listener)) {
-            if !all.contains(&place) {
-                all.push(place);
+        for listener in attachment.listeners.iter().flatten() {
+            if !all.contains(listener) {
+                all.push(*listener);
             }
         }
     }
@@ -227,8 +228,8 @@ pub(super) fn places_of(attachments: &[Attachment<'_>]) -> Vec<(usize, usize)> {
 }
 
 /// The Gateways that a route is attached to, each once.
-pub(super) fn gateways_of(attachments: &[Attachment<'_>]) -> Vec<usize> {
-    let all: BTreeSet<usize> = attachments.iter().filter(|it| it.listeners.is_ok()).map(|it| it.gateway).collect();
+pub(super) fn gateways_of(attachments: &[Attachment<'_>]) -> Vec<GatewayId> {
+    let all: BTreeSet<GatewayId> = attachments.iter().filter(|it| it.listeners.is_ok()).map(|it| it.gateway).collect();
     all.into_iter().collect()
 }
 

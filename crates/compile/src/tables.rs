@@ -10,14 +10,15 @@ use pailou_snapshot::{Forward, HostMap, HostPattern, RouteMatch, RouteTable};
 
 use super::{
     gateway::Gateways,
+    ids::ListenerId,
     order::AnyRoute,
     output::{Output, RouteListener},
     routes::hosts,
 };
 
-/// The tables of all listeners, by the places of Gateway and listener.
+/// The tables of all listeners.
 #[derive(Debug, Default)]
-pub(crate) struct Tables(HashMap<(usize, usize), Table>);
+pub(crate) struct Tables(HashMap<ListenerId, Table>);
 
 /// One listener's tables.
 #[derive(Debug, Default)]
@@ -32,29 +33,29 @@ pub(crate) struct Table {
 
 impl Tables {
     /// The tables of a listener.
-    pub(crate) fn take(&self, gateway: usize, listener: usize) -> (RouteTable, HostMap<Arc<Forward>>) {
-        let table = self.0.get(&(gateway, listener));
+    pub(crate) fn take(&self, listener: ListenerId) -> (RouteTable, HostMap<Arc<Forward>>) {
+        let table = self.0.get(&listener);
         table.map(|table| (table.requests.clone(), table.forwards.clone())).unwrap_or_default()
     }
 
     /// Brings the tables up to date: only host names are touched that a route has which is gone or has come.
     pub(crate) fn change(&mut self, gone: &[Arc<Output>], come: &[Arc<Output>], gateways: &Gateways<'_>) {
-        let mut changed: HashSet<((usize, usize), Option<HostPattern>)> = HashSet::new();
+        let mut changed: HashSet<(ListenerId, Option<HostPattern>)> = HashSet::new();
         for output in gone {
             each_host(output, gateways, |place, host| {
-                let table = self.0.entry((place.gateway, place.listener)).or_default();
+                let table = self.0.entry(place.listener).or_default();
                 table.routes.entry(host).retain(|(_, it)| !Arc::ptr_eq(it, output));
-                changed.insert(((place.gateway, place.listener), host.cloned()));
+                changed.insert((place.listener, host.cloned()));
             });
         }
         for output in come {
             each_host(output, gateways, |place, host| {
-                let table = self.0.entry((place.gateway, place.listener)).or_default();
+                let table = self.0.entry(place.listener).or_default();
                 let routes = table.routes.entry(host);
                 let at = routes.partition_point(|(_, it)| it.route.order() < output.route.order());
                 routes.insert(at, (place.form, output.clone()));
                 routes.shrink_to_fit();
-                changed.insert(((place.gateway, place.listener), host.cloned()));
+                changed.insert((place.listener, host.cloned()));
             });
         }
         for (place, host) in changed {
@@ -89,7 +90,7 @@ impl Table {
 fn each_host(output: &Output, gateways: &Gateways<'_>, mut each: impl FnMut(RouteListener, Option<&HostPattern>)) {
     let patterns = output.route.patterns();
     for place in &output.places {
-        let listener = gateways.list[place.gateway].listeners[place.listener].hostname.as_ref();
+        let listener = gateways[place.listener].hostname.as_ref();
         let mut hosts = hosts(&patterns, listener);
         hosts.sort_unstable();
         hosts.dedup();

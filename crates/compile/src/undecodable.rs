@@ -26,6 +26,7 @@ use pailou_snapshot::Name;
 use super::{
     class::{self, Classes},
     gateway::Gateways,
+    ids::GatewayId,
     index::{Index, Objects},
     order::Order,
     policies::{
@@ -137,7 +138,7 @@ impl Judge<'_, '_> {
             }
             Concerns::Route(parents) => {
                 let status = |parent: &ParentReference| {
-                    let controller_name = gateways.list[self.parent(undecodable, parent)?].controller.to_owned();
+                    let controller_name = gateways[self.parent(undecodable, parent)?].controller.to_owned();
                     Some(ParentStatus { parent_ref: parent.clone(), controller_name, conditions: conditions() })
                 };
                 let parents: Vec<_> = parents.iter().filter_map(status).collect();
@@ -156,7 +157,7 @@ impl Judge<'_, '_> {
                     let is_meant = |it: &PolicyTargetReference| it.group == to.group && it.kind == to.kind && it.name == to.name;
                     namespace == undecodable.key.namespace && targets.iter().any(is_meant)
                 };
-                let places = self.led_to(is_target).into_iter().map(|place| &gateways.list[place]);
+                let places = self.led_to(is_target).into_iter().map(|id| &gateways[id]);
                 let ancestor = |name: &Name, controller| (SectionReference::gateway(name), (controller, conditions()));
                 return of(places.map(|gateway| ancestor(&gateway.name, gateway.controller)).collect());
             }
@@ -169,7 +170,7 @@ impl Judge<'_, '_> {
         let is_it = |to: &BackendObjectReference, namespace: &str| {
             namespace == key.namespace && to.group == *key.group && to.kind == "InferencePool" && *to.name == *key.name
         };
-        let places = self.led_to(is_it).into_iter().map(|place| &self.reach.gateways.list[place]);
+        let places = self.led_to(is_it).into_iter().map(|id| &self.reach.gateways[id]);
         let parents = places.map(|gateway| PoolParentStatus {
             parent_ref: PoolReference {
                 group: GATEWAY_GROUP,
@@ -188,17 +189,17 @@ impl Judge<'_, '_> {
     }
 
     /// The Gateway that a parentRef leads to.
-    fn parent(&self, undecodable: &Undecodable, parent: &ParentReference) -> Option<usize> {
+    fn parent(&self, undecodable: &Undecodable, parent: &ParentReference) -> Option<GatewayId> {
         let namespace = namespace_of(undecodable, parent);
         match (&*parent.group, &*parent.kind) {
             (GATEWAY_GROUP, "Gateway") => self.reach.gateways.find(namespace, &parent.name),
-            (GATEWAY_GROUP, "ListenerSet") => self.reach.gateways.find_set(namespace, &parent.name).map(|(gateway, _)| gateway),
+            (GATEWAY_GROUP, "ListenerSet") => self.reach.gateways.find_set(namespace, &parent.name).map(|set| set.gateway),
             _ => None,
         }
     }
 
     /// The Gateways of the routes that lead to such a backend.
-    fn led_to(&self, is_meant: impl Fn(&BackendObjectReference, &str) -> bool) -> BTreeSet<usize> {
+    fn led_to(&self, is_meant: impl Fn(&BackendObjectReference, &str) -> bool) -> BTreeSet<GatewayId> {
         gateways_before(self.index, self.reach.gateways, is_meant)
     }
 }

@@ -7,6 +7,7 @@ use pailou_api::{
 };
 
 use super::{
+    ids::{ById, PolicyId},
     index::Index,
     parameters,
     policies::{
@@ -40,20 +41,20 @@ pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, s
 }
 
 fn extension_policies(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-    let policies: Vec<&EnvoyExtensionPolicy> = index.extension_policies.iter().collect();
-    let asked = policies.iter().map(|policy| DeclaredTargets {
+    let policies: ById<PolicyId, &EnvoyExtensionPolicy> = index.extension_policies.iter().collect();
+    let asked = policies.iter().map(|(_, policy)| DeclaredTargets {
         meta: &policy.meta,
         refs: policy.spec.targets(),
         selectors: &policy.spec.target_selectors,
     });
     let claims = Claims::new(index, TargetKind::ROUTING, asked);
-    for (place, policy) in policies.iter().enumerate() {
+    for (id, policy) in policies.iter() {
         let meta = &policy.meta;
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyExtensionPolicy", &meta.namespace, &meta.name);
         let conditions = |_: &_| {
             let warning = warnings::unsupported(policy.spec.unsupported(), meta.generation);
             std::iter::once(Condition::fine("Accepted", meta.generation)).chain(warning).collect()
         };
-        report(reach, &claims, place, (key, meta.generation), conditions, statuses);
+        report(reach, &claims, id, (key, meta.generation), conditions, statuses);
     }
 }

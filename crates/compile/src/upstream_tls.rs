@@ -18,6 +18,7 @@ use super::{
     authorities,
     gateway::Gateways,
     grants::Referrer,
+    ids::{ById, GatewayId, PolicyId},
     index::{Index, name_of},
     policies::report::{Ancestors, write},
 };
@@ -27,28 +28,28 @@ type Target<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
 
 /// All BackendTLSPolicies.
 pub(crate) struct TlsPolicies<'a> {
-    policies: Vec<Policy<'a>>,
-    winners: HashMap<Target<'a>, usize>,
+    policies: ById<PolicyId, Policy<'a>>,
+    winners: HashMap<Target<'a>, PolicyId>,
 }
 
 struct Policy<'a> {
     object: &'a BackendTlsPolicy,
     tls: Result<Arc<UpstreamTls>, Failure>,
     problems: Vec<Problem>,
-    /// Targets that an older policy has, with that policy's place.
-    lost: Vec<(String, usize)>,
+    /// Targets that an older policy has, with that policy.
+    lost: Vec<(String, PolicyId)>,
     notes: Vec<String>,
-    gateways: BTreeSet<usize>,
+    gateways: BTreeSet<GatewayId>,
     targets: Vec<Target<'a>>,
 }
 
 impl<'a> TlsPolicies<'a> {
     /// Reads all policies; the oldest wins each target.
     pub(crate) fn new(index: &Index<'a>) -> Self {
-        let mut all = Self { policies: Vec::new(), winners: HashMap::new() };
+        let mut all = Self { policies: ById::default(), winners: HashMap::new() };
         for object in index.backend_tls_policies.iter() {
             let (tls, problems) = read(index, object);
-            let place = all.policies.len();
+            let id = all.policies.next();
             let mut policy = Policy {
                 object,
                 tls,
@@ -62,8 +63,8 @@ impl<'a> TlsPolicies<'a> {
                 match target(index, &object.meta.namespace, reference) {
                     Ok(target) => {
                         policy.targets.push(target);
-                        let winner = *all.winners.entry(target).or_insert(place);
-                        if winner != place {
+                        let winner = *all.winners.entry(target).or_insert(id);
+                        if winner != id {
                             policy.lost.push((format!("{} {}", reference.kind, reference.name), winner));
                         }
                     }
@@ -76,28 +77,33 @@ impl<'a> TlsPolicies<'a> {
     }
 
     /// TLS towards a Service's port: what is said of the port goes before what is said of the whole Service.
-    pub(crate) fn of_service(&self, namespace: &str, name: &str, port: &str) -> Option<(usize, Result<Arc<UpstreamTls>, Failure>)> {
+    pub(crate) fn of_service(
+        &self,
+        namespace: &str,
+        name: &str,
+        port: &str,
+    ) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
         let own = self.winners.get(&("Service", namespace, name, Some(port)));
         self.at(own.or_else(|| self.winners.get(&("Service", namespace, name, None))))
     }
 
     /// TLS towards a Backend.
-    pub(crate) fn of_backend(&self, namespace: &str, name: &str) -> Option<(usize, Result<Arc<UpstreamTls>, Failure>)> {
+    pub(crate) fn of_backend(&self, namespace: &str, name: &str) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
         self.at(self.winners.get(&("Backend", namespace, name, None)))
     }
 
-    fn at(&self, place: Option<&usize>) -> Option<(usize, Result<Arc<UpstreamTls>, Failure>)> {
-        place.map(|place| (*place, self.policies[*place].tls.clone()))
+    fn at(&self, id: Option<&PolicyId>) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
+        id.map(|id| (*id, self.policies[*id].tls.clone()))
     }
 
     /// A route attached to this Gateway makes use of the policy.
-    pub(crate) fn reached(&mut self, place: usize, gateway: usize) {
-        self.policies[place].gateways.insert(gateway);
+    pub(crate) fn reached(&mut self, id: PolicyId, gateway: GatewayId) {
+        self.policies[id].gateways.insert(gateway);
     }
 
     /// Writes down every policy's status.
     pub(crate) fn report(&self, gateways: &Gateways<'_>, statuses: &mut Statuses) {
-        for policy in &self.policies {
+        for (_, policy) in self.policies.iter() {
             let meta = &policy.object.meta;
             let key = ObjectKey::new(GATEWAY_GROUP, "BackendTLSPolicy", &meta.namespace, &meta.name);
             for note in &policy.notes {
@@ -105,7 +111,7 @@ impl<'a> TlsPolicies<'a> {
             }
             // Who lost everything is reached from where the winner is.
             let borrowed = policy.lost.iter().flat_map(|(_, winner)| &self.policies[*winner].gateways);
-            let reached: BTreeSet<usize> = policy.gateways.iter().chain(borrowed).copied().collect();
+            let reached: BTreeSet<GatewayId> = policy.gateways.iter().chain(borrowed).copied().collect();
             if reached.is_empty() {
                 let message = "no route of a served Gateway leads to the policy's targets";
                 statuses.note(key.clone(), Severity::Warning, message);
@@ -116,7 +122,7 @@ impl<'a> TlsPolicies<'a> {
             let conditions = self.conditions(policy);
             let ancestors: Ancestors<'_> = reached
                 .into_iter()
-                .map(|place| &gateways.list[place])
+                .map(|id| &gateways[id])
                 .map(|gateway| (SectionReference::gateway(&gateway.name), (gateway.controller, conditions.clone())))
                 .collect::<BTreeMap<_, _>>();
             write(key, ancestors, statuses);

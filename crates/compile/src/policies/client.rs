@@ -15,8 +15,13 @@ use pailou_snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerN
 
 use super::{
     super::{
-        client_certificates, filters, gateway::Gateways, index::Index, listener::ListenerState,
-        listener_protocol::ListenerProtocol, warnings,
+        client_certificates, filters,
+        gateway::Gateways,
+        ids::{ById, PolicyId},
+        index::Index,
+        listener::ListenerState,
+        listener_protocol::ListenerProtocol,
+        warnings,
     },
     report::{Reach, report},
     targets::{Claims, DeclaredTargets, TargetKind},
@@ -36,8 +41,7 @@ pub(crate) struct TlsSettings {
 /// All ClientTrafficPolicies, and the TLS settings that they give to listeners.
 #[derive(Default)]
 pub(crate) struct ClientSettings<'a> {
-    objects: Vec<&'a ClientTrafficPolicy>,
-    problems: Vec<Vec<Problem>>,
+    policies: ById<PolicyId, (&'a ClientTrafficPolicy, Vec<Problem>)>,
     claims: Claims,
     tls: HashMap<ListenerName, TlsSettings>,
 }
@@ -45,29 +49,30 @@ pub(crate) struct ClientSettings<'a> {
 impl<'a> ClientSettings<'a> {
     /// Reads all policies and applies them to the listeners.
     pub(crate) fn apply(index: &Index<'a>, gateways: &mut Gateways<'_>) -> Self {
-        let objects: Vec<_> = index.client_policies.iter().collect();
-        let asked = objects.iter().map(|policy| DeclaredTargets {
+        let objects: ById<PolicyId, _> = index.client_policies.iter().collect();
+        let asked = objects.iter().map(|(_, policy)| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),
             selectors: &policy.spec.target_selectors,
         });
         let claims = Claims::new(index, TargetKind::LISTENING, asked);
-        let read: Vec<_> = objects.iter().map(|policy| client_policy(&policy.spec).map(Arc::new)).collect();
-        let certificates: Vec<_> = objects.iter().map(|policy| client_certificates::of_policy(index, policy)).collect();
+        let read: ById<PolicyId, _> = objects.iter().map(|(_, policy)| client_policy(&policy.spec).map(Arc::new)).collect();
+        let certificates: ById<PolicyId, _> =
+            objects.iter().map(|(_, policy)| client_certificates::of_policy(index, policy)).collect();
         let mut tls = HashMap::new();
-        for listener in gateways.list.iter_mut().flat_map(|gateway| &mut gateway.listeners) {
-            let Some(place) = claims.of_listener(&listener.name) else { continue };
-            let spec = &objects[place].spec;
+        for listener in gateways.list.iter_mut().flat_map(|(_, gateway)| &mut gateway.listeners) {
+            let Some(id) = claims.of_listener(&listener.name) else { continue };
+            let spec = &objects[id].spec;
             let encrypted = listener.protocol.is_some_and(ListenerProtocol::terminates_tls);
-            let closed = match &read[place] {
+            let closed = match &read[id] {
                 Ok(client) => {
                     listener.client = client.clone();
-                    certificates[place].as_ref().filter(|_| encrypted).and_then(|asked| ask(listener, asked))
+                    certificates[id].as_ref().filter(|_| encrypted).and_then(|asked| ask(listener, asked))
                 }
                 Err(problem) => Some(problem.message.clone()),
             };
             if let Some(why) = closed {
-                let meta = &objects[place].meta;
+                let meta = &objects[id].meta;
                 let message = format!("ClientTrafficPolicy {}/{}: {why}, so that the port stays closed", meta.namespace, meta.name);
                 listener.problems.push(Problem { condition: "Programmed", reason: "Invalid", message });
             }
@@ -75,10 +80,11 @@ impl<'a> ClientSettings<'a> {
                 tls.insert(listener.name.clone(), tls_settings(settings));
             }
         }
-        let certificates = certificates.into_iter().map(|asked| asked.and_then(Result::err));
-        let problems = read.into_iter().map(Result::err).zip(certificates);
-        let problems = problems.map(|(read, asked)| read.into_iter().chain(asked).collect()).collect();
-        Self { objects, problems, claims, tls }
+        let certificates = certificates.into_iter().map(|(_, asked)| asked.and_then(Result::err));
+        let problems = read.into_iter().map(|(_, read)| read.err()).zip(certificates);
+        let problems = problems.map(|(read, asked)| read.into_iter().chain(asked).collect());
+        let policies = objects.into_iter().map(|(_, object)| object).zip(problems).collect();
+        Self { policies, claims, tls }
     }
 
     /// The TLS settings of a listener.
@@ -88,15 +94,15 @@ impl<'a> ClientSettings<'a> {
 
     /// Writes down every policy's status.
     pub(crate) fn report(&self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-        for (place, policy) in self.objects.iter().enumerate() {
+        for (id, (policy, problems)) in self.policies.iter() {
             let meta = &policy.meta;
             let key = ObjectKey::new(ENVOY_GROUP, "ClientTrafficPolicy", &meta.namespace, &meta.name);
             let conditions = |_: &_| {
-                let accepted = Condition::summary("Accepted", &self.problems[place], meta.generation);
+                let accepted = Condition::summary("Accepted", problems, meta.generation);
                 let warning = warnings::unsupported(unenforced::of_client(policy), meta.generation);
                 std::iter::once(accepted).chain(warning).collect()
             };
-            report(reach, &self.claims, place, (key, meta.generation), conditions, statuses);
+            report(reach, &self.claims, id, (key, meta.generation), conditions, statuses);
         }
     }
 }

@@ -6,7 +6,12 @@ use crate::status::{AncestorStatus, Condition, ConditionStatus, SectionReference
 use pailou_api::ObjectKey;
 
 use super::{
-    super::{gateway::Gateways, index::Index, order::Order},
+    super::{
+        gateway::Gateways,
+        ids::{GatewayId, PolicyId},
+        index::Index,
+        order::Order,
+    },
     targets::{Claim, ClaimOutcome, Claims, TargetKind},
 };
 
@@ -27,13 +32,13 @@ pub(crate) type Ancestors<'a> = BTreeMap<SectionReference, (&'a str, Vec<Conditi
 pub(crate) fn report(
     reach: &Reach<'_, '_>,
     claims: &Claims,
-    place: usize,
+    policy: PolicyId,
     (key, generation): (ObjectKey, i64),
     conditions: impl Fn(&Claim) -> Vec<Condition>,
     statuses: &mut Statuses,
 ) {
     let mut ancestors = Ancestors::new();
-    for claim in &claims.claims[place] {
+    for claim in &claims.claims[policy] {
         let conditions = match &claim.outcome {
             ClaimOutcome::Won => conditions(claim),
             ClaimOutcome::Lost(winner) => {
@@ -58,11 +63,11 @@ pub(crate) fn report(
             statuses.note(key.clone(), Severity::Error, message);
         }
     }
-    for foreign in &claims.foreign[place] {
+    for foreign in &claims.foreign[policy] {
         let message = format!("the target {foreign} is not of a kind that this policy can have");
         statuses.note(key.clone(), Severity::Error, message);
     }
-    if claims.claims[place].is_empty() && claims.foreign[place].is_empty() {
+    if claims.claims[policy].is_empty() && claims.foreign[policy].is_empty() {
         statuses.note(
             key.clone(),
             Severity::Error,
@@ -93,8 +98,8 @@ pub(crate) fn write(key: ObjectKey, ancestors: Ancestors<'_>, statuses: &mut Sta
 
 pub(crate) fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionReference, &'a str)> {
     let target = &claim.target;
-    let of_gateway = |place: &usize| {
-        let gateway = &reach.gateways.list[*place];
+    let of_gateway = |id: &GatewayId| {
+        let gateway = &reach.gateways[*id];
         (SectionReference::gateway(&gateway.name), gateway.controller)
     };
     match target.kind {
@@ -109,13 +114,13 @@ pub(crate) fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionR
         }
         TargetKind::ListenerSet => {
             let found = reach.gateways.find_set(&target.name.namespace, &target.name.name);
-            let place = found.map(|(gateway, _)| gateway);
+            let place = found.map(|set| set.gateway);
             let reference = || SectionReference {
                 kind: "ListenerSet",
                 section_name: target.section.as_deref().map(str::to_owned),
                 ..SectionReference::gateway(&target.name)
             };
-            place.iter().map(|place| (reference(), reach.gateways.list[*place].controller)).collect()
+            place.iter().map(|place| (reference(), reach.gateways[*place].controller)).collect()
         }
         kind => {
             let gateways = kind.route().map(|kind| reach.routes.gateways(reach.index, kind, &target.name));

@@ -10,7 +10,10 @@ use pailou_api::{
 use pailou_snapshot::{Failure, HttpFilter, ListenerName, RouteName};
 
 use super::{
-    super::index::Index,
+    super::{
+        ids::{ById, PolicyId},
+        index::Index,
+    },
     cors,
     report::{Reach, report},
     targets::{Claims, DeclaredTargets, TargetKind, crosses_namespaces},
@@ -34,22 +37,29 @@ impl Security {
 /// All SecurityPolicies.
 #[derive(Default)]
 pub(crate) struct SecurityPolicies<'a> {
-    objects: Vec<&'a SecurityPolicy>,
-    settings: Vec<(Security, Option<Problem>)>,
+    policies: ById<PolicyId, PolicyState<'a>>,
     claims: Claims,
+}
+
+struct PolicyState<'a> {
+    object: &'a SecurityPolicy,
+    security: Security,
+    problem: Option<Problem>,
 }
 
 impl<'a> SecurityPolicies<'a> {
     /// Reads all policies. They have no targets yet.
     pub(crate) fn new(index: &Index<'a>) -> Self {
-        let objects: Vec<_> = index.security_policies.iter().collect();
-        let settings = objects.iter().map(|policy| read(policy)).collect();
-        Self { objects, settings, claims: Claims::default() }
+        let state = |object| {
+            let (security, problem) = read(object);
+            PolicyState { object, security, problem }
+        };
+        Self { policies: index.security_policies.iter().map(state).collect(), claims: Claims::default() }
     }
 
     /// Distributes the targets.
     pub(crate) fn claim(&mut self, index: &Index<'_>) -> &Claims {
-        let asked = self.objects.iter().map(|policy| DeclaredTargets {
+        let asked = self.policies.iter().map(|(_, it)| it.object).map(|policy| DeclaredTargets {
             meta: &policy.meta,
             refs: policy.spec.targets(),
             selectors: &policy.spec.target_selectors,
@@ -59,18 +69,18 @@ impl<'a> SecurityPolicies<'a> {
     }
 
     /// The policy of a listener.
-    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<usize> {
+    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<PolicyId> {
         self.claims.of_listener(listener)
     }
 
     /// What holds for a rule on a listener with this policy.
-    pub(crate) fn effective(&self, listener: Option<usize>, rule: &RouteName) -> Security {
+    pub(crate) fn effective(&self, listener: Option<PolicyId>, rule: &RouteName) -> Security {
         match (self.claims.of_rule(rule), listener) {
             (None, None) => Security::default(),
-            (None, Some(only)) | (Some(only), None) => self.settings[only].0.clone(),
+            (None, Some(only)) | (Some(only), None) => self.policies[only].security.clone(),
             (Some(own), Some(outer)) => {
-                let (inner, outer) = (&self.settings[own].0, &self.settings[outer].0);
-                match self.objects[own].spec.merge_type {
+                let (inner, outer) = (&self.policies[own].security, &self.policies[outer].security);
+                match self.policies[own].object.spec.merge_type {
                     Some(MergeType::StrategicMerge | MergeType::JsonMerge) => Security {
                         cors: inner.cors.clone().or_else(|| outer.cors.clone()),
                         closed: inner.closed.clone().or_else(|| outer.closed.clone()),
@@ -83,12 +93,12 @@ impl<'a> SecurityPolicies<'a> {
 
     /// Writes down every policy's status.
     pub(crate) fn report(&self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-        for (place, policy) in self.objects.iter().enumerate() {
-            let meta = &policy.meta;
+        for (id, state) in self.policies.iter() {
+            let meta = &state.object.meta;
             let key = ObjectKey::new(ENVOY_GROUP, "SecurityPolicy", &meta.namespace, &meta.name);
-            let problem: Vec<_> = self.settings[place].1.clone().into_iter().collect();
+            let problem: Vec<_> = state.problem.clone().into_iter().collect();
             let conditions = |_: &_| vec![Condition::summary("Accepted", &problem, meta.generation)];
-            report(reach, &self.claims, place, (key, meta.generation), conditions, statuses);
+            report(reach, &self.claims, id, (key, meta.generation), conditions, statuses);
         }
     }
 }

@@ -9,6 +9,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{ListenerName, Name, RouteKind, RouteName};
 
+use super::super::ids::{ById, PolicyId};
 use super::super::index::{Index, TrackedTable, name_of};
 
 /// Kinds that policies can target.
@@ -96,14 +97,14 @@ pub(crate) enum ClaimOutcome {
     NoSection,
 }
 
-/// The targets of all policies of a kind. Policies are named by their place, the oldest first.
+/// The targets of all policies of a kind. Policies are in their order, the oldest first.
 #[derive(Default)]
 pub(crate) struct Claims {
-    pub(crate) winners: HashMap<Target, usize>,
+    pub(crate) winners: HashMap<Target, PolicyId>,
     /// By policy.
-    pub(crate) claims: Vec<Vec<Claim>>,
+    pub(crate) claims: ById<PolicyId, Vec<Claim>>,
     /// By policy: targets of kinds that it cannot have.
-    pub(crate) foreign: Vec<Vec<String>>,
+    pub(crate) foreign: ById<PolicyId, Vec<String>>,
 }
 
 /// A policy's targets, as it states them.
@@ -121,14 +122,14 @@ impl Claims {
         policies: impl IntoIterator<Item = DeclaredTargets<'a>>,
     ) -> Self {
         let mut all = Self::default();
-        let mut names = Vec::new();
-        for (place, policy) in policies.into_iter().enumerate() {
-            names.push(name_of(policy.meta));
+        let mut names = ById::default();
+        for policy in policies {
+            let id = names.push(name_of(policy.meta));
             let (targets, foreign) = targets(index, kinds, &policy);
             let claims = targets.into_iter().map(|target| {
                 let outcome = match exists(index, &target) {
-                    Existence::Whole => match *all.winners.entry(target.clone()).or_insert(place) {
-                        winner if winner == place => ClaimOutcome::Won,
+                    Existence::Whole => match *all.winners.entry(target.clone()).or_insert(id) {
+                        winner if winner == id => ClaimOutcome::Won,
                         winner => ClaimOutcome::Lost(names[winner].clone()),
                     },
                     Existence::NoObject => ClaimOutcome::NoObject,
@@ -143,12 +144,12 @@ impl Claims {
     }
 
     /// The policy that applies to just this.
-    pub(crate) fn at(&self, kind: TargetKind, name: &Name, section: Option<&Arc<str>>) -> Option<usize> {
+    pub(crate) fn at(&self, kind: TargetKind, name: &Name, section: Option<&Arc<str>>) -> Option<PolicyId> {
         self.winners.get(&Target { kind, name: name.clone(), section: section.cloned() }).copied()
     }
 
     /// The policy that applies to a listener: its own, else its ListenerSet's, else its Gateway's.
-    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<usize> {
+    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<PolicyId> {
         if self.winners.is_empty() {
             return None;
         }
@@ -163,7 +164,7 @@ impl Claims {
     }
 
     /// The policy that applies to a rule by itself or by its route.
-    pub(crate) fn of_rule(&self, rule: &RouteName) -> Option<usize> {
+    pub(crate) fn of_rule(&self, rule: &RouteName) -> Option<PolicyId> {
         if self.winners.is_empty() {
             return None;
         }

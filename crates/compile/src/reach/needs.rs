@@ -119,8 +119,8 @@ impl Needs {
         self.routes = HashMap::new();
         self.backends = HashMap::new();
         let mut parts = Parts { objects, backends: &mut self.backends, gateways: &mut self.gateways };
-        for (place, state) in shared.gateways.list.iter().enumerate() {
-            let own = Part::of_gateway(objects, &shared, keys, place);
+        for (id, state) in shared.gateways.list.iter() {
+            let own = Part::of_gateway(objects, &shared, keys, id);
             let gateway = parts.gateways.entry(state.name.clone()).or_default();
             own.keys.iter().for_each(|key| gateway.gain(key));
             (gateway.own, gateway.is_new) = (own, true);
@@ -158,8 +158,8 @@ impl Needs {
         let (shared, _) = objects.track(|index| Shared::new(index, settings));
         let mut parts = Parts { objects, backends, gateways };
         for name in stale_gateways {
-            if let Some(place) = shared.gateways.find(&name.namespace, &name.name) {
-                parts.renew_gateway(&name, Part::of_gateway(objects, &shared, keys, place));
+            if let Some(id) = shared.gateways.find(&name.namespace, &name.name) {
+                parts.renew_gateway(&name, Part::of_gateway(objects, &shared, keys, id));
             }
         }
         for key in stale_backends {

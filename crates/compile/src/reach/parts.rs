@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    ids::GatewayId,
     index::{Index, Objects, Reads, Touched},
     store::Change,
 };
@@ -85,8 +86,8 @@ impl Part {
     }
 
     /// What a Gateway needs by itself.
-    pub(super) fn of_gateway<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, place: usize) -> Self {
-        Self::walk(objects, shared, keys, |walk| walk.gateway(place))
+    pub(super) fn of_gateway<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, gateway: GatewayId) -> Self {
+        Self::walk(objects, shared, keys, |walk| walk.gateway(gateway))
     }
 
     /// What a backend needs.
@@ -128,11 +129,11 @@ impl RoutePart {
         keys: &Keys,
         route: AnyRoute<'a>,
     ) -> Vec<(Name, Option<Arc<ObjectKey>>)> {
-        let gateway = |place: usize| {
+        let gateway = |id: GatewayId| {
             let mut labels = Walk::new(index, shared);
-            labels.namespace_of(route, place);
-            (shared.gateways.list[place].name.clone(), keys.of(&labels.found).pop())
+            labels.namespace_of(route, id);
+            (shared.gateways[id].name.clone(), keys.of(&labels.found).pop())
         };
-        route.places(index, &shared.gateways).into_iter().map(gateway).collect()
+        route.gateways(index, &shared.gateways).into_iter().map(gateway).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Routes by the Gateways that they are attached to, and what their rules refer to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{attach, connections, gateway::Gateways, index::Index, routes};
+use crate::{attach, connections, gateway::Gateways, ids::GatewayId, index::Index, routes};
 use pailou_api::{
     GrpcRoute, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute,
     grpc_route::GrpcRouteFilter,
@@ -38,12 +38,12 @@ pub(super) fn all<'a>(index: &Index<'a>) -> impl Iterator<Item = AnyRoute<'a>> +
     http.chain(grpc).chain(tls).chain(tcp).chain(udp)
 }
 
-/// The routes of every Gateway, by its place.
-pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> Vec<Vec<AnyRoute<'a>>> {
-    let mut attached = vec![Vec::new(); gateways.list.len()];
+/// The routes of every Gateway that has any.
+pub(super) fn attached<'a>(index: &Index<'a>, gateways: &Gateways<'a>) -> BTreeMap<GatewayId, Vec<AnyRoute<'a>>> {
+    let mut attached: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for route in all(index) {
-        for place in route.places(index, gateways) {
-            attached[place].push(route);
+        for gateway in route.gateways(index, gateways) {
+            attached.entry(gateway).or_default().push(route);
         }
     }
     attached
@@ -62,8 +62,8 @@ impl<'a> AnyRoute<'a> {
         }
     }
 
-    /// The places of the Gateways that it is attached to.
-    pub(super) fn places(self, index: &Index<'_>, gateways: &Gateways<'_>) -> BTreeSet<usize> {
+    /// The Gateways that it is attached to.
+    pub(super) fn gateways(self, index: &Index<'_>, gateways: &Gateways<'_>) -> BTreeSet<GatewayId> {
         let route = match self {
             Self::Http(route) => routes::http_route(route),
             Self::Grpc(route) => routes::grpc_route(route),

@@ -1,6 +1,12 @@
 //! What is looked at for all Gateways and routes alike.
 
-use crate::{Settings, class, gateway::Gateways, index::Index, status::Statuses};
+use crate::{
+    Settings, class,
+    gateway::Gateways,
+    ids::{ById, GatewayId},
+    index::Index,
+    status::Statuses,
+};
 use pailou_api::refs::FromNamespaces;
 
 use super::{backends::Models, policies::Policies};
@@ -10,7 +16,7 @@ pub(super) struct Shared<'a> {
     pub(super) settings: &'a Settings,
     pub(super) gateways: Gateways<'a>,
     /// By Gateway: whether a listener of it chooses routes by the labels of their namespaces.
-    pub(super) by_labels: Vec<bool>,
+    pub(super) by_labels: ById<GatewayId, bool>,
     pub(super) policies: Policies<'a>,
     pub(super) models: Models<'a>,
 }
@@ -20,7 +26,7 @@ impl<'a> Shared<'a> {
         let mut undecodable = Statuses::default();
         let classes = class::classes(index, settings, &mut undecodable);
         let gateways = Gateways::new(index, &classes, settings, &mut undecodable);
-        let by_labels = gateways.list.iter().map(|state| {
+        let by_labels = gateways.list.iter().map(|(_, state)| {
             let mut listeners = state.listeners.iter();
             listeners.any(|it| it.spec.allowed_routes.namespaces.from == FromNamespaces::Selector)
         });

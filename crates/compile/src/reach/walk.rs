@@ -4,6 +4,7 @@ use std::{collections::HashSet, ptr};
 
 use crate::{
     grants::{Referent, Referrer},
+    ids::GatewayId,
     index::Index,
     parameters::Reference,
 };
@@ -60,9 +61,9 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// What a Gateway needs by itself, without routes.
-    pub(super) fn gateway(&mut self, place: usize) {
+    pub(super) fn gateway(&mut self, gateway: GatewayId) {
         let index = self.index;
-        let state = &self.shared.gateways.list[place];
+        let state = &self.shared.gateways[gateway];
         let object = state.object;
         if let Some(class) = index.classes.get("", &object.spec.gateway_class_name) {
             self.insert(&class.meta);
@@ -110,8 +111,8 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// The namespace of a route, where a Gateway looks at its labels.
-    pub(super) fn namespace_of(&mut self, route: AnyRoute<'_>, place: usize) {
-        if self.shared.by_labels[place] {
+    pub(super) fn namespace_of(&mut self, route: AnyRoute<'_>, gateway: GatewayId) {
+        if self.shared.by_labels[gateway] {
             self.namespace(&route.identity().1.namespace);
         }
     }
