@@ -169,9 +169,25 @@ impl Kind {
     pub fn find(group: &str, name: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|kind| kind.name() == name && kind.groups().contains(&group))
     }
-}
 
-impl Kind {
+    /// Whether objects of this kind have a status that a gateway writes.
+    pub fn has_status(self) -> bool {
+        !matches!(
+            self,
+            Kind::ReferenceGrant
+                | Kind::EnvoyHttpRouteFilter
+                | Kind::EnvoyProxy
+                | Kind::EnvoyPatchPolicy
+                | Kind::Namespace
+                | Kind::Pod
+                | Kind::Service
+                | Kind::Secret
+                | Kind::ConfigMap
+                | Kind::EndpointSlice
+                | Kind::ClusterTrustBundle
+        )
+    }
+
     /// The versions in which a group serves the kind, the newest first.
     pub fn versions(self, group: &str) -> &'static [&'static str] {
         match self {

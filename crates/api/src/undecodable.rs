@@ -103,18 +103,8 @@ fn concerns(kind: Kind, group: &str, spec: &Value) -> Option<Concerns> {
             let versions = [InferencePoolVersion::V1, InferencePoolVersion::V1Alpha2];
             Concerns::Pool(versions.into_iter().find(|version| version.group() == group)?)
         }
-        Kind::Backend | Kind::InferenceModel | Kind::InferenceObjective | Kind::InferenceModelRewrite => Concerns::Itself,
-        Kind::ReferenceGrant
-        | Kind::EnvoyHttpRouteFilter
-        | Kind::EnvoyProxy
-        | Kind::EnvoyPatchPolicy
-        | Kind::Namespace
-        | Kind::Pod
-        | Kind::Service
-        | Kind::Secret
-        | Kind::ConfigMap
-        | Kind::EndpointSlice
-        | Kind::ClusterTrustBundle => return None,
+        _ if kind.has_status() => Concerns::Itself,
+        _ => return None,
     })
 }
 

@@ -11,10 +11,10 @@ use tokio::{
 };
 
 use crate::{
+    cluster_state::{ClusterState, CompiledState},
     events::Events,
     leader::{self, Leadership},
     metrics::Metrics,
-    published::{Known, Published},
     source::{collect::Collector, compile, crds, object_cache::ObjectCache, scopes::Scopes, status_cache::StatusCache},
     status::writer::Writer,
 };
@@ -40,8 +40,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Controller {
     settings: watch::Sender<Settings>,
-    known: watch::Receiver<Option<Known>>,
-    published: watch::Receiver<Option<Published>>,
+    known: watch::Receiver<Option<ClusterState>>,
+    published: watch::Receiver<Option<CompiledState>>,
     leadership: Leadership,
     elector: leader::Elector,
     metrics: Arc<Metrics>,
@@ -75,12 +75,12 @@ impl Controller {
     }
 
     /// The objects, from the moment at which all that was there at the beginning is known. They come here before they are compiled.
-    pub fn known(&self) -> watch::Receiver<Option<Known>> {
+    pub fn known(&self) -> watch::Receiver<Option<ClusterState>> {
         self.known.clone()
     }
 
     /// What the objects came to: while this replica leads, and all is known that was there at the beginning.
-    pub fn published(&self) -> watch::Receiver<Option<Published>> {
+    pub fn published(&self) -> watch::Receiver<Option<CompiledState>> {
         self.published.clone()
     }
 

@@ -15,10 +15,10 @@
 //! holds the two to agree. `gatewayclasses`, `namespaces`, `customresourcedefinitions` and `clustertrustbundles` are cluster-scoped and are always watched
 //! as such. Where [`Options::namespaces`] names some, all else is watched in those alone, and a Role in each is enough.
 
+pub mod cluster_state;
 pub mod connection;
 pub mod controller;
 pub mod pool;
-pub mod published;
 
 pub mod leader;
 pub mod source;
@@ -31,14 +31,15 @@ mod backoff;
 mod dynamic;
 mod error;
 pub mod events;
+mod list_watch;
 mod metrics;
 mod work;
 
+pub use cluster_state::{ClusterState, CompiledState, Json, Objects};
 pub use connection::Connection;
 pub use controller::{Controller, Options};
 pub use error::Error;
 pub use metrics::Metrics;
-pub use published::{Json, Known, Objects, Published};
 
 /// The name under which everything is written: `managedFields`, events and the user agent show it.
 pub const FIELD_MANAGER: &str = "pailou";

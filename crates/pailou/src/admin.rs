@@ -14,7 +14,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_snapshot::PortKey;
 use tokio::{net::TcpListener, sync::Semaphore, time};
 
-use crate::exit::Error;
+use crate::{
+    admin_state::{AdminState, Component},
+    exit::Error,
+};
 
 /// Connections served at the same time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
@@ -24,16 +27,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
 /// What Prometheus reads: its text format, in the variant that OpenMetrics made of it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What the endpoint shows.
-pub(crate) trait State: Send + Sync + 'static {
-    /// Whether new requests should be sent here.
-    fn is_ready(&self) -> bool;
-    /// Every metric in Prometheus's text format.
-    fn metrics(&self) -> String;
-    /// Every object's conditions as JSON. Holds no secrets.
-    fn status(&self) -> String;
-}
 
 /// Binds the endpoint's socket.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -52,10 +45,10 @@ pub(crate) async fn adopt_or_bind(adopted: Option<std::net::TcpListener>, addres
 }
 
 /// Serves until dropped.
-pub(crate) async fn serve(listener: TcpListener, state: Arc<impl State>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Component>>) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -78,12 +71,12 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<impl State>) {
             if let Ok(Err(error)) = time::timeout(CONNECTION_LIMIT, connection).await {
                 tracing::debug!(%error, "an admin connection ended early");
             }
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-fn answer(request: &Request<Incoming>, state: &impl State) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, state: &AdminState<impl Component>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
@@ -93,11 +86,17 @@ fn answer(request: &Request<Incoming>, state: &impl State) -> Response<Full<Byte
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        "/metrics" => content(StatusCode::OK, OPEN_METRICS, state.metrics()),
-        "/status" => content(StatusCode::OK, "application/json", state.status()),
+        "/metrics" => content(StatusCode::OK, OPEN_METRICS, metrics(state.component())),
+        "/status" => content(StatusCode::OK, "application/json", state.component().status()),
         "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n"),
         _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /status\n"),
     }
+}
+
+fn metrics(component: &impl Component) -> String {
+    let mut text = String::new();
+    component.encode_metrics(&mut text);
+    text
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
@@ -122,12 +121,12 @@ mod tests {
 
     struct Fixed(bool);
 
-    impl State for Fixed {
+    impl Component for Fixed {
         fn is_ready(&self) -> bool {
             self.0
         }
-        fn metrics(&self) -> String {
-            "# EOF\n".to_owned()
+        fn encode_metrics(&self, text: &mut String) {
+            text.push_str("# EOF\n");
         }
         fn status(&self) -> String {
             "[]".to_owned()
@@ -137,7 +136,7 @@ mod tests {
     async fn ask(ready: bool, line: &str) -> String {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Arc::new(Fixed(ready))));
+        let server = tokio::spawn(serve(listener, Arc::new(AdminState::new(Fixed(ready)))));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(format!("{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
         let mut response = String::new();

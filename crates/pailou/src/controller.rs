@@ -1,23 +1,16 @@
 //! `pailou controller`: the part of a gateway that follows a cluster.
 
-use std::{
-    iter,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{iter, sync::Arc};
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use pailou_compile::Settings;
-use pailou_control::{Connection, Controller, Known, Metrics, Options, Published, feed, leader, provision};
+use pailou_control::{Connection, Controller, Options, feed, leader, provision};
 use pailou_snapshot::PortKey;
-use tokio::sync::watch;
 
 use crate::{
     admin,
+    admin_state::{AdminState, ControllerComponent},
     cli::ControllerArgs,
-    document::Document,
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
@@ -45,19 +38,18 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
             hint: "give another address with --feed-listen".to_owned(),
         })?;
         let provisioning = provision::start(connection.client, provisioning(args, namespace), &controller, feed.authorities());
-        let shown = Arc::new(Shown {
+        let admin_state = Arc::new(AdminState::new(ControllerComponent {
             known: controller.known(),
             published: controller.published(),
             metrics: controller.metrics(),
-            is_stopping: AtomicBool::new(false),
-        });
+        }));
         if let (Some(listener), Some(address)) = (listener, args.admin.0) {
             tracing::info!("admin endpoint on http://{address}");
-            tokio::spawn(admin::serve(listener, shown.clone()));
+            tokio::spawn(admin::serve(listener, admin_state.clone()));
         }
         let signal = signals.next().await;
         tracing::info!("{signal}: giving the Lease back; a second signal ends at once");
-        shown.is_stopping.store(true, Ordering::Relaxed);
+        admin_state.drain();
         drop(provisioning);
         tokio::select! {
             () = controller.stop() => {}
@@ -104,31 +96,5 @@ fn options(args: &ControllerArgs, connection: &Connection, namespace: String) ->
             identity: args.identity.clone().unwrap_or_else(leader::random_identity),
             duration: leader::LEASE_DURATION,
         },
-    }
-}
-
-/// What the admin endpoint shows of a controller.
-struct Shown {
-    known: watch::Receiver<Option<Known>>,
-    published: watch::Receiver<Option<Published>>,
-    metrics: Arc<Metrics>,
-    is_stopping: AtomicBool,
-}
-
-impl admin::State for Shown {
-    fn is_ready(&self) -> bool {
-        self.known.borrow().is_some() && !self.is_stopping.load(Ordering::Relaxed)
-    }
-
-    fn metrics(&self) -> String {
-        let mut text = String::new();
-        self.metrics.encode(&mut text);
-        text
-    }
-
-    fn status(&self) -> String {
-        let Some(published) = self.published.borrow().clone() else { return "{}\n".to_owned() };
-        let document = Document::new(&published.compiled.statuses, &[]);
-        serde_json::to_string_pretty(&document).expect("conditions are strings and numbers") + "\n"
     }
 }

@@ -18,9 +18,9 @@ mod source;
 mod standalone;
 
 mod admin;
+mod admin_state;
 mod document;
 mod report;
-mod shown;
 mod table;
 
 mod exit;

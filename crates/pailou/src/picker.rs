@@ -2,7 +2,6 @@
 
 mod files;
 mod followed;
-mod shown;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     admin,
+    admin_state::AdminState,
     cli::PickerArgs,
     exit::{Error, ExitOutcome},
     runtime,
@@ -24,7 +24,6 @@ use crate::{
 };
 use files::Files;
 use followed::Followed;
-use shown::Shown;
 
 /// Picks until a signal comes.
 pub(crate) fn run(args: &PickerArgs) -> Result<ExitOutcome, Error> {
@@ -45,11 +44,11 @@ async fn serve(args: &PickerArgs) -> Result<ExitOutcome, Error> {
     };
     let how = if args.secure_serving { "TLS" } else { "cleartext" };
     tracing::info!("proxies are answered on {} in {how}", SocketAddr::new(args.bind, args.grpc_port));
-    let shown = Arc::new(Shown::new(picker));
-    tokio::spawn(admin::serve(listener, shown.clone()));
+    let admin_state = Arc::new(AdminState::new(picker));
+    tokio::spawn(admin::serve(listener, admin_state.clone()));
     let signal = signals.next().await;
     tracing::info!("{signal}: finishing requests for at most {} s; a second signal ends at once", args.drain);
-    shown.drain();
+    admin_state.drain();
     drop(files);
     tokio::select! {
         is_over = server.drain(Duration::from_secs(args.drain.into())) => match is_over {

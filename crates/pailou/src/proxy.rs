@@ -19,11 +19,11 @@ use tokio::sync::mpsc;
 
 use crate::{
     admin,
+    admin_state::{AdminState, GatewayComponent},
     cli::ProxyArgs,
     exit::{Error, ExitOutcome, reason},
     report::{self, Report, Unbound},
     runtime, serve,
-    shown::Shown,
     signals::Signals,
     standalone::until_drained,
 };
@@ -39,9 +39,9 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
             None => None,
         };
         let proxy = Arc::new(Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?);
-        let shown = Arc::new(Shown::new(proxy.clone()));
+        let admin_state = Arc::new(AdminState::new(GatewayComponent::new(proxy.clone())));
         if let Some(listener) = listener {
-            tokio::spawn(admin::serve(listener, shown.clone()));
+            tokio::spawn(admin::serve(listener, admin_state.clone()));
         }
         tracing::info!("serving Gateway {}, of which {} tells", args.gateway, args.feed);
         let feed = client::Options { url: args.feed.clone(), authorities: args.feed_ca.clone(), token: args.feed_token.clone() };
@@ -53,14 +53,15 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
             settings,
             store: Store::new(),
             proxy: proxy.clone(),
-            shown: shown.clone(),
+            admin_state: admin_state.clone(),
             report: Report::default(),
         };
         let thread = thread::Builder::new().name("compile".to_owned());
         thread.spawn(|| follower.follow(batches)).map_err(|source| Error::Start { what: "the compiler", source })?;
         // A cluster replaces pods by others.
         let successor = pending();
-        until_drained(&proxy, &shown, signals, successor, Duration::from_secs(args.serving.drain.into()), |_| source.abort()).await;
+        until_drained(&proxy, &admin_state, signals, successor, Duration::from_secs(args.serving.drain.into()), |_| source.abort())
+            .await;
         Ok(ExitOutcome::Done)
     })
 }
@@ -68,8 +69,8 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
 fn settings(args: &ProxyArgs) -> Settings {
     let addresses = addresses();
     // Where clients reach this proxy is the controller's to know and to say.
-    let shown = addresses.iter().map(|ip| GatewayAddress::ip(*ip)).collect();
-    let itself = DataPlane { addresses: shown, ready: true, ..DataPlane::default() };
+    let reached = addresses.iter().map(|ip| GatewayAddress::ip(*ip)).collect();
+    let itself = DataPlane { addresses: reached, ready: true, ..DataPlane::default() };
     let data_planes = Some(BTreeMap::from([(args.gateway.clone(), itself)]));
     Settings { controllers: args.controllers.clone(), addresses, data_planes, ..Settings::cluster() }
 }
@@ -86,7 +87,7 @@ struct Follower {
     compiler: Compiler,
     store: Store,
     proxy: Arc<Proxy>,
-    shown: Arc<Shown>,
+    admin_state: Arc<AdminState<GatewayComponent>>,
     report: Report,
 }
 
@@ -114,7 +115,7 @@ impl Follower {
         tracing::debug!("{} objects live after {:.1} ms", self.store.len(), start.elapsed().as_secs_f64() * 1e3);
         let unbound: Vec<_> = errors.iter().map(|error| unbound(error, &snapshot)).collect();
         self.report.update(&snapshot, &statuses, &[], &unbound);
-        self.shown.show(statuses, Arc::default());
+        self.admin_state.component().configure(statuses, Arc::default());
     }
 }
 

@@ -16,11 +16,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     admin,
+    admin_state::{AdminState, GatewayComponent},
     configuration::{Configuration, Loaded},
     exit::{self, Error},
     handover::HandoverSocket,
     report::{self, Report, Unbound},
-    shown::Shown,
     signals::Signals,
     source::{Stopper, Wake, Watcher},
 };
@@ -28,7 +28,7 @@ use crate::{
 /// A running gateway.
 pub(crate) struct Standalone {
     proxy: Arc<Proxy>,
-    shown: Arc<Shown>,
+    admin_state: Arc<AdminState<GatewayComponent>>,
     reloading: Reloading,
 }
 
@@ -51,14 +51,14 @@ impl Standalone {
         let proxy = Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?;
         proxy.adopt(sockets);
         let proxy = Arc::new(proxy);
-        let shown = Arc::new(Shown::new(proxy.clone()));
+        let admin_state = Arc::new(AdminState::new(GatewayComponent::new(proxy.clone())));
         let watcher = Watcher::new();
         let stopper = watcher.stopper();
         let mut follower = Follower {
             configuration,
             watcher,
             proxy: proxy.clone(),
-            shown: shown.clone(),
+            admin_state: admin_state.clone(),
             report: Report::default(),
             loaded: None,
             unbound: Vec::new(),
@@ -71,17 +71,17 @@ impl Standalone {
             .name("config".to_owned())
             .spawn(move || follower.follow())
             .map_err(|source| Error::Start { what: "a thread", source })?;
-        Ok(Self { proxy, shown, reloading: Reloading { stopper, thread } })
+        Ok(Self { proxy, admin_state, reloading: Reloading { stopper, thread } })
     }
 
     /// Serves until a signal or a successor comes, then finishes what is under way, for at most `drain`. A signal after that cuts it
     /// off.
     pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, place: Option<HandoverSocket>, drain: Duration) {
         let spare = admin.as_ref().and_then(|listener| listener.as_fd().try_clone_to_owned().ok()).map(Into::into);
-        let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.shown.clone())));
+        let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.admin_state.clone())));
         let end_admin = || admin.iter().for_each(JoinHandle::abort);
         let successor = successor(place, &self.proxy, spare);
-        until_drained(&self.proxy, &self.shown, signals, successor, drain, |end| {
+        until_drained(&self.proxy, &self.admin_state, signals, successor, drain, |end| {
             if end == End::Succeeded {
                 // The successor answers for itself.
                 end_admin();
@@ -116,7 +116,7 @@ pub(crate) enum End {
 /// Waits for a signal or a successor, calls `stop`, and finishes what is under way, for at most `drain`. A signal after that cuts it off.
 pub(crate) async fn until_drained(
     proxy: &Proxy,
-    shown: &Shown,
+    admin_state: &AdminState<GatewayComponent>,
     mut signals: Signals,
     successor: impl Future<Output = ()>,
     drain: Duration,
@@ -127,7 +127,7 @@ pub(crate) async fn until_drained(
         () = successor => (End::Succeeded, "another process serves in this one's place"),
     };
     tracing::info!("{why}: finishing requests for at most {} s; a further signal ends at once", drain.as_secs());
-    shown.drain();
+    admin_state.drain();
     stop(end);
     tokio::select! {
         left = proxy.drain(drain) => match left {
@@ -143,7 +143,7 @@ struct Follower {
     configuration: Configuration,
     watcher: Watcher,
     proxy: Arc<Proxy>,
-    shown: Arc<Shown>,
+    admin_state: Arc<AdminState<GatewayComponent>>,
     report: Report,
     loaded: Option<Loaded>,
     unbound: Vec<Unbound>,
@@ -190,7 +190,7 @@ impl Follower {
         if !is_same {
             tracing::info!("{} objects live after {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
         }
-        self.shown.show(loaded.statuses.clone(), loaded.problems.clone());
+        self.admin_state.component().configure(loaded.statuses.clone(), loaded.problems.clone());
         self.loaded = Some(loaded);
         errors
     }

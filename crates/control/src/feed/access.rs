@@ -6,7 +6,7 @@ use pailou_api::Gateway;
 use pailou_snapshot::Name;
 
 use crate::{
-    Known,
+    ClusterState,
     provision::{FEED_AUDIENCE, data_plane},
 };
 
@@ -24,7 +24,7 @@ pub(super) enum Refusal {
 }
 
 /// Finds the Gateway that the bearer of a token serves.
-pub(super) async fn gateway(client: &Client, known: &Known, authorization: Option<&str>) -> Result<Name, Refusal> {
+pub(super) async fn gateway(client: &Client, known: &ClusterState, authorization: Option<&str>) -> Result<Name, Refusal> {
     let token = authorization.and_then(|it| it.strip_prefix("Bearer ")).ok_or(Refusal::NoToken)?;
     let audiences = vec![FEED_AUDIENCE.to_owned()];
     let spec = TokenReviewSpec { token: token.to_owned(), audiences: Some(audiences) };
@@ -41,7 +41,7 @@ pub(super) async fn gateway(client: &Client, known: &Known, authorization: Optio
     account.and_then(|(namespace, name)| served_by(known, namespace, name)).ok_or(Refusal::Stranger(user))
 }
 
-fn served_by(known: &Known, namespace: &str, account: &str) -> Option<Name> {
+fn served_by(known: &ClusterState, namespace: &str, account: &str) -> Option<Name> {
     let mut gateways = known.store.all::<Gateway>().filter(|it| it.meta.namespace == namespace);
     gateways.find(|it| data_plane(&it.meta.name) == account).map(|it| Name::new(namespace, &it.meta.name))
 }

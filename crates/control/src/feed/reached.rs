@@ -11,7 +11,7 @@ use pailou_snapshot::Name;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::{Json, Known, work};
+use crate::{ClusterState, Json, work};
 
 /// The objects that a Gateway needs. Keys and objects are shared with those of all others.
 pub(super) type Needed = ByKey<Json>;
@@ -50,8 +50,8 @@ impl Reached {
     }
 
     /// Keeps everything up to date until the controller ends.
-    pub(super) async fn keep(self, mut known: watch::Receiver<Option<Known>>) {
-        let mut before: Option<Known> = None;
+    pub(super) async fn keep(self, mut known: watch::Receiver<Option<ClusterState>>) {
+        let mut before: Option<ClusterState> = None;
         let mut needs = Needs::default();
         loop {
             tokio::select! {
@@ -103,7 +103,7 @@ impl Reached {
 }
 
 /// What Gateways need now, by what they needed before the last change of what is kept; `changed` are the objects that it was of.
-fn reach(needs: &Needs, known: &Known, gateways: Vec<(Name, State)>, changed: &[Arc<ObjectKey>]) -> Vec<(Name, State)> {
+fn reach(needs: &Needs, known: &ClusterState, gateways: Vec<(Name, State)>, changed: &[Arc<ObjectKey>]) -> Vec<(Name, State)> {
     let states = gateways.into_iter().map(|(name, before)| {
         let state = match (known.store.find::<Gateway>(&name.namespace, &name.name), before, needs.moved(&name)) {
             (None, ..) => State::Gone,
@@ -126,7 +126,7 @@ fn reach(needs: &Needs, known: &Known, gateways: Vec<(Name, State)>, changed: &[
 /// Has of these objects what is needed, as it is now.
 fn renew<'k>(
     needed: &mut Arc<Needed>,
-    known: &Known,
+    known: &ClusterState,
     keys: impl Iterator<Item = &'k Arc<ObjectKey>>,
     is_needed: impl Fn(&ObjectKey) -> bool,
 ) {

@@ -29,7 +29,7 @@ use super::{
     reached::Reached,
     session,
 };
-use crate::Known;
+use crate::ClusterState;
 
 /// Most proxies that are fed by one replica.
 const MAX_CONNECTIONS: usize = 8192;
@@ -61,7 +61,7 @@ impl Feed {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub async fn start(client: Client, options: Options, known: watch::Receiver<Option<Known>>) -> io::Result<Self> {
+    pub async fn start(client: Client, options: Options, known: watch::Receiver<Option<ClusterState>>) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let (send_authorities, authorities) = watch::channel(None);
         let (send_tls, tls) = watch::channel(None);
@@ -83,7 +83,7 @@ impl Feed {
 #[derive(Clone)]
 struct Server {
     client: Client,
-    known: watch::Receiver<Option<Known>>,
+    known: watch::Receiver<Option<ClusterState>>,
     reached: Reached,
     tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }

@@ -30,7 +30,7 @@ use super::{
     render::{Rendered, render},
     report::Refused,
 };
-use crate::{FIELD_MANAGER, Published, backoff::Backoff, leader::Leadership};
+use crate::{CompiledState, FIELD_MANAGER, backoff::Backoff, leader::Leadership};
 
 /// Data planes that are applied at the same time.
 const CONCURRENCY: usize = 8;
@@ -41,7 +41,7 @@ const RESYNC: Duration = Duration::from_secs(600);
 pub(crate) struct Provisioner {
     pub(crate) client: Client,
     pub(crate) options: Options,
-    pub(crate) published: watch::Receiver<Option<Published>>,
+    pub(crate) published: watch::Receiver<Option<CompiledState>>,
     pub(crate) children: watch::Receiver<Children>,
     /// The authorities of the feed, once they are known.
     pub(crate) authorities: watch::Receiver<Option<Arc<str>>>,
@@ -70,7 +70,7 @@ struct State {
 
 /// What is planned, and of what: it stays the same while only what was made changes.
 struct Planned {
-    published: Published,
+    published: CompiledState,
     plans: BTreeMap<Name, Plan>,
 }
 

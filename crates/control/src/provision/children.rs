@@ -1,10 +1,6 @@
 //! What has become of the data planes: what was made for them, followed on every replica of the controller.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    pin::pin,
-};
+use std::{collections::BTreeMap, fmt::Debug, pin::pin};
 
 use futures_util::{
     StreamExt,
@@ -14,10 +10,7 @@ use k8s_openapi::api::{apps::v1 as apps, autoscaling::v2 as autoscaling, core::v
 use kube::{
     Api, Client, Resource,
     core::{ApiResource, DynamicResourceScope},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event},
-    },
+    runtime::{WatchStreamExt, watcher},
 };
 use pailou_api::NamespaceName;
 use pailou_compile::{DataPlane, store::Store};
@@ -33,7 +26,7 @@ use super::{
     render::CONTROLLER_LABEL,
     report::Refused,
 };
-use crate::source::watch::is_expired;
+use crate::list_watch::{ListChange, ListReducer, list_watch};
 
 /// Kinds that are followed from the beginning.
 const KINDS: usize = 4;
@@ -144,22 +137,22 @@ async fn follow_kind<T>(
 ) where
     T: Resource<DynamicType = ApiResource> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (mut listed, mut is_listed) = (HashMap::new(), false);
-    loop {
-        let mut events = pin!(watcher::watcher(api.clone(), config.clone()).default_backoff());
-        while let Some(event) = events.next().await {
-            let is_over = matches!(&event, Err(error) if is_expired(error));
-            children.send_if_modified(|children| {
-                let is_whole = matches!(event, Ok(Event::InitDone));
-                let changed = part(children).take(event, &mut listed, scope);
-                if is_whole && !std::mem::replace(&mut is_listed, true) {
-                    children.missing = children.missing.saturating_sub(1);
-                }
-                changed
-            });
-            if is_over {
-                break;
+    let (mut reducer, mut is_listed) = (ListReducer::default(), false);
+    let mut events = pin!(list_watch(api, config.clone()).default_backoff());
+    while let Some(event) = events.next().await {
+        let change = match event {
+            Ok(event) => reducer.reduce(event, Some),
+            Err(error) => {
+                tracing::warn!(%error, "watching the data planes; trying again");
+                None
             }
-        }
+        };
+        let Some(change) = change else { continue };
+        children.send_if_modified(|children| {
+            if matches!(change, ListChange::Replace(_)) && !std::mem::replace(&mut is_listed, true) {
+                children.missing = children.missing.saturating_sub(1);
+            }
+            part(children).take(change, scope)
+        });
     }
 }

@@ -2,11 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use kube::{
-    Resource, ResourceExt,
-    runtime::watcher::{self, Event},
-};
+use kube::{Resource, ResourceExt};
 use pailou_api::NamespaceName;
+
+use crate::list_watch::ListChange;
 
 /// Namespace and name.
 pub(crate) type ObjectName = (String, String);
@@ -44,38 +43,20 @@ fn named<T: Resource>(object: T) -> (ObjectName, Arc<T>) {
 }
 
 impl<T: Resource> Listed<T> {
-    /// Takes in an event; gives back whether it made a difference. `listed` is what has come of a list that is not whole yet, of
-    /// `scope`'s namespace or of all.
-    pub(super) fn take(
-        &mut self,
-        event: Result<Event<T>, watcher::Error>,
-        listed: &mut HashMap<ObjectName, Arc<T>>,
-        scope: Option<&NamespaceName>,
-    ) -> bool {
-        match event {
-            Ok(Event::Init) => {
-                listed.clear();
-                false
-            }
-            Ok(Event::InitApply(object)) => {
-                listed.extend([named(object)]);
-                false
-            }
-            Ok(Event::InitDone) => {
+    /// Takes a change of `scope`'s namespace, or of all namespaces, in. Returns whether it made a difference.
+    pub(super) fn take(&mut self, change: ListChange<T, T>, scope: Option<&NamespaceName>) -> bool {
+        match change {
+            ListChange::Replace(objects) => {
                 let known = self.changed();
                 known.retain(|(namespace, _), _| scope.is_some_and(|scope| scope.as_str() != namespace));
-                known.extend(listed.drain());
+                known.extend(objects.into_iter().map(named));
                 true
             }
-            Ok(Event::Apply(object)) => {
+            ListChange::Upsert(object) => {
                 self.changed().extend([named(object)]);
                 true
             }
-            Ok(Event::Delete(object)) => self.changed().remove(&named(object).0).is_some(),
-            Err(error) => {
-                tracing::warn!(%error, "watching the data planes; trying again");
-                false
-            }
+            ListChange::Delete(object) => self.changed().remove(&named(object).0).is_some(),
         }
     }
 

@@ -12,7 +12,7 @@ use pailou_compile::{
 use pailou_snapshot::Name;
 
 use super::{listed::ObjectName, names};
-use crate::Published;
+use crate::CompiledState;
 
 /// One Gateway's data plane.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,9 +53,9 @@ pub(crate) enum Transport {
 }
 
 /// The data planes of all Gateways that are this controller's and can be served, by name.
-pub(crate) fn plans(published: &Published) -> BTreeMap<Name, Plan> {
+pub(crate) fn plans(published: &CompiledState) -> BTreeMap<Name, Plan> {
     let mut plans = BTreeMap::new();
-    for gateway in published.store.all::<Gateway>() {
+    for gateway in published.cluster.store.all::<Gateway>() {
         // Deleted Gateways take what they own with them.
         if is_served(published, gateway) && gateway.meta.deletion_timestamp.is_none() {
             let plan = plan(published, gateway);
@@ -68,7 +68,7 @@ pub(crate) fn plans(published: &Published) -> BTreeMap<Name, Plan> {
 }
 
 /// Whether a Gateway has a status of this controller's that accepts it, be it with listeners that are not.
-fn is_served(published: &Published, gateway: &Gateway) -> bool {
+fn is_served(published: &CompiledState, gateway: &Gateway) -> bool {
     let key = pailou_api::ObjectKey::new(GATEWAY_GROUP, "Gateway", &gateway.meta.namespace, &gateway.meta.name);
     let body = published.compiled.statuses.get(&key).map(|status| &status.body);
     let Some(StatusBody::Gateway(status)) = body else { return false };
@@ -76,12 +76,12 @@ fn is_served(published: &Published, gateway: &Gateway) -> bool {
     refused.is_none_or(|it| it.reason == "ListenersNotValid")
 }
 
-fn plan(published: &Published, gateway: &Gateway) -> Plan {
+fn plan(published: &CompiledState, gateway: &Gateway) -> Plan {
     let meta = &gateway.meta;
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let mut ports: BTreeSet<_> =
         gateway.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))).collect();
-    for set in published.store.all::<ListenerSet>().filter(|set| is_attached(published, set, gateway)) {
+    for set in published.cluster.store.all::<ListenerSet>().filter(|set| is_attached(published, set, gateway)) {
         ports.extend(set.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))));
     }
     let is_within = |it: &GatewayAddress| it.routability.as_deref() == Some(CLUSTER);
@@ -96,12 +96,12 @@ fn plan(published: &Published, gateway: &Gateway) -> Plan {
         ports,
         addresses: addresses.filter_map(|it| it.value.clone()).filter(|value| !value.is_empty()).collect(),
         is_within: !asked.is_empty() && asked.iter().all(is_within),
-        controllers: published.settings.controllers.clone(),
-        parameters: parameters(&published.store, gateway),
+        controllers: published.cluster.settings.controllers.clone(),
+        parameters: parameters(&published.cluster.store, gateway),
     }
 }
 
-fn is_attached(published: &Published, set: &ListenerSet, gateway: &Gateway) -> bool {
+fn is_attached(published: &CompiledState, set: &ListenerSet, gateway: &Gateway) -> bool {
     let parent = &set.spec.parent_ref;
     let namespace = parent.namespace.as_ref().map_or(set.meta.namespace.as_str(), |it| it.as_str());
     if parent.name.as_str() != gateway.meta.name || namespace != gateway.meta.namespace {

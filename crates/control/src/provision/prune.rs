@@ -18,11 +18,11 @@ use pailou_compile::status::StatusBody;
 use pailou_snapshot::Name;
 
 use super::{children::Children, listed::ObjectName, plan::Plan};
-use crate::Published;
+use crate::CompiledState;
 
 /// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
 /// garbage collector's, and what a Gateway had before it was made invalid goes on serving. Gives back whether all went well.
-pub(super) async fn strays(client: &Client, published: &Published, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
+pub(super) async fn strays(client: &Client, published: &CompiledState, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut went_well = true;
     let services = children.services.iter().map(|(object_name, it)| (object_name, it.owner_references()));
     let deployments = children.deployments.iter().map(|(object_name, it)| (object_name, it.owner_references()));
@@ -30,7 +30,7 @@ pub(super) async fn strays(client: &Client, published: &Published, plans: &BTree
     for (object_name, owners) in object_names {
         let namespace = &object_name.0;
         let owner = owners.iter().find_map(|owner| {
-            let gateway = published.store.find::<Gateway>(namespace, &owner.name)?;
+            let gateway = published.cluster.store.find::<Gateway>(namespace, &owner.name)?;
             (gateway.meta.uid == owner.uid).then_some(gateway)
         });
         let Some(gateway) = owner else { continue };

@@ -8,7 +8,7 @@ use pailou_snapshot::Name;
 use tokio::{sync::watch, time};
 
 use super::{PACE, children::Children};
-use crate::Known;
+use crate::ClusterState;
 
 /// What the API server refuses of what is to be made, by Gateway.
 pub(super) type Refused = BTreeMap<Name, String>;
@@ -18,7 +18,7 @@ pub(super) struct Reporter {
     pub(super) children: watch::Receiver<Children>,
     pub(super) refused: watch::Receiver<Refused>,
     /// Where a Service's endpoints are.
-    pub(super) known: watch::Receiver<Option<Known>>,
+    pub(super) known: watch::Receiver<Option<ClusterState>>,
     pub(super) settings: watch::Sender<Settings>,
 }
 

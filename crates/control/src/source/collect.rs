@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{change::Change, object_cache::ObjectCache, pods, scopes::Scopes};
-use crate::published::Known;
+use crate::cluster_state::ClusterState;
 
 /// What comes alone is told at once, what comes so soon after that together.
 const BURST: Duration = Duration::from_millis(5);
@@ -21,7 +21,7 @@ pub(crate) struct Collector {
     scopes: Scopes,
     changes: mpsc::Receiver<Change>,
     settings: watch::Receiver<Settings>,
-    known: watch::Sender<Option<Known>>,
+    known: watch::Sender<Option<ClusterState>>,
     object_cache: ObjectCache,
     bundles: BTreeMap<String, Option<String>>,
     /// The settings with them, until either changes.
@@ -36,7 +36,7 @@ impl Collector {
         scopes: Scopes,
         changes: mpsc::Receiver<Change>,
         settings: watch::Receiver<Settings>,
-        known: watch::Sender<Option<Known>>,
+        known: watch::Sender<Option<ClusterState>>,
         object_cache: ObjectCache,
     ) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Collector {
         let joined = || Arc::new(Settings { bundles: bundles.clone(), ..settings.borrow().clone() });
         let settings = self.reported_settings.get_or_insert_with(joined).clone();
         let ObjectCache { store, objects, held, .. } = &self.object_cache;
-        let known = Known { store: store.clone(), objects: objects.clone(), settings, held: held.clone() };
+        let known = ClusterState { store: store.clone(), objects: objects.clone(), settings, held: held.clone() };
         self.known.send_replace(Some(known));
         self.reported_at = time::Instant::now();
     }

@@ -9,9 +9,9 @@ use pailou_compile::{Compiler, Settings};
 use tokio::{sync::watch, time};
 
 use crate::{
+    cluster_state::{ClusterState, CompiledState},
     leader::Leadership,
     metrics::Metrics,
-    published::{Known, Published},
     work,
 };
 
@@ -27,8 +27,8 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Compiles while this replica leads, until nobody tells what is known any more: nobody else has a use for statuses. Who leads again
 /// begins anew, with nothing that is from before.
 pub(crate) async fn follow(
-    known: watch::Receiver<Option<Known>>,
-    published: watch::Sender<Option<Published>>,
+    known: watch::Receiver<Option<ClusterState>>,
+    published: watch::Sender<Option<CompiledState>>,
     mut leadership: Leadership,
     metrics: Arc<Metrics>,
 ) {
@@ -44,7 +44,11 @@ pub(crate) async fn follow(
     }
 }
 
-async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::Sender<Option<Published>>, metrics: &Metrics) {
+async fn compile(
+    mut known: watch::Receiver<Option<ClusterState>>,
+    published: &watch::Sender<Option<CompiledState>>,
+    metrics: &Metrics,
+) {
     let mut last: Option<Compiler> = None;
     while known.changed().await.is_ok() {
         time::sleep(PRECEDENCE).await;
@@ -73,8 +77,7 @@ async fn compile(mut known: watch::Receiver<Option<Known>>, published: &watch::S
             false => tracing::info!("everything is known: {objects} objects compiled in {milliseconds:.1} ms"),
         }
         last = Some(compiler);
-        let Known { store, objects, settings, held } = now;
-        published.send_replace(Some(Published { store, objects, settings, compiled, held }));
+        published.send_replace(Some(CompiledState { cluster: now, compiled }));
         time::sleep((took * PAUSE).clamp(SHORTEST, LONGEST)).await;
     }
 }

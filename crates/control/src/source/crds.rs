@@ -13,14 +13,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{
     Api, Client, ResourceExt,
     core::{ApiResource, GroupVersionKind, PartialObjectMeta},
-    runtime::watcher::{self, Event, watcher},
+    runtime::watcher::{self, Event},
 };
 use pailou_api::Kind;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time};
 
 use super::{bundles::Bundles, change::Change, optional, watch::reason};
-use crate::backoff::Backoff;
+use crate::{
+    backoff::Backoff,
+    list_watch::{ListChange, ListReducer, list_watch},
+};
 
 /// The delays between attempts while the API server does not answer.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -48,9 +51,9 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
         is_unasked: false,
     };
     let api: Api<Definition> = Api::all(client);
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+    let mut events = std::pin::pin!(list_watch(api, watcher::Config::default()));
     let mut backoff = Backoff::new(FIRST_DELAY, LAST_DELAY);
-    let mut listed = None;
+    let mut reducer = ListReducer::default();
     while !follower.changes.is_closed() {
         let event = tokio::select! {
             event = events.next() => event,
@@ -64,7 +67,9 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
                 if !matches!(event, Event::Init) {
                     backoff.reset();
                 }
-                follower.take(event, &mut listed).await;
+                if let Some(change) = reducer.reduce(event, Some) {
+                    follower.take(change).await;
+                }
             }
             Some(Err(error)) => {
                 tracing::warn!("CustomResourceDefinitions cannot be watched, and are tried again: {}", reason(&error));
@@ -102,19 +107,11 @@ struct Follower {
 pub(super) type Definition = PartialObjectMeta<CustomResourceDefinition>;
 
 impl Follower {
-    async fn take(&mut self, event: Event<Definition>, listed: &mut Option<BTreeSet<String>>) {
-        match event {
-            Event::Init => {
-                *listed = Some(BTreeSet::new());
+    async fn take(&mut self, change: ListChange<Definition, Definition>) {
+        match change {
+            ListChange::Replace(definitions) => {
                 self.bundles = Bundles::default();
-            }
-            Event::InitApply(definition) => {
-                if let (Some(name), Some(listed)) = (self.note(&definition), listed) {
-                    listed.insert(name);
-                }
-            }
-            Event::InitDone => {
-                let listed = listed.take().unwrap_or_default();
+                let listed: BTreeSet<String> = definitions.iter().filter_map(|definition| self.note(definition)).collect();
                 let gone: Vec<String> = self.known.keys().filter(|name| !listed.contains(*name)).cloned().collect();
                 for name in gone {
                     self.forget(&name).await;
@@ -124,7 +121,7 @@ impl Follower {
                 self.send(self.bundles.change()).await;
                 self.send(Change::Listed).await;
             }
-            Event::Apply(definition) => {
+            ListChange::Upsert(definition) => {
                 let before = self.bundles.clone();
                 self.note(&definition);
                 self.read_all().await;
@@ -132,7 +129,7 @@ impl Follower {
                     self.send(self.bundles.change()).await;
                 }
             }
-            Event::Delete(definition) => {
+            ListChange::Delete(definition) => {
                 let name = definition.name_any();
                 if self.bundles.remove(&name) {
                     self.send(self.bundles.change()).await;

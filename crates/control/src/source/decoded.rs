@@ -10,12 +10,12 @@ use pailou_api::{
 };
 use pailou_compile::store::Entry;
 
-use crate::published::Json;
+use crate::cluster_state::Json;
 
 use super::{
     prune_fields::{self, Unparsed, prune_fields},
     raw::RawObject,
-    status_cache::{CachedStatus, has_status, other_writer},
+    status_cache::{CachedStatus, other_writer},
 };
 
 /// An object as the API server tells it, not read yet.
@@ -29,12 +29,12 @@ pub(crate) struct Raw {
 impl Raw {
     /// Whether it is what was read before, but for its status.
     pub(crate) fn is_unchanged(&self, read: &Meta) -> bool {
-        has_status(self.reader.kind) && prune_fields::is_unchanged(read, &self.object.metadata)
+        self.reader.kind.has_status() && prune_fields::is_unchanged(read, &self.object.metadata)
     }
 
     /// What the writer needs to know of it, where it has a status that is written.
     pub(crate) fn live(&self) -> Option<CachedStatus> {
-        has_status(self.reader.kind).then(|| self.reader.live(&self.object))
+        self.reader.kind.has_status().then(|| self.reader.live(&self.object))
     }
 
     /// Reads it.

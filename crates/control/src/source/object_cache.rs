@@ -15,9 +15,9 @@ use super::{
     status_cache::{CachedStatus, StatusCache},
 };
 use crate::{
+    cluster_state::Objects,
     events::{Events, Regarding},
     metrics::Metrics,
-    published::Objects,
 };
 
 /// Objects that are remembered as unreadable; of others it is said whenever they come.

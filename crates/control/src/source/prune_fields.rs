@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 use pailou_api::{Kind, Meta};
 use serde_json::{Map, Value, json};
 
-use super::{raw::RawObject, status_cache::has_status};
+use super::raw::RawObject;
 
 /// kubectl keeps the whole object in it once more: for a Secret, its values.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -26,7 +26,7 @@ pub(crate) type Unparsed = (String, serde_json::Error);
 /// The object as JSON, without what is not read. `resourceVersion` is not in it: a change of nothing else is no change. A field that
 /// nests too deep is not in it either, and among what is given back beside it.
 pub(crate) fn prune_fields(kind: Kind, api_version: &str, object: RawObject) -> (Value, Vec<Unparsed>) {
-    let is_read = |field: &str| field != "status" || !(has_status(kind) || matches!(kind, Kind::Service | Kind::Namespace));
+    let is_read = |field: &str| field != "status" || !(kind.has_status() || matches!(kind, Kind::Service | Kind::Namespace));
     let (mut fields, mut unparsed) = (Map::new(), Vec::new());
     for (name, text) in object.data.into_iter().filter(|(name, _)| is_read(name)) {
         match serde_json::from_str(text.get()) {

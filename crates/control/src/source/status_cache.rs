@@ -6,7 +6,7 @@ use std::{
 };
 
 use kube::core::ObjectMeta;
-use pailou_api::{Kind, ObjectKey};
+use pailou_api::ObjectKey;
 use parking_lot::Mutex;
 use serde_json::{Value, value::RawValue};
 use tokio::sync::Notify;
@@ -47,24 +47,6 @@ impl Text {
         // What was written as JSON can be read.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
-}
-
-/// Whether objects of this kind have a status that a gateway writes.
-pub(crate) fn has_status(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::ReferenceGrant
-            | Kind::EnvoyHttpRouteFilter
-            | Kind::EnvoyProxy
-            | Kind::EnvoyPatchPolicy
-            | Kind::Namespace
-            | Kind::Pod
-            | Kind::Service
-            | Kind::Secret
-            | Kind::ConfigMap
-            | Kind::EndpointSlice
-            | Kind::ClusterTrustBundle
-    )
 }
 
 /// The field manager, not ours, that last wrote to the object's status subresource.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt;
 use kube::{
     Api,
-    runtime::watcher::{self, Event, watcher},
+    runtime::watcher::{self, Event},
 };
 use tokio::{sync::mpsc, time};
 
@@ -14,7 +14,11 @@ use super::{
     decoded::{Decoded, Reader},
     raw::RawObject,
 };
-use crate::{backoff::Backoff, metrics::Metrics};
+use crate::{
+    backoff::Backoff,
+    list_watch::{ListChange, ListReducer, list_watch},
+    metrics::Metrics,
+};
 
 /// How long one request for changes lasts, in seconds. A connection that died without a word is noticed five seconds later.
 const REQUEST: u32 = 120;
@@ -45,35 +49,30 @@ impl Watch {
     pub(crate) async fn follow(self) {
         let mut backoff = Backoff::new(FIRST_DELAY, LAST_DELAY);
         let mut is_failing = false;
-        loop {
-            let mut events = std::pin::pin!(watcher(self.api.clone(), self.config()));
-            let mut listed: Vec<Decoded> = Vec::new();
-            while let Some(event) = events.next().await {
-                let change = match event {
-                    Ok(event) => {
-                        // That a list begins says nothing of whether the API server answers.
-                        if is_failing && !matches!(event, Event::Init) {
-                            is_failing = false;
-                            backoff.reset();
-                            tracing::info!("{} is watched again", self.run.scope);
-                        }
-                        self.change(event, &mut listed)
+        let mut events = std::pin::pin!(list_watch(self.api.clone(), self.config()));
+        let mut reducer = ListReducer::default();
+        while let Some(event) = events.next().await {
+            let change = match event {
+                Ok(event) => {
+                    // That a list begins says nothing of whether the API server answers.
+                    if is_failing && !matches!(event, Event::Init) {
+                        is_failing = false;
+                        backoff.reset();
+                        tracing::info!("{} is watched again", self.run.scope);
                     }
-                    Err(error) => {
-                        self.report(&error, !is_failing);
-                        is_failing = true;
-                        time::sleep(backoff.failed()).await;
-                        if is_expired(&error) {
-                            break;
-                        }
-                        None
-                    }
-                };
-                if let Some(change) = change
-                    && self.changes.send(change).await.is_err()
-                {
-                    return;
+                    self.change(event, &mut reducer)
                 }
+                Err(error) => {
+                    self.report(&error, !is_failing);
+                    is_failing = true;
+                    time::sleep(backoff.failed()).await;
+                    None
+                }
+            };
+            if let Some(change) = change
+                && self.changes.send(change).await.is_err()
+            {
+                return;
             }
         }
     }
@@ -85,23 +84,14 @@ impl Watch {
         config
     }
 
-    fn change(&self, event: Event<RawObject>, listed: &mut Vec<Decoded>) -> Option<Change> {
-        let run = || self.run.clone();
-        match event {
-            Event::Init => {
-                listed.clear();
-                None
-            }
-            Event::InitApply(object) => {
-                if (self.label_filter)(&object) {
-                    listed.push(self.reader.raw(object).read());
-                }
-                None
-            }
-            Event::InitDone => Some(Change::Replace(run(), std::mem::take(listed))),
-            Event::Apply(object) if (self.label_filter)(&object) => Some(Change::Upsert(run(), Box::new(self.reader.raw(object)))),
-            Event::Apply(object) | Event::Delete(object) => Some(Change::Delete(run(), self.reader.key(&object))),
-        }
+    fn change(&self, event: Event<RawObject>, reducer: &mut ListReducer<Decoded>) -> Option<Change> {
+        let run = self.run.clone();
+        let decode = |object| (self.label_filter)(&object).then(|| self.reader.raw(object).read());
+        Some(match reducer.reduce(event, decode)? {
+            ListChange::Replace(objects) => Change::Replace(run, objects),
+            ListChange::Upsert(object) if (self.label_filter)(&object) => Change::Upsert(run, Box::new(self.reader.raw(object))),
+            ListChange::Upsert(object) | ListChange::Delete(object) => Change::Delete(run, self.reader.key(&object)),
+        })
     }
 
     fn report(&self, error: &watcher::Error, is_first: bool) {
@@ -113,12 +103,6 @@ impl Watch {
             _ => tracing::debug!("{scope} still cannot be watched: {}", reason(error)),
         }
     }
-}
-
-/// Whether the version that the watch would go on from is forgotten. The watcher lists anew by itself when it is told so within a
-/// stream, and not when the request itself is refused.
-pub(crate) fn is_expired(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 /// The error in one line, without the debug form of the answer.

@@ -6,20 +6,20 @@ use pailou_api::{GatewayClass, ObjectKey, refs::GATEWAY_GROUP};
 use pailou_compile::status::StatusBody;
 use serde_json::Value;
 
-use crate::published::Published;
+use crate::cluster_state::CompiledState;
 
 /// What tells our entries from those of other controllers.
 pub(super) struct Ours<'a> {
-    published: &'a Published,
+    published: &'a CompiledState,
     /// Names of controllers that nobody else answers to here.
     controllers: BTreeSet<&'a str>,
 }
 
 impl<'a> Ours<'a> {
     /// As of this compilation.
-    pub(super) fn new(published: &'a Published) -> Self {
-        let held: BTreeSet<&str> = published.held.values().map(|held| held.controller.as_str()).collect();
-        let controllers = published.settings.controllers.iter().map(String::as_str).filter(|name| !held.contains(name));
+    pub(super) fn new(published: &'a CompiledState) -> Self {
+        let held: BTreeSet<&str> = published.cluster.held.values().map(|held| held.controller.as_str()).collect();
+        let controllers = published.cluster.settings.controllers.iter().map(String::as_str).filter(|name| !held.contains(name));
         Self { published, controllers: controllers.collect() }
     }
 
@@ -43,7 +43,7 @@ impl<'a> Ours<'a> {
         }
         let name = |field: &str| parent[field].as_str().unwrap_or_default();
         let key = ObjectKey::new(GATEWAY_GROUP, "Gateway", name("namespace"), name("name"));
-        match self.published.store.entry(&key) {
+        match self.published.cluster.store.entry(&key) {
             Some(_) => {
                 let status = self.published.compiled.statuses.get(&key);
                 status.is_some_and(|status| matches!(status.body, StatusBody::Gateway(_)))
@@ -54,7 +54,7 @@ impl<'a> Ours<'a> {
     }
 
     fn has_class(&self) -> bool {
-        let mut classes = self.published.store.all::<GatewayClass>();
-        classes.any(|class| self.published.settings.controllers.contains(&class.spec.controller_name))
+        let mut classes = self.published.cluster.store.all::<GatewayClass>();
+        classes.any(|class| self.published.cluster.settings.controllers.contains(&class.spec.controller_name))
     }
 }

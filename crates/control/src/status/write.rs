@@ -16,9 +16,9 @@ use tokio::{sync::watch, time};
 use super::{merge::merge, ours::Ours};
 use crate::{
     FIELD_MANAGER,
+    cluster_state::CompiledState,
     events::Events,
     metrics::{Metrics, WriteResult},
-    published::Published,
     source::{
         raw::RawObject,
         status_cache::{CachedStatus, StatusCache, other_writer},
@@ -47,7 +47,7 @@ pub(super) enum WriteOutcome {
 #[derive(Clone)]
 pub(super) struct Write {
     pub(super) client: Client,
-    pub(super) published: watch::Receiver<Option<Published>>,
+    pub(super) published: watch::Receiver<Option<CompiledState>>,
     pub(super) status_cache: Arc<StatusCache>,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
@@ -102,8 +102,8 @@ impl Write {
         let published = self.published.borrow().clone()?;
         let live = self.status_cache.get(key)?;
         let status = published.compiled.statuses.get(key)?;
-        let undecodable = published.store.undecodable(key).map(|undecodable| undecodable.generation);
-        let compiled = undecodable.or_else(|| Some(published.store.entry(key)?.object.meta().generation))?;
+        let undecodable = published.cluster.store.undecodable(key).map(|undecodable| undecodable.generation);
+        let compiled = undecodable.or_else(|| Some(published.cluster.store.entry(key)?.object.meta().generation))?;
         // What was compiled is older or newer than what would be written to: the next compilation, or event, is about to come.
         if compiled != live.generation && is_about_generation(status) {
             return None;

@@ -18,10 +18,10 @@ use tokio::{
 use super::write::{Write, WriteOutcome};
 use crate::{
     backoff::Backoff,
+    cluster_state::CompiledState,
     events::Events,
     leader::Leadership,
     metrics::Metrics,
-    published::Published,
     source::{classes::Held, status_cache::StatusCache},
 };
 
@@ -46,7 +46,7 @@ impl Writer {
     /// A writer that has written nothing yet.
     pub(crate) fn new(
         client: Client,
-        published: watch::Receiver<Option<Published>>,
+        published: watch::Receiver<Option<CompiledState>>,
         status_cache: Arc<StatusCache>,
         leadership: Leadership,
         events: Events,
@@ -80,7 +80,7 @@ enum News {
 /// The time of one leadership.
 struct Leading {
     write: Write,
-    published: watch::Receiver<Option<Published>>,
+    published: watch::Receiver<Option<CompiledState>>,
     /// What was looked at last.
     seen: Option<(Arc<Statuses>, Arc<Held>)>,
     /// Objects to be looked at; none of them is busy.
@@ -141,7 +141,7 @@ impl Leading {
     /// Takes up the objects of which something else is said than before.
     fn compiled(&mut self) {
         let Some(published) = self.published.borrow_and_update().clone() else { return };
-        let now = (published.compiled.statuses.clone(), published.held.clone());
+        let now = (published.compiled.statuses.clone(), published.cluster.held.clone());
         let before = self.seen.take().filter(|(_, held)| *held == now.1).map(|(statuses, _)| statuses);
         if !before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now.0)) {
             let before = before.unwrap_or_default();

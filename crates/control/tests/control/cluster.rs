@@ -7,7 +7,7 @@ use kube::Client;
 use pailou_api::NamespaceName;
 use pailou_apiserver::Api;
 use pailou_compile::{Mode, Settings};
-use pailou_control::{Controller, Options, Published, leader};
+use pailou_control::{CompiledState, Controller, Options, leader};
 use serde_json::{Value, json};
 use tokio::time;
 
@@ -123,14 +123,14 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// What was compiled last.
-pub(crate) fn published(controller: &Controller) -> Option<Published> {
+pub(crate) fn published(controller: &Controller) -> Option<CompiledState> {
     controller.published().borrow().clone()
 }
 
 /// The names of the objects of a kind that were compiled last.
 pub(crate) fn names(controller: &Controller, kind: &str) -> Vec<String> {
     let Some(published) = published(controller) else { return Vec::new() };
-    published.store.iter().filter(|(key, _)| key.kind == kind).map(|(key, _)| key.name.clone()).collect()
+    published.cluster.store.iter().filter(|(key, _)| key.kind == kind).map(|(key, _)| key.name.clone()).collect()
 }
 
 /// A condition among these.

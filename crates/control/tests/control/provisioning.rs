@@ -192,7 +192,7 @@ async fn a_controller_that_starts_again_says_nothing_else_of_a_gateway_that_work
     let running = Running::start(&api);
     until("it leads", || running.controller.leadership().leads()).await;
     until("everything is compiled", || {
-        published(&running.controller).is_some_and(|it| !it.settings.data_planes.as_ref().unwrap().is_empty())
+        published(&running.controller).is_some_and(|it| !it.cluster.settings.data_planes.as_ref().unwrap().is_empty())
     })
     .await;
     quiet(&api).await;

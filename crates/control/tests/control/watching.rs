@@ -176,7 +176,7 @@ async fn pods_are_watched_where_pools_select_them() {
     until("the pod is known", || names(&controller, "Pod") == ["mine"]).await;
     assert!(api.asked(&Method::GET, "/pods").iter().all(|asked| asked.path.contains("/namespaces/default/")));
     assert!(api.asked(&Method::GET, "/pods").iter().all(|asked| asked.query.contains("labelSelector=app%3Da")));
-    let json: String = published(&controller).unwrap().objects.iter().map(|(_, json)| json.expose().to_owned()).collect();
+    let json: String = published(&controller).unwrap().cluster.objects.iter().map(|(_, json)| json.expose().to_owned()).collect();
     assert!(!json.contains("hidden"));
     api.apply(POOLS, pool("q", "b"));
     until("both are known", || names(&controller, "Pod") == ["mine", "other"]).await;

@@ -27,7 +27,7 @@ fn route(name: &str, gateway: &str) -> String {
     )
 }
 
-fn known(documents: &[String]) -> Option<Known> {
+fn known(documents: &[String]) -> Option<ClusterState> {
     let namespace = NamespaceName::try_from("default").unwrap();
     let (mut store, mut objects) = (Store::new(), Objects::default());
     for decoded in parse(documents.join("\n---\n").as_bytes(), "in.yaml", &namespace).objects {
@@ -35,7 +35,7 @@ fn known(documents: &[String]) -> Option<Known> {
         store.upsert(Entry::new(decoded, "in.yaml".into())).unwrap();
     }
     let settings = Arc::new(Settings::cluster());
-    Some(Known { store: store.into(), objects: objects.into(), settings, held: Arc::default() })
+    Some(ClusterState { store: store.into(), objects: objects.into(), settings, held: Arc::default() })
 }
 
 async fn names(state: &mut watch::Receiver<State>) -> Vec<String> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    Published,
+    ClusterState, CompiledState,
     provision::plan::{Transport, plans},
 };
 
@@ -39,7 +39,8 @@ fn planned(yaml: &str) -> Plan {
     let settings = Settings::cluster();
     let compiled = compile(&store, &settings);
     let (objects, held) = (Arc::default(), Arc::default());
-    let published = Published { store: Arc::new(store), objects, settings: Arc::new(settings), compiled, held };
+    let cluster = ClusterState { store: Arc::new(store), objects, settings: Arc::new(settings), held };
+    let published = CompiledState { cluster, compiled };
     let plans = plans(&published);
     assert_eq!(plans.len(), 1);
     plans.into_values().next().unwrap()

@@ -10,7 +10,7 @@ use serde_json::{json, value::to_raw_value};
 
 use super::*;
 use crate::{
-    published::Published,
+    cluster_state::{ClusterState, CompiledState},
     source::classes::{Held, Holder},
 };
 
@@ -32,7 +32,7 @@ spec: {gatewayClassName: theirs, listeners: [{name: http, port: 80, protocol: HT
 ";
 
 /// What the objects came to, with Envoy Gateway's name held by another controller or not.
-fn published(is_held: bool) -> Published {
+fn published(is_held: bool) -> CompiledState {
     let mut store = Store::new();
     for decoded in parse(OBJECTS.as_bytes(), "test", &NamespaceName::try_from("default").unwrap()).objects {
         store.insert(Entry::new(decoded, "test".into())).unwrap();
@@ -41,7 +41,8 @@ fn published(is_held: bool) -> Published {
     let compiled = Compiler::new(settings.clone()).update(&store);
     let holder = Holder { controller: ENVOY_GATEWAY_CONTROLLER.to_owned(), manager: "envoy-gateway".to_owned() };
     let held: Held = is_held.then(|| ("eg".to_owned(), holder)).into_iter().collect();
-    Published { store: store.into(), objects: Arc::default(), settings: settings.into(), compiled, held: held.into() }
+    let cluster = ClusterState { store: store.into(), objects: Arc::default(), settings: settings.into(), held: held.into() };
+    CompiledState { cluster, compiled }
 }
 
 fn live(status: Value) -> CachedStatus {
@@ -65,7 +66,7 @@ fn status(body: StatusBody) -> Status {
     Status { body, notes: Vec::new() }
 }
 
-fn merged(kind: &str, before: Value, body: StatusBody, published: &Published) -> Option<Value> {
+fn merged(kind: &str, before: Value, body: StatusBody, published: &CompiledState) -> Option<Value> {
     merge(kind, &live(before), &status(body), &Ours::new(published), "now")
 }
 

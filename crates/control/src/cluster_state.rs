@@ -1,4 +1,4 @@
-//! What a compilation came to, for those who act on it: the writer of statuses, the provisioner and the feed.
+//! State of a cluster for those who act on it: the writer of statuses, the provisioner and the feed.
 
 use std::{fmt, sync::Arc};
 
@@ -32,49 +32,42 @@ impl fmt::Debug for Json {
     }
 }
 
-/// What a cluster's objects are, before anything was made of them: what the feed tells, which waits for no compilation. Cheap to
-/// clone.
+/// State of a cluster's objects before compilation. The feed sends it and waits for no compilation. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct ClusterState {
     /// The objects. Held GatewayClasses (see [`source`](crate::source)) are not among them.
     pub store: Arc<Store>,
     /// The same objects as JSON.
     pub objects: Arc<Objects>,
-    /// What the compiler will be told.
+    /// The compiler's settings.
     pub settings: Arc<Settings>,
     /// GatewayClasses that other controllers hold.
     pub(crate) held: Arc<Held>,
 }
 
-impl Known {
-    /// Whether proxies would be told the same. What the settings say of data planes is not for them.
+impl ClusterState {
+    /// Whether proxies would receive the same. The settings' data planes are not for them.
     pub(crate) fn is_same_to_proxies(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.store, &other.store) && Arc::ptr_eq(&self.objects, &other.objects) && self.has_same_classes(other)
     }
 
-    /// Whether the settings say the same of which Gateways are ours.
+    /// Whether the settings select the same Gateways as ours.
     pub(crate) fn has_same_classes(&self, other: &Self) -> bool {
         self.settings.controllers == other.settings.controllers && self.settings.classes == other.settings.classes
     }
 }
 
-/// What a cluster's objects were at one moment, and what they came to. Cheap to clone.
+/// State of a cluster's objects at one moment, and its compilation. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Published {
-    /// The objects. Held GatewayClasses (see [`source`](crate::source)) are not among them.
-    pub store: Arc<Store>,
-    /// The same objects as JSON.
-    pub objects: Arc<Objects>,
-    /// What the compiler was told.
-    pub settings: Arc<Settings>,
-    /// What they came to.
+pub struct CompiledState {
+    /// The objects and settings that the compiler read.
+    pub cluster: ClusterState,
+    /// Result of the compilation.
     pub compiled: Compiled,
-    /// GatewayClasses that other controllers hold.
-    pub(crate) held: Arc<Held>,
 }
 
-impl Published {
-    /// Whether the same is to be provisioned: whatever says so is looked up by a compilation, and nothing that was has changed.
+impl CompiledState {
+    /// Whether the provisioner would do the same: a compilation looks up all that decides it, so equal results mean equal input.
     pub(crate) fn is_same_to_provisioner(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.compiled.snapshot, &other.compiled.snapshot)
             && Arc::ptr_eq(&self.compiled.statuses, &other.compiled.statuses)

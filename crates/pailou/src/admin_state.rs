@@ -1,0 +1,150 @@
+//! State of a process that the admin endpoint shows.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use pailou_compile::status::Statuses;
+use pailou_control::{ClusterState, CompiledState, Metrics};
+use pailou_epp::EndpointPicker;
+use pailou_proxy::Proxy;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::{document::Document, source::Problem};
+
+/// Part of a process that serves: a gateway, a controller or a picker.
+pub(crate) trait Component: Send + Sync + 'static {
+    /// Whether it can take requests.
+    fn is_ready(&self) -> bool;
+    /// Appends every metric in Prometheus's text format.
+    fn encode_metrics(&self, text: &mut String);
+    /// Its state as JSON. Holds no secrets.
+    fn status(&self) -> String;
+}
+
+/// A component, and whether it drains.
+pub(crate) struct AdminState<C> {
+    component: C,
+    is_draining: AtomicBool,
+}
+
+impl<C: Component> AdminState<C> {
+    /// State of a component that does not drain.
+    pub(crate) fn new(component: C) -> Self {
+        Self { component, is_draining: AtomicBool::new(false) }
+    }
+
+    /// The component.
+    pub(crate) fn component(&self) -> &C {
+        &self.component
+    }
+
+    /// Reports "not ready" from now on, so that new requests go elsewhere.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether new requests should come here.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.component.is_ready() && !self.is_draining.load(Ordering::Relaxed)
+    }
+}
+
+/// A data plane with the statuses of its configuration.
+pub(crate) struct GatewayComponent {
+    proxy: Arc<Proxy>,
+    configuration: Mutex<Option<Configuration>>,
+}
+
+/// Statuses of the objects, and problems of the files they came from.
+type Configuration = (Arc<Statuses>, Arc<[Problem]>);
+
+impl GatewayComponent {
+    /// A gateway without a configuration.
+    pub(crate) fn new(proxy: Arc<Proxy>) -> Self {
+        Self { proxy, configuration: Mutex::new(None) }
+    }
+
+    /// Shows another configuration from now on.
+    pub(crate) fn configure(&self, statuses: Arc<Statuses>, problems: Arc<[Problem]>) {
+        *self.configuration.lock().unwrap_or_else(PoisonError::into_inner) = Some((statuses, problems));
+    }
+}
+
+impl Component for GatewayComponent {
+    fn is_ready(&self) -> bool {
+        self.proxy.ready()
+    }
+
+    fn encode_metrics(&self, text: &mut String) {
+        self.proxy.encode_metrics(text);
+    }
+
+    fn status(&self) -> String {
+        let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match configuration {
+            Some((statuses, problems)) => pretty(&Document::new(&statuses, &problems)),
+            None => pretty(&json!({})),
+        }
+    }
+}
+
+/// A controller.
+pub(crate) struct ControllerComponent {
+    pub(crate) known: watch::Receiver<Option<ClusterState>>,
+    pub(crate) published: watch::Receiver<Option<CompiledState>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Component for ControllerComponent {
+    fn is_ready(&self) -> bool {
+        self.known.borrow().is_some()
+    }
+
+    fn encode_metrics(&self, text: &mut String) {
+        self.metrics.encode(text);
+    }
+
+    fn status(&self) -> String {
+        match self.published.borrow().clone() {
+            Some(published) => pretty(&Document::new(&published.compiled.statuses, &[])),
+            None => pretty(&json!({})),
+        }
+    }
+}
+
+impl Component for Arc<EndpointPicker> {
+    fn is_ready(&self) -> bool {
+        EndpointPicker::is_ready(self)
+    }
+
+    fn encode_metrics(&self, text: &mut String) {
+        EndpointPicker::encode_metrics(self, text);
+    }
+
+    fn status(&self) -> String {
+        let endpoints = self.endpoints();
+        let endpoints = endpoints.iter().map(|report| {
+            json!({
+                "name": &*report.endpoint.name,
+                "address": report.endpoint.address.to_string(),
+                "fresh": report.fresh,
+                "waiting": report.waiting,
+                "running": report.running,
+                "kv": report.kv,
+                "inFlight": report.in_flight,
+                "inFlightTokens": report.in_flight_tokens,
+                "failing": report.failing,
+                "prefixBlocks": report.prefix_blocks,
+            })
+        });
+        pretty(&json!({"ready": EndpointPicker::is_ready(self), "endpoints": endpoints.collect::<Vec<_>>()}))
+    }
+}
+
+fn pretty(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("states are strings and numbers") + "\n"
+}
