@@ -20,7 +20,7 @@ impl Json {
         Self(text.into())
     }
 
-    /// The text. Whoever asks for it answers for where it goes.
+    /// The text. The caller answers for where it goes.
     pub fn expose(&self) -> &str {
         &self.0
     }

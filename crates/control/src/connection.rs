@@ -26,11 +26,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// By the kubeconfig that is given; else by KUBECONFIG or `~/.kube/config`; else by the pod's service account. Connects to
-    /// nothing yet. Needs the runtime.
+    /// Configures a client by the given kubeconfig, else by KUBECONFIG or `~/.kube/config`, else by the pod's service account.
+    /// Connects to nothing yet. Needs the runtime.
     ///
     /// # Errors
-    /// There is no configuration, or it cannot be used.
+    /// There is no configuration, or the client cannot use it.
     pub async fn new(kubeconfig: Option<&Path>) -> Result<Self, Error> {
         let mut config = match kubeconfig {
             Some(path) => {

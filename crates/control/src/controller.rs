@@ -22,15 +22,14 @@ use crate::{
 /// Changes that wait for the collector; watches wait when there are more.
 const CHANGES: usize = 1024;
 
-/// What a controller is told.
+/// Options of a controller.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The namespaces that are watched; all where there are none.
     pub namespaces: Vec<NamespaceName>,
     /// The API server's address, for messages.
     pub origin: Arc<str>,
-    /// What the compiler is told to begin with. Its mode should be
-    /// [`Mode::Cluster`](pailou_compile::Mode::Cluster).
+    /// The compiler's first settings. Their mode should be [`Mode::Cluster`](pailou_compile::Mode::Cluster).
     pub settings: Settings,
     /// The Lease that replicas compete for.
     pub lease: leader::Options,
@@ -74,12 +73,12 @@ impl Controller {
         Self { settings, known, published, leadership, elector, metrics, tasks }
     }
 
-    /// The objects, from the moment at which all that was there at the beginning is known. They come here before they are compiled.
+    /// The objects before compilation; `None` until the first lists are complete.
     pub fn known(&self) -> watch::Receiver<Option<ClusterState>> {
         self.known.clone()
     }
 
-    /// What the objects came to: while this replica leads, and all is known that was there at the beginning.
+    /// The objects and their compilation; `None` while this replica does not lead, or the first lists are incomplete.
     pub fn published(&self) -> watch::Receiver<Option<CompiledState>> {
         self.published.clone()
     }
@@ -89,13 +88,13 @@ impl Controller {
         self.leadership.clone()
     }
 
-    /// Where the compiler's settings are changed, as when a data plane has come up; the objects are then compiled anew.
-    /// Which `controllerName`s are answered to stays as it was at the start.
+    /// The compiler's settings. A change, such as a data plane that has come up, makes the controller compile anew. Values of
+    /// `controllerName` stay as they were at the start.
     pub fn settings(&self) -> &watch::Sender<Settings> {
         &self.settings
     }
 
-    /// What is counted.
+    /// The controller's metrics.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
     }

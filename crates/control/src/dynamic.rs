@@ -1,6 +1,6 @@
-//! Types of which the kind is known only while the program runs.
+//! Types whose kind is known only at run time.
 
-/// Says of a type with a field `metadata` that its kind is what it is asked for as.
+/// Implements `kube::Resource` for a type with a field `metadata`; its kind is the one that the caller asks the API server for.
 macro_rules! of_any_kind {
     ([$($parameter:ident),*] $object:ty) => {
         impl<$($parameter),*> kube::Resource for $object {

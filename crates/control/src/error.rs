@@ -6,7 +6,7 @@ pub enum Error {
     /// There is no usable kubeconfig, and this is no pod.
     #[error("cannot tell how to reach a cluster: {0}")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The client cannot be made, of certificates that are none, say.
+    /// The client cannot be built, for instance because a certificate is not one.
     #[error("cannot make a client for the cluster: {0}")]
     Client(#[source] kube::Error),
 }

@@ -1,10 +1,10 @@
-//! Events (events.k8s.io) on objects that come to be not accepted, whose references come to lead nowhere, or for which nothing can be
-//! made: what people see in `kubectl describe`.
+//! Events (events.k8s.io) on objects that are no longer accepted, whose references no longer resolve, or for which the
+//! controller can provision nothing. `kubectl describe` shows them.
 //!
-//! An event tells of a change, so one is made when such a condition is written that was not there. The same event on the same
-//! object within six minutes is counted in the first one's series. There is a bound on how many wait and on how many are made a
-//! second; what is beyond it is counted and left out, for conditions and log say the same. Only the leader makes any: what was to
-//! be told is forgotten after a minute in which this replica did not lead.
+//! An event reports a change: the controller publishes one when it writes such a condition that was not there. The same event
+//! on the same object within 6 minutes counts in the first one's series. Both the queue and the rate are bounded; the
+//! controller counts the events beyond them and leaves them out, since conditions and log say the same. Only the leader
+//! publishes: an event that waits for more than a minute of lost leadership is dropped.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     source::status_cache::CachedStatus,
 };
 
-/// Events that wait to be made.
+/// Longest queue of events.
 const MAX_QUEUED: usize = 256;
 /// Time between two events.
 const EVENT_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_NOTE: usize = 1024;
 const MAX_REASON: usize = 128;
 
-/// Where events are told. Cloning is cheap.
+/// Queue of events to publish. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
     queue: mpsc::Sender<QueuedEvent>,

@@ -1,9 +1,9 @@
-//! The feed: what a controller streams to each proxy, the objects that its Gateway reaches, and nothing else.
+//! The feed: a controller streams to each proxy the objects that its Gateway reaches, and nothing else.
 //!
-//! It is made as a watch of the API server is: one HTTP request over TLS, answered by JSON lines for as long as both sides live. A
-//! proxy shows who it is by its pod's service-account token, which the API server is asked about. Changes come in batches, each
-//! closed by a line that says so, and a proxy takes in a batch as one: it never serves half a change. After a reconnect everything
-//! is sent again, and what a proxy has beyond it goes with that batch.
+//! The feed works like a watch of the API server: one HTTP request over TLS, answered by JSON lines for as long as both sides
+//! live. A proxy identifies itself by its pod's service-account token, which the API server reviews. Changes come in batches; a
+//! line closes each, and a proxy applies a batch as one: it never serves half a change. After a reconnect the controller sends
+//! everything again, and the proxy drops all that the first batch does not hold.
 
 mod access;
 pub mod authority;
@@ -15,7 +15,7 @@ mod wire;
 
 pub use server::{Feed, Options};
 
-/// Where the feed is.
+/// Path of the feed.
 pub(crate) const PATH: &str = "/v1/objects";
-/// How often something is said on a feed on which nothing changes.
+/// Interval of pulses on a feed without changes.
 pub(crate) const PULSE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,8 +1,8 @@
-//! Which replica writes: the one that holds a Lease (coordination.k8s.io).
+//! Leader election by a Lease (coordination.k8s.io): only its holder writes.
 //!
-//! The holder renews the Lease every few seconds. Who cannot renew it in time stops leading before another may take it: by its own
-//! clock, for no two machines' clocks agree. A Lease that another holds is free once it has not changed for its whole duration, as
-//! seen from here. The Lease's `resourceVersion` decides between two who reach for it at once.
+//! The holder renews the Lease every few seconds. A holder that cannot renew it in time stops leading before another may take
+//! it, by its own clock, since no two machines' clocks agree. A Lease is free once it has not changed for its whole duration by
+//! the observer's clock. The Lease's `resourceVersion` decides between two replicas that take it at once.
 
 mod lease;
 
@@ -150,7 +150,7 @@ async fn compete(
     }
 }
 
-/// What has been said of who leads.
+/// The leadership as last logged and counted.
 struct LeadershipLog {
     lease: String,
     leads: bool,

@@ -1,19 +1,20 @@
-//! A gateway's controller in a Kubernetes cluster: it watches the objects that configure gateways, compiles them, and says in
-//! their statuses what came of it.
+//! A gateway's controller in a Kubernetes cluster: it watches the objects that configure gateways, compiles them, and writes
+//! their statuses.
 //!
 //! - [`source`]: the API server's objects as a [`Store`](pailou_compile::store::Store), compiled again whenever they change.
 //! - [`status`]: the one writer of statuses.
-//! - [`leader`]: which replica writes.
-//! - [`events`]: what people see in `kubectl describe`.
+//! - [`leader`]: leader election; only the leader writes.
+//! - [`events`]: events for `kubectl describe`.
 //! - [`provision`]: a data plane for each Gateway.
-//! - [`feed`]: what proxies are told.
+//! - [`feed`]: objects for the proxies.
 //! - [`controller`]: all of it together.
-//! - [`pool`]: what an endpoint picker follows, one InferencePool and its Pods, without any of the others.
+//! - [`pool`]: one InferencePool and its Pods, for an endpoint picker, without any of the others.
 //!
 //! # Permissions
-//! What the code of this crate asks of the API server is listed in `docs/reference/chart.md` and given by the chart in `deploy/chart`; a test
-//! holds the two to agree. `gatewayclasses`, `namespaces`, `customresourcedefinitions` and `clustertrustbundles` are cluster-scoped and are always watched
-//! as such. Where [`Options::namespaces`] names some, all else is watched in those alone, and a Role in each is enough.
+//! `docs/reference/chart.md` lists the permissions that this crate needs and the chart in `deploy/chart` grants them; a test
+//! compares the two. `gatewayclasses`, `namespaces`, `customresourcedefinitions` and `clustertrustbundles` are cluster-scoped,
+//! and the controller always watches them as such. If [`Options::namespaces`] names some, the controller watches all else in
+//! those alone, and a Role in each is enough.
 
 pub mod cluster_state;
 pub mod connection;

@@ -1,4 +1,4 @@
-//! What the controller counts. Labels are kinds and results, and so few.
+//! The controller's metrics. Labels are kinds and results, and so few.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ struct ResultLabel {
     result: &'static str,
 }
 
-/// What became of a write of a status.
+/// Result of a write of a status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WriteResult {
     Done,
@@ -48,7 +48,7 @@ pub(crate) enum WriteResult {
     Failed,
 }
 
-/// What became of an event.
+/// Result of publishing an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EventOutcome {
     Done,

@@ -1,7 +1,8 @@
-//! What an endpoint picker follows of a cluster: one InferencePool, the Pods that it selects, and what speaks about its requests.
+//! The part of a cluster that an endpoint picker follows: one InferencePool, the Pods that it selects, and the objects that
+//! rank its requests.
 //!
-//! Everything is in the pool's namespace, so that a Role there is enough. Which kinds the cluster serves is asked of the API
-//! server's discovery, which every service account may read.
+//! Everything is in the pool's namespace, so that a Role there is enough. The API server's discovery, which every service
+//! account may read, tells which kinds the cluster serves.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -24,18 +25,18 @@ use crate::{
     },
 };
 
-/// Changes that wait to be taken in; watches wait when there are more.
+/// Longest queue of changes; watches wait while it is full.
 const CHANGES: usize = 1024;
 /// A burst is over when nothing has come for this long.
 const QUIET: Duration = Duration::from_millis(5);
 /// A burst that does not end is handed on after this long all the same.
 const BURST: Duration = Duration::from_millis(50);
-/// How often the API server is asked for kinds that it does not serve yet.
+/// Interval between two lookups of kinds that the cluster does not serve yet.
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
-/// How soon it is asked again where it did not answer.
+/// Pause after a lookup that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is read beside the pool and its Pods.
+/// Kinds that a picker reads beside the pool and its Pods.
 const MORE: [Kind; 3] = [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel];
 
 /// The pool that is followed.
@@ -72,13 +73,13 @@ impl PoolFollower {
         Self { objects, _tasks: tasks }
     }
 
-    /// The objects, from the moment at which all that was there at the beginning is known.
+    /// The objects; `None` until the first lists are complete.
     pub fn objects(&self) -> watch::Receiver<Option<Arc<Store>>> {
         self.objects.clone()
     }
 }
 
-/// Tells which kinds the cluster serves, until all are told or nobody listens.
+/// Reports the kinds that the cluster serves, until all are found or the receiver is gone.
 async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Change>) {
     let more = MORE.iter().flat_map(|kind| kind.groups().iter().map(|group| (*kind, *group)));
     let mut unserved: Vec<(Kind, &'static str)> = [(Kind::InferencePool, group)].into_iter().chain(more).collect();
@@ -117,7 +118,7 @@ async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Cha
     }
 }
 
-/// The newest version of a kind that the cluster serves and is known here, and its plural name.
+/// The newest version of a kind that both the cluster and this program know, and its plural name.
 async fn served(client: &Client, kind: Kind, group: &str) -> Result<Option<(&'static str, String)>, kube::Error> {
     for version in kind.versions(group) {
         match client.list_api_group_resources(&format!("{group}/{version}")).await {

@@ -1,8 +1,8 @@
-//! One data plane for each Gateway, in the Gateway's own namespace: a ServiceAccount, the feed's authority, a Deployment of proxies
-//! and the Service that clients reach them by; an autoscaler and a disruption budget where parameters ask for them.
+//! One data plane for each Gateway, in the Gateway's own namespace: a ServiceAccount, the feed's authority, a Deployment of
+//! proxies and the Service that clients reach them by; an autoscaler and a disruption budget if parameters ask for them.
 //!
-//! What is wanted is a pure function of the objects (`plan`, `render`); `apply` brings the cluster to it by server-side
-//! apply, `prune` takes away what is not wanted any more, and `report` tells the compiler what became of it (`children`).
+//! The desired state is a pure function of the objects (`plan`, `render`). `apply` brings the cluster to it by server-side
+//! apply, `prune` deletes the rest, `children` observes the result, and `report` passes it to the compiler.
 
 mod addresses;
 mod apply;
@@ -31,8 +31,8 @@ use apply::Provisioner;
 use children::Children;
 use report::{Refused, Reporter};
 
-/// Begins to provision what a controller plans. `authorities` are those of the feed, in PEM, once they are known. Ends when what is
-/// given back is dropped. Needs the runtime.
+/// Begins to provision what a controller plans. `authorities` are those of the feed, in PEM, once the feed knows them. Dropping
+/// the result ends it. Needs the runtime.
 pub fn start(
     client: Client,
     options: Options,
@@ -50,10 +50,11 @@ pub fn start(
     tasks
 }
 
-/// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of what was made.
+/// The shortest time from the end of one step to the next: each data plane that comes or goes is a dozen changes of observed
+/// objects.
 const PACE: Duration = Duration::from_millis(20);
 
-/// How data planes are made.
+/// Options for all data planes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The proxies' image.
@@ -62,7 +63,7 @@ pub struct Options {
     pub image_pull_policy: Option<String>,
     /// The Secrets that it is pulled with, of each Gateway's namespace.
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// Where proxies find the feed: an `https` URL whose host the feed's certificate bears.
+    /// Address of the feed for proxies: an `https` URL whose host the feed's certificate names.
     pub feed_url: String,
     /// The namespace of the controller, which tells its objects from those of another installation.
     pub namespace: String,
@@ -77,5 +78,5 @@ pub struct Options {
 /// The audience of the tokens by which proxies show who they are.
 pub const FEED_AUDIENCE: &str = "pailou.dev/feed";
 
-/// Says which Gateway an object was made for. Source: Gateway API, `GatewayNameLabelKey`.
+/// Label that names an object's Gateway. Source: Gateway API, `GatewayNameLabelKey`.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";

@@ -1,13 +1,12 @@
-//! The objects of a cluster, followed by watching the API server, and compiled whenever they change.
+//! The objects of a cluster, from watches of the API server, compiled whenever they change.
 //!
-//! Every kind is watched by a task of its own (`watch`), which reads objects by the same parser as files are read by and sends
-//! what it finds to one collector (`collect`). The collector holds the store, lets a burst of changes pass and tells what is known:
-//! to the compilation (`compile`), and to the feed, which does not wait for that.
-//! Kinds whose CustomResourceDefinition is absent are waited for (`crds`). Pods are watched where InferencePools select them
-//! (`pods`).
+//! A task of its own watches every kind (`watch`), decodes objects by the parser of files and sends changes to one collector
+//! (`collect`). The collector holds the objects (`object_cache`), lets a burst of changes pass and reports the result to the
+//! compilation (`compile`) and to the feed, which does not wait for that. Watches of kinds whose CustomResourceDefinition is
+//! absent begin once it is there (`crds`). The controller watches only Pods that InferencePools select (`pods`).
 //!
-//! A GatewayClass is *held* while another controller has written its status: it is kept out of the store, so that nothing under it
-//! is touched (`classes`).
+//! A GatewayClass is *held* while another controller has written its status: the collector keeps it out of the store, so that
+//! the controller touches nothing under it (`classes`).
 
 pub(crate) mod bundles;
 pub(crate) mod change;

@@ -15,7 +15,7 @@ pub(crate) struct Panicked;
 /// Works through as many objects: at once where they are few, else beside everything that goes on.
 pub(crate) async fn through<T: Send + 'static>(objects: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
     if objects <= FEW {
-        // What it has taken with it is gone, and so nobody sees it half done.
+        // The panic drops all that the work owned, so no one sees it half done.
         return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
     }
     spawn_blocking(work).await.map_err(|_| Panicked)

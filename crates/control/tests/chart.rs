@@ -1,11 +1,11 @@
-//! The chart agrees with itself and with the documentation: permissions, wherever the controller watches, and values. What it renders
-//! is held to what is kept of it by `deploy/render --check`.
+//! The chart agrees with itself and with the documentation: permissions for each watched scope, and values. `deploy/render
+//! --check` compares its output with the stored one.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Where a permission holds.
+/// Scope of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
     /// Wherever the controller watches.
@@ -21,7 +21,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
 }
 
-/// The permissions that rules give, one rule of three lines after the other. `scope` is asked at each line that is of no rule.
+/// The permissions of rules of three lines each. The test calls `scope` with each line outside of rules.
 fn permissions(text: &str, mut scope: impl FnMut(&str) -> Option<Scope>) -> BTreeSet<Permission> {
     let mut found = BTreeSet::new();
     let (mut place, mut groups, mut resources) = (Scope::Watched, Vec::new(), Vec::new());
@@ -55,7 +55,7 @@ fn documented() -> BTreeSet<Permission> {
     permissions(block, |line| (line == "# in the controller's namespace").then_some(Scope::Own))
 }
 
-/// What a rendered chart gives. A Role that is called as the namespaces that are watched are is for these.
+/// The permissions of a rendered chart. A Role named like the one for watched namespaces belongs to these.
 fn given(path: &str) -> BTreeSet<Permission> {
     let text = read(path);
     let mut found = BTreeSet::new();
@@ -99,7 +99,7 @@ fn a_picker_is_given_what_its_documentation_says_and_no_more() {
     assert_eq!(given("deploy/manifests/picker.yaml"), documented);
 }
 
-/// What a picker's values may be, by the schema, is what the chart's own file describes and a test gives.
+/// The schema's values of a picker are those that the chart's own file describes and a test gives.
 #[test]
 fn every_value_of_a_picker_is_described_and_tried() {
     let schema: serde_json::Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();

@@ -1,4 +1,5 @@
-//! Who asks for a feed: a pod's token leads to its service account, and that to the one Gateway it was made for.
+//! Access to a feed: a pod's token leads to its service account, and that to the one Gateway that the controller provisioned it
+//! for.
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, Client, api::PostParams};
@@ -10,7 +11,7 @@ use crate::{
     provision::{FEED_AUDIENCE, data_plane},
 };
 
-/// Why a feed is refused. What is said of it never holds a token.
+/// Reason to refuse a feed. Its text never holds a token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("no bearer token")]

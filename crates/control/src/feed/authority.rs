@@ -1,8 +1,8 @@
-//! The authority that signs the feed's certificates: made once, kept in a Secret of the controller's namespace, the same for every
-//! replica, and handed to proxies with what else is provisioned for them.
+//! The authority that signs the feed's certificates. A Secret of the controller's namespace holds it, the same for every
+//! replica; the provisioner hands its certificate to proxies.
 //!
-//! It is renewed a year before it ends; the old one is handed out beside the new one until it has ended. Certificates are made by
-//! each replica for itself, in memory.
+//! A replica renews it a year before its end and hands out both certificates until the old one has ended. Each replica makes
+//! its own server certificates, in memory.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ const LIFE: Duration = DAY.saturating_mul(10 * 365);
 const RENEWAL: Duration = DAY.saturating_mul(365);
 /// How long a certificate holds. Each replica makes a new one every hour.
 const CERTIFICATE_LIFE: Duration = DAY.saturating_mul(7);
-/// How often the Secret is looked at.
+/// Interval between two reads of the Secret.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Clocks may differ by this much.
 const SKEW: Duration = Duration::from_secs(3600);
@@ -124,7 +124,7 @@ fn parameters(made_at: SystemTime) -> Result<CertificateParams, Error> {
     Ok(parameters)
 }
 
-/// Where the authority is kept and what its certificates are for.
+/// Secret of the authority, and names in the certificates it signs.
 #[derive(Clone, Debug)]
 pub(crate) struct CertificateOptions {
     pub(crate) namespace: String,
@@ -182,7 +182,8 @@ async fn authority(secrets: &Api<Secret>, name: &str, now: SystemTime) -> Result
         };
         let authority = Authority::read(&secret)?;
         let Some(next) = authority.renewed(now)? else { return Ok(authority) };
-        // With the resourceVersion that was read: of two who renew, one is told to look again.
+        // The write names the resourceVersion that was read: of two replicas that renew, the API server refuses one, which then
+        // reads again.
         match secrets.replace(name, &PostParams::default(), &Secret { data: Some(next.data()), ..secret }).await {
             Ok(_) => return Ok(next),
             Err(error) if is_conflict(&error) => {}

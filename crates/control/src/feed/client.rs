@@ -24,14 +24,14 @@ use crate::backoff::Backoff;
 
 /// How long it may take to reach the controller, and then to be answered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A feed on which nothing is said for this long is broken.
+/// A feed that is silent for this long is broken.
 const IDLE_TIMEOUT: Duration = PULSE_INTERVAL.saturating_mul(3);
 /// Longest refusal that is shown, in bytes.
 const MAX_REFUSAL: usize = 1024;
 /// Most changes of one batch. A batch is held in memory until it is whole.
 const MAX_BATCH: usize = 1 << 20;
 
-/// Where the feed is, and by what a proxy knows it and is known.
+/// Address of the feed, and the proxy's credentials.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// An `https` URL of the controller.
@@ -49,7 +49,7 @@ pub struct Batch {
     pub is_whole: bool,
     /// Objects as they are now.
     pub upserts: Vec<Entry>,
-    /// Objects that are gone.
+    /// Deleted objects.
     pub deletions: Vec<ObjectKey>,
 }
 
@@ -129,7 +129,7 @@ pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
     }
 }
 
-/// What was said last: the same is said once.
+/// The last error logged: the client logs the same one once.
 #[derive(Debug, Default)]
 struct LastError(String);
 
@@ -178,7 +178,7 @@ impl Session<'_> {
             Line::Delete { key } => self.batch.deletions.push(key.into()),
             Line::Synced {} => {
                 self.batches_sent += 1;
-                // Whoever takes the batches has ended: so does this, at the next look.
+                // The receiver has ended: the next check of `is_closed` ends this task too.
                 let _ = self.batches.send(std::mem::take(&mut self.batch)).await;
             }
             Line::Pulse {} => {}

@@ -1,4 +1,4 @@
-//! What the Gateways need whose proxies are fed: worked out once for all of them whenever the objects change.
+//! Objects that fed Gateways need, worked out once for all of them whenever the objects change.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{ClusterState, Json, work};
 /// The objects that a Gateway needs. Keys and objects are shared with those of all others.
 pub(super) type Needed = ByKey<Json>;
 
-/// What is known of a Gateway that is fed.
+/// State of a Gateway whose proxies are fed.
 #[derive(Clone, Debug, Default)]
 pub(super) enum State {
     /// It was not looked at yet.
@@ -40,7 +40,7 @@ struct Inner {
 }
 
 impl Reached {
-    /// What a Gateway needs, from now on.
+    /// Follows the needs of a Gateway from now on.
     pub(super) fn of(&self, gateway: &Name) -> watch::Receiver<State> {
         let mut gateways = self.0.gateways.lock();
         let state = gateways.entry(gateway.clone()).or_default().subscribe();
@@ -80,7 +80,7 @@ impl Reached {
         }
     }
 
-    /// The Gateways to be looked at: all of them, or those that nothing is known of. Forgets those that have no proxies any more.
+    /// The Gateways to work out: all of them after a change, else those without a state. Forgets Gateways without proxies.
     fn due(&self, is_new: bool) -> Vec<(Name, State)> {
         let mut gateways = self.0.gateways.lock();
         gateways.retain(|_, state| !state.is_closed());
@@ -102,7 +102,7 @@ impl Reached {
     }
 }
 
-/// What Gateways need now, by what they needed before the last change of what is kept; `changed` are the objects that it was of.
+/// The Gateways' needs now, derived from those before the last change; `changed` are the objects of that change.
 fn reach(needs: &Needs, known: &ClusterState, gateways: Vec<(Name, State)>, changed: &[Arc<ObjectKey>]) -> Vec<(Name, State)> {
     let states = gateways.into_iter().map(|(name, before)| {
         let state = match (known.store.find::<Gateway>(&name.namespace, &name.name), before, needs.moved(&name)) {

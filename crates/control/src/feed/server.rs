@@ -36,7 +36,7 @@ const MAX_CONNECTIONS: usize = 8192;
 /// How long a handshake, and then a request's head, may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the feed is served.
+/// Options of a feed's server.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Address to bind.
@@ -74,7 +74,7 @@ impl Feed {
         Ok(Self { authorities, _tasks: tasks })
     }
 
-    /// The authorities that proxies are to trust, in PEM, once they are known.
+    /// The authorities that proxies trust, in PEM; `None` until the Secret has been read.
     pub fn authorities(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.authorities.clone()
     }

@@ -1,4 +1,4 @@
-//! One proxy's feed: what it was told, and what it is to be told next.
+//! One proxy's feed: the objects it has, and the next batch.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::{
     wire,
 };
 
-/// The lines of a feed. Ends when the controller does, or the Gateway is gone. However slow the reader, what waits for it is one
-/// batch: the next is made of what holds by then.
+/// The lines of a feed. Ends with the controller or the Gateway. However slow the reader, at most one batch waits for it: the
+/// next batch comes from the newest objects.
 pub(super) fn lines(needed: watch::Receiver<State>) -> impl Stream<Item = Bytes> {
     let session = Session { needed, sent: None };
     stream::unfold(session, |mut session| async move { session.next().await.map(|lines| (lines, session)) })
@@ -54,7 +54,8 @@ impl Session {
     }
 }
 
-/// The differences to what was told; nothing where there are none. Whoever was told nothing yet is told that all of it is there.
+/// The differences to the objects sent before; empty if there are none. The first batch holds all objects, even if there are
+/// none.
 fn batch(sent: Option<&Needed>, now: &Needed) -> Vec<u8> {
     let mut lines = Vec::new();
     let nothing = Needed::default();

@@ -1,4 +1,4 @@
-//! What is said on the feed, a line each.
+//! The feed's messages, one JSON line each.
 
 use pailou_api::ObjectKey;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub(crate) enum Line {
         /// The object.
         object: serde_json::Value,
     },
-    /// An object is gone, or no longer this Gateway's business.
+    /// The object was deleted, or its Gateway needs it no longer.
     Delete {
         /// Which one.
         key: WireKey,
@@ -66,7 +66,7 @@ pub(crate) fn write_upsert(lines: &mut Vec<u8>, json: &str) {
     }
 }
 
-/// Writes that an object is gone.
+/// Writes the deletion of an object.
 pub(crate) fn write_delete(lines: &mut Vec<u8>, key: &ObjectKey) {
     write(lines, &WrittenLine::Delete { key: key.into() });
 }

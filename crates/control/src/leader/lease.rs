@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Options;
 use crate::FIELD_MANAGER;
 
-/// What came of reaching for the Lease.
+/// Result of one attempt to take or renew the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// It is ours, for its duration from the moment of asking.
@@ -62,7 +62,7 @@ impl LeaseClient {
     }
 
     async fn try_attempt(&mut self) -> Result<Attempt, kube::Error> {
-        // Whoever has it need not read it first: the version that it had says whether somebody else has written to it.
+        // The holder need not read it first: the API server compares its version and so detects another's write.
         if let Some(lease) = self.held.take() {
             match self.write(lease).await {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}

@@ -1,4 +1,4 @@
-//! Where clients reach a data plane: the addresses of its Service, by its type.
+//! Addresses of a data plane for clients: those of its Service, by its type.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -17,7 +17,7 @@ const MAX_ADDRESSES: usize = 16;
 /// The routability that promises nothing. Source: GEP-5093.
 const ANYWHERE: &str = "";
 
-/// The addresses that clients can be told of, and who can reach them. Source: Envoy Gateway, `UpdateGatewayStatusProgrammedCondition`.
+/// The addresses to report to clients, with their routability. Source: Envoy Gateway, `UpdateGatewayStatusProgrammedCondition`.
 pub(super) fn of_service(service: &Service, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
     let Some(spec) = &service.spec else { return of_balancer(service) };
     let mut addresses = match kind(spec) {
@@ -34,7 +34,7 @@ pub(super) fn within(service: &Service) -> Vec<GatewayAddress> {
     service.spec.as_ref().filter(|spec| kind(spec) != "ClusterIP").map(cluster_ips).unwrap_or_default()
 }
 
-/// Why an address that was asked for is not among them.
+/// Reason why a requested address is not among them.
 pub(super) fn others(service: &Service) -> String {
     match service.spec.as_ref().map_or("LoadBalancer", kind) {
         "LoadBalancer" => "the load balancer has not given it to the Gateway's Service".to_owned(),
@@ -80,8 +80,8 @@ fn of_balancer(service: &Service) -> Vec<GatewayAddress> {
     addresses.collect()
 }
 
-/// The nodes' addresses of the Service's families, in order: external ones, or where a node has none internal ones. Where nodes
-/// hand on to pods of their own alone, only the nodes that have one that is ready.
+/// The nodes' addresses of the Service's families, in order: external ones, or a node's internal ones if it has no external
+/// ones. If nodes forward only to pods of their own, the result holds only nodes with a ready one.
 fn of_nodes(service: &Service, spec: &ServiceSpec, nodes: &Listed<Node>, store: &Store) -> Vec<GatewayAddress> {
     let with_pods = is_local(spec).then(|| ready_nodes(service, store));
     let families = spec.ip_families.clone().unwrap_or_default();

@@ -37,16 +37,16 @@ const CONCURRENCY: usize = 8;
 /// How often everything is applied again, whether or not it seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
 
-/// What the provisioner listens to and writes to.
+/// Inputs and outputs of the provisioner.
 pub(crate) struct Provisioner {
     pub(crate) client: Client,
     pub(crate) options: Options,
     pub(crate) published: watch::Receiver<Option<CompiledState>>,
     pub(crate) children: watch::Receiver<Children>,
-    /// The authorities of the feed, once they are known.
+    /// The authorities of the feed; `None` until the feed knows them.
     pub(crate) authorities: watch::Receiver<Option<Arc<str>>>,
     pub(crate) leadership: Leadership,
-    /// Where it is told what cannot be made.
+    /// Objects that the API server refuses.
     pub(crate) refuse: watch::Sender<Refused>,
 }
 
@@ -63,27 +63,27 @@ struct State {
     desired: Desired,
     applied: HashMap<Key, Applied>,
     failures: Failures,
-    /// When what could not be taken away is tried again, and how long to wait after that.
+    /// Time of the next attempt to delete, and the pause after that.
     pruning: (Option<Instant>, Backoff),
     resync: Instant,
 }
 
-/// What is planned, and of what: it stays the same while only what was made changes.
+/// The plans and the compilation that they come from: they stay the same while only observed objects change.
 struct Planned {
     published: CompiledState,
     plans: BTreeMap<Name, Plan>,
 }
 
-/// What is to be applied for one Gateway.
+/// Objects to apply for one Gateway.
 struct Attempt {
     gateway: Name,
     /// Digest of all that the Gateway is to have.
     desired: u64,
-    /// What of it is not there, or is not so.
+    /// Those of its objects that are missing or differ.
     objects: Vec<Rendered>,
 }
 
-/// What became of an attempt: the objects that were applied, and the one that was not.
+/// Result of an attempt: the applied objects, and the one that failed.
 struct ApplyOutcome {
     gateway: Name,
     desired: u64,
@@ -130,7 +130,7 @@ impl Provisioner {
                 changed = self.children.changed() => if changed.is_err() { return },
                 changed = self.authorities.changed() => if changed.is_err() { return },
                 () = turn => {
-                    // Who does not lead any more keeps nothing of what was compiled.
+                    // A replica that lost leadership keeps no compilation.
                     state.planned = None;
                     state.applied.clear();
                     state.failures = Failures::default();

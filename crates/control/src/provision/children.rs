@@ -1,4 +1,4 @@
-//! What has become of the data planes: what was made for them, followed on every replica of the controller.
+//! Observed objects of the data planes, which every replica of the controller watches.
 
 use std::{collections::BTreeMap, fmt::Debug, pin::pin};
 
@@ -31,7 +31,7 @@ use crate::list_watch::{ListChange, ListReducer, list_watch};
 /// Kinds that are followed from the beginning.
 const KINDS: usize = 4;
 
-/// What bears this installation's label, as the API server has it. Cheap to clone.
+/// Objects with this installation's label, as the API server has them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Children {
     pub(crate) services: Listed<Service>,
@@ -45,22 +45,22 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// Nothing is known yet of as many namespaces; all of them count as one.
+    /// Nothing listed yet, of as many namespaces; all of them count as one.
     pub(crate) fn unknown(namespaces: usize) -> Self {
         Self { missing: KINDS * namespaces.max(1), ..Self::default() }
     }
 
-    /// Whether all is known that was there at the beginning.
+    /// Whether the first lists are complete.
     pub(crate) fn is_known(&self) -> bool {
         self.missing == 0
     }
 
-    /// Whether what clients can be told depends on where endpoints are.
+    /// Whether the reported addresses depend on the nodes of endpoints.
     pub(super) fn need_endpoints(&self) -> bool {
         self.services.iter().any(|(_, service)| addresses::are_nodes_with_endpoints(service))
     }
 
-    /// What clients can be told of the data planes that have a Service, or of which something is refused.
+    /// The data planes to report: those that have a Service, or of which the API server refuses an object.
     pub(super) fn data_planes(&self, store: &Store, refused: &Refused) -> BTreeMap<Name, DataPlane> {
         let services = self.services.iter().filter_map(|(object_name, service)| {
             let owners = service.metadata.owner_references.iter().flatten();
@@ -105,7 +105,7 @@ pub(crate) async fn follow(client: Client, options: Options, children: watch::Se
     join(join_all(each), follow_nodes(&client, &children)).await;
 }
 
-/// Where objects of kind `K` are, as `T`.
+/// API of kind `K` in one namespace or in all, as `T`.
 fn api<K, T>(client: &Client, scope: Option<&NamespaceName>) -> Api<T>
 where
     K: Resource<DynamicType = ()>,

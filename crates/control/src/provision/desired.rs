@@ -1,5 +1,5 @@
-//! What each Gateway is to have, rendered only where something that it depends on has changed: changes of the cluster are many,
-//! and few of them are for a data plane.
+//! Desired objects of each Gateway, rendered only when their input has changed: changes of the cluster are many, and few of
+//! them concern a data plane.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,10 +9,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{observed::Deployment, plan::Plan, render::Rendered};
 
-/// What identifies an object that was applied: its kind, namespace and name.
+/// Identity of an applied object: its kind, namespace and name.
 pub(super) type Key = (String, String, String);
 
-/// What the data planes' objects were rendered from last, and what they came to, by Gateway.
+/// Input and digests of the last rendering, by Gateway.
 #[derive(Default)]
 pub(super) struct Desired(BTreeMap<Name, Kept>);
 
@@ -32,7 +32,7 @@ pub(super) struct Digests {
 }
 
 impl Desired {
-    /// What a data plane is to be, which `render` says; `live` is the Deployment, where that depends on it.
+    /// Digests of a data plane's objects, which `render` makes; `observed` is the Deployment, if they depend on it.
     pub(super) fn digests(
         &mut self,
         plan: &Plan,

@@ -1,4 +1,4 @@
-//! Gateways for which something could not be made: when it is tried again, and what the API server says against it.
+//! Gateways whose provisioning failed: time of the next attempt, and the API server's refusal.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,20 +14,20 @@ const LAST: Duration = Duration::from_secs(20);
 /// The most that is kept of what an API server says, in characters.
 const MAX_REFUSAL: usize = 1024;
 
-/// What has failed, by Gateway: one that cannot be served holds up no other.
+/// Failures by Gateway: one that cannot be served holds up no other.
 #[derive(Debug, Default)]
 pub(super) struct Failures(BTreeMap<Name, Failure>);
 
 #[derive(Debug)]
 struct Failure {
-    /// Digest of what was to be made.
+    /// Digest of the desired objects.
     desired: u64,
     backoff: Backoff,
     /// When it is tried again.
     at: Instant,
-    /// What was said last, for the log.
+    /// The last error, for the log.
     text: String,
-    /// What the API server refuses, in its words.
+    /// The API server's refusal, in its words.
     refused: Option<String>,
 }
 

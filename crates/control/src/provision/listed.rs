@@ -1,4 +1,4 @@
-//! The objects of one kind that were made for Gateways, as a watch tells of them.
+//! Observed objects of one kind.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -60,7 +60,7 @@ impl<T: Resource> Listed<T> {
         }
     }
 
-    /// The objects, to be changed. Who holds a clone keeps what it has.
+    /// The objects, for a change. Holders of a clone keep what they have.
     fn changed(&mut self) -> &mut HashMap<ObjectName, Arc<T>> {
         Arc::make_mut(&mut self.0)
     }

@@ -7,7 +7,7 @@ const MAX_NAME: usize = 46;
 /// Longest value of a label, in bytes.
 const MAX_LABEL: usize = 63;
 
-/// The name of everything that is made for a Gateway of this name, in its namespace: a DNS label that no other Gateway leads to.
+/// The name of all objects of a Gateway's data plane, in its namespace: a DNS label that no other Gateway leads to.
 pub(crate) fn data_plane(gateway: &str) -> String {
     let readable: String = gateway.chars().map(|it| if it == '.' { '-' } else { it }).collect();
     // A Service's name begins with a letter (RFC 1035).

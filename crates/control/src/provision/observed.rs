@@ -1,7 +1,7 @@
-//! An object that was made for a Gateway, as the API server tells it.
+//! An object of a data plane, as the API server sends it.
 //!
-//! A Deployment that comes up is told a dozen times, and most of it is who manages which field: what is not read stays text. What was
-//! made is compared as text, too, for a cluster may know fields that are not known here.
+//! The API server sends a Deployment a dozen times while it comes up, most of it managed fields: fields that the controller
+//! does not read stay text. The controller also compares objects as text, since a cluster may know fields that it does not.
 
 use k8s_openapi::{
     api::core::v1::{NodeAddress, ServiceSpec, ServiceStatus},
@@ -36,20 +36,20 @@ pub(crate) type Deployment = Observed<DeploymentSpec, DeploymentStatus>;
 /// A Node. Nobody makes one here, but it is followed in the same way.
 pub(crate) type Node = Observed<IgnoredAny, NodeStatus>;
 
-/// What is read of a Deployment's spec.
+/// The part of a Deployment's spec that the controller reads.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct DeploymentSpec {
     pub(crate) replicas: Option<i32>,
 }
 
-/// What is read of a Deployment's status.
+/// The part of a Deployment's status that the controller reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeploymentStatus {
     pub(crate) available_replicas: Option<i32>,
 }
 
-/// What is read of a Node's status.
+/// The part of a Node's status that the controller reads.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct NodeStatus {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What is to be provisioned: a pure function of the objects.
+//! Plans of data planes: a pure function of the objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::CompiledState;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) gateway: Name,
-    /// Namespace and name of everything that is made for it.
+    /// Namespace and name of all its objects.
     pub(crate) object_name: ObjectName,
     /// `metadata.uid`, for the owner reference.
     pub(crate) uid: String,
@@ -28,9 +28,9 @@ pub(crate) struct Plan {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The ports of all listeners.
     pub(crate) ports: BTreeSet<(u16, Transport)>,
-    /// The IP addresses that are asked for, in order, but for those of the Service network.
+    /// The requested IP addresses in order, without those of the Service network.
     pub(crate) addresses: Vec<String>,
-    /// Nobody outside the cluster is to reach it: all addresses that are asked for are of the Service network.
+    /// Only the cluster reaches it: all requested addresses are of the Service network.
     pub(crate) is_within: bool,
     /// Values of `controllerName` that the proxies answer to.
     pub(crate) controllers: Vec<String>,
@@ -39,13 +39,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Whether an autoscaler is asked for: what is rendered then depends on what there is.
+    /// Whether parameters ask for an autoscaler: rendering then depends on the observed Deployment.
     pub(super) fn is_scaled(&self) -> bool {
         self.parameters.provider.kubernetes.envoy_hpa.is_some()
     }
 }
 
-/// What carries a listener.
+/// Transport of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Transport {
     Tcp,

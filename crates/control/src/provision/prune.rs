@@ -20,8 +20,8 @@ use pailou_snapshot::Name;
 use super::{children::Children, listed::ObjectName, plan::Plan};
 use crate::CompiledState;
 
-/// Deletes the data planes of Gateways that are there and not this controller's any more. What a deleted Gateway owned is the
-/// garbage collector's, and what a Gateway had before it was made invalid goes on serving. Gives back whether all went well.
+/// Deletes the data planes of Gateways that exist and are no longer this controller's. The garbage collector deletes those of
+/// deleted Gateways, and a Gateway that became invalid keeps its data plane. Returns whether all went well.
 pub(super) async fn strays(client: &Client, published: &CompiledState, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut went_well = true;
     let services = children.services.iter().map(|(object_name, it)| (object_name, it.owner_references()));

@@ -42,9 +42,8 @@ impl Rendered {
     }
 }
 
-/// The objects of a data plane, in the order in which they are to be made. `authorities` are those that the feed's certificate
-/// may be signed by, in PEM; `live` is the Deployment as it is, where there is one and an
-/// autoscaler is asked for.
+/// The objects of a data plane, in the order in which to apply them. `authorities` are those that may sign the feed's
+/// certificate, in PEM; `observed` is the Deployment as it is, if there is one and parameters ask for an autoscaler.
 pub(crate) fn render(plan: &Plan, options: &Options, authorities: &str, observed: Option<&observed::Deployment>) -> Vec<Rendered> {
     let account =
         ServiceAccount { metadata: metadata(plan, options), automount_service_account_token: Some(false), ..Default::default() };
@@ -108,7 +107,7 @@ fn marks(
     ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() }
 }
 
-/// What selects the data plane's pods.
+/// Selector of the data plane's pods.
 fn selector(plan: &Plan) -> BTreeMap<String, String> {
     BTreeMap::from([(DATA_PLANE_LABEL.to_owned(), plan.object_name.1.clone())])
 }

@@ -10,14 +10,14 @@ use tokio::{sync::watch, time};
 use super::{PACE, children::Children};
 use crate::ClusterState;
 
-/// What the API server refuses of what is to be made, by Gateway.
+/// Objects that the API server refuses, by Gateway.
 pub(super) type Refused = BTreeMap<Name, String>;
 
-/// What is known of the data planes, by where it is known from, and who is told.
+/// Sources of the data planes' state, and its receiver.
 pub(super) struct Reporter {
     pub(super) children: watch::Receiver<Children>,
     pub(super) refused: watch::Receiver<Refused>,
-    /// Where a Service's endpoints are.
+    /// The endpoints of Services.
     pub(super) known: watch::Receiver<Option<ClusterState>>,
     pub(super) settings: watch::Sender<Settings>,
 }
@@ -36,7 +36,7 @@ impl Reporter {
         }
     }
 
-    /// Tells what is known, once all is known that was there at the beginning. Gives back whether it depends on endpoints.
+    /// Reports the state once the first lists are complete. Returns whether it depends on endpoints.
     fn report(&mut self) -> bool {
         let children = self.children.borrow_and_update().clone();
         let needs_endpoints = children.need_endpoints();

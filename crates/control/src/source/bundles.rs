@@ -27,7 +27,7 @@ impl Bundles {
         }
     }
 
-    /// Forgets a definition. Says whether it was known.
+    /// Forgets a definition. Returns whether it was known.
     pub(super) fn remove(&mut self, name: &str) -> bool {
         self.0.remove(name).is_some()
     }

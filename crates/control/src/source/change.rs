@@ -1,4 +1,4 @@
-//! What watching tasks tell the collector.
+//! Messages of watches to the collector.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use pailou_api::{Kind, ObjectKey};
 
 use super::decoded::{Decoded, Raw};
 
-/// What one watch covers: a kind of a group, in one namespace or in all. Scopes do not overlap.
+/// Scope of one watch: a kind of a group, in one namespace or in all. Scopes do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Scope {
     pub(crate) kind: Kind,
@@ -35,21 +35,21 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// One run of a watch over a scope. What a run that has been replaced still sends is not listened to.
+/// One run of a watch over a scope. The collector ignores messages of a run that another has replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) scope: Scope,
     pub(crate) epoch: u64,
 }
 
-/// What watching tasks tell the collector.
+/// Message of a watch to the collector.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Everything of a scope: whatever else was known of it is gone.
+    /// All objects of a scope: any other known object of it is deleted.
     Replace(Run, Vec<Decoded>),
     /// An object is there, or has changed.
     Upsert(Run, Box<Raw>),
-    /// An object is gone.
+    /// An object was deleted.
     Delete(Run, ObjectKey),
     /// The cluster serves a kind in this version, under this plural name.
     Served { kind: Kind, group: &'static str, version: &'static str, plural: String },
@@ -57,6 +57,6 @@ pub(crate) enum Change {
     Unserved { kind: Kind, group: &'static str },
     /// The bundle of Gateway API that each of its definitions is of, as [`Settings::bundles`](pailou_compile::Settings) has it.
     Bundles(BTreeMap<String, Option<String>>),
-    /// Every CustomResourceDefinition that was there at the beginning has been told.
+    /// The first list of CustomResourceDefinitions is complete.
     Listed,
 }

@@ -1,7 +1,7 @@
 //! GatewayClasses that another controller holds.
 //!
-//! Several controllers may answer to one `controllerName`, Envoy Gateway's say. Whoever wrote a class's status has it: the API
-//! server keeps in `managedFields` who did. A class under our own name is ours, whoever wrote to it.
+//! Several controllers may answer to one `controllerName`, for instance Envoy Gateway's. The writer of a class's status holds
+//! it: the API server records it in `managedFields`. A class under our own name is ours, whichever controller wrote to it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::status_cache::CachedStatus;
 /// The classes that are left alone, by name.
 pub(crate) type Held = BTreeMap<String, Holder>;
 
-/// Who holds a class.
+/// Holder of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
     /// The class's `controllerName`.
@@ -22,7 +22,7 @@ pub(crate) struct Holder {
     pub(crate) manager: String,
 }
 
-/// Who holds a class of which we answer to the `controllerName`.
+/// Another controller that holds a class whose `controllerName` we answer to.
 pub(crate) fn holder(entry: &Entry, live: &CachedStatus, controllers: &[String]) -> Option<Holder> {
     let Object::GatewayClass(class) = &entry.object else { return None };
     let name = &class.spec.controller_name;

@@ -11,9 +11,9 @@ use tokio::{
 use super::{change::Change, object_cache::ObjectCache, pods, scopes::Scopes};
 use crate::cluster_state::ClusterState;
 
-/// What comes alone is told at once, what comes so soon after that together.
+/// Length of a burst: a change that comes alone is reported at once, and those within this time after it together.
 const BURST: Duration = Duration::from_millis(5);
-/// How often it is said what is still waited for.
+/// Interval of log lines that name the lists still missing.
 const SYNC_REPORT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The collector.
@@ -26,7 +26,7 @@ pub(crate) struct Collector {
     bundles: BTreeMap<String, Option<String>>,
     /// The settings with them, until either changes.
     reported_settings: Option<Arc<Settings>>,
-    /// When something was told last.
+    /// Time of the last report.
     reported_at: time::Instant,
 }
 
@@ -51,7 +51,7 @@ impl Collector {
         }
     }
 
-    /// Collects and tells until every watch and whoever sets the settings is gone.
+    /// Collects and reports until every watch and the sender of settings are gone.
     pub(crate) async fn run(mut self) {
         let mut is_waiting = true;
         loop {
@@ -106,7 +106,7 @@ impl Collector {
         }
     }
 
-    /// What is told next has other settings.
+    /// The next report has other settings.
     fn resettle(&mut self) {
         self.reported_settings = None;
         self.object_cache.is_dirty = true;
@@ -120,7 +120,7 @@ impl Collector {
         }
     }
 
-    /// Tells what is known now. Whoever takes long with it takes up the newest next, and nobody waits for that.
+    /// Reports the objects as they are now. A slow receiver gets the newest next, and no other waits for it.
     fn report(&mut self) {
         let (settings, bundles) = (&self.settings, &self.bundles);
         let joined = || Arc::new(Settings { bundles: bundles.clone(), ..settings.borrow().clone() });

@@ -1,4 +1,4 @@
-//! What is known, compiled: the newest of it, whenever the last compilation is through.
+//! Compilation of the newest objects, whenever the last one is complete.
 
 use std::{
     sync::Arc,
@@ -15,17 +15,18 @@ use crate::{
     work,
 };
 
-/// The proxies go first: they are told in this time of what a compilation only has statuses for.
+/// Head start of the feed: proxies get changes in this time, of which a compilation only makes statuses.
 const PRECEDENCE: Duration = Duration::from_millis(10);
 /// How much longer than a compilation took it is until the next one begins, where changes do not end: proxies wait for none, and
 /// whoever makes the changes has better use for the processor.
 const PAUSE: u32 = 2;
-/// The shortest pause, and the longest. What follows a compilation, for the statuses and the data planes, costs more than it does.
+/// The shortest pause, and the longest. The writes that follow a compilation, of statuses and data planes, cost more than it
+/// does.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Compiles while this replica leads, until nobody tells what is known any more: nobody else has a use for statuses. Who leads again
-/// begins anew, with nothing that is from before.
+/// Compiles while this replica leads, until the collector ends: no other replica has a use for statuses. A replica that leads
+/// again compiles from nothing.
 pub(crate) async fn follow(
     known: watch::Receiver<Option<ClusterState>>,
     published: watch::Sender<Option<CompiledState>>,
@@ -52,7 +53,7 @@ async fn compile(
     let mut last: Option<Compiler> = None;
     while known.changed().await.is_ok() {
         time::sleep(PRECEDENCE).await;
-        // Before anything is known of the data planes, Gateways that work would be said not to.
+        // Without the data planes' state, Gateways that work would get conditions that say the contrary.
         let Some(now) = known.borrow_and_update().clone().filter(|now| now.settings.data_planes.is_some()) else { continue };
         let mut compiler = last.take().unwrap_or_else(|| Compiler::new(Settings::clone(&now.settings)));
         compiler.settle(&now.settings);

@@ -34,7 +34,7 @@ pub(crate) fn is_built_in(kind: Kind) -> bool {
     matches!(kind, Kind::Namespace | Kind::Pod | Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::EndpointSlice)
 }
 
-/// What is asked of the API server for a kind in one version.
+/// Resource of a kind in one version, for requests to the API server.
 pub(crate) fn resource(kind: Kind, group: &str, version: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()))
 }
@@ -100,7 +100,7 @@ struct Follower {
     /// Those that have changed since, or could not be read.
     undecodable: BTreeSet<String>,
     bundles: Bundles,
-    /// Whether the API server is still to be asked for optional kinds.
+    /// Whether the lookup of optional kinds is still to come.
     is_unasked: bool,
 }
 
@@ -204,12 +204,12 @@ impl Follower {
     }
 
     async fn send(&self, change: Change) {
-        // A collector that is gone ends this task at its next turn.
+        // A collector that has ended ends this task at its next turn.
         let _ = self.changes.send(change).await;
     }
 }
 
-/// What of a CustomResourceDefinition is read.
+/// The part of a CustomResourceDefinition that the controller reads.
 #[derive(Debug, Deserialize)]
 struct Body {
     spec: Spec,

@@ -32,7 +32,7 @@ impl Raw {
         self.reader.kind.has_status() && prune_fields::is_unchanged(read, &self.object.metadata)
     }
 
-    /// What the writer needs to know of it, where it has a status that is written.
+    /// The part that the writer of statuses needs, if it writes this kind's.
     pub(crate) fn live(&self) -> Option<CachedStatus> {
         self.reader.kind.has_status().then(|| self.reader.live(&self.object))
     }
@@ -79,9 +79,9 @@ pub(crate) struct Decoded {
 /// An object that could not be decoded.
 #[derive(Debug)]
 pub(crate) struct Rejected {
-    /// What is wrong.
+    /// The errors.
     pub(crate) errors: Vec<ParseError>,
-    /// What could be read of it, where it has a status.
+    /// The part of it that could be read, if it has a status.
     pub(crate) undecodable: Option<Undecodable>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Reader {
     pub(crate) kind: Kind,
     pub(crate) group: &'static str,
     pub(crate) resource: ApiResource,
-    /// Where objects come from, for messages.
+    /// Origin of the objects, for messages.
     pub(crate) origin: Arc<str>,
     /// Namespace of objects that name none, which the API server's do.
     pub(crate) namespace: NamespaceName,
@@ -108,7 +108,7 @@ impl Reader {
         Raw { key: self.key(&object), object, reader: self.clone() }
     }
 
-    /// What is said of a field that JSON's reader refuses.
+    /// Error of a field that the JSON reader refuses.
     fn error(&self, key: &ObjectKey, (field, error): &Unparsed) -> ParseError {
         ParseError {
             origin: self.origin.to_string(),
@@ -122,7 +122,7 @@ impl Reader {
         }
     }
 
-    /// What the writer needs to know of an object.
+    /// The part of an object that the writer of statuses needs.
     fn live(&self, object: &RawObject) -> CachedStatus {
         CachedStatus {
             api_version: self.resource.api_version.as_str().into(),

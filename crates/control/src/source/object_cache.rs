@@ -1,4 +1,4 @@
-//! Everything that is known of the cluster's objects, and what has changed since it was last looked at.
+//! Copy of the cluster's objects, and marks for what has changed since the last report.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,10 +20,10 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Objects that are remembered as unreadable; of others it is said whenever they come.
+/// Most undecodable objects to remember; the cache reports others whenever they come.
 const MAX_REJECTED: usize = 10_000;
 
-/// Everything that is known of the cluster's objects.
+/// Copy of the cluster's objects.
 pub(crate) struct ObjectCache {
     pub(crate) store: Arc<Store>,
     pub(crate) objects: Arc<Objects>,
@@ -32,7 +32,7 @@ pub(crate) struct ObjectCache {
     pub(crate) is_dirty: bool,
     /// Whether an InferencePool has changed.
     pub(crate) are_pools_dirty: bool,
-    /// Objects that could not be read, with the generation or version that could not: each is said once.
+    /// Undecodable objects, with their generation or version: the cache reports each once.
     rejected: HashMap<ObjectKey, String>,
     /// Values of `controllerName` that are answered to.
     controllers: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) struct ObjectCache {
 }
 
 impl ObjectCache {
-    /// Nothing is known yet.
+    /// An empty cache.
     pub(crate) fn new(controllers: Vec<String>, status_cache: Arc<StatusCache>, events: Events, metrics: Arc<Metrics>) -> Self {
         Self {
             store: Arc::default(),
@@ -72,7 +72,7 @@ impl ObjectCache {
     /// An object is there, or has changed. Most changes are of a status alone: nothing else is read anew then.
     pub(crate) fn observe(&mut self, kind: Kind, raw: Raw) {
         let is_unchanged = |entry: &Entry| raw.is_unchanged(entry.object.meta()) && self.store.undecodable(&raw.key).is_none();
-        // Whose a class is depends on who wrote its status.
+        // The writer of a class's status decides who holds the class.
         let is_read = kind != Kind::GatewayClass && self.store.entry(&raw.key).is_some_and(is_unchanged);
         match is_read.then(|| raw.live()).flatten() {
             Some(live) => self.status_cache.put(&raw.key, live),
@@ -110,7 +110,7 @@ impl ObjectCache {
         }
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub(crate) fn delete(&mut self, key: &ObjectKey) {
         if key.kind == Kind::GatewayClass.name() {
             Arc::make_mut(&mut self.held).remove(&key.name);
@@ -120,14 +120,14 @@ impl ObjectCache {
         self.take_out(key);
     }
 
-    /// Everything of these scopes is gone.
+    /// Removes all objects of these scopes.
     pub(crate) fn delete_all(&mut self, scopes: &[Scope]) {
         for key in scopes.iter().flat_map(|scope| self.keys(scope)).collect::<Vec<_>>() {
             self.delete(&key);
         }
     }
 
-    /// Says what is wrong with an object. What it was before, if it was anything, goes on being served.
+    /// Reports the errors of an object. The store keeps the version before it, if there was one.
     fn undecodable(&mut self, kind: Kind, decoded: &Decoded, rejected: &Rejected) {
         let Rejected { errors, undecodable } = rejected;
         // A class that is someone else's as well is left to that one.
@@ -140,7 +140,7 @@ impl ObjectCache {
                 self.is_dirty |= Arc::make_mut(&mut self.store).set_undecodable(undecodable.clone());
             }
         }
-        // What is said of it in its status makes a new version, but no new generation.
+        // A write of its status makes a new version, but no new generation.
         let generation = decoded.live.as_ref().map(|live| live.generation).filter(|generation| *generation > 0);
         let version = generation.map_or_else(|| decoded.resource_version.clone(), |generation| generation.to_string());
         if self.rejected.get(&decoded.key) == Some(&version) {
@@ -193,7 +193,7 @@ impl ObjectCache {
         }
     }
 
-    /// Everything that is known of a scope, in the store or not.
+    /// Keys of all known objects of a scope, in the store or not.
     fn keys(&self, scope: &Scope) -> Vec<ObjectKey> {
         let class = |name: &String| ObjectKey::new(scope.group, Kind::GatewayClass.name(), "", name);
         let held = self.held.keys().map(class);

@@ -10,10 +10,10 @@ pub(crate) fn is_optional(kind: Kind) -> bool {
     kind == Kind::ClusterTrustBundle
 }
 
-/// What the API server says of each of them now.
+/// Asks the API server which of them it serves now.
 ///
 /// # Errors
-/// Where it cannot be asked.
+/// The API server does not answer.
 pub(super) async fn ask(client: &Client) -> Result<Vec<Change>, kube::Error> {
     let mut found = Vec::new();
     for kind in Kind::ALL.iter().copied().filter(|kind| is_optional(*kind)) {

@@ -26,7 +26,7 @@ pub(crate) fn selectors(store: &Store) -> BTreeMap<Arc<str>, Selectors> {
     namespaces
 }
 
-/// The label selector that the API server is asked by: there is one for one selector, and none for several.
+/// The label selector for the API server: that of a single selector; none for several.
 pub(crate) fn label_selector(selectors: &Selectors) -> Option<String> {
     let mut all = selectors.iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };

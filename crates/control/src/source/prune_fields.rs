@@ -1,4 +1,4 @@
-//! What is left of an object once everything that a gateway does not read is taken out.
+//! Removal of all fields that a gateway does not read.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::raw::RawObject;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The type of a Secret that holds a certificate and its key.
 const TLS_TYPE: &str = "kubernetes.io/tls";
-/// What of such a Secret is read.
+/// The keys of such a Secret that a gateway reads.
 const TLS_KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
 /// Types of Secrets that no gateway refers to, as the API server's field selector leaves them out.
@@ -23,8 +23,8 @@ pub(crate) const SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/s
 /// A field that JSON's reader refuses, and why.
 pub(crate) type Unparsed = (String, serde_json::Error);
 
-/// The object as JSON, without what is not read. `resourceVersion` is not in it: a change of nothing else is no change. A field that
-/// nests too deep is not in it either, and among what is given back beside it.
+/// The object as JSON, with the fields that a gateway reads. It lacks `resourceVersion`, so that a change of nothing else is no
+/// change. It also lacks fields that nest too deep; the second result names them.
 pub(crate) fn prune_fields(kind: Kind, api_version: &str, object: RawObject) -> (Value, Vec<Unparsed>) {
     let is_read = |field: &str| field != "status" || !(kind.has_status() || matches!(kind, Kind::Service | Kind::Namespace));
     let (mut fields, mut unparsed) = (Map::new(), Vec::new());

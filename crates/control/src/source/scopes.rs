@@ -75,19 +75,19 @@ impl Scopes {
         }
     }
 
-    /// Whether everything that was there at the beginning is known.
+    /// Whether the first lists are complete.
     pub(crate) fn is_synced(&self) -> bool {
         self.are_definitions_listed && self.running.values().all(|running| running.is_synced)
     }
 
-    /// What is not known yet.
+    /// The lists that are missing.
     pub(crate) fn awaited(&self) -> Vec<String> {
         let definitions = (!self.are_definitions_listed).then(|| "CustomResourceDefinition".to_owned());
         let scopes = self.running.iter().filter(|(_, running)| !running.is_synced).map(|(scope, _)| scope.to_string());
         definitions.into_iter().chain(scopes).collect()
     }
 
-    /// Every definition has been told.
+    /// The first list of definitions is complete.
     pub(crate) fn listed(&mut self) {
         if !std::mem::replace(&mut self.are_definitions_listed, true) {
             let missing: Vec<String> = crds::defined_kinds()
@@ -101,7 +101,7 @@ impl Scopes {
         }
     }
 
-    /// Every kind that is wanted has been told, or is known not to be served.
+    /// The first lookup of all kinds is complete.
     pub(crate) fn listed_kinds(&mut self) {
         self.are_definitions_listed = true;
     }
@@ -169,7 +169,8 @@ impl Scopes {
         }
     }
 
-    /// Begins a watch, in the place of the one of the same scope. What that one said stays until the new one has listed everything.
+    /// Begins a watch that replaces the one of the same scope. The former one's objects stay until the new one has listed
+    /// everything.
     fn watch(&mut self, scope: Scope, resource: ApiResource, labels: Option<String>, label_filter: LabelFilter) {
         self.next_epoch += 1;
         let epoch = self.next_epoch;
@@ -196,7 +197,7 @@ impl Scopes {
             metrics: self.metrics.clone(),
         };
         let task = tokio::spawn(watch.follow()).abort_handle();
-        // The first listing of a scope is waited for; a watch that takes another's place has its objects meanwhile.
+        // Only the first list of a scope holds back reports; a watch that replaces another has its objects meanwhile.
         let is_synced = self.running.get(&scope).is_some_and(|running| running.is_synced);
         self.running.insert(scope, Running { epoch, is_synced, task });
     }

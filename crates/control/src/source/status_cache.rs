@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::FIELD_MANAGER;
 
-/// What the API server has of an object whose status is written.
+/// Status of an object as the API server has it, with what a write of it needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CachedStatus {
     /// `apiVersion`.
@@ -27,7 +27,7 @@ pub(crate) struct CachedStatus {
     pub(crate) status: Text,
     /// The field manager of another controller that has written the status.
     pub(crate) other_writer: Option<String>,
-    /// What this replica wrote last, if that is what led to `status`: a fingerprint.
+    /// Fingerprint of this replica's last write, if `status` is the API server's answer to it.
     pub(crate) written: Option<u64>,
 }
 
@@ -44,7 +44,7 @@ impl From<Option<&Box<RawValue>>> for Text {
 impl Text {
     /// The value; null where there is none.
     pub(crate) fn value(&self) -> Value {
-        // What was written as JSON can be read.
+        // The text was valid JSON when it came.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 }
@@ -70,12 +70,12 @@ struct Inner {
 }
 
 impl StatusCache {
-    /// What is known of an object.
+    /// An object's status.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<CachedStatus>> {
         self.inner.lock().objects.get(key).cloned()
     }
 
-    /// Takes what the API server said, unless as much is known of the same object already.
+    /// Stores a status from the API server, unless the cache has as new a one of the same object.
     pub(crate) fn put(&self, key: &ObjectKey, live: CachedStatus) {
         let mut inner = self.inner.lock();
         if inner.objects.get(key).is_some_and(|known| known.uid == live.uid && !is_newer(&live, known)) {
@@ -117,7 +117,8 @@ impl StatusCache {
     }
 }
 
-/// Resource versions grow (Kubernetes promises it since 1.35); where they are no numbers, what came last is taken for newer.
+/// Whether a resource version is newer than another: versions grow (Kubernetes promises it since 1.35). If they are no numbers,
+/// the last to come counts as newer.
 fn is_newer(live: &CachedStatus, known: &CachedStatus) -> bool {
     let number = |live: &CachedStatus| live.resource_version.parse::<u128>().ok();
     match number(live).zip(number(known)) {

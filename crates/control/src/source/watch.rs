@@ -35,17 +35,17 @@ pub(crate) struct Watch {
     pub(crate) labels: Option<String>,
     /// Fields that the API server selects by.
     pub(crate) fields: Option<&'static str>,
-    /// Which of those are wanted.
+    /// The objects of those to keep.
     pub(crate) label_filter: LabelFilter,
     pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Which objects are wanted, by their labels.
+/// Filter of objects by their labels.
 pub(crate) type LabelFilter = Arc<dyn Fn(&RawObject) -> bool + Send + Sync>;
 
 impl Watch {
-    /// Follows the scope until nobody listens any more. What was said stays true while the API server is away.
+    /// Follows the scope until the collector ends. The objects stay while the API server is away.
     pub(crate) async fn follow(self) {
         let mut backoff = Backoff::new(FIRST_DELAY, LAST_DELAY);
         let mut is_failing = false;
@@ -54,7 +54,7 @@ impl Watch {
         while let Some(event) = events.next().await {
             let change = match event {
                 Ok(event) => {
-                    // That a list begins says nothing of whether the API server answers.
+                    // A list that begins does not show yet that the API server answers.
                     if is_failing && !matches!(event, Event::Init) {
                         is_failing = false;
                         backoff.reset();

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::conditions;
 
-/// How an entry of such a list is told from the others.
+/// Identity of entries in such a list.
 pub(super) struct List<'a> {
     /// The field of an entry that says what it is about.
     pub(super) reference: &'static str,
     /// The most entries.
     pub(super) limit: usize,
-    /// Whether a live entry, about which there is nothing to be said any more, was written by us.
+    /// Whether we wrote a live entry for which the compiler makes none any more.
     pub(super) is_ours: &'a dyn Fn(&Value) -> bool,
 }
 
@@ -30,8 +30,8 @@ impl List<'_> {
         merged
     }
 
-    /// Whether both are about the same and by the same controller. Where an entry names none, as in InferencePool v1alpha2, it is
-    /// taken for that of whoever serves what it is about.
+    /// Whether both are about the same and by the same controller. An entry without a controller, as in InferencePool v1alpha2,
+    /// belongs to the one that serves its parent.
     fn is_same(&self, ours: &Value, live: &Value) -> bool {
         let controller = &ours["controllerName"];
         (controller.is_null() || live["controllerName"] == *controller)
@@ -60,7 +60,7 @@ fn with_conditions(mut entry: Value, live: Option<&Value>, now: &str) -> Value {
     entry
 }
 
-/// What an entry is about, with the API's defaults.
+/// The reference of an entry, with the API's defaults.
 #[derive(PartialEq)]
 struct Reference<'a> {
     group: &'a str,

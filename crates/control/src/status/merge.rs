@@ -1,4 +1,4 @@
-//! What the compiler says of an object, merged into the status that the API server has.
+//! Merges a compiled status into the one that the API server has.
 
 use pailou_compile::status::{Status, StatusBody};
 use serde_json::{Map, Value};
@@ -64,7 +64,7 @@ fn is_placeholder(entry: &Value) -> bool {
     entry["parentRef"]["kind"] == "Status" && entry["parentRef"]["name"] == "default"
 }
 
-/// Takes our entries out of an object of which nothing is said any more.
+/// Removes our entries from an object that is no longer ours to judge.
 fn withdraw(after: &mut Map<String, Value>, list: &str, kind: &str, ours: &Ours<'_>) {
     if let Some(Value::Array(entries)) = after.get_mut(list) {
         let is_pool = kind == "InferencePool";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cluster_state::CompiledState;
 
-/// What tells our entries from those of other controllers.
+/// Distinguishes our entries from those of other controllers.
 pub(super) struct Ours<'a> {
     published: &'a CompiledState,
     /// Names of controllers that nobody else answers to here.

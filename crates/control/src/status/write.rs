@@ -30,7 +30,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts in a row at an object that others write to at the same time.
 const ATTEMPTS: usize = 5;
 
-/// What became of an object.
+/// Result of bringing an object's status up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
     /// It said already what it should, or is not there any more.
@@ -43,7 +43,7 @@ pub(super) enum WriteOutcome {
     Later,
 }
 
-/// What a write needs. Cloning is cheap.
+/// Context of a write. Cloning is cheap.
 #[derive(Clone)]
 pub(super) struct Write {
     pub(super) client: Client,
@@ -104,7 +104,7 @@ impl Write {
         let status = published.compiled.statuses.get(key)?;
         let undecodable = published.cluster.store.undecodable(key).map(|undecodable| undecodable.generation);
         let compiled = undecodable.or_else(|| Some(published.cluster.store.entry(key)?.object.meta().generation))?;
-        // What was compiled is older or newer than what would be written to: the next compilation, or event, is about to come.
+        // Compiled and live object are of different generations: the next compilation, or event, is about to come.
         if compiled != live.generation && is_about_generation(status) {
             return None;
         }
@@ -138,7 +138,7 @@ impl Write {
         }
     }
 
-    /// What is known of the object after an answer that holds it.
+    /// The object's status after an answer that holds the object.
     fn after(&self, before: &CachedStatus, object: &RawObject) -> CachedStatus {
         CachedStatus {
             uid: object.metadata.uid.clone().unwrap_or_default(),
@@ -157,7 +157,7 @@ fn is_about_generation(status: &Status) -> bool {
     !matches!(status.body, StatusBody::None)
 }
 
-/// What tells one status from another, whenever its conditions changed.
+/// Fingerprint of a status without the times of its conditions.
 fn fingerprint(status: &Value) -> u64 {
     fn feed(value: &Value, hasher: &mut DefaultHasher) {
         match value {

@@ -27,8 +27,8 @@ use crate::{
 
 /// Objects that are written at the same time.
 const CONCURRENCY: usize = 16;
-/// Objects of those of which no more is new than how many routes are attached. Where many routes come at once, there is a count for
-/// each of them: the API server's time is better spent on the routes, and by when a count's turn comes, it has been overtaken.
+/// Concurrent writes of objects of which only the count of attached routes is new. Many new routes change that count as often:
+/// the API server's time is better spent on the routes, and a count may be outdated by its turn.
 const COUNTS: usize = 1;
 /// Time between two writes of one object: routes that attach one by one are not each counted in a write of their own.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -68,7 +68,7 @@ impl Writer {
     }
 }
 
-/// What is new of an object.
+/// Extent of an object's news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum News {
     /// How many routes are attached, and nothing else.
@@ -81,9 +81,9 @@ enum News {
 struct Leading {
     write: Write,
     published: watch::Receiver<Option<CompiledState>>,
-    /// What was looked at last.
+    /// The statuses and holders of the last compilation.
     seen: Option<(Arc<Statuses>, Arc<Held>)>,
-    /// Objects to be looked at; none of them is busy.
+    /// Objects to bring up to date; none of them is busy.
     waiting: BTreeSet<ObjectKey>,
     /// Objects of which no more is new than a count; none of them is busy, or waits for anything else.
     counted: BTreeSet<ObjectKey>,
@@ -138,7 +138,7 @@ impl Leading {
         }
     }
 
-    /// Takes up the objects of which something else is said than before.
+    /// Queues the objects whose compiled status has changed.
     fn compiled(&mut self) {
         let Some(published) = self.published.borrow_and_update().clone() else { return };
         let now = (published.compiled.statuses.clone(), published.cluster.held.clone());

@@ -122,7 +122,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("{what}: not within 10 s");
 }
 
-/// What was compiled last.
+/// The last compilation.
 pub(crate) fn published(controller: &Controller) -> Option<CompiledState> {
     controller.published().borrow().clone()
 }

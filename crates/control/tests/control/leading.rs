@@ -1,4 +1,4 @@
-//! Who writes.
+//! Leader election.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The controller against an API server in memory that can be told to fail.
+//! The controller against an API server in memory that can fail on demand.
 
 mod cluster;
 

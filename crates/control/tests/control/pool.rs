@@ -1,4 +1,4 @@
-//! What an endpoint picker follows: one pool of one namespace, and nothing that needs more than a Role there.
+//! The pool that an endpoint picker follows: one of one namespace, and nothing that needs more than a Role there.
 
 use http::Method;
 use pailou_api::NamespaceName;
@@ -75,7 +75,7 @@ async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
     until("the pool has the other's pods", || names(&follower) == ["b-0"]).await;
     api.delete(POOLS, "models/qwen");
     until("there is no pool", || followed(&follower).is_none()).await;
-    // Beside what is served, nothing is asked that needs more than a Role.
+    // Discovery apart, the follower makes no request that needs more than a Role.
     for asked in api.asked(&Method::GET, "") {
         let is_discovery = asked.path.starts_with("/apis/") && asked.path.split('/').count() == 4;
         assert!(is_discovery || asked.path.contains("/namespaces/models/"), "{asked:?}");

@@ -1,4 +1,4 @@
-//! What is made for a Gateway, and what is said where it cannot be made.
+//! Data planes of Gateways, and conditions of those that the API server refuses.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Running {
     }
 }
 
-/// What was made for the Gateway `g`, by its label.
+/// Objects of the Gateway `g`, by its label.
 fn made(api: &Api, collection: &str) -> Option<Value> {
     let label = "gateway.networking.k8s.io/gateway-name";
     let mut all = api.all(collection).into_iter().filter(|it| it["metadata"]["labels"][label] == "g");
@@ -101,7 +101,7 @@ async fn parameters_that_go_leave_everything_as_it_is_and_the_gateway_is_not_acc
         condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Accepted")["reason"] == "InvalidParameters"
     })
     .await;
-    // A Gateway that comes later is made: by then the other has been looked at too.
+    // The controller provisions a later Gateway: by then it has handled the other one too.
     api.apply(GATEWAYS, gateway("later", "pailou"));
     until("the later Gateway's Deployment is made", || api.all(DEPLOYMENTS).len() == 2).await;
     assert_eq!(made(&api, DEPLOYMENTS).unwrap()["spec"]["replicas"], 3);

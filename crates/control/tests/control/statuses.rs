@@ -1,4 +1,4 @@
-//! What is written, and what is left alone.
+//! Statuses that the controller writes, and those that it leaves alone.
 
 use http::Method;
 use pailou_compile::{DataPlane, status::GatewayAddress};

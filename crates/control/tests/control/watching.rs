@@ -1,4 +1,4 @@
-//! What is watched, and what becomes of it when the API server is not what it should be.
+//! Watches, also of an API server that fails.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ async fn an_object_that_cannot_be_read_is_left_out_and_the_rest_is_served() {
     api.apply(GATEWAYS, broken);
     let controller = start(&api, "a");
     until("the rest is known", || names(&controller, "Gateway") == ["g"]).await;
-    // What was good stays when it is broken.
+    // The good version stays when a broken one comes.
     let mut broken = gateway("g", "pailou");
     broken["spec"]["listeners"] = json!("none");
     api.apply(GATEWAYS, broken);

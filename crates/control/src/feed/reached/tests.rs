@@ -55,20 +55,20 @@ async fn each_gateway_is_told_what_concerns_it() {
     let task = tokio::spawn(reached.clone().keep(receive));
     let mut a = reached.of(&Name::new("default", "a"));
     assert_eq!(names(&mut a).await, ["a", "pailou", "of-a"]);
-    // Another proxy of the same Gateway, and a Gateway of which nothing was asked before.
+    // Another proxy of the same Gateway, and the first proxy of another Gateway.
     let mut again = reached.of(&Name::new("default", "a"));
     let mut b = reached.of(&Name::new("default", "b"));
     assert_eq!(names(&mut b).await, ["b", "pailou"]);
     again.mark_changed();
     assert_eq!(names(&mut again).await, ["a", "pailou", "of-a"]);
-    // What concerns one of them is not told to the other.
+    // The other Gateway's proxies do not get it.
     send.send_replace(known(&[&two[..], &[route("of-b", "b")]].concat()));
     assert_eq!(names(&mut b).await, ["b", "pailou", "of-b"]);
     assert!(!a.has_changed().unwrap());
     send.send_replace(known(&[CLASS.to_owned(), gateway("b")]));
     assert_eq!(names(&mut a).await, ["nothing: it is gone"]);
     assert_eq!(names(&mut b).await, ["b", "pailou"]);
-    // Whoever has no proxies any more is forgotten.
+    // A Gateway without proxies is forgotten.
     drop((a, again));
     send.send_replace(known(&[CLASS.to_owned(), gateway("b"), route("more", "b")]));
     assert_eq!(names(&mut b).await, ["b", "pailou", "more"]);

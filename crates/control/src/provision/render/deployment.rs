@@ -24,13 +24,13 @@ use super::{
 
 /// The port of the proxies' admin endpoint, for probes and scrapers.
 const ADMIN_PORT: u16 = 15000;
-/// Where the token and the authorities are mounted.
+/// Directory of the token and the authorities.
 const CREDENTIALS: &str = "/var/run/pailou";
 /// A user that owns nothing.
 const USER: i64 = 65532;
 /// How long a pod that ends goes on as before, unless parameters say: until then it may still be sent new connections, in seconds.
 const NOTICE: i64 = 5;
-/// What is left for the proxy to end in after its drain, in seconds.
+/// Time for the proxy to end after its drain, in seconds.
 const LEEWAY: i64 = 5;
 /// How long a token holds; the kubelet renews it well before, in seconds.
 const TOKEN_LIFE: i64 = 3600;
@@ -45,7 +45,7 @@ pub(super) fn deployment(plan: &Plan, options: &Options, observed: Option<&obser
         template: PodTemplateSpec { metadata: Some(pod), spec: Some(pod_spec(plan, options)) },
         ..DeploymentSpec::default()
     };
-    // What is carried over may be known too late: an autoscaler that has spoken since makes the API server refuse it.
+    // The observed number may be outdated: with this version the API server refuses it if the autoscaler has written since.
     let is_carried = plan.is_scaled() && spec.replicas.is_some();
     let resource_version = observed.filter(|_| is_carried).and_then(|observed| observed.metadata.resource_version.clone());
     Deployment { metadata: ObjectMeta { resource_version, ..metadata(plan, options) }, spec: Some(spec), status: None }
@@ -162,8 +162,8 @@ fn arguments(plan: &Plan, options: &Options) -> Vec<String> {
     arguments
 }
 
-/// What is logged: as the parameters say, or else the controller. That `warn` is not told from what Envoy Gateway's definition
-/// fills in where nothing is said.
+/// Log levels of the parameters, else the controller's. A `warn` may be a default that Envoy Gateway's definition filled in,
+/// and so counts as none.
 fn log<'a>(plan: &'a Plan, options: &'a Options) -> Option<&'a str> {
     match plan.parameters.logging.level.get("default") {
         Some(LogLevel::Trace) => Some("trace"),

@@ -16,10 +16,10 @@ use super::{
     metadata, selector,
 };
 
-/// What a proxy asks for where an autoscaler is to measure against it and nothing is said.
+/// CPU request of a proxy if parameters ask for an autoscaler and name no request for it to measure against.
 const CPU: &str = "100m";
 
-/// A HorizontalPodAutoscaler, where one is asked for.
+/// The HorizontalPodAutoscaler that parameters ask for.
 pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPodAutoscaler> {
     let asked = plan.parameters.provider.kubernetes.envoy_hpa.as_ref()?;
     let spec = HorizontalPodAutoscalerSpec {
@@ -36,7 +36,7 @@ pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPod
     Some(HorizontalPodAutoscaler { metadata: metadata(plan, options), spec, status: None })
 }
 
-/// A PodDisruptionBudget, where one is asked for.
+/// The PodDisruptionBudget that parameters ask for.
 pub(super) fn disruption_budget(plan: &Plan, options: &Options) -> Option<PodDisruptionBudget> {
     let asked = plan.parameters.provider.kubernetes.envoy_pdb.as_ref()?;
     let spec = PodDisruptionBudgetSpec {
@@ -48,11 +48,11 @@ pub(super) fn disruption_budget(plan: &Plan, options: &Options) -> Option<PodDis
     Some(PodDisruptionBudget { metadata: metadata(plan, options), spec: Some(spec), status: None })
 }
 
-/// What the proxies' container asks for and may use.
+/// Requests and limits of the proxies' container.
 pub(super) fn resources(plan: &Plan) -> Option<ResourceRequirements> {
     let kubernetes = &plan.parameters.provider.kubernetes;
     let asked = kubernetes.envoy_deployment.container.resources.clone();
-    // Without metrics of its own an autoscaler goes by the share of the CPU that is asked for.
+    // Without metrics of its own an autoscaler goes by the share of the CPU request.
     if kubernetes.envoy_hpa.as_ref().is_none_or(|it| !it.metrics.is_empty()) {
         return asked;
     }

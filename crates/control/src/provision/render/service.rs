@@ -26,7 +26,7 @@ pub(super) fn service(plan: &Plan, options: &Options) -> Service {
         ports: Some(plan.ports.iter().map(|(port, transport)| service_port(*port, *transport)).collect()),
         ..families(plan.parameters.ip_family)
     };
-    // What a Gateway asks for is more than what its parameters, which are mostly its class's, say.
+    // A Gateway's request outweighs its parameters, which are mostly its class's.
     let kind = if plan.is_within { Some(ServiceType::ClusterIp) } else { asked.kind };
     let spec = match kind.unwrap_or(ServiceType::LoadBalancer) {
         ServiceType::LoadBalancer => {

@@ -78,7 +78,7 @@ fn a_gateways_parameters_take_the_place_of_its_classs() {
     insta::assert_yaml_snapshot!(rendered(&planned(include_str!("testdata/replaced.yaml")), None));
 }
 
-/// Addresses of the Service network are all that is asked for: nobody outside is let in, whatever the parameters say.
+/// A Gateway that requests only addresses of the Service network lets nobody outside in, whatever its parameters say.
 #[test]
 fn what_is_to_be_reached_from_within_alone_has_no_load_balancer() {
     let service = |addresses: &str| -> Value {

@@ -31,7 +31,7 @@ metadata: {name: theirs, namespace: default}
 spec: {gatewayClassName: theirs, listeners: [{name: http, port: 80, protocol: HTTP}]}
 ";
 
-/// What the objects came to, with Envoy Gateway's name held by another controller or not.
+/// Compiles the objects. Another controller holds Envoy Gateway's name if `is_held`.
 fn published(is_held: bool) -> CompiledState {
     let mut store = Store::new();
     for decoded in parse(OBJECTS.as_bytes(), "test", &NamespaceName::try_from("default").unwrap()).objects {
