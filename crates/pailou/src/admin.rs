@@ -25,7 +25,7 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may live, so that a peer that does not read cannot keep its place.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
-/// What Prometheus reads: its text format, in the variant that OpenMetrics made of it.
+/// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Binds the endpoint's socket.

@@ -26,15 +26,15 @@ pub(crate) struct Configuration {
 pub(crate) struct Loaded {
     /// The objects.
     pub(crate) objects: Arc<Store>,
-    /// What is said of them.
+    /// Their statuses.
     pub(crate) statuses: Arc<Statuses>,
-    /// What is wrong with the files they came from.
+    /// Problems of their files.
     pub(crate) problems: Arc<[Problem]>,
-    /// What is served.
+    /// Routes, listeners and policies to serve.
     pub(crate) snapshot: Arc<Snapshot>,
-    /// Where it is.
+    /// Endpoints of the clusters.
     pub(crate) endpoints: Arc<Endpoints>,
-    /// Where a change may make a difference.
+    /// Files and directories whose changes matter.
     pub(crate) interest: Interest,
 }
 
@@ -80,7 +80,7 @@ impl Configuration {
         }
     }
 
-    /// What `--address` names and is not there.
+    /// Addresses of `--address` that this machine does not have.
     fn astray(&self, objects: &Store) -> impl Iterator<Item = Problem> {
         let is_there = |name: &Name| objects.find::<Gateway>(&name.namespace, &name.name).is_some();
         let problem = |name: &Name| {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Follows the cluster until a signal comes.
 pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
-    // What takes long has threads of its own; to wake one for each event of a watch costs as much as the event.
+    // Long work has threads of its own; to wake one for each event of a watch costs as much as the event.
     runtime::one_thread()?.block_on(async {
         let mut signals = Signals::new()?;
         let listener = match args.admin.0 {

@@ -39,7 +39,7 @@ struct FileProblem<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// What is said of all objects and of the files they came from.
+    /// Conditions of all objects, and problems of their files.
     pub(crate) fn new(statuses: &'a Statuses, problems: &'a [Problem]) -> Self {
         let objects: Vec<Entry<'a>> = statuses.iter().map(|(key, status)| entry(key, status)).collect();
         Self {

@@ -52,20 +52,20 @@ pub(crate) enum Error {
     Bind {
         /// The socket.
         port: PortKey,
-        /// What it was for.
+        /// Its purpose.
         purpose: String,
         /// Why.
         source: io::Error,
-        /// What to do about it.
+        /// The remedy.
         hint: String,
     },
-    /// Another process's sockets cannot be taken over, or nobody will be able to take this one's.
+    /// The process cannot take over another's sockets, or offer its own to a successor.
     #[error("--handover: {0}")]
     Handover(io::Error),
     /// An entry of --resolve is none.
     #[error("--resolve: {0}")]
     Resolve(pailou_proxy::dns::OverrideError),
-    /// The demo's certificate cannot be made.
+    /// The demo cannot make its certificate.
     #[error("cannot make a certificate for the demo: {0}")]
     Certificate(pailou_sim::selfsigned::CertificateError),
     /// The picker has no certificate.
@@ -102,7 +102,7 @@ pub(crate) enum Error {
     /// The runtime or a thread could not be started.
     #[error("cannot start {what}: {source}")]
     Start {
-        /// What.
+        /// The part that did not start.
         what: &'static str,
         /// Why.
         source: io::Error,
@@ -110,7 +110,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// What the user can do about it.
+    /// Remedy for the user.
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Bind { hint, .. } => Some(hint),

@@ -1,11 +1,11 @@
-//! One process takes over what another listens on: the sockets themselves go from the one to the other, by a Unix socket.
+//! A process takes over the listening sockets of another by a Unix socket.
 //!
-//! Both have them for a while, and so the queue of those who wait to be accepted, which the system keeps with the socket, is never
-//! without somebody to accept from it. (With sockets of its own at the same addresses, `SO_REUSEPORT`, each process would have a queue,
-//! and who stands in one that is closed is reset.)
+//! Both hold them for a while, so that one of them always accepts from the queue of connections, which the system keeps with
+//! the socket. (With sockets of its own at the same addresses, `SO_REUSEPORT`, each process would have a queue, and the system
+//! resets the connections of one that closes.)
 //!
-//! What is said: the former sends each socket with one byte, then a byte without one. The successor serves, and says a byte. Only then
-//! the former drains. Whichever breaks off before leaves the former as it was.
+//! Protocol: the former process sends each socket with one byte, then a byte without one. The successor serves, and sends a
+//! byte. Only then the former drains. If either side breaks off before, the former goes on as it was.
 
 mod wire;
 
@@ -25,10 +25,10 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bound on a successor's start: it reads its whole configuration meanwhile.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A process whose sockets were taken over, and which still serves.
+/// A process that still serves on the sockets it handed over.
 pub(crate) struct Former(UnixStream);
 
-/// Where a successor may ask.
+/// Unix socket at which a successor asks for sockets.
 pub(crate) struct HandoverSocket {
     path: PathBuf,
     listener: UnixListener,
@@ -66,10 +66,10 @@ impl Former {
 }
 
 impl HandoverSocket {
-    /// Takes the path, from a former process where there is one. Needs the runtime.
+    /// Binds the path, in the place of a former process if there is one. Needs the runtime.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The path cannot be bound.
     pub(crate) fn new(path: &Path) -> io::Result<Self> {
         let mut fresh = path.as_os_str().to_owned();
         fresh.push(format!(".{}", std::process::id()));

@@ -48,7 +48,7 @@ use exit::{Error, ExitOutcome};
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(outcome) => outcome.into(),
-        // Whoever read our output has read enough.
+        // A reader that closed the pipe has read enough.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitOutcome, Error> {
     let filter = match cli.command {
         Command::Serve(_) | Command::Proxy(_) => "info",
-        // What a watch meets is told by who watches, once.
+        // The controller logs each error of a watch once itself.
         Command::Controller(_) | Command::Picker(_) => "info,kube_runtime=error",
         _ => "warn",
     };

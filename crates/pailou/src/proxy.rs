@@ -68,7 +68,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
 
 fn settings(args: &ProxyArgs) -> Settings {
     let addresses = addresses();
-    // Where clients reach this proxy is the controller's to know and to say.
+    // The controller knows and reports the addresses that clients use.
     let reached = addresses.iter().map(|ip| GatewayAddress::ip(*ip)).collect();
     let itself = DataPlane { addresses: reached, ready: true, ..DataPlane::default() };
     let data_planes = Some(BTreeMap::from([(args.gateway.clone(), itself)]));
@@ -81,7 +81,7 @@ fn addresses() -> Vec<IpAddr> {
     all.into_iter().filter(|address| TcpListener::bind((*address, 0)).is_ok()).collect()
 }
 
-/// What takes in the feed's batches.
+/// Applies the feed's batches.
 struct Follower {
     settings: Settings,
     compiler: Compiler,
@@ -97,7 +97,7 @@ impl Follower {
         while let Some(batch) = batches.blocking_recv() {
             let start = Instant::now();
             batch.apply(&mut self.store);
-            // What has come meanwhile is taken in with it.
+            // Batches that have come meanwhile join this one.
             while let Ok(batch) = batches.try_recv() {
                 batch.apply(&mut self.store);
             }

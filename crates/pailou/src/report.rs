@@ -1,4 +1,4 @@
-//! What a gateway says of its configuration while it runs: everything at first, then only what changed.
+//! Log of a gateway's configuration: everything at first, then only changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(crate) struct Unbound {
 pub(crate) struct Report {
     listeners: BTreeMap<PortKey, String>,
     problems: BTreeMap<String, Severity>,
-    /// What was said of objects, and what of it is a problem.
+    /// Notes on objects, and whether each is a problem.
     statuses: Statuses,
     findings: BTreeMap<String, Severity>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Report {
 const MAX_NAMED: usize = 16;
 
 impl Report {
-    /// Logs what is new and what is gone. `unbound` are sockets that could not be bound.
+    /// Logs notes that are new and those that have gone. `unbound` are sockets that the proxy could not bind.
     pub(crate) fn update(&mut self, snapshot: &Snapshot, statuses: &Statuses, files: &[Problem], unbound: &[Unbound]) {
         let mut listeners = listeners(snapshot);
         for unbound in unbound {

@@ -22,8 +22,8 @@ pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Lets the process open as many files and sockets as it may: what it is given at first is often far less, for programs of old that
-/// cannot do with more.
+/// Raises the process's limit of open files and sockets to the highest allowed: the default is often far lower, for old
+/// programs that cannot use more.
 pub(crate) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
         }
         let place = args.handover.as_deref().map(HandoverSocket::new).transpose().map_err(Error::Handover)?;
         if let Some(former) = former {
-            // Where it has gone meanwhile, this one serves all the same.
+            // If the former process has gone meanwhile, this one serves all the same.
             match former.confirm() {
                 Ok(()) => tracing::info!("serving in place of a former process, on its sockets"),
                 Err(error) => tracing::warn!(%error, "the former process has gone by itself"),
@@ -49,13 +49,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
     })
 }
 
-/// The sockets of a former process, and what is to be said to it.
+/// The sockets of a former process, and the connection to it.
 fn take_over(path: Option<&Path>) -> Result<(Sockets, Option<Former>), Error> {
     let taken = path.map(handover::take).transpose().map_err(Error::Handover)?.flatten();
     Ok(taken.map_or_else(Default::default, |(sockets, former)| (sockets, Some(former))))
 }
 
-/// What the flags say of how requests are served.
+/// Options of the data plane, from flags.
 pub(crate) fn serving(args: &ServingArgs) -> Result<Options, Error> {
     Ok(Options {
         workers: args.workers.map_or_else(runtime::processors, usize::from),

@@ -1,4 +1,4 @@
-//! Where objects come from without a cluster: files, standard input, values of the command line.
+//! Sources of objects without a cluster: files, standard input, values of the command line.
 
 mod catalog;
 mod files;
@@ -37,14 +37,14 @@ pub(crate) struct Source {
     given: Vec<Object>,
 }
 
-/// What the sources hold at one moment.
+/// Content of the sources at one moment.
 #[derive(Debug)]
 pub(crate) struct Contents {
     /// Every object.
     pub(crate) objects: Store,
-    /// What is wrong.
+    /// Problems of the files.
     pub(crate) problems: Vec<Problem>,
-    /// Where a change may make a difference.
+    /// Files and directories whose changes matter.
     pub(crate) interest: Interest,
 }
 

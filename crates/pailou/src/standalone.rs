@@ -39,9 +39,8 @@ struct Reloading {
 }
 
 impl Standalone {
-    /// Serves what the configuration holds now, and from then on what it changes to. Needs the runtime. `move_elsewhere` is the advice for ports that are
-    /// taken.
-    /// `sockets` are listened on by a former process as well.
+    /// Serves the configuration and its later changes. Needs the runtime. `sockets` are those that a former process listens on
+    /// as well; `move_elsewhere` is the advice for ports in use.
     pub(crate) fn start(
         configuration: Configuration,
         options: Options,
@@ -107,7 +106,7 @@ async fn successor(place: Option<HandoverSocket>, proxy: &Arc<Proxy>, admin: Opt
 /// Why a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It is told to.
+    /// A signal came.
     Signal,
     /// Another serves in its place.
     Succeeded,
@@ -138,7 +137,7 @@ pub(crate) async fn until_drained(
     }
 }
 
-/// What the thread that follows the sources has at hand. Compiling happens here, away from the threads that serve.
+/// State of the thread that follows the sources. It also compiles, away from the threads that serve.
 struct Follower {
     configuration: Configuration,
     watcher: Watcher,
@@ -175,7 +174,7 @@ impl Follower {
         }
         let is_same = self.loaded.as_ref().is_some_and(|before| Arc::ptr_eq(&before.objects, &loaded.objects));
         let mut errors = Vec::new();
-        // An address that was taken may be free by now.
+        // A port that was in use may be free by now.
         if !is_same || !self.unbound.is_empty() {
             errors = self.proxy.apply(&loaded.snapshot, &loaded.endpoints);
             let purposes = report::listeners(&loaded.snapshot);

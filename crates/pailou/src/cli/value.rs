@@ -59,7 +59,7 @@ pub(crate) struct GatewayAddress {
     pub(crate) namespace: Option<String>,
     /// The Gateway's name.
     pub(crate) name: String,
-    /// Where its listeners are.
+    /// Addresses of its listeners.
     pub(crate) address: IpAddr,
 }
 
@@ -104,7 +104,7 @@ impl FromStr for Listen {
     }
 }
 
-/// Where the access log goes.
+/// Destination of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AccessLog {
     /// Standard output.

@@ -42,7 +42,7 @@ impl Engines {
         Ok(Self { replicas, hosted, ca_pem: authority.ca_pem(), key })
     }
 
-    /// Where the hosted service is.
+    /// Address of the hosted service.
     pub(super) fn hosted(&self) -> SocketAddr {
         self.hosted.addr()
     }
@@ -68,7 +68,7 @@ impl Engines {
 fn start_error(error: StartError, purpose: &str) -> Error {
     let is_foreign = matches!(&error, StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable);
     match sim::start_error(error, purpose, "--engine-port PORT") {
-        // Linux answers for all of 127.0.0.0/8; other systems have to be told.
+        // Linux answers for all of 127.0.0.0/8; other systems need each address configured.
         Error::Bind { port, purpose, source, .. } if is_foreign => {
             let hint = format!("add the address to the loopback interface, as with: sudo ifconfig lo0 alias {}", port.address.ip());
             Error::Bind { port, purpose, source, hint }

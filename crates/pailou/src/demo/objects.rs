@@ -1,4 +1,4 @@
-//! What the demo serves: the examples as they are, with Pods, a key and a certificate authority of its own.
+//! Objects of the demo: the examples as they are, with Pods, a key and a certificate authority of its own.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
@@ -34,8 +34,8 @@ const EXAMPLES: [(&str, &str); 6] = [
     ("examples/hosted-service/route.yaml", include_str!("../../../../examples/hosted-service/route.yaml")),
 ];
 
-/// In place of the example's, which trusts the system's authorities: the simulated service has a certificate from an authority that
-/// was made a moment ago.
+/// Replaces the example's policy, which trusts the system's authorities: the demo has just made the authority of the simulated
+/// service's certificate.
 const TLS: (&str, &str) = ("demo/tls.yaml", include_str!("tls.yaml"));
 
 /// The namespace of all objects.

@@ -1,4 +1,4 @@
-//! What the demo says.
+//! Texts of the demo.
 
 use std::{fmt::Write, net::SocketAddr};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cli::DemoArgs;
 
-/// What is running, and what to try.
+/// Running parts, and requests to try.
 pub(super) fn welcome(args: &DemoArgs, engines: &Engines) -> String {
     let models = SocketAddr::from((args.bind, args.port));
     let hosted = SocketAddr::from((args.bind, args.hosted_port));

@@ -13,7 +13,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// What is said, where nothing is.
+/// Byte of a message without content.
 const BYTE: [u8; 1] = [b'.'];
 
 /// Sends a descriptor.

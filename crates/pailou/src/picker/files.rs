@@ -58,7 +58,7 @@ struct Follower {
     source: Source,
     watcher: Watcher,
     followed: Followed,
-    /// Problems that were told.
+    /// Problems already logged.
     said: BTreeSet<String>,
 }
 
@@ -77,7 +77,7 @@ impl Follower {
     }
 }
 
-/// What of the gateway's flags says where objects are.
+/// Sources that the flags name.
 fn config(args: &PickerArgs, namespace: &NamespaceName) -> ConfigArgs {
     ConfigArgs {
         files: args.files.clone(),

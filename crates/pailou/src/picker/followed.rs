@@ -12,7 +12,7 @@ pub(super) struct Followed {
     group: Option<&'static str>,
     namespace: NamespaceName,
     name: String,
-    /// What was said of it last.
+    /// The pool as last logged.
     reported: Option<PoolSummary>,
 }
 

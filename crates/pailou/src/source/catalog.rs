@@ -14,7 +14,7 @@ use pailou_api::{
 };
 use pailou_compile::store::{Entry, Store};
 
-/// What became of every document, file by file.
+/// Outcome of every document, file by file.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     namespace: NamespaceName,
@@ -34,9 +34,9 @@ struct FileState {
 /// Something that is wrong with the files, or worth a remark.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// Where: a path, with a line where it is known.
+    /// Place: a path, with a line if known.
     pub(crate) place: String,
-    /// What.
+    /// Description.
     pub(crate) message: String,
     /// How bad.
     pub(crate) level: Level,
@@ -78,7 +78,7 @@ impl Catalog {
         &self.namespace
     }
 
-    /// Takes a file's content, or why it cannot be had. What is broken in it keeps its last good form.
+    /// Stores a file's content, or the error of reading it. Broken documents keep their last good form.
     pub(crate) fn update(&mut self, path: Arc<Path>, content: io::Result<Vec<u8>>) {
         let before = self.files.entry(path.clone()).or_default();
         match content {
@@ -99,8 +99,7 @@ impl Catalog {
         self.files.retain(|path, _| is_there(path));
     }
 
-    /// Every object once, and everything that is wrong. What is in `store` already takes precedence, and silently: it was given
-    /// explicitly.
+    /// Every object once, and all problems. Objects already in `store` silently take precedence: the user gave them explicitly.
     pub(crate) fn contents(&self, store: &mut Store) -> Vec<Problem> {
         let given: BTreeSet<ObjectKey> = store.iter().map(|(key, _)| key.clone()).collect();
         let mut problems = Vec::new();
@@ -125,7 +124,7 @@ impl Catalog {
         }
         for (path, file) in &self.files {
             let origin = path.to_string_lossy();
-            // What is in order elsewhere is what counts.
+            // A good object of another file counts instead.
             let counts = |undecodable: &&Undecodable| store.entry(&undecodable.key).is_none_or(|entry| *entry.origin == *origin);
             let undecodable: Vec<Undecodable> = file.undecodable.iter().filter(counts).cloned().collect();
             for undecodable in undecodable {

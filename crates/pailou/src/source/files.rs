@@ -1,4 +1,4 @@
-//! The bytes of the files that a configuration is made of.
+//! The files of a configuration.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ const MAX_FILES: usize = 10_000;
 /// How deep directories are followed.
 const MAX_DEPTH: usize = 16;
 
-/// Where files are looked for.
+/// Files and directories to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
     /// Files and directories.
@@ -26,12 +26,12 @@ pub(crate) struct Roots {
     pub(crate) recursive: bool,
 }
 
-/// What was found at one moment.
+/// Files at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Every file, by root, then by name.
     pub(crate) files: Vec<SourceFile>,
-    /// Where a change may make another listing.
+    /// Paths whose changes may make another listing.
     pub(crate) interest: Interest,
     /// Roots and directories that could not be listed: whatever came from them before is still to be believed.
     pub(crate) failed: Vec<(PathBuf, io::Error)>,
@@ -42,7 +42,7 @@ pub(crate) struct Listing {
 pub(crate) struct SourceFile {
     /// Its path, as the user would write it.
     pub(crate) path: Arc<Path>,
-    /// What is in it.
+    /// Its content.
     pub(crate) content: io::Result<Vec<u8>>,
 }
 

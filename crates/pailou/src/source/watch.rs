@@ -1,4 +1,4 @@
-//! Word that files may have changed: the kernel's where it can be had, and a slow poll in any case.
+//! Notice of files that may have changed: from the kernel if possible, and from a slow poll in any case.
 
 use std::{
     collections::BTreeSet,
@@ -17,14 +17,14 @@ use super::files::{is_hidden, is_object_file};
 
 /// How long nothing must happen before a change counts as complete: an editor's rename follows its write by less.
 const QUIET: Duration = Duration::from_millis(10);
-/// How long a file that someone has written to is given to be closed. Reading it before would find half of it.
+/// Time for a writer to close a file. Before that a read would find half of it.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 /// How often to look where the kernel reports nothing (network file systems, some container mounts).
 const SLOW_POLL: Duration = Duration::from_secs(10);
 /// How often to look where watching failed.
 const FALLBACK_POLL: Duration = Duration::from_secs(1);
 
-/// What a change must be about to matter.
+/// Paths whose changes matter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interest {
     /// Every directory to watch, without links.
@@ -42,7 +42,7 @@ impl Interest {
         for path in [Some(path), target.as_deref()].into_iter().flatten() {
             self.names.extend(path.file_name().map(ToOwned::to_owned));
             let parent = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
-            // Where there is not even a directory, the poll finds what comes later.
+            // Without even a directory, the poll finds later files.
             self.directories.extend(parent.and_then(|parent| parent.canonicalize().ok()));
         }
     }
@@ -66,7 +66,7 @@ impl Interest {
     }
 }
 
-/// What a wait ended with.
+/// Result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// Something may have changed.
@@ -88,7 +88,7 @@ pub(crate) struct Stopper(Sender<Signal>);
 impl Stopper {
     /// Makes the present or next wait end.
     pub(crate) fn stop(&self) {
-        // A watcher that is gone already needs no stopping.
+        // A watcher that has ended needs no stopping.
         let _ = self.0.send(Signal::Stop);
     }
 }
@@ -105,7 +105,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher of nothing yet. Where the kernel cannot help it polls, and says so in the log.
+    /// A watcher of nothing yet. If the kernel cannot help it polls, and logs that.
     pub(crate) fn new() -> Self {
         let (sender, signals) = mpsc::channel();
         let events = sender.clone();

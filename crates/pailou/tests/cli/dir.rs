@@ -20,7 +20,7 @@ impl TestDir {
         Self(path.canonicalize().expect("it exists"))
     }
 
-    /// Where it is, without links.
+    /// Its path, without links.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -28,7 +28,7 @@ impl TestDir {
 
 impl Drop for TestDir {
     fn drop(&mut self) {
-        // What is left in the temporary directory is the system's to clear.
+        // The system clears the temporary directory of leftovers.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -20,7 +20,7 @@ use std::{
 /// The binary.
 fn pailou() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pailou"));
-    // What the developer's shell has set must not change what is tested.
+    // The developer's environment must not change the test.
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"PAILOU_") {
             command.env_remove(name);

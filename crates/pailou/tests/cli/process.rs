@@ -15,7 +15,7 @@ use std::{
 /// How long anything may take before it counts as hung.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running binary, killed when dropped. What it says on standard error is kept.
+/// A running binary, killed when dropped. Keeps its standard error.
 pub(crate) struct Running {
     child: Child,
     said: Arc<Mutex<String>>,
@@ -44,7 +44,7 @@ impl Running {
         wait_until(&format!("{words:?} is said"), || Some(self.said()).filter(|said| said.contains(words)))
     }
 
-    /// What it has said so far.
+    /// Its standard error so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }

@@ -70,7 +70,7 @@ fn ready(admin: SocketAddr) -> Option<()> {
     ask(admin, "/readyz").filter(|response| response.status == 200).map(|_| ())
 }
 
-/// What a client under load saw.
+/// Results of a client under load.
 #[derive(Default)]
 struct Load {
     stop: AtomicBool,
