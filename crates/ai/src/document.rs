@@ -1,7 +1,7 @@
-//! A JSON document that is read as it comes: strictly, to the end of what is there, and on from there when there is more.
+//! A strict, incremental reader of a JSON document: it reads to the end of the bytes at hand, and on from there when more come.
 //!
-//! Nothing is recursive: open containers are a bit each in one `u128`. Whoever reads is told of the members of the outermost
-//! object, each when its value is whole.
+//! Nothing is recursive: open containers are a bit each in one `u128`. A [`Members`] receives each member of the outermost
+//! object when its value is whole.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use crate::{json, scan::ScanError};
 /// Containers that may be open at once, the outermost included: `serde_json` refuses the 128th.
 const MAX_DEPTH: u32 = 127;
 
-/// How far a document has been read, and what may come next. Offsets are in the bytes from the document's beginning, which are given at
-/// each call and may lie elsewhere by then.
+/// Position in a document, and the tokens that may come next. Offsets count from the document's beginning; callers pass those
+/// bytes at each call, and may move them between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pos: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Document {
     wanted: usize,
 }
 
-/// What may come next.
+/// Tokens that may come next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Next {
     /// The outermost object.
@@ -37,7 +37,7 @@ enum Next {
     Colon,
     Value,
     ValueOrEnd,
-    /// What follows a value.
+    /// State after a value.
     Comma,
     /// The rest of a string: a key, or a value.
     String(Text),
@@ -53,7 +53,7 @@ struct Text {
     is_ascii: bool,
 }
 
-/// Who is told of the members of the outermost object.
+/// Receiver of the outermost object's members.
 pub(crate) trait Members {
     /// A member is all there: its name as it is written, without quotes, and its value.
     ///
@@ -214,7 +214,7 @@ impl Document {
         Ok(())
     }
 
-    /// What follows nearly always, without a space before it.
+    /// The usual next byte, without a space before it.
     #[inline]
     fn step_over(&mut self, bytes: &[u8], byte: u8, next: Next) {
         if bytes.get(self.pos) == Some(&byte) {

@@ -1,6 +1,6 @@
-//! Which API of a model server a request path belongs to.
+//! Model API of a request path.
 //!
-//! Paths are told apart by how they end, because services put prefixes of their own in front: `/compatible-mode/v1/…`,
+//! The end of a path tells APIs apart, because services put prefixes of their own in front: `/compatible-mode/v1/…`,
 //! `/openai/deployments/<name>/…`.
 
 use crate::{
@@ -129,7 +129,7 @@ impl BodyKind {
         Self::from_content_type(content_type)
     }
 
-    /// What a whole body of this kind says, where it can be understood; `content_type` is the one that it came with.
+    /// Scans a whole body of this kind; `None` if it cannot be understood. `content_type` is the body's own.
     pub fn scan(self, content_type: Option<&str>, body: &[u8]) -> Option<Scan> {
         match self {
             Self::Json => scan(body).ok(),
@@ -137,8 +137,8 @@ impl BodyKind {
         }
     }
 
-    /// How to read a body of this content type; `None` for one that cannot name a model. A body without a type, or with the
-    /// one `curl -d` sends unasked, is taken for JSON: engines do so too.
+    /// Kind of a body with this content type; `None` for one that cannot name a model. A body without a type, or with the one
+    /// that `curl -d` adds, counts as JSON: engines do so too.
     pub fn from_content_type(content_type: Option<&str>) -> Option<Self> {
         let Some(value) = content_type else {
             return Some(Self::Json);
@@ -161,7 +161,7 @@ pub fn is_model_call(path: &str, content_type: Option<&str>) -> bool {
     Api::from_path(path).is_some_and(Api::names_model) && BodyKind::from_content_type(content_type).is_some()
 }
 
-/// What stands before the last slash, and behind it.
+/// The text before the last slash, and after it.
 fn last_segment(path: &str) -> (&str, &str) {
     path.bytes().rposition(|byte| byte == b'/').map_or(("", path), |slash| (&path[..slash], &path[slash + 1..]))
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::endpoint::Dialect;
 use crate::json::push_string;
 
-/// An error to be told to a client.
+/// An error for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorBody<'a> {
     /// The shape.

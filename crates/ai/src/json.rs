@@ -1,7 +1,7 @@
-//! The tokens of JSON, read strictly: what `serde_json` accepts as a `Value`, and nothing else.
+//! The tokens of JSON, read strictly: exactly those that `serde_json` accepts as a `Value`.
 //!
-//! Bytes are looked at once: that they are UTF-8 is seen by what looks for a string's end, and asked for only of strings that are not
-//! ASCII.
+//! The reader passes over bytes once: its search for a string's end also notices bytes that are not ASCII, and only strings
+//! with such bytes need a check of UTF-8.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,8 +11,8 @@ use crate::scan::ScanError;
 /// The longest escape sequence: a pair of surrogates.
 pub(crate) const LONGEST_ESCAPE: usize = 12;
 
-/// The first position from `pos` on that holds a quote, a backslash or a control character, or what is not ASCII where that is looked
-/// for, or the end.
+/// The first position from `pos` on of a quote, a backslash or a control character, or of a byte that is not ASCII if the
+/// caller asks for it, or the end.
 #[inline]
 pub(crate) fn plain_until(bytes: &[u8], pos: usize, is_ascii: bool) -> usize {
     if is_ascii { plain_ascii_until(bytes, pos) } else { until(bytes, pos, is_special) }
@@ -65,7 +65,7 @@ fn is_special_or_not_ascii(byte: u8) -> bool {
     (byte ^ 2).cast_signed() <= 0x20 || byte == b'\\'
 }
 
-/// Where an escape sequence ends. A surrogate must be half of a pair.
+/// End of an escape sequence. A surrogate must be half of a pair.
 pub(crate) fn escape(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
     let unpaired = ScanError::Syntax { at: pos };
     match bytes.get(pos + 1) {
@@ -95,7 +95,7 @@ pub(crate) fn may_go_on(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
-/// Where a number ends. One that overflows a double is refused, as by `serde_json`.
+/// End of a number. As `serde_json` does, it refuses one that overflows a double.
 pub(crate) fn number(bytes: &[u8], start: usize) -> Result<usize, ScanError> {
     let is = |pos: usize, byte: u8| bytes.get(pos) == Some(&byte);
     let mut pos = start + usize::from(is(start, b'-'));
@@ -120,7 +120,7 @@ fn digits(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
     if count == 0 { Err(ScanError::Syntax { at: pos }) } else { Ok(pos + count) }
 }
 
-/// Where `true`, `false` or `null` ends.
+/// End of `true`, `false` or `null`.
 pub(crate) fn literal(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
     let words: [&[u8]; 3] = [b"true", b"false", b"null"];
     let word = words.into_iter().find(|word| bytes[pos..].starts_with(word));

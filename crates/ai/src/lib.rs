@@ -1,11 +1,10 @@
 //! Dialects of model APIs: bytes in, bytes out.
 //!
-//! This crate knows what requests to, and responses from, a model server look like, and nothing of Kubernetes, HTTP stacks
-//! or async runtimes. It never builds a document tree: what is needed is found in one pass, and what is changed is
-//! spliced in between the client's own bytes.
+//! This crate knows requests to model servers and their responses, and nothing of Kubernetes, HTTP stacks or async runtimes. It
+//! never builds a document tree: it finds values in one pass, and splices changes in between the client's own bytes.
 //!
 //! On the way in:
-//! - [`endpoint`]: which API a request path belongs to, and the dialect its errors are told in;
+//! - [`endpoint`]: the API of a request path, and the dialect of its errors;
 //! - [`mod@scan`]: `model`, `stream`, token limits and the prompt's place in a JSON body;
 //! - [`multipart`]: the same for `multipart/form-data` (audio transcription);
 //! - [`mod@splice`]: a body with some spans replaced, as pieces of the original.
@@ -15,7 +14,7 @@
 //! - [`usage`]: token counts, the first content, the end and the errors of a response, read as it passes;
 //! - [`error`]: error bodies and error events in each dialect.
 //!
-//! Private modules below these: `document`, a strict reader of JSON as it comes, with `json`, its tokens; `walk`, a lenient
+//! Private modules below these: `document`, a strict incremental reader of JSON, with `json`, its tokens; `walk`, a lenient
 //! reader of a body in chunks, with `response_key`, the names it knows; and `event_cache`, which spares it events without news.
 
 mod document;

@@ -21,7 +21,7 @@ pub enum FormError {
     NoBoundary,
     /// The body does not divide into parts.
     Malformed {
-        /// Where it stops making sense, in bytes.
+        /// Offset of the first malformed byte.
         at: usize,
     },
     /// More than [`MAX_PARTS`] parts.
@@ -126,7 +126,7 @@ fn parameter_value(rest: &[u8]) -> Option<(Vec<u8>, usize)> {
     None
 }
 
-/// Where a part stands in the body.
+/// Span of a part in the body.
 struct Part {
     headers: Range<usize>,
     value: Range<usize>,

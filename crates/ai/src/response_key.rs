@@ -80,7 +80,7 @@ impl Key {
         }
     }
 
-    /// Whether the text of a value by this name is wanted, and not only that there is one.
+    /// Whether the reader needs the text of a value by this name, not only its presence.
     pub(crate) fn keeps_text(self) -> bool {
         matches!(self, Self::FinishReason | Self::Model | Self::Object | Self::StopReason | Self::Type)
     }

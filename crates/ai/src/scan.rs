@@ -15,9 +15,9 @@ use crate::{
 /// Top-level members called `model` that one body may have. More than one is an accident or an attack.
 pub const MAX_MODELS: usize = 8;
 
-/// What a request body says, with spans in bytes of that body.
+/// Members of a request body that routing and picking need, with spans in bytes of that body.
 ///
-/// It borrows nothing, so that it can travel beside the body it was made of.
+/// It borrows nothing, so that it can travel beside the body it comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// The model's name, unescaped. `None` where it is absent or not a string.
@@ -28,7 +28,8 @@ pub struct Scan {
     pub max_tokens: Option<u64>,
     /// vLLM's `cache_salt`: requests with different salts share no cached prefix.
     pub cache_salt: Option<String>,
-    /// What engines put before the prompt: Anthropic's `system`, the Responses API's `instructions`. The value as it stands.
+    /// Text that engines put before the prompt: Anthropic's `system`, the Responses API's `instructions`. The value as it
+    /// stands.
     pub preamble: Option<Range<usize>>,
     /// The value of `messages`, else `prompt`, `input`, `query`, `text_1`, `text`, as it stands, quotes or brackets included.
     pub prompt: Option<Range<usize>>,
@@ -77,17 +78,17 @@ pub enum ScanError {
     NotObject,
     /// The body is not UTF-8.
     NotUtf8 {
-        /// Where the first wrong sequence begins.
+        /// Offset of the first wrong sequence.
         at: usize,
     },
     /// The body is not JSON.
     Syntax {
-        /// Where it stops being JSON.
+        /// Offset of the first byte that is not JSON.
         at: usize,
     },
     /// More than 127 containers are open at once.
     TooDeep {
-        /// Where the container too many opens.
+        /// Offset of the container too many.
         at: usize,
     },
     /// More than [`MAX_MODELS`] members are called `model`.
@@ -141,7 +142,7 @@ impl Scanner {
             Some(error) => Err(error),
             None => self.document.read(body, true, &mut self.found),
         };
-        // What is wrong with a body that is not UTF-8 is that, wherever reading it stopped.
+        // A body that is not UTF-8 gets that error, whatever else stopped the reader.
         read.map(|()| self.found.finish()).map_err(|error| match std::str::from_utf8(body) {
             Ok(_) => error,
             Err(wrong) => ScanError::NotUtf8 { at: wrong.valid_up_to() },
@@ -149,7 +150,7 @@ impl Scanner {
     }
 }
 
-/// What was found so far: members that stand for one another are told apart until the end.
+/// Members found so far. Alternative names of one value stay apart until the end.
 #[derive(Debug, Default)]
 struct FoundMembers {
     scan: Scan,

@@ -12,7 +12,7 @@ use crate::scan::{Encoding, Scan};
 pub struct Edit {
     /// In bytes of the original body.
     pub span: Range<usize>,
-    /// What stands there instead.
+    /// Replacement.
     pub with: Bytes,
 }
 

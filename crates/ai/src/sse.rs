@@ -5,7 +5,7 @@
 
 /// The most an event may measure, in bytes of its lines without their ends: larger ones are passed over.
 pub const MAX_EVENT: usize = 1 << 20;
-/// Buffers that grew past this, in bytes, are given back after the event.
+/// Largest buffer to keep after an event, in bytes; the reader frees larger ones.
 const KEPT_CAPACITY: usize = 1 << 16;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -24,7 +24,7 @@ pub struct SseReader {
     limit: usize,
     /// The beginning of a line, when a chunk ended within it.
     line: Vec<u8>,
-    /// The line has grown past what is left of the limit, and its bytes have been let go.
+    /// The line has grown past the rest of the limit, and the reader has dropped its bytes.
     line_cut: bool,
     name: Vec<u8>,
     data: Vec<u8>,
@@ -93,7 +93,7 @@ impl SseReader {
             self.line(&rest[..end], &mut here, &mut on_event);
             rest = &rest[end + 1..];
         }
-        // What the next chunk will complete must outlive this one.
+        // An unfinished line must outlive this chunk.
         if let Some(name) = here.name {
             self.name.clear();
             self.name.extend_from_slice(name);

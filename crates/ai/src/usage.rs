@@ -1,6 +1,6 @@
-//! What a gateway reads in a response as it passes: tokens used, the first content, the end, errors.
+//! Reads a response as it passes: tokens used, the first content, the end, errors.
 //!
-//! Shapes are told apart by their members, not by the request's path, since services serve one API under another's name.
+//! Members tell the shapes of responses apart, not the request's path, since services serve one API under another's name.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use crate::response_key::Key;
 use crate::sse::{Event, SseReader};
 use crate::walk::{Value, Walker};
 
-/// The member that tells the tokens, as it is looked for from a body's end.
+/// The member with token counts, which the reader searches for from a body's end.
 static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\""));
 
 /// Tokens a call used, in one dialect's terms for all.
@@ -27,13 +27,13 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
 }
 
-/// How far a response has come. What is true stays true.
+/// Progress of a response. A field that is true stays true.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The commit point: something has come that another attempt could contradict. In a stream that is the first event
     /// beyond those that only announce; in a JSON body the first byte.
     pub content: bool,
-    /// A reason to finish was given (for one choice, where there are several).
+    /// The response gave a reason to finish (for one choice, if there are several).
     pub finish_reason: bool,
     /// The response says that it is whole: `[DONE]`, the dialect's last event, the end of the JSON value.
     pub done: bool,
@@ -60,7 +60,7 @@ pub struct ResponseReader {
     progress: Progress,
 }
 
-/// What was read so far.
+/// Results so far.
 #[derive(Default)]
 struct Facts {
     counts: Counts,
@@ -171,7 +171,7 @@ impl ResponseReader {
     }
 }
 
-/// The counts of the outermost object's last `usage`, without a look at what stands before it. `None` where that cannot be told.
+/// The counts of the outermost object's last `usage`, without reading the bytes before it. `None` if that is not certain.
 fn counts_at_end(body: &[u8]) -> Option<Counts> {
     let (b'}', inside) = body.trim_ascii_end().split_last()? else { return None };
     // A quote within a text is escaped: this is a name, if a colon follows.
@@ -189,7 +189,7 @@ fn counts_at_end(body: &[u8]) -> Option<Counts> {
     (!ended_before && walker.is_done()).then_some(facts.counts)
 }
 
-/// What one event turned out to be.
+/// Meaning of one event.
 #[derive(Default)]
 struct Shape {
     /// By `type`, else by the event's name.
@@ -260,7 +260,7 @@ fn read_event(event: Event<'_>, last: &mut EventCache, walker: &mut Walker, fact
     walker.feed(known, &mut sink);
     let passes_over_text = walker.is_in_unread_text();
     walker.feed(new, &mut sink);
-    // Where the data have no shape, the event's name has a part in what it says.
+    // For data without a shape of their own the event's name decides.
     let is_complete = shape.kind.is_some() || shape.choices;
     last.keep(data, is_complete, passes_over_text.then_some(known.len()));
     if !is_complete && !matches!(event.name, b"" | b"message") {
@@ -295,7 +295,7 @@ impl Shape {
             Some(Kind::Lifecycle | Kind::Error) => false,
             Some(Kind::BlockStart) => self.special_block,
             Some(Kind::Content | Kind::Last) => true,
-            // What has no known shape must not be taken back.
+            // Data of unknown shape must not undo earlier results.
             None => self.content || !self.choices,
         }
     }

@@ -208,7 +208,7 @@ impl Walker {
         }
         self.state = State::Text { name, escaped: false };
         match bytes.get(plain) {
-            // What stands after an escaped byte is looked at afresh.
+            // The walk reads the byte after an escaped one afresh.
             _ if escaped => return plain,
             None => return plain,
             Some(b'\\') => {

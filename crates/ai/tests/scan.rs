@@ -5,7 +5,7 @@ use pailou_ai::{Scan, ScanError, Scanner, scan, splice_model};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What `serde_json` says of a body, in the scan's terms. `None` where the scan must refuse it.
+/// The scan that `serde_json` implies. `None` if the scan must refuse the body.
 fn reference(body: &[u8]) -> Option<Expected> {
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
         return None;

@@ -1,4 +1,4 @@
-//! What is read in the responses of each dialect, wherever they are cut.
+//! Responses of each dialect, cut anywhere.
 
 use pailou_ai::{Progress, ResponseReader, Usage};
 use proptest::prelude::*;
