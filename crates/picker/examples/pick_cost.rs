@@ -1,4 +1,4 @@
-//! What a pick costs: `cargo run --release -p pailou-picker --example pick_cost`.
+//! Cost of a pick: `cargo run --release -p pailou-picker --example pick_cost`.
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 

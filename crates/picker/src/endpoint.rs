@@ -1,4 +1,4 @@
-//! What is kept of one endpoint.
+//! State of one endpoint.
 
 use std::{
     net::SocketAddr,
@@ -32,7 +32,7 @@ pub(crate) struct EndpointState {
 }
 
 impl EndpointState {
-    /// The state of an endpoint about which nothing is known yet; `None` unless it has an IP address, as all of a pool's have.
+    /// The state of a new endpoint; `None` unless it has an IP address, as all of a pool's have.
     pub(crate) fn new(endpoint: &Endpoint, slot: u16) -> Option<Self> {
         let address = endpoint.address.socket()?;
         Some(Self {

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an endpoint is put last after one failure; doubled by each further one.
+/// Time for which an endpoint comes last after one failure; each further one doubles it.
 const FIRST: Duration = Duration::from_secs(2);
-/// The longest time an endpoint is put last.
+/// The longest time for which an endpoint comes last.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// An endpoint's failures since it last answered.
@@ -44,7 +44,7 @@ impl Failures {
         }
     }
 
-    /// Whether the endpoint is put last now.
+    /// Whether the endpoint comes last now.
     pub(crate) fn is_last(&self, now: Instant) -> bool {
         let until = self.until.load(Relaxed);
         until != 0 && self.millis(now) < until

@@ -1,16 +1,16 @@
 //! Picks the replica of a self-hosted model that serves a request best.
 //!
-//! A [`PoolState`] holds what is known of one InferencePool's endpoints. [`PoolState::pick`] orders them for a request and reserves
-//! a place at the best; the [`Picked`] it returns is that reservation, moves to the next best when an endpoint fails, and ends
-//! when it is dropped. In reading order:
+//! A [`PoolState`] holds the state of one InferencePool's endpoints. [`PoolState::pick`] orders them for a request and reserves
+//! the best; the [`Picked`] it returns is that reservation, moves to the next best when an endpoint fails, and ends when it
+//! drops. In reading order:
 //!
 //! - `pick`: one request, from eligible endpoints to a reservation;
-//! - `load`: what an endpoint has to do now, from its last scrape and what was sent and ended since;
+//! - `load`: an endpoint's present work, from its last scrape and the requests sent and ended since;
 //! - `score`: load against prefix and adapter affinity;
-//! - `prefix`: which prompts' beginnings are probably in which endpoint's cache;
-//! - `scrape`, `metrics`: engines' own figures, in the few names that are needed;
-//! - `receipt`: why an endpoint was chosen;
-//! - `terms`: what a pool's objects say of a request: its priority, and the model's name for the engine.
+//! - `prefix`: beginnings of prompts that each endpoint's cache probably has;
+//! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs;
+//! - `receipt`: reasons for a choice;
+//! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
 mod endpoint;
 mod failures;

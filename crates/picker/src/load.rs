@@ -1,8 +1,8 @@
-//! What an endpoint has to do now.
+//! An endpoint's present work.
 //!
-//! A scrape counts all requests at the engine: ours and those that others sent. Adding our own requests in flight to it would count
-//! ours twice, so a scrape is remembered together with what was in flight from here when it was taken. What it counted beyond
-//! that is foreign, and stays until the next scrape tells otherwise; our own part is always exact.
+//! A scrape counts all requests at the engine: ours and other clients'. Adding our own requests in flight to it would count
+//! ours twice, so the picker keeps with a scrape our requests in flight at its time. The rest of the scrape's count is foreign,
+//! and stays until the next scrape; our own part is always exact.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -11,16 +11,16 @@ use std::{
 
 use crate::scrape::Reading;
 
-/// Requests an engine is taken to run at once while it has not shown how many: vLLM's default for `max_num_seqs`.
+/// Assumed number of requests that an engine runs at once, until it shows its own: vLLM's default for `max_num_seqs`.
 const ASSUMED_SLOTS: f32 = 256.0;
-/// Tokens an engine's KV cache is taken to hold while it has not said how many.
+/// Assumed size of an engine's KV cache in tokens, until it shows its own.
 const ASSUMED_KV_TOKENS: f32 = 262_144.0;
 
 /// Bits of [`InFlight`] that count tokens; those above count requests, up to a million.
 const TOKEN_BITS: u32 = 44;
 /// Most tokens that one request counts for, so that a million of them do not spill into the count of requests.
 const MOST_TOKENS: u64 = 1 << 24;
-/// Tokens of output that a request is taken to generate, unless it asks for fewer.
+/// Assumed tokens of a request's output, unless it asks for fewer.
 const ASSUMED_OUTPUT: u64 = 512;
 /// Bytes of a request per token.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -29,7 +29,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 #[derive(Default)]
 pub(crate) struct InFlight(AtomicU64);
 
-/// What an [`InFlight`] was at one time.
+/// An [`InFlight`] at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Level(u64);
 
@@ -87,12 +87,12 @@ impl Level {
     }
 }
 
-/// An endpoint's load, as far as it is known now.
+/// An endpoint's load now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Load {
-    /// What was in flight from here when this was computed.
+    /// Our requests in flight at the time of this computation.
     pub(crate) level: Level,
-    /// Whether the engine's own figures are part of it; otherwise it is what is known here.
+    /// Whether it includes the engine's own figures; otherwise it counts our requests alone.
     pub(crate) fresh: bool,
     /// Requests that others sent.
     pub(crate) foreign: f32,
@@ -127,8 +127,8 @@ impl Load {
         Self { level, fresh: true, foreign, waiting, running: requests - waiting, kv, certain_kv }
     }
 
-    /// The load of an endpoint whose own figures are not known. Others are taken to send it as much as they send its siblings, lest
-    /// silence look like idleness.
+    /// The load of an endpoint without figures of its own. Its foreign load counts as that of its siblings, so that silence
+    /// does not look like idleness.
     pub(crate) fn local(level: Level, siblings_foreign: f32, siblings_kv: f32) -> Self {
         let requests = level.requests() as f32 + siblings_foreign;
         let waiting = (level.requests() as f32 - ASSUMED_SLOTS).max(0.0);

@@ -1,7 +1,7 @@
-//! The few figures needed of an engine's `/metrics`, read from the Prometheus text format as it arrives.
+//! The few figures that a pick needs of an engine's `/metrics`, read from the Prometheus text format as it arrives.
 //!
-//! Lines are looked at by their names; those that are not needed cost a comparison, and no line costs an allocation. Where several
-//! engines answer behind one port, their queues are summed and the fullest KV cache counts.
+//! The reader selects lines by their names; others cost a comparison, and no line costs an allocation. If several engines
+//! answer behind one port, their queues add up and the fullest KV cache counts.
 
 mod line;
 mod names;

@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 4;
 /// When a client that was refused may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a pick has to know of a request.
+/// Properties of a request that a pick depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PickRequest<'a> {
     /// The model's name as it goes to the engine.

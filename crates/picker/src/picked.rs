@@ -36,7 +36,7 @@ pub struct Picked {
     cached: AtomicU64,
 }
 
-/// What a pick saw.
+/// Figures that a pick saw.
 pub(crate) struct Seen {
     /// Never empty.
     pub(crate) ranked: Vec<Candidate>,
@@ -82,8 +82,8 @@ impl Picked {
         true
     }
 
-    /// Reports that the current endpoint did not take the request (no connection, 503): it is put last for other requests, for two
-    /// seconds at first, up to thirty while it goes on failing.
+    /// Reports that the current endpoint did not take the request (no connection, 503): it comes last for other requests, for 2
+    /// s at first, up to 30 s while it goes on failing.
     pub fn failed(&mut self) {
         let endpoint = self.reservation.endpoint();
         endpoint.failures.record(Instant::now());

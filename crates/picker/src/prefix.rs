@@ -32,7 +32,7 @@ use crate::endpoint::EndpointState;
 
 /// Blocks remembered for an endpoint: as many as a table of 2^15 buckets takes.
 pub(crate) const MOST_BLOCKS: usize = 28_672;
-/// Blocks of one prompt that are looked at: the first 1.4 MB.
+/// Most blocks of one prompt to look up: the first 1.4 MB.
 const MOST_CHAINED: usize = 512;
 /// Bytes of the blocks of each tier but the last.
 const TIERS: [usize; 3] = [64, 256, 1024];
@@ -43,7 +43,7 @@ const LAST_TIER: usize = 4096;
 /// Locks of the index: more than there are threads to contend for them.
 const SHARDS: usize = 64;
 
-/// The blocks of a prompt, by their chained hashes. What is left over at its end makes no block.
+/// The blocks of a prompt, by their chained hashes. A rest at its end makes no block.
 #[derive(Debug, Default)]
 pub(crate) struct Chain(Vec<u64>);
 
@@ -78,7 +78,7 @@ impl Blocks {
     }
 }
 
-/// Where blocks are.
+/// Index of blocks by endpoint.
 pub(crate) struct PrefixIndex {
     /// Keeps others from making prompts whose hashes meet.
     seed: u64,
@@ -117,7 +117,7 @@ impl PrefixIndex {
         matches
     }
 
-    /// An endpoint is sent a prompt. Returns how many of its first blocks were known there.
+    /// Records a prompt that an endpoint gets. Returns how many of its first blocks the endpoint already had.
     pub(crate) fn learn(&self, endpoint: &EndpointState, chain: &Chain) -> usize {
         let mut known = chain.0.len();
         if known == 0 {

@@ -17,7 +17,7 @@ use crate::{endpoint::Members, picked::Seen};
 /// Most receipts that a pool keeps.
 const MOST_KEPT: usize = 4096;
 
-/// What was chosen for a request, and what the others scored. Nothing of the prompt is in it.
+/// The choice for a request, and the scores of the other endpoints. It holds nothing of the prompt.
 #[derive(Clone, Debug)]
 pub struct Receipt {
     /// How the pool chooses.
@@ -39,11 +39,11 @@ pub struct Receipt {
 pub struct Scored {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// What decided: higher is better, among those that are not failing.
+    /// The deciding score: higher is better, among those that are not failing.
     pub score: f32,
-    /// It had just failed, and was put last.
+    /// It had just failed, and came last.
     pub failing: bool,
-    /// Whether its engine's own figures were known.
+    /// Whether the picker knew its engine's own figures.
     pub fresh: bool,
     /// Requests in its engine's queue.
     pub waiting: f32,
@@ -134,7 +134,7 @@ impl Receipts {
         recent.drain(..surplus);
     }
 
-    /// Keeps a receipt, which is made only if it is wanted.
+    /// Keeps a receipt, built only on demand.
     pub(crate) fn keep(&self, receipt: impl FnOnce() -> Receipt) {
         if self.capacity.load(Relaxed) == 0 {
             return;

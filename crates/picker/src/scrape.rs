@@ -1,8 +1,8 @@
 //! Scraping: every endpoint's metrics, often while the pool has traffic and rarely while it has none.
 //!
-//! One task for each endpoint, with a connection of its own that is kept open, so that an endpoint that hangs delays no other. What
-//! happens between two scrapes is known from what is in flight, so that they need not follow each other closely: every 50 ms in
-//! a pool of up to 25 endpoints, every 200 ms in one of 100, which is 500 scrapes a second at most up to there.
+//! Each endpoint has a task with a connection of its own that stays open, so that an endpoint that hangs delays no other.
+//! Requests in flight cover the time between two scrapes, so that these need not follow each other closely: every 50 ms in a
+//! pool of up to 25 endpoints, every 200 ms in one of 100, which is 500 scrapes a second at most up to there.
 
 mod client;
 
@@ -39,16 +39,16 @@ const LEAST_FRESHNESS: Duration = Duration::from_secs(1);
 /// Bytes of a prompt per token of the KV cache.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What the last scrape of an endpoint told.
+/// Result of an endpoint's last scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    /// When it was taken; `None` if none ever succeeded.
+    /// Its time; `None` if none ever succeeded.
     pub(crate) at: Option<Instant>,
     /// When the next is due after it.
     pub(crate) interval: Duration,
     /// Whether it failed. The other fields are then those of the last that did not.
     pub(crate) failed: bool,
-    /// What was in flight from here when it was taken.
+    /// Our requests in flight at its time.
     pub(crate) level: Level,
     /// Requests that the engine runs at once, as far as it has shown.
     pub(crate) slots: Option<u32>,
@@ -64,18 +64,18 @@ impl Reading {
         self.figures.as_ref().filter(|_| good)
     }
 
-    /// The engine's adapters, unless what is known is out of date.
+    /// The engine's adapters, unless the figures are out of date.
     pub(crate) fn adapters(&self, now: Instant) -> Option<&Adapters> {
         self.fresh(now)?.adapters.as_ref()
     }
 
-    /// What is known after a scrape that told these figures.
+    /// State after a scrape with these figures.
     pub(crate) fn successor(&self, figures: Option<Figures>, level: Level, interval: Duration, at: Instant) -> Self {
         let slots = figures.as_ref().and_then(|figures| self.slots_shown(figures));
         Self { at: Some(at), interval, failed: false, level, slots, figures }
     }
 
-    /// What is known after a scrape that failed.
+    /// State after a scrape that failed.
     fn failure(&self) -> Self {
         Self { failed: true, figures: self.figures.clone(), ..*self }
     }
@@ -194,7 +194,7 @@ async fn scrape(endpoint: &EndpointState, shared: &Shared, client: &mut Client, 
     let members = shared.members.load_full();
     let before = endpoint.in_flight.level();
     let result = client.scrape(members.pool.runtime).await;
-    // What was sent or ended meanwhile may or may not have been counted: it is taken as counted.
+    // The engine may or may not have counted requests sent or ended meanwhile: they count as counted.
     let level = endpoint.in_flight.level().max(before);
     let last = endpoint.reading.load_full();
     let base = (INTERVAL_PER_ENDPOINT * members.endpoints.len() as u32).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
@@ -224,7 +224,7 @@ async fn scrape(endpoint: &EndpointState, shared: &Shared, client: &mut Client, 
     Due { interval, idle: !active }
 }
 
-/// What figures tell of the engine's prefix cache: its size, and whether it was lost.
+/// Applies figures of the engine's prefix cache: its size, and whether it was lost.
 fn note_cache(endpoint: &EndpointState, members: &Members, last: &Reading, figures: &Figures) {
     if last.restarted(figures) {
         tracing::info!(endpoint = %endpoint.endpoint.name, "engine was restarted; its prefix cache is taken as empty");

@@ -1,4 +1,4 @@
-//! What is kept of a pool between requests.
+//! State of a pool between requests.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +22,7 @@ use crate::{
     scrape::{Activity, Scraper},
 };
 
-/// What is known of a pool's endpoints. Its metrics are scraped for as long as it lives.
+/// State of a pool's endpoints. It scrapes their metrics for as long as it lives.
 pub struct PoolState {
     shared: Arc<Shared>,
     runtime: Handle,
@@ -30,7 +30,7 @@ pub struct PoolState {
     scrapers: Mutex<HashMap<SocketAddr, Scraper>>,
 }
 
-/// What picks, reservations and scrapers have in common.
+/// Context of picks, reservations and scrapers.
 pub(crate) struct Shared {
     pub(crate) members: ArcSwap<Members>,
     pub(crate) activity: Activity,
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
 pub struct EndpointReport {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Whether its engine's own figures are recent; otherwise the next three are estimated from what is known here.
+    /// Whether its engine's own figures are recent; otherwise the next three are estimates from our own requests.
     pub fresh: bool,
     /// Requests in its engine's queue.
     pub waiting: f32,
@@ -54,7 +54,7 @@ pub struct EndpointReport {
     pub in_flight: u32,
     /// Their estimated tokens.
     pub in_flight_tokens: u64,
-    /// It has just failed, and is put last.
+    /// It has just failed, and comes last.
     pub failing: bool,
     /// Blocks of prompts remembered for it, at most 28,672.
     pub prefix_blocks: usize,
@@ -65,7 +65,7 @@ pub struct EndpointReport {
 }
 
 impl PoolState {
-    /// The state of a pool, about whose endpoints nothing is known yet. Its metrics are scraped on the runtime.
+    /// The state of a new pool. It scrapes metrics on the runtime.
     pub fn new(pool: Arc<Pool>, endpoints: &[Endpoint], runtime: &Handle) -> Arc<Self> {
         let members = Members { pool: Arc::clone(&pool), endpoints: Box::default(), index: Arc::new(PrefixIndex::new()) };
         let shared = Shared { members: ArcSwap::from_pointee(members), activity: Activity::new(), receipts: Receipts::default() };

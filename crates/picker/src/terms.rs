@@ -1,4 +1,4 @@
-//! What a pool's InferenceModels, rewrites and objectives say of one request.
+//! Terms of one request from a pool's InferenceModels, rewrites and objectives.
 
 use std::sync::Arc;
 

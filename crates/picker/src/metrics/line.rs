@@ -1,9 +1,9 @@
-//! What stands behind a metric's name: labels and a value.
+//! The rest of a line after a metric's name: labels and a value.
 
 /// A sample without its name. Label values stay as they are written, escapes included: none that is read here has any.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sample<'a> {
-    /// What stands between the braces.
+    /// The text between the braces.
     labels: &'a [u8],
     /// The value.
     pub(super) value: f64,
@@ -43,7 +43,7 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// Where the quoted text ends that has begun.
+/// End of a quoted text that has begun.
 fn closing_quote(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -55,7 +55,7 @@ fn closing_quote(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where the labels end that have begun; braces in quotes do not count.
+/// End of labels that have begun; braces in quotes do not count.
 fn closing_brace(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

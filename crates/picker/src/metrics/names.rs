@@ -1,8 +1,8 @@
-//! What engines call their figures.
+//! Engines' names for their figures.
 
 use pailou_snapshot::ModelServer;
 
-/// What a sample says.
+/// Meaning of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Requests in the queue.
@@ -35,13 +35,13 @@ pub(super) enum Meaning {
 }
 
 impl Meaning {
-    /// Whether an engine's load is known by it.
+    /// Whether it is part of an engine's load.
     pub(super) fn is_load(self) -> bool {
         matches!(self, Self::Waiting | Self::Running | Self::Kv | Self::TritonRequests | Self::TritonBlocks)
     }
 }
 
-/// What a metric means in an engine's dialect; `None` for those that are not needed.
+/// The meaning of a metric in an engine's dialect; `None` for those that no pick needs.
 pub(super) fn meaning(dialect: ModelServer, name: &[u8]) -> Option<Meaning> {
     if name == b"process_start_time_seconds" {
         return Some(Meaning::Started);

@@ -52,7 +52,7 @@ impl Slots {
     }
 }
 
-/// Who has a block: mostly one endpoint, which takes no allocation.
+/// Endpoints that have a block: mostly one, which takes no allocation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Owners {
     /// This slot.

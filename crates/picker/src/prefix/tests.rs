@@ -146,8 +146,8 @@ proptest! {
         prop_assert_eq!(covered(blocks), cut);
     }
 
-    /// Whatever is learned, forgotten and evicted: an endpoint that has a block has all before it, the index holds just what the
-    /// lists hold, and no list exceeds its capacity.
+    /// After any sequence of learning, forgetting and evicting: an endpoint that has a block has all before it, the index holds
+    /// just the lists' blocks, and no list exceeds its capacity.
     #[test]
     fn lists_and_index_agree(steps in prop::collection::vec((0_u8..4, 0_u16..3, 0_u64..6, 1_usize..6000), 1..40)) {
         let index = PrefixIndex::new();

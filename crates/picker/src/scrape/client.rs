@@ -88,7 +88,7 @@ impl Client {
             let mut answer = pin!(read(&mut link.sender, request, dialect));
             tokio::select! {
                 result = &mut answer => (result, false),
-                // What was received before the connection ended can still be read.
+                // Bytes received before the connection ended can still be read.
                 _ = &mut link.connection => (answer.await, true),
             }
         };
