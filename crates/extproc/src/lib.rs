@@ -1,10 +1,10 @@
-//! The endpoint picker protocol of Gateway API Inference Extension: Envoy's external processing (`ext_proc`), by which a proxy asks
-//! an endpoint picker where a request is to go.
+//! The endpoint picker protocol of Gateway API Inference Extension: Envoy's external processing (`ext_proc`), by which a proxy
+//! asks an endpoint picker for a request's endpoint.
 //!
-//! - [`client`]: the proxy's side, for someone else's picker. It opens no connections: it makes the request that begins a
-//!   conversation, and is given the response.
-//! - [`server`]: the picker's side, for someone else's proxy: the gRPC call, what its messages ask for, and the answers.
-//! - [`endpoints`]: how endpoints are written; [`names`]: the protocol's keys.
+//! - [`client`]: the proxy's side, for a foreign picker. It opens no connections: it makes the request that begins a
+//!   conversation, and takes the response.
+//! - [`server`]: the picker's side, for a foreign proxy: the gRPC call, requests, and replies.
+//! - [`endpoints`]: the notation of endpoints; [`names`]: the protocol's keys.
 
 mod chunks;
 pub mod client;

@@ -18,11 +18,11 @@ use tonic_prost::ProstCodec;
 pub use replies::{ProxyGone, Replies, ReplyStream};
 pub use request::{BodyMode, EndpointRequest, served};
 
-/// What a proxy sends.
+/// Messages of a proxy.
 pub type Messages = Streaming<ProcessingRequest>;
 
-/// Answers a call: `converse` is given what the proxy sends, and where to answer. It runs as a task of its own, which ends with the
-/// call at the latest when it next reads or answers. No message may be longer than `max_message`, in bytes.
+/// Answers a call: `converse` gets the proxy's messages and a sender of replies. It runs as a task of its own, which ends with
+/// the call at its next read or reply at the latest. `max_message` is the longest message, in bytes.
 pub async fn process<B, F>(
     request: Request<B>,
     max_message: usize,

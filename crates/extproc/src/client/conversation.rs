@@ -19,16 +19,16 @@ use crate::{
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
 };
 
-/// What a picker decided.
+/// Decision of a picker.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Where the request goes.
+    /// The request goes to these endpoints.
     Go(Box<Choice>),
     /// The client is answered.
     LocalReply(LocalReply),
 }
 
-/// Where a request goes, and how.
+/// Endpoints for a request, and changes to it.
 #[derive(Debug)]
 pub struct Choice {
     /// To be tried in order; never empty.
@@ -37,7 +37,7 @@ pub struct Choice {
     pub headers: Vec<HeaderMutation>,
     /// The body that takes the place of the one sent; `None` leaves it.
     pub body: Option<Vec<Bytes>>,
-    /// Who is to hear of the response; `None` where the picker wants nothing of it.
+    /// The picker, which observes the response; `None` if it wants nothing of it.
     pub listener: Option<Listener>,
 }
 
@@ -45,7 +45,7 @@ pub struct Choice {
 pub struct Listener {
     pub(super) replies: Streaming<ProcessingResponse>,
     pub(super) sender: OutboxSender,
-    /// The response's body is wanted, not only its headers.
+    /// Whether the picker wants the response's body, not only its headers.
     pub(super) wants_body: bool,
 }
 
@@ -62,12 +62,12 @@ pub struct Conversation {
     state: PickerState,
 }
 
-/// What a picker has said of a request.
+/// A picker's messages about a request, so far.
 struct PickerState {
     /// As it was sent.
     body: Vec<Bytes>,
     echo: Echo,
-    /// What came back of it, once it is not the same.
+    /// The body that came back, once it differs.
     changed: Option<Vec<Bytes>>,
     /// Bytes come back.
     length: usize,
@@ -118,7 +118,7 @@ impl Conversation {
                         return self.state.choice(Some((self.replies, self.sender)));
                     }
                 }
-                // Closed: what was said so far counts, and the rest goes on as it is.
+                // The stream closed: messages so far count, and the rest goes on unchanged.
                 Ok(None) => return self.state.choice(None),
                 Err(_) if self.state.headers_answered && self.state.has_chosen() => return self.state.choice(None),
                 Err(status) => return Err(status.into()),
@@ -179,7 +179,7 @@ impl PickerState {
         }
     }
 
-    /// What an answer changes of the headers, which may be where the choice is.
+    /// Takes changes of the headers, which may hold the choice.
     fn changes(&mut self, answer: CommonResponse) {
         let Some(mutation) = answer.header_mutation else { return };
         let mut named = mutation.set_headers.iter().filter_map(|option| option.header.as_ref());

@@ -51,7 +51,7 @@ impl Echo {
         self.complete || (!self.streamed && self.pending.is_empty())
     }
 
-    /// What came back, as a piece of the body; empty where nothing takes a piece's place.
+    /// Takes a mutation that came back, and returns its piece of the body; empty if the mutation deletes the piece.
     pub(super) fn back(&mut self, mutation: Option<BodyMutation>) -> Bytes {
         match mutation.and_then(|mutation| mutation.mutation) {
             None | Some(Mutation::ClearBody(false)) => self.pop(),
@@ -90,8 +90,8 @@ impl Echo {
         }
     }
 
-    /// What has not come back, as it was sent: what a picker that goes away leaves behind. `None` where it changed something, so
-    /// that nobody knows what is missing.
+    /// The pieces that have not come back, as they were sent: the rest of the body when a picker goes away. `None` if the
+    /// picker changed something, so that the rest is unknown.
     pub(super) fn rest(&mut self) -> Option<VecDeque<Bytes>> {
         let known = self.verbatim || self.complete || !self.streamed;
         known.then(|| {

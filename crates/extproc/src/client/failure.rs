@@ -17,7 +17,7 @@ pub enum Failure {
     /// It closed the stream, or answered, without a choice.
     #[error("the endpoint picker chose no endpoint")]
     NoChoice,
-    /// What it chose is none.
+    /// It chose something that is no endpoint.
     #[error("the endpoint picker's choice: {0}")]
     NotAnEndpoint(#[from] NotAnEndpoint),
     /// It closed the stream while it was changing the body.

@@ -1,4 +1,4 @@
-//! gRPC's framing. A piece of a body is put between frames as it is: it is never copied.
+//! gRPC's framing. A piece of a body goes between frames as it is, without a copy.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use pailou_envoy_proto::frame::{PREFIX_LENGTH, put_prefix};
@@ -8,7 +8,7 @@ use crate::Direction;
 
 /// A message with a piece of a body: what goes before it, and the piece.
 pub(super) fn piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
-    // HttpBody { end_of_stream = 2, body = 1 }: fields may come in any order, so the bytes are put last.
+    // HttpBody { end_of_stream = 2, body = 1 }: fields may come in any order, so the bytes come last.
     let mut fields = BytesMut::with_capacity(16);
     if last {
         fields.put_slice(&[2 << 3, 1]);

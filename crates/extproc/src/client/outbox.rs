@@ -1,4 +1,4 @@
-//! What goes to a picker: the body of the request that is the conversation.
+//! Messages to a picker: the body of the request that is the conversation.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
-/// What may wait to be sent of a response's messages, in bytes. A picker that reads none of them is let go.
+/// Most bytes of a response's messages to queue. The proxy lets go of a picker that reads none of them.
 const MAX_QUEUED: usize = 4 << 20;
 
 /// The messages of a conversation, as the body of an HTTP/2 request. It ends when the conversation does.
@@ -41,7 +41,7 @@ impl Outbox {
 }
 
 impl OutboxSender {
-    /// Sends frames. False where the picker is gone, or reads nothing.
+    /// Sends frames. Returns false if the picker is gone, or reads nothing.
     pub(super) fn write(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
         frames.into_iter().filter(|frame| !frame.is_empty()).all(|frame| {
             let queued = self.queued.fetch_add(frame.len(), Ordering::Relaxed) + frame.len();

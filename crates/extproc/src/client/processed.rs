@@ -32,18 +32,18 @@ use crate::{
     names::{ENDPOINT_NAMESPACE, SERVED},
 };
 
-/// What a picker may hold back of a response, in bytes. The backend waits where it holds back more.
+/// Most bytes of a response that a picker may hold back. The backend waits beyond that.
 const MAX_PENDING: usize = 4 << 20;
-/// How long a response waits for its picker where nothing but the picker is waited for.
+/// Time for the picker to answer while nothing else holds the response back.
 const PICKER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a response's head waits for its picker while the body comes and nothing is said of it.
+/// Time for the picker to answer the response's head while the body goes on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Frames that may wait for the head of their response.
 const MAX_READY: usize = 64;
 
-/// A response that a picker hears of, and may change. A picker that goes away, or does not answer in time, is let go of: what it held
-/// goes on as it was, unless it had begun to change the body.
+/// A response that a picker observes, and may change. The proxy lets go of a picker that goes away or does not answer in time:
+/// the pieces it held go on as they were, unless it had begun to change the body.
 pub struct Processed<B: Body> {
     source: B,
     /// The backend has said all.
@@ -55,7 +55,7 @@ pub struct Processed<B: Body> {
     head_answered: bool,
     head: HeaderMutation,
     echo: Echo,
-    /// What goes on to the client.
+    /// Frames for the client.
     ready: VecDeque<Frame<Bytes>>,
     end: Option<End>,
     begun: Instant,
@@ -120,11 +120,11 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         processed
     }
 
-    /// Waits for what the picker changes of the response's headers, and applies it. Where the picker may change the body its length
-    /// is not known any more: `content-length` goes.
+    /// Waits for the picker's changes of the response's headers, and applies them. If the picker may change the body, its
+    /// length is unknown: `content-length` goes.
     ///
     /// # Errors
-    /// The client is to be given this answer instead.
+    /// The client gets this answer instead.
     pub async fn head(&mut self, headers: &mut HeaderMap) -> Result<(), LocalReply> {
         if !self.drained && self.listener.as_ref().is_some_and(|listener| listener.wants_body) {
             headers.remove(CONTENT_LENGTH);
@@ -298,7 +298,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         }
     }
 
-    /// Ends the conversation where all is said.
+    /// Ends the conversation once neither side has more to send.
     fn conclude(&mut self) {
         let Some(listener) = &self.listener else { return };
         if self.echo.is_complete() {

@@ -1,4 +1,4 @@
-//! What a picker is asked.
+//! Request for an endpoint, sent to a picker.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What a picker answers.
+//! Replies of a picker.
 
 use bytes::Bytes;
 use pailou_envoy_proto::{
@@ -73,7 +73,7 @@ pub fn trailers(direction: Direction) -> ProcessingResponse {
     })
 }
 
-/// The client is answered by the proxy; a gRPC client is told `grpc_status`, or what the proxy makes of the other. `details` goes into
+/// The proxy answers the client; a gRPC client gets `grpc_status`, or the proxy's translation of `status`. `details` goes into
 /// the proxy's log.
 pub fn immediate(
     status: u16,

@@ -1,4 +1,4 @@
-//! What is said to a proxy, on its way.
+//! Replies on their way to a proxy.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,7 @@ use tonic::Status;
 /// Messages that wait for the connection to take them; whoever answers waits when there are more.
 const MAX_QUEUED: usize = 16;
 
-/// Where a proxy is answered.
+/// Sender of replies to a proxy.
 #[derive(Debug)]
 pub struct Replies(mpsc::Sender<Result<ProcessingResponse, Status>>);
 
@@ -44,7 +44,7 @@ impl Replies {
     }
 }
 
-/// What the connection reads.
+/// Replies that the connection reads.
 pub struct ReplyStream(mpsc::Receiver<Result<ProcessingResponse, Status>>);
 
 impl Stream for ReplyStream {

@@ -1,4 +1,4 @@
-//! What a proxy asks.
+//! Request for an endpoint, received from a proxy.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pailou_envoy_proto::{
@@ -24,17 +24,17 @@ pub struct EndpointRequest {
     pub headers: HeaderMap,
     /// Neither body nor trailers follow.
     pub end_of_stream: bool,
-    /// When the choice has to be said.
+    /// Time at which the proxy needs the choice.
     pub body_mode: BodyMode,
     /// The response's body is to come back as a stream of pieces.
     pub echoes_response: bool,
     /// The endpoints that may be chosen; `None` is all. A hint that cannot be read lets none in.
     pub subset: Option<Subset>,
-    /// Nothing that is answered is listened to.
+    /// The proxy ignores replies.
     pub observes: bool,
 }
 
-/// When a proxy needs to be told the choice, by how it sends the request's body.
+/// Mode of a request's body, which decides when a proxy needs the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyMode {
     /// After the body, with the answer to the headers, and then the body back: `FULL_DUPLEX_STREAMED`. So is a proxy understood
