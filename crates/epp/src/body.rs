@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory for bodies is given out in pieces of this many bytes.
+/// Unit of memory for bodies, in bytes.
 const UNIT: usize = 4096;
 
 /// Memory for the bodies of all requests together.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyMemory(Arc<Semaphore>);
 
-/// A body as it comes. Its share of the room is given back when it is dropped.
+/// A body as it comes. Dropping it gives its share of the memory back.
 #[derive(Debug)]
 pub(crate) struct Body {
     pieces: Vec<Bytes>,
@@ -71,7 +71,7 @@ impl Body {
         Ok(())
     }
 
-    /// All of it. What came in one piece is not copied.
+    /// The whole body. Copies it only if it came in several pieces.
     pub(crate) fn whole(&mut self) -> Bytes {
         if self.pieces.len() > 1 {
             let mut whole = BytesMut::with_capacity(self.length);

@@ -11,20 +11,20 @@ use crate::{
     conversation::{Context, converse},
 };
 
-/// What a message has beside a piece of a body, in bytes: its frame, metadata and headers.
+/// Bytes of a message beside a piece of a body: its frame, metadata and headers.
 const MESSAGE_EXTRA: usize = 1 << 20;
 
 /// How long nothing may come of a request before its endpoint is chosen.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a call may cost, and come to.
+/// Limits of a call.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The longest body of a request, in bytes.
     pub max_body: usize,
     /// Memory for the bodies of all requests, in bytes.
     pub body_memory: u64,
-    /// Endpoints that a proxy is told, the best and those to fail over to: 1 to 16.
+    /// Most endpoints in a reply, the best and those to fail over to: 1 to 16.
     pub max_endpoints: usize,
 }
 
@@ -39,7 +39,7 @@ impl Calls {
         Self(Context { picker, memory: BodyMemory::new(body_memory), max_body, max_endpoints, request_timeout: REQUEST_TIMEOUT })
     }
 
-    /// Answers one call, gRPC's framing and all. What is said to it goes on for as long as the response's body is read. Needs the
+    /// Answers one call, gRPC's framing included. Replies follow for as long as the proxy reads the response's body. Needs the
     /// runtime.
     pub async fn answer<B>(self, request: Request<B>) -> Response<tonic::body::Body>
     where

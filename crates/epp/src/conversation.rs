@@ -19,14 +19,14 @@ use crate::{
     observer::ResponseObserver,
 };
 
-/// What conversations have in common.
+/// Context of all conversations.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) picker: Arc<EndpointPicker>,
     pub(crate) memory: BodyMemory,
     /// The longest body that is read, in bytes.
     pub(crate) max_body: usize,
-    /// Endpoints that a proxy is told, the best and those to fail over to.
+    /// Most endpoints in a reply, the best and those to fail over to.
     pub(crate) max_endpoints: usize,
     /// How long nothing may come of a request before its endpoint is chosen.
     pub(crate) request_timeout: Duration,
@@ -34,11 +34,11 @@ pub(crate) struct Context {
 
 /// Why a conversation ended before a choice.
 enum End {
-    /// The client is told why.
+    /// The client gets the reason.
     Refused(Refusal),
-    /// The proxy is told what it did wrong.
+    /// The proxy gets a status that names its error.
     Wrong(Status),
-    /// There is nobody to be told.
+    /// The proxy is gone.
     Gone,
 }
 
@@ -62,7 +62,7 @@ pub(crate) async fn converse(context: Context, mut messages: Messages, replies: 
     match conversation.request(&mut messages).await {
         Ok(mut observer) => {
             metrics.ended(RequestOutcome::Picked);
-            // Whoever goes away in the middle ends the request: `observer` gives its permit back.
+            // A proxy that goes away in the middle ends the request: `observer` gives its permit back.
             if conversation.response(&mut messages, &mut observer).await.is_ok() {
                 observer.ended();
             }
@@ -169,7 +169,7 @@ impl Conversation<'_> {
         Ok(observer(decision))
     }
 
-    /// What is left of the request, and the response.
+    /// Answers the rest of the request, and the response.
     async fn response(&self, messages: &mut Messages, observer: &mut ResponseObserver) -> Result<(), End> {
         while let Some(message) = messages.message().await.map_err(|_| End::Gone)? {
             let metadata = message.metadata_context;

@@ -1,4 +1,4 @@
-//! Where a request goes.
+//! Choice of a request's endpoint.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticali
 
 use crate::{EndpointPicker, body::Full, metrics::RequestOutcome};
 
-/// Where a request goes, and how.
+/// Endpoints for a request, and its changed body.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) picked: Picked,
@@ -20,14 +20,14 @@ pub(crate) struct Decision {
     pub(crate) changed: Option<Pieces>,
 }
 
-/// Why a request goes nowhere, as its client is told.
+/// Refusal of a request, with the reply for its client.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) outcome: RequestOutcome,
     pub(crate) reply: Box<ProcessingResponse>,
 }
 
-/// Picks for a request, of whose body as much is known as there is, at most so many endpoints.
+/// Picks at most `most` endpoints for a request with this body.
 ///
 /// # Errors
 /// There is no endpoint for it (503), or none has room and it can wait (429).
@@ -79,7 +79,7 @@ pub(crate) fn body_refusal(request: &EndpointRequest, why: Full) -> Refusal {
     }
 }
 
-/// What the body says, where it can be understood.
+/// Scans the body, if it can be understood.
 fn understood(request: &EndpointRequest, body: &Bytes) -> Option<Scan> {
     if body.is_empty() {
         return None;
@@ -96,7 +96,7 @@ fn no_endpoint(request: &EndpointRequest, details: &str) -> Refusal {
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNAVAILABLE: u32 = 14;
 
-/// The client is told in the terms of the API that it called: HTTP's status, or gRPC's.
+/// Answers in the terms of the API that the client called: HTTP's status, or gRPC's.
 fn refusal(
     request: &EndpointRequest,
     outcome: RequestOutcome,

@@ -1,4 +1,4 @@
-//! What a picker counts. Labels are outcomes and the pool's pods.
+//! The picker's metrics. Labels are outcomes and the pool's pods.
 
 mod engines;
 
@@ -28,7 +28,7 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// What became of a request.
+/// Outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
     Picked,

@@ -11,7 +11,7 @@ use pailou_snapshot::Address;
 /// A request's place at its endpoint, until its response has ended.
 pub(crate) struct ResponseObserver {
     picked: Picked,
-    /// The endpoints that the proxy was told.
+    /// The endpoints in the reply.
     endpoints: Vec<SocketAddr>,
     /// No status, or one of a server's error, was seen.
     is_failing: bool,

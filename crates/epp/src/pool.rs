@@ -37,7 +37,7 @@ impl EndpointPicker {
         }
     }
 
-    /// The pool is this now; `None`: there is none. What is known of endpoints that stay is kept.
+    /// Sets the pool; `None`: there is none. Endpoints that stay keep their state.
     pub fn update(&self, pool: Option<OnePool>) {
         let is_there = pool.is_some();
         let next = pool.map(|OnePool { pool, endpoints, .. }| {

@@ -35,25 +35,25 @@ const MAX_CONNECTIONS: usize = 4096;
 const MAX_STREAMS: u32 = 4096;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a connection is asked whether it still lives, and how long that may take.
+/// Interval of HTTP/2 pings on a connection, and time for the answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How often files of a certificate are looked at.
+/// Interval between two reads of the certificate's files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-/// What a stream and a connection may send ahead, in bytes.
+/// Flow-control windows of a stream and of a connection, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 16 << 20);
-/// Services that health is asked for beside the whole server: the reference picker's.
+/// Services of the health protocol beside the whole server: the reference picker's.
 const SERVICES: [&str; 4] = ["", "liveness", "readiness", names::SERVICE];
 
-/// What a server is told.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where proxies ask.
+    /// Address for proxies.
     pub listen: SocketAddr,
-    /// Where gRPC's health protocol is spoken, without TLS.
+    /// Address of gRPC's health protocol, without TLS.
     pub health: SocketAddr,
     /// The certificate; `None` speaks without TLS.
     pub certificate: Option<Certificate>,
-    /// What a call may cost, and come to.
+    /// Limits of a call.
     pub limits: Limits,
 }
 
@@ -84,7 +84,7 @@ pub struct Server {
 /// How connections are answered. Clones are the same.
 #[derive(Clone)]
 struct ConnectionHandler {
-    /// `None` where only health is asked.
+    /// `None` at the health address.
     calls: Option<Calls>,
     health: HealthServer<HealthService>,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
@@ -109,7 +109,7 @@ impl Server {
         let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
         let calls = Some(Calls::new(picker, &options.limits));
         let handler = ConnectionHandler { calls, health: service, tls, stop: stopped };
-        // Health goes on being told while what is under way ends.
+        // Health answers go on while requests end.
         let silent = watch::channel(false).1;
         tasks.spawn(accept(health_listener, ConnectionHandler { calls: None, tls: None, stop: silent, ..handler.clone() }));
         let mut proxies = JoinSet::new();
@@ -259,7 +259,7 @@ impl ConnectionHandler {
     }
 }
 
-/// What gRPC says of a method that is not there.
+/// gRPC's answer for an unknown method.
 fn unimplemented() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::OK;

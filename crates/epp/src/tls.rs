@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::P
 /// Files longer than this are no certificates, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Where the certificate comes from.
+/// Source of the certificate.
 #[derive(Clone, Debug)]
 pub enum Certificate {
     /// Made at the start, signed by itself, for these host names. Proxies cannot verify it, and are not to try.
@@ -38,13 +38,13 @@ pub enum CertificateError {
     Empty {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         what: &'static str,
     },
     /// Key and certificate cannot be used.
     #[error("the certificate cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
-    /// It cannot be made.
+    /// The library cannot make it.
     #[error("cannot make a certificate: {0}")]
     Unmakeable(#[from] rcgen::Error),
 }

@@ -79,7 +79,7 @@ impl Proxy {
         self.say.as_ref().unwrap().send(frame.freeze()).unwrap();
     }
 
-    /// What is answered next; nothing once the call has ended.
+    /// The next reply; `None` once the call has ended.
     async fn next(&mut self) -> Option<Answer> {
         loop {
             if let Some(mut rest) = self.buffer.get(1..).filter(|rest| rest.len() >= 4) {
