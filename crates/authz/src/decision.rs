@@ -1,4 +1,4 @@
-//! What an authorization server decides.
+//! Decision of an authorization server.
 
 use http::{HeaderMap, uri::PathAndQuery};
 use pailou_envoy_proto::{
@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::Failure;
 
-/// What may stand in a query as it is (RFC 3986, 2.3).
+/// Characters that a query may have unescaped (RFC 3986, 2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Whether a request may pass.
@@ -16,7 +16,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub enum Decision {
     /// It may.
     Allowed(Box<Allowed>),
-    /// It may not, and this is what its client is told.
+    /// The request may not pass, and its client gets this response.
     Denied(Box<LocalReply>),
 }
 
@@ -35,13 +35,13 @@ impl Allowed {
         apply(&self.headers, headers);
     }
 
-    /// What the response to the client is to have beside its own headers, where there is anything.
+    /// Headers to add to the response to the client, if there are any.
     pub fn response_headers(&self) -> Option<HeaderMutation> {
         let set_headers = self.response_headers.clone();
         (!set_headers.is_empty()).then_some(HeaderMutation { set_headers, remove_headers: Vec::new() })
     }
 
-    /// The path with the query that is asked for; `None` where that stays as it is.
+    /// The new path with its query; `None` if it stays as it is.
     ///
     /// # Errors
     /// The query would be longer than a path may be.

@@ -5,7 +5,7 @@ use http::StatusCode;
 /// An answer that decides nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It cannot say, or is not what it was taken for.
+    /// The server cannot decide, or is no authorization server.
     #[error("it answered {0}")]
     Status(StatusCode),
     /// Its gRPC status is not OK.
@@ -13,7 +13,7 @@ pub enum Failure {
     Grpc {
         /// The status.
         code: String,
-        /// What it says.
+        /// Its message.
         message: String,
     },
     /// The answer is not one message.

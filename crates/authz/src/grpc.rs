@@ -25,8 +25,8 @@ const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// gRPC's code of consent.
 const OK: i32 = 0;
 
-/// The call that asks, whose host is still to be said. `allowed` names the client's headers that are told; `None` for all, with
-/// HTTP/2's pseudo-headers, as Envoy tells them.
+/// The gRPC call to the server; the caller adds the host. `allowed` names the client's headers to send; `None` for all, with
+/// HTTP/2's pseudo-headers, as Envoy sends them.
 pub fn request(original: &AuthorizationRequest<'_>, allowed: Option<&[HeaderName]>) -> Request<Bytes> {
     let message = CheckRequest {
         attributes: Some(AttributeContext {
@@ -43,7 +43,7 @@ pub fn request(original: &AuthorizationRequest<'_>, allowed: Option<&[HeaderName
     request
 }
 
-/// What an answer means: consent where its status is OK.
+/// Reads a response: the request may pass if its status is OK.
 ///
 /// # Errors
 /// It is no answer of gRPC, or one that decides nothing.

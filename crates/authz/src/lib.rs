@@ -1,7 +1,7 @@
-//! External authorization: what an authorization server is asked about a request, and what its answer means. By Envoy's `ext_authz`
-//! ([`grpc`]), or by HTTP ([`plain`]), as GEP-1494 has them.
+//! External authorization: the request to an authorization server, and its decision, by Envoy's `ext_authz` ([`grpc`]) or by
+//! HTTP ([`plain`]), as in GEP-1494.
 //!
-//! It opens no connections: a [`AuthorizationRequest`] becomes a request, and the response to that a [`Decision`].
+//! It opens no connections: an [`AuthorizationRequest`] becomes a request, and the response to that a [`Decision`].
 
 mod changes;
 mod decision;

@@ -1,5 +1,5 @@
-//! Asking by HTTP: a request like the client's, without its body unless that is to be told. 200 is consent; a 5xx decides nothing;
-//! any other answer is given to the client. Source: GEP-1494.
+//! Authorization by HTTP: a request like the client's, without its body unless the policy sends it. 200 lets the request pass;
+//! a 5xx decides nothing; the client gets any other answer. Source: GEP-1494.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, response::Parts, uri::PathAndQuery};
@@ -10,7 +10,8 @@ use crate::{
     changes::{describes_answer, is_open, set},
 };
 
-/// The request that asks. `prefix` goes before the path; `allowed` names the client's headers that are told, beside `Authorization`.
+/// The request to the server. `prefix` goes before the path; `allowed` names the client's headers to send, beside
+/// `Authorization`.
 ///
 /// # Errors
 /// The path is too long with the prefix.
@@ -38,8 +39,8 @@ pub fn request(original: &AuthorizationRequest<'_>, prefix: &str, allowed: &[Hea
     Ok(request)
 }
 
-/// What an answer means. `allowed` names the headers of a consent that the request gets; with `None` it gets all that do not describe
-/// the answer itself. A header that is named is the server's to say: the client's own is taken out.
+/// Reads a response. `allowed` names its headers for a request that may pass; with `None` the request gets all that do not
+/// describe the response itself. The server alone sets a named header: the client's own goes.
 ///
 /// # Errors
 /// The answer is a 5xx.

@@ -1,4 +1,4 @@
-//! A request as an authorization server is told of it.
+//! A request, as an authorization server receives it.
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,7 @@ pub struct AuthorizationRequest<'a> {
     pub headers: &'a HeaderMap,
     /// The request's id.
     pub id: &'a str,
-    /// The body, where it is to be told.
+    /// The body, if the policy sends it.
     pub body: Option<&'a Bytes>,
 }
 
