@@ -1,4 +1,4 @@
-//! The server as a test sees it: what is put there, what was asked, and what is to go wrong.
+//! The test's view of the server: its objects, the requests it received, and failures to come.
 
 use std::{
     io,
@@ -145,7 +145,7 @@ impl Api {
         self.inner().scripted.insert((method, end.to_owned()), codes.to_vec());
     }
 
-    /// What was asked with this method of paths that contain this.
+    /// Received requests with this method and a path that contains this.
     pub fn asked(&self, method: &Method, part: &str) -> Vec<RecordedRequest> {
         self.inner().asked.iter().filter(|asked| asked.method == *method && asked.path.contains(part)).cloned().collect()
     }

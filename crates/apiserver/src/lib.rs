@@ -1,5 +1,5 @@
-//! An API server in memory: enough of one for lists, watches, statuses, Leases, definitions and token reviews, and one that can be told
-//! to fail. Tests of the controller ask it directly; programs reach it over a socket.
+//! An API server in memory: enough of one for lists, watches, statuses, Leases, definitions and token reviews, which can fail
+//! on demand. Tests of the controller call it directly; programs reach it over a socket.
 //!
 //! It checks no schema and no permission, and applies as if there were one manager.
 

@@ -1,4 +1,4 @@
-//! What an API server keeps, and how it answers by it.
+//! State of an API server, and its answers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
-/// What there is, and what has happened.
+/// Objects, and events.
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
     pub(crate) version: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub(crate) oldest: u64,
     /// Answers given in place of the true ones, by method and the end of the path.
     pub(crate) scripted: HashMap<(Method, String), Vec<u16>>,
-    /// What was asked, watches and lists included.
+    /// Received requests, watches and lists included.
     pub(crate) asked: Vec<RecordedRequest>,
 }
 
@@ -90,7 +90,7 @@ impl Inner {
                 }
                 self.put(&collection, Some(&known), object)
             }
-            // Server-side apply by one manager: what it leaves out is gone, but for the status, which is others'.
+            // Server-side apply by one manager deletes fields that it leaves out, but for the status, which has other managers.
             ("PATCH", (collection, Some(name), None)) => {
                 let known = self.objects.get(&collection).and_then(|it| it.get(&name)).cloned();
                 let mut object = asked.body.clone();
@@ -104,7 +104,7 @@ impl Inner {
         }
     }
 
-    /// What a group serves in a version, by the definitions.
+    /// Resources that a group serves in a version, by the definitions.
     fn discovered(&self, group: &str, version: &str) -> Answer {
         let definitions = self.objects.get(DEFINITIONS);
         let served = definitions.into_iter().flat_map(BTreeMap::values).filter(|definition| {
