@@ -40,7 +40,7 @@ pub struct HeaderValueOption {
     /// The older way to say how: `true` appends, `false` overwrites.
     #[prost(message, optional, tag = "2")]
     pub append: Option<bool>,
-    /// How. What cannot be told from an absent field, `APPEND_IF_EXISTS_OR_ADD`, overwrites: external processing's default.
+    /// How to append. `APPEND_IF_EXISTS_OR_ADD` looks like an absent field, and overwrites: external processing's default.
     #[prost(enumeration = "HeaderAppendAction", tag = "3")]
     pub append_action: i32,
     /// An empty value is kept, and does not remove the header.
@@ -70,7 +70,7 @@ pub struct HeaderMap {
     pub headers: Vec<HeaderValue>,
 }
 
-/// What filters know of a request, by namespace.
+/// State of filters about a request, by namespace.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Metadata {
     /// By namespace.
@@ -111,7 +111,7 @@ pub struct Status {
     /// A code of gRPC.
     #[prost(int32, tag = "1")]
     pub code: i32,
-    /// What it means, for people.
+    /// Meaning, for people.
     #[prost(string, tag = "2")]
     pub message: String,
 }

@@ -1,4 +1,4 @@
-//! The messages of `envoy.service.auth.v3`, in as much as is said or read of them. Names and numbers are Envoy's.
+//! The messages of `envoy.service.auth.v3`, as far as Pailou writes or reads them. Names and numbers are Envoy's.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::core::{Address, HeaderValueOption, HttpStatus, Status};
 
-/// What is asked.
+/// The request to the server.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CheckRequest {
     /// The request.
@@ -38,7 +38,7 @@ pub mod attribute_context {
         /// When.
         #[prost(message, optional, tag = "1")]
         pub time: Option<prost_types::Timestamp>,
-        /// What it is.
+        /// The HTTP request.
         #[prost(message, optional, tag = "2")]
         pub http: Option<HttpRequest>,
     }
@@ -82,12 +82,12 @@ pub mod attribute_context {
 /// One end of a connection.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Peer {
-    /// Where it is.
+    /// Address.
     #[prost(message, optional, tag = "1")]
     pub address: Option<Address>,
 }
 
-/// What is answered.
+/// The server's response.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CheckResponse {
     /// Consent, where its code is OK or there is none.
@@ -105,10 +105,10 @@ pub mod check_response {
     /// More about a decision.
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum HttpResponse {
-        /// What the client is told.
+        /// Answer for the client.
         #[prost(message, tag = "2")]
         Denied(DeniedHttpResponse),
-        /// What is changed of the request.
+        /// Changes of the request.
         #[prost(message, tag = "3")]
         Ok(OkHttpResponse),
         /// There is no decision.
@@ -117,7 +117,7 @@ pub mod check_response {
     }
 }
 
-/// What the client is told in place of the backend's answer.
+/// Answer for the client in place of the backend's.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DeniedHttpResponse {
     /// Its status; 403 where there is none.
@@ -131,7 +131,7 @@ pub struct DeniedHttpResponse {
     pub body: String,
 }
 
-/// What is changed of a request that may pass.
+/// Changes of a request that may pass.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct OkHttpResponse {
     /// Headers of the request to set. They overwrite, unless they say otherwise.

@@ -19,13 +19,13 @@ pub struct ProcessingRequest {
     /// The part of the request or response that it brings.
     #[prost(oneof = "processing_request::Request", tags = "2, 3, 4, 5, 6, 7")]
     pub request: Option<processing_request::Request>,
-    /// What else is known, by namespace.
+    /// Further metadata, by namespace.
     #[prost(message, optional, tag = "8")]
     pub metadata_context: Option<Metadata>,
     /// Attributes that the proxy is configured to send.
     #[prost(map = "string, message", tag = "9")]
     pub attributes: HashMap<String, Struct>,
-    /// No answer is waited for.
+    /// The proxy waits for no answer.
     #[prost(bool, tag = "10")]
     pub observability_mode: bool,
     /// In the first message: what the proxy says of itself.
@@ -62,20 +62,20 @@ pub mod processing_request {
 /// A message from a picker.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ProcessingResponse {
-    /// What it answers.
+    /// The answer.
     #[prost(oneof = "processing_response::Response", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub response: Option<processing_response::Response>,
-    /// What the proxy is to know, by namespace.
+    /// Metadata for the proxy, by namespace.
     #[prost(message, optional, tag = "8")]
     pub dynamic_metadata: Option<Struct>,
-    /// What it wants to be sent from now on.
+    /// Parts that the picker wants from now on.
     #[prost(message, optional, tag = "9")]
     pub mode_override: Option<ProcessingMode>,
 }
 
-/// What a [`ProcessingResponse`] answers.
+/// Answer in a [`ProcessingResponse`].
 pub mod processing_response {
-    /// What is answered.
+    /// The answered part.
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum Response {
         /// The request's headers.
@@ -151,7 +151,7 @@ pub struct BodyResponse {
 /// An answer to trailers.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct TrailersResponse {
-    /// What is changed of them.
+    /// Changes of them.
     #[prost(message, optional, tag = "1")]
     pub header_mutation: Option<HeaderMutation>,
 }

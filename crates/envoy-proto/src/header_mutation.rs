@@ -9,9 +9,9 @@ use crate::{
     ext_proc::HeaderMutation,
 };
 
-/// Applies changes: removals first, then what is set, in order. Pseudo-headers, and headers that say how a message is framed, are
-/// left alone: they come of echoes. A value that is set overwrites, but different ones of one name in the same message add up, so
-/// that an echo loses none; a picker that sets what it then echoes too has set it once. What is no header is passed over.
+/// Applies changes: removals first, then additions, in order. It leaves pseudo-headers and headers of framing alone: they come
+/// of echoes. A value overwrites, but different values of one name in the same message add up, so that an echo loses none; a
+/// picker that sets and also echoes a value sets it once. It skips names and values that are no header.
 pub fn apply(mutation: &HeaderMutation, headers: &mut HeaderMap) {
     for name in &mutation.remove_headers {
         if let Some(name) = changeable(name) {

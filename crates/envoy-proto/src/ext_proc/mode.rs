@@ -51,7 +51,7 @@ pub enum BodySendMode {
     FullDuplexStreamed = 4,
 }
 
-/// What the proxy says of itself in the first message of a conversation.
+/// The proxy's modes, in the first message of a conversation.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct ProtocolConfiguration {
     /// How the request's body is sent.

@@ -1,4 +1,4 @@
-//! What a picker wants changed.
+//! Changes that a picker makes.
 
 use bytes::Bytes;
 
@@ -10,10 +10,10 @@ pub struct CommonResponse {
     /// Whether the body is replaced with the headers.
     #[prost(enumeration = "ResponseStatus", tag = "1")]
     pub status: i32,
-    /// What is changed of the headers.
+    /// Changes of the headers.
     #[prost(message, optional, tag = "2")]
     pub header_mutation: Option<HeaderMutation>,
-    /// What takes the piece's place; nothing leaves it as it is.
+    /// Replacement of the piece; `None` leaves it as it is.
     #[prost(message, optional, tag = "3")]
     pub body_mutation: Option<BodyMutation>,
     /// Trailers to add to a replaced body.
@@ -45,10 +45,10 @@ pub struct HeaderMutation {
     pub remove_headers: Vec<String>,
 }
 
-/// What takes a piece's place.
+/// Replacement of a piece.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct BodyMutation {
-    /// What takes its place.
+    /// The replacement.
     #[prost(oneof = "body_mutation::Mutation", tags = "1, 2, 3")]
     pub mutation: Option<body_mutation::Mutation>,
 }
@@ -57,7 +57,7 @@ pub struct BodyMutation {
 pub mod body_mutation {
     use bytes::Bytes;
 
-    /// What takes a piece's place.
+    /// Replacement of a piece.
     #[derive(Clone, PartialEq, Eq, prost::Oneof)]
     pub enum Mutation {
         /// These bytes.
