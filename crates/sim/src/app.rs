@@ -1,4 +1,4 @@
-//! What all connections of a server share.
+//! State of a server, shared by all its connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) struct App {
     serial: AtomicU64,
 }
 
-/// What has been counted since the start.
+/// Counts since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
@@ -57,7 +57,7 @@ impl fmt::Debug for LastRequest {
     }
 }
 
-/// A model that was asked for and exists.
+/// The requested model, if it exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     /// The name asked for, which responses repeat.
@@ -66,7 +66,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Where block hashes start: what one model computes is of no use to another.
+    /// Start of block hashes: the blocks of one model are of no use to another.
     pub(crate) fn cache_seed(&self) -> u64 {
         hash_bytes(self.name.as_bytes())
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::engine::{CostModel, Limits};
 use crate::faults::Fault;
 
-/// Everything a simulated server can be told. Every field has a default; unknown fields are refused.
+/// Options of a simulated server. Every field has a default; unknown fields are errors.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -20,7 +20,7 @@ pub struct Config {
     pub adapters: Vec<String>,
     /// Different adapters that may run at the same time.
     pub max_adapters: u32,
-    /// What computing costs.
+    /// Cost of computing.
     pub cost: CostModel,
     /// Wall-clock seconds per second of engine time: 1 is real time, 0 as fast as possible.
     pub time_scale: f64,
@@ -44,7 +44,7 @@ pub struct Config {
     pub embedding_dimensions: u32,
     /// Largest request body read, in bytes; larger is answered 413.
     pub max_body_bytes: usize,
-    /// Whose metric names `/metrics` uses.
+    /// Engine whose metric names `/metrics` uses.
     pub metrics: MetricsDialect,
     /// Serve TLS (ALPN `h2`, `http/1.1`) instead of plain text.
     pub tls: Option<Tls>,
@@ -148,7 +148,7 @@ impl Config {
 /// Blocks a server may have: at 32 bytes of bookkeeping each, half a gigabyte.
 const MAX_BLOCKS: u32 = 1 << 24;
 
-/// What is wrong with a [`Config`].
+/// Error of a [`Config`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A size that must be at least 1 is 0.
@@ -174,7 +174,7 @@ pub enum ConfigError {
     PathPrefix,
 }
 
-/// Whose names `/metrics` uses.
+/// Engine whose names `/metrics` uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetricsDialect {

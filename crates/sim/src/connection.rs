@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::mishap::{End, Link, TlsFacts};
 use crate::service;
 
-/// Time to complete a TLS handshake, or to show which HTTP version is spoken.
+/// Time to complete a TLS handshake, or to show the HTTP version.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Window of HTTP/2 streams and connections: prompts of a megabyte should not wait for updates.
 const H2_WINDOW: u32 = 4 << 20;
@@ -44,7 +44,7 @@ pub(crate) async fn serve(app: Arc<App>, tcp: TcpStream, tls: Option<TlsAcceptor
     let opening = tokio::time::timeout(HANDSHAKE, open(socket, tls, peer));
     let opened = tokio::select! {
         opened = opening => opened,
-        // Nothing has been asked on this connection yet.
+        // No request has come on this connection yet.
         _ = draining.changed() => return,
     };
     match opened {
@@ -148,7 +148,7 @@ async fn drip(mut stream: impl AsyncWrite + Unpin) {
     let _ = stream.shutdown().await;
 }
 
-/// A TCP stream that can be told to end with a reset.
+/// A TCP stream that can end with a reset.
 struct Socket {
     tcp: TcpStream,
     reset: Arc<AtomicBool>,

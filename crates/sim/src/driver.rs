@@ -39,7 +39,7 @@ struct Flight {
     finish: FinishReason,
 }
 
-/// Where a request's progress is left for whoever waits for it.
+/// Progress of a request, for its waiting handler.
 #[derive(Default)]
 struct Seat {
     generated: u32,

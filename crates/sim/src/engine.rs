@@ -60,7 +60,7 @@ pub enum SubmitError {
     TooLong,
 }
 
-/// A step under way: the proof that work was scheduled, to be given to [`Engine::end_step`] when its time has passed.
+/// A step under way: the proof that the engine scheduled work, for [`Engine::end_step`] when its time has passed.
 #[derive(Debug)]
 #[must_use = "the work of a step counts only once it is given to `end_step`"]
 pub struct Step {
@@ -81,7 +81,7 @@ pub struct Progress {
     pub finished: bool,
 }
 
-/// Running totals since the engine was made.
+/// Running totals since the engine's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Prompt tokens of requests whose prefill is complete.
@@ -277,7 +277,7 @@ impl Engine {
     }
 }
 
-/// What a step computes, as it fills up.
+/// Work of a step, as it fills up.
 struct Batch {
     budget: u32,
     prefill: u32,
@@ -306,7 +306,7 @@ struct Sequence {
     generated: u32,
     /// Blocks that others can find.
     published: u32,
-    /// What the first lookup found; a preempted sequence does not count twice.
+    /// Blocks of the first lookup; a preempted sequence does not count twice.
     cached_tokens: Option<u32>,
 }
 

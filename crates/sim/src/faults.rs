@@ -16,7 +16,7 @@ const MAX_RULES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "FaultSpec", into = "FaultSpec")]
 pub struct Fault {
-    /// What goes wrong.
+    /// The fault.
     pub kind: FaultKind,
     /// Share of matching requests that it befalls, 0 to 1.
     pub fraction: f64,
@@ -26,7 +26,7 @@ pub struct Fault {
     pub path: Option<String>,
 }
 
-/// What goes wrong.
+/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FaultKind {
     /// Read the request, then answer this status with an error body.
@@ -210,7 +210,7 @@ enum Kind {
     Refuse,
 }
 
-/// What is wrong with a fault's JSON.
+/// Error in a fault's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FaultError {
     #[error("a fault of this kind needs `{0}`")]

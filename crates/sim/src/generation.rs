@@ -15,7 +15,7 @@ use crate::tokenizer::{BlockHasher, mix};
 /// Completions one request may ask for.
 const MAX_CHOICES: u32 = 16;
 
-/// What to generate, and how much of it.
+/// Source and length of an answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wish {
     /// Upper bound of the output; what the context has room for when absent.
@@ -36,7 +36,7 @@ pub(crate) struct Wish {
 pub(crate) struct Prompt {
     hasher: BlockHasher,
     model: Model,
-    /// What the answer quotes.
+    /// Text that the answer quotes.
     quote: String,
 }
 
@@ -148,7 +148,7 @@ impl Prompt {
     }
 }
 
-/// What the engine is working on for one request.
+/// The engine's work for one request.
 pub(crate) struct Generation {
     prompt_tokens: u32,
     choices: Vec<Choice>,

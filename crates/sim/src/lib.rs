@@ -1,11 +1,11 @@
 //! A simulated model server: the HTTP APIs, metrics and timing of an inference engine, without a model.
 //!
-//! [`engine`] is the heart: continuous batching, KV blocks and a prefix cache as a pure state machine. A driver steps
-//! it against the clock, [`Sim`] serves it over HTTP. What it says is a function of seed and prompt; how long it
-//! takes, of the [`CostModel`] and the load. [`Faults`] make it fail on demand.
+//! [`engine`] is the heart: continuous batching, KV blocks and a prefix cache as a pure state machine. A driver steps it
+//! against the clock, [`Sim`] serves it over HTTP. Its text is a function of seed and prompt; its timing, of the [`CostModel`]
+//! and the load. [`Faults`] make it fail on demand.
 //!
-//! Beside the engine's APIs every server answers, whatever its path prefix and key:
-//! - `/echo`, and any path with the header `x-sim-echo`: JSON of what arrived (method, path, headers, body, TLS);
+//! Beside the engine's APIs every server answers, under any path prefix and key:
+//! - `/echo`, and any path with the header `x-sim-echo`: JSON of the received request (method, path, headers, body, TLS);
 //! - `/sim/faults`: GET lists, POST adds, PUT replaces, DELETE clears;
 //! - `/sim/stats`: the figures of [`Stats`].
 

@@ -10,7 +10,7 @@ use crate::text::FinishReason;
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 16] = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// What the engine itself does not count: ends and latencies.
+/// Counts that the engine itself does not keep: ends and latencies.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) stopped: u64,

@@ -30,7 +30,7 @@ pub(crate) struct Link {
     broken: Notify,
 }
 
-/// What the TLS handshake told.
+/// Results of the TLS handshake.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsFacts {
     pub(crate) server_name: Option<String>,
@@ -65,7 +65,7 @@ impl Link {
     }
 }
 
-/// What happens to a body after some of its chunks.
+/// Fault of a body after some of its chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Break {
     Reset,

@@ -1,4 +1,4 @@
-//! What a handler answers with: bodies, JSON, errors.
+//! Answers of a handler: bodies, JSON, errors.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

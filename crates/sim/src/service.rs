@@ -62,7 +62,7 @@ pub(crate) async fn answer(app: Arc<App>, link: Arc<Link>, request: Request<Inco
     spoil(response, fault, link)
 }
 
-/// What a fault does before the body is read: the status to answer at once, if any.
+/// Applies a fault before the body is read. Returns the status of an immediate answer, if any.
 async fn suffer(fault: Option<FaultKind>, link: &Link) -> Option<u16> {
     match fault {
         Some(FaultKind::EarlyStatus(status)) => return Some(status),
@@ -81,7 +81,7 @@ async fn suffer(fault: Option<FaultKind>, link: &Link) -> Option<u16> {
     None
 }
 
-/// What a fault does to the response.
+/// Applies a fault to the response.
 fn spoil(response: Response<Body>, fault: Option<FaultKind>, link: Arc<Link>) -> Response<Body> {
     let (chunks, how) = match fault {
         Some(FaultKind::Reset(Some(chunks))) => (chunks, Break::Reset),

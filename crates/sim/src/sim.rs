@@ -43,7 +43,7 @@ pub enum StartError {
     Bind {
         /// The address asked for.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The certificate or key is not PEM.

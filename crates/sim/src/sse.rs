@@ -10,13 +10,13 @@ use crate::text::FinishReason;
 
 /// How an API words a stream. Every `Bytes` pushed becomes one chunk of the response.
 pub(crate) trait Format: Send {
-    /// What comes before the first token.
+    /// Events before the first token.
     fn start(&mut self, usage: Usage, chunks: &mut VecDeque<Bytes>);
     /// One token of choice `choice`.
     fn token(&mut self, choice: usize, piece: &str, chunks: &mut VecDeque<Bytes>);
     /// The end of choice `choice`.
     fn finish(&mut self, choice: usize, reason: FinishReason, chunks: &mut VecDeque<Bytes>);
-    /// What comes after the last choice's end; the last chunk is the one that marks the end of the stream.
+    /// Events after the last choice's end; the last chunk marks the end of the stream.
     fn end(&mut self, usage: Usage, chunks: &mut VecDeque<Bytes>);
 }
 

@@ -1,4 +1,4 @@
-//! What the simulated model says: readable, and a function of seed and prompt alone.
+//! Text of the simulated model: readable, and a function of seed and prompt alone.
 
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ impl FinishReason {
 pub(crate) struct Completion {
     pub(crate) text: String,
     pub(crate) finish: FinishReason,
-    /// Where each token ends in `text`.
+    /// End of each token in `text`.
     ends: Vec<u32>,
 }
 
@@ -67,7 +67,7 @@ impl Completion {
         (self.ends.len() as u32).max(1)
     }
 
-    /// Where the text of token `index` stands; empty past the end.
+    /// Span of token `index`; empty past the end.
     pub(crate) fn piece(&self, index: u32) -> &str {
         &self.text[self.span(index)]
     }

@@ -90,7 +90,7 @@ fn string(schema: &Value, topic: &str) -> String {
     }
 }
 
-/// The required properties; all of them where none is said to be required.
+/// The required properties; all of them if the schema names none.
 fn object(schema: &Value, topic: &str, depth: u32) -> Map<String, Value> {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Map::new() };
     let required = schema.get("required").and_then(Value::as_array);

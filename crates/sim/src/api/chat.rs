@@ -34,7 +34,7 @@ struct ChatRequest {
     min_tokens: Option<u32>,
 }
 
-/// What a stream is to tell beside tokens.
+/// Parts of a stream beside tokens.
 #[derive(Default, Deserialize)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
@@ -175,7 +175,7 @@ fn answer(text: &str, tool: Option<&(String, ToolCall)>) -> Value {
     }
 }
 
-/// Chat chunks. What does not change from token to token is written once.
+/// Chat chunks. The writer makes the part that is the same for all tokens once.
 struct ChatChunks {
     /// Up to and with `"choices":[`.
     head: String,

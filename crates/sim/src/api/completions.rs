@@ -16,7 +16,7 @@ use crate::sse::{DONE, EventStream, Format, data, quoted};
 use crate::text::FinishReason;
 use crate::tokenizer::detokenize;
 
-/// What OpenAI's API generates when the request does not say.
+/// Tokens that OpenAI's API generates by default.
 const DEFAULT_MAX_TOKENS: u32 = 16;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! What arrived, told back: for tests of what a gateway does to a request.
+//! Echo of the received request: for tests of a gateway's changes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::reply::{Reply, json as reply_json};
 use crate::service::Call;
 use crate::tokenizer::hash_bytes;
 
-/// Largest body that is told back itself, in bytes.
+/// Largest body in an echo, in bytes.
 const MAX_ECHOED: usize = 16 << 10;
 
 /// `GET|POST /echo`, and any request with the header `x-sim-echo`.

@@ -12,7 +12,7 @@ use crate::reply::{ApiError, Reply, json as reply_json};
 use crate::service::Call;
 use crate::tokenizer::{hash_bytes, mix};
 
-/// Longest embedding that can be asked for.
+/// Longest embedding that a client can request.
 const MAX_DIMENSIONS: u32 = 8192;
 /// Most texts in one request.
 const MAX_INPUTS: usize = 2048;

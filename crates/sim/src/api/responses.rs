@@ -135,7 +135,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The response: in progress until it has ended and `usage` is known.
+    /// The response: in progress until it has ended and `usage` is complete.
     fn response(&self, usage: Option<Usage>) -> Value {
         let status = match (usage, self.finish) {
             (None, _) => "in_progress",
@@ -188,7 +188,7 @@ impl Answer {
         chunks.push_back(event(name, &fields));
     }
 
-    /// Where in the output a text event belongs.
+    /// Position of a text event in the output.
     fn place(&self, mut fields: Value) -> Value {
         fields["item_id"] = self.item_id.as_str().into();
         fields["output_index"] = 0.into();

@@ -12,7 +12,7 @@ pub(super) struct BlockPool {
     slots: Vec<Slot>,
     /// Full blocks by chained hash, held or idle. Bounded by the number of slots.
     cached: HashMap<u64, u32>,
-    /// The free list's ends: blocks are taken at the head and come back at the tail.
+    /// The free list's ends: the cache takes blocks at the head and gives them back at the tail.
     head: u32,
     tail: u32,
     free: u32,

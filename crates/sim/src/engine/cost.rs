@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What a step of the engine costs, in microseconds of engine time.
+/// Cost of a step of the engine, in microseconds of engine time.
 ///
-/// `step = step_us + prefill_us_per_token × uncached prompt tokens + decode_us_per_seq × decoding sequences`,
-/// then varied by ± `jitter`. The linear form is the usual first approximation of continuous batching: prefill is
-/// bound by arithmetic, decode by reading the weights once per step, whoever shares it.
+/// `step = step_us + prefill_us_per_token × uncached prompt tokens + decode_us_per_seq × decoding sequences`, then varied by ±
+/// `jitter`. The linear form is the usual first approximation of continuous batching: prefill is bound by arithmetic, decode by
+/// reading the weights once per step for all sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CostModel {

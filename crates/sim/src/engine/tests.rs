@@ -175,7 +175,7 @@ fn a_request_without_output_finishes_with_its_prefill() {
     assert_eq!(end.generated, 0);
 }
 
-/// What a client or the clock may do.
+/// Actions of clients and of the clock.
 #[derive(Clone, Debug)]
 enum Operation {
     Submit { topic: u64, prompt_tokens: u32, output_tokens: u32, adapter: Option<u8> },
