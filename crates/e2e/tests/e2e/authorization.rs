@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::support::{everything_to, instant};
 
-/// An authorization server that answers what it is asked with the text, and shows what it was asked.
+/// An authorization server that gives every request this answer, and shows the requests.
 async fn server(answer: &'static str) -> (Server, mpsc::UnboundedReceiver<Received>) {
     let (send, asked) = mpsc::unbounded_channel();
     let server = Server::start(move |mut wire: Wire| {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{engine, events, everything_to, instant, pool_of};
 
-/// Where the clock goes, in hours from the right time.
+/// Offsets of the clock, in hours from the right time.
 const JUMPS: [i32; 8] = [5, -20, 1, 24 * 400, 0, -24 * 30, -3, 12];
 
 /// A gateway whose clock is this one.
@@ -43,7 +43,7 @@ fn time(line: &Value) -> Timestamp {
     line["time"].as_str().and_then(|time| time.parse().ok()).unwrap_or_else(|| panic!("no time in {line}"))
 }
 
-/// Sets the clock about ten times a second, until it is told to stop.
+/// Sets the clock about ten times a second, until `stop`.
 async fn jump(clock: WallClock, stop: Arc<AtomicBool>) {
     for hours in JUMPS.into_iter().cycle() {
         if stop.load(Ordering::Relaxed) {
@@ -54,7 +54,7 @@ async fn jump(clock: WallClock, stop: Arc<AtomicBool>) {
     }
 }
 
-/// Asks over and over until it is told to stop; how many answers there were, or what failed.
+/// Sends requests until `stop`. Returns the number of answers, or the failure.
 async fn ask(gateway: std::net::SocketAddr, kind: usize, stop: Arc<AtomicBool>) -> Result<usize, String> {
     let (mut answered, mut kept) = (0, None);
     while !stop.load(Ordering::Relaxed) {
@@ -254,7 +254,7 @@ async fn probes_and_scrapes_go_on() {
         served_by(&gateway, false).await;
         b.faults().clear();
         served_by(&gateway, true).await;
-        // What the engine says of itself is read on: that it has a stream, and then that it has none.
+        // The gateway goes on reading the engine's metrics: they show a stream, and then none.
         let is_running = async |expected| {
             let told = async { while gateway.metric("pailou_engine_requests_running", &[]).await != expected {} };
             wait::within(&format!("{expected} streams run, {hours} hours off"), told).await;

@@ -32,9 +32,9 @@ async fn without_descriptors_it_neither_spins_nor_forgets_and_recovers() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let used = gateway.ticks() - ticks;
     assert!(used < 30, "it spins: {used} hundredths of a second in one");
-    // What has its connections goes on.
+    // Open connections go on.
     assert_eq!(before.send(Call::get("/").echo()).await.expect("it is answered").status, 200);
-    // What is saved now cannot be read yet.
+    // The gateway cannot read this change yet.
     gateway.save_objects(leading_to("/new"));
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(held);
@@ -42,7 +42,7 @@ async fn without_descriptors_it_neither_spins_nor_forgets_and_recovers() {
         async { while !Call::get("/new").echo().try_send(gateway.http()).await.is_ok_and(|reply| reply.status == 200) {} };
     wait::within("it accepts again", answered).await;
     let forgotten = async { while Call::get("/").echo().send(gateway.http()).await.status != 404 {} };
-    // Files that could not be read are looked at again every ten seconds.
+    // The gateway reads files that it could not read again every ten seconds.
     wait::within("what was saved meanwhile is live", forgotten).await;
     let lines = gateway.stderr().matches("cannot accept connections").count();
     assert!(lines as u64 <= 2 + began.elapsed().as_secs() / 10, "{lines} lines of log for one trouble");

@@ -1,4 +1,4 @@
-//! What the gateway knows of engines: their metrics in three dialects, their ports, who may wait.
+//! Engines: their metrics in three dialects, their ports, and requests that may wait.
 
 use pailou_e2e::client::Call;
 use pailou_e2e::gateway::Setup;

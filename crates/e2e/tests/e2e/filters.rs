@@ -1,4 +1,4 @@
-//! What routes change on the way: headers, paths, hosts, and answers of their own.
+//! Filters of routes: headers, paths, hosts, and answers of their own.
 
 use pailou_e2e::client::{Call, Reply};
 use pailou_e2e::gateway::Setup;

@@ -151,7 +151,7 @@ async fn a_head_that_never_ends_is_not_waited_for_by_others() {
     assert_eq!(Call::get("/").echo().send(gateway.http()).await.status, 200);
 }
 
-/// What a client said, and what is told of it: status, code, detail.
+/// A client's bytes, and the log of them: status, code, detail.
 const NO_REQUESTS: &[(&str, Option<u16>, &str, &str)] = &[
     ("GET / HTTP/1.1\r\nhost: a\r\nsecret : s3cret\r\n\r\n", Some(400), "400", "invalid header name"),
     ("\x16\x03\x01\0\x05hello, I speak TLS\r\n\r\n", Some(400), "400", "invalid token"),

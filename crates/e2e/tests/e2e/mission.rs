@@ -31,7 +31,7 @@ struct Hosted {
     setup: Setup,
 }
 
-/// A stand-in for the hosted service with a certificate for its name, and a gateway that is told where it is.
+/// A stand-in for the hosted service with a certificate for its name, and a gateway that gets its address.
 async fn hosted(served_name: &str) -> Hosted {
     let authority = Authority::new().unwrap();
     let config = Config {

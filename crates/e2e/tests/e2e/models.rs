@@ -24,7 +24,7 @@ async fn two_models() -> (Gateway, [Sim; 2]) {
     (Setup::with(list).serve().await, engines)
 }
 
-/// Who answers, or the status where nobody does.
+/// The backend that answers, or the status if none does.
 async fn answered_by(gateway: &Gateway, call: Call) -> String {
     let reply = call.echo().send(gateway.http()).await;
     if reply.status == 200 { reply.server().to_owned() } else { reply.status.as_u16().to_string() }

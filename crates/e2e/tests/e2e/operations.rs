@@ -1,4 +1,4 @@
-//! What an operator sees: ports, signals, health, logs, metrics, and never a credential.
+//! The operator's view: ports, signals, health, logs, metrics, and never a credential.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -177,7 +177,7 @@ async fn credentials_appear_nowhere() {
     let filter = objects::object("gateway.envoyproxy.io/v1alpha1", "HTTPRouteFilter", "inject", spec);
     let reference = json!([{"type": "ExtensionRef", "extensionRef": {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": "inject"}}]);
     let rules = json!([{"filters": reference, "backendRefs": [objects::to_backend("a")]}]);
-    // What is wrong with a secret is told too, but not what it holds.
+    // The log also names errors in a Secret, but not its content.
     let mut broken = objects::secret("broken", "credential", OURS);
     broken["data"] = json!({"credential": format!("not base64 {OURS}")});
     let list = [

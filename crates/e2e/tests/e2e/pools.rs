@@ -181,7 +181,7 @@ async fn saturated_pools_shed_what_can_wait_and_serve_what_is_critical() {
     assert_eq!(reply.status, 429, "{}", reply.text());
     assert!(reply.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
     assert!(reply.json()["error"]["message"].is_string());
-    // Those that were given up above have left.
+    // The requests that their clients gave up above have left.
     let at_the_engine = || sim.stats().running + sim.stats().waiting;
     wait::eventually("those that are held are all there is", || at_the_engine() == 24).await;
     let to = gateway.http();

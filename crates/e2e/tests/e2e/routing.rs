@@ -22,7 +22,7 @@ async fn serve(mut list: Vec<Value>, more: impl IntoIterator<Item = Value>) -> G
     Setup::with(list).serve().await
 }
 
-/// Who answers, or the status where nobody does.
+/// The backend that answers, or the status if none does.
 async fn who(gateway: &Gateway, call: Call) -> String {
     let reply = call.echo().send(gateway.http()).await;
     if reply.status == 200 { reply.server().to_owned() } else { reply.status.as_u16().to_string() }

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{instant, pool_of};
 
-/// What clients do, each over and over.
+/// Actions of clients, each over and over.
 const KINDS: [Kind; 8] =
     [Kind::Kept, Kind::New, Kind::Streamed, Kind::Left, Kind::Http2, Kind::Long, Kind::Unknown, Kind::Malformed];
 
@@ -148,7 +148,7 @@ fn mean(samples: &[Sample], quarter: usize) -> (f64, f64) {
     (of(|sample| sample.memory as f64), of(|sample| sample.descriptors as f64))
 }
 
-/// What must be nothing once nobody asks any more.
+/// Gauges that must be 0 once no client sends requests.
 async fn assert_nothing_is_left(gateway: &Gateway) {
     // Connections to backends are kept, and count.
     for (name, labels) in [

@@ -20,7 +20,7 @@ async fn before(server: &Server) -> Gateway {
     Setup::with([objects::gateway(), route, objects::backend("b", &[server.address])]).serve().await
 }
 
-/// A server that sends a chunk whenever it is told one, and tells when its peer has gone.
+/// A server that sends chunks on command, and reports when its peer has gone.
 async fn dictated(content_type: &'static str) -> (Server, mpsc::UnboundedSender<Vec<u8>>, mpsc::UnboundedReceiver<Instant>) {
     let (say, told) = mpsc::unbounded_channel::<Vec<u8>>();
     let (gone, closed) = mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! What several of the tests need.
+//! Helpers of several tests.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
