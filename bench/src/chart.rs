@@ -9,14 +9,14 @@ use crate::{
 };
 
 const WIDTH: f64 = 860.0;
-/// Where bars begin and end; labels stand before, figures after them.
+/// Ends of bars; labels stand before, figures after them.
 const LEFT: f64 = 150.0;
 const RIGHT: f64 = 720.0;
 const BAR: f64 = 14.0;
 const ROW: f64 = 20.0;
 const GROUP: f64 = 30.0;
 const TOP: f64 = 60.0;
-/// Where lines of the scale may stand.
+/// Steps between lines of the scale.
 const TICKS: [f64; 22] =
     [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
 const STYLE: &str = "<style>
@@ -32,7 +32,7 @@ text { fill: #e6edf3 } .scale { fill: #9198a1 } .bar { fill: #656d76 } .own { fi
 struct Chart {
     title: &'static str,
     unit: &'static str,
-    /// Where a line marks what is compared with.
+    /// Figure of the line that marks the comparison.
     mark: Option<f64>,
     groups: Vec<Group>,
 }
@@ -71,7 +71,7 @@ pub(crate) fn all(summaries: &[Summary], footprints: &[FootprintSummary]) -> Vec
         .collect()
 }
 
-/// Figures by workload, which follow each other. What is not above zero has no place on the scale.
+/// Figures by workload, in order. Only those above 0 have a place on the scale.
 fn groups<'a>(figures: impl Iterator<Item = (Workload, &'a str, Spread)>) -> Vec<Group> {
     let mut groups: Vec<(Workload, Group)> = Vec::new();
     for (workload, subject, spread) in figures.filter(|(.., spread)| spread.median > 0.0) {

@@ -30,7 +30,7 @@ pub(crate) struct Cli {
     /// A workload, may be repeated; all unless given.
     #[arg(long, value_name = "WORKLOAD", value_enum)]
     pub(crate) workload: Vec<Workload>,
-    /// Where results, the gateways' configurations and their logs go.
+    /// Directory for results, the gateways' configurations and their logs.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     pub(crate) out: PathBuf,
     /// Date to put in the results.

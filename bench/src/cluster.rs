@@ -40,7 +40,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Time for what controller and proxy do after that.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// What one turn showed.
+/// Results of one turn.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Clustered {
     pub(crate) subject: String,
@@ -52,7 +52,7 @@ pub(crate) struct Clustered {
     pub(crate) proxy: Part,
 }
 
-/// What a process used.
+/// Resources that a process used.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Part {
     /// Milliseconds of processor time for each route that came.
@@ -156,7 +156,7 @@ impl Cluster {
         Ok((cpu::of_tree(self.controller.id())?, cpu::of_tree(self.proxy.id())?))
     }
 
-    /// What both used since then, for so many routes.
+    /// Resources that both used since then, for so many routes.
     fn parts(&self, (controller, proxy): (Duration, Duration), routes: u32) -> io::Result<(Part, Part)> {
         let part = |process: &Process, before: Duration| {
             let used = cpu::of_tree(process.id())?.saturating_sub(before);

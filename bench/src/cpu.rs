@@ -5,11 +5,11 @@ use std::{fs, io, process::Command, time::Duration};
 /// Ticks per second in `/proc/stat`; the same on every Linux that runs Rust.
 const TICKS: u64 = 100;
 
-/// Processor time a process and its descendants have used so far: the sum over their threads, to the nanosecond. What one used that has
-/// ended is not in it.
+/// Processor time of a process and its descendants so far: the sum over their threads, to the nanosecond. It lacks that of
+/// ended ones.
 ///
 /// # Errors
-/// When the process is gone or the kernel keeps no such count (`CONFIG_SCHED_INFO`).
+/// The process is gone, or the kernel keeps no such count (`CONFIG_SCHED_INFO`).
 pub(crate) fn of_tree(pid: u32) -> io::Result<Duration> {
     let mut total = 0;
     for pid in tree(pid)? {
@@ -23,18 +23,18 @@ pub(crate) fn of_tree(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(total))
 }
 
-/// Memory a process and its descendants hold, in bytes, their programs' code included; what they share is counted for each.
+/// Memory of a process and its descendants, in bytes, their programs' code included; shared memory counts for each.
 ///
 /// # Errors
-/// When the process is gone.
+/// The process is gone.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     memory(pid, "VmRSS:")
 }
 
-/// What of that is in no file: heap and stacks.
+/// The part of that memory in no file: heap and stacks.
 ///
 /// # Errors
-/// When the process is gone.
+/// The process is gone.
 pub(crate) fn anonymous(pid: u32) -> io::Result<u64> {
     memory(pid, "RssAnon:")
 }
@@ -84,7 +84,7 @@ pub(crate) fn open_files() -> io::Result<u64> {
         return Ok(soft);
     }
     let pid = std::process::id().to_string();
-    // Where there is no `prlimit` the soft limit stands.
+    // Without `prlimit` the soft limit stands.
     let _ = run(Command::new("prlimit").args([&format!("--nofile={hard}:{hard}"), "--pid", &pid]));
     Ok(limits()?.0)
 }
@@ -117,7 +117,7 @@ fn tree(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// What the kernel says of a process's memory in this line, and of its descendants', in bytes.
+/// The sum of this line of the kernel's report over a process and its descendants, in bytes.
 fn memory(pid: u32, field: &str) -> io::Result<u64> {
     let mut total = 0;
     for pid in tree(pid)? {

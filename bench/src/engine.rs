@@ -20,11 +20,11 @@ use crate::http::{Receiver, Start};
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 /// Ports tried before giving up on one that is free on every address.
 const ATTEMPTS: usize = 16;
-/// What a connection begins with that speaks HTTP/2, and TLS.
+/// First byte of a connection by HTTP/2, and by TLS.
 const HTTP2: u8 = b'P';
 const TLS: u8 = 0x16;
 
-/// What the engine answers to every request that is not for its metrics.
+/// Answers of the engine to all requests but those for its metrics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     /// A completion at once.

@@ -1,4 +1,4 @@
-//! What can go wrong with a measurement.
+//! Errors of a measurement.
 
 use std::{io, path::PathBuf};
 
@@ -18,9 +18,9 @@ pub(crate) enum Error {
     NotReady {
         /// The gateway.
         name: String,
-        /// What the last try met.
+        /// Error of the last try.
         source: io::Error,
-        /// What it wrote.
+        /// Its output.
         log: PathBuf,
     },
     /// A peer asked for is not installed.

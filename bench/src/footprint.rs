@@ -1,4 +1,4 @@
-//! A turn in which nothing is asked of the gateway but to be there: how soon it is, and what memory it takes.
+//! A turn without load: time until the gateway answers, and its memory.
 
 use std::{io, time::Duration};
 
@@ -22,13 +22,13 @@ const SETTLE: Duration = Duration::from_millis(500);
 const STARTS: usize = 5;
 const STARTS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What one start showed.
+/// Results of one start.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Footprint {
     pub(crate) workload: Workload,
     pub(crate) subject: String,
     pub(crate) round: u32,
-    /// Milliseconds from before the process was made until its first answer was read.
+    /// Milliseconds from before the process's start until its first answer.
     pub(crate) start_ms: f64,
     /// Bytes in memory after that.
     pub(crate) idle_bytes: u64,

@@ -9,7 +9,7 @@ const SMALL_BUFFER: usize = 4 << 10;
 /// Bytes read at once where there are many, and the longest head.
 const BUFFER: usize = 64 << 10;
 
-/// What a message's head says.
+/// Properties of a message's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) start: Start,
@@ -25,7 +25,7 @@ pub(crate) enum Start {
     Response { status: u16 },
 }
 
-/// Where the body ends.
+/// End of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// No header says: no body in a request, until the end of the connection in a response.

@@ -69,7 +69,7 @@ impl Load {
         tally.requests > 0 && (!streams || tally.events > 0)
     }
 
-    /// What happened since the last call.
+    /// Results since the last call.
     pub(crate) fn take(&self) -> Tally {
         self.shared.tally.take()
     }

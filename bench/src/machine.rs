@@ -1,4 +1,4 @@
-//! Where and when the figures were taken.
+//! Machine and time of the measurement.
 
 use std::{fmt, fs};
 

@@ -1,7 +1,7 @@
 //! `pailou-bench`: the gateway beside its peers.
 //!
-//! Load and mock engine share one thread on one core, the gateway under test has another. Turns are taken round by round, so that
-//! what disturbs the machine for a while disturbs all. README.md says how to read the figures.
+//! Load and mock engine share one thread on one core, the gateway under test has another. Turns go round by round, so that a
+//! disturbance of the machine affects all subjects. README.md explains the figures.
 
 mod cli;
 mod workload;

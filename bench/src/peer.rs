@@ -1,4 +1,4 @@
-//! What the gateway is compared with: how each peer is found, configured and started, and what it can serve.
+//! Peers of the gateway: how to find, configure and start each, and the workloads it can serve.
 
 mod table;
 
@@ -13,10 +13,10 @@ use clap::ValueEnum;
 pub(crate) use self::table::PAILOU;
 use crate::{template::Site, workload::Workload};
 
-/// Where Debian keeps servers, which is not on every user's path.
+/// Debian's directory of servers, which is not on every user's path.
 const SERVER_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
-/// What a gateway can be compared with.
+/// Subjects to compare the gateway with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PeerName {
     /// Nothing: the load goes to the engine. Always measured, as what latencies are compared with.
@@ -39,9 +39,9 @@ pub(crate) enum PeerName {
     Litellm,
     /// Portkey's gateway.
     Portkey,
-    /// agentgateway; only where a program is given or on the path.
+    /// agentgateway; only if a program is given or on the path.
     Agentgateway,
-    /// Busbar; only where a program is given or on the path.
+    /// Busbar; only if a program is given or on the path.
     Busbar,
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum PeerName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeerOption {
     pub(crate) name: PeerName,
-    /// Its program, where it is not to be looked for.
+    /// Its program; `None` to search for it.
     pub(crate) program: Option<PathBuf>,
 }
 
@@ -58,19 +58,19 @@ pub(crate) struct PeerOption {
 pub(crate) struct Peer {
     /// As it is called in tables.
     pub(crate) title: &'static str,
-    /// Paths of the program, below a directory where programs are looked for; the first one that is there is taken.
+    /// Paths of the program, below each directory of the search; the first that exists counts.
     pub(crate) programs: &'static [&'static str],
     /// How to get it.
     pub(crate) install: &'static str,
     /// Files it is configured by.
     pub(crate) files: &'static [(&'static str, &'static str)],
-    /// What it is started by, if it is no program of its own.
+    /// Interpreter, if it is no program of its own.
     pub(crate) interpreter: Option<&'static str>,
     pub(crate) arguments: &'static [&'static str],
     pub(crate) environment: &'static [(&'static str, &'static str)],
     /// Headers that requests to it have.
     pub(crate) headers: &'static [(&'static str, &'static str)],
-    /// What it can serve.
+    /// Workloads that it can serve.
     pub(crate) serves: &'static [Workload],
 }
 

@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Connections beside those of the load: checks of health, probes.
 const OTHER_CONNECTIONS: u32 = 32;
 
-/// How long a gateway that is told to end may take: one that was built to be profiled writes down what ran.
+/// Time for a gateway to end: one built to be profiled writes its profile then.
 const END_WITHIN: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -38,16 +38,16 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A gateway that answers; when dropped, told to end and then killed with its children.
 pub(crate) struct Process {
     child: Child,
-    /// From before the process was made until its first answer was read.
+    /// Time from before the process's start until its first answer.
     pub(crate) started_in: Duration,
 }
 
 impl Process {
-    /// Starts a subject for a workload, pinned if cores are given, and waits until it answers. Gives the load's plan too; the process is
-    /// `None` where there is nothing to start.
+    /// Starts a subject for a workload, pinned to cores if given, and waits until it answers. Returns the load's plan too; the
+    /// process is `None` if there is nothing to start.
     ///
     /// # Errors
-    /// When it does not start, or does not answer in time.
+    /// It does not start, or does not answer in time.
     pub(crate) async fn start(
         subject: &Subject,
         workload: Workload,
@@ -78,10 +78,10 @@ impl Process {
         Ok((Some(process), plan))
     }
 
-    /// Starts a command on these cores, or on any if there are none. What it writes on standard error goes to the log.
+    /// Starts a command on these cores, or on any if there are none. Its standard error goes to the log.
     ///
     /// # Errors
-    /// When it cannot be started, or the log cannot be written.
+    /// The command does not start, or the log cannot be written.
     pub(crate) fn spawn(command: Command, log: &Path, cores: &[usize]) -> io::Result<Self> {
         let output = File::create(log)?;
         let mut command = pinned(command, cores);

@@ -7,7 +7,7 @@ use crate::{
     workload::{Kind, Setup, Shape},
 };
 
-/// The prompt's words, and what non-model bodies are made of.
+/// Words of prompts and of other bodies.
 const WORDS: &[u8] = b"the gate over a street ";
 
 /// One request, to be written as HTTP/1.1 or sent by HTTP/2.
@@ -16,7 +16,7 @@ pub(crate) struct Request {
     pub(crate) method: &'static str,
     pub(crate) host: String,
     pub(crate) path: String,
-    /// What it has beside `Host` and `Content-Length`.
+    /// Its headers beside `Host` and `Content-Length`.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
 }

@@ -19,7 +19,7 @@ use crate::{
 const SMOKE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(50));
 const WARM_UP: Duration = Duration::from_millis(700);
 
-/// What was measured, how long and how often.
+/// Subjects, workloads, durations and rounds of a measurement.
 pub(crate) struct Results {
     /// Length of a phase.
     pub(crate) length: Duration,
@@ -88,7 +88,7 @@ fn turns<'s>(cli: &Cli, subjects: &'s [Subject], rounds: u32) -> Vec<(u32, &'s S
     turns
 }
 
-/// Whether the workload was asked for, or is what one that was is compared with.
+/// Whether the command line names the workload, or one that it is the comparison of.
 fn chosen(cli: &Cli, workload: Workload) -> bool {
     cli.workload.is_empty() || cli.workload.iter().any(|asked| *asked == workload || asked.base() == Some(workload))
 }

@@ -1,4 +1,4 @@
-//! What is measured: gateways, and the engine without any.
+//! Subjects of a measurement: gateways, and the engine without any.
 
 use std::{
     fs,
@@ -23,10 +23,10 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// All subjects that were asked for, the engine without a gateway first; and what is to be said of peers that are not installed.
+    /// All subjects that the command line names, the engine without a gateway first; and notes on peers that are not installed.
     ///
     /// # Errors
-    /// When a peer was asked for by name and is not installed.
+    /// The command line names a peer that is not installed.
     pub(crate) fn choose(
         asked: &[PeerOption],
         gateways: &[PathBuf],

@@ -31,7 +31,7 @@ pub(crate) struct Summary {
     pub(crate) cpu_us: Option<Spread>,
     /// That figure divided by haproxy's of the same round.
     pub(crate) cpu_ratio: Option<Spread>,
-    /// That figure divided by its own under the workload that this one is compared with, in the same round.
+    /// That figure divided by its own under the comparison workload, in the same round.
     pub(crate) own_ratio: Option<Spread>,
     /// As `cpu_us`, as fast as the connections go.
     pub(crate) full_cpu_us: Option<Spread>,

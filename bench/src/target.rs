@@ -1,4 +1,4 @@
-//! What the gateway is meant to reach, and how far it is from there.
+//! The gateway's targets, and its distance from them.
 
 use crate::{
     stats::Spread,

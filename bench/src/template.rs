@@ -14,13 +14,13 @@ const OTHER_FILES: u32 = 64;
 /// Routes on each of many host names.
 pub(crate) const ROUTES_PER_HOST: u32 = 5;
 
-/// Where a gateway is, and what it is to do.
+/// Address and task of a gateway.
 #[derive(Debug)]
 pub(crate) struct Site<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) engine_port: u16,
-    /// Where its files go; certificates are there already.
+    /// Directory of its files; certificates are there already.
     pub(crate) directory: &'a Path,
     pub(crate) setup: Setup,
     pub(crate) threads: u8,
@@ -30,7 +30,7 @@ pub(crate) struct Site<'a> {
     pub(crate) certificates: &'a Certificates,
 }
 
-/// What TLS needs, in PEM.
+/// Certificates and keys of TLS, in PEM.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     /// The authority's.

@@ -19,17 +19,17 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// A new authority and a certificate of it for the bench's host name, which are written to the directory as gateways want them.
+    /// A new authority and its certificate for the bench's host name, in files of the directory in the form that gateways read.
     ///
     /// # Errors
-    /// When they cannot be made or written.
+    /// They cannot be made or written.
     pub(crate) fn new(directory: &Path) -> Result<Self, Error> {
         let key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
         let mut certificate = CertificateParams::new(vec![HOST.to_owned()])?;
-        // A certificate of its authority's name would be taken for one that signed itself.
+        // A certificate of its authority's name would count as self-signed.
         certificate.distinguished_name.push(DnType::CommonName, HOST);
         let certificate = certificate.signed_by(&key, &authority)?;
 

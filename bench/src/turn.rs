@@ -17,9 +17,9 @@ use crate::{
     workload::{Kind, Setup, Shape, Workload},
 };
 
-/// How often it is looked whether something was answered, where nothing was in time.
+/// Interval of checks for a late answer.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long it is waited for.
+/// Time for a late answer.
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Files that a gateway and this program have open beside connections, with some to spare.
 const OTHER_FILES: u64 = 200;
@@ -27,7 +27,7 @@ const OTHER_FILES: u64 = 200;
 const SMOKE_STREAMS: u32 = 32;
 const SMOKE_HOSTS: u32 = 10;
 
-/// What all turns have in common.
+/// Context of all turns.
 pub(crate) struct Conditions<'a> {
     /// Length of each phase.
     pub(crate) length: Duration,
@@ -54,7 +54,7 @@ pub(crate) enum Phase {
     Full,
 }
 
-/// What one phase showed.
+/// Results of one phase.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Sample {
     pub(crate) workload: Workload,
@@ -74,7 +74,7 @@ pub(crate) struct Sample {
     pub(crate) gateway: Option<Usage>,
 }
 
-/// What a gateway used.
+/// Resources that a gateway used.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Usage {
     /// Microseconds of processor time for each request, or each chunk where answers are streams.
@@ -93,8 +93,8 @@ impl Conditions<'_> {
         self.core.map_or_else(Vec::new, |core| (core..core + usize::from(threads)).collect())
     }
 
-    /// What a workload is here: in a smoke test all that is many is few, and there are no more idle streams than files may be open, of
-    /// which each is two of the gateway's, and of this program's.
+    /// A workload, cut to size: in a smoke test large numbers are small, and idle streams fit the limit of open files, of which
+    /// each takes two of the gateway's and two of this program's.
     pub(crate) fn shape(&self, workload: Workload) -> Shape {
         let mut shape = workload.shape();
         if let Kind::Idle(streams) = &mut shape.kind {
@@ -159,7 +159,7 @@ async fn wait_for_answer(load: &Load, workload: Workload) -> io::Result<()> {
     Ok(())
 }
 
-/// What the request is answered by which shows that a gateway is there: a stream if it asks for one, which some insist on.
+/// The request whose answer shows that a gateway is there: a stream if the workload streams, which some gateways insist on.
 pub(crate) fn first_answer(workload: Workload) -> Answer {
     match workload.shape().kind {
         Kind::Streams(_) | Kind::Idle(_) => Answer::Stream(Duration::from_millis(1)),

@@ -1,4 +1,4 @@
-//! What is measured: kinds of requests, how they come, and what a gateway is set up for.
+//! Workloads: kinds of requests, their pace, and the gateway's setup.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(crate) enum Workload {
     Cluster,
 }
 
-/// What sets a workload apart.
+/// Properties of a workload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     /// As it is called in tables.
@@ -73,7 +73,7 @@ pub(crate) struct Shape {
     pub(crate) threads: u8,
 }
 
-/// What is measured of it.
+/// Figure to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Whole answers; the paced phase has so many requests in a second.
@@ -88,7 +88,7 @@ pub(crate) enum Kind {
     Cluster,
 }
 
-/// What a gateway is set up for, by the name that configuration files have for it.
+/// Setup of a gateway, by its name in configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setup {
     /// HTTP/1.1 without TLS.
@@ -108,7 +108,7 @@ const PLAIN: Shape = Shape { model: false, body: 0, ..MODEL };
 const ROUTES: Shape = Shape { kind: Kind::Requests(6000), ..MODEL };
 
 impl Workload {
-    /// What is measured in one go, in the order of the results. A workload that another is compared with comes right before it.
+    /// All workloads in the order of the results. The comparison of a workload comes right before it.
     pub(crate) fn groups() -> &'static [&'static [Self]] {
         &[
             &[Self::Small, Self::TwoCores],
@@ -128,7 +128,7 @@ impl Workload {
         ]
     }
 
-    /// What sets it apart.
+    /// Its properties.
     pub(crate) fn shape(self) -> Shape {
         let every = |millis| Kind::Streams(Duration::from_millis(millis));
         match self {

@@ -1,4 +1,4 @@
-//! What is in the cluster.
+//! Objects of the cluster.
 
 use std::net::SocketAddr;
 
@@ -75,7 +75,7 @@ pub(super) fn route(number: u32) -> Value {
     object(&format!("route-{number}"), json!({ "parentRefs": [{ "name": GATEWAY }], "rules": rules }))
 }
 
-/// Where that route is.
+/// Path of that route.
 pub(super) fn name(number: u32) -> String {
     format!("default/route-{number}")
 }

@@ -30,7 +30,7 @@ async fn answer(request: Request<RecvStream>, mut response: SendResponse<Bytes>)
     let mut body = request.into_body();
     while let Some(data) = body.data().await {
         let data = data?;
-        // Never full: what is read is given back at once.
+        // The window is never full: the engine gives back all that it has read at once.
         let _ = body.flow_control().release_capacity(data.len());
     }
     let (content_type, text) = if metrics { ("text/plain; version=0.0.4", METRICS) } else { ("application/json", COMPLETION) };

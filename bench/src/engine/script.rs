@@ -1,4 +1,4 @@
-//! What the engine answers, ready to send.
+//! Answers of the engine, ready to send.
 
 use std::{io, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::workload::CHUNKS;
 
 /// The body of a whole answer.
 pub(super) const COMPLETION: &str = r#"{"id":"chatcmpl-0","object":"chat.completion","created":1700000000,"model":"qwen","choices":[{"index":0,"message":{"role":"assistant","content":"It leads into the street."},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":40,"total_tokens":46,"completion_tokens":6}}"#;
-/// What the engine says of its load.
+/// The engine's metrics.
 pub(super) const METRICS: &str = "\
 # TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{model_name=\"qwen\"} 4
@@ -24,7 +24,7 @@ vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10000\"} 1
 ";
 const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
-/// What an event says, in turn: one like the one before would be easier to read than those of a model are.
+/// Texts of events, in turn: equal events would be easier to read than those of a model are.
 const WORDS: [&str; 6] = ["It", " leads", " into", " the", " street", "."];
 
 /// HTTP/1.1 answers.

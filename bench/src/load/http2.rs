@@ -75,7 +75,7 @@ async fn connect(plan: &Plan, driver: &mut JoinSet<()>) -> io::Result<SendReques
     let handshake = timeout(REQUEST_TIMEOUT, h2::client::handshake(stream)).await?;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     driver.spawn_local(async move {
-        // What ends it ends the requests on it too, which say so.
+        // An error that ends the connection also ends its requests, which report it.
         let _ = connection.await;
     });
     Ok(sender)

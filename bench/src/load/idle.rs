@@ -10,10 +10,10 @@ use crate::http::Receiver;
 /// Streams that are opened at a time.
 const AT_A_TIME: usize = 32;
 
-/// Opens so many streams and reads each to its first event; they stay open until they are dropped.
+/// Opens so many streams and reads each to its first event; they stay open until dropped.
 ///
 /// # Errors
-/// When one cannot be had.
+/// A stream fails.
 pub(crate) async fn hold(plan: &Plan, streams: u32) -> io::Result<Vec<TcpStream>> {
     let request: Rc<[u8]> = plan.request(0).bytes().into();
     let mut opening = JoinSet::new();

@@ -1,4 +1,4 @@
-//! What is sent, and where.
+//! Requests of a load, and their destination.
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
 

@@ -1,8 +1,8 @@
-//! What the answers said.
+//! Counts of answers.
 
 use std::{io, time::Duration};
 
-/// What the answers said since it was last taken.
+/// Counts of answers since the last call.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Answers with status 200 that were read to the end.
@@ -11,7 +11,7 @@ pub(crate) struct Tally {
     pub(crate) events: u64,
     /// Requests that failed, or were answered otherwise.
     pub(crate) errors: u64,
-    /// What the first failure was.
+    /// The first failure.
     pub(crate) first_error: Option<String>,
     /// Nanoseconds from a request's first byte to the end of the answer, or to its first event where it is a stream.
     pub(crate) latencies: Vec<u64>,

@@ -6,7 +6,7 @@ use crate::workload::Workload::{
     Small, Start, Tls, TwoCores,
 };
 
-/// What a proxy that is configured in all ways serves.
+/// Workloads of a proxy that can be configured for all.
 const ALL: &[Workload] = &[
     Small,
     TwoCores,
@@ -25,10 +25,10 @@ const ALL: &[Workload] = &[
     H2,
 ];
 const NOT_H2: &[Workload] = ALL.split_last().expect("there are some").1;
-/// What routing by the body is measured by.
+/// Workloads that measure routing by the body.
 const BODIES: &[Workload] = &[Small, Medium, Large, FewStreams, ManyStreams, Start, Plain];
 const SMALL_BODIES: &[Workload] = &[Small, Medium, FewStreams, ManyStreams, Start, Plain];
-/// What a router of model calls alone serves.
+/// Workloads of a router of model requests alone.
 const MODELS: &[Workload] = &[Small, Medium, Large, FewStreams, ManyStreams, IdleThousand, Start];
 /// Enough to see where those are that cost fifty times as much.
 const FEW: &[Workload] = &[Small, FewStreams, Start];

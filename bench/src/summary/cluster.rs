@@ -1,4 +1,4 @@
-//! What turns in a cluster showed.
+//! Results of turns in a cluster.
 
 use serde::Serialize;
 

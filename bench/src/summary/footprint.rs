@@ -1,4 +1,4 @@
-//! What starts and idle streams showed.
+//! Results of starts and idle streams.
 
 use serde::Serialize;
 
