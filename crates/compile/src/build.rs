@@ -27,6 +27,7 @@ use super::{
     listener_sets, models,
     order::Order,
     output::{Effects, Output},
+    policies::effective::RoutePolicies,
     policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
     ports::{self, Kept},
     resolver::Resolver,
@@ -111,7 +112,7 @@ impl<'a> Shared<'a> {
 
     /// Distributes the targets of policies for routes.
     fn claim(&mut self, index: &Index<'_>) -> [Winners; 2] {
-        [self.traffic.claim(index).winners.clone(), self.security.claim(index).winners.clone()]
+        [self.traffic.claim(index).clone(), self.security.claim(index).clone()]
     }
 }
 
@@ -131,9 +132,9 @@ impl Memory {
         let (winners, claim_reads) = objects.track(|index| shared.claim(index));
         let difference = self.routes(objects, &mut shared, (changes, touched), winners);
         self.shared = shared_reads;
-        let Shared { mut gateways, clients, mut traffic, security, mut clusters, authorizers } = shared;
+        let Shared { mut gateways, mut clients, mut traffic, mut security, mut clusters, authorizers } = shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
-        self.effects.tell(&mut gateways, &mut clusters, &mut traffic);
+        self.effects.tell(&mut gateways, &mut clusters, (&mut traffic, &mut security));
 
         let ((sets, base_models), report_reads) = objects.track(|index| {
             let reach = Reach { gateways: &gateways, index, routes: &self.routes };
@@ -206,7 +207,8 @@ impl Memory {
             let route = &self.routes.routes[place];
             let ((output, status), reads) = objects.track(|index| {
                 let resolver = Resolver::new(index, clusters);
-                RouteCompiler { gateways, traffic, security, resolver, overlaps: Vec::new() }.compile(route)
+                let policies = RoutePolicies::new(traffic, security);
+                RouteCompiler { gateways, policies, resolver }.compile(route)
             });
             let output = Arc::new(output);
             self.effects.add(&output);

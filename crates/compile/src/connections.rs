@@ -21,7 +21,7 @@ use super::{
     listener_protocol::ListenerProtocol,
     order::AnyRoute,
     output::{Output, RouteListener},
-    policies::traffic::Traffic,
+    policies::{effective::RulePolicies, traffic::Traffic},
     resolver::{Load, Resolver},
     routes::{Given, Route, RouteCompiler, gateways_of, listeners_of, patterns},
     rules::{self, Findings},
@@ -99,11 +99,8 @@ impl RouteCompiler<'_, '_> {
         self.identify(given);
         let rule = route.rules.first();
         let name = rules::rule_name(&route.head, 0, rule.and_then(|rule| rule.name.as_deref()));
-        let (traffic, failure) = match self.traffic.effective(given.traffic, &name, &mut self.overlaps) {
-            Ok(traffic) => (traffic, None),
-            Err(problem) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
-        };
-        let closed = self.security.effective(given.security, &name).closed.or(failure);
+        let RulePolicies { traffic, security, failure } = self.policies.of_rule(self.resolver.index, given.policies, &name);
+        let closed = security.closed.or(failure);
         let refs = backends(&mut self.resolver, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);
         let backends = match closed {
             Some(failure) => Err(failure),

@@ -10,8 +10,7 @@ use super::{
     gateway::Gateways,
     ids::{GatewayId, ListenerId, PolicyId, PoolId},
     order::AnyRoute,
-    policies::backend::Overlap,
-    policies::backend::TrafficPolicies,
+    policies::{backend::TrafficPolicies, policy_targets::Overlap, security::SecurityPolicies},
 };
 
 /// What one route comes to, by itself. All that is shared with other routes is put together of it, and of nothing else.
@@ -49,6 +48,8 @@ pub(crate) enum Effect {
     Pool { pool: PoolId, gateway: GatewayId },
     /// Two BackendTrafficPolicies meet.
     Traffic(Overlap),
+    /// Two SecurityPolicies meet.
+    Security(Overlap),
 }
 
 /// The effects of all routes, and how many have each.
@@ -113,13 +114,19 @@ impl Effects {
     }
 
     /// Tells those of whom something is said.
-    pub(crate) fn tell(&self, gateways: &mut Gateways<'_>, clusters: &mut Clusters<'_>, traffic: &mut TrafficPolicies<'_>) {
+    pub(crate) fn tell(
+        &self,
+        gateways: &mut Gateways<'_>,
+        clusters: &mut Clusters<'_>,
+        (traffic, security): (&mut TrafficPolicies<'_>, &mut SecurityPolicies<'_>),
+    ) {
         for (effect, count) in &self.0 {
             match effect {
                 Effect::Attached(listener) => gateways[*listener].attached = *count,
                 Effect::TlsPolicy { policy, gateway } => clusters.tls.reached(*policy, *gateway),
                 Effect::Pool { pool, gateway } => clusters.pools.reached(*pool, *gateway),
                 Effect::Traffic(overlap) => traffic.overlap(overlap),
+                Effect::Security(overlap) => security.overlap(overlap),
             }
         }
     }

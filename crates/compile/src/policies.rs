@@ -3,8 +3,10 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cors;
+pub(crate) mod effective;
 pub(crate) mod health;
 pub(crate) mod http_filters;
+pub(crate) mod policy_targets;
 pub(crate) mod report;
 pub(crate) mod security;
 pub(crate) mod targets;

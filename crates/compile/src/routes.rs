@@ -1,28 +1,22 @@
 //! HTTPRoutes and GRPCRoutes: from objects to entries of listeners' route tables, and statuses.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::status::{Condition, Note, ParentStatus, Severity, Status, StatusBody};
 use pailou_api::{
     GrpcRoute, Hostname, HttpRoute, Meta, grpc_route::GrpcRouteRule, http_route::HttpRouteRule, refs::ParentReference,
 };
-use pailou_snapshot::{Failure, HostPattern, RouteKind, RouteTable};
+use pailou_snapshot::{HostPattern, RouteKind, RouteTable};
 
 use super::{
     attach::{self, Attachment},
     connections,
     gateway::Gateways,
-    ids::{GatewayId, ListenerId, PolicyId},
+    ids::{GatewayId, ListenerId},
     matches::Match,
     order::AnyRoute,
     output::{Effect, Output, RouteListener},
-    policies::{
-        backend::{Overlap, TrafficPolicies},
-        security::SecurityPolicies,
-    },
+    policies::effective::{ListenerPolicies, RoutePolicies, RulePolicies},
     resolver::Resolver,
     rules::{self, CompiledRule, Findings, RuleContext},
     warnings::PARTIALLY_SUPPORTED,
@@ -97,20 +91,14 @@ pub(super) fn patterns(hostnames: &[Hostname]) -> Vec<HostPattern> {
 /// Compiles one route.
 pub(crate) struct RouteCompiler<'t, 'a> {
     pub(crate) gateways: &'t Gateways<'a>,
-    pub(crate) traffic: &'t TrafficPolicies<'a>,
-    pub(crate) security: &'t SecurityPolicies<'a>,
+    pub(crate) policies: RoutePolicies<'t, 'a>,
     pub(crate) resolver: Resolver<'t, 'a>,
-    /// BackendTrafficPolicies that meet at the route's rules.
-    pub(crate) overlaps: Vec<Overlap>,
 }
 
 /// What a listener gives to routes, by place: rules are compiled once for each.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Given {
-    /// A BackendTrafficPolicy.
-    pub(super) traffic: Option<PolicyId>,
-    /// A SecurityPolicy.
-    pub(super) security: Option<PolicyId>,
+    pub(super) policies: ListenerPolicies,
     /// A Gateway that shows a certificate to backends.
     identity: Option<GatewayId>,
 }
@@ -131,7 +119,7 @@ impl RouteCompiler<'_, '_> {
             output.effects.extend(usage.pools.iter().map(|pool| Effect::Pool { pool: *pool, gateway }));
         }
         output.used = usage.ids;
-        output.effects.extend(self.overlaps.into_iter().map(Effect::Traffic));
+        output.effects.extend(self.policies.effects);
         output.shrink();
         (output, status)
     }
@@ -181,16 +169,12 @@ impl RouteCompiler<'_, '_> {
     pub(super) fn given(&self, listener: ListenerId) -> Given {
         let gateway = listener.gateway;
         let name = &self.gateways[listener].name;
-        Given {
-            traffic: self.traffic.of_listener(name),
-            security: self.security.of_listener(name),
-            identity: self.gateways[gateway].identity.is_some().then_some(gateway),
-        }
+        Given { policies: self.policies.of_listener(name), identity: self.gateways[gateway].identity.is_some().then_some(gateway) }
     }
 
     fn compile_rules(&mut self, route: &Route<'_>, given: Given, findings: &mut Findings) -> Vec<CompiledRule> {
         self.identify(given);
-        compile_rules(&mut self.resolver, (self.traffic, &mut self.overlaps), self.security, route, given, findings)
+        compile_rules(&mut self.resolver, &mut self.policies, route, given, findings)
     }
 
     /// Has connections to backends show the certificate of the Gateway that is given.
@@ -235,19 +219,14 @@ pub(super) fn gateways_of(attachments: &[Attachment<'_>]) -> Vec<GatewayId> {
 
 fn compile_rules(
     resolver: &mut Resolver<'_, '_>,
-    (traffic, overlaps): (&TrafficPolicies<'_>, &mut Vec<Overlap>),
-    security: &SecurityPolicies<'_>,
+    policies: &mut RoutePolicies<'_, '_>,
     route: &Route<'_>,
     given: Given,
     findings: &mut Findings,
 ) -> Vec<CompiledRule> {
     let rules = route.rules.iter().enumerate().map(|(place, spec)| {
         let name = rules::rule_name(route, place, spec.name());
-        let (settings, failure) = match traffic.effective(given.traffic, &name, overlaps) {
-            Ok(settings) => (settings, None),
-            Err(problem) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
-        };
-        let secured = security.effective(given.security, &name);
+        let RulePolicies { traffic, security, failure } = policies.of_rule(resolver.index, given.policies, &name);
         let backends = match spec {
             RuleSpec::Http(rule) => rule.backend_refs.len(),
             RuleSpec::Grpc(rule) => rule.backend_refs.len(),
@@ -256,12 +235,12 @@ fn compile_rules(
             resolver: &mut *resolver,
             route,
             name,
-            traffic: settings,
+            traffic,
             field: format!("spec.rules[{place}]"),
             findings: &mut *findings,
             mirrors: u16::try_from(backends).unwrap_or(u16::MAX),
         };
-        rules::rule(&mut context, *spec, failure, secured)
+        rules::rule(&mut context, *spec, failure, security)
     });
     rules.collect()
 }

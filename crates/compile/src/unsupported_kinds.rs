@@ -1,26 +1,27 @@
 //! Objects that are known and not served: what is said of them.
 
-use crate::status::{Condition, Severity, Statuses};
-use pailou_api::{
-    EnvoyExtensionPolicy, ObjectKey,
-    envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec},
-};
-
-use super::{
-    ids::{ById, PolicyId},
-    index::Index,
+use crate::{
+    index::{Index, TrackedTable},
     parameters,
     policies::{
-        report::{Reach, report},
-        targets::{Claims, DeclaredTargets, TargetKind},
+        policy_targets::{PolicyTargets, TargetedSpec},
+        report::Reach,
+        targets::TargetKind,
     },
     settings::Mode,
-    warnings,
+    status::{Problem, Severity, Statuses},
+};
+use pailou_api::{
+    ObjectKey, Resource,
+    envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec, recognised::EnvoyExtensionPolicySpec},
+    refs::{PolicyTargetReference, TargetSelector},
 };
 
 /// Judges what cannot be served.
 pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, statuses: &mut Statuses) {
-    extension_policies(index, reach, statuses);
+    let mut extensions = PolicyTargets::<EnvoyExtensionPolicySpec>::new(index);
+    extensions.claim(index);
+    extensions.report(reach, statuses);
     for policy in index.patch_policies.iter() {
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyPatchPolicy", &policy.meta.namespace, &policy.meta.name);
         statuses.note(key, Severity::Error, "patches Envoy's own configuration: there is no Envoy here, and nothing is done");
@@ -40,21 +41,28 @@ pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, s
     }
 }
 
-fn extension_policies(index: &Index<'_>, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-    let policies: ById<PolicyId, &EnvoyExtensionPolicy> = index.extension_policies.iter().collect();
-    let asked = policies.iter().map(|(_, policy)| DeclaredTargets {
-        meta: &policy.meta,
-        refs: policy.spec.targets(),
-        selectors: &policy.spec.target_selectors,
-    });
-    let claims = Claims::new(index, TargetKind::ROUTING, asked);
-    for (id, policy) in policies.iter() {
-        let meta = &policy.meta;
-        let key = ObjectKey::new(ENVOY_GROUP, "EnvoyExtensionPolicy", &meta.namespace, &meta.name);
-        let conditions = |_: &_| {
-            let warning = warnings::unsupported(policy.spec.unsupported(), meta.generation);
-            std::iter::once(Condition::fine("Accepted", meta.generation)).chain(warning).collect()
-        };
-        report(reach, &claims, id, (key, meta.generation), conditions, statuses);
+impl TargetedSpec for EnvoyExtensionPolicySpec {
+    const KIND: &'static str = "EnvoyExtensionPolicy";
+    const TARGETS: &'static [TargetKind] = TargetKind::ROUTING;
+    type Settings = ();
+
+    fn table<'t, 'a>(index: &'t Index<'a>) -> &'t TrackedTable<'a, Resource<Self>> {
+        &index.extension_policies
+    }
+
+    fn targets(&self) -> Vec<PolicyTargetReference> {
+        self.targets()
+    }
+
+    fn selectors(&self) -> &[TargetSelector] {
+        &self.target_selectors
+    }
+
+    fn read(_index: &Index<'_>, _policy: &Resource<Self>) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn unenforced(policy: &Resource<Self>) -> Vec<&'static str> {
+        policy.spec.unsupported()
     }
 }

@@ -1,5 +1,7 @@
 //! How a route's policy joins its Gateway's, and what every policy has in common.
 
+mod fields;
+
 use serde::Deserialize;
 
 use crate::refs::PolicyTargetReference;
@@ -14,6 +16,15 @@ pub enum MergeType {
     JsonMerge,
     /// The route's policy alone.
     Replace,
+}
+
+/// Lays the fields of a policy over those of its parent.
+///
+/// Objects are merged field by field. A list that is not empty takes the place of the parent's, unless [`MergeType::StrategicMerge`] merges
+/// its items by a key. Source: Envoy Gateway, `mergeType`; its lists with `patchMergeKey`.
+pub trait MergeOver: Sized {
+    /// This value over the parent's.
+    fn over(&self, parent: &Self, merge_type: MergeType) -> Self;
 }
 
 /// `targetRef` and `targetRefs` as one list without repetitions: users write either, and some both.

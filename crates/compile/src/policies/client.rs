@@ -2,29 +2,28 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use crate::status::{Condition, Problem, Statuses};
+use crate::{
+    client_certificates, filters,
+    gateway::Gateways,
+    index::{Index, TrackedTable},
+    listener::ListenerState,
+    listener_protocol::ListenerProtocol,
+    status::{Problem, Statuses},
+};
 use pailou_api::{
-    ClientTrafficPolicy, ObjectKey,
+    ClientTrafficPolicy, Resource,
     envoy::{
-        ENVOY_GROUP,
         client_traffic_policy::{ClientIpDetection, ClientTls, ClientTrafficPolicySpec},
         tls::TlsVersion,
     },
+    refs::{PolicyTargetReference, TargetSelector},
 };
 use pailou_snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerName};
 
 use super::{
-    super::{
-        client_certificates, filters,
-        gateway::Gateways,
-        ids::{ById, PolicyId},
-        index::Index,
-        listener::ListenerState,
-        listener_protocol::ListenerProtocol,
-        warnings,
-    },
-    report::{Reach, report},
-    targets::{Claims, DeclaredTargets, TargetKind},
+    policy_targets::{PolicyTargets, TargetedSpec},
+    report::Reach,
+    targets::TargetKind,
     traffic::invalid,
     unenforced,
 };
@@ -39,40 +38,70 @@ pub(crate) struct TlsSettings {
 }
 
 /// All ClientTrafficPolicies, and the TLS settings that they give to listeners.
-#[derive(Default)]
 pub(crate) struct ClientSettings<'a> {
-    policies: ById<PolicyId, (&'a ClientTrafficPolicy, Vec<Problem>)>,
-    claims: Claims,
+    policies: PolicyTargets<'a, ClientTrafficPolicySpec>,
     tls: HashMap<ListenerName, TlsSettings>,
+}
+
+/// Settings of a policy: each part, or why it cannot be had.
+#[derive(Clone)]
+pub(crate) struct ClientPolicySettings {
+    client: Result<Arc<ClientPolicy>, Problem>,
+    /// Certificates that it asks of clients, if it asks for any.
+    certificates: Option<Result<ClientCertificates, Problem>>,
+}
+
+impl TargetedSpec for ClientTrafficPolicySpec {
+    const KIND: &'static str = "ClientTrafficPolicy";
+    const TARGETS: &'static [TargetKind] = TargetKind::LISTENING;
+    type Settings = ClientPolicySettings;
+
+    fn table<'t, 'a>(index: &'t Index<'a>) -> &'t TrackedTable<'a, Resource<Self>> {
+        &index.client_policies
+    }
+
+    fn targets(&self) -> Vec<PolicyTargetReference> {
+        self.targets()
+    }
+
+    fn selectors(&self) -> &[TargetSelector] {
+        &self.target_selectors
+    }
+
+    fn read(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Result<Self::Settings, Problem> {
+        let client = client_policy(&policy.spec).map(Arc::new);
+        Ok(ClientPolicySettings { client, certificates: client_certificates::of_policy(index, policy) })
+    }
+
+    fn problems(settings: &Self::Settings) -> Vec<Problem> {
+        let ClientPolicySettings { client, certificates } = settings;
+        let certificates = certificates.as_ref().and_then(|asked| asked.as_ref().err());
+        client.as_ref().err().into_iter().chain(certificates).cloned().collect()
+    }
+
+    fn unenforced(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
+        unenforced::of_client(policy)
+    }
 }
 
 impl<'a> ClientSettings<'a> {
     /// Reads all policies and applies them to the listeners.
     pub(crate) fn apply(index: &Index<'a>, gateways: &mut Gateways<'_>) -> Self {
-        let objects: ById<PolicyId, _> = index.client_policies.iter().collect();
-        let asked = objects.iter().map(|(_, policy)| DeclaredTargets {
-            meta: &policy.meta,
-            refs: policy.spec.targets(),
-            selectors: &policy.spec.target_selectors,
-        });
-        let claims = Claims::new(index, TargetKind::LISTENING, asked);
-        let read: ById<PolicyId, _> = objects.iter().map(|(_, policy)| client_policy(&policy.spec).map(Arc::new)).collect();
-        let certificates: ById<PolicyId, _> =
-            objects.iter().map(|(_, policy)| client_certificates::of_policy(index, policy)).collect();
+        let mut policies = PolicyTargets::new(index);
+        policies.claim(index);
         let mut tls = HashMap::new();
         for listener in gateways.list.iter_mut().flat_map(|(_, gateway)| &mut gateway.listeners) {
-            let Some(id) = claims.of_listener(&listener.name) else { continue };
-            let spec = &objects[id].spec;
+            let Some(id) = policies.of_listener(&listener.name) else { continue };
+            let (ClientTrafficPolicy { meta, spec }, Ok(settings)) = policies.get(id) else { continue };
             let encrypted = listener.protocol.is_some_and(ListenerProtocol::terminates_tls);
-            let closed = match &read[id] {
+            let closed = match &settings.client {
                 Ok(client) => {
                     listener.client = client.clone();
-                    certificates[id].as_ref().filter(|_| encrypted).and_then(|asked| ask(listener, asked))
+                    settings.certificates.as_ref().filter(|_| encrypted).and_then(|asked| ask(listener, asked))
                 }
                 Err(problem) => Some(problem.message.clone()),
             };
             if let Some(why) = closed {
-                let meta = &objects[id].meta;
                 let message = format!("ClientTrafficPolicy {}/{}: {why}, so that the port stays closed", meta.namespace, meta.name);
                 listener.problems.push(Problem { condition: "Programmed", reason: "Invalid", message });
             }
@@ -80,11 +109,7 @@ impl<'a> ClientSettings<'a> {
                 tls.insert(listener.name.clone(), tls_settings(settings));
             }
         }
-        let certificates = certificates.into_iter().map(|(_, asked)| asked.and_then(Result::err));
-        let problems = read.into_iter().map(|(_, read)| read.err()).zip(certificates);
-        let problems = problems.map(|(read, asked)| read.into_iter().chain(asked).collect());
-        let policies = objects.into_iter().map(|(_, object)| object).zip(problems).collect();
-        Self { policies, claims, tls }
+        Self { policies, tls }
     }
 
     /// The TLS settings of a listener.
@@ -93,17 +118,8 @@ impl<'a> ClientSettings<'a> {
     }
 
     /// Writes down every policy's status.
-    pub(crate) fn report(&self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-        for (id, (policy, problems)) in self.policies.iter() {
-            let meta = &policy.meta;
-            let key = ObjectKey::new(ENVOY_GROUP, "ClientTrafficPolicy", &meta.namespace, &meta.name);
-            let conditions = |_: &_| {
-                let accepted = Condition::summary("Accepted", problems, meta.generation);
-                let warning = warnings::unsupported(unenforced::of_client(policy), meta.generation);
-                std::iter::once(accepted).chain(warning).collect()
-            };
-            report(reach, &self.claims, id, (key, meta.generation), conditions, statuses);
-        }
+    pub(crate) fn report(&mut self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
+        self.policies.report(reach, statuses);
     }
 }
 

@@ -7,12 +7,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::status::Problem;
-use pailou_api::{
-    BackendTrafficPolicy,
-    envoy::{
-        backend_traffic_policy::{Compression as SpecCompression, CompressionType},
-        fault::{FaultAbort, FaultInjection},
-    },
+use pailou_api::envoy::{
+    backend_traffic_policy::{BackendTrafficPolicySpec, Compression as SpecCompression, CompressionType},
+    fault::{FaultAbort, FaultInjection},
 };
 use pailou_snapshot::{Abort, Compression, Compressor, ContentCoding, Fault, Fraction, HttpFilter};
 
@@ -21,15 +18,14 @@ use super::{super::index::Index, traffic::invalid};
 /// Envoy's least length of a compressed response, in bytes.
 const MIN_CONTENT_LENGTH: u64 = 30;
 
-/// The filters of a policy.
+/// The filters of a policy's spec. `responseOverride` refers to ConfigMaps of `namespace`.
 ///
 /// # Errors
 /// The first value that the gateway cannot enforce.
-pub(crate) fn of_policy(index: &Index, policy: &BackendTrafficPolicy) -> Result<Vec<HttpFilter>, Problem> {
-    let spec = &policy.spec;
+pub(crate) fn of_policy(index: &Index<'_>, spec: &BackendTrafficPolicySpec, namespace: &str) -> Result<Vec<HttpFilter>, Problem> {
     let mut filters = Vec::new();
     if !spec.response_override.is_empty() {
-        let rules = response_override::read(index, &policy.meta.namespace, &spec.response_override)?;
+        let rules = response_override::read(index, namespace, &spec.response_override)?;
         filters.push(HttpFilter::ResponseOverride(Arc::new(rules)));
     }
     if let Some(spec) = &spec.fault_injection {

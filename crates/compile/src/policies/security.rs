@@ -2,22 +2,30 @@
 
 use std::sync::Arc;
 
-use crate::status::{Condition, Problem, Statuses};
 use pailou_api::{
-    ObjectKey, SecurityPolicy,
-    envoy::{ENVOY_GROUP, merge::MergeType},
+    Resource, SecurityPolicy,
+    envoy::{
+        merge::{MergeOver, MergeType},
+        security_policy::SecurityPolicySpec,
+    },
+    refs::{PolicyTargetReference, TargetSelector},
 };
-use pailou_snapshot::{Failure, HttpFilter, ListenerName, RouteName};
+use pailou_snapshot::{Failure, HttpFilter, RouteName};
+
+use crate::{
+    ids::PolicyId,
+    index::{Index, TrackedTable},
+    status::Problem,
+};
 
 use super::{
-    super::{
-        ids::{ById, PolicyId},
-        index::Index,
-    },
     cors,
-    report::{Reach, report},
-    targets::{Claims, DeclaredTargets, TargetKind, crosses_namespaces},
+    policy_targets::{Overlap, PolicyTargets, TargetedSpec},
+    targets::{TargetKind, crosses_namespaces},
 };
+
+/// All SecurityPolicies.
+pub(crate) type SecurityPolicies<'a> = PolicyTargets<'a, SecurityPolicySpec>;
 
 /// What holds for a rule.
 #[derive(Clone, Debug, Default)]
@@ -34,87 +42,74 @@ impl Security {
     }
 }
 
-/// All SecurityPolicies.
-#[derive(Default)]
-pub(crate) struct SecurityPolicies<'a> {
-    policies: ById<PolicyId, PolicyState<'a>>,
-    claims: Claims,
-}
-
-struct PolicyState<'a> {
-    object: &'a SecurityPolicy,
-    security: Security,
-    problem: Option<Problem>,
-}
-
-impl<'a> SecurityPolicies<'a> {
-    /// Reads all policies. They have no targets yet.
-    pub(crate) fn new(index: &Index<'a>) -> Self {
-        let state = |object| {
-            let (security, problem) = read(object);
-            PolicyState { object, security, problem }
-        };
-        Self { policies: index.security_policies.iter().map(state).collect(), claims: Claims::default() }
-    }
-
-    /// Distributes the targets.
-    pub(crate) fn claim(&mut self, index: &Index<'_>) -> &Claims {
-        let asked = self.policies.iter().map(|(_, it)| it.object).map(|policy| DeclaredTargets {
-            meta: &policy.meta,
-            refs: policy.spec.targets(),
-            selectors: &policy.spec.target_selectors,
-        });
-        self.claims = Claims::new(index, TargetKind::ROUTING, asked);
-        &self.claims
-    }
-
-    /// The policy of a listener.
-    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<PolicyId> {
-        self.claims.of_listener(listener)
-    }
-
-    /// What holds for a rule on a listener with this policy.
-    pub(crate) fn effective(&self, listener: Option<PolicyId>, rule: &RouteName) -> Security {
-        match (self.claims.of_rule(rule), listener) {
-            (None, None) => Security::default(),
-            (None, Some(only)) | (Some(only), None) => self.policies[only].security.clone(),
-            (Some(own), Some(outer)) => {
-                let (inner, outer) = (&self.policies[own].security, &self.policies[outer].security);
-                match self.policies[own].object.spec.merge_type {
-                    Some(MergeType::StrategicMerge | MergeType::JsonMerge) => Security {
-                        cors: inner.cors.clone().or_else(|| outer.cors.clone()),
-                        closed: inner.closed.clone().or_else(|| outer.closed.clone()),
-                    },
-                    Some(MergeType::Replace) | None => inner.clone(),
-                }
+impl SecurityPolicies<'_> {
+    /// The settings of a rule on a listener with the policy `outer`. A policy that cannot be enforced closes the rule.
+    pub(crate) fn security(
+        &self,
+        index: &Index<'_>,
+        outer: Option<PolicyId>,
+        rule: &RouteName,
+        overlaps: &mut Vec<Overlap>,
+    ) -> Security {
+        match self.effective(index, outer, rule, overlaps) {
+            Ok(cors) => Security { cors: cors.flatten(), closed: None },
+            Err((SecurityPolicy { meta, .. }, problem)) => {
+                let message = format!("SecurityPolicy {}/{}: {}", meta.namespace, meta.name, problem.message);
+                Security { cors: None, closed: Some(Failure(message.into())) }
             }
         }
     }
+}
 
-    /// Writes down every policy's status.
-    pub(crate) fn report(&self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
-        for (id, state) in self.policies.iter() {
-            let meta = &state.object.meta;
-            let key = ObjectKey::new(ENVOY_GROUP, "SecurityPolicy", &meta.namespace, &meta.name);
-            let problem: Vec<_> = state.problem.clone().into_iter().collect();
-            let conditions = |_: &_| vec![Condition::summary("Accepted", &problem, meta.generation)];
-            report(reach, &self.claims, id, (key, meta.generation), conditions, statuses);
-        }
+impl TargetedSpec for SecurityPolicySpec {
+    const KIND: &'static str = "SecurityPolicy";
+    const TARGETS: &'static [TargetKind] = TargetKind::ROUTING;
+    /// CORS.
+    type Settings = Option<HttpFilter>;
+
+    fn table<'t, 'a>(index: &'t Index<'a>) -> &'t TrackedTable<'a, Resource<Self>> {
+        &index.security_policies
+    }
+
+    fn targets(&self) -> Vec<PolicyTargetReference> {
+        self.targets()
+    }
+
+    fn selectors(&self) -> &[TargetSelector] {
+        &self.target_selectors
+    }
+
+    fn merge_type(&self) -> Option<MergeType> {
+        self.merge_type
+    }
+
+    fn read(_index: &Index<'_>, policy: &SecurityPolicy) -> Result<Self::Settings, Problem> {
+        read(&policy.spec)
+    }
+
+    fn read_merged(
+        _index: &Index<'_>,
+        policy: &SecurityPolicy,
+        parent: &SecurityPolicy,
+        merge_type: MergeType,
+    ) -> Result<Self::Settings, Problem> {
+        read(&policy.spec.over(&parent.spec, merge_type))
+    }
+
+    fn unenforced(_policy: &SecurityPolicy) -> Vec<&'static str> {
+        // A policy that is not enforced whole is refused.
+        Vec::new()
     }
 }
 
-fn read(policy: &SecurityPolicy) -> (Security, Option<Problem>) {
-    let mut unenforced = policy.spec.unsupported();
-    if crosses_namespaces(&policy.spec.target_selectors) {
+fn read(spec: &SecurityPolicySpec) -> Result<Option<HttpFilter>, Problem> {
+    let mut unenforced = spec.unsupported();
+    if crosses_namespaces(&spec.target_selectors) {
         unenforced.push("targetSelectors[].namespaces");
     }
-    let closed = |problem: Problem| {
-        let failure = Failure(format!("SecurityPolicy {}/{}: {}", policy.meta.namespace, policy.meta.name, problem.message).into());
-        (Security { cors: None, closed: Some(failure) }, Some(problem))
-    };
     if !unenforced.is_empty() {
         let paths: Vec<_> = unenforced.iter().map(|path| format!("spec.{path}")).collect();
-        return closed(Problem::accepted(
+        return Err(Problem::accepted(
             "Invalid",
             format!(
                 "{} cannot be enforced: the routes that the policy applies to answer 500 to everyone until it is removed",
@@ -122,8 +117,6 @@ fn read(policy: &SecurityPolicy) -> (Security, Option<Problem>) {
             ),
         ));
     }
-    match policy.spec.cors.as_ref().map(cors::of_policy).transpose() {
-        Ok(cors) => (Security { cors: cors.map(|cors| HttpFilter::Cors(Arc::new(cors))), closed: None }, None),
-        Err(problem) => closed(problem),
-    }
+    let cors = spec.cors.as_ref().map(cors::of_policy).transpose()?;
+    Ok(cors.map(|cors| HttpFilter::Cors(Arc::new(cors))))
 }

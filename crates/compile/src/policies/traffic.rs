@@ -1,17 +1,15 @@
-//! What a BackendTrafficPolicy sets, leaf by leaf, so that one can be laid over another.
+//! Settings of a BackendTrafficPolicy.
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, StatusCode};
 
 use crate::status::Problem;
-use pailou_api::{
-    BackendTrafficPolicy,
-    envoy::{
-        circuit_breaker::CircuitBreaker as SpecBreaker,
-        load_balancer::{ConsistentHash, ConsistentHashType, LoadBalancer as SpecBalancer, LoadBalancerType},
-        retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
-    },
+use pailou_api::envoy::{
+    backend_traffic_policy::BackendTrafficPolicySpec,
+    circuit_breaker::CircuitBreaker as SpecBreaker,
+    load_balancer::{ConsistentHash, ConsistentHashType, LoadBalancer as SpecBalancer, LoadBalancerType},
+    retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
 };
 use pailou_snapshot::{
     ActiveCheck, CircuitBreaker, HashSource, HealthChecks, HttpFilter, LoadBalancer, PassiveCheck, Retry, RetryTrigger, RulePolicy,
@@ -46,9 +44,11 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Reads a policy; a value that cannot be had makes the whole policy fail.
-    pub(crate) fn new(index: &Index, policy: &BackendTrafficPolicy) -> Result<Self, Problem> {
-        let spec = &policy.spec;
+    /// Reads a policy's spec. `responseOverride` refers to ConfigMaps of `namespace`.
+    ///
+    /// # Errors
+    /// The first value that is invalid: none of the policy applies then.
+    pub(crate) fn new(index: &Index<'_>, spec: &BackendTrafficPolicySpec, namespace: &str) -> Result<Self, Problem> {
         let mut traffic = Self::default();
         if let Some(tcp) = spec.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()) {
             traffic.connect = tcp.connect_timeout.map(|it| it.as_std());
@@ -72,31 +72,8 @@ impl Traffic {
         }
         traffic.tcp_keepalive = spec.tcp_keepalive.as_ref().map(|it| it.idle_time.map_or(LINUX_KEEPALIVE, |time| time.as_std()));
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
-        traffic.http_filters = http_filters::of_policy(index, policy)?;
+        traffic.http_filters = http_filters::of_policy(index, spec, namespace)?;
         Ok(traffic.finished())
-    }
-
-    /// These settings, and the other's where there are none.
-    pub(crate) fn over(&self, other: &Self) -> Self {
-        Self {
-            request: self.request.or(other.request),
-            connect: self.connect.or(other.connect),
-            stream_idle: self.stream_idle.or(other.stream_idle),
-            connection_idle: self.connection_idle.or(other.connection_idle),
-            max_connection_age: self.max_connection_age.or(other.max_connection_age),
-            attempt: self.attempt.or(other.attempt),
-            retry: self.retry.clone().or_else(|| other.retry.clone()),
-            breaker: self.breaker.clone().or_else(|| other.breaker.clone()),
-            load_balancer: self.load_balancer.clone().or_else(|| other.load_balancer.clone()),
-            active: self.active.clone().or_else(|| other.active.clone()),
-            passive: self.passive.clone().or_else(|| other.passive.clone()),
-            panic_threshold: self.panic_threshold.or(other.panic_threshold),
-            tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
-            max_body: self.max_body.or(other.max_body),
-            http_filters: http_filters::over(&self.http_filters, &other.http_filters),
-            rule: Arc::default(),
-        }
-        .finished()
     }
 
     fn finished(mut self) -> Self {

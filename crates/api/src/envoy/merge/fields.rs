@@ -1,0 +1,196 @@
+//! Fields of the specs that `mergeType` merges. A field that is missing here does not compile.
+
+use std::collections::BTreeMap;
+
+use super::{MergeOver, MergeType};
+use crate::{
+    duration::Duration,
+    envoy::{
+        backend_traffic_policy::{
+            BackendHttpTimeout, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression, CompressionType,
+            NoFields, RequestBuffer,
+        },
+        circuit_breaker::{CircuitBreaker, PerEndpointCircuitBreaker, RetryBudget},
+        client_traffic_policy::TcpKeepalive,
+        fault::{FaultAbort, FaultDelay, FaultInjection},
+        health_check::{
+            ActiveHealthCheck, ActiveHealthCheckType, GrpcHealthCheck, HealthCheck, HealthCheckOverrides, HealthCheckPayload,
+            HttpHealthCheck, PassiveHealthCheck, TcpHealthCheck,
+        },
+        load_balancer::{ConsistentHash, ConsistentHashType, HashCookie, HashName, LoadBalancer, LoadBalancerType, SlowStart},
+        rate_limit::{RateLimit, RateLimitRule, RateLimitRules, RateLimitType},
+        response_override::ResponseOverride,
+        retry::{BackOff, PerRetry, Retry, RetryOn, RetryTrigger},
+        security_policy::{SecurityCors, SecurityPolicySpec},
+    },
+    http_filter::Fraction,
+    port::PortNumber,
+    quantity::Quantity,
+    refs::{PolicyTargetReference, TargetSelector},
+    unsupported::Unsupported,
+};
+
+impl<T: MergeOver + Clone> MergeOver for Option<T> {
+    fn over(&self, parent: &Self, merge_type: MergeType) -> Self {
+        match (self, parent) {
+            (Some(own), Some(parent)) => Some(own.over(parent, merge_type)),
+            (own, parent) => own.as_ref().or(parent.as_ref()).cloned(),
+        }
+    }
+}
+
+/// Item of a list.
+trait Item: Clone {
+    /// Merges two lists of which neither is empty.
+    fn lists(own: &[Self], _parent: &[Self], _merge_type: MergeType) -> Vec<Self> {
+        own.to_vec()
+    }
+}
+
+impl<T: Item> MergeOver for Vec<T> {
+    fn over(&self, parent: &Self, merge_type: MergeType) -> Self {
+        match (self.is_empty(), parent.is_empty()) {
+            (true, _) => parent.clone(),
+            (false, true) => self.clone(),
+            (false, false) => T::lists(self, parent, merge_type),
+        }
+    }
+}
+
+impl Item for Compression {
+    /// The key is `type`: the parent's types in their order, then further ones.
+    fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
+        if merge_type != MergeType::StrategicMerge {
+            return own.to_vec();
+        }
+        let mut merged = parent.to_vec();
+        for item in own {
+            match merged.iter_mut().find(|known| known.kind == item.kind) {
+                Some(known) => *known = item.over(known, merge_type),
+                None => merged.push(*item),
+            }
+        }
+        merged
+    }
+}
+
+impl Item for RateLimitRule {
+    /// Rules of both apply.
+    fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
+        if merge_type != MergeType::StrategicMerge {
+            return own.to_vec();
+        }
+        parent.iter().chain(own).cloned().collect()
+    }
+}
+
+macro_rules! items {
+    ($($type:ty),+ $(,)?) => { $(impl Item for $type {})+ };
+}
+
+items!(HashName, PolicyTargetReference, ResponseOverride, RetryTrigger, String, TargetSelector, u16);
+
+impl MergeOver for BTreeMap<String, String> {
+    fn over(&self, parent: &Self, _merge_type: MergeType) -> Self {
+        parent.iter().chain(self).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// Values that take the place of the parent's whole.
+macro_rules! whole {
+    ($($type:ty),+ $(,)?) => {
+        $(impl MergeOver for $type {
+            fn over(&self, _parent: &Self, _merge_type: MergeType) -> Self {
+                self.clone()
+            }
+        })+
+    };
+}
+
+whole!(
+    ActiveHealthCheckType,
+    CompressionType,
+    ConsistentHashType,
+    Duration,
+    Fraction,
+    HealthCheckPayload,
+    LoadBalancerType,
+    MergeType,
+    NoFields,
+    PolicyTargetReference,
+    PortNumber,
+    Quantity,
+    RateLimitType,
+    String,
+    Unsupported,
+    bool,
+    f64,
+    u16,
+    u32,
+    u8,
+);
+
+macro_rules! fields {
+    ($($type:ident { $($field:ident),+ $(,)? })+) => {
+        $(impl MergeOver for $type {
+            fn over(&self, parent: &Self, merge_type: MergeType) -> Self {
+                let Self { $($field),+ } = self;
+                Self { $($field: $field.over(&parent.$field, merge_type)),+ }
+            }
+        })+
+    };
+}
+
+fields! {
+    BackendTrafficPolicySpec {
+        target_ref, target_refs, target_selectors, merge_type, timeout, circuit_breaker, retry, load_balancer, health_check, tcp_keepalive,
+        fault_injection, request_buffer, response_override, compression, compressor, rate_limit, proxy_protocol, connection, http2, dns,
+        use_client_protocol, http_upgrade, telemetry, routing_type, admission_control, bandwidth_limit,
+    }
+    BackendTimeout { tcp, http }
+    BackendTcpTimeout { connect_timeout }
+    BackendHttpTimeout {
+        connection_idle_timeout, max_connection_duration, max_stream_duration, request_timeout, stream_idle_timeout,
+    }
+    CircuitBreaker {
+        max_connections, max_pending_requests, max_parallel_requests, max_parallel_retries, max_requests_per_connection, per_endpoint,
+        retry_budget,
+    }
+    PerEndpointCircuitBreaker { max_connections }
+    RetryBudget { percent, min_retry_concurrency }
+    Retry { num_retries, num_attempts_per_priority, retry_on, per_retry }
+    RetryOn { triggers, http_status_codes }
+    PerRetry { timeout, back_off }
+    BackOff { base_interval, max_interval }
+    LoadBalancer {
+        kind, consistent_hash, slow_start, zone_aware, endpoint_override, backend_utilization, dynamic_module,
+    }
+    ConsistentHash { kind, header, headers, cookie, query_params, table_size }
+    HashName { name }
+    HashCookie { name, ttl, attributes }
+    SlowStart { window }
+    HealthCheck { active, passive, panic_threshold }
+    ActiveHealthCheck {
+        timeout, interval, initial_jitter, unhealthy_threshold, healthy_threshold, kind, http, tcp, grpc, overrides, health_check_log,
+    }
+    HttpHealthCheck { hostname, path, method, expected_statuses, retriable_statuses, expected_response, request_body }
+    TcpHealthCheck { send, receive }
+    GrpcHealthCheck { service }
+    HealthCheckOverrides { port }
+    PassiveHealthCheck {
+        split_external_local_origin_errors, interval, consecutive_local_origin_failures, consecutive_gateway_errors,
+        consecutive_5xx_errors, base_ejection_time, max_ejection_percent, failure_percentage_threshold, always_eject_one_endpoint,
+    }
+    TcpKeepalive { probes, idle_time, interval }
+    FaultInjection { delay, abort }
+    FaultDelay { fixed_delay, percentage }
+    FaultAbort { http_status, grpc_status, percentage }
+    RequestBuffer { limit }
+    Compression { kind, min_content_length, gzip, brotli, zstd }
+    RateLimit { kind, global, local }
+    RateLimitRules { rules }
+    SecurityPolicySpec {
+        target_ref, target_refs, target_selectors, merge_type, cors, api_key_auth, basic_auth, jwt, oidc, ext_auth, authorization, csrf,
+    }
+    SecurityCors { allow_origins, allow_methods, allow_headers, expose_headers, max_age, allow_credentials }
+}

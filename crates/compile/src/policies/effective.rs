@@ -1,0 +1,62 @@
+//! Policies that apply to one rule of a route.
+
+use std::sync::Arc;
+
+use pailou_snapshot::{Failure, RouteName};
+
+use crate::{ids::PolicyId, index::Index, output::Effect};
+
+use super::{
+    backend::TrafficPolicies,
+    security::{Security, SecurityPolicies},
+    traffic::Traffic,
+};
+
+/// Policies of a listener.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListenerPolicies {
+    /// BackendTrafficPolicy.
+    traffic: Option<PolicyId>,
+    /// SecurityPolicy.
+    security: Option<PolicyId>,
+}
+
+/// Settings of one rule on one listener.
+pub(crate) struct RulePolicies {
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) security: Security,
+    /// The rule fails, as its BackendTrafficPolicy is invalid.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Finds the policies of one route's rules.
+pub(crate) struct RoutePolicies<'t, 'a> {
+    traffic: &'t TrafficPolicies<'a>,
+    security: &'t SecurityPolicies<'a>,
+    /// Policies that meet at the rules.
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl<'t, 'a> RoutePolicies<'t, 'a> {
+    pub(crate) fn new(traffic: &'t TrafficPolicies<'a>, security: &'t SecurityPolicies<'a>) -> Self {
+        Self { traffic, security, effects: Vec::new() }
+    }
+
+    /// The policies of a listener.
+    pub(crate) fn of_listener(&self, listener: &pailou_snapshot::ListenerName) -> ListenerPolicies {
+        ListenerPolicies { traffic: self.traffic.of_listener(listener), security: self.security.of_listener(listener) }
+    }
+
+    /// The settings of a rule on a listener with these policies.
+    pub(crate) fn of_rule(&mut self, index: &Index<'_>, listener: ListenerPolicies, rule: &RouteName) -> RulePolicies {
+        let mut overlaps = Vec::new();
+        let (traffic, failure) = match self.traffic.effective(index, listener.traffic, rule, &mut overlaps) {
+            Ok(traffic) => (traffic.unwrap_or_default(), None),
+            Err((_, problem)) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
+        };
+        self.effects.extend(overlaps.drain(..).map(Effect::Traffic));
+        let security = self.security.security(index, listener.security, rule, &mut overlaps);
+        self.effects.extend(overlaps.into_iter().map(Effect::Security));
+        RulePolicies { traffic, security, failure }
+    }
+}

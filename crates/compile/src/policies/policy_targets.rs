@@ -1,0 +1,264 @@
+//! Policies of one kind: who wins each target, which of them applies to a rule, how two that meet are merged, and their statuses.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::{
+    gateway::Gateways,
+    ids::{ById, PolicyId},
+    index::{Index, TrackedTable, name_of},
+    status::{Condition, Problem, Statuses},
+    warnings,
+};
+use pailou_api::{
+    ObjectKey, Resource,
+    envoy::{ENVOY_GROUP, merge::MergeType},
+    refs::{PolicyTargetReference, TargetSelector},
+};
+use pailou_snapshot::{ListenerName, RouteName};
+
+use super::{
+    report::{Reach, report},
+    targets::{Claims, DeclaredTargets, Target, TargetKind},
+};
+
+/// Spec of a policy of Envoy Gateway that has targets.
+pub(crate) trait TargetedSpec: Sized {
+    /// Its kind.
+    const KIND: &'static str;
+    /// Kinds that it can target.
+    const TARGETS: &'static [TargetKind];
+    /// Consequence of an invalid policy, put after the message of *Accepted*.
+    const IF_INVALID: &'static str = "";
+    /// Settings that the compiler takes from it.
+    type Settings: Clone;
+
+    /// All policies of this kind.
+    fn table<'t, 'a>(index: &'t Index<'a>) -> &'t TrackedTable<'a, Resource<Self>>;
+    /// `targetRef` and `targetRefs`.
+    fn targets(&self) -> Vec<PolicyTargetReference>;
+    /// `targetSelectors`.
+    fn selectors(&self) -> &[TargetSelector];
+    /// `mergeType`.
+    fn merge_type(&self) -> Option<MergeType> {
+        None
+    }
+    /// Reads the settings.
+    fn read(index: &Index<'_>, policy: &Resource<Self>) -> Result<Self::Settings, Problem>;
+    /// Reads the settings of a policy that is merged with its parent. References resolve in the namespace of the policy that has them.
+    fn read_merged(
+        index: &Index<'_>,
+        policy: &Resource<Self>,
+        _parent: &Resource<Self>,
+        _merge_type: MergeType,
+    ) -> Result<Self::Settings, Problem> {
+        Self::read(index, policy)
+    }
+    /// Problems beside that of an unreadable policy.
+    fn problems(_settings: &Self::Settings) -> Vec<Problem> {
+        Vec::new()
+    }
+    /// Paths below `spec` that are set and not acted on.
+    fn unenforced(policy: &Resource<Self>) -> Vec<&'static str>;
+}
+
+/// All policies of one kind.
+pub(crate) struct PolicyTargets<'a, S: TargetedSpec> {
+    policies: ById<PolicyId, PolicyState<'a, S>>,
+    claims: Claims,
+}
+
+struct PolicyState<'a, S: TargetedSpec> {
+    object: &'a Resource<S>,
+    settings: Result<S::Settings, Problem>,
+    overlaps: Overlaps,
+}
+
+/// Policies that a policy meets.
+#[derive(Default)]
+struct Overlaps {
+    /// Targets whose own policy applies in its place.
+    overridden_by: BTreeSet<String>,
+    /// Policies of listeners that it applies in place of.
+    replaced: BTreeSet<PolicyId>,
+    /// Policies of listeners that it is merged with.
+    merged_with: BTreeSet<PolicyId>,
+    /// Routes whose own policy is merged with it.
+    merged_into: BTreeSet<String>,
+    /// Problems of what merging yields.
+    problems: BTreeSet<String>,
+}
+
+/// Two policies that meet at a rule: the rule's or its route's own, and the listener's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Overlap {
+    own: PolicyId,
+    outer: PolicyId,
+    route: String,
+    outcome: OverlapOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum OverlapOutcome {
+    Replaced,
+    Merged,
+    /// Merging yields settings that cannot be read.
+    Unmergeable(String),
+}
+
+impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
+    /// Reads all policies. They have no targets yet.
+    pub(crate) fn new(index: &Index<'a>) -> Self {
+        let state = |object| PolicyState { object, settings: S::read(index, object), overlaps: Overlaps::default() };
+        Self { policies: S::table(index).iter().map(state).collect(), claims: Claims::default() }
+    }
+
+    /// Distributes the targets. Gives the winner of each.
+    pub(crate) fn claim(&mut self, index: &Index<'_>) -> &HashMap<Target, PolicyId> {
+        let declared = self.policies.iter().map(|(_, state)| DeclaredTargets {
+            meta: &state.object.meta,
+            refs: state.object.spec.targets(),
+            selectors: state.object.spec.selectors(),
+        });
+        self.claims = Claims::new(index, S::TARGETS, declared);
+        &self.claims.winners
+    }
+
+    /// The policy of a listener.
+    pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<PolicyId> {
+        self.claims.of_listener(listener)
+    }
+
+    /// A policy and its settings.
+    pub(crate) fn get(&self, id: PolicyId) -> (&'a Resource<S>, &Result<S::Settings, Problem>) {
+        let state = &self.policies[id];
+        (state.object, &state.settings)
+    }
+
+    /// The settings of a rule on a listener with the policy `outer`; `None` if neither has a policy. A rule's policy applies, else its
+    /// route's, else the listener's, whole; with a `mergeType` the rule's or route's is merged with the listener's. Puts two policies that
+    /// meet among `overlaps`.
+    ///
+    /// # Errors
+    /// The policy that cannot be read, with its problem.
+    pub(crate) fn effective(
+        &self,
+        index: &Index<'_>,
+        outer: Option<PolicyId>,
+        rule: &RouteName,
+        overlaps: &mut Vec<Overlap>,
+    ) -> Result<Option<S::Settings>, (&'a Resource<S>, Problem)> {
+        let Some(own) = self.claims.of_rule(rule) else { return outer.map(|outer| self.settings(outer)).transpose() };
+        let Some(outer) = outer else { return self.settings(own).map(Some) };
+        let (policy, parent) = (self.policies[own].object, self.policies[outer].object);
+        let (settings, outcome) = match policy.spec.merge_type().filter(|it| *it != MergeType::Replace) {
+            Some(merge_type) => match S::read_merged(index, policy, parent, merge_type) {
+                Ok(settings) => (Ok(settings), OverlapOutcome::Merged),
+                Err(problem) => (Err((policy, problem.clone())), OverlapOutcome::Unmergeable(problem.message)),
+            },
+            None => (self.settings(own), OverlapOutcome::Replaced),
+        };
+        let route = format!("{} {}", TargetKind::of_route(rule.kind).name(), rule.name);
+        overlaps.push(Overlap { own, outer, route, outcome });
+        settings.map(Some)
+    }
+
+    fn settings(&self, id: PolicyId) -> Result<S::Settings, (&'a Resource<S>, Problem)> {
+        let state = &self.policies[id];
+        state.settings.clone().map_err(|problem| (state.object, problem))
+    }
+
+    /// Notes for the statuses that two policies meet.
+    pub(crate) fn overlap(&mut self, overlap: &Overlap) {
+        let Overlap { own, outer, route, outcome } = overlap;
+        match outcome {
+            OverlapOutcome::Replaced => {
+                self.policies[*own].overlaps.replaced.insert(*outer);
+                self.policies[*outer].overlaps.overridden_by.insert(route.clone());
+            }
+            OverlapOutcome::Merged => {
+                self.policies[*own].overlaps.merged_with.insert(*outer);
+                self.policies[*outer].overlaps.merged_into.insert(route.clone());
+            }
+            OverlapOutcome::Unmergeable(problem) => {
+                let parent = name_of(&self.policies[*outer].object.meta);
+                self.policies[*own].overlaps.problems.insert(format!("merged with {parent}: {problem}"));
+            }
+        }
+    }
+
+    /// Writes every policy's status.
+    pub(crate) fn report(&mut self, reach: &Reach<'_, '_>, statuses: &mut Statuses) {
+        self.override_parents(reach.gateways);
+        for (id, state) in self.policies.iter() {
+            let meta = &state.object.meta;
+            let key = ObjectKey::new(ENVOY_GROUP, S::KIND, &meta.namespace, &meta.name);
+            report(reach, &self.claims, id, (key, meta.generation), |_| self.conditions(state), statuses);
+        }
+    }
+
+    /// Notes which policies do not apply to a section or ListenerSet of their target, as that has its own.
+    fn override_parents(&mut self, gateways: &Gateways<'_>) {
+        for (target, winner) in &self.claims.winners {
+            for outer in parents(target, gateways).iter().filter_map(|parent| self.claims.winners.get(parent)) {
+                if outer != winner {
+                    self.policies[*outer].overlaps.overridden_by.insert(target.to_string());
+                }
+            }
+        }
+    }
+
+    fn conditions(&self, state: &PolicyState<'_, S>) -> Vec<Condition> {
+        let generation = state.object.meta.generation;
+        let Overlaps { overridden_by, replaced, merged_with, merged_into, problems: unmergeable } = &state.overlaps;
+        let mut problems = match &state.settings {
+            Ok(settings) => S::problems(settings),
+            Err(problem) => vec![problem.clone()],
+        };
+        let unmergeable =
+            unmergeable.iter().filter(|_| problems.is_empty()).map(|message| Problem::accepted("Invalid", message.clone()));
+        problems.extend(unmergeable.collect::<Vec<_>>());
+        let mut conditions = vec![Condition::summary("Accepted", &problems, generation)];
+        if !problems.is_empty() {
+            conditions[0].message.push_str(S::IF_INVALID);
+        }
+        conditions.extend(warnings::unsupported(S::unenforced(state.object), generation));
+        if !overridden_by.is_empty() {
+            let message = format!("does not apply to targets that have a policy of their own: {}", join(overridden_by));
+            conditions.push(Condition::holds("Overridden", "Overridden", message, generation));
+        }
+        let mut merged = Vec::new();
+        merged.extend((!merged_with.is_empty()).then(|| format!("merged with {}", self.names(merged_with))));
+        merged.extend((!merged_into.is_empty()).then(|| format!("merged with the policies of {}", join(merged_into))));
+        if !merged.is_empty() {
+            conditions.push(Condition::holds("Merged", "Merged", merged.join("; "), generation));
+        }
+        if !replaced.is_empty() {
+            let message = format!(
+                "takes the place of {} entirely: what that policy sets does not hold for this one's targets. Set mergeType: \
+                 StrategicMerge to keep it",
+                self.names(replaced)
+            );
+            conditions.push(Condition::holds("ReplacesGatewaySettings", "NotMerged", message, generation));
+        }
+        conditions
+    }
+
+    fn names(&self, ids: &BTreeSet<PolicyId>) -> String {
+        ids.iter().map(|id| name_of(&self.policies[*id].object.meta).to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn join(targets: &BTreeSet<String>) -> String {
+    targets.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Targets whose policy a target's own policy overrides: those that a section or a ListenerSet is a part of.
+fn parents(target: &Target, gateways: &Gateways<'_>) -> Vec<Target> {
+    let whole = target.section.as_ref().map(|_| Target { section: None, ..target.clone() });
+    let of_set = |it: &Target| {
+        let set = gateways.find_set(&it.name.namespace, &it.name.name)?;
+        Some(Target { kind: TargetKind::Gateway, name: gateways[set.gateway].name.clone(), section: None })
+    };
+    let gateway = (target.kind == TargetKind::ListenerSet).then(|| of_set(target)).flatten();
+    whole.into_iter().chain(gateway).collect()
+}
