@@ -1,16 +1,16 @@
 //! JSON values as serde reads them, with the paths of what nobody asked for and of what failed.
 //!
-//! This is one type for all that is decoded. Deserializers that wrap others do the same, but what they are made of is compiled for each
-//! of some thousand types anew, and was a third of the program.
+//! This is one type for all that is decoded. Deserializers that wrap others do the same, but the compiler makes their parts for each of
+//! some thousand types anew: they were a third of the program. For the same reason generic functions here are short.
 
 use std::cell::{Cell, RefCell};
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor,
-    value::StringDeserializer,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess,
+    Visitor, value::StringDeserializer,
 };
 use serde::forward_to_deserialize_any;
-use serde_json::{Error, Map, Value};
+use serde_json::{Error, Map, Number, Value};
 
 use super::path::Path;
 
@@ -33,10 +33,14 @@ impl Notes {
     fn decode<'de, S: DeserializeSeed<'de>>(&self, seed: S, value: Value, at: Path<'_>) -> Result<S::Value, Error> {
         let decoded = seed.deserialize(Tracked { value, at, notes: self });
         if decoded.is_err() {
-            let failed = self.failed.take().unwrap_or_else(|| at.to_string());
-            self.failed.set(Some(failed));
+            self.fail(at);
         }
         decoded
+    }
+
+    fn fail(&self, at: Path<'_>) {
+        let failed = self.failed.take().unwrap_or_else(|| at.to_string());
+        self.failed.set(Some(failed));
     }
 }
 
@@ -55,14 +59,16 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
         match value {
             Value::Array(items) => {
                 let mut items = Items { left: items.into_iter(), next: 0, at: &at, notes };
-                let read = visitor.visit_seq(&mut items);
-                match items.left.len() {
-                    0 => read,
-                    left => read.and(Err(Error::invalid_length(items.next + left, &"fewer elements in array"))),
-                }
+                let read = visitor.visit_seq(&mut items)?;
+                items.finish()?;
+                Ok(read)
             }
             Value::Object(fields) => visitor.visit_map(Fields { left: fields.into_iter(), next: None, at: &at, notes }),
-            scalar => scalar.deserialize_any(visitor),
+            // The value's own `deserialize_any` would do, but compiles all of serde_json's decoding once more for each type.
+            Value::String(text) => visitor.visit_string(text),
+            Value::Number(number) => visit_number(&number, visitor),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Null => visitor.visit_unit(),
         }
     }
 
@@ -76,14 +82,15 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _name: &'static str,
+        _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Self { value, at, notes } = self;
         match value {
             Value::Object(fields) if fields.len() == 1 => visitor.visit_enum(Variant { fields, at: &at, notes }),
-            other => other.deserialize_enum(name, variants, visitor),
+            Value::String(name) => visitor.visit_enum(StringDeserializer::new(name)),
+            other => Err(no_variant(&other)),
         }
     }
 
@@ -98,11 +105,46 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
     }
 }
 
+fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::Value, Error> {
+    match (number.as_u64(), number.as_i64()) {
+        (Some(value), _) => visitor.visit_u64(value),
+        (None, Some(value)) => visitor.visit_i64(value),
+        (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+    }
+}
+
+/// The error for a value that names no variant of an enum.
+fn no_variant(value: &Value) -> Error {
+    let unexpected = match value {
+        Value::Object(_) => return Error::invalid_value(Unexpected::Map, &"map with a single key"),
+        Value::Array(_) => Unexpected::Seq,
+        Value::String(text) => Unexpected::Str(text),
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Null => Unexpected::Unit,
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(value), _) => Unexpected::Unsigned(value),
+            (None, Some(value)) => Unexpected::Signed(value),
+            (None, None) => Unexpected::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+    };
+    Error::invalid_type(unexpected, &"string or map")
+}
+
 struct Items<'p> {
     left: std::vec::IntoIter<Value>,
     next: usize,
     at: &'p Path<'p>,
     notes: &'p Notes,
+}
+
+impl Items<'_> {
+    /// Checks that nothing is left.
+    fn finish(&self) -> Result<(), Error> {
+        match self.left.len() {
+            0 => Ok(()),
+            left => Err(Error::invalid_length(self.next + left, &"fewer elements in array")),
+        }
+    }
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
@@ -127,17 +169,27 @@ struct Fields<'p> {
     notes: &'p Notes,
 }
 
+impl Fields<'_> {
+    /// Moves to the next field; its name, if there is one.
+    fn advance(&mut self) -> Option<StringDeserializer<Error>> {
+        self.next = self.left.next();
+        self.next.as_ref().map(|(name, _)| StringDeserializer::new(name.clone()))
+    }
+
+    fn take(&mut self) -> Result<(String, Value), Error> {
+        self.next.take().ok_or_else(|| Error::custom("a value was asked for before its name"))
+    }
+}
+
 impl<'de> MapAccess<'de> for Fields<'_> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        self.next = self.left.next();
-        let Some((name, _)) = &self.next else { return Ok(None) };
-        seed.deserialize(StringDeserializer::<Error>::new(name.clone())).map(Some)
+        self.advance().map(|name| seed.deserialize(name)).transpose()
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let (name, value) = self.next.take().ok_or_else(|| Error::custom("a value was asked for before its name"))?;
+        let (name, value) = self.take()?;
         self.notes.decode(seed, value, Path::Field(self.at, &name))
     }
 
