@@ -46,7 +46,7 @@ pub(crate) enum Error {
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// The limits of this process cannot be read.
-    #[error("cannot see how many files may be open: {0}")]
+    #[error("cannot read the limit of open files: {0}")]
     Limits(io::Error),
     /// The engine cannot listen.
     #[error("cannot start the mock engine: {0}")]

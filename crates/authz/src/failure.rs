@@ -20,12 +20,12 @@ pub enum Failure {
     #[error("its answer is not one gRPC message")]
     Framing,
     /// The message is none of the protocol's.
-    #[error("its answer cannot be read: {0}")]
+    #[error("its answer is unreadable: {0}")]
     Message(#[from] prost::DecodeError),
     /// It says itself that it failed.
-    #[error("it says that it failed")]
+    #[error("it reports a failure")]
     Said,
     /// It changes the query to what cannot be sent.
-    #[error("the query that it asks for is not valid")]
+    #[error("its query parameters are not valid")]
     Query,
 }

@@ -118,7 +118,7 @@ async fn publish(recorder: Recorder, mut queue: mpsc::Receiver<QueuedEvent>, mut
         let outcome = match time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, &regarding)).await {
             Ok(Ok(())) => EventOutcome::Done,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "an event could not be made");
+                tracing::debug!(%error, "cannot publish an event");
                 EventOutcome::Failed
             }
             Err(_) => EventOutcome::Failed,

@@ -146,7 +146,7 @@ async fn compete(
     let held = until.send_replace(None).is_some();
     log.report(false);
     if held && time::timeout(options.period(), lease.release()).await.is_err() {
-        tracing::warn!("Lease {} could not be given back in time", log.lease);
+        tracing::warn!("cannot release Lease {} in time", log.lease);
     }
 }
 
@@ -162,8 +162,8 @@ impl LeadershipLog {
     fn report(&mut self, leads: bool) {
         if std::mem::replace(&mut self.leads, leads) != leads {
             match leads {
-                true => tracing::info!("this replica holds Lease {} and writes", self.lease),
-                false => tracing::info!("this replica does not hold Lease {} any more, and does not write", self.lease),
+                true => tracing::info!("leading: this replica holds Lease {} and writes", self.lease),
+                false => tracing::info!("no longer leading: this replica does not hold Lease {} and does not write", self.lease),
             }
             self.metrics.leads(leads);
         }

@@ -104,7 +104,7 @@ async fn discover(client: Client, group: &'static str, changes: mpsc::Sender<Cha
         match error {
             Some(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!("the API server cannot be asked what it serves, and is asked again: {error}");
+                    tracing::warn!("cannot look up the kinds that the API server serves, retrying: {error}");
                 }
                 time::sleep(RETRY_INTERVAL).await;
                 continue;
@@ -196,7 +196,7 @@ impl Follower {
             }
             Err(rejected) => {
                 let note = rejected.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                tracing::warn!("{} is not read: {note}", decoded.key);
+                tracing::warn!("{} does not decode: {note}", decoded.key);
             }
         }
     }

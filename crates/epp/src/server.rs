@@ -164,7 +164,7 @@ async fn reload(certificate: Certificate, tls: Arc<ArcSwap<ServerConfig>>) {
                 is_failing = false;
             }
             Err(error) if !is_failing => {
-                tracing::warn!(%error, "the certificate stays as it was");
+                tracing::warn!(%error, "cannot reload the certificate; serving the former one");
                 is_failing = true;
             }
             Err(_) => {}

@@ -34,7 +34,7 @@ pub enum CertificateError {
         source: io::Error,
     },
     /// A file holds nothing of what it should.
-    #[error("{} holds no {what} in PEM", path.display())]
+    #[error("{} has no {what} in PEM", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

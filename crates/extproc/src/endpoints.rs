@@ -15,7 +15,7 @@ pub fn parse(list: &str) -> Result<Vec<SocketAddr>, NotAnEndpoint> {
 
 /// An entry of a list that is no `ip:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no endpoint (ip:port)")]
+#[error("{0:?} is not an endpoint (ip:port)")]
 pub struct NotAnEndpoint(String);
 
 /// The endpoints that may be chosen from.

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
             tokio::spawn(admin::serve(listener, admin_state.clone()));
         }
         let signal = signals.next().await;
-        tracing::info!("{signal}: giving the Lease back; a second signal ends at once");
+        tracing::info!("{signal}: releasing the Lease; a second signal ends at once");
         admin_state.drain();
         drop(provisioning);
         tokio::select! {

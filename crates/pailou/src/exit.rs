@@ -75,7 +75,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Cluster(pailou_control::Error),
     /// Something that was there cannot be read.
-    #[error("not everything could be read; the conditions are of the rest")]
+    #[error("some files or documents were not read; the conditions are of the rest")]
     Unreadable,
     /// Several sockets cannot be bound: the first with the rest in its hint would hide them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]

@@ -93,7 +93,7 @@ impl HandoverSocket {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a process came to take over, and did not");
+                    tracing::warn!(%error, "a successor connected, but did not take over");
                     // Nor are those who come again and again to keep this one busy.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -43,7 +43,7 @@ async fn serve(args: &PickerArgs) -> Result<ExitOutcome, Error> {
         false => Some(Files::follow(args, picker.clone())?),
     };
     let how = if args.secure_serving { "TLS" } else { "cleartext" };
-    tracing::info!("proxies are answered on {} in {how}", SocketAddr::new(args.bind, args.grpc_port));
+    tracing::info!("serving the endpoint picker protocol on {} in {how}", SocketAddr::new(args.bind, args.grpc_port));
     let admin_state = Arc::new(AdminState::new(picker));
     tokio::spawn(admin::serve(listener, admin_state.clone()));
     let signal = signals.next().await;
@@ -108,7 +108,7 @@ async fn follow_cluster(args: &PickerArgs, picker: Arc<EndpointPicker>) -> Resul
                 followed.take(&now);
             }
             if objects.changed().await.is_err() {
-                tracing::error!("the cluster cannot be followed any more; what is known goes on being used");
+                tracing::error!("cannot follow the cluster any more; using the last known objects");
                 return;
             }
         }

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
         if let Some(listener) = listener {
             tokio::spawn(admin::serve(listener, admin_state.clone()));
         }
-        tracing::info!("serving Gateway {}, of which {} tells", args.gateway, args.feed);
+        tracing::info!("serving Gateway {} from the feed {}", args.gateway, args.feed);
         let feed = client::Options { url: args.feed.clone(), authorities: args.feed_ca.clone(), token: args.feed_token.clone() };
         let (send, batches) = mpsc::channel(1);
         let source = tokio::spawn(client::follow(feed, send));
@@ -103,7 +103,7 @@ impl Follower {
             }
             let served = catch_unwind(AssertUnwindSafe(|| self.serve(start)));
             if served.is_err() {
-                tracing::error!("what the feed said last cannot be served; what was served before goes on");
+                tracing::error!("cannot serve the feed's last changes; serving the configuration before them");
                 self.compiler = Compiler::new(self.settings.clone());
             }
         }
@@ -112,7 +112,7 @@ impl Follower {
     fn serve(&mut self, start: Instant) {
         let Compiled { snapshot, endpoints, statuses } = self.compiler.update(&self.store);
         let errors = self.proxy.apply(&snapshot, &endpoints);
-        tracing::debug!("{} objects live after {:.1} ms", self.store.len(), start.elapsed().as_secs_f64() * 1e3);
+        tracing::debug!("applied {} objects in {:.1} ms", self.store.len(), start.elapsed().as_secs_f64() * 1e3);
         let unbound: Vec<_> = errors.iter().map(|error| unbound(error, &snapshot)).collect();
         self.report.update(&snapshot, &statuses, &[], &unbound);
         self.admin_state.component().configure(statuses, Arc::default());

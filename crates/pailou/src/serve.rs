@@ -40,8 +40,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
         if let Some(former) = former {
             // If the former process has gone meanwhile, this one serves all the same.
             match former.confirm() {
-                Ok(()) => tracing::info!("serving in place of a former process, on its sockets"),
-                Err(error) => tracing::warn!(%error, "the former process has gone by itself"),
+                Ok(()) => tracing::info!("took over the sockets of the former process"),
+                Err(error) => tracing::warn!(%error, "the former process has already ended"),
             }
         }
         gateway.run(admin, signals, place, Duration::from_secs(args.serving.drain.into())).await;

@@ -90,7 +90,7 @@ impl Standalone {
         .await;
         end_admin();
         if self.reloading.thread.join().is_err() {
-            tracing::error!("the thread that follows the files had panicked");
+            tracing::error!("the thread that follows the files panicked");
         }
     }
 }
@@ -154,7 +154,7 @@ impl Follower {
         loop {
             let is_silent = self.report.is_silent();
             if is_silent && !was_silent {
-                tracing::warn!("nothing to serve: there is no listener; waiting for the files to change");
+                tracing::warn!("no listener, so nothing to serve; waiting for the files to change");
             }
             was_silent = is_silent;
             if self.watcher.wait() == Wake::Stopped {
@@ -187,7 +187,7 @@ impl Follower {
         }
         self.report.update(&loaded.snapshot, &loaded.statuses, &loaded.problems, &self.unbound);
         if !is_same {
-            tracing::info!("{} objects live after {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
+            tracing::info!("applied {} objects in {:.1} ms", loaded.objects.len(), start.elapsed().as_secs_f64() * 1e3);
         }
         self.admin_state.component().configure(loaded.statuses.clone(), loaded.problems.clone());
         self.loaded = Some(loaded);

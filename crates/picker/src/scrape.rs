@@ -227,7 +227,7 @@ async fn scrape(endpoint: &EndpointState, shared: &Shared, client: &mut Client, 
 /// Applies figures of the engine's prefix cache: its size, and whether it was lost.
 fn note_cache(endpoint: &EndpointState, members: &Members, last: &Reading, figures: &Figures) {
     if last.restarted(figures) {
-        tracing::info!(endpoint = %endpoint.endpoint.name, "engine was restarted; its prefix cache is taken as empty");
+        tracing::info!(endpoint = %endpoint.endpoint.name, "engine restarted; its prefix cache counts as empty");
         members.index.clear(endpoint);
     }
     endpoint.blocks.set_capacity(figures.kv_tokens.map_or(u64::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN)));

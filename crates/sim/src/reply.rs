@@ -22,7 +22,7 @@ pub(crate) enum Body {
 
 /// A response body that a fault broke off.
 #[derive(Debug, thiserror::Error)]
-#[error("the response is broken off by a fault")]
+#[error("a fault breaks the response off")]
 pub(crate) struct BrokenOff;
 
 impl hyper::body::Body for Body {

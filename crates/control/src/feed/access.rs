@@ -16,11 +16,11 @@ use crate::{
 pub(super) enum Refusal {
     #[error("no bearer token")]
     NoToken,
-    #[error("the API server cannot be asked about the token: {0}")]
+    #[error("the API server cannot review the token: {0}")]
     Unknown(#[source] kube::Error),
     #[error("the token is not valid for this audience")]
     Invalid,
-    #[error("{0} is no data plane's service account")]
+    #[error("{0} is not the service account of a data plane")]
     Stranger(String),
 }
 

@@ -43,9 +43,9 @@ const MADE_AT: &str = "made-at";
 /// Why there is no authority yet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the Secret cannot be read or written: {0}")]
+    #[error("cannot read or write the Secret: {0}")]
     Cluster(#[from] kube::Error),
-    #[error("the Secret's {0} is missing or not what this controller writes: delete the Secret to have it made anew")]
+    #[error("the Secret's {0} is missing or not this controller's: delete the Secret, and the controller creates it anew")]
     Content(&'static str),
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),

@@ -73,11 +73,11 @@ impl Batch {
 /// Why a feed ended. None of these holds the token.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{0} is no https URL of a host")]
+    #[error("{0} is not an https URL of a host")]
     Url(Uri),
     #[error("cannot read {path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("{path} holds no certificate that can be used", path = .0.display())]
+    #[error("{path} holds no usable certificate", path = .0.display())]
     Authorities(PathBuf),
     #[error("cannot reach the controller: {0}")]
     Connect(#[from] io::Error),
@@ -87,13 +87,13 @@ enum Error {
     Http(#[from] hyper::Error),
     #[error("the controller refuses: {0}: {1}")]
     Refused(StatusCode, String),
-    #[error("the controller says what this proxy does not understand: {0}")]
+    #[error("unknown message from the controller: {0}")]
     Line(#[from] serde_json::Error),
     #[error("a line is longer than {MAX_LINE} bytes, or a batch than {MAX_BATCH} changes")]
     TooLong,
-    #[error("nothing was heard for too long")]
+    #[error("no message for too long")]
     Silence(#[from] time::error::Elapsed),
-    #[error("the controller ended it")]
+    #[error("the controller closed the connection")]
     Ended,
 }
 
@@ -120,9 +120,9 @@ pub async fn follow(options: Options, batches: mpsc::Sender<Batch>) {
         if let Err(error) = result {
             let words = error.to_string();
             if last_error.is_new(&words) {
-                tracing::warn!("feed: {words}; trying again and again, serving what is known");
+                tracing::warn!("feed: {words}; retrying, serving the last configuration");
             } else {
-                tracing::debug!("feed: {words}; trying again in {:.1} s", delay.as_secs_f64());
+                tracing::debug!("feed: {words}; retrying in {:.1} s", delay.as_secs_f64());
             }
         }
         time::sleep(delay).await;

@@ -73,7 +73,7 @@ impl Reached {
                         self.publish(states);
                     }
                     // The next change tries again.
-                    Err(error) => tracing::error!(%error, "what the proxies need is not known; they keep what they have"),
+                    Err(error) => tracing::error!(%error, "cannot work out the proxies' objects; they keep their configuration"),
                 }
                 before = Some(now);
             }

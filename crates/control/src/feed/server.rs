@@ -148,7 +148,7 @@ impl Server {
                 answer
             }
             Err(refusal) => {
-                tracing::warn!("a proxy was refused: {refusal}");
+                tracing::warn!("refused a proxy: {refusal}");
                 let status = match &refusal {
                     Refusal::NoToken | Refusal::Invalid => StatusCode::UNAUTHORIZED,
                     Refusal::Stranger(_) => StatusCode::FORBIDDEN,

@@ -54,7 +54,7 @@ impl LeaseClient {
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     let options = &self.options;
-                    tracing::warn!(%error, "Lease {}/{} cannot be had, and is tried again", options.namespace, options.name);
+                    tracing::warn!(%error, "cannot take Lease {}/{}, retrying", options.namespace, options.name);
                 }
                 Attempt::Unknown
             }
@@ -129,7 +129,7 @@ impl LeaseClient {
         spec.holder_identity = None;
         spec.renew_time = Some(MicroTime(Timestamp::now()));
         if let Err(error) = self.api.replace(&self.options.name, &params(), &lease).await {
-            tracing::warn!(%error, "Lease {}/{} could not be given back", self.options.namespace, self.options.name);
+            tracing::warn!(%error, "cannot release Lease {}/{}", self.options.namespace, self.options.name);
         }
     }
 }

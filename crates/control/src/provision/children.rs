@@ -143,7 +143,7 @@ async fn follow_kind<T>(
         let change = match event {
             Ok(event) => reducer.reduce(event, Some),
             Err(error) => {
-                tracing::warn!(%error, "watching the data planes; trying again");
+                tracing::warn!(%error, "cannot watch the data planes, retrying");
                 None
             }
         };

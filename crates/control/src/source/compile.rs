@@ -66,7 +66,7 @@ async fn compile(
             Ok(done) => done,
             // The next change tries again, from nothing.
             Err(error) => {
-                tracing::error!(%error, "compiling failed; what was known stays");
+                tracing::error!(%error, "compilation failed; statuses and data planes stay as they are");
                 continue;
             }
         };
@@ -75,7 +75,7 @@ async fn compile(
         let (objects, milliseconds) = (now.store.len(), took.as_secs_f64() * 1e3);
         match published.borrow().is_some() {
             true => tracing::debug!("{objects} objects compiled in {milliseconds:.1} ms"),
-            false => tracing::info!("everything is known: {objects} objects compiled in {milliseconds:.1} ms"),
+            false => tracing::info!("first compilation: {objects} objects in {milliseconds:.1} ms"),
         }
         last = Some(compiler);
         published.send_replace(Some(CompiledState { cluster: now, compiled }));

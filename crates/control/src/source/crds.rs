@@ -72,7 +72,7 @@ pub(crate) async fn follow(client: Client, changes: mpsc::Sender<Change>) {
                 }
             }
             Some(Err(error)) => {
-                tracing::warn!("CustomResourceDefinitions cannot be watched, and are tried again: {}", reason(&error));
+                tracing::warn!("cannot watch CustomResourceDefinitions, retrying: {}", reason(&error));
                 time::sleep(backoff.failed()).await;
             }
             None => return,
@@ -156,7 +156,7 @@ impl Follower {
         self.known.remove(name);
         self.undecodable.remove(name);
         if let Some((kind, group)) = self.ours.get(name).copied() {
-            tracing::info!("{} of {group} is not served any more", kind.name());
+            tracing::info!("the cluster no longer serves {} of {group}", kind.name());
             self.send(Change::Unserved { kind, group }).await;
         }
     }
@@ -167,7 +167,7 @@ impl Follower {
                 Ok(body) => self.report(&name, body).await,
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => {
-                    tracing::warn!(%error, "CustomResourceDefinition {name} cannot be read, and is tried again");
+                    tracing::warn!(%error, "cannot read CustomResourceDefinition {name}, retrying");
                     self.undecodable.insert(name);
                 }
             }
@@ -185,7 +185,7 @@ impl Follower {
                     self.send(change).await;
                 }
             }
-            Err(error) => tracing::warn!(%error, "the API server cannot be asked for ClusterTrustBundles, and is asked again"),
+            Err(error) => tracing::warn!(%error, "cannot look up ClusterTrustBundles, retrying"),
         }
     }
 
@@ -196,7 +196,7 @@ impl Follower {
             Some(version) => Change::Served { kind, group, version, plural: body.spec.names.plural },
             None => {
                 let known = kind.versions(group).join(", ");
-                tracing::warn!("{} of {group} is served in no version that is known ({known}): it is ignored", kind.name());
+                tracing::warn!("the cluster serves no known version of {} of {group} ({known}): ignored", kind.name());
                 Change::Unserved { kind, group }
             }
         };

@@ -152,10 +152,10 @@ impl ObjectCache {
         }
         let mut note = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if decoded.live.is_some() && !undecodable.as_ref().is_some_and(Undecodable::says_whom_it_concerns) {
-            note.push_str("; whom it concerns cannot be read either, so that no condition says this");
+            note.push_str("; its references do not decode either, so that no condition reports this");
         }
         let is_served = self.objects.contains_key(&decoded.key);
-        tracing::warn!("{} is not read{}: {note}", decoded.key, if is_served { ", and what it was before stays" } else { "" });
+        tracing::warn!("{} does not decode{}: {note}", decoded.key, if is_served { ", its last good version stays" } else { "" });
         let regarding = Regarding { key: &decoded.key, api_version: &decoded.api_version, uid: &decoded.uid };
         self.events.warn(regarding, "Read", "Invalid", &note);
     }
@@ -168,7 +168,7 @@ impl ObjectCache {
         self.is_dirty = true;
         let Some(holder) = holder else {
             Arc::make_mut(&mut self.held).remove(&key.name);
-            tracing::info!("{key} is held by no other controller any more");
+            tracing::info!("{key}: no other controller holds it any more");
             return false;
         };
         let message = format!(

@@ -94,9 +94,9 @@ impl Scopes {
                 .filter(|defined| !self.versions.contains_key(defined))
                 .map(|(kind, group)| format!("{} of {group}", kind.name()))
                 .collect();
-            tracing::info!("{} kinds are watched by their CustomResourceDefinitions", self.versions.len());
+            tracing::info!("watching {} kinds that have a CustomResourceDefinition", self.versions.len());
             if !missing.is_empty() {
-                tracing::info!("not installed, and waited for: {}", missing.join(", "));
+                tracing::info!("CustomResourceDefinitions not installed, waiting for them: {}", missing.join(", "));
             }
         }
     }
@@ -124,8 +124,8 @@ impl Scopes {
             return;
         }
         match self.are_definitions_listed {
-            true => tracing::info!("{} is watched as {group}/{version}", kind.name()),
-            false => tracing::debug!("{} is watched as {group}/{version}", kind.name()),
+            true => tracing::info!("watching {} as {group}/{version}", kind.name()),
+            false => tracing::debug!("watching {} as {group}/{version}", kind.name()),
         }
         let mut resource = crds::resource(kind, group, version);
         plural.clone_into(&mut resource.plural);

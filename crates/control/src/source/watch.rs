@@ -58,7 +58,7 @@ impl Watch {
                     if is_failing && !matches!(event, Event::Init) {
                         is_failing = false;
                         backoff.reset();
-                        tracing::info!("{} is watched again", self.run.scope);
+                        tracing::info!("watching {} again", self.run.scope);
                     }
                     self.change(event, &mut reducer)
                 }
@@ -98,9 +98,9 @@ impl Watch {
         self.metrics.watch_failed(self.run.scope.kind);
         let scope = &self.run.scope;
         match error {
-            watcher::Error::WatchError(status) if status.code == 410 => tracing::debug!("{scope} is listed anew: {error}"),
-            _ if is_first => tracing::warn!("{scope} cannot be watched, and is tried again: {}", reason(error)),
-            _ => tracing::debug!("{scope} still cannot be watched: {}", reason(error)),
+            watcher::Error::WatchError(status) if status.code == 410 => tracing::debug!("listing {scope} anew: {error}"),
+            _ if is_first => tracing::warn!("cannot watch {scope}, retrying: {}", reason(error)),
+            _ => tracing::debug!("still cannot watch {scope}: {}", reason(error)),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Write {
                 Ok(Err(error)) => error,
                 Err(_) => {
                     self.metrics.count_write(WriteResult::Failed);
-                    tracing::warn!("the status of {key} was not written in {} s, and is tried again", REQUEST_TIMEOUT.as_secs());
+                    tracing::warn!("cannot write the status of {key} within {} s, retrying", REQUEST_TIMEOUT.as_secs());
                     return WriteOutcome::Later;
                 }
             };
@@ -84,12 +84,12 @@ impl Write {
                 kube::Error::Api(answer) if answer.code == 404 => return WriteOutcome::Settled,
                 kube::Error::Api(answer) if matches!(answer.code, 400 | 422) => {
                     self.metrics.count_write(WriteResult::Refused);
-                    tracing::error!("the status of {key} is refused: {}", answer.message);
+                    tracing::error!("the API server refuses the status of {key}: {}", answer.message);
                     return WriteOutcome::Refused;
                 }
                 error => {
                     self.metrics.count_write(WriteResult::Failed);
-                    tracing::warn!(%error, "the status of {key} cannot be written, and is tried again");
+                    tracing::warn!(%error, "cannot write the status of {key}, retrying");
                     return WriteOutcome::Later;
                 }
             }

@@ -9,7 +9,7 @@ use crate::endpoints::NotAnEndpoint;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// Its answer is not gRPC.
-    #[error("the endpoint picker answered {0} and no gRPC")]
+    #[error("the endpoint picker answered {0}, not gRPC")]
     NotGrpc(StatusCode),
     /// It ended the conversation with an error.
     #[error("the endpoint picker failed: {} ({})", .0.message(), .0.code())]

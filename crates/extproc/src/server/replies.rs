@@ -19,7 +19,7 @@ pub struct Replies(mpsc::Sender<Result<ProcessingResponse, Status>>);
 
 /// The proxy does not listen any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the proxy does not listen any more")]
+#[error("the proxy has closed the stream")]
 pub struct ProxyGone;
 
 impl Replies {

@@ -40,7 +40,7 @@ impl Followed {
         let name = format!("InferencePool {}/{}", self.namespace.as_str(), self.name);
         match endpoints {
             Some(endpoints) => tracing::info!("{name} has {endpoints} ready endpoints"),
-            None => tracing::warn!("there is no {name}: it is waited for, and requests are answered 503"),
+            None => tracing::warn!("no {name}: waiting for it; requests get 503"),
         }
         reported.iter().flat_map(|reported| &reported.warnings).for_each(|warning| tracing::warn!("{name}: {warning}"));
         self.reported = reported;

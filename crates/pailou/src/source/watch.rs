@@ -114,7 +114,7 @@ impl Watcher {
             // The receiver goes first when the program ends.
             let _ = events.send(signal);
         });
-        let kernel = kernel.inspect_err(|error| tracing::warn!(%error, "cannot watch files; looking once a second")).ok();
+        let kernel = kernel.inspect_err(|error| tracing::warn!(%error, "cannot watch files; polling them once a second")).ok();
         Self { complete: kernel.is_some(), kernel, interest: Interest::default(), watched: BTreeSet::new(), signals, sender }
     }
 
@@ -148,7 +148,7 @@ impl Watcher {
                 Err(error) => {
                     failed = true;
                     if self.complete {
-                        tracing::warn!(%error, directory = %directory.display(), "cannot watch; looking once a second");
+                        tracing::warn!(%error, directory = %directory.display(), "cannot watch; polling it once a second");
                     }
                 }
             }

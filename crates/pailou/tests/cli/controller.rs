@@ -1,4 +1,4 @@
-//! `pailou controller`: what it does where there is no cluster. With one, `conformance/` tests it.
+//! `pailou controller` without a cluster. With one, `conformance/` tests it.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn without_a_way_to_a_cluster_it_says_what_to_do() {
     let directory = TestDir::new();
     let ended = run(directory.path(), &["controller", "--kubeconfig", "missing.yaml", "--admin", "off"], "");
     assert_eq!((ended.status, ended.stdout.as_str()), (2, ""));
-    assert!(ended.stderr.starts_with("error: cannot tell how to reach a cluster: "), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("error: no usable cluster configuration: "), "{}", ended.stderr);
     assert!(ended.stderr.contains("missing.yaml") && ended.stderr.contains("\n\nhint: name a kubeconfig"), "{}", ended.stderr);
 }
 
@@ -31,8 +31,8 @@ fn while_the_api_server_does_not_answer_it_waits_and_is_not_ready() {
     let arguments = ["controller", "--kubeconfig", "config", "--identity", "one", "--admin", &admin_flag];
     let mut controller = Running::start(pailou().args(arguments).current_dir(directory.path()));
     let mut client = wait_until("the admin endpoint answers", || Client::connect(admin).ok());
-    controller.wait_for("Service cannot be watched, and is tried again");
-    controller.wait_for("Lease default/pailou-controller cannot be had");
+    controller.wait_for("cannot watch Service, retrying");
+    controller.wait_for("cannot take Lease default/pailou-controller, retrying");
     assert_eq!(client.get("/healthz").unwrap().status, 200);
     assert_eq!(client.get("/readyz").unwrap().status, 503);
     assert!(client.get("/metrics").unwrap().body.contains("pailou_controller_leader 0"));
