@@ -5,13 +5,13 @@ use serde::Deserialize;
 use super::names::HeaderName;
 use super::refs::BackendObjectReference;
 
-/// Who is asked, and how. What it answers in place of consent is what the client gets.
+/// The authorization server, and its protocol. If it does not consent, the client gets its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalAuth {
-    /// How it is asked; settings of the other protocol must not be there.
+    /// Protocol; settings of the other protocol must be absent.
     pub protocol: ExternalAuthProtocol,
-    /// Who is asked.
+    /// The server.
     pub backend_ref: BackendObjectReference,
     /// Settings of `GRPC`.
     #[serde(default)]
@@ -19,12 +19,12 @@ pub struct ExternalAuth {
     /// Settings of `HTTP`.
     #[serde(default)]
     pub http: Option<HttpAuth>,
-    /// How much of the request's body it is told.
+    /// Part of the request's body to send.
     #[serde(default)]
     pub forward_body: ForwardBody,
 }
 
-/// How an authorization server is asked.
+/// Protocol of an authorization server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ExternalAuthProtocol {
@@ -34,23 +34,23 @@ pub enum ExternalAuthProtocol {
     Grpc,
 }
 
-/// Settings of an authorization server that is asked by gRPC.
+/// Settings of an authorization server by gRPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcAuth {
-    /// The request's headers that it is told, at most 64; all where there are none.
+    /// The request's headers to send, at most 64; all if there are none.
     #[serde(default)]
     pub allowed_headers: Vec<HeaderName>,
 }
 
-/// Settings of an authorization server that is asked by HTTP.
+/// Settings of an authorization server by HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpAuth {
-    /// What is put before the request's path, at most 1024 characters.
+    /// Prefix of the request's path, at most 1024 characters.
     #[serde(default)]
     pub path: String,
-    /// The request's headers that it is told beside `Host` and `Authorization`, at most 64.
+    /// The request's headers to send beside `Host` and `Authorization`, at most 64.
     #[serde(default)]
     pub allowed_headers: Vec<HeaderName>,
     /// The headers of its consent that the request gets, at most 64; all where there are none.
@@ -58,7 +58,7 @@ pub struct HttpAuth {
     pub allowed_response_headers: Vec<HeaderName>,
 }
 
-/// How much of a request's body an authorization server is told.
+/// Part of a request's body to send to an authorization server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ForwardBody {

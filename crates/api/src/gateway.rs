@@ -62,7 +62,7 @@ fn ip_address() -> String {
     "IPAddress".to_owned()
 }
 
-/// What the provisioned objects of a Gateway carry.
+/// Metadata of a Gateway's provisioned objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayInfrastructure {
@@ -150,7 +150,7 @@ pub struct FrontendTlsPort {
 /// Whether and how clients' certificates are validated.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct FrontendTlsConfig {
-    /// Absent: no certificate is asked for.
+    /// Absent: the gateway asks for no certificate.
     #[serde(default)]
     pub validation: Option<FrontendValidation>,
 }
@@ -166,7 +166,7 @@ pub struct FrontendValidation {
     pub mode: FrontendValidationMode,
 }
 
-/// What happens to a client without a valid certificate.
+/// Treatment of a client without a valid certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum FrontendValidationMode {
     /// The handshake fails.

@@ -37,7 +37,7 @@ unsupported_fields!(GrpcRouteSpec,
     "useDefaultGateways" => |spec| spec.use_default_gateways.is_some(),
 );
 
-/// What calls match and what becomes of them.
+/// Matches of calls, and their filters and backends.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcRouteRule {

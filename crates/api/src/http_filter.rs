@@ -165,7 +165,7 @@ impl RawFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestMirror {
-    /// Where the copy goes.
+    /// Destination of the copy.
     pub backend_ref: BackendObjectReference,
     /// Share of requests, 0 to 100; all of them when neither this nor `fraction` is set.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What an HTTPRoute's rule looks at in a request.
+//! Matches of an HTTPRoute's rule.
 
 use std::fmt;
 

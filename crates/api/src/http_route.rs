@@ -41,7 +41,7 @@ fn default_rules() -> Vec<HttpRouteRule> {
     vec![HttpRouteRule::default()]
 }
 
-/// What requests match and what becomes of them.
+/// Matches of requests, and their filters and backends.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteRule {

@@ -27,9 +27,9 @@ pub struct InferencePoolSpec {
     pub selector: BTreeMap<String, String>,
     /// Every one of these ports of every pod is an endpoint of its own; 1 to 8.
     pub target_ports: Vec<PortNumber>,
-    /// What the endpoints speak.
+    /// Application protocol of the endpoints.
     pub app_protocol: PoolProtocol,
-    /// Who picks the endpoint; absent means the gateway itself.
+    /// Picker of endpoints; absent: the gateway itself.
     pub endpoint_picker: Option<EndpointPickerRef>,
 }
 
@@ -52,7 +52,7 @@ impl InferencePoolVersion {
     }
 }
 
-/// What a pool's endpoints speak.
+/// Application protocol of a pool's endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 pub enum PoolProtocol {
     /// HTTP/1.1.
@@ -75,11 +75,11 @@ pub struct EndpointPickerRef {
     pub name: ObjectName,
     /// Port; 9002 by default in v1alpha2, always there in v1 when the kind is Service.
     pub port: Option<PortNumber>,
-    /// What happens when the picker does not answer; `FailClose` by default.
+    /// Treatment of requests when the picker does not answer; `FailClose` by default.
     pub failure_mode: FailureMode,
 }
 
-/// What happens when an endpoint picker does not answer.
+/// Treatment of requests when an endpoint picker does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 pub enum FailureMode {
     /// The gateway picks.

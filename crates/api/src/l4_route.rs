@@ -65,7 +65,7 @@ unsupported_fields!(TlsRouteSpec, "useDefaultGateways" => |spec| spec.use_defaul
 unsupported_fields!(TcpRouteSpec, "useDefaultGateways" => |spec| spec.use_default_gateways.is_some());
 unsupported_fields!(UdpRouteSpec, "useDefaultGateways" => |spec| spec.use_default_gateways.is_some());
 
-/// Where connections go.
+/// Backends of connections.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionRule {

@@ -50,7 +50,7 @@ pub struct ListenerFilter {
     /// `ExternalAuth` or `ExtensionRef`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Who is asked whether the request may pass.
+    /// Authorization server for the request.
     #[serde(default)]
     pub external_auth: Option<ExternalAuth>,
     /// An implementation's own filter.
@@ -63,7 +63,7 @@ pub fn has_tls_options(listeners: &[Listener]) -> bool {
     listeners.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| !tls.options.is_empty()))
 }
 
-/// What a listener speaks.
+/// Protocol of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(from = "String")]
 pub enum Protocol {
@@ -123,7 +123,7 @@ pub struct ListenerTls {
     pub options: BTreeMap<String, String>,
 }
 
-/// Who ends the client's TLS session.
+/// Party that ends the client's TLS session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 pub enum TlsMode {
     /// The gateway.

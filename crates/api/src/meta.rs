@@ -51,7 +51,7 @@ impl Meta {
     }
 }
 
-/// What identifies an object: API group, kind, namespace and name.
+/// Identity of an object: API group, kind, namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// API group; empty for the core group.

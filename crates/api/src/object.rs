@@ -220,7 +220,7 @@ impl Object {
         }
     }
 
-    /// What identifies the object.
+    /// Identity of the object.
     pub fn key(&self) -> ObjectKey {
         let meta = self.meta();
         ObjectKey::new(self.group(), self.kind().name(), meta.namespace.clone(), meta.name.clone())

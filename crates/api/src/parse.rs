@@ -29,14 +29,14 @@ pub const MAX_OBJECTS: usize = 100_000;
 /// The most errors that are reported for one input.
 pub const MAX_ERRORS: usize = 1_000;
 
-/// What became of an input.
+/// Result of parsing an input.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// The objects that are in order, as they stand in the input.
     pub objects: Vec<Decoded>,
-    /// What is wrong with the others; at most [`MAX_ERRORS`].
+    /// Errors of the other documents; at most [`MAX_ERRORS`].
     pub errors: Vec<ParseError>,
-    /// What could be read of those others that have a status.
+    /// The readable part of those others that have a status.
     pub undecodable: Vec<Undecodable>,
 }
 
@@ -66,13 +66,13 @@ pub fn parse(bytes: &[u8], origin: &str, namespace: &NamespaceName) -> Parsed {
     reader.parsed
 }
 
-/// Reads one object that has been parsed as JSON already, as an API server sends it.
+/// Decodes one object of JSON that is already parsed, as an API server sends it.
 ///
-/// `origin` names where it comes from in errors. What an API server always fills in must be there: a namespaced object names
-/// its namespace. What can be read of an object that is in no order, [`Undecodable::new`] says.
+/// `origin` names its source in errors. Fields that an API server always fills in must be there: a namespaced object names its
+/// namespace. [`Undecodable::new`] reads the readable part of an object that does not decode.
 ///
 /// # Errors
-/// Everything that is wrong with it, at least one and at most [`MAX_ERRORS`]; nothing of a Secret's values is quoted.
+/// All errors in it, at least one and at most [`MAX_ERRORS`]; none quotes a Secret's values.
 pub fn parse_object(value: serde_json::Value, origin: &str, namespace: &NamespaceName) -> Result<Decoded, Vec<ParseError>> {
     let mut reader = Reader { origin, namespace, keeps_undecodable: false, parsed: Parsed::default() };
     decode::decode(value, &decode::Source { line: 0, find_line: &|_| None }, &mut reader);
@@ -98,7 +98,7 @@ fn may_hold_secret(text: &str) -> bool {
     text.contains("Secret") && has_data()
 }
 
-/// What the readers of YAML and JSON hand their documents to.
+/// Receiver of documents from the readers of YAML and JSON.
 struct Reader<'a> {
     origin: &'a str,
     namespace: &'a NamespaceName,

@@ -13,7 +13,7 @@ pub type ReferenceGrant = Resource<ReferenceGrantSpec>;
 pub struct ReferenceGrantSpec {
     /// The referrers, 1 to 16.
     pub from: Vec<ReferenceGrantFrom>,
-    /// What they may refer to in the grant's namespace, 1 to 16.
+    /// Kinds that they may refer to in the grant's namespace, 1 to 16.
     pub to: Vec<ReferenceGrantTo>,
 }
 

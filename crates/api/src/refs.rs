@@ -157,7 +157,7 @@ pub struct SecretObjectReference {
     pub name: ObjectName,
 }
 
-/// What a policy applies to: an object of its own namespace, or one section of it.
+/// Target of a policy: an object of its own namespace, or one section of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyTargetReference {
@@ -210,7 +210,7 @@ pub struct TargetNamespaces {
     pub selector: Option<LabelSelector>,
 }
 
-/// Where objects may come from.
+/// Namespaces that objects may come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum FromNamespaces {
     /// Every namespace.

@@ -9,7 +9,7 @@ use super::names::HeaderName;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionPersistence {
-    /// What carries the session; a cookie by default.
+    /// Carrier of the session; a cookie by default.
     #[serde(rename = "type", default)]
     pub kind: SessionPersistenceType,
     /// When the session ends at the latest.
@@ -23,7 +23,7 @@ pub struct SessionPersistence {
     pub header: Option<SessionHeader>,
 }
 
-/// What carries a session.
+/// Carrier of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum SessionPersistenceType {
     /// A cookie.

@@ -20,13 +20,13 @@ pub struct Undecodable {
     pub key: ObjectKey,
     /// `metadata.generation`; 0 when the object comes from a file.
     pub generation: i64,
-    /// What is wrong with it, field by field.
+    /// Its errors, field by field.
     pub message: String,
     /// The references by which controllers tell whose status the object carries.
     pub concerns: Concerns,
 }
 
-/// Whose opinion an object's conditions are, by kind, in as much as it can be read.
+/// References that decide which controller writes the object's conditions, by kind, as far as they can be read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Concerns {
     /// A GatewayClass, by its `controllerName`.
@@ -53,7 +53,7 @@ pub enum Concerns {
 }
 
 impl Undecodable {
-    /// What can be read of an object; `None` where it cannot be told which it is, and for kinds that have no status.
+    /// Reads the readable part of an object; `None` if that does not identify it, and for kinds that have no status.
     /// `namespace` is that of objects that name none.
     pub fn new(object: &Value, namespace: &NamespaceName, errors: &[ParseError]) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -22,7 +22,7 @@ use super::Object;
 pub struct Violation {
     /// The field.
     pub path: String,
-    /// What is wrong and what to do.
+    /// Problem and remedy.
     pub message: String,
 }
 

@@ -14,7 +14,7 @@ pub type ClusterTrustBundle = Resource<ClusterTrustBundleSpec>;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterTrustBundleSpec {
-    /// Whose certificates the bundle is meant for. A reference by name does not ask for it.
+    /// Signer that the bundle's certificates belong to. A reference by name ignores it.
     #[serde(default)]
     pub signer_name: String,
     /// Certificates of authorities, as PEM.

@@ -45,7 +45,7 @@ pub struct SlicePort {
     pub port: u16,
     /// `TCP` (the default), `UDP` or `SCTP`.
     pub protocol: String,
-    /// What the port speaks, such as `kubernetes.io/h2c`.
+    /// Application protocol of the port, such as `kubernetes.io/h2c`.
     pub app_protocol: Option<String>,
 }
 

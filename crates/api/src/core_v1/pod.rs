@@ -9,8 +9,8 @@ use crate::meta::Resource;
 /// Core Pod.
 pub type Pod = Resource<PodSpec>;
 
-/// What a gateway needs of a Pod's spec and status. Whether it is terminating stands in
-/// [`Meta::deletion_timestamp`](crate::Meta::deletion_timestamp).
+/// The part of a Pod's spec and status that a gateway needs. [`Meta::deletion_timestamp`](crate::Meta::deletion_timestamp)
+/// shows whether it is terminating.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodSpec {
     /// `status.podIPs`, the first first.

@@ -29,7 +29,7 @@ impl SecretValue {
         SecretValue(bytes)
     }
 
-    /// The bytes. Whoever asks for them answers for where they go.
+    /// The bytes. The caller answers for where they go.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

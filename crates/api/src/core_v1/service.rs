@@ -51,7 +51,7 @@ pub struct ServicePort {
     pub target_port: IntOrString,
     /// `TCP` (the default), `UDP` or `SCTP`.
     pub protocol: String,
-    /// What the port speaks, such as `kubernetes.io/h2c`.
+    /// Application protocol of the port, such as `kubernetes.io/h2c`.
     pub app_protocol: Option<String>,
 }
 

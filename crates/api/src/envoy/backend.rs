@@ -21,7 +21,7 @@ pub struct BackendSpec {
     /// 1 to 256 endpoints; none when the type is `DynamicResolver`.
     #[serde(default)]
     pub endpoints: Vec<BackendEndpoint>,
-    /// What the endpoints speak beside HTTP/1.1.
+    /// Application protocols of the endpoints beside HTTP/1.1.
     #[serde(default)]
     pub app_protocols: Vec<AppProtocol>,
     /// Whether it is used only when the others are unhealthy.
@@ -40,7 +40,7 @@ unsupported_fields!(BackendSpec,
     "tls.autoSNIFromEndpointHostname" => |spec| spec.tls.as_ref().is_some_and(|tls| tls.auto_sni.is_some()),
 );
 
-/// Where a Backend's endpoints come from.
+/// Source of a Backend's endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum BackendType {
     /// From the list.
@@ -50,7 +50,7 @@ pub enum BackendType {
     DynamicResolver,
 }
 
-/// What a Backend's endpoints speak.
+/// Application protocol of a Backend's endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum AppProtocol {
     /// HTTP/2 in cleartext.

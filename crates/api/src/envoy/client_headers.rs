@@ -1,4 +1,4 @@
-//! What a ClientTrafficPolicy does to headers.
+//! Header settings of a ClientTrafficPolicy.
 
 use serde::Deserialize;
 
@@ -39,7 +39,7 @@ pub struct ClientHeaders {
     pub host: Option<Unsupported>,
 }
 
-/// What happens to a header whose name has an underscore.
+/// Treatment of a header whose name has an underscore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum UnderscoresAction {
     /// It passes.
@@ -50,7 +50,7 @@ pub enum UnderscoresAction {
     DropHeader,
 }
 
-/// What happens to X-Request-Id.
+/// Treatment of X-Request-Id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum RequestIdAction {
     /// Kept if there, else made.

@@ -32,7 +32,7 @@ pub struct ClientTrafficPolicySpec {
     /// Keepalive of clients' connections.
     #[serde(default)]
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// Who the client is when other proxies stand before the gateway.
+    /// Detection of the client behind other proxies.
     #[serde(rename = "clientIPDetection", default)]
     pub client_ip_detection: Option<ClientIpDetection>,
     /// TLS towards clients.
@@ -232,7 +232,7 @@ pub struct ClientValidation {
 }
 
 impl ClientValidation {
-    /// What is set and cannot be enforced.
+    /// Fields that are set and cannot be enforced.
     pub fn unenforced(&self) -> Vec<&'static str> {
         let fields = [
             ("spkiHashes", self.spki_hashes),
@@ -256,7 +256,7 @@ pub struct PathSettings {
     pub disable_merge_slashes: Option<bool>,
 }
 
-/// What happens to escaped slashes in a path.
+/// Treatment of escaped slashes in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum EscapedSlashesAction {
     /// Nothing.

@@ -1,7 +1,7 @@
-//! EnvoyProxy: what a Gateway's proxies, and what is made for them, are to be like.
+//! EnvoyProxy: parameters of a Gateway's proxies and of the objects provisioned for them.
 //!
-//! What is about Envoy itself has no meaning here. Neither has what would loosen the confinement of the proxies, which may read a
-//! Gateway's keys: other images, security contexts, volumes and containers.
+//! Fields about Envoy itself have no meaning here. Nor have fields that would loosen the confinement of the proxies, which may
+//! read a Gateway's keys: other images, security contexts, volumes and containers.
 
 use std::collections::BTreeMap;
 
@@ -28,9 +28,9 @@ pub type EnvoyProxy = Resource<EnvoyProxySpec>;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvoyProxySpec {
-    /// What is made for the proxies.
+    /// Provider of the proxies' objects.
     pub provider: Provider,
-    /// What the proxies log of themselves.
+    /// The proxies' own log.
     pub logging: Logging,
     /// How a proxy ends.
     pub shutdown: Shutdown,
@@ -57,19 +57,19 @@ pub struct EnvoyProxySpec {
     geo_ip: Option<Unsupported>,
 }
 
-/// Who makes what is made.
+/// Type of the provider.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Provider {
     /// `Kubernetes`, or `Host`, which has no meaning here.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// What is made in a cluster.
+    /// Settings of objects in a cluster.
     pub kubernetes: KubernetesProvider,
     host: Option<Unsupported>,
 }
 
-/// What is made in a cluster.
+/// Settings of objects in a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubernetesProvider {
@@ -113,7 +113,7 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// Labels beside those of the Gateway.
     pub labels: BTreeMap<String, String>,
-    /// Where pods are to be, relative to nodes and other pods.
+    /// Scheduling of pods, relative to nodes and other pods.
     pub affinity: Option<Affinity>,
     /// Taints that do not matter.
     pub tolerations: Vec<Toleration>,
@@ -135,7 +135,7 @@ pub struct Pod {
 pub struct Container {
     /// Variables of its environment.
     pub env: Vec<EnvVar>,
-    /// What it asks for and may use.
+    /// Requests and limits.
     pub resources: Option<ResourceRequirements>,
     image: Option<Unsupported>,
     image_repository: Option<Unsupported>,
@@ -190,7 +190,7 @@ pub struct Autoscaler {
     pub min_replicas: Option<i32>,
     /// The most proxies.
     pub max_replicas: i32,
-    /// What is measured; 80 % of the CPU that is asked for, unless given.
+    /// Metrics to scale by; 80 % of the CPU request, unless given.
     #[serde(default)]
     pub metrics: Vec<MetricSpec>,
     /// How fast.
@@ -214,7 +214,7 @@ pub struct DisruptionBudget {
     patch: Option<Unsupported>,
 }
 
-/// What the proxies log of themselves.
+/// The proxies' own log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Logging {
@@ -228,17 +228,17 @@ pub struct Logging {
 pub enum LogLevel {
     /// Every step.
     Trace,
-    /// What helps to find a fault.
+    /// Details that help to find a fault.
     Debug,
-    /// What happens.
+    /// Ordinary events.
     Info,
-    /// What may be a fault.
+    /// Possible faults.
     Warn,
-    /// What is a fault.
+    /// Faults.
     Error,
     /// Nothing.
     Off,
-    /// What ends the program.
+    /// Faults that end the program.
     Critical,
 }
 

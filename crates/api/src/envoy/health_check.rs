@@ -40,7 +40,7 @@ pub struct ActiveHealthCheck {
     /// Successes until it is healthy again; 1 by default.
     #[serde(default = "one")]
     pub healthy_threshold: u32,
-    /// What a probe is.
+    /// Type of a probe.
     #[serde(rename = "type")]
     pub kind: ActiveHealthCheckType,
     /// The request, when the type is `HTTP`.
@@ -52,7 +52,7 @@ pub struct ActiveHealthCheck {
     /// The service, when the type is `GRPC`.
     #[serde(default)]
     pub grpc: Option<GrpcHealthCheck>,
-    /// What differs from the endpoint itself.
+    /// Differences from the endpoint's own settings.
     #[serde(default)]
     pub overrides: Option<HealthCheckOverrides>,
     /// A log of probes.
@@ -76,7 +76,7 @@ fn three() -> u32 {
     3
 }
 
-/// What a probe is.
+/// Type of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum ActiveHealthCheckType {
     /// A request.
@@ -108,7 +108,7 @@ pub struct HttpHealthCheck {
     /// Statuses that count as failures only up to the threshold.
     #[serde(default)]
     pub retriable_statuses: Vec<u16>,
-    /// What the response's body must have in it.
+    /// Text that the response's body must contain.
     #[serde(default)]
     pub expected_response: Option<HealthCheckPayload>,
     /// The probe's body, with POST and PUT.
@@ -119,10 +119,10 @@ pub struct HttpHealthCheck {
 /// A probe by connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct TcpHealthCheck {
-    /// What is sent.
+    /// Bytes to send.
     #[serde(default)]
     pub send: Option<HealthCheckPayload>,
-    /// What must come back.
+    /// Bytes that must come back.
     #[serde(default)]
     pub receive: Option<HealthCheckPayload>,
 }
@@ -153,12 +153,12 @@ pub enum HealthCheckPayloadType {
 /// A probe by gRPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct GrpcHealthCheck {
-    /// The service that is asked for; the whole server when absent.
+    /// The service to check; the whole server when absent.
     #[serde(default)]
     pub service: Option<String>,
 }
 
-/// What differs from the endpoint itself.
+/// Differences from the endpoint's own settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct HealthCheckOverrides {
     /// Another port.

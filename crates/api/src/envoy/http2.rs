@@ -18,7 +18,7 @@ pub struct Http2Settings {
     /// 1 to 2^31-1; 100 when absent.
     #[serde(default)]
     pub max_concurrent_streams: Option<u32>,
-    /// What a malformed message ends.
+    /// Scope of the error that a malformed message causes.
     #[serde(default)]
     pub on_invalid_message: Option<Unsupported>,
     /// Pings.

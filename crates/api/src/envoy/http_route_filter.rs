@@ -51,11 +51,11 @@ pub struct CredentialInjection {
     /// Whether a header that the client sent is replaced; when false, it is left and nothing is injected.
     #[serde(default)]
     pub overwrite: bool,
-    /// Where the credential is.
+    /// Location of the credential.
     pub credential: InjectedCredential,
 }
 
-/// Where an injected credential is.
+/// Location of an injected credential.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InjectedCredential {
@@ -78,7 +78,7 @@ pub struct EnvoyUrlRewrite {
     pub append_x_forwarded_host: Option<Unsupported>,
 }
 
-/// Where a rewritten Host comes from.
+/// Source of a rewritten Host.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawHostRewrite")]
 pub enum EnvoyHostRewrite {

@@ -14,7 +14,7 @@ pub struct LoadBalancer {
     /// The algorithm.
     #[serde(rename = "type")]
     pub kind: LoadBalancerType,
-    /// What is hashed, when the type is `ConsistentHash`.
+    /// Input of the hash, when the type is `ConsistentHash`.
     #[serde(default)]
     pub consistent_hash: Option<ConsistentHash>,
     /// Sparing endpoints that are new; with `RoundRobin` and `LeastRequest`.
@@ -52,7 +52,7 @@ pub enum LoadBalancerType {
     DynamicModule,
 }
 
-/// What is hashed.
+/// Input of the hash.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsistentHash {

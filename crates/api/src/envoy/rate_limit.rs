@@ -18,7 +18,7 @@ pub struct RateLimit {
     pub local: Option<RateLimitRules>,
 }
 
-/// Where requests are counted.
+/// Place of the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum RateLimitType {
     /// Over all replicas.
@@ -44,7 +44,7 @@ pub struct RateLimitRule {
     pub client_selectors: Vec<ClientSelector>,
     /// How much, in what time.
     pub limit: RateLimitValue,
-    /// What a request costs; 1 when absent.
+    /// Cost of a request; 1 when absent.
     #[serde(default)]
     pub cost: Option<RateLimitCost>,
     /// Whether the policy's targets share one count; each route has its own when absent.
@@ -205,7 +205,7 @@ pub enum RateLimitUnit {
     Year,
 }
 
-/// What a request costs.
+/// Cost of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct RateLimitCost {
     /// Charged when the request comes; 1 when absent.
@@ -216,7 +216,7 @@ pub struct RateLimitCost {
     pub response: Option<RateLimitCostSpecifier>,
 }
 
-/// Where a cost comes from.
+/// Source of a cost.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RateLimitCostSpecifier {
     /// Which of the two fields.
@@ -229,7 +229,7 @@ pub struct RateLimitCostSpecifier {
     pub metadata: Option<RateLimitMetadata>,
 }
 
-/// Where a cost comes from.
+/// Source of a cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum RateLimitCostFrom {
     /// A fixed number.
@@ -241,7 +241,7 @@ pub enum RateLimitCostFrom {
 /// A value in a request's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub struct RateLimitMetadata {
-    /// Who wrote it.
+    /// Namespace of the metadata, named after its writer.
     pub namespace: String,
     /// Under which name.
     pub key: String,

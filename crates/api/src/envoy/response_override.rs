@@ -14,7 +14,7 @@ pub struct ResponseOverride {
     /// Which responses.
     #[serde(rename = "match")]
     pub matches: ResponseMatch,
-    /// Whose responses; all when absent.
+    /// Origin of the responses; all when absent.
     #[serde(default)]
     pub source: Option<ResponseSource>,
     /// Another response.
@@ -25,7 +25,7 @@ pub struct ResponseOverride {
     pub redirect: Option<RequestRedirect>,
 }
 
-/// Whose responses are replaced.
+/// Origin of the responses to replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum ResponseSource {
     /// Anyone's.

@@ -14,7 +14,7 @@ pub struct Retry {
     /// Attempts before the next priority of endpoints is used.
     #[serde(default)]
     pub num_attempts_per_priority: Option<u32>,
-    /// What asks for another attempt.
+    /// Conditions for another attempt.
     #[serde(default)]
     pub retry_on: Option<RetryOn>,
     /// Timeout and pause of each attempt.
@@ -26,7 +26,7 @@ fn two() -> u32 {
     2
 }
 
-/// What asks for another attempt.
+/// Conditions for another attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryOn {
@@ -51,7 +51,7 @@ pub enum RetryTrigger {
     Reset,
     /// A reset before the request was sent.
     ResetBeforeRequest,
-    /// The connection could not be made.
+    /// The connection failed.
     ConnectFailure,
     /// 409.
     #[serde(rename = "retriable-4xx")]

@@ -9,7 +9,7 @@ use crate::undecodable::Undecodable;
 use crate::validate::Violation;
 use crate::{Kind, Object};
 
-/// Where a document stands.
+/// Place of a document.
 pub(super) struct Source<'a> {
     /// Its first line, from 1.
     pub(super) line: usize,
@@ -120,7 +120,7 @@ fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, re
     }
 }
 
-/// What an error can say about the object, whatever else is wrong with it.
+/// The object's name for errors, whatever else is wrong with it.
 fn identity(fields: &Map<String, Value>, origin: &str) -> ParseError {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let metadata = fields.get("metadata");

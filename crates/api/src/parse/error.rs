@@ -1,4 +1,4 @@
-//! What can be wrong with an input.
+//! Errors in an input.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub struct ParseError {
     pub name: Option<String>,
     /// The field, such as `spec.rules[0].matches[1].path.value`.
     pub path: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for ParseError {
     }
 }
 
-/// What is wrong.
+/// The problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The input has too many bytes.
@@ -77,7 +77,7 @@ pub enum Problem {
     /// The input is not text.
     #[error("not UTF-8 text (the first wrong byte is at offset {offset})")]
     NotUtf8 {
-        /// Where the first wrong byte stands.
+        /// Offset of the first wrong byte.
         offset: usize,
     },
     /// A document is not valid YAML.

@@ -40,7 +40,7 @@ pub(super) fn read(text: &str, reader: &mut Reader<'_>) {
             }
             begin = start + stream.byte_offset();
         }
-        // What could not be read may itself begin with a line of its own.
+        // The unreadable part may itself begin with a line of its own.
         let after = text.ceil_char_boundary(begin + 1);
         start = match text[after..].find("\n{") {
             Some(found) => after + found + 1,

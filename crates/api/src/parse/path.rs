@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Where a value is, as a list from there to the root.
+/// Path of a value, as a list from there to the root.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'p> {
     /// At this path, which may be empty.

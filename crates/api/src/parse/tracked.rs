@@ -1,7 +1,7 @@
-//! JSON values as serde reads them, with the paths of what nobody asked for and of what failed.
+//! JSON values as serde reads them, with the paths of unknown fields and of errors.
 //!
-//! This is one type for all that is decoded. Deserializers that wrap others do the same, but the compiler makes their parts for each of
-//! some thousand types anew: they were a third of the program. For the same reason generic functions here are short.
+//! One type serves all that is decoded. Deserializers that wrap others do the same, but the compiler builds them anew for each of
+//! some thousand types, which was a third of the program. For the same reason generic functions here are short.
 
 use std::cell::{Cell, RefCell};
 
@@ -24,7 +24,7 @@ pub(super) fn decode<T: DeserializeOwned>(value: Value, root: &str, ignored: &mu
 
 struct Notes {
     ignored: RefCell<Vec<String>>,
-    /// Where the first error was, which is the innermost place.
+    /// Place of the first error, which is the innermost.
     failed: Cell<Option<String>>,
 }
 

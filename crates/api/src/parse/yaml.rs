@@ -63,7 +63,7 @@ fn message(error: &serde_saphyr::Error) -> String {
     // The library's advice is to its callers, not to users.
     let text = text[..end].trim_end_matches([' ', ',', ':']);
     let text = text.split(", set DuplicateKeyPolicy").next().unwrap_or(text);
-    // What `cat *.yaml` makes of files that do not begin with a separator.
+    // `cat *.yaml` makes such a document of files that do not begin with a separator.
     let hint = if text == "duplicate mapping key: apiVersion" { ": is a `---` missing between two objects?" } else { "" };
     format!("{text}{hint}")
 }

@@ -7,7 +7,7 @@ use crate::header_filter::HeaderFilter;
 use crate::http_filter::{Cors, Fraction, HttpRouteFilter, RequestMirror};
 use crate::path_modifier::HttpPathModifier;
 
-/// What filters need to know of the rule they stand in.
+/// The part of their rule that filters need.
 #[derive(Clone, Copy)]
 pub(super) struct RuleShape {
     /// Whether the rule has exactly one match, by path prefix.

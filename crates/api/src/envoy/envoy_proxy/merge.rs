@@ -12,8 +12,8 @@ impl EnvoyProxySpec {
         matches!(self.merge_type, None | Some(MergeType::Replace))
     }
 
-    /// These parameters over those of the class, as [`merge_type`](Self::merge_type) says. What is not acted on is named where it
-    /// stands, and is not joined.
+    /// Merges these parameters over those of the class, by [`merge_type`](Self::merge_type). It names unsupported fields, but
+    /// does not merge them.
     pub fn over(self, base: Self) -> Self {
         if self.replaces() {
             return self;
@@ -136,7 +136,7 @@ fn list<T>(own: Vec<T>, base: Vec<T>) -> Vec<T> {
     if own.is_empty() { base } else { own }
 }
 
-/// A list whose items are told apart by a key: those of the base, each replaced by its like, and then the new ones.
+/// Merges lists whose items have a key: the base's items, each replaced by the own item of its key, and then the new ones.
 fn keyed<T: DeepMerge>(own: Vec<T>, mut base: Vec<T>, key: impl Fn(&T) -> String) -> Vec<T> {
     for item in own {
         match base.iter_mut().find(|known| key(known) == key(&item)) {

@@ -1,4 +1,4 @@
-//! What libraries that wrap deserializers say is what this says.
+//! Comparison with libraries that wrap deserializers.
 
 use k8s_openapi::api::core::v1::Service;
 use proptest::prelude::*;
