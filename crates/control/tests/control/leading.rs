@@ -8,7 +8,7 @@ use tokio::time;
 
 use crate::cluster::{GATEWAYS, LEASES, cluster, condition, gateway, published, start, until, writes};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_follower_knows_everything_and_does_not_write_until_it_leads() {
     let api = cluster();
     let first = start(&api, "a");
@@ -32,7 +32,7 @@ async fn a_follower_knows_everything_and_does_not_write_until_it_leads() {
     second.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_cannot_renew_the_lease_stops_writing() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -52,7 +52,7 @@ async fn who_cannot_renew_the_lease_stops_writing() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_after_its_duration_and_not_before() {
     let api = cluster();
     let spec = json!({ "holderIdentity": "gone", "leaseDurationSeconds": 1, "leaseTransitions": 4 });
@@ -64,7 +64,7 @@ async fn a_lease_that_is_not_renewed_is_taken_after_its_duration_and_not_before(
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lease_is_read_again_only_where_another_has_written_or_deleted_it() {
     let api = cluster();
     let controller = start(&api, "a");

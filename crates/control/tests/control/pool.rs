@@ -50,7 +50,7 @@ fn names(follower: &PoolFollower) -> Vec<String> {
     names
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
     let api = Api::default();
     define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
@@ -82,7 +82,7 @@ async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn definitions_and_an_api_server_that_come_later_are_waited_for() {
     let api = Api::default();
     api.set_down(true);

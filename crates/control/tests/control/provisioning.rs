@@ -74,7 +74,7 @@ fn with_parameters(kubernetes: Value) -> Api {
     api
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_parameters_ask_for_is_made_and_goes_when_they_ask_no_more() {
     let api = with_parameters(json!({ "envoyHpa": { "maxReplicas": 4 }, "envoyPDB": { "minAvailable": 1 } }));
     let running = Running::start(&api);
@@ -90,7 +90,7 @@ async fn what_parameters_ask_for_is_made_and_goes_when_they_ask_no_more() {
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn parameters_that_go_leave_everything_as_it_is_and_the_gateway_is_not_accepted() {
     let api = with_parameters(json!({ "envoyDeployment": { "replicas": 3 }, "envoyPDB": { "minAvailable": 1 } }));
     let running = Running::start(&api);
@@ -109,7 +109,7 @@ async fn parameters_that_go_leave_everything_as_it_is_and_the_gateway_is_not_acc
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_api_server_refuses_shows_in_the_gateways_status_and_in_an_event() {
     let api = cluster();
     let name = |api: &Api| made(api, SERVICES).map(|it| it["metadata"]["name"].as_str().unwrap().to_owned());
@@ -140,7 +140,7 @@ async fn what_the_api_server_refuses_shows_in_the_gateways_status_and_in_an_even
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_gateway_that_another_controller_takes_loses_its_data_plane() {
     let api = with_parameters(json!({ "envoyHpa": { "maxReplicas": 4 }, "envoyPDB": { "minAvailable": 1 } }));
     api.apply(CLASSES, class("other", "example.com/other"));
@@ -156,7 +156,7 @@ async fn a_gateway_that_another_controller_takes_loses_its_data_plane() {
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_forgotten_when_the_gateway_is_again_what_it_was() {
     let api = cluster();
     let running = Running::start(&api);
@@ -173,7 +173,7 @@ async fn a_refusal_is_forgotten_when_the_gateway_is_again_what_it_was() {
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_controller_that_starts_again_says_nothing_else_of_a_gateway_that_works() {
     let api = cluster();
     let running = Running::start(&api);

@@ -9,7 +9,7 @@ use crate::cluster::{
     CLASSES, CONTROLLER, GATEWAYS, ROUTES, SHARED, class, cluster, condition, gateway, quiet, route, start, undefine, until, writes,
 };
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_status_is_written_once_and_then_nothing_more() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -29,7 +29,7 @@ async fn every_status_is_written_once_and_then_nothing_more() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_known_of_a_data_plane_shows_in_the_gateways_status() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -48,7 +48,7 @@ async fn what_is_known_of_a_data_plane_shows_in_the_gateways_status() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_class_says_whether_the_version_of_gateway_api_is_known() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -64,7 +64,7 @@ async fn a_class_says_whether_the_version_of_gateway_api_is_known() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_others_have_written_stays_as_it_is_where_it_is() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -106,7 +106,7 @@ async fn what_others_have_written_stays_as_it_is_where_it_is() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_says_so_in_one_write_until_it_is_mended() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -145,7 +145,7 @@ async fn what_cannot_be_read_says_so_in_one_write_until_it_is_mended() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_conflict_is_read_afresh_and_written_again() {
     let api = cluster();
     api.script(Method::PUT, "/gateways/g/status", &[409, 409]);
@@ -158,7 +158,7 @@ async fn a_conflict_is_read_afresh_and_written_again() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_fails_is_tried_again_and_what_is_refused_is_not() {
     let api = cluster();
     api.script(Method::PUT, "/gateways/g/status", &[500]);
@@ -173,7 +173,7 @@ async fn what_fails_is_tried_again_and_what_is_refused_is_not() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn our_entries_go_when_an_object_is_not_ours_any_more() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -183,7 +183,7 @@ async fn our_entries_go_when_an_object_is_not_ours_any_more() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn when_a_gateway_goes_over_to_another_controller_its_routes_lose_our_entries_and_it_keeps_what_was_said() {
     let api = cluster();
     api.apply(CLASSES, class("theirs", "example.com/other"));
@@ -199,7 +199,7 @@ async fn when_a_gateway_goes_over_to_another_controller_its_routes_lose_our_entr
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_class_that_another_controller_holds_is_left_alone_with_all_under_it() {
     let api = cluster();
     let held = |manager: &str| {
@@ -240,7 +240,7 @@ async fn a_class_that_another_controller_holds_is_left_alone_with_all_under_it()
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_is_made_when_something_comes_to_fail_and_not_again() {
     let api = cluster();
     api.apply(ROUTES, route("lost", "g", "nowhere"));

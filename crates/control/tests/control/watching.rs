@@ -12,7 +12,7 @@ use crate::cluster::{
 };
 use pailou_control::{Controller, Options, provision};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_list_anew_replaces_what_was_known() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -27,7 +27,7 @@ async fn a_list_anew_replaces_what_was_known() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_is_told_that_its_version_is_too_old_lists_anew() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -41,7 +41,7 @@ async fn a_watch_that_is_told_that_its_version_is_too_old_lists_anew() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_known_stays_while_the_api_server_is_away() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -55,7 +55,7 @@ async fn what_is_known_stays_while_the_api_server_is_away() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_compiled_before_everything_was_listed() {
     let api = cluster();
     api.script(Method::GET, "/api/v1/secrets", &[403; 3]);
@@ -66,7 +66,7 @@ async fn nothing_is_compiled_before_everything_was_listed() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn kinds_come_and_go_with_their_definitions() {
     let api = cluster();
     let controller = start(&api, "a");
@@ -80,7 +80,7 @@ async fn kinds_come_and_go_with_their_definitions() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn trust_bundles_are_watched_where_they_are_served() {
     let api = cluster();
     api.apply(
@@ -102,7 +102,7 @@ async fn trust_bundles_are_watched_where_they_are_served() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn of_several_versions_the_newest_that_is_known_is_watched() {
     let api = cluster();
     define(&api, "gateway.networking.k8s.io", "tlsroutes", "TLSRoute", &["v1alpha2", "v1alpha3", "v9"]);
@@ -117,7 +117,7 @@ async fn of_several_versions_the_newest_that_is_known_is_watched() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_object_that_cannot_be_read_is_left_out_and_the_rest_is_served() {
     let api = cluster();
     let mut broken = gateway("broken", "pailou");
@@ -137,7 +137,7 @@ async fn an_object_that_cannot_be_read_is_left_out_and_the_rest_is_served() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_object_that_nests_too_deep_keeps_no_other_from_being_heard_of() {
     let api = cluster();
     let deep = |name: &str| {
@@ -157,7 +157,7 @@ async fn an_object_that_nests_too_deep_keeps_no_other_from_being_heard_of() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pods_are_watched_where_pools_select_them() {
     let api = cluster();
     define(&api, "inference.networking.k8s.io", "inferencepools", "InferencePool", &["v1"]);
@@ -187,7 +187,7 @@ async fn pods_are_watched_where_pools_select_them() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_the_namespaces_that_were_named_are_watched() {
     let api = cluster();
     let mut elsewhere = gateway("elsewhere", "pailou");
@@ -208,7 +208,7 @@ async fn only_the_namespaces_that_were_named_are_watched() {
     controller.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
     let api = cluster();
     let namespaces = vec!["default".try_into().unwrap(), "far".try_into().unwrap()];
