@@ -1,5 +1,5 @@
-//! What thousands of routes cost: `cargo bench -p pailou-compile`. Prints the quickest of a few runs of each, for the machine may be
-//! busy, and how much memory the process has come to hold. Arguments after `--`: how many HTTPRoutes (5,000) and ListenerSets (0).
+//! Cost of thousands of routes: `cargo bench -p pailou-compile`. Prints the quickest of a few runs of each, for the machine may
+//! be busy, and the memory of the process. Arguments after `--`: number of HTTPRoutes (5,000) and of ListenerSets (0).
 
 use std::{
     hint::black_box,

@@ -16,9 +16,9 @@ pub use assigned::CLUSTER;
 /// The addresses of one Gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
-    /// What its listeners bind.
+    /// Addresses that its listeners bind.
     pub(crate) bound: Vec<IpAddr>,
-    /// What its status names.
+    /// Addresses in its status.
     pub(crate) shown: Vec<GatewayAddress>,
     /// In a cluster: whether it has what it asks for.
     pub(crate) assigned: Option<Condition>,
@@ -110,7 +110,7 @@ fn not_programmed(plane: Option<&DataPlane>, assigned: &Assigned) -> Vec<Problem
 pub(crate) const PENDING: &str = "Pending";
 /// The reason of `Programmed` where what proxies need cannot be had. Source: Gateway API.
 const NO_RESOURCES: &str = "NoResources";
-/// The reason of `Programmed` where an address that was asked for cannot be had.
+/// The reason of `Programmed` if a requested address is not to be had.
 pub(crate) const ADDRESS_NOT_USABLE: &str = "AddressNotUsable";
 const IP_ADDRESS: &str = "IPAddress";
 const HOSTNAME: &str = "Hostname";

@@ -35,7 +35,7 @@ pub(crate) fn attach<'a>(index: &Index<'_>, gateways: &Gateways<'_>, route: &Rou
     parents.collect()
 }
 
-/// What is to be said of parentRefs that concern nobody here.
+/// Notes on parentRefs that concern no Gateway here.
 pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_>) -> Vec<String> {
     if route.parents.is_empty() {
         return vec!["the route has no parentRefs: nothing leads to it".to_owned()];

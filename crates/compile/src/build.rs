@@ -37,27 +37,27 @@ use super::{
     unsupported_kinds,
 };
 
-/// What a compilation leaves behind for the next.
+/// State that a compilation leaves for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) routes: Order,
     effects: Effects,
     tables: Tables,
     cluster_ids: ClusterIds,
-    /// What was looked up for what all routes share.
+    /// Lookups for the part that all routes share.
     shared: Reads,
-    /// What was looked up besides: for who wins each target, and for what is said of everything.
+    /// Further lookups: for the winner of each target, and for the statuses of all other objects.
     claim_and_report_reads: [Reads; 2],
-    /// Who won each target: of BackendTrafficPolicies, and of SecurityPolicies.
+    /// Winners of each target: of BackendTrafficPolicies, and of SecurityPolicies.
     winners: [Winners; 2],
-    /// What was said of objects that are no routes and no ListenerSets.
+    /// Statuses of objects that are neither routes nor ListenerSets.
     said: Statuses,
-    /// What was said of ListenerSets.
+    /// Statuses of ListenerSets.
     sets: Statuses,
     shared_statuses: SharedStatuses,
 }
 
-/// Most routes are told the same as others with their parents: it is kept once.
+/// Most routes share their status with others of the same parents: it exists once.
 #[derive(Debug, Default)]
 struct SharedStatuses(HashMap<Vec<ParentReference>, Arc<Status>>);
 
@@ -66,10 +66,10 @@ const MAX_SHARED_STATUSES: usize = 10_000;
 
 type Winners = HashMap<Target, PolicyId>;
 
-/// What a compilation came to.
+/// Result of a compilation.
 pub(crate) struct BuildOutput {
     pub(crate) snapshot: Snapshot,
-    /// What is said of objects; of those that are not among them, the same is said as before.
+    /// New statuses; all other objects keep theirs.
     pub(crate) news: News,
 }
 
@@ -85,7 +85,7 @@ struct RouteChanges {
     is_anew: bool,
 }
 
-/// What all routes share.
+/// State that all routes share.
 struct Shared<'a> {
     gateways: Gateways<'a>,
     clients: ClientSettings<'a>,
@@ -222,7 +222,7 @@ impl Memory {
         difference
     }
 
-    /// Everything of which something may be said that was not, or is not any more.
+    /// Every object whose status may have come, changed or gone.
     fn news(&mut self, said: Statuses, others: impl Iterator<Item = (Arc<ObjectKey>, Arc<Status>)>) -> News {
         let nothing = Arc::<Status>::default();
         let silent = self.said.shared().filter(|(key, _)| !said.contains(key)).map(|(key, _)| (key.clone(), nothing.clone()));

@@ -7,8 +7,8 @@ use crate::status::Condition;
 /// The newest minor version of Gateway API v1 whose definitions are known.
 const NEWEST_MINOR: u32 = 7;
 
-/// `SupportedVersion` of a GatewayClass, from the bundle of each definition. Definitions of other versions are served as far as
-/// their kinds are known; nothing is said where there are none.
+/// `SupportedVersion` of a GatewayClass, from the bundle of each definition. The gateway serves definitions of other versions
+/// as far as it knows their kinds. `None` without definitions.
 pub(super) fn supported(bundles: &BTreeMap<String, Option<String>>, generation: i64) -> Option<Condition> {
     let mut strange: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (definition, bundle) in bundles {

@@ -1,5 +1,9 @@
-//! A map that is cheap to copy, to change and to compare with what it was: each of the three happens for every change of any object
+//! A map that is cheap to copy, to change and to compare with a former copy: each of the three happens for every change of any object
 //! among tens of thousands.
+//!
+//! `imbl::OrdMap` takes twice the memory where keys come in order, as those of a list do (137 B an entry against 65 B with values of 56
+//! B), and is faster where they do not: to copy and change one of 5,000 entries takes it 1.6 µs against 2.6 µs, one of 40,000 2 µs
+//! against 17 µs. Memory is scarcer in proxies than those microseconds are in controllers.
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
@@ -20,7 +24,7 @@ pub struct ByKey<V> {
 
 type Chunk<V> = Vec<(Arc<ObjectKey>, V)>;
 
-/// What stands under a key in one map and in another.
+/// A key, and its values in one map and in another.
 type Pair<'a, V> = (&'a Arc<ObjectKey>, Option<&'a V>, Option<&'a V>);
 
 impl<V> Default for ByKey<V> {
@@ -59,12 +63,12 @@ impl<V> ByKey<V> {
         entries.skip(at).map(|(key, value)| (key, value))
     }
 
-    /// What stands under a key.
+    /// The value of a key.
     pub fn get(&self, key: &ObjectKey) -> Option<&V> {
         self.get_key_value(key).map(|(_, value)| value)
     }
 
-    /// What stands under a key, with the key that is shared.
+    /// The value of a key, with the shared key.
     pub fn get_key_value(&self, key: &ObjectKey) -> Option<(&Arc<ObjectKey>, &V)> {
         let (chunk, at) = self.find(key).ok()?;
         self.chunks[chunk].get(at).map(|(key, value)| (key, value))
@@ -75,7 +79,7 @@ impl<V> ByKey<V> {
         self.find(key).is_ok()
     }
 
-    /// Where a key is, or would be: a chunk, and a place in it.
+    /// Place of a key, present or not: a chunk, and an index in it.
     fn find(&self, key: &ObjectKey) -> Result<(usize, usize), (usize, usize)> {
         let after = self.chunks.partition_point(|chunk| chunk.first().is_some_and(|(first, _)| **first <= *key));
         let Some(chunk) = after.checked_sub(1) else { return Err((0, 0)) };
@@ -109,7 +113,7 @@ impl<V: Clone> ByKey<V> {
             put(Arc::make_mut(chunk), at, (key, value));
             return None;
         }
-        // What comes in order, as a list of everything does, leaves full chunks behind.
+        // Keys that come in order, as those of a list do, leave full chunks behind.
         let is_last = at == CHUNK && place + 1 == self.chunks.len();
         let chunk = Arc::make_mut(&mut self.chunks[place]);
         let mut second = chunk.split_off(if is_last { CHUNK } else { CHUNK / 2 });

@@ -23,7 +23,7 @@ pub(crate) struct IdCounts {
     breakers: usize,
 }
 
-/// What one route made use of, in the order in which it came to it, with the numbers.
+/// Clusters that one route uses, in its order, with their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct UsedIds {
     clusters: Vec<(ClusterId, Arc<Cluster>)>,

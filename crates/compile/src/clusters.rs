@@ -1,4 +1,4 @@
-//! The clusters and breakers of a snapshot, and the policies, pools and Backends that they are made of.
+//! The clusters and breakers of a snapshot, with their policies, pools and Backends.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -19,7 +19,7 @@ pub(crate) struct Clusters<'a> {
     pub(crate) cluster_ids: ClusterIds,
 }
 
-/// What a cluster is before the policies of a rule are laid upon it.
+/// A cluster before the policies of a rule apply.
 pub(crate) struct Draft {
     pub(crate) endpoints: EndpointKey,
     pub(crate) kind: ClusterKind,

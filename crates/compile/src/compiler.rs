@@ -19,14 +19,14 @@ use crate::{
     undecodable,
 };
 
-/// What objects come to. Cloning shares everything.
+/// Result of compiling objects. Cloning shares everything.
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
-    /// What the data plane serves.
+    /// The data plane's configuration.
     pub snapshot: Arc<Snapshot>,
     /// The endpoints of the snapshot's clusters.
     pub endpoints: Arc<Endpoints>,
-    /// What is said of each object.
+    /// Statuses of the objects.
     pub statuses: Arc<Statuses>,
 }
 
@@ -35,16 +35,16 @@ pub fn compile(store: &Store, settings: &Settings) -> Compiled {
     Compiler::new(settings.clone()).update(store)
 }
 
-/// Compiles objects again and again, and keeps what has not changed. What it gives is what compiling everything anew would give.
+/// Compiles objects again and again, and keeps all that has not changed. The result equals that of compiling everything anew.
 ///
-/// While nothing changes but Pods, EndpointSlices, and what no Gateway, route or policy was ever looked up for, the snapshot stays the
-/// same `Arc`. So does every group of endpoints that stays equal, every status, and the TLS settings of a listener.
+/// While only Pods, EndpointSlices and objects that no lookup for a Gateway, route or policy concerned change, the snapshot
+/// stays the same `Arc`. So does every group of endpoints that stays equal, every status, and the TLS settings of a listener.
 #[derive(Debug)]
 pub struct Compiler {
     settings: Settings,
     indexed: Indexed,
     memory: Memory,
-    /// What was looked up for each group of endpoints.
+    /// Lookups for each group of endpoints.
     endpoints: HashMap<EndpointKey, Reads>,
     last: Option<Compiled>,
     undecodable: undecodable::Memory,
@@ -52,7 +52,7 @@ pub struct Compiler {
     are_planes_new: bool,
 }
 
-/// Tables that only endpoints are made of, a bit each.
+/// Tables that only endpoints depend on, a bit each.
 const ENDPOINTS: u64 = 1 << Kind::Pod as u8 | 1 << Kind::EndpointSlice as u8;
 
 impl Compiler {
@@ -69,8 +69,8 @@ impl Compiler {
         }
     }
 
-    /// Compiles with other settings from now on. Of data planes only what is said of their Gateways depends: where nothing else is new,
-    /// what is remembered of the rest holds. In a cluster they come up and go all the time.
+    /// Compiles with other settings from now on. Only the statuses of Gateways depend on data planes: if nothing else is new,
+    /// the rest of the state stays valid. In a cluster data planes come up and go all the time.
     pub fn settle(&mut self, settings: &Settings) {
         if self.settings.data_planes != settings.data_planes {
             self.settings.data_planes.clone_from(&settings.data_planes);
@@ -130,12 +130,12 @@ impl Compiler {
         compiled
     }
 
-    /// Whether anything has changed that more than endpoints are made of.
+    /// Whether anything has changed that more than endpoints depends on.
     fn is_touched(&self, touched: &Touched) -> bool {
         touched.tables() & !ENDPOINTS != 0 && self.memory.is_touched(touched)
     }
 
-    /// The endpoints of a snapshot's clusters. What is made of nothing that was touched is what it was.
+    /// The endpoints of a snapshot's clusters. A group without changed lookups stays as it was.
     fn endpoints(&mut self, snapshot: &Snapshot, touched: &Touched, before: &Endpoints) -> Arc<Endpoints> {
         let known = std::mem::take(&mut self.endpoints);
         let mut endpoints = BTreeMap::new();

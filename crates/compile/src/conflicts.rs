@@ -7,7 +7,8 @@ use pailou_api::listener::Protocol;
 
 use super::listener::ListenerState;
 
-/// What can share a port: HTTP by host name, HTTPS and TLS by server name; nothing tells connections of TCP or packets of UDP apart.
+/// Groups of listeners that can share a port: HTTP by host name, HTTPS and TLS by server name; nothing distinguishes
+/// connections of TCP or packets of UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Family {
     Http,
@@ -34,8 +35,8 @@ type Port = (bool, u16);
 /// Ports with the family and the host names that are taken on them.
 type Held = HashMap<Port, (Family, HashSet<Option<String>>)>;
 
-/// Refuses listeners of one Gateway that cannot be told apart. Of the Gateway and its ListenerSets, in their order, the first has a
-/// host name or a port. Within one object there is no first: none of those in conflict is served, as Gateway API has it.
+/// Refuses listeners of one Gateway that conflict. Of the Gateway and its ListenerSets, in their order, the first has a host
+/// name or a port. Within one object there is no first: as in Gateway API, the gateway serves none of those in conflict.
 pub(crate) fn refuse(listeners: &mut [ListenerState<'_>]) {
     let mut held = Held::new();
     for group in listeners.chunk_by_mut(|a, b| a.set == b.set) {
@@ -67,8 +68,8 @@ fn conflict(reason: &'static str, message: String) -> Problem {
     Problem { condition: "Conflicted", reason, message }
 }
 
-/// What of the Gateway, or of a ListenerSet before this one, a listener gets in the way of. It does not say whose that is: who
-/// made this one may not know the other.
+/// The conflict of a listener with the Gateway, or a ListenerSet before this one. The text does not name the other object,
+/// which this one's owner may not know.
 fn against(held: &Held, listener: &ListenerState<'_>) -> Option<Problem> {
     let ((udp, port), family) = place(listener)?;
     let (holder, hosts) = held.get(&(udp, port))?;

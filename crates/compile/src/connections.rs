@@ -86,7 +86,7 @@ impl RouteCompiler<'_, '_> {
         (output, status)
     }
 
-    /// What a listener hands on.
+    /// Load that a listener forwards.
     fn load(&self, listener: ListenerId) -> Load {
         match self.gateways[listener].protocol {
             Some(ListenerProtocol::TlsPassthrough) => Load::Sealed,

@@ -1,4 +1,4 @@
-//! What is implemented of Gateway API, by the names of its conformance suite.
+//! Implemented features of Gateway API, by the names of its conformance suite.
 
 /// The features that a GatewayClass's status lists. The suite runs the tests of just these, so that a name is put in together with
 /// what it stands for. Sorted; at most 64 (Gateway API v1.7, `status.supportedFeatures`).

@@ -17,7 +17,7 @@ use pailou_snapshot::{
 
 use super::{extension, external_auth, policies::cors, rules::RuleContext};
 
-/// What a list of filters comes to.
+/// Result of compiling a list of filters.
 #[derive(Default)]
 pub(crate) struct FilterSet {
     pub(crate) filters: Filters,
@@ -36,7 +36,7 @@ impl FilterSet {
         self.filters.http.push(filter);
     }
 
-    /// Whatever the filters ask for can only be refused.
+    /// Refuses all requests, whatever else the filters do.
     pub(crate) fn fail(&mut self, context: &mut RuleContext<'_, '_, '_>, problem: Problem) {
         self.failure.get_or_insert_with(|| Failure(problem.message.as_str().into()));
         context.problem(problem);
@@ -95,7 +95,7 @@ fn merge(known: &mut Option<HeaderEdit>, more: HeaderEdit) {
     known.remove.extend(more.remove);
 }
 
-/// What a later rewrite says holds; what it leaves open stays.
+/// Lays a later rewrite over a former one: its fields win, and those that it leaves open stay.
 pub(crate) fn lay_over(known: &mut Option<Rewrite>, more: Rewrite) {
     let known = known.get_or_insert_default();
     known.host = more.host.or(known.host.take());

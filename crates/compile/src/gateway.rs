@@ -28,7 +28,7 @@ use super::{
 pub(crate) struct GatewayState<'a> {
     pub(crate) object: &'a Gateway,
     pub(crate) name: Name,
-    /// Whose opinion its and its routes' statuses are.
+    /// Controller that writes its and its routes' statuses.
     pub(crate) controller: &'a str,
     pub(crate) addresses: Addresses,
     /// Its own, then those of its ListenerSets.
@@ -37,9 +37,9 @@ pub(crate) struct GatewayState<'a> {
     pub(crate) sets: Vec<ListenerSetState<'a>>,
     /// The certificate that it shows to backends, where it has one.
     pub(crate) identity: Option<Identity>,
-    /// What of its parameters is not acted on.
+    /// Unsupported fields of its parameters.
     parameters: Option<Condition>,
-    /// What is wrong with the Gateway as a whole.
+    /// Problems of the Gateway as a whole.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -168,7 +168,7 @@ impl<'a> GatewayState<'a> {
         !self.problems.iter().any(|problem| problem.condition == "Accepted")
     }
 
-    /// What keeps every listener from being served, with the reason for its `Programmed`.
+    /// Obstacle that keeps every listener from being served, with the reason for its `Programmed`.
     pub(crate) fn withheld(&self) -> Option<(&'static str, &str)> {
         if !self.is_accepted() {
             return Some(("Invalid", "the Gateway is not accepted: see its conditions"));

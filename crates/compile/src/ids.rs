@@ -1,4 +1,4 @@
-//! Identities within one compilation: places in lists that are made anew by the next.
+//! Identities within one compilation: indices of lists that the next compilation builds anew.
 
 use std::{
     marker::PhantomData,

@@ -25,10 +25,10 @@ pub(crate) use reads::{Reads, Touched};
 use table::Table;
 pub(crate) use table::TrackedTable;
 
-/// More changes than these at once, and the order by age is made anew rather than kept.
+/// Most changes to apply one by one; beyond that, sorting by age anew is cheaper.
 const MANY: usize = 64;
 
-/// What tells apart tables that hold the same kind, or a part of it.
+/// Distinguishes tables of the same kind, or of a part of it.
 const POOLS_V1: u8 = 58;
 const POOLS_X: u8 = 59;
 const ADAPTER_MAPS: u8 = 60;

@@ -33,7 +33,7 @@ impl Indexed {
         (changes.into_iter().map(|change| change.key).collect(), is_reach_same)
     }
 
-    /// Becomes what another store is, and gives what has changed, which the index is to be told.
+    /// Takes over another store, and returns the changes, for the index.
     pub(crate) fn differences(&mut self, store: &Store) -> Vec<Change> {
         self.store.follow(store)
     }

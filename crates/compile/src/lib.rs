@@ -1,14 +1,14 @@
 //! From objects to a `Snapshot`, its endpoints, and the status of every object: a pure function, without IO and without a
-//! clock. This is where Gateway API lives: attachment, host names, grants, precedence, conflicts.
+//! clock. Gateway API lives here: attachment, host names, grants, precedence, conflicts.
 //!
-//! The order of work is the order of the modules below: classes say which Gateways are ours, Gateways give listeners, listeners
-//! take routes, routes lead to clusters, and only then is it known what policies and pools reach.
+//! The modules below stand in the order of work: classes select our Gateways, Gateways give listeners, listeners take routes,
+//! routes lead to clusters, and only then the compiler knows which objects policies and pools reach.
 //!
-//! A [`Compiler`] does not compile anew what cannot have changed. Whatever is looked up in the `index` is noted. What a route came to
-//! (`output`) holds for as long as nothing has changed that was looked up for it, and nothing that was looked up for what all
-//! routes share (Gateways, policies, pools). Clusters and breakers are numbered in the order of routes (`order`, `cluster_ids`): those
-//! that come after a change are counted through again, and a route whose numbers are others is compiled again. All that is shared is
-//! put together of what the routes came to, listeners' tables (`tables`) by the host names that a change concerns.
+//! A [`Compiler`] does not repeat work whose input has not changed. It records every lookup in the `index`. A route's result
+//! (`output`) stays valid while no object has changed that its lookups, or those for the part that all routes share (Gateways,
+//! policies, pools), concerned. Clusters and breakers have numbers in the order of routes (`order`, `cluster_ids`): a change
+//! renumbers those after it, and the compiler compiles a route with new numbers again. It joins the routes' results to all that
+//! is shared, listeners' tables (`tables`) only for the host names that a change concerns.
 
 pub mod by_key;
 pub mod status;

@@ -1,9 +1,9 @@
-//! What listeners speak, as far as it can be served.
+//! Protocols of listeners that the gateway can serve.
 
 use pailou_api::listener::{Listener, Protocol, TlsMode};
 use pailou_snapshot::{RouteKind, Transport};
 
-/// What a listener speaks.
+/// Protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListenerProtocol {
     Http,
@@ -17,7 +17,7 @@ pub(crate) enum ListenerProtocol {
 }
 
 impl ListenerProtocol {
-    /// What a listener asks to speak; `None` where that cannot be served.
+    /// The protocol that a listener asks for; `None` if the gateway cannot serve it.
     pub(crate) fn of(spec: &Listener) -> Option<Self> {
         match spec.protocol {
             Protocol::Http => Some(Self::Http),
@@ -52,7 +52,7 @@ impl ListenerProtocol {
         }
     }
 
-    /// What carries it.
+    /// Its transport.
     pub(crate) fn transport(self) -> Transport {
         if self == Self::Udp { Transport::Udp } else { Transport::Tcp }
     }

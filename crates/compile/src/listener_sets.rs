@@ -82,7 +82,7 @@ pub(crate) fn report(index: &Index<'_>, gateways: &Gateways<'_>, statuses: &mut 
     }
 }
 
-/// Writes down anew what is said of the ListenerSets of these listeners, which count other routes than before.
+/// Writes the statuses of the ListenerSets of these listeners, whose counts of routes have changed.
 pub(crate) fn report_counts(gateways: &Gateways<'_>, listeners: &BTreeSet<ListenerId>, statuses: &mut Statuses) {
     for listener in listeners {
         let gateway = &gateways[listener.gateway];

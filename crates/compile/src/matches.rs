@@ -1,4 +1,4 @@
-//! What rules look at in requests.
+//! Matches of rules.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What InferenceModels, InferenceModelRewrites and InferenceObjectives say of pools.
+//! Models and priorities of pools, from InferenceModels, InferenceModelRewrites and InferenceObjectives.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,7 +18,7 @@ use super::index::Index;
 /// A pool: group, namespace, name.
 type PoolKey = (&'static str, String, String);
 
-/// What is known of one pool's models.
+/// One pool's models.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelSet {
     pub(crate) models: foldhash::HashMap<Arc<str>, Arc<PoolModel>>,
@@ -38,7 +38,7 @@ impl ModelSet {
     }
 }
 
-/// What is known of all pools' models, and what became of the objects that say it.
+/// All pools' models, and the statuses of the objects that define them.
 #[derive(Debug, Default)]
 pub(crate) struct Models {
     sets: HashMap<PoolKey, ModelSet>,
@@ -97,7 +97,7 @@ impl Models {
         all
     }
 
-    /// What is known of a pool's models.
+    /// A pool's models.
     pub(crate) fn of_pool(&self, group: &'static str, namespace: &str, name: &str) -> ModelSet {
         self.sets.get(&(group, namespace.to_owned(), name.to_owned())).cloned().unwrap_or_default()
     }

@@ -20,7 +20,7 @@ const ROUTES: u64 = 1 << Kind::HttpRoute as u8
     | 1 << Kind::TcpRoute as u8
     | 1 << Kind::UdpRoute as u8;
 
-/// More changes than these at once, and the order is made anew rather than kept.
+/// Most changes to apply one by one; beyond that, sorting anew is cheaper.
 const MANY: usize = 64;
 
 /// A route of any kind.
@@ -42,12 +42,12 @@ pub(crate) struct Order {
     tables: u64,
 }
 
-/// What is known of the route of the same place.
+/// State of the route of the same place.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     /// The clusters and breakers that came before it.
     pub(crate) count: IdCounts,
-    /// What it came to; nothing where that is to be found out.
+    /// Its result; `None` before compilation.
     pub(crate) output: Option<Arc<Output>>,
     /// Every lookup that the output came of.
     reads: Reads,
@@ -175,7 +175,7 @@ impl Order {
         touched.tables() & ROUTES != 0 || self.may_be_touched(touched) && self.slots.iter().any(is_stale)
     }
 
-    /// Most often nothing that routes look at has changed: that is told without looking at all of them.
+    /// Mostly no route's lookups have changed: this notices without a look at all of them.
     fn may_be_touched(&self, touched: &Touched) -> bool {
         self.tables & touched.tables() != 0
     }

@@ -1,4 +1,4 @@
-//! What one route comes to.
+//! Result of compiling one route.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
     policies::{backend::TrafficPolicies, policy_targets::Overlap, security::SecurityPolicies},
 };
 
-/// What one route comes to, by itself. All that is shared with other routes is put together of it, and of nothing else.
+/// Result of compiling one route by itself. All that routes share comes from these alone.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) route: AnyRoute,
@@ -37,7 +37,7 @@ pub(crate) struct RouteListener {
     pub(crate) form: usize,
 }
 
-/// What a route does to what is said of others.
+/// Effect of a route on other objects' statuses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// A listener counts it.
@@ -57,7 +57,7 @@ pub(crate) enum Effect {
 pub(crate) struct Effects(HashMap<Effect, u32>);
 
 impl Output {
-    /// What a route that is attached to nothing comes to.
+    /// Result of a route that is attached to nothing.
     pub(crate) fn nothing(route: AnyRoute) -> Self {
         Self {
             route,
@@ -113,7 +113,7 @@ impl Effects {
         }
     }
 
-    /// Tells those of whom something is said.
+    /// Reports its effects on other objects' statuses.
     pub(crate) fn tell(
         &self,
         gateways: &mut Gateways<'_>,

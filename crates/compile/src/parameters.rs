@@ -16,8 +16,8 @@ const INVALID_PARAMETERS: &str = "InvalidParameters";
 const OWN: &str = "spec.infrastructure.parametersRef";
 const CLASS: &str = "spec.parametersRef";
 
-/// What a Gateway's proxies are made by: its own parameters, joined with its class's as its own `mergeType` says. Parameters that
-/// cannot be had count as none: see `refuse_gateway`.
+/// Parameters of a Gateway's proxies: its own, merged with its class's by its own `mergeType`. Parameters that cannot be had
+/// count as none: see `refuse_gateway`.
 pub fn parameters(store: &Store, gateway: &Gateway) -> EnvoyProxySpec {
     let class = store.find::<GatewayClass>("", &gateway.spec.gateway_class_name);
     let find = |reference: Reference<'_>| {
@@ -96,9 +96,9 @@ pub(crate) fn unsupported(proxy: &EnvoyProxy) -> Vec<String> {
     proxy.spec.unsupported().iter().map(|path| format!("spec.{path}")).collect()
 }
 
-/// In a cluster proxies are made as the parameters say, so that parameters of a kind that nobody knows, or that are not there,
-/// leave nothing to make: what they would have kept from being (an address for all the world, say) nobody can tell. Without a
-/// cluster they have no effect, and are warned of.
+/// In a cluster the parameters shape the data plane, so that missing ones, or ones of an unknown kind, leave nothing to
+/// provision: nobody knows what they would have prevented (an address for all the world, say). Without a cluster they have no
+/// effect, and get a warning.
 pub(crate) fn refuse_gateway(index: &Index<'_>, gateway: &Gateway, mode: Mode) -> Option<Problem> {
     if mode != Mode::Cluster {
         return None;
@@ -108,7 +108,7 @@ pub(crate) fn refuse_gateway(index: &Index<'_>, gateway: &Gateway, mode: Mode) -
     if let Some(problem) = own.and_then(|it| it.problem(index)) {
         return Some(refused(OWN.to_owned(), problem));
     }
-    // Where the Gateway's own take their place, the class's do not matter.
+    // If the Gateway's own replace them, the class's do not matter.
     if own.and_then(|it| it.find(index)).is_some_and(|proxy| proxy.spec.replaces()) {
         return None;
     }
@@ -117,7 +117,7 @@ pub(crate) fn refuse_gateway(index: &Index<'_>, gateway: &Gateway, mode: Mode) -
     Some(refused(format!("GatewayClass {}, {CLASS}", class.meta.name), problem))
 }
 
-/// What a Gateway's own parameters are not acted on in.
+/// Warning about unsupported fields of a Gateway's own parameters.
 pub(crate) fn warn_gateway(index: &Index<'_>, gateway: &Gateway, mode: Mode) -> Option<Condition> {
     warn(index, Reference::of_gateway(gateway)?, mode, OWN, gateway.meta.generation)
 }

@@ -26,7 +26,7 @@ pub(crate) enum PemError {
 #[derive(Debug, Default)]
 pub(crate) struct Parsed(RefCell<HashMap<usize, Read>>);
 
-/// What a Secret came to. While it is kept, no other can take the Secret's place in memory.
+/// Content of a Secret. While it exists, no other object can take the Secret's place in memory.
 #[derive(Debug)]
 struct Read {
     _secret: Arc<Secret>,

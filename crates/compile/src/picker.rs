@@ -13,7 +13,7 @@ use super::{
     upstream_tls::TlsPolicies,
 };
 
-/// Why a pool's endpoint picker cannot be asked.
+/// Reason why a pool has no usable endpoint picker.
 pub(crate) enum NoPicker {
     /// There is no such Service.
     Absent(String),
@@ -21,11 +21,11 @@ pub(crate) enum NoPicker {
     Unusable(String),
 }
 
-/// The cluster of an endpoint picker, and the BackendTLSPolicy that says how it is spoken to.
+/// The cluster of an endpoint picker, and the BackendTLSPolicy for it.
 pub(crate) type PickerCluster = (Cluster, Option<PolicyId>);
 
-/// The cluster of an endpoint picker: gRPC, in TLS as a BackendTLSPolicy on its Service says, and else with whatever certificate it
-/// has, as pickers make their own. A Service whose port says `kubernetes.io/h2c` is spoken to in the clear, unless a policy says TLS.
+/// The cluster of an endpoint picker: gRPC, in TLS by a BackendTLSPolicy on its Service, else with any certificate, since
+/// pickers make their own. To a port with `kubernetes.io/h2c` the gateway speaks cleartext, unless a policy demands TLS.
 pub(crate) fn cluster(
     index: &Index<'_>,
     policies: &TlsPolicies<'_>,

@@ -34,7 +34,7 @@ struct PoolState<'a> {
     object: &'a InferencePool,
     pool: Result<Arc<Pool>, Failure>,
     problems: Vec<Problem>,
-    /// What is to be said beside `ResolvedRefs: True`.
+    /// Note beside `ResolvedRefs: True`.
     picker_note: Option<String>,
     warnings: Vec<String>,
     /// The cluster of its endpoint picker.
@@ -182,7 +182,7 @@ impl<'a> PoolState<'a> {
     }
 }
 
-/// What is known of a pool beside its endpoints, and what of it is not understood.
+/// A pool without its endpoints, and notes on its unknown parts.
 pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
     let mut warnings = Vec::new();
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);

@@ -60,8 +60,8 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
     a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
 }
 
-/// TLS settings of a compilation before. Those that are equal are kept as they are, and with them what was made of them: sessions
-/// that can be resumed, say.
+/// TLS settings of the compilation before. Equal ones stay the same object, and keep state that depends on them: sessions for
+/// resumption, say.
 #[derive(Default)]
 pub(crate) struct Kept<'s>(HashMap<&'s ListenerName, &'s Arc<ServerTls>>);
 
@@ -126,7 +126,7 @@ fn join(service: &mut PortService, hostname: Option<&HostPattern>, more: &PortSe
     }
 }
 
-/// What a listener by itself makes of a port.
+/// Adds a listener by itself to a port.
 fn service(
     listener: ListenerState<'_>,
     (routes, forwards): (RouteTable, HostMap<Arc<Forward>>),

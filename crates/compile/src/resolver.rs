@@ -25,7 +25,7 @@ use super::{
     policies::traffic::Traffic,
 };
 
-/// What a reference leads to.
+/// Target of a reference.
 pub(crate) struct Resolved {
     pub(crate) cluster: Result<ClusterId, Failure>,
     /// The pool, where it is one.
@@ -34,7 +34,7 @@ pub(crate) struct Resolved {
     pub(crate) fallback: bool,
 }
 
-/// What a route sends to its backends.
+/// Load that a route sends to its backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Load {
     /// Requests of HTTP.
@@ -50,7 +50,7 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// What is spoken where the backend does not say.
+    /// The default protocol of a backend.
     fn protocol(self) -> Protocol {
         match self {
             Self::Http => Protocol::Http1,
@@ -147,7 +147,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
         Ok(draft.cluster(&Traffic::default()))
     }
 
-    /// What a reference to a Service or a Backend leads to; `None` where it is to something else.
+    /// Resolves a reference to a Service or a Backend; `None` if it is to something else.
     fn draft(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Option<Draft>, Problem> {
         let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
         match (&*to.group, &*to.kind) {
@@ -287,7 +287,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
     }
 }
 
-/// A BackendTLSPolicy says whom to trust and by which name. What it has no words for stays as the Backend itself says it.
+/// Merges a BackendTLSPolicy, which names authorities and host, with a Backend's own settings, which keep all else.
 fn beside_policy(policy: Arc<UpstreamTls>, own: Option<&UpstreamTls>) -> Arc<UpstreamTls> {
     let Some(own) = own else { return policy };
     Arc::new(UpstreamTls {

@@ -95,7 +95,7 @@ pub(crate) struct RouteCompiler<'t, 'a> {
     pub(crate) resolver: Resolver<'t, 'a>,
 }
 
-/// What a listener gives to routes, by place: rules are compiled once for each.
+/// Parts that a listener gives to routes, by place: the compiler compiles rules once for each.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Given {
     pub(super) policies: ListenerPolicies,
@@ -158,14 +158,14 @@ impl RouteCompiler<'_, '_> {
         (output, status)
     }
 
-    /// What is to be said of a route's parentRefs that concern nobody here.
+    /// Notes on a route's parentRefs that concern no Gateway here.
     pub(super) fn noted(&self, route: &Route<'_>) -> Status {
         let notes = attach::notes(self.resolver.index, self.gateways, route).into_iter();
         let notes = notes.map(|message| Note { severity: Severity::Error, message }).collect();
         Status { body: StatusBody::None, notes }
     }
 
-    /// What a listener of a Gateway gives to routes.
+    /// Parts that a listener of a Gateway gives to routes.
     pub(super) fn given(&self, listener: ListenerId) -> Given {
         let gateway = listener.gateway;
         let name = &self.gateways[listener].name;

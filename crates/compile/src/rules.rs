@@ -27,20 +27,20 @@ use super::{
     routes::{Route, RuleSpec},
 };
 
-/// What compiling a rule needs and leaves behind.
+/// Input and output of compiling a rule.
 pub(crate) struct RuleContext<'c, 't, 'a> {
     pub(crate) resolver: &'c mut Resolver<'t, 'a>,
     pub(crate) route: &'c Route<'c>,
     pub(crate) name: RouteName,
     pub(crate) traffic: Arc<Traffic>,
-    /// Where the rule stands: `spec.rules[0]`.
+    /// Path of the rule: `spec.rules[0]`.
     pub(crate) field: String,
     pub(crate) findings: &'c mut Findings,
     /// The number of the next mirror's breaker: they count on from the backendRefs'.
     pub(crate) mirrors: u16,
 }
 
-/// What was found wrong with a route's rules.
+/// Problems of a route's rules.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
@@ -70,7 +70,7 @@ impl<'c, 't, 'a> RuleContext<'c, 't, 'a> {
         self.findings.ignored.insert(field);
     }
 
-    /// Where a reference to a backend leads.
+    /// Resolves a reference to a backend.
     pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
         let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
         self.resolver.resolve(self.referrer(), to, &self.traffic, load)

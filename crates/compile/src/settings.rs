@@ -1,4 +1,4 @@
-//! What the compiler is told beside the objects.
+//! Settings of the compiler.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ pub const CONTROLLER_NAME: &str = "pailou.dev/gateway-controller";
 /// The `controllerName` of Envoy Gateway, whose classes are answered to.
 pub const ENVOY_GATEWAY_CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
 
-/// What the compiler is told beside the objects.
+/// Settings of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Values of `controllerName` that are answered to; the first stands in statuses where no GatewayClass gives one.
@@ -29,14 +29,14 @@ pub struct Settings {
     /// In a cluster: what is known of the proxies of each Gateway. A Gateway without an entry has none yet. `None` as long as nobody
     /// knows: what is compiled then says of Gateways what may be wrong.
     pub data_planes: Option<BTreeMap<Name, DataPlane>>,
-    /// In a cluster: the bundle of Gateway API that each of its CustomResourceDefinitions is of, by the definition's name; `None`
-    /// for one that does not say. Nothing is said of them where there are none.
+    /// In a cluster: the bundle of Gateway API of each of its CustomResourceDefinitions, by the definition's name; `None` for
+    /// one that does not name it. No condition mentions bundles if there are none.
     pub bundles: BTreeMap<String, Option<String>>,
-    /// Where the objects come from.
+    /// Source of the objects.
     pub mode: Mode,
 }
 
-/// Where the objects come from.
+/// Source of the objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// From files: nobody makes EndpointSlices, so a Service without any is served from Pods by its selector. All Gateways are
@@ -47,18 +47,18 @@ pub enum Mode {
     Cluster,
 }
 
-/// What whoever provisions the proxies of a Gateway knows of them.
+/// State of a Gateway's proxies, from the provisioner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataPlane {
-    /// Where clients reach them, as their Service has it.
+    /// Addresses for clients, from their Service.
     pub addresses: Vec<GatewayAddress>,
-    /// Where those within the cluster reach them beside that: the Service's ClusterIPs.
+    /// Further addresses for clients within the cluster: the Service's ClusterIPs.
     pub within: Vec<GatewayAddress>,
     /// Why other addresses could not be had, in words for people: it follows an address, "is not …".
     pub others: String,
     /// Whether a proxy is ready.
     pub ready: bool,
-    /// What the API server refuses of what is to be made for them, in words for people.
+    /// The API server's refusal of an object that they need, in words for people.
     pub refused: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! What is said of each object: its conditions, in the shape in which Kubernetes keeps them (all but `lastTransitionTime`, which
-//! whoever writes them adds).
+//! Statuses of objects: conditions in the shape in which Kubernetes keeps them (all but `lastTransitionTime`, which their
+//! writer adds).
 
 mod condition;
 mod object;

@@ -19,14 +19,14 @@ pub const MAX_OBJECTS: usize = 1_000_000;
 /// The most objects that could not be decoded and that a store remembers.
 pub const MAX_UNDECODABLE: usize = 10_000;
 
-/// What a source says.
+/// Message of a source.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// An object is there, or has changed.
     Upsert(Box<Entry>),
     /// An object is gone.
     Delete(ObjectKey),
-    /// Everything that was there at the beginning has been said.
+    /// The first list of objects is complete.
     Synced,
 }
 
@@ -65,9 +65,9 @@ pub enum StoreError {
     Duplicate {
         /// The key.
         key: Box<ObjectKey>,
-        /// Where the object that stays is.
+        /// Place of the object that stays.
         first: String,
-        /// Where the object that was not taken is.
+        /// Place of the refused object.
         second: String,
     },
     /// There are too many objects.
@@ -168,7 +168,7 @@ impl Store {
         self.entries.iter().map(|(key, entry)| (&**key, entry))
     }
 
-    /// What could not be decoded of a key, at last.
+    /// The newest version of a key that did not decode.
     pub fn undecodable(&self, key: &ObjectKey) -> Option<&Undecodable> {
         self.undecodable.get(key)
     }

@@ -23,9 +23,9 @@ pub(crate) struct Tables(HashMap<ListenerId, Table>);
 /// One listener's tables.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// Where requests go.
+    /// Routes of requests.
     pub(crate) requests: RouteTable,
-    /// Where connections go.
+    /// Routes of connections.
     pub(crate) forwards: HostMap<Arc<Forward>>,
     /// The routes of each host name, in their order, with the forms that they have here.
     routes: HostMap<Vec<(usize, Arc<Output>)>>,

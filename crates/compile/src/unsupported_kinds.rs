@@ -1,4 +1,4 @@
-//! Objects that are known and not served: what is said of them.
+//! Statuses of objects that the gateway knows and does not serve.
 
 use crate::{
     index::{Index, TrackedTable},

@@ -76,7 +76,7 @@ impl<'a> TlsPolicies<'a> {
         all
     }
 
-    /// TLS towards a Service's port: what is said of the port goes before what is said of the whole Service.
+    /// TLS towards a Service's port: a policy of the port wins over one of the whole Service.
     pub(crate) fn of_service(
         &self,
         namespace: &str,
@@ -109,7 +109,7 @@ impl<'a> TlsPolicies<'a> {
             for note in &policy.notes {
                 statuses.note(key.clone(), Severity::Error, note.clone());
             }
-            // Who lost everything is reached from where the winner is.
+            // A policy that lost everything counts as reached through the winner.
             let borrowed = policy.lost.iter().flat_map(|(_, winner)| &self.policies[*winner].gateways);
             let reached: BTreeSet<GatewayId> = policy.gateways.iter().chain(borrowed).copied().collect();
             if reached.is_empty() {

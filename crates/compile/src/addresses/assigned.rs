@@ -14,12 +14,12 @@ pub const CLUSTER: &str = "Cluster";
 /// Stands for any address at all, and is kept for tests of conformance.
 const SENTINEL: &str = "testing.x-k8s.io/sentinel";
 
-/// What became of the addresses that a Gateway asks for.
+/// Assignment of addresses to a Gateway's requests.
 #[derive(Debug, Default)]
 pub(super) struct Assigned {
-    /// One for each entry that has one; where nothing is asked for, all that there are.
+    /// One for each entry that has one; without entries, all that there are.
     pub(super) addresses: Vec<GatewayAddress>,
-    /// What the other entries want, and why they do not have it.
+    /// The other entries, and why they have none.
     pub(super) missing: Vec<Missing>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Assigned {
 pub(super) struct Missing {
     /// It asks for this very address.
     pub(super) is_exact: bool,
-    /// What it asks for, and what stands in the way.
+    /// Its request, and the obstacle.
     pub(super) message: String,
 }
 
@@ -40,7 +40,7 @@ impl Assigned {
         }
         let mut free = Free { given: plane.addresses.iter().collect(), within: plane.within.iter().collect() };
         let mut found: Vec<Option<GatewayAddress>> = vec![None; asked.len()];
-        // Who wants a certain one comes before who takes any.
+        // Entries with a value choose before those that take any.
         for is_exact in [true, false] {
             for (entry, found) in asked.iter().zip(&mut found).filter(|(entry, _)| value(entry).is_some() == is_exact) {
                 *found = free.take(entry);
@@ -66,9 +66,9 @@ const ADDRESSES_ASSIGNED: &str = "AddressesAssigned";
 
 /// Addresses that no entry has yet.
 struct Free<'a> {
-    /// Where clients are to reach the proxies.
+    /// Addresses of the proxies for clients.
     given: Vec<&'a GatewayAddress>,
-    /// Where those within the cluster reach them too.
+    /// Further addresses for clients within the cluster.
     within: Vec<&'a GatewayAddress>,
 }
 
@@ -116,7 +116,7 @@ fn missing_of(place: usize, entry: &RequestedAddress, plane: &DataPlane) -> Miss
     Missing { is_exact: value(entry).is_some() && is_known(entry), message }
 }
 
-/// The address that is asked for; `None` takes any.
+/// The requested address; `None` takes any.
 fn value(asked: &RequestedAddress) -> Option<&str> {
     asked.value.as_deref().filter(|value| !value.is_empty())
 }

@@ -1,10 +1,10 @@
-//! What was looked up, and what has changed: whether the one concerns the other.
+//! Lookups and changes, to decide whether a change concerns a lookup.
 
 use std::{cell::RefCell, hash::BuildHasher};
 
 use foldhash::{HashSet, fast::FixedState};
 
-/// Stands for whatever is, or is not, under a name in one table. Two may be the same by chance: then more is made anew than need be.
+/// Stands for a name in one table, present or not. Two may collide by chance: then the compiler does more than it need.
 pub(crate) type Mark = u64;
 
 /// Tables, a bit each.
@@ -15,7 +15,7 @@ pub(super) fn mark(table: u8, namespace: &str, name: &str) -> Mark {
     FixedState::with_seed(u64::from(table)).hash_one((namespace, name))
 }
 
-/// What was looked up of objects, found or not.
+/// Lookups of objects, found or not.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
     marks: Vec<Mark>,
@@ -45,7 +45,7 @@ impl Reads {
     }
 }
 
-/// What has changed.
+/// Changed names and tables.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
     marks: HashSet<Mark>,
@@ -64,7 +64,7 @@ impl Touched {
     }
 }
 
-/// What is looked up in one table.
+/// Lookups in one table.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(RefCell<(Vec<Mark>, bool)>);
 

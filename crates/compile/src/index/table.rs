@@ -47,7 +47,7 @@ impl<S> Table<Resource<S>> {
         (self.table, mark)
     }
 
-    /// While the order by age is deferred it is not kept; it is made when that is over.
+    /// Stops or resumes the order by age; resuming sorts once.
     pub(super) fn defer_order(&mut self, is_deferred: bool) {
         if std::mem::replace(&mut self.is_order_deferred, is_deferred) && !is_deferred {
             self.by_age = self.by_name.iter().cloned().collect();

@@ -18,7 +18,7 @@ use super::{
 /// The most ancestors that a status may list.
 const MAX_ANCESTORS: usize = 16;
 
-/// What is needed to tell which Gateways a policy reaches.
+/// Input that decides which Gateways a policy reaches.
 pub(crate) struct Reach<'r, 'a> {
     pub(crate) gateways: &'r Gateways<'a>,
     pub(crate) index: &'r Index<'a>,
@@ -129,7 +129,7 @@ pub(crate) fn reached<'a>(reach: &Reach<'_, 'a>, claim: &Claim) -> Vec<(SectionR
     }
 }
 
-/// Where two targets reach the same Gateway, what is wrong with either stands.
+/// If two targets reach the same Gateway, problems of either stay.
 fn merge((_, conditions): &mut (&str, Vec<Condition>), more: Vec<Condition>) {
     for condition in more {
         match conditions.iter_mut().find(|it| it.kind == condition.kind) {

@@ -27,7 +27,7 @@ use super::{
 /// All SecurityPolicies.
 pub(crate) type SecurityPolicies<'a> = PolicyTargets<'a, SecurityPolicySpec>;
 
-/// What holds for a rule.
+/// SecurityPolicy of a rule.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Security {
     cors: Option<HttpFilter>,

@@ -1,4 +1,4 @@
-//! What policies apply to: their targets, and who wins where several want the same.
+//! Targets of policies, and the winner among several policies of one target.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -78,7 +78,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// What becomes of one target of one policy.
+/// Outcome of one target of one policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) target: Target,

@@ -39,7 +39,7 @@ pub(crate) struct Traffic {
     tcp_keepalive: Option<Duration>,
     max_body: Option<u64>,
     http_filters: Vec<HttpFilter>,
-    /// What of all this is for rules.
+    /// The part for rules.
     rule: Arc<RulePolicy>,
 }
 
@@ -128,7 +128,7 @@ impl Traffic {
 /// A clock that is switched off where its absence would mean a default: a century, which still can be added to an instant.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// What Linux waits before the first probe unless told otherwise.
+/// Linux's default time before the first probe.
 const LINUX_KEEPALIVE: Duration = Duration::from_secs(7200);
 
 fn breaker(spec: &SpecBreaker) -> CircuitBreaker {

@@ -6,13 +6,13 @@ use super::{Condition, Severity};
 use pailou_api::refs::ParentReference;
 use pailou_snapshot::Name;
 
-/// What is said of one object.
+/// Status of one object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Status {
     /// `status`, as Kubernetes keeps it.
     #[serde(flatten)]
     pub body: StatusBody,
-    /// What has no place in Kubernetes' status and yet should be known, such as that nothing refers to the object.
+    /// Notes without a place in Kubernetes' status, for instance that no object refers to this one.
     #[serde(skip)]
     pub notes: Vec<Note>,
 }
@@ -22,7 +22,7 @@ pub struct Status {
 pub struct Note {
     /// How bad it is.
     pub severity: Severity,
-    /// What is the matter, and what to do.
+    /// Problem and remedy.
     pub message: String,
 }
 
@@ -89,7 +89,7 @@ pub struct SupportedFeature {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayStatus {
-    /// Where it listens; a ListenerSet has none.
+    /// Its addresses; a ListenerSet has none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<GatewayAddress>,
     /// `Accepted`, `Programmed`, and `ResolvedRefs` where the Gateway itself refers to something.
@@ -174,7 +174,7 @@ pub struct GroupKind {
 pub struct ParentStatus {
     /// The reference as the route has it.
     pub parent_ref: ParentReference,
-    /// Whose opinion it is.
+    /// Controller that wrote the entry.
     pub controller_name: String,
     /// `Accepted`, `ResolvedRefs`.
     pub conditions: Vec<Condition>,
@@ -186,7 +186,7 @@ pub struct ParentStatus {
 pub struct AncestorStatus {
     /// The Gateway, or a listener of it.
     pub ancestor_ref: SectionReference,
-    /// Whose opinion it is.
+    /// Controller that wrote the entry.
     pub controller_name: String,
     /// `Accepted` and others.
     pub conditions: Vec<Condition>,
@@ -228,7 +228,7 @@ impl SectionReference {
 pub struct PoolParentStatus {
     /// The Gateway.
     pub parent_ref: PoolReference,
-    /// Whose opinion it is; v1alpha2 has no field for it.
+    /// Controller that wrote the entry; v1alpha2 has no field for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controller_name: Option<String>,
     /// `Accepted`, `ResolvedRefs`.
@@ -274,7 +274,7 @@ impl Status {
         }
     }
 
-    /// The worst that is said.
+    /// The worst severity of its conditions and notes.
     pub fn severity(&self) -> Severity {
         let worst = |list: &[Condition]| list.iter().map(Condition::severity).max();
         let of_body = match &self.body {

@@ -21,18 +21,18 @@ pub struct Finding<'a> {
     pub severity: Severity,
     /// The condition; `None` for a [`Note`].
     pub condition: Option<&'a Condition>,
-    /// What is the matter.
+    /// Problem and remedy.
     pub message: &'a str,
 }
 
-/// An object of which something else is said than before.
+/// An object whose status has changed.
 #[derive(Clone, Copy, Debug)]
 pub struct Changed<'a> {
     /// The object.
     pub key: &'a Arc<ObjectKey>,
-    /// What was said of it, if it was there.
+    /// Its status before, if it had one.
     pub before: Option<&'a Status>,
-    /// What is said of it.
+    /// Its status now.
     pub now: &'a Status,
 }
 
@@ -83,14 +83,14 @@ impl Statuses {
         self.0.is_empty()
     }
 
-    /// The objects of which something else is said than before, or of which nothing was said. Those that are gone are not among them.
+    /// The objects whose status is new or has changed. It lacks those that are gone.
     pub fn changed_since<'a>(&'a self, before: &'a Statuses) -> impl Iterator<Item = Changed<'a>> {
         let is_same = |before: &Arc<Status>, now: &Arc<Status>| Arc::ptr_eq(before, now) || before == now;
         let differences = before.0.differences(&self.0, is_same);
         differences.filter_map(|(key, before, now)| Some(Changed { key, before: before.map(|it| &**it), now: now? }))
     }
 
-    /// Everything of which something else is said than before; of what is gone, nothing.
+    /// Every status that has changed; an empty one for each object that is gone.
     pub(crate) fn news_since(&self, before: &Statuses) -> Vec<(Arc<ObjectKey>, Arc<Status>)> {
         let differences = before.0.differences(&self.0, |before, now| Arc::ptr_eq(before, now) || before == now);
         differences.map(|(key, _, now)| (key.clone(), now.cloned().unwrap_or_default())).collect()

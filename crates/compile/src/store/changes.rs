@@ -1,4 +1,4 @@
-//! What tells two moments of a store apart.
+//! Differences between two moments of a store.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::{Entry, Store};
 pub(crate) struct Change {
     /// Its key.
     pub(crate) key: Arc<ObjectKey>,
-    /// What it was, if it was there.
+    /// The object before, if there was one.
     pub(crate) before: Option<Object>,
-    /// What it is, if it is there.
+    /// The object now, if there is one.
     pub(crate) now: Option<Object>,
 }
 

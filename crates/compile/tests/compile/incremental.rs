@@ -127,7 +127,7 @@ fn undecodable(key: &ObjectKey, random: &mut Random) -> Option<Undecodable> {
     Undecodable::new(&object, &NamespaceName::try_from("default").unwrap(), &[])
 }
 
-/// What tells two compilations apart.
+/// The difference between two compilations.
 fn difference(one: &Compiled, other: &Compiled) -> Option<String> {
     let (first, second) = (dump(one), dump(other));
     if first != second {
@@ -154,7 +154,7 @@ fn settings(mode: Mode) -> Settings {
     Settings { classes: Settings::default().classes, ..settings }
 }
 
-/// What may be known of some of the data planes.
+/// Random state of some of the data planes.
 fn data_planes(random: &mut Random) -> BTreeMap<Name, DataPlane> {
     let gateways = ALL.iter().filter(|entry| matches!(entry.object, Object::Gateway(_)));
     let mut planes = BTreeMap::new();
@@ -242,7 +242,7 @@ fn every_object_can_go_and_come_back() {
 
 const ROUTES: &str = include_str!("../golden/precedence.in.yaml");
 
-/// What was not touched is not only equal, but the same: clones share it, and whoever compares sees so at once.
+/// A part without changes is not only equal, but the same: clones share it, and a comparison notices at once.
 #[test]
 fn what_a_change_does_not_concern_stays_the_same() {
     let settings = settings(Mode::Standalone);

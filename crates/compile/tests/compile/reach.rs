@@ -1,4 +1,4 @@
-//! What a Gateway's proxies are given is enough, and no Secret too many.
+//! A Gateway's proxies get enough objects, and no Secret too many.
 
 mod canonical;
 
@@ -268,7 +268,7 @@ fn relabelled(entry: &Entry, other: &Entry, takes_labels: bool) -> Entry {
     entry
 }
 
-/// Where a change is said to leave alone what Gateways reach, it does; how often it was said.
+/// Checks that a change reported as leaving needs alone does so. Returns how often that was reported.
 fn unmoved(all: &[Entry], changes: &[(usize, usize, u8)]) -> Result<usize, String> {
     let settings = settings();
     let mut store = store(all.iter().cloned());
@@ -317,7 +317,7 @@ proptest! {
     }
 }
 
-/// Whether what is kept up to date is what is found anew after each change, and whether all that moves is said to.
+/// Checks that needs kept up to date equal those found anew after each change, and that all moves are reported.
 fn kept(all: &[Entry], changes: &[(usize, usize, u8)]) -> Result<(), String> {
     let settings = settings();
     let mut store = Store::new();

@@ -1,4 +1,4 @@
-//! What is said of objects that could not be decoded: towards whom, and for how long.
+//! Conditions of objects that do not decode: towards which controllers, and for how long.
 
 use pailou_api::{NamespaceName, parse::parse};
 use pailou_compile::{

@@ -1,4 +1,4 @@
-//! What one Gateway's part of a compilation comes to, whatever else there is.
+//! One Gateway's part of a compilation, whatever else there is.
 
 use std::collections::BTreeSet;
 

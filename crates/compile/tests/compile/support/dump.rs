@@ -1,4 +1,4 @@
-//! What a compilation comes to, in words for people who compare it with the specification.
+//! A compilation's result, in words for people who compare it with the specification.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -55,7 +55,7 @@ fn statuses(out: &mut String, compiled: &Compiled) {
     }
 }
 
-/// What a status says beside conditions; the address that a Gateway has without asking is left out.
+/// Writes a status without its conditions; it leaves out the address that a Gateway has without asking.
 fn whole(out: &mut String, body: &StatusBody) {
     let StatusBody::Gateway(gateway) = body else { return };
     let addresses = gateway.addresses.iter().map(|it| match it.routability.unwrap_or_default() {
@@ -197,7 +197,7 @@ pub(crate) fn rules(out: &mut String, snapshot: &Snapshot) {
     variants(out, rules, |out, rule| self::rule(out, snapshot, rule));
 }
 
-/// Where listeners' connections go; nothing where there are no such listeners.
+/// Writes listeners' routes of connections; nothing if there are no such listeners.
 pub(crate) fn forwards(out: &mut String, snapshot: &Snapshot) {
     let listeners = snapshot.ports.iter().flat_map(Port::listeners).filter_map(|it| match it {
         ListenerRef::Http(_) => None,
@@ -219,7 +219,7 @@ pub(crate) fn forwards(out: &mut String, snapshot: &Snapshot) {
     });
 }
 
-/// What one route became, once for each form of it. Listeners and hosts are kept in no order, so the forms are ordered by what is written of them.
+/// Writes one route's results, once for each form. Listeners and hosts have no order, so the text of the forms orders them.
 fn variants<T>(out: &mut String, named: BTreeMap<String, Vec<T>>, write: impl Fn(&mut String, T)) {
     for (name, variants) in named {
         let mut written: Vec<_> = variants.into_iter().map(|it| written(|text| write(text, it))).collect();

@@ -1,4 +1,4 @@
-//! What work costs, whatever else the machine does.
+//! Cost of work, whatever else the machine does.
 
 use std::{fs, time::Duration};
 

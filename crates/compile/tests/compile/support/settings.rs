@@ -3,13 +3,13 @@
 use pailou_compile::{CLUSTER, DataPlane, Settings, status::GatewayAddress};
 use pailou_snapshot::Name;
 
-/// What the input asks to be compiled with:
-/// - `#: cluster`: as a cluster's controller does.
+/// Settings in the comments of an input:
+/// - `#: cluster`: as a cluster's controller has them.
 /// - `#: plane NAMESPACE/NAME ready|starting ADDRESS…`: the Gateway's data plane.
 /// - `#: bundle DEFINITION [VERSION]`: a CustomResourceDefinition of Gateway API.
 /// - `#: within NAMESPACE/NAME ADDRESS…`: its ClusterIPs.
 /// - `#: others NAMESPACE/NAME WHY…`: why the data plane has no other addresses.
-/// - `#: refused NAMESPACE/NAME WHY…`: what the API server says against what the data plane needs.
+/// - `#: refused NAMESPACE/NAME WHY…`: the API server's refusal of an object of the data plane.
 pub(crate) fn settings(yaml: &str) -> Settings {
     let mut settings = Settings::default();
     for line in yaml.lines().filter_map(|line| line.strip_prefix("#: ")) {
