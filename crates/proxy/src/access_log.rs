@@ -17,9 +17,9 @@ use parking_lot::{Condvar, Mutex};
 
 use self::line::Second;
 use crate::{
-    forward::Session,
-    request_log::RequestLog,
+    request_record::RequestRecord,
     server::{Connection, Violation},
+    session_record::SessionRecord,
 };
 
 /// Lines that wait for the writer, in bytes. Beyond it lines are dropped and counted: a slow disk never holds a request up.
@@ -73,17 +73,17 @@ impl AccessLog {
     }
 
     /// Puts the line of a request that took `duration` in the queue.
-    pub(crate) fn write(&self, record: &RequestLog, duration: Duration) {
+    pub(crate) fn write(&self, record: &RequestRecord, duration: Duration) {
         self.queue(|lines| line::write(&mut lines.bytes, &mut lines.second, record, duration));
     }
 
     /// Puts the line of a forwarded connection, or of a client's datagrams, in the queue.
-    pub(crate) fn write_session(&self, session: &Session) {
+    pub(crate) fn write_session(&self, session: &SessionRecord) {
         self.queue(|lines| line::write_session(&mut lines.bytes, session));
     }
 
     /// Puts the line of a client that did not keep to the protocol in the queue.
-    pub(crate) fn write_violation(&self, connection: &Connection, violation: &Violation) {
+    pub(crate) fn write_violation<W>(&self, connection: &Connection<W>, violation: &Violation) {
         self.queue(|lines| line::write_violation(&mut lines.bytes, &mut lines.second, connection, violation));
     }
 

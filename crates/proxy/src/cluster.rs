@@ -3,6 +3,7 @@
 //! Choosing reads one immutable `View` and a few atomics; whatever changes the view (endpoints that come and go, health,
 //! settings) builds a new one behind a lock that no request waits for.
 
+mod background;
 mod endpoint;
 mod hash;
 mod maglev;
@@ -10,6 +11,8 @@ mod outlier;
 mod priority;
 mod view;
 
+pub use background::Background;
+use background::CheckTask;
 pub use endpoint::{Attempt, EndpointConnection, EndpointId, EndpointState};
 pub use hash::{HashedRequest, hash_of};
 pub use outlier::Outcome;
@@ -25,10 +28,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{
-    health::{Background, CheckTask},
-    tls::ClientTls,
-};
+use crate::tls::ClientTls;
 use arc_swap::ArcSwap;
 use pailou_picker::PoolState;
 use pailou_snapshot::{
@@ -267,7 +267,7 @@ impl ClusterState {
             .iter()
             .map(|endpoint| {
                 let task = old.remove(&endpoint.id());
-                (endpoint.id(), task.unwrap_or_else(|| CheckTask::spawn(&self.background, &self.this, endpoint, check)))
+                (endpoint.id(), task.unwrap_or_else(|| CheckTask::start(&self.background, &self.this, endpoint, check)))
             })
             .collect();
     }

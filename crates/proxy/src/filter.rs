@@ -15,15 +15,13 @@ use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
 use pailou_snapshot::{Filters, HttpFilter};
 
-pub(crate) use compressor::Compressed;
-
 use crate::{
-    body::ResponseBody,
     error::Error,
     request_head::Head,
     request_input::{Bounds, RequestInput},
+    response_body::ResponseBody,
     runtime::Runtime,
-    server::Connection,
+    worker::Connection,
 };
 
 /// Surroundings of a request that passes filters.

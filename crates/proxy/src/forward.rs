@@ -12,7 +12,7 @@ mod pump;
 mod session;
 mod target;
 
-pub(crate) use session::{Protocol, Session};
+pub(crate) use session::Session;
 
 use std::{future::Future, io, sync::Arc};
 
@@ -25,7 +25,9 @@ use self::{
 use crate::{
     error::{Error, Flag},
     runtime::Runtime,
-    server::{Client, Connection},
+    server::Client,
+    session_record::Protocol,
+    worker::Connection,
 };
 
 /// Serves a connection to its end, or until `stop`.

@@ -10,29 +10,38 @@
 //! - For the operator: [`access_log`], [`metrics`], [`error`].
 
 pub mod access_log;
-pub mod body;
+mod backend_body;
+mod body_error;
 pub mod breaker;
 pub mod cluster;
 pub mod context;
 mod credential;
 pub mod dns;
 pub mod error;
+mod error_response;
 mod filter;
 mod forward;
+mod gauges;
+mod guards;
 mod headers;
 pub mod health;
+pub mod idle;
 pub mod metrics;
 mod mirror;
 mod redirect;
 mod relay;
 mod request;
+pub mod request_body;
 mod request_head;
 mod request_input;
 pub mod request_log;
-mod response_body;
+mod request_record;
+mod reset;
+pub mod response_body;
 mod rewrite;
 pub mod runtime;
 pub mod server;
+mod session_record;
 mod subrequest;
 mod timer;
 pub mod tls;
@@ -43,6 +52,7 @@ pub mod upstream;
 mod weighted;
 mod wire;
 pub mod worker;
+mod workers;
 
 use std::{
     collections::HashSet,
@@ -63,13 +73,14 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
 use access_log::{AccessLog, Sink};
+use cluster::Background;
 use context::{Budget, Context};
 use dns::{Dns, Overrides};
-use health::Background;
 use metrics::Metrics;
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
-use worker::Workers;
+use worker::Worker;
+use workers::Workers;
 
 /// Options of a proxy.
 pub struct Options {
@@ -88,7 +99,7 @@ pub struct Options {
 /// A running data plane.
 pub struct Proxy {
     context: Arc<Context>,
-    server: Server,
+    server: Server<Worker>,
     workers: Workers,
     registry: Registry,
     background: Background,
@@ -112,12 +123,12 @@ impl Proxy {
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
         });
-        registry.register_collector(Box::new(metrics::gauges::Collector::new(context.clone())));
+        registry.register_collector(Box::new(gauges::Collector::new(context.clone())));
         let tasks = Handle::current();
         let dns = Dns::new(tasks.clone(), options.overrides);
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
-        let background = Background { tasks, dns };
+        let background = health::background(tasks, dns);
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { context, server, workers, registry, background, applying, draining })
     }

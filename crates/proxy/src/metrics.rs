@@ -2,10 +2,9 @@
 
 mod by_route;
 mod durations;
-pub(crate) mod gauges;
 mod requests;
 pub(crate) mod sessions;
-mod table;
+pub(crate) mod table;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +20,7 @@ use self::{
     requests::{RequestCollector, Requests},
     sessions::SessionMetrics,
 };
-use crate::{error::Flag, forward::Session, request_log::RequestLog, server::Violation};
+use crate::{error::Flag, request_record::RequestRecord, server::Violation, session_record::SessionRecord};
 
 /// The data plane's metrics.
 pub struct Metrics {
@@ -77,7 +76,7 @@ impl Metrics {
     }
 
     /// Counts a request that has ended after `duration`.
-    pub(crate) fn settle(&self, record: &RequestLog, duration: Duration) {
+    pub(crate) fn settle(&self, record: &RequestRecord, duration: Duration) {
         self.active.dec();
         if let Some(flag) = record.flag {
             self.flag(flag);
@@ -90,7 +89,7 @@ impl Metrics {
     }
 
     /// Counts a forwarded connection, or a client's datagrams, at the end.
-    pub(crate) fn settle_session(&self, session: &Session) {
+    pub(crate) fn settle_session(&self, session: &SessionRecord) {
         if let Some(flag) = session.flag {
             self.flag(flag);
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use crate::{body::BodyError, server::ClientBody};
+use crate::{body_error::RequestBodyError, server::ClientBody};
 
 /// How many bytes a copy may lag behind the original until it is given up.
 const MAX_LAG: usize = 4 << 20;
@@ -25,13 +25,13 @@ pub(crate) struct Tee {
 }
 
 struct Sink {
-    frames: mpsc::UnboundedSender<Result<Bytes, BodyError>>,
+    frames: mpsc::UnboundedSender<Result<Bytes, RequestBodyError>>,
     lag: Arc<AtomicUsize>,
 }
 
 /// The mirror's end of a [`Tee`].
 pub(crate) struct Copied {
-    frames: mpsc::UnboundedReceiver<Result<Bytes, BodyError>>,
+    frames: mpsc::UnboundedReceiver<Result<Bytes, RequestBodyError>>,
     lag: Arc<AtomicUsize>,
 }
 
@@ -49,7 +49,7 @@ impl Tee {
         (Self { body, copies }, ends)
     }
 
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
@@ -64,7 +64,7 @@ impl Tee {
             }
             None => self.copies.clear(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::from)))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
@@ -91,19 +91,19 @@ impl Sink {
     /// False where the copy goes no further.
     fn send(&self, data: &Bytes) -> bool {
         if self.lag.fetch_add(data.len(), Ordering::Relaxed) + data.len() > MAX_LAG {
-            let _ = self.frames.send(Err(BodyError::CopyAbandoned));
+            let _ = self.frames.send(Err(RequestBodyError::CopyAbandoned));
             return false;
         }
         self.frames.send(Ok(data.clone())).is_ok()
     }
 
     fn abandon(self) {
-        let _ = self.frames.send(Err(BodyError::CopyAbandoned));
+        let _ = self.frames.send(Err(RequestBodyError::CopyAbandoned));
     }
 }
 
 impl Copied {
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let frame = ready!(self.frames.poll_recv(context));
         Poll::Ready(frame.map(|data| {
             data.map(|data| {

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Response, Uri, header};
 use pailou_snapshot::{PathMatch, Redirect};
 
-use crate::{body::ResponseBody, rewrite};
+use crate::{response_body::ResponseBody, rewrite};
 
 /// The answer that sends the client elsewhere; `None` where the location cannot stand in a header. `host` is the request's
 /// own without port, `port` the listener's.

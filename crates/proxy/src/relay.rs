@@ -13,13 +13,12 @@ use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
 use tokio::time::Instant;
 
 use crate::{
-    body::BodyError,
-    error::{Error, Flag},
-    request::Guards,
+    backend_body::{BackendBody, ResponseBodyError},
+    error::Flag,
+    guards::Guards,
+    idle::{Idle, Pulse},
     request_log::RequestLog,
-    response_body::BackendBody,
     timer::Timer,
-    upload::{Idle, Pulse},
 };
 
 const BROKE_OFF: &str = "the model server broke off the response";
@@ -58,8 +57,8 @@ pub(crate) struct Clocks {
 enum State {
     Flowing,
     /// The client has been told, and is let go: after a pause in which the telling is sent, the connection is broken.
-    Pausing(BodyError),
-    Breaking(BodyError),
+    Pausing(ResponseBodyError),
+    Breaking(ResponseBodyError),
     Ended,
 }
 
@@ -82,7 +81,7 @@ impl Relay {
         relay
     }
 
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Flowing => self.state = State::Flowing,
             State::Pausing(error) => {
@@ -108,11 +107,11 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error @ BodyError::Picker(_)))) => {
+            Poll::Ready(Some(Err(error @ ResponseBodyError::Picker(_)))) => {
                 self.fail(Flag::Picker, "the endpoint picker ended the request", error)
             }
             Poll::Ready(Some(Err(error))) => self.fail(Flag::UpstreamReset, BROKE_OFF, error),
-            Poll::Ready(None) if self.cut_short() => self.fail(Flag::UpstreamReset, BROKE_OFF, BodyError::CutShort),
+            Poll::Ready(None) if self.cut_short() => self.fail(Flag::UpstreamReset, BROKE_OFF, ResponseBodyError::CutShort),
             Poll::Ready(None) => {
                 self.state = State::Ended;
                 self.settle();
@@ -166,20 +165,20 @@ impl Relay {
     }
 
     /// No byte came. Do the clocks still run?
-    fn watch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn watch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.poll(context).is_ready()
         {
             return self.fail(
                 Flag::Timeout,
                 "the response took longer than the route allows",
-                BodyError::TimedOut("request timeout"),
+                ResponseBodyError::TimedOut("request timeout"),
             );
         }
         if let Some(idle) = &mut self.idle
             && idle.poll(context).is_ready()
         {
-            return self.fail(Flag::StreamIdle, "nothing moved for too long", BodyError::TimedOut("idle timeout"));
+            return self.fail(Flag::StreamIdle, "nothing moved for too long", ResponseBodyError::TimedOut("idle timeout"));
         }
         Poll::Pending
     }
@@ -190,11 +189,16 @@ impl Relay {
     }
 
     /// Ends a response that cannot go on. It must not look whole: a stream gets an event that says so, and the connection is broken.
-    fn fail(&mut self, flag: Flag, message: &str, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(
+        &mut self,
+        flag: Flag,
+        message: &str,
+        error: ResponseBodyError,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         self.record.flag = Some(flag);
         self.record.detail = Some(error.to_string());
         let event = self.reader.as_ref().filter(|reader| reader.reader.reads_events()).map(|reader| {
-            let body = ErrorBody::new(reader.dialect, Error::new(flag, "").status.as_u16(), message);
+            let body = ErrorBody::new(reader.dialect, flag.status().as_u16(), message);
             body.to_event(reader.reader.next_sequence_number())
         });
         self.settle();

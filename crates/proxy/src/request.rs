@@ -23,7 +23,6 @@ use http::{Request, Response};
 use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, MatchOutcome, RouteMatch, Rule};
 
 use crate::{
-    body::ResponseBody,
     breaker::Overflow,
     context::Context,
     error::{Error, Flag},
@@ -32,12 +31,13 @@ use crate::{
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
     request_log::RequestLog,
+    response_body::ResponseBody,
     runtime::Runtime,
-    server::{ClientBody, Connection},
+    server::ClientBody,
+    worker::Connection,
 };
 use answer::Answer;
 use attempt::Attempts;
-pub(crate) use attempt::Guards;
 use outgoing::Outgoing;
 use picker::Picker;
 use replay::ReplayBody;

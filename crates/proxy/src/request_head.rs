@@ -11,7 +11,7 @@ use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, Requ
 use crate::{
     error::{Audience, Error, Flag},
     headers, rewrite,
-    server::Connection,
+    worker::Connection,
 };
 
 /// A request's head, cleaned of what belongs to the hop or to the gateway.

@@ -1,71 +1,94 @@
-//! The body of a response as it comes: from a backend, past an endpoint picker where one listens.
+//! A response's body on its way to a client.
+
+mod compressed;
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
-use pailou_extproc::client::{Processed, ProcessedError};
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
 
-use crate::{
-    body::BodyError,
-    upstream::{ExchangeError, UpstreamBody},
-};
+use crate::{backend_body::ResponseBodyError, idle::Pulse, relay::Relay, server};
 
-/// A response's body on its way to the relay.
-pub(crate) enum BackendBody {
-    /// As the backend sends it.
-    Direct(UpstreamBody),
-    /// Past an endpoint picker, which may change it.
-    Picker(Box<Processed<Ahead>>),
+pub(crate) use compressed::Compressed;
+
+/// A response's body as it is sent to a client.
+pub struct ResponseBody(Response);
+
+enum Response {
+    Whole(Option<Bytes>),
+    Relayed(Box<Relay>),
+    Compressed(Box<Compressed>),
 }
 
-/// A body of which some has been read.
-pub(crate) struct Ahead {
-    pub(crate) read: std::collections::VecDeque<Frame<Bytes>>,
-    pub(crate) body: UpstreamBody,
-}
-
-impl BackendBody {
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self {
-            Self::Direct(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Backend),
-            Self::Picker(body) => body.poll_frame(context).map_err(|error| match error {
-                ProcessedError::Backend(error) => BodyError::Backend(error),
-                error @ (ProcessedError::Evicted(_) | ProcessedError::BrokeOff) => BodyError::Picker(error.to_string()),
-            }),
-        }
+impl ResponseBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self(Response::Whole(None))
     }
 
-    pub(crate) fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Direct(body) => body.is_end_stream(),
-            Self::Picker(body) => body.is_end_stream(),
-        }
+    /// A body that the gateway made itself.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self(Response::Whole((!bytes.is_empty()).then_some(bytes)))
     }
 
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Direct(body) => body.size_hint(),
-            Self::Picker(_) => SizeHint::default(),
+    /// A backend's body, chunk for chunk.
+    pub(crate) fn relayed(relay: Relay) -> Self {
+        Self(Response::Relayed(Box::new(relay)))
+    }
+
+    /// Another body, compressed.
+    pub(crate) fn compressed(compressed: Compressed) -> Self {
+        Self(Response::Compressed(Box::new(compressed)))
+    }
+
+    /// Gives the body up: the client gets a response with this status in its place.
+    pub(crate) fn discard(self, status: StatusCode) {
+        if let Response::Relayed(relay) = self.0 {
+            relay.discard(status);
         }
     }
 }
 
-impl http_body::Body for Ahead {
+impl server::ResponseStream for ResponseBody {
+    fn upload(&self) -> Option<&Arc<Pulse>> {
+        match &self.0 {
+            Response::Whole(_) => None,
+            Response::Relayed(relay) => relay.upload(),
+            Response::Compressed(compressed) => compressed.inner().upload(),
+        }
+    }
+}
+
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = ExchangeError;
+    type Error = ResponseBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
-        match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.body).poll_frame(context),
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        match &mut self.0 {
+            Response::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Response::Relayed(relay) => relay.poll_frame(context),
+            Response::Compressed(compressed) => compressed.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.body.is_end_stream()
+        match &self.0 {
+            Response::Whole(bytes) => bytes.is_none(),
+            Response::Relayed(relay) => relay.is_end_stream(),
+            Response::Compressed(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Response::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Response::Relayed(relay) => relay.size_hint(),
+            Response::Compressed(_) => SizeHint::default(),
+        }
     }
 }

@@ -8,7 +8,10 @@ use std::{
 use foldhash::HashMap;
 use pailou_snapshot::{BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot};
 
-use crate::{breaker::Breaker, cluster::ClusterState, health::Background};
+use crate::{
+    breaker::Breaker,
+    cluster::{Background, ClusterState},
+};
 
 /// A snapshot with the run-time state of everything it names. Immutable but for the endpoints' cells; state that no snapshot
 /// names any more goes when the last request lets go of it, and its background tasks with it.

@@ -20,7 +20,6 @@ mod violation;
 
 pub use body::{ClientBody, ClientBodyError};
 pub use client::Client;
-pub(crate) use client::reset;
 pub use datagrams::Datagrams;
 pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
@@ -39,6 +38,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use pailou_snapshot::{ClientCertificates, Port, PortKey, PortService};
 use parking_lot::Mutex;
@@ -48,15 +48,22 @@ use self::{
     drain::{Drain, Phase},
     port::{BoundPort, Settings},
 };
-use crate::{body::ResponseBody, worker::Worker};
+use crate::idle::Pulse;
+
+/// A response's body as a server sends it.
+pub trait ResponseStream: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static {
+    /// The upload that may still go on beside the response.
+    fn upload(&self) -> Option<&Arc<Pulse>>;
+}
 
 /// Answers requests, on one worker.
 pub trait Serve: Send + Sync + Sized + 'static {
+    /// Bodies of its responses.
+    type Body: ResponseStream;
+
     /// Answers a request of a connection. Dropped when the client goes away first.
-    fn serve(
-        connection: &Arc<Connection<Self>>,
-        request: Request<ClientBody>,
-    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+    fn serve(connection: &Arc<Connection<Self>>, request: Request<ClientBody>)
+    -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// Hands a connection on as a whole, until its end or until `stop`.
     fn forward(
@@ -74,7 +81,7 @@ pub trait Serve: Send + Sync + Sized + 'static {
 
 /// A client's connection.
 #[derive(Debug)]
-pub struct Connection<W = Worker> {
+pub struct Connection<W> {
     /// The worker on which it lives.
     pub worker: Arc<W>,
     /// The client's address, or that of a proxy in front.
@@ -98,7 +105,7 @@ pub struct TlsInfo {
 
 /// A worker to hand connections to.
 #[derive(Debug)]
-pub struct WorkerHandle<W = Worker> {
+pub struct WorkerHandle<W> {
     pub(crate) runtime: Handle,
     pub(crate) worker: Arc<W>,
     connections: Arc<AtomicUsize>,
@@ -118,7 +125,7 @@ impl<W> Clone for WorkerHandle<W> {
 }
 
 /// All sockets that are listened on.
-pub struct Server<W = Worker> {
+pub struct Server<W> {
     workers: Arc<[WorkerHandle<W>]>,
     tasks: Handle,
     ports: Mutex<HashMap<PortKey, BoundPort>>,

@@ -5,10 +5,10 @@ use pailou_snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};
 use smallvec::SmallVec;
 
 use crate::{
-    body::RequestBody,
     cluster::{ClusterState, EndpointId, Outcome},
-    server::Connection,
+    request_body::RequestBody,
     upstream::{Destination, Exchange, FailureKind, SendFailure},
+    worker::Connection,
 };
 
 /// How many endpoints are tried where no connection can be made.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use crate::upload::{Idle, Pulse};
+use crate::idle::{Idle, Pulse};
 
 /// Bytes that went through a tunnel.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ use self::{
     head::Owned,
     pool::{Group, Key, Pool},
 };
-use crate::{body::RequestBody, breaker::Breaker, cluster::EndpointState, dns::Dns, tls::ClientTls};
+use crate::{breaker::Breaker, cluster::EndpointState, dns::Dns, request_body::RequestBody, tls::ClientTls};
 
 /// A worker's connections to all backends.
 pub struct Upstreams {

@@ -12,9 +12,9 @@ use pailou_snapshot::{EndpointKey, ListenerName, RouteName};
 
 use crate::{
     error::Flag,
-    forward::Session,
-    request_log::RequestLog,
+    request_record::RequestRecord,
     server::{Connection, Violation},
+    session_record::SessionRecord,
 };
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -34,17 +34,17 @@ macro_rules! key {
 }
 
 /// Appends the line of a request that took `duration`.
-pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &RequestLog, duration: Duration) {
+pub(super) fn write(out: &mut Vec<u8>, second: &mut Second, record: &RequestRecord, duration: Duration) {
     append(out, |line| request(line, second, record, duration));
 }
 
 /// Appends the line of a forwarded connection, or of a client's datagrams.
-pub(super) fn write_session(out: &mut Vec<u8>, session: &Session) {
+pub(super) fn write_session(out: &mut Vec<u8>, session: &SessionRecord) {
     append(out, |line| forwarded(line, session));
 }
 
 /// Appends the line of a client that did not keep to the protocol.
-pub(super) fn write_violation(out: &mut Vec<u8>, second: &mut Second, connection: &Connection, violation: &Violation) {
+pub(super) fn write_violation<W>(out: &mut Vec<u8>, second: &mut Second, connection: &Connection<W>, violation: &Violation) {
     append(out, |line| violated(line, second, connection, violation));
 }
 
@@ -73,7 +73,7 @@ fn special(bytes: &[u8]) -> usize {
     counts.map(usize::from).sum()
 }
 
-fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestLog, duration: Duration) {
+fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestRecord, duration: Duration) {
     line.time(key!("time"), second, record.time);
     line.address(key!("client"), record.peer);
     line.text(key!("method"), record.method.as_str());
@@ -109,7 +109,7 @@ fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestLog, durati
     }
 }
 
-fn forwarded(line: &mut Line<'_>, session: &Session) {
+fn forwarded(line: &mut Line<'_>, session: &SessionRecord) {
     line.shown(key!("time"), format_args!("{:.6}", Timestamp::try_from(session.time).unwrap_or_default()));
     line.shown(key!("client"), session.peer);
     line.text(key!("protocol"), session.protocol.name());
@@ -132,7 +132,7 @@ fn forwarded(line: &mut Line<'_>, session: &Session) {
     line.milliseconds(key!("duration_ms"), Some(session.started.elapsed()));
 }
 
-fn violated(line: &mut Line<'_>, second: &mut Second, connection: &Connection, violation: &Violation) {
+fn violated<W>(line: &mut Line<'_>, second: &mut Second, connection: &Connection<W>, violation: &Violation) {
     line.time(key!("time"), second, SystemTime::now());
     line.address(key!("client"), connection.peer);
     line.text(key!("protocol"), protocol(violation.version));

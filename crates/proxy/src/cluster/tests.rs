@@ -62,7 +62,7 @@ struct World {
 fn world(load_balancer: LoadBalancer, health: HealthChecks, endpoints: &Arc<[Endpoint]>) -> World {
     fastrand::seed(7);
     let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let background = Background { tasks: tasks.handle().clone(), dns: Dns::new(tasks.handle().clone(), Overrides::default()) };
+    let background = crate::health::background(tasks.handle().clone(), Dns::new(tasks.handle().clone(), Overrides::default()));
     World { cluster: ClusterState::new(settings(load_balancer, health), Arc::clone(endpoints), &background), _tasks: tasks }
 }
 

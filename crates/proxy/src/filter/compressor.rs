@@ -1,21 +1,12 @@
 //! Compression of responses (BackendTrafficPolicy `compressor`), by the rules of Envoy's filter and of RFC 9110, 12.5.3.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-use bytes::Bytes;
 use compression_codecs::{BrotliEncoder, EncodeV2, GzipEncoder, ZstdEncoder, brotli, zstd};
-use compression_core::{
-    Level,
-    util::{PartialBuffer, WriteBuffer},
-};
+use compression_core::Level;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use pailou_snapshot::{Compression, Compressor, ContentCoding};
 
-use crate::body::{BodyError, ResponseBody};
+use crate::response_body::{Compressed, ResponseBody};
 
 /// Media types that compression is worth while for: Envoy's, and JavaScript and XML by their other names. Event streams are
 /// not among them: every event would have to wait for the next.
@@ -31,8 +22,6 @@ const MEDIA_TYPES: [&str; 10] = [
     "text/plain",
     "text/xml",
 ];
-/// Output made at once, in bytes.
-const OUTPUT: usize = 16 << 10;
 /// Envoy's levels, windows as powers of two: they bound the memory of a response under way to about 1 MB.
 const BROTLI_QUALITY: i32 = 3;
 const BROTLI_WINDOW: i32 = 18;
@@ -80,7 +69,7 @@ pub(super) fn response(
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::ACCEPT_RANGES);
     weaken_etag(headers);
-    response.map(|inner| ResponseBody::compressed(Compressed { inner, encoder, trailers: None, ended: false }))
+    response.map(|inner| ResponseBody::compressed(Compressed::new(inner, encoder)))
 }
 
 fn is_compressible(response: &Response<ResponseBody>) -> bool {
@@ -144,81 +133,5 @@ fn weaken_etag(headers: &mut HeaderMap) {
     match HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat()) {
         Ok(weak) => drop(headers.insert(header::ETAG, weak)),
         Err(_) => drop(headers.remove(header::ETAG)),
-    }
-}
-
-/// The body of a compressed response. Every piece that comes goes out at once.
-pub(crate) struct Compressed {
-    inner: ResponseBody,
-    encoder: Box<dyn EncodeV2 + Send>,
-    trailers: Option<HeaderMap>,
-    ended: bool,
-}
-
-impl Compressed {
-    pub(crate) fn inner(&self) -> &ResponseBody {
-        &self.inner
-    }
-
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            if self.ended {
-                return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
-            }
-            let step = match Pin::new(&mut self.inner).poll_frame(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Err(error))) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.encode(&data),
-                    Err(frame) => {
-                        self.trailers = frame.into_trailers().ok();
-                        self.finish()
-                    }
-                },
-                Poll::Ready(None) => self.finish(),
-            };
-            match step {
-                Ok(output) if output.is_empty() => {}
-                Ok(output) => return Poll::Ready(Some(Ok(Frame::data(output.into())))),
-                Err(error) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(BodyError::Compression(error))));
-                }
-            }
-        }
-    }
-
-    fn encode(&mut self, data: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut input = PartialBuffer::new(data);
-        let mut output = Vec::new();
-        while !input.unwritten().is_empty() {
-            self.write(&mut output, |encoder, buffer| encoder.encode(&mut input, buffer).map(|()| true))?;
-        }
-        while !self.write(&mut output, |encoder, buffer| encoder.flush(buffer))? {}
-        Ok(output)
-    }
-
-    fn finish(&mut self) -> std::io::Result<Vec<u8>> {
-        self.ended = true;
-        let mut output = Vec::new();
-        while !self.write(&mut output, |encoder, buffer| encoder.finish(buffer))? {}
-        Ok(output)
-    }
-
-    fn write<T>(
-        &mut self,
-        output: &mut Vec<u8>,
-        step: impl FnOnce(&mut dyn EncodeV2, &mut WriteBuffer<'_>) -> std::io::Result<T>,
-    ) -> std::io::Result<T> {
-        let written = output.len();
-        output.resize(written + OUTPUT, 0);
-        let mut buffer = WriteBuffer::new_initialized(&mut output[written..]);
-        let result = step(&mut *self.encoder, &mut buffer);
-        let length = written + buffer.written_len();
-        output.truncate(length);
-        result
     }
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use pailou_snapshot::{Cors, CorsOrigin};
 
-use crate::body::ResponseBody;
+use crate::response_body::ResponseBody;
 
 /// The answer to a preflight request; `None` for any other request.
 pub(super) fn request(cors: &Cors, method: &Method, headers: &HeaderMap) -> Option<Response<ResponseBody>> {

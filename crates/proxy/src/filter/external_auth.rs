@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::Stage;
 use crate::{
-    body::RequestBody,
     error::{Error, Flag},
     headers,
+    request_body::RequestBody,
     request_head::Head,
     request_input::{Bounds, RequestInput},
     subrequest::{self, SubrequestError},

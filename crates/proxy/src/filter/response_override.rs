@@ -5,11 +5,11 @@ use pailou_snapshot::{OverrideResponse, OverrideRule, PathMatch, ResponseOverrid
 
 use super::Source;
 use crate::{
-    body::ResponseBody,
     error::{Audience, Error, Flag},
     redirect,
     request_head::Head,
-    server::Connection,
+    response_body::ResponseBody,
+    worker::Connection,
 };
 
 /// Facts of a request that a replacement may name.

@@ -21,13 +21,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Protocol, Session, target::source_hash};
+use super::{Session, target::source_hash};
 use crate::{
     cluster::{Attempt, ClusterState, Outcome},
     error::{Error, Flag},
     metrics::sessions::Dropped,
     runtime::Runtime,
     server::{Datagrams, Place},
+    session_record::Protocol,
     weighted,
     worker::Worker,
 };

@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::session_record::Moved;
+
 /// Read at once. It lies on the stack: a connection on which nothing moves holds no buffer.
 const SCRATCH: usize = 16 << 10;
 /// Reads before others get to run.
@@ -30,15 +32,6 @@ pub(super) enum End {
     Client(io::Error),
     /// The backend's connection broke.
     Backend(io::Error),
-}
-
-/// Bytes moved so far, which hold whenever the relay is given up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Moved {
-    /// From the client to the backend.
-    pub(crate) sent: u64,
-    /// From the backend to the client.
-    pub(crate) received: u64,
 }
 
 /// Relays until both directions have ended, either connection breaks, or nothing moved for `idle`. The end of one direction is

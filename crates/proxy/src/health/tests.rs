@@ -100,7 +100,7 @@ fn cluster_with_tls(
         .iter()
         .map(|&address| Endpoint { address: Address::Socket(address), name: address.to_string().into(), priority: 0 })
         .collect();
-    let background = Background { tasks: Handle::current(), dns: Dns::new(Handle::current(), Overrides::default()) };
+    let background = super::background(Handle::current(), Dns::new(Handle::current(), Overrides::default()));
     ClusterState::new(Arc::new(settings), endpoints, &background)
 }
 

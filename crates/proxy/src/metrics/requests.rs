@@ -16,7 +16,7 @@ use super::{
     durations::{Durations, Sum},
     table,
 };
-use crate::request_log::RequestLog;
+use crate::request_record::RequestRecord;
 
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -39,7 +39,7 @@ struct Calls {
 
 impl Requests {
     /// Counts a request that has ended after `duration`.
-    pub(super) fn settle(&self, record: &RequestLog, duration: Duration) {
+    pub(super) fn settle(&self, record: &RequestRecord, duration: Duration) {
         let class = record.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(5));
         self.by_class[class].fetch_add(1, Relaxed);
         self.duration.observe(duration);

@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use super::{by_route::ByRoute, table};
-use crate::forward::Session;
+use crate::session_record::SessionRecord;
 
 /// Counters of connections that are forwarded as they are, and of datagrams.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl SessionMetrics {
     }
 
     /// Counts one that has ended.
-    pub(super) fn settle(&self, session: &Session) {
+    pub(super) fn settle(&self, session: &SessionRecord) {
         self.active.dec();
         let Some(route) = &session.route else {
             self.unrouted.inc();

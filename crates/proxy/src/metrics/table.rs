@@ -12,7 +12,7 @@ use super::durations::Sum;
 /// A row: its labels, and what it says.
 type Row<'a, const N: usize, V> = ([(&'a str, &'a str); N], V);
 
-pub(super) fn gauges<'a, const N: usize>(
+pub(crate) fn gauges<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -22,7 +22,7 @@ pub(super) fn gauges<'a, const N: usize>(
     rows.into_iter().try_for_each(|(labels, value)| ConstGauge::new(value).encode(metric.encode_family(&labels)?))
 }
 
-pub(super) fn counters<'a, const N: usize>(
+pub(crate) fn counters<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

@@ -9,17 +9,15 @@ use pailou_extproc::client::{Backend, Listener, Processed};
 use pailou_snapshot::DirectResponse;
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Chosen,
-    attempt::{Answered, Guards},
-};
+use super::{Chosen, attempt::Answered};
 use crate::{
-    body::ResponseBody,
+    backend_body::{Ahead, BackendBody},
     error::{Error, Flag},
+    guards::Guards,
     headers,
     relay::{Clocks, Reader, Relay},
     request_log::RequestLog,
-    response_body::{Ahead, BackendBody},
+    response_body::ResponseBody,
     server::OnUpgrade,
     upgrade,
     upstream::{Exchange, Switched},

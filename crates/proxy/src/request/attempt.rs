@@ -8,14 +8,13 @@ use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::ResponseReader;
-use pailou_picker::Picked;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Chosen,
     answer::{Answer, Passed},
     outgoing::Outgoing,
-    replay::{Remains, ReplayBody},
+    replay::ReplayBody,
     retry::Policy,
     target::Target,
 };
@@ -23,50 +22,18 @@ use crate::{
     breaker::Permit,
     cluster::{Attempt, Outcome},
     error::{Audience, Error, Flag},
+    guards::Guards,
+    idle::Idle,
     relay::{Clocks, Reader},
     request_log::RequestLog,
-    server::Connection,
-    upload::{Idle, Pulse, Watch},
     upstream::{Destination, Exchange, ExchangeError, FailureKind, SendFailure, Sent},
+    worker::Connection,
 };
 
 /// How long the head of a stream may be held back until its first content comes, while another endpoint could still be tried.
 const MAX_HOLD: Duration = Duration::from_secs(2);
 /// How much of a stream may be held back, in bytes.
 const MAX_HELD: usize = 64 << 10;
-
-/// Reservations held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
-pub(crate) struct Guards {
-    _permit: Permit,
-    _retry: Option<Permit>,
-    _attempt: Attempt,
-    body: Remains,
-    picked: Option<Picked>,
-}
-
-impl Guards {
-    /// Content has come: the request will not move to another endpoint any more.
-    pub(crate) fn content(&mut self) {
-        if let Some(picked) = &mut self.picked {
-            picked.first_token();
-        }
-    }
-
-    /// The pulse of a body that streams through.
-    pub(crate) fn pulse(&self) -> Option<&Arc<Pulse>> {
-        self.body.watch.as_ref().map(Watch::pulse)
-    }
-
-    /// Gives everything back.
-    pub(crate) fn release(self, record: &RequestLog) {
-        if let Some(picked) = &self.picked
-            && record.flag.is_none()
-            && record.status.is_some_and(|status| !status.is_server_error())
-        {
-            picked.finished(record.usage.and_then(|usage| usage.cached_tokens));
-        }
-    }
-}
 
 /// A request with all that decides where and how it is sent.
 pub(super) struct Attempts<'a> {
@@ -135,13 +102,8 @@ impl Attempts<'_> {
                     let answered = tried.into_result()?;
                     let passed = self.pass(*answered, &attempt, clocks).await?;
                     let set_cookie = self.target.set_cookie.take();
-                    let guards = Guards {
-                        _permit: self.permit,
-                        _retry: retry,
-                        _attempt: attempt,
-                        body: self.body.into_remains(),
-                        picked: self.target.into_picked(),
-                    };
+                    let (body, picked) = (self.body.into_remains(), self.target.into_picked());
+                    let guards = Guards { _permit: self.permit, _retry: retry, _attempt: attempt, body, picked };
                     return Ok(Answer::new(self.route, passed, guards, clocks, set_cookie));
                 }
                 policy.pause(clocks.deadline).await?;

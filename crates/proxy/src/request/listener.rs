@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Flag},
     request_head::Head,
     runtime::Runtime,
-    server::Connection,
+    worker::Connection,
 };
 
 /// The listener that a request is for.

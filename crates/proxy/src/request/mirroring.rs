@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::{Chosen, outgoing::Outgoing, replay::Copies, target::Target};
 use crate::{
-    body::RequestBody, breaker::Breaker, request_input::RequestInput, runtime::Runtime, server::Connection, upstream::Destination,
-    weighted::falls_within,
+    breaker::Breaker, request_body::RequestBody, request_input::RequestInput, runtime::Runtime, upstream::Destination,
+    weighted::falls_within, worker::Connection,
 };
 
 /// How long a copy may take.

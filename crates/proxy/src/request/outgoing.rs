@@ -15,8 +15,8 @@ use crate::{
     request_head::Head,
     request_input::RequestInput,
     rewrite,
-    server::Connection,
     upstream::RequestHead,
+    worker::Connection,
 };
 
 /// Proxies that a request may have passed. A backend that leads back here would otherwise multiply one request until its head is

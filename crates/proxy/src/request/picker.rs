@@ -9,14 +9,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Chosen, outgoing::Outgoing};
 use crate::{
-    body::RequestBody,
     cluster::ClusterState,
     error::{Error, Flag},
+    request_body::RequestBody,
     request_input::RequestInput,
     request_log::RequestLog,
     runtime::Runtime,
-    server::Connection,
     subrequest,
+    worker::Connection,
 };
 
 /// How long a picker may take, which may hold requests back until there is room for them.

@@ -3,8 +3,9 @@
 use pailou_ai::Pieces;
 
 use crate::{
-    body::RequestBody,
+    guards::Remains,
     mirror::Tee,
+    request_body::RequestBody,
     request_input::{ReadBody, RequestInput},
     server::ClientBody,
     upload::{Origin, Upload, Watch},
@@ -24,14 +25,6 @@ enum Stock {
     Once(RequestBody),
     /// Sent, and gone.
     Gone,
-}
-
-/// Remains of a body, to keep until the request is over.
-pub(super) struct Remains {
-    /// Accounts for a held body's memory.
-    _held: Option<Box<ReadBody>>,
-    /// Watches one that streams through.
-    pub(super) watch: Option<Watch>,
 }
 
 impl ReplayBody {

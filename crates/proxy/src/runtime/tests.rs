@@ -10,7 +10,7 @@ use super::*;
 use crate::dns::{Dns, Overrides};
 
 fn background() -> Background {
-    Background { tasks: Handle::current(), dns: Dns::new(Handle::current(), Overrides::default()) }
+    crate::health::background(Handle::current(), Dns::new(Handle::current(), Overrides::default()))
 }
 
 fn service(name: &str) -> EndpointKey {

@@ -4,12 +4,11 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rustls::{ServerConfig, server::Accepted};
-use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::StartHandshake;
 
 use super::port::Place;
-use crate::tls::MaybeTls;
+use crate::{reset::reset, tls::MaybeTls};
 
 /// A client's connection of which nothing was answered yet.
 pub struct Client {
@@ -72,9 +71,4 @@ impl ClientStream {
             reset(stream);
         }
     }
-}
-
-/// Makes a connection's end a reset. Where that cannot be had it just ends.
-pub(crate) fn reset(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

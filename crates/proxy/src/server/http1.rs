@@ -21,6 +21,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body;
+use http_body_util::Full;
 use pailou_http1::{
     Framing,
     request::{Head, Heads, Refusal, Wishes},
@@ -34,7 +36,6 @@ use self::{
     upgraded::Upgraded,
 };
 use super::{ClientBody, Connection, Serve, Violation, clock::Clock, connection::Closing, io::ClientIo};
-use crate::body::ResponseBody;
 
 /// Serves a connection to its end, of which `closing` tells, provided that this is polled again.
 ///
@@ -142,7 +143,10 @@ fn body(line: &SharedLine, mut framing: Framing, wishes: Wishes) -> ClientBody {
 }
 
 /// Sends a response; whether the connection may be kept.
-async fn send(line: &SharedLine, response: Response<ResponseBody>, asked: &Asked, closing: &Closing) -> io::Result<bool> {
+async fn send<B>(line: &SharedLine, response: Response<B>, asked: &Asked, closing: &Closing) -> io::Result<bool>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin,
+{
     let mut sending = Sending::new(response, asked, !closing.is_soon());
     let sent = poll_fn(|context| {
         loop {
@@ -171,7 +175,7 @@ async fn send(line: &SharedLine, response: Response<ResponseBody>, asked: &Asked
 
 /// Says what is wrong with bytes that are no request.
 async fn refuse(line: &SharedLine, refusal: Refusal) -> io::Result<()> {
-    let mut response = Response::new(ResponseBody::whole(format!("{refusal}\n").into()));
+    let mut response = Response::new(Full::<Bytes>::from(format!("{refusal}\n")));
     *response.status_mut() = refusal.status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     let wishes = Wishes { keeps_alive: false, asks: false, upgrades: false, trailers: false };

@@ -18,8 +18,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{client::reset, clock::Clock, port::Place};
-use crate::tls::MaybeTls;
+use super::{clock::Clock, port::Place};
+use crate::{reset::reset, tls::MaybeTls};
 
 /// A client that is still sending a request which was refused gets to hear of it: closing over unread bytes resets the connection,
 /// and takes the answer along. So they are read and thrown away, until none have come for this long ...

@@ -14,18 +14,20 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 
 use super::{
-    ClientBody, Connection, Serve,
+    ClientBody, Connection, ResponseStream, Serve,
     clock::{Busy, Clock},
     streams::Flow,
 };
-use crate::body::{BodyError, ResponseBody};
 
 /// A response's body while the connection is busy with it.
-pub(super) struct Counted {
-    body: ResponseBody,
+pub(super) struct Counted<B> {
+    body: B,
     flow: Option<Arc<Flow>>,
     _busy: Busy,
 }
+
+/// A response, counted while its body lasts.
+type Counting<W> = Response<Counted<<W as Serve>::Body>>;
 
 /// The service of one connection.
 pub(super) fn service<W: Serve>(
@@ -33,9 +35,9 @@ pub(super) fn service<W: Serve>(
     clock: Arc<Clock>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = Response<Counted>,
+    Response = Counting<W>,
     Error = Infallible,
-    Future = impl Future<Output = Result<Response<Counted>, Infallible>> + Send + use<W>,
+    Future = impl Future<Output = Result<Counting<W>, Infallible>> + Send + use<W>,
 > + use<W> {
     service_fn(move |request: Request<Incoming>| {
         let busy = clock.begin();
@@ -51,11 +53,11 @@ pub(super) fn service<W: Serve>(
     })
 }
 
-impl Body for Counted {
+impl<B: ResponseStream> Body for Counted<B> {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let Some(flow) = &self.flow {
             flow.polled(matches!(frame, Poll::Ready(Some(Ok(_)))));

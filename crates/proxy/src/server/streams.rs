@@ -13,7 +13,7 @@ use std::{
 
 use hyper::rt::Executor;
 
-use crate::upload::{Idle, Pulse};
+use crate::idle::{Idle, Pulse};
 
 tokio::task_local! {
     static FLOW: Arc<Flow>;

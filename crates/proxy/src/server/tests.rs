@@ -12,8 +12,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    body::RequestBody,
     dns::{Dns, Overrides},
+    request_body::RequestBody,
+    response_body::ResponseBody,
     upload::{Origin, Upload},
     upstream::{Destination, Upstreams},
 };
@@ -25,6 +26,8 @@ type Answer = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
 struct Stub(Box<dyn Fn(Request<ClientBody>) -> Answer + Send + Sync>);
 
 impl Serve for Stub {
+    type Body = ResponseBody;
+
     fn serve(
         connection: &Arc<Connection<Self>>,
         request: Request<ClientBody>,

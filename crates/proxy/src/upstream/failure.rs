@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io};
 use pailou_snapshot::Address;
 
 use super::Http1Error;
-use crate::{body::RequestBody, breaker::Overflow, dns::ResolveError, server::ClientBodyError, tls};
+use crate::{breaker::Overflow, dns::ResolveError, request_body::RequestBody, server::ClientBodyError, tls};
 
 /// A request that got no response.
 pub struct SendFailure {

@@ -5,7 +5,7 @@ use http::{
     uri::{self, PathAndQuery, Scheme},
 };
 
-use crate::body::RequestBody;
+use crate::request_body::RequestBody;
 
 /// A request's head. It is borrowed: what several attempts have in common is made once, and over HTTP/1.1 never copied.
 #[derive(Clone, Copy, Debug)]

@@ -33,8 +33,8 @@ use super::{
     Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group,
 };
 use crate::{
-    body::RequestBody,
     breaker::{Breaker, Overflow},
+    request_body::RequestBody,
 };
 
 /// A connection's bytes.

@@ -22,7 +22,7 @@ use super::{
     io::{Counted, Io},
     pool::Group,
 };
-use crate::body::RequestBody;
+use crate::request_body::RequestBody;
 
 /// Bytes that a backend may send of one response ahead of its reader.
 const STREAM_WINDOW: u32 = 256 << 10;

@@ -71,7 +71,7 @@ impl Io {
         if let MaybeTls::Clear(Transport::Tcp(stream)) = &self.stream
             && cause.kind() != io::ErrorKind::UnexpectedEof
         {
-            crate::server::reset(stream);
+            crate::reset::reset(stream);
         }
     }
 

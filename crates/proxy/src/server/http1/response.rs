@@ -8,13 +8,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode, Version, header, response::Parts};
-use http_body::Body as _;
+use http_body::Body;
 use pailou_http1::{End, ReasonPhrase, Writer, field, has_token, request::Wishes, room_for, trailers_announced};
 
 use super::line::Line;
-use crate::body::ResponseBody;
 
 /// The request that is answered, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +24,8 @@ pub(super) struct Asked {
 }
 
 /// A response that is being sent.
-pub(super) struct Sending {
-    body: ResponseBody,
+pub(super) struct Sending<B> {
+    body: B,
     writer: Writer,
     /// Error that broke off the body.
     failed: Option<io::Error>,
@@ -42,9 +41,9 @@ impl Asked {
     }
 }
 
-impl Sending {
+impl<B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin> Sending<B> {
     /// A response, on a connection that is to be kept if the client wants that.
-    pub(super) fn new(response: Response<ResponseBody>, asked: &Asked, keep: bool) -> Self {
+    pub(super) fn new(response: Response<B>, asked: &Asked, keep: bool) -> Self {
         let (parts, body) = response.into_parts();
         let end = end(&parts, &body, asked);
         let until_close = matches!(end.0, End::Close);
@@ -85,7 +84,7 @@ impl Sending {
 }
 
 /// How the body ends, and the length to be announced.
-fn end(parts: &Parts, body: &ResponseBody, asked: &Asked) -> (End, Option<u64>) {
+fn end(parts: &Parts, body: &impl Body, asked: &Asked) -> (End, Option<u64>) {
     let announced = || {
         let said = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         said.or_else(|| body.size_hint().exact())

@@ -3,6 +3,7 @@
 use http_body_util::BodyExt as _;
 
 use super::*;
+use crate::response_body::ResponseBody;
 
 /// Answers with what it was sent: `/drop` without a look at it, `/part` after its first part.
 fn echo(request: Request<ClientBody>) -> Answer {

@@ -4,7 +4,7 @@ use std::io;
 
 use pailou_http1::Malformed;
 
-use crate::body::BodyError;
+use crate::body_error::RequestBodyError;
 
 /// Why an exchange over HTTP/1.1 came to no end.
 #[derive(Debug, thiserror::Error)]
@@ -20,5 +20,5 @@ pub enum Http1Error {
     Malformed(#[from] Malformed),
     /// The request's own body broke off.
     #[error("{0}")]
-    RequestBody(#[source] Box<BodyError>),
+    RequestBody(#[source] Box<RequestBodyError>),
 }

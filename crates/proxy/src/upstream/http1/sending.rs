@@ -10,7 +10,7 @@ use http_body::Body as _;
 use pailou_http1::{End, Writer, field, room_for, trailers_announced};
 
 use super::{Http1Error, Wire};
-use crate::{body::RequestBody, upstream::RequestHead};
+use crate::{request_body::RequestBody, upstream::RequestHead};
 
 /// A request that is being sent.
 pub(super) struct Sending {

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use pailou_proxy::{
-    body::ResponseBody,
+    response_body::ResponseBody,
     server::{Client, ClientBody, Connection, Datagrams, Serve, Server, WorkerHandle},
 };
 use pailou_snapshot::{ClientPolicy, HostMap, Port, PortService};
@@ -92,6 +92,8 @@ async fn see<B: Body<Data = Bytes>>(request: Request<B>, tell: UnboundedSender<S
 struct Ours(UnboundedSender<Seen>);
 
 impl Serve for Ours {
+    type Body = ResponseBody;
+
     async fn serve(connection: &Arc<Connection<Self>>, request: Request<ClientBody>) -> Response<ResponseBody> {
         see(request, connection.worker.0.clone()).await;
         Response::new(ResponseBody::empty())

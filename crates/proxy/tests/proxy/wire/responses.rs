@@ -8,8 +8,8 @@ use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use pailou_proxy::{
-    body::RequestBody,
     dns::{Dns, Overrides},
+    request_body::RequestBody,
     upstream::{Destination, Upstreams},
 };
 use pailou_snapshot::{Address, Timeouts};

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::response_body::ResponseBody;
 
 const PLAIN: Wishes = Wishes { keeps_alive: true, asks: false, upgrades: false, trailers: false };
 const GET: Asked = Asked { is_head: false, version: Version::HTTP_11, wishes: PLAIN };

@@ -4,8 +4,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
-use super::table::gauges;
-use crate::{breaker::Resource, context::Context, runtime::Runtime};
+use crate::{breaker::Resource, context::Context, metrics::table::gauges, runtime::Runtime};
 
 /// Reads the state in force.
 pub(crate) struct Collector {

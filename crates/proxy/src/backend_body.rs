@@ -1,0 +1,88 @@
+//! The body of a response as it comes: from a backend, past an endpoint picker where one listens.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use pailou_extproc::client::{Processed, ProcessedError};
+
+use crate::upstream::{ExchangeError, UpstreamBody};
+
+/// Reasons for which a response's body ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseBodyError {
+    /// The backend broke off, or what it sent is not HTTP.
+    #[error("{0}")]
+    Backend(#[from] ExchangeError),
+    /// The connection ended before the stream said that it was through.
+    #[error("the stream ended before its end")]
+    CutShort,
+    /// One of the gateway's clocks ran out.
+    #[error("{0}")]
+    TimedOut(&'static str),
+    /// An endpoint picker evicted the request, or changed the body and did not end it.
+    #[error("{0}")]
+    Picker(String),
+    /// The compressor gave up.
+    #[error("the response cannot be compressed: {0}")]
+    Compression(std::io::Error),
+}
+
+/// A response's body on its way to the relay.
+pub(crate) enum BackendBody {
+    /// As the backend sends it.
+    Direct(UpstreamBody),
+    /// Past an endpoint picker, which may change it.
+    Picker(Box<Processed<Ahead>>),
+}
+
+/// A body of which some has been read.
+pub(crate) struct Ahead {
+    pub(crate) read: std::collections::VecDeque<Frame<Bytes>>,
+    pub(crate) body: UpstreamBody,
+}
+
+impl BackendBody {
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        match self {
+            Self::Direct(body) => Pin::new(body).poll_frame(context).map_err(ResponseBodyError::Backend),
+            Self::Picker(body) => body.poll_frame(context).map_err(|error| match error {
+                ProcessedError::Backend(error) => ResponseBodyError::Backend(error),
+                error @ (ProcessedError::Evicted(_) | ProcessedError::BrokeOff) => ResponseBodyError::Picker(error.to_string()),
+            }),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Direct(body) => body.is_end_stream(),
+            Self::Picker(body) => body.is_end_stream(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Direct(body) => body.size_hint(),
+            Self::Picker(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl http_body::Body for Ahead {
+    type Data = Bytes;
+    type Error = ExchangeError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        match self.read.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Pin::new(&mut self.body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.body.is_end_stream()
+    }
+}

@@ -1,0 +1,50 @@
+//! Reservations of a request under way.
+
+use std::sync::Arc;
+
+use pailou_picker::Picked;
+
+use crate::{
+    breaker::Permit, cluster::Attempt, idle::Pulse, request_input::ReadBody, request_record::RequestRecord, upload::Watch,
+};
+
+/// Reservations held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
+pub(crate) struct Guards {
+    pub(crate) _permit: Permit,
+    pub(crate) _retry: Option<Permit>,
+    pub(crate) _attempt: Attempt,
+    pub(crate) body: Remains,
+    pub(crate) picked: Option<Picked>,
+}
+
+impl Guards {
+    /// Content has come: the request will not move to another endpoint any more.
+    pub(crate) fn content(&mut self) {
+        if let Some(picked) = &mut self.picked {
+            picked.first_token();
+        }
+    }
+
+    /// The pulse of a body that streams through.
+    pub(crate) fn pulse(&self) -> Option<&Arc<Pulse>> {
+        self.body.watch.as_ref().map(Watch::pulse)
+    }
+
+    /// Gives everything back.
+    pub(crate) fn release(self, record: &RequestRecord) {
+        if let Some(picked) = &self.picked
+            && record.flag.is_none()
+            && record.status.is_some_and(|status| !status.is_server_error())
+        {
+            picked.finished(record.usage.and_then(|usage| usage.cached_tokens));
+        }
+    }
+}
+
+/// Remains of a body, to keep until the request is over.
+pub(crate) struct Remains {
+    /// Accounts for a held body's memory.
+    pub(crate) _held: Option<Box<ReadBody>>,
+    /// Watches one that streams through.
+    pub(crate) watch: Option<Watch>,
+}

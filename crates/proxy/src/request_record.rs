@@ -1,0 +1,110 @@
+//! Data of one request for log and metrics.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{Method, StatusCode, Version};
+use pailou_ai::usage::Usage;
+use pailou_snapshot::{ListenerName, Rule};
+
+use crate::{
+    cluster::ClusterState,
+    error::{Error, Flag},
+};
+
+/// One request, from its head to the last byte of its response.
+pub struct RequestRecord {
+    /// When the head had been read.
+    pub started: Instant,
+    /// The same by the wall clock.
+    pub time: SystemTime,
+    /// The client's connection.
+    pub peer: SocketAddr,
+    /// The method.
+    pub method: Method,
+    /// The path without its query, which may hold secrets.
+    pub path: Box<str>,
+    /// The host asked for.
+    pub host: Box<str>,
+    /// The HTTP version the client speaks.
+    pub version: Version,
+    /// `X-Request-Id`, the client's or one that the gateway made.
+    pub request_id: Box<str>,
+    /// The listener that answered.
+    pub listener: Option<ListenerName>,
+    /// The rule that answered.
+    pub rule: Option<Arc<Rule>>,
+    /// The cluster that was chosen.
+    pub cluster: Option<Arc<ClusterState>>,
+    /// The endpoint that answered last.
+    pub endpoint: Option<Arc<str>>,
+    /// The model that the client asked for.
+    pub model: Option<Box<str>>,
+    /// The name that the engine was given instead.
+    pub target_model: Option<Arc<str>>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Bytes of the request's body, where it was read; else as announced.
+    pub request_bytes: u64,
+    /// Bytes of the response's body.
+    pub response_bytes: u64,
+    /// The response's status.
+    pub status: Option<StatusCode>,
+    /// Why the response is not what the backend said.
+    pub flag: Option<Flag>,
+    /// More about why, for the operator.
+    pub detail: Option<String>,
+    /// From `started` to the response's head.
+    pub head_after: Option<Duration>,
+    /// From `started` to the first content of the response: the time to first token.
+    pub content_after: Option<Duration>,
+    /// Tokens, as the backend counted them.
+    pub usage: Option<Usage>,
+}
+
+impl RequestRecord {
+    /// A record of a request that has just come.
+    pub(crate) fn new(peer: SocketAddr, method: Method, version: Version) -> Self {
+        Self {
+            started: Instant::now(),
+            time: SystemTime::now(),
+            peer,
+            method,
+            path: Box::default(),
+            host: Box::default(),
+            version,
+            request_id: Box::default(),
+            listener: None,
+            rule: None,
+            cluster: None,
+            endpoint: None,
+            model: None,
+            target_model: None,
+            attempts: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            status: None,
+            flag: None,
+            detail: None,
+            head_after: None,
+            content_after: None,
+            usage: None,
+        }
+    }
+
+    /// Notes why the gateway answers by itself.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.flag = Some(error.flag);
+        self.status = Some(error.status);
+        self.detail = Some(error.detail.clone().unwrap_or_else(|| error.message.clone()));
+    }
+
+    /// Notes that the response's head is known.
+    pub(crate) fn head(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.head_after = Some(self.started.elapsed());
+    }
+}
