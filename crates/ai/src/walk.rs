@@ -184,7 +184,7 @@ impl Walker {
             Some(end) if inside[end] == b'"' => {
                 self.filled = end > 0;
                 let wanted = end <= MAX_TEXT && (name || self.keeps_text());
-                self.told(name, if wanted { &inside[..end] } else { b"" }, sink);
+                self.report(name, if wanted { &inside[..end] } else { b"" }, sink);
                 end + 2
             }
             _ => {
@@ -225,12 +225,12 @@ impl Walker {
     fn end_text(&mut self, name: bool, sink: &mut impl FnMut(&[Key], Value<'_>)) {
         let token = std::mem::take(&mut self.token);
         let raw = if self.cut { "" } else { std::str::from_utf8(&token).unwrap_or("") };
-        self.told(name, json::unescape(raw).unwrap_or_default().as_bytes(), sink);
+        self.report(name, json::unescape(raw).unwrap_or_default().as_bytes(), sink);
         self.token = token;
     }
 
     /// Takes a name, or tells of a text, that has been read.
-    fn told(&mut self, name: bool, text: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) {
+    fn report(&mut self, name: bool, text: &[u8], sink: &mut impl FnMut(&[Key], Value<'_>)) {
         if name {
             if let Some(key) = self.depth.checked_sub(1).map(|last| &mut self.path[last]) {
                 *key = Key::named(text);

@@ -146,7 +146,7 @@ impl Api {
     }
 
     /// Received requests with this method and a path that contains this.
-    pub fn asked(&self, method: &Method, part: &str) -> Vec<RecordedRequest> {
+    pub fn requests(&self, method: &Method, part: &str) -> Vec<RecordedRequest> {
         self.inner().asked.iter().filter(|asked| asked.method == *method && asked.path.contains(part)).cloned().collect()
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
         if let Some(address) = args.admin.0 {
             tracing::info!("admin endpoint on http://{address}");
         }
-        let place = args.handover.as_deref().map(HandoverSocket::new).transpose().map_err(Error::Handover)?;
+        let handover = args.handover.as_deref().map(HandoverSocket::new).transpose().map_err(Error::Handover)?;
         if let Some(former) = former {
             // If the former process has gone meanwhile, this one serves all the same.
             match former.confirm() {
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
                 Err(error) => tracing::warn!(%error, "the former process has already ended"),
             }
         }
-        gateway.run(admin, signals, place, Duration::from_secs(args.serving.drain.into())).await;
+        gateway.run(admin, signals, handover, Duration::from_secs(args.serving.drain.into())).await;
         Ok(ExitOutcome::Done)
     })
 }

@@ -75,11 +75,11 @@ impl Standalone {
 
     /// Serves until a signal or a successor comes, then finishes what is under way, for at most `drain`. A signal after that cuts it
     /// off.
-    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, place: Option<HandoverSocket>, drain: Duration) {
+    pub(crate) async fn run(self, admin: Option<TcpListener>, signals: Signals, handover: Option<HandoverSocket>, drain: Duration) {
         let spare = admin.as_ref().and_then(|listener| listener.as_fd().try_clone_to_owned().ok()).map(Into::into);
         let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, self.admin_state.clone())));
         let end_admin = || admin.iter().for_each(JoinHandle::abort);
-        let successor = successor(place, &self.proxy, spare);
+        let successor = successor(handover, &self.proxy, spare);
         until_drained(&self.proxy, &self.admin_state, signals, successor, drain, |end| {
             if end == End::Succeeded {
                 // The successor answers for itself.
@@ -96,9 +96,9 @@ impl Standalone {
 }
 
 /// Ready when another process serves on these sockets; never, where none can come.
-async fn successor(place: Option<HandoverSocket>, proxy: &Arc<Proxy>, admin: Option<std::net::TcpListener>) {
-    match place {
-        Some(mut place) => place.successor(proxy, admin.as_ref()).await,
+async fn successor(handover: Option<HandoverSocket>, proxy: &Arc<Proxy>, admin: Option<std::net::TcpListener>) {
+    match handover {
+        Some(mut handover) => handover.successor(proxy, admin.as_ref()).await,
         None => pending().await,
     }
 }

@@ -39,7 +39,7 @@ impl Failures {
 
     /// Takes down that an object of a Gateway could not be applied. The same words are logged once.
     pub(super) fn failed(&mut self, gateway: Name, desired: u64, object: &str, error: &kube::Error, now: Instant) {
-        let text = format!("{object}: {}", said(error));
+        let text = format!("{object}: {}", error_text(error));
         let refused = is_refusal(error).then(|| text.chars().take(MAX_REFUSAL).collect());
         let failure = self.0.entry(gateway).or_insert_with(|| Failure {
             desired,
@@ -83,7 +83,7 @@ impl Failures {
     }
 }
 
-fn said(error: &kube::Error) -> String {
+fn error_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         error => error.to_string(),

@@ -85,8 +85,8 @@ fn plan(published: &CompiledState, gateway: &Gateway) -> Plan {
         ports.extend(set.spec.listeners.iter().filter_map(|it| Some((it.port.get(), transport(&it.protocol)?))));
     }
     let is_within = |it: &GatewayAddress| it.routability.as_deref() == Some(CLUSTER);
-    let asked = &gateway.spec.addresses;
-    let addresses = asked.iter().filter(|it| it.kind == "IPAddress" && !is_within(it));
+    let requested = &gateway.spec.addresses;
+    let addresses = requested.iter().filter(|it| it.kind == "IPAddress" && !is_within(it));
     Plan {
         gateway: Name::new(&meta.namespace, &meta.name),
         object_name: (meta.namespace.clone(), names::data_plane(&meta.name)),
@@ -95,7 +95,7 @@ fn plan(published: &CompiledState, gateway: &Gateway) -> Plan {
         annotations: infrastructure.annotations,
         ports,
         addresses: addresses.filter_map(|it| it.value.clone()).filter(|value| !value.is_empty()).collect(),
-        is_within: !asked.is_empty() && asked.iter().all(is_within),
+        is_within: !requested.is_empty() && requested.iter().all(is_within),
         controllers: published.cluster.settings.controllers.clone(),
         parameters: parameters(&published.cluster.store, gateway),
     }

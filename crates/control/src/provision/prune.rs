@@ -51,11 +51,11 @@ pub(super) async fn strays(client: &Client, published: &CompiledState, plans: &B
 pub(super) async fn unasked(client: &Client, plans: &BTreeMap<Name, Plan>, children: &Children) -> bool {
     let mut unasked = Vec::new();
     for plan in plans.values() {
-        let asked = &plan.parameters.provider.kubernetes;
+        let requested = &plan.parameters.provider.kubernetes;
         if !plan.is_scaled() && children.autoscalers.get(&plan.object_name).is_some() {
             unasked.push((&plan.object_name, ApiResource::erase::<HorizontalPodAutoscaler>(&())));
         }
-        if asked.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.object_name).is_some() {
+        if requested.envoy_pdb.is_none() && children.disruption_budgets.get(&plan.object_name).is_some() {
             unasked.push((&plan.object_name, ApiResource::erase::<PodDisruptionBudget>(&())));
         }
     }

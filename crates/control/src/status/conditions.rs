@@ -65,16 +65,16 @@ mod tests {
         json!({ "type": kind, "status": status, "reason": "R", "message": "", "lastTransitionTime": time })
     }
 
-    fn said(kind: &str, status: &str) -> Value {
+    fn desired(kind: &str, status: &str) -> Value {
         json!({ "type": kind, "status": status, "reason": "R", "message": "" })
     }
 
     #[test]
     fn the_time_changes_with_the_status_alone() {
         let live = [condition("Accepted", "True", "old"), condition("Programmed", "Unknown", "old")];
-        let mut accepted = said("Accepted", "True");
+        let mut accepted = desired("Accepted", "True");
         accepted["reason"] = "Another".into();
-        let merged = merge(&live, vec![accepted, said("Programmed", "True"), said("ResolvedRefs", "True")], "now");
+        let merged = merge(&live, vec![accepted, desired("Programmed", "True"), desired("ResolvedRefs", "True")], "now");
         let times: Vec<_> = merged.iter().map(|it| it["lastTransitionTime"].as_str().unwrap()).collect();
         assert_eq!(times, ["old", "now", "now"]);
         assert_eq!(merged[0]["reason"], "Another");
@@ -85,7 +85,7 @@ mod tests {
         let mut foreign = condition("example.com/Seen", "True", "then");
         foreign["more"] = json!({ "b": 1, "a": [2.5] });
         let live = [condition("ResolvedRefs", "False", "old"), foreign.clone(), condition("Accepted", "True", "old")];
-        let merged = merge(&live, vec![said("Accepted", "True")], "now");
+        let merged = merge(&live, vec![desired("Accepted", "True")], "now");
         assert_eq!(merged, [foreign, live[2].clone()]);
         assert_eq!(merged[0].to_string(), live[1].to_string());
     }
@@ -93,9 +93,9 @@ mod tests {
     #[test]
     fn a_list_has_at_most_eight_and_a_message_an_end() {
         let live: Vec<Value> = (0..7).map(|it| condition(&format!("example.com/C{it}"), "True", "t")).collect();
-        let mut long = said("Accepted", "True");
+        let mut long = desired("Accepted", "True");
         long["message"] = "é".repeat(40_000).into();
-        let merged = merge(&live, vec![long, said("Programmed", "True")], "now");
+        let merged = merge(&live, vec![long, desired("Programmed", "True")], "now");
         assert_eq!(merged.len(), 8);
         assert_eq!(merged[7]["message"].as_str().unwrap().chars().count(), 32_768);
     }

@@ -142,7 +142,7 @@ mod tests {
     }
 
     /// Ours alone, each about something else, as the compiler says them.
-    fn said() -> impl Strategy<Value = Vec<Value>> {
+    fn desired() -> impl Strategy<Value = Vec<Value>> {
         proptest::collection::btree_set((0..4_u8, proptest::bool::ANY), 0..8).prop_map(|about| {
             let section = |some| if some { Some("s") } else { None };
             about.into_iter().map(|(gateway, some)| entry(OURS, &format!("g{gateway}"), section(some), None)).collect()
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_of_others_are_never_touched_and_a_second_time_changes_nothing(live in entries(), ours in said()) {
+        fn entries_of_others_are_never_touched_and_a_second_time_changes_nothing(live in entries(), ours in desired()) {
             let once = merge(&live, ours.clone(), 32);
             prop_assert_eq!(of_others(&once), of_others(&live));
             prop_assert_eq!(once.len() - of_others(&once).len(), ours.len());

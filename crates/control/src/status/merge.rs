@@ -17,38 +17,38 @@ pub(super) fn merge(kind: &str, live: &CachedStatus, status: &Status, ours: &Our
         Value::Object(fields) => fields,
         _ => Map::new(),
     };
-    let said = match serde_json::to_value(&status.body) {
+    let desired = match serde_json::to_value(&status.body) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     };
     let mut after = before.clone();
     match &status.body {
         StatusBody::Class(_) => {
-            put(&mut after, "supportedFeatures", said.get("supportedFeatures").cloned());
-            merge_conditions(&mut after, &said, now);
+            put(&mut after, "supportedFeatures", desired.get("supportedFeatures").cloned());
+            merge_conditions(&mut after, &desired, now);
         }
         StatusBody::Gateway(_) => {
-            put(&mut after, "addresses", said.get("addresses").cloned());
-            put(&mut after, "attachedListenerSets", said.get("attachedListenerSets").cloned());
-            merge_conditions(&mut after, &said, now);
-            let listeners = array(&said, "listeners").iter().map(|said| listener(said, array(&before, "listeners"), now));
+            put(&mut after, "addresses", desired.get("addresses").cloned());
+            put(&mut after, "attachedListenerSets", desired.get("attachedListenerSets").cloned());
+            merge_conditions(&mut after, &desired, now);
+            let listeners = array(&desired, "listeners").iter().map(|desired| listener(desired, array(&before, "listeners"), now));
             after.insert("listeners".to_owned(), listeners.collect());
         }
         // These say not whose opinion it is: where another controller has one, two would overwrite each other without end.
         StatusBody::Conditions(_) if live.other_writer.is_some() => return None,
-        StatusBody::Conditions(_) => merge_conditions(&mut after, &said, now),
+        StatusBody::Conditions(_) => merge_conditions(&mut after, &desired, now),
         StatusBody::Route { .. } => {
-            merge_list(&mut after, &said, ("parents", "parentRef", MAX_PARENTS), &|it| ours.is_stale(it), now)
+            merge_list(&mut after, &desired, ("parents", "parentRef", MAX_PARENTS), &|it| ours.is_stale(it), now)
         }
         StatusBody::Policy { .. } => {
-            merge_list(&mut after, &said, ("ancestors", "ancestorRef", MAX_ANCESTORS), &|it| ours.is_stale(it), now);
+            merge_list(&mut after, &desired, ("ancestors", "ancestorRef", MAX_ANCESTORS), &|it| ours.is_stale(it), now);
         }
         StatusBody::Pool { .. } => {
-            merge_list(&mut after, &said, ("parents", "parentRef", MAX_PARENTS), &|it| ours.is_stale_of_pool(it), now);
+            merge_list(&mut after, &desired, ("parents", "parentRef", MAX_PARENTS), &|it| ours.is_stale_of_pool(it), now);
         }
         StatusBody::PoolV1Alpha2 { parent } => {
             let is_ours = |it: &Value| ours.is_stale_of_pool(it) || (!parent.is_empty() && is_placeholder(it));
-            merge_list(&mut after, &said, ("parent", "parentRef", MAX_PARENTS), &is_ours, now);
+            merge_list(&mut after, &desired, ("parent", "parentRef", MAX_PARENTS), &is_ours, now);
         }
         StatusBody::None => {
             for list in ["parents", "parent", "ancestors"] {
@@ -74,38 +74,38 @@ fn withdraw(after: &mut Map<String, Value>, list: &str, kind: &str, ours: &Ours<
 
 fn merge_list(
     after: &mut Map<String, Value>,
-    said: &Map<String, Value>,
+    desired: &Map<String, Value>,
     (field, reference, limit): (&str, &'static str, usize),
     is_ours: &dyn Fn(&Value) -> bool,
     now: &str,
 ) {
     let live = array(after, field).to_vec();
-    let said = array(said, field).to_vec();
-    if live.is_empty() && said.is_empty() {
+    let desired = array(desired, field).to_vec();
+    if live.is_empty() && desired.is_empty() {
         return;
     }
-    let merged = List { reference, limit, is_ours }.merge(&live, said, now);
+    let merged = List { reference, limit, is_ours }.merge(&live, desired, now);
     after.insert(field.to_owned(), merged.into());
 }
 
-fn merge_conditions(after: &mut Map<String, Value>, said: &Map<String, Value>, now: &str) {
-    let merged = conditions::merge(array(after, "conditions"), array(said, "conditions").to_vec(), now);
+fn merge_conditions(after: &mut Map<String, Value>, desired: &Map<String, Value>, now: &str) {
+    let merged = conditions::merge(array(after, "conditions"), array(desired, "conditions").to_vec(), now);
     after.insert("conditions".to_owned(), merged.into());
 }
 
 /// One listener's status: the fields are ours, of the conditions those that are.
-fn listener(said: &Value, live: &[Value], now: &str) -> Value {
-    let before = live.iter().find(|it| it["name"] == said["name"]);
-    let mut after = match (before, said) {
-        (Some(Value::Object(before)), Value::Object(said)) => {
+fn listener(desired: &Value, live: &[Value], now: &str) -> Value {
+    let before = live.iter().find(|it| it["name"] == desired["name"]);
+    let mut after = match (before, desired) {
+        (Some(Value::Object(before)), Value::Object(desired)) => {
             let mut fields = before.clone();
-            fields.extend(said.clone());
+            fields.extend(desired.clone());
             Value::Object(fields)
         }
-        _ => said.clone(),
+        _ => desired.clone(),
     };
     let conditions = |value: Option<&Value>| value.and_then(|it| it["conditions"].as_array()).cloned().unwrap_or_default();
-    after["conditions"] = conditions::merge(&conditions(before), conditions(Some(said)), now).into();
+    after["conditions"] = conditions::merge(&conditions(before), conditions(Some(desired)), now).into();
     after
 }
 

@@ -140,7 +140,7 @@ pub(crate) fn condition<'a>(conditions: &'a Value, kind: &str) -> &'a Value {
 
 /// How many statuses were written.
 pub(crate) fn writes(api: &Api) -> usize {
-    api.asked(&Method::PUT, "/status").len()
+    api.requests(&Method::PUT, "/status").len()
 }
 
 /// Waits until no status is written any more.

@@ -69,10 +69,10 @@ async fn a_lease_is_read_again_only_where_another_has_written_or_deleted_it() {
     let api = cluster();
     let controller = start(&api, "a");
     until("it leads", || controller.leadership().leads()).await;
-    let asked = |method: Method| api.asked(&method, "/leases/").len();
-    let (read, written) = (asked(Method::GET), asked(Method::PUT));
-    until("it is renewed", || asked(Method::PUT) >= written + 3).await;
-    assert_eq!(asked(Method::GET), read);
+    let count = |method: Method| api.requests(&method, "/leases/").len();
+    let (read, written) = (count(Method::GET), count(Method::PUT));
+    until("it is renewed", || count(Method::PUT) >= written + 3).await;
+    assert_eq!(count(Method::GET), read);
     api.delete(LEASES, "pailou/pailou-controller");
     until("it is made anew", || api.get(LEASES, "pailou/pailou-controller")["spec"]["holderIdentity"] == "a").await;
     assert!(controller.leadership().leads());

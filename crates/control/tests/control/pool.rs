@@ -76,9 +76,9 @@ async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
     api.delete(POOLS, "models/qwen");
     until("there is no pool", || followed(&follower).is_none()).await;
     // Discovery apart, the follower makes no request that needs more than a Role.
-    for asked in api.asked(&Method::GET, "") {
-        let is_discovery = asked.path.starts_with("/apis/") && asked.path.split('/').count() == 4;
-        assert!(is_discovery || asked.path.contains("/namespaces/models/"), "{asked:?}");
+    for request in api.requests(&Method::GET, "") {
+        let is_discovery = request.path.starts_with("/apis/") && request.path.split('/').count() == 4;
+        assert!(is_discovery || request.path.contains("/namespaces/models/"), "{request:?}");
     }
 }
 
@@ -87,7 +87,7 @@ async fn definitions_and_an_api_server_that_come_later_are_waited_for() {
     let api = Api::default();
     api.set_down(true);
     let follower = follow(&api);
-    until("it was asked", || !api.asked(&Method::GET, "/apis/").is_empty()).await;
+    until("it got a request", || !api.requests(&Method::GET, "/apis/").is_empty()).await;
     assert!(follower.objects().borrow().is_none());
     define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
     api.apply(POOLS, pool("models", "qwen", "a"));

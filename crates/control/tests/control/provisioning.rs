@@ -126,8 +126,10 @@ async fn what_the_api_server_refuses_shows_in_the_gateways_status_and_in_an_even
     until("the Gateway says so", || programmed()["reason"] == "NoResources").await;
     let message = programmed()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("Deployment default/g-") && message.contains("as the test has it"), "{message}");
-    until("an event says so", || api.asked(&Method::POST, "/events").iter().any(|asked| asked.body["reason"] == "NoResources"))
-        .await;
+    until("an event says so", || {
+        api.requests(&Method::POST, "/events").iter().any(|request| request.body["reason"] == "NoResources")
+    })
+    .await;
     // Another Gateway does not wait for it.
     api.apply(GATEWAYS, gateway("later", "pailou"));
     until("another Gateway's Deployment is made", || api.all(DEPLOYMENTS).len() == 2).await;
@@ -196,7 +198,7 @@ async fn a_controller_that_starts_again_says_nothing_else_of_a_gateway_that_work
     })
     .await;
     quiet(&api).await;
-    let since: Vec<_> = api.asked(&Method::PUT, "/status").into_iter().skip(written).map(|asked| asked.body).collect();
+    let since: Vec<_> = api.requests(&Method::PUT, "/status").into_iter().skip(written).map(|request| request.body).collect();
     assert!(since.is_empty(), "{since:#?}");
     running.stop().await;
 }

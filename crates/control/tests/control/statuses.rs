@@ -18,7 +18,7 @@ async fn every_status_is_written_once_and_then_nothing_more() {
     })
     .await;
     quiet(&api).await;
-    assert_eq!(writes(&api), 3, "{:?}", api.asked(&Method::PUT, "/status"));
+    assert_eq!(writes(&api), 3, "{:?}", api.requests(&Method::PUT, "/status"));
     let class = api.get(CLASSES, "pailou");
     assert_eq!(condition(&class["status"]["conditions"], "Accepted")["status"], "True");
     let gateway = api.get(GATEWAYS, "default/g");
@@ -154,7 +154,7 @@ async fn a_conflict_is_read_afresh_and_written_again() {
         condition(&api.get(GATEWAYS, "default/g")["status"]["conditions"], "Accepted")["status"] == "True"
     })
     .await;
-    assert!(api.asked(&Method::GET, "/gateways/g").len() >= 2);
+    assert!(api.requests(&Method::GET, "/gateways/g").len() >= 2);
     controller.stop().await;
 }
 
@@ -169,7 +169,7 @@ async fn what_fails_is_tried_again_and_what_is_refused_is_not() {
     })
     .await;
     quiet(&api).await;
-    assert_eq!(api.asked(&Method::PUT, "/httproutes/r/status").len(), 1);
+    assert_eq!(api.requests(&Method::PUT, "/httproutes/r/status").len(), 1);
     controller.stop().await;
 }
 
@@ -227,7 +227,7 @@ async fn a_class_that_another_controller_holds_is_left_alone_with_all_under_it()
     assert_eq!(api.get(GATEWAYS, "default/theirs")["status"], Value::Null);
     assert_eq!(api.get(CLASSES, "shared")["status"], held("envoy-gateway")["status"]);
     until("an event says so", || {
-        api.asked(&Method::POST, "/events").iter().any(|asked| asked.body["reason"] == "HeldByAnotherController")
+        api.requests(&Method::POST, "/events").iter().any(|request| request.body["reason"] == "HeldByAnotherController")
     })
     .await;
     // The class comes back without that controller's mark: now it is ours.
@@ -246,8 +246,8 @@ async fn an_event_is_made_when_something_comes_to_fail_and_not_again() {
     api.apply(ROUTES, route("lost", "g", "nowhere"));
     let controller = start(&api, "a");
     let events = || {
-        let posted = api.asked(&Method::POST, "/events");
-        posted.into_iter().filter(|asked| asked.body["regarding"]["name"] == "lost").collect::<Vec<_>>()
+        let posted = api.requests(&Method::POST, "/events");
+        posted.into_iter().filter(|request| request.body["regarding"]["name"] == "lost").collect::<Vec<_>>()
     };
     until("there is an event", || !events().is_empty()).await;
     let event = events()[0].body.clone();

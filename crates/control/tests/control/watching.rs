@@ -32,7 +32,7 @@ async fn a_watch_that_is_told_that_its_version_is_too_old_lists_anew() {
     let api = cluster();
     let controller = start(&api, "a");
     until("all is known", || names(&controller, "HTTPRoute") == ["r"]).await;
-    let lists = || api.asked(&Method::GET, "/httproutes").iter().filter(|asked| !asked.query.contains("watch=true")).count();
+    let lists = || api.requests(&Method::GET, "/httproutes").iter().filter(|request| !request.query.contains("watch=true")).count();
     let before = lists();
     api.expire();
     api.apply(ROUTES, route("other", "g", "s"));
@@ -109,11 +109,11 @@ async fn of_several_versions_the_newest_that_is_known_is_watched() {
     define(&api, "gateway.networking.k8s.io", "tcproutes", "TCPRoute", &["v9"]);
     let controller = start(&api, "a");
     until("all is known", || published(&controller).is_some()).await;
-    assert!(!api.asked(&Method::GET, "/v1alpha3/tlsroutes").is_empty());
-    assert!(api.asked(&Method::GET, "/v1alpha2/tlsroutes").is_empty());
-    assert!(api.asked(&Method::GET, "/tcproutes").iter().all(|asked| asked.path.contains("customresourcedefinitions")));
+    assert!(!api.requests(&Method::GET, "/v1alpha3/tlsroutes").is_empty());
+    assert!(api.requests(&Method::GET, "/v1alpha2/tlsroutes").is_empty());
+    assert!(api.requests(&Method::GET, "/tcproutes").iter().all(|request| request.path.contains("customresourcedefinitions")));
     define(&api, "gateway.networking.k8s.io", "tlsroutes", "TLSRoute", &["v1", "v1alpha3"]);
-    until("the newer version is watched", || !api.asked(&Method::GET, "/v1/tlsroutes").is_empty()).await;
+    until("the newer version is watched", || !api.requests(&Method::GET, "/v1/tlsroutes").is_empty()).await;
     controller.stop().await;
 }
 
@@ -174,8 +174,8 @@ async fn pods_are_watched_where_pools_select_them() {
     api.apply(POOLS, pool("p", "a"));
     let controller = start(&api, "a");
     until("the pod is known", || names(&controller, "Pod") == ["mine"]).await;
-    assert!(api.asked(&Method::GET, "/pods").iter().all(|asked| asked.path.contains("/namespaces/default/")));
-    assert!(api.asked(&Method::GET, "/pods").iter().all(|asked| asked.query.contains("labelSelector=app%3Da")));
+    assert!(api.requests(&Method::GET, "/pods").iter().all(|request| request.path.contains("/namespaces/default/")));
+    assert!(api.requests(&Method::GET, "/pods").iter().all(|request| request.query.contains("labelSelector=app%3Da")));
     let json: String = published(&controller).unwrap().cluster.objects.iter().map(|(_, json)| json.expose().to_owned()).collect();
     assert!(!json.contains("hidden"));
     api.apply(POOLS, pool("q", "b"));
@@ -201,9 +201,9 @@ async fn only_the_namespaces_that_were_named_are_watched() {
     assert_eq!(names(&controller, "Gateway"), ["g"]);
     assert_eq!(names(&controller, "GatewayClass"), ["pailou", "second"]);
     assert!(
-        api.asked(&Method::GET, "/gateways")
+        api.requests(&Method::GET, "/gateways")
             .iter()
-            .all(|asked| { asked.path.contains("/namespaces/default/") || asked.path.contains("customresourcedefinitions") })
+            .all(|request| { request.path.contains("/namespaces/default/") || request.path.contains("customresourcedefinitions") })
     );
     controller.stop().await;
 }
@@ -228,16 +228,16 @@ async fn data_planes_are_looked_for_in_the_namespaces_that_were_named_alone() {
         log: None,
     };
     let provisioning = provision::start(client(&api), options, &controller, none);
-    let asked = |part: &str| {
-        let mut asked = api.asked(&Method::GET, part);
-        asked.retain(|asked| asked.query.contains("labelSelector"));
-        asked
+    let selected = |part: &str| {
+        let mut requests = api.requests(&Method::GET, part);
+        requests.retain(|request| request.query.contains("labelSelector"));
+        requests
     };
     for part in ["/namespaces/default/deployments", "/namespaces/far/deployments", "/namespaces/far/services"] {
-        until(part, || asked(part).iter().any(|asked| asked.query.contains("watch=true"))).await;
+        until(part, || selected(part).iter().any(|request| request.query.contains("watch=true"))).await;
     }
     for part in ["/deployments", "/services"] {
-        assert!(asked(part).iter().all(|asked| asked.path.contains("/namespaces/")), "{part}");
+        assert!(selected(part).iter().all(|request| request.path.contains("/namespaces/")), "{part}");
     }
     drop(provisioning);
     controller.stop().await;

@@ -50,19 +50,20 @@ fn calls(objects: &str) -> Calls {
 
 /// A proxy's side of a call.
 struct Proxy {
-    say: Option<mpsc::UnboundedSender<Bytes>>,
-    hear: http_body_util::BodyDataStream<tonic::body::Body>,
+    sender: Option<mpsc::UnboundedSender<Bytes>>,
+    replies: http_body_util::BodyDataStream<tonic::body::Body>,
     buffer: BytesMut,
 }
 
 impl Proxy {
     async fn call(calls: &Calls) -> Self {
-        let (say, mut said) = mpsc::unbounded_channel();
-        let body =
-            StreamBody::new(poll_fn(move |context| said.poll_recv(context)).map(|piece| Ok::<_, Infallible>(Frame::data(piece))));
+        let (sender, mut received) = mpsc::unbounded_channel();
+        let body = StreamBody::new(
+            poll_fn(move |context| received.poll_recv(context)).map(|piece| Ok::<_, Infallible>(Frame::data(piece))),
+        );
         let request = Request::post("/").header("content-type", "application/grpc").body(body).unwrap();
         let response = calls.clone().answer(request).await;
-        Self { say: Some(say), hear: response.into_body().into_data_stream(), buffer: BytesMut::new() }
+        Self { sender: Some(sender), replies: response.into_body().into_data_stream(), buffer: BytesMut::new() }
     }
 
     fn send_message(&self, part: Part) {
@@ -76,7 +77,7 @@ impl Proxy {
         frame.put_u8(0);
         frame.put_u32(u32::try_from(message.encoded_len()).unwrap());
         message.encode(&mut frame).unwrap();
-        self.say.as_ref().unwrap().send(frame.freeze()).unwrap();
+        self.sender.as_ref().unwrap().send(frame.freeze()).unwrap();
     }
 
     /// The next reply; `None` once the call has ended.
@@ -89,7 +90,7 @@ impl Proxy {
                     return ProcessingResponse::decode(message).unwrap().response;
                 }
             }
-            self.buffer.extend_from_slice(&self.hear.next().await?.unwrap());
+            self.buffer.extend_from_slice(&self.replies.next().await?.unwrap());
         }
     }
 }
@@ -127,7 +128,7 @@ async fn trailers_of_either_half_end_it_and_the_body_before_them_does_not() {
     let Some(Answer::ResponseBody(body)) = proxy.next().await else { panic!("the response's body") };
     assert_eq!(streamed(body.response), ("answer".into(), false));
     let Some(Answer::ResponseTrailers(_)) = proxy.next().await else { panic!("the response's trailers") };
-    proxy.say = None;
+    proxy.sender = None;
     assert_eq!(proxy.next().await, None);
 }
 
@@ -140,7 +141,7 @@ async fn a_request_that_does_not_go_on_is_given_up() {
         proxy.send_message(head("application/json"));
         proxy.send_message(Part::RequestBody(piece("{", false)));
     }
-    assert_eq!(proxy.next().await, None, "its call has ended, though the proxy would say more");
+    assert_eq!(proxy.next().await, None, "its call has ended, though the proxy would send more");
     other.send_message(Part::RequestBody(piece("}", true)));
     let Some(Answer::ImmediateResponse(_)) = other.next().await else { panic!("one that does is answered") };
 }

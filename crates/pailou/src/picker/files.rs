@@ -35,7 +35,7 @@ impl Files {
         let watcher = Watcher::new();
         let stopper = watcher.stopper();
         let followed = Followed::new(picker, args.pool_group, namespace, args.pool_name.clone());
-        let mut follower = Follower { source, watcher, followed, said: BTreeSet::new() };
+        let mut follower = Follower { source, watcher, followed, reported: BTreeSet::new() };
         follower.load();
         let run = move || {
             while follower.watcher.wait() != Wake::Stopped {
@@ -59,7 +59,7 @@ struct Follower {
     watcher: Watcher,
     followed: Followed,
     /// Problems already logged.
-    said: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 impl Follower {
@@ -69,10 +69,10 @@ impl Follower {
             // Something may have changed between the reading and the watching.
             contents = self.source.load();
         }
-        let say = |problem: &Problem| format!("{}: {}", problem.place, problem.message);
-        let said: BTreeSet<String> = contents.problems.iter().map(say).collect();
-        said.difference(&self.said).for_each(|problem| tracing::warn!("{problem}"));
-        self.said = said;
+        let problem_text = |problem: &Problem| format!("{}: {}", problem.place, problem.message);
+        let reported: BTreeSet<String> = contents.problems.iter().map(problem_text).collect();
+        reported.difference(&self.reported).for_each(|problem| tracing::warn!("{problem}"));
+        self.reported = reported;
         self.followed.take(&contents.objects);
     }
 }

@@ -37,5 +37,5 @@ fn while_the_api_server_does_not_answer_it_waits_and_is_not_ready() {
     assert_eq!(client.get("/readyz").unwrap().status, 503);
     assert!(client.get("/metrics").unwrap().body.contains("pailou_controller_leader 0"));
     controller.signal("TERM");
-    assert_eq!(controller.end(), 0, "{}", controller.said());
+    assert_eq!(controller.end(), 0, "{}", controller.stderr());
 }

@@ -46,7 +46,7 @@ fn every_call_it_offers_works_and_ctrl_c_ends_it() {
     assert!(unknown.body.contains("model_not_found"), "{unknown:?}");
     demo.signal("INT");
     assert_eq!(demo.end(), 0);
-    let quiet = demo.said();
+    let quiet = demo.stderr();
     assert_eq!(quiet, said, "it said more than its welcome");
 }
 

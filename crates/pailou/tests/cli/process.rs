@@ -18,35 +18,35 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A running binary, killed when dropped. Keeps its standard error.
 pub(crate) struct Running {
     child: Child,
-    said: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
 }
 
 impl Running {
     /// Starts it.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
+        let stderr = Arc::new(Mutex::new(String::new()));
         for pipe in [Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>, Box::new(child.stderr.take().unwrap())] {
-            let said = said.clone();
+            let stderr = stderr.clone();
             thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let mut said = said.lock().unwrap();
-                    said.push_str(&line);
-                    said.push('\n');
+                    let mut stderr = stderr.lock().unwrap();
+                    stderr.push_str(&line);
+                    stderr.push('\n');
                 }
             });
         }
-        Self { child, said }
+        Self { child, stderr }
     }
 
     /// Waits until it has said something that contains `words`, and gives back all it said.
     pub(crate) fn wait_for(&self, words: &str) -> String {
-        wait_until(&format!("{words:?} is said"), || Some(self.said()).filter(|said| said.contains(words)))
+        wait_until(&format!("{words:?} is said"), || Some(self.stderr()).filter(|said| said.contains(words)))
     }
 
     /// Its standard error so far.
-    pub(crate) fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
     }
 
     /// Sends it a signal by name.

@@ -213,7 +213,7 @@ spec: {credentialInjection: {overwrite: true, credential: {valueRef: {name: key}
     assert_eq!(ask(gateway, "/v1/models").unwrap().status, 401);
     fs::write(&key, "Bearer sk-right\n").unwrap();
     wait_until("the new key is used", || ask(gateway, "/v1/models").filter(|response| response.status == 200));
-    let shown = server.said() + &ask(admin, "/status").unwrap().body + &ask(admin, "/metrics").unwrap().body;
+    let shown = server.stderr() + &ask(admin, "/status").unwrap().body + &ask(admin, "/metrics").unwrap().body;
     assert!(!shown.contains("sk-right") && !shown.contains("sk-wrong"), "{shown}");
 }
 
@@ -268,7 +268,7 @@ fn a_signal_drains_and_ends_well() {
     let mut server = serve(&file, admin);
     wait_until("the gateway is ready", || ready(admin));
     server.signal("TERM");
-    assert_eq!(server.end(), 0, "{}", server.said());
+    assert_eq!(server.end(), 0, "{}", server.stderr());
     server.wait_for("every request is finished");
 }
 
@@ -312,5 +312,5 @@ fn a_pipe_is_read_once_and_holds() {
     let serving = serve(&pipe, admin);
     wait_until("it is ready", || ready(admin));
     writer.join().unwrap().unwrap();
-    assert_eq!(ask(gateway, "/v1/models").unwrap().status, 200, "{}", serving.said());
+    assert_eq!(ask(gateway, "/v1/models").unwrap().status, 200, "{}", serving.stderr());
 }

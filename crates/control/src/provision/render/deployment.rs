@@ -36,12 +36,12 @@ const LEEWAY: i64 = 5;
 const TOKEN_LIFE: i64 = 3600;
 
 pub(super) fn deployment(plan: &Plan, options: &Options, observed: Option<&observed::Deployment>) -> Deployment {
-    let asked = &plan.parameters.provider.kubernetes.envoy_deployment;
-    let pod = marks(plan, options, &asked.pod.labels, &asked.pod.annotations);
+    let requested = &plan.parameters.provider.kubernetes.envoy_deployment;
+    let pod = marks(plan, options, &requested.pod.labels, &requested.pod.annotations);
     let spec = DeploymentSpec {
         replicas: replicas(plan, observed),
         selector: LabelSelector { match_labels: Some(selector(plan)), match_expressions: None },
-        strategy: Some(asked.strategy.clone().unwrap_or_else(surging)),
+        strategy: Some(requested.strategy.clone().unwrap_or_else(surging)),
         template: PodTemplateSpec { metadata: Some(pod), spec: Some(pod_spec(plan, options)) },
         ..DeploymentSpec::default()
     };
@@ -54,9 +54,9 @@ pub(super) fn deployment(plan: &Plan, options: &Options, observed: Option<&obser
 /// How many proxies there are to be. With an autoscaler that is its matter; but until it has said so itself what there is stays,
 /// since a field that its only owner leaves out would fall back to 1.
 fn replicas(plan: &Plan, observed: Option<&observed::Deployment>) -> Option<i32> {
-    let asked = &plan.parameters.provider.kubernetes;
-    match (&asked.envoy_hpa, observed) {
-        (None, _) => Some(asked.envoy_deployment.replicas.unwrap_or(1)),
+    let requested = &plan.parameters.provider.kubernetes;
+    match (&requested.envoy_hpa, observed) {
+        (None, _) => Some(requested.envoy_deployment.replicas.unwrap_or(1)),
         (Some(autoscaler), None) => Some(autoscaler.min_replicas.unwrap_or(1)),
         (Some(_), Some(observed)) => observed.spec.as_ref().and_then(|spec| spec.replicas).filter(|_| observed.owns_replicas),
     }
@@ -74,20 +74,20 @@ fn surging() -> DeploymentStrategy {
 }
 
 fn pod_spec(plan: &Plan, options: &Options) -> PodSpec {
-    let asked = &plan.parameters.provider.kubernetes.envoy_deployment.pod;
-    let pull_secrets: Vec<_> = options.image_pull_secrets.iter().chain(&asked.image_pull_secrets).cloned().collect();
+    let requested = &plan.parameters.provider.kubernetes.envoy_deployment.pod;
+    let pull_secrets: Vec<_> = options.image_pull_secrets.iter().chain(&requested.image_pull_secrets).cloned().collect();
     PodSpec {
         service_account_name: Some(plan.object_name.1.clone()),
         // The one token that is needed is mounted by name, for the feed alone.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
-        affinity: asked.affinity.clone(),
-        tolerations: (!asked.tolerations.is_empty()).then(|| asked.tolerations.clone()),
-        node_selector: (!asked.node_selector.is_empty()).then(|| asked.node_selector.clone()),
-        topology_spread_constraints: (!asked.topology_spread_constraints.is_empty())
-            .then(|| asked.topology_spread_constraints.clone()),
-        priority_class_name: asked.priority_class_name.clone(),
+        affinity: requested.affinity.clone(),
+        tolerations: (!requested.tolerations.is_empty()).then(|| requested.tolerations.clone()),
+        node_selector: (!requested.node_selector.is_empty()).then(|| requested.node_selector.clone()),
+        topology_spread_constraints: (!requested.topology_spread_constraints.is_empty())
+            .then(|| requested.topology_spread_constraints.clone()),
+        priority_class_name: requested.priority_class_name.clone(),
         termination_grace_period_seconds: Some(notice(plan) + i64::from(drain(plan, options)) + LEEWAY),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -106,14 +106,14 @@ fn pod_spec(plan: &Plan, options: &Options) -> PodSpec {
 }
 
 fn container(plan: &Plan, options: &Options) -> Container {
-    let asked = &plan.parameters.provider.kubernetes.envoy_deployment.container;
+    let requested = &plan.parameters.provider.kubernetes.envoy_deployment.container;
     let notice = notice(plan);
     Container {
         name: "proxy".to_owned(),
         image: Some(options.image.clone()),
         image_pull_policy: options.image_pull_policy.clone(),
         args: Some(arguments(plan, options)),
-        env: (!asked.env.is_empty()).then(|| asked.env.clone()),
+        env: (!requested.env.is_empty()).then(|| requested.env.clone()),
         resources: scaling::resources(plan),
         ports: Some(vec![ContainerPort {
             name: Some("admin".to_owned()),

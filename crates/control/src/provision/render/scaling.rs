@@ -21,12 +21,12 @@ const CPU: &str = "100m";
 
 /// The HorizontalPodAutoscaler that parameters ask for.
 pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPodAutoscaler> {
-    let asked = plan.parameters.provider.kubernetes.envoy_hpa.as_ref()?;
+    let requested = plan.parameters.provider.kubernetes.envoy_hpa.as_ref()?;
     let spec = HorizontalPodAutoscalerSpec {
-        min_replicas: asked.min_replicas,
-        max_replicas: asked.max_replicas,
-        metrics: (!asked.metrics.is_empty()).then(|| asked.metrics.clone()),
-        behavior: asked.behavior.clone(),
+        min_replicas: requested.min_replicas,
+        max_replicas: requested.max_replicas,
+        metrics: (!requested.metrics.is_empty()).then(|| requested.metrics.clone()),
+        behavior: requested.behavior.clone(),
         scale_target_ref: CrossVersionObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: "Deployment".to_owned(),
@@ -38,10 +38,10 @@ pub(super) fn autoscaler(plan: &Plan, options: &Options) -> Option<HorizontalPod
 
 /// The PodDisruptionBudget that parameters ask for.
 pub(super) fn disruption_budget(plan: &Plan, options: &Options) -> Option<PodDisruptionBudget> {
-    let asked = plan.parameters.provider.kubernetes.envoy_pdb.as_ref()?;
+    let requested = plan.parameters.provider.kubernetes.envoy_pdb.as_ref()?;
     let spec = PodDisruptionBudgetSpec {
-        min_available: asked.min_available.clone(),
-        max_unavailable: asked.max_unavailable.clone(),
+        min_available: requested.min_available.clone(),
+        max_unavailable: requested.max_unavailable.clone(),
         selector: Some(LabelSelector { match_labels: Some(selector(plan)), match_expressions: None }),
         unhealthy_pod_eviction_policy: None,
     };
@@ -51,12 +51,12 @@ pub(super) fn disruption_budget(plan: &Plan, options: &Options) -> Option<PodDis
 /// Requests and limits of the proxies' container.
 pub(super) fn resources(plan: &Plan) -> Option<ResourceRequirements> {
     let kubernetes = &plan.parameters.provider.kubernetes;
-    let asked = kubernetes.envoy_deployment.container.resources.clone();
+    let requested = kubernetes.envoy_deployment.container.resources.clone();
     // Without metrics of its own an autoscaler goes by the share of the CPU request.
     if kubernetes.envoy_hpa.as_ref().is_none_or(|it| !it.metrics.is_empty()) {
-        return asked;
+        return requested;
     }
-    let mut resources = asked.unwrap_or_default();
+    let mut resources = requested.unwrap_or_default();
     let limit = resources.limits.iter().flatten().find_map(|(name, limit)| (name == "cpu").then(|| limit.clone()));
     let requests: &mut BTreeMap<_, _> = resources.requests.get_or_insert_default();
     requests.entry("cpu".to_owned()).or_insert_with(|| limit.unwrap_or_else(|| Quantity(CPU.to_owned())));

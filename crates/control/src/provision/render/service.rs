@@ -18,8 +18,8 @@ use super::{
 const ADDRESSES_ANNOTATION: &str = "metallb.io/loadBalancerIPs";
 
 pub(super) fn service(plan: &Plan, options: &Options) -> Service {
-    let asked = &plan.parameters.provider.kubernetes.envoy_service;
-    let ObjectMeta { labels, annotations, .. } = marks(plan, options, &asked.labels, &asked.annotations);
+    let requested = &plan.parameters.provider.kubernetes.envoy_service;
+    let ObjectMeta { labels, annotations, .. } = marks(plan, options, &requested.labels, &requested.annotations);
     let mut metadata = ObjectMeta { labels, annotations, ..metadata(plan, options) };
     let spec = ServiceSpec {
         selector: Some(selector(plan)),
@@ -27,7 +27,7 @@ pub(super) fn service(plan: &Plan, options: &Options) -> Service {
         ..families(plan.parameters.ip_family)
     };
     // A Gateway's request outweighs its parameters, which are mostly its class's.
-    let kind = if plan.is_within { Some(ServiceType::ClusterIp) } else { asked.kind };
+    let kind = if plan.is_within { Some(ServiceType::ClusterIp) } else { requested.kind };
     let spec = match kind.unwrap_or(ServiceType::LoadBalancer) {
         ServiceType::LoadBalancer => {
             if !plan.addresses.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn service(plan: &Plan, options: &Options) -> Service {
         }
         ServiceType::NodePort => ServiceSpec {
             type_: Some("NodePort".to_owned()),
-            external_traffic_policy: asked.external_traffic_policy.clone(),
+            external_traffic_policy: requested.external_traffic_policy.clone(),
             ..spec
         },
         // Nothing of what is left is for a Service of this type, and an API server refuses it.
@@ -48,22 +48,22 @@ pub(super) fn service(plan: &Plan, options: &Options) -> Service {
 }
 
 fn balanced(plan: &Plan, spec: ServiceSpec) -> ServiceSpec {
-    let asked = &plan.parameters.provider.kubernetes.envoy_service;
-    let sources = &asked.load_balancer_source_ranges;
+    let requested = &plan.parameters.provider.kubernetes.envoy_service;
+    let sources = &requested.load_balancer_source_ranges;
     ServiceSpec {
         type_: Some("LoadBalancer".to_owned()),
         // Deprecated, and still the only way that many load balancers know.
-        load_balancer_ip: plan.addresses.first().or(asked.load_balancer_ip.as_ref()).cloned(),
-        load_balancer_class: asked.load_balancer_class.clone(),
+        load_balancer_ip: plan.addresses.first().or(requested.load_balancer_ip.as_ref()).cloned(),
+        load_balancer_class: requested.load_balancer_class.clone(),
         load_balancer_source_ranges: (!sources.is_empty()).then(|| sources.clone()),
-        allocate_load_balancer_node_ports: asked.allocate_load_balancer_node_ports,
-        external_traffic_policy: asked.external_traffic_policy.clone(),
+        allocate_load_balancer_node_ports: requested.allocate_load_balancer_node_ports,
+        external_traffic_policy: requested.external_traffic_policy.clone(),
         ..spec
     }
 }
 
-fn families(asked: Option<IpFamily>) -> ServiceSpec {
-    let (policy, families) = match asked {
+fn families(requested: Option<IpFamily>) -> ServiceSpec {
+    let (policy, families) = match requested {
         None => ("PreferDualStack", None),
         Some(IpFamily::IPv4) => ("SingleStack", Some(vec!["IPv4".to_owned()])),
         Some(IpFamily::IPv6) => ("SingleStack", Some(vec!["IPv6".to_owned()])),

@@ -58,7 +58,7 @@ fn live(status: Value) -> CachedStatus {
     }
 }
 
-fn said(kind: &'static str) -> Condition {
+fn desired(kind: &'static str) -> Condition {
     Condition { kind, status: ConditionStatus::True, reason: kind, message: String::new(), observed_generation: 1 }
 }
 
@@ -77,7 +77,7 @@ fn pool_parent(gateway: &str) -> PoolParentStatus {
         namespace: "default".to_owned(),
         name: gateway.to_owned(),
     };
-    PoolParentStatus { parent_ref, controller_name: None, conditions: vec![said("Accepted")] }
+    PoolParentStatus { parent_ref, controller_name: None, conditions: vec![desired("Accepted")] }
 }
 
 fn live_parent(gateway: &str) -> Value {
@@ -119,7 +119,7 @@ fn an_entry_under_a_name_that_another_controller_answers_to_is_not_taken_away() 
 
 #[test]
 fn conditions_that_say_not_whose_they_are_are_left_to_whoever_wrote_them_first() {
-    let body = || StatusBody::Conditions(ConditionList { conditions: vec![said("Accepted")] });
+    let body = || StatusBody::Conditions(ConditionList { conditions: vec![desired("Accepted")] });
     let mut theirs = live(json!({ "conditions": [] }));
     theirs.other_writer = Some("envoy-gateway".to_owned());
     assert_eq!(merge("Backend", &theirs, &status(body()), &Ours::new(&published(false)), "now"), None);
