@@ -16,6 +16,7 @@ pub mod quantity;
 pub mod selector;
 pub mod unsupported;
 
+pub mod references;
 pub mod refs;
 
 pub mod gateway;

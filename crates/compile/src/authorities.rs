@@ -3,14 +3,10 @@
 use rustls_pki_types::CertificateDer;
 
 use crate::status::Problem;
-use pailou_api::{core_v1::cluster_trust_bundle::CERTIFICATES_GROUP, refs::LocalObjectReference};
+use pailou_api::{Kind, references::Reference, refs::LocalObjectReference};
 use pailou_snapshot::Roots;
 
-use super::{
-    grants::{Referent, Referrer},
-    index::Index,
-    pem,
-};
+use super::{grants::Referrer, index::Index, pem};
 
 /// Reads every reference of an object in `from`'s namespace; what is wrong with each comes beside what could be had.
 pub(crate) fn read(
@@ -20,8 +16,7 @@ pub(crate) fn read(
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
     let (mut certificates, mut problems) = (Vec::new(), Vec::new());
     for reference in refs {
-        let (group, kind, name) = (&*reference.group, &*reference.kind, &*reference.name);
-        match one(index, from, Referent { group, kind, namespace: from.namespace, name }, "InvalidKind") {
+        match one(index, Reference::local_authorities(from, reference), (&reference.kind, &reference.name), "InvalidKind") {
             Ok(more) => certificates.extend(more),
             Err(problem) => problems.push(problem),
         }
@@ -34,30 +29,25 @@ pub(crate) fn roots(certificates: Vec<CertificateDer<'static>>) -> Roots {
     Roots::Certificates(certificates.into())
 }
 
-/// The authorities that one object holds, under the key `ca.crt` where it has keys; `wrong_kind` is the reason where it is of a kind that holds none.
+/// The authorities that one object holds, under the key `ca.crt` where it has keys; `wrong_kind` is the reason if there is no reference, as
+/// the object's kind holds none.
 pub(crate) fn one(
     index: &Index<'_>,
-    from: Referrer<'_>,
-    to: Referent<'_>,
+    reference: Option<Reference<'_>>,
+    (kind, name): (&str, &str),
     wrong_kind: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let Referent { kind, namespace, name, .. } = to;
-    let pem = match (to.group, kind) {
-        ("", "ConfigMap") => {
-            index.permit(from, to)?;
-            index.config_maps.get(namespace, name).map(|map| map.spec.bytes("ca.crt"))
-        }
-        ("", "Secret") => {
-            index.permit(from, to)?;
-            index.secrets.get(namespace, name).map(|secret| secret.spec.data.get("ca.crt").map(|value| value.expose()))
-        }
-        (CERTIFICATES_GROUP, "ClusterTrustBundle") => return bundle(index, name),
-        _ => {
-            let message = format!(
-                "{kind} {name} cannot hold authorities: use a ConfigMap or a Secret with the key ca.crt, or a ClusterTrustBundle"
-            );
-            return Err(Problem::refs(wrong_kind, message));
-        }
+    let Some(reference) = reference else {
+        let message = format!(
+            "{kind} {name} cannot hold authorities: use a ConfigMap or a Secret with the key ca.crt, or a ClusterTrustBundle"
+        );
+        return Err(Problem::refs(wrong_kind, message));
+    };
+    let namespace = reference.to.namespace;
+    let pem = match reference.kind {
+        Kind::ClusterTrustBundle => return bundle(index, name),
+        Kind::Secret => index.secret(reference)?.map(|secret| secret.spec.data.get("ca.crt").map(|value| value.expose())),
+        _ => index.config_map(reference)?.map(|map| map.spec.bytes("ca.crt")),
     };
     let pem = pem.ok_or_else(|| invalid(format!("there is no {kind} {name} in namespace {namespace}")))?;
     let pem = pem.ok_or_else(|| invalid(format!("{kind} {namespace}/{name} has no key ca.crt")))?;

@@ -10,13 +10,14 @@ use pailou_api::{
     ClientTrafficPolicy, Gateway,
     envoy::ENVOY_GROUP,
     gateway::{FrontendTlsConfig, FrontendValidation, FrontendValidationMode},
+    references::Reference,
     refs::GATEWAY_GROUP,
 };
 use pailou_snapshot::{ClientCertificates, Failure};
 
 use super::{
     authorities,
-    grants::{Referent, Referrer},
+    grants::Referrer,
     index::Index,
     listener::{ListenerState, certificate},
     listener_protocol::ListenerProtocol,
@@ -80,8 +81,8 @@ pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Opti
     }
     let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
     let refs = validation.ca_certificate_refs.iter();
-    let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
-    let (trusted, problems) = trusted(index, from, refs);
+    let refs = refs.map(|it| (Reference::client_authorities(from, it), (&*it.kind, &*it.name)));
+    let (trusted, problems) = trusted(index, refs);
     if let Some(problem) = problems.into_iter().next() {
         return Some(invalid(format!(".caCertificateRefs: {}", problem.message)));
     }
@@ -92,10 +93,6 @@ pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Opti
     Some(Ok(asked(trusted.into())))
 }
 
-fn referent<'a>(group: &'a str, kind: &'a str, namespace: &'a str, name: &'a str) -> Referent<'a> {
-    Referent { group, kind, namespace, name }
-}
-
 fn referrer(gateway: &Gateway) -> Referrer<'_> {
     Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace }
 }
@@ -103,8 +100,8 @@ fn referrer(gateway: &Gateway) -> Referrer<'_> {
 fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -> (Option<ClientCertificates>, Vec<Problem>) {
     let from = referrer(gateway);
     let refs = validation.ca_certificate_refs.iter();
-    let refs = refs.map(|it| referent(&it.group, &it.kind, it.namespace.as_deref().unwrap_or(from.namespace), &it.name));
-    let (trusted, mut problems) = trusted(index, from, refs);
+    let refs = refs.map(|it| (Reference::authorities(from, it), (&*it.kind, &*it.name)));
+    let (trusted, mut problems) = trusted(index, refs);
     for problem in &mut problems {
         problem.message.insert_str(0, "spec.tls.frontend: ");
     }
@@ -124,12 +121,11 @@ fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -
 /// The authorities that can be had, and what is wrong with the others.
 fn trusted<'r>(
     index: &Index<'_>,
-    from: Referrer<'_>,
-    refs: impl Iterator<Item = Referent<'r>>,
+    refs: impl Iterator<Item = (Option<Reference<'r>>, (&'r str, &'r str))>,
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
     let (mut trusted, mut problems) = (Vec::new(), Vec::new());
-    for reference in refs {
-        match authorities::one(index, from, reference, "InvalidCACertificateKind") {
+    for (reference, named) in refs {
+        match authorities::one(index, reference, named, "InvalidCACertificateKind") {
             Ok(more) => trusted.extend(more),
             Err(problem) => problems.push(problem),
         }

@@ -1,8 +1,8 @@
 //! Bodies of responses that the gateway makes itself.
 
-use pailou_api::envoy::body::CustomResponseBody;
+use pailou_api::{envoy::body::CustomResponseBody, references::Reference};
 
-use super::index::Index;
+use super::{grants::Referrer, index::Index};
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 4096;
@@ -11,11 +11,13 @@ const MAX_BODY: usize = 4096;
 ///
 /// # Errors
 /// A message: the ConfigMap is missing or empty, or the body is longer than 4096 bytes.
-pub(crate) fn read(index: &Index, namespace: &str, spec: &CustomResponseBody) -> Result<Vec<u8>, String> {
+pub(crate) fn read(index: &Index<'_>, from: Referrer<'_>, spec: &CustomResponseBody) -> Result<Vec<u8>, String> {
     let body = match spec {
         CustomResponseBody::Inline(text) => text.clone().into_bytes(),
         CustomResponseBody::ValueRef(reference) => {
-            let map = index.config_maps.get(namespace, &reference.name);
+            let found = Reference::custom_body(from, spec).map(|reference| index.config_map(reference));
+            let map = found.transpose().map_err(|problem| problem.message)?.flatten();
+            let namespace = from.namespace;
             let missing = || format!("there is no ConfigMap {} in namespace {namespace}", reference.name);
             let data = &map.ok_or_else(missing)?.spec;
             let first = || data.data.keys().next().and_then(|key| data.bytes(key));

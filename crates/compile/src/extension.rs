@@ -11,6 +11,7 @@ use pailou_api::{
         ENVOY_GROUP,
         http_route_filter::{CredentialInjection, DirectResponse as SpecResponse, EnvoyHostRewrite, EnvoyUrlRewrite},
     },
+    references::Reference,
     refs::LocalObjectReference,
 };
 use pailou_snapshot::{Action, Credential, DirectResponse, Failure, HostRewrite, PathRewrite, QueryMatch, Rewrite, SecretValue};
@@ -18,7 +19,7 @@ use pailou_snapshot::{Action, Credential, DirectResponse, Failure, HostRewrite, 
 use super::{
     custom_body,
     filters::{self, FilterSet},
-    grants::{Referent, Referrer},
+    grants::Referrer,
     index::Index,
     matches, regexes,
     rules::RuleContext,
@@ -70,23 +71,24 @@ pub(crate) fn apply(
     Ok(())
 }
 
+fn referrer(namespace: &str) -> Referrer<'_> {
+    Referrer { group: ENVOY_GROUP, kind: "HTTPRouteFilter", namespace }
+}
+
 /// The credential, verbatim but for a trailing line end.
 fn secret(index: &Index<'_>, filter: &EnvoyHttpRouteFilter, spec: &CredentialInjection) -> Result<SecretValue, Problem> {
     let reference = &spec.credential.value_ref;
     let own = filter.meta.namespace.as_str();
-    let namespace = reference.namespace.as_deref().unwrap_or(own);
     let wrong = |what: String| {
         let message = format!("HTTPRouteFilter {own}/{}: credentialInjection.credential.valueRef: {what}", filter.meta.name);
         Problem::accepted("UnsupportedValue", message)
     };
-    if !reference.group.is_empty() || reference.kind != "Secret" {
+    let Some(found) = Reference::secret(referrer(own), reference) else {
         return Err(wrong(format!("{} {} is no Secret", reference.kind, reference.name)));
-    }
-    let from = Referrer { group: ENVOY_GROUP, kind: "HTTPRouteFilter", namespace: own };
-    let to = Referent { group: "", kind: "Secret", namespace, name: &reference.name };
-    index.permit(from, to).map_err(|problem| wrong(problem.message))?;
-    let secret = index.secrets.get(namespace, &reference.name);
-    let secret = secret.ok_or_else(|| wrong(missing(namespace, &reference.name)))?;
+    };
+    let namespace = found.to.namespace;
+    let secret =
+        index.secret(found).map_err(|problem| wrong(problem.message))?.ok_or_else(|| wrong(missing(namespace, &reference.name)))?;
     let bytes = secret.spec.data.get("credential");
     let bytes = bytes.ok_or_else(|| wrong(format!("Secret {namespace}/{} has no key credential", reference.name)))?.expose();
     let bytes = bytes.strip_suffix(b"\n").map_or(bytes, |bytes| bytes.strip_suffix(b"\r").unwrap_or(bytes));
@@ -148,7 +150,7 @@ fn substitution(text: &str) -> String {
 
 fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> Result<DirectResponse, Problem> {
     let wrong = |message: String| Problem::accepted("UnsupportedValue", format!("directResponse.{message}"));
-    let body = spec.body.as_ref().map(|body| custom_body::read(index, namespace, body));
+    let body = spec.body.as_ref().map(|body| custom_body::read(index, referrer(namespace), body));
     let body = body.transpose().map_err(|message| wrong(format!("body: {message}")))?.unwrap_or_default();
     let status = spec.status_code.unwrap_or(200);
     Ok(DirectResponse {

@@ -1,28 +1,32 @@
 //! Whether a reference may cross namespaces.
 
+use std::sync::Arc;
+
 use crate::status::Problem;
-use pailou_api::ReferenceGrant;
+pub(crate) use pailou_api::references::{Referent, Referrer};
+use pailou_api::{ConfigMap, ReferenceGrant, Secret, references::Reference};
 
 use super::index::Index;
 
-/// Who refers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Referrer<'a> {
-    pub(crate) group: &'a str,
-    pub(crate) kind: &'a str,
-    pub(crate) namespace: &'a str,
-}
-
-/// What is referred to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Referent<'a> {
-    pub(crate) group: &'a str,
-    pub(crate) kind: &'a str,
-    pub(crate) namespace: &'a str,
-    pub(crate) name: &'a str,
-}
-
 impl<'a> Index<'a> {
+    /// The Secret that a reference leads to, if there is one.
+    ///
+    /// # Errors
+    /// No ReferenceGrant allows the reference.
+    pub(crate) fn secret(&self, reference: Reference<'_>) -> Result<Option<&'a Arc<Secret>>, Problem> {
+        self.permit(reference.from, reference.to)?;
+        Ok(self.secrets.shared(reference.to.namespace, reference.to.name))
+    }
+
+    /// The ConfigMap that a reference leads to, if there is one.
+    ///
+    /// # Errors
+    /// No ReferenceGrant allows the reference.
+    pub(crate) fn config_map(&self, reference: Reference<'_>) -> Result<Option<&'a ConfigMap>, Problem> {
+        self.permit(reference.from, reference.to)?;
+        Ok(self.config_maps.get(reference.to.namespace, reference.to.name))
+    }
+
     /// Checks that a reference stays in its namespace, or that a ReferenceGrant of the other one allows it.
     pub(crate) fn permit(&self, from: Referrer<'_>, to: Referent<'_>) -> Result<(), Problem> {
         if from.namespace == to.namespace || self.is_granted(from, to) {

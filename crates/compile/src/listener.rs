@@ -8,16 +8,12 @@ use crate::status::{Condition, GroupKind, ListenerStatus, Problem};
 use pailou_api::{
     LabelSelector,
     listener::{Listener as Spec, TlsMode},
+    references::Reference,
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
 use pailou_snapshot::{ClientCertificates, ClientPolicy, HostPattern, HttpFilter, ListenerName, RouteKind};
 
-use super::{
-    grants::{Referent, Referrer},
-    ids::ListenerSetId,
-    index::Index,
-    listener_protocol::ListenerProtocol,
-};
+use super::{grants::Referrer, ids::ListenerSetId, index::Index, listener_protocol::ListenerProtocol};
 
 /// A listener on its way into the snapshot.
 pub(crate) struct ListenerState<'a> {
@@ -230,12 +226,11 @@ fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &m
 /// The certificate that a reference leads to.
 pub(crate) fn certificate(index: &Index<'_>, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
     let invalid = |message: String| Problem::refs("InvalidCertificateRef", message);
-    if !to.group.is_empty() || to.kind != "Secret" {
+    let Some(reference) = Reference::secret(from, to) else {
         return Err(invalid(format!("{} {} (group {:?}) cannot hold a certificate: name a Secret", to.kind, to.name, &*to.group)));
-    }
-    let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
-    index.permit(from, Referent { group: "", kind: "Secret", namespace, name: &to.name })?;
-    let secret = index.secrets.shared(namespace, &to.name);
-    let secret = secret.ok_or_else(|| invalid(format!("there is no Secret {} in namespace {namespace}", to.name)))?;
+    };
+    let namespace = reference.to.namespace;
+    let secret =
+        index.secret(reference)?.ok_or_else(|| invalid(format!("there is no Secret {} in namespace {namespace}", to.name)))?;
     index.parsed.certified_key(secret).map_err(|error| invalid(format!("Secret {namespace}/{} {error}", to.name)))
 }

@@ -20,7 +20,10 @@ use crate::{
     index::{Index, Objects},
     store::Store,
 };
-use pailou_api::{ObjectKey, refs::BackendObjectReference};
+use pailou_api::{
+    ObjectKey,
+    references::{References, Referent},
+};
 use pailou_snapshot::Name;
 
 pub use needs::{Moved, Needs};
@@ -35,16 +38,16 @@ pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<Obj
     Reaches::new(&indexed, settings).of(gateway).into_iter().cloned().collect()
 }
 
-/// The Gateways to which a route is attached that leads to such a backend. It is told the backend's namespace with it.
+/// The Gateways to which a route is attached that refers to such an object.
 pub(crate) fn gateways_before(
     index: &Index<'_>,
     gateways: &Gateways<'_>,
-    is_meant: impl Fn(&BackendObjectReference, &str) -> bool,
+    is_meant: impl Fn(Referent<'_>) -> bool,
 ) -> BTreeSet<GatewayId> {
     let leads_there = |route: &AnyRoute<'_>| {
-        let (_, meta) = route.identity();
-        let references = route.references();
-        references.backends.iter().any(|to| is_meant(to, to.namespace.as_deref().unwrap_or(&meta.namespace)))
+        let mut leads = false;
+        route.references(&mut |reference| leads |= is_meant(reference.to));
+        leads
     };
     let routes = routes::attached(index, gateways).into_iter();
     routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(gateway, _)| gateway).collect()

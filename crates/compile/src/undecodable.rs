@@ -18,7 +18,8 @@ use crate::{
 use pailou_api::{
     Meta, ObjectKey,
     inference_pool::InferencePoolVersion,
-    refs::{BackendObjectReference, GATEWAY_GROUP, ParentReference, PolicyTargetReference},
+    references::Referent,
+    refs::{GATEWAY_GROUP, ParentReference, PolicyTargetReference},
     undecodable::{Concerns, Undecodable},
 };
 use pailou_snapshot::Name;
@@ -153,9 +154,9 @@ impl Judge<'_, '_> {
                 return of(reached.map(|(reference, controller)| (reference, (controller, conditions()))).collect());
             }
             Concerns::Backends(targets) => {
-                let is_target = |to: &BackendObjectReference, namespace: &str| {
-                    let is_meant = |it: &PolicyTargetReference| it.group == to.group && it.kind == to.kind && it.name == to.name;
-                    namespace == undecodable.key.namespace && targets.iter().any(is_meant)
+                let is_target = |to: Referent<'_>| {
+                    let is_meant = |it: &PolicyTargetReference| it.group == *to.group && it.kind == *to.kind && it.name == *to.name;
+                    to.namespace == undecodable.key.namespace && targets.iter().any(is_meant)
                 };
                 let places = self.led_to(is_target).into_iter().map(|id| &gateways[id]);
                 let ancestor = |name: &Name, controller| (SectionReference::gateway(name), (controller, conditions()));
@@ -167,8 +168,8 @@ impl Judge<'_, '_> {
     }
 
     fn pool(&self, key: &ObjectKey, version: InferencePoolVersion, accepted: &Condition) -> Option<StatusBody> {
-        let is_it = |to: &BackendObjectReference, namespace: &str| {
-            namespace == key.namespace && to.group == *key.group && to.kind == "InferencePool" && *to.name == *key.name
+        let is_it = |to: Referent<'_>| {
+            to.namespace == key.namespace && to.group == &*key.group && to.kind == "InferencePool" && to.name == key.name
         };
         let places = self.led_to(is_it).into_iter().map(|id| &self.reach.gateways[id]);
         let parents = places.map(|gateway| PoolParentStatus {
@@ -199,7 +200,7 @@ impl Judge<'_, '_> {
     }
 
     /// The Gateways of the routes that lead to such a backend.
-    fn led_to(&self, is_meant: impl Fn(&BackendObjectReference, &str) -> bool) -> BTreeSet<GatewayId> {
+    fn led_to(&self, is_meant: impl Fn(Referent<'_>) -> bool) -> BTreeSet<GatewayId> {
         gateways_before(self.index, self.reach.gateways, is_meant)
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::{Mode, grants::Referrer, index::Index};
+use crate::{Mode, index::Index};
 use pailou_api::{
-    Backend, InferencePool, Meta, Object, Pod, Service,
-    envoy::ENVOY_GROUP,
+    Backend, InferencePool, Kind, Meta, Object, Pod, Service,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
-    refs::BackendObjectReference,
+    references::Referent,
 };
 
 use super::walk::Walk;
@@ -48,6 +47,17 @@ impl<'a> Lead<'a> {
         }
     }
 
+    /// The backend that a reference names.
+    pub(super) fn find(index: &Index<'a>, kind: Kind, to: Referent<'_>) -> Option<Self> {
+        let Referent { group, namespace, name, .. } = to;
+        match kind {
+            Kind::Service => index.services.get(namespace, name).map(Self::Service),
+            Kind::Backend => index.backends.get(namespace, name).map(Self::External),
+            Kind::InferencePool => index.pool(group, namespace, name).map(Self::Pool),
+            _ => None,
+        }
+    }
+
     /// An object, where it is a backend.
     pub(super) fn of(object: &'a Object) -> Option<Self> {
         match object {
@@ -60,29 +70,16 @@ impl<'a> Lead<'a> {
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// What a backendRef or mirror leads to.
-    pub(super) fn lead(&mut self, from: Referrer<'_>, to: &BackendObjectReference) {
-        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
-        if !self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
-            return;
-        }
-        let index = self.index;
-        let lead = match (&*to.group, &*to.kind) {
-            ("", "Service") => index.services.get(namespace, &to.name).map(Lead::Service),
-            (ENVOY_GROUP, "Backend") => index.backends.get(namespace, &to.name).map(Lead::External),
-            (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => index.pool(&to.group, namespace, &to.name).map(Lead::Pool),
-            _ => None,
-        };
-        self.leads.extend(lead);
-    }
-
     /// What a backend needs.
     pub(super) fn backend(&mut self, lead: Lead<'a>) {
+        let leads = std::mem::take(&mut self.leads);
         match lead {
             Lead::Service(it) => self.service(it),
             Lead::External(it) => self.external(it),
             Lead::Pool(it) => self.pool(it),
         }
+        // A pool leads to its endpoint picker.
+        std::mem::replace(&mut self.leads, leads).into_iter().for_each(|lead| self.backend(lead));
     }
 
     fn service(&mut self, service: &'a Service) {
@@ -106,18 +103,14 @@ impl<'a> Walk<'_, 'a> {
         if !self.insert(meta) {
             return;
         }
-        if let Some(tls) = &backend.spec.tls {
-            self.authorities(&meta.namespace, &tls.ca_certificate_refs);
-            let from = Referrer { group: ENVOY_GROUP, kind: "Backend", namespace: &meta.namespace };
-            tls.client_certificate_ref.iter().for_each(|reference| self.secret(from, reference));
-        }
+        self.follow(backend);
         self.tls_policies("Backend", meta);
     }
 
     fn tls_policies(&mut self, kind: &str, meta: &Meta) {
         for policy in self.shared.policies.tls(kind, meta) {
             if self.insert(&policy.meta) {
-                self.authorities(&policy.meta.namespace, &policy.spec.validation.ca_certificate_refs);
+                self.follow(*policy);
             }
         }
     }
@@ -137,12 +130,7 @@ impl<'a> Walk<'_, 'a> {
         for meta in self.shared.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
             self.insert(meta);
         }
-        if let Some(picker) = &pool.spec.endpoint_picker
-            && picker.group.is_empty()
-            && picker.kind == "Service"
-        {
-            index.services.get(&meta.namespace, &picker.name).into_iter().for_each(|it| self.service(it));
-        }
+        self.follow(pool);
     }
 
     fn pods(&mut self, namespace: &str, chosen: impl Fn(&Pod) -> bool) {

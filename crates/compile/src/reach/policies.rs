@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use crate::index::Index;
 use pailou_api::{
-    BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, LabelSelector, Meta,
+    BackendTlsPolicy, LabelSelector, Meta,
     envoy::ENVOY_GROUP,
+    references::References,
     refs::{GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
 };
 
@@ -24,23 +25,9 @@ pub(super) struct Policies<'a> {
 
 /// One of Envoy Gateway's policies.
 #[derive(Clone, Copy)]
-pub(super) enum Policy<'a> {
-    /// Of the kind that refers to other objects.
-    Client(&'a ClientTrafficPolicy),
-    /// Of the kind whose responses may come from ConfigMaps.
-    Traffic(&'a BackendTrafficPolicy),
-    /// Of any other kind.
-    Other(&'a Meta),
-}
-
-impl<'a> Policy<'a> {
-    fn meta(self) -> &'a Meta {
-        match self {
-            Self::Client(policy) => &policy.meta,
-            Self::Traffic(policy) => &policy.meta,
-            Self::Other(meta) => meta,
-        }
-    }
+pub(super) struct Policy<'a> {
+    pub(super) meta: &'a Meta,
+    pub(super) references: &'a dyn References,
 }
 
 /// Something that a policy can target.
@@ -54,13 +41,13 @@ impl<'a> Policies<'a> {
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut all = Self::default();
         for it in index.client_policies.iter() {
-            all.add(Policy::Client(it), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy { meta: &it.meta, references: it }, &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.traffic_policies.iter() {
-            all.add(Policy::Traffic(it), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy { meta: &it.meta, references: it }, &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.security_policies.iter() {
-            all.add(Policy::Other(&it.meta), &it.spec.targets(), &it.spec.target_selectors);
+            all.add(Policy { meta: &it.meta, references: it }, &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.backend_tls_policies.iter() {
             for to in it.spec.target_refs.iter().filter(|to| to.group.is_empty() || to.group == ENVOY_GROUP) {
@@ -72,10 +59,10 @@ impl<'a> Policies<'a> {
 
     fn add(&mut self, policy: Policy<'a>, refs: &[PolicyTargetReference], selectors: &'a [TargetSelector]) {
         for to in refs.iter().filter(|to| to.group == GATEWAY_GROUP) {
-            self.by_target.entry(target(policy.meta(), &to.kind, &to.name)).or_default().push(policy);
+            self.by_target.entry(target(policy.meta, &to.kind, &to.name)).or_default().push(policy);
         }
         for selector in selectors.iter().filter(|it| it.group == GATEWAY_GROUP) {
-            self.by_labels.entry(&policy.meta().namespace).or_default().push((policy, selector, selector.selector()));
+            self.by_labels.entry(&policy.meta.namespace).or_default().push((policy, selector, selector.selector()));
         }
     }
 

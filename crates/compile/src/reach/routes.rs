@@ -1,14 +1,11 @@
-//! Routes by the Gateways that they are attached to, and what their rules refer to.
+//! Routes by the Gateways that they are attached to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{attach, connections, gateway::Gateways, ids::GatewayId, index::Index, routes};
 use pailou_api::{
     GrpcRoute, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute,
-    grpc_route::GrpcRouteFilter,
-    http_filter::HttpRouteFilter,
-    l4_route::ConnectionRule,
-    refs::{BackendObjectReference, LocalObjectReference},
+    references::{Reference, References},
 };
 
 /// A route of any kind.
@@ -19,13 +16,6 @@ pub(super) enum AnyRoute<'a> {
     Tls(&'a TlsRoute),
     Tcp(&'a TcpRoute),
     Udp(&'a UdpRoute),
-}
-
-/// What a route refers to.
-#[derive(Default)]
-pub(super) struct References {
-    pub(super) backends: Vec<BackendObjectReference>,
-    pub(super) filters: Vec<LocalObjectReference>,
 }
 
 /// All routes.
@@ -85,60 +75,16 @@ impl<'a> AnyRoute<'a> {
             Self::Udp(route) => ("UDPRoute", &route.meta),
         }
     }
-
-    /// What its rules refer to.
-    pub(super) fn references(self) -> References {
-        let mut all = References::default();
-        match self {
-            Self::Http(route) => {
-                for rule in &route.spec.rules {
-                    rule.filters.iter().for_each(|filter| all.http(filter));
-                    for backend in &rule.backend_refs {
-                        all.backends.push(backend.target());
-                        backend.filters.iter().for_each(|filter| all.http(filter));
-                    }
-                }
-            }
-            Self::Grpc(route) => {
-                for rule in &route.spec.rules {
-                    rule.filters.iter().for_each(|filter| all.grpc(filter));
-                    for backend in &rule.backend_refs {
-                        all.backends.push(backend.target());
-                        backend.filters.iter().for_each(|filter| all.grpc(filter));
-                    }
-                }
-            }
-            Self::Tls(route) => all.connections(&route.spec.rules),
-            Self::Tcp(route) => all.connections(&route.spec.rules),
-            Self::Udp(route) => all.connections(&route.spec.rules),
-        }
-        all
-    }
 }
 
-impl References {
-    fn http(&mut self, filter: &HttpRouteFilter) {
-        match filter {
-            HttpRouteFilter::RequestMirror(mirror) => self.backends.push(mirror.backend_ref.clone()),
-            HttpRouteFilter::ExternalAuth(auth) => self.backends.push(auth.backend_ref.clone()),
-            HttpRouteFilter::ExtensionRef(reference) => self.filters.push(reference.clone()),
-            HttpRouteFilter::RequestHeaderModifier(_)
-            | HttpRouteFilter::ResponseHeaderModifier(_)
-            | HttpRouteFilter::RequestRedirect(_)
-            | HttpRouteFilter::UrlRewrite(_)
-            | HttpRouteFilter::Cors(_) => {}
+impl References for AnyRoute<'_> {
+    fn references(&self, visit: &mut dyn FnMut(Reference<'_>)) {
+        match self {
+            Self::Http(route) => route.references(visit),
+            Self::Grpc(route) => route.references(visit),
+            Self::Tls(route) => route.references(visit),
+            Self::Tcp(route) => route.references(visit),
+            Self::Udp(route) => route.references(visit),
         }
-    }
-
-    fn grpc(&mut self, filter: &GrpcRouteFilter) {
-        match filter {
-            GrpcRouteFilter::RequestMirror(mirror) => self.backends.push(mirror.backend_ref.clone()),
-            GrpcRouteFilter::ExtensionRef(reference) => self.filters.push(reference.clone()),
-            GrpcRouteFilter::RequestHeaderModifier(_) | GrpcRouteFilter::ResponseHeaderModifier(_) => {}
-        }
-    }
-
-    fn connections(&mut self, rules: &[ConnectionRule]) {
-        self.backends.extend(rules.iter().flat_map(|rule| &rule.backend_refs).map(|backend| backend.target()));
     }
 }

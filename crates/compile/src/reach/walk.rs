@@ -2,26 +2,14 @@
 
 use std::{collections::HashSet, ptr};
 
-use crate::{
-    grants::{Referent, Referrer},
-    ids::GatewayId,
-    index::Index,
-    parameters::Reference,
-};
+use crate::{ids::GatewayId, index::Index};
 use pailou_api::{
-    ClientTrafficPolicy, Gateway, Meta,
-    core_v1::cluster_trust_bundle::CERTIFICATES_GROUP,
-    envoy::{ENVOY_GROUP, body::CustomResponseBody},
-    gateway::FrontendTlsConfig,
-    refs::{FromNamespaces, GATEWAY_GROUP, LocalObjectReference, SecretObjectReference},
+    Kind, Meta,
+    references::{Reference, References, Referent},
+    refs::FromNamespaces,
 };
 
-use super::{
-    backends::Lead,
-    policies::{Policy, Subject},
-    routes::AnyRoute,
-    shared::Shared,
-};
+use super::{backends::Lead, policies::Subject, routes::AnyRoute, shared::Shared};
 
 /// What was found so far.
 pub(super) struct Walk<'r, 'a> {
@@ -65,31 +53,17 @@ impl<'r, 'a> Walk<'r, 'a> {
         let index = self.index;
         let state = &self.shared.gateways[gateway];
         let object = state.object;
-        if let Some(class) = index.classes.get("", &object.spec.gateway_class_name) {
-            self.insert(&class.meta);
-        }
         self.insert(&object.meta);
-        self.gateway_tls(object);
-        let class = index.classes.get("", &object.spec.gateway_class_name);
-        let parameters = [Reference::of_gateway(object), class.and_then(Reference::of_class)];
-        for proxy in parameters.into_iter().flatten().filter_map(|it| it.find(index)) {
-            self.insert(&proxy.meta);
-        }
-        for listener in &state.listeners {
-            let certificates = listener.spec.tls.iter().flat_map(|tls| &tls.certificate_refs);
-            certificates.for_each(|reference| self.secret(listener.owner, reference));
-            for auth in listener.spec.filters.requests.iter().filter_map(|filter| filter.external_auth.as_ref()) {
-                self.lead(listener.owner, &auth.backend_ref);
-            }
-        }
+        self.follow(object);
         let mut subjects = vec![Subject { kind: "Gateway", meta: &object.meta }];
         let by_labels = object.spec.allowed_listeners.namespaces.from == FromNamespaces::Selector;
-        for set in state.sets.iter().filter(|set| set.is_allowed).map(|set| &set.object.meta) {
+        for set in state.sets.iter().filter(|set| set.is_allowed).map(|set| set.object) {
             if by_labels {
-                self.namespace(&set.namespace);
+                self.namespace(&set.meta.namespace);
             }
-            self.insert(set);
-            subjects.push(Subject { kind: "ListenerSet", meta: set });
+            self.insert(&set.meta);
+            self.follow(set);
+            subjects.push(Subject { kind: "ListenerSet", meta: &set.meta });
         }
         self.policies(&subjects);
         std::mem::take(&mut self.leads).into_iter().for_each(|lead| self.backend(lead));
@@ -103,10 +77,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     pub(super) fn route(&mut self, route: AnyRoute<'a>) {
         let (kind, meta) = route.identity();
         self.insert(meta);
-        let from = Referrer { group: GATEWAY_GROUP, kind, namespace: &meta.namespace };
-        let references = route.references();
-        references.backends.iter().for_each(|to| self.lead(from, to));
-        references.filters.iter().for_each(|to| self.filter(&meta.namespace, to));
+        self.follow(&route);
         self.policies(&[Subject { kind, meta }]);
     }
 
@@ -119,18 +90,8 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     fn policies(&mut self, subjects: &[Subject<'_>]) {
         for policy in self.shared.policies.on(subjects) {
-            match policy {
-                Policy::Client(policy) => {
-                    self.client_policy(policy);
-                    self.insert(&policy.meta);
-                }
-                Policy::Traffic(policy) => {
-                    let responses = policy.spec.response_override.iter().filter_map(|it| it.response.as_ref());
-                    responses.filter_map(|it| it.body.as_ref()).for_each(|body| self.custom_body(&policy.meta.namespace, body));
-                    self.insert(&policy.meta);
-                }
-                Policy::Other(meta) => drop(self.insert(meta)),
-            }
+            self.insert(policy.meta);
+            self.follow(policy.references);
         }
     }
 
@@ -139,66 +100,43 @@ impl<'r, 'a> Walk<'r, 'a> {
         self.found.insert(object)
     }
 
-    fn gateway_tls(&mut self, gateway: &Gateway) {
-        let from = Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace };
-        let Some(tls) = &gateway.spec.tls else { return };
-        if let Some(reference) = tls.backend.as_ref().and_then(|it| it.client_certificate_ref.as_ref()) {
-            self.secret(from, reference);
-        }
-        let Some(frontend) = &tls.frontend else { return };
-        let configs = std::iter::once(&frontend.fallback).chain(frontend.per_port.iter().map(|it| &it.tls));
-        for reference in configs.flat_map(|it: &FrontendTlsConfig| &it.validation).flat_map(|it| &it.ca_certificate_refs) {
-            let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
-            self.anchor(from, Referent { group: &reference.group, kind: &reference.kind, namespace, name: &reference.name });
-        }
+    /// Follows every reference of an object that may be followed. Backends are put among the leads.
+    pub(super) fn follow(&mut self, object: &(impl References + ?Sized)) {
+        object.references(&mut |reference| {
+            if self.permitted(reference) {
+                self.referent(reference);
+            }
+        });
     }
 
-    fn client_policy(&mut self, policy: &ClientTrafficPolicy) {
-        let validation = policy.spec.tls.as_ref().and_then(|tls| tls.client_validation.as_ref());
-        let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
-        for reference in validation.into_iter().flat_map(|it| &it.ca_certificate_refs) {
-            let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
-            self.anchor(from, Referent { group: &reference.group, kind: &reference.kind, namespace, name: &reference.name });
-        }
-    }
-
-    /// What holds authorities, perhaps of another namespace or of none.
-    fn anchor(&mut self, from: Referrer<'_>, to: Referent<'_>) {
-        if self.permitted(from, to.group, to.kind, to.namespace, to.name) {
-            self.holder(to.namespace, to.group, to.kind, to.name);
-        }
-    }
-
-    /// What holds authorities for objects of a namespace.
-    pub(super) fn authorities(&mut self, namespace: &str, refs: &[LocalObjectReference]) {
-        refs.iter().for_each(|it| self.holder(namespace, &it.group, &it.kind, &it.name));
-    }
-
-    /// A Secret, where it may be referred to.
-    pub(super) fn secret(&mut self, from: Referrer<'_>, to: &SecretObjectReference) {
-        let namespace = to.namespace.as_deref().unwrap_or(from.namespace);
-        if to.kind == "Secret" && self.permitted(from, &to.group, &to.kind, namespace, &to.name) {
-            self.holder(namespace, &to.group, &to.kind, &to.name);
-        }
-    }
-
-    fn holder(&mut self, namespace: &str, group: &str, kind: &str, name: &str) {
-        let index = self.index;
-        let found = match (group, kind) {
-            ("", "Secret") => index.secrets.get(namespace, name).map(|it| &it.meta),
-            ("", "ConfigMap") => index.config_maps.get(namespace, name).map(|it| &it.meta),
-            (CERTIFICATES_GROUP, "ClusterTrustBundle") => index.trust_bundles.get("", name).map(|it| &it.meta),
-            _ => None,
+    fn referent(&mut self, Reference { kind, to, .. }: Reference<'_>) {
+        let (index, Referent { namespace, name, .. }) = (self.index, to);
+        let found = match kind {
+            Kind::Secret => index.secrets.get(namespace, name).map(|it| &it.meta),
+            Kind::ConfigMap => index.config_maps.get(namespace, name).map(|it| &it.meta),
+            Kind::ClusterTrustBundle => index.trust_bundles.get(namespace, name).map(|it| &it.meta),
+            Kind::EnvoyProxy => index.proxies.get(namespace, name).map(|it| &it.meta),
+            Kind::GatewayClass => index.classes.get(namespace, name).map(|it| {
+                self.follow(it);
+                &it.meta
+            }),
+            Kind::EnvoyHttpRouteFilter => index.route_filters.get(namespace, name).map(|it| {
+                self.follow(it);
+                &it.meta
+            }),
+            _ => {
+                self.leads.extend(Lead::find(index, kind, to));
+                None
+            }
         };
         found.map(|it| self.insert(it));
     }
 
     /// Whether a reference may be followed; the grants that say so are needed too.
-    pub(super) fn permitted(&mut self, from: Referrer<'_>, group: &str, kind: &str, namespace: &str, name: &str) -> bool {
-        if from.namespace == namespace {
+    fn permitted(&mut self, Reference { from, to, .. }: Reference<'_>) -> bool {
+        if from.namespace == to.namespace || to.namespace.is_empty() {
             return true;
         }
-        let to = Referent { group, kind, namespace, name };
         let mut permitted = false;
         for grant in self.index.granting(from, to) {
             self.found.insert(&grant.meta);
@@ -210,30 +148,6 @@ impl<'r, 'a> Walk<'r, 'a> {
     fn namespace(&mut self, name: &str) {
         if let Some(namespace) = self.index.namespaces.get("", name) {
             self.insert(&namespace.meta);
-        }
-    }
-
-    /// An HTTPRouteFilter, with what it refers to.
-    fn filter(&mut self, namespace: &str, to: &LocalObjectReference) {
-        let index = self.index;
-        if to.group != ENVOY_GROUP || to.kind != "HTTPRouteFilter" {
-            return;
-        }
-        let Some(filter) = index.route_filters.get(namespace, &to.name) else { return };
-        self.insert(&filter.meta);
-        if let Some(injection) = &filter.spec.credential_injection {
-            let from = Referrer { group: ENVOY_GROUP, kind: "HTTPRouteFilter", namespace };
-            self.secret(from, &injection.credential.value_ref);
-        }
-        if let Some(body) = filter.spec.direct_response.as_ref().and_then(|it| it.body.as_ref()) {
-            self.custom_body(namespace, body);
-        }
-    }
-
-    fn custom_body(&mut self, namespace: &str, body: &CustomResponseBody) {
-        if let CustomResponseBody::ValueRef(reference) = body {
-            // The compiler reads a ConfigMap, whatever the reference calls it.
-            self.holder(namespace, "", "ConfigMap", &reference.name);
         }
     }
 }

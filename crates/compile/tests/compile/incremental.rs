@@ -18,7 +18,7 @@ use pailou_snapshot::{EndpointKey, Name, Port};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::support::dump::dump;
+use crate::support::{dump::dump, random::Random};
 
 fn entries(yaml: &str) -> Vec<Entry> {
     let parsed = parse(yaml.as_bytes(), "in.yaml", &NamespaceName::try_from("default").unwrap());
@@ -34,18 +34,6 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     paths.sort();
     paths.iter().flat_map(|path| entries(&fs::read_to_string(path).unwrap())).collect()
 });
-
-/// Splitmix64: a list of changes of this length would be long to shrink.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed >> 32) % u64::try_from(bound).unwrap()).unwrap()
-    }
-}
 
 macro_rules! touched {
     ($object:expr, $change:expr, $($kind:ident),+) => {

@@ -1,6 +1,7 @@
 //! A Gateway's proxies get enough objects, and no Secret too many.
 
 mod canonical;
+mod random_objects;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

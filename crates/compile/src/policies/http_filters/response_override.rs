@@ -2,9 +2,10 @@
 
 use http::{HeaderName, StatusCode};
 
-use crate::{custom_body, filters, index::Index, policies::traffic::invalid, regexes, status::Problem};
+use crate::{custom_body, filters, grants::Referrer, index::Index, policies::traffic::invalid, regexes, status::Problem};
 use pailou_api::{
     envoy::{
+        ENVOY_GROUP,
         response_override::{CustomResponse, ResponseOverride as Spec, ResponseSource, StatusCodeMatch},
         string_match::{StringMatch, StringMatchType},
     },
@@ -66,7 +67,8 @@ fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<Ove
     let body = match &spec.body {
         None => Template::default(),
         Some(body) => {
-            let body = custom_body::read(index, namespace, body).map_err(|message| format!("body: {message}"))?;
+            let from = Referrer { group: ENVOY_GROUP, kind: "BackendTrafficPolicy", namespace };
+            let body = custom_body::read(index, from, body).map_err(|message| format!("body: {message}"))?;
             let text = String::from_utf8(body).map_err(|_| "body: is not UTF-8".to_owned())?;
             template(&text).map_err(|message| format!("body: {message}"))?
         }

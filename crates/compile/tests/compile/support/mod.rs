@@ -2,4 +2,5 @@
 
 pub(crate) mod dump;
 pub(crate) mod processor_time;
+pub(crate) mod random;
 pub(crate) mod settings;
