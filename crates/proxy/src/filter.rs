@@ -33,11 +33,21 @@ pub(crate) struct Stage<'a> {
 }
 
 /// Outcome of the request halves.
-pub(crate) enum Passage {
+pub(crate) enum Passage<T> {
     /// The request goes on, its body read where a filter needed it.
-    Continue(RequestInput),
+    Continue(T),
     /// A filter answered.
     Reply(Box<Response<ResponseBody>>),
+}
+
+/// A request that has passed its rule's filters. The gateway answers or sends on no other.
+pub(crate) struct Admitted(RequestInput);
+
+impl Admitted {
+    /// The body, as the filters left it.
+    pub(crate) fn into_input(self) -> RequestInput {
+        self.0
+    }
 }
 
 /// Origin of a response.
@@ -64,10 +74,7 @@ pub(crate) struct FilterState {
 
 impl FilterState {
     /// Notes a rule's filters, before the request passes them: a filter that ends the request leaves the response to all.
-    pub(crate) fn enter(&mut self, filters: &Arc<Filters>, head: &Head, connection: &Connection) {
-        if filters.http.is_empty() {
-            return;
-        }
+    fn enter(&mut self, filters: &Arc<Filters>, head: &Head, connection: &Connection) {
         self.rule = Some(filters.clone());
         for filter in &filters.http {
             match filter {
@@ -82,22 +89,43 @@ impl FilterState {
     }
 }
 
-/// Passes a request through filters, in order.
+/// Passes a request through a listener's filters, in order.
 ///
 /// # Errors
 /// The response of the first filter that refuses the request.
-pub(crate) async fn request(
+pub(crate) async fn request_to_listener(
     filters: &[HttpFilter],
     stage: &Stage<'_>,
     head: &mut Head,
     input: RequestInput,
     state: &mut FilterState,
-) -> Result<Passage, Error> {
+) -> Result<Passage<RequestInput>, Error> {
     if filters.is_empty() {
         return Ok(Passage::Continue(input));
     }
     // Most requests pass none, and would carry the room that the steps need.
     Box::pin(pass(filters, stage, head, input, state)).await
+}
+
+/// Passes a request through its rule's filters, in order.
+///
+/// # Errors
+/// The response of the first filter that refuses the request.
+pub(crate) async fn request_to_rule(
+    filters: &Arc<Filters>,
+    stage: &Stage<'_>,
+    head: &mut Head,
+    input: RequestInput,
+    state: &mut FilterState,
+) -> Result<Passage<Admitted>, Error> {
+    if filters.http.is_empty() {
+        return Ok(Passage::Continue(Admitted(input)));
+    }
+    state.enter(filters, head, stage.connection);
+    Ok(match Box::pin(pass(&filters.http, stage, head, input, state)).await? {
+        Passage::Continue(input) => Passage::Continue(Admitted(input)),
+        Passage::Reply(response) => Passage::Reply(response),
+    })
 }
 
 async fn pass(
@@ -106,7 +134,7 @@ async fn pass(
     head: &mut Head,
     mut input: RequestInput,
     state: &mut FilterState,
-) -> Result<Passage, Error> {
+) -> Result<Passage<RequestInput>, Error> {
     for filter in filters {
         match filter {
             HttpFilter::ResponseOverride(_) => {}

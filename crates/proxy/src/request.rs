@@ -26,7 +26,7 @@ use crate::{
     breaker::Overflow,
     context::Context,
     error::{Error, Flag},
-    filter::{self, FilterState, Passage, Source, Stage},
+    filter::{self, Admitted, FilterState, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
@@ -119,7 +119,7 @@ async fn serve(
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let stage = Stage { runtime: &runtime, connection, bounds };
     let input = RequestInput::new(body, &head);
-    let mut input = match filter::request(&listener.filters, &stage, &mut head, input, state).await? {
+    let mut input = match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
         Passage::Continue(input) => input,
         Passage::Reply(response) => return Ok(Served::Here(*response)),
     };
@@ -137,16 +137,15 @@ async fn serve(
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
         head.audience = crate::error::Audience::Grpc;
     }
-    state.enter(&rule.filters, &head, connection);
-    let input = match filter::request(&rule.filters.http, &stage, &mut head, input, state).await? {
-        Passage::Continue(input) => input,
+    let admitted = match filter::request_to_rule(&rule.filters, &stage, &mut head, input, state).await? {
+        Passage::Continue(admitted) => admitted,
         Passage::Reply(response) => return Ok(Served::Here(*response)),
     };
-    if let Some(response) = answer_here(entry, &head, connection)? {
+    if let Some(response) = answer_here(&admitted, entry, &head, connection)? {
         return Ok(Served::Here(response));
     }
 
-    let input = read_for_backend(rule, input, &head, context, bounds).await?;
+    let input = read_for_backend(rule, admitted, &head, context, bounds).await?;
     record.request_bytes = input.length();
     let known = input.known(base_models);
     if let Body::Read { model, base_model } = known {
@@ -165,7 +164,7 @@ async fn serve(
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
     let route = Chosen { runtime: &runtime, entry, backend, policy, client };
-    let mut outgoing = Outgoing::new(&route, &mut head, connection, &input)?;
+    let mut outgoing = Outgoing::new(&route, &permit, &mut head, connection, &input)?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let choice = match picker {
         Some(picker) => picker.ask(&route, connection, &outgoing, &input, record).await?,
@@ -201,7 +200,12 @@ fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> R
 }
 
 /// Answers a rule without a backend.
-fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Result<Option<Response<ResponseBody>>, Error> {
+fn answer_here(
+    _: &Admitted,
+    entry: &RouteMatch,
+    head: &Head,
+    connection: &Connection,
+) -> Result<Option<Response<ResponseBody>>, Error> {
     let rule = &entry.rule;
     let parts = &head.parts;
     let mut response = match &rule.action {
@@ -223,11 +227,12 @@ fn answer_here(entry: &RouteMatch, head: &Head, connection: &Connection) -> Resu
 /// Reads the body where a backend can only be chosen, or the request only be allowed or tried again, by it.
 async fn read_for_backend(
     rule: &Rule,
-    input: RequestInput,
+    admitted: Admitted,
     head: &Head,
     context: &Arc<Context>,
     bounds: Bounds,
 ) -> Result<RequestInput, Error> {
+    let input = admitted.into_input();
     match rule.policy.max_body {
         Some(limit) => input.read_all(head, context, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
         None if rule.needs_body => input.read(head, context, &bounds).await,

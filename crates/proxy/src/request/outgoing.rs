@@ -9,6 +9,7 @@ use pailou_snapshot::{Address, ClientAddress, Credential, HostRewrite};
 
 use super::Chosen;
 use crate::{
+    breaker::Permit,
     credential,
     error::{Error, Flag},
     headers,
@@ -39,8 +40,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Applies the rule's filters and then the backendRef's own to the request's head.
-    pub(super) fn new(route: &Chosen<'_>, head: &mut Head, connection: &Connection, input: &RequestInput) -> Result<Self, Error> {
+    /// Applies the rule's edits and then the backendRef's own to the head of a request that holds its place at the breaker.
+    pub(super) fn new(
+        route: &Chosen<'_>,
+        _: &Permit,
+        head: &mut Head,
+        connection: &Connection,
+        input: &RequestInput,
+    ) -> Result<Self, Error> {
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
         // Matching is over: the client's headers become the backend's.
         let mut edited = std::mem::take(&mut head.parts.headers);
