@@ -15,7 +15,7 @@ pub use background::Background;
 use background::CheckTask;
 pub use endpoint::{Attempt, EndpointConnection, EndpointId, EndpointState};
 pub use hash::{HashedRequest, hash_of};
-pub use outlier::Outcome;
+pub use outlier::AttemptOutcome;
 pub(crate) use priority::Census;
 
 use std::{
@@ -206,7 +206,7 @@ impl ClusterState {
         }
     }
 
-    fn count_failure(&self, endpoint: &EndpointState, outcome: Outcome, now: impl FnOnce() -> Instant) {
+    fn count_failure(&self, endpoint: &EndpointState, outcome: AttemptOutcome, now: impl FnOnce() -> Instant) {
         let settings = self.settings();
         if let Some(check) = &settings.health.passive
             && endpoint.fails_too_often(check, outcome)

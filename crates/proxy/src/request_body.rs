@@ -19,7 +19,7 @@ enum Request {
     Held { pieces: std::vec::IntoIter<Bytes>, left: u64 },
     Streamed(Box<Upload>),
     Copied(Copied),
-    Asked(Outbox),
+    Picker(Outbox),
 }
 
 impl RequestBody {
@@ -51,7 +51,7 @@ impl RequestBody {
 
     /// Body of a request to an endpoint picker.
     pub(crate) fn asked(outbox: Outbox) -> Self {
-        Self(Request::Asked(outbox))
+        Self(Request::Picker(outbox))
     }
 }
 
@@ -67,7 +67,7 @@ impl Body for RequestBody {
             })),
             Request::Streamed(upload) => upload.poll_frame(context),
             Request::Copied(copy) => copy.poll_frame(context),
-            Request::Asked(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
+            Request::Picker(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
         }
     }
 
@@ -75,7 +75,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => *left == 0,
             Request::Streamed(upload) => upload.is_end_stream(),
-            Request::Copied(_) | Request::Asked(_) => false,
+            Request::Copied(_) | Request::Picker(_) => false,
         }
     }
 
@@ -83,7 +83,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => SizeHint::with_exact(*left),
             Request::Streamed(upload) => upload.size_hint(),
-            Request::Copied(_) | Request::Asked(_) => SizeHint::default(),
+            Request::Copied(_) | Request::Picker(_) => SizeHint::default(),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use client::Client;
 pub use datagrams::Datagrams;
 pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
-pub(crate) use port::Place;
+pub(crate) use port::ConnectionPermit;
 pub use sockets::Sockets;
 pub use violation::Violation;
 

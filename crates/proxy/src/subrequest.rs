@@ -5,7 +5,7 @@ use pailou_snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};
 use smallvec::SmallVec;
 
 use crate::{
-    cluster::{ClusterState, EndpointId, Outcome},
+    cluster::{AttemptOutcome, ClusterState, EndpointId},
     request_body::RequestBody,
     upstream::{Destination, Exchange, FailureKind, SendFailure},
     worker::Connection,
@@ -49,7 +49,7 @@ pub(crate) async fn send<T>(
         match connection.worker.upstreams.send_request(&destination, request).await {
             Ok(exchange) => return Ok((exchange, made)),
             Err(failure) => {
-                attempt.report(Outcome::ConnectFailure);
+                attempt.report(AttemptOutcome::ConnectFailure);
                 let connects = matches!(
                     failure.kind,
                     FailureKind::Resolve(_)

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     ClusterState,
-    outlier::{Ejection, Outcome},
+    outlier::{AttemptOutcome, Ejection},
 };
 use crate::breaker::{Overflow, Resource};
 
@@ -119,13 +119,13 @@ impl Attempt {
     }
 
     /// Says how the attempt fared, once, as soon as the response's head or a failure is there. Feeds passive health checks.
-    pub fn report(&self, outcome: Outcome) {
+    pub fn report(&self, outcome: AttemptOutcome) {
         self.report_at(outcome, Instant::now);
     }
 
     /// As [`Attempt::report`], by the caller's clock, which is read only where an ejection is at hand.
-    pub fn report_at(&self, outcome: Outcome, now: impl FnOnce() -> Instant) {
-        if outcome == Outcome::Success {
+    pub fn report_at(&self, outcome: AttemptOutcome, now: impl FnOnce() -> Instant) {
+        if outcome == AttemptOutcome::Success {
             self.endpoint.forget_failures();
         } else if let Some(cluster) = self.endpoint.cluster.upgrade() {
             cluster.count_failure(&self.endpoint, outcome, now);

@@ -14,7 +14,7 @@ const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 
 /// How an attempt fared, as seen by passive health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// A response that is no 5xx.
     Success,
     /// A 5xx other than 502, 503 and 504.
@@ -27,7 +27,7 @@ pub enum Outcome {
     Reset,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     /// The outcome that a response's status stands for.
     pub fn of(status: http::StatusCode) -> Self {
         match status.as_u16() {
@@ -85,8 +85,8 @@ impl Ejection {
 
 impl EndpointState {
     /// Counts a failure; true when it is the one that reaches a threshold. Of concurrent callers just one gets that answer.
-    pub(super) fn fails_too_often(&self, check: &PassiveCheck, outcome: Outcome) -> bool {
-        let gateway_errors = if outcome == Outcome::ServerError {
+    pub(super) fn fails_too_often(&self, check: &PassiveCheck, outcome: AttemptOutcome) -> bool {
+        let gateway_errors = if outcome == AttemptOutcome::ServerError {
             self.consecutive_gateway_errors.store(0, Relaxed);
             0
         } else {

@@ -96,7 +96,7 @@ impl World {
         self.cluster.attempt_at(&endpoint(number, 0).address).unwrap()
     }
 
-    fn fail(&self, number: u8, outcome: Outcome, times: usize, now: Instant) {
+    fn fail(&self, number: u8, outcome: AttemptOutcome, times: usize, now: Instant) {
         (0..times).for_each(|_| self.at(number).report_at(outcome, || now));
     }
 }
@@ -192,22 +192,22 @@ fn an_ejected_endpoint_returns_after_its_time_and_stays_out_longer_the_next_time
     let world = world(LoadBalancer::LeastRequest, passive(100), &endpoints(0..5));
     let start = Instant::now();
     let second = Duration::from_secs(1);
-    world.fail(3, Outcome::ServerError, 2, start);
+    world.fail(3, AttemptOutcome::ServerError, 2, start);
     assert_eq!(world.counts(200, start).len(), 5);
-    world.fail(3, Outcome::ServerError, 1, start);
+    world.fail(3, AttemptOutcome::ServerError, 1, start);
     assert!(!world.counts(200, start + 29 * second).contains_key("pod-3"));
     let back = start + 30 * second;
     assert!(world.counts(200, back).contains_key("pod-3"));
     assert_eq!(world.at(3).endpoint().ejected_until(), None);
     // Counting starts anew; the second ejection is twice as long.
-    world.fail(3, Outcome::ServerError, 2, back);
+    world.fail(3, AttemptOutcome::ServerError, 2, back);
     assert!(world.counts(200, back).contains_key("pod-3"));
-    world.fail(3, Outcome::ServerError, 1, back);
+    world.fail(3, AttemptOutcome::ServerError, 1, back);
     assert!(!world.counts(200, back + 59 * second).contains_key("pod-3"));
     assert!(world.counts(200, back + 60 * second).contains_key("pod-3"));
     // Intervals spent well are forgiven.
     let later = back + 120 * second;
-    world.fail(3, Outcome::ServerError, 3, later);
+    world.fail(3, AttemptOutcome::ServerError, 3, later);
     assert!(world.counts(200, later + 30 * second).contains_key("pod-3"));
 }
 
@@ -216,15 +216,15 @@ fn successes_and_plain_500s_break_a_row_of_gateway_errors() {
     let world = world(LoadBalancer::LeastRequest, passive(100), &endpoints(0..5));
     let now = Instant::now();
     let ejected = |number| world.at(number).endpoint().ejected_until().is_some();
-    world.fail(1, Outcome::GatewayError, 1, now);
-    world.fail(1, Outcome::Success, 1, now);
-    world.fail(1, Outcome::ConnectFailure, 1, now);
-    world.fail(1, Outcome::ServerError, 1, now);
+    world.fail(1, AttemptOutcome::GatewayError, 1, now);
+    world.fail(1, AttemptOutcome::Success, 1, now);
+    world.fail(1, AttemptOutcome::ConnectFailure, 1, now);
+    world.fail(1, AttemptOutcome::ServerError, 1, now);
     assert!(!ejected(1));
     // The third 5xx in a row, though only the first gateway error.
-    world.fail(1, Outcome::Reset, 1, now);
+    world.fail(1, AttemptOutcome::Reset, 1, now);
     assert!(ejected(1));
-    world.fail(2, Outcome::ConnectFailure, 2, now);
+    world.fail(2, AttemptOutcome::ConnectFailure, 2, now);
     assert!(ejected(2));
 }
 
@@ -232,7 +232,7 @@ fn successes_and_plain_500s_break_a_row_of_gateway_errors() {
 fn one_endpoint_may_be_ejected_but_no_more_than_the_percentage() {
     let world = world(LoadBalancer::LeastRequest, passive(10), &endpoints(0..19));
     let now = Instant::now();
-    (0..19).for_each(|number| world.fail(number, Outcome::ServerError, 6, now));
+    (0..19).for_each(|number| world.fail(number, AttemptOutcome::ServerError, 6, now));
     assert_eq!(world.cluster.endpoints().iter().filter(|endpoint| endpoint.ejected_until().is_some()).count(), 1);
     assert_eq!(world.counts(1000, now).len(), 18);
 }
@@ -247,13 +247,13 @@ fn requests_spill_over_to_the_fallback_as_the_primary_loses_endpoints() {
         (4..8).map(|number| counts.get(&format!("pod-{number}")).copied().unwrap_or(0)).sum()
     };
     assert_eq!(fallback(1000), 0);
-    world.fail(0, Outcome::ServerError, 3, now);
+    world.fail(0, AttemptOutcome::ServerError, 3, now);
     assert_eq!(fallback(1000), 0, "3 of 4 are more than 72 %");
-    world.fail(1, Outcome::ServerError, 3, now);
+    world.fail(1, AttemptOutcome::ServerError, 3, now);
     let spilled = fallback(10_000);
     assert!((2800..=3200).contains(&spilled), "{spilled}: half of the primary carries 70 %");
-    world.fail(2, Outcome::ServerError, 3, now);
-    world.fail(3, Outcome::ServerError, 3, now);
+    world.fail(2, AttemptOutcome::ServerError, 3, now);
+    world.fail(3, AttemptOutcome::ServerError, 3, now);
     assert_eq!(fallback(1000), 1000);
 }
 
@@ -265,12 +265,12 @@ fn below_the_panic_threshold_all_endpoints_are_used() {
     for (threshold, used) in [(None, 4), (Some(0), 1), (Some(25), 1)] {
         health.panic_threshold = threshold;
         let world = world(LoadBalancer::LeastRequest, health.clone(), &cell);
-        (0..3).for_each(|number| world.fail(number, Outcome::ServerError, 3, now));
+        (0..3).for_each(|number| world.fail(number, AttemptOutcome::ServerError, 3, now));
         assert_eq!(world.counts(400, now).len(), used, "{threshold:?}");
     }
     health.panic_threshold = Some(0);
     let world = world(LoadBalancer::LeastRequest, health, &cell);
-    (0..4).for_each(|number| world.fail(number, Outcome::ServerError, 3, now));
+    (0..4).for_each(|number| world.fail(number, AttemptOutcome::ServerError, 3, now));
     assert!(world.cluster.choose_at(None, &[], || now).is_none());
 }
 
@@ -286,7 +286,7 @@ fn endpoints_that_stay_keep_their_state_and_a_new_pod_at_an_old_address_starts_a
     assert_eq!((one.endpoint().in_flight(), world.at(3).endpoint().in_flight()), (1, 1));
     // An endpoint that is gone may still end its requests and report them.
     world.cluster.update_endpoints(&endpoints([1]));
-    two.report(Outcome::Reset);
+    two.report(AttemptOutcome::Reset);
     drop(two);
     assert_eq!(world.counts(10, Instant::now()).len(), 1);
 }
@@ -314,7 +314,7 @@ fn choosing_goes_on_while_endpoints_come_go_and_fail() {
                 start.wait();
                 for round in 0..3_000 {
                     let attempt = cluster.choose(None).expect("endpoints 0 to 3 are always there");
-                    let outcome = if (round + thread) % 3 == 0 { Outcome::Success } else { Outcome::GatewayError };
+                    let outcome = if (round + thread) % 3 == 0 { AttemptOutcome::Success } else { AttemptOutcome::GatewayError };
                     attempt.report(outcome);
                 }
             });
@@ -371,7 +371,7 @@ proptest! {
                 }
                 Step::End => drop(held.pop()),
                 Step::Report(which, success) if !held.is_empty() => {
-                    let outcome = if success { Outcome::Success } else { Outcome::Reset };
+                    let outcome = if success { AttemptOutcome::Success } else { AttemptOutcome::Reset };
                     held[usize::from(which) % held.len()].report_at(outcome, || now);
                 }
                 Step::Report(..) => {}

@@ -23,11 +23,11 @@ use tokio::{
 
 use super::{Session, target::source_hash};
 use crate::{
-    cluster::{Attempt, ClusterState, Outcome},
+    cluster::{Attempt, AttemptOutcome, ClusterState},
     error::{Error, Flag},
     metrics::sessions::Dropped,
     runtime::Runtime,
-    server::{Datagrams, Place},
+    server::{ConnectionPermit, Datagrams},
     session_record::Protocol,
     weighted,
     worker::Worker,
@@ -63,7 +63,7 @@ struct Flow {
     table: Weak<Table>,
     /// Told when the session is no longer the client's.
     left: Notify,
-    _place: Place,
+    _permit: ConnectionPermit,
 }
 
 struct State {
@@ -139,7 +139,7 @@ impl Table {
         let PortService::Udp(listener) = &port.service else { return Err(Dropped::NoEndpoint) };
         let forward = listener.routes.get("").next().ok_or(Dropped::NoEndpoint)?;
         let (cluster, attempt) = choose(&runtime, forward, client).ok_or(Dropped::NoEndpoint)?;
-        let place = self.socket.place().ok_or(Dropped::Full)?;
+        let permit = self.socket.permit().ok_or(Dropped::Full)?;
         let mut session = Session::new(Arc::clone(&self.worker.context), Protocol::Udp, client, None);
         session.listener = Some(listener.name.clone());
         session.route = Some(forward.route.clone());
@@ -148,8 +148,16 @@ impl Table {
         session.attempts = 1;
         let state = Mutex::new(State { session, last: Instant::now(), waiting: Vec::new() });
         let table = Arc::downgrade(self);
-        let flow =
-            Arc::new(Flow { client, socket: OnceLock::new(), cluster, attempt, state, table, left: Notify::new(), _place: place });
+        let flow = Arc::new(Flow {
+            client,
+            socket: OnceLock::new(),
+            cluster,
+            attempt,
+            state,
+            table,
+            left: Notify::new(),
+            _permit: permit,
+        });
         if let Address::Socket(endpoint) = flow.address()
             && let Err(error) = flow.connect(*endpoint)
         {
@@ -307,7 +315,7 @@ impl Flow {
 
     /// The endpoint is not there, so far as the system knows: the client's next datagram goes to another.
     fn fail(&self, error: &io::Error) {
-        self.attempt.report(Outcome::ConnectFailure);
+        self.attempt.report(AttemptOutcome::ConnectFailure);
         let error = Error::new(Flag::ConnectFailure, "the backend takes no datagrams").with_detail(error.to_string());
         self.state.lock().session.failed(error);
         self.end();

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Session;
 use crate::{
     breaker::Breaker,
-    cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
+    cluster::{Attempt, AttemptOutcome, ClusterState, EndpointId, hash_of},
     error::{Error, Flag},
     runtime::Runtime,
     tls::ClientTls,
@@ -77,13 +77,13 @@ impl Target {
             };
             let failure = match upstreams.connect(&destination).await {
                 Ok((io, _)) => {
-                    attempt.report(Outcome::Success);
+                    attempt.report(AttemptOutcome::Success);
                     return Ok(Backend { io, _attempt: attempt });
                 }
                 Err(FailureKind::Overflow(overflow)) => return Err(Error::new(Flag::Overflow, overflow.to_string())),
                 Err(failure) => failure,
             };
-            attempt.report(Outcome::ConnectFailure);
+            attempt.report(AttemptOutcome::ConnectFailure);
             let unreachable = || Error::new(Flag::ConnectFailure, "no backend can be reached").with_detail(failure.to_string());
             tried.push(attempt.id());
             let next = self.cluster.choose_excluding(self.hash, &tried).filter(|next| !tried.contains(&next.id()));

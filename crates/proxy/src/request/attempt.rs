@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     breaker::Permit,
-    cluster::{Attempt, Outcome},
+    cluster::{Attempt, AttemptOutcome},
     error::{Audience, Error, Flag},
     guards::Guards,
     idle::Idle,
@@ -66,7 +66,7 @@ pub(super) struct Answered {
 /// An attempt without a response.
 pub(super) struct Failed {
     pub(super) error: Error,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: AttemptOutcome,
     /// The backend may have acted on the request.
     pub(super) sent: bool,
     /// The backend said that it did not process the stream (HTTP/2 REFUSED_STREAM).
@@ -161,7 +161,7 @@ impl Attempts<'_> {
             Ok(exchange) if self.upgrade.is_none() && exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let error = Error::new(Flag::UpstreamProtocol, "the backend's answer is not valid HTTP")
                     .with_detail("it switched protocols without having been asked to");
-                Tried::Failed(Failed { error, outcome: Outcome::Reset, sent: true, refused: false, before_content: false })
+                Tried::Failed(Failed { error, outcome: AttemptOutcome::Reset, sent: true, refused: false, before_content: false })
             }
             Ok(exchange) => self.commit(exchange).await,
             Err(failed) => Tried::Failed(failed),
@@ -172,7 +172,8 @@ impl Attempts<'_> {
         let settings = &self.target.settings;
         let endpoint = attempt.endpoint();
         let address = &endpoint.endpoint().address;
-        let config_error = |error| Failed { error, outcome: Outcome::Success, sent: false, refused: false, before_content: false };
+        let config_error =
+            |error| Failed { error, outcome: AttemptOutcome::Success, sent: false, refused: false, before_content: false };
         let tls = self.target.cluster.tls().map_err(|failure| config_error(Error::misconfigured(&failure.0)))?;
         let head = self.outgoing.head(address, self.upgrade.as_ref()).map_err(config_error)?;
         let rule = &self.route.entry.rule;
@@ -207,7 +208,13 @@ impl Attempts<'_> {
             if let Ok(Err(error)) = held {
                 let error = Error::new(Flag::UpstreamReset, "the backend broke off before its first content")
                     .with_detail(error.to_string());
-                return Tried::Failed(Failed { error, outcome: Outcome::Reset, sent: true, refused: false, before_content: true });
+                return Tried::Failed(Failed {
+                    error,
+                    outcome: AttemptOutcome::Reset,
+                    sent: true,
+                    refused: false,
+                    before_content: true,
+                });
             }
         }
         Tried::Answered(Box::new(Answered { exchange, ahead, reader }))
@@ -255,9 +262,9 @@ async fn first_content(
 
 impl Tried {
     /// How the endpoint fared.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> AttemptOutcome {
         match self {
-            Self::Answered(answered) => Outcome::of(answered.exchange.response.status()),
+            Self::Answered(answered) => AttemptOutcome::of(answered.exchange.response.status()),
             Self::Failed(failed) => failed.outcome,
         }
     }
@@ -273,28 +280,30 @@ impl Tried {
 /// The backend did not answer in time.
 fn late(flag: Flag, retryable: bool) -> Tried {
     let error = Error { retryable, ..Error::new(flag, "the backend did not answer in time") };
-    Tried::Failed(Failed { error, outcome: Outcome::GatewayError, sent: true, refused: false, before_content: false })
+    Tried::Failed(Failed { error, outcome: AttemptOutcome::GatewayError, sent: true, refused: false, before_content: false })
 }
 
 /// The client did not go on with its body, which is not the backend's fault.
 fn stalled() -> Tried {
     let error = Error::new(Flag::StreamIdle, "the request's body did not go on for too long");
     let error = Error { status: StatusCode::REQUEST_TIMEOUT, ..error };
-    Tried::Failed(Failed { error, outcome: Outcome::Success, sent: true, refused: false, before_content: false })
+    Tried::Failed(Failed { error, outcome: AttemptOutcome::Success, sent: true, refused: false, before_content: false })
 }
 
 fn failed(failure: &SendFailure) -> Failed {
     let (flag, outcome, message) = match &failure.kind {
-        FailureKind::Overflow(_) => (Flag::Overflow, Outcome::Success, "too many requests are under way; try again"),
+        FailureKind::Overflow(_) => (Flag::Overflow, AttemptOutcome::Success, "too many requests are under way; try again"),
         FailureKind::Resolve(_) | FailureKind::Connect { .. } | FailureKind::ConnectTimeout(_) | FailureKind::Tls { .. } => {
-            (Flag::ConnectFailure, Outcome::ConnectFailure, "no connection to the backend could be made")
+            (Flag::ConnectFailure, AttemptOutcome::ConnectFailure, "no connection to the backend could be made")
         }
         FailureKind::Reset(_) | FailureKind::Closed | FailureKind::Refused => {
-            (Flag::UpstreamReset, Outcome::Reset, "the backend broke off before it answered")
+            (Flag::UpstreamReset, AttemptOutcome::Reset, "the backend broke off before it answered")
         }
-        FailureKind::Protocol(_) => (Flag::UpstreamProtocol, Outcome::GatewayError, "the backend's answer is not valid HTTP"),
-        FailureKind::RequestBody(_) => (Flag::ClientBody, Outcome::Success, "the request's body broke off"),
-        FailureKind::MalformedBody(_) => (Flag::BadRequest, Outcome::Success, "the request's body is not valid HTTP"),
+        FailureKind::Protocol(_) => {
+            (Flag::UpstreamProtocol, AttemptOutcome::GatewayError, "the backend's answer is not valid HTTP")
+        }
+        FailureKind::RequestBody(_) => (Flag::ClientBody, AttemptOutcome::Success, "the request's body broke off"),
+        FailureKind::MalformedBody(_) => (Flag::BadRequest, AttemptOutcome::Success, "the request's body is not valid HTTP"),
     };
     let retryable = !matches!(flag, Flag::Overflow | Flag::ClientBody | Flag::BadRequest);
     Failed {

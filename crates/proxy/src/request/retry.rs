@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::attempt::{Failed, Tried};
 use crate::{
-    cluster::Outcome,
+    cluster::AttemptOutcome,
     error::{Error, Flag},
 };
 
@@ -89,7 +89,7 @@ fn failure_wanted(retry: &Retry, failed: &Failed) -> bool {
         return status_wanted(retry, failed.error.status);
     }
     retry.on.iter().any(|trigger| match trigger {
-        RetryTrigger::ConnectFailure => failed.outcome == Outcome::ConnectFailure,
+        RetryTrigger::ConnectFailure => failed.outcome == AttemptOutcome::ConnectFailure,
         RetryTrigger::Reset | RetryTrigger::ServerError | RetryTrigger::GatewayError => true,
         RetryTrigger::ResetBeforeRequest => !failed.sent,
         RetryTrigger::RefusedStream => failed.refused,

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::{Chosen, attempt::Tried, outgoing::Outgoing};
 use crate::{
-    cluster::{Attempt, ClusterState, EndpointId, Outcome, hash_of},
+    cluster::{Attempt, AttemptOutcome, ClusterState, EndpointId, hash_of},
     error::{Error, Flag},
     request_input::RequestInput,
     runtime::Runtime,
@@ -188,7 +188,7 @@ impl Target {
         }
         let elsewhere = match tried {
             Tried::Answered(answered) => answered.exchange.response.status() == StatusCode::SERVICE_UNAVAILABLE,
-            Tried::Failed(failed) => failed.outcome == Outcome::ConnectFailure || failed.before_content,
+            Tried::Failed(failed) => failed.outcome == AttemptOutcome::ConnectFailure || failed.before_content,
         };
         elsewhere && self.order.advance()
     }

@@ -70,7 +70,7 @@ async fn state_that_no_snapshot_names_goes_with_the_last_request() {
     drop(old);
     assert!(new.clusters().is_empty() && state.upgrade().is_none());
     // The request ends in peace.
-    attempt.report(crate::cluster::Outcome::Reset);
+    attempt.report(crate::cluster::AttemptOutcome::Reset);
     assert_eq!(attempt.endpoint().in_flight(), 1);
     assert!(breaker.upgrade().is_some());
     drop((attempt, permit));

@@ -16,7 +16,7 @@ use super::{
     Serve, WorkerHandle, connection,
     drain::Phase,
     least_busy,
-    port::{Place, PortState},
+    port::{ConnectionPermit, PortState},
 };
 
 /// After an error that is not a connection's own (no file descriptors left, no memory), how long until the next try.
@@ -52,7 +52,7 @@ async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<PortState>, workers
         port.has_room().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                hand_over(stream, peer, port.place(), port, workers);
+                hand_over(stream, peer, port.permit(), port, workers);
             }
             // The client has already gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -68,7 +68,13 @@ async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<PortState>, workers
     }
 }
 
-fn hand_over<W: Serve>(stream: TcpStream, peer: SocketAddr, place: Place, port: &Arc<PortState>, workers: &[WorkerHandle<W>]) {
+fn hand_over<W: Serve>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: ConnectionPermit,
+    port: &Arc<PortState>,
+    workers: &[WorkerHandle<W>],
+) {
     let Some(worker) = least_busy(workers) else { return };
     let connections = Arc::clone(&worker.connections);
     let (state, port) = (Arc::clone(&worker.worker), Arc::clone(port));
@@ -80,7 +86,7 @@ fn hand_over<W: Serve>(stream: TcpStream, peer: SocketAddr, place: Place, port: 
     connections.fetch_add(1, Ordering::Relaxed);
     worker.runtime.spawn(async move {
         // Why a client's connection failed is the client's affair, and there may be many of them.
-        if let Err(error) = connection::run(stream, peer, place, &port, state).await {
+        if let Err(error) = connection::run(stream, peer, permit, &port, state).await {
             tracing::debug!(%peer, %error, "a client's connection ended");
         }
         connections.fetch_sub(1, Ordering::Relaxed);

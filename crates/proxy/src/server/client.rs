@@ -7,13 +7,13 @@ use rustls::{ServerConfig, server::Accepted};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::StartHandshake;
 
-use super::port::Place;
+use super::port::ConnectionPermit;
 use crate::{reset::reset, tls::MaybeTls};
 
 /// A client's connection of which nothing was answered yet.
 pub struct Client {
     pub(super) opening: Opening,
-    pub(super) place: Place,
+    pub(super) permit: ConnectionPermit,
 }
 
 /// Treatment of its first bytes.
@@ -28,7 +28,7 @@ pub(super) enum Opening {
 pub(crate) struct ClientStream {
     pub(crate) stream: MaybeTls<TcpStream>,
     ahead: Bytes,
-    _place: Place,
+    _permit: ConnectionPermit,
 }
 
 impl Client {
@@ -50,7 +50,7 @@ impl Client {
                 (MaybeTls::Tls(Box::new(stream.into())), Bytes::new())
             }
         };
-        Ok(ClientStream { stream, ahead, _place: self.place })
+        Ok(ClientStream { stream, ahead, _permit: self.permit })
     }
 }
 

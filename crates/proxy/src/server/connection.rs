@@ -35,7 +35,7 @@ use super::{
     drain::Phase,
     hello, http1,
     io::ClientIo,
-    port::{Place, PortState, Settings},
+    port::{ConnectionPermit, PortState, Settings},
     service::service,
     streams::Streams,
 };
@@ -61,7 +61,7 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 pub(super) async fn run<W: Serve>(
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    place: Place,
+    permit: ConnectionPermit,
     port: &Arc<PortState>,
     worker: Arc<W>,
 ) -> io::Result<()> {
@@ -82,14 +82,14 @@ pub(super) async fn run<W: Serve>(
         Spoken::Http(opened) => opened,
         Spoken::Unknown(opening) => {
             let stop = phases.reach(Phase::Cut);
-            W::forward(&connection, Client { opening, place }, stop).await;
+            W::forward(&connection, Client { opening, permit }, stop).await;
             return Ok(());
         }
     };
     let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
     let timeouts = &settings.client.timeouts;
     if opened.is_http2 {
-        let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), place);
+        let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), permit);
         let service = service(Arc::clone(&connection), Arc::clone(&clock));
         // Boxed: HTTP/1.1 would otherwise carry the room it needs.
         let mut http = Box::pin(http2(&settings).serve_connection(TokioIo::new(io), service));
@@ -99,7 +99,7 @@ pub(super) async fn run<W: Serve>(
         }
         ended
     } else {
-        let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), place);
+        let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), permit);
         let closing = Closing::default();
         let http = pin!(http1::serve(io, opened.ahead, &connection, &clock, &closing));
         drive(http, |_, word| closing.say(word), &clock, timeouts, phases).await

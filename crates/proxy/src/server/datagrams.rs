@@ -8,7 +8,7 @@ use super::{
     Serve, WorkerHandle,
     drain::Phase,
     least_busy,
-    port::{Place, PortState},
+    port::{ConnectionPermit, PortState},
 };
 
 /// When the process is to end, how long answers may still come to what was asked before.
@@ -63,8 +63,8 @@ impl Datagrams {
     }
 
     /// A place for a client, within the port's limit of connections.
-    pub(crate) fn place(&self) -> Option<Place> {
-        self.port.has_room_now().then(|| self.port.place())
+    pub(crate) fn permit(&self) -> Option<ConnectionPermit> {
+        self.port.has_room_now().then(|| self.port.permit())
     }
 
     /// Waits until nothing new may begin.

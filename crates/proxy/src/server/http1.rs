@@ -32,7 +32,7 @@ use tokio::{io::AsyncWrite as _, sync::oneshot};
 
 use self::{
     line::{Line, SharedLine},
-    response::{Asked, Sending},
+    response::{ResponseContext, Sending},
     upgraded::Upgraded,
 };
 use super::{ClientBody, Connection, Serve, Violation, clock::Clock, connection::Closing, io::ClientIo};
@@ -60,7 +60,7 @@ pub(super) async fn serve<W: Serve>(
             Next::Nothing => return close(&line, false).await,
         };
         let busy = clock.begin();
-        let asked = Asked::new(&head.parts.method, head.parts.version, head.wishes);
+        let context = ResponseContext::new(&head.parts.method, head.parts.version, head.wishes);
         let (request, switch) = request(&line, head);
         let response = {
             let mut served = pin!(W::serve(connection, request));
@@ -72,7 +72,7 @@ pub(super) async fn serve<W: Serve>(
         };
         let Some(response) = response else { return Ok(()) };
         let switches = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-        let keeps_alive = send(&line, response, &asked, closing).await?;
+        let keeps_alive = send(&line, response, &context, closing).await?;
         drop(busy);
         if switches {
             if let Some(switch) = switch {
@@ -143,11 +143,11 @@ fn body(line: &SharedLine, mut framing: Framing, wishes: Wishes) -> ClientBody {
 }
 
 /// Sends a response; whether the connection may be kept.
-async fn send<B>(line: &SharedLine, response: Response<B>, asked: &Asked, closing: &Closing) -> io::Result<bool>
+async fn send<B>(line: &SharedLine, response: Response<B>, context: &ResponseContext, closing: &Closing) -> io::Result<bool>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin,
 {
-    let mut sending = Sending::new(response, asked, !closing.is_soon());
+    let mut sending = Sending::new(response, context, !closing.is_soon());
     let sent = poll_fn(|context| {
         loop {
             let has_more = sending.gather(context);
@@ -179,8 +179,8 @@ async fn refuse(line: &SharedLine, refusal: Refusal) -> io::Result<()> {
     *response.status_mut() = refusal.status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     let wishes = Wishes { keeps_alive: false, asks: false, upgrades: false, trailers: false };
-    let asked = Asked { is_head: false, version: Version::HTTP_11, wishes };
-    send(line, response, &asked, &Closing::default()).await?;
+    let context = ResponseContext { is_head: false, version: Version::HTTP_11, wishes };
+    send(line, response, &context, &Closing::default()).await?;
     close(line, true).await
 }
 

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{clock::Clock, port::Place};
+use super::{clock::Clock, port::ConnectionPermit};
 use crate::{reset::reset, tls::MaybeTls};
 
 /// A client that is still sending a request which was refused gets to hear of it: closing over unread bytes resets the connection,
@@ -45,7 +45,7 @@ pub(super) struct ClientIo {
     ahead: Bytes,
     clock: Arc<Clock>,
     /// Given back with the socket, even after it was upgraded.
-    _place: Place,
+    _permit: ConnectionPermit,
     /// Closed on this side, the client is listened to for a while: it may still be sending.
     pub(super) lingers: bool,
     closing: Option<Closing>,
@@ -58,8 +58,8 @@ struct Closing {
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: MaybeTls<TcpStream>, ahead: Bytes, clock: Arc<Clock>, place: Place) -> Self {
-        Self { stream, ahead, clock, _place: place, lingers: false, closing: None }
+    pub(super) fn new(stream: MaybeTls<TcpStream>, ahead: Bytes, clock: Arc<Clock>, permit: ConnectionPermit) -> Self {
+        Self { stream, ahead, clock, _permit: permit, lingers: false, closing: None }
     }
 
     /// Ready when a read would yield something, be it an end or an error.

@@ -69,7 +69,7 @@ pub(super) struct PortState {
 }
 
 /// A connection's place at a port, given back when its socket closes.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     port: Arc<PortState>,
     _mark: Mark,
 }
@@ -172,9 +172,9 @@ impl PortState {
     }
 
     /// Takes a place for a connection.
-    pub(super) fn place(self: &Arc<Self>) -> Place {
+    pub(super) fn permit(self: &Arc<Self>) -> ConnectionPermit {
         self.open.fetch_add(1, Ordering::AcqRel);
-        Place { port: Arc::clone(self), _mark: self.counter.mark() }
+        ConnectionPermit { port: Arc::clone(self), _mark: self.counter.mark() }
     }
 
     /// Waits until the port's limit allows another connection.
@@ -198,7 +198,7 @@ impl PortState {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.port.open.fetch_sub(1, Ordering::AcqRel);
         self.port.ended.notify_waiters();

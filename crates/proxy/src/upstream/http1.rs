@@ -48,22 +48,22 @@ struct Connection {
     wire: Wire,
     heads: Heads,
     remote: Option<SocketAddr>,
-    place: Place,
+    permit: ConnectionPermit,
     opened: Instant,
     served: u32,
 }
 
 /// A connection's place in its group, from before it is opened.
-struct Place(Arc<Group>);
+struct ConnectionPermit(Arc<Group>);
 
-impl Place {
+impl ConnectionPermit {
     fn new(group: &Arc<Group>) -> Self {
         group.open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(group))
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         // A request that waits because of the endpoint's limit may open another.
@@ -118,7 +118,7 @@ impl Lease {
         let is_due = self.retires.is_some_and(|at| now >= at) || self.connection.served >= self.max_requests;
         let expires = now.checked_add(self.idle_timeout).map(|at| self.retires.map_or(at, |retires| at.min(retires)));
         if let (false, Some(expires)) = (is_due, expires) {
-            let group = Arc::clone(&self.connection.place.0);
+            let group = Arc::clone(&self.connection.permit.0);
             group.push_idle(Idle { connection: self.connection, since: now, expires });
         }
     }
@@ -209,10 +209,10 @@ impl Upstreams {
         destination: &Destination<'_>,
         counted: Counted,
     ) -> Result<Box<Connection>, FailureKind> {
-        let place = Place::new(group);
+        let permit = ConnectionPermit::new(group);
         let (io, remote) = connect::open(&self.dns, destination, counted).await?;
         let (wire, heads) = (Wire::new(io), Heads::default());
-        Ok(Box::new(Connection { wire, heads, remote, place, opened: Instant::now(), served: 0 }))
+        Ok(Box::new(Connection { wire, heads, remote, permit, opened: Instant::now(), served: 0 }))
     }
 }
 

@@ -17,7 +17,7 @@ use super::line::Line;
 
 /// The request that is answered, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct ResponseContext {
     pub(super) is_head: bool,
     pub(super) version: Version,
     pub(super) wishes: Wishes,
@@ -35,7 +35,7 @@ pub(super) struct Sending<B> {
     pub(super) until_close: bool,
 }
 
-impl Asked {
+impl ResponseContext {
     pub(super) fn new(method: &Method, version: Version, wishes: Wishes) -> Self {
         Self { is_head: method == Method::HEAD, version, wishes }
     }
@@ -43,13 +43,13 @@ impl Asked {
 
 impl<B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin> Sending<B> {
     /// A response, on a connection that is to be kept if the client wants that.
-    pub(super) fn new(response: Response<B>, asked: &Asked, keep: bool) -> Self {
+    pub(super) fn new(response: Response<B>, context: &ResponseContext, keep: bool) -> Self {
         let (parts, body) = response.into_parts();
-        let end = end(&parts, &body, asked);
+        let end = end(&parts, &body, context);
         let until_close = matches!(end.0, End::Close);
         let keeps_alive =
-            keep && asked.wishes.keeps_alive && !until_close && !has_token(&parts.headers, &header::CONNECTION, "close");
-        let out = head(&parts, asked, &end, keeps_alive);
+            keep && context.wishes.keeps_alive && !until_close && !has_token(&parts.headers, &header::CONNECTION, "close");
+        let out = head(&parts, context, &end, keeps_alive);
         Self { body, writer: Writer::new(out, end.0), failed: None, keeps_alive, until_close }
     }
 
@@ -84,7 +84,7 @@ impl<B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + U
 }
 
 /// How the body ends, and the length to be announced.
-fn end(parts: &Parts, body: &impl Body, asked: &Asked) -> (End, Option<u64>) {
+fn end(parts: &Parts, body: &impl Body, context: &ResponseContext) -> (End, Option<u64>) {
     let announced = || {
         let said = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         said.or_else(|| body.size_hint().exact())
@@ -93,18 +93,18 @@ fn end(parts: &Parts, body: &impl Body, asked: &Asked) -> (End, Option<u64>) {
         status if status.is_informational() || status == StatusCode::NO_CONTENT => (End::Length(0), None),
         // The length is of what a GET would yield, where that is known.
         StatusCode::NOT_MODIFIED => (End::Length(0), announced().filter(|length| *length > 0)),
-        _ if asked.is_head => (End::Length(0), announced().filter(|length| *length > 0)),
+        _ if context.is_head => (End::Length(0), announced().filter(|length| *length > 0)),
         _ => match announced() {
             Some(length) => (End::Length(length), Some(length)),
-            None if asked.version == Version::HTTP_10 => (End::Close, None),
-            None if asked.wishes.trailers => (End::Chunked(trailers_announced(&parts.headers)), None),
+            None if context.version == Version::HTTP_10 => (End::Close, None),
+            None if context.wishes.trailers => (End::Chunked(trailers_announced(&parts.headers)), None),
             None => (End::Chunked(Vec::new()), None),
         },
     }
 }
 
-fn head(parts: &Parts, asked: &Asked, (end, length): &(End, Option<u64>), keeps_alive: bool) -> BytesMut {
-    let is_http10 = asked.version == Version::HTTP_10;
+fn head(parts: &Parts, context: &ResponseContext, (end, length): &(End, Option<u64>), keeps_alive: bool) -> BytesMut {
+    let is_http10 = context.version == Version::HTTP_10;
     let mut out = room_for(0, &parts.headers, *length);
     out.extend_from_slice(if is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(parts.status.as_str().as_bytes());

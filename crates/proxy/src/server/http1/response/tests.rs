@@ -4,7 +4,7 @@ use super::*;
 use crate::response_body::ResponseBody;
 
 const PLAIN: Wishes = Wishes { keeps_alive: true, asks: false, upgrades: false, trailers: false };
-const GET: Asked = Asked { is_head: false, version: Version::HTTP_11, wishes: PLAIN };
+const GET: ResponseContext = ResponseContext { is_head: false, version: Version::HTTP_11, wishes: PLAIN };
 
 fn response(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(Bytes::from_static(body.as_bytes())));
@@ -16,8 +16,8 @@ fn response(status: u16, headers: &[(&'static str, &str)], body: &'static str) -
 }
 
 /// All that would be written, and whether the connection is kept.
-fn written(response: Response<ResponseBody>, asked: &Asked) -> (String, bool) {
-    let mut sending = Sending::new(response, asked, true);
+fn written(response: Response<ResponseBody>, context: &ResponseContext) -> (String, bool) {
+    let mut sending = Sending::new(response, context, true);
     let mut text = Vec::new();
     loop {
         let has_more = sending.gather(&mut Context::from_waker(std::task::Waker::noop()));
@@ -42,7 +42,7 @@ fn a_body_is_announced_by_its_length() {
 
 #[test]
 fn what_has_no_body_sends_none() {
-    let head = Asked { is_head: true, ..GET };
+    let head = ResponseContext { is_head: true, ..GET };
     assert_eq!(written(response(200, &[], "hello"), &head).0, "HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(written(response(204, &[("content-length", "5")], "hello"), &GET).0, "HTTP/1.1 204 No Content\r\ndate: now\r\n\r\n");
     let not_modified = written(response(304, &[("content-length", "7")], ""), &GET).0;
@@ -68,15 +68,15 @@ fn a_body_that_is_not_as_long_as_announced_breaks_the_connection() {
 
 #[test]
 fn the_connection_is_kept_where_all_want_it_to_be() {
-    let old = |keeps_alive| Asked { version: Version::HTTP_10, wishes: Wishes { keeps_alive, ..PLAIN }, ..GET };
-    let close = Asked { wishes: Wishes { keeps_alive: false, ..PLAIN }, ..GET };
-    for (asked, headers, version, says, kept) in [
+    let old = |keeps_alive| ResponseContext { version: Version::HTTP_10, wishes: Wishes { keeps_alive, ..PLAIN }, ..GET };
+    let close = ResponseContext { wishes: Wishes { keeps_alive: false, ..PLAIN }, ..GET };
+    for (context, headers, version, says, kept) in [
         (close, &[][..], "HTTP/1.1", "\r\nconnection: close\r\n", false),
         (GET, &[("connection", "close")][..], "HTTP/1.1", "\r\nconnection: close\r\n", false),
         (old(true), &[][..], "HTTP/1.0", "\r\nconnection: keep-alive\r\n", true),
         (old(false), &[][..], "HTTP/1.0", "\r\nconnection: close\r\n", false),
     ] {
-        let (text, keeps) = written(response(200, headers, "hello"), &asked);
+        let (text, keeps) = written(response(200, headers, "hello"), &context);
         assert!(text.starts_with(version) && text.contains(says), "{text}");
         assert_eq!((keeps, text.matches("connection").count()), (kept, 1), "{text}");
     }
