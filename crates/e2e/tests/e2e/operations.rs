@@ -1,7 +1,6 @@
 //! The operator's view: ports, signals, health, logs, metrics, and never a credential.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use pailou_e2e::client::{CHAT, Call};
 use pailou_e2e::gateway::{Gateway, Setup};
@@ -70,7 +69,7 @@ async fn a_second_interrupt_ends_at_once() {
     let mut stream = Call::chat_stream("qwen", "hello", 5000).open(gateway.http()).await;
     stream.next().await.unwrap().unwrap();
     gateway.signal("INT");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    wait::eventually("the first drains", || gateway.stderr().contains("finishing requests")).await;
     assert!(gateway.has_ended().is_none(), "the first only drains");
     gateway.signal("INT");
     gateway.ended().await;
