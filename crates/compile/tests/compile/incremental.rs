@@ -18,7 +18,7 @@ use pailou_snapshot::{EndpointKey, Name, Port};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::support::{dump::dump, random::Random};
+use crate::support::{dump::dump, objects::with_meta, random::Random};
 
 fn entries(yaml: &str) -> Vec<Entry> {
     let parsed = parse(yaml.as_bytes(), "in.yaml", &NamespaceName::try_from("default").unwrap());
@@ -35,47 +35,14 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     paths.iter().flat_map(|path| entries(&fs::read_to_string(path).unwrap())).collect()
 });
 
-macro_rules! touched {
-    ($object:expr, $change:expr, $($kind:ident),+) => {
-        match $object {
-            $(Object::$kind(object) => {
-                let mut object = (**object).clone();
-                $change(&mut object.meta);
-                Object::$kind(Arc::new(object))
-            })+
-            other => other.clone(),
-        }
-    };
-}
-
 /// The object with another age or generation: order among rivals, and what statuses say.
 fn touched(object: &Object, random: &mut Random) -> Object {
     let second = i64::try_from(random.below(5)).unwrap();
     let generation = i64::try_from(random.below(3)).unwrap();
-    let change = |meta: &mut pailou_api::Meta| {
+    with_meta(object, |meta| {
         meta.creation_timestamp = (second > 0).then(|| Timestamp::from_second(1_700_000_000 + second).unwrap());
         meta.generation = generation;
-    };
-    touched!(
-        object,
-        change,
-        HttpRoute,
-        GrpcRoute,
-        TlsRoute,
-        TcpRoute,
-        UdpRoute,
-        Gateway,
-        GatewayClass,
-        ListenerSet,
-        BackendTlsPolicy,
-        BackendTrafficPolicy,
-        ClientTrafficPolicy,
-        SecurityPolicy,
-        InferencePool,
-        InferenceModel,
-        Backend,
-        ReferenceGrant
-    )
+    })
 }
 
 /// One change of a store: mostly of routes and of what they refer to, as in a cluster.

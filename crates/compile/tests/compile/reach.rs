@@ -7,11 +7,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
     time::Duration,
 };
 
-use pailou_api::{Gateway, Meta, NamespaceName, Object, ObjectKey, parse::parse};
+use pailou_api::{Gateway, NamespaceName, Object, ObjectKey, parse::parse};
 use pailou_compile::{
     Indexed, Settings, compile,
     reach::{Moved, Needs, Reaches, reach},
@@ -20,7 +20,7 @@ use pailou_compile::{
 use pailou_snapshot::Name;
 use proptest::prelude::*;
 
-use crate::support::processor_time::processor_time;
+use crate::support::{objects::with_meta, processor_time::processor_time};
 
 fn entries(yaml: &str) -> Vec<Entry> {
     let parsed = parse(yaml.as_bytes(), "in.yaml", &NamespaceName::try_from("default").unwrap());
@@ -253,20 +253,11 @@ fn asking_for_every_gateway_takes_time_in_proportion_to_the_store() {
 
 /// The entry with the labels of another, or of a newer generation.
 fn relabelled(entry: &Entry, other: &Entry, takes_labels: bool) -> Entry {
-    let mut entry = entry.clone();
-    let change = |meta: &mut Meta| match takes_labels {
+    let object = with_meta(&entry.object, |meta| match takes_labels {
         true => meta.labels = other.object.meta().labels.clone(),
         false => meta.generation += 1,
-    };
-    match &mut entry.object {
-        Object::Pod(object) => change(&mut Arc::make_mut(object).meta),
-        Object::EndpointSlice(object) => change(&mut Arc::make_mut(object).meta),
-        Object::Secret(object) => change(&mut Arc::make_mut(object).meta),
-        Object::HttpRoute(object) => change(&mut Arc::make_mut(object).meta),
-        Object::Service(object) => change(&mut Arc::make_mut(object).meta),
-        _ => {}
-    }
-    entry
+    });
+    Entry { object, ..entry.clone() }
 }
 
 /// Checks that a change reported as leaving needs alone does so. Returns how often that was reported.

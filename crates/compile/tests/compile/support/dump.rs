@@ -11,6 +11,8 @@ use pailou_snapshot::{
     HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
 };
 
+use super::printed::{changed, printed};
+
 /// Everything, as YAML.
 pub(crate) fn dump(compiled: &Compiled) -> String {
     let mut out = String::new();
@@ -109,10 +111,10 @@ fn port_listeners(out: &mut String, port: &Port) {
 
 fn listener(out: &mut String, listener: ListenerRef<'_>) {
     if let Some(tls) = listener.tls() {
-        line(out, 3, &format!("tls: {}", quoted(&format!("{tls:?}"))));
+        line(out, 3, &format!("tls: {}", quoted(&printed(tls))));
     }
     if **listener.client() != ClientPolicy::default() {
-        line(out, 3, &format!("client: {}", quoted(&format!("{:?}", listener.client()))));
+        line(out, 3, &format!("client: {}", quoted(&changed(&**listener.client()))));
     }
     match listener {
         ListenerRef::Http(listener) => requests(out, listener),
@@ -134,16 +136,16 @@ fn authorizer(auth: &ExternalAuth) -> String {
         Ok(key) => key.endpoints.to_string(),
         Err(failure) => format!("none ({})", failure.0),
     };
-    format!("{cluster}, {:?}, body up to {}", auth.protocol, auth.max_body)
+    format!("{cluster}, {}, body up to {}", printed(&auth.protocol), auth.max_body)
 }
 
 fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
     match filter {
-        HttpFilter::ResponseOverride(rules) => ("response override", format!("{:?}", rules.0)),
-        HttpFilter::Fault(fault) => ("fault", format!("{fault:?}")),
-        HttpFilter::Cors(cors) => ("cors", format!("{cors:?}")),
+        HttpFilter::ResponseOverride(rules) => ("response override", printed(&rules.0)),
+        HttpFilter::Fault(fault) => ("fault", printed(fault)),
+        HttpFilter::Cors(cors) => ("cors", printed(cors)),
         HttpFilter::ExternalAuth(auth) => ("authorizer", authorizer(auth)),
-        HttpFilter::Compressor(compressor) => ("compressor", format!("{:?}", compressor.0)),
+        HttpFilter::Compressor(compressor) => ("compressor", printed(&compressor.0)),
     }
 }
 
@@ -252,13 +254,13 @@ fn rule(out: &mut String, snapshot: &Snapshot, rule: &Rule) {
             line(out, 2, &format!("forward{}:", if rule.needs_body { " (needs the body)" } else { "" }));
             backends.iter().for_each(|it| backend(out, snapshot, it));
         }
-        other => line(out, 2, &format!("action: {}", quoted(&format!("{other:?}")))),
+        other => line(out, 2, &format!("action: {}", quoted(&printed(other)))),
     }
     if rule.policy.timeouts != Timeouts::default() {
-        line(out, 2, &format!("timeouts: {}", quoted(&format!("{:?}", rule.policy.timeouts))));
+        line(out, 2, &format!("timeouts: {}", quoted(&changed(&rule.policy.timeouts))));
     }
-    rule.policy.retry.iter().for_each(|it| line(out, 2, &format!("retry: {}", quoted(&format!("{it:?}")))));
-    rule.policy.breaker.iter().for_each(|it| line(out, 2, &format!("breaker: {}", quoted(&format!("{it:?}")))));
+    rule.policy.retry.iter().for_each(|it| line(out, 2, &format!("retry: {}", quoted(&printed(it)))));
+    rule.policy.breaker.iter().for_each(|it| line(out, 2, &format!("breaker: {}", quoted(&printed(it)))));
     rule.policy.max_body.iter().for_each(|it| line(out, 2, &format!("max body: {it}")));
 }
 
@@ -282,16 +284,16 @@ fn filters(out: &mut String, depth: usize, snapshot: &Snapshot, filters: &Filter
         let (name, text) = http_filter(filter);
         say(name, text);
     }
-    filters.request_headers.iter().for_each(|it| say("request headers", format!("{it:?}")));
+    filters.request_headers.iter().for_each(|it| say("request headers", printed(it)));
     for (place, mirror) in filters.mirrors.iter().enumerate() {
         let to = &snapshot.cluster(mirror.cluster).key.endpoints;
         say(&format!("mirror {place}"), format!("{}/{} to {to}", mirror.fraction.numerator, mirror.fraction.denominator));
     }
     filters.rewrite.iter().for_each(|it| say("rewrite", format!("host {:?}, path {:?}", it.host, it.path)));
     for (place, credential) in filters.credentials.iter().enumerate() {
-        say(&format!("credential {place}"), format!("{credential:?}"));
+        say(&format!("credential {place}"), printed(credential));
     }
-    filters.response_headers.iter().for_each(|it| say("response headers", format!("{it:?}")));
+    filters.response_headers.iter().for_each(|it| say("response headers", printed(it)));
 }
 
 fn clusters(out: &mut String, compiled: &Compiled) {
@@ -315,14 +317,14 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
     line(out, 2, &format!("protocol: {:?}", cluster.protocol));
     match &cluster.tls {
         Ok(None) => {}
-        Ok(Some(tls)) => line(out, 2, &format!("tls: {}", quoted(&format!("{tls:?}")))),
+        Ok(Some(tls)) => line(out, 2, &format!("tls: {}", quoted(&printed(tls)))),
         Err(failure) => line(out, 2, &format!("tls fails: {}", quoted(&failure.0))),
     }
     if cluster.load_balancer != LoadBalancer::default() {
-        line(out, 2, &format!("load balancer: {}", quoted(&format!("{:?}", cluster.load_balancer))));
+        line(out, 2, &format!("load balancer: {}", quoted(&printed(&cluster.load_balancer))));
     }
     if cluster.health != (HealthChecks { panic_threshold: Some(50), ..HealthChecks::default() }) {
-        line(out, 2, &format!("health: {}", quoted(&format!("{:?}", cluster.health))));
+        line(out, 2, &format!("health: {}", quoted(&printed(&cluster.health))));
     }
     cluster.tcp_keepalive.iter().for_each(|it| line(out, 2, &format!("keepalive: {it:?}")));
     if let ClusterKind::Pool(pool) = &cluster.kind {
@@ -333,8 +335,8 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         };
         line(out, 2, &format!("pool: {}", quoted(&format!("{:?} {:?} {picker}", pool.runtime, pool.strategy))));
         let models: BTreeMap<_, _> = pool.models.iter().collect();
-        models.iter().for_each(|(name, model)| line(out, 2, &format!("model {name}: {}", quoted(&format!("{model:?}")))));
-        pool.any_model.iter().for_each(|model| line(out, 2, &format!("any model: {}", quoted(&format!("{model:?}")))));
+        models.iter().for_each(|(name, model)| line(out, 2, &format!("model {name}: {}", quoted(&printed(model)))));
+        pool.any_model.iter().for_each(|model| line(out, 2, &format!("any model: {}", quoted(&printed(model)))));
         let objectives: BTreeMap<_, _> = pool.objectives.iter().collect();
         objectives.iter().for_each(|(name, priority)| line(out, 2, &format!("objective {name}: {priority}")));
     }

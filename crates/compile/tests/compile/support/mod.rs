@@ -1,6 +1,8 @@
 //! Helpers of the tests.
 
 pub(crate) mod dump;
+pub(crate) mod objects;
+pub(crate) mod printed;
 pub(crate) mod processor_time;
 pub(crate) mod random;
 pub(crate) mod settings;
