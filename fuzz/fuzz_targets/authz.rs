@@ -1,4 +1,4 @@
-//! Whatever an authorization server answers, consent comes of nothing but an answer that consents, and what it changes is neither the
+//! Only an answer that consents lets a request pass, whatever bytes a server sends, and its changes concern neither the
 //! host nor the message's framing.
 
 #![no_main]
@@ -41,7 +41,7 @@ fuzz_target!(|input: (u16, Option<u8>, bool, Vec<u8>)| {
     }
 });
 
-/// What no server may change is as it was.
+/// Checks the headers that no server may change.
 fn unchanged(apply: impl FnOnce(&mut HeaderMap)) {
     let fixed = ["host", "content-length", "x-gateway-model-name"];
     let mut headers: HeaderMap = fixed.map(|name| (header::HeaderName::from_static(name), HeaderValue::from_static("1"))).into_iter().collect();

@@ -54,7 +54,7 @@ pub(crate) fn one(
     pem::authorities(pem).map_err(|error| invalid(format!("{kind} {namespace}/{name}: {error}")))
 }
 
-/// The authorities of a ClusterTrustBundle, which belongs to no namespace: no grant is asked for.
+/// The authorities of a ClusterTrustBundle, which belongs to no namespace and so needs no grant.
 fn bundle(index: &Index<'_>, name: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let bundle = index.trust_bundles.get("", name).ok_or_else(|| invalid(format!("there is no ClusterTrustBundle {name}")))?;
     let read = pem::authorities(bundle.spec.trust_bundle.as_bytes());

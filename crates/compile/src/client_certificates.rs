@@ -23,7 +23,8 @@ use super::{
     listener_protocol::ListenerProtocol,
 };
 
-/// What a Gateway shows to backends that ask for a certificate. Where that cannot be had, no connection is made without.
+/// A Gateway's certificate for backends that ask for one. If there should be one and there is not, the gateway opens no
+/// connection without.
 pub(crate) type Identity = Result<Arc<CertifiedKey>, Failure>;
 
 /// Has a listener ask its clients for certificates, as the Gateway it belongs to wants it (`spec.tls.frontend`). One that cannot tell
@@ -71,7 +72,8 @@ pub(crate) fn identity(index: &Index<'_>, gateway: &Gateway) -> Option<(Identity
     }
 }
 
-/// What a ClientTrafficPolicy asks of clients; `None` where it asks nothing. Where a part of it cannot be enforced, none of it is.
+/// A ClientTrafficPolicy's demands on clients' certificates; `None` if it makes none. If the gateway cannot enforce a part, it
+/// enforces nothing.
 pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Option<Result<ClientCertificates, Problem>> {
     let validation = policy.spec.tls.as_ref()?.client_validation.as_ref()?;
     let invalid = |message: String| Err(Problem::accepted("Invalid", format!("spec.tls.clientValidation{message}")));

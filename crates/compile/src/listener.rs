@@ -28,12 +28,12 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) hostname: Option<HostPattern>,
     pub(crate) kinds: Vec<RouteKind>,
     pub(crate) certificates: Vec<Arc<CertifiedKey>>,
-    /// What is asked of its clients.
+    /// Demands on its clients' certificates.
     pub(crate) client_certificates: Option<ClientCertificates>,
     pub(crate) client: Arc<ClientPolicy>,
-    /// Who is asked whether a request may pass.
+    /// Filters before routing.
     pub(crate) filters: Vec<HttpFilter>,
-    /// What is wrong with it, by condition.
+    /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
     pub(crate) attached: u32,
@@ -79,7 +79,7 @@ impl<'a> ListenerState<'a> {
     /// Whether it has all that it takes to be served.
     pub(crate) fn is_valid(&self) -> bool {
         let has_certificates = !self.protocol.is_some_and(ListenerProtocol::terminates_tls) || !self.certificates.is_empty();
-        // Who put a filter in front of everything relies on it: nothing is served past one that is not there.
+        // The listener's owner relies on a filter before routing: without it the gateway serves nothing.
         let secured = has_certificates && self.filters.len() == self.spec.filters.requests.len();
         self.is_accepted() && secured
     }

@@ -1,7 +1,7 @@
-//! What a Gateway's proxies need of a cluster's objects: its class and itself, what is attached to it, and what that refers to.
-//! Compiling nothing else gives the same ports, clusters and endpoints for that Gateway as compiling everything.
+//! Objects that a Gateway's proxies need: its class and itself, objects attached to it, and those that they refer to. Compiling
+//! nothing else gives the same ports, clusters and endpoints for that Gateway as compiling everything.
 //!
-//! A proxy is given no Secret but those that its Gateway and what is attached to it refer to, and may refer to.
+//! A proxy gets no Secret but those that its Gateway and objects attached to it refer to, and may refer to.
 
 mod backends;
 mod needs;
@@ -31,7 +31,7 @@ use routes::AnyRoute;
 use shared::Shared;
 use walk::{NeededObjects, Walk, address};
 
-/// What one Gateway needs; nothing where there is no such Gateway, or its class is not served. For many Gateways of one store
+/// Objects that one Gateway needs; none if there is no such Gateway, or its class is not served. For many Gateways of one store
 /// see [`Reaches`].
 pub fn reach(store: &Store, settings: &Settings, gateway: &Name) -> BTreeSet<ObjectKey> {
     let indexed = Indexed::new(store);
@@ -53,8 +53,9 @@ pub(crate) fn gateways_before(
     routes.filter(|(_, routes)| routes.iter().any(leads_there)).map(|(gateway, _)| gateway).collect()
 }
 
-/// A store, indexed for asking what Gateways need. To be made anew when the store changes, which takes time in proportion to the
-/// store, and each answer in proportion to the answer, and to the Pods in the namespaces of its pools: [`Needs`] is kept up to date.
+/// A store, indexed by the needs of Gateways. Building it takes time in proportion to the store, each answer in proportion to
+/// the answer and to the Pods in the namespaces of its pools. Build it anew when the store changes, or use [`Needs`], which
+/// stays up to date.
 pub struct Reaches<'a> {
     objects: &'a Objects,
     /// The store's keys in their order, and their places in it by the addresses of the objects' metadata.
@@ -76,7 +77,7 @@ impl<'a> Reaches<'a> {
         Self { objects, keys, places, shared, routes }
     }
 
-    /// What a Gateway needs, in the order of keys.
+    /// Objects that a Gateway needs, in the order of keys.
     pub fn of(&self, gateway: &Name) -> Vec<&'a ObjectKey> {
         let id = self.shared.gateways.find(&gateway.namespace, &gateway.name);
         let found = id.map(|id| self.found(id)).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! What is said of objects that could not be decoded: not accepted, towards everybody whom they can be told to concern.
+//! Statuses of objects that do not decode: not accepted, towards every controller that they seem to concern.
 //!
-//! Where an object was something before, that is what goes on being served, and what its status is about: only *Accepted* is of
-//! the newer generation, and false.
+//! The last good version of such an object stays in force, and its status is about that version: only *Accepted* is of the
+//! newer generation, and false.
 //!
-//! This is put over what is said of everything else, which does not depend on it.
+//! These statuses lie over all others, which do not depend on them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -37,15 +37,15 @@ use super::{
     settings::Settings,
 };
 
-/// What was said last, and of what.
+/// The last report, and its input.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     undecodable: Vec<Undecodable>,
-    /// What was compiled, and what it became.
+    /// The compiled statuses, and the result.
     statuses: Option<(Arc<Statuses>, Arc<Statuses>)>,
 }
 
-/// What is needed to tell whom an object concerns.
+/// Input that decides which controllers an object concerns.
 pub(super) struct ReportContext<'w> {
     pub(super) objects: &'w Objects,
     pub(super) settings: &'w Settings,
@@ -55,7 +55,7 @@ pub(super) struct ReportContext<'w> {
 }
 
 impl Memory {
-    /// What was compiled, and over it what is to be said of everything that could not be decoded.
+    /// The compiled statuses, overlaid with those of objects that do not decode.
     pub(super) fn report(&mut self, what: &ReportContext<'_>, store: &Store, compiled: &Arc<Statuses>) -> Arc<Statuses> {
         if store.all_undecodable().len() == 0 {
             *self = Self::default();
@@ -66,7 +66,7 @@ impl Memory {
             Some((before, statuses)) if is_same && Arc::ptr_eq(before, compiled) => statuses.clone(),
             _ => {
                 let mut statuses = (**compiled).clone();
-                // Nothing that is remembered was made of what is looked up here.
+                // No recorded result depends on these lookups.
                 what.objects.track(|index| judge_all(what, index, store, &mut statuses));
                 let statuses = Arc::new(statuses);
                 self.undecodable = store.all_undecodable().cloned().collect();
@@ -94,7 +94,7 @@ struct Judge<'j, 'a> {
 }
 
 impl Judge<'_, '_> {
-    /// Writes down what is to be said of one.
+    /// Writes the status of one.
     fn report(&self, undecodable: &Undecodable, statuses: &mut Statuses) {
         let former = statuses.get(&undecodable.key).map(|status| status.body.clone()).filter(|body| *body != StatusBody::None);
         let message = match &former {
@@ -234,7 +234,7 @@ fn namespace_of<'u>(undecodable: &'u Undecodable, parent: &'u ParentReference) -
     parent.namespace.as_deref().unwrap_or(&undecodable.key.namespace)
 }
 
-/// Puts the condition in the place of what was said before, towards everybody.
+/// Replaces the former condition, towards every parent.
 fn deny(body: &mut StatusBody, condition: &Condition) {
     let lists: Vec<&mut Vec<Condition>> = match body {
         StatusBody::None => Vec::new(),

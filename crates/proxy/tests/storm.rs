@@ -53,7 +53,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// What is to be served after a change of these objects and no others.
+    /// Compilation after a change of these objects and no others.
     fn next(&mut self, objects: &str) -> Compiled {
         for entry in entries(objects) {
             self.store.upsert(entry).unwrap();

@@ -1,4 +1,4 @@
-//! Backends and what they are made of: Services, Backends, InferencePools.
+//! Backends and the objects that they consist of: Services, Backends, InferencePools.
 
 use std::collections::HashMap;
 
@@ -70,7 +70,7 @@ impl<'a> Lead<'a> {
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// What a backend needs.
+    /// Adds the objects that a backend needs.
     pub(super) fn backend(&mut self, lead: Lead<'a>) {
         let leads = std::mem::take(&mut self.leads);
         match lead {

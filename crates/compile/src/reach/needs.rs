@@ -1,4 +1,4 @@
-//! What all Gateways need, kept up to date as objects change.
+//! Needs of all Gateways, kept up to date as objects change.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -21,15 +21,15 @@ use super::{
     shared::Shared,
 };
 
-/// What the Gateways of a store that changes need: the same as [`Reaches`](super::Reaches) finds. It is found out anew for the routes
-/// and backends that a change concerns, and for all of them where something has changed that they share: a Gateway, a policy.
+/// The needs of the Gateways of a changing store: the same as [`Reaches`](super::Reaches) finds. A change works them out anew
+/// for the routes and backends that it concerns, and for all if it concerns something they share: a Gateway, a policy.
 #[derive(Debug, Default)]
 pub struct Needs {
     indexed: Indexed,
     keys: Keys,
     /// The settings that say which Gateways are ours.
     served: Option<(Vec<String>, Vec<String>)>,
-    /// What was looked up for what is shared.
+    /// Lookups for the shared part.
     shared: Reads,
     routes: HashMap<Arc<ObjectKey>, RoutePart>,
     /// The tables that anything was ever looked up in for a route, a bit each.
@@ -46,7 +46,7 @@ struct Backend {
     routes: usize,
 }
 
-/// What one Gateway needs.
+/// Needs of one Gateway.
 #[derive(Debug, Default)]
 struct Gateway {
     own: Part,
@@ -91,7 +91,7 @@ impl Needs {
         keys
     }
 
-    /// What a Gateway needs, in no order; nothing where there is no such Gateway, or its class is not served.
+    /// Objects that a Gateway needs, in no order; none if there is no such Gateway, or its class is not served.
     pub fn of(&self, gateway: &Name) -> impl ExactSizeIterator<Item = &Arc<ObjectKey>> {
         static NONE: std::sync::LazyLock<HashMap<Arc<ObjectKey>, u32>> = std::sync::LazyLock::new(HashMap::new);
         self.gateways.get(gateway).map_or(&*NONE, |gateway| &gateway.objects).keys()
@@ -102,7 +102,7 @@ impl Needs {
         self.gateways.get(gateway).is_some_and(|gateway| gateway.objects.contains_key(object))
     }
 
-    /// What may have moved for a Gateway by the last change.
+    /// Objects that may have come or gone for a Gateway by the last change.
     pub fn moved(&self, gateway: &Name) -> Moved<'_> {
         match self.gateways.get(gateway) {
             Some(gateway) if !gateway.is_new => Moved::These(&gateway.moved),
@@ -142,7 +142,7 @@ impl Needs {
         let are_routes = changes
             .iter()
             .filter(|change| [&change.before, &change.now].into_iter().flatten().any(|object| AnyRoute::of(object).is_some()));
-        // Most often nothing that routes look at has changed: that is told without looking at all of them.
+        // Mostly no route's lookups have changed: this notices without a look at all of them.
         let may_be_touched = routes.iter().take(if *tables & touched.tables() == 0 { 0 } else { usize::MAX });
         let touched_routes = may_be_touched.filter(|(key, it)| it.part.is_touched(touched) && !changed.contains_key(&***key));
         let stale_routes: Vec<_> = touched_routes.map(|(key, _)| key.clone()).chain(are_routes.map(|it| it.key.clone())).collect();
@@ -180,7 +180,7 @@ impl Needs {
     }
 }
 
-/// What routes are added up in.
+/// Sums of the routes' needs.
 struct Parts<'n, 'a> {
     objects: &'a Objects,
     backends: &'n mut HashMap<Arc<ObjectKey>, Backend>,

@@ -1,4 +1,4 @@
-//! What one route, one backend and one Gateway by itself need, each with what was looked up for it.
+//! Needs of one route, one backend and one Gateway by itself, each with its lookups.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,7 +24,7 @@ pub(super) struct Part {
     reads: Reads,
 }
 
-/// What a route needs.
+/// Needs of a route.
 #[derive(Debug)]
 pub(super) struct RoutePart {
     pub(super) part: Part,
@@ -85,19 +85,19 @@ impl Part {
         Self { keys, reads }
     }
 
-    /// What a Gateway needs by itself.
+    /// Needs of a Gateway by itself.
     pub(super) fn of_gateway<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, gateway: GatewayId) -> Self {
         Self::walk(objects, shared, keys, |walk| walk.gateway(gateway))
     }
 
-    /// What a backend needs.
+    /// Needs of a backend.
     pub(super) fn of_backend<'a>(objects: &'a Objects, shared: &Shared<'a>, keys: &Keys, lead: Lead<'a>) -> Self {
         Self::walk(objects, shared, keys, |walk| walk.backend(lead))
     }
 }
 
 impl RoutePart {
-    /// What a route needs, with the backends that it leads to.
+    /// Needs of a route, with its backends.
     pub(super) fn new<'a>(
         objects: &'a Objects,
         shared: &Shared<'a>,

@@ -1,4 +1,4 @@
-//! What is looked at for all Gateways and routes alike.
+//! Lookups that all Gateways and routes share.
 
 use crate::{
     Settings, class,

@@ -11,22 +11,22 @@ use pailou_api::{
 
 use super::{backends::Lead, policies::Subject, routes::AnyRoute, shared::Shared};
 
-/// What was found so far.
+/// Objects found so far.
 pub(super) struct Walk<'r, 'a> {
     pub(super) index: &'r Index<'a>,
     pub(super) shared: &'r Shared<'a>,
     pub(super) found: NeededObjects,
-    /// What routes lead to, which is not in by that.
+    /// Backends of routes, which the walk itself does not add.
     pub(super) leads: Vec<Lead<'a>>,
     /// InferencePools whose Pods and models are in.
     pub(super) pools: NeededObjects,
 }
 
-/// Objects of one store, told apart by where their metadata is: keys would be made, and compared, many times over.
+/// Objects of one store, identified by the address of their metadata: keys would cost many constructions and comparisons.
 #[derive(Default)]
 pub(super) struct NeededObjects(HashSet<usize>);
 
-/// Where an object's metadata is. It stays there for as long as the store is borrowed.
+/// Address of an object's metadata, fixed while the store is borrowed.
 pub(super) fn address(object: &Meta) -> usize {
     ptr::from_ref(object).addr()
 }
@@ -48,7 +48,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         Self { index, shared, found: NeededObjects::default(), leads: Vec::new(), pools: NeededObjects::default() }
     }
 
-    /// What a Gateway needs by itself, without routes.
+    /// Adds the needs of a Gateway by itself, without routes.
     pub(super) fn gateway(&mut self, gateway: GatewayId) {
         let index = self.index;
         let state = &self.shared.gateways[gateway];
@@ -73,7 +73,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
     }
 
-    /// What a route needs, but for what its backends do.
+    /// Adds the needs of a route, without those of its backends.
     pub(super) fn route(&mut self, route: AnyRoute<'a>) {
         let (kind, meta) = route.identity();
         self.insert(meta);

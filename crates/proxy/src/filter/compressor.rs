@@ -94,7 +94,7 @@ fn preferred<'a>(accept: &str, settings: impl Iterator<Item = &'a Compression>) 
     });
     let weight = |name: &str| entries.clone().find(|(coding, _)| coding.eq_ignore_ascii_case(name)).map(|(_, weight)| weight);
     let any = weight("*").unwrap_or(0.0);
-    // What is absent is acceptable as a last resort only.
+    // A coding that the header leaves out is acceptable as a last resort only.
     let mut best = (weight("identity").unwrap_or(0.0), None);
     for Compression { coding, .. } in settings {
         let weight = weight(name(*coding)).unwrap_or(any);

@@ -20,7 +20,7 @@ use crate::support::{
     picked::{engine, post},
 };
 
-/// What a server does with what it is asked.
+/// Reaction of a server to a request.
 type Script = Arc<dyn Fn(AttributeContext) -> Answer + Send + Sync>;
 
 enum Answer {

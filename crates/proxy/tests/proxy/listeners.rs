@@ -8,7 +8,7 @@ use crate::support::{
     secured::{ask, connect, statuses_in_http2},
 };
 
-/// Where all of them listen.
+/// Address of all of them.
 const PORT: u16 = 8080;
 
 /// Listeners of a Gateway: name, host name.

@@ -1,4 +1,4 @@
-//! What else an endpoint picker may answer, and what it may leave unanswered.
+//! Further answers of an endpoint picker, and answers that it leaves out.
 
 use std::future::pending;
 

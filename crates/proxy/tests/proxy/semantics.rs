@@ -1,4 +1,4 @@
-//! What objects say, as clients and backends see it: YAML, compiled and served over real sockets.
+//! Meaning of objects for clients and backends: YAML, compiled and served over real sockets.
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 

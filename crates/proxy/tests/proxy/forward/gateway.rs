@@ -61,7 +61,7 @@ impl Gateway {
         assert!(errors.is_empty(), "{errors:?}");
     }
 
-    /// Where it listens for connections, and for datagrams.
+    /// Addresses for connections, and for datagrams.
     pub(crate) fn address(&self, udp: bool) -> SocketAddr {
         let key = if udp { PortKey::udp(any()) } else { PortKey::tcp(any()) };
         self.proxy.addresses().into_iter().find(|(wanted, _)| *wanted == key).unwrap().1

@@ -32,7 +32,7 @@ pub(crate) fn nobody() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 9], 9))
 }
 
-/// What comes until the connection ends.
+/// Bytes until the connection ends.
 async fn rest(stream: &mut TcpStream) -> (Vec<u8>, Option<ErrorKind>) {
     let mut bytes = Vec::new();
     let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await.expect("the connection ends");

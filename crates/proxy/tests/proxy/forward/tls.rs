@@ -31,7 +31,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// What a listener ends TLS with.
+/// TLS of a listener.
 fn ends_tls(identity: &Identity) -> Arc<ServerTls> {
     let key = rustls::crypto::ring::sign::any_supported_type(&identity.key).unwrap();
     Arc::new(ServerTls {

@@ -12,7 +12,7 @@ use tokio::{
 use super::recorder::LIMIT;
 use crate::support::objects::{Gateway, backend, nowhere, route};
 
-/// What a backend does with each connection, in this order.
+/// A backend's actions on each connection, in this order.
 #[derive(Clone, Copy, Debug)]
 enum Does {
     /// Reads the request's head, with what comes along.
@@ -30,12 +30,12 @@ enum Does {
 }
 use Does::{Drips, HalfCloses, Hangs, Read, Resets, Says, Sleeps};
 
-/// What the client gets: a status, with a flag where it is the gateway's own, and whether the body is whole.
+/// Result for the client: a status, with a flag if it is the gateway's own, and whether the body is whole.
 type Gets = (u16, &'static str, bool);
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
 
-/// Where nothing more is done, the connection is closed.
+/// Without a further action the connection closes.
 const FAULTS: &[(&[Does], Gets)] = &[
     (&[], (503, "UC", true)),
     (&[Resets], (503, "UC", true)),
@@ -81,7 +81,7 @@ async fn act(mut stream: TcpStream, script: &[Does]) -> io::Result<()> {
             Read => drop(stream.read(&mut vec![0; 64 << 10]).await?),
             Says(text) => {
                 stream.write_all(text.as_bytes()).await?;
-                // What was said is to be read before the fault comes, which a reset would take it away with, on a busy machine too.
+                // The gateway must read the text before the fault, since a reset would take it away, on a busy machine too.
                 sleep(Duration::from_millis(200)).await;
             }
             Drips(text) => {

@@ -14,8 +14,7 @@ type Case = (Fields, &'static str);
 
 const START: [(&str, &str); 4] = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
 
-/// What is added to an ordinary request. None of it reaches the backend as a whole request, or is answered otherwise than by 400 or a
-/// reset.
+/// Additions to an ordinary request. None reaches the backend as a whole request, or gets another answer than 400 or a reset.
 const ADDED: &[Case] = &[
     (&[("x", "y\r\nz: w")], ""),
     (&[("x", "y\nz: w")], ""),
@@ -116,7 +115,7 @@ fn shown(requests: &[Request]) -> Vec<String> {
     requests.iter().map(Request::shown).collect()
 }
 
-/// What is passed on, and how.
+/// The requests that the gateway forwards.
 async fn passed(frames_of: &[Vec<u8>]) -> Vec<Request> {
     let recorder = Recorder::start().await;
     let gateway = gateway(&recorder).await;

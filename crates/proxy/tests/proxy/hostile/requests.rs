@@ -156,7 +156,7 @@ const HEADS: &[Case] = &[
     // Line ends without a CR, and lines before the first, are read in one way by all; they do not reach the backend.
     ("GET /a HTTP/1.1\nhost: a\nx: y\n\n", &[200, 200], &["GET /a a", "GET /last last"]),
     ("\r\n\r\nGET /a HTTP/1.1\r\nhost: a\r\n\r\n", &[200, 200], &["GET /a a", "GET /last last"]),
-    // What a backend might decode stays encoded.
+    // Bytes that a backend might decode stay encoded.
     (
         "GET /%0d%0ax:%20y?%0d%0az:%20y HTTP/1.1\r\nhost: a\r\nx: %0d%0az: y\r\n\r\n",
         &[200, 200],
@@ -175,7 +175,7 @@ const HEADS: &[Case] = &[
     ),
 ];
 
-/// Who is asked, and for what.
+/// Hosts and targets of requests.
 const TARGETS: &[Case] = &[
     ("GET / HTTP/1.1\r\n\r\n", &[400], &[]),
     ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", &[400], &[]),

@@ -11,7 +11,7 @@ use tokio::{
 use super::recorder::LIMIT;
 use crate::support::objects::{Gateway, backend, route};
 
-/// What the client is to get.
+/// Expected result for the client.
 enum Gets {
     /// This status and body, with an end.
     Whole(u16, &'static str),
@@ -22,7 +22,7 @@ enum Gets {
 }
 use Gets::{Cut, Refused, Whole};
 
-/// What a backend says, at once, to a GET. On a connection on which it has said this nothing more may be asked.
+/// A backend's immediate answers to a GET. The gateway must not reuse a connection after them.
 const ANSWERS: &[(&str, Gets)] = &[
     // Two answers: the second is nobody's.
     ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison", Whole(200, "ok")),
@@ -85,7 +85,7 @@ async fn answering(bad: Vec<u8>) -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let bad = bad.clone();
-            // Whoever has heard enough may have closed.
+            // A client that has read enough may have closed.
             tokio::spawn(async move { drop(answer(stream, &bad).await) });
         }
     });

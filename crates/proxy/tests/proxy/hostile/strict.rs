@@ -26,7 +26,7 @@ impl Request {
 /// All requests in these bytes, and whether they end within one.
 ///
 /// # Errors
-/// What is ambiguous or no HTTP.
+/// Bytes that are ambiguous or no HTTP.
 pub(crate) fn requests(mut bytes: &[u8]) -> Result<(Vec<Request>, bool), String> {
     let mut requests = Vec::new();
     while !bytes.is_empty() {

@@ -57,7 +57,7 @@ pub(crate) fn chat(body: &str) -> String {
     )
 }
 
-/// What comes until it is enough, or the connection ends, or ten seconds have gone.
+/// Bytes until they are enough, or the connection ends, or 10 s have passed.
 pub(crate) async fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> String {
     let mut read = Vec::new();
     let _ = timeout(Duration::from_secs(10), async {

@@ -9,7 +9,7 @@ pub(crate) mod secured;
 
 use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
 
-/// What a proxy under test is started with.
+/// Options of a proxy under test.
 pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
     Options { workers, overrides: Overrides::default(), access_log, response_flags: true, body_budget: 64 << 20 }
 }

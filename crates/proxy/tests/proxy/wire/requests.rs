@@ -33,7 +33,7 @@ use tokio::{
 
 use super::made_up::{CASES, mostly, pieces, runner};
 
-/// What heads are put together from ...
+/// Parts of heads ...
 const LINES: &[&str] = &[
     "POST /a HTTP/1.1\r\nhost: a\r\n",
     "GET /b HTTP/1.1\r\n",
@@ -133,7 +133,7 @@ async fn hypers(tell: UnboundedSender<Seen>) -> SocketAddr {
                 seen
             });
             let mut http1 = hyper::server::conn::http1::Builder::new();
-            // What follows in its buffer counts even where the client has closed its side.
+            // Bytes in its buffer count even after the client has closed its side.
             http1.half_close(true);
             tokio::spawn(http1.serve_connection(TokioIo::new(stream), service));
         }
@@ -141,7 +141,7 @@ async fn hypers(tell: UnboundedSender<Seen>) -> SocketAddr {
     address
 }
 
-/// What a server sees in these bytes, sent in two writes.
+/// Requests that a server reads from these bytes, sent in two writes.
 async fn seen(server: SocketAddr, bytes: &[u8], cut: usize, told: &RefCell<UnboundedReceiver<Seen>>) -> Vec<Seen> {
     let mut stream = TcpStream::connect(server).await.unwrap();
     let (first, second) = bytes.split_at(cut);

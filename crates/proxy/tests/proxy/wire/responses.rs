@@ -23,7 +23,7 @@ use tokio::{
 
 use super::made_up::{CASES, mostly, pieces, runner};
 
-/// What heads are put together from ...
+/// Parts of heads ...
 const LINES: &[&str] = &[
     "HTTP/1.1 200 OK\r\n",
     "HTTP/1.1 100 Continue\r\n\r\n",
