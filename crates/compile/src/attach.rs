@@ -8,7 +8,7 @@ use super::{
     ids::{GatewayId, ListenerId, ListenerSetId},
     index::Index,
     listener::{ListenerState, kind_name},
-    routes::Route,
+    route::Route,
 };
 
 /// A parentRef of a route that leads to a Gateway served here, or to a ListenerSet of one.

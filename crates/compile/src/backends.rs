@@ -12,7 +12,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{Roots, San, TlsVersion, UpstreamTls};
 
-use super::{authorities, grants::Referrer, index::Index, listener::certificate, ports::version, warnings};
+use super::{authorities, grants::Referrer, index::Index, listener::certificate, tls_version::version, warnings};
 
 /// A Backend's own TLS settings, or why it cannot be used.
 type Read = Result<Option<Arc<UpstreamTls>>, Problem>;

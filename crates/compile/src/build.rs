@@ -24,14 +24,14 @@ use super::{
     ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
     listener::kind_name,
-    listener_sets, models,
+    listener_set_status, models,
     order::Order,
-    output::{Effects, Output},
+    output::{Effect, Effects, Output},
     policies::effective::RoutePolicies,
     policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
     ports::{self, Kept},
     resolver::Resolver,
-    routes::RouteCompiler,
+    route_compiler::RouteCompiler,
     settings::{Mode, Settings},
     tables::Tables,
     unsupported_kinds,
@@ -134,7 +134,7 @@ impl Memory {
         self.shared = shared_reads;
         let Shared { mut gateways, mut clients, mut traffic, mut security, mut clusters, authorizers } = shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
-        self.effects.tell(&mut gateways, &mut clusters, (&mut traffic, &mut security));
+        report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security));
 
         let ((sets, base_models), report_reads) = objects.track(|index| {
             let reach = Reach { gateways: &gateways, index, routes: &self.routes };
@@ -260,10 +260,10 @@ fn report_sets(
 ) {
     if difference.is_anew || are_planes_new {
         *sets = Statuses::default();
-        listener_sets::report(index, gateways, sets);
+        listener_set_status::report(index, gateways, sets);
     } else {
         let listeners = difference.gone.iter().chain(&difference.come).flat_map(|output| output.counted()).collect();
-        listener_sets::report_counts(gateways, &listeners, sets);
+        listener_set_status::report_counts(gateways, &listeners, sets);
     }
 }
 
@@ -275,4 +275,22 @@ fn changed_targets(before: &[Winners; 2], now: &[Winners; 2]) -> HashSet<Target>
         changed.extend(before.keys().chain(now.keys()).filter(differs).cloned());
     }
     changed
+}
+
+/// Reports its effects on other objects' statuses.
+fn report_effects(
+    effects: &Effects,
+    gateways: &mut Gateways<'_>,
+    clusters: &mut Clusters<'_>,
+    (traffic, security): (&mut TrafficPolicies<'_>, &mut SecurityPolicies<'_>),
+) {
+    for (effect, count) in effects.iter() {
+        match effect {
+            Effect::Attached(listener) => gateways[*listener].attached = *count,
+            Effect::TlsPolicy { policy, gateway } => clusters.tls.reached(*policy, *gateway),
+            Effect::Pool { pool, gateway } => clusters.pools.reached(*pool, *gateway),
+            Effect::Traffic(overlap) => traffic.overlap(overlap),
+            Effect::Security(overlap) => security.overlap(overlap),
+        }
+    }
 }

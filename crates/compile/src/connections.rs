@@ -14,17 +14,18 @@ use pailou_api::{
 use pailou_snapshot::{BackendRef, Backends, BreakerKey, Failure, Filters, Forward, RouteKind, RouteName};
 
 use super::{
+    any_route::AnyRoute,
     attach,
     grants::Referrer,
     ids::ListenerId,
     listener::kind_name,
     listener_protocol::ListenerProtocol,
-    order::AnyRoute,
     output::{Output, RouteListener},
     policies::{effective::RulePolicies, traffic::Traffic},
     resolver::{Load, Resolver},
-    routes::{Given, Route, RouteCompiler, gateways_of, listeners_of, patterns},
-    rules::{self, Findings},
+    route::{Route, patterns, rule_name},
+    route_compiler::{Given, RouteCompiler, gateways_of, listeners_of},
+    rule_context::Findings,
 };
 
 /// A route of one of these kinds.
@@ -50,7 +51,7 @@ pub(crate) fn udp_route(route: &UdpRoute) -> ConnectionRoute<'_> {
 
 impl RouteCompiler<'_, '_> {
     /// Compiles one route for connections.
-    pub(super) fn compile_connections(&mut self, object: &AnyRoute, route: &ConnectionRoute<'_>) -> (Output, Status) {
+    pub(crate) fn compile_connections(&mut self, object: &AnyRoute, route: &ConnectionRoute<'_>) -> (Output, Status) {
         let head = &route.head;
         let attachments = attach::attach(self.resolver.index, self.gateways, head);
         let mut output = Output::nothing(object.clone());
@@ -98,7 +99,7 @@ impl RouteCompiler<'_, '_> {
     fn forward(&mut self, route: &ConnectionRoute<'_>, given: Given, load: Load, findings: &mut Findings) -> Forward {
         self.identify(given);
         let rule = route.rules.first();
-        let name = rules::rule_name(&route.head, 0, rule.and_then(|rule| rule.name.as_deref()));
+        let name = rule_name(&route.head, 0, rule.and_then(|rule| rule.name.as_deref()));
         let RulePolicies { traffic, security, failure } = self.policies.of_rule(self.resolver.index, given.policies, &name);
         let closed = security.closed.or(failure);
         let refs = backends(&mut self.resolver, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);

@@ -18,11 +18,12 @@ use pailou_snapshot::{Action, Credential, DirectResponse, Failure, HostRewrite, 
 
 use super::{
     custom_body,
-    filters::{self, FilterSet},
+    filter_set::{self, FilterSet},
     grants::Referrer,
+    headers,
     index::Index,
     matches, regexes,
-    rules::RuleContext,
+    rule_context::RuleContext,
 };
 
 /// Applies the filter that a reference leads to.
@@ -49,12 +50,12 @@ pub(crate) fn apply(
         if let Err(problem) = &value {
             set.fail(context, problem.clone());
         }
-        let header = spec.header.as_deref().map_or(Ok(header::AUTHORIZATION), filters::header_name)?;
+        let header = spec.header.as_deref().map_or(Ok(header::AUTHORIZATION), headers::header_name)?;
         let value = value.map_err(|problem| Failure(problem.message.into()));
         set.filters.credentials.push(Credential { header, overwrite: spec.overwrite, value });
     }
     if let Some(spec) = &filter.spec.url_rewrite {
-        filters::lay_over(&mut set.filters.rewrite, rewrite(spec)?);
+        filter_set::lay_over(&mut set.filters.rewrite, rewrite(spec)?);
     }
     if let Some(spec) = &filter.spec.direct_response {
         set.answer = Some(Action::Respond(Arc::new(direct_response(context.index(), namespace, spec)?)));
@@ -113,7 +114,7 @@ fn missing(namespace: &str, name: &str) -> String {
 
 fn rewrite(spec: &EnvoyUrlRewrite) -> Result<Rewrite, Problem> {
     let host = match &spec.hostname {
-        Some(EnvoyHostRewrite::Header(name)) => Some(HostRewrite::Header(filters::header_name(name)?)),
+        Some(EnvoyHostRewrite::Header(name)) => Some(HostRewrite::Header(headers::header_name(name)?)),
         Some(EnvoyHostRewrite::Backend) => Some(HostRewrite::Backend),
         // Named as not acted on.
         Some(EnvoyHostRewrite::PathRegex(_)) | None => None,
@@ -156,8 +157,8 @@ fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> R
     Ok(DirectResponse {
         status: StatusCode::from_u16(status).map_err(|_| wrong(format!("statusCode: {status} is no status")))?,
         body: body.into(),
-        content_type: spec.content_type.as_deref().map(filters::header_value).transpose()?,
-        headers: spec.header.as_ref().map(filters::edit_of).transpose()?,
+        content_type: spec.content_type.as_deref().map(headers::header_value).transpose()?,
+        headers: spec.header.as_ref().map(headers::edit_of).transpose()?,
     })
 }
 

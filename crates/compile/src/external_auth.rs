@@ -11,12 +11,12 @@ use pailou_snapshot::{AuthProtocol, Cluster, ExternalAuth, Failure, HttpFilter};
 
 use super::{
     clusters::Clusters,
-    filters::header_name,
     gateway::Gateways,
     grants::Referrer,
+    headers::header_name,
     index::Index,
     resolver::{Load, Resolver},
-    rules::RuleContext,
+    rule_context::RuleContext,
 };
 
 /// An authorization server that a rule names. Where it cannot be had, that is a problem of the route, and nothing passes the rule.

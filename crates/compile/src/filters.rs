@@ -2,46 +2,20 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
-
-use crate::status::Problem;
+use crate::{
+    extension, external_auth,
+    filter_set::{FilterSet, lay_over},
+    headers::{edit_of, header_value},
+    policies::cors,
+    redirect::{path_rewrite, redirect},
+    rule_context::RuleContext,
+    status::Problem,
+};
 use pailou_api::{
     grpc_route::GrpcRouteFilter,
-    header_filter::{HeaderFilter, HttpHeader},
-    http_filter::{HttpRouteFilter, RedirectScheme, RequestMirror, RequestRedirect, UrlRewrite},
-    path_modifier::HttpPathModifier,
+    http_filter::{HttpRouteFilter, RequestMirror, UrlRewrite},
 };
-use pailou_snapshot::{
-    Action, Failure, Filters, Fraction, HeaderEdit, HostRewrite, HttpFilter, Mirror, PathRewrite, Redirect, Rewrite,
-};
-
-use super::{extension, external_auth, policies::cors, rules::RuleContext};
-
-/// Result of compiling a list of filters.
-#[derive(Default)]
-pub(crate) struct FilterSet {
-    pub(crate) filters: Filters,
-    /// An answer given in place of forwarding.
-    pub(crate) answer: Option<Action>,
-    /// Why the rule must answer 500, if it must.
-    pub(crate) failure: Option<Failure>,
-    /// Further conditions, of which one has to hold beside each match.
-    pub(crate) cookies: Vec<Vec<pailou_snapshot::QueryMatch>>,
-}
-
-impl FilterSet {
-    /// Puts a filter in the place of the one of its kind, if there is one.
-    fn put(&mut self, filter: HttpFilter) {
-        self.filters.http.retain(|it| it.rank() != filter.rank());
-        self.filters.http.push(filter);
-    }
-
-    /// Refuses all requests, whatever else the filters do.
-    pub(crate) fn fail(&mut self, context: &mut RuleContext<'_, '_, '_>, problem: Problem) {
-        self.failure.get_or_insert_with(|| Failure(problem.message.as_str().into()));
-        context.problem(problem);
-    }
-}
+use pailou_snapshot::{Action, Fraction, HeaderEdit, HostRewrite, HttpFilter, Mirror, Rewrite};
 
 /// Filters of an HTTPRoute.
 pub(crate) fn http(context: &mut RuleContext<'_, '_, '_>, specs: &[HttpRouteFilter]) -> FilterSet {
@@ -95,65 +69,9 @@ fn merge(known: &mut Option<HeaderEdit>, more: HeaderEdit) {
     known.remove.extend(more.remove);
 }
 
-/// Lays a later rewrite over a former one: its fields win, and those that it leaves open stay.
-pub(crate) fn lay_over(known: &mut Option<Rewrite>, more: Rewrite) {
-    let known = known.get_or_insert_default();
-    known.host = more.host.or(known.host.take());
-    known.path = more.path.or(known.path.take());
-}
-
-/// Edits of headers.
-pub(crate) fn edit_of(spec: &HeaderFilter) -> Result<HeaderEdit, Problem> {
-    header_edit(&spec.set, &spec.add, &spec.remove)
-}
-
-/// Edits of headers from their three lists.
-pub(crate) fn header_edit(set: &[HttpHeader], add: &[HttpHeader], remove: &[String]) -> Result<HeaderEdit, Problem> {
-    let field = |header: &HttpHeader| -> Result<_, Problem> { Ok((header_name(&header.name)?, header_value(&header.value)?)) };
-    Ok(HeaderEdit {
-        set: set.iter().map(field).collect::<Result<_, _>>()?,
-        add: add.iter().map(field).collect::<Result<_, _>>()?,
-        remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
-    })
-}
-
-/// A header's name in lower case.
-pub(crate) fn header_name(name: &str) -> Result<HeaderName, Problem> {
-    let wrong = |_| Problem::accepted("UnsupportedValue", format!("{name:?} is no header name"));
-    HeaderName::from_bytes(name.as_bytes()).map_err(wrong)
-}
-
-/// A header's value.
-pub(crate) fn header_value(value: &str) -> Result<HeaderValue, Problem> {
-    HeaderValue::from_str(value).map_err(|_| Problem::accepted("UnsupportedValue", format!("{value:?} cannot stand in a header")))
-}
-
-fn path_rewrite(spec: &HttpPathModifier) -> PathRewrite {
-    match spec {
-        HttpPathModifier::ReplaceFullPath(path) => PathRewrite::Full(path.as_str().into()),
-        HttpPathModifier::ReplacePrefixMatch(prefix) => PathRewrite::Prefix(prefix.as_str().into()),
-    }
-}
-
 fn rewrite(spec: &UrlRewrite) -> Result<Rewrite, Problem> {
     let host = spec.hostname.as_ref().map(|name| header_value(name)).transpose()?;
     Ok(Rewrite { host: host.map(HostRewrite::Name), path: spec.path.as_ref().map(path_rewrite) })
-}
-
-pub(crate) fn redirect(spec: &RequestRedirect) -> Result<Redirect, Problem> {
-    let status = StatusCode::from_u16(spec.status_code).ok().filter(StatusCode::is_redirection);
-    let wrong =
-        || Problem::accepted("UnsupportedValue", format!("requestRedirect.statusCode: {} is no redirection", spec.status_code));
-    Ok(Redirect {
-        scheme: spec.scheme.map(|scheme| match scheme {
-            RedirectScheme::Http => "http".into(),
-            RedirectScheme::Https => "https".into(),
-        }),
-        hostname: spec.hostname.as_deref().map(Into::into),
-        path: spec.path.as_ref().map(path_rewrite),
-        port: spec.port.map(|port| port.get()),
-        status: status.ok_or_else(wrong)?,
-    })
 }
 
 /// A mirror whose backend cannot be had is left out; the route's condition says so.

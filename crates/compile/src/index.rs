@@ -18,7 +18,7 @@ use pailou_api::{
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
 };
 
-use super::{models::is_adapters, pem::Parsed};
+use super::pem::Parsed;
 
 use groups::{Groups, TrackedGroups};
 pub(crate) use reads::{Reads, Touched};
@@ -178,6 +178,14 @@ index! {
     secrets: Secret,
     config_maps: ConfigMap,
     trust_bundles: ClusterTrustBundle,
+}
+
+/// ConfigMaps with this label say which adapters belong to which base model.
+const ADAPTERS_LABEL: &str = "inference.networking.k8s.io/bbr-managed";
+
+/// Whether a ConfigMap says which adapters belong to a base model.
+fn is_adapters(map: &ConfigMap) -> bool {
+    map.meta.labels.get(ADAPTERS_LABEL).is_some_and(|value| value == "true")
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<&String> {

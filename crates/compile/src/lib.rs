@@ -20,8 +20,11 @@ mod indexed;
 mod settings;
 
 pub(crate) mod grants;
+mod headers;
 mod pem;
+mod redirect;
 mod regexes;
+mod tls_version;
 mod warnings;
 
 mod addresses;
@@ -33,18 +36,26 @@ mod features;
 pub(crate) mod gateway;
 pub(crate) mod listener;
 mod listener_protocol;
+mod listener_set_status;
 mod listener_sets;
 pub(crate) mod parameters;
 mod ports;
 
+pub(crate) mod route;
+
+mod any_route;
 pub(crate) mod attach;
+mod compile_route;
 pub(crate) mod connections;
 mod custom_body;
 mod extension;
 mod external_auth;
+mod filter_set;
 mod filters;
 mod matches;
+mod route_compiler;
 pub(crate) mod routes;
+mod rule_context;
 mod rules;
 
 mod build;
@@ -56,6 +67,7 @@ mod tables;
 mod authorities;
 mod backends;
 mod clusters;
+mod draft;
 mod endpoints;
 pub(crate) mod models;
 mod one_pool;

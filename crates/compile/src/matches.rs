@@ -11,7 +11,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{Conditions, HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch};
 
-use super::{filters::header_name, regexes};
+use super::{headers::header_name, regexes};
 
 /// The header that the gateway makes of the model in the body.
 const MODEL_HEADER: &str = "x-gateway-model-name";

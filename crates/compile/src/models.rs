@@ -7,7 +7,7 @@ use std::{
 
 use crate::status::{Condition, ConditionList, ConditionStatus, StatusBody, Statuses};
 use pailou_api::{
-    ConfigMap, InferenceModel, InferenceModelRewrite, Meta, ObjectKey,
+    InferenceModel, InferenceModelRewrite, Meta, ObjectKey,
     inference_model::{Criticality as SpecCriticality, ModelRewriteTarget, PoolRef},
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
@@ -172,14 +172,6 @@ fn fill_generic(set: &mut ModelSet) {
     for model in set.models.values_mut().filter(|model| model.targets.is_empty()) {
         *model = Arc::new(PoolModel { criticality: model.criticality, targets: any.targets.clone() });
     }
-}
-
-/// ConfigMaps with this label say which adapters belong to which base model.
-const ADAPTERS_LABEL: &str = "inference.networking.k8s.io/bbr-managed";
-
-/// Whether a ConfigMap says which adapters belong to a base model.
-pub(crate) fn is_adapters(map: &ConfigMap) -> bool {
-    map.meta.labels.get(ADAPTERS_LABEL).is_some_and(|value| value == "true")
 }
 
 /// The base model by adapter, from ConfigMaps with `data.baseModel` and `data.adapters` (a list in YAML). The oldest map that

@@ -3,10 +3,11 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::store::Change;
-use pailou_api::{GrpcRoute, HttpRoute, Kind, Meta, Object, TcpRoute, TlsRoute, UdpRoute};
+use pailou_api::Kind;
 use pailou_snapshot::{Name, RouteKind};
 
 use super::{
+    any_route::AnyRoute,
     cluster_ids::IdCounts,
     ids::GatewayId,
     index::{Index, Reads, Touched},
@@ -22,16 +23,6 @@ const ROUTES: u64 = 1 << Kind::HttpRoute as u8
 
 /// Most changes to apply one by one; beyond that, sorting anew is cheaper.
 const MANY: usize = 64;
-
-/// A route of any kind.
-#[derive(Clone, Debug)]
-pub(crate) enum AnyRoute {
-    Http(Arc<HttpRoute>),
-    Grpc(Arc<GrpcRoute>),
-    Tls(Arc<TlsRoute>),
-    Tcp(Arc<TcpRoute>),
-    Udp(Arc<UdpRoute>),
-}
 
 /// All routes. Those for requests come first, and each sort the oldest first: of rivals the first one wins.
 #[derive(Debug, Default)]
@@ -58,67 +49,6 @@ pub(crate) struct Slot {
 pub(crate) struct Start {
     pub(crate) place: usize,
     pub(crate) count: IdCounts,
-}
-
-impl AnyRoute {
-    pub(crate) fn of(object: &Object) -> Option<Self> {
-        match object {
-            Object::HttpRoute(route) => Some(Self::Http(route.clone())),
-            Object::GrpcRoute(route) => Some(Self::Grpc(route.clone())),
-            Object::TlsRoute(route) => Some(Self::Tls(route.clone())),
-            Object::TcpRoute(route) => Some(Self::Tcp(route.clone())),
-            Object::UdpRoute(route) => Some(Self::Udp(route.clone())),
-            _ => None,
-        }
-    }
-
-    /// The route of a kind and name.
-    fn find(index: &Index<'_>, kind: RouteKind, name: &Name) -> Option<Self> {
-        let (namespace, name) = (&*name.namespace, &*name.name);
-        match kind {
-            RouteKind::Http => index.http_routes.shared(namespace, name).cloned().map(Self::Http),
-            RouteKind::Grpc => index.grpc_routes.shared(namespace, name).cloned().map(Self::Grpc),
-            RouteKind::Tls => index.tls_routes.shared(namespace, name).cloned().map(Self::Tls),
-            RouteKind::Tcp => index.tcp_routes.shared(namespace, name).cloned().map(Self::Tcp),
-            RouteKind::Udp => index.udp_routes.shared(namespace, name).cloned().map(Self::Udp),
-        }
-    }
-
-    pub(crate) fn kind(&self) -> RouteKind {
-        match self {
-            Self::Http(_) => RouteKind::Http,
-            Self::Grpc(_) => RouteKind::Grpc,
-            Self::Tls(_) => RouteKind::Tls,
-            Self::Tcp(_) => RouteKind::Tcp,
-            Self::Udp(_) => RouteKind::Udp,
-        }
-    }
-
-    pub(crate) fn meta(&self) -> &Meta {
-        match self {
-            Self::Http(route) => &route.meta,
-            Self::Grpc(route) => &route.meta,
-            Self::Tls(route) => &route.meta,
-            Self::Tcp(route) => &route.meta,
-            Self::Udp(route) => &route.meta,
-        }
-    }
-
-    /// Its place among all.
-    pub(crate) fn order(&self) -> impl Ord + use<'_> {
-        let is_for_connections = !matches!(self, Self::Http(_) | Self::Grpc(_));
-        (is_for_connections, self.meta().age_order(), self.kind())
-    }
-
-    fn address(&self) -> usize {
-        match self {
-            Self::Http(route) => Arc::as_ptr(route).addr(),
-            Self::Grpc(route) => Arc::as_ptr(route).addr(),
-            Self::Tls(route) => Arc::as_ptr(route).addr(),
-            Self::Tcp(route) => Arc::as_ptr(route).addr(),
-            Self::Udp(route) => Arc::as_ptr(route).addr(),
-        }
-    }
 }
 
 impl Order {

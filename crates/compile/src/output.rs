@@ -5,12 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use pailou_snapshot::{Forward, RouteMatch};
 
 use super::{
+    any_route::AnyRoute,
     cluster_ids::UsedIds,
-    clusters::Clusters,
-    gateway::Gateways,
     ids::{GatewayId, ListenerId, PolicyId, PoolId},
-    order::AnyRoute,
-    policies::{backend::TrafficPolicies, policy_targets::Overlap, security::SecurityPolicies},
+    policies::overlap::Overlap,
 };
 
 /// Result of compiling one route by itself. All that routes share comes from these alone.
@@ -113,21 +111,8 @@ impl Effects {
         }
     }
 
-    /// Reports its effects on other objects' statuses.
-    pub(crate) fn tell(
-        &self,
-        gateways: &mut Gateways<'_>,
-        clusters: &mut Clusters<'_>,
-        (traffic, security): (&mut TrafficPolicies<'_>, &mut SecurityPolicies<'_>),
-    ) {
-        for (effect, count) in &self.0 {
-            match effect {
-                Effect::Attached(listener) => gateways[*listener].attached = *count,
-                Effect::TlsPolicy { policy, gateway } => clusters.tls.reached(*policy, *gateway),
-                Effect::Pool { pool, gateway } => clusters.pools.reached(*pool, *gateway),
-                Effect::Traffic(overlap) => traffic.overlap(overlap),
-                Effect::Security(overlap) => security.overlap(overlap),
-            }
-        }
+    /// All effects, each with how many routes have it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Effect, &u32)> {
+        self.0.iter()
     }
 }

@@ -6,7 +6,7 @@ use pailou_api::{core_v1::service::ServiceType, inference_pool::EndpointPickerRe
 use pailou_snapshot::{Cluster, ClusterKind, EndpointKey, Protocol, Roots, TlsVersion, UpstreamTls};
 
 use super::{
-    clusters::Draft,
+    draft::Draft,
     ids::PolicyId,
     index::{Index, name_of},
     policies::traffic::Traffic,

@@ -7,7 +7,6 @@ use std::{
 };
 
 use crate::status::Problem;
-use pailou_api::envoy::tls::TlsVersion as Version;
 use pailou_snapshot::{
     ClientCertificates, ConnectionListener, Forward, HostMap, HostPattern, Listener, ListenerName, Name, Port, PortKey,
     PortService, RouteTable, ServerTls, Snapshot, TlsListener, TlsVersion, Transport,
@@ -21,6 +20,7 @@ use super::{
     policies::client::{ClientSettings, TlsSettings},
     settings::Mode,
     tables::Tables,
+    tls_version::version,
 };
 
 /// Gives every socket to the oldest Gateway that asks for it; the others' listeners say who holds it. Listeners of different
@@ -178,14 +178,5 @@ fn server_tls(
             None => Vec::new(),
         },
         ciphers: settings.ciphers.iter().map(|name| name.as_str().into()).collect(),
-    }
-}
-
-/// TLS 1.0 and 1.1 are not spoken: as a bound they mean 1.2.
-pub(crate) fn version(asked: Option<Version>, default: TlsVersion) -> TlsVersion {
-    match asked {
-        None | Some(Version::Auto) => default,
-        Some(Version::V1_3) => TlsVersion::V1_3,
-        Some(Version::V1_0 | Version::V1_1 | Version::V1_2) => TlsVersion::V1_2,
     }
 }

@@ -4,6 +4,8 @@
 //! A proxy gets no Secret but those that its Gateway and objects attached to it refer to, and may refer to.
 
 mod backends;
+mod lead;
+mod models;
 mod needs;
 mod parts;
 mod policies;

@@ -18,7 +18,8 @@ use pailou_snapshot::{
 use super::{
     client_certificates::Identity,
     cluster_ids::UsedIds,
-    clusters::{Clusters, Draft, told_apart},
+    clusters::Clusters,
+    draft::{Draft, told_apart},
     grants::{Referent, Referrer},
     ids::{PolicyId, PoolId},
     index::{Index, name_of},

@@ -1,108 +1,22 @@
 //! Rules of routes: matches, filters, backends and the policies that apply, put together.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::status::Problem;
 use pailou_api::{
     http_route::{HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts},
-    refs::{BackendObjectReference, GATEWAY_GROUP},
+    refs::BackendObjectReference,
 };
-use pailou_snapshot::{
-    Action, BackendRef, Backends, BreakerId, BreakerKey, ClusterKey, Failure, HttpFilter, Name, Retry, RetryTrigger, RouteKind,
-    RouteName, Rule, Timeouts,
-};
+use pailou_snapshot::{Action, BackendRef, Backends, Failure, HttpFilter, Retry, RetryTrigger, Rule, Timeouts};
 
 use super::{
-    filters::{self, FilterSet},
-    grants::Referrer,
-    index::{Index, name_of},
-    listener::kind_name,
+    filter_set::FilterSet,
+    filters,
     matches::{self, Match},
-    policies::{
-        http_filters,
-        security::Security,
-        traffic::{Traffic, statuses},
-    },
-    resolver::{Load, Resolved, Resolver},
-    routes::{Route, RuleSpec},
+    policies::{http_filters, security::Security, values::statuses},
+    route::RuleSpec,
+    rule_context::RuleContext,
 };
-
-/// Input and output of compiling a rule.
-pub(crate) struct RuleContext<'c, 't, 'a> {
-    pub(crate) resolver: &'c mut Resolver<'t, 'a>,
-    pub(crate) route: &'c Route<'c>,
-    pub(crate) name: RouteName,
-    pub(crate) traffic: Arc<Traffic>,
-    /// Path of the rule: `spec.rules[0]`.
-    pub(crate) field: String,
-    pub(crate) findings: &'c mut Findings,
-    /// The number of the next mirror's breaker: they count on from the backendRefs'.
-    pub(crate) mirrors: u16,
-}
-
-/// Problems of a route's rules.
-#[derive(Default)]
-pub(crate) struct Findings {
-    pub(crate) problems: Vec<Problem>,
-    /// Fields that are not acted on.
-    pub(crate) ignored: BTreeSet<String>,
-}
-
-impl<'c, 't, 'a> RuleContext<'c, 't, 'a> {
-    pub(crate) fn index(&self) -> &'t Index<'a> {
-        self.resolver.index
-    }
-
-    /// The route's namespace.
-    pub(crate) fn namespace(&self) -> &'c str {
-        &self.route.meta.namespace
-    }
-
-    /// Notes a problem, once.
-    pub(crate) fn problem(&mut self, problem: Problem) {
-        if !self.findings.problems.contains(&problem) {
-            self.findings.problems.push(problem);
-        }
-    }
-
-    /// Notes a field that is not acted on.
-    pub(crate) fn ignored(&mut self, field: String) {
-        self.findings.ignored.insert(field);
-    }
-
-    /// Resolves a reference to a backend.
-    pub(crate) fn resolve(&mut self, to: &BackendObjectReference) -> Result<Resolved, Problem> {
-        let load = if self.name.kind == RouteKind::Grpc { Load::Grpc } else { Load::Http };
-        self.resolver.resolve(self.referrer(), to, &self.traffic, load)
-    }
-
-    /// The route, as one that refers to others.
-    fn referrer(&self) -> Referrer<'c> {
-        Referrer { group: GATEWAY_GROUP, kind: kind_name(self.name.kind), namespace: self.namespace() }
-    }
-
-    /// The endpoints of an authorization server.
-    pub(crate) fn authorizer(&mut self, to: &BackendObjectReference, load: Load) -> Result<ClusterKey, Problem> {
-        let cluster = self.resolver.authorizer(self.referrer(), to, load)?;
-        Ok(self.resolver.held(cluster))
-    }
-
-    /// The number of the next mirror's breaker.
-    pub(crate) fn next_breaker(&mut self) -> u16 {
-        let number = self.mirrors;
-        self.mirrors = self.mirrors.saturating_add(1);
-        number
-    }
-
-    /// The breaker of a backend of this rule: a pool's own, else one for the reference.
-    pub(crate) fn breaker(&mut self, pool: Option<Name>, number: u16) -> BreakerId {
-        let key = match pool {
-            Some(pool) => BreakerKey::Pool(pool),
-            None => BreakerKey::Backend { route: self.name.clone(), backend: number },
-        };
-        self.resolver.breaker(key)
-    }
-}
 
 /// The matches of a rule. One that cannot be had is left out, and the route's condition says so.
 pub(crate) fn rule_matches(place: usize, rule: RuleSpec<'_>, problems: &mut Vec<Problem>) -> Vec<Match> {
@@ -255,14 +169,4 @@ fn own_retry(context: &mut RuleContext<'_, '_, '_>, spec: &HttpRouteRetry) -> Op
         backoff,
         max_backoff: backoff.saturating_mul(10),
     })
-}
-
-/// The name of a route's rule.
-pub(crate) fn rule_name(route: &Route<'_>, place: usize, name: Option<&str>) -> RouteName {
-    RouteName {
-        kind: route.kind,
-        name: name_of(route.meta),
-        rule: u16::try_from(place).unwrap_or(u16::MAX),
-        rule_name: name.map(Into::into),
-    }
 }

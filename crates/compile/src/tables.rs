@@ -5,15 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use pailou_api::Hostname;
 use pailou_snapshot::{Forward, HostMap, HostPattern, RouteMatch, RouteTable};
 
 use super::{
     gateway::Gateways,
     ids::ListenerId,
-    order::AnyRoute,
     output::{Output, RouteListener},
-    routes::hosts,
+    route::hosts,
 };
 
 /// The tables of all listeners.
@@ -95,18 +93,5 @@ fn each_host(output: &Output, gateways: &Gateways<'_>, mut each: impl FnMut(Rout
         hosts.sort_unstable();
         hosts.dedup();
         hosts.into_iter().for_each(|host| each(*place, host));
-    }
-}
-
-impl AnyRoute {
-    /// The host names that it is for.
-    fn patterns(&self) -> Vec<HostPattern> {
-        let hostnames: &[Hostname] = match self {
-            Self::Http(route) => &route.spec.hostnames,
-            Self::Grpc(route) => &route.spec.hostnames,
-            Self::Tls(route) => &route.spec.hostnames,
-            Self::Tcp(_) | Self::Udp(_) => &[],
-        };
-        super::routes::patterns(hostnames)
     }
 }

@@ -3,8 +3,9 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::{
-    client_certificates, filters,
+    client_certificates,
     gateway::Gateways,
+    headers,
     index::{Index, TrackedTable},
     listener::ListenerState,
     listener_protocol::ListenerProtocol,
@@ -24,8 +25,8 @@ use super::{
     policy_targets::{PolicyTargets, TargetedSpec},
     report::Reach,
     targets::TargetKind,
-    traffic::invalid,
     unenforced,
+    values::invalid,
 };
 
 /// TLS settings of a listener.
@@ -179,7 +180,7 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     policy.path.merge_slashes = spec.path.as_ref().is_some_and(|path| !path.disable_merge_slashes.unwrap_or(false));
     policy.health_check_path = spec.health_check.as_ref().map(|it| it.path.as_str().into());
     if let Some(headers) = &spec.headers {
-        let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| filters::header_edit(&it.set, &it.add, &it.remove);
+        let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| headers::header_edit(&it.set, &it.add, &it.remove);
         policy.early_request_headers = headers.early_request_headers.as_ref().map(edit).transpose()?;
         policy.late_response_headers = headers.late_response_headers.as_ref().map(edit).transpose()?.map(Arc::new);
     }
@@ -191,7 +192,7 @@ const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 fn client_address(spec: &ClientIpDetection) -> Result<ClientAddress, Problem> {
     if let Some(header) = &spec.custom_header {
-        let name = filters::header_name(&header.name)?;
+        let name = headers::header_name(&header.name)?;
         return Ok(ClientAddress::Header { name, required: header.fail_closed });
     }
     let Some(forwarded) = &spec.x_forwarded_for else { return Ok(ClientAddress::Connection) };

@@ -6,7 +6,7 @@ use crate::status::Problem;
 use pailou_api::envoy::health_check::{ActiveHealthCheck, ActiveHealthCheckType, PassiveHealthCheck};
 use pailou_snapshot::{ActiveCheck, HealthProbe, PassiveCheck};
 
-use super::traffic::{invalid, statuses};
+use super::values::{invalid, statuses};
 
 /// Envoy's panic threshold, percent.
 pub(crate) const PANIC_THRESHOLD: u8 = 50;

@@ -13,7 +13,7 @@ use pailou_api::envoy::{
 };
 use pailou_snapshot::{Abort, Compression, Compressor, ContentCoding, Fault, Fraction, HttpFilter};
 
-use super::{super::index::Index, traffic::invalid};
+use super::{super::index::Index, values::invalid};
 
 /// Envoy's least length of a compressed response, in bytes.
 const MIN_CONTENT_LENGTH: u64 = 30;

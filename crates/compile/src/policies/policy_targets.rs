@@ -17,6 +17,7 @@ use pailou_api::{
 use pailou_snapshot::{ListenerName, RouteName};
 
 use super::{
+    overlap::{Overlap, OverlapOutcome},
     report::{Reach, report},
     targets::{Claims, DeclaredTargets, Target, TargetKind},
 };
@@ -86,23 +87,6 @@ struct Overlaps {
     merged_into: BTreeSet<String>,
     /// Problems of what merging yields.
     problems: BTreeSet<String>,
-}
-
-/// Two policies that meet at a rule: the rule's or its route's own, and the listener's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Overlap {
-    own: PolicyId,
-    outer: PolicyId,
-    route: String,
-    outcome: OverlapOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum OverlapOutcome {
-    Replaced,
-    Merged,
-    /// Merging yields settings that cannot be read.
-    Unmergeable(String),
 }
 
 impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {

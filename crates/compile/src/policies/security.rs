@@ -20,7 +20,8 @@ use crate::{
 
 use super::{
     cors,
-    policy_targets::{Overlap, PolicyTargets, TargetedSpec},
+    overlap::Overlap,
+    policy_targets::{PolicyTargets, TargetedSpec},
     targets::{TargetKind, crosses_namespaces},
 };
 

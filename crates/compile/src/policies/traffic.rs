@@ -16,7 +16,11 @@ use pailou_snapshot::{
     Timeouts,
 };
 
-use super::{super::index::Index, health, http_filters};
+use super::{
+    super::index::Index,
+    health, http_filters,
+    values::{invalid, statuses},
+};
 
 /// A clock: `Some(None)` switches it off.
 type Clock = Option<Option<Duration>>;
@@ -159,7 +163,7 @@ fn retries(spec: &SpecRetry) -> Result<Retry, Problem> {
     let on = if triggers.is_empty() { default_triggers() } else { triggers.iter().filter_map(|it| trigger(*it)).collect() };
     let statuses = match triggers.is_empty() || triggers.contains(&SpecTrigger::RetriableStatusCodes) {
         true if codes.is_empty() => vec![StatusCode::SERVICE_UNAVAILABLE],
-        true => self::statuses(codes)?,
+        true => statuses(codes)?,
         false => Vec::new(),
     };
     Ok(Retry { attempts: spec.num_retries, on, statuses, backoff: base, max_backoff: longest })
@@ -169,12 +173,6 @@ fn retries(spec: &SpecRetry) -> Result<Retry, Problem> {
 pub(crate) fn default_triggers() -> Vec<RetryTrigger> {
     use RetryTrigger::{ConnectFailure, GrpcCancelled, GrpcUnavailable, RefusedStream};
     vec![ConnectFailure, RefusedStream, GrpcUnavailable, GrpcCancelled]
-}
-
-/// Statuses as numbers, checked.
-pub(crate) fn statuses(numbers: &[u16]) -> Result<Vec<StatusCode>, Problem> {
-    let read = |number: &u16| StatusCode::from_u16(*number).map_err(|_| invalid(&format!("{number} is no HTTP status")));
-    numbers.iter().map(read).collect()
 }
 
 fn trigger(trigger: SpecTrigger) -> Option<RetryTrigger> {
@@ -236,9 +234,4 @@ fn hash_source(hash: &ConsistentHash) -> Result<HashSource, Problem> {
             }
         }
     })
-}
-
-/// A value that cannot be had.
-pub(crate) fn invalid(message: &str) -> Problem {
-    Problem::accepted("Invalid", format!("spec.{message}"))
 }

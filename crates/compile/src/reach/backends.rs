@@ -1,73 +1,12 @@
 //! Backends and the objects that they consist of: Services, Backends, InferencePools.
 
-use std::collections::HashMap;
-
-use crate::{Mode, index::Index};
+use crate::Mode;
 use pailou_api::{
-    Backend, InferencePool, Kind, Meta, Object, Pod, Service,
+    Backend, InferencePool, Meta, Pod, Service,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
-    references::Referent,
 };
 
-use super::walk::Walk;
-
-/// InferenceModels, InferenceModelRewrites and InferenceObjectives by the pool that they speak about: namespace and name.
-pub(super) struct Models<'a> {
-    by_pool: HashMap<(&'a str, &'a str), Vec<&'a Meta>>,
-}
-
-impl<'a> Models<'a> {
-    /// Indexes them all.
-    pub(super) fn new(index: &Index<'a>) -> Self {
-        let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
-        let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
-        let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
-        let objectives = index.objectives.iter().map(|it| (&it.meta, &it.spec.pool_ref));
-        for (meta, pool) in models.chain(rewrites).chain(objectives) {
-            by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push(meta);
-        }
-        Self { by_pool }
-    }
-}
-
-/// A backend that a route leads to.
-#[derive(Clone, Copy)]
-pub(super) enum Lead<'a> {
-    Service(&'a Service),
-    External(&'a Backend),
-    Pool(&'a InferencePool),
-}
-
-impl<'a> Lead<'a> {
-    pub(super) fn meta(self) -> &'a Meta {
-        match self {
-            Self::Service(it) => &it.meta,
-            Self::External(it) => &it.meta,
-            Self::Pool(it) => &it.meta,
-        }
-    }
-
-    /// The backend that a reference names.
-    pub(super) fn find(index: &Index<'a>, kind: Kind, to: Referent<'_>) -> Option<Self> {
-        let Referent { group, namespace, name, .. } = to;
-        match kind {
-            Kind::Service => index.services.get(namespace, name).map(Self::Service),
-            Kind::Backend => index.backends.get(namespace, name).map(Self::External),
-            Kind::InferencePool => index.pool(group, namespace, name).map(Self::Pool),
-            _ => None,
-        }
-    }
-
-    /// An object, where it is a backend.
-    pub(super) fn of(object: &'a Object) -> Option<Self> {
-        match object {
-            Object::Service(it) => Some(Self::Service(it)),
-            Object::Backend(it) => Some(Self::External(it)),
-            Object::InferencePool(it) => Some(Self::Pool(it)),
-            _ => None,
-        }
-    }
-}
+use super::{lead::Lead, walk::Walk};
 
 impl<'a> Walk<'_, 'a> {
     /// Adds the objects that a backend needs.

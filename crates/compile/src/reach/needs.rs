@@ -15,7 +15,7 @@ use pailou_api::ObjectKey;
 use pailou_snapshot::Name;
 
 use super::{
-    backends::Lead,
+    lead::Lead,
     parts::{Keys, Part, RoutePart},
     routes::{self, AnyRoute},
     shared::Shared,

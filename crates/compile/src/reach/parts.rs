@@ -11,7 +11,7 @@ use pailou_api::ObjectKey;
 use pailou_snapshot::Name;
 
 use super::{
-    backends::Lead,
+    lead::Lead,
     routes::AnyRoute,
     shared::Shared,
     walk::{NeededObjects, Walk, address},

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{attach, connections, gateway::Gateways, ids::GatewayId, index::Index, routes};
+use crate::{attach, connections, gateway::Gateways, ids::GatewayId, index::Index, route};
 use pailou_api::{
     GrpcRoute, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute,
     references::{Reference, References},
@@ -55,8 +55,8 @@ impl<'a> AnyRoute<'a> {
     /// The Gateways that it is attached to.
     pub(super) fn gateways(self, index: &Index<'_>, gateways: &Gateways<'_>) -> BTreeSet<GatewayId> {
         let route = match self {
-            Self::Http(route) => routes::http_route(route),
-            Self::Grpc(route) => routes::grpc_route(route),
+            Self::Http(route) => route::http_route(route),
+            Self::Grpc(route) => route::grpc_route(route),
             Self::Tls(route) => connections::tls_route(route).head,
             Self::Tcp(route) => connections::tcp_route(route).head,
             Self::Udp(route) => connections::udp_route(route).head,

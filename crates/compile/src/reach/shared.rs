@@ -9,7 +9,7 @@ use crate::{
 };
 use pailou_api::refs::FromNamespaces;
 
-use super::{backends::Models, policies::Policies};
+use super::{models::Models, policies::Policies};
 
 /// An index, and what a walk along references needs to have at hand.
 pub(super) struct Shared<'a> {

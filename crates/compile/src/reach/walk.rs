@@ -9,7 +9,7 @@ use pailou_api::{
     refs::FromNamespaces,
 };
 
-use super::{backends::Lead, policies::Subject, routes::AnyRoute, shared::Shared};
+use super::{lead::Lead, policies::Subject, routes::AnyRoute, shared::Shared};
 
 /// Objects found so far.
 pub(super) struct Walk<'r, 'a> {

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, StatusCode};
 
-use crate::{custom_body, filters, grants::Referrer, index::Index, policies::traffic::invalid, regexes, status::Problem};
+use crate::{custom_body, grants::Referrer, headers, index::Index, policies::values::invalid, redirect, regexes, status::Problem};
 use pailou_api::{
     envoy::{
         ENVOY_GROUP,
@@ -73,14 +73,14 @@ fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<Ove
             template(&text).map_err(|message| format!("body: {message}"))?
         }
     };
-    let content_type = spec.content_type.as_deref().map(filters::header_value).transpose();
+    let content_type = spec.content_type.as_deref().map(headers::header_value).transpose();
     let header = spec.header.clone().unwrap_or_default();
     if !header.remove.is_empty() {
         return Err("header.remove: is not supported here".into());
     }
     let edits = |headers: &[HttpHeader]| {
         let edit = |it: &HttpHeader| {
-            filters::header_value(&it.value).map_err(|problem| problem.message)?;
+            headers::header_value(&it.value).map_err(|problem| problem.message)?;
             Ok((header_name(&it.name)?, template(&it.value)?))
         };
         headers.iter().map(edit).collect::<Result<Vec<_>, String>>().map_err(|message| format!("header: {message}"))
@@ -101,11 +101,11 @@ fn redirect(spec: &RequestRedirect) -> Result<OverrideResponse, String> {
     if !matches!(spec.status_code, 301 | 302) {
         return Err(format!("statusCode: {} is neither 301 nor 302", spec.status_code));
     }
-    filters::redirect(spec).map(OverrideResponse::Redirect).map_err(|problem| problem.message)
+    redirect::redirect(spec).map(OverrideResponse::Redirect).map_err(|problem| problem.message)
 }
 
 fn header_name(name: &str) -> Result<HeaderName, String> {
-    filters::header_name(name).map_err(|problem| problem.message)
+    headers::header_name(name).map_err(|problem| problem.message)
 }
 
 /// A text with Envoy's command operators: `%RESPONSE_CODE%`, `%REQ(name?other):length%`; `%%` is a percent sign.

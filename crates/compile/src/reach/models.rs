@@ -1,0 +1,25 @@
+//! Models of pools.
+
+use std::collections::HashMap;
+
+use crate::index::Index;
+use pailou_api::Meta;
+
+/// InferenceModels, InferenceModelRewrites and InferenceObjectives by the pool that they speak about: namespace and name.
+pub(super) struct Models<'a> {
+    pub(super) by_pool: HashMap<(&'a str, &'a str), Vec<&'a Meta>>,
+}
+
+impl<'a> Models<'a> {
+    /// Indexes them all.
+    pub(super) fn new(index: &Index<'a>) -> Self {
+        let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
+        let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        let objectives = index.objectives.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        for (meta, pool) in models.chain(rewrites).chain(objectives) {
+            by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push(meta);
+        }
+        Self { by_pool }
+    }
+}
