@@ -10,7 +10,7 @@ use http::{Method, Version};
 
 use crate::{context::Context, error::Flag, request_record::RequestRecord};
 
-/// A request's record until it is settled: by [`RequestLog::settle`], or by being dropped when the client goes away before that.
+/// A request's record until it is settled: by `settle`, or by being dropped when the client goes away before that.
 pub struct RequestLog {
     context: Arc<Context>,
     settled: bool,
