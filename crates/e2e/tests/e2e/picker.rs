@@ -275,7 +275,7 @@ async fn a_tls_policy_on_the_pickers_service_is_enforced() {
 #[tokio::test]
 async fn health_is_told_as_the_pool_comes_and_goes() {
     let picker = Picker::spawn("qwen", pool_of("another", &[]), &[]);
-    wait::eventually("it says what is missing", || picker.stderr().contains("there is no InferencePool default/qwen")).await;
+    wait::eventually("it says what is missing", || picker.stderr().contains("no InferencePool default/qwen")).await;
     health_becomes(&picker, "readiness", 2).await;
     health_becomes(&picker, "liveness", 1).await;
     let engine = instant("a", "qwen").await;

@@ -174,7 +174,7 @@ async fn a_successor_that_cannot_serve_leaves_the_former_as_it_was() {
     let mut failing = Setup::in_place_of(&former, list).args(handover).spawn();
     assert!(!failing.ended().await.success());
     assert!(failing.stderr().contains("203.0.113.1"), "{}", failing.stderr());
-    wait::eventually("the former says so", || former.stderr().contains("came to take over, and did not")).await;
+    wait::eventually("the former says so", || former.stderr().contains("a successor connected, but did not take over")).await;
     assert_eq!(Call::get("/").echo().send(former.http()).await.header("x-process"), "0");
     let mut former = former;
     let next = Setup::in_place_of(&former, leading_to(&sim, "2")).args(handover).spawn();
