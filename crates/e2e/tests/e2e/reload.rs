@@ -50,8 +50,18 @@ impl Load {
 
     /// Ends the load. Not one request may have failed.
     async fn end(mut self) -> usize {
-        self.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();
+        // A fast machine is through with a reload before the clients have done much.
+        wait::within("there are enough requests", async {
+            while self.answered.load(Ordering::Relaxed) <= 50 && !self.clients.is_empty() {
+                if let Some(client) = self.clients.try_join_next() {
+                    failures.extend(client.expect("a client does not panic"));
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.stop.store(true, Ordering::Relaxed);
         while let Some(client) = wait::within("the clients end", self.clients.join_next()).await {
             failures.extend(client.expect("a client does not panic"));
         }
