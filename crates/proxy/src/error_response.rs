@@ -21,7 +21,10 @@ impl Error {
                 body.code = self.code;
                 with_body(self.status, "application/json", body.to_json())
             }
-            Audience::Grpc => self.grpc_response(),
+            Audience::Grpc => {
+                let given = self.local_reply.as_ref().and_then(|reply| reply.grpc_status).or(self.grpc_status);
+                grpc(given.map_or_else(|| grpc_code(self.status), u16::from), &self.message)
+            }
             Audience::Other => with_body(self.status, "text/plain; charset=utf-8", Bytes::from(format!("{}\n", self.message))),
         };
         let headers = response.headers_mut();
@@ -44,34 +47,37 @@ impl Error {
         }
         response
     }
+}
 
-    /// A "trailers-only" response. A route that cannot be served as it is configured is UNAVAILABLE (14), as GRPCRoute's
-    /// `backendRefs` demand.
-    fn grpc_response(&self) -> Response<ResponseBody> {
-        let given = self.local_reply.as_ref().and_then(|reply| reply.grpc_status).map(u16::from);
-        let code = match (given.or(self.grpc_status.map(u16::from)), self.status.as_u16()) {
-            (Some(given), _) => given,
-            (None, 400) => 13,
-            (None, 401) => 16,
-            (None, 403) => 7,
-            (None, 404) => 12,
-            (None, 408 | 504) => 4,
-            (None, 413 | 429) => 8,
-            _ => 14_u16,
-        };
-        let message = percent_encoding::utf8_percent_encode(&self.message, percent_encoding::CONTROLS).to_string();
-        let mut response = Response::new(ResponseBody::empty());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from(code));
-        if let Ok(message) = HeaderValue::from_str(&message) {
-            headers.insert("grpc-message", message);
-        }
-        response
+/// A "trailers-only" response.
+pub(crate) fn grpc(code: u16, message: &str) -> Response<ResponseBody> {
+    let message = percent_encoding::utf8_percent_encode(message, percent_encoding::CONTROLS).to_string();
+    let mut response = Response::new(ResponseBody::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(code));
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+/// The gRPC status of a status of the gateway's own. A route that cannot be served as it is configured is UNAVAILABLE (14), as
+/// GRPCRoute's `backendRefs` demand.
+pub(crate) fn grpc_code(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        408 | 504 => 4,
+        413 | 429 => 8,
+        _ => 14,
     }
 }
 
-fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<ResponseBody> {
+/// A response with a body of this type.
+pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

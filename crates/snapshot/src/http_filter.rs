@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use regex::Regex;
 
-use super::{ExternalAuth, Fraction, Redirect};
+use super::{ExternalAuth, Fraction, Redirect, ValueMatch};
 
 /// A filter. Requests pass the filters in the order of this list, which is Envoy Gateway's (`EnvoyProxy` `filterOrder`);
 /// responses pass them in the same order, since an overridden response gets the headers that the other filters add, and
@@ -47,7 +46,7 @@ pub struct OverrideRule {
     /// Statuses of responses that it replaces, as inclusive ranges; none means any status.
     pub statuses: Vec<(u16, u16)>,
     /// Headers that a response needs to have, all of them.
-    pub headers: Vec<(HeaderName, TextMatch)>,
+    pub headers: Vec<(HeaderName, ValueMatch)>,
     /// Responses of the gateway (`true`), of backends (`false`), of both (`None`).
     pub local: Option<bool>,
     /// The response that the client gets.
@@ -93,31 +92,6 @@ pub enum TemplatePart {
     RequestHeader(HeaderName, Option<HeaderName>, Option<usize>),
     /// `%RESP(name?other):length%`: the same of the original response.
     ResponseHeader(HeaderName, Option<HeaderName>, Option<usize>),
-}
-
-/// Condition on a text.
-#[derive(Clone, Debug)]
-pub enum TextMatch {
-    /// The whole text.
-    Exact(Arc<str>),
-    /// Its beginning.
-    Prefix(Arc<str>),
-    /// Its end.
-    Suffix(Arc<str>),
-    /// A pattern that the whole text matches.
-    Regex(Regex),
-}
-
-impl TextMatch {
-    /// Whether the text matches.
-    pub fn is_match(&self, text: &str) -> bool {
-        match self {
-            Self::Exact(exact) => **exact == *text,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Suffix(suffix) => text.ends_with(&**suffix),
-            Self::Regex(pattern) => pattern.is_match(text),
-        }
-    }
 }
 
 /// Injected faults (BackendTrafficPolicy `faultInjection`). The delay comes first; each has a share of requests of its own.

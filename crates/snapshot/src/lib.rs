@@ -32,7 +32,7 @@ pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
 pub use http_filter::{
     Abort, Compression, Compressor, ContentCoding, Cors, CorsOrigin, Fault, HttpFilter, OverrideResponse, OverrideRule,
-    ResponseOverride, Template, TemplatePart, TextMatch,
+    ResponseOverride, Template, TemplatePart,
 };
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{

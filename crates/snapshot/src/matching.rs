@@ -222,6 +222,10 @@ impl PathMatch {
 pub enum ValueMatch {
     /// Just this value.
     Exact(Arc<str>),
+    /// The value begins with this.
+    Prefix(Arc<str>),
+    /// The value ends with this.
+    Suffix(Arc<str>),
     /// The whole value matches.
     Regex(Regex),
 }
@@ -231,6 +235,8 @@ impl ValueMatch {
     pub fn matches(&self, value: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *value,
+            Self::Prefix(prefix) => value.starts_with(&**prefix),
+            Self::Suffix(suffix) => value.ends_with(&**suffix),
             Self::Regex(regex) => regex.is_match(value),
         }
     }

@@ -5,7 +5,8 @@ use pailou_snapshot::{OverrideResponse, OverrideRule, PathMatch, ResponseOverrid
 
 use super::Source;
 use crate::{
-    error::{Audience, Error, Flag},
+    error::Audience,
+    error_response::{grpc, grpc_code, with_body},
     redirect,
     request_head::Head,
     response_body::ResponseBody,
@@ -64,13 +65,10 @@ pub(super) fn response(
         OverrideResponse::Response { status, body, content_type, set, add } => {
             let original = Original { facts, response: &response, source };
             let status = status.unwrap_or(response.status());
-            let mut replacement = if facts.audience == Audience::Grpc {
-                Error { status, ..Error::new(Flag::Fault, original.fill(body)) }.response(Audience::Grpc)
-            } else {
-                let mut plain = Response::new(ResponseBody::whole(original.fill(body).into()));
-                *plain.status_mut() = status;
-                plain.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-                plain
+            let text = original.fill(body);
+            let mut replacement = match facts.audience {
+                Audience::Grpc => grpc(grpc_code(status), &text),
+                Audience::Model(_) | Audience::Other => with_body(status, "text/plain", text.into()),
             };
             let headers = replacement.headers_mut();
             if let Some(content_type) = content_type {
@@ -100,7 +98,7 @@ fn is_match(rule: &OverrideRule, response: &Response<ResponseBody>, source: Sour
     let value = |name: &HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     rule.local.is_none_or(|local| local == matches!(source, Source::Local(_)))
         && (rule.statuses.is_empty() || rule.statuses.iter().any(|(first, last)| (*first..=*last).contains(&status)))
-        && rule.headers.iter().all(|(name, condition)| value(name).is_some_and(|value| condition.is_match(value)))
+        && rule.headers.iter().all(|(name, condition)| value(name).is_some_and(|value| condition.matches(value)))
 }
 
 /// The original, as templates see it.

@@ -13,7 +13,7 @@ use pailou_api::{
     http_filter::RequestRedirect,
     path_modifier::HttpPathModifier,
 };
-use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template, TemplatePart, TextMatch};
+use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template, TemplatePart, ValueMatch};
 
 /// Command operators that templates may have.
 const OPERATORS: &str = "RESPONSE_CODE, PROTOCOL, LOCAL_REPLY_BODY, REQ(), RESP()";
@@ -31,7 +31,7 @@ fn rule(index: &Index, namespace: &str, spec: &Spec) -> Result<OverrideRule, Str
         StatusCodeMatch::Value(status) => (*status, *status),
         StatusCodeMatch::Range(first, last) => (*first, *last),
     });
-    let headers = spec.matches.response_headers.iter().map(|it| Ok((header_name(&it.name)?, text_match(&it.value)?)));
+    let headers = spec.matches.response_headers.iter().map(|it| Ok((header_name(&it.name)?, value_match(&it.value)?)));
     let statuses: Vec<_> = statuses.collect();
     let headers = headers.collect::<Result<Vec<_>, String>>().map_err(|message| format!("match.responseHeaders: {message}"))?;
     if statuses.is_empty() && headers.is_empty() {
@@ -50,13 +50,13 @@ fn rule(index: &Index, namespace: &str, spec: &Spec) -> Result<OverrideRule, Str
     Ok(OverrideRule { statuses, headers, local, with })
 }
 
-fn text_match(spec: &StringMatch) -> Result<TextMatch, String> {
+fn value_match(spec: &StringMatch) -> Result<ValueMatch, String> {
     Ok(match spec.kind {
-        StringMatchType::Exact => TextMatch::Exact(spec.value.as_str().into()),
-        StringMatchType::Prefix => TextMatch::Prefix(spec.value.as_str().into()),
-        StringMatchType::Suffix => TextMatch::Suffix(spec.value.as_str().into()),
+        StringMatchType::Exact => ValueMatch::Exact(spec.value.as_str().into()),
+        StringMatchType::Prefix => ValueMatch::Prefix(spec.value.as_str().into()),
+        StringMatchType::Suffix => ValueMatch::Suffix(spec.value.as_str().into()),
         StringMatchType::RegularExpression => {
-            TextMatch::Regex(regexes::anchored("value", &spec.value).map_err(|problem| problem.message)?)
+            ValueMatch::Regex(regexes::anchored("value", &spec.value).map_err(|problem| problem.message)?)
         }
     })
 }

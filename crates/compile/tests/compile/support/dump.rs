@@ -165,6 +165,8 @@ fn requests(out: &mut String, listener: &Listener) {
 fn value(value: &ValueMatch) -> String {
     match value {
         ValueMatch::Exact(text) => format!("={text}"),
+        ValueMatch::Prefix(text) => format!("^{text}"),
+        ValueMatch::Suffix(text) => format!("{text}$"),
         ValueMatch::Regex(regex) => format!("~{regex}"),
     }
 }
