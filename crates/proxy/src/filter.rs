@@ -173,14 +173,13 @@ fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, sour
                 }
             }
             HttpFilter::Cors(cors) => cors::response(cors, state.origin.as_ref(), response.headers_mut()),
-            HttpFilter::ExternalAuth(_) => external_auth::response(&mut state.mutations, response.headers_mut()),
             HttpFilter::Compressor(settings) => {
                 response = compressor::response(settings, state.accept_encoding.as_ref(), response);
             }
-            HttpFilter::Fault(_) => {}
+            HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) => {}
         }
     }
-    // Those of a listener's authorization servers, where the rule has none.
-    external_auth::response(&mut state.mutations, response.headers_mut());
+    // Changes by the authorization servers of the listener and of the rule.
+    external_auth::response(&state.mutations, response.headers_mut());
     response
 }

@@ -10,14 +10,19 @@ use crate::{
 
 /// Reservations held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
 pub(crate) struct Guards {
-    pub(crate) _permit: Permit,
-    pub(crate) _retry: Option<Permit>,
-    pub(crate) _attempt: Attempt,
-    pub(crate) body: Remains,
-    pub(crate) picked: Option<Picked>,
+    _permit: Permit,
+    _retry: Option<Permit>,
+    _attempt: Attempt,
+    body: Remains,
+    picked: Option<Picked>,
 }
 
 impl Guards {
+    /// The reservations of a request whose response is certain.
+    pub(crate) fn new(permit: Permit, retry: Option<Permit>, attempt: Attempt, body: Remains, picked: Option<Picked>) -> Self {
+        Self { _permit: permit, _retry: retry, _attempt: attempt, body, picked }
+    }
+
     /// Content has come: the request will not move to another endpoint any more.
     pub(crate) fn content(&mut self) {
         if let Some(picked) = &mut self.picked {
@@ -44,7 +49,13 @@ impl Guards {
 /// Remains of a body, to keep until the request is over.
 pub(crate) struct Remains {
     /// Accounts for a held body's memory.
-    pub(crate) _held: Option<Box<ReadBody>>,
+    _held: Option<Box<ReadBody>>,
     /// Watches one that streams through.
-    pub(crate) watch: Option<Watch>,
+    watch: Option<Watch>,
+}
+
+impl Remains {
+    pub(crate) fn new(held: Option<Box<ReadBody>>, watch: Option<Watch>) -> Self {
+        Self { _held: held, watch }
+    }
 }

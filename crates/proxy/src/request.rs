@@ -17,10 +17,12 @@ mod retry;
 mod target;
 mod unrouted;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::{Request, Response};
-use pailou_snapshot::{Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, MatchOutcome, RouteMatch, Rule};
+use pailou_snapshot::{
+    Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
+};
 
 use crate::{
     breaker::Overflow,
@@ -119,19 +121,12 @@ async fn serve(
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let stage = Stage { runtime: &runtime, connection, bounds };
     let input = RequestInput::new(body, &head);
-    let mut input = match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
+    let input = match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
         Passage::Continue(input) => input,
         Passage::Reply(response) => return Ok(Served::Here(*response)),
     };
     let base_models = &runtime.snapshot().base_models;
-    let matching = |input: &RequestInput| listener.routes.find(&head.view(input.known(base_models)));
-    let mut found = matching(&input);
-    if matches!(found, MatchOutcome::NeedsBody) {
-        input = input.read(&head, context, &bounds).await?;
-        found = matching(&input);
-    }
-    record.model = input.call().and_then(|call| call.model()).map(Into::into);
-    let MatchOutcome::Rule(entry) = found else { return Err(unrouted::error(listener, &head, &input)) };
+    let (entry, input) = find_rule(listener, base_models, &head, input, &stage, record).await?;
     let rule = &entry.rule;
     record.rule = Some(rule.clone());
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
@@ -178,6 +173,28 @@ async fn serve(
     let attempts =
         Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };
     Ok(Served::Relayed(attempts.run(record).await?, policy.late_response_headers.clone()))
+}
+
+/// The rule that takes a request, and the body, read where matching depends on it.
+async fn find_rule<'a>(
+    listener: &'a Listener,
+    base_models: &BTreeMap<String, String>,
+    head: &Head,
+    mut input: RequestInput,
+    stage: &Stage<'_>,
+    record: &mut RequestLog,
+) -> Result<(&'a RouteMatch, RequestInput), Error> {
+    let matching = |input: &RequestInput| listener.routes.find(&head.view(input.known(base_models)));
+    let mut found = matching(&input);
+    if matches!(found, MatchOutcome::NeedsBody) {
+        input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+        found = matching(&input);
+    }
+    record.model = input.call().and_then(|call| call.model()).map(Into::into);
+    match found {
+        MatchOutcome::Rule(entry) => Ok((entry, input)),
+        _ => Err(unrouted::error(listener, head, &input)),
+    }
 }
 
 /// The rule and the backend that a request goes to, and what applies to it on the way.

@@ -67,9 +67,9 @@ pub(super) async fn request(
     }
 }
 
-/// Applies the changes that servers asked for, once.
-pub(super) fn response(mutations: &mut Vec<HeaderMutation>, headers: &mut HeaderMap) {
-    mutations.drain(..).for_each(|mutation| header_mutation::apply(&mutation, headers));
+/// Applies the changes that servers asked for.
+pub(super) fn response(mutations: &[HeaderMutation], headers: &mut HeaderMap) {
+    mutations.iter().for_each(|mutation| header_mutation::apply(mutation, headers));
 }
 
 async fn check(

@@ -103,7 +103,7 @@ impl Attempts<'_> {
                     let passed = self.pass(*answered, &attempt, clocks).await?;
                     let set_cookie = self.target.set_cookie.take();
                     let (body, picked) = (self.body.into_remains(), self.target.into_picked());
-                    let guards = Guards { _permit: self.permit, _retry: retry, _attempt: attempt, body, picked };
+                    let guards = Guards::new(self.permit, retry, attempt, body, picked);
                     return Ok(Answer::new(self.route, passed, guards, clocks, set_cookie));
                 }
                 policy.pause(clocks.deadline).await?;

@@ -81,7 +81,7 @@ impl ReplayBody {
             Stock::Held(_, call) => call,
             Stock::Once(_) | Stock::Gone => None,
         };
-        Remains { _held: call, watch: self.watch }
+        Remains::new(call, self.watch)
     }
 }
 
