@@ -48,6 +48,7 @@ pub(crate) fn decide(picker: &EndpointPicker, request: &EndpointRequest, body: &
         input_bytes: body.len(),
         max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
         subset: subset.as_deref(),
+        ..PickRequest::default()
     };
     let picked = current.state.pick(&pick).map_err(|error| match error {
         PickError::NoEndpoints if subset.is_some() => no_endpoint(request, "no endpoint of the pool is in the subset"),

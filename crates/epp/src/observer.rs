@@ -66,7 +66,7 @@ impl ResponseObserver {
         if !self.endpoints.contains(&served) {
             return;
         }
-        while self.picked.endpoint().address != Address::Socket(served) {
+        while self.picked.endpoint().endpoint().address != Address::Socket(served) {
             if !self.picked.fail_over() {
                 return;
             }

@@ -13,25 +13,54 @@ use pailou_snapshot::{Endpoint, Pool};
 
 use crate::{
     failures::Failures,
-    load::InFlight,
+    load::{InFlight, Tokens},
     prefix::{Blocks, PrefixIndex},
     scrape::Reading,
 };
 
-/// An endpoint's state, for as long as the endpoint is in the pool or a request is under way at it.
-pub(crate) struct EndpointState {
+/// Requests under way at an endpoint, and how it fared. Every endpoint has one, in a pool or not.
+#[derive(Debug, Default)]
+pub struct EndpointRecord {
+    pub(crate) in_flight: InFlight,
+    pub(crate) failures: Failures,
+}
+
+impl EndpointRecord {
+    /// Requests under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.level().requests()
+    }
+
+    /// Its failures.
+    pub fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// Counts a request that no pick counts, until [`EndpointRecord::end`].
+    pub fn begin(&self) {
+        self.in_flight.reserve(Tokens::default());
+    }
+
+    /// Ends what [`EndpointRecord::begin`] began.
+    pub fn end(&self) {
+        self.in_flight.release(Tokens::default());
+    }
+}
+
+/// An endpoint of a pool, with all that picks know of it. It lives as long as the endpoint is in the pool or a request is under way at
+/// it.
+pub struct PoolEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     /// Its place in the prefix index, its own among the pool's endpoints.
     pub(crate) slot: u16,
-    pub(crate) in_flight: InFlight,
+    pub(crate) record: EndpointRecord,
     pub(crate) reading: ArcSwap<Reading>,
-    pub(crate) failures: Failures,
     pub(crate) blocks: Blocks,
     pub(crate) accuracy: Accuracy,
 }
 
-impl EndpointState {
+impl PoolEndpoint {
     /// The state of a new endpoint; `None` unless it has an IP address, as all of a pool's have.
     pub(crate) fn new(endpoint: &Endpoint, slot: u16) -> Option<Self> {
         let address = endpoint.address.socket()?;
@@ -39,12 +68,37 @@ impl EndpointState {
             endpoint: endpoint.clone(),
             address,
             slot,
-            in_flight: InFlight::default(),
+            record: EndpointRecord::default(),
             reading: ArcSwap::default(),
-            failures: Failures::default(),
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),
         })
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its number, its own among the pool's present endpoints. A later endpoint may have it again.
+    pub fn slot(&self) -> usize {
+        usize::from(self.slot)
+    }
+
+    /// Requests under way at it, and how it fared.
+    pub fn record(&self) -> &EndpointRecord {
+        &self.record
+    }
+}
+
+impl std::fmt::Debug for PoolEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { endpoint, slot, record, .. } = self;
+        f.debug_struct("PoolEndpoint")
+            .field("endpoint", endpoint)
+            .field("slot", slot)
+            .field("record", record)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,6 +124,6 @@ impl Accuracy {
 /// A pool at one time: its settings and endpoints together, so that no pick sees one without the other.
 pub(crate) struct Members {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) endpoints: Box<[Arc<EndpointState>]>,
+    pub(crate) endpoints: Box<[Arc<PoolEndpoint>]>,
     pub(crate) index: Arc<PrefixIndex>,
 }

@@ -4,6 +4,7 @@
 //! the best; the [`Picked`] it returns is that reservation, moves to the next best when an endpoint fails, and ends when it
 //! drops. In reading order:
 //!
+//! - `endpoint`, `failures`: one endpoint's record, which the gateway's clusters share with picks;
 //! - `pick`: one request, from eligible endpoints to a reservation;
 //! - `load`: an endpoint's present work, from its last scrape and the requests sent and ended since;
 //! - `score`: load against prefix and adapter affinity;
@@ -27,6 +28,8 @@ mod terms;
 #[cfg(test)]
 mod testing;
 
+pub use self::endpoint::{EndpointRecord, PoolEndpoint};
+pub use self::failures::{Failures, FailuresInARow};
 pub use self::pick::{PickError, PickRequest};
 pub use self::picked::Picked;
 pub use self::receipt::{Receipt, Scored};

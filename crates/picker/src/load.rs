@@ -26,7 +26,7 @@ const ASSUMED_OUTPUT: u64 = 512;
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// Requests and estimated tokens sent from here and not ended. One word, so that both are read and reserved as one.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct InFlight(AtomicU64);
 
 /// An [`InFlight`] at one time.
@@ -34,7 +34,7 @@ pub(crate) struct InFlight(AtomicU64);
 pub(crate) struct Level(u64);
 
 /// The estimated tokens of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tokens(u64);
 
 impl Tokens {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    endpoint::Members,
+    endpoint::{Members, PoolEndpoint},
     load::{Load, Tokens},
     picked::{Picked, Reservation, Seen},
     prefix::{Chain, Matches},
@@ -39,6 +39,8 @@ pub struct PickRequest<'a> {
     pub max_tokens: Option<u64>,
     /// The only endpoints that are eligible; `None` is all of them.
     pub subset: Option<&'a [SocketAddr]>,
+    /// By [`crate::PoolEndpoint::slot`]: endpoints that come last, because health checks rule them out. Those beyond its end do not.
+    pub avoided: &'a [bool],
 }
 
 /// Why no endpoint was picked.
@@ -76,7 +78,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         candidates.iter_mut().for_each(|candidate| candidate.judge(request.prompt.len()));
         rank(&mut candidates);
         let best = &candidates[0];
-        let in_flight = &members.endpoints[best.member as usize].in_flight;
+        let in_flight = &members.endpoints[best.member as usize].record.in_flight;
         if in_flight.reserve_at(best.load.level, tokens) {
             break saturation;
         }
@@ -96,10 +98,25 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
     Ok(Picked::new(Arc::clone(shared), reservation, seen, chain))
 }
 
+/// Reserves a place at the first of these endpoints that the pool has, for a request that another picker sent there; the
+/// others follow in their order. `None`: the pool has none of them.
+pub(crate) fn hold(shared: &Arc<Shared>, addresses: &[SocketAddr], tokens: Tokens) -> Option<Picked> {
+    let members = shared.members.load_full();
+    let place = |address: &SocketAddr| members.endpoints.iter().position(|endpoint| endpoint.address == *address);
+    let candidate = |member| Candidate { member, ..Candidate::default() };
+    let ranked: Vec<_> = addresses.iter().filter_map(place).map(|member| candidate(member as u32)).collect();
+    let first = ranked.first()?.member;
+    members.endpoints[first as usize].record.in_flight.reserve(tokens);
+    let reservation = Reservation::held(members, first, tokens);
+    let seen = Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0 };
+    Some(Picked::new(Arc::clone(shared), reservation, seen, Chain::default()))
+}
+
 /// The endpoints that may serve a request, with all that does not change while it is being picked for.
 fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now: Instant) -> Vec<Candidate> {
     let count = members.endpoints.len();
     let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
+    let is_avoided = |endpoint: &PoolEndpoint| request.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
     for place in 0..count {
@@ -118,7 +135,7 @@ fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now
         candidates.push(Candidate {
             member: member as u32,
             priority: endpoint.endpoint.priority,
-            failing: endpoint.failures.is_last(now),
+            failing: endpoint.record.failures.is_last(now) || is_avoided(endpoint),
             load: Load::default(),
             prefix,
             adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
@@ -133,7 +150,7 @@ fn measure(members: &Members, candidates: &mut [Candidate], now: Instant) {
     let (mut fresh, mut foreign, mut kv) = (0.0_f32, 0.0, 0.0);
     for candidate in candidates.iter_mut() {
         let endpoint = &members.endpoints[candidate.member as usize];
-        candidate.load = Load::new(endpoint.in_flight.level(), &endpoint.reading.load(), now);
+        candidate.load = Load::new(endpoint.record.in_flight.level(), &endpoint.reading.load(), now);
         if candidate.load.fresh {
             fresh += 1.0;
             foreign += candidate.load.foreign;

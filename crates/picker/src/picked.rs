@@ -11,7 +11,7 @@ use std::{
 use pailou_snapshot::Endpoint;
 
 use crate::{
-    endpoint::{EndpointState, Members},
+    endpoint::{Members, PoolEndpoint},
     load::Tokens,
     prefix::Chain,
     receipt::Receipt,
@@ -54,8 +54,8 @@ impl Picked {
     }
 
     /// The current endpoint.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.reservation.endpoint().endpoint
+    pub fn endpoint(&self) -> &Arc<PoolEndpoint> {
+        self.reservation.endpoint()
     }
 
     /// The current endpoint and, behind it, those to fail over to, best first; at most 16.
@@ -73,6 +73,11 @@ impl Picked {
     /// none.
     pub fn fail_over(&mut self) -> bool {
         self.failed();
+        self.pass_over()
+    }
+
+    /// Moves the reservation to the next best, for no fault of the current endpoint. False, and nothing moves, if there is none.
+    pub fn pass_over(&mut self) -> bool {
         if !self.has_next() {
             return false;
         }
@@ -86,20 +91,20 @@ impl Picked {
     /// s at first, up to 30 s while it goes on failing.
     pub fn failed(&mut self) {
         let endpoint = self.reservation.endpoint();
-        endpoint.failures.record(Instant::now());
+        endpoint.record.failures.put_last(Instant::now());
         self.reservation.members.index.forget(endpoint, &self.chain, self.known);
     }
 
     /// Reports content from the current endpoint: it works, and the request will not move any more.
     pub fn first_token(&mut self) {
-        self.reservation.endpoint().failures.clear();
+        self.reservation.endpoint().record.failures.clear();
         self.chain = Chain::default();
     }
 
     /// Reports the end of a response, with the number of prompt tokens that the engine found cached, where it said so.
     pub fn finished(&self, cached_tokens: Option<u64>) {
         let endpoint = self.reservation.endpoint();
-        endpoint.failures.clear();
+        endpoint.record.failures.clear();
         let Some(cached) = cached_tokens else { return };
         if self.cached.swap(cached.saturating_add(1), Relaxed) == 0 {
             endpoint.accuracy.record(self.predicted_tokens(), cached);
@@ -113,8 +118,8 @@ impl Picked {
     }
 
     #[cfg(test)]
-    pub(crate) fn is_at(&self, endpoint: &EndpointState) -> bool {
-        std::ptr::eq(self.reservation.endpoint(), endpoint)
+    pub(crate) fn is_at(&self, endpoint: &PoolEndpoint) -> bool {
+        std::ptr::eq(&**self.reservation.endpoint(), endpoint)
     }
 
     fn predicted_tokens(&self) -> u64 {
@@ -128,13 +133,16 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.shared.receipts.keep(|| self.receipt());
+        // Another picker judges by itself, and gives no reasons.
+        if self.seen.judged > 0 {
+            self.shared.receipts.keep(|| self.receipt());
+        }
     }
 }
 
 impl std::fmt::Debug for Picked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Picked").field("endpoint", self.endpoint()).field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("Picked").field("endpoint", &self.endpoint().endpoint).field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -151,19 +159,19 @@ impl Reservation {
         Self { members, member, tokens }
     }
 
-    fn endpoint(&self) -> &EndpointState {
+    fn endpoint(&self) -> &Arc<PoolEndpoint> {
         &self.members.endpoints[self.member as usize]
     }
 
     fn move_to(&mut self, member: u32) {
-        self.members.endpoints[member as usize].in_flight.reserve(self.tokens);
-        self.endpoint().in_flight.release(self.tokens);
+        self.members.endpoints[member as usize].record.in_flight.reserve(self.tokens);
+        self.endpoint().record.in_flight.release(self.tokens);
         self.member = member;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.endpoint().in_flight.release(self.tokens);
+        self.endpoint().record.in_flight.release(self.tokens);
     }
 }

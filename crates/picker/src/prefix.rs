@@ -28,7 +28,7 @@ use self::{
     lru::Lru,
     slots::{Owners, Slots},
 };
-use crate::endpoint::EndpointState;
+use crate::endpoint::PoolEndpoint;
 
 /// Blocks remembered for an endpoint: as many as a table of 2^15 buckets takes.
 pub(crate) const MOST_BLOCKS: usize = 28_672;
@@ -118,7 +118,7 @@ impl PrefixIndex {
     }
 
     /// Records a prompt that an endpoint gets. Returns how many of its first blocks the endpoint already had.
-    pub(crate) fn learn(&self, endpoint: &EndpointState, chain: &Chain) -> usize {
+    pub(crate) fn learn(&self, endpoint: &PoolEndpoint, chain: &Chain) -> usize {
         let mut known = chain.0.len();
         if known == 0 {
             return 0;
@@ -149,7 +149,7 @@ impl PrefixIndex {
     }
 
     /// An endpoint did not take a prompt after all: what was learned beyond its first blocks is forgotten.
-    pub(crate) fn forget(&self, endpoint: &EndpointState, chain: &Chain, known: usize) {
+    pub(crate) fn forget(&self, endpoint: &PoolEndpoint, chain: &Chain, known: usize) {
         if known >= chain.0.len() {
             return;
         }
@@ -162,7 +162,7 @@ impl PrefixIndex {
     }
 
     /// An endpoint has lost its cache.
-    pub(crate) fn clear(&self, endpoint: &EndpointState) {
+    pub(crate) fn clear(&self, endpoint: &PoolEndpoint) {
         let mut blocks = endpoint.blocks.0.lock();
         while blocks.len() > 0 {
             self.evict(&mut blocks, endpoint.slot);
@@ -170,7 +170,7 @@ impl PrefixIndex {
     }
 
     /// An endpoint has left: nothing is learned of it any more, and its slot is free.
-    pub(crate) fn close(&self, endpoint: &EndpointState) {
+    pub(crate) fn close(&self, endpoint: &PoolEndpoint) {
         endpoint.blocks.0.lock().closed = true;
         self.clear(endpoint);
         *endpoint.blocks.0.lock() = Lru::closed();

@@ -25,13 +25,13 @@ const TIE: f32 = 0.01;
 const SHORT_PROMPT: f32 = 1024.0;
 
 /// An endpoint as one pick saw it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Candidate {
     /// Its place among the pool's endpoints.
     pub(crate) member: u32,
     /// Endpoints of a lower priority value come first.
     pub(crate) priority: u8,
-    /// It has just failed, and comes last.
+    /// It has just failed, or health checks rule it out: it comes last.
     pub(crate) failing: bool,
     pub(crate) load: Load,
     /// Bytes at the beginning of the prompt that are probably cached.

@@ -18,7 +18,7 @@ use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use self::client::Client;
 use crate::{
-    endpoint::{EndpointState, Members},
+    endpoint::{Members, PoolEndpoint},
     load::Level,
     metrics::{Adapters, Figures},
     state::Shared,
@@ -137,17 +137,17 @@ impl Activity {
 
 /// An endpoint's scraping, which ends when this is dropped.
 pub(crate) struct Scraper {
-    endpoint: Arc<EndpointState>,
+    endpoint: Arc<PoolEndpoint>,
     task: AbortHandle,
 }
 
 impl Scraper {
-    pub(crate) fn start(runtime: &Handle, endpoint: &Arc<EndpointState>, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn start(runtime: &Handle, endpoint: &Arc<PoolEndpoint>, shared: &Arc<Shared>) -> Self {
         let task = runtime.spawn(run(Arc::clone(endpoint), Arc::clone(shared))).abort_handle();
         Self { endpoint: Arc::clone(endpoint), task }
     }
 
-    pub(crate) fn is_of(&self, endpoint: &Arc<EndpointState>) -> bool {
+    pub(crate) fn is_of(&self, endpoint: &Arc<PoolEndpoint>) -> bool {
         Arc::ptr_eq(&self.endpoint, endpoint)
     }
 }
@@ -158,7 +158,7 @@ impl Drop for Scraper {
     }
 }
 
-async fn run(endpoint: Arc<EndpointState>, shared: Arc<Shared>) {
+async fn run(endpoint: Arc<PoolEndpoint>, shared: Arc<Shared>) {
     let mut client = Client::new(endpoint.address);
     let mut due = Due { interval: Duration::ZERO, idle: false };
     loop {
@@ -190,12 +190,12 @@ struct Due {
     idle: bool,
 }
 
-async fn scrape(endpoint: &EndpointState, shared: &Shared, client: &mut Client, last_interval: Duration) -> Due {
+async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, last_interval: Duration) -> Due {
     let members = shared.members.load_full();
-    let before = endpoint.in_flight.level();
+    let before = endpoint.record.in_flight.level();
     let result = client.scrape(members.pool.runtime).await;
     // The engine may or may not have counted requests sent or ended meanwhile: they count as counted.
-    let level = endpoint.in_flight.level().max(before);
+    let level = endpoint.record.in_flight.level().max(before);
     let last = endpoint.reading.load_full();
     let base = (INTERVAL_PER_ENDPOINT * members.endpoints.len() as u32).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     let active = shared.activity.has_traffic() || level.requests() > 0;
@@ -225,7 +225,7 @@ async fn scrape(endpoint: &EndpointState, shared: &Shared, client: &mut Client, 
 }
 
 /// Applies figures of the engine's prefix cache: its size, and whether it was lost.
-fn note_cache(endpoint: &EndpointState, members: &Members, last: &Reading, figures: &Figures) {
+fn note_cache(endpoint: &PoolEndpoint, members: &Members, last: &Reading, figures: &Figures) {
     if last.restarted(figures) {
         tracing::info!(endpoint = %endpoint.endpoint.name, "engine restarted; its prefix cache counts as empty");
         members.index.clear(endpoint);

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
-    endpoint::{EndpointState, Members},
-    load::Load,
+    endpoint::{Members, PoolEndpoint},
+    load::{Load, Tokens},
     pick::{self, PickError, PickRequest},
     picked::Picked,
     prefix::PrefixIndex,
@@ -79,6 +79,9 @@ impl PoolState {
     pub fn update(&self, pool: Arc<Pool>, endpoints: &[Endpoint]) {
         let mut scrapers = self.scrapers.lock();
         let before = self.shared.members.load_full();
+        if Arc::ptr_eq(&before.pool, &pool) && before.endpoints.iter().map(|state| &state.endpoint).eq(endpoints) {
+            return;
+        }
         let members = Arc::new(Members { endpoints: succeed(&before, endpoints), pool, index: Arc::clone(&before.index) });
         self.shared.members.store(Arc::clone(&members));
         let mut former = std::mem::take(&mut *scrapers);
@@ -101,6 +104,17 @@ impl PoolState {
     /// No endpoint may serve it, or none has room and it can be refused.
     pub fn pick(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
         self.pick_at(request, Instant::now())
+    }
+
+    /// Reserves a place for a request that another picker sent to the first of these endpoints; the others follow in their
+    /// order. `None`: the pool has none of them.
+    pub fn hold(&self, endpoints: &[SocketAddr], input_bytes: usize) -> Option<Picked> {
+        pick::hold(&self.shared, endpoints, Tokens::estimate(input_bytes, None))
+    }
+
+    /// All endpoints.
+    pub fn endpoints(&self) -> Vec<Arc<PoolEndpoint>> {
+        self.shared.members.load().endpoints.to_vec()
     }
 
     pub(crate) fn pick_at(&self, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
@@ -134,22 +148,28 @@ impl PoolState {
     }
 }
 
+impl std::fmt::Debug for PoolState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolState").field("pool", &self.shared.members.load().pool.name).finish_non_exhaustive()
+    }
+}
+
 /// The states of new endpoints: those that were there, and new ones for the others. The first of an address counts.
-fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<EndpointState>]> {
-    let former: HashMap<SocketAddr, &Arc<EndpointState>> = before.endpoints.iter().map(|state| (state.address, state)).collect();
+fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<PoolEndpoint>]> {
+    let former: HashMap<SocketAddr, &Arc<PoolEndpoint>> = before.endpoints.iter().map(|state| (state.address, state)).collect();
     let taken: HashSet<u16> = before.endpoints.iter().map(|state| state.slot).collect();
     let mut free = (0..u16::MAX).filter(|slot| !taken.contains(slot));
     let mut seen = HashSet::new();
     let states = endpoints.iter().filter(|endpoint| endpoint.address.socket().is_some_and(|address| seen.insert(address)));
     let states = states.filter_map(|endpoint| match former.get(&endpoint.address.socket()?) {
         Some(state) if state.endpoint == *endpoint => Some(Arc::clone(state)),
-        _ => EndpointState::new(endpoint, free.next()?).map(Arc::new),
+        _ => PoolEndpoint::new(endpoint, free.next()?).map(Arc::new),
     });
     states.collect()
 }
 
-fn report(endpoint: &EndpointState, now: Instant) -> EndpointReport {
-    let level = endpoint.in_flight.level();
+fn report(endpoint: &PoolEndpoint, now: Instant) -> EndpointReport {
+    let level = endpoint.record.in_flight.level();
     let load = Load::new(level, &endpoint.reading.load(), now);
     let (predicted_tokens, cached_tokens) = endpoint.accuracy.totals();
     EndpointReport {
@@ -160,7 +180,7 @@ fn report(endpoint: &EndpointState, now: Instant) -> EndpointReport {
         kv: load.kv,
         in_flight: level.requests(),
         in_flight_tokens: level.tokens(),
-        failing: endpoint.failures.is_last(now),
+        failing: endpoint.record.failures.is_last(now),
         prefix_blocks: endpoint.blocks.len(),
         predicted_tokens,
         cached_tokens,

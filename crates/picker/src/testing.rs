@@ -31,7 +31,7 @@ impl Fixture {
     pub(crate) fn scraped_at(&self, member: usize, figures: Figures, at: Instant) {
         let endpoint = &self.state.members().endpoints[member];
         let last = endpoint.reading.load_full();
-        let reading = last.successor(Some(figures), endpoint.in_flight.level(), Duration::from_millis(100), at);
+        let reading = last.successor(Some(figures), endpoint.record.in_flight.level(), Duration::from_millis(100), at);
         endpoint.reading.store(Arc::new(reading));
     }
 

@@ -89,7 +89,7 @@ async fn the_replica_that_others_keep_busy_is_avoided() {
     until(&state, |report| all_fresh(report) && report[0].waiting >= 5.0).await;
     for _ in 0..20 {
         let picked = state.pick(&PickRequest { model: "qwen", ..PickRequest::default() }).unwrap();
-        assert_eq!(*picked.endpoint(), endpoints[1], "{}", picked.receipt());
+        assert_eq!(*picked.endpoint().endpoint(), endpoints[1], "{}", picked.receipt());
     }
 }
 
@@ -101,7 +101,7 @@ async fn a_prompt_stays_with_its_replica_until_that_is_overloaded_or_restarted()
     until(&state, all_fresh).await;
     let prompt = "Once upon a time there was a gate over a street. ".repeat(400);
     let request = PickRequest { model: "qwen", prompt: prompt.as_bytes(), input_bytes: prompt.len(), ..PickRequest::default() };
-    let pick = || state.pick(&request).unwrap().endpoint().clone();
+    let pick = || state.pick(&request).unwrap().endpoint().endpoint().clone();
     let home = pick();
     for _ in 0..10 {
         assert_eq!(pick(), home);

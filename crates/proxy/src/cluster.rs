@@ -9,6 +9,7 @@ mod hash;
 mod maglev;
 mod outlier;
 mod priority;
+mod settings;
 mod view;
 
 pub use background::Background;
@@ -17,6 +18,7 @@ pub use endpoint::{Attempt, EndpointConnection, EndpointId, EndpointState};
 pub use hash::{HashedRequest, hash_of};
 pub use outlier::AttemptOutcome;
 pub(crate) use priority::Census;
+pub(crate) use settings::ClusterSettings;
 
 use std::{
     collections::HashMap,
@@ -28,12 +30,9 @@ use std::{
     time::Instant,
 };
 
-use crate::tls::ClientTls;
-use arc_swap::ArcSwap;
-use pailou_picker::PoolState;
-use pailou_snapshot::{
-    ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, Failure, PassiveCheck, Protocol, UpstreamTls,
-};
+use arc_swap::{ArcSwap, Guard};
+use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState};
+use pailou_snapshot::{ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, PassiveCheck};
 use parking_lot::{Mutex, MutexGuard};
 use view::{Members, View};
 
@@ -42,21 +41,14 @@ use view::{Members, View};
 pub struct ClusterState {
     key: ClusterKey,
     this: Weak<Self>,
-    settings: ArcSwap<Settings>,
+    settings: ArcSwap<ClusterSettings>,
     view: ArcSwap<View>,
-    /// The picker's part, where the cluster is an InferencePool.
+    /// The picker's part, where the cluster is an InferencePool: all clusters of a pool share one.
     pool: Option<Arc<PoolState>>,
     /// Held to change the view; never by a request, but one that ejects an endpoint.
     updating: Mutex<Updating>,
     turn: AtomicUsize,
     background: Background,
-}
-
-/// Settings, and what is made of them once.
-#[derive(Debug)]
-struct Settings {
-    cluster: Arc<Cluster>,
-    tls: Result<Option<Arc<ClientTls>>, Failure>,
 }
 
 #[derive(Debug, Default)]
@@ -67,17 +59,19 @@ struct Updating {
 }
 
 impl ClusterState {
-    /// A cluster with these endpoints. Its health checks run in the background and end with it.
-    pub fn new(settings: Arc<Cluster>, endpoints: Arc<[Endpoint]>, background: &Background) -> Arc<Self> {
-        let pool = match &settings.kind {
-            ClusterKind::Pool(pool) => Some(PoolState::new(Arc::clone(pool), &[], &background.tasks)),
-            ClusterKind::Service | ClusterKind::Backend => None,
-        };
+    /// A cluster with these endpoints; `pool` is the picker's part of an InferencePool. Its health checks run in the background
+    /// and end with it.
+    pub fn new(
+        settings: Arc<Cluster>,
+        endpoints: Arc<[Endpoint]>,
+        pool: Option<Arc<PoolState>>,
+        background: &Background,
+    ) -> Arc<Self> {
         let cluster = Arc::new_cyclic(|this| Self {
             pool,
             key: settings.key.clone(),
             this: this.clone(),
-            settings: ArcSwap::from_pointee(Settings::new(settings, None)),
+            settings: ArcSwap::from_pointee(ClusterSettings::new(settings, None)),
             view: ArcSwap::default(),
             updating: Mutex::default(),
             turn: AtomicUsize::new(0),
@@ -97,16 +91,13 @@ impl ClusterState {
         Arc::clone(&self.settings.load().cluster)
     }
 
-    /// TLS towards its endpoints; `Ok(None)` is plaintext because nobody asked for more.
-    ///
-    /// # Errors
-    /// TLS was asked for and cannot be had: requests are answered 500, never sent in the clear.
-    pub fn tls(&self) -> Result<Option<Arc<ClientTls>>, Failure> {
-        self.settings.load().tls.clone()
+    /// The same, with what is made of them once.
+    pub(crate) fn current_settings(&self) -> Arc<ClusterSettings> {
+        self.settings.load_full()
     }
 
-    /// State of the built-in picker, if the cluster is an InferencePool. Its picks are attempted by
-    /// [`ClusterState::attempt_at`].
+    /// State of the built-in picker, if the cluster is an InferencePool. [`ClusterState::pick`] picks by it, with what this
+    /// cluster's health checks found.
     pub fn pool(&self) -> Option<&Arc<PoolState>> {
         self.pool.as_ref()
     }
@@ -130,6 +121,11 @@ impl ClusterState {
 
     /// As [`ClusterState::choose_excluding`], by the caller's clock, which is read only while an endpoint is ejected.
     pub fn choose_at(&self, hash: Option<u64>, tried: &[EndpointId], now: impl FnOnce() -> Instant) -> Option<Attempt> {
+        self.view_at(now).choose(hash, tried, &self.turn).map(EndpointState::attempt)
+    }
+
+    /// The view, renewed where an ejected endpoint returns.
+    fn view_at(&self, now: impl FnOnce() -> Instant) -> Guard<Arc<View>> {
         let mut view = self.view.load();
         if let Some(at) = view.returns_at {
             let now = now();
@@ -142,23 +138,27 @@ impl ClusterState {
                 view = self.view.load();
             }
         }
-        view.choose(hash, tried, &self.turn).map(EndpointState::attempt)
+        view
     }
 
-    /// An attempt at the endpoint with this address, which someone else chose: a picker. `None`: there is no such endpoint.
-    pub fn attempt_at(&self, address: &Address) -> Option<Attempt> {
-        self.view.load().members.find(address).map(EndpointState::attempt)
+    /// Picks an endpoint of a pool: those that health checks rule out, active or passive, come last.
+    ///
+    /// # Errors
+    /// As [`PoolState::pick`]; a cluster that is no pool has no endpoint to pick.
+    pub fn pick(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
+        let pool = self.pool.as_ref().ok_or(PickError::NoEndpoints)?;
+        let view = self.view_at(Instant::now);
+        pool.pick(&PickRequest { avoided: view.avoided(), ..*request })
     }
 
-    /// Whether health checks, active and passive, let an endpoint be used.
-    pub(crate) fn is_available(&self, endpoint: &EndpointState) -> bool {
-        let is_ejected = || self.view.load().returns_at.is_some() && endpoint.ejection.lock().holds(Instant::now());
-        endpoint.passes_checks() && !is_ejected()
+    /// An attempt at an endpoint that was picked. `None`: it is not there any more.
+    pub fn attempt_picked(&self, picked: &Arc<PoolEndpoint>) -> Option<Attempt> {
+        self.view.load().members.picked(picked).map(EndpointState::attempt)
     }
 
-    /// The same of the endpoint with this address; false where there is none.
-    pub(crate) fn is_available_at(&self, address: &Address) -> bool {
-        self.view.load().members.find(address).is_some_and(|endpoint| self.is_available(endpoint))
+    /// Whether there is an endpoint with this address.
+    pub fn has_endpoint(&self, address: &Address) -> bool {
+        self.view.load().members.find(address).is_some()
     }
 
     /// All endpoints, for metrics and diagnosis.
@@ -186,7 +186,7 @@ impl ClusterState {
         if Arc::ptr_eq(&old.cluster, settings) {
             return;
         }
-        self.settings.store(Arc::new(Settings::new(Arc::clone(settings), Some(&old))));
+        self.settings.store(Arc::new(ClusterSettings::new(Arc::clone(settings), Some(&old))));
         let old = &old.cluster;
         if old.health.active != settings.health.active || old.protocol != settings.protocol {
             updating.checks.clear();
@@ -217,7 +217,7 @@ impl ClusterState {
 
     fn eject(&self, endpoint: &EndpointState, check: &PassiveCheck, now: Instant) {
         let updating = self.updating.lock();
-        endpoint.forget_failures();
+        endpoint.failures().answered();
         let members = Arc::clone(&self.view.load().members);
         let is_member = members.iter().any(|member| member.id() == endpoint.id());
         let ejected = members.iter().filter(|member| member.ejection.lock().holds(now)).count();
@@ -233,20 +233,27 @@ impl ClusterState {
     fn rebuild(&self, updating: &mut Updating, now: Instant) {
         let settings = self.settings();
         let old = Arc::clone(&self.view.load().members);
-        let members = Members::build(&settings, &updating.cell, |endpoint| match old.find(&endpoint.address) {
-            Some(state) if state.endpoint().name == endpoint.name => Arc::clone(state),
-            _ => {
-                let id = EndpointId(updating.next_id);
-                updating.next_id = updating.next_id.wrapping_add(1);
-                Arc::new(EndpointState::new(id, endpoint.clone(), self.this.clone()))
+        let picked = self.update_pool(&settings, &updating.cell);
+        let members = Members::build(&settings, &updating.cell, |endpoint| {
+            let picked = picked.get(&endpoint.address);
+            match old.find(&endpoint.address) {
+                Some(state) if state.endpoint().name == endpoint.name && state.is_of(picked) => Arc::clone(state),
+                _ => {
+                    let id = EndpointId(updating.next_id);
+                    updating.next_id = updating.next_id.wrapping_add(1);
+                    Arc::new(EndpointState::new(id, endpoint.clone(), picked.cloned(), self.this.clone()))
+                }
             }
         });
         self.watch(updating, &members, settings.health.active.as_ref());
         self.view.store(Arc::new(View::new(Arc::new(members), &settings.health, now)));
-        // After the view, which can then attempt whatever is picked.
-        if let (Some(state), ClusterKind::Pool(pool)) = (&self.pool, &settings.kind) {
-            state.update(Arc::clone(pool), &updating.cell);
-        }
+    }
+
+    /// Tells the picker of new endpoints or settings, and gives its endpoints; none where the cluster is no pool.
+    fn update_pool(&self, settings: &Cluster, cell: &[Endpoint]) -> HashMap<Address, Arc<PoolEndpoint>> {
+        let (Some(state), ClusterKind::Pool(pool)) = (&self.pool, &settings.kind) else { return HashMap::new() };
+        state.update(Arc::clone(pool), cell);
+        state.endpoints().into_iter().map(|endpoint| (endpoint.endpoint().address.clone(), endpoint)).collect()
     }
 
     /// A new view of the same endpoints, whose health changed.
@@ -282,25 +289,6 @@ pub(crate) fn shares(levels: [Census; 2]) -> [u32; 2] {
 impl fmt::Debug for ClusterState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClusterState").field("key", &self.key).field("view", &self.view).finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    /// Keeps the old TLS configuration, with the sessions that it can resume, where the settings are the same.
-    fn new(cluster: Arc<Cluster>, old: Option<&Self>) -> Self {
-        let tls = match &cluster.tls {
-            Err(failure) => Err(failure.clone()),
-            Ok(None) => Ok(None),
-            Ok(Some(settings)) => match old {
-                Some(old) if old.has_tls(settings, cluster.protocol) => old.tls.clone(),
-                _ => ClientTls::new(settings, cluster.protocol).map(Some).map_err(|error| Failure(error.to_string().into())),
-            },
-        };
-        Self { cluster, tls }
-    }
-
-    fn has_tls(&self, settings: &UpstreamTls, protocol: Protocol) -> bool {
-        self.cluster.protocol == protocol && matches!(&self.tls, Ok(Some(own)) if own.is_made_from(settings))
     }
 }
 

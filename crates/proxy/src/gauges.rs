@@ -55,9 +55,8 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Res
 fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
     let mut reports = Vec::new();
     let mut blocks = Vec::new();
-    for cluster in runtime.clusters() {
-        let Some(pool) = cluster.pool() else { continue };
-        let backend = cluster.key().endpoints.to_string();
+    for (key, pool) in runtime.pools() {
+        let backend = key.to_string();
         blocks.push((backend.clone(), pool.prefix_blocks() as f64));
         reports.extend(pool.snapshot().into_iter().map(|report| (backend.clone(), report)));
     }

@@ -14,6 +14,7 @@ mod outgoing;
 mod picker;
 mod replay;
 mod retry;
+mod selection;
 mod target;
 mod unrouted;
 

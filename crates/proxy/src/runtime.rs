@@ -6,7 +6,10 @@ use std::{
 };
 
 use foldhash::HashMap;
-use pailou_snapshot::{BreakerId, BreakerKey, ClusterId, ClusterKey, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot};
+use pailou_picker::PoolState;
+use pailou_snapshot::{
+    BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, Port, PortKey, Snapshot,
+};
 
 use crate::{
     breaker::Breaker,
@@ -19,6 +22,8 @@ use crate::{
 pub struct Runtime {
     snapshot: Arc<Snapshot>,
     clusters: Vec<Arc<ClusterState>>,
+    /// The pickers' part of InferencePools: one a pool, whatever clusters the policies of its routes make of it.
+    pools: HashMap<EndpointKey, Arc<PoolState>>,
     breakers: Vec<Arc<Breaker>>,
     ports: HashMap<PortKey, usize>,
     /// Clusters by key; made when one is first looked for.
@@ -31,23 +36,25 @@ impl Runtime {
         let nothing = Self::default();
         let previous = previous.unwrap_or(&nothing);
         let mut clusters = Carried::new(&previous.clusters, |state| state.key());
+        let mut pools = HashMap::default();
         let clusters = snapshot.clusters.iter().enumerate().map(|(place, settings)| {
             let cell = cell(endpoints, &settings.key.endpoints);
+            let pool = pool(&mut pools, &previous.pools, settings, background);
             let Some(state) = clusters.find(place, &settings.key) else {
-                return ClusterState::new(Arc::clone(settings), cell, background);
+                return ClusterState::new(Arc::clone(settings), cell, pool, background);
             };
             state.update_settings(settings);
             state.update_endpoints(&cell);
             Arc::clone(state)
         });
-        let clusters = clusters.collect();
+        let clusters: Vec<_> = clusters.collect();
         let known: Vec<_> = previous.breakers().collect();
         let mut known = Carried::new(&known, |(key, _)| *key);
         let breakers = snapshot.breakers.iter().enumerate();
         let breakers =
             breakers.map(|(place, key)| known.find(place, key).map(|(_, it)| Arc::clone(it)).unwrap_or_default()).collect();
         let ports = snapshot.ports.iter().enumerate().map(|(index, port)| (port.key(), index)).collect();
-        Self { snapshot, clusters, breakers, ports, by_key: OnceLock::new() }
+        Self { snapshot, clusters, pools, breakers, ports, by_key: OnceLock::new() }
     }
 
     /// Takes new endpoints without a new snapshot; only cells that changed are looked at.
@@ -88,6 +95,11 @@ impl Runtime {
         &self.clusters
     }
 
+    /// The pickers' part of all InferencePools, for metrics.
+    pub fn pools(&self) -> impl Iterator<Item = (&EndpointKey, &Arc<PoolState>)> {
+        self.pools.iter()
+    }
+
     /// All circuit breakers with their keys, for metrics.
     pub fn breakers(&self) -> impl Iterator<Item = (&BreakerKey, &Arc<Breaker>)> {
         self.snapshot.breakers.iter().zip(&self.breakers)
@@ -116,6 +128,19 @@ impl<'a, K: Eq + Hash, T> Carried<'a, K, T> {
         let places = places.get_or_insert_with(|| list.iter().enumerate().map(|(place, it)| (key_of(it), place)).collect());
         places.get(key).map(|place| &list[*place])
     }
+}
+
+/// The picker's part of a cluster's pool: the one of before, where there was one.
+fn pool(
+    pools: &mut HashMap<EndpointKey, Arc<PoolState>>,
+    previous: &HashMap<EndpointKey, Arc<PoolState>>,
+    settings: &Cluster,
+    background: &Background,
+) -> Option<Arc<PoolState>> {
+    let ClusterKind::Pool(pool) = &settings.kind else { return None };
+    let key = &settings.key.endpoints;
+    let new = || previous.get(key).cloned().unwrap_or_else(|| PoolState::new(Arc::clone(pool), &[], &background.tasks));
+    Some(pools.entry(key.clone()).or_insert_with(new).clone())
 }
 
 fn cell(endpoints: &Endpoints, key: &EndpointKey) -> Arc<[Endpoint]> {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     cluster::{AttemptOutcome, ClusterState, EndpointId},
     request_body::RequestBody,
-    upstream::{Destination, Exchange, FailureKind, SendFailure},
+    upstream::{Exchange, FailureKind, Limits, SendFailure, dial},
     worker::Connection,
 };
 
@@ -32,20 +32,13 @@ pub(crate) async fn send<T>(
     timeouts: &Timeouts,
     make: impl Fn(&Address) -> (Request<RequestBody>, T),
 ) -> Result<(Exchange, T), SubrequestError> {
-    let settings = cluster.settings();
-    let tls = cluster.tls().map_err(SubrequestError::Tls)?;
+    let settings = cluster.current_settings();
     let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
     loop {
         let attempt = cluster.choose_excluding(None, &tried).ok_or(SubrequestError::NoEndpoint)?;
         tried.push(attempt.id());
-        let address = &attempt.endpoint().endpoint().address;
-        let (request, made) = make(address);
-        let destination = Destination {
-            tls: tls.as_ref(),
-            protocol: settings.protocol,
-            tcp_keepalive: settings.tcp_keepalive,
-            ..Destination::new(address, timeouts)
-        };
+        let destination = dial(&settings, attempt.endpoint(), timeouts, Limits::default()).map_err(SubrequestError::Tls)?;
+        let (request, made) = make(destination.address);
         match connection.worker.upstreams.send_request(&destination, request).await {
             Ok(exchange) => return Ok((exchange, made)),
             Err(failure) => {

@@ -6,6 +6,7 @@
 
 mod body;
 mod connect;
+mod dial;
 mod failure;
 mod head;
 mod http1;
@@ -15,11 +16,13 @@ mod pool;
 mod raw;
 
 pub use body::UpstreamBody;
+pub(crate) use dial::{Limits, dial};
 pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
 pub use head::RequestHead;
 pub use http1::{Http1Error, Switched};
 pub(crate) use io::Io;
 pub use pailou_http1::Malformed;
+pub(crate) use raw::connect_unlimited;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -10,7 +10,7 @@ const LOAD: RoutingStrategy = RoutingStrategy::Default;
 const PREFIX: RoutingStrategy = RoutingStrategy::PrefixCache;
 
 fn name(picked: &Picked) -> String {
-    picked.endpoint().name.to_string()
+    picked.endpoint().endpoint.name.to_string()
 }
 
 #[test]
@@ -163,6 +163,36 @@ fn failing_over_moves_the_reservation_and_what_was_learned() {
     }
     drop(picked);
     assert_eq!(pool.in_flight(), [0, 0]);
+}
+
+#[test]
+fn endpoints_that_health_checks_rule_out_come_last() {
+    let pool = Fixture::new(LOAD, 3);
+    let slots: Vec<_> = pool.state.endpoints().iter().map(|endpoint| endpoint.slot()).collect();
+    let mut avoided = [false; 3];
+    (avoided[slots[0]], avoided[slots[2]]) = (true, true);
+    let request = PickRequest { avoided: &avoided, ..standard() };
+    let held: Vec<_> = (0..20).map(|_| pool.pick(&request)).collect();
+    assert!(held.iter().all(|picked| name(picked) == "pod-1" && picked.ranked().count() == 3));
+    assert_eq!(pool.in_flight(), [0, 20, 0]);
+    let all = PickRequest { avoided: &[true; 3], ..standard() };
+    assert_ne!(name(&pool.pick(&all)), "pod-1", "where all are ruled out, load decides");
+}
+
+#[test]
+fn requests_that_another_picker_sent_are_counted_too() {
+    let pool = Fixture::new(LOAD, 3);
+    let mut held = pool.state.hold(&[address(9), address(2), address(0)], 400).unwrap();
+    assert_eq!(held.ranked().map(|endpoint| endpoint.name.to_string()).collect::<Vec<_>>(), ["pod-2", "pod-0"]);
+    assert_eq!(pool.in_flight(), [0, 0, 1]);
+    assert_eq!(name(&pool.pick(&PickRequest { subset: Some(&[address(1), address(2)]), ..standard() })), "pod-1");
+    assert!(held.pass_over() && !held.pass_over());
+    assert_eq!(pool.in_flight(), [1, 0, 0]);
+    assert!(pool.state.snapshot().iter().all(|report| !report.failing), "passing over is no failure");
+    assert!(held.fail_over() || pool.state.snapshot()[0].failing);
+    drop(held);
+    assert_eq!(pool.in_flight(), [0; 3]);
+    assert!(pool.state.hold(&[address(9)], 0).is_none());
 }
 
 #[test]

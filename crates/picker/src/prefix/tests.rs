@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{endpoints, prompt};
 
-fn endpoint(slot: u16) -> EndpointState {
-    EndpointState::new(&endpoints([usize::from(slot)])[0], slot).unwrap()
+fn endpoint(slot: u16) -> PoolEndpoint {
+    PoolEndpoint::new(&endpoints([usize::from(slot)])[0], slot).unwrap()
 }
 
 fn chain(index: &PrefixIndex, prompt: &[u8]) -> Chain {

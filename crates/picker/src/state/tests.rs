@@ -123,7 +123,7 @@ proptest! {
             }
             for endpoint in fixture.state.members().endpoints.iter() {
                 let guards = held.iter().filter(|picked| picked.is_at(endpoint)).count();
-                prop_assert_eq!(endpoint.in_flight.level().requests() as usize, guards);
+                prop_assert_eq!(endpoint.record.in_flight.level().requests() as usize, guards);
                 prop_assert!(endpoint.blocks.len() <= MOST_BLOCKS);
             }
             let listed: usize = fixture.state.snapshot().iter().map(|endpoint| endpoint.prefix_blocks).sum();

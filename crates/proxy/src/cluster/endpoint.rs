@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use pailou_picker::{EndpointRecord, Failures, PoolEndpoint};
 use pailou_snapshot::Endpoint;
 use parking_lot::Mutex;
 
@@ -21,16 +22,23 @@ use crate::breaker::{Overflow, Resource};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointId(pub(super) u32);
 
+/// Requests under way at an endpoint, and its failures in a row.
+#[derive(Debug)]
+enum Record {
+    /// The cluster's own.
+    Own(EndpointRecord),
+    /// A pool's, which the picker and all clusters of the pool share. Picks count its requests.
+    Picked(Arc<PoolEndpoint>),
+}
+
 /// An endpoint with its counters. It carries over as long as address and name stay.
 #[derive(Debug)]
 pub struct EndpointState {
     id: EndpointId,
     endpoint: Endpoint,
     cluster: Weak<ClusterState>,
-    in_flight: AtomicU32,
+    record: Record,
     connections: AtomicU32,
-    pub(super) consecutive_5xx: AtomicU32,
-    pub(super) consecutive_gateway_errors: AtomicU32,
     /// Locked when an endpoint is ejected or returns, never by a request that fares well.
     pub(super) ejection: Mutex<Ejection>,
     /// Result of active checks; true while there are none.
@@ -38,15 +46,13 @@ pub struct EndpointState {
 }
 
 impl EndpointState {
-    pub(super) fn new(id: EndpointId, endpoint: Endpoint, cluster: Weak<ClusterState>) -> Self {
+    pub(super) fn new(id: EndpointId, endpoint: Endpoint, picked: Option<Arc<PoolEndpoint>>, cluster: Weak<ClusterState>) -> Self {
         Self {
             id,
             endpoint,
             cluster,
-            in_flight: AtomicU32::new(0),
+            record: picked.map_or_else(|| Record::Own(EndpointRecord::default()), Record::Picked),
             connections: AtomicU32::new(0),
-            consecutive_5xx: AtomicU32::new(0),
-            consecutive_gateway_errors: AtomicU32::new(0),
             ejection: Mutex::default(),
             passes_checks: AtomicBool::new(true),
         }
@@ -64,7 +70,36 @@ impl EndpointState {
 
     /// Requests under way on it.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.record().in_flight()
+    }
+
+    /// Its failures in a row.
+    pub(super) fn failures(&self) -> &Failures {
+        self.record().failures()
+    }
+
+    /// The picker's number for it, where it is a pool's.
+    pub(super) fn slot(&self) -> Option<usize> {
+        match &self.record {
+            Record::Own(_) => None,
+            Record::Picked(picked) => Some(picked.slot()),
+        }
+    }
+
+    /// Whether this is the picker's part of it; `None` where it has none.
+    pub(super) fn is_of(&self, picked: Option<&Arc<PoolEndpoint>>) -> bool {
+        match (&self.record, picked) {
+            (Record::Own(_), None) => true,
+            (Record::Picked(own), Some(picked)) => Arc::ptr_eq(own, picked),
+            _ => false,
+        }
+    }
+
+    fn record(&self) -> &EndpointRecord {
+        match &self.record {
+            Record::Own(record) => record,
+            Record::Picked(picked) => picked.record(),
+        }
     }
 
     /// Connections open to it, of those counted by [`EndpointState::connection`].
@@ -92,9 +127,11 @@ impl EndpointState {
         }
     }
 
-    /// Counts a request on it.
+    /// Counts a request on it; a pick has counted its own.
     pub(super) fn attempt(self: &Arc<Self>) -> Attempt {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Record::Own(record) = &self.record {
+            record.begin();
+        }
         Attempt { endpoint: Arc::clone(self) }
     }
 }
@@ -126,7 +163,7 @@ impl Attempt {
     /// As [`Attempt::report`], by the caller's clock, which is read only where an ejection is at hand.
     pub fn report_at(&self, outcome: AttemptOutcome, now: impl FnOnce() -> Instant) {
         if outcome == AttemptOutcome::Success {
-            self.endpoint.forget_failures();
+            self.endpoint.failures().answered();
         } else if let Some(cluster) = self.endpoint.cluster.upgrade() {
             cluster.count_failure(&self.endpoint, outcome, now);
         }
@@ -135,7 +172,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Record::Own(record) = &self.endpoint.record {
+            record.end();
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! Passive health: an endpoint that fails too often in a row is ejected for a while (Envoy's outlier detection).
 
-use std::{
-    sync::atomic::Ordering::Relaxed,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use pailou_snapshot::PassiveCheck;
 
@@ -84,25 +81,12 @@ impl Ejection {
 }
 
 impl EndpointState {
-    /// Counts a failure; true when it is the one that reaches a threshold. Of concurrent callers just one gets that answer.
+    /// Counts a failure; true where a threshold is reached. It may have been passed: another cluster of the same pool, whose
+    /// threshold is higher, counts in the same row.
     pub(super) fn fails_too_often(&self, check: &PassiveCheck, outcome: AttemptOutcome) -> bool {
-        let gateway_errors = if outcome == AttemptOutcome::ServerError {
-            self.consecutive_gateway_errors.store(0, Relaxed);
-            0
-        } else {
-            self.consecutive_gateway_errors.fetch_add(1, Relaxed).saturating_add(1)
-        };
-        let errors = self.consecutive_5xx.fetch_add(1, Relaxed).saturating_add(1);
-        check.consecutive_5xx == Some(errors) || (gateway_errors > 0 && check.consecutive_gateway_errors == Some(gateway_errors))
-    }
-
-    /// Starts counting anew. Writes only where there is something to forget: the happy path shares no dirty cache line.
-    pub(super) fn forget_failures(&self) {
-        for counter in [&self.consecutive_5xx, &self.consecutive_gateway_errors] {
-            if counter.load(Relaxed) != 0 {
-                counter.store(0, Relaxed);
-            }
-        }
+        let row = self.failures().count(outcome != AttemptOutcome::ServerError);
+        let reaches = |threshold: Option<u32>, count: u32| count > 0 && threshold.is_some_and(|threshold| count >= threshold);
+        reaches(check.consecutive_5xx, row.errors) || reaches(check.consecutive_gateway_errors, row.gateway_errors)
     }
 }
 

@@ -1,6 +1,8 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Barrier, time::Duration};
 
-use pailou_snapshot::{ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion};
+use pailou_snapshot::{
+    ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion, UpstreamTls,
+};
 use proptest::{collection::vec, prelude::*};
 use tokio::runtime::Runtime;
 
@@ -46,8 +48,8 @@ fn tls_is_made_anew_only_where_its_settings_differ() {
         let plain = settings(LoadBalancer::default(), HealthChecks::default());
         Arc::new(Cluster { tls: Ok(Some(Arc::new(tls))), ..Cluster::clone(&plain) })
     };
-    let first = Settings::new(with_tls("a.test"), None);
-    let made_from = |cluster| Settings::new(cluster, Some(&first)).tls.unwrap().unwrap();
+    let first = ClusterSettings::new(with_tls("a.test"), None);
+    let made_from = |cluster| ClusterSettings::new(cluster, Some(&first)).tls.unwrap().unwrap();
     let made = first.tls.clone().unwrap().unwrap();
     // Sessions that can be resumed are kept with it.
     assert!(Arc::ptr_eq(&made_from(with_tls("a.test")), &made));
@@ -63,7 +65,7 @@ fn world(load_balancer: LoadBalancer, health: HealthChecks, endpoints: &Arc<[End
     fastrand::seed(7);
     let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let background = crate::health::background(tasks.handle().clone(), Dns::new(tasks.handle().clone(), Overrides::default()));
-    World { cluster: ClusterState::new(settings(load_balancer, health), Arc::clone(endpoints), &background), _tasks: tasks }
+    World { cluster: ClusterState::new(settings(load_balancer, health), Arc::clone(endpoints), None, &background), _tasks: tasks }
 }
 
 fn passive(percent: u8) -> HealthChecks {
@@ -93,7 +95,7 @@ impl World {
     }
 
     fn at(&self, number: u8) -> Attempt {
-        self.cluster.attempt_at(&endpoint(number, 0).address).unwrap()
+        EndpointState::attempt(self.cluster.view.load().members.find(&endpoint(number, 0).address).unwrap())
     }
 
     fn fail(&self, number: u8, outcome: AttemptOutcome, times: usize, now: Instant) {
@@ -105,7 +107,7 @@ impl World {
 fn no_endpoints_choose_none() {
     let world = world(LoadBalancer::LeastRequest, HealthChecks::default(), &endpoints([]));
     assert!(world.cluster.choose(None).is_none());
-    assert!(world.cluster.attempt_at(&endpoint(1, 0).address).is_none());
+    assert!(!world.cluster.has_endpoint(&endpoint(1, 0).address));
 }
 
 #[test]

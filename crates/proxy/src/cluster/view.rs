@@ -10,6 +10,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt as _};
+use pailou_picker::PoolEndpoint;
 use pailou_snapshot::{Address, Cluster, Endpoint, HealthChecks, LoadBalancer};
 
 use super::{
@@ -27,6 +28,8 @@ pub(super) struct Members {
     balance: Balance,
     levels: Vec<Level>,
     by_address: HashMap<Address, Arc<EndpointState>>,
+    /// By the picker's slot, where the cluster is a pool.
+    by_slot: Vec<Option<Arc<EndpointState>>>,
 }
 
 /// The endpoints of one priority, ordered by address, so that every replica of the gateway builds the same table.
@@ -75,12 +78,38 @@ impl Members {
                 Level { endpoints, table: table_size.and_then(|size| Maglev::build(&names, size)) }
             })
             .collect();
-        Self { balance, levels, by_address }
+        let mut by_slot = Vec::new();
+        for state in by_address.values() {
+            if let Some(slot) = state.slot() {
+                by_slot.resize(by_slot.len().max(slot + 1), None);
+                by_slot[slot] = Some(Arc::clone(state));
+            }
+        }
+        Self { balance, levels, by_address, by_slot }
+    }
+
+    /// The state of an endpoint that was picked.
+    pub(super) fn picked(&self, picked: &Arc<PoolEndpoint>) -> Option<&Arc<EndpointState>> {
+        self.by_slot.get(picked.slot())?.as_ref().filter(|state| state.is_of(Some(picked)))
     }
 
     /// The endpoint at an address.
     pub(super) fn find(&self, address: &Address) -> Option<&Arc<EndpointState>> {
         self.by_address.get(address)
+    }
+
+    /// By the picker's slot: endpoints that are not healthy; empty where all are, or the cluster is no pool.
+    fn avoided(&self, healthy: &[Vec<bool>]) -> Box<[bool]> {
+        if healthy.iter().flatten().all(|healthy| *healthy) {
+            return Box::default();
+        }
+        let mut avoided = vec![false; self.by_slot.len()];
+        for (endpoint, healthy) in self.iter().zip(healthy.iter().flatten()) {
+            if let Some(slot) = endpoint.slot() {
+                avoided[slot] = !healthy;
+            }
+        }
+        avoided.into()
     }
 
     /// All endpoints, the most preferred first.
@@ -105,6 +134,8 @@ pub(super) struct View {
     /// As long as the members' levels.
     usable: Vec<Usable>,
     total_weight: u32,
+    /// By the picker's slot: endpoints that are not healthy. Empty where all are.
+    avoided: Box<[bool]>,
 }
 
 /// The part of a level that may be used.
@@ -126,6 +157,7 @@ impl View {
             .iter()
             .map(|level| level.endpoints.iter().map(|endpoint| is_healthy(endpoint, health, now, &mut returns_at)).collect())
             .collect();
+        let avoided = members.avoided(&healthy);
         let census: Vec<Census> = healthy
             .iter()
             .map(|level| Census { total: level.len(), healthy: level.iter().filter(|&&healthy| healthy).count() })
@@ -144,7 +176,12 @@ impl View {
             .collect();
         let total_weight = usable.iter().fold(0_u32, |sum, level| sum.saturating_add(level.weight));
         let census = census.into_iter().fold(Census::default(), |sum, level| sum + level);
-        Self { members, returns_at, census, usable, total_weight }
+        Self { members, returns_at, census, usable, total_weight, avoided }
+    }
+
+    /// By the picker's slot: endpoints that come last.
+    pub(super) fn avoided(&self) -> &[bool] {
+        &self.avoided
     }
 
     /// Chooses an endpoint; `turn` counts for round robin.

@@ -173,7 +173,7 @@ impl Table {
 impl Flow {
     /// Whether its endpoint is still one, and the client's.
     fn still_leads_there(&self) -> bool {
-        self.cluster.attempt_at(self.address()).is_some() && self.is_routed()
+        self.cluster.has_endpoint(self.address()) && self.is_routed()
     }
 
     /// Whether the rule that it began with is still the listener's, and leads to its cluster.

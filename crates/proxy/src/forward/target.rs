@@ -8,11 +8,10 @@ use smallvec::SmallVec;
 use super::Session;
 use crate::{
     breaker::Breaker,
-    cluster::{Attempt, AttemptOutcome, ClusterState, EndpointId, hash_of},
+    cluster::{Attempt, AttemptOutcome, ClusterSettings, ClusterState, EndpointId, hash_of},
     error::{Error, Flag},
     runtime::Runtime,
-    tls::ClientTls,
-    upstream::{Destination, FailureKind, Io, Upstreams},
+    upstream::{FailureKind, Io, Limits, Upstreams, dial},
     weighted,
 };
 
@@ -22,7 +21,7 @@ const MAX_ATTEMPTS: u32 = 5;
 /// A cluster, and the endpoint of it that is next.
 pub(super) struct Target {
     cluster: Arc<ClusterState>,
-    tls: Option<Arc<ClientTls>>,
+    settings: Arc<ClusterSettings>,
     breaker: Arc<Breaker>,
     forward: Arc<Forward>,
     hash: Option<u64>,
@@ -41,17 +40,19 @@ impl Target {
     /// # Errors
     /// The rule leads nowhere, TLS that was asked for cannot be had, or there is no endpoint.
     pub(super) fn choose(runtime: &Runtime, forward: &Arc<Forward>, client: IpAddr, session: &mut Session) -> Result<Self, Error> {
-        let misconfigured = |why: &str| Error::new(Flag::Misconfigured, "the route leads nowhere").with_detail(why);
         let backends = forward.backends.as_ref().map_err(|failure| misconfigured(&failure.0))?;
         let backend = weighted::choose(backends, runtime).ok_or_else(|| misconfigured("the rule has no backend"))?;
         let id = backend.cluster.as_ref().map_err(|failure| misconfigured(&failure.0))?;
         let cluster = Arc::clone(runtime.cluster(*id));
         session.cluster = Some(Arc::clone(&cluster));
-        let tls = cluster.tls().map_err(|failure| misconfigured(&failure.0))?;
+        let settings = cluster.current_settings();
+        if let Err(failure) = &settings.tls {
+            return Err(misconfigured(&failure.0));
+        }
         let hash = source_hash(&cluster, client);
         let first = cluster.choose(hash).ok_or_else(|| Error::new(Flag::NoEndpoint, "no backend is ready"))?;
         let breaker = Arc::clone(runtime.breaker(backend.breaker));
-        Ok(Self { cluster, tls, breaker, forward: Arc::clone(forward), hash, first })
+        Ok(Self { cluster, settings, breaker, forward: Arc::clone(forward), hash, first })
     }
 
     /// Opens a connection: to the endpoint that was chosen, then to others.
@@ -65,16 +66,9 @@ impl Target {
             let endpoint = attempt.endpoint();
             session.attempts += 1;
             session.endpoint = Some(Arc::clone(&endpoint.endpoint().name));
-            let settings = self.cluster.settings();
             let clocks = Timeouts { connect: self.forward.connect, ..Timeouts::default() };
-            let destination = Destination {
-                tls: self.tls.as_ref(),
-                tcp_keepalive: settings.tcp_keepalive,
-                breaker: Some(&self.breaker),
-                limits: self.forward.breaker.as_ref(),
-                endpoint: Some(endpoint),
-                ..Destination::new(&endpoint.endpoint().address, &clocks)
-            };
+            let limits = Limits { breaker: Some(&self.breaker), limits: self.forward.breaker.as_ref() };
+            let destination = dial(&self.settings, endpoint, &clocks, limits).map_err(|failure| misconfigured(&failure.0))?;
             let failure = match upstreams.connect(&destination).await {
                 Ok((io, _)) => {
                     attempt.report(AttemptOutcome::Success);
@@ -90,6 +84,10 @@ impl Target {
             attempt = next.filter(|_| session.attempts < MAX_ATTEMPTS).ok_or_else(unreachable)?;
         }
     }
+}
+
+fn misconfigured(why: &str) -> Error {
+    Error::new(Flag::Misconfigured, "the route leads nowhere").with_detail(why)
 }
 
 /// Consistent hash of the client's address; a connection offers nothing else to hash.

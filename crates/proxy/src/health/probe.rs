@@ -1,25 +1,20 @@
 //! One probe of one endpoint.
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri::Scheme};
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pailou_snapshot::{ActiveCheck, Address, Failure, HealthProbe, Protocol};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    task::JoinSet,
-};
-use tokio_rustls::TlsConnector;
+use pailou_snapshot::{ActiveCheck, Address, Failure, HealthProbe, Protocol, Timeouts};
+use tokio::task::JoinSet;
 
 use super::grpc;
 use crate::{
-    cluster::ClusterState,
-    dns::{Dns, ResolveError},
-    tls::ClientTls,
+    cluster::{ClusterSettings, EndpointState},
+    dns::Dns,
+    upstream::{Destination, FailureKind, Io, Limits, connect_unlimited, dial},
 };
 
 /// Most bytes of an answer that are read.
@@ -30,10 +25,8 @@ const ANSWER_LIMIT: usize = 4 << 10;
 pub(super) enum ProbeError {
     #[error("no answer in time")]
     Timeout,
-    #[error("no connection: {0}")]
-    Connect(#[from] io::Error),
     #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Connect(#[from] FailureKind),
     #[error("TLS cannot be had: {}", .0.0)]
     Tls(Failure),
     #[error("no valid answer: {0}")]
@@ -48,31 +41,33 @@ pub(super) enum ProbeError {
     NotServing,
 }
 
-/// A connection to an endpoint.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// Probes an endpoint; `Ok` is healthy.
-pub(super) async fn probe(cluster: &ClusterState, address: &Address, check: &ActiveCheck, dns: &Dns) -> Result<(), ProbeError> {
-    tokio::time::timeout(check.timeout, send(cluster, address, &check.probe, dns)).await.unwrap_or(Err(ProbeError::Timeout))
+pub(super) async fn probe(
+    settings: &ClusterSettings,
+    endpoint: &Arc<EndpointState>,
+    check: &ActiveCheck,
+    dns: &Dns,
+) -> Result<(), ProbeError> {
+    tokio::time::timeout(check.timeout, send(settings, endpoint, check, dns)).await.unwrap_or(Err(ProbeError::Timeout))
 }
 
-async fn send(cluster: &ClusterState, address: &Address, probe: &HealthProbe, dns: &Dns) -> Result<(), ProbeError> {
-    let tls = cluster.tls().map_err(ProbeError::Tls)?;
-    let protocol = match probe {
-        HealthProbe::Grpc { .. } => Protocol::Http2,
-        HealthProbe::Http { .. } | HealthProbe::Tcp => cluster.settings().protocol,
-    };
-    let stream = connect(address, tls.as_deref(), protocol, dns).await?;
-    let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-    match probe {
+async fn send(settings: &ClusterSettings, endpoint: &Arc<EndpointState>, check: &ActiveCheck, dns: &Dns) -> Result<(), ProbeError> {
+    let clocks = Timeouts { connect: check.timeout, ..Timeouts::default() };
+    let destination = dial(settings, endpoint, &clocks, Limits::default()).map_err(ProbeError::Tls)?;
+    // gRPC is asked over HTTP/2 even where requests are not.
+    let over_http2 =
+        destination.tls.filter(|_| matches!(check.probe, HealthProbe::Grpc { .. })).map(|tls| Arc::new(tls.over_http2()));
+    let destination = Destination { tls: over_http2.as_ref().or(destination.tls), ..destination };
+    let address = destination.address;
+    let stream = connect_unlimited(dns, &destination).await?;
+    let scheme = if destination.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    match &check.probe {
         HealthProbe::Tcp => Ok(()),
         HealthProbe::Http { hostname, path, method, statuses } => {
             let host = hostname.as_deref().map_or_else(|| authority(address), str::to_owned);
             let request = Request::builder().method(method).header(header::USER_AGENT, "pailou-health-check");
             let uri = Uri::builder().path_and_query(&**path);
-            let answer = match protocol {
+            let answer = match destination.protocol {
                 Protocol::Http1 | Protocol::Opaque => {
                     let request = request.uri(uri.build()?).header(header::HOST, &host).body(Empty::<Bytes>::new())?;
                     exchange_http1(stream, request).await?
@@ -103,22 +98,6 @@ async fn send(cluster: &ClusterState, address: &Address, probe: &HealthProbe, dn
     }
 }
 
-/// Opens a connection as requests do: within TLS where the cluster has it, its certificate checked.
-async fn connect(address: &Address, tls: Option<&ClientTls>, protocol: Protocol, dns: &Dns) -> Result<Box<dyn Stream>, ProbeError> {
-    let stream: Box<dyn Stream> = match address {
-        Address::Socket(address) => Box::new(TcpStream::connect(address).await?),
-        Address::Dns { host, port } => Box::new(TcpStream::connect(&*dns.resolve(host, *port).await?).await?),
-        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-    };
-    let Some(tls) = tls else { return Ok(stream) };
-    let mut config = Arc::clone(&tls.config);
-    if protocol == Protocol::Http2 {
-        // gRPC is asked over HTTP/2 even where requests are not.
-        Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
-    }
-    Ok(Box::new(TlsConnector::from(config).connect(tls.server_name.clone(), stream).await?))
-}
-
 /// The address as `Host` has it.
 fn authority(address: &Address) -> String {
     match address {
@@ -140,14 +119,14 @@ impl Answer {
     }
 }
 
-async fn exchange_http1(stream: Box<dyn Stream>, request: Request<Empty<Bytes>>) -> Result<Answer, ProbeError> {
+async fn exchange_http1(stream: Io, request: Request<Empty<Bytes>>) -> Result<Answer, ProbeError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     Ok(Answer { response: sender.send_request(request).await?, _connection: driver })
 }
 
-async fn exchange_http2<B>(stream: Box<dyn Stream>, request: Request<B>) -> Result<Answer, ProbeError>
+async fn exchange_http2<B>(stream: Io, request: Request<B>) -> Result<Answer, ProbeError>
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {

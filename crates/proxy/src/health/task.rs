@@ -23,7 +23,7 @@ pub(super) async fn run(cluster: Weak<ClusterState>, endpoint: Weak<EndpointStat
         tokio::time::sleep(pause).await;
         let Ok(_permit) = PROBES.acquire().await else { return };
         let (Some(cluster), Some(endpoint)) = (cluster.upgrade(), endpoint.upgrade()) else { return };
-        let result = probe::probe(&cluster, &endpoint.endpoint().address, &check, &dns).await;
+        let result = probe::probe(&cluster.current_settings(), &endpoint, &check, &dns).await;
         if let Err(error) = &result {
             let name = &endpoint.endpoint().name;
             tracing::debug!(cluster = %cluster.key().endpoints, endpoint = %name, error = %error, "health check failed");

@@ -101,7 +101,7 @@ fn cluster_with_tls(
         .map(|&address| Endpoint { address: Address::Socket(address), name: address.to_string().into(), priority: 0 })
         .collect();
     let background = super::background(Handle::current(), Dns::new(Handle::current(), Overrides::default()));
-    ClusterState::new(Arc::new(settings), endpoints, &background)
+    ClusterState::new(Arc::new(settings), endpoints, None, &background)
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -222,6 +222,6 @@ async fn probes_of_a_cluster_with_tls_speak_it_and_check_the_certificate() {
     until("left out", || other.choose(None).is_none()).await;
     let broken = cluster_with_tls(Protocol::Http1, HealthProbe::Tcp, &[address], Err(Failure("no CA".into())));
     until("left out", || broken.choose(None).is_none()).await;
-    assert_eq!(broken.tls().unwrap_err(), Failure("no CA".into()));
+    assert_eq!(broken.current_settings().tls.clone().unwrap_err(), Failure("no CA".into()));
     assert!(trusted.choose(None).is_some());
 }

@@ -26,7 +26,7 @@ use crate::{
     idle::Idle,
     relay::{Clocks, Reader},
     request_log::RequestLog,
-    upstream::{Destination, Exchange, ExchangeError, FailureKind, SendFailure, Sent},
+    upstream::{Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, dial},
     worker::Connection,
 };
 
@@ -82,10 +82,10 @@ impl Attempts<'_> {
         let rule = &self.route.entry.rule;
         let mut policy = Policy::new(rule.policy.retry.as_ref());
         let mut retry = None;
-        record.cluster = Some(self.target.cluster.clone());
+        record.cluster = Some(self.target.selection.cluster().clone());
         record.target_model = self.target.target_model.clone();
         loop {
-            let attempt = self.target.next()?;
+            let attempt = self.target.selection.next()?;
             record.attempts += 1;
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
             let tried = self.attempt(&attempt, clocks).await;
@@ -102,12 +102,12 @@ impl Attempts<'_> {
                     let answered = tried.into_result()?;
                     let passed = self.pass(*answered, &attempt, clocks).await?;
                     let set_cookie = self.target.set_cookie.take();
-                    let (body, picked) = (self.body.into_remains(), self.target.into_picked());
+                    let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
                     let guards = Guards::new(self.permit, retry, attempt, body, picked);
                     return Ok(Answer::new(self.route, passed, guards, clocks, set_cookie));
                 }
                 policy.pause(clocks.deadline).await?;
-                self.target.advance();
+                self.target.selection.advance();
             }
             tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
         }
@@ -169,23 +169,14 @@ impl Attempts<'_> {
     }
 
     async fn send(&mut self, attempt: &Attempt) -> Result<Exchange, Failed> {
-        let settings = &self.target.settings;
-        let endpoint = attempt.endpoint();
-        let address = &endpoint.endpoint().address;
+        let rule = &self.route.entry.rule;
+        let limits =
+            Limits { breaker: Some(self.route.runtime.breaker(self.route.backend.breaker)), limits: rule.policy.breaker.as_ref() };
         let config_error =
             |error| Failed { error, outcome: AttemptOutcome::Success, sent: false, refused: false, before_content: false };
-        let tls = self.target.cluster.tls().map_err(|failure| config_error(Error::misconfigured(&failure.0)))?;
-        let head = self.outgoing.head(address, self.upgrade.as_ref()).map_err(config_error)?;
-        let rule = &self.route.entry.rule;
-        let destination = Destination {
-            tls: tls.as_ref(),
-            protocol: settings.protocol,
-            tcp_keepalive: settings.tcp_keepalive,
-            breaker: Some(self.route.runtime.breaker(self.route.backend.breaker)),
-            limits: rule.policy.breaker.as_ref(),
-            endpoint: Some(endpoint),
-            ..Destination::new(address, &rule.policy.timeouts)
-        };
+        let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
+            .map_err(|failure| config_error(Error::misconfigured(&failure.0)))?;
+        let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(config_error)?;
         self.connection.worker.upstreams.send(&destination, &head.borrowed(), self.body.take()).await.map_err(|mut failure| {
             if let Some(body) = failure.body.take() {
                 self.body.give_back(body);
@@ -202,7 +193,7 @@ impl Attempts<'_> {
         let holds = reader.as_ref().is_some_and(|reader| reader.reader.reads_events())
             && exchange.response.status() == StatusCode::OK
             && self.body.can_be_sent()
-            && self.target.has_next();
+            && self.target.selection.has_next();
         if let (true, Some(reader)) = (holds, &mut reader) {
             let held = timeout(MAX_HOLD, first_content(&mut exchange, &mut reader.reader, &mut ahead)).await;
             if let Ok(Err(error)) = held {

@@ -8,8 +8,13 @@ use tokio::time::timeout;
 
 use super::{Chosen, outgoing::Outgoing, replay::Copies, target::Target};
 use crate::{
-    breaker::Breaker, request_body::RequestBody, request_input::RequestInput, runtime::Runtime, upstream::Destination,
-    weighted::falls_within, worker::Connection,
+    breaker::Breaker,
+    request_body::RequestBody,
+    request_input::RequestInput,
+    runtime::Runtime,
+    upstream::{Limits, dial},
+    weighted::falls_within,
+    worker::Connection,
 };
 
 /// How long a copy may take.
@@ -51,23 +56,13 @@ fn send(
     else {
         return;
     };
-    let Ok(attempt) = target.next() else { return };
+    let Ok(attempt) = target.selection.next() else { return };
     let body = target.body.take().map_or(body, RequestBody::held);
     let (worker, breaker) = (connection.worker.clone(), breaker.clone());
     tokio::spawn(timeout(MAX_TIME, async move {
-        let settings = target.settings.clone();
-        let Ok(tls) = target.cluster.tls() else { return };
-        let address = &attempt.endpoint().endpoint().address;
-        let Ok(head) = outgoing.head(address, None) else { return };
-        let destination = Destination {
-            tls: tls.as_ref(),
-            protocol: settings.protocol,
-            tcp_keepalive: settings.tcp_keepalive,
-            breaker: Some(&breaker),
-            limits: Some(&limits),
-            endpoint: Some(attempt.endpoint()),
-            ..Destination::new(address, &Timeouts::default())
-        };
+        let limits = Limits { breaker: Some(&breaker), limits: Some(&limits) };
+        let Ok(destination) = dial(&target.settings, attempt.endpoint(), &Timeouts::default(), limits) else { return };
+        let Ok(head) = outgoing.head(destination.address, None) else { return };
         if let Ok(mut exchange) = worker.upstreams.send(&destination, &head.borrowed(), body).await {
             // Read to its end, so that the mirror does its work as the original does.
             while let Some(Ok(_)) = exchange.response.body_mut().frame().await {}

@@ -118,7 +118,7 @@ impl Picker {
     /// No other endpoints than the pool's own are gone to.
     fn in_pool(&self, mut choice: Choice) -> Result<Choice, SubrequestError> {
         let first = choice.endpoints.first().copied();
-        choice.endpoints.retain(|endpoint| self.pool.attempt_at(&Address::Socket(*endpoint)).is_some());
+        choice.endpoints.retain(|endpoint| self.pool.has_endpoint(&Address::Socket(*endpoint)));
         match first {
             Some(first) if choice.endpoints.is_empty() => Err(SubrequestError::Outside(first)),
             _ => Ok(choice),

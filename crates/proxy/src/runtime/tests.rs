@@ -1,5 +1,6 @@
 use std::{net::SocketAddr, sync::Weak};
 
+use pailou_picker::PickRequest;
 use pailou_snapshot::{
     Address, ClientPolicy, Cluster, ClusterKind, HashSource, HealthChecks, HostMap, LoadBalancer, ModelServer, Name, PickerKind,
     Pool, PortService, Protocol, RoutingStrategy,
@@ -7,6 +8,7 @@ use pailou_snapshot::{
 use tokio::runtime::Handle;
 
 use super::*;
+use crate::cluster::AttemptOutcome;
 use crate::dns::{Dns, Overrides};
 
 fn background() -> Background {
@@ -70,7 +72,7 @@ async fn state_that_no_snapshot_names_goes_with_the_last_request() {
     drop(old);
     assert!(new.clusters().is_empty() && state.upgrade().is_none());
     // The request ends in peace.
-    attempt.report(crate::cluster::AttemptOutcome::Reset);
+    attempt.report(AttemptOutcome::Reset);
     assert_eq!(attempt.endpoint().in_flight(), 1);
     assert!(breaker.upgrade().is_some());
     drop((attempt, permit));
@@ -132,9 +134,12 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
     let mut settings = Cluster::clone(&cluster("a", LoadBalancer::LeastRequest));
     settings.key.endpoints = key.clone();
     settings.kind = ClusterKind::Pool(Arc::new(pool));
+    let mut checked = settings.clone();
+    checked.key.variant = 2;
+    let settings = Arc::new(settings);
     let mut endpoints = Endpoints::from([(key.clone(), cell(&[1]))]);
-    let old = Runtime::link(None, snapshot(vec![Arc::new(settings.clone())], &[]), &endpoints, &background);
-    let new = Runtime::link(Some(&old), snapshot(vec![Arc::new(settings)], &[]), &endpoints, &background);
+    let old = Runtime::link(None, snapshot(vec![settings.clone()], &[]), &endpoints, &background);
+    let new = Runtime::link(Some(&old), snapshot(vec![settings.clone()], &[]), &endpoints, &background);
     let picker = new.cluster(ClusterId(0)).pool().unwrap();
     assert!(Arc::ptr_eq(picker, old.cluster(ClusterId(0)).pool().unwrap()));
     assert_eq!(picker.snapshot().len(), 1);
@@ -142,5 +147,17 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
     new.update_endpoints(&endpoints);
     let picked: Vec<_> = picker.snapshot().into_iter().map(|report| report.endpoint.address).collect();
     assert_eq!(picked.len(), 2);
-    assert!(picked.iter().all(|address| new.cluster(ClusterId(0)).attempt_at(address).is_some()));
+    assert!(picked.iter().all(|address| new.cluster(ClusterId(0)).has_endpoint(address)));
+
+    // A policy makes a second cluster of the pool, and no second picker.
+    let (one, other) = (settings, Arc::new(checked));
+    let both = Runtime::link(Some(&new), snapshot(vec![other, one], &[]), &endpoints, &background);
+    assert_eq!(both.pools().count(), 1);
+    assert!(both.clusters().iter().all(|cluster| Arc::ptr_eq(cluster.pool().unwrap(), picker)));
+    let picked = both.cluster(ClusterId(0)).pick(&PickRequest::default()).unwrap();
+    let attempts: Vec<_> = both.clusters().iter().map(|cluster| cluster.attempt_picked(picked.endpoint()).unwrap()).collect();
+    assert!(attempts.iter().all(|attempt| attempt.endpoint().in_flight() == 1), "one count for both");
+    attempts[0].report(AttemptOutcome::Reset);
+    drop((attempts, picked));
+    assert!(both.clusters().iter().flat_map(|cluster| cluster.endpoints()).all(|endpoint| endpoint.in_flight() == 0));
 }

@@ -60,6 +60,13 @@ impl ClientTls {
 }
 
 impl ClientTls {
+    /// The same, over HTTP/2 alone.
+    pub(crate) fn over_http2(&self) -> Self {
+        let mut config = Arc::clone(&self.config);
+        Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
+        Self { config, server_name: self.server_name.clone(), identity: self.identity }
+    }
+
     /// Whether it was made from settings equal to these.
     pub(crate) fn is_made_from(&self, settings: &UpstreamTls) -> bool {
         self.identity == identity(settings)

@@ -6,6 +6,15 @@ use super::{
     Destination, FailureKind, Upstreams, connect,
     io::{Counted, Io},
 };
+use crate::dns::Dns;
+
+/// Opens a connection that no limit holds back, for a request of the gateway's own apart from all others: a health check.
+///
+/// # Errors
+/// No connection could be made.
+pub(crate) async fn connect_unlimited(dns: &Dns, destination: &Destination<'_>) -> Result<Io, FailureKind> {
+    connect::open(dns, destination, Counted::default()).await.map(|(io, _)| io)
+}
 
 impl Upstreams {
     /// Opens a connection that is nobody else's, in TLS where the destination asks for it. It is counted until it is dropped.

@@ -1,0 +1,36 @@
+//! A cluster's settings.
+
+use std::sync::Arc;
+
+use pailou_snapshot::{Cluster, Failure, Protocol, UpstreamTls};
+
+use crate::tls::ClientTls;
+
+/// Settings, and what is made of them once.
+#[derive(Debug)]
+pub(crate) struct ClusterSettings {
+    /// As the snapshot has them.
+    pub(crate) cluster: Arc<Cluster>,
+    /// TLS towards its endpoints, or why TLS that was asked for cannot be had: requests are answered 500, never sent in the clear.
+    /// `Ok(None)` is plaintext because nobody asked for more.
+    pub(crate) tls: Result<Option<Arc<ClientTls>>, Failure>,
+}
+
+impl ClusterSettings {
+    /// Keeps the old TLS configuration, with the sessions that it can resume, where the settings are the same.
+    pub(super) fn new(cluster: Arc<Cluster>, old: Option<&Self>) -> Self {
+        let tls = match &cluster.tls {
+            Err(failure) => Err(failure.clone()),
+            Ok(None) => Ok(None),
+            Ok(Some(settings)) => match old {
+                Some(old) if old.has_tls(settings, cluster.protocol) => old.tls.clone(),
+                _ => ClientTls::new(settings, cluster.protocol).map(Some).map_err(|error| Failure(error.to_string().into())),
+            },
+        };
+        Self { cluster, tls }
+    }
+
+    fn has_tls(&self, settings: &UpstreamTls, protocol: Protocol) -> bool {
+        self.cluster.protocol == protocol && matches!(&self.tls, Ok(Some(own)) if own.is_made_from(settings))
+    }
+}

@@ -1,0 +1,93 @@
+//! Endpoints of a cluster in the order in which a request tries them.
+
+use std::sync::Arc;
+
+use pailou_picker::Picked;
+use smallvec::SmallVec;
+
+use crate::{
+    cluster::{Attempt, ClusterState, EndpointId},
+    error::{Error, Flag},
+};
+
+/// The endpoint that a request is at, and those that follow.
+pub(super) struct Selection {
+    cluster: Arc<ClusterState>,
+    order: Order,
+}
+
+enum Order {
+    /// A picker's, the built-in one or the pool's own: best first, with a place reserved at the present one.
+    Picked(Picked),
+    /// The balancer's: any that was not tried.
+    Balanced { hash: Option<u64>, tried: SmallVec<[EndpointId; 4]> },
+}
+
+impl Selection {
+    /// The endpoints that a picker chose.
+    pub(super) fn picked(cluster: Arc<ClusterState>, picked: Picked) -> Self {
+        Self { cluster, order: Order::Picked(picked) }
+    }
+
+    /// The endpoints that the cluster's balancer chooses, by this hash where it hashes.
+    pub(super) fn balanced(cluster: Arc<ClusterState>, hash: Option<u64>) -> Self {
+        Self { cluster, order: Order::Balanced { hash, tried: SmallVec::new() } }
+    }
+
+    /// The cluster.
+    pub(super) fn cluster(&self) -> &Arc<ClusterState> {
+        &self.cluster
+    }
+
+    /// The endpoint of the next attempt. The balancer gives one that was not tried yet, as long as there is one; a picker's stays
+    /// until [`Selection::advance`].
+    ///
+    /// # Errors
+    /// 503 where there is none at all.
+    pub(super) fn next(&mut self) -> Result<Attempt, Error> {
+        match &mut self.order {
+            Order::Picked(picked) => loop {
+                if let Some(attempt) = self.cluster.attempt_picked(picked.endpoint()) {
+                    return Ok(attempt);
+                }
+                // It has just gone.
+                if !picked.pass_over() {
+                    return Err(no_endpoint());
+                }
+            },
+            Order::Balanced { hash, tried } => {
+                let attempt = self.cluster.choose_excluding(*hash, tried).ok_or_else(no_endpoint)?;
+                tried.push(attempt.id());
+                Ok(attempt)
+            }
+        }
+    }
+
+    /// Whether a failure can be made good by another endpoint without a retry policy: a picker named one.
+    pub(super) fn has_next(&self) -> bool {
+        match &self.order {
+            Order::Picked(picked) => picked.has_next(),
+            Order::Balanced { .. } => false,
+        }
+    }
+
+    /// The present endpoint failed: moves on to the one that a picker named next. False: it named none, and nothing moves.
+    pub(super) fn advance(&mut self) -> bool {
+        match &mut self.order {
+            Order::Picked(picked) => picked.fail_over(),
+            Order::Balanced { .. } => false,
+        }
+    }
+
+    /// Reservation to hold until the request ends.
+    pub(super) fn into_picked(self) -> Option<Picked> {
+        match self.order {
+            Order::Picked(picked) => Some(picked),
+            Order::Balanced { .. } => None,
+        }
+    }
+}
+
+pub(super) fn no_endpoint() -> Error {
+    Error::new(Flag::NoEndpoint, "no backend is ready to serve this request")
+}

@@ -1,0 +1,42 @@
+//! The one way from a cluster's endpoint to a destination.
+
+use std::sync::Arc;
+
+use pailou_snapshot::{CircuitBreaker, Failure, Timeouts};
+
+use super::Destination;
+use crate::{
+    breaker::Breaker,
+    cluster::{ClusterSettings, EndpointState},
+};
+
+/// Limits that a destination is under.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits<'a> {
+    /// Counter of connections and of requests that wait for one.
+    pub(crate) breaker: Option<&'a Arc<Breaker>>,
+    /// The breaker's limits.
+    pub(crate) limits: Option<&'a CircuitBreaker>,
+}
+
+/// The destination that an endpoint of a cluster is: with the cluster's protocol, TLS and keep-alive, under a rule's clocks and
+/// limits.
+///
+/// # Errors
+/// TLS was asked for and cannot be had.
+pub(crate) fn dial<'a>(
+    settings: &'a ClusterSettings,
+    endpoint: &'a Arc<EndpointState>,
+    timeouts: &Timeouts,
+    Limits { breaker, limits }: Limits<'a>,
+) -> Result<Destination<'a>, Failure> {
+    Ok(Destination {
+        tls: settings.tls.as_ref().map_err(Failure::clone)?.as_ref(),
+        protocol: settings.cluster.protocol,
+        tcp_keepalive: settings.cluster.tcp_keepalive,
+        breaker,
+        limits,
+        endpoint: Some(endpoint),
+        ..Destination::new(&endpoint.endpoint().address, timeouts)
+    })
+}
