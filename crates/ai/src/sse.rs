@@ -73,6 +73,16 @@ impl SseReader {
         self.passed_over
     }
 
+    /// Line ends that end the event which the stream stands in; empty between events.
+    pub fn event_end(&self) -> &'static str {
+        match self.line.is_empty() && !self.line_cut {
+            true if self.size == 0 => "",
+            // After a CR the first LF still belongs to the line.
+            true if !self.after_cr => "\n",
+            _ => "\n\n",
+        }
+    }
+
     /// Reads on, and gives `on_event` each event that `chunk` completes.
     pub fn feed(&mut self, chunk: &[u8], mut on_event: impl FnMut(Event<'_>)) {
         if let Some(data) = self.alone(chunk) {
@@ -254,6 +264,32 @@ mod tests {
             }
         }
         (events, passed_over)
+    }
+
+    #[test]
+    fn what_ends_the_event_under_way_is_known_wherever_the_stream_stands() {
+        for (stream, end) in [
+            ("", ""),
+            ("data: a\n\n", ""),
+            (": ping\r\n\r\n", ""),
+            ("data: a\n\ndata: {\"b", "\n\n"),
+            ("data: a\n\nevent", "\n\n"),
+            ("data: a\n", "\n"),
+            ("event: x\r\n", "\n"),
+            ("data: a\r", "\n\n"),
+            ("data: a\r\r", ""),
+        ] {
+            for at in 0..=stream.len() {
+                let mut reader = SseReader::default();
+                reader.feed(&stream.as_bytes()[..at], |_| {});
+                reader.feed(&stream.as_bytes()[at..], |_| {});
+                assert_eq!(reader.event_end(), end, "{stream:?}");
+                let mut events = Vec::new();
+                let end = reader.event_end();
+                reader.feed(format!("{end}data: last\n\n").as_bytes(), |event| events.push(event.data.to_vec()));
+                assert_eq!(events.last().map(Vec::as_slice), Some(&b"last"[..]), "{stream:?}");
+            }
+        }
     }
 
     proptest! {

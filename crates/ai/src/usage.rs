@@ -112,6 +112,11 @@ impl ResponseReader {
         self.events.is_some()
     }
 
+    /// Line ends that end the event which the stream stands in, as far as it was read; empty between events.
+    pub fn event_end(&self) -> &'static str {
+        self.events.as_ref().map_or("", SseReader::event_end)
+    }
+
     /// Reads on, and returns how far the response has come.
     pub fn feed(&mut self, chunk: &[u8]) -> Progress {
         let Self { events, last, walker, facts, progress } = self;

@@ -20,7 +20,7 @@ use crate::{
 pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
     // Long work has threads of its own; to wake one for each event of a watch costs as much as the event.
     runtime::one_thread()?.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(None)?;
         let listener = match args.admin.0 {
             Some(address) => Some(admin::bind(address).await?),
             None => None,

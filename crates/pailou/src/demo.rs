@@ -29,7 +29,7 @@ const BODY_BUDGET: u64 = 256 << 20;
 /// Runs until a signal comes.
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
     runtime::many_threads()?.block_on(async {
-        let signals = Signals::new()?;
+        let signals = Signals::new(None)?;
         let engines = Engines::start(args.engine_port).await?;
         let admin = match args.admin.0 {
             Some(address) => Some(admin::bind(address).await?),

@@ -15,7 +15,9 @@ pub(crate) fn start(args: &LogArgs, default: &str) -> Result<(), Error> {
     let parsed = EnvFilter::try_new(filter).map_err(|source| Error::LogFilter { filter: filter.to_owned(), source })?;
     // It shows the body of an answer that it cannot read, and a Secret may be in that.
     let parsed = parsed.add_directive("kube_client::client=off".parse().expect("it is a directive"));
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).with_target(false);
+    // It would tell of a standard error that nobody reads any more on standard error, and panic.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false);
+    let builder = builder.with_env_filter(parsed).with_writer(io::stderr).with_target(false);
     match args.log_format {
         LogFormat::Text => builder.with_ansi(colour()).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

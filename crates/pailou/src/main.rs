@@ -25,6 +25,7 @@ mod table;
 
 mod exit;
 mod handover;
+mod log_file;
 mod logging;
 mod runtime;
 mod signals;

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &PickerArgs) -> Result<ExitOutcome, Error> {
 }
 
 async fn serve(args: &PickerArgs) -> Result<ExitOutcome, Error> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(None)?;
     let picker = Arc::new(EndpointPicker::new(&Handle::current()));
     let listener = admin::bind(SocketAddr::new(args.bind, args.metrics_port)).await?;
     let server = Server::start(options(args), picker.clone()).await.map_err(not_bound)?;

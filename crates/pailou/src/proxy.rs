@@ -30,10 +30,10 @@ use crate::{
 
 /// Serves until a signal comes.
 pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
-    let options = serve::serving(&args.serving)?;
+    let (options, log_file) = serve::serving(&args.serving)?;
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
-        let signals = Signals::new()?;
+        let signals = Signals::new(log_file)?;
         let listener = match args.admin.0 {
             Some(address) => Some(admin::bind(address).await?),
             None => None,

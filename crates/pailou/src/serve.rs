@@ -1,6 +1,6 @@
 //! `pailou serve`: a gateway on files.
 
-use std::{fs::OpenOptions, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use pailou_proxy::{Options, access_log::Sink, dns::Overrides, server::Sockets};
 
@@ -10,6 +10,7 @@ use crate::{
     configuration::Configuration,
     exit::{Error, ExitOutcome},
     handover::{self, Former, HandoverSocket},
+    log_file::LogFile,
     runtime,
     signals::Signals,
     standalone::Standalone,
@@ -22,10 +23,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
         return Err(error);
     }
     let overrides = Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?;
-    let options = Options { overrides, ..serving(&args.serving)? };
+    let (options, log_file) = serving(&args.serving)?;
+    let options = Options { overrides, ..options };
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
-        let signals = Signals::new()?;
+        let signals = Signals::new(log_file)?;
         let (mut sockets, former) = take_over(args.handover.as_deref())?;
         let admin = match args.admin.0 {
             Some(address) => Some(admin::adopt_or_bind(sockets.take_tcp(address), address).await?),
@@ -55,25 +57,27 @@ fn take_over(path: Option<&Path>) -> Result<(Sockets, Option<Former>), Error> {
     Ok(taken.map_or_else(Default::default, |(sockets, former)| (sockets, Some(former))))
 }
 
-/// Options of the data plane, from flags.
-pub(crate) fn serving(args: &ServingArgs) -> Result<Options, Error> {
-    Ok(Options {
+/// Options of the data plane, from flags, and the file of the access log if it goes to one.
+pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), Error> {
+    let (access_log, log_file) = sink(&args.access_log)?;
+    let options = Options {
         workers: args.workers.map_or_else(runtime::processors, usize::from),
         overrides: Overrides::default(),
-        access_log: sink(&args.access_log)?,
+        access_log,
         response_flags: args.response_flags,
         body_budget: u64::from(args.body_memory) << 20,
-    })
+    };
+    Ok((options, log_file))
 }
 
-fn sink(target: &AccessLog) -> Result<Sink, Error> {
+fn sink(target: &AccessLog) -> Result<(Sink, Option<LogFile>), Error> {
     Ok(match target {
-        AccessLog::Off => Sink::Off,
-        AccessLog::Stdout => Sink::To(Box::new(io::stdout())),
-        AccessLog::Stderr => Sink::To(Box::new(io::stderr())),
+        AccessLog::Off => (Sink::Off, None),
+        AccessLog::Stdout => (Sink::To(Box::new(io::stdout())), None),
+        AccessLog::Stderr => (Sink::To(Box::new(io::stderr())), None),
         AccessLog::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            Sink::To(Box::new(file.map_err(|source| Error::Write { path: path.clone(), source })?))
+            let file = LogFile::open(path).map_err(|source| Error::Write { path: path.clone(), source })?;
+            (Sink::To(Box::new(file.clone())), Some(file))
         }
     })
 }

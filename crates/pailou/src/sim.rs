@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn run(args: &SimArgs) -> Result<ExitOutcome, Error> {
     let config = config(args)?;
     runtime::many_threads()?.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(None)?;
         let sim = Sim::start(config).await.map_err(|error| start_error(error, "the simulated engine", "--listen IP:PORT"))?;
         let mut out = std::io::stdout();
         writeln!(out, "Simulated engine for {} on {}", args.models.join(", "), sim.url())?;

@@ -133,7 +133,10 @@ pub(crate) async fn until_drained(
             0 => tracing::info!("every request is finished"),
             _ => tracing::warn!("{left} connections were cut off"),
         },
-        signal = signals.next() => tracing::warn!("{signal}: ending at once"),
+        signal = signals.next() => {
+            tracing::warn!("{signal}: ending at once");
+            proxy.drain(Duration::ZERO).await;
+        }
     }
 }
 

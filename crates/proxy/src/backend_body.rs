@@ -23,6 +23,9 @@ pub enum ResponseBodyError {
     /// One of the gateway's clocks ran out.
     #[error("{0}")]
     TimedOut(&'static str),
+    /// The drain was over before the response.
+    #[error("the gateway stopped")]
+    Stopped,
     /// An endpoint picker evicted the request, or changed the body and did not end it.
     #[error("{0}")]
     Picker(String),

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::{
     access_log::AccessLog,
+    cut_off::CutOff,
     error::{Error, Flag},
     metrics::Metrics,
     runtime::Runtime,
@@ -26,6 +27,8 @@ pub struct Context {
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).
     pub response_flags: bool,
+    /// End of the drain.
+    pub cut_off: CutOff,
 }
 
 /// Room for the request bodies that the process holds, in bytes, all together.

@@ -16,6 +16,7 @@ pub mod breaker;
 pub mod cluster;
 pub mod context;
 mod credential;
+pub mod cut_off;
 pub mod dns;
 pub mod error;
 mod error_response;
@@ -75,12 +76,18 @@ use tokio::runtime::Handle;
 use access_log::{AccessLog, Sink};
 use cluster::Background;
 use context::{Budget, Context};
+use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use metrics::Metrics;
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
 use worker::Worker;
 use workers::Workers;
+
+/// Wait for the log lines of the last requests, once their connections have ended.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval between two looks at whether they are there.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Options of a proxy.
 pub struct Options {
@@ -122,6 +129,7 @@ impl Proxy {
             log: AccessLog::start(options.access_log)?,
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
+            cut_off: CutOff::default(),
         });
         registry.register_collector(Box::new(gauges::Collector::new(context.clone())));
         let tasks = Handle::current();
@@ -188,10 +196,20 @@ impl Proxy {
         }
     }
 
-    /// Stops accepting, lets requests under way end within `grace`, and cuts the rest. Returns how many connections were cut.
+    /// Stops accepting, lets requests under way end within `grace`, and cuts the rest: each gets an error and its line in the log. Returns
+    /// how many connections were cut. A second call, with a shorter grace, ends the first one's wait.
     pub async fn drain(&self, grace: Duration) -> usize {
         self.draining.store(true, Ordering::Release);
-        let cut = self.server.drain(grace).await;
+        let cut = self.server.drain(grace, || self.context.cut_off.give()).await;
+        // A stream over HTTP/2 may outlive its connection by a moment.
+        let settled = async {
+            while self.context.metrics.active.get() > 0 {
+                tokio::time::sleep(SETTLE_INTERVAL).await;
+            }
+        };
+        if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
+            tracing::warn!("requests ended without a line in the access log");
+        }
         self.context.log.close();
         cut
     }

@@ -180,6 +180,9 @@ impl Relay {
         {
             return self.fail(Flag::StreamIdle, "nothing moved for too long", ResponseBodyError::TimedOut("idle timeout"));
         }
+        if self.record.is_cut_off() {
+            return self.fail(Flag::Stopped, "the gateway stopped before the response was through", ResponseBodyError::Stopped);
+        }
         Poll::Pending
     }
 
@@ -199,7 +202,12 @@ impl Relay {
         self.record.detail = Some(error.to_string());
         let event = self.reader.as_ref().filter(|reader| reader.reader.reads_events()).map(|reader| {
             let body = ErrorBody::new(reader.dialect, flag.status().as_u16(), message);
-            body.to_event(reader.reader.next_sequence_number())
+            let event = body.to_event(reader.reader.next_sequence_number());
+            // Else it would be part of what the backend had begun to say.
+            match reader.reader.event_end() {
+                "" => event,
+                end => [end.as_bytes(), &event].concat().into(),
+            }
         });
         self.settle();
         match event {
@@ -230,7 +238,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         if self.guards.is_some() {
             if !self.is_end_stream() {
-                self.record.flag = Some(Flag::ClientGone);
+                self.record.flag = Some(self.record.dropped());
             }
             self.settle();
         }

@@ -18,7 +18,15 @@ mod selection;
 mod target;
 mod unrouted;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::{Future as _, poll_fn},
+    net::IpAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use pailou_snapshot::{
@@ -59,7 +67,12 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
     let served = match Head::read(parts) {
         Ok(head) => {
             audience = head.audience;
-            serve(connection, head, body, &mut record, &mut state).await
+            let mut serving = pin!(serve(connection, head, body, &mut record, &mut state));
+            poll_fn(|task| match serving.as_mut().poll(task) {
+                Poll::Pending if context.cut_off.is_given() => Poll::Ready(Err(stopped())),
+                polled => polled,
+            })
+            .await
         }
         Err(error) => Err(error),
     };
@@ -260,6 +273,10 @@ async fn read_for_backend(
         }
         None => Ok(input),
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Flag::Stopped, "the gateway stopped before the request was through; try again").with_retry_after(Duration::from_secs(1))
 }
 
 fn overflow(overflow: Overflow) -> Error {

@@ -24,6 +24,21 @@ impl RequestLog {
         Self { context, settled: false, record: RequestRecord::new(peer, method, version) }
     }
 
+    /// Whether the drain is over, and requests are to give up.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.context.cut_off.is_given()
+    }
+
+    /// Why a request ends that nobody goes on with.
+    pub(crate) fn dropped(&self) -> Flag {
+        if self.is_cut_off() { Flag::Stopped } else { Flag::ClientGone }
+    }
+
+    /// Waits for the end of the drain.
+    pub(crate) async fn cut_off(&self) {
+        self.context.cut_off.given().await;
+    }
+
     /// Counts and logs the request. Only the first call does.
     pub(crate) fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
@@ -39,7 +54,8 @@ impl Drop for RequestLog {
     /// The net for requests whose client went away while a backend was waited for.
     fn drop(&mut self) {
         if !self.settled {
-            self.flag.get_or_insert(Flag::ClientGone);
+            let flag = self.dropped();
+            self.flag.get_or_insert(flag);
             self.settle();
         }
     }

@@ -193,15 +193,17 @@ impl<W: Serve> Server<W> {
     }
 
     /// Stops accepting, lets every connection finish what it is at, and cuts those that are still open after `grace`. Returns how
-    /// many were cut.
-    pub async fn drain(&self, grace: Duration) -> usize {
+    /// many were cut. Calls `cut_off` before, by which requests know that they are to give up: they have a moment to say so.
+    pub async fn drain(&self, grace: Duration, cut_off: impl FnOnce()) -> usize {
         self.drain.set(Phase::Draining);
         self.ports.lock().clear();
         if tokio::time::timeout(grace, self.drain.wait()).await.is_ok() {
             return 0;
         }
         let cut = self.drain.open();
+        cut_off();
         self.drain.set(Phase::Cut);
+        let _ = tokio::time::timeout(connection::LAST_WORD_TIMEOUT * 2, self.drain.wait()).await;
         cut
     }
 

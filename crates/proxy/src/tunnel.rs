@@ -1,6 +1,7 @@
 //! Two connections that have become one: bytes, both ways, until either side ends or neither moves.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -19,26 +20,40 @@ pub(crate) struct Passed {
     pub(crate) sent: u64,
     /// Bytes from the backend.
     pub(crate) received: u64,
-    /// It ended because no byte moved in either direction for too long.
-    pub(crate) idle: bool,
+    /// Why it ended.
+    pub(crate) end: End,
 }
 
-/// Passes bytes on in both directions until both sides have ended, either has failed, or nothing has moved for `idle`.
+/// Why a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Either side closed it, or broke off.
+    Closed,
+    /// No byte moved in either direction for too long.
+    Idle,
+    /// It was to stop.
+    Stopped,
+}
+
+/// Passes bytes on in both directions until both sides have ended, either has failed, or nothing has moved for `idle`, or
+/// until `stop`.
 pub(crate) async fn tunnel(
     client: impl AsyncRead + AsyncWrite + Unpin,
     backend: impl AsyncRead + AsyncWrite + Unpin,
     idle: Option<Duration>,
+    stop: impl Future<Output = ()>,
 ) -> Passed {
     let pulse = Arc::new(Pulse::new());
     let mut client = Watched { io: client, pulse: Arc::clone(&pulse), read: 0 };
     let mut backend = Watched { io: backend, pulse: Arc::clone(&pulse), read: 0 };
-    let is_idle = tokio::select! {
+    let end = tokio::select! {
         biased;
         // An error here is how many such connections end.
-        _ = copy_bidirectional(&mut client, &mut backend) => false,
-        () = Idle::run_out(idle.map(|limit| Idle::new(limit, Some(pulse)))) => true,
+        _ = copy_bidirectional(&mut client, &mut backend) => End::Closed,
+        () = Idle::run_out(idle.map(|limit| Idle::new(limit, Some(pulse)))) => End::Idle,
+        () = stop => End::Stopped,
     };
-    Passed { sent: client.read, received: backend.read, idle: is_idle }
+    Passed { sent: client.read, received: backend.read, end }
 }
 
 /// A connection that is watched for bytes that come.

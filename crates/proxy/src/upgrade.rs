@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use crate::{error::Flag, request_log::RequestLog, server::OnUpgrade, tunnel::tunnel, upstream::Switched};
+use crate::{error::Flag, request_log::RequestLog, server::OnUpgrade, tunnel::{End, tunnel}, upstream::Switched};
 
-/// Joins a client's and a backend's connection once both have switched protocols, until either side ends or no byte has moved for
-/// `idle`. `guards` are held as long as that takes.
+/// Joins a client's and a backend's connection once both have switched protocols, until either side ends, no byte has moved for
+/// `idle`, or the drain is over. `guards` are held as long as that takes.
 pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Box<RequestLog>, guards: G, idle: Option<Duration>) {
     match client.upgraded().await {
         Some(client) => {
-            let passed = tunnel(client, backend, idle).await;
+            let passed = tunnel(client, backend, idle, record.cut_off()).await;
             record.request_bytes = passed.sent;
             record.response_bytes = passed.received;
-            record.flag = passed.idle.then_some(Flag::StreamIdle);
+            record.flag = match passed.end {
+                End::Closed => None,
+                End::Idle => Some(Flag::StreamIdle),
+                End::Stopped => Some(Flag::Stopped),
+            };
         }
         None => {
             record.flag = Some(Flag::ClientGone);

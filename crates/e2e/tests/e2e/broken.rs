@@ -54,6 +54,30 @@ async fn an_engine_that_dies_mid_stream_breaks_the_clients_stream() {
 }
 
 #[tokio::test]
+async fn an_event_that_an_engine_broke_off_is_ended_before_the_error() {
+    for (begun, whole) in [("data: {\"choi", 2), ("event: x\r\n", 1), (": pi", 1), ("", 1)] {
+        let server = Server::start(move |mut wire| async move {
+            wire.request().await?;
+            wire.begin_events().await?;
+            wire.chunk(format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}}}}]}}\n\n{begun}")).await?;
+            wire.reset();
+            Ok(())
+        })
+        .await;
+        let route = objects::route("r", everything_to(objects::to_backend("b")));
+        let gateway = Setup::with([objects::gateway(), route, objects::backend("b", &[server.address])]).serve().await;
+        let mut stream = Call::chat_stream("m", "hi", 5).open(gateway.http()).await;
+        let (text, error) = stream.rest().await;
+        assert!(error.is_some(), "{text}");
+        let events: Vec<_> = text.replace("\r\n", "\n").split_terminator("\n\n").map(str::to_owned).collect();
+        assert_eq!(events.len(), if begun.is_empty() { 2 } else { 3 }, "{text:?}");
+        assert_eq!(events.iter().filter(|event| event.starts_with("data: ")).count(), whole + 1, "{text:?}");
+        let last: Value = serde_json::from_str(events.last().unwrap().strip_prefix("data: ").unwrap()).unwrap();
+        assert!(last["error"]["message"].is_string(), "{last}");
+    }
+}
+
+#[tokio::test]
 async fn an_http2_client_sees_the_break_as_a_reset() {
     let (gateway, _sim) = faulty(FaultKind::Reset(Some(5)), []).await;
     let connection = Connection::http2(gateway.http()).await.unwrap();

@@ -1,17 +1,17 @@
 //! The operator's view: ports, signals, health, logs, metrics, and never a credential.
 
-use std::io::Write as _;
+use std::{io::Write as _, path::Path};
 
-use pailou_e2e::client::{CHAT, Call};
+use pailou_e2e::client::{CHAT, Call, Connection};
 use pailou_e2e::gateway::{Gateway, Setup};
-use pailou_e2e::wire::Wire;
+use pailou_e2e::wire::{Server, Wire};
 use pailou_e2e::{objects, wait};
 use pailou_sim::engine::CostModel;
 use pailou_sim::{Config, Sim};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{engine, everything_to, instant, pool_of};
+use crate::support::{engine, events, everything_to, instant, pool_of};
 
 fn qwen(sim: &Sim) -> Vec<Value> {
     let rules = json!([{"matches": [objects::by_model("qwen")], "backendRefs": [objects::to_pool("qwen")]}]);
@@ -76,16 +76,85 @@ async fn a_second_interrupt_ends_at_once() {
     wait::eventually("the engine hears", || sim.stats().running == 0).await;
 }
 
-#[tokio::test]
-async fn a_drain_has_an_end() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_has_an_end_and_those_cut_off_by_it_hear_so() {
     let sim = slow().await;
     let mut gateway = Setup::with(qwen(&sim)).args(["--drain", "1"]).serve().await;
-    let mut stream = Call::chat_stream("qwen", "hello", 20_000).open(gateway.http()).await;
-    stream.next().await.unwrap().unwrap();
+    let http2 = Connection::http2(gateway.http()).await.unwrap();
+    let call = || Call::chat_stream("qwen", "hello", 20_000);
+    let mut streams = vec![call().open(gateway.http()).await, http2.share().open(call()).await.unwrap()];
+    for stream in &mut streams {
+        stream.next().await.unwrap().unwrap();
+    }
+    // Not streamed: the answer has not begun as the drain ends.
+    let body =
+        r#"{"model":"qwen","messages":[{"role":"user","content":"x"}],"max_tokens":20000,"min_tokens":20000,"ignore_eos":true}"#;
+    let (to, mut share) = (gateway.http(), http2.share());
+    let whole = tokio::spawn(async move { Call::json(CHAT, body).send(to).await });
+    let shared = tokio::spawn(async move { share.send(Call::json(CHAT, body)).await });
+    wait::eventually("all are under way", || sim.stats().running == 4).await;
     gateway.signal("TERM");
     gateway.ended().await;
-    let (text, error) = stream.rest().await;
-    assert!(error.is_some() && !text.contains("[DONE]"), "a stream that was cut does not look whole");
+    for mut stream in streams {
+        let (text, error) = stream.rest().await;
+        assert!(error.is_some() && !text.contains("[DONE]"), "a stream that was cut does not look whole");
+        let last = events(&text).pop().unwrap();
+        assert_eq!(last["error"]["message"], "the gateway stopped before the response was through", "{last}");
+    }
+    for reply in [whole.await.unwrap(), shared.await.unwrap().unwrap()] {
+        assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, "1"), "{}", reply.text());
+        assert!(reply.text().contains("the gateway stopped"), "{}", reply.text());
+    }
+    let lines = gateway.access_log();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines.iter().all(|line| line["flag"] == "ST"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_that_the_drain_cuts_off_has_its_line() {
+    let server = Server::start(|mut wire| async move {
+        wire.head().await;
+        wire.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await?;
+        wire.closed().await;
+        Ok(())
+    })
+    .await;
+    let route = objects::route("r", everything_to(objects::to_backend("b")));
+    let list = [objects::gateway(), route, objects::backend("b", &[server.address])];
+    let mut gateway = Setup::with(list).args(["--drain", "0"]).serve().await;
+    let mut wire = Wire::connect(gateway.http()).await;
+    wire.write("GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await.unwrap();
+    assert!(wire.head().await.starts_with("HTTP/1.1 101 "));
+    gateway.signal("TERM");
+    gateway.ended().await;
+    let line = gateway.logged("the connection", |line| line["path"] == "/v1/realtime").await;
+    assert_eq!((&line["status"], &line["flag"]), (&json!(101), &json!("ST")));
+}
+
+#[tokio::test]
+async fn signals_that_mean_a_renamed_log_open_a_new_one_and_end_nothing() {
+    let sim = instant("a", "qwen").await;
+    let setup = Setup::with(qwen(&sim));
+    let log = setup.aside("access.log", "");
+    let gateway = setup.args(["--access-log".as_ref(), log.as_os_str()]).serve().await;
+    let written = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    for (round, signal) in ["USR1", "HUP"].into_iter().enumerate() {
+        let former = log.with_extension(round.to_string());
+        assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+        wait::eventually("the line is written", || written(&log) == 1).await;
+        std::fs::rename(&log, &former).unwrap();
+        gateway.signal(signal);
+        wait::eventually("the log is opened again", || log.exists()).await;
+        assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+        wait::eventually("the new file has the line", || written(&log) == 1).await;
+        assert_eq!(written(&former), 1);
+        std::fs::remove_file(&log).unwrap();
+        gateway.signal(signal);
+        wait::eventually("the log is opened again", || log.exists()).await;
+    }
+    gateway.signal("USR2");
+    wait::eventually("the process has heard it", || gateway.stderr().contains("SIGUSR2")).await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
 }
 
 #[tokio::test]

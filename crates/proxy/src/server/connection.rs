@@ -23,7 +23,7 @@ use pailou_snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::StartHandshake;
@@ -56,6 +56,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// As the drain begins, a connection may have a request on its way. Closed at once, it would take that along.
 const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// As the drain is over, how long a client has to take the error that says so.
+pub(super) const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub(super) async fn run<W: Serve>(
@@ -92,8 +95,16 @@ pub(super) async fn run<W: Serve>(
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), permit);
         let service = service(Arc::clone(&connection), Arc::clone(&clock));
         // Boxed: HTTP/1.1 would otherwise carry the room it needs.
-        let mut http = Box::pin(http2(&settings).serve_connection(TokioIo::new(io), service));
-        let ended = drive(http.as_mut(), |http, _| http.graceful_shutdown(), &clock, timeouts, phases).await;
+        let cut_off = Arc::<Notify>::default();
+        let mut http = Box::pin(http2(&settings, &cut_off).serve_connection(TokioIo::new(io), service));
+        let shut_down = |http: Pin<&mut _>, word| {
+            http2::Connection::graceful_shutdown(http);
+            if word == Word::Cut {
+                // Each stream is a task of its own.
+                cut_off.notify_waiters();
+            }
+        };
+        let ended = drive(http.as_mut(), shut_down, &clock, timeouts, phases).await;
         if let Some(violation) = ended.as_ref().err().and_then(Violation::in_http2) {
             W::violated(&connection, &violation);
         }
@@ -114,18 +125,20 @@ pub(super) struct Closing {
 }
 
 /// How near a connection's end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
     /// The next request is the last.
     Soon,
     /// The one under way is, if there is one.
     Now,
+    /// It gives up.
+    Cut,
 }
 
 impl Closing {
     fn say(&self, word: Word) {
         self.soon.store(true, Ordering::Relaxed);
-        self.now.fetch_or(word == Word::Now, Ordering::Relaxed);
+        self.now.fetch_or(word >= Word::Now, Ordering::Relaxed);
     }
 
     /// Whether the response that begins now is the last.
@@ -223,9 +236,9 @@ async fn open_tls(mut stream: TcpStream, settings: &Settings, listeners: &HostMa
     Ok(Some(Opened { spoken, tls }))
 }
 
-fn http2(settings: &Settings) -> http2::Builder<Streams> {
+fn http2(settings: &Settings, cut_off: &Arc<Notify>) -> http2::Builder<Streams> {
     let http2 = &settings.client.http2;
-    let mut builder = http2::Builder::new(Streams::new(settings.client.timeouts.stream_idle));
+    let mut builder = http2::Builder::new(Streams::new(settings.client.timeouts.stream_idle, Arc::clone(cut_off)));
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(http2.initial_stream_window)
@@ -290,7 +303,11 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
 ) -> io::Result<()> {
     let mut next_phase = Phase::Draining;
     let (mut last_call, mut timer) = (None, None::<Timer>);
+    let mut cut_at = None;
     loop {
+        if cut_at.is_some_and(|until| until <= Instant::now()) {
+            return Ok(());
+        }
         if last_call.is_some_and(|until| until <= Instant::now()) {
             shut_down(http.as_mut(), Word::Now);
             last_call = None;
@@ -304,15 +321,18 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
             Some(Verdict::WaitUntil(at)) => Some(at),
             Some(Verdict::Idle) | None => None,
         };
-        match wake.into_iter().chain(last_call).min() {
+        match wake.into_iter().chain(last_call).chain(cut_at).min() {
             Some(at) => timer.get_or_insert_with(|| Timer::new(at)).reset(at),
             None => timer = None,
         }
         tokio::select! {
             biased;
             ended = poll_fn(|context| http.as_mut().poll(context)) => return ended.map_err(io::Error::other),
-            () = phases.reach(next_phase) => match next_phase {
-                Phase::Cut => return Ok(()),
+            () = phases.reach(next_phase), if cut_at.is_none() => match next_phase {
+                Phase::Cut => {
+                    shut_down(http.as_mut(), Word::Cut);
+                    cut_at = Some(Instant::now() + LAST_WORD_TIMEOUT);
+                }
                 Phase::Serving | Phase::Draining => {
                     shut_down(http.as_mut(), Word::Soon);
                     last_call = Some(Instant::now() + LAST_CALL);

@@ -12,6 +12,7 @@ use std::{
 };
 
 use hyper::rt::Executor;
+use tokio::sync::Notify;
 
 use crate::idle::{Idle, Pulse};
 
@@ -24,6 +25,7 @@ tokio::task_local! {
 #[derive(Clone)]
 pub(super) struct Streams {
     limit: Option<Duration>,
+    cut_off: Arc<Notify>,
 }
 
 /// How a stream's response goes.
@@ -36,19 +38,16 @@ pub(super) struct Flow {
 }
 
 impl Streams {
-    /// Streams may stand still for this long.
-    pub(super) fn new(limit: Option<Duration>) -> Self {
-        Self { limit }
+    /// Streams may stand still for this long. `cut_off` wakes all of them, to give up.
+    pub(super) fn new(limit: Option<Duration>, cut_off: Arc<Notify>) -> Self {
+        Self { limit, cut_off }
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        match self.limit {
-            // Boxed: as an argument it would take its room twice.
-            Some(limit) => drop(tokio::spawn(watched(Box::pin(stream), limit))),
-            None => drop(tokio::spawn(stream)),
-        }
+        // Boxed: as an argument it would take its room twice.
+        tokio::spawn(watched(Box::pin(stream), self.limit, Arc::clone(&self.cut_off)));
     }
 }
 
@@ -69,18 +68,25 @@ impl Flow {
     }
 }
 
-async fn watched(stream: Pin<Box<impl Future<Output = ()>>>, limit: Duration) {
+async fn watched(stream: Pin<Box<impl Future<Output = ()>>>, limit: Option<Duration>, cut_off: Arc<Notify>) {
     let flow = Arc::<Flow>::default();
     let mut stream = pin!(FLOW.scope(Arc::clone(&flow), stream));
     let mut idle: Option<Idle> = None;
+    let mut cut_off = pin!(cut_off.notified());
+    let mut is_registered = false;
     poll_fn(|context| {
         if stream.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        if !flow.held.load(Ordering::Relaxed) {
+        if !is_registered {
+            is_registered = true;
+            // Once: the task is woken by it whatever wakes it meanwhile.
+            let _ = cut_off.as_mut().poll(context);
+        }
+        let Some(limit) = limit.filter(|_| flow.held.load(Ordering::Relaxed)) else {
             idle = None;
             return Poll::Pending;
-        }
+        };
         let idle = idle.get_or_insert_with(|| Idle::new(limit, flow.upload.get().cloned()));
         // Any other wake-up of the stream is a sign of life.
         if !idle.is_due() {

@@ -180,14 +180,14 @@ async fn draining_waits_for_what_is_under_way_and_then_cuts() {
     sleep(Duration::from_millis(20)).await;
     assert_eq!(server.connections(), 3);
     let start = Instant::now();
-    assert_eq!(server.drain(Duration::from_millis(1000)).await, 1);
+    assert_eq!(server.drain(Duration::from_millis(1000), || {}).await, 1);
     assert!(start.elapsed() >= Duration::from_millis(1000));
     assert!(rest(&mut idle).await.is_empty());
     assert!(rest(&mut quick).await.ends_with(b"hello"));
     assert!(rest(&mut slow).await.is_empty());
     sleep(Duration::from_millis(20)).await;
     assert_eq!(server.connections(), 0);
-    assert_eq!(server.drain(Duration::from_secs(5)).await, 0);
+    assert_eq!(server.drain(Duration::from_secs(5), || {}).await, 0);
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn a_request_that_was_on_its_way_as_the_drain_began_is_answered() {
         kept.write_all(REQUEST).await.unwrap();
         String::from_utf8(rest(&mut kept).await).unwrap()
     };
-    let (cut, last) = tokio::join!(server.drain(Duration::from_secs(10)), asked);
+    let (cut, last) = tokio::join!(server.drain(Duration::from_secs(10), || {}), asked);
     assert!(last.contains("connection: close") && last.ends_with("hello"), "{last}");
     assert_eq!(cut, 0);
 }
