@@ -12,6 +12,7 @@ mod listener;
 mod mirroring;
 mod outgoing;
 mod picker;
+mod preflight;
 mod replay;
 mod retry;
 mod selection;
@@ -135,12 +136,14 @@ async fn serve(
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let stage = Stage { runtime: &runtime, connection, bounds };
     let input = RequestInput::new(body, &head);
-    let input = match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
-        Passage::Continue(input) => input,
-        Passage::Reply(response) => return Ok(Served::Here(*response)),
-    };
     let base_models = &runtime.snapshot().base_models;
-    let (entry, input) = find_rule(listener, base_models, &head, input, &stage, record).await?;
+    let (entry, input) = match preflight::rule(listener, &head) {
+        Some(entry) => (entry, input),
+        None => match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
+            Passage::Continue(input) => find_rule(listener, base_models, &head, input, &stage, record).await?,
+            Passage::Reply(response) => return Ok(Served::Here(*response)),
+        },
+    };
     let rule = &entry.rule;
     record.rule = Some(rule.clone());
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {

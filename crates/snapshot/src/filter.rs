@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::{BreakerId, ClusterId, HttpFilter, SecretValue, route::Failure};
+use super::{BreakerId, ClusterId, Cors, HttpFilter, SecretValue, route::Failure};
 
 /// The filters of a rule or of one backendRef, in the one order in which they are applied.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,14 @@ impl Filters {
         let Self { http, request_headers, mirrors, rewrite, credentials, response_headers } = &self;
         let is_any = request_headers.is_some() || rewrite.is_some() || response_headers.is_some();
         if is_any || !http.is_empty() || !mirrors.is_empty() || !credentials.is_empty() { Arc::new(self) } else { NONE.clone() }
+    }
+
+    /// The CORS settings, by a filter or by a policy.
+    pub fn cors(&self) -> Option<&Cors> {
+        self.http.iter().find_map(|filter| match filter {
+            HttpFilter::Cors(cors) => Some(&**cors),
+            _ => None,
+        })
     }
 }
 

@@ -157,6 +157,14 @@ pub struct Cors {
     pub max_age: u32,
 }
 
+impl Cors {
+    /// Whether an origin is allowed, as a request's `Origin` has it.
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        self.allow_origins.iter().any(|allowed| allowed.matches(&origin))
+    }
+}
+
 /// An origin allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigin {
@@ -171,4 +179,17 @@ pub enum CorsOrigin {
         /// From the asterisk on.
         suffix: Arc<str>,
     },
+}
+
+impl CorsOrigin {
+    /// Whether an origin in lower case is meant.
+    fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => **exact == *origin,
+            Self::Wildcard { prefix, suffix } => {
+                origin.len() > prefix.len() + suffix.len() && origin.starts_with(&**prefix) && origin.ends_with(&**suffix)
+            }
+        }
+    }
 }

@@ -96,6 +96,30 @@ impl RouteTable {
         MatchOutcome::Nothing
     }
 
+    /// The rule whose CORS answers a preflight; `None` where the preflight is a request like any other.
+    ///
+    /// A preflight carries neither the body nor the headers of the request that it asks for, of which `method` is the method: rules match
+    /// it without them. Of those that do, one whose CORS allows the origin goes first. A rule that takes the preflight itself, and every
+    /// such request, without CORS ends the search: its backend answers.
+    pub fn find_preflight<'a>(&'a self, request: &RequestView<'_>, method: &Method, origin: &str) -> Option<&'a RouteMatch> {
+        let mut refused = None;
+        for entry in self.hosts.get(request.host).flat_map(|entries| &**entries) {
+            let cors = || entry.rule.filters.cors();
+            if entry.allows_preflight(request, method)
+                && let Some(cors) = cors()
+            {
+                if cors.allows_origin(origin) {
+                    return Some(entry);
+                }
+                refused = refused.or(Some(entry));
+            }
+            if cors().is_none() && matches!(entry.matches(request), Verdict::Yes) {
+                break;
+            }
+        }
+        refused
+    }
+
     /// The entries by host name (`None`: any), those of each in order of precedence.
     pub fn by_host(&self) -> impl Iterator<Item = (Option<HostPattern>, &[RouteMatch])> {
         self.hosts.iter().map(|(host, entries)| (host, &**entries))
@@ -157,6 +181,15 @@ impl RouteMatch {
         let Some(more) = &self.conditions else { return (kind, length, false, 0, 0) };
         let headers = more.headers.len() + usize::from(more.model.is_some()) + usize::from(more.base_model.is_some());
         (kind, length, more.method.is_some(), headers + more.cookies.len(), more.query.len())
+    }
+
+    /// Whether it may match a request of this method to the same place.
+    fn allows_preflight(&self, request: &RequestView<'_>, method: &Method) -> bool {
+        let is_allowed = |more: &Conditions| {
+            more.method.as_ref().is_none_or(|wanted| wanted == method)
+                && more.query.iter().all(|query| query.matches(query_values(request.query)))
+        };
+        self.path.matches(request.path) && self.conditions.as_deref().is_none_or(is_allowed)
     }
 
     fn matches(&self, request: &RequestView<'_>) -> Verdict {

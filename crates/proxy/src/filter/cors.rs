@@ -1,7 +1,7 @@
 //! Cross-origin resource sharing. Source: the CORS filter of Gateway API's HTTPRoute, and the Fetch standard.
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use pailou_snapshot::{Cors, CorsOrigin};
+use pailou_snapshot::Cors;
 
 use crate::response_body::ResponseBody;
 
@@ -18,23 +18,24 @@ pub(super) fn request(cors: &Cors, method: &Method, headers: &HeaderMap) -> Opti
     if !allow_origin(cors, origin, answer) {
         return Some(response);
     }
-    let methods = if !cors.any_method {
-        joined(cors.allow_methods.iter().map(Method::as_str))
-    } else if cors.allow_credentials {
-        // With credentials an asterisk has no meaning: what was asked for is what is allowed.
-        Some(asked.clone())
-    } else {
-        Some(HeaderValue::from_static("*"))
+    // An asterisk has no meaning with credentials, and never covers Authorization (Fetch standard): what was asked for is allowed by name.
+    let methods = match cors.any_method {
+        true => Some(asked.clone()),
+        false => joined(cors.allow_methods.iter().map(Method::as_str)),
     };
     insert(answer, header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    let names = if !cors.any_header {
-        joined(cors.allow_headers.iter().map(|name| name.as_str()))
-    } else if cors.allow_credentials {
-        headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned()
-    } else {
-        Some(HeaderValue::from_static("*"))
+    let names = match cors.any_header {
+        true => all_asked(headers),
+        false => joined(cors.allow_headers.iter().map(|name| name.as_str())),
     };
     insert(answer, header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+    // Caches in between keep the answers apart.
+    if cors.any_method {
+        answer.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Method"));
+    }
+    if cors.any_header {
+        answer.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+    }
     // The Fetch standard reads it from the actual response only; Gateway API's conformance suite asks for it here too. What an
     // asterisk exposes is not known before there is a response.
     if cors.expose_headers.iter().all(|name| &**name != "*") {
@@ -65,29 +66,23 @@ pub(super) fn response(cors: &Cors, origin: Option<&HeaderValue>, headers: &mut 
 }
 
 fn allow_origin(cors: &Cors, origin: &HeaderValue, answer: &mut HeaderMap) -> bool {
-    let Ok(text) = origin.to_str() else { return false };
-    let lower = text.to_ascii_lowercase();
-    if !cors.allow_origins.iter().any(|allowed| origin_matches(allowed, &lower)) {
+    if !origin.to_str().is_ok_and(|text| cors.allows_origin(text)) {
         return false;
     }
-    let any = cors.allow_origins.contains(&CorsOrigin::Any) && !cors.allow_credentials;
-    answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, if any { HeaderValue::from_static("*") } else { origin.clone() });
-    if !any {
-        answer.append(header::VARY, HeaderValue::from_static("Origin"));
-    }
+    answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    answer.append(header::VARY, HeaderValue::from_static("Origin"));
     if cors.allow_credentials {
         answer.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
     true
 }
 
-fn origin_matches(allowed: &CorsOrigin, origin: &str) -> bool {
-    match allowed {
-        CorsOrigin::Any => true,
-        CorsOrigin::Exact(exact) => **exact == *origin,
-        CorsOrigin::Wildcard { prefix, suffix } => {
-            origin.len() > prefix.len() + suffix.len() && origin.starts_with(&**prefix) && origin.ends_with(&**suffix)
-        }
+/// The headers that a preflight asks for, on however many lines.
+fn all_asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    match (lines.next()?, lines.next()) {
+        (only, None) => Some(only.clone()),
+        (first, Some(second)) => joined([first, second].into_iter().chain(lines).filter_map(|line| line.to_str().ok())),
     }
 }
 
@@ -104,6 +99,8 @@ fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use pailou_snapshot::CorsOrigin;
+
     use super::*;
 
     fn cors() -> Cors {
@@ -160,21 +157,35 @@ mod tests {
     }
 
     #[test]
-    fn with_credentials_asterisks_echo_what_was_asked() {
-        let cors = Cors {
-            allow_origins: vec![CorsOrigin::Any],
-            allow_credentials: true,
-            any_method: true,
-            any_header: true,
-            ..Cors::default()
-        };
-        let answer = ask(&cors, "https://x.test");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://x.test");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_METHODS], "PUT");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_HEADERS], "x-a");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
-        let answer = ask(&Cors { allow_credentials: false, ..cors }, "https://x.test");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_METHODS], "*");
+    fn asterisks_allow_by_name_what_was_asked_for() {
+        for allow_credentials in [true, false] {
+            let cors = Cors {
+                allow_origins: vec![CorsOrigin::Any],
+                allow_credentials,
+                any_method: true,
+                any_header: true,
+                ..Cors::default()
+            };
+            let answer = ask(&cors, "https://x.test");
+            assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://x.test");
+            assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_METHODS], "PUT");
+            assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_HEADERS], "x-a");
+            assert_eq!(answer.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS), allow_credentials);
+            let vary: Vec<_> = answer.get_all(header::VARY).iter().collect();
+            assert_eq!(vary, ["Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"]);
+            let mut headers = HeaderMap::new();
+            response(&cors, Some(&HeaderValue::from_static("https://x.test")), &mut headers);
+            assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://x.test");
+        }
+    }
+
+    #[test]
+    fn headers_asked_for_on_several_lines_are_allowed_together() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(all_asked(&headers), None);
+        for line in ["authorization", "content-type, x-a"] {
+            headers.append(header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static(line));
+        }
+        assert_eq!(all_asked(&headers).unwrap(), "authorization, content-type, x-a");
     }
 }
