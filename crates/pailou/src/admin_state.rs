@@ -86,7 +86,9 @@ impl Component for GatewayComponent {
     fn status(&self) -> String {
         let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match configuration {
-            Some((statuses, problems)) => pretty(&Document::new(&statuses, &problems)),
+            Some((statuses, problems)) => {
+                pretty(&Document::new(&statuses, &problems).with_endpoints(&self.proxy.troubled_endpoints()))
+            }
             None => pretty(&json!({})),
         }
     }
@@ -132,6 +134,7 @@ impl Component for Arc<EndpointPicker> {
                 "name": &*report.endpoint.name,
                 "address": report.endpoint.address.to_string(),
                 "fresh": report.fresh,
+                "metricsProblem": report.metrics_problem.as_deref(),
                 "waiting": report.waiting,
                 "running": report.running,
                 "kv": report.kv,

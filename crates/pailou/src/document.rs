@@ -1,10 +1,16 @@
 //! Every object's conditions as data: what `check -o json` prints and `/status` answers.
 
+use std::collections::BTreeMap;
+
 use pailou_api::ObjectKey;
 use pailou_compile::status::{Severity, Status, Statuses};
+use pailou_proxy::endpoint_health::EndpointHealth;
 use serde::Serialize;
 
-use crate::source::{Level, Problem};
+use crate::{
+    source::{Level, Problem},
+    troubled::{Condition, TroubledEndpoint, engine_metrics, list},
+};
 
 /// The whole configuration. No values of objects are in it, thus no secrets.
 #[derive(Debug, Serialize)]
@@ -13,6 +19,9 @@ pub(crate) struct Document<'a> {
     pub(crate) accepted: bool,
     objects: Vec<Entry<'a>>,
     problems: Vec<FileProblem<'a>>,
+    /// Endpoints without requests, and engines without metrics, of this process.
+    #[serde(rename = "troubledEndpoints", skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<TroubledEndpoint>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,6 +36,9 @@ struct Entry<'a> {
     accepted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a Status>,
+    /// Conditions that hold in this process, and are not part of the object's status.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<Condition>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'a str>,
 }
@@ -46,7 +58,17 @@ impl<'a> Document<'a> {
             accepted: objects.iter().all(|entry| entry.accepted) && problems.iter().all(|problem| problem.level == Level::Ignored),
             objects,
             problems: problems.iter().map(file_problem).collect(),
+            endpoints: None,
         }
+    }
+
+    /// Adds the endpoints that have trouble, and a condition to each InferencePool of theirs whose engines' metrics cannot be read.
+    pub(crate) fn with_endpoints(mut self, endpoints: &BTreeMap<(String, String), EndpointHealth>) -> Self {
+        for pool in self.objects.iter_mut().filter(|entry| entry.kind == "InferencePool") {
+            pool.conditions.extend(engine_metrics(&format!("pool/{}/{}", pool.namespace, pool.name), endpoints));
+        }
+        self.endpoints = Some(list(endpoints));
+        self
     }
 
     /// How many objects there are, and how many of them are accepted.
@@ -63,6 +85,7 @@ fn entry<'a>(key: &'a ObjectKey, status: &'a Status) -> Entry<'a> {
         name: &key.name,
         accepted: status.severity() < Severity::Error,
         status: Some(status).filter(|status| !status.conditions().is_empty()),
+        conditions: Vec::new(),
         notes: status.notes.iter().map(|note| note.message.as_str()).collect(),
     }
 }

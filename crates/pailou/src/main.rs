@@ -22,6 +22,7 @@ mod admin_state;
 mod document;
 mod report;
 mod table;
+mod troubled;
 
 mod exit;
 mod handover;

@@ -7,6 +7,7 @@
 mod client;
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -36,6 +37,8 @@ const FAILING_INTERVAL: Duration = Duration::from_secs(2);
 const TRAFFIC: Duration = Duration::from_secs(2);
 /// Figures are good for two intervals, but at least for this long.
 const LEAST_FRESHNESS: Duration = Duration::from_secs(1);
+/// Problem of an endpoint that answers, but not with figures.
+const NO_FIGURES: &str = "GET /metrics has none of the figures of the pool's kind of engine";
 /// Bytes of a prompt per token of the KV cache.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -54,6 +57,8 @@ pub(crate) struct Reading {
     pub(crate) slots: Option<u32>,
     /// `None` if the endpoint has none to tell.
     pub(crate) figures: Option<Figures>,
+    /// Why there are no recent figures, as the first scrape without them had it.
+    pub(crate) problem: Option<Arc<str>>,
 }
 
 impl Reading {
@@ -72,12 +77,12 @@ impl Reading {
     /// State after a scrape with these figures.
     pub(crate) fn successor(&self, figures: Option<Figures>, level: Level, interval: Duration, at: Instant) -> Self {
         let slots = figures.as_ref().and_then(|figures| self.slots_shown(figures));
-        Self { at: Some(at), interval, failed: false, level, slots, figures }
+        Self { at: Some(at), interval, failed: false, level, slots, figures, problem: None }
     }
 
     /// State after a scrape that failed.
     fn failure(&self) -> Self {
-        Self { failed: true, figures: self.figures.clone(), ..*self }
+        Self { failed: true, figures: self.figures.clone(), problem: self.problem.clone(), ..*self }
     }
 
     /// Whether an engine that told these figures before and those now was restarted in between.
@@ -210,18 +215,28 @@ async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, l
             if let Some(figures) = &figures {
                 note_cache(endpoint, &members, &last, figures);
             }
-            if last.failed {
-                tracing::debug!(endpoint = %endpoint.endpoint.name, "metrics are back");
+            let problem = if figures.is_none() { note_problem(endpoint, &members, &last, &NO_FIGURES) } else { None };
+            if problem.is_none() && last.problem.is_some() {
+                tracing::info!(pool = %members.pool.name, endpoint = %endpoint.endpoint.name, "engine metrics can be read again");
             }
-            endpoint.reading.store(Arc::new(last.successor(figures, level, interval, Instant::now())));
+            endpoint.reading.store(Arc::new(Reading { problem, ..last.successor(figures, level, interval, Instant::now()) }));
         }
         Err(error) if !last.failed => {
-            tracing::debug!(endpoint = %endpoint.endpoint.name, %error, "metrics cannot be scraped");
-            endpoint.reading.store(Arc::new(last.failure()));
+            let problem = note_problem(endpoint, &members, &last, &error);
+            endpoint.reading.store(Arc::new(Reading { problem, ..last.failure() }));
         }
         Err(_) => {}
     }
     Due { interval, idle: !active }
+}
+
+/// Logs that an engine's metrics cannot be read, once until they can; the text to keep.
+fn note_problem(endpoint: &PoolEndpoint, members: &Members, last: &Reading, problem: &dyn fmt::Display) -> Option<Arc<str>> {
+    if last.problem.is_none() {
+        let (pool, name) = (&members.pool.name, &endpoint.endpoint.name);
+        tracing::warn!(%pool, endpoint = %name, %problem, "cannot read engine metrics; estimating the load from requests sent");
+    }
+    last.problem.clone().or_else(|| Some(problem.to_string().into()))
 }
 
 /// Applies figures of the engine's prefix cache: its size, and whether it was lost.

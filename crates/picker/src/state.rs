@@ -44,6 +44,8 @@ pub struct EndpointReport {
     pub endpoint: Endpoint,
     /// Whether its engine's own figures are recent; otherwise the next three are estimates from our own requests.
     pub fresh: bool,
+    /// Why they cannot be read.
+    pub metrics_problem: Option<Arc<str>>,
     /// Requests in its engine's queue.
     pub waiting: f32,
     /// Requests that run.
@@ -170,11 +172,13 @@ fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<PoolEndpoint>]>
 
 fn report(endpoint: &PoolEndpoint, now: Instant) -> EndpointReport {
     let level = endpoint.record.in_flight.level();
-    let load = Load::new(level, &endpoint.reading.load(), now);
+    let reading = endpoint.reading.load();
+    let load = Load::new(level, &reading, now);
     let (predicted_tokens, cached_tokens) = endpoint.accuracy.totals();
     EndpointReport {
         endpoint: endpoint.endpoint.clone(),
         fresh: load.fresh,
+        metrics_problem: reading.problem.clone(),
         waiting: load.waiting,
         running: load.running,
         kv: load.kv,

@@ -1,5 +1,5 @@
-//! The access log: a line of JSON for each request, for each client that sends what is none, and for each connection that is forwarded as
-//! it is, written by a thread of its own.
+//! The access log: a line of JSON for each request, for each client that sends what is none or fails its TLS handshake, and for each
+//! connection that is forwarded as it is, written by a thread of its own.
 
 mod line;
 
@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use self::line::Second;
 use crate::{
     request_record::RequestRecord,
-    server::{Connection, Violation},
+    server::{Connection, HandshakeFailure, Violation},
     session_record::SessionRecord,
 };
 
@@ -85,6 +85,11 @@ impl AccessLog {
     /// Puts the line of a client that did not keep to the protocol in the queue.
     pub(crate) fn write_violation<W>(&self, connection: &Connection<W>, violation: &Violation) {
         self.queue(|lines| line::write_violation(&mut lines.bytes, &mut lines.second, connection, violation));
+    }
+
+    /// Puts the line of a client's TLS handshake that failed in the queue.
+    pub(crate) fn write_handshake(&self, failure: &HandshakeFailure) {
+        self.queue(|lines| line::write_handshake(&mut lines.bytes, &mut lines.second, failure));
     }
 
     fn queue(&self, write: impl FnOnce(&mut Lines)) {

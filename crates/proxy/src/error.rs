@@ -35,6 +35,8 @@ pub enum Flag {
     ClientBody,
     /// The client's request is not valid HTTP.
     BadRequest,
+    /// The client's TLS handshake failed.
+    TlsHandshake,
     /// The body is longer than the route allows.
     OverLimit,
     /// The bodies of all requests together are more than the process holds.
@@ -68,6 +70,7 @@ impl Flag {
             Self::ClientGone => "DC",
             Self::ClientBody => "DB",
             Self::BadRequest => "DPE",
+            Self::TlsHandshake => "TLS",
             Self::OverLimit => "OL",
             Self::Budget => "OM",
             Self::Shed => "SH",
@@ -94,7 +97,7 @@ impl Flag {
             | Self::Fault => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::StreamIdle => StatusCode::GATEWAY_TIMEOUT,
-            Self::ClientGone | Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::ClientGone | Self::BadRequest | Self::TlsHandshake => StatusCode::BAD_REQUEST,
             Self::ClientBody => StatusCode::REQUEST_TIMEOUT,
             Self::OverLimit => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Shed => StatusCode::TOO_MANY_REQUESTS,

@@ -25,7 +25,7 @@ use self::{
 use crate::{
     error::{Error, Flag},
     runtime::Runtime,
-    server::Client,
+    server::{Client, HandshakeError},
     session_record::Protocol,
     worker::Connection,
 };
@@ -55,7 +55,11 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
     let forward = forward.ok_or_else(|| Error::new(Flag::NoRoute, "no route takes this server name"))?;
     session.route = Some(forward.route.clone());
     let target = Target::choose(&runtime, forward, connection.peer.ip(), session)?;
-    let mut client = client.open().await.map_err(|error| broken(Flag::ClientGone, &error))?;
+    let mut client = client.open().await.map_err(|error| {
+        let cause = HandshakeError::of(&error);
+        context.metrics.handshake_failed(cause.reason, false);
+        Error::new(Flag::TlsHandshake, cause.detail)
+    })?;
     let mut backend = target.dial(&connection.worker.upstreams, session).await?;
     // Nothing of the snapshot is held by a connection that may live for days.
     drop(runtime);

@@ -4,7 +4,13 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
-use crate::{breaker::Resource, context::Context, metrics::table::gauges, runtime::Runtime};
+use crate::{
+    breaker::Resource,
+    context::Context,
+    endpoint_health::{self, EndpointHealth},
+    metrics::table::gauges,
+    runtime::Runtime,
+};
 
 /// Reads the state in force.
 pub(crate) struct Collector {
@@ -35,6 +41,7 @@ impl Collect for Collector {
         }
         let Some(runtime) = context.runtime.load_full() else { return Ok(()) };
         endpoints(&mut encoder, &runtime)?;
+        health(&mut encoder, &runtime)?;
         pools(&mut encoder, &runtime)?;
         breakers(&mut encoder, &runtime)
     }
@@ -50,6 +57,24 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Res
     }
     let rows = in_flight.iter().map(|(backend, name, value)| ([("backend", &**backend), ("endpoint", &**name)], *value));
     gauges(encoder, "pailou_endpoint_requests_active", "Requests under way at an endpoint", rows)
+}
+
+fn health(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
+    let all = endpoint_health::of(runtime);
+    type Read = fn(&EndpointHealth) -> Option<bool>;
+    let tables: [(&str, &str, Read); 2] = [
+        ("pailou_endpoint_healthy", "1 while an endpoint's active health checks succeed", |health| health.passes_checks),
+        ("pailou_endpoint_ejected", "1 while passive health checks keep requests from an endpoint", |health| {
+            health.is_watched.then_some(health.ejected_for.is_some())
+        }),
+    ];
+    for (name, help, read) in tables {
+        let rows = all.iter().filter_map(|((backend, endpoint), health)| {
+            Some(([("backend", &**backend), ("endpoint", &**endpoint)], f64::from(u8::from(read(health)?))))
+        });
+        gauges(encoder, name, help, rows)?;
+    }
+    Ok(())
 }
 
 fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {

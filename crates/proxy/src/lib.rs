@@ -7,7 +7,7 @@
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`request_log`] settles.
 //! - What both ways have in common: `wire` (a connection's bytes, read ahead for `pailou_http1`), `timer`.
 //! - State that outlives a snapshot: [`runtime`] joins the two; [`cluster`], [`breaker`], [`health`].
-//! - For the operator: [`access_log`], [`metrics`], [`error`].
+//! - For the operator: [`access_log`], [`metrics`], [`endpoint_health`], [`error`].
 
 pub mod access_log;
 mod backend_body;
@@ -18,6 +18,7 @@ pub mod context;
 mod credential;
 pub mod cut_off;
 pub mod dns;
+pub mod endpoint_health;
 pub mod error;
 mod error_response;
 mod filter;
@@ -56,7 +57,7 @@ pub mod worker;
 mod workers;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fmt::Write as _,
     io,
     net::SocketAddr,
@@ -78,6 +79,7 @@ use cluster::Background;
 use context::{Budget, Context};
 use cut_off::CutOff;
 use dns::{Dns, Overrides};
+use endpoint_health::EndpointHealth;
 use metrics::Metrics;
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
@@ -194,6 +196,14 @@ impl Proxy {
             // Writing to a string does not fail; say so in the format all the same.
             let _ = writeln!(out, "# incomplete");
         }
+    }
+
+    /// Endpoints that get no requests for a while, and engines whose load is only estimated: by backend and name.
+    pub fn troubled_endpoints(&self) -> BTreeMap<(String, String), EndpointHealth> {
+        let Some(runtime) = self.context.runtime.load_full() else { return BTreeMap::new() };
+        let mut all = endpoint_health::of(&runtime);
+        all.retain(|_, health| health.is_troubled());
+        all
     }
 
     /// Stops accepting, lets requests under way end within `grace`, and cuts the rest: each gets an error and its line in the log. Returns

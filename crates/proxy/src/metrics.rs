@@ -20,7 +20,12 @@ use self::{
     requests::{RequestCollector, Requests},
     sessions::SessionMetrics,
 };
-use crate::{error::Flag, request_record::RequestRecord, server::Violation, session_record::SessionRecord};
+use crate::{
+    error::Flag,
+    request_record::RequestRecord,
+    server::{HandshakeReason, Violation},
+    session_record::SessionRecord,
+};
 
 /// The data plane's metrics.
 pub struct Metrics {
@@ -31,6 +36,7 @@ pub struct Metrics {
     /// Requests that no rule answered.
     unrouted: Counter,
     violations: Family<ViolationLabels, Counter>,
+    handshakes: Family<HandshakeLabel, Counter>,
     requests: Arc<ByRoute<Requests>>,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
@@ -39,6 +45,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FlagLabel {
     flag: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabel {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +66,7 @@ impl Metrics {
             flags: Family::default(),
             unrouted: Counter::default(),
             violations: Family::default(),
+            handshakes: Family::default(),
             requests: Arc::default(),
             sessions: SessionMetrics::default(),
         };
@@ -69,6 +81,11 @@ impl Metrics {
             "pailou_client_protocol_errors",
             "Clients that did not keep to the protocol, by what they were told",
             metrics.violations.clone(),
+        );
+        registry.register(
+            "pailou_tls_handshake_failures",
+            "TLS handshakes of clients that failed, by reason",
+            metrics.handshakes.clone(),
         );
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
         metrics.sessions.register(registry);
@@ -101,6 +118,14 @@ impl Metrics {
         self.flag(Flag::BadRequest);
         let protocol = if violation.version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" };
         self.violations.get_or_create(&ViolationLabels { protocol, code: violation.code.clone() }).inc();
+    }
+
+    /// Counts a client's TLS handshake that failed, its flag too unless a session's record has it.
+    pub(crate) fn handshake_failed(&self, reason: HandshakeReason, is_alone: bool) {
+        if is_alone {
+            self.flag(Flag::TlsHandshake);
+        }
+        self.handshakes.get_or_create(&HandshakeLabel { reason: reason.as_str() }).inc();
     }
 
     fn flag(&self, flag: Flag) {

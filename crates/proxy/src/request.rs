@@ -279,7 +279,8 @@ async fn read_for_backend(
 }
 
 fn stopped() -> Error {
-    Error::new(Flag::Stopped, "the gateway stopped before the request was through; try again").with_retry_after(Duration::from_secs(1))
+    Error::new(Flag::Stopped, "the gateway stopped before the request was through; try again")
+        .with_retry_after(Duration::from_secs(1))
 }
 
 fn overflow(overflow: Overflow) -> Error {

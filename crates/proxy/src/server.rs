@@ -9,6 +9,7 @@ mod clock;
 mod connection;
 mod datagrams;
 mod drain;
+mod handshake;
 mod hello;
 mod http1;
 mod io;
@@ -21,6 +22,7 @@ mod violation;
 pub use body::{ClientBody, ClientBodyError};
 pub use client::Client;
 pub use datagrams::Datagrams;
+pub use handshake::{HandshakeError, HandshakeFailure, HandshakeReason};
 pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
 pub(crate) use port::ConnectionPermit;
@@ -74,6 +76,9 @@ pub trait Serve: Send + Sync + Sized + 'static {
 
     /// Is told of a client that does not keep to the protocol, whom no request will come from.
     fn violated(_connection: &Connection<Self>, _violation: &Violation) {}
+
+    /// Takes note of a TLS handshake that failed, and after which the connection is closed.
+    fn handshake_failed(_worker: &Arc<Self>, _failure: &HandshakeFailure) {}
 
     /// Hands a socket's datagrams on until its port drains.
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send;

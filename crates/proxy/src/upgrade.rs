@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{error::Flag, request_log::RequestLog, server::OnUpgrade, tunnel::{End, tunnel}, upstream::Switched};
+use crate::{
+    error::Flag,
+    request_log::RequestLog,
+    server::OnUpgrade,
+    tunnel::{End, tunnel},
+    upstream::Switched,
+};
 
 /// Joins a client's and a backend's connection once both have switched protocols, until either side ends, no byte has moved for
 /// `idle`, or the drain is over. `guards` are held as long as that takes.

@@ -62,6 +62,8 @@ pub struct Destination<'a> {
     pub breaker: Option<&'a Arc<Breaker>>,
     /// The breaker's limits.
     pub limits: Option<&'a CircuitBreaker>,
+    /// Whether a kept connection over HTTP/1.1 will not do.
+    pub is_fresh: bool,
     /// Counter of the connections to the endpoint alone.
     pub endpoint: Option<&'a Arc<EndpointState>>,
 }
@@ -79,6 +81,7 @@ impl<'a> Destination<'a> {
             tcp_keepalive: None,
             breaker: None,
             limits: None,
+            is_fresh: false,
             endpoint: None,
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     dns::Dns,
     forward, request,
     response_body::ResponseBody,
-    server::{Client, ClientBody, Datagrams, Serve, Violation, WorkerHandle},
+    server::{Client, ClientBody, Datagrams, HandshakeFailure, Serve, Violation, WorkerHandle},
     upstream::Upstreams,
     worker::{Connection, Worker},
 };
@@ -34,6 +34,11 @@ impl Serve for Worker {
         let context = &connection.worker.context;
         context.metrics.violated(violation);
         context.log.write_violation(connection, violation);
+    }
+
+    fn handshake_failed(worker: &Arc<Self>, failure: &HandshakeFailure) {
+        worker.context.metrics.handshake_failed(failure.cause.reason, true);
+        worker.context.log.write_handshake(failure);
     }
 
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send {

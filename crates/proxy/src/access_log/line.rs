@@ -13,8 +13,8 @@ use pailou_snapshot::{EndpointKey, ListenerName, RouteName};
 use crate::{
     error::Flag,
     request_record::RequestRecord,
-    server::{Connection, Violation},
-    session_record::SessionRecord,
+    server::{Connection, HandshakeFailure, Violation},
+    session_record::{Protocol, SessionRecord},
 };
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -46,6 +46,11 @@ pub(super) fn write_session(out: &mut Vec<u8>, session: &SessionRecord) {
 /// Appends the line of a client that did not keep to the protocol.
 pub(super) fn write_violation<W>(out: &mut Vec<u8>, second: &mut Second, connection: &Connection<W>, violation: &Violation) {
     append(out, |line| violated(line, second, connection, violation));
+}
+
+/// Appends the line of a client's TLS handshake that failed.
+pub(super) fn write_handshake(out: &mut Vec<u8>, second: &mut Second, failure: &HandshakeFailure) {
+    append(out, |line| handshake(line, second, failure));
 }
 
 /// Appends a line. Its texts are written as they are: nearly all are plain, and one look at the whole line, without a branch for each
@@ -140,6 +145,15 @@ fn violated<W>(line: &mut Line<'_>, second: &mut Second, connection: &Connection
     line.number(key!("status"), violation.status.map(|status| status.as_u16().into()));
     line.text(key!("flag"), Flag::BadRequest.code());
     line.text(key!("detail"), &violation.detail);
+}
+
+fn handshake(line: &mut Line<'_>, second: &mut Second, failure: &HandshakeFailure) {
+    line.time(key!("time"), second, SystemTime::now());
+    line.address(key!("client"), failure.peer);
+    line.text(key!("protocol"), Protocol::Tls.name());
+    line.option(key!("sni"), failure.sni.as_deref());
+    line.text(key!("flag"), Flag::TlsHandshake.code());
+    line.text(key!("detail"), &failure.cause.detail);
 }
 
 struct Line<'a> {
@@ -314,83 +328,4 @@ fn is_plain(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use pailou_snapshot::{Name, RouteKind};
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    use super::*;
-
-    fn line(members: impl FnMut(&mut Line<'_>)) -> Value {
-        let mut out = b"before".to_vec();
-        append(&mut out, members);
-        serde_json::from_slice(out.strip_prefix(b"before").unwrap()).unwrap()
-    }
-
-    #[test]
-    fn durations_are_milliseconds_with_three_digits() {
-        let mut out = Vec::new();
-        let mut line = Line { out: &mut out, escapes: false, quotes: 0 };
-        for micros in [0, 7, 1_050, 12_345_678] {
-            line.milliseconds(key!("t"), Some(Duration::from_micros(micros)));
-        }
-        line.milliseconds(key!("t"), None);
-        assert_eq!(String::from_utf8(out).unwrap(), r#","t":0.000,"t":0.007,"t":1.050,"t":12345.678"#);
-    }
-
-    #[test]
-    fn times_are_in_utc_to_the_microsecond() {
-        let mut second = Second::default();
-        for (micros, expected) in [
-            (1_700_000_000_000_000, "2023-11-14T22:13:20.000000Z"),
-            (1_700_000_000_012_345, "2023-11-14T22:13:20.012345Z"),
-            (1_700_000_001_999_999, "2023-11-14T22:13:21.999999Z"),
-            (0, "1970-01-01T00:00:00.000000Z"),
-        ] {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
-            assert_eq!(line(|line| line.time(key!("t"), &mut second, time))["t"], expected);
-        }
-    }
-
-    #[test]
-    fn names_are_written_as_they_show_themselves() {
-        let name = Name::new("ns", "a");
-        for set in [None, Some(Name::new("other", "set"))] {
-            let listener = ListenerName { gateway: name.clone(), set, section: "https".into() };
-            assert_eq!(line(|line| line.listener(&listener))["listener"], listener.to_string());
-        }
-        for rule_name in [None, Some("chat".into())] {
-            let route = RouteName { kind: RouteKind::Http, name: name.clone(), rule: 12, rule_name };
-            assert_eq!(line(|line| line.route(&route))["route"], route.to_string());
-        }
-        for key in [EndpointKey::Service(name.clone(), 80), EndpointKey::Backend(name.clone()), EndpointKey::Pool(name)] {
-            assert_eq!(line(|line| line.backend(&key))["backend"], key.to_string());
-        }
-    }
-
-    #[test]
-    fn addresses_are_written_as_everywhere() {
-        for address in ["10.0.255.1:65535", "[2001:db8::1]:80"] {
-            assert_eq!(line(|line| line.address(key!("a"), address.parse().unwrap()))["a"], address);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_comes_back_from_its_line(text in any::<String>()) {
-            let value = line(|line| {
-                line.text(key!("text"), &text);
-                line.shown(key!("shown"), &text);
-            });
-            prop_assert_eq!(&value["text"], &text);
-            prop_assert_eq!(&value["shown"], &text);
-        }
-
-        #[test]
-        fn no_text_breaks_a_line_or_moves_a_terminal(text in "[\\x00-\\x7f]*") {
-            let mut out = Vec::new();
-            escape(&mut out, &text);
-            prop_assert!(out.iter().all(|byte| !byte.is_ascii_control()));
-        }
-    }
-}
+mod tests;

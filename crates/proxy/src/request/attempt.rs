@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::ResponseReader;
@@ -26,7 +26,7 @@ use crate::{
     idle::Idle,
     relay::{Clocks, Reader},
     request_log::RequestLog,
-    upstream::{Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, dial},
+    upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, dial},
     worker::Connection,
 };
 
@@ -177,12 +177,29 @@ impl Attempts<'_> {
         let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
             .map_err(|failure| config_error(Error::misconfigured(&failure.0)))?;
         let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(config_error)?;
-        self.connection.worker.upstreams.send(&destination, &head.borrowed(), self.body.take()).await.map_err(|mut failure| {
+        let (upstreams, head) = (&self.connection.worker.upstreams, head.borrowed());
+        let mut sent = upstreams.send(&destination, &head, self.body.take()).await;
+        if let Err(failure) = &mut sent {
+            if let Some(body) = failure.body.take() {
+                self.body.give_back(body);
+            }
+            if failure.met_closing_connection() && self.body.can_be_sent() && self.is_repeatable(head.method) {
+                let destination = Destination { is_fresh: true, ..destination };
+                sent = Box::pin(upstreams.send(&destination, &head, self.body.take())).await;
+            }
+        }
+        sent.map_err(|mut failure| {
             if let Some(body) = failure.body.take() {
                 self.body.give_back(body);
             }
             failed(&failure)
         })
+    }
+
+    /// Whether a request may be sent again although a backend may have seen it: it is idempotent (RFC 9110, 9.2.2), or a model call,
+    /// which changes nothing.
+    fn is_repeatable(&self, method: &Method) -> bool {
+        method.is_idempotent() || matches!(self.audience, Audience::Model(_))
     }
 
     /// Holds a response back while it only announces itself: a stream that dies before its first content can still come

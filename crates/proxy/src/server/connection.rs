@@ -33,6 +33,7 @@ use super::{
     client::Opening,
     clock::{Clock, Verdict},
     drain::Phase,
+    handshake::{HandshakeError, HandshakeFailure, HandshakeReason},
     hello, http1,
     io::ClientIo,
     port::{ConnectionPermit, PortState, Settings},
@@ -74,8 +75,16 @@ pub(super) async fn run<W: Serve>(
     let mut phases = Phases { server: port.server_phase.clone(), port: port.port_phase.clone() };
     let opened = tokio::select! {
         biased;
-        opened = open(stream, &settings) => opened?,
-        () = phases.last_call() => None,
+        opened = open(stream, &settings) => opened,
+        () = phases.last_call() => Ok(None),
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(OpenError::Io(error)) => return Err(error),
+        Err(OpenError::Handshake { sni, cause }) => {
+            W::handshake_failed(&worker, &HandshakeFailure { peer, sni, cause: cause.clone() });
+            return Err(io::Error::other(cause));
+        }
     };
     let Some(Opened { spoken, tls }) = opened else { return Ok(()) };
     // Every address is a valid header.
@@ -170,8 +179,20 @@ struct Http {
     is_http2: bool,
 }
 
+/// Why a connection cannot be served.
+enum OpenError {
+    Io(io::Error),
+    Handshake { sni: Option<Arc<str>>, cause: HandshakeError },
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// Finds out what is spoken; `None` where nothing is to be said.
-async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<Opened>> {
+async fn open(mut stream: TcpStream, settings: &Settings) -> Result<Option<Opened>, OpenError> {
     match &settings.service {
         PortService::Http(_) => {
             let head_timeout = settings.client.timeouts.request_head.or(settings.client.timeouts.idle);
@@ -181,7 +202,11 @@ async fn open(mut stream: TcpStream, settings: &Settings) -> io::Result<Option<O
             Ok((!http.ahead.is_empty()).then_some(Opened { spoken: Spoken::Http(http), tls: None }))
         }
         // Boxed: the handshake needs far more room than what follows.
-        PortService::Tls(listeners) => within(Some(HANDSHAKE_TIMEOUT), Box::pin(open_tls(stream, settings, listeners))).await?,
+        PortService::Tls(listeners) => {
+            let mut sni = None;
+            let opened = within(Some(HANDSHAKE_TIMEOUT), Box::pin(open_tls(stream, settings, listeners, &mut sni))).await;
+            opened.unwrap_or_else(|error| Err(HandshakeError::of(&error))).map_err(|cause| OpenError::Handshake { sni, cause })
+        }
         // It may be the backend that speaks first.
         PortService::Tcp(_) => {
             let spoken = Spoken::Unknown(Opening::Forwarded { stream, ahead: Bytes::new() });
@@ -212,15 +237,22 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesM
 
 /// Goes by the server name, and through with the handshake where HTTP is what is within. A name that no listener answers for is
 /// met with silence: an alert would tell what there is.
-async fn open_tls(mut stream: TcpStream, settings: &Settings, listeners: &HostMap<TlsListener>) -> io::Result<Option<Opened>> {
-    let Some(hello) = hello::read(&mut stream).await? else { return Ok(None) };
-    let Some(listener) = listeners.get(hello.sni.as_deref().unwrap_or("")).next() else { return Ok(None) };
+async fn open_tls(
+    mut stream: TcpStream,
+    settings: &Settings,
+    listeners: &HostMap<TlsListener>,
+    sni: &mut Option<Arc<str>>,
+) -> Result<Option<Opened>, HandshakeError> {
+    let Some(hello) = hello::read(&mut stream).await.map_err(|error| HandshakeError::of(&error))? else { return Ok(None) };
+    sni.clone_from(&hello.sni);
+    let listener = listeners.get(sni.as_deref().unwrap_or("")).next().ok_or_else(|| HandshakeError::name(sni.as_deref()))?;
     let config = settings.tls(listener.get());
     let client_certificates = config.and_then(|(settings, _)| settings.client_certificates.clone());
     let tls = Some(TlsInfo { sni: hello.sni, client_certificates });
     let spoken = match (listener, config.map(|(_, config)| config)) {
         (TlsListener::Http(_), Some(config)) => {
-            let stream = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config)).await?;
+            let handshake = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config));
+            let stream = handshake.await.map_err(|error| HandshakeError::of(&error))?;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: BytesMut::new(), is_http2 })
         }
@@ -230,8 +262,9 @@ async fn open_tls(mut stream: TcpStream, settings: &Settings, listeners: &HostMa
         (TlsListener::Connections(listener), None) if listener.tls.is_none() => {
             Spoken::Unknown(Opening::Forwarded { stream, ahead: hello.bytes })
         }
-        // Settings that cannot be used: the log says so.
-        (_, None) => return Ok(None),
+        (_, None) => {
+            return Err(HandshakeError::new(HandshakeReason::Unusable, "the listener has no certificate that can be used"));
+        }
     };
     Ok(Some(Opened { spoken, tls }))
 }

@@ -9,8 +9,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr;
 use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, ReadBuf};
+
+use super::handshake::PlainHttp;
 
 /// Bound on a ClientHello, post-quantum key shares and the records around it included.
 const MAX_HELLO: usize = 64 << 10;
@@ -25,10 +28,10 @@ pub(super) struct Hello {
     pub(super) sni: Option<Arc<str>>,
 }
 
-/// Reads a ClientHello; `None` where the client left before its end. The caller sets the clock.
+/// Reads a ClientHello; `None` where the client left without a byte, as probes of load balancers do. The caller sets the clock.
 ///
 /// # Errors
-/// The bytes are no ClientHello, too long, or the connection broke. The client gets no answer.
+/// The bytes are no ClientHello, too long, or the connection ended within them. The client gets no answer.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Hello>> {
     let mut acceptor = Acceptor::default();
     let mut bytes = BytesMut::new();
@@ -47,18 +50,27 @@ fn poll_accept(
 ) -> Poll<io::Result<Option<Accepted>>> {
     loop {
         match acceptor.read_tls(&mut Tee { stream, context, bytes }) {
-            Ok(0) => return Poll::Ready(Ok(None)),
+            Ok(0) if bytes.is_empty() => return Poll::Ready(Ok(None)),
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(_) if bytes.is_empty() => return Poll::Ready(Ok(None)),
             Err(error) => return Poll::Ready(Err(error)),
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => return Poll::Ready(Ok(Some(accepted))),
             Ok(None) if bytes.len() < MAX_HELLO => {}
             Ok(None) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello is too long"))),
+            Err(_) if is_http(bytes) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp))),
             Err((error, _alert)) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
         }
     }
+}
+
+/// Whether these bytes begin a request: a method, and a space.
+fn is_http(bytes: &[u8]) -> bool {
+    let method = memchr(b' ', bytes).map(|space| &bytes[..space]);
+    method.is_some_and(|method| !method.is_empty() && method.iter().all(u8::is_ascii_uppercase))
 }
 
 /// Reads from a stream, and keeps what was read.
@@ -129,12 +141,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_greeting_is_an_error_and_a_client_that_leaves_is_none() {
+    async fn what_is_no_greeting_is_an_error_and_a_client_that_says_nothing_is_none() {
         let (mut client, mut server) = duplex(1024);
         client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
         assert_eq!(read(&mut server).await.err().unwrap().kind(), io::ErrorKind::InvalidData);
         let (mut client, mut server) = duplex(1024);
         client.write_all(&greeting("a.example")[..40]).await.unwrap();
+        drop(client);
+        assert_eq!(read(&mut server).await.err().unwrap().kind(), io::ErrorKind::UnexpectedEof);
+        let (client, mut server) = duplex(1024);
         drop(client);
         assert!(read(&mut server).await.unwrap().is_none());
     }

@@ -125,6 +125,11 @@ impl FailureKind {
 }
 
 impl SendFailure {
+    /// Whether the backend in all likelihood closed a kept connection as the request came to it: there is no word of a response.
+    pub fn met_closing_connection(&self) -> bool {
+        self.reused && matches!(self.kind, FailureKind::Closed | FailureKind::Reset(_))
+    }
+
     /// A failure before anything was sent.
     pub(super) fn before(kind: FailureKind, body: RequestBody) -> Box<Self> {
         Box::new(Self { kind, sent: Sent::Not, reused: false, body: Some(body) })

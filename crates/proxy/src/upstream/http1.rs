@@ -132,7 +132,8 @@ impl Upstreams {
         head: &RequestHead<'_>,
         body: RequestBody,
     ) -> Result<Exchange, Box<SendFailure>> {
-        let connection = match self.idle_http1(group) {
+        let idle = if destination.is_fresh { None } else { self.idle_http1(group) };
+        let connection = match idle {
             Some(connection) => connection,
             // Boxed: rare, and far larger than what follows.
             None => match Box::pin(self.open_http1(group, destination)).await {

@@ -63,7 +63,10 @@ async fn a_preflight_finds_rules_that_go_by_model_by_filter_and_by_policy() {
 #[tokio::test]
 async fn the_method_asked_for_counts_and_headers_do_not() {
     let with_method = |method: &str, origin: &str| {
-        format!("matches: [{{method: {method}, path: {{value: /v1}}, headers: [{{name: x-tenant, value: a}}]}}], {}, {POOL}", cors(origin))
+        format!(
+            "matches: [{{method: {method}, path: {{value: /v1}}, headers: [{{name: x-tenant, value: a}}]}}], {}, {POOL}",
+            cors(origin)
+        )
     };
     let gateway = Gateway::serve(&rules(&[with_method("POST", "https://post.test"), with_method("PUT", "https://put.test")]));
     for (method, origin, expected) in [

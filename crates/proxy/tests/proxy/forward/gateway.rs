@@ -1,11 +1,6 @@
 //! A proxy with listeners for connections and datagrams, made by hand.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pailou_proxy::{Proxy, access_log::Sink};
 use pailou_snapshot::{
@@ -14,7 +9,7 @@ use pailou_snapshot::{
     LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
 };
 
-use crate::support::options;
+use crate::support::{log::Log, options};
 
 /// A running proxy, and what it logged.
 pub(crate) struct Gateway {
@@ -27,20 +22,6 @@ pub(crate) struct Listening<'a> {
     pub(crate) hostname: Option<&'a str>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) routes: &'a [(Option<&'a str>, u32)],
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Gateway {
@@ -69,14 +50,7 @@ impl Gateway {
 
     /// Waits for the line of the access log that says this.
     pub(crate) async fn logged(&self, text: &str) -> String {
-        for _ in 0..100 {
-            let log = String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap();
-            if let Some(line) = log.lines().find(|line| line.contains(text)) {
-                return line.to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{text} is not in the log: {}", String::from_utf8_lossy(&self.log.0.lock().unwrap()));
+        self.log.line(text).await
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -18,11 +18,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::options;
+use super::{log::Log, options};
 
 /// A Gateway, and whatever else is given.
 pub(crate) struct Gateway {
     pub(crate) proxy: Proxy,
+    pub(crate) log: Log,
     pub(crate) address: SocketAddr,
     pub(crate) settings: Settings,
 }
@@ -48,7 +49,9 @@ impl Gateway {
     }
 
     fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
-        let gateway = Self { proxy: Proxy::start(options(1, Sink::Off)).unwrap(), address, settings };
+        let log = Log::default();
+        let proxy = Proxy::start(options(1, Sink::To(Box::new(log.clone())))).unwrap();
+        let gateway = Self { proxy, log, address, settings };
         gateway.update(objects);
         gateway
     }
@@ -58,6 +61,14 @@ impl Gateway {
         let compiled = compile(&store(objects), &self.settings);
         let errors = self.proxy.apply(&compiled.snapshot, &compiled.endpoints);
         assert!(errors.is_empty(), "{errors:?}");
+    }
+
+    /// The value of a metric's series, which is named as it is shown; 0 where there is none.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let mut text = String::new();
+        self.proxy.encode_metrics(&mut text);
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
     }
 
     /// The answer to a request of this head, to which the end and `connection: close` are added.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls::{ClientConfig, RootCertStore, crypto::ring::default_provider};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -35,6 +35,11 @@ impl Authority {
 
     /// A certificate with these names: host names, and URIs where there is a scheme.
     pub(crate) fn issue(&self, names: &[&str]) -> Leaf {
+        self.issue_for(names, &[])
+    }
+
+    /// The same, for these purposes alone where there are any.
+    pub(crate) fn issue_for(&self, names: &[&str], purposes: &[ExtendedKeyUsagePurpose]) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names
@@ -44,6 +49,7 @@ impl Authority {
                 false => SanType::DnsName((*name).try_into().unwrap()),
             })
             .collect();
+        params.extended_key_usages = purposes.to_vec();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Leaf { der: certificate.der().clone(), pem: certificate.pem(), key }
     }
