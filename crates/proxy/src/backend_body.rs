@@ -39,13 +39,7 @@ pub(crate) enum BackendBody {
     /// As the backend sends it.
     Direct(UpstreamBody),
     /// Past an endpoint picker, which may change it.
-    Picker(Box<Processed<Ahead>>),
-}
-
-/// A body of which some has been read.
-pub(crate) struct Ahead {
-    pub(crate) read: std::collections::VecDeque<Frame<Bytes>>,
-    pub(crate) body: UpstreamBody,
+    Picker(Box<Processed<UpstreamBody>>),
 }
 
 impl BackendBody {
@@ -71,21 +65,5 @@ impl BackendBody {
             Self::Direct(body) => body.size_hint(),
             Self::Picker(_) => SizeHint::default(),
         }
-    }
-}
-
-impl http_body::Body for Ahead {
-    type Data = Bytes;
-    type Error = ExchangeError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
-        match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.body.is_end_stream()
     }
 }

@@ -61,6 +61,11 @@ impl Share {
         Self { context, bytes: 0 }
     }
 
+    /// Context that the share is of.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
     /// Whether the share could be made this large now.
     ///
     /// # Errors

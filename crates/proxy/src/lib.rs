@@ -40,6 +40,7 @@ pub mod request_log;
 mod request_record;
 mod reset;
 pub mod response_body;
+mod retained;
 mod rewrite;
 pub mod runtime;
 pub mod server;

@@ -37,6 +37,8 @@ pub struct Metrics {
     unrouted: Counter,
     violations: Family<ViolationLabels, Counter>,
     handshakes: Family<HandshakeLabel, Counter>,
+    /// Requests under a retry policy that are sent once only, since their body is too long to be kept or there is no room for it.
+    pub(crate) retry_abandoned: Counter,
     requests: Arc<ByRoute<Requests>>,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
@@ -67,6 +69,7 @@ impl Metrics {
             unrouted: Counter::default(),
             violations: Family::default(),
             handshakes: Family::default(),
+            retry_abandoned: Counter::default(),
             requests: Arc::default(),
             sessions: SessionMetrics::default(),
         };
@@ -86,6 +89,11 @@ impl Metrics {
             "pailou_tls_handshake_failures",
             "TLS handshakes of clients that failed, by reason",
             metrics.handshakes.clone(),
+        );
+        registry.register(
+            "pailou_retry_abandoned",
+            "Requests sent once only although a retry policy applies: their body is too long to be kept, or there is no room",
+            metrics.retry_abandoned.clone(),
         );
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
         metrics.sessions.register(registry);

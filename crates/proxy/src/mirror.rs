@@ -1,7 +1,6 @@
-//! Copies of a request that is passed on unread: a tee on its body, for mirrors that must never hold the original up.
+//! Copies of a request that is passed on unread, for mirrors that must never hold the original up.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,80 +9,70 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Frame;
 use tokio::sync::mpsc;
 
-use crate::{body_error::RequestBodyError, server::ClientBody};
+use crate::body_error::RequestBodyError;
 
 /// How many bytes a copy may lag behind the original until it is given up.
 const MAX_LAG: usize = 4 << 20;
 
-/// A body that is passed on and copied to mirrors.
-pub(crate) struct Tee {
-    body: ClientBody,
-    copies: Vec<Sink>,
-}
+/// Copies of a body that is passed on, one for each mirror. Dropped before the body's end, none looks whole.
+#[derive(Default)]
+pub(crate) struct Copies(Vec<Sink>);
 
 struct Sink {
     frames: mpsc::UnboundedSender<Result<Bytes, RequestBodyError>>,
     lag: Arc<AtomicUsize>,
 }
 
-/// The mirror's end of a [`Tee`].
+/// A mirror's end of its copy.
 pub(crate) struct Copied {
     frames: mpsc::UnboundedReceiver<Result<Bytes, RequestBodyError>>,
     lag: Arc<AtomicUsize>,
 }
 
-impl Tee {
-    /// A tee on `body` with this many copies.
-    pub(crate) fn new(body: ClientBody, copies: usize) -> (Self, Vec<Copied>) {
-        let (copies, ends) = (0..copies)
-            .map(|_| {
-                let lag = Arc::new(AtomicUsize::new(0));
-                // Bounded in bytes by `lag`, not in frames.
-                let (sender, receiver) = mpsc::unbounded_channel();
-                (Sink { frames: sender, lag: lag.clone() }, Copied { frames: receiver, lag })
-            })
-            .unzip();
-        (Self { body, copies }, ends)
+impl Copies {
+    /// Begins one more copy.
+    pub(crate) fn begin(&mut self) -> Copied {
+        let lag = Arc::new(AtomicUsize::new(0));
+        // Bounded in bytes by `lag`, not in frames.
+        let (frames, ends) = mpsc::unbounded_channel();
+        self.0.push(Sink { frames, lag: Arc::clone(&lag) });
+        Copied { frames: ends, lag }
     }
 
-    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        match &frame {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Copies what came of the body; `is_end` says that nothing will follow it.
+    pub(crate) fn pass<E>(&mut self, frame: Option<&Result<Frame<Bytes>, E>>, is_end: bool) {
+        match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.copies.retain(|copy| copy.send(data));
+                    self.0.retain(|copy| copy.send(data));
+                }
+                if is_end {
+                    self.0.clear();
                 }
             }
-            Some(Err(_)) => {
-                for copy in self.copies.drain(..) {
-                    copy.abandon();
-                }
-            }
-            None => self.copies.clear(),
+            Some(Err(_)) => self.abandon(),
+            None => self.0.clear(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::from)))
     }
 
-    pub(crate) fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn abandon(&mut self) {
+        for copy in self.0.drain(..) {
+            copy.abandon();
+        }
     }
 }
 
-impl Drop for Tee {
+impl Drop for Copies {
     /// An original that is cut off must not leave a copy that looks whole.
     fn drop(&mut self) {
-        if !self.body.is_end_stream() {
-            for copy in self.copies.drain(..) {
-                copy.abandon();
-            }
-        }
+        self.abandon();
     }
 }
 

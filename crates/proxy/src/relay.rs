@@ -1,7 +1,6 @@
 //! A backend's response on its way to the client: every chunk passed on as it comes, read as it passes, and settled at its end.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -26,8 +25,6 @@ const BROKE_OFF: &str = "the model server broke off the response";
 /// A response under way.
 pub(crate) struct Relay {
     body: BackendBody,
-    /// Read while it was not yet certain that this response would be the one.
-    ahead: VecDeque<Frame<Bytes>>,
     record: Box<RequestLog>,
     /// Held until the response has ended, however it ends.
     guards: Option<Guards>,
@@ -65,7 +62,6 @@ enum State {
 impl Relay {
     pub(crate) fn new(
         body: BackendBody,
-        ahead: VecDeque<Frame<Bytes>>,
         record: Box<RequestLog>,
         guards: Guards,
         reader: Option<Box<Reader>>,
@@ -73,12 +69,7 @@ impl Relay {
     ) -> Self {
         let deadline = clocks.deadline.map(|at| Deadline { at, timer: None });
         let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
-        let mut relay = Self { body, ahead, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing };
-        if relay.reader.as_ref().is_some_and(|reader| reader.reader.progress().content) {
-            relay.content();
-        }
-        relay.record.response_bytes = relay.ahead.iter().filter_map(|frame| frame.data_ref()).map(|data| data.len() as u64).sum();
-        relay
+        Self { body, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing }
     }
 
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
@@ -92,9 +83,6 @@ impl Relay {
             }
             State::Breaking(error) => return Poll::Ready(Some(Err(error))),
             State::Ended => return Poll::Ready(None),
-        }
-        if let Some(frame) = self.ahead.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
         }
         match self.body.poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -122,11 +110,11 @@ impl Relay {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.ahead.is_empty() && matches!(self.state, State::Flowing | State::Ended) && self.body.is_end_stream()
+        matches!(self.state, State::Flowing | State::Ended) && self.body.is_end_stream()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        if self.ahead.is_empty() { self.body.size_hint() } else { SizeHint::default() }
+        self.body.size_hint()
     }
 
     /// Gives the response up for another with this status.

@@ -36,7 +36,7 @@ use pailou_snapshot::{
 
 use crate::{
     breaker::Overflow,
-    context::Context,
+    context::{Context, Share},
     error::{Error, Flag},
     filter::{self, Admitted, FilterState, Passage, Source, Stage},
     headers, redirect,
@@ -52,7 +52,7 @@ use answer::Answer;
 use attempt::Attempts;
 use outgoing::Outgoing;
 use picker::Picker;
-use replay::ReplayBody;
+use replay::{Keep, ReplayBody};
 use target::Target;
 
 /// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
@@ -109,7 +109,7 @@ enum Served {
     /// By the gateway itself.
     Here(Response<ResponseBody>),
     /// By a backend. With the listener's edit of response headers, which comes after all filters.
-    Relayed(Box<Answer>, Option<Arc<HeaderEdit>>),
+    Relayed(Answer, Option<Arc<HeaderEdit>>),
 }
 
 async fn serve(
@@ -186,7 +186,8 @@ async fn serve(
         Some(choice) => Target::chosen(&route, choice, &mut outgoing)?,
         None => Target::new(&route, &outgoing, &input)?,
     };
-    let body = ReplayBody::new(input, target.body.take());
+    let keep = rule.policy.retry.as_ref().map(|_| Keep { limit: bounds.bytes, share: Share::new(context.clone()) });
+    let body = ReplayBody::new(input, target.body.take(), keep);
     let attempts =
         Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };
     Ok(Served::Relayed(attempts.run(record).await?, policy.late_response_headers.clone()))
@@ -258,7 +259,7 @@ fn answer_here(
     Ok(Some(response))
 }
 
-/// Reads the body where a backend can only be chosen, or the request only be allowed or tried again, by it.
+/// Reads the body where a backend can only be chosen, or the request only be allowed, by it.
 async fn read_for_backend(
     rule: &Rule,
     admitted: Admitted,
@@ -270,10 +271,6 @@ async fn read_for_backend(
     match rule.policy.max_body {
         Some(limit) => input.read_all(head, context, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
         None if rule.needs_body => input.read(head, context, &bounds).await,
-        // A retry sends the body again. One that is too long to be kept, or that has no length, is sent once only.
-        None if rule.policy.retry.is_some() && (1..=bounds.bytes).contains(&input.length()) => {
-            input.read_all(head, context, &bounds).await
-        }
         None => Ok(input),
     }
 }

@@ -13,21 +13,27 @@ use tokio::time::timeout;
 use crate::{
     context::{Context, Share},
     error::{Error, Flag},
-    mirror::Tee,
+    mirror::Copies,
     request_head::Head,
+    retained::Rest,
     server::{ClientBody, ClientBodyError},
 };
 
 /// A request's body and what is known of it.
 pub(crate) enum RequestInput {
-    /// Not read: it is passed on as it comes. With what it can be read as.
-    Unread(ClientBody, Option<BodyKind>),
-    /// The same, with copies for mirrors.
-    Teed(Tee),
+    /// Not read: it is passed on as it comes.
+    Unread(Unread),
     /// There is none.
     Absent,
     /// Read whole.
     Read(Box<ReadBody>),
+}
+
+/// A body that has not been read.
+pub(crate) struct Unread {
+    pub(crate) rest: Rest,
+    /// Kind of body that it can be read as.
+    kind: Option<BodyKind>,
 }
 
 /// A body that has been read.
@@ -51,14 +57,17 @@ pub(crate) struct Bounds {
 impl RequestInput {
     /// A body not read yet.
     pub(crate) fn new(body: ClientBody, head: &Head) -> Self {
-        if body.is_end_stream() { Self::Absent } else { Self::Unread(body, kind(head)) }
+        if body.is_end_stream() {
+            return Self::Absent;
+        }
+        Self::Unread(Unread { rest: Rest { body, copies: Copies::default() }, kind: kind(head) })
     }
 
     /// The body as matching sees it. A body that cannot name a model counts as read.
     pub(crate) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {
-            Self::Unread(_, Some(_)) => Body::Unread,
-            Self::Unread(_, None) | Self::Teed(_) | Self::Absent => Body::Read { model: None, base_model: None },
+            Self::Unread(Unread { kind: Some(_), .. }) => Body::Unread,
+            Self::Unread(_) | Self::Absent => Body::Read { model: None, base_model: None },
             Self::Read(call) => {
                 let model = call.model();
                 Body::Read { model, base_model: model.and_then(|model| base_models.get(model)).map(String::as_str) }
@@ -78,8 +87,7 @@ impl RequestInput {
     pub(crate) fn length(&self) -> u64 {
         match self {
             Self::Read(call) => call.bytes.len() as u64,
-            Self::Unread(body, _) => body.size_hint().exact().unwrap_or(0),
-            Self::Teed(tee) => tee.size_hint().exact().unwrap_or(0),
+            Self::Unread(unread) => unread.rest.body.size_hint().exact().unwrap_or(0),
             Self::Absent => 0,
         }
     }
@@ -94,7 +102,7 @@ impl RequestInput {
     /// # Errors
     /// 413 where it is longer than allowed, 408 where it does not arrive, 503 where the process holds no more.
     pub(crate) async fn read(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
-        if matches!(self, Self::Unread(_, None)) {
+        if matches!(&self, Self::Unread(unread) if unread.kind.is_none()) {
             return Ok(self);
         }
         self.read_all(head, context, bounds).await
@@ -110,7 +118,7 @@ impl RequestInput {
         {
             return Err(too_long(bounds.bytes));
         }
-        let Self::Unread(body, kind) = self else { return Ok(self) };
+        let Self::Unread(Unread { rest: Rest { body, .. }, kind }) = self else { return Ok(self) };
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > bounds.bytes) {
             return Err(too_long(bounds.bytes));

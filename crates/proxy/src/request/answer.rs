@@ -1,17 +1,13 @@
 //! A backend's answer as the client gets it.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
-use http_body::Frame;
 use pailou_extproc::client::{Backend, Listener, Processed};
 use pailou_snapshot::DirectResponse;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Chosen, attempt::Answered};
+use super::Chosen;
 use crate::{
-    backend_body::{Ahead, BackendBody},
+    backend_body::BackendBody,
     error::{Error, Flag},
     guards::Guards,
     headers,
@@ -20,51 +16,39 @@ use crate::{
     response_body::ResponseBody,
     server::OnUpgrade,
     upgrade,
-    upstream::{Exchange, Switched},
+    upstream::Switched,
 };
 
 /// Why the gateway answered, for clients, where the operator switches it on.
 const RESPONSE_FLAG: &str = "x-pailou-response-flag";
 
-/// A response that is certain: the head as the client gets it, the body still to come.
+/// A backend's response on its way back, from its head on: attempts make it, and picker, route and relay change it in place.
+pub(super) struct BackendResponse {
+    pub(super) head: Parts,
+    pub(super) body: BackendBody,
+    /// The connection, where it is no longer HTTP.
+    pub(super) switched: Option<Switched>,
+    /// Reader of a model's response.
+    pub(super) reader: Option<Box<Reader>>,
+}
+
+/// A response that is certain, with what the request holds until its end.
 pub(super) struct Answer {
-    head: Parts,
-    body: BackendBody,
-    switched: Option<Switched>,
-    ahead: VecDeque<Frame<Bytes>>,
-    reader: Option<Box<Reader>>,
-    guards: Guards,
-    clocks: Clocks,
+    pub(super) response: Box<BackendResponse>,
+    pub(super) guards: Guards,
+    pub(super) clocks: Clocks,
 }
 
-/// A backend's response as it reaches the rule's filters.
-pub(super) struct Passed {
-    head: Parts,
-    body: BackendBody,
-    switched: Option<Switched>,
-    ahead: VecDeque<Frame<Bytes>>,
-    reader: Option<Box<Reader>>,
-}
-
-impl Passed {
-    /// As the backend gave it.
-    pub(super) fn direct(answered: Answered) -> Self {
-        let Answered { exchange, ahead, reader } = answered;
-        let Exchange { response, switched, .. } = exchange;
-        let (head, body) = response.into_parts();
-        Self { head, body: BackendBody::Direct(body), switched, ahead, reader }
-    }
-
-    /// Past an endpoint picker that listens.
+impl BackendResponse {
+    /// Passes it through an endpoint picker that listens.
     ///
     /// # Errors
     /// The answer that the picker gives instead; 504 if the picker takes longer than the request may.
-    pub(super) async fn by(listener: Listener, answered: Answered, served: &str, deadline: Option<Instant>) -> Result<Self, Error> {
-        let Answered { exchange, ahead, reader } = answered;
-        let (mut head, body) = exchange.response.into_parts();
-        let backend = Backend { status: head.status, headers: &head.headers, served };
-        let mut processed = Processed::new(listener, &backend, Ahead { read: ahead, body });
-        let changed = processed.head(&mut head.headers);
+    pub(super) async fn pass_picker(mut self, listener: Listener, served: &str, deadline: Option<Instant>) -> Result<Self, Error> {
+        let BackendBody::Direct(body) = self.body else { return Ok(self) };
+        let headers = &mut self.head.headers;
+        let mut processed = Processed::new(listener, &Backend { status: self.head.status, headers, served }, body);
+        let changed = processed.head(headers);
         let changed = match deadline {
             Some(deadline) => timeout_at(deadline, changed)
                 .await
@@ -72,20 +56,13 @@ impl Passed {
             None => changed.await,
         };
         changed.map_err(Error::local_reply)?;
-        Ok(Self { head, body: BackendBody::Picker(Box::new(processed)), switched: None, ahead: VecDeque::new(), reader })
+        self.body = BackendBody::Picker(Box::new(processed));
+        Ok(self)
     }
-}
 
-impl Answer {
-    /// Applies what the rule and the backendRef do to responses.
-    pub(super) fn new(
-        route: &Chosen<'_>,
-        passed: Passed,
-        guards: Guards,
-        clocks: Clocks,
-        set_cookie: Option<HeaderValue>,
-    ) -> Box<Self> {
-        let Passed { mut head, body, switched, ahead, reader } = passed;
+    /// Applies changes that the rule and the backendRef make to responses.
+    pub(super) fn edit(&mut self, route: &Chosen<'_>, set_cookie: Option<HeaderValue>) {
+        let head = &mut self.head;
         let upgrade = headers::strip_hop_by_hop(&mut head.headers);
         if let Some(upgrade) = upgrade.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -99,12 +76,14 @@ impl Answer {
         if let Some(cookie) = set_cookie {
             head.headers.append(header::SET_COOKIE, cookie);
         }
-        Box::new(Self { head, body, switched, ahead, reader, guards, clocks })
     }
+}
 
+impl Answer {
     /// The response. From here on the record is the body's to settle, or the joined connections'.
     pub(super) fn relay(self, mut record: Box<RequestLog>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
-        let Self { head, body, switched, ahead, reader, guards, clocks } = self;
+        let Self { response, guards, clocks } = self;
+        let BackendResponse { head, body, switched, reader } = *response;
         record.head(head.status);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if let (Some(client), Some(backend)) = (client, switched) {
@@ -112,7 +91,7 @@ impl Answer {
             }
             return Response::from_parts(head, ResponseBody::empty());
         }
-        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, ahead, record, guards, reader, clocks)))
+        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, record, guards, reader, clocks)))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::ResponseReader;
@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Chosen,
-    answer::{Answer, Passed},
+    answer::{Answer, BackendResponse},
     outgoing::Outgoing,
     replay::ReplayBody,
     retry::Policy,
     target::Target,
 };
 use crate::{
+    backend_body::BackendBody,
     breaker::Permit,
     cluster::{Attempt, AttemptOutcome},
     error::{Audience, Error, Flag},
@@ -26,7 +27,7 @@ use crate::{
     idle::Idle,
     relay::{Clocks, Reader},
     request_log::RequestLog,
-    upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, dial},
+    upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, UpstreamBody, dial},
     worker::Connection,
 };
 
@@ -51,16 +52,9 @@ pub(super) struct Attempts<'a> {
 /// Result of an attempt.
 pub(super) enum Tried {
     /// A backend answers.
-    Answered(Box<Answered>),
+    Answered(Box<BackendResponse>),
     /// It does not.
     Failed(Failed),
-}
-
-/// A response whose head, and perhaps some of whose body, has come.
-pub(super) struct Answered {
-    pub(super) exchange: Exchange,
-    pub(super) ahead: VecDeque<Frame<Bytes>>,
-    pub(super) reader: Option<Box<Reader>>,
 }
 
 /// An attempt without a response.
@@ -77,7 +71,7 @@ pub(super) struct Failed {
 
 impl Attempts<'_> {
     /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
-    pub(super) async fn run(mut self, record: &mut RequestLog) -> Result<Box<Answer>, Error> {
+    pub(super) async fn run(mut self, record: &mut RequestLog) -> Result<Answer, Error> {
         let clocks = self.clocks(record);
         let rule = &self.route.entry.rule;
         let mut policy = Policy::new(rule.policy.retry.as_ref());
@@ -99,12 +93,11 @@ impl Attempts<'_> {
                 }
                 // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
-                    let answered = tried.into_result()?;
-                    let passed = self.pass(*answered, &attempt, clocks).await?;
-                    let set_cookie = self.target.set_cookie.take();
+                    let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
+                    response.edit(self.route, self.target.set_cookie.take());
                     let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
                     let guards = Guards::new(self.permit, retry, attempt, body, picked);
-                    return Ok(Answer::new(self.route, passed, guards, clocks, set_cookie));
+                    return Ok(Answer { response, guards, clocks });
                 }
                 policy.pause(clocks.deadline).await?;
                 self.target.selection.advance();
@@ -113,15 +106,18 @@ impl Attempts<'_> {
         }
     }
 
-    /// The response as it goes on: past the pool's endpoint picker, where one listens.
-    async fn pass(&mut self, mut answered: Answered, attempt: &Attempt, clocks: Clocks) -> Result<Passed, Error> {
-        let switches = answered.exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let Some(listener) = self.target.listener.take().filter(|_| !switches) else { return Ok(Passed::direct(answered)) };
-        // Bytes that were read ahead pass the picker too, and only then the reader.
-        answered.reader = self.reader(&answered.exchange);
+    /// Passes the response through the pool's endpoint picker, where one listens.
+    async fn pass(
+        &mut self,
+        response: Box<BackendResponse>,
+        attempt: &Attempt,
+        clocks: Clocks,
+    ) -> Result<Box<BackendResponse>, Error> {
+        let switches = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let Some(listener) = self.target.listener.take().filter(|_| !switches) else { return Ok(response) };
         let served = attempt.endpoint().endpoint().address.to_string();
         // Boxed: most requests have none, and would carry the room it needs.
-        Box::pin(Passed::by(listener, answered, &served, clocks.deadline)).await
+        Box::pin(response.pass_picker(listener, &served, clocks.deadline)).await.map(Box::new)
     }
 
     /// The clocks of the whole request.
@@ -172,20 +168,22 @@ impl Attempts<'_> {
         let rule = &self.route.entry.rule;
         let limits =
             Limits { breaker: Some(self.route.runtime.breaker(self.route.backend.breaker)), limits: rule.policy.breaker.as_ref() };
-        let config_error =
+        let unsendable =
             |error| Failed { error, outcome: AttemptOutcome::Success, sent: false, refused: false, before_content: false };
         let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
-            .map_err(|failure| config_error(Error::misconfigured(&failure.0)))?;
-        let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(config_error)?;
+            .map_err(|failure| unsendable(Error::misconfigured(&failure.0)))?;
+        let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(unsendable)?;
         let (upstreams, head) = (&self.connection.worker.upstreams, head.borrowed());
-        let mut sent = upstreams.send(&destination, &head, self.body.take()).await;
+        let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
+        let mut sent = upstreams.send(&destination, &head, body).await;
         if let Err(failure) = &mut sent {
             if let Some(body) = failure.body.take() {
                 self.body.give_back(body);
             }
             if failure.met_closing_connection() && self.body.can_be_sent() && self.is_repeatable(head.method) {
                 let destination = Destination { is_fresh: true, ..destination };
-                sent = Box::pin(upstreams.send(&destination, &head, self.body.take())).await;
+                let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
+                sent = Box::pin(upstreams.send(&destination, &head, body)).await;
             }
         }
         sent.map_err(|mut failure| {
@@ -204,16 +202,17 @@ impl Attempts<'_> {
 
     /// Holds a response back while it only announces itself: a stream that dies before its first content can still come
     /// from another endpoint. Nothing is held where nothing else could be tried, nor a comment, which is a sign of life.
-    async fn commit(&mut self, mut exchange: Exchange) -> Tried {
-        let mut reader = self.reader(&exchange);
-        let mut ahead = VecDeque::new();
+    async fn commit(&self, exchange: Exchange) -> Tried {
+        let (head, mut body) = exchange.response.into_parts();
+        let mut reader = self.reader(&head);
         let holds = reader.as_ref().is_some_and(|reader| reader.reader.reads_events())
-            && exchange.response.status() == StatusCode::OK
+            && head.status == StatusCode::OK
             && self.body.can_be_sent()
             && self.target.selection.has_next();
-        if let (true, Some(reader)) = (holds, &mut reader) {
-            let held = timeout(MAX_HOLD, first_content(&mut exchange, &mut reader.reader, &mut ahead)).await;
-            if let Ok(Err(error)) = held {
+        if let (true, Some(held)) = (holds, &mut reader) {
+            let mut ahead = VecDeque::new();
+            let outcome = timeout(MAX_HOLD, first_content(&mut body, &mut held.reader, &mut ahead)).await;
+            if let Ok(Err(error)) = outcome {
                 let error = Error::new(Flag::UpstreamReset, "the backend broke off before its first content")
                     .with_detail(error.to_string());
                 return Tried::Failed(Failed {
@@ -224,22 +223,25 @@ impl Attempts<'_> {
                     before_content: true,
                 });
             }
+            // The relay reads it from its beginning.
+            body.give_back(ahead);
+            reader = self.reader(&head);
         }
-        Tried::Answered(Box::new(Answered { exchange, ahead, reader }))
+        let body = BackendBody::Direct(body);
+        Tried::Answered(Box::new(BackendResponse { head, body, switched: exchange.switched, reader }))
     }
 
     /// Reader that follows a response to a model call.
-    fn reader(&self, exchange: &Exchange) -> Option<Box<Reader>> {
+    fn reader(&self, head: &Parts) -> Option<Box<Reader>> {
         let Audience::Model(dialect) = self.audience else { return None };
-        let head = &exchange.response;
-        let headers = head.headers();
+        let headers = &head.headers;
         if headers.contains_key(header::CONTENT_ENCODING) {
             return None;
         }
         let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let reader = ResponseReader::of(content_type.as_bytes())?;
         let until_close = reader.reads_events()
-            && head.version() < Version::HTTP_2
+            && head.version < Version::HTTP_2
             && !headers.contains_key(header::CONTENT_LENGTH)
             && !headers.contains_key(header::TRANSFER_ENCODING);
         Some(Box::new(Reader { reader, dialect, until_close }))
@@ -247,12 +249,12 @@ impl Attempts<'_> {
 }
 
 async fn first_content(
-    exchange: &mut Exchange,
+    body: &mut UpstreamBody,
     reader: &mut ResponseReader,
     ahead: &mut VecDeque<Frame<Bytes>>,
 ) -> Result<(), ExchangeError> {
     let mut held = 0;
-    while let Some(frame) = exchange.response.body_mut().frame().await {
+    while let Some(frame) = body.frame().await {
         let frame = frame?;
         let mut commit = true;
         if let Some(data) = frame.data_ref() {
@@ -272,14 +274,14 @@ impl Tried {
     /// How the endpoint fared.
     pub(super) fn outcome(&self) -> AttemptOutcome {
         match self {
-            Self::Answered(answered) => AttemptOutcome::of(answered.exchange.response.status()),
+            Self::Answered(response) => AttemptOutcome::of(response.head.status),
             Self::Failed(failed) => failed.outcome,
         }
     }
 
-    fn into_result(self) -> Result<Box<Answered>, Error> {
+    fn into_result(self) -> Result<Box<BackendResponse>, Error> {
         match self {
-            Self::Answered(answered) => Ok(answered),
+            Self::Answered(response) => Ok(response),
             Self::Failed(failed) => Err(failed.error),
         }
     }
@@ -289,6 +291,11 @@ impl Tried {
 fn late(flag: Flag, retryable: bool) -> Tried {
     let error = Error { retryable, ..Error::new(flag, "the backend did not answer in time") };
     Tried::Failed(Failed { error, outcome: AttemptOutcome::GatewayError, sent: true, refused: false, before_content: false })
+}
+
+/// The connection of a failed attempt does not let go of the request's body.
+fn held_up() -> Error {
+    Error::new(Flag::UpstreamReset, "the request's body could not be sent again")
 }
 
 /// The client did not go on with its body, which is not the backend's fault.

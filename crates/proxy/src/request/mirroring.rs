@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use pailou_snapshot::{CircuitBreaker, Mirror, Timeouts};
 use tokio::time::timeout;
 
-use super::{Chosen, outgoing::Outgoing, replay::Copies, target::Target};
+use super::{Chosen, outgoing::Outgoing, target::Target};
 use crate::{
     breaker::Breaker,
     request_body::RequestBody,
@@ -21,7 +21,7 @@ use crate::{
 const MAX_TIME: Duration = Duration::from_secs(600);
 
 /// Sends copies to the mirrors whose turn it is; gives back the body for the original.
-pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: RequestInput, connection: &Connection) -> RequestInput {
+pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, mut input: RequestInput, connection: &Connection) -> RequestInput {
     let (rule, own) = (&route.entry.rule.filters.mirrors, &route.backend.filters.mirrors);
     if rule.is_empty() && own.is_empty() {
         return input;
@@ -30,11 +30,12 @@ pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, input: RequestInput,
     if chosen.is_empty() {
         return input;
     }
-    let (input, mut copies) = Copies::of(input, chosen.len());
     for mirror in chosen {
-        if let Some(body) = copies.next() {
-            send(route.runtime, mirror, route.client, outgoing.for_mirror(), &input, body, connection);
-        }
+        let body = match &mut input {
+            RequestInput::Unread(unread) => RequestBody::copied(unread.rest.copies.begin()),
+            other => RequestBody::held(other.pieces().unwrap_or_default()),
+        };
+        send(route.runtime, mirror, route.client, outgoing.for_mirror(), &input, body, connection);
     }
     input
 }

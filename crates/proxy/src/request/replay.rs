@@ -1,15 +1,23 @@
-//! The body of a request over several attempts: one that is held can be sent again, one that streams in only once.
+//! The body of a request over several attempts: one that was read, or is kept as it passes, can be sent again; another only once.
 
+use std::{sync::Arc, time::Duration};
+
+use http_body::Body as _;
 use pailou_ai::Pieces;
+use tokio::time::timeout;
 
 use crate::{
+    context::Share,
     guards::Remains,
-    mirror::Tee,
     request_body::RequestBody,
     request_input::{ReadBody, RequestInput},
+    retained::{Replay, Retained},
     server::ClientBody,
-    upload::{Origin, Upload, Watch},
+    upload::{Upload, Watch},
 };
+
+/// Time for the connection of a failed attempt to let go of the body.
+const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Source of the attempts' body.
 pub(super) struct ReplayBody {
@@ -21,35 +29,50 @@ pub(super) struct ReplayBody {
 enum Stock {
     /// Held, as the target is to get it; with what keeps its memory accounted for.
     Held(Pieces, Option<Box<ReadBody>>),
+    /// Kept as it streams through, for as long as there is room.
+    Kept(Arc<Retained>),
     /// Not sent yet.
     Once(RequestBody),
     /// Sent, and gone.
     Gone,
 }
 
+/// Bounds of a body that is kept for retries.
+pub(super) struct Keep {
+    /// Bytes at most.
+    pub(super) limit: u64,
+    /// Room for them.
+    pub(super) share: Share,
+}
+
 impl ReplayBody {
-    /// The body as the target wants it.
-    pub(super) fn new(input: RequestInput, as_target_wants: Option<Pieces>) -> Self {
-        match input {
-            RequestInput::Absent => Self::held(as_target_wants.unwrap_or_default(), None),
-            RequestInput::Unread(body, _) => Self::once(Origin::Client(body)),
-            RequestInput::Teed(tee) => Self::once(Origin::Teed(tee)),
-            RequestInput::Read(call) => Self::held(as_target_wants.unwrap_or_else(|| call.bytes.clone().into()), Some(call)),
+    /// The body as the target wants it. One that streams through is kept where a retry may need it.
+    pub(super) fn new(input: RequestInput, as_target_wants: Option<Pieces>, keep: Option<Keep>) -> Self {
+        match (input, keep) {
+            (RequestInput::Absent, _) => Self::held(as_target_wants.unwrap_or_default(), None),
+            (RequestInput::Read(read), _) => Self::held(as_target_wants.unwrap_or_else(|| read.bytes.clone().into()), Some(read)),
+            (RequestInput::Unread(unread), Some(Keep { limit, share })) if keeps(&unread.rest.body, limit, &share) => {
+                let retained = Arc::new(Retained::new(unread.rest, limit, share));
+                Self { body: Stock::Kept(retained), watch: Some(Watch::idle()) }
+            }
+            (RequestInput::Unread(unread), _) => {
+                let (upload, watch) = Upload::new(unread.rest);
+                Self { body: Stock::Once(RequestBody::streamed(upload)), watch: Some(watch) }
+            }
         }
     }
 
-    fn held(pieces: Pieces, call: Option<Box<ReadBody>>) -> Self {
-        Self { body: Stock::Held(pieces, call), watch: None }
-    }
-
-    fn once(origin: Origin) -> Self {
-        let (upload, watch) = Upload::new(origin);
-        Self { body: Stock::Once(RequestBody::streamed(upload)), watch: Some(watch) }
+    fn held(pieces: Pieces, read: Option<Box<ReadBody>>) -> Self {
+        Self { body: Stock::Held(pieces, read), watch: None }
     }
 
     /// Whether an attempt can be made, or made again.
     pub(super) fn can_be_sent(&self) -> bool {
-        !matches!(self.body, Stock::Gone)
+        match &self.body {
+            Stock::Held(..) | Stock::Once(_) => true,
+            Stock::Kept(retained) => retained.is_kept(),
+            Stock::Gone => false,
+        }
     }
 
     /// The watch over a body that streams through.
@@ -57,15 +80,21 @@ impl ReplayBody {
         self.watch.as_ref()
     }
 
-    /// The body for one attempt.
-    pub(super) fn take(&mut self) -> RequestBody {
-        match &self.body {
+    /// The body for one attempt. `None` where the connection of the attempt before does not let go of it.
+    pub(super) async fn take(&mut self) -> Option<RequestBody> {
+        Some(match &self.body {
             Stock::Held(pieces, _) => RequestBody::held(pieces.clone()),
+            Stock::Kept(retained) => {
+                let watch = self.watch.as_mut()?;
+                watch.end();
+                let rest = timeout(LET_GO_TIMEOUT, retained.rest()).await.ok()?;
+                RequestBody::streamed(Upload::kept(rest, Replay::new(retained), watch))
+            }
             Stock::Once(_) | Stock::Gone => match std::mem::replace(&mut self.body, Stock::Gone) {
                 Stock::Once(body) => body,
                 _ => RequestBody::empty(),
             },
-        }
+        })
     }
 
     /// A body of which nothing was sent.
@@ -77,47 +106,23 @@ impl ReplayBody {
 
     /// Parts to keep until the request is over.
     pub(super) fn into_remains(self) -> Remains {
-        let call = match self.body {
-            Stock::Held(_, call) => call,
+        let read = match self.body {
+            Stock::Held(_, read) => read,
+            Stock::Kept(retained) => {
+                retained.stop();
+                None
+            }
             Stock::Once(_) | Stock::Gone => None,
         };
-        Remains::new(call, self.watch)
+        Remains::new(read, self.watch)
     }
 }
 
-/// The two ways in which a body can be copied to mirrors.
-pub(super) enum Copies {
-    /// As many as wanted, of what is held.
-    Held(Pieces),
-    /// Ends of a tee.
-    Teed(Vec<RequestBody>),
-}
-
-impl Copies {
-    /// Prepares this many copies of the body.
-    pub(super) fn of(input: RequestInput, number: usize) -> (RequestInput, Self) {
-        match input {
-            RequestInput::Unread(body, _) => {
-                let (input, ends) = tee(body, number);
-                (input, Self::Teed(ends))
-            }
-            other => {
-                let pieces = other.pieces().unwrap_or_default();
-                (other, Self::Held(pieces))
-            }
-        }
+/// Whether a body that streams through is kept; one that is known to be too long is not begun.
+fn keeps(body: &ClientBody, limit: u64, share: &Share) -> bool {
+    let is_too_long = body.size_hint().lower() > limit;
+    if is_too_long {
+        share.context().metrics.retry_abandoned.inc();
     }
-
-    /// One copy.
-    pub(super) fn next(&mut self) -> Option<RequestBody> {
-        match self {
-            Self::Held(pieces) => Some(RequestBody::held(pieces.clone())),
-            Self::Teed(ends) => ends.pop(),
-        }
-    }
-}
-
-fn tee(body: ClientBody, number: usize) -> (RequestInput, Vec<RequestBody>) {
-    let (tee, ends) = Tee::new(body, number);
-    (RequestInput::Teed(tee), ends.into_iter().map(RequestBody::copied).collect())
+    !is_too_long
 }

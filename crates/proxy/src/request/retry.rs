@@ -27,10 +27,7 @@ impl<'a> Policy<'a> {
     pub(super) fn allows(&mut self, tried: &Tried) -> bool {
         let Some(retry) = self.retry else { return false };
         let wanted = match tried {
-            Tried::Answered(answered) => {
-                let response = &answered.exchange.response;
-                status_wanted(retry, response.status()) || grpc_wanted(retry, response.headers())
-            }
+            Tried::Answered(response) => status_wanted(retry, response.head.status) || grpc_wanted(retry, &response.head.headers),
             Tried::Failed(failed) => failure_wanted(retry, failed),
         };
         let allowed = wanted && self.done < retry.attempts;

@@ -144,7 +144,7 @@ impl Target {
     /// if so, it has moved on.
     pub(super) fn fail_over(&mut self, tried: &Tried) -> bool {
         let elsewhere = match tried {
-            Tried::Answered(answered) => answered.exchange.response.status() == StatusCode::SERVICE_UNAVAILABLE,
+            Tried::Answered(response) => response.head.status == StatusCode::SERVICE_UNAVAILABLE,
             Tried::Failed(failed) => failed.outcome == AttemptOutcome::ConnectFailure || failed.before_content,
         };
         elsewhere && self.selection.advance()

@@ -24,12 +24,10 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> E
         RequestInput::Absent => "and there is no body",
         RequestInput::Read(call) if call.scan.is_some() => "and this body has no `model` that is a string",
         RequestInput::Read(_) => "and this body is not valid JSON",
-        RequestInput::Unread(..) | RequestInput::Teed(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
+        RequestInput::Unread(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
             "and this body is compressed; send it without Content-Encoding"
         }
-        RequestInput::Unread(..) | RequestInput::Teed(_) => {
-            "and this body is not declared as JSON; send it with Content-Type: application/json"
-        }
+        RequestInput::Unread(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
     };
     Error::new(Flag::NoRoute, format!("no route for this request: routes here go by the `model` in a request's body, {obstacle}"))
 }

@@ -13,8 +13,14 @@ use pailou_http1::Malformed;
 
 use super::http1::{LineBody, OnUpgrade};
 
-/// A request's body as it comes from a client.
+/// A request's body as it comes from a client. By default there is none.
 pub struct ClientBody(Inner);
+
+impl Default for ClientBody {
+    fn default() -> Self {
+        Self(Inner::Whole(Bytes::new()))
+    }
+}
 
 enum Inner {
     /// It came with its head: most do.
@@ -60,7 +66,7 @@ impl ClientBody {
 
     /// The connection, where it can be used for another protocol. No body is left.
     pub(crate) fn take_upgrade(&mut self) -> Option<OnUpgrade> {
-        match std::mem::replace(&mut self.0, Inner::Whole(Bytes::new())) {
+        match std::mem::take(self).0 {
             Inner::Upgrade(on_upgrade) => Some(on_upgrade),
             other => {
                 self.0 = other;

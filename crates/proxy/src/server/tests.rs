@@ -13,9 +13,11 @@ use tokio::{
 use super::*;
 use crate::{
     dns::{Dns, Overrides},
+    mirror::Copies,
     request_body::RequestBody,
     response_body::ResponseBody,
-    upload::{Origin, Upload},
+    retained::Rest,
+    upload::Upload,
     upstream::{Destination, Upstreams},
 };
 
@@ -273,7 +275,7 @@ async fn an_answer_is_heard_while_the_request_is_still_uploaded() {
         Box::pin(async move {
             let destination = Destination::new(&address, &Timeouts::default());
             let (head, body) = request.into_parts();
-            let (upload, _watch) = Upload::new(Origin::Client(body));
+            let (upload, _watch) = Upload::new(Rest { body, copies: Copies::default() });
             let request = Request::from_parts(head, RequestBody::streamed(upload));
             let exchange = upstreams.send_request(&destination, request).await.unwrap();
             let (head, body) = exchange.response.into_parts();

@@ -1,6 +1,7 @@
 //! A response's body, and the connection it comes on.
 
 use std::{
+    collections::VecDeque,
     fmt,
     pin::Pin,
     task::{Context, Poll},
@@ -10,31 +11,44 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{ExchangeError, http1::Http1Body, http2::Stream};
+use super::{
+    ExchangeError,
+    http1::{Direct, Pumped},
+    http2::Stream,
+};
 
 /// A response's body as it comes from a backend. At its end the connection is free for the next request; dropped before, it takes
 /// the connection (HTTP/1.1) or the stream (HTTP/2) with it.
-pub struct UpstreamBody(Inner);
+pub struct UpstreamBody {
+    /// Frames that were read and [given back](Self::give_back).
+    ahead: VecDeque<Frame<Bytes>>,
+    rest: Rest,
+}
 
-enum Inner {
+pub(super) enum Rest {
     None,
-    Http1(Http1Body),
+    /// Read from an HTTP/1.1 connection by whoever polls.
+    Http1(Box<Direct>),
+    /// Read by a task of its own, since the request still streams in: a client that takes nothing of the response for now
+    /// must not be kept from sending.
+    Http1Pumped(Pumped),
     /// With its place on the connection, until it ends.
     Http2(Incoming, Option<Stream>),
 }
 
 impl UpstreamBody {
-    pub(super) fn none() -> Self {
-        Self(Inner::None)
-    }
-
-    pub(super) fn http1(body: Http1Body) -> Self {
-        Self(Inner::Http1(body))
+    pub(super) fn new(rest: Rest) -> Self {
+        Self { ahead: VecDeque::new(), rest }
     }
 
     pub(super) fn http2(body: Incoming, stream: Stream) -> Self {
         let stream = Some(stream).filter(|_| !body.is_end_stream());
-        Self(Inner::Http2(body, stream))
+        Self::new(Rest::Http2(body, stream))
+    }
+
+    /// Puts frames that were read back in front of the rest.
+    pub(crate) fn give_back(&mut self, frames: VecDeque<Frame<Bytes>>) {
+        self.ahead = frames;
     }
 }
 
@@ -43,10 +57,14 @@ impl Body for UpstreamBody {
     type Error = ExchangeError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
-        match &mut self.0 {
-            Inner::None => Poll::Ready(None),
-            Inner::Http1(body) => Pin::new(body).poll_frame(context).map_err(ExchangeError::from),
-            Inner::Http2(body, stream) => {
+        if let Some(frame) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match &mut self.rest {
+            Rest::None => Poll::Ready(None),
+            Rest::Http1(body) => body.poll_frame(context).map_err(ExchangeError::from),
+            Rest::Http1Pumped(body) => body.poll_frame(context).map_err(ExchangeError::from),
+            Rest::Http2(body, stream) => {
                 let frame = Pin::new(&mut *body).poll_frame(context);
                 if matches!(frame, Poll::Ready(None | Some(Err(_)))) || body.is_end_stream() {
                     *stream = None;
@@ -57,19 +75,26 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Inner::None => true,
-            Inner::Http1(body) => body.is_end_stream(),
-            Inner::Http2(body, _) => body.is_end_stream(),
-        }
+        self.ahead.is_empty()
+            && match &self.rest {
+                Rest::None => true,
+                Rest::Http1(body) => body.left() == Some(0),
+                Rest::Http1Pumped(body) => body.left() == Some(0),
+                Rest::Http2(body, _) => body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Inner::None => SizeHint::with_exact(0),
-            Inner::Http1(body) => body.size_hint(),
-            Inner::Http2(body, _) => body.size_hint(),
+        if !self.ahead.is_empty() {
+            return SizeHint::default();
         }
+        let left = match &self.rest {
+            Rest::None => Some(0),
+            Rest::Http1(body) => body.left(),
+            Rest::Http1Pumped(body) => body.left(),
+            Rest::Http2(body, _) => return body.size_hint(),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

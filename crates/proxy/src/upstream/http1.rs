@@ -8,7 +8,7 @@ mod error;
 mod sending;
 mod switched;
 
-pub(super) use body::Http1Body;
+pub(super) use body::{Direct, Pumped};
 pub use error::Http1Error;
 pub use switched::Switched;
 
@@ -30,7 +30,8 @@ use tokio::time::timeout;
 
 use self::sending::Sending;
 use super::{
-    Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, connect, io::Counted, pool::Group,
+    Destination, Exchange, FailureKind, RequestHead, SendFailure, UpstreamBody, Upstreams, body::Rest, connect, io::Counted,
+    pool::Group,
 };
 use crate::{
     breaker::{Breaker, Overflow},
@@ -153,8 +154,8 @@ impl Upstreams {
             return Err(SendFailure::during(FailureKind::of_http1(error.into()), reused));
         }
         let (body, switched) = match framing {
-            Framing::Switched => (UpstreamBody::none(), Some(Switched::new(lease.connection.wire))),
-            framing => (UpstreamBody::http1(Http1Body::new(lease, framing, keeps_alive, sending)), None),
+            Framing::Switched => (UpstreamBody::new(Rest::None), Some(Switched::new(lease.connection.wire))),
+            framing => (body::body(lease, framing, keeps_alive, sending), None),
         };
         Ok(Exchange { response: Response::from_parts(parts, body), remote, reused, switched })
     }

@@ -20,5 +20,6 @@ mod listeners;
 mod picker;
 mod picker_answers;
 mod request_path;
+mod retries;
 mod semantics;
 mod wire;

@@ -2,29 +2,20 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Frame;
 use pailou_http1::Framing;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{Http1Error, Lease, sending::Sending};
+use crate::upstream::body::{Rest, UpstreamBody};
 
 /// After a response has ended, what may still be missing of the request gets this long to go out; then the connection closes.
 const UPLOAD_GRACE: Duration = Duration::from_millis(100);
-
-/// The body of a response. At its end the connection is free for the next request; dropped before, it closes.
-pub(in crate::upstream) enum Http1Body {
-    /// Read from the connection by whoever polls.
-    Direct(Box<Direct>),
-    /// Read by a task of its own, since the request still streams in: a client that takes nothing of the response for now
-    /// must not be kept from sending.
-    Pumped(Pumped),
-}
 
 /// A connection with a response under way.
 pub(in crate::upstream) struct Direct {
@@ -43,48 +34,27 @@ pub(in crate::upstream) struct Pumped {
     left: Option<u64>,
 }
 
-impl Http1Body {
-    pub(super) fn new(lease: Lease, framing: Framing, keeps_alive: bool, sending: Option<Sending>) -> Self {
-        let streams = sending.as_ref().is_some_and(Sending::streams);
-        let mut direct = Direct { lease: Some(lease), framing, keeps_alive, sending };
-        if direct.framing.is_over() {
-            direct.finish();
-        } else if streams {
-            return Self::Pumped(direct.pump());
-        }
-        Self::Direct(Box::new(direct))
-    }
-}
-
-impl Body for Http1Body {
-    type Data = Bytes;
-    type Error = Http1Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
-        match &mut *self {
-            Self::Direct(direct) => direct.poll_frame(context),
-            Self::Pumped(pumped) => pumped.poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Direct(direct) => direct.framing.is_over(),
-            Self::Pumped(pumped) => pumped.left == Some(0),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let left = match self {
-            Self::Direct(direct) => direct.framing.left(),
-            Self::Pumped(pumped) => pumped.left,
-        };
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
+/// The body of a response. At its end the connection is free for the next request; dropped before, it closes.
+pub(in crate::upstream) fn body(lease: Lease, framing: Framing, keeps_alive: bool, sending: Option<Sending>) -> UpstreamBody {
+    let streams = sending.as_ref().is_some_and(Sending::streams);
+    let mut direct = Direct { lease: Some(lease), framing, keeps_alive, sending };
+    UpstreamBody::new(if direct.framing.is_over() {
+        direct.finish();
+        Rest::None
+    } else if streams {
+        Rest::Http1Pumped(direct.pump())
+    } else {
+        Rest::Http1(Box::new(direct))
+    })
 }
 
 impl Direct {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+    /// Bytes to come; `None` where the backend has not said how many.
+    pub(in crate::upstream) fn left(&self) -> Option<u64> {
+        self.framing.left()
+    }
+
+    pub(in crate::upstream) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
         let frame = ready!(self.poll_next(context));
         match &frame {
             Ok(_) if self.framing.is_over() => self.finish(),
@@ -166,7 +136,12 @@ impl Direct {
 }
 
 impl Pumped {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+    /// Bytes to come; `None` where the backend has not said how many.
+    pub(in crate::upstream) fn left(&self) -> Option<u64> {
+        self.left
+    }
+
+    pub(in crate::upstream) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
         let frame = ready!(self.frames.poll_recv(context));
         if let (Some(Ok(frame)), Some(left)) = (&frame, &mut self.left) {
             *left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
