@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::client::Call;
-use crate::{address, binary, objects, wait};
+use crate::{address, binary, exposition, objects, wait};
 
 /// Port of the plain listener in most tests.
 pub const HTTP: u16 = 8080;
@@ -192,7 +192,7 @@ impl Gateway {
 
     /// A metric's sum over the series whose labels contain all of `labels`; 0 where there is none.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = Call::get("/metrics").send(self.admin()).await.text();
+        let text = exposition::of(self.admin()).await;
         let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         of_name
             .filter(|line| labels.iter().all(|label| line.contains(label)))

@@ -7,6 +7,7 @@ pub mod address;
 mod binary;
 pub mod client;
 pub mod clock;
+pub mod exposition;
 pub mod gateway;
 pub mod objects;
 pub mod picker;

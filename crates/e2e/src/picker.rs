@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::client::Call;
 use crate::gateway::{Files, Printed};
-use crate::{address, binary, objects, wait};
+use crate::{address, binary, exposition, objects, wait};
 
 /// The protocol's names of endpoints and hints.
 const ENDPOINT: &str = "x-gateway-destination-endpoint";
@@ -79,7 +79,7 @@ impl Picker {
 
     /// A metric's sum over the series whose labels contain all of `labels`; 0 where there is none.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = Call::get("/metrics").send(self.admin()).await.text();
+        let text = exposition::of(self.admin()).await;
         let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         let wanted = of_name.filter(|line| labels.iter().all(|label| line.contains(label)));
         wanted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

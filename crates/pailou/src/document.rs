@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pailou_api::ObjectKey;
 use pailou_compile::status::{Severity, Status, Statuses};
-use pailou_proxy::endpoint_health::EndpointHealth;
+use pailou_proxy::endpoint_health::{EndpointHealth, EndpointLabels};
 use serde::Serialize;
 
 use crate::{
@@ -63,7 +63,7 @@ impl<'a> Document<'a> {
     }
 
     /// Adds the endpoints that have trouble, and a condition to each InferencePool of theirs whose engines' metrics cannot be read.
-    pub(crate) fn with_endpoints(mut self, endpoints: &BTreeMap<(String, String), EndpointHealth>) -> Self {
+    pub(crate) fn with_endpoints(mut self, endpoints: &BTreeMap<EndpointLabels, EndpointHealth>) -> Self {
         for pool in self.objects.iter_mut().filter(|entry| entry.kind == "InferencePool") {
             pool.conditions.extend(engine_metrics(&format!("pool/{}/{}", pool.namespace, pool.name), endpoints));
         }

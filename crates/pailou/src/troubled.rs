@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pailou_proxy::endpoint_health::EndpointHealth;
+use pailou_proxy::endpoint_health::{EndpointHealth, EndpointLabels};
 use serde::Serialize;
 
 /// Engines that a condition names one by one.
@@ -33,11 +33,11 @@ pub(crate) struct Condition {
 }
 
 /// All of them.
-pub(crate) fn list(endpoints: &BTreeMap<(String, String), EndpointHealth>) -> Vec<TroubledEndpoint> {
-    let one = |((backend, endpoint), health): (&(String, String), &EndpointHealth)| TroubledEndpoint {
-        backend: backend.clone(),
-        endpoint: endpoint.clone(),
-        address: health.address.clone(),
+pub(crate) fn list(endpoints: &BTreeMap<EndpointLabels, EndpointHealth>) -> Vec<TroubledEndpoint> {
+    let one = |(labels, health): (&EndpointLabels, &EndpointHealth)| TroubledEndpoint {
+        backend: labels.backend.clone(),
+        endpoint: labels.endpoint.clone(),
+        address: labels.address.clone(),
         health_checks: (health.passes_checks == Some(false)).then_some("failing"),
         ejected_for_seconds: health.ejected_for.map(|left| left.as_secs().max(1)),
         metrics_problem: health.metrics_problem.clone(),
@@ -46,10 +46,10 @@ pub(crate) fn list(endpoints: &BTreeMap<(String, String), EndpointHealth>) -> Ve
 }
 
 /// Condition of an InferencePool whose engines' metrics cannot be read.
-pub(crate) fn engine_metrics(pool: &str, endpoints: &BTreeMap<(String, String), EndpointHealth>) -> Option<Condition> {
-    let problem = |((backend, endpoint), health): (&(String, String), &EndpointHealth)| {
-        let problem = health.metrics_problem.as_ref().filter(|_| backend == pool)?;
-        Some(format!("{endpoint}: {problem}"))
+pub(crate) fn engine_metrics(pool: &str, endpoints: &BTreeMap<EndpointLabels, EndpointHealth>) -> Option<Condition> {
+    let problem = |(labels, health): (&EndpointLabels, &EndpointHealth)| {
+        let problem = health.metrics_problem.as_ref().filter(|_| labels.backend == pool)?;
+        Some(format!("{}: {problem}", labels.endpoint))
     };
     let problems: Vec<_> = endpoints.iter().filter_map(problem).collect();
     let (count, named) = (problems.len(), problems.get(..MAX_NAMED).unwrap_or(&problems).join("; "));
@@ -65,7 +65,11 @@ mod tests {
     fn a_pool_has_a_condition_for_the_engines_of_its_own() {
         let health =
             |problem: Option<&str>| EndpointHealth { metrics_problem: problem.map(Into::into), ..EndpointHealth::default() };
-        let key = |backend: &str, endpoint: &str| (backend.to_owned(), endpoint.to_owned());
+        let key = |backend: &str, endpoint: &str| EndpointLabels {
+            backend: backend.to_owned(),
+            endpoint: endpoint.to_owned(),
+            address: "10.0.0.1:8000".to_owned(),
+        };
         let endpoints = BTreeMap::from([
             (key("pool/default/a", "a-0"), health(Some("no answer"))),
             (key("pool/default/a", "a-1"), health(None)),

@@ -2,16 +2,38 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pailou_snapshot::HealthChecks;
+use pailou_snapshot::{Endpoint, HealthChecks};
 use tokio::time::Instant;
 
 use crate::{cluster::EndpointState, runtime::Runtime};
 
+/// Labels of an endpoint. A pod with two ports, or two addresses, is two endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndpointLabels {
+    /// Its backend, such as `pool/default/qwen`.
+    pub backend: String,
+    /// Its name: a pod's name, or the address.
+    pub endpoint: String,
+    /// Its address, with the port.
+    pub address: String,
+}
+
+impl EndpointLabels {
+    /// The labels of an endpoint of this backend.
+    pub(crate) fn new(backend: &str, endpoint: &Endpoint) -> Self {
+        let (backend, address) = (backend.to_owned(), endpoint.address.to_string());
+        Self { backend, endpoint: endpoint.name.to_string(), address }
+    }
+
+    /// As metrics have them.
+    pub(crate) fn pairs(&self) -> [(&str, &str); 3] {
+        [("backend", &self.backend), ("endpoint", &self.endpoint), ("address", &self.address)]
+    }
+}
+
 /// How an endpoint fares, over all clusters that have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointHealth {
-    /// Its address.
-    pub address: String,
     /// Result of its active health checks; `None` where it has none.
     pub passes_checks: Option<bool>,
     /// Whether passive health checks watch it.
@@ -29,7 +51,6 @@ impl EndpointHealth {
     }
 
     fn add(&mut self, endpoint: &EndpointState, checks: &HealthChecks) {
-        self.address = endpoint.endpoint().address.to_string();
         if checks.active.is_some() {
             self.passes_checks = Some(self.passes_checks.unwrap_or(true) && endpoint.passes_checks());
         }
@@ -41,19 +62,21 @@ impl EndpointHealth {
     }
 }
 
-/// All endpoints by backend and name, each once.
-pub(crate) fn of(runtime: &Runtime) -> BTreeMap<(String, String), EndpointHealth> {
+/// All endpoints, each once.
+pub(crate) fn of(runtime: &Runtime) -> BTreeMap<EndpointLabels, EndpointHealth> {
     let mut all = BTreeMap::<_, EndpointHealth>::new();
     for cluster in runtime.clusters() {
         let backend = cluster.key().endpoints.to_string();
         let settings = cluster.settings();
         for endpoint in cluster.endpoints() {
-            let name = endpoint.endpoint().name.to_string();
-            all.entry((backend.clone(), name)).or_default().add(&endpoint, &settings.health);
+            all.entry(EndpointLabels::new(&backend, endpoint.endpoint())).or_default().add(&endpoint, &settings.health);
         }
-        for report in cluster.pool().into_iter().flat_map(|pool| pool.snapshot()) {
+    }
+    for (key, pool) in runtime.pools() {
+        let backend = key.to_string();
+        for report in pool.snapshot() {
             if let Some(problem) = report.metrics_problem {
-                let health = all.entry((backend.clone(), report.endpoint.name.to_string())).or_default();
+                let health = all.entry(EndpointLabels::new(&backend, &report.endpoint)).or_default();
                 health.metrics_problem = Some(problem.to_string());
             }
         }

@@ -1,13 +1,13 @@
 //! Figures of what is in force now: endpoints, pools, breakers, bounded memory. Read when asked for, not counted as they change.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
 use crate::{
     breaker::Resource,
     context::Context,
-    endpoint_health::{self, EndpointHealth},
+    endpoint_health::{self, EndpointHealth, EndpointLabels},
     metrics::table::gauges,
     runtime::Runtime,
 };
@@ -47,15 +47,21 @@ impl Collect for Collector {
     }
 }
 
+/// Policies make several clusters of one backend; what they have under way at an endpoint is one figure. Those of a pool share their count.
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
-    let mut in_flight = Vec::new();
-    for cluster in runtime.clusters() {
+    let mut in_flight: BTreeMap<EndpointLabels, f64> = BTreeMap::new();
+    for cluster in runtime.clusters().iter().filter(|cluster| cluster.pool().is_none()) {
         let backend = cluster.key().endpoints.to_string();
         for endpoint in cluster.endpoints() {
-            in_flight.push((backend.clone(), endpoint.endpoint().name.clone(), f64::from(endpoint.in_flight())));
+            *in_flight.entry(EndpointLabels::new(&backend, endpoint.endpoint())).or_default() += f64::from(endpoint.in_flight());
         }
     }
-    let rows = in_flight.iter().map(|(backend, name, value)| ([("backend", &**backend), ("endpoint", &**name)], *value));
+    for (key, pool) in runtime.pools() {
+        let backend = key.to_string();
+        let all = pool.endpoints();
+        in_flight.extend(all.iter().map(|it| (EndpointLabels::new(&backend, it.endpoint()), f64::from(it.record().in_flight()))));
+    }
+    let rows = in_flight.iter().map(|(labels, value)| (labels.pairs(), *value));
     gauges(encoder, "pailou_endpoint_requests_active", "Requests under way at an endpoint", rows)
 }
 
@@ -69,9 +75,7 @@ fn health(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result
         }),
     ];
     for (name, help, read) in tables {
-        let rows = all.iter().filter_map(|((backend, endpoint), health)| {
-            Some(([("backend", &**backend), ("endpoint", &**endpoint)], f64::from(u8::from(read(health)?))))
-        });
+        let rows = all.iter().filter_map(|(labels, health)| Some((labels.pairs(), f64::from(u8::from(read(health)?)))));
         gauges(encoder, name, help, rows)?;
     }
     Ok(())
@@ -83,7 +87,7 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result 
     for (key, pool) in runtime.pools() {
         let backend = key.to_string();
         blocks.push((backend.clone(), pool.prefix_blocks() as f64));
-        reports.extend(pool.snapshot().into_iter().map(|report| (backend.clone(), report)));
+        reports.extend(pool.snapshot().into_iter().map(|report| (EndpointLabels::new(&backend, &report.endpoint), report)));
     }
     type Read = fn(&pailou_picker::EndpointReport) -> f64;
     let figures: [(&str, &str, Read); 6] = [
@@ -95,8 +99,7 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result 
         ("pailou_prefix_cached_tokens", "Prompt tokens that an engine found in its cache", |report| report.cached_tokens as f64),
     ];
     for (name, help, read) in figures {
-        let rows =
-            reports.iter().map(|(backend, report)| ([("backend", &**backend), ("endpoint", &*report.endpoint.name)], read(report)));
+        let rows = reports.iter().map(|(labels, report)| (labels.pairs(), read(report)));
         gauges(encoder, name, help, rows)?;
     }
     let rows = blocks.iter().map(|(backend, blocks)| ([("backend", &**backend)], *blocks));
@@ -104,24 +107,26 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result 
 }
 
 fn breakers(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
-    let mut active = Vec::new();
-    let mut refused = Vec::new();
+    // A rule may bear another's number as its name, and so its label.
+    let mut counted: BTreeMap<(String, &str, &str), [f64; 2]> = BTreeMap::new();
     for (key, breaker) in runtime.breakers() {
-        let name = key.to_string();
         for resource in Resource::ALL {
             // Most breakers never refuse: a series only for those that have something to say keeps 5,000 routes readable.
             if breaker.active(resource) > 0 || breaker.overflowed(resource) > 0 {
-                active.push((name.clone(), resource.name(), f64::from(breaker.active(resource))));
-                refused.push((name.clone(), resource.name(), breaker.overflowed(resource) as f64));
+                let [active, refused] = counted.entry((key.to_string(), key.kind(), resource.name())).or_default();
+                *active += f64::from(breaker.active(resource));
+                *refused += breaker.overflowed(resource) as f64;
             }
         }
     }
     let tables = [
-        ("pailou_breaker_active", "What a circuit breaker counts now", active),
-        ("pailou_breaker_refused", "What a circuit breaker refused", refused),
+        ("pailou_breaker_active", "What a circuit breaker counts now"),
+        ("pailou_breaker_refused", "What a circuit breaker refused"),
     ];
-    for (metric, help, table) in tables {
-        let rows = table.iter().map(|(name, resource, value)| ([("breaker", &**name), ("resource", *resource)], *value));
+    for (which, (metric, help)) in tables.into_iter().enumerate() {
+        let rows = counted.iter().map(|((name, kind, resource), counts)| {
+            ([("breaker", &**name), ("kind", *kind), ("resource", *resource)], counts[which])
+        });
         gauges(encoder, metric, help, rows)?;
     }
     Ok(())

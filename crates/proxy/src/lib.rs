@@ -80,7 +80,7 @@ use cluster::Background;
 use context::{Budget, Context};
 use cut_off::CutOff;
 use dns::{Dns, Overrides};
-use endpoint_health::EndpointHealth;
+use endpoint_health::{EndpointHealth, EndpointLabels};
 use metrics::Metrics;
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
@@ -199,8 +199,8 @@ impl Proxy {
         }
     }
 
-    /// Endpoints that get no requests for a while, and engines whose load is only estimated: by backend and name.
-    pub fn troubled_endpoints(&self) -> BTreeMap<(String, String), EndpointHealth> {
+    /// Endpoints that get no requests for a while, and engines whose load is only estimated.
+    pub fn troubled_endpoints(&self) -> BTreeMap<EndpointLabels, EndpointHealth> {
         let Some(runtime) = self.context.runtime.load_full() else { return BTreeMap::new() };
         let mut all = endpoint_health::of(&runtime);
         all.retain(|_, health| health.is_troubled());

@@ -58,6 +58,19 @@ pub enum RouteKind {
     Udp,
 }
 
+impl RouteKind {
+    /// The kind's name in Gateway API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
+        }
+    }
+}
+
 /// Treatment of a request.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -141,6 +154,16 @@ pub enum BreakerKey {
     },
     /// An InferencePool.
     Pool(Name),
+}
+
+impl BreakerKey {
+    /// The kind of the object that it belongs to.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Backend { route, .. } => route.kind.name(),
+            Self::Pool(_) => "InferencePool",
+        }
+    }
 }
 
 impl fmt::Display for BreakerKey {

@@ -12,6 +12,7 @@ mod descriptors;
 mod engines;
 mod filters;
 mod hostile;
+mod metrics;
 mod mission;
 mod models;
 mod operations;

@@ -27,6 +27,8 @@ pub(super) struct Engines([Figures; FIGURES.len()]);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointLabel {
     endpoint: Arc<str>,
+    /// A pod with two ports is two endpoints.
+    address: String,
 }
 
 impl Engines {
@@ -42,7 +44,8 @@ impl Engines {
             family.clear();
             for report in reports {
                 let endpoint = report.endpoint.name.clone();
-                family.get_or_create(&EndpointLabel { endpoint }).set(read(report));
+                let address = report.endpoint.address.to_string();
+                family.get_or_create(&EndpointLabel { endpoint, address }).set(read(report));
             }
         }
     }

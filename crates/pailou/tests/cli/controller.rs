@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use pailou_e2e::exposition;
+
 use crate::{
     dir::TestDir,
     pailou,
@@ -35,7 +37,9 @@ fn while_the_api_server_does_not_answer_it_waits_and_is_not_ready() {
     controller.wait_for("cannot take Lease default/pailou-controller, retrying");
     assert_eq!(client.get("/healthz").unwrap().status, 200);
     assert_eq!(client.get("/readyz").unwrap().status, 503);
-    assert!(client.get("/metrics").unwrap().body.contains("pailou_controller_leader 0"));
+    let metrics = client.get("/metrics").unwrap().body;
+    let samples = exposition::parse(exposition::Format::OpenMetrics, &metrics).unwrap();
+    assert!(samples.iter().any(|sample| sample.name == "pailou_controller_leader" && sample.value == 0.0), "{metrics}");
     controller.signal("TERM");
     assert_eq!(controller.end(), 0, "{}", controller.stderr());
 }

@@ -1,6 +1,7 @@
 //! Series by rule, within bounds.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::{
@@ -20,8 +21,8 @@ const MAX_ROUTES: usize = 10_000;
 /// When there are so many, those that had no request for this long make room: most are of rules that are gone. Going through them all
 /// takes a while, and is not done more often either.
 const IDLE: Duration = Duration::from_secs(60);
-/// The label of those beyond the bound. A rule's has slashes.
-const OTHER: &str = "other";
+/// The labels of those beyond the bound. A rule's has slashes.
+const OTHER: RouteLabels = RouteLabels { kind: "other", route: Cow::Borrowed("other") };
 
 /// The series of each rule that had a request.
 pub(super) struct ByRoute<T>(RwLock<All<T>>);
@@ -39,8 +40,25 @@ struct One<T> {
     is_used: AtomicBool,
 }
 
-/// By label; routes of two kinds may have one name, and so one label.
-pub(super) type Labelled<T> = BTreeMap<String, SmallVec<[Arc<T>; 1]>>;
+/// Labels of a rule. Routes of two kinds may have one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RouteLabels {
+    kind: &'static str,
+    route: Cow<'static, str>,
+}
+
+impl RouteLabels {
+    pub(super) fn kind(&self) -> (&'static str, &str) {
+        ("kind", self.kind)
+    }
+
+    pub(super) fn route(&self) -> (&'static str, &str) {
+        ("route", &self.route)
+    }
+}
+
+/// By labels; a rule may bear another's number as its name, and so its label.
+pub(super) type Labelled<T> = BTreeMap<RouteLabels, SmallVec<[Arc<T>; 1]>>;
 
 impl<T> fmt::Debug for ByRoute<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,10 +95,11 @@ impl<T: Default> ByRoute<T> {
         let all = self.0.read();
         let mut labelled = Labelled::default();
         for (name, one) in &all.of {
-            labelled.entry(name.to_string()).or_default().push(one.series.clone());
+            let labels = RouteLabels { kind: name.kind.name(), route: name.to_string().into() };
+            labelled.entry(labels).or_default().push(one.series.clone());
         }
         if let Some(other) = &all.other {
-            labelled.entry(OTHER.to_owned()).or_default().push(other.clone());
+            labelled.entry(OTHER).or_default().push(other.clone());
         }
         labelled
     }
@@ -118,23 +137,23 @@ mod tests {
             all.with(&name(RouteKind::Http, number), |series| before = Some(series.fetch_add(1, Relaxed)));
             before.unwrap()
         };
-        let labels = || all.labelled().into_keys().collect::<Vec<_>>();
+        let labels = || all.labelled().into_keys().map(|labels| labels.route).collect::<Vec<_>>();
         (0..MAX_ROUTES).for_each(|number| assert_eq!(count(number), 0));
         assert_eq!(labels().len(), MAX_ROUTES);
 
         assert_eq!(count(MAX_ROUTES), 0, "all of them were used just now");
         assert_eq!(count(MAX_ROUTES + 1), 1, "room is not looked for again at once: it is counted with the other");
         assert_eq!(labels().len(), MAX_ROUTES + 1);
-        assert_eq!(labels()[0], OTHER);
+        assert!(labels().contains(&OTHER.route));
 
         assert_eq!(count(7), 1);
         all.0.write().swept = Instant::now().checked_sub(IDLE);
         assert_eq!(count(MAX_ROUTES), 0);
-        assert_eq!(labels(), [OTHER, "shop/r10000/0", "shop/r7/0"], "all but the one that was used made room");
+        assert_eq!(labels(), ["shop/r10000/0", "shop/r7/0", "other"], "all but the one that was used made room");
     }
 
     #[test]
-    fn routes_of_two_kinds_with_one_name_have_one_label() {
+    fn routes_of_two_kinds_with_one_name_are_two() {
         let all = ByRoute::<AtomicU64>::default();
         for kind in [RouteKind::Http, RouteKind::Grpc] {
             all.with(&name(kind, 1), |series| {
@@ -142,7 +161,7 @@ mod tests {
             });
         }
         let labelled = all.labelled();
-        assert_eq!(labelled.len(), 1);
-        assert_eq!(labelled["shop/r1/0"].len(), 2);
+        let labels: Vec<_> = labelled.keys().map(|labels| (labels.kind, &*labels.route)).collect();
+        assert_eq!(labels, [("GRPCRoute", "shop/r1/0"), ("HTTPRoute", "shop/r1/0")]);
     }
 }

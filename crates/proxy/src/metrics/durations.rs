@@ -39,7 +39,7 @@ pub(super) struct Sum {
     pub(super) seconds: f64,
     /// How many there were.
     pub(super) count: u64,
-    /// Upper bounds in seconds, and how many are within each that are not in the one before. The last bound is `f64::MAX`.
+    /// Upper bounds in seconds, and how many are within each that are not in the one before. The last bound is infinite.
     pub(super) buckets: [(f64, u64); BOUNDS + 1],
 }
 
@@ -47,7 +47,7 @@ impl Sum {
     pub(super) fn of<'a>(all: impl Iterator<Item = &'a Durations>) -> Self {
         let mut seconds = 0.0;
         let mut bound = FIRST_NANOS as f64 / 1e9;
-        let mut buckets = [(f64::MAX, 0); BOUNDS + 1];
+        let mut buckets = [(f64::INFINITY, 0); BOUNDS + 1];
         for bucket in &mut buckets[..BOUNDS] {
             bucket.0 = bound;
             bound *= 2.0;

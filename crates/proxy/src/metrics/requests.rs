@@ -12,7 +12,7 @@ use std::{
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
-    by_route::{ByRoute, Labelled},
+    by_route::{ByRoute, Labelled, RouteLabels},
     durations::{Durations, Sum},
     table,
 };
@@ -64,12 +64,13 @@ pub(super) struct RequestCollector(pub(super) Arc<ByRoute<Requests>>);
 impl Collector for RequestCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.0.labelled();
-        let classes = all.iter().flat_map(|(route, series)| {
+        let classes = all.iter().flat_map(|(labels, series)| {
             let counted = |class: usize| series.iter().map(|one| one.by_class[class].load(Relaxed)).sum();
-            CLASSES.iter().enumerate().map(move |(class, code)| ([("route", &**route), ("code", code)], counted(class)))
+            CLASSES.iter().enumerate().map(move |(class, code)| ([labels.route(), labels.kind(), ("code", code)], counted(class)))
         });
         table::counters(&mut encoder, "pailou_requests", "Requests by rule and class of status", classes)?;
-        let durations = all.iter().map(|(route, series)| ([("route", &**route)], Sum::of(series.iter().map(|one| &one.duration))));
+        let durations =
+            all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], Sum::of(series.iter().map(|one| &one.duration))));
         let help = "From a request's head to its response's end";
         table::histograms(&mut encoder, "pailou_request_duration_seconds", help, durations)?;
         encode_calls(&mut encoder, &all)
@@ -77,21 +78,21 @@ impl Collector for RequestCollector {
 }
 
 fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -> fmt::Result {
-    let calls: Vec<(&str, Vec<&Calls>)> = all
+    let calls: Vec<(&RouteLabels, Vec<&Calls>)> = all
         .iter()
-        .map(|(route, series)| {
-            (&**route, series.iter().filter_map(|one| one.calls.get()).map(|calls| &**calls).collect::<Vec<_>>())
-        })
+        .map(|(labels, series)| (labels, series.iter().filter_map(|one| one.calls.get()).map(|calls| &**calls).collect::<Vec<_>>()))
         .filter(|(_, calls)| !calls.is_empty())
         .collect();
-    let first = calls.iter().map(|(route, calls)| ([("route", *route)], Sum::of(calls.iter().map(|calls| &calls.first_content))));
+    let first = calls
+        .iter()
+        .map(|(labels, calls)| ([labels.route(), labels.kind()], Sum::of(calls.iter().map(|calls| &calls.first_content))));
     let help = "From a model call's head to the first content of its response";
     table::histograms(encoder, "pailou_time_to_first_token_seconds", help, first)?;
 
-    let tokens = calls.iter().flat_map(|(route, calls)| {
+    let tokens = calls.iter().flat_map(|(labels, calls)| {
         let sum = |read: fn(&Calls) -> &AtomicU64| calls.iter().map(|calls| read(calls).load(Relaxed)).sum();
         let by_type = [("input", sum(|calls| &calls.input_tokens)), ("output", sum(|calls| &calls.output_tokens))];
-        by_type.map(|(of, counted)| ([("route", *route), ("type", of)], counted))
+        by_type.map(|(of, counted)| ([labels.route(), labels.kind(), ("type", of)], counted))
     });
     table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)
 }

@@ -102,12 +102,12 @@ impl Collector for SessionCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.0.labelled();
         let sum = |series: &[Arc<Route>], read: fn(&Route) -> &AtomicU64| series.iter().map(|one| read(one).load(Relaxed)).sum();
-        let sessions = all.iter().map(|(route, series)| ([("route", &**route)], sum(series, |one| &one.sessions)));
+        let sessions = all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], sum(series, |one| &one.sessions)));
         let help = "Forwarded connections, and clients that sent datagrams, by rule; counted at their end";
         table::counters(&mut encoder, "pailou_sessions", help, sessions)?;
-        let bytes = all.iter().flat_map(|(route, series)| {
+        let bytes = all.iter().flat_map(|(labels, series)| {
             let by_direction = [("sent", sum(series, |one| &one.sent)), ("received", sum(series, |one| &one.received))];
-            by_direction.map(|(direction, bytes)| ([("route", &**route), ("direction", direction)], bytes))
+            by_direction.map(|(direction, bytes)| ([labels.route(), labels.kind(), ("direction", direction)], bytes))
         });
         table::counters(&mut encoder, "pailou_session_bytes", "Bytes of them to and from the backends, by rule", bytes)
     }
