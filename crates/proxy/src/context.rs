@@ -53,6 +53,12 @@ impl Budget {
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
+
+    /// Whether mirrors may hold this many bytes more. They get no more than what leaves half of the room to requests that somebody
+    /// waits for.
+    pub(crate) fn has_room_for_copies(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit / 2
+    }
 }
 
 impl Share {
@@ -89,6 +95,13 @@ impl Share {
         }
         self.bytes += more;
         Ok(())
+    }
+
+    /// Makes the share smaller by as much as is not needed any more.
+    pub(crate) fn shrink_by(&mut self, bytes: u64) {
+        let less = bytes.min(self.bytes);
+        self.bytes -= less;
+        self.context.bodies.used.fetch_sub(less, Ordering::Relaxed);
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Metrics {
     handshakes: Family<HandshakeLabel, Counter>,
     /// Requests under a retry policy that are sent once only, since their body is too long to be kept or there is no room for it.
     pub(crate) retry_abandoned: Counter,
+    /// Copies for mirrors that were not sent, or not to their end.
+    pub(crate) mirrors_dropped: Counter,
     requests: Arc<ByRoute<Requests>>,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
@@ -70,6 +72,7 @@ impl Metrics {
             violations: Family::default(),
             handshakes: Family::default(),
             retry_abandoned: Counter::default(),
+            mirrors_dropped: Counter::default(),
             requests: Arc::default(),
             sessions: SessionMetrics::default(),
         };
@@ -89,6 +92,11 @@ impl Metrics {
             "pailou_tls_handshake_failures",
             "TLS handshakes of clients that failed, by reason",
             metrics.handshakes.clone(),
+        );
+        registry.register(
+            "pailou_mirrors_dropped",
+            "Copies for mirrors that were not sent, or not to their end: the mirror is slow, or there is no room or endpoint",
+            metrics.mirrors_dropped.clone(),
         );
         registry.register(
             "pailou_retry_abandoned",

@@ -1,21 +1,22 @@
 //! Copies of a request that is passed on unread, for mirrors that must never hold the original up.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::Frame;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::body_error::RequestBodyError;
+use crate::{
+    body_error::RequestBodyError,
+    context::{self, Share},
+};
 
 /// How many bytes a copy may lag behind the original until it is given up.
-const MAX_LAG: usize = 4 << 20;
+const MAX_LAG: u64 = 4 << 20;
 
 /// Copies of a body that is passed on, one for each mirror. Dropped before the body's end, none looks whole.
 #[derive(Default)]
@@ -23,19 +24,22 @@ pub(crate) struct Copies(Vec<Sink>);
 
 struct Sink {
     frames: mpsc::UnboundedSender<Result<Bytes, RequestBodyError>>,
-    lag: Arc<AtomicUsize>,
+    lag: Arc<Lag>,
 }
 
 /// A mirror's end of its copy.
 pub(crate) struct Copied {
     frames: mpsc::UnboundedReceiver<Result<Bytes, RequestBodyError>>,
-    lag: Arc<AtomicUsize>,
+    lag: Arc<Lag>,
 }
+
+/// Bytes that a mirror has not taken yet; they count towards the room for bodies.
+struct Lag(Mutex<(u64, Share)>);
 
 impl Copies {
     /// Begins one more copy.
-    pub(crate) fn begin(&mut self) -> Copied {
-        let lag = Arc::new(AtomicUsize::new(0));
+    pub(crate) fn begin(&mut self, context: &Arc<context::Context>) -> Copied {
+        let lag = Arc::new(Lag(Mutex::new((0, Share::new(Arc::clone(context))))));
         // Bounded in bytes by `lag`, not in frames.
         let (frames, ends) = mpsc::unbounded_channel();
         self.0.push(Sink { frames, lag: Arc::clone(&lag) });
@@ -76,10 +80,30 @@ impl Drop for Copies {
     }
 }
 
+impl Lag {
+    /// Makes it longer, or says that the copy is to be given up, which the metrics count.
+    fn grow(&self, bytes: u64) -> bool {
+        let (lag, share) = &mut *self.0.lock();
+        let grown = *lag + bytes;
+        if grown <= MAX_LAG && share.context().bodies.has_room_for_copies(bytes) && share.grow_to(grown).is_ok() {
+            *lag = grown;
+            return true;
+        }
+        share.context().metrics.mirrors_dropped.inc();
+        false
+    }
+
+    fn shrink(&self, bytes: u64) {
+        let (lag, share) = &mut *self.0.lock();
+        *lag = lag.saturating_sub(bytes);
+        share.shrink_by(bytes);
+    }
+}
+
 impl Sink {
     /// False where the copy goes no further.
     fn send(&self, data: &Bytes) -> bool {
-        if self.lag.fetch_add(data.len(), Ordering::Relaxed) + data.len() > MAX_LAG {
+        if !self.lag.grow(data.len() as u64) {
             let _ = self.frames.send(Err(RequestBodyError::CopyAbandoned));
             return false;
         }
@@ -96,7 +120,7 @@ impl Copied {
         let frame = ready!(self.frames.poll_recv(context));
         Poll::Ready(frame.map(|data| {
             data.map(|data| {
-                self.lag.fetch_sub(data.len(), Ordering::Relaxed);
+                self.lag.shrink(data.len() as u64);
                 Frame::data(data)
             })
         }))

@@ -41,8 +41,8 @@ pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
     /// Result of the scan, if the body can be understood.
     pub(crate) scan: Option<Scan>,
-    /// Its share of the room for bodies, held as long as the body may be sent again.
-    _share: Share,
+    /// Its share of the room for bodies, held as long as the body may be sent again, or a mirror has it.
+    pub(crate) share: Arc<Share>,
 }
 
 /// How much may be read, and for how long.
@@ -134,7 +134,7 @@ impl RequestInput {
             Some(scanner) => scanner.finish(&bytes).ok(),
             None => kind.and_then(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes)),
         };
-        Ok(Self::Read(Box::new(ReadBody { bytes, scan, _share: share })))
+        Ok(Self::Read(Box::new(ReadBody { bytes, scan, share: Arc::new(share) })))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mirrors: copies of a request, body included, whose answers are thrown away and which never hold the original up.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
 use pailou_snapshot::{CircuitBreaker, Mirror, Timeouts};
@@ -8,10 +8,9 @@ use tokio::time::timeout;
 
 use super::{Chosen, outgoing::Outgoing, target::Target};
 use crate::{
-    breaker::Breaker,
+    context::{Context, Share},
     request_body::RequestBody,
     request_input::RequestInput,
-    runtime::Runtime,
     upstream::{Limits, dial},
     weighted::falls_within,
     worker::Connection,
@@ -30,44 +29,60 @@ pub(super) fn copy(route: &Chosen<'_>, outgoing: &Outgoing, mut input: RequestIn
     if chosen.is_empty() {
         return input;
     }
+    let context = &connection.worker.context;
     for mirror in chosen {
-        let body = match &mut input {
-            RequestInput::Unread(unread) => RequestBody::copied(unread.rest.copies.begin()),
-            other => RequestBody::held(other.pieces().unwrap_or_default()),
-        };
-        send(route.runtime, mirror, route.client, outgoing.for_mirror(), &input, body, connection);
+        let sent = Copy::new(&mut input, outgoing, context).and_then(|copy| copy.send(route, mirror, &input, connection));
+        if sent.is_none() {
+            context.metrics.mirrors_dropped.inc();
+        }
     }
     input
 }
 
-fn send(
-    runtime: &Arc<Runtime>,
-    mirror: &Mirror,
-    client: IpAddr,
+/// A request for a mirror.
+struct Copy {
     outgoing: Outgoing,
-    input: &RequestInput,
     body: RequestBody,
-    connection: &Connection,
-) {
-    let breaker: &Arc<Breaker> = runtime.breaker(mirror.breaker);
-    // Copies are bounded even where nobody set a limit: nobody waits for them.
-    let limits = CircuitBreaker::default();
-    let (Ok(permit), Ok(mut target)) =
-        (breaker.request(Some(&limits)), Target::of(runtime, mirror.cluster, client, &outgoing, input))
-    else {
-        return;
-    };
-    let Ok(attempt) = target.selection.next() else { return };
-    let body = target.body.take().map_or(body, RequestBody::held);
-    let (worker, breaker) = (connection.worker.clone(), breaker.clone());
-    tokio::spawn(timeout(MAX_TIME, async move {
-        let limits = Limits { breaker: Some(&breaker), limits: Some(&limits) };
-        let Ok(destination) = dial(&target.settings, attempt.endpoint(), &Timeouts::default(), limits) else { return };
-        let Ok(head) = outgoing.head(destination.address, None) else { return };
-        if let Ok(mut exchange) = worker.upstreams.send(&destination, &head.borrowed(), body).await {
-            // Read to its end, so that the mirror does its work as the original does.
-            while let Some(Ok(_)) = exchange.response.body_mut().frame().await {}
-        }
-        drop((permit, target));
-    }));
+    /// The body's share of the room for bodies, where it is held.
+    held: Option<Arc<Share>>,
+}
+
+impl Copy {
+    /// A copy of the request; `None` where there is no room for its body.
+    fn new(input: &mut RequestInput, outgoing: &Outgoing, context: &Arc<Context>) -> Option<Self> {
+        let (body, held) = match input {
+            RequestInput::Absent => (RequestBody::empty(), None),
+            RequestInput::Unread(unread) => (RequestBody::copied(unread.rest.copies.begin(context)), None),
+            // The original's bytes, which count already.
+            RequestInput::Read(read) if context.bodies.has_room_for_copies(0) => {
+                (RequestBody::held(read.bytes.clone().into()), Some(Arc::clone(&read.share)))
+            }
+            RequestInput::Read(_) => return None,
+        };
+        Some(Self { outgoing: outgoing.for_mirror(), body, held })
+    }
+
+    /// Sends it; `None` where the mirror has no endpoint, or no room for more requests.
+    fn send(self, route: &Chosen<'_>, mirror: &Mirror, input: &RequestInput, connection: &Connection) -> Option<()> {
+        let Self { outgoing, body, held } = self;
+        let breaker = route.runtime.breaker(mirror.breaker).clone();
+        // Copies are bounded even where nobody set a limit: nobody waits for them.
+        let limits = CircuitBreaker::default();
+        let permit = breaker.request(Some(&limits)).ok()?;
+        let mut target = Target::of(route.runtime, mirror.cluster, route.client, &outgoing, input).ok()?;
+        let attempt = target.selection.next().ok()?;
+        let body = target.body.take().map_or(body, RequestBody::held);
+        let worker = connection.worker.clone();
+        tokio::spawn(timeout(MAX_TIME, async move {
+            let limits = Limits { breaker: Some(&breaker), limits: Some(&limits) };
+            let Ok(destination) = dial(&target.settings, attempt.endpoint(), &Timeouts::default(), limits) else { return };
+            let Ok(head) = outgoing.head(destination.address, None) else { return };
+            if let Ok(mut exchange) = worker.upstreams.send(&destination, &head.borrowed(), body).await {
+                // Read to its end, so that the mirror does its work as the original does.
+                while let Some(Ok(_)) = exchange.response.body_mut().frame().await {}
+            }
+            drop((permit, target, held));
+        }));
+        Some(())
+    }
 }

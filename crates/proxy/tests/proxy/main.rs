@@ -17,6 +17,7 @@ mod idle;
 mod kept_connections;
 mod limits;
 mod listeners;
+mod mirrors;
 mod picker;
 mod picker_answers;
 mod request_path;
