@@ -3,9 +3,11 @@
 //! The end of a path tells APIs apart, because services put prefixes of their own in front: `/compatible-mode/v1/…`,
 //! `/openai/deployments/<name>/…`.
 
+use std::fmt;
+
 use crate::{
-    multipart,
-    scan::{Scan, scan},
+    multipart::{self, FormError},
+    scan::{Scan, ScanError, scan},
 };
 
 /// An API of a model server.
@@ -71,6 +73,38 @@ pub enum BodyKind {
     Multipart,
 }
 
+/// Why a body cannot be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// As JSON.
+    Json(ScanError),
+    /// As a form.
+    Form(FormError),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => error.fmt(f),
+            Self::Form(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl From<ScanError> for BodyError {
+    fn from(error: ScanError) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl From<FormError> for BodyError {
+    fn from(error: FormError) -> Self {
+        Self::Form(error)
+    }
+}
+
 impl Api {
     /// The API that `path` belongs to. A query string is ignored, and so is a slash at the end.
     pub fn from_path(path: &str) -> Option<Self> {
@@ -129,11 +163,14 @@ impl BodyKind {
         Self::from_content_type(content_type)
     }
 
-    /// Scans a whole body of this kind; `None` if it cannot be understood. `content_type` is the body's own.
-    pub fn scan(self, content_type: Option<&str>, body: &[u8]) -> Option<Scan> {
+    /// Scans a whole body of this kind. `content_type` is the body's own.
+    ///
+    /// # Errors
+    /// Says why the body cannot be understood.
+    pub fn scan(self, content_type: Option<&str>, body: &[u8]) -> Result<Scan, BodyError> {
         match self {
-            Self::Json => scan(body).ok(),
-            Self::Multipart => multipart::scan(content_type.unwrap_or_default(), body).ok(),
+            Self::Json => Ok(scan(body)?),
+            Self::Multipart => Ok(multipart::scan(content_type.unwrap_or_default(), body)?),
         }
     }
 

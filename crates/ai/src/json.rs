@@ -67,7 +67,7 @@ fn is_special_or_not_ascii(byte: u8) -> bool {
 
 /// End of an escape sequence. A surrogate must be half of a pair.
 pub(crate) fn escape(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
-    let unpaired = ScanError::Syntax { at: pos };
+    let unpaired = ScanError::HalfSurrogate { at: pos };
     match bytes.get(pos + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(pos + 2),
         Some(b'u') => match hex(bytes, pos)? {
@@ -81,7 +81,7 @@ pub(crate) fn escape(bytes: &[u8], pos: usize) -> Result<usize, ScanError> {
             0xDC00..=0xDFFF => Err(unpaired),
             _ => Ok(pos + 6),
         },
-        _ => Err(unpaired),
+        _ => Err(ScanError::Syntax { at: pos }),
     }
 }
 

@@ -30,7 +30,7 @@ pub mod sse;
 pub mod usage;
 mod walk;
 
-pub use endpoint::{Api, BodyKind, Dialect, is_model_call};
+pub use endpoint::{Api, BodyError, BodyKind, Dialect, is_model_call};
 pub use error::ErrorBody;
 pub use multipart::FormError;
 pub use scan::{Scan, ScanError, Scanner, scan};

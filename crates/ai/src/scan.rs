@@ -86,6 +86,11 @@ pub enum ScanError {
         /// Offset of the first byte that is not JSON.
         at: usize,
     },
+    /// A string has an escape for one half of a surrogate pair without the other, as from a text cut between the two.
+    HalfSurrogate {
+        /// Offset of the escape.
+        at: usize,
+    },
     /// More than 127 containers are open at once.
     TooDeep {
         /// Offset of the container too many.
@@ -102,6 +107,7 @@ impl fmt::Display for ScanError {
             Self::NotObject => f.write_str("the body is not a JSON object"),
             Self::NotUtf8 { at } => write!(f, "the body is not UTF-8 (byte {at})"),
             Self::Syntax { at } => write!(f, "the body is not JSON (byte {at})"),
+            Self::HalfSurrogate { at } => write!(f, "a string of the body has half a surrogate pair (byte {at})"),
             Self::TooDeep { at } => write!(f, "the body is nested too deeply (byte {at})"),
             Self::RepeatedModel => {
                 write!(f, "the body has more than {MAX_MODELS} members called \"model\"")

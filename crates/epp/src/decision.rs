@@ -86,7 +86,7 @@ fn understood(request: &EndpointRequest, body: &Bytes) -> Option<Scan> {
         return None;
     }
     let content_type = request.header("content-type");
-    BodyKind::of(content_type, request.header("content-encoding"))?.scan(content_type, body)
+    BodyKind::of(content_type, request.header("content-encoding"))?.scan(content_type, body).ok()
 }
 
 fn no_endpoint(request: &EndpointRequest, details: &str) -> Refusal {

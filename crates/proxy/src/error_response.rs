@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use pailou_ai::ErrorBody;
 
 use crate::{
+    content_coding,
     error::{Audience, Error, Flag},
     response_body::ResponseBody,
 };
@@ -30,6 +31,9 @@ impl Error {
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(content_coding::ACCEPTED));
         }
         match self.flag {
             // As Envoy says it.

@@ -14,6 +14,7 @@ mod backend_body;
 mod body_error;
 pub mod breaker;
 pub mod cluster;
+mod content_coding;
 pub mod context;
 mod credential;
 pub mod cut_off;

@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use pailou_snapshot::{
     Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
 };
@@ -169,8 +169,12 @@ async fn serve(
     let backend = backend::choose(rule, &runtime)?;
     let picker = Picker::of(&runtime, backend);
     let input = match &picker {
-        // It is told all of the body.
-        Some(_) => input.read_all(&head, context, &bounds).await?,
+        // It gets all of the body, and is to understand it.
+        Some(_) => {
+            let mut input = input.read_all(&head, context, &bounds).await?;
+            input.decode(&mut head.parts.headers);
+            input
+        }
         None => input,
     };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
@@ -186,6 +190,9 @@ async fn serve(
         Some(choice) => Target::chosen(&route, choice, &mut outgoing)?,
         None => Target::new(&route, &outgoing, &input)?,
     };
+    if target.is_decoded {
+        outgoing.headers.remove(header::CONTENT_ENCODING);
+    }
     let keep = rule.policy.retry.as_ref().map(|_| Keep { limit: bounds.bytes, share: Share::new(context.clone()) });
     let body = ReplayBody::new(input, target.body.take(), keep);
     let attempts =

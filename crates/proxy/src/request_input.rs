@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pailou_ai::{BodyKind, Pieces, Scan, Scanner};
+use pailou_ai::{BodyError, BodyKind, Pieces, Scan, Scanner};
 use pailou_snapshot::Body;
 use tokio::time::timeout;
 
 use crate::{
+    content_coding::Codings,
     context::{Context, Share},
     error::{Error, Flag},
     mirror::Copies,
@@ -34,13 +35,18 @@ pub(crate) struct Unread {
     pub(crate) rest: Rest,
     /// Kind of body that it can be read as.
     kind: Option<BodyKind>,
+    /// Codings to undo for that.
+    codings: Codings,
 }
 
 /// A body that has been read.
 pub(crate) struct ReadBody {
+    /// As it came.
     pub(crate) bytes: Bytes,
-    /// Result of the scan, if the body can be understood.
-    pub(crate) scan: Option<Scan>,
+    /// Without its content codings, where it has any that were undone.
+    pub(crate) decoded: Option<Bytes>,
+    /// Result of the scan; `None` where the body is not of a kind that names a model.
+    pub(crate) scan: Option<Result<Scan, BodyError>>,
     /// Its share of the room for bodies, held as long as the body may be sent again, or a mirror has it.
     pub(crate) share: Arc<Share>,
 }
@@ -60,7 +66,8 @@ impl RequestInput {
         if body.is_end_stream() {
             return Self::Absent;
         }
-        Self::Unread(Unread { rest: Rest { body, copies: Copies::default() }, kind: kind(head) })
+        let (kind, codings) = kind(head);
+        Self::Unread(Unread { rest: Rest { body, copies: Copies::default() }, kind, codings })
     }
 
     /// The body as matching sees it. A body that cannot name a model counts as read.
@@ -92,6 +99,16 @@ impl RequestInput {
         }
     }
 
+    /// Undoes a body's content codings for good: whoever gets it next is to understand it.
+    pub(crate) fn decode(&mut self, headers: &mut HeaderMap) {
+        if let Self::Read(read) = self
+            && let Some(decoded) = read.decoded.take()
+        {
+            read.bytes = decoded;
+            headers.remove(header::CONTENT_ENCODING);
+        }
+    }
+
     /// The body that was read, as pieces.
     pub(crate) fn pieces(&self) -> Option<Pieces> {
         self.call().map(|call| call.bytes.clone().into())
@@ -111,46 +128,63 @@ impl RequestInput {
     /// Reads the body even where it cannot be understood.
     ///
     /// # Errors
-    /// As [`RequestInput::read`].
+    /// As [`RequestInput::read`]. 400 where the body is not of the coding that it says.
     pub(crate) async fn read_all(self, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
         if let Self::Read(call) = &self
             && call.bytes.len() as u64 > bounds.bytes
         {
             return Err(too_long(bounds.bytes));
         }
-        let Self::Unread(Unread { rest: Rest { body, .. }, kind }) = self else { return Ok(self) };
+        let Self::Unread(Unread { rest: Rest { body, .. }, kind, codings }) = self else { return Ok(self) };
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > bounds.bytes) {
             return Err(too_long(bounds.bytes));
         }
         let mut share = Share::new(context.clone());
-        let mut ahead = Ahead { is_json: kind == Some(BodyKind::Json), scanner: None };
+        let mut ahead = Ahead { is_json: kind == Some(BodyKind::Json) && codings.is_identity(), scanner: None };
         let collect = collect(body, announced, bounds, &mut share, &mut ahead);
         let bytes = match bounds.time {
             None => collect.await?,
             Some(time) => timeout(time, collect).await.map_err(|_| late())??,
         };
-        let scan = match ahead.scanner {
-            Some(scanner) => scanner.finish(&bytes).ok(),
-            None => kind.and_then(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes)),
+        let decoded = match kind {
+            Some(_) if !codings.is_identity() => Some(codings.decode(&bytes, bounds.bytes, &mut share).await?),
+            _ => None,
         };
-        Ok(Self::Read(Box::new(ReadBody { bytes, scan, share: Arc::new(share) })))
+        let scan = match ahead.scanner {
+            Some(scanner) => Some(scanner.finish(&bytes).map_err(BodyError::from)),
+            None => kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), decoded.as_ref().unwrap_or(&bytes))),
+        };
+        Ok(Self::Read(Box::new(ReadBody { bytes, decoded, scan, share: Arc::new(share) })))
     }
 }
 
 impl ReadBody {
     /// The model that the body names.
     pub(crate) fn model(&self) -> Option<&str> {
-        self.scan.as_ref()?.model.as_deref()
+        self.scan()?.model.as_deref()
+    }
+
+    /// Result of the scan, where the body can be understood.
+    pub(crate) fn scan(&self) -> Option<&Scan> {
+        self.scan.as_ref()?.as_ref().ok()
+    }
+
+    /// The body that the scan is of.
+    pub(crate) fn text(&self) -> &Bytes {
+        self.decoded.as_ref().unwrap_or(&self.bytes)
     }
 }
 
-/// Kind of body, by which the scan reads it.
-fn kind(head: &Head) -> Option<BodyKind> {
+/// Kind of body, by which the scan reads it, and the codings to undo first.
+fn kind(head: &Head) -> (Option<BodyKind>, Codings) {
     if head.upgrade.is_some() {
-        return None;
+        return (None, Codings::default());
     }
-    BodyKind::of(head.text(&header::CONTENT_TYPE), head.text(&header::CONTENT_ENCODING))
+    match Codings::of(&head.parts.headers) {
+        Some(codings) => (BodyKind::from_content_type(head.text(&header::CONTENT_TYPE)), codings),
+        None => (None, Codings::default()),
+    }
 }
 
 /// Part of a body read while it comes. Most bodies come in one piece.

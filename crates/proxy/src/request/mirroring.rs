@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::header;
 use http_body_util::BodyExt;
 use pailou_snapshot::{CircuitBreaker, Mirror, Timeouts};
 use tokio::time::timeout;
@@ -64,7 +65,7 @@ impl Copy {
 
     /// Sends it; `None` where the mirror has no endpoint, or no room for more requests.
     fn send(self, route: &Chosen<'_>, mirror: &Mirror, input: &RequestInput, connection: &Connection) -> Option<()> {
-        let Self { outgoing, body, held } = self;
+        let Self { mut outgoing, body, held } = self;
         let breaker = route.runtime.breaker(mirror.breaker).clone();
         // Copies are bounded even where nobody set a limit: nobody waits for them.
         let limits = CircuitBreaker::default();
@@ -72,6 +73,9 @@ impl Copy {
         let mut target = Target::of(route.runtime, mirror.cluster, route.client, &outgoing, input).ok()?;
         let attempt = target.selection.next().ok()?;
         let body = target.body.take().map_or(body, RequestBody::held);
+        if target.is_decoded {
+            outgoing.headers.remove(header::CONTENT_ENCODING);
+        }
         let worker = connection.worker.clone();
         tokio::spawn(timeout(MAX_TIME, async move {
             let limits = Limits { breaker: Some(&breaker), limits: Some(&limits) };

@@ -38,6 +38,8 @@ pub(super) struct Target {
     pub(super) settings: Arc<ClusterSettings>,
     /// The body with the model's name that the pool wants, where it was read.
     pub(super) body: Option<Pieces>,
+    /// The body is without the content codings that the client gave it.
+    pub(super) is_decoded: bool,
     /// The name that was put in.
     pub(super) target_model: Option<Arc<str>>,
     /// A cookie for the client, by which it comes back to the same endpoint.
@@ -79,7 +81,7 @@ impl Target {
             _ => (None, None),
         };
         let selection = Selection::balanced(cluster, hash);
-        Ok(Self { settings, body: input.pieces(), target_model: None, set_cookie, listener: None, selection })
+        Ok(Self { settings, body: input.pieces(), is_decoded: false, target_model: None, set_cookie, listener: None, selection })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
@@ -95,6 +97,7 @@ impl Target {
         Ok(Self {
             settings: cluster.current_settings(),
             body: choice.body.map(Pieces::from_iter),
+            is_decoded: false,
             target_model: None,
             set_cookie: None,
             listener: choice.listener,
@@ -110,22 +113,22 @@ impl Target {
         input: &RequestInput,
     ) -> Result<Self, Error> {
         let call = input.call();
-        let scan = call.and_then(|call| call.scan.as_ref());
+        let scan = call.and_then(|call| call.scan());
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
         let model = pool.model(asked);
         let target_model = model.and_then(|model| target_name(model)).filter(|name| **name != *asked && !asked.is_empty());
         let body = match (call, scan, &target_model) {
-            (Some(call), Some(scan), Some(name)) => Some(splice_model(&call.bytes, scan, name)),
+            (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
             _ => input.pieces(),
         };
         let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
         let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
         let request = PickRequest {
             model: target_model.as_deref().unwrap_or(asked),
-            prompt: call.zip(scan).and_then(|(call, scan)| call.bytes.get(scan.prompt.clone()?)).unwrap_or(&[]),
+            prompt: call.zip(scan).and_then(|(call, scan)| call.text().get(scan.prompt.clone()?)).unwrap_or(&[]),
             cache_salt: scan.and_then(|scan| scan.cache_salt.as_deref()),
             criticality: criticality(&pool, model.map(|model| &**model), objective),
-            input_bytes: call.map_or(0, |call| call.bytes.len()),
+            input_bytes: call.map_or(0, |call| call.text().len()),
             max_tokens: scan.and_then(|scan| scan.max_tokens),
             subset: subset.as_deref(),
             ..PickRequest::default()
@@ -137,7 +140,8 @@ impl Target {
             }
         })?;
         let selection = Selection::picked(cluster, picked);
-        Ok(Self { settings, body, target_model, set_cookie: None, listener: None, selection })
+        let is_decoded = target_model.is_some() && call.is_some_and(|call| call.decoded.is_some());
+        Ok(Self { settings, body, is_decoded, target_model, set_cookie: None, listener: None, selection })
     }
 
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;

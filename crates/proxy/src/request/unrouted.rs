@@ -1,10 +1,12 @@
 //! Answer to a client when no rule matches.
 
-use http::header;
+use http::{StatusCode, header};
+use pailou_ai::BodyError;
 use pailou_snapshot::{Body, Listener, MatchOutcome};
 
 use crate::{
-    error::{Error, Flag},
+    content_coding::unsupported,
+    error::{Audience, Error, Flag},
     request_head::Head,
     request_input::RequestInput,
 };
@@ -22,12 +24,25 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> E
     }
     let obstacle = match input {
         RequestInput::Absent => "and there is no body",
-        RequestInput::Read(call) if call.scan.is_some() => "and this body has no `model` that is a string",
-        RequestInput::Read(_) => "and this body is not valid JSON",
-        RequestInput::Unread(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => {
-            "and this body is compressed; send it without Content-Encoding"
-        }
+        RequestInput::Read(read) => match &read.scan {
+            Some(Err(error)) if is_to_model(head) => return unreadable(error),
+            Some(Err(_)) | None => "and this body is not valid JSON",
+            Some(Ok(_)) => "and this body has no `model` that is a string",
+        },
+        RequestInput::Unread(_) if head.parts.headers.contains_key(header::CONTENT_ENCODING) => return unsupported(),
         RequestInput::Unread(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
     };
     Error::new(Flag::NoRoute, format!("no route for this request: routes here go by the `model` in a request's body, {obstacle}"))
+}
+
+/// Whether the client means a model's API: by the path, or by the type of its body.
+fn is_to_model(head: &Head) -> bool {
+    matches!(head.audience, Audience::Model(_))
+        || head.text(&header::CONTENT_TYPE).is_some_and(|value| value.contains("json") || value.starts_with("multipart/form-data"))
+}
+
+/// The error for a body that cannot name a model since it is not of the kind that it says: model servers, too, answer 400.
+fn unreadable(error: &BodyError) -> Error {
+    let error = Error::new(Flag::NoRoute, format!("{error}; routes here go by the `model` that it names"));
+    Error { status: StatusCode::BAD_REQUEST, ..error }
 }

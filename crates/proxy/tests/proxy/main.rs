@@ -7,6 +7,7 @@ mod support;
 mod authorization;
 mod backend_tls;
 mod client_certificates;
+mod codings;
 mod cors;
 mod duplex;
 mod forward;

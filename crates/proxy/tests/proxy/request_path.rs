@@ -46,20 +46,27 @@ async fn a_request_that_names_no_model_is_told_why() {
     let engine = engine("a").await;
     let gateway = Gateway::start(&[engine.addr()], |_| {});
     let json = "content-type: application/json";
-    for (head, body, why) in [
-        (json, r#"{"messages":[]}"#, "has no `model` that is a string"),
-        (json, r#"{"model":7}"#, "has no `model` that is a string"),
-        (json, r#"{"model":"#, "is not valid JSON"),
-        (json, "", "there is no body"),
-        ("content-type: application/json\r\ncontent-encoding: gzip", "\u{1f}", "is compressed"),
-        ("content-type: image/png", r#"{"model":"qwen"}"#, "send it with Content-Type: application/json"),
+    let form = "content-type: multipart/form-data; boundary=b";
+    for (head, body, status, why) in [
+        (json, r#"{"messages":[]}"#, 404, "has no `model` that is a string"),
+        (json, r#"{"model":7}"#, 404, "has no `model` that is a string"),
+        (json, "", 404, "there is no body"),
+        ("content-type: image/png", r#"{"model":"qwen"}"#, 404, "send it with Content-Type: application/json"),
+        // Model servers answer 400 to these.
+        (json, r#"{"model":"#, 400, "the body is not JSON (byte 9)"),
+        (json, r#"{"model":"qwen","#, 400, "the body is not JSON (byte 16)"),
+        (json, r#"["model"]"#, 400, "the body is not a JSON object"),
+        (json, r#"{"model":"\ud800"}"#, 400, "half a surrogate pair"),
+        (form, "--b\r\ncontent-disposition: form-data; name=model\r\n\r\nqw", 400, "the body is not a form"),
+        ("content-type: application/json\r\ncontent-encoding: gzip", "\u{1f}", 400, "is not gzip"),
     ] {
         let request = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         let answer = gateway.exchange(&request, |_| false).await;
-        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains(why), "{body}: {answer}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(why), "{body}: {answer}");
+        assert!(status == 404 || answer.contains(r#""type":"invalid_request_error""#), "{body}: {answer}");
     }
     assert_eq!(engine.stats().requests, 0);
 }

@@ -26,10 +26,21 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these engines; `change` may alter the rule.
     pub(crate) fn start(engines: &[SocketAddr], change: impl FnOnce(&mut Rule)) -> Self {
-        let proxy = Proxy::start(options(2, Sink::Off)).unwrap();
         let mut rule = rule();
         change(&mut rule);
-        let snapshot = Arc::new(snapshot(rule));
+        Self::of(engines, rule, |_| {})
+    }
+
+    /// Starts one with these engines; `change` may alter the pool.
+    pub(crate) fn with_pool(engines: &[SocketAddr], change: impl FnOnce(&mut Pool)) -> Self {
+        Self::of(engines, rule(), change)
+    }
+
+    fn of(engines: &[SocketAddr], rule: Rule, change: impl FnOnce(&mut Pool)) -> Self {
+        let proxy = Proxy::start(options(2, Sink::Off)).unwrap();
+        let mut pool = pool();
+        change(&mut pool);
+        let snapshot = Arc::new(snapshot(rule, pool));
         let errors = proxy.apply(&snapshot, &endpoints(engines));
         assert!(errors.is_empty(), "{errors:?}");
         let address = proxy.addresses()[0].1;
@@ -87,8 +98,8 @@ fn pool_name() -> Name {
     Name::new("default", "qwen-pool")
 }
 
-fn snapshot(rule: Rule) -> Snapshot {
-    let pool = Pool {
+fn pool() -> Pool {
+    Pool {
         name: pool_name(),
         runtime: ModelServer::Vllm,
         strategy: RoutingStrategy::Default,
@@ -96,7 +107,10 @@ fn snapshot(rule: Rule) -> Snapshot {
         models: Default::default(),
         any_model: None,
         objectives: Default::default(),
-    };
+    }
+}
+
+fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
     let cluster = Cluster {
         key: ClusterKey { endpoints: EndpointKey::Pool(pool_name()), variant: 0 },
         kind: ClusterKind::Pool(Arc::new(pool)),
