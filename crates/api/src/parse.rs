@@ -6,6 +6,7 @@
 mod decode;
 mod documents;
 mod error;
+mod foreign;
 mod json;
 mod locate;
 mod metadata;
@@ -13,12 +14,15 @@ mod path;
 mod suggest;
 mod tracked;
 mod typed;
+mod unknown_field;
 mod yaml;
 
 use crate::undecodable::Undecodable;
 use crate::{NamespaceName, Object};
 
 pub use error::{ParseError, Problem};
+pub use foreign::{ForeignObject, advice};
+pub use unknown_field::UnknownField;
 
 /// The largest input that [`parse`] takes, in bytes.
 pub const MAX_INPUT: usize = 64 << 20;
@@ -38,6 +42,8 @@ pub struct Parsed {
     pub errors: Vec<ParseError>,
     /// The readable part of those others that have a status.
     pub undecodable: Vec<Undecodable>,
+    /// Objects of kinds that are not the gateway's; at most [`MAX_OBJECTS`].
+    pub foreign: Vec<ForeignObject>,
 }
 
 /// An object and what was found beside it.
@@ -45,8 +51,8 @@ pub struct Parsed {
 pub struct Decoded {
     /// The object, checked and with its defaults.
     pub object: Object,
-    /// Paths of fields that the kind does not have, such as `spec.rules[0].matchs`.
-    pub ignored: Vec<String>,
+    /// Fields that the kind does not have, such as `spec.rules[0].matchs`.
+    pub ignored: Vec<UnknownField>,
     /// The line on which its document begins, from 1.
     pub line: usize,
 }
@@ -121,7 +127,7 @@ impl Reader<'_> {
 
     /// Whether there is room for another object; says so once when there is none.
     fn has_room(&mut self) -> bool {
-        let room = self.parsed.objects.len() < MAX_OBJECTS && self.parsed.errors.len() < MAX_ERRORS;
+        let room = self.parsed.objects.len() + self.parsed.foreign.len() < MAX_OBJECTS && self.parsed.errors.len() < MAX_ERRORS;
         if !room && self.parsed.errors.last().is_none_or(|error| error.problem != Problem::TooManyObjects) {
             self.fail(ParseError::of_input(self.origin, Problem::TooManyObjects));
         }

@@ -7,6 +7,7 @@ mod objects;
 mod routes;
 
 use crate::{
+    PortNumber,
     core_v1::cluster_trust_bundle::CERTIFICATES_GROUP,
     envoy::body::CustomResponseBody,
     object::Kind,
@@ -46,6 +47,8 @@ pub struct Reference<'a> {
     pub to: Referent<'a>,
     /// The kind of that object.
     pub kind: Kind,
+    /// The port that the field names.
+    pub port: Option<PortNumber>,
 }
 
 /// Objects that refer to others.
@@ -61,12 +64,14 @@ const AUTHORITIES: &[Kind] = &[Kind::ConfigMap, Kind::Secret, Kind::ClusterTrust
 impl<'a> Reference<'a> {
     /// A `backendRef`.
     pub fn backend(from: Referrer<'a>, to: &'a BackendObjectReference) -> Option<Self> {
-        Self::new(from, (&to.group, &to.kind), to.namespace.as_deref(), &to.name, BACKENDS)
+        let reference = Self::new(from, (&to.group, &to.kind), to.namespace.as_deref(), &to.name, BACKENDS)?;
+        Some(Self { port: to.port, ..reference })
     }
 
     /// A weighted `backendRef`.
     pub fn weighted(from: Referrer<'a>, to: &'a BackendRef) -> Option<Self> {
-        Self::new(from, (&to.group, &to.kind), to.namespace.as_deref(), &to.name, BACKENDS)
+        let reference = Self::new(from, (&to.group, &to.kind), to.namespace.as_deref(), &to.name, BACKENDS)?;
+        Some(Self { port: to.port, ..reference })
     }
 
     /// A Secret.
@@ -111,6 +116,6 @@ impl<'a> Reference<'a> {
     ) -> Option<Self> {
         let found = Kind::find(group, kind).filter(|kind| kinds.contains(kind))?;
         let namespace = if group == CERTIFICATES_GROUP { "" } else { namespace.unwrap_or(from.namespace) };
-        Some(Self { from, to: Referent { group, kind, namespace, name }, kind: found })
+        Some(Self { from, to: Referent { group, kind, namespace, name }, kind: found, port: None })
     }
 }

@@ -1,7 +1,10 @@
 //! Which listeners a route attaches to.
 
 use crate::status::Problem;
-use pailou_api::refs::{GATEWAY_GROUP, ParentReference};
+use pailou_api::{
+    Kind,
+    refs::{GATEWAY_GROUP, ParentReference},
+};
 
 use super::{
     gateway::Gateways,
@@ -9,6 +12,7 @@ use super::{
     index::Index,
     listener::{ListenerState, kind_name},
     route::Route,
+    wrong_kind::{self, Named},
 };
 
 /// A parentRef of a route that leads to a Gateway served here, or to a ListenerSet of one.
@@ -44,6 +48,10 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
     strangers
         .map(|parent| {
             let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
+            if &*parent.group != GATEWAY_GROUP {
+                let named = Named { group: &parent.group, kind: &parent.kind, name: &parent.name };
+                return format!("not served: parentRefs: {}", wrong_kind::message(named, &[Kind::Gateway, Kind::ListenerSet]));
+            }
             let known = parent.kind == "Gateway" && index.gateways.get(namespace, &parent.name).is_some();
             match (known, &*parent.kind) {
                 (true, _) => format!("not served: Gateway {namespace}/{} is of a class that is not served here", parent.name),

@@ -6,7 +6,12 @@ use crate::status::Problem;
 use pailou_api::{Kind, references::Reference, refs::LocalObjectReference};
 use pailou_snapshot::Roots;
 
-use super::{grants::Referrer, index::Index, pem};
+use super::{
+    grants::Referrer,
+    index::Index,
+    pem,
+    wrong_kind::{self, Named},
+};
 
 /// Reads every reference of an object in `from`'s namespace; what is wrong with each comes beside what could be had.
 pub(crate) fn read(
@@ -16,7 +21,7 @@ pub(crate) fn read(
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
     let (mut certificates, mut problems) = (Vec::new(), Vec::new());
     for reference in refs {
-        match one(index, Reference::local_authorities(from, reference), (&reference.kind, &reference.name), "InvalidKind") {
+        match one(index, Reference::local_authorities(from, reference), named(reference), "InvalidKind") {
             Ok(more) => certificates.extend(more),
             Err(problem) => problems.push(problem),
         }
@@ -24,25 +29,28 @@ pub(crate) fn read(
     (certificates, problems)
 }
 
+fn named(to: &LocalObjectReference) -> Named<'_> {
+    Named { group: &to.group, kind: &to.kind, name: &to.name }
+}
+
 /// Trust in just these.
 pub(crate) fn roots(certificates: Vec<CertificateDer<'static>>) -> Roots {
     Roots::Certificates(certificates.into())
 }
 
-/// The authorities that one object holds, under the key `ca.crt` where it has keys; `wrong_kind` is the reason if there is no reference, as
+/// The authorities that one object holds, under the key `ca.crt` where it has keys; `reason` stands where there is no reference, as
 /// the object's kind holds none.
 pub(crate) fn one(
     index: &Index<'_>,
     reference: Option<Reference<'_>>,
-    (kind, name): (&str, &str),
-    wrong_kind: &'static str,
+    named: Named<'_>,
+    reason: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let Some(reference) = reference else {
-        let message = format!(
-            "{kind} {name} cannot hold authorities: use a ConfigMap or a Secret with the key ca.crt, or a ClusterTrustBundle"
-        );
-        return Err(Problem::refs(wrong_kind, message));
+        let message = wrong_kind::message(named, &[Kind::ConfigMap, Kind::Secret, Kind::ClusterTrustBundle]);
+        return Err(Problem::refs(reason, message));
     };
+    let Named { kind, name, .. } = named;
     let namespace = reference.to.namespace;
     let pem = match reference.kind {
         Kind::ClusterTrustBundle => return bundle(index, name),

@@ -21,6 +21,7 @@ use super::{
     index::Index,
     listener::{ListenerState, certificate},
     listener_protocol::ListenerProtocol,
+    wrong_kind::Named,
 };
 
 /// A Gateway's certificate for backends that ask for one. If there should be one and there is not, the gateway opens no
@@ -83,7 +84,7 @@ pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Opti
     }
     let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
     let refs = validation.ca_certificate_refs.iter();
-    let refs = refs.map(|it| (Reference::client_authorities(from, it), (&*it.kind, &*it.name)));
+    let refs = refs.map(|it| (Reference::client_authorities(from, it), Named { group: &it.group, kind: &it.kind, name: &it.name }));
     let (trusted, problems) = trusted(index, refs);
     if let Some(problem) = problems.into_iter().next() {
         return Some(invalid(format!(".caCertificateRefs: {}", problem.message)));
@@ -102,7 +103,7 @@ fn referrer(gateway: &Gateway) -> Referrer<'_> {
 fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -> (Option<ClientCertificates>, Vec<Problem>) {
     let from = referrer(gateway);
     let refs = validation.ca_certificate_refs.iter();
-    let refs = refs.map(|it| (Reference::authorities(from, it), (&*it.kind, &*it.name)));
+    let refs = refs.map(|it| (Reference::authorities(from, it), Named { group: &it.group, kind: &it.kind, name: &it.name }));
     let (trusted, mut problems) = trusted(index, refs);
     for problem in &mut problems {
         problem.message.insert_str(0, "spec.tls.frontend: ");
@@ -123,7 +124,7 @@ fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -
 /// The authorities that can be had, and what is wrong with the others.
 fn trusted<'r>(
     index: &Index<'_>,
-    refs: impl Iterator<Item = (Option<Reference<'r>>, (&'r str, &'r str))>,
+    refs: impl Iterator<Item = (Option<Reference<'r>>, Named<'r>)>,
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {
     let (mut trusted, mut problems) = (Vec::new(), Vec::new());
     for (reference, named) in refs {

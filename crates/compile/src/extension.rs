@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 
 use crate::status::Problem;
 use pailou_api::{
-    EnvoyHttpRouteFilter,
+    EnvoyHttpRouteFilter, Kind,
     envoy::{
         ENVOY_GROUP,
         http_route_filter::{CredentialInjection, DirectResponse as SpecResponse, EnvoyHostRewrite, EnvoyUrlRewrite},
@@ -24,6 +24,7 @@ use super::{
     index::Index,
     matches, regexes,
     rule_context::RuleContext,
+    wrong_kind::{self, Named},
 };
 
 /// Applies the filter that a reference leads to.
@@ -33,8 +34,8 @@ pub(crate) fn apply(
     reference: &LocalObjectReference,
 ) -> Result<(), Problem> {
     if reference.group != ENVOY_GROUP || reference.kind != "HTTPRouteFilter" {
-        let message =
-            format!("{}: {} {} is no filter that is known: use HTTPRouteFilter", context.field, reference.kind, reference.name);
+        let named = Named { group: &reference.group, kind: &reference.kind, name: &reference.name };
+        let message = format!("{}: {}", context.field, wrong_kind::message(named, &[Kind::EnvoyHttpRouteFilter]));
         return Err(Problem::refs("InvalidKind", message));
     }
     let namespace = context.namespace();
@@ -85,7 +86,8 @@ fn secret(index: &Index<'_>, filter: &EnvoyHttpRouteFilter, spec: &CredentialInj
         Problem::accepted("UnsupportedValue", message)
     };
     let Some(found) = Reference::secret(referrer(own), reference) else {
-        return Err(wrong(format!("{} {} is no Secret", reference.kind, reference.name)));
+        let named = Named { group: &reference.group, kind: &reference.kind, name: &reference.name };
+        return Err(wrong(wrong_kind::message(named, &[Kind::Secret])));
     };
     let namespace = found.to.namespace;
     let secret =

@@ -26,6 +26,7 @@ mod redirect;
 mod regexes;
 mod tls_version;
 mod warnings;
+mod wrong_kind;
 
 mod addresses;
 mod bundles;

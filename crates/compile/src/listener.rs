@@ -6,14 +6,20 @@ use rustls::sign::CertifiedKey;
 
 use crate::status::{Condition, GroupKind, ListenerStatus, Problem};
 use pailou_api::{
-    LabelSelector,
+    Kind, LabelSelector,
     listener::{Listener as Spec, TlsMode},
     references::Reference,
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
 use pailou_snapshot::{ClientCertificates, ClientPolicy, HostPattern, HttpFilter, ListenerName, RouteKind};
 
-use super::{grants::Referrer, ids::ListenerSetId, index::Index, listener_protocol::ListenerProtocol};
+use super::{
+    grants::Referrer,
+    ids::ListenerSetId,
+    index::Index,
+    listener_protocol::ListenerProtocol,
+    wrong_kind::{self, Named},
+};
 
 /// A listener on its way into the snapshot.
 pub(crate) struct ListenerState<'a> {
@@ -227,7 +233,8 @@ fn certificates(index: &Index<'_>, spec: &Spec, from: Referrer<'_>, problems: &m
 pub(crate) fn certificate(index: &Index<'_>, to: &SecretObjectReference, from: Referrer<'_>) -> Result<Arc<CertifiedKey>, Problem> {
     let invalid = |message: String| Problem::refs("InvalidCertificateRef", message);
     let Some(reference) = Reference::secret(from, to) else {
-        return Err(invalid(format!("{} {} (group {:?}) cannot hold a certificate: name a Secret", to.kind, to.name, &*to.group)));
+        let named = Named { group: &to.group, kind: &to.kind, name: &to.name };
+        return Err(invalid(wrong_kind::message(named, &[Kind::Secret])));
     };
     let namespace = reference.to.namespace;
     let secret =

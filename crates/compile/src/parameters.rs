@@ -5,11 +5,16 @@ use crate::{
     store::Store,
 };
 use pailou_api::{
-    EnvoyProxy, Gateway, GatewayClass,
+    EnvoyProxy, Gateway, GatewayClass, Kind,
     envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec},
 };
 
-use super::{index::Index, settings::Mode, warnings::PARTIALLY_SUPPORTED};
+use super::{
+    index::Index,
+    settings::Mode,
+    warnings::PARTIALLY_SUPPORTED,
+    wrong_kind::{self, Named},
+};
 
 /// The reason of `Accepted` where parameters cannot be had. Source: Gateway API.
 const INVALID_PARAMETERS: &str = "InvalidParameters";
@@ -70,7 +75,10 @@ impl<'a> Reference<'a> {
     fn problem(&self, index: &Index<'_>) -> Option<String> {
         let Self { kind, namespace, name, .. } = self;
         match (self.place(), self.find(index)) {
-            (None, _) => Some(format!("{kind} {name} is not a kind of parameters that is known: use EnvoyProxy, or remove it")),
+            (None, _) => {
+                let named = Named { group: self.group, kind, name };
+                Some(wrong_kind::message(named, &[Kind::EnvoyProxy]))
+            }
             (_, Some(_)) => None,
             _ if namespace.is_empty() => Some(format!("EnvoyProxy {name} is in a namespace: name it")),
             _ => Some(format!("there is no EnvoyProxy {name} in namespace {namespace}")),

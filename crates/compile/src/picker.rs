@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_api::{core_v1::service::ServiceType, inference_pool::EndpointPickerRef};
+use pailou_api::{Kind, core_v1::service::ServiceType, inference_pool::EndpointPickerRef};
 use pailou_snapshot::{Cluster, ClusterKind, EndpointKey, Protocol, Roots, TlsVersion, UpstreamTls};
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     index::{Index, name_of},
     policies::traffic::Traffic,
     upstream_tls::TlsPolicies,
+    wrong_kind::{self, Named},
 };
 
 /// Reason why a pool has no usable endpoint picker.
@@ -34,7 +35,8 @@ pub(crate) fn cluster(
 ) -> Result<PickerCluster, NoPicker> {
     let name = &reference.name;
     if !reference.group.is_empty() || reference.kind != "Service" {
-        return Err(NoPicker::Unusable(format!("the endpoint picker {} {name} is no Service", reference.kind)));
+        let named = Named { group: &reference.group, kind: &reference.kind, name };
+        return Err(NoPicker::Unusable(format!("the endpoint picker {}", wrong_kind::message(named, &[Kind::Service]))));
     }
     let Some(port) = reference.port else {
         return Err(NoPicker::Unusable(format!("endpointPickerRef to Service {name} needs port.number")));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::status::Problem;
 use pailou_api::{
-    Service,
+    Kind, Service,
     core_v1::service::{ServicePort, ServiceType},
     envoy::{ENVOY_GROUP, backend::AppProtocol},
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
@@ -24,7 +24,15 @@ use super::{
     ids::{PolicyId, PoolId},
     index::{Index, name_of},
     policies::traffic::Traffic,
+    wrong_kind::{self, Named},
 };
+
+/// Kinds of backends; the first two take more than requests.
+const BACKENDS: [Kind; 3] = [Kind::Service, Kind::Backend, Kind::InferencePool];
+
+fn named(to: &BackendObjectReference) -> Named<'_> {
+    Named { group: &to.group, kind: &to.kind, name: &to.name }
+}
 
 /// Target of a reference.
 pub(crate) struct Resolved {
@@ -130,9 +138,8 @@ impl<'t, 'a> Resolver<'t, 'a> {
             return self.pool(namespace, to, traffic, load);
         }
         let Some(draft) = self.draft(from, to, load)? else {
-            let known = if load.is_requests() { "a Service, an InferencePool or a Backend" } else { "a Service or a Backend" };
-            let message = format!("{kind} {} (group {group:?}) is no kind of backend: use {known}", to.name);
-            return Err(Problem::refs("InvalidKind", message));
+            let allowed = if load.is_requests() { &BACKENDS[..] } else { &BACKENDS[..2] };
+            return Err(Problem::refs("InvalidKind", wrong_kind::message(named(to), allowed)));
         };
         let fallback = matches!(draft.kind, ClusterKind::Backend)
             && self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
@@ -142,8 +149,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
     /// The cluster of an authorization server: no policy for backends is laid upon it.
     pub(crate) fn authorizer(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Cluster, Problem> {
         let Some(draft) = self.draft(from, to, load)? else {
-            let message = format!("{} {} (group {:?}) cannot be asked: use a Service or a Backend", to.kind, to.name, &*to.group);
-            return Err(Problem::refs("InvalidKind", message));
+            return Err(Problem::refs("InvalidKind", wrong_kind::message(named(to), &BACKENDS[..2])));
         };
         Ok(draft.cluster(&Traffic::default()))
     }

@@ -7,7 +7,7 @@ use std::iter;
 use std::sync::Arc;
 
 use crate::by_key::ByKey;
-use pailou_api::parse::Decoded;
+use pailou_api::parse::{Decoded, UnknownField};
 use pailou_api::undecodable::Undecodable;
 use pailou_api::{Kind, Object, ObjectKey, Typed};
 
@@ -35,8 +35,8 @@ pub enum Event {
 pub struct Entry {
     /// The object.
     pub object: Object,
-    /// Paths of its fields that the kind does not have.
-    pub ignored: Vec<String>,
+    /// Its fields that the kind does not have.
+    pub ignored: Vec<UnknownField>,
     /// The source: a file's path, or the API server's address.
     pub origin: Arc<str>,
     /// The line in the file, from 1; 0 where there is no file.

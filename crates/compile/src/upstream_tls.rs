@@ -7,7 +7,7 @@ use std::{
 
 use crate::status::{Condition, Problem, SectionReference, Severity, Statuses};
 use pailou_api::{
-    BackendTlsPolicy, ObjectKey,
+    BackendTlsPolicy, Kind, ObjectKey,
     backend_tls_policy::SubjectAltName,
     envoy::ENVOY_GROUP,
     refs::{GATEWAY_GROUP, PolicyTargetReference},
@@ -21,6 +21,7 @@ use super::{
     ids::{ById, GatewayId, PolicyId},
     index::{Index, name_of},
     policies::report::{Ancestors, write},
+    wrong_kind::{self, Named},
 };
 
 /// A target: kind, namespace, name, section.
@@ -160,7 +161,10 @@ fn target<'a>(index: &Index<'_>, namespace: &'a str, reference: &'a PolicyTarget
             index.backends.get(namespace, name).ok_or_else(missing)?;
             Ok(("Backend", namespace, name, None))
         }
-        (_, kind) => Err(format!("the target {kind} {name} is not of a kind that this policy can have: use Service or Backend")),
+        (group, kind) => {
+            let problem = wrong_kind::message(Named { group, kind, name }, &[Kind::Service, Kind::Backend]);
+            Err(format!("targetRefs: {problem}"))
+        }
     }
 }
 

@@ -13,7 +13,10 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::{document::Document, source::Problem};
+use crate::{
+    document::Document,
+    source::{Problem, Strictness},
+};
 
 /// Part of a process that serves: a gateway, a controller or a picker.
 pub(crate) trait Component: Send + Sync + 'static {
@@ -87,7 +90,8 @@ impl Component for GatewayComponent {
         let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match configuration {
             Some((statuses, problems)) => {
-                pretty(&Document::new(&statuses, &problems).with_endpoints(&self.proxy.troubled_endpoints()))
+                let document = Document::new(&statuses, &problems, Strictness::SERVING);
+                pretty(&document.with_endpoints(&self.proxy.troubled_endpoints()))
             }
             None => pretty(&json!({})),
         }
@@ -112,7 +116,7 @@ impl Component for ControllerComponent {
 
     fn status(&self) -> String {
         match self.published.borrow().clone() {
-            Some(published) => pretty(&Document::new(&published.compiled.statuses, &[])),
+            Some(published) => pretty(&Document::new(&published.compiled.statuses, &[], Strictness::SERVING)),
             None => pretty(&json!({})),
         }
     }

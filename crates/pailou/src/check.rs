@@ -1,5 +1,12 @@
 //! `pailou check`: what would become of the files, without serving them.
 
+mod annotation;
+mod assume;
+mod github;
+mod judged;
+mod placeholder;
+mod sarif;
+
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use pailou_api::ObjectKey;
@@ -7,51 +14,63 @@ use pailou_compile::{
     status::{ConditionStatus, Severity, Statuses},
     store::Store,
 };
+use serde::Serialize;
 
 use crate::{
     cli::{CheckArgs, OutputFormat},
-    configuration::Configuration,
     document::Document,
     exit::{Error, ExitOutcome},
-    source::{Level, Problem},
+    source::{Problem, Strictness},
     table::Table,
 };
+use judged::Judged;
 
 /// Prints every object's conditions, and what is wrong with the files.
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitOutcome, Error> {
-    let mut configuration = Configuration::new(&args.config)?;
-    if let Some(error) = configuration.missing() {
-        return Err(error);
-    }
-    let loaded = configuration.load(None);
-    let document = Document::new(&loaded.statuses, &loaded.problems);
+    let judged = Judged::new(args)?;
+    let strictness = Strictness { is_foreign_refused: args.strict, is_unknown_field_refused: !args.allow_unknown_fields };
+    let document = Document::new(&judged.statuses, &judged.problems, strictness);
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
-        OutputFormat::Table => {
-            let table = conditions(&loaded.objects, &loaded.statuses, &args.config.namespace);
-            if loaded.objects.keys().next().is_some() {
-                table.write(&mut out, terminal_width())?;
-            }
-            if loaded.objects.keys().next().is_some() && !loaded.problems.is_empty() {
-                writeln!(out)?;
-            }
-            write_problems(&mut out, &loaded.problems)?;
-        }
-        OutputFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
-            writeln!(out)?;
-        }
+        OutputFormat::Table => write_table(&mut out, &judged, &args.config.namespace, strictness)?,
+        OutputFormat::Json => write_json(&mut out, &document)?,
         OutputFormat::Yaml => {
             let text = serde_saphyr::to_string(&document).map_err(io::Error::other)?;
             writeln!(out, "{}", text.trim_end())?;
         }
+        OutputFormat::Github => github::write(&mut out, &annotation::all(&judged, strictness))?,
+        OutputFormat::Sarif => write_json(&mut out, &sarif::document(&annotation::all(&judged, strictness)))?,
     }
     out.flush()?;
-    summarise(&document, &loaded.problems);
-    if loaded.problems.iter().any(|problem| problem.level == Level::Unreadable) {
+    summarise(&document, &judged.problems, strictness);
+    if judged.is_unreadable() {
         return Err(Error::Unreadable);
     }
     Ok(if document.accepted { ExitOutcome::Done } else { ExitOutcome::NotAccepted })
+}
+
+fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+fn write_table(out: &mut impl Write, judged: &Judged, namespace: &str, strictness: Strictness) -> io::Result<()> {
+    let has_objects = judged.objects.keys().next().is_some();
+    if has_objects {
+        conditions(&judged.objects, &judged.statuses, namespace).write(out, terminal_width())?;
+        if !judged.problems.is_empty() {
+            writeln!(out)?;
+        }
+    }
+    for problem in &judged.problems {
+        let label = match problem.level.severity(strictness) {
+            Severity::Fine => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        writeln!(out, "{label}: {problem}")?;
+    }
+    Ok(())
 }
 
 /// The terminal's width; nothing for a pipe, whose reader wants whole lines.
@@ -113,17 +132,9 @@ fn short_part(part: &str, namespace: &str) -> String {
     part.strip_prefix("Gateway ").map_or(part.clone(), ToOwned::to_owned)
 }
 
-fn write_problems(out: &mut impl Write, problems: &[Problem]) -> io::Result<()> {
-    for problem in problems {
-        let label = if problem.level == Level::Ignored { "warning" } else { "error" };
-        writeln!(out, "{label}: {problem}")?;
-    }
-    Ok(())
-}
-
-fn summarise(document: &Document<'_>, problems: &[Problem]) {
+fn summarise(document: &Document<'_>, problems: &[Problem], strictness: Strictness) {
     let (objects, accepted) = document.counts();
-    let rejected = problems.iter().filter(|problem| problem.level == Level::Rejected).count();
+    let wrong = problems.iter().filter(|problem| problem.level.severity(strictness) == Severity::Error).count();
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let mut line = format!("{objects} object{}, {accepted} accepted", plural(objects));
     if objects == 0 && problems.is_empty() {
@@ -131,8 +142,8 @@ fn summarise(document: &Document<'_>, problems: &[Problem]) {
             ": nothing was found (directories are read for *.yaml, *.yml and *.json, with subdirectories where -R is given)",
         );
     }
-    if rejected > 0 {
-        line.push_str(&format!("; {rejected} error{} in the files", plural(rejected)));
+    if wrong > 0 {
+        line.push_str(&format!("; {wrong} error{} in the files", plural(wrong)));
     }
     eprintln!("{line}");
 }

@@ -1,5 +1,6 @@
 //! The command line. Each command's flags are in its own file.
 
+mod check;
 mod config;
 mod controller;
 mod demo;
@@ -10,8 +11,9 @@ mod serve;
 mod sim;
 mod value;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
+pub(crate) use check::{AssumedKind, CheckArgs, JudgedAs, OutputFormat};
 pub(crate) use config::ConfigArgs;
 pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
@@ -50,31 +52,6 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Run a simulated model server: OpenAI API, vLLM metrics, a KV cache and a batching cost model.
     Sim(Box<SimArgs>),
-}
-
-/// Flags of `pailou check`.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit status: 0 all accepted, 1 an object is not accepted, 2 an error (such as a file that cannot be read)."
-)]
-pub(crate) struct CheckArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Output format of the conditions.
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub(crate) output: OutputFormat,
-}
-
-/// Output format of `pailou check`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// A line for each condition.
-    #[default]
-    Table,
-    /// One JSON document.
-    Json,
-    /// The same as YAML.
-    Yaml,
 }
 
 #[cfg(test)]

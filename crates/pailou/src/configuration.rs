@@ -9,6 +9,7 @@ use pailou_snapshot::{Endpoints, Name, Snapshot};
 use crate::{
     cli::ConfigArgs,
     exit::Error,
+    no_endpoints,
     source::{Interest, Level, Problem, Source},
 };
 
@@ -41,13 +42,7 @@ pub(crate) struct Loaded {
 impl Configuration {
     /// The configuration that the command line describes. Standard input is read to its end.
     pub(crate) fn new(args: &ConfigArgs) -> Result<Self, Error> {
-        let mut settings = Settings { addresses: vec![args.bind], ..Settings::default() };
-        settings.classes.extend(args.classes.iter().cloned());
-        settings.controllers.extend(args.controllers.iter().cloned());
-        for gateway in &args.addresses {
-            let namespace = gateway.namespace.as_deref().unwrap_or(&args.namespace);
-            settings.gateway_addresses.insert(Name::new(namespace, &gateway.name), gateway.address);
-        }
+        let settings = settings(args);
         let addressed = settings.gateway_addresses.keys().cloned().collect();
         Ok(Self { source: Source::new(args)?, compiler: Compiler::new(settings), addressed })
     }
@@ -65,28 +60,42 @@ impl Configuration {
     /// Reads and compiles everything, unless nothing has changed since `before`.
     pub(crate) fn load(&mut self, before: Option<&Loaded>) -> Loaded {
         let contents = self.source.load();
-        let problems = contents.problems.into_iter().chain(self.astray(&contents.objects)).collect();
+        let mut problems: Vec<_> = contents.problems.into_iter().chain(astray(&self.addressed, &contents.objects)).collect();
         if let Some(before) = before.filter(|before| before.objects.is_same(&contents.objects)) {
-            return Loaded { problems, interest: contents.interest, ..before.clone() };
+            problems.extend(no_endpoints::problems(&before.objects, &before.endpoints));
+            return Loaded { problems: problems.into(), interest: contents.interest, ..before.clone() };
         }
         let compiled = self.compiler.update(&contents.objects);
+        problems.extend(no_endpoints::problems(&contents.objects, &compiled.endpoints));
         Loaded {
             objects: Arc::new(contents.objects),
             statuses: compiled.statuses,
-            problems,
+            problems: problems.into(),
             snapshot: compiled.snapshot,
             endpoints: compiled.endpoints,
             interest: contents.interest,
         }
     }
+}
 
-    /// Addresses of `--address` that this machine does not have.
-    fn astray(&self, objects: &Store) -> impl Iterator<Item = Problem> {
-        let is_there = |name: &Name| objects.find::<Gateway>(&name.namespace, &name.name).is_some();
-        let problem = |name: &Name| {
-            let message = format!("there is no Gateway {name}; it has no effect");
-            Problem { place: "--address".to_owned(), message, level: Level::Ignored }
-        };
-        self.addressed.iter().filter(move |name| !is_there(name)).map(problem)
+/// The compiler's settings without a cluster.
+pub(crate) fn settings(args: &ConfigArgs) -> Settings {
+    let mut settings = Settings { addresses: vec![args.bind], ..Settings::default() };
+    settings.classes.extend(args.classes.iter().cloned());
+    settings.controllers.extend(args.controllers.iter().cloned());
+    for gateway in &args.addresses {
+        let namespace = gateway.namespace.as_deref().unwrap_or(&args.namespace);
+        settings.gateway_addresses.insert(Name::new(namespace, &gateway.name), gateway.address);
     }
+    settings
+}
+
+/// Gateways that `--address` names and that are not there.
+pub(crate) fn astray<'a>(addressed: impl IntoIterator<Item = &'a Name>, objects: &Store) -> impl Iterator<Item = Problem> {
+    let is_there = |name: &Name| objects.find::<Gateway>(&name.namespace, &name.name).is_some();
+    let problem = |name: &Name| {
+        let message = format!("there is no Gateway {name}; it has no effect");
+        Problem { origin: "--address".to_owned(), line: None, message, level: Level::Warning }
+    };
+    addressed.into_iter().filter(move |name| !is_there(name)).map(problem)
 }

@@ -8,7 +8,7 @@ use pailou_proxy::endpoint_health::{EndpointHealth, EndpointLabels};
 use serde::Serialize;
 
 use crate::{
-    source::{Level, Problem},
+    source::{Problem, Strictness},
     troubled::{Condition, TroubledEndpoint, engine_metrics, list},
 };
 
@@ -45,17 +45,18 @@ struct Entry<'a> {
 
 #[derive(Debug, Serialize)]
 struct FileProblem<'a> {
-    place: &'a str,
+    place: String,
     level: &'static str,
     message: &'a str,
 }
 
 impl<'a> Document<'a> {
-    /// Conditions of all objects, and problems of their files.
-    pub(crate) fn new(statuses: &'a Statuses, problems: &'a [Problem]) -> Self {
+    /// Conditions of all objects, and problems of their files, which count as `strictness` has it.
+    pub(crate) fn new(statuses: &'a Statuses, problems: &'a [Problem], strictness: Strictness) -> Self {
+        let is_refused = |problem: &Problem| problem.level.severity(strictness) == Severity::Error;
         let objects: Vec<Entry<'a>> = statuses.iter().map(|(key, status)| entry(key, status)).collect();
         Self {
-            accepted: objects.iter().all(|entry| entry.accepted) && problems.iter().all(|problem| problem.level == Level::Ignored),
+            accepted: objects.iter().all(|entry| entry.accepted) && !problems.iter().any(is_refused),
             objects,
             problems: problems.iter().map(file_problem).collect(),
             endpoints: None,
@@ -91,10 +92,5 @@ fn entry<'a>(key: &'a ObjectKey, status: &'a Status) -> Entry<'a> {
 }
 
 fn file_problem(problem: &Problem) -> FileProblem<'_> {
-    let level = match problem.level {
-        Level::Ignored => "ignored",
-        Level::Rejected => "rejected",
-        Level::Unreadable => "unreadable",
-    };
-    FileProblem { place: &problem.place, level, message: &problem.message }
+    FileProblem { place: problem.place(), level: problem.level.name(), message: &problem.message }
 }

@@ -14,6 +14,7 @@ mod serve;
 mod sim;
 
 mod configuration;
+mod no_endpoints;
 mod source;
 mod standalone;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pailou_compile::status::{Severity, Statuses};
 use pailou_snapshot::{ListenerRef, Port, PortKey, Snapshot};
 
-use crate::source::{Level, Problem};
+use crate::source::{Problem, Strictness};
 
 /// A socket that could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,8 @@ impl Report {
         for (line, severity) in problems.iter().filter(|(line, _)| !self.problems.contains_key(*line)) {
             match severity {
                 Severity::Error => tracing::error!("{line}"),
-                _ => tracing::warn!("{line}"),
+                Severity::Warning => tracing::warn!("{line}"),
+                Severity::Fine => tracing::info!("{line}"),
             }
         }
         (self.listeners, self.problems) = (listeners, problems);
@@ -96,8 +97,7 @@ fn names(port: &Port) -> String {
 fn problems(findings: &BTreeMap<String, Severity>, files: &[Problem], unbound: &[Unbound]) -> BTreeMap<String, Severity> {
     let mut lines = findings.clone();
     for problem in files {
-        let severity = if problem.level == Level::Ignored { Severity::Warning } else { Severity::Error };
-        lines.insert(problem.to_string(), severity);
+        lines.insert(problem.to_string(), problem.level.severity(Strictness::SERVING));
     }
     for unbound in unbound {
         lines.insert(unbound.to_string(), Severity::Error);

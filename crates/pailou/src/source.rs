@@ -2,6 +2,8 @@
 
 mod catalog;
 mod files;
+mod foreign;
+mod problem;
 mod secrets;
 mod watch;
 
@@ -19,7 +21,7 @@ use catalog::Catalog;
 use files::Roots;
 use secrets::Secrets;
 
-pub(crate) use catalog::{Level, Problem};
+pub(crate) use problem::{Level, Problem, Strictness};
 pub(crate) use watch::{Interest, Stopper, Wake, Watcher};
 
 /// The largest standard input read, in bytes.

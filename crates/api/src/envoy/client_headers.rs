@@ -37,6 +37,9 @@ pub struct ClientHeaders {
     /// Normalisation of Host.
     #[serde(default)]
     pub host: Option<Unsupported>,
+    /// The largest head of a request.
+    #[serde(default)]
+    pub max_request_header_limit: Option<Unsupported>,
 }
 
 /// Treatment of a header whose name has an underscore.

@@ -77,6 +77,10 @@ pub struct ClientTrafficPolicySpec {
 }
 
 impl ClientTrafficPolicySpec {
+    fn client_validation(&self, is_set: impl Fn(&ClientValidation) -> bool) -> bool {
+        self.tls.as_ref().and_then(|tls| tls.client_validation.as_ref()).is_some_and(is_set)
+    }
+
     /// `targetRef` and `targetRefs` together, without repetitions.
     pub fn targets(&self) -> Vec<PolicyTargetReference> {
         joined_targets(self.target_ref.as_ref(), &self.target_refs)
@@ -105,6 +109,9 @@ unsupported_fields!(ClientTrafficPolicySpec,
     "tls.ecdhCurves" => |spec| spec.tls.as_ref().is_some_and(|it| it.ecdh_curves.is_some()),
     "tls.signatureAlgorithms" => |spec| spec.tls.as_ref().is_some_and(|it| it.signature_algorithms.is_some()),
     "tls.session" => |spec| spec.tls.as_ref().is_some_and(|it| it.session.is_some()),
+    "tls.clientValidation.mode" => |spec| spec.client_validation(|it| it.mode.is_some()),
+    "tls.clientValidation.allowExpiredCertificate" => |spec| spec.client_validation(|it| it.allow_expired_certificate.is_some()),
+    "headers.maxRequestHeaderLimit" => |spec| spec.headers.as_ref().is_some_and(|it| it.max_request_header_limit.is_some()),
     "tls.fingerprints" => |spec| spec.tls.as_ref().is_some_and(|it| it.fingerprints.is_some()),
 );
 
@@ -229,6 +236,12 @@ pub struct ClientValidation {
     /// Revocation.
     #[serde(default)]
     pub crl: Option<Unsupported>,
+    /// How far certificates are asked for and verified: `RequireAndVerify` when absent, which is what is done.
+    #[serde(default)]
+    pub mode: Option<Unsupported>,
+    /// Whether a certificate may have expired.
+    #[serde(default)]
+    pub allow_expired_certificate: Option<Unsupported>,
 }
 
 impl ClientValidation {

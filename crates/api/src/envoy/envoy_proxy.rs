@@ -51,6 +51,7 @@ pub struct EnvoyProxySpec {
     #[serde(rename = "backendTLS")]
     backend_tls: Option<Unsupported>,
     preserve_route_order: Option<Unsupported>,
+    lua: Option<Unsupported>,
     lua_validation: Option<Unsupported>,
     dynamic_modules: Option<Unsupported>,
     #[serde(rename = "geoIP")]

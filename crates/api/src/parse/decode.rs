@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::error::{ParseError, Problem};
+use super::foreign::{self, ForeignObject};
 use super::metadata::RawMeta;
+use super::unknown_field::UnknownField;
 use super::{Decoded, Reader, path, suggest, typed};
 use crate::undecodable::Undecodable;
 use crate::validate::Violation;
@@ -96,14 +98,26 @@ fn located(error: ParseError, path: &str, source: &Source<'_>) -> ParseError {
 
 fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, reader: &mut Reader<'_>) {
     let identity = identity(&fields, reader.origin);
+    if let Some(advice) = foreign_advice(&identity) {
+        return reader.parsed.foreign.push(ForeignObject {
+            api_version: identity.api_version.unwrap_or_default(),
+            kind: identity.kind.unwrap_or_default(),
+            namespace: identity.namespace,
+            name: identity.name,
+            line: source.line,
+            advice,
+        });
+    }
     let copy = reader.keeps_undecodable.then(|| Value::Object(fields.clone()));
     let mut ignored = Vec::new();
     match typed_object(fields, reader, &mut ignored) {
-        Ok(object) => reader.parsed.objects.push(Decoded {
-            object,
-            ignored: ignored.iter().map(|field| path::join(root, field)).collect(),
-            line: source.line,
-        }),
+        Ok(object) => {
+            for field in &mut ignored {
+                field.path = path::join(root, &field.path);
+                field.line = (source.find_line)(&field.path).unwrap_or(source.line);
+            }
+            reader.parsed.objects.push(Decoded { object, ignored, line: source.line });
+        }
         Err(failures) => {
             let error = |(field, problem): &(String, Problem)| ParseError {
                 path: Some(field.clone()).filter(|field| !field.is_empty()),
@@ -117,6 +131,16 @@ fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, re
                 reader.fail(located(error, &path::join(root, &field), source));
             }
         }
+    }
+}
+
+/// The advice about an object of a kind that is not the gateway's; `None` for one that is, or is meant to be.
+fn foreign_advice(identity: &ParseError) -> Option<Option<&'static str>> {
+    let (api_version, kind) = (identity.api_version.as_deref()?, identity.kind.as_deref()?);
+    let (group, _) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    match Kind::find(group, kind) {
+        Some(_) => None,
+        None => foreign::judge(api_version, kind),
     }
 }
 
@@ -136,7 +160,7 @@ fn identity(fields: &Map<String, Value>, origin: &str) -> ParseError {
 /// Failures of one object, each with its field's path.
 pub(super) type Failures = Vec<(String, Problem)>;
 
-fn typed_object(fields: Map<String, Value>, reader: &Reader<'_>, ignored: &mut Vec<String>) -> Result<Object, Failures> {
+fn typed_object(fields: Map<String, Value>, reader: &Reader<'_>, ignored: &mut Vec<UnknownField>) -> Result<Object, Failures> {
     let one = |field: &str, problem| vec![(field.to_owned(), problem)];
     let text = |field: &'static str| match fields.get(field) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -153,7 +177,7 @@ fn typed_object(fields: Map<String, Value>, reader: &Reader<'_>, ignored: &mut V
     let raw: RawMeta = typed::field(metadata, "metadata", ignored)?;
     let meta = raw.checked(kind, reader.namespace).map_err(|(field, why)| one(field, Problem::Value(why)))?;
     if !kind.is_namespaced() && fields.get("metadata").is_some_and(|meta| meta.get("namespace").is_some()) {
-        ignored.push("metadata.namespace".to_owned());
+        ignored.push(UnknownField::named("metadata.namespace"));
     }
 
     let object = typed::object(kind, version, meta, fields, ignored)?;

@@ -32,8 +32,23 @@ pub(super) fn hint(api_version: &str, kind: &str) -> String {
     }
 }
 
+/// The name of a field that is meant by another: one letter in three may differ, or its end be left out.
+pub(super) fn field(written: &str, known: &[&'static str]) -> Option<&'static str> {
+    let lower = written.to_lowercase();
+    let near = known.iter().filter_map(|name| {
+        let name_lower = name.to_lowercase();
+        let edits = distance(&name_lower, &lower);
+        let is_short_form = lower.len() >= MIN_SHORT_FORM && name_lower.starts_with(&lower);
+        (is_short_form || edits <= written.len().div_ceil(3)).then_some((edits, *name))
+    });
+    near.min().map(|(_, name)| name)
+}
+
+/// The least letters of a name that stand for all of it.
+const MIN_SHORT_FORM: usize = 4;
+
 /// Levenshtein's distance, over at most 64 bytes of each word.
-fn distance(left: &str, right: &str) -> usize {
+pub(super) fn distance(left: &str, right: &str) -> usize {
     let (left, right) = (&left.as_bytes()[..left.len().min(64)], &right.as_bytes()[..right.len().min(64)]);
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.iter().enumerate() {

@@ -13,25 +13,32 @@ use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Number, Value};
 
 use super::path::Path;
+use super::unknown_field::UnknownField;
 
-/// Decodes a value. Paths of fields that its type does not know are added to `ignored`; with an error comes the path of what failed.
-pub(super) fn decode<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<String>) -> Result<T, (String, Error)> {
+/// Decodes a value. Fields that its type does not know are added to `ignored`; with an error comes the path of what failed.
+pub(super) fn decode<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<UnknownField>) -> Result<T, (String, Error)> {
     let notes = Notes { ignored: RefCell::new(std::mem::take(ignored)), failed: Cell::default() };
-    let decoded = T::deserialize(Tracked { value, at: Path::Root(root), notes: &notes });
+    let decoded = T::deserialize(Tracked { value, at: Path::Root(root), siblings: &[], fields: &[], notes: &notes });
     *ignored = notes.ignored.into_inner();
     decoded.map_err(|error| (notes.failed.into_inner().unwrap_or_else(|| root.to_owned()), error))
 }
 
 struct Notes {
-    ignored: RefCell<Vec<String>>,
+    ignored: RefCell<Vec<UnknownField>>,
     /// Place of the first error, which is the innermost.
     failed: Cell<Option<String>>,
 }
 
 impl Notes {
     /// Decodes what is at a place by the seed of its type.
-    fn decode<'de, S: DeserializeSeed<'de>>(&self, seed: S, value: Value, at: Path<'_>) -> Result<S::Value, Error> {
-        let decoded = seed.deserialize(Tracked { value, at, notes: self });
+    fn decode<'de, S: DeserializeSeed<'de>>(
+        &self,
+        seed: S,
+        value: Value,
+        at: Path<'_>,
+        siblings: FieldNames,
+    ) -> Result<S::Value, Error> {
+        let decoded = seed.deserialize(Tracked { value, at, siblings, fields: &[], notes: self });
         if decoded.is_err() {
             self.fail(at);
         }
@@ -44,10 +51,17 @@ impl Notes {
     }
 }
 
+/// Names of the fields that a struct has; none where they are not known.
+type FieldNames = &'static [&'static str];
+
 /// A value at its place.
 struct Tracked<'p> {
     value: Value,
     at: Path<'p>,
+    /// Fields that its place has.
+    siblings: FieldNames,
+    /// Fields that its own type has.
+    fields: FieldNames,
     notes: &'p Notes,
 }
 
@@ -55,7 +69,7 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let Self { value, at, notes } = self;
+        let Self { value, at, fields: known, notes, .. } = self;
         match value {
             Value::Array(items) => {
                 let mut items = Items { left: items.into_iter(), next: 0, at: &at, notes };
@@ -63,7 +77,7 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
                 items.finish()?;
                 Ok(read)
             }
-            Value::Object(fields) => visitor.visit_map(Fields { left: fields.into_iter(), next: None, at: &at, notes }),
+            Value::Object(fields) => visitor.visit_map(Fields { left: fields.into_iter(), next: None, at: &at, known, notes }),
             // The value's own `deserialize_any` would do, but compiles all of serde_json's decoding once more for each type.
             Value::String(text) => visitor.visit_string(text),
             Value::Number(number) => visit_number(&number, visitor),
@@ -80,13 +94,17 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(self, _name: &'static str, fields: FieldNames, visitor: V) -> Result<V::Value, Error> {
+        Tracked { fields, ..self }.deserialize_any(visitor)
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Self { value, at, notes } = self;
+        let Self { value, at, notes, .. } = self;
         match value {
             Value::Object(fields) if fields.len() == 1 => visitor.visit_enum(Variant { fields, at: &at, notes }),
             Value::String(name) => visitor.visit_enum(StringDeserializer::new(name)),
@@ -95,13 +113,13 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.notes.ignored.borrow_mut().push(self.at.to_string());
+        self.notes.ignored.borrow_mut().push(UnknownField::at(self.at, self.siblings));
         visitor.visit_unit()
     }
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier
+        tuple_struct map identifier
     }
 }
 
@@ -154,7 +172,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(value) = self.left.next() else { return Ok(None) };
         let at = Path::Item(self.at, self.next);
         self.next += 1;
-        self.notes.decode(seed, value, at).map(Some)
+        self.notes.decode(seed, value, at, &[]).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -166,6 +184,7 @@ struct Fields<'p> {
     left: serde_json::map::IntoIter,
     next: Option<(String, Value)>,
     at: &'p Path<'p>,
+    known: FieldNames,
     notes: &'p Notes,
 }
 
@@ -190,7 +209,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let (name, value) = self.take()?;
-        self.notes.decode(seed, value, Path::Field(self.at, &name))
+        self.notes.decode(seed, value, Path::Field(self.at, &name), self.known)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -231,15 +250,16 @@ impl<'de> VariantAccess<'de> for Content<'_> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        self.notes.decode(seed, self.value, Path::Field(self.at, &self.name))
+        self.notes.decode(seed, self.value, Path::Field(self.at, &self.name), &[])
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _length: usize, visitor: V) -> Result<V::Value, Error> {
-        Tracked { value: self.value, at: Path::Field(self.at, &self.name), notes: self.notes }.deserialize_any(visitor)
+        self.struct_variant(&[], visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        Tracked { value: self.value, at: Path::Field(self.at, &self.name), notes: self.notes }.deserialize_any(visitor)
+    fn struct_variant<V: Visitor<'de>>(self, fields: FieldNames, visitor: V) -> Result<V::Value, Error> {
+        let Self { name, value, at, notes } = self;
+        Tracked { value, at: Path::Field(at, &name), siblings: &[], fields, notes }.deserialize_any(visitor)
     }
 }
 

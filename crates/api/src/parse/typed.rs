@@ -1,5 +1,7 @@
 //! The typed form of each kind, by serde.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::{core::v1 as core_api, discovery::v1 as discovery};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -7,6 +9,7 @@ use serde_json::{Map, Value};
 use super::decode::Failures;
 use super::error::Problem;
 use super::tracked;
+use super::unknown_field::UnknownField;
 use crate::backend_tls_policy::BackendTlsPolicySpec;
 use crate::core_v1::cluster_trust_bundle::ClusterTrustBundleSpec;
 use crate::core_v1::config_map::ConfigMapData;
@@ -34,7 +37,7 @@ use crate::reference_grant::ReferenceGrantSpec;
 use crate::{Kind, Meta, Object, Resource, Typed};
 
 /// Decodes one field of an object; unknown fields below it are added to `ignored`.
-pub(super) fn field<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<String>) -> Result<T, Failures> {
+pub(super) fn field<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<UnknownField>) -> Result<T, Failures> {
     tracked::decode(value, root, ignored).map_err(|(at, error)| vec![(at, Problem::Value(advice(&error.to_string())))])
 }
 
@@ -64,7 +67,7 @@ pub(super) fn object(
     version: &str,
     meta: Meta,
     fields: Map<String, Value>,
-    ignored: &mut Vec<String>,
+    ignored: &mut Vec<UnknownField>,
 ) -> Result<Object, Failures> {
     let decoder = Decoder { meta, fields, ignored };
     match kind {
@@ -92,10 +95,10 @@ pub(super) fn object(
         Kind::EnvoyExtensionPolicy => decoder.spec::<EnvoyExtensionPolicySpec>(),
         Kind::EnvoyPatchPolicy => decoder.spec::<EnvoyPatchPolicySpec>(),
         Kind::Namespace => decoder.whole::<core_api::Namespace, _>(|_| NamespaceSpec),
-        Kind::Pod => decoder.whole::<core_api::Pod, _>(PodSpec::from),
+        Kind::Pod => decoder.pod(),
         Kind::Service => decoder.whole::<core_api::Service, _>(|service| ServiceSpec::from(service.spec.unwrap_or_default())),
         Kind::Secret => decoder.secret(),
-        Kind::ConfigMap => decoder.whole::<core_api::ConfigMap, _>(ConfigMapData::from),
+        Kind::ConfigMap => decoder.without_line_breaks("binaryData").whole::<core_api::ConfigMap, _>(ConfigMapData::from),
         Kind::EndpointSlice => decoder.whole::<discovery::EndpointSlice, _>(EndpointSliceSpec::from),
         Kind::ClusterTrustBundle => decoder.spec::<ClusterTrustBundleSpec>(),
     }
@@ -105,19 +108,25 @@ pub(super) fn object(
 struct Decoder<'a> {
     meta: Meta,
     fields: Map<String, Value>,
-    ignored: &'a mut Vec<String>,
+    ignored: &'a mut Vec<UnknownField>,
 }
 
 /// The fields beside `spec` that objects have.
 const KNOWN_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 impl Decoder<'_> {
+    /// Notes fields beside `spec` that no object has.
+    fn note_unknown_fields(&mut self) {
+        let unknown = self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str()));
+        self.ignored.extend(unknown.map(UnknownField::named));
+    }
+
     fn spec<S: DeserializeOwned>(mut self) -> Result<Object, Failures>
     where
         Resource<S>: Typed,
     {
         let spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
-        self.ignored.extend(self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str())).cloned());
+        self.note_unknown_fields();
         let spec: S = field(spec, "spec", self.ignored)?;
         Ok(Resource { meta: self.meta, spec }.into_object())
     }
@@ -132,7 +141,7 @@ impl Decoder<'_> {
 
     fn pool<P: DeserializeOwned + Into<InferencePoolSpec>>(mut self) -> Result<Object, Failures> {
         let spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
-        self.ignored.extend(self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str())).cloned());
+        self.note_unknown_fields();
         let pool: P = field(spec, "spec", self.ignored)?;
         Ok(Resource { meta: self.meta, spec: pool.into() }.into_object())
     }
@@ -148,9 +157,34 @@ impl Decoder<'_> {
         Ok(Resource { meta: self.meta, spec: project(object) }.into_object())
     }
 
+    /// As [`whole`](Decoder::whole), with addresses that an API server would refuse.
+    fn pod(self) -> Result<Object, Failures> {
+        let status = self.fields.get("status");
+        let first = status.and_then(|status| status.get("podIP")).map(|ip| ("status.podIP".to_owned(), ip));
+        let listed = status.and_then(|status| status.get("podIPs")).and_then(Value::as_array);
+        let listed = listed.into_iter().flatten().enumerate();
+        let listed = listed.filter_map(|(place, entry)| Some((format!("status.podIPs[{place}].ip"), entry.get("ip")?)));
+        let texts = first.into_iter().chain(listed).filter_map(|(path, ip)| Some((path, ip.as_str()?)));
+        let wrong = texts.filter(|(_, text)| !text.is_empty() && text.parse::<IpAddr>().is_err());
+        let wrong: Failures = wrong.map(|(path, text)| (path, Problem::Value(format!("{text:?} is no IP address")))).collect();
+        if wrong.is_empty() { self.whole::<core_api::Pod, _>(PodSpec::from) } else { Err(wrong) }
+    }
+
+    /// Takes line breaks out of base64 in a map's values: `base64` makes them, and the API server's decoder skips them.
+    fn without_line_breaks(mut self, field: &str) -> Self {
+        let values = self.fields.get_mut(field).and_then(Value::as_object_mut);
+        for value in values.into_iter().flat_map(Map::values_mut) {
+            if let Value::String(text) = value {
+                text.retain(|it| !matches!(it, '\r' | '\n'));
+            }
+        }
+        self
+    }
+
     /// As [`whole`](Decoder::whole), with errors that quote no value.
     fn secret(self) -> Result<Object, Failures> {
-        self.whole::<core_api::Secret, _>(SecretData::from)
+        self.without_line_breaks("data")
+            .whole::<core_api::Secret, _>(SecretData::from)
             .map_err(|failures| failures.into_iter().map(|(path, _)| (path, Problem::SecretValue)).collect())
     }
 }

@@ -101,7 +101,8 @@ impl References for InferencePool {
     fn references(&self, visit: &mut dyn FnMut(Reference<'_>)) {
         let from = Referrer { group: self.spec.version.group(), kind: "InferencePool", namespace: &self.meta.namespace };
         let Some(to) = &self.spec.endpoint_picker else { return };
-        Reference::new(from, (&to.group, &to.kind), None, &to.name, &[Kind::Service]).into_iter().for_each(visit);
+        let picker = Reference::new(from, (&to.group, &to.kind), None, &to.name, &[Kind::Service]);
+        picker.map(|picker| Reference { port: to.port, ..picker }).into_iter().for_each(visit);
     }
 }
 

@@ -19,6 +19,7 @@ fn errors(file: &str) -> String {
     let parsed = parsed(&read(&format!("wrong/{file}")), file);
     let mut lines: Vec<String> = parsed.errors.iter().map(ToString::to_string).collect();
     lines.extend(parsed.objects.iter().map(|decoded| format!("(read: {})", decoded.object.key())));
+    lines.extend(parsed.foreign.iter().map(|foreign| format!("(foreign: {} {})", foreign.kind, foreign.api_version)));
     lines.join("\n")
 }
 
@@ -27,7 +28,7 @@ fn only(text: &str) -> Object {
     assert_eq!(parsed.errors, []);
     assert_eq!(parsed.objects.len(), 1);
     let decoded = parsed.objects.remove(0);
-    assert_eq!(decoded.ignored, [""; 0]);
+    assert_eq!(decoded.ignored, []);
     decoded.object
 }
 
@@ -47,6 +48,29 @@ fn errors_say_where_and_what_to_do() {
     for file in ["syntax", "identity", "routes", "gateways", "inference", "envoy", "secrets"] {
         insta::assert_snapshot!(format!("wrong-{file}"), errors(&format!("{file}.yaml")));
     }
+}
+
+#[test]
+fn base64_may_have_line_breaks() {
+    let secret = only(
+        "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {a: \"aHVudG\\n  VyMg==\\r\\n\"}}".replace("  ", "").as_str(),
+    );
+    let Object::Secret(secret) = secret else { panic!("a Secret") };
+    assert_eq!(secret.spec.data["a"].expose(), b"hunter2");
+    let map = only("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nbinaryData:\n  a: |\n    AAAB\n    /g==\n");
+    let Object::ConfigMap(map) = map else { panic!("a ConfigMap") };
+    assert_eq!(map.spec.binary_data["a"], [0, 0, 1, 0xfe]);
+}
+
+#[test]
+fn an_address_of_a_pod_that_is_none_is_named() {
+    let texts = |status: &str| {
+        let parsed = parsed(&format!("{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, status: {status}}}"), "f");
+        parsed.errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(texts("{podIP: localhost}"), ["f:1: Pod a: status.podIP: \"localhost\" is no IP address"]);
+    assert_eq!(texts("{podIPs: [{ip: 10.0.0.1}, {ip: x}]}"), ["f:1: Pod a: status.podIPs[1].ip: \"x\" is no IP address"]);
+    assert_eq!(texts("{podIP: \"\", podIPs: [{ip: '::1'}]}"), [""; 0]);
 }
 
 #[test]
@@ -83,16 +107,17 @@ spec:
 ";
     let parsed = parsed(text, "test");
     assert_eq!(parsed.errors, []);
-    let mut ignored = parsed.objects[0].ignored.clone();
-    ignored.sort();
+    let mut ignored: Vec<_> =
+        parsed.objects[0].ignored.iter().map(|field| (field.path.as_str(), field.meant, field.line)).collect();
+    ignored.sort_unstable();
     assert_eq!(
         ignored,
         [
-            "extra",
-            "metadata.colour",
-            "spec.rules[0].backendRefs[0].wieght",
-            "spec.rules[0].filters[0].urlRewrite.host",
-            "spec.rules[0].matchs"
+            ("extra", None, 5),
+            ("metadata.colour", None, 4),
+            ("spec.rules[0].backendRefs[0].wieght", Some("weight"), 10),
+            ("spec.rules[0].filters[0].urlRewrite.host", Some("hostname"), 13),
+            ("spec.rules[0].matchs", Some("matches"), 8),
         ]
     );
 }
@@ -128,7 +153,8 @@ fn one_object_that_is_json_already_is_read_as_one_of_a_file() {
         "spec": { "controllerName": "x.y/z", "colour": "red" },
     });
     let decoded = read(class.clone()).unwrap();
-    assert_eq!((decoded.object.meta().name.as_str(), decoded.ignored), ("a", vec!["spec.colour".to_owned()]));
+    let ignored: Vec<_> = decoded.ignored.iter().map(|field| field.path.as_str()).collect();
+    assert_eq!((decoded.object.meta().name.as_str(), ignored), ("a", vec!["spec.colour"]));
     let texts = |value| read(value).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>();
     let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": [class.clone(), class] });
     assert_eq!(texts(list), ["cluster: expected exactly one Kubernetes object"]);

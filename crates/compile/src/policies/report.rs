@@ -64,7 +64,7 @@ pub(crate) fn report(
         }
     }
     for foreign in &claims.foreign[policy] {
-        let message = format!("the target {foreign} is not of a kind that this policy can have");
+        let message = format!("targetRefs: {foreign}");
         statuses.note(key.clone(), Severity::Error, message);
     }
     if claims.claims[policy].is_empty() && claims.foreign[policy].is_empty() {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use pailou_api::{
-    Meta, Resource,
+    Kind, Meta, Resource,
     l4_route::ConnectionRule,
     refs::{FromNamespaces, GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
 };
@@ -11,6 +11,7 @@ use pailou_snapshot::{ListenerName, Name, RouteKind, RouteName};
 
 use super::super::ids::{ById, PolicyId};
 use super::super::index::{Index, TrackedTable, name_of};
+use super::super::wrong_kind::{self, Named};
 
 /// Kinds that policies can target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,18 +186,29 @@ pub(crate) fn targets(index: &Index<'_>, kinds: &[TargetKind], policy: &Declared
                 name: Name::new(namespace, &reference.name),
                 section: reference.section_name.as_deref().map(Into::into),
             }),
-            None => foreign.push(format!("{} {}", reference.kind, reference.name)),
+            None => {
+                let named = Named { group: &reference.group, kind: &reference.kind, name: &reference.name };
+                foreign.push(wrong_kind::message(named, &known(kinds)));
+            }
         }
     }
     for selector in policy.selectors {
         match kind_of(&selector.group, &selector.kind) {
             Some(kind) => targets.extend(selected(index, kind, namespace, selector)),
-            None => foreign.push(format!("{} by selector", selector.kind)),
+            None => {
+                let named = Named { group: &selector.group, kind: &selector.kind, name: "by selector" };
+                foreign.push(wrong_kind::message(named, &known(kinds)));
+            }
         }
     }
     targets.sort();
     targets.dedup();
     (targets, foreign)
+}
+
+/// The kinds of objects that targets of these kinds are.
+fn known(kinds: &[TargetKind]) -> Vec<Kind> {
+    kinds.iter().filter_map(|kind| Kind::find(GATEWAY_GROUP, kind.name())).collect()
 }
 
 fn selected(index: &Index<'_>, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {

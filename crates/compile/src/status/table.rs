@@ -96,6 +96,13 @@ impl Statuses {
         differences.map(|(key, _, now)| (key.clone(), now.cloned().unwrap_or_default())).collect()
     }
 
+    /// All but those of these objects.
+    pub fn without<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectKey>) -> Self {
+        let mut rest = self.clone();
+        objects.into_iter().for_each(|object| rest.remove(object));
+        rest
+    }
+
     /// Whether the object is one of those that have a status.
     pub(crate) fn contains(&self, object: &ObjectKey) -> bool {
         self.0.contains_key(object)

@@ -18,7 +18,7 @@ fn store(yaml: &str) -> Store {
     assert_eq!(parsed.errors, [], "the input must be in order: it is the compiler that is tested here");
     let mut store = Store::new();
     for decoded in parsed.objects {
-        assert_eq!(decoded.ignored, Vec::<String>::new(), "fields that no kind has");
+        assert_eq!(decoded.ignored, [], "fields that no kind has");
         store.insert(Entry::new(decoded, "in.yaml".into())).unwrap();
     }
     store

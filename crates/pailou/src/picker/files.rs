@@ -14,7 +14,7 @@ use super::followed::Followed;
 use crate::{
     cli::{ConfigArgs, PickerArgs},
     exit::Error,
-    source::{Problem, Source, Stopper, Wake, Watcher},
+    source::{Level, Problem, Source, Stopper, Wake, Watcher},
 };
 
 /// Files that are followed by a thread; it ends when this is dropped.
@@ -69,8 +69,9 @@ impl Follower {
             // Something may have changed between the reading and the watching.
             contents = self.source.load();
         }
-        let problem_text = |problem: &Problem| format!("{}: {}", problem.place, problem.message);
-        let reported: BTreeSet<String> = contents.problems.iter().map(problem_text).collect();
+        let problem_text = |problem: &Problem| problem.to_string();
+        let reported: BTreeSet<String> =
+            contents.problems.iter().filter(|it| it.level > Level::Skipped).map(problem_text).collect();
         reported.difference(&self.reported).for_each(|problem| tracing::warn!("{problem}"));
         self.reported = reported;
         self.followed.take(&contents.objects);

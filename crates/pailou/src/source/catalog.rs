@@ -2,17 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, io,
+    io,
     path::Path,
     sync::Arc,
 };
 
 use pailou_api::{
     NamespaceName, Object, ObjectKey,
-    parse::{Decoded, ParseError, Parsed, parse},
+    parse::{Decoded, ForeignObject, ParseError, Parsed, UnknownField, parse},
     undecodable::Undecodable,
 };
 use pailou_compile::store::{Entry, Store};
+
+use super::{
+    foreign,
+    problem::{Level, Problem},
+};
 
 /// Outcome of every document, file by file.
 #[derive(Debug)]
@@ -28,43 +33,8 @@ struct FileState {
     objects: Vec<Decoded>,
     errors: Vec<ParseError>,
     undecodable: Vec<Undecodable>,
+    foreign: Vec<ForeignObject>,
     unreadable: Option<Problem>,
-}
-
-/// Something that is wrong with the files, or worth a remark.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Problem {
-    /// Place: a path, with a line if known.
-    pub(crate) place: String,
-    /// Description.
-    pub(crate) message: String,
-    /// How bad.
-    pub(crate) level: Level,
-}
-
-/// How bad a [`Problem`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// A field that is not there in the API: it has no effect.
-    Ignored,
-    /// A document is not accepted.
-    Rejected,
-    /// A file cannot be read.
-    Unreadable,
-}
-
-impl Problem {
-    /// A file or directory that cannot be read.
-    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
-        let message = format!("cannot be read: {error}; what came from it before still holds");
-        Self { place: path.display().to_string(), message, level: Level::Unreadable }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
 }
 
 impl Catalog {
@@ -85,10 +55,10 @@ impl Catalog {
             Ok(content) if before.unreadable.is_none() && content == before.content => {}
             Ok(content) => {
                 let parsed = parse(&content, &path.to_string_lossy(), &self.namespace);
-                let Parsed { mut objects, errors, mut undecodable } = parsed;
+                let Parsed { mut objects, errors, mut undecodable, foreign } = parsed;
                 undecodable.retain(|undecodable| objects.iter().all(|decoded| decoded.object.key() != undecodable.key));
                 objects.extend(kept(&before.objects, &objects, &errors, &self.namespace));
-                *before = FileState { content, objects, errors, undecodable, unreadable: None };
+                *before = FileState { content, objects, errors, undecodable, foreign, unreadable: None };
             }
             Err(error) => before.unreadable = Some(Problem::unreadable(&path, &error)),
         }
@@ -110,15 +80,17 @@ impl Catalog {
                 if given.contains(&key) {
                     continue;
                 }
-                let place = format!("{origin}:{}", decoded.line);
                 match store.insert(Entry::new(decoded.clone(), origin.clone())) {
-                    Ok(()) => problems.extend(decoded.ignored.iter().map(|field| {
-                        let message = format!("{key}: {field}: there is no such field; it has no effect");
-                        Problem { place: place.clone(), message, level: Level::Ignored }
-                    })),
-                    Err(error) => problems.push(Problem { place, message: error.to_string(), level: Level::Rejected }),
+                    Ok(()) => problems.extend(decoded.ignored.iter().map(|field| unknown_field(&origin, &key, field))),
+                    Err(error) => problems.push(Problem {
+                        origin: origin.to_string(),
+                        line: Some(decoded.line),
+                        message: error.to_string(),
+                        level: Level::Rejected,
+                    }),
                 }
             }
+            problems.extend(foreign::problems(&origin, &file.foreign));
             problems.extend(file.errors.iter().map(rejected));
             problems.extend(file.unreadable.clone());
         }
@@ -135,14 +107,17 @@ impl Catalog {
     }
 }
 
+fn unknown_field(origin: &str, key: &ObjectKey, field: &UnknownField) -> Problem {
+    let advice = if field.meant.is_some() { "" } else { "; it has no effect" };
+    let message = format!("{key}: {field}{advice}");
+    Problem { origin: origin.to_owned(), line: Some(field.line), message, level: Level::UnknownField }
+}
+
 fn rejected(error: &ParseError) -> Problem {
+    let problem = |message| Problem { origin: error.origin.clone(), line: error.line, message, level: Level::Rejected };
     let text = error.to_string();
-    let place = match error.line {
-        Some(line) => format!("{}:{line}", error.origin),
-        None => error.origin.clone(),
-    };
-    let message = text.strip_prefix(&place).map_or(text.as_str(), |rest| rest.trim_start_matches(": ")).to_owned();
-    Problem { place, message, level: Level::Rejected }
+    let place = problem(String::new()).place();
+    problem(text.strip_prefix(&place).map_or(text.as_str(), |rest| rest.trim_start_matches(": ")).to_owned())
 }
 
 /// The objects that the file held before and that stand in for broken documents: those that the errors name, or all of them where an
@@ -243,7 +218,7 @@ mod tests {
         update(&mut catalog, "a.yaml", &CLASS.replace("spec:", "spec:\n  colour: red"));
         assert_eq!(
             contents(&catalog).1[0].to_string(),
-            "a.yaml:1: GatewayClass a: spec.colour: there is no such field; it has no effect"
+            "a.yaml:6: GatewayClass a: spec.colour: there is no such field; it has no effect"
         );
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use pailou_api::{Meta, NamespaceName, Object, Secret, SecretValue, core_v1::secret::SecretData};
 
-use super::{catalog::Problem, files};
+use super::{files, problem::Problem};
 use crate::cli::SecretFile;
 
 /// The Secrets of the command line, with the last value that could be read of each key.

@@ -31,7 +31,11 @@ fn every_case_prints_as_recorded() {
 fn the_exit_status_tells_acceptance_from_trouble() {
     let status = |arguments: &[&str]| run(&cases(), arguments, "").status;
     assert_eq!(status(&["check", "-f", "good.yaml"]), 0);
-    assert_eq!(status(&["check", "-f", "unknown-fields.yaml"]), 0);
+    assert_eq!(status(&["check", "-f", "unknown-fields.yaml"]), 1);
+    assert_eq!(status(&["check", "-f", "unknown-fields.yaml", "--allow-unknown-fields"]), 0);
+    assert_eq!(status(&["check", "-f", "foreign-kinds.yaml"]), 0);
+    assert_eq!(status(&["check", "-f", "foreign-kinds.yaml", "--strict"]), 1);
+    assert_eq!(status(&["check", "-f", "no-endpoint.yaml"]), 0);
     assert_eq!(status(&["check", "-f", "missing-references.yaml"]), 1);
     assert_eq!(status(&["check", "-f", "broken-yaml.yaml"]), 1);
     assert_eq!(status(&["check", "-f", "nowhere.yaml"]), 2);
@@ -71,8 +75,37 @@ fn json_and_yaml_say_the_same() {
 }
 
 #[test]
+fn annotations_name_file_line_and_rule() {
+    for (format, file) in [("github", "missing-references.yaml"), ("sarif", "unknown-fields.yaml")] {
+        let ended = run(&cases(), &["check", "-f", file, "-o", format], "");
+        let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+        insta::assert_snapshot!(format!("check-annotations-{format}"), shown(&ended).replace(&version, "\"version\": \"VERSION\""));
+    }
+}
+
+#[test]
+fn a_cluster_is_judged_as_its_controller_would() {
+    let ended = run(&cases(), &["check", "-f", "cluster.yaml"], "");
+    assert_eq!(ended.status, 1, "one port cannot be two Gateways' without a cluster: {ended:?}");
+    let ended = run(&cases(), &["check", "-f", "cluster.yaml", "--as", "cluster"], "");
+    insta::assert_snapshot!("check-as-cluster", shown(&ended));
+}
+
+#[test]
+fn objects_elsewhere_may_be_assumed() {
+    let check = |more: &[&str]| run(&cases(), &[&["check", "-f", "parts.yaml", "--as", "cluster"], more].concat(), "");
+    assert_eq!(check(&[]).status, 1);
+    let ended = check(&["--assume-present"]);
+    insta::assert_snapshot!("check-assume-present", shown(&ended));
+    let ended = check(&["--assume-present=GatewayClass,Gateway,secret,InferencePool"]);
+    assert_eq!(ended.status, 1, "the Service may be misspelt: {ended:?}");
+    assert!(ended.stdout.contains("there is no Service web in namespace team"), "{ended:?}");
+    assert_eq!(check(&["--assume-present=Nothing"]).status, 2);
+}
+
+#[test]
 fn a_secret_is_never_printed() {
-    for format in ["table", "json", "yaml"] {
+    for format in ["table", "json", "yaml", "github", "sarif"] {
         let ended = run(&cases(), &["check", "-f", "secret-in-broken-document.yaml", "-o", format], "");
         assert_eq!(ended.status, 1);
         assert!(!ended.stdout.contains("sk-never") && !ended.stderr.contains("sk-never"), "{ended:?}");

@@ -52,11 +52,11 @@ impl Selection {
                 }
                 // It has just gone.
                 if !picked.pass_over() {
-                    return Err(no_endpoint());
+                    return Err(no_endpoint(&self.cluster));
                 }
             },
             Order::Balanced { hash, tried } => {
-                let attempt = self.cluster.choose_excluding(*hash, tried).ok_or_else(no_endpoint)?;
+                let attempt = self.cluster.choose_excluding(*hash, tried).ok_or_else(|| no_endpoint(&self.cluster))?;
                 tried.push(attempt.id());
                 Ok(attempt)
             }
@@ -88,6 +88,9 @@ impl Selection {
     }
 }
 
-pub(super) fn no_endpoint() -> Error {
-    Error::new(Flag::NoEndpoint, "no backend is ready to serve this request")
+/// The error where a cluster has no endpoint, or none that is left. Its name is the operator's to know.
+pub(super) fn no_endpoint(cluster: &ClusterState) -> Error {
+    let error = Error::new(Flag::NoEndpoint, "no backend is ready to serve this request");
+    let why = if cluster.endpoints().is_empty() { "has no ready endpoint" } else { "has no endpoint left for it" };
+    error.with_detail(format!("{} {why}", cluster.current_settings().cluster.key.endpoints))
 }

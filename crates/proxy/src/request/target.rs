@@ -92,7 +92,8 @@ impl Target {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         let cluster = route.runtime.cluster(*id).clone();
         let input_bytes = choice.body.iter().flatten().map(Bytes::len).sum();
-        let picked = cluster.pool().and_then(|pool| pool.hold(&choice.endpoints, input_bytes)).ok_or_else(no_endpoint)?;
+        let picked = cluster.pool().and_then(|pool| pool.hold(&choice.endpoints, input_bytes));
+        let picked = picked.ok_or_else(|| no_endpoint(&cluster))?;
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
         Ok(Self {
             settings: cluster.current_settings(),
@@ -134,7 +135,7 @@ impl Target {
             ..PickRequest::default()
         };
         let picked = cluster.pick(&request).map_err(|error| match error {
-            PickError::NoEndpoints => no_endpoint(),
+            PickError::NoEndpoints => no_endpoint(&cluster),
             PickError::Saturated { retry_after } => {
                 Error::new(Flag::Shed, "the model is busy and this request can wait; try again later").with_retry_after(retry_after)
             }

@@ -12,7 +12,7 @@ type Decoded = (Result<String, (String, String)>, Vec<String>);
 fn decode_tracked<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> Decoded {
     let mut ignored = Vec::new();
     let decoded = decode::<T>(value, "", &mut ignored).map_err(|(at, error)| (at, error.to_string()));
-    (decoded.map(|decoded| format!("{decoded:?}")), ignored)
+    (decoded.map(|decoded| format!("{decoded:?}")), ignored.into_iter().map(|field| field.path).collect())
 }
 
 /// The same by `serde_path_to_error` and `serde_ignored`.

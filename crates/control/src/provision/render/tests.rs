@@ -33,7 +33,7 @@ fn planned(yaml: &str) -> Plan {
     assert_eq!(parsed.errors, []);
     let mut store = Store::new();
     for decoded in parsed.objects {
-        assert_eq!(decoded.ignored, Vec::<String>::new());
+        assert_eq!(decoded.ignored, []);
         store.insert(Entry::new(decoded, "test".into())).unwrap();
     }
     let settings = Settings::cluster();

@@ -1,0 +1,50 @@
+//! Everything that is not as asked, with its place in the files.
+
+use pailou_compile::status::{Finding, Severity};
+
+use super::judged::Judged;
+use crate::source::{Problem, Strictness};
+
+/// A remark on a place in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Annotation {
+    /// How bad it is.
+    pub(super) severity: Severity,
+    /// Name of the rule, such as `ResolvedRefs/BackendNotFound` or `unknown-field`.
+    pub(super) rule: String,
+    /// The file, or `-` for standard input; empty where there is none.
+    pub(super) file: String,
+    /// The line, from 1; `None` if it is not known.
+    pub(super) line: Option<usize>,
+    /// Problem and remedy, with the object's name.
+    pub(super) message: String,
+}
+
+/// All remarks: of the files first, then of the objects.
+pub(super) fn all(judged: &Judged, strictness: Strictness) -> Vec<Annotation> {
+    let of_files = judged.problems.iter().map(|problem| of_problem(problem, strictness));
+    let of_objects = judged.statuses.problems().into_iter().map(|finding| of_finding(judged, &finding)).collect::<Vec<_>>();
+    of_files.chain(of_objects).collect()
+}
+
+fn of_problem(problem: &Problem, strictness: Strictness) -> Annotation {
+    Annotation {
+        severity: problem.level.severity(strictness),
+        rule: format!("file/{}", problem.level.name()),
+        file: problem.origin.clone(),
+        line: problem.line,
+        message: problem.message.clone(),
+    }
+}
+
+fn of_finding(judged: &Judged, finding: &Finding<'_>) -> Annotation {
+    let entry = judged.objects.entry(finding.object);
+    let part = if finding.part.is_empty() { String::new() } else { format!(" ({})", finding.part) };
+    Annotation {
+        severity: finding.severity,
+        rule: finding.condition.map_or_else(|| "note".to_owned(), |it| format!("{}/{}", it.kind, it.reason)),
+        file: entry.map_or_else(String::new, |entry| entry.origin.to_string()),
+        line: entry.map(|entry| entry.line).filter(|line| *line > 0),
+        message: format!("{}{part}: {}", finding.object, finding.message),
+    }
+}
