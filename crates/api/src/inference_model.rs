@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::inference_pool::INFERENCE_X_GROUP;
+use super::inference_pool::{INFERENCE_X_GROUP, LLM_D_GROUP};
 use super::meta::Resource;
 use super::names::{GroupName, KindName, ObjectName};
 use super::refs::kind;
@@ -10,16 +10,54 @@ use super::refs::kind;
 /// `inference.networking.x-k8s.io/v1alpha2` InferenceModel.
 pub type InferenceModel = Resource<InferenceModelSpec>;
 
-/// `inference.networking.x-k8s.io/v1alpha2` InferenceObjective.
+/// InferenceObjective, v1alpha2 of `llm-d.ai` or of `inference.networking.x-k8s.io`.
 pub type InferenceObjective = Resource<InferenceObjectiveSpec>;
 
-/// `inference.networking.x-k8s.io/v1alpha2` InferenceModelRewrite.
+/// InferenceModelRewrite, v1alpha2 of `llm-d.ai` or of `inference.networking.x-k8s.io`.
 pub type InferenceModelRewrite = Resource<InferenceModelRewriteSpec>;
+
+/// The API that an InferenceObjective or InferenceModelRewrite was written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ModelApi {
+    /// `llm-d.ai`.
+    LlmD,
+    /// `inference.networking.x-k8s.io`.
+    #[default]
+    InferenceExtension,
+}
+
+impl ModelApi {
+    /// The API group.
+    pub fn group(self) -> &'static str {
+        match self {
+            ModelApi::LlmD => LLM_D_GROUP,
+            ModelApi::InferenceExtension => INFERENCE_X_GROUP,
+        }
+    }
+}
+
+/// Specs of kinds that both APIs have.
+pub trait OfModelApi {
+    /// Notes the API.
+    fn set_api(&mut self, api: ModelApi);
+}
+
+impl OfModelApi for InferenceObjectiveSpec {
+    fn set_api(&mut self, api: ModelApi) {
+        self.api = api;
+    }
+}
+
+impl OfModelApi for InferenceModelRewriteSpec {
+    fn set_api(&mut self, api: ModelApi) {
+        self.api = api;
+    }
+}
 
 /// The pool that an object speaks about, in its own namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub struct PoolRef {
-    /// `inference.networking.x-k8s.io` by default.
+    /// `inference.networking.x-k8s.io` by default, in `llm-d.ai` `inference.networking.k8s.io`.
     #[serde(default = "inference_group")]
     pub group: GroupName,
     /// `InferencePool` by default.
@@ -80,6 +118,9 @@ pub struct TargetModel {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceObjectiveSpec {
+    /// In which of the two APIs it was written.
+    #[serde(skip)]
+    pub api: ModelApi,
     /// Higher goes first; 0 when absent, negative means sheddable.
     #[serde(default)]
     pub priority: Option<i32>,
@@ -91,6 +132,9 @@ pub struct InferenceObjectiveSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceModelRewriteSpec {
+    /// In which of the two APIs it was written.
+    #[serde(skip)]
+    pub api: ModelApi,
     /// The pool.
     pub pool_ref: PoolRef,
     /// The first that matches applies; exact ones before generic ones.

@@ -12,8 +12,11 @@ use super::refs::{core_group, service_kind};
 /// The group of InferencePool v1.
 pub const INFERENCE_GROUP: &str = "inference.networking.k8s.io";
 
-/// The group of InferencePool v1alpha2, InferenceModel, InferenceObjective and InferenceModelRewrite.
+/// The group of InferencePool v1alpha2 and InferenceModel, and the older one of InferenceObjective and InferenceModelRewrite.
 pub const INFERENCE_X_GROUP: &str = "inference.networking.x-k8s.io";
+
+/// The newer group of InferenceObjective and InferenceModelRewrite, which left the inference extension with its v1.6.
+pub const LLM_D_GROUP: &str = "llm-d.ai";
 
 /// InferencePool, v1 of `inference.networking.k8s.io` or v1alpha2 of `inference.networking.x-k8s.io`.
 pub type InferencePool = Resource<InferencePoolSpec>;

@@ -23,7 +23,7 @@ use super::gateway_class::GatewayClass;
 use super::grpc_route::GrpcRoute;
 use super::http_route::HttpRoute;
 use super::inference_model::{InferenceModel, InferenceModelRewrite, InferenceObjective};
-use super::inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePool};
+use super::inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePool, LLM_D_GROUP};
 use super::l4_route::{TcpRoute, TlsRoute, UdpRoute};
 use super::listener_set::ListenerSet;
 use super::meta::{Meta, ObjectKey};
@@ -55,7 +55,7 @@ macro_rules! objects {
             /// Every kind.
             pub const ALL: &'static [Kind] = &[$(Kind::$kind,)+];
 
-            /// The API groups that serve the kind (empty for the core group): one, and for InferencePool two.
+            /// The API groups that serve the kind (empty for the core group): one, or for some kinds two, the newer first.
             pub const fn groups(self) -> &'static [&'static str] {
                 match self {
                     $(Kind::$kind => &[$($group),+],)+
@@ -145,8 +145,8 @@ objects! {
     BackendTlsPolicy = Namespaced "BackendTLSPolicy" in [GATEWAY_GROUP];
     InferencePool = Namespaced "InferencePool" in [INFERENCE_GROUP, INFERENCE_X_GROUP];
     InferenceModel = Namespaced "InferenceModel" in [INFERENCE_X_GROUP];
-    InferenceObjective = Namespaced "InferenceObjective" in [INFERENCE_X_GROUP];
-    InferenceModelRewrite = Namespaced "InferenceModelRewrite" in [INFERENCE_X_GROUP];
+    InferenceObjective = Namespaced "InferenceObjective" in [LLM_D_GROUP, INFERENCE_X_GROUP];
+    InferenceModelRewrite = Namespaced "InferenceModelRewrite" in [LLM_D_GROUP, INFERENCE_X_GROUP];
     Backend = Namespaced "Backend" in [ENVOY_GROUP];
     EnvoyHttpRouteFilter = Namespaced "HTTPRouteFilter" in [ENVOY_GROUP];
     ClientTrafficPolicy = Namespaced "ClientTrafficPolicy" in [ENVOY_GROUP];
@@ -216,6 +216,8 @@ impl Object {
     pub fn group(&self) -> &'static str {
         match self {
             Object::InferencePool(pool) => pool.spec.version.group(),
+            Object::InferenceObjective(objective) => objective.spec.api.group(),
+            Object::InferenceModelRewrite(rewrite) => rewrite.spec.api.group(),
             other => other.kind().groups()[0],
         }
     }

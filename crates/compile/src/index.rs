@@ -6,16 +6,16 @@ mod groups;
 mod reads;
 mod table;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use crate::store::{Change, Store};
 use pailou_api::{
     Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
     EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute,
     InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, Kind, ListenerSet, Meta, Namespace, Object, Pod,
-    ReferenceGrant, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
+    ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
     core_v1::endpoint_slice::SERVICE_NAME_LABEL,
-    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
 
 use super::pem::Parsed;
@@ -32,15 +32,16 @@ const MANY: usize = 64;
 const POOLS_V1: u8 = 58;
 const POOLS_X: u8 = 59;
 const ADAPTER_MAPS: u8 = 60;
+const OBJECTIVES_X: u8 = 61;
+const REWRITES_X: u8 = 62;
 
 macro_rules! index {
-    ($($(#[$doc:meta])* $field:ident: $kind:ident,)+) => {
+    ({$($(#[$doc:meta])* $field:ident: $kind:ident,)+} in two groups {$($twin:ident: $new:ident = $new_id:expr, $old:ident = $old_id:expr;)+}) => {
         /// All objects, indexed.
         #[derive(Debug)]
         pub(crate) struct Objects {
             $($field: Table<$kind>,)+
-            pools_v1: Table<InferencePool>,
-            pools_x: Table<InferencePool>,
+            $($new: Table<$twin>, $old: Table<$twin>,)+
             adapter_maps: Table<ConfigMap>,
             grants: Groups<ReferenceGrant>,
             pods: Groups<Pod>,
@@ -52,10 +53,12 @@ macro_rules! index {
         #[derive(Debug)]
         pub(crate) struct Index<'a> {
             $($(#[$doc])* pub(crate) $field: TrackedTable<'a, $kind>,)+
-            /// InferencePools of `inference.networking.k8s.io`.
-            pub(crate) pools_v1: TrackedTable<'a, InferencePool>,
-            /// InferencePools of `inference.networking.x-k8s.io`.
-            pub(crate) pools_x: TrackedTable<'a, InferencePool>,
+            $(
+                /// Objects of the kind's newer group.
+                pub(crate) $new: TrackedTable<'a, $twin>,
+                /// Objects of the kind's older group.
+                pub(crate) $old: TrackedTable<'a, $twin>,
+            )+
             /// ConfigMaps that say which adapter is of which model.
             pub(crate) adapter_maps: TrackedTable<'a, ConfigMap>,
             /// ReferenceGrants by namespace.
@@ -72,8 +75,7 @@ macro_rules! index {
             fn default() -> Self {
                 Self {
                     $($field: Table::new(Kind::$kind as u8),)+
-                    pools_v1: Table::new(POOLS_V1),
-                    pools_x: Table::new(POOLS_X),
+                    $($new: Table::new($new_id), $old: Table::new($old_id),)+
                     adapter_maps: Table::new(ADAPTER_MAPS),
                     grants: Groups::new(Kind::ReferenceGrant as u8),
                     pods: Groups::new(Kind::Pod as u8),
@@ -87,7 +89,10 @@ macro_rules! index {
             fn insert(&mut self, object: &Object, touched: &mut Touched) {
                 match object {
                     $(Object::$kind(object) => touched.add(self.$field.insert(object.clone())),)+
-                    Object::InferencePool(pool) => touched.add(self.pools(pool).insert(pool.clone())),
+                    $(Object::$twin(twin) => {
+                        let table = if is_of_newer_group(object) { &mut self.$new } else { &mut self.$old };
+                        touched.add(table.insert(twin.clone()));
+                    })+
                     Object::ReferenceGrant(grant) => touched.add(self.grants.insert(&grant.meta.namespace, "", grant.clone())),
                     Object::Pod(pod) => touched.add(self.pods.insert(&pod.meta.namespace, "", pod.clone())),
                     Object::EndpointSlice(slice) => {
@@ -103,7 +108,10 @@ macro_rules! index {
             fn remove(&mut self, object: &Object, touched: &mut Touched) {
                 match object {
                     $(Object::$kind(object) => touched.add(self.$field.remove(object)),)+
-                    Object::InferencePool(pool) => touched.add(self.pools(pool).remove(pool)),
+                    $(Object::$twin(twin) => {
+                        let table = if is_of_newer_group(object) { &mut self.$new } else { &mut self.$old };
+                        touched.add(table.remove(twin));
+                    })+
                     Object::ReferenceGrant(grant) => touched.add(self.grants.remove(&grant.meta.namespace, "", &grant.meta.name)),
                     Object::Pod(pod) => touched.add(self.pods.remove(&pod.meta.namespace, "", &pod.meta.name)),
                     Object::EndpointSlice(slice) => {
@@ -120,8 +128,7 @@ macro_rules! index {
 
             fn defer_order(&mut self, is_deferred: bool) {
                 $(self.$field.defer_order(is_deferred);)+
-                self.pools_v1.defer_order(is_deferred);
-                self.pools_x.defer_order(is_deferred);
+                $(self.$new.defer_order(is_deferred); self.$old.defer_order(is_deferred);)+
                 self.adapter_maps.defer_order(is_deferred);
             }
 
@@ -129,8 +136,7 @@ macro_rules! index {
             pub(crate) fn track<'a, T>(&'a self, look: impl FnOnce(&Index<'a>) -> T) -> (T, Reads) {
                 let index = Index {
                     $($field: self.$field.tracked(),)+
-                    pools_v1: self.pools_v1.tracked(),
-                    pools_x: self.pools_x.tracked(),
+                    $($new: self.$new.tracked(), $old: self.$old.tracked(),)+
                     adapter_maps: self.adapter_maps.tracked(),
                     grants: self.grants.tracked(),
                     pods: self.pods.tracked(),
@@ -140,8 +146,7 @@ macro_rules! index {
                 let result = look(&index);
                 let mut reads = Reads::default();
                 $(index.$field.finish(&mut reads);)+
-                index.pools_v1.finish(&mut reads);
-                index.pools_x.finish(&mut reads);
+                $(index.$new.finish(&mut reads); index.$old.finish(&mut reads);)+
                 index.adapter_maps.finish(&mut reads);
                 index.grants.finish(&mut reads);
                 index.pods.finish(&mut reads);
@@ -152,7 +157,7 @@ macro_rules! index {
     };
 }
 
-index! {
+index! {{
     classes: GatewayClass,
     gateways: Gateway,
     listener_sets: ListenerSet,
@@ -163,8 +168,6 @@ index! {
     udp_routes: UdpRoute,
     backend_tls_policies: BackendTlsPolicy,
     models: InferenceModel,
-    objectives: InferenceObjective,
-    rewrites: InferenceModelRewrite,
     backends: Backend,
     route_filters: EnvoyHttpRouteFilter,
     client_policies: ClientTrafficPolicy,
@@ -178,7 +181,11 @@ index! {
     secrets: Secret,
     config_maps: ConfigMap,
     trust_bundles: ClusterTrustBundle,
-}
+} in two groups {
+    InferencePool: pools_v1 = POOLS_V1, pools_x = POOLS_X;
+    InferenceObjective: objectives = Kind::InferenceObjective as u8, objectives_x = OBJECTIVES_X;
+    InferenceModelRewrite: rewrites = Kind::InferenceModelRewrite as u8, rewrites_x = REWRITES_X;
+}}
 
 /// ConfigMaps with this label say which adapters belong to which base model.
 const ADAPTERS_LABEL: &str = "inference.networking.k8s.io/bbr-managed";
@@ -190,6 +197,11 @@ fn is_adapters(map: &ConfigMap) -> bool {
 
 fn service_of(slice: &EndpointSlice) -> Option<&String> {
     slice.meta.labels.get(SERVICE_NAME_LABEL)
+}
+
+/// Whether an object is of the newer of its kind's groups.
+fn is_of_newer_group(object: &Object) -> bool {
+    object.group() == object.kind().groups()[0]
 }
 
 impl Objects {
@@ -214,13 +226,6 @@ impl Objects {
         }
         touched
     }
-
-    fn pools(&mut self, pool: &Arc<InferencePool>) -> &mut Table<InferencePool> {
-        match pool.spec.version {
-            InferencePoolVersion::V1 => &mut self.pools_v1,
-            InferencePoolVersion::V1Alpha2 => &mut self.pools_x,
-        }
-    }
 }
 
 impl<'a> Index<'a> {
@@ -233,12 +238,40 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// InferenceObjectives of both groups, the oldest first.
+    pub(crate) fn all_objectives(&self) -> Vec<Twin<'a, InferenceObjective>> {
+        twins(&self.objectives, &self.objectives_x)
+    }
+
+    /// InferenceModelRewrites of both groups, the oldest first.
+    pub(crate) fn all_rewrites(&self) -> Vec<Twin<'a, InferenceModelRewrite>> {
+        twins(&self.rewrites, &self.rewrites_x)
+    }
+
     /// The labels of a namespace; every namespace bears its own name, even where there is no object for it.
     pub(crate) fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
         let mut labels = self.namespaces.get("", namespace).map(|object| object.meta.labels.clone()).unwrap_or_default();
         labels.entry("kubernetes.io/metadata.name".to_owned()).or_insert_with(|| namespace.to_owned());
         labels
     }
+}
+
+/// An object of a kind that two groups have.
+pub(crate) struct Twin<'a, T> {
+    pub(crate) object: &'a T,
+    /// Whether the newer group has an object of that name, which counts.
+    pub(crate) is_superseded: bool,
+}
+
+fn twins<'a, S>(newer: &TrackedTable<'a, Resource<S>>, older: &TrackedTable<'a, Resource<S>>) -> Vec<Twin<'a, Resource<S>>> {
+    let of_newer = newer.iter().map(|object| Twin { object, is_superseded: false });
+    let of_older = older.iter().map(|object| {
+        let is_superseded = newer.get(&object.meta.namespace, &object.meta.name).is_some();
+        Twin { object, is_superseded }
+    });
+    let mut all: Vec<_> = of_newer.chain(of_older).collect();
+    all.sort_by(|one, other| one.object.meta.age_order().cmp(&other.object.meta.age_order()));
+    all
 }
 
 /// The name of an object, as the snapshot has it.

@@ -7,13 +7,16 @@ use std::{
 
 use crate::status::{Condition, ConditionList, ConditionStatus, StatusBody, Statuses};
 use pailou_api::{
-    InferenceModel, InferenceModelRewrite, Meta, ObjectKey,
-    inference_model::{Criticality as SpecCriticality, ModelRewriteTarget, PoolRef},
-    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
+    InferenceModel, InferenceModelRewrite, Kind, Meta, ObjectKey,
+    inference_model::{Criticality as SpecCriticality, ModelApi, ModelRewriteTarget, PoolRef},
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, LLM_D_GROUP},
 };
 use pailou_snapshot::{Criticality, ModelTarget, PoolModel};
 
-use super::index::Index;
+use super::{
+    index::{Index, Twin},
+    wrong_kind::{self, Named},
+};
 
 /// A pool: group, namespace, name.
 type PoolKey = (&'static str, String, String);
@@ -68,30 +71,23 @@ impl Models {
                     }
                 },
             }
-            all.conclude("InferenceModel", &model.meta, condition);
+            all.conclude((INFERENCE_X_GROUP, "InferenceModel"), &model.meta, vec![condition]);
         }
-        for rewrite in index.rewrites.iter() {
-            let pool = find(index, &rewrite.meta, &rewrite.spec.pool_ref);
-            let condition = match pool {
-                Some(pool) => {
-                    apply(all.sets.entry(pool).or_default(), rewrite);
-                    Condition::fine("Accepted", rewrite.meta.generation)
-                }
-                None => pending(&rewrite.meta, &rewrite.spec.pool_ref),
-            };
-            all.conclude("InferenceModelRewrite", &rewrite.meta, condition);
+        for Twin { object: rewrite, is_superseded } in index.all_rewrites() {
+            let set = all.of_twin(
+                "InferenceModelRewrite",
+                index,
+                (&rewrite.meta, &rewrite.spec.pool_ref),
+                rewrite.spec.api,
+                is_superseded,
+            );
+            set.into_iter().for_each(|set| apply(set, rewrite));
         }
-        for objective in index.objectives.iter() {
-            let pool = find(index, &objective.meta, &objective.spec.pool_ref);
-            let condition = match pool {
-                Some(pool) => {
-                    let set = all.sets.entry(pool).or_default();
-                    set.objectives.insert(objective.meta.name.as_str().into(), objective.spec.priority.unwrap_or(0));
-                    Condition::fine("Accepted", objective.meta.generation)
-                }
-                None => pending(&objective.meta, &objective.spec.pool_ref),
-            };
-            all.conclude("InferenceObjective", &objective.meta, condition);
+        for Twin { object: objective, is_superseded } in index.all_objectives() {
+            let named = (&objective.meta, &objective.spec.pool_ref);
+            if let Some(set) = all.of_twin("InferenceObjective", index, named, objective.spec.api, is_superseded) {
+                set.objectives.insert(objective.meta.name.as_str().into(), objective.spec.priority.unwrap_or(0));
+            }
         }
         all.sets.values_mut().for_each(fill_generic);
         all
@@ -109,8 +105,31 @@ impl Models {
         }
     }
 
-    fn conclude(&mut self, kind: &'static str, meta: &Meta, condition: Condition) {
-        self.conditions.push((ObjectKey::new(INFERENCE_X_GROUP, kind, &meta.namespace, &meta.name), vec![condition]));
+    /// Judges an object of a kind that two groups have. Gives its pool's models, if it counts.
+    fn of_twin(
+        &mut self,
+        kind: &'static str,
+        index: &Index<'_>,
+        (meta, pool_ref): (&Meta, &PoolRef),
+        api: ModelApi,
+        is_superseded: bool,
+    ) -> Option<&mut ModelSet> {
+        let pool = find(index, meta, pool_ref);
+        let accepted = match pool {
+            Some(_) => Condition::fine("Accepted", meta.generation),
+            None => pending(meta, pool_ref),
+        };
+        let superseded = is_superseded.then(|| {
+            let message = format!("the {kind} of this name in the group {LLM_D_GROUP} counts: remove this one");
+            Condition::holds("Overridden", "Superseded", message, meta.generation)
+        });
+        self.conclude((api.group(), kind), meta, std::iter::once(accepted).chain(superseded).collect());
+        let pool = pool.filter(|_| !is_superseded)?;
+        Some(self.sets.entry(pool).or_default())
+    }
+
+    fn conclude(&mut self, (group, kind): (&'static str, &'static str), meta: &Meta, conditions: Vec<Condition>) {
+        self.conditions.push((ObjectKey::new(group, kind, &meta.namespace, &meta.name), conditions));
     }
 }
 
@@ -125,7 +144,11 @@ fn find(index: &Index<'_>, meta: &Meta, reference: &PoolRef) -> Option<PoolKey> 
 }
 
 fn pending(meta: &Meta, reference: &PoolRef) -> Condition {
-    let message = format!("there is no {} {} in namespace {}", reference.kind, reference.name, meta.namespace);
+    let PoolRef { group, kind, name } = reference;
+    let message = match Kind::find(group, kind) {
+        Some(Kind::InferencePool) => format!("there is no {kind} {name} in namespace {}", meta.namespace),
+        _ => format!("poolRef: {}", wrong_kind::message(Named { group, kind, name }, &[Kind::InferencePool])),
+    };
     Condition { status: ConditionStatus::False, ..Condition::holds("Accepted", "Pending", message, meta.generation) }
 }
 

@@ -29,8 +29,8 @@ use crate::gateway::GatewaySpec;
 use crate::gateway_class::GatewayClassSpec;
 use crate::grpc_route::GrpcRouteSpec;
 use crate::http_route::HttpRouteSpec;
-use crate::inference_model::{InferenceModelRewriteSpec, InferenceModelSpec, InferenceObjectiveSpec};
-use crate::inference_pool::{InferencePoolSpec, PoolV1, PoolV1Alpha2};
+use crate::inference_model::{InferenceModelRewriteSpec, InferenceModelSpec, InferenceObjectiveSpec, ModelApi, OfModelApi};
+use crate::inference_pool::{INFERENCE_GROUP, InferencePoolSpec, LLM_D_GROUP, PoolV1, PoolV1Alpha2};
 use crate::l4_route::{TcpRouteSpec, TlsRouteSpec, UdpRouteSpec};
 use crate::listener_set::ListenerSetSpec;
 use crate::reference_grant::ReferenceGrantSpec;
@@ -84,8 +84,8 @@ pub(super) fn object(
         Kind::InferencePool if version == "v1" => decoder.pool::<PoolV1>(),
         Kind::InferencePool => decoder.pool::<PoolV1Alpha2>(),
         Kind::InferenceModel => decoder.spec::<InferenceModelSpec>(),
-        Kind::InferenceObjective => decoder.spec::<InferenceObjectiveSpec>(),
-        Kind::InferenceModelRewrite => decoder.spec::<InferenceModelRewriteSpec>(),
+        Kind::InferenceObjective => decoder.of_model_api::<InferenceObjectiveSpec>(),
+        Kind::InferenceModelRewrite => decoder.of_model_api::<InferenceModelRewriteSpec>(),
         Kind::Backend => decoder.spec::<BackendSpec>(),
         Kind::EnvoyHttpRouteFilter => decoder.spec::<EnvoyHttpRouteFilterSpec>(),
         Kind::ClientTrafficPolicy => decoder.spec::<ClientTrafficPolicySpec>(),
@@ -137,6 +137,25 @@ impl Decoder<'_> {
     {
         self.fields.entry("spec").or_insert_with(|| Value::Object(Map::new()));
         self.spec::<S>()
+    }
+
+    /// As [`spec`](Decoder::spec), of a kind that two groups have, with other pools by default.
+    fn of_model_api<S: DeserializeOwned + OfModelApi>(mut self) -> Result<Object, Failures>
+    where
+        Resource<S>: Typed,
+    {
+        let group = self.fields.get("apiVersion").and_then(Value::as_str).and_then(|version| version.split('/').next());
+        let api = if group == Some(LLM_D_GROUP) { ModelApi::LlmD } else { ModelApi::InferenceExtension };
+        let mut spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
+        self.note_unknown_fields();
+        if api == ModelApi::LlmD
+            && let Some(pool) = spec.get_mut("poolRef").and_then(Value::as_object_mut)
+        {
+            pool.entry("group").or_insert_with(|| INFERENCE_GROUP.into());
+        }
+        let mut spec: S = field(spec, "spec", self.ignored)?;
+        spec.set_api(api);
+        Ok(Resource { meta: self.meta, spec }.into_object())
     }
 
     fn pool<P: DeserializeOwned + Into<InferencePoolSpec>>(mut self) -> Result<Object, Failures> {

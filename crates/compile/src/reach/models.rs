@@ -15,8 +15,11 @@ impl<'a> Models<'a> {
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut by_pool: HashMap<_, Vec<_>> = HashMap::new();
         let models = index.models.iter().map(|it| (&it.meta, &it.spec.pool_ref));
-        let rewrites = index.rewrites.iter().map(|it| (&it.meta, &it.spec.pool_ref));
-        let objectives = index.objectives.iter().map(|it| (&it.meta, &it.spec.pool_ref));
+        // The newer group's object counts instead of a superseded one, wherever it leads.
+        let rewrites = index.all_rewrites().into_iter().filter(|it| !it.is_superseded).map(|it| it.object);
+        let rewrites = rewrites.map(|it| (&it.meta, &it.spec.pool_ref));
+        let objectives = index.all_objectives().into_iter().filter(|it| !it.is_superseded).map(|it| it.object);
+        let objectives = objectives.map(|it| (&it.meta, &it.spec.pool_ref));
         for (meta, pool) in models.chain(rewrites).chain(objectives) {
             by_pool.entry((meta.namespace.as_str(), &*pool.name)).or_default().push(meta);
         }
