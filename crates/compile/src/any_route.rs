@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{index::Index, route::patterns};
-use pailou_api::{GrpcRoute, Hostname, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute};
+use pailou_api::{GrpcRoute, Hostname, HttpRoute, Meta, Object, TcpRoute, TlsRoute, UdpRoute, refs::ParentReference};
 use pailou_snapshot::{HostPattern, Name, RouteKind};
 
 /// A route of any kind.
@@ -47,6 +47,16 @@ impl AnyRoute {
             Self::Tls(_) => RouteKind::Tls,
             Self::Tcp(_) => RouteKind::Tcp,
             Self::Udp(_) => RouteKind::Udp,
+        }
+    }
+
+    pub(crate) fn parents(&self) -> &[ParentReference] {
+        match self {
+            Self::Http(route) => &route.spec.parent_refs,
+            Self::Grpc(route) => &route.spec.parent_refs,
+            Self::Tls(route) => &route.spec.parent_refs,
+            Self::Tcp(route) => &route.spec.parent_refs,
+            Self::Udp(route) => &route.spec.parent_refs,
         }
     }
 

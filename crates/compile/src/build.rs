@@ -28,7 +28,10 @@ use super::{
     order::Order,
     output::{Effect, Effects, Output},
     policies::effective::RoutePolicies,
-    policies::{backend::TrafficPolicies, client::ClientSettings, report::Reach, security::SecurityPolicies, targets::Target},
+    policies::{
+        ancestors::Reach, backend::TrafficPolicies, client::ClientSettings, extensions::ExtensionPolicies,
+        security::SecurityPolicies, targets::Target,
+    },
     ports::{self, Kept},
     resolver::Resolver,
     route_compiler::RouteCompiler,
@@ -48,8 +51,8 @@ pub(crate) struct Memory {
     shared: Reads,
     /// Further lookups: for the winner of each target, and for the statuses of all other objects.
     claim_and_report_reads: [Reads; 2],
-    /// Winners of each target: of BackendTrafficPolicies, and of SecurityPolicies.
-    winners: [Winners; 2],
+    /// Winners of each target: of BackendTrafficPolicies, SecurityPolicies and EnvoyExtensionPolicies.
+    winners: [Winners; 3],
     /// Statuses of objects that are neither routes nor ListenerSets.
     said: Statuses,
     /// Statuses of ListenerSets.
@@ -91,6 +94,7 @@ struct Shared<'a> {
     clients: ClientSettings<'a>,
     traffic: TrafficPolicies<'a>,
     security: SecurityPolicies<'a>,
+    extensions: ExtensionPolicies<'a>,
     clusters: Clusters<'a>,
     /// Clusters of the authorization servers of listeners.
     authorizers: Vec<Arc<Cluster>>,
@@ -105,14 +109,15 @@ impl<'a> Shared<'a> {
             ports::claim(&mut gateways);
         }
         let (traffic, security) = (TrafficPolicies::new(index), SecurityPolicies::new(index));
+        let extensions = ExtensionPolicies::new(index);
         let mut clusters = Clusters::new(index, cluster_ids);
         let authorizers = external_auth::of_listeners(index, &mut gateways, &mut clusters);
-        Self { gateways, clients, traffic, security, clusters, authorizers }
+        Self { gateways, clients, traffic, security, extensions, clusters, authorizers }
     }
 
     /// Distributes the targets of policies for routes.
-    fn claim(&mut self, index: &Index<'_>) -> [Winners; 2] {
-        [self.traffic.claim(index).clone(), self.security.claim(index).clone()]
+    fn claim(&mut self, index: &Index<'_>) -> [Winners; 3] {
+        [self.traffic.claim(index).clone(), self.security.claim(index).clone(), self.extensions.claim(index).clone()]
     }
 }
 
@@ -132,16 +137,17 @@ impl Memory {
         let (winners, claim_reads) = objects.track(|index| shared.claim(index));
         let difference = self.routes(objects, &mut shared, (changes, touched), winners);
         self.shared = shared_reads;
-        let Shared { mut gateways, mut clients, mut traffic, mut security, mut clusters, authorizers } = shared;
+        let Shared { mut gateways, mut clients, mut traffic, mut security, mut extensions, mut clusters, authorizers } = shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
-        report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security));
+        report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
         let ((sets, base_models), report_reads) = objects.track(|index| {
             let reach = Reach { gateways: &gateways, index, routes: &self.routes };
             clients.report(&reach, &mut said);
             traffic.report(&reach, &mut said);
             security.report(&reach, &mut said);
-            unsupported_kinds::report_all(index, &reach, settings.mode, &mut said);
+            extensions.report(&reach, &mut said);
+            unsupported_kinds::report_all(index, settings.mode, &mut said);
             clusters.tls.report(&gateways, &mut said);
             clusters.pools.report(&gateways, &mut said);
             clusters.pools.models.report(&mut said);
@@ -173,9 +179,9 @@ impl Memory {
         objects: &'a Objects,
         shared: &mut Shared<'a>,
         (changes, touched): (&[Change], &Touched),
-        winners: [Winners; 2],
+        winners: [Winners; 3],
     ) -> RouteChanges {
-        let Shared { gateways, traffic, security, clusters, .. } = shared;
+        let Shared { gateways, traffic, security, extensions, clusters, .. } = shared;
         let (mut gone, mut start) = self.routes.apply(changes, clusters.cluster_ids.count());
         let changed = changed_targets(&self.winners, &winners);
         // At first nothing has been looked up.
@@ -207,7 +213,7 @@ impl Memory {
             let route = &self.routes.routes[place];
             let ((output, status), reads) = objects.track(|index| {
                 let resolver = Resolver::new(index, clusters);
-                let policies = RoutePolicies::new(traffic, security);
+                let policies = RoutePolicies::new(traffic, security, extensions);
                 RouteCompiler { gateways, policies, resolver }.compile(route)
             });
             let output = Arc::new(output);
@@ -268,7 +274,7 @@ fn report_sets(
 }
 
 /// The targets that another policy has than before, or none.
-fn changed_targets(before: &[Winners; 2], now: &[Winners; 2]) -> HashSet<Target> {
+fn changed_targets(before: &[Winners; 3], now: &[Winners; 3]) -> HashSet<Target> {
     let mut changed = HashSet::new();
     for (before, now) in before.iter().zip(now) {
         let differs = |target: &&Target| before.get(*target) != now.get(*target);
@@ -282,7 +288,7 @@ fn report_effects(
     effects: &Effects,
     gateways: &mut Gateways<'_>,
     clusters: &mut Clusters<'_>,
-    (traffic, security): (&mut TrafficPolicies<'_>, &mut SecurityPolicies<'_>),
+    (traffic, security, extensions): (&mut TrafficPolicies<'_>, &mut SecurityPolicies<'_>, &mut ExtensionPolicies<'_>),
 ) {
     for (effect, count) in effects.iter() {
         match effect {
@@ -291,6 +297,7 @@ fn report_effects(
             Effect::Pool { pool, gateway } => clusters.pools.reached(*pool, *gateway),
             Effect::Traffic(overlap) => traffic.overlap(overlap),
             Effect::Security(overlap) => security.overlap(overlap),
+            Effect::Extensions(overlap) => extensions.overlap(overlap),
         }
     }
 }

@@ -9,7 +9,6 @@ use pailou_snapshot::{Name, RouteKind};
 use super::{
     any_route::AnyRoute,
     cluster_ids::IdCounts,
-    ids::GatewayId,
     index::{Index, Reads, Touched},
     output::Output,
 };
@@ -147,10 +146,9 @@ impl Order {
         Start { place: 0, count: IdCounts::default() }
     }
 
-    /// The Gateways that a route is attached to.
-    pub(crate) fn gateways(&self, index: &Index<'_>, kind: RouteKind, name: &Name) -> &[GatewayId] {
-        let place = AnyRoute::find(index, kind, name).map(|route| self.place(&route));
-        let output = place.and_then(|place| self.slots.get(place)?.output.as_ref());
-        output.map_or(&[], |output| &output.gateways)
+    /// The result of a route; `None` before it is compiled.
+    pub(crate) fn output(&self, index: &Index<'_>, kind: RouteKind, name: &Name) -> Option<&Output> {
+        let place = self.place(&AnyRoute::find(index, kind, name)?);
+        self.slots.get(place)?.output.as_deref()
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum Effect {
     Traffic(Overlap),
     /// Two SecurityPolicies meet.
     Security(Overlap),
+    /// Two EnvoyExtensionPolicies meet.
+    Extensions(Overlap),
 }
 
 /// The effects of all routes, and how many have each.

@@ -1,9 +1,11 @@
 //! Policies: what they target, what they set, what becomes of them.
 
+pub(crate) mod ancestors;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cors;
 pub(crate) mod effective;
+pub(crate) mod extensions;
 pub(crate) mod health;
 pub(crate) mod http_filters;
 pub(crate) mod overlap;

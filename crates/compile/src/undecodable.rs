@@ -31,8 +31,9 @@ use super::{
     index::{Index, Objects},
     order::Order,
     policies::{
-        report::{Ancestors, Reach, reached, write},
-        targets::{Claim, ClaimOutcome, DeclaredTargets, TargetKind, targets},
+        ancestors::{self, Reach},
+        report::{Ancestors, write},
+        targets::{DeclaredTargets, TargetKind, targets},
     },
     settings::Settings,
 };
@@ -147,11 +148,10 @@ impl Judge<'_, '_> {
             }
             Concerns::Policy { targets: refs, selectors } => {
                 let meta = Meta { namespace: undecodable.key.namespace.clone(), ..Meta::default() };
-                let (targets, _) =
-                    targets(self.index, TargetKind::ROUTING, &DeclaredTargets { meta: &meta, refs: refs.clone(), selectors });
-                let claims = targets.into_iter().map(|target| Claim { target, outcome: ClaimOutcome::Won });
-                let reached = claims.flat_map(|claim| reached(&self.reach, &claim));
-                return of(reached.map(|(reference, controller)| (reference, (controller, conditions()))).collect());
+                let declared = DeclaredTargets { kind: &undecodable.key.kind, meta: &meta, refs: refs.clone(), selectors };
+                let (targets, _) = targets(self.index, TargetKind::ROUTING, &declared);
+                let reached = targets.iter().flat_map(|target| ancestors::of_target(&self.reach, target));
+                return of(reached.map(|it| (it.reference, (it.controller, conditions()))).collect());
             }
             Concerns::Backends(targets) => {
                 let is_target = |to: Referent<'_>| {

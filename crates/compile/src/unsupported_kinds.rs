@@ -1,27 +1,18 @@
 //! Statuses of objects that the gateway knows and does not serve.
 
 use crate::{
-    index::{Index, TrackedTable},
+    index::Index,
     parameters,
-    policies::{
-        policy_targets::{PolicyTargets, TargetedSpec},
-        report::Reach,
-        targets::TargetKind,
-    },
     settings::Mode,
-    status::{Problem, Severity, Statuses},
+    status::{Severity, Statuses},
 };
 use pailou_api::{
-    ObjectKey, Resource,
-    envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec, recognised::EnvoyExtensionPolicySpec},
-    refs::{PolicyTargetReference, TargetSelector},
+    ObjectKey,
+    envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec},
 };
 
 /// Judges what cannot be served.
-pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, statuses: &mut Statuses) {
-    let mut extensions = PolicyTargets::<EnvoyExtensionPolicySpec>::new(index);
-    extensions.claim(index);
-    extensions.report(reach, statuses);
+pub(crate) fn report_all(index: &Index<'_>, mode: Mode, statuses: &mut Statuses) {
     for policy in index.patch_policies.iter() {
         let key = ObjectKey::new(ENVOY_GROUP, "EnvoyPatchPolicy", &policy.meta.namespace, &policy.meta.name);
         statuses.note(key, Severity::Error, "patches Envoy's own configuration: there is no Envoy here, and nothing is done");
@@ -38,31 +29,5 @@ pub(crate) fn report_all(index: &Index<'_>, reach: &Reach<'_, '_>, mode: Mode, s
             }
             _ => {}
         }
-    }
-}
-
-impl TargetedSpec for EnvoyExtensionPolicySpec {
-    const KIND: &'static str = "EnvoyExtensionPolicy";
-    const TARGETS: &'static [TargetKind] = TargetKind::ROUTING;
-    type Settings = ();
-
-    fn table<'t, 'a>(index: &'t Index<'a>) -> &'t TrackedTable<'a, Resource<Self>> {
-        &index.extension_policies
-    }
-
-    fn targets(&self) -> Vec<PolicyTargetReference> {
-        self.targets()
-    }
-
-    fn selectors(&self) -> &[TargetSelector] {
-        &self.target_selectors
-    }
-
-    fn read(_index: &Index<'_>, _policy: &Resource<Self>) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    fn unenforced(policy: &Resource<Self>) -> Vec<&'static str> {
-        policy.spec.unsupported()
     }
 }

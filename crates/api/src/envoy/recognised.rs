@@ -1,8 +1,8 @@
 //! Kinds that are known and not acted on.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::merge::joined_targets;
+use super::merge::{MergeType, joined_targets};
 use crate::meta::Resource;
 use crate::refs::{PolicyTargetReference, TargetSelector};
 use crate::unsupported::{Unsupported, unsupported_fields};
@@ -34,7 +34,7 @@ unsupported_fields!(EnvoyPatchPolicySpec,
     "jsonPatches" => |spec| spec.json_patches.is_some(),
 );
 
-/// `spec` of an EnvoyExtensionPolicy: only its targets are read.
+/// `spec` of an EnvoyExtensionPolicy: its targets, and whether requests may pass without each extension.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvoyExtensionPolicySpec {
@@ -49,19 +49,51 @@ pub struct EnvoyExtensionPolicySpec {
     pub target_selectors: Vec<TargetSelector>,
     /// How a route's policy joins its Gateway's.
     #[serde(default)]
-    pub merge_type: Option<Unsupported>,
+    pub merge_type: Option<MergeType>,
     /// WebAssembly.
     #[serde(default)]
-    pub wasm: Option<Unsupported>,
+    pub wasm: Vec<Extension>,
     /// External processing.
     #[serde(default)]
-    pub ext_proc: Option<Unsupported>,
+    pub ext_proc: Vec<Extension>,
     /// Lua.
     #[serde(default)]
-    pub lua: Option<Unsupported>,
+    pub lua: Vec<Extension>,
     /// Dynamic modules.
     #[serde(default)]
-    pub dynamic_module: Option<Unsupported>,
+    pub dynamic_module: Vec<Extension>,
+}
+
+/// An extension that Envoy would run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extension {
+    /// Whether requests pass where it cannot be run. Lua and dynamic modules have no such field.
+    pub fail_open: bool,
+    /// The image of its code, if it has one.
+    pub image: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Extension {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let fail_open = match value.get("failOpen") {
+            None | Some(serde_json::Value::Null) => false,
+            Some(value) => value.as_bool().ok_or_else(|| D::Error::custom("failOpen: expected a boolean"))?,
+        };
+        let image = value["code"]["image"]["url"].as_str().map(str::to_owned);
+        Ok(Self { fail_open, image })
+    }
+}
+
+/// The image of ACK's plug-in that counts tokens, which the gateway does by itself.
+const TELEMETRY_IMAGE: &str = "gen-ai-telemetry-wasmplugin";
+
+impl Extension {
+    /// Whether the gateway does by itself what the extension is for.
+    pub fn is_built_in(&self) -> bool {
+        let name = self.image.as_deref().and_then(|image| image.rsplit('/').next());
+        name.is_some_and(|name| name.split([':', '@']).next() == Some(TELEMETRY_IMAGE))
+    }
 }
 
 impl EnvoyExtensionPolicySpec {
@@ -69,12 +101,49 @@ impl EnvoyExtensionPolicySpec {
     pub fn targets(&self) -> Vec<PolicyTargetReference> {
         joined_targets(self.target_ref.as_ref(), &self.target_refs)
     }
+
+    /// Paths below `spec` of extensions without which no request may pass.
+    pub fn guards(&self) -> Vec<String> {
+        let may_fail_open = [("wasm", &self.wasm), ("extProc", &self.ext_proc)];
+        let must_run = [("lua", &self.lua), ("dynamicModule", &self.dynamic_module)];
+        let closed = |(field, list): (&'static str, &Vec<Extension>), counts: fn(&Extension) -> bool| {
+            let places = list.iter().enumerate().filter(|(_, it)| counts(it)).map(|(place, _)| format!("{field}[{place}]"));
+            places.collect::<Vec<_>>()
+        };
+        let may_fail_open = may_fail_open.into_iter().flat_map(|it| closed(it, |it| !it.fail_open && !it.is_built_in()));
+        may_fail_open.chain(must_run.into_iter().flat_map(|it| closed(it, |_| true))).collect()
+    }
 }
 
 unsupported_fields!(EnvoyExtensionPolicySpec,
-    "mergeType" => |spec| spec.merge_type.is_some(),
-    "wasm" => |spec| spec.wasm.is_some(),
-    "extProc" => |spec| spec.ext_proc.is_some(),
-    "lua" => |spec| spec.lua.is_some(),
-    "dynamicModule" => |spec| spec.dynamic_module.is_some(),
+    "wasm (failOpen: requests pass without)" => |spec| spec.wasm.iter().any(|it| it.fail_open && !it.is_built_in()),
+    "extProc (failOpen: requests pass without)" => |spec| spec.ext_proc.iter().any(|it| it.fail_open),
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: &str) -> EnvoyExtensionPolicySpec {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_must_run_guards_unless_it_may_fail_open() {
+        let spec = spec(
+            r#"{"extProc": [{"backendRefs": []}, {"failOpen": true}], "wasm": [{"name": "a", "code": {"type": "Image"}}],
+                "lua": [{"inline": "", "failOpen": true}], "dynamicModule": [{"name": "m"}]}"#,
+        );
+        assert_eq!(spec.guards(), ["wasm[0]", "extProc[0]", "lua[0]", "dynamicModule[0]"]);
+        assert_eq!(spec.unsupported(), ["extProc (failOpen: requests pass without)"]);
+    }
+
+    #[test]
+    fn a_plug_in_that_counts_tokens_is_built_in() {
+        let image = |url: &str| spec(&format!(r#"{{"wasm": [{{"name": "t", "code": {{"image": {{"url": "{url}"}}}}}}]}}"#));
+        let known = image("registry.example/acs/gen-ai-telemetry-wasmplugin:g2ad0869-aliyun");
+        assert_eq!((known.guards(), known.unsupported()), (Vec::new(), Vec::new()));
+        assert_eq!(image("registry.example/other-wasmplugin:1").guards(), ["wasm[0]"]);
+        assert!(serde_json::from_str::<EnvoyExtensionPolicySpec>(r#"{"wasm": [{"failOpen": "yes"}]}"#).is_err());
+    }
+}

@@ -2,8 +2,9 @@
 
 use super::{Reference, References, Referrer};
 use crate::{
-    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, EnvoyHttpRouteFilter, Gateway, GatewayClass,
-    InferencePool, Kind, ListenerSet, Object, SecurityPolicy, envoy::ENVOY_GROUP, listener::Listener, refs::GATEWAY_GROUP,
+    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, EnvoyExtensionPolicy, EnvoyHttpRouteFilter, Gateway,
+    GatewayClass, InferencePool, Kind, ListenerSet, Object, SecurityPolicy, envoy::ENVOY_GROUP, listener::Listener,
+    refs::GATEWAY_GROUP,
 };
 
 impl References for Object {
@@ -24,12 +25,12 @@ impl References for Object {
             Object::ClientTrafficPolicy(it) => it.references(visit),
             Object::BackendTrafficPolicy(it) => it.references(visit),
             Object::SecurityPolicy(it) => it.references(visit),
+            Object::EnvoyExtensionPolicy(it) => it.references(visit),
             Object::ReferenceGrant(_)
             | Object::InferenceModel(_)
             | Object::InferenceObjective(_)
             | Object::InferenceModelRewrite(_)
             | Object::EnvoyProxy(_)
-            | Object::EnvoyExtensionPolicy(_)
             | Object::EnvoyPatchPolicy(_)
             | Object::Namespace(_)
             | Object::Pod(_)
@@ -141,6 +142,11 @@ impl References for BackendTrafficPolicy {
         let bodies = responses.filter_map(|it| it.body.as_ref());
         bodies.filter_map(|body| Reference::custom_body(from, body)).for_each(visit);
     }
+}
+
+impl References for EnvoyExtensionPolicy {
+    /// None that is acted on.
+    fn references(&self, _visit: &mut dyn FnMut(Reference<'_>)) {}
 }
 
 impl References for SecurityPolicy {

@@ -22,8 +22,8 @@ use pailou_api::{
 use pailou_snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerName};
 
 use super::{
+    ancestors::Reach,
     policy_targets::{PolicyTargets, TargetedSpec},
-    report::Reach,
     targets::TargetKind,
     unenforced,
     values::invalid,

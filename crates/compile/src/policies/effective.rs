@@ -8,6 +8,7 @@ use crate::{ids::PolicyId, index::Index, output::Effect};
 
 use super::{
     backend::TrafficPolicies,
+    extensions::ExtensionPolicies,
     security::{Security, SecurityPolicies},
     traffic::Traffic,
 };
@@ -19,6 +20,8 @@ pub(crate) struct ListenerPolicies {
     traffic: Option<PolicyId>,
     /// SecurityPolicy.
     security: Option<PolicyId>,
+    /// EnvoyExtensionPolicy.
+    extensions: Option<PolicyId>,
 }
 
 /// Settings of one rule on one listener.
@@ -33,18 +36,27 @@ pub(crate) struct RulePolicies {
 pub(crate) struct RoutePolicies<'t, 'a> {
     traffic: &'t TrafficPolicies<'a>,
     security: &'t SecurityPolicies<'a>,
+    extensions: &'t ExtensionPolicies<'a>,
     /// Policies that meet at the rules.
     pub(crate) effects: Vec<Effect>,
 }
 
 impl<'t, 'a> RoutePolicies<'t, 'a> {
-    pub(crate) fn new(traffic: &'t TrafficPolicies<'a>, security: &'t SecurityPolicies<'a>) -> Self {
-        Self { traffic, security, effects: Vec::new() }
+    pub(crate) fn new(
+        traffic: &'t TrafficPolicies<'a>,
+        security: &'t SecurityPolicies<'a>,
+        extensions: &'t ExtensionPolicies<'a>,
+    ) -> Self {
+        Self { traffic, security, extensions, effects: Vec::new() }
     }
 
     /// The policies of a listener.
     pub(crate) fn of_listener(&self, listener: &pailou_snapshot::ListenerName) -> ListenerPolicies {
-        ListenerPolicies { traffic: self.traffic.of_listener(listener), security: self.security.of_listener(listener) }
+        ListenerPolicies {
+            traffic: self.traffic.of_listener(listener),
+            security: self.security.of_listener(listener),
+            extensions: self.extensions.of_listener(listener),
+        }
     }
 
     /// The settings of a rule on a listener with these policies.
@@ -55,8 +67,11 @@ impl<'t, 'a> RoutePolicies<'t, 'a> {
             Err((_, problem)) => (Arc::default(), Some(Failure(format!("BackendTrafficPolicy: {}", problem.message).into()))),
         };
         self.effects.extend(overlaps.drain(..).map(Effect::Traffic));
-        let security = self.security.security(index, listener.security, rule, &mut overlaps);
-        self.effects.extend(overlaps.into_iter().map(Effect::Security));
+        let mut security = self.security.security(index, listener.security, rule, &mut overlaps);
+        self.effects.extend(overlaps.drain(..).map(Effect::Security));
+        let closed = self.extensions.closed(index, listener.extensions, rule, &mut overlaps);
+        security.closed = security.closed.or(closed);
+        self.effects.extend(overlaps.into_iter().map(Effect::Extensions));
         RulePolicies { traffic, security, failure }
     }
 }

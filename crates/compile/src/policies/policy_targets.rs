@@ -17,8 +17,9 @@ use pailou_api::{
 use pailou_snapshot::{ListenerName, RouteName};
 
 use super::{
+    ancestors::{self, Ancestor, Reach},
     overlap::{Overlap, OverlapOutcome},
-    report::{Reach, report},
+    report::report,
     targets::{Claims, DeclaredTargets, Target, TargetKind},
 };
 
@@ -78,13 +79,13 @@ struct PolicyState<'a, S: TargetedSpec> {
 #[derive(Default)]
 struct Overlaps {
     /// Targets whose own policy applies in its place.
-    overridden_by: BTreeSet<String>,
+    overridden_by: BTreeSet<Target>,
     /// Policies of listeners that it applies in place of.
     replaced: BTreeSet<PolicyId>,
     /// Policies of listeners that it is merged with.
     merged_with: BTreeSet<PolicyId>,
     /// Routes whose own policy is merged with it.
-    merged_into: BTreeSet<String>,
+    merged_into: BTreeSet<Target>,
     /// Problems of what merging yields.
     problems: BTreeSet<String>,
 }
@@ -99,6 +100,7 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
     /// Distributes the targets. Gives the winner of each.
     pub(crate) fn claim(&mut self, index: &Index<'_>) -> &HashMap<Target, PolicyId> {
         let declared = self.policies.iter().map(|(_, state)| DeclaredTargets {
+            kind: S::KIND,
             meta: &state.object.meta,
             refs: state.object.spec.targets(),
             selectors: state.object.spec.selectors(),
@@ -141,7 +143,7 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
             },
             None => (self.settings(own), OverlapOutcome::Replaced),
         };
-        let route = format!("{} {}", TargetKind::of_route(rule.kind).name(), rule.name);
+        let route = Target { kind: TargetKind::of_route(rule.kind), name: rule.name.clone(), section: None };
         overlaps.push(Overlap { own, outer, route, outcome });
         settings.map(Some)
     }
@@ -176,7 +178,8 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         for (id, state) in self.policies.iter() {
             let meta = &state.object.meta;
             let key = ObjectKey::new(ENVOY_GROUP, S::KIND, &meta.namespace, &meta.name);
-            report(reach, &self.claims, id, (key, meta.generation), |_| self.conditions(state), statuses);
+            let conditions = |ancestor: &Ancestor<'_>| self.conditions(reach, state, ancestor);
+            report(reach, &self.claims, id, (key, meta.generation), conditions, statuses);
         }
     }
 
@@ -185,15 +188,24 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         for (target, winner) in &self.claims.winners {
             for outer in parents(target, gateways).iter().filter_map(|parent| self.claims.winners.get(parent)) {
                 if outer != winner {
-                    self.policies[*outer].overlaps.overridden_by.insert(target.to_string());
+                    self.policies[*outer].overlaps.overridden_by.insert(target.clone());
                 }
             }
         }
     }
 
-    fn conditions(&self, state: &PolicyState<'_, S>) -> Vec<Condition> {
+    /// Its conditions towards an ancestor: of the policies that it meets those count that are on the ancestor's listeners.
+    fn conditions(&self, reach: &Reach<'_, '_>, state: &PolicyState<'_, S>, ancestor: &Ancestor<'_>) -> Vec<Condition> {
         let generation = state.object.meta.generation;
+        let is_under =
+            |target: &&Target| ancestors::listeners(reach, target).iter().any(|listener| ancestor.listeners.contains(listener));
+        let outer = ancestor.listeners.iter().filter_map(|listener| self.claims.of_listener(&reach.gateways[*listener].name));
+        let outer: BTreeSet<PolicyId> = outer.collect();
         let Overlaps { overridden_by, replaced, merged_with, merged_into, problems: unmergeable } = &state.overlaps;
+        let overridden_by: Vec<_> = overridden_by.iter().filter(is_under).collect();
+        let merged_into: Vec<_> = merged_into.iter().filter(is_under).collect();
+        let replaced: Vec<_> = replaced.intersection(&outer).collect();
+        let merged_with: Vec<_> = merged_with.intersection(&outer).collect();
         let mut problems = match &state.settings {
             Ok(settings) => S::problems(settings),
             Err(problem) => vec![problem.clone()],
@@ -207,12 +219,12 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         }
         conditions.extend(warnings::unsupported(S::unenforced(state.object), generation));
         if !overridden_by.is_empty() {
-            let message = format!("does not apply to targets that have a policy of their own: {}", join(overridden_by));
+            let message = format!("does not apply to targets that have a policy of their own: {}", join(&overridden_by));
             conditions.push(Condition::holds("Overridden", "Overridden", message, generation));
         }
         let mut merged = Vec::new();
-        merged.extend((!merged_with.is_empty()).then(|| format!("merged with {}", self.names(merged_with))));
-        merged.extend((!merged_into.is_empty()).then(|| format!("merged with the policies of {}", join(merged_into))));
+        merged.extend((!merged_with.is_empty()).then(|| format!("merged with {}", self.names(&merged_with))));
+        merged.extend((!merged_into.is_empty()).then(|| format!("merged with the policies of {}", join(&merged_into))));
         if !merged.is_empty() {
             conditions.push(Condition::holds("Merged", "Merged", merged.join("; "), generation));
         }
@@ -220,20 +232,20 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
             let message = format!(
                 "takes the place of {} entirely: what that policy sets does not hold for this one's targets. Set mergeType: \
                  StrategicMerge to keep it",
-                self.names(replaced)
+                self.names(&replaced)
             );
             conditions.push(Condition::holds("ReplacesGatewaySettings", "NotMerged", message, generation));
         }
         conditions
     }
 
-    fn names(&self, ids: &BTreeSet<PolicyId>) -> String {
-        ids.iter().map(|id| name_of(&self.policies[*id].object.meta).to_string()).collect::<Vec<_>>().join(", ")
+    fn names(&self, ids: &[&PolicyId]) -> String {
+        ids.iter().map(|id| name_of(&self.policies[**id].object.meta).to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn join(targets: &BTreeSet<String>) -> String {
-    targets.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+fn join(targets: &[&Target]) -> String {
+    targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Targets whose policy a target's own policy overrides: those that a section or a ListenerSet is a part of.

@@ -22,7 +22,7 @@ use super::{
     cors,
     overlap::Overlap,
     policy_targets::{PolicyTargets, TargetedSpec},
-    targets::{TargetKind, crosses_namespaces},
+    targets::TargetKind,
 };
 
 /// All SecurityPolicies.
@@ -104,10 +104,7 @@ impl TargetedSpec for SecurityPolicySpec {
 }
 
 fn read(spec: &SecurityPolicySpec) -> Result<Option<HttpFilter>, Problem> {
-    let mut unenforced = spec.unsupported();
-    if crosses_namespaces(&spec.target_selectors) {
-        unenforced.push("targetSelectors[].namespaces");
-    }
+    let unenforced = spec.unsupported();
     if !unenforced.is_empty() {
         let paths: Vec<_> = unenforced.iter().map(|path| format!("spec.{path}")).collect();
         return Err(Problem::accepted(

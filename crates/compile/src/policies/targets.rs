@@ -3,12 +3,14 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use pailou_api::{
-    Kind, Meta, Resource,
+    Kind, LabelSelector, Meta, Resource,
+    envoy::ENVOY_GROUP,
     l4_route::ConnectionRule,
     refs::{FromNamespaces, GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
 };
 use pailou_snapshot::{ListenerName, Name, RouteKind, RouteName};
 
+use super::super::grants::{Referent, Referrer};
 use super::super::ids::{ById, PolicyId};
 use super::super::index::{Index, TrackedTable, name_of};
 use super::super::wrong_kind::{self, Named};
@@ -110,6 +112,7 @@ pub(crate) struct Claims {
 
 /// A policy's targets, as it states them.
 pub(crate) struct DeclaredTargets<'a> {
+    pub(crate) kind: &'a str,
     pub(crate) meta: &'a Meta,
     pub(crate) refs: Vec<PolicyTargetReference>,
     pub(crate) selectors: &'a [TargetSelector],
@@ -194,7 +197,7 @@ pub(crate) fn targets(index: &Index<'_>, kinds: &[TargetKind], policy: &Declared
     }
     for selector in policy.selectors {
         match kind_of(&selector.group, &selector.kind) {
-            Some(kind) => targets.extend(selected(index, kind, namespace, selector)),
+            Some(kind) => targets.extend(selected(index, kind, policy, selector)),
             None => {
                 let named = Named { group: &selector.group, kind: &selector.kind, name: "by selector" };
                 foreign.push(wrong_kind::message(named, &known(kinds)));
@@ -211,28 +214,58 @@ fn known(kinds: &[TargetKind]) -> Vec<Kind> {
     kinds.iter().filter_map(|kind| Kind::find(GATEWAY_GROUP, kind.name())).collect()
 }
 
-fn selected(index: &Index<'_>, kind: TargetKind, namespace: &str, selector: &TargetSelector) -> Vec<Target> {
-    let labels = selector.selector();
+/// The objects that a selector chooses. Those of other namespaces need a ReferenceGrant, as in Envoy Gateway.
+fn selected(index: &Index<'_>, kind: TargetKind, policy: &DeclaredTargets<'_>, selector: &TargetSelector) -> Vec<Target> {
+    let selection = Selection { index, kind, policy, selector, labels: selector.selector() };
     let names = match kind {
-        TargetKind::Gateway => matching(&index.gateways, namespace, &labels),
-        TargetKind::ListenerSet => matching(&index.listener_sets, namespace, &labels),
-        TargetKind::HttpRoute => matching(&index.http_routes, namespace, &labels),
-        TargetKind::GrpcRoute => matching(&index.grpc_routes, namespace, &labels),
-        TargetKind::TlsRoute => matching(&index.tls_routes, namespace, &labels),
-        TargetKind::TcpRoute => matching(&index.tcp_routes, namespace, &labels),
-        TargetKind::UdpRoute => matching(&index.udp_routes, namespace, &labels),
+        TargetKind::Gateway => selection.of(&index.gateways),
+        TargetKind::ListenerSet => selection.of(&index.listener_sets),
+        TargetKind::HttpRoute => selection.of(&index.http_routes),
+        TargetKind::GrpcRoute => selection.of(&index.grpc_routes),
+        TargetKind::TlsRoute => selection.of(&index.tls_routes),
+        TargetKind::TcpRoute => selection.of(&index.tcp_routes),
+        TargetKind::UdpRoute => selection.of(&index.udp_routes),
     };
     names.into_iter().map(|name| Target { kind, name, section: None }).collect()
 }
 
-fn matching<S>(table: &TrackedTable<'_, Resource<S>>, namespace: &str, labels: &pailou_api::LabelSelector) -> Vec<Name> {
-    let here = table.iter().filter(|object| object.meta.namespace == namespace && labels.matches(&object.meta.labels));
-    here.map(|object| name_of(&object.meta)).collect()
+struct Selection<'s, 'a> {
+    index: &'s Index<'a>,
+    kind: TargetKind,
+    policy: &'s DeclaredTargets<'s>,
+    selector: &'s TargetSelector,
+    labels: LabelSelector,
 }
 
-/// Whether a selector looks into other namespaces, which policies may not.
-pub(crate) fn crosses_namespaces(selectors: &[TargetSelector]) -> bool {
-    selectors.iter().any(|it| it.namespaces.as_ref().is_some_and(|namespaces| namespaces.from != FromNamespaces::Same))
+impl Selection<'_, '_> {
+    fn of<S>(&self, table: &TrackedTable<'_, Resource<S>>) -> Vec<Name> {
+        table.iter().filter(|object| self.has(&object.meta)).map(|object| name_of(&object.meta)).collect()
+    }
+
+    fn has(&self, object: &Meta) -> bool {
+        let own = self.policy.meta.namespace.as_str();
+        let namespace = object.namespace.as_str();
+        if !self.has_namespace(namespace) || !self.labels.matches(&object.labels) {
+            return false;
+        }
+        let from = Referrer { group: ENVOY_GROUP, kind: self.policy.kind, namespace: own };
+        let to = Referent { group: GATEWAY_GROUP, kind: self.kind.name(), namespace, name: &object.name };
+        namespace == own || self.index.granting(from, to).next().is_some()
+    }
+
+    fn has_namespace(&self, namespace: &str) -> bool {
+        let is_own = namespace == self.policy.meta.namespace;
+        let Some(namespaces) = &self.selector.namespaces else { return is_own };
+        match namespaces.from {
+            FromNamespaces::Same => is_own,
+            FromNamespaces::All => true,
+            FromNamespaces::Selector => {
+                let labels = self.index.namespace_labels(namespace);
+                namespaces.selector.as_ref().is_some_and(|selector| selector.matches(&labels))
+            }
+            FromNamespaces::None => false,
+        }
+    }
 }
 
 enum Existence {

@@ -5,7 +5,7 @@ use pailou_api::{
     envoy::{client_traffic_policy::EscapedSlashesAction, health_check::HealthCheck},
 };
 
-use super::{http_filters::has_settings, targets::crosses_namespaces};
+use super::http_filters::has_settings;
 
 /// Paths below `spec` that are set and not acted on.
 pub(crate) fn of_traffic(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
@@ -14,7 +14,6 @@ pub(crate) fn of_traffic(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
     let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
     name(spec.rate_limit.is_some(), "rateLimit (no limit is enforced)");
     name(!spec.compressor.iter().all(has_settings), "compressor[] without the object of its type (gzip, brotli or zstd)");
-    name(crosses_namespaces(&spec.target_selectors), "targetSelectors[].namespaces");
     let http = spec.timeout.as_ref().and_then(|it| it.http.as_ref());
     name(http.is_some_and(|it| it.max_stream_duration.is_some() && it.request_timeout.is_some()), "timeout.http.maxStreamDuration");
     let breaker = spec.circuit_breaker.as_ref();
@@ -53,7 +52,6 @@ pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
     let spec = &policy.spec;
     let mut paths = spec.unsupported();
     let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
-    name(crosses_namespaces(&spec.target_selectors), "targetSelectors[].namespaces");
     name(spec.tcp_keepalive.is_some(), "tcpKeepalive");
     let escaped = spec.path.as_ref().and_then(|it| it.escaped_slashes_action.as_ref());
     name(escaped.is_some_and(|it| *it != EscapedSlashesAction::KeepUnchanged), "path.escapedSlashesAction");

@@ -69,6 +69,7 @@ impl<'a> Walk<'_, 'a> {
         for meta in self.shared.models.by_pool.get(&(meta.namespace.as_str(), meta.name.as_str())).into_iter().flatten() {
             self.insert(meta);
         }
+        self.tls_policies("InferencePool", meta);
         self.follow(pool);
     }
 

@@ -6,12 +6,16 @@ use crate::index::Index;
 use pailou_api::{
     BackendTlsPolicy, LabelSelector, Meta,
     envoy::ENVOY_GROUP,
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
     references::References,
-    refs::{GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
+    refs::{FromNamespaces, GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
 };
 
-/// A target: namespace, kind, name. A policy targets nothing outside of its namespace.
+/// A target: namespace, kind, name. A policy names nothing outside of its namespace.
 type Target = (String, String, String);
+
+/// Groups of backends that a BackendTLSPolicy can target.
+const TLS_GROUPS: [&str; 4] = ["", ENVOY_GROUP, INFERENCE_GROUP, INFERENCE_X_GROUP];
 
 /// All policies.
 #[derive(Default)]
@@ -19,6 +23,8 @@ pub(super) struct Policies<'a> {
     by_target: HashMap<Target, Vec<Policy<'a>>>,
     /// Those that choose their targets by labels, by namespace.
     by_labels: HashMap<&'a str, Vec<(Policy<'a>, &'a TargetSelector, LabelSelector)>>,
+    /// Those that choose targets of other namespaces by labels.
+    across: Vec<(Policy<'a>, &'a TargetSelector, LabelSelector)>,
     /// BackendTLSPolicies by Service or Backend.
     tls: HashMap<Target, Vec<&'a BackendTlsPolicy>>,
 }
@@ -26,6 +32,7 @@ pub(super) struct Policies<'a> {
 /// One of Envoy Gateway's policies.
 #[derive(Clone, Copy)]
 pub(super) struct Policy<'a> {
+    pub(super) kind: &'static str,
     pub(super) meta: &'a Meta,
     pub(super) references: &'a dyn References,
 }
@@ -41,16 +48,32 @@ impl<'a> Policies<'a> {
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut all = Self::default();
         for it in index.client_policies.iter() {
-            all.add(Policy { meta: &it.meta, references: it }, &it.spec.targets(), &it.spec.target_selectors);
+            all.add(
+                Policy { kind: "ClientTrafficPolicy", meta: &it.meta, references: it },
+                &it.spec.targets(),
+                &it.spec.target_selectors,
+            );
         }
         for it in index.traffic_policies.iter() {
-            all.add(Policy { meta: &it.meta, references: it }, &it.spec.targets(), &it.spec.target_selectors);
+            all.add(
+                Policy { kind: "BackendTrafficPolicy", meta: &it.meta, references: it },
+                &it.spec.targets(),
+                &it.spec.target_selectors,
+            );
         }
         for it in index.security_policies.iter() {
-            all.add(Policy { meta: &it.meta, references: it }, &it.spec.targets(), &it.spec.target_selectors);
+            all.add(
+                Policy { kind: "SecurityPolicy", meta: &it.meta, references: it },
+                &it.spec.targets(),
+                &it.spec.target_selectors,
+            );
+        }
+        for it in index.extension_policies.iter() {
+            let policy = Policy { kind: "EnvoyExtensionPolicy", meta: &it.meta, references: it };
+            all.add(policy, &it.spec.targets(), &it.spec.target_selectors);
         }
         for it in index.backend_tls_policies.iter() {
-            for to in it.spec.target_refs.iter().filter(|to| to.group.is_empty() || to.group == ENVOY_GROUP) {
+            for to in it.spec.target_refs.iter().filter(|to| TLS_GROUPS.contains(&&*to.group)) {
                 all.tls.entry(target(&it.meta, &to.kind, &to.name)).or_default().push(it);
             }
         }
@@ -62,7 +85,11 @@ impl<'a> Policies<'a> {
             self.by_target.entry(target(policy.meta, &to.kind, &to.name)).or_default().push(policy);
         }
         for selector in selectors.iter().filter(|it| it.group == GATEWAY_GROUP) {
-            self.by_labels.entry(&policy.meta.namespace).or_default().push((policy, selector, selector.selector()));
+            let entry = (policy, selector, selector.selector());
+            match &selector.namespaces {
+                Some(namespaces) if namespaces.from != FromNamespaces::Same => self.across.push(entry),
+                _ => self.by_labels.entry(&policy.meta.namespace).or_default().push(entry),
+            }
         }
     }
 
@@ -79,6 +106,18 @@ impl<'a> Policies<'a> {
             found.extend(named.chain(labelled.map(|(policy, ..)| policy)));
         }
         found
+    }
+
+    /// Policies that may choose any of these by labels across namespaces, with what each chose. Whether its `namespaces` and a
+    /// ReferenceGrant allow it is not yet looked at.
+    pub(super) fn across<'s, 'm>(
+        &'s self,
+        subjects: &'s [Subject<'m>],
+    ) -> impl Iterator<Item = (Policy<'a>, &'a TargetSelector, &'s Subject<'m>)> {
+        self.across.iter().flat_map(move |(policy, selector, labels)| {
+            let chosen = subjects.iter().filter(move |it| it.kind == &*selector.kind && labels.matches(&it.meta.labels));
+            chosen.map(move |subject| (*policy, *selector, subject))
+        })
     }
 
     /// BackendTLSPolicies on a Service or Backend.

@@ -5,8 +5,9 @@ use std::{collections::HashSet, ptr};
 use crate::{ids::GatewayId, index::Index};
 use pailou_api::{
     Kind, Meta,
-    references::{Reference, References, Referent},
-    refs::FromNamespaces,
+    envoy::ENVOY_GROUP,
+    references::{Reference, References, Referent, Referrer},
+    refs::{FromNamespaces, GATEWAY_GROUP},
 };
 
 use super::{lead::Lead, policies::Subject, routes::AnyRoute, shared::Shared};
@@ -93,6 +94,21 @@ impl<'r, 'a> Walk<'r, 'a> {
             self.insert(policy.meta);
             self.follow(policy.references);
         }
+        let shared = self.shared;
+        for (policy, selector, subject) in shared.policies.across(subjects) {
+            let own = policy.meta.namespace.as_str();
+            let namespace = subject.meta.namespace.as_str();
+            let by_labels = selector.namespaces.as_ref().is_some_and(|it| it.from == FromNamespaces::Selector);
+            if by_labels {
+                self.namespace(namespace);
+            }
+            let from = Referrer { group: ENVOY_GROUP, kind: policy.kind, namespace: own };
+            let to = Referent { group: GATEWAY_GROUP, kind: subject.kind, namespace, name: &subject.meta.name };
+            if self.granted(from, to) {
+                self.insert(policy.meta);
+                self.follow(policy.references);
+            }
+        }
     }
 
     /// Puts an object in; false if it was there.
@@ -134,6 +150,10 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     /// Whether a reference may be followed; the grants that say so are needed too.
     fn permitted(&mut self, Reference { from, to, .. }: Reference<'_>) -> bool {
+        self.granted(from, to)
+    }
+
+    fn granted(&mut self, from: Referrer<'_>, to: Referent<'_>) -> bool {
         if from.namespace == to.namespace || to.namespace.is_empty() {
             return true;
         }

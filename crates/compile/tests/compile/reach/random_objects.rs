@@ -138,7 +138,12 @@ impl Maker {
     /// A policy's targets, by name or by labels.
     fn targeting(&mut self, kinds: &[&str], mut spec: Value) -> Value {
         if self.0.one_in(4) {
-            spec["targetSelectors"] = json!([{"group": GATEWAY, "kind": self.0.of(kinds), "matchLabels": self.labels()}]);
+            let namespaces = self.maybe(|it| {
+                let selector = json!({"matchLabels": it.labels()});
+                json!({"from": it.0.of(&["All", "Same", "Selector"]), "selector": selector})
+            });
+            spec["targetSelectors"] =
+                json!([{"group": GATEWAY, "kind": self.0.of(kinds), "matchLabels": self.labels(), "namespaces": namespaces}]);
         } else {
             spec["targetRefs"] = self.targets(kinds).into();
         }
@@ -178,9 +183,10 @@ impl Maker {
             Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => self.route(kind),
             Kind::ReferenceGrant => {
                 let kinds = routes_and_parents.iter().map(|kind| (GATEWAY, *kind));
-                let envoy = ["Backend", "HTTPRouteFilter", "ClientTrafficPolicy"].map(|kind| ("gateway.envoyproxy.io", kind));
-                let from: Vec<_> = kinds.chain(envoy).collect();
-                let to: Vec<_> = BACKENDS.into_iter().chain(AUTHORITIES).collect();
+                let policies = ["ClientTrafficPolicy", "BackendTrafficPolicy", "SecurityPolicy", "EnvoyExtensionPolicy"];
+                let envoy = ["Backend", "HTTPRouteFilter"].into_iter().chain(policies).map(|kind| ("gateway.envoyproxy.io", kind));
+                let from: Vec<_> = kinds.clone().chain(envoy).collect();
+                let to: Vec<_> = BACKENDS.into_iter().chain(AUTHORITIES).chain(kinds).collect();
                 json!({"from": self.some(4, |it| {
                     let (group, kind) = it.0.of(&from);
                     json!({"group": group, "kind": kind, "namespace": it.0.of(&NAMESPACES)})
@@ -232,7 +238,11 @@ impl Maker {
                 self.merged(spec)
             }
             Kind::EnvoyProxy => json!({"concurrency": 2}),
-            Kind::EnvoyExtensionPolicy => self.targeting(&routes_and_parents, json!({})),
+            Kind::EnvoyExtensionPolicy => {
+                let lua = self.maybe(|_| json!([{"type": "Inline", "inline": ""}]));
+                let spec = self.targeting(&routes_and_parents, json!({"lua": lua}));
+                self.merged(spec)
+            }
             Kind::EnvoyPatchPolicy => json!({"type": "JSONPatch", "targetRef": self.local(&[(GATEWAY, "Gateway")])}),
             Kind::Namespace => json!({}),
             Kind::Pod => json!({"containers": []}),
@@ -259,7 +269,8 @@ impl Maker {
     }
 
     fn object(&mut self, kind: Kind) -> Value {
-        let group = kind.groups()[0];
+        // The two versions of InferencePool have other fields.
+        let group = if kind == Kind::InferencePool { kind.groups()[0] } else { self.0.of(kind.groups()) };
         let version = kind.versions(group)[0];
         let mut object = self.fields(kind);
         object["apiVersion"] = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }.into();
