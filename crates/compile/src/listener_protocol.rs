@@ -46,7 +46,9 @@ impl ListenerProtocol {
     pub(crate) fn kinds(self) -> &'static [RouteKind] {
         match self {
             Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
-            Self::TlsTerminate | Self::TlsPassthrough => &[RouteKind::Tls],
+            // What a terminated session carries is a connection like any other.
+            Self::TlsTerminate => &[RouteKind::Tls, RouteKind::Tcp],
+            Self::TlsPassthrough => &[RouteKind::Tls],
             Self::Tcp => &[RouteKind::Tcp],
             Self::Udp => &[RouteKind::Udp],
         }

@@ -262,7 +262,14 @@ impl<'t, 'a> Resolver<'t, 'a> {
         };
         let name = pool.name.clone();
         let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { load.protocol() };
-        let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls: Ok(None) };
+        let tls = match self.clusters.tls.of_pool(&to.group, namespace, &to.name) {
+            Some((policy, tls)) => {
+                self.policies.insert(policy);
+                tls.and_then(|tls| self.identified(tls)).map(Some)
+            }
+            None => Ok(None),
+        };
+        let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls };
         Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false })
     }
 

@@ -1,4 +1,4 @@
-//! BackendTLSPolicy: TLS towards Services and Backends.
+//! BackendTLSPolicy: TLS towards Services, Backends and InferencePools.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,6 +10,7 @@ use pailou_api::{
     BackendTlsPolicy, Kind, ObjectKey,
     backend_tls_policy::SubjectAltName,
     envoy::ENVOY_GROUP,
+    inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
     refs::{GATEWAY_GROUP, PolicyTargetReference},
 };
 use pailou_snapshot::{Failure, Roots, San, TlsVersion, UpstreamTls};
@@ -26,6 +27,10 @@ use super::{
 
 /// A target: kind, namespace, name, section.
 type Target<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
+
+/// InferencePools as targets, by group.
+const POOL: &str = "InferencePool";
+const POOL_X: &str = "InferencePool of the older group";
 
 /// All BackendTLSPolicies.
 pub(crate) struct TlsPolicies<'a> {
@@ -91,6 +96,17 @@ impl<'a> TlsPolicies<'a> {
     /// TLS towards a Backend.
     pub(crate) fn of_backend(&self, namespace: &str, name: &str) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
         self.at(self.winners.get(&("Backend", namespace, name, None)))
+    }
+
+    /// TLS towards the endpoints of an InferencePool.
+    pub(crate) fn of_pool(
+        &self,
+        group: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
+        let kind = if group == INFERENCE_GROUP { POOL } else { POOL_X };
+        self.at(self.winners.get(&(kind, namespace, name, None)))
     }
 
     fn at(&self, id: Option<&PolicyId>) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
@@ -161,8 +177,12 @@ fn target<'a>(index: &Index<'_>, namespace: &'a str, reference: &'a PolicyTarget
             index.backends.get(namespace, name).ok_or_else(missing)?;
             Ok(("Backend", namespace, name, None))
         }
+        (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => {
+            index.pool(&reference.group, namespace, name).ok_or_else(missing)?;
+            Ok((if &*reference.group == INFERENCE_GROUP { POOL } else { POOL_X }, namespace, name, None))
+        }
         (group, kind) => {
-            let problem = wrong_kind::message(Named { group, kind, name }, &[Kind::Service, Kind::Backend]);
+            let problem = wrong_kind::message(Named { group, kind, name }, &[Kind::Service, Kind::Backend, Kind::InferencePool]);
             Err(format!("targetRefs: {problem}"))
         }
     }

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     TlsConfigError, provider, roots,
-    verify::{Anyone, ByNames},
+    verify::{Anyone, ByNames, Trusted},
     versions,
 };
 
@@ -40,7 +40,7 @@ impl ClientTls {
         let verifier: Arc<dyn ServerCertVerifier> = if settings.insecure_skip_verify {
             Arc::new(Anyone::new())
         } else {
-            Arc::new(ByNames::new(roots::store(&settings.roots)?, settings.names.clone()))
+            Arc::new(ByNames::new(roots::store(&settings.roots)?, Trusted::of(&settings.roots), settings.names.clone()))
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
             .with_protocol_versions(versions(settings.min_version, settings.max_version)?)?

@@ -136,6 +136,45 @@ async fn an_unknown_authority_and_an_expired_certificate_are_refused() {
     assert!(refusal(&settings, expired).await.contains("certificate expired"));
 }
 
+/// A certificate that signed itself, as an authority's or not, with its key.
+fn self_signed(name: &str, is_ca: IsCa, change: impl FnOnce(&mut CertificateParams)) -> Arc<CertifiedKey> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = is_ca;
+    change(&mut params);
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    Arc::new(CertifiedKey::new(vec![certificate], any_supported_type(&private).unwrap()))
+}
+
+fn trusting(trusted: &CertifiedKey) -> UpstreamTls {
+    UpstreamTls {
+        roots: Roots::Certificates(vec![trusted.cert[0].clone()].into()),
+        ..authority().settings("a.example", vec![host("a.example")])
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_itself_trusted_is_accepted() {
+    let ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    for is_ca in [ca, IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let own = self_signed("a.example", is_ca, |_| {});
+        shake(&trusting(&own), &serving(vec![own])).await.unwrap();
+    }
+    // Its authority need not be known.
+    let issued = authority().named(&["a.example"]);
+    shake(&trusting(&issued), &serving(vec![issued])).await.unwrap();
+
+    let other = self_signed("other.example", ca, |_| {});
+    assert!(refusal(&trusting(&other), other.clone()).await.contains("name mismatch"));
+    let expired = self_signed("a.example", ca, |params| params.not_after = date_time_ymd(2020, 1, 1));
+    assert!(refusal(&trusting(&expired), expired.clone()).await.contains("certificate expired"));
+    let (own, twin) = (self_signed("a.example", ca, |_| {}), self_signed("a.example", ca, |_| {}));
+    let message = refusal(&trusting(&own), twin).await;
+    assert!(message.contains("basicConstraints=CA:FALSE"), "{message}");
+}
+
 #[tokio::test]
 async fn only_when_told_so_is_any_certificate_accepted() {
     let (ca, other) = (authority(), authority());
@@ -202,10 +241,17 @@ async fn enter(client: &ClientTls, server: &ServerTls) -> io::Result<()> {
 #[tokio::test]
 async fn clients_are_let_in_by_their_certificates() {
     let (ca, clients, others) = (authority(), authority(), authority());
-    let trusted: Arc<[_]> = vec![clients.der.clone(), authority().der].into();
+    let own = self_signed("client.example", IsCa::Ca(BasicConstraints::Unconstrained), |_| {});
+    let trusted: Arc<[_]> = vec![clients.der.clone(), authority().der, own.cert[0].clone()].into();
     let [valid, or_none] = [ClientCertificates::Valid, ClientCertificates::ValidOrNone].map(|asked| asked(Arc::clone(&trusted)));
     let expired = clients.issue(|params| params.not_after = date_time_ymd(2020, 1, 1));
-    let cases = [(Some(clients.named(&[])), true), (Some(others.named(&[])), false), (Some(expired), false), (None, false)];
+    let cases = [
+        (Some(clients.named(&[])), true),
+        (Some(own), true),
+        (Some(others.named(&[])), false),
+        (Some(expired), false),
+        (None, false),
+    ];
     for (max_version, (certificate, is_valid)) in
         [TlsVersion::V1_2, TlsVersion::V1_3].into_iter().flat_map(|version| cases.iter().map(move |case| (version, case)))
     {

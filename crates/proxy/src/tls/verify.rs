@@ -2,7 +2,7 @@
 
 use std::{fmt, io, sync::Arc};
 
-use pailou_snapshot::San;
+use pailou_snapshot::{Roots, San};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -24,16 +24,18 @@ pub struct NameMismatch {
     presented: Vec<String>,
 }
 
-/// Accepts a certificate from a trusted authority that bears one of the names. What is sent as SNI plays no part in it.
+/// Accepts a certificate from a trusted authority, or one that is itself trusted, that bears one of the names. What is sent as SNI plays
+/// no part in it.
 pub(super) struct ByNames {
     roots: Arc<RootCertStore>,
+    trusted: Trusted,
     names: Vec<San>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ByNames {
-    pub(super) fn new(roots: Arc<RootCertStore>, names: Vec<San>) -> Self {
-        Self { roots, names, algorithms: provider().signature_verification_algorithms }
+    pub(super) fn new(roots: Arc<RootCertStore>, trusted: Trusted, names: Vec<San>) -> Self {
+        Self { roots, trusted, names, algorithms: provider().signature_verification_algorithms }
     }
 }
 
@@ -53,7 +55,8 @@ impl ServerCertVerifier for ByNames {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, self.algorithms.all)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, self.algorithms.all)
+            .or_else(|error| self.trusted.accept(error, end_entity))?;
         let presented = webpki::EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         let bears = |name: &San| match name {
             San::Hostname(name) => ServerName::try_from(&**name).is_ok_and(|name| verify_server_name(&certificate, &name).is_ok()),
@@ -90,6 +93,43 @@ impl ServerCertVerifier for ByNames {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Certificates that were configured as trusted.
+///
+/// Among them may be that of the peer itself, as `openssl req -x509` makes it: OpenSSL and BoringSSL accept it as it is, even where it
+/// says that it is an authority's.
+#[derive(Clone, Debug)]
+pub(super) struct Trusted(Arc<[CertificateDer<'static>]>);
+
+impl Trusted {
+    /// The configured certificates; none for the system's.
+    pub(super) fn of(roots: &Roots) -> Self {
+        match roots {
+            Roots::System => Self(Arc::default()),
+            Roots::Certificates(certificates) => Self(Arc::clone(certificates)),
+        }
+    }
+
+    /// Accepts a certificate that is one of these in every byte, where the error is about its chain. Its validity and its usage are checked
+    /// before the chain.
+    ///
+    /// # Errors
+    /// The error itself, if it is about something else or the certificate is none of these.
+    pub(super) fn accept(&self, error: Error, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let is_of_chain = match &error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+            Error::InvalidCertificate(error) => is_authority(error),
+            _ => false,
+        };
+        if is_of_chain && self.0.iter().any(|it| it == certificate) { Ok(()) } else { Err(error) }
+    }
+}
+
+/// Whether a certificate was refused because it is an authority's.
+fn is_authority(error: &CertificateError) -> bool {
+    let CertificateError::Other(cause) = error else { return false };
+    matches!(cause.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 /// Accepts any certificate whose key its bearer has (`insecureSkipVerify`).
@@ -141,6 +181,9 @@ impl ServerCertVerifier for Anyone {
 pub(crate) fn reason(error: &io::Error) -> String {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     match cause {
+        Some(Error::InvalidCertificate(error)) if is_authority(error) => {
+            "the certificate is an authority's: make it with basicConstraints=CA:FALSE, or trust this very certificate".to_owned()
+        }
         Some(Error::InvalidCertificate(CertificateError::Other(cause))) => cause.0.to_string(),
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "the certificate is not from a trusted authority".to_owned()
