@@ -99,7 +99,7 @@ fn objects_elsewhere_may_be_assumed() {
     insta::assert_snapshot!("check-assume-present", shown(&ended));
     let ended = check(&["--assume-present=GatewayClass,Gateway,secret,InferencePool"]);
     assert_eq!(ended.status, 1, "the Service may be misspelt: {ended:?}");
-    assert!(ended.stdout.contains("there is no Service web in namespace team"), "{ended:?}");
+    assert!(ended.stdout.contains("Service team/web is in another namespace: add a ReferenceGrant"), "{ended:?}");
     assert_eq!(check(&["--assume-present=Nothing"]).status, 2);
 }
 
