@@ -1,5 +1,9 @@
 //! Edits of headers, and the headers that belong to one hop only.
 
+mod assertions;
+
+pub(crate) use assertions::remove_assertions;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pailou_extproc::names;
 use pailou_snapshot::HeaderEdit;
@@ -15,6 +19,8 @@ pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarde
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The host the client named, where it was rewritten.
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// What a proxy says of its client's certificate.
+pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// A name for the request that all hops log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -103,10 +109,15 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, tls: bool, 
 
 /// Appends to a header that holds a list, on however many lines it came; they become one.
 pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    append_with(headers, name, value, ", ");
+}
+
+/// The same, with another separator.
+pub(crate) fn append_with(headers: &mut HeaderMap, name: HeaderName, value: &str, separator: &str) {
     let mut list = String::new();
     for line in headers.get_all(&name).iter().filter_map(|line| line.to_str().ok()) {
         list.push_str(line);
-        list.push_str(", ");
+        list.push_str(separator);
     }
     list.push_str(value);
     if let Ok(value) = HeaderValue::try_from(list) {

@@ -13,6 +13,7 @@ pub mod access_log;
 mod backend_body;
 mod body_error;
 pub mod breaker;
+mod client_cert_header;
 pub mod cluster;
 mod content_coding;
 pub mod context;

@@ -36,6 +36,7 @@ use pailou_snapshot::{
 
 use crate::{
     breaker::Overflow,
+    client_cert_header,
     context::{Context, Share},
     error::{Error, Flag},
     filter::{self, Admitted, FilterState, Passage, Source, Stage},
@@ -234,6 +235,12 @@ struct Chosen<'a> {
 /// Applies the listener's settings to a request before it is matched.
 fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> Result<IpAddr, Error> {
     let client = request_head::client_address(policy, &head.parts.headers, connection)?;
+    let map = &mut head.parts.headers;
+    headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
+    let presented = connection.tls.as_ref().and_then(|tls| tls.presented.as_deref());
+    if presented.is_some() || headers::any(map, |name| name == headers::FORWARDED_CLIENT_CERT.as_str()) {
+        client_cert_header::apply(map, policy.client_cert_header, presented);
+    }
     if let Some(edit) = &policy.early_request_headers {
         headers::edit(&mut head.parts.headers, edit);
     }

@@ -116,6 +116,12 @@ pub(crate) fn client_address(policy: &ClientPolicy, headers: &HeaderMap, connect
     }
 }
 
+/// Whether a request came by a proxy that the listener trusts.
+pub(crate) fn comes_by_trusted_proxy(policy: &ClientPolicy, client: IpAddr, connection: &Connection) -> bool {
+    matches!(policy.client_address, ClientAddress::TrustedHops(1..) | ClientAddress::TrustedNetworks(_))
+        && client != connection.peer.ip()
+}
+
 fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
     let lines = headers.get_all(headers::FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
     // Past an entry that is no address nothing can be trusted.

@@ -50,7 +50,7 @@ use self::{
     drain::{Drain, Phase},
     port::{BoundPort, Settings},
 };
-use crate::idle::Pulse;
+use crate::{idle::Pulse, tls::PresentedCertificate};
 
 /// A response's body as a server sends it.
 pub trait ResponseStream: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static {
@@ -100,12 +100,14 @@ pub struct Connection<W> {
 }
 
 /// Facts of a client's TLS handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsInfo {
     /// The server name asked for, in lower case.
     pub sni: Option<Arc<str>>,
     /// Certificate that the listener asked for, and that the client presented.
     pub client_certificates: Option<ClientCertificates>,
+    /// The client's certificate, if it was verified.
+    pub(crate) presented: Option<Arc<PresentedCertificate>>,
 }
 
 /// A worker to hand connections to.

@@ -2,12 +2,15 @@
 
 mod client;
 mod clients;
+mod distinguished_name;
+mod presented;
 mod roots;
 mod server;
 mod stream;
 mod verify;
 
 pub use client::ClientTls;
+pub(crate) use presented::PresentedCertificate;
 pub use roots::RootsError;
 pub(crate) use server::server_config;
 pub(crate) use stream::MaybeTls;

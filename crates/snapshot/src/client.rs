@@ -24,6 +24,8 @@ pub struct ClientPolicy {
     pub max_connections: Option<u32>,
     /// A path that the gateway itself answers with 200 while it is serving.
     pub health_check_path: Option<Box<str>>,
+    /// Treatment of `X-Forwarded-Client-Cert`.
+    pub client_cert_header: ForwardedClientCert,
     /// Edits made to requests before they are matched.
     pub early_request_headers: Option<HeaderEdit>,
     /// Edits made to responses last of all.
@@ -40,6 +42,7 @@ impl Default for ClientPolicy {
             path: PathNormalization::default(),
             max_connections: None,
             health_check_path: None,
+            client_cert_header: ForwardedClientCert::default(),
             early_request_headers: None,
             late_response_headers: None,
         }
@@ -94,6 +97,46 @@ pub enum ClientAddress {
         /// Whether a request without a valid one is refused (`failClosed`).
         required: bool,
     },
+}
+
+/// Treatment of `X-Forwarded-Client-Cert` (ClientTrafficPolicy `headers.xForwardedClientCert`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwardedClientCert {
+    /// What becomes of a client's header.
+    pub mode: ForwardedClientCertMode,
+    /// Parts of the certificate that the gateway writes into it.
+    pub details: ClientCertDetails,
+}
+
+/// What becomes of a client's `X-Forwarded-Client-Cert`. Without a verified client certificate all but the last remove it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedClientCertMode {
+    /// It is removed. The default.
+    #[default]
+    Sanitize,
+    /// It passes.
+    ForwardOnly,
+    /// It passes, with the client's certificate appended.
+    AppendForward,
+    /// The client's certificate takes its place.
+    SanitizeSet,
+    /// It passes, whoever sends it.
+    AlwaysForwardOnly,
+}
+
+/// Parts of a certificate in `X-Forwarded-Client-Cert`, beside `Hash`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertDetails {
+    /// The certificate in PEM.
+    pub cert: bool,
+    /// The chain in PEM.
+    pub chain: bool,
+    /// Its subject.
+    pub subject: bool,
+    /// Its URIs.
+    pub uri: bool,
+    /// Its DNS names.
+    pub dns: bool,
 }
 
 /// HTTP/2 towards clients.

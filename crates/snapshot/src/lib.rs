@@ -21,7 +21,10 @@ mod secret;
 mod tls;
 mod weight;
 
-pub use client::{ClientAddress, ClientPolicy, ClientTimeouts, Http2Settings, PathNormalization};
+pub use client::{
+    ClientAddress, ClientCertDetails, ClientPolicy, ClientTimeouts, ForwardedClientCert, ForwardedClientCertMode, Http2Settings,
+    PathNormalization,
+};
 pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
     HealthProbe, LoadBalancer, PassiveCheck, Protocol,

@@ -33,13 +33,57 @@ pub struct ClientHeaders {
     pub disable_rate_limit_headers: Option<Unsupported>,
     /// X-Forwarded-Client-Cert.
     #[serde(default)]
-    pub x_forwarded_client_cert: Option<Unsupported>,
+    pub x_forwarded_client_cert: Option<XForwardedClientCert>,
     /// Normalisation of Host.
     #[serde(default)]
     pub host: Option<Unsupported>,
     /// The largest head of a request.
     #[serde(default)]
     pub max_request_header_limit: Option<Unsupported>,
+}
+
+/// Treatment of X-Forwarded-Client-Cert.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct XForwardedClientCert {
+    /// What becomes of a client's header; `Sanitize` when absent.
+    #[serde(default)]
+    pub mode: Option<XfccMode>,
+    /// Parts of the client's certificate that the gateway writes, in the modes that write.
+    #[serde(default)]
+    pub cert_details_to_add: Vec<XfccCertDetail>,
+}
+
+/// What becomes of a client's X-Forwarded-Client-Cert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum XfccMode {
+    /// It is removed.
+    Sanitize,
+    /// It passes if the client has a certificate.
+    ForwardOnly,
+    /// It passes if the client has a certificate, which is appended.
+    AppendForward,
+    /// The client's certificate takes its place.
+    SanitizeSet,
+    /// It passes.
+    AlwaysForwardOnly,
+}
+
+/// A part of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum XfccCertDetail {
+    /// The subject.
+    Subject,
+    /// The certificate.
+    Cert,
+    /// The chain.
+    Chain,
+    /// DNS names.
+    #[serde(rename = "DNS")]
+    Dns,
+    /// URIs.
+    #[serde(rename = "URI")]
+    Uri,
 }
 
 /// Treatment of a header whose name has an underscore.

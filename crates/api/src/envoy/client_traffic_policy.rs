@@ -100,7 +100,6 @@ unsupported_fields!(ClientTrafficPolicySpec,
     "headers.enableEnvoyHeaders" => |spec| spec.headers.as_ref().is_some_and(|it| it.enable_envoy_headers.is_some()),
     "headers.disableRateLimitHeaders" =>
         |spec| spec.headers.as_ref().is_some_and(|it| it.disable_rate_limit_headers.is_some()),
-    "headers.xForwardedClientCert" => |spec| spec.headers.as_ref().is_some_and(|it| it.x_forwarded_client_cert.is_some()),
     "headers.host" => |spec| spec.headers.as_ref().is_some_and(|it| it.host.is_some()),
     "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
     "http2.connectionKeepalive" => |spec| spec.http2.as_ref().is_some_and(|it| it.connection_keepalive.is_some()),

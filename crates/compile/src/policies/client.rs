@@ -14,12 +14,15 @@ use crate::{
 use pailou_api::{
     ClientTrafficPolicy, Resource,
     envoy::{
+        client_headers::{XForwardedClientCert, XfccCertDetail, XfccMode},
         client_traffic_policy::{ClientIpDetection, ClientTls, ClientTrafficPolicySpec},
         tls::TlsVersion,
     },
     refs::{PolicyTargetReference, TargetSelector},
 };
-use pailou_snapshot::{ClientAddress, ClientCertificates, ClientPolicy, ListenerName};
+use pailou_snapshot::{
+    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ForwardedClientCert, ForwardedClientCertMode, ListenerName,
+};
 
 use super::{
     ancestors::Reach,
@@ -183,8 +186,28 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| headers::header_edit(&it.set, &it.add, &it.remove);
         policy.early_request_headers = headers.early_request_headers.as_ref().map(edit).transpose()?;
         policy.late_response_headers = headers.late_response_headers.as_ref().map(edit).transpose()?.map(Arc::new);
+        policy.client_cert_header = headers.x_forwarded_client_cert.as_ref().map(client_cert_header).unwrap_or_default();
     }
     Ok(policy)
+}
+
+fn client_cert_header(spec: &XForwardedClientCert) -> ForwardedClientCert {
+    let mode = match spec.mode.unwrap_or(XfccMode::Sanitize) {
+        XfccMode::Sanitize => ForwardedClientCertMode::Sanitize,
+        XfccMode::ForwardOnly => ForwardedClientCertMode::ForwardOnly,
+        XfccMode::AppendForward => ForwardedClientCertMode::AppendForward,
+        XfccMode::SanitizeSet => ForwardedClientCertMode::SanitizeSet,
+        XfccMode::AlwaysForwardOnly => ForwardedClientCertMode::AlwaysForwardOnly,
+    };
+    let has = |detail| spec.cert_details_to_add.contains(&detail);
+    let details = ClientCertDetails {
+        cert: has(XfccCertDetail::Cert),
+        chain: has(XfccCertDetail::Chain),
+        subject: has(XfccCertDetail::Subject),
+        uri: has(XfccCertDetail::Uri),
+        dns: has(XfccCertDetail::Dns),
+    };
+    ForwardedClientCert { mode, details }
 }
 
 /// The largest window of HTTP/2 (RFC 9113, 6.9.1).

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use pailou_ai::Pieces;
 use pailou_extproc::client::EndpointRequest;
-use pailou_snapshot::{Address, ClientAddress, Credential, HostRewrite};
+use pailou_snapshot::{Address, Credential, HostRewrite};
 
 use super::Chosen;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     credential,
     error::{Error, Flag},
     headers,
-    request_head::Head,
+    request_head::{self, Head},
     request_input::RequestInput,
     rewrite,
     upstream::RequestHead,
@@ -51,8 +51,7 @@ impl Outgoing {
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
         // Matching is over: the client's headers become the backend's.
         let mut edited = std::mem::take(&mut head.parts.headers);
-        let trusted = matches!(route.policy.client_address, ClientAddress::TrustedHops(1..) | ClientAddress::TrustedNetworks(_))
-            && route.client != connection.peer.ip();
+        let trusted = request_head::comes_by_trusted_proxy(route.policy, route.client, connection);
         if headers::forwarded(&mut edited, &connection.peer_ip, connection.tls.is_some(), trusted) > MAX_HOPS {
             let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });

@@ -19,7 +19,8 @@ use http::HeaderValue;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_http1::MAX_HEAD;
-use pailou_snapshot::{ClientTimeouts, HostMap, PortService, TlsListener};
+use pailou_snapshot::{ClientCertificates, ClientTimeouts, HostMap, PortService, ServerTls, TlsListener};
+use rustls::{ServerConfig, server::ServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -40,7 +41,10 @@ use super::{
     service::service,
     streams::Streams,
 };
-use crate::{timer::Timer, tls::MaybeTls};
+use crate::{
+    timer::Timer,
+    tls::{MaybeTls, PresentedCertificate},
+};
 
 /// Bound on a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -248,12 +252,14 @@ async fn open_tls(
     let listener = listeners.get(sni.as_deref().unwrap_or("")).next().ok_or_else(|| HandshakeError::name(sni.as_deref()))?;
     let config = settings.tls(listener.get());
     let client_certificates = config.and_then(|(settings, _)| settings.client_certificates.clone());
-    let tls = Some(TlsInfo { sni: hello.sni, client_certificates });
+    let mut tls = TlsInfo { sni: hello.sni, client_certificates, presented: None };
     let spoken = match (listener, config.map(|(_, config)| config)) {
         (TlsListener::Http(_), Some(config)) => {
             let handshake = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config));
             let stream = handshake.await.map_err(|error| HandshakeError::of(&error))?;
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let session = stream.get_ref().1;
+            tls.presented = presented(&tls, settings.tls(listener.get()), session).map(Arc::new);
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
             Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: BytesMut::new(), is_http2 })
         }
         (TlsListener::Connections(_), Some(config)) => {
@@ -266,7 +272,21 @@ async fn open_tls(
             return Err(HandshakeError::new(HandshakeReason::Unusable, "the listener has no certificate that can be used"));
         }
     };
-    Ok(Some(Opened { spoken, tls }))
+    Ok(Some(Opened { spoken, tls: Some(tls) }))
+}
+
+/// The client's certificate. Nothing is made of one that need not be valid.
+fn presented(
+    tls: &TlsInfo,
+    own: Option<(&Arc<ServerTls>, &Arc<ServerConfig>)>,
+    session: &ServerConnection,
+) -> Option<PresentedCertificate> {
+    match tls.client_certificates.as_ref()? {
+        ClientCertificates::Valid(_) | ClientCertificates::ValidOrNone(_) => {}
+        ClientCertificates::Any => return None,
+    }
+    let chain = session.peer_certificates().filter(|chain| !chain.is_empty())?;
+    Some(PresentedCertificate::new(chain, own.map_or(&[], |(settings, _)| &settings.certificates), tls.sni.as_deref()))
 }
 
 fn http2(settings: &Settings, cut_off: &Arc<Notify>) -> http2::Builder<Streams> {

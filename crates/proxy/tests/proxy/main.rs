@@ -4,6 +4,7 @@
 
 mod support;
 
+mod asserted_headers;
 mod authorization;
 mod backend_tls;
 mod client_certificates;

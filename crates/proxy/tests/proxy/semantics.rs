@@ -1,6 +1,6 @@
 //! Meaning of objects for clients and backends: YAML, compiled and served over real sockets.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -9,50 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::objects::{Gateway, backend, nowhere, route};
-
-/// A backend that keeps the heads it was sent and answers 200.
-struct Ear {
-    address: SocketAddr,
-    heads: Arc<Mutex<VecDeque<String>>>,
-}
-
-impl Ear {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let heads: Arc<Mutex<VecDeque<String>>> = Arc::default();
-        let kept = heads.clone();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let kept = kept.clone();
-                tokio::spawn(async move {
-                    let mut read = Vec::new();
-                    while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
-                        let text = String::from_utf8_lossy(&read);
-                        if let Some((head, _)) = text.split_once("\r\n\r\n") {
-                            kept.lock().push_back(head.to_ascii_lowercase());
-                            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-                            read.clear();
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, heads }
-    }
-
-    /// The next head, once it has come.
-    async fn next(&self) -> String {
-        for _ in 0..500 {
-            if let Some(head) = self.heads.lock().pop_front() {
-                return head;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("nothing came");
-    }
-}
+use crate::support::{
+    ear::Ear,
+    objects::{Gateway, backend, nowhere, route},
+};
 
 const TO_BOTH: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}, {group: gateway.envoyproxy.io, kind: \
                        Backend, name: spare}]}";

@@ -1,6 +1,7 @@
 //! Proxies, backends, clients and pickers that the tests share.
 
 pub(crate) mod by_hand;
+pub(crate) mod ear;
 pub(crate) mod log;
 pub(crate) mod objects;
 pub(crate) mod picked;

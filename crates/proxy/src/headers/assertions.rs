@@ -1,0 +1,89 @@
+//! Headers by which a proxy tells those behind it something of the client, or of what they are to do. Who trusts its gateway trusts them.
+
+use http::HeaderMap;
+
+use super::any;
+
+/// Names that begin so are removed from clients' requests, but for [`KEPT`]: Envoy's, Envoy AI Gateway's, and those of the
+/// `X-Forwarded-*` family.
+const PREFIXES: [&str; 3] = ["x-forwarded-", "x-envoy-", "x-ai-eg-"];
+/// Of the family, those that the gateway treats itself.
+const KEPT: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-client-cert"];
+/// Others of the same meaning (RFC 7239, and nginx's).
+const NAMES: [&str; 2] = ["forwarded", "x-real-ip"];
+
+/// Removes what only a proxy may say, unless it comes from a trusted one. Underscores count as hyphens, as they do to CGI and WSGI; from a
+/// proxy too such names are none that the gateway could treat.
+pub(crate) fn remove_assertions(headers: &mut HeaderMap, trusted: bool) {
+    if !any(headers, |name| is_assertion(name, trusted)) {
+        return;
+    }
+    while let Some(name) = headers.keys().find(|name| is_assertion(name.as_str(), trusted)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn is_assertion(name: &str, trusted: bool) -> bool {
+    // Few names begin so.
+    let (b'x' | b'f') = name.as_bytes()[0] else { return false };
+    let is_kept = KEPT.contains(&name);
+    let is_disguised = || KEPT.iter().any(|kept| is_same(name, kept));
+    let is_one = || NAMES.iter().any(|known| is_same(name, known)) || PREFIXES.iter().any(|prefix| has_prefix(name, prefix));
+    !is_kept && (is_disguised() || !trusted && is_one())
+}
+
+fn is_same(name: &str, other: &str) -> bool {
+    name.len() == other.len() && has_prefix(name, other)
+}
+
+/// Whether a name begins so, its underscores taken for hyphens.
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    let letters = name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    name.len() >= prefix.len() && letters.zip(prefix.bytes()).all(|(one, other)| one == other)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn left(names: &[&'static str], trusted: bool) -> Vec<String> {
+        let mut headers: HeaderMap =
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect();
+        remove_assertions(&mut headers, trusted);
+        headers.keys().map(ToString::to_string).collect()
+    }
+
+    const ASSERTIONS: [&str; 7] = [
+        "x-forwarded-host",
+        "x-forwarded-prefix",
+        "x-envoy-external-address",
+        "x-ai-eg-model",
+        "x-real-ip",
+        "forwarded",
+        "x_envoy_internal",
+    ];
+
+    #[test]
+    fn a_client_asserts_nothing_and_a_trusted_proxy_does() {
+        assert_eq!(left(&ASSERTIONS, false), [""; 0]);
+        assert_eq!(left(&ASSERTIONS, true).len(), ASSERTIONS.len());
+    }
+
+    #[test]
+    fn what_the_gateway_treats_itself_stays_and_its_disguises_go() {
+        let own = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-client-cert"];
+        let disguised = ["x_forwarded_for", "x-forwarded_proto", "x_forwarded-client_cert"];
+        for trusted in [true, false] {
+            assert_eq!(left(&own, trusted), own);
+            assert_eq!(left(&disguised, trusted), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn other_headers_stay() {
+        let others = ["x-gateway-inference-objective", "x-request-id", "from", "x-forwarded", "x-envoyage", "x", "forwarded-by"];
+        assert_eq!(left(&others, false), others);
+    }
+}
