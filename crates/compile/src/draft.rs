@@ -28,6 +28,7 @@ impl Draft {
             load_balancer: traffic.load_balancer(),
             health: traffic.health(),
             tcp_keepalive: traffic.tcp_keepalive(),
+            proxy_protocol: traffic.proxy_protocol(),
         })
     }
 }
@@ -45,6 +46,7 @@ fn digest(cluster: &Cluster) -> u64 {
     cluster.load_balancer.hash(&mut hasher);
     cluster.health.hash(&mut hasher);
     cluster.tcp_keepalive.hash(&mut hasher);
+    cluster.proxy_protocol.hash(&mut hasher);
     match &cluster.tls {
         Ok(Some(tls)) => hash_tls(tls, &mut hasher),
         Ok(None) => 0.hash(&mut hasher),

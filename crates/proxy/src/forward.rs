@@ -60,7 +60,7 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
         context.metrics.handshake_failed(cause.reason, false);
         Error::new(Flag::TlsHandshake, cause.detail)
     })?;
-    let mut backend = target.dial(&connection.worker.upstreams, session).await?;
+    let mut backend = target.dial(connection.ends(), &connection.worker.upstreams, session).await?;
     // Nothing of the snapshot is held by a connection that may live for days.
     drop(runtime);
     let ahead = client.take_ahead();

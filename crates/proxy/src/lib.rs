@@ -32,6 +32,7 @@ pub mod health;
 pub mod idle;
 pub mod metrics;
 mod mirror;
+pub mod proxy_protocol;
 mod redirect;
 mod relay;
 mod request;

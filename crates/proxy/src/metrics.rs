@@ -8,7 +8,6 @@ pub(crate) mod table;
 
 use std::{sync::Arc, time::Duration};
 
-use http::Version;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -41,6 +40,8 @@ pub struct Metrics {
     pub(crate) retry_abandoned: Counter,
     /// Copies for mirrors that were not sent, or not to their end.
     pub(crate) mirrors_dropped: Counter,
+    /// Connections beyond a listener's limit.
+    pub(crate) refused_connections: Counter,
     requests: Arc<ByRoute<Requests>>,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
@@ -73,6 +74,7 @@ impl Metrics {
             handshakes: Family::default(),
             retry_abandoned: Counter::default(),
             mirrors_dropped: Counter::default(),
+            refused_connections: Counter::default(),
             requests: Arc::default(),
             sessions: SessionMetrics::default(),
         };
@@ -87,6 +89,11 @@ impl Metrics {
             "pailou_client_protocol_errors",
             "Clients that did not keep to the protocol, by what they were told",
             metrics.violations.clone(),
+        );
+        registry.register(
+            "pailou_refused_connections",
+            "Connections of clients beyond a limit, which were closed",
+            metrics.refused_connections.clone(),
         );
         registry.register(
             "pailou_tls_handshake_failures",
@@ -132,7 +139,7 @@ impl Metrics {
     /// Counts a client that did not keep to the protocol.
     pub(crate) fn violated(&self, violation: &Violation) {
         self.flag(Flag::BadRequest);
-        let protocol = if violation.version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" };
+        let protocol = violation.protocol;
         self.violations.get_or_create(&ViolationLabels { protocol, code: violation.code.clone() }).inc();
     }
 

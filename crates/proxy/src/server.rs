@@ -13,6 +13,7 @@ mod handshake;
 mod hello;
 mod http1;
 mod io;
+mod opening;
 mod port;
 mod service;
 mod sockets;
@@ -50,7 +51,7 @@ use self::{
     drain::{Drain, Phase},
     port::{BoundPort, Settings},
 };
-use crate::{idle::Pulse, tls::PresentedCertificate};
+use crate::{idle::Pulse, proxy_protocol::Ends, tls::PresentedCertificate};
 
 /// A response's body as a server sends it.
 pub trait ResponseStream: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static {
@@ -77,6 +78,9 @@ pub trait Serve: Send + Sync + Sized + 'static {
     /// Is told of a client that does not keep to the protocol, whom no request will come from.
     fn violated(_connection: &Connection<Self>, _violation: &Violation) {}
 
+    /// Takes note of a connection beyond its port's limit, which is closed.
+    fn connection_refused(_worker: &Arc<Self>) {}
+
     /// Takes note of a TLS handshake that failed, and after which the connection is closed.
     fn handshake_failed(_worker: &Arc<Self>, _failure: &HandshakeFailure) {}
 
@@ -95,8 +99,24 @@ pub struct Connection<W> {
     pub peer_ip: HeaderValue,
     /// The address it came in at, as the snapshot has it.
     pub local: SocketAddr,
+    /// The address that the client connected to, as the system or a load balancer has it.
+    pub(crate) destination: SocketAddr,
     /// Facts of the client's TLS handshake; `None` in clear text.
     pub tls: Option<TlsInfo>,
+}
+
+impl<W> Connection<W> {
+    fn new(worker: Arc<W>, ends: Ends, local: SocketAddr, tls: Option<TlsInfo>) -> std::io::Result<Self> {
+        let Ends { source: peer, destination } = ends;
+        // Every address is a valid header.
+        let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string()).map_err(std::io::Error::other)?;
+        Ok(Self { worker, peer, peer_ip, local, destination, tls })
+    }
+
+    /// Its ends.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { source: self.peer, destination: self.destination }
+    }
 }
 
 /// Facts of a client's TLS handshake.

@@ -27,13 +27,13 @@ pub(crate) use raw::connect_unlimited;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use pailou_snapshot::{Address, CircuitBreaker, Protocol, Timeouts};
+use pailou_snapshot::{Address, CircuitBreaker, Protocol, ProxyProtocolVersion, Timeouts};
 
 use self::{
     head::Owned,
     pool::{Group, Key, Pool},
 };
-use crate::{breaker::Breaker, cluster::EndpointState, dns::Dns, request_body::RequestBody, tls::ClientTls};
+use crate::{breaker::Breaker, cluster::EndpointState, dns::Dns, proxy_protocol::Ends, request_body::RequestBody, tls::ClientTls};
 
 /// A worker's connections to all backends.
 pub struct Upstreams {
@@ -62,6 +62,8 @@ pub struct Destination<'a> {
     pub breaker: Option<&'a Arc<Breaker>>,
     /// The breaker's limits.
     pub limits: Option<&'a CircuitBreaker>,
+    /// Word of the client that the connection begins with.
+    pub proxy_protocol: Option<ProxyHeader>,
     /// Whether a kept connection over HTTP/1.1 will not do.
     pub is_fresh: bool,
     /// Counter of the connections to the endpoint alone.
@@ -81,9 +83,29 @@ impl<'a> Destination<'a> {
             tcp_keepalive: None,
             breaker: None,
             limits: None,
+            proxy_protocol: None,
             is_fresh: false,
             endpoint: None,
         }
+    }
+}
+
+/// Header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProxyHeader {
+    /// Its version.
+    pub version: ProxyProtocolVersion,
+    /// The client's connection; `None` for the gateway's own.
+    pub ends: Option<Ends>,
+}
+
+impl Destination<'_> {
+    /// The same on behalf of a client, whose connection has these ends.
+    pub(crate) fn on_behalf_of(mut self, ends: Ends) -> Self {
+        if let Some(header) = &mut self.proxy_protocol {
+            header.ends = Some(ends);
+        }
+        self
     }
 }
 

@@ -36,6 +36,10 @@ impl Serve for Worker {
         context.log.write_violation(connection, violation);
     }
 
+    fn connection_refused(worker: &Arc<Self>) {
+        worker.context.metrics.refused_connections.inc();
+    }
+
     fn handshake_failed(worker: &Arc<Self>, failure: &HandshakeFailure) {
         worker.context.metrics.handshake_failed(failure.cause.reason, true);
         worker.context.log.write_handshake(failure);

@@ -22,6 +22,10 @@ pub struct ClientPolicy {
     pub path: PathNormalization,
     /// Most connections open at once on the listener's socket; `None` is unbounded.
     pub max_connections: Option<u32>,
+    /// How long a connection beyond that stays open, without an answer.
+    pub close_delay: Duration,
+    /// Whether load balancers say by the PROXY protocol who their clients are.
+    pub proxy_protocol: Option<ClientProxyProtocol>,
     /// A path that the gateway itself answers with 200 while it is serving.
     pub health_check_path: Option<Box<str>>,
     /// Treatment of `X-Forwarded-Client-Cert`.
@@ -41,6 +45,8 @@ impl Default for ClientPolicy {
             http2: Http2Settings::default(),
             path: PathNormalization::default(),
             max_connections: None,
+            close_delay: Duration::ZERO,
+            proxy_protocol: None,
             health_check_path: None,
             client_cert_header: ForwardedClientCert::default(),
             early_request_headers: None,
@@ -97,6 +103,15 @@ pub enum ClientAddress {
         /// Whether a request without a valid one is refused (`failClosed`).
         required: bool,
     },
+}
+
+/// Connections that begin with a PROXY protocol header (ClientTrafficPolicy `proxyProtocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientProxyProtocol {
+    /// All; others are closed.
+    Required,
+    /// Those that have one. Then whoever connects may claim any address.
+    Optional,
 }
 
 /// Treatment of `X-Forwarded-Client-Cert` (ClientTrafficPolicy `headers.xForwardedClientCert`).

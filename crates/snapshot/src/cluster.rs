@@ -27,6 +27,17 @@ pub struct Cluster {
     pub health: HealthChecks,
     /// TCP keep-alive probes on upstream connections start after this idle time, if at all.
     pub tcp_keepalive: Option<Duration>,
+    /// Header of the PROXY protocol that each of its connections begins with, if any.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProxyProtocolVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// A cluster's identity: run-time state with equal keys carries over from one snapshot to the next.

@@ -22,12 +22,12 @@ mod tls;
 mod weight;
 
 pub use client::{
-    ClientAddress, ClientCertDetails, ClientPolicy, ClientTimeouts, ForwardedClientCert, ForwardedClientCertMode, Http2Settings,
-    PathNormalization,
+    ClientAddress, ClientCertDetails, ClientPolicy, ClientProxyProtocol, ClientTimeouts, ForwardedClientCert,
+    ForwardedClientCertMode, Http2Settings, PathNormalization,
 };
 pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
-    HealthProbe, LoadBalancer, PassiveCheck, Protocol,
+    HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
 pub use external_auth::{AuthProtocol, ExternalAuth};
 pub use filter::{Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite};

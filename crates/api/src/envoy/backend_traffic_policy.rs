@@ -74,7 +74,7 @@ pub struct BackendTrafficPolicySpec {
     pub rate_limit: Option<RateLimit>,
     /// PROXY protocol.
     #[serde(default)]
-    pub proxy_protocol: Option<Unsupported>,
+    pub proxy_protocol: Option<BackendProxyProtocol>,
     /// Buffers and connections made ahead.
     #[serde(default)]
     pub connection: Option<Unsupported>,
@@ -104,6 +104,22 @@ pub struct BackendTrafficPolicySpec {
     pub bandwidth_limit: Option<Unsupported>,
 }
 
+/// PROXY protocol towards backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct BackendProxyProtocol {
+    /// Its version.
+    pub version: ProxyProtocolVersion,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ProxyProtocolVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 impl BackendTrafficPolicySpec {
     /// `targetRef` and `targetRefs` together, without repetitions.
     pub fn targets(&self) -> Vec<PolicyTargetReference> {
@@ -112,7 +128,6 @@ impl BackendTrafficPolicySpec {
 }
 
 unsupported_fields!(BackendTrafficPolicySpec,
-    "proxyProtocol" => |spec| spec.proxy_protocol.is_some(),
     "connection" => |spec| spec.connection.is_some(),
     "http2" => |spec| spec.http2.is_some(),
     "dns" => |spec| spec.dns.is_some(),

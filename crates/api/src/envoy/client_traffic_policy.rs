@@ -58,10 +58,10 @@ pub struct ClientTrafficPolicySpec {
     pub health_check: Option<HealthCheckSettings>,
     /// PROXY protocol (deprecated form).
     #[serde(default)]
-    pub enable_proxy_protocol: Option<Unsupported>,
+    pub enable_proxy_protocol: Option<bool>,
     /// PROXY protocol.
     #[serde(default)]
-    pub proxy_protocol: Option<Unsupported>,
+    pub proxy_protocol: Option<ClientProxyProtocol>,
     /// HTTP/1 settings.
     #[serde(default)]
     pub http1: Option<Unsupported>,
@@ -88,8 +88,6 @@ impl ClientTrafficPolicySpec {
 }
 
 unsupported_fields!(ClientTrafficPolicySpec,
-    "enableProxyProtocol" => |spec| spec.enable_proxy_protocol.is_some(),
-    "proxyProtocol" => |spec| spec.proxy_protocol.is_some(),
     "http1" => |spec| spec.http1.is_some(),
     "http3" => |spec| spec.http3.is_some(),
     "grpc" => |spec| spec.grpc.is_some(),
@@ -118,6 +116,14 @@ impl ClientTrafficPolicySpec {
     fn tcp_timeout(&self, is_set: impl Fn(&ClientTcpTimeout) -> bool) -> bool {
         self.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()).is_some_and(is_set)
     }
+}
+
+/// Whose connections begin with a PROXY protocol header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct ClientProxyProtocol {
+    /// Whether connections without one are served too; false when absent.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// TCP keepalive; the system's defaults where absent.

@@ -21,7 +21,8 @@ use pailou_api::{
     refs::{PolicyTargetReference, TargetSelector},
 };
 use pailou_snapshot::{
-    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ForwardedClientCert, ForwardedClientCertMode, ListenerName,
+    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, ForwardedClientCert,
+    ForwardedClientCertMode, ListenerName,
 };
 
 use super::{
@@ -157,6 +158,13 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     }
     let limit = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()).and_then(|it| it.value);
     policy.max_connections = limit.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let delay = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()).and_then(|it| it.close_delay);
+    policy.close_delay = delay.map(|it| it.as_std()).unwrap_or_default();
+    policy.proxy_protocol = match (spec.proxy_protocol, spec.enable_proxy_protocol) {
+        (Some(settings), _) if settings.optional => Some(ClientProxyProtocol::Optional),
+        (Some(_), _) | (None, Some(true)) => Some(ClientProxyProtocol::Required),
+        (None, _) => None,
+    };
     if let Some(http) = spec.timeout.as_ref().and_then(|it| it.http.as_ref()) {
         let clock = |asked: Option<pailou_api::Duration>, default| asked.map_or(default, |it| it.enabled());
         policy.timeouts.request_head = clock(http.request_headers_received_timeout, policy.timeouts.request_head);

@@ -6,14 +6,14 @@ use http::{HeaderName, StatusCode};
 
 use crate::status::Problem;
 use pailou_api::envoy::{
-    backend_traffic_policy::BackendTrafficPolicySpec,
+    backend_traffic_policy::{BackendTrafficPolicySpec, ProxyProtocolVersion as SpecVersion},
     circuit_breaker::CircuitBreaker as SpecBreaker,
     load_balancer::{ConsistentHash, ConsistentHashType, LoadBalancer as SpecBalancer, LoadBalancerType},
     retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
 };
 use pailou_snapshot::{
-    ActiveCheck, CircuitBreaker, HashSource, HealthChecks, HttpFilter, LoadBalancer, PassiveCheck, Retry, RetryTrigger, RulePolicy,
-    Timeouts,
+    ActiveCheck, CircuitBreaker, HashSource, HealthChecks, HttpFilter, LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry,
+    RetryTrigger, RulePolicy, Timeouts,
 };
 
 use super::{
@@ -41,6 +41,7 @@ pub(crate) struct Traffic {
     passive: Option<PassiveCheck>,
     panic_threshold: Option<u8>,
     tcp_keepalive: Option<Duration>,
+    proxy_protocol: Option<ProxyProtocolVersion>,
     max_body: Option<u64>,
     http_filters: Vec<HttpFilter>,
     /// The part for rules.
@@ -75,6 +76,10 @@ impl Traffic {
             traffic.panic_threshold = health.panic_threshold.map(health::percent);
         }
         traffic.tcp_keepalive = spec.tcp_keepalive.as_ref().map(|it| it.idle_time.map_or(LINUX_KEEPALIVE, |time| time.as_std()));
+        traffic.proxy_protocol = spec.proxy_protocol.map(|it| match it.version {
+            SpecVersion::V1 => ProxyProtocolVersion::V1,
+            SpecVersion::V2 => ProxyProtocolVersion::V2,
+        });
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
         traffic.http_filters = http_filters::of_policy(index, spec, namespace)?;
         Ok(traffic.finished())
@@ -126,6 +131,11 @@ impl Traffic {
     /// When keep-alive probes of upstream connections begin.
     pub(crate) fn tcp_keepalive(&self) -> Option<Duration> {
         self.tcp_keepalive
+    }
+
+    /// Header of the PROXY protocol that upstream connections begin with.
+    pub(crate) fn proxy_protocol(&self) -> Option<ProxyProtocolVersion> {
+        self.proxy_protocol
     }
 }
 

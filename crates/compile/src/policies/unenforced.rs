@@ -66,7 +66,6 @@ pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
         name(headers.late_response_headers.as_ref().is_some_and(partly), "headers.lateResponseHeaders.{addIfAbsent,removeOnMatch}");
     }
     if let Some(limit) = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()) {
-        name(limit.close_delay.is_some(), "connection.connectionLimit.closeDelay");
         name(limit.max_connection_duration.is_some(), "connection.connectionLimit.maxConnectionDuration");
         name(limit.max_requests_per_connection.is_some(), "connection.connectionLimit.maxRequestsPerConnection");
         name(limit.max_stream_duration.is_some(), "connection.connectionLimit.maxStreamDuration");

@@ -140,7 +140,7 @@ fn forwarded(line: &mut Line<'_>, session: &SessionRecord) {
 fn violated<W>(line: &mut Line<'_>, second: &mut Second, connection: &Connection<W>, violation: &Violation) {
     line.time(key!("time"), second, SystemTime::now());
     line.address(key!("client"), connection.peer);
-    line.text(key!("protocol"), protocol(violation.version));
+    line.text(key!("protocol"), violation.protocol);
     line.option(key!("sni"), connection.tls.as_ref().and_then(|tls| tls.sni.as_deref()));
     line.number(key!("status"), violation.status.map(|status| status.as_u16().into()));
     line.text(key!("flag"), Flag::BadRequest.code());

@@ -21,6 +21,7 @@ fn settings(load_balancer: LoadBalancer, health: HealthChecks) -> Arc<Cluster> {
         load_balancer,
         health,
         tcp_keepalive: None,
+        proxy_protocol: None,
     })
 }
 

@@ -10,6 +10,7 @@ use crate::{
     breaker::Breaker,
     cluster::{Attempt, AttemptOutcome, ClusterSettings, ClusterState, EndpointId, hash_of},
     error::{Error, Flag},
+    proxy_protocol::Ends,
     runtime::Runtime,
     upstream::{FailureKind, Io, Limits, Upstreams, dial},
     weighted,
@@ -55,11 +56,11 @@ impl Target {
         Ok(Self { cluster, settings, breaker, forward: Arc::clone(forward), hash, first })
     }
 
-    /// Opens a connection: to the endpoint that was chosen, then to others.
+    /// Opens a connection for a client: to the endpoint that was chosen, then to others.
     ///
     /// # Errors
     /// No endpoint could be reached, or a limit forbids the connection.
-    pub(super) async fn dial(self, upstreams: &Upstreams, session: &mut Session) -> Result<Backend, Error> {
+    pub(super) async fn dial(self, client: Ends, upstreams: &Upstreams, session: &mut Session) -> Result<Backend, Error> {
         let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
         let mut attempt = self.first;
         loop {
@@ -69,6 +70,7 @@ impl Target {
             let clocks = Timeouts { connect: self.forward.connect, ..Timeouts::default() };
             let limits = Limits { breaker: Some(&self.breaker), limits: self.forward.breaker.as_ref() };
             let destination = dial(&self.settings, endpoint, &clocks, limits).map_err(|failure| misconfigured(&failure.0))?;
+            let destination = destination.on_behalf_of(client);
             let failure = match upstreams.connect(&destination).await {
                 Ok((io, _)) => {
                     attempt.report(AttemptOutcome::Success);

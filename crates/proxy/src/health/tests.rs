@@ -95,6 +95,7 @@ fn cluster_with_tls(
         load_balancer: LoadBalancer::LeastRequest,
         health: HealthChecks { active: Some(check), passive: None, panic_threshold: Some(0) },
         tcp_keepalive: None,
+        proxy_protocol: None,
     };
     let endpoints = addresses
         .iter()

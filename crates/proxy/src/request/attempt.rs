@@ -171,7 +171,8 @@ impl Attempts<'_> {
         let unsendable =
             |error| Failed { error, outcome: AttemptOutcome::Success, sent: false, refused: false, before_content: false };
         let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
-            .map_err(|failure| unsendable(Error::misconfigured(&failure.0)))?;
+            .map_err(|failure| unsendable(Error::misconfigured(&failure.0)))?
+            .on_behalf_of(self.connection.ends());
         let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(unsendable)?;
         let (upstreams, head) = (&self.connection.worker.upstreams, head.borrowed());
         let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;

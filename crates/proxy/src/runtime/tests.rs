@@ -28,6 +28,7 @@ fn cluster(name: &str, load_balancer: LoadBalancer) -> Arc<Cluster> {
         load_balancer,
         health: HealthChecks::default(),
         tcp_keepalive: None,
+        proxy_protocol: None,
     })
 }
 

@@ -49,11 +49,11 @@ pub(super) fn spawn<W: Serve>(
 async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<PortState>, workers: &[WorkerHandle<W>]) {
     let mut said: Option<Instant> = None;
     loop {
-        port.has_room().await;
         match listener.accept().await {
-            Ok((stream, peer)) => {
+            Ok((stream, peer)) if port.has_room_now() => {
                 hand_over(stream, peer, port.permit(), port, workers);
             }
+            Ok((stream, _)) => refuse(stream, port, workers),
             // The client has already gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -65,6 +65,20 @@ async fn accept<W: Serve>(listener: &TcpListener, port: &Arc<PortState>, workers
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Closes a connection beyond the limit, after a delay where one is set: clients that come again at once come later.
+fn refuse<W: Serve>(stream: TcpStream, port: &Arc<PortState>, workers: &[WorkerHandle<W>]) {
+    if let Some(worker) = workers.first() {
+        W::connection_refused(&worker.worker);
+    }
+    let delay = port.settings().client.close_delay;
+    if let Some(place) = port.refused_place().filter(|_| !delay.is_zero()) {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            drop((stream, place));
+        });
     }
 }
 

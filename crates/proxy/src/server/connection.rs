@@ -14,44 +14,31 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use bytes::Bytes;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_http1::MAX_HEAD;
-use pailou_snapshot::{ClientCertificates, ClientTimeouts, HostMap, PortService, ServerTls, TlsListener};
-use rustls::{ServerConfig, server::ServerConnection};
+use pailou_snapshot::ClientTimeouts;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
-use tokio_rustls::StartHandshake;
 
 use super::{
-    Client, Connection, Serve, TlsInfo, Violation,
-    client::Opening,
+    Client, Connection, Serve, Violation,
     clock::{Clock, Verdict},
     drain::Phase,
-    handshake::{HandshakeError, HandshakeFailure, HandshakeReason},
-    hello, http1,
+    handshake::HandshakeFailure,
+    http1,
     io::ClientIo,
+    opening::{OpenError, Opened, Spoken, open},
     port::{ConnectionPermit, PortState, Settings},
     service::service,
     streams::Streams,
 };
-use crate::{
-    timer::Timer,
-    tls::{MaybeTls, PresentedCertificate},
-};
+use crate::{proxy_protocol::Ends, timer::Timer};
 
-/// Bound on a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Preface of an HTTP/2 client (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Read at first, to tell the protocols apart.
-const FIRST_READ: usize = 2 << 10;
 /// Bytes held of a response's body that an HTTP/2 client does not take, per stream.
 const SEND_BUFFER: usize = 64 << 10;
 /// A silent HTTP/2 client is asked whether it is there, so that streams to those that vanished end.
@@ -76,24 +63,28 @@ pub(super) async fn run<W: Serve>(
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
     let settings = port.settings();
+    let mut ends = Ends { source: peer, destination: stream.local_addr()? };
     let mut phases = Phases { server: port.server_phase.clone(), port: port.port_phase.clone() };
     let opened = tokio::select! {
         biased;
-        opened = open(stream, &settings) => opened,
+        opened = open(stream, &settings, &mut ends) => opened,
         () = phases.last_call() => Ok(None),
     };
     let opened = match opened {
         Ok(opened) => opened,
         Err(OpenError::Io(error)) => return Err(error),
         Err(OpenError::Handshake { sni, cause }) => {
-            W::handshake_failed(&worker, &HandshakeFailure { peer, sni, cause: cause.clone() });
+            W::handshake_failed(&worker, &HandshakeFailure { peer: ends.source, sni, cause: cause.clone() });
             return Err(io::Error::other(cause));
+        }
+        Err(OpenError::ProxyProtocol(error)) => {
+            let connection = Connection::new(worker, ends, settings.address, None)?;
+            W::violated(&connection, &Violation::of_proxy_protocol(error));
+            return Err(io::Error::other(error));
         }
     };
     let Some(Opened { spoken, tls }) = opened else { return Ok(()) };
-    // Every address is a valid header.
-    let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string()).map_err(io::Error::other)?;
-    let connection = Arc::new(Connection { worker, peer, peer_ip, local: settings.address, tls });
+    let connection = Arc::new(Connection::new(worker, ends, settings.address, tls)?);
     let opened = match spoken {
         Spoken::Http(opened) => opened,
         Spoken::Unknown(opening) => {
@@ -163,130 +154,6 @@ impl Closing {
     pub(super) fn is_now(&self) -> bool {
         self.now.load(Ordering::Relaxed)
     }
-}
-
-/// A connection of which it is known what is spoken on it.
-struct Opened {
-    spoken: Spoken,
-    tls: Option<TlsInfo>,
-}
-
-enum Spoken {
-    Http(Http),
-    /// An unknown protocol, which a backend may understand.
-    Unknown(Opening),
-}
-
-struct Http {
-    stream: MaybeTls<TcpStream>,
-    ahead: BytesMut,
-    is_http2: bool,
-}
-
-/// Why a connection cannot be served.
-enum OpenError {
-    Io(io::Error),
-    Handshake { sni: Option<Arc<str>>, cause: HandshakeError },
-}
-
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Finds out what is spoken; `None` where nothing is to be said.
-async fn open(mut stream: TcpStream, settings: &Settings) -> Result<Option<Opened>, OpenError> {
-    match &settings.service {
-        PortService::Http(_) => {
-            let head_timeout = settings.client.timeouts.request_head.or(settings.client.timeouts.idle);
-            let ahead = within(head_timeout, first_bytes(&mut stream)).await??;
-            let is_http2 = ahead.starts_with(PREFACE);
-            let http = Http { stream: MaybeTls::Clear(stream), ahead, is_http2 };
-            Ok((!http.ahead.is_empty()).then_some(Opened { spoken: Spoken::Http(http), tls: None }))
-        }
-        // Boxed: the handshake needs far more room than what follows.
-        PortService::Tls(listeners) => {
-            let mut sni = None;
-            let opened = within(Some(HANDSHAKE_TIMEOUT), Box::pin(open_tls(stream, settings, listeners, &mut sni))).await;
-            opened.unwrap_or_else(|error| Err(HandshakeError::of(&error))).map_err(|cause| OpenError::Handshake { sni, cause })
-        }
-        // It may be the backend that speaks first.
-        PortService::Tcp(_) => {
-            let spoken = Spoken::Unknown(Opening::Forwarded { stream, ahead: Bytes::new() });
-            Ok(Some(Opened { spoken, tls: None }))
-        }
-        PortService::Udp(_) => Ok(None),
-    }
-}
-
-async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> io::Result<T> {
-    match limit {
-        Some(limit) => timeout(limit, future).await.map_err(|_| io::ErrorKind::TimedOut.into()),
-        None => Ok(future.await),
-    }
-}
-
-/// Reads until it is clear whether the HTTP/2 preface is what comes; empty where the client left.
-async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
-    let mut bytes = BytesMut::with_capacity(FIRST_READ);
-    loop {
-        let is_open = stream.read_buf(&mut bytes).await? > 0;
-        let is_undecided = bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes);
-        if !is_open || !is_undecided {
-            return Ok(bytes);
-        }
-    }
-}
-
-/// Goes by the server name, and through with the handshake where HTTP is what is within. A name that no listener answers for is
-/// met with silence: an alert would tell what there is.
-async fn open_tls(
-    mut stream: TcpStream,
-    settings: &Settings,
-    listeners: &HostMap<TlsListener>,
-    sni: &mut Option<Arc<str>>,
-) -> Result<Option<Opened>, HandshakeError> {
-    let Some(hello) = hello::read(&mut stream).await.map_err(|error| HandshakeError::of(&error))? else { return Ok(None) };
-    sni.clone_from(&hello.sni);
-    let listener = listeners.get(sni.as_deref().unwrap_or("")).next().ok_or_else(|| HandshakeError::name(sni.as_deref()))?;
-    let config = settings.tls(listener.get());
-    let client_certificates = config.and_then(|(settings, _)| settings.client_certificates.clone());
-    let mut tls = TlsInfo { sni: hello.sni, client_certificates, presented: None };
-    let spoken = match (listener, config.map(|(_, config)| config)) {
-        (TlsListener::Http(_), Some(config)) => {
-            let handshake = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config));
-            let stream = handshake.await.map_err(|error| HandshakeError::of(&error))?;
-            let session = stream.get_ref().1;
-            tls.presented = presented(&tls, settings.tls(listener.get()), session).map(Arc::new);
-            let is_http2 = session.alpn_protocol() == Some(b"h2");
-            Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: BytesMut::new(), is_http2 })
-        }
-        (TlsListener::Connections(_), Some(config)) => {
-            Spoken::Unknown(Opening::Handshake { stream, accepted: Box::new(hello.accepted), config: Arc::clone(config) })
-        }
-        (TlsListener::Connections(listener), None) if listener.tls.is_none() => {
-            Spoken::Unknown(Opening::Forwarded { stream, ahead: hello.bytes })
-        }
-        (_, None) => {
-            return Err(HandshakeError::new(HandshakeReason::Unusable, "the listener has no certificate that can be used"));
-        }
-    };
-    Ok(Some(Opened { spoken, tls: Some(tls) }))
-}
-
-/// The client's certificate. Nothing is made of one that need not be valid.
-fn presented(
-    tls: &TlsInfo,
-    own: Option<(&Arc<ServerTls>, &Arc<ServerConfig>)>,
-    session: &ServerConnection,
-) -> Option<PresentedCertificate> {
-    match tls.client_certificates.as_ref()? {
-        ClientCertificates::Valid(_) | ClientCertificates::ValidOrNone(_) => {}
-        ClientCertificates::Any => return None,
-    }
-    let chain = session.peer_certificates().filter(|chain| !chain.is_empty())?;
-    Some(PresentedCertificate::new(chain, own.map_or(&[], |(settings, _)| &settings.certificates), tls.sni.as_deref()))
 }
 
 fn http2(settings: &Settings, cut_off: &Arc<Notify>) -> http2::Builder<Streams> {

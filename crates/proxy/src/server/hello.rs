@@ -28,14 +28,14 @@ pub(super) struct Hello {
     pub(super) sni: Option<Arc<str>>,
 }
 
-/// Reads a ClientHello; `None` where the client left without a byte, as probes of load balancers do. The caller sets the clock.
+/// Reads a ClientHello, of which `ahead` was read before; `None` where the client left without a byte, as probes of load balancers do. The caller sets the clock.
 ///
 /// # Errors
 /// The bytes are no ClientHello, too long, or the connection ended within them. The client gets no answer.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Hello>> {
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin), mut ahead: Bytes) -> io::Result<Option<Hello>> {
     let mut acceptor = Acceptor::default();
     let mut bytes = BytesMut::new();
-    let accepted = poll_fn(|context| poll_accept(&mut acceptor, context, stream, &mut bytes)).await?;
+    let accepted = poll_fn(|context| poll_accept(&mut acceptor, context, stream, &mut ahead, &mut bytes)).await?;
     Ok(accepted.map(|accepted| {
         let sni = accepted.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
         Hello { accepted, bytes: bytes.freeze(), sni }
@@ -46,10 +46,11 @@ fn poll_accept(
     acceptor: &mut Acceptor,
     context: &mut Context<'_>,
     stream: &mut (impl AsyncRead + Unpin),
+    ahead: &mut Bytes,
     bytes: &mut BytesMut,
 ) -> Poll<io::Result<Option<Accepted>>> {
     loop {
-        match acceptor.read_tls(&mut Tee { stream, context, bytes }) {
+        match acceptor.read_tls(&mut Tee { stream, ahead, context, bytes }) {
             Ok(0) if bytes.is_empty() => return Poll::Ready(Ok(None)),
             Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {}
@@ -73,15 +74,23 @@ fn is_http(bytes: &[u8]) -> bool {
     method.is_some_and(|method| !method.is_empty() && method.iter().all(u8::is_ascii_uppercase))
 }
 
-/// Reads from a stream, and keeps what was read.
+/// Reads from a stream, past what was read of it before, and keeps what was read.
 struct Tee<'a, 'b, S> {
     stream: &'a mut S,
+    ahead: &'a mut Bytes,
     context: &'a mut Context<'b>,
     bytes: &'a mut BytesMut,
 }
 
 impl<S: AsyncRead + Unpin> Tee<'_, '_, S> {
     fn poll_read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.len());
+            let part = self.ahead.split_to(length);
+            buffer[..length].copy_from_slice(&part);
+            self.bytes.extend_from_slice(&part);
+            return Poll::Ready(Ok(length));
+        }
         let mut read = ReadBuf::new(buffer);
         ready!(Pin::new(&mut *self.stream).poll_read(self.context, &mut read))?;
         self.bytes.extend_from_slice(read.filled());
@@ -133,7 +142,7 @@ mod tests {
                 client.write_all(&sending).await.unwrap();
                 client
             });
-            let hello = timeout(Duration::from_secs(5), read(&mut server)).await.unwrap().unwrap().unwrap();
+            let hello = timeout(Duration::from_secs(5), read(&mut server, Bytes::new())).await.unwrap().unwrap().unwrap();
             assert_eq!(hello.sni.as_deref(), Some("a.example"));
             assert_eq!(hello.bytes, greeting);
             drop(sent.await.unwrap());
@@ -144,14 +153,14 @@ mod tests {
     async fn what_is_no_greeting_is_an_error_and_a_client_that_says_nothing_is_none() {
         let (mut client, mut server) = duplex(1024);
         client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
-        assert_eq!(read(&mut server).await.err().unwrap().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(&mut server, Bytes::new()).await.err().unwrap().kind(), io::ErrorKind::InvalidData);
         let (mut client, mut server) = duplex(1024);
         client.write_all(&greeting("a.example")[..40]).await.unwrap();
         drop(client);
-        assert_eq!(read(&mut server).await.err().unwrap().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(read(&mut server, Bytes::new()).await.err().unwrap().kind(), io::ErrorKind::UnexpectedEof);
         let (client, mut server) = duplex(1024);
         drop(client);
-        assert!(read(&mut server).await.unwrap().is_none());
+        assert!(read(&mut server, Bytes::new()).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -166,7 +175,7 @@ mod tests {
         for _ in 0..6 {
             client.write_all(&next).await.unwrap();
         }
-        let ended = timeout(Duration::from_secs(5), read(&mut server)).await.unwrap();
+        let ended = timeout(Duration::from_secs(5), read(&mut server, Bytes::new())).await.unwrap();
         assert_eq!(ended.err().unwrap().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use pailou_snapshot::{ClientPolicy, ListenerRef, Port, PortKey, PortService, ServerTls};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::{
     Sockets,
@@ -25,6 +25,8 @@ use crate::tls::server_config;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 4096;
+/// Connections beyond the limit that stay open for a while; those beyond these are closed at once.
+const MAX_REFUSED: usize = 1024;
 /// Datagrams that the system holds until they are read, in bytes.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
@@ -60,7 +62,8 @@ pub(super) struct PortState {
     settings: ArcSwap<Settings>,
     local: SocketAddr,
     open: AtomicUsize,
-    ended: Notify,
+    /// Connections beyond the limit that stay open for a while.
+    refused: AtomicUsize,
     counter: Counter,
     /// Signals to every connection of the server.
     pub(super) server_phase: watch::Receiver<Phase>,
@@ -73,6 +76,9 @@ pub(crate) struct ConnectionPermit {
     port: Arc<PortState>,
     _mark: Mark,
 }
+
+/// A place of a connection beyond a port's limit that stays open for a while.
+pub(super) struct RefusedPlace(Arc<PortState>);
 
 impl Settings {
     /// Settings of a snapshot's port. Configurations whose settings did not change carry over from `previous`.
@@ -123,7 +129,7 @@ impl BoundPort {
             settings: ArcSwap::from_pointee(settings),
             local,
             open: AtomicUsize::new(0),
-            ended: Notify::new(),
+            refused: AtomicUsize::new(0),
             counter: drain.counter(),
             server_phase: drain.subscribe(),
             port_phase,
@@ -177,18 +183,11 @@ impl PortState {
         ConnectionPermit { port: Arc::clone(self), _mark: self.counter.mark() }
     }
 
-    /// Waits until the port's limit allows another connection.
-    pub(super) async fn has_room(&self) {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            // Registered before counting, so that no end is missed.
-            ended.as_mut().enable();
-            if self.has_room_now() {
-                return;
-            }
-            ended.await;
-        }
+    /// A place for a connection that is refused after a delay, if there is one.
+    pub(super) fn refused_place(self: &Arc<Self>) -> Option<RefusedPlace> {
+        // Given back when dropped, one too many as well.
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Some(RefusedPlace(Arc::clone(self))).filter(|_| self.refused.load(Ordering::Relaxed) <= MAX_REFUSED)
     }
 
     /// Whether the port's limit allows another connection.
@@ -201,7 +200,12 @@ impl PortState {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.port.open.fetch_sub(1, Ordering::AcqRel);
-        self.port.ended.notify_waiters();
+    }
+}
+
+impl Drop for RefusedPlace {
+    fn drop(&mut self) {
+        self.0.refused.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -251,17 +251,27 @@ async fn a_client_that_takes_nothing_is_let_go() {
 }
 
 #[tokio::test]
-async fn beyond_the_connection_limit_clients_wait() {
-    let server = server(hello);
-    let address = listen(&server, ClientPolicy { max_connections: Some(1), ..ClientPolicy::default() });
-    let mut first = connect(address).await;
-    first.write_all(REQUEST).await.unwrap();
-    response(&mut first).await;
-    let mut second = connect(address).await;
-    second.write_all(REQUEST).await.unwrap();
-    assert!(timeout(Duration::from_millis(100), second.read_u8()).await.is_err());
-    drop(first);
-    assert!(response(&mut second).await.ends_with("hello"));
+async fn beyond_the_connection_limit_clients_are_closed() {
+    for close_delay in [Duration::ZERO, Duration::from_millis(200)] {
+        let server = server(hello);
+        let address = listen(&server, ClientPolicy { max_connections: Some(1), close_delay, ..ClientPolicy::default() });
+        let mut first = connect(address).await;
+        first.write_all(REQUEST).await.unwrap();
+        response(&mut first).await;
+        let start = Instant::now();
+        let mut second = connect(address).await;
+        assert!(rest(&mut second).await.is_empty());
+        assert!(start.elapsed() >= close_delay, "{:?}", start.elapsed());
+        first.write_all(REQUEST).await.unwrap();
+        assert!(response(&mut first).await.ends_with("hello"), "the one within the limit goes on");
+        drop(first);
+        while server.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut third = connect(address).await;
+        third.write_all(REQUEST).await.unwrap();
+        assert!(response(&mut third).await.ends_with("hello"));
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use pailou_snapshot::Address;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpStream, UnixStream},
     task::JoinSet,
     time::timeout,
@@ -15,7 +16,7 @@ use super::{
     Destination, FailureKind,
     io::{Counted, Io, Transport},
 };
-use crate::{dns::Dns, tls::MaybeTls};
+use crate::{dns::Dns, proxy_protocol, tls::MaybeTls};
 
 /// How long an address has the field to itself before the next is tried beside it (RFC 8305, Connection Attempt Delay).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -34,7 +35,7 @@ pub(super) async fn open(
 async fn establish(dns: &Dns, destination: &Destination<'_>, counted: Counted) -> Result<(Io, Option<SocketAddr>), FailureKind> {
     let address = destination.address;
     let no_connection = |error| FailureKind::Connect { address: address.clone(), error };
-    let (transport, remote) = match address {
+    let (mut transport, remote) = match address {
         Address::Socket(socket) => (tcp(*socket, destination).await.map_err(no_connection)?, Some(*socket)),
         Address::Dns { host, port } => {
             let addresses = dns.resolve(host, *port).await?;
@@ -43,6 +44,9 @@ async fn establish(dns: &Dns, destination: &Destination<'_>, counted: Counted) -
         }
         Address::Unix(path) => (UnixStream::connect(path).await.map(Transport::Unix).map_err(no_connection)?, None),
     };
+    if let Some(header) = destination.proxy_protocol {
+        transport.write_all(&proxy_protocol::header(header.version, header.ends)).await.map_err(no_connection)?;
+    }
     let stream = match destination.tls {
         None => MaybeTls::Clear(transport),
         Some(tls) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pailou_snapshot::{CircuitBreaker, Failure, Timeouts};
 
-use super::Destination;
+use super::{Destination, ProxyHeader};
 use crate::{
     breaker::Breaker,
     cluster::{ClusterSettings, EndpointState},
@@ -34,6 +34,7 @@ pub(crate) fn dial<'a>(
         tls: settings.tls.as_ref().map_err(Failure::clone)?.as_ref(),
         protocol: settings.cluster.protocol,
         tcp_keepalive: settings.cluster.tcp_keepalive,
+        proxy_protocol: settings.cluster.proxy_protocol.map(|version| ProxyHeader { version, ends: None }),
         breaker,
         limits,
         endpoint: Some(endpoint),

@@ -13,7 +13,7 @@ use pailou_snapshot::{Address, Protocol};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Destination, http1::Idle, http2::Shared};
+use super::{Destination, ProxyHeader, http1::Idle, http2::Shared};
 
 /// Most idle connections kept to one endpoint by one worker.
 const MAX_IDLE_PER_GROUP: usize = 256;
@@ -28,12 +28,19 @@ pub(super) struct Key {
     address: Address,
     tls: Option<u128>,
     protocol: Protocol,
+    /// A connection that begins with word of a client is that client's.
+    proxy_protocol: Option<ProxyHeader>,
 }
 
 impl Key {
     pub(super) fn of(destination: &Destination<'_>) -> Self {
         let tls = destination.tls.map(|tls| tls.identity);
-        Self { address: destination.address.clone(), tls, protocol: destination.protocol }
+        Self {
+            address: destination.address.clone(),
+            tls,
+            protocol: destination.protocol,
+            proxy_protocol: destination.proxy_protocol,
+        }
     }
 }
 

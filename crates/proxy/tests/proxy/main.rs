@@ -22,6 +22,7 @@ mod listeners;
 mod mirrors;
 mod picker;
 mod picker_answers;
+mod proxy_protocol;
 mod request_path;
 mod retries;
 mod semantics;

@@ -7,8 +7,8 @@ use crate::{
     duration::Duration,
     envoy::{
         backend_traffic_policy::{
-            BackendHttpTimeout, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression, CompressionType,
-            NoFields, RequestBuffer,
+            BackendHttpTimeout, BackendProxyProtocol, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression,
+            CompressionType, NoFields, ProxyProtocolVersion, RequestBuffer,
         },
         circuit_breaker::{CircuitBreaker, PerEndpointCircuitBreaker, RetryBudget},
         client_traffic_policy::TcpKeepalive,
@@ -119,6 +119,7 @@ whole!(
     NoFields,
     PolicyTargetReference,
     PortNumber,
+    ProxyProtocolVersion,
     Quantity,
     RateLimitType,
     String,
@@ -181,6 +182,7 @@ fields! {
         split_external_local_origin_errors, interval, consecutive_local_origin_failures, consecutive_gateway_errors,
         consecutive_5xx_errors, base_ejection_time, max_ejection_percent, failure_percentage_threshold, always_eject_one_endpoint,
     }
+    BackendProxyProtocol { version }
     TcpKeepalive { probes, idle_time, interval }
     FaultInjection { delay, abort }
     FaultDelay { fixed_delay, percentage }

@@ -133,6 +133,7 @@ fn cluster(place: usize) -> Cluster {
         load_balancer: LoadBalancer::RoundRobin,
         health: HealthChecks::default(),
         tcp_keepalive: None,
+        proxy_protocol: None,
     }
 }
 

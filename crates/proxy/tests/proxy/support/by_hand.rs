@@ -119,6 +119,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
         load_balancer: LoadBalancer::default(),
         health: HealthChecks::default(),
         tcp_keepalive: None,
+        proxy_protocol: None,
     };
     let entry = RouteMatch {
         path: PathMatch::Prefix("".into()),
