@@ -26,8 +26,8 @@ pub(crate) struct Wish {
     pub(crate) min_tokens: u32,
     /// Go on to `max_tokens`, as benchmarks ask of vLLM.
     pub(crate) ignore_eos: bool,
-    /// Said instead of prose, as a tool call.
-    pub(crate) tool_arguments: Option<String>,
+    /// Said instead of prose: a tool call's arguments, or a structured output; and how it ends.
+    pub(crate) fixed: Option<(String, FinishReason)>,
     /// Tell of each token as it comes.
     pub(crate) stream: bool,
 }
@@ -126,8 +126,8 @@ impl Prompt {
     }
 
     fn complete(&self, app: &App, wish: &Wish, choice: u32, max_tokens: u32) -> Completion {
-        if let Some(arguments) = &wish.tool_arguments {
-            return Completion::new(arguments.clone(), max_tokens, &[], FinishReason::ToolCalls);
+        if let Some((text, finish)) = &wish.fixed {
+            return Completion::new(text.clone(), max_tokens, &[], *finish);
         }
         let seed = mix(app.config.seed, wish.seed.unwrap_or(0) as u64);
         let seed = mix(mix(seed, self.hasher.digest()), choice.into());

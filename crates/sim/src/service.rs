@@ -45,7 +45,7 @@ pub(crate) async fn answer(app: Arc<App>, link: Arc<Link>, request: Request<Inco
         app.note(&head);
     }
     let fault = if path.starts_with("/sim/") { None } else { app.faults.strike(path) };
-    let anthropic = path.ends_with("/v1/messages");
+    let anthropic = path.ends_with("/v1/messages") || path.ends_with("/v1/messages/count_tokens");
     let reply = match suffer(fault, &link).await {
         Some(status) => Err(injected(status)),
         None => respond(&app, head, body, &link, fault).await,
@@ -135,6 +135,7 @@ async fn route(app: &Arc<App>, mut call: Call) -> Reply {
     authorise(app, &call)?;
     match (&call.head.method, call.path.as_str()) {
         (&Method::GET, "/v1/models") => api::models::list(app),
+        (&Method::GET, path) if path.starts_with("/v1/models/") => api::models::one(app, &path["/v1/models/".len()..]),
         (&Method::GET, "/version") => json(&serde_json::json!({"version": env!("CARGO_PKG_VERSION")})),
         (&Method::POST, _) => post(app, &call).await,
         _ => Err(not_found()),
@@ -147,6 +148,8 @@ async fn post(app: &Arc<App>, call: &Call) -> Reply {
         "/v1/completions" => api::completions::create(app, call).await,
         "/v1/responses" => api::responses::create(app, call).await,
         "/v1/messages" => api::messages::create(app, call).await,
+        "/v1/messages/count_tokens" => api::messages::count_tokens(app, call),
+        "/v1/images/generations" => api::images::create(app, call).await,
         "/v1/embeddings" => api::embeddings::create(app, call).await,
         "/v1/rerank" | "/rerank" => api::rerank::rerank(app, call).await,
         "/v1/score" | "/score" => api::rerank::score(app, call).await,

@@ -1,9 +1,8 @@
 //! Tool calls: the first tool, with arguments that its schema superficially allows.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-/// Nesting of schemas that is followed.
-const MAX_DEPTH: u32 = 8;
+use crate::schema::sample;
 
 /// A call that the simulated model decides on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub(crate) fn decide(tools: &[Tool<'_>], choice: Option<&Value>, answered: bool,
         Some(name) => tools.iter().find(|tool| tool.name == name)?,
         None => tools.first()?,
     };
-    let arguments = match sample(tool.schema, topic, 0) {
+    let arguments = match sample(tool.schema, topic) {
         Value::Object(object) => Value::Object(object),
         _ => json!({}),
     };
@@ -46,60 +45,6 @@ fn choice_word(choice: &Value) -> Option<&str> {
 
 fn forced_name(choice: &Value) -> Option<&str> {
     choice.pointer("/function/name").or_else(|| choice.get("name"))?.as_str()
-}
-
-/// A value that `schema` allows, as far as type, enum, const, bounds and required properties go.
-fn sample(schema: &Value, topic: &str, depth: u32) -> Value {
-    if let Some(value) = schema.get("const").or_else(|| schema.get("enum")?.get(0)) {
-        return value.clone();
-    }
-    if depth > MAX_DEPTH {
-        return Value::Null;
-    }
-    let alternative = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema.get(*key)?.get(0));
-    if let Some(alternative) = alternative {
-        return sample(alternative, topic, depth + 1);
-    }
-    let kind = match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
-        Some(kind) => kind.as_str(),
-        None => None,
-    };
-    match kind {
-        Some("string") => Value::from(string(schema, topic)),
-        Some("integer") => Value::from(schema.get("minimum").and_then(Value::as_i64).unwrap_or(1)),
-        Some("number") => Value::from(schema.get("minimum").and_then(Value::as_f64).unwrap_or(1.5)),
-        Some("boolean") => Value::from(true),
-        Some("array") => {
-            let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).min(16);
-            let item = schema.get("items").map_or(Value::Null, |items| sample(items, topic, depth + 1));
-            Value::from(vec![item; least as usize])
-        }
-        Some("null") => Value::Null,
-        _ => Value::Object(object(schema, topic, depth)),
-    }
-}
-
-fn string(schema: &Value, topic: &str) -> String {
-    match schema.get("format").and_then(Value::as_str) {
-        Some("date") => "2026-01-02".to_owned(),
-        Some("date-time") => "2026-01-02T03:04:05Z".to_owned(),
-        Some("uri") => "https://example.com/".to_owned(),
-        Some("email") => "someone@example.com".to_owned(),
-        _ => topic.chars().filter(|c| !c.is_control()).take(48).collect(),
-    }
-}
-
-/// The required properties; all of them if the schema names none.
-fn object(schema: &Value, topic: &str, depth: u32) -> Map<String, Value> {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Map::new() };
-    let required = schema.get("required").and_then(Value::as_array);
-    let wanted = |name: &String| required.is_none_or(|required| required.iter().any(|wanted| wanted.as_str() == Some(name)));
-    properties
-        .iter()
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, schema)| (name.clone(), sample(schema, topic, depth + 1)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use crate::generation::{Prompt, Stop, Usage, Wish};
 use crate::reply::{ApiError, Reply, events, json as reply_json};
 use crate::service::Call;
 use crate::sse::{DONE, EventStream, Format, data, quoted};
+use crate::structured::ResponseFormat;
 use crate::text::FinishReason;
+use crate::tokenizer::hash_bytes;
 use crate::tools::{Tool, ToolCall, decide};
 
 #[derive(Deserialize)]
@@ -32,6 +34,7 @@ struct ChatRequest {
     cache_salt: Option<String>,
     ignore_eos: Option<bool>,
     min_tokens: Option<u32>,
+    response_format: Option<ResponseFormat>,
 }
 
 /// Parts of a stream beside tokens.
@@ -59,6 +62,19 @@ pub(super) enum Content {
 #[derive(Deserialize)]
 pub(super) struct Part {
     text: Option<String>,
+    image_url: Option<Value>,
+}
+
+/// Stands for an image in a prompt: tokens that are a function of it alone.
+pub(super) fn image_text(image: &str) -> String {
+    format!("<image {:016x}>", hash_bytes(image.as_bytes()))
+}
+
+impl Part {
+    fn text(&self) -> String {
+        let image = self.image_url.as_ref().map(|url| image_text(&url.to_string()));
+        self.text.clone().or(image).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,7 +103,7 @@ impl Content {
     pub(super) fn text(&self) -> String {
         match self {
             Content::Text(text) => text.clone(),
-            Content::Parts(parts) => parts.iter().filter_map(|part| part.text.as_deref()).collect(),
+            Content::Parts(parts) => parts.iter().map(Part::text).collect(),
         }
     }
 }
@@ -116,6 +132,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         prompt.message(&message.role, &message.text());
     }
     prompt.open_answer();
+    let structured = structured(&request)?.map(|text| (text, FinishReason::Stop));
     let streaming = request.stream.unwrap_or(false);
     let wish = Wish {
         max_tokens: request.max_completion_tokens.or(request.max_tokens),
@@ -124,7 +141,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         seed: request.seed,
         min_tokens: request.min_tokens.unwrap_or(0),
         ignore_eos: request.ignore_eos.unwrap_or(false),
-        tool_arguments: tool_call.as_ref().map(|call| call.arguments.clone()),
+        fixed: tool_call.as_ref().map(|call| (call.arguments.clone(), FinishReason::ToolCalls)).or(structured),
         stream: streaming,
     };
     let mut generation = prompt.generate(app, &wish).await?;
@@ -149,6 +166,13 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         "id": app.id("chatcmpl-"), "object": "chat.completion", "created": now(), "model": name,
         "choices": choices, "usage": generation.usage().to_json(),
     }))
+}
+
+/// The output in the form that the request asks for; `None` for prose.
+fn structured(request: &ChatRequest) -> Result<Option<String>, ApiError> {
+    let user = request.messages.iter().rfind(|message| message.role == "user");
+    let topic = user.map(Message::text).unwrap_or_default();
+    request.response_format.as_ref().map_or(Ok(None), |format| format.output(&topic))
 }
 
 /// Puts the tools into the prompt and decides whether to call one.

@@ -79,7 +79,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         seed: request.seed,
         min_tokens: request.min_tokens.unwrap_or(0),
         ignore_eos: request.ignore_eos.unwrap_or(false),
-        tool_arguments: None,
+        fixed: None,
         stream: streaming,
     };
     let prefix = if request.echo.unwrap_or(false) { text.as_str() } else { "" };

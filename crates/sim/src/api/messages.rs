@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::chat::Content;
+use crate::api::chat::{Content, image_text};
 use crate::app::App;
 use crate::generation::{Prompt, Usage, Wish};
 use crate::reply::{ApiError, Reply, events, json as reply_json};
@@ -19,7 +19,7 @@ use crate::tools::{Tool, ToolCall, decide};
 #[derive(Deserialize)]
 struct MessagesRequest {
     model: String,
-    max_tokens: u32,
+    max_tokens: Option<u32>,
     messages: Vec<Turn>,
     system: Option<Content>,
     stop_sequences: Option<Vec<String>>,
@@ -67,6 +67,7 @@ fn block_text(block: &Value) -> String {
     match block["type"].as_str() {
         Some("tool_use") => text(&block["input"]),
         Some("tool_result") => text(&block["content"]),
+        Some("image") => image_text(&block["source"].to_string()),
         _ => text(&block["text"]),
     }
 }
@@ -74,24 +75,13 @@ fn block_text(block: &Value) -> String {
 /// Answers a message, whole or as a stream.
 pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     let request: MessagesRequest = call.json()?;
-    let model = app.model(Some(request.model.clone()))?;
-    if request.messages.is_empty() {
-        return Err(ApiError::bad_request("`messages` must not be empty."));
-    }
-    let mut prompt = Prompt::new(app, model, None);
-    let tool_call = offer_tools(&request, &mut prompt);
-    if let Some(system) = &request.system {
-        prompt.message("system", &system.text());
-    }
-    for turn in &request.messages {
-        prompt.message(&turn.role, &turn.text());
-    }
-    prompt.open_answer();
+    let Some(max_tokens) = request.max_tokens else { return Err(ApiError::bad_request("max_tokens: Field required")) };
+    let (prompt, tool_call) = prompt(app, &request)?;
     let streaming = request.stream.unwrap_or(false);
     let wish = Wish {
-        max_tokens: Some(request.max_tokens),
+        max_tokens: Some(max_tokens),
         stop: request.stop_sequences.unwrap_or_default(),
-        tool_arguments: tool_call.as_ref().map(|call| call.arguments.clone()),
+        fixed: tool_call.as_ref().map(|call| (call.arguments.clone(), FinishReason::ToolCalls)),
         stream: streaming,
         ..Wish::default()
     };
@@ -116,6 +106,29 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         "id": id, "type": "message", "role": "assistant", "model": request.model, "content": [content],
         "stop_reason": stop_reason(finish), "stop_sequence": null, "usage": usage_json(generation.usage()),
     }))
+}
+
+/// Tells how many tokens a message's prompt has.
+pub(crate) fn count_tokens(app: &Arc<App>, call: &Call) -> Reply {
+    let (prompt, _) = prompt(app, &call.json()?)?;
+    reply_json(&json!({"input_tokens": prompt.tokens()}))
+}
+
+fn prompt(app: &Arc<App>, request: &MessagesRequest) -> Result<(Prompt, Option<ToolCall>), ApiError> {
+    let model = app.model(Some(request.model.clone()))?;
+    if request.messages.is_empty() {
+        return Err(ApiError::bad_request("`messages` must not be empty."));
+    }
+    let mut prompt = Prompt::new(app, model, None);
+    let tool_call = offer_tools(request, &mut prompt);
+    if let Some(system) = &request.system {
+        prompt.message("system", &system.text());
+    }
+    for turn in &request.messages {
+        prompt.message(&turn.role, &turn.text());
+    }
+    prompt.open_answer();
+    Ok((prompt, tool_call))
 }
 
 fn offer_tools(request: &MessagesRequest, prompt: &mut Prompt) -> Option<ToolCall> {

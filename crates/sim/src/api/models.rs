@@ -12,6 +12,17 @@ use crate::service::Call;
 
 /// All models, then all adapters.
 pub(crate) fn list(app: &Arc<App>) -> Reply {
+    reply_json(&json!({"object": "list", "data": cards(app)}))
+}
+
+/// One of them. Slashes in its name may be escaped.
+pub(crate) fn one(app: &Arc<App>, name: &str) -> Reply {
+    let name = name.replace("%2F", "/").replace("%2f", "/");
+    let card = cards(app).into_iter().find(|card| card["id"] == *name);
+    card.map_or_else(|| Err(ApiError::unknown_model(&name)), |card| reply_json(&card))
+}
+
+fn cards(app: &Arc<App>) -> Vec<Value> {
     let card = |id: &str, parent: Option<&String>| {
         json!({
             "id": id, "object": "model", "created": app.started, "owned_by": "sim",
@@ -19,9 +30,9 @@ pub(crate) fn list(app: &Arc<App>) -> Reply {
         })
     };
     let base = app.config.models.first();
-    let mut data: Vec<Value> = app.config.models.iter().map(|model| card(model, None)).collect();
-    data.extend(app.adapters().iter().map(|adapter| card(adapter, base)));
-    reply_json(&json!({"object": "list", "data": data}))
+    let mut cards: Vec<Value> = app.config.models.iter().map(|model| card(model, None)).collect();
+    cards.extend(app.adapters().iter().map(|adapter| card(adapter, base)));
+    cards
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,7 @@ use crate::generation::{Prompt, Usage, Wish};
 use crate::reply::{Reply, events, json as reply_json};
 use crate::service::Call;
 use crate::sse::{EventStream, Format, event};
+use crate::structured::ResponseFormat;
 use crate::text::FinishReason;
 use crate::tools::{Tool, ToolCall, decide};
 
@@ -25,6 +26,12 @@ struct ResponsesRequest {
     stream: Option<bool>,
     tools: Option<Vec<FunctionTool>>,
     tool_choice: Option<Value>,
+    text: Option<TextSettings>,
+}
+
+#[derive(Deserialize)]
+struct TextSettings {
+    format: Option<ResponseFormat>,
 }
 
 #[derive(Deserialize)]
@@ -82,10 +89,12 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         }
     }
     prompt.open_answer();
+    let format = request.text.as_ref().and_then(|text| text.format.as_ref());
+    let structured = format.map_or(Ok(None), |format| format.output(&topic(&request)))?.map(|text| (text, FinishReason::Stop));
     let streaming = request.stream.unwrap_or(false);
     let wish = Wish {
         max_tokens: request.max_output_tokens,
-        tool_arguments: tool_call.as_ref().map(|call| call.arguments.clone()),
+        fixed: tool_call.as_ref().map(|call| (call.arguments.clone(), FinishReason::ToolCalls)).or(structured),
         stream: streaming,
         ..Wish::default()
     };
@@ -112,14 +121,19 @@ fn offer_tools(request: &ResponsesRequest, prompt: &mut Prompt) -> Option<ToolCa
     for tool in &tools {
         prompt.message("tools", &format!("{}{}", tool.name, tool.schema));
     }
-    let (answered, topic) = match &request.input {
-        Input::Text(text) => (false, text.clone()),
-        Input::Items(items) => (
-            items.last().is_some_and(|item| item.kind.as_deref() == Some("function_call_output")),
-            items.iter().rfind(|item| item.role.as_deref() == Some("user")).map(Item::text).unwrap_or_default(),
-        ),
+    let answered = match &request.input {
+        Input::Text(_) => false,
+        Input::Items(items) => items.last().is_some_and(|item| item.kind.as_deref() == Some("function_call_output")),
     };
-    decide(&tools, request.tool_choice.as_ref(), answered, &topic)
+    decide(&tools, request.tool_choice.as_ref(), answered, &topic(request))
+}
+
+/// What the user said last.
+fn topic(request: &ResponsesRequest) -> String {
+    match &request.input {
+        Input::Text(text) => text.clone(),
+        Input::Items(items) => items.iter().rfind(|item| item.role.as_deref() == Some("user")).map(Item::text).unwrap_or_default(),
+    }
 }
 
 /// The response object as it grows.
