@@ -168,5 +168,6 @@ fn own_retry(context: &mut RuleContext<'_, '_, '_>, spec: &HttpRouteRetry) -> Op
         statuses,
         backoff,
         max_backoff: backoff.saturating_mul(10),
+        attempts_per_priority: None,
     })
 }

@@ -156,6 +156,11 @@ impl ClusterState {
         self.view.load().members.picked(picked).map(EndpointState::attempt)
     }
 
+    /// Whether an endpoint that may be used was not tried.
+    pub(crate) fn has_untried(&self, tried: &[EndpointId]) -> bool {
+        self.view.load().has_untried(tried)
+    }
+
     /// Whether there is an endpoint with this address.
     pub fn has_endpoint(&self, address: &Address) -> bool {
         self.view.load().members.find(address).is_some()

@@ -17,6 +17,7 @@ mod replay;
 mod retry;
 mod selection;
 mod target;
+mod turn;
 mod unrouted;
 
 use std::{
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, header};
+use http::{Request, Response};
 use pailou_snapshot::{
     Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
 };
@@ -54,6 +55,7 @@ use attempt::Attempts;
 use outgoing::Outgoing;
 use picker::Picker;
 use replay::{Keep, ReplayBody};
+use retry::Policy;
 use target::Target;
 
 /// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
@@ -181,24 +183,19 @@ async fn serve(
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
     let route = Chosen { runtime: &runtime, entry, backend, policy, client };
-    let mut outgoing = Outgoing::new(&route, &permit, &mut head, connection, &input)?;
+    let history = turn::history(&route);
+    let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
+    let mut outgoing = Outgoing::new(&route, &permit, &mut head, connection, input.call().is_some())?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
-    let choice = match picker {
-        Some(picker) => picker.ask(&route, connection, &outgoing, &input, record).await?,
-        None => None,
-    };
-    let mut target = match choice {
-        Some(choice) => Target::chosen(&route, choice, &mut outgoing)?,
-        None => Target::new(&route, &outgoing, &input)?,
-    };
-    if target.is_decoded {
-        outgoing.headers.remove(header::CONTENT_ENCODING);
-    }
+    let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
     let keep = rule.policy.retry.as_ref().map(|_| Keep { limit: bounds.bytes, share: Share::new(context.clone()) });
     let body = ReplayBody::new(input, target.body.take(), keep);
+    let (upgrade, audience) = (head.upgrade.take(), head.audience);
+    let policy = Policy::new(rule.policy.retry.as_ref());
+    let head = &mut head;
     let attempts =
-        Attempts { route: &route, connection, outgoing, target, body, permit, upgrade: head.upgrade, audience: head.audience };
-    Ok(Served::Relayed(attempts.run(record).await?, policy.late_response_headers.clone()))
+        Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade, audience };
+    Ok(Served::Relayed(attempts.run(record).await?, route.policy.late_response_headers.clone()))
 }
 
 /// The rule that takes a request, and the body, read where matching depends on it.
@@ -224,6 +221,7 @@ async fn find_rule<'a>(
 }
 
 /// The rule and the backend that a request goes to, and what applies to it on the way.
+#[derive(Clone, Copy)]
 struct Chosen<'a> {
     runtime: &'a Arc<Runtime>,
     entry: &'a RouteMatch,

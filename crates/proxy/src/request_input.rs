@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pailou_ai::{BodyError, BodyKind, Pieces, Scan, Scanner};
+use pailou_ai::{BodyError, BodyKind, Scan, Scanner};
 use pailou_snapshot::Body;
 use tokio::time::timeout;
 
@@ -107,11 +107,6 @@ impl RequestInput {
             read.bytes = decoded;
             headers.remove(header::CONTENT_ENCODING);
         }
-    }
-
-    /// The body that was read, as pieces.
-    pub(crate) fn pieces(&self) -> Option<Pieces> {
-        self.call().map(|call| call.bytes.clone().into())
     }
 
     /// Reads the body, if there is one that can be understood and has not been read.

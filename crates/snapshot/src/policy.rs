@@ -63,6 +63,8 @@ pub struct Retry {
     pub backoff: Duration,
     /// The longest pause.
     pub max_backoff: Duration,
+    /// Attempts after which the next priority of backends has its turn (`numAttemptsPerPriority`). `None`: health alone decides.
+    pub attempts_per_priority: Option<u32>,
 }
 
 /// Kinds of failures (Envoy's `retry_on` names).

@@ -176,7 +176,8 @@ fn retries(spec: &SpecRetry) -> Result<Retry, Problem> {
         true => statuses(codes)?,
         false => Vec::new(),
     };
-    Ok(Retry { attempts: spec.num_retries, on, statuses, backoff: base, max_backoff: longest })
+    let attempts_per_priority = spec.num_attempts_per_priority;
+    Ok(Retry { attempts: spec.num_retries, on, statuses, backoff: base, max_backoff: longest, attempts_per_priority })
 }
 
 /// Envoy Gateway's triggers where `retryOn` is absent (with 503 as retriable status).

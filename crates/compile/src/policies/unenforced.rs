@@ -18,7 +18,6 @@ pub(crate) fn of_traffic(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
     name(http.is_some_and(|it| it.max_stream_duration.is_some() && it.request_timeout.is_some()), "timeout.http.maxStreamDuration");
     let breaker = spec.circuit_breaker.as_ref();
     name(breaker.is_some_and(|it| it.retry_budget.is_some()), "circuitBreaker.retryBudget");
-    name(spec.retry.as_ref().is_some_and(|it| it.num_attempts_per_priority.is_some()), "retry.numAttemptsPerPriority");
     name(spec.load_balancer.as_ref().is_some_and(|it| it.slow_start.is_some()), "loadBalancer.slowStart");
     let keepalive = spec.tcp_keepalive.as_ref();
     name(keepalive.is_some_and(|it| it.probes.is_some()), "tcpKeepalive.probes");

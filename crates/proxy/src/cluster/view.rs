@@ -192,6 +192,15 @@ impl View {
             .or_else(|| self.pick(preferred, hash, &[], turn))
     }
 
+    /// Whether an endpoint that may be used was not tried.
+    pub(super) fn has_untried(&self, tried: &[EndpointId]) -> bool {
+        self.members
+            .levels
+            .iter()
+            .zip(&self.usable)
+            .any(|(level, usable)| Candidates { endpoints: &level.endpoints, places: &usable.places, tried }.nth(0).is_some())
+    }
+
     /// The level a request goes to: by its hash where it has one, so that equal requests stay together.
     fn level(&self, hash: Option<u64>) -> Option<usize> {
         if self.total_weight == 0 {

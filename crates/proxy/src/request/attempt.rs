@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version, header, response::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::ResponseReader;
@@ -26,8 +26,10 @@ use crate::{
     guards::Guards,
     idle::Idle,
     relay::{Clocks, Reader},
+    request_head::Head,
     request_log::RequestLog,
     upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, UpstreamBody, dial},
+    weighted::AttemptHistory,
     worker::Connection,
 };
 
@@ -38,10 +40,16 @@ const MAX_HELD: usize = 64 << 10;
 
 /// A request with all that decides where and how it is sent.
 pub(super) struct Attempts<'a> {
-    pub(super) route: &'a Chosen<'a>,
+    pub(super) route: Chosen<'a>,
     pub(super) connection: &'a Connection,
+    pub(super) head: &'a mut Head,
+    /// The request's headers before any edit, where another backend may want others.
+    pub(super) original: Option<HeaderMap>,
     pub(super) outgoing: Outgoing,
     pub(super) target: Target,
+    /// What was tried, where a retry may go to another backend.
+    pub(super) history: Option<Box<AttemptHistory<'a>>>,
+    pub(super) policy: Policy<'a>,
     pub(super) body: ReplayBody,
     pub(super) permit: Permit,
     /// The protocol that the client wants to switch to.
@@ -74,19 +82,21 @@ impl Attempts<'_> {
     pub(super) async fn run(mut self, record: &mut RequestLog) -> Result<Answer, Error> {
         let clocks = self.clocks(record);
         let rule = &self.route.entry.rule;
-        let mut policy = Policy::new(rule.policy.retry.as_ref());
         let mut retry = None;
         record.cluster = Some(self.target.selection.cluster().clone());
         record.target_model = self.target.target_model.clone();
         loop {
             let attempt = self.target.selection.next()?;
+            if let Some(history) = &mut self.history {
+                history.push(self.route.backend, attempt.id());
+            }
             record.attempts += 1;
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
             let tried = self.attempt(&attempt, clocks).await;
             attempt.report(tried.outcome());
             let moved = self.body.can_be_sent() && self.target.fail_over(&tried);
             if !moved {
-                let wanted = self.body.can_be_sent() && policy.allows(&tried);
+                let wanted = self.body.can_be_sent() && self.policy.allows(&tried);
                 if wanted {
                     drop(retry.take());
                     retry = self.route.runtime.breaker(self.route.backend.breaker).retry(rule.policy.breaker.as_ref()).ok();
@@ -94,13 +104,13 @@ impl Attempts<'_> {
                 // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
                     let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
-                    response.edit(self.route, self.target.set_cookie.take());
+                    response.edit(&self.route, self.target.set_cookie.take());
                     let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
                     let guards = Guards::new(self.permit, retry, attempt, body, picked);
                     return Ok(Answer { response, guards, clocks });
                 }
-                policy.pause(clocks.deadline).await?;
-                self.target.selection.advance();
+                self.policy.pause(clocks.deadline).await?;
+                self.move_on(record).await;
             }
             tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
         }
@@ -209,13 +219,14 @@ impl Attempts<'_> {
         let holds = reader.as_ref().is_some_and(|reader| reader.reader.reads_events())
             && head.status == StatusCode::OK
             && self.body.can_be_sent()
-            && self.target.selection.has_next();
+            && (self.target.selection.has_next() || self.policy.retries_resets());
         if let (true, Some(held)) = (holds, &mut reader) {
             let mut ahead = VecDeque::new();
             let outcome = timeout(MAX_HOLD, first_content(&mut body, &mut held.reader, &mut ahead)).await;
             if let Ok(Err(error)) = outcome {
                 let error = Error::new(Flag::UpstreamReset, "the backend broke off before its first content")
                     .with_detail(error.to_string());
+                let error = Error { retryable: true, ..error };
                 return Tried::Failed(Failed {
                     error,
                     outcome: AttemptOutcome::Reset,

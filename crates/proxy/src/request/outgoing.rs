@@ -14,7 +14,6 @@ use crate::{
     error::{Error, Flag},
     headers,
     request_head::{self, Head},
-    request_input::RequestInput,
     rewrite,
     upstream::RequestHead,
     worker::Connection,
@@ -40,13 +39,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Applies the rule's edits and then the backendRef's own to the head of a request that holds its place at the breaker.
+    /// Applies the rule's edits and then the backendRef's own to the head of a request that holds its place at the breaker, and
+    /// whose body `is_read` or streams through.
     pub(super) fn new(
         route: &Chosen<'_>,
         _: &Permit,
         head: &mut Head,
         connection: &Connection,
-        input: &RequestInput,
+        is_read: bool,
     ) -> Result<Self, Error> {
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
         // Matching is over: the client's headers become the backend's.
@@ -91,7 +91,7 @@ impl Outgoing {
             headers::append(&mut edited, headers::FORWARDED_HOST, &head.authority);
         }
         edited.remove(header::HOST);
-        if input.call().is_some() {
+        if is_read {
             // Its length may change with the model's name; the one that is sent says its own.
             edited.remove(header::CONTENT_LENGTH);
         }

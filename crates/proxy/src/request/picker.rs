@@ -12,7 +12,7 @@ use crate::{
     cluster::ClusterState,
     error::{Error, Flag},
     request_body::RequestBody,
-    request_input::RequestInput,
+    request_input::ReadBody,
     request_log::RequestLog,
     runtime::Runtime,
     subrequest,
@@ -64,13 +64,13 @@ impl Picker {
         route: &Chosen<'_>,
         connection: &Connection,
         outgoing: &Outgoing,
-        input: &RequestInput,
+        call: Option<&ReadBody>,
         record: &RequestLog,
     ) -> Result<Option<Choice>, Error> {
         let request = route.entry.rule.policy.timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
         let own = Instant::now() + PICKER_TIMEOUT;
         let first = request.map_or(own, |request| request.min(own));
-        let silence = match timeout_at(first, self.verdict(route, connection, outgoing, input)).await {
+        let silence = match timeout_at(first, self.verdict(route, connection, outgoing, call)).await {
             Ok(Ok(Verdict::LocalReply(reply))) => return Err(Error::local_reply(reply)),
             Ok(Ok(Verdict::Go(choice))) => match self.in_pool(*choice) {
                 Ok(choice) => return Ok(Some(choice)),
@@ -99,13 +99,14 @@ impl Picker {
         route: &Chosen<'_>,
         connection: &Connection,
         outgoing: &Outgoing,
-        input: &RequestInput,
+        call: Option<&ReadBody>,
     ) -> Result<Verdict, SubrequestError> {
         let cluster = self.cluster.as_ref().ok_or(subrequest::SubrequestError::NoEndpoint)?;
-        let max_body = usize::try_from(input.length()).unwrap_or(usize::MAX).saturating_add(MAX_GROWTH);
+        let max_body = call.map_or(0, |call| call.bytes.len()).saturating_add(MAX_GROWTH);
         let timeouts = &route.entry.rule.policy.timeouts;
         let (exchange, pending) = subrequest::send(cluster, connection, timeouts, |address| {
-            let (request, pending) = outgoing.endpoint_request(connection.tls.is_some(), input.pieces(), max_body).into_http();
+            let pieces = call.map(|call| call.bytes.clone().into());
+            let (request, pending) = outgoing.endpoint_request(connection.tls.is_some(), pieces, max_body).into_http();
             let mut request = request.map(RequestBody::asked);
             let host = HeaderValue::from_str(&subrequest::host(&self.key, address));
             request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("endpoint-picker")));

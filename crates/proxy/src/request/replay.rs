@@ -66,6 +66,27 @@ impl ReplayBody {
         Self { body: Stock::Held(pieces, read), watch: None }
     }
 
+    /// The body that was read.
+    pub(super) fn call(&self) -> Option<&ReadBody> {
+        match &self.body {
+            Stock::Held(_, call) => call.as_deref(),
+            Stock::Kept(_) | Stock::Once(_) | Stock::Gone => None,
+        }
+    }
+
+    /// Whether all of it is at hand.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.body, Stock::Held(..))
+    }
+
+    /// The body as another target wants it; `None` is as the client sent it.
+    pub(super) fn retarget(&mut self, as_target_wants: Option<Pieces>) {
+        if let Stock::Held(pieces, call) = &mut self.body {
+            let original = || call.as_ref().map(|call| call.bytes.clone().into()).unwrap_or_default();
+            *pieces = as_target_wants.unwrap_or_else(original);
+        }
+    }
+
     /// Whether an attempt can be made, or made again.
     pub(super) fn can_be_sent(&self) -> bool {
         match &self.body {

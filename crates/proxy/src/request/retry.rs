@@ -35,6 +35,12 @@ impl<'a> Policy<'a> {
         allowed
     }
 
+    /// Whether another attempt may follow one that breaks off before its first content.
+    pub(super) fn retries_resets(&self) -> bool {
+        let on = |trigger| matches!(trigger, RetryTrigger::Reset | RetryTrigger::ServerError | RetryTrigger::GatewayError);
+        self.retry.is_some_and(|retry| self.done < retry.attempts && retry.on.iter().copied().any(on))
+    }
+
     /// Waits before the next attempt: twice as long each time, anywhere up to that.
     ///
     /// # Errors
@@ -83,7 +89,8 @@ fn failure_wanted(retry: &Retry, failed: &Failed) -> bool {
     }
     // A clock that ran out, or a backend that speaks no HTTP, counts as the status that the client would see.
     if matches!(failed.error.flag, Flag::Timeout | Flag::UpstreamProtocol) {
-        return status_wanted(retry, failed.error.status);
+        let is_silent = failed.error.flag == Flag::Timeout && retry.on.contains(&RetryTrigger::Reset);
+        return is_silent || status_wanted(retry, failed.error.status);
     }
     retry.on.iter().any(|trigger| match trigger {
         RetryTrigger::ConnectFailure => failed.outcome == AttemptOutcome::ConnectFailure,

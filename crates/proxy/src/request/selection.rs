@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use pailou_picker::Picked;
-use smallvec::SmallVec;
 
 use crate::{
-    cluster::{Attempt, ClusterState, EndpointId},
+    cluster::{Attempt, ClusterState},
     error::{Error, Flag},
+    weighted::TriedEndpoints,
 };
 
 /// The endpoint that a request is at, and those that follow.
@@ -20,7 +20,7 @@ enum Order {
     /// A picker's, the built-in one or the pool's own: best first, with a place reserved at the present one.
     Picked(Picked),
     /// The balancer's: any that was not tried.
-    Balanced { hash: Option<u64>, tried: SmallVec<[EndpointId; 4]> },
+    Balanced { hash: Option<u64>, tried: TriedEndpoints },
 }
 
 impl Selection {
@@ -31,12 +31,19 @@ impl Selection {
 
     /// The endpoints that the cluster's balancer chooses, by this hash where it hashes.
     pub(super) fn balanced(cluster: Arc<ClusterState>, hash: Option<u64>) -> Self {
-        Self { cluster, order: Order::Balanced { hash, tried: SmallVec::new() } }
+        Self { cluster, order: Order::Balanced { hash, tried: TriedEndpoints::new() } }
     }
 
     /// The cluster.
     pub(super) fn cluster(&self) -> &Arc<ClusterState> {
         &self.cluster
+    }
+
+    /// Leaves out what was tried before, as far as others are left. A picker puts what failed last by itself.
+    pub(super) fn leave_out(&mut self, before: TriedEndpoints) {
+        if let Order::Balanced { tried, .. } = &mut self.order {
+            *tried = before;
+        }
     }
 
     /// The endpoint of the next attempt. The balancer gives one that was not tried yet, as long as there is one; a picker's stays

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pailou_ai::{Pieces, splice_model};
 use pailou_envoy_proto::header_mutation;
 use pailou_extproc::{
@@ -21,13 +21,16 @@ use super::{
     Chosen,
     attempt::Tried,
     outgoing::Outgoing,
+    picker::Picker,
     selection::{Selection, no_endpoint},
 };
 use crate::{
     cluster::{AttemptOutcome, ClusterSettings, ClusterState, hash_of},
     error::{Error, Flag},
-    request_input::RequestInput,
+    request_input::ReadBody,
+    request_log::RequestLog,
     runtime::Runtime,
+    worker::Connection,
 };
 
 /// Headers that name the InferenceObjective of a request, the newer name first.
@@ -55,9 +58,36 @@ impl Target {
     ///
     /// # Errors
     /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
-    pub(super) fn new(route: &Chosen<'_>, outgoing: &Outgoing, input: &RequestInput) -> Result<Self, Error> {
+    fn new(route: &Chosen<'_>, outgoing: &Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
-        Self::of(route.runtime, *id, route.client, outgoing, input)
+        Self::of(route.runtime, *id, route.client, outgoing, call)
+    }
+
+    /// Decides where a request goes, by the pool's endpoint picker where it has one of its own.
+    ///
+    /// # Errors
+    /// As [`Target::new`]; and the picker's refusal, or its failure.
+    pub(super) async fn aim(
+        route: &Chosen<'_>,
+        picker: Option<Picker>,
+        connection: &Connection,
+        outgoing: &mut Outgoing,
+        call: Option<&ReadBody>,
+        record: &RequestLog,
+    ) -> Result<Self, Error> {
+        let choice = match picker {
+            // Boxed: most requests have none, and would carry the room it needs.
+            Some(picker) => Box::pin(picker.ask(route, connection, outgoing, call, record)).await?,
+            None => None,
+        };
+        let target = match choice {
+            Some(choice) => Self::chosen(route, choice, outgoing)?,
+            None => Self::new(route, outgoing, call)?,
+        };
+        if target.is_decoded {
+            outgoing.headers.remove(header::CONTENT_ENCODING);
+        }
+        Ok(target)
     }
 
     /// The same for any cluster: a mirror's.
@@ -66,12 +96,12 @@ impl Target {
         id: pailou_snapshot::ClusterId,
         client: IpAddr,
         outgoing: &Outgoing,
-        input: &RequestInput,
+        call: Option<&ReadBody>,
     ) -> Result<Self, Error> {
         let cluster = runtime.cluster(id).clone();
         let settings = cluster.current_settings();
         if let ClusterKind::Pool(pool) = &settings.cluster.kind {
-            return Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, input);
+            return Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, call);
         }
         let (hash, set_cookie) = match &settings.cluster.load_balancer {
             LoadBalancer::ConsistentHash { source, .. } => {
@@ -81,14 +111,14 @@ impl Target {
             _ => (None, None),
         };
         let selection = Selection::balanced(cluster, hash);
-        Ok(Self { settings, body: input.pieces(), is_decoded: false, target_model: None, set_cookie, listener: None, selection })
+        Ok(Self { settings, body: pieces(call), is_decoded: false, target_model: None, set_cookie, listener: None, selection })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
     ///
     /// # Errors
     /// 500 where the backend has no cluster; 503 where the endpoints have just gone.
-    pub(super) fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
+    fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         let cluster = route.runtime.cluster(*id).clone();
         let input_bytes = choice.body.iter().flatten().map(Bytes::len).sum();
@@ -111,16 +141,15 @@ impl Target {
         cluster: Arc<ClusterState>,
         settings: Arc<ClusterSettings>,
         outgoing: &Outgoing,
-        input: &RequestInput,
+        call: Option<&ReadBody>,
     ) -> Result<Self, Error> {
-        let call = input.call();
         let scan = call.and_then(|call| call.scan());
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
         let model = pool.model(asked);
         let target_model = model.and_then(|model| target_name(model)).filter(|name| **name != *asked && !asked.is_empty());
         let body = match (call, scan, &target_model) {
             (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
-            _ => input.pieces(),
+            _ => pieces(call),
         };
         let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
         let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
@@ -154,6 +183,10 @@ impl Target {
         };
         elsewhere && self.selection.advance()
     }
+}
+
+fn pieces(call: Option<&ReadBody>) -> Option<Pieces> {
+    call.map(|call| call.bytes.clone().into())
 }
 
 /// The endpoints of a pool that are in a subset.

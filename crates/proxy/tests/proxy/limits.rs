@@ -26,6 +26,7 @@ async fn where_no_retry_is_free_the_first_answer_stands() {
             statuses: vec![StatusCode::INTERNAL_SERVER_ERROR],
             backoff: Duration::from_millis(1),
             max_backoff: Duration::from_millis(1),
+            attempts_per_priority: None,
         });
         Arc::make_mut(&mut rule.policy).breaker = Some(limits);
     });

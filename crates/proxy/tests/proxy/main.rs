@@ -25,5 +25,6 @@ mod picker_answers;
 mod proxy_protocol;
 mod request_path;
 mod retries;
+mod retry_backends;
 mod semantics;
 mod wire;

@@ -61,7 +61,10 @@ async fn a_server_may_speak_first_and_ends_are_handed_on_by_themselves() {
     }
     assert!(!line.contains("\"flag\""), "{line}");
     let metrics = gateway.metrics();
-    assert!(metrics.contains("pailou_session_bytes_total{route=\"default/route/0\",direction=\"sent\"} 300000"), "{metrics}");
+    assert!(
+        metrics.contains("pailou_session_bytes_total{route=\"default/route/0\",kind=\"TCPRoute\",direction=\"sent\"} 300000"),
+        "{metrics}"
+    );
     assert!(metrics.contains("pailou_sessions_active 0"), "{metrics}");
 }
 

@@ -71,13 +71,18 @@ impl Gateway {
         value.unwrap_or(0.0)
     }
 
-    /// The answer to a request of this head, to which the end and `connection: close` are added.
-    pub(crate) async fn ask(&self, head: &str) -> String {
+    /// The answer to these bytes.
+    pub(crate) async fn raw(&self, bytes: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// The answer to a request of this head, to which the end and `connection: close` are added.
+    pub(crate) async fn ask(&self, head: &str) -> String {
+        self.raw(&format!("{head}\r\nconnection: close\r\n\r\n")).await
     }
 }
 
