@@ -100,11 +100,15 @@ fn upstream_tls(index: &Index<'_>, backend: &Backend, tls: &BackendTls) -> Resul
     let client_certificate = tls.client_certificate_ref.as_ref().map(|reference| certificate(index, reference, from));
     let client_certificate =
         client_certificate.transpose().map_err(|problem| invalid(format!("spec.tls.clientCertificateRef: {}", problem.message)))?;
+    let is_by_host = tls.sni.is_none() && tls.auto_sni != Some(true);
     let sni = tls.sni.as_ref().map(|name| name.to_string()).or_else(|| first_name(backend));
+    // A connection that is not for a request goes by the endpoint's name.
+    let sni = sni.or_else(|| is_by_host.then(|| backend.meta.name.clone()));
     let sni: Arc<str> = sni.ok_or_else(|| invalid("spec.tls.sni: is needed where no endpoint has a host name".to_owned()))?.into();
     Ok(Arc::new(UpstreamTls {
-        names: vec![San::Hostname(sni.clone())],
+        names: if is_by_host { Vec::new() } else { vec![San::Hostname(sni.clone())] },
         sni,
+        is_by_host,
         roots,
         insecure_skip_verify: tls.insecure_skip_verify,
         client_certificate,

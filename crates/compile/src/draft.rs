@@ -61,7 +61,7 @@ fn digest(cluster: &Cluster) -> u64 {
 }
 
 fn hash_tls(tls: &UpstreamTls, hasher: &mut DefaultHasher) {
-    (&tls.sni, &tls.names, tls.insecure_skip_verify).hash(hasher);
+    (&tls.sni, tls.is_by_host, &tls.names, tls.insecure_skip_verify).hash(hasher);
     (tls.min_version as u8, tls.max_version as u8).hash(hasher);
     if let Roots::Certificates(certificates) = &tls.roots {
         certificates.iter().for_each(|certificate| certificate.as_ref().hash(hasher));

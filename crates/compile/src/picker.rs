@@ -67,6 +67,7 @@ pub(crate) fn cluster(
 fn unverified(sni: Arc<str>) -> UpstreamTls {
     UpstreamTls {
         sni,
+        is_by_host: false,
         names: Vec::new(),
         roots: Roots::System,
         insecure_skip_verify: true,

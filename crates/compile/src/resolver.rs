@@ -12,7 +12,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{
     BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
-    Transport, UpstreamTls,
+    San, Transport, UpstreamTls,
 };
 
 use super::{
@@ -151,7 +151,8 @@ impl<'t, 'a> Resolver<'t, 'a> {
         let Some(draft) = self.draft(from, to, load)? else {
             return Err(Problem::refs("InvalidKind", wrong_kind::message(named(to), &BACKENDS[..2])));
         };
-        Ok(draft.cluster(&Traffic::default()))
+        let tls = draft.tls.map(|tls| tls.map(by_own_name));
+        Ok(Draft { tls, ..draft }.cluster(&Traffic::default()))
     }
 
     /// Resolves a reference to a Service or a Backend; `None` if it is to something else.
@@ -299,6 +300,15 @@ impl<'t, 'a> Resolver<'t, 'a> {
         }
         self.clusters.cluster_ids.cluster(cluster(), &mut self.used)
     }
+}
+
+/// TLS in the name of the endpoint, for requests whose `Host` is the client's and not the server's.
+fn by_own_name(tls: Arc<UpstreamTls>) -> Arc<UpstreamTls> {
+    if !tls.is_by_host {
+        return tls;
+    }
+    let names = vec![San::Hostname(tls.sni.clone())];
+    Arc::new(UpstreamTls { is_by_host: false, names, ..UpstreamTls::clone(&tls) })
 }
 
 /// Merges a BackendTLSPolicy, which names authorities and host, with a Backend's own settings, which keep all else.

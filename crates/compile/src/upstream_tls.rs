@@ -222,6 +222,7 @@ fn read(index: &Index<'_>, policy: &BackendTlsPolicy) -> (Result<Arc<UpstreamTls
     }
     let tls = UpstreamTls {
         sni,
+        is_by_host: false,
         names,
         roots,
         insecure_skip_verify: false,

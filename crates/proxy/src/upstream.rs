@@ -141,6 +141,8 @@ impl Upstreams {
         head: &RequestHead<'_>,
         body: RequestBody,
     ) -> Result<Exchange, Box<SendFailure>> {
+        let named = destination.tls.and_then(|tls| tls.for_host(head.host));
+        let destination = &Destination { tls: named.as_ref().or(destination.tls), ..*destination };
         let group = self.pool.group(&Key::of(destination));
         match destination.protocol {
             Protocol::Http1 | Protocol::Opaque => self.send_http1(&group, destination, head, body).await,

@@ -82,7 +82,9 @@ impl fmt::Debug for ClientCertificates {
 pub struct UpstreamTls {
     /// The name sent as SNI.
     pub sni: Arc<str>,
-    /// The names of which the certificate must bear at least one; the SNI name alone unless alternative names are configured.
+    /// The host of a request takes the place of `sni`, where it has one (`Backend` `tls` without `sni`).
+    pub is_by_host: bool,
+    /// The names of which the certificate must bear at least one; empty for the name sent as SNI.
     pub names: Vec<San>,
     /// Which authorities are trusted.
     pub roots: Roots,
@@ -100,6 +102,7 @@ impl fmt::Debug for UpstreamTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamTls")
             .field("sni", &self.sni)
+            .field("is_by_host", &self.is_by_host)
             .field("names", &self.names)
             .field("roots", &self.roots)
             .field("insecure_skip_verify", &self.insecure_skip_verify)

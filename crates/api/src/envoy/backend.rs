@@ -37,7 +37,6 @@ unsupported_fields!(BackendSpec,
     "tls.ecdhCurves" => |spec| spec.tls.as_ref().is_some_and(|tls| tls.ecdh_curves.is_some()),
     "tls.signatureAlgorithms" => |spec| spec.tls.as_ref().is_some_and(|tls| tls.signature_algorithms.is_some()),
     "tls.fingerprints" => |spec| spec.tls.as_ref().is_some_and(|tls| tls.fingerprints.is_some()),
-    "tls.autoSNIFromEndpointHostname" => |spec| spec.tls.as_ref().is_some_and(|tls| tls.auto_sni.is_some()),
 );
 
 /// Source of a Backend's endpoints.
@@ -149,7 +148,7 @@ pub struct BackendTls {
     /// JA3 and JA4.
     #[serde(default)]
     pub fingerprints: Option<Unsupported>,
-    /// The server name from the endpoint's.
+    /// Whether the server name is the first endpoint's, where `sni` names none.
     #[serde(rename = "autoSNIFromEndpointHostname", default)]
-    pub auto_sni: Option<Unsupported>,
+    pub auto_sni: Option<bool>,
 }

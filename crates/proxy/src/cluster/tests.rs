@@ -39,6 +39,7 @@ fn tls_is_made_anew_only_where_its_settings_differ() {
     let with_tls = |sni: &str| {
         let tls = UpstreamTls {
             sni: sni.into(),
+            is_by_host: false,
             names: Vec::new(),
             roots: Roots::System,
             insecure_skip_verify: true,

@@ -58,6 +58,8 @@ async fn send(settings: &ClusterSettings, endpoint: &Arc<EndpointState>, check: 
     let over_http2 =
         destination.tls.filter(|_| matches!(check.probe, HealthProbe::Grpc { .. })).map(|tls| Arc::new(tls.over_http2()));
     let destination = Destination { tls: over_http2.as_ref().or(destination.tls), ..destination };
+    let named = destination.tls.zip(hostname(check)).and_then(|(tls, host)| tls.for_host(&host));
+    let destination = Destination { tls: named.as_ref().or(destination.tls), ..destination };
     let address = destination.address;
     let stream = connect_unlimited(dns, &destination).await?;
     let scheme = if destination.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
@@ -96,6 +98,12 @@ async fn send(settings: &ClusterSettings, endpoint: &Arc<EndpointState>, check: 
             }
         }
     }
+}
+
+/// The host that a check names.
+fn hostname(check: &ActiveCheck) -> Option<HeaderValue> {
+    let HealthProbe::Http { hostname, .. } = &check.probe else { return None };
+    HeaderValue::from_str(hostname.as_deref()?).ok()
 }
 
 /// The address as `Host` has it.

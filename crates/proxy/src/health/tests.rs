@@ -208,6 +208,7 @@ async fn probes_of_a_cluster_with_tls_speak_it_and_check_the_certificate() {
     let with_names = |names: &[&str]| {
         Ok(Some(Arc::new(UpstreamTls {
             sni: "llm.test".into(),
+            is_by_host: false,
             names: names.iter().map(|name| San::Hostname((*name).into())).collect(),
             roots: Roots::Certificates(Arc::from([certificate.clone()])),
             insecure_skip_verify: false,

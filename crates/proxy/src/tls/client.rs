@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use http::{HeaderValue, uri::Authority};
 use pailou_snapshot::{Protocol, Roots, San, UpstreamTls};
 use rustls::{
     ClientConfig,
@@ -26,6 +27,8 @@ use super::{
 pub struct ClientTls {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) server_name: ServerName<'static>,
+    /// Whether a request's host takes the place of the name.
+    is_by_host: bool,
     pub(crate) identity: u128,
 }
 
@@ -55,7 +58,8 @@ impl ClientTls {
             Protocol::Http2 => vec![b"h2".to_vec()],
             Protocol::Opaque => Vec::new(),
         };
-        Ok(Arc::new(Self { config: Arc::new(config), server_name, identity: identity(settings) }))
+        let (config, is_by_host, identity) = (Arc::new(config), settings.is_by_host, identity(settings));
+        Ok(Arc::new(Self { config, server_name, is_by_host, identity }))
     }
 }
 
@@ -64,7 +68,21 @@ impl ClientTls {
     pub(crate) fn over_http2(&self) -> Self {
         let mut config = Arc::clone(&self.config);
         Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
-        Self { config, server_name: self.server_name.clone(), identity: self.identity }
+        Self { config, server_name: self.server_name.clone(), is_by_host: self.is_by_host, identity: self.identity }
+    }
+
+    /// The same for a request to this host, in whose name the backend has to show a certificate. `None`: the name does not depend on
+    /// requests, or the host is no name.
+    pub(crate) fn for_host(&self, host: &HeaderValue) -> Option<Arc<Self>> {
+        if !self.is_by_host {
+            return None;
+        }
+        let authority: Authority = host.to_str().ok()?.parse().ok()?;
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let mut digest = Digest(Xxh3::new());
+        (self.identity, &name).hash(&mut digest);
+        let server_name = ServerName::try_from(name).ok()?;
+        Some(Arc::new(Self { config: Arc::clone(&self.config), server_name, is_by_host: false, identity: digest.0.digest128() }))
     }
 
     /// Whether it was made from settings equal to these.
@@ -86,7 +104,7 @@ fn resolver(certificate: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
 /// Digest of every setting that decides who the peer is: tells connections apart.
 fn identity(settings: &UpstreamTls) -> u128 {
     let mut digest = Digest(Xxh3::new());
-    settings.sni.hash(&mut digest);
+    (&settings.sni, settings.is_by_host).hash(&mut digest);
     for name in &settings.names {
         let (kind, name) = match name {
             San::Hostname(name) => (0u8, name),

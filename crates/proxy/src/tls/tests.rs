@@ -51,6 +51,7 @@ impl Authority {
     fn settings(&self, sni: &str, names: Vec<San>) -> UpstreamTls {
         UpstreamTls {
             sni: sni.into(),
+            is_by_host: false,
             names,
             roots: Roots::Certificates(vec![self.der.clone()].into()),
             insecure_skip_verify: false,
@@ -173,6 +174,26 @@ async fn a_certificate_that_is_itself_trusted_is_accepted() {
     let (own, twin) = (self_signed("a.example", ca, |_| {}), self_signed("a.example", ca, |_| {}));
     let message = refusal(&trusting(&own), twin).await;
     assert!(message.contains("basicConstraints=CA:FALSE"), "{message}");
+}
+
+#[tokio::test]
+async fn the_host_of_a_request_may_be_the_name() {
+    let ca = authority();
+    let settings = UpstreamTls { is_by_host: true, ..ca.settings("first.example", Vec::new()) };
+    let server = serving(vec![ca.named(&["first.example"]), ca.named(&["*.models.example"])]);
+    let client = ClientTls::new(&settings, Protocol::Http1).unwrap();
+    for (host, is_accepted) in
+        [("first.example", true), ("a.models.example:8443", true), ("A.Models.Example", true), ("elsewhere.example", false)]
+    {
+        let named = client.for_host(&host.parse().unwrap()).unwrap();
+        let entered = enter(&named, &server).await;
+        assert_eq!(entered.is_ok(), is_accepted, "{host}: {entered:?}");
+        assert_ne!(named.identity, client.identity);
+        assert_eq!(named.identity, client.for_host(&host.parse().unwrap()).unwrap().identity);
+    }
+    enter(&client, &server).await.unwrap();
+    let fixed = ClientTls::new(&ca.settings("first.example", Vec::new()), Protocol::Http1).unwrap();
+    assert!(fixed.for_host(&"a.models.example".parse().unwrap()).is_none());
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub struct NameMismatch {
 }
 
 /// Accepts a certificate from a trusted authority, or one that is itself trusted, that bears one of the names. What is sent as SNI plays
-/// no part in it.
+/// no part in it, unless there are no names.
 pub(super) struct ByNames {
     roots: Arc<RootCertStore>,
     trusted: Trusted,
@@ -50,7 +50,7 @@ impl ServerCertVerifier for ByNames {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -62,11 +62,19 @@ impl ServerCertVerifier for ByNames {
             San::Hostname(name) => ServerName::try_from(&**name).is_ok_and(|name| verify_server_name(&certificate, &name).is_ok()),
             San::Uri(uri) => presented.valid_uri_names().any(|name| name == &**uri),
         };
-        if self.names.iter().any(bears) {
+        let is_named = match self.names.is_empty() {
+            true => verify_server_name(&certificate, server_name).is_ok(),
+            false => self.names.iter().any(bears),
+        };
+        if is_named {
             return Ok(ServerCertVerified::assertion());
         }
+        let mut wanted: Vec<_> = self.names.iter().map(|(San::Hostname(name) | San::Uri(name))| name.to_string()).collect();
+        if wanted.is_empty() {
+            wanted.push(server_name.to_str().into_owned());
+        }
         let mismatch = NameMismatch {
-            wanted: self.names.iter().map(|(San::Hostname(name) | San::Uri(name))| name.to_string()).collect(),
+            wanted,
             presented: presented.valid_dns_names().chain(presented.valid_uri_names()).map(str::to_owned).collect(),
         };
         Err(CertificateError::Other(OtherError(Arc::new(mismatch))).into())
