@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{StatusCode, header};
 
-use crate::status::Problem;
+use crate::{status::Problem, template};
 use pailou_api::{
     EnvoyHttpRouteFilter, Kind,
     envoy::{
@@ -158,6 +158,7 @@ fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> R
     let status = spec.status_code.unwrap_or(200);
     Ok(DirectResponse {
         status: StatusCode::from_u16(status).map_err(|_| wrong(format!("statusCode: {status} is no status")))?,
+        template: str::from_utf8(&body).ok().and_then(template::lenient),
         body: body.into(),
         content_type: spec.content_type.as_deref().map(headers::header_value).transpose()?,
         headers: spec.header.as_ref().map(headers::edit_of).transpose()?,

@@ -67,6 +67,7 @@ fn merge(known: &mut Option<HeaderEdit>, more: HeaderEdit) {
     known.set.extend(more.set);
     known.add.extend(more.add);
     known.remove.extend(more.remove);
+    known.templates.extend(more.templates);
 }
 
 fn rewrite(spec: &UrlRewrite) -> Result<Rewrite, Problem> {

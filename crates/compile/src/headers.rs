@@ -2,9 +2,9 @@
 
 use http::{HeaderName, HeaderValue};
 
-use crate::status::Problem;
+use crate::{status::Problem, template};
 use pailou_api::header_filter::{HeaderFilter, HttpHeader};
-use pailou_snapshot::HeaderEdit;
+use pailou_snapshot::{HeaderEdit, TemplateEdit};
 
 /// Edits of headers.
 pub(crate) fn edit_of(spec: &HeaderFilter) -> Result<HeaderEdit, Problem> {
@@ -13,12 +13,19 @@ pub(crate) fn edit_of(spec: &HeaderFilter) -> Result<HeaderEdit, Problem> {
 
 /// Edits of headers from their three lists.
 pub(crate) fn header_edit(set: &[HttpHeader], add: &[HttpHeader], remove: &[String]) -> Result<HeaderEdit, Problem> {
-    let field = |header: &HttpHeader| -> Result<_, Problem> { Ok((header_name(&header.name)?, header_value(&header.value)?)) };
-    Ok(HeaderEdit {
-        set: set.iter().map(field).collect::<Result<_, _>>()?,
-        add: add.iter().map(field).collect::<Result<_, _>>()?,
-        remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
-    })
+    let mut edit =
+        HeaderEdit { remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?, ..HeaderEdit::default() };
+    for (fields, appends) in [(set, false), (add, true)] {
+        for field in fields {
+            let (name, value) = (header_name(&field.name)?, header_value(&field.value)?);
+            match (template::lenient(&field.value), appends) {
+                (Some(value), _) => edit.templates.push(TemplateEdit { name, value, appends }),
+                (None, false) => edit.set.push((name, value)),
+                (None, true) => edit.add.push((name, value)),
+            }
+        }
+    }
+    Ok(edit)
 }
 
 /// A header's name in lower case.

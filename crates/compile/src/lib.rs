@@ -24,6 +24,7 @@ mod headers;
 mod pem;
 mod redirect;
 mod regexes;
+mod template;
 mod tls_version;
 mod warnings;
 mod wrong_kind;

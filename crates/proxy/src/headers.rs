@@ -48,6 +48,26 @@ pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
     }
 }
 
+/// The same with the values of the edit's templates, which come after what is added.
+pub(crate) fn edit_with(headers: &mut HeaderMap, edit: &HeaderEdit, values: &[Option<HeaderValue>]) {
+    for (name, value) in &edit.set {
+        headers.insert(name.clone(), value.clone());
+    }
+    for (name, value) in &edit.add {
+        headers.append(name.clone(), value.clone());
+    }
+    for (template, value) in edit.templates.iter().zip(values) {
+        match (value, template.appends) {
+            (Some(value), false) => drop(headers.insert(template.name.clone(), value.clone())),
+            (Some(value), true) => drop(headers.append(template.name.clone(), value.clone())),
+            (None, _) => {}
+        }
+    }
+    for name in &edit.remove {
+        headers.remove(name);
+    }
+}
+
 /// Takes out what holds for one connection only (RFC 9110, 7.6.1), `TE: trailers` apart, which gRPC needs. Gives back the
 /// protocol that an HTTP/1.1 client asks to upgrade to.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {

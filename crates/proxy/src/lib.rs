@@ -49,6 +49,7 @@ pub mod runtime;
 pub mod server;
 mod session_record;
 mod subrequest;
+mod template;
 mod timer;
 pub mod tls;
 mod tunnel;

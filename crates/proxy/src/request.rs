@@ -21,6 +21,7 @@ mod turn;
 mod unrouted;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     future::{Future as _, poll_fn},
     net::IpAddr,
@@ -48,6 +49,7 @@ use crate::{
     response_body::ResponseBody,
     runtime::Runtime,
     server::ClientBody,
+    template::{self, RequestFacts},
     worker::Connection,
 };
 use answer::Answer;
@@ -90,7 +92,8 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
         Ok(Served::Relayed(answer, late_edit)) => {
             let mut response = filter::response(&mut state, answer.relay(record, upgrade), Source::Backend);
             if let Some(edit) = late_edit {
-                headers::edit(response.headers_mut(), &edit);
+                let status = response.status();
+                template::edit_response(response.headers_mut(), status, &edit);
             }
             response
         }
@@ -182,6 +185,13 @@ async fn serve(
     };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
+    let late_edit = policy.late_response_headers.as_ref().map(|edit| {
+        let facts = RequestFacts::of(&head, connection, Some(&rule.route));
+        match facts.resolve_edit(edit, &head.parts.headers) {
+            Cow::Borrowed(_) => Arc::clone(edit),
+            Cow::Owned(resolved) => Arc::new(resolved),
+        }
+    });
     let route = Chosen { runtime: &runtime, entry, backend, policy, client };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
@@ -195,7 +205,7 @@ async fn serve(
     let head = &mut head;
     let attempts =
         Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade, audience };
-    Ok(Served::Relayed(attempts.run(record).await?, route.policy.late_response_headers.clone()))
+    Ok(Served::Relayed(attempts.run(record).await?, late_edit))
 }
 
 /// The rule that takes a request, and the body, read where matching depends on it.
@@ -240,7 +250,8 @@ fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> R
         client_cert_header::apply(map, policy.client_cert_header, presented);
     }
     if let Some(edit) = &policy.early_request_headers {
-        headers::edit(&mut head.parts.headers, edit);
+        let facts = RequestFacts::of(head, connection, None);
+        facts.edit_request(&mut head.parts.headers, edit);
     }
     head.normalize_path(policy.path)?;
     Ok(client)
@@ -263,10 +274,12 @@ fn answer_here(
             redirect::response(to, &entry.path, &parts.uri, &head.host, port, connection.tls.is_some())
                 .ok_or_else(|| Error::misconfigured("the redirect's location is not valid"))?
         }
-        Action::Respond(direct) => answer::direct(direct),
+        Action::Respond(direct) => answer::direct(direct, &RequestFacts::of(head, connection, Some(&rule.route)), &parts.headers),
     };
     if let Some(edit) = &rule.filters.response_headers {
-        headers::edit(response.headers_mut(), edit);
+        let status = response.status();
+        let facts = RequestFacts::of(head, connection, Some(&rule.route));
+        facts.edit_answer(response.headers_mut(), status, edit, &parts.headers);
     }
     Ok(Some(response))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::{BreakerId, ClusterId, Cors, HttpFilter, SecretValue, route::Failure};
+use super::{BreakerId, ClusterId, Cors, HttpFilter, SecretValue, Template, route::Failure};
 
 /// The filters of a rule or of one backendRef, in the one order in which they are applied.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +53,19 @@ pub struct HeaderEdit {
     pub add: Vec<(HeaderName, HeaderValue)>,
     /// Taken out.
     pub remove: Vec<HeaderName>,
+    /// Replaced, put in or appended with values that depend on the request or the response; after `set` and `add`.
+    pub templates: Vec<TemplateEdit>,
+}
+
+/// A header whose value has command operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateEdit {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: Template,
+    /// It is appended to what is there.
+    pub appends: bool,
 }
 
 /// An answer that sends the client elsewhere.
@@ -78,6 +91,8 @@ pub struct DirectResponse {
     pub status: StatusCode,
     /// The body, at most 4096 bytes by its specification.
     pub body: bytes::Bytes,
+    /// The body where it has command operators.
+    pub template: Option<Template>,
     /// The body's type.
     pub content_type: Option<HeaderValue>,
     /// Edits of the response's headers.

@@ -84,14 +84,49 @@ pub enum TemplatePart {
     Text(Arc<str>),
     /// `%RESPONSE_CODE%`: the original status.
     ResponseCode,
-    /// `%PROTOCOL%`: the client's HTTP version.
-    Protocol,
     /// `%LOCAL_REPLY_BODY%`: the gateway's own text; empty for responses of backends.
     LocalReplyBody,
     /// `%REQ(name?other):length%`: a request header, or another where it is absent, cut at a length in bytes.
     RequestHeader(HeaderName, Option<HeaderName>, Option<usize>),
+    /// `%REQ(name?:path):length%`: a request header, or a fact of the request where it is absent.
+    RequestHeaderOr(HeaderName, RequestFact, Option<usize>),
+    /// A fact of the request, cut at a length in bytes.
+    Request(RequestFact, Option<usize>),
     /// `%RESP(name?other):length%`: the same of the original response.
     ResponseHeader(HeaderName, Option<HeaderName>, Option<usize>),
+}
+
+/// Facts of a request beside its headers, by Envoy's command operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestFact {
+    /// `%REQ(:METHOD)%`.
+    Method,
+    /// `%REQ(:PATH)%`: path and query.
+    Path,
+    /// `%REQ(:AUTHORITY)%`.
+    Authority,
+    /// `%REQ(:SCHEME)%`.
+    Scheme,
+    /// `%PROTOCOL%`: the client's HTTP version.
+    Protocol,
+    /// `%DOWNSTREAM_REMOTE_ADDRESS%`: the other end of the client's connection.
+    ClientAddress,
+    /// The same without port.
+    ClientIp,
+    /// Its port.
+    ClientPort,
+    /// `%DOWNSTREAM_LOCAL_ADDRESS%`: the gateway's end of it.
+    LocalAddress,
+    /// The same without port.
+    LocalIp,
+    /// Its port.
+    LocalPort,
+    /// `%REQUESTED_SERVER_NAME%`: the server name asked for in TLS.
+    ServerName,
+    /// `%ROUTE_NAME%`: namespace, name and rule of the route.
+    RouteName,
+    /// `%START_TIME%`, in UTC, to the millisecond.
+    StartTime,
 }
 
 /// Injected faults (BackendTrafficPolicy `faultInjection`). The delay comes first; each has a share of requests of its own.

@@ -30,12 +30,14 @@ pub use cluster::{
     HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
 pub use external_auth::{AuthProtocol, ExternalAuth};
-pub use filter::{Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite};
+pub use filter::{
+    Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite, TemplateEdit,
+};
 pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
 pub use http_filter::{
     Abort, Compression, Compressor, ContentCoding, Cors, CorsOrigin, Fault, HttpFilter, OverrideResponse, OverrideRule,
-    ResponseOverride, Template, TemplatePart,
+    RequestFact, ResponseOverride, Template, TemplatePart,
 };
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{

@@ -1,7 +1,7 @@
 //! Replaced responses (BackendTrafficPolicy `responseOverride`).
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version, header};
-use pailou_snapshot::{OverrideResponse, OverrideRule, PathMatch, ResponseOverride, Template, TemplatePart};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header::CONNECTION, header::CONTENT_TYPE};
+use pailou_snapshot::{OverrideResponse, OverrideRule, PathMatch, RequestFact, ResponseOverride, Template, TemplatePart};
 
 use super::Source;
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     redirect,
     request_head::Head,
     response_body::ResponseBody,
+    template::{self, cut, header},
     worker::Connection,
 };
 
@@ -19,7 +20,7 @@ pub(super) struct RequestFacts {
     host: Box<str>,
     port: u16,
     is_tls: bool,
-    version: Version,
+    facts: Vec<(RequestFact, String)>,
     audience: Audience,
     /// The headers that templates name.
     headers: HeaderMap,
@@ -30,6 +31,12 @@ impl RequestFacts {
         let parts = &head.parts;
         let named = rules.0.iter().flat_map(templates).flat_map(|template| &template.0).filter_map(|part| match part {
             TemplatePart::RequestHeader(name, other, _) => Some(std::iter::once(name).chain(other)),
+            TemplatePart::RequestHeaderOr(name, ..) => Some(std::iter::once(name).chain(&None)),
+            _ => None,
+        });
+        let facts = template::RequestFacts::of(head, connection, None);
+        let named_facts = rules.0.iter().flat_map(templates).flat_map(|template| &template.0).filter_map(|part| match part {
+            TemplatePart::Request(fact, _) | TemplatePart::RequestHeaderOr(_, fact, _) => Some((*fact, facts.text(*fact))),
             _ => None,
         });
         let values = named.flatten().filter_map(|name| Some((name.clone(), parts.headers.get(name)?.clone())));
@@ -39,9 +46,15 @@ impl RequestFacts {
             host: head.host.clone(),
             port: connection.local.port(),
             is_tls: connection.tls.is_some(),
-            version: parts.version,
+            facts: named_facts.collect(),
             audience: head.audience,
         }
+    }
+}
+
+impl RequestFacts {
+    fn text(&self, fact: RequestFact) -> &str {
+        self.facts.iter().find(|(known, _)| *known == fact).map_or("-", |(_, text)| text)
     }
 }
 
@@ -72,7 +85,7 @@ pub(super) fn response(
             };
             let headers = replacement.headers_mut();
             if let Some(content_type) = content_type {
-                headers.insert(header::CONTENT_TYPE, content_type.clone());
+                headers.insert(CONTENT_TYPE, content_type.clone());
             }
             original.edit(headers, set, |headers, name, value| drop(headers.insert(name, value)));
             original.edit(headers, add, |headers, name, value| {
@@ -86,8 +99,8 @@ pub(super) fn response(
     };
     let Some(mut replacement) = replacement else { return response };
     // The connection's fate is not the replacement's to decide.
-    if let Some(connection) = response.headers().get(header::CONNECTION) {
-        replacement.headers_mut().insert(header::CONNECTION, connection.clone());
+    if let Some(connection) = response.headers().get(CONNECTION) {
+        replacement.headers_mut().insert(CONNECTION, connection.clone());
     }
     response.into_body().discard(replacement.status());
     replacement
@@ -115,16 +128,20 @@ impl Original<'_> {
             match part {
                 TemplatePart::Text(part) => text.push_str(part),
                 TemplatePart::ResponseCode => text.push_str(self.response.status().as_str()),
-                TemplatePart::Protocol => text.push_str(protocol(self.facts.version)),
                 TemplatePart::LocalReplyBody => match self.source {
                     Source::Local(body) => text.push_str(body),
                     Source::Backend => {}
                 },
                 TemplatePart::RequestHeader(name, other, length) => {
-                    text.push_str(value(&self.facts.headers, name, other.as_ref(), *length));
+                    text.push_str(cut(header(&self.facts.headers, name, other.as_ref()), *length));
                 }
+                TemplatePart::RequestHeaderOr(name, fact, length) => match self.facts.headers.get(name) {
+                    Some(_) => text.push_str(cut(header(&self.facts.headers, name, None), *length)),
+                    None => text.push_str(cut(self.facts.text(*fact), *length)),
+                },
+                TemplatePart::Request(fact, length) => text.push_str(cut(self.facts.text(*fact), *length)),
                 TemplatePart::ResponseHeader(name, other, length) => {
-                    text.push_str(value(self.response.headers(), name, other.as_ref(), *length));
+                    text.push_str(cut(header(self.response.headers(), name, other.as_ref()), *length));
                 }
             }
         }
@@ -143,20 +160,5 @@ impl Original<'_> {
                 apply(headers, name.clone(), value);
             }
         }
-    }
-}
-
-/// A header's value; `-` where neither is present, as Envoy prints it.
-fn value<'a>(headers: &'a HeaderMap, name: &HeaderName, other: Option<&HeaderName>, length: Option<usize>) -> &'a str {
-    let found = headers.get(name).or_else(|| headers.get(other?)).and_then(|value| value.to_str().ok()).unwrap_or("-");
-    // Values that `to_str` gives are ASCII.
-    &found[..length.map_or(found.len(), |length| length.min(found.len()))]
-}
-
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2",
-        _ => "HTTP/1.1",
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
 use pailou_extproc::client::{Backend, Listener, Processed};
-use pailou_snapshot::DirectResponse;
+use pailou_snapshot::{DirectResponse, HeaderEdit};
 use tokio::time::{Instant, timeout_at};
 
 use super::Chosen;
@@ -15,6 +15,7 @@ use crate::{
     request_log::RequestLog,
     response_body::ResponseBody,
     server::OnUpgrade,
+    template::{self, RequestFacts},
     upgrade,
     upstream::Switched,
 };
@@ -60,8 +61,8 @@ impl BackendResponse {
         Ok(self)
     }
 
-    /// Applies changes that the rule and the backendRef make to responses.
-    pub(super) fn edit(&mut self, route: &Chosen<'_>, set_cookie: Option<HeaderValue>) {
+    /// Applies changes that the rule and the backendRef make to responses; `resolved` are these where they name something of the request.
+    pub(super) fn edit(&mut self, route: &Chosen<'_>, resolved: Option<&[HeaderEdit]>, set_cookie: Option<HeaderValue>) {
         let head = &mut self.head;
         let upgrade = headers::strip_hop_by_hop(&mut head.headers);
         if let Some(upgrade) = upgrade.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
@@ -70,8 +71,12 @@ impl BackendResponse {
         }
         head.version = Version::HTTP_11;
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
-        for edit in [&own.response_headers, &rule.response_headers].into_iter().flatten() {
-            headers::edit(&mut head.headers, edit);
+        match resolved {
+            None => {
+                let edits = [&own.response_headers, &rule.response_headers].into_iter().flatten();
+                edits.for_each(|edit| headers::edit(&mut head.headers, edit));
+            }
+            Some(edits) => edits.iter().for_each(|edit| template::edit_response(&mut head.headers, head.status, edit)),
         }
         if let Some(cookie) = set_cookie {
             head.headers.append(header::SET_COOKIE, cookie);
@@ -96,14 +101,18 @@ impl Answer {
 }
 
 /// A response of the configuration's own.
-pub(super) fn direct(direct: &DirectResponse) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::whole(direct.body.clone()));
+pub(super) fn direct(direct: &DirectResponse, facts: &RequestFacts<'_>, request: &HeaderMap) -> Response<ResponseBody> {
+    let body = match &direct.template {
+        None => direct.body.clone(),
+        Some(template) => facts.body(template, direct.status, request).into(),
+    };
+    let mut response = Response::new(ResponseBody::whole(body));
     *response.status_mut() = direct.status;
     if let Some(content_type) = &direct.content_type {
         response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
     }
     if let Some(edit) = &direct.headers {
-        headers::edit(response.headers_mut(), edit);
+        facts.edit_answer(response.headers_mut(), direct.status, edit, request);
     }
     response
 }

@@ -104,7 +104,7 @@ impl Attempts<'_> {
                 // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
                     let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
-                    response.edit(&self.route, self.target.set_cookie.take());
+                    response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
                     let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
                     let guards = Guards::new(self.permit, retry, attempt, body, picked);
                     return Ok(Answer { response, guards, clocks });

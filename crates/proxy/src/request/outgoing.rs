@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use pailou_ai::Pieces;
 use pailou_extproc::client::EndpointRequest;
-use pailou_snapshot::{Address, Credential, HostRewrite};
+use pailou_snapshot::{Address, Credential, HeaderEdit, HostRewrite};
 
 use super::Chosen;
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     headers,
     request_head::{self, Head},
     rewrite,
+    template::RequestFacts,
     upstream::RequestHead,
     worker::Connection,
 };
@@ -36,6 +37,8 @@ pub(super) struct Outgoing {
     subset: Option<HeaderValue>,
     /// Put in last, at each attempt, and never into a mirror's copy.
     credentials: Vec<Credential>,
+    /// Edits of the response's headers, where they name something of the request.
+    pub(super) response_edits: Option<Vec<HeaderEdit>>,
 }
 
 impl Outgoing {
@@ -62,7 +65,17 @@ impl Outgoing {
             edited.remove(headers::SUBSET);
         }
         let edits = [&rule.request_headers, &own.request_headers];
-        edits.into_iter().flatten().for_each(|edit| headers::edit(&mut edited, edit));
+        let mut response_edits = None;
+        let responses = [&own.response_headers, &rule.response_headers];
+        let has_templates = |edit: &&HeaderEdit| !edit.templates.is_empty();
+        if edits.into_iter().chain(responses).flatten().any(|edit| has_templates(&edit)) {
+            let facts = RequestFacts::of(head, connection, Some(&route.entry.rule.route));
+            edits.into_iter().flatten().for_each(|edit| facts.edit_request(&mut edited, edit));
+            let resolved = responses.into_iter().flatten().map(|edit| facts.resolve_edit(edit, &edited).into_owned());
+            response_edits = Some(resolved.collect());
+        } else {
+            edits.into_iter().flatten().for_each(|edit| headers::edit(&mut edited, edit));
+        }
         let subset = if edits.iter().any(|edit| edit.is_some()) { edited.remove(headers::SUBSET) } else { None };
         let mut path = Cow::Borrowed(head.parts.uri.path());
         let mut authority: Cow<'_, str> = Cow::Borrowed(&head.authority);
@@ -103,7 +116,8 @@ impl Outgoing {
         };
         let host = HeaderValue::from_str(&authority).map_err(|_| not_a_host())?;
         let credentials = rule.credentials.iter().chain(&own.credentials).cloned().collect();
-        Ok(Self { method: head.parts.method.clone(), path, host, host_of_endpoint, headers: edited, subset, credentials })
+        let method = head.parts.method.clone();
+        Ok(Self { method, path, host, host_of_endpoint, headers: edited, subset, credentials, response_edits })
     }
 
     /// The copy that a mirror gets: without credentials of ours.

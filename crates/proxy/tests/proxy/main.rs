@@ -27,4 +27,5 @@ mod request_path;
 mod retries;
 mod retry_backends;
 mod semantics;
+mod templates;
 mod wire;

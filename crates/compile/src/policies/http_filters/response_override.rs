@@ -1,8 +1,10 @@
-//! `responseOverride`: conditions, replacements, and the command operators in them.
+//! `responseOverride`: conditions and replacements.
 
 use http::{HeaderName, StatusCode};
 
-use crate::{custom_body, grants::Referrer, headers, index::Index, policies::values::invalid, redirect, regexes, status::Problem};
+use crate::{
+    custom_body, grants::Referrer, headers, index::Index, policies::values::invalid, redirect, regexes, status::Problem, template,
+};
 use pailou_api::{
     envoy::{
         ENVOY_GROUP,
@@ -13,10 +15,7 @@ use pailou_api::{
     http_filter::RequestRedirect,
     path_modifier::HttpPathModifier,
 };
-use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template, TemplatePart, ValueMatch};
-
-/// Command operators that templates may have.
-const OPERATORS: &str = "RESPONSE_CODE, PROTOCOL, LOCAL_REPLY_BODY, REQ(), RESP()";
+use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template, ValueMatch};
 
 /// The rules of a policy.
 pub(super) fn read(index: &Index, namespace: &str, specs: &[Spec]) -> Result<ResponseOverride, Problem> {
@@ -70,7 +69,7 @@ fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<Ove
             let from = Referrer { group: ENVOY_GROUP, kind: "BackendTrafficPolicy", namespace };
             let body = custom_body::read(index, from, body).map_err(|message| format!("body: {message}"))?;
             let text = String::from_utf8(body).map_err(|_| "body: is not UTF-8".to_owned())?;
-            template(&text).map_err(|message| format!("body: {message}"))?
+            template::strict(&text).map_err(|message| format!("body: {message}"))?
         }
     };
     let content_type = spec.content_type.as_deref().map(headers::header_value).transpose();
@@ -81,7 +80,7 @@ fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<Ove
     let edits = |headers: &[HttpHeader]| {
         let edit = |it: &HttpHeader| {
             headers::header_value(&it.value).map_err(|problem| problem.message)?;
-            Ok((header_name(&it.name)?, template(&it.value)?))
+            Ok((header_name(&it.name)?, template::strict(&it.value)?))
         };
         headers.iter().map(edit).collect::<Result<Vec<_>, String>>().map_err(|message| format!("header: {message}"))
     };
@@ -106,75 +105,4 @@ fn redirect(spec: &RequestRedirect) -> Result<OverrideResponse, String> {
 
 fn header_name(name: &str) -> Result<HeaderName, String> {
     headers::header_name(name).map_err(|problem| problem.message)
-}
-
-/// A text with Envoy's command operators: `%RESPONSE_CODE%`, `%REQ(name?other):length%`; `%%` is a percent sign.
-fn template(text: &str) -> Result<Template, String> {
-    let mut parts = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        literal.push_str(before);
-        let (operator, after) = after.split_once('%').ok_or("a percent sign is written as %%")?;
-        rest = after;
-        if operator.is_empty() {
-            literal.push('%');
-            continue;
-        }
-        if !literal.is_empty() {
-            parts.push(TemplatePart::Text(std::mem::take(&mut literal).into()));
-        }
-        parts.push(part(operator).ok_or_else(|| format!("%{operator}% is not one of {OPERATORS}; write a percent sign as %%"))?);
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        parts.push(TemplatePart::Text(literal.into()));
-    }
-    Ok(Template(parts))
-}
-
-fn part(operator: &str) -> Option<TemplatePart> {
-    match operator {
-        "RESPONSE_CODE" => return Some(TemplatePart::ResponseCode),
-        "PROTOCOL" => return Some(TemplatePart::Protocol),
-        "LOCAL_REPLY_BODY" => return Some(TemplatePart::LocalReplyBody),
-        _ => {}
-    }
-    let (kind, rest) = operator.split_once('(')?;
-    let (names, length) = rest.split_once(')')?;
-    let length = match length {
-        "" => None,
-        length => Some(length.strip_prefix(':')?.parse().ok()?),
-    };
-    let (name, other) = names.split_once('?').map_or((names, None), |(name, other)| (name, Some(other)));
-    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-    let other = other.map(|other| HeaderName::from_bytes(other.as_bytes())).transpose().ok()?;
-    match kind {
-        "REQ" => Some(TemplatePart::RequestHeader(name, other, length)),
-        "RESP" => Some(TemplatePart::ResponseHeader(name, other, length)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_have_text_and_operators() {
-        let text = |text: &str| TemplatePart::Text(text.into());
-        let name = |name: &'static str| HeaderName::from_static(name);
-        for (given, expected) in [
-            ("", vec![]),
-            ("100%% sure", vec![text("100% sure")]),
-            ("%RESPONSE_CODE% oops", vec![TemplatePart::ResponseCode, text(" oops")]),
-            ("%REQ(X-A?X-B):10%", vec![TemplatePart::RequestHeader(name("x-a"), Some(name("x-b")), Some(10))]),
-            ("a%RESP(server)%b", vec![text("a"), TemplatePart::ResponseHeader(name("server"), None, None), text("b")]),
-        ] {
-            assert_eq!(template(given), Ok(Template(expected)), "{given}");
-        }
-        for given in ["50% off", "%NO_SUCH%", "%REQ(%", "%REQ(a b)%", "%REQ(a):x%"] {
-            assert!(template(given).is_err(), "{given}");
-        }
-    }
 }

@@ -1,0 +1,168 @@
+//! Texts with Envoy's command operators: values of headers, bodies of the gateway's own answers.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use jiff::Timestamp;
+use pailou_snapshot::{HeaderEdit, RequestFact, RouteName, Template, TemplatePart};
+
+use crate::{headers, request_head::Head, worker::Connection};
+
+/// Facts of a request, beside its headers.
+pub(crate) struct RequestFacts<'a> {
+    method: Method,
+    path: Option<PathAndQuery>,
+    authority: Box<str>,
+    version: Version,
+    connection: &'a Connection,
+    route: Option<&'a RouteName>,
+}
+
+impl<'a> RequestFacts<'a> {
+    /// Facts of a request as it stands.
+    pub(crate) fn of(head: &Head, connection: &'a Connection, route: Option<&'a RouteName>) -> Self {
+        let parts = &head.parts;
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path_and_query().cloned(),
+            authority: head.authority.clone(),
+            version: parts.version,
+            connection,
+            route,
+        }
+    }
+
+    /// The text of a fact; `-` for one that the request has not.
+    pub(crate) fn text(&self, fact: RequestFact) -> String {
+        let (peer, local) = (self.connection.peer, self.connection.destination);
+        let tls = self.connection.tls.as_ref();
+        match fact {
+            RequestFact::Method => self.method.to_string(),
+            RequestFact::Path => self.path.as_ref().map_or("/", PathAndQuery::as_str).to_owned(),
+            RequestFact::Authority => self.authority.to_string(),
+            RequestFact::Scheme => if tls.is_some() { "https" } else { "http" }.to_owned(),
+            RequestFact::Protocol => protocol(self.version).to_owned(),
+            RequestFact::ClientAddress => peer.to_string(),
+            RequestFact::ClientIp => peer.ip().to_canonical().to_string(),
+            RequestFact::ClientPort => peer.port().to_string(),
+            RequestFact::LocalAddress => local.to_string(),
+            RequestFact::LocalIp => local.ip().to_canonical().to_string(),
+            RequestFact::LocalPort => local.port().to_string(),
+            RequestFact::ServerName => tls.and_then(|tls| tls.sni.as_deref()).unwrap_or("-").to_owned(),
+            RequestFact::RouteName => self.route.map_or_else(|| "-".to_owned(), ToString::to_string),
+            RequestFact::StartTime => format!("{:.3}", Timestamp::now()),
+        }
+    }
+
+    /// A template of which only what concerns the response is left. `map` are the request's headers.
+    fn resolve(&self, template: &Template, map: &HeaderMap) -> Template {
+        let part = |part: &TemplatePart| match part {
+            TemplatePart::RequestHeader(name, other, length) => text(header(map, name, other.as_ref()), *length),
+            TemplatePart::Request(fact, length) => text(&self.text(*fact), *length),
+            TemplatePart::RequestHeaderOr(name, fact, length) => match map.get(name).and_then(|value| value.to_str().ok()) {
+                Some(value) => text(value, *length),
+                None => text(&self.text(*fact), *length),
+            },
+            part => part.clone(),
+        };
+        Template(template.0.iter().map(part).collect())
+    }
+
+    /// An edit of response headers of which only what concerns the response is left.
+    pub(crate) fn resolve_edit<'e>(&self, edit: &'e HeaderEdit, map: &HeaderMap) -> Cow<'e, HeaderEdit> {
+        if edit.templates.is_empty() {
+            return Cow::Borrowed(edit);
+        }
+        let mut edit = edit.clone();
+        edit.templates.iter_mut().for_each(|it| it.value = self.resolve(&it.value, map));
+        Cow::Owned(edit)
+    }
+
+    /// Edits a request's headers.
+    pub(crate) fn edit_request(&self, map: &mut HeaderMap, edit: &HeaderEdit) {
+        if edit.templates.is_empty() {
+            return headers::edit(map, edit);
+        }
+        let edit = self.resolve_edit(edit, map);
+        headers::edit_with(map, &edit, &values(&edit, None));
+    }
+
+    /// Edits the headers of an answer of the gateway's own.
+    pub(crate) fn edit_answer(&self, map: &mut HeaderMap, status: StatusCode, edit: &HeaderEdit, request: &HeaderMap) {
+        edit_response(map, status, &self.resolve_edit(edit, request));
+    }
+
+    /// The text of an answer's body.
+    pub(crate) fn body(&self, template: &Template, status: StatusCode, request: &HeaderMap) -> String {
+        fill(&self.resolve(template, request), Some((status, &HeaderMap::new())))
+    }
+}
+
+/// Edits a response's headers by an edit that was [resolved](RequestFacts::resolve_edit).
+pub(crate) fn edit_response(map: &mut HeaderMap, status: StatusCode, edit: &HeaderEdit) {
+    if edit.templates.is_empty() {
+        return headers::edit(map, edit);
+    }
+    let values = values(edit, Some((status, map)));
+    headers::edit_with(map, edit, &values);
+}
+
+/// The values of an edit's templates; those that cannot stand in a header are left out.
+fn values(edit: &HeaderEdit, response: Option<(StatusCode, &HeaderMap)>) -> Vec<Option<HeaderValue>> {
+    edit.templates.iter().map(|it| HeaderValue::try_from(fill(&it.value, response)).ok()).collect()
+}
+
+/// The text of a template whose request parts are resolved. Before there is a response, its parts are `-`.
+fn fill(template: &Template, response: Option<(StatusCode, &HeaderMap)>) -> String {
+    let part = |part: &TemplatePart| match (part, response) {
+        (TemplatePart::Text(text), _) => text.to_string(),
+        (TemplatePart::ResponseCode, Some((status, _))) => status.as_str().to_owned(),
+        (TemplatePart::ResponseHeader(name, other, length), Some((_, map))) => {
+            cut(header(map, name, other.as_ref()), *length).to_owned()
+        }
+        _ => "-".to_owned(),
+    };
+    template.0.iter().map(part).collect()
+}
+
+fn text(value: &str, length: Option<usize>) -> TemplatePart {
+    TemplatePart::Text(cut(value, length).into())
+}
+
+/// A header's value; `-` where neither is present, as Envoy prints it.
+pub(crate) fn header<'m>(map: &'m HeaderMap, name: &HeaderName, other: Option<&HeaderName>) -> &'m str {
+    map.get(name).or_else(|| map.get(other?)).and_then(|value| value.to_str().ok()).unwrap_or("-")
+}
+
+/// At most so many bytes of a text.
+pub(crate) fn cut(text: &str, length: Option<usize>) -> &str {
+    let length = length.map_or(text.len(), |length| length.min(text.len()));
+    &text[..text.floor_char_boundary(length)]
+}
+
+/// A version as Envoy prints it.
+pub(crate) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn response_parts_are_filled_in_from_the_response() {
+        let name = |name| HeaderName::from_static(name);
+        let part = |part| Template(vec![part]);
+        let map = HeaderMap::from_iter([(name("server"), HeaderValue::from_static("vllm"))]);
+        let response = Some((StatusCode::CREATED, &map));
+        assert_eq!(fill(&part(TemplatePart::ResponseCode), response), "201");
+        assert_eq!(fill(&part(TemplatePart::ResponseCode), None), "-");
+        assert_eq!(fill(&part(TemplatePart::ResponseHeader(name("x"), Some(name("server")), Some(2))), response), "vl");
+        assert_eq!(fill(&part(TemplatePart::ResponseHeader(name("x"), None, None)), response), "-");
+        assert_eq!(cut("é", Some(1)), "", "no part of a character");
+    }
+}
