@@ -5,7 +5,8 @@ use serde::Deserialize;
 use super::duration::Duration;
 use super::names::HeaderName;
 
-/// Keeps a client's requests on one backend.
+/// Keeps a client's requests on one backend. Gateway API v1.7 has `cookie` and `header`; releases before it have `sessionName`,
+/// `idleTimeout` and `cookieConfig`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionPersistence {
@@ -21,6 +22,41 @@ pub struct SessionPersistence {
     /// The header, when `kind` is `Header`.
     #[serde(default)]
     pub header: Option<SessionHeader>,
+    /// The name of the cookie or header, before v1.7.
+    #[serde(default)]
+    pub session_name: Option<HeaderName>,
+    /// When an unused session ends, before v1.7.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+    /// The cookie, before v1.7.
+    #[serde(default)]
+    pub cookie_config: Option<OldSessionCookie>,
+}
+
+impl SessionPersistence {
+    /// The name of the cookie or header, in either form; the gateway's choice when absent.
+    pub fn name(&self) -> Option<&str> {
+        let own = match self.kind {
+            SessionPersistenceType::Cookie => self.cookie.as_ref().and_then(|cookie| cookie.name.as_deref()),
+            SessionPersistenceType::Header => self.header.as_ref().map(|header| &*header.name),
+        };
+        own.or(self.session_name.as_deref())
+    }
+
+    /// How long the cookie lives, in either form.
+    pub fn cookie_lifetime(&self) -> CookieLifetime {
+        let own = self.cookie.as_ref().map(|cookie| cookie.lifetime_type);
+        own.or(self.cookie_config.as_ref().map(|cookie| cookie.lifetime_type)).unwrap_or_default()
+    }
+}
+
+/// The cookie of a session, before Gateway API v1.7.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OldSessionCookie {
+    /// `Session` by default.
+    #[serde(default)]
+    pub lifetime_type: CookieLifetime,
 }
 
 /// Carrier of a session.

@@ -59,6 +59,7 @@ mod route_compiler;
 pub(crate) mod routes;
 mod rule_context;
 mod rules;
+mod session;
 
 mod build;
 mod cluster_ids;

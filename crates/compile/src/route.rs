@@ -1,6 +1,7 @@
 //! Routes of all kinds in one form.
 
 use crate::index::name_of;
+use pailou_api::session::SessionPersistence;
 use pailou_api::{
     GrpcRoute, Hostname, HttpRoute, Meta, grpc_route::GrpcRouteRule, http_route::HttpRouteRule, refs::ParentReference,
 };
@@ -31,10 +32,10 @@ impl RuleSpec<'_> {
         }
     }
 
-    pub(crate) fn has_session(&self) -> bool {
+    pub(crate) fn session(&self) -> Option<&SessionPersistence> {
         match self {
-            Self::Http(rule) => rule.session_persistence.is_some(),
-            Self::Grpc(rule) => rule.session_persistence.is_some(),
+            Self::Http(rule) => rule.session_persistence.as_deref(),
+            Self::Grpc(rule) => rule.session_persistence.as_deref(),
         }
     }
 }

@@ -86,9 +86,7 @@ pub(crate) fn gateways_of(attachments: &[Attachment<'_>]) -> Vec<GatewayId> {
 
 fn unsupported(route: &Route<'_>, findings: &Findings) -> Option<Condition> {
     let own = route.unsupported.iter().map(|path| format!("spec.{path}"));
-    let sessions = route.rules.iter().enumerate().filter(|(_, rule)| rule.has_session());
-    let sessions = sessions.map(|(place, _)| format!("spec.rules[{place}].sessionPersistence"));
-    let paths: Vec<_> = own.chain(sessions).chain(findings.ignored.iter().cloned()).collect();
+    let paths: Vec<_> = own.chain(findings.ignored.iter().cloned()).collect();
     (!paths.is_empty()).then(|| {
         let message = format!("the rest is served, but not acted on: {}", paths.join(", "));
         Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedFields", message, route.meta.generation)

@@ -7,7 +7,7 @@ use pailou_api::{
     http_route::{HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts},
     refs::BackendObjectReference,
 };
-use pailou_snapshot::{Action, BackendRef, Backends, Failure, HttpFilter, Retry, RetryTrigger, Rule, Timeouts};
+use pailou_snapshot::{Action, BackendRef, Backends, Failure, HttpFilter, LoadBalancer, Retry, RetryTrigger, Rule, Timeouts};
 
 use super::{
     filter_set::FilterSet,
@@ -76,7 +76,9 @@ pub(crate) fn rule(
             Arc::make_mut(&mut policy).retry = own_retry(context, own);
         }
     }
+    let session = super::session::session(context, spec.session());
     let rule = Rule {
+        session,
         route: context.name.clone(),
         filters: filters.shared(),
         needs_body: needs_body && matches!(action, Action::Forward(_)),
@@ -122,6 +124,12 @@ fn backends(context: &mut RuleContext<'_, '_, '_>, spec: RuleSpec<'_>) -> Vec<(B
             }
         };
         let is_pool = pool.is_some();
+        if is_pool && matches!(context.traffic.load_balancer(), LoadBalancer::RoundRobin | LoadBalancer::Random) {
+            context.ignored(format!(
+                "{}: loadBalancer, whose part an InferencePool's picker has (ConsistentHash counts)",
+                context.field
+            ));
+        }
         let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
         let cluster = set.failure.take().map_or(cluster, Err);
         refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker }, is_pool));

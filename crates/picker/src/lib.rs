@@ -30,7 +30,7 @@ mod testing;
 
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::failures::{Failures, FailuresInARow};
-pub use self::pick::{PickError, PickRequest};
+pub use self::pick::{Affinity, PickError, PickRequest};
 pub use self::picked::Picked;
 pub use self::receipt::{Receipt, Scored};
 pub use self::state::{EndpointReport, PoolState};

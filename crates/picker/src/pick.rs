@@ -41,6 +41,17 @@ pub struct PickRequest<'a> {
     pub subset: Option<&'a [SocketAddr]>,
     /// By [`crate::PoolEndpoint::slot`]: endpoints that come last, because health checks rule them out. Those beyond its end do not.
     pub avoided: &'a [bool],
+    /// The endpoint that the client's earlier requests went to.
+    pub affinity: Option<Affinity>,
+}
+
+/// An endpoint that comes before all others of its priority which are as healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// Its [`crate::PoolEndpoint::slot`].
+    pub slot: usize,
+    /// Whether it comes first while it is saturated, too: a session does, a consistent hash does not.
+    pub while_saturated: bool,
 }
 
 /// Why no endpoint was picked.
@@ -76,6 +87,9 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
             return Err(PickError::Saturated { retry_after: RETRY_AFTER });
         }
         candidates.iter_mut().for_each(|candidate| candidate.judge(request.prompt.len()));
+        if let Some(affinity) = request.affinity {
+            apply(affinity, &members, &mut candidates);
+        }
         rank(&mut candidates);
         let best = &candidates[0];
         let in_flight = &members.endpoints[best.member as usize].record.in_flight;
@@ -126,7 +140,8 @@ fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now
             continue;
         }
         let prefix = matches.bytes(endpoint.slot);
-        if prefix == 0 {
+        let is_preferred = request.affinity.is_some_and(|affinity| affinity.slot == endpoint.slot());
+        if prefix == 0 && !is_preferred {
             others += 1;
             if others > MOST_JUDGED {
                 continue;
@@ -139,10 +154,18 @@ fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now
             load: Load::default(),
             prefix,
             adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
+            is_preferred: false,
             score: 0.0,
         });
     }
     candidates
+}
+
+fn apply(affinity: Affinity, members: &Members, candidates: &mut [Candidate]) {
+    for candidate in candidates {
+        let is_it = members.endpoints[candidate.member as usize].slot() == affinity.slot;
+        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation() < 1.0);
+    }
 }
 
 /// Reads every candidate's load; those that are silent get what their siblings have from others.

@@ -38,6 +38,8 @@ pub(crate) struct Candidate {
     pub(crate) prefix: u32,
     /// How well it is placed to run the adapter, 0 to 1.
     pub(crate) adapter: f32,
+    /// The client's earlier requests went there.
+    pub(crate) is_preferred: bool,
     pub(crate) score: f32,
 }
 
@@ -53,7 +55,8 @@ impl Candidate {
     /// Best first.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         let last = self.failing.cmp(&other.failing);
-        last.then(self.priority.cmp(&other.priority)).then(other.score.total_cmp(&self.score))
+        let by_score = || other.is_preferred.cmp(&self.is_preferred).then(other.score.total_cmp(&self.score));
+        last.then(self.priority.cmp(&other.priority)).then_with(by_score)
     }
 
     /// How full the endpoint is: 1 has no room. Capped there: an endpoint with a long queue does not fill its idle siblings.

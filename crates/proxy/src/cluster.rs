@@ -10,15 +10,18 @@ mod maglev;
 mod outlier;
 mod priority;
 mod settings;
+mod token;
 mod view;
 
 pub use background::Background;
 use background::CheckTask;
 pub use endpoint::{Attempt, EndpointConnection, EndpointId, EndpointState};
+pub(crate) use hash::cookie;
 pub use hash::{HashedRequest, hash_of};
 pub use outlier::AttemptOutcome;
 pub(crate) use priority::Census;
 pub(crate) use settings::ClusterSettings;
+pub(crate) use token::EndpointToken;
 
 use std::{
     collections::HashMap,
@@ -154,6 +157,18 @@ impl ClusterState {
     /// An attempt at an endpoint that was picked. `None`: it is not there any more.
     pub fn attempt_picked(&self, picked: &Arc<PoolEndpoint>) -> Option<Attempt> {
         self.view.load().members.picked(picked).map(EndpointState::attempt)
+    }
+
+    /// The endpoint of a session, as long as it is there and may be used.
+    pub(crate) fn of_session(&self, token: EndpointToken) -> Option<Arc<EndpointState>> {
+        let view = self.view_at(Instant::now);
+        let endpoint = view.members.by_token(&self.key.endpoints, token)?;
+        view.is_usable(endpoint).then(|| Arc::clone(endpoint))
+    }
+
+    /// The endpoint of a consistent hash.
+    pub(crate) fn of_hash(&self, hash: u64) -> Option<Arc<EndpointState>> {
+        self.view_at(Instant::now).choose(Some(hash), &[], &self.turn).cloned()
     }
 
     /// Whether an endpoint that may be used was not tried.

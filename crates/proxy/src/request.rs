@@ -16,6 +16,7 @@ mod preflight;
 mod replay;
 mod retry;
 mod selection;
+mod session;
 mod target;
 mod turn;
 mod unrouted;
@@ -58,6 +59,7 @@ use outgoing::Outgoing;
 use picker::Picker;
 use replay::{Keep, ReplayBody};
 use retry::Policy;
+use session::Session;
 use target::Target;
 
 /// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
@@ -172,7 +174,8 @@ async fn serve(
         }
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }
-    let backend = backend::choose(rule, &runtime)?;
+    let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
+    let backend = backend::choose(rule, &runtime, session.as_ref())?;
     let picker = Picker::of(&runtime, backend);
     let input = match &picker {
         // It gets all of the body, and is to understand it.
@@ -185,14 +188,8 @@ async fn serve(
     };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
-    let late_edit = policy.late_response_headers.as_ref().map(|edit| {
-        let facts = RequestFacts::of(&head, connection, Some(&rule.route));
-        match facts.resolve_edit(edit, &head.parts.headers) {
-            Cow::Borrowed(_) => Arc::clone(edit),
-            Cow::Owned(resolved) => Arc::new(resolved),
-        }
-    });
-    let route = Chosen { runtime: &runtime, entry, backend, policy, client };
+    let late_edit = late_edit(policy, &head, connection, rule);
+    let route = Chosen { runtime: &runtime, entry, backend, policy, client, session: session.as_ref() };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
     let mut outgoing = Outgoing::new(&route, &permit, &mut head, connection, input.call().is_some())?;
@@ -206,6 +203,16 @@ async fn serve(
     let attempts =
         Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade, audience };
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))
+}
+
+/// The listener's late edit of response headers, with what its values say of the request.
+fn late_edit(policy: &ClientPolicy, head: &Head, connection: &Connection, rule: &Rule) -> Option<Arc<HeaderEdit>> {
+    let edit = policy.late_response_headers.as_ref()?;
+    let facts = RequestFacts::of(head, connection, Some(&rule.route));
+    Some(match facts.resolve_edit(edit, &head.parts.headers) {
+        Cow::Borrowed(_) => Arc::clone(edit),
+        Cow::Owned(resolved) => Arc::new(resolved),
+    })
 }
 
 /// The rule that takes a request, and the body, read where matching depends on it.
@@ -238,6 +245,7 @@ struct Chosen<'a> {
     backend: &'a BackendRef,
     policy: &'a ClientPolicy,
     client: IpAddr,
+    session: Option<&'a Session<'a>>,
 }
 
 /// Applies the listener's settings to a request before it is matched.

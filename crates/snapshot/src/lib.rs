@@ -18,6 +18,7 @@ mod policy;
 mod pool;
 mod route;
 mod secret;
+mod session;
 mod tls;
 mod weight;
 
@@ -47,6 +48,7 @@ pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
 pub use secret::SecretValue;
+pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{ClientCertificates, Roots, San, ServerTls, TlsVersion, UpstreamTls};
 pub use weight::at_point;
 

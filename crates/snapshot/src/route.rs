@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
-use super::{ClusterId, DirectResponse, Filters, Name, Redirect, RulePolicy, at_point};
+use super::{ClusterId, DirectResponse, Filters, Name, Redirect, RulePolicy, SessionPersistence, at_point};
 
 /// One rule of a route, with every policy that applies to it resolved.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Rule {
     pub action: Action,
     /// Clocks, retries, limits.
     pub policy: Arc<RulePolicy>,
+    /// Sessions of its clients.
+    pub session: Option<Arc<SessionPersistence>>,
     /// Whether the request's body has to be read before a backend can be chosen: a backend is an InferencePool.
     pub needs_body: bool,
 }

@@ -214,7 +214,7 @@ fn too_many_matches(check: &mut Check, matches: usize) {
 fn session(check: &mut Check, session: Option<&SessionPersistence>) {
     let Some(session) = session else { return };
     check.at("sessionPersistence", |check| {
-        let permanent = session.cookie.as_ref().is_some_and(|cookie| cookie.lifetime_type == CookieLifetime::Permanent);
+        let permanent = session.cookie_lifetime() == CookieLifetime::Permanent;
         if permanent && session.absolute_timeout.is_none() {
             check.fail_at("absoluteTimeout", "required when the cookie's lifetimeType is Permanent");
         }
@@ -224,9 +224,6 @@ fn session(check: &mut Check, session: Option<&SessionPersistence>) {
             }
             SessionPersistenceType::Header if session.cookie.is_some() => {
                 check.fail_at("cookie", "must not be set when the type is Header");
-            }
-            SessionPersistenceType::Header if session.header.is_none() => {
-                check.fail_at("header", "required when the type is Header");
             }
             _ => {}
         }

@@ -180,6 +180,21 @@ fn endpoints_that_health_checks_rule_out_come_last() {
 }
 
 #[test]
+fn an_affinity_holds_and_a_hash_yields_where_its_endpoint_is_saturated() {
+    let pool = Fixture::new(LOAD, 3);
+    let slot = pool.state.endpoints()[1].slot();
+    let picked =
+        |while_saturated| name(&pool.pick(&PickRequest { affinity: Some(Affinity { slot, while_saturated }), ..standard() }));
+    (0..3).for_each(|member| pool.scraped(member, load(0.0, if member == 1 { 60.0 } else { 0.0 }, 0.1)));
+    assert_eq!((picked(false), picked(true)), ("pod-1".to_owned(), "pod-1".to_owned()), "busy, but with room");
+    pool.scraped(1, load(9.0, 60.0, 0.9));
+    assert_ne!(picked(false), "pod-1");
+    assert_eq!(picked(true), "pod-1");
+    pool.pick(&PickRequest { affinity: Some(Affinity { slot, while_saturated: true }), ..standard() }).failed();
+    assert_ne!(picked(true), "pod-1", "it failed");
+}
+
+#[test]
 fn requests_that_another_picker_sent_are_counted_too() {
     let pool = Fixture::new(LOAD, 3);
     let mut held = pool.state.hold(&[address(9), address(2), address(0)], 400).unwrap();

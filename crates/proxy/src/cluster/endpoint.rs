@@ -79,7 +79,7 @@ impl EndpointState {
     }
 
     /// The picker's number for it, where it is a pool's.
-    pub(super) fn slot(&self) -> Option<usize> {
+    pub(crate) fn slot(&self) -> Option<usize> {
         match &self.record {
             Record::Own(_) => None,
             Record::Picked(picked) => Some(picked.slot()),
@@ -128,7 +128,7 @@ impl EndpointState {
     }
 
     /// Counts a request on it; a pick has counted its own.
-    pub(super) fn attempt(self: &Arc<Self>) -> Attempt {
+    pub(crate) fn attempt(self: &Arc<Self>) -> Attempt {
         if let Record::Own(record) = &self.record {
             record.begin();
         }

@@ -58,7 +58,7 @@ fn hash_query(names: &[std::sync::Arc<str>], query: &str) -> Option<u64> {
 }
 
 /// A cookie's value, without the quotes it may stand in (RFC 6265 section 4.1.1). The first of a name counts.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
     let value = pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let at = memchr::memchr(b'=', pair)?;

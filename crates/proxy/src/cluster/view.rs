@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -11,10 +11,10 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt as _};
 use pailou_picker::PoolEndpoint;
-use pailou_snapshot::{Address, Cluster, Endpoint, HealthChecks, LoadBalancer};
+use pailou_snapshot::{Address, Cluster, Endpoint, EndpointKey, HealthChecks, LoadBalancer};
 
 use super::{
-    EndpointId, EndpointState,
+    EndpointId, EndpointState, EndpointToken,
     maglev::Maglev,
     priority::{self, Census},
 };
@@ -30,6 +30,8 @@ pub(super) struct Members {
     by_address: HashMap<Address, Arc<EndpointState>>,
     /// By the picker's slot, where the cluster is a pool.
     by_slot: Vec<Option<Arc<EndpointState>>>,
+    /// Made for the first session.
+    by_token: OnceLock<HashMap<EndpointToken, Arc<EndpointState>>>,
 }
 
 /// The endpoints of one priority, ordered by address, so that every replica of the gateway builds the same table.
@@ -85,7 +87,13 @@ impl Members {
                 by_slot[slot] = Some(Arc::clone(state));
             }
         }
-        Self { balance, levels, by_address, by_slot }
+        Self { balance, levels, by_address, by_slot, by_token: OnceLock::new() }
+    }
+
+    /// The endpoint of this name.
+    pub(super) fn by_token(&self, key: &EndpointKey, token: EndpointToken) -> Option<&Arc<EndpointState>> {
+        let named = || self.iter().map(|state| (EndpointToken::new(key, &state.endpoint().address), Arc::clone(state))).collect();
+        self.by_token.get_or_init(named).get(&token)
     }
 
     /// The state of an endpoint that was picked.
@@ -190,6 +198,13 @@ impl View {
         self.pick(preferred, hash, tried, turn)
             .or_else(|| (0..self.usable.len()).find_map(|level| self.pick(level, hash, tried, turn)))
             .or_else(|| self.pick(preferred, hash, &[], turn))
+    }
+
+    /// Whether an endpoint may be used.
+    pub(super) fn is_usable(&self, endpoint: &EndpointState) -> bool {
+        self.members.levels.iter().zip(&self.usable).any(|(level, usable)| {
+            level.endpoints.iter().zip(&usable.is_usable).any(|(other, usable)| *usable && other.id() == endpoint.id())
+        })
     }
 
     /// Whether an endpoint that may be used was not tried.

@@ -105,6 +105,9 @@ impl Attempts<'_> {
                 if !wanted || retry.is_none() {
                     let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
                     response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
+                    if let Some(session) = self.route.session {
+                        session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);
+                    }
                     let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
                     let guards = Guards::new(self.permit, retry, attempt, body, picked);
                     return Ok(Answer { response, guards, clocks });

@@ -70,7 +70,7 @@ impl Copy {
         // Copies are bounded even where nobody set a limit: nobody waits for them.
         let limits = CircuitBreaker::default();
         let permit = breaker.request(Some(&limits)).ok()?;
-        let mut target = Target::of(route.runtime, mirror.cluster, route.client, &outgoing, input.call()).ok()?;
+        let mut target = Target::of(route.runtime, mirror.cluster, route.client, &outgoing, input.call(), None).ok()?;
         let attempt = target.selection.next().ok()?;
         let body = target.body.take().map_or(body, RequestBody::held);
         if target.is_decoded {

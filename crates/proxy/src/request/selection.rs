@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pailou_picker::Picked;
 
 use crate::{
-    cluster::{Attempt, ClusterState},
+    cluster::{Attempt, ClusterState, EndpointState},
     error::{Error, Flag},
     weighted::TriedEndpoints,
 };
@@ -20,7 +20,7 @@ enum Order {
     /// A picker's, the built-in one or the pool's own: best first, with a place reserved at the present one.
     Picked(Picked),
     /// The balancer's: any that was not tried.
-    Balanced { hash: Option<u64>, tried: TriedEndpoints },
+    Balanced { hash: Option<u64>, first: Option<Arc<EndpointState>>, tried: TriedEndpoints },
 }
 
 impl Selection {
@@ -29,9 +29,9 @@ impl Selection {
         Self { cluster, order: Order::Picked(picked) }
     }
 
-    /// The endpoints that the cluster's balancer chooses, by this hash where it hashes.
-    pub(super) fn balanced(cluster: Arc<ClusterState>, hash: Option<u64>) -> Self {
-        Self { cluster, order: Order::Balanced { hash, tried: TriedEndpoints::new() } }
+    /// The endpoints that the cluster's balancer chooses, by this hash where it hashes; `first` is that of a session.
+    pub(super) fn balanced(cluster: Arc<ClusterState>, hash: Option<u64>, first: Option<Arc<EndpointState>>) -> Self {
+        Self { cluster, order: Order::Balanced { hash, first, tried: TriedEndpoints::new() } }
     }
 
     /// The cluster.
@@ -62,8 +62,11 @@ impl Selection {
                     return Err(no_endpoint(&self.cluster));
                 }
             },
-            Order::Balanced { hash, tried } => {
-                let attempt = self.cluster.choose_excluding(*hash, tried).ok_or_else(|| no_endpoint(&self.cluster))?;
+            Order::Balanced { hash, first, tried } => {
+                let attempt = match first.take().filter(|first| !tried.contains(&first.id())) {
+                    Some(first) => first.attempt(),
+                    None => self.cluster.choose_excluding(*hash, tried).ok_or_else(|| no_endpoint(&self.cluster))?,
+                };
                 tried.push(attempt.id());
                 Ok(attempt)
             }

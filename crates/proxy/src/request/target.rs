@@ -14,7 +14,7 @@ use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
 };
-use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, criticality, target_name};
+use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, criticality, target_name};
 use pailou_snapshot::{ClusterKind, LoadBalancer, Pool};
 
 use super::{
@@ -23,9 +23,10 @@ use super::{
     outgoing::Outgoing,
     picker::Picker,
     selection::{Selection, no_endpoint},
+    session::Session,
 };
 use crate::{
-    cluster::{AttemptOutcome, ClusterSettings, ClusterState, hash_of},
+    cluster::{AttemptOutcome, ClusterSettings, ClusterState, EndpointState, EndpointToken, hash_of},
     error::{Error, Flag},
     request_input::ReadBody,
     request_log::RequestLog,
@@ -60,7 +61,7 @@ impl Target {
     /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
     fn new(route: &Chosen<'_>, outgoing: &Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
-        Self::of(route.runtime, *id, route.client, outgoing, call)
+        Self::of(route.runtime, *id, route.client, outgoing, call, route.session.and_then(Session::endpoint))
     }
 
     /// Decides where a request goes, by the pool's endpoint picker where it has one of its own.
@@ -97,12 +98,11 @@ impl Target {
         client: IpAddr,
         outgoing: &Outgoing,
         call: Option<&ReadBody>,
+        session: Option<EndpointToken>,
     ) -> Result<Self, Error> {
         let cluster = runtime.cluster(id).clone();
         let settings = cluster.current_settings();
-        if let ClusterKind::Pool(pool) = &settings.cluster.kind {
-            return Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, call);
-        }
+        let first = session.and_then(|token| cluster.of_session(token));
         let (hash, set_cookie) = match &settings.cluster.load_balancer {
             LoadBalancer::ConsistentHash { source, .. } => {
                 let hashed = hash_of(source, &outgoing.headers, client, outgoing.query());
@@ -110,7 +110,17 @@ impl Target {
             }
             _ => (None, None),
         };
-        let selection = Selection::balanced(cluster, hash);
+        if let ClusterKind::Pool(pool) = &settings.cluster.kind {
+            let by_hash = || hash.and_then(|hash| cluster.of_hash(hash));
+            let slot = |endpoint: Option<Arc<EndpointState>>| endpoint.and_then(|endpoint| endpoint.slot());
+            let affinity = match slot(first) {
+                Some(slot) => Some(Affinity { slot, while_saturated: true }),
+                None => slot(by_hash()).map(|slot| Affinity { slot, while_saturated: false }),
+            };
+            let target = Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, call, affinity)?;
+            return Ok(Self { set_cookie, ..target });
+        }
+        let selection = Selection::balanced(cluster, hash, first);
         Ok(Self { settings, body: pieces(call), is_decoded: false, target_model: None, set_cookie, listener: None, selection })
     }
 
@@ -142,6 +152,7 @@ impl Target {
         settings: Arc<ClusterSettings>,
         outgoing: &Outgoing,
         call: Option<&ReadBody>,
+        affinity: Option<Affinity>,
     ) -> Result<Self, Error> {
         let scan = call.and_then(|call| call.scan());
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
@@ -161,6 +172,7 @@ impl Target {
             input_bytes: call.map_or(0, |call| call.text().len()),
             max_tokens: scan.and_then(|scan| scan.max_tokens),
             subset: subset.as_deref(),
+            affinity,
             ..PickRequest::default()
         };
         let picked = cluster.pick(&request).map_err(|error| match error {

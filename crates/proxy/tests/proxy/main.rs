@@ -27,5 +27,6 @@ mod request_path;
 mod retries;
 mod retry_backends;
 mod semantics;
+mod sessions;
 mod templates;
 mod wire;

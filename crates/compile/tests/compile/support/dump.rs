@@ -263,6 +263,7 @@ fn rule(out: &mut String, snapshot: &Snapshot, rule: &Rule) {
     }
     rule.policy.retry.iter().for_each(|it| line(out, 2, &format!("retry: {}", quoted(&printed(it)))));
     rule.policy.breaker.iter().for_each(|it| line(out, 2, &format!("breaker: {}", quoted(&printed(it)))));
+    rule.session.iter().for_each(|it| line(out, 2, &format!("session: {}", quoted(&printed(it)))));
     rule.policy.max_body.iter().for_each(|it| line(out, 2, &format!("max body: {it}")));
 }
 

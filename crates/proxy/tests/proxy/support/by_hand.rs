@@ -86,6 +86,7 @@ fn rule() -> Rule {
     let backend =
         BackendRef { weight: 1, fallback: false, filters: Arc::default(), cluster: Ok(ClusterId(0)), breaker: BreakerId(0) };
     Rule {
+        session: None,
         route: RouteName { kind: RouteKind::Http, name: Name::new("default", "route"), rule: 0, rule_name: None },
         filters: Arc::default(),
         action: Action::Forward(Backends::new(vec![backend])),
