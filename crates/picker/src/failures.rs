@@ -14,8 +14,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 ///
 /// Two readers share it. Passive health checks read how many failures followed each other ([`Failures::count`]): a cluster whose
 /// policy has a threshold ejects the endpoint from that cluster. The picker reads whether the endpoint comes last
-/// ([`Failures::is_last`]): one that did not take a request backs off by itself, whatever the policies say. A response's head
-/// ends the first ([`Failures::answered`]), content ends both ([`Failures::clear`]): a stream that begins may still break off.
+/// (`is_last`): one that did not take a request backs off by itself, whatever the policies say. A response's head
+/// ends the first ([`Failures::answered`]), content ends both (`clear`): a stream that begins may still break off.
 pub struct Failures {
     epoch: Instant,
     errors: AtomicU32,
