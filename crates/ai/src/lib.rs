@@ -12,6 +12,7 @@
 //! On the way out:
 //! - [`sse`]: events out of a byte stream cut anywhere;
 //! - [`usage`]: token counts, the first content, the end and the errors of a response, read as it passes;
+//! - [`mod@rename`]: the model's name in a response, changed as it passes;
 //! - [`error`]: error bodies and error events in each dialect.
 //!
 //! Private modules below these: `document`, a strict incremental reader of JSON, with `json`, its tokens; `walk`, a lenient
@@ -23,6 +24,7 @@ pub mod error;
 mod event_cache;
 mod json;
 pub mod multipart;
+pub mod rename;
 mod response_key;
 pub mod scan;
 pub mod splice;
@@ -33,6 +35,7 @@ mod walk;
 pub use endpoint::{Api, BodyError, BodyKind, Dialect, is_model_call};
 pub use error::ErrorBody;
 pub use multipart::FormError;
+pub use rename::ModelRename;
 pub use scan::{Scan, ScanError, Scanner, scan};
 pub use splice::{Edit, Pieces, splice, splice_model};
 pub use usage::{Progress, ResponseReader, Usage};

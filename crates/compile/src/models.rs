@@ -37,7 +37,7 @@ impl ModelSet {
             return;
         }
         let criticality = self.models.get(name).map(|model| model.criticality).unwrap_or_default();
-        self.models.insert(name.into(), Arc::new(PoolModel { criticality, targets: targets.to_vec() }));
+        self.models.insert(name.into(), Arc::new(PoolModel { criticality, targets: targets.to_vec(), keeps_name: true }));
     }
 }
 
@@ -161,6 +161,7 @@ fn pool_model(model: &InferenceModel) -> PoolModel {
             SpecCriticality::Critical => Criticality::Critical,
         },
         targets: weighted(targets),
+        keeps_name: false,
     }
 }
 
@@ -180,7 +181,7 @@ fn apply(set: &mut ModelSet, rewrite: &InferenceModelRewrite) {
             set.rewrite(name, &targets);
         }
         if generic && set.any_model.is_none() {
-            set.any_model = Some(Arc::new(PoolModel { criticality: Criticality::default(), targets }));
+            set.any_model = Some(Arc::new(PoolModel { criticality: Criticality::default(), targets, keeps_name: true }));
         }
     }
 }
@@ -193,7 +194,7 @@ fn targets_of(targets: &[ModelRewriteTarget]) -> Vec<ModelTarget> {
 fn fill_generic(set: &mut ModelSet) {
     let Some(any) = set.any_model.clone() else { return };
     for model in set.models.values_mut().filter(|model| model.targets.is_empty()) {
-        *model = Arc::new(PoolModel { criticality: model.criticality, targets: any.targets.clone() });
+        *model = Arc::new(PoolModel { criticality: model.criticality, targets: any.targets.clone(), keeps_name: true });
     }
 }
 

@@ -179,15 +179,20 @@ impl Conversation<'_> {
                 Some(Request::RequestTrailers(_)) => self.send(answers::trailers(Direction::Request)).await?,
                 Some(Request::ResponseHeaders(head)) => {
                     observer.head(&head, served(metadata.as_ref()));
-                    self.send(answers::headers(Direction::Response)).await?;
+                    let answer =
+                        if observer.renames() { answers::headers_without_length() } else { answers::headers(Direction::Response) };
+                    self.send(answer).await?;
                 }
                 Some(Request::ResponseBody(piece)) => {
                     observer.piece(&piece.body);
+                    let renames = observer.renames();
+                    let body = observer.renamed(piece.body, piece.end_of_stream);
                     if !self.echoes {
-                        self.send(answers::unchanged(Direction::Response)).await?;
+                        let answer = if renames { answers::replaced(body) } else { answers::unchanged(Direction::Response) };
+                        self.send(answer).await?;
                         continue;
                     }
-                    for reply in answers::streamed(Direction::Response, &[piece.body], piece.end_of_stream) {
+                    for reply in answers::streamed(Direction::Response, &[body], piece.end_of_stream) {
                         self.send(reply).await?;
                     }
                 }
@@ -213,5 +218,5 @@ fn wrong(message: &str) -> End {
 
 fn observer(decision: Decision) -> ResponseObserver {
     let endpoints = endpoints::parse(&decision.endpoints).unwrap_or_default();
-    ResponseObserver::new(decision.picked, endpoints)
+    ResponseObserver::new(decision.picked, endpoints, decision.renamed)
 }

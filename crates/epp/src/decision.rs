@@ -1,6 +1,6 @@
 //! Choice of a request's endpoint.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, splice_model};
@@ -18,6 +18,8 @@ pub(crate) struct Decision {
     pub(crate) endpoints: String,
     /// The body with the name that the engine knows the model by, where it is not the client's.
     pub(crate) changed: Option<Pieces>,
+    /// The engine's name for the model and the client's, where responses are to have the client's.
+    pub(crate) renamed: Option<(Arc<str>, Box<str>)>,
 }
 
 /// Refusal of a request, with the reply for its client.
@@ -61,9 +63,11 @@ pub(crate) fn decide(picker: &EndpointPicker, request: &EndpointRequest, body: &
         }
     })?;
     let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
+    let keeps_name = model.is_some_and(|model| model.keeps_name);
+    let renamed = target.clone().filter(|_| keeps_name).map(|target| (target, name.into()));
     let changed = scan.zip(target).map(|(scan, target)| splice_model(body, &scan, &target));
     picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
-    Ok(Decision { picked, endpoints: endpoints.join(","), changed })
+    Ok(Decision { picked, endpoints: endpoints.join(","), changed, renamed })
 }
 
 /// A body that is not held.

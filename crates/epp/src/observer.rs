@@ -1,9 +1,9 @@
 //! A response on its way past the picker: where it came from, and how the endpoint fares.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use pailou_ai::ResponseReader;
+use pailou_ai::{ModelRename, ResponseReader};
 use pailou_envoy_proto::ext_proc::HttpHeaders;
 use pailou_picker::Picked;
 use pailou_snapshot::Address;
@@ -17,11 +17,14 @@ pub(crate) struct ResponseObserver {
     is_failing: bool,
     reader: Option<ResponseReader>,
     has_content: bool,
+    /// The engine's name for the model and the client's.
+    names: Option<(Arc<str>, Box<str>)>,
+    rename: Option<ModelRename>,
 }
 
 impl ResponseObserver {
-    pub(crate) fn new(picked: Picked, endpoints: Vec<SocketAddr>) -> Self {
-        Self { picked, endpoints, is_failing: true, reader: None, has_content: false }
+    pub(crate) fn new(picked: Picked, endpoints: Vec<SocketAddr>, names: Option<(Arc<str>, Box<str>)>) -> Self {
+        Self { picked, endpoints, is_failing: true, reader: None, has_content: false, names, rename: None }
     }
 
     /// The response's head, and the endpoint that it came from, where the proxy says so.
@@ -40,6 +43,23 @@ impl ResponseObserver {
             (Some(kind), None) => ResponseReader::of(kind),
             _ => None,
         };
+        self.rename = match (&self.names, &self.reader) {
+            (Some((engine, client)), Some(reader)) => Some(ModelRename::new(engine, client, reader.reads_events())),
+            _ => None,
+        };
+    }
+
+    /// Whether the body changes.
+    pub(crate) fn renames(&self) -> bool {
+        self.rename.is_some()
+    }
+
+    /// A piece as the client gets it; `is_last` says that none follows.
+    pub(crate) fn renamed(&mut self, piece: Bytes, is_last: bool) -> Bytes {
+        let Some(rename) = &mut self.rename else { return piece };
+        let piece = rename.feed(&piece);
+        let rest = if is_last { rename.finish() } else { Bytes::new() };
+        if rest.is_empty() { piece } else { [piece, rest].concat().into() }
     }
 
     /// A piece of the response's body.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
+use pailou_ai::{Dialect, ErrorBody, ModelRename, usage::ResponseReader};
 use tokio::time::Instant;
 
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Relay {
     /// Held until the response has ended, however it ends.
     guards: Option<Guards>,
     reader: Option<Box<Reader>>,
+    /// Change of the model's name, which comes after the reader.
+    rename: Option<Box<ModelRename>>,
     deadline: Option<Deadline>,
     idle: Option<Idle>,
     state: State,
@@ -69,7 +71,13 @@ impl Relay {
     ) -> Self {
         let deadline = clocks.deadline.map(|at| Deadline { at, timer: None });
         let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
-        Self { body, record, guards: Some(guards), reader, deadline, idle, state: State::Flowing }
+        Self { body, record, guards: Some(guards), reader, rename: None, deadline, idle, state: State::Flowing }
+    }
+
+    /// The same with another name for the model.
+    pub(crate) fn renaming(mut self, rename: Option<Box<ModelRename>>) -> Self {
+        self.rename = rename;
+        self
     }
 
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
@@ -93,7 +101,10 @@ impl Relay {
                 if self.body.is_end_stream() {
                     self.settle();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                match self.renamed(frame) {
+                    Some(frame) => Poll::Ready(Some(Ok(frame))),
+                    None => self.poll_frame(context),
+                }
             }
             Poll::Ready(Some(Err(error @ ResponseBodyError::Picker(_)))) => {
                 self.fail(Flag::Picker, "the endpoint picker ended the request", error)
@@ -103,7 +114,8 @@ impl Relay {
             Poll::Ready(None) => {
                 self.state = State::Ended;
                 self.settle();
-                Poll::Ready(None)
+                let rest = self.rename.as_mut().map(|rename| rename.finish()).filter(|rest| !rest.is_empty());
+                Poll::Ready(rest.map(|rest| Ok(Frame::data(rest))))
             }
             Poll::Pending => self.watch(context),
         }
@@ -114,7 +126,7 @@ impl Relay {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.rename.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 
     /// Gives the response up for another with this status.
@@ -126,6 +138,20 @@ impl Relay {
     /// The upload that may still go on beside the response.
     pub(crate) fn upload(&self) -> Option<&Arc<Pulse>> {
         self.guards.as_ref().and_then(Guards::pulse)
+    }
+
+    /// The frame with the client's name for the model; `None` where all of it has to wait for the next.
+    fn renamed(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(rename) = &mut self.rename else { return Some(frame) };
+        let Some(data) = frame.data_ref() else { return Some(frame) };
+        let mut data = rename.feed(data);
+        if self.body.is_end_stream() {
+            let rest = rename.finish();
+            if !rest.is_empty() {
+                data = [data, rest].concat().into();
+            }
+        }
+        (!data.is_empty() || self.body.is_end_stream()).then(|| Frame::data(data))
     }
 
     fn passed(&mut self, data: &Bytes) {

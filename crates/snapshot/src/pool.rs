@@ -39,6 +39,9 @@ pub struct PoolModel {
     pub criticality: Criticality,
     /// The names of which one is put into the body, by weight; empty leaves the client's.
     pub targets: Vec<ModelTarget>,
+    /// Responses name the model as the client did (InferenceModelRewrite), not as the engine does (InferenceModel, whose target is
+    /// how clients see a canary release).
+    pub keeps_name: bool,
 }
 
 /// A name to send the engine, with its share.

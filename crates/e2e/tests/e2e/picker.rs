@@ -115,13 +115,16 @@ async fn streams_and_long_bodies_pass_through_envoy_unchanged() {
 }
 
 #[tokio::test]
-async fn models_are_renamed_in_either_mode() {
+async fn models_are_renamed_for_engines_and_back_in_either_mode() {
     let [a, b] = two().await;
     let picker = picker(&[&a, &b], [rewrite_to("qwen")]).await;
     for mode in [DUPLEX, "BUFFERED"] {
         let Some(envoy) = envoy(&picker, mode).await else { return };
         let reply = Call::chat("the-old-and-longer-name", "hello").send(envoy.http()).await;
-        assert_eq!((reply.status.as_u16(), reply.json()["model"].as_str()), (200, Some("qwen")), "{mode}: {}", reply.text());
+        let (status, model) = (reply.status.as_u16(), reply.json()["model"].clone());
+        assert_eq!((status, model.as_str()), (200, Some("the-old-and-longer-name")), "{mode}: {}", reply.text());
+        let reply = Call::chat_stream("old", "hello", 4).send(envoy.http()).await;
+        assert!(reply.text().contains(r#""model":"old""#) && !reply.text().contains(r#""qwen""#), "{mode}: {}", reply.text());
     }
 }
 

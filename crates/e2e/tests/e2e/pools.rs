@@ -224,13 +224,17 @@ async fn the_answer_names_the_model_as_the_engine_does() {
 }
 
 #[tokio::test]
-async fn a_rewrite_renames_a_model_too() {
+async fn a_rewrite_renames_a_model_and_the_answer_has_the_clients_name() {
     let sim = instant("a", "qwen-v2").await;
     let rules = json!([{"matches": [{"model": {"type": "Exact", "value": "chat"}}], "targets": [{"weight": 1, "modelRewrite": "qwen-v2"}]}]);
     let spec = json!({"poolRef": {"name": "qwen"}, "rules": rules});
     let rewrite = objects::object("inference.networking.x-k8s.io/v1alpha2", "InferenceModelRewrite", "chat", spec);
     let gateway = serve(&[&sim], [rewrite]).await;
-    assert_eq!(Call::chat("chat", "hello").send(gateway.http()).await.json()["model"], "qwen-v2");
+    assert_eq!(Call::chat("chat", "hello").send(gateway.http()).await.json()["model"], "chat");
+    let line = gateway.logged("the request", |line| line["model"] == "chat").await;
+    assert_eq!(line["target_model"], "qwen-v2");
+    let stream = Call::chat_stream("chat", "hello", 4).send(gateway.http()).await.text();
+    assert!(stream.contains(r#""model":"chat""#) && !stream.contains("qwen-v2"), "{stream}");
     assert_eq!(Call::chat("qwen-v2", "hello").send(gateway.http()).await.json()["model"], "qwen-v2");
 }
 

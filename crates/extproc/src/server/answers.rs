@@ -46,9 +46,21 @@ pub fn headers(direction: Direction) -> ProcessingResponse {
     })
 }
 
+/// Headers of a response whose body will change, and with it the length.
+pub fn headers_without_length() -> ProcessingResponse {
+    let mutation = HeaderMutation { remove_headers: vec!["content-length".to_owned()], ..HeaderMutation::default() };
+    let response = CommonResponse { header_mutation: Some(mutation), ..CommonResponse::default() };
+    saying(Response::ResponseHeaders(HeadersResponse { response: Some(response) }))
+}
+
 /// A piece of a body that goes on as it is.
 pub fn unchanged(direction: Direction) -> ProcessingResponse {
     body(direction, None)
+}
+
+/// A piece of a response's body, with another in its place.
+pub fn replaced(piece: Bytes) -> ProcessingResponse {
+    body(Direction::Response, Some(BodyMutation { mutation: Some(Mutation::Body(piece)) }))
 }
 
 /// A stream of pieces back, each as long as a message may be. A body that is only ended is one empty piece.

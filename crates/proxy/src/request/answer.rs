@@ -1,6 +1,7 @@
 //! A backend's answer as the client gets it.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
+use pailou_ai::ModelRename;
 use pailou_extproc::client::{Backend, Listener, Processed};
 use pailou_snapshot::{DirectResponse, HeaderEdit};
 use tokio::time::{Instant, timeout_at};
@@ -31,6 +32,8 @@ pub(super) struct BackendResponse {
     pub(super) switched: Option<Switched>,
     /// Reader of a model's response.
     pub(super) reader: Option<Box<Reader>>,
+    /// Change of the model's name.
+    pub(super) rename: Option<Box<ModelRename>>,
 }
 
 /// A response that is certain, with what the request holds until its end.
@@ -70,6 +73,9 @@ impl BackendResponse {
             head.headers.insert(header::UPGRADE, upgrade);
         }
         head.version = Version::HTTP_11;
+        if self.rename.is_some() {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
         match resolved {
             None => {
@@ -88,7 +94,7 @@ impl Answer {
     /// The response. From here on the record is the body's to settle, or the joined connections'.
     pub(super) fn relay(self, mut record: Box<RequestLog>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
         let Self { response, guards, clocks } = self;
-        let BackendResponse { head, body, switched, reader } = *response;
+        let BackendResponse { head, body, switched, reader, rename } = *response;
         record.head(head.status);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if let (Some(client), Some(backend)) = (client, switched) {
@@ -96,7 +102,7 @@ impl Answer {
             }
             return Response::from_parts(head, ResponseBody::empty());
         }
-        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, record, guards, reader, clocks)))
+        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, record, guards, reader, clocks).renaming(rename)))
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use pailou_ai::ResponseReader;
+use pailou_ai::{ModelRename, ResponseReader};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
@@ -243,7 +243,20 @@ impl Attempts<'_> {
             reader = self.reader(&head);
         }
         let body = BackendBody::Direct(body);
-        Tried::Answered(Box::new(BackendResponse { head, body, switched: exchange.switched, reader }))
+        let rename = self.rename(&head);
+        Tried::Answered(Box::new(BackendResponse { head, body, switched: exchange.switched, reader, rename }))
+    }
+
+    /// Puts the client's name for the model into the response, where the engine got another.
+    fn rename(&self, head: &Parts) -> Option<Box<ModelRename>> {
+        let (engine, client) = (self.target.target_model.as_ref()?, self.target.kept_name.as_ref()?);
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            return None;
+        }
+        let content_type = head.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let events = media_type.eq_ignore_ascii_case("text/event-stream");
+        (events || media_type.eq_ignore_ascii_case("application/json")).then(|| Box::new(ModelRename::new(engine, client, events)))
     }
 
     /// Reader that follows a response to a model call.

@@ -11,7 +11,7 @@ use super::Chosen;
 use crate::{
     breaker::Permit,
     credential,
-    error::{Error, Flag},
+    error::{Audience, Error, Flag},
     headers,
     request_head::{self, Head},
     rewrite,
@@ -63,6 +63,10 @@ impl Outgoing {
         if headers::any(&edited, |name| name.starts_with(headers::ENDPOINT.as_str())) {
             edited.remove(headers::ENDPOINT);
             edited.remove(headers::SUBSET);
+        }
+        // Tokens and the first content are read from a model's response as it passes, and its name for the model may be changed.
+        if matches!(head.audience, Audience::Model(_)) && edited.contains_key(header::ACCEPT_ENCODING) {
+            edited.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let edits = [&rule.request_headers, &own.request_headers];
         let mut response_edits = None;

@@ -46,6 +46,8 @@ pub(super) struct Target {
     pub(super) is_decoded: bool,
     /// The name that was put in.
     pub(super) target_model: Option<Arc<str>>,
+    /// The name that the client gave, where responses are to have it.
+    pub(super) kept_name: Option<Box<str>>,
     /// A cookie for the client, by which it comes back to the same endpoint.
     pub(super) set_cookie: Option<HeaderValue>,
     /// An endpoint picker that is to hear of the response.
@@ -121,7 +123,16 @@ impl Target {
             return Ok(Self { set_cookie, ..target });
         }
         let selection = Selection::balanced(cluster, hash, first);
-        Ok(Self { settings, body: pieces(call), is_decoded: false, target_model: None, set_cookie, listener: None, selection })
+        Ok(Self {
+            settings,
+            body: pieces(call),
+            is_decoded: false,
+            target_model: None,
+            kept_name: None,
+            set_cookie,
+            listener: None,
+            selection,
+        })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
@@ -140,6 +151,7 @@ impl Target {
             body: choice.body.map(Pieces::from_iter),
             is_decoded: false,
             target_model: None,
+            kept_name: None,
             set_cookie: None,
             listener: choice.listener,
             selection: Selection::picked(cluster, picked),
@@ -183,7 +195,9 @@ impl Target {
         })?;
         let selection = Selection::picked(cluster, picked);
         let is_decoded = target_model.is_some() && call.is_some_and(|call| call.decoded.is_some());
-        Ok(Self { settings, body, is_decoded, target_model, set_cookie: None, listener: None, selection })
+        let keeps_name = target_model.is_some() && model.is_some_and(|model| model.keeps_name);
+        let kept_name = keeps_name.then(|| asked.into());
+        Ok(Self { settings, body, is_decoded, target_model, kept_name, set_cookie: None, listener: None, selection })
     }
 
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;

@@ -20,6 +20,7 @@ mod kept_connections;
 mod limits;
 mod listeners;
 mod mirrors;
+mod model_names;
 mod picker;
 mod picker_answers;
 mod proxy_protocol;
