@@ -44,8 +44,8 @@ async fn the_model_is_found_wherever_it_stands() {
         (r#"{"metadata":{"model":"qwen"}}"#.to_owned(), "404"),
         (r#"{"model":"gpt-4"}"#.to_owned(), "404"),
         (r#"{"model":7}"#.to_owned(), "404"),
-        (r#"{"model":"qwen""#.to_owned(), "404"),
-        (r#"["model","qwen"]"#.to_owned(), "404"),
+        (r#"{"model":"qwen""#.to_owned(), "400"),
+        (r#"["model","qwen"]"#.to_owned(), "400"),
         (String::new(), "404"),
     ];
     for (body, server) in cases {

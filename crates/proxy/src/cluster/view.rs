@@ -96,9 +96,11 @@ impl Members {
         self.by_token.get_or_init(named).get(&token)
     }
 
-    /// The state of an endpoint that was picked.
+    /// The state of an endpoint that was picked. While a pod takes another's address the picker and this list may know one and the
+    /// other: the address is what counts.
     pub(super) fn picked(&self, picked: &Arc<PoolEndpoint>) -> Option<&Arc<EndpointState>> {
-        self.by_slot.get(picked.slot())?.as_ref().filter(|state| state.is_of(Some(picked)))
+        let by_slot = self.by_slot.get(picked.slot()).and_then(Option::as_ref).filter(|state| state.is_of(Some(picked)));
+        by_slot.or_else(|| self.find(&picked.endpoint().address))
     }
 
     /// The endpoint at an address.
