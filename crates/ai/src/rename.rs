@@ -97,6 +97,13 @@ impl ModelRename {
         let mut value = 0;
         let mut pos = 0;
         while pos < piece.len() {
+            if self.line.is_some() && matches!(piece[pos], b'\n' | b'\r') {
+                // A document ends with its line, and with it a string that has no end.
+                self.let_go(&mut out);
+                (self.line, self.json) = (Some(Line::Start(0)), Json::default());
+                pos += 1;
+                continue;
+            }
             if let Some(line) = self.line
                 && !self.in_data(line, piece[pos])
             {
@@ -127,17 +134,8 @@ impl ModelRename {
         mem::take(&mut self.held).freeze()
     }
 
-    /// Takes a byte of an event stream's line; whether it belongs to a document.
+    /// Takes a byte of an event stream's line, not its end; whether it belongs to a document.
     fn in_data(&mut self, line: Line, byte: u8) -> bool {
-        if byte == b'\n' || byte == b'\r' {
-            self.line = Some(Line::Start(0));
-            // A document ends with its line. A string never goes on in the next.
-            if !matches!(self.json.text, Text::Value { .. }) {
-                self.json = Json::default();
-                return false;
-            }
-            return true;
-        }
         match line {
             Line::Data => return true,
             Line::Start(length) if DATA.get(length) == Some(&byte) => {

@@ -22,6 +22,8 @@ const STEP: usize = 64 << 10;
 const MAX_RATIO: u64 = 200;
 /// Length that a decoded body may have whatever its ratio, in bytes.
 const ALWAYS_ALLOWED: u64 = 1 << 20;
+/// Members, or frames, that a compressed body may consist of: each costs time, however short it is.
+const MAX_MEMBERS: usize = 1 << 10;
 /// Largest window of zstd, as a power of two: what RFC 9659 has every decoder support, 8 MiB.
 const ZSTD_WINDOW: u32 = 23;
 
@@ -56,6 +58,11 @@ impl Codings {
             }
         }
         (codings.len() <= MAX_CODINGS).then_some(Self(codings))
+    }
+
+    /// Whether these headers are of a body that is as it was written.
+    pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
+        !headers.contains_key(header::CONTENT_ENCODING) || Self::of(headers).is_some_and(|codings| codings.is_identity())
     }
 
     /// Whether a body is as it was written.
@@ -110,6 +117,7 @@ impl Coding {
     ) -> Result<Vec<u8>, Error> {
         let mut input = PartialBuffer::new(body);
         let mut output = Vec::new();
+        let mut members = 1;
         loop {
             let (before, unread) = (output.len(), input.unwritten().len());
             output.resize(before + STEP, 0);
@@ -126,6 +134,10 @@ impl Coding {
                 // A stream may consist of members, or frames, one behind the other.
                 if input.unwritten().is_empty() {
                     return Ok(output);
+                }
+                members += 1;
+                if members > MAX_MEMBERS {
+                    return Err(malformed(self));
                 }
                 decoder.reinit().map_err(|_| malformed(self))?;
             } else if length == before && input.unwritten().len() == unread {

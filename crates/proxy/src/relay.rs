@@ -22,6 +22,9 @@ use crate::{
 
 const BROKE_OFF: &str = "the model server broke off the response";
 
+/// A frame of a response's body, as far as it is there.
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>>;
+
 /// A response under way.
 pub(crate) struct Relay {
     body: BackendBody,
@@ -31,6 +34,8 @@ pub(crate) struct Relay {
     reader: Option<Box<Reader>>,
     /// Change of the model's name, which comes after the reader.
     rename: Option<Box<ModelRename>>,
+    /// Trailers that wait for the end of a name to go out.
+    trailers: Option<Frame<Bytes>>,
     deadline: Option<Deadline>,
     idle: Option<Idle>,
     state: State,
@@ -71,7 +76,7 @@ impl Relay {
     ) -> Self {
         let deadline = clocks.deadline.map(|at| Deadline { at, timer: None });
         let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
-        Self { body, record, guards: Some(guards), reader, rename: None, deadline, idle, state: State::Flowing }
+        Self { body, record, guards: Some(guards), reader, rename: None, trailers: None, deadline, idle, state: State::Flowing }
     }
 
     /// The same with another name for the model.
@@ -92,7 +97,20 @@ impl Relay {
             State::Breaking(error) => return Poll::Ready(Some(Err(error))),
             State::Ended => return Poll::Ready(None),
         }
-        match self.body.poll_frame(context) {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
+        loop {
+            let polled = self.body.poll_frame(context);
+            if let Some(polled) = self.polled(polled, context) {
+                return polled;
+            }
+        }
+    }
+
+    /// Takes what the body yields; `None` where all of it has to wait for the next.
+    fn polled(&mut self, polled: PolledFrame, context: &mut Context<'_>) -> Option<PolledFrame> {
+        Some(match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     self.passed(data);
@@ -101,10 +119,7 @@ impl Relay {
                 if self.body.is_end_stream() {
                     self.settle();
                 }
-                match self.renamed(frame) {
-                    Some(frame) => Poll::Ready(Some(Ok(frame))),
-                    None => self.poll_frame(context),
-                }
+                Poll::Ready(Some(Ok(self.renamed(frame)?)))
             }
             Poll::Ready(Some(Err(error @ ResponseBodyError::Picker(_)))) => {
                 self.fail(Flag::Picker, "the endpoint picker ended the request", error)
@@ -118,11 +133,11 @@ impl Relay {
                 Poll::Ready(rest.map(|rest| Ok(Frame::data(rest))))
             }
             Poll::Pending => self.watch(context),
-        }
+        })
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Flowing | State::Ended) && self.body.is_end_stream()
+        self.trailers.is_none() && matches!(self.state, State::Flowing | State::Ended) && self.body.is_end_stream()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
@@ -143,7 +158,14 @@ impl Relay {
     /// The frame with the client's name for the model; `None` where all of it has to wait for the next.
     fn renamed(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         let Some(rename) = &mut self.rename else { return Some(frame) };
-        let Some(data) = frame.data_ref() else { return Some(frame) };
+        let Some(data) = frame.data_ref() else {
+            let rest = rename.finish();
+            if rest.is_empty() {
+                return Some(frame);
+            }
+            self.trailers = Some(frame);
+            return Some(Frame::data(rest));
+        };
         let mut data = rename.feed(data);
         if self.body.is_end_stream() {
             let rest = rename.finish();

@@ -43,6 +43,9 @@ enum Kept {
     Trailers(Box<HeaderMap>),
 }
 
+/// Memory that a frame takes beside its bytes.
+const FRAME: u64 = 96;
+
 /// An attempt's place in a body that is kept.
 pub(crate) struct Replay {
     retained: Arc<Retained>,
@@ -129,9 +132,9 @@ impl Replay {
             (None, None) => return,
         };
         let bytes = state.bytes + frame.data_ref().map_or(0, |data| data.len() as u64);
-        let limit = state.limit;
+        let (limit, room) = (state.limit, bytes + FRAME * (state.frames.len() as u64 + 1));
         let Some(share) = &mut state.share else { return };
-        if bytes > limit || share.grow_to(bytes).is_err() {
+        if bytes > limit || share.grow_to(room).is_err() {
             share.context().metrics.retry_abandoned.inc();
             (state.frames, state.share) = (Vec::new(), None);
             return;

@@ -100,3 +100,15 @@ fn a_long_value_does_not_wait() {
     let long = Bytes::from("x".repeat(2000));
     assert_eq!(rename.feed(&long).len(), 2001);
 }
+
+#[test]
+fn a_value_without_an_end_waits_no_longer_than_its_line() {
+    let mut rename = ModelRename::new("engine", "public", true);
+    assert_eq!(rename.feed(&Bytes::from_static(b"data: {\"model\":\"eng")), "data: {\"model\":");
+    assert_eq!(rename.feed(&Bytes::from_static(b"\n")), "\"eng\n");
+    for _ in 0..5000 {
+        assert_eq!(rename.feed(&Bytes::from_static(b":")), ":");
+    }
+    assert_eq!(rename.feed(&Bytes::from_static(b"\ndata: {\"model\":\"engine\"}\n")), "\ndata: {\"model\":\"public\"}\n");
+    assert_eq!(rename.finish(), "");
+}

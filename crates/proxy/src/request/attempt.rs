@@ -22,6 +22,7 @@ use crate::{
     backend_body::BackendBody,
     breaker::Permit,
     cluster::{Attempt, AttemptOutcome},
+    content_coding::Codings,
     error::{Audience, Error, Flag},
     guards::Guards,
     idle::Idle,
@@ -112,6 +113,8 @@ impl Attempts<'_> {
                     let guards = Guards::new(self.permit, retry, attempt, body, picked);
                     return Ok(Answer { response, guards, clocks });
                 }
+                // The upload of this attempt ends before the pause, lest what comes meanwhile is kept and found too long.
+                self.body.end_attempt();
                 self.policy.pause(clocks.deadline).await?;
                 self.move_on(record).await;
             }
@@ -250,7 +253,7 @@ impl Attempts<'_> {
     /// Puts the client's name for the model into the response, where the engine got another.
     fn rename(&self, head: &Parts) -> Option<Box<ModelRename>> {
         let (engine, client) = (self.target.target_model.as_ref()?, self.target.kept_name.as_ref()?);
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+        if !Codings::is_plain(&head.headers) || head.status == StatusCode::PARTIAL_CONTENT {
             return None;
         }
         let content_type = head.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
@@ -263,7 +266,7 @@ impl Attempts<'_> {
     fn reader(&self, head: &Parts) -> Option<Box<Reader>> {
         let Audience::Model(dialect) = self.audience else { return None };
         let headers = &head.headers;
-        if headers.contains_key(header::CONTENT_ENCODING) {
+        if !Codings::is_plain(headers) {
             return None;
         }
         let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;

@@ -101,6 +101,13 @@ impl ReplayBody {
         self.watch.as_ref()
     }
 
+    /// Ends the upload of an attempt that has failed.
+    pub(super) fn end_attempt(&mut self) {
+        if let (Stock::Kept(_), Some(watch)) = (&self.body, &mut self.watch) {
+            watch.end();
+        }
+    }
+
     /// The body for one attempt. `None` where the connection of the attempt before does not let go of it.
     pub(super) async fn take(&mut self) -> Option<RequestBody> {
         Some(match &self.body {
