@@ -45,8 +45,9 @@ impl RequestLog {
             return;
         }
         let duration = self.started.elapsed();
-        self.context.metrics.settle(&self.record, duration);
+        // The line first: once nothing is active any more, a drain closes the log.
         self.context.log.write(&self.record, duration);
+        self.context.metrics.settle(&self.record, duration);
     }
 }
 
