@@ -90,8 +90,16 @@ impl ModelRename {
         Self { from: quoted(from), to: quoted(to), line, json: Json::default(), held: BytesMut::new() }
     }
 
-    /// The next piece of the response, changed. It may be empty, where all of it has to wait.
-    pub fn feed(&mut self, piece: &Bytes) -> Bytes {
+    /// The next piece of the response, changed. It may be empty, where all of it has to wait; nothing waits beyond the last.
+    pub fn feed(&mut self, piece: &Bytes, is_last: bool) -> Bytes {
+        let piece = self.change(piece);
+        if !is_last || self.held.is_empty() {
+            return piece;
+        }
+        [piece, self.finish()].concat().into()
+    }
+
+    fn change(&mut self, piece: &Bytes) -> Bytes {
         let mut out = Output { piece, passed: 0, changed: BytesMut::new(), has_changed: false };
         // Beginning of a value in this piece; what came of it before is held.
         let mut value = 0;
@@ -129,7 +137,7 @@ impl ModelRename {
         out.finish()
     }
 
-    /// What still waits at the response's end: a value that has none.
+    /// Gives up what waits at the response's end: a value that has none.
     pub fn finish(&mut self) -> Bytes {
         mem::take(&mut self.held).freeze()
     }

@@ -56,10 +56,10 @@ impl ResponseObserver {
 
     /// A piece as the client gets it; `is_last` says that none follows.
     pub(crate) fn renamed(&mut self, piece: Bytes, is_last: bool) -> Bytes {
-        let Some(rename) = &mut self.rename else { return piece };
-        let piece = rename.feed(&piece);
-        let rest = if is_last { rename.finish() } else { Bytes::new() };
-        if rest.is_empty() { piece } else { [piece, rest].concat().into() }
+        match &mut self.rename {
+            Some(rename) => rename.feed(&piece, is_last),
+            None => piece,
+        }
     }
 
     /// A piece of the response's body.

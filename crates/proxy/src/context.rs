@@ -31,6 +31,9 @@ pub struct Context {
     pub cut_off: CutOff,
 }
 
+/// Memory that a frame of a body takes beside its bytes, where it is held as it came.
+pub(crate) const FRAME_OVERHEAD: u64 = 96;
+
 /// Room for the request bodies that the process holds, in bytes, all together.
 pub struct Budget {
     limit: u64,

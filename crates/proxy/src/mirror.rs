@@ -12,14 +12,11 @@ use tokio::sync::mpsc;
 
 use crate::{
     body_error::RequestBodyError,
-    context::{self, Share},
+    context::{self, FRAME_OVERHEAD, Share},
 };
 
 /// How many bytes a copy may lag behind the original until it is given up.
 const MAX_LAG: u64 = 4 << 20;
-
-/// Memory that a frame takes beside its bytes.
-const FRAME: u64 = 96;
 
 /// Copies of a body that is passed on, one for each mirror. Dropped before the body's end, none looks whole.
 #[derive(Default)]
@@ -106,7 +103,7 @@ impl Lag {
 impl Sink {
     /// False where the copy goes no further.
     fn send(&self, data: &Bytes) -> bool {
-        if !self.lag.grow(data.len() as u64 + FRAME) {
+        if !self.lag.grow(data.len() as u64 + FRAME_OVERHEAD) {
             let _ = self.frames.send(Err(RequestBodyError::CopyAbandoned));
             return false;
         }
@@ -123,7 +120,7 @@ impl Copied {
         let frame = ready!(self.frames.poll_recv(context));
         Poll::Ready(frame.map(|data| {
             data.map(|data| {
-                self.lag.shrink(data.len() as u64 + FRAME);
+                self.lag.shrink(data.len() as u64 + FRAME_OVERHEAD);
                 Frame::data(data)
             })
         }))

@@ -166,14 +166,9 @@ impl Relay {
             self.trailers = Some(frame);
             return Some(Frame::data(rest));
         };
-        let mut data = rename.feed(data);
-        if self.body.is_end_stream() {
-            let rest = rename.finish();
-            if !rest.is_empty() {
-                data = [data, rest].concat().into();
-            }
-        }
-        (!data.is_empty() || self.body.is_end_stream()).then(|| Frame::data(data))
+        let is_last = self.body.is_end_stream();
+        let data = rename.feed(data, is_last);
+        (!data.is_empty() || is_last).then(|| Frame::data(data))
     }
 
     fn passed(&mut self, data: &Bytes) {

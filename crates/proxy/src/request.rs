@@ -177,15 +177,7 @@ async fn serve(
     let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
     let backend = backend::choose(rule, &runtime, session.as_ref())?;
     let picker = Picker::of(&runtime, backend);
-    let input = match &picker {
-        // It gets all of the body, and is to understand it.
-        Some(_) => {
-            let mut input = input.read_all(&head, context, &bounds).await?;
-            input.decode(&mut head.parts.headers);
-            input
-        }
-        None => input,
-    };
+    let input = if picker.is_some() { read_for_picker(input, &mut head, context, &bounds).await? } else { input };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
     let late_edit = late_edit(policy, &head, connection, rule);
@@ -311,6 +303,18 @@ async fn read_for_backend(
 fn stopped() -> Error {
     Error::new(Flag::Stopped, "the gateway stopped before the request was through; try again")
         .with_retry_after(Duration::from_secs(1))
+}
+
+/// Reads the body for an endpoint picker, which gets all of it and is to understand it.
+async fn read_for_picker(
+    input: RequestInput,
+    head: &mut Head,
+    context: &Arc<Context>,
+    bounds: &Bounds,
+) -> Result<RequestInput, Error> {
+    let mut input = input.read_all(head, context, bounds).await?;
+    input.decode(&mut head.parts.headers);
+    Ok(input)
 }
 
 fn overflow(overflow: Overflow) -> Error {

@@ -8,7 +8,11 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{context::Share, mirror::Copies, server::ClientBody};
+use crate::{
+    context::{FRAME_OVERHEAD, Share},
+    mirror::Copies,
+    server::ClientBody,
+};
 
 /// A body shared by the request and the attempt that sends it.
 ///
@@ -42,9 +46,6 @@ enum Kept {
     Data(Bytes),
     Trailers(Box<HeaderMap>),
 }
-
-/// Memory that a frame takes beside its bytes.
-const FRAME: u64 = 96;
 
 /// An attempt's place in a body that is kept.
 pub(crate) struct Replay {
@@ -132,7 +133,7 @@ impl Replay {
             (None, None) => return,
         };
         let bytes = state.bytes + frame.data_ref().map_or(0, |data| data.len() as u64);
-        let (limit, room) = (state.limit, bytes + FRAME * (state.frames.len() as u64 + 1));
+        let (limit, room) = (state.limit, bytes + FRAME_OVERHEAD * (state.frames.len() as u64 + 1));
         let Some(share) = &mut state.share else { return };
         if bytes > limit || share.grow_to(room).is_err() {
             share.context().metrics.retry_abandoned.inc();

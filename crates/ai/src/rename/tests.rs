@@ -11,7 +11,7 @@ fn rename(text: &str, events: bool, cuts: &[usize]) -> String {
     cuts.sort_unstable();
     let (mut out, mut from) = (Vec::new(), 0);
     for to in cuts.into_iter().chain([text.len()]) {
-        out.extend_from_slice(&rename.feed(&text.slice(from..to)));
+        out.extend_from_slice(&rename.feed(&text.slice(from..to), false));
         from = to;
     }
     out.extend_from_slice(&rename.finish());
@@ -76,7 +76,7 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
         cuts.sort_unstable();
         for to in cuts.into_iter().chain([bytes.len()]) {
-            out.extend_from_slice(&rename.feed(&bytes.slice(from..to)));
+            out.extend_from_slice(&rename.feed(&bytes.slice(from..to), false));
             from = to;
         }
         out.extend_from_slice(&rename.finish());
@@ -88,7 +88,7 @@ proptest! {
 fn a_piece_without_the_name_is_passed_on_without_a_copy() {
     let mut rename = ModelRename::new("engine", "public", true);
     let piece = Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"engine\"}}]}\n\n");
-    assert_eq!(rename.feed(&piece).as_ptr(), piece.as_ptr());
+    assert_eq!(rename.feed(&piece, false).as_ptr(), piece.as_ptr());
 }
 
 #[test]
@@ -96,19 +96,19 @@ fn a_long_value_does_not_wait() {
     let text = json!({"model": "x".repeat(5000), "message": {"model": "engine\"1"}}).to_string();
     assert_eq!(rename(&text, false, &[]), text.replace("engine\\\"1", "public/ü"));
     let mut rename = ModelRename::new("engine", "public", false);
-    rename.feed(&Bytes::from_static(b"{\"model\":\""));
+    rename.feed(&Bytes::from_static(b"{\"model\":\""), false);
     let long = Bytes::from("x".repeat(2000));
-    assert_eq!(rename.feed(&long).len(), 2001);
+    assert_eq!(rename.feed(&long, false).len(), 2001);
 }
 
 #[test]
 fn a_value_without_an_end_waits_no_longer_than_its_line() {
     let mut rename = ModelRename::new("engine", "public", true);
-    assert_eq!(rename.feed(&Bytes::from_static(b"data: {\"model\":\"eng")), "data: {\"model\":");
-    assert_eq!(rename.feed(&Bytes::from_static(b"\n")), "\"eng\n");
+    assert_eq!(rename.feed(&Bytes::from_static(b"data: {\"model\":\"eng"), false), "data: {\"model\":");
+    assert_eq!(rename.feed(&Bytes::from_static(b"\n"), false), "\"eng\n");
     for _ in 0..5000 {
-        assert_eq!(rename.feed(&Bytes::from_static(b":")), ":");
+        assert_eq!(rename.feed(&Bytes::from_static(b":"), false), ":");
     }
-    assert_eq!(rename.feed(&Bytes::from_static(b"\ndata: {\"model\":\"engine\"}\n")), "\ndata: {\"model\":\"public\"}\n");
+    assert_eq!(rename.feed(&Bytes::from_static(b"\ndata: {\"model\":\"engine\"}\n"), false), "\ndata: {\"model\":\"public\"}\n");
     assert_eq!(rename.finish(), "");
 }
