@@ -79,12 +79,18 @@ impl PoolState {
     /// Takes new settings and endpoints, both at once. Endpoints that stay (same address and name) keep their state; requests at
     /// those that go end as they would. Endpoints without an IP address are left out.
     pub fn update(&self, pool: Arc<Pool>, endpoints: &[Endpoint]) {
+        self.update_after(pool, endpoints, |_| {});
+    }
+
+    /// The same. `prepare` sees the new endpoints before the first pick does.
+    pub fn update_after(&self, pool: Arc<Pool>, endpoints: &[Endpoint], prepare: impl FnOnce(&[Arc<PoolEndpoint>])) {
         let mut scrapers = self.scrapers.lock();
         let before = self.shared.members.load_full();
         if Arc::ptr_eq(&before.pool, &pool) && before.endpoints.iter().map(|state| &state.endpoint).eq(endpoints) {
-            return;
+            return prepare(&before.endpoints);
         }
         let members = Arc::new(Members { endpoints: succeed(&before, endpoints), pool, index: Arc::clone(&before.index) });
+        prepare(&members.endpoints);
         self.shared.members.store(Arc::clone(&members));
         let mut former = std::mem::take(&mut *scrapers);
         for endpoint in &members.endpoints {

@@ -249,31 +249,36 @@ impl ClusterState {
         self.refresh(&updating, now);
     }
 
-    /// A new view of other endpoints or settings.
+    /// A new view of other endpoints or settings. A pool's picker takes them after it, so that whatever is picked can be attempted.
     fn rebuild(&self, updating: &mut Updating, now: Instant) {
         let settings = self.settings();
+        let cell = Arc::clone(&updating.cell);
+        match (&self.pool, &settings.kind) {
+            (Some(state), ClusterKind::Pool(pool)) => {
+                state.update_after(Arc::clone(pool), &cell, |picked| self.replace_view(updating, &settings, picked, now));
+            }
+            _ => self.replace_view(updating, &settings, &[], now),
+        }
+    }
+
+    /// `picked` are the picker's endpoints, where the cluster is a pool.
+    fn replace_view(&self, updating: &mut Updating, settings: &Cluster, picked: &[Arc<PoolEndpoint>], now: Instant) {
         let old = Arc::clone(&self.view.load().members);
-        let picked = self.update_pool(&settings, &updating.cell);
-        let members = Members::build(&settings, &updating.cell, |endpoint| {
-            let picked = picked.get(&endpoint.address);
+        let picked: HashMap<_, _> = picked.iter().map(|endpoint| (&endpoint.endpoint().address, endpoint)).collect();
+        let (next_id, cell) = (&mut updating.next_id, &updating.cell);
+        let members = Members::build(settings, cell, |endpoint| {
+            let picked = picked.get(&endpoint.address).copied();
             match old.find(&endpoint.address) {
                 Some(state) if state.endpoint().name == endpoint.name && state.is_of(picked) => Arc::clone(state),
                 _ => {
-                    let id = EndpointId(updating.next_id);
-                    updating.next_id = updating.next_id.wrapping_add(1);
+                    let id = EndpointId(*next_id);
+                    *next_id = next_id.wrapping_add(1);
                     Arc::new(EndpointState::new(id, endpoint.clone(), picked.cloned(), self.this.clone()))
                 }
             }
         });
         self.watch(updating, &members, settings.health.active.as_ref());
         self.view.store(Arc::new(View::new(Arc::new(members), &settings.health, now)));
-    }
-
-    /// Tells the picker of new endpoints or settings, and gives its endpoints; none where the cluster is no pool.
-    fn update_pool(&self, settings: &Cluster, cell: &[Endpoint]) -> HashMap<Address, Arc<PoolEndpoint>> {
-        let (Some(state), ClusterKind::Pool(pool)) = (&self.pool, &settings.kind) else { return HashMap::new() };
-        state.update(Arc::clone(pool), cell);
-        state.endpoints().into_iter().map(|endpoint| (endpoint.endpoint().address.clone(), endpoint)).collect()
     }
 
     /// A new view of the same endpoints, whose health changed.
