@@ -81,8 +81,8 @@ impl Reading {
     }
 
     /// State after a scrape that failed.
-    fn failure(&self) -> Self {
-        Self { failed: true, figures: self.figures.clone(), problem: self.problem.clone(), ..*self }
+    fn failure(&self, problem: Arc<str>) -> Self {
+        Self { failed: true, figures: self.figures.clone(), problem: Some(problem), ..*self }
     }
 
     /// Whether an engine that told these figures before and those now was restarted in between.
@@ -215,7 +215,7 @@ async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, l
             if let Some(figures) = &figures {
                 note_cache(endpoint, &members, &last, figures);
             }
-            let problem = if figures.is_none() { note_problem(endpoint, &members, &last, &NO_FIGURES) } else { None };
+            let problem = figures.is_none().then(|| note_problem(endpoint, &members, &last, &NO_FIGURES));
             if problem.is_none() && last.problem.is_some() {
                 tracing::info!(pool = %members.pool.name, endpoint = %endpoint.endpoint.name, "engine metrics can be read again");
             }
@@ -223,7 +223,7 @@ async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, l
         }
         Err(error) if !last.failed => {
             let problem = note_problem(endpoint, &members, &last, &error);
-            endpoint.reading.store(Arc::new(Reading { problem, ..last.failure() }));
+            endpoint.reading.store(Arc::new(last.failure(problem)));
         }
         Err(_) => {}
     }
@@ -231,12 +231,12 @@ async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, l
 }
 
 /// Logs that an engine's metrics cannot be read, once until they can; the text to keep.
-fn note_problem(endpoint: &PoolEndpoint, members: &Members, last: &Reading, problem: &dyn fmt::Display) -> Option<Arc<str>> {
+fn note_problem(endpoint: &PoolEndpoint, members: &Members, last: &Reading, problem: &dyn fmt::Display) -> Arc<str> {
     if last.problem.is_none() {
         let (pool, name) = (&members.pool.name, &endpoint.endpoint.name);
         tracing::warn!(%pool, endpoint = %name, %problem, "cannot read engine metrics; estimating the load from requests sent");
     }
-    last.problem.clone().or_else(|| Some(problem.to_string().into()))
+    last.problem.clone().unwrap_or_else(|| problem.to_string().into())
 }
 
 /// Applies figures of the engine's prefix cache: its size, and whether it was lost.

@@ -31,14 +31,14 @@ impl EndpointLabels {
     }
 }
 
-/// How an endpoint fares, over all clusters that have it.
+/// Health of an endpoint, over all clusters that have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointHealth {
     /// Result of its active health checks; `None` where it has none.
     pub passes_checks: Option<bool>,
     /// Whether passive health checks watch it.
     pub is_watched: bool,
-    /// How long passive health checks keep requests from it.
+    /// Time for which passive health checks keep requests from it.
     pub ejected_for: Option<Duration>,
     /// Why its engine's metrics cannot be read, if it is an InferencePool's.
     pub metrics_problem: Option<String>,

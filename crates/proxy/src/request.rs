@@ -250,8 +250,9 @@ fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> R
         client_cert_header::apply(map, policy.client_cert_header, presented);
     }
     if let Some(edit) = &policy.early_request_headers {
-        let facts = RequestFacts::of(head, connection, None);
-        facts.edit_request(&mut head.parts.headers, edit);
+        let mut map = std::mem::take(&mut head.parts.headers);
+        RequestFacts::of(head, connection, None).edit_request(&mut map, edit);
+        head.parts.headers = map;
     }
     head.normalize_path(policy.path)?;
     Ok(client)
@@ -266,6 +267,7 @@ fn answer_here(
 ) -> Result<Option<Response<ResponseBody>>, Error> {
     let rule = &entry.rule;
     let parts = &head.parts;
+    let facts = RequestFacts::of(head, connection, Some(&rule.route));
     let mut response = match &rule.action {
         Action::Forward(_) => return Ok(None),
         Action::Fail(failure) => return Err(Error::misconfigured(&failure.0)),
@@ -274,11 +276,10 @@ fn answer_here(
             redirect::response(to, &entry.path, &parts.uri, &head.host, port, connection.tls.is_some())
                 .ok_or_else(|| Error::misconfigured("the redirect's location is not valid"))?
         }
-        Action::Respond(direct) => answer::direct(direct, &RequestFacts::of(head, connection, Some(&rule.route)), &parts.headers),
+        Action::Respond(direct) => answer::direct(direct, &facts, &parts.headers),
     };
     if let Some(edit) = &rule.filters.response_headers {
         let status = response.status();
-        let facts = RequestFacts::of(head, connection, Some(&rule.route));
         facts.edit_answer(response.headers_mut(), status, edit, &parts.headers);
     }
     Ok(Some(response))

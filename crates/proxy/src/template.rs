@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, uri::PathAndQuery};
 use jiff::Timestamp;
 use pailou_snapshot::{HeaderEdit, RequestFact, RouteName, Template, TemplatePart};
 
@@ -10,38 +10,27 @@ use crate::{headers, request_head::Head, worker::Connection};
 
 /// Facts of a request, beside its headers.
 pub(crate) struct RequestFacts<'a> {
-    method: Method,
-    path: Option<PathAndQuery>,
-    authority: Box<str>,
-    version: Version,
+    head: &'a Head,
     connection: &'a Connection,
     route: Option<&'a RouteName>,
 }
 
 impl<'a> RequestFacts<'a> {
     /// Facts of a request as it stands.
-    pub(crate) fn of(head: &Head, connection: &'a Connection, route: Option<&'a RouteName>) -> Self {
-        let parts = &head.parts;
-        Self {
-            method: parts.method.clone(),
-            path: parts.uri.path_and_query().cloned(),
-            authority: head.authority.clone(),
-            version: parts.version,
-            connection,
-            route,
-        }
+    pub(crate) fn of(head: &'a Head, connection: &'a Connection, route: Option<&'a RouteName>) -> Self {
+        Self { head, connection, route }
     }
 
     /// The text of a fact; `-` for one that the request has not.
     pub(crate) fn text(&self, fact: RequestFact) -> String {
         let (peer, local) = (self.connection.peer, self.connection.destination);
-        let tls = self.connection.tls.as_ref();
+        let (parts, tls) = (&self.head.parts, self.connection.tls.as_ref());
         match fact {
-            RequestFact::Method => self.method.to_string(),
-            RequestFact::Path => self.path.as_ref().map_or("/", PathAndQuery::as_str).to_owned(),
-            RequestFact::Authority => self.authority.to_string(),
+            RequestFact::Method => parts.method.to_string(),
+            RequestFact::Path => parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+            RequestFact::Authority => self.head.authority.to_string(),
             RequestFact::Scheme => if tls.is_some() { "https" } else { "http" }.to_owned(),
-            RequestFact::Protocol => protocol(self.version).to_owned(),
+            RequestFact::Protocol => protocol(parts.version).to_owned(),
             RequestFact::ClientAddress => peer.to_string(),
             RequestFact::ClientIp => peer.ip().to_canonical().to_string(),
             RequestFact::ClientPort => peer.port().to_string(),

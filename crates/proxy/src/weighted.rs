@@ -31,7 +31,7 @@ impl<'a> AttemptHistory<'a> {
 
     /// Whether there is a choice between backends at all.
     pub(crate) fn has_choice(&self) -> bool {
-        self.backends.len() > 1
+        self.backends.iter().nth(1).is_some()
     }
 
     /// Counts an attempt.
@@ -55,9 +55,10 @@ impl<'a> AttemptHistory<'a> {
                 backend.fallback == fallback
                     && backend.cluster.as_ref().is_ok_and(|id| runtime.cluster(*id).has_untried(&self.tried(backend)))
             };
-            let total: u64 = self.backends.iter().filter(untried).map(|backend| u64::from(backend.weight)).sum();
+            let open: SmallVec<[&'a BackendRef; 4]> = self.backends.iter().filter(untried).collect();
+            let total: u64 = open.iter().map(|backend| u64::from(backend.weight)).sum();
             let point = (total > 0).then(|| fastrand::u64(..total))?;
-            pailou_snapshot::at_point(self.backends.iter().filter(untried), |backend| backend.weight, point)
+            pailou_snapshot::at_point(open, |backend| backend.weight, point)
         })
     }
 

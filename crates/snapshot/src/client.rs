@@ -22,7 +22,7 @@ pub struct ClientPolicy {
     pub path: PathNormalization,
     /// Most connections open at once on the listener's socket; `None` is unbounded.
     pub max_connections: Option<u32>,
-    /// How long a connection beyond that stays open, without an answer.
+    /// Time for which a connection beyond that stays open, without an answer.
     pub close_delay: Duration,
     /// Whether load balancers say by the PROXY protocol who their clients are.
     pub proxy_protocol: Option<ClientProxyProtocol>,
@@ -117,13 +117,13 @@ pub enum ClientProxyProtocol {
 /// Treatment of `X-Forwarded-Client-Cert` (ClientTrafficPolicy `headers.xForwardedClientCert`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForwardedClientCert {
-    /// What becomes of a client's header.
+    /// Treatment of a client's header.
     pub mode: ForwardedClientCertMode,
     /// Parts of the certificate that the gateway writes into it.
     pub details: ClientCertDetails,
 }
 
-/// What becomes of a client's `X-Forwarded-Client-Cert`. Without a verified client certificate all but the last remove it.
+/// Treatments of a client's `X-Forwarded-Client-Cert`. Without a verified client certificate all but the last remove it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedClientCertMode {
     /// It is removed. The default.

@@ -104,17 +104,15 @@ impl RouteTable {
     pub fn find_preflight<'a>(&'a self, request: &RequestView<'_>, method: &Method, origin: &str) -> Option<&'a RouteMatch> {
         let mut refused = None;
         for entry in self.hosts.get(request.host).flat_map(|entries| &**entries) {
-            let cors = || entry.rule.filters.cors();
-            if entry.allows_preflight(request, method)
-                && let Some(cors) = cors()
-            {
-                if cors.allows_origin(origin) {
-                    return Some(entry);
+            match entry.rule.filters.cors() {
+                Some(cors) if entry.allows_preflight(request, method) => {
+                    if cors.allows_origin(origin) {
+                        return Some(entry);
+                    }
+                    refused = refused.or(Some(entry));
                 }
-                refused = refused.or(Some(entry));
-            }
-            if cors().is_none() && matches!(entry.matches(request), Verdict::Yes) {
-                break;
+                None if matches!(entry.matches(request), Verdict::Yes) => break,
+                _ => {}
             }
         }
         refused

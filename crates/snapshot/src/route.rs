@@ -118,12 +118,6 @@ impl Backends {
         at_point(self.refs.iter().filter(|backend| backend.fallback == fallback), |backend| backend.weight, point)
     }
 
-    /// How many there are.
-    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
-    pub fn len(&self) -> usize {
-        self.refs.len()
-    }
-
     /// All of them, in the rule's order.
     pub fn iter(&self) -> impl Iterator<Item = &BackendRef> {
         self.refs.iter()

@@ -2,8 +2,6 @@
 
 use http::HeaderMap;
 
-use super::any;
-
 /// Names that begin so are removed from clients' requests, but for [`KEPT`]: Envoy's, Envoy AI Gateway's, and those of the
 /// `X-Forwarded-*` family.
 const PREFIXES: [&str; 3] = ["x-forwarded-", "x-envoy-", "x-ai-eg-"];
@@ -15,9 +13,6 @@ const NAMES: [&str; 2] = ["forwarded", "x-real-ip"];
 /// Removes what only a proxy may say, unless it comes from a trusted one. Underscores count as hyphens, as they do to CGI and WSGI; from a
 /// proxy too such names are none that the gateway could treat.
 pub(crate) fn remove_assertions(headers: &mut HeaderMap, trusted: bool) {
-    if !any(headers, |name| is_assertion(name, trusted)) {
-        return;
-    }
     while let Some(name) = headers.keys().find(|name| is_assertion(name.as_str(), trusted)).cloned() {
         headers.remove(name);
     }

@@ -48,7 +48,7 @@ pub(super) struct Attempts<'a> {
     pub(super) original: Option<HeaderMap>,
     pub(super) outgoing: Outgoing,
     pub(super) target: Target,
-    /// What was tried, where a retry may go to another backend.
+    /// Attempts made, where a retry may go to another backend.
     pub(super) history: Option<Box<AttemptHistory<'a>>>,
     pub(super) policy: Policy<'a>,
     pub(super) body: ReplayBody,

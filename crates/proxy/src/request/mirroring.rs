@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::header;
 use http_body_util::BodyExt;
 use pailou_snapshot::{CircuitBreaker, Mirror, Timeouts};
 use tokio::time::timeout;
@@ -70,12 +69,9 @@ impl Copy {
         // Copies are bounded even where nobody set a limit: nobody waits for them.
         let limits = CircuitBreaker::default();
         let permit = breaker.request(Some(&limits)).ok()?;
-        let mut target = Target::of(route.runtime, mirror.cluster, route.client, &outgoing, input.call(), None).ok()?;
+        let mut target = Target::of(route.runtime, mirror.cluster, route.client, &mut outgoing, input.call(), None).ok()?;
         let attempt = target.selection.next().ok()?;
         let body = target.body.take().map_or(body, RequestBody::held);
-        if target.is_decoded {
-            outgoing.headers.remove(header::CONTENT_ENCODING);
-        }
         let worker = connection.worker.clone();
         tokio::spawn(timeout(MAX_TIME, async move {
             let limits = Limits { breaker: Some(&breaker), limits: Some(&limits) };

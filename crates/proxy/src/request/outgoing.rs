@@ -71,8 +71,7 @@ impl Outgoing {
         let edits = [&rule.request_headers, &own.request_headers];
         let mut response_edits = None;
         let responses = [&own.response_headers, &rule.response_headers];
-        let has_templates = |edit: &&HeaderEdit| !edit.templates.is_empty();
-        if edits.into_iter().chain(responses).flatten().any(|edit| has_templates(&edit)) {
+        if edits.into_iter().chain(responses).flatten().any(|edit| !edit.templates.is_empty()) {
             let facts = RequestFacts::of(head, connection, Some(&route.entry.rule.route));
             edits.into_iter().flatten().for_each(|edit| facts.edit_request(&mut edited, edit));
             let resolved = responses.into_iter().flatten().map(|edit| facts.resolve_edit(edit, &edited).into_owned());

@@ -102,5 +102,5 @@ impl Selection {
 pub(super) fn no_endpoint(cluster: &ClusterState) -> Error {
     let error = Error::new(Flag::NoEndpoint, "no backend is ready to serve this request");
     let why = if cluster.endpoints().is_empty() { "has no ready endpoint" } else { "has no endpoint left for it" };
-    error.with_detail(format!("{} {why}", cluster.current_settings().cluster.key.endpoints))
+    error.with_detail(format!("{} {why}", cluster.key().endpoints))
 }

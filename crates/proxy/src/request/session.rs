@@ -11,7 +11,7 @@ use crate::cluster::{ClusterState, EndpointState, EndpointToken, cookie};
 /// The session of one request, as its rule wants it.
 pub(super) struct Session<'a> {
     settings: &'a SessionPersistence,
-    /// What the client brought, unless it has expired.
+    /// The token that the client brought, unless it has expired.
     token: Option<Token>,
 }
 

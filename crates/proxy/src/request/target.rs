@@ -40,10 +40,8 @@ static OBJECTIVES: [HeaderName; 2] = [HeaderName::from_static(OBJECTIVE_HEADERS[
 /// A cluster with what decides the order of its endpoints for one request.
 pub(super) struct Target {
     pub(super) settings: Arc<ClusterSettings>,
-    /// The body with the model's name that the pool wants, where it was read.
+    /// The body as the target wants it, where that is not as the client sent it.
     pub(super) body: Option<Pieces>,
-    /// The body is without the content codings that the client gave it.
-    pub(super) is_decoded: bool,
     /// The name that was put in.
     pub(super) target_model: Option<Arc<str>>,
     /// The name that the client gave, where responses are to have it.
@@ -61,7 +59,7 @@ impl Target {
     ///
     /// # Errors
     /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
-    fn new(route: &Chosen<'_>, outgoing: &Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
+    fn new(route: &Chosen<'_>, outgoing: &mut Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         Self::of(route.runtime, *id, route.client, outgoing, call, route.session.and_then(Session::endpoint))
     }
@@ -83,14 +81,10 @@ impl Target {
             Some(picker) => Box::pin(picker.ask(route, connection, outgoing, call, record)).await?,
             None => None,
         };
-        let target = match choice {
-            Some(choice) => Self::chosen(route, choice, outgoing)?,
-            None => Self::new(route, outgoing, call)?,
-        };
-        if target.is_decoded {
-            outgoing.headers.remove(header::CONTENT_ENCODING);
+        match choice {
+            Some(choice) => Self::chosen(route, choice, outgoing),
+            None => Self::new(route, outgoing, call),
         }
-        Ok(target)
     }
 
     /// The same for any cluster: a mirror's.
@@ -98,7 +92,7 @@ impl Target {
         runtime: &Runtime,
         id: pailou_snapshot::ClusterId,
         client: IpAddr,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
         session: Option<EndpointToken>,
     ) -> Result<Self, Error> {
@@ -123,16 +117,7 @@ impl Target {
             return Ok(Self { set_cookie, ..target });
         }
         let selection = Selection::balanced(cluster, hash, first);
-        Ok(Self {
-            settings,
-            body: pieces(call),
-            is_decoded: false,
-            target_model: None,
-            kept_name: None,
-            set_cookie,
-            listener: None,
-            selection,
-        })
+        Ok(Self { settings, body: None, target_model: None, kept_name: None, set_cookie, listener: None, selection })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
@@ -149,7 +134,6 @@ impl Target {
         Ok(Self {
             settings: cluster.current_settings(),
             body: choice.body.map(Pieces::from_iter),
-            is_decoded: false,
             target_model: None,
             kept_name: None,
             set_cookie: None,
@@ -162,7 +146,7 @@ impl Target {
         pool: Arc<Pool>,
         cluster: Arc<ClusterState>,
         settings: Arc<ClusterSettings>,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
         affinity: Option<Affinity>,
     ) -> Result<Self, Error> {
@@ -172,7 +156,7 @@ impl Target {
         let target_model = model.and_then(|model| target_name(model)).filter(|name| **name != *asked && !asked.is_empty());
         let body = match (call, scan, &target_model) {
             (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
-            _ => pieces(call),
+            _ => None,
         };
         let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
         let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
@@ -194,10 +178,12 @@ impl Target {
             }
         })?;
         let selection = Selection::picked(cluster, picked);
-        let is_decoded = target_model.is_some() && call.is_some_and(|call| call.decoded.is_some());
+        if body.is_some() && call.is_some_and(|call| call.decoded.is_some()) {
+            outgoing.headers.remove(header::CONTENT_ENCODING);
+        }
         let keeps_name = target_model.is_some() && model.is_some_and(|model| model.keeps_name);
         let kept_name = keeps_name.then(|| asked.into());
-        Ok(Self { settings, body, is_decoded, target_model, kept_name, set_cookie: None, listener: None, selection })
+        Ok(Self { settings, body, target_model, kept_name, set_cookie: None, listener: None, selection })
     }
 
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;
@@ -209,10 +195,6 @@ impl Target {
         };
         elsewhere && self.selection.advance()
     }
-}
-
-fn pieces(call: Option<&ReadBody>) -> Option<Pieces> {
-    call.map(|call| call.bytes.clone().into())
 }
 
 /// The endpoints of a pool that are in a subset.
