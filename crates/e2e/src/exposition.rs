@@ -35,6 +35,14 @@ pub async fn of(admin: SocketAddr) -> String {
     text
 }
 
+/// A metric's sum over the series whose labels contain all of `labels`; 0 where there is none.
+pub async fn sum(admin: SocketAddr, name: &str, labels: &[&str]) -> f64 {
+    let text = of(admin).await;
+    let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    let wanted = of_name.filter(|line| labels.iter().all(|label| line.contains(label)));
+    wanted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
 /// Reads an exposition.
 ///
 /// # Errors

@@ -192,12 +192,7 @@ impl Gateway {
 
     /// A metric's sum over the series whose labels contain all of `labels`; 0 where there is none.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = exposition::of(self.admin()).await;
-        let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        of_name
-            .filter(|line| labels.iter().all(|label| line.contains(label)))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        exposition::sum(self.admin(), name, labels).await
     }
 
     /// Its resident memory, in bytes.

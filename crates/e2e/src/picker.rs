@@ -79,10 +79,7 @@ impl Picker {
 
     /// A metric's sum over the series whose labels contain all of `labels`; 0 where there is none.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = exposition::of(self.admin()).await;
-        let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        let wanted = of_name.filter(|line| labels.iter().all(|label| line.contains(label)));
-        wanted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        exposition::sum(self.admin(), name, labels).await
     }
 
     /// Sends SIGTERM and waits for the end.

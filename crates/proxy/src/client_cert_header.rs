@@ -17,7 +17,7 @@ pub(crate) fn apply(map: &mut HeaderMap, settings: ForwardedClientCert, presente
         (Mode::AlwaysForwardOnly, _) | (Mode::ForwardOnly, Some(_)) => {}
         (Mode::AppendForward, Some(presented)) => {
             if let Some(element) = presented.element(settings.details) {
-                append(map, element.to_str().unwrap_or_default());
+                headers::append_with(map, FORWARDED_CLIENT_CERT, element.to_str().unwrap_or_default(), ",");
             }
         }
         (Mode::SanitizeSet, Some(presented)) => {
@@ -30,10 +30,6 @@ pub(crate) fn apply(map: &mut HeaderMap, settings: ForwardedClientCert, presente
             drop(map.remove(FORWARDED_CLIENT_CERT))
         }
     }
-}
-
-fn append(map: &mut HeaderMap, element: &str) {
-    headers::append_with(map, FORWARDED_CLIENT_CERT, element, ",");
 }
 
 #[cfg(test)]

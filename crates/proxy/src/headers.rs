@@ -35,17 +35,15 @@ pub(crate) fn any(headers: &HeaderMap, is_one: impl Fn(&str) -> bool) -> bool {
     headers.keys().any(|name| is_one(name.as_str()))
 }
 
-/// Applies an edit: set, then add, then remove.
+/// The media type that a message declares, without parameters; empty where it declares none.
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.split(';').next().unwrap_or_default().trim()
+}
+
+/// Applies an edit without templates: set, then add, then remove.
 pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
-    for (name, value) in &edit.set {
-        headers.insert(name.clone(), value.clone());
-    }
-    for (name, value) in &edit.add {
-        headers.append(name.clone(), value.clone());
-    }
-    for name in &edit.remove {
-        headers.remove(name);
-    }
+    edit_with(headers, edit, &[]);
 }
 
 /// The same with the values of the edit's templates, which come after what is added.

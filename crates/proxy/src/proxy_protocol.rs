@@ -2,10 +2,7 @@
 //!
 //! Source: HAProxy's `proxy-protocol.txt`. Both directions, without IO.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use pailou_snapshot::ProxyProtocolVersion;
 
@@ -162,10 +159,7 @@ fn mapped(ip: IpAddr) -> IpAddr {
 fn header1(ends: Option<Ends>) -> Vec<u8> {
     let Some(Ends { source, destination }) = ends else { return b"PROXY UNKNOWN\r\n".to_vec() };
     let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
-    let mut out = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(out, "PROXY {family} {} {} {} {}\r\n", source.ip(), destination.ip(), source.port(), destination.port());
-    out.into_bytes()
+    format!("PROXY {family} {} {} {} {}\r\n", source.ip(), destination.ip(), source.port(), destination.port()).into_bytes()
 }
 
 fn header2(ends: Option<Ends>) -> Vec<u8> {
@@ -174,19 +168,12 @@ fn header2(ends: Option<Ends>) -> Vec<u8> {
         out.extend([0x20, 0, 0, 0]);
         return out;
     };
-    match (source.ip(), destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            out.extend([0x21, 0x11, 0, 12]);
-            out.extend(source.octets());
-            out.extend(destination.octets());
-        }
-        (source, destination) => {
-            out.extend([0x21, 0x21, 0, 36]);
-            for ip in [source, destination].map(mapped) {
-                if let IpAddr::V6(ip) = ip {
-                    out.extend(ip.octets());
-                }
-            }
+    let (family, length) = if source.is_ipv4() { (0x11, 12) } else { (0x21, 36) };
+    out.extend([0x21, family, 0, length]);
+    for end in [source, destination] {
+        match end.ip() {
+            IpAddr::V4(ip) => out.extend(ip.octets()),
+            IpAddr::V6(ip) => out.extend(ip.octets()),
         }
     }
     out.extend(source.port().to_be_bytes());

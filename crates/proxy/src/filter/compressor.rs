@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use pailou_snapshot::{Compression, Compressor, ContentCoding};
 
-use crate::response_body::{Compressed, ResponseBody};
+use crate::{
+    headers,
+    response_body::{Compressed, ResponseBody},
+};
 
 /// Media types that compression is worth while for: Envoy's, and JavaScript and XML by their other names. Event streams are
 /// not among them: every event would have to wait for the next.
@@ -76,7 +79,7 @@ fn is_compressible(response: &Response<ResponseBody>) -> bool {
     let (status, headers) = (response.status(), response.headers());
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let has_body = !status.is_informational() && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let media_type = headers::media_type(response.headers());
     has_body
         && status != StatusCode::PARTIAL_CONTENT
         && !response.body().is_end_stream()

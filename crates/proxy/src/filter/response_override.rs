@@ -29,30 +29,31 @@ pub(super) struct RequestFacts {
 impl RequestFacts {
     pub(super) fn of(rules: &ResponseOverride, head: &Head, connection: &Connection) -> Self {
         let parts = &head.parts;
-        let named = rules.0.iter().flat_map(templates).flat_map(|template| &template.0).filter_map(|part| match part {
-            TemplatePart::RequestHeader(name, other, _) => Some(std::iter::once(name).chain(other)),
-            TemplatePart::RequestHeaderOr(name, ..) => Some(std::iter::once(name).chain(&None)),
-            _ => None,
-        });
         let facts = template::RequestFacts::of(head, connection, None);
-        let named_facts = rules.0.iter().flat_map(templates).flat_map(|template| &template.0).filter_map(|part| match part {
-            TemplatePart::Request(fact, _) | TemplatePart::RequestHeaderOr(_, fact, _) => Some((*fact, facts.text(*fact))),
-            _ => None,
-        });
-        let values = named.flatten().filter_map(|name| Some((name.clone(), parts.headers.get(name)?.clone())));
+        let (mut named, mut texts) = (Vec::new(), Vec::new());
+        for part in rules.0.iter().flat_map(templates).flat_map(|template| &template.0) {
+            if let TemplatePart::RequestHeader(name, other, _) = part {
+                named.extend(std::iter::once(name).chain(other));
+            }
+            if let TemplatePart::RequestHeaderOr(name, ..) = part {
+                named.push(name);
+            }
+            if let TemplatePart::Request(fact, _) | TemplatePart::RequestHeaderOr(_, fact, _) = part {
+                texts.push((*fact, facts.text(*fact)));
+            }
+        }
+        let values = named.into_iter().filter_map(|name| Some((name.clone(), parts.headers.get(name)?.clone())));
         Self {
             headers: values.collect(),
             uri: parts.uri.clone(),
             host: head.host.clone(),
             port: connection.local.port(),
             is_tls: connection.tls.is_some(),
-            facts: named_facts.collect(),
+            facts: texts,
             audience: head.audience,
         }
     }
-}
 
-impl RequestFacts {
     fn text(&self, fact: RequestFact) -> &str {
         self.facts.iter().find(|(known, _)| *known == fact).map_or("-", |(_, text)| text)
     }

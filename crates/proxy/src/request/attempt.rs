@@ -25,6 +25,7 @@ use crate::{
     content_coding::Codings,
     error::{Audience, Error, Flag},
     guards::Guards,
+    headers,
     idle::Idle,
     relay::{Clocks, Reader},
     request_head::Head,
@@ -256,8 +257,7 @@ impl Attempts<'_> {
         if !Codings::is_plain(&head.headers) || head.status == StatusCode::PARTIAL_CONTENT {
             return None;
         }
-        let content_type = head.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let media_type = headers::media_type(&head.headers);
         let events = media_type.eq_ignore_ascii_case("text/event-stream");
         (events || media_type.eq_ignore_ascii_case("application/json")).then(|| Box::new(ModelRename::new(engine, client, events)))
     }

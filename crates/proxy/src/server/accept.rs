@@ -74,7 +74,10 @@ fn refuse<W: Serve>(stream: TcpStream, port: &Arc<PortState>, workers: &[WorkerH
         W::connection_refused(&worker.worker);
     }
     let delay = port.settings().client.close_delay;
-    if let Some(place) = port.refused_place().filter(|_| !delay.is_zero()) {
+    if delay.is_zero() {
+        return;
+    }
+    if let Some(place) = port.refused_place() {
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             drop((stream, place));

@@ -98,8 +98,8 @@ pub(super) async fn run<W: Serve>(
     if opened.is_http2 {
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), permit);
         let service = service(Arc::clone(&connection), Arc::clone(&clock));
-        // Boxed: HTTP/1.1 would otherwise carry the room it needs.
         let cut_off = Arc::<Notify>::default();
+        // Boxed: HTTP/1.1 would otherwise carry the room it needs.
         let mut http = Box::pin(http2(&settings, &cut_off).serve_connection(TokioIo::new(io), service));
         let shut_down = |http: Pin<&mut _>, word| {
             http2::Connection::graceful_shutdown(http);

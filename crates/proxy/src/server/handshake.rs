@@ -11,11 +11,11 @@ pub struct HandshakeFailure {
     pub peer: SocketAddr,
     /// The server name asked for, in lower case.
     pub sni: Option<Arc<str>>,
-    /// Why.
+    /// The cause.
     pub cause: HandshakeError,
 }
 
-/// Why a client's TLS handshake failed.
+/// The cause of a client's failed TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct HandshakeError {
@@ -86,7 +86,7 @@ impl HandshakeError {
         }
     }
 
-    /// Why a handshake failed, by the library's account.
+    /// The cause of a failed handshake, by the library's account.
     pub(crate) fn of(error: &io::Error) -> Self {
         use HandshakeReason::{ClientCertificate, Closed, Incompatible, NotTls, Protocol, Refused, Timeout};
         let cause = error.get_ref();

@@ -11,7 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use rustls::server::{Accepted, Acceptor};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::handshake::PlainHttp;
 
@@ -28,14 +28,17 @@ pub(super) struct Hello {
     pub(super) sni: Option<Arc<str>>,
 }
 
-/// Reads a ClientHello, of which `ahead` was read before; `None` where the client left without a byte, as probes of load balancers do. The caller sets the clock.
+/// Reads a ClientHello, of which `ahead` was read before; `None` where the client left without a byte, as probes of load balancers
+/// do. The caller sets the clock.
 ///
 /// # Errors
 /// The bytes are no ClientHello, too long, or the connection ended within them. The client gets no answer.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin), mut ahead: Bytes) -> io::Result<Option<Hello>> {
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin), ahead: Bytes) -> io::Result<Option<Hello>> {
     let mut acceptor = Acceptor::default();
     let mut bytes = BytesMut::new();
-    let accepted = poll_fn(|context| poll_accept(&mut acceptor, context, stream, &mut ahead, &mut bytes)).await?;
+    // Qualified: the standard library's reader, which rustls takes, has a `chain` too.
+    let mut stream = AsyncReadExt::chain(&*ahead, stream);
+    let accepted = poll_fn(|context| poll_accept(&mut acceptor, context, &mut stream, &mut bytes)).await?;
     Ok(accepted.map(|accepted| {
         let sni = accepted.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
         Hello { accepted, bytes: bytes.freeze(), sni }
@@ -46,11 +49,10 @@ fn poll_accept(
     acceptor: &mut Acceptor,
     context: &mut Context<'_>,
     stream: &mut (impl AsyncRead + Unpin),
-    ahead: &mut Bytes,
     bytes: &mut BytesMut,
 ) -> Poll<io::Result<Option<Accepted>>> {
     loop {
-        match acceptor.read_tls(&mut Tee { stream, ahead, context, bytes }) {
+        match acceptor.read_tls(&mut Tee { stream, context, bytes }) {
             Ok(0) if bytes.is_empty() => return Poll::Ready(Ok(None)),
             Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {}
@@ -74,23 +76,15 @@ fn is_http(bytes: &[u8]) -> bool {
     method.is_some_and(|method| !method.is_empty() && method.iter().all(u8::is_ascii_uppercase))
 }
 
-/// Reads from a stream, past what was read of it before, and keeps what was read.
+/// Reads from a stream, and keeps what was read.
 struct Tee<'a, 'b, S> {
     stream: &'a mut S,
-    ahead: &'a mut Bytes,
     context: &'a mut Context<'b>,
     bytes: &'a mut BytesMut,
 }
 
 impl<S: AsyncRead + Unpin> Tee<'_, '_, S> {
     fn poll_read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buffer.len());
-            let part = self.ahead.split_to(length);
-            buffer[..length].copy_from_slice(&part);
-            self.bytes.extend_from_slice(&part);
-            return Poll::Ready(Ok(length));
-        }
         let mut read = ReadBuf::new(buffer);
         ready!(Pin::new(&mut *self.stream).poll_read(self.context, &mut read))?;
         self.bytes.extend_from_slice(read.filled());

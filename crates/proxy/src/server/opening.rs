@@ -4,7 +4,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use pailou_snapshot::{ClientCertificates, ClientProxyProtocol, HostMap, PortService, ServerTls, TlsListener};
-use rustls::{ServerConfig, server::ServerConnection};
+use rustls::server::ServerConnection;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -49,7 +49,7 @@ pub(super) struct Http {
     pub(super) is_http2: bool,
 }
 
-/// Why a connection cannot be served.
+/// Causes for which a connection cannot be served.
 pub(super) enum OpenError {
     Io(io::Error),
     Handshake { sni: Option<Arc<str>>, cause: HandshakeError },
@@ -67,12 +67,13 @@ impl From<io::Error> for OpenError {
 pub(super) async fn open(mut stream: TcpStream, settings: &Settings, ends: &mut Ends) -> Result<Option<Opened>, OpenError> {
     let ahead = match settings.client.proxy_protocol {
         None => BytesMut::new(),
-        Some(wanted) => match within(Some(HANDSHAKE_TIMEOUT), forwarded(&mut stream, wanted, ends)).await {
-            Ok(Ok(Some(ahead))) => ahead,
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Err(error)) => return Err(OpenError::ProxyProtocol(error)),
-            Err(_) => return Err(OpenError::ProxyProtocol(ProxyProtocolError::Incomplete)),
-        },
+        Some(wanted) => {
+            let read = within(Some(HANDSHAKE_TIMEOUT), forwarded(&mut stream, wanted, ends)).await;
+            match read.unwrap_or(Err(ProxyProtocolError::Incomplete)).map_err(OpenError::ProxyProtocol)? {
+                Some(ahead) => ahead,
+                None => return Ok(None),
+            }
+        }
     };
     match &settings.service {
         PortService::Http(_) => {
@@ -121,12 +122,9 @@ async fn forwarded(
                 *ends = named.unwrap_or(*ends);
                 return Ok(Some(bytes));
             }
-            Beginning::Absent | Beginning::Incomplete if !is_open && wanted == ClientProxyProtocol::Optional => {
-                return Ok(Some(bytes));
-            }
-            Beginning::Absent if wanted == ClientProxyProtocol::Optional => return Ok(Some(bytes)),
-            Beginning::Absent => return Err(ProxyProtocolError::Absent),
             Beginning::Incomplete if is_open => bytes.reserve(FIRST_READ),
+            Beginning::Absent | Beginning::Incomplete if wanted == ClientProxyProtocol::Optional => return Ok(Some(bytes)),
+            Beginning::Absent => return Err(ProxyProtocolError::Absent),
             Beginning::Incomplete => return Err(ProxyProtocolError::Incomplete),
         }
     }
@@ -159,16 +157,16 @@ async fn open_tls(
     let config = settings.tls(listener.get());
     let client_certificates = config.and_then(|(settings, _)| settings.client_certificates.clone());
     let mut tls = TlsInfo { sni: hello.sni, client_certificates, presented: None };
-    let spoken = match (listener, config.map(|(_, config)| config)) {
-        (TlsListener::Http(_), Some(config)) => {
+    let spoken = match (listener, config) {
+        (TlsListener::Http(_), Some((own, config))) => {
             let handshake = StartHandshake::from_parts(hello.accepted, stream).into_stream(Arc::clone(config));
             let stream = handshake.await.map_err(|error| HandshakeError::of(&error))?;
             let session = stream.get_ref().1;
-            tls.presented = presented(&tls, settings.tls(listener.get()), session).map(Arc::new);
+            tls.presented = presented(own, &tls, session).map(Arc::new);
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             Spoken::Http(Http { stream: MaybeTls::Tls(Box::new(stream.into())), ahead: BytesMut::new(), is_http2 })
         }
-        (TlsListener::Connections(_), Some(config)) => {
+        (TlsListener::Connections(_), Some((_, config))) => {
             Spoken::Unknown(Opening::Handshake { stream, accepted: Box::new(hello.accepted), config: Arc::clone(config) })
         }
         (TlsListener::Connections(listener), None) if listener.tls.is_none() => {
@@ -182,15 +180,11 @@ async fn open_tls(
 }
 
 /// The client's certificate. Nothing is made of one that need not be valid.
-fn presented(
-    tls: &TlsInfo,
-    own: Option<(&Arc<ServerTls>, &Arc<ServerConfig>)>,
-    session: &ServerConnection,
-) -> Option<PresentedCertificate> {
-    match tls.client_certificates.as_ref()? {
+fn presented(own: &ServerTls, tls: &TlsInfo, session: &ServerConnection) -> Option<PresentedCertificate> {
+    match own.client_certificates.as_ref()? {
         ClientCertificates::Valid(_) | ClientCertificates::ValidOrNone(_) => {}
         ClientCertificates::Any => return None,
     }
     let chain = session.peer_certificates().filter(|chain| !chain.is_empty())?;
-    Some(PresentedCertificate::new(chain, own.map_or(&[], |(settings, _)| &settings.certificates), tls.sni.as_deref()))
+    Some(PresentedCertificate::new(chain, &own.certificates, tls.sni.clone()))
 }

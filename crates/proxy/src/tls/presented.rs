@@ -17,17 +17,18 @@ use super::distinguished_name;
 #[derive(Debug)]
 pub(crate) struct PresentedCertificate {
     chain: Vec<CertificateDer<'static>>,
-    /// URIs of the gateway's own certificate.
-    own_uris: Vec<String>,
+    /// The gateway's own, of which the client was shown one by this server name.
+    own: Vec<Arc<CertifiedKey>>,
+    sni: Option<Arc<str>>,
     /// The last element made: the listener's policy rarely changes while a connection lives.
     element: OnceLock<(ClientCertDetails, Option<HeaderValue>)>,
 }
 
 impl PresentedCertificate {
-    /// What a client presented to a listener that has these certificates, by this server name.
-    pub(crate) fn new(chain: &[CertificateDer<'_>], own: &[Arc<CertifiedKey>], sni: Option<&str>) -> Self {
+    /// The chain that a client presented to a listener with these certificates, by this server name.
+    pub(crate) fn new(chain: &[CertificateDer<'_>], own: &[Arc<CertifiedKey>], sni: Option<Arc<str>>) -> Self {
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        Self { chain, own_uris: own_uris(own, sni), element: OnceLock::new() }
+        Self { chain, own: own.to_vec(), sni, element: OnceLock::new() }
     }
 
     /// The element of `X-Forwarded-Client-Cert` that describes it, as Envoy writes it: `By` if the gateway's certificate has a URI, `Hash`,
@@ -41,7 +42,7 @@ impl PresentedCertificate {
         let leaf = self.chain.first()?;
         let read = EndEntityCert::try_from(leaf).ok()?;
         let mut out = String::new();
-        for uri in &self.own_uris {
+        for uri in own_uris(&self.own, self.sni.as_deref()) {
             let _ = write!(out, "By={uri};");
         }
         out.push_str("Hash=");

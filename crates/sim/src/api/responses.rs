@@ -128,7 +128,7 @@ fn offer_tools(request: &ResponsesRequest, prompt: &mut Prompt) -> Option<ToolCa
     decide(&tools, request.tool_choice.as_ref(), answered, &topic(request))
 }
 
-/// What the user said last.
+/// The last words of the user.
 fn topic(request: &ResponsesRequest) -> String {
     match &request.input {
         Input::Text(text) => text.clone(),
