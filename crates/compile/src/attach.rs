@@ -26,7 +26,7 @@ pub(crate) struct Attachment<'a> {
 /// Finds the listeners for every parentRef that concerns this gateway.
 pub(crate) fn attach<'a>(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'a>) -> Vec<Attachment<'a>> {
     let parents = route.parents.iter().filter_map(|parent| {
-        let (gateway, set) = parent_of(gateways, route, parent)?;
+        let (gateway, set) = parent_of(gateways, &route.meta.namespace, parent)?;
         let state = &gateways[gateway];
         let refused = set.filter(|set| !state.sets[set.place].is_allowed).map(|_| {
             let message = format!("ListenerSet {} is not accepted: see its conditions", parent.name);
@@ -44,7 +44,7 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
     if route.parents.is_empty() {
         return vec!["the route has no parentRefs: nothing leads to it".to_owned()];
     }
-    let strangers = route.parents.iter().filter(|parent| parent_of(gateways, route, parent).is_none());
+    let strangers = route.parents.iter().filter(|parent| parent_of(gateways, &route.meta.namespace, parent).is_none());
     strangers
         .map(|parent| {
             let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
@@ -65,14 +65,20 @@ pub(crate) fn notes(index: &Index<'_>, gateways: &Gateways<'_>, route: &Route<'_
         .collect()
 }
 
-/// The Gateway that a parentRef names, and the ListenerSet if it names one.
-fn parent_of(gateways: &Gateways<'_>, route: &Route<'_>, parent: &ParentReference) -> Option<(GatewayId, Option<ListenerSetId>)> {
-    let namespace = parent.namespace.as_deref().unwrap_or(&route.meta.namespace);
-    match (&*parent.group, &*parent.kind) {
-        (GATEWAY_GROUP, "Gateway") => gateways.find(namespace, &parent.name).map(|gateway| (gateway, None)),
-        (GATEWAY_GROUP, "ListenerSet") => gateways.find_set(namespace, &parent.name).map(|set| (set.gateway, Some(set))),
-        _ => None,
-    }
+/// The Gateway to which a parentRef of an object in a namespace leads, and the ListenerSet if it names one.
+pub(crate) fn parent_of(
+    gateways: &Gateways<'_>,
+    namespace: &str,
+    parent: &ParentReference,
+) -> Option<(GatewayId, Option<ListenerSetId>)> {
+    let namespace = parent.namespace.as_deref().unwrap_or(namespace);
+    gateways.parent(&parent.group, &parent.kind, namespace, &parent.name)
+}
+
+/// Whether a listener of the parent has the section and the port that the parentRef names.
+pub(crate) fn is_asked(parent: &ParentReference, listener: &ListenerState<'_>) -> bool {
+    parent.section_name.as_ref().is_none_or(|name| *name == listener.spec.name)
+        && parent.port.is_none_or(|port| port == listener.spec.port)
 }
 
 /// Narrows the parent's listeners down step by step; the step after which none is left gives the reason.
@@ -82,11 +88,7 @@ fn listeners(
     route: &Route<'_>,
     parent: &ParentReference,
 ) -> Result<Vec<ListenerId>, Problem> {
-    let named = |it: &&(ListenerId, &ListenerState<'_>)| {
-        parent.section_name.as_ref().is_none_or(|name| *name == it.1.spec.name)
-            && parent.port.is_none_or(|port| port == it.1.spec.port)
-    };
-    let left: Vec<_> = all.iter().filter(named).copied().collect();
+    let left: Vec<_> = all.iter().filter(|(_, it)| is_asked(parent, it)).copied().collect();
     if left.is_empty() {
         let known: Vec<_> = all.iter().map(|(_, it)| format!("{} (port {})", it.spec.name, it.spec.port)).collect();
         let asked = asked(parent);

@@ -81,6 +81,21 @@ impl<'a> Gateways<'a> {
         self.sets.get(&(namespace, name)).copied()
     }
 
+    /// The Gateway that a route or a policy names as its parent, by a ListenerSet of it too.
+    pub(crate) fn parent(
+        &self,
+        group: &str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<(GatewayId, Option<ListenerSetId>)> {
+        match (group, kind) {
+            (GATEWAY_GROUP, "Gateway") => self.find(namespace, name).map(|gateway| (gateway, None)),
+            (GATEWAY_GROUP, "ListenerSet") => self.find_set(namespace, name).map(|set| (set.gateway, Some(set))),
+            _ => None,
+        }
+    }
+
     /// Writes down every Gateway's status.
     pub(crate) fn report(&self, statuses: &mut Statuses) {
         for (_, gateway) in self.list.iter() {

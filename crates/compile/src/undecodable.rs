@@ -25,6 +25,7 @@ use pailou_api::{
 use pailou_snapshot::Name;
 
 use super::{
+    attach::parent_of,
     class::{self, Classes},
     gateway::Gateways,
     ids::GatewayId,
@@ -140,7 +141,8 @@ impl Judge<'_, '_> {
             }
             Concerns::Route(parents) => {
                 let status = |parent: &ParentReference| {
-                    let controller_name = gateways[self.parent(undecodable, parent)?].controller.to_owned();
+                    let (gateway, _) = parent_of(gateways, &undecodable.key.namespace, parent)?;
+                    let controller_name = gateways[gateway].controller.to_owned();
                     Some(ParentStatus { parent_ref: parent.clone(), controller_name, conditions: conditions() })
                 };
                 let parents: Vec<_> = parents.iter().filter_map(status).collect();
@@ -187,16 +189,6 @@ impl Judge<'_, '_> {
             InferencePoolVersion::V1 => StatusBody::Pool { parents },
             InferencePoolVersion::V1Alpha2 => StatusBody::PoolV1Alpha2 { parent: parents },
         })
-    }
-
-    /// The Gateway that a parentRef leads to.
-    fn parent(&self, undecodable: &Undecodable, parent: &ParentReference) -> Option<GatewayId> {
-        let namespace = namespace_of(undecodable, parent);
-        match (&*parent.group, &*parent.kind) {
-            (GATEWAY_GROUP, "Gateway") => self.reach.gateways.find(namespace, &parent.name),
-            (GATEWAY_GROUP, "ListenerSet") => self.reach.gateways.find_set(namespace, &parent.name).map(|set| set.gateway),
-            _ => None,
-        }
     }
 
     /// The Gateways of the routes that lead to such a backend.

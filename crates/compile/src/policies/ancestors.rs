@@ -4,6 +4,7 @@ use pailou_api::refs::{GATEWAY_GROUP, ParentReference};
 use pailou_snapshot::{Name, RouteKind};
 
 use crate::{
+    attach,
     gateway::Gateways,
     ids::{GatewayId, ListenerId, ListenerSetId},
     index::Index,
@@ -34,11 +35,7 @@ pub(crate) fn of_target<'a>(reach: &Reach<'_, 'a>, target: &Target) -> Vec<Ances
     if let Some(kind) = target.kind.route() {
         return of_route(reach, kind, &target.name);
     }
-    let gateway = match target.kind {
-        TargetKind::ListenerSet => set(reach, &target.name).map(|set| set.gateway),
-        _ => reach.gateways.find(&target.name.namespace, &target.name.name),
-    };
-    let ancestor = |gateway: GatewayId| Ancestor {
+    let ancestor = |(gateway, _): (GatewayId, _)| Ancestor {
         reference: SectionReference {
             kind: target.kind.name(),
             section_name: target.section.as_deref().map(str::to_owned),
@@ -47,64 +44,49 @@ pub(crate) fn of_target<'a>(reach: &Reach<'_, 'a>, target: &Target) -> Vec<Ances
         controller: reach.gateways[gateway].controller,
         listeners: listeners(reach, target),
     };
-    gateway.map(ancestor).into_iter().collect()
+    parent(reach, target).map(ancestor).into_iter().collect()
 }
 
 /// The listeners of a target: a Gateway's with those of its ListenerSets, or those that a route is on.
 pub(crate) fn listeners(reach: &Reach<'_, '_>, target: &Target) -> Vec<ListenerId> {
-    let section = target.section.as_deref();
-    match target.kind {
-        TargetKind::Gateway => {
-            let Some(gateway) = reach.gateways.find(&target.name.namespace, &target.name.name) else { return Vec::new() };
-            let all = reach.gateways[gateway].listeners.iter().enumerate();
-            let is_meant = |name: &pailou_snapshot::ListenerName| {
-                section.is_none_or(|section| name.set.is_none() && &*name.section == section)
-            };
-            all.filter(|(_, it)| is_meant(&it.name)).map(|(place, _)| ListenerId { gateway, place }).collect()
-        }
-        TargetKind::ListenerSet => {
-            let Some(ListenerSetId { gateway, .. }) = set(reach, &target.name) else { return Vec::new() };
-            let all = reach.gateways[gateway].listeners.iter().enumerate();
-            let its = all.filter(|(_, it)| it.name.set.as_ref() == Some(&target.name));
-            let its = its.filter(|(_, it)| section.is_none_or(|section| &*it.name.section == section));
-            its.map(|(place, _)| ListenerId { gateway, place }).collect()
-        }
-        kind => {
-            let output = kind.route().and_then(|kind| reach.routes.output(reach.index, kind, &target.name));
-            output.iter().flat_map(|output| &output.places).map(|place| place.listener).collect()
-        }
+    if let Some(kind) = target.kind.route() {
+        let output = reach.routes.output(reach.index, kind, &target.name);
+        return output.iter().flat_map(|output| &output.places).map(|place| place.listener).collect();
     }
+    let Some((gateway, set)) = parent(reach, target) else { return Vec::new() };
+    let state = &reach.gateways[gateway];
+    let places = match (set, &target.section) {
+        (None, None) => 0..state.listeners.len(),
+        _ => state.places(set),
+    };
+    let is_meant = |place: &usize| target.section.as_ref().is_none_or(|it| *it == state.listeners[*place].name.section);
+    places.filter(is_meant).map(|place| ListenerId { gateway, place }).collect()
 }
 
-fn set(reach: &Reach<'_, '_>, name: &Name) -> Option<ListenerSetId> {
-    reach.gateways.find_set(&name.namespace, &name.name)
+fn parent(reach: &Reach<'_, '_>, target: &Target) -> Option<(GatewayId, Option<ListenerSetId>)> {
+    reach.gateways.parent(GATEWAY_GROUP, target.kind.name(), &target.name.namespace, &target.name.name)
 }
 
 fn of_route<'a>(reach: &Reach<'_, 'a>, kind: RouteKind, name: &Name) -> Vec<Ancestor<'a>> {
     let Some(output) = reach.routes.output(reach.index, kind, name) else { return Vec::new() };
     let ancestor = |parent: &ParentReference| {
-        let namespace = parent.namespace.as_deref().unwrap_or(&name.namespace);
-        let target_kind = [TargetKind::Gateway, TargetKind::ListenerSet].into_iter().find(|kind| parent.kind == *kind.name())?;
-        let named = Target { kind: target_kind, name: Name::new(namespace, &parent.name), section: None };
-        let is_meant = |listener: &ListenerId| {
-            let state = &reach.gateways[*listener];
-            let is_its = match target_kind {
-                TargetKind::ListenerSet => state.name.set.as_ref() == Some(&named.name),
-                _ => state.name.set.is_none() && state.name.gateway == named.name,
-            };
-            is_its
-                && parent.section_name.as_ref().is_none_or(|section| *section == state.spec.name)
-                && parent.port.is_none_or(|port| port == state.spec.port)
+        let (gateway, set) = attach::parent_of(reach.gateways, &name.namespace, parent)?;
+        let state = &reach.gateways[gateway];
+        let places = state.places(set);
+        let is_meant = |it: &ListenerId| {
+            it.gateway == gateway && places.contains(&it.place) && attach::is_asked(parent, &state.listeners[it.place])
         };
         let listeners: Vec<_> = output.places.iter().map(|place| place.listener).filter(is_meant).collect();
-        let controller = reach.gateways[listeners.first()?.gateway].controller;
+        if listeners.is_empty() {
+            return None;
+        }
+        let named = Name::new(parent.namespace.as_deref().unwrap_or(&name.namespace), &parent.name);
         let reference = SectionReference {
-            kind: target_kind.name(),
+            kind: set.map_or(TargetKind::Gateway, |_| TargetKind::ListenerSet).name(),
             section_name: parent.section_name.as_deref().map(str::to_owned),
-            ..SectionReference::gateway(&named.name)
+            ..SectionReference::gateway(&named)
         };
-        Some(Ancestor { reference, controller, listeners })
+        Some(Ancestor { reference, controller: state.controller, listeners })
     };
-    let parents = output.route.parents().iter().filter(|parent| &*parent.group == GATEWAY_GROUP);
-    parents.filter_map(ancestor).collect()
+    output.route.parents().iter().filter_map(ancestor).collect()
 }

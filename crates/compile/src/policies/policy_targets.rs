@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     gateway::Gateways,
-    ids::{ById, PolicyId},
+    ids::{ById, ListenerId, PolicyId},
     index::{Index, TrackedTable, name_of},
     status::{Condition, Problem, Statuses},
     warnings,
@@ -178,7 +178,11 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         for (id, state) in self.policies.iter() {
             let meta = &state.object.meta;
             let key = ObjectKey::new(ENVOY_GROUP, S::KIND, &meta.namespace, &meta.name);
-            let conditions = |ancestor: &Ancestor<'_>| self.conditions(reach, state, ancestor);
+            let met = [&state.overlaps.overridden_by, &state.overlaps.merged_into].map(|targets| with_listeners(reach, targets));
+            let conditions = |ancestor: &Ancestor<'_>| {
+                let met_there = met.each_ref().map(|targets| under(ancestor, targets));
+                self.conditions(reach, state, ancestor, met_there)
+            };
             report(reach, &self.claims, id, (key, meta.generation), conditions, statuses);
         }
     }
@@ -195,15 +199,17 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
     }
 
     /// Its conditions towards an ancestor: of the policies that it meets those count that are on the ancestor's listeners.
-    fn conditions(&self, reach: &Reach<'_, '_>, state: &PolicyState<'_, S>, ancestor: &Ancestor<'_>) -> Vec<Condition> {
+    fn conditions(
+        &self,
+        reach: &Reach<'_, '_>,
+        state: &PolicyState<'_, S>,
+        ancestor: &Ancestor<'_>,
+        [overridden_by, merged_into]: [Vec<&Target>; 2],
+    ) -> Vec<Condition> {
         let generation = state.object.meta.generation;
-        let is_under =
-            |target: &&Target| ancestors::listeners(reach, target).iter().any(|listener| ancestor.listeners.contains(listener));
         let outer = ancestor.listeners.iter().filter_map(|listener| self.claims.of_listener(&reach.gateways[*listener].name));
         let outer: BTreeSet<PolicyId> = outer.collect();
-        let Overlaps { overridden_by, replaced, merged_with, merged_into, problems: unmergeable } = &state.overlaps;
-        let overridden_by: Vec<_> = overridden_by.iter().filter(is_under).collect();
-        let merged_into: Vec<_> = merged_into.iter().filter(is_under).collect();
+        let Overlaps { replaced, merged_with, problems: unmergeable, .. } = &state.overlaps;
         let replaced: Vec<_> = replaced.intersection(&outer).collect();
         let merged_with: Vec<_> = merged_with.intersection(&outer).collect();
         let mut problems = match &state.settings {
@@ -242,6 +248,16 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
     fn names(&self, ids: &[&PolicyId]) -> String {
         ids.iter().map(|id| name_of(&self.policies[**id].object.meta).to_string()).collect::<Vec<_>>().join(", ")
     }
+}
+
+fn with_listeners<'t>(reach: &Reach<'_, '_>, targets: &'t BTreeSet<Target>) -> Vec<(&'t Target, Vec<ListenerId>)> {
+    targets.iter().map(|target| (target, ancestors::listeners(reach, target))).collect()
+}
+
+/// The targets that have a listener of the ancestor.
+fn under<'t>(ancestor: &Ancestor<'_>, targets: &[(&'t Target, Vec<ListenerId>)]) -> Vec<&'t Target> {
+    let is_under = |listeners: &[ListenerId]| listeners.iter().any(|listener| ancestor.listeners.contains(listener));
+    targets.iter().filter(|(_, listeners)| is_under(listeners)).map(|(target, _)| *target).collect()
 }
 
 fn join(targets: &[&Target]) -> String {
