@@ -41,7 +41,8 @@ impl<'a> Index<'a> {
         ))
     }
 
-    fn is_granted(&self, from: Referrer<'_>, to: Referent<'_>) -> bool {
+    /// Whether a ReferenceGrant allows a reference.
+    pub(crate) fn is_granted(&self, from: Referrer<'_>, to: Referent<'_>) -> bool {
         self.granting(from, to).next().is_some()
     }
 

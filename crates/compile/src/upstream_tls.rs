@@ -25,12 +25,8 @@ use super::{
     wrong_kind::{self, Named},
 };
 
-/// A target: kind, namespace, name, section.
-type Target<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
-
-/// InferencePools as targets, by group.
-const POOL: &str = "InferencePool";
-const POOL_X: &str = "InferencePool of the older group";
+/// A target: group, namespace, name, section. Only one kind of each group can be one.
+type Target<'a> = (&'a str, &'a str, &'a str, Option<&'a str>);
 
 /// All BackendTLSPolicies.
 pub(crate) struct TlsPolicies<'a> {
@@ -46,7 +42,6 @@ struct Policy<'a> {
     lost: Vec<(String, PolicyId)>,
     notes: Vec<String>,
     gateways: BTreeSet<GatewayId>,
-    targets: Vec<Target<'a>>,
 }
 
 impl<'a> TlsPolicies<'a> {
@@ -56,19 +51,10 @@ impl<'a> TlsPolicies<'a> {
         for object in index.backend_tls_policies.iter() {
             let (tls, problems) = read(index, object);
             let id = all.policies.next();
-            let mut policy = Policy {
-                object,
-                tls,
-                problems,
-                lost: Vec::new(),
-                notes: Vec::new(),
-                gateways: BTreeSet::new(),
-                targets: Vec::new(),
-            };
+            let mut policy = Policy { object, tls, problems, lost: Vec::new(), notes: Vec::new(), gateways: BTreeSet::new() };
             for reference in &object.spec.target_refs {
                 match target(index, &object.meta.namespace, reference) {
                     Ok(target) => {
-                        policy.targets.push(target);
                         let winner = *all.winners.entry(target).or_insert(id);
                         if winner != id {
                             policy.lost.push((format!("{} {}", reference.kind, reference.name), winner));
@@ -89,13 +75,13 @@ impl<'a> TlsPolicies<'a> {
         name: &str,
         port: &str,
     ) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
-        let own = self.winners.get(&("Service", namespace, name, Some(port)));
-        self.at(own.or_else(|| self.winners.get(&("Service", namespace, name, None))))
+        let own = self.winners.get(&("", namespace, name, Some(port)));
+        self.at(own.or_else(|| self.winners.get(&("", namespace, name, None))))
     }
 
     /// TLS towards a Backend.
     pub(crate) fn of_backend(&self, namespace: &str, name: &str) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
-        self.at(self.winners.get(&("Backend", namespace, name, None)))
+        self.at(self.winners.get(&(ENVOY_GROUP, namespace, name, None)))
     }
 
     /// TLS towards the endpoints of an InferencePool.
@@ -105,8 +91,7 @@ impl<'a> TlsPolicies<'a> {
         namespace: &str,
         name: &str,
     ) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
-        let kind = if group == INFERENCE_GROUP { POOL } else { POOL_X };
-        self.at(self.winners.get(&(kind, namespace, name, None)))
+        self.at(self.winners.get(&(group, namespace, name, None)))
     }
 
     fn at(&self, id: Option<&PolicyId>) -> Option<(PolicyId, Result<Arc<UpstreamTls>, Failure>)> {
@@ -165,21 +150,22 @@ impl<'a> TlsPolicies<'a> {
 fn target<'a>(index: &Index<'_>, namespace: &'a str, reference: &'a PolicyTargetReference) -> Result<Target<'a>, String> {
     let (name, section) = (reference.name.as_str(), reference.section_name.as_deref());
     let missing = || format!("the target {} {name} does not exist in namespace {namespace}", reference.kind);
-    match (&*reference.group, &*reference.kind) {
+    let group = &*reference.group;
+    match (group, &*reference.kind) {
         ("", "Service") => {
             let service = index.services.get(namespace, name).ok_or_else(missing)?;
             if let Some(section) = section.filter(|section| service.spec.ports.iter().all(|port| port.name != *section)) {
                 return Err(format!("the target Service {name} has no port named {section}"));
             }
-            Ok(("Service", namespace, name, section))
+            Ok((group, namespace, name, section))
         }
         (ENVOY_GROUP, "Backend") => {
             index.backends.get(namespace, name).ok_or_else(missing)?;
-            Ok(("Backend", namespace, name, None))
+            Ok((group, namespace, name, None))
         }
         (INFERENCE_GROUP | INFERENCE_X_GROUP, "InferencePool") => {
-            index.pool(&reference.group, namespace, name).ok_or_else(missing)?;
-            Ok((if &*reference.group == INFERENCE_GROUP { POOL } else { POOL_X }, namespace, name, None))
+            index.pool(group, namespace, name).ok_or_else(missing)?;
+            Ok((group, namespace, name, None))
         }
         (group, kind) => {
             let problem = wrong_kind::message(Named { group, kind, name }, &[Kind::Service, Kind::Backend, Kind::InferencePool]);

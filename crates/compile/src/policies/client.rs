@@ -156,10 +156,9 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     if let Some(limit) = spec.connection.as_ref().and_then(|it| it.buffer_limit) {
         policy.buffer_limit = limit.bytes();
     }
-    let limit = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()).and_then(|it| it.value);
-    policy.max_connections = limit.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    let delay = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()).and_then(|it| it.close_delay);
-    policy.close_delay = delay.map(|it| it.as_std()).unwrap_or_default();
+    let limit = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref());
+    policy.max_connections = limit.and_then(|it| it.value).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    policy.close_delay = limit.and_then(|it| it.close_delay).map(|it| it.as_std()).unwrap_or_default();
     policy.proxy_protocol = match (spec.proxy_protocol, spec.enable_proxy_protocol) {
         (Some(settings), _) if settings.optional => Some(ClientProxyProtocol::Optional),
         (Some(_), _) | (None, Some(true)) => Some(ClientProxyProtocol::Required),

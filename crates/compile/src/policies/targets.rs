@@ -245,12 +245,12 @@ impl Selection<'_, '_> {
     fn has(&self, object: &Meta) -> bool {
         let own = self.policy.meta.namespace.as_str();
         let namespace = object.namespace.as_str();
-        if !self.has_namespace(namespace) || !self.labels.matches(&object.labels) {
+        if !self.labels.matches(&object.labels) || !self.has_namespace(namespace) {
             return false;
         }
         let from = Referrer { group: ENVOY_GROUP, kind: self.policy.kind, namespace: own };
         let to = Referent { group: GATEWAY_GROUP, kind: self.kind.name(), namespace, name: &object.name };
-        namespace == own || self.index.granting(from, to).next().is_some()
+        namespace == own || self.index.is_granted(from, to)
     }
 
     fn has_namespace(&self, namespace: &str) -> bool {

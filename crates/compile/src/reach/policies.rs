@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use crate::index::Index;
+use crate::{index::Index, policies::policy_targets::TargetedSpec};
 use pailou_api::{
-    BackendTlsPolicy, LabelSelector, Meta,
-    envoy::ENVOY_GROUP,
+    BackendTlsPolicy, LabelSelector, Meta, Resource,
+    envoy::{
+        ENVOY_GROUP, backend_traffic_policy::BackendTrafficPolicySpec, client_traffic_policy::ClientTrafficPolicySpec,
+        recognised::EnvoyExtensionPolicySpec, security_policy::SecurityPolicySpec,
+    },
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
     references::References,
-    refs::{FromNamespaces, GATEWAY_GROUP, PolicyTargetReference, TargetSelector},
+    refs::{FromNamespaces, GATEWAY_GROUP, TargetSelector},
 };
 
 /// A target: namespace, kind, name. A policy names nothing outside of its namespace.
@@ -47,31 +50,10 @@ impl<'a> Policies<'a> {
     /// Indexes all policies.
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut all = Self::default();
-        for it in index.client_policies.iter() {
-            all.add(
-                Policy { kind: "ClientTrafficPolicy", meta: &it.meta, references: it },
-                &it.spec.targets(),
-                &it.spec.target_selectors,
-            );
-        }
-        for it in index.traffic_policies.iter() {
-            all.add(
-                Policy { kind: "BackendTrafficPolicy", meta: &it.meta, references: it },
-                &it.spec.targets(),
-                &it.spec.target_selectors,
-            );
-        }
-        for it in index.security_policies.iter() {
-            all.add(
-                Policy { kind: "SecurityPolicy", meta: &it.meta, references: it },
-                &it.spec.targets(),
-                &it.spec.target_selectors,
-            );
-        }
-        for it in index.extension_policies.iter() {
-            let policy = Policy { kind: "EnvoyExtensionPolicy", meta: &it.meta, references: it };
-            all.add(policy, &it.spec.targets(), &it.spec.target_selectors);
-        }
+        all.add::<ClientTrafficPolicySpec>(index);
+        all.add::<BackendTrafficPolicySpec>(index);
+        all.add::<SecurityPolicySpec>(index);
+        all.add::<EnvoyExtensionPolicySpec>(index);
         for it in index.backend_tls_policies.iter() {
             for to in it.spec.target_refs.iter().filter(|to| TLS_GROUPS.contains(&&*to.group)) {
                 all.tls.entry(target(&it.meta, &to.kind, &to.name)).or_default().push(it);
@@ -80,15 +62,21 @@ impl<'a> Policies<'a> {
         all
     }
 
-    fn add(&mut self, policy: Policy<'a>, refs: &[PolicyTargetReference], selectors: &'a [TargetSelector]) {
-        for to in refs.iter().filter(|to| to.group == GATEWAY_GROUP) {
-            self.by_target.entry(target(policy.meta, &to.kind, &to.name)).or_default().push(policy);
-        }
-        for selector in selectors.iter().filter(|it| it.group == GATEWAY_GROUP) {
-            let entry = (policy, selector, selector.selector());
-            match &selector.namespaces {
-                Some(namespaces) if namespaces.from != FromNamespaces::Same => self.across.push(entry),
-                _ => self.by_labels.entry(&policy.meta.namespace).or_default().push(entry),
+    fn add<S: TargetedSpec + 'a>(&mut self, index: &Index<'a>)
+    where
+        Resource<S>: References,
+    {
+        for it in S::table(index).iter() {
+            let policy = Policy { kind: S::KIND, meta: &it.meta, references: it };
+            for to in it.spec.targets().iter().filter(|to| to.group == GATEWAY_GROUP) {
+                self.by_target.entry(target(&it.meta, &to.kind, &to.name)).or_default().push(policy);
+            }
+            for selector in it.spec.selectors().iter().filter(|it| it.group == GATEWAY_GROUP) {
+                let entry = (policy, selector, selector.selector());
+                match &selector.namespaces {
+                    Some(namespaces) if namespaces.from != FromNamespaces::Same => self.across.push(entry),
+                    _ => self.by_labels.entry(&it.meta.namespace).or_default().push(entry),
+                }
             }
         }
     }
