@@ -98,7 +98,8 @@ fn located(error: ParseError, path: &str, source: &Source<'_>) -> ParseError {
 
 fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, reader: &mut Reader<'_>) {
     let identity = identity(&fields, reader.origin);
-    if let Some(advice) = foreign_advice(&identity) {
+    let named = identity.api_version.as_deref().zip(identity.kind.as_deref());
+    if let Some(advice) = named.and_then(|(api_version, kind)| foreign::judge(api_version, kind)) {
         return reader.parsed.foreign.push(ForeignObject {
             api_version: identity.api_version.unwrap_or_default(),
             kind: identity.kind.unwrap_or_default(),
@@ -131,16 +132,6 @@ fn decode_object(fields: Map<String, Value>, root: &str, source: &Source<'_>, re
                 reader.fail(located(error, &path::join(root, &field), source));
             }
         }
-    }
-}
-
-/// The advice about an object of a kind that is not the gateway's; `None` for one that is, or is meant to be.
-fn foreign_advice(identity: &ParseError) -> Option<Option<&'static str>> {
-    let (api_version, kind) = (identity.api_version.as_deref()?, identity.kind.as_deref()?);
-    let (group, _) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    match Kind::find(group, kind) {
-        Some(_) => None,
-        None => foreign::judge(api_version, kind),
     }
 }
 

@@ -17,23 +17,26 @@ pub struct ForeignObject {
     pub name: Option<String>,
     /// The line on which its document begins, from 1.
     pub line: usize,
-    /// What to write instead, if the object is about what a gateway does; it follows a colon.
+    /// Advice on a replacement, if the object is about a gateway's work; it follows a colon.
     pub advice: Option<&'static str>,
 }
 
 /// Edits by which a group, or a core kind, counts as a slip in writing one that is known.
 const MAX_EDITS: usize = 2;
 
-/// What to write instead of another gateway's kind, where that is known.
+/// The replacement for another gateway's kind, if one is known.
 pub fn advice(group: &str, kind: &str) -> Option<&'static str> {
     let entries = ADVICE.iter().filter(|(known, _)| *known == group);
     entries.flat_map(|(_, kinds)| *kinds).find(|(known, _)| *known == kind).map(|(_, advice)| *advice)
 }
 
-/// What to write instead of a kind that the gateway does not have, where that is known; `None` if the name looks like a slip in one that
-/// it has.
+/// Advice on a kind that is not the gateway's, the inner `None` where none is known; the outer `None` for a kind that is the gateway's, or
+/// whose name looks like a slip in one of those.
 pub(super) fn judge(api_version: &str, kind: &str) -> Option<Option<&'static str>> {
     let (group, _) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    if Kind::find(group, kind).is_some() {
+        return None;
+    }
     if let Some(advice) = advice(group, kind) {
         return Some(Some(advice));
     }
@@ -68,7 +71,7 @@ fn is_near(known: &str, written: &str) -> bool {
     !known.is_empty() && suggest::distance(&known.to_lowercase(), &written.to_lowercase()) <= MAX_EDITS
 }
 
-/// What to write instead, for a kind.
+/// A kind and the advice on its replacement.
 type KindAdvice = (&'static str, &'static str);
 
 /// Groups of other gateways, and of what people put before models; kinds with advice.

@@ -81,8 +81,8 @@ pub(super) fn object(
         Kind::UdpRoute => decoder.spec::<UdpRouteSpec>(),
         Kind::ReferenceGrant => decoder.spec::<ReferenceGrantSpec>(),
         Kind::BackendTlsPolicy => decoder.spec::<BackendTlsPolicySpec>(),
-        Kind::InferencePool if version == "v1" => decoder.pool::<PoolV1>(),
-        Kind::InferencePool => decoder.pool::<PoolV1Alpha2>(),
+        Kind::InferencePool if version == "v1" => decoder.spec_by::<PoolV1, _>(InferencePoolSpec::from),
+        Kind::InferencePool => decoder.spec_by::<PoolV1Alpha2, _>(InferencePoolSpec::from),
         Kind::InferenceModel => decoder.spec::<InferenceModelSpec>(),
         Kind::InferenceObjective => decoder.of_model_api::<InferenceObjectiveSpec>(),
         Kind::InferenceModelRewrite => decoder.of_model_api::<InferenceModelRewriteSpec>(),
@@ -115,20 +115,23 @@ struct Decoder<'a> {
 const KNOWN_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 impl Decoder<'_> {
-    /// Notes fields beside `spec` that no object has.
-    fn note_unknown_fields(&mut self) {
-        let unknown = self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str()));
-        self.ignored.extend(unknown.map(UnknownField::named));
+    fn spec<S: DeserializeOwned>(self) -> Result<Object, Failures>
+    where
+        Resource<S>: Typed,
+    {
+        self.spec_by(|spec: S| spec)
     }
 
-    fn spec<S: DeserializeOwned>(mut self) -> Result<Object, Failures>
+    /// Decodes `spec` by `F`, of which `finish` makes the object's own.
+    fn spec_by<F: DeserializeOwned, S>(mut self, finish: impl FnOnce(F) -> S) -> Result<Object, Failures>
     where
         Resource<S>: Typed,
     {
         let spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
-        self.note_unknown_fields();
-        let spec: S = field(spec, "spec", self.ignored)?;
-        Ok(Resource { meta: self.meta, spec }.into_object())
+        let unknown = self.fields.keys().filter(|key| !KNOWN_FIELDS.contains(&key.as_str()));
+        self.ignored.extend(unknown.map(UnknownField::named));
+        let spec = field(spec, "spec", self.ignored)?;
+        Ok(Resource { meta: self.meta, spec: finish(spec) }.into_object())
     }
 
     fn optional_spec<S: DeserializeOwned>(mut self) -> Result<Object, Failures>
@@ -146,23 +149,14 @@ impl Decoder<'_> {
     {
         let group = self.fields.get("apiVersion").and_then(Value::as_str).and_then(|version| version.split('/').next());
         let api = if group == Some(LLM_D_GROUP) { ModelApi::LlmD } else { ModelApi::InferenceExtension };
-        let mut spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
-        self.note_unknown_fields();
-        if api == ModelApi::LlmD
-            && let Some(pool) = spec.get_mut("poolRef").and_then(Value::as_object_mut)
-        {
+        let pool = self.fields.get_mut("spec").and_then(|spec| spec.get_mut("poolRef")).and_then(Value::as_object_mut);
+        if let Some(pool) = pool.filter(|_| api == ModelApi::LlmD) {
             pool.entry("group").or_insert_with(|| INFERENCE_GROUP.into());
         }
-        let mut spec: S = field(spec, "spec", self.ignored)?;
-        spec.set_api(api);
-        Ok(Resource { meta: self.meta, spec }.into_object())
-    }
-
-    fn pool<P: DeserializeOwned + Into<InferencePoolSpec>>(mut self) -> Result<Object, Failures> {
-        let spec = self.fields.remove("spec").ok_or_else(|| vec![("spec".to_owned(), Problem::Missing)])?;
-        self.note_unknown_fields();
-        let pool: P = field(spec, "spec", self.ignored)?;
-        Ok(Resource { meta: self.meta, spec: pool.into() }.into_object())
+        self.spec_by(|mut spec: S| {
+            spec.set_api(api);
+            spec
+        })
     }
 
     /// Decodes a core object by Kubernetes' own type and keeps what `project` takes of it.
