@@ -25,7 +25,7 @@ pub struct SessionPersistence {
     /// The name of the cookie or header, before v1.7.
     #[serde(default)]
     pub session_name: Option<HeaderName>,
-    /// When an unused session ends, before v1.7.
+    /// Time after which an unused session ends, before v1.7.
     #[serde(default)]
     pub idle_timeout: Option<Duration>,
     /// The cookie, before v1.7.
@@ -43,7 +43,7 @@ impl SessionPersistence {
         own.or(self.session_name.as_deref())
     }
 
-    /// How long the cookie lives, in either form.
+    /// The cookie's lifetime, in either form.
     pub fn cookie_lifetime(&self) -> CookieLifetime {
         let own = self.cookie.as_ref().map(|cookie| cookie.lifetime_type);
         own.or(self.cookie_config.as_ref().map(|cookie| cookie.lifetime_type)).unwrap_or_default()

@@ -46,7 +46,7 @@ impl ListenerProtocol {
     pub(crate) fn kinds(self) -> &'static [RouteKind] {
         match self {
             Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
-            // What a terminated session carries is a connection like any other.
+            // A terminated session carries a connection like any other.
             Self::TlsTerminate => &[RouteKind::Tls, RouteKind::Tcp],
             Self::TlsPassthrough => &[RouteKind::Tls],
             Self::Tcp => &[RouteKind::Tcp],

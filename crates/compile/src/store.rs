@@ -48,6 +48,11 @@ impl Entry {
     pub fn new(decoded: Decoded, origin: Arc<str>) -> Entry {
         Entry { object: decoded.object, ignored: decoded.ignored, origin, line: decoded.line }
     }
+
+    /// The line in the file, from 1, if there is a file.
+    pub fn line(&self) -> Option<usize> {
+        Some(self.line).filter(|line| *line > 0)
+    }
 }
 
 /// Objects by key, in the order of keys. Cloning shares the objects.
@@ -210,9 +215,9 @@ impl Store {
 }
 
 fn place(entry: &Entry) -> String {
-    match entry.line {
-        0 => entry.origin.to_string(),
-        line => format!("{}:{line}", entry.origin),
+    match entry.line() {
+        None => entry.origin.to_string(),
+        Some(line) => format!("{}:{line}", entry.origin),
     }
 }
 

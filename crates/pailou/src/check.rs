@@ -63,12 +63,7 @@ fn write_table(out: &mut impl Write, judged: &Judged, namespace: &str, strictnes
         }
     }
     for problem in &judged.problems {
-        let label = match problem.level.severity(strictness) {
-            Severity::Fine => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
-        writeln!(out, "{label}: {problem}")?;
+        writeln!(out, "{}: {problem}", problem.level.severity(strictness).name())?;
     }
     Ok(())
 }
@@ -102,11 +97,7 @@ fn conditions(objects: &Store, statuses: &Statuses, namespace: &str) -> Table<6>
             }
         }
         for note in status.into_iter().flat_map(|status| &status.notes) {
-            let severity = match note.severity {
-                Severity::Fine => "note",
-                Severity::Warning => "warning",
-                Severity::Error => "error",
-            };
+            let severity = note.severity.name();
             table.push([object.clone(), String::new(), "-".into(), "-".into(), severity.into(), note.message.clone()]);
             rows += 1;
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pailou_api::ObjectKey;
 use pailou_compile::status::{Severity, Status, Statuses};
 use pailou_proxy::endpoint_health::{EndpointHealth, EndpointLabels};
+use pailou_snapshot::{EndpointKey, Name};
 use serde::Serialize;
 
 use crate::{
@@ -66,7 +67,8 @@ impl<'a> Document<'a> {
     /// Adds the endpoints that have trouble, and a condition to each InferencePool of theirs whose engines' metrics cannot be read.
     pub(crate) fn with_endpoints(mut self, endpoints: &BTreeMap<EndpointLabels, EndpointHealth>) -> Self {
         for pool in self.objects.iter_mut().filter(|entry| entry.kind == "InferencePool") {
-            pool.conditions.extend(engine_metrics(&format!("pool/{}/{}", pool.namespace, pool.name), endpoints));
+            let key = EndpointKey::Pool(Name::new(pool.namespace, pool.name));
+            pool.conditions.extend(engine_metrics(&key.to_string(), endpoints));
         }
         self.endpoints = Some(list(endpoints));
         self

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use pailou_api::{InferencePool, Meta, Object, ObjectKey, Pod, Service};
-use pailou_compile::store::Store;
-use pailou_snapshot::{EndpointKey, Endpoints};
+use pailou_api::{Kind, Meta, Object, ObjectKey, Pod};
+use pailou_compile::store::{Entry, Store};
+use pailou_snapshot::{EndpointKey, Endpoints, Name};
 
 use crate::source::{Level, Problem};
 
 /// A problem for every InferencePool whose selector finds no Pod, and for every backend of a route that has no endpoint.
 pub(crate) fn problems(objects: &Store, endpoints: &Endpoints) -> Vec<Problem> {
     let has_some = |key: &EndpointKey| endpoints.get(key).is_some_and(|list| !list.is_empty());
-    let pools = objects.all::<InferencePool>().filter(|pool| {
-        let name = pailou_snapshot::Name::new(&pool.meta.namespace, &pool.meta.name);
-        !has_some(&EndpointKey::Pool(name))
-    });
-    let pools = pools.filter_map(|pool| {
+    let pools = objects.of_kind(Kind::InferencePool).filter_map(|entry| {
+        let Object::InferencePool(pool) = &entry.object else { return None };
+        if has_some(&EndpointKey::Pool(Name::new(&pool.meta.namespace, &pool.meta.name))) {
+            return None;
+        }
         let why = why(objects, &pool.meta.namespace, &pool.spec.selector)?;
-        Some(problem(objects, &Object::InferencePool(pool.clone()), &why))
+        Some(problem(entry, &why))
     });
     let mut seen = None;
     let services = endpoints.iter().filter(|(_, list)| list.is_empty()).filter_map(|(key, _)| match key {
@@ -26,17 +26,18 @@ pub(crate) fn problems(objects: &Store, endpoints: &Endpoints) -> Vec<Problem> {
     });
     // A Service's ports stand beside each other.
     let services = services.filter(|name| seen.replace((*name).clone()).as_ref() != Some(*name)).filter_map(|name| {
-        let service = objects.find::<Service>(&name.namespace, &name.name)?;
+        let entry = objects.entry(&ObjectKey::new("", "Service", &*name.namespace, &*name.name))?;
+        let Object::Service(service) = &entry.object else { return None };
         let why = match service.spec.selector.is_empty() {
             true => "it has no selector, and no EndpointSlice has a ready endpoint of it".to_owned(),
             false => why(objects, &name.namespace, &service.spec.selector)?,
         };
-        Some(problem(objects, &Object::Service(service.clone()), &why))
+        Some(problem(entry, &why))
     });
     pools.chain(services).collect()
 }
 
-/// Why a selector yields no endpoint; `None` if it does.
+/// The reason that a selector yields no endpoint; `None` if it yields one.
 fn why(objects: &Store, namespace: &str, selector: &BTreeMap<String, String>) -> Option<String> {
     let is_selected =
         |meta: &Meta| meta.namespace == namespace && selector.iter().all(|(key, value)| meta.labels.get(key) == Some(value));
@@ -51,13 +52,11 @@ fn why(objects: &Store, namespace: &str, selector: &BTreeMap<String, String>) ->
     (!is_any_usable).then(|| format!("no Pod that its selector ({labels}) selects is ready and has a podIP"))
 }
 
-fn problem(objects: &Store, object: &Object, why: &str) -> Problem {
-    let key: ObjectKey = object.key();
-    let entry = objects.entry(&key);
+fn problem(entry: &Entry, why: &str) -> Problem {
     Problem {
-        origin: entry.map_or_else(String::new, |entry| entry.origin.to_string()),
-        line: entry.map(|entry| entry.line).filter(|line| *line > 0),
-        message: format!("{key}: no endpoint: {why}; requests to it are answered 503"),
+        origin: entry.origin.to_string(),
+        line: entry.line(),
+        message: format!("{}: no endpoint: {why}; requests to it are answered 503", entry.object.key()),
         level: Level::Warning,
     }
 }

@@ -46,7 +46,7 @@ pub struct ClientHeaders {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct XForwardedClientCert {
-    /// What becomes of a client's header; `Sanitize` when absent.
+    /// Treatment of a client's header; `Sanitize` when absent.
     #[serde(default)]
     pub mode: Option<XfccMode>,
     /// Parts of the client's certificate that the gateway writes, in the modes that write.
@@ -54,7 +54,7 @@ pub struct XForwardedClientCert {
     pub cert_details_to_add: Vec<XfccCertDetail>,
 }
 
-/// What becomes of a client's X-Forwarded-Client-Cert.
+/// Treatments of a client's X-Forwarded-Client-Cert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum XfccMode {
     /// It is removed.

@@ -118,7 +118,7 @@ impl ClientTrafficPolicySpec {
     }
 }
 
-/// Whose connections begin with a PROXY protocol header.
+/// PROXY protocol headers, with which clients' connections begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct ClientProxyProtocol {
     /// Whether connections without one are served too; false when absent.
@@ -241,7 +241,7 @@ pub struct ClientValidation {
     /// Revocation.
     #[serde(default)]
     pub crl: Option<Unsupported>,
-    /// How far certificates are asked for and verified: `RequireAndVerify` when absent, which is what is done.
+    /// Extent to which certificates are asked for and verified. Only `RequireAndVerify`, the default, is done.
     #[serde(default)]
     pub mode: Option<Unsupported>,
     /// Whether a certificate may have expired.

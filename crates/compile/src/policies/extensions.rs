@@ -61,7 +61,7 @@ impl TargetedSpec for EnvoyExtensionPolicySpec {
         read(&policy.spec)
     }
 
-    /// What either guards is guarded.
+    /// Guards everything that either of the two guards.
     fn read_merged(
         _index: &Index<'_>,
         policy: &EnvoyExtensionPolicy,

@@ -41,6 +41,17 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// Its word in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fine => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
 impl Condition {
     /// A condition that holds; its reason is the type, as Gateway API mostly has it.
     pub(crate) fn fine(kind: &'static str, generation: i64) -> Self {

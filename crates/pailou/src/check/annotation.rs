@@ -1,6 +1,9 @@
 //! Everything that is not as asked, with its place in the files.
 
-use pailou_compile::status::{Finding, Severity};
+use pailou_compile::{
+    status::{Finding, Severity},
+    store::Entry,
+};
 
 use super::judged::Judged;
 use crate::source::{Problem, Strictness};
@@ -8,7 +11,7 @@ use crate::source::{Problem, Strictness};
 /// A remark on a place in a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Annotation {
-    /// How bad it is.
+    /// Its severity.
     pub(super) severity: Severity,
     /// Name of the rule, such as `ResolvedRefs/BackendNotFound` or `unknown-field`.
     pub(super) rule: String,
@@ -44,7 +47,7 @@ fn of_finding(judged: &Judged, finding: &Finding<'_>) -> Annotation {
         severity: finding.severity,
         rule: finding.condition.map_or_else(|| "note".to_owned(), |it| format!("{}/{}", it.kind, it.reason)),
         file: entry.map_or_else(String::new, |entry| entry.origin.to_string()),
-        line: entry.map(|entry| entry.line).filter(|line| *line > 0),
+        line: entry.and_then(Entry::line),
         message: format!("{}{part}: {}", finding.object, finding.message),
     }
 }

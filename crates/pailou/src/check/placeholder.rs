@@ -7,7 +7,7 @@ use pailou_compile::CONTROLLER_NAME;
 use pailou_sim::selfsigned::Authority;
 use serde_json::{Value, json};
 
-/// What is known of an object from those that refer to it.
+/// Facts of an object, from those that refer to it.
 #[derive(Debug, Default)]
 pub(super) struct Details {
     /// Ports of a Service.

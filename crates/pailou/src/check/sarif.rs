@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use pailou_compile::status::Severity;
 use serde_json::{Value, json};
 
 use super::annotation::Annotation;
@@ -22,12 +21,7 @@ pub(super) fn document(annotations: &[Annotation]) -> Value {
 
 fn result(annotation: &Annotation) -> Value {
     let Annotation { severity, rule, file, line, message } = annotation;
-    let level = match severity {
-        Severity::Fine => "note",
-        Severity::Warning => "warning",
-        Severity::Error => "error",
-    };
-    let mut result = json!({ "ruleId": rule, "level": level, "message": { "text": message } });
+    let mut result = json!({ "ruleId": rule, "level": severity.name(), "message": { "text": message } });
     if !file.is_empty() {
         let mut place = json!({ "artifactLocation": { "uri": uri(file) } });
         if let Some(line) = line {
@@ -53,6 +47,8 @@ fn uri(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pailou_compile::status::Severity;
+
     use super::*;
 
     #[test]

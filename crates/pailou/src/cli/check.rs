@@ -64,7 +64,7 @@ impl FromStr for AssumedKind {
     }
 }
 
-/// Whose judgement `pailou check` gives.
+/// The side whose judgement `pailou check` gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum JudgedAs {
     /// One process serves all Gateways; a class needs no object.

@@ -13,11 +13,11 @@ pub(crate) struct Problem {
     pub(crate) line: Option<usize>,
     /// Description.
     pub(crate) message: String,
-    /// How bad.
+    /// Its level.
     pub(crate) level: Level,
 }
 
-/// How bad a [`Problem`] is.
+/// Levels of a [`Problem`], from a remark to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// An object that counts as there.
@@ -51,7 +51,7 @@ impl Strictness {
 }
 
 impl Level {
-    /// How bad it is.
+    /// Its severity under this strictness.
     pub(crate) fn severity(self, strictness: Strictness) -> Severity {
         match self {
             Self::Skipped | Self::Unserved if strictness.is_foreign_refused => Severity::Error,
