@@ -19,7 +19,7 @@ pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarde
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The host the client named, where it was rewritten.
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// What a proxy says of its client's certificate.
+/// A proxy's account of its client's certificate.
 pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// A name for the request that all hops log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

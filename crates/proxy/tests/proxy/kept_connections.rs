@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::support::objects::{Gateway, backend, route};
 
-/// How a backend closes a connection on which the next request has come.
+/// Ways in which a backend closes a connection on which the next request has come.
 #[derive(Clone, Copy, Debug)]
 enum Close {
     /// Without reading it, which resets the connection.
