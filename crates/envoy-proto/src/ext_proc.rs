@@ -1,4 +1,4 @@
-//! `envoy.service.ext_proc.v3`: what goes to a picker, and what comes back.
+//! `envoy.service.ext_proc.v3`: messages to an external processor or endpoint picker, and its answers.
 
 use std::collections::HashMap;
 
@@ -71,6 +71,9 @@ pub struct ProcessingResponse {
     /// Parts that the picker wants from now on.
     #[prost(message, optional, tag = "9")]
     pub mode_override: Option<ProcessingMode>,
+    /// Longer time that the server asks for. A message that has it says nothing else.
+    #[prost(message, optional, tag = "10")]
+    pub override_message_timeout: Option<prost_types::Duration>,
 }
 
 /// Answer in a [`ProcessingResponse`].

@@ -13,6 +13,12 @@ use crate::{
 /// of echoes. A value overwrites, but different values of one name in the same message add up, so that an echo loses none; a
 /// picker that sets and also echoes a value sets it once. It skips names and values that are no header.
 pub fn apply(mutation: &HeaderMutation, headers: &mut HeaderMap) {
+    apply_where(mutation, headers, |_| true);
+}
+
+/// The same, limited to the headers whose names `may_change` allows.
+pub fn apply_where(mutation: &HeaderMutation, headers: &mut HeaderMap, may_change: impl Fn(&HeaderName) -> bool) {
+    let changeable = |name: &str| changeable(name).filter(&may_change);
     for name in &mutation.remove_headers {
         if let Some(name) = changeable(name) {
             headers.remove(name);
@@ -20,13 +26,20 @@ pub fn apply(mutation: &HeaderMutation, headers: &mut HeaderMap) {
     }
     let mut overwritten = HashSet::new();
     for option in &mutation.set_headers {
-        set(option, headers, &mut overwritten);
+        let Some(header) = &option.header else { continue };
+        if let (Some(name), Ok(value)) = (changeable(&header.key), HeaderValue::from_bytes(header.bytes())) {
+            set(option, name, value, headers, &mut overwritten);
+        }
     }
 }
 
-fn set(option: &HeaderValueOption, headers: &mut HeaderMap, overwritten: &mut HashSet<HeaderName>) {
-    let Some(header) = &option.header else { return };
-    let (Some(name), Ok(value)) = (changeable(&header.key), HeaderValue::from_bytes(header.bytes())) else { return };
+fn set(
+    option: &HeaderValueOption,
+    name: HeaderName,
+    value: HeaderValue,
+    headers: &mut HeaderMap,
+    overwritten: &mut HashSet<HeaderName>,
+) {
     let action = match (option.append, option.append_action()) {
         (Some(true), _) => HeaderAppendAction::AppendIfExistsOrAdd,
         (Some(false), _) | (None, HeaderAppendAction::AppendIfExistsOrAdd) => HeaderAppendAction::OverwriteIfExistsOrAdd,

@@ -1,7 +1,7 @@
 //! `google.protobuf.Struct` in short.
 
-use prost_types::{ListValue, value::Kind};
-pub use prost_types::{Struct, Value};
+use prost_types::ListValue;
+pub use prost_types::{Struct, Value, value::Kind};
 
 /// A string.
 pub fn string(text: impl Into<String>) -> Value {

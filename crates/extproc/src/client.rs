@@ -12,13 +12,13 @@
 mod conversation;
 mod echo;
 mod failure;
-mod framing;
-mod outbox;
+pub(crate) mod framing;
+pub(crate) mod outbox;
 mod processed;
 mod request;
 
 pub use conversation::{Choice, Conversation, Listener, Verdict};
 pub use failure::Failure;
-pub use outbox::Outbox;
+pub use outbox::{Outbox, SharedOutbox};
 pub use processed::{Backend, NextFrame, Processed, ProcessedError};
 pub use request::{EndpointRequest, PendingRequest};

@@ -7,7 +7,7 @@ use prost::encoding::encode_varint;
 use crate::Direction;
 
 /// A message with a piece of a body: what goes before it, and the piece.
-pub(super) fn piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
+pub(crate) fn piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
     // HttpBody { end_of_stream = 2, body = 1 }: fields may come in any order, so the bytes come last.
     let mut fields = BytesMut::with_capacity(16);
     if last {
