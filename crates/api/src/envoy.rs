@@ -7,6 +7,7 @@ pub mod circuit_breaker;
 pub mod client_headers;
 pub mod client_traffic_policy;
 pub mod envoy_proxy;
+pub mod ext_proc;
 pub mod fault;
 pub mod health_check;
 pub mod http2;

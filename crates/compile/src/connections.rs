@@ -100,8 +100,16 @@ impl RouteCompiler<'_, '_> {
         self.identify(given);
         let rule = route.rules.first();
         let name = rule_name(&route.head, 0, rule.and_then(|rule| rule.name.as_deref()));
-        let RulePolicies { traffic, security, failure } = self.policies.of_rule(self.resolver.index, given.policies, &name);
-        let closed = security.closed.or(failure);
+        let RulePolicies { traffic, security, processors, failure } =
+            self.policies.of_rule(self.resolver.index, given.policies, &name);
+        // A processor sees requests of HTTP, and nothing of a connection.
+        let guard = processors.first_guard().map(|field| {
+            Failure(
+                format!("EnvoyExtensionPolicy: {field}: an external processor sees requests of HTTP, and this is no route of them")
+                    .into(),
+            )
+        });
+        let closed = security.closed.or(failure).or(guard);
         let refs = backends(&mut self.resolver, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);
         let backends = match closed {
             Some(failure) => Err(failure),

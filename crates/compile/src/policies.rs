@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod cors;
 pub(crate) mod effective;
+pub(crate) mod ext_proc;
 pub(crate) mod extensions;
 pub(crate) mod health;
 pub(crate) mod http_filters;

@@ -4,8 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::status::Problem;
 use pailou_api::{
-    Kind, Service,
-    core_v1::service::{ServicePort, ServiceType},
     envoy::{ENVOY_GROUP, backend::AppProtocol},
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
     refs::BackendObjectReference,
@@ -24,15 +22,8 @@ use super::{
     ids::{PolicyId, PoolId},
     index::{Index, name_of},
     policies::traffic::Traffic,
-    wrong_kind::{self, Named},
+    servers::{self, BACKENDS, service_port},
 };
-
-/// Kinds of backends; the first two take more than requests.
-const BACKENDS: [Kind; 3] = [Kind::Service, Kind::Backend, Kind::InferencePool];
-
-fn named(to: &BackendObjectReference) -> Named<'_> {
-    Named { group: &to.group, kind: &to.kind, name: &to.name }
-}
 
 /// Target of a reference.
 pub(crate) struct Resolved {
@@ -139,7 +130,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
         }
         let Some(draft) = self.draft(from, to, load)? else {
             let allowed = if load.is_requests() { &BACKENDS[..] } else { &BACKENDS[..2] };
-            return Err(Problem::refs("InvalidKind", wrong_kind::message(named(to), allowed)));
+            return Err(servers::invalid_kind(to, allowed));
         };
         let fallback = matches!(draft.kind, ClusterKind::Backend)
             && self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
@@ -148,11 +139,20 @@ impl<'t, 'a> Resolver<'t, 'a> {
 
     /// The cluster of an authorization server: no policy for backends is laid upon it.
     pub(crate) fn authorizer(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Cluster, Problem> {
-        let Some(draft) = self.draft(from, to, load)? else {
-            return Err(Problem::refs("InvalidKind", wrong_kind::message(named(to), &BACKENDS[..2])));
-        };
+        Ok(self.server(from, to, load)?.cluster(&Traffic::default()))
+    }
+
+    /// The cluster of an external processor, which speaks gRPC whatever its port's `appProtocol` is.
+    pub(crate) fn processor(&mut self, from: Referrer<'_>, to: &BackendObjectReference) -> Result<Cluster, Problem> {
+        let draft = self.server(from, to, Load::Grpc)?;
+        Ok(Draft { protocol: Protocol::Http2, ..draft }.cluster(&Traffic::default()))
+    }
+
+    /// A server that the gateway asks by its own name.
+    fn server(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Draft, Problem> {
+        let draft = self.draft(from, to, load)?.ok_or_else(|| servers::invalid_kind(to, &BACKENDS[..2]))?;
         let tls = draft.tls.map(|tls| tls.map(by_own_name));
-        Ok(Draft { tls, ..draft }.cluster(&Traffic::default()))
+        Ok(Draft { tls, ..draft })
     }
 
     /// Resolves a reference to a Service or a Backend; `None` if it is to something else.
@@ -320,28 +320,4 @@ fn beside_policy(policy: Arc<UpstreamTls>, own: Option<&UpstreamTls>) -> Arc<Ups
         max_version: own.max_version,
         ..UpstreamTls::clone(&policy)
     })
-}
-
-/// A Service's port by number.
-fn service_port<'a>(
-    index: &Index<'a>,
-    namespace: &str,
-    name: &str,
-    port: Option<u16>,
-    transport: Transport,
-) -> Result<(&'a Service, &'a ServicePort), Problem> {
-    let not_found = |message: String| Problem::refs("BackendNotFound", message);
-    let service = index.services.get(namespace, name);
-    let service = service.ok_or_else(|| not_found(format!("there is no Service {name} in namespace {namespace}")))?;
-    if service.spec.kind == ServiceType::ExternalName {
-        let message = format!("Service {namespace}/{name} is of type ExternalName: use a Backend with an fqdn endpoint instead");
-        return Err(not_found(message));
-    }
-    let port = port.ok_or_else(|| not_found(format!("a reference to Service {namespace}/{name} needs a port")))?;
-    let found = service.spec.ports.iter().find(|it| it.port == port && it.protocol == transport.name());
-    let found = found.ok_or_else(|| {
-        let known: Vec<_> = service.spec.ports.iter().map(|it| it.port.to_string()).collect();
-        not_found(format!("Service {namespace}/{name} has no {} port {port}; it has {}", transport.name(), known.join(", ")))
-    });
-    Ok((service, found?))
 }

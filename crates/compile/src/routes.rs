@@ -67,7 +67,7 @@ fn compile_rules(
 ) -> Vec<CompiledRule> {
     let rules = route.rules.iter().enumerate().map(|(place, spec)| {
         let name = rule_name(route, place, spec.name());
-        let RulePolicies { traffic, security, failure } = policies.of_rule(resolver.index, given.policies, &name);
+        let RulePolicies { traffic, security, processors, failure } = policies.of_rule(resolver.index, given.policies, &name);
         let backends = match spec {
             RuleSpec::Http(rule) => rule.backend_refs.len(),
             RuleSpec::Grpc(rule) => rule.backend_refs.len(),
@@ -81,7 +81,7 @@ fn compile_rules(
             findings: &mut *findings,
             mirrors: u16::try_from(backends).unwrap_or(u16::MAX),
         };
-        rules::rule(&mut context, *spec, failure, security)
+        rules::rule(&mut context, *spec, failure, (security, &processors))
     });
     rules.collect()
 }

@@ -10,10 +10,11 @@ use pailou_api::{
 use pailou_snapshot::{Action, BackendRef, Backends, Failure, HttpFilter, LoadBalancer, Retry, RetryTrigger, Rule, Timeouts};
 
 use super::{
+    ext_proc,
     filter_set::FilterSet,
     filters,
     matches::{self, Match},
-    policies::{http_filters, security::Security, values::statuses},
+    policies::{ext_proc::Processors, http_filters, security::Security, values::statuses},
     route::RuleSpec,
     rule_context::RuleContext,
 };
@@ -47,7 +48,7 @@ pub(crate) fn rule(
     context: &mut RuleContext<'_, '_, '_>,
     spec: RuleSpec<'_>,
     policy: Option<Failure>,
-    security: Security,
+    (mut security, processors): (Security, &Processors),
 ) -> CompiledRule {
     let mut set = match spec {
         RuleSpec::Http(rule) => filters::http(context, &rule.filters),
@@ -59,6 +60,13 @@ pub(crate) fn rule(
     let http = &mut set.filters.http;
     *http = http_filters::over(http, security.http_filters());
     http.extend_from_slice(context.traffic.http_filters());
+    match ext_proc::of_rule(context, processors) {
+        Ok(found) => http.extend(found.into_iter().map(|it| HttpFilter::ExtProc(it.into()))),
+        Err(problem) => {
+            security.closed.get_or_insert_with(|| Failure(problem.message.as_str().into()));
+            context.problem(problem);
+        }
+    }
     http.sort_by_key(HttpFilter::rank);
     let FilterSet { filters, answer, failure, cookies } = set;
     let action = match (security.closed.or(policy).or(failure), answer) {

@@ -29,6 +29,9 @@ pub enum ResponseBodyError {
     /// An endpoint picker evicted the request, or changed the body and did not end it.
     #[error("{0}")]
     Picker(String),
+    /// An external processor ended the response, or failed.
+    #[error("{0}")]
+    Processor(String),
     /// The compressor gave up.
     #[error("the response cannot be compressed: {0}")]
     Compression(std::io::Error),

@@ -47,6 +47,8 @@ pub enum Flag {
     Picker,
     /// The client may not do this.
     Forbidden,
+    /// An external processor failed, or answered in the backend's place.
+    ExtProc,
     /// The gateway stopped before the response was through.
     Stopped,
     /// Fault injection failed the request on purpose.
@@ -76,6 +78,7 @@ impl Flag {
             Self::Shed => "SH",
             Self::Picker => "EP",
             Self::Forbidden => "UAEX",
+            Self::ExtProc => "XP",
             Self::Stopped => "ST",
             Self::Fault => "FI",
         }
@@ -86,7 +89,7 @@ impl Flag {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Misconfigured | Self::ExtProc => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoEndpoint
             | Self::Overflow
             | Self::ConnectFailure
@@ -123,7 +126,7 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The backend had accepted nothing of the request, so that another may be tried.
     pub retryable: bool,
-    /// The answer of an endpoint picker, in its own words.
+    /// The answer of a server that the gateway asks, in its own words.
     pub local_reply: Option<Box<LocalReply>>,
     /// Status for gRPC clients; `None` derives it from `status`.
     pub grpc_status: Option<u8>,
@@ -182,6 +185,14 @@ impl Error {
         let message = String::from_utf8_lossy(&denial.body).into_owned();
         let (status, local_reply) = (denial.status, Some(Box::new(denial)));
         Self { status, local_reply, ..Self::new(Flag::Forbidden, message).with_detail(detail) }
+    }
+
+    /// The answer of an external processor to the client.
+    pub(crate) fn processed(reply: LocalReply, server: &impl std::fmt::Display) -> Self {
+        let detail = format!("the external processor {server} answered {}: {}", reply.status, reply.details);
+        let message = String::from_utf8_lossy(&reply.body).into_owned();
+        let (status, local_reply) = (reply.status, Some(Box::new(reply)));
+        Self { status, local_reply, ..Self::new(Flag::ExtProc, message).with_detail(detail) }
     }
 
     /// A route that only the operator can mend: the client learns no more than that.

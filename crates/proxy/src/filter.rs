@@ -5,6 +5,7 @@
 
 mod compressor;
 mod cors;
+mod ext_proc;
 mod external_auth;
 mod fault;
 mod response_override;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_snapshot::{Filters, HttpFilter};
+use pailou_snapshot::{Filters, HttpFilter, Rule};
 
 use crate::{
-    error::Error,
+    error::{Audience, Error},
     request_head::Head,
     request_input::{Bounds, RequestInput},
     response_body::ResponseBody,
@@ -26,8 +27,8 @@ use crate::{
 
 /// Surroundings of a request that passes filters.
 pub(crate) struct Stage<'a> {
-    pub(crate) runtime: &'a Runtime,
-    pub(crate) connection: &'a Connection,
+    pub(crate) runtime: &'a Arc<Runtime>,
+    pub(crate) connection: &'a Arc<Connection>,
     /// Limits of a body that a filter reads.
     pub(crate) bounds: Bounds,
 }
@@ -47,6 +48,16 @@ impl Admitted {
     /// The body, as the filters left it.
     pub(crate) fn into_input(self) -> RequestInput {
         self.0
+    }
+
+    /// Takes the body out, for it to be put back.
+    pub(crate) fn take_input(&mut self) -> RequestInput {
+        std::mem::replace(&mut self.0, RequestInput::Absent)
+    }
+
+    /// Puts the body back.
+    pub(crate) fn put_input(&mut self, input: RequestInput) {
+        self.0 = input;
     }
 }
 
@@ -68,14 +79,28 @@ pub(crate) struct FilterState {
     overridden: Option<Box<response_override::RequestFacts>>,
     /// Changes that authorization servers make to the response.
     mutations: Vec<HeaderMutation>,
+    /// External processors of the rule.
+    processing: Option<Box<ext_proc::Processing>>,
     /// Rank of the filter whose reply is the response.
     replied: Option<u8>,
 }
 
 impl FilterState {
-    /// Notes a rule's filters, before the request passes them: a filter that ends the request leaves the response to all.
-    fn enter(&mut self, filters: &Arc<Filters>, head: &Head, connection: &Connection) {
+    /// Notes a rule's filters, before the request passes them: a filter that ends the request leaves the response to all. Those of a further
+    /// rule take the place of the rule's before, but for its external processors.
+    fn enter(&mut self, rule: &Rule, head: &Head, stage: &Stage<'_>) {
+        let (filters, connection) = (&rule.filters, stage.connection);
         self.rule = Some(filters.clone());
+        let processors = || {
+            filters.http.iter().filter_map(|filter| match filter {
+                HttpFilter::ExtProc(processor) => Some(processor),
+                _ => None,
+            })
+        };
+        if processors().next().is_some() {
+            let processing = self.processing.get_or_insert_with(|| Box::new(ext_proc::Processing::new(stage)));
+            processing.enter(processors(), head, connection, &rule.route);
+        }
         for filter in &filters.http {
             match filter {
                 HttpFilter::ResponseOverride(rules) => {
@@ -83,9 +108,34 @@ impl FilterState {
                 }
                 HttpFilter::Cors(_) => self.origin = head.parts.headers.get(header::ORIGIN).cloned(),
                 HttpFilter::Compressor(_) => self.accept_encoding = compressor::accept_encoding(&head.parts.headers),
-                HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) => {}
+                HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) | HttpFilter::ExtProc(_) => {}
             }
         }
+    }
+
+    /// Whether the route is to be chosen anew; once for each time that an external processor wants it.
+    pub(crate) fn takes_route(&mut self) -> bool {
+        self.processing.as_mut().is_some_and(|processing| processing.takes_route())
+    }
+
+    /// Whether a request's body is on its way past an external processor, which may yet refuse the request.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        self.processing.as_ref().is_some_and(|processing| processing.has_request_body())
+    }
+
+    /// Goes on with a request until a processor refuses it.
+    ///
+    /// # Errors
+    /// The refusal, or the error of the way on.
+    pub(crate) async fn unless_refused<T>(&self, go_on: impl Future<Output = Result<T, Error>> + Unpin) -> Result<T, Error> {
+        let Some(processing) = &self.processing else { return go_on.await };
+        let gone_on = tokio::select! {
+            biased;
+            error = processing.refused() => return Err(error),
+            gone_on = go_on => gone_on,
+        };
+        // The body may have failed for that alone.
+        gone_on.map_err(|error| processing.refusal().unwrap_or(error))
     }
 }
 
@@ -112,17 +162,17 @@ pub(crate) async fn request_to_listener(
 /// # Errors
 /// The response of the first filter that refuses the request.
 pub(crate) async fn request_to_rule(
-    filters: &Arc<Filters>,
+    rule: &Rule,
     stage: &Stage<'_>,
     head: &mut Head,
     input: RequestInput,
     state: &mut FilterState,
 ) -> Result<Passage<Admitted>, Error> {
-    if filters.http.is_empty() {
+    if rule.filters.http.is_empty() {
         return Ok(Passage::Continue(Admitted(input)));
     }
-    state.enter(filters, head, stage.connection);
-    Ok(match Box::pin(pass(&filters.http, stage, head, input, state)).await? {
+    state.enter(rule, head, stage);
+    Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
         Passage::Continue(input) => Passage::Continue(Admitted(input)),
         Passage::Reply(response) => Passage::Reply(response),
     })
@@ -148,6 +198,11 @@ async fn pass(
             HttpFilter::ExternalAuth(server) => {
                 input = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
             }
+            HttpFilter::ExtProc(processor) => {
+                if let Some(processing) = &mut state.processing {
+                    input = processing.request(processor, stage, head, input).await?;
+                }
+            }
             HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
         }
     }
@@ -155,7 +210,16 @@ async fn pass(
 }
 
 /// Passes a response through the filters of the listener and the rule that its request met.
-pub(crate) fn response(state: &mut FilterState, response: Response<ResponseBody>, source: Source<'_>) -> Response<ResponseBody> {
+pub(crate) async fn response(
+    state: &mut FilterState,
+    connection: &Arc<Connection>,
+    audience: Audience,
+    mut response: Response<ResponseBody>,
+    source: Source<'_>,
+) -> Response<ResponseBody> {
+    if let Some(processing) = state.processing.take() {
+        response = Box::pin(ext_proc::response(*processing, connection, audience, response)).await;
+    }
     if state.rule.is_none() && state.mutations.is_empty() {
         return response;
     }
@@ -176,7 +240,7 @@ fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, sour
             HttpFilter::Compressor(settings) => {
                 response = compressor::response(settings, state.accept_encoding.as_ref(), response);
             }
-            HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) => {}
+            HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) | HttpFilter::ExtProc(_) => {}
         }
     }
     // Changes by the authorization servers of the listener and of the rule.

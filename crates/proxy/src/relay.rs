@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend_body::{BackendBody, ResponseBodyError},
-    error::Flag,
+    error::{Error, Flag},
     guards::Guards,
     idle::{Idle, Pulse},
     request_log::RequestLog,
@@ -147,6 +147,12 @@ impl Relay {
     /// Gives the response up for another with this status.
     pub(crate) fn discard(mut self, status: http::StatusCode) {
         self.record.status = Some(status);
+        self.settle();
+    }
+
+    /// Gives the response up, as the request fails.
+    pub(crate) fn give_up(mut self, error: &Error) {
+        self.record.failed(error);
         self.settle();
     }
 

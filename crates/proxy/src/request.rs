@@ -86,13 +86,14 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
     };
     match served {
         Ok(Served::Here(response)) => {
-            let response = filter::response(&mut state, response, Source::Local(""));
+            let response = filter::response(&mut state, connection, audience, response, Source::Local("")).await;
             record.head(response.status());
             record.settle();
             response
         }
         Ok(Served::Relayed(answer, late_edit)) => {
-            let mut response = filter::response(&mut state, answer.relay(record, upgrade), Source::Backend);
+            let response = answer.relay(record, upgrade);
+            let mut response = filter::response(&mut state, connection, audience, response, Source::Backend).await;
             if let Some(edit) = late_edit {
                 let status = response.status();
                 template::edit_response(response.headers_mut(), status, &edit);
@@ -101,7 +102,8 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
         }
         Err(error) => {
             record.failed(&error);
-            let mut response = filter::response(&mut state, error.response(audience), Source::Local(&error.message));
+            let source = Source::Local(&error.message);
+            let mut response = filter::response(&mut state, connection, audience, error.response(audience), source).await;
             record.head(response.status());
             if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
@@ -145,27 +147,78 @@ async fn serve(
     let stage = Stage { runtime: &runtime, connection, bounds };
     let input = RequestInput::new(body, &head);
     let base_models = &runtime.snapshot().base_models;
-    let (entry, input) = match preflight::rule(listener, &head) {
+    let (mut entry, input) = match preflight::rule(listener, &head) {
         Some(entry) => (entry, input),
         None => match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
             Passage::Continue(input) => find_rule(listener, base_models, &head, input, &stage, record).await?,
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
     };
+    let mut admitted = match admit(entry, &stage, &mut head, input, record, state).await? {
+        Passage::Continue(admitted) => admitted,
+        Passage::Reply(response) => return Ok(Served::Here(*response)),
+    };
+    while state.takes_route() {
+        let (found, input) = find_rule(listener, base_models, &head, admitted.take_input(), &stage, record).await?;
+        if Arc::ptr_eq(&found.rule, &entry.rule) {
+            admitted.put_input(input);
+            continue;
+        }
+        // The request passes the filters of the rule that takes it now, too.
+        entry = found;
+        admitted = match admit(entry, &stage, &mut head, input, record, state).await? {
+            Passage::Continue(admitted) => admitted,
+            Passage::Reply(response) => return Ok(Served::Here(*response)),
+        };
+    }
+    if let Some(response) = answer_here(&admitted, entry, &head, connection)? {
+        return Ok(Served::Here(response));
+    }
+    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
+    if state.may_be_refused() {
+        return state.unless_refused(Box::pin(forward(connection, &mut head, admission, record))).await;
+    }
+    forward(connection, &mut head, admission, record).await
+}
+
+/// Passes a request through the filters of the rule that takes it.
+async fn admit(
+    entry: &RouteMatch,
+    stage: &Stage<'_>,
+    head: &mut Head,
+    input: RequestInput,
+    record: &mut RequestLog,
+    state: &mut FilterState,
+) -> Result<Passage<Admitted>, Error> {
     let rule = &entry.rule;
     record.rule = Some(rule.clone());
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
         head.audience = crate::error::Audience::Grpc;
     }
-    let admitted = match filter::request_to_rule(&rule.filters, &stage, &mut head, input, state).await? {
-        Passage::Continue(admitted) => admitted,
-        Passage::Reply(response) => return Ok(Served::Here(*response)),
-    };
-    if let Some(response) = answer_here(&admitted, entry, &head, connection)? {
-        return Ok(Served::Here(response));
-    }
+    filter::request_to_rule(rule, stage, head, input, state).await
+}
 
-    let input = read_for_backend(rule, admitted, &head, context, bounds).await?;
+/// A request that a rule has taken, on its way to a backend.
+struct Admission<'a> {
+    admitted: Admitted,
+    runtime: &'a Arc<Runtime>,
+    listener: &'a Listener,
+    entry: &'a RouteMatch,
+    client: IpAddr,
+    bounds: Bounds,
+}
+
+/// Sends a request to a backend.
+async fn forward(
+    connection: &Arc<Connection>,
+    head: &mut Head,
+    admission: Admission<'_>,
+    record: &mut RequestLog,
+) -> Result<Served, Error> {
+    let Admission { admitted, runtime, listener, entry, client, bounds } = admission;
+    let (context, rule, policy) = (&connection.worker.context, &entry.rule, &*listener.client);
+    let base_models = &runtime.snapshot().base_models;
+    let input = read_for_backend(rule, admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
     let known = input.known(base_models);
     if let Body::Read { model, base_model } = known {
@@ -175,23 +228,22 @@ async fn serve(
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }
     let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
-    let backend = backend::choose(rule, &runtime, session.as_ref())?;
-    let picker = Picker::of(&runtime, backend);
-    let input = if picker.is_some() { read_for_picker(input, &mut head, context, &bounds).await? } else { input };
+    let backend = backend::choose(rule, runtime, session.as_ref())?;
+    let picker = Picker::of(runtime, backend);
+    let input = if picker.is_some() { read_for_picker(input, head, context, &bounds).await? } else { input };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
-    let late_edit = late_edit(policy, &head, connection, rule);
-    let route = Chosen { runtime: &runtime, entry, backend, policy, client, session: session.as_ref() };
+    let late_edit = late_edit(policy, head, connection, rule);
+    let route = Chosen { runtime, entry, backend, policy, client, session: session.as_ref() };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
-    let mut outgoing = Outgoing::new(&route, &permit, &mut head, connection, input.call().is_some())?;
+    let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
     let keep = rule.policy.retry.as_ref().map(|_| Keep { limit: bounds.bytes, share: Share::new(context.clone()) });
     let body = ReplayBody::new(input, target.body.take(), keep);
     let (upgrade, audience) = (head.upgrade.take(), head.audience);
     let policy = Policy::new(rule.policy.retry.as_ref());
-    let head = &mut head;
     let attempts =
         Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade, audience };
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pailou_ai::Pieces;
-use pailou_extproc::client::Outbox;
+use pailou_extproc::client::{Outbox, SharedOutbox};
 
 use crate::{body_error::RequestBodyError, mirror::Copied, upload::Upload};
 
@@ -20,6 +20,7 @@ enum Request {
     Streamed(Box<Upload>),
     Copied(Copied),
     Picker(Outbox),
+    Processor(SharedOutbox),
 }
 
 impl RequestBody {
@@ -53,6 +54,11 @@ impl RequestBody {
     pub(crate) fn asked(outbox: Outbox) -> Self {
         Self(Request::Picker(outbox))
     }
+
+    /// Body of a request to an external processor.
+    pub(crate) fn processed(outbox: SharedOutbox) -> Self {
+        Self(Request::Processor(outbox))
+    }
 }
 
 impl Body for RequestBody {
@@ -68,6 +74,7 @@ impl Body for RequestBody {
             Request::Streamed(upload) => upload.poll_frame(context),
             Request::Copied(copy) => copy.poll_frame(context),
             Request::Picker(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
+            Request::Processor(outbox) => Pin::new(outbox).poll_frame(context).map_err(|never| match never {}),
         }
     }
 
@@ -75,7 +82,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => *left == 0,
             Request::Streamed(upload) => upload.is_end_stream(),
-            Request::Copied(_) | Request::Picker(_) => false,
+            Request::Copied(_) | Request::Picker(_) | Request::Processor(_) => false,
         }
     }
 
@@ -83,7 +90,7 @@ impl Body for RequestBody {
         match &self.0 {
             Request::Held { left, .. } => SizeHint::with_exact(*left),
             Request::Streamed(upload) => upload.size_hint(),
-            Request::Copied(_) | Request::Picker(_) => SizeHint::default(),
+            Request::Copied(_) | Request::Picker(_) | Request::Processor(_) => SizeHint::default(),
         }
     }
 }

@@ -142,19 +142,44 @@ impl RequestInput {
             None => collect.await?,
             Some(time) => timeout(time, collect).await.map_err(|_| late())??,
         };
-        let decoded = match kind {
-            Some(_) if !codings.is_identity() => Some(codings.decode(&bytes, bounds.bytes, &mut share).await?),
-            _ => None,
-        };
-        let scan = match ahead.scanner {
-            Some(scanner) => Some(scanner.finish(&bytes).map_err(BodyError::from)),
-            None => kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), decoded.as_ref().unwrap_or(&bytes))),
-        };
-        Ok(Self::Read(Box::new(ReadBody { bytes, decoded, scan, share: Arc::new(share) })))
+        Ok(Self::Read(Box::new(ReadBody::new(bytes, head, (kind, codings), ahead.scanner, bounds, share).await?)))
+    }
+
+    /// A body that takes the place of the client's.
+    ///
+    /// # Errors
+    /// 503 where the process holds no more, 400 where the body is not of the coding that it says, 413 where it is too long.
+    pub(crate) async fn replaced(bytes: Bytes, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
+        if bytes.len() as u64 > bounds.bytes {
+            return Err(too_long(bounds.bytes));
+        }
+        let mut share = Share::new(context.clone());
+        share.grow_to(bytes.len() as u64)?;
+        Ok(Self::Read(Box::new(ReadBody::new(bytes, head, kind(head), None, bounds, share).await?)))
     }
 }
 
 impl ReadBody {
+    /// A body of this kind, with its account. The scanner has read a part of it.
+    async fn new(
+        bytes: Bytes,
+        head: &Head,
+        (kind, codings): (Option<BodyKind>, Codings),
+        scanner: Option<Box<Scanner>>,
+        bounds: &Bounds,
+        mut share: Share,
+    ) -> Result<Self, Error> {
+        let decoded = match kind {
+            Some(_) if !codings.is_identity() => Some(codings.decode(&bytes, bounds.bytes, &mut share).await?),
+            _ => None,
+        };
+        let scan = match scanner {
+            Some(scanner) => Some(scanner.finish(&bytes).map_err(BodyError::from)),
+            None => kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), decoded.as_ref().unwrap_or(&bytes))),
+        };
+        Ok(Self { bytes, decoded, scan, share: Arc::new(share) })
+    }
+
     /// The model that the body names.
     pub(crate) fn model(&self) -> Option<&str> {
         self.scan()?.model.as_deref()

@@ -1,6 +1,7 @@
 //! A response's body on its way to a client.
 
 mod compressed;
+mod processed;
 
 use std::{
     pin::Pin,
@@ -12,9 +13,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{backend_body::ResponseBodyError, idle::Pulse, relay::Relay, server};
+use crate::{backend_body::ResponseBodyError, error::Error, idle::Pulse, relay::Relay, server};
 
 pub(crate) use compressed::Compressed;
+pub(crate) use processed::Processed;
 
 /// A response's body as it is sent to a client.
 pub struct ResponseBody(Response);
@@ -22,6 +24,7 @@ pub struct ResponseBody(Response);
 enum Response {
     Whole(Option<Bytes>),
     Relayed(Box<Relay>),
+    Processed(Box<Processed>),
     Compressed(Box<Compressed>),
 }
 
@@ -41,9 +44,21 @@ impl ResponseBody {
         Self(Response::Relayed(Box::new(relay)))
     }
 
+    /// Another body, past an external processor.
+    pub(crate) fn processed(processed: Processed) -> Self {
+        Self(Response::Processed(Box::new(processed)))
+    }
+
     /// Another body, compressed.
     pub(crate) fn compressed(compressed: Compressed) -> Self {
         Self(Response::Compressed(Box::new(compressed)))
+    }
+
+    /// Gives the body up, as the request fails.
+    pub(crate) fn fail(self, error: &Error) {
+        if let Response::Relayed(relay) = self.0 {
+            relay.give_up(error);
+        }
     }
 
     /// Gives the body up: the client gets a response with this status in its place.
@@ -59,6 +74,7 @@ impl server::ResponseStream for ResponseBody {
         match &self.0 {
             Response::Whole(_) => None,
             Response::Relayed(relay) => relay.upload(),
+            Response::Processed(processed) => processed.upload(),
             Response::Compressed(compressed) => compressed.inner().upload(),
         }
     }
@@ -72,6 +88,7 @@ impl Body for ResponseBody {
         match &mut self.0 {
             Response::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Response::Relayed(relay) => relay.poll_frame(context),
+            Response::Processed(processed) => processed.poll_frame(context),
             Response::Compressed(compressed) => compressed.poll_frame(context),
         }
     }
@@ -80,6 +97,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Response::Whole(bytes) => bytes.is_none(),
             Response::Relayed(relay) => relay.is_end_stream(),
+            Response::Processed(processed) => processed.is_end_stream(),
             Response::Compressed(_) => false,
         }
     }
@@ -88,7 +106,7 @@ impl Body for ResponseBody {
         match &self.0 {
             Response::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Response::Relayed(relay) => relay.size_hint(),
-            Response::Compressed(_) => SizeHint::default(),
+            Response::Processed(_) | Response::Compressed(_) => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests of the gateway's own on behalf of one under way: to an endpoint picker, to an authorization server.
+//! Requests of the gateway's own on behalf of one under way: to an endpoint picker, an authorization server, an external processor.
 
 use http::Request;
 use pailou_snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};

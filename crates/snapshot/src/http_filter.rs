@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{ExternalAuth, Fraction, Redirect, ValueMatch};
+use super::{ExtProc, ExternalAuth, Fraction, Redirect, ValueMatch};
 
-/// A filter. Requests pass the filters in the order of this list, which is Envoy Gateway's (`EnvoyProxy` `filterOrder`);
-/// responses pass them in the same order, since an overridden response gets the headers that the other filters add, and
-/// compression takes the body that is sent.
+/// A filter. Requests pass the filters in the order of this list, which is Envoy Gateway's (`EnvoyProxy` `filterOrder`).
+/// Responses pass external processors first, the last one before the others, as in Envoy; then the other filters in the order of
+/// this list, since an overridden response gets the headers that the other filters add, and compression takes the body that is sent.
 #[derive(Clone, Debug)]
 pub enum HttpFilter {
     /// Replaces responses. First: responses of the other filters (401, 403, 429) can be replaced too.
@@ -19,6 +19,8 @@ pub enum HttpFilter {
     Cors(Arc<Cors>),
     /// Asks a server whether the request may pass. A rule may have several, which are asked in the rule's order.
     ExternalAuth(Arc<ExternalAuth>),
+    /// Has a server process requests and responses. After authentication. A rule may have several, in the policy's order.
+    ExtProc(Arc<ExtProc>),
     /// Compresses responses. Last: it takes the body that goes out.
     Compressor(Arc<Compressor>),
 }
@@ -31,7 +33,8 @@ impl HttpFilter {
             Self::Fault(_) => 1,
             Self::Cors(_) => 2,
             Self::ExternalAuth(_) => 3,
-            Self::Compressor(_) => 4,
+            Self::ExtProc(_) => 4,
+            Self::Compressor(_) => 5,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod client;
 mod cluster;
+mod ext_proc;
 mod external_auth;
 mod filter;
 mod forward;
@@ -30,6 +31,7 @@ pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
     HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
+pub use ext_proc::{BodyProcessing, ExtProc, ProcessedParts};
 pub use external_auth::{AuthProtocol, ExternalAuth};
 pub use filter::{
     Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite, TemplateEdit,

@@ -1,7 +1,8 @@
-//! Kinds that are known and not acted on.
+//! Kinds that are known, and acted on in part or not at all.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::ext_proc::ExtProc;
 use super::merge::{MergeType, joined_targets};
 use crate::meta::Resource;
 use crate::refs::{PolicyTargetReference, TargetSelector};
@@ -10,7 +11,7 @@ use crate::unsupported::{Unsupported, unsupported_fields};
 /// `gateway.envoyproxy.io/v1alpha1` EnvoyPatchPolicy: patches of Envoy's own configuration.
 pub type EnvoyPatchPolicy = Resource<EnvoyPatchPolicySpec>;
 
-/// `gateway.envoyproxy.io/v1alpha1` EnvoyExtensionPolicy: code loaded into Envoy.
+/// `gateway.envoyproxy.io/v1alpha1` EnvoyExtensionPolicy: external processors, and code loaded into Envoy.
 pub type EnvoyExtensionPolicy = Resource<EnvoyExtensionPolicySpec>;
 
 /// `spec` of an EnvoyPatchPolicy: only its target is read.
@@ -34,7 +35,7 @@ unsupported_fields!(EnvoyPatchPolicySpec,
     "jsonPatches" => |spec| spec.json_patches.is_some(),
 );
 
-/// `spec` of an EnvoyExtensionPolicy: its targets, and whether requests may pass without each extension.
+/// `spec` of an EnvoyExtensionPolicy: its targets, external processors, and whether requests may pass without each other extension.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvoyExtensionPolicySpec {
@@ -53,9 +54,9 @@ pub struct EnvoyExtensionPolicySpec {
     /// WebAssembly.
     #[serde(default)]
     pub wasm: Vec<Extension>,
-    /// External processing.
+    /// External processors, at most 16.
     #[serde(default)]
-    pub ext_proc: Vec<Extension>,
+    pub ext_proc: Vec<ExtProc>,
     /// Lua.
     #[serde(default)]
     pub lua: Vec<Extension>,
@@ -102,9 +103,9 @@ impl EnvoyExtensionPolicySpec {
         joined_targets(self.target_ref.as_ref(), &self.target_refs)
     }
 
-    /// Paths below `spec` of extensions without which no request may pass.
+    /// Paths below `spec` of extensions that cannot be run, and without which no request may pass.
     pub fn guards(&self) -> Vec<String> {
-        let may_fail_open = [("wasm", &self.wasm), ("extProc", &self.ext_proc)];
+        let may_fail_open = [("wasm", &self.wasm)];
         let must_run = [("lua", &self.lua), ("dynamicModule", &self.dynamic_module)];
         let closed = |(field, list): (&'static str, &Vec<Extension>), counts: fn(&Extension) -> bool| {
             let places = list.iter().enumerate().filter(|(_, it)| counts(it)).map(|(place, _)| format!("{field}[{place}]"));
@@ -117,7 +118,9 @@ impl EnvoyExtensionPolicySpec {
 
 unsupported_fields!(EnvoyExtensionPolicySpec,
     "wasm (failOpen: requests pass without)" => |spec| spec.wasm.iter().any(|it| it.fail_open && !it.is_built_in()),
-    "extProc (failOpen: requests pass without)" => |spec| spec.ext_proc.iter().any(|it| it.fail_open),
+    "extProc[].backendSettings" => |spec| spec.ext_proc.iter().any(|it| it.backend_settings.is_some()),
+    "extProc[].processingMode: attributes that are not known here" => |spec| spec.ext_proc.iter().any(|it| it.has_unknown_attribute()),
+    "extProc[].shadowMode (the server is told nothing)" => |spec| spec.ext_proc.iter().any(|it| it.shadow_mode),
 );
 
 #[cfg(test)]
@@ -131,11 +134,15 @@ mod tests {
     #[test]
     fn what_must_run_guards_unless_it_may_fail_open() {
         let spec = spec(
-            r#"{"extProc": [{"backendRefs": []}, {"failOpen": true}], "wasm": [{"name": "a", "code": {"type": "Image"}}],
-                "lua": [{"inline": "", "failOpen": true}], "dynamicModule": [{"name": "m"}]}"#,
+            r#"{"wasm": [{"name": "a", "code": {"type": "Image"}}, {"name": "b", "failOpen": true}],
+                "lua": [{"inline": "", "failOpen": true}], "dynamicModule": [{"name": "m"}],
+                "extProc": [{"backendRefs": [{"name": "processor", "port": 9002}], "shadowMode": true}]}"#,
         );
-        assert_eq!(spec.guards(), ["wasm[0]", "extProc[0]", "lua[0]", "dynamicModule[0]"]);
-        assert_eq!(spec.unsupported(), ["extProc (failOpen: requests pass without)"]);
+        assert_eq!(spec.guards(), ["wasm[0]", "lua[0]", "dynamicModule[0]"]);
+        assert_eq!(
+            spec.unsupported(),
+            ["wasm (failOpen: requests pass without)", "extProc[].shadowMode (the server is told nothing)"]
+        );
     }
 
     #[test]

@@ -145,8 +145,13 @@ impl References for BackendTrafficPolicy {
 }
 
 impl References for EnvoyExtensionPolicy {
-    /// None that is acted on.
-    fn references(&self, _visit: &mut dyn FnMut(Reference<'_>)) {}
+    fn references(&self, visit: &mut dyn FnMut(Reference<'_>)) {
+        let from = Referrer { group: ENVOY_GROUP, kind: "EnvoyExtensionPolicy", namespace: &self.meta.namespace };
+        for processor in &self.spec.ext_proc {
+            processor.backend_ref.iter().filter_map(|to| Reference::backend(from, to)).for_each(&mut *visit);
+            processor.backend_refs.iter().filter_map(|to| Reference::weighted(from, to)).for_each(&mut *visit);
+        }
+    }
 }
 
 impl References for SecurityPolicy {

@@ -8,6 +8,7 @@ use crate::{ids::PolicyId, index::Index, output::Effect};
 
 use super::{
     backend::TrafficPolicies,
+    ext_proc::Processors,
     extensions::ExtensionPolicies,
     security::{Security, SecurityPolicies},
     traffic::Traffic,
@@ -28,6 +29,8 @@ pub(crate) struct ListenerPolicies {
 pub(crate) struct RulePolicies {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) security: Security,
+    /// External processors.
+    pub(crate) processors: Processors,
     /// The rule fails, as its BackendTrafficPolicy is invalid.
     pub(crate) failure: Option<Failure>,
 }
@@ -69,9 +72,11 @@ impl<'t, 'a> RoutePolicies<'t, 'a> {
         self.effects.extend(overlaps.drain(..).map(Effect::Traffic));
         let mut security = self.security.security(index, listener.security, rule, &mut overlaps);
         self.effects.extend(overlaps.drain(..).map(Effect::Security));
-        let closed = self.extensions.closed(index, listener.extensions, rule, &mut overlaps);
-        security.closed = security.closed.or(closed);
+        let processors = self.extensions.processors(index, listener.extensions, rule, &mut overlaps).unwrap_or_else(|closed| {
+            security.closed.get_or_insert(closed);
+            Processors::default()
+        });
         self.effects.extend(overlaps.into_iter().map(Effect::Extensions));
-        RulePolicies { traffic, security, failure }
+        RulePolicies { traffic, security, processors, failure }
     }
 }

@@ -1,4 +1,4 @@
-//! EnvoyExtensionPolicy: nothing that it would load into Envoy is run, so that what it guards answers nobody.
+//! EnvoyExtensionPolicy: external processors are run; nothing that it would load into Envoy is, so that what that guards answers nobody.
 
 use pailou_api::{
     EnvoyExtensionPolicy, Resource,
@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    ext_proc::{self, Processors},
     overlap::Overlap,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
@@ -23,23 +24,28 @@ use super::{
 pub(crate) type ExtensionPolicies<'a> = PolicyTargets<'a, EnvoyExtensionPolicySpec>;
 
 impl ExtensionPolicies<'_> {
-    /// Why a rule on a listener with the policy `outer` must answer nobody.
-    pub(crate) fn closed(
+    /// The processors of a rule on a listener with the policy `outer`.
+    ///
+    /// # Errors
+    /// Why the rule must answer nobody.
+    pub(crate) fn processors(
         &self,
         index: &Index<'_>,
         outer: Option<PolicyId>,
         rule: &RouteName,
         overlaps: &mut Vec<Overlap>,
-    ) -> Option<Failure> {
-        let (EnvoyExtensionPolicy { meta, .. }, problem) = self.effective(index, outer, rule, overlaps).err()?;
-        Some(Failure(format!("EnvoyExtensionPolicy {}/{}: {}", meta.namespace, meta.name, problem.message).into()))
+    ) -> Result<Processors, Failure> {
+        let found = self.effective(index, outer, rule, overlaps);
+        found.map(Option::unwrap_or_default).map_err(|(EnvoyExtensionPolicy { meta, .. }, problem)| {
+            Failure(format!("EnvoyExtensionPolicy {}/{}: {}", meta.namespace, meta.name, problem.message).into())
+        })
     }
 }
 
 impl TargetedSpec for EnvoyExtensionPolicySpec {
     const KIND: &'static str = "EnvoyExtensionPolicy";
     const TARGETS: &'static [TargetKind] = TargetKind::ROUTING;
-    type Settings = ();
+    type Settings = Processors;
 
     fn table<'t, 'a>(index: &'t Index<'a>) -> &'t TrackedTable<'a, Resource<Self>> {
         &index.extension_policies
@@ -57,19 +63,26 @@ impl TargetedSpec for EnvoyExtensionPolicySpec {
         self.merge_type
     }
 
-    fn read(_index: &Index<'_>, policy: &EnvoyExtensionPolicy) -> Result<(), Problem> {
-        read(&policy.spec)
+    fn read(index: &Index<'_>, policy: &EnvoyExtensionPolicy) -> Result<Processors, Problem> {
+        guard(&policy.spec)?;
+        ext_proc::of_policy(index, policy)
     }
 
-    /// Guards everything that either of the two guards.
+    /// Guards everything that either of the two guards. Processors take the place of the parent's, as in Envoy Gateway, which merges no
+    /// lists of them.
     fn read_merged(
-        _index: &Index<'_>,
+        index: &Index<'_>,
         policy: &EnvoyExtensionPolicy,
         parent: &EnvoyExtensionPolicy,
         _merge_type: MergeType,
-    ) -> Result<(), Problem> {
-        read(&policy.spec)?;
-        read(&parent.spec)
+    ) -> Result<Processors, Problem> {
+        guard(&policy.spec)?;
+        guard(&parent.spec)?;
+        ext_proc::of_policy(index, if policy.spec.ext_proc.is_empty() { parent } else { policy })
+    }
+
+    fn problems(processors: &Processors) -> Vec<Problem> {
+        processors.problems.clone()
     }
 
     fn unenforced(policy: &EnvoyExtensionPolicy) -> Vec<&'static str> {
@@ -77,7 +90,8 @@ impl TargetedSpec for EnvoyExtensionPolicySpec {
     }
 }
 
-fn read(spec: &EnvoyExtensionPolicySpec) -> Result<(), Problem> {
+/// Refuses a policy with an extension that cannot be run, and without which no request may pass.
+fn guard(spec: &EnvoyExtensionPolicySpec) -> Result<(), Problem> {
     let guards: Vec<_> = spec.guards().iter().map(|path| format!("spec.{path}")).collect();
     if guards.is_empty() {
         return Ok(());

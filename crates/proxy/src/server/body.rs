@@ -29,7 +29,12 @@ enum Inner {
     /// There is none, and the connection may become another protocol's.
     Upgrade(OnUpgrade),
     Http2(Incoming),
+    /// As a filter makes it of another.
+    Filtered(FilteredBody),
 }
+
+/// A body that a filter makes of a client's.
+type FilteredBody = Pin<Box<dyn Body<Data = Bytes, Error = ClientBodyError> + Send + Sync>>;
 
 /// Why a request's body does not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +51,19 @@ pub enum ClientBodyError {
     /// The stream was reset, or its connection broke.
     #[error(transparent)]
     Http2(#[from] hyper::Error),
+    /// A filter gave the body up; the reason.
+    #[error("{0}")]
+    Filtered(String),
 }
 
 impl ClientBody {
+    /// A body that a filter makes of another.
+    pub(crate) fn filtered(body: impl Body<Data = Bytes, Error = ClientBodyError> + Send + Sync + 'static) -> Self {
+        Self(Inner::Filtered(Box::pin(body)))
+    }
+
     /// A body that is there.
-    pub(super) fn whole(bytes: Bytes) -> Self {
+    pub(crate) fn whole(bytes: Bytes) -> Self {
         Self(Inner::Whole(bytes))
     }
 
@@ -101,6 +114,7 @@ impl Body for ClientBody {
             Inner::Http1(body) => body.poll_frame(context),
             Inner::Upgrade(_) => Poll::Ready(None),
             Inner::Http2(body) => Pin::new(body).poll_frame(context).map_err(ClientBodyError::from),
+            Inner::Filtered(body) => body.as_mut().poll_frame(context),
         }
     }
 
@@ -110,6 +124,7 @@ impl Body for ClientBody {
             Inner::Http1(body) => body.left() == Some(0),
             Inner::Upgrade(_) => true,
             Inner::Http2(body) => body.is_end_stream(),
+            Inner::Filtered(body) => body.is_end_stream(),
         }
     }
 
@@ -119,6 +134,7 @@ impl Body for ClientBody {
             Inner::Upgrade(_) => SizeHint::with_exact(0),
             Inner::Http1(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Inner::Http2(body) => body.size_hint(),
+            Inner::Filtered(body) => body.size_hint(),
         }
     }
 }

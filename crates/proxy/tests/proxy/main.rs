@@ -11,6 +11,7 @@ mod client_certificates;
 mod codings;
 mod cors;
 mod duplex;
+mod ext_proc;
 mod forward;
 mod handshakes;
 mod hostile;

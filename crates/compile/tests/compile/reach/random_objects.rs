@@ -240,7 +240,11 @@ impl Maker {
             Kind::EnvoyProxy => json!({"concurrency": 2}),
             Kind::EnvoyExtensionPolicy => {
                 let lua = self.maybe(|_| json!([{"type": "Inline", "inline": ""}]));
-                let spec = self.targeting(&routes_and_parents, json!({"lua": lua}));
+                let processors = self.some(
+                    2,
+                    |it| json!({"backendRefs": [it.backend()], "failOpen": it.0.below(2) == 0, "processingMode": {"request": {}}}),
+                );
+                let spec = self.targeting(&routes_and_parents, json!({"lua": lua, "extProc": processors}));
                 self.merged(spec)
             }
             Kind::EnvoyPatchPolicy => json!({"type": "JSONPatch", "targetRef": self.local(&[(GATEWAY, "Gateway")])}),

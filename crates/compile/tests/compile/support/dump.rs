@@ -7,8 +7,9 @@ use pailou_compile::{
     status::{Condition, Severity, StatusBody},
 };
 use pailou_snapshot::{
-    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ExternalAuth, Filters, Forward, HealthChecks,
-    HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ExtProc, ExternalAuth, Filters, Forward,
+    HealthChecks, HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, ProcessedParts, RouteMatch, Rule,
+    Snapshot, Timeouts, ValueMatch,
 };
 
 use super::printed::{changed, printed};
@@ -139,12 +140,34 @@ fn authorizer(auth: &ExternalAuth) -> String {
     format!("{cluster}, {}, body up to {}", printed(&auth.protocol), auth.max_body)
 }
 
+fn external_processor(processor: &ExtProc) -> String {
+    let ExtProc { backends, authority, request, response, message_timeout, .. } = processor;
+    let backends: Vec<_> = backends.iter().map(|(weight, key)| format!("{weight} x {}", key.endpoints)).collect();
+    let parts = |parts: &Option<ProcessedParts>| parts.as_ref().map_or("nothing".to_owned(), printed);
+    let mut text = format!(
+        "{} as {}, of requests {}, of responses {}, {} ms",
+        backends.join(", "),
+        authority.to_str().unwrap(),
+        parts(request),
+        parts(response),
+        message_timeout.as_millis()
+    );
+    let mut more = |is_set: bool, word: String| text.push_str(&if is_set { format!(", {word}") } else { String::new() });
+    more(processor.allow_mode_override, "mode override".to_owned());
+    more(processor.fail_open, "fail open".to_owned());
+    more(processor.status_on_error != 500, format!("{} on error", processor.status_on_error.as_str()));
+    more(!processor.accessible_namespaces.is_empty(), format!("reads {:?}", processor.accessible_namespaces));
+    more(!processor.writable_namespaces.is_empty(), format!("writes {:?}", processor.writable_namespaces));
+    text
+}
+
 fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
     match filter {
         HttpFilter::ResponseOverride(rules) => ("response override", printed(&rules.0)),
         HttpFilter::Fault(fault) => ("fault", printed(fault)),
         HttpFilter::Cors(cors) => ("cors", printed(cors)),
         HttpFilter::ExternalAuth(auth) => ("authorizer", authorizer(auth)),
+        HttpFilter::ExtProc(processor) => ("external processor", external_processor(processor)),
         HttpFilter::Compressor(compressor) => ("compressor", printed(&compressor.0)),
     }
 }

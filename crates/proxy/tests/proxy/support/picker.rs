@@ -1,4 +1,4 @@
-//! An endpoint picker that follows a script: gRPC by hand over HTTP/2, so that its oddities can be as odd as those of real ones.
+//! An endpoint picker, or external processor, that follows a script: gRPC by hand over HTTP/2, so that its oddities can be as odd as those of real ones.
 
 use std::{future::Future, net::SocketAddr};
 
@@ -96,7 +96,7 @@ impl Talk {
         self.send(&ProcessingResponse { response: Some(answer), mode_override: Some(mode), ..ProcessingResponse::default() });
     }
 
-    fn send(&mut self, message: &ProcessingResponse) {
+    pub(crate) fn send(&mut self, message: &ProcessingResponse) {
         let mut frame = BytesMut::new();
         frame.put_u8(0);
         frame.put_u32(message.encoded_len() as u32);
@@ -105,9 +105,14 @@ impl Talk {
     }
 
     /// Ends the conversation as gRPC does.
-    pub(crate) fn close(mut self) {
+    pub(crate) fn close(self) {
+        self.end("0");
+    }
+
+    /// Ends the conversation with a gRPC status.
+    pub(crate) fn end(mut self, status: &'static str) {
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        trailers.insert("grpc-status", HeaderValue::from_static(status));
         let _ = self.send.send_trailers(trailers);
     }
 }
