@@ -51,7 +51,13 @@ pub enum Api {
     CountTokens,
     /// The list of models, or one of it: names no model in a body.
     Models,
+    /// Objects that a service keeps: files, batches, responses. Requests about them name no model.
+    Stored,
 }
+
+/// Collections of objects that OpenAI's and Anthropic's services keep.
+const COLLECTIONS: [&str; 10] =
+    ["files", "uploads", "batches", "vector_stores", "conversations", "containers", "threads", "fine_tuning", "evals", "videos"];
 
 /// The shape in which an API tells errors and usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,9 +139,23 @@ impl Api {
             (version, "messages") if is_version(version) => Self::Messages,
             ("messages", "count_tokens") if is_version(grandparent) => Self::CountTokens,
             (_, "models") => Self::Models,
-            ("models", _) if is_version(grandparent) => Self::Models,
-            _ => return None,
+            _ => return Self::of_object(path),
         })
+    }
+
+    /// The API of a path that goes on behind the collection's name.
+    fn of_object(path: &str) -> Option<Self> {
+        let mut segments = path.split('/').skip_while(|segment| !is_version(segment)).skip(1);
+        let mut next = || segments.next().filter(|segment| !segment.is_empty());
+        match (next()?, next(), next()) {
+            // Names have slashes.
+            ("models", Some(_), _) => Some(Self::Models),
+            ("responses", Some("input_tokens" | "compact"), _) => None,
+            ("responses", Some(_), _) | ("messages", Some("batches"), _) | ("chat", Some("completions"), Some(_)) => {
+                Some(Self::Stored)
+            }
+            (collection, ..) => COLLECTIONS.contains(&collection).then_some(Self::Stored),
+        }
     }
 
     /// The shape of this API's errors and events.
@@ -149,7 +169,7 @@ impl Api {
 
     /// Whether a request to this API names its model in the body.
     pub fn names_model(self) -> bool {
-        self != Self::Models
+        !matches!(self, Self::Models | Self::Stored)
     }
 }
 
@@ -224,10 +244,18 @@ mod tests {
             ("/v1/audio/transcriptions", Some(Api::Transcriptions)),
             ("/anthropic/v1/messages", Some(Api::Messages)),
             ("/v1/messages/count_tokens", Some(Api::CountTokens)),
-            ("/v1/threads/t1/messages", None),
+            ("/v1/threads/t1/messages", Some(Api::Stored)),
             ("/v1/models", Some(Api::Models)),
             ("/v1/models/qwen", Some(Api::Models)),
-            ("/v1/responses/resp_1", None),
+            ("/v1/models/org/qwen", Some(Api::Models)),
+            ("/v1/responses/resp_1", Some(Api::Stored)),
+            ("/v1/responses/resp_1/input_items", Some(Api::Stored)),
+            ("/v1/responses/input_tokens", None),
+            ("/v1/files", Some(Api::Stored)),
+            ("/openai/v1/files/f1/content?x=1", Some(Api::Stored)),
+            ("/v1/messages/batches/b1/results", Some(Api::Stored)),
+            ("/v1/chat/completions/c1", Some(Api::Stored)),
+            ("/files/v1/report", None),
             ("/tokenizer", None),
             ("/", None),
             ("", None),
@@ -245,6 +273,7 @@ mod tests {
         assert!(is_model_call("/v1/audio/transcriptions", Some("multipart/form-data; boundary=b")));
         assert!(!is_model_call(chat, Some("application/grpc")));
         assert!(!is_model_call("/v1/models", None));
+        assert!(!is_model_call("/v1/files", Some("multipart/form-data; boundary=b")));
         assert!(!is_model_call("/healthz", Some("application/json")));
     }
 }

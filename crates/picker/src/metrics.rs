@@ -17,6 +17,8 @@ use self::{
 const LONGEST_LINE: usize = 64 << 10;
 /// Most adapters that are remembered of an engine.
 const MOST_ADAPTERS: usize = 256;
+/// Most models that are remembered of what answers behind one port.
+const MOST_MODELS: usize = 64;
 
 /// An engine's figures at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +33,8 @@ pub(crate) struct Figures {
     pub(crate) kv_tokens: Option<u64>,
     /// Its LoRA adapters, where it has any.
     pub(crate) adapters: Option<Adapters>,
+    /// Names under which it serves models.
+    pub(crate) models: Vec<Box<str>>,
     /// When its process started, in seconds.
     pub(crate) started: Option<f64>,
     /// A count that only grows while it lives.
@@ -134,7 +138,10 @@ impl Parser {
         // Nothing that is measured here can be negative.
         let Some(value) = sample.value.is_finite().then(|| sample.value.max(0.0)) else { return };
         match meaning {
-            Meaning::Waiting => figures.waiting += value as f32,
+            Meaning::Waiting => {
+                figures.waiting += value as f32;
+                note_model(&mut figures.models, sample.label("model_name"));
+            }
             Meaning::Running => figures.running += value as f32,
             Meaning::Kv => figures.kv = figures.kv.max(value.min(1.0) as f32),
             Meaning::CacheConfig { size, count } => {
@@ -173,6 +180,15 @@ impl Parser {
             running: names(sample.label("running_lora_adapters")),
             waiting: names(sample.label("waiting_lora_adapters")),
         });
+    }
+}
+
+/// Notes a model's name once. One with escapes is left out: labels are read as they are written.
+fn note_model(models: &mut Vec<Box<str>>, name: Option<&[u8]>) {
+    let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) else { return };
+    let is_new = !name.is_empty() && !name.contains('\\') && !models.iter().any(|known| **known == *name);
+    if is_new && models.len() < MOST_MODELS {
+        models.push(name.into());
     }
 }
 

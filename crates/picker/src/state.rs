@@ -1,7 +1,7 @@
 //! State of a pool between requests.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::Instant,
@@ -133,6 +133,18 @@ impl PoolState {
     pub fn snapshot(&self) -> Vec<EndpointReport> {
         let now = Instant::now();
         self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, now)).collect()
+    }
+
+    /// Names under which its engines serve models and adapters, as their metrics last had them.
+    pub fn served_models(&self) -> BTreeSet<Box<str>> {
+        let mut names = BTreeSet::new();
+        for endpoint in &self.shared.members.load().endpoints {
+            let reading = endpoint.reading.load();
+            let Some(figures) = &reading.figures else { continue };
+            let adapters = figures.adapters.iter().flat_map(|adapters| adapters.running.iter().chain(&adapters.waiting));
+            names.extend(figures.models.iter().chain(adapters).cloned());
+        }
+        names
     }
 
     /// Different blocks of prompts in the prefix index: at most 28,672 for each endpoint.

@@ -29,6 +29,7 @@ fn vllm_is_understood() {
         kv: 0.25,
         kv_tokens: Some(16_000),
         adapters: None,
+        models: vec!["qwen".into()],
         started: Some(1.7e9),
         served: Some(1500.0),
     };
@@ -69,6 +70,15 @@ fn queues_behind_one_port_are_summed_and_the_fullest_cache_counts() {
          vllm:kv_cache_usage_perc{engine=\"0\"} 0.9\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.1\n",
     );
     assert_eq!((figures.waiting, figures.kv), (3.0, 0.9));
+}
+
+#[test]
+fn models_are_noted_once_and_no_more_than_are_remembered() {
+    let line = |name: &str| format!("vllm:num_requests_waiting{{model_name=\"{name}\"}} 0\n");
+    let page = [line("a/b"), line("c"), line("a/b"), line(""), line("q\\\"")].concat();
+    assert_eq!(vllm(&page).models, ["a/b".into(), "c".into()]);
+    let many: String = (0..2 * MOST_MODELS).map(|number| line(&number.to_string())).collect();
+    assert_eq!(vllm(&many).models.len(), MOST_MODELS);
 }
 
 #[test]
