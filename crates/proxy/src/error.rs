@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use pailou_ai::{Api, Dialect};
 use pailou_envoy_proto::LocalReply;
 
@@ -206,18 +206,31 @@ impl Error {
 pub enum Audience {
     /// A client of a model API.
     Model(Dialect),
+    /// A client of the part of such an API that names no model: models, files, responses that are kept. Its errors have the same form.
+    Objects(Dialect),
     /// A gRPC client.
     Grpc,
     /// Any other.
     Other,
 }
 
+/// Anthropic's clients send it with every request.
+static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
 impl Audience {
-    /// Kind of client, by path and content type.
-    pub fn of(path: &str, content_type: Option<&str>) -> Self {
-        if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
+    /// Kind of client, by path and headers.
+    pub fn of(path: &str, headers: &HeaderMap) -> Self {
+        if headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
             return Self::Grpc;
         }
-        Api::from_path(path).map_or(Self::Other, |api| Self::Model(api.dialect()))
+        match Api::from_path(path) {
+            None => Self::Other,
+            Some(api) if api.names_model() => Self::Model(api.dialect()),
+            // Both services have models and files at the same paths.
+            Some(_) if headers.contains_key(&ANTHROPIC_VERSION) || path.starts_with("/anthropic/") => {
+                Self::Objects(Dialect::Anthropic)
+            }
+            Some(api) => Self::Objects(api.dialect()),
+        }
     }
 }

@@ -14,10 +14,10 @@ impl Error {
     /// The response, in the terms of whoever asked.
     pub fn response(&self, audience: Audience) -> Response<ResponseBody> {
         let mut response = match audience {
-            Audience::Model(_) | Audience::Other if let Some(reply) = &self.local_reply => {
+            Audience::Model(_) | Audience::Objects(_) | Audience::Other if let Some(reply) = &self.local_reply => {
                 reply.response().map(ResponseBody::whole)
             }
-            Audience::Model(dialect) => {
+            Audience::Model(dialect) | Audience::Objects(dialect) => {
                 let mut body = ErrorBody::new(dialect, self.status.as_u16(), &self.message);
                 body.code = self.code;
                 with_body(self.status, "application/json", body.to_json())

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_snapshot::{Filters, HttpFilter, Rule};
+use pailou_snapshot::{ExternalAuth, Filters, HttpFilter, Rule};
 
 use crate::{
     error::{Audience, Error},
@@ -86,6 +86,13 @@ pub(crate) struct FilterState {
 }
 
 impl FilterState {
+    /// Notes the CORS settings of a rule, for a response that tells of the rule and is not its own.
+    pub(crate) fn enter_cors(&mut self, filters: &Filters, head: &Head) {
+        let http = filters.http.iter().filter(|filter| matches!(filter, HttpFilter::Cors(_))).cloned().collect();
+        self.rule = Some(Arc::new(Filters { http, ..Filters::default() }));
+        self.origin = head.parts.headers.get(header::ORIGIN).cloned();
+    }
+
     /// Notes a rule's filters, before the request passes them: a filter that ends the request leaves the response to all. Those of a further
     /// rule take the place of the rule's before, but for its external processors.
     fn enter(&mut self, rule: &Rule, head: &Head, stage: &Stage<'_>) {
@@ -175,6 +182,44 @@ pub(crate) async fn request_to_rule(
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
         Passage::Continue(input) => Passage::Continue(Admitted(input)),
         Passage::Reply(response) => Passage::Reply(response),
+    })
+}
+
+/// Asks a rule's guards about a request, for a response that tells of the rule and is not its own: their changes come to nothing.
+///
+/// # Errors
+/// The response of the first that refuses the request.
+pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &Head) -> Result<(), Error> {
+    let mut guards = guards(filters).peekable();
+    if guards.peek().is_none() {
+        return Ok(());
+    }
+    let mut head = head.clone();
+    for server in guards {
+        external_auth::request(server, stage, &mut head, RequestInput::Absent, &mut Vec::new()).await?;
+    }
+    Ok(())
+}
+
+/// Whether the same guards stand before two rules.
+pub(crate) fn have_same_guards(one: &Filters, other: &Filters) -> bool {
+    guards(one).eq(guards(other))
+}
+
+/// Whether a rule's guards can be asked about a request that is not the rule's: an external processor cannot.
+pub(crate) fn can_be_consulted(filters: &Filters) -> bool {
+    !filters.http.iter().any(|filter| matches!(filter, HttpFilter::ExtProc(_)))
+}
+
+/// The filters that may refuse a client.
+fn guards(filters: &Filters) -> impl Iterator<Item = &ExternalAuth> {
+    filters.http.iter().filter_map(|filter| match filter {
+        HttpFilter::ExternalAuth(server) => Some(&**server),
+        HttpFilter::ResponseOverride(_)
+        | HttpFilter::Fault(_)
+        | HttpFilter::Cors(_)
+        | HttpFilter::ExtProc(_)
+        | HttpFilter::Compressor(_) => None,
     })
 }
 

@@ -10,6 +10,7 @@ mod attempt;
 mod backend;
 mod listener;
 mod mirroring;
+mod models;
 mod outgoing;
 mod picker;
 mod preflight;
@@ -150,7 +151,14 @@ async fn serve(
     let (mut entry, input) = match preflight::rule(listener, &head) {
         Some(entry) => (entry, input),
         None => match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
-            Passage::Continue(input) => find_rule(listener, base_models, &head, input, &stage, record).await?,
+            Passage::Continue(input) => match find_rule(listener, base_models, &head, input, &stage, record).await {
+                Ok(found) => found,
+                // Boxed: most requests are routed, and would carry the room it needs.
+                Err(error) => {
+                    let response = Box::pin(models::response(listener, &stage, &head, state, error));
+                    return response.await.map(Served::Here);
+                }
+            },
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
     };

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// A request's head, cleaned of what belongs to the hop or to the gateway.
+#[derive(Clone)]
 pub(crate) struct Head {
     pub(crate) parts: Parts,
     /// The host, in lower case and without port.
@@ -51,8 +52,7 @@ impl Head {
             // The body is asked for when it is read, and passed on as it comes.
             parts.headers.remove(header::EXPECT);
         }
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let audience = Audience::of(parts.uri.path(), content_type);
+        let audience = Audience::of(parts.uri.path(), &parts.headers);
         Ok(Self { host, authority, upgrade, audience, parts })
     }
 

@@ -5,7 +5,7 @@ use http::HeaderName;
 use super::{ClusterKey, Failure};
 
 /// An authorization server. Without its consent a request goes no further.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalAuth {
     /// Its endpoints, or why it cannot be asked: then no request passes.
     pub cluster: Result<ClusterKey, Failure>,
@@ -16,7 +16,7 @@ pub struct ExternalAuth {
 }
 
 /// How an authorization server is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthProtocol {
     /// By a request like the client's, but for its headers; 200 is consent.
     Http {

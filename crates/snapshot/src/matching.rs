@@ -123,6 +123,11 @@ impl RouteTable {
         self.hosts.iter().map(|(host, entries)| (host, &**entries))
     }
 
+    /// The entries that requests for a host may meet, those of the most specific host name first.
+    pub fn entries_of<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a RouteMatch> {
+        self.hosts.get(host).flat_map(|entries| &**entries)
+    }
+
     /// Every entry, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &RouteMatch> {
         self.hosts.values().flat_map(|entries| &**entries)
@@ -179,6 +184,20 @@ impl RouteMatch {
         let Some(more) = &self.conditions else { return (kind, length, false, 0, 0) };
         let headers = more.headers.len() + usize::from(more.model.is_some()) + usize::from(more.base_model.is_some());
         (kind, length, more.method.is_some(), headers + more.cookies.len(), more.query.len())
+    }
+
+    /// Whether it may match a request somewhere under a path, with these headers where they are known, whatever else the request is.
+    /// `base` has no slash at its end.
+    pub fn may_match_under(&self, base: &str, headers: Option<&HeaderMap>) -> bool {
+        let hold = |more: &Conditions, headers| {
+            more.headers.iter().all(|header| header.matches(headers))
+                && more.cookies.iter().all(|cookie| cookie.matches(cookie_values(headers)))
+        };
+        let are_met = || match (self.conditions.as_deref(), headers) {
+            (Some(more), Some(headers)) => hold(more, headers),
+            _ => true,
+        };
+        self.path.may_match_under(base) && are_met()
     }
 
     /// Whether it may match a request of this method to the same place.
@@ -239,6 +258,16 @@ pub enum PathMatch {
 }
 
 impl PathMatch {
+    fn may_match_under(&self, base: &str) -> bool {
+        let is_under =
+            |path: &str, base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        match self {
+            Self::Exact(exact) => is_under(exact, base),
+            Self::Prefix(prefix) => is_under(prefix, base) || is_under(base, prefix),
+            Self::Regex(_) => true,
+        }
+    }
+
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,

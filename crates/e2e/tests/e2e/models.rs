@@ -72,7 +72,7 @@ async fn a_clients_own_model_header_never_counts() {
     let forged = |body: &'static str| Call::json(CHAT, body).header("X-Gateway-Model-Name", "qwen");
     assert_eq!(answered_by(&gateway, forged(r#"{"model":"deepseek-r1"}"#)).await, "d");
     assert_eq!(answered_by(&gateway, forged("{}")).await, "404");
-    assert_eq!(answered_by(&gateway, Call::get("/v1/models").header("X-Gateway-Model-Name", "qwen")).await, "404");
+    assert_eq!(answered_by(&gateway, Call::get("/v1/files").header("X-Gateway-Model-Name", "qwen")).await, "404");
     let passed = Call::json("/files/a", r#"{"model":"deepseek-r1"}"#).header("x-gateway-model-name", "forged").echo();
     let received = passed.send(gateway.http()).await.received("x-gateway-model-name");
     assert!(!received.contains("forged"), "{received}");

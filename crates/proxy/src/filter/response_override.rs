@@ -82,7 +82,7 @@ pub(super) fn response(
             let text = original.fill(body);
             let mut replacement = match facts.audience {
                 Audience::Grpc => grpc(grpc_code(status), &text),
-                Audience::Model(_) | Audience::Other => with_body(status, "text/plain", text.into()),
+                Audience::Model(_) | Audience::Objects(_) | Audience::Other => with_body(status, "text/plain", text.into()),
             };
             let headers = replacement.headers_mut();
             if let Some(content_type) = content_type {

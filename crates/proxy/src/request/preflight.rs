@@ -3,6 +3,7 @@
 use http::{Method, header};
 use pailou_snapshot::{Body, Listener, RouteMatch};
 
+use super::models;
 use crate::request_head::Head;
 
 /// The rule whose CORS answers a preflight; `None` for any other request, and where no CORS is configured for it.
@@ -16,5 +17,6 @@ pub(super) fn rule<'a>(listener: &'a Listener, head: &Head) -> Option<&'a RouteM
     let asked = head.parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     let method = Method::from_bytes(asked.as_bytes()).ok()?;
     let origin = head.text(&header::ORIGIN)?;
-    listener.routes.find_preflight(&head.view(Body::Read { model: None, base_model: None }), &method, origin)
+    let view = head.view(Body::Read { model: None, base_model: None });
+    listener.routes.find_preflight(&view, &method, origin).or_else(|| models::preflight(listener, head, &method, origin))
 }

@@ -15,12 +15,15 @@ use crate::{
 /// names none, since that is what its sender can mend.
 pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> Error {
     if let Some(model) = input.call().and_then(|call| call.model()) {
-        // The name is the client's own, cut so that the answer stays small.
-        let model: String = model.chars().take(128).collect();
-        return Error::new(Flag::NoRoute, format!("no route for the model `{model}` at this address")).with_code("model_not_found");
+        return unknown_model(model);
     }
     if head.upgrade.is_some() || !matches!(listener.routes.find(&head.view(Body::Unread)), MatchOutcome::NeedsBody) {
         return Error::new(Flag::NoRoute, "no route for this request");
+    }
+    if matches!(head.audience, Audience::Objects(_)) {
+        let message = "no route for this request: it names no model, and routes here go by the model; add a rule that matches this path \
+                       and leads to the backend that has what the request is about";
+        return Error::new(Flag::NoRoute, message);
     }
     let obstacle = match input {
         RequestInput::Absent => "and there is no body",
@@ -33,6 +36,13 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> E
         RequestInput::Unread(_) => "and this body is not declared as JSON; send it with Content-Type: application/json",
     };
     Error::new(Flag::NoRoute, format!("no route for this request: routes here go by the `model` in a request's body, {obstacle}"))
+}
+
+/// The error for a model that no rule leads to.
+pub(super) fn unknown_model(model: &str) -> Error {
+    // The name is the client's own, cut so that the answer stays small.
+    let model: String = model.chars().take(128).collect();
+    Error::new(Flag::NoRoute, format!("no route for the model `{model}` at this address")).with_code("model_not_found")
 }
 
 /// Whether the client means a model's API: by the path, or by the type of its body.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 
@@ -22,6 +22,8 @@ use super::{
 /// A response's body while the connection is busy with it.
 pub(super) struct Counted<B> {
     body: B,
+    /// It answers a HEAD: its content is not sent (RFC 9110, 9.3.2).
+    is_head: bool,
     flow: Option<Arc<Flow>>,
     _busy: Busy,
 }
@@ -43,14 +45,25 @@ pub(super) fn service<W: Serve>(
         let busy = clock.begin();
         let connection = Arc::clone(&connection);
         async move {
-            let response = W::serve(&connection, request.map(ClientBody::from)).await;
+            let is_head = request.method() == Method::HEAD;
+            let mut response = W::serve(&connection, request.map(ClientBody::from)).await;
+            if is_head {
+                announce_length(&mut response);
+            }
             let flow = Flow::current();
             if let (Some(flow), Some(upload)) = (&flow, response.body().upload()) {
                 flow.beside(upload);
             }
-            Ok(response.map(|body| Counted { body, flow, _busy: busy }))
+            Ok(response.map(|body| Counted { body, is_head, flow, _busy: busy }))
         }
     })
+}
+
+/// Announces the length that the answer to a GET would have, where it is known.
+fn announce_length<B: ResponseStream>(response: &mut Response<B>) {
+    if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
 }
 
 impl<B: ResponseStream> Body for Counted<B> {
@@ -58,7 +71,10 @@ impl<B: ResponseStream> Body for Counted<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let mut frame = Pin::new(&mut self.body).poll_frame(context);
+        while self.is_head && matches!(&frame, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
+            frame = Pin::new(&mut self.body).poll_frame(context);
+        }
         if let Some(flow) = &self.flow {
             flow.polled(matches!(frame, Poll::Ready(Some(Ok(_)))));
         }
@@ -70,6 +86,6 @@ impl<B: ResponseStream> Body for Counted<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.is_head { SizeHint::default() } else { self.body.size_hint() }
     }
 }

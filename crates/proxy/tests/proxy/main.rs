@@ -22,6 +22,7 @@ mod limits;
 mod listeners;
 mod mirrors;
 mod model_names;
+mod models;
 mod picker;
 mod picker_answers;
 mod proxy_protocol;
