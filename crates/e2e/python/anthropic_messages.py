@@ -19,4 +19,6 @@ except anthropic.NotFoundError as error:
     assert error.body["error"]["type"] == "not_found_error", error.body
 else:
     raise AssertionError("an unknown model was served")
+assert [known.id for known in client.models.list(limit=5)] == [model]
+assert client.models.retrieve(model).display_name == model
 print("ok")

@@ -63,6 +63,19 @@ def unknown_model():
         raise AssertionError("an unknown model was served")
 
 
+def models():
+    assert [known.id for known in client.models.list()] == [model]
+    assert client.models.retrieve(model).id == model
+    answer = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, max_tokens=1)
+    assert answer.headers["x-request-id"], answer.headers
+    try:
+        client.models.retrieve("org/no-such-model")
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found", error
+    else:
+        raise AssertionError("an unknown model is listed")
+
+
 def abort():
     with client.chat.completions.create(model=model, messages=HELLO, max_tokens=5000, stream=True) as chunks:
         next(iter(chunks))
@@ -76,7 +89,7 @@ async def abort_async():
         await chunks.close()
 
 
-for step in [chat, stream, tools, embeddings, responses, unknown_model, abort]:
+for step in [chat, stream, tools, embeddings, responses, unknown_model, models, abort]:
     step()
     print(step.__name__, "ok")
 asyncio.run(abort_async())

@@ -160,8 +160,7 @@ fn too_long(limit: u64) -> Error {
 
 /// The error for a body in a coding that the gateway cannot decode (RFC 9110, 15.5.16).
 pub(crate) fn unsupported() -> Error {
-    let message = format!(
-        "the request's Content-Encoding is not supported where routes go by the `model` in a body; use {ACCEPTED}, or none"
-    );
+    let message =
+        format!("the request's Content-Encoding is not supported where the `model` in a body counts; use {ACCEPTED}, or none");
     Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::NoRoute, message) }
 }

@@ -18,6 +18,7 @@ use pailou_snapshot::{ExternalAuth, Filters, HttpFilter, Rule};
 
 use crate::{
     error::{Audience, Error},
+    headers,
     request_head::Head,
     request_input::{Bounds, RequestInput},
     response_body::ResponseBody,
@@ -111,7 +112,7 @@ impl FilterState {
         for filter in &filters.http {
             match filter {
                 HttpFilter::ResponseOverride(rules) => {
-                    self.overridden = Some(Box::new(response_override::RequestFacts::of(rules, head, connection)));
+                    self.overridden = Some(Box::new(response_override::RequestFacts::of(rules, head, connection, &rule.route)));
                 }
                 HttpFilter::Cors(_) => self.origin = head.parts.headers.get(header::ORIGIN).cloned(),
                 HttpFilter::Compressor(_) => self.accept_encoding = compressor::accept_encoding(&head.parts.headers),
@@ -263,7 +264,12 @@ pub(crate) async fn response(
     source: Source<'_>,
 ) -> Response<ResponseBody> {
     if let Some(processing) = state.processing.take() {
+        let id = response.headers().get(headers::REQUEST_ID).cloned();
         response = Box::pin(ext_proc::response(*processing, connection, audience, response)).await;
+        // A processor that answers in a backend's place knows nothing of it.
+        if let Some(id) = id {
+            response.headers_mut().entry(headers::REQUEST_ID).or_insert(id);
+        }
     }
     if state.rule.is_none() && state.mutations.is_empty() {
         return response;

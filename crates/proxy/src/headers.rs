@@ -41,6 +41,21 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     declared.split(';').next().unwrap_or_default().trim()
 }
 
+/// Headers that hold for a body byte for byte (RFC 9530, and the older RFC 3230 and RFC 1864).
+static DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// Removes what does not hold any more once a body is changed.
+pub(crate) fn remove_digests(headers: &mut HeaderMap) {
+    for name in &DIGESTS {
+        headers.remove(name);
+    }
+}
+
 /// Applies an edit without templates: set, then add, then remove.
 pub(crate) fn edit(headers: &mut HeaderMap, edit: &HeaderEdit) {
     edit_with(headers, edit, &[]);
@@ -197,6 +212,14 @@ mod tests {
             forwarded(&mut headers, &HeaderValue::from_static("127.0.0.1"), false, trusted);
             assert_eq!(headers[FORWARDED_PROTO], expected);
         }
+    }
+
+    #[test]
+    fn no_digest_of_another_body_stays() {
+        let mut headers =
+            map(&[("content-md5", "1"), ("digest", "1"), ("content-digest", "1"), ("repr-digest", "1"), ("etag", "1")]);
+        remove_digests(&mut headers);
+        assert_eq!(headers, map(&[("etag", "1")]));
     }
 
     #[test]

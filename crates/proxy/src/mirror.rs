@@ -46,6 +46,21 @@ impl Copies {
         Copied { frames: ends, lag }
     }
 
+    /// Begins one more copy of a body of which this much has passed; `is_end` says that nothing will follow.
+    pub(crate) fn begin_after<'a>(
+        &mut self,
+        context: &Arc<context::Context>,
+        passed: impl Iterator<Item = &'a Bytes>,
+        is_end: bool,
+    ) -> Copied {
+        let copied = self.begin(context);
+        let goes_on = self.0.last().is_some_and(|copy| passed.into_iter().all(|data| copy.send(data)));
+        if is_end || !goes_on {
+            self.0.pop();
+        }
+        copied
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -28,10 +28,13 @@ pub(crate) fn response(
         Some(change) => rewrite::path(change, matched, uri.path()),
         None => uri.path().into(),
     };
-    let (mark, query) = uri.query().map_or(("", ""), |query| ("?", query));
+    let path = match uri.query() {
+        Some(query) => rewrite::with_query(&path, query).into(),
+        None => path,
+    };
     // A request without a host, as HTTP/1.0 has it, stays where it is.
     let origin = if host.is_empty() { String::new() } else { format!("{scheme}://{host}{port}") };
-    let location = HeaderValue::try_from(format!("{origin}{path}{mark}{query}")).ok()?;
+    let location = HeaderValue::try_from(format!("{origin}{path}")).ok()?;
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = redirect.status;
     response.headers_mut().insert(header::LOCATION, location);
@@ -79,5 +82,7 @@ mod tests {
             redirect.path = Some(PathRewrite::Prefix("/v2".into()));
         };
         assert_eq!(location(change, 80, false), "http://b.test/v2/x?q=1");
+        let full = |redirect: &mut Redirect| redirect.path = Some(PathRewrite::Full("/new?a=b".into()));
+        assert_eq!(location(full, 80, false), "http://a.test/new?a=b&q=1");
     }
 }

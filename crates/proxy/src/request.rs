@@ -8,6 +8,7 @@
 mod answer;
 mod attempt;
 mod backend;
+mod client_headers;
 mod listener;
 mod mirroring;
 mod models;
@@ -15,11 +16,13 @@ mod outgoing;
 mod picker;
 mod preflight;
 mod replay;
+mod request_id;
 mod retry;
 mod selection;
 mod session;
 mod target;
 mod turn;
+mod unreadable;
 mod unrouted;
 
 use std::{
@@ -41,7 +44,7 @@ use pailou_snapshot::{
 use crate::{
     breaker::Overflow,
     client_cert_header,
-    context::{Context, Share},
+    context::Context,
     error::{Error, Flag},
     filter::{self, Admitted, FilterState, Passage, Source, Stage},
     headers, redirect,
@@ -49,6 +52,7 @@ use crate::{
     request_input::{Bounds, RequestInput},
     request_log::RequestLog,
     response_body::ResponseBody,
+    retained::Keep,
     runtime::Runtime,
     server::ClientBody,
     template::{self, RequestFacts},
@@ -58,7 +62,7 @@ use answer::Answer;
 use attempt::Attempts;
 use outgoing::Outgoing;
 use picker::Picker;
-use replay::{Keep, ReplayBody};
+use replay::ReplayBody;
 use retry::Policy;
 use session::Session;
 use target::Target;
@@ -86,7 +90,10 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
         Err(error) => Err(error),
     };
     match served {
-        Ok(Served::Here(response)) => {
+        Ok(Served::Here(mut response)) => {
+            if !response.headers().contains_key(headers::REQUEST_ID) {
+                request_id::stamp(response.headers_mut(), &mut record.request_id);
+            }
             let response = filter::response(&mut state, connection, audience, response, Source::Local("")).await;
             record.head(response.status());
             record.settle();
@@ -103,8 +110,10 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
         }
         Err(error) => {
             record.failed(&error);
+            let mut response = error.response(audience);
+            request_id::stamp(response.headers_mut(), &mut record.request_id);
             let source = Source::Local(&error.message);
-            let mut response = filter::response(&mut state, connection, audience, error.response(audience), source).await;
+            let mut response = filter::response(&mut state, connection, audience, response, source).await;
             record.head(response.status());
             if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
@@ -141,7 +150,7 @@ async fn serve(
         return Ok(Served::Here(Response::new(ResponseBody::empty())));
     }
     let client = prepare(&mut head, policy, connection)?;
-    record.request_id = outgoing::request_id(&mut head.parts.headers);
+    record.request_id = request_id::of_request(&mut head.parts.headers);
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
@@ -154,10 +163,7 @@ async fn serve(
             Passage::Continue(input) => match find_rule(listener, base_models, &head, input, &stage, record).await {
                 Ok(found) => found,
                 // Boxed: most requests are routed, and would carry the room it needs.
-                Err(error) => {
-                    let response = Box::pin(models::response(listener, &stage, &head, state, error));
-                    return response.await.map(Served::Here);
-                }
+                Err(error) => return Box::pin(models::response(listener, &stage, &head, state, error)).await.map(Served::Here),
             },
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
@@ -248,13 +254,22 @@ async fn forward(
     let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
-    let keep = rule.policy.retry.as_ref().map(|_| Keep { limit: bounds.bytes, share: Share::new(context.clone()) });
-    let body = ReplayBody::new(input, target.body.take(), keep);
     let (upgrade, audience) = (head.upgrade.take(), head.audience);
+    let keep = keep(rule, &input, attempt::is_repeatable(&outgoing.method, audience), bounds, context);
+    let body = ReplayBody::new(input, target.body.take(), keep);
     let policy = Policy::new(rule.policy.retry.as_ref());
     let attempts =
         Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade, audience };
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))
+}
+
+/// Bounds of a body that streams through and may be needed again.
+fn keep(rule: &Rule, input: &RequestInput, is_repeatable: bool, bounds: Bounds, context: &Arc<Context>) -> Option<Keep> {
+    match (input, &rule.policy.retry) {
+        (RequestInput::Unread(_), Some(_)) => Some(Keep::for_retries(bounds.bytes, context)),
+        (RequestInput::Unread(_), None) if is_repeatable => Some(Keep::for_reconnect(context)),
+        _ => None,
+    }
 }
 
 /// The listener's late edit of response headers, with what its values say of the request.

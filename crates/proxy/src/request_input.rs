@@ -14,6 +14,7 @@ use crate::{
     content_coding::Codings,
     context::{Context, Share},
     error::{Error, Flag},
+    headers,
     mirror::Copies,
     request_head::Head,
     retained::Rest,
@@ -100,12 +101,13 @@ impl RequestInput {
     }
 
     /// Undoes a body's content codings for good: whoever gets it next is to understand it.
-    pub(crate) fn decode(&mut self, headers: &mut HeaderMap) {
+    pub(crate) fn decode(&mut self, map: &mut HeaderMap) {
         if let Self::Read(read) = self
             && let Some(decoded) = read.decoded.take()
         {
             read.bytes = decoded;
-            headers.remove(header::CONTENT_ENCODING);
+            map.remove(header::CONTENT_ENCODING);
+            headers::remove_digests(map);
         }
     }
 

@@ -1,18 +1,60 @@
-//! A request's body that streams through and is kept as it passes, so that a retry can send it again.
+//! A request's body that streams through and is kept as it passes, so that it can be sent again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    context::{FRAME_OVERHEAD, Share},
-    mirror::Copies,
+    context::{Context, FRAME_OVERHEAD, Share},
+    mirror::{Copied, Copies},
     server::ClientBody,
 };
+
+/// Longest body that is kept for a kept connection that closes as the request comes, in bytes.
+const MAX_FOR_RECONNECT: u64 = 64 << 10;
+
+/// Bounds of a body that is kept.
+pub(crate) struct Keep {
+    limit: u64,
+    share: Share,
+    /// A retry policy asks for it: a body that goes on unkept is counted.
+    is_for_retries: bool,
+}
+
+impl Keep {
+    /// For the retries that a policy asks for, up to so many bytes.
+    pub(crate) fn for_retries(limit: u64, context: &Arc<Context>) -> Self {
+        Self { limit, share: Share::new(Arc::clone(context)), is_for_retries: true }
+    }
+
+    /// For a kept connection that closes as the request comes: a short body.
+    pub(crate) fn for_reconnect(context: &Arc<Context>) -> Self {
+        Self { limit: MAX_FOR_RECONNECT, share: Share::new(Arc::clone(context)), is_for_retries: false }
+    }
+
+    /// Whether a body of at least this many bytes can be kept.
+    pub(crate) fn has_room_for(&self, least: u64) -> bool {
+        if least > self.limit {
+            self.give_up();
+        }
+        least <= self.limit
+    }
+
+    /// Takes room for a body that is there. Gives the bounds back where there is none.
+    pub(crate) fn take_room(mut self, bytes: u64) -> Result<Share, Self> {
+        if bytes <= self.limit && self.share.grow_to(bytes).is_ok() { Ok(self.share) } else { Err(self) }
+    }
+
+    fn give_up(&self) {
+        if self.is_for_retries {
+            self.share.context().metrics.retry_abandoned.inc();
+        }
+    }
+}
 
 /// A body shared by the request and the attempt that sends it.
 ///
@@ -26,11 +68,10 @@ pub(crate) struct Retained {
 struct State {
     frames: Vec<Kept>,
     bytes: u64,
-    limit: u64,
     /// The part that is still to come, while no attempt has it.
     rest: Option<Rest>,
     /// Room for the frames; `None` once the body is not kept any more.
-    share: Option<Share>,
+    keep: Option<Keep>,
 }
 
 /// The part of a body that is still to come from the client.
@@ -59,14 +100,25 @@ pub(crate) struct Replay {
 
 impl Retained {
     /// A body of which nothing has come yet.
-    pub(crate) fn new(rest: Rest, limit: u64, share: Share) -> Self {
-        let state = State { frames: Vec::new(), bytes: 0, limit, rest: Some(rest), share: Some(share) };
+    pub(crate) fn new(rest: Rest, keep: Keep) -> Self {
+        let state = State { frames: Vec::new(), bytes: 0, rest: Some(rest), keep: Some(keep) };
         Self { state: Mutex::new(state), returned: Notify::new() }
     }
 
     /// Whether the body can be sent from its beginning.
     pub(crate) fn is_kept(&self) -> bool {
-        self.state.lock().share.is_some()
+        self.state.lock().keep.is_some()
+    }
+
+    /// A copy of the whole body for a mirror; `None` while an attempt has the rest, and where the body is not kept any more.
+    pub(crate) fn copy(&self, context: &Arc<Context>) -> Option<Copied> {
+        let state = &mut *self.state.lock();
+        let rest = state.rest.as_mut().filter(|_| state.keep.is_some())?;
+        let sent = state.frames.iter().filter_map(|frame| match frame {
+            Kept::Data(data) => Some(data),
+            Kept::Trailers(_) => None,
+        });
+        Some(rest.copies.begin_after(context, sent, rest.body.is_end_stream()))
     }
 
     /// The rest of the body, as soon as no attempt has it.
@@ -83,7 +135,7 @@ impl Retained {
     /// Ends the keeping: there will be no other attempt. The one under way still sends what was kept for it.
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
-        state.share = None;
+        state.keep = None;
         state.rest = None;
     }
 }
@@ -109,7 +161,7 @@ impl Replay {
     /// The next kept frame; an error where there is none, which says whether more frames are kept.
     pub(crate) fn next(&mut self) -> Result<Frame<Bytes>, bool> {
         let state = self.retained.state.lock();
-        let Some(frame) = state.frames.get(self.next) else { return Err(state.share.is_some()) };
+        let Some(frame) = state.frames.get(self.next) else { return Err(state.keep.is_some()) };
         self.next += 1;
         Ok(match frame.clone() {
             Kept::Data(data) => {
@@ -124,7 +176,7 @@ impl Replay {
     pub(crate) fn record<E>(&mut self, frame: &Result<Frame<Bytes>, E>) {
         let mut state = self.retained.state.lock();
         let Ok(frame) = frame else {
-            state.share = None;
+            state.keep = None;
             return;
         };
         let kept = match (frame.data_ref(), frame.trailers_ref()) {
@@ -133,11 +185,11 @@ impl Replay {
             (None, None) => return,
         };
         let bytes = state.bytes + frame.data_ref().map_or(0, |data| data.len() as u64);
-        let (limit, room) = (state.limit, bytes + FRAME_OVERHEAD * (state.frames.len() as u64 + 1));
-        let Some(share) = &mut state.share else { return };
-        if bytes > limit || share.grow_to(room).is_err() {
-            share.context().metrics.retry_abandoned.inc();
-            (state.frames, state.share) = (Vec::new(), None);
+        let room = bytes + FRAME_OVERHEAD * (state.frames.len() as u64 + 1);
+        let Some(keep) = &mut state.keep else { return };
+        if bytes > keep.limit || keep.share.grow_to(room).is_err() {
+            keep.give_up();
+            (state.frames, state.keep) = (Vec::new(), None);
             return;
         }
         state.bytes = bytes;
@@ -148,7 +200,7 @@ impl Replay {
     /// Gives back the rest at the end of an attempt.
     pub(crate) fn give_back(&self, rest: Rest) {
         let mut state = self.retained.state.lock();
-        if state.share.is_some() {
+        if state.keep.is_some() {
             state.rest = Some(rest);
             drop(state);
             self.retained.returned.notify_one();

@@ -29,12 +29,23 @@ fn replace_prefix(path: &str, prefix: &str, new: &str) -> String {
     if rewritten.starts_with('/') { rewritten } else { format!("/{rewritten}") }
 }
 
-/// A URI's path replaced, its query kept. `None` where the new path cannot stand in a URI.
+/// A URI's path replaced, its query kept, behind that of the new path where it has one. `None` where the new path cannot stand in a URI.
 pub(crate) fn with_path(uri: &Uri, path: &str) -> Option<PathAndQuery> {
     match uri.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")).ok(),
+        Some(query) => PathAndQuery::try_from(with_query(path, query)).ok(),
         None => PathAndQuery::try_from(path).ok(),
     }
+}
+
+/// A path, which may have a query, with one more query.
+pub(crate) fn with_query(path: &str, query: &str) -> String {
+    let between = match path.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some(_) if query.is_empty() => "",
+        Some(_) => "&",
+    };
+    [path, between, query].concat()
 }
 
 #[cfg(test)]
@@ -68,6 +79,9 @@ mod tests {
         assert_eq!(with_path(&uri, "/new").unwrap(), "/new?x=1&y=/v1");
         assert_eq!(with_path(&Uri::from_static("/old"), "/new").unwrap(), "/new");
         assert!(with_path(&uri, "/a b").is_none());
+        assert_eq!(with_path(&uri, "/new?version=2").unwrap(), "/new?version=2&x=1&y=/v1");
+        assert_eq!(with_path(&uri, "/new?").unwrap(), "/new?x=1&y=/v1");
+        assert_eq!(with_path(&Uri::from_static("/old?"), "/new?a").unwrap(), "/new?a");
     }
 
     #[test]

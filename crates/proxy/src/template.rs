@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, uri::PathAndQuery};
 use jiff::Timestamp;
 use pailou_snapshot::{HeaderEdit, RequestFact, RouteName, Template, TemplatePart};
@@ -46,11 +47,11 @@ impl<'a> RequestFacts<'a> {
     /// A template of which only what concerns the response is left. `map` are the request's headers.
     fn resolve(&self, template: &Template, map: &HeaderMap) -> Template {
         let part = |part: &TemplatePart| match part {
-            TemplatePart::RequestHeader(name, other, length) => text(header(map, name, other.as_ref()), *length),
-            TemplatePart::Request(fact, length) => text(&self.text(*fact), *length),
-            TemplatePart::RequestHeaderOr(name, fact, length) => match map.get(name).and_then(|value| value.to_str().ok()) {
-                Some(value) => text(value, *length),
-                None => text(&self.text(*fact), *length),
+            TemplatePart::RequestHeader(name, other, length) => value(header(map, name, other.as_ref()), *length),
+            TemplatePart::Request(fact, length) => value(self.text(*fact).as_bytes(), *length),
+            TemplatePart::RequestHeaderOr(name, fact, length) => match map.get(name) {
+                Some(header) => value(header.as_bytes(), *length),
+                None => value(self.text(*fact).as_bytes(), *length),
             },
             part => part.clone(),
         };
@@ -82,7 +83,7 @@ impl<'a> RequestFacts<'a> {
     }
 
     /// The text of an answer's body.
-    pub(crate) fn body(&self, template: &Template, status: StatusCode, request: &HeaderMap) -> String {
+    pub(crate) fn body(&self, template: &Template, status: StatusCode, request: &HeaderMap) -> Vec<u8> {
         fill(&self.resolve(template, request), Some((status, &HeaderMap::new())))
     }
 }
@@ -102,31 +103,41 @@ fn values(edit: &HeaderEdit, response: Option<(StatusCode, &HeaderMap)>) -> Vec<
 }
 
 /// The text of a template whose request parts are resolved. Before there is a response, its parts are `-`.
-fn fill(template: &Template, response: Option<(StatusCode, &HeaderMap)>) -> String {
-    let part = |part: &TemplatePart| match (part, response) {
-        (TemplatePart::Text(text), _) => text.to_string(),
-        (TemplatePart::ResponseCode, Some((status, _))) => status.as_str().to_owned(),
-        (TemplatePart::ResponseHeader(name, other, length), Some((_, map))) => {
-            cut(header(map, name, other.as_ref()), *length).to_owned()
+fn fill(template: &Template, response: Option<(StatusCode, &HeaderMap)>) -> Vec<u8> {
+    let mut filled = Vec::new();
+    for part in &template.0 {
+        match (part, response) {
+            (TemplatePart::Text(text), _) => filled.extend_from_slice(text.as_bytes()),
+            (TemplatePart::Bytes(bytes), _) => filled.extend_from_slice(bytes),
+            (TemplatePart::ResponseCode, Some((status, _))) => filled.extend_from_slice(status.as_str().as_bytes()),
+            (TemplatePart::ResponseHeader(name, other, length), Some((_, map))) => {
+                filled.extend_from_slice(cut(header(map, name, other.as_ref()), *length));
+            }
+            _ => filled.push(b'-'),
         }
-        _ => "-".to_owned(),
-    };
-    template.0.iter().map(part).collect()
+    }
+    filled
 }
 
-fn text(value: &str, length: Option<usize>) -> TemplatePart {
-    TemplatePart::Text(cut(value, length).into())
+/// A part with this value, which is text as a rule.
+fn value(value: &[u8], length: Option<usize>) -> TemplatePart {
+    let value = cut(value, length);
+    match str::from_utf8(value) {
+        Ok(text) => TemplatePart::Text(text.into()),
+        Err(_) => TemplatePart::Bytes(Bytes::copy_from_slice(value)),
+    }
 }
 
-/// A header's value; `-` where neither is present, as Envoy prints it.
-pub(crate) fn header<'m>(map: &'m HeaderMap, name: &HeaderName, other: Option<&HeaderName>) -> &'m str {
-    map.get(name).or_else(|| map.get(other?)).and_then(|value| value.to_str().ok()).unwrap_or("-")
+/// A header's value, whatever its bytes; `-` where neither is present, as Envoy prints it.
+pub(crate) fn header<'m>(map: &'m HeaderMap, name: &HeaderName, other: Option<&HeaderName>) -> &'m [u8] {
+    map.get(name).or_else(|| map.get(other?)).map_or(&b"-"[..], HeaderValue::as_bytes)
 }
 
-/// At most so many bytes of a text.
-pub(crate) fn cut(text: &str, length: Option<usize>) -> &str {
-    let length = length.map_or(text.len(), |length| length.min(text.len()));
-    &text[..text.floor_char_boundary(length)]
+/// At most so many bytes of a value; of text no part of a character.
+pub(crate) fn cut(value: &[u8], length: Option<usize>) -> &[u8] {
+    let length = length.map_or(value.len(), |length| length.min(value.len()));
+    let length = str::from_utf8(value).map_or(length, |text| text.floor_char_boundary(length));
+    &value[..length]
 }
 
 /// A version as Envoy prints it.
@@ -148,10 +159,16 @@ mod tests {
         let part = |part| Template(vec![part]);
         let map = HeaderMap::from_iter([(name("server"), HeaderValue::from_static("vllm"))]);
         let response = Some((StatusCode::CREATED, &map));
-        assert_eq!(fill(&part(TemplatePart::ResponseCode), response), "201");
-        assert_eq!(fill(&part(TemplatePart::ResponseCode), None), "-");
-        assert_eq!(fill(&part(TemplatePart::ResponseHeader(name("x"), Some(name("server")), Some(2))), response), "vl");
-        assert_eq!(fill(&part(TemplatePart::ResponseHeader(name("x"), None, None)), response), "-");
-        assert_eq!(cut("é", Some(1)), "", "no part of a character");
+        assert_eq!(fill(&part(TemplatePart::ResponseCode), response), b"201");
+        assert_eq!(fill(&part(TemplatePart::ResponseCode), None), b"-");
+        assert_eq!(fill(&part(TemplatePart::ResponseHeader(name("x"), Some(name("server")), Some(2))), response), b"vl");
+        assert_eq!(fill(&part(TemplatePart::ResponseHeader(name("x"), None, None)), response), b"-");
+    }
+
+    #[test]
+    fn values_are_cut_to_a_number_of_bytes_and_need_not_be_text() {
+        assert_eq!(cut("é".as_bytes(), Some(1)), b"", "no part of a character");
+        assert_eq!(value("é".as_bytes(), None), TemplatePart::Text("é".into()));
+        assert_eq!(value(b"\xe9\xe8", Some(1)), TemplatePart::Bytes(Bytes::from_static(b"\xe9")));
     }
 }

@@ -57,6 +57,14 @@ pub struct HeaderEdit {
     pub templates: Vec<TemplateEdit>,
 }
 
+impl HeaderEdit {
+    /// Whether it gives a header a value.
+    pub fn sets(&self, name: &HeaderName) -> bool {
+        let named = self.set.iter().chain(&self.add).map(|(name, _)| name);
+        named.chain(self.templates.iter().map(|template| &template.name)).any(|set| set == name)
+    }
+}
+
 /// A header whose value has command operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateEdit {

@@ -85,6 +85,8 @@ pub struct Template(pub Vec<TemplatePart>);
 pub enum TemplatePart {
     /// Text as it stands.
     Text(Arc<str>),
+    /// A header's value that is no text, as it stands. The compiler makes none.
+    Bytes(bytes::Bytes),
     /// `%RESPONSE_CODE%`: the original status.
     ResponseCode,
     /// `%LOCAL_REPLY_BODY%`: the gateway's own text; empty for responses of backends.
@@ -210,7 +212,8 @@ pub enum CorsOrigin {
     Any,
     /// Just this, in lower case: `https://app.example.com`.
     Exact(Arc<str>),
-    /// `https://*.example.com`: what stands before and after the asterisk, in lower case. It spans labels and ports.
+    /// `https://*.example.com`: what stands before and after the asterisk, in lower case. It spans labels of a host name; at the end a
+    /// whole host, with any port.
     Wildcard {
         /// Up to the asterisk.
         prefix: Arc<str>,
@@ -226,8 +229,72 @@ impl CorsOrigin {
             Self::Any => true,
             Self::Exact(exact) => **exact == *origin,
             Self::Wildcard { prefix, suffix } => {
-                origin.len() > prefix.len() + suffix.len() && origin.starts_with(&**prefix) && origin.ends_with(&**suffix)
+                let spanned = origin.strip_prefix(&**prefix).and_then(|rest| rest.strip_suffix(&**suffix));
+                spanned.is_some_and(|spanned| is_host_part(spanned) || suffix.is_empty() && is_host_and_port(spanned))
             }
+        }
+    }
+}
+
+/// Whether a text can be part of a host name. No other letter may stand for the asterisk: `https://evil/.example.com` is no host under
+/// `example.com`.
+fn is_host_part(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let is_port = |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let is_address = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+        return is_address && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
+    }
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host_part(host) && is_port(port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(prefix: &str, suffix: &str, origin: &str) -> bool {
+        let allow_origins = vec![CorsOrigin::Wildcard { prefix: prefix.into(), suffix: suffix.into() }];
+        Cors { allow_origins, ..Cors::default() }.allows_origin(origin)
+    }
+
+    #[test]
+    fn an_asterisk_stands_for_part_of_a_host_and_for_nothing_else() {
+        for origin in ["https://x.a", "https://x.y.a", "https://X-1.a"] {
+            assert!(allows("https://", ".a", origin), "{origin}");
+        }
+        for origin in [
+            "https://evil/.a",
+            "https://evil?.a",
+            "https://evil#.a",
+            "https://u@.a",
+            "https://evil:1.a",
+            "https://.a",
+            "https://x\\.a",
+        ] {
+            assert!(!allows("https://", ".a", origin), "{origin}");
+        }
+        assert!(allows("https://", ".a:8443", "https://x.a:8443") && !allows("https://", ".a", "https://x.a:8443"));
+    }
+
+    #[test]
+    fn an_asterisk_at_the_end_stands_for_a_host_with_any_port() {
+        for origin in ["https://x.a", "https://x.a:8443", "https://[::1]", "https://[::1]:8443"] {
+            assert!(allows("https://", "", origin), "{origin}");
+        }
+        for origin in [
+            "http://x.a",
+            "https://",
+            "https://x/",
+            "https://x:",
+            "https://x:y",
+            "https://x:123456",
+            "https://[::1]x",
+            "https://[]",
+        ] {
+            assert!(!allows("https://", "", origin), "{origin}");
         }
     }
 }

@@ -28,7 +28,7 @@ async fn openai_sdk_chats_streams_calls_tools_embeds_and_aborts() {
     let Some(python) = Python::with(&["openai"]) else { return };
     let (gateway, sim) = qwen().await;
     let said = python.run("openai_chat.py", &[&format!("http://{}", gateway.http()), "qwen"]).await;
-    assert_eq!(said.lines().count(), 8, "{said}");
+    assert_eq!(said.lines().count(), 9, "{said}");
     wait::eventually("the engine hears of both aborts", || sim.stats().aborts == 2).await;
 }
 

@@ -71,6 +71,7 @@ pub(super) fn response(
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name(coding)));
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::ACCEPT_RANGES);
+    headers::remove_digests(headers);
     weaken_etag(headers);
     response.map(|inner| ResponseBody::compressed(Compressed::new(inner, encoder)))
 }

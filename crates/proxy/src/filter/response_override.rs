@@ -1,12 +1,15 @@
 //! Replaced responses (BackendTrafficPolicy `responseOverride`).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header::CONNECTION, header::CONTENT_TYPE};
-use pailou_snapshot::{OverrideResponse, OverrideRule, PathMatch, RequestFact, ResponseOverride, Template, TemplatePart};
+use pailou_snapshot::{
+    OverrideResponse, OverrideRule, PathMatch, RequestFact, ResponseOverride, RouteName, Template, TemplatePart,
+};
 
 use super::Source;
 use crate::{
     error::Audience,
     error_response::{grpc, grpc_code, with_body},
+    headers::REQUEST_ID,
     redirect,
     request_head::Head,
     response_body::ResponseBody,
@@ -27,9 +30,9 @@ pub(super) struct RequestFacts {
 }
 
 impl RequestFacts {
-    pub(super) fn of(rules: &ResponseOverride, head: &Head, connection: &Connection) -> Self {
+    pub(super) fn of(rules: &ResponseOverride, head: &Head, connection: &Connection, route: &RouteName) -> Self {
         let parts = &head.parts;
-        let facts = template::RequestFacts::of(head, connection, None);
+        let facts = template::RequestFacts::of(head, connection, Some(route));
         let (mut named, mut texts) = (Vec::new(), Vec::new());
         for part in rules.0.iter().flat_map(templates).flat_map(|template| &template.0) {
             if let TemplatePart::RequestHeader(name, other, _) = part {
@@ -81,7 +84,7 @@ pub(super) fn response(
             let status = status.unwrap_or(response.status());
             let text = original.fill(body);
             let mut replacement = match facts.audience {
-                Audience::Grpc => grpc(grpc_code(status), &text),
+                Audience::Grpc => grpc(grpc_code(status), &String::from_utf8_lossy(&text)),
                 Audience::Model(_) | Audience::Objects(_) | Audience::Other => with_body(status, "text/plain", text.into()),
             };
             let headers = replacement.headers_mut();
@@ -99,9 +102,13 @@ pub(super) fn response(
         }
     };
     let Some(mut replacement) = replacement else { return response };
-    // The connection's fate is not the replacement's to decide.
-    if let Some(connection) = response.headers().get(CONNECTION) {
-        replacement.headers_mut().insert(CONNECTION, connection.clone());
+    // Neither the connection's fate nor the request's name is the replacement's to decide.
+    for name in [CONNECTION, REQUEST_ID] {
+        if let Some(value) = response.headers().get(&name)
+            && !replacement.headers().contains_key(&name)
+        {
+            replacement.headers_mut().insert(name, value.clone());
+        }
     }
     response.into_body().discard(replacement.status());
     replacement
@@ -123,30 +130,31 @@ struct Original<'a> {
 }
 
 impl Original<'_> {
-    fn fill(&self, template: &Template) -> String {
-        let mut text = String::new();
+    fn fill(&self, template: &Template) -> Vec<u8> {
+        let mut filled = Vec::new();
+        let status = self.response.status();
         for part in &template.0 {
-            match part {
-                TemplatePart::Text(part) => text.push_str(part),
-                TemplatePart::ResponseCode => text.push_str(self.response.status().as_str()),
+            let (value, length) = match part {
+                TemplatePart::Text(text) => (text.as_bytes(), None),
+                TemplatePart::Bytes(bytes) => (&**bytes, None),
+                TemplatePart::ResponseCode => (status.as_str().as_bytes(), None),
                 TemplatePart::LocalReplyBody => match self.source {
-                    Source::Local(body) => text.push_str(body),
-                    Source::Backend => {}
+                    Source::Local(body) => (body.as_bytes(), None),
+                    Source::Backend => continue,
                 },
-                TemplatePart::RequestHeader(name, other, length) => {
-                    text.push_str(cut(header(&self.facts.headers, name, other.as_ref()), *length));
-                }
+                TemplatePart::RequestHeader(name, other, length) => (header(&self.facts.headers, name, other.as_ref()), *length),
                 TemplatePart::RequestHeaderOr(name, fact, length) => match self.facts.headers.get(name) {
-                    Some(_) => text.push_str(cut(header(&self.facts.headers, name, None), *length)),
-                    None => text.push_str(cut(self.facts.text(*fact), *length)),
+                    Some(value) => (value.as_bytes(), *length),
+                    None => (self.facts.text(*fact).as_bytes(), *length),
                 },
-                TemplatePart::Request(fact, length) => text.push_str(cut(self.facts.text(*fact), *length)),
+                TemplatePart::Request(fact, length) => (self.facts.text(*fact).as_bytes(), *length),
                 TemplatePart::ResponseHeader(name, other, length) => {
-                    text.push_str(cut(header(self.response.headers(), name, other.as_ref()), *length));
+                    (header(self.response.headers(), name, other.as_ref()), *length)
                 }
-            }
+            };
+            filled.extend_from_slice(cut(value, length));
         }
-        text
+        filled
     }
 
     fn edit(

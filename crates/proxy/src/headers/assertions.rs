@@ -9,6 +9,9 @@ const PREFIXES: [&str; 3] = ["x-forwarded-", "x-envoy-", "x-ai-eg-"];
 const KEPT: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-client-cert"];
 /// Others of the same meaning (RFC 7239, and nginx's).
 const NAMES: [&str; 2] = ["forwarded", "x-real-ip"];
+/// Beginnings of names, and names, that mean something to the gateway itself, beside [`KEPT`]: a disguised one never does, but may to a
+/// backend.
+const GATEWAYS: [&str; 3] = ["x-gateway-", "x-llm-d-", "x-request-id"];
 
 /// Removes what only a proxy may say, unless it comes from a trusted one. Underscores count as hyphens, as they do to CGI and WSGI; from a
 /// proxy too such names are none that the gateway could treat.
@@ -22,7 +25,9 @@ fn is_assertion(name: &str, trusted: bool) -> bool {
     // Few names begin so.
     let (b'x' | b'f') = name.as_bytes()[0] else { return false };
     let is_kept = KEPT.contains(&name);
-    let is_disguised = || KEPT.iter().any(|kept| is_same(name, kept));
+    let has_underscore = || memchr::memchr(b'_', name.as_bytes()).is_some();
+    let is_gateways = || GATEWAYS.iter().any(|known| has_prefix(name, known));
+    let is_disguised = || has_underscore() && (KEPT.iter().any(|kept| is_same(name, kept)) || is_gateways());
     let is_one = || NAMES.iter().any(|known| is_same(name, known)) || PREFIXES.iter().any(|prefix| has_prefix(name, prefix));
     !is_kept && (is_disguised() || !trusted && is_one())
 }
@@ -69,7 +74,16 @@ mod tests {
     #[test]
     fn what_the_gateway_treats_itself_stays_and_its_disguises_go() {
         let own = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-client-cert"];
-        let disguised = ["x_forwarded_for", "x-forwarded_proto", "x_forwarded-client_cert"];
+        let disguised = [
+            "x_forwarded_for",
+            "x-forwarded_proto",
+            "x_forwarded-client_cert",
+            "x_gateway_model_name",
+            "x-gateway-base_model-name",
+            "x_gateway_destination_endpoint_subset",
+            "x-llm_d-inference-objective",
+            "x_request_id",
+        ];
         for trusted in [true, false] {
             assert_eq!(left(&own, trusted), own);
             assert_eq!(left(&disguised, trusted), [""; 0]);
@@ -78,7 +92,17 @@ mod tests {
 
     #[test]
     fn other_headers_stay() {
-        let others = ["x-gateway-inference-objective", "x-request-id", "from", "x-forwarded", "x-envoyage", "x", "forwarded-by"];
+        let others = [
+            "x-gateway-inference-objective",
+            "x-request-id",
+            "x_team",
+            "openai_beta",
+            "from",
+            "x-forwarded",
+            "x-envoyage",
+            "x",
+            "forwarded-by",
+        ];
         assert_eq!(left(&others, false), others);
     }
 }

@@ -74,7 +74,10 @@ impl BackendResponse {
         }
         head.version = Version::HTTP_11;
         if self.rename.is_some() {
-            head.headers.remove(header::CONTENT_LENGTH);
+            headers::remove_digests(&mut head.headers);
+            for name in [header::CONTENT_LENGTH, header::ETAG, header::ACCEPT_RANGES] {
+                head.headers.remove(name);
+            }
         }
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
         match resolved {

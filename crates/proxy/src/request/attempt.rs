@@ -15,6 +15,7 @@ use super::{
     answer::{Answer, BackendResponse},
     outgoing::Outgoing,
     replay::ReplayBody,
+    request_id,
     retry::Policy,
     target::Target,
 };
@@ -106,6 +107,7 @@ impl Attempts<'_> {
                 // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
                     let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
+                    request_id::stamp(&mut response.head.headers, &mut record.request_id);
                     response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
                     if let Some(session) = self.route.session {
                         session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);
@@ -198,7 +200,7 @@ impl Attempts<'_> {
             if let Some(body) = failure.body.take() {
                 self.body.give_back(body);
             }
-            if failure.met_closing_connection() && self.body.can_be_sent() && self.is_repeatable(head.method) {
+            if failure.met_closing_connection() && self.body.can_be_sent() && is_repeatable(head.method, self.audience) {
                 let destination = Destination { is_fresh: true, ..destination };
                 let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
                 sent = Box::pin(upstreams.send(&destination, &head, body)).await;
@@ -210,12 +212,6 @@ impl Attempts<'_> {
             }
             failed(&failure)
         })
-    }
-
-    /// Whether a request may be sent again although a backend may have seen it: it is idempotent (RFC 9110, 9.2.2), or a model call,
-    /// which changes nothing.
-    fn is_repeatable(&self, method: &Method) -> bool {
-        method.is_idempotent() || matches!(self.audience, Audience::Model(_))
     }
 
     /// Holds a response back while it only announces itself: a stream that dies before its first content can still come
@@ -277,6 +273,12 @@ impl Attempts<'_> {
             && !headers.contains_key(header::TRANSFER_ENCODING);
         Some(Box::new(Reader { reader, dialect, until_close }))
     }
+}
+
+/// Whether a request may be sent again although a backend may have seen it: it is idempotent (RFC 9110, 9.2.2), or a model call, which
+/// changes nothing.
+pub(super) fn is_repeatable(method: &Method, audience: Audience) -> bool {
+    method.is_idempotent() || matches!(audience, Audience::Model(_))
 }
 
 async fn first_content(

@@ -7,7 +7,7 @@ use pailou_ai::Pieces;
 use pailou_extproc::client::EndpointRequest;
 use pailou_snapshot::{Address, Credential, HeaderEdit, HostRewrite};
 
-use super::Chosen;
+use super::{Chosen, client_headers::Configured};
 use crate::{
     breaker::Permit,
     credential,
@@ -27,7 +27,7 @@ const MAX_HOPS: usize = 100;
 /// The request that every attempt sends, without its body.
 #[derive(Clone)]
 pub(super) struct Outgoing {
-    method: Method,
+    pub(super) method: Method,
     path: PathAndQuery,
     host: HeaderValue,
     /// The endpoint's own name is to be the host instead.
@@ -69,57 +69,25 @@ impl Outgoing {
             edited.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let edits = [&rule.request_headers, &own.request_headers];
-        let mut response_edits = None;
-        let responses = [&own.response_headers, &rule.response_headers];
-        if edits.into_iter().chain(responses).flatten().any(|edit| !edit.templates.is_empty()) {
-            let facts = RequestFacts::of(head, connection, Some(&route.entry.rule.route));
-            edits.into_iter().flatten().for_each(|edit| facts.edit_request(&mut edited, edit));
-            let resolved = responses.into_iter().flatten().map(|edit| facts.resolve_edit(edit, &edited).into_owned());
-            response_edits = Some(resolved.collect());
-        } else {
-            edits.into_iter().flatten().for_each(|edit| headers::edit(&mut edited, edit));
-        }
-        let subset = if edits.iter().any(|edit| edit.is_some()) { edited.remove(headers::SUBSET) } else { None };
-        let mut path = Cow::Borrowed(head.parts.uri.path());
-        let mut authority: Cow<'_, str> = Cow::Borrowed(&head.authority);
-        let mut host_of_endpoint = false;
-        let mut rewritten = false;
-        let rewrite_of = |pick: fn(&pailou_snapshot::Rewrite) -> bool| {
-            [&own.rewrite, &rule.rewrite].into_iter().flatten().find(|rewrite| pick(rewrite))
-        };
-        if let Some(change) = rewrite_of(|rewrite| rewrite.path.is_some()).and_then(|rewrite| rewrite.path.as_ref()) {
-            path = Cow::Owned(rewrite::path(change, &route.entry.path, &path).into_owned());
-        }
-        if let Some(change) = rewrite_of(|rewrite| rewrite.host.is_some()).and_then(|rewrite| rewrite.host.as_ref()) {
-            let name = match change {
-                HostRewrite::Name(name) => name.to_str().ok(),
-                HostRewrite::Header(name) => edited.get(name).and_then(|value| value.to_str().ok()),
-                HostRewrite::Backend => {
-                    (host_of_endpoint, rewritten) = (true, true);
-                    None
-                }
-            };
-            if let Some(name) = name {
-                (authority, rewritten) = (Cow::Owned(name.to_owned()), true);
-            }
-        }
-        if rewritten {
+        let host_rewrite = [&own.rewrite, &rule.rewrite].into_iter().flatten().find_map(|rewrite| rewrite.host.as_ref());
+        // Before the edits, which may remove it again.
+        if host_rewrite.is_some_and(|change| replaces_host(change, &edited, &edits)) {
             headers::append(&mut edited, headers::FORWARDED_HOST, &head.authority);
         }
+        let response_edits = edit(route, head, connection, &mut edited);
+        let subset = if edits.iter().any(|edit| edit.is_some()) { edited.remove(headers::SUBSET) } else { None };
+        let credentials: Vec<Credential> = rule.credentials.iter().chain(&own.credentials).cloned().collect();
+        let configured = Configured { credentials: &credentials, edits: [&route.policy.early_request_headers, edits[0], edits[1]] };
+        configured.remove_credentials(&mut edited);
+        configured.remove_twins(&mut edited);
         edited.remove(header::HOST);
         if is_read {
             // Its length may change with the model's name; the one that is sent says its own.
             edited.remove(header::CONTENT_LENGTH);
         }
-        let path = match &path {
-            Cow::Borrowed(_) => head.parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
-            Cow::Owned(path) => {
-                rewrite::with_path(&head.parts.uri, path).ok_or_else(|| Error::misconfigured("the rewritten path is not valid"))?
-            }
-        };
-        let host = HeaderValue::from_str(&authority).map_err(|_| not_a_host())?;
-        let credentials = rule.credentials.iter().chain(&own.credentials).cloned().collect();
-        let method = head.parts.method.clone();
+        let host_of_endpoint = matches!(host_rewrite, Some(HostRewrite::Backend));
+        let host = host(host_rewrite, &edited, &head.authority)?;
+        let (path, method) = (path(route, head)?, head.parts.method.clone());
         Ok(Self { method, path, host, host_of_endpoint, headers: edited, subset, credentials, response_edits })
     }
 
@@ -146,6 +114,11 @@ impl Outgoing {
     pub(super) fn subset(&self) -> Option<&str> {
         // An unreadable value lets nothing in.
         self.subset.as_ref().map(|subset| subset.to_str().unwrap_or(""))
+    }
+
+    /// The path that the backend sees, without query.
+    pub(super) fn path(&self) -> &str {
+        self.path.path()
     }
 
     /// The URI's query, for hashing.
@@ -189,6 +162,50 @@ impl AttemptHead<'_> {
     }
 }
 
+/// Makes the rule's edits of a request, then those of the backendRef. Gives their edits of the response, where these name something of
+/// the request.
+fn edit(route: &Chosen<'_>, head: &Head, connection: &Connection, map: &mut HeaderMap) -> Option<Vec<HeaderEdit>> {
+    let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
+    let edits = [&rule.request_headers, &own.request_headers];
+    let responses = [&own.response_headers, &rule.response_headers];
+    if edits.into_iter().chain(responses).flatten().all(|edit| edit.templates.is_empty()) {
+        edits.into_iter().flatten().for_each(|edit| headers::edit(map, edit));
+        return None;
+    }
+    let facts = RequestFacts::of(head, connection, Some(&route.entry.rule.route));
+    edits.into_iter().flatten().for_each(|edit| facts.edit_request(map, edit));
+    Some(responses.into_iter().flatten().map(|edit| facts.resolve_edit(edit, map).into_owned()).collect())
+}
+
+/// Whether a rewrite will find the name of another host.
+fn replaces_host(change: &HostRewrite, map: &HeaderMap, edits: &[&Option<HeaderEdit>]) -> bool {
+    match change {
+        HostRewrite::Name(_) | HostRewrite::Backend => true,
+        HostRewrite::Header(name) => map.contains_key(name) || edits.iter().copied().flatten().any(|edit| edit.sets(name)),
+    }
+}
+
+/// The host that the backend sees; where it is to see the endpoint's own name, that of an endpoint without.
+fn host(change: Option<&HostRewrite>, map: &HeaderMap, authority: &str) -> Result<HeaderValue, Error> {
+    let name = match change {
+        Some(HostRewrite::Name(name)) => name.to_str().ok(),
+        Some(HostRewrite::Header(name)) => map.get(name).and_then(|value| value.to_str().ok()),
+        Some(HostRewrite::Backend) | None => None,
+    };
+    HeaderValue::from_str(name.unwrap_or(authority)).map_err(|_| not_a_host())
+}
+
+/// The path that the backend sees, and the query.
+fn path(route: &Chosen<'_>, head: &Head) -> Result<PathAndQuery, Error> {
+    let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
+    let uri = &head.parts.uri;
+    let Some(change) = [&own.rewrite, &rule.rewrite].into_iter().flatten().find_map(|rewrite| rewrite.path.as_ref()) else {
+        return Ok(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    };
+    let path = rewrite::path(change, &route.entry.path, uri.path());
+    rewrite::with_path(uri, &path).ok_or_else(|| Error::misconfigured("the rewritten path is not valid"))
+}
+
 fn not_a_host() -> Error {
     Error::misconfigured("the rewritten host is not valid")
 }
@@ -209,46 +226,5 @@ pub(super) fn model_headers(map: &mut HeaderMap, model: Option<&str>, base_model
         if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
             map.insert(name, value);
         }
-    }
-}
-
-/// The request's id, made where the client gave none.
-pub(super) fn request_id(map: &mut HeaderMap) -> Box<str> {
-    if let Some(id) = map.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty() && id.len() <= 128) {
-        return id.into();
-    }
-    let id = uuid(fastrand::u128(..));
-    if let Ok(value) = HeaderValue::from_bytes(&id) {
-        map.insert(headers::REQUEST_ID, value);
-    }
-    str::from_utf8(&id).unwrap_or_default().into()
-}
-
-/// Random bits in the form of a version 4 UUID (RFC 9562, 5.4), which many tools expect.
-fn uuid(random: u128) -> [u8; 36] {
-    const VERSION: u128 = 0xf << 76;
-    const VARIANT: u128 = 0b11 << 62;
-    let bits = random & !VERSION & !VARIANT | 4 << 76 | 0b10 << 62;
-    let mut text = [b'-'; 36];
-    let mut place = 0;
-    for byte in bits.to_be_bytes() {
-        for digit in [byte >> 4, byte & 0xf] {
-            text[place] = b"0123456789abcdef"[usize::from(digit)];
-            place += 1;
-        }
-        // A dash is there already.
-        place += usize::from(matches!(place, 8 | 13 | 18 | 23));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_a_version_4_uuid() {
-        assert_eq!(&uuid(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), b"01234567-89ab-4def-8123-456789abcdef");
-        assert_eq!(&uuid(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 }

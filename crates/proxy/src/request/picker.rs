@@ -102,10 +102,10 @@ impl Picker {
         call: Option<&ReadBody>,
     ) -> Result<Verdict, SubrequestError> {
         let cluster = self.cluster.as_ref().ok_or(subrequest::SubrequestError::NoEndpoint)?;
-        let max_body = call.map_or(0, |call| call.bytes.len()).saturating_add(MAX_GROWTH);
+        let max_body = call.map_or(0, |call| call.text().len()).saturating_add(MAX_GROWTH);
         let timeouts = &route.entry.rule.policy.timeouts;
         let (exchange, pending) = subrequest::send(cluster, connection, timeouts, |address| {
-            let pieces = call.map(|call| call.bytes.clone().into());
+            let pieces = call.map(|call| call.text().clone().into());
             let (request, pending) = outgoing.endpoint_request(connection.tls.is_some(), pieces, max_body).into_http();
             let mut request = request.map(RequestBody::asked);
             let host = HeaderValue::from_str(&subrequest::host(&self.key, address));

@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http_body::Body as _;
 use pailou_ai::Pieces;
 use tokio::time::timeout;
 
 use crate::{
-    context::Share,
+    context::{Context, Share},
     guards::Remains,
     request_body::RequestBody,
     request_input::{ReadBody, RequestInput},
-    retained::{Replay, Retained},
-    server::ClientBody,
+    retained::{Keep, Replay, Rest, Retained},
     upload::{Upload, Watch},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct ReplayBody {
 enum Stock {
     /// Held, as the target is to get it; with what keeps its memory accounted for.
     Held(Pieces, Option<Box<ReadBody>>),
+    /// Held as it came with its head, unread.
+    Whole(Bytes, Arc<Share>),
     /// Kept as it streams through, for as long as there is room.
     Kept(Arc<Retained>),
     /// Not sent yet.
@@ -37,29 +39,34 @@ enum Stock {
     Gone,
 }
 
-/// Bounds of a body that is kept for retries.
-pub(super) struct Keep {
-    /// Bytes at most.
-    pub(super) limit: u64,
-    /// Room for them.
-    pub(super) share: Share,
-}
-
 impl ReplayBody {
-    /// The body as the target wants it. One that streams through is kept where a retry may need it.
+    /// The body as the target wants it. One that streams through is kept where it may be needed again.
     pub(super) fn new(input: RequestInput, as_target_wants: Option<Pieces>, keep: Option<Keep>) -> Self {
-        match (input, keep) {
-            (RequestInput::Absent, _) => Self::held(as_target_wants.unwrap_or_default(), None),
-            (RequestInput::Read(read), _) => Self::held(as_target_wants.unwrap_or_else(|| read.bytes.clone().into()), Some(read)),
-            (RequestInput::Unread(unread), Some(Keep { limit, share })) if keeps(&unread.rest.body, limit, &share) => {
-                let retained = Arc::new(Retained::new(unread.rest, limit, share));
-                Self { body: Stock::Kept(retained), watch: Some(Watch::idle()) }
-            }
-            (RequestInput::Unread(unread), _) => {
-                let (upload, watch) = Upload::new(unread.rest);
-                Self { body: Stock::Once(RequestBody::streamed(upload)), watch: Some(watch) }
+        match input {
+            RequestInput::Absent => Self::held(as_target_wants.unwrap_or_default(), None),
+            RequestInput::Read(read) => Self::held(as_target_wants.unwrap_or_else(|| read.bytes.clone().into()), Some(read)),
+            RequestInput::Unread(unread) => match keep.filter(|keep| keep.has_room_for(unread.rest.body.size_hint().lower())) {
+                Some(keep) => Self::kept(unread.rest, keep),
+                None => {
+                    let (upload, watch) = Upload::new(unread.rest);
+                    Self { body: Stock::Once(RequestBody::streamed(upload)), watch: Some(watch) }
+                }
+            },
+        }
+    }
+
+    fn kept(mut rest: Rest, mut keep: Keep) -> Self {
+        // One that is there as a whole needs no care while it goes out.
+        if rest.copies.is_empty() && rest.body.is_whole() {
+            match keep.take_room(rest.body.size_hint().lower()) {
+                Ok(share) => {
+                    let bytes = rest.body.take_whole().unwrap_or_default();
+                    return Self { body: Stock::Whole(bytes, Arc::new(share)), watch: None };
+                }
+                Err(back) => keep = back,
             }
         }
+        Self { body: Stock::Kept(Arc::new(Retained::new(rest, keep))), watch: Some(Watch::idle()) }
     }
 
     fn held(pieces: Pieces, read: Option<Box<ReadBody>>) -> Self {
@@ -70,13 +77,28 @@ impl ReplayBody {
     pub(super) fn call(&self) -> Option<&ReadBody> {
         match &self.body {
             Stock::Held(_, call) => call.as_deref(),
-            Stock::Kept(_) | Stock::Once(_) | Stock::Gone => None,
+            Stock::Whole(..) | Stock::Kept(_) | Stock::Once(_) | Stock::Gone => None,
         }
     }
 
-    /// Whether all of it is at hand.
+    /// Whether all of it was read.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.body, Stock::Held(..))
+    }
+
+    /// A copy for a mirror, with its share of the room for bodies where it is held; `None` where there is no room, or the body is not at
+    /// hand.
+    pub(super) fn copy(&self, context: &Arc<Context>) -> Option<(RequestBody, Option<Arc<Share>>)> {
+        let has_room = || context.bodies.has_room_for_copies(0);
+        match &self.body {
+            Stock::Held(_, None) => Some((RequestBody::empty(), None)),
+            Stock::Held(_, Some(read)) if has_room() => {
+                Some((RequestBody::held(read.bytes.clone().into()), Some(Arc::clone(&read.share))))
+            }
+            Stock::Whole(bytes, share) if has_room() => Some((RequestBody::held(bytes.clone().into()), Some(Arc::clone(share)))),
+            Stock::Kept(retained) => Some((RequestBody::copied(retained.copy(context)?), None)),
+            Stock::Held(..) | Stock::Whole(..) | Stock::Once(_) | Stock::Gone => None,
+        }
     }
 
     /// The body as another target wants it; `None` is as the client sent it.
@@ -90,7 +112,7 @@ impl ReplayBody {
     /// Whether an attempt can be made, or made again.
     pub(super) fn can_be_sent(&self) -> bool {
         match &self.body {
-            Stock::Held(..) | Stock::Once(_) => true,
+            Stock::Held(..) | Stock::Whole(..) | Stock::Once(_) => true,
             Stock::Kept(retained) => retained.is_kept(),
             Stock::Gone => false,
         }
@@ -112,6 +134,7 @@ impl ReplayBody {
     pub(super) async fn take(&mut self) -> Option<RequestBody> {
         Some(match &self.body {
             Stock::Held(pieces, _) => RequestBody::held(pieces.clone()),
+            Stock::Whole(bytes, _) => RequestBody::held(bytes.clone().into()),
             Stock::Kept(retained) => {
                 let watch = self.watch.as_mut()?;
                 watch.end();
@@ -140,17 +163,8 @@ impl ReplayBody {
                 retained.stop();
                 None
             }
-            Stock::Once(_) | Stock::Gone => None,
+            Stock::Whole(..) | Stock::Once(_) | Stock::Gone => None,
         };
         Remains::new(read, self.watch)
     }
-}
-
-/// Whether a body that streams through is kept; one that is known to be too long is not begun.
-fn keeps(body: &ClientBody, limit: u64, share: &Share) -> bool {
-    let is_too_long = body.size_hint().lower() > limit;
-    if is_too_long {
-        share.context().metrics.retry_abandoned.inc();
-    }
-    !is_too_long
 }

@@ -24,10 +24,12 @@ use super::{
     picker::Picker,
     selection::{Selection, no_endpoint},
     session::Session,
+    unreadable,
 };
 use crate::{
     cluster::{AttemptOutcome, ClusterSettings, ClusterState, EndpointState, EndpointToken, hash_of},
     error::{Error, Flag},
+    headers,
     request_input::ReadBody,
     request_log::RequestLog,
     runtime::Runtime,
@@ -58,7 +60,8 @@ impl Target {
     /// Decides where a request goes.
     ///
     /// # Errors
-    /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed.
+    /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed; 400 or 415 where a pool cannot read the
+    /// body of a model call.
     fn new(route: &Chosen<'_>, outgoing: &mut Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         Self::of(route.runtime, *id, route.client, outgoing, call, route.session.and_then(Session::endpoint))
@@ -130,6 +133,9 @@ impl Target {
         let input_bytes = choice.body.iter().flatten().map(Bytes::len).sum();
         let picked = cluster.pool().and_then(|pool| pool.hold(&choice.endpoints, input_bytes));
         let picked = picked.ok_or_else(|| no_endpoint(&cluster))?;
+        if choice.body.is_some() {
+            headers::remove_digests(&mut outgoing.headers);
+        }
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
         Ok(Self {
             settings: cluster.current_settings(),
@@ -151,6 +157,9 @@ impl Target {
         affinity: Option<Affinity>,
     ) -> Result<Self, Error> {
         let scan = call.and_then(|call| call.scan());
+        if scan.is_none() {
+            unreadable::check(outgoing, call)?;
+        }
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
         let model = pool.model(asked);
         let target_model = model.and_then(|model| target_name(model)).filter(|name| **name != *asked && !asked.is_empty());
@@ -178,8 +187,11 @@ impl Target {
             }
         })?;
         let selection = Selection::picked(cluster, picked);
-        if body.is_some() && call.is_some_and(|call| call.decoded.is_some()) {
-            outgoing.headers.remove(header::CONTENT_ENCODING);
+        if body.is_some() {
+            headers::remove_digests(&mut outgoing.headers);
+            if call.is_some_and(|call| call.decoded.is_some()) {
+                outgoing.headers.remove(header::CONTENT_ENCODING);
+            }
         }
         let keeps_name = target_model.is_some() && model.is_some_and(|model| model.keeps_name);
         let kept_name = keeps_name.then(|| asked.into());

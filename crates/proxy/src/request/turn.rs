@@ -3,11 +3,14 @@
 
 use std::ptr;
 
+use http::header;
+use pailou_ai::Pieces;
 use pailou_snapshot::{Action, BackendRef};
 
-use super::{Chosen, attempt::Attempts, outgoing::Outgoing, overflow, picker::Picker, target::Target};
+use super::{Chosen, attempt::Attempts, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::Target};
 use crate::{
     error::{Error, Flag},
+    headers,
     request_log::RequestLog,
     weighted::AttemptHistory,
 };
@@ -62,11 +65,20 @@ impl<'a> Attempts<'a> {
         if picker.is_some() && !self.body.is_held() {
             return Err(Error::new(Flag::Picker, "the endpoint picker would not see the request's body"));
         }
+        if self.history.as_ref().is_none_or(|history| history.tried(backend).is_empty()) {
+            mirroring::copy_again(&route, &outgoing, &self.body, self.connection);
+        }
+        // A picker gets the body decoded, and so does the endpoint that it chooses.
+        let decoded = picker.as_ref().and(call).and_then(|call| call.decoded.clone());
+        if decoded.is_some() {
+            outgoing.headers.remove(header::CONTENT_ENCODING);
+            headers::remove_digests(&mut outgoing.headers);
+        }
         let mut target = Target::aim(&route, picker, self.connection, &mut outgoing, call, record).await?;
         if let Some(history) = &self.history {
             target.selection.leave_out(history.tried(backend));
         }
-        self.body.retarget(target.body.take());
+        self.body.retarget(target.body.take().or_else(|| decoded.map(Pieces::from)));
         record.cluster = Some(target.selection.cluster().clone());
         record.target_model = target.target_model.clone();
         (self.route, self.outgoing, self.target, self.permit) = (route, outgoing, target, permit);

@@ -1,9 +1,9 @@
 //! Answer to a client when no rule matches.
 
-use http::{StatusCode, header};
-use pailou_ai::BodyError;
+use http::header;
 use pailou_snapshot::{Body, Listener, MatchOutcome};
 
+use super::unreadable;
 use crate::{
     content_coding::unsupported,
     error::{Audience, Error, Flag},
@@ -28,7 +28,7 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> E
     let obstacle = match input {
         RequestInput::Absent => "and there is no body",
         RequestInput::Read(read) => match &read.scan {
-            Some(Err(error)) if is_to_model(head) => return unreadable(error),
+            Some(Err(error)) if is_to_model(head) => return unreadable::malformed(error),
             Some(Err(_)) | None => "and this body is not valid JSON",
             Some(Ok(_)) => "and this body has no `model` that is a string",
         },
@@ -49,10 +49,4 @@ pub(super) fn unknown_model(model: &str) -> Error {
 fn is_to_model(head: &Head) -> bool {
     matches!(head.audience, Audience::Model(_))
         || head.text(&header::CONTENT_TYPE).is_some_and(|value| value.contains("json") || value.starts_with("multipart/form-data"))
-}
-
-/// The error for a body that cannot name a model since it is not of the kind that it says: model servers, too, answer 400.
-fn unreadable(error: &BodyError) -> Error {
-    let error = Error::new(Flag::NoRoute, format!("{error}; routes here go by the `model` that it names"));
-    Error { status: StatusCode::BAD_REQUEST, ..error }
 }

@@ -88,6 +88,19 @@ impl ClientBody {
         }
     }
 
+    /// Whether all of it came with its head.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.0, Inner::Whole(_))
+    }
+
+    /// The body, where all of it came with its head. None is left.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            Inner::Whole(bytes) => Some(std::mem::take(bytes)),
+            _ => None,
+        }
+    }
+
     /// A body that is still to come, and of known length, can be had in one piece without a copy.
     pub(crate) fn in_place(&mut self) -> Option<&mut LineBody> {
         match &mut self.0 {

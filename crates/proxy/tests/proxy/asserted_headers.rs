@@ -44,6 +44,26 @@ async fn a_clients_own_assertions_do_not_reach_a_backend() {
 }
 
 #[tokio::test]
+async fn underscores_disguise_no_header_that_the_gateway_or_its_configuration_sets() {
+    let ear = Ear::start().await;
+    let own = "{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-user, value: configured}], remove: [x-role]}}], \
+               backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: ear}]}";
+    let forged = "x_gateway_model_name: evil\r\nx-gateway-base_model-name: evil\r\nx_gateway_destination_endpoint: evil\r\nx_forwarded_for: \
+                  evil\r\nx_envoy_internal: evil\r\nx_request_id: evil\r\nx_user: evil\r\nx_role: evil\r\nx_team: kept";
+    let early = policy("headers: {earlyRequestHeaders: {remove: [x-role]}}");
+    for settings in ["", &policy("clientIPDetection: {xForwardedFor: {numTrustedHops: 1}}"), &early] {
+        let gateway = Gateway::serve(&[&route(own), &backend("ear", ear.address, ""), settings].concat());
+        gateway.ask(&format!("GET / HTTP/1.1\r\nhost: a.test\r\n{forged}")).await;
+        let head = ear.next().await;
+        // From a proxy that is trusted, a name that means nothing to the gateway passes.
+        let envoys = "x_envoy_internal: evil";
+        let rest = if settings.contains("numTrustedHops") { head.replace(envoys, "") } else { head.clone() };
+        assert!(!rest.contains("evil"), "{settings}: {head}");
+        assert!(head.contains("x-user: configured") && head.contains("x_team: kept"), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn a_trusted_proxy_may_assert_and_a_rule_may_too() {
     let ear = Ear::start().await;
     let sets = "{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Forwarded-Prefix, value: /api}]}}], \

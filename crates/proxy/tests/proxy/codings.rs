@@ -7,14 +7,21 @@ use compression_core::{
     Level,
     util::{PartialBuffer, WriteBuffer},
 };
+use pailou_envoy_proto::ext_proc::processing_response::Response as Answer;
 use pailou_sim::{Config, Sim};
 use pailou_snapshot::{ModelTarget, PoolModel};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 
-use crate::support::by_hand::{Gateway, read_until};
+use crate::support::{
+    by_hand::{Gateway, read_until},
+    objects,
+    picked::gateway_with,
+    picker::{choosing, picker, unchanged},
+};
 
 const CALL: &str = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":4,"model":"qwen"}"#;
 
@@ -155,4 +162,41 @@ async fn a_body_whose_model_gets_another_name_goes_on_without_its_coding() {
     assert!(!taken.contains("content-encoding"), "{taken}");
     assert!(taken.ends_with(&CALL.replace("qwen", "qwen-2")), "{taken}");
     let _: Arc<()> = Arc::default();
+}
+
+#[tokio::test]
+async fn an_endpoint_picker_that_a_retry_turns_to_gets_the_body_decoded() {
+    let (address, taken) = backend().await;
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let at = picker(move |mut talk| {
+        let told = told.clone();
+        async move {
+            talk.headers().await;
+            told.send(talk.body().await.0).unwrap();
+            talk.say(choosing(&address.to_string()));
+            talk.say(Answer::RequestBody(unchanged()));
+            talk.close();
+        }
+    })
+    .await;
+    // Everything goes to the first, until a retry turns to the pool.
+    let rule = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: down}, {group: inference.networking.k8s.io, kind: \
+                InferencePool, name: pool, weight: 1}]}";
+    let retry = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: retry}\nspec:\n  targetRefs: \
+                 [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}]\n  retry: {numRetries: 3, retryOn: {triggers: \
+                 [connect-failure]}, perRetry: {backOff: {baseInterval: 1ms, maxInterval: 1ms}}}\n";
+    let rule = rule.replace("name: down}", "name: down, weight: 1000000}");
+    let more = [&objects::backend("down", objects::nowhere(), ""), retry].concat();
+    let gateway = gateway_with(&[address], at, "FailClose", &rule, &more);
+    let body = encode("gzip", CALL.as_bytes());
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                content-encoding: gzip\r\n";
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(format!("{head}content-digest: x\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let answer = read_until(&mut stream, |_| false).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(seen.recv().await.unwrap(), CALL.as_bytes());
+    let taken = String::from_utf8(taken.await.unwrap()).unwrap();
+    assert!(taken.ends_with(CALL) && !taken.contains("content-encoding") && !taken.contains("content-digest"), "{taken}");
 }

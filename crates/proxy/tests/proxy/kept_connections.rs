@@ -53,7 +53,14 @@ async fn request(stream: &mut TcpStream) {
     let mut read = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&read).to_ascii_lowercase();
-        if text.ends_with(if text.contains("content-length: 2") { "{}" } else { "\r\n\r\n" }) {
+        let end = if text.contains("content-length: 2\r") {
+            "{}"
+        } else if text.contains("transfer-encoding") {
+            "\r\n0\r\n\r\n"
+        } else {
+            "\r\n\r\n"
+        };
+        if text.ends_with(end) {
             return;
         }
         if stream.read_buf(&mut read).await.unwrap() == 0 {
@@ -97,4 +104,55 @@ async fn a_model_call_goes_again_and_another_post_does_not() {
             assert_eq!(String::from_utf8_lossy(&start), again, "{close:?} {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_model_call_that_streams_through_goes_again_too() {
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/json\r\n";
+    let whole = format!("{head}content-length: 2\r\n\r\n{{}}");
+    let (first, rest) = whole.split_at(whole.len() - 1);
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+    let put = whole.replace("POST /v1/chat/completions", "PUT /orders/1");
+    let post = whole.replace("/v1/chat/completions", "/orders");
+    for close in [Close::Unread, Close::Read] {
+        let (address, _) = once(close).await;
+        let gateway = Gateway::serve(&[route(TO_BACKEND), backend("b", address, "")].concat());
+        for (pieces, again) in [
+            (vec![whole.as_str()], "HTTP/1.1 200"),
+            (vec![first, rest], "HTTP/1.1 200"),
+            (vec![&chunked], "HTTP/1.1 200"),
+            (vec![&put], "HTTP/1.1 200"),
+            (vec![&post], "HTTP/1.1 503"),
+        ] {
+            let first = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+            assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+            let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+            for piece in &pieces {
+                stream.write_all(piece.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&start), again, "{close:?} {pieces:?}");
+        }
+        assert_eq!(gateway.metric("pailou_retry_abandoned_total"), 0.0);
+    }
+}
+
+#[tokio::test]
+async fn a_long_model_call_goes_out_once_and_is_not_kept() {
+    let (address, _) = once(Close::Unread).await;
+    let gateway = Gateway::serve(&[route(TO_BACKEND), backend("b", address, "")].concat());
+    let first = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+    let length = 1 << 17;
+    let head =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    // Whether its answer comes through, when the body was not read to its end, is left to chance.
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let _ = client.write_all(&[head, " ".repeat(length)].concat().into_bytes()).await;
+    let line = gateway.log.line("/v1/chat").await;
+    assert!(line.contains(r#""status":503"#) && line.contains(r#""attempts":1"#), "{line}");
+    assert_eq!(gateway.metric("pailou_retry_abandoned_total"), 0.0, "no policy asks for retries");
 }

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use pailou_sim::{Config, Sim};
 use pailou_snapshot::{ModelTarget, PoolModel};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::support::by_hand::Gateway;
 
@@ -48,4 +52,32 @@ async fn engines_are_not_asked_for_compressed_responses() {
     let seen = engine.stats().last_request.unwrap();
     let accepted: Vec<_> = seen.headers.get_all("accept-encoding").iter().collect();
     assert_eq!(accepted, ["identity"]);
+}
+
+#[tokio::test]
+async fn no_digest_of_another_body_goes_with_a_changed_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let targets = vec![ModelTarget { name: "internal".into(), weight: 1 }];
+    let gateway = Gateway::with_pool(&[listener.local_addr().unwrap()], |pool| {
+        pool.models.insert("qwen".into(), Arc::new(PoolModel { targets, keeps_name: true, ..PoolModel::default() }));
+    });
+    let digests = "content-digest: sha-256=:AA==:\r\nrepr-digest: sha-256=:AA==:\r\ndigest: sha-256=AA==\r\ncontent-md5: AA==\r\n";
+    let call = crate::support::by_hand::chat(WHOLE).replace("host:", &format!("{digests}host:"));
+    let asked = tokio::spawn(async move { gateway.exchange(&call, |_| false).await });
+    let head = loop {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut read = Vec::new();
+        while stream.read_buf(&mut read).await.unwrap() > 0 && !read.ends_with(b"}") && !read.starts_with(b"GET /metrics") {}
+        if !read.starts_with(b"POST") {
+            continue;
+        }
+        let body = r#"{"model":"internal","choices":[]}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\netag: \"1\"\r\n{digests}");
+        stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+        break String::from_utf8(read).unwrap();
+    };
+    assert!(head.contains(r#""model":"internal""#) && !head.contains("digest") && !head.contains("content-md5"), "{head}");
+    let answer = asked.await.unwrap();
+    assert!(answer.contains(r#""model":"qwen""#), "{answer}");
+    assert!(!answer.contains("digest") && !answer.contains("content-md5") && !answer.contains("etag"), "{answer}");
 }

@@ -153,3 +153,49 @@ async fn a_connection_goes_to_another_backend_where_the_first_refuses() {
         assert!(served_by(&chat(&gateway, "").await, "up"));
     }
 }
+
+#[tokio::test]
+async fn mirrors_of_the_backend_that_a_retry_goes_to_get_their_copies() {
+    let (up, ear_one, ear_two) = (engine("up").await, engine("one").await, engine("two").await);
+    let with = |name: &str, mirror: &str| {
+        format!(
+            "{{group: gateway.envoyproxy.io, kind: Backend, name: {name}, filters: [{{type: RequestMirror, requestMirror: {{backendRef: {}}}}}]}}",
+            to(mirror)
+        )
+    };
+    let retry = retrying(
+        &[with("down", "one"), with("up", "two")],
+        "numRetries: 1, numAttemptsPerPriority: 1, retryOn: {triggers: [connect-failure]}",
+    );
+    let backends = [
+        backend("down", nowhere(), ""),
+        backend("up", up.addr(), ", fallback: true"),
+        backend("one", ear_one.addr(), ""),
+        backend("two", ear_two.addr(), ""),
+    ];
+    let gateway = Gateway::serve(&[backends.concat(), retry].concat());
+    let body = r#"{"model":"qwen","max_tokens":2,"messages":[{"role":"user","content":"hi"}]}"#;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    for (number, call) in [
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len()),
+        format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = gateway.raw(&call).await;
+        assert!(served_by(&answer, "up"), "{answer}");
+        for mirror in [&ear_one, &ear_two] {
+            // A copy that is not the whole call would yield no token.
+            let tokens = 2 * (number as u64 + 1);
+            for _ in 0..500 {
+                if mirror.stats().generation_tokens >= tokens {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let stats = mirror.stats();
+            assert_eq!((stats.requests, stats.generation_tokens), (number as u64 + 1, tokens));
+        }
+    }
+}

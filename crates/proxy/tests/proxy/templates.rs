@@ -1,5 +1,10 @@
 //! Command operators in header values and in bodies of the gateway's own answers.
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
 use crate::support::{
     ear::Ear,
     objects::{Gateway, backend, route},
@@ -52,4 +57,35 @@ async fn answers_of_the_gateways_own_name_the_request() {
         "{answer}"
     );
     assert!(answer.ends_with("\r\n\r\nme at a.test got 418 100%"), "{answer}");
+}
+
+#[tokio::test]
+async fn values_that_are_not_ascii_pass_byte_by_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let rule = "{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-echo, value: \"%REQ(x-who)%\"}]}}, {type: \
+                ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-said, value: \"to %REQ(x-who):3%\"}]}}], backendRefs: [{group: \
+                gateway.envoyproxy.io, kind: Backend, name: b}]}";
+    let gateway = Gateway::serve(&[route(rule), backend("b", address, "")].concat());
+    for who in ["zo\u{eb}".as_bytes(), b"zo\xeb"] {
+        let mut client = TcpStream::connect(gateway.address).await.unwrap();
+        client
+            .write_all(&[b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\nx-who: ", who, b"\r\n\r\n"].concat())
+            .await
+            .unwrap();
+        let (mut backend, _) = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(backend.read_u8().await.unwrap());
+        }
+        let line = [b"\r\nx-echo: ", who, b"\r\n"].concat();
+        assert!(read.windows(line.len()).any(|window| window == line), "{}", String::from_utf8_lossy(&read));
+        backend.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        // No part of a character is left of text.
+        let cut = if str::from_utf8(who).is_ok() { &who[..2] } else { &who[..3] };
+        let line = [b"\r\nx-said: to ", cut, b"\r\n"].concat();
+        assert!(answer.windows(line.len()).any(|window| window == line), "{}", String::from_utf8_lossy(&answer));
+    }
 }
