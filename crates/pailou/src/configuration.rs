@@ -1,6 +1,6 @@
 //! From sources to what is served: the path that `check`, start-up and reload share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use pailou_api::{Gateway, NamespaceName, Object};
 use pailou_compile::{Compiler, Settings, status::Statuses, store::Store};
@@ -59,7 +59,7 @@ impl Configuration {
 
     /// Reads and compiles everything, unless nothing has changed since `before`.
     pub(crate) fn load(&mut self, before: Option<&Loaded>) -> Loaded {
-        let contents = self.source.load();
+        let contents = self.source.load(Instant::now());
         let mut problems: Vec<_> = contents.problems.into_iter().chain(astray(&self.addressed, &contents.objects)).collect();
         if let Some(before) = before.filter(|before| before.objects.is_same(&contents.objects)) {
             problems.extend(no_endpoints::problems(&before.objects, &before.endpoints));

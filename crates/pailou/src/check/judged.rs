@@ -1,6 +1,6 @@
 //! The files as `serve` or the controller of a cluster would judge them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use pailou_api::{EndpointSlice, Gateway, Kind, Pod};
 use pailou_compile::{
@@ -33,7 +33,7 @@ impl Judged {
         if let Some(error) = source.missing() {
             return Err(error);
         }
-        let contents = source.load();
+        let contents = source.load(Instant::now());
         let (objects, mut problems) = (contents.objects, contents.problems);
         let settings = match args.judged_as {
             JudgedAs::Standalone => configuration::settings(&args.config),

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     thread,
+    time::Instant,
 };
 
 use pailou_api::NamespaceName;
@@ -64,10 +65,10 @@ struct Follower {
 
 impl Follower {
     fn load(&mut self) {
-        let mut contents = self.source.load();
+        let mut contents = self.source.load(Instant::now());
         if self.watcher.watch(contents.interest.clone()) {
             // Something may have changed between the reading and the watching.
-            contents = self.source.load();
+            contents = self.source.load(Instant::now());
         }
         let problem_text = |problem: &Problem| problem.to_string();
         let reported: BTreeSet<String> =

@@ -5,6 +5,7 @@ use std::{
     io,
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use pailou_api::{
@@ -18,6 +19,10 @@ use super::{
     foreign,
     problem::{Level, Problem},
 };
+
+/// How long a directory's file may be gone, or any file empty, before its objects count as deleted. Whoever replaces a file in several
+/// steps has taken the next one by then.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Outcome of every document, file by file.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ struct FileState {
     undecodable: Vec<Undecodable>,
     foreign: Vec<ForeignObject>,
     unreadable: Option<Problem>,
+    /// Time since when the file has been gone or empty, if its objects are kept all the same.
+    gone: Option<Instant>,
 }
 
 impl Catalog {
@@ -48,36 +55,51 @@ impl Catalog {
         &self.namespace
     }
 
-    /// Stores a file's content, or the error of reading it. Broken documents keep their last good form.
-    pub(crate) fn update(&mut self, path: Arc<Path>, content: io::Result<Vec<u8>>) {
+    /// Stores a file's content, or the error of reading it. Broken documents keep their last good form; so do, for [`GRACE`], all of a
+    /// file that is empty.
+    pub(crate) fn update(&mut self, path: Arc<Path>, content: io::Result<Vec<u8>>, now: Instant) {
         let before = self.files.entry(path.clone()).or_default();
         match content {
-            Ok(content) if before.unreadable.is_none() && content == before.content => {}
+            Ok(content) if content.trim_ascii().is_empty() && !before.objects.is_empty() && before.is_spared(now) => {}
+            Ok(content) if before.unreadable.is_none() && content == before.content => before.gone = None,
             Ok(content) => {
                 let parsed = parse(&content, &path.to_string_lossy(), &self.namespace);
                 let Parsed { mut objects, errors, mut undecodable, foreign } = parsed;
                 undecodable.retain(|undecodable| objects.iter().all(|decoded| decoded.object.key() != undecodable.key));
                 objects.extend(kept(&before.objects, &objects, &errors, &self.namespace));
-                *before = FileState { content, objects, errors, undecodable, foreign, unreadable: None };
+                *before = FileState { content, objects, errors, undecodable, foreign, unreadable: None, gone: None };
             }
+            Err(error) if before.is_known() => before.unreadable = Some(Problem::kept(&path, &error)),
             Err(error) => before.unreadable = Some(Problem::unreadable(&path, &error)),
         }
     }
 
-    /// Forgets files that are not among these.
-    pub(crate) fn retain(&mut self, is_there: impl Fn(&Path) -> bool) {
-        self.files.retain(|path, _| is_there(path));
+    /// Forgets files that have not been among these for [`GRACE`].
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&Path) -> bool, now: Instant) {
+        self.files.retain(|path, file| is_there(path) || file.is_spared(now));
+    }
+
+    /// Time after `now` at which the objects of a file that is gone or empty count as deleted, unless it is back.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.files.values().filter_map(|file| Some(file.gone? + GRACE)).filter(|deadline| *deadline > now).min()
+    }
+
+    /// Whether this file, or one in this directory, has been read and held something.
+    pub(crate) fn is_known(&self, root: &Path) -> bool {
+        self.files.iter().any(|(path, file)| path.starts_with(root) && file.is_known())
     }
 
     /// Every object once, and all problems. Objects already in `store` silently take precedence: the user gave them explicitly.
     pub(crate) fn contents(&self, store: &mut Store) -> Vec<Problem> {
         let given: BTreeSet<ObjectKey> = store.iter().map(|(key, _)| key.clone()).collect();
         let mut problems = Vec::new();
-        for (path, file) in &self.files {
+        let (there, gone): (Vec<_>, Vec<_>) = self.files.iter().partition(|(_, file)| file.gone.is_none());
+        for (path, file) in there.into_iter().chain(gone) {
             let origin: Arc<str> = path.to_string_lossy().into();
             for decoded in &file.objects {
                 let key = decoded.object.key();
-                if given.contains(&key) {
+                // An object may have moved from a file that is gone to another one.
+                if given.contains(&key) || file.gone.is_some() && store.entry(&key).is_some() {
                     continue;
                 }
                 match store.insert(Entry::new(decoded.clone(), origin.clone())) {
@@ -104,6 +126,18 @@ impl Catalog {
             }
         }
         problems
+    }
+}
+
+impl FileState {
+    /// Whether the file, which is gone or empty, has been so for less than [`GRACE`].
+    fn is_spared(&mut self, now: Instant) -> bool {
+        now < *self.gone.get_or_insert(now) + GRACE
+    }
+
+    /// Whether the file has been read, and held something.
+    fn is_known(&self) -> bool {
+        !self.content.is_empty()
     }
 }
 
@@ -162,7 +196,11 @@ mod tests {
     }
 
     fn update(catalog: &mut Catalog, path: &str, text: &str) {
-        catalog.update(Path::new(path).into(), Ok(text.as_bytes().to_vec()));
+        update_at(catalog, path, text, Instant::now());
+    }
+
+    fn update_at(catalog: &mut Catalog, path: &str, text: &str, now: Instant) {
+        catalog.update(Path::new(path).into(), Ok(text.as_bytes().to_vec()), now);
     }
 
     #[test]
@@ -194,11 +232,49 @@ mod tests {
     fn a_file_that_cannot_be_read_keeps_what_it_held() {
         let mut catalog = catalog();
         update(&mut catalog, "a.yaml", POD);
-        catalog.update(Path::new("a.yaml").into(), Err(io::Error::other("no")));
+        catalog.update(Path::new("a.yaml").into(), Err(io::Error::other("no")), Instant::now());
         assert_eq!(names(&catalog), ["Pod default/p"]);
         assert_eq!(contents(&catalog).1[0].level, Level::Unreadable);
         update(&mut catalog, "a.yaml", POD);
         assert_eq!(contents(&catalog).1, []);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_keeps_its_objects_for_a_while() {
+        let mut catalog = catalog();
+        let start = Instant::now();
+        update_at(&mut catalog, "a.yaml", POD, start);
+        assert_eq!(catalog.deadline(start), None);
+        catalog.retain(|_| false, start);
+        catalog.retain(|_| false, start + GRACE / 2);
+        assert_eq!((names(&catalog), catalog.deadline(start)), (vec!["Pod default/p".to_owned()], Some(start + GRACE)));
+        update_at(&mut catalog, "a.yaml", POD, start + GRACE / 2);
+        assert_eq!(catalog.deadline(start), None, "it is back");
+        catalog.retain(|_| false, start + GRACE);
+        catalog.retain(|_| false, start + GRACE * 2);
+        assert_eq!((names(&catalog).len(), catalog.deadline(start)), (0, None));
+    }
+
+    #[test]
+    fn a_file_that_is_emptied_keeps_its_objects_for_a_while() {
+        let mut catalog = catalog();
+        let start = Instant::now();
+        update_at(&mut catalog, "a.yaml", POD, start);
+        update_at(&mut catalog, "a.yaml", "\n", start);
+        assert_eq!((names(&catalog).len(), catalog.deadline(start)), (1, Some(start + GRACE)));
+        update_at(&mut catalog, "a.yaml", "", start + GRACE);
+        assert_eq!((names(&catalog).len(), catalog.deadline(start)), (0, None));
+    }
+
+    #[test]
+    fn an_object_that_moves_to_another_file_is_not_there_twice() {
+        let mut catalog = catalog();
+        update(&mut catalog, "a.yaml", POD);
+        catalog.retain(|_| false, Instant::now());
+        update(&mut catalog, "b.yaml", &POD.replace("127.0.0.2", "127.0.0.9"));
+        let (store, problems) = contents(&catalog);
+        let pod = store.entry(&ObjectKey::new("", "Pod", "default", "p")).unwrap();
+        assert_eq!((&*pod.origin, problems.len()), ("b.yaml", 0));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Level {
     Unserved,
     /// Something that has no effect, or that nobody can use.
     Warning,
+    /// A file or directory that is gone or empty: what came from it before holds.
+    Gone,
     /// A field that is not there in the API: it has no effect.
     UnknownField,
     /// A document is not accepted.
@@ -57,7 +59,7 @@ impl Level {
             Self::Skipped | Self::Unserved if strictness.is_foreign_refused => Severity::Error,
             Self::Assumed | Self::Skipped => Severity::Fine,
             Self::UnknownField if strictness.is_unknown_field_refused => Severity::Error,
-            Self::Unserved | Self::Warning | Self::UnknownField => Severity::Warning,
+            Self::Unserved | Self::Warning | Self::Gone | Self::UnknownField => Severity::Warning,
             Self::Rejected | Self::Unreadable => Severity::Error,
         }
     }
@@ -69,6 +71,7 @@ impl Level {
             Self::Skipped => "skipped",
             Self::Unserved => "unserved",
             Self::Warning => "warning",
+            Self::Gone => "gone",
             Self::UnknownField => "ignored",
             Self::Rejected => "rejected",
             Self::Unreadable => "unreadable",
@@ -81,6 +84,21 @@ impl Problem {
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         let message = format!("cannot be read: {error}; what came from it before still holds");
         Self { origin: path.display().to_string(), line: None, message, level: Level::Unreadable }
+    }
+
+    /// A file or directory whose earlier content stays in force: it was renamed or removed, or cannot be read.
+    pub(super) fn kept(path: &Path, error: &io::Error) -> Self {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Self::unreadable(path, error);
+        }
+        let message = "is gone; what came from it before holds until it is back".to_owned();
+        Self { origin: path.display().to_string(), line: None, message, level: Level::Gone }
+    }
+
+    /// A Secret's file that holds nothing any more.
+    pub(super) fn emptied(path: &Path) -> Self {
+        let message = "is empty; the value that it had before holds".to_owned();
+        Self { origin: path.display().to_string(), line: None, message, level: Level::Gone }
     }
 
     /// Place: a path, with a line if known.

@@ -42,14 +42,16 @@ impl Secrets {
         self.0.iter().map(|entry| entry.path.as_path())
     }
 
-    /// Reads the files. One that cannot be read keeps its last value.
+    /// Reads the files. One that cannot be read, or is empty as a file is that somebody is about to write, keeps its last value.
     pub(super) fn load(&mut self) -> (Vec<Object>, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut secrets: BTreeMap<(String, String), SecretData> = BTreeMap::new();
         for entry in &mut self.0 {
             if entry.value.is_none() || !files::is_stream(&entry.path) {
-                match files::read(&entry.path) {
-                    Ok(content) => entry.value = Some(SecretValue::new(without_newline(content))),
+                match files::read(&entry.path).map(without_newline) {
+                    Ok(content) if content.is_empty() && entry.value.is_some() => problems.push(Problem::emptied(&entry.path)),
+                    Ok(content) => entry.value = Some(SecretValue::new(content)),
+                    Err(error) if entry.value.is_some() => problems.push(Problem::kept(&entry.path, &error)),
                     Err(error) => problems.push(Problem::unreadable(&entry.path, &error)),
                 }
             }
@@ -82,7 +84,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::test_dir::TestDir;
+    use crate::{source::Level, test_dir::TestDir};
 
     #[test]
     fn keys_of_one_name_make_one_secret_and_a_lost_file_keeps_its_value() {
@@ -101,6 +103,14 @@ mod tests {
         fs::remove_file(&key).unwrap();
         let (kept, problems) = secrets.load();
         assert_eq!((kept == objects, problems.len()), (true, 1));
+        assert_eq!(problems[0].level, Level::Gone);
         assert!(!problems[0].to_string().contains("sk-1"));
+        fs::write(&key, "\n").unwrap();
+        let (kept, problems) = secrets.load();
+        assert_eq!((kept == objects, problems.len()), (true, 1), "an empty file is one that is being written");
+        fs::write(&key, "Bearer sk-2").unwrap();
+        let (objects, problems) = secrets.load();
+        let Object::Secret(secret) = &objects[0] else { panic!("no Secret") };
+        assert_eq!((secret.spec.data["credential"].expose(), problems.len()), (&b"Bearer sk-2"[..], 0));
     }
 }

@@ -17,8 +17,10 @@ use super::files::{is_hidden, is_object_file};
 
 /// How long nothing must happen before a change counts as complete: an editor's rename follows its write by less.
 const QUIET: Duration = Duration::from_millis(10);
-/// Time for a writer to close a file. Before that a read would find half of it.
-const OPEN_LIMIT: Duration = Duration::from_secs(1);
+/// How long changes that follow each other without a pause may put a reload off.
+const STEADY_LIMIT: Duration = Duration::from_secs(1);
+/// Time for a writer to close a file. Before that a read would find half of it, or none where a shell has opened it for a slow command.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// How often to look where the kernel reports nothing (network file systems, some container mounts).
 const SLOW_POLL: Duration = Duration::from_secs(10);
 /// How often to look where watching failed.
@@ -33,6 +35,8 @@ pub(crate) struct Interest {
     listed: BTreeSet<PathBuf>,
     /// Names of files and directories, wherever they are.
     names: BTreeSet<OsString>,
+    /// Time at which to look again though nothing has changed.
+    look_again: Option<Instant>,
 }
 
 impl Interest {
@@ -51,6 +55,11 @@ impl Interest {
     pub(super) fn add_listed(&mut self, directory: PathBuf) {
         self.directories.insert(directory.clone());
         self.listed.insert(directory);
+    }
+
+    /// Makes the next wait end at that time at the latest.
+    pub(super) fn look_again(&mut self, at: Option<Instant>) {
+        self.look_again = at;
     }
 
     /// Whether an event is about something that is read.
@@ -160,11 +169,12 @@ impl Watcher {
 
     /// Waits until something may have changed and has settled, or it is time to look anyway.
     pub(crate) fn wait(&mut self) -> Wake {
-        let poll = if self.complete { SLOW_POLL } else { FALLBACK_POLL };
+        let poll = Instant::now() + if self.complete { SLOW_POLL } else { FALLBACK_POLL };
+        let poll = self.interest.look_again.map_or(poll, |look_again| look_again.min(poll));
         let mut pending = Pending::default();
-        let start = Instant::now();
         loop {
-            let patience = pending.patience(Instant::now()).unwrap_or_else(|| poll.saturating_sub(start.elapsed()));
+            let now = Instant::now();
+            let patience = pending.patience(now).unwrap_or_else(|| poll.saturating_duration_since(now));
             match self.signals.recv_timeout(patience) {
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stopped,
                 Ok(Signal::Lost) => pending.note_change(Instant::now()),
@@ -236,8 +246,7 @@ impl Pending {
     /// How much longer to wait for what was seen to settle; `None` when nothing was seen.
     fn patience(&self, now: Instant) -> Option<Duration> {
         let (first, last) = (self.first?, self.last?);
-        let deadline = first + OPEN_LIMIT;
-        let settled = if self.open.is_empty() { (last + QUIET).min(deadline) } else { deadline };
+        let settled = if self.open.is_empty() { (last + QUIET).min(first + STEADY_LIMIT) } else { first + OPEN_LIMIT };
         Some(settled.saturating_duration_since(now))
     }
 }

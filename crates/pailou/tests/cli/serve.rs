@@ -162,6 +162,46 @@ fn a_broken_file_keeps_the_last_good_state_and_the_rest_applies() {
 }
 
 #[test]
+fn a_file_that_is_renamed_away_closes_no_listener() {
+    let (_one, one) = sim("one");
+    let (_two, two) = sim("two");
+    let directory = TestDir::new();
+    let (file, aside) = (directory.path().join("objects.yaml"), directory.path().join("objects.yaml~"));
+    let (gateway, admin) = (free_address(), free_address());
+    fs::write(&file, objects(gateway, one)).unwrap();
+    let server = serve(&file, admin);
+    wait_until("the gateway is ready", || ready(admin));
+    fs::rename(&file, &aside).unwrap();
+    server.wait_for("objects.yaml: is gone; what came from it before holds until it is back");
+    assert_eq!(ask(gateway, "/v1/models").unwrap().status, 200);
+    fs::write(&file, objects(gateway, two)).unwrap();
+    wait_until("the new backend answers", || {
+        ask(gateway, "/v1/models").filter(|response| response.header("x-sim-server") == Some("two"))
+    });
+    let said = server.wait_for("no longer: ");
+    assert!(!said.contains("no longer listening"), "{said}");
+}
+
+#[test]
+fn a_directorys_file_that_takes_another_name_closes_no_listener_until_it_is_deleted() {
+    let (_one, one) = sim("one");
+    let directory = TestDir::new();
+    let (file, renamed) = (directory.path().join("b.yaml"), directory.path().join("a.yaml"));
+    let (gateway, admin) = (free_address(), free_address());
+    fs::write(&file, objects(gateway, one)).unwrap();
+    let server = serve(directory.path(), admin);
+    wait_until("the gateway is ready", || ready(admin));
+    // First it is nowhere, as for whoever moves it by hand.
+    fs::rename(&file, directory.path().join("b.yaml~")).unwrap();
+    fs::rename(directory.path().join("b.yaml~"), &renamed).unwrap();
+    assert_eq!(ask(gateway, "/v1/models").unwrap().status, 200);
+    fs::remove_file(&renamed).unwrap();
+    let said = server.wait_for("no longer listening");
+    // "listening on" and "no longer listening on".
+    assert_eq!((said.matches("listening on").count(), said.contains("defined twice")), (2, false), "{said}");
+}
+
+#[test]
 fn a_mounted_volume_is_followed_when_its_link_moves() {
     let (_one, one) = sim("one");
     let (_two, two) = sim("two");
