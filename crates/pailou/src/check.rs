@@ -20,6 +20,7 @@ use crate::{
     cli::{CheckArgs, OutputFormat},
     document::Document,
     exit::{Error, ExitOutcome},
+    printable::{self, Printable},
     source::{Problem, Strictness},
     table::Table,
 };
@@ -50,8 +51,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitOutcome, Error> {
 }
 
 fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, document).map_err(io::Error::from)?;
-    writeln!(out)
+    let text = serde_json::to_string_pretty(document).map_err(io::Error::from)?;
+    writeln!(out, "{}", printable::json(&text))
 }
 
 fn write_table(out: &mut impl Write, judged: &Judged, namespace: &str, strictness: Strictness) -> io::Result<()> {
@@ -63,7 +64,7 @@ fn write_table(out: &mut impl Write, judged: &Judged, namespace: &str, strictnes
         }
     }
     for problem in &judged.problems {
-        writeln!(out, "{}: {problem}", problem.level.severity(strictness).name())?;
+        writeln!(out, "{}: {}", problem.level.severity(strictness).name(), Printable(problem))?;
     }
     Ok(())
 }

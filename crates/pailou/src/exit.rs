@@ -1,6 +1,6 @@
 //! How the program ends: exit status, and errors as the user reads them.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode, slice};
 
 use pailou_snapshot::PortKey;
 
@@ -78,7 +78,7 @@ pub(crate) enum Error {
     #[error("some files or documents were not read; the conditions are of the rest")]
     Unreadable,
     /// Several sockets cannot be bound: the first with the rest in its hint would hide them.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
     /// The log's filter is not one.
     #[error("--log {filter:?} is not a log filter: {source}")]
@@ -117,6 +117,14 @@ impl Error {
             Self::Cluster(_) => Some("name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod with a service account"),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,
+        }
+    }
+
+    /// The errors that the user reads one by one.
+    pub(crate) fn parts(&self) -> &[Self] {
+        match self {
+            Self::Several(errors) => errors,
+            one => slice::from_ref(one),
         }
     }
 

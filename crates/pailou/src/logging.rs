@@ -1,5 +1,7 @@
 //! The program's own log: on standard error, always.
 
+mod fields;
+
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
@@ -8,6 +10,7 @@ use crate::{
     cli::{LogArgs, LogFormat},
     exit::Error,
 };
+use fields::PrintableFields;
 
 /// Starts the log; `default` is the filter unless the user gave one.
 pub(crate) fn start(args: &LogArgs, default: &str) -> Result<(), Error> {
@@ -19,7 +22,7 @@ pub(crate) fn start(args: &LogArgs, default: &str) -> Result<(), Error> {
     let builder = tracing_subscriber::fmt().log_internal_errors(false);
     let builder = builder.with_env_filter(parsed).with_writer(io::stderr).with_target(false);
     match args.log_format {
-        LogFormat::Text => builder.with_ansi(colour()).init(),
+        LogFormat::Text => builder.fmt_fields(PrintableFields).with_ansi(colour()).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())

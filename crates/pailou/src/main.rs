@@ -21,6 +21,7 @@ mod standalone;
 mod admin;
 mod admin_state;
 mod document;
+mod printable;
 mod report;
 mod table;
 mod troubled;
@@ -47,6 +48,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use exit::{Error, ExitOutcome};
+use printable::Printable;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -54,7 +56,9 @@ fn main() -> ExitCode {
         // A reader that closed the pipe has read enough.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            for part in error.parts() {
+                eprintln!("error: {}", Printable(part));
+            }
             if let Some(hint) = error.hint() {
                 eprintln!("\nhint: {hint}");
             }

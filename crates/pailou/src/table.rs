@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::printable::Printable;
+
 /// Blanks between columns.
 const GAP: usize = 2;
 /// The last column moves to a line of its own when less than this is left for it.
@@ -23,7 +25,7 @@ impl<const N: usize> Table<N> {
 
     /// Adds a row.
     pub(crate) fn push(&mut self, row: [String; N]) {
-        self.rows.push(row);
+        self.rows.push(row.map(|cell| Printable(cell).to_string()));
     }
 
     /// Writes it. With a width, text that does not fit goes below its row; without, every row is one line.
@@ -113,6 +115,16 @@ mod tests {
              Gateway/b            True\n\
              HTTPRoute/long-name  False   the Service default/nowhere does not exist\n"
         );
+    }
+
+    #[test]
+    fn no_cell_moves_the_cursor() {
+        let mut table = Table::new(["OBJECT", "MESSAGE"]);
+        table.push(["Gateway/\u{1b}[1Aa".into(), "one\ntwo".into()]);
+        let mut out = Vec::new();
+        table.write(&mut out, Some(80)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "OBJECT              MESSAGE\nGateway/\\u{1b}[1Aa  one\\ntwo\n");
     }
 
     #[test]

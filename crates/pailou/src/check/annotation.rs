@@ -6,7 +6,10 @@ use pailou_compile::{
 };
 
 use super::judged::Judged;
-use crate::source::{Problem, Strictness};
+use crate::{
+    printable::Printable,
+    source::{Problem, Strictness},
+};
 
 /// A remark on a place in a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub(super) struct Annotation {
     pub(super) file: String,
     /// The line, from 1; `None` if it is not known.
     pub(super) line: Option<usize>,
-    /// Problem and remedy, with the object's name.
+    /// Problem and remedy, with the object's name, in printable characters.
     pub(super) message: String,
 }
 
@@ -36,7 +39,7 @@ fn of_problem(problem: &Problem, strictness: Strictness) -> Annotation {
         rule: format!("file/{}", problem.level.name()),
         file: problem.origin.clone(),
         line: problem.line,
-        message: problem.message.clone(),
+        message: Printable(&problem.message).to_string(),
     }
 }
 
@@ -48,6 +51,6 @@ fn of_finding(judged: &Judged, finding: &Finding<'_>) -> Annotation {
         rule: finding.condition.map_or_else(|| "note".to_owned(), |it| format!("{}/{}", it.kind, it.reason)),
         file: entry.map_or_else(String::new, |entry| entry.origin.to_string()),
         line: entry.and_then(Entry::line),
-        message: format!("{}{part}: {}", finding.object, finding.message),
+        message: Printable(format_args!("{}{part}: {}", finding.object, finding.message)).to_string(),
     }
 }

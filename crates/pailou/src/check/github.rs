@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use pailou_compile::status::Severity;
 
 use super::annotation::Annotation;
+use crate::printable::Printable;
 
 /// Writes a command for each annotation.
 pub(super) fn write(out: &mut impl Write, annotations: &[Annotation]) -> io::Result<()> {
@@ -28,7 +29,7 @@ pub(super) fn write(out: &mut impl Write, annotations: &[Annotation]) -> io::Res
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    Printable(text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")).to_string()
 }
 
 fn property(text: &str) -> String {

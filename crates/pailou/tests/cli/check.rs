@@ -112,6 +112,45 @@ fn a_secret_is_never_printed() {
     }
 }
 
+/// Objects of several kinds of trouble, in whose texts are control characters.
+pub(crate) const HOSTILE: &str = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: "a\e[2Jb\n::error::c"}
+spec: {controllerName: pailou.io/gateway}
+---
+apiVersion: example.com/v1
+kind: "Foreign\e[31m"
+metadata: {name: "a\u009b31mb"}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gateway, namespace: default}
+spec:
+  gatewayClassName: "c\u009b1md"
+  listeners: [{name: http, protocol: "TCP\e]0;title\a", port: 1}]
+  "colour\e[31m": red
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: "route", namespace: default}
+spec:
+  parentRefs: [{name: gateway, sectionName: "s\r\e[1A"}]
+  rules: [{backendRefs: [{name: "n\u202eo", port: 80}]}]
+"#;
+
+#[test]
+fn no_text_of_an_object_acts_on_the_terminal() {
+    for format in ["table", "json", "yaml", "github", "sarif"] {
+        let ended = run(&cases(), &["check", "-f", "-", "-o", format], HOSTILE);
+        assert_eq!(ended.status, 1, "{ended:?}");
+        let text = ended.stdout + &ended.stderr;
+        assert!(text.contains("31m"), "the texts are not there: {text:?}");
+        assert!(!text.chars().any(|character| character.is_control() && character != '\n'), "{format}: {text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("::error::")), "{format}: {text:?}");
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_trouble() {
     use std::process::Stdio;

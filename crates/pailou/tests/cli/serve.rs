@@ -202,6 +202,16 @@ fn a_directorys_file_that_takes_another_name_closes_no_listener_until_it_is_dele
 }
 
 #[test]
+fn no_text_of_an_object_acts_on_the_terminal() {
+    let directory = TestDir::new();
+    fs::write(directory.path().join("objects.yaml"), crate::check::HOSTILE).unwrap();
+    let server = serve(directory.path(), free_address());
+    let said = server.wait_for("nothing to serve");
+    assert!(said.contains("31m"), "the texts are not there: {said:?}");
+    assert!(!said.chars().any(|character| character.is_control() && character != '\n'), "{said:?}");
+}
+
+#[test]
 fn a_mounted_volume_is_followed_when_its_link_moves() {
     let (_one, one) = sim("one");
     let (_two, two) = sim("two");

@@ -18,6 +18,8 @@ use crate::{
 };
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+/// First byte of the control characters U+0080 to U+009F, and of the 32 characters after them.
+const C1: u8 = 0xc2;
 
 /// The second that was written last, as text: most lines are of the same one.
 #[derive(Default)]
@@ -310,21 +312,28 @@ impl fmt::Write for Escaped<'_> {
 }
 
 fn escape(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            C1 => match bytes.next_if(|next| *next < 0xa0) {
+                Some(control) => escape_byte(out, control),
+                None => out.push(byte),
+            },
             byte if is_plain(byte) => out.push(byte),
-            byte => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
-            }
+            byte => escape_byte(out, byte),
         }
     }
 }
 
-/// Whether a byte stands for itself. DEL does in JSON; terminals take it otherwise.
+fn escape_byte(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(b"\\u00");
+    out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+}
+
+/// Whether a byte stands for itself. DEL does in JSON, and so do the control characters U+0080 to U+009F; terminals take them otherwise.
 fn is_plain(byte: u8) -> bool {
-    (byte >= 0x20) & (byte != b'"') & (byte != b'\\') & (byte != 0x7f)
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\') & (byte != 0x7f) & (byte != C1)
 }
 
 #[cfg(test)]

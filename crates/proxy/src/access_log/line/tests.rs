@@ -70,9 +70,10 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_a_line_or_moves_a_terminal(text in "[\\x00-\\x7f]*") {
+    fn no_text_breaks_a_line_or_moves_a_terminal(text in "[\\x00-\\x7f\\u{80}-\\u{c0}]*") {
         let mut out = Vec::new();
-        escape(&mut out, &text);
-        prop_assert!(out.iter().all(|byte| !byte.is_ascii_control()));
+        append(&mut out, |line| line.text(key!("text"), &text));
+        let line = String::from_utf8(out).unwrap();
+        prop_assert!(line.trim_end_matches('\n').chars().all(|character| !character.is_control()), "{line:?}");
     }
 }
