@@ -7,14 +7,26 @@ use serde::{Deserialize, Serialize};
 
 /// A string that does not have the syntax its field asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not {expected}")]
 pub struct InvalidString {
-    value: String,
+    /// The part of the text that may be shown.
+    quote: Option<String>,
     expected: &'static str,
+}
+
+impl fmt::Display for InvalidString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.quote {
+            Some(quote) => write!(f, "{quote:?} is not {}", self.expected),
+            None => write!(f, "the value, which is not shown, is not {}", self.expected),
+        }
+    }
 }
 
 macro_rules! checked_string {
     ($(#[$doc:meta])* $name:ident, $check:ident, $expected:expr) => {
+        checked_string!($(#[$doc])* $name, $check, $expected, whole);
+    };
+    ($(#[$doc:meta])* $name:ident, $check:ident, $expected:expr, $quote:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -30,7 +42,7 @@ macro_rules! checked_string {
         impl TryFrom<String> for $name {
             type Error = InvalidString;
             fn try_from(value: String) -> Result<Self, InvalidString> {
-                if $check(&value) { Ok(Self(value)) } else { Err(InvalidString { value: shorten(value), expected: $expected }) }
+                if $check(&value) { Ok(Self(value)) } else { Err(InvalidString { quote: $quote(value), expected: $expected }) }
             }
         }
 
@@ -132,13 +144,15 @@ checked_string!(
     /// An HTTP field name, in the case in which it was written. Compare without regard to case.
     HeaderName,
     is_header_name,
-    "a header name: letters, digits and !#$%&'*+-.^_`|~, at most 256 characters"
+    "a header name: letters, digits and !#$%&'*+-.^_`|~, at most 256 characters",
+    legal_part
 );
 checked_string!(
     /// A value for an HTTP field: visible ASCII with inner single spaces or tabs.
     HeaderValue,
     is_header_value,
-    "a header value: 1 to 4096 visible ASCII characters, with no leading, trailing or doubled blanks"
+    "a header value: 1 to 4096 visible ASCII characters, with no leading, trailing or doubled blanks",
+    nothing
 );
 
 /// Whether `text` is a DNS subdomain (RFC 1123), as `metadata.name` must be.
@@ -180,8 +194,12 @@ fn is_kind(text: &str) -> bool {
 }
 
 fn is_header_name(text: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    (1..=256).contains(&text.len()) && text.bytes().all(token)
+    (1..=256).contains(&text.len()) && text.bytes().all(is_token)
+}
+
+/// Whether a byte can stand in a header's name (RFC 9110, `tchar`).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_header_value(text: &str) -> bool {
@@ -196,13 +214,27 @@ fn is_header_value(text: &str) -> bool {
 }
 
 /// Error texts quote the value; a huge one would bury the message.
-fn shorten(mut value: String) -> String {
+fn whole(mut value: String) -> Option<String> {
     const LIMIT: usize = 80;
     if value.len() > LIMIT {
         value.truncate(value.floor_char_boundary(LIMIT));
         value.push('…');
     }
-    value
+    Some(value)
+}
+
+/// A header's value may be a credential.
+fn nothing(_: String) -> Option<String> {
+    None
+}
+
+/// Somebody may have written name and value into one field.
+fn legal_part(mut value: String) -> Option<String> {
+    if let Some(wrong) = value.bytes().position(|byte| !is_token(byte)) {
+        value.truncate(wrong);
+        value.push('…');
+    }
+    whole(value)
 }
 
 #[cfg(test)]
@@ -226,6 +258,14 @@ mod tests {
         for bad in ["", " a", "a ", "a  b", "é", "a\nb"] {
             assert!(HeaderValue::try_from(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn no_error_quotes_a_value_of_a_header() {
+        let error = HeaderValue::try_from("Bearer  sk-1").unwrap_err().to_string();
+        assert!(error.starts_with("the value, which is not shown, is not a header value: "), "{error}");
+        let error = HeaderName::try_from("Authorization: Bearer sk-1").unwrap_err().to_string();
+        assert!(error.starts_with("\"Authorization…\" is not a header name: "), "{error}");
     }
 
     #[test]

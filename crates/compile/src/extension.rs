@@ -160,7 +160,7 @@ fn direct_response(index: &Index<'_>, namespace: &str, spec: &SpecResponse) -> R
         status: StatusCode::from_u16(status).map_err(|_| wrong(format!("statusCode: {status} is no status")))?,
         template: str::from_utf8(&body).ok().and_then(template::lenient),
         body: body.into(),
-        content_type: spec.content_type.as_deref().map(headers::header_value).transpose()?,
+        content_type: spec.content_type.as_deref().map(|it| headers::header_value("Content-Type", it)).transpose()?,
         headers: spec.header.as_ref().map(headers::edit_of).transpose()?,
     })
 }

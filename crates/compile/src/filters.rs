@@ -71,7 +71,7 @@ fn merge(known: &mut Option<HeaderEdit>, more: HeaderEdit) {
 }
 
 fn rewrite(spec: &UrlRewrite) -> Result<Rewrite, Problem> {
-    let host = spec.hostname.as_ref().map(|name| header_value(name)).transpose()?;
+    let host = spec.hostname.as_ref().map(|name| header_value("Host", name)).transpose()?;
     Ok(Rewrite { host: host.map(HostRewrite::Name), path: spec.path.as_ref().map(path_rewrite) })
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn header_edit(set: &[HttpHeader], add: &[HttpHeader], remove: &[Stri
         HeaderEdit { remove: remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?, ..HeaderEdit::default() };
     for (fields, appends) in [(set, false), (add, true)] {
         for field in fields {
-            let (name, value) = (header_name(&field.name)?, header_value(&field.value)?);
+            let (name, value) = (header_name(&field.name)?, header_value(&field.name, &field.value)?);
             match (template::lenient(&field.value), appends) {
                 (Some(value), _) => edit.templates.push(TemplateEdit { name, value, appends }),
                 (None, false) => edit.set.push((name, value)),
@@ -30,11 +30,15 @@ pub(crate) fn header_edit(set: &[HttpHeader], add: &[HttpHeader], remove: &[Stri
 
 /// A header's name in lower case.
 pub(crate) fn header_name(name: &str) -> Result<HeaderName, Problem> {
-    let wrong = |_| Problem::accepted("UnsupportedValue", format!("{name:?} is no header name"));
-    HeaderName::from_bytes(name.as_bytes()).map_err(wrong)
+    let wrong = |message| Problem::accepted("UnsupportedValue", message);
+    // The object's own type says what is wrong, and quotes no value that stands beside the name.
+    let name = pailou_api::HeaderName::try_from(name).map_err(|error| wrong(error.to_string()))?;
+    HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(format!("{name:?} is no header name: {error}")))
 }
 
-/// A header's value.
-pub(crate) fn header_value(value: &str) -> Result<HeaderValue, Problem> {
-    HeaderValue::from_str(value).map_err(|_| Problem::accepted("UnsupportedValue", format!("{value:?} cannot stand in a header")))
+/// A value of the header of this name. The error does not quote it: it may be a credential.
+pub(crate) fn header_value(name: &str, value: &str) -> Result<HeaderValue, Problem> {
+    let wrong =
+        |_| Problem::accepted("UnsupportedValue", format!("the value of {name}, which is not shown, cannot stand in a header"));
+    HeaderValue::from_str(value).map_err(wrong)
 }

@@ -38,12 +38,40 @@ use crate::{Kind, Meta, Object, Resource, Typed};
 
 /// Decodes one field of an object; unknown fields below it are added to `ignored`.
 pub(super) fn field<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<UnknownField>) -> Result<T, Failures> {
-    tracked::decode(value, root, ignored).map_err(|(at, error)| vec![(at, Problem::Value(advice(&error.to_string())))])
+    tracked::decode(value, root, ignored).map_err(|(at, error)| {
+        let message = advice(&error.to_string(), is_confidential(&at));
+        vec![(at, Problem::Value(message))]
+    })
+}
+
+/// Whether what was found at a path may be a credential, as the value of a header and of an environment variable may.
+fn is_confidential(path: &str) -> bool {
+    const FIELDS: [&str; 12] = [
+        "requestHeaderModifier",
+        "responseHeaderModifier",
+        "earlyRequestHeaders",
+        "lateResponseHeaders",
+        "header",
+        "headers",
+        "set",
+        "add",
+        "addIfAbsent",
+        "env",
+        "value",
+        "credential",
+    ];
+    const WORDS: [&str; 3] = ["type", "kind", "name"];
+    let mut fields = path.split('.').map(|field| field.split('[').next().unwrap_or(field));
+    let is_word = fields.clone().next_back().is_some_and(|last| WORDS.contains(&last));
+    !is_word && fields.any(|field| FIELDS.contains(&field))
 }
 
 /// A type error in the words of someone who writes YAML, with what to do where quotes are the cause.
-fn advice(message: &str) -> String {
+fn advice(message: &str, is_confidential: bool) -> String {
     let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    // The library names a type, and quotes the value after it.
+    let is_quoted = is_confidential && found.starts_with("invalid ");
+    let found = if is_quoted { found.split(['"', '`']).next().unwrap_or_default().trim_end() } else { found };
     let whole = matches!(expected, "i64" | "i32" | "u64" | "u32" | "u16" | "u8");
     let expected = match expected {
         _ if whole && expected.starts_with('u') => "a whole number of 0 or more",

@@ -102,9 +102,9 @@ pub(super) fn envoy_filter(check: &mut Check, filter: &EnvoyHttpRouteFilterSpec)
     check.each("matches", &filter.matches, |check, one| check.count("cookies", one.cookies.len(), 1..=16));
     if let Some(injection) = &filter.credential_injection
         && let Some(header) = &injection.header
-        && crate::HeaderName::try_from(header.as_str()).is_err()
+        && let Err(error) = crate::HeaderName::try_from(header.as_str())
     {
-        check.fail_at("credentialInjection.header", format!("{header:?} is not a header name"));
+        check.fail_at("credentialInjection.header", error.to_string());
     }
     if let Some(response) = &filter.direct_response {
         check.at("directResponse", |check| {

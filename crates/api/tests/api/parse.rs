@@ -51,6 +51,50 @@ fn errors_say_where_and_what_to_do() {
 }
 
 #[test]
+fn no_error_quotes_a_value_that_may_be_a_credential() {
+    let route = |filter: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: a}}\n\
+             spec: {{rules: [{{filters: [{{type: RequestHeaderModifier, requestHeaderModifier: {filter}}}]}}]}}"
+        )
+    };
+    let policy = |headers: &str| {
+        format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {{name: a}}\n\
+             spec: {{targetRef: {{group: gateway.networking.k8s.io, kind: Gateway, name: g}}, headers: {{earlyRequestHeaders: {headers}}}}}"
+        )
+    };
+    let filter = |header: &str| {
+        format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: HTTPRouteFilter\nmetadata: {{name: a}}\n\
+             spec: {{credentialInjection: {{header: {header}, credential: {{valueRef: {{name: s}}}}}}}}"
+        )
+    };
+    let pod = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\n\
+             spec: {{containers: [{{name: c, env: [{{name: Authorization, value: {value}}}]}}]}}"
+        )
+    };
+    for (text, named) in [
+        (route("{set: [{name: Authorization, value: 'Bearer  4711'}]}"), "Authorization"),
+        (route("{add: [{name: Authorization, value: ' 4711'}]}"), "Authorization"),
+        (route("{set: [{name: Authorization, value: 4711}]}"), "set[0].value"),
+        (route("{set: ['Authorization: Bearer 4711']}"), "set[0]"),
+        (route("{set: 'Authorization: Bearer 4711'}"), "requestHeaderModifier.set"),
+        (route("'Authorization: Bearer 4711'"), "requestHeaderModifier"),
+        (route("{set: [{name: 'Authorization: Bearer 4711', value: a}]}"), "Authorization…"),
+        (policy("{addIfAbsent: [{name: Authorization, value: \"Bearer\\n4711\"}]}"), "Authorization"),
+        (filter("'Authorization: Bearer 4711'"), "Authorization…"),
+        (pod("4711"), "env[0].value"),
+    ] {
+        let errors: Vec<String> = parsed(&text, "test").errors.iter().map(ToString::to_string).collect();
+        let errors = errors.join("\n");
+        assert!(errors.contains(named) && !errors.contains("4711"), "{text}\n{errors}");
+    }
+}
+
+#[test]
 fn base64_may_have_line_breaks() {
     let secret = only(
         "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {a: \"aHVudG\\n  VyMg==\\r\\n\"}}".replace("  ", "").as_str(),

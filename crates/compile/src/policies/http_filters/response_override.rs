@@ -72,14 +72,14 @@ fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<Ove
             template::strict(&text).map_err(|message| format!("body: {message}"))?
         }
     };
-    let content_type = spec.content_type.as_deref().map(headers::header_value).transpose();
+    let content_type = spec.content_type.as_deref().map(|it| headers::header_value("Content-Type", it)).transpose();
     let header = spec.header.clone().unwrap_or_default();
     if !header.remove.is_empty() {
         return Err("header.remove: is not supported here".into());
     }
     let edits = |headers: &[HttpHeader]| {
         let edit = |it: &HttpHeader| {
-            headers::header_value(&it.value).map_err(|problem| problem.message)?;
+            headers::header_value(&it.name, &it.value).map_err(|problem| problem.message)?;
             Ok((header_name(&it.name)?, template::strict(&it.value)?))
         };
         headers.iter().map(edit).collect::<Result<Vec<_>, String>>().map_err(|message| format!("header: {message}"))
