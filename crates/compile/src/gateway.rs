@@ -20,7 +20,7 @@ use super::{
     listener::ListenerState,
     listener_sets::{self, ByGateway, ListenerSetState},
     parameters,
-    settings::Settings,
+    settings::{CONTROLLER_NAME, Settings},
     warnings,
 };
 
@@ -136,7 +136,11 @@ fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> Strin
         Some(_) => format!("not served: GatewayClass {class} belongs to another controller"),
         None => {
             let known: Vec<_> = classes.keys().copied().collect();
-            format!("not served: there is no GatewayClass {class}; served are {}", known.join(", "))
+            let advice = match known.as_slice() {
+                [] => format!("no class is: add a GatewayClass whose controllerName is {CONTROLLER_NAME}"),
+                _ => format!("served are {}", known.join(", ")),
+            };
+            format!("not served: there is no GatewayClass {class}; {advice}")
         }
     }
 }

@@ -86,8 +86,9 @@ impl<'a> Pools<'a> {
             let key = ObjectKey::new(group, "InferencePool", &meta.namespace, &meta.name);
             if state.gateways.is_empty() {
                 statuses.note(key.clone(), Severity::Warning, "no route of a served Gateway leads to the pool");
+                let severity = if state.pool.is_ok() { Severity::Warning } else { Severity::Error };
                 for problem in &state.problems {
-                    statuses.note(key.clone(), Severity::Error, problem.message.clone());
+                    statuses.note(key.clone(), severity, problem.message.clone());
                 }
                 for warning in &state.warnings {
                     statuses.note(key.clone(), Severity::Warning, warning.clone());
@@ -171,6 +172,8 @@ impl<'a> PoolState<'a> {
     fn conditions(&self) -> Vec<Condition> {
         let generation = self.object.meta.generation;
         let mut resolved = Condition::summary("ResolvedRefs", &self.problems, generation);
+        // A pool that fails open asks to be served without its picker.
+        resolved.is_tolerated = self.pool.is_ok();
         if let Some(note) = &self.picker_note {
             resolved.message.clone_from(note);
         }

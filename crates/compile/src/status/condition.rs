@@ -17,6 +17,9 @@ pub struct Condition {
     pub message: String,
     /// `metadata.generation` of the object that was looked at.
     pub observed_generation: i64,
+    /// The object is served all the same, as it asks for itself: no error, even if the condition does not hold.
+    #[serde(skip)]
+    pub is_tolerated: bool,
 }
 
 /// Whether a condition holds.
@@ -55,12 +58,13 @@ impl Severity {
 impl Condition {
     /// A condition that holds; its reason is the type, as Gateway API mostly has it.
     pub(crate) fn fine(kind: &'static str, generation: i64) -> Self {
-        Self { kind, status: ConditionStatus::True, reason: kind, message: String::new(), observed_generation: generation }
+        Self::holds(kind, kind, String::new(), generation)
     }
 
     /// A condition that holds, with a reason of its own.
     pub(crate) fn holds(kind: &'static str, reason: &'static str, message: impl Into<String>, generation: i64) -> Self {
-        Self { kind, status: ConditionStatus::True, reason, message: message.into(), observed_generation: generation }
+        let message = message.into();
+        Self { kind, status: ConditionStatus::True, reason, message, observed_generation: generation, is_tolerated: false }
     }
 
     /// A condition that does not hold.
@@ -92,6 +96,7 @@ impl Condition {
             ) => Severity::Warning,
             (_, ConditionStatus::True) => Severity::Fine,
             ("SupportedVersion", _) | (_, ConditionStatus::Unknown) => Severity::Warning,
+            (_, ConditionStatus::False) if self.is_tolerated => Severity::Warning,
             (_, ConditionStatus::False) => Severity::Error,
         }
     }

@@ -112,12 +112,48 @@ fn a_secret_is_never_printed() {
     }
 }
 
+#[test]
+fn a_cluster_without_a_class_is_told_which_one_it_needs() {
+    let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\n\
+                   spec: {gatewayClassName: absent, listeners: [{name: http, protocol: HTTP, port: 80}]}\n";
+    let ended = run(&cases(), &["check", "-f", "-", "--as", "cluster"], gateway);
+    let advice =
+        "there is no GatewayClass absent; no class is: add a GatewayClass whose controllerName is pailou.dev/gateway-controller";
+    assert!(ended.status == 1 && ended.stdout.contains(advice), "{ended:?}");
+}
+
+#[test]
+fn a_pool_that_fails_open_is_served_without_its_picker() {
+    let check = |failure_mode: &str, is_reached: bool| {
+        let route = if is_reached {
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n\
+             spec: {parentRefs: [{name: a}], rules: [{backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: a}]}]}\n"
+        } else {
+            ""
+        };
+        let objects = format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: a}}\n\
+             spec: {{gatewayClassName: pailou, listeners: [{{name: http, protocol: HTTP, port: 80}}]}}\n---\n\
+             apiVersion: inference.networking.k8s.io/v1\nkind: InferencePool\nmetadata: {{name: a}}\n\
+             spec: {{selector: {{matchLabels: {{app: a}}}}, targetPorts: [{{number: 8000}}],\n\
+             \x20 endpointPickerRef: {{name: absent, port: {{number: 9002}}, failureMode: {failure_mode}}}}}\n{route}"
+        );
+        run(&cases(), &["check", "-f", "-", "-o", "github"], &objects)
+    };
+    for is_reached in [true, false] {
+        let ended = check("FailOpen", is_reached);
+        assert_eq!(ended.status, 0, "{ended:?}");
+        assert!(ended.stdout.contains("::warning") && ended.stdout.contains("the built-in picker serves"), "{ended:?}");
+        assert_eq!(check("FailClose", is_reached).status, 1);
+    }
+}
+
 /// Objects of several kinds of trouble, in whose texts are control characters.
 pub(crate) const HOSTILE: &str = r#"
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata: {name: "a\e[2Jb\n::error::c"}
-spec: {controllerName: pailou.io/gateway}
+spec: {controllerName: pailou.dev/gateway-controller}
 ---
 apiVersion: example.com/v1
 kind: "Foreign\e[31m"

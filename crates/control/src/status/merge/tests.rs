@@ -59,7 +59,14 @@ fn live(status: Value) -> CachedStatus {
 }
 
 fn desired(kind: &'static str) -> Condition {
-    Condition { kind, status: ConditionStatus::True, reason: kind, message: String::new(), observed_generation: 1 }
+    Condition {
+        kind,
+        status: ConditionStatus::True,
+        reason: kind,
+        message: String::new(),
+        observed_generation: 1,
+        is_tolerated: false,
+    }
 }
 
 fn status(body: StatusBody) -> Status {
