@@ -174,15 +174,6 @@ impl Api {
 }
 
 impl BodyKind {
-    /// How to read a body of this content type and coding, as [`from_content_type`](Self::from_content_type) says. A compressed
-    /// one says nothing to a scan.
-    pub fn of(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<Self> {
-        if content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return None;
-        }
-        Self::from_content_type(content_type)
-    }
-
     /// Scans a whole body of this kind. `content_type` is the body's own.
     ///
     /// # Errors

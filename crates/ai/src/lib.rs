@@ -5,6 +5,7 @@
 //!
 //! On the way in:
 //! - [`endpoint`]: the API of a request path, and the dialect of its errors;
+//! - [`content_coding`]: a compressed body, decoded in steps and within bounds;
 //! - [`mod@scan`]: `model`, `stream`, token limits and the prompt's place in a JSON body;
 //! - [`multipart`]: the same for `multipart/form-data` (audio transcription);
 //! - [`mod@splice`]: a body with some spans replaced, as pieces of the original.
@@ -18,6 +19,7 @@
 //! Private modules below these: `document`, a strict incremental reader of JSON, with `json`, its tokens; `walk`, a lenient
 //! reader of a body in chunks, with `response_key`, the names it knows; and `event_cache`, which spares it events without news.
 
+pub mod content_coding;
 mod document;
 pub mod endpoint;
 pub mod error;

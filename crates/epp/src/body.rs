@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use pailou_ai::content_coding::{CodingError, Codings, Step};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
+};
 
 /// Unit of memory for bodies, in bytes.
 const UNIT: usize = 4096;
@@ -55,20 +59,51 @@ impl Body {
             return Err(Full::Body);
         }
         // Each piece costs something of itself, so that many small ones are not for nothing.
-        let wanted = self.length.div_ceil(UNIT) + (self.pieces.len() + 1) / 64;
+        self.grow_to(self.length.div_ceil(UNIT) + (self.pieces.len() + 1) / 64)?;
+        if !piece.is_empty() {
+            self.pieces.push(piece);
+        }
+        Ok(())
+    }
+
+    /// Makes the share of the memory this many units at least.
+    fn grow_to(&mut self, units: usize) -> Result<(), Full> {
         let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if wanted > held {
-            let more = u32::try_from(wanted - held).map_err(|_| Full::Room)?;
+        if units > held {
+            let more = u32::try_from(units - held).map_err(|_| Full::Room)?;
             let more = self.memory.0.clone().try_acquire_many_owned(more).map_err(|_| Full::Room)?;
             match &mut self.share {
                 Some(share) => share.merge(more),
                 None => self.share = Some(more),
             }
         }
-        if !piece.is_empty() {
-            self.pieces.push(piece);
-        }
         Ok(())
+    }
+
+    /// The whole body without its codings; `None` where it is not of them. It counts towards the memory too.
+    ///
+    /// # Errors
+    /// It becomes longer than a body may be, or there is no room for it.
+    pub(crate) async fn decoded(&mut self, codings: &Codings) -> Result<Option<Bytes>, Full> {
+        let mut decoding = codings.decoding(&self.whole(), self.limit as u64);
+        loop {
+            let step = match decoding.step() {
+                Ok(step) => step,
+                Err(CodingError::Malformed(_)) => return Ok(None),
+                Err(CodingError::TooLong(_)) => return Err(Full::Body),
+            };
+            let held = usize::try_from(decoding.held()).map_err(|_| Full::Room)?;
+            self.grow_to(held.div_ceil(UNIT))?;
+            if let Step::Whole(body) = step {
+                return Ok(Some(body));
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Bytes that have come.
+    pub(crate) fn length(&self) -> usize {
+        self.length
     }
 
     /// The whole body. Copies it only if it came in several pieces.
@@ -99,6 +134,17 @@ mod tests {
         }
         assert_eq!(body.whole(), "onetwo");
         assert_eq!(body.push(piece(100)), Err(Full::Body));
+    }
+
+    #[tokio::test]
+    async fn a_decoded_body_takes_room_too() {
+        let zeros = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3];
+        let gzip = Codings::of([&b"gzip"[..]]).unwrap();
+        let mut body = Body::new(&BodyMemory::new(1 << 20), 100);
+        body.push(Bytes::copy_from_slice(&zeros)).unwrap();
+        assert_eq!(body.decoded(&gzip).await, Ok(None), "it breaks off");
+        let plain = Codings::default();
+        assert_eq!(body.decoded(&plain).await.unwrap().unwrap(), &zeros[..]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pailou_envoy_proto::ext_proc::{ProcessingRequest, ProcessingResponse, processing_request::Request};
 use pailou_extproc::{
     Direction, endpoints,
-    server::{BodyMode, EndpointRequest, Messages, Replies, answers, served},
+    server::{BodyMode, EndpointRequest, Messages, Replies, answers, answers::BodyChange, served},
 };
 use tokio::time::timeout;
 use tonic::Status;
@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::{
     EndpointPicker,
     body::{Body, BodyMemory},
-    decision::{Decision, Refusal, body_refusal, decide},
+    decision::{Decision, Input, Refusal, body_refusal, codings, decide},
     metrics::RequestOutcome,
     observer::ResponseObserver,
 };
@@ -104,8 +104,8 @@ impl Conversation<'_> {
         let request = EndpointRequest::read(first).ok_or_else(|| wrong("the request's headers come first"))?;
         (self.is_silent, self.echoes) = (request.observes, request.echoes_response);
         if request.end_of_stream || request.body_mode == BodyMode::Headers {
-            let decision = self.decide(&request, &Bytes::new())?;
-            self.send(answers::chosen(&decision.endpoints, None)).await?;
+            let decision = self.decide(&request, Input::default())?;
+            self.send(answers::chosen(&decision.endpoints, BodyChange::default())).await?;
             return Ok(observer(decision));
         }
         match request.body_mode {
@@ -114,8 +114,18 @@ impl Conversation<'_> {
         }
     }
 
-    fn decide(&self, request: &EndpointRequest, body: &Bytes) -> Result<Decision, Refusal> {
-        decide(&self.context.picker, request, body, self.context.max_endpoints)
+    fn decide(&self, request: &EndpointRequest, input: Input<'_>) -> Result<Decision, Refusal> {
+        decide(&self.context.picker, request, input, self.context.max_endpoints)
+    }
+
+    /// Decides by a whole body, and by its decoded form where it is compressed.
+    async fn decide_by_body(&self, request: &EndpointRequest, body: &mut Body) -> Result<Decision, Refusal> {
+        let text = match codings(request) {
+            Some(codings) if !codings.is_identity() => body.decoded(&codings).await.map_err(|why| body_refusal(request, why))?,
+            Some(_) => Some(body.whole()),
+            None => None,
+        };
+        self.decide(request, Input { text: text.as_ref(), length: body.length() })
     }
 
     /// The answer to the headers waits for the body.
@@ -133,14 +143,14 @@ impl Conversation<'_> {
                 _ => return Err(wrong("the request's body or trailers were to come")),
             }
         };
-        let whole = body.whole();
-        let decision = self.decide(request, &whole)?;
+        let decision = self.decide_by_body(request, &mut body).await?;
         let changed = decision.changed.as_ref();
         let length = changed.filter(|_| request.headers.contains_key("content-length")).map(pailou_ai::Pieces::len);
-        self.send(answers::chosen(&decision.endpoints, length)).await?;
+        let change = BodyChange { length, is_decoded: changed.is_some() && is_coded(request) };
+        self.send(answers::chosen(&decision.endpoints, change)).await?;
         match changed {
             Some(pieces) => self.back(&pieces.iter().cloned().collect::<Vec<_>>(), !has_trailers).await?,
-            None => self.back(&[whole], !has_trailers).await?,
+            None => self.back(&[body.whole()], !has_trailers).await?,
         }
         if has_trailers {
             self.send(answers::trailers(Direction::Request)).await?;
@@ -163,9 +173,10 @@ impl Conversation<'_> {
             Some(Request::RequestBody(piece)) => body.push(piece.body).map_err(|why| body_refusal(request, why))?,
             _ => return Err(wrong("the request's body was to come")),
         }
-        let decision = self.decide(request, &body.whole())?;
+        let decision = self.decide_by_body(request, &mut body).await?;
         let changed = decision.changed.as_ref().map(pailou_ai::Pieces::to_bytes);
-        self.send(answers::chosen_by_body(&decision.endpoints, changed)).await?;
+        let change = BodyChange { is_decoded: changed.is_some() && is_coded(request), ..BodyChange::default() };
+        self.send(answers::chosen_by_body(&decision.endpoints, changed, change)).await?;
         Ok(observer(decision))
     }
 
@@ -202,6 +213,11 @@ impl Conversation<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the body came in content codings, which a changed one has lost.
+fn is_coded(request: &EndpointRequest) -> bool {
+    request.headers.contains_key("content-encoding")
 }
 
 async fn next(context: &Context, messages: &mut Messages) -> Result<Option<ProcessingRequest>, End> {

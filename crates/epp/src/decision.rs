@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, splice_model};
+use http::{HeaderValue, header};
+use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, content_coding::Codings, splice_model};
 use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use pailou_extproc::server::{EndpointRequest, answers};
 use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
@@ -29,14 +30,34 @@ pub(crate) struct Refusal {
     pub(crate) reply: Box<ProcessingResponse>,
 }
 
+/// Codings in which a body that may name a model comes; `None` where nothing of it can be understood.
+pub(crate) fn codings(request: &EndpointRequest) -> Option<Codings> {
+    BodyKind::from_content_type(request.header("content-type"))?;
+    Codings::of(request.headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes))
+}
+
+/// A request's body, as far as a decision needs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Input<'a> {
+    /// The body without its codings, where it is of a kind that names a model.
+    pub(crate) text: Option<&'a Bytes>,
+    /// Bytes of the body as it came.
+    pub(crate) length: usize,
+}
+
 /// Picks at most `most` endpoints for a request with this body.
 ///
 /// # Errors
 /// There is no endpoint for it (503), or none has room and it can wait (429).
-pub(crate) fn decide(picker: &EndpointPicker, request: &EndpointRequest, body: &Bytes, most: usize) -> Result<Decision, Refusal> {
+pub(crate) fn decide(
+    picker: &EndpointPicker,
+    request: &EndpointRequest,
+    input: Input<'_>,
+    most: usize,
+) -> Result<Decision, Refusal> {
     let begun = Instant::now();
     let current = picker.current().ok_or_else(|| no_endpoint(request, "the picker knows no pool"))?;
-    let scan = understood(request, body);
+    let scan = input.text.and_then(|text| understood(request, text));
     let name = scan.as_ref().and_then(|scan| scan.model.as_deref()).unwrap_or("");
     let model = current.pool.model(name).map(|model| &**model);
     let target = model.and_then(target_name).filter(|target| **target != *name && !name.is_empty());
@@ -44,10 +65,10 @@ pub(crate) fn decide(picker: &EndpointPicker, request: &EndpointRequest, body: &
     let subset = request.subset.as_ref().map(|subset| current.eligible(subset));
     let pick = PickRequest {
         model: target.as_deref().unwrap_or(name),
-        prompt: scan.as_ref().and_then(|scan| body.get(scan.prompt.clone()?)).unwrap_or(&[]),
+        prompt: scan.as_ref().and_then(|scan| input.text?.get(scan.prompt.clone()?)).unwrap_or(&[]),
         cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
         criticality: criticality(&current.pool, model, objective),
-        input_bytes: body.len(),
+        input_bytes: input.text.map_or(input.length, Bytes::len),
         max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
         subset: subset.as_deref(),
         ..PickRequest::default()
@@ -65,7 +86,7 @@ pub(crate) fn decide(picker: &EndpointPicker, request: &EndpointRequest, body: &
     let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
     let keeps_name = model.is_some_and(|model| model.keeps_name);
     let renamed = target.clone().filter(|_| keeps_name).map(|target| (target, name.into()));
-    let changed = scan.zip(target).map(|(scan, target)| splice_model(body, &scan, &target));
+    let changed = scan.zip(target).zip(input.text).map(|((scan, target), text)| splice_model(text, &scan, &target));
     picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
     Ok(Decision { picked, endpoints: endpoints.join(","), changed, renamed })
 }
@@ -90,7 +111,7 @@ fn understood(request: &EndpointRequest, body: &Bytes) -> Option<Scan> {
         return None;
     }
     let content_type = request.header("content-type");
-    BodyKind::of(content_type, request.header("content-encoding"))?.scan(content_type, body).ok()
+    BodyKind::from_content_type(content_type)?.scan(content_type, body).ok()
 }
 
 fn no_endpoint(request: &EndpointRequest, details: &str) -> Refusal {

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use pailou_ai::ErrorBody;
+use pailou_ai::{ErrorBody, content_coding::ACCEPTED};
 
 use crate::{
-    content_coding,
     error::{Audience, Error, Flag},
     response_body::ResponseBody,
 };
@@ -33,7 +32,7 @@ impl Error {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.code != Some("unsupported_content_type") {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(content_coding::ACCEPTED));
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
         match self.flag {
             // As Envoy says it.

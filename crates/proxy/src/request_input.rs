@@ -6,12 +6,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pailou_ai::{BodyError, BodyKind, Scan, Scanner};
+use pailou_ai::{BodyError, BodyKind, Scan, Scanner, content_coding::Codings};
 use pailou_snapshot::Body;
 use tokio::time::timeout;
 
 use crate::{
-    content_coding::Codings,
+    content_coding::{self, decode},
     context::{Context, Share},
     error::{Error, Flag},
     headers,
@@ -172,7 +172,7 @@ impl ReadBody {
         mut share: Share,
     ) -> Result<Self, Error> {
         let decoded = match kind {
-            Some(_) if !codings.is_identity() => Some(codings.decode(&bytes, bounds.bytes, &mut share).await?),
+            Some(_) if !codings.is_identity() => Some(decode(&codings, &bytes, bounds.bytes, &mut share).await?),
             _ => None,
         };
         let scan = match scanner {
@@ -203,7 +203,7 @@ fn kind(head: &Head) -> (Option<BodyKind>, Codings) {
     if head.upgrade.is_some() {
         return (None, Codings::default());
     }
-    match Codings::of(&head.parts.headers) {
+    match content_coding::codings(&head.parts.headers) {
         Some(codings) => (BodyKind::from_content_type(head.text(&header::CONTENT_TYPE)), codings),
         None => (None, Codings::default()),
     }

@@ -96,8 +96,12 @@ impl Proxy {
 }
 
 fn head(content_type: &str) -> Part {
-    let pairs = [(":path", "/v1/chat/completions"), ("content-type", content_type)];
-    let headers = pairs.map(|(name, value)| core::HeaderValue::new(name, value.to_owned())).to_vec();
+    head_with(&[("content-type", content_type)])
+}
+
+fn head_with(more: &[(&'static str, &str)]) -> Part {
+    let pairs = [(":path", "/v1/chat/completions")].into_iter().chain(more.iter().copied());
+    let headers = pairs.map(|(name, value)| core::HeaderValue::new(name, value.to_owned())).collect();
     Part::RequestHeaders(HttpHeaders { headers: Some(core::HeaderMap { headers }), end_of_stream: false })
 }
 
@@ -130,6 +134,64 @@ async fn trailers_of_either_half_end_it_and_the_body_before_them_does_not() {
     let Some(Answer::ResponseTrailers(_)) = proxy.next().await else { panic!("the response's trailers") };
     proxy.sender = None;
     assert_eq!(proxy.next().await, None);
+}
+
+/// `{"model":"m"}` by `gzip -n`.
+const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabV\xca\xcdOI\xcdQ\xb2R\xcaU\xaa\x05\0\x9bl\xba\xaa\x0d\0\0\0";
+const REWRITE: &str = "\
+---
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferenceModelRewrite
+metadata: {name: r}
+spec:
+  poolRef: {group: inference.networking.k8s.io, kind: InferencePool, name: p}
+  rules: [{matches: [{model: {value: m}}], targets: [{modelRewrite: engine-m, weight: 1}]}]
+";
+
+/// The body that comes back for this compressed one, and the headers that the proxy removes.
+async fn sent_back(calls: &Calls, coding: &str, body: &'static [u8]) -> (Bytes, Vec<String>) {
+    let mut proxy = Proxy::call(calls).await;
+    proxy.send_message(head_with(&[("content-type", "application/json"), ("content-encoding", coding)]));
+    proxy.send_message(Part::RequestBody(HttpBody { body: Bytes::from_static(body), end_of_stream: true }));
+    let choice = match proxy.next().await {
+        Some(Answer::RequestHeaders(choice)) => choice.response.unwrap().header_mutation.unwrap(),
+        other => panic!("a choice, and no {other:?}"),
+    };
+    let mut whole = BytesMut::new();
+    loop {
+        let Some(Answer::RequestBody(body)) = proxy.next().await else { panic!("the body") };
+        let (piece, is_last) = streamed(body.response);
+        whole.extend_from_slice(&piece);
+        if is_last {
+            return (whole.freeze(), choice.remove_headers);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_names_its_model() {
+    let renaming = calls(&format!("{POOL}{ENGINE}{REWRITE}"));
+    let (body, removed) = sent_back(&renaming, "gzip", GZIP).await;
+    assert_eq!((&*body, removed), (&br#"{"model":"engine-m"}"#[..], vec!["content-encoding".to_owned()]));
+    let plain = calls(&format!("{POOL}{ENGINE}"));
+    assert_eq!(sent_back(&plain, "gzip", GZIP).await, (Bytes::from_static(GZIP), Vec::new()), "it goes on as it came");
+    for (coding, body) in [("lzma", GZIP), ("gzip", &GZIP[..12]), ("br", b"{}")] {
+        let unread = sent_back(&renaming, coding, body).await;
+        assert_eq!(unread, (Bytes::from_static(body), Vec::new()), "{coding} says nothing, and is its engine's to judge");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_bounded_as_any_other() {
+    /// 2,000 blanks by `gzip -n`.
+    const BLANKS: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x53\x50\x18\x05\xa3\x60\x14\x8c\x82\x51\x30\x0a\x46\xc1\x50\x07\x00\x2a\xca\x16\x55\xd0\x07\x00\x00";
+    let calls = calls(&format!("{POOL}{ENGINE}"));
+    let calls = Calls(Context { max_body: 1_000, ..calls.0.clone() });
+    let mut proxy = Proxy::call(&calls).await;
+    proxy.send_message(head_with(&[("content-type", "application/json"), ("content-encoding", "gzip")]));
+    proxy.send_message(Part::RequestBody(HttpBody { body: Bytes::from_static(BLANKS), end_of_stream: true }));
+    let Some(Answer::ImmediateResponse(refusal)) = proxy.next().await else { panic!("a refusal") };
+    assert_eq!(refusal.status.unwrap().code, 413);
 }
 
 #[tokio::test]

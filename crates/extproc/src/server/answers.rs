@@ -17,19 +17,27 @@ use crate::{
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
 };
 
-/// A choice with the answer to the request's headers. `endpoints` is `ip:port[,ip:port…]`, to be tried in order; `length` the body's
-/// length in bytes, where its header has to say it anew.
-pub fn chosen(endpoints: &str, length: Option<usize>) -> ProcessingResponse {
-    let response = CommonResponse { header_mutation: Some(choice(endpoints, length)), ..CommonResponse::default() };
+/// Headers of a request whose body changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BodyChange {
+    /// The body's length in bytes, where its header has to say it anew.
+    pub length: Option<usize>,
+    /// The body comes back without its content codings.
+    pub is_decoded: bool,
+}
+
+/// A choice with the answer to the request's headers. `endpoints` is `ip:port[,ip:port…]`, to be tried in order.
+pub fn chosen(endpoints: &str, change: BodyChange) -> ProcessingResponse {
+    let response = CommonResponse { header_mutation: Some(choice(endpoints, change)), ..CommonResponse::default() };
     let answer = Response::RequestHeaders(HeadersResponse { response: Some(response) });
     ProcessingResponse { dynamic_metadata: Some(metadata(endpoints)), ..saying(answer) }
 }
 
-/// A choice with the answer to a body that came as one. `body` takes its place; `None` leaves it.
-pub fn chosen_by_body(endpoints: &str, body: Option<Bytes>) -> ProcessingResponse {
-    let length = body.as_ref().map(Bytes::len);
+/// A choice with the answer to a body that came as one. `body` takes its place, and its length that of `change`; `None` leaves it.
+pub fn chosen_by_body(endpoints: &str, body: Option<Bytes>, change: BodyChange) -> ProcessingResponse {
+    let change = BodyChange { length: body.as_ref().map(Bytes::len), ..change };
     let response = CommonResponse {
-        header_mutation: Some(choice(endpoints, length)),
+        header_mutation: Some(choice(endpoints, change)),
         body_mutation: body.map(|body| BodyMutation { mutation: Some(Mutation::Body(body)) }),
         ..CommonResponse::default()
     };
@@ -116,10 +124,11 @@ fn body(direction: Direction, body_mutation: Option<BodyMutation>) -> Processing
     })
 }
 
-fn choice(endpoints: &str, length: Option<usize>) -> HeaderMutation {
-    let length = length.map(|length| set("content-length", length.to_string()));
+fn choice(endpoints: &str, change: BodyChange) -> HeaderMutation {
+    let length = change.length.map(|length| set("content-length", length.to_string()));
     let set_headers = [set(ENDPOINT, endpoints.to_owned())].into_iter().chain(length).collect();
-    HeaderMutation { set_headers, remove_headers: Vec::new() }
+    let remove_headers = change.is_decoded.then(|| "content-encoding".to_owned()).into_iter().collect();
+    HeaderMutation { set_headers, remove_headers }
 }
 
 /// A client's own header of the name gives way.
@@ -164,15 +173,20 @@ mod tests {
 
     #[test]
     fn a_choice_is_in_header_and_metadata_alike() {
-        let reply = chosen("10.0.0.1:8000,10.0.0.2:8000", Some(7));
+        let reply = chosen("10.0.0.1:8000,10.0.0.2:8000", BodyChange { length: Some(7), is_decoded: true });
         let Some(Kind::StructValue(fields)) = &reply.dynamic_metadata.as_ref().unwrap().fields[ENDPOINT_NAMESPACE].kind else {
             panic!("a structure")
         };
         assert_eq!(pailou_envoy_proto::structs::strings(&fields.fields[ENDPOINT]).unwrap(), ["10.0.0.1:8000,10.0.0.2:8000"]);
         let Some(Response::RequestHeaders(answer)) = reply.response else { panic!("an answer to headers") };
-        let set = answer.response.unwrap().header_mutation.unwrap().set_headers;
-        let set: Vec<_> =
-            set.iter().map(|option| option.header.as_ref().unwrap()).map(|it| (it.key.as_str(), it.bytes())).collect();
+        let mutation = answer.response.unwrap().header_mutation.unwrap();
+        assert_eq!(mutation.remove_headers, ["content-encoding"]);
+        let set: Vec<_> = mutation
+            .set_headers
+            .iter()
+            .map(|option| option.header.as_ref().unwrap())
+            .map(|it| (it.key.as_str(), it.bytes()))
+            .collect();
         assert_eq!(set, [(ENDPOINT, &b"10.0.0.1:8000,10.0.0.2:8000"[..]), ("content-length", &b"7"[..])]);
     }
 }

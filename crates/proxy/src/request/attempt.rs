@@ -23,7 +23,7 @@ use crate::{
     backend_body::BackendBody,
     breaker::Permit,
     cluster::{Attempt, AttemptOutcome},
-    content_coding::Codings,
+    content_coding,
     error::{Audience, Error, Flag},
     guards::Guards,
     headers,
@@ -250,7 +250,7 @@ impl Attempts<'_> {
     /// Puts the client's name for the model into the response, where the engine got another.
     fn rename(&self, head: &Parts) -> Option<Box<ModelRename>> {
         let (engine, client) = (self.target.target_model.as_ref()?, self.target.kept_name.as_ref()?);
-        if !Codings::is_plain(&head.headers) || head.status == StatusCode::PARTIAL_CONTENT {
+        if !content_coding::is_plain(&head.headers) || head.status == StatusCode::PARTIAL_CONTENT {
             return None;
         }
         let media_type = headers::media_type(&head.headers);
@@ -262,7 +262,7 @@ impl Attempts<'_> {
     fn reader(&self, head: &Parts) -> Option<Box<Reader>> {
         let Audience::Model(dialect) = self.audience else { return None };
         let headers = &head.headers;
-        if !Codings::is_plain(headers) {
+        if !content_coding::is_plain(headers) {
             return None;
         }
         let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;

@@ -5,7 +5,7 @@ use pailou_ai::{Api, BodyError, BodyKind};
 
 use super::outgoing::Outgoing;
 use crate::{
-    content_coding::{Codings, unsupported},
+    content_coding::{codings, unsupported},
     error::{Error, Flag},
     request_input::ReadBody,
 };
@@ -22,7 +22,7 @@ pub(super) fn check(outgoing: &Outgoing, call: Option<&ReadBody>) -> Result<(), 
     if let Some(Err(error)) = call.and_then(|call| call.scan.as_ref()) {
         return Err(malformed(error));
     }
-    if Codings::of(&outgoing.headers).is_none() {
+    if codings(&outgoing.headers).is_none() {
         return Err(unsupported());
     }
     let content_type = outgoing.headers.get(header::CONTENT_TYPE);
