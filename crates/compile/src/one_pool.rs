@@ -14,6 +14,7 @@ use super::{
     index::{Index, Objects},
     models::Models,
     pools,
+    upstream_tls::TlsPolicies,
 };
 
 /// The pool of this name; `group` is one of the two API groups, or `None` for whichever has it, the newer first.
@@ -25,5 +26,7 @@ fn in_index(index: &Index<'_>, group: Option<&str>, namespace: &str, name: &str)
     let groups = [INFERENCE_GROUP, INFERENCE_X_GROUP].into_iter().filter(|known| group.is_none_or(|group| group == *known));
     let object: &InferencePool = groups.filter_map(|group| index.pool(group, namespace, name)).next()?;
     let (pool, warnings) = pools::pool(index, &Models::new(index), object, PickerKind::BuiltIn);
-    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(index, object), warnings })
+    let tls = TlsPolicies::new(index).of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
+    let tls = tls.map_or(Ok(None), |(_, tls)| tls.map(Some));
+    Some(OnePool { pool: Arc::new(pool), endpoints: endpoints::of_object(index, object), tls, warnings })
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use pailou_extproc::endpoints::Subset;
-use pailou_picker::{EndpointReport, PoolState};
+use pailou_picker::{EndpointReport, PoolState, Transport};
 use pailou_snapshot::OnePool;
 use pailou_snapshot::Pool;
 use tokio::{runtime::Handle, sync::watch};
@@ -37,18 +37,15 @@ impl EndpointPicker {
         }
     }
 
-    /// Sets the pool; `None`: there is none. Endpoints that stay keep their state.
-    pub fn update(&self, pool: Option<OnePool>) {
+    /// Sets the pool; `None`: there is none. Endpoints that stay keep their state. `transport` is the way to their metrics; `None` is plain
+    /// TCP.
+    pub fn update(&self, pool: Option<OnePool>, transport: Option<Arc<dyn Transport>>) {
         let is_there = pool.is_some();
         let next = pool.map(|OnePool { pool, endpoints, .. }| {
             let known = self.current.load_full().filter(|current| current.pool.name == pool.name);
-            let state = match known {
-                Some(current) => {
-                    current.state.update(pool.clone(), &endpoints);
-                    current.state.clone()
-                }
-                None => PoolState::new(pool.clone(), &endpoints, &self.runtime),
-            };
+            let state = known.map_or_else(|| PoolState::new(pool.clone(), &[], &self.runtime), |current| current.state.clone());
+            state.set_transport(transport);
+            state.update(pool.clone(), &endpoints);
             Arc::new(Current { pool, state, endpoints: endpoints.iter().filter_map(|it| it.address.socket()).collect() })
         });
         self.current.store(next);

@@ -18,7 +18,7 @@ pub(crate) use config::ConfigArgs;
 pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use log::{LogArgs, LogFormat};
-pub(crate) use picker::PickerArgs;
+pub(crate) use picker::{MetricsScheme, PickerArgs};
 pub(crate) use proxy::ProxyArgs;
 pub(crate) use serve::{ServeArgs, ServingArgs};
 pub(crate) use sim::{CostArgs, Dialect, SimArgs};

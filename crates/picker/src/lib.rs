@@ -33,5 +33,6 @@ pub use self::failures::{Failures, FailuresInARow};
 pub use self::pick::{Affinity, PickError, PickRequest};
 pub use self::picked::Picked;
 pub use self::receipt::{Receipt, Scored};
+pub use self::scrape::{Connecting, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{OBJECTIVE_HEADERS, criticality, target_name};

@@ -5,6 +5,7 @@
 //! pool of up to 25 endpoints, every 200 ms in one of 100, which is 500 scrapes a second at most up to there.
 
 mod client;
+mod transport;
 
 use std::{
     fmt,
@@ -18,6 +19,7 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use self::client::Client;
+pub use self::transport::{Connecting, Stream, Transport};
 use crate::{
     endpoint::{Members, PoolEndpoint},
     load::Level,
@@ -198,7 +200,8 @@ struct Due {
 async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, last_interval: Duration) -> Due {
     let members = shared.members.load_full();
     let before = endpoint.record.in_flight.level();
-    let result = client.scrape(members.pool.runtime).await;
+    let transport = shared.transport.lock().clone();
+    let result = client.scrape(members.pool.runtime, transport).await;
     // The engine may or may not have counted requests sent or ended meanwhile: they count as counted.
     let level = endpoint.record.in_flight.level().max(before);
     let last = endpoint.reading.load_full();

@@ -19,7 +19,7 @@ use crate::{
     picked::Picked,
     prefix::PrefixIndex,
     receipt::{Receipt, Receipts},
-    scrape::{Activity, Scraper},
+    scrape::{Activity, Scraper, Transport},
 };
 
 /// State of a pool's endpoints. It scrapes their metrics for as long as it lives.
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) members: ArcSwap<Members>,
     pub(crate) activity: Activity,
     pub(crate) receipts: Receipts,
+    /// The way to engines' metrics; `None` is plain TCP.
+    pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
 }
 
 /// An endpoint's figures, for the operator.
@@ -70,10 +72,26 @@ impl PoolState {
     /// The state of a new pool. It scrapes metrics on the runtime.
     pub fn new(pool: Arc<Pool>, endpoints: &[Endpoint], runtime: &Handle) -> Arc<Self> {
         let members = Members { pool: Arc::clone(&pool), endpoints: Box::default(), index: Arc::new(PrefixIndex::new()) };
-        let shared = Shared { members: ArcSwap::from_pointee(members), activity: Activity::new(), receipts: Receipts::default() };
+        let shared = Shared {
+            members: ArcSwap::from_pointee(members),
+            activity: Activity::new(),
+            receipts: Receipts::default(),
+            transport: Mutex::default(),
+        };
         let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), scrapers: Mutex::default() };
         state.update(pool, endpoints);
         Arc::new(state)
+    }
+
+    /// Reads engines' metrics by another way from the next scrape on; `None` is plain TCP, as of a new pool. It is set before the
+    /// endpoints that need it.
+    pub fn set_transport(&self, transport: Option<Arc<dyn Transport>>) {
+        *self.shared.transport.lock() = transport;
+    }
+
+    /// Identity of the way to engines' metrics.
+    pub fn transport_identity(&self) -> Option<u128> {
+        self.shared.transport.lock().as_ref().map(|transport| transport.identity())
     }
 
     /// Takes new settings and endpoints, both at once. Endpoints that stay (same address and name) keep their state; requests at

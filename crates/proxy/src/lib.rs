@@ -31,6 +31,7 @@ mod headers;
 pub mod health;
 pub mod idle;
 pub mod metrics;
+pub mod metrics_transport;
 mod mirror;
 pub mod proxy_protocol;
 mod redirect;

@@ -14,6 +14,7 @@ use pailou_snapshot::{
 use crate::{
     breaker::Breaker,
     cluster::{Background, ClusterState},
+    metrics_transport::MetricsTransport,
 };
 
 /// A snapshot with the run-time state of everything it names. Immutable but for the endpoints' cells; state that no snapshot
@@ -139,7 +140,14 @@ fn pool(
 ) -> Option<Arc<PoolState>> {
     let ClusterKind::Pool(pool) = &settings.kind else { return None };
     let key = &settings.key.endpoints;
-    let new = || previous.get(key).cloned().unwrap_or_else(|| PoolState::new(Arc::clone(pool), &[], &background.tasks));
+    let new = || {
+        let state = previous.get(key).cloned().unwrap_or_else(|| PoolState::new(Arc::clone(pool), &[], &background.tasks));
+        // Of a pool's clusters the first decides: they differ in the Gateway's client certificate at most.
+        if state.transport_identity() != MetricsTransport::identity_of(&settings.tls) {
+            state.set_transport(MetricsTransport::of(&settings.tls));
+        }
+        state
+    };
     Some(pools.entry(key.clone()).or_insert_with(new).clone())
 }
 

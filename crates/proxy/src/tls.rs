@@ -10,6 +10,7 @@ mod stream;
 mod verify;
 
 pub use client::ClientTls;
+pub(crate) use client::identity;
 pub(crate) use presented::PresentedCertificate;
 pub use roots::RootsError;
 pub(crate) use server::server_config;

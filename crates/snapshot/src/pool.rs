@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{ClusterKey, Endpoint, Name};
+use super::{ClusterKey, Endpoint, Failure, Name, UpstreamTls};
 
 /// An InferencePool without its endpoints.
 #[derive(Clone, Debug)]
@@ -117,6 +117,8 @@ pub struct OnePool {
     pub pool: Arc<Pool>,
     /// Its ready pods on each of its ports.
     pub endpoints: Vec<Endpoint>,
+    /// TLS towards them, or why TLS that was asked for cannot be had.
+    pub tls: Result<Option<Arc<UpstreamTls>>, Failure>,
     /// Fields that the picker does not act on, and why, for the log.
     pub warnings: Vec<String>,
 }

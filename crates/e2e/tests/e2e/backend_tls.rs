@@ -2,12 +2,13 @@
 
 use pailou_e2e::client::Call;
 use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::picker::Picker;
 use pailou_e2e::{objects, wait};
 use pailou_sim::selfsigned::Authority;
 use pailou_sim::{Config, Sim};
 use serde_json::{Value, json};
 
-use crate::support::{engine, everything_to};
+use crate::support::{engine, everything_to, pool_of};
 
 /// An engine with a certificate for these names, and the authority that issued it.
 async fn engine_for(names: &[&str]) -> (Sim, Authority) {
@@ -93,4 +94,34 @@ async fn a_policy_that_appears_holds_at_once() {
     ]);
     let believed = async { while Call::get("/").echo().send(gateway.http()).await.status != 200 {} };
     wait::within("the new authority is believed", believed).await;
+}
+
+#[tokio::test]
+async fn metrics_of_engines_that_speak_tls_alone_are_read() {
+    const FRESH: &str = "pailou_engine_metrics_fresh";
+    let (sim, authority) = engine_for(&["engine.test"]).await;
+    let target = json!({"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "qwen"});
+    let policy = json!({"targetRefs": [target], "validation": believing("engine.test")});
+    let policy = [
+        objects::object("gateway.networking.k8s.io/v1", "BackendTLSPolicy", "tls", policy),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": authority.ca_pem()}}),
+    ];
+    let pool = || pool_of("qwen", &[&sim]);
+    let route = [objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    let gateway = Setup::with(route.into_iter().chain(pool()).chain(policy.clone())).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    wait::within("the gateway reads them", async { while gateway.metric(FRESH, &[]).await < 1.0 {} }).await;
+
+    let by_policy = Picker::serve("qwen", pool().into_iter().chain(policy), &[]).await;
+    wait::within("the picker reads them by the policy", async { while by_policy.metric(FRESH, &[]).await < 1.0 {} }).await;
+    let by_flag = Picker::serve("qwen", pool(), &["--model-server-metrics-scheme", "https"]).await;
+    wait::within("the picker reads them by its flag", async { while by_flag.metric(FRESH, &[]).await < 1.0 {} }).await;
+    let flags = ["--model-server-metrics-scheme=https", "--model-server-metrics-https-insecure-skip-verify=false"];
+    let verifying = Picker::serve("qwen", pool(), &flags).await;
+    let refused = async {
+        while !verifying.stderr().contains("cannot read engine metrics") {
+            tokio::task::yield_now().await;
+        }
+    };
+    wait::within("a picker that verifies refuses them", refused).await;
 }

@@ -44,7 +44,7 @@ fn calls(objects: &str) -> Calls {
         store.upsert(Entry::new(decoded, "-".into())).unwrap();
     }
     let picker = Arc::new(EndpointPicker::new(&Handle::current()));
-    picker.update(one_pool(&store, None, "default", "p"));
+    picker.update(one_pool(&store, None, "default", "p"), None);
     Calls::new(picker, &Limits { max_body: 1 << 20, body_memory: 1 << 24, max_endpoints: 1 })
 }
 

@@ -60,9 +60,24 @@ pub(crate) struct PickerArgs {
     /// Memory for all request bodies; more: 503.
     #[arg(long, value_name = "MIB", default_value_t = 1024, env = "PAILOU_BODY_MEMORY", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) body_memory: u32,
+    /// Scheme of the engines' metrics where no BackendTLSPolicy on the InferencePool says TLS.
+    #[arg(long, value_name = "SCHEME", value_enum, default_value_t = MetricsScheme::Http)]
+    pub(crate) model_server_metrics_scheme: MetricsScheme,
+    /// Do not verify the engines' certificates with --model-server-metrics-scheme=https.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) model_server_metrics_https_insecure_skip_verify: bool,
     /// Seconds for requests in progress after a signal.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, env = "PAILOU_DRAIN")]
     pub(crate) drain: u32,
+}
+
+/// Scheme of engines' metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MetricsScheme {
+    /// Cleartext.
+    Http,
+    /// TLS.
+    Https,
 }
 
 fn namespace(text: &str) -> Result<NamespaceName, String> {

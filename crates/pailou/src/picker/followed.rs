@@ -5,6 +5,10 @@ use std::sync::Arc;
 use pailou_api::NamespaceName;
 use pailou_compile::{one_pool, store::Store};
 use pailou_epp::EndpointPicker;
+use pailou_proxy::metrics_transport::MetricsTransport;
+use pailou_snapshot::{Roots, TlsVersion, UpstreamTls};
+
+use crate::cli::{MetricsScheme, PickerArgs};
 
 /// A pool that is followed.
 pub(super) struct Followed {
@@ -12,6 +16,8 @@ pub(super) struct Followed {
     group: Option<&'static str>,
     namespace: NamespaceName,
     name: String,
+    /// TLS towards engines' metrics where no BackendTLSPolicy says it; `None` is plain TCP.
+    metrics_tls: Option<Arc<UpstreamTls>>,
     /// The pool as last logged.
     reported: Option<PoolSummary>,
 }
@@ -23,8 +29,10 @@ struct PoolSummary {
 }
 
 impl Followed {
-    pub(super) fn new(picker: Arc<EndpointPicker>, group: Option<&'static str>, namespace: NamespaceName, name: String) -> Self {
-        Self { picker, group, namespace, name, reported: None }
+    /// The pool that the flags name, in this namespace.
+    pub(super) fn new(picker: Arc<EndpointPicker>, args: &PickerArgs, namespace: NamespaceName) -> Self {
+        let (group, name) = (args.pool_group, args.pool_name.clone());
+        Self { picker, group, namespace, name, metrics_tls: metrics_tls(args), reported: None }
     }
 
     /// The objects are these now.
@@ -32,7 +40,9 @@ impl Followed {
         let pool = one_pool(objects, self.group, self.namespace.as_str(), &self.name);
         let endpoints = pool.as_ref().map(|pool| pool.endpoints.len());
         let warnings = pool.as_ref().map(|pool| pool.warnings.clone()).unwrap_or_default();
-        self.picker.update(pool);
+        let tls = pool.as_ref().map_or(Ok(None), |pool| pool.tls.clone());
+        let transport = MetricsTransport::of(&tls.map(|tls| tls.or_else(|| self.metrics_tls.clone())));
+        self.picker.update(pool, transport);
         let reported = Some(PoolSummary { endpoints, warnings });
         if self.reported == reported {
             return;
@@ -45,4 +55,20 @@ impl Followed {
         reported.iter().flat_map(|reported| &reported.warnings).for_each(|warning| tracing::warn!("{name}: {warning}"));
         self.reported = reported;
     }
+}
+
+/// TLS towards engines' metrics, as flags say it. Engines are named by their addresses.
+fn metrics_tls(args: &PickerArgs) -> Option<Arc<UpstreamTls>> {
+    (args.model_server_metrics_scheme == MetricsScheme::Https).then(|| {
+        Arc::new(UpstreamTls {
+            sni: "engine".into(),
+            is_by_host: true,
+            names: Vec::new(),
+            roots: Roots::System,
+            insecure_skip_verify: args.model_server_metrics_https_insecure_skip_verify,
+            client_certificate: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+        })
+    })
 }

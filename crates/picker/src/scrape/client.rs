@@ -1,6 +1,6 @@
 //! A small HTTP client: `GET /metrics` over one connection that is kept open.
 
-use std::{io, net::SocketAddr, pin::pin, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use pailou_snapshot::ModelServer;
 use tokio::net::TcpStream;
 
+use super::transport::{Stream, Transport};
 use crate::metrics::{Figures, Parser};
 
 /// How long a scrape may take, connecting included.
@@ -42,7 +43,9 @@ pub(super) struct Client {
 
 struct Link {
     sender: SendRequest<Empty<Bytes>>,
-    connection: Connection<TokioIo<TcpStream>, Empty<Bytes>>,
+    connection: Connection<TokioIo<Box<dyn Stream>>, Empty<Bytes>>,
+    /// Identity of the transport that it was opened by.
+    transport: Option<u128>,
 }
 
 impl Client {
@@ -50,20 +53,25 @@ impl Client {
         Self { address, host: address.to_string(), link: None }
     }
 
-    /// An engine's figures; `None` if the endpoint answers but has none.
+    /// An engine's figures; `None` if the endpoint answers but has none. Without a transport it is read in plain TCP.
     ///
     /// # Errors
     /// It does not answer properly.
-    pub(super) async fn scrape(&mut self, dialect: ModelServer) -> Result<Option<Figures>, ScrapeError> {
+    pub(super) async fn scrape(
+        &mut self,
+        dialect: ModelServer,
+        transport: Option<Arc<dyn Transport>>,
+    ) -> Result<Option<Figures>, ScrapeError> {
         // A link that is not put back was lost on the way: it is in an unknown state.
-        let link = self.link.take();
+        let wanted = transport.as_ref().map(|transport| transport.identity());
+        let link = self.link.take().filter(|link| link.transport == wanted);
         let scrape = async {
             if let Some(link) = link
                 && let Ok(answer) = self.exchange(link, dialect).await
             {
                 return Ok(answer);
             }
-            let link = self.connect().await?;
+            let link = self.connect(transport.as_deref()).await?;
             self.exchange(link, dialect).await
         };
         let (figures, link) = tokio::time::timeout(TIMEOUT, scrape).await.unwrap_or(Err(ScrapeError::Timeout))?;
@@ -71,11 +79,13 @@ impl Client {
         Ok(figures)
     }
 
-    async fn connect(&self) -> Result<Link, ScrapeError> {
-        let stream = TcpStream::connect(self.address).await.map_err(ScrapeError::Connect)?;
-        stream.set_nodelay(true).map_err(ScrapeError::Connect)?;
+    async fn connect(&self, transport: Option<&dyn Transport>) -> Result<Link, ScrapeError> {
+        let stream = match transport {
+            Some(transport) => transport.connect(self.address).await.map_err(ScrapeError::Connect)?,
+            None => plain(self.address).await.map_err(ScrapeError::Connect)?,
+        };
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Link { sender, connection })
+        Ok(Link { sender, connection, transport: transport.map(Transport::identity) })
     }
 
     /// One request; the link comes back if another can follow.
@@ -95,6 +105,12 @@ impl Client {
         let (figures, complete) = result?;
         Ok((figures, (complete && !closed).then_some(link)))
     }
+}
+
+async fn plain(address: SocketAddr) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
 }
 
 /// The figures of the answer, and whether it was read to its end.

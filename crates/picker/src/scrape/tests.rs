@@ -77,7 +77,7 @@ fn answer(page: &str) -> String {
 async fn a_connection_is_kept_and_replaced_when_it_was_closed() {
     let mut client = server(vec![vec![answer(PAGE); 3], vec![answer(PAGE)]]).await;
     for _ in 0..4 {
-        assert_eq!(client.scrape(Vllm).await.unwrap().unwrap().waiting, 3.0);
+        assert_eq!(client.scrape(Vllm, None).await.unwrap().unwrap().waiting, 3.0);
     }
 }
 
@@ -86,7 +86,7 @@ async fn a_page_that_ends_with_the_connection_is_read() {
     let page = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{PAGE}");
     let mut client = server(vec![vec![page.clone()], vec![page]]).await;
     for _ in 0..2 {
-        assert_eq!(client.scrape(Vllm).await.unwrap().unwrap().waiting, 3.0);
+        assert_eq!(client.scrape(Vllm, None).await.unwrap().unwrap().waiting, 3.0);
     }
 }
 
@@ -94,17 +94,17 @@ async fn a_page_that_ends_with_the_connection_is_read() {
 async fn an_endpoint_without_metrics_has_no_figures() {
     let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned();
     let mut client = server(vec![vec![missing], vec![answer("up 1\n")]]).await;
-    assert!(client.scrape(Vllm).await.unwrap().is_none());
-    assert!(client.scrape(Vllm).await.unwrap().is_none());
+    assert!(client.scrape(Vllm, None).await.unwrap().is_none());
+    assert!(client.scrape(Vllm, None).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn pages_without_end_and_silence_are_errors() {
     let endless = "HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"#\n".repeat(3 << 20);
     let mut client = server(vec![vec![endless]]).await;
-    assert!(client.scrape(Vllm).await.is_err());
+    assert!(client.scrape(Vllm, None).await.is_err());
     let mut client = server(vec![vec![String::new(), String::new()]]).await;
-    assert!(client.scrape(Vllm).await.is_err());
+    assert!(client.scrape(Vllm, None).await.is_err());
 }
 
 /// A pool of one endpoint that gives every request this answer, and the number of requests.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -85,6 +86,11 @@ impl ClientTls {
         Some(Arc::new(Self { config: Arc::clone(&self.config), server_name, is_by_host: false, identity: digest.0.digest128() }))
     }
 
+    /// The name of the server at an address: the address itself where a request's host would be it.
+    pub(crate) fn name_at(&self, address: SocketAddr) -> ServerName<'static> {
+        if self.is_by_host { address.ip().into() } else { self.server_name.clone() }
+    }
+
     /// Whether it was made from settings equal to these.
     pub(crate) fn is_made_from(&self, settings: &UpstreamTls) -> bool {
         self.identity == identity(settings)
@@ -102,7 +108,7 @@ fn resolver(certificate: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
 }
 
 /// Digest of every setting that decides who the peer is: tells connections apart.
-fn identity(settings: &UpstreamTls) -> u128 {
+pub(crate) fn identity(settings: &UpstreamTls) -> u128 {
     let mut digest = Digest(Xxh3::new());
     (&settings.sni, settings.is_by_host).hash(&mut digest);
     for name in &settings.names {
