@@ -22,7 +22,7 @@ fn every_workload_is_measured_with_and_without_the_gateway() {
         .arg("--out")
         .arg(&out)
         .arg("--gateway")
-        .arg(gateway())
+        .arg(pailou_e2e::binary::path())
         .output()
         .unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
@@ -84,19 +84,4 @@ fn haproxy() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     directories.map(|directory| directory.join("haproxy")).find(|path| path.is_file())
-}
-
-/// The gateway that is built from the same sources.
-fn gateway() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_pailou-bench"));
-    let profile = program.parent().unwrap();
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build
-        .args(["build", "--quiet", "--locked", "--package", "pailou", "--bin", "pailou", "--target-dir"])
-        .arg(profile.parent().unwrap());
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success());
-    profile.join("pailou")
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 /// The built `pailou`: `PAILOU_E2E_BIN`, or the one beside the tests in cargo's target directory, which is built again where sources
 /// have changed since.
-pub(crate) fn path() -> &'static Path {
+pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os("PAILOU_E2E_BIN") {
         Some(path) => path.into(),

@@ -4,7 +4,7 @@
 //! them, so ports can be the ones a user would write), and talks to it over sockets. Nothing here knows the gateway's crates.
 
 pub mod address;
-mod binary;
+pub mod binary;
 pub mod client;
 pub mod clock;
 pub mod exposition;
