@@ -253,6 +253,8 @@ mod tests {
             "inferencepools.inference.networking.k8s.io",
             "inferencepools.inference.networking.x-k8s.io",
             "inferencemodelrewrites.inference.networking.x-k8s.io",
+            "inferencemodelrewrites.llm-d.ai",
+            "inferenceobjectives.llm-d.ai",
             "envoyproxies.gateway.envoyproxy.io",
             "httproutefilters.gateway.envoyproxy.io",
             "envoypatchpolicies.gateway.envoyproxy.io",

@@ -15,6 +15,8 @@ use crate::cluster::{PODS, POOLS, client, define, until};
 
 const GROUP: &str = "inference.networking.k8s.io";
 const GROUP_X: &str = "inference.networking.x-k8s.io";
+const GROUP_LLM_D: &str = "llm-d.ai";
+const OBJECTIVES_LLM_D: &str = "/apis/llm-d.ai/v1alpha2/inferenceobjectives";
 const OBJECTIVES: &str = "/apis/inference.networking.x-k8s.io/v1alpha2/inferenceobjectives";
 
 fn pool(namespace: &str, name: &str, app: &str) -> Value {
@@ -55,6 +57,7 @@ async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
     let api = Api::default();
     define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
     define(&api, GROUP_X, "inferenceobjectives", "InferenceObjective", &["v1alpha2"]);
+    define(&api, GROUP_LLM_D, "inferenceobjectives", "InferenceObjective", &["v1alpha2"]);
     api.apply(POOLS, pool("models", "qwen", "a"));
     api.apply(POOLS, pool("models", "other", "b"));
     for (namespace, name, app, ip) in
@@ -71,6 +74,12 @@ async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
     let spec = json!({ "priority": -1, "poolRef": { "group": GROUP, "kind": "InferencePool", "name": "qwen" } });
     api.apply(OBJECTIVES, object(&format!("{GROUP_X}/v1alpha2"), "InferenceObjective", "models", "batch", spec));
     until("the objective is known", || followed(&follower).is_some_and(|it| it.pool.objectives.get("batch") == Some(&-1))).await;
+    // The newer group's object of the name counts.
+    let spec = json!({ "priority": -7, "poolRef": { "name": "qwen" } });
+    api.apply(OBJECTIVES_LLM_D, object(&format!("{GROUP_LLM_D}/v1alpha2"), "InferenceObjective", "models", "batch", spec));
+    until("the newer one counts", || followed(&follower).is_some_and(|it| it.pool.objectives.get("batch") == Some(&-7))).await;
+    api.delete(OBJECTIVES_LLM_D, "models/batch");
+    until("the older one counts", || followed(&follower).is_some_and(|it| it.pool.objectives.get("batch") == Some(&-1))).await;
     api.apply(POOLS, pool("models", "qwen", "b"));
     until("the pool has the other's pods", || names(&follower) == ["b-0"]).await;
     api.delete(POOLS, "models/qwen");
