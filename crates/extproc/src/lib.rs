@@ -13,6 +13,8 @@ mod direction;
 pub mod endpoints;
 pub mod names;
 pub mod processor;
+mod room;
 pub mod server;
 
 pub use direction::Direction;
+pub use room::Room;

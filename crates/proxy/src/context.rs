@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwapOption;
+use pailou_extproc::Room;
 
 use crate::{
     access_log::AccessLog,
@@ -34,7 +35,7 @@ pub struct Context {
 /// Memory that a frame of a body takes beside its bytes, where it is held as it came.
 pub(crate) const FRAME_OVERHEAD: u64 = 96;
 
-/// Room for the request bodies that the process holds, in bytes, all together.
+/// Room for the bodies that the process holds, in bytes, all together: of requests, and of responses that an endpoint picker holds back.
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
@@ -108,7 +109,17 @@ impl Share {
     }
 }
 
-fn full() -> Error {
+impl Room for Share {
+    fn hold(&mut self, bytes: u64) -> bool {
+        if bytes < self.bytes {
+            self.shrink_by(self.bytes - bytes);
+        }
+        bytes == self.bytes || self.grow_to(bytes).is_ok()
+    }
+}
+
+/// There is no room for a request's body.
+pub(crate) fn full() -> Error {
     Error::new(Flag::Budget, "the gateway holds no more request bodies at this moment; try again")
 }
 

@@ -15,7 +15,7 @@ use tonic::Streaming;
 
 use super::{echo::Echo, failure::Failure, outbox::OutboxSender};
 use crate::{
-    endpoints,
+    Room, endpoints,
     names::{ENDPOINT, ENDPOINT_NAMESPACE},
 };
 
@@ -29,7 +29,6 @@ pub enum Verdict {
 }
 
 /// Endpoints for a request, and changes to it.
-#[derive(Debug)]
 pub struct Choice {
     /// To be tried in order; never empty.
     pub endpoints: Vec<SocketAddr>,
@@ -37,8 +36,16 @@ pub struct Choice {
     pub headers: Vec<HeaderMutation>,
     /// The body that takes the place of the one sent; `None` leaves it.
     pub body: Option<Vec<Bytes>>,
+    /// Room that the body takes.
+    pub room: Box<dyn Room>,
     /// The picker, which observes the response; `None` if it wants nothing of it.
     pub listener: Option<Listener>,
+}
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Choice").field("endpoints", &self.endpoints).field("listener", &self.listener).finish_non_exhaustive()
+    }
 }
 
 /// A picker that listens on.
@@ -53,6 +60,16 @@ impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Listener").field("wants_body", &self.wants_body).finish_non_exhaustive()
     }
+}
+
+/// A request as a picker was sent it.
+pub(super) struct Asked {
+    pub(super) sender: OutboxSender,
+    pub(super) body: Vec<Bytes>,
+    /// The body as messages have it.
+    pub(super) chunks: Vec<Bytes>,
+    /// Most bytes of a body that comes back.
+    pub(super) max_length: usize,
 }
 
 /// A conversation that has begun.
@@ -72,6 +89,9 @@ struct PickerState {
     /// Bytes come back.
     length: usize,
     max_length: usize,
+    room: Box<dyn Room>,
+    /// Bytes that the picker made, and not the client.
+    held: u64,
     headers_answered: bool,
     headers: Vec<HeaderMutation>,
     /// By metadata, and by header: the former counts.
@@ -80,13 +100,8 @@ struct PickerState {
 }
 
 impl Conversation {
-    pub(super) fn new(
-        replies: Streaming<ProcessingResponse>,
-        sender: OutboxSender,
-        body: Vec<Bytes>,
-        chunks: Vec<Bytes>,
-        max_length: usize,
-    ) -> Self {
+    pub(super) fn new(replies: Streaming<ProcessingResponse>, asked: Asked, room: Box<dyn Room>) -> Self {
+        let Asked { sender, body, chunks, max_length } = asked;
         let mut echo = Echo::new();
         chunks.into_iter().for_each(|chunk| echo.sent(chunk));
         let state = PickerState {
@@ -95,6 +110,8 @@ impl Conversation {
             changed: None,
             length: 0,
             max_length,
+            room,
+            held: 0,
             headers_answered: false,
             headers: Vec::new(),
             chosen: [None, None],
@@ -199,6 +216,10 @@ impl PickerState {
             return Err(Failure::TooLong(self.max_length));
         }
         if let Some(changed) = &mut self.changed {
+            self.held += piece.len() as u64;
+            if !self.room.hold(self.held) {
+                return Err(Failure::NoRoom);
+            }
             changed.push(piece);
         }
         Ok(())
@@ -220,7 +241,7 @@ impl PickerState {
         let listener = open.filter(|_| self.mode.is_none_or(|mode| wants(mode.response_header_mode)));
         let wants_body = self.mode.is_none_or(|mode| mode.response_body_mode != BodySendMode::None as i32);
         let listener = listener.map(|(replies, sender)| Listener { replies, sender, wants_body });
-        Ok(Verdict::Go(Box::new(Choice { endpoints, headers: self.headers, body: self.changed, listener })))
+        Ok(Verdict::Go(Box::new(Choice { endpoints, headers: self.headers, body: self.changed, room: self.room, listener })))
     }
 }
 

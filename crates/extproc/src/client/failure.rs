@@ -26,6 +26,9 @@ pub enum Failure {
     /// The body that it gives is longer than allowed.
     #[error("the endpoint picker made the body longer than {0} bytes")]
     TooLong(usize),
+    /// There is no room for the body that it gives.
+    #[error("there is no room for the body that the endpoint picker gives")]
+    NoRoom,
 }
 
 impl From<Status> for Failure {

@@ -27,13 +27,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{conversation::Listener, echo::Echo, framing, request::header_values};
 use crate::{
-    Direction,
+    Direction, Room,
     chunks::chunks,
     names::{ENDPOINT_NAMESPACE, SERVED},
 };
 
 /// Most bytes of a response that a picker may hold back. The backend waits beyond that.
 const MAX_PENDING: usize = 4 << 20;
+/// Bytes of it for which there is always room.
+const LEAST_PENDING: usize = 64 << 10;
 /// Time for the picker to answer while nothing else holds the response back.
 const PICKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the picker to answer the response's head while the body goes on.
@@ -62,6 +64,9 @@ pub struct Processed<B: Body> {
     /// When something last came, of either.
     moved: Instant,
     timeout: Option<Pin<Box<Sleep>>>,
+    room: Box<dyn Room>,
+    /// There is room for what waits.
+    has_room: bool,
 }
 
 /// The head of a backend's answer, for a picker.
@@ -98,8 +103,8 @@ enum End {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
-    /// Tells the picker of a response.
-    pub fn new(listener: Listener, backend: &Backend<'_>, source: B) -> Self {
+    /// Tells the picker of a response. What it holds back takes room of `room`; without room it holds 64 KiB, and the backend waits.
+    pub fn new(listener: Listener, backend: &Backend<'_>, source: B, room: Box<dyn Room>) -> Self {
         let (now, drained) = (Instant::now(), source.is_end_stream());
         let mut processed = Self {
             source,
@@ -115,6 +120,8 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
             begun: now,
             moved: now,
             timeout: None,
+            room,
+            has_room: true,
         };
         processed.send_frames([frame::encode(&head(backend, drained))]);
         processed
@@ -162,6 +169,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
                 return Poll::Ready(Some(Err(ProcessedError::BrokeOff)));
             }
             if self.listener.is_none() {
+                self.room.hold(0);
                 return self.pass(context);
             }
             if !self.drive(context) {
@@ -195,6 +203,8 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         if heard || read {
             self.moved = Instant::now();
             self.conclude();
+            let waiting = self.waiting();
+            self.has_room = self.room.hold(waiting);
             return true;
         }
         self.poll_timeout(context)
@@ -321,7 +331,14 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
     }
 
     fn is_full(&self) -> bool {
-        self.echo.bytes() > MAX_PENDING || self.ready.len() > MAX_READY
+        let most = if self.has_room { MAX_PENDING } else { LEAST_PENDING };
+        self.echo.bytes() > most || self.ready.len() > MAX_READY
+    }
+
+    /// Bytes of the body that wait: those that have not come back, which the outbox shares, and those for the client.
+    fn waiting(&self) -> u64 {
+        let ready: usize = self.ready.iter().filter_map(Frame::data_ref).map(Bytes::len).sum();
+        (self.echo.bytes() + ready) as u64
     }
 
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> bool {

@@ -14,13 +14,13 @@ use tonic::{Status, Streaming, codec::Codec};
 use tonic_prost::ProstCodec;
 
 use super::{
-    conversation::Conversation,
+    conversation::{Asked, Conversation},
     failure::Failure,
     framing,
-    outbox::{Outbox, OutboxSender},
+    outbox::Outbox,
 };
 use crate::{
-    Direction,
+    Direction, Room,
     chunks::chunks,
     names::{METHOD_PATH, SUBSET, SUBSET_NAMESPACE},
 };
@@ -66,7 +66,7 @@ impl EndpointRequest<'_> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("pailou"));
-        (request, PendingRequest { sender, body, chunks, max_body: self.max_body })
+        (request, PendingRequest(Asked { sender, body, chunks, max_length: self.max_body }))
     }
 
     fn head(&self, end_of_stream: bool) -> ProcessingRequest {
@@ -94,19 +94,14 @@ impl EndpointRequest<'_> {
 }
 
 /// A question that is on its way.
-pub struct PendingRequest {
-    sender: OutboxSender,
-    body: Vec<Bytes>,
-    chunks: Vec<Bytes>,
-    max_body: usize,
-}
+pub struct PendingRequest(Asked);
 
 impl PendingRequest {
-    /// The conversation that the response to the request begins.
+    /// The conversation that the response to the request begins. A body that comes back changed takes room of `room`.
     ///
     /// # Errors
     /// It is not gRPC's, or says that the call failed.
-    pub fn into_conversation<B>(self, response: Response<B>) -> Result<Conversation, Failure>
+    pub fn into_conversation<B>(self, response: Response<B>, room: Box<dyn Room>) -> Result<Conversation, Failure>
     where
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -121,7 +116,7 @@ impl PendingRequest {
         }
         let decoder = ProstCodec::<ProcessingRequest, ProcessingResponse>::default().decoder();
         let replies = Streaming::new_response(decoder, body, head.status, None, Some(MAX_MESSAGE));
-        Ok(Conversation::new(replies, self.sender, self.body, self.chunks, self.max_body))
+        Ok(Conversation::new(replies, self.0, room))
     }
 }
 

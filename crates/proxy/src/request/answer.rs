@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Chosen;
 use crate::{
     backend_body::BackendBody,
+    context::Share,
     error::{Error, Flag},
     guards::Guards,
     headers,
@@ -48,10 +49,16 @@ impl BackendResponse {
     ///
     /// # Errors
     /// The answer that the picker gives instead; 504 if the picker takes longer than the request may.
-    pub(super) async fn pass_picker(mut self, listener: Listener, served: &str, deadline: Option<Instant>) -> Result<Self, Error> {
+    pub(super) async fn pass_picker(
+        mut self,
+        listener: Listener,
+        served: &str,
+        deadline: Option<Instant>,
+        room: Share,
+    ) -> Result<Self, Error> {
         let BackendBody::Direct(body) = self.body else { return Ok(self) };
         let headers = &mut self.head.headers;
-        let mut processed = Processed::new(listener, &Backend { status: self.head.status, headers, served }, body);
+        let mut processed = Processed::new(listener, &Backend { status: self.head.status, headers, served }, body, Box::new(room));
         let changed = processed.head(headers);
         let changed = match deadline {
             Some(deadline) => timeout_at(deadline, changed)

@@ -24,6 +24,7 @@ use crate::{
     breaker::Permit,
     cluster::{Attempt, AttemptOutcome},
     content_coding,
+    context::Share,
     error::{Audience, Error, Flag},
     guards::Guards,
     headers,
@@ -136,7 +137,8 @@ impl Attempts<'_> {
         let Some(listener) = self.target.listener.take().filter(|_| !switches) else { return Ok(response) };
         let served = attempt.endpoint().endpoint().address.to_string();
         // Boxed: most requests have none, and would carry the room it needs.
-        Box::pin(response.pass_picker(listener, &served, clocks.deadline)).await.map(Box::new)
+        let room = Share::new(self.connection.worker.context.clone());
+        Box::pin(response.pass_picker(listener, &served, clocks.deadline, room)).await.map(Box::new)
     }
 
     /// The clocks of the whole request.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Chosen, outgoing::Outgoing};
 use crate::{
     cluster::ClusterState,
+    context::{self, Share},
     error::{Error, Flag},
     request_body::RequestBody,
     request_input::ReadBody,
@@ -76,6 +77,7 @@ impl Picker {
                 Ok(choice) => return Ok(Some(choice)),
                 Err(silence) => silence,
             },
+            Ok(Err(SubrequestError::Failure(client::Failure::NoRoom))) => return Err(context::full()),
             Ok(Err(silence)) => silence,
             Err(_) if request == Some(first) => {
                 return Err(Error::new(Flag::Timeout, "the endpoint picker did not answer in time"));
@@ -113,7 +115,8 @@ impl Picker {
             (request, pending)
         })
         .await?;
-        Ok(pending.into_conversation(exchange.response)?.verdict().await?)
+        let room = Share::new(connection.worker.context.clone());
+        Ok(pending.into_conversation(exchange.response, Box::new(room))?.verdict().await?)
     }
 
     /// No other endpoints than the pool's own are gone to.

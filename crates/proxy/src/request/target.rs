@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use pailou_ai::{Pieces, splice_model};
 use pailou_envoy_proto::header_mutation;
 use pailou_extproc::{
+    Room,
     client::{Choice, Listener},
     endpoints::Subset,
 };
@@ -44,6 +45,8 @@ pub(super) struct Target {
     pub(super) settings: Arc<ClusterSettings>,
     /// The body as the target wants it, where that is not as the client sent it.
     pub(super) body: Option<Pieces>,
+    /// Room that it takes, where an endpoint picker made it.
+    _room: Option<Box<dyn Room>>,
     /// The name that was put in.
     pub(super) target_model: Option<Arc<str>>,
     /// The name that the client gave, where responses are to have it.
@@ -120,7 +123,8 @@ impl Target {
             return Ok(Self { set_cookie, ..target });
         }
         let selection = Selection::balanced(cluster, hash, first);
-        Ok(Self { settings, body: None, target_model: None, kept_name: None, set_cookie, listener: None, selection })
+        let (body, target_model, kept_name, listener) = (None, None, None, None);
+        Ok(Self { settings, body, _room: None, target_model, kept_name, set_cookie, listener, selection })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
@@ -140,6 +144,7 @@ impl Target {
         Ok(Self {
             settings: cluster.current_settings(),
             body: choice.body.map(Pieces::from_iter),
+            _room: Some(choice.room),
             target_model: None,
             kept_name: None,
             set_cookie: None,
@@ -195,7 +200,7 @@ impl Target {
         }
         let keeps_name = target_model.is_some() && model.is_some_and(|model| model.keeps_name);
         let kept_name = keeps_name.then(|| asked.into());
-        Ok(Self { settings, body, target_model, kept_name, set_cookie: None, listener: None, selection })
+        Ok(Self { settings, body, _room: None, target_model, kept_name, set_cookie: None, listener: None, selection })
     }
 
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;

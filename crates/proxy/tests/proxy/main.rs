@@ -26,6 +26,7 @@ mod model_names;
 mod models;
 mod picker;
 mod picker_answers;
+mod picker_room;
 mod proxy_protocol;
 mod request_ids;
 mod request_path;
