@@ -29,6 +29,7 @@ pub struct HttpHeader {
 }
 
 #[derive(Deserialize)]
+#[serde(rename = "HttpHeader")]
 struct RawHttpHeader {
     name: HeaderName,
     value: String,
