@@ -284,6 +284,13 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
         while let Some(piece) = pieces.next() {
             let last = is_last && pieces.peek().is_none();
             self.drained |= last;
+            if self.listener.is_none() {
+                // The picker went away at a piece before.
+                if self.end.is_none() {
+                    self.ready.push_back(Frame::data(piece));
+                }
+                continue;
+            }
             self.echo.sent(piece.clone());
             self.send_frames(framing::piece(Direction::Response, &piece, last));
         }
