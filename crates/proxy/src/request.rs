@@ -258,8 +258,21 @@ async fn forward(
     let keep = keep(rule, &input, attempt::is_repeatable(&outgoing.method, audience), bounds, context);
     let body = ReplayBody::new(input, target.body.take(), keep);
     let policy = Policy::new(rule.policy.retry.as_ref());
-    let attempts =
-        Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade, audience };
+    // Boxed: the future that runs them would hold them three times, for as long as the connection lives.
+    let attempts = Box::new(Attempts {
+        route,
+        connection,
+        head,
+        original,
+        outgoing,
+        target,
+        history,
+        policy,
+        body,
+        permit,
+        upgrade,
+        audience,
+    });
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))
 }
 

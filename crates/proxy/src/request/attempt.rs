@@ -83,7 +83,7 @@ pub(super) struct Failed {
 
 impl Attempts<'_> {
     /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
-    pub(super) async fn run(mut self, record: &mut RequestLog) -> Result<Answer, Error> {
+    pub(super) async fn run(mut self: Box<Self>, record: &mut RequestLog) -> Result<Answer, Error> {
         let clocks = self.clocks(record);
         let rule = &self.route.entry.rule;
         let mut retry = None;
@@ -120,7 +120,8 @@ impl Attempts<'_> {
                 // The upload of this attempt ends before the pause, lest what comes meanwhile is kept and found too long.
                 self.body.end_attempt();
                 self.policy.pause(clocks.deadline).await?;
-                self.move_on(record).await;
+                // Boxed: most requests are tried once, and would carry the room it needs.
+                Box::pin(self.move_on(record)).await;
             }
             tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
         }
