@@ -1,17 +1,22 @@
 //! Envoy Gateway's resources (`gateway.envoyproxy.io/v1alpha1`).
 
+pub mod api_key_auth;
+pub mod authorization;
 pub mod backend;
 pub mod backend_traffic_policy;
+pub mod basic_auth;
 pub mod body;
 pub mod circuit_breaker;
 pub mod client_headers;
 pub mod client_traffic_policy;
+pub mod csrf;
 pub mod envoy_proxy;
 pub mod ext_proc;
 pub mod fault;
 pub mod health_check;
 pub mod http2;
 pub mod http_route_filter;
+pub mod jwt;
 pub mod load_balancer;
 pub mod merge;
 pub mod rate_limit;

@@ -103,7 +103,7 @@ impl<'a> Reference<'a> {
     }
 
     /// An object of the same namespace.
-    fn local(from: Referrer<'a>, to: &'a LocalObjectReference, kind: Kind) -> Option<Self> {
+    pub fn local(from: Referrer<'a>, to: &'a LocalObjectReference, kind: Kind) -> Option<Self> {
         Self::new(from, (&to.group, &to.kind), None, &to.name, &[kind])
     }
 

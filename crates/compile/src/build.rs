@@ -141,12 +141,13 @@ impl Memory {
         self.tables.change(&difference.gone, &difference.come, &gateways);
         report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
-        let ((sets, base_models), report_reads) = objects.track(|index| {
+        let ((sets, base_models, identity_headers), report_reads) = objects.track(|index| {
             let reach = Reach { gateways: &gateways, index, routes: &self.routes };
             clients.report(&reach, &mut said);
             traffic.report(&reach, &mut said);
             security.report(&reach, &mut said);
             extensions.report(&reach, &mut said);
+            let identity_headers = security.identity_headers(&reach);
             unsupported_kinds::report_all(index, settings.mode, &mut said);
             clusters.tls.report(&gateways, &mut said);
             clusters.pools.report(&gateways, &mut said);
@@ -155,8 +156,11 @@ impl Memory {
             gateways.report(&mut said);
             let before = self.sets.clone();
             report_sets(&mut self.sets, (index, &gateways), &difference, are_planes_new);
-            (self.sets.news_since(&before), models::base_models(index))
+            (self.sets.news_since(&before), models::base_models(index), identity_headers)
         });
+        for (listener, headers) in identity_headers {
+            gateways[listener].identity_headers = headers.into();
+        }
         let ports = ports::ports(gateways, &clients, &self.tables, settings.mode, &Kept::of(before));
         self.cluster_ids = clusters.cluster_ids;
         let mut all = self.cluster_ids.clusters.clone();

@@ -109,7 +109,7 @@ impl RouteCompiler<'_, '_> {
                     .into(),
             )
         });
-        let closed = security.closed.or(failure).or(guard);
+        let closed = security.closed_to_connections().or(failure).or(guard);
         let refs = backends(&mut self.resolver, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);
         let backends = match closed {
             Some(failure) => Err(failure),

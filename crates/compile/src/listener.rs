@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use rustls::sign::CertifiedKey;
 
 use crate::status::{Condition, GroupKind, ListenerStatus, Problem};
@@ -39,6 +40,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) client: Arc<ClientPolicy>,
     /// Filters before routing.
     pub(crate) filters: Vec<HttpFilter>,
+    /// Headers that authentication puts identities into.
+    pub(crate) identity_headers: Box<[HeaderName]>,
     /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -72,6 +75,7 @@ impl<'a> ListenerState<'a> {
             client_certificates: None,
             client: Arc::default(),
             filters: Vec::new(),
+            identity_headers: Box::default(),
             problems,
             attached: 0,
         }

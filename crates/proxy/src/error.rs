@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pailou_ai::{Api, Dialect};
 use pailou_envoy_proto::LocalReply;
 
@@ -128,6 +128,8 @@ pub struct Error {
     pub retryable: bool,
     /// The answer of a server that the gateway asks, in its own words.
     pub local_reply: Option<Box<LocalReply>>,
+    /// `WWW-Authenticate`, for a client that has to authenticate.
+    pub challenge: Option<Box<HeaderValue>>,
     /// Status for gRPC clients; `None` derives it from `status`.
     pub grpc_status: Option<u8>,
 }
@@ -144,6 +146,7 @@ impl Error {
             retry_after: None,
             retryable: false,
             local_reply: None,
+            challenge: None,
             grpc_status: None,
         }
     }

@@ -31,6 +31,9 @@ impl Error {
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
+        if let Some(challenge) = &self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, (**challenge).clone());
+        }
         if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.code != Some("unsupported_content_type") {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }

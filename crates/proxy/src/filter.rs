@@ -3,18 +3,22 @@
 //! [`HttpFilter`] says in which order they run and why. A filter that is not configured costs nothing; a rule without
 //! filters costs a branch.
 
+mod authentication;
+mod authorization;
 mod compressor;
+mod consultation;
 mod cors;
 mod ext_proc;
 mod external_auth;
+mod facts;
 mod fault;
 mod response_override;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_snapshot::{ExternalAuth, Filters, HttpFilter, Rule};
+use pailou_snapshot::{Filters, HttpFilter, Rule};
 
 use crate::{
     error::{Audience, Error},
@@ -25,11 +29,15 @@ use crate::{
     runtime::Runtime,
     worker::Connection,
 };
+use authentication::Identity;
+pub(crate) use consultation::{Consultation, can_be_consulted, consult_guards, have_same_guards};
 
 /// Surroundings of a request that passes filters.
 pub(crate) struct Stage<'a> {
     pub(crate) runtime: &'a Arc<Runtime>,
     pub(crate) connection: &'a Arc<Connection>,
+    /// The client's address, as the listener finds it.
+    pub(crate) client: IpAddr,
     /// Limits of a body that a filter reads.
     pub(crate) bounds: Bounds,
 }
@@ -82,6 +90,8 @@ pub(crate) struct FilterState {
     mutations: Vec<HeaderMutation>,
     /// External processors of the rule.
     processing: Option<Box<ext_proc::Processing>>,
+    /// The client, as far as authentication has found it.
+    identity: Identity,
     /// Rank of the filter whose reply is the response.
     replied: Option<u8>,
 }
@@ -116,7 +126,14 @@ impl FilterState {
                 }
                 HttpFilter::Cors(_) => self.origin = head.parts.headers.get(header::ORIGIN).cloned(),
                 HttpFilter::Compressor(_) => self.accept_encoding = compressor::accept_encoding(&head.parts.headers),
-                HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) | HttpFilter::ExtProc(_) => {}
+                HttpFilter::Fault(_)
+                | HttpFilter::Csrf(_)
+                | HttpFilter::ExternalAuth(_)
+                | HttpFilter::ApiKeyAuth(_)
+                | HttpFilter::BasicAuth(_)
+                | HttpFilter::Jwt(_)
+                | HttpFilter::ExtProc(_)
+                | HttpFilter::Authorization(_) => {}
             }
         }
     }
@@ -186,44 +203,6 @@ pub(crate) async fn request_to_rule(
     })
 }
 
-/// Asks a rule's guards about a request, for a response that tells of the rule and is not its own: their changes come to nothing.
-///
-/// # Errors
-/// The response of the first that refuses the request.
-pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &Head) -> Result<(), Error> {
-    let mut guards = guards(filters).peekable();
-    if guards.peek().is_none() {
-        return Ok(());
-    }
-    let mut head = head.clone();
-    for server in guards {
-        external_auth::request(server, stage, &mut head, RequestInput::Absent, &mut Vec::new()).await?;
-    }
-    Ok(())
-}
-
-/// Whether the same guards stand before two rules.
-pub(crate) fn have_same_guards(one: &Filters, other: &Filters) -> bool {
-    guards(one).eq(guards(other))
-}
-
-/// Whether a rule's guards can be asked about a request that is not the rule's: an external processor cannot.
-pub(crate) fn can_be_consulted(filters: &Filters) -> bool {
-    !filters.http.iter().any(|filter| matches!(filter, HttpFilter::ExtProc(_)))
-}
-
-/// The filters that may refuse a client.
-fn guards(filters: &Filters) -> impl Iterator<Item = &ExternalAuth> {
-    filters.http.iter().filter_map(|filter| match filter {
-        HttpFilter::ExternalAuth(server) => Some(&**server),
-        HttpFilter::ResponseOverride(_)
-        | HttpFilter::Fault(_)
-        | HttpFilter::Cors(_)
-        | HttpFilter::ExtProc(_)
-        | HttpFilter::Compressor(_) => None,
-    })
-}
-
 async fn pass(
     filters: &[HttpFilter],
     stage: &Stage<'_>,
@@ -240,6 +219,13 @@ async fn pass(
                     state.replied = Some(filter.rank());
                     return Ok(Passage::Reply(Box::new(response)));
                 }
+            }
+            HttpFilter::Csrf(settings) => authorization::csrf(settings, head)?,
+            HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut state.identity)?,
+            HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head).await?,
+            HttpFilter::Jwt(settings) => authentication::token(settings, stage, head, &mut state.identity)?,
+            HttpFilter::Authorization(rules) => {
+                input = authorization::rules(rules, stage, head, input, &state.identity).await?;
             }
             HttpFilter::ExternalAuth(server) => {
                 input = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
@@ -291,7 +277,14 @@ fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, sour
             HttpFilter::Compressor(settings) => {
                 response = compressor::response(settings, state.accept_encoding.as_ref(), response);
             }
-            HttpFilter::Fault(_) | HttpFilter::ExternalAuth(_) | HttpFilter::ExtProc(_) => {}
+            HttpFilter::Fault(_)
+            | HttpFilter::Csrf(_)
+            | HttpFilter::ExternalAuth(_)
+            | HttpFilter::ApiKeyAuth(_)
+            | HttpFilter::BasicAuth(_)
+            | HttpFilter::Jwt(_)
+            | HttpFilter::ExtProc(_)
+            | HttpFilter::Authorization(_) => {}
         }
     }
     // Changes by the authorization servers of the listener and of the rule.

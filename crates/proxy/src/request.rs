@@ -149,12 +149,12 @@ async fn serve(
     if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
         return Ok(Served::Here(Response::new(ResponseBody::empty())));
     }
-    let client = prepare(&mut head, policy, connection)?;
+    let client = prepare(&mut head, listener, connection)?;
     record.request_id = request_id::of_request(&mut head.parts.headers);
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
-    let stage = Stage { runtime: &runtime, connection, bounds };
+    let stage = Stage { runtime: &runtime, connection, client, bounds };
     let input = RequestInput::new(body, &head);
     let base_models = &runtime.snapshot().base_models;
     let (mut entry, input) = match preflight::rule(listener, &head) {
@@ -329,9 +329,11 @@ struct Chosen<'a> {
 }
 
 /// Applies the listener's settings to a request before it is matched.
-fn prepare(head: &mut Head, policy: &ClientPolicy, connection: &Connection) -> Result<IpAddr, Error> {
+fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Result<IpAddr, Error> {
+    let policy = &*listener.client;
     let client = request_head::client_address(policy, &head.parts.headers, connection)?;
     let map = &mut head.parts.headers;
+    listener.identity_headers.iter().for_each(|name| drop(map.remove(name)));
     headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
     let presented = connection.tls.as_ref().and_then(|tls| tls.presented.as_deref());
     if presented.is_some() || headers::any(map, |name| name == headers::FORWARDED_CLIENT_CERT.as_str()) {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pailou_auth::TokenCache;
+
 use crate::{context::Context, server, upstream::Upstreams};
 
 /// State of one serving thread alone.
@@ -10,6 +12,8 @@ pub struct Worker {
     pub index: usize,
     /// Its connections to backends.
     pub upstreams: Upstreams,
+    /// Tokens of its clients whose signature was right.
+    pub tokens: TokenCache,
     /// Context that all workers share.
     pub context: Arc<Context>,
 }

@@ -3,6 +3,7 @@
 use std::{future::Future, io, sync::Arc, thread};
 
 use http::{Request, Response};
+use pailou_auth::TokenCache;
 use tokio::{runtime::Builder, sync::watch};
 
 use crate::{
@@ -65,7 +66,12 @@ impl Workers {
         let (running, ended) = watch::channel(());
         let handles = (0..count.max(1))
             .map(|index| {
-                let worker = Worker { index, upstreams: Upstreams::new(dns.clone()), context: Arc::clone(context) };
+                let worker = Worker {
+                    index,
+                    upstreams: Upstreams::new(dns.clone()),
+                    tokens: TokenCache::default(),
+                    context: Arc::clone(context),
+                };
                 spawn(index, Arc::new(worker), ended.clone())
             })
             .collect::<io::Result<_>>()?;

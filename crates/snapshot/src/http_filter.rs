@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pailou_auth::{ApiKeyAuth, Authorization, BasicAuth, Csrf, JwtAuth};
 
 use super::{ExtProc, ExternalAuth, Fraction, Redirect, ValueMatch};
 
@@ -17,10 +18,20 @@ pub enum HttpFilter {
     Fault(Arc<Fault>),
     /// Answers CORS preflights. Before authentication: a browser sends them without credentials.
     Cors(Arc<Cors>),
+    /// Refuses requests that another site made a browser send.
+    Csrf(Arc<CsrfFilter>),
     /// Asks a server whether the request may pass. A rule may have several, which are asked in the rule's order.
     ExternalAuth(Arc<ExternalAuth>),
+    /// Asks for an API key. Each of several authenticators has to be satisfied.
+    ApiKeyAuth(Arc<ApiKeyAuth>),
+    /// Asks for a name and a password.
+    BasicAuth(Arc<BasicAuth>),
+    /// Asks for a JSON Web Token.
+    Jwt(Arc<JwtAuth>),
     /// Has a server process requests and responses. After authentication. A rule may have several, in the policy's order.
     ExtProc(Arc<ExtProc>),
+    /// Judges by rules. After authentication: rules look at claims, and at headers that authentication sets.
+    Authorization(Arc<AuthorizationFilter>),
     /// Compresses responses. Last: it takes the body that goes out.
     Compressor(Arc<Compressor>),
 }
@@ -32,11 +43,47 @@ impl HttpFilter {
             Self::ResponseOverride(_) => 0,
             Self::Fault(_) => 1,
             Self::Cors(_) => 2,
-            Self::ExternalAuth(_) => 3,
-            Self::ExtProc(_) => 4,
-            Self::Compressor(_) => 5,
+            Self::Csrf(_) => 3,
+            Self::ExternalAuth(_) => 4,
+            Self::ApiKeyAuth(_) => 5,
+            Self::BasicAuth(_) => 6,
+            Self::Jwt(_) => 7,
+            Self::ExtProc(_) => 8,
+            Self::Authorization(_) => 9,
+            Self::Compressor(_) => 10,
         }
     }
+}
+
+/// Protection from cross-site request forgery (SecurityPolicy `csrf`).
+#[derive(Clone, Debug)]
+pub struct CsrfFilter {
+    /// Origins allowed.
+    pub settings: Csrf,
+    /// Share of requests that are judged and pass all the same.
+    pub shadow: Option<Fraction>,
+}
+
+/// Rules (SecurityPolicy `authorization`).
+#[derive(Clone, Debug)]
+pub struct AuthorizationFilter {
+    /// The rules.
+    pub rules: Authorization,
+    /// A rule looks at the model, which the body names.
+    pub needs_model: bool,
+}
+
+impl AuthorizationFilter {
+    /// A filter of these rules.
+    pub fn new(rules: Authorization) -> Self {
+        let needs_model = rules.header_names().any(is_model_header);
+        Self { rules, needs_model }
+    }
+}
+
+/// Headers that bear the model of a request's body: ours, and Envoy AI Gateway's for the same.
+pub fn is_model_header(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "x-gateway-model-name" | "x-gateway-base-model-name" | "x-ai-eg-model")
 }
 
 /// Replacements of responses (BackendTrafficPolicy `responseOverride`). The first that matches counts.

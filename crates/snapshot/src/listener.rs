@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use http::HeaderName;
+
 use super::{ClientPolicy, Forward, HostMap, HostPattern, HttpFilter, Name, RouteTable, ServerTls};
 
 /// A socket to listen on, with every listener that shares it.
@@ -53,6 +55,8 @@ pub struct Listener {
     pub client: Arc<ClientPolicy>,
     /// Authorization servers that decide, in this order, whether a request may pass, before anything is matched.
     pub filters: Vec<HttpFilter>,
+    /// Headers that authentication puts identities into: a client's own are removed.
+    pub identity_headers: Box<[HeaderName]>,
     /// Routes of its requests.
     pub routes: RouteTable,
 }

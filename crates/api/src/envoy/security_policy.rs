@@ -2,7 +2,14 @@
 
 use serde::Deserialize;
 
-use super::merge::{MergeType, joined_targets};
+use super::{
+    api_key_auth::ApiKeyAuth,
+    authorization::Authorization,
+    basic_auth::BasicAuth,
+    csrf::Csrf,
+    jwt::Jwt,
+    merge::{MergeType, joined_targets},
+};
 use crate::duration::Duration;
 use crate::meta::Resource;
 use crate::refs::{PolicyTargetReference, TargetSelector};
@@ -32,13 +39,13 @@ pub struct SecurityPolicySpec {
     pub cors: Option<SecurityCors>,
     /// Keys.
     #[serde(default)]
-    pub api_key_auth: Option<Unsupported>,
+    pub api_key_auth: Option<ApiKeyAuth>,
     /// Users and passwords.
     #[serde(default)]
-    pub basic_auth: Option<Unsupported>,
+    pub basic_auth: Option<BasicAuth>,
     /// JSON Web Tokens.
     #[serde(default)]
-    pub jwt: Option<Unsupported>,
+    pub jwt: Option<Jwt>,
     /// OpenID Connect.
     #[serde(default)]
     pub oidc: Option<Unsupported>,
@@ -47,10 +54,10 @@ pub struct SecurityPolicySpec {
     pub ext_auth: Option<Unsupported>,
     /// Rules over addresses, claims and headers.
     #[serde(default)]
-    pub authorization: Option<Unsupported>,
+    pub authorization: Option<Authorization>,
     /// Cross-site request forgery.
     #[serde(default)]
-    pub csrf: Option<Unsupported>,
+    pub csrf: Option<Csrf>,
 }
 
 impl SecurityPolicySpec {
@@ -61,13 +68,8 @@ impl SecurityPolicySpec {
 }
 
 unsupported_fields!(SecurityPolicySpec,
-    "apiKeyAuth" => |spec| spec.api_key_auth.is_some(),
-    "basicAuth" => |spec| spec.basic_auth.is_some(),
-    "jwt" => |spec| spec.jwt.is_some(),
     "oidc" => |spec| spec.oidc.is_some(),
     "extAuth" => |spec| spec.ext_auth.is_some(),
-    "authorization" => |spec| spec.authorization.is_some(),
-    "csrf" => |spec| spec.csrf.is_some(),
 );
 
 /// Cross-origin resource sharing.

@@ -155,6 +155,13 @@ impl References for EnvoyExtensionPolicy {
 }
 
 impl References for SecurityPolicy {
-    /// None that is acted on.
-    fn references(&self, _visit: &mut dyn FnMut(Reference<'_>)) {}
+    fn references(&self, visit: &mut dyn FnMut(Reference<'_>)) {
+        let from = Referrer { group: ENVOY_GROUP, kind: "SecurityPolicy", namespace: &self.meta.namespace };
+        let keys = self.spec.api_key_auth.iter().flat_map(|it| &it.credential_refs);
+        let users = self.spec.basic_auth.iter().map(|it| &it.users);
+        keys.chain(users).filter_map(|to| Reference::secret(from, to)).for_each(&mut *visit);
+        let providers = self.spec.jwt.iter().flat_map(|it| &it.providers);
+        let sets = providers.filter_map(|it| it.local_jwks.as_ref()?.value_ref.as_ref());
+        sets.filter_map(|to| Reference::local(from, to, Kind::ConfigMap)).for_each(visit);
+    }
 }

@@ -109,6 +109,11 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         &self.claims.winners
     }
 
+    /// The winner of each target.
+    pub(crate) fn winners(&self) -> &HashMap<Target, PolicyId> {
+        &self.claims.winners
+    }
+
     /// The policy of a listener.
     pub(crate) fn of_listener(&self, listener: &ListenerName) -> Option<PolicyId> {
         self.claims.of_listener(listener)

@@ -1,7 +1,7 @@
 //! The gateway's own answer to `GET /v1/models` and `/v1/models/{id}`: models that the listener's routes name. A rule that matches
 //! such a request goes first.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use http::{Method, Response, StatusCode, header};
 use pailou_ai::Dialect;
@@ -15,7 +15,7 @@ use super::unrouted;
 use crate::{
     error::{Audience, Error, Flag},
     error_response::with_body,
-    filter::{self, FilterState, Stage},
+    filter::{self, Consultation, FilterState, Stage},
     request_head::Head,
     response_body::ResponseBody,
     runtime::Runtime,
@@ -47,9 +47,9 @@ pub(super) async fn response(
         state.enter_cors(&entry.rule.filters, head);
     }
     let (entries, refusal) = admitted(entries, stage, head).await;
-    let models = models(&entries, stage.runtime, |_, _| true);
+    let (models, forbidden) = models(&entries, stage, request.base);
     if models.is_empty() {
-        return Err(refusal.unwrap_or(unrouted));
+        return Err(refusal.or(forbidden).unwrap_or(unrouted));
     }
     let is_anthropic = head.audience == Audience::Objects(Dialect::Anthropic);
     match &request.id {
@@ -120,41 +120,48 @@ fn allows_origin(entry: &RouteMatch, origin: &str) -> bool {
     entry.rule.filters.cors().is_some_and(|cors| cors.allows_origin(origin))
 }
 
+/// An entry whose guards let the request pass.
+type Admitted<'a> = (&'a RouteMatch, Arc<Consultation>);
+
 /// The entries whose guards let the request pass, and the first refusal. Equal guards are asked once.
-async fn admitted<'a>(entries: Vec<&'a RouteMatch>, stage: &Stage<'_>, head: &Head) -> (Vec<&'a RouteMatch>, Option<Error>) {
-    let mut consulted: Vec<(&RouteMatch, Option<Error>)> = Vec::new();
+async fn admitted<'a>(entries: Vec<&'a RouteMatch>, stage: &Stage<'_>, head: &Head) -> (Vec<Admitted<'a>>, Option<Error>) {
+    let mut consulted: Vec<(&RouteMatch, Result<Arc<Consultation>, Error>)> = Vec::new();
     let mut admitted = Vec::new();
     for entry in entries {
         let filters = &entry.rule.filters;
         let known = consulted.iter().find(|(other, _)| filter::have_same_guards(&other.rule.filters, filters));
-        let passes = match known {
-            Some((_, refusal)) => refusal.is_none(),
-            None if consulted.len() == MAX_CONSULTED => false,
+        let passed = match known {
+            Some((_, outcome)) => outcome.as_ref().ok().cloned(),
+            None if consulted.len() == MAX_CONSULTED => None,
             None => {
-                let refusal = filter::consult_guards(filters, stage, head).await.err();
-                consulted.push((entry, refusal));
-                consulted.last().is_some_and(|(_, refusal)| refusal.is_none())
+                let outcome = filter::consult_guards(filters, stage, head).await.map(Arc::new);
+                let passed = outcome.as_ref().ok().cloned();
+                consulted.push((entry, outcome));
+                passed
             }
         };
-        if passes {
-            admitted.push(entry);
-        }
+        admitted.extend(passed.map(|passed| (entry, passed)));
     }
-    (admitted, consulted.into_iter().find_map(|(_, refusal)| refusal))
+    (admitted, consulted.into_iter().find_map(|(_, outcome)| outcome.err()))
 }
 
-/// Names of the models that entries lead to, of those that `may_use` lets the client have.
-fn models(entries: &[&RouteMatch], runtime: &Runtime, may_use: impl Fn(&str, &Rule) -> bool) -> BTreeSet<String> {
-    let mut models = BTreeSet::new();
-    for entry in entries {
+/// Names of the models that entries lead to and that the client may call, and the first refusal.
+fn models(entries: &[Admitted<'_>], stage: &Stage<'_>, base: &str) -> (BTreeSet<String>, Option<Error>) {
+    let (mut models, mut forbidden) = (BTreeSet::new(), None);
+    let path = format!("{base}/chat/completions");
+    for (entry, consultation) in entries {
         let mut add = |name: &str| {
-            if !models.contains(name) && may_use(name, &entry.rule) {
-                models.insert(name.to_owned());
+            if models.contains(name) {
+                return;
+            }
+            match consultation.may_call(&entry.rule.filters, stage, name, &path) {
+                Ok(()) => drop(models.insert(name.to_owned())),
+                Err(error) => forbidden = forbidden.take().or(Some(error)),
             }
         };
-        names(entry, runtime, &mut add);
+        names(entry, stage.runtime, &mut add);
     }
-    models
+    (models, forbidden)
 }
 
 /// Names that an entry says, and those that its pools serve and its conditions match.

@@ -5,6 +5,7 @@
 mod support;
 
 mod asserted_headers;
+mod authentication;
 mod authorization;
 mod backend_tls;
 mod client_certificates;

@@ -6,17 +6,22 @@ use super::{MergeOver, MergeType};
 use crate::{
     duration::Duration,
     envoy::{
+        api_key_auth::{ApiKeyAuth, ExtractFrom},
+        authorization::{Authorization, AuthorizationAction, AuthorizationRule},
         backend_traffic_policy::{
             BackendHttpTimeout, BackendProxyProtocol, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression,
             CompressionType, NoFields, ProxyProtocolVersion, RequestBuffer,
         },
+        basic_auth::BasicAuth,
         circuit_breaker::{CircuitBreaker, PerEndpointCircuitBreaker, RetryBudget},
         client_traffic_policy::TcpKeepalive,
+        csrf::Csrf,
         fault::{FaultAbort, FaultDelay, FaultInjection},
         health_check::{
             ActiveHealthCheck, ActiveHealthCheckType, GrpcHealthCheck, HealthCheck, HealthCheckOverrides, HealthCheckPayload,
             HttpHealthCheck, PassiveHealthCheck, TcpHealthCheck,
         },
+        jwt::{Jwt, JwtProvider},
         load_balancer::{ConsistentHash, ConsistentHashType, HashCookie, HashName, LoadBalancer, LoadBalancerType, SlowStart},
         rate_limit::{RateLimit, RateLimitRule, RateLimitRules, RateLimitType},
         response_override::ResponseOverride,
@@ -26,7 +31,7 @@ use crate::{
     http_filter::Fraction,
     port::PortNumber,
     quantity::Quantity,
-    refs::{PolicyTargetReference, TargetSelector},
+    refs::{PolicyTargetReference, SecretObjectReference, TargetSelector},
     unsupported::Unsupported,
 };
 
@@ -88,7 +93,19 @@ macro_rules! items {
     ($($type:ty),+ $(,)?) => { $(impl Item for $type {})+ };
 }
 
-items!(HashName, PolicyTargetReference, ResponseOverride, RetryTrigger, String, TargetSelector, u16);
+items!(
+    AuthorizationRule,
+    ExtractFrom,
+    HashName,
+    JwtProvider,
+    PolicyTargetReference,
+    ResponseOverride,
+    RetryTrigger,
+    SecretObjectReference,
+    String,
+    TargetSelector,
+    u16,
+);
 
 impl MergeOver for BTreeMap<String, String> {
     fn over(&self, parent: &Self, _merge_type: MergeType) -> Self {
@@ -109,6 +126,7 @@ macro_rules! whole {
 
 whole!(
     ActiveHealthCheckType,
+    AuthorizationAction,
     CompressionType,
     ConsistentHashType,
     Duration,
@@ -122,6 +140,7 @@ whole!(
     ProxyProtocolVersion,
     Quantity,
     RateLimitType,
+    SecretObjectReference,
     String,
     Unsupported,
     bool,
@@ -194,5 +213,10 @@ fields! {
     SecurityPolicySpec {
         target_ref, target_refs, target_selectors, merge_type, cors, api_key_auth, basic_auth, jwt, oidc, ext_auth, authorization, csrf,
     }
+    ApiKeyAuth { credential_refs, extract_from, forward_client_id_header, sanitize }
+    BasicAuth { users, forward_username_header }
+    Jwt { optional, fail_open, providers }
+    Authorization { rules, default_action }
+    Csrf { shadow_fraction, additional_origins }
     SecurityCors { allow_origins, allow_methods, allow_headers, expose_headers, max_age, allow_credentials }
 }

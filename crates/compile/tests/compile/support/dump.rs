@@ -168,11 +168,19 @@ fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
         HttpFilter::Cors(cors) => ("cors", printed(cors)),
         HttpFilter::ExternalAuth(auth) => ("authorizer", authorizer(auth)),
         HttpFilter::ExtProc(processor) => ("external processor", external_processor(processor)),
+        HttpFilter::Csrf(csrf) => ("csrf", printed(csrf)),
+        HttpFilter::ApiKeyAuth(auth) => ("API keys", printed(auth)),
+        HttpFilter::BasicAuth(auth) => ("passwords", printed(auth)),
+        HttpFilter::Jwt(auth) => ("tokens", printed(auth)),
+        HttpFilter::Authorization(rules) => ("authorization", printed(&rules.rules)),
         HttpFilter::Compressor(compressor) => ("compressor", printed(&compressor.0)),
     }
 }
 
 fn requests(out: &mut String, listener: &Listener) {
+    if !listener.identity_headers.is_empty() {
+        line(out, 3, &format!("identity headers: {}", quoted(&printed(&listener.identity_headers))));
+    }
     for filter in &listener.filters {
         let (name, text) = http_filter(filter);
         line(out, 3, &format!("{name}: {}", quoted(&text)));

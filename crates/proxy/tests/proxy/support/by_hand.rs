@@ -131,8 +131,18 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
     let client = Arc::new(ClientPolicy { buffer_limit: 1 << 20, ..ClientPolicy::default() });
     let name = ListenerName { gateway: Name::new("default", "gateway"), set: None, section: "http".into() };
     let mut listeners = HostMap::default();
-    listeners
-        .insert(None, Arc::new(Listener { name, hostname: None, tls: None, client: client.clone(), filters: Vec::new(), routes }));
+    listeners.insert(
+        None,
+        Arc::new(Listener {
+            name,
+            hostname: None,
+            tls: None,
+            client: client.clone(),
+            filters: Vec::new(),
+            identity_headers: Box::default(),
+            routes,
+        }),
+    );
     Snapshot {
         ports: vec![Port { address: "127.0.0.1:0".parse().unwrap(), number: 0, client, service: PortService::Http(listeners) }],
         clusters: vec![Arc::new(cluster)],

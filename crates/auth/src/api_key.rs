@@ -1,0 +1,258 @@
+//! API keys. Source: Envoy Gateway's SecurityPolicy `apiKeyAuth`.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderName};
+use jiff::Timestamp;
+use ring::digest;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{CredentialSource, Denial};
+
+/// Prefix of a key's hash in a Secret.
+pub const SHA256_PREFIX: &str = "sha256:";
+/// Envoy's text for a client without a valid key.
+const UNAUTHENTICATED: &str = "Client authentication failed.";
+
+/// Settings of `apiKeyAuth`.
+#[derive(Clone, Debug)]
+pub struct ApiKeyAuth {
+    /// Sources, in the order in which they are looked through. The first credential that is there decides.
+    pub sources: Vec<CredentialSource>,
+    /// Header that the backend gets the client's id in.
+    pub client_id_header: Option<HeaderName>,
+    /// The key is removed from the request.
+    pub is_removed: bool,
+    /// Keys.
+    pub keys: Arc<ApiKeys>,
+}
+
+impl ApiKeyAuth {
+    /// The key that a request bears.
+    ///
+    /// # Errors
+    /// The response to a request without a key, or with one that is unknown or expired. It does not say which.
+    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>, now: Timestamp) -> Result<&ApiKey, Denial> {
+        let key = self.sources.iter().find_map(|source| source.find(headers, query));
+        let found = key.and_then(|key| self.keys.find(&key)).filter(|key| key.expires.is_none_or(|expires| now < expires));
+        found.ok_or(Denial::unauthorized(UNAUTHENTICATED))
+    }
+}
+
+/// Keys by their digests. The keys themselves are not kept.
+#[derive(Clone, Default)]
+pub struct ApiKeys {
+    keys: HashMap<[u8; digest::SHA256_OUTPUT_LEN], ApiKey>,
+}
+
+/// A key that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Id of the client that it belongs to.
+    pub client: Arc<str>,
+    /// Time from which it is not valid any more.
+    pub expires: Option<Timestamp>,
+    /// Facts of the client, for limits and rules.
+    pub metadata: Arc<Value>,
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeys({})", self.keys.len())
+    }
+}
+
+/// A value of a Secret that gives no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyError {
+    /// The value is empty.
+    #[error("the key is empty")]
+    Empty,
+    /// A JSON value without the fields of a key.
+    #[error("the JSON value is no key: {0}")]
+    Json(String),
+    /// Neither a key nor a hash, or both.
+    #[error("set one of key and keyHash")]
+    NoKey,
+    /// A hash of another form.
+    #[error("keyHash: write sha256: and 64 hexadecimal digits")]
+    Hash,
+    /// `expires` is no time.
+    #[error("expires: write a time of RFC 3339, such as 2027-01-31T00:00:00Z")]
+    Expires,
+    /// Two clients have one key.
+    #[error("duplicated API key: client {0} has the same")]
+    Duplicate(Arc<str>),
+}
+
+/// A key as a JSON object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct KeyObject {
+    key: Option<String>,
+    key_hash: Option<String>,
+    expires: Option<String>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+}
+
+impl ApiKeys {
+    /// Adds the keys of a client from a Secret's value: a key as it stands, a JSON object (`key` or `keyHash`, `expires`, `metadata`), or a
+    /// list of such objects, so that a client can have a new key before the old one ends.
+    ///
+    /// # Errors
+    /// The value is malformed, or another client has the key.
+    pub fn add(&mut self, client: &str, value: &[u8]) -> Result<(), ApiKeyError> {
+        let client: Arc<str> = client.into();
+        match value.trim_ascii_start().first() {
+            None => Err(ApiKeyError::Empty),
+            Some(b'{') => self.add_object(client, from_json(value)?),
+            Some(b'[') => from_json::<Vec<KeyObject>>(value)?.into_iter().try_for_each(|key| self.add_object(client.clone(), key)),
+            Some(_) => self.insert(hash(value), ApiKey { client, expires: None, metadata: Arc::new(Value::Null) }),
+        }
+    }
+
+    fn add_object(&mut self, client: Arc<str>, object: KeyObject) -> Result<(), ApiKeyError> {
+        let digest = match (object.key, object.key_hash) {
+            (Some(key), None) if key.is_empty() => return Err(ApiKeyError::Empty),
+            (Some(key), None) => hash(key.as_bytes()),
+            (None, Some(hash)) => parse_hash(&hash).ok_or(ApiKeyError::Hash)?,
+            _ => return Err(ApiKeyError::NoKey),
+        };
+        let expires = object.expires.map(|text| text.parse()).transpose().map_err(|_| ApiKeyError::Expires)?;
+        self.insert(digest, ApiKey { client, expires, metadata: Arc::new(Value::Object(object.metadata)) })
+    }
+
+    fn insert(&mut self, digest: [u8; 32], key: ApiKey) -> Result<(), ApiKeyError> {
+        match self.keys.get(&digest).filter(|known| known.client != key.client) {
+            Some(known) => Err(ApiKeyError::Duplicate(known.client.clone())),
+            None => {
+                self.keys.insert(digest, key);
+                Ok(())
+            }
+        }
+    }
+
+    /// The key of a client. Comparing digests tells an attacker nothing of the keys.
+    pub fn find(&self, key: &[u8]) -> Option<&ApiKey> {
+        self.keys.get(&hash(key))
+    }
+
+    /// All keys, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &ApiKey> {
+        self.keys.values()
+    }
+}
+
+/// The message names fields and places; serde_json's messages can quote values, which may be keys.
+fn from_json<'v, T: Deserialize<'v>>(value: &'v [u8]) -> Result<T, ApiKeyError> {
+    serde_json::from_slice(value).map_err(|error| {
+        let kind = match error.classify() {
+            serde_json::error::Category::Data => "its fields are key or keyHash, expires, metadata",
+            _ => "it is malformed",
+        };
+        ApiKeyError::Json(format!("{kind} (line {}, column {})", error.line(), error.column()))
+    })
+}
+
+fn hash(key: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, key);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+fn parse_hash(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix(SHA256_PREFIX)?.as_bytes();
+    let nibble = |digit: u8| char::from(digit).to_digit(16).map(|nibble| nibble as u8);
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// SHA-256 of `hashed`.
+    const HASHED: &str = "sha256:29c27fb2ab2b80a4d5a32e1a8f2ae8ab24cca48c4b8a0fd6c1a1ed53cd4cb3f4";
+
+    fn auth(keys: ApiKeys) -> ApiKeyAuth {
+        let header = |name| CredentialSource::Header { name, prefix: "Bearer ".into(), is_prefix_required: false };
+        ApiKeyAuth {
+            sources: vec![header(http::header::AUTHORIZATION), header(HeaderName::from_static("x-api-key"))],
+            client_id_header: None,
+            is_removed: false,
+            keys: Arc::new(keys),
+        }
+    }
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn every_client_of_a_secret_is_known_by_its_key_in_any_source() {
+        let mut keys = ApiKeys::default();
+        keys.add("a", b"one").unwrap();
+        keys.add("b", b"two").unwrap();
+        let auth = auth(keys);
+        let client =
+            |headers: HeaderMap| auth.authenticate(&headers, None, Timestamp::UNIX_EPOCH).map(|key| key.client.to_string());
+        assert_eq!(client(with("authorization", "Bearer one")).unwrap(), "a");
+        assert_eq!(client(with("x-api-key", "two")).unwrap(), "b");
+        for wrong in [with("x-api-key", "three"), with("authorization", "bearer one"), HeaderMap::new()] {
+            let denial = client(wrong).unwrap_err();
+            assert_eq!((denial.status.as_u16(), &*denial.message, denial.challenge), (401, UNAUTHENTICATED, None));
+        }
+    }
+
+    #[test]
+    fn an_object_has_a_hash_an_end_and_facts() {
+        let digest = digest::digest(&digest::SHA256, b"hashed");
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        let value = format!(
+            r#"[{{"keyHash":"sha256:{hex}","expires":"2027-01-31T00:00:00Z","metadata":{{"team":"red"}}}},{{"key":"new"}}]"#
+        );
+        let mut keys = ApiKeys::default();
+        keys.add("a", value.as_bytes()).unwrap();
+        let auth = auth(keys);
+        let at = |time: &str, key| auth.authenticate(&with("x-api-key", key), None, time.parse().unwrap());
+        assert_eq!(at("2027-01-30T23:59:59Z", "hashed").unwrap().metadata["team"], "red");
+        assert!(at("2027-01-31T00:00:00Z", "hashed").is_err());
+        assert_eq!(&*at("2030-01-01T00:00:00Z", "new").unwrap().client, "a");
+    }
+
+    #[test]
+    fn a_malformed_value_is_named_without_its_key() {
+        let mut keys = ApiKeys::default();
+        keys.add("a", b"secret").unwrap();
+        let cases = [
+            ("", "the key is empty"),
+            (r#"{"key":""}"#, "the key is empty"),
+            ("secret", "duplicated API key: client a has the same"),
+            (r#"{"key":"secret"}"#, "duplicated API key: client a has the same"),
+            (r#"{"keyHash":"md5:00"}"#, "keyHash: write sha256: and 64 hexadecimal digits"),
+            (r#"{"key":"secret","keyHash":"x"}"#, "set one of key and keyHash"),
+            ("{}", "set one of key and keyHash"),
+            (r#"{"key":"k","expires":"secret"}"#, "expires: write a time of RFC 3339, such as 2027-01-31T00:00:00Z"),
+            (r#"{"secret":1}"#, "the JSON value is no key: its fields are key or keyHash, expires, metadata (line 1, column 9)"),
+            (r#"{"key":"secret"#, "the JSON value is no key: it is malformed (line 1, column 14)"),
+        ];
+        for (value, message) in cases {
+            let error = keys.add("b", value.as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, message, "{value}");
+            assert!(!error.contains("secret"));
+        }
+        assert_eq!(format!("{keys:?}"), "ApiKeys(1)");
+        assert!(parse_hash(HASHED).is_some() && parse_hash(&HASHED[..70]).is_none());
+    }
+}

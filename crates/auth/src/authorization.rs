@@ -1,0 +1,297 @@
+//! Rules that allow or deny. Source: Envoy Gateway's SecurityPolicy `authorization`.
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+use http::{HeaderName, Method};
+use regex::Regex;
+
+use crate::{Cidr, Claims, Denial, claims::texts};
+
+/// Envoy's text for a request that no rule allows.
+const DENIED: &str = "RBAC: access denied";
+
+/// Rules in order. The first that matches decides.
+#[derive(Clone, Debug)]
+pub struct Authorization {
+    /// Rules.
+    pub rules: Vec<AuthorizationRule>,
+    /// Action where none matches.
+    pub default_action: RuleAction,
+}
+
+/// Allow or deny.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// The request passes.
+    Allow,
+    /// The request is answered 403.
+    Deny,
+}
+
+/// A rule. All its parts have to match.
+#[derive(Clone, Debug)]
+pub struct AuthorizationRule {
+    /// Action of a request that matches.
+    pub action: RuleAction,
+    /// Who calls.
+    pub principal: Principal,
+    /// The operation; any if absent.
+    pub operation: Option<Operation>,
+}
+
+/// Who calls. All parts have to match; an empty list matches all.
+#[derive(Clone, Debug, Default)]
+pub struct Principal {
+    /// Ranges of the client's address; one of them.
+    pub client_cidrs: Vec<Cidr>,
+    /// Claims.
+    pub jwt: Option<JwtRule>,
+    /// Headers, all of them.
+    pub headers: Vec<HeaderRule>,
+}
+
+/// Claims of a provider's token.
+#[derive(Clone, Debug)]
+pub struct JwtRule {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// Claims, all of them.
+    pub claims: Vec<ClaimRule>,
+    /// Scopes, all of them.
+    pub scopes: Vec<Box<str>>,
+}
+
+/// A claim with one of several values.
+#[derive(Clone, Debug)]
+pub struct ClaimRule {
+    /// Path of members.
+    pub path: Vec<Box<str>>,
+    /// Values.
+    pub value: ClaimValue,
+}
+
+/// Values of a claim.
+#[derive(Clone, Debug)]
+pub enum ClaimValue {
+    /// The claim is one of these texts.
+    Text(Vec<Box<str>>),
+    /// The claim is a list that has one of these texts.
+    List(Vec<Box<str>>),
+}
+
+/// A header with one of several values.
+#[derive(Clone, Debug)]
+pub struct HeaderRule {
+    /// Name.
+    pub name: HeaderName,
+    /// Values, compared exactly.
+    pub values: Vec<Box<str>>,
+}
+
+/// Method and path. Both have to match.
+#[derive(Clone, Debug, Default)]
+pub struct Operation {
+    /// Methods, one of them; empty matches all.
+    pub methods: Vec<Method>,
+    /// The path without its query.
+    pub path: Option<PathRule>,
+}
+
+/// A path, or all others.
+#[derive(Clone, Debug)]
+pub struct PathRule {
+    /// The path.
+    pub value: PathValue,
+    /// All other paths match instead.
+    pub is_inverted: bool,
+}
+
+/// How a path is compared.
+#[derive(Clone, Debug)]
+pub enum PathValue {
+    /// As a whole.
+    Exact(Box<str>),
+    /// By segments: `/a` takes `/a` and `/a/b`, not `/ab`.
+    Prefix(Box<str>),
+    /// By an expression that has to match the whole path.
+    Regex(Regex),
+}
+
+/// A request, as rules see it.
+pub struct RequestFacts<'a> {
+    /// The client's address (ClientTrafficPolicy `clientIPDetection`).
+    pub client: IpAddr,
+    /// Method.
+    pub method: &'a Method,
+    /// Path without query.
+    pub path: &'a str,
+    /// The value of a header; lines of one name joined with a comma.
+    pub header: &'a dyn Fn(&HeaderName) -> Option<Cow<'a, [u8]>>,
+    /// Claims of a provider's valid tokens.
+    pub claims: &'a [(Arc<str>, Arc<Claims>)],
+}
+
+impl Authorization {
+    /// Judges a request.
+    ///
+    /// # Errors
+    /// The response to a request that may not pass.
+    pub fn authorize(&self, facts: &RequestFacts<'_>) -> Result<(), Denial> {
+        let rule = self.rules.iter().find(|rule| rule.matches(facts));
+        match rule.map_or(self.default_action, |rule| rule.action) {
+            RuleAction::Allow => Ok(()),
+            RuleAction::Deny => Err(Denial::forbidden(DENIED)),
+        }
+    }
+
+    /// Headers that the rules look at.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.rules.iter().flat_map(|rule| &rule.principal.headers).map(|rule| &rule.name)
+    }
+}
+
+impl AuthorizationRule {
+    fn matches(&self, facts: &RequestFacts<'_>) -> bool {
+        self.operation.as_ref().is_none_or(|operation| operation.matches(facts)) && self.principal.matches(facts)
+    }
+}
+
+impl Principal {
+    fn matches(&self, facts: &RequestFacts<'_>) -> bool {
+        (self.client_cidrs.is_empty() || self.client_cidrs.iter().any(|range| range.contains(facts.client)))
+            && self.headers.iter().all(|rule| rule.matches(facts))
+            && self.jwt.as_ref().is_none_or(|rule| rule.matches(facts))
+    }
+}
+
+impl HeaderRule {
+    fn matches(&self, facts: &RequestFacts<'_>) -> bool {
+        (facts.header)(&self.name).is_some_and(|value| self.values.iter().any(|own| own.as_bytes() == &*value))
+    }
+}
+
+impl JwtRule {
+    fn matches(&self, facts: &RequestFacts<'_>) -> bool {
+        let tokens = facts.claims.iter().filter(|(provider, _)| *provider == self.provider);
+        tokens.map(|(_, claims)| claims).any(|claims| {
+            self.claims.iter().all(|rule| rule.matches(claims)) && self.scopes.iter().all(|scope| claims.has_scope(scope))
+        })
+    }
+}
+
+impl ClaimRule {
+    fn matches(&self, claims: &Claims) -> bool {
+        let Some(value) = claims.find(&self.path) else { return false };
+        let is_one = |text: &str, values: &[Box<str>]| values.iter().any(|own| **own == *text);
+        match &self.value {
+            ClaimValue::Text(values) => value.as_str().is_some_and(|text| is_one(text, values)),
+            ClaimValue::List(values) => value.is_array() && texts(value).any(|text| is_one(text, values)),
+        }
+    }
+}
+
+impl Operation {
+    fn matches(&self, facts: &RequestFacts<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(facts.method))
+            && self.path.as_ref().is_none_or(|path| path.value.matches(facts.path) != path.is_inverted)
+    }
+}
+
+impl PathValue {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *path,
+            Self::Prefix(prefix) => {
+                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rule(action: RuleAction, principal: Principal) -> AuthorizationRule {
+        AuthorizationRule { action, principal, operation: None }
+    }
+
+    fn is_allowed(authorization: &Authorization, path: &str, claims: Value) -> bool {
+        let Value::Object(claims) = claims else { panic!("no object") };
+        let claims = [("idp".into(), Arc::new(Claims::new(claims).unwrap()))];
+        let header = |name: &HeaderName| (name == "x-team").then_some(Cow::Borrowed(&b"red"[..]));
+        let facts =
+            RequestFacts { client: IpAddr::from([10, 0, 0, 1]), method: &Method::POST, path, header: &header, claims: &claims };
+        authorization.authorize(&facts).is_ok()
+    }
+
+    #[test]
+    fn without_a_rule_the_default_decides() {
+        for (default_action, expected) in [(RuleAction::Deny, false), (RuleAction::Allow, true)] {
+            let authorization = Authorization { rules: Vec::new(), default_action };
+            assert_eq!(is_allowed(&authorization, "/", json!({})), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let from = |range: &str| Principal { client_cidrs: vec![range.parse().unwrap()], ..Principal::default() };
+        let rules = vec![
+            rule(RuleAction::Allow, from("192.168.0.0/16")),
+            rule(RuleAction::Deny, from("10.0.0.1/32")),
+            rule(RuleAction::Allow, from("10.0.0.0/8")),
+        ];
+        let authorization = Authorization { rules, default_action: RuleAction::Allow };
+        assert!(!is_allowed(&authorization, "/", json!({})));
+    }
+
+    #[test]
+    fn all_parts_of_a_principal_have_to_match() {
+        let principal = Principal {
+            client_cidrs: vec!["192.168.0.0/16".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+            jwt: Some(JwtRule {
+                provider: "idp".into(),
+                claims: vec![
+                    ClaimRule { path: vec!["sub".into()], value: ClaimValue::Text(vec!["x".into(), "me".into()]) },
+                    ClaimRule { path: vec!["realm".into(), "roles".into()], value: ClaimValue::List(vec!["dev".into()]) },
+                ],
+                scopes: vec!["read".into()],
+            }),
+            headers: vec![HeaderRule { name: HeaderName::from_static("x-team"), values: vec!["blue".into(), "red".into()] }],
+        };
+        let authorization = Authorization { rules: vec![rule(RuleAction::Allow, principal)], default_action: RuleAction::Deny };
+        assert!(is_allowed(&authorization, "/", json!({"sub": "me", "scope": "read write", "realm": {"roles": ["ops", "dev"]}})));
+        for wrong in [
+            json!({"sub": "you", "scope": "read", "realm": {"roles": ["dev"]}}),
+            json!({"sub": "me", "scope": "reader", "realm": {"roles": ["dev"]}}),
+            json!({"sub": "me", "scope": "read", "realm": {"roles": "dev"}}),
+            json!({"sub": "me", "scope": "read", "realm": {"roles": {"dev": true}}}),
+            json!({}),
+        ] {
+            assert!(!is_allowed(&authorization, "/", wrong.clone()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_are_compared_by_segments_and_may_be_inverted() {
+        let allow = |value: PathValue, is_inverted| Authorization {
+            rules: vec![AuthorizationRule {
+                operation: Some(Operation { methods: vec![Method::POST], path: Some(PathRule { value, is_inverted }) }),
+                ..rule(RuleAction::Allow, Principal::default())
+            }],
+            default_action: RuleAction::Deny,
+        };
+        let prefix = allow(PathValue::Prefix("/v1/".into()), false);
+        for (path, expected) in [("/v1", true), ("/v1/x", true), ("/v1x", false), ("/", false)] {
+            assert_eq!(is_allowed(&prefix, path, json!({})), expected, "{path}");
+        }
+        let regex = allow(PathValue::Regex(Regex::new("^(?:/a.*)$").unwrap()), true);
+        assert!(is_allowed(&regex, "/b", json!({})) && !is_allowed(&regex, "/ab", json!({})));
+        let exact = allow(PathValue::Exact("/v1".into()), false);
+        assert!(is_allowed(&exact, "/v1", json!({})) && !is_allowed(&exact, "/v1/", json!({})));
+    }
+}

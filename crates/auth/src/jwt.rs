@@ -1,0 +1,240 @@
+//! JSON Web Tokens. Sources: RFC 7519, RFC 8725, Envoy Gateway's SecurityPolicy `jwt`; texts and statuses are Envoy's.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::{
+    Claims, CredentialSource, Denial, JwkSet, JwtError, TokenCache,
+    claims::{self, WrongType},
+    denial::realm,
+    jws::Token,
+};
+
+/// Seconds by which clocks may differ: Envoy's.
+const CLOCK_SKEW: i64 = 60;
+
+/// Settings of `jwt`.
+#[derive(Clone, Debug)]
+pub struct JwtAuth {
+    /// Providers. One of them is enough.
+    pub providers: Vec<Arc<JwtProvider>>,
+    /// Consequence of a missing or invalid token.
+    pub requirement: JwtRequirement,
+    /// The route is chosen again with the headers that claims make.
+    pub recompute_route: bool,
+}
+
+/// Consequence of a missing or invalid token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JwtRequirement {
+    /// A valid token is needed.
+    Valid,
+    /// A missing token passes, an invalid one does not (`optional`).
+    ValidOrMissing,
+    /// Everything passes (`failOpen`).
+    Any,
+}
+
+/// An issuer of tokens.
+#[derive(Debug)]
+pub struct JwtProvider {
+    /// Its name, by which rules refer to its claims.
+    pub name: Arc<str>,
+    /// Conditions on claims.
+    pub checks: TokenChecks,
+    /// Parts of the head that a token may stand in. Each token there has to be valid.
+    pub sources: Vec<CredentialSource>,
+    /// Headers for the backend.
+    pub claim_headers: Vec<ClaimToHeader>,
+    /// Keys.
+    pub keys: KeySource,
+}
+
+/// Conditions on claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenChecks {
+    /// `iss`; not compared if absent.
+    pub issuer: Option<Box<str>>,
+    /// One of these is in `aud`; not compared if empty.
+    pub audiences: Vec<Box<str>>,
+}
+
+/// A header that the backend gets a claim in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimToHeader {
+    /// Name of the header. The client's own is removed.
+    pub header: HeaderName,
+    /// Path of members to the claim.
+    pub claim: Vec<Box<str>>,
+}
+
+/// Source of keys.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// Keys that the configuration has.
+    Local(Arc<JwkSet>),
+    /// Keys that the proxy fetches.
+    Remote(Arc<RemoteKeys>),
+}
+
+/// Keys behind a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteKeys {
+    /// URL of the set.
+    pub uri: Box<str>,
+    /// Time for which a fetched set is used.
+    pub cache_duration: Duration,
+    /// Time after which a failed fetch is repeated.
+    pub failed_refetch_duration: Duration,
+}
+
+/// Keys for a token, as far as there are any.
+pub enum Keys {
+    /// The set. Another may have come if the token names a key that is not in it.
+    Known(Arc<JwkSet>),
+    /// None has been fetched yet, or the server cannot be reached.
+    Unavailable,
+}
+
+/// A request whose tokens were looked at.
+#[derive(Debug, Default)]
+pub struct VerifiedTokens {
+    /// Claims of valid tokens, with their provider.
+    pub claims: Vec<(Arc<JwtProvider>, Arc<Claims>)>,
+}
+
+/// Time and keys that a look at tokens needs.
+pub struct JwtContext<'a> {
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Keys behind a URL. The flag says that a token named a key that the last set did not have.
+    pub fetch: &'a dyn Fn(&Arc<RemoteKeys>, bool) -> Keys,
+    /// Tokens whose signature was right.
+    pub cache: &'a TokenCache,
+}
+
+impl JwtAuth {
+    /// Looks at a request's tokens.
+    ///
+    /// # Errors
+    /// The reason that the client gets: [`Self::denial`] makes the response of it.
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        context: &JwtContext<'_>,
+    ) -> Result<VerifiedTokens, JwtError> {
+        let mut worst = JwtError::Missing;
+        for provider in &self.providers {
+            match provider.verify(headers, query, context) {
+                Ok(claims) => {
+                    return Ok(VerifiedTokens { claims: claims.into_iter().map(|claims| (provider.clone(), claims)).collect() });
+                }
+                Err(error) if error.rank() >= worst.rank() => worst = error,
+                Err(_) => {}
+            }
+        }
+        match (self.requirement, worst) {
+            (JwtRequirement::Any, _) | (JwtRequirement::ValidOrMissing, JwtError::Missing) => Ok(VerifiedTokens::default()),
+            (_, error) => Err(error),
+        }
+    }
+
+    /// The response to a request without a valid token. `url` is scheme, host, path and query.
+    pub fn denial(error: JwtError, [scheme, host, path]: [&str; 3]) -> Denial {
+        let message = Cow::Owned(error.to_string());
+        match error {
+            JwtError::Audience => Denial::forbidden(message),
+            // No other credential would help: the client is to try again.
+            JwtError::KeysUnavailable => Denial { status: StatusCode::SERVICE_UNAVAILABLE, message, challenge: None },
+            _ => {
+                let code = if error == JwtError::Missing { "" } else { ", error=\"invalid_token\"" };
+                Denial::unauthorized(message).with_challenge(format!("Bearer realm={}{code}", realm(scheme, host, path)))
+            }
+        }
+    }
+
+    /// Sets the headers of claims, and removes the client's own of those names.
+    pub fn forward_claims(&self, tokens: &VerifiedTokens, headers: &mut HeaderMap) {
+        for header in self.providers.iter().flat_map(|provider| &provider.claim_headers) {
+            headers.remove(&header.header);
+        }
+        for (provider, claims) in &tokens.claims {
+            for ClaimToHeader { header, claim } in &provider.claim_headers {
+                let value = claims.find(claim).and_then(claims::as_header);
+                if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                    headers.append(header, value);
+                }
+            }
+        }
+    }
+}
+
+impl JwtProvider {
+    /// Verifies every token of the request that may be this provider's. Gives the claims of the last.
+    fn verify(&self, headers: &HeaderMap, query: Option<&str>, context: &JwtContext<'_>) -> Result<Vec<Arc<Claims>>, JwtError> {
+        let tokens = self.sources.iter().filter_map(|source| source.find(headers, query));
+        let claims = tokens.map(|token| self.verify_token(&token, context)).collect::<Result<Vec<_>, _>>()?;
+        if claims.is_empty() { Err(JwtError::Missing) } else { Ok(claims) }
+    }
+
+    fn verify_token(&self, text: &[u8], context: &JwtContext<'_>) -> Result<Arc<Claims>, JwtError> {
+        let mut keys = self.keys(context, false);
+        if let Some(known) = &keys
+            && let Some(claims) = context.cache.find(text, known)
+        {
+            self.checks.check(&claims, context.now)?;
+            return Ok(claims);
+        }
+        let token = Token::parse(text)?;
+        let claims = Claims::new(token.payload()?).map_err(|WrongType(name)| JwtError::Claim(name))?;
+        // Before the signature: tokens of others, and old ones, cost no computation and fetch no keys.
+        self.checks.check(&claims, context.now)?;
+        let mut verified = Self::verify_signature(&token, keys.as_ref());
+        if verified == Err(JwtError::NoKey) {
+            // The issuer may have a new key.
+            keys = self.keys(context, true);
+            verified = Self::verify_signature(&token, keys.as_ref());
+        }
+        verified?;
+        let claims = Arc::new(claims);
+        if let Some(keys) = keys {
+            context.cache.insert(text, &keys, claims.clone());
+        }
+        Ok(claims)
+    }
+
+    fn verify_signature(token: &Token<'_>, keys: Option<&Arc<JwkSet>>) -> Result<(), JwtError> {
+        token.verify(keys.ok_or(JwtError::KeysUnavailable)?)
+    }
+
+    fn keys(&self, context: &JwtContext<'_>, is_missing_one: bool) -> Option<Arc<JwkSet>> {
+        match &self.keys {
+            KeySource::Local(keys) => Some(keys.clone()),
+            KeySource::Remote(remote) => match (context.fetch)(remote, is_missing_one) {
+                Keys::Known(keys) => Some(keys),
+                Keys::Unavailable => None,
+            },
+        }
+    }
+}
+
+impl TokenChecks {
+    fn check(&self, claims: &Claims, now: i64) -> Result<(), JwtError> {
+        if self.issuer.as_deref().is_some_and(|issuer| claims.issuer() != Some(issuer)) {
+            return Err(JwtError::Issuer);
+        }
+        if claims.not_before.is_some_and(|from| now.saturating_add(CLOCK_SKEW) < from) {
+            return Err(JwtError::NotYetValid);
+        }
+        if claims.expires.is_some_and(|until| now > until.saturating_add(CLOCK_SKEW)) {
+            return Err(JwtError::Expired);
+        }
+        let is_for = |audience: &str| self.audiences.iter().any(|own| **own == *audience);
+        if !self.audiences.is_empty() && !claims.audiences().any(is_for) {
+            return Err(JwtError::Audience);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! Who may call: the settings of authentication and authorization, and what they say of one request.
+//!
+//! Nothing here does IO, reads a clock or knows Kubernetes. The compiler makes the settings, the proxy lends a request's head and acts
+//! on the [`Denial`]. Keys, passwords and tokens are in no `Debug` output and in no error.
+
+mod algorithm;
+mod api_key;
+mod authorization;
+mod basic;
+mod cidr;
+mod claims;
+mod credential_source;
+mod csrf;
+mod denial;
+mod jwk;
+mod jws;
+mod jwt;
+mod jwt_error;
+mod metadata;
+mod roca;
+mod token_cache;
+
+pub use api_key::{ApiKey, ApiKeyAuth, ApiKeyError, ApiKeys, SHA256_PREFIX};
+pub use authorization::{
+    Authorization, AuthorizationRule, ClaimRule, ClaimValue, HeaderRule, JwtRule, Operation, PathRule, PathValue, Principal,
+    RequestFacts, RuleAction,
+};
+pub use basic::{BasicAuth, ExpensiveCheck, HtpasswdError, PasswordCheck, Users};
+pub use cidr::{Cidr, CidrError};
+pub use claims::Claims;
+pub use credential_source::CredentialSource;
+pub use csrf::{Csrf, OriginPattern};
+pub use denial::Denial;
+pub use jwk::{JwkError, JwkSet, JwkSetError};
+pub use jwt::{
+    ClaimToHeader, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, RemoteKeys, TokenChecks, VerifiedTokens,
+};
+pub use jwt_error::JwtError;
+pub use metadata::Metadata;
+pub use token_cache::TokenCache;

@@ -1,0 +1,122 @@
+//! `authorization` of a SecurityPolicy.
+
+use http::Method;
+use pailou_api::envoy::authorization::{
+    Authorization as Spec, AuthorizationAction, AuthorizationOperation, AuthorizationPathType, AuthorizationPrincipal,
+    AuthorizationRule as RuleSpec, JwtClaim, JwtClaimType, JwtPrincipal,
+};
+use pailou_auth::{
+    Authorization, AuthorizationRule, ClaimRule, ClaimValue, HeaderRule, JwtAuth, JwtRule, Operation, PathRule, PathValue,
+    Principal, RuleAction,
+};
+
+use crate::{headers::header_name, regexes, status::Problem};
+
+use super::super::values::invalid;
+use super::jwt;
+
+/// Reads the settings. `tokens` are those of the same policy.
+///
+/// # Errors
+/// The first value that the gateway cannot enforce.
+pub(super) fn read(spec: &Spec, tokens: Option<&JwtAuth>) -> Result<Authorization, Problem> {
+    let rules = spec.rules.iter().enumerate().map(|(at, spec)| rule(&format!("authorization.rules[{at}]"), spec, tokens));
+    Ok(Authorization {
+        rules: rules.collect::<Result<_, _>>()?,
+        default_action: spec.default_action.map_or(RuleAction::Deny, action),
+    })
+}
+
+fn action(action: AuthorizationAction) -> RuleAction {
+    match action {
+        AuthorizationAction::Allow => RuleAction::Allow,
+        AuthorizationAction::Deny => RuleAction::Deny,
+    }
+}
+
+fn rule(field: &str, spec: &RuleSpec, tokens: Option<&JwtAuth>) -> Result<AuthorizationRule, Problem> {
+    if spec.cel.is_some() {
+        return Err(invalid(&format!("{field}.cel cannot be enforced yet")));
+    }
+    let Some(principal_spec) = &spec.principal else {
+        return Err(invalid(&format!("{field}: set principal")));
+    };
+    Ok(AuthorizationRule {
+        action: action(spec.action),
+        principal: principal(&format!("{field}.principal"), principal_spec, tokens)?,
+        operation: spec.operation.as_ref().map(|spec| operation(&format!("{field}.operation"), spec)).transpose()?,
+    })
+}
+
+fn principal(field: &str, spec: &AuthorizationPrincipal, tokens: Option<&JwtAuth>) -> Result<Principal, Problem> {
+    if !spec.client_ip_geo_locations.is_empty() {
+        return Err(invalid(&format!("{field}.clientIPGeoLocations cannot be enforced yet")));
+    }
+    if spec.client_cidrs.is_empty() && spec.jwt.is_none() && spec.headers.is_empty() {
+        return Err(invalid(&format!("{field}: set at least one of clientCIDRs, jwt and headers")));
+    }
+    let range = |text: &String| text.parse().map_err(|error| invalid(&format!("{field}.clientCIDRs: {text:?}: {error}")));
+    let header = |spec: &pailou_api::envoy::authorization::AuthorizationHeader| match spec.values.is_empty() {
+        true => Err(invalid(&format!("{field}.headers: {}: write at least one value", spec.name))),
+        false => Ok(HeaderRule { name: header_name(&spec.name)?, values: boxed(&spec.values) }),
+    };
+    Ok(Principal {
+        client_cidrs: spec.client_cidrs.iter().map(range).collect::<Result<_, _>>()?,
+        jwt: spec.jwt.as_ref().map(|spec| claims(&format!("{field}.jwt"), spec, tokens)).transpose()?,
+        headers: spec.headers.iter().map(header).collect::<Result<_, _>>()?,
+    })
+}
+
+fn claims(field: &str, spec: &JwtPrincipal, tokens: Option<&JwtAuth>) -> Result<JwtRule, Problem> {
+    let provider = tokens.and_then(|tokens| tokens.providers.iter().find(|provider| *provider.name == *spec.provider));
+    let Some(provider) = provider else {
+        return Err(invalid(&format!("{field}.provider: the policy's jwt has no provider {:?}", spec.provider)));
+    };
+    if spec.claims.is_empty() && spec.scopes.is_empty() {
+        return Err(invalid(&format!("{field}: set at least one of claims and scopes")));
+    }
+    let claims = spec.claims.iter().map(|spec| claim(field, spec)).collect::<Result<_, _>>()?;
+    Ok(JwtRule { provider: provider.name.clone(), claims, scopes: boxed(&spec.scopes) })
+}
+
+fn claim(field: &str, spec: &JwtClaim) -> Result<ClaimRule, Problem> {
+    if spec.values.is_empty() {
+        return Err(invalid(&format!("{field}.claims: {}: write at least one value", spec.name)));
+    }
+    let path =
+        jwt::path(&spec.name).ok_or_else(|| invalid(&format!("{field}.claims: the name {:?} has an empty part", spec.name)))?;
+    let values = boxed(&spec.values);
+    let value = match spec.value_type {
+        JwtClaimType::String => ClaimValue::Text(values),
+        JwtClaimType::StringArray => ClaimValue::List(values),
+    };
+    Ok(ClaimRule { path, value })
+}
+
+fn operation(field: &str, spec: &AuthorizationOperation) -> Result<Operation, Problem> {
+    if spec.methods.is_empty() && spec.path.is_none() {
+        return Err(invalid(&format!("{field}: set at least one of methods and path")));
+    }
+    let method = |name: &String| {
+        Method::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("{field}.methods: {name:?} is no method")))
+    };
+    let path = spec.path.as_ref().map(|spec| {
+        let value = match spec.kind {
+            AuthorizationPathType::Exact => PathValue::Exact(spec.value.as_str().into()),
+            AuthorizationPathType::PathPrefix => PathValue::Prefix(spec.value.as_str().into()),
+            AuthorizationPathType::RegularExpression => {
+                let field = format!("{field}.path.value");
+                PathValue::Regex(regexes::anchored(&field, &spec.value).map_err(|problem| invalid(&problem.message))?)
+            }
+        };
+        if !matches!(value, PathValue::Regex(_)) && !spec.value.starts_with('/') {
+            return Err(invalid(&format!("{field}.path.value: {:?} has to begin with a slash", spec.value)));
+        }
+        Ok(PathRule { value, is_inverted: spec.invert.unwrap_or(false) })
+    });
+    Ok(Operation { methods: spec.methods.iter().map(method).collect::<Result<_, _>>()?, path: path.transpose()? })
+}
+
+fn boxed(texts: &[String]) -> Vec<Box<str>> {
+    texts.iter().map(|text| text.as_str().into()).collect()
+}

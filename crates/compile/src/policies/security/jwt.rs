@@ -1,0 +1,111 @@
+//! `jwt` of a SecurityPolicy.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::header;
+use pailou_api::envoy::jwt::{Jwt as Spec, JwtExtractor, JwtProvider as ProviderSpec, LocalJwks, LocalJwksType};
+use pailou_auth::{ClaimToHeader, CredentialSource, JwkSet, JwtAuth, JwtProvider, JwtRequirement, KeySource, TokenChecks};
+
+use crate::{headers::header_name, status::Problem};
+
+use super::super::values::invalid;
+use super::secrets::Secrets;
+
+/// Most providers of a policy.
+const MAX_PROVIDERS: usize = 16;
+/// Key of the key set in its ConfigMap.
+const JWKS: &str = "jwks";
+
+/// Reads the settings.
+///
+/// # Errors
+/// The first value that the gateway cannot enforce.
+pub(super) fn read(secrets: &Secrets<'_, '_>, spec: &Spec) -> Result<JwtAuth, Problem> {
+    let requirement = match (spec.optional.unwrap_or(false), spec.fail_open.unwrap_or(false)) {
+        (true, true) => return Err(invalid("jwt: set one of optional and failOpen")),
+        (true, false) => JwtRequirement::ValidOrMissing,
+        (false, true) => JwtRequirement::Any,
+        (false, false) => JwtRequirement::Valid,
+    };
+    if spec.providers.is_empty() || spec.providers.len() > MAX_PROVIDERS {
+        return Err(invalid(&format!("jwt.providers: name 1 to {MAX_PROVIDERS} providers")));
+    }
+    let mut names = BTreeSet::new();
+    let mut providers = Vec::new();
+    for (at, spec) in spec.providers.iter().enumerate() {
+        if !names.insert(&spec.name) {
+            return Err(invalid(&format!("jwt.providers[{at}].name: {} is there twice", spec.name)));
+        }
+        providers.push(Arc::new(provider(secrets, &format!("jwt.providers[{at}]"), spec)?));
+    }
+    let recompute_route = spec.providers.iter().any(|provider| provider.recompute_route.unwrap_or(false));
+    if recompute_route {
+        return Err(invalid("jwt.providers[].recomputeRoute cannot be enforced yet"));
+    }
+    Ok(JwtAuth { providers, requirement, recompute_route })
+}
+
+fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Result<JwtProvider, Problem> {
+    if !(1..=253).contains(&spec.name.len()) {
+        return Err(invalid(&format!("{field}.name: write 1 to 253 characters")));
+    }
+    let keys = match (&spec.local_jwks, &spec.remote_jwks) {
+        (Some(local), None) => KeySource::Local(Arc::new(local_keys(secrets, &format!("{field}.localJWKS"), local)?)),
+        (None, Some(_)) => return Err(invalid(&format!("{field}.remoteJWKS cannot be enforced yet"))),
+        _ => return Err(invalid(&format!("{field}: set one of remoteJWKS and localJWKS"))),
+    };
+    let claim_headers = spec.claim_to_headers.iter().map(|it| {
+        let claim = path(&it.claim)
+            .ok_or_else(|| invalid(&format!("{field}.claimToHeaders: the claim {:?} has an empty part", it.claim)))?;
+        Ok(ClaimToHeader { header: header_name(&it.header)?, claim })
+    });
+    let issuer = spec.issuer.as_deref().filter(|issuer| !issuer.is_empty());
+    Ok(JwtProvider {
+        name: spec.name.as_str().into(),
+        checks: TokenChecks {
+            issuer: issuer.map(Into::into),
+            audiences: spec.audiences.iter().map(|it| it.as_str().into()).collect(),
+        },
+        sources: spec.extract_from.as_ref().map_or_else(|| Ok(default_sources()), sources)?,
+        claim_headers: claim_headers.collect::<Result<_, _>>()?,
+        keys,
+    })
+}
+
+/// Members that a claim's name descends by.
+pub(super) fn path(claim: &str) -> Option<Vec<Box<str>>> {
+    claim.split('.').map(|name| (!name.is_empty()).then(|| name.into())).collect()
+}
+
+/// Envoy's places of a token.
+fn default_sources() -> Vec<CredentialSource> {
+    let bearer = CredentialSource::Header { name: header::AUTHORIZATION, prefix: "Bearer ".into(), is_prefix_required: true };
+    vec![bearer, CredentialSource::Query("access_token".into())]
+}
+
+fn sources(spec: &JwtExtractor) -> Result<Vec<CredentialSource>, Problem> {
+    let headers = spec.headers.iter().map(|it| {
+        let prefix = it.value_prefix.as_deref().unwrap_or_default();
+        let name = header_name(&it.name)?;
+        Ok(CredentialSource::Header { name, prefix: prefix.into(), is_prefix_required: !prefix.is_empty() })
+    });
+    let cookies = spec.cookies.iter().map(|name| CredentialSource::Cookie(name.as_str().into()));
+    let params = spec.params.iter().map(|name| CredentialSource::Query(name.as_str().into()));
+    headers.chain(cookies.chain(params).map(Ok)).collect()
+}
+
+fn local_keys(secrets: &Secrets<'_, '_>, field: &str, spec: &LocalJwks) -> Result<JwkSet, Problem> {
+    let set = match (spec.kind, &spec.inline, &spec.value_ref) {
+        (LocalJwksType::Inline, Some(inline), None) => JwkSet::parse(inline.as_bytes()),
+        (LocalJwksType::ValueRef, None, Some(to)) => {
+            let map = &secrets.config_map(&format!("{field}.valueRef"), to)?.spec;
+            let first = || map.data.keys().next().and_then(|key| map.bytes(key));
+            let text = map.bytes(JWKS).or_else(first);
+            let text = text.ok_or_else(|| invalid(&format!("{field}.valueRef: ConfigMap {} has no key {JWKS}", to.name)))?;
+            JwkSet::parse(text)
+        }
+        (LocalJwksType::Inline, ..) => return Err(invalid(&format!("{field}: type Inline needs inline, and no valueRef"))),
+        (LocalJwksType::ValueRef, ..) => return Err(invalid(&format!("{field}: type ValueRef needs valueRef, and no inline"))),
+    };
+    set.map_err(|error| invalid(&format!("{field}: {error}")))
+}

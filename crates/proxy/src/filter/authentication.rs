@@ -1,0 +1,134 @@
+//! Authentication: API keys, passwords and tokens (SecurityPolicy `apiKeyAuth`, `basicAuth`, `jwt`). Several of them all have to pass.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use pailou_auth::{ApiKeyAuth, BasicAuth, Claims, Denial, JwtAuth, JwtContext, Keys, Metadata, PasswordCheck, RemoteKeys};
+use serde_json::Value;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::Stage;
+use crate::{
+    error::{Error, Flag},
+    request_head::Head,
+};
+
+/// Envoy's names of the namespaces that facts of authentication are found in.
+const API_KEY_NAMESPACE: &str = "envoy.filters.http.api_key_auth";
+const JWT_NAMESPACE: &str = "envoy.filters.http.jwt_authn";
+/// Passwords that are computed at a time: more would take the processor from requests that have passed.
+static EXPENSIVE_CHECKS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
+
+/// Identity of a request's client, as far as it is known.
+#[derive(Default)]
+pub(crate) struct Identity {
+    /// Claims of valid tokens, with the name of their provider.
+    pub(super) claims: Vec<(Arc<str>, Arc<Claims>)>,
+    /// Facts for limits and rules.
+    pub(super) metadata: Metadata,
+}
+
+/// Asks for an API key.
+///
+/// # Errors
+/// 401.
+pub(super) fn api_key(settings: &ApiKeyAuth, head: &mut Head, identity: &mut Identity) -> Result<(), Error> {
+    let parts = &mut head.parts;
+    let key = settings.authenticate(&parts.headers, parts.uri.query(), Timestamp::now()).map_err(error)?;
+    if let Some(name) = &settings.client_id_header {
+        forward(&mut parts.headers, name, &key.client)?;
+    }
+    if key.metadata.is_object() {
+        identity.metadata.insert(API_KEY_NAMESPACE, "metadata".into(), key.metadata.clone());
+    }
+    identity.metadata.insert(API_KEY_NAMESPACE, "client_id".into(), Arc::new(Value::from(&*key.client)));
+    if settings.is_removed {
+        settings.sources.iter().for_each(|source| source.remove(&mut parts.headers, &mut parts.uri));
+    }
+    Ok(())
+}
+
+/// Asks for a name and a password.
+///
+/// # Errors
+/// 401.
+pub(super) async fn password(settings: &BasicAuth, stage: &Stage<'_>, head: &mut Head) -> Result<(), Error> {
+    let url = Url::of(stage, head);
+    let expensive = match settings.check(&head.parts.headers, url.parts()).map_err(error)? {
+        PasswordCheck::User(name) => {
+            let name = name.to_owned();
+            return forward_name(settings, head, &name);
+        }
+        PasswordCheck::Expensive(check) => check,
+    };
+    let unavailable = || Error::new(Flag::Stopped, "the gateway stops");
+    let permit = EXPENSIVE_CHECKS.acquire().await.map_err(|_| unavailable())?;
+    let name = spawn_blocking(move || expensive.run()).await.map_err(|_| unavailable())?.map_err(error)?;
+    drop(permit);
+    forward_name(settings, head, &name)
+}
+
+fn forward_name(settings: &BasicAuth, head: &mut Head, name: &str) -> Result<(), Error> {
+    match &settings.username_header {
+        Some(header) => forward(&mut head.parts.headers, header, name),
+        None => Ok(()),
+    }
+}
+
+/// Asks for a token.
+///
+/// # Errors
+/// 401; 403 where the token is for others; 503 where its keys cannot be had.
+pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, identity: &mut Identity) -> Result<(), Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
+    let fetch = |_: &Arc<RemoteKeys>, _: bool| Keys::Unavailable;
+    let context = JwtContext { now, fetch: &fetch, cache: &stage.connection.worker.tokens };
+    let parts = &mut head.parts;
+    let tokens = match settings.authenticate(&parts.headers, parts.uri.query(), &context) {
+        Ok(tokens) => tokens,
+        Err(reason) => return Err(error(JwtAuth::denial(reason, Url::of(stage, head).parts()))),
+    };
+    settings.forward_claims(&tokens, &mut parts.headers);
+    for (provider, claims) in tokens.claims {
+        identity.metadata.insert(JWT_NAMESPACE, provider.name.clone(), claims.payload().clone());
+        identity.claims.push((provider.name.clone(), claims));
+    }
+    Ok(())
+}
+
+/// The response to a request that may not pass.
+pub(super) fn error(denial: Denial) -> Error {
+    let Denial { status, message, challenge } = denial;
+    Error { status, challenge: challenge.map(Box::new), ..Error::new(Flag::Forbidden, message) }
+}
+
+/// Sets the header that a backend gets an identity in.
+fn forward(headers: &mut HeaderMap, name: &HeaderName, identity: &str) -> Result<(), Error> {
+    let value = HeaderValue::from_str(identity)
+        .map_err(|_| Error::misconfigured(&format!("the identity {identity:?} cannot stand in the header {name}")))?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+/// URL of a request, for challenges.
+struct Url<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn of(stage: &Stage<'_>, head: &'a Head) -> Self {
+        let scheme = if stage.connection.tls.is_some() { "https" } else { "http" };
+        let path = head.parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        Self { scheme, host: &head.authority, path }
+    }
+
+    fn parts(&self) -> [&str; 3] {
+        [self.scheme, self.host, self.path]
+    }
+}

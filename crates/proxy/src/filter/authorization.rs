@@ -1,0 +1,50 @@
+//! Authorization by rules, and protection from cross-site request forgery (SecurityPolicy `authorization`, `csrf`).
+
+use http::HeaderName;
+use pailou_auth::RequestFacts;
+use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter};
+
+use super::{
+    Stage,
+    authentication::{self, Identity},
+    facts::header_value,
+};
+use crate::{error::Error, request_head::Head, request_input::RequestInput, weighted::falls_within};
+
+/// Judges a request by rules. Gives back the body, read where a rule looks at the model.
+///
+/// # Errors
+/// 403; the errors of reading a body.
+pub(super) async fn rules(
+    filter: &AuthorizationFilter,
+    stage: &Stage<'_>,
+    head: &Head,
+    mut input: RequestInput,
+    identity: &Identity,
+) -> Result<RequestInput, Error> {
+    if filter.needs_model {
+        input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+    }
+    let known = if filter.needs_model { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
+    let header = |name: &HeaderName| header_value(&head.parts.headers, &known, name);
+    let facts = RequestFacts {
+        client: stage.client,
+        method: &head.parts.method,
+        path: head.parts.uri.path(),
+        header: &header,
+        claims: &identity.claims,
+    };
+    filter.rules.authorize(&facts).map_err(authentication::error)?;
+    Ok(input)
+}
+
+/// Judges a request by the site that it comes from.
+///
+/// # Errors
+/// 403.
+pub(super) fn csrf(filter: &CsrfFilter, head: &Head) -> Result<(), Error> {
+    match filter.settings.check(&head.parts.method, &head.authority, &head.parts.headers) {
+        Err(denial) if !filter.shadow.is_some_and(falls_within) => Err(authentication::error(denial)),
+        _ => Ok(()),
+    }
+}

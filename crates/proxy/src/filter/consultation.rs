@@ -1,0 +1,104 @@
+//! Guards of rules, asked about a request that is not the rule's own: the list of models tells of rules, and no client is to learn of a
+//! model that it may not use.
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::{HeaderName, Method};
+use pailou_auth::RequestFacts;
+use pailou_snapshot::{Body, Filters, HttpFilter};
+
+use super::{
+    Stage,
+    authentication::{self, Identity},
+    external_auth,
+    facts::header_value,
+};
+use crate::{error::Error, request_head::Head, request_input::RequestInput};
+
+/// A request that a rule's guards let pass.
+pub(crate) struct Consultation {
+    head: Head,
+    identity: Identity,
+}
+
+/// Asks the guards that know a client by its request's head. Their changes come to nothing.
+///
+/// # Errors
+/// The response of the first that refuses the request.
+pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &Head) -> Result<Consultation, Error> {
+    let (mut head, mut identity) = (head.clone(), Identity::default());
+    for guard in guards(filters) {
+        match guard {
+            HttpFilter::ExternalAuth(server) => {
+                external_auth::request(server, stage, &mut head, RequestInput::Absent, &mut Vec::new()).await?;
+            }
+            HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, &mut head, &mut identity)?,
+            HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, &mut head).await?,
+            HttpFilter::Jwt(settings) => authentication::token(settings, stage, &mut head, &mut identity)?,
+            _ => {}
+        }
+    }
+    Ok(Consultation { head, identity })
+}
+
+impl Consultation {
+    /// Whether the rule would let the client call a model: the rules of `authorization` judge a POST to `path`.
+    ///
+    /// # Errors
+    /// The response of the first that refuses it.
+    pub(crate) fn may_call(&self, filters: &Filters, stage: &Stage<'_>, model: &str, path: &str) -> Result<(), Error> {
+        let base_model = stage.runtime.snapshot().base_models.get(model).map(String::as_str);
+        let body = Body::Read { model: Some(model), base_model };
+        let header = |name: &HeaderName| -> Option<Cow<'_, [u8]>> { header_value(&self.head.parts.headers, &body, name) };
+        let facts =
+            RequestFacts { client: stage.client, method: &Method::POST, path, header: &header, claims: &self.identity.claims };
+        for filter in &filters.http {
+            if let HttpFilter::Authorization(rules) = filter {
+                rules.rules.authorize(&facts).map_err(authentication::error)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the same guards stand before two rules.
+pub(crate) fn have_same_guards(one: &Filters, other: &Filters) -> bool {
+    let (mut one, mut other) = (guards(one), guards(other));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if is_same(one, other) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a rule's guards can be asked about a request that is not the rule's: an external processor cannot.
+pub(crate) fn can_be_consulted(filters: &Filters) -> bool {
+    !filters.http.iter().any(|filter| matches!(filter, HttpFilter::ExtProc(_)))
+}
+
+/// The filters that know clients.
+fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
+    let knows_clients = |filter: &&HttpFilter| match filter {
+        HttpFilter::ExternalAuth(_) | HttpFilter::ApiKeyAuth(_) | HttpFilter::BasicAuth(_) | HttpFilter::Jwt(_) => true,
+        HttpFilter::ResponseOverride(_)
+        | HttpFilter::Fault(_)
+        | HttpFilter::Cors(_)
+        | HttpFilter::Csrf(_)
+        | HttpFilter::ExtProc(_)
+        | HttpFilter::Authorization(_)
+        | HttpFilter::Compressor(_) => false,
+    };
+    filters.http.iter().filter(knows_clients)
+}
+
+fn is_same(one: &HttpFilter, other: &HttpFilter) -> bool {
+    match (one, other) {
+        (HttpFilter::ExternalAuth(one), HttpFilter::ExternalAuth(other)) => one == other,
+        (HttpFilter::ApiKeyAuth(one), HttpFilter::ApiKeyAuth(other)) => Arc::ptr_eq(one, other),
+        (HttpFilter::BasicAuth(one), HttpFilter::BasicAuth(other)) => Arc::ptr_eq(one, other),
+        (HttpFilter::Jwt(one), HttpFilter::Jwt(other)) => Arc::ptr_eq(one, other),
+        _ => false,
+    }
+}
