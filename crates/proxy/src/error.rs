@@ -192,7 +192,8 @@ impl Error {
 
     /// The answer of an external processor to the client.
     pub(crate) fn processed(reply: LocalReply, server: &impl std::fmt::Display) -> Self {
-        let detail = format!("the external processor {server} answered {}: {}", reply.status, reply.details);
+        let why = if reply.details.is_empty() { "" } else { ": " };
+        let detail = format!("the external processor {server} answered {}{why}{}", reply.status, reply.details);
         let message = String::from_utf8_lossy(&reply.body).into_owned();
         let (status, local_reply) = (reply.status, Some(Box::new(reply)));
         Self { status, local_reply, ..Self::new(Flag::ExtProc, message).with_detail(detail) }

@@ -18,7 +18,7 @@ use tokio::{
 use super::OK;
 use crate::support::{
     objects::nowhere,
-    picker::{immediate, picker, streamed, unchanged},
+    picker::{Talk, immediate, picker, streamed, unchanged},
     processor::{changed, gateway, gateway_for, gateway_with, go_on, main_backend, piece, response_headers, unchunked},
 };
 
@@ -351,5 +351,56 @@ async fn the_clients_leaving_ends_the_stream() {
         timeout(LIMIT, begins.recv()).await.expect("the processor is asked").unwrap();
         drop(client);
         timeout(LIMIT, over.recv()).await.expect("the stream ends with the request").unwrap();
+    }
+}
+
+/// Answers every piece of both bodies, or sends it back.
+async fn answering(mut talk: Talk, is_duplex: bool) {
+    let back = |body: Bytes, last| if is_duplex { streamed(body, last) } else { unchanged() };
+    while let Some(message) = talk.next().await {
+        talk.say(match message.request.unwrap() {
+            Part::RequestHeaders(_) => Answer::RequestHeaders(go_on()),
+            Part::RequestBody(piece) => Answer::RequestBody(back(piece.body, piece.end_of_stream)),
+            Part::RequestTrailers(_) => Answer::RequestTrailers(TrailersResponse::default()),
+            Part::ResponseHeaders(_) => Answer::ResponseHeaders(go_on()),
+            Part::ResponseBody(piece) => Answer::ResponseBody(back(piece.body, piece.end_of_stream)),
+            Part::ResponseTrailers(_) => Answer::ResponseTrailers(TrailersResponse::default()),
+        });
+    }
+}
+
+#[tokio::test]
+async fn bodies_longer_than_all_buffers_pass_in_both_directions_at_once() {
+    const LENGTH: usize = 16 << 20;
+    for mode in ["Streamed", "FullDuplexStreamed"] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let main = listener.local_addr().unwrap();
+        let at = picker(move |talk| answering(talk, mode != "Streamed")).await;
+        let fields = format!("processingMode: {{request: {{body: {mode}}}, response: {{body: {mode}}}}}, messageTimeout: 20s");
+        let gateway = gateway(main, &[(at, &fields)]);
+        // The backend sends back what it gets while it comes.
+        let echo = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let (mut read, mut write) = stream.into_split();
+            write.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            tokio::io::copy(&mut read, &mut write).await.unwrap();
+        });
+        let (mut read, mut write) = TcpStream::connect(gateway.address).await.unwrap().into_split();
+        let sending = tokio::spawn(async move {
+            let head = format!("POST / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-length: {LENGTH}\r\n\r\n");
+            write.write_all(head.as_bytes()).await.unwrap();
+            write.write_all(&vec![b'z'; LENGTH]).await.unwrap();
+            write
+        });
+        let mut answer = Vec::new();
+        timeout(6 * LIMIT, read.read_to_end(&mut answer)).await.expect("the response comes whole").unwrap();
+        drop(sending.await.unwrap());
+        assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(b"0\r\n\r\n"), "{mode}");
+        assert_eq!(answer.iter().filter(|&&byte| byte == b'z').count(), LENGTH, "{mode}");
+        echo.abort();
     }
 }

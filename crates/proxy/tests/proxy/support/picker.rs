@@ -32,6 +32,7 @@ pub(crate) async fn picker<F: Future<Output = ()> + Send + 'static>(
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
             let script = script.clone();
             tokio::spawn(async move {
                 let mut connection = server::handshake(stream).await.unwrap();
