@@ -58,6 +58,8 @@ pub struct ResponseReader {
     walker: Walker,
     facts: Facts,
     progress: Progress,
+    /// Events of a stream.
+    seen: u64,
 }
 
 /// Results so far.
@@ -99,12 +101,18 @@ impl ResponseReader {
             walker: Walker::new(),
             facts: Facts::default(),
             progress: Progress::default(),
+            seen: 0,
         }
     }
 
     /// For a body of Server-Sent Events.
     pub fn events() -> Self {
         Self { events: Some(SseReader::default()), ..Self::json() }
+    }
+
+    /// Events of a stream so far: about as many as tokens, where nobody counts those.
+    pub fn events_seen(&self) -> u64 {
+        self.seen
     }
 
     /// Whether the body is a stream of events.
@@ -119,7 +127,7 @@ impl ResponseReader {
 
     /// Reads on, and returns how far the response has come.
     pub fn feed(&mut self, chunk: &[u8]) -> Progress {
-        let Self { events, last, walker, facts, progress } = self;
+        let Self { events, last, walker, facts, progress, seen } = self;
         let Some(reader) = events else {
             walker.feed(chunk, &mut |path, value| {
                 progress.error |= is_error(path, value);
@@ -131,7 +139,10 @@ impl ResponseReader {
             return *progress;
         };
         let before = reader.passed_over();
-        reader.feed(chunk, |event| read_event(event, last, walker, facts, progress));
+        reader.feed(chunk, |event| {
+            *seen += 1;
+            read_event(event, last, walker, facts, progress);
+        });
         // Nothing that merely announces is that large.
         progress.content |= reader.passed_over() > before;
         *progress

@@ -7,6 +7,7 @@ use std::sync::{
 
 use arc_swap::ArcSwapOption;
 use pailou_extproc::Room;
+use pailou_limits::Counters;
 
 use crate::{
     access_log::AccessLog,
@@ -24,6 +25,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The access log.
     pub log: AccessLog,
+    /// Counters of limits.
+    pub limits: Arc<Counters>,
     /// Room for request bodies.
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).

@@ -47,6 +47,8 @@ pub enum Flag {
     Picker,
     /// The client may not do this.
     Forbidden,
+    /// A limit of requests or tokens has no room.
+    RateLimited,
     /// An external processor failed, or answered in the backend's place.
     ExtProc,
     /// The gateway stopped before the response was through.
@@ -78,6 +80,7 @@ impl Flag {
             Self::Shed => "SH",
             Self::Picker => "EP",
             Self::Forbidden => "UAEX",
+            Self::RateLimited => "RL",
             Self::ExtProc => "XP",
             Self::Stopped => "ST",
             Self::Fault => "FI",
@@ -103,7 +106,7 @@ impl Flag {
             Self::ClientGone | Self::BadRequest | Self::TlsHandshake => StatusCode::BAD_REQUEST,
             Self::ClientBody => StatusCode::REQUEST_TIMEOUT,
             Self::OverLimit => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Shed => StatusCode::TOO_MANY_REQUESTS,
+            Self::Shed | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Forbidden => StatusCode::FORBIDDEN,
         }
     }

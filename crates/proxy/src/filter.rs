@@ -12,13 +12,14 @@ mod ext_proc;
 mod external_auth;
 mod facts;
 mod fault;
+mod rate_limit;
 mod response_override;
 
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_snapshot::{Filters, HttpFilter, Rule};
+use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteName, Rule};
 
 use crate::{
     error::{Audience, Error},
@@ -27,10 +28,12 @@ use crate::{
     request_input::{Bounds, RequestInput},
     response_body::ResponseBody,
     runtime::Runtime,
+    token_charges::TokenCharges,
     worker::Connection,
 };
 use authentication::Identity;
 pub(crate) use consultation::{Consultation, can_be_consulted, consult_guards, have_same_guards};
+use rate_limit::LimitState;
 
 /// Surroundings of a request that passes filters.
 pub(crate) struct Stage<'a> {
@@ -38,6 +41,10 @@ pub(crate) struct Stage<'a> {
     pub(crate) connection: &'a Arc<Connection>,
     /// The client's address, as the listener finds it.
     pub(crate) client: IpAddr,
+    /// The listener.
+    pub(crate) listener: &'a ListenerName,
+    /// The route's rule, once it is chosen.
+    pub(crate) route: Option<&'a RouteName>,
     /// Limits of a body that a filter reads.
     pub(crate) bounds: Bounds,
 }
@@ -92,6 +99,8 @@ pub(crate) struct FilterState {
     processing: Option<Box<ext_proc::Processing>>,
     /// The client, as far as authentication has found it.
     identity: Identity,
+    /// Limits that the request was charged to.
+    limits: LimitState,
     /// Rank of the filter whose reply is the response.
     replied: Option<u8>,
 }
@@ -133,9 +142,15 @@ impl FilterState {
                 | HttpFilter::BasicAuth(_)
                 | HttpFilter::Jwt(_)
                 | HttpFilter::ExtProc(_)
-                | HttpFilter::Authorization(_) => {}
+                | HttpFilter::Authorization(_)
+                | HttpFilter::RateLimit(_) => {}
             }
         }
+    }
+
+    /// Room that limits hold for the response.
+    pub(crate) fn take_charges(&mut self) -> TokenCharges {
+        std::mem::take(&mut self.limits.charges)
     }
 
     /// Whether the route is to be chosen anew; once for each time that an external processor wants it.
@@ -196,6 +211,7 @@ pub(crate) async fn request_to_rule(
     if rule.filters.http.is_empty() {
         return Ok(Passage::Continue(Admitted(input)));
     }
+    let stage = &Stage { route: Some(&rule.route), ..*stage };
     state.enter(rule, head, stage);
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
         Passage::Continue(input) => Passage::Continue(Admitted(input)),
@@ -226,6 +242,9 @@ async fn pass(
             HttpFilter::Jwt(settings) => authentication::token(settings, stage, head, &mut state.identity)?,
             HttpFilter::Authorization(rules) => {
                 input = authorization::rules(rules, stage, head, input, &state.identity).await?;
+            }
+            HttpFilter::RateLimit(limits) => {
+                input = rate_limit::request(limits, stage, head, input, &state.identity, &mut state.limits).await?;
             }
             HttpFilter::ExternalAuth(server) => {
                 input = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
@@ -284,9 +303,11 @@ fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, sour
             | HttpFilter::BasicAuth(_)
             | HttpFilter::Jwt(_)
             | HttpFilter::ExtProc(_)
-            | HttpFilter::Authorization(_) => {}
+            | HttpFilter::Authorization(_)
+            | HttpFilter::RateLimit(_) => {}
         }
     }
+    rate_limit::response(&state.limits, response.headers_mut());
     // Changes by the authorization servers of the listener and of the rule.
     external_auth::response(&state.mutations, response.headers_mut());
     response

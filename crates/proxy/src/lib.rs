@@ -53,6 +53,7 @@ mod subrequest;
 mod template;
 mod timer;
 pub mod tls;
+mod token_charges;
 mod tunnel;
 mod upgrade;
 mod upload;
@@ -135,6 +136,7 @@ impl Proxy {
             runtime: ArcSwapOption::empty(),
             metrics,
             log: AccessLog::start(options.access_log)?,
+            limits: Arc::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
             cut_off: CutOff::default(),

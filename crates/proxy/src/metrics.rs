@@ -40,6 +40,8 @@ pub struct Metrics {
     pub(crate) retry_abandoned: Counter,
     /// Copies for mirrors that were not sent, or not to their end.
     pub(crate) mirrors_dropped: Counter,
+    /// Requests beyond a limit that only counts.
+    pub(crate) shadowed_limits: Counter,
     /// Connections beyond a listener's limit.
     pub(crate) refused_connections: Counter,
     requests: Arc<ByRoute<Requests>>,
@@ -74,6 +76,7 @@ impl Metrics {
             handshakes: Family::default(),
             retry_abandoned: Counter::default(),
             mirrors_dropped: Counter::default(),
+            shadowed_limits: Counter::default(),
             refused_connections: Counter::default(),
             requests: Arc::default(),
             sessions: SessionMetrics::default(),
@@ -104,6 +107,11 @@ impl Metrics {
             "pailou_mirrors_dropped",
             "Copies for mirrors that were not sent, or not to their end: the mirror is slow, or there is no room or endpoint",
             metrics.mirrors_dropped.clone(),
+        );
+        registry.register(
+            "pailou_rate_limit_shadowed",
+            "Requests beyond a limit that only counts (shadowMode)",
+            metrics.shadowed_limits.clone(),
         );
         registry.register(
             "pailou_retry_abandoned",

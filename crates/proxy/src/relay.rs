@@ -263,6 +263,7 @@ impl Relay {
         if let Some(guards) = self.guards.take() {
             if let Some(reader) = &self.reader {
                 self.record.usage = reader.reader.usage();
+                self.record.content_events = reader.reader.events_seen();
             }
             guards.release(&self.record);
             self.record.settle();

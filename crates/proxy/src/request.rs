@@ -154,7 +154,7 @@ async fn serve(
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
-    let stage = Stage { runtime: &runtime, connection, client, bounds };
+    let stage = Stage { runtime: &runtime, connection, client, listener: &listener.name, route: None, bounds };
     let input = RequestInput::new(body, &head);
     let base_models = &runtime.snapshot().base_models;
     let (mut entry, input) = match preflight::rule(listener, &head) {
@@ -209,7 +209,9 @@ async fn admit(
     if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
         head.audience = crate::error::Audience::Grpc;
     }
-    filter::request_to_rule(rule, stage, head, input, state).await
+    let passage = filter::request_to_rule(rule, stage, head, input, state).await;
+    record.hold(state.take_charges());
+    passage
 }
 
 /// A request that a rule has taken, on its way to a backend.

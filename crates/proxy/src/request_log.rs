@@ -8,20 +8,22 @@ use std::{
 
 use http::{Method, Version};
 
-use crate::{context::Context, error::Flag, request_record::RequestRecord};
+use crate::{context::Context, error::Flag, request_record::RequestRecord, token_charges::TokenCharges};
 
 /// A request's record until it is settled: by `settle`, or by being dropped when the client goes away before that.
 pub struct RequestLog {
     context: Arc<Context>,
     settled: bool,
     record: RequestRecord,
+    /// Room that limits hold for the response.
+    charges: TokenCharges,
 }
 
 impl RequestLog {
     /// A record of a request that has just come.
     pub(crate) fn new(context: Arc<Context>, peer: SocketAddr, method: Method, version: Version) -> Self {
         context.metrics.active.inc();
-        Self { context, settled: false, record: RequestRecord::new(peer, method, version) }
+        Self { context, settled: false, record: RequestRecord::new(peer, method, version), charges: TokenCharges::default() }
     }
 
     /// Whether the drain is over, and requests are to give up.
@@ -39,10 +41,18 @@ impl RequestLog {
         self.context.cut_off.given().await;
     }
 
+    /// Takes over the room that limits hold, to charge the response's cost when it has ended.
+    pub(crate) fn hold(&mut self, charges: TokenCharges) {
+        self.charges = charges;
+    }
+
     /// Counts and logs the request. Only the first call does.
     pub(crate) fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
             return;
+        }
+        if !self.charges.is_empty() {
+            self.charges.settle(&self.record);
         }
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.

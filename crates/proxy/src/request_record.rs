@@ -61,6 +61,8 @@ pub struct RequestRecord {
     pub head_after: Option<Duration>,
     /// From `started` to the first content of the response: the time to first token.
     pub content_after: Option<Duration>,
+    /// Events of a streamed response, of which each has about a token.
+    pub content_events: u64,
     /// Tokens, as the backend counted them.
     pub usage: Option<Usage>,
 }
@@ -91,6 +93,7 @@ impl RequestRecord {
             detail: None,
             head_after: None,
             content_after: None,
+            content_events: 0,
             usage: None,
         }
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pailou_auth::{ApiKeyAuth, Authorization, BasicAuth, Csrf, JwtAuth};
+use pailou_limits::{Cost, RateLimits};
 
 use super::{ExtProc, ExternalAuth, Fraction, Redirect, ValueMatch};
 
@@ -32,6 +33,9 @@ pub enum HttpFilter {
     ExtProc(Arc<ExtProc>),
     /// Judges by rules. After authentication: rules look at claims, and at headers that authentication sets.
     Authorization(Arc<AuthorizationFilter>),
+    /// Limits requests and tokens. After authorization: a request that may not pass costs nothing. Limits of the process come before those
+    /// of all replicas.
+    RateLimit(Arc<RateLimitFilter>),
     /// Compresses responses. Last: it takes the body that goes out.
     Compressor(Arc<Compressor>),
 }
@@ -50,7 +54,8 @@ impl HttpFilter {
             Self::Jwt(_) => 7,
             Self::ExtProc(_) => 8,
             Self::Authorization(_) => 9,
-            Self::Compressor(_) => 10,
+            Self::RateLimit(_) => 10,
+            Self::Compressor(_) => 11,
         }
     }
 }
@@ -78,6 +83,27 @@ impl AuthorizationFilter {
     pub fn new(rules: Authorization) -> Self {
         let needs_model = rules.header_names().any(is_model_header);
         Self { rules, needs_model }
+    }
+}
+
+/// Limits (BackendTrafficPolicy `rateLimit`).
+#[derive(Clone, Debug)]
+pub struct RateLimitFilter {
+    /// The rules.
+    pub limits: RateLimits,
+    /// The counters are the process's own (`local`).
+    pub is_local: bool,
+    /// A rule looks at the model, or expects the cost of a response by the request's body.
+    pub needs_body: bool,
+}
+
+impl RateLimitFilter {
+    /// A filter of these rules.
+    pub fn new(limits: RateLimits, is_local: bool) -> Self {
+        let mut names = limits.rules.iter().flat_map(|rule| &rule.selectors).flat_map(|selector| &selector.headers);
+        let counts_tokens = limits.rules.iter().any(|rule| matches!(rule.response_cost, Some(Cost::Tokens(_))));
+        let needs_body = counts_tokens || names.any(|(name, _)| is_model_header(name));
+        Self { limits, is_local, needs_body }
     }
 }
 

@@ -40,7 +40,7 @@ pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
 pub use http_filter::{
     Abort, AuthorizationFilter, Compression, Compressor, ContentCoding, Cors, CorsOrigin, CsrfFilter, Fault, HttpFilter,
-    OverrideResponse, OverrideRule, RequestFact, ResponseOverride, Template, TemplatePart, is_model_header,
+    OverrideResponse, OverrideRule, RateLimitFilter, RequestFact, ResponseOverride, Template, TemplatePart, is_model_header,
 };
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{

@@ -11,12 +11,15 @@ use pailou_api::{
     refs::{PolicyTargetReference, TargetSelector},
 };
 
+use pailou_snapshot::Name;
+
 use crate::{
     index::{Index, TrackedTable},
     status::Problem,
 };
 
 use super::{
+    http_filters::Sources,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
     traffic::Traffic,
@@ -49,7 +52,10 @@ impl TargetedSpec for BackendTrafficPolicySpec {
     }
 
     fn read(index: &Index<'_>, policy: &BackendTrafficPolicy) -> Result<Self::Settings, Problem> {
-        Traffic::new(index, &policy.spec, &policy.meta.namespace).map(Arc::new)
+        let name = Name::new(&policy.meta.namespace, &policy.meta.name);
+        let [local, global] = limits(&policy.spec).map(|count| [(&name, count)]);
+        let sources = Sources { namespace: &policy.meta.namespace, local: &local, global: &global };
+        Traffic::new(index, &policy.spec, &sources).map(Arc::new)
     }
 
     fn read_merged(
@@ -59,10 +65,23 @@ impl TargetedSpec for BackendTrafficPolicySpec {
         merge_type: MergeType,
     ) -> Result<Self::Settings, Problem> {
         let owner = if policy.spec.response_override.is_empty() { parent } else { policy };
-        Traffic::new(index, &policy.spec.over(&parent.spec, merge_type), &owner.meta.namespace).map(Arc::new)
+        let [name, parent_name] = [policy, parent].map(|it| Name::new(&it.meta.namespace, &it.meta.name));
+        let [local, global] = [0, 1].map(|at| match (limits(&policy.spec)[at], limits(&parent.spec)[at]) {
+            // Rules that are merged stand behind the parent's; others take their place.
+            (own, theirs) if own == 0 || merge_type == MergeType::StrategicMerge => [(&parent_name, theirs), (&name, own)],
+            (own, _) => [(&parent_name, 0), (&name, own)],
+        });
+        let sources = Sources { namespace: &owner.meta.namespace, local: &local, global: &global };
+        Traffic::new(index, &policy.spec.over(&parent.spec, merge_type), &sources).map(Arc::new)
     }
 
     fn unenforced(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
         unenforced::of_traffic(policy)
     }
+}
+
+/// How many rules `rateLimit.local` and `rateLimit.global` have.
+fn limits(spec: &BackendTrafficPolicySpec) -> [usize; 2] {
+    let limit = spec.rate_limit.as_ref();
+    [limit.and_then(|it| it.local.as_ref()), limit.and_then(|it| it.global.as_ref())].map(|it| it.map_or(0, |it| it.rules.len()))
 }

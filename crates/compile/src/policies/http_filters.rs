@@ -1,5 +1,6 @@
 //! HTTP filters that a BackendTrafficPolicy puts before the backends of its rules.
 
+pub(crate) mod rate_limit;
 mod response_override;
 
 use std::sync::Arc;
@@ -18,18 +19,36 @@ use super::{super::index::Index, values::invalid};
 /// Envoy's least length of a compressed response, in bytes.
 const MIN_CONTENT_LENGTH: u64 = 30;
 
-/// The filters of a policy's spec. `responseOverride` refers to ConfigMaps of `namespace`.
+/// Policies that a merged policy's parts come from.
+pub(crate) struct Sources<'p> {
+    /// Namespace of the ConfigMaps of `responseOverride`.
+    pub(crate) namespace: &'p str,
+    /// Of the rules of `rateLimit.local`, in order.
+    pub(crate) local: &'p rate_limit::Origins<'p>,
+    /// Of the rules of `rateLimit.global`, in order.
+    pub(crate) global: &'p rate_limit::Origins<'p>,
+}
+
+/// The filters of a policy's spec.
 ///
 /// # Errors
 /// The first value that the gateway cannot enforce.
-pub(crate) fn of_policy(index: &Index<'_>, spec: &BackendTrafficPolicySpec, namespace: &str) -> Result<Vec<HttpFilter>, Problem> {
+pub(crate) fn of_policy(
+    index: &Index<'_>,
+    spec: &BackendTrafficPolicySpec,
+    sources: &Sources<'_>,
+) -> Result<Vec<HttpFilter>, Problem> {
     let mut filters = Vec::new();
     if !spec.response_override.is_empty() {
-        let rules = response_override::read(index, namespace, &spec.response_override)?;
+        let rules = response_override::read(index, sources.namespace, &spec.response_override)?;
         filters.push(HttpFilter::ResponseOverride(Arc::new(rules)));
     }
     if let Some(spec) = &spec.fault_injection {
         filters.push(HttpFilter::Fault(Arc::new(fault(spec)?)));
+    }
+    if let Some(spec) = &spec.rate_limit {
+        let limits = rate_limit::read(spec, sources.local, sources.global)?;
+        filters.extend(limits.into_iter().map(|limits| HttpFilter::RateLimit(Arc::new(limits))));
     }
     let codings: Vec<_> = match spec.compressor.is_empty() {
         true => spec.compression.iter().map(compression).collect(),

@@ -68,6 +68,7 @@ impl Security {
             | HttpFilter::Csrf(_)
             | HttpFilter::ExternalAuth(_)
             | HttpFilter::ExtProc(_)
+            | HttpFilter::RateLimit(_)
             | HttpFilter::Compressor(_) => None,
         };
         let guard = self.filters.iter().find_map(guards);

@@ -18,7 +18,8 @@ use pailou_snapshot::{
 
 use super::{
     super::index::Index,
-    health, http_filters,
+    health,
+    http_filters::{self, Sources},
     values::{invalid, statuses},
 };
 
@@ -49,11 +50,11 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Reads a policy's spec. `responseOverride` refers to ConfigMaps of `namespace`.
+    /// Reads a policy's spec.
     ///
     /// # Errors
     /// The first value that is invalid: none of the policy applies then.
-    pub(crate) fn new(index: &Index<'_>, spec: &BackendTrafficPolicySpec, namespace: &str) -> Result<Self, Problem> {
+    pub(crate) fn new(index: &Index<'_>, spec: &BackendTrafficPolicySpec, sources: &Sources<'_>) -> Result<Self, Problem> {
         let mut traffic = Self::default();
         if let Some(tcp) = spec.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()) {
             traffic.connect = tcp.connect_timeout.map(|it| it.as_std());
@@ -81,7 +82,7 @@ impl Traffic {
             SpecVersion::V2 => ProxyProtocolVersion::V2,
         });
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
-        traffic.http_filters = http_filters::of_policy(index, spec, namespace)?;
+        traffic.http_filters = http_filters::of_policy(index, spec, sources)?;
         Ok(traffic.finished())
     }
 

@@ -12,7 +12,8 @@ pub(crate) fn of_traffic(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
     let spec = &policy.spec;
     let mut paths = spec.unsupported();
     let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
-    name(spec.rate_limit.is_some(), "rateLimit (no limit is enforced)");
+    let is_global = spec.rate_limit.as_ref().is_some_and(|limit| limit.global.as_ref().is_some_and(|it| !it.rules.is_empty()));
+    name(is_global, "rateLimit.global across replicas (each proxy counts by itself)");
     name(!spec.compressor.iter().all(has_settings), "compressor[] without the object of its type (gzip, brotli or zstd)");
     let http = spec.timeout.as_ref().and_then(|it| it.http.as_ref());
     name(http.is_some_and(|it| it.max_stream_duration.is_some() && it.request_timeout.is_some()), "timeout.http.maxStreamDuration");

@@ -42,8 +42,8 @@ pub(super) fn api_key(settings: &ApiKeyAuth, head: &mut Head, identity: &mut Ide
     if let Some(name) = &settings.client_id_header {
         forward(&mut parts.headers, name, &key.client)?;
     }
-    if key.metadata.is_object() {
-        identity.metadata.insert(API_KEY_NAMESPACE, "metadata".into(), key.metadata.clone());
+    for (name, value) in key.metadata.as_object().into_iter().flatten() {
+        identity.metadata.insert(API_KEY_NAMESPACE, name.as_str().into(), Arc::new(value.clone()));
     }
     identity.metadata.insert(API_KEY_NAMESPACE, "client_id".into(), Arc::new(Value::from(&*key.client)));
     if settings.is_removed {

@@ -88,6 +88,7 @@ fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
         | HttpFilter::Csrf(_)
         | HttpFilter::ExtProc(_)
         | HttpFilter::Authorization(_)
+        | HttpFilter::RateLimit(_)
         | HttpFilter::Compressor(_) => false,
     };
     filters.http.iter().filter(knows_clients)

@@ -29,6 +29,7 @@ mod picker;
 mod picker_answers;
 mod picker_room;
 mod proxy_protocol;
+mod rate_limits;
 mod request_ids;
 mod request_path;
 mod retries;

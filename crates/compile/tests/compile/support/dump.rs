@@ -173,6 +173,7 @@ fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
         HttpFilter::BasicAuth(auth) => ("passwords", printed(auth)),
         HttpFilter::Jwt(auth) => ("tokens", printed(auth)),
         HttpFilter::Authorization(rules) => ("authorization", printed(&rules.rules)),
+        HttpFilter::RateLimit(limits) => ("limits", printed(limits)),
         HttpFilter::Compressor(compressor) => ("compressor", printed(&compressor.0)),
     }
 }

@@ -1,0 +1,278 @@
+//! Counters in memory.
+
+use std::{fmt, sync::Arc};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::{Descriptor, Reservation, Window, typical::Typical};
+
+/// Counters of one rule at most, as Envoy's local limit has them. More clients than that take each other's places.
+const MAX_COUNTERS: usize = 10_000;
+/// Counters looked at for one that can go.
+const SAMPLE: usize = 8;
+/// Locks, so that workers seldom meet.
+const SHARDS: usize = 64;
+
+/// All counters of a process. They outlive changes of the configuration.
+#[derive(Debug)]
+pub struct Counters {
+    shards: [Mutex<HashMap<RuleKey, RuleCounters>>; SHARDS],
+}
+
+/// Identity of a rule's counters: the rule by its content, and the targets that share it.
+type RuleKey = (u64, u64);
+
+/// Identity of a counter.
+#[derive(Clone, Debug)]
+pub(crate) struct CounterKey {
+    rule: RuleKey,
+    descriptor: Descriptor,
+    window: Window,
+}
+
+/// Counters of one rule.
+#[derive(Debug)]
+struct RuleCounters {
+    name: Arc<str>,
+    counters: HashMap<Vec<u8>, Counter>,
+    /// Cost of a response.
+    typical: Typical,
+    /// Time of the last search for counters of windows that are over.
+    swept: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    begin: u64,
+    seconds: u64,
+    limit: u64,
+    spent: u64,
+    held: u64,
+}
+
+/// Charge of a request to one counter.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// The rule's name.
+    pub name: Arc<str>,
+    /// Identity of the rule, and of the targets that share its counters.
+    pub rule: (u64, u64),
+    /// Values that tell its counters apart.
+    pub descriptor: Descriptor,
+    /// The window.
+    pub window: Window,
+    /// Cost that a window has room for.
+    pub limit: u64,
+    /// Cost of the request.
+    pub cost: u64,
+    /// Expected cost of the response; `None` if responses cost nothing, `Some(None)` if only experience tells.
+    pub expected: Option<Option<u64>>,
+    /// The rule refuses nothing.
+    pub is_shadow: bool,
+}
+
+/// Outcome of a charge.
+#[derive(Debug)]
+pub enum Admission {
+    /// There was room.
+    Admitted {
+        /// The counter afterwards.
+        rate: Rate,
+        /// Room held for the response.
+        reservation: Option<Reservation>,
+        /// There was no room, and the rule refuses nothing.
+        is_over: bool,
+    },
+    /// There was none. Nothing was charged.
+    Refused(Rate),
+}
+
+/// State of a counter, for headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Cost that a window has room for.
+    pub limit: u64,
+    /// Length of the window, seconds.
+    pub seconds: u64,
+    /// Room left.
+    pub remaining: u64,
+    /// Seconds to the end of the window.
+    pub reset: u64,
+}
+
+/// A counter, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterView {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// Values that tell its counters apart.
+    pub client: String,
+    /// Cost that a window has room for.
+    pub limit: u64,
+    /// Length of the window, seconds.
+    pub seconds: u64,
+    /// Cost charged in the window.
+    pub spent: u64,
+    /// Room held for responses under way.
+    pub reserved: u64,
+    /// Seconds to the end of the window.
+    pub reset: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl Counter {
+    fn new(now: u64, window: Window) -> Self {
+        Self { begin: window.begin(now, None), seconds: window.seconds, limit: 0, spent: 0, held: 0 }
+    }
+
+    /// Begins a new window where the old one is over. Room that is held in the old one is no matter of the new.
+    fn turn(&mut self, now: u64, window: Window) {
+        let begin = window.begin(now, Some(self.begin));
+        if begin != self.begin || window.seconds != self.seconds {
+            *self = Self { begin, seconds: window.seconds, limit: self.limit, spent: 0, held: 0 };
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.spent).saturating_sub(self.held)
+    }
+
+    fn rate(&self, now: u64) -> Rate {
+        let reset = (self.begin + self.seconds).saturating_sub(now);
+        Rate { limit: self.limit, seconds: self.seconds, remaining: self.left(), reset }
+    }
+}
+
+impl Counters {
+    /// Charges a request, and holds room for its response: the expected cost, or what is left of it. `now` is in seconds since 1970.
+    ///
+    /// A request passes as long as anything is left, and its own cost fits; a response may cost more than was held. One client alone so sees
+    /// what Envoy Gateway's limits do, and clients at the same time see each other.
+    pub fn admit(self: &Arc<Self>, now: u64, charge: &Charge) -> Admission {
+        let mut shard = self.shard(charge.rule).lock();
+        if !shard.contains_key(&charge.rule) {
+            // Rules that the configuration does not have any more go when others come.
+            shard.retain(|_, rule| rule.is_live(now));
+        }
+        let rule = shard.entry(charge.rule).or_insert_with(|| RuleCounters::new(charge.name.clone()));
+        let expected = charge.expected.map(|expected| expected.unwrap_or(rule.typical.get()).max(1));
+        let counter = rule.counter(now, &charge.descriptor, charge.window);
+        counter.turn(now, charge.window);
+        counter.limit = charge.limit;
+        let left = counter.left();
+        let is_over = left == 0 || charge.cost > left;
+        if is_over && !charge.is_shadow {
+            return Admission::Refused(counter.rate(now));
+        }
+        counter.spent = counter.spent.saturating_add(charge.cost);
+        let held = expected.map(|expected| expected.min(counter.left()));
+        counter.held += held.unwrap_or(0);
+        let (rate, begin) = (counter.rate(now), counter.begin);
+        drop(shard);
+        let reservation = held.map(|held| Reservation {
+            counters: self.clone(),
+            key: CounterKey { rule: charge.rule, descriptor: charge.descriptor.clone(), window: charge.window },
+            begin,
+            held,
+        });
+        Admission::Admitted { rate, reservation, is_over }
+    }
+
+    /// Takes back the cost of a request that another rule refused.
+    pub fn refund(&self, now: u64, charge: &Charge) {
+        let mut shard = self.shard(charge.rule).lock();
+        let Some(rule) = shard.get_mut(&charge.rule) else { return };
+        let Some(counter) = rule.counters.get_mut(charge.descriptor.as_bytes()) else { return };
+        counter.turn(now, charge.window);
+        counter.spent = counter.spent.saturating_sub(charge.cost);
+    }
+
+    /// Gives held room back, and charges a cost.
+    pub(crate) fn settle(&self, key: &CounterKey, begin: u64, held: u64, cost: Option<(u64, u64)>) {
+        let mut shard = self.shard(key.rule).lock();
+        // A rule that was removed meanwhile has no counters.
+        let Some(rule) = shard.get_mut(&key.rule) else { return };
+        if let Some((now, cost)) = cost {
+            rule.typical.learn(cost);
+            let counter = rule.counter(now, &key.descriptor, key.window);
+            counter.turn(now, key.window);
+            counter.spent = counter.spent.saturating_add(cost);
+        }
+        if let Some(counter) = rule.counters.get_mut(key.descriptor.as_bytes()).filter(|counter| counter.begin == begin) {
+            counter.held = counter.held.saturating_sub(held);
+        }
+    }
+
+    /// All counters of windows that are not over.
+    pub fn views(&self, now: u64) -> Vec<CounterView> {
+        let mut views = Vec::new();
+        for shard in &self.shards {
+            for rule in shard.lock().values() {
+                let live = rule.counters.iter().filter(|(_, counter)| counter.begin + counter.seconds > now);
+                views.extend(live.map(|(bytes, counter)| CounterView {
+                    rule: rule.name.clone(),
+                    client: Shown(bytes).to_string(),
+                    limit: counter.limit,
+                    seconds: counter.seconds,
+                    spent: counter.spent,
+                    reserved: counter.held,
+                    reset: counter.rate(now).reset,
+                }));
+            }
+        }
+        views.sort_by(|a, b| (&a.rule, &a.client).cmp(&(&b.rule, &b.client)));
+        views
+    }
+
+    fn shard(&self, (rule, target): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
+        &self.shards[(rule ^ target.rotate_left(7)) as usize % SHARDS]
+    }
+}
+
+impl RuleCounters {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, counters: HashMap::new(), typical: Typical::default(), swept: 0 }
+    }
+
+    fn is_live(&self, now: u64) -> bool {
+        self.counters.values().any(|counter| counter.held > 0 || counter.begin + counter.seconds > now)
+    }
+
+    fn counter(&mut self, now: u64, descriptor: &Descriptor, window: Window) -> &mut Counter {
+        let bytes = descriptor.as_bytes();
+        if !self.counters.contains_key(bytes) && self.counters.len() >= MAX_COUNTERS {
+            self.evict(now);
+        }
+        self.counters.entry_ref(bytes).or_insert_with(|| Counter::new(now, window))
+    }
+
+    /// Removes counters whose window is over, else the one of a few that has spent least: whoever has spent much stays known.
+    fn evict(&mut self, now: u64) {
+        // Once a second: who floods a rule with new clients must not have all of them looked through each time.
+        if std::mem::replace(&mut self.swept, now) != now {
+            self.counters.retain(|_, counter| counter.held > 0 || counter.begin + counter.seconds > now);
+            if self.counters.len() < MAX_COUNTERS {
+                return;
+            }
+        }
+        let skip = fastrand::usize(..self.counters.len().saturating_sub(SAMPLE).max(1));
+        let sample = self.counters.iter().skip(skip).take(SAMPLE);
+        let least = sample.min_by_key(|(_, counter)| counter.spent + counter.held).map(|(bytes, _)| bytes.clone());
+        least.map(|bytes| self.counters.remove(&bytes));
+    }
+}
+
+/// Values of a counter, as people see them.
+struct Shown<'a>(&'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Descriptor::show(self.0, f)
+    }
+}

@@ -1,0 +1,55 @@
+//! Values that tell the counters of a rule apart.
+
+use std::fmt;
+
+use ring::digest;
+
+/// Longest value that is kept as it is, in bytes.
+const MAX_VALUE: usize = 256;
+
+/// The values of one request for a rule's `Distinct` selectors. Empty for a rule with a single counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Descriptor {
+    /// Values, each with its length before it, so that two lists never read alike.
+    bytes: Vec<u8>,
+}
+
+impl Descriptor {
+    /// Adds a value. A credential, or a value too long to keep, is kept as its digest.
+    pub(crate) fn push(&mut self, value: &[u8], is_secret: bool) {
+        if is_secret || value.len() > MAX_VALUE {
+            let digest = digest::digest(&digest::SHA256, value);
+            let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+            self.add(format!("sha256:{hex}").as_bytes());
+        } else {
+            self.add(value);
+        }
+    }
+
+    fn add(&mut self, value: &[u8]) {
+        // At most MAX_VALUE.
+        self.bytes.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Shows values that were kept by [`Self::as_bytes`].
+    pub(crate) fn show(mut bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
+            let (value, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into()).unwrap_or((rest, &[]));
+            write!(f, "{separator}{}", value.escape_ascii())?;
+            (separator, bytes) = (", ", rest);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::show(&self.bytes, f)
+    }
+}

@@ -1,0 +1,21 @@
+//! How much a client may use: limits of requests and of tokens.
+//!
+//! Nothing here does IO or reads a clock, or knows Kubernetes. The compiler makes [`RateLimits`]; the proxy lends a request's facts, asks
+//! [`Counters`] to admit it, and settles its [`Reservation`]s once the cost is known. A reservation that is dropped goes back.
+
+mod cost;
+mod counters;
+mod descriptor;
+mod reservation;
+mod rule;
+mod selector;
+mod typical;
+mod window;
+
+pub use cost::{Cost, MetadataKey, TokenCount, Tokens};
+pub use counters::{Admission, Charge, CounterView, Counters, Rate};
+pub use descriptor::Descriptor;
+pub use reservation::Reservation;
+pub use rule::{LimitRule, RateLimits, Reach};
+pub use selector::{AddressSelector, ClientSelector, PathSelector, RequestFacts, ValueSelector};
+pub use window::{Window, WindowKind};

@@ -1,0 +1,215 @@
+//! Limits of requests and tokens (BackendTrafficPolicy `rateLimit`).
+
+use std::{
+    hash::BuildHasher,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use foldhash::fast::FixedState;
+use http::{HeaderMap, HeaderValue};
+use pailou_limits::{Admission, Charge, Cost, LimitRule, MetadataKey, Rate, Reach, RequestFacts, TokenCount, Tokens, Window};
+use pailou_snapshot::{Body, RateLimitFilter};
+use serde_json::Value;
+
+use super::{Stage, authentication::Identity, facts::header_value};
+use crate::{
+    error::{Error, Flag},
+    request_head::Head,
+    request_input::RequestInput,
+    token_charges::TokenCharges,
+};
+
+/// Bytes of a prompt that make a token, where nobody has counted: English text in the usual vocabularies.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Outcome of a request's limits, for its response.
+#[derive(Default)]
+pub(super) struct LimitState {
+    /// The counter with the least room left.
+    tightest: Option<Tightest>,
+    /// Room that is held for the response.
+    pub(super) charges: TokenCharges,
+}
+
+struct Tightest {
+    rate: Rate,
+    /// A local limit: headers without the policy's part.
+    is_local: bool,
+}
+
+/// Charges a request to every limit that is for it, and holds room for its response. Gives back the body, read where a limit needs it.
+///
+/// # Errors
+/// 429 where a limit has no room: then nothing is charged.
+pub(super) async fn request(
+    filter: &RateLimitFilter,
+    stage: &Stage<'_>,
+    head: &Head,
+    mut input: RequestInput,
+    identity: &Identity,
+    state: &mut LimitState,
+) -> Result<RequestInput, Error> {
+    if filter.needs_body {
+        input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+    }
+    let known = if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
+    let header = |name: &http::HeaderName| header_value(&head.parts.headers, &known, name);
+    let facts = RequestFacts {
+        client: stage.client,
+        method: &head.parts.method,
+        path: head.parts.uri.path(),
+        query: head.parts.uri.query(),
+        header: &header,
+    };
+    let selected = filter.limits.select(&facts);
+    if selected.is_empty() {
+        return Ok(input);
+    }
+    let counters = &stage.connection.worker.context.limits;
+    let now = now();
+    let prompt = prompt_tokens(&input);
+    let mut charged: Vec<(Charge, _)> = Vec::with_capacity(selected.len());
+    for (rule, descriptor) in selected {
+        let (limit, window) = limit(rule, identity);
+        let expected = rule.response_cost.as_ref().map(|cost| expected(cost, &input, prompt, identity));
+        let charge = Charge {
+            name: rule.name.clone(),
+            rule: (rule.id, target(rule, stage)),
+            descriptor,
+            window,
+            limit,
+            cost: request_cost(&rule.request_cost, identity),
+            expected,
+            is_shadow: rule.is_shadow,
+        };
+        match counters.admit(now, &charge) {
+            Admission::Admitted { rate, reservation, is_over } => {
+                if is_over {
+                    stage.connection.worker.context.metrics.shadowed_limits.inc();
+                }
+                state.note(rule, rate, filter.is_local);
+                charged.push((charge, reservation.zip(rule.response_cost.clone())));
+            }
+            Admission::Refused(rate) => {
+                charged.iter().for_each(|(charge, _)| counters.refund(now, charge));
+                state.tightest = None;
+                state.note(rule, rate, filter.is_local);
+                return Err(refused(rule, rate));
+            }
+        }
+    }
+    state.charges.extend(prompt, charged.into_iter().filter_map(|(_, held)| held));
+    Ok(input)
+}
+
+/// Adds to a response what is left.
+pub(super) fn response(state: &LimitState, headers: &mut HeaderMap) {
+    let Some(Tightest { rate, is_local }) = &state.tightest else { return };
+    let limit = match is_local {
+        true => rate.limit.to_string(),
+        false => format!("{}, {};w={}", rate.limit, rate.limit, rate.seconds),
+    };
+    let values = [
+        ("x-ratelimit-limit", limit),
+        ("x-ratelimit-remaining", rate.remaining.to_string()),
+        ("x-ratelimit-reset", rate.reset.to_string()),
+    ];
+    for (name, value) in values {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+impl LimitState {
+    fn note(&mut self, rule: &LimitRule, rate: Rate, is_local: bool) {
+        let is_tighter = self.tightest.as_ref().is_none_or(|known| rate.remaining < known.rate.remaining);
+        if rule.has_headers && is_tighter {
+            self.tightest = Some(Tightest { rate, is_local });
+        }
+    }
+}
+
+fn refused(rule: &LimitRule, rate: Rate) -> Error {
+    let message = match rate.limit {
+        0 => "this request is not allowed at this time".to_owned(),
+        _ => format!("rate limit exceeded; try again in {} s", rate.reset.max(1)),
+    };
+    Error::new(Flag::RateLimited, message)
+        .with_code("rate_limit_exceeded")
+        .with_retry_after(Duration::from_secs(rate.reset.max(1)))
+        .with_detail(format!("limit {}: {} in {} s", rule.name, rate.limit, rate.seconds))
+}
+
+/// Targets that share the rule's counters.
+fn target(rule: &LimitRule, stage: &Stage<'_>) -> u64 {
+    match (rule.reach, stage.route) {
+        (Reach::RouteRule, Some(route)) => FixedState::with_seed(0).hash_one((route, stage.listener)),
+        _ => 0,
+    }
+}
+
+/// The rule's limit, or the client's own: `{requests_per_unit, unit}` among its facts.
+fn limit(rule: &LimitRule, identity: &Identity) -> (u64, Window) {
+    let own = rule.limit_from.as_ref().and_then(|key| find(identity, key));
+    let requests = own.and_then(|value| value.get("requests_per_unit")?.as_u64());
+    let unit = own.and_then(|value| seconds(value.get("unit")?.as_str()?));
+    match (requests, unit) {
+        (Some(requests), Some(seconds)) => (requests, Window { seconds, ..rule.window }),
+        _ => (rule.limit, rule.window),
+    }
+}
+
+fn seconds(unit: &str) -> Option<u64> {
+    const DAY: u64 = 24 * 60 * 60;
+    Some(match &*unit.to_ascii_uppercase() {
+        "SECOND" => 1,
+        "MINUTE" => 60,
+        "HOUR" => 60 * 60,
+        "DAY" => DAY,
+        "WEEK" => 7 * DAY,
+        "MONTH" => 30 * DAY,
+        "YEAR" => 365 * DAY,
+        _ => return None,
+    })
+}
+
+fn find<'i>(identity: &'i Identity, key: &MetadataKey) -> Option<&'i Value> {
+    identity.metadata.find(&key.namespace, &key.key)
+}
+
+fn request_cost(cost: &Cost, identity: &Identity) -> u64 {
+    match cost {
+        Cost::Number(number) => *number,
+        Cost::Metadata(key) => find(identity, key).and_then(Value::as_u64).unwrap_or(0),
+        // Nothing is known of a response yet.
+        Cost::Tokens(_) => 0,
+    }
+}
+
+/// Cost to expect of a response; `None` if only experience tells.
+fn expected(cost: &Cost, input: &RequestInput, prompt: u64, identity: &Identity) -> Option<u64> {
+    let count = match cost {
+        Cost::Tokens(count) => *count,
+        other => return Some(request_cost(other, identity)),
+    };
+    let scan = input.call().and_then(|call| call.scan.as_ref()?.as_ref().ok());
+    let Some(scan) = scan else { return Some(0) };
+    match (count, scan.max_tokens) {
+        (TokenCount::Input, _) => Some(prompt),
+        (_, Some(output)) => Some(count.of(Tokens { input: prompt, output, total: prompt.saturating_add(output) })),
+        (_, None) => None,
+    }
+}
+
+/// Tokens of a prompt, estimated by its length; 0 for a body that is no model call.
+fn prompt_tokens(input: &RequestInput) -> u64 {
+    let scan = input.call().and_then(|call| call.scan.as_ref()?.as_ref().ok());
+    let parts = scan.into_iter().flat_map(|scan| [&scan.preamble, &scan.prompt]).flatten();
+    parts.map(|range| (range.len() as u64).div_ceil(BYTES_PER_TOKEN)).sum()
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
