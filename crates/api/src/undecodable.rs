@@ -1,10 +1,13 @@
 //! Objects that could not be decoded, as far as they could be read: enough to tell those who look at them.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Kind, NamespaceName, ObjectKey,
+    Kind, Meta, NamespaceName, Object, ObjectKey, Resource,
+    envoy::security_policy::SecurityPolicySpec,
     inference_pool::InferencePoolVersion,
     parse::ParseError,
     refs::{ParentReference, PolicyTargetReference, TargetSelector},
@@ -70,6 +73,23 @@ impl Undecodable {
         let key = ObjectKey::new(*group, kind.name(), namespace, text(&metadata["name"])?);
         let message = errors.iter().map(problem).collect::<Vec<_>>().join("; ");
         Some(Self { key, generation: metadata["generation"].as_i64().unwrap_or_default(), message, concerns })
+    }
+
+    /// A SecurityPolicy with the targets of one that did not decode, which closes them: what it was to protect must not be open. `None` for
+    /// other kinds.
+    pub fn closing_policy(&self) -> Option<Object> {
+        let Concerns::Policy { targets, selectors } = &self.concerns else { return None };
+        if self.key.kind != Kind::SecurityPolicy.name() {
+            return None;
+        }
+        let meta = Meta { name: self.key.name.clone(), namespace: self.key.namespace.clone(), ..Meta::default() };
+        let spec = SecurityPolicySpec {
+            target_refs: targets.clone(),
+            target_selectors: selectors.clone(),
+            undecodable: Some(self.message.clone()),
+            ..SecurityPolicySpec::default()
+        };
+        Some(Object::SecurityPolicy(Arc::new(Resource { meta, spec })))
     }
 
     /// Whether it says whom it concerns: without that no condition can be put anywhere, unless it was served before.

@@ -12,6 +12,8 @@ use crate::{Denial, denial::realm};
 
 /// Most passwords that are remembered as right, for each policy.
 const MAX_REMEMBERED: usize = 1024;
+/// Highest cost of a hash: about a second.
+const MAX_BCRYPT_COST: u32 = 14;
 /// Longest password that bcrypt reads whole, in bytes. A longer one is refused: bcrypt would ignore its rest.
 const MAX_BCRYPT_PASSWORD: usize = 72;
 
@@ -51,7 +53,9 @@ pub enum HtpasswdError {
     #[error("line {0}: write NAME:HASH")]
     Form(usize),
     /// A hash that is neither SHA-1 nor bcrypt.
-    #[error("line {0}: the hash is neither {{SHA}} nor bcrypt ($2a$, $2b$, $2y$): make it with `htpasswd -B` or `htpasswd -s`")]
+    #[error(
+        "line {0}: the hash is neither {{SHA}} nor bcrypt ($2a$, $2b$, $2y$) of a cost up to 14: make it with `htpasswd -B` or `htpasswd -s`"
+    )]
     Hash(usize),
     /// No user.
     #[error("there is no user")]
@@ -106,7 +110,8 @@ impl PasswordHash {
         }
         let is_bcrypt = ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix));
         // The parts are checked now, so that a request meets no malformed hash.
-        (is_bcrypt && text.parse::<bcrypt::HashParts>().is_ok()).then(|| Self::Bcrypt(text.into()))
+        let parts = text.parse::<bcrypt::HashParts>().ok().filter(|_| is_bcrypt)?;
+        (parts.get_cost() <= MAX_BCRYPT_COST).then(|| Self::Bcrypt(text.into()))
     }
 }
 
@@ -262,7 +267,15 @@ mod tests {
         for (file, message) in cases {
             assert_eq!(Users::parse(file).unwrap_err().to_string(), message);
         }
-        for hash in ["plain", "$apr1$x$y", "$2y$12$short", "{SHA}x", "{SHA}", "$5$rounds=1$x"] {
+        for hash in [
+            "plain",
+            "$2b$15$abcdefghijklmnopqrstuuK9Gm8gVhGk0ZLl3Hg5mCwNYkSJPJv2e",
+            "$apr1$x$y",
+            "$2y$12$short",
+            "{SHA}x",
+            "{SHA}",
+            "$5$rounds=1$x",
+        ] {
             assert_eq!(Users::parse(&format!("ok:{SHA}\nred:{hash}")).unwrap_err(), HtpasswdError::Hash(2), "{hash}");
         }
     }

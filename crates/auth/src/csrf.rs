@@ -34,8 +34,9 @@ impl Csrf {
         if !matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
             return Ok(());
         }
-        let origin =
-            [header::ORIGIN, header::REFERER].iter().find_map(|name| headers.get(name)?.to_str().ok().and_then(host_and_port));
+        // An origin that says nothing, `null`, is no reason to ask the referrer.
+        let named = headers.get(header::ORIGIN).or_else(|| headers.get(header::REFERER));
+        let origin = named.and_then(|value| host_and_port(value.to_str().ok()?));
         match origin {
             Some(origin) if origin.eq_ignore_ascii_case(host) || self.allows(&origin.to_ascii_lowercase()) => Ok(()),
             _ => Err(Denial::forbidden(INVALID_ORIGIN)),
@@ -87,5 +88,8 @@ mod tests {
         }
         assert!(passes(Method::PUT, &from(header::REFERER, "https://user@app.example/page?x")));
         assert!(!passes(Method::PATCH, &HeaderMap::new()));
+        let mut opaque = from(header::REFERER, "https://app.example/frame");
+        opaque.insert(header::ORIGIN, HeaderValue::from_static("null"));
+        assert!(!passes(Method::POST, &opaque));
     }
 }

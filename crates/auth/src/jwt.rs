@@ -155,17 +155,17 @@ impl JwtAuth {
         }
     }
 
-    /// Sets the headers of claims, and removes the client's own of those names.
+    /// Sets the headers of the first token's claims, and removes the client's own of those names.
     pub fn forward_claims(&self, tokens: &VerifiedTokens, headers: &mut HeaderMap) {
         for header in self.providers.iter().flat_map(|provider| &provider.claim_headers) {
             headers.remove(&header.header);
         }
-        for (provider, claims) in &tokens.claims {
-            for ClaimToHeader { header, claim } in &provider.claim_headers {
-                let value = claims.find(claim).and_then(claims::as_header);
-                if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                    headers.append(header, value);
-                }
+        // One token makes the headers: two that are joined would be an identity that nobody has.
+        let Some((provider, claims)) = tokens.claims.first() else { return };
+        for ClaimToHeader { header, claim } in &provider.claim_headers {
+            let value = claims.find(claim).and_then(claims::as_header);
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                headers.insert(header, value);
             }
         }
     }

@@ -20,8 +20,9 @@ pub struct Counters {
     shards: [Mutex<HashMap<RuleKey, RuleCounters>>; SHARDS],
 }
 
-/// Identity of a rule's counters: the rule by its content, and the targets that share it.
-type RuleKey = (u64, u64);
+/// Identity of a rule's counters: the rule by its content, the targets that share it, and the length of the window, which clients may have
+/// of their own.
+type RuleKey = (u64, u64, u64);
 
 /// Identity of a counter.
 #[derive(Clone, Debug)]
@@ -126,6 +127,12 @@ impl Default for Counters {
     }
 }
 
+impl Charge {
+    fn rule_key(&self) -> RuleKey {
+        (self.rule.0, self.rule.1, self.window.seconds)
+    }
+}
+
 impl Counter {
     fn new(now: u64, window: Window) -> Self {
         Self { begin: window.begin(now, None), seconds: window.seconds, limit: 0, spent: 0, held: 0 }
@@ -133,7 +140,8 @@ impl Counter {
 
     /// Begins a new window where the old one is over. Room that is held in the old one is no matter of the new.
     fn turn(&mut self, now: u64, window: Window) {
-        let begin = window.begin(now, Some(self.begin));
+        // Only forward: a worker may be late with its time, and a clock may be set back.
+        let begin = window.begin(now.max(self.begin), Some(self.begin));
         if begin != self.begin || window.seconds != self.seconds {
             *self = Self { begin, seconds: window.seconds, limit: self.limit, spent: 0, held: 0 };
         }
@@ -155,12 +163,13 @@ impl Counters {
     /// A request passes as long as anything is left, and its own cost fits; a response may cost more than was held. One client alone so sees
     /// what Envoy Gateway's limits do, and clients at the same time see each other.
     pub fn admit(self: &Arc<Self>, now: u64, charge: &Charge) -> Admission {
-        let mut shard = self.shard(charge.rule).lock();
-        if !shard.contains_key(&charge.rule) {
+        let key = charge.rule_key();
+        let mut shard = self.shard(key).lock();
+        if !shard.contains_key(&key) {
             // Rules that the configuration does not have any more go when others come.
             shard.retain(|_, rule| rule.is_live(now));
         }
-        let rule = shard.entry(charge.rule).or_insert_with(|| RuleCounters::new(charge.name.clone()));
+        let rule = shard.entry(key).or_insert_with(|| RuleCounters::new(charge.name.clone()));
         let expected = charge.expected.map(|expected| expected.unwrap_or(rule.typical.get()).max(1));
         let counter = rule.counter(now, &charge.descriptor, charge.window);
         counter.turn(now, charge.window);
@@ -172,12 +181,12 @@ impl Counters {
         }
         counter.spent = counter.spent.saturating_add(charge.cost);
         let held = expected.map(|expected| expected.min(counter.left()));
-        counter.held += held.unwrap_or(0);
+        counter.held = counter.held.saturating_add(held.unwrap_or(0));
         let (rate, begin) = (counter.rate(now), counter.begin);
         drop(shard);
         let reservation = held.map(|held| Reservation {
             counters: self.clone(),
-            key: CounterKey { rule: charge.rule, descriptor: charge.descriptor.clone(), window: charge.window },
+            key: CounterKey { rule: key, descriptor: charge.descriptor.clone(), window: charge.window },
             begin,
             held,
         });
@@ -186,8 +195,9 @@ impl Counters {
 
     /// Takes back the cost of a request that another rule refused.
     pub fn refund(&self, now: u64, charge: &Charge) {
-        let mut shard = self.shard(charge.rule).lock();
-        let Some(rule) = shard.get_mut(&charge.rule) else { return };
+        let key = charge.rule_key();
+        let mut shard = self.shard(key).lock();
+        let Some(rule) = shard.get_mut(&key) else { return };
         let Some(counter) = rule.counters.get_mut(charge.descriptor.as_bytes()) else { return };
         counter.turn(now, charge.window);
         counter.spent = counter.spent.saturating_sub(charge.cost);
@@ -230,7 +240,7 @@ impl Counters {
         views
     }
 
-    fn shard(&self, (rule, target): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
+    fn shard(&self, (rule, target, _): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
         &self.shards[(rule ^ target.rotate_left(7)) as usize % SHARDS]
     }
 }
@@ -263,7 +273,7 @@ impl RuleCounters {
         }
         let skip = fastrand::usize(..self.counters.len().saturating_sub(SAMPLE).max(1));
         let sample = self.counters.iter().skip(skip).take(SAMPLE);
-        let least = sample.min_by_key(|(_, counter)| counter.spent + counter.held).map(|(bytes, _)| bytes.clone());
+        let least = sample.min_by_key(|(_, counter)| counter.spent.saturating_add(counter.held)).map(|(bytes, _)| bytes.clone());
         least.map(|bytes| self.counters.remove(&bytes));
     }
 }

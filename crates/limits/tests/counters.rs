@@ -140,6 +140,27 @@ fn counters_are_bounded_and_who_has_spent_stays_known() {
     assert!(admit(&counters, 0, &heavy).is_err());
 }
 
+#[test]
+fn a_late_worker_and_a_clock_set_back_open_no_window_anew() {
+    let counters = Arc::new(Counters::default());
+    let one = charge(1, 1, None);
+    admit(&counters, 3600, &one).unwrap();
+    assert!(admit(&counters, 3599, &one).is_err());
+    assert!(admit(&counters, 3600, &one).is_err());
+    let first = Charge { window: Window { seconds: 60, kind: WindowKind::First }, ..one };
+    admit(&counters, 100, &first).unwrap();
+    assert!(admit(&counters, 50, &first).is_err());
+}
+
+#[test]
+fn a_client_with_two_windows_fills_both() {
+    let counters = Arc::new(Counters::default());
+    let (hour, day) =
+        (charge(1, 1, None), Charge { window: Window { seconds: 86_400, kind: WindowKind::Epoch }, ..charge(1, 1, None) });
+    assert!(admit(&counters, 0, &hour).is_ok() && admit(&counters, 0, &day).is_ok());
+    assert!(admit(&counters, 0, &hour).is_err() && admit(&counters, 0, &day).is_err());
+}
+
 /// A step of the comparison with a plain reading.
 #[derive(Clone, Debug)]
 enum Step {

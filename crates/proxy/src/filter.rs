@@ -212,6 +212,8 @@ pub(crate) async fn request_to_rule(
         return Ok(Passage::Continue(Admitted(input)));
     }
     let stage = &Stage { route: Some(&rule.route), ..*stage };
+    // Another rule, after an external processor has changed the route, authenticates by itself.
+    state.identity = Identity::default();
     state.enter(rule, head, stage);
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
         Passage::Continue(input) => Passage::Continue(Admitted(input)),

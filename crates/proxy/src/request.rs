@@ -335,7 +335,7 @@ fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Res
     let policy = &*listener.client;
     let client = request_head::client_address(policy, &head.parts.headers, connection)?;
     let map = &mut head.parts.headers;
-    listener.identity_headers.iter().for_each(|name| drop(map.remove(name)));
+    headers::remove_identities(map, &listener.identity_headers);
     headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
     let presented = connection.tls.as_ref().and_then(|tls| tls.presented.as_deref());
     if presented.is_some() || headers::any(map, |name| name == headers::FORWARDED_CLIENT_CERT.as_str()) {

@@ -71,6 +71,15 @@ impl RequestInput {
         Self::Unread(Unread { rest: Rest { body, copies: Copies::default() }, kind, codings })
     }
 
+    /// Whether there is no body, or one that was read and understood, be there a model in it or not.
+    pub(crate) fn is_understood(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Unread(_) => false,
+            Self::Read(call) => matches!(call.scan, Some(Ok(_))),
+        }
+    }
+
     /// The body as matching sees it. A body that cannot name a model counts as read.
     pub(crate) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {

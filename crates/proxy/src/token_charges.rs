@@ -7,6 +7,9 @@ use pailou_limits::{Cost, Reservation, Tokens};
 
 use crate::{error::Flag, request_record::RequestRecord};
 
+/// Bytes of a response that make a token, where nobody has counted.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// Reservations of one request. Those that are dropped go back.
 #[derive(Default)]
 pub(crate) struct TokenCharges {
@@ -30,6 +33,14 @@ impl TokenCharges {
     /// Charges the cost of a response that has ended, however it did.
     pub(crate) fn settle(&mut self, record: &RequestRecord) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        if record.status.is_none() && record.attempts > 0 && record.flag == Some(Flag::ClientGone) {
+            // The client left while a backend worked: nobody knows for how long that went on.
+            for (reservation, _) in self.held.drain(..) {
+                let cost = reservation.held();
+                reservation.settle(now, cost);
+            }
+            return;
+        }
         let Some(tokens) = self.tokens(record) else {
             // It cost nothing, and says nothing of what responses cost.
             self.held.clear();
@@ -48,18 +59,23 @@ impl TokenCharges {
         }
     }
 
-    /// Tokens of a response. Where the backend did not count them, those of the prompt and the events that came are charged: a client
-    /// that hangs up, and an engine that says nothing, are not free.
+    /// Tokens of a response; `None` if it cost nothing. A count that came before the end, as Anthropic's streams begin with one, is no
+    /// less than the events that came. Where the backend did not count, those of the prompt and the events are charged, or the
+    /// length of a response without events: a client that hangs up, and an engine that says nothing, are not free.
     fn tokens(&self, record: &RequestRecord) -> Option<Tokens> {
         if let Some(usage) = record.usage {
-            return Some(Tokens { input: usage.input_tokens, output: usage.output_tokens, total: usage.total_tokens });
+            let seen = if record.flag.is_some() { record.content_events } else { 0 };
+            let more = seen.saturating_sub(usage.output_tokens);
+            let (output, total) = (usage.output_tokens.max(seen), usage.total_tokens.saturating_add(more));
+            return Some(Tokens { input: usage.input_tokens, output, total });
         }
-        let is_answered = record.status.is_some_and(|status| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS);
-        let was_left = record.attempts > 0 && record.flag == Some(Flag::ClientGone);
-        if !is_answered && !was_left {
+        if !record.status.is_some_and(|status| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS) {
             return None;
         }
-        let output = record.content_events.max(if is_answered { record.response_bytes.min(1) } else { 0 });
+        let output = match record.content_events {
+            0 if self.prompt > 0 => record.response_bytes / BYTES_PER_TOKEN,
+            events => events,
+        };
         Some(Tokens { input: self.prompt, output, total: self.prompt.saturating_add(output) })
     }
 }

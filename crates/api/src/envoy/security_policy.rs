@@ -58,6 +58,9 @@ pub struct SecurityPolicySpec {
     /// Cross-site request forgery.
     #[serde(default)]
     pub csrf: Option<Csrf>,
+    /// Errors of a policy that did not decode: only its targets are known, and are closed.
+    #[serde(skip)]
+    pub undecodable: Option<String>,
 }
 
 impl SecurityPolicySpec {

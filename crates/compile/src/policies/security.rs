@@ -4,6 +4,7 @@ mod api_key_auth;
 mod authorization;
 mod basic_auth;
 mod csrf;
+mod identity_header;
 mod jwt;
 mod secrets;
 
@@ -179,6 +180,9 @@ struct Namespaces<'p> {
 }
 
 fn read(index: &Index<'_>, spec: &SecurityPolicySpec, namespaces: &Namespaces<'_>) -> Result<SecuritySettings, Problem> {
+    if let Some(errors) = &spec.undecodable {
+        return Err(Problem::accepted("Invalid", format!("does not decode: {errors}")));
+    }
     let unenforced = spec.unsupported();
     if !unenforced.is_empty() {
         let paths: Vec<_> = unenforced.iter().map(|path| format!("spec.{path}")).collect();

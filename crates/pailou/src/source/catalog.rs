@@ -122,6 +122,12 @@ impl Catalog {
             let counts = |undecodable: &&Undecodable| store.entry(&undecodable.key).is_none_or(|entry| *entry.origin == *origin);
             let undecodable: Vec<Undecodable> = file.undecodable.iter().filter(counts).cloned().collect();
             for undecodable in undecodable {
+                // Before the note: an object that comes takes the note away.
+                if let Some(object) = undecodable.closing_policy().filter(|_| store.entry(&undecodable.key).is_none()) {
+                    let closing = Decoded { object, ignored: Vec::new(), line: 0 };
+                    // A store that is full has said so.
+                    let _ = store.insert(Entry::new(closing, origin.as_ref().into()));
+                }
                 store.set_undecodable(undecodable);
             }
         }
@@ -201,6 +207,31 @@ mod tests {
 
     fn update_at(catalog: &mut Catalog, path: &str, text: &str, now: Instant) {
         catalog.update(Path::new(path).into(), Ok(text.as_bytes().to_vec()), now);
+    }
+
+    #[test]
+    fn a_security_policy_that_never_decoded_closes_its_targets() {
+        let policy = |allow: &str| {
+            format!(
+                "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {{name: p}}\nspec:\n  targetRefs: [{{group: \
+                 gateway.networking.k8s.io, kind: HTTPRoute, name: r}}]\n  authorization: {{defaultAction: {allow}}}\n"
+            )
+        };
+        let spec = |catalog: &Catalog| {
+            let (store, _) = contents(catalog);
+            let (_, entry) = store.iter().next().unwrap();
+            let pailou_api::Object::SecurityPolicy(policy) = &entry.object else { panic!("no policy") };
+            policy.spec.clone()
+        };
+        let mut catalog = catalog();
+        update(&mut catalog, "a", &policy("allow"));
+        let closing = spec(&catalog);
+        assert!(closing.undecodable.is_some_and(|errors| errors.contains("defaultAction")));
+        assert_eq!(closing.target_refs.len(), 1);
+        update(&mut catalog, "a", &policy("Allow"));
+        assert_eq!(spec(&catalog).undecodable, None);
+        update(&mut catalog, "a", &policy("allow"));
+        assert_eq!(spec(&catalog).undecodable, None, "the last good version stays");
     }
 
     #[test]

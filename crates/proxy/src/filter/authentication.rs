@@ -21,7 +21,9 @@ use crate::{
 const API_KEY_NAMESPACE: &str = "envoy.filters.http.api_key_auth";
 const JWT_NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 /// Passwords that are computed at a time: more would take the processor from requests that have passed.
-static EXPENSIVE_CHECKS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
+static EXPENSIVE_CHECKS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+/// Passwords that wait for that, and the one that is computed: each may take a second.
+static WAITING_CHECKS: Semaphore = Semaphore::const_new(16);
 
 /// Identity of a request's client, as far as it is known.
 #[derive(Default)]
@@ -65,10 +67,17 @@ pub(super) async fn password(settings: &BasicAuth, stage: &Stage<'_>, head: &mut
         }
         PasswordCheck::Expensive(check) => check,
     };
-    let unavailable = || Error::new(Flag::Stopped, "the gateway stops");
-    let permit = EXPENSIVE_CHECKS.acquire().await.map_err(|_| unavailable())?;
-    let name = spawn_blocking(move || expensive.run()).await.map_err(|_| unavailable())?.map_err(error)?;
-    drop(permit);
+    let unavailable = || Error::new(Flag::Overflow, "too many passwords are being checked; try again");
+    let waiting = WAITING_CHECKS.try_acquire().map_err(|_| unavailable())?;
+    let permit = EXPENSIVE_CHECKS.clone().acquire_owned().await.map_err(|_| unavailable())?;
+    // The computation has the permit: a client that leaves does not end it.
+    let checked = spawn_blocking(move || {
+        let checked = expensive.run();
+        drop(permit);
+        checked
+    });
+    let name = checked.await.map_err(|_| unavailable())?.map_err(error)?;
+    drop(waiting);
     forward_name(settings, head, &name)
 }
 

@@ -1,6 +1,6 @@
 //! Authorization by rules, and protection from cross-site request forgery (SecurityPolicy `authorization`, `csrf`).
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use pailou_auth::RequestFacts;
 use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter};
 
@@ -9,7 +9,12 @@ use super::{
     authentication::{self, Identity},
     facts::header_value,
 };
-use crate::{error::Error, request_head::Head, request_input::RequestInput, weighted::falls_within};
+use crate::{
+    error::{Error, Flag},
+    request_head::Head,
+    request_input::RequestInput,
+    weighted::falls_within,
+};
 
 /// Judges a request by rules. Gives back the body, read where a rule looks at the model.
 ///
@@ -24,6 +29,10 @@ pub(super) async fn rules(
 ) -> Result<RequestInput, Error> {
     if filter.needs_model {
         input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+        if !input.is_understood() {
+            let message = "who may send this request depends on its model, which cannot be read in a body of this kind";
+            return Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::BadRequest, message) });
+        }
     }
     let known = if filter.needs_model { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
     let header = |name: &HeaderName| header_value(&head.parts.headers, &known, name);

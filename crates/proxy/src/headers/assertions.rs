@@ -1,6 +1,6 @@
 //! Headers by which a proxy tells those behind it something of the client, or of what they are to do. Who trusts its gateway trusts them.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// Names that begin so are removed from clients' requests, but for [`KEPT`]: Envoy's, Envoy AI Gateway's, and those of the
 /// `X-Forwarded-*` family.
@@ -18,6 +18,15 @@ const GATEWAYS: [&str; 3] = ["x-gateway-", "x-llm-d-", "x-request-id"];
 pub(crate) fn remove_assertions(headers: &mut HeaderMap, trusted: bool) {
     while let Some(name) = headers.keys().find(|name| is_assertion(name.as_str(), trusted)).cloned() {
         headers.remove(name);
+    }
+}
+
+/// Removes headers that policies put identities into, and their disguises.
+pub(crate) fn remove_identities(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for own in names {
+        while let Some(name) = headers.keys().find(|name| is_same(name.as_str(), own.as_str())).cloned() {
+            headers.remove(name);
+        }
     }
 }
 
@@ -44,7 +53,7 @@ fn has_prefix(name: &str, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 
@@ -88,6 +97,18 @@ mod tests {
             assert_eq!(left(&own, trusted), own);
             assert_eq!(left(&disguised, trusted), [""; 0]);
         }
+    }
+
+    #[test]
+    fn identities_go_in_any_disguise() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-client-id", "x_client_id", "x_client-id", "x-client", "x-client-id2"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("root"));
+        }
+        remove_identities(&mut headers, &[HeaderName::from_static("x-client-id")]);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-client", "x-client-id2"]);
     }
 
     #[test]

@@ -212,6 +212,7 @@ fields! {
     RateLimitRules { rules }
     SecurityPolicySpec {
         target_ref, target_refs, target_selectors, merge_type, cors, api_key_auth, basic_auth, jwt, oidc, ext_auth, authorization, csrf,
+        undecodable,
     }
     ApiKeyAuth { credential_refs, extract_from, forward_client_id_header, sanitize }
     BasicAuth { users, forward_username_header }

@@ -151,12 +151,12 @@ fn selector(field: &str, spec: &SelectorSpec) -> Result<ClientSelector, Problem>
     let header = |it: &RateLimitValueMatch| -> Result<_, Problem> {
         let name = header_name(&it.name)?;
         let is_secret =
-            SECRET_HEADERS.contains(&name) || ["key", "token", "secret"].iter().any(|word| name.as_str().contains(word));
+            SECRET_HEADERS.contains(&name) || ["auth", "key", "token", "secret"].iter().any(|word| name.as_str().contains(word));
         let value = value(&format!("{field}.clientSelectors[].headers"), it, is_secret)?;
         Ok((name, value))
     };
     let query = |it: &RateLimitValueMatch| -> Result<_, Problem> {
-        let is_secret = ["key", "token", "secret"].iter().any(|word| it.name.contains(word));
+        let is_secret = ["key", "token", "secret"].iter().any(|word| it.name.to_ascii_lowercase().contains(word));
         Ok((it.name.as_str().into(), value(&format!("{field}.clientSelectors[].queryParams"), it, is_secret)?))
     };
     let address = spec.source_cidr.as_ref().map(|it| {

@@ -8,7 +8,7 @@ use pailou_auth::{ApiKeyAuth, ApiKeys, CredentialSource};
 use crate::{headers::header_name, status::Problem};
 
 use super::super::values::invalid;
-use super::secrets::Secrets;
+use super::{identity_header::identity_header, secrets::Secrets};
 
 /// Reads the settings.
 ///
@@ -34,11 +34,14 @@ pub(super) fn read(secrets: &Secrets<'_, '_>, spec: &Spec) -> Result<ApiKeyAuth,
     if sources.is_empty() {
         return Err(invalid("apiKeyAuth.extractFrom: name a header, query parameter or cookie that the key stands in"));
     }
+    let sources = sources.concat();
+    let client_id_header = spec.forward_client_id_header.as_deref();
+    let client_id_header = client_id_header.map(|name| identity_header("apiKeyAuth.forwardClientIDHeader", name, &sources));
     Ok(ApiKeyAuth {
-        sources: sources.concat(),
-        client_id_header: spec.forward_client_id_header.as_deref().map(header_name).transpose()?,
+        client_id_header: client_id_header.transpose()?,
         is_removed: spec.sanitize.unwrap_or(false),
         keys: Arc::new(keys),
+        sources,
     })
 }
 

@@ -9,7 +9,7 @@ use pailou_auth::{ClaimToHeader, CredentialSource, JwkSet, JwtAuth, JwtProvider,
 use crate::{headers::header_name, status::Problem};
 
 use super::super::values::invalid;
-use super::secrets::Secrets;
+use super::{identity_header::identity_header, secrets::Secrets};
 
 /// Most providers of a policy.
 const MAX_PROVIDERS: usize = 16;
@@ -54,10 +54,12 @@ fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Resu
         (None, Some(_)) => return Err(invalid(&format!("{field}.remoteJWKS cannot be enforced yet"))),
         _ => return Err(invalid(&format!("{field}: set one of remoteJWKS and localJWKS"))),
     };
+    let sources = spec.extract_from.as_ref().map_or_else(|| Ok(default_sources()), sources)?;
     let claim_headers = spec.claim_to_headers.iter().map(|it| {
         let claim = path(&it.claim)
             .ok_or_else(|| invalid(&format!("{field}.claimToHeaders: the claim {:?} has an empty part", it.claim)))?;
-        Ok(ClaimToHeader { header: header_name(&it.header)?, claim })
+        let header = identity_header(&format!("{field}.claimToHeaders"), &it.header, &sources)?;
+        Ok(ClaimToHeader { header, claim })
     });
     let issuer = spec.issuer.as_deref().filter(|issuer| !issuer.is_empty());
     Ok(JwtProvider {
@@ -66,8 +68,8 @@ fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Resu
             issuer: issuer.map(Into::into),
             audiences: spec.audiences.iter().map(|it| it.as_str().into()).collect(),
         },
-        sources: spec.extract_from.as_ref().map_or_else(|| Ok(default_sources()), sources)?,
         claim_headers: claim_headers.collect::<Result<_, _>>()?,
+        sources,
         keys,
     })
 }
