@@ -193,7 +193,14 @@ impl ClaimRule {
 impl Operation {
     fn matches(&self, facts: &RequestFacts<'_>) -> bool {
         (self.methods.is_empty() || self.methods.contains(facts.method))
-            && self.path.as_ref().is_none_or(|path| path.value.matches(facts.path) != path.is_inverted)
+            && self.path.as_ref().is_none_or(|path| path.matches(facts.path))
+    }
+}
+
+impl PathRule {
+    /// Whether a path, without its query, is meant.
+    pub fn matches(&self, path: &str) -> bool {
+        self.value.matches(path) != self.is_inverted
     }
 }
 

@@ -54,8 +54,8 @@ impl CredentialSource {
     }
 }
 
-/// All values of a query's parameter.
-fn query_values<'r>(query: &'r str, name: &str) -> impl Iterator<Item = Cow<'r, [u8]>> {
+/// All values of a query's parameter, percent-decoded.
+pub fn query_values<'r>(query: &'r str, name: &str) -> impl Iterator<Item = Cow<'r, [u8]>> {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(move |(key, _)| is_name(key, name)).map(|(_, value)| percent_decode_str(value).into())
 }

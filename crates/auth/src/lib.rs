@@ -28,7 +28,7 @@ pub use authorization::{
 pub use basic::{BasicAuth, ExpensiveCheck, HtpasswdError, PasswordCheck, Users};
 pub use cidr::{Cidr, CidrError};
 pub use claims::Claims;
-pub use credential_source::CredentialSource;
+pub use credential_source::{CredentialSource, query_values};
 pub use csrf::{Csrf, OriginPattern};
 pub use denial::Denial;
 pub use jwk::{JwkError, JwkSet, JwkSetError};

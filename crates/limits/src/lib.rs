@@ -17,5 +17,5 @@ pub use counters::{Admission, Charge, CounterView, Counters, Rate};
 pub use descriptor::Descriptor;
 pub use reservation::Reservation;
 pub use rule::{LimitRule, RateLimits, Reach};
-pub use selector::{AddressSelector, ClientSelector, PathSelector, RequestFacts, ValueSelector};
+pub use selector::{AddressSelector, ClientSelector, RequestFacts, ValueSelector};
 pub use window::{Window, WindowKind};

@@ -3,8 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderName, Method};
-use pailou_auth::Cidr;
-use percent_encoding::percent_decode_str;
+use pailou_auth::{Cidr, PathRule, query_values};
 use regex::Regex;
 
 use crate::Descriptor;
@@ -31,7 +30,7 @@ pub struct ClientSelector {
     /// Methods, and whether all others are meant; one of them.
     pub methods: Vec<(Method, bool)>,
     /// The path.
-    pub path: Option<PathSelector>,
+    pub path: Option<PathRule>,
     /// The client's address.
     pub address: Option<AddressSelector>,
     /// Query parameters.
@@ -52,17 +51,6 @@ pub enum ValueSelector {
     },
 }
 
-/// Condition on the path.
-#[derive(Clone, Debug)]
-pub enum PathSelector {
-    /// Equal, or (inverted) not.
-    Exact(Box<str>, bool),
-    /// Whole leading segments, or not.
-    Prefix(Box<str>, bool),
-    /// The expression matches the whole path, or not.
-    Regex(Regex, bool),
-}
-
 /// Condition on the client's address.
 #[derive(Clone, Debug)]
 pub struct AddressSelector {
@@ -81,7 +69,9 @@ impl ClientSelector {
             && self.path.as_ref().is_none_or(|path| path.matches(facts.path))
             && self.address.as_ref().is_none_or(|address| address.select(facts.client, descriptor))
             && self.headers.iter().all(|(name, selector)| selector.select((facts.header)(name).as_deref(), descriptor))
-            && self.query.iter().all(|(name, selector)| selector.select(query_value(facts.query, name).as_deref(), descriptor))
+            && self.query.iter().all(|(name, selector)| {
+                selector.select(facts.query.and_then(|query| query_values(query, name).next()).as_deref(), descriptor)
+            })
     }
 
     fn methods_match(&self, method: &Method) -> bool {
@@ -105,20 +95,6 @@ impl ValueSelector {
     }
 }
 
-impl PathSelector {
-    fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(own, is_inverted) => (**own == *path) != *is_inverted,
-            Self::Prefix(prefix, is_inverted) => {
-                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-                let rest = path.strip_prefix(prefix);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) != *is_inverted
-            }
-            Self::Regex(regex, is_inverted) => regex.is_match(path) != *is_inverted,
-        }
-    }
-}
-
 impl AddressSelector {
     fn select(&self, client: IpAddr, descriptor: &mut Descriptor) -> bool {
         if self.range.contains(client) == self.is_inverted {
@@ -131,15 +107,10 @@ impl AddressSelector {
     }
 }
 
-/// The first value of a parameter, percent-decoded.
-fn query_value<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, [u8]>> {
-    let mut pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let (_, value) = pairs.find(|(key, _)| percent_decode_str(key).eq(name.bytes()))?;
-    Some(percent_decode_str(value).into())
-}
-
 #[cfg(test)]
 mod tests {
+    use pailou_auth::PathValue;
+
     use super::*;
 
     fn select(selector: &ClientSelector, path: &str, query: Option<&str>) -> Option<String> {
@@ -186,10 +157,17 @@ mod tests {
     #[test]
     fn paths_methods_addresses_and_parameters_are_conditions_too() {
         let path = |path| ClientSelector { path: Some(path), ..ClientSelector::default() };
-        assert!(select(&path(PathSelector::Prefix("/v1".into(), false)), "/v1/x", None).is_some());
-        assert!(select(&path(PathSelector::Prefix("/v1".into(), false)), "/v1x", None).is_none());
-        assert!(select(&path(PathSelector::Exact("/v1".into(), true)), "/v1", None).is_none());
-        assert!(select(&path(PathSelector::Regex(Regex::new("^(?:/v.)$").unwrap(), false)), "/v1/x", None).is_none());
+        assert!(select(&path(PathRule { value: PathValue::Prefix("/v1".into()), is_inverted: false }), "/v1/x", None).is_some());
+        assert!(select(&path(PathRule { value: PathValue::Prefix("/v1".into()), is_inverted: false }), "/v1x", None).is_none());
+        assert!(select(&path(PathRule { value: PathValue::Exact("/v1".into()), is_inverted: true }), "/v1", None).is_none());
+        assert!(
+            select(
+                &path(PathRule { value: PathValue::Regex(Regex::new("^(?:/v.)$").unwrap()), is_inverted: false }),
+                "/v1/x",
+                None
+            )
+            .is_none()
+        );
         let methods = |list: &[(Method, bool)]| ClientSelector { methods: list.to_vec(), ..ClientSelector::default() };
         assert!(select(&methods(&[(Method::GET, false), (Method::POST, false)]), "/", None).is_some());
         assert!(select(&methods(&[(Method::POST, true)]), "/", None).is_none());

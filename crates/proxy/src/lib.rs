@@ -58,6 +58,7 @@ mod tunnel;
 mod upgrade;
 mod upload;
 pub mod upstream;
+mod wall_clock;
 mod weighted;
 mod wire;
 pub mod worker;

@@ -1,11 +1,9 @@
 //! Room held in limits for a request's response, and its cost once the response has ended.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use http::StatusCode;
 use pailou_limits::{Cost, Reservation, Tokens};
 
-use crate::{error::Flag, request_record::RequestRecord};
+use crate::{error::Flag, request_record::RequestRecord, wall_clock::unix_seconds};
 
 /// Bytes of a response that make a token, where nobody has counted.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -32,7 +30,7 @@ impl TokenCharges {
 
     /// Charges the cost of a response that has ended, however it did.
     pub(crate) fn settle(&mut self, record: &RequestRecord) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let now = unix_seconds();
         if record.status.is_none() && record.attempts > 0 && record.flag == Some(Flag::ClientGone) {
             // The client left while a backend worked: nobody knows for how long that went on.
             for (reservation, _) in self.held.drain(..) {

@@ -1,9 +1,6 @@
 //! Authentication: API keys, passwords and tokens (SecurityPolicy `apiKeyAuth`, `basicAuth`, `jwt`). Several of them all have to pass.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -15,6 +12,7 @@ use super::Stage;
 use crate::{
     error::{Error, Flag},
     request_head::Head,
+    wall_clock::unix_seconds,
 };
 
 /// Envoy's names of the namespaces that facts of authentication are found in.
@@ -93,7 +91,7 @@ fn forward_name(settings: &BasicAuth, head: &mut Head, name: &str) -> Result<(),
 /// # Errors
 /// 401; 403 where the token is for others; 503 where its keys cannot be had.
 pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, identity: &mut Identity) -> Result<(), Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64);
+    let now = unix_seconds() as i64;
     let fetch = |_: &Arc<RemoteKeys>, _: bool| Keys::Unavailable;
     let context = JwtContext { now, fetch: &fetch, cache: &stage.connection.worker.tokens };
     let parts = &mut head.parts;

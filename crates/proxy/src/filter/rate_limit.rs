@@ -1,9 +1,6 @@
 //! Limits of requests and tokens (BackendTrafficPolicy `rateLimit`).
 
-use std::{
-    hash::BuildHasher,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{hash::BuildHasher, time::Duration};
 
 use foldhash::fast::FixedState;
 use http::{HeaderMap, HeaderValue};
@@ -17,6 +14,7 @@ use crate::{
     request_head::Head,
     request_input::RequestInput,
     token_charges::TokenCharges,
+    wall_clock::unix_seconds,
 };
 
 /// Bytes of a prompt that make a token, where nobody has counted: English text in the usual vocabularies.
@@ -66,7 +64,7 @@ pub(super) async fn request(
         return Ok(input);
     }
     let counters = &stage.connection.worker.context.limits;
-    let now = now();
+    let now = unix_seconds();
     let prompt = prompt_tokens(&input);
     let mut charged: Vec<(Charge, _)> = Vec::with_capacity(selected.len());
     for (rule, descriptor) in selected {
@@ -207,9 +205,4 @@ fn prompt_tokens(input: &RequestInput) -> u64 {
     let scan = input.call().and_then(|call| call.scan.as_ref()?.as_ref().ok());
     let parts = scan.into_iter().flat_map(|scan| [&scan.preamble, &scan.prompt]).flatten();
     parts.map(|range| (range.len() as u64).div_ceil(BYTES_PER_TOKEN)).sum()
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

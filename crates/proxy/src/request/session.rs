@@ -1,12 +1,13 @@
 //! Session persistence: a client's requests stay at the endpoint that answered the first, for as long as that is healthy. A session is
 //! the endpoint's name, which the client keeps; the gateway keeps nothing, so every replica of it knows every session.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use pailou_snapshot::{SessionCarrier, SessionPersistence};
 
-use crate::cluster::{ClusterState, EndpointState, EndpointToken, cookie};
+use crate::{
+    cluster::{ClusterState, EndpointState, EndpointToken, cookie},
+    wall_clock::unix_seconds,
+};
 
 /// The session of one request, as its rule wants it.
 pub(super) struct Session<'a> {
@@ -29,7 +30,7 @@ impl<'a> Session<'a> {
             SessionCarrier::Cookie { name, .. } => cookie(headers, name),
             SessionCarrier::Header(name) => headers.get(name).map(HeaderValue::as_bytes),
         };
-        let token = text.and_then(Token::parse).filter(|token| token.is_valid(settings, now()));
+        let token = text.and_then(Token::parse).filter(|token| token.is_valid(settings, unix_seconds()));
         Self { settings, token }
     }
 
@@ -44,7 +45,7 @@ impl<'a> Session<'a> {
         if self.endpoint() == Some(name) {
             return;
         }
-        let token = Token { endpoint: name, since: self.settings.absolute_timeout.map_or(0, |_| now()) };
+        let token = Token { endpoint: name, since: self.settings.absolute_timeout.map_or(0, |_| unix_seconds()) };
         match &self.settings.carrier {
             SessionCarrier::Header(name) => {
                 if let Ok(value) = HeaderValue::try_from(token.text()) {
@@ -78,10 +79,6 @@ impl Token {
     fn is_valid(self, settings: &SessionPersistence, now: u64) -> bool {
         settings.absolute_timeout.is_none_or(|timeout| self.since <= now && now - self.since < timeout.as_secs().max(1))
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use pailou_api::envoy::rate_limit::{
     RateLimitMethodMatch, RateLimitPathMatch, RateLimitPathType, RateLimitRule, RateLimitSourceType, RateLimitUnit,
     RateLimitValueMatch,
 };
+use pailou_auth::{PathRule, PathValue};
 use pailou_limits::{
-    AddressSelector, ClientSelector, Cost, LimitRule, MetadataKey, PathSelector, RateLimits, Reach, TokenCount, ValueSelector,
-    Window, WindowKind,
+    AddressSelector, ClientSelector, Cost, LimitRule, MetadataKey, RateLimits, Reach, TokenCount, ValueSelector, Window, WindowKind,
 };
 use pailou_snapshot::{Name, RateLimitFilter};
 
@@ -194,13 +194,14 @@ fn value(field: &str, spec: &RateLimitValueMatch, is_secret: bool) -> Result<Val
     }
 }
 
-fn path(field: &str, spec: &RateLimitPathMatch) -> Result<PathSelector, Problem> {
-    Ok(match spec.kind {
-        RateLimitPathType::Exact => PathSelector::Exact(spec.value.as_str().into(), spec.invert),
-        RateLimitPathType::PathPrefix => PathSelector::Prefix(spec.value.as_str().into(), spec.invert),
+fn path(field: &str, spec: &RateLimitPathMatch) -> Result<PathRule, Problem> {
+    let value = match spec.kind {
+        RateLimitPathType::Exact => PathValue::Exact(spec.value.as_str().into()),
+        RateLimitPathType::PathPrefix => PathValue::Prefix(spec.value.as_str().into()),
         RateLimitPathType::RegularExpression => {
             let field = format!("{field}.clientSelectors[].path.value");
-            PathSelector::Regex(regexes::anchored(&field, &spec.value).map_err(|problem| invalid(&problem.message))?, spec.invert)
+            PathValue::Regex(regexes::anchored(&field, &spec.value).map_err(|problem| invalid(&problem.message))?)
         }
-    })
+    };
+    Ok(PathRule { value, is_inverted: spec.invert })
 }
