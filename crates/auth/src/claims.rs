@@ -14,6 +14,8 @@ pub struct Claims {
     pub(crate) expires: Option<i64>,
     /// `nbf`, seconds since 1970.
     pub(crate) not_before: Option<i64>,
+    /// `iat`, seconds since 1970.
+    pub(crate) issued_at: Option<i64>,
 }
 
 /// A registered claim of the wrong type.
@@ -25,7 +27,7 @@ impl Claims {
     pub(crate) fn new(payload: Map<String, Value>) -> Result<Self, WrongType> {
         let expires = date(&payload, "exp")?;
         let not_before = date(&payload, "nbf")?;
-        date(&payload, "iat")?;
+        let issued_at = date(&payload, "iat")?;
         for name in ["iss", "sub", "jti"] {
             if payload.get(name).is_some_and(|value| !value.is_string()) {
                 return Err(WrongType(name));
@@ -40,7 +42,7 @@ impl Claims {
             return Err(WrongType("aud"));
         }
         let scopes = ["scope", "scp"].iter().filter_map(|name| payload.get(*name)).flat_map(words).map(Into::into).collect();
-        Ok(Self { payload: Arc::new(Value::Object(payload)), scopes, expires, not_before })
+        Ok(Self { payload: Arc::new(Value::Object(payload)), scopes, expires, not_before, issued_at })
     }
 
     /// The whole payload.

@@ -59,6 +59,11 @@ impl<'t> Token<'t> {
         self.key_id.as_deref()
     }
 
+    /// Whether whoever can verify the token could have made it.
+    pub(crate) fn is_symmetric(&self) -> bool {
+        self.algorithm.with_symmetric_key().is_some()
+    }
+
     /// The payload, which nobody has vouched for yet: to find out whose token it is.
     pub(crate) fn payload(&self) -> Result<Map<String, Value>, JwtError> {
         let payload = BASE64_URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| JwtError::PayloadBase64)?;

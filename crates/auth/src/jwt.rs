@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Seconds by which clocks may differ: Envoy's.
-const CLOCK_SKEW: i64 = 60;
+pub(crate) const CLOCK_SKEW: i64 = 60;
 
 /// Settings of `jwt`.
 #[derive(Clone, Debug)]

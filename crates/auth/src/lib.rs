@@ -17,6 +17,7 @@ mod jws;
 mod jwt;
 mod jwt_error;
 mod metadata;
+mod oidc;
 mod roca;
 mod token_cache;
 
@@ -37,4 +38,9 @@ pub use jwt::{
 };
 pub use jwt_error::JwtError;
 pub use metadata::Metadata;
+pub use oidc::{
+    ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectValue, DiscoveryError, FlowEntropy, IdTokenError,
+    LoggedIn, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings, Refresh,
+    SameSite, Session, ShortSecret, StateError, Token, TokenRequest, TokenResponse, TokenResponseError, endpoint,
+};
 pub use token_cache::TokenCache;
