@@ -3,6 +3,7 @@
 pub mod api_key_auth;
 pub mod authorization;
 pub mod backend;
+pub mod backend_settings;
 pub mod backend_traffic_policy;
 pub mod basic_auth;
 pub mod body;
@@ -11,6 +12,7 @@ pub mod client_headers;
 pub mod client_traffic_policy;
 pub mod csrf;
 pub mod envoy_proxy;
+pub mod ext_auth;
 pub mod ext_proc;
 pub mod fault;
 pub mod health_check;

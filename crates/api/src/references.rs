@@ -11,7 +11,9 @@ use crate::{
     core_v1::cluster_trust_bundle::CERTIFICATES_GROUP,
     envoy::body::CustomResponseBody,
     object::Kind,
-    refs::{BackendObjectReference, BackendRef, LocalObjectReference, ObjectReference, SecretObjectReference},
+    refs::{
+        BackendObjectReference, BackendRef, LocalObjectKeyReference, LocalObjectReference, ObjectReference, SecretObjectReference,
+    },
 };
 
 /// Object that refers, as a ReferenceGrant names it.
@@ -100,6 +102,11 @@ impl<'a> Reference<'a> {
             CustomResponseBody::Inline(_) => None,
             CustomResponseBody::ValueRef(to) => Self::new(from, ("", "ConfigMap"), None, &to.name, &[Kind::ConfigMap]),
         }
+    }
+
+    /// A key of a ConfigMap or Secret of the same namespace.
+    pub fn local_key(from: Referrer<'a>, to: &'a LocalObjectKeyReference) -> Option<Self> {
+        Self::new(from, (&to.group, &to.kind), None, &to.name, &[Kind::ConfigMap, Kind::Secret])
     }
 
     /// An object of the same namespace.

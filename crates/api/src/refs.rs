@@ -104,6 +104,12 @@ pub struct BackendRef {
 }
 
 impl BackendRef {
+    /// A backend of weight 1.
+    pub fn of(to: BackendObjectReference) -> Self {
+        let BackendObjectReference { group, kind, namespace, name, port } = to;
+        Self { group, kind, namespace, name, port, weight: one() }
+    }
+
     /// Which object, without the weight.
     pub fn target(&self) -> BackendObjectReference {
         BackendObjectReference {
@@ -125,6 +131,20 @@ pub struct LocalObjectReference {
     pub kind: KindName,
     /// Name.
     pub name: ObjectName,
+}
+
+/// A key of an object in the referrer's own namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+pub struct LocalObjectKeyReference {
+    /// Group; the core group by default.
+    #[serde(default = "core_group")]
+    pub group: GroupName,
+    /// Kind.
+    pub kind: KindName,
+    /// Name.
+    pub name: ObjectName,
+    /// The key of its data.
+    pub key: String,
 }
 
 /// An object that may be in another namespace, with nothing defaulted.

@@ -8,7 +8,7 @@ use pailou_envoy_proto::{
 
 /// Whether a header of a request is an authorization server's to change: not the host, which decided by which listener it came
 /// (GEP-5224); not what frames the message; and not what the gateway itself says of the body.
-pub(crate) fn is_open(name: &str) -> bool {
+pub fn is_open(name: &str) -> bool {
     !matches!(
         name.to_ascii_lowercase().as_str(),
         "host"

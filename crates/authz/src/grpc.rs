@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
 use pailou_envoy_proto::{
-    core::{Address, SocketAddress},
+    core::{Address, Metadata, SocketAddress},
     ext_authz::{
         AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, Peer, attribute_context,
         check_response::HttpResponse,
@@ -25,14 +25,29 @@ const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// gRPC's code of consent.
 const OK: i32 = 0;
 
+/// Facts of the configuration that the server gets beside the request.
+#[derive(Clone, Default)]
+pub struct ConfiguredContext {
+    /// Texts by name. One may be a credential.
+    pub extensions: HashMap<String, String>,
+    /// The route.
+    pub route: Option<Metadata>,
+}
+
 /// The gRPC call to the server; the caller adds the host. `allowed` names the client's headers to send; `None` for all, with
 /// HTTP/2's pseudo-headers, as Envoy sends them.
-pub fn request(original: &AuthorizationRequest<'_>, allowed: Option<&[HeaderName]>) -> Request<Bytes> {
+pub fn request(
+    original: &AuthorizationRequest<'_>,
+    allowed: Option<&[HeaderName]>,
+    configured: ConfiguredContext,
+) -> Request<Bytes> {
     let message = CheckRequest {
         attributes: Some(AttributeContext {
             source: Some(peer(original.peer)),
             destination: Some(peer(original.local)),
             request: Some(attribute_context::Request { time: now(), http: Some(http_request(original, allowed)) }),
+            context_extensions: configured.extensions,
+            route_metadata_context: configured.route,
         }),
     };
     let mut request = Request::new(frame::encode(&message));

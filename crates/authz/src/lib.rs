@@ -10,6 +10,7 @@ pub mod grpc;
 pub mod plain;
 mod request;
 
+pub use changes::is_open;
 pub use decision::{Allowed, Decision};
 pub use failure::Failure;
 pub use request::AuthorizationRequest;

@@ -10,14 +10,30 @@ use crate::{
     changes::{describes_answer, is_open, set},
 };
 
-/// The request to the server. `prefix` goes before the path; `allowed` names the client's headers to send, beside
-/// `Authorization`.
+/// Path of a request to the server.
+#[derive(Clone, Copy, Debug)]
+pub enum ServerPath<'a> {
+    /// The client's path and query, after this.
+    Prefix(&'a str),
+    /// This in place of them.
+    Fixed(&'a str),
+}
+
+/// The request to the server. `allowed` names the client's headers to send, beside `Authorization`.
 ///
 /// # Errors
 /// The path is too long with the prefix.
-pub fn request(original: &AuthorizationRequest<'_>, prefix: &str, allowed: &[HeaderName]) -> Result<Request<Bytes>, Failure> {
+pub fn request(
+    original: &AuthorizationRequest<'_>,
+    path: ServerPath<'_>,
+    allowed: &[HeaderName],
+) -> Result<Request<Bytes>, Failure> {
     let body = original.body.cloned().unwrap_or_default();
-    let path = PathAndQuery::try_from(format!("{prefix}{}", original.path)).map_err(|_| Failure::Query)?;
+    let path = match path {
+        ServerPath::Prefix(prefix) => PathAndQuery::try_from(format!("{prefix}{}", original.path)),
+        ServerPath::Fixed(path) => PathAndQuery::try_from(path),
+    };
+    let path = path.map_err(|_| Failure::Query)?;
     let mut request = Request::new(body);
     *request.method_mut() = original.method.clone();
     *request.uri_mut() = path.into();

@@ -1,13 +1,16 @@
-//! Authorization servers, of rules and of listeners.
+//! Authorization servers, of rules, policies and listeners.
 
 use std::sync::Arc;
 
 use crate::status::Problem;
+use http::StatusCode;
 use pailou_api::{
     external_auth::{ExternalAuth as Spec, ExternalAuthProtocol},
     names,
 };
-use pailou_snapshot::{AuthProtocol, Cluster, ExternalAuth, Failure, HttpFilter};
+use pailou_snapshot::{
+    AuthPath, AuthProtocol, AuthSettings, Cluster, ClusterKey, ExternalAuth, Failure, HttpFilter, RouteMetadata, Timeouts,
+};
 
 use super::{
     clusters::Clusters,
@@ -15,9 +18,14 @@ use super::{
     grants::Referrer,
     headers::header_name,
     index::Index,
+    policies::security::ext_auth::PolicyAuth,
     resolver::{Load, Resolver},
     rule_context::RuleContext,
+    server_path::prefix,
 };
+
+/// Prefix of the annotations that a server gets, as in Envoy Gateway.
+const ANNOTATIONS: &str = "gateway.envoyproxy.io/";
 
 /// An authorization server that a rule names. Where it cannot be had, that is a problem of the route, and nothing passes the rule.
 pub(crate) fn of_rule(context: &mut RuleContext<'_, '_, '_>, place: usize, spec: &Spec) -> Result<ExternalAuth, Problem> {
@@ -28,7 +36,7 @@ pub(crate) fn of_rule(context: &mut RuleContext<'_, '_, '_>, place: usize, spec:
         context.problem(Problem { message: format!("{field}.backendRef: {}", problem.message), ..problem });
         failure
     });
-    Ok(ExternalAuth { cluster, protocol, max_body: spec.forward_body.max_size.into() })
+    Ok(asked(cluster.map(single), protocol, spec))
 }
 
 /// Finds the authorization servers that listeners name, before anything is judged by whether a listener is sound. Gives back the
@@ -74,8 +82,57 @@ fn of_listener(
         Problem::refs(reason, format!("{field}.backendRef: {}", problem.message))
     })?;
     let cluster = Arc::new(cluster);
-    let auth = ExternalAuth { cluster: Ok(cluster.key.clone()), protocol, max_body: spec.forward_body.max_size.into() };
-    Ok((auth, cluster))
+    Ok((asked(Ok(single(cluster.key.clone())), protocol, spec), cluster))
+}
+
+/// The authorization server of a SecurityPolicy, for a rule; `None` where requests pass without it.
+///
+/// # Errors
+/// It cannot be had, and no request may pass without it.
+pub(crate) fn of_policy(context: &mut RuleContext<'_, '_, '_>, auth: &PolicyAuth) -> Result<Option<ExternalAuth>, Problem> {
+    let from = auth.referrer();
+    let found = auth.refs.iter().map(|to| {
+        let cluster = context.resolver.policy_server(from, &to.target(), auth.load, &auth.traffic)?;
+        Ok((to.weight, context.resolver.held(cluster)))
+    });
+    match found.collect::<Result<Vec<_>, Problem>>() {
+        Ok(backends) => {
+            let route = auth.gets_route.then(|| Box::new(route_metadata(context)));
+            Ok(Some(ExternalAuth { backends: Ok(backends.into()), route, settings: auth.settings.clone() }))
+        }
+        Err(problem) => {
+            let problem = Problem { message: format!("SecurityPolicy: spec.{}: {}", auth.field, problem.message), ..problem };
+            if !auth.settings.fail_open {
+                return Err(problem);
+            }
+            context.problem(problem);
+            Ok(None)
+        }
+    }
+}
+
+fn route_metadata(context: &RuleContext<'_, '_, '_>) -> RouteMetadata {
+    let annotations = &context.route.meta.annotations;
+    let own = annotations.iter().filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATIONS)?.into(), value.as_str().into())));
+    RouteMetadata { route: context.name.clone(), annotations: own.collect() }
+}
+
+/// A server by the settings of Gateway API's filter.
+fn asked(backends: Result<Box<[(u32, ClusterKey)]>, Failure>, protocol: AuthProtocol, spec: &Spec) -> ExternalAuth {
+    let settings = AuthSettings {
+        protocol,
+        max_body: spec.forward_body.max_size.into(),
+        timeout: AuthSettings::DEFAULT_TIMEOUT,
+        connect_timeout: Timeouts::default().connect,
+        fail_open: false,
+        // Who is refused may ask for another credential, and none would help.
+        status_on_error: StatusCode::SERVICE_UNAVAILABLE,
+    };
+    ExternalAuth { backends, route: None, settings: Arc::new(settings) }
+}
+
+fn single(key: ClusterKey) -> Box<[(u32, ClusterKey)]> {
+    Box::new([(1, key)])
 }
 
 fn load(spec: &Spec) -> Load {
@@ -91,53 +148,18 @@ fn protocol(spec: &Spec) -> Result<AuthProtocol, Problem> {
             let http = spec.http.clone().unwrap_or_default();
             let allowed = headers(&http.allowed_response_headers)?;
             AuthProtocol::Http {
-                prefix: prefix(&http.path)?,
+                path: AuthPath::Prefix(prefix(&http.path)?),
                 request_headers: headers(&http.allowed_headers)?,
                 response_headers: (!allowed.is_empty()).then_some(allowed),
             }
         }
         ExternalAuthProtocol::Grpc => {
             let allowed = headers(spec.grpc.as_ref().map(|grpc| &*grpc.allowed_headers).unwrap_or_default())?;
-            AuthProtocol::Grpc { request_headers: (!allowed.is_empty()).then_some(allowed) }
+            AuthProtocol::Grpc { request_headers: (!allowed.is_empty()).then_some(allowed), context_extensions: Box::default() }
         }
     })
 }
 
 fn headers(names: &[names::HeaderName]) -> Result<Box<[http::HeaderName]>, Problem> {
     names.iter().map(|name| header_name(name)).collect()
-}
-
-/// A prefix without the slash at its end. It must not lead out of itself.
-fn prefix(path: &str) -> Result<Box<str>, Problem> {
-    let wrong = |what: &str| Err(Problem::accepted("UnsupportedValue", format!("http.path: {path:?} {what}")));
-    let path = path.trim_end_matches('/');
-    let climbs = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
-    if path.is_empty() {
-        return Ok("".into());
-    }
-    if !path.starts_with('/') {
-        return wrong("has to begin with a slash");
-    }
-    if path.contains("//") || path.split('/').any(climbs) {
-        return wrong("must have no empty element, and none of dots alone");
-    }
-    if http::uri::PathAndQuery::try_from(path).ok().is_none_or(|parsed| parsed.as_str() != path || parsed.query().is_some()) {
-        return wrong("is no path");
-    }
-    Ok(path.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_is_a_path_that_does_not_lead_out_of_itself() {
-        for (path, expected) in [("", Some("")), ("/", Some("")), ("/check", Some("/check")), ("/a/b/", Some("/a/b"))] {
-            assert_eq!(prefix(path).ok().as_deref(), expected, "{path}");
-        }
-        for path in ["check", "/a/../b", "/a//b", "/%2E%2e/b", "/a?b", "/a b", "/a/."] {
-            assert!(prefix(path).is_err(), "{path}");
-        }
-    }
 }

@@ -24,6 +24,7 @@ mod headers;
 mod pem;
 mod redirect;
 mod regexes;
+mod server_path;
 mod servers;
 mod template;
 mod tls_version;

@@ -13,6 +13,7 @@ pub(crate) mod overlap;
 pub(crate) mod policy_targets;
 pub(crate) mod report;
 pub(crate) mod security;
+pub(crate) mod server_settings;
 pub(crate) mod targets;
 pub(crate) mod traffic;
 pub(crate) mod unenforced;

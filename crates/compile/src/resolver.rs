@@ -148,6 +148,20 @@ impl<'t, 'a> Resolver<'t, 'a> {
         Ok(Draft { protocol: Protocol::Http2, ..draft }.cluster(&Traffic::default()))
     }
 
+    /// The cluster of a server that a policy names, with the settings that the policy has for it. One of gRPC speaks that whatever its
+    /// port's `appProtocol` is.
+    pub(crate) fn policy_server(
+        &mut self,
+        from: Referrer<'_>,
+        to: &BackendObjectReference,
+        load: Load,
+        traffic: &Traffic,
+    ) -> Result<Cluster, Problem> {
+        let draft = self.server(from, to, load)?;
+        let protocol = if load == Load::Grpc { Protocol::Http2 } else { draft.protocol };
+        Ok(Draft { protocol, ..draft }.cluster(traffic))
+    }
+
     /// A server that the gateway asks by its own name.
     fn server(&mut self, from: Referrer<'_>, to: &BackendObjectReference, load: Load) -> Result<Draft, Problem> {
         let draft = self.draft(from, to, load)?.ok_or_else(|| servers::invalid_kind(to, &BACKENDS[..2]))?;

@@ -10,7 +10,7 @@ use pailou_api::{
 use pailou_snapshot::{Action, BackendRef, Backends, Failure, HttpFilter, LoadBalancer, Retry, RetryTrigger, Rule, Timeouts};
 
 use super::{
-    ext_proc,
+    ext_proc, external_auth,
     filter_set::FilterSet,
     filters,
     matches::{self, Match},
@@ -59,6 +59,16 @@ pub(crate) fn rule(
     let refs: Vec<_> = refs.into_iter().map(|(backend, _)| backend).collect();
     let http = &mut set.filters.http;
     *http = http_filters::over(http, security.http_filters());
+    if let Some(auth) = &security.ext_auth {
+        match external_auth::of_policy(context, auth) {
+            // Before the rule's own.
+            Ok(found) => http.splice(..0, found.map(|it| HttpFilter::ExternalAuth(Arc::new(it)))).for_each(drop),
+            Err(problem) => {
+                security.closed.get_or_insert_with(|| Failure(problem.message.as_str().into()));
+                context.problem(problem);
+            }
+        }
+    }
     http.extend_from_slice(context.traffic.http_filters());
     match ext_proc::of_rule(context, processors) {
         Ok(found) => http.extend(found.into_iter().map(|it| HttpFilter::ExtProc(it.into()))),

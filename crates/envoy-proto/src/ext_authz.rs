@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::core::{Address, HeaderValueOption, HttpStatus, Status};
+use crate::core::{Address, HeaderValueOption, HttpStatus, Metadata, Status};
 
 /// The request to the server.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -26,6 +26,12 @@ pub struct AttributeContext {
     /// The request.
     #[prost(message, optional, tag = "4")]
     pub request: Option<attribute_context::Request>,
+    /// Texts of the configuration, by name.
+    #[prost(map = "string, string", tag = "10")]
+    pub context_extensions: HashMap<String, String>,
+    /// The route, as the configuration describes it.
+    #[prost(message, optional, tag = "13")]
+    pub route_metadata_context: Option<Metadata>,
 }
 
 /// Parts of [`AttributeContext`].

@@ -1,7 +1,6 @@
 //! `google.protobuf.Struct` in short.
 
-use prost_types::ListValue;
-pub use prost_types::{Struct, Value, value::Kind};
+pub use prost_types::{ListValue, Struct, Value, value::Kind};
 
 /// A string.
 pub fn string(text: impl Into<String>) -> Value {

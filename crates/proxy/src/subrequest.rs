@@ -1,7 +1,7 @@
 //! Requests of the gateway's own on behalf of one under way: to an endpoint picker, an authorization server, an external processor.
 
 use http::Request;
-use pailou_snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts};
+use pailou_snapshot::{Address, ClusterKey, EndpointKey, Failure, Timeouts, at_point};
 use smallvec::SmallVec;
 
 use crate::{
@@ -57,6 +57,13 @@ pub(crate) async fn send<T>(
             }
         }
     }
+}
+
+/// One of a server's clusters, by weight.
+pub(crate) fn choose(backends: &[(u32, ClusterKey)]) -> Option<&ClusterKey> {
+    let total: u64 = backends.iter().map(|(weight, _)| u64::from(*weight)).sum();
+    let point = if backends.len() > 1 && total > 0 { fastrand::u64(..total) } else { 0 };
+    at_point(backends, |(weight, _)| *weight, point).map(|(_, key)| key)
 }
 
 /// The name by which a cluster's endpoint is asked.

@@ -32,7 +32,7 @@ pub use cluster::{
     HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
 pub use ext_proc::{BodyProcessing, ExtProc, ProcessedParts};
-pub use external_auth::{AuthProtocol, ExternalAuth};
+pub use external_auth::{AuthPath, AuthProtocol, AuthSettings, ContextExtensions, ExternalAuth, RouteMetadata};
 pub use filter::{
     Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite, TemplateEdit,
 };
@@ -49,7 +49,7 @@ pub use matching::{
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
-pub use secret::SecretValue;
+pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{ClientCertificates, Roots, San, ServerTls, TlsVersion, UpstreamTls};
 pub use weight::at_point;

@@ -28,3 +28,25 @@ impl fmt::Debug for SecretValue {
         f.write_str("[redacted]")
     }
 }
+
+/// A text that may be a credential. Its `Debug` form never shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HiddenText(Box<str>);
+
+impl HiddenText {
+    /// Hides a text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for those whom it is meant for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for HiddenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}

@@ -7,6 +7,7 @@ use super::{
     authorization::Authorization,
     basic_auth::BasicAuth,
     csrf::Csrf,
+    ext_auth::ExtAuth,
     jwt::Jwt,
     merge::{MergeType, joined_targets},
 };
@@ -19,7 +20,7 @@ use crate::unsupported::{Unsupported, unsupported_fields};
 pub type SecurityPolicy = Resource<SecurityPolicySpec>;
 
 /// `spec` of a SecurityPolicy. All its unsupported fields are about security: what they protect must fail closed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityPolicySpec {
     /// One target (deprecated in favour of `targetRefs`).
@@ -49,9 +50,9 @@ pub struct SecurityPolicySpec {
     /// OpenID Connect.
     #[serde(default)]
     pub oidc: Option<Unsupported>,
-    /// Another service's permission.
+    /// Another server's permission.
     #[serde(default)]
-    pub ext_auth: Option<Unsupported>,
+    pub ext_auth: Option<ExtAuth>,
     /// Rules over addresses, claims and headers.
     #[serde(default)]
     pub authorization: Option<Authorization>,
@@ -72,7 +73,6 @@ impl SecurityPolicySpec {
 
 unsupported_fields!(SecurityPolicySpec,
     "oidc" => |spec| spec.oidc.is_some(),
-    "extAuth" => |spec| spec.ext_auth.is_some(),
 );
 
 /// Cross-origin resource sharing.

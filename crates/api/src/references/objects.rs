@@ -162,6 +162,14 @@ impl References for SecurityPolicy {
         keys.chain(users).filter_map(|to| Reference::secret(from, to)).for_each(&mut *visit);
         let providers = self.spec.jwt.iter().flat_map(|it| &it.providers);
         let sets = providers.filter_map(|it| it.local_jwks.as_ref()?.value_ref.as_ref());
-        sets.filter_map(|to| Reference::local(from, to, Kind::ConfigMap)).for_each(visit);
+        sets.filter_map(|to| Reference::local(from, to, Kind::ConfigMap)).for_each(&mut *visit);
+        if let Some(auth) = &self.spec.ext_auth {
+            for (_, server) in auth.servers() {
+                server.single.iter().filter_map(|to| Reference::backend(from, to)).for_each(&mut *visit);
+                server.refs.iter().filter_map(|to| Reference::weighted(from, to)).for_each(&mut *visit);
+            }
+            let values = auth.context_extensions.iter().filter_map(|it| it.value_ref.as_ref());
+            values.filter_map(|to| Reference::local_key(from, to)).for_each(&mut *visit);
+        }
     }
 }

@@ -217,6 +217,8 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         let Overlaps { replaced, merged_with, problems: unmergeable, .. } = &state.overlaps;
         let replaced: Vec<_> = replaced.intersection(&outer).collect();
         let merged_with: Vec<_> = merged_with.intersection(&outer).collect();
+        // Problems of settings that hold say themselves what they lead to.
+        let is_invalid = state.settings.is_err() || !unmergeable.is_empty();
         let mut problems = match &state.settings {
             Ok(settings) => S::problems(settings),
             Err(problem) => vec![problem.clone()],
@@ -225,7 +227,7 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
             unmergeable.iter().filter(|_| problems.is_empty()).map(|message| Problem::accepted("Invalid", message.clone()));
         problems.extend(unmergeable.collect::<Vec<_>>());
         let mut conditions = vec![Condition::summary("Accepted", &problems, generation)];
-        if !problems.is_empty() {
+        if is_invalid && !problems.is_empty() {
             conditions[0].message.push_str(S::IF_INVALID);
         }
         conditions.extend(warnings::unsupported(S::unenforced(state.object), generation));

@@ -4,6 +4,7 @@ mod api_key_auth;
 mod authorization;
 mod basic_auth;
 mod csrf;
+pub(crate) mod ext_auth;
 mod identity_header;
 mod jwt;
 mod secrets;
@@ -14,6 +15,8 @@ use http::HeaderName;
 use pailou_api::{
     Resource, SecurityPolicy,
     envoy::{
+        backend_settings::BackendSettings,
+        ext_auth::ExtAuth,
         merge::{MergeOver, MergeType},
         security_policy::SecurityPolicySpec,
     },
@@ -34,6 +37,7 @@ use super::{
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
 };
+use ext_auth::PolicyAuth;
 use secrets::Secrets;
 
 /// All SecurityPolicies.
@@ -43,14 +47,20 @@ pub(crate) type SecurityPolicies<'a> = PolicyTargets<'a, SecurityPolicySpec>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SecuritySettings {
     filters: Arc<[HttpFilter]>,
+    /// The authorization server.
+    ext_auth: Option<Arc<PolicyAuth>>,
     /// Headers that backends get identities in. Clients' own are removed.
     identity_headers: Arc<[HeaderName]>,
+    /// Why requests pass without the authorization server.
+    problem: Option<Problem>,
 }
 
 /// SecurityPolicy of a rule.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Security {
     filters: Arc<[HttpFilter]>,
+    /// The authorization server.
+    pub(crate) ext_auth: Option<Arc<PolicyAuth>>,
     /// Why the rule must answer nobody.
     pub(crate) closed: Option<Failure>,
 }
@@ -72,7 +82,7 @@ impl Security {
             | HttpFilter::RateLimit(_)
             | HttpFilter::Compressor(_) => None,
         };
-        let guard = self.filters.iter().find_map(guards);
+        let guard = self.filters.iter().find_map(guards).or(self.ext_auth.as_ref().map(|_| "extAuth"));
         self.closed
             .or_else(|| guard.map(|field| Failure(format!("SecurityPolicy {field} cannot be enforced for connections").into())))
     }
@@ -93,10 +103,13 @@ impl SecurityPolicies<'_> {
         overlaps: &mut Vec<Overlap>,
     ) -> Security {
         match self.effective(index, outer, rule, overlaps) {
-            Ok(settings) => Security { filters: settings.unwrap_or_default().filters, closed: None },
+            Ok(settings) => {
+                let SecuritySettings { filters, ext_auth, .. } = settings.unwrap_or_default();
+                Security { filters, ext_auth, closed: None }
+            }
             Err((SecurityPolicy { meta, .. }, problem)) => {
                 let message = format!("SecurityPolicy {}/{}: {}", meta.namespace, meta.name, problem.message);
-                Security { filters: Arc::default(), closed: Some(Failure(message.into())) }
+                Security { closed: Some(Failure(message.into())), ..Security::default() }
             }
         }
     }
@@ -148,7 +161,7 @@ impl TargetedSpec for SecurityPolicySpec {
 
     fn read(index: &Index<'_>, policy: &SecurityPolicy) -> Result<Self::Settings, Problem> {
         let own = &policy.meta.namespace;
-        read(index, &policy.spec, &Namespaces { api_keys: own, users: own, providers: own })
+        read(index, &policy.spec, &Namespaces { api_keys: own, users: own, providers: own, server: own, extension: &|_| own })
     }
 
     fn read_merged(
@@ -158,17 +171,40 @@ impl TargetedSpec for SecurityPolicySpec {
         merge_type: MergeType,
     ) -> Result<Self::Settings, Problem> {
         let of = |is_own: bool| if is_own { &*policy.meta.namespace } else { &*parent.meta.namespace };
+        let own_auth = policy.spec.ext_auth.as_ref();
+        let has_extension = |name: &str| own_auth.is_some_and(|it| it.context_extensions.iter().any(|own| own.name == name));
         let namespaces = Namespaces {
             api_keys: of(policy.spec.api_key_auth.as_ref().is_some_and(|it| !it.credential_refs.is_empty())),
             users: of(policy.spec.basic_auth.is_some()),
             providers: of(policy.spec.jwt.as_ref().is_some_and(|it| !it.providers.is_empty())),
+            server: of(own_auth.is_some_and(ExtAuth::names_backends)),
+            extension: &|name| of(has_extension(name)),
         };
-        read(index, &policy.spec.over(&parent.spec, merge_type), &namespaces)
+        let mut merged = policy.spec.over(&parent.spec, merge_type);
+        if let (Some(merged), Some(own)) = (&mut merged.ext_auth, own_auth.filter(|own| own.names_backends())) {
+            merged.take_backends(own);
+        }
+        read(index, &merged, &namespaces)
     }
 
-    fn unenforced(_policy: &SecurityPolicy) -> Vec<&'static str> {
-        // A policy that is not enforced whole is refused.
-        Vec::new()
+    fn problems(settings: &Self::Settings) -> Vec<Problem> {
+        settings.problem.iter().cloned().collect()
+    }
+
+    /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is
+    /// refused.
+    fn unenforced(policy: &SecurityPolicy) -> Vec<&'static str> {
+        let Some(auth) = &policy.spec.ext_auth else { return Vec::new() };
+        let by_http = auth.http.is_some();
+        let fields = [
+            (by_http && !auth.context_extensions.is_empty(), "extAuth.contextExtensions (servers of HTTP get none)"),
+            (by_http && auth.include_route_metadata.unwrap_or(false), "extAuth.includeRouteMetadata (servers of HTTP get none)"),
+            (
+                auth.servers().any(|(_, server)| server.settings.is_some_and(BackendSettings::is_unsupported)),
+                "extAuth backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp",
+            ),
+        ];
+        fields.into_iter().filter_map(|(is_set, path)| is_set.then_some(path)).collect()
     }
 }
 
@@ -177,6 +213,9 @@ struct Namespaces<'p> {
     api_keys: &'p str,
     users: &'p str,
     providers: &'p str,
+    server: &'p str,
+    /// Of an `extAuth.contextExtensions` item by name.
+    extension: &'p dyn Fn(&str) -> &'p str,
 }
 
 fn read(index: &Index<'_>, spec: &SecurityPolicySpec, namespaces: &Namespaces<'_>) -> Result<SecuritySettings, Problem> {
@@ -196,6 +235,21 @@ fn read(index: &Index<'_>, spec: &SecurityPolicySpec, namespaces: &Namespaces<'_
         let (settings, shadow) = csrf::read(spec)?;
         filters.push(HttpFilter::Csrf(Arc::new(CsrfFilter { settings, shadow })));
     }
+    let (mut ext_auth, mut problem) = (None, None);
+    if let Some(spec) = &spec.ext_auth {
+        let namespaces = ext_auth::Namespaces { server: namespaces.server, extension: namespaces.extension };
+        match ext_auth::read(index, spec, &namespaces) {
+            Ok(auth) => {
+                identity_headers.extend(auth.identity_headers().cloned());
+                ext_auth = Some(Arc::new(auth));
+            }
+            Err(broken) if spec.fail_open.unwrap_or(false) => {
+                let message = format!("{}: requests pass without it, as failOpen is set", broken.message);
+                problem = Some(Problem { message, ..broken });
+            }
+            Err(broken) => return Err(broken),
+        }
+    }
     if let Some(spec) = &spec.api_key_auth {
         let settings = api_key_auth::read(&Secrets::new(index, namespaces.api_keys), spec)?;
         identity_headers.extend(settings.client_id_header.clone());
@@ -214,5 +268,5 @@ fn read(index: &Index<'_>, spec: &SecurityPolicySpec, namespaces: &Namespaces<'_
         filters.push(HttpFilter::Jwt(Arc::new(settings)));
     }
     filters.extend(rules.map(|rules| HttpFilter::Authorization(Arc::new(AuthorizationFilter::new(rules)))));
-    Ok(SecuritySettings { filters: filters.into(), identity_headers: identity_headers.into() })
+    Ok(SecuritySettings { filters: filters.into(), ext_auth, identity_headers: identity_headers.into(), problem })
 }

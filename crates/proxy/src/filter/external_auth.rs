@@ -1,14 +1,24 @@
 //! External authorization: a server decides whether a request may pass. Listeners ask before matching, rules after.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
-use pailou_authz::{Allowed, AuthorizationRequest, Decision, grpc, plain};
-use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
-use pailou_snapshot::{AuthProtocol, ClusterKey, ExternalAuth, Timeouts};
+use pailou_authz::{
+    Allowed, AuthorizationRequest, Decision,
+    grpc::{self, ConfiguredContext},
+    is_open,
+    plain::{self, ServerPath},
+};
+use pailou_envoy_proto::{
+    core::Metadata,
+    ext_proc::HeaderMutation,
+    header_mutation,
+    structs::{Kind, ListValue, Struct, Value, string, structure},
+};
+use pailou_snapshot::{AuthPath, AuthProtocol, AuthSettings, ClusterKey, ExternalAuth, RouteMetadata, Timeouts};
 use tokio::time::timeout;
 
 use super::Stage;
@@ -21,8 +31,8 @@ use crate::{
     subrequest::{self, SubrequestError},
 };
 
-/// Time for an answer.
-const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Envoy Gateway's namespace of a route's metadata.
+const ROUTE_NAMESPACE: &str = "envoy-gateway";
 /// Longest answer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -35,15 +45,15 @@ enum CheckError {
     Failure(#[from] pailou_authz::Failure),
     #[error("its answer broke off, or is longer than {MAX_ANSWER} bytes: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("it did not answer within {} s", AUTHORIZATION_TIMEOUT.as_secs())]
-    Late,
+    #[error("it did not answer within {} ms", .0.as_millis())]
+    Late(Duration),
 }
 
 /// Asks a server about a request as the filters before have left it. Gives back the body, read if the server gets it.
 ///
 /// # Errors
-/// The server's refusal; 503 if it gives no answer or decides nothing; 500 if the gateway cannot ask it; 413 if the body is
-/// longer than the server may get.
+/// The server's refusal; the configured status if it gives no answer or decides nothing, and requests do not pass without; 500 if the
+/// gateway cannot ask it; 413 if the body is longer than the server may get.
 pub(super) async fn request(
     server: &ExternalAuth,
     stage: &Stage<'_>,
@@ -51,18 +61,35 @@ pub(super) async fn request(
     mut input: RequestInput,
     mutations: &mut Vec<HeaderMutation>,
 ) -> Result<RequestInput, Error> {
-    if server.max_body > 0 {
-        let bounds = Bounds { bytes: server.max_body.min(stage.bounds.bytes), ..stage.bounds };
+    let settings = &*server.settings;
+    if settings.max_body > 0 {
+        let bounds = Bounds { bytes: settings.max_body.min(stage.bounds.bytes), ..stage.bounds };
         input = input.read_all(head, &stage.connection.worker.context, &bounds).await?;
     }
-    let body = input.call().filter(|_| server.max_body > 0).map(|call| &call.bytes);
-    let key = server.cluster.as_ref().map_err(|failure| Error::misconfigured(&failure.0))?;
-    let decided = timeout(AUTHORIZATION_TIMEOUT, check(server, stage, key, head, body)).await;
-    match decided.unwrap_or(Err(CheckError::Late)).map_err(|error| unavailable(key, &error))? {
-        Decision::Denied(denial) => Err(Error::denied(*denial, &key.endpoints)),
-        Decision::Allowed(allowed) => {
-            change(&allowed, head, mutations).map_err(|error| unavailable(key, &error))?;
+    let body = input.call().filter(|_| settings.max_body > 0).map(|call| &call.bytes);
+    let backends = server.backends.as_ref().map_err(|failure| Error::misconfigured(&failure.0))?;
+    let key = subrequest::choose(backends).ok_or_else(|| Error::misconfigured("the authorization server has no backend"))?;
+    let decided = timeout(settings.timeout, check(server, stage, key, head, body)).await;
+    let decided = decided.unwrap_or(Err(CheckError::Late(settings.timeout)));
+    let changed = decided.and_then(|decision| match decision {
+        Decision::Denied(denial) => Ok(Err(Error::denied(*denial, &key.endpoints))),
+        Decision::Allowed(allowed) => change(&allowed, head, mutations).map(Ok),
+    });
+    match changed {
+        Ok(decided) => decided.map(|()| input),
+        Err(_) if settings.fail_open => {
+            remove_own_headers(settings, head);
             Ok(input)
+        }
+        Err(error) => Err(unavailable(settings, key, &error)),
+    }
+}
+
+/// Removes a client's own headers of the names that the server's consent would have set.
+fn remove_own_headers(settings: &AuthSettings, head: &mut Head) {
+    if let AuthProtocol::Http { response_headers: Some(names), .. } = &settings.protocol {
+        for name in names.iter().filter(|name| is_open(name.as_str())) {
+            head.parts.headers.remove(name);
         }
     }
 }
@@ -93,9 +120,19 @@ async fn check(
         id: head.text(&headers::REQUEST_ID).unwrap_or_default(),
         body,
     };
-    let request = match &server.protocol {
-        AuthProtocol::Http { prefix, request_headers, .. } => plain::request(&request, prefix, request_headers)?,
-        AuthProtocol::Grpc { request_headers } => grpc::request(&request, request_headers.as_deref()),
+    let request = match &server.settings.protocol {
+        AuthProtocol::Http { path, request_headers, .. } => {
+            let path = match path {
+                AuthPath::Prefix(prefix) => ServerPath::Prefix(prefix),
+                AuthPath::Fixed(path) => ServerPath::Fixed(path),
+            };
+            plain::request(&request, path, request_headers)?
+        }
+        AuthProtocol::Grpc { request_headers, context_extensions } => {
+            let extensions = context_extensions.iter().map(|(name, text)| (name.to_string(), text.expose().to_owned()));
+            let route = server.route.as_deref().map(route_metadata);
+            grpc::request(&request, request_headers.as_deref(), ConfiguredContext { extensions: extensions.collect(), route })
+        }
     };
     let made = |address: &_| {
         let mut request = request.clone().map(|body| RequestBody::held(Pieces::from(body)));
@@ -106,28 +143,44 @@ async fn check(
         }
         (request, ())
     };
-    let (exchange, ()) = subrequest::send(cluster, stage.connection, &Timeouts::default(), made).await?;
+    let timeouts = Timeouts { connect: server.settings.connect_timeout, ..Timeouts::default() };
+    let (exchange, ()) = subrequest::send(cluster, stage.connection, &timeouts, made).await?;
     let (answer, body) = exchange.response.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(CheckError::Body)?;
     let trailers = body.trailers().cloned();
     let body = body.to_bytes();
-    Ok(match &server.protocol {
+    Ok(match &server.settings.protocol {
         AuthProtocol::Http { response_headers, .. } => plain::decision(answer, body, response_headers.as_deref())?,
         AuthProtocol::Grpc { .. } => grpc::decision(&answer, &body, trailers.as_ref())?,
     })
 }
 
 fn change(allowed: &Allowed, head: &mut Head, mutations: &mut Vec<HeaderMutation>) -> Result<(), CheckError> {
+    let path = head.parts.uri.path_and_query().map(|path| allowed.path(path)).transpose()?.flatten();
     allowed.apply(&mut head.parts.headers);
-    if let Some(path) = head.parts.uri.path_and_query().map(|path| allowed.path(path)).transpose()?.flatten() {
+    if let Some(path) = path {
         head.parts.uri = path.into();
     }
     mutations.extend(allowed.response_headers());
     Ok(())
 }
 
-fn unavailable(key: &ClusterKey, error: &CheckError) -> Error {
+/// The route in Envoy Gateway's form.
+fn route_metadata(of: &RouteMetadata) -> Metadata {
+    let mut fields = vec![("kind", of.route.kind.name()), ("namespace", &of.route.name.namespace), ("name", &of.route.name.name)];
+    fields.extend(of.route.rule_name.as_deref().map(|name| ("sectionName", name)));
+    let mut resource = Struct { fields: fields.into_iter().map(|(key, text)| (key.to_owned(), string(text))).collect() };
+    if !of.annotations.is_empty() {
+        let annotations = of.annotations.iter().map(|(key, text)| (key.to_string(), string(&**text))).collect();
+        resource.fields.insert("annotations".to_owned(), Value { kind: Some(Kind::StructValue(Struct { fields: annotations })) });
+    }
+    let resources = ListValue { values: vec![Value { kind: Some(Kind::StructValue(resource)) }] };
+    let resources = Value { kind: Some(Kind::ListValue(resources)) };
+    Metadata { filter_metadata: HashMap::from([(ROUTE_NAMESPACE.to_owned(), structure("resources", resources))]) }
+}
+
+fn unavailable(settings: &AuthSettings, key: &ClusterKey, error: &CheckError) -> Error {
     let refused = Error::new(Flag::Forbidden, "whether this request is allowed cannot be found out; try again");
     let detail = format!("the authorization server {}: {error}", key.endpoints);
-    Error { status: StatusCode::SERVICE_UNAVAILABLE, ..refused.with_detail(detail) }
+    Error { status: settings.status_on_error, ..refused.with_detail(detail) }
 }

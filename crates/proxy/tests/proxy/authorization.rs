@@ -23,14 +23,15 @@ use crate::support::{
 /// Reaction of a server to a request.
 type Script = Arc<dyn Fn(AttributeContext) -> Answer + Send + Sync>;
 
-enum Answer {
+/// Answer of a server.
+pub(crate) enum Answer {
     Message(Box<CheckResponse>),
     /// These bytes in place of a message, and this gRPC status.
     Raw(&'static [u8], &'static str),
 }
 
 /// An authorization server; gives its address.
-async fn server(script: impl Fn(AttributeContext) -> Answer + Send + Sync + 'static) -> SocketAddr {
+pub(crate) async fn server(script: impl Fn(AttributeContext) -> Answer + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let script: Script = Arc::new(script);
@@ -99,7 +100,8 @@ fn option(key: &str, value: &str, append: Option<bool>) -> HeaderValueOption {
     HeaderValueOption { header, append, append_action: 0, keep_empty_value: false }
 }
 
-fn decided(code: i32, http_response: Option<HttpResponse>) -> Answer {
+/// A decision of this gRPC status.
+pub(crate) fn decided(code: i32, http_response: Option<HttpResponse>) -> Answer {
     let status = Some(Status { code, message: String::new() });
     Answer::Message(Box::new(CheckResponse { status, http_response }))
 }

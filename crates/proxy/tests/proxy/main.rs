@@ -13,6 +13,7 @@ mod codings;
 mod cors;
 mod credentials;
 mod duplex;
+mod ext_auth;
 mod ext_proc;
 mod forward;
 mod handshakes;

@@ -8,6 +8,7 @@ use crate::{
     envoy::{
         api_key_auth::{ApiKeyAuth, ExtractFrom},
         authorization::{Authorization, AuthorizationAction, AuthorizationRule},
+        backend_settings::BackendSettings,
         backend_traffic_policy::{
             BackendHttpTimeout, BackendProxyProtocol, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression,
             CompressionType, NoFields, ProxyProtocolVersion, RequestBuffer,
@@ -16,6 +17,7 @@ use crate::{
         circuit_breaker::{CircuitBreaker, PerEndpointCircuitBreaker, RetryBudget},
         client_traffic_policy::TcpKeepalive,
         csrf::Csrf,
+        ext_auth::{BodyToExtAuth, ContextExtension, ExtAuth, GrpcExtAuth, HttpExtAuth},
         fault::{FaultAbort, FaultDelay, FaultInjection},
         health_check::{
             ActiveHealthCheck, ActiveHealthCheckType, GrpcHealthCheck, HealthCheck, HealthCheckOverrides, HealthCheckPayload,
@@ -31,7 +33,7 @@ use crate::{
     http_filter::Fraction,
     port::PortNumber,
     quantity::Quantity,
-    refs::{PolicyTargetReference, SecretObjectReference, TargetSelector},
+    refs::{BackendObjectReference, BackendRef, PolicyTargetReference, SecretObjectReference, TargetSelector},
     unsupported::Unsupported,
 };
 
@@ -79,6 +81,17 @@ impl Item for Compression {
     }
 }
 
+impl Item for ContextExtension {
+    /// The key is `name`.
+    fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
+        if merge_type != MergeType::StrategicMerge {
+            return own.to_vec();
+        }
+        let kept = parent.iter().filter(|item| own.iter().all(|it| it.name != item.name));
+        kept.chain(own).cloned().collect()
+    }
+}
+
 impl Item for RateLimitRule {
     /// Rules of both apply.
     fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
@@ -95,6 +108,7 @@ macro_rules! items {
 
 items!(
     AuthorizationRule,
+    BackendRef,
     ExtractFrom,
     HashName,
     JwtProvider,
@@ -127,6 +141,7 @@ macro_rules! whole {
 whole!(
     ActiveHealthCheckType,
     AuthorizationAction,
+    BackendObjectReference,
     CompressionType,
     ConsistentHashType,
     Duration,
@@ -213,6 +228,16 @@ fields! {
     SecurityPolicySpec {
         target_ref, target_refs, target_selectors, merge_type, cors, api_key_auth, basic_auth, jwt, oidc, ext_auth, authorization, csrf,
         undecodable,
+    }
+    ExtAuth {
+        grpc, http, headers_to_ext_auth, body_to_ext_auth, timeout, fail_open, recompute_route, include_route_metadata, context_extensions,
+        status_on_error,
+    }
+    GrpcExtAuth { backend_ref, backend_refs, backend_settings }
+    HttpExtAuth { backend_ref, backend_refs, backend_settings, path, path_override, headers_to_backend }
+    BodyToExtAuth { max_request_bytes }
+    BackendSettings {
+        load_balancer, health_check, tcp_keepalive, proxy_protocol, timeout, retry, circuit_breaker, connection, http2, dns,
     }
     ApiKeyAuth { credential_refs, extract_from, forward_client_id_header, sanitize }
     BasicAuth { users, forward_username_header }

@@ -34,10 +34,14 @@ const RESERVED: [HeaderName; 16] = [
 pub(super) fn identity_header(field: &str, name: &str, sources: &[CredentialSource]) -> Result<HeaderName, Problem> {
     let name = header_name(name)?;
     let is_source = sources.iter().any(|source| matches!(source, CredentialSource::Header { name: own, .. } if *own == name));
-    let is_own =
-        ["x-gateway-", "x-envoy-", "x-forwarded-", "access-control-"].iter().any(|prefix| name.as_str().starts_with(prefix));
-    if is_source || is_own || RESERVED.contains(&name) {
+    if is_source || has_another_meaning(&name) {
         return Err(invalid(&format!("{field}: {name} has another meaning: take a name such as x-client-id")));
     }
     Ok(name)
+}
+
+/// Whether other routes of a listener need a client's header of this name.
+pub(super) fn has_another_meaning(name: &HeaderName) -> bool {
+    let is_own = ["x-gateway-", "x-envoy-", "x-forwarded-", "access-control-"];
+    RESERVED.contains(name) || is_own.iter().any(|prefix| name.as_str().starts_with(prefix))
 }

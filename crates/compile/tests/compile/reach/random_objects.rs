@@ -234,7 +234,16 @@ impl Maker {
                 self.merged(spec)
             }
             Kind::SecurityPolicy => {
-                let spec = self.targeting(&routes_and_parents, json!({"cors": {"allowOrigins": ["https://a.example"]}}));
+                let text = self.maybe(|it| {
+                    let (kind, name) = (it.0.of(&["Secret", "ConfigMap"]), it.name());
+                    json!([{"name": "a", "type": "ValueRef", "valueRef": {"group": "", "kind": kind, "name": name, "key": "ca.crt"}}])
+                });
+                let server = self.maybe(|it| {
+                    let server = json!({"backendRefs": [it.backend()]});
+                    json!({"grpc": server, "failOpen": it.0.one_in(2), "contextExtensions": text, "includeRouteMetadata": true})
+                });
+                let spec = json!({"cors": {"allowOrigins": ["https://a.example"]}, "extAuth": server});
+                let spec = self.targeting(&routes_and_parents, spec);
                 self.merged(spec)
             }
             Kind::EnvoyProxy => json!({"concurrency": 2}),

@@ -133,11 +133,25 @@ fn connections(out: &mut String, listener: &ConnectionListener) {
 }
 
 fn authorizer(auth: &ExternalAuth) -> String {
-    let cluster = match &auth.cluster {
-        Ok(key) => key.endpoints.to_string(),
+    let backends = match &auth.backends {
+        Ok(backends) => {
+            let backends = backends.iter().map(|(weight, key)| match weight {
+                1 => key.endpoints.to_string(),
+                weight => format!("{weight} x {}", key.endpoints),
+            });
+            backends.collect::<Vec<_>>().join(", ")
+        }
         Err(failure) => format!("none ({})", failure.0),
     };
-    format!("{cluster}, {}, body up to {}", printed(&auth.protocol), auth.max_body)
+    let settings = &auth.settings;
+    let mut text = format!("{backends}, {}, body up to {}", printed(&settings.protocol), settings.max_body);
+    let mut more = |is_set: bool, word: String| text.push_str(&if is_set { format!(", {word}") } else { String::new() });
+    more(settings.timeout.as_secs() != 10, format!("{} ms", settings.timeout.as_millis()));
+    more(settings.connect_timeout != Timeouts::default().connect, format!("connects in {:?}", settings.connect_timeout));
+    more(settings.fail_open, "fail open".to_owned());
+    more(settings.status_on_error != 503, format!("{} on error", settings.status_on_error.as_str()));
+    auth.route.iter().for_each(|route| text.push_str(&format!(", of {} {:?}", route.route, route.annotations)));
+    text
 }
 
 fn external_processor(processor: &ExtProc) -> String {

@@ -9,7 +9,7 @@ use pailou_extproc::{
     names::METHOD_PATH,
     processor::{Lane, Limits, Session},
 };
-use pailou_snapshot::{ClusterKey, ExtProc, Timeouts};
+use pailou_snapshot::Timeouts;
 
 use super::{Open, Processor, Stream};
 use crate::{
@@ -30,7 +30,7 @@ impl Processor {
     pub(super) fn open(&mut self, first: Bytes, runtime: &Runtime, connection: &Arc<Connection>, bounds: &Bounds) -> Lane {
         let max_body = usize::try_from(bounds.bytes).unwrap_or(usize::MAX);
         let limits = Limits { fail_open: self.settings.fail_open, max_message: max_body.saturating_add(MAX_GROWTH) };
-        let cluster = choose(&self.settings).and_then(|key| runtime.find(key)).cloned();
+        let cluster = subrequest::choose(&self.settings.backends).and_then(|key| runtime.find(key)).cloned();
         let (connection, authority) = (Arc::clone(connection), self.settings.authority.clone());
         let call = |outbox: SharedOutbox| async move {
             let response = send(cluster, &connection, outbox, authority).await;
@@ -40,18 +40,6 @@ impl Processor {
         self.stream = Stream::Open(Open { session, response: Some(response), has_request_body: false });
         request
     }
-}
-
-/// One of the processor's backends, by weight.
-fn choose(settings: &ExtProc) -> Option<&ClusterKey> {
-    let total: u64 = settings.backends.iter().map(|(weight, _)| u64::from(*weight)).sum();
-    let mut point = if settings.backends.len() > 1 && total > 0 { fastrand::u64(..total) } else { 0 };
-    let at_point = |(weight, _): &&(u32, ClusterKey)| {
-        let is_here = point < u64::from(*weight);
-        point = point.saturating_sub(u64::from(*weight));
-        is_here
-    };
-    settings.backends.iter().find(at_point).map(|(_, key)| key)
 }
 
 async fn send(
