@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Kind, Meta, NamespaceName, Object, ObjectKey, Resource,
-    envoy::security_policy::SecurityPolicySpec,
+    envoy::{backend_traffic_policy::BackendTrafficPolicySpec, security_policy::SecurityPolicySpec},
     inference_pool::InferencePoolVersion,
     parse::ParseError,
     refs::{ParentReference, PolicyTargetReference, TargetSelector},
@@ -46,6 +46,8 @@ pub enum Concerns {
         targets: Vec<PolicyTargetReference>,
         /// `targetSelectors`.
         selectors: Vec<TargetSelector>,
+        /// A BackendTrafficPolicy has `rateLimit`.
+        is_limit: bool,
     },
     /// A BackendTLSPolicy, by its targets.
     Backends(Vec<PolicyTargetReference>),
@@ -75,21 +77,20 @@ impl Undecodable {
         Some(Self { key, generation: metadata["generation"].as_i64().unwrap_or_default(), message, concerns })
     }
 
-    /// A SecurityPolicy with the targets of one that did not decode, which closes them: what it was to protect must not be open. `None` for
-    /// other kinds.
+    /// A SecurityPolicy, or a BackendTrafficPolicy with limits, with the targets of one that did not decode, which closes them: what it was
+    /// to protect must not be open. `None` for others.
     pub fn closing_policy(&self) -> Option<Object> {
-        let Concerns::Policy { targets, selectors } = &self.concerns else { return None };
-        if self.key.kind != Kind::SecurityPolicy.name() {
-            return None;
-        }
+        let Concerns::Policy { targets, selectors, is_limit } = &self.concerns else { return None };
         let meta = Meta { name: self.key.name.clone(), namespace: self.key.namespace.clone(), ..Meta::default() };
-        let spec = SecurityPolicySpec {
-            target_refs: targets.clone(),
-            target_selectors: selectors.clone(),
-            undecodable: Some(self.message.clone()),
-            ..SecurityPolicySpec::default()
-        };
-        Some(Object::SecurityPolicy(Arc::new(Resource { meta, spec })))
+        let (target_refs, target_selectors) = (targets.clone(), selectors.clone());
+        let undecodable = Some(self.message.clone());
+        if *is_limit {
+            let spec =
+                BackendTrafficPolicySpec { target_refs, target_selectors, undecodable, ..BackendTrafficPolicySpec::default() };
+            return Some(Object::BackendTrafficPolicy(Arc::new(Resource { meta, spec })));
+        }
+        let spec = SecurityPolicySpec { target_refs, target_selectors, undecodable, ..SecurityPolicySpec::default() };
+        (self.key.kind == Kind::SecurityPolicy.name()).then(|| Object::SecurityPolicy(Arc::new(Resource { meta, spec })))
     }
 
     /// Whether it says whom it concerns: without that no condition can be put anywhere, unless it was served before.
@@ -98,7 +99,7 @@ impl Undecodable {
             Concerns::Class(name) | Concerns::Gateway(name) => name.is_some(),
             Concerns::Set(parent) => parent.is_some(),
             Concerns::Route(parents) => !parents.is_empty(),
-            Concerns::Policy { targets, selectors } => !targets.is_empty() || !selectors.is_empty(),
+            Concerns::Policy { targets, selectors, .. } => !targets.is_empty() || !selectors.is_empty(),
             Concerns::Backends(targets) => !targets.is_empty(),
             Concerns::Pool(_) | Concerns::Itself => true,
         }
@@ -116,7 +117,8 @@ fn concerns(kind: Kind, group: &str, spec: &Value) -> Option<Concerns> {
         }
         Kind::ClientTrafficPolicy | Kind::BackendTrafficPolicy | Kind::SecurityPolicy | Kind::EnvoyExtensionPolicy => {
             let targets = read(&spec["targetRef"]).into_iter().chain(list(&spec["targetRefs"])).collect();
-            Concerns::Policy { targets, selectors: list(&spec["targetSelectors"]) }
+            let is_limit = kind == Kind::BackendTrafficPolicy && !spec["rateLimit"].is_null();
+            Concerns::Policy { targets, selectors: list(&spec["targetSelectors"]), is_limit }
         }
         Kind::BackendTlsPolicy => Concerns::Backends(list(&spec["targetRefs"])),
         Kind::InferencePool => {

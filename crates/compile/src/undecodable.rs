@@ -148,7 +148,7 @@ impl Judge<'_, '_> {
                 let parents: Vec<_> = parents.iter().filter_map(status).collect();
                 (!parents.is_empty()).then_some(StatusBody::Route { parents })?
             }
-            Concerns::Policy { targets: refs, selectors } => {
+            Concerns::Policy { targets: refs, selectors, .. } => {
                 let meta = Meta { namespace: undecodable.key.namespace.clone(), ..Meta::default() };
                 let declared = DeclaredTargets { kind: &undecodable.key.kind, meta: &meta, refs: refs.clone(), selectors };
                 let (targets, _) = targets(self.index, TargetKind::ROUTING, &declared);

@@ -102,6 +102,9 @@ pub struct BackendTrafficPolicySpec {
     /// Bytes in time.
     #[serde(default)]
     pub bandwidth_limit: Option<Unsupported>,
+    /// Errors of a policy with limits that did not decode: only its targets are known, and are closed.
+    #[serde(skip)]
+    pub undecodable: Option<String>,
 }
 
 /// PROXY protocol towards backends.

@@ -172,11 +172,29 @@ fn typed_object(fields: Map<String, Value>, reader: &Reader<'_>, ignored: &mut V
     }
 
     let object = typed::object(kind, version, meta, fields, ignored)?;
+    let misunderstood: Failures = ignored.iter().filter(|field| guards(kind, &field.path)).map(misunderstood).collect();
+    if !misunderstood.is_empty() {
+        return Err(misunderstood);
+    }
     let violations = object.validate(version);
     if violations.is_empty() {
         return Ok(object);
     }
     Err(violations.into_iter().map(|Violation { path, message }| (path, Problem::Rule(message))).collect())
+}
+
+/// Whether a field is of what keeps clients out: without it a policy may mean something else.
+fn guards(kind: Kind, path: &str) -> bool {
+    match kind {
+        Kind::SecurityPolicy => path.starts_with("spec."),
+        Kind::BackendTrafficPolicy => path.starts_with("spec.rateLimit."),
+        _ => false,
+    }
+}
+
+fn misunderstood(field: &UnknownField) -> (String, Problem) {
+    let hint = field.meant.map(|meant| format!(": did you mean {meant}?")).unwrap_or_default();
+    (field.path.clone(), Problem::UnknownField { hint })
 }
 
 /// The kind and the version that `apiVersion` and `kind` name.

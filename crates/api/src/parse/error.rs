@@ -124,6 +124,12 @@ pub enum Problem {
     /// A value of a Secret has the wrong type; it is not quoted.
     #[error("the value does not fit this field of a Secret (data: base64 text; stringData: text); it is not shown here")]
     SecretValue,
+    /// A policy that guards has a field that its kind does not have.
+    #[error("there is no such field{hint}; a policy that guards is enforced whole or not at all")]
+    UnknownField {
+        /// A near name, as the end of the sentence.
+        hint: String,
+    },
     /// The object breaks a rule of its kind.
     #[error("{0}")]
     Rule(String),

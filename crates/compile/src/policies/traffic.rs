@@ -55,6 +55,9 @@ impl Traffic {
     /// # Errors
     /// The first value that is invalid: none of the policy applies then.
     pub(crate) fn new(index: &Index<'_>, spec: &BackendTrafficPolicySpec, sources: &Sources<'_>) -> Result<Self, Problem> {
+        if let Some(errors) = &spec.undecodable {
+            return Err(Problem::accepted("Invalid", format!("does not decode: {errors}")));
+        }
         let mut traffic = Self::default();
         if let Some(tcp) = spec.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()) {
             traffic.connect = tcp.connect_timeout.map(|it| it.as_std());

@@ -235,6 +235,53 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_guards_is_understood_whole_or_closes_its_targets() {
+        let policy = |kind: &str, more: &str| {
+            format!(
+                "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: {kind}\nmetadata: {{name: p}}\nspec:\n  targetRefs: [{{group: \
+                 gateway.networking.k8s.io, kind: HTTPRoute, name: r}}]\n  {more}\n"
+            )
+        };
+        let limits = |rule: &str| format!("rateLimit: {{global: {{rules: [{{{rule}}}]}}}}");
+        for (kind, more, expected) in [
+            (
+                "SecurityPolicy",
+                "authorisation: {}".to_owned(),
+                Some("spec.authorisation: there is no such field: did you mean authorization?"),
+            ),
+            (
+                "SecurityPolicy",
+                "authorization: {rules: [{action: Allow, principals: {}}]}".to_owned(),
+                Some("spec.authorization.rules[0].principals"),
+            ),
+            ("BackendTrafficPolicy", limits("limits: {requests: 1, unit: Hour}"), Some("spec.rateLimit")),
+            (
+                "BackendTrafficPolicy",
+                limits("limit: {requests: 1, unit: Hour}, shadow: true"),
+                Some("spec.rateLimit.global.rules[0].shadow"),
+            ),
+            ("BackendTrafficPolicy", limits("limit: {requests: 1, unit: Fortnight}"), Some("spec.rateLimit")),
+            ("BackendTrafficPolicy", "timeouts: {}".to_owned(), None),
+        ] {
+            let mut catalog = catalog();
+            update(&mut catalog, "a", &policy(kind, &more));
+            let (store, problems) = contents(&catalog);
+            let (_, entry) = store.iter().next().unwrap();
+            let undecodable = match &entry.object {
+                pailou_api::Object::SecurityPolicy(policy) => policy.spec.undecodable.clone(),
+                pailou_api::Object::BackendTrafficPolicy(policy) => policy.spec.undecodable.clone(),
+                _ => panic!("no policy"),
+            };
+            match expected {
+                Some(expected) => {
+                    assert!(undecodable.as_ref().is_some_and(|errors| errors.contains(expected)), "{more}: {undecodable:?}")
+                }
+                None => assert_eq!((undecodable, problems[0].level), (None, Level::UnknownField)),
+            }
+        }
+    }
+
+    #[test]
     fn a_broken_document_keeps_its_last_good_form_and_the_rest_applies() {
         let mut catalog = catalog();
         update(&mut catalog, "a.yaml", &format!("{CLASS}---\n{POD}"));

@@ -180,7 +180,7 @@ fields! {
     BackendTrafficPolicySpec {
         target_ref, target_refs, target_selectors, merge_type, timeout, circuit_breaker, retry, load_balancer, health_check, tcp_keepalive,
         fault_injection, request_buffer, response_override, compression, compressor, rate_limit, proxy_protocol, connection, http2, dns,
-        use_client_protocol, http_upgrade, telemetry, routing_type, admission_control, bandwidth_limit,
+        use_client_protocol, http_upgrade, telemetry, routing_type, admission_control, bandwidth_limit, undecodable,
     }
     BackendTimeout { tcp, http }
     BackendTcpTimeout { connect_timeout }
