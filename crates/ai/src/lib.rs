@@ -26,6 +26,7 @@ pub mod error;
 mod event_cache;
 mod json;
 pub mod multipart;
+mod output_limits;
 pub mod rename;
 mod response_key;
 pub mod scan;

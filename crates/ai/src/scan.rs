@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::{
     document::{Document, Members},
     json,
+    output_limits::OutputLimits,
 };
 
 /// Top-level members called `model` that one body may have. More than one is an accident or an attack.
@@ -26,6 +27,9 @@ pub struct Scan {
     pub stream: bool,
     /// The most tokens the answer may have: `max_completion_tokens`, else `max_tokens`, else `max_output_tokens`.
     pub max_tokens: Option<u64>,
+    /// The most tokens that all answers to the request may have: the largest limit under any name, also in Gemini's `generationConfig` and
+    /// the like, for each of `n` or `best_of` answers to each of several prompts. `None` without a limit.
+    pub max_output: Option<u64>,
     /// vLLM's `cache_salt`: requests with different salts share no cached prefix.
     pub cache_salt: Option<String>,
     /// Text that engines put before the prompt: Anthropic's `system`, the Responses API's `instructions`. The value as it
@@ -162,13 +166,16 @@ struct FoundMembers {
     scan: Scan,
     /// `max_completion_tokens`, `max_tokens`, `max_output_tokens`.
     limits: [Option<u64>; 3],
+    output: OutputLimits,
     /// The prompt and the rank of the name it came under; the lowest wins.
     prompt: Option<(u8, Range<usize>)>,
 }
 
 impl Members for FoundMembers {
     fn member(&mut self, body: &[u8], name: Range<usize>, value: Range<usize>) -> Result<(), ScanError> {
-        match &*json::text(body, &name)? {
+        let name = json::text(body, &name)?;
+        self.output.member(body, &name, &value);
+        match &*name {
             "model" => return self.model(body, value),
             "stream" => self.scan.stream = is_true(body, &value),
             "max_completion_tokens" => self.limits[0] = uint(body, &value),
@@ -202,6 +209,7 @@ impl FoundMembers {
 
     fn finish(mut self) -> Scan {
         self.scan.max_tokens = self.limits.into_iter().flatten().next();
+        self.scan.max_output = self.output.total();
         self.scan.prompt = self.prompt.map(|(_, span)| span);
         self.scan
     }

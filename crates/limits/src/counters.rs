@@ -193,6 +193,14 @@ impl Counters {
         Admission::Admitted { rate, reservation, is_over }
     }
 
+    /// A cost that the response to this charge's request hardly ever has, by those before: a client that allows for more reserves no more,
+    /// and keeps no others out.
+    pub fn plausible_cost(&self, charge: &Charge) -> u64 {
+        let key = charge.rule_key();
+        let typical = self.shard(key).lock().get(&key).map(|rule| rule.typical);
+        typical.unwrap_or_default().plausible()
+    }
+
     /// Takes back the cost of a request that another rule refused.
     pub fn refund(&self, now: u64, charge: &Charge) {
         let key = charge.rule_key();

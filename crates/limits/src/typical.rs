@@ -1,34 +1,50 @@
-//! A high cost of the last responses, learned.
+//! Cost of the last responses, learned.
 
 /// Share of responses that cost less, in percent.
 const QUANTILE: u64 = 90;
 /// Cost before anything was learned: a short answer.
 const FIRST: u64 = 256;
 
-/// An estimate of the 90th percentile of costs. Each cost moves it by a share of itself, up nine times as far as down, so that nine in
-/// ten lie below in the long run.
+/// Cost that any response may be expected to have, however little the last ones cost.
+const ALWAYS_PLAUSIBLE: u64 = 4096;
+/// Share of itself, one in so many, by which the largest cost is forgotten with each response.
+const FORGETTING: u64 = 64;
+
+/// What responses of a rule cost.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Typical(u64);
+pub(crate) struct Typical {
+    /// An estimate of the 90th percentile of costs. Each cost moves it by a share of itself, up nine times as far as down, so that nine in
+    /// ten lie below in the long run.
+    high: u64,
+    /// The largest of late.
+    largest: u64,
+}
 
 impl Default for Typical {
     fn default() -> Self {
-        Self(FIRST)
+        Self { high: FIRST, largest: 0 }
     }
 }
 
 impl Typical {
-    /// The estimate.
+    /// A cost that most responses stay below.
     pub(crate) fn get(self) -> u64 {
-        self.0
+        self.high
+    }
+
+    /// A cost that a response hardly ever has: four times the largest.
+    pub(crate) fn plausible(self) -> u64 {
+        self.largest.saturating_mul(4).max(ALWAYS_PLAUSIBLE)
     }
 
     /// Learns a cost.
     pub(crate) fn learn(&mut self, cost: u64) {
-        let step = (self.0 / 20).max(1);
-        self.0 = match cost > self.0 {
-            true => (self.0 + step * QUANTILE / 50).min(cost),
-            false => (self.0 - (step * (100 - QUANTILE) / 50).clamp(1, self.0.max(1))).max(cost),
+        let (high, step) = (self.high, (self.high / 20).max(1));
+        self.high = match cost > high {
+            true => high.saturating_add(step.saturating_mul(QUANTILE) / 50).min(cost),
+            false => (high - (step * (100 - QUANTILE) / 50).clamp(1, high.max(1))).max(cost),
         };
+        self.largest = cost.max(self.largest - self.largest.div_ceil(FORGETTING));
     }
 }
 
@@ -50,5 +66,19 @@ mod tests {
         assert_eq!(typical.get(), 10);
         typical.learn(0);
         assert!(typical.get() < 11);
+    }
+
+    #[test]
+    fn a_plausible_cost_follows_the_largest_and_forgets_it() {
+        let mut typical = Typical::default();
+        assert_eq!(typical.plausible(), 4096);
+        typical.learn(100_000);
+        assert_eq!(typical.plausible(), 400_000);
+        for _ in 0..1000 {
+            typical.learn(1);
+        }
+        assert_eq!(typical.plausible(), 4096);
+        typical.learn(u64::MAX);
+        assert_eq!(typical.plausible(), u64::MAX);
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct LimitState {
     tightest: Option<Tightest>,
     /// Room that is held for the response.
     pub(super) charges: TokenCharges,
+    /// Charges of the request, by the process's own limits too: they go back where a later limit refuses it.
+    charged: Vec<Charge>,
 }
 
 struct Tightest {
@@ -66,11 +68,11 @@ pub(super) async fn request(
     let counters = &stage.connection.worker.context.limits;
     let now = unix_seconds();
     let prompt = prompt_tokens(&input);
-    let mut charged: Vec<(Charge, _)> = Vec::with_capacity(selected.len());
+    let mut held = Vec::new();
     for (rule, descriptor) in selected {
         let (limit, window) = limit(rule, identity);
         let expected = rule.response_cost.as_ref().map(|cost| expected(cost, &input, prompt, identity));
-        let charge = Charge {
+        let mut charge = Charge {
             name: rule.name.clone(),
             rule: (rule.id, target(rule, stage)),
             descriptor,
@@ -80,23 +82,30 @@ pub(super) async fn request(
             expected,
             is_shadow: rule.is_shadow,
         };
+        if let Some(Some(expected)) = charge.expected
+            && expected > prompt
+        {
+            let output = (expected - prompt).min(counters.plausible_cost(&charge));
+            charge.expected = Some(Some(prompt.saturating_add(output)));
+        }
         match counters.admit(now, &charge) {
             Admission::Admitted { rate, reservation, is_over } => {
                 if is_over {
                     stage.connection.worker.context.metrics.shadowed_limits.inc();
                 }
                 state.note(rule, rate, filter.is_local);
-                charged.push((charge, reservation.zip(rule.response_cost.clone())));
+                held.extend(reservation.zip(rule.response_cost.clone()));
+                state.charged.push(charge);
             }
             Admission::Refused(rate) => {
-                charged.iter().for_each(|(charge, _)| counters.refund(now, charge));
+                state.charged.drain(..).for_each(|charge| counters.refund(now, &charge));
                 state.tightest = None;
                 state.note(rule, rate, filter.is_local);
                 return Err(refused(rule, rate));
             }
         }
     }
-    state.charges.extend(prompt, charged.into_iter().filter_map(|(_, held)| held));
+    state.charges.extend(prompt, held.into_iter());
     Ok(input)
 }
 
@@ -193,7 +202,7 @@ fn expected(cost: &Cost, input: &RequestInput, prompt: u64, identity: &Identity)
     };
     let scan = input.call().and_then(|call| call.scan.as_ref()?.as_ref().ok());
     let Some(scan) = scan else { return Some(0) };
-    match (count, scan.max_tokens) {
+    match (count, scan.max_output) {
         (TokenCount::Input, _) => Some(prompt),
         (_, Some(output)) => Some(count.of(Tokens { input: prompt, output, total: prompt.saturating_add(output) })),
         (_, None) => None,
