@@ -41,7 +41,7 @@ pub(crate) struct ListenerState<'a> {
     /// Filters before routing.
     pub(crate) filters: Vec<HttpFilter>,
     /// Headers that authentication puts identities into.
-    pub(crate) identity_headers: Box<[HeaderName]>,
+    pub(crate) identity_headers: Arc<[HeaderName]>,
     /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -75,7 +75,7 @@ impl<'a> ListenerState<'a> {
             client_certificates: None,
             client: Arc::default(),
             filters: Vec::new(),
-            identity_headers: Box::default(),
+            identity_headers: Arc::default(),
             problems,
             attached: 0,
         }

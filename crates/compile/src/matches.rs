@@ -1,6 +1,6 @@
 //! Matches of rules.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderName, Method};
 
@@ -9,7 +9,7 @@ use pailou_api::{
     grpc_route::{GrpcMethodMatch, GrpcRouteMatch},
     http_match::{HeaderMatch as SpecHeader, HttpRouteMatch, MatchType, PathMatch as SpecPath},
 };
-use pailou_snapshot::{Conditions, HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch};
+use pailou_snapshot::{Conditions, HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch, normal_pattern};
 
 use super::{headers::header_name, regexes};
 
@@ -81,10 +81,15 @@ fn with_headers(
 
 fn path(field: &str, spec: &SpecPath) -> Result<PathMatch, Problem> {
     Ok(match spec {
-        SpecPath::Exact(path) => PathMatch::Exact(path.as_str().into()),
-        SpecPath::PathPrefix(prefix) => PathMatch::Prefix(prefix.strip_suffix('/').unwrap_or(prefix).into()),
+        SpecPath::Exact(path) => PathMatch::Exact(normal(path).into()),
+        SpecPath::PathPrefix(prefix) => PathMatch::Prefix(normal(prefix.strip_suffix('/').unwrap_or(prefix)).into()),
         SpecPath::RegularExpression(pattern) => regex_path(&format!("{field}.path.value"), pattern)?,
     })
+}
+
+/// The form that requests' paths are compared in. Validation refuses what has none.
+fn normal(path: &str) -> Cow<'_, str> {
+    normal_pattern(path).unwrap_or(Cow::Borrowed(path))
 }
 
 fn regex_path(field: &str, pattern: &str) -> Result<PathMatch, Problem> {

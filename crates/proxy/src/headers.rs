@@ -2,7 +2,7 @@
 
 mod assertions;
 
-pub(crate) use assertions::{remove_assertions, remove_identities};
+pub(crate) use assertions::{clean_trailers, remove_assertions, remove_identities};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pailou_extproc::names;

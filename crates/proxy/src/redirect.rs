@@ -1,6 +1,6 @@
 //! Redirects.
 
-use http::{HeaderValue, Response, Uri, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use pailou_snapshot::{PathMatch, Redirect};
 
 use crate::{response_body::ResponseBody, rewrite};
@@ -41,9 +41,16 @@ pub(crate) fn response(
     Some(response)
 }
 
+/// The answer that sends a client to the normal form of its path.
+pub(crate) fn to_normal_path(location: HeaderValue) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
     use pailou_snapshot::PathRewrite;
 
     use super::*;

@@ -44,7 +44,8 @@ pub(crate) struct Relay {
 /// Readers that follow the body.
 pub(crate) struct Reader {
     pub(crate) reader: ResponseReader,
-    pub(crate) dialect: Dialect,
+    /// Dialect of a model call; `None` where only usage is read.
+    pub(crate) dialect: Option<Dialect>,
     /// Its end is the connection's end: nothing but the dialect's own last word tells whether it is whole.
     pub(crate) until_close: bool,
 }
@@ -237,14 +238,14 @@ impl Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         self.record.flag = Some(flag);
         self.record.detail = Some(error.to_string());
-        let event = self.reader.as_ref().filter(|reader| reader.reader.reads_events()).map(|reader| {
-            let body = ErrorBody::new(reader.dialect, flag.status().as_u16(), message);
+        let event = self.reader.as_ref().filter(|reader| reader.reader.reads_events()).and_then(|reader| {
+            let body = ErrorBody::new(reader.dialect?, flag.status().as_u16(), message);
             let event = body.to_event(reader.reader.next_sequence_number());
             // Else it would be part of what the backend had begun to say.
-            match reader.reader.event_end() {
+            Some(match reader.reader.event_end() {
                 "" => event,
                 end => [end.as_bytes(), &event].concat().into(),
-            }
+            })
         });
         self.settle();
         match event {

@@ -45,7 +45,7 @@ use crate::{
     breaker::Overflow,
     client_cert_header,
     context::Context,
-    error::{Error, Flag},
+    error::{Audience, Error, Flag},
     filter::{self, Admitted, FilterState, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
@@ -75,19 +75,21 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
     let upgrade = body.take_upgrade();
     let mut record = Box::new(RequestLog::new(context.clone(), connection.peer, parts.method.clone(), parts.version));
     record.path = parts.uri.path().into();
-    let mut audience = crate::error::Audience::Other;
     let mut state = FilterState::default();
-    let served = match Head::read(parts) {
-        Ok(head) => {
-            audience = head.audience;
-            let mut serving = pin!(serve(connection, head, body, &mut record, &mut state));
-            poll_fn(|task| match serving.as_mut().poll(task) {
-                Poll::Pending if context.cut_off.is_given() => Poll::Ready(Err(stopped())),
-                polled => polled,
-            })
-            .await
+    let (served, audience) = match Head::read(parts) {
+        Ok(mut head) => {
+            let served = {
+                let mut serving = pin!(serve(connection, &mut head, body, &mut record, &mut state));
+                poll_fn(|task| match serving.as_mut().poll(task) {
+                    Poll::Pending if context.cut_off.is_given() => Poll::Ready(Err(stopped())),
+                    polled => polled,
+                })
+                .await
+            };
+            // As the listener has normalised the path.
+            (served, head.audience)
         }
-        Err(error) => Err(error),
+        Err(error) => (Err(error), Audience::Other),
     };
     match served {
         Ok(Served::Here(mut response)) => {
@@ -134,7 +136,7 @@ enum Served {
 
 async fn serve(
     connection: &Arc<Connection>,
-    mut head: Head,
+    head: &mut Head,
     body: ClientBody,
     record: &mut RequestLog,
     state: &mut FilterState,
@@ -143,56 +145,59 @@ async fn serve(
     record.host = head.host.clone();
     let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
 
-    let listener = listener::choose(&runtime, connection, &head)?;
+    let listener = listener::choose(&runtime, connection, head)?;
     record.listener = Some(listener.name.clone());
     let policy = &*listener.client;
     if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
         return Ok(Served::Here(Response::new(ResponseBody::empty())));
     }
-    let client = prepare(&mut head, listener, connection)?;
+    let client = prepare(head, listener, connection)?;
+    if let Some(location) = head.normalize_path(policy.path)? {
+        return Ok(Served::Here(redirect::to_normal_path(location)));
+    }
     record.request_id = request_id::of_request(&mut head.parts.headers);
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let stage = Stage { runtime: &runtime, connection, client, listener: &listener.name, route: None, bounds };
-    let input = RequestInput::new(body, &head);
+    let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;
-    let (mut entry, input) = match preflight::rule(listener, &head) {
+    let (mut entry, input) = match preflight::rule(listener, head) {
         Some(entry) => (entry, input),
-        None => match filter::request_to_listener(&listener.filters, &stage, &mut head, input, state).await? {
-            Passage::Continue(input) => match find_rule(listener, base_models, &head, input, &stage, record).await {
+        None => match filter::request_to_listener(&listener.filters, &stage, head, input, state).await? {
+            Passage::Continue(input) => match find_rule(listener, base_models, head, input, &stage, record).await {
                 Ok(found) => found,
                 // Boxed: most requests are routed, and would carry the room it needs.
-                Err(error) => return Box::pin(models::response(listener, &stage, &head, state, error)).await.map(Served::Here),
+                Err(error) => return Box::pin(models::response(listener, &stage, head, state, error)).await.map(Served::Here),
             },
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
     };
-    let mut admitted = match admit(entry, &stage, &mut head, input, record, state).await? {
+    let mut admitted = match admit(entry, &stage, head, input, record, state).await? {
         Passage::Continue(admitted) => admitted,
         Passage::Reply(response) => return Ok(Served::Here(*response)),
     };
     while state.takes_route() {
-        let (found, input) = find_rule(listener, base_models, &head, admitted.take_input(), &stage, record).await?;
+        let (found, input) = find_rule(listener, base_models, head, admitted.take_input(), &stage, record).await?;
         if Arc::ptr_eq(&found.rule, &entry.rule) {
             admitted.put_input(input);
             continue;
         }
         // The request passes the filters of the rule that takes it now, too.
         entry = found;
-        admitted = match admit(entry, &stage, &mut head, input, record, state).await? {
+        admitted = match admit(entry, &stage, head, input, record, state).await? {
             Passage::Continue(admitted) => admitted,
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         };
     }
-    if let Some(response) = answer_here(&admitted, entry, &head, connection)? {
+    if let Some(response) = answer_here(&admitted, entry, head, connection)? {
         return Ok(Served::Here(response));
     }
     let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
     if state.may_be_refused() {
-        return state.unless_refused(Box::pin(forward(connection, &mut head, admission, record))).await;
+        return state.unless_refused(Box::pin(forward(connection, head, admission, record))).await;
     }
-    forward(connection, &mut head, admission, record).await
+    forward(connection, head, admission, record).await
 }
 
 /// Passes a request through the filters of the rule that takes it.
@@ -206,9 +211,6 @@ async fn admit(
 ) -> Result<Passage<Admitted>, Error> {
     let rule = &entry.rule;
     record.rule = Some(rule.clone());
-    if rule.route.kind == pailou_snapshot::RouteKind::Grpc {
-        head.audience = crate::error::Audience::Grpc;
-    }
     let passage = filter::request_to_rule(rule, stage, head, input, state).await;
     record.hold(state.take_charges());
     passage
@@ -250,31 +252,20 @@ async fn forward(
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
     let late_edit = late_edit(policy, head, connection, rule);
-    let route = Chosen { runtime, entry, backend, policy, client, session: session.as_ref() };
+    let counts_tokens = record.counts_tokens();
+    let route = Chosen { runtime, entry, backend, policy, client, session: session.as_ref(), counts_tokens };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
     let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
-    let (upgrade, audience) = (head.upgrade.take(), head.audience);
-    let keep = keep(rule, &input, attempt::is_repeatable(&outgoing.method, audience), bounds, context);
+    let upgrade = head.upgrade.take();
+    let keep = keep(rule, &input, outgoing.is_repeatable(), bounds, context);
     let body = ReplayBody::new(input, target.body.take(), keep);
     let policy = Policy::new(rule.policy.retry.as_ref());
     // Boxed: the future that runs them would hold them three times, for as long as the connection lives.
-    let attempts = Box::new(Attempts {
-        route,
-        connection,
-        head,
-        original,
-        outgoing,
-        target,
-        history,
-        policy,
-        body,
-        permit,
-        upgrade,
-        audience,
-    });
+    let attempts =
+        Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade });
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))
 }
 
@@ -328,6 +319,8 @@ struct Chosen<'a> {
     policy: &'a ClientPolicy,
     client: IpAddr,
     session: Option<&'a Session<'a>>,
+    /// A limit counts the tokens of the response.
+    counts_tokens: bool,
 }
 
 /// Applies the listener's settings to a request before it is matched.
@@ -346,7 +339,6 @@ fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Res
         RequestFacts::of(head, connection, None).edit_request(&mut map, edit);
         head.parts.headers = map;
     }
-    head.normalize_path(policy.path)?;
     Ok(client)
 }
 

@@ -2,11 +2,14 @@
 
 mod authority;
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts, uri::PathAndQuery};
 use pailou_http1::is_chunked_only;
-use pailou_snapshot::{Body, ClientAddress, ClientPolicy, PathNormalization, RequestView, normalize_host};
+use pailou_snapshot::{
+    Body, ClientAddress, ClientPolicy, EscapedSlashes, NormalPath, PathError, PathNormalization, RequestView, normalize_host,
+    normalize_path,
+};
 
 use crate::{
     error::{Audience, Error, Flag},
@@ -56,20 +59,32 @@ impl Head {
         Ok(Self { host, authority, upgrade, audience, parts })
     }
 
-    /// Normalises the path as a listener asks, before anything is matched against it.
+    /// Normalises the path as a listener asks, before anything is matched against it. Gives the location that the client is to be sent to
+    /// instead, where the listener has clients use the normal path themselves.
     ///
     /// # Errors
-    /// 400 where the path climbs above its root.
-    pub(crate) fn normalize_path(&mut self, settings: PathNormalization) -> Result<(), Error> {
-        let changed = match normal_path(self.parts.uri.path(), settings) {
-            None => return Err(Error::new(Flag::BadRequest, "the path climbs above its root")),
-            Some(Cow::Borrowed(_)) => return Ok(()),
-            Some(Cow::Owned(path)) => path,
-        };
-        let path =
-            rewrite::with_path(&self.parts.uri, &changed).ok_or_else(|| Error::new(Flag::BadRequest, "the path is not valid"))?;
+    /// 400 for a path that is refused.
+    pub(crate) fn normalize_path(&mut self, settings: PathNormalization) -> Result<Option<HeaderValue>, Error> {
+        let before = self.parts.uri.path();
+        let NormalPath { path, is_unescaped } = normalize_path(before, settings).map_err(refused_path)?;
+        if *path == *before {
+            return Ok(None);
+        }
+        let invalid = || Error::new(Flag::BadRequest, "the path is not valid");
+        let path = rewrite::with_path(&self.parts.uri, &path).ok_or_else(invalid)?;
+        if is_unescaped && settings.escaped_slashes == EscapedSlashes::Redirect {
+            // Two slashes would begin with another host's name.
+            let location = Some(path.as_str()).filter(|path| !path.starts_with("//"));
+            return location.and_then(|path| HeaderValue::from_str(path).ok()).ok_or_else(invalid).map(Some);
+        }
+        self.set_path(path);
+        Ok(None)
+    }
+
+    /// Replaces path and query.
+    pub(crate) fn set_path(&mut self, path: PathAndQuery) {
         self.parts.uri = path.into();
-        Ok(())
+        self.audience = Audience::of(self.parts.uri.path(), &self.parts.headers);
     }
 
     /// Parts that decide the match.
@@ -170,78 +185,18 @@ fn only_chunked(headers: &HeaderMap) -> Result<(), Error> {
     Err(Error { status: StatusCode::NOT_IMPLEMENTED, ..error })
 }
 
-/// A path without dot segments (RFC 3986, 5.2.4), encoded dots included, and without runs of slashes where that is asked
-/// for. `None` where it climbs above its root.
-fn normal_path(path: &str, settings: PathNormalization) -> Option<Cow<'_, str>> {
-    let slashes = settings.merge_slashes && path.contains("//");
-    let dots = path.bytes().any(|byte| matches!(byte, b'.' | b'%'))
-        && (path.contains("/.") || path.as_bytes().windows(4).any(|window| window.eq_ignore_ascii_case(b"/%2e")));
-    if !slashes && !dots {
-        return Some(Cow::Borrowed(path));
-    }
-    let mut kept: Vec<&str> = Vec::new();
-    let mut trailing = false;
-    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
-        trailing = true;
-        match dot_segment(segment) {
-            Some(1) => {}
-            Some(_) => {
-                kept.pop()?;
-            }
-            None if segment.is_empty() && settings.merge_slashes => {}
-            None => {
-                kept.push(segment);
-                trailing = segment.is_empty();
-            }
-        }
-    }
-    let mut normal = String::with_capacity(path.len());
-    for segment in &kept {
-        normal.push('/');
-        normal.push_str(segment);
-    }
-    if normal.is_empty() || (trailing && !normal.ends_with('/')) {
-        normal.push('/');
-    }
-    Some(Cow::Owned(normal))
-}
-
-/// 1 for `.`, 2 for `..`, in any encoding.
-fn dot_segment(segment: &str) -> Option<u8> {
-    let mut rest = segment;
-    let mut dots = 0;
-    while !rest.is_empty() {
-        rest = rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E"))?;
-        dots += 1;
-    }
-    matches!(dots, 1 | 2).then_some(dots)
+fn refused_path(error: PathError) -> Error {
+    let message = match error {
+        PathError::Climbs => "the path climbs above its root",
+        PathError::EscapedSlash => "the path has escaped slashes, which are not allowed here",
+        PathError::Null => "the path has a null byte",
+    };
+    Error::new(Flag::BadRequest, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn normal(path: &str, merge_slashes: bool) -> Option<String> {
-        normal_path(path, PathNormalization { merge_slashes }).map(Cow::into_owned)
-    }
-
-    #[test]
-    fn dot_segments_are_resolved_in_any_encoding() {
-        for (path, expected) in [
-            ("/a/./b", "/a/b"),
-            ("/a/../b", "/b"),
-            ("/v1/%2e%2E/admin", "/admin"),
-            ("/a/b/..", "/a/"),
-            ("/a/.", "/a/"),
-            ("/.well-known/x", "/.well-known/x"),
-            ("/a/...", "/a/..."),
-            ("/a//b", "/a//b"),
-        ] {
-            assert_eq!(normal(path, false).as_deref(), Some(expected), "{path}");
-        }
-        assert_eq!(normal("/a/../../b", false), None);
-        assert_eq!(normal("//a///b/", true).as_deref(), Some("/a/b/"));
-    }
 
     #[test]
     fn networks_hold_their_addresses_only() {

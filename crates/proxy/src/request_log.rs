@@ -46,12 +46,17 @@ impl RequestLog {
         self.charges = charges;
     }
 
+    /// Whether a limit waits for the response's cost.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        !self.charges.is_empty()
+    }
+
     /// Counts and logs the request. Only the first call does.
     pub(crate) fn settle(&mut self) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        if !self.charges.is_empty() {
+        if self.counts_tokens() {
             self.charges.settle(&self.record);
         }
         let duration = self.started.elapsed();

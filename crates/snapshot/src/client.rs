@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-use super::HeaderEdit;
+use super::{HeaderEdit, PathNormalization};
 
 /// Settings of a listener, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,11 +169,4 @@ impl Default for Http2Settings {
     fn default() -> Self {
         Self { initial_stream_window: 64 << 10, initial_connection_window: 1 << 20, max_concurrent_streams: 100 }
     }
-}
-
-/// Changes to a path before it is matched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathNormalization {
-    /// Runs of slashes become one.
-    pub merge_slashes: bool,
 }

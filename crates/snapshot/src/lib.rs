@@ -15,6 +15,7 @@ mod host;
 mod http_filter;
 mod listener;
 mod matching;
+mod path;
 mod policy;
 mod pool;
 mod route;
@@ -25,7 +26,7 @@ mod weight;
 
 pub use client::{
     ClientAddress, ClientCertDetails, ClientPolicy, ClientProxyProtocol, ClientTimeouts, ForwardedClientCert,
-    ForwardedClientCertMode, Http2Settings, PathNormalization,
+    ForwardedClientCertMode, Http2Settings,
 };
 pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
@@ -46,6 +47,7 @@ pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port
 pub use matching::{
     Body, Conditions, HeaderMatch, MatchOutcome, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch,
 };
+pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};

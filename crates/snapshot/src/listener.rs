@@ -56,7 +56,7 @@ pub struct Listener {
     /// Authorization servers that decide, in this order, whether a request may pass, before anything is matched.
     pub filters: Vec<HttpFilter>,
     /// Headers that authentication puts identities into: a client's own are removed.
-    pub identity_headers: Box<[HeaderName]>,
+    pub identity_headers: Arc<[HeaderName]>,
     /// Routes of its requests.
     pub routes: RouteTable,
 }

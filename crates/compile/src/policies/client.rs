@@ -15,13 +15,13 @@ use pailou_api::{
     ClientTrafficPolicy, Resource,
     envoy::{
         client_headers::{XForwardedClientCert, XfccCertDetail, XfccMode},
-        client_traffic_policy::{ClientIpDetection, ClientTls, ClientTrafficPolicySpec},
+        client_traffic_policy::{ClientIpDetection, ClientTls, ClientTrafficPolicySpec, EscapedSlashesAction},
         tls::TlsVersion,
     },
     refs::{PolicyTargetReference, TargetSelector},
 };
 use pailou_snapshot::{
-    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, ForwardedClientCert,
+    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, EscapedSlashes, ForwardedClientCert,
     ForwardedClientCertMode, ListenerName,
 };
 
@@ -186,8 +186,10 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
             window(http2.initial_connection_window_size, policy.http2.initial_connection_window);
         policy.http2.max_concurrent_streams = http2.max_concurrent_streams.unwrap_or(policy.http2.max_concurrent_streams);
     }
-    // Envoy Gateway merges slashes unless told not to; here it is done where a policy speaks of paths at all.
-    policy.path.merge_slashes = spec.path.as_ref().is_some_and(|path| !path.disable_merge_slashes.unwrap_or(false));
+    if let Some(path) = &spec.path {
+        policy.path.merge_slashes = !path.disable_merge_slashes.unwrap_or(false);
+        policy.path.escaped_slashes = path.escaped_slashes_action.map_or(policy.path.escaped_slashes, escaped_slashes);
+    }
     policy.health_check_path = spec.health_check.as_ref().map(|it| it.path.as_str().into());
     if let Some(headers) = &spec.headers {
         let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| headers::header_edit(&it.set, &it.add, &it.remove);
@@ -196,6 +198,15 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         policy.client_cert_header = headers.x_forwarded_client_cert.as_ref().map(client_cert_header).unwrap_or_default();
     }
     Ok(policy)
+}
+
+fn escaped_slashes(action: EscapedSlashesAction) -> EscapedSlashes {
+    match action {
+        EscapedSlashesAction::KeepUnchanged => EscapedSlashes::Keep,
+        EscapedSlashesAction::RejectRequest => EscapedSlashes::Reject,
+        EscapedSlashesAction::UnescapeAndForward => EscapedSlashes::Unescape,
+        EscapedSlashesAction::UnescapeAndRedirect => EscapedSlashes::Redirect,
+    }
 }
 
 fn client_cert_header(spec: &XForwardedClientCert) -> ForwardedClientCert {

@@ -1,9 +1,6 @@
 //! Fields of BackendTrafficPolicy and ClientTrafficPolicy that are read and not acted on yet.
 
-use pailou_api::{
-    BackendTrafficPolicy, ClientTrafficPolicy,
-    envoy::{client_traffic_policy::EscapedSlashesAction, health_check::HealthCheck},
-};
+use pailou_api::{BackendTrafficPolicy, ClientTrafficPolicy, envoy::health_check::HealthCheck};
 
 use super::http_filters::has_settings;
 
@@ -53,8 +50,6 @@ pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
     let mut paths = spec.unsupported();
     let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
     name(spec.tcp_keepalive.is_some(), "tcpKeepalive");
-    let escaped = spec.path.as_ref().and_then(|it| it.escaped_slashes_action.as_ref());
-    name(escaped.is_some_and(|it| *it != EscapedSlashesAction::KeepUnchanged), "path.escapedSlashesAction");
     if let Some(headers) = &spec.headers {
         name(headers.with_underscores_action.is_some(), "headers.withUnderscoresAction");
         name(headers.request_id.is_some(), "headers.requestID");

@@ -159,7 +159,7 @@ fn change(allowed: &Allowed, head: &mut Head, mutations: &mut Vec<HeaderMutation
     let path = head.parts.uri.path_and_query().map(|path| allowed.path(path)).transpose()?.flatten();
     allowed.apply(&mut head.parts.headers);
     if let Some(path) = path {
-        head.parts.uri = path.into();
+        head.set_path(path);
     }
     mutations.extend(allowed.response_headers());
     Ok(())

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header::CONNECTION, header::CONTENT_TYPE};
 use pailou_snapshot::{
-    OverrideResponse, OverrideRule, PathMatch, RequestFact, ResponseOverride, RouteName, Template, TemplatePart,
+    OverrideResponse, OverrideRule, PathMatch, RequestFact, ResponseOverride, RouteKind, RouteName, Template, TemplatePart,
 };
 
 use super::Source;
@@ -53,7 +53,7 @@ impl RequestFacts {
             port: connection.local.port(),
             is_tls: connection.tls.is_some(),
             facts: texts,
-            audience: head.audience,
+            audience: if route.kind == RouteKind::Grpc { Audience::Grpc } else { head.audience },
         }
     }
 

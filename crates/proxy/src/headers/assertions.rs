@@ -1,6 +1,6 @@
 //! Headers by which a proxy tells those behind it something of the client, or of what they are to do. Who trusts its gateway trusts them.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 /// Names that begin so are removed from clients' requests, but for [`KEPT`]: Envoy's, Envoy AI Gateway's, and those of the
 /// `X-Forwarded-*` family.
@@ -12,6 +12,18 @@ const NAMES: [&str; 2] = ["forwarded", "x-real-ip"];
 /// Beginnings of names, and names, that mean something to the gateway itself, beside [`KEPT`]: a disguised one never does, but may to a
 /// backend.
 const GATEWAYS: [&str; 3] = ["x-gateway-", "x-llm-d-", "x-request-id"];
+
+/// Headers that say who asks, of whom, and what the body is (RFC 9110, 6.5.1): never trailers.
+static OF_HEAD: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    header::HOST,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::TRANSFER_ENCODING,
+];
 
 /// Removes what only a proxy may say, unless it comes from a trusted one. Underscores count as hyphens, as they do to CGI and WSGI; from a
 /// proxy too such names are none that the gateway could treat.
@@ -27,6 +39,19 @@ pub(crate) fn remove_identities(headers: &mut HeaderMap, names: &[HeaderName]) {
         while let Some(name) = headers.keys().find(|name| is_same(name.as_str(), own.as_str())).cloned() {
             headers.remove(name);
         }
+    }
+}
+
+/// Removes from a request's trailers what a backend would take for the gateway's word, or for the request's head.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, identities: &[HeaderName]) {
+    remove_assertions(trailers, false);
+    remove_identities(trailers, identities);
+    let is_of_head = |name: &HeaderName| {
+        let is_gateways = || KEPT.contains(&name.as_str()) || GATEWAYS.iter().any(|own| has_prefix(name.as_str(), own));
+        OF_HEAD.contains(name) || is_gateways()
+    };
+    while let Some(name) = trailers.keys().find(|name| is_of_head(name)).cloned() {
+        trailers.remove(name);
     }
 }
 
@@ -109,6 +134,25 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["x-client", "x-client-id2"]);
+    }
+
+    #[test]
+    fn trailers_say_nothing_of_the_client() {
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "x-client-id",
+            "x_client_id",
+            "x-forwarded-for",
+            "x-envoy-internal",
+            "x-gateway-model-name",
+            "authorization",
+            "cookie",
+            "x-checksum",
+        ] {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        clean_trailers(&mut trailers, &[HeaderName::from_static("x-client-id")]);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-checksum"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, response::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::{ModelRename, ResponseReader};
@@ -25,7 +25,7 @@ use crate::{
     cluster::{Attempt, AttemptOutcome},
     content_coding,
     context::Share,
-    error::{Audience, Error, Flag},
+    error::{Error, Flag},
     guards::Guards,
     headers,
     idle::Idle,
@@ -58,7 +58,6 @@ pub(super) struct Attempts<'a> {
     pub(super) permit: Permit,
     /// The protocol that the client wants to switch to.
     pub(super) upgrade: Option<HeaderValue>,
-    pub(super) audience: Audience,
 }
 
 /// Result of an attempt.
@@ -203,7 +202,7 @@ impl Attempts<'_> {
             if let Some(body) = failure.body.take() {
                 self.body.give_back(body);
             }
-            if failure.met_closing_connection() && self.body.can_be_sent() && is_repeatable(head.method, self.audience) {
+            if failure.met_closing_connection() && self.body.can_be_sent() && self.outgoing.is_repeatable() {
                 let destination = Destination { is_fresh: true, ..destination };
                 let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
                 sent = Box::pin(upstreams.send(&destination, &head, body)).await;
@@ -222,7 +221,7 @@ impl Attempts<'_> {
     async fn commit(&self, exchange: Exchange) -> Tried {
         let (head, mut body) = exchange.response.into_parts();
         let mut reader = self.reader(&head);
-        let holds = reader.as_ref().is_some_and(|reader| reader.reader.reads_events())
+        let holds = reader.as_ref().is_some_and(|reader| reader.reader.reads_events() && reader.dialect.is_some())
             && head.status == StatusCode::OK
             && self.body.can_be_sent()
             && (self.target.selection.has_next() || self.policy.retries_resets());
@@ -261,9 +260,12 @@ impl Attempts<'_> {
         (events || media_type.eq_ignore_ascii_case("application/json")).then(|| Box::new(ModelRename::new(engine, client, events)))
     }
 
-    /// Reader that follows a response to a model call.
+    /// Reader that follows a response to a model call, or one that a limit counts the tokens of.
     fn reader(&self, head: &Parts) -> Option<Box<Reader>> {
-        let Audience::Model(dialect) = self.audience else { return None };
+        let dialect = self.outgoing.dialect;
+        if dialect.is_none() && !self.route.counts_tokens {
+            return None;
+        }
         let headers = &head.headers;
         if !content_coding::is_plain(headers) {
             return None;
@@ -271,17 +273,12 @@ impl Attempts<'_> {
         let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let reader = ResponseReader::of(content_type.as_bytes())?;
         let until_close = reader.reads_events()
+            && dialect.is_some()
             && head.version < Version::HTTP_2
             && !headers.contains_key(header::CONTENT_LENGTH)
             && !headers.contains_key(header::TRANSFER_ENCODING);
         Some(Box::new(Reader { reader, dialect, until_close }))
     }
-}
-
-/// Whether a request may be sent again although a backend may have seen it: it is idempotent (RFC 9110, 9.2.2), or a model call, which
-/// changes nothing.
-pub(super) fn is_repeatable(method: &Method, audience: Audience) -> bool {
-    method.is_idempotent() || matches!(audience, Audience::Model(_))
 }
 
 async fn first_content(

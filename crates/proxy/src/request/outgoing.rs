@@ -3,9 +3,9 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
-use pailou_ai::Pieces;
+use pailou_ai::{Dialect, Pieces};
 use pailou_extproc::client::EndpointRequest;
-use pailou_snapshot::{Address, Credential, HeaderEdit, HostRewrite};
+use pailou_snapshot::{Address, Credential, HeaderEdit, HostRewrite, RouteKind};
 
 use super::{Chosen, client_headers::Configured};
 use crate::{
@@ -39,6 +39,8 @@ pub(super) struct Outgoing {
     credentials: Vec<Credential>,
     /// Edits of the response's headers, where they name something of the request.
     pub(super) response_edits: Option<Vec<HeaderEdit>>,
+    /// Dialect of a model call: of the client's path, else of the backend's, where a rewrite makes it one.
+    pub(super) dialect: Option<Dialect>,
 }
 
 impl Outgoing {
@@ -52,6 +54,8 @@ impl Outgoing {
         is_read: bool,
     ) -> Result<Self, Error> {
         let (rule, own) = (&route.entry.rule.filters, &route.backend.filters);
+        let (path, method) = (path(route, head)?, head.parts.method.clone());
+        let dialect = dialect(route, head, &path);
         // Matching is over: the client's headers become the backend's.
         let mut edited = std::mem::take(&mut head.parts.headers);
         let trusted = request_head::comes_by_trusted_proxy(route.policy, route.client, connection);
@@ -65,7 +69,7 @@ impl Outgoing {
             edited.remove(headers::SUBSET);
         }
         // Tokens and the first content are read from a model's response as it passes, and its name for the model may be changed.
-        if matches!(head.audience, Audience::Model(_)) && edited.contains_key(header::ACCEPT_ENCODING) {
+        if (dialect.is_some() || route.counts_tokens) && edited.contains_key(header::ACCEPT_ENCODING) {
             edited.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let edits = [&rule.request_headers, &own.request_headers];
@@ -87,8 +91,13 @@ impl Outgoing {
         }
         let host_of_endpoint = matches!(host_rewrite, Some(HostRewrite::Backend));
         let host = host(host_rewrite, &edited, &head.authority)?;
-        let (path, method) = (path(route, head)?, head.parts.method.clone());
-        Ok(Self { method, path, host, host_of_endpoint, headers: edited, subset, credentials, response_edits })
+        Ok(Self { method, path, host, host_of_endpoint, headers: edited, subset, credentials, response_edits, dialect })
+    }
+
+    /// Whether it may be sent again although a backend may have seen it: it is idempotent (RFC 9110, 9.2.2), or a model call, which
+    /// changes nothing.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.method.is_idempotent() || self.dialect.is_some()
     }
 
     /// The copy that a mirror gets: without credentials of ours.
@@ -204,6 +213,18 @@ fn path(route: &Chosen<'_>, head: &Head) -> Result<PathAndQuery, Error> {
     };
     let path = rewrite::path(change, &route.entry.path, uri.path());
     rewrite::with_path(uri, &path).ok_or_else(|| Error::misconfigured("the rewritten path is not valid"))
+}
+
+/// Dialect of a model call; `None` for other requests.
+fn dialect(route: &Chosen<'_>, head: &Head, path: &PathAndQuery) -> Option<Dialect> {
+    if route.entry.rule.route.kind == RouteKind::Grpc {
+        return None;
+    }
+    let of = |audience| match audience {
+        Audience::Model(dialect) => Some(dialect),
+        Audience::Objects(_) | Audience::Grpc | Audience::Other => None,
+    };
+    of(head.audience).or_else(|| of(Audience::of(path.path(), &head.parts.headers)))
 }
 
 fn not_a_host() -> Error {

@@ -3,23 +3,25 @@
 use std::{
     fmt, io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pailou_http1::Malformed;
 
 use super::http1::{LineBody, OnUpgrade};
+use crate::headers;
 
 /// A request's body as it comes from a client. By default there is none.
-pub struct ClientBody(Inner);
-
-impl Default for ClientBody {
-    fn default() -> Self {
-        Self(Inner::Whole(Bytes::new()))
-    }
+#[derive(Default)]
+pub struct ClientBody {
+    inner: Inner,
+    /// Headers that policies put identities into, where there are any.
+    identities: Option<Arc<[HeaderName]>>,
 }
 
 enum Inner {
@@ -31,6 +33,18 @@ enum Inner {
     Http2(Incoming),
     /// As a filter makes it of another.
     Filtered(FilteredBody),
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl From<Inner> for ClientBody {
+    fn from(inner: Inner) -> Self {
+        Self { inner, identities: None }
+    }
 }
 
 /// A body that a filter makes of a client's.
@@ -59,30 +73,38 @@ pub enum ClientBodyError {
 impl ClientBody {
     /// A body that a filter makes of another.
     pub(crate) fn filtered(body: impl Body<Data = Bytes, Error = ClientBodyError> + Send + Sync + 'static) -> Self {
-        Self(Inner::Filtered(Box::pin(body)))
+        Inner::Filtered(Box::pin(body)).into()
     }
 
     /// A body that is there.
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self(Inner::Whole(bytes))
+        Inner::Whole(bytes).into()
     }
 
     /// A body that is still to come.
     pub(super) fn http1(body: LineBody) -> Self {
-        Self(Inner::Http1(body))
+        Inner::Http1(body).into()
     }
 
     /// No body, and a connection that can be used for another protocol.
     pub(super) fn upgrade(on_upgrade: OnUpgrade) -> Self {
-        Self(Inner::Upgrade(on_upgrade))
+        Inner::Upgrade(on_upgrade).into()
+    }
+
+    /// Keeps these headers out of the trailers.
+    pub(crate) fn without_identities(mut self, identities: &Arc<[HeaderName]>) -> Self {
+        if !identities.is_empty() && !self.is_whole() {
+            self.identities = Some(identities.clone());
+        }
+        self
     }
 
     /// The connection, where it can be used for another protocol. No body is left.
     pub(crate) fn take_upgrade(&mut self) -> Option<OnUpgrade> {
-        match std::mem::take(self).0 {
+        match std::mem::take(&mut self.inner) {
             Inner::Upgrade(on_upgrade) => Some(on_upgrade),
             other => {
-                self.0 = other;
+                self.inner = other;
                 None
             }
         }
@@ -90,12 +112,12 @@ impl ClientBody {
 
     /// Whether all of it came with its head.
     pub(crate) fn is_whole(&self) -> bool {
-        matches!(self.0, Inner::Whole(_))
+        matches!(self.inner, Inner::Whole(_))
     }
 
     /// The body, where all of it came with its head. None is left.
     pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Whole(bytes) => Some(std::mem::take(bytes)),
             _ => None,
         }
@@ -103,7 +125,7 @@ impl ClientBody {
 
     /// A body that is still to come, and of known length, can be had in one piece without a copy.
     pub(crate) fn in_place(&mut self) -> Option<&mut LineBody> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Http1(body) if body.left().is_some() => Some(body),
             _ => None,
         }
@@ -112,7 +134,7 @@ impl ClientBody {
 
 impl From<Incoming> for ClientBody {
     fn from(body: Incoming) -> Self {
-        Self(Inner::Http2(body))
+        Inner::Http2(body).into()
     }
 }
 
@@ -121,18 +143,26 @@ impl Body for ClientBody {
     type Error = ClientBodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
-        match &mut self.0 {
-            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        let Self { inner, identities } = &mut *self;
+        let mut polled = match inner {
+            Inner::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Inner::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Upgrade(_) => return Poll::Ready(None),
+            // A filter says what its trailers are.
+            Inner::Filtered(body) => return body.as_mut().poll_frame(context),
             Inner::Http1(body) => body.poll_frame(context),
-            Inner::Upgrade(_) => Poll::Ready(None),
             Inner::Http2(body) => Pin::new(body).poll_frame(context).map_err(ClientBodyError::from),
-            Inner::Filtered(body) => body.as_mut().poll_frame(context),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::clean_trailers(trailers, identities.as_deref().unwrap_or_default());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::Whole(bytes) => bytes.is_empty(),
             Inner::Http1(body) => body.left() == Some(0),
             Inner::Upgrade(_) => true,
@@ -142,7 +172,7 @@ impl Body for ClientBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.inner {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Upgrade(_) => SizeHint::with_exact(0),
             Inner::Http1(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),

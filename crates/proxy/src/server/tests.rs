@@ -360,7 +360,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         tls: Some(Arc::new(tls)),
         client: Arc::clone(&port.client),
         filters: Vec::new(),
-        identity_headers: Box::default(),
+        identity_headers: Arc::default(),
         routes: RouteTable::default(),
     };
     let mut listeners = HostMap::default();

@@ -3,6 +3,10 @@
 use base64::{Engine as _, prelude::*};
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::support::{
     ear::Ear,
@@ -278,4 +282,28 @@ async fn a_client_learns_of_the_models_that_it_may_call_and_of_no_others() {
     assert!(list("four").await.starts_with("HTTP/1.1 401"));
     let one = gateway.ask("GET /v1/models/llama HTTP/1.1\r\nhost: a.test\r\nx-api-key: one").await;
     assert!(one.starts_with("HTTP/1.1 404"), "{one}");
+}
+
+#[tokio::test]
+async fn no_trailer_names_the_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings =
+        "apiKeyAuth: {credentialRefs: [{name: red}], extractFrom: [{headers: [x-api-key]}], forwardClientIDHeader: x-client}";
+    let objects =
+        [route(TO_EAR), backend("ear", listener.local_addr().unwrap(), ""), secret("red", "alice: one"), policy(settings)];
+    let gateway = Gateway::serve(&objects.concat());
+    let request = "POST / HTTP/1.1\r\nhost: a.test\r\nx-api-key: one\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-client, \
+                   x_client, x-forwarded-for, x-sum\r\n\r\n2\r\nhi\r\n0\r\nx-client: root\r\nx_client: root\r\nx-forwarded-for: root\r\nx-sum: \
+                   1\r\n\r\n";
+    let received = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains("x-sum: 1\r\n\r\n") {
+            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "{}", String::from_utf8_lossy(&read));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&read).to_lowercase()
+    };
+    let (_, received) = tokio::join!(gateway.raw(request), received);
+    assert!(received.contains("x-client: alice\r\n") && !received.contains("root"), "{received}");
 }

@@ -26,6 +26,7 @@ mod listeners;
 mod mirrors;
 mod model_names;
 mod models;
+mod paths;
 mod picker;
 mod picker_answers;
 mod picker_room;

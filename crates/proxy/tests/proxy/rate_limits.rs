@@ -196,6 +196,57 @@ async fn a_client_that_hangs_up_pays_for_the_events_that_came() {
 }
 
 #[tokio::test]
+async fn usage_is_read_however_the_path_of_a_model_call_is_written_or_rewritten() {
+    let limit = "{global: {rules: [{limit: {requests: 1000, unit: Year}, cost: {request: {from: Number, number: 0}, response: {from: Metadata, \
+                 metadata: {namespace: io.envoy.ai_gateway, key: llm_output_token}}}}]}}";
+    let rewrite = "{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /v1/chat/completions}}}], backendRefs: \
+                   [{group: gateway.envoyproxy.io, kind: Backend, name: engine}]}";
+    for (rule, path) in [(TO_ENGINE, "/v1/chat%2f%63ompletions"), (rewrite, "/ask"), (TO_ENGINE, "/ask")] {
+        let mut engine = Engine::start().await;
+        let gateway = Gateway::serve(&[route(rule), backend("engine", engine.address, ""), policy(limit)].concat());
+        let request = call("accept-encoding: gzip\r\n").replace("/v1/chat/completions", path);
+        for left in ["980", "960"] {
+            let (answer, ()) = tokio::join!(gateway.raw(&request), engine.answer());
+            assert_eq!((status(&answer), header(&answer, "x-ratelimit-remaining")), ("200", Some(left)), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_allows_for_much_keeps_no_others_out() {
+    let limit = "{global: {rules: [{limit: {requests: 1000000, unit: Year}, cost: {request: {from: Number, number: 0}, response: {from: Metadata, \
+                 metadata: {namespace: io.envoy.ai_gateway, key: llm_output_token}}}}]}}";
+    let (gateway, mut engine) = serve(limit).await;
+    for (members, left) in [
+        ("\"max_tokens\":999999999999", 995_904),
+        ("\"max_tokens\":10,\"max_completion_tokens\":40,\"n\":5", 999_780),
+        ("\"generationConfig\":{\"maxOutputTokens\":70}", 999_890),
+    ] {
+        let body = call("").replace("\"max_tokens\":20", members);
+        let (head, body) = body.split_once("\r\n\r\n").unwrap();
+        let length = call("").rsplit_once("content-length: ").unwrap().1.split_once("\r\n").unwrap().0.to_owned();
+        let head = head.replace(&format!("content-length: {length}"), &format!("content-length: {}", body.len()));
+        let request = format!("{head}\r\n\r\n{body}");
+        let (answer, ()) = tokio::join!(gateway.raw(&request), engine.answer());
+        // Each response costs 20.
+        assert_eq!(header(&answer, "x-ratelimit-remaining"), Some(&*left.to_string()), "{members}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_one_limit_refuses_costs_nothing_in_the_others() {
+    let limit = "{local: {rules: [{limit: {requests: 5, unit: Hour}}]}, global: {rules: [{clientSelectors: [{headers: [{name: x-user, value: \
+                 mallory}]}], limit: {requests: 0, unit: Year}, xRateLimitHeaders: 'Off'}]}}";
+    let (gateway, mut engine) = serve(limit).await;
+    for _ in 0..10 {
+        assert_eq!(status(&gateway.raw(&call("x-user: mallory\r\n")).await), "429");
+    }
+    let request = call("");
+    let (answer, ()) = tokio::join!(gateway.raw(&request), engine.answer());
+    assert_eq!((status(&answer), header(&answer, "x-ratelimit-remaining")), ("200", Some("4")), "{answer}");
+}
+
+#[tokio::test]
 async fn local_limits_have_a_default_and_shadows_refuse_nothing() {
     let limit = "{local: {rules: [{limit: {requests: 1, unit: Hour}}, {clientSelectors: [{headers: [{name: x-user, value: alice}]}], limit: \
                  {requests: 2, unit: Hour}}]}, global: {rules: [{limit: {requests: 1, unit: Year}, shadowMode: true, xRateLimitHeaders: 'Off'}]}}";

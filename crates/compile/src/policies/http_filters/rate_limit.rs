@@ -19,7 +19,7 @@ use pailou_snapshot::{Name, RateLimitFilter};
 
 use crate::{headers::header_name, regexes, status::Problem};
 
-use super::super::values::invalid;
+use super::super::values::{self, invalid};
 
 /// Headers of which counters keep a digest.
 const SECRET_HEADERS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
@@ -195,11 +195,11 @@ fn value(field: &str, spec: &RateLimitValueMatch, is_secret: bool) -> Result<Val
 }
 
 fn path(field: &str, spec: &RateLimitPathMatch) -> Result<PathRule, Problem> {
+    let field = format!("{field}.clientSelectors[].path.value");
     let value = match spec.kind {
-        RateLimitPathType::Exact => PathValue::Exact(spec.value.as_str().into()),
-        RateLimitPathType::PathPrefix => PathValue::Prefix(spec.value.as_str().into()),
+        RateLimitPathType::Exact => PathValue::Exact(values::path(&field, &spec.value)?),
+        RateLimitPathType::PathPrefix => PathValue::Prefix(values::path(&field, &spec.value)?),
         RateLimitPathType::RegularExpression => {
-            let field = format!("{field}.clientSelectors[].path.value");
             PathValue::Regex(regexes::anchored(&field, &spec.value).map_err(|problem| invalid(&problem.message))?)
         }
     };

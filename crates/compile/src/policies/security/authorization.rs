@@ -12,7 +12,7 @@ use pailou_auth::{
 
 use crate::{headers::header_name, regexes, status::Problem};
 
-use super::super::values::invalid;
+use super::super::values::{self, invalid};
 use super::jwt;
 
 /// Reads the settings. `tokens` are those of the same policy.
@@ -101,16 +101,16 @@ fn operation(field: &str, spec: &AuthorizationOperation) -> Result<Operation, Pr
         Method::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("{field}.methods: {name:?} is no method")))
     };
     let path = spec.path.as_ref().map(|spec| {
+        let field = format!("{field}.path.value");
         let value = match spec.kind {
-            AuthorizationPathType::Exact => PathValue::Exact(spec.value.as_str().into()),
-            AuthorizationPathType::PathPrefix => PathValue::Prefix(spec.value.as_str().into()),
+            AuthorizationPathType::Exact => PathValue::Exact(values::path(&field, &spec.value)?),
+            AuthorizationPathType::PathPrefix => PathValue::Prefix(values::path(&field, &spec.value)?),
             AuthorizationPathType::RegularExpression => {
-                let field = format!("{field}.path.value");
                 PathValue::Regex(regexes::anchored(&field, &spec.value).map_err(|problem| invalid(&problem.message))?)
             }
         };
         if !matches!(value, PathValue::Regex(_)) && !spec.value.starts_with('/') {
-            return Err(invalid(&format!("{field}.path.value: {:?} has to begin with a slash", spec.value)));
+            return Err(invalid(&format!("{field}: {:?} has to begin with a slash", spec.value)));
         }
         Ok(PathRule { value, is_inverted: spec.invert.unwrap_or(false) })
     });

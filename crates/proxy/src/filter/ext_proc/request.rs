@@ -285,7 +285,7 @@ fn change_head(head: &mut Head, mutation: &HeaderMutation, replaces: bool) -> Re
     let method = if replaces { change::method(mutation)? } else { None };
     change::headers(mutation, &mut head.parts.headers)?;
     if let Some(path) = path {
-        head.parts.uri = path.into();
+        head.set_path(path);
     }
     if let Some(method) = method {
         head.parts.method = method;

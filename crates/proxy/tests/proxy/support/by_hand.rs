@@ -139,7 +139,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
             tls: None,
             client: client.clone(),
             filters: Vec::new(),
-            identity_headers: Box::default(),
+            identity_headers: Arc::default(),
             routes,
         }),
     );
