@@ -82,11 +82,12 @@ pub(super) async fn request(
             expected,
             is_shadow: rule.is_shadow,
         };
-        if let Some(Some(expected)) = charge.expected
-            && expected > prompt
+        if let Some(Some(expected)) = &charge.expected
+            && *expected > prompt
         {
-            let output = (expected - prompt).min(counters.plausible_cost(&charge));
-            charge.expected = Some(Some(prompt.saturating_add(output)));
+            let certain = if rule.response_cost == Some(Cost::Tokens(TokenCount::Total)) { prompt } else { 0 };
+            let output = (expected - certain).min(counters.plausible_cost(&charge));
+            charge.expected = Some(Some(certain.saturating_add(output)));
         }
         match counters.admit(now, &charge) {
             Admission::Admitted { rate, reservation, is_over } => {
