@@ -21,8 +21,6 @@ pub struct JwtAuth {
     pub providers: Vec<Arc<JwtProvider>>,
     /// Consequence of a missing or invalid token.
     pub requirement: JwtRequirement,
-    /// The route is chosen again with the headers that claims make.
-    pub recompute_route: bool,
 }
 
 /// Consequence of a missing or invalid token.
@@ -47,6 +45,8 @@ pub struct JwtProvider {
     pub sources: Vec<CredentialSource>,
     /// Headers for the backend.
     pub claim_headers: Vec<ClaimToHeader>,
+    /// The route is chosen again with those headers.
+    pub recompute_route: bool,
     /// Keys.
     pub keys: KeySource,
 }

@@ -17,6 +17,17 @@ impl Metadata {
         self.entries.push((namespace, key, value));
     }
 
+    /// Adds all values of another. They replace earlier ones of the same namespace and key.
+    pub fn extend(&mut self, other: Self) {
+        if self.entries.is_empty() {
+            *self = other;
+            return;
+        }
+        for (namespace, key, value) in other.entries {
+            self.insert(namespace, key, value);
+        }
+    }
+
     /// The value of a namespace and key.
     pub fn find(&self, namespace: &str, key: &str) -> Option<&Value> {
         let found = self.entries.iter().find(|(other, name, _)| *other == namespace && &**name == key);

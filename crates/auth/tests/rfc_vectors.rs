@@ -25,12 +25,13 @@ fn provider(keys: &Value, checks: TokenChecks) -> Arc<JwtProvider> {
         checks,
         sources: vec![CredentialSource::Header { name: header::AUTHORIZATION, prefix: "Bearer ".into(), is_prefix_required: true }],
         claim_headers: Vec::new(),
+        recompute_route: false,
         keys: KeySource::Local(Arc::new(JwkSet::parse(keys.to_string().as_bytes()).unwrap())),
     })
 }
 
 fn verify_at(now: i64, keys: &Value, checks: TokenChecks, token: &str) -> Result<Value, JwtError> {
-    let auth = JwtAuth { providers: vec![provider(keys, checks)], requirement: JwtRequirement::Valid, recompute_route: false };
+    let auth = JwtAuth { providers: vec![provider(keys, checks)], requirement: JwtRequirement::Valid };
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap())]);
     let cache = TokenCache::default();
     let context = JwtContext { now, fetch: &|_, _| Keys::Unavailable, cache: &cache };
@@ -205,7 +206,7 @@ fn a_missing_token_passes_only_if_that_is_allowed() {
     let cache = TokenCache::default();
     let context = JwtContext { now: NOW, fetch: &|_, _| Keys::Unavailable, cache: &cache };
     let outcome = |requirement, token: Option<&str>| {
-        let auth = JwtAuth { providers: vec![provider(&keys, TokenChecks::default())], requirement, recompute_route: false };
+        let auth = JwtAuth { providers: vec![provider(&keys, TokenChecks::default())], requirement };
         let value = token.map(|token| (header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap()));
         auth.authenticate(&value.into_iter().collect(), None, &context).map(|tokens| tokens.claims.len())
     };

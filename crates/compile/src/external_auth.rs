@@ -91,8 +91,12 @@ fn of_listener(
 /// It cannot be had, and no request may pass without it.
 pub(crate) fn of_policy(context: &mut RuleContext<'_, '_, '_>, auth: &PolicyAuth) -> Result<Option<ExternalAuth>, Problem> {
     let from = auth.referrer();
+    let load = match auth.settings.protocol {
+        AuthProtocol::Http { .. } => Load::Http,
+        AuthProtocol::Grpc { .. } => Load::Grpc,
+    };
     let found = auth.refs.iter().map(|to| {
-        let cluster = context.resolver.policy_server(from, &to.target(), auth.load, &auth.traffic)?;
+        let cluster = context.resolver.policy_server(from, &to.target(), load, &auth.traffic)?;
         Ok((to.weight, context.resolver.held(cluster)))
     });
     match found.collect::<Result<Vec<_>, Problem>>() {
@@ -125,6 +129,7 @@ fn asked(backends: Result<Box<[(u32, ClusterKey)]>, Failure>, protocol: AuthProt
         timeout: AuthSettings::DEFAULT_TIMEOUT,
         connect_timeout: Timeouts::default().connect,
         fail_open: false,
+        recompute_route: false,
         // Who is refused may ask for another credential, and none would help.
         status_on_error: StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -12,6 +12,7 @@ mod ext_proc;
 mod external_auth;
 mod facts;
 mod fault;
+mod passed;
 mod rate_limit;
 mod response_override;
 
@@ -33,6 +34,7 @@ use crate::{
 };
 use authentication::Identity;
 pub(crate) use consultation::{Consultation, can_be_consulted, consult_guards, have_same_guards};
+use passed::PassedFilters;
 use rate_limit::LimitState;
 
 /// Surroundings of a request that passes filters.
@@ -53,6 +55,9 @@ pub(crate) struct Stage<'a> {
 pub(crate) enum Passage<T> {
     /// The request goes on, its body read where a filter needed it.
     Continue(T),
+    /// The route is to be chosen again, with what a filter made of the request; then it passes the rest of the filters of whichever rule
+    /// takes it. Listeners' filters never say so.
+    Rematch(RequestInput),
     /// A filter answered.
     Reply(Box<Response<ResponseBody>>),
 }
@@ -64,16 +69,6 @@ impl Admitted {
     /// The body, as the filters left it.
     pub(crate) fn into_input(self) -> RequestInput {
         self.0
-    }
-
-    /// Takes the body out, for it to be put back.
-    pub(crate) fn take_input(&mut self) -> RequestInput {
-        std::mem::replace(&mut self.0, RequestInput::Absent)
-    }
-
-    /// Puts the body back.
-    pub(crate) fn put_input(&mut self, input: RequestInput) {
-        self.0 = input;
     }
 }
 
@@ -99,6 +94,10 @@ pub(crate) struct FilterState {
     processing: Option<Box<ext_proc::Processing>>,
     /// The client, as far as authentication has found it.
     identity: Identity,
+    /// Filters that the request need not pass again.
+    passed: PassedFilters,
+    /// The route is to be chosen again.
+    clears_route: bool,
     /// Limits that the request was charged to.
     limits: LimitState,
     /// Rank of the filter whose reply is the response.
@@ -153,9 +152,10 @@ impl FilterState {
         std::mem::take(&mut self.limits.charges)
     }
 
-    /// Whether the route is to be chosen anew; once for each time that an external processor wants it.
-    pub(crate) fn takes_route(&mut self) -> bool {
-        self.processing.as_mut().is_some_and(|processing| processing.takes_route())
+    /// Whether the route is to be chosen again; once for each time that a filter wants it.
+    fn takes_route(&mut self) -> bool {
+        let by_processor = self.processing.as_mut().is_some_and(|processing| processing.takes_route());
+        std::mem::take(&mut self.clears_route) || by_processor
     }
 
     /// Whether a request's body is on its way past an external processor, which may yet refuse the request.
@@ -212,11 +212,11 @@ pub(crate) async fn request_to_rule(
         return Ok(Passage::Continue(Admitted(input)));
     }
     let stage = &Stage { route: Some(&rule.route), ..*stage };
-    // Another rule, after an external processor has changed the route, authenticates by itself.
-    state.identity = Identity::default();
+    state.identity = state.passed.identity(&rule.filters.http);
     state.enter(rule, head, stage);
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
         Passage::Continue(input) => Passage::Continue(Admitted(input)),
+        Passage::Rematch(input) => Passage::Rematch(input),
         Passage::Reply(response) => Passage::Reply(response),
     })
 }
@@ -228,7 +228,13 @@ async fn pass(
     mut input: RequestInput,
     state: &mut FilterState,
 ) -> Result<Passage<RequestInput>, Error> {
-    for filter in filters {
+    let may_rematch = stage.route.is_some() && filters.iter().any(passed::may_rematch);
+    for filter in filters.iter() {
+        if state.passed.has(filter) {
+            continue;
+        }
+        // Found by this filter alone.
+        let mut identity = Identity::default();
         match filter {
             HttpFilter::ResponseOverride(_) => {}
             HttpFilter::Fault(fault) => fault::request(fault).await?,
@@ -239,9 +245,11 @@ async fn pass(
                 }
             }
             HttpFilter::Csrf(settings) => authorization::csrf(settings, head)?,
-            HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut state.identity)?,
+            HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut identity)?,
             HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head).await?,
-            HttpFilter::Jwt(settings) => authentication::token(settings, stage, head, &mut state.identity)?,
+            HttpFilter::Jwt(settings) => {
+                state.clears_route |= authentication::token(settings, stage, head, &mut identity)?;
+            }
             HttpFilter::Authorization(rules) => {
                 input = authorization::rules(rules, stage, head, input, &state.identity).await?;
             }
@@ -249,7 +257,9 @@ async fn pass(
                 input = rate_limit::request(limits, stage, head, input, &state.identity, &mut state.limits).await?;
             }
             HttpFilter::ExternalAuth(server) => {
-                input = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
+                let asked = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
+                state.clears_route |= asked.is_allowed && server.settings.recompute_route;
+                input = asked.input;
             }
             HttpFilter::ExtProc(processor) => {
                 if let Some(processing) = &mut state.processing {
@@ -257,6 +267,13 @@ async fn pass(
                 }
             }
             HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
+        }
+        if may_rematch {
+            state.passed.push(filter, identity.clone());
+        }
+        state.identity.add(identity);
+        if may_rematch && state.takes_route() {
+            return Ok(Passage::Rematch(input));
         }
     }
     Ok(Passage::Continue(input))

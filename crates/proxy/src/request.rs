@@ -165,31 +165,28 @@ async fn serve(
     let (mut entry, input) = match preflight::rule(listener, head) {
         Some(entry) => (entry, input),
         None => match filter::request_to_listener(&listener.filters, &stage, head, input, state).await? {
-            Passage::Continue(input) => match find_rule(listener, base_models, head, input, &stage, record).await {
-                Ok(found) => found,
-                // Boxed: most requests are routed, and would carry the room it needs.
-                Err(error) => return Box::pin(models::response(listener, &stage, head, state, error)).await.map(Served::Here),
-            },
+            Passage::Continue(input) | Passage::Rematch(input) => {
+                match find_rule(listener, base_models, head, input, &stage, record).await {
+                    Ok(found) => found,
+                    // Boxed: most requests are routed, and would carry the room it needs.
+                    Err(error) => return Box::pin(models::response(listener, &stage, head, state, error)).await.map(Served::Here),
+                }
+            }
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
     };
-    let mut admitted = match admit(entry, &stage, head, input, record, state).await? {
-        Passage::Continue(admitted) => admitted,
-        Passage::Reply(response) => return Ok(Served::Here(*response)),
-    };
-    while state.takes_route() {
-        let (found, input) = find_rule(listener, base_models, head, admitted.take_input(), &stage, record).await?;
-        if Arc::ptr_eq(&found.rule, &entry.rule) {
-            admitted.put_input(input);
-            continue;
-        }
-        // The request passes the filters of the rule that takes it now, too.
-        entry = found;
-        admitted = match admit(entry, &stage, head, input, record, state).await? {
-            Passage::Continue(admitted) => admitted,
+    let mut passage = admit(entry, &stage, head, input, record, state).await?;
+    let admitted = loop {
+        let input = match passage {
+            Passage::Continue(admitted) => break admitted,
             Passage::Reply(response) => return Ok(Served::Here(*response)),
+            // Each filter wants it once at most.
+            Passage::Rematch(input) => input,
         };
-    }
+        let (found, input) = find_rule(listener, base_models, head, input, &stage, record).await?;
+        entry = found;
+        passage = admit(entry, &stage, head, input, record, state).await?;
+    };
     if let Some(response) = answer_here(&admitted, entry, head, connection)? {
         return Ok(Served::Here(response));
     }

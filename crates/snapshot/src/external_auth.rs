@@ -30,6 +30,8 @@ pub struct AuthSettings {
     pub connect_timeout: Duration,
     /// A request passes where there is no decision.
     pub fail_open: bool,
+    /// The route is chosen again with what the server has made of the request.
+    pub recompute_route: bool,
     /// Status for clients where there is no decision.
     pub status_on_error: StatusCode,
 }

@@ -24,12 +24,20 @@ static EXPENSIVE_CHECKS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Se
 static WAITING_CHECKS: Semaphore = Semaphore::const_new(16);
 
 /// Identity of a request's client, as far as it is known.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Identity {
     /// Claims of valid tokens, with the name of their provider.
     pub(super) claims: Vec<(Arc<str>, Arc<Claims>)>,
     /// Facts for limits and rules.
     pub(super) metadata: Metadata,
+}
+
+impl Identity {
+    /// Adds another part of it.
+    pub(super) fn add(&mut self, other: Self) {
+        self.claims.extend(other.claims);
+        self.metadata.extend(other.metadata);
+    }
 }
 
 /// Asks for an API key.
@@ -86,11 +94,11 @@ fn forward_name(settings: &BasicAuth, head: &mut Head, name: &str) -> Result<(),
     }
 }
 
-/// Asks for a token.
+/// Asks for a token. Gives back whether the route is to be chosen again with the headers that its claims have made.
 ///
 /// # Errors
 /// 401; 403 where the token is for others; 503 where its keys cannot be had.
-pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, identity: &mut Identity) -> Result<(), Error> {
+pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, identity: &mut Identity) -> Result<bool, Error> {
     let now = unix_seconds() as i64;
     let fetch = |_: &Arc<RemoteKeys>, _: bool| Keys::Unavailable;
     let context = JwtContext { now, fetch: &fetch, cache: &stage.connection.worker.tokens };
@@ -100,11 +108,12 @@ pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, iden
         Err(reason) => return Err(error(JwtAuth::denial(reason, Url::of(stage, head).parts()))),
     };
     settings.forward_claims(&tokens, &mut parts.headers);
+    let clears_route = tokens.claims.iter().any(|(provider, _)| provider.recompute_route);
     for (provider, claims) in tokens.claims {
         identity.metadata.insert(JWT_NAMESPACE, provider.name.clone(), claims.payload().clone());
         identity.claims.push((provider.name.clone(), claims));
     }
-    Ok(())
+    Ok(clears_route)
 }
 
 /// The response to a request that may not pass.

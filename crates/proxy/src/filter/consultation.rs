@@ -1,7 +1,7 @@
 //! Guards of rules, asked about a request that is not the rule's own: the list of models tells of rules, and no client is to learn of a
 //! model that it may not use.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use http::{HeaderName, Method};
 use pailou_auth::RequestFacts;
@@ -12,6 +12,7 @@ use super::{
     authentication::{self, Identity},
     external_auth,
     facts::header_value,
+    passed::is_same,
 };
 use crate::{error::Error, request_head::Head, request_input::RequestInput};
 
@@ -34,7 +35,9 @@ pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &
             }
             HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, &mut head, &mut identity)?,
             HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, &mut head).await?,
-            HttpFilter::Jwt(settings) => authentication::token(settings, stage, &mut head, &mut identity)?,
+            HttpFilter::Jwt(settings) => {
+                authentication::token(settings, stage, &mut head, &mut identity)?;
+            }
             _ => {}
         }
     }
@@ -92,14 +95,4 @@ fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
         | HttpFilter::Compressor(_) => false,
     };
     filters.http.iter().filter(knows_clients)
-}
-
-fn is_same(one: &HttpFilter, other: &HttpFilter) -> bool {
-    match (one, other) {
-        (HttpFilter::ExternalAuth(one), HttpFilter::ExternalAuth(other)) => one == other,
-        (HttpFilter::ApiKeyAuth(one), HttpFilter::ApiKeyAuth(other)) => Arc::ptr_eq(one, other),
-        (HttpFilter::BasicAuth(one), HttpFilter::BasicAuth(other)) => Arc::ptr_eq(one, other),
-        (HttpFilter::Jwt(one), HttpFilter::Jwt(other)) => Arc::ptr_eq(one, other),
-        _ => false,
-    }
 }

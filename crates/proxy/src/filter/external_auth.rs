@@ -49,7 +49,15 @@ enum CheckError {
     Late(Duration),
 }
 
-/// Asks a server about a request as the filters before have left it. Gives back the body, read if the server gets it.
+/// A request that may go on.
+pub(super) struct AskedRequest {
+    /// The body, read if the server got it.
+    pub(super) input: RequestInput,
+    /// The server consents. Else it decides nothing, and requests pass without it.
+    pub(super) is_allowed: bool,
+}
+
+/// Asks a server about a request as the filters before have left it.
 ///
 /// # Errors
 /// The server's refusal; the configured status if it gives no answer or decides nothing, and requests do not pass without; 500 if the
@@ -60,7 +68,7 @@ pub(super) async fn request(
     head: &mut Head,
     mut input: RequestInput,
     mutations: &mut Vec<HeaderMutation>,
-) -> Result<RequestInput, Error> {
+) -> Result<AskedRequest, Error> {
     let settings = &*server.settings;
     if settings.max_body > 0 {
         let bounds = Bounds { bytes: settings.max_body.min(stage.bounds.bytes), ..stage.bounds };
@@ -76,10 +84,10 @@ pub(super) async fn request(
         Decision::Allowed(allowed) => change(&allowed, head, mutations).map(Ok),
     });
     match changed {
-        Ok(decided) => decided.map(|()| input),
+        Ok(decided) => decided.map(|()| AskedRequest { input, is_allowed: true }),
         Err(_) if settings.fail_open => {
             remove_own_headers(settings, head);
-            Ok(input)
+            Ok(AskedRequest { input, is_allowed: false })
         }
         Err(error) => Err(unavailable(settings, key, &error)),
     }

@@ -110,7 +110,7 @@ async fn a_password_is_asked_for_and_the_name_forwarded() {
 }
 
 /// A key set with one symmetric key, and a token that the key signed.
-fn token(claims: &Value) -> (String, String) {
+pub(crate) fn token(claims: &Value) -> (String, String) {
     let secret = [5; 32];
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(&json!({"alg": "HS256"})), part(claims));

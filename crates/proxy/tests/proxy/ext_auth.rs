@@ -29,7 +29,9 @@ fn policy(spec: &str) -> String {
 }
 
 /// A server of HTTP that answers every request by a script, and passes on what it was sent.
-async fn http_server(script: impl Fn(&str) -> String + Send + Sync + 'static) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn http_server(
+    script: impl Fn(&str) -> String + Send + Sync + 'static,
+) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tell, told) = mpsc::unbounded_channel();

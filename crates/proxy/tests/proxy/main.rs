@@ -32,6 +32,7 @@ mod picker_answers;
 mod picker_room;
 mod proxy_protocol;
 mod rate_limits;
+mod recompute_route;
 mod request_ids;
 mod request_path;
 mod retries;

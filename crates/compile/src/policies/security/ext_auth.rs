@@ -12,7 +12,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{AuthPath, AuthProtocol, AuthSettings, ContextExtensions, HiddenText};
 
-use crate::{grants::Referrer, headers::header_name, index::Index, resolver::Load, server_path::prefix, servers, status::Problem};
+use crate::{grants::Referrer, headers::header_name, index::Index, server_path::prefix, servers, status::Problem};
 
 use super::super::{server_settings, traffic::Traffic, values::invalid};
 use super::{identity_header::has_another_meaning, secrets::Secrets};
@@ -28,7 +28,6 @@ pub(crate) struct PolicyAuth {
     /// Namespace of the policy that names the backends.
     namespace: String,
     pub(crate) refs: Vec<BackendRef>,
-    pub(crate) load: Load,
     /// Settings of its clusters.
     pub(crate) traffic: Traffic,
     /// Whether it gets the route.
@@ -49,9 +48,6 @@ pub(super) struct Namespaces<'p> {
 /// # Errors
 /// The first value that the gateway cannot enforce.
 pub(super) fn read(index: &Index<'_>, spec: &Spec, namespaces: &Namespaces<'_>) -> Result<PolicyAuth, Problem> {
-    if spec.recompute_route.unwrap_or(false) {
-        return Err(invalid("extAuth.recomputeRoute cannot be enforced yet"));
-    }
     let mut servers = spec.servers();
     let (Some((name, server)), None) = (servers.next(), servers.next()) else {
         return Err(invalid("extAuth: set one of grpc and http"));
@@ -76,11 +72,11 @@ pub(super) fn read(index: &Index<'_>, spec: &Spec, namespaces: &Namespaces<'_>) 
         },
         connect_timeout: traffic.rule().timeouts.connect,
         fail_open: spec.fail_open.unwrap_or(false),
+        recompute_route: spec.recompute_route.unwrap_or(false),
         status_on_error: spec.status_on_error.map_or(Ok(StatusCode::FORBIDDEN), status)?,
     };
-    let load = if spec.grpc.is_some() { Load::Grpc } else { Load::Http };
     let gets_route = spec.grpc.is_some() && spec.include_route_metadata.unwrap_or(false);
-    Ok(PolicyAuth { field, namespace, refs, load, traffic, gets_route, settings: Arc::new(settings) })
+    Ok(PolicyAuth { field, namespace, refs, traffic, gets_route, settings: Arc::new(settings) })
 }
 
 impl PolicyAuth {

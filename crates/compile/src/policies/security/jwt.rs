@@ -38,11 +38,7 @@ pub(super) fn read(secrets: &Secrets<'_, '_>, spec: &Spec) -> Result<JwtAuth, Pr
         }
         providers.push(Arc::new(provider(secrets, &format!("jwt.providers[{at}]"), spec)?));
     }
-    let recompute_route = spec.providers.iter().any(|provider| provider.recompute_route.unwrap_or(false));
-    if recompute_route {
-        return Err(invalid("jwt.providers[].recomputeRoute cannot be enforced yet"));
-    }
-    Ok(JwtAuth { providers, requirement, recompute_route })
+    Ok(JwtAuth { providers, requirement })
 }
 
 fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Result<JwtProvider, Problem> {
@@ -61,6 +57,10 @@ fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Resu
         let header = identity_header(&format!("{field}.claimToHeaders"), &it.header, &sources)?;
         Ok(ClaimToHeader { header, claim })
     });
+    let recompute_route = spec.recompute_route.unwrap_or(false);
+    if recompute_route && spec.claim_to_headers.is_empty() {
+        return Err(invalid(&format!("{field}.recomputeRoute: it needs claimToHeaders, by which the route is chosen again")));
+    }
     let issuer = spec.issuer.as_deref().filter(|issuer| !issuer.is_empty());
     Ok(JwtProvider {
         name: spec.name.as_str().into(),
@@ -70,6 +70,7 @@ fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Resu
         },
         claim_headers: claim_headers.collect::<Result<_, _>>()?,
         sources,
+        recompute_route,
         keys,
     })
 }
