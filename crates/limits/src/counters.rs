@@ -2,10 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use crate::{Descriptor, Reservation, Window, typical::Typical};
+use crate::{
+    Descriptor, Reservation, Window, WindowKind,
+    lease::{Demand, Lease},
+    sharing::{Sharing, Unleased},
+    typical::Typical,
+};
 
 /// Counters of one rule at most, as Envoy's local limit has them. More clients than that take each other's places.
 const MAX_COUNTERS: usize = 10_000;
@@ -17,39 +23,46 @@ const SHARDS: usize = 64;
 /// All counters of a process. They outlive changes of the configuration.
 #[derive(Debug)]
 pub struct Counters {
-    shards: [Mutex<HashMap<RuleKey, RuleCounters>>; SHARDS],
+    pub(crate) shards: [Mutex<HashMap<RuleKey, RuleCounters>>; SHARDS],
+    /// Sharing with other replicas; without, every process counts alone.
+    pub(crate) sharing: ArcSwapOption<Sharing>,
 }
 
 /// Identity of a rule's counters: the rule by its content, the targets that share it, and the length of the window, which clients may have
 /// of their own.
-type RuleKey = (u64, u64, u64);
+pub(crate) type RuleKey = (u64, u64, u64);
 
 /// Identity of a counter.
 #[derive(Clone, Debug)]
 pub(crate) struct CounterKey {
-    rule: RuleKey,
-    descriptor: Descriptor,
+    pub(crate) rule: RuleKey,
+    pub(crate) descriptor: Descriptor,
     window: Window,
 }
 
 /// Counters of one rule.
 #[derive(Debug)]
-struct RuleCounters {
+pub(crate) struct RuleCounters {
     name: Arc<str>,
-    counters: HashMap<Vec<u8>, Counter>,
+    pub(crate) counters: HashMap<Vec<u8>, Counter>,
     /// Cost of a response.
     typical: Typical,
     /// Time of the last search for counters of windows that are over.
     swept: u64,
+    /// Counters had to go before their windows were over.
+    has_evicted: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Counter {
-    begin: u64,
-    seconds: u64,
-    limit: u64,
-    spent: u64,
-    held: u64,
+/// A counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Counter {
+    pub(crate) begin: u64,
+    pub(crate) seconds: u64,
+    pub(crate) limit: u64,
+    pub(crate) spent: u64,
+    pub(crate) held: u64,
+    /// Share of a counter that several replicas have.
+    pub(crate) lease: Option<Box<Lease>>,
 }
 
 /// Charge of a request to one counter.
@@ -123,7 +136,15 @@ pub struct CounterView {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), sharing: ArcSwapOption::empty() }
+    }
+}
+
+impl CounterKey {
+    /// Key of a counter that replicas share, by the rule and the values that it is kept by.
+    pub(crate) fn of_shared(rule: RuleKey, bytes: &[u8]) -> Self {
+        let window = Window { seconds: rule.2, kind: WindowKind::Epoch };
+        Self { rule, descriptor: Descriptor::of_bytes(bytes), window }
     }
 }
 
@@ -135,7 +156,7 @@ impl Charge {
 
 impl Counter {
     fn new(now: u64, window: Window) -> Self {
-        Self { begin: window.begin(now, None), seconds: window.seconds, limit: 0, spent: 0, held: 0 }
+        Self { begin: window.begin(now, None), seconds: window.seconds, limit: 0, spent: 0, held: 0, lease: None }
     }
 
     /// Begins a new window where the old one is over. Room that is held in the old one is no matter of the new.
@@ -143,7 +164,7 @@ impl Counter {
         // Only forward: a worker may be late with its time, and a clock may be set back.
         let begin = window.begin(now.max(self.begin), Some(self.begin));
         if begin != self.begin || window.seconds != self.seconds {
-            *self = Self { begin, seconds: window.seconds, limit: self.limit, spent: 0, held: 0 };
+            *self = Self { begin, seconds: window.seconds, limit: self.limit, spent: 0, held: 0, lease: None };
         }
     }
 
@@ -153,7 +174,8 @@ impl Counter {
 
     fn rate(&self, now: u64) -> Rate {
         let reset = (self.begin + self.seconds).saturating_sub(now);
-        Rate { limit: self.limit, seconds: self.seconds, remaining: self.left(), reset }
+        let remaining = if self.lease.is_some() { self.remaining() } else { self.left() };
+        Rate { limit: self.limit, seconds: self.seconds, remaining, reset }
     }
 }
 
@@ -162,7 +184,59 @@ impl Counters {
     ///
     /// A request passes as long as anything is left, and its own cost fits; a response may cost more than was held. One client alone so sees
     /// what Envoy Gateway's limits do, and clients at the same time see each other.
+    ///
+    /// A counter that replicas share, and that has no lease, is decided on without the store: by this replica's part of what was last left.
     pub fn admit(self: &Arc<Self>, now: u64, charge: &Charge) -> Admission {
+        let sharing = self.sharing_of(charge);
+        let now = sharing.as_ref().map_or(now, |sharing| sharing.time(now));
+        self.charge(now, charge, |counter, _, _| match &sharing {
+            None => {
+                counter.lease = None;
+                counter.turn(now, charge.window);
+                Ok(counter.left())
+            }
+            Some(sharing) => Ok(counter.alone(now, charge.window, sharing.replicas())),
+        })
+        .unwrap_or_else(|Unleased| Admission::Refused(Rate { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 }))
+    }
+
+    /// The same, but only where a counter that replicas share has a lease.
+    ///
+    /// # Errors
+    /// It has none, or too little is left of it. The store is asked for more; the caller comes again when it has answered.
+    pub fn admit_leased(self: &Arc<Self>, now: u64, charge: &Charge) -> Result<Admission, Unleased> {
+        // A limit that refuses nothing waits for nothing.
+        let Some(sharing) = self.sharing_of(charge).filter(|_| !charge.is_shadow && charge.limit > 0) else {
+            return Ok(self.admit(now, charge));
+        };
+        let now = sharing.time(now);
+        let mut asked = None;
+        let admission = self.charge(now, charge, |counter, key, demand| {
+            let left = counter.leased(now, demand).ok_or(Unleased);
+            if sharing.is_down() {
+                // Nobody waits for it.
+                return left;
+            }
+            if left.is_err() {
+                counter.demand(demand);
+            }
+            if (left.is_err() || counter.is_low()) && !std::mem::replace(&mut counter.lease().is_queued, true) {
+                asked = Some(CounterKey { rule: key, descriptor: charge.descriptor.clone(), window: charge.window });
+            }
+            left
+        });
+        if let Some(key) = asked {
+            sharing.push(key);
+        }
+        admission
+    }
+
+    fn charge(
+        self: &Arc<Self>,
+        now: u64,
+        charge: &Charge,
+        room: impl FnOnce(&mut Counter, RuleKey, Demand) -> Result<u64, Unleased>,
+    ) -> Result<Admission, Unleased> {
         let key = charge.rule_key();
         let mut shard = self.shard(key).lock();
         if !shard.contains_key(&key) {
@@ -172,15 +246,16 @@ impl Counters {
         let rule = shard.entry(key).or_insert_with(|| RuleCounters::new(charge.name.clone()));
         let expected = charge.expected.map(|expected| expected.unwrap_or(rule.typical.get()).max(1));
         let counter = rule.counter(now, &charge.descriptor, charge.window);
-        counter.turn(now, charge.window);
         counter.limit = charge.limit;
-        let left = counter.left();
+        let least = charge.cost.max(1);
+        let demand = Demand { least, all: charge.cost.saturating_add(expected.unwrap_or(0)).max(least) };
+        let left = room(counter, key, demand)?;
         let is_over = left == 0 || charge.cost > left;
         if is_over && !charge.is_shadow {
-            return Admission::Refused(counter.rate(now));
+            return Ok(Admission::Refused(counter.rate(now)));
         }
         counter.spent = counter.spent.saturating_add(charge.cost);
-        let held = expected.map(|expected| expected.min(counter.left()));
+        let held = expected.map(|expected| expected.min(left.saturating_sub(charge.cost)));
         counter.held = counter.held.saturating_add(held.unwrap_or(0));
         let (rate, begin) = (counter.rate(now), counter.begin);
         drop(shard);
@@ -190,7 +265,7 @@ impl Counters {
             begin,
             held,
         });
-        Admission::Admitted { rate, reservation, is_over }
+        Ok(Admission::Admitted { rate, reservation, is_over })
     }
 
     /// A cost that the response to this charge's request hardly ever has, by those before: a client that allows for more reserves no more,
@@ -207,20 +282,31 @@ impl Counters {
         let mut shard = self.shard(key).lock();
         let Some(rule) = shard.get_mut(&key) else { return };
         let Some(counter) = rule.counters.get_mut(charge.descriptor.as_bytes()) else { return };
-        counter.turn(now, charge.window);
+        if counter.lease.is_none() {
+            counter.turn(now, charge.window);
+        }
         counter.spent = counter.spent.saturating_sub(charge.cost);
     }
 
     /// Gives held room back, and charges a cost.
     pub(crate) fn settle(&self, key: &CounterKey, begin: u64, held: u64, cost: Option<(u64, u64)>) {
+        let sharing = match key.window.kind {
+            WindowKind::Epoch => self.sharing.load_full(),
+            WindowKind::First => None,
+        };
         let mut shard = self.shard(key.rule).lock();
         // A rule that was removed meanwhile has no counters.
         let Some(rule) = shard.get_mut(&key.rule) else { return };
         if let Some((now, cost)) = cost {
             rule.typical.learn(cost);
             let counter = rule.counter(now, &key.descriptor, key.window);
-            counter.turn(now, key.window);
-            counter.spent = counter.spent.saturating_add(cost);
+            match &sharing {
+                Some(sharing) => counter.spend_leased(sharing.time(now), cost),
+                None => {
+                    counter.turn(now, key.window);
+                    counter.spent = counter.spent.saturating_add(cost);
+                }
+            }
         }
         if let Some(counter) = rule.counters.get_mut(key.descriptor.as_bytes()).filter(|counter| counter.begin == begin) {
             counter.held = counter.held.saturating_sub(held);
@@ -248,14 +334,14 @@ impl Counters {
         views
     }
 
-    fn shard(&self, (rule, target, _): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
+    pub(crate) fn shard(&self, (rule, target, _): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
         &self.shards[(rule ^ target.rotate_left(7)) as usize % SHARDS]
     }
 }
 
 impl RuleCounters {
     fn new(name: Arc<str>) -> Self {
-        Self { name, counters: HashMap::new(), typical: Typical::default(), swept: 0 }
+        Self { name, counters: HashMap::new(), typical: Typical::default(), swept: 0, has_evicted: false }
     }
 
     fn is_live(&self, now: u64) -> bool {
@@ -267,7 +353,14 @@ impl RuleCounters {
         if !self.counters.contains_key(bytes) && self.counters.len() >= MAX_COUNTERS {
             self.evict(now);
         }
-        self.counters.entry_ref(bytes).or_insert_with(|| Counter::new(now, window))
+        let is_forgotten = self.has_evicted;
+        self.counters.entry_ref(bytes).or_insert_with(|| {
+            let mut counter = Counter::new(now, window);
+            if is_forgotten && window.kind == WindowKind::Epoch {
+                counter.lease().is_forgotten = true;
+            }
+            counter
+        })
     }
 
     /// Removes counters whose window is over, else the one of a few that has spent least: whoever has spent much stays known.
@@ -279,6 +372,7 @@ impl RuleCounters {
                 return;
             }
         }
+        self.has_evicted = true;
         let skip = fastrand::usize(..self.counters.len().saturating_sub(SAMPLE).max(1));
         let sample = self.counters.iter().skip(skip).take(SAMPLE);
         let least = sample.min_by_key(|(_, counter)| counter.spent.saturating_add(counter.held)).map(|(bytes, _)| bytes.clone());

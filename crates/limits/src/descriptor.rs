@@ -32,6 +32,11 @@ impl Descriptor {
         self.bytes.extend_from_slice(value);
     }
 
+    /// Values that were kept by [`Self::as_bytes`].
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec() }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

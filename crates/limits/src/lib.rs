@@ -6,16 +6,20 @@
 mod cost;
 mod counters;
 mod descriptor;
+mod lease;
 mod reservation;
 mod rule;
 mod selector;
+mod sharing;
 mod typical;
 mod window;
 
 pub use cost::{Cost, MetadataKey, TokenCount, Tokens};
 pub use counters::{Admission, Charge, CounterView, Counters, Rate};
 pub use descriptor::Descriptor;
+pub use lease::{Claim, Grant};
 pub use reservation::Reservation;
 pub use rule::{LimitRule, RateLimits, Reach};
 pub use selector::{AddressSelector, ClientSelector, RequestFacts, ValueSelector};
+pub use sharing::{CounterClaim, Sharing, Unleased};
 pub use window::{Window, WindowKind};

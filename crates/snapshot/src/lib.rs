@@ -13,6 +13,7 @@ mod filter;
 mod forward;
 mod host;
 mod http_filter;
+mod limit_store;
 mod listener;
 mod matching;
 mod path;
@@ -43,6 +44,7 @@ pub use http_filter::{
     Abort, AuthorizationFilter, Compression, Compressor, ContentCoding, Cors, CorsOrigin, CsrfFilter, Fault, HttpFilter,
     OverrideResponse, OverrideRule, RateLimitFilter, RequestFact, ResponseOverride, Template, TemplatePart, is_model_header,
 };
+pub use limit_store::{LimitStore, StoreAddress, StoreNode, StoreSecret, StoreTls, StoreUrlError};
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{
     Body, Conditions, HeaderMatch, MatchOutcome, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch,
@@ -69,6 +71,8 @@ pub struct Snapshot {
     pub breakers: Vec<BreakerKey>,
     /// Base model by LoRA adapter, for `X-Gateway-Base-Model-Name`.
     pub base_models: BTreeMap<String, String>,
+    /// The store that global limits are counted in; without, every process counts alone.
+    pub limit_store: Option<Arc<LimitStore>>,
 }
 
 impl Snapshot {

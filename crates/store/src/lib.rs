@@ -1,0 +1,13 @@
+//! The client of the Redis or Valkey that several proxies count their limits in.
+//!
+//! [`SharedLimits`] admits requests: by the lease of their counter, else once the store has answered, at the latest after its deadline. One
+//! task owns the connection and sends what waits in batches; so a store that is down costs a reconnection now and then,
+//! not one for each request.
+
+mod client;
+mod connection;
+mod error;
+mod shared_limits;
+
+pub use error::Error;
+pub use shared_limits::{SharedLimits, StoreStats, Unavailable};
