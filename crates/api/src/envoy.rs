@@ -11,6 +11,7 @@ pub mod circuit_breaker;
 pub mod client_headers;
 pub mod client_traffic_policy;
 pub mod csrf;
+pub mod envoy_gateway;
 pub mod envoy_proxy;
 pub mod ext_auth;
 pub mod ext_proc;

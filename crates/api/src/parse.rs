@@ -57,6 +57,18 @@ pub struct Decoded {
     pub line: usize,
 }
 
+/// Reads one YAML document of this kind; `None` if it is of another. Fields that the type does not have are left out.
+///
+/// # Errors
+/// Why it does not decode, with the field, and without a part of the text.
+pub(crate) fn document_of_kind<T: serde::de::DeserializeOwned>(text: &str, kind: &str) -> Result<Option<T>, String> {
+    let value = yaml::checked_value(text)?;
+    if value.get("kind").and_then(serde_json::Value::as_str) != Some(kind) {
+        return Ok(None);
+    }
+    tracked::decode(value, "", &mut Vec::new()).map(Some).map_err(|(path, error)| format!("{path}: {error}"))
+}
+
 /// Reads every object of an input.
 ///
 /// `origin` names the input in errors: a path, or `-` for standard input. Namespaced objects that

@@ -23,6 +23,7 @@ use super::{
     gateway::Gateways,
     ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
+    limit_store,
     listener::kind_name,
     listener_set_status, models,
     order::Order,
@@ -141,8 +142,13 @@ impl Memory {
         self.tables.change(&difference.gone, &difference.come, &gateways);
         report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
-        let ((sets, base_models, identity_headers), report_reads) = objects.track(|index| {
-            let reach = Reach { gateways: &gateways, index, routes: &self.routes };
+        let ((sets, base_models, identity_headers, limit_store), report_reads) = objects.track(|index| {
+            let limit_store = match &settings.limit_store {
+                Some(store) => Some(store.clone()),
+                // Policies that need it have the problem, and are closed.
+                None => limit_store::read(index).ok().flatten().map(Arc::new),
+            };
+            let reach = Reach { gateways: &gateways, index, routes: &self.routes, has_limit_store: limit_store.is_some() };
             clients.report(&reach, &mut said);
             traffic.report(&reach, &mut said);
             security.report(&reach, &mut said);
@@ -156,7 +162,7 @@ impl Memory {
             gateways.report(&mut said);
             let before = self.sets.clone();
             report_sets(&mut self.sets, (index, &gateways), &difference, are_planes_new);
-            (self.sets.news_since(&before), models::base_models(index), identity_headers)
+            (self.sets.news_since(&before), models::base_models(index), identity_headers, limit_store)
         });
         for (listener, headers) in identity_headers {
             gateways[listener].identity_headers = headers.into();
@@ -166,7 +172,7 @@ impl Memory {
         let mut all = self.cluster_ids.clusters.clone();
         // No route refers to these by number.
         all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
-        let snapshot = Snapshot { ports, clusters: all, breakers: self.cluster_ids.breakers.clone(), base_models };
+        let snapshot = Snapshot { ports, clusters: all, breakers: self.cluster_ids.breakers.clone(), base_models, limit_store };
         self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }

@@ -38,6 +38,7 @@ mod client_certificates;
 mod conflicts;
 mod features;
 pub(crate) mod gateway;
+mod limit_store;
 pub(crate) mod listener;
 mod listener_protocol;
 mod listener_set_status;

@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use crate::status::GatewayAddress;
-use pailou_snapshot::Name;
+use pailou_snapshot::{LimitStore, Name};
 
 /// The `controllerName` of GatewayClasses that are this gateway's own.
 pub const CONTROLLER_NAME: &str = "pailou.dev/gateway-controller";
@@ -32,6 +33,8 @@ pub struct Settings {
     /// In a cluster: the bundle of Gateway API of each of its CustomResourceDefinitions, by the definition's name; `None` for
     /// one that does not name it. No condition mentions bundles if there are none.
     pub bundles: BTreeMap<String, Option<String>>,
+    /// Store of global limits, over that of an EnvoyGateway.
+    pub limit_store: Option<Arc<LimitStore>>,
     /// Source of the objects.
     pub mode: Mode,
 }
@@ -71,6 +74,7 @@ impl Default for Settings {
             gateway_addresses: BTreeMap::new(),
             data_planes: Some(BTreeMap::new()),
             bundles: BTreeMap::new(),
+            limit_store: None,
             mode: Mode::Standalone,
         }
     }

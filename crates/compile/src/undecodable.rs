@@ -84,7 +84,8 @@ fn judge_all(what: &ReportContext<'_>, index: &Index<'_>, store: &Store, statuse
     let mut said_already = Statuses::default();
     let classes = class::classes(index, settings, &mut said_already);
     let gateways = Gateways::new(index, &classes, settings, &mut said_already);
-    let judge = Judge { index, settings, classes: &classes, reach: Reach { gateways: &gateways, index, routes } };
+    let judge =
+        Judge { index, settings, classes: &classes, reach: Reach { gateways: &gateways, index, routes, has_limit_store: false } };
     store.all_undecodable().for_each(|undecodable| judge.report(undecodable, statuses));
 }
 

@@ -197,7 +197,9 @@ impl Counters {
             }
             Some(sharing) => Ok(counter.alone(now, charge.window, sharing.replicas())),
         })
-        .unwrap_or_else(|Unleased| Admission::Refused(Rate { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 }))
+        .unwrap_or_else(|Unleased| {
+            Admission::Refused(Rate { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 })
+        })
     }
 
     /// The same, but only where a counter that replicas share has a lease.

@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use pailou_limits::{Admission, Charge, CounterClaim, Counters, Descriptor, Grant, Reservation, Sharing, Unleased, Window, WindowKind};
+use pailou_limits::{
+    Admission, Charge, CounterClaim, Counters, Descriptor, Grant, Reservation, Sharing, Unleased, Window, WindowKind,
+};
 use proptest::prelude::*;
 
 const WINDOW: u64 = 60;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use pailou_api::{Gateway, NamespaceName, Object};
 use pailou_compile::{Compiler, Settings, status::Statuses, store::Store};
-use pailou_snapshot::{Endpoints, Name, Snapshot};
+use pailou_snapshot::{Endpoints, LimitStore, Name, Snapshot};
 
 use crate::{
     cli::ConfigArgs,
@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Configuration {
     source: Source,
+    settings: Settings,
     compiler: Compiler,
     /// Gateways that `--address` names.
     addressed: Vec<Name>,
@@ -44,12 +45,25 @@ impl Configuration {
     pub(crate) fn new(args: &ConfigArgs) -> Result<Self, Error> {
         let settings = settings(args);
         let addressed = settings.gateway_addresses.keys().cloned().collect();
-        Ok(Self { source: Source::new(args)?, compiler: Compiler::new(settings), addressed })
+        Ok(Self { source: Source::new(args)?, compiler: Compiler::new(settings.clone()), settings, addressed })
     }
 
     /// A configuration that never changes, of objects that are at hand.
     pub(crate) fn of_objects(namespace: NamespaceName, objects: Vec<Object>, settings: Settings) -> Self {
-        Self { source: Source::of_objects(namespace, objects), compiler: Compiler::new(settings), addressed: Vec::new() }
+        Self {
+            source: Source::of_objects(namespace, objects),
+            compiler: Compiler::new(settings.clone()),
+            settings,
+            addressed: Vec::new(),
+        }
+    }
+
+    /// Counts global limits in this store, whatever the objects say.
+    pub(crate) fn count_in(&mut self, store: Option<LimitStore>) {
+        if let Some(store) = store {
+            self.settings.limit_store = Some(Arc::new(store));
+            self.compiler.settle(&self.settings);
+        }
     }
 
     /// The first path of the command line that is not there.

@@ -65,6 +65,9 @@ pub(crate) enum Error {
     /// An entry of --resolve is none.
     #[error("--resolve: {0}")]
     Resolve(pailou_proxy::dns::OverrideError),
+    /// The URL of the store of limits is none.
+    #[error("--rate-limit-redis-url: {0}")]
+    LimitStore(pailou_snapshot::StoreUrlError),
     /// The demo cannot make its certificate.
     #[error("cannot make a certificate for the demo: {0}")]
     Certificate(pailou_sim::selfsigned::CertificateError),

@@ -28,6 +28,7 @@ mod troubled;
 
 mod exit;
 mod handover;
+mod limit_store;
 mod log_file;
 mod logging;
 mod runtime;

@@ -10,6 +10,7 @@ use crate::{
     configuration::Configuration,
     exit::{Error, ExitOutcome},
     handover::{self, Former, HandoverSocket},
+    limit_store,
     log_file::LogFile,
     runtime,
     signals::Signals,
@@ -18,7 +19,8 @@ use crate::{
 
 /// Serves until a signal comes.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
-    let configuration = Configuration::new(&args.config)?;
+    let mut configuration = Configuration::new(&args.config)?;
+    configuration.count_in(limit_store::read(&args.limit_store)?);
     if let Some(error) = configuration.missing() {
         return Err(error);
     }

@@ -8,6 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwapOption;
 use pailou_extproc::Room;
 use pailou_limits::Counters;
+use pailou_store::{SharedLimits, StoreStats};
 
 use crate::{
     access_log::AccessLog,
@@ -27,6 +28,10 @@ pub struct Context {
     pub log: AccessLog,
     /// Counters of limits.
     pub limits: Arc<Counters>,
+    /// Their sharing with other proxies, where a store is configured.
+    pub shared_limits: ArcSwapOption<SharedLimits>,
+    /// Numbers of the store.
+    pub store_stats: Arc<StoreStats>,
     /// Room for request bodies.
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).

@@ -49,6 +49,8 @@ pub enum Flag {
     Forbidden,
     /// A limit of requests or tokens has no room.
     RateLimited,
+    /// The store of limits does not answer, and is to.
+    RateLimitStore,
     /// An external processor failed, or answered in the backend's place.
     ExtProc,
     /// The gateway stopped before the response was through.
@@ -81,6 +83,7 @@ impl Flag {
             Self::Picker => "EP",
             Self::Forbidden => "UAEX",
             Self::RateLimited => "RL",
+            Self::RateLimitStore => "RLSE",
             Self::ExtProc => "XP",
             Self::Stopped => "ST",
             Self::Fault => "FI",
@@ -92,7 +95,7 @@ impl Flag {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Misconfigured | Self::ExtProc => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Misconfigured | Self::ExtProc | Self::RateLimitStore => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoEndpoint
             | Self::Overflow
             | Self::ConnectFailure

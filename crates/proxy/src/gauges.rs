@@ -1,6 +1,13 @@
 //! Figures of what is in force now: endpoints, pools, breakers, bounded memory. Read when asked for, not counted as they change.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
@@ -39,12 +46,39 @@ impl Collect for Collector {
         for (name, help, value) in plain {
             gauges(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
         }
+        limit_store(&mut encoder, context)?;
         let Some(runtime) = context.runtime.load_full() else { return Ok(()) };
         endpoints(&mut encoder, &runtime)?;
         health(&mut encoder, &runtime)?;
         pools(&mut encoder, &runtime)?;
         breakers(&mut encoder, &runtime)
     }
+}
+
+/// The store that limits of all proxies are counted in, if there is one.
+fn limit_store(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result {
+    let Some(shared) = context.shared_limits.load_full() else { return Ok(()) };
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
+    let stats = &context.store_stats;
+    let figures = [
+        ("pailou_rate_limit_store_up", "1 while the store of limits answers", f64::from(u8::from(!shared.is_down()))),
+        ("pailou_rate_limit_store_replicas", "Proxies that share limits, with this one", shared.replicas() as f64),
+        ("pailou_rate_limit_store_round_trips", "Round trips to the store of limits", read(&stats.round_trips)),
+        (
+            "pailou_rate_limit_store_failures",
+            "Failures of the store of limits: connections refused, answers too late",
+            read(&stats.failures),
+        ),
+        (
+            "pailou_rate_limit_store_bypassed",
+            "Charges decided without the store of limits, which did not answer in time",
+            read(&stats.alone),
+        ),
+    ];
+    for (name, help, value) in figures {
+        gauges(encoder, name, help, [([("process", "pailou")], value)])?;
+    }
+    Ok(())
 }
 
 /// Policies make several clusters of one backend; what they have under way at an endpoint is one figure. Those of a pool share their count.

@@ -49,6 +49,7 @@ mod rewrite;
 pub mod runtime;
 pub mod server;
 mod session_record;
+mod shared_limits;
 mod subrequest;
 mod template;
 mod timer;
@@ -122,6 +123,7 @@ pub struct Proxy {
     background: Background,
     /// Held while a snapshot is put in force, so that two never interleave.
     applying: Mutex<()>,
+    tasks: Handle,
     draining: AtomicBool,
 }
 
@@ -138,6 +140,8 @@ impl Proxy {
             metrics,
             log: AccessLog::start(options.access_log)?,
             limits: Arc::default(),
+            shared_limits: ArcSwapOption::empty(),
+            store_stats: Arc::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
             cut_off: CutOff::default(),
@@ -147,9 +151,9 @@ impl Proxy {
         let dns = Dns::new(tasks.clone(), options.overrides);
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
-        let background = health::background(tasks, dns);
+        let background = health::background(tasks.clone(), dns);
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { context, server, workers, registry, background, applying, draining })
+        Ok(Self { context, server, workers, registry, background, applying, tasks, draining })
     }
 
     /// Takes sockets that another process listens on too. The next [`Self::apply`] uses those that its snapshot wants, and closes the
@@ -178,6 +182,7 @@ impl Proxy {
                 self.context.runtime.store(Some(Arc::new(runtime)));
             }
         }
+        shared_limits::use_store(&self.context, snapshot.limit_store.as_deref(), &self.tasks);
         // Routes first, sockets then: a connection never finds its port without routes.
         let errors = self.server.reconcile(&snapshot.ports);
         let there: HashSet<&Address> =
@@ -228,6 +233,9 @@ impl Proxy {
         };
         if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
             tracing::warn!("requests ended without a line in the access log");
+        }
+        if let Some(shared) = self.context.shared_limits.load_full() {
+            shared.stop().await;
         }
         self.context.log.close();
         cut

@@ -90,7 +90,8 @@ impl StoreClient {
             self.stats.failures.fetch_add(1, Ordering::Relaxed);
             self.end_batch();
             if !std::mem::replace(&mut is_down, true) {
-                let effect = if self.store.is_fail_closed { "requests with global limits get 500" } else { "each proxy counts its part" };
+                let effect =
+                    if self.store.is_fail_closed { "requests with global limits get 500" } else { "each proxy counts its part" };
                 tracing::warn!("limit store {}: {error}; until it answers, {effect}", self.store.address);
             }
             let pause = backoff.mul_f64(0.5 + fastrand::f64());

@@ -2,9 +2,9 @@
 
 use pailou_snapshot::{LimitStore, StoreAddress, StoreNode, StoreTls};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
-    ServerErrorKind, TlsCertificates, TlsMode, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisResult, ServerErrorKind, TlsCertificates, TlsMode, Value,
+    aio::MultiplexedConnection,
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
     sentinel::{SentinelClientBuilder, SentinelServerType},
@@ -60,7 +60,8 @@ impl Connection {
                     builder = builder.set_client_to_redis_password(password.expose());
                 }
                 if store.tls.is_some() {
-                    builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure).set_client_to_sentinel_tls_mode(TlsMode::Secure);
+                    builder =
+                        builder.set_client_to_redis_tls_mode(TlsMode::Secure).set_client_to_sentinel_tls_mode(TlsMode::Secure);
                 }
                 if let Some(certificates) = certificates(store) {
                     builder = builder
@@ -103,8 +104,8 @@ impl Connection {
     /// Sends one command.
     pub(crate) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::Server(connection) => connection.req_packed_command(command).await,
-            Self::Cluster(connection) => connection.req_packed_command(command).await,
+            Self::Server(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
         }
     }
 }

@@ -51,6 +51,14 @@ pub(super) fn limits() -> Options {
     }
 }
 
+/// One document as a value.
+///
+/// # Errors
+/// Why it is no YAML, without a part of it.
+pub(super) fn checked_value(text: &str) -> Result<Value, String> {
+    value(text).map_err(|error| message(&error))
+}
+
 fn value(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(text, limits())
 }

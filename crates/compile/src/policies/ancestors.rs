@@ -19,6 +19,8 @@ pub(crate) struct Reach<'r, 'a> {
     pub(crate) gateways: &'r Gateways<'a>,
     pub(crate) index: &'r Index<'a>,
     pub(crate) routes: &'r Order,
+    /// Global limits are counted in a store.
+    pub(crate) has_limit_store: bool,
 }
 
 /// Entry of a policy's status.

@@ -19,6 +19,7 @@ use crate::{
 };
 
 use super::{
+    ancestors::Reach,
     http_filters::Sources,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
@@ -75,8 +76,8 @@ impl TargetedSpec for BackendTrafficPolicySpec {
         Traffic::new(index, &policy.spec.over(&parent.spec, merge_type), &sources).map(Arc::new)
     }
 
-    fn unenforced(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
-        unenforced::of_traffic(policy)
+    fn unenforced(policy: &BackendTrafficPolicy, reach: &Reach<'_, '_>) -> Vec<&'static str> {
+        unenforced::of_traffic(policy, reach.has_limit_store)
     }
 }
 

@@ -84,7 +84,7 @@ impl TargetedSpec for ClientTrafficPolicySpec {
         client.as_ref().err().into_iter().chain(certificates).cloned().collect()
     }
 
-    fn unenforced(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
+    fn unenforced(policy: &ClientTrafficPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
         unenforced::of_client(policy)
     }
 }

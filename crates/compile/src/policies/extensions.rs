@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    ancestors::Reach,
     ext_proc::{self, Processors},
     overlap::Overlap,
     policy_targets::{PolicyTargets, TargetedSpec},
@@ -85,7 +86,7 @@ impl TargetedSpec for EnvoyExtensionPolicySpec {
         processors.problems.clone()
     }
 
-    fn unenforced(policy: &EnvoyExtensionPolicy) -> Vec<&'static str> {
+    fn unenforced(policy: &EnvoyExtensionPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
         policy.spec.unsupported()
     }
 }

@@ -60,7 +60,7 @@ pub(crate) trait TargetedSpec: Sized {
         Vec::new()
     }
     /// Paths below `spec` that are set and not acted on.
-    fn unenforced(policy: &Resource<Self>) -> Vec<&'static str>;
+    fn unenforced(policy: &Resource<Self>, reach: &Reach<'_, '_>) -> Vec<&'static str>;
 }
 
 /// All policies of one kind.
@@ -230,7 +230,7 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         if is_invalid && !problems.is_empty() {
             conditions[0].message.push_str(S::IF_INVALID);
         }
-        conditions.extend(warnings::unsupported(S::unenforced(state.object), generation));
+        conditions.extend(warnings::unsupported(S::unenforced(state.object, reach), generation));
         if !overridden_by.is_empty() {
             let message = format!("does not apply to targets that have a policy of their own: {}", join(&overridden_by));
             conditions.push(Condition::holds("Overridden", "Overridden", message, generation));

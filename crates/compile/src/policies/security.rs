@@ -193,7 +193,7 @@ impl TargetedSpec for SecurityPolicySpec {
 
     /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is
     /// refused.
-    fn unenforced(policy: &SecurityPolicy) -> Vec<&'static str> {
+    fn unenforced(policy: &SecurityPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
         let Some(auth) = &policy.spec.ext_auth else { return Vec::new() };
         let by_http = auth.http.is_some();
         let fields = [

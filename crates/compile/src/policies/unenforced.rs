@@ -4,13 +4,13 @@ use pailou_api::{BackendTrafficPolicy, ClientTrafficPolicy, envoy::health_check:
 
 use super::http_filters::has_settings;
 
-/// Paths below `spec` that are set and not acted on.
-pub(crate) fn of_traffic(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
+/// Paths below `spec` that are set and not acted on. `has_limit_store`: replicas share global limits.
+pub(crate) fn of_traffic(policy: &BackendTrafficPolicy, has_limit_store: bool) -> Vec<&'static str> {
     let spec = &policy.spec;
     let mut paths = spec.unsupported();
     let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
     let is_global = spec.rate_limit.as_ref().is_some_and(|limit| limit.global.as_ref().is_some_and(|it| !it.rules.is_empty()));
-    name(is_global, "rateLimit.global across replicas (each proxy counts by itself)");
+    name(is_global && !has_limit_store, "rateLimit.global across replicas (each proxy counts by itself)");
     name(!spec.compressor.iter().all(has_settings), "compressor[] without the object of its type (gzip, brotli or zstd)");
     let http = spec.timeout.as_ref().and_then(|it| it.http.as_ref());
     name(http.is_some_and(|it| it.max_stream_duration.is_some() && it.request_timeout.is_some()), "timeout.http.maxStreamDuration");

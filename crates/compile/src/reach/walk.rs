@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ptr};
 
-use crate::{ids::GatewayId, index::Index};
+use crate::{ids::GatewayId, index::Index, limit_store};
 use pailou_api::{
     Kind, Meta,
     envoy::ENVOY_GROUP,
@@ -68,6 +68,10 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
         self.policies(&subjects);
         std::mem::take(&mut self.leads).into_iter().for_each(|lead| self.backend(lead));
+        // Any proxy may have limits to count.
+        for object in limit_store::objects(index) {
+            self.insert(object);
+        }
         // Which model an adapter is of holds for every Gateway.
         for map in index.adapter_maps.iter() {
             self.insert(&map.meta);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pailou_proxy::dns::{OverrideError, Overrides};
 
-use super::{AccessLog, ConfigArgs, Listen};
+use super::{AccessLog, ConfigArgs, LimitStoreArgs, Listen};
 
 /// Flags of `pailou serve`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,8 @@ pub(crate) struct ServeArgs {
     /// The sockets listen without a gap. The old process finishes its requests and ends.
     #[arg(long, value_name = "PATH", env = "PAILOU_HANDOVER")]
     pub(crate) handover: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limit_store: LimitStoreArgs,
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
 }

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Flag},
     request_head::Head,
     request_input::RequestInput,
+    shared_limits,
     token_charges::TokenCharges,
     wall_clock::unix_seconds,
 };
@@ -52,23 +53,25 @@ pub(super) async fn request(
     if filter.needs_body {
         input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
     }
-    let known = if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
-    let header = |name: &http::HeaderName| header_value(&head.parts.headers, &known, name);
-    let facts = RequestFacts {
-        client: stage.client,
-        method: &head.parts.method,
-        path: head.parts.uri.path(),
-        query: head.parts.uri.query(),
-        header: &header,
+    let selected = {
+        let known = if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
+        let header = |name: &http::HeaderName| header_value(&head.parts.headers, &known, name);
+        let facts = RequestFacts {
+            client: stage.client,
+            method: &head.parts.method,
+            path: head.parts.uri.path(),
+            query: head.parts.uri.query(),
+            header: &header,
+        };
+        filter.limits.select(&facts)
     };
-    let selected = filter.limits.select(&facts);
     if selected.is_empty() {
         return Ok(input);
     }
     let counters = &stage.connection.worker.context.limits;
     let now = unix_seconds();
     let prompt = prompt_tokens(&input);
-    let mut held = Vec::new();
+    let (mut held, mut deadline) = (Vec::new(), None);
     for (rule, descriptor) in selected {
         let (limit, window) = limit(rule, identity);
         let expected = rule.response_cost.as_ref().map(|cost| expected(cost, &input, prompt, identity));
@@ -89,7 +92,10 @@ pub(super) async fn request(
             let output = (expected - certain).min(counters.plausible_cost(&charge));
             charge.expected = Some(Some(certain.saturating_add(output)));
         }
-        match counters.admit(now, &charge) {
+        let admission = shared_limits::admit(&stage.connection.worker.context, now, &charge, &mut deadline).await.inspect_err(|_| {
+            state.charged.drain(..).for_each(|charge| counters.refund(now, &charge));
+        })?;
+        match admission {
             Admission::Admitted { rate, reservation, is_over } => {
                 if is_over {
                     stage.connection.worker.context.metrics.shadowed_limits.inc();

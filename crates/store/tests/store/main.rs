@@ -5,10 +5,7 @@
 mod server;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::Ordering,
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -237,7 +234,8 @@ async fn sentinels_name_the_next_primary() {
     )
     .unwrap();
     let sentinel = Server::at(port, &["--sentinel-file", file.to_str().unwrap()]).unwrap();
-    until("the sentinel knows the replica", || sentinel.command("SENTINEL replicas main").contains(&replica.port.to_string())).await;
+    until("the sentinel knows the replica", || sentinel.command("SENTINEL replicas main").contains(&replica.port.to_string()))
+        .await;
     let proxy = Replica::new(&store(&format!("main,{}", sentinel.address())));
     proxy.until_up().await;
     let limit = charge(100);
@@ -285,8 +283,22 @@ async fn a_user_of_its_own_over_tls_and_no_other_certificate() {
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
     let tls_port = free_port();
     let (chain, key, port) = (chain.to_str().unwrap(), key.to_str().unwrap(), tls_port.to_string());
-    let tls = ["--tls-port", &port, "--tls-cert-file", chain, "--tls-key-file", key, "--tls-ca-cert-file", chain, "--tls-auth-clients", "no"];
-    let user = ["--user", "gateway on >s3cret ~pailou:* +@all -@dangerous +info", "--user", "default off"];
+    let tls = [
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        chain,
+        "--tls-key-file",
+        key,
+        "--tls-ca-cert-file",
+        chain,
+        "--tls-auth-clients",
+        "no",
+    ];
+    // The keys and commands that the gateway needs, and no others.
+    let user = "--user gateway on >s3cret ~pailou:* +evalsha +eval +time +hget +hset +hdel +hgetall +del +expire +zadd +zcard +zscore \
+                +zremrangebyscore +zrem --user default off";
+    let user: Vec<_> = user.split_whitespace().collect();
     let Some(_server) = Server::start(&[&tls[..], &user].concat()) else { return };
     let url = |password: &str| format!("rediss://gateway:{password}@localhost:{tls_port}");
     let authorities = Some(certified.cert.pem().into());

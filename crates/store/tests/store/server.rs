@@ -23,7 +23,10 @@ pub(crate) struct Server {
 pub(crate) fn program() -> Option<&'static str> {
     let is_there = |name: &&str| Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let found = ["valkey-server", "redis-server"].into_iter().find(is_there);
-    assert!(found.is_some() || std::env::var_os("PAILOU_E2E_REQUIRE").is_none(), "neither valkey-server nor redis-server is installed");
+    assert!(
+        found.is_some() || std::env::var_os("PAILOU_E2E_REQUIRE").is_none(),
+        "neither valkey-server nor redis-server is installed"
+    );
     if found.is_none() {
         println!("left out: neither valkey-server nor redis-server is installed");
     }

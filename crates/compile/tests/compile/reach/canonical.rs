@@ -30,6 +30,7 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         clusters: whole.clusters.clone(),
         breakers: whole.breakers.clone(),
         base_models: whole.base_models.clone(),
+        limit_store: whole.limit_store.clone(),
     };
     let mut text = format!("{:?}\n", part.base_models);
     dump::ports(&mut text, &part);
