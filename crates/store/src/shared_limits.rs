@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pailou_limits::{Admission, Charge, Counters, Sharing, Unleased};
+use pailou_limits::{Admission, Charge, Counters, Sharing};
 use pailou_snapshot::LimitStore;
 use tokio::{
     runtime::Handle,
@@ -108,9 +108,8 @@ impl SharedLimits {
         let mut ended = None;
         loop {
             let begun = self.begun.load(Ordering::Relaxed);
-            match self.counters.admit_leased(now, charge) {
-                Ok(admission) => return Ok(admission),
-                Err(Unleased) => {}
+            if let Ok(admission) = self.counters.admit_leased(now, charge) {
+                return Ok(admission);
             }
             if self.sharing.is_down() {
                 return self.alone(now, charge);

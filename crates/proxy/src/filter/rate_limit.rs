@@ -92,9 +92,10 @@ pub(super) async fn request(
             let output = (expected - certain).min(counters.plausible_cost(&charge));
             charge.expected = Some(Some(certain.saturating_add(output)));
         }
-        let admission = shared_limits::admit(&stage.connection.worker.context, now, &charge, &mut deadline).await.inspect_err(|_| {
-            state.charged.drain(..).for_each(|charge| counters.refund(now, &charge));
-        })?;
+        let admission =
+            shared_limits::admit(&stage.connection.worker.context, now, &charge, &mut deadline).await.inspect_err(|_| {
+                state.charged.drain(..).for_each(|charge| counters.refund(now, &charge));
+            })?;
         match admission {
             Admission::Admitted { rate, reservation, is_over } => {
                 if is_over {

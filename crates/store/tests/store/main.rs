@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
-mod server;
-
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use pailou_e2e::limit_store::{Server, directory, free_port, try_command};
 use pailou_limits::{Admission, Charge, Counters, Descriptor, Window, WindowKind};
 use pailou_snapshot::{LimitStore, StoreTls};
 use pailou_store::{SharedLimits, StoreStats, Unavailable};
-use server::{Server, directory, free_port, try_command};
 use tokio::runtime::Handle;
 
 /// One proxy, as far as limits go.

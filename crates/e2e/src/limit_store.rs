@@ -1,26 +1,27 @@
-//! Real servers: Valkey where it is installed, else Redis.
+//! Real servers to count limits in: Valkey where it is installed, else Redis.
 
 use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::Duration,
 };
 
-/// A server. Dropping it kills it.
-pub(crate) struct Server {
-    pub(crate) port: u16,
+/// A server, whose keys are gone when it ends. Dropping it kills it.
+pub struct Server {
+    /// Its port.
+    pub port: u16,
     arguments: Vec<String>,
     child: Child,
     directory: PathBuf,
 }
 
 /// The program; `None` where there is none, and none is required.
-pub(crate) fn program() -> Option<&'static str> {
+pub fn program() -> Option<&'static str> {
     let is_there = |name: &&str| Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let found = ["valkey-server", "redis-server"].into_iter().find(is_there);
     assert!(
@@ -34,27 +35,27 @@ pub(crate) fn program() -> Option<&'static str> {
 }
 
 /// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port is free").port()
 }
 
 /// A directory of its own.
-pub(crate) fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("pailou-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
-    fs::create_dir_all(&path).unwrap();
+    fs::create_dir_all(&path).expect("a directory can be made");
     path
 }
 
 impl Server {
     /// A server with these arguments besides its port; `None` where there is no program.
-    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+    pub fn start(arguments: &[&str]) -> Option<Self> {
         Self::at(free_port(), arguments)
     }
 
     /// One on this port.
-    pub(crate) fn at(port: u16, arguments: &[&str]) -> Option<Self> {
+    pub fn at(port: u16, arguments: &[&str]) -> Option<Self> {
         let directory = directory();
         let own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"];
         let arguments: Vec<_> = own.iter().chain(arguments).map(ToString::to_string).collect();
@@ -65,30 +66,31 @@ impl Server {
     }
 
     /// `host:port`.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Ends it, as a crash would.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the server runs");
+        self.child.wait().expect("the server ends");
     }
 
     /// Starts it again, empty.
-    pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.port, &self.arguments, &self.directory).unwrap();
+    pub fn restart(&mut self) {
+        self.child = spawn(self.port, &self.arguments, &self.directory).expect("the program was there before");
         self.wait();
     }
 
     /// Sends it a signal: `STOP`, `CONT`.
-    pub(crate) fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("there is kill").success());
     }
 
     /// Sends a command without arguments that have spaces, and gives its first line.
-    pub(crate) fn command(&self, line: &str) -> String {
-        try_command(self.port, line).unwrap()
+    pub fn command(&self, line: &str) -> String {
+        try_command(self.port, line).expect("the server answers")
     }
 
     fn wait(&self) {
@@ -103,7 +105,10 @@ impl Server {
 }
 
 /// Sends a command to a port, and gives what comes back at once.
-pub(crate) fn try_command(port: u16, line: &str) -> std::io::Result<String> {
+///
+/// # Errors
+/// Nothing answers there.
+pub fn try_command(port: u16, line: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(format!("{line}\r\n").as_bytes())?;
@@ -112,7 +117,7 @@ pub(crate) fn try_command(port: u16, line: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
-fn spawn(port: u16, arguments: &[String], directory: &PathBuf) -> Option<Child> {
+fn spawn(port: u16, arguments: &[String], directory: &Path) -> Option<Child> {
     let mut command = Command::new(program()?);
     // A configuration file comes first.
     let (file, flags) = match arguments.iter().position(|it| it == "--sentinel-file") {
@@ -121,7 +126,7 @@ fn spawn(port: u16, arguments: &[String], directory: &PathBuf) -> Option<Child> 
     };
     command.args(file).args(["--port", &port.to_string()]).args(flags).current_dir(directory);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    Some(child.unwrap())
+    Some(child.expect("the program can be started"))
 }
 
 impl Drop for Server {
