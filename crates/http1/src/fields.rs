@@ -9,6 +9,9 @@ use super::Malformed;
 /// Most fields of a head, and most trailers.
 pub const MAX_FIELDS: usize = 100;
 
+/// Room for fields that the gateway adds to a message on its way: to grow a map costs more than to add them.
+pub(crate) const ROOM: usize = 5;
+
 /// Ranges of a head's field names and values. A head's bound is far below what 32 bits hold.
 pub(crate) type Spans = SmallVec<[[u32; 4]; 16]>;
 
@@ -24,8 +27,7 @@ pub(crate) fn spans(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Spans {
 
 /// The fields of a head. Their values are parts of it, not copies.
 pub(crate) fn fields(head: &Bytes, spans: &Spans) -> Result<HeaderMap, Malformed> {
-    // Room for those that are added on the way.
-    let mut map = HeaderMap::with_capacity(spans.len() + 2);
+    let mut map = HeaderMap::with_capacity(spans.len() + ROOM);
     for span in spans {
         let [name, name_end, value, value_end] = span.map(|at| at as usize);
         let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| httparse::Error::HeaderName)?;

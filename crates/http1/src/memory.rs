@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     Framing, MAX_HEAD,
-    fields::{Spans, fields},
+    fields::{ROOM, Spans, fields},
 };
 
 /// The longest head that is remembered, in bytes: what an idle connection holds is in proportion.
@@ -34,7 +34,6 @@ struct Known<S> {
     /// In memory of its own: what was read may be far larger.
     head: Bytes,
     lines: Vec<Line>,
-    fields: HeaderMap,
     ends: Ends,
 }
 
@@ -48,8 +47,9 @@ enum Ends {
 
 struct Line {
     name: HeaderName,
-    /// Range within the head.
-    value: Range<usize>,
+    value: HeaderValue,
+    /// Range of the value within the head.
+    range: Range<usize>,
 }
 
 /// A head that is like the one before.
@@ -70,15 +70,22 @@ impl<S> Default for Memory<S> {
 impl<S> Memory<S> {
     /// Takes a head off what was read, if all of it is there and it is like the one remembered.
     pub(crate) fn take(&mut self, read: &mut BytesMut) -> Option<Alike<'_, S>> {
-        let Known { says, head, lines, fields, ends } = &**self.known.as_ref()?;
+        let Known { says, head, lines, ends } = &**self.known.as_ref()?;
         let (changes, end) = compare(head, lines, read)?;
-        let (mut fields, mut ends) = (fields.clone(), *ends);
-        for (line, value) in changes {
-            let name = &lines[line].name;
-            if *name == header::CONTENT_LENGTH {
-                ends = Ends::Length(number(&value)?);
-            }
-            fields.insert(name, value);
+        let (mut changes, mut ends) = (changes.into_iter().peekable(), *ends);
+        // A copy of a map has no room for the fields that are added on the way.
+        let mut fields = HeaderMap::with_capacity(lines.len() + ROOM);
+        for (index, line) in lines.iter().enumerate() {
+            let value = match changes.next_if(|(changed, _)| *changed == index) {
+                Some((_, value)) => {
+                    if line.name == header::CONTENT_LENGTH {
+                        ends = Ends::Length(number(&value)?);
+                    }
+                    value
+                }
+                None => line.value.clone(),
+            };
+            fields.append(&line.name, value);
         }
         read.advance(end);
         self.unlike = 0;
@@ -120,7 +127,8 @@ impl<S> Known<S> {
         }
         let line = |span: &[u32; 4]| {
             let [name, name_end, value, value_end] = span.map(|at| at as usize);
-            Some(Line { name: HeaderName::from_bytes(&head[name..name_end]).ok()?, value: value..value_end })
+            let name = HeaderName::from_bytes(&head[name..name_end]).ok()?;
+            Some(Line { value: fields.get(&name)?.clone(), name, range: value..value_end })
         };
         let lines = spans.iter().map(line).collect::<Option<_>>()?;
         let ends = match framing {
@@ -128,7 +136,7 @@ impl<S> Known<S> {
             Framing::Length(_) => Ends::Length(fields.get(header::CONTENT_LENGTH).map_or(Some(0), number)?),
             Framing::UntilClose | Framing::Switched => return None,
         };
-        Some(Self { says, head, lines, fields, ends })
+        Some(Self { says, head, lines, ends })
     }
 }
 
@@ -143,8 +151,8 @@ fn compare(head: &[u8], lines: &[Line], read: &[u8]) -> Option<(Changes, usize)>
         if at == head.len() {
             return (to <= MAX_HEAD).then_some((changes, to));
         }
-        let (number, line) = left.find(|(_, line)| at <= line.value.end)?;
-        let begin = to - at.checked_sub(line.value.start)?;
+        let (number, line) = left.find(|(_, line)| at <= line.range.end)?;
+        let begin = to - at.checked_sub(line.range.start)?;
         let end = to + memchr::memchr(b'\r', read.get(to..read.len().min(to + LONGEST))?)?;
         let value = &read[begin..end];
         let is_trimmed = [value.first(), value.last()].into_iter().all(|end| end.is_some_and(|byte| !matches!(byte, b' ' | b'\t')));
@@ -152,7 +160,7 @@ fn compare(head: &[u8], lines: &[Line], read: &[u8]) -> Option<(Changes, usize)>
             return None;
         }
         changes.push((number, HeaderValue::from_bytes(value).ok()?));
-        (at, to) = (line.value.end, end);
+        (at, to) = (line.range.end, end);
     }
 }
 

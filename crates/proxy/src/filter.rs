@@ -284,36 +284,36 @@ pub(crate) async fn response(
     state: &mut FilterState,
     connection: &Arc<Connection>,
     audience: Audience,
-    mut response: Response<ResponseBody>,
+    response: &mut Response<ResponseBody>,
     source: Source<'_>,
-) -> Response<ResponseBody> {
+) {
     if let Some(processing) = state.processing.take() {
         let id = response.headers().get(headers::REQUEST_ID).cloned();
-        response = Box::pin(ext_proc::response(*processing, connection, audience, response)).await;
+        let passed = std::mem::take(response);
+        *response = Box::pin(ext_proc::response(*processing, connection, audience, passed)).await;
         // A processor that answers in a backend's place knows nothing of it.
         if let Some(id) = id {
             response.headers_mut().entry(headers::REQUEST_ID).or_insert(id);
         }
     }
-    if state.rule.is_none() && state.mutations.is_empty() {
-        return response;
+    if state.rule.is_some() || !state.mutations.is_empty() {
+        pass_back(state, response, source);
     }
-    pass_back(state, response, source)
 }
 
-fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, source: Source<'_>) -> Response<ResponseBody> {
+fn pass_back(state: &mut FilterState, response: &mut Response<ResponseBody>, source: Source<'_>) {
     let rule = state.rule.take();
     let filters = rule.as_ref().map_or(&[][..], |filters| &filters.http);
     for filter in filters.iter().filter(|filter| state.replied != Some(filter.rank())) {
         match filter {
             HttpFilter::ResponseOverride(rules) => {
                 if let Some(facts) = &state.overridden {
-                    response = response_override::response(rules, facts, response, source);
+                    replace(response, |response| response_override::response(rules, facts, response, source));
                 }
             }
             HttpFilter::Cors(cors) => cors::response(cors, state.origin.as_ref(), response.headers_mut()),
             HttpFilter::Compressor(settings) => {
-                response = compressor::response(settings, state.accept_encoding.as_ref(), response);
+                replace(response, |response| compressor::response(settings, state.accept_encoding.as_ref(), response));
             }
             HttpFilter::Fault(_)
             | HttpFilter::Csrf(_)
@@ -329,5 +329,8 @@ fn pass_back(state: &mut FilterState, mut response: Response<ResponseBody>, sour
     rate_limit::response(&state.limits, response.headers_mut());
     // Changes by the authorization servers of the listener and of the rule.
     external_auth::response(&state.mutations, response.headers_mut());
-    response
+}
+
+fn replace(response: &mut Response<ResponseBody>, with: impl FnOnce(Response<ResponseBody>) -> Response<ResponseBody>) {
+    *response = with(std::mem::take(response));
 }

@@ -1,8 +1,10 @@
 //! Edits of headers, and the headers that belong to one hop only.
 
 mod assertions;
+mod survey;
 
 pub(crate) use assertions::{clean_trailers, remove_assertions, remove_identities};
+pub(crate) use survey::Survey;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pailou_extproc::names;
@@ -33,6 +35,17 @@ pub(crate) const SUBSET: HeaderName = HeaderName::from_static(names::SUBSET);
 /// look up those that are hardly ever there.
 pub(crate) fn any(headers: &HeaderMap, is_one: impl Fn(&str) -> bool) -> bool {
     headers.keys().any(|name| is_one(name.as_str()))
+}
+
+/// Whether a name has an underscore. Names are short: a call to a search of long texts costs more than to look at eight bytes at a time.
+pub(crate) fn has_underscore(name: &str) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let is_in = |bytes: u64| {
+        let zero_where_found = bytes ^ ONES * u64::from(b'_');
+        zero_where_found.wrapping_sub(ONES) & !zero_where_found & ONES << 7 != 0
+    };
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    words.iter().any(|&word| is_in(u64::from_ne_bytes(word))) || rest.contains(&b'_')
 }
 
 /// The media type that a message declares, without parameters; empty where it declares none.

@@ -96,14 +96,14 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
             if !response.headers().contains_key(headers::REQUEST_ID) {
                 request_id::stamp(response.headers_mut(), &mut record.request_id);
             }
-            let response = filter::response(&mut state, connection, audience, response, Source::Local("")).await;
+            filter::response(&mut state, connection, audience, &mut response, Source::Local("")).await;
             record.head(response.status());
             record.settle();
             response
         }
         Ok(Served::Relayed(answer, late_edit)) => {
-            let response = answer.relay(record, upgrade);
-            let mut response = filter::response(&mut state, connection, audience, response, Source::Backend).await;
+            let mut response = answer.relay(record, upgrade);
+            filter::response(&mut state, connection, audience, &mut response, Source::Backend).await;
             if let Some(edit) = late_edit {
                 let status = response.status();
                 template::edit_response(response.headers_mut(), status, &edit);
@@ -115,7 +115,7 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
             let mut response = error.response(audience);
             request_id::stamp(response.headers_mut(), &mut record.request_id);
             let source = Source::Local(&error.message);
-            let mut response = filter::response(&mut state, connection, audience, response, source).await;
+            filter::response(&mut state, connection, audience, &mut response, source).await;
             record.head(response.status());
             if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
@@ -326,9 +326,11 @@ fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Res
     let client = request_head::client_address(policy, &head.parts.headers, connection)?;
     let map = &mut head.parts.headers;
     headers::remove_identities(map, &listener.identity_headers);
-    headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
+    if head.survey.assertions {
+        headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
+    }
     let presented = connection.tls.as_ref().and_then(|tls| tls.presented.as_deref());
-    if presented.is_some() || headers::any(map, |name| name == headers::FORWARDED_CLIENT_CERT.as_str()) {
+    if presented.is_some() || head.survey.client_cert {
         client_cert_header::apply(map, policy.client_cert_header, presented);
     }
     if let Some(edit) = &policy.early_request_headers {

@@ -28,6 +28,8 @@ pub(crate) struct Head {
     /// The protocol an HTTP/1.1 client asks to upgrade to.
     pub(crate) upgrade: Option<HeaderValue>,
     pub(crate) audience: Audience,
+    /// Kinds of headers that the client sent.
+    pub(crate) survey: headers::Survey,
 }
 
 impl Head {
@@ -47,16 +49,18 @@ impl Head {
         let host = normalize_host(&authority).into();
         // Clients that could speak HTTP/2 offer `h2c` with an ordinary request, Java's by default. A server may pass it over (RFC 9110,
         // 7.8), and RFC 9113 has given it up.
-        let upgrade = headers::strip_hop_by_hop(&mut parts.headers)
-            .filter(|protocol| parts.version == Version::HTTP_11 && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
-        if headers::any(&parts.headers, |name| name == "expect" || name.starts_with("x-gateway-")) {
+        let survey = headers::Survey::of(&parts.headers);
+        let upgrade = if survey.of_one_hop { headers::strip_hop_by_hop(&mut parts.headers) } else { None };
+        let upgrade =
+            upgrade.filter(|protocol| parts.version == Version::HTTP_11 && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+        if survey.gateways {
             parts.headers.remove(headers::MODEL_NAME);
             parts.headers.remove(headers::BASE_MODEL_NAME);
             // The body is asked for when it is read, and passed on as it comes.
             parts.headers.remove(header::EXPECT);
         }
         let audience = Audience::of(parts.uri.path(), &parts.headers);
-        Ok(Self { host, authority, upgrade, audience, parts })
+        Ok(Self { host, authority, upgrade, audience, survey, parts })
     }
 
     /// Normalises the path as a listener asks, before anything is matched against it. Gives the location that the client is to be sent to

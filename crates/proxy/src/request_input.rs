@@ -24,7 +24,7 @@ use crate::{
 /// A request's body and what is known of it.
 pub(crate) enum RequestInput {
     /// Not read: it is passed on as it comes.
-    Unread(Unread),
+    Unread(Box<Unread>),
     /// There is none.
     Absent,
     /// Read whole.
@@ -68,7 +68,7 @@ impl RequestInput {
             return Self::Absent;
         }
         let (kind, codings) = kind(head);
-        Self::Unread(Unread { rest: Rest { body, copies: Copies::default() }, kind, codings })
+        Self::Unread(Box::new(Unread { rest: Rest { body, copies: Copies::default() }, kind, codings }))
     }
 
     /// Whether there is no body, or one that was read and understood, be there a model in it or not.
@@ -83,7 +83,7 @@ impl RequestInput {
     /// The body as matching sees it. A body that cannot name a model counts as read.
     pub(crate) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
         match self {
-            Self::Unread(Unread { kind: Some(_), .. }) => Body::Unread,
+            Self::Unread(unread) if unread.kind.is_some() => Body::Unread,
             Self::Unread(_) | Self::Absent => Body::Read { model: None, base_model: None },
             Self::Read(call) => {
                 let model = call.model();
@@ -141,7 +141,8 @@ impl RequestInput {
         {
             return Err(too_long(bounds.bytes));
         }
-        let Self::Unread(Unread { rest: Rest { body, .. }, kind, codings }) = self else { return Ok(self) };
+        let Self::Unread(unread) = self else { return Ok(self) };
+        let Unread { rest: Rest { body, .. }, kind, codings } = *unread;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > bounds.bytes) {
             return Err(too_long(bounds.bytes));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pailou_ai::usage::Usage;
 use pailou_snapshot::{ListenerName, Rule};
 
@@ -32,7 +32,7 @@ pub struct RequestRecord {
     /// The HTTP version the client speaks.
     pub version: Version,
     /// `X-Request-Id`, the client's or one that the gateway made.
-    pub request_id: Box<str>,
+    pub(crate) request_id: HeaderValue,
     /// The listener that answered.
     pub listener: Option<ListenerName>,
     /// The rule that answered.
@@ -78,7 +78,7 @@ impl RequestRecord {
             path: Box::default(),
             host: Box::default(),
             version,
-            request_id: Box::default(),
+            request_id: HeaderValue::from_static(""),
             listener: None,
             rule: None,
             cluster: None,
@@ -96,6 +96,11 @@ impl RequestRecord {
             content_events: 0,
             usage: None,
         }
+    }
+
+    /// The request's id; empty before it has one.
+    pub fn request_id(&self) -> &str {
+        str::from_utf8(self.request_id.as_bytes()).unwrap_or_default()
     }
 
     /// Notes why the gateway answers by itself.

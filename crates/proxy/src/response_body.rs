@@ -28,6 +28,12 @@ enum Response {
     Compressed(Box<Compressed>),
 }
 
+impl Default for ResponseBody {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl ResponseBody {
     /// No body.
     pub fn empty() -> Self {

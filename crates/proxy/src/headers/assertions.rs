@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use super::has_underscore;
+
 /// Names that begin so are removed from clients' requests, but for [`KEPT`]: Envoy's, Envoy AI Gateway's, and those of the
 /// `X-Forwarded-*` family.
 const PREFIXES: [&str; 3] = ["x-forwarded-", "x-envoy-", "x-ai-eg-"];
@@ -55,13 +57,13 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap, identities: &[HeaderName]
     }
 }
 
-fn is_assertion(name: &str, trusted: bool) -> bool {
+/// Whether a name is one that [`remove_assertions`] removes.
+pub(super) fn is_assertion(name: &str, trusted: bool) -> bool {
     // Few names begin so.
     let (b'x' | b'f') = name.as_bytes()[0] else { return false };
     let is_kept = KEPT.contains(&name);
-    let has_underscore = || memchr::memchr(b'_', name.as_bytes()).is_some();
     let is_gateways = || GATEWAYS.iter().any(|known| has_prefix(name, known));
-    let is_disguised = || has_underscore() && (KEPT.iter().any(|kept| is_same(name, kept)) || is_gateways());
+    let is_disguised = || has_underscore(name) && (KEPT.iter().any(|kept| is_same(name, kept)) || is_gateways());
     let is_one = || NAMES.iter().any(|known| is_same(name, known)) || PREFIXES.iter().any(|prefix| has_prefix(name, prefix));
     !is_kept && (is_disguised() || !trusted && is_one())
 }

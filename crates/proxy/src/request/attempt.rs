@@ -1,14 +1,21 @@
 //! The attempt loop: endpoints are tried in order within one request. Retry, failover and the pool's next best endpoint are
 //! the same loop; it ends before anything of a response has gone to the client.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::{Future as _, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use pailou_ai::{ModelRename, ResponseReader};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::{
     Chosen,
@@ -32,6 +39,7 @@ use crate::{
     relay::{Clocks, Reader},
     request_head::Head,
     request_log::RequestLog,
+    timer::Timer,
     upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, UpstreamBody, dial},
     weighted::AttemptHistory,
     worker::Connection,
@@ -158,19 +166,26 @@ impl Attempts<'_> {
         let (silent, moving) = if pulse.is_some() { (None, clocks.idle) } else { (clocks.idle, None) };
         let silent = silent.map(|limit| Instant::now() + limit);
         let first = [clocks.deadline, own, silent].into_iter().flatten().min();
-        let idle = moving.map(|limit| Idle::new(limit, pulse.clone()));
-        tokio::select! {
-            biased;
-            tried = self.exchange(attempt) => tried,
-            () = sleep_until(first.unwrap_or_else(Instant::now)), if first.is_some() => {
+        let mut timer = first.map(Timer::new);
+        let mut idle = moving.map(|limit| Idle::new(limit, pulse.clone()));
+        let mut exchange = pin!(self.exchange(attempt));
+        // By hand: `select!` moves the futures, and makes a timer where there is no deadline.
+        poll_fn(|context| {
+            if let Poll::Ready(tried) = exchange.as_mut().poll(context) {
+                return Poll::Ready(tried);
+            }
+            if timer.as_mut().is_some_and(|timer| timer.poll(context).is_ready()) {
                 let flag = if silent == first { Flag::StreamIdle } else { Flag::Timeout };
                 // When the request's own time is up nothing can be tried any more.
-                late(flag, clocks.deadline != first)
+                return Poll::Ready(late(flag, clocks.deadline != first));
             }
-            () = Idle::run_out(idle) => {
-                if pulse.is_some_and(|pulse| pulse.waits_for_client()) { stalled() } else { late(Flag::StreamIdle, true) }
+            if idle.as_mut().is_some_and(|idle| idle.poll(context).is_ready()) {
+                let waits = pulse.as_ref().is_some_and(|pulse| pulse.waits_for_client());
+                return Poll::Ready(if waits { stalled() } else { late(Flag::StreamIdle, true) });
             }
-        }
+            Poll::Pending
+        })
+        .await
     }
 
     async fn exchange(&mut self, attempt: &Attempt) -> Tried {

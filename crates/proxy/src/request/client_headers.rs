@@ -37,11 +37,8 @@ impl Configured<'_> {
     /// Removes headers with underscores where one of the same name with hyphens is there, is injected, or was removed by an edit: CGI and
     /// WSGI make one of the two.
     pub(super) fn remove_twins(&self, map: &mut HeaderMap) {
-        if !headers::any(map, |name| memchr::memchr(b'_', name.as_bytes()).is_some()) {
-            return;
-        }
         let is_twin = |name: &HeaderName| {
-            name.as_str().contains('_')
+            headers::has_underscore(name.as_str())
                 && HeaderName::try_from(name.as_str().replace('_', "-"))
                     .is_ok_and(|name| map.contains_key(&name) || self.injects(&name) || self.removes(&name))
         };

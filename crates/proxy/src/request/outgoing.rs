@@ -83,7 +83,9 @@ impl Outgoing {
         let credentials: Vec<Credential> = rule.credentials.iter().chain(&own.credentials).cloned().collect();
         let configured = Configured { credentials: &credentials, edits: [&route.policy.early_request_headers, edits[0], edits[1]] };
         configured.remove_credentials(&mut edited);
-        configured.remove_twins(&mut edited);
+        if head.survey.underscores {
+            configured.remove_twins(&mut edited);
+        }
         edited.remove(header::HOST);
         if is_read {
             // Its length may change with the model's name; the one that is sent says its own.

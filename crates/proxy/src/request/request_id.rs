@@ -1,38 +1,39 @@
 //! `X-Request-Id`: one name for a request in logs, at the backend and in the response.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use crate::headers;
 
 /// Longest name that a client may give, in bytes.
 const MAX_LENGTH: usize = 128;
+/// A request's id before it has one.
+const NO_ID: HeaderValue = HeaderValue::from_static("");
 
-/// The request's id, made where the client gave none.
-pub(super) fn of_request(map: &mut HeaderMap) -> Box<str> {
-    let given = map.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok());
-    if let Some(id) = given.filter(|id| !id.is_empty() && id.len() <= MAX_LENGTH) {
-        return id.into();
+/// The request's id, made where the client gave none. A copy of it shares its bytes.
+pub(super) fn of_request(map: &mut HeaderMap) -> HeaderValue {
+    if let Some(id) = map.get(headers::REQUEST_ID)
+        && (1..=MAX_LENGTH).contains(&id.len())
+        && id.to_str().is_ok()
+    {
+        return id.clone();
     }
     let id = new();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        map.insert(headers::REQUEST_ID, value);
-    }
+    map.insert(headers::REQUEST_ID, id.clone());
     id
 }
 
 /// Puts the id into a response, in place of a backend's own: logs know the request by it. Makes one for a request that was refused
 /// before it had one.
-pub(super) fn stamp(response: &mut HeaderMap, id: &mut Box<str>) {
+pub(super) fn stamp(response: &mut HeaderMap, id: &mut HeaderValue) {
     if id.is_empty() {
         *id = new();
     }
-    if let Ok(value) = HeaderValue::from_str(id) {
-        response.insert(headers::REQUEST_ID, value);
-    }
+    response.insert(headers::REQUEST_ID, id.clone());
 }
 
-fn new() -> Box<str> {
-    str::from_utf8(&uuid(fastrand::u128(..))).unwrap_or_default().into()
+fn new() -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&uuid(fastrand::u128(..)))).unwrap_or(NO_ID)
 }
 
 /// Random bits in the form of a version 4 UUID (RFC 9562, 5.4), which many tools expect.
@@ -40,17 +41,33 @@ fn uuid(random: u128) -> [u8; 36] {
     const VERSION: u128 = 0xf << 76;
     const VARIANT: u128 = 0b11 << 62;
     let bits = random & !VERSION & !VARIANT | 4 << 76 | 0b10 << 62;
+    let [first, last] = [hex((bits >> 64) as u64), hex(bits as u64)];
     let mut text = [b'-'; 36];
-    let mut place = 0;
-    for byte in bits.to_be_bytes() {
-        for digit in [byte >> 4, byte & 0xf] {
-            text[place] = b"0123456789abcdef"[usize::from(digit)];
-            place += 1;
-        }
-        // A dash is there already.
-        place += usize::from(matches!(place, 8 | 13 | 18 | 23));
-    }
+    text[..8].copy_from_slice(&first[..8]);
+    text[9..13].copy_from_slice(&first[8..12]);
+    text[14..18].copy_from_slice(&first[12..]);
+    text[19..23].copy_from_slice(&last[..4]);
+    text[24..].copy_from_slice(&last[4..]);
     text
+}
+
+/// The 16 digits of a number, eight at a time: each in a byte of its own.
+fn hex(number: u64) -> [u8; 16] {
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&eight_digits((number >> 32) as u32).to_be_bytes());
+    text[8..].copy_from_slice(&eight_digits(number as u32).to_be_bytes());
+    text
+}
+
+fn eight_digits(number: u32) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // From ten on a digit is a letter, 39 further on than the character after `9`.
+    let letters = (digits + 6 * ONES) >> 4 & ONES;
+    digits + u64::from(b'0') * ONES + 39 * letters
 }
 
 #[cfg(test)]
