@@ -91,6 +91,11 @@ impl<'a> Reference<'a> {
         Self::new(from, (&to.group, &to.kind), to.namespace.as_deref(), &to.name, AUTHORITIES)
     }
 
+    /// A list of revoked certificates.
+    pub fn revocation_list(from: Referrer<'a>, to: &'a SecretObjectReference) -> Option<Self> {
+        Self::new(from, (&to.group, &to.kind), to.namespace.as_deref(), &to.name, &[Kind::ConfigMap, Kind::Secret])
+    }
+
     /// Authorities of the same namespace.
     pub fn local_authorities(from: Referrer<'a>, to: &'a LocalObjectReference) -> Option<Self> {
         Self::new(from, (&to.group, &to.kind), None, &to.name, AUTHORITIES)

@@ -9,7 +9,7 @@ use pailou_snapshot::Roots;
 use super::{
     grants::Referrer,
     index::Index,
-    pem,
+    pem::{self, PemError},
     wrong_kind::{self, Named},
 };
 
@@ -50,16 +50,28 @@ pub(crate) fn one(
         let message = wrong_kind::message(named, &[Kind::ConfigMap, Kind::Secret, Kind::ClusterTrustBundle]);
         return Err(Problem::refs(reason, message));
     };
-    let Named { kind, name, .. } = named;
+    match reference.kind {
+        Kind::ClusterTrustBundle => bundle(index, named.name),
+        _ => of_key(index, reference, named, "ca.crt", pem::authorities),
+    }
+}
+
+/// Reads the PEM that a ConfigMap or Secret holds under a key.
+pub(crate) fn of_key<T>(
+    index: &Index<'_>,
+    reference: Reference<'_>,
+    Named { kind, name, .. }: Named<'_>,
+    key: &'static str,
+    read: impl FnOnce(&[u8]) -> Result<T, PemError>,
+) -> Result<T, Problem> {
     let namespace = reference.to.namespace;
     let pem = match reference.kind {
-        Kind::ClusterTrustBundle => return bundle(index, name),
-        Kind::Secret => index.secret(reference)?.map(|secret| secret.spec.data.get("ca.crt").map(|value| value.expose())),
-        _ => index.config_map(reference)?.map(|map| map.spec.bytes("ca.crt")),
+        Kind::Secret => index.secret(reference)?.map(|secret| secret.spec.data.get(key).map(|value| value.expose())),
+        _ => index.config_map(reference)?.map(|map| map.spec.bytes(key)),
     };
     let pem = pem.ok_or_else(|| invalid(format!("there is no {kind} {name} in namespace {namespace}")))?;
-    let pem = pem.ok_or_else(|| invalid(format!("{kind} {namespace}/{name} has no key ca.crt")))?;
-    pem::authorities(pem).map_err(|error| invalid(format!("{kind} {namespace}/{name}: {error}")))
+    let pem = pem.ok_or_else(|| invalid(format!("{kind} {namespace}/{name} has no key {key}")))?;
+    read(pem).map_err(|error| invalid(format!("{kind} {namespace}/{name}: {error}")))
 }
 
 /// The authorities of a ClusterTrustBundle, which belongs to no namespace and so needs no grant.

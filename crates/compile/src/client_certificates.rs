@@ -13,10 +13,10 @@ use pailou_api::{
     references::Reference,
     refs::GATEWAY_GROUP,
 };
-use pailou_snapshot::{ClientCertificates, Failure};
+use pailou_snapshot::{ClientCertificates, ClientTrust, Failure};
 
 use super::{
-    authorities,
+    authorities, client_trust,
     grants::Referrer,
     index::Index,
     listener::{ListenerState, certificate},
@@ -77,23 +77,11 @@ pub(crate) fn identity(index: &Index<'_>, gateway: &Gateway) -> Option<(Identity
 /// enforces nothing.
 pub(crate) fn of_policy(index: &Index<'_>, policy: &ClientTrafficPolicy) -> Option<Result<ClientCertificates, Problem>> {
     let validation = policy.spec.tls.as_ref()?.client_validation.as_ref()?;
-    let invalid = |message: String| Err(Problem::accepted("Invalid", format!("spec.tls.clientValidation{message}")));
-    let unenforced = validation.unenforced();
-    if !unenforced.is_empty() {
-        return Some(invalid(format!(".{{{}}}: is not implemented", unenforced.join(","))));
-    }
     let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &policy.meta.namespace };
-    let refs = validation.ca_certificate_refs.iter();
-    let refs = refs.map(|it| (Reference::client_authorities(from, it), Named { group: &it.group, kind: &it.kind, name: &it.name }));
-    let (trusted, problems) = trusted(index, refs);
-    if let Some(problem) = problems.into_iter().next() {
-        return Some(invalid(format!(".caCertificateRefs: {}", problem.message)));
-    }
-    if trusted.is_empty() {
-        return Some(invalid(".caCertificateRefs: name the authorities whose certificates clients may present".to_owned()));
-    }
+    let trust = client_trust::read(index, from, validation);
+    let trust = trust.map_err(|message| Problem::accepted("Invalid", format!("spec.tls.clientValidation{message}")));
     let asked = if validation.optional { ClientCertificates::ValidOrNone } else { ClientCertificates::Valid };
-    Some(Ok(asked(trusted.into())))
+    Some(trust.map(|trust| asked(trust.into())))
 }
 
 fn referrer(gateway: &Gateway) -> Referrer<'_> {
@@ -115,14 +103,14 @@ fn read(index: &Index<'_>, gateway: &Gateway, validation: &FrontendValidation) -
         return (None, problems);
     }
     let asked = match validation.mode {
-        FrontendValidationMode::AllowValidOnly => ClientCertificates::Valid(trusted.into()),
+        FrontendValidationMode::AllowValidOnly => ClientCertificates::Valid(ClientTrust::of_authorities(trusted.into()).into()),
         FrontendValidationMode::AllowInsecureFallback => ClientCertificates::Any,
     };
     (Some(asked), problems)
 }
 
 /// The authorities that can be had, and what is wrong with the others.
-fn trusted<'r>(
+pub(crate) fn trusted<'r>(
     index: &Index<'_>,
     refs: impl Iterator<Item = (Option<Reference<'r>>, Named<'r>)>,
 ) -> (Vec<CertificateDer<'static>>, Vec<Problem>) {

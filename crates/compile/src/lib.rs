@@ -35,6 +35,7 @@ mod addresses;
 mod bundles;
 pub(crate) mod class;
 mod client_certificates;
+mod client_trust;
 mod conflicts;
 mod features;
 pub(crate) mod gateway;
@@ -69,6 +70,7 @@ mod build;
 mod cluster_ids;
 mod order;
 mod output;
+mod string_match;
 mod tables;
 
 mod authorities;

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use rustls::{InconsistentKeys, crypto::ring, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject};
 
 use pailou_api::{Object, Secret};
 
@@ -20,6 +20,8 @@ pub(crate) enum PemError {
     Mismatch,
     #[error("key ca.crt holds no PEM certificate that can be read")]
     Authority,
+    #[error("key ca.crl holds no PEM list of revoked certificates that can be read")]
+    RevocationList,
 }
 
 /// Certificates and keys of Secrets, each read once for as long as the Secret stays what it is.
@@ -72,6 +74,14 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Pe
     let certificates = certificates(pem).ok_or(PemError::Authority)?;
     let anchors = certificates.iter().all(webpki_accepts);
     if anchors { Ok(certificates) } else { Err(PemError::Authority) }
+}
+
+/// The lists of revoked certificates of a `ca.crl`.
+pub(crate) fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    let lists: Vec<_> =
+        CertificateRevocationListDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| PemError::RevocationList)?;
+    let is_read = |list: &CertificateRevocationListDer<'_>| webpki::BorrowedCertRevocationList::from_der(list).is_ok();
+    if !lists.is_empty() && lists.iter().all(is_read) { Ok(lists) } else { Err(PemError::RevocationList) }
 }
 
 /// Whether the library takes the certificate as an authority.

@@ -8,7 +8,7 @@ pub(crate) use survey::Survey;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pailou_extproc::names;
-use pailou_snapshot::HeaderEdit;
+use pailou_snapshot::{HeaderAction, HeaderEdit};
 use smallvec::SmallVec;
 
 /// The model named in the body. The gateway's own: a client's copy never counts.
@@ -41,8 +41,8 @@ pub(crate) fn any(headers: &HeaderMap, is_one: impl Fn(&str) -> bool) -> bool {
 pub(crate) fn has_underscore(name: &str) -> bool {
     const ONES: u64 = u64::MAX / 255;
     let is_in = |bytes: u64| {
-        let zero_where_found = bytes ^ ONES * u64::from(b'_');
-        zero_where_found.wrapping_sub(ONES) & !zero_where_found & ONES << 7 != 0
+        let zero_where_found = bytes ^ (ONES * u64::from(b'_'));
+        zero_where_found.wrapping_sub(ONES) & !zero_where_found & (ONES << 7) != 0
     };
     let (words, rest) = name.as_bytes().as_chunks::<8>();
     words.iter().any(|&word| is_in(u64::from_ne_bytes(word))) || rest.contains(&b'_')
@@ -82,14 +82,28 @@ pub(crate) fn edit_with(headers: &mut HeaderMap, edit: &HeaderEdit, values: &[Op
     for (name, value) in &edit.add {
         headers.append(name.clone(), value.clone());
     }
+    for (name, value) in &edit.add_if_absent {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
     for (template, value) in edit.templates.iter().zip(values) {
-        match (value, template.appends) {
-            (Some(value), false) => drop(headers.insert(template.name.clone(), value.clone())),
-            (Some(value), true) => drop(headers.append(template.name.clone(), value.clone())),
-            (None, _) => {}
+        let Some(value) = value else { continue };
+        match template.action {
+            HeaderAction::Set => drop(headers.insert(template.name.clone(), value.clone())),
+            HeaderAction::Add => drop(headers.append(template.name.clone(), value.clone())),
+            HeaderAction::AddIfAbsent => drop(headers.entry(&template.name).or_insert_with(|| value.clone())),
         }
     }
     for name in &edit.remove {
+        headers.remove(name);
+    }
+    if !edit.remove_matching.is_empty() {
+        remove_where(headers, |name| edit.remove_matching.iter().any(|condition| condition.matches(name)));
+    }
+}
+
+/// Removes the headers whose names `is_one` knows.
+pub(crate) fn remove_where(headers: &mut HeaderMap, is_one: impl Fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_one(name.as_str())).cloned() {
         headers.remove(name);
     }
 }
@@ -120,9 +134,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
     }
     let says_trailers = |te: &HeaderValue| te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim() == "trailers"));
     let trailers = headers.get(header::TE).is_some_and(says_trailers);
-    while let Some(name) = headers.keys().find(|name| is_of_one_hop(name.as_str())).cloned() {
-        headers.remove(name);
-    }
+    remove_where(headers, is_of_one_hop);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -36,9 +36,10 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use pailou_snapshot::{
     Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
+    UnderscoredHeaders,
 };
 
 use crate::{
@@ -51,6 +52,7 @@ use crate::{
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
     request_log::RequestLog,
+    request_record::RequestId,
     response_body::ResponseBody,
     retained::Keep,
     runtime::Runtime,
@@ -94,7 +96,7 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
     match served {
         Ok(Served::Here(mut response)) => {
             if !response.headers().contains_key(headers::REQUEST_ID) {
-                request_id::stamp(response.headers_mut(), &mut record.request_id);
+                request_id::stamp(response.headers_mut(), &mut record);
             }
             filter::response(&mut state, connection, audience, &mut response, Source::Local("")).await;
             record.head(response.status());
@@ -113,7 +115,7 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
         Err(error) => {
             record.failed(&error);
             let mut response = error.response(audience);
-            request_id::stamp(response.headers_mut(), &mut record.request_id);
+            request_id::stamp(response.headers_mut(), &mut record);
             let source = Source::Local(&error.message);
             filter::response(&mut state, connection, audience, &mut response, source).await;
             record.head(response.status());
@@ -155,7 +157,8 @@ async fn serve(
     if let Some(location) = head.normalize_path(policy.path)? {
         return Ok(Served::Here(redirect::to_normal_path(location)));
     }
-    record.request_id = request_id::of_request(&mut head.parts.headers);
+    let id = request_id::of_request(&mut head.parts.headers, policy.request_ids);
+    record.request_id = id.map_or(RequestId::None, RequestId::Known);
 
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
@@ -329,6 +332,9 @@ fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Res
     if head.survey.assertions {
         headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
     }
+    if head.survey.underscores {
+        underscores(map, policy.underscored_headers)?;
+    }
     let presented = connection.tls.as_ref().and_then(|tls| tls.presented.as_deref());
     if presented.is_some() || head.survey.client_cert {
         client_cert_header::apply(map, policy.client_cert_header, presented);
@@ -339,6 +345,20 @@ fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Res
         head.parts.headers = map;
     }
     Ok(client)
+}
+
+/// Treats headers with underscores as the listener asks.
+fn underscores(map: &mut HeaderMap, listeners: UnderscoredHeaders) -> Result<(), Error> {
+    match listeners {
+        UnderscoredHeaders::Allow => {}
+        UnderscoredHeaders::Drop => headers::remove_where(map, headers::has_underscore),
+        UnderscoredHeaders::Reject if headers::any(map, headers::has_underscore) => {
+            let message = "a header's name has an underscore, which this listener does not accept; write it with hyphens";
+            return Err(Error::new(Flag::BadRequest, message));
+        }
+        UnderscoredHeaders::Reject => {}
+    }
+    Ok(())
 }
 
 /// Answers a rule without a backend.

@@ -15,6 +15,16 @@ use crate::{
     error::{Error, Flag},
 };
 
+/// `X-Request-Id` of a request.
+pub(crate) enum RequestId {
+    /// The listener has not been asked yet.
+    Unknown,
+    /// The listener makes none, and the client gave none that it keeps.
+    None,
+    /// The client's, or one that the gateway made.
+    Known(HeaderValue),
+}
+
 /// One request, from its head to the last byte of its response.
 pub struct RequestRecord {
     /// When the head had been read.
@@ -32,7 +42,7 @@ pub struct RequestRecord {
     /// The HTTP version the client speaks.
     pub version: Version,
     /// `X-Request-Id`, the client's or one that the gateway made.
-    pub(crate) request_id: HeaderValue,
+    pub(crate) request_id: RequestId,
     /// The listener that answered.
     pub listener: Option<ListenerName>,
     /// The rule that answered.
@@ -78,7 +88,7 @@ impl RequestRecord {
             path: Box::default(),
             host: Box::default(),
             version,
-            request_id: HeaderValue::from_static(""),
+            request_id: RequestId::Unknown,
             listener: None,
             rule: None,
             cluster: None,
@@ -98,9 +108,12 @@ impl RequestRecord {
         }
     }
 
-    /// The request's id; empty before it has one.
-    pub fn request_id(&self) -> &str {
-        str::from_utf8(self.request_id.as_bytes()).unwrap_or_default()
+    /// The request's id, if it has one.
+    pub fn request_id(&self) -> Option<&str> {
+        match &self.request_id {
+            RequestId::Known(id) => str::from_utf8(id.as_bytes()).ok(),
+            RequestId::Unknown | RequestId::None => None,
+        }
     }
 
     /// Notes why the gateway answers by itself.

@@ -1,7 +1,9 @@
 //! TLS towards backends and towards clients: the library's configurations, made from the snapshot's settings.
 
+mod alt_names;
 mod client;
 mod clients;
+mod der;
 mod distinguished_name;
 mod presented;
 mod roots;
@@ -41,6 +43,9 @@ pub enum TlsConfigError {
     /// Clients' certificates cannot be checked.
     #[error("clients' certificates cannot be checked: {0}")]
     ClientVerifier(#[from] VerifierBuilderError),
+    /// Nothing says which certificates of clients are trusted.
+    #[error("clients' certificates cannot be checked: no authority and no digest is trusted")]
+    NoAuthority,
     /// There is no certificate to present.
     #[error("there is no certificate to present")]
     NoCertificate,

@@ -30,6 +30,10 @@ pub struct ClientPolicy {
     pub health_check_path: Option<Box<str>>,
     /// Treatment of `X-Forwarded-Client-Cert`.
     pub client_cert_header: ForwardedClientCert,
+    /// Treatment of headers whose names have underscores.
+    pub underscored_headers: UnderscoredHeaders,
+    /// Treatment of `X-Request-Id`.
+    pub request_ids: RequestIds,
     /// Edits made to requests before they are matched.
     pub early_request_headers: Option<HeaderEdit>,
     /// Edits made to responses last of all.
@@ -49,10 +53,38 @@ impl Default for ClientPolicy {
             proxy_protocol: None,
             health_check_path: None,
             client_cert_header: ForwardedClientCert::default(),
+            underscored_headers: UnderscoredHeaders::default(),
+            request_ids: RequestIds::default(),
             early_request_headers: None,
             late_response_headers: None,
         }
     }
+}
+
+/// Treatment of a client's headers whose names have underscores. Whatever it is, one never hides another of the same name with hyphens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnderscoredHeaders {
+    /// They pass. Envoy Gateway's default is `Reject`; clients of model services send such names.
+    #[default]
+    Allow,
+    /// The request is refused with 400.
+    Reject,
+    /// They are removed.
+    Drop,
+}
+
+/// Treatment of `X-Request-Id`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestIds {
+    /// A client's is kept, and one is made where there is none. Envoy Gateway's default is `Generate`.
+    #[default]
+    PreserveOrGenerate,
+    /// A client's is kept, none is made.
+    Preserve,
+    /// One is made, whatever the client says.
+    Generate,
+    /// A client's is removed, none is made.
+    Disable,
 }
 
 /// Clocks towards clients. `None` never runs out.

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
-use super::{BreakerId, ClusterId, Cors, HttpFilter, SecretValue, Template, route::Failure};
+use super::{BreakerId, ClusterId, Cors, HttpFilter, SecretValue, Template, ValueMatch, route::Failure};
 
 /// The filters of a rule or of one backendRef, in the one order in which they are applied.
 #[derive(Clone, Debug, Default)]
@@ -44,15 +44,20 @@ impl Filters {
     }
 }
 
-/// Edits of headers, applied as set, then add, then remove (the order in which Gateway API lists them).
+/// Edits of headers, applied as set, then add, then remove (the order in which Gateway API lists them). `addIfAbsent` and `removeOnMatch` of a
+/// ClientTrafficPolicy come after `add` and `remove`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderEdit {
     /// Replaced or put in.
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Appended to what is there.
     pub add: Vec<(HeaderName, HeaderValue)>,
+    /// Put in where there is none.
+    pub add_if_absent: Vec<(HeaderName, HeaderValue)>,
     /// Taken out.
     pub remove: Vec<HeaderName>,
+    /// Taken out where the name matches.
+    pub remove_matching: Vec<ValueMatch>,
     /// Replaced, put in or appended with values that depend on the request or the response; after `set` and `add`.
     pub templates: Vec<TemplateEdit>,
 }
@@ -60,8 +65,13 @@ pub struct HeaderEdit {
 impl HeaderEdit {
     /// Whether it gives a header a value.
     pub fn sets(&self, name: &HeaderName) -> bool {
-        let named = self.set.iter().chain(&self.add).map(|(name, _)| name);
+        let named = self.set.iter().chain(&self.add).chain(&self.add_if_absent).map(|(name, _)| name);
         named.chain(self.templates.iter().map(|template| &template.name)).any(|set| set == name)
+    }
+
+    /// Whether it takes a header out.
+    pub fn removes(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name) || self.remove_matching.iter().any(|condition| condition.matches(name.as_str()))
     }
 }
 
@@ -72,8 +82,19 @@ pub struct TemplateEdit {
     pub name: HeaderName,
     /// Its value.
     pub value: Template,
-    /// It is appended to what is there.
-    pub appends: bool,
+    /// What happens to a header of the name.
+    pub action: HeaderAction,
+}
+
+/// Treatment of a header that is given a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderAction {
+    /// What is there is replaced.
+    Set,
+    /// The value is appended to what is there.
+    Add,
+    /// What is there stays.
+    AddIfAbsent,
 }
 
 /// An answer that sends the client elsewhere.

@@ -27,7 +27,7 @@ mod weight;
 
 pub use client::{
     ClientAddress, ClientCertDetails, ClientPolicy, ClientProxyProtocol, ClientTimeouts, ForwardedClientCert,
-    ForwardedClientCertMode, Http2Settings,
+    ForwardedClientCertMode, Http2Settings, RequestIds, UnderscoredHeaders,
 };
 pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
@@ -36,7 +36,8 @@ pub use cluster::{
 pub use ext_proc::{BodyProcessing, ExtProc, ProcessedParts};
 pub use external_auth::{AuthPath, AuthProtocol, AuthSettings, ContextExtensions, ExternalAuth, RouteMetadata};
 pub use filter::{
-    Credential, DirectResponse, Filters, Fraction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite, TemplateEdit,
+    Credential, DirectResponse, Filters, Fraction, HeaderAction, HeaderEdit, HostRewrite, Mirror, PathRewrite, Redirect, Rewrite,
+    TemplateEdit,
 };
 pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
@@ -55,7 +56,7 @@ pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, Pick
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
 pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
-pub use tls::{ClientCertificates, Roots, San, ServerTls, TlsVersion, UpstreamTls};
+pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

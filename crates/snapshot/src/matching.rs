@@ -291,6 +291,14 @@ pub enum ValueMatch {
 }
 
 impl ValueMatch {
+    /// The value, where there is just one.
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Exact(exact) => Some(exact),
+            Self::Prefix(_) | Self::Suffix(_) | Self::Regex(_) => None,
+        }
+    }
+
     /// Whether the condition holds.
     pub fn matches(&self, value: &str) -> bool {
         match self {
@@ -301,6 +309,21 @@ impl ValueMatch {
         }
     }
 }
+
+/// Regular expressions are compared by their text.
+impl PartialEq for ValueMatch {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(other))
+            | (Self::Prefix(one), Self::Prefix(other))
+            | (Self::Suffix(one), Self::Suffix(other)) => one == other,
+            (Self::Regex(one), Self::Regex(other)) => one.as_str() == other.as_str(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for ValueMatch {}
 
 /// A condition on a header.
 #[derive(Clone, Debug)]

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+
+use crate::ValueMatch;
 
 /// TLS versions that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,10 +61,10 @@ impl fmt::Debug for ServerTls {
 /// Certificates that clients have to present (Gateway `spec.tls.frontend`, ClientTrafficPolicy `tls.clientValidation`).
 #[derive(Clone, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// A certificate from one of these authorities: without it the handshake fails.
-    Valid(Arc<[CertificateDer<'static>]>),
+    /// A certificate that is trusted: without it the handshake fails.
+    Valid(Arc<ClientTrust>),
     /// The same, or none at all (`optional`).
-    ValidOrNone(Arc<[CertificateDer<'static>]>),
+    ValidOrNone(Arc<ClientTrust>),
     /// They are asked for a certificate, and let in with any or none (`AllowInsecureFallback`).
     Any,
 }
@@ -70,11 +72,81 @@ pub enum ClientCertificates {
 impl fmt::Debug for ClientCertificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Valid(authorities) => write!(f, "Valid({})", authorities.len()),
-            Self::ValidOrNone(authorities) => write!(f, "ValidOrNone({})", authorities.len()),
+            Self::Valid(trust) => write!(f, "Valid({trust:?})"),
+            Self::ValidOrNone(trust) => write!(f, "ValidOrNone({trust:?})"),
             Self::Any => f.write_str("Any"),
         }
     }
+}
+
+/// Trust in clients' certificates. A certificate has to satisfy all that is set.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct ClientTrust {
+    /// Authorities that certificates come from. None only where digests are listed, which decide alone then.
+    pub authorities: Arc<[CertificateDer<'static>]>,
+    /// Lists of revoked certificates, of each authority of a chain if there are any. A list that is too old lets nobody in.
+    pub revocations: Arc<[CertificateRevocationListDer<'static>]>,
+    /// Only the client's own certificate is looked up in the lists, and no authority between.
+    pub revocation_of_leaf_only: bool,
+    /// SHA-256 digests of certificates that are accepted.
+    pub certificate_digests: Vec<[u8; 32]>,
+    /// SHA-256 digests of public keys (SubjectPublicKeyInfo) that are accepted. A certificate needs to be in one of the two lists.
+    pub key_digests: Vec<[u8; 32]>,
+    /// Names of which a certificate needs to bear one; none where any will do.
+    pub names: Vec<AltNameMatch>,
+}
+
+impl ClientTrust {
+    /// Trust in all certificates of these authorities.
+    pub fn of_authorities(authorities: Arc<[CertificateDer<'static>]>) -> Self {
+        Self { authorities, ..Self::default() }
+    }
+
+    /// Whether a certificate has to be one of those that are listed by digest.
+    pub fn has_digests(&self) -> bool {
+        !self.certificate_digests.is_empty() || !self.key_digests.is_empty()
+    }
+}
+
+impl fmt::Debug for ClientTrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.authorities.len())?;
+        if !self.revocations.is_empty() {
+            let extent = if self.revocation_of_leaf_only { " of leaves" } else { "" };
+            write!(f, ", {} revocation lists{extent}", self.revocations.len())?;
+        }
+        if self.has_digests() {
+            write!(f, ", {} certificates, {} keys", self.certificate_digests.len(), self.key_digests.len())?;
+        }
+        if !self.names.is_empty() {
+            write!(f, ", {:?}", self.names)?;
+        }
+        Ok(())
+    }
+}
+
+/// A condition on a subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AltNameMatch {
+    /// Kind of name.
+    pub kind: AltNameKind,
+    /// The name.
+    pub value: ValueMatch,
+}
+
+/// Kinds of subject alternative names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AltNameKind {
+    /// `dNSName`.
+    Dns,
+    /// `rfc822Name`.
+    Email,
+    /// `iPAddress`, in its canonical form.
+    Ip,
+    /// `uniformResourceIdentifier`.
+    Uri,
+    /// `otherName` of this type, in dotted numbers.
+    Other(Arc<str>),
 }
 
 /// How a backend's certificate is checked. There is no default: plaintext is the absence of this value, never a failed one.

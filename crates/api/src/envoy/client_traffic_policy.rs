@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::client_headers::ClientHeaders;
 use super::http2::Http2Settings;
 use super::merge::joined_targets;
+use super::string_match::{StringMatch, StringMatchType};
 use super::tls::TlsVersion;
 use crate::duration::Duration;
 use crate::meta::Resource;
@@ -229,18 +230,18 @@ pub struct ClientValidation {
     /// Trusted authorities: at most 8 ConfigMaps or Secrets with the key `ca.crt`.
     #[serde(default)]
     pub ca_certificate_refs: Vec<SecretObjectReference>,
-    /// Digests of public keys.
+    /// SHA-256 digests of public keys (SubjectPublicKeyInfo), in base64.
     #[serde(default)]
-    pub spki_hashes: Option<Unsupported>,
-    /// Digests of certificates.
+    pub spki_hashes: Vec<String>,
+    /// SHA-256 digests of certificates, in hexadecimal, with or without colons.
     #[serde(default)]
-    pub certificate_hashes: Option<Unsupported>,
-    /// Names.
+    pub certificate_hashes: Vec<String>,
+    /// Names of which a certificate needs one.
     #[serde(default)]
-    pub subject_alt_names: Option<Unsupported>,
-    /// Revocation.
+    pub subject_alt_names: Option<SubjectAltNames>,
+    /// Lists of revoked certificates.
     #[serde(default)]
-    pub crl: Option<Unsupported>,
+    pub crl: Option<RevocationLists>,
     /// Extent to which certificates are asked for and verified. Only `RequireAndVerify`, the default, is done.
     #[serde(default)]
     pub mode: Option<Unsupported>,
@@ -249,17 +250,48 @@ pub struct ClientValidation {
     pub allow_expired_certificate: Option<Unsupported>,
 }
 
-impl ClientValidation {
-    /// Fields that are set and cannot be enforced.
-    pub fn unenforced(&self) -> Vec<&'static str> {
-        let fields = [
-            ("spkiHashes", self.spki_hashes),
-            ("certificateHashes", self.certificate_hashes),
-            ("subjectAltNames", self.subject_alt_names),
-            ("crl", self.crl),
-        ];
-        fields.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
-    }
+/// Names of certificates. A certificate needs one of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubjectAltNames {
+    /// DNS names.
+    #[serde(default)]
+    pub dns_names: Vec<StringMatch>,
+    /// E-mail addresses.
+    #[serde(default)]
+    pub email_addresses: Vec<StringMatch>,
+    /// IP addresses.
+    #[serde(default)]
+    pub ip_addresses: Vec<StringMatch>,
+    /// URIs.
+    #[serde(default)]
+    pub uris: Vec<StringMatch>,
+    /// Names of other types.
+    #[serde(default)]
+    pub other_names: Vec<OtherNameMatch>,
+}
+
+/// A name of a type of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct OtherNameMatch {
+    /// The name's type, an object identifier in dotted numbers.
+    pub oid: String,
+    /// `Exact` by default.
+    #[serde(rename = "type", default)]
+    pub kind: StringMatchType,
+    /// 1 to 1024 characters.
+    pub value: String,
+}
+
+/// Lists of revoked certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevocationLists {
+    /// ConfigMaps or Secrets with the key `ca.crl`, in PEM.
+    pub refs: Vec<SecretObjectReference>,
+    /// Whether authorities between are left out.
+    #[serde(default)]
+    pub only_verify_leaf_certificate: bool,
 }
 
 /// Normalisation of paths.

@@ -131,7 +131,9 @@ impl References for ClientTrafficPolicy {
         let from = Referrer { group: ENVOY_GROUP, kind: "ClientTrafficPolicy", namespace: &self.meta.namespace };
         let validation = self.spec.tls.as_ref().and_then(|tls| tls.client_validation.as_ref());
         let authorities = validation.into_iter().flat_map(|it| &it.ca_certificate_refs);
-        authorities.filter_map(|to| Reference::client_authorities(from, to)).for_each(visit);
+        authorities.filter_map(|to| Reference::client_authorities(from, to)).for_each(&mut *visit);
+        let lists = validation.and_then(|it| it.crl.as_ref()).into_iter().flat_map(|it| &it.refs);
+        lists.filter_map(|to| Reference::revocation_list(from, to)).for_each(visit);
     }
 }
 

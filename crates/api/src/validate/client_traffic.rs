@@ -4,6 +4,9 @@ use super::Check;
 use crate::envoy::client_traffic_policy::{ClientIpDetection, ClientTrafficPolicySpec};
 use crate::quantity::Quantity;
 
+/// Most lists of revoked certificates. Envoy Gateway has no bound.
+const MAX_REVOCATION_LISTS: usize = 64;
+
 pub(super) fn policy(check: &mut Check, policy: &ClientTrafficPolicySpec) {
     let targets = policy.targets();
     check.targets(targets.len() + policy.target_selectors.len());
@@ -38,6 +41,9 @@ pub(super) fn policy(check: &mut Check, policy: &ClientTrafficPolicySpec) {
     }
     if let Some(validation) = policy.tls.as_ref().and_then(|tls| tls.client_validation.as_ref()) {
         check.count("tls.clientValidation.caCertificateRefs", validation.ca_certificate_refs.len(), 0..=8);
+        if let Some(lists) = &validation.crl {
+            check.count("tls.clientValidation.crl.refs", lists.refs.len(), 1..=MAX_REVOCATION_LISTS);
+        }
     }
     if let Some(health) = &policy.health_check {
         check.length("healthCheck.path", &health.path, 1..=1024);

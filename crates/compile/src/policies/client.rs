@@ -14,7 +14,7 @@ use crate::{
 use pailou_api::{
     ClientTrafficPolicy, Resource,
     envoy::{
-        client_headers::{XForwardedClientCert, XfccCertDetail, XfccMode},
+        client_headers::{ClientHeaders, RequestIdAction, UnderscoresAction, XForwardedClientCert, XfccCertDetail, XfccMode},
         client_traffic_policy::{ClientIpDetection, ClientTls, ClientTrafficPolicySpec, EscapedSlashesAction},
         tls::TlsVersion,
     },
@@ -22,7 +22,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{
     ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, EscapedSlashes, ForwardedClientCert,
-    ForwardedClientCertMode, ListenerName,
+    ForwardedClientCertMode, ListenerName, RequestIds, UnderscoredHeaders,
 };
 
 use super::{
@@ -192,9 +192,14 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     }
     policy.health_check_path = spec.health_check.as_ref().map(|it| it.path.as_str().into());
     if let Some(headers) = &spec.headers {
-        let edit = |it: &pailou_api::envoy::client_headers::HeaderModifier| headers::header_edit(&it.set, &it.add, &it.remove);
-        policy.early_request_headers = headers.early_request_headers.as_ref().map(edit).transpose()?;
-        policy.late_response_headers = headers.late_response_headers.as_ref().map(edit).transpose()?.map(Arc::new);
+        policy.early_request_headers = headers.early_request_headers.as_ref().map(headers::client_edit).transpose()?;
+        policy.late_response_headers = headers.late_response_headers.as_ref().map(headers::client_edit).transpose()?.map(Arc::new);
+        policy.underscored_headers = match headers.with_underscores_action {
+            None | Some(UnderscoresAction::Allow) => UnderscoredHeaders::Allow,
+            Some(UnderscoresAction::RejectRequest) => UnderscoredHeaders::Reject,
+            Some(UnderscoresAction::DropHeader) => UnderscoredHeaders::Drop,
+        };
+        policy.request_ids = request_ids(headers);
         policy.client_cert_header = headers.x_forwarded_client_cert.as_ref().map(client_cert_header).unwrap_or_default();
     }
     Ok(policy)
@@ -206,6 +211,16 @@ fn escaped_slashes(action: EscapedSlashesAction) -> EscapedSlashes {
         EscapedSlashesAction::RejectRequest => EscapedSlashes::Reject,
         EscapedSlashesAction::UnescapeAndForward => EscapedSlashes::Unescape,
         EscapedSlashesAction::UnescapeAndRedirect => EscapedSlashes::Redirect,
+    }
+}
+
+fn request_ids(spec: &ClientHeaders) -> RequestIds {
+    match spec.request_id {
+        None if spec.preserve_x_request_id == Some(false) => RequestIds::Generate,
+        None | Some(RequestIdAction::PreserveOrGenerate) => RequestIds::PreserveOrGenerate,
+        Some(RequestIdAction::Preserve) => RequestIds::Preserve,
+        Some(RequestIdAction::Generate) => RequestIds::Generate,
+        Some(RequestIdAction::Disable) => RequestIds::Disable,
     }
 }
 

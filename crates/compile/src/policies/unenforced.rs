@@ -50,16 +50,6 @@ pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
     let mut paths = spec.unsupported();
     let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
     name(spec.tcp_keepalive.is_some(), "tcpKeepalive");
-    if let Some(headers) = &spec.headers {
-        name(headers.with_underscores_action.is_some(), "headers.withUnderscoresAction");
-        name(headers.request_id.is_some(), "headers.requestID");
-        name(headers.preserve_x_request_id.is_some(), "headers.preserveXRequestID");
-        let partly = |modifier: &pailou_api::envoy::client_headers::HeaderModifier| {
-            !modifier.add_if_absent.is_empty() || !modifier.remove_on_match.is_empty()
-        };
-        name(headers.early_request_headers.as_ref().is_some_and(partly), "headers.earlyRequestHeaders.{addIfAbsent,removeOnMatch}");
-        name(headers.late_response_headers.as_ref().is_some_and(partly), "headers.lateResponseHeaders.{addIfAbsent,removeOnMatch}");
-    }
     if let Some(limit) = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()) {
         name(limit.max_connection_duration.is_some(), "connection.connectionLimit.maxConnectionDuration");
         name(limit.max_requests_per_connection.is_some(), "connection.connectionLimit.maxRequestsPerConnection");

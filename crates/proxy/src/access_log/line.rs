@@ -87,7 +87,7 @@ fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestRecord, dur
     line.text(key!("host"), &record.host);
     line.text(key!("path"), &record.path);
     line.text(key!("protocol"), protocol(record.version));
-    line.text(key!("request_id"), record.request_id());
+    line.option(key!("request_id"), record.request_id());
     line.number(key!("status"), record.status.map(|status| status.as_u16().into()));
     line.option(key!("flag"), record.flag.map(|flag| flag.code()));
     line.option(key!("detail"), record.detail.as_deref());

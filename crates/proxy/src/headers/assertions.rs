@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::has_underscore;
+use super::{has_underscore, remove_where};
 
 /// Names that begin so are removed from clients' requests, but for [`KEPT`]: Envoy's, Envoy AI Gateway's, and those of the
 /// `X-Forwarded-*` family.
@@ -30,17 +30,13 @@ static OF_HEAD: [HeaderName; 8] = [
 /// Removes what only a proxy may say, unless it comes from a trusted one. Underscores count as hyphens, as they do to CGI and WSGI; from a
 /// proxy too such names are none that the gateway could treat.
 pub(crate) fn remove_assertions(headers: &mut HeaderMap, trusted: bool) {
-    while let Some(name) = headers.keys().find(|name| is_assertion(name.as_str(), trusted)).cloned() {
-        headers.remove(name);
-    }
+    remove_where(headers, |name| is_assertion(name, trusted));
 }
 
 /// Removes headers that policies put identities into, and their disguises.
 pub(crate) fn remove_identities(headers: &mut HeaderMap, names: &[HeaderName]) {
     for own in names {
-        while let Some(name) = headers.keys().find(|name| is_same(name.as_str(), own.as_str())).cloned() {
-            headers.remove(name);
-        }
+        remove_where(headers, |name| is_same(name, own.as_str()));
     }
 }
 

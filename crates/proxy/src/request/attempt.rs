@@ -115,7 +115,7 @@ impl Attempts<'_> {
                 // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
                     let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
-                    request_id::stamp(&mut response.head.headers, &mut record.request_id);
+                    request_id::stamp(&mut response.head.headers, record);
                     response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
                     if let Some(session) = self.route.session {
                         session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);

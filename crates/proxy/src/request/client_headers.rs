@@ -58,7 +58,7 @@ impl Configured<'_> {
 
     fn removes(&self, name: &HeaderName) -> bool {
         let is_credential = !self.credentials.is_empty() && CREDENTIALS.contains(name);
-        is_credential || self.edits.iter().copied().flatten().any(|edit| edit.remove.contains(name))
+        is_credential || self.edits.iter().copied().flatten().any(|edit| edit.removes(name))
     }
 }
 

@@ -3,37 +3,57 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use crate::headers;
+use pailou_snapshot::RequestIds;
+
+use crate::{
+    headers,
+    request_record::{RequestId, RequestRecord},
+};
 
 /// Longest name that a client may give, in bytes.
 const MAX_LENGTH: usize = 128;
-/// A request's id before it has one.
-const NO_ID: HeaderValue = HeaderValue::from_static("");
 
-/// The request's id, made where the client gave none. A copy of it shares its bytes.
-pub(super) fn of_request(map: &mut HeaderMap) -> HeaderValue {
+/// The request's id; `None` where the listener wants none. A copy of it shares its bytes.
+pub(super) fn of_request(map: &mut HeaderMap, listeners: RequestIds) -> Option<HeaderValue> {
+    let (keeps, makes) = match listeners {
+        RequestIds::PreserveOrGenerate => (true, true),
+        RequestIds::Preserve => (true, false),
+        RequestIds::Generate => (false, true),
+        RequestIds::Disable => (false, false),
+    };
     if let Some(id) = map.get(headers::REQUEST_ID)
+        && keeps
         && (1..=MAX_LENGTH).contains(&id.len())
         && id.to_str().is_ok()
     {
-        return id.clone();
+        return Some(id.clone());
+    }
+    if !makes {
+        map.remove(headers::REQUEST_ID);
+        return None;
     }
     let id = new();
     map.insert(headers::REQUEST_ID, id.clone());
-    id
+    Some(id)
 }
 
 /// Puts the id into a response, in place of a backend's own: logs know the request by it. Makes one for a request that was refused
-/// before it had one.
-pub(super) fn stamp(response: &mut HeaderMap, id: &mut HeaderValue) {
-    if id.is_empty() {
-        *id = new();
+/// before the listener could say whether it has one.
+pub(super) fn stamp(response: &mut HeaderMap, record: &mut RequestRecord) {
+    match &record.request_id {
+        RequestId::Unknown => {
+            let id = new();
+            record.request_id = RequestId::Known(id.clone());
+            response.insert(headers::REQUEST_ID, id);
+        }
+        RequestId::Known(id) => drop(response.insert(headers::REQUEST_ID, id.clone())),
+        RequestId::None => {}
     }
-    response.insert(headers::REQUEST_ID, id.clone());
 }
 
 fn new() -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&uuid(fastrand::u128(..)))).unwrap_or(NO_ID)
+    // Digits and dashes make a value.
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&uuid(fastrand::u128(..)))).unwrap_or(HeaderValue::from_static("-"))
 }
 
 /// Random bits in the form of a version 4 UUID (RFC 9562, 5.4), which many tools expect.

@@ -88,7 +88,8 @@ fn unambiguous(name: &str) -> String {
     name.replace(',', "%2C").replace(';', "%3B").replace('"', "%22")
 }
 
-fn sha256(bytes: &[u8]) -> Vec<u8> {
+/// The SHA-256 digest, by the one library of cryptography.
+pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
     let suite = TLS13_AES_128_GCM_SHA256.tls13();
     suite.map(|suite| suite.common.hash_provider.hash(bytes).as_ref().to_vec()).unwrap_or_default()
 }

@@ -2,14 +2,19 @@
 
 use std::io;
 
-use pailou_snapshot::{ClientCertificates, Protocol, Roots, San, ServerTls, UpstreamTls};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use pailou_snapshot::{
+    AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Protocol, Roots, San, ServerTls, UpstreamTls, ValueMatch,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, date_time_ymd,
+};
 use rustls::{crypto::ring::sign::any_supported_type, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::*;
+use super::{presented::sha256, *};
 
 struct Authority {
     der: CertificateDer<'static>,
@@ -263,7 +268,8 @@ async fn enter(client: &ClientTls, server: &ServerTls) -> io::Result<()> {
 async fn clients_are_let_in_by_their_certificates() {
     let (ca, clients, others) = (authority(), authority(), authority());
     let own = self_signed("client.example", IsCa::Ca(BasicConstraints::Unconstrained), |_| {});
-    let trusted: Arc<[_]> = vec![clients.der.clone(), authority().der, own.cert[0].clone()].into();
+    let trusted = ClientTrust::of_authorities(vec![clients.der.clone(), authority().der, own.cert[0].clone()].into());
+    let trusted = Arc::new(trusted);
     let [valid, or_none] = [ClientCertificates::Valid, ClientCertificates::ValidOrNone].map(|asked| asked(Arc::clone(&trusted)));
     let expired = clients.issue(|params| params.not_after = date_time_ymd(2020, 1, 1));
     let cases = [
@@ -306,8 +312,124 @@ async fn a_session_from_where_nothing_was_asked_opens_no_door() {
         let client = UpstreamTls { max_version, ..ca.settings("a.example", vec![host("a.example")]) };
         let client = ClientTls::new(&client, Protocol::Http2).unwrap();
         enter(&client, &ServerTls { client_certificates: asked, ..open.clone() }).await.unwrap();
-        let valid = ClientCertificates::Valid(vec![clients.der.clone()].into());
+        let valid = ClientCertificates::Valid(ClientTrust::of_authorities(vec![clients.der.clone()].into()).into());
         let closed = ServerTls { client_certificates: Some(valid), ..open.clone() };
         enter(&client, &closed).await.unwrap_err();
     }
+}
+
+/// An authority that may sign lists of revoked certificates.
+fn revoking_authority() -> Authority {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, format!("authority {}", fastrand::u64(..)));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let der = params.self_signed(&key).unwrap().der().clone();
+    Authority { der, issuer: Issuer::new(params, key) }
+}
+
+impl Authority {
+    /// A list that is good until `year`.
+    fn revoke(&self, serial: u64, year: i32) -> CertificateRevocationListDer<'static> {
+        let revoked = RevokedCertParams {
+            serial_number: serial.into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().into()
+    }
+}
+
+/// Whether a client with this certificate is let in.
+async fn is_let_in(certificate: &Arc<CertifiedKey>, trust: ClientTrust) -> bool {
+    let ca = authority();
+    let client =
+        UpstreamTls { client_certificate: Some(Arc::clone(certificate)), ..ca.settings("a.example", vec![host("a.example")]) };
+    let client = ClientTls::new(&client, Protocol::Http2).unwrap();
+    let asked = Some(ClientCertificates::Valid(trust.into()));
+    enter(&client, &ServerTls { client_certificates: asked, ..serving(vec![ca.named(&["a.example"])]) }).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_clients_certificate_has_one_of_the_digests() {
+    let (clients, others) = (authority(), authority());
+    let [listed, other, foreign] = [clients.named(&[]), clients.named(&[]), others.named(&[])];
+    let digest = |bytes: &[u8]| <[u8; 32]>::try_from(sha256(bytes)).unwrap();
+    let key = |certificate: &CertifiedKey| {
+        digest(&webpki::EndEntityCert::try_from(&certificate.cert[0]).unwrap().subject_public_key_info())
+    };
+    let of_authority = ClientTrust::of_authorities(vec![clients.der.clone()].into());
+    for trust in [
+        ClientTrust { certificate_digests: vec![[7; 32], digest(&listed.cert[0])], ..of_authority.clone() },
+        ClientTrust { key_digests: vec![[7; 32], key(&listed)], ..of_authority.clone() },
+        ClientTrust { key_digests: vec![key(&listed)], certificate_digests: vec![[7; 32]], ..of_authority.clone() },
+        ClientTrust { key_digests: vec![key(&listed)], ..ClientTrust::default() },
+    ] {
+        assert!(is_let_in(&listed, trust.clone()).await, "{trust:?}");
+        assert!(!is_let_in(&other, trust.clone()).await, "{trust:?}");
+    }
+    // The digest does not replace the authority.
+    assert!(!is_let_in(&foreign, ClientTrust { key_digests: vec![key(&foreign)], ..of_authority }).await);
+    let nothing = ServerTls { client_certificates: Some(ClientCertificates::Valid(Arc::default())), ..serving(vec![listed]) };
+    assert!(matches!(server_config(&nothing), Err(TlsConfigError::NoAuthority)));
+}
+
+#[tokio::test]
+async fn a_clients_certificate_has_one_of_the_names() {
+    let clients = authority();
+    let certificate = clients.issue(|params| {
+        params.subject_alt_names = vec![
+            SanType::DnsName("*.Clients.example".try_into().unwrap()),
+            SanType::URI("spiffe://test/ns/prod/sa/app".try_into().unwrap()),
+            SanType::IpAddress("10.0.0.1".parse().unwrap()),
+            SanType::Rfc822Name("dev@example.com".try_into().unwrap()),
+        ];
+    });
+    let exact = |value: &str| ValueMatch::Exact(value.into());
+    for (kind, value, expected) in [
+        (AltNameKind::Dns, exact("*.clients.example"), true),
+        (AltNameKind::Dns, exact("a.clients.example"), true),
+        (AltNameKind::Dns, exact("b.a.clients.example"), false),
+        (AltNameKind::Dns, exact("clients.example"), false),
+        (AltNameKind::Dns, ValueMatch::Suffix(".example".into()), true),
+        (AltNameKind::Uri, ValueMatch::Prefix("spiffe://test/ns/prod/".into()), true),
+        (AltNameKind::Uri, exact("spiffe://test/ns/prod"), false),
+        (AltNameKind::Ip, exact("10.0.0.1"), true),
+        (AltNameKind::Email, exact("dev@example.com"), true),
+        (AltNameKind::Email, exact("spiffe://test/ns/prod/sa/app"), false),
+        (AltNameKind::Other("1.2.3".into()), exact("dev@example.com"), false),
+    ] {
+        let name = AltNameMatch { kind, value };
+        let names = vec![AltNameMatch { kind: AltNameKind::Uri, value: exact("spiffe://other") }, name.clone()];
+        let trust = ClientTrust { names, ..ClientTrust::of_authorities(vec![clients.der.clone()].into()) };
+        assert_eq!(is_let_in(&certificate, trust).await, expected, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_and_so_is_any_where_the_list_is_old_or_missing() {
+    let (clients, others) = (revoking_authority(), revoking_authority());
+    let numbered = |serial: u64| clients.issue(|params| params.serial_number = Some(serial.into()));
+    let (good, revoked) = (numbered(1), numbered(2));
+    let trust = |lists: Vec<CertificateRevocationListDer<'static>>| ClientTrust {
+        revocations: lists.into(),
+        ..ClientTrust::of_authorities(vec![clients.der.clone(), others.der.clone()].into())
+    };
+    let list = clients.revoke(2, 2100);
+    assert!(is_let_in(&good, trust(vec![list.clone(), others.revoke(7, 2100)])).await);
+    assert!(!is_let_in(&revoked, trust(vec![list.clone()])).await);
+    let of_leaves = ClientTrust { revocation_of_leaf_only: true, ..trust(vec![list]) };
+    assert!(!is_let_in(&revoked, of_leaves).await);
+    assert!(!is_let_in(&good, trust(vec![clients.revoke(2, 2021)])).await, "the list is old");
+    assert!(!is_let_in(&good, trust(vec![others.revoke(7, 2100)])).await, "the list is another authority's");
 }

@@ -9,6 +9,7 @@ mod authentication;
 mod authorization;
 mod backend_tls;
 mod client_certificates;
+mod client_headers;
 mod codings;
 mod cors;
 mod credentials;

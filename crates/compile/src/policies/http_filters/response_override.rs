@@ -3,19 +3,19 @@
 use http::{HeaderName, StatusCode};
 
 use crate::{
-    custom_body, grants::Referrer, headers, index::Index, policies::values::invalid, redirect, regexes, status::Problem, template,
+    custom_body, grants::Referrer, headers, index::Index, policies::values::invalid, redirect, status::Problem,
+    string_match::string_match, template,
 };
 use pailou_api::{
     envoy::{
         ENVOY_GROUP,
         response_override::{CustomResponse, ResponseOverride as Spec, ResponseSource, StatusCodeMatch},
-        string_match::{StringMatch, StringMatchType},
     },
     header_filter::HttpHeader,
     http_filter::RequestRedirect,
     path_modifier::HttpPathModifier,
 };
-use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template, ValueMatch};
+use pailou_snapshot::{OverrideResponse, OverrideRule, ResponseOverride, Template};
 
 /// The rules of a policy.
 pub(super) fn read(index: &Index, namespace: &str, specs: &[Spec]) -> Result<ResponseOverride, Problem> {
@@ -30,7 +30,7 @@ fn rule(index: &Index, namespace: &str, spec: &Spec) -> Result<OverrideRule, Str
         StatusCodeMatch::Value(status) => (*status, *status),
         StatusCodeMatch::Range(first, last) => (*first, *last),
     });
-    let headers = spec.matches.response_headers.iter().map(|it| Ok((header_name(&it.name)?, value_match(&it.value)?)));
+    let headers = spec.matches.response_headers.iter().map(|it| Ok((header_name(&it.name)?, string_match(&it.value)?)));
     let statuses: Vec<_> = statuses.collect();
     let headers = headers.collect::<Result<Vec<_>, String>>().map_err(|message| format!("match.responseHeaders: {message}"))?;
     if statuses.is_empty() && headers.is_empty() {
@@ -47,17 +47,6 @@ fn rule(index: &Index, namespace: &str, spec: &Spec) -> Result<OverrideRule, Str
         Some(ResponseSource::Backend) => Some(false),
     };
     Ok(OverrideRule { statuses, headers, local, with })
-}
-
-fn value_match(spec: &StringMatch) -> Result<ValueMatch, String> {
-    Ok(match spec.kind {
-        StringMatchType::Exact => ValueMatch::Exact(spec.value.as_str().into()),
-        StringMatchType::Prefix => ValueMatch::Prefix(spec.value.as_str().into()),
-        StringMatchType::Suffix => ValueMatch::Suffix(spec.value.as_str().into()),
-        StringMatchType::RegularExpression => {
-            ValueMatch::Regex(regexes::anchored("value", &spec.value).map_err(|problem| problem.message)?)
-        }
-    })
 }
 
 fn response(index: &Index, namespace: &str, spec: &CustomResponse) -> Result<OverrideResponse, String> {
