@@ -22,6 +22,7 @@ pub mod http_route_filter;
 pub mod jwt;
 pub mod load_balancer;
 pub mod merge;
+pub mod oidc;
 pub mod rate_limit;
 pub mod recognised;
 pub mod response_override;

@@ -40,7 +40,8 @@ pub use jwt_error::JwtError;
 pub use metadata::Metadata;
 pub use oidc::{
     ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectValue, DiscoveryError, FlowEntropy, IdTokenError,
-    LoggedIn, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings, Refresh,
-    SameSite, Session, ShortSecret, StateError, Token, TokenRequest, TokenResponse, TokenResponseError, endpoint,
+    LoggedIn, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings, RedirectUrl,
+    RedirectUrlPart, Refresh, SameSite, Session, ShortSecret, StateError, Token, TokenRequest, TokenResponse, TokenResponseError,
+    endpoint,
 };
 pub use token_cache::TokenCache;

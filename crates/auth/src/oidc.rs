@@ -9,6 +9,7 @@ mod id_token;
 mod keys;
 mod login;
 mod provider;
+mod redirect_url;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -21,13 +22,14 @@ pub use id_token::IdTokenError;
 pub use keys::{OidcKeys, ShortSecret};
 pub use login::{LoggedIn, PendingLogin};
 pub use provider::{DiscoveryError, Provider, ProviderSettings, endpoint};
+pub use redirect_url::{RedirectUrl, RedirectUrlPart};
 pub use session::{CookieNames, Refresh, Session, Token};
 pub use token_request::{ClientSecret, TokenRequest};
 pub use token_response::{TokenResponse, TokenResponseError};
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use regex::Regex;
 
 use crate::{CredentialSource, JwtError, query_values};
@@ -134,13 +136,14 @@ pub enum OidcStep {
     Logout,
 }
 
-/// Response of the gateway, without a body.
+/// Redirect to a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcReply {
-    /// 302.
-    pub status: StatusCode,
     /// `Location`.
     pub location: HeaderValue,
+    /// A page that leads there, in place of a redirect. After a redirect that began at the provider's site a browser keeps `Strict` cookies
+    /// back, and would be sent to log in again.
+    pub page: Option<String>,
     /// Values of `Set-Cookie`.
     pub set_cookies: Vec<HeaderValue>,
 }
@@ -206,7 +209,12 @@ impl Oidc {
         if let Some(refresh) = self.refresh(&cookies, host, now) {
             return OidcStep::Refresh(refresh);
         }
-        if self.deny_redirect.iter().any(|header| header.matches(headers)) { OidcStep::Unauthorized } else { OidcStep::Login }
+        if self.denies_redirect(headers) { OidcStep::Unauthorized } else { OidcStep::Login }
+    }
+
+    /// Whether a request without a session gets 401 in place of a redirect.
+    pub fn denies_redirect(&self, headers: &HeaderMap) -> bool {
+        self.deny_redirect.iter().any(|header| header.matches(headers))
     }
 
     /// Changes a request of a session: backends get tokens where the policy says so, and never the client's own in their place.

@@ -58,9 +58,11 @@ const ENDPOINTS: u64 = 1 << Kind::Pod as u8 | 1 << Kind::EndpointSlice as u8;
 impl Compiler {
     /// A compiler that has seen nothing yet.
     pub fn new(settings: Settings) -> Self {
+        let mut indexed = Indexed::default();
+        indexed.objects.session_key = settings.session_key.clone();
         Self {
             settings,
-            indexed: Indexed::default(),
+            indexed,
             memory: Memory::default(),
             endpoints: HashMap::new(),
             last: None,

@@ -8,7 +8,10 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use crate::store::{Change, Store};
+use crate::{
+    session_key_source::SessionKeySource,
+    store::{Change, Store},
+};
 use pailou_api::{
     Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
     EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute,
@@ -47,6 +50,8 @@ macro_rules! index {
             pods: Groups<Pod>,
             slices: Groups<EndpointSlice>,
             parsed: Parsed,
+            /// Source of the key of sessions.
+            pub(crate) session_key: SessionKeySource,
         }
 
         /// Lookups of objects, each recorded. It lives as long as the closure that [`Objects::track`] calls.
@@ -69,6 +74,8 @@ macro_rules! index {
             pub(crate) slices: TrackedGroups<'a, EndpointSlice>,
             /// Certificates that were read.
             pub(crate) parsed: &'a Parsed,
+            /// Source of the key of sessions.
+            pub(crate) session_key: &'a SessionKeySource,
         }
 
         impl Default for Objects {
@@ -81,6 +88,7 @@ macro_rules! index {
                     pods: Groups::new(Kind::Pod as u8),
                     slices: Groups::new(Kind::EndpointSlice as u8),
                     parsed: Parsed::default(),
+                    session_key: SessionKeySource::default(),
                 }
             }
         }
@@ -142,6 +150,7 @@ macro_rules! index {
                     pods: self.pods.tracked(),
                     slices: self.slices.tracked(),
                     parsed: &self.parsed,
+                    session_key: &self.session_key,
                 };
                 let result = look(&index);
                 let mut reads = Reads::default();

@@ -14,6 +14,7 @@ use super::{
     filter_set::FilterSet,
     filters,
     matches::{self, Match},
+    oidc,
     policies::{ext_proc::Processors, http_filters, security::Security, values::statuses},
     route::RuleSpec,
     rule_context::RuleContext,
@@ -63,6 +64,15 @@ pub(crate) fn rule(
         match external_auth::of_policy(context, auth) {
             // Before the rule's own.
             Ok(found) => http.splice(..0, found.map(|it| HttpFilter::ExternalAuth(Arc::new(it)))).for_each(drop),
+            Err(problem) => {
+                security.closed.get_or_insert_with(|| Failure(problem.message.as_str().into()));
+                context.problem(problem);
+            }
+        }
+    }
+    if let Some(policy) = &security.oidc {
+        match oidc::of_rule(context, policy) {
+            Ok(filter) => http.push(HttpFilter::Oidc(filter.into())),
             Err(problem) => {
                 security.closed.get_or_insert_with(|| Failure(problem.message.as_str().into()));
                 context.problem(problem);

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::status::GatewayAddress;
+use crate::{session_key_source::SessionKeySource, status::GatewayAddress};
 use pailou_snapshot::{LimitStore, Name};
 
 /// The `controllerName` of GatewayClasses that are this gateway's own.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub bundles: BTreeMap<String, Option<String>>,
     /// Store of global limits, over that of an EnvoyGateway.
     pub limit_store: Option<Arc<LimitStore>>,
+    /// Source of the key that sessions are kept with.
+    pub session_key: SessionKeySource,
     /// Source of the objects.
     pub mode: Mode,
 }
@@ -75,6 +77,7 @@ impl Default for Settings {
             data_planes: Some(BTreeMap::new()),
             bundles: BTreeMap::new(),
             limit_store: None,
+            session_key: SessionKeySource::default(),
             mode: Mode::Standalone,
         }
     }

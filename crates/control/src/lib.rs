@@ -27,6 +27,7 @@ pub mod status;
 
 pub mod feed;
 pub mod provision;
+pub mod session_key;
 
 mod backoff;
 mod dynamic;

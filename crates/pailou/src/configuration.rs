@@ -9,7 +9,7 @@ use pailou_snapshot::{Endpoints, LimitStore, Name, Snapshot};
 use crate::{
     cli::ConfigArgs,
     exit::Error,
-    no_endpoints,
+    no_endpoints, session_key,
     source::{Interest, Level, Problem, Source},
 };
 
@@ -77,10 +77,12 @@ impl Configuration {
         let mut problems: Vec<_> = contents.problems.into_iter().chain(astray(&self.addressed, &contents.objects)).collect();
         if let Some(before) = before.filter(|before| before.objects.is_same(&contents.objects)) {
             problems.extend(no_endpoints::problems(&before.objects, &before.endpoints));
+            problems.extend(session_key::problem(&before.objects));
             return Loaded { problems: problems.into(), interest: contents.interest, ..before.clone() };
         }
         let compiled = self.compiler.update(&contents.objects);
         problems.extend(no_endpoints::problems(&contents.objects, &compiled.endpoints));
+        problems.extend(session_key::problem(&contents.objects));
         Loaded {
             objects: Arc::new(contents.objects),
             statuses: compiled.statuses,
@@ -94,7 +96,8 @@ impl Configuration {
 
 /// The compiler's settings without a cluster.
 pub(crate) fn settings(args: &ConfigArgs) -> Settings {
-    let mut settings = Settings { addresses: vec![args.bind], ..Settings::default() };
+    let session_key = session_key::of_process();
+    let mut settings = Settings { addresses: vec![args.bind], session_key, ..Settings::default() };
     settings.classes.extend(args.classes.iter().cloned());
     settings.controllers.extend(args.controllers.iter().cloned());
     for gateway in &args.addresses {

@@ -3,8 +3,8 @@
 use std::{iter, sync::Arc};
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
-use pailou_compile::Settings;
-use pailou_control::{Connection, Controller, Options, feed, leader, provision};
+use pailou_compile::{SessionKeySource, Settings};
+use pailou_control::{Connection, Controller, Options, feed, leader, provision, session_key};
 use pailou_snapshot::PortKey;
 
 use crate::{
@@ -29,6 +29,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
         let namespace = args.namespace.as_ref().map_or_else(|| connection.namespace.clone(), ToString::to_string);
         let options = options(args, &connection, namespace.clone());
         tracing::info!("following {} as {}", connection.origin, options.lease.identity);
+        let key = tokio::spawn(session_key::create(connection.client.clone(), namespace.clone()));
         let controller = Controller::start(connection.client.clone(), options);
         let feed = feed::Feed::start(connection.client.clone(), feed_options(args, &namespace), controller.known());
         let feed = feed.await.map_err(|source| Error::Bind {
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
         tracing::info!("{signal}: releasing the Lease; a second signal ends at once");
         admin_state.drain();
         drop(provisioning);
+        key.abort();
         tokio::select! {
             () = controller.stop() => {}
             signal = signals.next() => tracing::warn!("{signal} again: ending at once"),
@@ -85,7 +87,12 @@ fn provisioning(args: &ControllerArgs, namespace: String) -> provision::Options 
 
 fn options(args: &ControllerArgs, connection: &Connection, namespace: String) -> Options {
     // The provisioner tells of them.
-    let settings = Settings { controllers: args.controllers.clone(), data_planes: None, ..Settings::cluster() };
+    let settings = Settings {
+        controllers: args.controllers.clone(),
+        data_planes: None,
+        session_key: SessionKeySource { namespace: Some(namespace.clone()), fallback: None },
+        ..Settings::cluster()
+    };
     Options {
         namespaces: args.watch_namespaces.clone(),
         origin: connection.origin.clone(),

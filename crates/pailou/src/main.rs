@@ -11,6 +11,7 @@ mod demo;
 mod picker;
 mod proxy;
 mod serve;
+mod session_key;
 mod sim;
 
 mod configuration;

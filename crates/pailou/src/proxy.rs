@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_compile::{Compiled, Compiler, DataPlane, Settings, status::GatewayAddress, store::Store};
+use pailou_compile::{Compiled, Compiler, DataPlane, SessionKeySource, Settings, status::GatewayAddress, store::Store};
 use pailou_control::feed::client::{self, Batch};
 use pailou_proxy::{Proxy, server::BindError};
 use pailou_snapshot::Snapshot;
@@ -72,7 +72,8 @@ fn settings(args: &ProxyArgs) -> Settings {
     let reached = addresses.iter().map(|ip| GatewayAddress::ip(*ip)).collect();
     let itself = DataPlane { addresses: reached, ready: true, ..DataPlane::default() };
     let data_planes = Some(BTreeMap::from([(args.gateway.clone(), itself)]));
-    Settings { controllers: args.controllers.clone(), addresses, data_planes, ..Settings::cluster() }
+    let session_key = SessionKeySource { namespace: Some(args.controller_namespace.clone().unwrap_or_default()), fallback: None };
+    Settings { controllers: args.controllers.clone(), addresses, data_planes, session_key, ..Settings::cluster() }
 }
 
 /// Every address of the pod, of the families that it has.

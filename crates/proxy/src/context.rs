@@ -15,6 +15,7 @@ use crate::{
     cut_off::CutOff,
     error::{Error, Flag},
     metrics::Metrics,
+    oidc_providers::OidcProviders,
     runtime::Runtime,
 };
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub shared_limits: ArcSwapOption<SharedLimits>,
     /// Numbers of the store.
     pub store_stats: Arc<StoreStats>,
+    /// Providers of OpenID Connect.
+    pub oidc: OidcProviders,
     /// Room for request bodies.
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).

@@ -12,6 +12,7 @@ mod ext_proc;
 mod external_auth;
 mod facts;
 mod fault;
+mod oidc;
 mod passed;
 mod rate_limit;
 mod response_override;
@@ -34,6 +35,7 @@ use crate::{
 };
 use authentication::Identity;
 pub(crate) use consultation::{Consultation, can_be_consulted, consult_guards, have_same_guards};
+use oidc::OidcState;
 use passed::PassedFilters;
 use rate_limit::LimitState;
 
@@ -43,6 +45,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) connection: &'a Arc<Connection>,
     /// The client's address, as the listener finds it.
     pub(crate) client: IpAddr,
+    /// Scheme that the client came by, as the listener finds it.
+    pub(crate) scheme: &'static str,
     /// The listener.
     pub(crate) listener: &'a ListenerName,
     /// The route's rule, once it is chosen.
@@ -94,6 +98,8 @@ pub(crate) struct FilterState {
     processing: Option<Box<ext_proc::Processing>>,
     /// The client, as far as authentication has found it.
     identity: Identity,
+    /// Cookies that a login has to do with.
+    oidc: OidcState,
     /// Filters that the request need not pass again.
     passed: PassedFilters,
     /// The route is to be chosen again.
@@ -139,6 +145,7 @@ impl FilterState {
                 | HttpFilter::ExternalAuth(_)
                 | HttpFilter::ApiKeyAuth(_)
                 | HttpFilter::BasicAuth(_)
+                | HttpFilter::Oidc(_)
                 | HttpFilter::Jwt(_)
                 | HttpFilter::ExtProc(_)
                 | HttpFilter::Authorization(_)
@@ -247,8 +254,14 @@ async fn pass(
             HttpFilter::Csrf(settings) => authorization::csrf(settings, head)?,
             HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut identity)?,
             HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head).await?,
+            HttpFilter::Oidc(settings) => {
+                if let Some(response) = oidc::request(settings, stage, head, &mut state.oidc).await? {
+                    return Ok(Passage::Reply(Box::new(response)));
+                }
+            }
             HttpFilter::Jwt(settings) => {
                 state.clears_route |= authentication::token(settings, stage, head, &mut identity)?;
+                state.oidc.hide(&mut head.parts.headers);
             }
             HttpFilter::Authorization(rules) => {
                 input = authorization::rules(rules, stage, head, input, &state.identity).await?;
@@ -320,11 +333,15 @@ fn pass_back(state: &mut FilterState, response: &mut Response<ResponseBody>, sou
             | HttpFilter::ExternalAuth(_)
             | HttpFilter::ApiKeyAuth(_)
             | HttpFilter::BasicAuth(_)
+            | HttpFilter::Oidc(_)
             | HttpFilter::Jwt(_)
             | HttpFilter::ExtProc(_)
             | HttpFilter::Authorization(_)
             | HttpFilter::RateLimit(_) => {}
         }
+    }
+    for line in state.oidc.set_cookies.drain(..) {
+        response.headers_mut().append(header::SET_COOKIE, line);
     }
     rate_limit::response(&state.limits, response.headers_mut());
     // Changes by the authorization servers of the listener and of the rule.

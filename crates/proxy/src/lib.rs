@@ -33,6 +33,7 @@ pub mod idle;
 pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
+pub mod oidc_providers;
 pub mod proxy_protocol;
 mod redirect;
 mod relay;
@@ -90,6 +91,7 @@ use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use endpoint_health::{EndpointHealth, EndpointLabels};
 use metrics::Metrics;
+use oidc_providers::OidcProviders;
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
 use worker::Worker;
@@ -142,6 +144,7 @@ impl Proxy {
             limits: Arc::default(),
             shared_limits: ArcSwapOption::empty(),
             store_stats: Arc::default(),
+            oidc: OidcProviders::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
             cut_off: CutOff::default(),

@@ -141,6 +141,18 @@ pub(crate) fn comes_by_trusted_proxy(policy: &ClientPolicy, client: IpAddr, conn
         && client != connection.peer.ip()
 }
 
+/// The scheme that a client came by: a proxy's word, if the listener trusts it.
+pub(crate) fn scheme(policy: &ClientPolicy, map: &HeaderMap, client: IpAddr, connection: &Connection) -> &'static str {
+    let own = if connection.tls.is_some() { "https" } else { "http" };
+    match map.get(headers::FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+        None => own,
+        Some(_) if !comes_by_trusted_proxy(policy, client, connection) => own,
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        Some(_) => own,
+    }
+}
+
 fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
     let lines = headers.get_all(headers::FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
     // Past an entry that is no address nothing can be trusted.

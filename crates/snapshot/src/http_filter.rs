@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pailou_auth::{ApiKeyAuth, Authorization, BasicAuth, Csrf, JwtAuth};
 use pailou_limits::{Cost, RateLimits};
 
-use super::{ExtProc, ExternalAuth, Fraction, Redirect, ValueMatch};
+use super::{ExtProc, ExternalAuth, Fraction, OidcFilter, Redirect, ValueMatch};
 
 /// A filter. Requests pass the filters in the order of this list, which is Envoy Gateway's (`EnvoyProxy` `filterOrder`).
 /// Responses pass external processors first, the last one before the others, as in Envoy; then the other filters in the order of
@@ -27,6 +27,8 @@ pub enum HttpFilter {
     ApiKeyAuth(Arc<ApiKeyAuth>),
     /// Asks for a name and a password.
     BasicAuth(Arc<BasicAuth>),
+    /// Sends clients without a session to log in. Before tokens are asked for: those of the session can be.
+    Oidc(Arc<OidcFilter>),
     /// Asks for a JSON Web Token.
     Jwt(Arc<JwtAuth>),
     /// Has a server process requests and responses. After authentication. A rule may have several, in the policy's order.
@@ -51,11 +53,12 @@ impl HttpFilter {
             Self::ExternalAuth(_) => 4,
             Self::ApiKeyAuth(_) => 5,
             Self::BasicAuth(_) => 6,
-            Self::Jwt(_) => 7,
-            Self::ExtProc(_) => 8,
-            Self::Authorization(_) => 9,
-            Self::RateLimit(_) => 10,
-            Self::Compressor(_) => 11,
+            Self::Oidc(_) => 7,
+            Self::Jwt(_) => 8,
+            Self::ExtProc(_) => 9,
+            Self::Authorization(_) => 10,
+            Self::RateLimit(_) => 11,
+            Self::Compressor(_) => 12,
         }
     }
 }

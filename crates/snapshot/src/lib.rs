@@ -16,6 +16,7 @@ mod http_filter;
 mod limit_store;
 mod listener;
 mod matching;
+mod oidc;
 mod path;
 mod policy;
 mod pool;
@@ -50,6 +51,7 @@ pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port
 pub use matching::{
     Body, Conditions, HeaderMatch, MatchOutcome, PathMatch, QueryMatch, RequestView, RouteMatch, RouteTable, ValueMatch,
 };
+pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};

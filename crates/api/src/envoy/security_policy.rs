@@ -10,16 +10,16 @@ use super::{
     ext_auth::ExtAuth,
     jwt::Jwt,
     merge::{MergeType, joined_targets},
+    oidc::Oidc,
 };
 use crate::duration::Duration;
 use crate::meta::Resource;
 use crate::refs::{PolicyTargetReference, TargetSelector};
-use crate::unsupported::{Unsupported, unsupported_fields};
 
 /// `gateway.envoyproxy.io/v1alpha1` SecurityPolicy.
 pub type SecurityPolicy = Resource<SecurityPolicySpec>;
 
-/// `spec` of a SecurityPolicy. All its unsupported fields are about security: what they protect must fail closed.
+/// `spec` of a SecurityPolicy. What it protects must fail closed.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityPolicySpec {
@@ -49,7 +49,7 @@ pub struct SecurityPolicySpec {
     pub jwt: Option<Jwt>,
     /// OpenID Connect.
     #[serde(default)]
-    pub oidc: Option<Unsupported>,
+    pub oidc: Option<Oidc>,
     /// Another server's permission.
     #[serde(default)]
     pub ext_auth: Option<ExtAuth>,
@@ -70,10 +70,6 @@ impl SecurityPolicySpec {
         joined_targets(self.target_ref.as_ref(), &self.target_refs)
     }
 }
-
-unsupported_fields!(SecurityPolicySpec,
-    "oidc" => |spec| spec.oidc.is_some(),
-);
 
 /// Cross-origin resource sharing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

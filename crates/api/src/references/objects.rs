@@ -161,7 +161,10 @@ impl References for SecurityPolicy {
         let from = Referrer { group: ENVOY_GROUP, kind: "SecurityPolicy", namespace: &self.meta.namespace };
         let keys = self.spec.api_key_auth.iter().flat_map(|it| &it.credential_refs);
         let users = self.spec.basic_auth.iter().map(|it| &it.users);
-        keys.chain(users).filter_map(|to| Reference::secret(from, to)).for_each(&mut *visit);
+        let clients = self.spec.oidc.iter().flat_map(|it| it.client_id_ref.iter().chain([&it.client_secret]));
+        keys.chain(users).chain(clients).filter_map(|to| Reference::secret(from, to)).for_each(&mut *visit);
+        let servers = self.spec.oidc.iter().flat_map(|it| &it.provider.backend_refs);
+        servers.filter_map(|to| Reference::weighted(from, to)).for_each(&mut *visit);
         let providers = self.spec.jwt.iter().flat_map(|it| &it.providers);
         let sets = providers.filter_map(|it| it.local_jwks.as_ref()?.value_ref.as_ref());
         sets.filter_map(|to| Reference::local(from, to, Kind::ConfigMap)).for_each(&mut *visit);

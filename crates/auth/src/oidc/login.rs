@@ -1,9 +1,9 @@
 //! Login, callback, refresh and logout.
 
-use http::{HeaderValue, StatusCode, Uri};
+use http::{HeaderValue, Uri};
 
 use super::{
-    FlowEntropy, IdTokenError, Oidc, OidcError, OidcReply, OidcRequest, Provider, Refresh, Session, TokenResponse,
+    FlowEntropy, IdTokenError, Oidc, OidcError, OidcReply, OidcRequest, Provider, Refresh, SameSite, Session, TokenResponse,
     cookies::{Cookies, NewCookies},
     flow::Flow,
     id_token::{self, Expected},
@@ -72,7 +72,7 @@ impl Oidc {
         if self.session(&cookies, request.host, now).is_some() {
             let mut set = NewCookies::new(&self.cookies);
             flow.end(self, &mut set);
-            return redirect(&url.to_string(), set).map(Ok);
+            return self.back(&url, set).map(Ok);
         }
         if parameter(query, "iss")?.is_some_and(|issuer| *issuer != *self.provider.issuer.as_bytes()) {
             return Err(OidcError::Issuer);
@@ -103,7 +103,15 @@ impl Oidc {
         let mut set = NewCookies::new(&self.cookies);
         self.keep(&cookies, request.host, &NewSession { response, subject: &subject, id_token: None, now }, &mut set)?;
         login.flow.end(self, &mut set);
-        redirect(&login.url.to_string(), set)
+        self.back(&login.url, set)
+    }
+
+    /// Values of `Set-Cookie` that end a session which the provider does not let go on.
+    pub fn end_session(&self, request: &OidcRequest<'_>) -> Vec<HeaderValue> {
+        let cookies = Cookies::read(request.headers);
+        let mut set = NewCookies::new(&self.cookies);
+        self.cookie_names.of_session().iter().for_each(|name| set.delete(&cookies, name));
+        set.into_lines()
     }
 
     /// Makes a session go on with the tokens that the provider gave for a refresh token.
@@ -115,12 +123,11 @@ impl Oidc {
         request: &OidcRequest<'_>,
         refresh: &Refresh,
         mut response: TokenResponse,
-        keys: Option<&JwkSet>,
+        keys: &JwkSet,
         now: i64,
     ) -> Result<LoggedIn, OidcError> {
         // A provider need not give new ones (RFC 6749, section 6; OpenID Connect Core 1.0, section 12.2).
         if let Some(id_token) = &response.id_token {
-            let keys = keys.ok_or(IdTokenError::Token(crate::JwtError::KeysUnavailable))?;
             id_token::check(id_token, keys, &Expected { subject: Some(&refresh.subject), ..self.expected(now) })?;
         }
         response.refresh_token.get_or_insert_with(|| refresh.token.clone());
@@ -155,6 +162,16 @@ impl Oidc {
         redirect(&with_query(endpoint, &query), set)
     }
 
+    /// The way back from the provider to the URL that a client began with.
+    fn back(&self, url: &Uri, set: NewCookies<'_>) -> Result<OidcReply, OidcError> {
+        let url = url.to_string();
+        let page = (self.cookies.same_site == SameSite::Strict).then(|| {
+            let url = url.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+            format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0;url={url}\">\n")
+        });
+        redirect(&url, set).map(|reply| OidcReply { page, ..reply })
+    }
+
     fn expected(&self, now: i64) -> Expected<'_> {
         Expected { issuer: &self.provider.issuer, client_id: &self.client_id, nonce: None, subject: None, now }
     }
@@ -171,5 +188,5 @@ fn with_query(url: &str, Form(query): &Form) -> String {
 
 fn redirect(url: &str, set: NewCookies<'_>) -> Result<OidcReply, OidcError> {
     let location = HeaderValue::from_str(url).map_err(|_| OidcError::Url)?;
-    Ok(OidcReply { status: StatusCode::FOUND, location, set_cookies: set.into_lines() })
+    Ok(OidcReply { location, page: None, set_cookies: set.into_lines() })
 }

@@ -209,11 +209,11 @@ fn a_session_goes_on_for_the_same_user() {
     let (headers, uri) = (browser.headers(), Uri::from_static("/"));
     let again = request(&headers, &uri);
     let other = id_token(&json!({"iss": ISSUER, "aud": "shop", "sub": "other", "exp": later + 300, "iat": later}));
-    let refused = oidc.refreshed(&again, &refresh, tokens(Some(other)), Some(&key_set()), later).unwrap_err();
+    let refused = oidc.refreshed(&again, &refresh, tokens(Some(other)), &key_set(), later).unwrap_err();
     assert_eq!(refused, OidcError::IdToken(IdTokenError::Subject));
     // Neither a new ID token nor a new refresh token: those of before stay.
     let response = TokenResponse { refresh_token: None, ..tokens(None) };
-    let LoggedIn { session, set_cookies } = oidc.refreshed(&again, &refresh, response, None, later).unwrap();
+    let LoggedIn { session, set_cookies } = oidc.refreshed(&again, &refresh, response, &key_set(), later).unwrap();
     assert!(session.id_token.is_some());
     browser.keep(&set_cookies);
     assert_eq!(browser.0.len(), 5);
@@ -236,6 +236,18 @@ fn logout_deletes_the_session_and_tells_the_provider() {
     assert!(browser.0.is_empty());
     let reply = oidc.logout(None, &request(&headers, &uri), NOW).unwrap();
     assert_eq!(reply.location, "https://shop.example/");
+}
+
+#[test]
+fn strict_cookies_are_sent_again_after_a_page_of_the_site_itself() {
+    let cookies = CookieAttributes { same_site: SameSite::Strict, ..CookieAttributes::default() };
+    let oidc = Oidc { cookies, ..oidc() };
+    let mut browser = Browser::default();
+    let reply = login(&oidc, &mut browser, "/?a=1&b=%22", 1, NOW);
+    assert!(reply.page.is_none() && reply.set_cookies[0].to_str().unwrap().ends_with("SameSite=Lax"));
+    let reply = come_back(&oidc, &mut browser, &reply).unwrap();
+    assert!(reply.page.unwrap().contains("url=https://shop.example/?a=1&amp;b=%22\""));
+    assert!(reply.set_cookies[0].to_str().unwrap().ends_with("SameSite=Strict"));
 }
 
 #[test]

@@ -59,6 +59,10 @@ pub(crate) trait TargetedSpec: Sized {
     fn problems(_settings: &Self::Settings) -> Vec<Problem> {
         Vec::new()
     }
+    /// Whether the settings need the key of sessions, to which no field refers.
+    fn needs_session_key(&self) -> bool {
+        false
+    }
     /// Paths below `spec` that are set and not acted on.
     fn unenforced(policy: &Resource<Self>, reach: &Reach<'_, '_>) -> Vec<&'static str>;
 }

@@ -7,6 +7,7 @@ mod csrf;
 pub(crate) mod ext_auth;
 mod identity_header;
 mod jwt;
+pub(crate) mod oidc;
 mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -38,6 +39,7 @@ use super::{
     targets::TargetKind,
 };
 use ext_auth::PolicyAuth;
+use oidc::PolicyOidc;
 use secrets::Secrets;
 
 /// All SecurityPolicies.
@@ -49,6 +51,7 @@ pub(crate) struct SecuritySettings {
     filters: Arc<[HttpFilter]>,
     /// The authorization server.
     ext_auth: Option<Arc<PolicyAuth>>,
+    oidc: Option<Arc<PolicyOidc>>,
     /// Headers that backends get identities in. Clients' own are removed.
     identity_headers: Arc<[HeaderName]>,
     /// Why requests pass without the authorization server.
@@ -61,6 +64,8 @@ pub(crate) struct Security {
     filters: Arc<[HttpFilter]>,
     /// The authorization server.
     pub(crate) ext_auth: Option<Arc<PolicyAuth>>,
+    /// Login at a provider.
+    pub(crate) oidc: Option<Arc<PolicyOidc>>,
     /// Why the rule must answer nobody.
     pub(crate) closed: Option<Failure>,
 }
@@ -72,6 +77,7 @@ impl Security {
             HttpFilter::ApiKeyAuth(_) => Some("apiKeyAuth"),
             HttpFilter::BasicAuth(_) => Some("basicAuth"),
             HttpFilter::Jwt(_) => Some("jwt"),
+            HttpFilter::Oidc(_) => Some("oidc"),
             HttpFilter::Authorization(_) => Some("authorization"),
             HttpFilter::ResponseOverride(_)
             | HttpFilter::Fault(_)
@@ -82,7 +88,8 @@ impl Security {
             | HttpFilter::RateLimit(_)
             | HttpFilter::Compressor(_) => None,
         };
-        let guard = self.filters.iter().find_map(guards).or(self.ext_auth.as_ref().map(|_| "extAuth"));
+        let servers = self.ext_auth.as_ref().map(|_| "extAuth").or(self.oidc.as_ref().map(|_| "oidc"));
+        let guard = self.filters.iter().find_map(guards).or(servers);
         self.closed
             .or_else(|| guard.map(|field| Failure(format!("SecurityPolicy {field} cannot be enforced for connections").into())))
     }
@@ -104,8 +111,8 @@ impl SecurityPolicies<'_> {
     ) -> Security {
         match self.effective(index, outer, rule, overlaps) {
             Ok(settings) => {
-                let SecuritySettings { filters, ext_auth, .. } = settings.unwrap_or_default();
-                Security { filters, ext_auth, closed: None }
+                let SecuritySettings { filters, ext_auth, oidc, .. } = settings.unwrap_or_default();
+                Security { filters, ext_auth, oidc, closed: None }
             }
             Err((SecurityPolicy { meta, .. }, problem)) => {
                 let message = format!("SecurityPolicy {}/{}: {}", meta.namespace, meta.name, problem.message);
@@ -161,7 +168,17 @@ impl TargetedSpec for SecurityPolicySpec {
 
     fn read(index: &Index<'_>, policy: &SecurityPolicy) -> Result<Self::Settings, Problem> {
         let own = &policy.meta.namespace;
-        read(index, &policy.spec, &Namespaces { api_keys: own, users: own, providers: own, server: own, extension: &|_| own })
+        let namespaces = Namespaces {
+            api_keys: own,
+            users: own,
+            providers: own,
+            server: own,
+            extension: &|_| own,
+            client_id: own,
+            client_secret: own,
+            login_servers: own,
+        };
+        read(index, policy, &policy.spec, &namespaces)
     }
 
     fn read_merged(
@@ -179,12 +196,19 @@ impl TargetedSpec for SecurityPolicySpec {
             providers: of(policy.spec.jwt.as_ref().is_some_and(|it| !it.providers.is_empty())),
             server: of(own_auth.is_some_and(ExtAuth::names_backends)),
             extension: &|name| of(has_extension(name)),
+            client_id: of(policy.spec.oidc.as_ref().is_some_and(|it| it.client_id_ref.is_some())),
+            client_secret: of(policy.spec.oidc.is_some()),
+            login_servers: of(policy.spec.oidc.as_ref().is_some_and(|it| !it.provider.backend_refs.is_empty())),
         };
         let mut merged = policy.spec.over(&parent.spec, merge_type);
         if let (Some(merged), Some(own)) = (&mut merged.ext_auth, own_auth.filter(|own| own.names_backends())) {
             merged.take_backends(own);
         }
-        read(index, &merged, &namespaces)
+        read(index, policy, &merged, &namespaces)
+    }
+
+    fn needs_session_key(&self) -> bool {
+        self.oidc.is_some()
     }
 
     fn problems(settings: &Self::Settings) -> Vec<Problem> {
@@ -194,14 +218,26 @@ impl TargetedSpec for SecurityPolicySpec {
     /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is
     /// refused.
     fn unenforced(policy: &SecurityPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
-        let Some(auth) = &policy.spec.ext_auth else { return Vec::new() };
-        let by_http = auth.http.is_some();
+        let auth = policy.spec.ext_auth.as_ref();
+        let by_http = auth.filter(|auth| auth.http.is_some());
+        let login = policy.spec.oidc.as_ref().and_then(|oidc| oidc.provider.backend_settings.as_ref());
+        let tunes = |auth: &ExtAuth| auth.servers().any(|(_, server)| server.settings.is_some_and(BackendSettings::is_unsupported));
         let fields = [
-            (by_http && !auth.context_extensions.is_empty(), "extAuth.contextExtensions (servers of HTTP get none)"),
-            (by_http && auth.include_route_metadata.unwrap_or(false), "extAuth.includeRouteMetadata (servers of HTTP get none)"),
             (
-                auth.servers().any(|(_, server)| server.settings.is_some_and(BackendSettings::is_unsupported)),
+                by_http.is_some_and(|auth| !auth.context_extensions.is_empty()),
+                "extAuth.contextExtensions (servers of HTTP get none)",
+            ),
+            (
+                by_http.is_some_and(|auth| auth.include_route_metadata.unwrap_or(false)),
+                "extAuth.includeRouteMetadata (servers of HTTP get none)",
+            ),
+            (
+                auth.is_some_and(tunes),
                 "extAuth backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp",
+            ),
+            (
+                login.is_some_and(BackendSettings::is_unsupported),
+                "oidc.provider.backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp",
             ),
         ];
         fields.into_iter().filter_map(|(is_set, path)| is_set.then_some(path)).collect()
@@ -216,16 +252,19 @@ struct Namespaces<'p> {
     server: &'p str,
     /// Of an `extAuth.contextExtensions` item by name.
     extension: &'p dyn Fn(&str) -> &'p str,
+    client_id: &'p str,
+    client_secret: &'p str,
+    login_servers: &'p str,
 }
 
-fn read(index: &Index<'_>, spec: &SecurityPolicySpec, namespaces: &Namespaces<'_>) -> Result<SecuritySettings, Problem> {
+fn read(
+    index: &Index<'_>,
+    policy: &SecurityPolicy,
+    spec: &SecurityPolicySpec,
+    namespaces: &Namespaces<'_>,
+) -> Result<SecuritySettings, Problem> {
     if let Some(errors) = &spec.undecodable {
         return Err(Problem::accepted("Invalid", format!("does not decode: {errors}")));
-    }
-    let unenforced = spec.unsupported();
-    if !unenforced.is_empty() {
-        let paths: Vec<_> = unenforced.iter().map(|path| format!("spec.{path}")).collect();
-        return Err(Problem::accepted("Invalid", format!("{} cannot be enforced", paths.join(", "))));
     }
     let (mut filters, mut identity_headers) = (Vec::new(), Vec::new());
     if let Some(spec) = &spec.cors {
@@ -262,11 +301,18 @@ fn read(index: &Index<'_>, spec: &SecurityPolicySpec, namespaces: &Namespaces<'_
     }
     let tokens = spec.jwt.as_ref().map(|spec| jwt::read(&Secrets::new(index, namespaces.providers), spec)).transpose()?;
     let rules = spec.authorization.as_ref().map(|spec| authorization::read(spec, tokens.as_ref())).transpose()?;
+    let oidc = spec.oidc.as_ref().map(|spec| {
+        let Namespaces { client_id, client_secret, login_servers: servers, .. } = *namespaces;
+        let policy = &policy.meta;
+        oidc::read(&oidc::Context { index, policy, client_id, client_secret, servers, tokens: tokens.as_ref() }, spec)
+    });
+    let oidc = oidc.transpose()?.map(Arc::new);
+    identity_headers.extend(oidc.iter().filter_map(|oidc| oidc.identity_header()));
     if let Some(settings) = tokens {
         let claims = settings.providers.iter().flat_map(|provider| &provider.claim_headers);
         identity_headers.extend(claims.map(|it| it.header.clone()));
         filters.push(HttpFilter::Jwt(Arc::new(settings)));
     }
     filters.extend(rules.map(|rules| HttpFilter::Authorization(Arc::new(AuthorizationFilter::new(rules)))));
-    Ok(SecuritySettings { filters: filters.into(), ext_auth, identity_headers: identity_headers.into(), problem })
+    Ok(SecuritySettings { filters: filters.into(), ext_auth, oidc, identity_headers: identity_headers.into(), problem })
 }

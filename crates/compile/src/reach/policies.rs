@@ -38,6 +38,8 @@ pub(super) struct Policy<'a> {
     pub(super) kind: &'static str,
     pub(super) meta: &'a Meta,
     pub(super) references: &'a dyn References,
+    /// Whether it needs the key of sessions.
+    pub(super) needs_session_key: bool,
 }
 
 /// Something that a policy can target.
@@ -67,7 +69,7 @@ impl<'a> Policies<'a> {
         Resource<S>: References,
     {
         for it in S::table(index).iter() {
-            let policy = Policy { kind: S::KIND, meta: &it.meta, references: it };
+            let policy = Policy { kind: S::KIND, meta: &it.meta, references: it, needs_session_key: it.spec.needs_session_key() };
             for to in it.spec.targets().iter().filter(|to| to.group == GATEWAY_GROUP) {
                 self.by_target.entry(target(&it.meta, &to.kind, &to.name)).or_default().push(policy);
             }

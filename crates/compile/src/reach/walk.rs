@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ptr};
 
-use crate::{ids::GatewayId, index::Index, limit_store};
+use crate::{ids::GatewayId, index::Index, limit_store, session_key_source::SESSION_KEY_SECRET};
 use pailou_api::{
     Kind, Meta,
     envoy::ENVOY_GROUP,
@@ -10,7 +10,12 @@ use pailou_api::{
     refs::{FromNamespaces, GATEWAY_GROUP},
 };
 
-use super::{lead::Lead, policies::Subject, routes::AnyRoute, shared::Shared};
+use super::{
+    lead::Lead,
+    policies::{Policy, Subject},
+    routes::AnyRoute,
+    shared::Shared,
+};
 
 /// Objects found so far.
 pub(super) struct Walk<'r, 'a> {
@@ -95,8 +100,7 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     fn policies(&mut self, subjects: &[Subject<'_>]) {
         for policy in self.shared.policies.on(subjects) {
-            self.insert(policy.meta);
-            self.follow(policy.references);
+            self.policy(policy);
         }
         let shared = self.shared;
         for (policy, selector, subject) in shared.policies.across(subjects) {
@@ -109,9 +113,17 @@ impl<'r, 'a> Walk<'r, 'a> {
             let from = Referrer { group: ENVOY_GROUP, kind: policy.kind, namespace: own };
             let to = Referent { group: GATEWAY_GROUP, kind: subject.kind, namespace, name: &subject.meta.name };
             if self.granted(from, to) {
-                self.insert(policy.meta);
-                self.follow(policy.references);
+                self.policy(policy);
             }
+        }
+    }
+
+    fn policy(&mut self, policy: Policy<'a>) {
+        self.insert(policy.meta);
+        self.follow(policy.references);
+        let namespace = self.shared.settings.session_key.namespace.as_deref().filter(|_| policy.needs_session_key);
+        if let Some(secret) = namespace.and_then(|namespace| self.index.secrets.get(namespace, SESSION_KEY_SECRET)) {
+            self.insert(&secret.meta);
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use pailou_api::{Gateway, NamespaceName, Object, ObjectKey, parse::parse};
 use pailou_compile::{
-    Indexed, Settings, compile,
+    Indexed, SessionKeySource, Settings, compile,
     reach::{Moved, Needs, Reaches, reach},
     store::{Entry, Store},
 };
@@ -46,7 +46,8 @@ fn goldens() -> Vec<(String, Vec<Entry>)> {
 
 /// A cluster's, with the classes of the golden inputs.
 fn settings() -> Settings {
-    Settings { classes: Settings::default().classes, ..Settings::cluster() }
+    let session_key = SessionKeySource { namespace: Some("default".to_owned()), fallback: None };
+    Settings { classes: Settings::default().classes, session_key, ..Settings::cluster() }
 }
 
 fn only(store: &Store, keys: &BTreeSet<ObjectKey>) -> Store {
@@ -152,6 +153,52 @@ fn a_gateway_reaches_its_own_and_nothing_of_another_ones() {
     ReferenceGrant certs/sets
     ");
     assert_eq!(found("missing"), Vec::<String>::new());
+}
+
+#[test]
+fn the_key_of_sessions_is_reached_where_a_policy_logs_clients_in() {
+    let yaml = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: pailou}
+spec: {controllerName: pailou.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: with, namespace: apps}
+spec: {gatewayClassName: pailou, listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: without, namespace: apps}
+spec: {gatewayClassName: pailou, listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: login, namespace: apps}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: with}]
+  oidc: {provider: {issuer: "https://id.example.com"}, clientID: shop, clientSecret: {name: client}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: client, namespace: apps}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: envoy-oidc-hmac, namespace: apps}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: envoy-oidc-hmac, namespace: default}
+"#;
+    let store = store(entries(yaml));
+    let secrets = |name: &str| -> Vec<String> {
+        let reached = reach(&store, &settings(), &Name::new("apps", name));
+        reached.iter().filter(|key| key.kind == "Secret").map(ToString::to_string).collect()
+    };
+    assert_eq!(secrets("with"), ["Secret apps/client", "Secret default/envoy-oidc-hmac"]);
+    assert!(secrets("without").is_empty());
 }
 
 #[test]

@@ -5,5 +5,6 @@ mod cluster;
 mod leading;
 mod pool;
 mod provisioning;
+mod session_key;
 mod statuses;
 mod watching;

@@ -29,6 +29,9 @@ pub(crate) struct ProxyArgs {
     #[arg(long = "controller-name", value_name = "NAME", env = "PAILOU_CONTROLLER_NAMES", value_delimiter = ',')]
     #[arg(default_values = [CONTROLLER_NAME, ENVOY_GATEWAY_CONTROLLER])]
     pub(crate) controllers: Vec<String>,
+    /// Namespace of the controller, which keeps the key of sessions (SecurityPolicy `oidc`) there.
+    #[arg(long, value_name = "NAME", env = "PAILOU_CONTROLLER_NAMESPACE")]
+    pub(crate) controller_namespace: Option<String>,
     /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,

@@ -12,6 +12,7 @@ use super::{
     authentication::{self, Identity},
     external_auth,
     facts::header_value,
+    oidc,
     passed::is_same,
 };
 use crate::{error::Error, request_head::Head, request_input::RequestInput};
@@ -35,6 +36,7 @@ pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &
             }
             HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, &mut head, &mut identity)?,
             HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, &mut head).await?,
+            HttpFilter::Oidc(settings) => oidc::consult(settings, stage, &mut head)?,
             HttpFilter::Jwt(settings) => {
                 authentication::token(settings, stage, &mut head, &mut identity)?;
             }
@@ -84,7 +86,11 @@ pub(crate) fn can_be_consulted(filters: &Filters) -> bool {
 /// The filters that know clients.
 fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
     let knows_clients = |filter: &&HttpFilter| match filter {
-        HttpFilter::ExternalAuth(_) | HttpFilter::ApiKeyAuth(_) | HttpFilter::BasicAuth(_) | HttpFilter::Jwt(_) => true,
+        HttpFilter::ExternalAuth(_)
+        | HttpFilter::ApiKeyAuth(_)
+        | HttpFilter::BasicAuth(_)
+        | HttpFilter::Oidc(_)
+        | HttpFilter::Jwt(_) => true,
         HttpFilter::ResponseOverride(_)
         | HttpFilter::Fault(_)
         | HttpFilter::Cors(_)

@@ -48,6 +48,7 @@ pub(super) fn may_rematch(filter: &HttpFilter) -> bool {
         | HttpFilter::Csrf(_)
         | HttpFilter::ApiKeyAuth(_)
         | HttpFilter::BasicAuth(_)
+        | HttpFilter::Oidc(_)
         | HttpFilter::Authorization(_)
         | HttpFilter::RateLimit(_)
         | HttpFilter::Compressor(_) => false,
@@ -64,6 +65,8 @@ pub(super) fn is_same(one: &HttpFilter, other: &HttpFilter) -> bool {
         (HttpFilter::ExternalAuth(one), HttpFilter::ExternalAuth(other)) => one == other,
         (HttpFilter::ApiKeyAuth(one), HttpFilter::ApiKeyAuth(other)) => Arc::ptr_eq(one, other),
         (HttpFilter::BasicAuth(one), HttpFilter::BasicAuth(other)) => Arc::ptr_eq(one, other),
+        // Each rule has a filter of its own.
+        (HttpFilter::Oidc(one), HttpFilter::Oidc(other)) => Arc::ptr_eq(&one.settings, &other.settings),
         (HttpFilter::Jwt(one), HttpFilter::Jwt(other)) => Arc::ptr_eq(one, other),
         (HttpFilter::ExtProc(one), HttpFilter::ExtProc(other)) => one.name == other.name,
         (HttpFilter::Authorization(one), HttpFilter::Authorization(other)) => Arc::ptr_eq(one, other),

@@ -27,6 +27,7 @@ mod listeners;
 mod mirrors;
 mod model_names;
 mod models;
+mod oidc;
 mod paths;
 mod picker;
 mod picker_answers;

@@ -25,6 +25,10 @@ use crate::{
         },
         jwt::{Jwt, JwtProvider},
         load_balancer::{ConsistentHash, ConsistentHashType, HashCookie, HashName, LoadBalancer, LoadBalancerType, SlowStart},
+        oidc::{
+            ForwardIdToken, Oidc, OidcCookieConfig, OidcCookieNames, OidcDenyRedirect, OidcDenyRedirectHeader, OidcProvider,
+            OidcSameSite,
+        },
         rate_limit::{RateLimit, RateLimitRule, RateLimitRules, RateLimitType},
         response_override::ResponseOverride,
         retry::{BackOff, PerRetry, Retry, RetryOn, RetryTrigger},
@@ -112,6 +116,7 @@ items!(
     ExtractFrom,
     HashName,
     JwtProvider,
+    OidcDenyRedirectHeader,
     PolicyTargetReference,
     ResponseOverride,
     RetryTrigger,
@@ -150,6 +155,7 @@ whole!(
     LoadBalancerType,
     MergeType,
     NoFields,
+    OidcSameSite,
     PolicyTargetReference,
     PortNumber,
     ProxyProtocolVersion,
@@ -242,6 +248,18 @@ fields! {
     ApiKeyAuth { credential_refs, extract_from, forward_client_id_header, sanitize }
     BasicAuth { users, forward_username_header }
     Jwt { optional, fail_open, providers }
+    Oidc {
+        provider, client_id, client_id_ref, client_secret, scopes, resources, redirect_url, logout_path, forward_access_token,
+        forward_id_token, default_token_ttl, refresh_token, default_refresh_token_ttl, csrf_token_ttl, disable_token_encryption,
+        cookie_names, cookie_config, cookie_domain, deny_redirect, pass_through_auth_header,
+    }
+    OidcProvider {
+        issuer, authorization_endpoint, token_endpoint, end_session_endpoint, backend_ref, backend_refs, backend_settings,
+    }
+    ForwardIdToken { header }
+    OidcCookieNames { access_token, id_token }
+    OidcCookieConfig { same_site }
+    OidcDenyRedirect { headers }
     Authorization { rules, default_action }
     Csrf { shadow_fraction, additional_origins }
     SecurityCors { allow_origins, allow_methods, allow_headers, expose_headers, max_age, allow_credentials }

@@ -185,6 +185,7 @@ fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
         HttpFilter::Csrf(csrf) => ("csrf", printed(csrf)),
         HttpFilter::ApiKeyAuth(auth) => ("API keys", printed(auth)),
         HttpFilter::BasicAuth(auth) => ("passwords", printed(auth)),
+        HttpFilter::Oidc(login) => ("login", printed(login)),
         HttpFilter::Jwt(auth) => ("tokens", printed(auth)),
         HttpFilter::Authorization(rules) => ("authorization", printed(&rules.rules)),
         HttpFilter::RateLimit(limits) => ("limits", printed(limits)),

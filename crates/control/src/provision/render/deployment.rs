@@ -152,6 +152,7 @@ fn arguments(plan: &Plan, options: &Options) -> Vec<String> {
         format!("--feed={}", options.feed_url),
         format!("--feed-ca={CREDENTIALS}/{AUTHORITIES}"),
         format!("--feed-token={CREDENTIALS}/token"),
+        format!("--controller-namespace={}", options.namespace),
         format!("--admin=0.0.0.0:{ADMIN_PORT}"),
         format!("--drain={}", drain(plan, options)),
     ];

@@ -22,7 +22,8 @@ impl Log {
         panic!("{text} is not in the log: {}", self.text());
     }
 
-    fn text(&self) -> String {
+    /// All that was logged so far.
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod picked;
 pub(crate) mod picker;
 pub(crate) mod pki;
 pub(crate) mod processor;
+pub(crate) mod provider;
 pub(crate) mod secured;
 
 use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
