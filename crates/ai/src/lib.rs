@@ -33,6 +33,7 @@ pub mod scan;
 pub mod splice;
 pub mod sse;
 pub mod usage;
+pub mod usage_chunk;
 mod walk;
 
 pub use endpoint::{Api, BodyError, BodyKind, Dialect, is_model_call};
@@ -42,3 +43,4 @@ pub use rename::ModelRename;
 pub use scan::{Scan, ScanError, Scanner, scan};
 pub use splice::{Edit, Pieces, splice, splice_model};
 pub use usage::{Progress, ResponseReader, Usage};
+pub use usage_chunk::UsageStrip;

@@ -37,6 +37,8 @@ pub struct Scan {
     pub preamble: Option<Range<usize>>,
     /// The value of `messages`, else `prompt`, `input`, `query`, `text_1`, `text`, as it stands, quotes or brackets included.
     pub prompt: Option<Range<usize>>,
+    /// The value of `stream_options`.
+    pub(crate) stream_options: Option<Range<usize>>,
     pub(crate) models: Models,
     pub(crate) encoding: Encoding,
 }
@@ -181,6 +183,7 @@ impl Members for FoundMembers {
             "max_completion_tokens" => self.limits[0] = uint(body, &value),
             "max_tokens" => self.limits[1] = uint(body, &value),
             "max_output_tokens" => self.limits[2] = uint(body, &value),
+            "stream_options" => self.scan.stream_options = Some(value),
             "cache_salt" => self.scan.cache_salt = string(body, &value)?,
             "system" | "instructions" => self.scan.preamble = Some(value),
             "messages" => self.prompt(0, value),

@@ -17,6 +17,7 @@ mod jws;
 mod jwt;
 mod jwt_error;
 mod metadata;
+mod new_key;
 mod oidc;
 mod roca;
 mod token_cache;
@@ -38,6 +39,7 @@ pub use jwt::{
 };
 pub use jwt_error::JwtError;
 pub use metadata::Metadata;
+pub use new_key::{KEY_PREFIX, key_hash, new_key};
 pub use oidc::{
     ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectValue, DiscoveryError, FlowEntropy, IdTokenError,
     LoggedIn, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings, RedirectUrl,

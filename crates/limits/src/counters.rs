@@ -44,6 +44,7 @@ pub(crate) struct CounterKey {
 #[derive(Debug)]
 pub(crate) struct RuleCounters {
     name: Arc<str>,
+    is_shadow: bool,
     pub(crate) counters: HashMap<Vec<u8>, Counter>,
     /// Cost of a response.
     typical: Typical,
@@ -132,6 +133,8 @@ pub struct CounterView {
     pub reserved: u64,
     /// Seconds to the end of the window.
     pub reset: u64,
+    /// The rule refuses nothing.
+    pub is_shadow: bool,
 }
 
 impl Default for Counters {
@@ -245,7 +248,7 @@ impl Counters {
             // Rules that the configuration does not have any more go when others come.
             shard.retain(|_, rule| rule.is_live(now));
         }
-        let rule = shard.entry(key).or_insert_with(|| RuleCounters::new(charge.name.clone()));
+        let rule = shard.entry(key).or_insert_with(|| RuleCounters::new(charge));
         let expected = charge.expected.map(|expected| expected.unwrap_or(rule.typical.get()).max(1));
         let counter = rule.counter(now, &charge.descriptor, charge.window);
         counter.limit = charge.limit;
@@ -329,6 +332,7 @@ impl Counters {
                     spent: counter.spent,
                     reserved: counter.held,
                     reset: counter.rate(now).reset,
+                    is_shadow: rule.is_shadow,
                 }));
             }
         }
@@ -342,8 +346,9 @@ impl Counters {
 }
 
 impl RuleCounters {
-    fn new(name: Arc<str>) -> Self {
-        Self { name, counters: HashMap::new(), typical: Typical::default(), swept: 0, has_evicted: false }
+    fn new(charge: &Charge) -> Self {
+        let (name, is_shadow) = (charge.name.clone(), charge.is_shadow);
+        Self { name, is_shadow, counters: HashMap::new(), typical: Typical::default(), swept: 0, has_evicted: false }
     }
 
     fn is_live(&self, now: u64) -> bool {

@@ -1,4 +1,4 @@
-//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`.
+//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 use crate::{
     admin_state::{AdminState, Component},
     exit::Error,
+    limits_page::LimitsPage,
 };
 
 /// Connections served at the same time; more wait to be accepted.
@@ -88,8 +89,12 @@ fn answer(request: &Request<Incoming>, state: &AdminState<impl Component>) -> Re
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/metrics" => content(StatusCode::OK, OPEN_METRICS, metrics(state.component())),
         "/status" => content(StatusCode::OK, "application/json", state.component().status()),
-        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /status\n"),
+        "/limits" => match state.component().limits(&LimitsPage::of_query(request.uri().query().unwrap_or_default())) {
+            Some(page) => content(StatusCode::OK, "application/json", page),
+            None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
+        },
+        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n/limits\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and /limits\n"),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     document::Document,
+    limits_page::LimitsPage,
     source::{Problem, Strictness},
 };
 
@@ -26,6 +27,10 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn encode_metrics(&self, text: &mut String);
     /// Its state as JSON. Holds no secrets.
     fn status(&self) -> String;
+    /// A page of the counters of its limits as JSON; `None` where it has none.
+    fn limits(&self, _: &LimitsPage) -> Option<String> {
+        None
+    }
 }
 
 /// A component, and whether it drains.
@@ -95,6 +100,10 @@ impl Component for GatewayComponent {
             }
             None => pretty(&json!({})),
         }
+    }
+
+    fn limits(&self, page: &LimitsPage) -> Option<String> {
+        Some(pretty(&page.of(self.proxy.limits())))
     }
 }
 

@@ -4,7 +4,9 @@ mod check;
 mod config;
 mod controller;
 mod demo;
+mod keys;
 mod limit_store;
+mod limits;
 mod log;
 mod picker;
 mod proxy;
@@ -18,7 +20,9 @@ pub(crate) use check::{AssumedKind, CheckArgs, JudgedAs, OutputFormat};
 pub(crate) use config::ConfigArgs;
 pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
+pub(crate) use keys::{KeyEntryArgs, KeysAction, KeysArgs, ListFormat, ListKeysArgs};
 pub(crate) use limit_store::LimitStoreArgs;
+pub(crate) use limits::LimitsArgs;
 pub(crate) use log::{LogArgs, LogFormat};
 pub(crate) use picker::{MetricsScheme, PickerArgs};
 pub(crate) use proxy::ProxyArgs;
@@ -44,6 +48,10 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Validate files and print conditions; exit status 1 if an object is not accepted.
     Check(CheckArgs),
+    /// Make API keys for clients, and list who has some.
+    Keys(Box<KeysArgs>),
+    /// Show what clients have spent of their limits: the counters of a running gateway.
+    Limits(LimitsArgs),
     /// Follow a cluster: compile its objects, write their statuses, provision data planes.
     Controller(Box<ControllerArgs>),
     /// Serve one Gateway of a cluster, with the objects from the controller's feed.

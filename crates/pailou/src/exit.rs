@@ -1,6 +1,6 @@
 //! How the program ends: exit status, and errors as the user reads them.
 
-use std::{io, path::PathBuf, process::ExitCode, slice};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, slice};
 
 use pailou_snapshot::PortKey;
 
@@ -68,6 +68,14 @@ pub(crate) enum Error {
     /// The URL of the store of limits is none.
     #[error("--rate-limit-redis-url: {0}")]
     LimitStore(pailou_snapshot::StoreUrlError),
+    /// The admin endpoint of a gateway does not answer.
+    #[error("the admin endpoint at {address} cannot be read: {source}")]
+    Admin {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The demo cannot make its certificate.
     #[error("cannot make a certificate for the demo: {0}")]
     Certificate(pailou_sim::selfsigned::CertificateError),
@@ -118,6 +126,7 @@ impl Error {
         match self {
             Self::Bind { hint, .. } => Some(hint),
             Self::Cluster(_) => Some("name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod with a service account"),
+            Self::Admin { .. } => Some("name the address that the gateway was started with: --admin IP:PORT"),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,
         }

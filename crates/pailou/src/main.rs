@@ -8,6 +8,8 @@ mod cli;
 mod check;
 mod controller;
 mod demo;
+mod keys;
+mod limits;
 mod picker;
 mod proxy;
 mod serve;
@@ -22,6 +24,7 @@ mod standalone;
 mod admin;
 mod admin_state;
 mod document;
+mod limits_page;
 mod printable;
 mod report;
 mod table;
@@ -80,6 +83,8 @@ fn run(cli: &Cli) -> Result<ExitOutcome, Error> {
     match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Limits(args) => limits::run(args),
         Command::Controller(args) => controller::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Picker(args) => picker::run(args),

@@ -45,6 +45,7 @@ pub mod request_log;
 mod request_record;
 mod reset;
 pub mod response_body;
+mod response_edit;
 mod retained;
 mod rewrite;
 pub mod runtime;
@@ -79,6 +80,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use pailou_limits::CounterView;
 use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -213,6 +215,11 @@ impl Proxy {
             // Writing to a string does not fail; say so in the format all the same.
             let _ = writeln!(out, "# incomplete");
         }
+    }
+
+    /// All counters of limits, by rule and client.
+    pub fn limits(&self) -> Vec<CounterView> {
+        self.context.limits.views(wall_clock::unix_seconds())
     }
 
     /// Endpoints that get no requests for a while, and engines whose load is only estimated.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use pailou_ai::{Dialect, ErrorBody, ModelRename, usage::ResponseReader};
+use pailou_ai::{Dialect, ErrorBody, usage::ResponseReader};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     guards::Guards,
     idle::{Idle, Pulse},
     request_log::RequestLog,
+    response_edit::ResponseEdit,
     timer::Timer,
 };
 
@@ -32,9 +33,9 @@ pub(crate) struct Relay {
     /// Held until the response has ended, however it ends.
     guards: Option<Guards>,
     reader: Option<Box<Reader>>,
-    /// Change of the model's name, which comes after the reader.
-    rename: Option<Box<ModelRename>>,
-    /// Trailers that wait for the end of a name to go out.
+    /// Changes to the body, which come after the reader.
+    edit: Option<Box<ResponseEdit>>,
+    /// Trailers that wait for what the changes hold to go out.
     trailers: Option<Frame<Bytes>>,
     deadline: Option<Deadline>,
     idle: Option<Idle>,
@@ -77,12 +78,12 @@ impl Relay {
     ) -> Self {
         let deadline = clocks.deadline.map(|at| Deadline { at, timer: None });
         let idle = clocks.idle.map(|limit| Idle::new(limit, guards.pulse().cloned()));
-        Self { body, record, guards: Some(guards), reader, rename: None, trailers: None, deadline, idle, state: State::Flowing }
+        Self { body, record, guards: Some(guards), reader, edit: None, trailers: None, deadline, idle, state: State::Flowing }
     }
 
-    /// The same with another name for the model.
-    pub(crate) fn renaming(mut self, rename: Option<Box<ModelRename>>) -> Self {
-        self.rename = rename;
+    /// The same with changes to its body.
+    pub(crate) fn editing(mut self, edit: Option<Box<ResponseEdit>>) -> Self {
+        self.edit = edit;
         self
     }
 
@@ -120,7 +121,7 @@ impl Relay {
                 if self.body.is_end_stream() {
                     self.settle();
                 }
-                Poll::Ready(Some(Ok(self.renamed(frame)?)))
+                Poll::Ready(Some(Ok(self.edited(frame)?)))
             }
             Poll::Ready(Some(Err(error @ ResponseBodyError::Picker(_)))) => {
                 self.fail(Flag::Picker, "the endpoint picker ended the request", error)
@@ -130,7 +131,7 @@ impl Relay {
             Poll::Ready(None) => {
                 self.state = State::Ended;
                 self.settle();
-                let rest = self.rename.as_mut().map(|rename| rename.finish()).filter(|rest| !rest.is_empty());
+                let rest = self.edit.as_mut().map(|edit| edit.finish()).filter(|rest| !rest.is_empty());
                 Poll::Ready(rest.map(|rest| Ok(Frame::data(rest))))
             }
             Poll::Pending => self.watch(context),
@@ -142,7 +143,7 @@ impl Relay {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        if self.rename.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        if self.edit.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 
     /// Gives the response up for another with this status.
@@ -162,11 +163,11 @@ impl Relay {
         self.guards.as_ref().and_then(Guards::pulse)
     }
 
-    /// The frame with the client's name for the model; `None` where all of it has to wait for the next.
-    fn renamed(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
-        let Some(rename) = &mut self.rename else { return Some(frame) };
+    /// The frame, changed; `None` where all of it has to wait for the next.
+    fn edited(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(edit) = &mut self.edit else { return Some(frame) };
         let Some(data) = frame.data_ref() else {
-            let rest = rename.finish();
+            let rest = edit.finish();
             if rest.is_empty() {
                 return Some(frame);
             }
@@ -174,7 +175,7 @@ impl Relay {
             return Some(Frame::data(rest));
         };
         let is_last = self.body.is_end_stream();
-        let data = rename.feed(data, is_last);
+        let data = edit.feed(data, is_last);
         (!data.is_empty() || is_last).then(|| Frame::data(data))
     }
 

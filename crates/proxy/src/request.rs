@@ -24,6 +24,7 @@ mod target;
 mod turn;
 mod unreadable;
 mod unrouted;
+mod usage;
 
 use std::{
     borrow::Cow,
@@ -260,6 +261,7 @@ async fn forward(
     let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
     let input = mirroring::copy(&route, &outgoing, input, connection);
     let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
+    usage::ask(&route, &mut target, &mut outgoing, input.call());
     let upgrade = head.upgrade.take();
     let keep = keep(rule, &input, outgoing.is_repeatable(), bounds, context);
     let body = ReplayBody::new(input, target.body.take(), keep);

@@ -46,9 +46,9 @@ impl RequestLog {
         self.charges = charges;
     }
 
-    /// Whether a limit waits for the response's cost.
+    /// Whether a limit counts the tokens of the response.
     pub(crate) fn counts_tokens(&self) -> bool {
-        !self.charges.is_empty()
+        self.charges.counts_tokens()
     }
 
     /// Counts and logs the request. Only the first call does.
@@ -56,7 +56,7 @@ impl RequestLog {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        if self.counts_tokens() {
+        if !self.charges.is_empty() {
             self.charges.settle(&self.record);
         }
         let duration = self.started.elapsed();

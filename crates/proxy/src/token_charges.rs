@@ -28,6 +28,11 @@ impl TokenCharges {
         self.held.is_empty()
     }
 
+    /// Whether tokens of the response are charged.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.held.iter().any(|(_, cost)| matches!(cost, Cost::Tokens(_)))
+    }
+
     /// Charges the cost of a response that has ended, however it did.
     pub(crate) fn settle(&mut self, record: &RequestRecord) {
         let now = unix_seconds();

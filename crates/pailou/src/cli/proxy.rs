@@ -32,7 +32,7 @@ pub(crate) struct ProxyArgs {
     /// Namespace of the controller, which keeps the key of sessions (SecurityPolicy `oidc`) there.
     #[arg(long, value_name = "NAME", env = "PAILOU_CONTROLLER_NAMESPACE")]
     pub(crate) controller_namespace: Option<String>,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status), or `off`.
+    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub(crate) struct ServeArgs {
     /// IPv6 addresses are in brackets.
     #[arg(long = "resolve", value_name = "HOST:PORT:ADDRESS[:PORT]", value_parser = override_entry)]
     pub(crate) resolve: Vec<String>,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status), or `off`.
+    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     /// Socket by which a later process with the same PATH takes over the listening sockets.

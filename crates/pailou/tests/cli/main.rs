@@ -8,6 +8,8 @@ mod demo;
 mod dir;
 mod docs;
 mod examples;
+mod keys;
+mod limits;
 mod process;
 mod serve;
 

@@ -132,6 +132,14 @@ impl Client {
         self.response()
     }
 
+    /// Asks for a path, with these headers.
+    pub(crate) fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Response> {
+        let host = if headers.iter().any(|(name, _)| *name == "host") { "" } else { "host: test\r\n" };
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.0.get_mut().write_all(format!("GET {path} HTTP/1.1\r\n{host}{headers}\r\n").as_bytes())?;
+        self.response()
+    }
+
     /// Sends JSON to a path.
     pub(crate) fn post(&mut self, path: &str, body: &str) -> std::io::Result<Response> {
         let head = format!(

@@ -1,7 +1,6 @@
 //! A backend's answer as the client gets it.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
-use pailou_ai::ModelRename;
 use pailou_extproc::client::{Backend, Listener, Processed};
 use pailou_snapshot::{DirectResponse, HeaderEdit};
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +15,7 @@ use crate::{
     relay::{Clocks, Reader, Relay},
     request_log::RequestLog,
     response_body::ResponseBody,
+    response_edit::ResponseEdit,
     server::OnUpgrade,
     template::{self, RequestFacts},
     upgrade,
@@ -33,8 +33,8 @@ pub(super) struct BackendResponse {
     pub(super) switched: Option<Switched>,
     /// Reader of a model's response.
     pub(super) reader: Option<Box<Reader>>,
-    /// Change of the model's name.
-    pub(super) rename: Option<Box<ModelRename>>,
+    /// Changes to the body.
+    pub(super) edit: Option<Box<ResponseEdit>>,
 }
 
 /// A response that is certain, with what the request holds until its end.
@@ -80,7 +80,7 @@ impl BackendResponse {
             head.headers.insert(header::UPGRADE, upgrade);
         }
         head.version = Version::HTTP_11;
-        if self.rename.is_some() {
+        if self.edit.is_some() {
             headers::remove_digests(&mut head.headers);
             for name in [header::CONTENT_LENGTH, header::ETAG, header::ACCEPT_RANGES] {
                 head.headers.remove(name);
@@ -104,7 +104,7 @@ impl Answer {
     /// The response. From here on the record is the body's to settle, or the joined connections'.
     pub(super) fn relay(self, mut record: Box<RequestLog>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
         let Self { response, guards, clocks } = self;
-        let BackendResponse { head, body, switched, reader, rename } = *response;
+        let BackendResponse { head, body, switched, reader, edit } = *response;
         record.head(head.status);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if let (Some(client), Some(backend)) = (client, switched) {
@@ -112,7 +112,7 @@ impl Answer {
             }
             return Response::from_parts(head, ResponseBody::empty());
         }
-        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, record, guards, reader, clocks).renaming(rename)))
+        Response::from_parts(head, ResponseBody::relayed(Relay::new(body, record, guards, reader, clocks).editing(edit)))
     }
 }
 

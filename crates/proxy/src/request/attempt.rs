@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use pailou_ai::{ModelRename, ResponseReader};
+use pailou_ai::{ModelRename, ResponseReader, UsageStrip};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -39,6 +39,7 @@ use crate::{
     relay::{Clocks, Reader},
     request_head::Head,
     request_log::RequestLog,
+    response_edit::ResponseEdit,
     timer::Timer,
     upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, UpstreamBody, dial},
     weighted::AttemptHistory,
@@ -260,19 +261,26 @@ impl Attempts<'_> {
             reader = self.reader(&head);
         }
         let body = BackendBody::Direct(body);
-        let rename = self.rename(&head);
-        Tried::Answered(Box::new(BackendResponse { head, body, switched: exchange.switched, reader, rename }))
+        let edit = self.edit(&head);
+        Tried::Answered(Box::new(BackendResponse { head, body, switched: exchange.switched, reader, edit }))
     }
 
-    /// Puts the client's name for the model into the response, where the engine got another.
-    fn rename(&self, head: &Parts) -> Option<Box<ModelRename>> {
-        let (engine, client) = (self.target.target_model.as_ref()?, self.target.kept_name.as_ref()?);
+    /// Puts the client's name for the model into the response, where the engine got another, and takes usage out that the client did not
+    /// ask for.
+    fn edit(&self, head: &Parts) -> Option<Box<ResponseEdit>> {
+        let names = self.target.target_model.as_ref().zip(self.target.kept_name.as_ref());
+        if names.is_none() && !self.target.strips_usage {
+            return None;
+        }
         if !content_coding::is_plain(&head.headers) || head.status == StatusCode::PARTIAL_CONTENT {
             return None;
         }
         let media_type = headers::media_type(&head.headers);
         let events = media_type.eq_ignore_ascii_case("text/event-stream");
-        (events || media_type.eq_ignore_ascii_case("application/json")).then(|| Box::new(ModelRename::new(engine, client, events)))
+        let names = names.filter(|_| events || media_type.eq_ignore_ascii_case("application/json"));
+        let rename = names.map(|(engine, client)| ModelRename::new(engine, client, events));
+        let strip = (events && self.target.strips_usage).then(UsageStrip::default);
+        Some(ResponseEdit { rename, strip }).filter(|edit| !edit.is_empty()).map(Box::new)
     }
 
     /// Reader that follows a response to a model call, or one that a limit counts the tokens of.

@@ -51,6 +51,8 @@ pub(super) struct Target {
     pub(super) target_model: Option<Arc<str>>,
     /// The name that the client gave, where responses are to have it.
     pub(super) kept_name: Option<Box<str>>,
+    /// A stream is to end with its usage, which the client did not ask for.
+    pub(super) strips_usage: bool,
     /// A cookie for the client, by which it comes back to the same endpoint.
     pub(super) set_cookie: Option<HeaderValue>,
     /// An endpoint picker that is to hear of the response.
@@ -124,7 +126,7 @@ impl Target {
         }
         let selection = Selection::balanced(cluster, hash, first);
         let (body, target_model, kept_name, listener) = (None, None, None, None);
-        Ok(Self { settings, body, _room: None, target_model, kept_name, set_cookie, listener, selection })
+        Ok(Self { settings, body, _room: None, target_model, kept_name, strips_usage: false, set_cookie, listener, selection })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
@@ -147,6 +149,7 @@ impl Target {
             _room: Some(choice.room),
             target_model: None,
             kept_name: None,
+            strips_usage: false,
             set_cookie: None,
             listener: choice.listener,
             selection: Selection::picked(cluster, picked),
@@ -200,7 +203,17 @@ impl Target {
         }
         let keeps_name = target_model.is_some() && model.is_some_and(|model| model.keeps_name);
         let kept_name = keeps_name.then(|| asked.into());
-        Ok(Self { settings, body, _room: None, target_model, kept_name, set_cookie: None, listener: None, selection })
+        Ok(Self {
+            settings,
+            body,
+            _room: None,
+            target_model,
+            kept_name,
+            strips_usage: false,
+            set_cookie: None,
+            listener: None,
+            selection,
+        })
     }
 
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;

@@ -7,7 +7,7 @@ use http::header;
 use pailou_ai::Pieces;
 use pailou_snapshot::{Action, BackendRef};
 
-use super::{Chosen, attempt::Attempts, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::Target};
+use super::{Chosen, attempt::Attempts, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::Target, usage};
 use crate::{
     error::{Error, Flag},
     headers,
@@ -78,6 +78,7 @@ impl<'a> Attempts<'a> {
         if let Some(history) = &self.history {
             target.selection.leave_out(history.tried(backend));
         }
+        usage::ask(&route, &mut target, &mut outgoing, call);
         self.body.retarget(target.body.take().or_else(|| decoded.map(Pieces::from)));
         record.cluster = Some(target.selection.cluster().clone());
         record.target_model = target.target_model.clone();

@@ -25,7 +25,7 @@ use crate::support::{
 
 const CALL: &str = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":4,"model":"qwen"}"#;
 
-fn encode(coding: &str, text: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(coding: &str, text: &[u8]) -> Vec<u8> {
     let mut encoder: Box<dyn EncodeV2> = match coding {
         "gzip" | "x-gzip" => Box::new(GzipEncoder::new(Level::Precise(6).into())),
         "deflate" => Box::new(ZlibEncoder::new(Level::Precise(6).into())),

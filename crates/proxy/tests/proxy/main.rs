@@ -44,4 +44,5 @@ mod semantics;
 mod sessions;
 mod templates;
 mod unreadable;
+mod usage_chunks;
 mod wire;

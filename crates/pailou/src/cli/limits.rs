@@ -1,0 +1,23 @@
+//! Flags of `pailou limits`.
+
+use std::net::SocketAddr;
+
+use super::ListFormat;
+
+/// Flags of `pailou limits`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0, or 2 where the admin endpoint does not answer.")]
+pub(crate) struct LimitsArgs {
+    /// Address of the gateway's admin endpoint.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
+    pub(crate) admin: SocketAddr,
+    /// Only rules whose name, NAMESPACE/POLICY/rule/NUMBER, contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) rule: Option<String>,
+    /// Only clients whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) client: Option<String>,
+    /// Output format.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: ListFormat,
+}

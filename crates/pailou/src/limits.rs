@@ -1,0 +1,133 @@
+//! `pailou limits`: the counters of a running gateway, as a table.
+
+use std::{
+    io::{self, BufWriter, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{LimitsArgs, ListFormat},
+    exit::{Error, ExitOutcome},
+    limits_page::{LimitsPage, MAX_PAGE},
+    printable,
+    table::Table,
+};
+
+/// How long the endpoint may take for each piece of its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: u64 = 16 << 20;
+/// Counters that are shown: more than this are nothing to read.
+const MAX_COUNTERS: usize = 100_000;
+
+/// A page of counters.
+#[derive(Deserialize)]
+struct Page {
+    counters: Vec<Counter>,
+    next: Option<usize>,
+}
+
+/// A counter, as the endpoint tells of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Counter {
+    rule: String,
+    client: String,
+    spent: u64,
+    reserved: u64,
+    limit: u64,
+    window_seconds: u64,
+    resets_in_seconds: u64,
+    shadow: bool,
+}
+
+/// Prints the counters.
+pub(crate) fn run(args: &LimitsArgs) -> Result<ExitOutcome, Error> {
+    let mut page = LimitsPage { rule: args.rule.clone(), client: args.client.clone(), offset: 0, limit: MAX_PAGE };
+    let (mut counters, mut documents) = (Vec::new(), Vec::new());
+    loop {
+        let answer =
+            get(args.admin, &format!("/limits?{}", page.query())).map_err(|source| Error::Admin { address: args.admin, source })?;
+        let unreadable = |error: serde_json::Error| Error::Admin { address: args.admin, source: error.into() };
+        let read: Page = serde_json::from_slice(&answer).map_err(unreadable)?;
+        let mut document: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
+        documents.extend(document["counters"].as_array_mut().into_iter().flat_map(std::mem::take));
+        counters.extend(read.counters);
+        match read.next.filter(|next| *next > page.offset && counters.len() < MAX_COUNTERS) {
+            Some(next) => page.offset = next,
+            None => break,
+        }
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    match args.output {
+        ListFormat::Table => table(&counters).write(&mut out, None)?,
+        ListFormat::Json => {
+            let text = serde_json::to_string_pretty(&json!({"counters": documents})).map_err(io::Error::from)?;
+            writeln!(out, "{}", printable::json(&text))?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitOutcome::Done)
+}
+
+fn table(counters: &[Counter]) -> Table<7> {
+    let mut table = Table::new(["SPENT", "RESERVED", "LIMIT", "WINDOW", "RESETS IN", "CLIENT", "RULE"]);
+    for counter in counters {
+        let client = if counter.client.is_empty() { "-" } else { &counter.client };
+        let mark = if counter.shadow { " (shadow)" } else { "" };
+        table.push([
+            counter.spent.to_string(),
+            counter.reserved.to_string(),
+            counter.limit.to_string(),
+            period(counter.window_seconds),
+            period(counter.resets_in_seconds),
+            client.to_owned(),
+            format!("{}{mark}", counter.rule),
+        ]);
+    }
+    table
+}
+
+/// A period in its two largest units.
+fn period(seconds: u64) -> String {
+    let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
+    let first = units.iter().position(|(_, count)| *count > 0).unwrap_or(3);
+    let shown = units[first..].iter().take(2).filter(|(_, count)| *count > 0);
+    let text: String = shown.map(|(unit, count)| format!("{count}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// The body of an answer to a GET.
+fn get(address: SocketAddr, target: &str) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    write!(stream, "GET {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
+    let head = head.ok_or_else(|| io::Error::other("its answer is not HTTP"))?;
+    let line = String::from_utf8_lossy(&answer[..head]).lines().next().unwrap_or_default().to_owned();
+    match line.split(' ').nth(1) {
+        Some("200") => Ok(answer.split_off(head)),
+        Some("404") => Err(io::Error::other("it is no gateway, or one of a version without /limits")),
+        _ => Err(io::Error::other(format!("it answered {line:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_have_their_two_largest_units() {
+        for (seconds, expected) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (3661, "1h1m"), (86_400, "1d"), (90_061, "1d1h"), (31_536_000, "365d")]
+        {
+            assert_eq!(period(seconds), expected);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Counters of limits, page by page, as the admin endpoint shows them at `/limits`.
+
+use pailou_limits::CounterView;
+use serde_json::{Value, json};
+
+/// Counters of a page: most, and those of a request that does not say.
+pub(crate) const MAX_PAGE: usize = 1000;
+/// The longest text to look for, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// Counters that a request wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LimitsPage {
+    /// Text in the rule's name.
+    pub(crate) rule: Option<String>,
+    /// Text in the client's name.
+    pub(crate) client: Option<String>,
+    /// Counters before the page.
+    pub(crate) offset: usize,
+    /// Most counters of the page.
+    pub(crate) limit: usize,
+}
+
+impl LimitsPage {
+    /// Reads a query. What it does not know has no effect.
+    pub(crate) fn of_query(query: &str) -> Self {
+        let value = |name: &str| {
+            let value = pailou_auth::query_values(query, name).next()?;
+            String::from_utf8(value.into_owned()).ok().filter(|value| value.len() <= MAX_TEXT)
+        };
+        let number = |name: &str| value(name).and_then(|value| value.parse::<usize>().ok());
+        let limit = number("limit").unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        Self { rule: value("rule"), client: value("client"), offset: number("offset").unwrap_or(0), limit }
+    }
+
+    /// The query that asks for it.
+    pub(crate) fn query(&self) -> String {
+        let mut query = format!("offset={}&limit={}", self.offset, self.limit);
+        for (name, text) in [("rule", &self.rule), ("client", &self.client)] {
+            let Some(text) = text else { continue };
+            let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            query.push_str(&format!("&{name}={escaped}"));
+        }
+        query
+    }
+
+    /// The page of these counters.
+    pub(crate) fn of(&self, counters: Vec<CounterView>) -> Value {
+        let has = |text: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| text.contains(wanted));
+        let wanted = counters.into_iter().filter(|counter| has(&counter.rule, &self.rule) && has(&counter.client, &self.client));
+        let mut wanted = wanted.skip(self.offset);
+        let page: Vec<Value> = wanted.by_ref().take(self.limit).map(|counter| shown(&counter)).collect();
+        let next = wanted.next().map(|_| self.offset + page.len());
+        json!({"counters": page, "next": next})
+    }
+}
+
+fn shown(counter: &CounterView) -> Value {
+    json!({
+        "rule": &*counter.rule,
+        "client": counter.client,
+        "limit": counter.limit,
+        "spent": counter.spent,
+        "reserved": counter.reserved,
+        "windowSeconds": counter.seconds,
+        "resetsInSeconds": counter.reset,
+        "shadow": counter.is_shadow,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(count: usize) -> Vec<CounterView> {
+        let counter = |at: usize| CounterView {
+            rule: format!("default/limits/rule/{}", at % 2).into(),
+            client: format!("client-{at}"),
+            limit: 10,
+            seconds: 60,
+            spent: 1,
+            reserved: 0,
+            reset: 30,
+            is_shadow: false,
+        };
+        (0..count).map(counter).collect()
+    }
+
+    #[test]
+    fn pages_follow_each_other_and_end() {
+        let mut page = LimitsPage::of_query("limit=2");
+        let mut seen = Vec::new();
+        loop {
+            let shown = page.of(counters(5));
+            seen.extend(shown["counters"].as_array().unwrap().iter().map(|it| it["client"].as_str().unwrap().to_owned()));
+            match shown["next"].as_u64() {
+                Some(next) => page.offset = next as usize,
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["client-0", "client-1", "client-2", "client-3", "client-4"]);
+    }
+
+    #[test]
+    fn a_query_is_read_as_it_was_written() {
+        let page = LimitsPage { rule: Some("a&b=ü".to_owned()), client: Some("x y".to_owned()), offset: 7, limit: 9 };
+        assert_eq!(LimitsPage::of_query(&page.query()), page);
+        assert_eq!(LimitsPage::of_query("limit=0&offset=x").limit, 1);
+        assert_eq!(LimitsPage::of_query("limit=999999999").limit, MAX_PAGE);
+        let shown = LimitsPage::of_query("rule=rule/1&client=client-3").of(counters(5));
+        assert_eq!(shown["counters"].as_array().unwrap().len(), 1);
+    }
+}

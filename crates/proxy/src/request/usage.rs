@@ -1,0 +1,43 @@
+//! Usage of a stream, asked for where a limit counts its tokens.
+
+use http::header;
+use pailou_ai::{Api, Pieces, scan, splice};
+
+use super::{Chosen, outgoing::Outgoing, target::Target};
+use crate::{headers, request_input::ReadBody};
+
+/// Has a stream end with its usage (`stream_options.include_usage`), where a limit counts tokens and the client does not ask. The response
+/// then loses the chunk again.
+pub(super) fn ask(route: &Chosen<'_>, target: &mut Target, outgoing: &mut Outgoing, call: Option<&ReadBody>) {
+    let Some(call) = call.filter(|_| route.counts_tokens && has_usage_chunk(outgoing.path())) else { return };
+    let body = match (&target.body, &target.target_model) {
+        // With the model's new name, or the client's own.
+        (Some(_), Some(_)) | (None, _) => {
+            let Some((scan, edit)) = call.scan().and_then(|scan| Some((scan, scan.usage_edit(call.text())?))) else { return };
+            let name = target.target_model.as_deref().filter(|_| target.body.is_some());
+            let edits = name.map(|name| scan.model_edits(name)).unwrap_or_default();
+            splice(call.text(), edits.into_iter().chain([edit]).collect())
+        }
+        // As an endpoint picker has made it.
+        (Some(body), None) => {
+            let body = body.to_bytes();
+            let Some(edit) = scan(&body).ok().and_then(|scan| scan.usage_edit(&body)) else { return };
+            splice(&body, vec![edit])
+        }
+    };
+    change(target, outgoing, call, body);
+}
+
+fn change(target: &mut Target, outgoing: &mut Outgoing, call: &ReadBody, body: Pieces) {
+    if target.body.is_none() && call.decoded.is_some() {
+        outgoing.headers.remove(header::CONTENT_ENCODING);
+    }
+    headers::remove_digests(&mut outgoing.headers);
+    target.body = Some(body);
+    target.strips_usage = true;
+}
+
+/// Whether streams of this API end with usage on request only.
+fn has_usage_chunk(path: &str) -> bool {
+    matches!(Api::from_path(path), Some(Api::ChatCompletions | Api::Completions))
+}
