@@ -156,7 +156,7 @@ impl LimitStore {
         let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(credentials, rest)| (Some(credentials), rest));
         let (nodes, database) = rest.split_once('/').unwrap_or((rest, ""));
         let database = if database.is_empty() { 0 } else { database.parse().map_err(|_| StoreUrlError::Database)? };
-        let (username, password) = match credentials.map(|it| it.split_once(':').unwrap_or(("", it))) {
+        let (username, password) = match credentials.map(|it| it.split_once(':').unwrap_or((it, ""))) {
             Some((user, password)) => (Some(decode(user)?).filter(|it| !it.is_empty()), Some(decode(password)?)),
             None => (None, None),
         };
@@ -236,6 +236,8 @@ mod tests {
         assert_eq!(store.password.as_ref().unwrap().expose(), "p@ss:word");
         let shown = format!("{store:?} {}", LimitStore::parse("x://u:hidden@h").unwrap_err());
         assert!(!shown.contains("p@ss") && !shown.contains("hidden"), "{shown}");
-        assert_eq!(LimitStore::parse("redis://only@h:1").unwrap().password.unwrap().expose(), "only");
+        let named = LimitStore::parse("redis://only@h:1").unwrap();
+        assert_eq!((named.username.as_deref(), named.password), (Some("only"), None));
+        assert_eq!(LimitStore::parse(":only@h:1").unwrap().password.unwrap().expose(), "only");
     }
 }

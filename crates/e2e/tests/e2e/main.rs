@@ -21,6 +21,7 @@ mod pools;
 mod protocols;
 mod reload;
 mod routing;
+mod shared_limits;
 mod soak;
 mod streams;
 mod succession;

@@ -32,7 +32,7 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         base_models: whole.base_models.clone(),
         limit_store: whole.limit_store.clone(),
     };
-    let mut text = format!("{:?}\n", part.base_models);
+    let mut text = format!("{:?}\n{:?}\n", part.base_models, part.limit_store);
     dump::ports(&mut text, &part);
     dump::rules(&mut text, &part);
     dump::forwards(&mut text, &part);
