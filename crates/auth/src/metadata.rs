@@ -28,14 +28,40 @@ impl Metadata {
         }
     }
 
-    /// The value of a namespace and key.
+    /// The value of a namespace and key. Behind a dot a key goes on into a value: `provider.limit` is the claim of a provider's token.
     pub fn find(&self, namespace: &str, key: &str) -> Option<&Value> {
-        let found = self.entries.iter().find(|(other, name, _)| *other == namespace && &**name == key);
-        found.map(|(_, _, value)| &**value)
+        let entry = |key: &str| self.entries.iter().find(|(other, name, _)| *other == namespace && **name == *key);
+        let value = |key: &str| entry(key).map(|(_, _, value)| &**value);
+        let within = |at: usize| key[at + 1..].split('.').try_fold(value(&key[..at])?, |value, name| value.get(name));
+        value(key).or_else(|| key.match_indices('.').find_map(|(at, _)| within(at)))
     }
 
     /// All values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
         self.entries.iter().map(|(namespace, key, value)| (*namespace, &**key, &**value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_goes_on_into_values_behind_its_dots() {
+        let mut metadata = Metadata::default();
+        metadata.insert("jwt", "sso".into(), Arc::new(json!({"limits": {"day": 5}, "a": 1})));
+        metadata.insert("jwt", "sso.a".into(), Arc::new(json!(2)));
+        for (key, expected) in [
+            ("sso.limits.day", Some(json!(5))),
+            ("sso.a", Some(json!(2))),
+            ("sso.limits.week", None),
+            ("other.a", None),
+            ("sso.", None),
+        ] {
+            assert_eq!(metadata.find("jwt", key), expected.as_ref(), "{key}");
+        }
+        assert_eq!(metadata.find("other", "sso"), None);
     }
 }
