@@ -30,6 +30,8 @@ pub struct BasicAuth {
 #[derive(Default)]
 pub struct Users {
     hashes: HashMap<Box<str>, PasswordHash>,
+    /// The same hashes, for names that are not there.
+    all: Vec<PasswordHash>,
     /// Digests of names and passwords that were right, since bcrypt takes a tenth of a second.
     remembered: Mutex<std::collections::HashSet<[u8; 32]>>,
 }
@@ -88,7 +90,19 @@ impl Users {
         if hashes.is_empty() {
             return Err(HtpasswdError::Empty);
         }
-        Ok(Self { hashes, remembered: Mutex::default() })
+        let all = hashes.values().cloned().collect();
+        Ok(Self { hashes, all, remembered: Mutex::default() })
+    }
+
+    /// The user of this name, if there is one, and the hash to compare a password with. A name that is not there has the hash of somebody: it
+    /// is compared, so that the time of an answer does not tell who is there.
+    fn find(&self, name: &str) -> Option<(Option<&Box<str>>, &PasswordHash)> {
+        if let Some((name, hash)) = self.hashes.get_key_value(name) {
+            return Some((Some(name), hash));
+        }
+        let digest = digest::digest(&digest::SHA256, name.as_bytes());
+        let place = usize::from(u16::from_le_bytes([digest.as_ref()[0], digest.as_ref()[1]])) % self.all.len().max(1);
+        self.all.get(place).map(|hash| (None, hash))
     }
 
     fn remember(&self, key: [u8; 32]) {
@@ -128,23 +142,26 @@ impl BasicAuth {
         let (name, password) =
             read(header.as_bytes()).ok_or_else(|| denied("User authentication failed. Expected 'Basic' authentication scheme."))?;
         let wrong = || denied("User authentication failed. Invalid username/password combination.");
-        let (name, hash) = self.users.hashes.get_key_value(&*name).ok_or_else(wrong)?;
+        let (user, hash) = self.users.find(&name).ok_or_else(wrong)?;
         match hash {
             PasswordHash::Sha1(expected) => {
                 let actual = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &password);
-                if actual.as_ref().ct_eq(expected).into() { Ok(PasswordCheck::User(name)) } else { Err(wrong()) }
+                let is_right: bool = actual.as_ref().ct_eq(expected).into();
+                user.filter(|_| is_right).map(|user| PasswordCheck::User(user)).ok_or_else(wrong)
             }
             PasswordHash::Bcrypt(hash) => {
-                let key = key(name, &password, hash);
-                if self.users.remembered.lock().contains(&key) {
-                    return Ok(PasswordCheck::User(name));
+                let key = key(&name, &password, hash);
+                if let Some(user) = user
+                    && self.users.remembered.lock().contains(&key)
+                {
+                    return Ok(PasswordCheck::User(user));
                 }
                 if password.len() > MAX_BCRYPT_PASSWORD {
                     return Err(wrong());
                 }
                 let check = ExpensiveCheck {
                     users: self.users.clone(),
-                    name: name.clone(),
+                    user: user.cloned(),
                     password,
                     hash: hash.clone(),
                     key,
@@ -159,7 +176,8 @@ impl BasicAuth {
 /// A password to compare with a hash of bcrypt: about 0.2 s at cost 12.
 pub struct ExpensiveCheck {
     users: Arc<Users>,
-    name: Box<str>,
+    /// `None` where the name is not there.
+    user: Option<Box<str>>,
     password: Vec<u8>,
     hash: Box<str>,
     key: [u8; 32],
@@ -172,10 +190,10 @@ impl ExpensiveCheck {
     /// # Errors
     /// The response to a wrong password.
     pub fn run(self) -> Result<Box<str>, Denial> {
-        match bcrypt::verify(&self.password, &self.hash) {
-            Ok(true) => {
+        match (bcrypt::verify(&self.password, &self.hash), self.user) {
+            (Ok(true), Some(user)) => {
                 self.users.remember(self.key);
-                Ok(self.name)
+                Ok(user)
             }
             _ => Err(self.denial),
         }
@@ -250,6 +268,21 @@ mod tests {
             assert_eq!(denial.status, 401);
             assert_eq!(denial.challenge.unwrap(), "Basic realm=\"http://a.example/x\"");
         }
+    }
+
+    #[test]
+    fn a_stranger_is_compared_as_a_user_is_and_never_passes() {
+        let hash = bcrypt::hash("password", 4).unwrap();
+        let auth = auth(&format!("blue:{hash}"));
+        let value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode("green:password"))).unwrap();
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+        // The password of the hash that a stranger is compared with is nobody's; and it is not remembered.
+        for _ in 0..2 {
+            let Ok(PasswordCheck::Expensive(check)) = auth.check(&headers, ["http", "a", "/"]) else { panic!("no computation") };
+            assert!(check.run().is_err());
+        }
+        let auth = self::auth(&format!("red:{SHA}"));
+        assert!(check(&auth, "green:password").is_err());
     }
 
     #[test]

@@ -21,6 +21,8 @@ mod new_key;
 mod oidc;
 mod roca;
 mod token_cache;
+#[cfg(test)]
+mod wycheproof;
 
 pub use api_key::{ApiKey, ApiKeyAuth, ApiKeyError, ApiKeys, SHA256_PREFIX};
 pub use authorization::{
