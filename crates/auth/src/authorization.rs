@@ -144,6 +144,21 @@ impl Authorization {
         }
     }
 
+    /// Whether the rules look at nothing but addresses, so that they can judge connections.
+    pub fn is_for_connections(&self) -> bool {
+        let by_address = |rule: &AuthorizationRule| {
+            let Principal { client_cidrs: _, jwt, headers } = &rule.principal;
+            jwt.is_none() && headers.is_empty() && rule.operation.is_none()
+        };
+        self.rules.iter().all(by_address)
+    }
+
+    /// Whether rules for connections let a client through.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        let rule = self.rules.iter().find(|rule| rule.principal.client_cidrs.iter().any(|range| range.contains(client)));
+        rule.map_or(self.default_action, |rule| rule.action) == RuleAction::Allow
+    }
+
     /// Headers that the rules look at.
     pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
         self.rules.iter().flat_map(|rule| &rule.principal.headers).map(|rule| &rule.name)

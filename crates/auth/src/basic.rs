@@ -96,7 +96,7 @@ impl Users {
 
     /// The user of this name, if there is one, and the hash to compare a password with. A name that is not there has the hash of somebody: it
     /// is compared, so that the time of an answer does not tell who is there.
-    fn find(&self, name: &str) -> Option<(Option<&Box<str>>, &PasswordHash)> {
+    fn find(&self, name: &str) -> Option<(Option<&str>, &PasswordHash)> {
         if let Some((name, hash)) = self.hashes.get_key_value(name) {
             return Some((Some(name), hash));
         }
@@ -147,7 +147,7 @@ impl BasicAuth {
             PasswordHash::Sha1(expected) => {
                 let actual = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &password);
                 let is_right: bool = actual.as_ref().ct_eq(expected).into();
-                user.filter(|_| is_right).map(|user| PasswordCheck::User(user)).ok_or_else(wrong)
+                user.filter(|_| is_right).map(PasswordCheck::User).ok_or_else(wrong)
             }
             PasswordHash::Bcrypt(hash) => {
                 let key = key(&name, &password, hash);
@@ -161,7 +161,7 @@ impl BasicAuth {
                 }
                 let check = ExpensiveCheck {
                     users: self.users.clone(),
-                    user: user.cloned(),
+                    user: user.map(Into::into),
                     password,
                     hash: hash.clone(),
                     key,

@@ -1,6 +1,6 @@
 //! JSON Web Tokens. Sources: RFC 7519, RFC 8725, Envoy Gateway's SecurityPolicy `jwt`; texts and statuses are Envoy's.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -75,19 +75,12 @@ pub enum KeySource {
     /// Keys that the configuration has.
     Local(Arc<JwkSet>),
     /// Keys that the proxy fetches.
-    Remote(Arc<RemoteKeys>),
+    Remote(DocumentId),
 }
 
-/// Keys behind a URL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RemoteKeys {
-    /// URL of the set.
-    pub uri: Box<str>,
-    /// Time for which a fetched set is used.
-    pub cache_duration: Duration,
-    /// Time after which a failed fetch is repeated.
-    pub failed_refetch_duration: Duration,
-}
+/// Document that the proxy fetches: a digest of what it is, and from where it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentId(pub u64);
 
 /// Keys for a token, as far as there are any.
 pub enum Keys {
@@ -109,7 +102,7 @@ pub struct JwtContext<'a> {
     /// Seconds since 1970.
     pub now: i64,
     /// Keys behind a URL. The flag says that a token named a key that the last set did not have.
-    pub fetch: &'a dyn Fn(&Arc<RemoteKeys>, bool) -> Keys,
+    pub fetch: &'a dyn Fn(DocumentId, bool) -> Keys,
     /// Tokens whose signature was right.
     pub cache: &'a TokenCache,
 }
@@ -212,7 +205,7 @@ impl JwtProvider {
     fn keys(&self, context: &JwtContext<'_>, is_missing_one: bool) -> Option<Arc<JwkSet>> {
         match &self.keys {
             KeySource::Local(keys) => Some(keys.clone()),
-            KeySource::Remote(remote) => match (context.fetch)(remote, is_missing_one) {
+            KeySource::Remote(document) => match (context.fetch)(*document, is_missing_one) {
                 Keys::Known(keys) => Some(keys),
                 Keys::Unavailable => None,
             },

@@ -37,7 +37,7 @@ pub use csrf::{Csrf, OriginPattern};
 pub use denial::Denial;
 pub use jwk::{JwkError, JwkSet, JwkSetError};
 pub use jwt::{
-    ClaimToHeader, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, RemoteKeys, TokenChecks, VerifiedTokens,
+    ClaimToHeader, DocumentId, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, TokenChecks, VerifiedTokens,
 };
 pub use jwt_error::JwtError;
 pub use metadata::Metadata;

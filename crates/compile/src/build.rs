@@ -34,6 +34,7 @@ use super::{
         security::SecurityPolicies, targets::Target,
     },
     ports::{self, Kept},
+    remote_documents,
     resolver::Resolver,
     route_compiler::RouteCompiler,
     settings::{Mode, Settings},
@@ -153,7 +154,11 @@ impl Memory {
             traffic.report(&reach, &mut said);
             security.report(&reach, &mut said);
             extensions.report(&reach, &mut said);
-            let identity_headers = security.identity_headers(&reach);
+            let merged = self.effects.iter().filter_map(|(effect, _)| match effect {
+                Effect::Identity { listener, header } => Some((*listener, header.clone())),
+                _ => None,
+            });
+            let identity_headers = security.identity_headers(&reach, merged);
             unsupported_kinds::report_all(index, settings.mode, &mut said);
             clusters.tls.report(&gateways, &mut said);
             clusters.pools.report(&gateways, &mut said);
@@ -172,7 +177,9 @@ impl Memory {
         let mut all = self.cluster_ids.clusters.clone();
         // No route refers to these by number.
         all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
-        let snapshot = Snapshot { ports, clusters: all, breakers: self.cluster_ids.breakers.clone(), base_models, limit_store };
+        let documents = remote_documents::distinct(self.effects.documents());
+        let breakers = self.cluster_ids.breakers.clone();
+        let snapshot = Snapshot { ports, clusters: all, breakers, documents, base_models, limit_store };
         self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }
@@ -308,6 +315,7 @@ fn report_effects(
             Effect::Traffic(overlap) => traffic.overlap(overlap),
             Effect::Security(overlap) => security.overlap(overlap),
             Effect::Extensions(overlap) => extensions.overlap(overlap),
+            Effect::Identity { .. } | Effect::Document(_) => {}
         }
     }
 }

@@ -24,6 +24,7 @@ impl RouteCompiler<'_, '_> {
             output.effects.extend(usage.policies.iter().map(|policy| Effect::TlsPolicy { policy: *policy, gateway }));
             output.effects.extend(usage.pools.iter().map(|pool| Effect::Pool { pool: *pool, gateway }));
         }
+        output.effects.extend(usage.documents.into_iter().map(|document| Effect::Document(document.into())));
         output.used = usage.ids;
         output.effects.extend(self.policies.effects);
         output.shrink();

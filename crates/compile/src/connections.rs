@@ -109,7 +109,14 @@ impl RouteCompiler<'_, '_> {
                     .into(),
             )
         });
-        let closed = security.closed_to_connections().or(failure).or(guard);
+        let authorization = match security.for_connections() {
+            // Datagrams have no beginning at which a client could be refused.
+            Ok(Some(_)) if load == Load::Datagrams => {
+                Err(Failure("SecurityPolicy authorization cannot be enforced for datagrams".into()))
+            }
+            other => other,
+        };
+        let closed = authorization.as_ref().err().cloned().or(failure).or(guard);
         let refs = backends(&mut self.resolver, &name, &traffic, load, rule.map_or(&[], |rule| &rule.backend_refs), findings);
         let backends = match closed {
             Some(failure) => Err(failure),
@@ -117,7 +124,13 @@ impl RouteCompiler<'_, '_> {
             None => Ok(Backends::new(refs)),
         };
         let policy = traffic.rule();
-        Forward { route: name, backends, connect: policy.timeouts.connect, breaker: policy.breaker.clone() }
+        Forward {
+            route: name,
+            backends,
+            authorization: authorization.unwrap_or_default(),
+            connect: policy.timeouts.connect,
+            breaker: policy.breaker.clone(),
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub(crate) mod models;
 mod one_pool;
 mod picker;
 mod pools;
+mod remote_documents;
 mod resolver;
 mod upstream_tls;
 

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pailou_snapshot::{Forward, RouteMatch};
+use http::HeaderName;
+use pailou_snapshot::{Forward, RemoteDocument, RouteMatch};
 
 use super::{
     any_route::AnyRoute,
@@ -35,7 +36,7 @@ pub(crate) struct RouteListener {
     pub(crate) form: usize,
 }
 
-/// Effect of a route on other objects' statuses.
+/// Effect of a route on other objects' statuses, and on what all routes share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// A listener counts it.
@@ -50,6 +51,10 @@ pub(crate) enum Effect {
     Security(Overlap),
     /// Two EnvoyExtensionPolicies meet.
     Extensions(Overlap),
+    /// A merged policy puts identities into a header.
+    Identity { listener: ListenerId, header: HeaderName },
+    /// A document is to be fetched.
+    Document(Box<RemoteDocument>),
 }
 
 /// The effects of all routes, and how many have each.
@@ -111,6 +116,14 @@ impl Effects {
                 }
             }
         }
+    }
+
+    /// Documents to fetch.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &RemoteDocument> {
+        self.0.keys().filter_map(|effect| match effect {
+            Effect::Document(document) => Some(&**document),
+            _ => None,
+        })
     }
 
     /// All effects, each with how many routes have it.

@@ -1,6 +1,9 @@
 //! References of one route, or of one listener, to backends: the clusters that they lead to.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use crate::status::Problem;
 use pailou_api::{
@@ -10,7 +13,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{
     BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
-    San, Transport, UpstreamTls,
+    RemoteDocument, San, Transport, UpstreamTls,
 };
 
 use super::{
@@ -85,6 +88,8 @@ pub(crate) struct Resolver<'t, 'a> {
     used: UsedIds,
     policies: BTreeSet<PolicyId>,
     pools: BTreeSet<PoolId>,
+    /// Documents to fetch.
+    pub(crate) documents: HashSet<RemoteDocument>,
 }
 
 /// Everything that one route or listener uses.
@@ -94,6 +99,8 @@ pub(crate) struct Usage {
     pub(crate) policies: BTreeSet<PolicyId>,
     /// InferencePools.
     pub(crate) pools: BTreeSet<PoolId>,
+    /// Documents to fetch.
+    pub(crate) documents: HashSet<RemoteDocument>,
 }
 
 impl<'t, 'a> Resolver<'t, 'a> {
@@ -106,12 +113,13 @@ impl<'t, 'a> Resolver<'t, 'a> {
             used: UsedIds::default(),
             policies: BTreeSet::new(),
             pools: BTreeSet::new(),
+            documents: HashSet::new(),
         }
     }
 
     /// Everything that was used.
     pub(crate) fn finish(self) -> Usage {
-        Usage { ids: self.used, policies: self.policies, pools: self.pools }
+        Usage { ids: self.used, policies: self.policies, pools: self.pools, documents: self.documents }
     }
 
     /// Finds what a reference leads to.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderName;
+
 use crate::{
     any_route::AnyRoute,
     attach,
     matches::Match,
-    output::{Output, RouteListener},
+    output::{Effect, Output, RouteListener},
     policies::effective::{RoutePolicies, RulePolicies},
     resolver::Resolver,
     route::{Route, RuleSpec, rule_name},
@@ -29,14 +31,19 @@ impl RouteCompiler<'_, '_> {
         let places = route.rules.iter().enumerate();
         let matches: Vec<_> = places.map(|(place, rule)| rules::rule_matches(place, *rule, &mut findings.problems)).collect();
         let mut forms: BTreeMap<Given, usize> = BTreeMap::new();
+        // By form.
+        let mut identities: Vec<Vec<HeaderName>> = Vec::new();
         for listener in listeners_of(&attachments) {
             let given = self.given(listener);
             let form = *forms.entry(given).or_insert_with(|| {
                 let rules = self.compile_rules(route, given, &mut findings);
                 let all = matches.iter().zip(&rules).flat_map(|(matches, rule)| entries(matches, rule));
                 output.entries.push(RouteTable::sorted(all.collect()));
+                identities.push(std::mem::take(&mut self.policies.merged_identities));
                 output.entries.len() - 1
             });
+            let effect = |header: &HeaderName| Effect::Identity { listener, header: header.clone() };
+            output.effects.extend(identities[form].iter().map(effect));
             output.places.push(RouteListener { listener, form });
         }
         if forms.is_empty() {

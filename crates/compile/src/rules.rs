@@ -16,6 +16,7 @@ use super::{
     matches::{self, Match},
     oidc,
     policies::{ext_proc::Processors, http_filters, security::Security, values::statuses},
+    remote_documents,
     route::RuleSpec,
     rule_context::RuleContext,
 };
@@ -78,6 +79,12 @@ pub(crate) fn rule(
                 context.problem(problem);
             }
         }
+    }
+    if let Err(problem) = remote_documents::of_rule(context, &security.documents) {
+        // The rule is closed, and asks nobody for a token that it could not verify.
+        http.retain(|filter| !matches!(filter, HttpFilter::Jwt(_)));
+        security.closed.get_or_insert_with(|| Failure(problem.message.as_str().into()));
+        context.problem(problem);
     }
     http.extend_from_slice(context.traffic.http_filters());
     match ext_proc::of_rule(context, processors) {

@@ -14,6 +14,7 @@ use crate::{
     access_log::AccessLog,
     cut_off::CutOff,
     error::{Error, Flag},
+    key_sets::KeySets,
     metrics::Metrics,
     oidc_providers::OidcProviders,
     runtime::Runtime,
@@ -35,6 +36,8 @@ pub struct Context {
     pub store_stats: Arc<StoreStats>,
     /// Providers of OpenID Connect.
     pub oidc: OidcProviders,
+    /// Key sets of tokens.
+    pub key_sets: KeySets,
     /// Room for request bodies.
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).

@@ -260,7 +260,7 @@ async fn pass(
                 }
             }
             HttpFilter::Jwt(settings) => {
-                state.clears_route |= authentication::token(settings, stage, head, &mut identity)?;
+                state.clears_route |= authentication::token(settings, stage, head, &mut identity).await?;
                 state.oidc.hide(&mut head.parts.headers);
             }
             HttpFilter::Authorization(rules) => {

@@ -14,7 +14,7 @@ mod target;
 
 pub(crate) use session::Session;
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, net::IpAddr, sync::Arc};
 
 use pailou_snapshot::{ConnectionListener, Forward, ListenerRef, PortKey, PortService, TlsListener};
 
@@ -54,6 +54,7 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
     let idle = listener.client.timeouts.connection_idle;
     let forward = forward.ok_or_else(|| Error::new(Flag::NoRoute, "no route takes this server name"))?;
     session.route = Some(forward.route.clone());
+    authorize(forward, connection.peer.ip())?;
     let target = Target::choose(&runtime, forward, connection.peer.ip(), session)?;
     let mut client = client.open().await.map_err(|error| {
         let cause = HandshakeError::of(&error);
@@ -79,6 +80,16 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
         }
     }
     Ok(())
+}
+
+/// Closes a connection that the rules of a policy do not admit, before a handshake.
+fn authorize(forward: &Forward, client: IpAddr) -> Result<(), Error> {
+    match &forward.authorization {
+        Some(filter) if !filter.rules.admits(client.to_canonical()) => {
+            Err(Error::new(Flag::Forbidden, "no rule of the SecurityPolicy admits this address"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn broken(flag: Flag, error: &io::Error) -> Error {

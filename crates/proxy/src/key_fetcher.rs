@@ -31,6 +31,9 @@ pub(crate) fn update(context: &Arc<Context>, runtime: &Runtime, background: &Bac
     context.key_sets.update(runtime.snapshot().documents.iter().map(|document| document.id), start);
 }
 
+/// Clusters of a set's servers, by weight.
+type Servers = Vec<(u32, Arc<ClusterState>)>;
+
 /// The task of one set. It ends when no snapshot names the set.
 struct Fetcher {
     id: DocumentId,
@@ -76,7 +79,7 @@ impl Fetcher {
     }
 
     /// The document, and its servers.
-    fn document(&self) -> Option<(Arc<RemoteDocument>, Vec<(u32, Arc<ClusterState>)>)> {
+    fn document(&self) -> Option<(Arc<RemoteDocument>, Servers)> {
         let runtime = self.context.upgrade()?.runtime.load_full()?;
         let document = runtime.snapshot().documents.iter().find(|document| document.id == self.id)?;
         let clusters = document.backends.iter();

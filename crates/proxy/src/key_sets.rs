@@ -1,12 +1,12 @@
 //! Key sets that the gateway fetches: state by document, which outlives a reload. One task fetches each for all workers.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use foldhash::HashMap;
 use pailou_auth::{DocumentId, JwkSet, Keys};
 use parking_lot::Mutex;
 use tokio::{
@@ -24,7 +24,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 pub struct KeySets(ArcSwap<HashMap<DocumentId, Arc<KeySet>>>);
 
 /// One key set.
-pub struct KeySet {
+pub(crate) struct KeySet {
     keys: ArcSwapOption<JwkSet>,
     /// Fetches that have ended.
     ended: watch::Sender<u64>,
@@ -66,12 +66,7 @@ impl KeySets {
 
 impl Default for KeySet {
     fn default() -> Self {
-        Self {
-            keys: ArcSwapOption::empty(),
-            ended: watch::Sender::new(0),
-            wanted: Notify::new(),
-            missing: Mutex::default(),
-        }
+        Self { keys: ArcSwapOption::empty(), ended: watch::Sender::new(0), wanted: Notify::new(), missing: Mutex::default() }
     }
 }
 
@@ -137,7 +132,14 @@ mod tests {
     #[tokio::test]
     async fn requests_with_an_unknown_key_share_one_fetch_and_later_ones_cause_none() {
         let set = Arc::new(KeySet::default());
-        let waiting: Vec<_> = (0..3).map(|_| tokio::spawn({ let set = set.clone(); async move { set.renewed().await } })).collect();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                tokio::spawn({
+                    let set = set.clone();
+                    async move { set.renewed().await }
+                })
+            })
+            .collect();
         set.wanted().await;
         set.fetched(None);
         for waiting in waiting {

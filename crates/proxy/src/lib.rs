@@ -30,6 +30,8 @@ mod guards;
 mod headers;
 pub mod health;
 pub mod idle;
+mod key_fetcher;
+mod key_sets;
 pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
@@ -37,6 +39,7 @@ pub mod oidc_providers;
 pub mod proxy_protocol;
 mod redirect;
 mod relay;
+mod remote_document;
 mod request;
 pub mod request_body;
 mod request_head;
@@ -92,6 +95,7 @@ use context::{Budget, Context};
 use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use endpoint_health::{EndpointHealth, EndpointLabels};
+use key_sets::KeySets;
 use metrics::Metrics;
 use oidc_providers::OidcProviders;
 use runtime::Runtime;
@@ -147,6 +151,7 @@ impl Proxy {
             shared_limits: ArcSwapOption::empty(),
             store_stats: Arc::default(),
             oidc: OidcProviders::default(),
+            key_sets: KeySets::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
             cut_off: CutOff::default(),
@@ -183,8 +188,9 @@ impl Proxy {
         match &current {
             Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
             _ => {
-                let runtime = Runtime::link(current.as_deref(), snapshot.clone(), endpoints, &self.background);
-                self.context.runtime.store(Some(Arc::new(runtime)));
+                let runtime = Arc::new(Runtime::link(current.as_deref(), snapshot.clone(), endpoints, &self.background));
+                self.context.runtime.store(Some(Arc::clone(&runtime)));
+                key_fetcher::update(&self.context, &runtime, &self.background);
             }
         }
         shared_limits::use_store(&self.context, snapshot.limit_store.as_deref(), &self.tasks);

@@ -53,11 +53,7 @@ pub(crate) async fn fetch(
     timeout(FETCH_TIMEOUT, fetch_slowly(document, clusters, dns)).await.unwrap_or(Err(FetchError::Late))
 }
 
-async fn fetch_slowly(
-    document: &RemoteDocument,
-    clusters: &[(u32, Arc<ClusterState>)],
-    dns: &Dns,
-) -> Result<Bytes, FetchError> {
+async fn fetch_slowly(document: &RemoteDocument, clusters: &[(u32, Arc<ClusterState>)], dns: &Dns) -> Result<Bytes, FetchError> {
     let uri: Uri = document.uri.parse().map_err(|_| FetchError::Url)?;
     let request = request(&uri)?;
     let made = || request.clone().map(|()| RequestBody::empty());

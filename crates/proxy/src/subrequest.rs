@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     cluster::{AttemptOutcome, ClusterState, EndpointId},
     request_body::RequestBody,
-    upstream::{Exchange, FailureKind, Limits, SendFailure, dial},
+    upstream::{Exchange, FailureKind, Limits, SendFailure, Upstreams, dial},
     worker::Connection,
 };
 
@@ -25,10 +25,20 @@ pub(crate) enum SubrequestError {
     Send(Box<SendFailure>),
 }
 
-/// Sends what `make` makes, for an endpoint and anew for each that is tried.
+/// Sends what `make` makes, for an endpoint and anew for each that is tried, over the connections of a client's worker.
 pub(crate) async fn send<T>(
     cluster: &ClusterState,
     connection: &Connection,
+    timeouts: &Timeouts,
+    make: impl Fn(&Address) -> (Request<RequestBody>, T),
+) -> Result<(Exchange, T), SubrequestError> {
+    send_over(cluster, &connection.worker.upstreams, timeouts, make).await
+}
+
+/// The same over any connections.
+pub(crate) async fn send_over<T>(
+    cluster: &ClusterState,
+    upstreams: &Upstreams,
     timeouts: &Timeouts,
     make: impl Fn(&Address) -> (Request<RequestBody>, T),
 ) -> Result<(Exchange, T), SubrequestError> {
@@ -39,7 +49,7 @@ pub(crate) async fn send<T>(
         tried.push(attempt.id());
         let destination = dial(&settings, attempt.endpoint(), timeouts, Limits::default()).map_err(SubrequestError::Tls)?;
         let (request, made) = make(destination.address);
-        match connection.worker.upstreams.send_request(&destination, request).await {
+        match upstreams.send_request(&destination, request).await {
             Ok(exchange) => return Ok((exchange, made)),
             Err(failure) => {
                 attempt.report(AttemptOutcome::ConnectFailure);
@@ -60,10 +70,10 @@ pub(crate) async fn send<T>(
 }
 
 /// One of a server's clusters, by weight.
-pub(crate) fn choose(backends: &[(u32, ClusterKey)]) -> Option<&ClusterKey> {
+pub(crate) fn choose<T>(backends: &[(u32, T)]) -> Option<&T> {
     let total: u64 = backends.iter().map(|(weight, _)| u64::from(*weight)).sum();
     let point = if backends.len() > 1 && total > 0 { fastrand::u64(..total) } else { 0 };
-    at_point(backends, |(weight, _)| *weight, point).map(|(_, key)| key)
+    at_point(backends, |(weight, _)| *weight, point).map(|(_, cluster)| cluster)
 }
 
 /// The name by which a cluster's endpoint is asked.

@@ -20,6 +20,7 @@ mod oidc;
 mod path;
 mod policy;
 mod pool;
+mod remote_document;
 mod route;
 mod secret;
 mod session;
@@ -55,6 +56,7 @@ pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
+pub use remote_document::RemoteDocument;
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
 pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
@@ -72,6 +74,8 @@ pub struct Snapshot {
     pub clusters: Vec<Arc<Cluster>>,
     /// The identities of the circuit breakers' counters that rules refer to by [`BreakerId`].
     pub breakers: Vec<BreakerKey>,
+    /// The documents to fetch, each once, in the order of their identities.
+    pub documents: Vec<Arc<RemoteDocument>>,
     /// Base model by LoRA adapter, for `X-Gateway-Base-Model-Name`.
     pub base_models: BTreeMap<String, String>,
     /// The store that global limits are counted in; without, every process counts alone.

@@ -4,12 +4,12 @@ use serde::Deserialize;
 
 use crate::{
     duration::Duration,
-    refs::{BackendObjectReference, LocalObjectReference},
-    unsupported::Unsupported,
+    envoy::backend_settings::BackendSettings,
+    refs::{BackendObjectReference, BackendRef, LocalObjectReference},
 };
 
 /// JSON Web Tokens.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Jwt {
     /// A request without a token passes; one with an invalid token does not. False by default.
@@ -24,7 +24,7 @@ pub struct Jwt {
 }
 
 /// Issuer of tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JwtProvider {
     /// Name, 1 to 253 characters, unique in its policy.
@@ -53,23 +53,34 @@ pub struct JwtProvider {
 }
 
 /// Keys behind a URL.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteJwks {
     /// URL, `http` or `https`, 1 to 253 characters.
     pub uri: String,
-    /// Servers that are asked; the URL's host by default.
+    /// One server (deprecated in favour of `backendRefs`).
     #[serde(default)]
-    pub backend_refs: Vec<BackendObjectReference>,
+    pub backend_ref: Option<BackendObjectReference>,
+    /// Servers that are asked, at most 16; the URL's host by default.
+    #[serde(default)]
+    pub backend_refs: Vec<BackendRef>,
     /// Settings of connections to them.
     #[serde(default)]
-    pub backend_settings: Option<Unsupported>,
+    pub backend_settings: Option<BackendSettings>,
     /// Time for which keys are used; 300 s by default.
     #[serde(default)]
     pub cache_duration: Option<Duration>,
     /// Time after which a failed fetch is repeated; 1 s by default.
     #[serde(default)]
     pub failed_refetch_duration: Option<Duration>,
+}
+
+impl RemoteJwks {
+    /// The servers with their weights; the deprecated single one has weight 1.
+    pub fn servers(&self) -> Vec<BackendRef> {
+        let single = self.backend_ref.iter().filter(|_| self.backend_refs.is_empty());
+        single.cloned().map(BackendRef::of).chain(self.backend_refs.iter().cloned()).collect()
+    }
 }
 
 /// Keys in the policy or a ConfigMap.

@@ -166,6 +166,9 @@ impl References for SecurityPolicy {
         let servers = self.spec.oidc.iter().flat_map(|it| &it.provider.backend_refs);
         servers.filter_map(|to| Reference::weighted(from, to)).for_each(&mut *visit);
         let providers = self.spec.jwt.iter().flat_map(|it| &it.providers);
+        for remote in providers.clone().filter_map(|it| it.remote_jwks.as_ref()) {
+            remote.servers().iter().filter_map(|to| Reference::weighted(from, to)).for_each(&mut *visit);
+        }
         let sets = providers.filter_map(|it| it.local_jwks.as_ref()?.value_ref.as_ref());
         sets.filter_map(|to| Reference::local(from, to, Kind::ConfigMap)).for_each(&mut *visit);
         if let Some(auth) = &self.spec.ext_auth {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use pailou_snapshot::{Failure, RouteName};
 
 use crate::{ids::PolicyId, index::Index, output::Effect};
@@ -10,6 +11,7 @@ use super::{
     backend::TrafficPolicies,
     ext_proc::Processors,
     extensions::ExtensionPolicies,
+    overlap::OverlapOutcome,
     security::{Security, SecurityPolicies},
     traffic::Traffic,
 };
@@ -42,6 +44,8 @@ pub(crate) struct RoutePolicies<'t, 'a> {
     extensions: &'t ExtensionPolicies<'a>,
     /// Policies that meet at the rules.
     pub(crate) effects: Vec<Effect>,
+    /// Headers that merged policies of the last rules put identities into.
+    pub(crate) merged_identities: Vec<HeaderName>,
 }
 
 impl<'t, 'a> RoutePolicies<'t, 'a> {
@@ -50,7 +54,7 @@ impl<'t, 'a> RoutePolicies<'t, 'a> {
         security: &'t SecurityPolicies<'a>,
         extensions: &'t ExtensionPolicies<'a>,
     ) -> Self {
-        Self { traffic, security, extensions, effects: Vec::new() }
+        Self { traffic, security, extensions, effects: Vec::new(), merged_identities: Vec::new() }
     }
 
     /// The policies of a listener.
@@ -71,6 +75,9 @@ impl<'t, 'a> RoutePolicies<'t, 'a> {
         };
         self.effects.extend(overlaps.drain(..).map(Effect::Traffic));
         let mut security = self.security.security(index, listener.security, rule, &mut overlaps);
+        if overlaps.iter().any(|overlap| overlap.outcome == OverlapOutcome::Merged) {
+            self.merged_identities.extend(security.identity_headers.iter().cloned());
+        }
         self.effects.extend(overlaps.drain(..).map(Effect::Security));
         let processors = self.extensions.processors(index, listener.extensions, rule, &mut overlaps).unwrap_or_else(|closed| {
             security.closed.get_or_insert(closed);

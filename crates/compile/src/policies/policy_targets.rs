@@ -223,8 +223,12 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         let merged_with: Vec<_> = merged_with.intersection(&outer).collect();
         // Problems of settings that hold say themselves what they lead to.
         let is_invalid = state.settings.is_err() || !unmergeable.is_empty();
+        let has_outer = |listener: &ListenerId| self.claims.of_listener(&reach.gateways[*listener].name).is_some();
+        let is_always_merged = !merged_with.is_empty() && unmergeable.is_empty() && ancestor.listeners.iter().all(has_outer);
         let mut problems = match &state.settings {
             Ok(settings) => S::problems(settings),
+            // A part that is never served alone need not be whole.
+            Err(_) if is_always_merged => Vec::new(),
             Err(problem) => vec![problem.clone()],
         };
         let unmergeable =

@@ -8,6 +8,7 @@ pub(crate) mod ext_auth;
 mod identity_header;
 mod jwt;
 pub(crate) mod oidc;
+pub(crate) mod remote_jwks;
 mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -40,6 +41,7 @@ use super::{
 };
 use ext_auth::PolicyAuth;
 use oidc::PolicyOidc;
+use remote_jwks::PolicyDocument;
 use secrets::Secrets;
 
 /// All SecurityPolicies.
@@ -52,6 +54,8 @@ pub(crate) struct SecuritySettings {
     /// The authorization server.
     ext_auth: Option<Arc<PolicyAuth>>,
     oidc: Option<Arc<PolicyOidc>>,
+    /// Key sets to fetch.
+    documents: Arc<[PolicyDocument]>,
     /// Headers that backends get identities in. Clients' own are removed.
     identity_headers: Arc<[HeaderName]>,
     /// Why requests pass without the authorization server.
@@ -66,38 +70,70 @@ pub(crate) struct Security {
     pub(crate) ext_auth: Option<Arc<PolicyAuth>>,
     /// Login at a provider.
     pub(crate) oidc: Option<Arc<PolicyOidc>>,
+    /// Key sets to fetch.
+    pub(crate) documents: Arc<[PolicyDocument]>,
+    /// Headers that backends get identities in.
+    pub(crate) identity_headers: Arc<[HeaderName]>,
     /// Why the rule must answer nobody.
     pub(crate) closed: Option<Failure>,
 }
 
 impl Security {
-    /// Why a route of connections must serve nobody: they bear no credentials that could be asked for.
-    pub(crate) fn closed_to_connections(self) -> Option<Failure> {
-        let guards = |filter: &HttpFilter| match filter {
-            HttpFilter::ApiKeyAuth(_) => Some("apiKeyAuth"),
-            HttpFilter::BasicAuth(_) => Some("basicAuth"),
-            HttpFilter::Jwt(_) => Some("jwt"),
-            HttpFilter::Oidc(_) => Some("oidc"),
-            HttpFilter::Authorization(_) => Some("authorization"),
-            HttpFilter::ResponseOverride(_)
-            | HttpFilter::Fault(_)
-            | HttpFilter::Cors(_)
-            | HttpFilter::Csrf(_)
-            | HttpFilter::ExternalAuth(_)
-            | HttpFilter::ExtProc(_)
-            | HttpFilter::RateLimit(_)
-            | HttpFilter::Compressor(_) => None,
-        };
+    /// The rules over addresses that a route of connections has.
+    ///
+    /// # Errors
+    /// Why it must serve nobody: connections bear no credentials that could be asked for.
+    pub(crate) fn for_connections(self) -> Result<Option<Arc<AuthorizationFilter>>, Failure> {
+        if let Some(closed) = self.closed {
+            return Err(closed);
+        }
         let servers = self.ext_auth.as_ref().map(|_| "extAuth").or(self.oidc.as_ref().map(|_| "oidc"));
-        let guard = self.filters.iter().find_map(guards).or(servers);
-        self.closed
-            .or_else(|| guard.map(|field| Failure(format!("SecurityPolicy {field} cannot be enforced for connections").into())))
+        let guard = self.filters.iter().find_map(guard_of_requests).or(servers);
+        if let Some(field) = guard {
+            return Err(Failure(format!("SecurityPolicy {field} cannot be enforced for connections").into()));
+        }
+        Ok(self.filters.iter().find_map(|filter| match filter {
+            HttpFilter::Authorization(rules) => Some(rules.clone()),
+            _ => None,
+        }))
     }
 
     /// Filters for the rule, unless it has its own of the same kind.
     pub(crate) fn http_filters(&self) -> &[HttpFilter] {
         &self.filters
     }
+}
+
+/// The field of a filter that guards requests, and could let no connection through.
+fn guard_of_requests(filter: &HttpFilter) -> Option<&'static str> {
+    match filter {
+        HttpFilter::ApiKeyAuth(_) => Some("apiKeyAuth"),
+        HttpFilter::BasicAuth(_) => Some("basicAuth"),
+        HttpFilter::Jwt(_) => Some("jwt"),
+        HttpFilter::Oidc(_) => Some("oidc"),
+        HttpFilter::Authorization(rules) if !rules.rules.is_for_connections() => Some("authorization beside clientCIDRs"),
+        HttpFilter::ResponseOverride(_)
+        | HttpFilter::Fault(_)
+        | HttpFilter::Cors(_)
+        | HttpFilter::Csrf(_)
+        | HttpFilter::ExternalAuth(_)
+        | HttpFilter::ExtProc(_)
+        | HttpFilter::Authorization(_)
+        | HttpFilter::RateLimit(_)
+        | HttpFilter::Compressor(_) => None,
+    }
+}
+
+/// Checks that a policy with a TCPRoute among its targets sets nothing but rules over addresses.
+fn check_targets(policy: &SecurityPolicy, settings: &SecuritySettings) -> Result<(), Problem> {
+    let (refs, selectors) = (policy.spec.targets(), &policy.spec.target_selectors);
+    let names_tcp = refs.iter().any(|it| &*it.kind == "TCPRoute") || selectors.iter().any(|it| &*it.kind == "TCPRoute");
+    let is_rules = |filter: &HttpFilter| matches!(filter, HttpFilter::Authorization(rules) if rules.rules.is_for_connections());
+    if !names_tcp || settings.ext_auth.is_none() && settings.oidc.is_none() && settings.filters.iter().all(is_rules) {
+        return Ok(());
+    }
+    let message = "the target is a TCPRoute, whose connections bear no credentials: write authorization with clientCIDRs alone";
+    Err(Problem::accepted("Invalid", message))
 }
 
 impl SecurityPolicies<'_> {
@@ -111,8 +147,8 @@ impl SecurityPolicies<'_> {
     ) -> Security {
         match self.effective(index, outer, rule, overlaps) {
             Ok(settings) => {
-                let SecuritySettings { filters, ext_auth, oidc, .. } = settings.unwrap_or_default();
-                Security { filters, ext_auth, oidc, closed: None }
+                let SecuritySettings { filters, ext_auth, oidc, documents, identity_headers, .. } = settings.unwrap_or_default();
+                Security { filters, ext_auth, oidc, documents, identity_headers, closed: None }
             }
             Err((SecurityPolicy { meta, .. }, problem)) => {
                 let message = format!("SecurityPolicy {}/{}: {}", meta.namespace, meta.name, problem.message);
@@ -124,8 +160,12 @@ impl SecurityPolicies<'_> {
 
 impl SecurityPolicies<'_> {
     /// Headers, by listener, that policies put identities into. A client could else name itself wherever authentication is optional or
-    /// absent.
-    pub(crate) fn identity_headers(&self, reach: &Reach<'_, '_>) -> BTreeMap<ListenerId, Vec<HeaderName>> {
+    /// absent. `merged` are those of policies that are merged, of which a part alone may name none.
+    pub(crate) fn identity_headers(
+        &self,
+        reach: &Reach<'_, '_>,
+        merged: impl Iterator<Item = (ListenerId, HeaderName)>,
+    ) -> BTreeMap<ListenerId, Vec<HeaderName>> {
         let mut headers: BTreeMap<ListenerId, Vec<HeaderName>> = BTreeMap::new();
         for (target, policy) in self.winners() {
             let Ok(settings) = self.get(*policy).1 else { continue };
@@ -135,6 +175,9 @@ impl SecurityPolicies<'_> {
             for listener in ancestors::listeners(reach, target) {
                 headers.entry(listener).or_default().extend_from_slice(&settings.identity_headers);
             }
+        }
+        for (listener, header) in merged {
+            headers.entry(listener).or_default().push(header);
         }
         for list in headers.values_mut() {
             list.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -178,7 +221,9 @@ impl TargetedSpec for SecurityPolicySpec {
             client_secret: own,
             login_servers: own,
         };
-        read(index, policy, &policy.spec, &namespaces)
+        let settings = read(index, policy, &policy.spec, &namespaces)?;
+        check_targets(policy, &settings)?;
+        Ok(settings)
     }
 
     fn read_merged(
@@ -218,10 +263,12 @@ impl TargetedSpec for SecurityPolicySpec {
     /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is
     /// refused.
     fn unenforced(policy: &SecurityPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
+        const SERVED: &str = "backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp";
         let auth = policy.spec.ext_auth.as_ref();
         let by_http = auth.filter(|auth| auth.http.is_some());
+        let of_server = |settings: Option<&BackendSettings>| settings.is_some_and(BackendSettings::is_unsupported);
+        let mut sets = policy.spec.jwt.iter().flat_map(|jwt| &jwt.providers).filter_map(|it| it.remote_jwks.as_ref());
         let login = policy.spec.oidc.as_ref().and_then(|oidc| oidc.provider.backend_settings.as_ref());
-        let tunes = |auth: &ExtAuth| auth.servers().any(|(_, server)| server.settings.is_some_and(BackendSettings::is_unsupported));
         let fields = [
             (
                 by_http.is_some_and(|auth| !auth.context_extensions.is_empty()),
@@ -232,8 +279,9 @@ impl TargetedSpec for SecurityPolicySpec {
                 "extAuth.includeRouteMetadata (servers of HTTP get none)",
             ),
             (
-                auth.is_some_and(tunes),
-                "extAuth backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp",
+                auth.is_some_and(|auth| auth.servers().any(|(_, server)| of_server(server.settings)))
+                    || sets.any(|set| of_server(set.backend_settings.as_ref())),
+                SERVED,
             ),
             (
                 login.is_some_and(BackendSettings::is_unsupported),
@@ -300,6 +348,7 @@ fn read(
         filters.push(HttpFilter::BasicAuth(Arc::new(settings)));
     }
     let tokens = spec.jwt.as_ref().map(|spec| jwt::read(&Secrets::new(index, namespaces.providers), spec)).transpose()?;
+    let (tokens, documents) = tokens.unzip();
     let rules = spec.authorization.as_ref().map(|spec| authorization::read(spec, tokens.as_ref())).transpose()?;
     let oidc = spec.oidc.as_ref().map(|spec| {
         let Namespaces { client_id, client_secret, login_servers: servers, .. } = *namespaces;
@@ -314,5 +363,6 @@ fn read(
         filters.push(HttpFilter::Jwt(Arc::new(settings)));
     }
     filters.extend(rules.map(|rules| HttpFilter::Authorization(Arc::new(AuthorizationFilter::new(rules)))));
-    Ok(SecuritySettings { filters: filters.into(), ext_auth, oidc, identity_headers: identity_headers.into(), problem })
+    let documents = documents.unwrap_or_default().into();
+    Ok(SecuritySettings { filters: filters.into(), ext_auth, oidc, documents, identity_headers: identity_headers.into(), problem })
 }

@@ -1,10 +1,15 @@
 //! Authentication: API keys, passwords and tokens (SecurityPolicy `apiKeyAuth`, `basicAuth`, `jwt`). Several of them all have to pass.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    cell::Cell,
+    sync::{Arc, LazyLock},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use pailou_auth::{ApiKeyAuth, BasicAuth, Claims, Denial, JwtAuth, JwtContext, Keys, Metadata, PasswordCheck, RemoteKeys};
+use pailou_auth::{
+    ApiKeyAuth, BasicAuth, Claims, Denial, DocumentId, JwtAuth, JwtContext, JwtError, Keys, Metadata, PasswordCheck, VerifiedTokens,
+};
 use serde_json::Value;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
@@ -98,15 +103,20 @@ fn forward_name(settings: &BasicAuth, head: &mut Head, name: &str) -> Result<(),
 ///
 /// # Errors
 /// 401; 403 where the token is for others; 503 where its keys cannot be had.
-pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, identity: &mut Identity) -> Result<bool, Error> {
-    let now = unix_seconds() as i64;
-    let fetch = |_: &Arc<RemoteKeys>, _: bool| Keys::Unavailable;
-    let context = JwtContext { now, fetch: &fetch, cache: &stage.connection.worker.tokens };
-    let parts = &mut head.parts;
-    let tokens = match settings.authenticate(&parts.headers, parts.uri.query(), &context) {
+pub(super) async fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, identity: &mut Identity) -> Result<bool, Error> {
+    let (mut tokens, lack) = verify(settings, stage, head);
+    // A fetch of keys may change the outcome, be it of a token that names a new key or of one that came before the first fetch.
+    let is_verified = tokens.as_ref().is_ok_and(|tokens| !tokens.claims.is_empty());
+    if let Some(lack) = lack.filter(|_| !is_verified)
+        && lack.is_mended(stage).await
+    {
+        tokens = verify(settings, stage, head).0;
+    }
+    let tokens = match tokens {
         Ok(tokens) => tokens,
         Err(reason) => return Err(error(JwtAuth::denial(reason, Url::of(stage, head).parts()))),
     };
+    let parts = &mut head.parts;
     settings.forward_claims(&tokens, &mut parts.headers);
     let clears_route = tokens.claims.iter().any(|(provider, _)| provider.recompute_route);
     for (provider, claims) in tokens.claims {
@@ -114,6 +124,49 @@ pub(super) fn token(settings: &JwtAuth, stage: &Stage<'_>, head: &mut Head, iden
         identity.claims.push((provider.name.clone(), claims));
     }
     Ok(clears_route)
+}
+
+/// Keys that were not there.
+#[derive(Clone, Copy)]
+enum KeyLack {
+    /// None has been fetched.
+    All(DocumentId),
+    /// A token names a key that the last set does not have.
+    One(DocumentId),
+}
+
+impl KeyLack {
+    /// Waits for a fetch, as far as one may come of it. Gives back whether keys may be there now.
+    async fn is_mended(self, stage: &Stage<'_>) -> bool {
+        let sets = &stage.connection.worker.context.key_sets;
+        match self {
+            Self::All(id) => match sets.find(id) {
+                Some(set) => set.begun().await,
+                None => false,
+            },
+            Self::One(id) => match sets.find(id) {
+                Some(set) => set.renewed().await,
+                None => false,
+            },
+        }
+    }
+}
+
+/// Looks at a request's tokens with the keys that are there, and gives the first lack of keys.
+fn verify(settings: &JwtAuth, stage: &Stage<'_>, head: &Head) -> (Result<VerifiedTokens, JwtError>, Option<KeyLack>) {
+    let lack = Cell::new(None);
+    let fetch = |id: DocumentId, is_missing_one: bool| {
+        let keys = stage.connection.worker.context.key_sets.keys(id);
+        let lacking = match keys {
+            Keys::Unavailable => Some(KeyLack::All(id)),
+            Keys::Known(_) => is_missing_one.then_some(KeyLack::One(id)),
+        };
+        lack.set(lack.get().or(lacking));
+        keys
+    };
+    let context = JwtContext { now: unix_seconds() as i64, fetch: &fetch, cache: &stage.connection.worker.tokens };
+    let verified = settings.authenticate(&head.parts.headers, head.parts.uri.query(), &context);
+    (verified, lack.get())
 }
 
 /// The response to a request that may not pass.

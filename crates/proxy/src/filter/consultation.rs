@@ -38,7 +38,7 @@ pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &
             HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, &mut head).await?,
             HttpFilter::Oidc(settings) => oidc::consult(settings, stage, &mut head)?,
             HttpFilter::Jwt(settings) => {
-                authentication::token(settings, stage, &mut head, &mut identity)?;
+                authentication::token(settings, stage, &mut head, &mut identity).await?;
             }
             _ => {}
         }

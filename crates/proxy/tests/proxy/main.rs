@@ -35,6 +35,7 @@ mod picker_room;
 mod proxy_protocol;
 mod rate_limits;
 mod recompute_route;
+mod remote_jwks;
 mod request_ids;
 mod request_path;
 mod retries;

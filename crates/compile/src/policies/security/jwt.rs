@@ -9,7 +9,11 @@ use pailou_auth::{ClaimToHeader, CredentialSource, JwkSet, JwtAuth, JwtProvider,
 use crate::{headers::header_name, status::Problem};
 
 use super::super::values::invalid;
-use super::{identity_header::identity_header, secrets::Secrets};
+use super::{
+    identity_header::identity_header,
+    remote_jwks::{self, PolicyDocument},
+    secrets::Secrets,
+};
 
 /// Most providers of a policy.
 const MAX_PROVIDERS: usize = 16;
@@ -20,7 +24,7 @@ const JWKS: &str = "jwks";
 ///
 /// # Errors
 /// The first value that the gateway cannot enforce.
-pub(super) fn read(secrets: &Secrets<'_, '_>, spec: &Spec) -> Result<JwtAuth, Problem> {
+pub(super) fn read(secrets: &Secrets<'_, '_>, spec: &Spec) -> Result<(JwtAuth, Vec<PolicyDocument>), Problem> {
     let requirement = match (spec.optional.unwrap_or(false), spec.fail_open.unwrap_or(false)) {
         (true, true) => return Err(invalid("jwt: set one of optional and failOpen")),
         (true, false) => JwtRequirement::ValidOrMissing,
@@ -31,25 +35,43 @@ pub(super) fn read(secrets: &Secrets<'_, '_>, spec: &Spec) -> Result<JwtAuth, Pr
         return Err(invalid(&format!("jwt.providers: name 1 to {MAX_PROVIDERS} providers")));
     }
     let mut names = BTreeSet::new();
-    let mut providers = Vec::new();
+    let (mut providers, mut documents) = (Vec::new(), Vec::new());
     for (at, spec) in spec.providers.iter().enumerate() {
         if !names.insert(&spec.name) {
             return Err(invalid(&format!("jwt.providers[{at}].name: {} is there twice", spec.name)));
         }
-        providers.push(Arc::new(provider(secrets, &format!("jwt.providers[{at}]"), spec)?));
+        let field = format!("jwt.providers[{at}]");
+        let keys = keys(secrets, &field, spec, &mut documents)?;
+        providers.push(Arc::new(provider(&field, spec, keys)?));
     }
-    Ok(JwtAuth { providers, requirement })
+    Ok((JwtAuth { providers, requirement }, documents))
 }
 
-fn provider(secrets: &Secrets<'_, '_>, field: &str, spec: &ProviderSpec) -> Result<JwtProvider, Problem> {
+/// The source of a provider's keys. A document is put among those to fetch.
+fn keys(
+    secrets: &Secrets<'_, '_>,
+    field: &str,
+    spec: &ProviderSpec,
+    documents: &mut Vec<PolicyDocument>,
+) -> Result<KeySource, Problem> {
+    match (&spec.local_jwks, &spec.remote_jwks) {
+        (Some(local), None) => {
+            local_keys(secrets, &format!("{field}.localJWKS"), local).map(|keys| KeySource::Local(Arc::new(keys)))
+        }
+        (None, Some(remote)) => {
+            let document = remote_jwks::read(secrets.index(), secrets.namespace(), &format!("{field}.remoteJWKS"), remote)?;
+            let id = document.document.id;
+            documents.push(document);
+            Ok(KeySource::Remote(id))
+        }
+        _ => Err(invalid(&format!("{field}: set one of remoteJWKS and localJWKS"))),
+    }
+}
+
+fn provider(field: &str, spec: &ProviderSpec, keys: KeySource) -> Result<JwtProvider, Problem> {
     if !(1..=253).contains(&spec.name.len()) {
         return Err(invalid(&format!("{field}.name: write 1 to 253 characters")));
     }
-    let keys = match (&spec.local_jwks, &spec.remote_jwks) {
-        (Some(local), None) => KeySource::Local(Arc::new(local_keys(secrets, &format!("{field}.localJWKS"), local)?)),
-        (None, Some(_)) => return Err(invalid(&format!("{field}.remoteJWKS cannot be enforced yet"))),
-        _ => return Err(invalid(&format!("{field}: set one of remoteJWKS and localJWKS"))),
-    };
     let sources = spec.extract_from.as_ref().map_or_else(|| Ok(default_sources()), sources)?;
     let claim_headers = spec.claim_to_headers.iter().map(|it| {
         let claim = path(&it.claim)

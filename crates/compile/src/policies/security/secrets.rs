@@ -30,6 +30,15 @@ impl<'t, 'a> Secrets<'t, 'a> {
         Self { index, namespace }
     }
 
+    pub(super) fn index(&self) -> &'t Index<'a> {
+        self.index
+    }
+
+    /// Namespace of the policy.
+    pub(super) fn namespace(&self) -> &'t str {
+        self.namespace
+    }
+
     /// The Secret that a field refers to.
     ///
     /// # Errors

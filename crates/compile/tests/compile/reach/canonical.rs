@@ -29,6 +29,7 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         ports,
         clusters: whole.clusters.clone(),
         breakers: whole.breakers.clone(),
+        documents: Vec::new(),
         base_models: whole.base_models.clone(),
         limit_store: whole.limit_store.clone(),
     };

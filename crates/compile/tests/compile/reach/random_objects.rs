@@ -238,11 +238,15 @@ impl Maker {
                     let (kind, name) = (it.0.of(&["Secret", "ConfigMap"]), it.name());
                     json!([{"name": "a", "type": "ValueRef", "valueRef": {"group": "", "kind": kind, "name": name, "key": "ca.crt"}}])
                 });
+                let keys = self.maybe(|it| {
+                    let remote = json!({"uri": "http://a.example/keys", "backendRefs": [it.backend()]});
+                    json!({"providers": [{"name": "a", "remoteJWKS": remote}]})
+                });
                 let server = self.maybe(|it| {
                     let server = json!({"backendRefs": [it.backend()]});
                     json!({"grpc": server, "failOpen": it.0.one_in(2), "contextExtensions": text, "includeRouteMetadata": true})
                 });
-                let spec = json!({"cors": {"allowOrigins": ["https://a.example"]}, "extAuth": server});
+                let spec = json!({"cors": {"allowOrigins": ["https://a.example"]}, "extAuth": server, "jwt": keys});
                 let spec = self.targeting(&routes_and_parents, spec);
                 self.merged(spec)
             }

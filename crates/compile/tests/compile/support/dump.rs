@@ -264,9 +264,14 @@ pub(crate) fn forwards(out: &mut String, snapshot: &Snapshot) {
     if !forwards.is_empty() {
         line(out, 0, "forwards:");
     }
-    variants(out, forwards, |out, forward| match &forward.backends {
-        Ok(backends) => backends.iter().for_each(|it| backend(out, snapshot, it)),
-        Err(failure) => line(out, 2, &format!("fails: {}", quoted(&failure.0))),
+    variants(out, forwards, |out, forward| {
+        if let Some(filter) = &forward.authorization {
+            line(out, 2, &format!("authorization: {}", quoted(&printed(&filter.rules))));
+        }
+        match &forward.backends {
+            Ok(backends) => backends.iter().for_each(|it| backend(out, snapshot, it)),
+            Err(failure) => line(out, 2, &format!("fails: {}", quoted(&failure.0))),
+        }
     });
 }
 
@@ -357,6 +362,14 @@ fn clusters(out: &mut String, compiled: &Compiled) {
             format!("{} ({}){fallback}", it.address, it.name)
         });
         line(out, 2, &format!("endpoints: {}", quoted(&shown.collect::<Vec<_>>().join(", "))));
+    }
+    for document in &compiled.snapshot.documents {
+        let servers = document.backends.iter().map(|(weight, key)| format!(" from {weight} x {}", key.endpoints));
+        let servers: String = servers.collect();
+        let [cached, failed] = [document.cache_duration, document.failed_refetch_duration].map(|it| it.as_secs());
+        let connect = document.connect_timeout;
+        let text = format!("{}{servers}, each {cached} s, after a failure each {failed} s, connects in {connect:?}", document.uri);
+        line(out, 0, &format!("document: {}", quoted(&text)));
     }
     if !compiled.snapshot.base_models.is_empty() {
         line(out, 0, &format!("base models: {}", quoted(&format!("{:?}", compiled.snapshot.base_models))));

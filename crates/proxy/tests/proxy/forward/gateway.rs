@@ -96,6 +96,7 @@ fn listener(kind: RouteKind, listening: &Listening<'_>) -> Arc<ConnectionListene
             breaker: BreakerId(0),
         };
         let forward = Forward {
+            authorization: None,
             route: route(kind),
             backends: Ok(Backends::new(vec![backend])),
             connect: Duration::from_secs(2),

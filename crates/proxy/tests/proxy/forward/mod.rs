@@ -1,5 +1,6 @@
 //! Connections and datagrams through a proxy, over real sockets.
 
+mod authorization;
 mod gateway;
 mod tcp;
 mod tls;
