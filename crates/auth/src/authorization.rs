@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use http::{HeaderName, Method};
 use regex::Regex;
 
-use crate::{Cidr, Claims, Denial, claims::texts};
+use crate::{Attributes, Cidr, Claims, Condition, Denial, claims::texts};
 
 /// Envoy's text for a request that no rule allows.
 const DENIED: &str = "RBAC: access denied";
@@ -37,6 +37,8 @@ pub struct AuthorizationRule {
     pub principal: Principal,
     /// The operation; any if absent.
     pub operation: Option<Operation>,
+    /// A condition on the request's attributes.
+    pub condition: Option<Arc<Condition>>,
 }
 
 /// Who calls. All parts have to match; an empty list matches all.
@@ -129,6 +131,8 @@ pub struct RequestFacts<'a> {
     pub header: &'a dyn Fn(&HeaderName) -> Option<Cow<'a, [u8]>>,
     /// Claims of a provider's valid tokens.
     pub claims: &'a [(Arc<str>, Arc<Claims>)],
+    /// Attributes, for conditions.
+    pub attributes: &'a dyn Attributes,
 }
 
 impl Authorization {
@@ -148,7 +152,7 @@ impl Authorization {
     pub fn is_for_connections(&self) -> bool {
         let by_address = |rule: &AuthorizationRule| {
             let Principal { client_cidrs: _, jwt, headers } = &rule.principal;
-            jwt.is_none() && headers.is_empty() && rule.operation.is_none()
+            jwt.is_none() && headers.is_empty() && rule.operation.is_none() && rule.condition.is_none()
         };
         self.rules.iter().all(by_address)
     }
@@ -159,15 +163,20 @@ impl Authorization {
         rule.map_or(self.default_action, |rule| rule.action) == RuleAction::Allow
     }
 
-    /// Headers that the rules look at.
-    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.rules.iter().flat_map(|rule| &rule.principal.headers).map(|rule| &rule.name)
+    /// Whether a rule may look at a header of this name.
+    pub fn names_header(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.principal.headers.iter().any(|header| header.name == name)
+                || rule.condition.as_ref().is_some_and(|condition| condition.names(name))
+        })
     }
 }
 
 impl AuthorizationRule {
     fn matches(&self, facts: &RequestFacts<'_>) -> bool {
-        self.operation.as_ref().is_none_or(|operation| operation.matches(facts)) && self.principal.matches(facts)
+        self.operation.as_ref().is_none_or(|operation| operation.matches(facts))
+            && self.principal.matches(facts)
+            && self.condition.as_ref().is_none_or(|condition| condition.holds(facts.attributes))
     }
 }
 
@@ -238,16 +247,39 @@ mod tests {
 
     use super::*;
 
+    /// A request without attributes.
+    struct Nothing;
+
+    impl Attributes for Nothing {
+        fn attribute(&self, _: &str) -> Option<crate::Attribute> {
+            None
+        }
+
+        fn headers(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+
+        fn metadata(&self) -> Value {
+            Value::Null
+        }
+    }
+
     fn rule(action: RuleAction, principal: Principal) -> AuthorizationRule {
-        AuthorizationRule { action, principal, operation: None }
+        AuthorizationRule { action, principal, operation: None, condition: None }
     }
 
     fn is_allowed(authorization: &Authorization, path: &str, claims: Value) -> bool {
         let Value::Object(claims) = claims else { panic!("no object") };
         let claims = [("idp".into(), Arc::new(Claims::new(claims).unwrap()))];
         let header = |name: &HeaderName| (name == "x-team").then_some(Cow::Borrowed(&b"red"[..]));
-        let facts =
-            RequestFacts { client: IpAddr::from([10, 0, 0, 1]), method: &Method::POST, path, header: &header, claims: &claims };
+        let facts = RequestFacts {
+            client: IpAddr::from([10, 0, 0, 1]),
+            method: &Method::POST,
+            path,
+            header: &header,
+            claims: &claims,
+            attributes: &Nothing,
+        };
         authorization.authorize(&facts).is_ok()
     }
 

@@ -9,6 +9,7 @@ mod authorization;
 mod basic;
 mod cidr;
 mod claims;
+mod condition;
 mod credential_source;
 mod csrf;
 mod denial;
@@ -32,6 +33,7 @@ pub use authorization::{
 pub use basic::{BasicAuth, ExpensiveCheck, HtpasswdError, PasswordCheck, Users};
 pub use cidr::{Cidr, CidrError};
 pub use claims::Claims;
+pub use condition::{Attribute, Attributes, Condition, ConditionError};
 pub use credential_source::{CredentialSource, query_values};
 pub use csrf::{Csrf, OriginPattern};
 pub use denial::Denial;

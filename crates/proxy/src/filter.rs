@@ -3,6 +3,7 @@
 //! [`HttpFilter`] says in which order they run and why. A filter that is not configured costs nothing; a rule without
 //! filters costs a branch.
 
+mod attributes;
 mod authentication;
 mod authorization;
 mod compressor;

@@ -84,7 +84,7 @@ pub struct AuthorizationFilter {
 impl AuthorizationFilter {
     /// A filter of these rules.
     pub fn new(rules: Authorization) -> Self {
-        let needs_model = rules.header_names().any(is_model_header);
+        let needs_model = MODEL_HEADERS.into_iter().any(|name| rules.names_header(name));
         Self { rules, needs_model }
     }
 }
@@ -110,9 +110,11 @@ impl RateLimitFilter {
     }
 }
 
+const MODEL_HEADERS: [&str; 3] = ["x-gateway-model-name", "x-gateway-base-model-name", "x-ai-eg-model"];
+
 /// Headers that bear the model of a request's body: ours, and Envoy AI Gateway's for the same.
 pub fn is_model_header(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-gateway-model-name" | "x-gateway-base-model-name" | "x-ai-eg-model")
+    MODEL_HEADERS.contains(&name.as_str())
 }
 
 /// Replacements of responses (BackendTrafficPolicy `responseOverride`). The first that matches counts.

@@ -41,7 +41,7 @@ pub struct AuthorizationRule {
     pub principal: Option<AuthorizationPrincipal>,
     /// Expression.
     #[serde(default)]
-    pub cel: Option<Unsupported>,
+    pub cel: Option<String>,
 }
 
 /// Operations; all parts have to match.

@@ -45,6 +45,20 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Facts by namespace and key.
+    pub(super) fn as_json(&self) -> serde_json::Value {
+        let mut namespaces = serde_json::Map::new();
+        for (namespace, key, value) in self.metadata.iter() {
+            let members = namespaces.entry(namespace).or_insert_with(|| serde_json::Map::new().into());
+            if let Some(members) = members.as_object_mut() {
+                members.insert(key.to_owned(), value.clone());
+            }
+        }
+        namespaces.into()
+    }
+}
+
 /// Asks for an API key.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter};
 
 use super::{
     Stage,
+    attributes::JudgedRequest,
     authentication::{self, Identity},
     facts::header_value,
 };
@@ -36,12 +37,14 @@ pub(super) async fn rules(
     }
     let known = if filter.needs_model { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
     let header = |name: &HeaderName| header_value(&head.parts.headers, &known, name);
+    let attributes = JudgedRequest { stage, head, method: &head.parts.method, path: head.parts.uri.path(), body: &known, identity };
     let facts = RequestFacts {
         client: stage.client,
         method: &head.parts.method,
         path: head.parts.uri.path(),
         header: &header,
         claims: &identity.claims,
+        attributes: &attributes,
     };
     filter.rules.authorize(&facts).map_err(authentication::error)?;
     Ok(input)

@@ -9,6 +9,7 @@ use pailou_snapshot::{Body, Filters, HttpFilter};
 
 use super::{
     Stage,
+    attributes::JudgedRequest,
     authentication::{self, Identity},
     external_auth,
     facts::header_value,
@@ -55,8 +56,10 @@ impl Consultation {
         let base_model = stage.runtime.snapshot().base_models.get(model).map(String::as_str);
         let body = Body::Read { model: Some(model), base_model };
         let header = |name: &HeaderName| -> Option<Cow<'_, [u8]>> { header_value(&self.head.parts.headers, &body, name) };
+        let (method, identity) = (&Method::POST, &self.identity);
+        let attributes = JudgedRequest { stage, head: &self.head, method, path, body: &body, identity };
         let facts =
-            RequestFacts { client: stage.client, method: &Method::POST, path, header: &header, claims: &self.identity.claims };
+            RequestFacts { client: stage.client, method, path, header: &header, claims: &identity.claims, attributes: &attributes };
         for filter in &filters.http {
             if let HttpFilter::Authorization(rules) = filter {
                 rules.rules.authorize(&facts).map_err(authentication::error)?;

@@ -198,6 +198,39 @@ async fn rules_look_at_claims_headers_addresses_and_the_model() {
 }
 
 #[tokio::test]
+async fn conditions_look_at_claims_headers_addresses_and_the_model() {
+    let (keys, red) = token(&json!({"iss": "me", "aud": "pailou", "org": {"team": "red"}}));
+    let (_, blue) = token(&json!({"iss": "me", "aud": "pailou", "org": {"team": "blue"}}));
+    let claims = "metadata.filter_metadata[\"envoy.filters.http.jwt_authn\"].idp";
+    let rules = format!(
+        "authorization: {{rules: [
+        {{action: Deny, cel: '\"x-debug\" in request.headers || request.url_path.startsWith(\"/admin\")'}},
+        {{action: Allow, cel: '{claims}.org.team == \"red\" && request.headers[\"x-gateway-model-name\"] in [\"qwen\", \"llama\"] && \
+                 source.address.startsWith(\"127.0.0.1:\") && request.size > 10 && !connection.mtls'}}]}}"
+    );
+    let (gateway, ear) = serve(&policy(&format!("{}\n  {rules}", jwt(&keys, "")))).await;
+    for (token, path, model, more, expected) in [
+        (&red, "/v1/chat/completions", "qwen", "", "200"),
+        (&red, "/v1/chat/completions", "gpt", "", "403"),
+        (&blue, "/v1/chat/completions", "qwen", "", "403"),
+        (&red, "/v1/chat/completions", "qwen", "x-debug: 1\r\n", "403"),
+        (&red, "/admin/chat/completions", "qwen", "", "403"),
+    ] {
+        let body = json!({"model": model, "messages": []}).to_string();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\nauthorization: Bearer {token}\r\nx-gateway-model-name: \
+             qwen\r\n{more}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = gateway.raw(&request).await;
+        assert_eq!(answer.split(' ').nth(1).unwrap(), expected, "{path}, {model}, {more}: {answer}");
+        if expected == "200" {
+            ear.next().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_from_another_site_is_refused() {
     let (gateway, ear) = serve(&policy("csrf: {additionalOrigins: [\"https://*.corp.test\"]}")).await;
     for (origin, expected) in [("http://a.test", 200), ("https://x.corp.test", 200), ("https://evil.test", 403)] {
@@ -221,7 +254,8 @@ async fn a_policy_that_cannot_be_enforced_closes_its_route_alone() {
         "jwt: {optional: true, failOpen: true, providers: [{name: a, localJWKS: {inline: '{}'}}]}",
         "authorization: {rules: [{action: Allow, principal: {clientCIDRs: [10.0.0.0]}}]}",
         "authorization: {rules: [{action: Allow, principal: {jwt: {provider: a, scopes: [b]}}}]}",
-        "authorization: {rules: [{action: Allow, cel: 'true'}]}",
+        "authorization: {rules: [{action: Allow, cel: 'request.method =='}]}",
+        "authorization: {rules: [{action: Allow, cel: 'reqest.method == \"GET\"'}]}",
         "oidc: {}",
     ] {
         let objects = [open.to_owned(), secret("twice", "a: same, b: same"), policy_on("HTTPRoute", "route", settings)].concat();

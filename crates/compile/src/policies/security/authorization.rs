@@ -1,13 +1,15 @@
 //! `authorization` of a SecurityPolicy.
 
+use std::sync::Arc;
+
 use http::Method;
 use pailou_api::envoy::authorization::{
     Authorization as Spec, AuthorizationAction, AuthorizationOperation, AuthorizationPathType, AuthorizationPrincipal,
     AuthorizationRule as RuleSpec, JwtClaim, JwtClaimType, JwtPrincipal,
 };
 use pailou_auth::{
-    Authorization, AuthorizationRule, ClaimRule, ClaimValue, HeaderRule, JwtAuth, JwtRule, Operation, PathRule, PathValue,
-    Principal, RuleAction,
+    Authorization, AuthorizationRule, ClaimRule, ClaimValue, Condition, HeaderRule, JwtAuth, JwtRule, Operation, PathRule,
+    PathValue, Principal, RuleAction,
 };
 
 use crate::{headers::header_name, regexes, status::Problem};
@@ -35,16 +37,21 @@ fn action(action: AuthorizationAction) -> RuleAction {
 }
 
 fn rule(field: &str, spec: &RuleSpec, tokens: Option<&JwtAuth>) -> Result<AuthorizationRule, Problem> {
-    if spec.cel.is_some() {
-        return Err(invalid(&format!("{field}.cel cannot be enforced yet")));
-    }
-    let Some(principal_spec) = &spec.principal else {
-        return Err(invalid(&format!("{field}: set principal")));
+    let condition = spec.cel.as_deref().map(|text| {
+        let condition = Condition::parse(text).map_err(|error| invalid(&format!("{field}.cel: {error}")))?;
+        Ok(Arc::new(condition))
+    });
+    let condition = condition.transpose()?;
+    let callers = match &spec.principal {
+        Some(spec) => principal(&format!("{field}.principal"), spec, tokens)?,
+        None if condition.is_some() => Principal::default(),
+        None => return Err(invalid(&format!("{field}: set at least one of principal and cel"))),
     };
     Ok(AuthorizationRule {
         action: action(spec.action),
-        principal: principal(&format!("{field}.principal"), principal_spec, tokens)?,
+        principal: callers,
         operation: spec.operation.as_ref().map(|spec| operation(&format!("{field}.operation"), spec)).transpose()?,
+        condition,
     })
 }
 

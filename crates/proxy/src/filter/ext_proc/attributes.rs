@@ -1,11 +1,12 @@
-//! Envoy's attributes of a request, as far as the gateway knows them (`pailou_api::envoy::ext_proc::ATTRIBUTES`).
+//! Attributes of a request and its response that a processor asks for.
 
-use http::{HeaderName, StatusCode, header};
-use jiff::Timestamp;
+use http::StatusCode;
+use pailou_auth::Attribute;
 use pailou_envoy_proto::structs::{self, Kind, Struct, Value};
-use pailou_snapshot::{ExtProc, ProcessedParts, RequestFact, RouteName};
+use pailou_snapshot::{ExtProc, ProcessedParts, RouteName};
 
-use crate::{headers, request_head::Head, template::RequestFacts, worker::Connection};
+use super::super::attributes::attribute;
+use crate::{request_head::Head, worker::Connection};
 
 /// Attributes of a request for each direction. Those of the response come with it.
 #[derive(Default)]
@@ -22,10 +23,9 @@ const RESPONSE_CODE: &str = "response.code";
 impl Attributes {
     /// The attributes that a processor gets.
     pub(super) fn of(settings: &ExtProc, head: &Head, connection: &Connection, route: &RouteName) -> Self {
-        let facts = RequestFacts::of(head, connection, Some(route));
         let of = |parts: &Option<ProcessedParts>| {
             let names = parts.as_ref().map(|parts| &parts.attributes).filter(|names| !names.is_empty())?;
-            let values = names.iter().filter_map(|name| Some((name.to_string(), value(name, &facts, head, connection)?)));
+            let values = names.iter().filter_map(|name| Some((name.to_string(), value(name, head, connection, route)?)));
             Some(Struct { fields: values.collect() })
         };
         let response = settings.response.as_ref();
@@ -48,34 +48,13 @@ impl Attributes {
     }
 }
 
-/// The value of an attribute, as Envoy 1.40 sends it; `None` where the request has none.
-fn value(name: &str, facts: &RequestFacts<'_>, head: &Head, connection: &Connection) -> Option<Value> {
-    let fact = |fact| Some(structs::string(facts.text(fact)));
-    let field = |name: &HeaderName| head.text(name).map(structs::string);
-    match name {
-        "connection.mtls" => {
-            let is_mutual = connection.tls.as_ref().is_some_and(|tls| tls.presented.is_some());
-            Some(Value { kind: Some(Kind::BoolValue(is_mutual)) })
-        }
-        "connection.requested_server_name" => connection.tls.as_ref()?.sni.as_deref().map(structs::string),
-        "destination.address" => fact(RequestFact::LocalAddress),
-        "destination.port" => Some(number(connection.destination.port())),
-        "request.host" => fact(RequestFact::Authority),
-        "request.id" => field(&headers::REQUEST_ID),
-        "request.method" => fact(RequestFact::Method),
-        "request.path" => fact(RequestFact::Path),
-        "request.protocol" => fact(RequestFact::Protocol),
-        "request.query" => Some(structs::string(head.parts.uri.query().unwrap_or_default())),
-        "request.referer" => field(&header::REFERER),
-        "request.scheme" => fact(RequestFact::Scheme),
-        "request.time" => Some(structs::string(Timestamp::now().strftime("%FT%T%.6f+00:00").to_string())),
-        "request.url_path" => Some(structs::string(head.parts.uri.path())),
-        "request.useragent" => field(&header::USER_AGENT),
-        "source.address" => fact(RequestFact::ClientAddress),
-        "source.port" => Some(number(connection.peer.port())),
-        "xds.route_name" => fact(RequestFact::RouteName),
-        _ => None,
-    }
+/// An attribute's value in a message.
+fn value(name: &str, head: &Head, connection: &Connection, route: &RouteName) -> Option<Value> {
+    Some(match attribute(name, head, connection, Some(route))? {
+        Attribute::Text(text) => structs::string(text),
+        Attribute::Number(number) => Value { kind: Some(Kind::NumberValue(number as f64)) },
+        Attribute::Bool(is_true) => Value { kind: Some(Kind::BoolValue(is_true)) },
+    })
 }
 
 fn number(number: u16) -> Value {

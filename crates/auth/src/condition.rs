@@ -1,0 +1,308 @@
+//! Conditions in the Common Expression Language (CEL) on Envoy's attributes of a request.
+//!
+//! Source: Envoy Gateway's SecurityPolicy `authorization.rules[].cel`; Envoy's documentation of attributes.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use cel::{Context, Env, Program, Value, objects::Key};
+
+/// Longest condition, in characters.
+const MAX_LENGTH: usize = 4096;
+/// Attributes that a condition can name. `request.headers` and `metadata.filter_metadata` are maps.
+const ATTRIBUTES: [&str; 20] = [
+    "connection.mtls",
+    "connection.requested_server_name",
+    "destination.address",
+    "destination.port",
+    "request.headers",
+    "request.host",
+    "request.id",
+    "request.method",
+    "request.path",
+    "request.protocol",
+    "request.query",
+    "request.referer",
+    "request.scheme",
+    "request.size",
+    "request.url_path",
+    "request.useragent",
+    "source.address",
+    "source.port",
+    "metadata.filter_metadata",
+    "xds.route_name",
+];
+
+/// A condition.
+pub struct Condition {
+    text: Box<str>,
+    program: Program,
+    /// Attributes that it names.
+    attributes: Vec<&'static str>,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Number(u64),
+    /// Yes or no.
+    Bool(bool),
+}
+
+/// A request, as conditions see it.
+pub trait Attributes {
+    /// An attribute that is no map; `None` where the request has none.
+    fn attribute(&self, name: &str) -> Option<Attribute>;
+
+    /// Headers by their names, in lower case; lines of one name joined with a comma.
+    fn headers(&self) -> Vec<(String, String)>;
+
+    /// Metadata by filter: claims of tokens, metadata of keys.
+    fn metadata(&self) -> serde_json::Value;
+}
+
+/// Why a condition cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConditionError {
+    /// It is too long.
+    #[error("is longer than {MAX_LENGTH} characters")]
+    TooLong,
+    /// It is no CEL.
+    #[error("is not valid CEL: {0}")]
+    Syntax(String),
+    /// It names what no request has.
+    #[error("`{0}` is none of the attributes that conditions can name: {list}", list = ATTRIBUTES.join(", "))]
+    Attribute(String),
+    /// It calls what there is not.
+    #[error("there is no function `{0}`")]
+    Function(String),
+}
+
+impl Condition {
+    /// Reads a condition.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, ConditionError> {
+        if text.chars().count() > MAX_LENGTH {
+            return Err(ConditionError::TooLong);
+        }
+        let program = Program::compile(text).map_err(|error| ConditionError::Syntax(first_line(&error.to_string())))?;
+        let references = program.references();
+        let is_root = |name: &str| ATTRIBUTES.iter().any(|known| known.split('.').next() == Some(name));
+        if let Some(unknown) = references.variables().into_iter().find(|name| !is_root(name) && !is_bound(text, name)) {
+            return Err(ConditionError::Attribute(unknown.to_owned()));
+        }
+        if let Some(unknown) = references.functions().into_iter().find(|name| !FUNCTIONS.contains(name)) {
+            return Err(ConditionError::Function(unknown.to_owned()));
+        }
+        let roots = references.variables();
+        let attributes = ATTRIBUTES.into_iter().filter(|name| name.split('.').next().is_some_and(|root| roots.contains(&root)));
+        let attributes = attributes.collect();
+        Ok(Self { text: text.into(), attributes, program })
+    }
+
+    /// Whether it holds. An error, and a result that is no truth value, count as no.
+    pub fn holds(&self, request: &dyn Attributes) -> bool {
+        static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+        let mut context = Context::with_env(Arc::clone(&STANDARD));
+        let mut roots: HashMap<&str, HashMap<Key, Value>> = HashMap::new();
+        for name in &self.attributes {
+            let Some((root, member)) = name.split_once('.') else { continue };
+            let members = roots.entry(root).or_default();
+            let value = match *name {
+                "request.headers" => Some(map(request.headers().into_iter().map(|(name, value)| (name, text(value))))),
+                "metadata.filter_metadata" => Some(of_json(&request.metadata())),
+                name => request.attribute(name).map(value),
+            };
+            if let Some(value) = value {
+                members.insert(member.to_owned().into(), value);
+            }
+        }
+        for (root, members) in roots {
+            context.add_variable_from_value(root, members);
+        }
+        matches!(self.program.execute(&context), Ok(Value::Bool(true)))
+    }
+
+    /// Whether it may look at a header of this name.
+    pub fn names(&self, header: &str) -> bool {
+        self.text.to_ascii_lowercase().contains(header)
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Condition({:?})", self.text)
+    }
+}
+
+/// Functions, macros and operators that conditions can use.
+const FUNCTIONS: [&str; 44] = [
+    "_&&_",
+    "_||_",
+    "!_",
+    "-_",
+    "_+_",
+    "_-_",
+    "_*_",
+    "_/_",
+    "_%_",
+    "_==_",
+    "_!=_",
+    "_<_",
+    "_<=_",
+    "_>_",
+    "_>=_",
+    "_?_:_",
+    "_[_]",
+    "_[?_]",
+    "_?._",
+    "@in",
+    "_in_",
+    "in",
+    "@not_strictly_false",
+    "not_strictly_false",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "bytes",
+    "type",
+    "dyn",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "lowerAscii",
+];
+
+/// Whether a macro binds the name: `headers.exists(name, …)`.
+fn is_bound(text: &str, name: &str) -> bool {
+    let bindings = ["all", "exists", "exists_one", "map", "filter"];
+    bindings.iter().any(|binding| {
+        text.match_indices(binding).any(|(at, _)| {
+            let rest = text[at + binding.len()..].trim_start();
+            let Some(rest) = rest.strip_prefix('(') else { return false };
+            rest.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(','))
+        })
+    })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn value(attribute: Attribute) -> Value {
+    match attribute {
+        Attribute::Text(value) => text(value),
+        // Envoy's numbers are of type int.
+        Attribute::Number(number) => Value::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+        Attribute::Bool(is_true) => Value::Bool(is_true),
+    }
+}
+
+fn text(text: String) -> Value {
+    Value::String(Arc::new(text))
+}
+
+fn map(members: impl Iterator<Item = (String, Value)>) -> Value {
+    members.map(|(name, value)| (Key::from(name), value)).collect::<HashMap<Key, Value>>().into()
+}
+
+fn of_json(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(is_true) => Value::Bool(*is_true),
+        // As in protobuf's Struct, in which Envoy holds metadata.
+        serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        serde_json::Value::String(value) => text(value.clone()),
+        serde_json::Value::Array(values) => Value::List(Arc::new(values.iter().map(of_json).collect())),
+        serde_json::Value::Object(members) => map(members.iter().map(|(name, value)| (name.clone(), of_json(value)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Request;
+
+    impl Attributes for Request {
+        fn attribute(&self, name: &str) -> Option<Attribute> {
+            match name {
+                "request.method" => Some(Attribute::Text("POST".to_owned())),
+                "request.path" => Some(Attribute::Text("/v1/models?x=1".to_owned())),
+                "request.url_path" => Some(Attribute::Text("/v1/models".to_owned())),
+                "source.port" => Some(Attribute::Number(40_000)),
+                "connection.mtls" => Some(Attribute::Bool(true)),
+                _ => None,
+            }
+        }
+
+        fn headers(&self) -> Vec<(String, String)> {
+            vec![("x-team".to_owned(), "red".to_owned()), ("x-ai-eg-model".to_owned(), "qwen".to_owned())]
+        }
+
+        fn metadata(&self) -> serde_json::Value {
+            serde_json::json!({"envoy.filters.http.jwt_authn": {"sso": {"level": 3, "groups": ["a", "b"]}}})
+        }
+    }
+
+    #[test]
+    fn a_condition_sees_the_request() {
+        for (text, expected) in [
+            ("request.method == 'POST' && request.url_path.startsWith('/v1/')", true),
+            ("request.headers['x-team'] in ['red', 'blue']", true),
+            ("request.headers['x-team'] == 'blue'", false),
+            ("has(request.headers.absent)", false),
+            ("'x-team' in request.headers", true),
+            ("request.headers['absent'] == 'x'", false),
+            ("!(request.headers['absent'] == 'x')", false),
+            ("source.port > 1024 && connection.mtls", true),
+            ("metadata.filter_metadata['envoy.filters.http.jwt_authn'].sso.level >= 3.0", true),
+            ("'b' in metadata.filter_metadata['envoy.filters.http.jwt_authn']['sso']['groups']", true),
+            ("metadata.filter_metadata['envoy.filters.http.jwt_authn'].sso.groups.exists(group, group == 'b')", true),
+            ("request.path.matches('^/v1/.*x=1$')", true),
+            ("request.method", false),
+            ("request.query == ''", false),
+            ("size(request.method) == 4 ? true : false", true),
+        ] {
+            let condition = Condition::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(condition.holds(&Request), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_cannot_be_used_says_why() {
+        let error = |text: &str| Condition::parse(text).unwrap_err();
+        assert!(matches!(error("request.method =="), ConditionError::Syntax(_)));
+        assert_eq!(error("reqest.method == 'GET'"), ConditionError::Attribute("reqest".to_owned()));
+        assert_eq!(error("nothing(request.method)"), ConditionError::Function("nothing".to_owned()));
+        assert_eq!(error(&" ".repeat(MAX_LENGTH + 1)), ConditionError::TooLong);
+        // Nesting is bounded, however deep the text is.
+        for text in ["(".repeat(4000), format!("{}true", "!".repeat(4000)), "[".repeat(4000), "true?".repeat(800)] {
+            let _ = Condition::parse(&text);
+        }
+    }
+
+    #[test]
+    fn it_names_the_headers_that_it_looks_at() {
+        let condition = Condition::parse("request.headers['x-ai-eg-model'] == 'qwen'").unwrap();
+        assert!(condition.names("x-ai-eg-model") && !condition.names("x-gateway-model-name"));
+    }
+}
