@@ -102,8 +102,12 @@ async fn an_envoy_gateway_configuration_names_the_store_and_a_closed_one_refuses
     // A store that is not what its configuration says closes what it was to limit.
     gateway.save_objects(with(configuration(true, "none")));
     wait::within("the route is closed", async { while status(&gateway).await != 500 {} }).await;
-    let shown = Call::get("/status").send(gateway.admin()).await.text();
-    assert!(shown.contains("there is no Secret envoy-gateway-system/none"), "{shown}");
+    // The routes change first.
+    let says_why = async || {
+        let shown = Call::get("/status").send(gateway.admin()).await.text();
+        shown.contains("there is no Secret envoy-gateway-system/none")
+    };
+    wait::within("the status says why", async { while !says_why().await {} }).await;
     gateway.save_objects(with(configuration(true, "redis")));
     wait::within("the route is open", async { while status(&gateway).await != 200 {} }).await;
     server.kill();

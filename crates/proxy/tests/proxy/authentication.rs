@@ -256,7 +256,7 @@ async fn a_policy_that_cannot_be_enforced_closes_its_route_alone() {
         "authorization: {rules: [{action: Allow, principal: {jwt: {provider: a, scopes: [b]}}}]}",
         "authorization: {rules: [{action: Allow, cel: 'request.method =='}]}",
         "authorization: {rules: [{action: Allow, cel: 'reqest.method == \"GET\"'}]}",
-        "oidc: {}",
+        "oidc: {provider: {issuer: 'https://id.test'}, clientID: web, clientSecret: {name: nowhere}}",
     ] {
         let objects = [open.to_owned(), secret("twice", "a: same, b: same"), policy_on("HTTPRoute", "route", settings)].concat();
         let (gateway, ear) = serve(&objects).await;
