@@ -12,6 +12,10 @@ use cel::{Context, Env, Program, Value, objects::Key};
 
 /// Longest condition, in characters.
 const MAX_LENGTH: usize = 4096;
+/// Most operators of a condition, and members and indexes that it takes: the library goes a call deeper with each.
+const MAX_OPERATORS: usize = 100;
+/// Macros that go through a list or map. One in another multiplies the work of one request.
+const LOOPS: [&str; 5] = ["all", "exists", "exists_one", "filter", "map"];
 /// Attributes that a condition can name. `request.headers` and `metadata.filter_metadata` are maps.
 const ATTRIBUTES: [&str; 20] = [
     "connection.mtls",
@@ -73,6 +77,12 @@ pub enum ConditionError {
     /// It is too long.
     #[error("is longer than {MAX_LENGTH} characters")]
     TooLong,
+    /// It is too deep.
+    #[error("has more than {MAX_OPERATORS} operators, members and indexes: split it into several rules")]
+    TooDeep,
+    /// It goes through lists more than once.
+    #[error("has more than one of the macros {}", LOOPS.join(", "))]
+    Loops,
     /// It is no CEL.
     #[error("is not valid CEL: {0}")]
     Syntax(String),
@@ -92,6 +102,20 @@ impl Condition {
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         if text.chars().count() > MAX_LENGTH {
             return Err(ConditionError::TooLong);
+        }
+        let code = without_texts(text);
+        let count = |letters: &[u8]| code.bytes().filter(|byte| letters.contains(byte)).count();
+        if count(b"+-*/%<>=!.[{(?") + count(b"|&") / 2 > MAX_OPERATORS {
+            return Err(ConditionError::TooDeep);
+        }
+        let words = code.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let (ins, loops) =
+            words.fold((0, 0), |(ins, loops), word| (ins + usize::from(word == "in"), loops + usize::from(LOOPS.contains(&word))));
+        if ins > MAX_OPERATORS {
+            return Err(ConditionError::TooDeep);
+        }
+        if loops > 1 {
+            return Err(ConditionError::Loops);
         }
         let program = Program::compile(text).map_err(|error| ConditionError::Syntax(first_line(&error.to_string())))?;
         let references = program.references();
@@ -203,6 +227,42 @@ fn is_bound(text: &str, name: &str) -> bool {
     })
 }
 
+/// The text of a condition without the contents of its literals and comments.
+fn without_texts(text: &str) -> String {
+    let (mut code, mut rest) = (String::new(), text);
+    while let Some(begin) = rest.find(['"', '\'', '/']) {
+        let (before, from) = rest.split_at(begin);
+        code.push_str(before);
+        rest = if let Some(comment) = from.strip_prefix("//") {
+            comment.find('\n').map_or("", |end| &comment[end..])
+        } else if let Some(after) = from.strip_prefix('/') {
+            code.push('/');
+            after
+        } else {
+            after_literal(from, code.ends_with(['r', 'R']))
+        };
+        code.push(' ');
+    }
+    code + rest
+}
+
+/// The text after a literal that it begins with. A literal without an end is no CEL; all of it counts as its content.
+fn after_literal(text: &str, is_raw: bool) -> &str {
+    let quote = &text[..1];
+    let triple = quote.repeat(3);
+    let end = if text.starts_with(&triple) { &triple } else { quote };
+    let mut rest = &text[end.len()..];
+    loop {
+        let Some(at) = rest.find(['\\', '"', '\'']) else { return "" };
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix(end) {
+            return after;
+        }
+        let skipped = if rest.starts_with('\\') && !is_raw { rest.chars().take(2).map(char::len_utf8).sum() } else { 1 };
+        rest = &rest[skipped..];
+    }
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
@@ -294,6 +354,29 @@ mod tests {
         assert_eq!(error("reqest.method == 'GET'"), ConditionError::Attribute("reqest".to_owned()));
         assert_eq!(error("nothing(request.method)"), ConditionError::Function("nothing".to_owned()));
         assert_eq!(error(&" ".repeat(MAX_LENGTH + 1)), ConditionError::TooLong);
+        for text in [
+            format!("{}1==1", "1+".repeat(2000)),
+            format!("request{}", ".a".repeat(2000)),
+            format!("request{}", "[0]".repeat(1000)),
+        ] {
+            assert_eq!(error(&text), ConditionError::TooDeep);
+        }
+        assert_eq!(error("[1].all(a, [2].all(b, a < b))"), ConditionError::Loops);
+        assert_eq!(error(&format!("request.path == {}", "'+' + ".repeat(101))), ConditionError::TooDeep);
+        let deep = Condition::parse(&format!("{}1==97", "1+".repeat(96))).unwrap();
+        assert!(deep.holds(&Request), "as deep as a condition may be, on the stack of a thread");
+        let wide = Condition::parse(&format!("{}true", "false||".repeat(100))).unwrap();
+        assert!(wide.holds(&Request));
+        // Contents of literals do not count.
+        for text in [
+            format!("request.path == '{}'", ".".repeat(500)),
+            format!("request.path == \"\\\"{}\"", "[".repeat(500)),
+            format!("request.path == r'\\{}'", "+".repeat(500)),
+            format!("request.path == \'\'\'\'{}\'\'\'", "+".repeat(500)),
+            format!("true // {}", "+".repeat(500)),
+        ] {
+            assert!(Condition::parse(&text).is_ok(), "{text}: {:?}", Condition::parse(&text).err());
+        }
         // Nesting is bounded, however deep the text is.
         for text in ["(".repeat(4000), format!("{}true", "!".repeat(4000)), "[".repeat(4000), "true?".repeat(800)] {
             let _ = Condition::parse(&text);

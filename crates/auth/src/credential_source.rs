@@ -66,8 +66,10 @@ fn is_name(key: &str, name: &str) -> bool {
 
 /// The first cookie of a name (RFC 6265, section 5.4), without quotes around its value.
 pub(crate) fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
+    // A cookie that is no text hides none of the others.
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
+    let mut pairs = pairs.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
     Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
 }

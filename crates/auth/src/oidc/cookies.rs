@@ -38,8 +38,10 @@ pub(super) struct Cookies<'r>(Vec<(&'r str, &'r str)>);
 
 impl<'r> Cookies<'r> {
     pub(super) fn read(headers: &'r HeaderMap) -> Self {
-        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
+        // A cookie that is no text hides none of the others.
+        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
+        let pairs = pairs.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
         Self(pairs.take(MAX_COOKIES).collect())
     }
 

@@ -15,7 +15,10 @@ use crate::{headers, request_head::Head, template::RequestFacts, worker::Connect
 pub(super) fn attribute(name: &str, head: &Head, connection: &Connection, route: Option<&RouteName>) -> Option<Attribute> {
     let facts = RequestFacts::of(head, connection, route);
     let fact = |fact| Some(Attribute::Text(facts.text(fact)));
-    let field = |name: &HeaderName| head.text(name).map(text);
+    // Bytes that are no text must not make a header look absent.
+    let field = |name: &HeaderName| {
+        head.parts.headers.get(name).map(|value| Attribute::Text(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    };
     match name {
         "connection.mtls" => Some(Attribute::Bool(connection.tls.as_ref().is_some_and(|tls| tls.presented.is_some()))),
         "connection.requested_server_name" => connection.tls.as_ref()?.sni.as_deref().map(text),

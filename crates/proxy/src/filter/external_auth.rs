@@ -85,6 +85,11 @@ pub(super) async fn request(
     });
     match changed {
         Ok(decided) => decided.map(|()| AskedRequest { input, is_allowed: true }),
+        // The client can make a path too long: that must not open what a server guards.
+        Err(CheckError::Failure(pailou_authz::Failure::Query)) => {
+            let error = Error::new(Flag::BadRequest, "the path and query are too long for the authorization server");
+            Err(Error { status: http::StatusCode::URI_TOO_LONG, ..error })
+        }
         Err(_) if settings.fail_open => {
             remove_own_headers(settings, head);
             Ok(AskedRequest { input, is_allowed: false })

@@ -3,14 +3,14 @@
 use std::{hash::BuildHasher, time::Duration};
 
 use foldhash::fast::FixedState;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pailou_limits::{Admission, Charge, Cost, LimitRule, MetadataKey, Rate, Reach, RequestFacts, TokenCount, Tokens, Window};
 use pailou_snapshot::{Body, RateLimitFilter};
 use serde_json::Value;
 
 use super::{Stage, authentication::Identity, facts::header_value};
 use crate::{
-    error::{Error, Flag},
+    error::{Audience, Error, Flag},
     request_head::Head,
     request_input::RequestInput,
     shared_limits,
@@ -52,6 +52,10 @@ pub(super) async fn request(
 ) -> Result<RequestInput, Error> {
     if filter.needs_body {
         input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
+        if matches!(head.audience, Audience::Model(_)) && !input.is_understood() {
+            let message = "limits count this request by its model and tokens, which cannot be read in a body of this kind";
+            return Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::BadRequest, message) });
+        }
     }
     let selected = {
         let known = if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };

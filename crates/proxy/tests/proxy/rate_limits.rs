@@ -278,3 +278,18 @@ async fn a_limit_that_cannot_be_enforced_closes_its_route() {
         assert_eq!(status(&gateway.raw(&call("")).await), "500", "{limit}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_goes_around_no_budget() {
+    let limit = "{global: {rules: [{limit: {requests: 1000, unit: Year}, cost: {request: {from: Number, number: 0}, response: {from: Metadata, \
+                 metadata: {namespace: io.envoy.ai_gateway, key: llm_total_token}}}}]}}";
+    let (gateway, _engine) = serve(limit).await;
+    for request in [
+        call("").replace("application/json", "application/octet-stream"),
+        call("connection: upgrade\r\nupgrade: x\r\n").replace("connection: close\r\n", ""),
+        call("content-encoding: unknown\r\n"),
+    ] {
+        let answer = gateway.raw(&request).await;
+        assert_eq!(status(&answer), "415", "{request}: {answer}");
+    }
+}
