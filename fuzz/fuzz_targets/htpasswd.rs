@@ -15,7 +15,7 @@ fuzz_target!(|input: (&str, &[u8])| {
     let url = ["http", "a.test", "/"];
     let Ok(value) = HeaderValue::from_bytes(authorization) else { return };
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
-    // What bcrypt would take long for is left out.
+    // Leave out passwords that bcrypt would take long for.
     if let Ok(PasswordCheck::User(name)) = settings.check(&headers, url) {
         assert!(file.lines().any(|line| line.trim().starts_with(&format!("{name}:{{SHA}}"))), "{name}");
     }

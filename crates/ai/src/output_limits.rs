@@ -25,7 +25,7 @@ impl OutputLimits {
             "generationConfig" | "generation_config" | "options" | "parameters" | "inferenceConfig"
                 if body[value.start] == b'{' =>
             {
-                // What cannot be read is found by the reader of the whole body.
+                // The reader of the whole body refuses a value that cannot be read.
                 let _ = Document::default().read(&body[value.clone()], true, &mut Nested(self));
             }
             "prompt" => self.prompts = self.prompts.max(elements(&body[value.clone()])),

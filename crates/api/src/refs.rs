@@ -110,6 +110,12 @@ impl BackendRef {
         Self { group, kind, namespace, name, port, weight: one() }
     }
 
+    /// Backends of a server by weight: `refs`, else the deprecated single one.
+    pub fn of_server(single: Option<&BackendObjectReference>, refs: &[Self]) -> Vec<Self> {
+        let single = single.filter(|_| refs.is_empty());
+        single.cloned().map(Self::of).into_iter().chain(refs.iter().cloned()).collect()
+    }
+
     /// Which object, without the weight.
     pub fn target(&self) -> BackendObjectReference {
         BackendObjectReference {

@@ -217,8 +217,7 @@ const FUNCTIONS: [&str; 44] = [
 
 /// Whether a macro binds the name: `headers.exists(name, …)`.
 fn is_bound(text: &str, name: &str) -> bool {
-    let bindings = ["all", "exists", "exists_one", "map", "filter"];
-    bindings.iter().any(|binding| {
+    LOOPS.iter().any(|binding| {
         text.match_indices(binding).any(|(at, _)| {
             let rest = text[at + binding.len()..].trim_start();
             let Some(rest) = rest.strip_prefix('(') else { return false };

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 use percent_encoding::percent_decode_str;
 
+use crate::cookie::cookies;
+
 /// A header, a query parameter or a cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {
@@ -66,11 +68,7 @@ fn is_name(key: &str, name: &str) -> bool {
 
 /// The first cookie of a name (RFC 6265, section 5.4), without quotes around its value.
 pub(crate) fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r str> {
-    // A cookie that is no text hides none of the others.
-    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
-    let mut pairs = pairs.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    let (_, value) = cookies(headers).find(|(key, _)| *key == name)?;
     Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
 }
 

@@ -10,6 +10,7 @@ mod basic;
 mod cidr;
 mod claims;
 mod condition;
+mod cookie;
 mod credential_source;
 mod csrf;
 mod denial;

@@ -130,7 +130,7 @@ fn asked(backends: Result<Box<[(u32, ClusterKey)]>, Failure>, protocol: AuthProt
         connect_timeout: Timeouts::default().connect,
         fail_open: false,
         recompute_route: false,
-        // Who is refused may ask for another credential, and none would help.
+        // A client that gets 403 may ask for another credential, and none would help.
         status_on_error: StatusCode::SERVICE_UNAVAILABLE,
     };
     ExternalAuth { backends, route: None, settings: Arc::new(settings) }

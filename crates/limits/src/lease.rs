@@ -56,7 +56,8 @@ pub struct Claim {
     pub seconds: u64,
     /// Cost that a window has room for.
     pub limit: u64,
-    /// What the replica has been granted, or has spent beyond that. `None`: it may have forgotten, and keeps what the store knows.
+    /// Room that the store has granted to the replica, or that the replica has spent beyond it. `None`: the replica may have forgotten, and the
+    /// store's number stands.
     pub granted: Option<u64>,
     /// Least further room that is of use; 0 asks for nothing.
     pub least: u64,
@@ -73,9 +74,9 @@ pub struct Claim {
 pub struct Grant {
     /// Begin of the window at the store.
     pub begin: u64,
-    /// What the store had granted to the replica before.
+    /// Room that the store had granted to the replica before.
     pub before: u64,
-    /// What it grants now.
+    /// Room that the store grants to it now.
     pub granted: u64,
     /// All that it has granted to all replicas.
     pub total: u64,

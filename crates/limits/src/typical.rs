@@ -10,7 +10,7 @@ const ALWAYS_PLAUSIBLE: u64 = 4096;
 /// Share of itself, one in so many, by which the largest cost is forgotten with each response.
 const FORGETTING: u64 = 64;
 
-/// What responses of a rule cost.
+/// Costs of a rule's responses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Typical {
     /// An estimate of the 90th percentile of costs. Each cost moves it by a share of itself, up nine times as far as down, so that nine in

@@ -237,7 +237,7 @@ async fn pass(
     state: &mut FilterState,
 ) -> Result<Passage<RequestInput>, Error> {
     let may_rematch = stage.route.is_some() && filters.iter().any(passed::may_rematch);
-    for filter in filters.iter() {
+    for filter in filters {
         if state.passed.has(filter) {
             continue;
         }

@@ -64,6 +64,7 @@ mod tunnel;
 mod upgrade;
 mod upload;
 pub mod upstream;
+mod url_host;
 mod wall_clock;
 mod weighted;
 mod wire;

@@ -15,6 +15,7 @@ mod models;
 mod outgoing;
 mod picker;
 mod preflight;
+mod prepare;
 mod replay;
 mod request_id;
 mod retry;
@@ -37,15 +38,13 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use pailou_snapshot::{
     Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
-    UnderscoredHeaders,
 };
 
 use crate::{
     breaker::Overflow,
-    client_cert_header,
     context::Context,
     error::{Audience, Error, Flag},
     filter::{self, Admitted, FilterState, Passage, Source, Stage},
@@ -65,6 +64,7 @@ use answer::Answer;
 use attempt::Attempts;
 use outgoing::Outgoing;
 use picker::Picker;
+use prepare::prepare;
 use replay::ReplayBody;
 use retry::Policy;
 use session::Session;
@@ -324,44 +324,6 @@ struct Chosen<'a> {
     session: Option<&'a Session<'a>>,
     /// A limit counts the tokens of the response.
     counts_tokens: bool,
-}
-
-/// Applies the listener's settings to a request before it is matched.
-fn prepare(head: &mut Head, listener: &Listener, connection: &Connection) -> Result<IpAddr, Error> {
-    let policy = &*listener.client;
-    let client = request_head::client_address(policy, &head.parts.headers, connection)?;
-    let map = &mut head.parts.headers;
-    headers::remove_identities(map, &listener.identity_headers);
-    if head.survey.assertions {
-        headers::remove_assertions(map, request_head::comes_by_trusted_proxy(policy, client, connection));
-    }
-    if head.survey.underscores {
-        underscores(map, policy.underscored_headers)?;
-    }
-    let presented = connection.tls.as_ref().and_then(|tls| tls.presented.as_deref());
-    if presented.is_some() || head.survey.client_cert {
-        client_cert_header::apply(map, policy.client_cert_header, presented);
-    }
-    if let Some(edit) = &policy.early_request_headers {
-        let mut map = std::mem::take(&mut head.parts.headers);
-        RequestFacts::of(head, connection, None).edit_request(&mut map, edit);
-        head.parts.headers = map;
-    }
-    Ok(client)
-}
-
-/// Treats headers with underscores as the listener asks.
-fn underscores(map: &mut HeaderMap, listeners: UnderscoredHeaders) -> Result<(), Error> {
-    match listeners {
-        UnderscoredHeaders::Allow => {}
-        UnderscoredHeaders::Drop => headers::remove_where(map, headers::has_underscore),
-        UnderscoredHeaders::Reject if headers::any(map, headers::has_underscore) => {
-            let message = "a header's name has an underscore, which this listener does not accept; write it with hyphens";
-            return Err(Error::new(Flag::BadRequest, message));
-        }
-        UnderscoredHeaders::Reject => {}
-    }
-    Ok(())
 }
 
 /// Answers a rule without a backend.

@@ -82,18 +82,18 @@ pub struct TemplateEdit {
     pub name: HeaderName,
     /// Its value.
     pub value: Template,
-    /// What happens to a header of the name.
+    /// Treatment of a header of the name.
     pub action: HeaderAction,
 }
 
 /// Treatment of a header that is given a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderAction {
-    /// What is there is replaced.
+    /// The value replaces one that is there.
     Set,
     /// The value is appended to what is there.
     Add,
-    /// What is there stays.
+    /// A value that is there stays.
     AddIfAbsent,
 }
 

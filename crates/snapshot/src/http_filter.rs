@@ -110,9 +110,10 @@ impl RateLimitFilter {
     }
 }
 
-const MODEL_HEADERS: [&str; 3] = ["x-gateway-model-name", "x-gateway-base-model-name", "x-ai-eg-model"];
-
 /// Headers that bear the model of a request's body: ours, and Envoy AI Gateway's for the same.
+pub const MODEL_HEADERS: [&str; 3] = ["x-gateway-model-name", "x-gateway-base-model-name", "x-ai-eg-model"];
+
+/// Whether a header is one of [`MODEL_HEADERS`].
 pub fn is_model_header(name: &HeaderName) -> bool {
     MODEL_HEADERS.contains(&name.as_str())
 }

@@ -162,7 +162,6 @@ impl ExtAuth {
 impl ExtAuthServer<'_> {
     /// The backends with their weights; the deprecated single one has weight 1.
     pub fn weighted(&self) -> Vec<BackendRef> {
-        let single = self.single.map(|to| BackendRef::of(to.clone()));
-        single.into_iter().chain(self.refs.iter().cloned()).collect()
+        BackendRef::of_server(self.single, self.refs)
     }
 }

@@ -78,8 +78,7 @@ pub struct RemoteJwks {
 impl RemoteJwks {
     /// The servers with their weights; the deprecated single one has weight 1.
     pub fn servers(&self) -> Vec<BackendRef> {
-        let single = self.backend_ref.iter().filter(|_| self.backend_refs.is_empty());
-        single.cloned().map(BackendRef::of).chain(self.backend_refs.iter().cloned()).collect()
+        BackendRef::of_server(self.backend_ref.as_ref(), &self.backend_refs)
     }
 }
 

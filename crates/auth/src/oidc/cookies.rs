@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
+
+use crate::cookie::cookies;
 
 /// Most cookies of a request that are looked at.
 const MAX_COOKIES: usize = 512;
@@ -38,11 +40,7 @@ pub(super) struct Cookies<'r>(Vec<(&'r str, &'r str)>);
 
 impl<'r> Cookies<'r> {
     pub(super) fn read(headers: &'r HeaderMap) -> Self {
-        // A cookie that is no text hides none of the others.
-        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-        let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
-        let pairs = pairs.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
-        Self(pairs.take(MAX_COOKIES).collect())
+        Self(cookies(headers).take(MAX_COOKIES).collect())
     }
 
     /// The first cookie of a name.
@@ -150,6 +148,8 @@ impl<'a> NewCookies<'a> {
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     fn request(lines: &[HeaderValue]) -> HeaderMap {

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 use super::session::Token;
 use crate::{Claims, JwkSet, JwtError, claims::WrongType, jws, jwt::CLOCK_SKEW};
 
-/// What an ID token has to say.
+/// Claims that an ID token has to have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'e> {
     pub(super) issuer: &'e str,

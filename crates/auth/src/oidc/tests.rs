@@ -118,7 +118,7 @@ fn a_state_counts_once_for_its_browser_in_its_time_and_leads_nowhere_else() {
     assert_eq!(callback(&browser, &refused, NOW), Err(OidcError::Refused("access_denied".into())));
     let mix_up = format!("{uri}&iss=https%3A%2F%2Fevil.example").parse().unwrap();
     assert_eq!(callback(&browser, &mix_up, NOW), Err(OidcError::Issuer));
-    // Whoever changes the URL in it breaks its MAC.
+    // Another URL in it breaks its MAC.
     let state = BASE64_URL_SAFE_NO_PAD.decode(query(&reply.location, "state")).unwrap();
     let altered = String::from_utf8(state).unwrap().replace("shop.example/cart", "evil.example/cart");
     let altered = format!("/oauth2/callback?code=c&state={}", BASE64_URL_SAFE_NO_PAD.encode(altered)).parse().unwrap();

@@ -112,7 +112,7 @@ async fn an_envoy_gateway_configuration_names_the_store_and_a_closed_one_refuses
     wait::within("the route is open", async { while status(&gateway).await != 200 {} }).await;
     server.kill();
     until_metric(&gateway, "pailou_rate_limit_store_up", 0.0).await;
-    // What is leased is spent first; then limits that cannot be counted refuse. With 125,000 of them that takes long: another limit.
+    // The gateway spends its lease first, then refuses what it cannot count. A lease of 125,000 takes long: another limit.
     gateway.save_objects(limited(&engine, 7).into_iter().chain(configuration(true, "redis")));
     wait::within("limits are closed", async { while status(&gateway).await != 500 {} }).await;
     assert_eq!(gateway.logged("a refusal", |line| line["status"] == 500 && line["flag"] == "RLSE").await["status"], 500);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderName, Method, header};
 use jiff::Timestamp;
 use pailou_auth::{Attribute, Attributes};
-use pailou_snapshot::{Body, RequestFact, RouteName};
+use pailou_snapshot::{Body, MODEL_HEADERS, RequestFact, RouteName};
 
 use super::{Stage, authentication::Identity, facts::header_value};
 use crate::{headers, request_head::Head, template::RequestFacts, worker::Connection};
@@ -79,7 +79,7 @@ impl Attributes for JudgedRequest<'_> {
 
     fn headers(&self) -> Vec<(String, String)> {
         let map = &self.head.parts.headers;
-        let models = [headers::MODEL_NAME, headers::BASE_MODEL_NAME, HeaderName::from_static("x-ai-eg-model")];
+        let models = MODEL_HEADERS.map(HeaderName::from_static);
         let names = map.keys().chain(models.iter().filter(|name| !map.contains_key(*name)));
         let value =
             |name: &HeaderName| header_value(map, self.body, name).map(|value| String::from_utf8_lossy(&value).into_owned());

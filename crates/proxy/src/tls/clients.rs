@@ -76,7 +76,10 @@ impl ByTrust {
         let ClientTrust { certificate_digests, key_digests, names, .. } = &*self.trust;
         let refused = |why: NotAccepted| Error::from(CertificateError::Other(OtherError(Arc::new(why))));
         if self.trust.has_digests() {
-            let has = |digests: &[[u8; 32]], bytes: &[u8]| !digests.is_empty() && digests.iter().any(|it| it[..] == sha256(bytes));
+            let has = |digests: &[[u8; 32]], bytes: &[u8]| {
+                let digest = if digests.is_empty() { Vec::new() } else { sha256(bytes) };
+                digests.iter().any(|listed| listed[..] == digest)
+            };
             let read = EndEntityCert::try_from(certificate).map_err(|_| CertificateError::BadEncoding)?;
             if !has(certificate_digests, certificate) && !has(key_digests, &read.subject_public_key_info()) {
                 return Err(refused(NotAccepted::Digest));

@@ -152,7 +152,7 @@ async fn a_killed_server_leaves_each_replica_its_part() {
     server.kill();
     until("all notice", || replicas.iter().all(|replica| replica.limits.is_down())).await;
     let during = admitted(&replicas, &limit, 300).await;
-    // What was left at the last answer of each, parted by three: at most a little more than all of it.
+    // Each replica admits a third of the rest that it knew last: together at most a little more than all of it.
     assert!((30..=90).contains(&during), "{during}");
     assert!(replicas.iter().all(|replica| replica.alone() > 0));
     // It comes back without its memory: the replicas tell it what they have spent.

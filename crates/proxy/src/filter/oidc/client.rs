@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
 use pailou_auth::{DiscoveryError, JwkSet, JwkSetError, Provider, Refresh, TokenRequest, TokenResponse, TokenResponseError};
-use pailou_snapshot::{Address, OidcFilter, Protocol, Roots, Timeouts, TlsVersion, UpstreamTls};
+use pailou_snapshot::{OidcFilter, Timeouts};
 use tokio::time::timeout;
 
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     request_body::RequestBody,
     runtime::Runtime,
     subrequest::{self, SubrequestError},
-    tls::{ClientTls, TlsConfigError},
-    upstream::{Destination, Exchange, SendFailure},
+    upstream::Exchange,
+    url_host::{self, UrlError},
     worker::Connection,
 };
 
@@ -44,9 +44,7 @@ pub(super) enum ProviderError {
     #[error("{0}")]
     Subrequest(#[from] SubrequestError),
     #[error("{0}")]
-    Send(#[from] Box<SendFailure>),
-    #[error("TLS cannot be had: {0}")]
-    Tls(#[from] TlsConfigError),
+    Host(#[from] UrlError),
     #[error("{0} answered {1}")]
     Status(Uri, StatusCode),
     #[error("its answer broke off, or is longer than {MAX_ANSWER} bytes: {0}")]
@@ -145,55 +143,21 @@ impl ProviderClient<'_> {
     }
 
     async fn send(&self, uri: &Uri, request: http::request::Builder, body: Bytes) -> Result<(StatusCode, Bytes), ProviderError> {
-        let url = || ProviderError::Url(uri.to_string());
-        let authority = uri.authority().ok_or_else(url)?;
-        // Without a name and password that the URL may have.
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let length = body.len();
-        let mut request = request.uri(Uri::from(path)).header(header::HOST, host).header(header::USER_AGENT, "pailou");
-        if length > 0 {
-            request = request.header(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        let request = request.body(()).map_err(|_| url())?;
+        let request = match body.len() {
+            0 => request,
+            length => request.header(header::CONTENT_LENGTH, HeaderValue::from(length)),
+        };
+        let request = url_host::request(uri, request)?;
         let made = || request.clone().map(|()| RequestBody::held(Pieces::from(body.clone())));
         let Exchange { response, .. } = match subrequest::choose(&self.filter.backends) {
             Some(key) => {
                 let cluster = self.runtime.find(key).ok_or(SubrequestError::NoEndpoint)?;
                 subrequest::send(cluster, self.connection, &Timeouts::default(), |_| (made(), ())).await?.0
             }
-            None => self.send_to_host(uri, made()).await?,
+            None => url_host::send(uri, made(), &self.connection.worker.upstreams, &Timeouts::default()).await?,
         };
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(ProviderError::Body)?;
         Ok((head.status, body.to_bytes()))
     }
-
-    async fn send_to_host(&self, uri: &Uri, request: Request<RequestBody>) -> Result<Exchange, ProviderError> {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let address = match host.parse() {
-            Ok(address) => Address::Socket(std::net::SocketAddr::new(address, port)),
-            Err(_) => Address::Dns { host: host.into(), port },
-        };
-        let tls = is_tls.then(|| tls(host)).transpose()?;
-        let destination = Destination { tls: tls.as_ref(), ..Destination::new(&address, &Timeouts::default()) };
-        Ok(self.connection.worker.upstreams.send_request(&destination, request).await?)
-    }
-}
-
-/// TLS in the name of a host, by the system's authorities.
-fn tls(host: &str) -> Result<Arc<ClientTls>, TlsConfigError> {
-    let settings = UpstreamTls {
-        sni: host.into(),
-        is_by_host: false,
-        names: Vec::new(),
-        roots: Roots::System,
-        insecure_skip_verify: false,
-        client_certificate: None,
-        min_version: TlsVersion::V1_2,
-        max_version: TlsVersion::V1_3,
-    };
-    ClientTls::new(&settings, Protocol::Http1)
 }
