@@ -47,8 +47,8 @@ pub use metadata::Metadata;
 pub use new_key::{KEY_PREFIX, key_hash, new_key};
 pub use oidc::{
     ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectValue, DiscoveryError, FlowEntropy, IdTokenError,
-    LoggedIn, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings, RedirectUrl,
-    RedirectUrlPart, Refresh, SameSite, Session, ShortSecret, StateError, Token, TokenRequest, TokenResponse, TokenResponseError,
-    endpoint,
+    LoggedIn, LoginId, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings,
+    RedirectUrl, RedirectUrlPart, Refresh, SameSite, Session, ShortSecret, StateError, Token, TokenRequest, TokenResponse,
+    TokenResponseError, endpoint,
 };
 pub use token_cache::TokenCache;

@@ -17,7 +17,7 @@ mod token_request;
 mod token_response;
 
 pub use cookies::{CookieAttributes, SameSite};
-pub use flow::{FlowEntropy, StateError};
+pub use flow::{FlowEntropy, LoginId, StateError};
 pub use id_token::IdTokenError;
 pub use keys::{OidcKeys, ShortSecret};
 pub use login::{LoggedIn, PendingLogin};

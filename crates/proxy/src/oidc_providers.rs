@@ -1,44 +1,38 @@
-//! Providers of OpenID Connect, as far as they are known: their endpoints, their keys, and refreshes under way. All workers share it.
+//! Providers of OpenID Connect, as far as they are known: their endpoints, their keys, and exchanges under way. All workers share it.
 
 mod cached;
+mod exchange_pool;
+mod refreshes;
+mod used_logins;
 
 pub(crate) use cached::FetchError;
+pub(crate) use refreshes::{RefreshFailure, RefreshOutcome, Refreshes};
+pub(crate) use used_logins::Unanswered;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use pailou_auth::{JwkSet, Provider, ProviderSettings, Refresh, TokenResponse};
+use pailou_auth::{JwkSet, PendingLogin, Provider, ProviderSettings};
 use pailou_snapshot::{ClusterKey, OidcFilter};
 use parking_lot::Mutex;
-use ring::digest::{SHA256, digest};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use cached::Cached;
+use exchange_pool::ExchangePool;
+use used_logins::UsedLogins;
 
 /// Most providers that are remembered.
 const MAX_PROVIDERS: usize = 1024;
-/// Most requests to token endpoints at a time.
-const MAX_TOKEN_REQUESTS: usize = 64;
-/// Time for which requests of one session share one refresh: a browser sends several at once, and a refresh token may count once.
-const SHARED_REFRESH: Duration = Duration::from_secs(10);
-/// Most refreshes that are remembered.
-const MAX_REFRESHES: usize = 1024;
 
 /// State of all providers.
+#[derive(Default)]
 pub struct OidcProviders {
     providers: Mutex<HashMap<ProviderKey, Arc<ProviderState>>>,
-    refreshes: Mutex<HashMap<RefreshKey, (Instant, SharedRefresh)>>,
-    token_requests: Semaphore,
+    used_logins: UsedLogins,
+    /// Refreshes of sessions.
+    pub(crate) refreshes: Refreshes,
 }
 
 type ProviderKey = (ProviderSettings, Box<[(u32, ClusterKey)]>);
-type RefreshKey = [u8; 32];
-
-/// Answer to a refresh, for all requests that wait for it.
-pub(crate) type SharedRefresh = Arc<OnceCell<TokenResponse>>;
 
 /// State of one provider.
 #[derive(Default)]
@@ -47,12 +41,7 @@ pub(crate) struct ProviderState {
     pub(crate) provider: Cached<Provider>,
     /// Its keys.
     pub(crate) keys: Cached<JwkSet>,
-}
-
-impl Default for OidcProviders {
-    fn default() -> Self {
-        Self { providers: Mutex::default(), refreshes: Mutex::default(), token_requests: Semaphore::new(MAX_TOKEN_REQUESTS) }
-    }
+    exchanges: ExchangePool,
 }
 
 impl OidcProviders {
@@ -70,21 +59,20 @@ impl OidcProviders {
         providers.entry(key).or_default().clone()
     }
 
-    /// Leave for one more request to a token endpoint; `None` if too many are under way.
-    pub(crate) fn token_request(&self) -> Option<SemaphorePermit<'_>> {
-        self.token_requests.try_acquire().ok()
+    /// Begins the exchange of a login's code. Gives back whether it may begin: a login has one. `now` is in seconds since 1970.
+    pub(crate) fn begin_login(&self, login: &PendingLogin, now: i64) -> bool {
+        self.used_logins.begin(login.id, login.end, now)
     }
 
-    /// The answer to a refresh. Requests that come at once with the same refresh token share it.
-    pub(crate) fn refresh(&self, refresh: &Refresh) -> SharedRefresh {
-        let mut key = RefreshKey::default();
-        key.copy_from_slice(digest(&SHA256, refresh.token.expose().as_bytes()).as_ref());
-        let now = Instant::now();
-        let mut refreshes = self.refreshes.lock();
-        refreshes.retain(|_, (begun, _)| now.duration_since(*begun) < SHARED_REFRESH);
-        if refreshes.len() >= MAX_REFRESHES && !refreshes.contains_key(&key) {
-            return SharedRefresh::default();
-        }
-        refreshes.entry(key).or_insert_with(|| (now, SharedRefresh::default())).1.clone()
+    /// Lets a login's exchange be repeated that the provider gave no answer to.
+    pub(crate) fn reopen_login(&self, login: &PendingLogin, outcome: Unanswered) {
+        self.used_logins.reopen(login.id, outcome);
+    }
+}
+
+impl ProviderState {
+    /// Leave for one more request to the token endpoint, after a short wait if need be; `None` if too many are under way.
+    pub(crate) async fn exchange(&self) -> Option<OwnedSemaphorePermit> {
+        self.exchanges.permit().await
     }
 }

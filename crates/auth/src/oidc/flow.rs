@@ -32,6 +32,10 @@ struct State<'s> {
     csrf_token: std::borrow::Cow<'s, str>,
 }
 
+/// Identity of a login: nobody but the gateway makes one. It tells nothing of the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LoginId(pub [u8; 16]);
+
 /// A login under way.
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -84,6 +88,18 @@ impl Flow {
         BASE64_URL_SAFE_NO_PAD.encode(oidc.keys.mac("nonce", &[&self.id, &self.nonce]))
     }
 
+    /// The login's identity.
+    pub(super) fn login_id(&self, oidc: &Oidc) -> LoginId {
+        let mac = oidc.keys.mac("login", &[&self.id, &self.nonce]);
+        LoginId(mac.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// The second since 1970 after which the login is over.
+    pub(super) fn end(&self, oidc: &Oidc) -> i64 {
+        let ttl = i64::try_from(oidc.csrf_token_ttl.as_secs()).unwrap_or(i64::MAX);
+        started(&self.id).unwrap_or(0).saturating_add(ttl)
+    }
+
     fn csrf_token(&self, oidc: &Oidc, url: &str) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(oidc.keys.mac("state", &[&self.id, &self.nonce, url]))
     }
@@ -106,7 +122,7 @@ impl Flow {
     }
 
     /// Deletes the flow's cookie.
-    pub(super) fn end(&self, oidc: &Oidc, set: &mut NewCookies<'_>) {
+    pub(super) fn forget(&self, oidc: &Oidc, set: &mut NewCookies<'_>) {
         set.delete_one(&self.cookie(oidc));
     }
 }
@@ -123,12 +139,12 @@ impl Oidc {
     ) -> FlowParameters {
         let flow = Flow::new(entropy, now);
         let prefix = cookie_name(self, "");
-        let mut others: Vec<_> = cookies.with_prefix(&prefix).collect();
+        let is_over = |id: &&str| started(id).is_none_or(|start| self.is_over(start, now));
+        let (over, mut others): (Vec<_>, Vec<_>) = cookies.with_prefix(&prefix).partition(is_over);
+        // An id begins with its time. Cookies that are no flow's do not push one out.
         others.sort_unstable();
-        let is_over = |id: &str| started(id).is_none_or(|start| self.is_over(start, now));
-        let old = others.len().saturating_sub(MAX_FLOWS - 1);
-        let ended = others.iter().enumerate().filter(|(at, id)| *at < old || is_over(id));
-        for (_, id) in ended.take(MAX_DELETED) {
+        let oldest = &others[..others.len().saturating_sub(MAX_FLOWS - 1)];
+        for id in oldest.iter().chain(&over).take(MAX_DELETED) {
             set.delete_one(&format!("{prefix}{id}"));
         }
         // A name of hexadecimal digits can stand in a cookie.

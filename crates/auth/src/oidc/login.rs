@@ -3,7 +3,8 @@
 use http::{HeaderValue, Uri};
 
 use super::{
-    FlowEntropy, IdTokenError, Oidc, OidcError, OidcReply, OidcRequest, Provider, Refresh, SameSite, Session, TokenResponse,
+    FlowEntropy, IdTokenError, LoginId, Oidc, OidcError, OidcReply, OidcRequest, Provider, Refresh, SameSite, Session,
+    TokenResponse,
     cookies::{Cookies, NewCookies},
     flow::Flow,
     id_token::{self, Expected},
@@ -17,6 +18,10 @@ use crate::JwkSet;
 /// A client that came back from the provider with a code.
 #[derive(Debug)]
 pub struct PendingLogin {
+    /// Its identity.
+    pub id: LoginId,
+    /// The second since 1970 after which its `state` counts no more.
+    pub end: i64,
     pub(super) flow: Flow,
     pub(super) code: Vec<u8>,
     /// URL that it began with.
@@ -71,7 +76,7 @@ impl Oidc {
         let (flow, url) = self.find_flow(request, &cookies, &state, now)?;
         if self.session(&cookies, request.host, now).is_some() {
             let mut set = NewCookies::new(&self.cookies);
-            flow.end(self, &mut set);
+            flow.forget(self, &mut set);
             return self.back(&url, set).map(Ok);
         }
         if parameter(query, "iss")?.is_some_and(|issuer| *issuer != *self.provider.issuer.as_bytes()) {
@@ -81,7 +86,8 @@ impl Oidc {
             return Err(OidcError::Refused(error_code(&String::from_utf8_lossy(&error))));
         }
         let code = parameter(query, "code")?.filter(|code| !code.is_empty()).ok_or(OidcError::Parameter("code"))?;
-        Ok(Err(PendingLogin { flow, code: code.into_owned(), url }))
+        let (id, end) = (flow.login_id(self), flow.end(self));
+        Ok(Err(PendingLogin { id, end, flow, code: code.into_owned(), url }))
     }
 
     /// Ends a login with the tokens that its code was exchanged for.
@@ -102,7 +108,7 @@ impl Oidc {
         let cookies = Cookies::read(request.headers);
         let mut set = NewCookies::new(&self.cookies);
         self.keep(&cookies, request.host, &NewSession { response, subject: &subject, id_token: None, now }, &mut set)?;
-        login.flow.end(self, &mut set);
+        login.flow.forget(self, &mut set);
         self.back(&login.url, set)
     }
 

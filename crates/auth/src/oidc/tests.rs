@@ -103,6 +103,23 @@ fn three_tabs_log_in_and_abandoned_logins_do_not_pile_up() {
 }
 
 #[test]
+fn cookies_that_are_no_flow_push_no_login_out() {
+    let oidc = oidc();
+    let mut browser = Browser::default();
+    let tabs: Vec<_> = (1..=7).map(|tab| login(&oidc, &mut browser, "/", tab, NOW + i64::from(tab))).collect();
+    let prefix = format!("{}.", oidc.cookie_names.nonce);
+    for forged in ["zzz".to_owned(), format!("ffffffffff{}", "0".repeat(16)), format!("{:010x}{}", NOW - 601, "0".repeat(16))] {
+        browser.0.insert(format!("{prefix}{forged}"), "x".to_owned());
+    }
+    let last = login(&oidc, &mut browser, "/", 8, NOW + 8);
+    assert_eq!(browser.0.len(), 8, "{:?}", browser.0.keys());
+    // The oldest goes first.
+    login(&oidc, &mut browser, "/", 9, NOW + 9);
+    assert_eq!(come_back(&oidc, &mut browser, &tabs[0]), Err(StateError::NoFlow.into()));
+    assert!(come_back(&oidc, &mut browser, &tabs[1]).is_ok() && come_back(&oidc, &mut browser, &last).is_ok());
+}
+
+#[test]
 fn a_state_counts_once_for_its_browser_in_its_time_and_leads_nowhere_else() {
     let oidc = oidc();
     let mut browser = Browser::default();

@@ -32,6 +32,13 @@ pub enum TokenResponseError {
     Form,
 }
 
+impl TokenResponseError {
+    /// Whether the provider refuses the gateway as a client, which says nothing of the code or the refresh token.
+    pub fn is_of_client(&self) -> bool {
+        matches!(self, Self::Refused(401, _)) || matches!(self, Self::Refused(_, code) if code == "invalid_client")
+    }
+}
+
 #[derive(Deserialize)]
 struct Document {
     access_token: String,
@@ -100,5 +107,8 @@ mod tests {
         }
         let refused = TokenResponse::read(400, br#"{"error":"invalid_grant\r\n x","error_description":"secret"}"#);
         assert_eq!(refused, Err(TokenResponseError::Refused(400, "invalid_grantx".into())));
+        assert!(!refused.unwrap_err().is_of_client());
+        assert!(TokenResponse::read(400, br#"{"error":"invalid_client"}"#).unwrap_err().is_of_client());
+        assert!(TokenResponse::read(401, b"").unwrap_err().is_of_client());
     }
 }

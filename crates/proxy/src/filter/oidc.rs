@@ -2,11 +2,11 @@
 
 mod client;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use pailou_auth::{OidcError, OidcReply, OidcRequest, OidcStep, PendingLogin, Refresh, TokenResponseError};
+use pailou_auth::{OidcError, OidcReply, OidcRequest, OidcStep, PendingLogin, Refresh};
 use pailou_snapshot::OidcFilter;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -14,6 +14,7 @@ use super::Stage;
 use crate::{
     error::{Error, Flag},
     error_response,
+    oidc_providers::{RefreshFailure, Unanswered},
     request_head::Head,
     response_body::ResponseBody,
     wall_clock::unix_seconds,
@@ -116,8 +117,9 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn client(&self) -> ProviderClient<'_> {
-        ProviderClient { runtime: self.stage.runtime, connection: self.stage.connection, filter: self.filter }
+    fn client(&self) -> ProviderClient {
+        let Stage { runtime, connection, .. } = self.stage;
+        ProviderClient { runtime: Arc::clone(runtime), worker: connection.worker.clone(), filter: self.filter.clone() }
     }
 
     async fn login(&self, request: &OidcRequest<'_>, state: &mut OidcState) -> Result<Response<ResponseBody>, Error> {
@@ -142,8 +144,17 @@ impl Turn<'_> {
         let (settings, client) = (&self.filter.settings, self.client());
         let unavailable = |error: ProviderError| self.unavailable(&error);
         let provider = client.provider().await.map_err(unavailable)?;
+        let logins = &self.stage.connection.worker.context.oidc;
+        if !logins.begin_login(login, self.now) {
+            return Err(used());
+        }
         let exchange = settings.code_request(&provider, login, request.redirect_uri);
-        let tokens = client.tokens(exchange).await.map_err(unavailable)?;
+        let tokens = client.tokens(exchange).await.inspect_err(|error| match error {
+            ProviderError::Tokens(_) => {}
+            ProviderError::Busy => logins.reopen_login(login, Unanswered::NotAsked),
+            _ => logins.reopen_login(login, Unanswered::Asked),
+        });
+        let tokens = tokens.map_err(unavailable)?;
         let keys = client.keys(&provider, false).await.map_err(unavailable)?;
         match settings.logged_in(request, login, &tokens, &keys, self.now) {
             Err(error) if error.is_missing_key() => {
@@ -165,11 +176,13 @@ impl Turn<'_> {
         let unavailable = |error: ProviderError| self.unavailable(&error);
         let provider = client.provider().await.map_err(unavailable)?;
         let tokens = match client.refreshed(&provider, refresh).await {
-            Err(ProviderError::Tokens(TokenResponseError::Refused(..))) => {
+            Ok(tokens) => tokens,
+            Err(RefreshFailure::Refused(reason)) => {
+                tracing::debug!(%reason, "a session ends");
                 state.set_cookies.extend(settings.end_session(request));
                 return Ok(None);
             }
-            tokens => tokens.map_err(unavailable)?,
+            Err(RefreshFailure::Unavailable(reason)) => return Err(unavailable(ProviderError::Refresh(reason))),
         };
         let mut keys = client.keys(&provider, false).await.map_err(unavailable)?;
         let mut refreshed = settings.refreshed(request, refresh, tokens.clone(), &keys, self.now);
@@ -177,9 +190,19 @@ impl Turn<'_> {
             keys = client.keys(&provider, true).await.map_err(unavailable)?;
             refreshed = settings.refreshed(request, refresh, tokens, &keys, self.now);
         }
-        let session = refreshed.map_err(failed)?;
-        state.set_cookies.extend(session.set_cookies);
-        Ok(Some(session.session))
+        match refreshed {
+            Ok(session) => {
+                state.set_cookies.extend(session.set_cookies);
+                Ok(Some(session.session))
+            }
+            // Nobody can say that it is still the same user.
+            Err(OidcError::IdToken(reason)) => {
+                tracing::debug!(%reason, "a session ends");
+                state.set_cookies.extend(settings.end_session(request));
+                Ok(None)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     async fn logout(&self, request: &OidcRequest<'_>) -> Result<Response<ResponseBody>, Error> {
@@ -189,12 +212,15 @@ impl Turn<'_> {
     }
 
     fn unavailable(&self, error: &ProviderError) -> Error {
-        if let ProviderError::Tokens(refused) = error {
-            return unauthorized(Some(refused.to_string()));
-        }
+        let message = match error {
+            ProviderError::Tokens(refused) => return unauthorized(Some(refused.to_string())),
+            ProviderError::Busy => "too many clients log in at once; try again",
+            _ => "the identity provider gives no answer; try again",
+        };
         let detail = format!("the identity provider {}: {error}", self.filter.settings.provider.issuer);
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        Error { status, ..Error::new(Flag::Forbidden, "the identity provider gives no answer; try again").with_detail(detail) }
+        let error = Error { status, ..Error::new(Flag::Forbidden, message).with_detail(detail) };
+        error.with_retry_after(Duration::from_secs(1))
     }
 }
 
@@ -213,6 +239,12 @@ fn unauthorized(detail: Option<String>) -> Error {
         Some(detail) => error.with_detail(format!("oidc: {detail}")),
         None => error,
     }
+}
+
+/// 401 for a `state` that has been used.
+fn used() -> Error {
+    let message = "OAuth flow failed: this login is over, or is being completed; open the page again";
+    Error { status: StatusCode::UNAUTHORIZED, ..Error::new(Flag::Forbidden, message) }
 }
 
 fn response(OidcReply { location, page, set_cookies }: OidcReply) -> Response<ResponseBody> {

@@ -28,6 +28,7 @@ mod mirrors;
 mod model_names;
 mod models;
 mod oidc;
+mod oidc_exchanges;
 mod paths;
 mod picker;
 mod picker_answers;

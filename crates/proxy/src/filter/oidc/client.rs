@@ -11,13 +11,13 @@ use pailou_snapshot::{OidcFilter, Timeouts};
 use tokio::time::timeout;
 
 use crate::{
-    oidc_providers::{FetchError, OidcProviders},
+    oidc_providers::{FetchError, OidcProviders, RefreshFailure, RefreshOutcome},
     request_body::RequestBody,
     runtime::Runtime,
     subrequest::{self, SubrequestError},
     upstream::Exchange,
     url_host::{self, UrlError},
-    worker::Connection,
+    worker::Worker,
 };
 
 /// Time for an answer of the token endpoint.
@@ -39,6 +39,8 @@ pub(super) enum ProviderError {
     Fetch(#[from] FetchError),
     #[error("too many logins and refreshes are under way")]
     Busy,
+    #[error("{0}")]
+    Refresh(Arc<str>),
     #[error("it did not answer within {} s", .0.as_secs())]
     Late(Duration),
     #[error("{0}")]
@@ -59,14 +61,15 @@ pub(super) enum ProviderError {
     Tokens(#[from] TokenResponseError),
 }
 
-/// Way to a provider for one request of a client.
-pub(super) struct ProviderClient<'a> {
-    pub(super) runtime: &'a Runtime,
-    pub(super) connection: &'a Arc<Connection>,
-    pub(super) filter: &'a OidcFilter,
+/// Way to a provider for one request of a client, which may end before the provider answers.
+#[derive(Clone)]
+pub(super) struct ProviderClient {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) worker: Arc<Worker>,
+    pub(super) filter: Arc<OidcFilter>,
 }
 
-impl ProviderClient<'_> {
+impl ProviderClient {
     /// The provider's endpoints.
     ///
     /// # Errors
@@ -77,7 +80,7 @@ impl ProviderClient<'_> {
             let document = self.fetch(&settings.discovery_url()).await?;
             Ok(settings.read_discovery(&document)?)
         };
-        self.known().state(self.filter).provider.fetched(DISCOVERY_INTERVAL, fetch).await
+        self.known().state(&self.filter).provider.fetched(DISCOVERY_INTERVAL, fetch).await
     }
 
     /// The provider's keys; with `is_missing_one` newer ones, if they may be had by now.
@@ -90,7 +93,7 @@ impl ProviderClient<'_> {
             let document = self.fetch(&provider.jwks_uri.to_string()).await?;
             Ok(JwkSet::parse(&document)?)
         };
-        self.known().state(self.filter).keys.fetched(interval, fetch).await
+        self.known().state(&self.filter).keys.fetched(interval, fetch).await
     }
 
     /// Exchanges a code, or a refresh token, for tokens.
@@ -98,7 +101,8 @@ impl ProviderClient<'_> {
     /// # Errors
     /// The provider cannot be reached, or refuses.
     pub(super) async fn tokens(&self, request: TokenRequest) -> Result<TokenResponse, ProviderError> {
-        let _permit = self.known().token_request().ok_or(ProviderError::Busy)?;
+        let state = self.known().state(&self.filter);
+        let _permit = state.exchange().await.ok_or(ProviderError::Busy)?;
         timeout(TOKEN_TIMEOUT, self.ask_for_tokens(request)).await.unwrap_or(Err(ProviderError::Late(TOKEN_TIMEOUT)))
     }
 
@@ -106,14 +110,22 @@ impl ProviderClient<'_> {
     ///
     /// # Errors
     /// The provider cannot be reached, or refuses.
-    pub(super) async fn refreshed(&self, provider: &Provider, refresh: &Refresh) -> Result<TokenResponse, ProviderError> {
-        let cell = self.known().refresh(refresh);
-        let request = || self.tokens(self.filter.settings.refresh_request(provider, refresh));
-        cell.get_or_try_init(request).await.cloned()
+    pub(super) async fn refreshed(&self, provider: &Provider, refresh: &Refresh) -> RefreshOutcome {
+        let settings = &self.filter.settings;
+        let (client, request) = (self.clone(), settings.refresh_request(provider, refresh));
+        let ask = async move {
+            client.tokens(request).await.map_err(|error| match error {
+                ProviderError::Tokens(refused @ TokenResponseError::Refused(..)) if !refused.is_of_client() => {
+                    RefreshFailure::Refused(refused)
+                }
+                error => RefreshFailure::Unavailable(error.to_string().into()),
+            })
+        };
+        self.known().refreshes.join(settings, refresh, ask).await
     }
 
     fn known(&self) -> &OidcProviders {
-        &self.connection.worker.context.oidc
+        &self.worker.context.oidc
     }
 
     async fn fetch(&self, url: &str) -> Result<Bytes, ProviderError> {
@@ -152,9 +164,9 @@ impl ProviderClient<'_> {
         let Exchange { response, .. } = match subrequest::choose(&self.filter.backends) {
             Some(key) => {
                 let cluster = self.runtime.find(key).ok_or(SubrequestError::NoEndpoint)?;
-                subrequest::send(cluster, self.connection, &Timeouts::default(), |_| (made(), ())).await?.0
+                subrequest::send_over(cluster, &self.worker.upstreams, &Timeouts::default(), |_| (made(), ())).await?.0
             }
-            None => url_host::send(uri, made(), &self.connection.worker.upstreams, &Timeouts::default()).await?,
+            None => url_host::send(uri, made(), &self.worker.upstreams, &Timeouts::default()).await?,
         };
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(ProviderError::Body)?;

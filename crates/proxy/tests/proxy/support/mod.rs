@@ -3,6 +3,7 @@
 pub(crate) mod by_hand;
 pub(crate) mod ear;
 pub(crate) mod log;
+pub(crate) mod login;
 pub(crate) mod objects;
 pub(crate) mod picked;
 pub(crate) mod picker;

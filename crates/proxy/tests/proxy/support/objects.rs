@@ -73,17 +73,22 @@ impl Gateway {
 
     /// The answer to these bytes.
     pub(crate) async fn raw(&self, bytes: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(bytes.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
-        String::from_utf8_lossy(&answer).into_owned()
+        raw(self.address, bytes).await
     }
 
     /// The answer to a request of this head, to which the end and `connection: close` are added.
     pub(crate) async fn ask(&self, head: &str) -> String {
         self.raw(&format!("{head}\r\nconnection: close\r\n\r\n")).await
     }
+}
+
+/// The answer of a server to these bytes.
+pub(crate) async fn raw(address: SocketAddr, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A loopback address of its own, in 127.64.0.0/10: process and serial number are in it.

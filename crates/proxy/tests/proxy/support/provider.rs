@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
 use super::objects::Gateway;
@@ -24,6 +25,8 @@ use super::objects::Gateway;
 pub(crate) struct Provider {
     pub(crate) address: SocketAddr,
     pub(crate) state: Arc<Mutex<State>>,
+    /// The token endpoint answers nobody while it holds.
+    pub(crate) holds: Arc<watch::Sender<bool>>,
 }
 
 /// State of a provider, and its faults.
@@ -47,6 +50,8 @@ pub(crate) struct State {
     pub(crate) key: u8,
     /// Issuer of the discovery document.
     pub(crate) issuer: Option<String>,
+    /// Secret of the client, in place of the right one.
+    pub(crate) client_secret: Option<&'static str>,
     /// Status of all responses.
     pub(crate) status: Option<u16>,
     /// Characters that access tokens have more.
@@ -60,13 +65,15 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { key: 1, ..State::default() }));
-        let shared = state.clone();
+        let holds = Arc::new(watch::Sender::new(false));
+        let shared = (state.clone(), holds.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, address, shared.clone()));
+                let (state, holds) = shared.clone();
+                tokio::spawn(serve(stream, address, state, holds));
             }
         });
-        Self { address, state }
+        Self { address, state, holds }
     }
 
     pub(crate) fn issuer(&self) -> String {
@@ -89,6 +96,17 @@ impl Provider {
         let back = format!("{path}?code=code%2F{}&state={}", state.serial, parameters["state"]);
         state.codes.insert(code, parameters);
         back
+    }
+
+    /// Waits until a path has been asked for so often.
+    pub(crate) async fn asked(&self, path: &str, count: usize) {
+        for _ in 0..500 {
+            if self.count(path) >= count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("{path} was asked for {} times", self.count(path));
     }
 
     /// How often a path was asked for.
@@ -124,7 +142,10 @@ impl State {
 
     fn tokens(&mut self, issuer: &str, head: &str, form: &HashMap<String, String>) -> (u16, Value) {
         self.forms.push(form.clone());
-        let basic = format!("authorization: basic {}", BASE64_STANDARD.encode("shop:hush%2Bhush"));
+        let basic = format!(
+            "authorization: basic {}",
+            BASE64_STANDARD.encode(format!("shop:{}", self.client_secret.unwrap_or("hush%2Bhush")))
+        );
         if !head.lines().any(|line| line.eq_ignore_ascii_case(&basic)) {
             return (401, json!({"error": "invalid_client"}));
         }
@@ -179,7 +200,7 @@ fn form(text: &str) -> HashMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), decode(value))).collect()
 }
 
-async fn serve(mut stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>) {
+async fn serve(mut stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>, holds: Arc<watch::Sender<bool>>) {
     let mut read = Vec::new();
     while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
         let text = String::from_utf8_lossy(&read).into_owned();
@@ -189,6 +210,9 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, state: Arc<Mutex<Stat
             continue;
         }
         let (status, answer) = state.lock().answer(address, head, body);
+        if head.starts_with("POST /token ") {
+            let _ = holds.subscribe().wait_for(|holds| !holds).await;
+        }
         read.clear();
         let answer = answer.to_string();
         let response =
@@ -212,12 +236,17 @@ pub(crate) struct Seen {
 }
 
 impl Browser {
-    /// Asks for a path, with these header lines more.
-    pub(crate) async fn get(&mut self, gateway: &Gateway, path: &str, headers: &str) -> Seen {
+    /// Head of a request for a path, with these header lines more.
+    pub(crate) fn head(&self, path: &str, headers: &str) -> String {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = if cookies.is_empty() { String::new() } else { format!("\r\ncookie: {}", cookies.join("; ")) };
         let headers = if headers.is_empty() { String::new() } else { format!("\r\n{headers}") };
-        let text = gateway.ask(&format!("GET {path} HTTP/1.1\r\nhost: a.test{cookies}{headers}")).await;
+        format!("GET {path} HTTP/1.1\r\nhost: a.test{cookies}{headers}")
+    }
+
+    /// Asks for a path, with these header lines more.
+    pub(crate) async fn get(&mut self, gateway: &Gateway, path: &str, headers: &str) -> Seen {
+        let text = gateway.ask(&self.head(path, headers)).await;
         let status = text.split(' ').nth(1).unwrap().parse().unwrap();
         let head = text.split("\r\n\r\n").next().unwrap().to_owned();
         let mut location = String::new();

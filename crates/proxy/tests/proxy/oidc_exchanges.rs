@@ -1,0 +1,108 @@
+//! Exchanges with providers: how many, and which of them others have to wait for (SecurityPolicy `oidc`).
+
+use tokio::task::JoinSet;
+
+use crate::support::{
+    ear::Ear,
+    login::serve,
+    objects::{Gateway, backend, raw},
+    provider::{Browser, Provider},
+};
+
+#[tokio::test]
+async fn a_state_that_is_sent_again_and_again_asks_the_provider_once() {
+    let (gateway, _ear, provider) = serve("}").await;
+    let mut browser = Browser::default();
+    let callback = provider.confirm(&browser.get(&gateway, "/", "").await.location);
+    provider.holds.send_replace(true);
+    let (mut first, mut again) = (browser.clone(), browser);
+    let replays = async {
+        provider.asked("/token", 1).await;
+        for _ in 0..5 {
+            let seen = again.get(&gateway, &callback, "").await;
+            assert_eq!(seen.status, 401, "{}", seen.text);
+            assert!(seen.text.contains("this login is over, or is being completed; open the page again"), "{}", seen.text);
+        }
+        provider.holds.send_replace(false);
+    };
+    let (seen, ()) = tokio::join!(first.get(&gateway, &callback, ""), replays);
+    assert_eq!(seen.status, 302, "{}", seen.text);
+    // Neither after the login, nor after one that the provider refuses.
+    assert_eq!(again.get(&gateway, &callback, "").await.status, 401);
+    let mut other = Browser::default();
+    let callback = provider.confirm(&other.get(&gateway, "/", "").await.location).replace("code=code", "code=forged");
+    for _ in 0..3 {
+        assert_eq!(other.get(&gateway, &callback, "").await.status, 401);
+    }
+    assert_eq!(provider.count("/token"), 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_stops_no_logins_at_another() {
+    let (ear, hanging, other) = (Ear::start().await, Provider::start().await, Provider::start().await);
+    let secrets = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client}\nstringData: {client-secret: hush+hush}\n\
+                   ---\napiVersion: v1\nkind: Secret\nmetadata: {name: envoy-oidc-hmac, namespace: envoy-gateway-system}\n\
+                   stringData: {hmac-secret: 0123456789abcdef0123456789abcdef}\n";
+    let part = |name: &str, provider: &Provider| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
+             rules: [{{matches: [{{path: {{value: /{name}}}}}], backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: ear}}]}}]\n\
+             ---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {{name: {name}}}\nspec:\n  targetRefs: \
+             [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]\n  oidc: {{provider: {{issuer: \"{}\"}}, clientID: shop, \
+             clientSecret: {{name: client}}, redirectURL: \"http://%REQ(:authority)%/{name}/callback\", logoutPath: /{name}/logout}}\n",
+            provider.issuer()
+        )
+    };
+    let objects = [&*part("hanging", &hanging), &part("other", &other), &backend("ear", ear.address, ""), secrets].concat();
+    let gateway = Gateway::serve(&objects);
+    hanging.holds.send_replace(true);
+    let mut logins = JoinSet::new();
+    // As many as one provider may have under way.
+    for _ in 0..32 {
+        let mut browser = Browser::default();
+        let callback = hanging.confirm(&browser.get(&gateway, "/hanging", "").await.location);
+        let (address, request) = (gateway.address, browser.head(&callback, "connection: close\r\n\r\n"));
+        logins.spawn(async move { raw(address, &request).await });
+    }
+    hanging.asked("/token", 32).await;
+    let seen = Browser::default().log_in(&gateway, &other, "/other").await;
+    assert_eq!(seen.status, 302, "{}", seen.text);
+    hanging.holds.send_replace(false);
+    for seen in logins.join_all().await {
+        assert!(seen.starts_with("HTTP/1.1 302 "), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_session_is_refreshed_loses_nothing() {
+    let (gateway, ear, provider) = serve(", forwardAccessToken: true}").await;
+    let mut browser = Browser::default();
+    browser.log_in(&gateway, &provider, "/").await;
+    browser.cookies.retain(|name, _| name.starts_with("RefreshToken") || name.starts_with("IdToken"));
+    provider.holds.send_replace(true);
+    let mut left = browser.clone();
+    tokio::select! {
+        _ = left.get(&gateway, "/", "") => panic!("an answer while the provider holds"),
+        () = provider.asked("/token", 2) => {}
+    }
+    provider.holds.send_replace(false);
+    // The refresh token has been used: the answer to it is kept.
+    let seen = browser.get(&gateway, "/", "").await;
+    assert_eq!(seen.status, 200, "{}", seen.text);
+    assert!(ear.next().await.contains("\r\nauthorization: bearer access-3\r\n"));
+    assert_eq!(provider.count("/token"), 2);
+}
+
+#[tokio::test]
+async fn a_client_secret_that_is_wrong_ends_no_session() {
+    let (gateway, _ear, provider) = serve("}").await;
+    let mut browser = Browser::default();
+    browser.log_in(&gateway, &provider, "/").await;
+    browser.cookies.retain(|name, _| name.starts_with("RefreshToken"));
+    provider.state.lock().client_secret = Some("another");
+    let seen = browser.get(&gateway, "/", "").await;
+    assert_eq!(seen.status, 503, "{}", seen.text);
+    gateway.log.line("invalid_client").await;
+    provider.state.lock().client_secret = None;
+    assert_eq!(browser.get(&gateway, "/", "").await.status, 200);
+}
