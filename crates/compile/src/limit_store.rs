@@ -19,6 +19,8 @@ const CONFIG_MAPS: [(&str, &str); 3] = [
 ];
 /// Their key; another is read where it holds an EnvoyGateway.
 const KEY: &str = "envoy-gateway.yaml";
+/// Annotation of the ConfigMap: beginning of the store's keys, for gateways of several clusters on one store.
+const PREFIX_ANNOTATION: &str = "pailou.dev/rate-limit-key-prefix";
 /// Key of a Secret with the URL.
 const URL_KEY: &str = "url";
 
@@ -87,6 +89,9 @@ fn store(index: &Index<'_>, map: &ConfigMap, limit: &GlobalRateLimit) -> Result<
             None => StoreTls::default(),
             Some(reference) => certificates("rateLimit.backend.redis.tls.certificateRef", index, map, reference)?,
         });
+    }
+    if let Some(prefix) = map.meta.annotation(PREFIX_ANNOTATION) {
+        store.set_prefix(prefix).map_err(|error| format!("metadata.annotations[{PREFIX_ANNOTATION}]: {error}"))?;
     }
     store.timeout = limit.timeout.map_or(LimitStore::DEFAULT_TIMEOUT, |it| it.as_std().max(Duration::from_millis(1)));
     store.is_fail_closed = limit.fail_closed;

@@ -200,7 +200,7 @@ impl Counters {
             }
             Some(sharing) => Ok(counter.alone(now, charge.window, sharing.replicas())),
         })
-        .unwrap_or_else(|Unleased| {
+        .unwrap_or_else(|_| {
             Admission::Refused(Rate { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 })
         })
     }
@@ -217,15 +217,20 @@ impl Counters {
         let now = sharing.time(now);
         let mut asked = None;
         let admission = self.charge(now, charge, |counter, key, demand| {
-            let left = counter.leased(now, demand).ok_or(Unleased);
+            let left = counter.leased(now, demand).ok_or(Unleased::Asked);
             if sharing.is_down() {
                 // Nobody waits for it.
                 return left;
             }
+            if counter.is_refused() {
+                return left.map_err(|_| Unleased::Refused);
+            }
             if left.is_err() {
                 counter.demand(demand);
             }
-            if (left.is_err() || counter.is_low()) && !std::mem::replace(&mut counter.lease().is_queued, true) {
+            let is_wanted = left.is_err() || counter.is_low();
+            if is_wanted && !counter.lease().is_queued && sharing.has_room() {
+                counter.lease().is_queued = true;
                 asked = Some(CounterKey { rule: key, descriptor: charge.descriptor.clone(), window: charge.window });
             }
             left

@@ -14,6 +14,10 @@ const MIN_AHEAD: u64 = 8;
 const IDLE: (u64, u64) = (2, 60);
 /// Share of the window that a lease may lie unused.
 const IDLE_SHARE: u64 = 6;
+/// Time after which a store that refused a counter is asked again, if requests came meanwhile, in seconds.
+const REFUSAL: u64 = 2;
+/// Time without requests after which it is not, in seconds.
+const REFUSAL_KEPT: u64 = 60;
 
 /// Grant of a store to this replica, of one counter.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,8 @@ pub(crate) struct Lease {
     pub(crate) is_queued: bool,
     /// The process may have forgotten an earlier grant of this window.
     pub(crate) is_forgotten: bool,
+    /// Time from which on a store that refused the counter is asked again, seconds.
+    refused_until: Option<u64>,
 }
 
 /// Room that requests want.
@@ -137,6 +143,16 @@ impl Counter {
         lease.granted.saturating_add(rest.div_ceil(replicas.max(1))).saturating_sub(used)
     }
 
+    /// Whether the store has refused the counter, and requests do not wait for it.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.lease.as_deref().is_some_and(|lease| lease.refused_until.is_some())
+    }
+
+    /// Notes that the store refused.
+    pub(crate) fn refuse(&mut self, now: u64) {
+        self.lease().refused_until = Some(now + REFUSAL);
+    }
+
     /// Begins a window.
     fn renew(&mut self, begin: u64, granted: u64) {
         self.begin = begin;
@@ -160,6 +176,9 @@ impl Counter {
     pub(crate) fn is_due(&self, now: u64, all: bool) -> bool {
         let used = self.used();
         let Some(lease) = self.lease.as_deref().filter(|lease| !lease.is_queued) else { return false };
+        if let Some(until) = lease.refused_until {
+            return all || (now >= until && now < lease.used.saturating_add(REFUSAL_KEPT));
+        }
         if now >= self.begin + self.seconds {
             return lease.late > 0;
         }
@@ -238,7 +257,7 @@ impl Counter {
             self.spent = self.spent.saturating_add(grant.before);
         }
         let lease = self.lease();
-        lease.is_forgotten = false;
+        (lease.is_forgotten, lease.refused_until) = (false, None);
         lease.granted = grant.before.saturating_add(grant.granted);
         lease.total = grant.total;
         if grant.granted > 0 {

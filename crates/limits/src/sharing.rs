@@ -38,9 +38,17 @@ pub struct CounterClaim {
     pub claim: Claim,
 }
 
-/// A request's counter has no lease yet, or what is left of it is too little: the store has been asked.
+/// Counters that wait at most. More are asked for once some have been answered.
+const MAX_WAITING: usize = 100_000;
+
+/// A request's counter has no lease yet, or what is left of it is too little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unleased;
+pub enum Unleased {
+    /// The store has been asked.
+    Asked,
+    /// The store has refused the counter of late, and is not asked by requests.
+    Refused,
+}
 
 impl fmt::Debug for Sharing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,6 +99,11 @@ impl Sharing {
     pub(crate) fn push(&self, key: CounterKey) {
         self.queue.lock().push_back(key);
         (self.wake)();
+    }
+
+    /// Whether another counter may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.lock().len() < MAX_WAITING
     }
 
     /// Counters that wait to be sent.
@@ -149,15 +162,19 @@ impl Counters {
         }
     }
 
-    /// Puts claims back that did not arrive.
-    pub fn give_back(&self, sharing: &Sharing, claims: Vec<CounterClaim>) {
-        for CounterClaim { key, .. } in claims {
-            // Demands are not kept: the requests do not wait any more.
-            let is_new = self.with_counter(&key, |counter| !std::mem::replace(&mut counter.lease().is_queued, true));
-            if is_new == Some(true) {
-                sharing.queue.lock().push_back(key);
-            }
+    /// Puts a claim back that did not arrive.
+    pub fn give_back(&self, sharing: &Sharing, CounterClaim { key, .. }: CounterClaim) {
+        // Demands are not kept: the requests do not wait any more.
+        let is_new = self.with_counter(&key, |counter| !std::mem::replace(&mut counter.lease().is_queued, true));
+        if is_new == Some(true) {
+            sharing.queue.lock().push_back(key);
         }
+    }
+
+    /// Notes that the store refuses a counter, or the node that has it does not answer: for a while it is counted without. A sweep asks again.
+    pub fn refuse(&self, sharing: &Sharing, now: u64, claim: &CounterClaim) {
+        let now = sharing.time(now);
+        self.with_counter(&claim.key, |counter| counter.refuse(now));
     }
 
     /// Has all counters wait whose state the store should know: those that overdrew, and leases that lie unused. `all`: every lease, because

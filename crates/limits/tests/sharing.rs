@@ -82,15 +82,19 @@ impl Replica {
         self.sharing.observe(3, store.now * 1000, now * 1000);
         let claims = self.counters.claims(&self.sharing, now, 1000);
         if way == Way::Lost {
-            return self.counters.give_back(&self.sharing, claims);
+            return self.give_back(claims);
         }
         let grants: Vec<_> = claims.iter().map(|claim| store.answer(self.id, claim)).collect();
         if way == Way::AnswerLost {
-            return self.counters.give_back(&self.sharing, claims);
+            return self.give_back(claims);
         }
         for (claim, grant) in claims.iter().zip(&grants) {
             self.counters.grant(&self.sharing, now, claim, grant);
         }
+    }
+
+    fn give_back(&self, claims: Vec<CounterClaim>) {
+        claims.into_iter().for_each(|claim| self.counters.give_back(&self.sharing, claim));
     }
 
     fn sweep(&self, store: &mut Store, all: bool) {
@@ -105,7 +109,7 @@ impl Replica {
         for _ in 0..10 {
             match self.counters.admit_leased(self.now(store), charge) {
                 Ok(admission) => return self.outcome(store, admission),
-                Err(Unleased) => self.sync(store, Way::Whole),
+                Err(_) => self.sync(store, Way::Whole),
             }
         }
         panic!("a request waits for ever");
@@ -235,6 +239,36 @@ fn a_replica_that_ends_gives_back_and_one_that_dies_keeps_its_lease() {
     drop(replicas.remove(0));
     let left = (0..240).filter(|_| replicas[0].admit(&mut store, &limit).is_some()).count() as u64;
     assert!((237 - 240 / 8..237).contains(&left), "{left}");
+}
+
+#[test]
+fn a_counter_that_the_store_refuses_is_counted_without_it_and_asked_for_again() {
+    let (mut store, replicas) = three();
+    let replica = &replicas[0];
+    replica.sync(&mut store, Way::Whole);
+    let nine = charge(9, 1, None);
+    assert_eq!(replica.counters.admit_leased(store.now, &nine).unwrap_err(), Unleased::Asked);
+    for claim in replica.counters.claims(&replica.sharing, store.now, 10) {
+        replica.counters.refuse(&replica.sharing, store.now, &claim);
+    }
+    assert_eq!(replica.counters.admit_leased(store.now, &nine).unwrap_err(), Unleased::Refused);
+    let admitted = (0..9).filter(|_| {
+        let admission = replica.counters.admit(store.now, &nine);
+        replica.outcome(&store, admission).is_some()
+    });
+    assert_eq!(admitted.count(), 3);
+    // Others are not; and nobody asks before its time.
+    assert!(replica.admit(&mut store, &Charge { rule: (3, 2), ..charge(5, 1, None) }).is_some());
+    let answers = store.answers;
+    replica.sweep(&mut store, false);
+    assert_eq!((replica.sharing.waiting(), store.answers), (0, answers));
+    store.now += 2;
+    replica.sweep(&mut store, false);
+    assert_eq!(store.answers, answers + 1);
+    let left = (0..20).filter(|_| replicas[1].admit(&mut store, &nine).is_some()).count();
+    assert_eq!(left, 6);
+    // The window is over, and the store answers: no request comes, and none asks.
+    replica.sweep(&mut store, false);
 }
 
 #[derive(Clone, Debug)]

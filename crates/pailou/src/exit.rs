@@ -68,6 +68,9 @@ pub(crate) enum Error {
     /// The URL of the store of limits is none.
     #[error("--rate-limit-redis-url: {0}")]
     LimitStore(pailou_snapshot::StoreUrlError),
+    /// A flag of the store of limits without the store's URL.
+    #[error("{0} has no effect without a store: add --rate-limit-redis-url or --rate-limit-redis-url-file")]
+    LimitStoreFlag(&'static str),
     /// The admin endpoint of a gateway does not answer.
     #[error("the admin endpoint at {address} cannot be read: {source}")]
     Admin {

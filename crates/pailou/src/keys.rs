@@ -1,6 +1,7 @@
 //! `pailou keys`: makes API keys, and shows who has some. Only a key's hash goes into a Secret, and no key is ever read from one.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     io::{self, BufWriter, Read, Write},
     time::Instant,
@@ -66,13 +67,21 @@ fn write_entry(out: &mut impl Write, args: &KeyEntryArgs, key: &[u8]) -> io::Res
     // In single quotes YAML takes everything as it stands, but for these quotes.
     let entry = Value::Object(entry).to_string().replace('\'', "''");
     match &args.secret {
-        None => writeln!(out, "{}: '{entry}'", args.client),
+        None => writeln!(out, "{}: '{entry}'", scalar(&args.client)),
         Some(secret) => {
-            let namespace = args.namespace.as_ref().map(|namespace| format!(", namespace: {namespace}")).unwrap_or_default();
-            writeln!(out, "apiVersion: v1\nkind: Secret\nmetadata: {{name: {secret}{namespace}}}\nstringData:")?;
-            writeln!(out, "  {}: '{entry}'", args.client)
+            let namespace =
+                args.namespace.as_ref().map(|namespace| format!(", namespace: {}", scalar(namespace))).unwrap_or_default();
+            writeln!(out, "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}{namespace}}}\nstringData:", scalar(secret))?;
+            writeln!(out, "  {}: '{entry}'", scalar(&args.client))
         }
     }
+}
+
+/// A name in YAML, in quotes where a reader could take it for a number, a truth value or nothing. Names have no quotes in them.
+fn scalar(name: &str) -> Cow<'_, str> {
+    const WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    let is_text = name.starts_with(|first: char| first.is_ascii_alphabetic()) && !WORDS.contains(&&*name.to_ascii_lowercase());
+    if is_text { name.into() } else { format!("'{name}'").into() }
 }
 
 /// A client of a Secret.

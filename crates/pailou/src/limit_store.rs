@@ -12,11 +12,20 @@ const PASSWORD: &str = "PAILOU_RATE_LIMIT_REDIS_PASSWORD";
 /// Reads the flags, and the files that they name.
 ///
 /// # Errors
-/// The URL is none, or a file cannot be read. Neither shows a password.
+/// The URL is none, a file cannot be read, or there is no URL and other flags are set. None shows a password.
 pub(crate) fn read(args: &LimitStoreArgs) -> Result<Option<LimitStore>, Error> {
-    let Some(url) = &args.rate_limit_redis_url else { return Ok(None) };
-    let mut store = LimitStore::parse(url).map_err(Error::LimitStore)?;
-    store.timeout = Duration::from_millis(args.rate_limit_timeout.into());
+    let url = match (&args.rate_limit_redis_url, &args.rate_limit_redis_url_file) {
+        (Some(url), _) => url.clone(),
+        (None, Some(path)) => text(path)?,
+        (None, None) => return without_url(args),
+    };
+    let mut store = LimitStore::parse(&url).map_err(Error::LimitStore)?;
+    if let Some(prefix) = &args.rate_limit_redis_prefix {
+        store.set_prefix(prefix).map_err(Error::LimitStore)?;
+    }
+    if let Some(timeout) = args.rate_limit_timeout {
+        store.timeout = Duration::from_millis(timeout.into());
+    }
     store.is_fail_closed = args.rate_limit_fail_closed;
     if let Some(path) = &args.rate_limit_redis_password_file {
         store.password = Some(StoreSecret::new(text(path)?.trim_end_matches(['\r', '\n'])));
@@ -30,6 +39,22 @@ pub(crate) fn read(args: &LimitStoreArgs) -> Result<Option<LimitStore>, Error> {
         store.tls.get_or_insert_with(StoreTls::default).client = Some((text(chain)?.into(), StoreSecret::new(&text(key)?)));
     }
     Ok(Some(store))
+}
+
+/// No store; what is set beside its URL would have no effect.
+fn without_url(args: &LimitStoreArgs) -> Result<Option<LimitStore>, Error> {
+    let flags = [
+        ("--rate-limit-redis-prefix", args.rate_limit_redis_prefix.is_some()),
+        ("--rate-limit-redis-password-file", args.rate_limit_redis_password_file.is_some()),
+        ("--rate-limit-redis-ca", args.rate_limit_redis_ca.is_some()),
+        ("--rate-limit-redis-cert", args.rate_limit_redis_cert.is_some()),
+        ("--rate-limit-timeout", args.rate_limit_timeout.is_some()),
+        ("--rate-limit-fail-closed", args.rate_limit_fail_closed),
+    ];
+    match flags.into_iter().find(|(_, is_set)| *is_set) {
+        Some((flag, _)) => Err(Error::LimitStoreFlag(flag)),
+        None => Ok(None),
+    }
 }
 
 fn text(path: &Path) -> Result<String, Error> {

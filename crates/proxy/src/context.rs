@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwapOption;
 use pailou_extproc::Room;
 use pailou_limits::Counters;
-use pailou_store::{SharedLimits, StoreStats};
+use pailou_store::SharedLimits;
 
 use crate::{
     access_log::AccessLog,
@@ -31,9 +31,7 @@ pub struct Context {
     /// Counters of limits.
     pub limits: Arc<Counters>,
     /// Their sharing with other proxies, where a store is configured.
-    pub shared_limits: ArcSwapOption<SharedLimits>,
-    /// Numbers of the store.
-    pub store_stats: Arc<StoreStats>,
+    pub shared_limits: SharedLimits,
     /// Providers of OpenID Connect.
     pub oidc: OidcProviders,
     /// Key sets of tokens.

@@ -57,9 +57,12 @@ impl Collect for Collector {
 
 /// The store that limits of all proxies are counted in, if there is one.
 fn limit_store(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result {
-    let Some(shared) = context.shared_limits.load_full() else { return Ok(()) };
+    let shared = &context.shared_limits;
+    if shared.store().is_none() {
+        return Ok(());
+    }
     let read = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
-    let stats = &context.store_stats;
+    let stats = shared.stats();
     let figures = [
         ("pailou_rate_limit_store_up", "1 while the store of limits answers", f64::from(u8::from(!shared.is_down()))),
         ("pailou_rate_limit_store_replicas", "Proxies that share limits, with this one", shared.replicas() as f64),
@@ -73,6 +76,11 @@ fn limit_store(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::R
             "pailou_rate_limit_store_bypassed",
             "Charges decided without the store of limits, which did not answer in time",
             read(&stats.alone),
+        ),
+        (
+            "pailou_rate_limit_store_refused",
+            "Claims on single counters that the store of limits answered with an error",
+            read(&stats.refused),
         ),
     ];
     for (name, help, value) in figures {

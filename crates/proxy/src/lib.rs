@@ -84,8 +84,9 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use pailou_limits::CounterView;
+use pailou_limits::{CounterView, Counters};
 use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot};
+use pailou_store::SharedLimits;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
@@ -144,13 +145,13 @@ impl Proxy {
     pub fn start(options: Options) -> io::Result<Self> {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
+        let limits: Arc<Counters> = Arc::default();
         let context = Arc::new(Context {
             runtime: ArcSwapOption::empty(),
             metrics,
             log: AccessLog::start(options.access_log)?,
-            limits: Arc::default(),
-            shared_limits: ArcSwapOption::empty(),
-            store_stats: Arc::default(),
+            shared_limits: SharedLimits::new(limits.clone()),
+            limits,
             oidc: OidcProviders::default(),
             key_sets: KeySets::default(),
             bodies: Budget::new(options.body_budget),
@@ -251,9 +252,7 @@ impl Proxy {
         if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
             tracing::warn!("requests ended without a line in the access log");
         }
-        if let Some(shared) = self.context.shared_limits.load_full() {
-            shared.stop().await;
-        }
+        self.context.shared_limits.stop().await;
         self.context.log.close();
         cut
     }

@@ -1,10 +1,8 @@
 //! Limits that this process counts with others: the store's client, and admission by it.
 
-use std::sync::Arc;
-
 use pailou_limits::{Admission, Charge};
 use pailou_snapshot::LimitStore;
-use pailou_store::{SharedLimits, Unavailable};
+use pailou_store::Unavailable;
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
@@ -23,8 +21,7 @@ pub(crate) async fn admit(
     charge: &Charge,
     deadline: &mut Option<Instant>,
 ) -> Result<Admission, Error> {
-    let Some(shared) = context.shared_limits.load_full() else { return Ok(context.limits.admit(now, charge)) };
-    shared.admit(now, charge, deadline).await.map_err(|Unavailable| {
+    context.shared_limits.admit(now, charge, deadline).await.map_err(|Unavailable| {
         Error::new(Flag::RateLimitStore, "limits cannot be counted at this moment; try again")
             .with_detail(format!("limit {}: its store does not answer", charge.name))
     })
@@ -32,19 +29,10 @@ pub(crate) async fn admit(
 
 /// Counts in this store from now on; nothing changes if it is the same one as before.
 pub(crate) fn use_store(context: &Context, store: Option<&LimitStore>, runtime: &Handle) {
-    let current = context.shared_limits.load_full();
-    if current.as_ref().map(|shared| shared.store()) == store {
-        return;
-    }
-    let shared = store.map(|store| {
-        tracing::info!("limits of all proxies are counted in the store {}", store.address);
-        Arc::new(SharedLimits::start(store, context.limits.clone(), context.store_stats.clone(), runtime))
-    });
-    if shared.is_none() {
-        context.limits.share(None);
-    }
-    context.shared_limits.store(shared);
-    if let Some(former) = current {
-        runtime.spawn(async move { former.stop().await });
+    if context.shared_limits.use_store(store, runtime) {
+        match store {
+            Some(store) => tracing::info!("limits of all proxies are counted in the store {}", store.address),
+            None => tracing::info!("this proxy counts its limits alone"),
+        }
     }
 }

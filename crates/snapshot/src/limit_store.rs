@@ -6,6 +6,10 @@ use percent_encoding::percent_decode_str;
 
 /// Port of Redis and Valkey.
 const DEFAULT_PORT: u16 = 6379;
+/// Beginning of all keys, where nothing else is set.
+const DEFAULT_PREFIX: &str = "pailou:";
+/// Longest beginning, in bytes.
+const MAX_PREFIX: usize = 64;
 
 /// A Redis or Valkey, and what to do where it does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct LimitStore {
     pub password: Option<StoreSecret>,
     /// Number of the database.
     pub database: u32,
+    /// Beginning of all keys: gateways with the same one share their limits.
+    pub prefix: Arc<str>,
     /// TLS to every node; plain TCP without.
     pub tls: Option<StoreTls>,
     /// Time that a request waits for it.
@@ -75,6 +81,8 @@ pub enum StoreUrlError {
     Database,
     /// User or password are not UTF-8.
     Credentials,
+    /// The beginning of keys is too long, or has other characters.
+    Prefix,
 }
 
 impl fmt::Display for StoreUrlError {
@@ -86,6 +94,9 @@ impl fmt::Display for StoreUrlError {
             ),
             Self::Database => f.write_str("the path is no number of a database"),
             Self::Credentials => f.write_str("user and password are not UTF-8"),
+            Self::Prefix => {
+                write!(f, "a prefix of keys has 1 to {MAX_PREFIX} ASCII letters, digits and characters of `:._-/`")
+            }
         }
     }
 }
@@ -165,10 +176,24 @@ impl LimitStore {
             username: username.map(Into::into),
             password: password.filter(|it| !it.is_empty()).map(|it| StoreSecret::new(&it)),
             database,
+            prefix: DEFAULT_PREFIX.into(),
             tls,
             timeout: Self::DEFAULT_TIMEOUT,
             is_fail_closed: false,
         })
+    }
+
+    /// Begins all keys with this text. Characters by which a cluster would put all of them on one node are none of it.
+    ///
+    /// # Errors
+    /// It is too long, or has other characters.
+    pub fn set_prefix(&mut self, prefix: &str) -> Result<(), StoreUrlError> {
+        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b":._-/".contains(&byte);
+        if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.bytes().all(is_known) {
+            return Err(StoreUrlError::Prefix);
+        }
+        self.prefix = prefix.into();
+        Ok(())
     }
 }
 
@@ -227,6 +252,18 @@ mod tests {
         for wrong in ["", "http://h:1", "h:port", "h:0", "h:1/x", "redis://"] {
             assert!(LimitStore::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_prefix_has_no_character_that_keys_give_a_meaning() {
+        let mut store = LimitStore::parse("h:1").unwrap();
+        assert_eq!(&*store.prefix, "pailou:");
+        store.set_prefix("pailou:east/1.a_b-").unwrap();
+        assert_eq!(&*store.prefix, "pailou:east/1.a_b-");
+        for wrong in ["", "{a}", "a b", "ä", "a*", &"a".repeat(65)] {
+            assert_eq!(store.set_prefix(wrong), Err(StoreUrlError::Prefix), "{wrong}");
+        }
+        assert_eq!(&*store.prefix, "pailou:east/1.a_b-");
     }
 
     #[test]

@@ -8,18 +8,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::future::try_join_all;
-use pailou_limits::{Claim, CounterClaim, Counters, Grant, Sharing};
+use pailou_limits::{CounterClaim, Counters, Sharing};
 use pailou_snapshot::LimitStore;
-use redis::FromRedisValue;
 use tokio::{
     sync::{Notify, watch},
     time::{self, Instant, MissedTickBehavior},
 };
 
 use crate::{
-    connection::{Connection, Script},
+    connection::Connection,
     error::Error,
+    replica::{ClaimOutcome, Replica},
     shared_limits::StoreStats,
 };
 
@@ -31,20 +30,23 @@ const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Dur
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval in which the replica says that it is there.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
-/// Time after which a replica that says nothing does not count any more, seconds.
-const PRESENCE_KEPT: u64 = 10;
 /// Most claims of one batch.
 const MAX_BATCH: usize = 256;
-/// Largest number that the store's scripts count exactly.
-const MAX_EXACT: u64 = (1 << 53) - 1;
-/// Beginning of all keys.
-const PREFIX: &str = "pailou:limit:";
-/// Key of the replicas.
-const REPLICAS: &str = "pailou:replicas";
 
-/// The task.
+/// Order to the task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Connect to nothing: this process counts alone.
+    #[default]
+    Rest,
+    /// Count in this store. Leases of another one stay where they are, for no replica may have them twice.
+    Serve(Arc<LimitStore>),
+    /// Give every lease back, and end.
+    End,
+}
+
+/// The task. There is one for as long as the process runs: a store counts what one replica was granted under one name.
 pub(crate) struct StoreClient {
-    pub(crate) store: LimitStore,
     pub(crate) counters: Arc<Counters>,
     pub(crate) sharing: Arc<Sharing>,
     pub(crate) stats: Arc<StoreStats>,
@@ -54,31 +56,60 @@ pub(crate) struct StoreClient {
     pub(crate) begun: Arc<AtomicU64>,
     /// Number of the last batch that has ended, however it did.
     pub(crate) ended: watch::Sender<u64>,
-    /// The process ends.
-    pub(crate) stop: watch::Receiver<bool>,
-    pub(crate) lease: Script,
-    pub(crate) presence: Script,
-    /// Name of the replica.
-    pub(crate) id: String,
-    /// Number of the last claim.
-    pub(crate) number: AtomicU64,
-    /// The store has heard of this replica.
-    pub(crate) is_present: bool,
+    pub(crate) orders: watch::Receiver<Order>,
+    pub(crate) replica: Replica,
+    pub(crate) health: StoreHealth,
+}
+
+/// Outcome of the claims on a store of late.
+#[derive(Debug, Default)]
+pub(crate) struct StoreHealth {
+    /// The store does not know what this replica holds: it is another one, or has been away.
+    is_news: bool,
+    /// An operator was told that it does not answer.
+    is_down_logged: bool,
+    /// An operator was told that some counters fail.
+    are_failures_logged: bool,
+    /// Claims answered since the replica last said that it is there.
+    answered: u64,
+    /// Claims that failed since then.
+    failed: u64,
 }
 
 impl StoreClient {
-    /// Runs until it is told to stop, then gives every lease back.
+    /// Runs until it is ordered to end.
     pub(crate) async fn run(mut self) {
-        let (mut backoff, mut is_down) = (RECONNECT_BACKOFF.0, false);
         loop {
-            let error = match self.connect().await {
+            let order = self.orders.borrow_and_update().clone();
+            match order {
+                Order::End => return,
+                Order::Rest => {}
+                Order::Serve(store) => {
+                    self.health = StoreHealth { is_news: true, ..StoreHealth::default() };
+                    self.follow(&store).await;
+                }
+            }
+            // Where an order ended the work, it is there already. An error is the end of who gives orders.
+            if self.orders.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Counts in a store until another order comes.
+    async fn follow(&mut self, store: &LimitStore) {
+        let mut backoff = RECONNECT_BACKOFF.0;
+        let mut orders = self.orders.clone();
+        loop {
+            let connection = tokio::select! {
+                connection = self.connect(store) => connection,
+                _ = orders.changed() => return,
+            };
+            let error = match connection {
                 Ok(mut connection) => {
-                    if std::mem::take(&mut is_down) {
-                        tracing::info!("limit store {} answers again", self.store.address);
-                    }
                     self.sharing.set_down(false);
                     let begun = self.begun.load(Ordering::Relaxed);
-                    let Err(error) = self.serve(&mut connection).await else { return };
+                    let Err(error) = self.serve(store, &mut connection).await else { return };
                     if self.begun.load(Ordering::Relaxed) > begun + 1 {
                         backoff = RECONNECT_BACKOFF.0;
                     }
@@ -86,131 +117,147 @@ impl StoreClient {
                 }
                 Err(error) => error,
             };
-            self.sharing.set_down(true);
-            self.stats.failures.fetch_add(1, Ordering::Relaxed);
-            self.end_batch();
-            if !std::mem::replace(&mut is_down, true) {
-                let effect =
-                    if self.store.is_fail_closed { "requests with global limits get 500" } else { "each proxy counts its part" };
-                tracing::warn!("limit store {}: {error}; until it answers, {effect}", self.store.address);
-            }
+            self.note_down(store, &error);
             let pause = backoff.mul_f64(0.5 + fastrand::f64());
             backoff = (backoff * 2).min(RECONNECT_BACKOFF.1);
             tokio::select! {
                 () = time::sleep(pause) => {}
-                () = stopped(&mut self.stop) => return,
+                _ = orders.changed() => return,
             }
         }
     }
 
-    async fn connect(&mut self) -> Result<Connection, Error> {
-        let within = CONNECT_TIMEOUT.max(self.store.timeout);
+    fn note_down(&mut self, store: &LimitStore, error: &Error) {
+        self.sharing.set_down(true);
+        (self.health.is_news, self.health.answered, self.health.failed) = (true, 0, 0);
+        self.stats.failures.fetch_add(1, Ordering::Relaxed);
+        self.end_batch();
+        if !std::mem::replace(&mut self.health.is_down_logged, true) {
+            let effect = if store.is_fail_closed { "requests with global limits get 500" } else { "each proxy counts its part" };
+            tracing::warn!("limit store {}: {error}; until it answers, {effect}", store.address);
+        }
+    }
+
+    fn note_answer(&mut self, store: &LimitStore) {
+        self.health.answered += 1;
+        if std::mem::take(&mut self.health.is_down_logged) {
+            tracing::info!("limit store {} answers again", store.address);
+        }
+    }
+
+    async fn connect(&mut self, store: &LimitStore) -> Result<Connection, Error> {
+        let within = CONNECT_TIMEOUT.max(store.timeout);
         let open = async {
-            let mut connection = Connection::open(&self.store).await?;
-            self.announce(&mut connection).await?;
+            let mut connection = Connection::open(store).await?;
+            self.announce(store, &mut connection).await?;
             Ok(connection)
         };
         time::timeout(within, open).await.map_err(|_| Error::Silent(within))?
     }
 
-    /// Says that the replica is there, and learns who else is.
-    async fn announce(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        let answer = connection.run(&self.presence, REPLICAS, &[self.id.clone(), PRESENCE_KEPT.to_string()]).await?;
+    /// Says that the replica is there, and learns who else is. The node of a cluster that knows may be away while others answer.
+    async fn announce(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
         self.stats.round_trips.fetch_add(1, Ordering::Relaxed);
-        let [was_known, replicas, time] = <[u64; 3]>::from_redis_value(answer).map_err(redis::RedisError::from)?;
+        let presence = self.replica.announce(connection, store).await;
         let now = unix_time();
-        self.sharing.observe(replicas, time, now.as_millis() as u64);
-        // A store that has forgotten this replica may have forgotten its leases; one that has been away knows none of the latest.
-        let has_forgotten = std::mem::replace(&mut self.is_present, true) && was_known == 0;
-        let all = has_forgotten || self.sharing.is_down();
-        self.counters.sweep(&self.sharing, now.as_secs(), all);
+        match presence {
+            Ok(presence) => {
+                self.sharing.observe(presence.replicas, presence.time, now.as_millis() as u64);
+                // A store that has forgotten this replica may have forgotten its leases.
+                self.health.is_news |= !presence.was_known;
+                self.note_answer(store);
+            }
+            Err(_) if connection.is_cluster() && (self.health.answered > 0 || self.health.failed == 0) => {}
+            Err(error) => return Err(error),
+        }
+        (self.health.answered, self.health.failed) = (0, 0);
+        self.counters.sweep(&self.sharing, now.as_secs(), std::mem::take(&mut self.health.is_news));
         Ok(())
     }
 
-    async fn serve(&mut self, connection: &mut Connection) -> Result<(), Error> {
+    /// Sends what waits, as it comes. Orders, unused leases and the replica's presence have their turn between two batches.
+    async fn serve(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
         let (mut sweep, mut present) = (time::interval(SWEEP_INTERVAL), Instant::now());
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (wake, mut stop) = (self.wake.clone(), self.stop.clone());
+        let (wake, sharing, mut orders) = (self.wake.clone(), self.sharing.clone(), self.orders.clone());
         loop {
-            while self.sharing.waiting() > 0 {
-                let claims = self.counters.claims(&self.sharing, unix_time().as_secs(), MAX_BATCH);
-                self.send(connection, claims).await?;
-            }
             tokio::select! {
-                () = wake.notified() => {}
-                _ = sweep.tick() => {
-                    self.counters.sweep(&self.sharing, unix_time().as_secs(), false);
-                    if present.elapsed() >= PRESENCE_INTERVAL {
-                        present = Instant::now();
-                        let within = self.store.timeout;
-                        time::timeout(within, self.announce(connection)).await.map_err(|_| Error::Silent(within))??;
+                biased;
+                _ = orders.changed() => {
+                    if *orders.borrow() == Order::End {
+                        self.leave(store, connection).await;
                     }
-                }
-                () = stopped(&mut stop) => {
-                    self.leave(connection).await;
                     return Ok(());
                 }
+                _ = sweep.tick() => {
+                    self.counters.sweep(&sharing, unix_time().as_secs(), false);
+                    if present.elapsed() >= PRESENCE_INTERVAL {
+                        present = Instant::now();
+                        self.announce(store, connection).await?;
+                    }
+                }
+                () = waiting(&sharing, &wake) => self.send_batch(store, connection).await?,
             }
         }
     }
 
-    /// Sends a batch. Claims that are not answered wait again.
-    async fn send(&mut self, connection: &Connection, claims: Vec<CounterClaim>) -> Result<(), Error> {
+    /// Sends the counters that wait, at most a batch. One that the store errs for is counted without it for a while, and no other is.
+    ///
+    /// # Errors
+    /// The connection is of no use, or nothing of the store is.
+    async fn send_batch(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
+        let claims = self.counters.claims(&self.sharing, unix_time().as_secs(), MAX_BATCH);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.stats.round_trips.fetch_add(1, Ordering::Relaxed);
-        let result = self.ask(connection, &claims).await;
+        let outcomes = self.replica.claim(connection, store, &claims).await;
         let now = unix_time().as_secs();
-        let outcome = match result {
-            Ok(grants) => {
-                for (claim, grant) in claims.iter().zip(&grants) {
-                    if let Some(grant) = grant {
-                        self.counters.grant(&self.sharing, now, claim, grant);
-                    }
+        let (mut broken, mut refused) = (None, Vec::new());
+        let mut is_any_answered = claims.is_empty();
+        for (claim, outcome) in claims.into_iter().zip(outcomes) {
+            match outcome {
+                ClaimOutcome::Granted(grant) => {
+                    self.counters.grant(&self.sharing, now, &claim, &grant);
+                    is_any_answered = true;
                 }
-                Ok(())
+                ClaimOutcome::Superseded => is_any_answered = true,
+                ClaimOutcome::Failed(error) if error.is_answer() || connection.is_cluster() => refused.push((claim, error)),
+                ClaimOutcome::Failed(error) => {
+                    self.counters.give_back(&self.sharing, claim);
+                    broken.get_or_insert(error);
+                }
             }
-            Err(error) => {
-                self.counters.give_back(&self.sharing, claims);
-                self.sharing.set_down(true);
-                Err(error)
-            }
-        };
+        }
+        if is_any_answered {
+            self.note_answer(store);
+        }
+        let refused_all = !is_any_answered && !refused.is_empty() && !connection.is_cluster();
+        self.note_refused(store, now, refused);
+        if broken.is_some() {
+            self.sharing.set_down(true);
+        }
         self.end_batch();
-        outcome
+        match broken {
+            Some(error) => Err(error),
+            // A server that refuses everything, as a replica does, refuses this too.
+            None if refused_all => self.announce(store, connection).await,
+            None => Ok(()),
+        }
     }
 
-    async fn ask(&self, connection: &Connection, claims: &[CounterClaim]) -> Result<Vec<Option<Grant>>, Error> {
-        let answers = try_join_all(claims.iter().map(|claim| {
-            let (key, arguments) = (format!("{PREFIX}{}", claim.name()), self.arguments(&claim.claim));
-            let mut connection = connection.clone();
-            async move {
-                let answer = connection.run(&self.lease, &key, &arguments).await?;
-                let numbers = Vec::<u64>::from_redis_value(answer).map_err(redis::RedisError::from)?;
-                // Nothing: a later claim of this replica was there first.
-                Ok::<_, Error>(match numbers[..] {
-                    [begin, before, granted, total] => Some(Grant { begin, before, granted, total }),
-                    _ => None,
-                })
+    fn note_refused(&mut self, store: &LimitStore, now: u64, refused: Vec<(CounterClaim, Error)>) {
+        self.health.failed += refused.len() as u64;
+        self.stats.refused.fetch_add(refused.len() as u64, Ordering::Relaxed);
+        match refused.first() {
+            Some((claim, error)) if !std::mem::replace(&mut self.health.are_failures_logged, true) => {
+                let key = format!("{}limit:{}", store.prefix, claim.name());
+                tracing::warn!("limit store {}: {key}: {error}; this counter is counted without the store", store.address);
             }
-        }));
-        time::timeout(self.store.timeout, answers).await.map_err(|_| Error::Silent(self.store.timeout))?
-    }
-
-    fn arguments(&self, claim: &Claim) -> [String; 10] {
-        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let exact = |value: u64| value.min(MAX_EXACT).to_string();
-        [
-            self.id.clone(),
-            number.to_string(),
-            claim.seconds.to_string(),
-            claim.begin.to_string(),
-            exact(claim.limit),
-            claim.granted.map_or_else(|| "-1".to_owned(), exact),
-            exact(claim.least),
-            exact(claim.wanted),
-            claim.parts.to_string(),
-            u8::from(claim.is_last).to_string(),
-        ]
+            Some(_) => {}
+            None => self.health.are_failures_logged &= self.health.failed > 0,
+        }
+        for (claim, _) in refused {
+            self.counters.refuse(&self.sharing, now, &claim);
+        }
     }
 
     /// Wakes the requests that wait.
@@ -219,24 +266,20 @@ impl StoreClient {
     }
 
     /// Gives every lease back, as far as there is time.
-    async fn leave(&mut self, connection: &mut Connection) {
+    async fn leave(&mut self, store: &LimitStore, connection: &mut Connection) {
         let claims = self.counters.last_claims(&self.sharing, unix_time().as_secs());
         for batch in claims.chunks(MAX_BATCH) {
-            if self.ask(connection, batch).await.is_err() {
-                return;
-            }
+            self.replica.claim(connection, store, batch).await;
         }
-        let mut command = redis::cmd("ZREM");
-        command.arg(REPLICAS).arg(&self.id);
-        // Without it, the store forgets this replica by itself.
-        let _ = time::timeout(self.store.timeout, connection.send(&command)).await;
+        self.replica.leave(connection, store).await;
     }
 }
 
-/// Ready when the process ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error is the sender's end.
-    let _ = stop.wait_for(|is_stopped| *is_stopped).await;
+/// Ready when counters wait.
+async fn waiting(sharing: &Sharing, wake: &Notify) {
+    while sharing.waiting() == 0 {
+        wake.notified().await;
+    }
 }
 
 /// Time since 1970.

@@ -90,6 +90,11 @@ impl Connection {
         }
     }
 
+    /// Whether keys are on several nodes, of which some may be away.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
     /// Runs a script on one key.
     pub(crate) async fn run(&mut self, script: &Script, key: &str, arguments: &[String]) -> RedisResult<Value> {
         match self.send(&script.command(true, key, arguments)).await {

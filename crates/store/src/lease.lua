@@ -14,7 +14,7 @@ if redis.call('HGET', KEYS[1], 'begin') ~= written then
   redis.call('EXPIRE', KEYS[1], start + seconds - now + 1)
 end
 
-local own, others, ended = 0, 0, 0
+local own, others, ended, gone = 0, 0, 0, {}
 local fields = redis.call('HGETALL', KEYS[1])
 for at = 1, #fields, 2 do
   local last, granted = string.match(fields[at + 1], '^(%d+):(%d+)$')
@@ -24,9 +24,12 @@ for at = 1, #fields, 2 do
     own = tonumber(granted)
   elseif granted then
     others = others + tonumber(granted)
-    if fields[at] == 'ended' then ended = tonumber(granted) end
+    if fields[at] == 'ended' then ended = tonumber(granted)
+    elseif granted == '0' then gone[#gone + 1] = fields[at] end
   end
 end
+-- Replicas that hold nothing, most of which have ended, are forgotten before there are many.
+if #gone > 32 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 
 local before = own
 if claimed >= 0 and begin == start then before = claimed end
@@ -37,8 +40,8 @@ if least > 0 and rest >= least then
   granted = math.min(math.max(wanted, math.floor(rest / parts)), rest)
 end
 if is_last then
-  redis.call('HDEL', KEYS[1], id)
-  redis.call('HSET', KEYS[1], 'ended', string.format('0:%.0f', ended + before))
+  -- The number stays, so that a claim that comes twice is not added twice.
+  redis.call('HSET', KEYS[1], 'ended', string.format('0:%.0f', ended + before), id, string.format('%.0f:0', number))
 else
   redis.call('HSET', KEYS[1], id, string.format('%.0f:%.0f', number, before + granted))
 end

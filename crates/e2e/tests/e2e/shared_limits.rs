@@ -91,7 +91,8 @@ async fn an_envoy_gateway_configuration_names_the_store_and_a_closed_one_refuses
         let namespace = "envoy-gateway-system";
         let url = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis", "namespace": namespace},
             "stringData": {"url": &address}});
-        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ack-gateway-config", "namespace": namespace},
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ack-gateway-config", "namespace": namespace,
+            "annotations": {"pailou.dev/rate-limit-key-prefix": "pailou:east:"}},
             "data": {"envoy-gateway.yaml": text}});
         [url, map]
     };
@@ -99,6 +100,8 @@ async fn an_envoy_gateway_configuration_names_the_store_and_a_closed_one_refuses
     let gateway = Setup::with(with(configuration(true, "redis"))).serve().await;
     until_metric(&gateway, "pailou_rate_limit_store_up", 1.0).await;
     assert_eq!(status(&gateway).await, 200);
+    let keys = server.command("KEYS *");
+    assert!(keys.contains("pailou:east:") && !keys.contains("pailou:limit:"), "{keys}");
     // A store that is not what its configuration says closes what it was to limit.
     gateway.save_objects(with(configuration(true, "none")));
     wait::within("the route is closed", async { while status(&gateway).await != 500 {} }).await;

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use pailou_api::names;
 
 use super::{ConfigArgs, value::ValueError};
 
@@ -38,10 +39,10 @@ pub(crate) struct KeyEntryArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) metadata: Vec<MetadataEntry>,
     /// Print a whole Secret of this name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = secret_name)]
     pub(crate) secret: Option<String>,
     /// Namespace of that Secret.
-    #[arg(short = 'n', long, value_name = "NAME", requires = "secret")]
+    #[arg(short = 'n', long, value_name = "NAME", requires = "secret", value_parser = namespace)]
     pub(crate) namespace: Option<String>,
 }
 
@@ -118,6 +119,22 @@ fn client_id(text: &str) -> Result<String, ValueError> {
     match is_valid && (1..=253).contains(&text.len()) && !matches!(text, "." | "..") {
         true => Ok(text.to_owned()),
         false => Err(ValueError::Shape("a key of a Secret's data: letters, digits, '-', '_' and '.'")),
+    }
+}
+
+/// The name of a Secret.
+fn secret_name(text: &str) -> Result<String, ValueError> {
+    match names::is_dns_subdomain(text) {
+        true => Ok(text.to_owned()),
+        false => Err(ValueError::Shape("a name of a Secret: lower-case letters, digits, '-' and '.', at most 253 characters")),
+    }
+}
+
+/// The name of a namespace.
+fn namespace(text: &str) -> Result<String, ValueError> {
+    match names::is_dns_label(text) {
+        true => Ok(text.to_owned()),
+        false => Err(ValueError::Shape("a name of a namespace: lower-case letters, digits and '-', at most 63 characters")),
     }
 }
 

@@ -41,6 +41,21 @@ fn a_new_key_is_printed_once_and_its_entry_has_the_hash() {
 }
 
 #[test]
+fn names_that_yaml_takes_for_something_else_stay_names() {
+    let dir = TestDir::new();
+    for client in ["on", "00123", "null", "1e3", "True", ".inf", "-", "0x1f", "alice", "N", "2027-01-31"] {
+        let arguments = ["keys", "hash", "--secret", "123", "-n", "null", "--", client];
+        let made = run(dir.path(), &arguments, "key");
+        assert_eq!(made.status, 0, "{client}: {made:?}");
+        fs::write(dir.path().join("secret.yaml"), &made.stdout).unwrap();
+        let listed = run(dir.path(), &["keys", "list", "-f", "secret.yaml", "-o", "json"], "");
+        let list: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+        let first = &list["keys"][0];
+        assert_eq!([&first["namespace"], &first["secret"], &first["client"]], ["null", "123", client], "{made:?}");
+    }
+}
+
+#[test]
 fn keys_of_a_security_policy_are_listed_whatever_their_form_and_never_shown() {
     let dir = TestDir::new();
     fs::write(
@@ -70,6 +85,11 @@ fn what_is_no_client_no_time_or_no_key_is_refused() {
         (&["keys", "new", "a", "--expires", "soon"], ""),
         (&["keys", "new", "a", "--metadata", "team"], ""),
         (&["keys", "new", "a", "-n", "x"], ""),
+        (&["keys", "new", "a", "--secret", "Red"], ""),
+        (&["keys", "new", "a", "--secret", "a..b"], ""),
+        (&["keys", "new", "a", "--secret", "a: b"], ""),
+        (&["keys", "new", "a", "--secret", "red", "-n", "a.b"], ""),
+        (&["keys", "new", "a", "--secret", "red", "-n", "-a"], ""),
         (&["keys", "hash", "a"], "\n"),
     ] {
         let ended = run(dir.path(), arguments, stdin);

@@ -10,20 +10,23 @@ use std::{
 use pailou_e2e::limit_store::{Server, directory, free_port, try_command};
 use pailou_limits::{Admission, Charge, Counters, Descriptor, Window, WindowKind};
 use pailou_snapshot::{LimitStore, StoreTls};
-use pailou_store::{SharedLimits, StoreStats, Unavailable};
+use pailou_store::{SharedLimits, Unavailable};
 use tokio::runtime::Handle;
 
 /// One proxy, as far as limits go.
 struct Replica {
     limits: SharedLimits,
-    stats: Arc<StoreStats>,
 }
 
 impl Replica {
     fn new(store: &LimitStore) -> Self {
-        let stats = Arc::new(StoreStats::default());
-        let limits = SharedLimits::start(store, Arc::new(Counters::default()), stats.clone(), &Handle::current());
-        Self { limits, stats }
+        let limits = SharedLimits::new(Arc::new(Counters::default()));
+        limits.use_store(Some(store), &Handle::current());
+        Self { limits }
+    }
+
+    fn use_store(&self, store: Option<&LimitStore>) {
+        self.limits.use_store(store, &Handle::current());
     }
 
     async fn try_admit(&self, charge: &Charge) -> Result<bool, Unavailable> {
@@ -37,11 +40,11 @@ impl Replica {
     }
 
     fn round_trips(&self) -> u64 {
-        self.stats.round_trips.load(Ordering::Relaxed)
+        self.limits.stats().round_trips.load(Ordering::Relaxed)
     }
 
     fn alone(&self) -> u64 {
-        self.stats.alone.load(Ordering::Relaxed)
+        self.limits.stats().alone.load(Ordering::Relaxed)
     }
 
     async fn until_up(&self) {
@@ -217,6 +220,139 @@ async fn a_replica_that_ends_gives_its_lease_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_settings_count_nothing_twice() {
+    let Some(server) = Server::start(&[]) else { return };
+    let first = store(&server.address());
+    let replicas = three(&first).await;
+    let limit = charge(90);
+    assert_eq!(admitted(&replicas, &limit, 30).await, 30);
+    // Another time, another policy of failure, the same server by another name: each is another client.
+    let settings = [
+        LimitStore { timeout: Duration::from_secs(6), ..first.clone() },
+        LimitStore { is_fail_closed: true, ..first.clone() },
+        store(&format!("localhost:{}", server.port)),
+        first.clone(),
+    ];
+    for settings in settings {
+        for replica in &replicas {
+            let before = replica.round_trips();
+            replica.use_store(Some(&settings));
+            until("it is connected", || replica.round_trips() > before && !replica.limits.is_down()).await;
+        }
+        assert_eq!(server.command("ZCARD pailou:replicas"), ":3\r\n");
+    }
+    // Without a store each counts alone, and tells afterwards.
+    replicas[0].use_store(None);
+    assert_eq!(admitted(&replicas[..1], &limit, 10).await, 10);
+    let before = replicas[0].round_trips();
+    replicas[0].use_store(Some(&first));
+    until("it is connected", || replicas[0].round_trips() > before + 1).await;
+    assert_eq!(admitted(&replicas, &limit, 200).await, 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_that_waited_for_a_store_that_was_down_are_answered_by_the_next() {
+    let Some(server) = Server::start(&[]) else { return };
+    let Some(mut dead) = Server::start(&[]) else { return };
+    let open = LimitStore { timeout: Duration::from_millis(200), ..store(&dead.address()) };
+    let replica = Replica::new(&open);
+    replica.until_up().await;
+    // Counters wait while nobody answers.
+    dead.signal("STOP");
+    for limit in 100..110 {
+        assert!(replica.admit(&charge(limit)).await);
+    }
+    until("it notices", || replica.limits.is_down()).await;
+    dead.signal("CONT");
+    dead.kill();
+    replica.use_store(Some(&store(&server.address())));
+    until("the next one answers", || !replica.limits.is_down()).await;
+    let alone = replica.alone();
+    for limit in 100..110 {
+        assert_eq!(admitted(std::slice::from_ref(&replica), &charge(limit), 120).await as u64, limit - 1);
+    }
+    assert_eq!(replica.alone(), alone, "no request waits for nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_that_is_no_counter_fails_alone() {
+    let Some(server) = Server::start(&[]) else { return };
+    let closed = LimitStore { is_fail_closed: true, ..store(&server.address()) };
+    let (open, closed) = (Replica::new(&store(&server.address())), Replica::new(&closed));
+    open.until_up().await;
+    closed.until_up().await;
+    let broken = charge(10);
+    assert!(open.admit(&broken).await);
+    let name = server.command("KEYS pailou:limit:*").lines().find(|line| line.starts_with("pailou:")).unwrap().to_owned();
+    server.command(&format!("SET {name} text"));
+    // The lease is used up, then each replica admits its part, or nothing.
+    for _ in 0..30 {
+        let _ = open.admit(&broken).await;
+    }
+    assert_eq!(closed.try_admit(&broken).await, Err(Unavailable));
+    assert!(open.alone() > 0 && open.limits.stats().refused.load(Ordering::Relaxed) > 0);
+    let failures = open.limits.stats().failures.load(Ordering::Relaxed);
+    for (replica, limit) in [(&open, 11), (&closed, 12)] {
+        let alone = replica.alone();
+        assert_eq!(admitted(std::slice::from_ref(replica), &charge(limit), 20).await as u64, limit);
+        assert_eq!(replica.alone(), alone);
+        assert!(!replica.limits.is_down());
+    }
+    assert_eq!(open.limits.stats().failures.load(Ordering::Relaxed), failures);
+    server.command(&format!("DEL {name}"));
+    until("it is counted again", || server.command(&format!("TYPE {name}")).starts_with("+hash")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steady_asking_keeps_no_replica_from_its_other_duties() {
+    let Some(server) = Server::start(&[]) else { return };
+    let replica = Arc::new(Replica::new(&store(&server.address())));
+    replica.until_up().await;
+    let is_asking = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    // A new counter with each request, so that every one asks.
+    let tasks: Vec<_> = (0..8_u64)
+        .map(|task| {
+            let (replica, is_asking) = (replica.clone(), is_asking.clone());
+            tokio::spawn(async move {
+                let mut at = 0;
+                while is_asking.load(Ordering::Relaxed) {
+                    at += 1;
+                    replica.admit(&Charge { rule: (task, at), ..charge(1_000) }).await;
+                }
+            })
+        })
+        .collect();
+    // The store forgets the replica, which says that it is there again and again.
+    for _ in 0..2 {
+        server.command("DEL pailou:replicas");
+        until("it says that it is there", || server.command("ZCARD pailou:replicas").starts_with(":1")).await;
+    }
+    replica.limits.stop().await;
+    is_asking.store(false, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(server.command("ZCARD pailou:replicas"), ":0\r\n", "it said that it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_of_two_clusters_share_a_server_and_no_limit() {
+    let Some(server) = Server::start(&[]) else { return };
+    let of = |prefix: &str| {
+        let mut store = store(&server.address());
+        store.set_prefix(prefix).unwrap();
+        Replica::new(&store)
+    };
+    let (east, west) = (of("pailou:east:"), of("pailou:west:"));
+    east.until_up().await;
+    west.until_up().await;
+    for replica in [&east, &west] {
+        assert_eq!(admitted(std::slice::from_ref(replica), &charge(7), 20).await, 7);
+        assert_eq!(replica.limits.replicas(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sentinels_name_the_next_primary() {
     let Some(mut primary) = Server::start(&[]) else { return };
     let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).unwrap();
@@ -247,10 +383,11 @@ async fn sentinels_name_the_next_primary() {
     std::fs::remove_dir_all(path).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_counts_each_counter_on_its_node() {
-    let nodes: Vec<_> = (0..3).map_while(|_| Server::start(&["--cluster-enabled", "yes"])).collect();
-    let [first, ..] = &nodes[..] else { return };
+/// Three nodes of a cluster, each with a third of the keys.
+async fn cluster() -> Vec<Server> {
+    let arguments = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "1000"];
+    let nodes: Vec<_> = (0..3).map_while(|_| Server::start(&arguments)).collect();
+    let Some(first) = nodes.first() else { return nodes };
     for (at, node) in nodes.iter().enumerate() {
         let (from, to) = (at * 5461, if at == 2 { 16_383 } else { at * 5461 + 5460 });
         assert!(node.command(&format!("CLUSTER ADDSLOTSRANGE {from} {to}")).starts_with("+OK"));
@@ -264,12 +401,43 @@ async fn a_cluster_counts_each_counter_on_its_node() {
         })
     })
     .await;
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_counts_each_counter_on_its_node() {
+    let nodes = cluster().await;
+    if nodes.is_empty() {
+        return;
+    }
     let url = nodes.iter().map(Server::address).collect::<Vec<_>>().join(",");
     let replicas = three(&store(&url)).await;
     for limit in 1..20 {
         assert_eq!(admitted(&replicas, &charge(limit), 3 * limit as usize).await as u64, limit);
     }
     assert!(nodes.iter().all(|node| try_command(node.port, "DBSIZE").unwrap() != ":0\r\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_a_cluster_that_is_away_takes_its_own_counters_alone() {
+    let mut nodes = cluster().await;
+    if nodes.is_empty() {
+        return;
+    }
+    let url = nodes.iter().map(Server::address).collect::<Vec<_>>().join(",");
+    let replica = Replica::new(&LimitStore { timeout: Duration::from_secs(1), ..store(&url) });
+    replica.until_up().await;
+    nodes[1].kill();
+    // Every counter is counted: by its node, or by this replica alone.
+    let (mut with, mut without) = (0, 0);
+    for limit in 20..50 {
+        let before = replica.alone();
+        assert_eq!(admitted(std::slice::from_ref(&replica), &charge(limit), 60).await as u64, limit);
+        *if replica.alone() == before { &mut with } else { &mut without } += 1;
+    }
+    println!("{with} counters with their node, {without} without");
+    assert!(with > 0 && without > 0, "{with} with, {without} without");
+    assert!(!replica.limits.is_down());
 }
 
 #[tokio::test(flavor = "multi_thread")]
