@@ -1,16 +1,17 @@
 //! JSON values as serde reads them, with the paths of unknown fields and of errors.
 //!
 //! One type serves all that is decoded. Deserializers that wrap others do the same, but the compiler builds them anew for each of
-//! some thousand types, which was a third of the program. For the same reason generic functions here are short.
+//! some thousand types, which was a third of the program. For the same reason generic functions here are short, and values are
+//! borrowed: code that owns nothing has nothing to drop.
 
 use std::cell::{Cell, RefCell};
 
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess,
-    Visitor, value::StringDeserializer,
+    Visitor, value::StrDeserializer,
 };
 use serde::forward_to_deserialize_any;
-use serde_json::{Error, Map, Number, Value};
+use serde_json::{Error, Number, Value};
 
 use super::path::Path;
 use super::unknown_field::UnknownField;
@@ -18,7 +19,7 @@ use super::unknown_field::UnknownField;
 /// Decodes a value. Fields that its type does not know are added to `ignored`; with an error comes the path of what failed.
 pub(super) fn decode<T: DeserializeOwned>(value: Value, root: &str, ignored: &mut Vec<UnknownField>) -> Result<T, (String, Error)> {
     let notes = Notes { ignored: RefCell::new(std::mem::take(ignored)), failed: Cell::default() };
-    let decoded = T::deserialize(Tracked { value, at: Path::Root(root), siblings: &[], fields: &[], notes: &notes });
+    let decoded = T::deserialize(Tracked { value: &value, at: Path::Root(root), siblings: &[], fields: &[], notes: &notes });
     *ignored = notes.ignored.into_inner();
     decoded.map_err(|error| (notes.failed.into_inner().unwrap_or_else(|| root.to_owned()), error))
 }
@@ -34,7 +35,7 @@ impl Notes {
     fn decode<'de, S: DeserializeSeed<'de>>(
         &self,
         seed: S,
-        value: Value,
+        value: &Value,
         at: Path<'_>,
         siblings: FieldNames,
     ) -> Result<S::Value, Error> {
@@ -55,8 +56,9 @@ impl Notes {
 type FieldNames = &'static [&'static str];
 
 /// A value at its place.
+#[derive(Clone, Copy)]
 struct Tracked<'p> {
-    value: Value,
+    value: &'p Value,
     at: Path<'p>,
     /// Fields that its place has.
     siblings: FieldNames,
@@ -72,16 +74,16 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
         let Self { value, at, fields: known, notes, .. } = self;
         match value {
             Value::Array(items) => {
-                let mut items = Items { left: items.into_iter(), next: 0, at: &at, notes };
+                let mut items = Items { left: items.iter(), next: 0, at: &at, notes };
                 let read = visitor.visit_seq(&mut items)?;
                 items.finish()?;
                 Ok(read)
             }
-            Value::Object(fields) => visitor.visit_map(Fields { left: fields.into_iter(), next: None, at: &at, known, notes }),
+            Value::Object(fields) => visitor.visit_map(Fields { left: fields.iter(), next: None, at: &at, known, notes }),
             // The value's own `deserialize_any` would do, but compiles all of serde_json's decoding once more for each type.
-            Value::String(text) => visitor.visit_string(text),
-            Value::Number(number) => visit_number(&number, visitor),
-            Value::Bool(value) => visitor.visit_bool(value),
+            Value::String(text) => visitor.visit_str(text),
+            Value::Number(number) => visit_number(number, visitor),
+            Value::Bool(value) => visitor.visit_bool(*value),
             Value::Null => visitor.visit_unit(),
         }
     }
@@ -106,9 +108,12 @@ impl<'de> Deserializer<'de> for Tracked<'_> {
     ) -> Result<V::Value, Error> {
         let Self { value, at, notes, .. } = self;
         match value {
-            Value::Object(fields) if fields.len() == 1 => visitor.visit_enum(Variant { fields, at: &at, notes }),
-            Value::String(name) => visitor.visit_enum(StringDeserializer::new(name)),
-            other => Err(no_variant(&other)),
+            Value::Object(fields) if fields.len() == 1 => match fields.iter().next() {
+                Some((name, value)) => visitor.visit_enum(Variant { name, value, at: &at, notes }),
+                None => Err(no_variant(value)),
+            },
+            Value::String(name) => visitor.visit_enum(StrDeserializer::new(name)),
+            other => Err(no_variant(other)),
         }
     }
 
@@ -149,7 +154,7 @@ fn no_variant(value: &Value) -> Error {
 }
 
 struct Items<'p> {
-    left: std::vec::IntoIter<Value>,
+    left: std::slice::Iter<'p, Value>,
     next: usize,
     at: &'p Path<'p>,
     notes: &'p Notes,
@@ -181,21 +186,21 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 }
 
 struct Fields<'p> {
-    left: serde_json::map::IntoIter,
-    next: Option<(String, Value)>,
+    left: serde_json::map::Iter<'p>,
+    next: Option<(&'p String, &'p Value)>,
     at: &'p Path<'p>,
     known: FieldNames,
     notes: &'p Notes,
 }
 
-impl Fields<'_> {
+impl<'p> Fields<'p> {
     /// Moves to the next field; its name, if there is one.
-    fn advance(&mut self) -> Option<StringDeserializer<Error>> {
+    fn advance(&mut self) -> Option<StrDeserializer<'p, Error>> {
         self.next = self.left.next();
-        self.next.as_ref().map(|(name, _)| StringDeserializer::new(name.clone()))
+        self.next.map(|(name, _)| StrDeserializer::new(name))
     }
 
-    fn take(&mut self) -> Result<(String, Value), Error> {
+    fn take(&mut self) -> Result<(&'p String, &'p Value), Error> {
         self.next.take().ok_or_else(|| Error::custom("a value was asked for before its name"))
     }
 }
@@ -209,7 +214,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let (name, value) = self.take()?;
-        self.notes.decode(seed, value, Path::Field(self.at, &name), self.known)
+        self.notes.decode(seed, value, Path::Field(self.at, name), self.known)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -218,31 +223,24 @@ impl<'de> MapAccess<'de> for Fields<'_> {
 }
 
 /// An enum's variant with content, as an object of one field.
+#[derive(Clone, Copy)]
 struct Variant<'p> {
-    fields: Map<String, Value>,
+    name: &'p str,
+    value: &'p Value,
     at: &'p Path<'p>,
     notes: &'p Notes,
 }
 
 impl<'de, 'p> EnumAccess<'de> for Variant<'p> {
     type Error = Error;
-    type Variant = Content<'p>;
+    type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content<'p>), Error> {
-        let (name, value) = self.fields.into_iter().next().ok_or_else(|| Error::custom("no variant is named"))?;
-        let variant = seed.deserialize(StringDeserializer::<Error>::new(name.clone()))?;
-        Ok((variant, Content { name, value, at: self.at, notes: self.notes }))
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Error> {
+        Ok((seed.deserialize(StrDeserializer::<Error>::new(self.name))?, self))
     }
 }
 
-struct Content<'p> {
-    name: String,
-    value: Value,
-    at: &'p Path<'p>,
-    notes: &'p Notes,
-}
-
-impl<'de> VariantAccess<'de> for Content<'_> {
+impl<'de> VariantAccess<'de> for Variant<'_> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
@@ -250,7 +248,7 @@ impl<'de> VariantAccess<'de> for Content<'_> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        self.notes.decode(seed, self.value, Path::Field(self.at, &self.name), &[])
+        self.notes.decode(seed, self.value, Path::Field(self.at, self.name), &[])
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _length: usize, visitor: V) -> Result<V::Value, Error> {
@@ -259,7 +257,7 @@ impl<'de> VariantAccess<'de> for Content<'_> {
 
     fn struct_variant<V: Visitor<'de>>(self, fields: FieldNames, visitor: V) -> Result<V::Value, Error> {
         let Self { name, value, at, notes } = self;
-        Tracked { value, at: Path::Field(at, &name), siblings: &[], fields, notes }.deserialize_any(visitor)
+        Tracked { value, at: Path::Field(at, name), siblings: &[], fields, notes }.deserialize_any(visitor)
     }
 }
 
