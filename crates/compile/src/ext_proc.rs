@@ -4,6 +4,7 @@ use pailou_snapshot::{ClusterKey, ExtProc};
 
 use crate::{
     policies::ext_proc::{Processor, Processors, referrer},
+    resolver::Load,
     rule_context::RuleContext,
     status::Problem,
 };
@@ -33,7 +34,7 @@ pub(crate) fn of_rule(context: &mut RuleContext<'_, '_, '_>, processors: &Proces
 fn backends(context: &mut RuleContext<'_, '_, '_>, processor: &Processor) -> Result<Vec<(u32, ClusterKey)>, Problem> {
     let from = referrer(&processor.namespace);
     let backends = processor.refs.iter().map(|to| {
-        let cluster = context.resolver.processor(from, &to.target())?;
+        let cluster = context.resolver.policy_server(from, &to.target(), Load::Grpc, &processor.traffic)?;
         Ok((to.weight, context.resolver.held(cluster)))
     });
     backends.collect()

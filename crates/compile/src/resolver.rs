@@ -150,12 +150,6 @@ impl<'t, 'a> Resolver<'t, 'a> {
         Ok(self.server(from, to, load)?.cluster(&Traffic::default()))
     }
 
-    /// The cluster of an external processor, which speaks gRPC whatever its port's `appProtocol` is.
-    pub(crate) fn processor(&mut self, from: Referrer<'_>, to: &BackendObjectReference) -> Result<Cluster, Problem> {
-        let draft = self.server(from, to, Load::Grpc)?;
-        Ok(Draft { protocol: Protocol::Http2, ..draft }.cluster(&Traffic::default()))
-    }
-
     /// The cluster of a server that a policy names, with the settings that the policy has for it. One of gRPC speaks that whatever its
     /// port's `appProtocol` is.
     pub(crate) fn policy_server(

@@ -25,6 +25,8 @@ pub struct ExtProc {
     pub message_timeout: Duration,
     /// Whether requests and responses pass where it fails.
     pub fail_open: bool,
+    /// Whether it only watches: nothing waits for it, and its answers count for nothing. Bodies are streamed then, or not sent.
+    pub shadow_mode: bool,
     /// Status for clients where it fails. Where it is late: 504.
     pub status_on_error: StatusCode,
     /// Namespaces of the request's metadata that it gets.

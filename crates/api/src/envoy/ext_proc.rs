@@ -2,14 +2,14 @@
 
 use serde::Deserialize;
 
+use super::backend_settings::BackendSettings;
 use crate::{
     duration::Duration,
     refs::{BackendObjectReference, BackendRef},
-    unsupported::Unsupported,
 };
 
 /// An external processor, and the parts of requests and responses that it gets.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExtProc {
     /// One backend (deprecated in favour of `backendRefs`).
@@ -20,7 +20,7 @@ pub struct ExtProc {
     pub backend_refs: Vec<BackendRef>,
     /// Settings of connections to it.
     #[serde(default)]
-    pub backend_settings: Option<Unsupported>,
+    pub backend_settings: Option<BackendSettings>,
     /// Time for each of its answers; 200 ms when absent.
     #[serde(default)]
     pub message_timeout: Option<Duration>,
@@ -30,7 +30,7 @@ pub struct ExtProc {
     /// Parts that it gets; none when absent.
     #[serde(default)]
     pub processing_mode: Option<ProcessingMode>,
-    /// Whether its answers count for nothing.
+    /// Whether it only watches: nothing waits for it, and its answers count for nothing (Envoy's `observability_mode`).
     #[serde(default)]
     pub shadow_mode: bool,
     /// Metadata that it gets and writes.

@@ -36,7 +36,7 @@ unsupported_fields!(EnvoyPatchPolicySpec,
 );
 
 /// `spec` of an EnvoyExtensionPolicy: its targets, external processors, and whether requests may pass without each other extension.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvoyExtensionPolicySpec {
     /// One target (deprecated in favour of `targetRefs`).
@@ -118,9 +118,10 @@ impl EnvoyExtensionPolicySpec {
 
 unsupported_fields!(EnvoyExtensionPolicySpec,
     "wasm (failOpen: requests pass without)" => |spec| spec.wasm.iter().any(|it| it.fail_open && !it.is_built_in()),
-    "extProc[].backendSettings" => |spec| spec.ext_proc.iter().any(|it| it.backend_settings.is_some()),
+    "extProc[].backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp" => |spec| {
+        spec.ext_proc.iter().filter_map(|it| it.backend_settings.as_ref()).any(|it| it.is_unsupported())
+    },
     "extProc[].processingMode: attributes that are not known here" => |spec| spec.ext_proc.iter().any(|it| it.has_unknown_attribute()),
-    "extProc[].shadowMode (the server is told nothing)" => |spec| spec.ext_proc.iter().any(|it| it.shadow_mode),
 );
 
 #[cfg(test)]
@@ -139,10 +140,7 @@ mod tests {
                 "extProc": [{"backendRefs": [{"name": "processor", "port": 9002}], "shadowMode": true}]}"#,
         );
         assert_eq!(spec.guards(), ["wasm[0]", "lua[0]", "dynamicModule[0]"]);
-        assert_eq!(
-            spec.unsupported(),
-            ["wasm (failOpen: requests pass without)", "extProc[].shadowMode (the server is told nothing)"]
-        );
+        assert_eq!(spec.unsupported(), ["wasm (failOpen: requests pass without)"]);
     }
 
     #[test]

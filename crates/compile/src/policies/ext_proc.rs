@@ -15,6 +15,8 @@ use pailou_snapshot::{BodyProcessing, ExtProc, ProcessedParts};
 
 use crate::{grants::Referrer, index::Index, servers, status::Problem};
 
+use super::{server_settings, traffic::Traffic};
+
 /// Time for an answer where the policy gives none.
 const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Envoy Gateway's bounds of lists.
@@ -38,6 +40,8 @@ pub(crate) struct Processor {
     /// The policy's namespace.
     pub(crate) namespace: String,
     pub(crate) refs: Vec<BackendRef>,
+    /// Settings of its clusters.
+    pub(crate) traffic: Traffic,
     /// All but the backends.
     pub(crate) settings: ExtProc,
 }
@@ -93,11 +97,12 @@ fn processor(index: &Index<'_>, policy: &EnvoyExtensionPolicy, place: usize, spe
         let found = servers::check(index, referrer(&namespace), &to.target());
         found.map_err(|problem| format!("{field}.backendRefs[{place}]: {}", problem.message))?;
     }
+    let traffic = server_settings::read(index, &field["spec.".len()..], spec.backend_settings.as_ref());
+    let traffic = traffic.map_err(|problem| problem.message)?;
     let settings = settings(spec, &refs[0], &namespace).map_err(|message| format!("{field}.{message}"))?;
     let settings = ExtProc { name: format!("{namespace}/{} {field}", policy.meta.name).into(), ..settings };
-    // A server whose answers count for nothing is told nothing, and a condition says so.
-    let is_used = !spec.shadow_mode && (settings.request.is_some() || settings.response.is_some());
-    Ok(is_used.then_some(Processor { field, namespace, refs, settings }))
+    let is_used = settings.request.is_some() || settings.response.is_some();
+    Ok(is_used.then_some(Processor { field, namespace, refs, traffic, settings }))
 }
 
 /// `backendRefs`, or else `backendRef`.
@@ -125,6 +130,12 @@ fn settings(spec: &Spec, first: &BackendRef, namespace: &str) -> Result<ExtProc,
     if spec.fail_open && request.iter().chain(&response).any(is_duplex) {
         return Err("failOpen: it must be false with FullDuplexStreamed, since the server holds the body".to_owned());
     }
+    let may_be_shown = |parts: &ProcessedParts| matches!(parts.body, BodyProcessing::None | BodyProcessing::Streamed);
+    if spec.shadow_mode && !request.iter().chain(&response).all(may_be_shown) {
+        return Err(
+            "shadowMode: processingMode.*.body must be Streamed or absent with it, since nothing waits for the server".to_owned()
+        );
+    }
     let status = |code: u16| {
         let status = StatusCode::from_u16(code).ok().filter(|status| status.is_client_error() || status.is_server_error());
         status.ok_or_else(|| format!("statusOnError: {code} is no status of an error (400 to 599)"))
@@ -150,7 +161,9 @@ fn settings(spec: &Spec, first: &BackendRef, namespace: &str) -> Result<ExtProc,
         response,
         allow_mode_override: mode.allow_mode_override,
         message_timeout: spec.message_timeout.map_or(DEFAULT_MESSAGE_TIMEOUT, |timeout| timeout.as_std()),
-        fail_open: spec.fail_open,
+        // Nothing is guarded by a server whose answers count for nothing.
+        fail_open: spec.fail_open || spec.shadow_mode,
+        shadow_mode: spec.shadow_mode,
         status_on_error: spec.status_on_error.map_or(Ok(StatusCode::INTERNAL_SERVER_ERROR), status)?,
         accessible_namespaces: boxed(&metadata.accessible_namespaces),
         writable_namespaces: boxed(writable),

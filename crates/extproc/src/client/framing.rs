@@ -6,8 +6,21 @@ use prost::encoding::encode_varint;
 
 use crate::Direction;
 
+/// ProcessingRequest { observability_mode = 10 }: true.
+const OBSERVABILITY_MODE: [u8; 2] = [10 << 3, 1];
+
 /// A message with a piece of a body: what goes before it, and the piece.
 pub(crate) fn piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
+    with_piece(&[], direction, piece, last)
+}
+
+/// The same for a server that only watches.
+pub(crate) fn observed_piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
+    with_piece(&OBSERVABILITY_MODE, direction, piece, last)
+}
+
+/// A message with these fields before the piece.
+fn with_piece(before: &[u8], direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 2] {
     // HttpBody { end_of_stream = 2, body = 1 }: fields may come in any order, so the bytes come last.
     let mut fields = BytesMut::with_capacity(16);
     if last {
@@ -19,7 +32,8 @@ pub(crate) fn piece(direction: Direction, piece: &Bytes, last: bool) -> [Bytes; 
     }
     let body = fields.len() + piece.len();
     // ProcessingRequest { request_body = 4, response_body = 5 }
-    let mut outer = BytesMut::with_capacity(8);
+    let mut outer = BytesMut::with_capacity(8 + before.len());
+    outer.put_slice(before);
     let field = match direction {
         Direction::Request => 4,
         Direction::Response => 5,
@@ -58,6 +72,10 @@ mod tests {
             };
             assert_eq!(ProcessingRequest::decode(&whole[5..]).unwrap().request, Some(expected));
             assert!(length == 0 || frames[1].as_ptr() == bytes.as_ptr(), "the piece is not copied");
+            let observed = observed_piece(direction, &bytes, last).concat();
+            let observed = ProcessingRequest::decode(&observed[PREFIX_LENGTH..]).unwrap();
+            let plain = ProcessingRequest::decode(&whole[PREFIX_LENGTH..]).unwrap();
+            assert_eq!(observed, ProcessingRequest { observability_mode: true, ..plain });
         }
     }
 }

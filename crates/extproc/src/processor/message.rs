@@ -26,6 +26,8 @@ pub struct Envelope {
     pub metadata: Option<Metadata>,
     /// Modes, in the first message of a stream.
     pub modes: Option<Modes>,
+    /// The server only watches.
+    pub is_observed: bool,
 }
 
 /// Pseudo-headers of a request.
@@ -61,12 +63,23 @@ pub fn response_headers(status: StatusCode, headers: &HeaderMap, end_of_stream: 
 /// A piece of a body, in frames that belong together. `end_of_stream`: it is the last, and no trailers follow.
 pub fn body(direction: Direction, piece: &Bytes, end_of_stream: bool, metadata: Option<&Metadata>) -> [Bytes; 2] {
     let Some(metadata) = metadata else { return framing::piece(direction, piece, end_of_stream) };
+    let envelope = Envelope { metadata: Some(metadata.clone()), ..Envelope::default() };
+    [encode(body_part(direction, piece, end_of_stream), envelope), Bytes::new()]
+}
+
+fn body_part(direction: Direction, piece: &Bytes, end_of_stream: bool) -> Request {
     let body = HttpBody { body: piece.clone(), end_of_stream };
-    let part = match direction {
+    match direction {
         Direction::Request => Request::RequestBody(body),
         Direction::Response => Request::ResponseBody(body),
-    };
-    [encode(part, Envelope { metadata: Some(metadata.clone()), ..Envelope::default() }), Bytes::new()]
+    }
+}
+
+/// The same for a server that only watches.
+pub(super) fn observed_body(direction: Direction, piece: &Bytes, end_of_stream: bool, metadata: Option<&Metadata>) -> [Bytes; 2] {
+    let Some(metadata) = metadata else { return framing::observed_piece(direction, piece, end_of_stream) };
+    let envelope = Envelope { metadata: Some(metadata.clone()), is_observed: true, ..Envelope::default() };
+    [encode(body_part(direction, piece, end_of_stream), envelope), Bytes::new()]
 }
 
 /// Trailers.
@@ -84,12 +97,12 @@ fn values(headers: &HeaderMap) -> impl Iterator<Item = HeaderValue> {
 }
 
 fn encode(part: Request, envelope: Envelope) -> Bytes {
-    let Envelope { attributes, metadata, modes } = envelope;
+    let Envelope { attributes, metadata, modes, is_observed } = envelope;
     frame::encode(&ProcessingRequest {
         request: Some(part),
         metadata_context: metadata,
         attributes: attributes.map(|attributes| HashMap::from([(FILTER_NAME.to_owned(), attributes)])).unwrap_or_default(),
-        observability_mode: false,
+        observability_mode: is_observed,
         protocol_config: modes.map(|modes| modes.configuration()),
     })
 }

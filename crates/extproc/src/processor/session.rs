@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,8 +17,9 @@ use pailou_envoy_proto::{
     ext_proc::{ImmediateResponse, ProcessingRequest, ProcessingResponse, processing_response::Response as Said},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::AbortHandle,
+    time::sleep,
 };
 use tonic::{Code, Status, Streaming, codec::Codec};
 use tonic_prost::ProstCodec;
@@ -34,7 +36,11 @@ const MAX_REPLIES: usize = 32;
 /// Bytes that may wait for the server beside a body that is sent as one.
 const MAX_QUEUED: usize = 4 << 20;
 
-/// A stream to a server. Dropped, which is when the request is over, it ends the stream.
+/// Time that a server which only watches has to read what is left once the request is over: Envoy's `deferred_close_timeout`.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A stream to a server. Dropped, which is when the request is over, it ends the stream; a server that only watches reads what is left
+/// first.
 pub struct Session {
     pub(super) outbox: OutboxSender,
     state: Arc<State>,
@@ -73,6 +79,9 @@ pub(super) enum Cause {
 struct State {
     ending: watch::Sender<Option<Ending>>,
     fail_open: bool,
+    is_observer: bool,
+    /// The request of a server that only watches is over.
+    over: Notify,
     /// The server holds parts of a body that nobody else has.
     is_bound: AtomicBool,
 }
@@ -82,6 +91,8 @@ struct State {
 pub struct Limits {
     /// Whether a request goes on where the server fails.
     pub fail_open: bool,
+    /// Whether the server only watches: its answers count for nothing, and nothing waits for them.
+    pub is_observer: bool,
     /// The longest message taken from the server, in bytes.
     pub max_message: usize,
 }
@@ -96,9 +107,11 @@ impl Session {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // A body that is sent as one is as long as an answer to it may be.
-        let (outbox, sender) = Outbox::with_limit(VecDeque::from([first]), limits.max_message.saturating_add(MAX_QUEUED));
+        let body = if limits.is_observer { 0 } else { limits.max_message };
+        let (outbox, sender) = Outbox::with_limit(VecDeque::from([first]), body.saturating_add(MAX_QUEUED));
         let ending = watch::Sender::new(None);
-        let state = Arc::new(State { ending, fail_open: limits.fail_open, is_bound: AtomicBool::new(false) });
+        let Limits { fail_open, is_observer, .. } = limits;
+        let state = Arc::new(State { ending, fail_open, is_observer, over: Notify::new(), is_bound: AtomicBool::new(false) });
         let (to_request, from_request) = mpsc::channel(MAX_REPLIES);
         let (to_response, from_response) = mpsc::channel(MAX_REPLIES);
         let call = call(outbox.shared());
@@ -121,6 +134,13 @@ impl Session {
         match self.ended().await {
             Ending::Refused(refusal) => refusal,
             Ending::LetGo => std::future::pending().await,
+        }
+    }
+
+    /// Sends a message's frames to a server that only watches. One that does not keep up is let go.
+    pub fn show(&self, frames: impl IntoIterator<Item = Bytes>) {
+        if !self.outbox.write(frames) {
+            self.end(Cause::Failed("it does not keep up".to_owned()));
         }
     }
 
@@ -152,7 +172,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.listener.abort();
+        if self.state.is_observer {
+            self.state.over.notify_one();
+        } else {
+            self.listener.abort();
+        }
     }
 }
 
@@ -183,7 +207,7 @@ fn local_reply(response: ImmediateResponse) -> LocalReply {
     reply
 }
 
-/// Hands a server's answers to the lanes, until the stream or the session ends.
+/// Hands a server's answers to the lanes, until the stream or the session ends. Those of one that only watches go nowhere.
 async fn listen<B>(
     call: impl Future<Output = Result<Response<B>, String>>,
     max_message: usize,
@@ -194,16 +218,21 @@ async fn listen<B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut ending = state.ending.subscribe();
+    let lanes = (!state.is_observer).then_some(&lanes);
     tokio::select! {
-        cause = converse(call, max_message, &lanes) => drop(state.end(cause)),
+        cause = converse(call, max_message, lanes) => drop(state.end(cause)),
         _ = ending.wait_for(Option::is_some) => {}
+        () = async {
+            state.over.notified().await;
+            sleep(LINGER).await;
+        } => {}
     }
 }
 
 async fn converse<B>(
     call: impl Future<Output = Result<Response<B>, String>>,
     max_message: usize,
-    lanes: &[mpsc::Sender<Reply>; 2],
+    lanes: Option<&[mpsc::Sender<Reply>; 2]>,
 ) -> Cause
 where
     B: Body + Send + 'static,
@@ -223,6 +252,8 @@ where
             Ok(None) => return Cause::Closed,
             Err(status) => return failed(&status),
         };
+        // The answers of a server that only watches count for nothing.
+        let Some(lanes) = lanes else { continue };
         // More time is granted up to a maximum, which Envoy Gateway leaves at 0.
         if reply.override_message_timeout.is_some() {
             continue;

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod failures;
+mod shadow;
 
 use bytes::Bytes;
 use pailou_envoy_proto::{

@@ -169,6 +169,7 @@ fn external_processor(processor: &ExtProc) -> String {
     let mut more = |is_set: bool, word: String| text.push_str(&if is_set { format!(", {word}") } else { String::new() });
     more(processor.allow_mode_override, "mode override".to_owned());
     more(processor.fail_open, "fail open".to_owned());
+    more(processor.shadow_mode, "shadow".to_owned());
     more(processor.status_on_error != 500, format!("{} on error", processor.status_on_error.as_str()));
     more(!processor.accessible_namespaces.is_empty(), format!("reads {:?}", processor.accessible_namespaces));
     more(!processor.writable_namespaces.is_empty(), format!("writes {:?}", processor.writable_namespaces));

@@ -29,7 +29,11 @@ impl Processor {
     /// Begins the stream with a message. Gives the request's lane; the other waits for the response.
     pub(super) fn open(&mut self, first: Bytes, runtime: &Runtime, connection: &Arc<Connection>, bounds: &Bounds) -> Lane {
         let max_body = usize::try_from(bounds.bytes).unwrap_or(usize::MAX);
-        let limits = Limits { fail_open: self.settings.fail_open, max_message: max_body.saturating_add(MAX_GROWTH) };
+        let limits = Limits {
+            fail_open: self.settings.fail_open,
+            is_observer: self.settings.shadow_mode,
+            max_message: max_body.saturating_add(MAX_GROWTH),
+        };
         let cluster = subrequest::choose(&self.settings.backends).and_then(|key| runtime.find(key)).cloned();
         let (connection, authority) = (Arc::clone(connection), self.settings.authority.clone());
         let call = |outbox: SharedOutbox| async move {

@@ -1,6 +1,6 @@
 //! A request on its way past a processor.
 
-use std::{future::poll_fn, pin::Pin, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header, uri::PathAndQuery};
@@ -13,7 +13,7 @@ use pailou_envoy_proto::{
 use pailou_extproc::{
     Direction,
     processor::{
-        Answer, BodyMode, DrivenBody, Lane, Reply,
+        Answer, BodyMode, DrivenBody, Lane, Observer, Reply,
         change::{self, InvalidChange},
         message::{self, Envelope, RequestLine},
         passage::{self, PassageError},
@@ -58,6 +58,9 @@ impl Passing<'_, '_> {
         }
         let has_body = !matches!(input, RequestInput::Absent);
         let mut lane = self.begin(has_body);
+        if self.processor.settings.shadow_mode {
+            return Ok(self.observed(&lane, input));
+        }
         let is_duplex = modes.request.body == BodyMode::FullDuplexStreamed;
         if is_duplex && has_body {
             return self.full_duplex(lane, input).await;
@@ -98,9 +101,27 @@ impl Passing<'_, '_> {
             attributes: processor.attributes.of_request(),
             metadata: processor.metadata(metadata),
             modes: Some(processor.modes),
+            is_observed: processor.settings.shadow_mode,
         };
         let first = message::request_headers(line, &parts.headers, !has_body, envelope);
         processor.open(first, stage.runtime, stage.connection, &stage.bounds)
+    }
+
+    /// Shows the body, and waits for nothing.
+    fn observed(&self, lane: &Lane, mut input: RequestInput) -> RequestInput {
+        if self.processor.modes.request.body == BodyMode::None {
+            return input;
+        }
+        let observer = Observer::new(Arc::clone(lane.session()), Direction::Request, self.metadata());
+        match &mut input {
+            RequestInput::Absent => {}
+            RequestInput::Read(read) => observer.show(&read.bytes, true),
+            RequestInput::Unread(unread) => {
+                let source = std::mem::take(&mut unread.rest.body);
+                unread.rest.body = ClientBody::filtered(DrivenBody::new(|sink| observer.watch(source, sink)));
+            }
+        }
+        input
     }
 
     /// Takes the answer to the headers.

@@ -10,7 +10,7 @@ use pailou_envoy_proto::ext_proc::{CommonResponse, HeaderMutation};
 use pailou_extproc::{
     Direction,
     processor::{
-        Answer, BodyMode, Ending, Lane, Refusal, Reply,
+        Answer, BodyMode, Ending, Lane, Observer, Refusal, Reply,
         change::{self, InvalidChange},
         message::{self, Envelope},
         passage::{self, PassageError},
@@ -73,6 +73,9 @@ impl Passing<'_> {
         }
         let has_body = !response.body().is_end_stream();
         let Some(mut lane) = self.begin(&response, has_body) else { return Ok(response) };
+        if self.processor.settings.shadow_mode {
+            return Ok(self.observed(&lane, response));
+        }
         let is_duplex = modes.body == BodyMode::FullDuplexStreamed;
         if is_duplex && has_body && modes.headers {
             return self.full_duplex(lane, response).await;
@@ -111,6 +114,7 @@ impl Passing<'_> {
                 attributes: processor.attributes.of_response(response.status()),
                 metadata: processor.metadata(metadata),
                 modes: is_first.then_some(processor.modes),
+                is_observed: processor.settings.shadow_mode,
             };
             message::response_headers(response.status(), response.headers(), !has_body, envelope)
         });
@@ -118,7 +122,11 @@ impl Passing<'_> {
             Stream::Over => None,
             Stream::Open(open) => {
                 let lane = open.response.take()?;
-                lane.send(first);
+                if processor.settings.shadow_mode {
+                    lane.session().show(first);
+                } else {
+                    lane.send(first);
+                }
                 Some(lane)
             }
             Stream::Unopened => {
@@ -127,6 +135,15 @@ impl Passing<'_> {
                 open.response.take()
             }
         }
+    }
+
+    /// Shows the body, and waits for nothing.
+    fn observed(&self, lane: &Lane, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        if self.processor.modes.response.body == BodyMode::None || response.body().is_end_stream() {
+            return response;
+        }
+        let observer = Observer::new(Arc::clone(lane.session()), Direction::Response, self.processor.metadata(self.metadata));
+        response.map(|inner| ResponseBody::processed(Processed::new(inner, |source, sink| observer.watch(source, sink))))
     }
 
     /// Takes the answer to the headers.
