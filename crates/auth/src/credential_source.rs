@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 use percent_encoding::percent_decode_str;
 
-use crate::cookie::cookies;
+use crate::cookie::text_cookies;
 
 /// A header, a query parameter or a cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn is_name(key: &str, name: &str) -> bool {
 
 /// The first cookie of a name (RFC 6265, section 5.4), without quotes around its value.
 pub(crate) fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r str> {
-    let (_, value) = cookies(headers).find(|(key, _)| *key == name)?;
+    let (_, value) = text_cookies(headers).find(|(key, _)| *key == name)?;
     Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
 }
 

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ring::digest::{Context, SHA256};
 
 use crate::{
     Claims, CredentialSource, Denial, JwkSet, JwtError, TokenCache,
@@ -78,9 +79,23 @@ pub enum KeySource {
     Remote(DocumentId),
 }
 
-/// Document that the proxy fetches: a digest of what it is, and from where it comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DocumentId(pub u64);
+/// Document that the proxy fetches: SHA-256 of what it is, and from where it comes. Nobody finds another document of the same identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentId([u8; 32]);
+
+impl DocumentId {
+    /// The identity of what these parts say, in their order.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut id = Self::default();
+        id.0.copy_from_slice(context.finish().as_ref());
+        id
+    }
+}
 
 /// Keys for a token, as far as there are any.
 pub enum Keys {

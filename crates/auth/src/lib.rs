@@ -35,6 +35,7 @@ pub use basic::{BasicAuth, ExpensiveCheck, HtpasswdError, PasswordCheck, Users};
 pub use cidr::{Cidr, CidrError};
 pub use claims::Claims;
 pub use condition::{Attribute, Attributes, Condition, ConditionError};
+pub use cookie::cookies;
 pub use credential_source::{CredentialSource, query_values};
 pub use csrf::{Csrf, OriginPattern};
 pub use denial::Denial;
@@ -48,7 +49,7 @@ pub use new_key::{KEY_PREFIX, key_hash, new_key};
 pub use oidc::{
     ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectValue, DiscoveryError, FlowEntropy, IdTokenError,
     LoggedIn, LoginId, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings,
-    RedirectUrl, RedirectUrlPart, Refresh, SameSite, Session, ShortSecret, StateError, Token, TokenRequest, TokenResponse,
-    TokenResponseError, endpoint,
+    RedirectUrl, RedirectUrlPart, Refresh, SameSite, Session, SessionCookies, ShortSecret, StateError, Token, TokenRequest,
+    TokenResponse, TokenResponseError, endpoint, has_credentials,
 };
 pub use token_cache::TokenCache;

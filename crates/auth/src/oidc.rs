@@ -3,6 +3,7 @@
 //!
 //! [`Oidc::step`] says what is to become of a request. The proxy makes the requests to the provider and gives back the answers.
 
+mod cookie_names;
 mod cookies;
 mod flow;
 mod id_token;
@@ -16,14 +17,15 @@ mod tests;
 mod token_request;
 mod token_response;
 
+pub use cookie_names::{CookieNames, SessionCookies};
 pub use cookies::{CookieAttributes, SameSite};
 pub use flow::{FlowEntropy, LoginId, StateError};
 pub use id_token::IdTokenError;
 pub use keys::{OidcKeys, ShortSecret};
 pub use login::{LoggedIn, PendingLogin};
-pub use provider::{DiscoveryError, Provider, ProviderSettings, endpoint};
+pub use provider::{DiscoveryError, Provider, ProviderSettings, endpoint, has_credentials};
 pub use redirect_url::{RedirectUrl, RedirectUrlPart};
-pub use session::{CookieNames, Refresh, Session, Token};
+pub use session::{Refresh, Session, Token};
 pub use token_request::{ClientSecret, TokenRequest};
 pub use token_response::{TokenResponse, TokenResponseError};
 

@@ -13,6 +13,7 @@ use pailou_api::{
     ObjectKey,
     refs::{GATEWAY_GROUP, ParentReference},
 };
+use pailou_auth::SessionCookies;
 use pailou_snapshot::{Cluster, Snapshot};
 
 use super::{
@@ -178,8 +179,9 @@ impl Memory {
         // No route refers to these by number.
         all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
         let documents = remote_documents::distinct(self.effects.documents());
+        let session_cookies = SessionCookies::of(self.effects.cookie_names());
         let breakers = self.cluster_ids.breakers.clone();
-        let snapshot = Snapshot { ports, clusters: all, breakers, documents, base_models, limit_store };
+        let snapshot = Snapshot { ports, clusters: all, breakers, documents, session_cookies, base_models, limit_store };
         self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }
@@ -315,7 +317,7 @@ fn report_effects(
             Effect::Traffic(overlap) => traffic.overlap(overlap),
             Effect::Security(overlap) => security.overlap(overlap),
             Effect::Extensions(overlap) => extensions.overlap(overlap),
-            Effect::Identity { .. } | Effect::Document(_) => {}
+            Effect::Identity { .. } | Effect::Document(_) | Effect::Sessions(_) => {}
         }
     }
 }

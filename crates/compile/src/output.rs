@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::HeaderName;
+use pailou_auth::CookieNames;
 use pailou_snapshot::{Forward, RemoteDocument, RouteMatch};
 
 use super::{
@@ -55,6 +56,8 @@ pub(crate) enum Effect {
     Identity { listener: ListenerId, header: HeaderName },
     /// A document is to be fetched.
     Document(Box<RemoteDocument>),
+    /// Clients have sessions in these cookies.
+    Sessions(Box<CookieNames>),
 }
 
 /// The effects of all routes, and how many have each.
@@ -122,6 +125,14 @@ impl Effects {
     pub(crate) fn documents(&self) -> impl Iterator<Item = &RemoteDocument> {
         self.0.keys().filter_map(|effect| match effect {
             Effect::Document(document) => Some(&**document),
+            _ => None,
+        })
+    }
+
+    /// Cookies of sessions.
+    pub(crate) fn cookie_names(&self) -> impl Iterator<Item = &CookieNames> {
+        self.0.keys().filter_map(|effect| match effect {
+            Effect::Sessions(names) => Some(&**names),
             _ => None,
         })
     }

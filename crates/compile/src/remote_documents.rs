@@ -3,47 +3,47 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use pailou_auth::DocumentId;
-use pailou_snapshot::{ClusterKey, RemoteDocument};
+use pailou_snapshot::RemoteDocument;
 
-use crate::{policies::security::remote_jwks::PolicyDocument, resolver::Load, rule_context::RuleContext, status::Problem};
+use crate::{
+    policies::security::policy_document::PolicyDocument, resolver::Load, rule_context::RuleContext, servers, status::Problem,
+};
 
 /// Has the documents of a rule's policy fetched.
 ///
 /// # Errors
 /// The servers of one cannot be had.
 pub(crate) fn of_rule(context: &mut RuleContext<'_, '_, '_>, documents: &[PolicyDocument]) -> Result<(), Problem> {
-    for document in documents {
-        let backends = servers(context, document).map_err(|problem| {
-            let message = format!("SecurityPolicy: spec.{}.backendRefs: {}", document.field, problem.message);
-            Problem { message, ..problem }
-        })?;
-        if !context.resolver.is_dry {
-            context.resolver.documents.insert(RemoteDocument { backends: backends.into(), ..document.document.clone() });
-        }
-    }
-    Ok(())
+    documents.iter().try_for_each(|document| of_policy(context, document).map(drop))
 }
 
-fn servers(context: &mut RuleContext<'_, '_, '_>, document: &PolicyDocument) -> Result<Vec<(u32, ClusterKey)>, Problem> {
-    let mut found = Vec::with_capacity(document.refs.len());
-    for to in &document.refs {
-        let cluster = context.resolver.policy_server(document.referrer(), &to.target(), Load::Http, &document.traffic)?;
-        if document.needs_tls() && matches!(cluster.tls, Ok(None)) {
-            let message = format!("the URL asks for TLS, and {} {} has none: give it a BackendTLSPolicy", to.kind, to.name);
-            return Err(Problem::accepted("Invalid", message));
-        }
-        found.push((to.weight, context.resolver.held(cluster)));
+/// Has a document fetched. Gives it back with the clusters of its servers.
+///
+/// # Errors
+/// Its servers cannot be had.
+pub(crate) fn of_policy(context: &mut RuleContext<'_, '_, '_>, document: &PolicyDocument) -> Result<RemoteDocument, Problem> {
+    let mut backends = Vec::with_capacity(document.refs.len());
+    for (place, to) in document.refs.iter().enumerate() {
+        let found = context.resolver.policy_server(document.referrer(), &to.target(), Load::Http, &document.traffic);
+        let found = found.and_then(|cluster| servers::with_tls(cluster, document.tls_field(), &to.target()));
+        let cluster = found.map_err(|problem| {
+            let message = format!("SecurityPolicy: spec.{}.backendRefs[{place}]: {}", document.field, problem.message);
+            Problem { message, ..problem }
+        })?;
+        backends.push((to.weight, context.resolver.held(cluster)));
+    }
+    let found = RemoteDocument { backends: backends.into(), ..document.document.clone() };
+    if !context.resolver.is_dry {
+        context.resolver.documents.insert(found.clone());
     }
     Ok(found)
 }
 
-/// Each document once. Of several with the same servers the shortest times count, and one of their clusters.
+/// Each document once. Of the clusters that its servers are for different Gateways, one counts.
 pub(crate) fn distinct<'d>(documents: impl Iterator<Item = &'d RemoteDocument>) -> Vec<Arc<RemoteDocument>> {
     let mut found: BTreeMap<DocumentId, RemoteDocument> = BTreeMap::new();
     for document in documents {
         let known = found.entry(document.id).or_insert_with(|| document.clone());
-        known.cache_duration = known.cache_duration.min(document.cache_duration);
-        known.failed_refetch_duration = known.failed_refetch_duration.min(document.failed_refetch_duration);
         if document.backends < known.backends {
             known.backends.clone_from(&document.backends);
         }

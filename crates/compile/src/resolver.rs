@@ -11,6 +11,7 @@ use pailou_api::{
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
     refs::BackendObjectReference,
 };
+use pailou_auth::CookieNames;
 use pailou_snapshot::{
     BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
     RemoteDocument, San, Transport, UpstreamTls,
@@ -90,6 +91,8 @@ pub(crate) struct Resolver<'t, 'a> {
     pools: BTreeSet<PoolId>,
     /// Documents to fetch.
     pub(crate) documents: HashSet<RemoteDocument>,
+    /// Cookies of sessions.
+    pub(crate) cookie_names: HashSet<CookieNames>,
 }
 
 /// Everything that one route or listener uses.
@@ -101,6 +104,8 @@ pub(crate) struct Usage {
     pub(crate) pools: BTreeSet<PoolId>,
     /// Documents to fetch.
     pub(crate) documents: HashSet<RemoteDocument>,
+    /// Cookies of sessions.
+    pub(crate) cookie_names: HashSet<CookieNames>,
 }
 
 impl<'t, 'a> Resolver<'t, 'a> {
@@ -114,12 +119,14 @@ impl<'t, 'a> Resolver<'t, 'a> {
             policies: BTreeSet::new(),
             pools: BTreeSet::new(),
             documents: HashSet::new(),
+            cookie_names: HashSet::new(),
         }
     }
 
     /// Everything that was used.
     pub(crate) fn finish(self) -> Usage {
-        Usage { ids: self.used, policies: self.policies, pools: self.pools, documents: self.documents }
+        let Self { used: ids, policies, pools, documents, cookie_names, .. } = self;
+        Usage { ids, policies, pools, documents, cookie_names }
     }
 
     /// Finds what a reference leads to.

@@ -6,7 +6,7 @@ use pailou_api::{
     envoy::ENVOY_GROUP,
     refs::BackendObjectReference,
 };
-use pailou_snapshot::Transport;
+use pailou_snapshot::{Cluster, Transport};
 
 use crate::{
     grants::{Referent, Referrer},
@@ -41,6 +41,20 @@ pub(crate) fn check(index: &Index<'_>, from: Referrer<'_>, to: &BackendObjectRef
     }
     let missing = || Problem::refs("BackendNotFound", format!("there is no Backend {} in namespace {namespace}", to.name));
     index.backends.get(namespace, &to.name).map(|_| ()).ok_or_else(missing)
+}
+
+/// Takes a server's cluster, unless the server would be asked in clear where a URL asks for TLS. `url` names the URL's field, if it does.
+///
+/// # Errors
+/// The server has no TLS.
+pub(crate) fn with_tls(cluster: Cluster, url: Option<&str>, to: &BackendObjectReference) -> Result<Cluster, Problem> {
+    match url {
+        Some(url) if matches!(cluster.tls, Ok(None)) => {
+            let message = format!("the {url} asks for TLS, and {} {} has none: give it a BackendTLSPolicy", to.kind, to.name);
+            Err(Problem::accepted("Invalid", message))
+        }
+        _ => Ok(cluster),
+    }
 }
 
 /// A Service's port by number.

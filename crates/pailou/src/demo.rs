@@ -7,7 +7,7 @@ mod words;
 use std::{io::Write, time::Duration};
 
 use pailou_compile::Settings;
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides, server::Sockets};
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, server::Sockets};
 
 use crate::{
     admin,
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             access_log: if args.access_log { Sink::To(Box::new(std::io::stdout())) } else { Sink::Off },
             response_flags: true,
             body_budget: BODY_BUDGET,
+            local_addresses: LocalAddresses::Allowed,
         };
         let gateway = Standalone::start(
             configuration,

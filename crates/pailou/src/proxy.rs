@@ -13,7 +13,7 @@ use std::{
 
 use pailou_compile::{Compiled, Compiler, DataPlane, SessionKeySource, Settings, status::GatewayAddress, store::Store};
 use pailou_control::feed::client::{self, Batch};
-use pailou_proxy::{Proxy, server::BindError};
+use pailou_proxy::{Options, Proxy, local_addresses::LocalAddresses, server::BindError};
 use pailou_snapshot::Snapshot;
 use tokio::sync::mpsc;
 
@@ -31,6 +31,9 @@ use crate::{
 /// Serves until a signal comes.
 pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
     let (options, log_file) = serve::serving(&args.serving)?;
+    // In a cluster others than its operator write policies.
+    let local_addresses = if args.allow_local_identity_providers { LocalAddresses::Allowed } else { LocalAddresses::Refused };
+    let options = Options { local_addresses, ..options };
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new(log_file)?;

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, time::Duration};
 
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides, server::Sockets};
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, server::Sockets};
 
 use crate::{
     admin,
@@ -68,6 +68,8 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         access_log,
         response_flags: args.response_flags,
         body_budget: u64::from(args.body_memory) << 20,
+        // Who writes the files runs the process.
+        local_addresses: LocalAddresses::Allowed,
     };
     Ok((options, log_file))
 }

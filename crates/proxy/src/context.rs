@@ -15,6 +15,7 @@ use crate::{
     cut_off::CutOff,
     error::{Error, Flag},
     key_sets::KeySets,
+    local_addresses::LocalAddresses,
     metrics::Metrics,
     oidc_providers::OidcProviders,
     runtime::Runtime,
@@ -34,6 +35,8 @@ pub struct Context {
     pub shared_limits: SharedLimits,
     /// Providers of OpenID Connect.
     pub oidc: OidcProviders,
+    /// Whether URLs of policies may lead to the machine itself.
+    pub local_addresses: LocalAddresses,
     /// Key sets of tokens.
     pub key_sets: KeySets,
     /// Room for request bodies.

@@ -1,19 +1,21 @@
-//! Fetches of key sets: before a request needs them, again when their time is over, and soon after a failure.
+//! Fetches of key sets and providers: before a request needs them, again when their time is over, and soon after a failure.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use pailou_auth::{DocumentId, JwkSet};
-use pailou_snapshot::RemoteDocument;
+use http::Uri;
+use pailou_auth::{DiscoveryError, DocumentId, JwkSet, JwkSetError};
+use pailou_snapshot::{DocumentContent, RemoteDocument};
 
 use crate::{
     cluster::{Background, ClusterState},
     context::Context,
     dns::Dns,
-    key_sets::KeySet,
-    remote_document::fetch,
+    key_sets::{FetchedKeys, KeySet},
+    local_addresses::LocalAddresses,
+    remote_document::{DocumentServers, FetchError},
     runtime::Runtime,
 };
 
@@ -47,26 +49,25 @@ impl Fetcher {
         let mut has_failed = false;
         while self.set.strong_count() > 0 {
             // As the configuration has it now.
-            let Some((document, clusters)) = self.document() else { return };
-            let found = match fetch(&document, &clusters, &self.dns).await {
-                Ok(text) => JwkSet::parse(&text).map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
+            let Some((document, clusters, local_addresses)) = self.document() else { return };
+            let connect_timeout = document.connect_timeout;
+            let servers = DocumentServers { clusters: &clusters, dns: &self.dns, connect_timeout, local_addresses };
+            let found = fetch(&document, &servers).await.map_err(|error| Arc::<str>::from(error.to_string()));
             let Some(set) = self.set.upgrade() else { return };
             let pause = match found {
-                Ok(keys) => {
+                Ok(fetched) => {
                     if std::mem::take(&mut has_failed) {
                         tracing::info!(uri = %document.uri, "keys of tokens can be fetched again");
                     }
-                    set.fetched(Some(Arc::new(keys)));
+                    set.put(Ok(fetched));
                     jittered(document.cache_duration)
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut has_failed, true) {
                         let consequence = if set.has_keys() { "the last ones go on" } else { "tokens cannot be verified" };
-                        tracing::warn!(uri = %document.uri, error, "keys of tokens cannot be fetched; {consequence}");
+                        tracing::warn!(uri = %document.uri, %error, "keys of tokens cannot be fetched; {consequence}");
                     }
-                    set.fetched(None);
+                    set.put(Err(error));
                     jittered(document.failed_refetch_duration)
                 }
             };
@@ -78,14 +79,40 @@ impl Fetcher {
         }
     }
 
-    /// The document, and its servers.
-    fn document(&self) -> Option<(Arc<RemoteDocument>, Servers)> {
-        let runtime = self.context.upgrade()?.runtime.load_full()?;
+    /// The document, its servers, and whether they may be the machine itself.
+    fn document(&self) -> Option<(Arc<RemoteDocument>, Servers, LocalAddresses)> {
+        let context = self.context.upgrade()?;
+        let runtime = context.runtime.load_full()?;
         let document = runtime.snapshot().documents.iter().find(|document| document.id == self.id)?;
         let clusters = document.backends.iter();
         let clusters = clusters.filter_map(|(weight, key)| Some((*weight, Arc::clone(runtime.find(key)?))));
-        Some((Arc::clone(document), clusters.collect()))
+        Some((Arc::clone(document), clusters.collect(), context.local_addresses))
     }
+}
+
+/// Reason why keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum KeyFetchError {
+    #[error("{0} is no URL")]
+    Url(Box<str>),
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
+    #[error("{0}")]
+    Keys(#[from] JwkSetError),
+    #[error("{0}")]
+    Discovery(#[from] DiscoveryError),
+}
+
+/// Fetches keys, and before that the provider's endpoints where they lead to the keys.
+async fn fetch(document: &RemoteDocument, servers: &DocumentServers<'_>) -> Result<FetchedKeys, KeyFetchError> {
+    let uri: Uri = document.uri.parse().map_err(|_| KeyFetchError::Url(document.uri.clone()))?;
+    let text = servers.fetch(&uri).await?;
+    let DocumentContent::Provider(settings) = &document.content else {
+        return Ok(FetchedKeys { keys: Arc::new(JwkSet::parse(&text)?), provider: None });
+    };
+    let provider = settings.read_discovery(&text)?;
+    let keys = JwkSet::parse(&servers.fetch(&provider.jwks_uri).await?)?;
+    Ok(FetchedKeys { keys: Arc::new(keys), provider: Some(Arc::new(provider)) })
 }
 
 /// A pause up to a tenth longer or shorter, so that replicas do not keep step.

@@ -1,4 +1,4 @@
-//! Key sets that the gateway fetches: state by document, which outlives a reload. One task fetches each for all workers.
+//! Key sets that the gateway fetches, and the providers that some are of: state by document, which outlives a reload. One task fetches each for all workers.
 
 use std::{
     sync::Arc,
@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::HashMap;
-use pailou_auth::{DocumentId, JwkSet, Keys};
+use pailou_auth::{DocumentId, JwkSet, Keys, Provider};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
@@ -23,9 +23,19 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct KeySets(ArcSwap<HashMap<DocumentId, Arc<KeySet>>>);
 
+/// What a fetch brought.
+pub(crate) struct FetchedKeys {
+    /// The keys.
+    pub(crate) keys: Arc<JwkSet>,
+    /// The provider of OpenID Connect that they are of.
+    pub(crate) provider: Option<Arc<Provider>>,
+}
+
 /// One key set.
 pub(crate) struct KeySet {
-    keys: ArcSwapOption<JwkSet>,
+    fetched: ArcSwapOption<FetchedKeys>,
+    /// Why the last fetch failed.
+    failure: Mutex<Option<Arc<str>>>,
     /// Fetches that have ended.
     ended: watch::Sender<u64>,
     /// Asks for a fetch now.
@@ -50,7 +60,7 @@ impl KeySets {
 
     /// Keys of a document, as they are known.
     pub(crate) fn keys(&self, id: DocumentId) -> Keys {
-        match self.0.load().get(&id).and_then(|set| set.keys.load_full()) {
+        match self.0.load().get(&id).and_then(|set| set.fetched.load().as_ref().map(|fetched| fetched.keys.clone())) {
             Some(keys) => Keys::Known(keys),
             None => Keys::Unavailable,
         }
@@ -66,22 +76,38 @@ impl KeySets {
 
 impl Default for KeySet {
     fn default() -> Self {
-        Self { keys: ArcSwapOption::empty(), ended: watch::Sender::new(0), wanted: Notify::new(), missing: Mutex::default() }
+        let ended = watch::Sender::new(0);
+        Self { fetched: ArcSwapOption::empty(), failure: Mutex::default(), ended, wanted: Notify::new(), missing: Mutex::default() }
     }
 }
 
 impl KeySet {
-    /// Puts fetched keys in force; `None` if the fetch failed, which leaves the older ones.
-    pub(crate) fn fetched(&self, keys: Option<Arc<JwkSet>>) {
-        if let Some(keys) = keys {
-            self.keys.store(Some(keys));
-        }
+    /// Puts fetched keys in force; a reason if the fetch failed, which leaves the older ones.
+    pub(crate) fn put(&self, fetched: Result<FetchedKeys, Arc<str>>) {
+        let failure = match fetched {
+            Ok(fetched) => {
+                self.fetched.store(Some(Arc::new(fetched)));
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        *self.failure.lock() = failure;
         self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    /// The last keys that were fetched.
+    pub(crate) fn fetched(&self) -> Option<Arc<FetchedKeys>> {
+        self.fetched.load_full()
+    }
+
+    /// Why the last fetch failed.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        self.failure.lock().clone()
     }
 
     /// Whether there are keys.
     pub(crate) fn has_keys(&self) -> bool {
-        self.keys.load().is_some()
+        self.fetched.load().is_some()
     }
 
     /// Waits until somebody wants a fetch.
@@ -141,7 +167,7 @@ mod tests {
             })
             .collect();
         set.wanted().await;
-        set.fetched(None);
+        set.put(Err("silent".into()));
         for waiting in waiting {
             assert!(waiting.await.unwrap());
         }

@@ -32,6 +32,7 @@ pub mod health;
 pub mod idle;
 mod key_fetcher;
 mod key_sets;
+pub mod local_addresses;
 pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
@@ -98,6 +99,7 @@ use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use endpoint_health::{EndpointHealth, EndpointLabels};
 use key_sets::KeySets;
+use local_addresses::LocalAddresses;
 use metrics::Metrics;
 use oidc_providers::OidcProviders;
 use runtime::Runtime;
@@ -122,6 +124,8 @@ pub struct Options {
     pub response_flags: bool,
     /// Request bodies that the process holds at once, in bytes.
     pub body_budget: u64,
+    /// Whether URLs of policies (identity providers, key sets) may lead to the machine itself.
+    pub local_addresses: LocalAddresses,
 }
 
 /// A running data plane.
@@ -153,6 +157,7 @@ impl Proxy {
             shared_limits: SharedLimits::new(limits.clone()),
             limits,
             oidc: OidcProviders::default(),
+            local_addresses: options.local_addresses,
             key_sets: KeySets::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,

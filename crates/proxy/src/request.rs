@@ -247,6 +247,9 @@ async fn forward(
         }
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }
+    if let Some(cookies) = &runtime.snapshot().session_cookies {
+        cookies.remove(&mut head.parts.headers);
+    }
     let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
     let backend = backend::choose(rule, runtime, session.as_ref())?;
     let picker = Picker::of(runtime, backend);

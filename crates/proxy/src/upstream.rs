@@ -33,7 +33,10 @@ use self::{
     head::Owned,
     pool::{Group, Key, Pool},
 };
-use crate::{breaker::Breaker, cluster::EndpointState, dns::Dns, proxy_protocol::Ends, request_body::RequestBody, tls::ClientTls};
+use crate::{
+    breaker::Breaker, cluster::EndpointState, dns::Dns, local_addresses::LocalAddresses, proxy_protocol::Ends,
+    request_body::RequestBody, tls::ClientTls,
+};
 
 /// A worker's connections to all backends.
 pub struct Upstreams {
@@ -64,6 +67,8 @@ pub struct Destination<'a> {
     pub limits: Option<&'a CircuitBreaker>,
     /// Word of the client that the connection begins with.
     pub proxy_protocol: Option<ProxyHeader>,
+    /// Whether it may be the machine itself.
+    pub local_addresses: LocalAddresses,
     /// Whether a kept connection over HTTP/1.1 will not do.
     pub is_fresh: bool,
     /// Counter of the connections to the endpoint alone.
@@ -84,6 +89,7 @@ impl<'a> Destination<'a> {
             breaker: None,
             limits: None,
             proxy_protocol: None,
+            local_addresses: LocalAddresses::Allowed,
             is_fresh: false,
             endpoint: None,
         }

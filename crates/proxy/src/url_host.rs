@@ -1,4 +1,4 @@
-//! Requests to the host of a URL, where the configuration names no servers for it.
+//! Requests that a URL of the configuration asks for: to the servers that the configuration names for it, or else to the URL's host.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -6,7 +6,10 @@ use http::{HeaderValue, Request, Uri, header, request::Builder, uri::PathAndQuer
 use pailou_snapshot::{Address, Protocol, Roots, Timeouts, TlsVersion, UpstreamTls};
 
 use crate::{
+    cluster::ClusterState,
+    local_addresses::LocalAddresses,
     request_body::RequestBody,
+    subrequest::{self, SubrequestError},
     tls::{ClientTls, TlsConfigError},
     upstream::{Destination, Exchange, SendFailure, Upstreams},
 };
@@ -18,6 +21,10 @@ pub(crate) enum UrlError {
     Url,
     #[error("{0}")]
     Send(#[from] Box<SendFailure>),
+    #[error("{0}")]
+    Server(#[from] SubrequestError),
+    #[error("the URL asks for TLS, and the server that the policy names has none")]
+    Clear,
     #[error("TLS cannot be had: {0}")]
     Tls(#[from] TlsConfigError),
 }
@@ -35,29 +42,43 @@ pub(crate) fn request(uri: &Uri, request: Builder) -> Result<Request<()>, UrlErr
     request.header(header::USER_AGENT, HeaderValue::from_static("pailou")).body(()).map_err(|_| UrlError::Url)
 }
 
-/// Sends a request to the URL's host.
+/// Way of a request that a policy's URL asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct UrlWay<'a> {
+    /// One of the servers that the policy names; the URL's host where it names none.
+    pub(crate) server: Option<&'a Arc<ClusterState>>,
+    pub(crate) upstreams: &'a Upstreams,
+    pub(crate) timeouts: &'a Timeouts,
+    /// Whether the URL's host may be the machine itself.
+    pub(crate) local_addresses: LocalAddresses,
+}
+
+/// Sends a request, made by `make` for each endpoint that is tried.
 ///
 /// # Errors
-/// The URL is not of HTTP or HTTPS, or the host cannot be reached.
-pub(crate) async fn send(
-    uri: &Uri,
-    request: Request<RequestBody>,
-    upstreams: &Upstreams,
-    timeouts: &Timeouts,
-) -> Result<Exchange, UrlError> {
-    let host = uri.host().ok_or(UrlError::Url)?.trim_matches(['[', ']']);
-    let tls = match uri.scheme_str() {
-        Some("http") => None,
-        Some("https") => Some(tls(host)?),
+/// The URL is not of HTTP or HTTPS, or asks for TLS that the server has not, or nobody can be reached.
+pub(crate) async fn send(uri: &Uri, make: impl Fn() -> Request<RequestBody>, way: UrlWay<'_>) -> Result<Exchange, UrlError> {
+    let UrlWay { server, upstreams, timeouts, local_addresses } = way;
+    let is_https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
         _ => return Err(UrlError::Url),
     };
-    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    if let Some(cluster) = server {
+        if is_https && matches!(cluster.current_settings().tls, Ok(None)) {
+            return Err(UrlError::Clear);
+        }
+        return Ok(subrequest::send_over(cluster, upstreams, timeouts, |_| (make(), ())).await?.0);
+    }
+    let host = uri.host().ok_or(UrlError::Url)?.trim_matches(['[', ']']);
+    let tls = if is_https { Some(tls(host)?) } else { None };
+    let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     let address = match host.parse() {
         Ok(address) => Address::Socket(SocketAddr::new(address, port)),
         Err(_) => Address::Dns { host: host.into(), port },
     };
-    let destination = Destination { tls: tls.as_ref(), ..Destination::new(&address, timeouts) };
-    Ok(upstreams.send_request(&destination, request).await?)
+    let destination = Destination { tls: tls.as_ref(), local_addresses, ..Destination::new(&address, timeouts) };
+    Ok(upstreams.send_request(&destination, make()).await?)
 }
 
 /// TLS in the name of a host, by the system's authorities.

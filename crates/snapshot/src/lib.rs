@@ -57,7 +57,7 @@ pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
-pub use remote_document::RemoteDocument;
+pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
 pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
@@ -65,6 +65,8 @@ pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots,
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use pailou_auth::SessionCookies;
 
 /// Everything the data plane needs, except the endpoints, which live in cells of their own (see [`Endpoints`]).
 #[derive(Debug, Default)]
@@ -77,6 +79,8 @@ pub struct Snapshot {
     pub breakers: Vec<BreakerKey>,
     /// The documents to fetch, each once, in the order of their identities.
     pub documents: Vec<Arc<RemoteDocument>>,
+    /// Names of the cookies of sessions, which reach no backend; `None` where no policy logs anybody in.
+    pub session_cookies: Option<SessionCookies>,
     /// Base model by LoRA adapter, for `X-Gateway-Base-Model-Name`.
     pub base_models: BTreeMap<String, String>,
     /// The store that global limits are counted in; without, every process counts alone.

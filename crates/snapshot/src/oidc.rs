@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pailou_auth::{Oidc, RedirectUrl};
+use pailou_auth::{DocumentId, Oidc, RedirectUrl};
 
 use super::ClusterKey;
 
@@ -13,6 +13,8 @@ pub struct OidcFilter {
     pub settings: Arc<Oidc>,
     /// URL that the provider sends clients back to.
     pub redirect_url: Arc<RedirectUrl>,
+    /// Document with the provider's endpoints.
+    pub document: DocumentId,
     /// Clusters of the provider by weight; the hosts of its URLs if empty.
     pub backends: Box<[(u32, ClusterKey)]>,
     /// The policy's `jwt` reads the cookies with the tokens.

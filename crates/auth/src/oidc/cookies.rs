@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::cookie::cookies;
+use crate::cookie::text_cookies;
 
 /// Most cookies of a request that are looked at.
 const MAX_COOKIES: usize = 512;
@@ -40,7 +40,7 @@ pub(super) struct Cookies<'r>(Vec<(&'r str, &'r str)>);
 
 impl<'r> Cookies<'r> {
     pub(super) fn read(headers: &'r HeaderMap) -> Self {
-        Self(cookies(headers).take(MAX_COOKIES).collect())
+        Self(text_cookies(headers).take(MAX_COOKIES).collect())
     }
 
     /// The first cookie of a name.

@@ -46,7 +46,7 @@ pub enum DiscoveryError {
     )]
     Issuer(String),
     /// An endpoint that is needed is missing or no URL.
-    #[error("{0} is missing in the discovery document, or is no http(s) URL")]
+    #[error("{0} is missing in the discovery document, or is no http(s) URL, or has a user name")]
     Endpoint(&'static str),
 }
 
@@ -93,9 +93,15 @@ impl ProviderSettings {
     }
 }
 
-/// A URL of an endpoint: `http` or `https`, a host, no fragment.
+/// Whether a URL has a user name or a password (`https://name:password@host`), which no request would bear.
+pub fn has_credentials(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+/// A URL of an endpoint: `http` or `https`, a host, no credentials, no fragment.
 pub fn endpoint(url: &str) -> Option<Uri> {
-    let uri: Uri = url.parse().ok().filter(|_| url.len() <= MAX_URL && !url.contains('#'))?;
+    let uri: Uri = url.parse().ok().filter(|_| url.len() <= MAX_URL && !url.contains('#') && !has_credentials(url))?;
     (matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
 }
 
@@ -139,6 +145,9 @@ mod tests {
         assert_eq!(settings().read_discovery(without.as_bytes()), Err(DiscoveryError::Endpoint("jwks_uri")));
         let no_url = DOCUMENT.replace("https://id.example/token", "javascript:alert(1)");
         assert_eq!(settings().read_discovery(no_url.as_bytes()), Err(DiscoveryError::Endpoint("token_endpoint")));
+        let user = DOCUMENT.replace("https://id.example/keys", "https://user:pass@id.example/keys");
+        assert_eq!(settings().read_discovery(user.as_bytes()), Err(DiscoveryError::Endpoint("jwks_uri")));
+        assert!(has_credentials("https://a@b") && !has_credentials("https://b/@") && !has_credentials("https://b?a@b"));
         assert_eq!(settings().read_discovery(b"[]"), Err(DiscoveryError::Form));
     }
 }

@@ -3,15 +3,16 @@
 use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::{
     Oidc, OidcError,
-    cookies::{Cookies, NewCookies, is_part},
+    cookies::{Cookies, NewCookies},
     token_response::TokenResponse,
 };
+use crate::cookie::remove_cookies;
 
 /// Most bytes of all cookies of a session: half of what a request's head may have.
 const MAX_SESSION: usize = 32 << 10;
@@ -156,22 +157,7 @@ impl Oidc {
 
     /// Removes this policy's cookies from a request.
     pub fn remove_cookies(&self, headers: &mut HeaderMap) {
-        let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
-        let is_own = |pair: &[u8]| {
-            let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-            std::str::from_utf8(name.trim_ascii()).is_ok_and(|name| self.cookie_names.has(name))
-        };
-        if !lines.iter().any(|line| line.as_bytes().split(|byte| *byte == b';').any(is_own)) {
-            return;
-        }
-        headers.remove(header::COOKIE);
-        for line in lines {
-            let pairs = line.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_own(pair));
-            let rest = pairs.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b"; "[..]);
-            if let Some(value) = HeaderValue::from_bytes(&rest).ok().filter(|_| !rest.is_empty()) {
-                headers.append(header::COOKIE, value);
-            }
-        }
+        remove_cookies(headers, |name| self.cookie_names.has(name));
     }
 
     /// The host that cookies are for.
@@ -218,49 +204,5 @@ impl Oidc {
         let exp = payload.and_then(|payload| serde_json::from_slice::<Payload>(&payload).ok());
         let ttl = exp.and_then(|Payload { exp }| u64::try_from(exp.saturating_sub(now)).ok());
         ttl.unwrap_or(self.default_refresh_token_ttl.as_secs())
-    }
-}
-
-/// Names of a policy's cookies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CookieNames {
-    /// Access token.
-    pub access_token: Box<str>,
-    /// ID token.
-    pub id_token: Box<str>,
-    /// Refresh token.
-    pub refresh_token: Box<str>,
-    /// MAC of the session.
-    pub hmac: Box<str>,
-    /// End of the session, in seconds since 1970.
-    pub expires: Box<str>,
-    /// Logins under way, without the flow's part.
-    pub nonce: Box<str>,
-}
-
-impl CookieNames {
-    /// Names of a policy, told from others by `id`: Envoy Gateway's, with a digest of 32 bits.
-    pub fn new(id: &str, access_token: Option<&str>, id_token: Option<&str>) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
-        let suffix: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let name = |prefix: &str| format!("{prefix}-{suffix}").into_boxed_str();
-        Self {
-            access_token: access_token.map_or_else(|| name("AccessToken"), Into::into),
-            id_token: id_token.map_or_else(|| name("IdToken"), Into::into),
-            refresh_token: name("RefreshToken"),
-            hmac: name("OauthHMAC"),
-            expires: name("OauthExpires"),
-            nonce: name("OauthNonce"),
-        }
-    }
-
-    /// Names of session cookies.
-    pub(super) fn of_session(&self) -> [&str; 5] {
-        [&self.access_token, &self.id_token, &self.refresh_token, &self.hmac, &self.expires]
-    }
-
-    /// Whether a cookie is one of these, or a part of one.
-    fn has(&self, cookie: &str) -> bool {
-        cookie.starts_with(&*self.nonce) || self.of_session().iter().any(|name| is_part(cookie, name))
     }
 }

@@ -8,7 +8,8 @@ pub(crate) mod ext_auth;
 mod identity_header;
 mod jwt;
 pub(crate) mod oidc;
-pub(crate) mod remote_jwks;
+pub(crate) mod policy_document;
+mod remote_jwks;
 mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,7 +42,7 @@ use super::{
 };
 use ext_auth::PolicyAuth;
 use oidc::PolicyOidc;
-use remote_jwks::PolicyDocument;
+use policy_document::PolicyDocument;
 use secrets::Secrets;
 
 /// All SecurityPolicies.
@@ -333,6 +334,8 @@ fn read(
             Err(broken) if spec.fail_open.unwrap_or(false) => {
                 let message = format!("{}: requests pass without it, as failOpen is set", broken.message);
                 problem = Some(Problem { message, ..broken });
+                // Nobody sets them now, least of all the client.
+                identity_headers.extend(ext_auth::intended_identity_headers(spec));
             }
             Err(broken) => return Err(broken),
         }

@@ -126,7 +126,7 @@ impl Turn<'_> {
         let provider = self.client().provider().await.map_err(|error| self.unavailable(&error))?;
         let mut entropy = [0; 24];
         SystemRandom::new().fill(&mut entropy).map_err(|_| Error::misconfigured("the system gives no random bytes"))?;
-        let mut reply = self.filter.settings.login(&provider, request, &entropy, self.now).map_err(failed)?;
+        let mut reply = self.filter.settings.login(&provider.endpoints, request, &entropy, self.now).map_err(failed)?;
         reply.set_cookies.append(&mut state.set_cookies);
         Ok(response(reply))
     }
@@ -148,17 +148,16 @@ impl Turn<'_> {
         if !logins.begin_login(login, self.now) {
             return Err(used());
         }
-        let exchange = settings.code_request(&provider, login, request.redirect_uri);
+        let exchange = settings.code_request(&provider.endpoints, login, request.redirect_uri);
         let tokens = client.tokens(exchange).await.inspect_err(|error| match error {
             ProviderError::Tokens(_) => {}
             ProviderError::Busy => logins.reopen_login(login, Unanswered::NotAsked),
             _ => logins.reopen_login(login, Unanswered::Asked),
         });
         let tokens = tokens.map_err(unavailable)?;
-        let keys = client.keys(&provider, false).await.map_err(unavailable)?;
-        match settings.logged_in(request, login, &tokens, &keys, self.now) {
+        match settings.logged_in(request, login, &tokens, &provider.keys, self.now) {
             Err(error) if error.is_missing_key() => {
-                let keys = client.keys(&provider, true).await.map_err(unavailable)?;
+                let keys = client.renewed_provider().await.map_err(unavailable)?.keys;
                 settings.logged_in(request, login, &tokens, &keys, self.now).map_err(failed)
             }
             reply => reply.map_err(failed),
@@ -175,7 +174,7 @@ impl Turn<'_> {
         let (settings, client) = (&self.filter.settings, self.client());
         let unavailable = |error: ProviderError| self.unavailable(&error);
         let provider = client.provider().await.map_err(unavailable)?;
-        let tokens = match client.refreshed(&provider, refresh).await {
+        let tokens = match client.refreshed(&provider.endpoints, refresh).await {
             Ok(tokens) => tokens,
             Err(RefreshFailure::Refused(reason)) => {
                 tracing::debug!(%reason, "a session ends");
@@ -184,10 +183,9 @@ impl Turn<'_> {
             }
             Err(RefreshFailure::Unavailable(reason)) => return Err(unavailable(ProviderError::Refresh(reason))),
         };
-        let mut keys = client.keys(&provider, false).await.map_err(unavailable)?;
-        let mut refreshed = settings.refreshed(request, refresh, tokens.clone(), &keys, self.now);
+        let mut refreshed = settings.refreshed(request, refresh, tokens.clone(), &provider.keys, self.now);
         if refreshed.as_ref().is_err_and(OidcError::is_missing_key) {
-            keys = client.keys(&provider, true).await.map_err(unavailable)?;
+            let keys = client.renewed_provider().await.map_err(unavailable)?.keys;
             refreshed = settings.refreshed(request, refresh, tokens, &keys, self.now);
         }
         match refreshed {
@@ -208,7 +206,7 @@ impl Turn<'_> {
     async fn logout(&self, request: &OidcRequest<'_>) -> Result<Response<ResponseBody>, Error> {
         // A provider that cannot be asked keeps nobody logged in here.
         let provider = self.client().provider().await.ok();
-        self.filter.settings.logout(provider.as_deref(), request, self.now).map(response).map_err(failed)
+        self.filter.settings.logout(provider.as_ref().map(|it| &*it.endpoints), request, self.now).map(response).map_err(failed)
     }
 
     fn unavailable(&self, error: &ProviderError) -> Error {

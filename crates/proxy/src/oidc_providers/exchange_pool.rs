@@ -8,14 +8,14 @@ use tokio::{
 };
 
 /// Most exchanges at a time.
-pub(super) const MAX_EXCHANGES: usize = 32;
+const MAX_EXCHANGES: usize = 32;
 /// Most that wait for others to end.
 const MAX_WAITING: usize = 256;
 /// Longest wait.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Room for exchanges with one provider. One that hangs holds up nobody who logs in at another.
-pub(super) struct ExchangePool {
+pub(crate) struct ExchangePool {
     permits: Arc<Semaphore>,
     waiting: Semaphore,
 }
@@ -28,7 +28,7 @@ impl Default for ExchangePool {
 
 impl ExchangePool {
     /// Leave for one more exchange, after a short wait if need be; `None` if too many are under way.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Some(permit);
         }

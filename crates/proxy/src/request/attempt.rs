@@ -364,7 +364,11 @@ fn stalled() -> Tried {
 fn failed(failure: &SendFailure) -> Failed {
     let (flag, outcome, message) = match &failure.kind {
         FailureKind::Overflow(_) => (Flag::Overflow, AttemptOutcome::Success, "too many requests are under way; try again"),
-        FailureKind::Resolve(_) | FailureKind::Connect { .. } | FailureKind::ConnectTimeout(_) | FailureKind::Tls { .. } => {
+        FailureKind::Resolve(_)
+        | FailureKind::LocalAddress(_)
+        | FailureKind::Connect { .. }
+        | FailureKind::ConnectTimeout(_)
+        | FailureKind::Tls { .. } => {
             (Flag::ConnectFailure, AttemptOutcome::ConnectFailure, "no connection to the backend could be made")
         }
         FailureKind::Reset(_) | FailureKind::Closed | FailureKind::Refused => {

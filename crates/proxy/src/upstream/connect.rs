@@ -35,10 +35,18 @@ pub(super) async fn open(
 async fn establish(dns: &Dns, destination: &Destination<'_>, counted: Counted) -> Result<(Io, Option<SocketAddr>), FailureKind> {
     let address = destination.address;
     let no_connection = |error| FailureKind::Connect { address: address.clone(), error };
+    let permits = |socket: &SocketAddr| destination.local_addresses.permits(socket.ip());
+    let local = || FailureKind::LocalAddress(address.clone());
     let (mut transport, remote) = match address {
+        Address::Socket(socket) if !permits(socket) => return Err(local()),
         Address::Socket(socket) => (tcp(*socket, destination).await.map_err(no_connection)?, Some(*socket)),
         Address::Dns { host, port } => {
-            let addresses = dns.resolve(host, *port).await?;
+            let mut addresses = dns.resolve(host, *port).await?;
+            // Those that are dialled: a name may lead elsewhere each time.
+            addresses.retain(permits);
+            if addresses.is_empty() {
+                return Err(local());
+            }
             let (transport, remote) = first_of(addresses, destination).await.map_err(no_connection)?;
             (transport, Some(remote))
         }

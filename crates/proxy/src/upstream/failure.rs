@@ -45,6 +45,11 @@ pub enum FailureKind {
     /// The backend's name has no address.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// It is the machine itself, or on its link, and must not be.
+    #[error(
+        "{0} is or leads to a loopback or link-local address, which a policy's URL must not (--allow-local-identity-providers)"
+    )]
+    LocalAddress(Address),
     /// No connection could be made to any address.
     #[error("cannot connect to {address}: {error}")]
     Connect {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Destination, ProxyHeader, http1::Idle, http2::Shared};
+use crate::local_addresses::LocalAddresses;
 
 /// Most idle connections kept to one endpoint by one worker.
 const MAX_IDLE_PER_GROUP: usize = 256;
@@ -30,6 +31,8 @@ pub(super) struct Key {
     protocol: Protocol,
     /// A connection that begins with word of a client is that client's.
     proxy_protocol: Option<ProxyHeader>,
+    /// A connection to the machine itself is no policy's that may have none.
+    local_addresses: LocalAddresses,
 }
 
 impl Key {
@@ -40,6 +43,7 @@ impl Key {
             tls,
             protocol: destination.protocol,
             proxy_protocol: destination.proxy_protocol,
+            local_addresses: destination.local_addresses,
         }
     }
 }

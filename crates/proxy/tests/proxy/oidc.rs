@@ -7,7 +7,7 @@ use crate::support::{
     ear::Ear,
     login::{objects, serve},
     objects::{Gateway, nowhere},
-    provider::{Browser, State},
+    provider::{Browser, Provider, State},
 };
 
 #[tokio::test]
@@ -159,8 +159,9 @@ async fn a_provider_that_fails_is_no_refusal() {
 
 #[tokio::test]
 async fn a_discovery_document_of_another_issuer_is_of_no_use() {
-    let (gateway, _ear, provider) = serve("}").await;
+    let (ear, provider) = (Ear::start().await, Provider::start().await);
     provider.state.lock().issuer = Some("http://evil.test".to_owned());
+    let gateway = Gateway::serve(&objects(&ear, &provider.issuer(), "}"));
     let seen = Browser::default().get(&gateway, "/", "").await;
     assert_eq!(seen.status, 503, "{}", seen.text);
     gateway.log.line("http://evil.test").await;
@@ -233,11 +234,15 @@ async fn logout_ends_the_session_here_and_at_the_provider() {
 async fn a_new_key_of_the_provider_is_fetched_when_a_token_names_it() {
     let (gateway, _ear, provider) = serve("}").await;
     assert_eq!(Browser::default().log_in(&gateway, &provider, "/").await.status, 302);
-    // Within seconds of the last fetch nobody fetches again, whatever tokens name.
-    provider.state.lock().key = 2;
-    assert_eq!(Browser::default().log_in(&gateway, &provider, "/").await.status, 401);
     assert_eq!(provider.count("/keys"), 1);
     assert_eq!(provider.count("/.well-known/openid-configuration"), 1);
+    provider.state.lock().key = 2;
+    assert_eq!(Browser::default().log_in(&gateway, &provider, "/").await.status, 302);
+    assert_eq!(provider.count("/keys"), 2);
+    // Within seconds of that nobody fetches again, whatever tokens name.
+    provider.state.lock().key = 3;
+    assert_eq!(Browser::default().log_in(&gateway, &provider, "/").await.status, 401);
+    assert_eq!(provider.count("/keys"), 2);
 }
 
 #[tokio::test]

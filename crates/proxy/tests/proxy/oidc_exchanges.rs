@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{
     ear::Ear,
-    login::serve,
+    login::{SECRETS, guarded_route, serve},
     objects::{Gateway, backend, raw},
     provider::{Browser, Provider},
 };
@@ -40,20 +40,8 @@ async fn a_state_that_is_sent_again_and_again_asks_the_provider_once() {
 #[tokio::test]
 async fn a_provider_that_hangs_stops_no_logins_at_another() {
     let (ear, hanging, other) = (Ear::start().await, Provider::start().await, Provider::start().await);
-    let secrets = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client}\nstringData: {client-secret: hush+hush}\n\
-                   ---\napiVersion: v1\nkind: Secret\nmetadata: {name: envoy-oidc-hmac, namespace: envoy-gateway-system}\n\
-                   stringData: {hmac-secret: 0123456789abcdef0123456789abcdef}\n";
-    let part = |name: &str, provider: &Provider| {
-        format!(
-            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
-             rules: [{{matches: [{{path: {{value: /{name}}}}}], backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: ear}}]}}]\n\
-             ---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {{name: {name}}}\nspec:\n  targetRefs: \
-             [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]\n  oidc: {{provider: {{issuer: \"{}\"}}, clientID: shop, \
-             clientSecret: {{name: client}}, redirectURL: \"http://%REQ(:authority)%/{name}/callback\", logoutPath: /{name}/logout}}\n",
-            provider.issuer()
-        )
-    };
-    let objects = [&*part("hanging", &hanging), &part("other", &other), &backend("ear", ear.address, ""), secrets].concat();
+    let routes = [guarded_route("hanging", &hanging, ""), guarded_route("other", &other, "")];
+    let objects = [&*routes.concat(), &backend("ear", ear.address, ""), SECRETS].concat();
     let gateway = Gateway::serve(&objects);
     hanging.holds.send_replace(true);
     let mut logins = JoinSet::new();

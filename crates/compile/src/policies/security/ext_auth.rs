@@ -92,8 +92,19 @@ impl PolicyAuth {
             AuthProtocol::Http { request_headers, response_headers: Some(named), .. } => (request_headers, named),
             _ => (&[], &[]),
         };
-        named.iter().filter(|name| !sent.contains(name) && !has_another_meaning(name))
+        bears_identity(sent, named).into_iter()
     }
+}
+
+/// Headers that a server would put an identity into, as far as the settings can be read: they may be broken elsewhere.
+pub(super) fn intended_identity_headers(spec: &Spec) -> Vec<HeaderName> {
+    let names = |names: &[String]| -> Vec<HeaderName> { names.iter().filter_map(|name| header_name(name).ok()).collect() };
+    let named = spec.http.as_ref().map(|http| names(&http.headers_to_backend)).unwrap_or_default();
+    bears_identity(&names(&spec.headers_to_ext_auth), &named).into_iter().cloned().collect()
+}
+
+fn bears_identity<'n>(sent: &[HeaderName], named: &'n [HeaderName]) -> Vec<&'n HeaderName> {
+    named.iter().filter(|name| !sent.contains(name) && !has_another_meaning(name)).collect()
 }
 
 fn referrer(namespace: &str) -> Referrer<'_> {

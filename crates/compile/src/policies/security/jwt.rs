@@ -9,11 +9,7 @@ use pailou_auth::{ClaimToHeader, CredentialSource, JwkSet, JwtAuth, JwtProvider,
 use crate::{headers::header_name, status::Problem};
 
 use super::super::values::invalid;
-use super::{
-    identity_header::identity_header,
-    remote_jwks::{self, PolicyDocument},
-    secrets::Secrets,
-};
+use super::{identity_header::identity_header, policy_document::PolicyDocument, remote_jwks, secrets::Secrets};
 
 /// Most providers of a policy.
 const MAX_PROVIDERS: usize = 16;

@@ -62,6 +62,7 @@ pub(super) fn read(context: &Context<'_, '_, '_>, spec: &Spec) -> Result<PolicyO
     if !logout_path.starts_with('/') || logout_path.contains(['?', '#']) || logout_path == "/" {
         return Err(invalid(&format!("oidc.logoutPath: {logout_path:?}: write a path such as /logout")));
     }
+    let logout_path = urls::normal_path("oidc.logoutPath", logout_path)?;
     let callback_path = redirect_url.path.clone();
     if *callback_path == *logout_path {
         return Err(invalid("oidc.logoutPath: it is the path of redirectURL as well: take another"));
@@ -89,7 +90,7 @@ pub(super) fn read(context: &Context<'_, '_, '_>, spec: &Spec) -> Result<PolicyO
         scopes: client::scopes(&spec.scopes)?,
         resources: client::resources(&spec.resources)?,
         callback_path,
-        logout_path: logout_path.into(),
+        logout_path,
         forwards_access_token: spec.forward_access_token.unwrap_or(false),
         id_token_header: id_token_header(context, spec)?,
         default_token_ttl: seconds(spec.default_token_ttl, Duration::ZERO),

@@ -30,6 +30,7 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         clusters: whole.clusters.clone(),
         breakers: whole.breakers.clone(),
         documents: Vec::new(),
+        session_cookies: None,
         base_models: whole.base_models.clone(),
         limit_store: whole.limit_store.clone(),
     };

@@ -6,17 +6,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
-use pailou_auth::{DiscoveryError, JwkSet, JwkSetError, Provider, Refresh, TokenRequest, TokenResponse, TokenResponseError};
+use pailou_auth::{JwkSet, Provider, Refresh, TokenRequest, TokenResponse, TokenResponseError};
 use pailou_snapshot::{OidcFilter, Timeouts};
 use tokio::time::timeout;
 
 use crate::{
-    oidc_providers::{FetchError, OidcProviders, RefreshFailure, RefreshOutcome},
+    key_sets::KeySet,
+    oidc_providers::{RefreshFailure, RefreshOutcome},
     request_body::RequestBody,
     runtime::Runtime,
     subrequest::{self, SubrequestError},
     upstream::Exchange,
-    url_host::{self, UrlError},
+    url_host::{self, UrlError, UrlWay},
     worker::Worker,
 };
 
@@ -25,18 +26,11 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
-/// Age at which a discovery document is fetched again.
-const DISCOVERY_INTERVAL: Duration = Duration::from_secs(600);
-/// Age at which a key set is fetched again.
-const KEYS_INTERVAL: Duration = Duration::from_secs(300);
-/// The same where a token names a key that the set does not have.
-const MISSING_KEY_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Reason why a provider gave no answer that is of use. Its text is for logs; it has no token, code or secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProviderError {
     #[error("{0}")]
-    Fetch(#[from] FetchError),
+    Fetch(Arc<str>),
     #[error("too many logins and refreshes are under way")]
     Busy,
     #[error("{0}")]
@@ -44,21 +38,27 @@ pub(super) enum ProviderError {
     #[error("it did not answer within {} s", .0.as_secs())]
     Late(Duration),
     #[error("{0}")]
-    Subrequest(#[from] SubrequestError),
-    #[error("{0}")]
     Host(#[from] UrlError),
     #[error("{0} answered {1}")]
     Status(Uri, StatusCode),
     #[error("its answer broke off, or is longer than {MAX_ANSWER} bytes: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("{0:?} is no URL that can be asked")]
-    Url(String),
-    #[error("{0}")]
-    Discovery(#[from] DiscoveryError),
-    #[error("{0}")]
-    Keys(#[from] JwkSetError),
     #[error("{0}")]
     Tokens(#[from] TokenResponseError),
+}
+
+/// What is known of a provider.
+pub(super) struct KnownProvider {
+    /// Its endpoints.
+    pub(super) endpoints: Arc<Provider>,
+    /// Its keys.
+    pub(super) keys: Arc<JwkSet>,
+}
+
+fn known(set: &KeySet) -> Result<KnownProvider, ProviderError> {
+    let fetched = set.fetched();
+    let known = fetched.and_then(|it| Some(KnownProvider { endpoints: it.provider.clone()?, keys: it.keys.clone() }));
+    known.ok_or_else(|| ProviderError::Fetch(set.failure().unwrap_or_else(|| "it did not answer in time".into())))
 }
 
 /// Way to a provider for one request of a client, which may end before the provider answers.
@@ -70,30 +70,29 @@ pub(super) struct ProviderClient {
 }
 
 impl ProviderClient {
-    /// The provider's endpoints.
+    /// The provider's endpoints and keys, as the gateway has fetched them. Waits for the first fetch.
     ///
     /// # Errors
-    /// It cannot be reached, or its discovery document is of no use.
-    pub(super) async fn provider(&self) -> Result<Arc<Provider>, ProviderError> {
-        let settings = &self.filter.settings.provider;
-        let fetch = async {
-            let document = self.fetch(&settings.discovery_url()).await?;
-            Ok(settings.read_discovery(&document)?)
-        };
-        self.known().state(&self.filter).provider.fetched(DISCOVERY_INTERVAL, fetch).await
+    /// It cannot be reached, or its discovery document or its keys are of no use.
+    pub(super) async fn provider(&self) -> Result<KnownProvider, ProviderError> {
+        let set = self.set()?;
+        set.begun().await;
+        known(&set)
     }
 
-    /// The provider's keys; with `is_missing_one` newer ones, if they may be had by now.
+    /// The same after another fetch, for a token that names an unknown key; fetches are rare, whatever tokens name.
     ///
     /// # Errors
-    /// It cannot be reached, or its keys are of no use.
-    pub(super) async fn keys(&self, provider: &Provider, is_missing_one: bool) -> Result<Arc<JwkSet>, ProviderError> {
-        let interval = if is_missing_one { MISSING_KEY_INTERVAL } else { KEYS_INTERVAL };
-        let fetch = async {
-            let document = self.fetch(&provider.jwks_uri.to_string()).await?;
-            Ok(JwkSet::parse(&document)?)
-        };
-        self.known().state(&self.filter).keys.fetched(interval, fetch).await
+    /// As [`Self::provider`].
+    pub(super) async fn renewed_provider(&self) -> Result<KnownProvider, ProviderError> {
+        let set = self.set()?;
+        set.renewed().await;
+        known(&set)
+    }
+
+    fn set(&self) -> Result<Arc<KeySet>, ProviderError> {
+        let set = self.worker.context.key_sets.find(self.filter.document);
+        set.ok_or_else(|| ProviderError::Fetch("the configuration has just changed".into()))
     }
 
     /// Exchanges a code, or a refresh token, for tokens.
@@ -101,8 +100,8 @@ impl ProviderClient {
     /// # Errors
     /// The provider cannot be reached, or refuses.
     pub(super) async fn tokens(&self, request: TokenRequest) -> Result<TokenResponse, ProviderError> {
-        let state = self.known().state(&self.filter);
-        let _permit = state.exchange().await.ok_or(ProviderError::Busy)?;
+        let exchanges = self.worker.context.oidc.exchanges(self.filter.document);
+        let _permit = exchanges.permit().await.ok_or(ProviderError::Busy)?;
         timeout(TOKEN_TIMEOUT, self.ask_for_tokens(request)).await.unwrap_or(Err(ProviderError::Late(TOKEN_TIMEOUT)))
     }
 
@@ -121,20 +120,7 @@ impl ProviderClient {
                 error => RefreshFailure::Unavailable(error.to_string().into()),
             })
         };
-        self.known().refreshes.join(settings, refresh, ask).await
-    }
-
-    fn known(&self) -> &OidcProviders {
-        &self.worker.context.oidc
-    }
-
-    async fn fetch(&self, url: &str) -> Result<Bytes, ProviderError> {
-        let uri: Uri = url.parse().map_err(|_| ProviderError::Url(url.to_owned()))?;
-        let request = Request::builder().method(Method::GET).header(header::ACCEPT, "application/json");
-        match self.send(&uri, request, Bytes::new()).await? {
-            (StatusCode::OK, body) => Ok(body),
-            (status, _) => Err(ProviderError::Status(uri, status)),
-        }
+        self.worker.context.oidc.refreshes.join(settings, refresh, ask).await
     }
 
     async fn ask_for_tokens(
@@ -160,14 +146,14 @@ impl ProviderClient {
             length => request.header(header::CONTENT_LENGTH, HeaderValue::from(length)),
         };
         let request = url_host::request(uri, request)?;
-        let made = || request.clone().map(|()| RequestBody::held(Pieces::from(body.clone())));
-        let Exchange { response, .. } = match subrequest::choose(&self.filter.backends) {
-            Some(key) => {
-                let cluster = self.runtime.find(key).ok_or(SubrequestError::NoEndpoint)?;
-                subrequest::send_over(cluster, &self.worker.upstreams, &Timeouts::default(), |_| (made(), ())).await?.0
-            }
-            None => url_host::send(uri, made(), &self.worker.upstreams, &Timeouts::default()).await?,
+        let make = || request.clone().map(|()| RequestBody::held(Pieces::from(body.clone())));
+        let server = match subrequest::choose(&self.filter.backends) {
+            Some(key) => Some(self.runtime.find(key).ok_or(UrlError::Server(SubrequestError::NoEndpoint))?),
+            None => None,
         };
+        let Worker { upstreams, context, .. } = &*self.worker;
+        let way = UrlWay { server, upstreams, timeouts: &Timeouts::default(), local_addresses: context.local_addresses };
+        let Exchange { response, .. } = url_host::send(uri, make, way).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(ProviderError::Body)?;
         Ok((head.status, body.to_bytes()))

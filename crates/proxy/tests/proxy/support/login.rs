@@ -7,7 +7,8 @@ use super::{
 };
 
 const TO_EAR: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: ear}]}";
-const SECRETS: &str = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client}\nstringData: {client-secret: hush+hush}\n\
+/// The client's secret, and the key of sessions.
+pub(crate) const SECRETS: &str = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client}\nstringData: {client-secret: hush+hush}\n\
                        ---\napiVersion: v1\nkind: Secret\nmetadata: {name: envoy-oidc-hmac, namespace: envoy-gateway-system}\n\
                        stringData: {hmac-secret: 0123456789abcdef0123456789abcdef}\n";
 
@@ -26,4 +27,23 @@ pub(crate) async fn serve(more: &str) -> (Gateway, Ear, Provider) {
     let (ear, provider) = (Ear::start().await, Provider::start().await);
     let gateway = Gateway::serve(&objects(&ear, &provider.issuer(), more));
     (gateway, ear, provider)
+}
+
+/// A route for a path of its own, whose clients log in: `more` are fields of `oidc`, each after a comma.
+pub(crate) fn guarded_route(name: &str, provider: &Provider, more: &str) -> String {
+    format!(
+        "{}---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {{name: {name}}}\nspec:\n  targetRefs: \
+         [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]\n  oidc: {{provider: {{issuer: \"{}\"}}, clientID: shop, \
+         clientSecret: {{name: client}}, redirectURL: \"http://%REQ(:authority)%/{name}/callback\", logoutPath: /{name}/logout{more}}}\n",
+        open_route(name),
+        provider.issuer()
+    )
+}
+
+/// A route for a path of its own.
+pub(crate) fn open_route(name: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
+         rules: [{{matches: [{{path: {{value: /{name}}}}}], backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: ear}}]}}]\n"
+    )
 }

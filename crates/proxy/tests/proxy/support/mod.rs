@@ -12,9 +12,16 @@ pub(crate) mod processor;
 pub(crate) mod provider;
 pub(crate) mod secured;
 
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides};
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses};
 
 /// Options of a proxy under test.
 pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
-    Options { workers, overrides: Overrides::default(), access_log, response_flags: true, body_budget: 64 << 20 }
+    Options {
+        workers,
+        overrides: Overrides::default(),
+        access_log,
+        response_flags: true,
+        body_budget: 64 << 20,
+        local_addresses: LocalAddresses::Allowed,
+    }
 }

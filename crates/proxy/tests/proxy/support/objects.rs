@@ -11,7 +11,7 @@ use pailou_compile::{
     Settings, compile,
     store::{Entry, Store},
 };
-use pailou_proxy::{Proxy, access_log::Sink};
+use pailou_proxy::{Options, Proxy, access_log::Sink, local_addresses::LocalAddresses};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,6 +19,9 @@ use tokio::{
 };
 
 use super::{log::Log, options};
+
+const GATEWAY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
+                       listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n";
 
 /// A Gateway, and whatever else is given.
 pub(crate) struct Gateway {
@@ -31,16 +34,17 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Serves objects on a Gateway with one listener for cleartext, at an address that nobody else uses.
     pub(crate) fn serve(objects: &str) -> Self {
-        let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
-                       listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n";
-        Self::at_own_address(&[gateway, objects].concat())
+        Self::at_own_address(&[GATEWAY, objects].concat())
+    }
+
+    /// The same where URLs of policies must not lead to the machine itself.
+    pub(crate) fn serve_without_local_urls(objects: &str) -> Self {
+        Self::start(&[GATEWAY, objects].concat(), LocalAddresses::Refused)
     }
 
     /// Serves just these objects at an address that nobody else uses; one of their listeners has port 8080.
     pub(crate) fn at_own_address(objects: &str) -> Self {
-        let address = IpAddr::from(loopback());
-        let settings = Settings { addresses: vec![address], ..Settings::default() };
-        Self::start(objects, SocketAddr::new(address, 8080), settings)
+        Self::start(objects, LocalAddresses::Allowed)
     }
 
     /// Another port of its.
@@ -48,9 +52,13 @@ impl Gateway {
         SocketAddr::new(self.address.ip(), port)
     }
 
-    fn start(objects: &str, address: SocketAddr, settings: Settings) -> Self {
+    fn start(objects: &str, local_addresses: LocalAddresses) -> Self {
+        let address = IpAddr::from(loopback());
+        let settings = Settings { addresses: vec![address], ..Settings::default() };
+        let address = SocketAddr::new(address, 8080);
         let log = Log::default();
-        let proxy = Proxy::start(options(1, Sink::To(Box::new(log.clone())))).unwrap();
+        let options = Options { local_addresses, ..options(1, Sink::To(Box::new(log.clone()))) };
+        let proxy = Proxy::start(options).unwrap();
         let gateway = Self { proxy, log, address, settings };
         gateway.update(objects);
         gateway

@@ -1,21 +1,24 @@
-//! Servers of a provider.
+//! Servers of a provider, and the documents that the gateway fetches from them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
-use pailou_api::{
-    envoy::{ENVOY_GROUP, oidc::Oidc as Spec},
-    refs::BackendRef,
+use pailou_api::envoy::oidc::Oidc as Spec;
+use pailou_auth::{CredentialSource, DocumentId, Oidc, RedirectUrl};
+use pailou_snapshot::{DocumentContent, RemoteDocument};
+
+use crate::status::Problem;
+
+use super::super::{
+    policy_document::{PolicyDocument, Servers},
+    remote_jwks::MAX_CONNECT_TIMEOUT,
 };
-use pailou_auth::{CredentialSource, Oidc, RedirectUrl};
-
-use crate::{grants::Referrer, servers, status::Problem};
-
-use super::super::super::{server_settings, traffic::Traffic};
 use super::{Context, invalid};
 
-/// Most servers.
-const MAX_BACKENDS: usize = 16;
+/// Time after which endpoints and keys are fetched again.
+const CACHE_DURATION: Duration = Duration::from_secs(300);
+/// Time after which a failed fetch is repeated.
+const FAILED_REFETCH_DURATION: Duration = Duration::from_secs(1);
 
 /// Settings of `oidc`, before its servers are resolved for a rule.
 #[derive(Debug)]
@@ -25,12 +28,8 @@ pub(crate) struct PolicyOidc {
     pub(crate) redirect_url: Arc<RedirectUrl>,
     /// The policy's `jwt` reads the cookies with the tokens.
     pub(crate) reveals_cookies: bool,
-    /// Namespace of the policy that names the servers.
-    namespace: String,
-    /// Servers, by weight; the hosts of the provider's URLs if empty.
-    pub(crate) refs: Vec<BackendRef>,
-    /// Settings of their clusters.
-    pub(crate) traffic: Traffic,
+    /// The provider's endpoints, and its servers.
+    pub(crate) document: PolicyDocument,
 }
 
 /// Reads the servers.
@@ -47,39 +46,29 @@ pub(super) fn read(
     if spec.provider.backend_ref.is_some() {
         return Err(invalid(&format!("{FIELD}.backendRef: write backendRefs in its place")));
     }
-    let refs = spec.provider.backend_refs.clone();
-    if refs.len() > MAX_BACKENDS {
-        return Err(invalid(&format!("{FIELD}.backendRefs: {} backends, but at most {MAX_BACKENDS} are allowed", refs.len())));
-    }
-    for (place, to) in refs.iter().enumerate() {
-        let found = servers::check(context.index, referrer(context.servers), &to.target());
-        found.map_err(|problem| invalid(&format!("{FIELD}.backendRefs[{place}]: {}", problem.message)))?;
-    }
-    let traffic = server_settings::read(context.index, FIELD, spec.provider.backend_settings.as_ref())?;
+    let servers = Servers {
+        field: FIELD,
+        namespace: context.servers,
+        refs: &spec.provider.backend_refs,
+        settings: spec.provider.backend_settings.as_ref(),
+    };
+    let document = PolicyDocument::new(context.index, servers, |traffic| RemoteDocument {
+        id: DocumentId::default(),
+        uri: settings.provider.discovery_url().into(),
+        content: DocumentContent::Provider(settings.provider.clone().into()),
+        backends: Box::default(),
+        connect_timeout: traffic.rule().timeouts.connect.min(MAX_CONNECT_TIMEOUT),
+        cache_duration: CACHE_DURATION,
+        failed_refetch_duration: FAILED_REFETCH_DURATION,
+    })?;
     let names = [&settings.cookie_names.access_token, &settings.cookie_names.id_token];
     let mut sources = context.tokens.iter().flat_map(|tokens| &tokens.providers).flat_map(|provider| &provider.sources);
     let reveals_cookies =
         sources.any(|source| matches!(source, CredentialSource::Cookie(name) if names.iter().any(|own| ***own == **name)));
-    Ok(PolicyOidc {
-        settings: Arc::new(settings),
-        redirect_url: Arc::new(redirect_url),
-        reveals_cookies,
-        namespace: context.servers.to_owned(),
-        refs,
-        traffic,
-    })
-}
-
-fn referrer(namespace: &str) -> Referrer<'_> {
-    Referrer { group: ENVOY_GROUP, kind: "SecurityPolicy", namespace }
+    Ok(PolicyOidc { settings: Arc::new(settings), redirect_url: Arc::new(redirect_url), reveals_cookies, document })
 }
 
 impl PolicyOidc {
-    /// The policy, as one that refers to others.
-    pub(crate) fn referrer(&self) -> Referrer<'_> {
-        referrer(&self.namespace)
-    }
-
     /// Header that backends get the ID token in.
     pub(crate) fn identity_header(&self) -> Option<HeaderName> {
         self.settings.id_token_header.clone().filter(|name| *name != header::AUTHORIZATION)

@@ -2,8 +2,8 @@
 
 use http::{Uri, uri::PathAndQuery};
 use pailou_api::envoy::oidc::OidcProvider;
-use pailou_auth::{ProviderSettings, RedirectUrl, RedirectUrlPart, endpoint};
-use pailou_snapshot::{RequestFact, TemplatePart};
+use pailou_auth::{ProviderSettings, RedirectUrl, RedirectUrlPart, endpoint, has_credentials};
+use pailou_snapshot::{PathNormalization, RequestFact, TemplatePart, normalize_path};
 
 use crate::{status::Problem, template};
 
@@ -14,6 +14,18 @@ const DEFAULT_REDIRECT_URL: &str = "%REQ(x-forwarded-proto)%://%REQ(:authority)%
 
 /// The provider's URLs.
 pub(super) fn provider(spec: &OidcProvider) -> Result<ProviderSettings, Problem> {
+    let urls = [
+        ("issuer", Some(&spec.issuer)),
+        ("authorizationEndpoint", spec.authorization_endpoint.as_ref()),
+        ("tokenEndpoint", spec.token_endpoint.as_ref()),
+        ("endSessionEndpoint", spec.end_session_endpoint.as_ref()),
+    ];
+    // Their text is not repeated: it has a password.
+    if let Some((field, _)) = urls.iter().find(|(_, url)| url.is_some_and(|url| has_credentials(url))) {
+        return Err(invalid(&format!(
+            "oidc.provider.{field}: it has a user name or a password, which no request would bear: remove it"
+        )));
+    }
     let issuer = endpoint(&spec.issuer).filter(|uri| uri.query().is_none());
     if issuer.is_none() {
         return Err(invalid(&format!("oidc.provider.issuer: {:?}: write a URL such as https://id.example.com", spec.issuer)));
@@ -69,10 +81,18 @@ pub(super) fn redirect_url(spec: Option<&str>) -> Result<Callback, Problem> {
     let uri = endpoint(&example).filter(|uri| uri.query().is_none() && uri.path() != "/");
     let path = uri.as_ref().and_then(Uri::path_and_query).map(PathAndQuery::path);
     match path {
-        Some(path) => Ok(Callback { path: path.into(), url }),
+        Some(path) => Ok(Callback { path: normal_path(FIELD, path)?, url }),
         None => Err(invalid(&format!(
             "{FIELD}: {text:?}: write a URL with a path of its own and no query, such as {DEFAULT_REDIRECT_URL}"
         ))),
+    }
+}
+
+/// A path as the gateway sees it in requests, which come in their normal form.
+pub(super) fn normal_path(field: &str, path: &str) -> Result<Box<str>, Problem> {
+    match normalize_path(path, PathNormalization::default()) {
+        Ok(normal) if !path.contains("//") => Ok(normal.path.into()),
+        _ => Err(invalid(&format!("{field}: {path:?}: write the path without empty segments, and none above its root"))),
     }
 }
 
@@ -87,8 +107,19 @@ mod tests {
         assert_eq!((&*fixed.path, &*fixed.url.render("http", "a")), ("/cb", "https://login.example/cb"));
         let by_host = redirect_url(Some("%REQ(:scheme)%://%REQ(host)%/cb")).unwrap();
         assert_eq!(by_host.url.render("http", "a:8080"), "http://a:8080/cb");
-        for wrong in ["", "/cb", "https://a", "https://a/", "https://a/cb?x=1", "https://%REQ(x-host)%/cb", "ftp://a/cb", "%REQ(%"]
-        {
+        assert_eq!(&*redirect_url(Some("https://a/%63b/./x%2fy")).unwrap().path, "/cb/x/y");
+        for wrong in [
+            "",
+            "/cb",
+            "https://a//cb",
+            "https://a/../cb",
+            "https://a",
+            "https://a/",
+            "https://a/cb?x=1",
+            "https://%REQ(x-host)%/cb",
+            "ftp://a/cb",
+            "%REQ(%",
+        ] {
             assert!(redirect_url(Some(wrong)).is_err(), "{wrong}");
         }
     }
