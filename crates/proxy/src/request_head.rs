@@ -119,7 +119,7 @@ pub(crate) fn client_address(policy: &ClientPolicy, headers: &HeaderMap, connect
         ClientAddress::Connection => Ok(peer),
         ClientAddress::TrustedHops(hops) => Ok(from_the_right(headers).nth(hops.saturating_sub(1) as usize).unwrap_or(peer)),
         ClientAddress::TrustedNetworks(networks) => {
-            let trusted = |address: &IpAddr| networks.iter().any(|network| within(*address, *network));
+            let trusted = |address: &IpAddr| networks.iter().any(|network| network.contains(*address));
             if !trusted(&peer) {
                 return Ok(peer);
             }
@@ -157,16 +157,6 @@ fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
     let lines = headers.get_all(headers::FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
     // Past an entry that is no address nothing can be trusted.
     lines.flat_map(|line| line.rsplit(',')).map_while(|entry| entry.trim().parse().ok())
-}
-
-fn within(address: IpAddr, (network, prefix): (IpAddr, u8)) -> bool {
-    let bits = |address| match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
-    };
-    let ((address, width), (network, other)) = (bits(address.to_canonical()), bits(network));
-    let kept = u32::from(prefix.min(width));
-    width == other && (kept == 0 || (address ^ network) >> (128 - kept) == 0)
 }
 
 /// Makes one cookie of the crumbs that HTTP/2 clients may send (RFC 9113, 8.2.3): elsewhere a second line counts for nothing.
@@ -208,19 +198,4 @@ fn refused_path(error: PathError) -> Error {
         PathError::Null => "the path has a null byte",
     };
     Error::new(Flag::BadRequest, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_hold_their_addresses_only() {
-        let network = ("10.1.0.0".parse().unwrap(), 16);
-        assert!(within("10.1.2.3".parse().unwrap(), network));
-        assert!(within("::ffff:10.1.2.3".parse().unwrap(), network));
-        assert!(!within("10.2.0.1".parse().unwrap(), network));
-        assert!(!within("::1".parse().unwrap(), network));
-        assert!(within("9.9.9.9".parse().unwrap(), ("0.0.0.0".parse().unwrap(), 0)));
-    }
 }

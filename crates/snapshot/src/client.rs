@@ -1,8 +1,9 @@
 //! How a listener treats its clients: what ClientTrafficPolicy sets.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
+use pailou_auth::Cidr;
 
 use super::{HeaderEdit, PathNormalization};
 
@@ -127,7 +128,7 @@ pub enum ClientAddress {
     /// `X-Forwarded-For`, counted from the right over this many trusted proxies.
     TrustedHops(u32),
     /// `X-Forwarded-For`, from the right, the first address outside these networks (address, prefix length).
-    TrustedNetworks(Vec<(IpAddr, u8)>),
+    TrustedNetworks(Vec<Cidr>),
     /// A header that holds just the address; without it the connection's peer, or 403 where it is required.
     Header {
         /// The header's name.

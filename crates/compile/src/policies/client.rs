@@ -1,6 +1,6 @@
 //! ClientTrafficPolicy: how each listener treats its clients.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     client_certificates,
@@ -20,6 +20,7 @@ use pailou_api::{
     },
     refs::{PolicyTargetReference, TargetSelector},
 };
+use pailou_auth::Cidr;
 use pailou_snapshot::{
     ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, EscapedSlashes, ForwardedClientCert,
     ForwardedClientCertMode, ListenerName, RequestIds, UnderscoredHeaders,
@@ -258,11 +259,7 @@ fn client_address(spec: &ClientIpDetection) -> Result<ClientAddress, Problem> {
     }
 }
 
-fn network(text: &str) -> Result<(IpAddr, u8), Problem> {
-    let wrong = || invalid(&format!("clientIPDetection.xForwardedFor.trustedCIDRs: {text} is no network such as 10.0.0.0/8"));
-    let (address, length) = text.split_once('/').ok_or_else(wrong)?;
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
-    let length: u8 = length.parse().map_err(|_| wrong())?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    if length <= longest { Ok((address, length)) } else { Err(wrong()) }
+fn network(text: &str) -> Result<Cidr, Problem> {
+    let wrong = |_| invalid(&format!("clientIPDetection.xForwardedFor.trustedCIDRs: {text} is no network such as 10.0.0.0/8"));
+    text.parse().map_err(wrong)
 }

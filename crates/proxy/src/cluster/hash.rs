@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, header::COOKIE};
+use http::{HeaderMap, HeaderValue};
+use pailou_auth::cookies;
 use pailou_snapshot::HashSource;
 use percent_encoding::percent_decode_str;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -59,11 +60,7 @@ fn hash_query(names: &[std::sync::Arc<str>], query: &str) -> Option<u64> {
 
 /// A cookie's value, without the quotes it may stand in (RFC 6265 section 4.1.1). The first of a name counts.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
-    let value = pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
-        let at = memchr::memchr(b'=', pair)?;
-        (pair[..at] == *name.as_bytes()).then_some(&pair[at + 1..])
-    })?;
+    let (_, value) = cookies(headers).find(|(found, _)| *found == name.as_bytes())?;
     Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
 }
 

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, header::COOKIE};
 
 use super::*;
 
