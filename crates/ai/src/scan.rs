@@ -16,6 +16,22 @@ use crate::{
 /// Top-level members called `model` that one body may have. More than one is an accident or an attack.
 pub const MAX_MODELS: usize = 8;
 
+/// Members that hold no part of a prompt.
+const SETTINGS: [&str; 12] = [
+    "model",
+    "stream_options",
+    "cache_salt",
+    "user",
+    "metadata",
+    "stop",
+    "logit_bias",
+    "generationConfig",
+    "generation_config",
+    "options",
+    "parameters",
+    "inferenceConfig",
+];
+
 /// Members of a request body that routing and picking need, with spans in bytes of that body.
 ///
 /// It borrows nothing, so that it can travel beside the body it comes from.
@@ -37,6 +53,9 @@ pub struct Scan {
     pub preamble: Option<Range<usize>>,
     /// The value of `messages`, else `prompt`, `input`, `query`, `text_1`, `text`, as it stands, quotes or brackets included.
     pub prompt: Option<Range<usize>>,
+    /// Bytes of all texts, lists and objects of the body, brackets included, but for settings: prompts under any name and any number of
+    /// them, tools, schemas.
+    pub content_bytes: u64,
     /// The value of `stream_options`.
     pub(crate) stream_options: Option<Range<usize>>,
     pub(crate) models: Models,
@@ -177,6 +196,9 @@ impl Members for FoundMembers {
     fn member(&mut self, body: &[u8], name: Range<usize>, value: Range<usize>) -> Result<(), ScanError> {
         let name = json::text(body, &name)?;
         self.output.member(body, &name, &value);
+        if matches!(body[value.start], b'"' | b'[' | b'{') && !SETTINGS.contains(&&*name) {
+            self.scan.content_bytes += value.len() as u64;
+        }
         match &*name {
             "model" => return self.model(body, value),
             "stream" => self.scan.stream = is_true(body, &value),

@@ -77,6 +77,10 @@ pub struct UsageStrip {
     passes: bool,
     /// The line that comes has letters.
     in_line: bool,
+    /// The last letter was a carriage return, and whether an event ended with it.
+    after_return: Option<bool>,
+    /// The line feed that follows belongs to what was taken out.
+    drops_feed: bool,
 }
 
 impl UsageStrip {
@@ -114,11 +118,18 @@ impl UsageStrip {
         std::mem::take(&mut self.held).freeze()
     }
 
-    /// Takes a letter; whether an event ends with it: a line feed behind an empty line. Engines end lines by LF or CR LF.
+    /// Takes a letter; whether an event ends with it: the end of an empty line, which is LF, CR, or CR LF. Behind a CR the event has ended, and
+    /// an LF is passed on as one of its own: it waits for nothing.
     fn ends_event(&mut self, letter: u8) -> bool {
+        let after_return = self.after_return.take();
         match letter {
+            b'\n' if after_return.is_some() => after_return == Some(true),
             b'\n' => !std::mem::take(&mut self.in_line),
-            b'\r' => false,
+            b'\r' => {
+                let is_empty = !std::mem::take(&mut self.in_line);
+                self.after_return = Some(is_empty);
+                is_empty
+            }
             _ => {
                 self.in_line = true;
                 false
@@ -131,6 +142,9 @@ impl UsageStrip {
         if std::mem::take(&mut self.passes) {
             return;
         }
+        if std::mem::take(&mut self.drops_feed) && out.piece[span.clone()] == *b"\n" && self.held.is_empty() {
+            return out.leave_out(span);
+        }
         let is_chunk = match self.held.is_empty() {
             true => is_usage_chunk(&out.piece[span.clone()]),
             false => is_usage_chunk(&[&self.held, &out.piece[span.clone()]].concat()),
@@ -138,6 +152,7 @@ impl UsageStrip {
         if is_chunk {
             self.held.clear();
             out.leave_out(span);
+            self.drops_feed = self.after_return == Some(true);
         } else {
             out.put_before(span.start, &mut self.held);
         }
@@ -258,7 +273,11 @@ mod tests {
     fn the_chunk_goes_and_what_looks_like_it_stays() {
         let done = "data: [DONE]\n\n";
         assert_eq!(strip(&[TEXT, CHUNK, done].concat(), &[]), [TEXT, done].concat());
-        assert_eq!(strip(&CHUNK.replace('\n', "\r\n"), &[]), "");
+        for end in ["\r\n", "\r"] {
+            let ended = |text: &str| text.replace('\n', end);
+            assert_eq!(strip(&ended(&[TEXT, CHUNK, done].concat()), &[]), ended(&[TEXT, done].concat()));
+            assert_eq!(strip(&ended(CHUNK), &[]), "");
+        }
         assert_eq!(strip(&CHUNK.replace(":[]", ": [ ]"), &[]), "");
         for other in [
             "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n",
@@ -280,10 +299,10 @@ mod tests {
         fn cuts_change_nothing(
             events in prop::collection::vec(prop::sample::select(vec![CHUNK, TEXT, ": x\n\n", "data: [DONE]\n\n", "\n", "event: a\n"]), 0..6),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
-            crlf: bool,
+            end in prop::sample::select(vec!["\n", "\r\n", "\r"]),
         ) {
             let stream = events.concat();
-            let stream = if crlf { stream.replace('\n', "\r\n") } else { stream };
+            let stream = stream.replace('\n', end);
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
             cuts.sort_unstable();
             // An event that has no end is passed on as it is.

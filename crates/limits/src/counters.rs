@@ -1,6 +1,6 @@
 //! Counters in memory.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
@@ -43,8 +43,8 @@ pub(crate) struct CounterKey {
 /// Counters of one rule.
 #[derive(Debug)]
 pub(crate) struct RuleCounters {
-    name: Arc<str>,
-    is_shadow: bool,
+    pub(crate) name: Arc<str>,
+    pub(crate) is_shadow: bool,
     pub(crate) counters: HashMap<Vec<u8>, Counter>,
     /// Cost of a response.
     typical: Typical,
@@ -81,10 +81,19 @@ pub struct Charge {
     pub limit: u64,
     /// Cost of the request.
     pub cost: u64,
-    /// Expected cost of the response; `None` if responses cost nothing, `Some(None)` if only experience tells.
-    pub expected: Option<Option<u64>>,
+    /// Expected cost of the response; `None` if responses cost nothing.
+    pub expected: Option<ExpectedCost>,
     /// The rule refuses nothing.
     pub is_shadow: bool,
+}
+
+/// Expected cost of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedCost {
+    /// What the client allows for.
+    Known(u64),
+    /// What experience tells, but no less than this: answers of others, who may have asked for little, teach nobody to hold nothing.
+    Learned(u64),
 }
 
 /// Outcome of a charge.
@@ -94,6 +103,8 @@ pub enum Admission {
     Admitted {
         /// The counter afterwards.
         rate: Rate,
+        /// Begin of the window that is charged, for [`Counters::refund`].
+        begin: u64,
         /// Room held for the response.
         reservation: Option<Reservation>,
         /// There was no room, and the rule refuses nothing.
@@ -101,6 +112,15 @@ pub enum Admission {
     },
     /// There was none. Nothing was charged.
     Refused(Rate),
+}
+
+/// Cost of a response that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SettledCost {
+    pub(crate) now: u64,
+    pub(crate) cost: u64,
+    /// It tells what responses cost.
+    pub(crate) is_typical: bool,
 }
 
 /// State of a counter, for headers.
@@ -114,27 +134,6 @@ pub struct Rate {
     pub remaining: u64,
     /// Seconds to the end of the window.
     pub reset: u64,
-}
-
-/// A counter, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CounterView {
-    /// The rule's name.
-    pub rule: Arc<str>,
-    /// Values that tell its counters apart.
-    pub client: String,
-    /// Cost that a window has room for.
-    pub limit: u64,
-    /// Length of the window, seconds.
-    pub seconds: u64,
-    /// Cost charged in the window.
-    pub spent: u64,
-    /// Room held for responses under way.
-    pub reserved: u64,
-    /// Seconds to the end of the window.
-    pub reset: u64,
-    /// The rule refuses nothing.
-    pub is_shadow: bool,
 }
 
 impl Default for Counters {
@@ -175,7 +174,7 @@ impl Counter {
         self.limit.saturating_sub(self.spent).saturating_sub(self.held)
     }
 
-    fn rate(&self, now: u64) -> Rate {
+    pub(crate) fn rate(&self, now: u64) -> Rate {
         let reset = (self.begin + self.seconds).saturating_sub(now);
         let remaining = if self.lease.is_some() { self.remaining() } else { self.left() };
         Rate { limit: self.limit, seconds: self.seconds, remaining, reset }
@@ -254,7 +253,10 @@ impl Counters {
             shard.retain(|_, rule| rule.is_live(now));
         }
         let rule = shard.entry(key).or_insert_with(|| RuleCounters::new(charge));
-        let expected = charge.expected.map(|expected| expected.unwrap_or(rule.typical.get()).max(1));
+        let expected = charge.expected.map(|expected| match expected {
+            ExpectedCost::Known(cost) => cost.max(1),
+            ExpectedCost::Learned(least) => rule.typical.get().max(least).max(1),
+        });
         let counter = rule.counter(now, &charge.descriptor, charge.window);
         counter.limit = charge.limit;
         let least = charge.cost.max(1);
@@ -275,7 +277,7 @@ impl Counters {
             begin,
             held,
         });
-        Ok(Admission::Admitted { rate, reservation, is_over })
+        Ok(Admission::Admitted { rate, begin, reservation, is_over })
     }
 
     /// A cost that the response to this charge's request hardly ever has, by those before: a client that allows for more reserves no more,
@@ -286,20 +288,27 @@ impl Counters {
         typical.unwrap_or_default().plausible()
     }
 
-    /// Takes back the cost of a request that another rule refused.
-    pub fn refund(&self, now: u64, charge: &Charge) {
+    /// Takes back the cost of a request that another rule refused. `begin` is that of the window that was charged; a later one owes nothing.
+    pub fn refund(&self, begin: u64, charge: &Charge) {
         let key = charge.rule_key();
         let mut shard = self.shard(key).lock();
         let Some(rule) = shard.get_mut(&key) else { return };
-        let Some(counter) = rule.counters.get_mut(charge.descriptor.as_bytes()) else { return };
-        if counter.lease.is_none() {
-            counter.turn(now, charge.window);
+        if let Some(counter) = rule.counters.get_mut(charge.descriptor.as_bytes()).filter(|counter| counter.begin == begin) {
+            counter.spent = counter.spent.saturating_sub(charge.cost);
         }
-        counter.spent = counter.spent.saturating_sub(charge.cost);
+    }
+
+    /// Holds further room in the window that begins then, also where none is left: it is being spent. Gives back whether the window lasts.
+    pub(crate) fn hold(&self, key: &CounterKey, begin: u64, more: u64) -> bool {
+        let mut shard = self.shard(key.rule).lock();
+        let counter = shard.get_mut(&key.rule).and_then(|rule| rule.counters.get_mut(key.descriptor.as_bytes()));
+        let Some(counter) = counter.filter(|counter| counter.begin == begin) else { return false };
+        counter.held = counter.held.saturating_add(more);
+        true
     }
 
     /// Gives held room back, and charges a cost.
-    pub(crate) fn settle(&self, key: &CounterKey, begin: u64, held: u64, cost: Option<(u64, u64)>) {
+    pub(crate) fn settle(&self, key: &CounterKey, begin: u64, held: u64, cost: Option<SettledCost>) {
         let sharing = match key.window.kind {
             WindowKind::Epoch => self.sharing.load_full(),
             WindowKind::First => None,
@@ -307,8 +316,10 @@ impl Counters {
         let mut shard = self.shard(key.rule).lock();
         // A rule that was removed meanwhile has no counters.
         let Some(rule) = shard.get_mut(&key.rule) else { return };
-        if let Some((now, cost)) = cost {
-            rule.typical.learn(cost);
+        if let Some(SettledCost { now, cost, is_typical }) = cost {
+            if is_typical {
+                rule.typical.learn(cost);
+            }
             let counter = rule.counter(now, &key.descriptor, key.window);
             match &sharing {
                 Some(sharing) => counter.spend_leased(sharing.time(now), cost),
@@ -321,28 +332,6 @@ impl Counters {
         if let Some(counter) = rule.counters.get_mut(key.descriptor.as_bytes()).filter(|counter| counter.begin == begin) {
             counter.held = counter.held.saturating_sub(held);
         }
-    }
-
-    /// All counters of windows that are not over.
-    pub fn views(&self, now: u64) -> Vec<CounterView> {
-        let mut views = Vec::new();
-        for shard in &self.shards {
-            for rule in shard.lock().values() {
-                let live = rule.counters.iter().filter(|(_, counter)| counter.begin + counter.seconds > now);
-                views.extend(live.map(|(bytes, counter)| CounterView {
-                    rule: rule.name.clone(),
-                    client: Shown(bytes).to_string(),
-                    limit: counter.limit,
-                    seconds: counter.seconds,
-                    spent: counter.spent,
-                    reserved: counter.held,
-                    reset: counter.rate(now).reset,
-                    is_shadow: rule.is_shadow,
-                }));
-            }
-        }
-        views.sort_by(|a, b| (&a.rule, &a.client).cmp(&(&b.rule, &b.client)));
-        views
     }
 
     pub(crate) fn shard(&self, (rule, target, _): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
@@ -389,14 +378,5 @@ impl RuleCounters {
         let sample = self.counters.iter().skip(skip).take(SAMPLE);
         let least = sample.min_by_key(|(_, counter)| counter.spent.saturating_add(counter.held)).map(|(bytes, _)| bytes.clone());
         least.map(|bytes| self.counters.remove(&bytes));
-    }
-}
-
-/// Values of a counter, as people see them.
-struct Shown<'a>(&'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Descriptor::show(self.0, f)
     }
 }

@@ -4,6 +4,7 @@
 //! [`Counters`] to admit it, and settles its [`Reservation`]s once the cost is known. A reservation that is dropped goes back.
 
 mod cost;
+mod counter_view;
 mod counters;
 mod descriptor;
 mod lease;
@@ -11,15 +12,18 @@ mod reservation;
 mod rule;
 mod selector;
 mod sharing;
+mod stable_id;
 mod typical;
 mod window;
 
 pub use cost::{Cost, MetadataKey, TokenCount, Tokens};
-pub use counters::{Admission, Charge, CounterView, Counters, Rate};
+pub use counter_view::{CounterQuery, CounterView};
+pub use counters::{Admission, Charge, Counters, ExpectedCost, Rate};
 pub use descriptor::Descriptor;
 pub use lease::{Claim, Grant};
 pub use reservation::Reservation;
 pub use rule::{LimitRule, RateLimits, Reach};
 pub use selector::{AddressSelector, ClientSelector, RequestFacts, ValueSelector};
 pub use sharing::{CounterClaim, Sharing, Unleased};
+pub use stable_id::StableId;
 pub use window::{Window, WindowKind};

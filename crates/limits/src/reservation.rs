@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::counters::{CounterKey, Counters};
+use crate::counters::{CounterKey, Counters, SettledCost};
 
 /// Room held in a counter. Dropping it gives all of it back, so that nothing is held for a request that failed before it cost anything.
 pub struct Reservation {
@@ -15,9 +15,27 @@ pub struct Reservation {
 
 impl Reservation {
     /// Charges the cost in place of the room held. A cost that is known only in a later window is charged to that one.
-    pub fn settle(mut self, now: u64, cost: u64) {
+    pub fn settle(self, now: u64, cost: u64) {
+        self.charge(SettledCost { now, cost, is_typical: true });
+    }
+
+    /// The same for a cost that nobody has counted, or of a response that was cut off: later reservations do not follow it.
+    pub fn settle_estimate(self, now: u64, cost: u64) {
+        self.charge(SettledCost { now, cost, is_typical: false });
+    }
+
+    fn charge(mut self, cost: SettledCost) {
         let held = std::mem::take(&mut self.held);
-        self.counters.settle(&self.key, self.begin, held, Some((now, cost)));
+        self.counters.settle(&self.key, self.begin, held, Some(cost));
+    }
+
+    /// Holds at least this much, for a response that turns out longer than was expected. Room that is held counts as spent, also beyond the
+    /// limit. A window that is over holds no more.
+    pub fn grow_to(&mut self, cost: u64) {
+        let more = cost.saturating_sub(self.held);
+        if more > 0 && self.counters.hold(&self.key, self.begin, more) {
+            self.held += more;
+        }
     }
 
     /// Room held.

@@ -36,8 +36,8 @@ pub struct LimitRule {
     pub reach: Reach,
     /// The rule counts and refuses nothing.
     pub is_shadow: bool,
-    /// Responses say what is left.
-    pub has_headers: bool,
+    /// Whether responses say what is left; `None` where the listener decides.
+    pub has_headers: Option<bool>,
 }
 
 /// Targets that share a counter.

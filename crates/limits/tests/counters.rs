@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use pailou_limits::{Admission, Charge, Counters, Descriptor, Rate, Reservation, Window, WindowKind};
+use pailou_limits::{
+    Admission, Charge, CounterQuery, CounterView, Counters, Descriptor, ExpectedCost, Rate, Reservation, Window, WindowKind,
+};
 use proptest::prelude::*;
 
 const HOUR: Window = Window { seconds: 3600, kind: WindowKind::Epoch };
@@ -17,14 +19,18 @@ fn charge(limit: u64, cost: u64, expected: Option<u64>) -> Charge {
         window: HOUR,
         limit,
         cost,
-        expected: expected.map(Some),
+        expected: expected.map(ExpectedCost::Known),
         is_shadow: false,
     }
 }
 
+fn views(counters: &Counters, now: u64) -> Vec<CounterView> {
+    counters.views(now, &CounterQuery::default())
+}
+
 fn admit(counters: &Arc<Counters>, now: u64, charge: &Charge) -> Result<(Rate, Option<Reservation>), Rate> {
     match counters.admit(now, charge) {
-        Admission::Admitted { rate, reservation, is_over } => {
+        Admission::Admitted { rate, reservation, is_over, .. } => {
             assert!(!is_over || charge.is_shadow);
             Ok((rate, reservation))
         }
@@ -50,7 +56,7 @@ fn one_client_alone_may_cross_its_budget_once() {
     for (cost, spent) in [(60, 60), (39, 99), (500, 599)] {
         let (_, reservation) = admit(&counters, 0, &budget).unwrap();
         reservation.unwrap().settle(1, cost);
-        assert_eq!(counters.views(1)[0].spent, spent);
+        assert_eq!(views(&counters, 1)[0].spent, spent);
     }
     assert!(admit(&counters, 2, &budget).is_err());
 }
@@ -61,22 +67,50 @@ fn a_hundred_at_once_on_a_budget_for_five_let_five_through() {
     let budget = charge(500, 0, Some(100));
     let through: Vec<_> = (0..100).filter_map(|_| admit(&counters, 0, &budget).ok()).collect();
     assert_eq!(through.len(), 5);
-    assert_eq!(counters.views(0)[0].reserved, 500);
+    assert_eq!(views(&counters, 0)[0].reserved, 500);
     // All of them fail: everything is back.
     drop(through);
-    let view = &counters.views(0)[0];
+    let view = &views(&counters, 0)[0];
     assert_eq!((view.spent, view.reserved), (0, 0));
 }
 
 #[test]
 fn costs_that_only_experience_tells_are_learned() {
     let counters = Arc::new(Counters::default());
-    let budget = Charge { expected: Some(None), ..charge(10_000_000, 0, None) };
+    let budget = Charge { expected: Some(ExpectedCost::Learned(256)), ..charge(10_000_000, 0, None) };
     for _ in 0..200 {
         admit(&counters, 0, &budget).unwrap().1.unwrap().settle(0, 5_000);
     }
     let (_, reservation) = admit(&counters, 0, &budget).unwrap();
     assert!((4_000..=5_000).contains(&reservation.unwrap().held()));
+    // Small answers teach nobody to hold less than a short answer takes, and what nobody counted teaches nothing.
+    for _ in 0..2_000 {
+        admit(&counters, 0, &budget).unwrap().1.unwrap().settle(0, 1);
+    }
+    admit(&counters, 0, &budget).unwrap().1.unwrap().settle_estimate(0, 1_000_000);
+    let (_, reservation) = admit(&counters, 0, &budget).unwrap();
+    assert_eq!(reservation.unwrap().held(), 256);
+    assert_eq!(counters.plausible_cost(&budget), 4096);
+}
+
+#[test]
+fn room_that_is_held_grows_with_a_response_beyond_the_limit_but_not_beyond_its_window() {
+    let counters = Arc::new(Counters::default());
+    let budget = charge(100, 0, Some(40));
+    let (_, reservation) = admit(&counters, 0, &budget).unwrap();
+    let mut reservation = reservation.unwrap();
+    reservation.grow_to(30);
+    assert_eq!(views(&counters, 0)[0].reserved, 40);
+    reservation.grow_to(120);
+    assert_eq!(views(&counters, 0)[0].reserved, 120);
+    assert!(admit(&counters, 1, &budget).is_err());
+    reservation.settle(2, 50);
+    assert_eq!((views(&counters, 2)[0].spent, views(&counters, 2)[0].reserved), (50, 0));
+    let (_, reservation) = admit(&counters, 3, &budget).unwrap();
+    let mut reservation = reservation.unwrap();
+    admit(&counters, 3600, &budget).unwrap();
+    reservation.grow_to(1_000);
+    assert_eq!((reservation.held(), views(&counters, 3600)[0].reserved), (40, 0));
 }
 
 #[test]
@@ -86,10 +120,10 @@ fn a_cost_of_a_later_window_is_charged_there() {
     let (_, old) = admit(&counters, 3599, &budget).unwrap();
     let (_, new) = admit(&counters, 3600, &budget).unwrap();
     old.unwrap().settle(3601, 30);
-    let view = counters.views(3601).remove(0);
+    let view = views(&counters, 3601).remove(0);
     assert_eq!((view.spent, view.reserved, view.reset), (30, 50, 3599));
     drop(new);
-    assert_eq!(counters.views(3601)[0].reserved, 0);
+    assert_eq!(views(&counters, 3601)[0].reserved, 0);
 }
 
 #[test]
@@ -97,9 +131,13 @@ fn a_shadow_counts_and_refuses_nothing_and_a_refund_takes_back() {
     let counters = Arc::new(Counters::default());
     let shadow = Charge { is_shadow: true, ..charge(1, 1, None) };
     assert!((0..3).all(|_| admit(&counters, 0, &shadow).is_ok()));
-    assert_eq!(counters.views(0)[0].spent, 3);
+    assert_eq!(views(&counters, 0)[0].spent, 3);
     counters.refund(0, &shadow);
-    assert_eq!(counters.views(0)[0].spent, 2);
+    assert_eq!(views(&counters, 0)[0].spent, 2);
+    // What was charged in a window that is over is nothing to the next one.
+    assert!(admit(&counters, 3600, &shadow).is_ok());
+    counters.refund(0, &shadow);
+    assert_eq!(views(&counters, 3600)[0].spent, 1);
 }
 
 #[test]
@@ -123,7 +161,7 @@ fn counters_are_bounded_and_who_has_spent_stays_known() {
             response_cost: None,
             reach: Reach::Policy,
             is_shadow: false,
-            has_headers: true,
+            has_headers: None,
         };
         let limits = RateLimits { rules: vec![rule], has_default: false };
         let header = move |_: &http::HeaderName| Some(std::borrow::Cow::Owned(client.to_string().into_bytes()));
@@ -136,7 +174,12 @@ fn counters_are_bounded_and_who_has_spent_stays_known() {
     for client in 1..20_000 {
         admit(&counters, 0, &Charge { descriptor: of(client), ..charge(10, 1, None) }).unwrap();
     }
-    assert!(counters.views(0).len() <= 10_000);
+    assert!(views(&counters, 0).len() <= 10_000);
+    let query = CounterQuery { client: Some("199".to_owned()), first: 3, ..CounterQuery::default() };
+    let found = counters.views(0, &query);
+    let mut all: Vec<_> = views(&counters, 0).into_iter().filter(|view| view.client.contains("199")).collect();
+    all.truncate(3);
+    assert_eq!(found, all);
     assert!(admit(&counters, 0, &heavy).is_err());
 }
 
@@ -218,7 +261,7 @@ proptest! {
         }
         held.clear();
         let now_begin = now / 3600 * 3600;
-        let view = counters.views(now).into_iter().next();
+        let view = views(&counters, now).into_iter().next();
         let expected = if begin == now_begin { spent } else { 0 };
         prop_assert_eq!(view.as_ref().map_or(0, |view| view.spent), expected);
         prop_assert_eq!(view.map_or(0, |view| view.reserved), 0);

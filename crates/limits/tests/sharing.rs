@@ -8,7 +8,7 @@ use std::{
 };
 
 use pailou_limits::{
-    Admission, Charge, CounterClaim, Counters, Descriptor, Grant, Reservation, Sharing, Unleased, Window, WindowKind,
+    Admission, Charge, CounterClaim, Counters, Descriptor, ExpectedCost, Grant, Reservation, Sharing, Unleased, Window, WindowKind,
 };
 use proptest::prelude::*;
 
@@ -132,7 +132,7 @@ fn charge(limit: u64, cost: u64, expected: Option<u64>) -> Charge {
         window: Window { seconds: WINDOW, kind: WindowKind::Epoch },
         limit,
         cost,
-        expected: expected.map(Some),
+        expected: expected.map(ExpectedCost::Known),
         is_shadow: false,
     }
 }

@@ -103,7 +103,7 @@ impl Component for GatewayComponent {
     }
 
     fn limits(&self, page: &LimitsPage) -> Option<String> {
-        Some(pretty(&page.of(self.proxy.limits())))
+        Some(pretty(&page.of(self.proxy.limits(&page.counters()))))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Counters of limits, page by page, as the admin endpoint shows them at `/limits`.
 
-use pailou_limits::CounterView;
+use pailou_limits::{CounterQuery, CounterView};
 use serde_json::{Value, json};
 
 /// Counters of a page: most, and those of a request that does not say.
 pub(crate) const MAX_PAGE: usize = 1000;
+/// Most counters before a page: all of them are copied for it.
+const MAX_OFFSET: usize = 100_000;
 /// The longest text to look for, in bytes.
 const MAX_TEXT: usize = 512;
 
@@ -30,7 +32,8 @@ impl LimitsPage {
         };
         let number = |name: &str| value(name).and_then(|value| value.parse::<usize>().ok());
         let limit = number("limit").unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
-        Self { rule: value("rule"), client: value("client"), offset: number("offset").unwrap_or(0), limit }
+        let offset = number("offset").unwrap_or(0).min(MAX_OFFSET);
+        Self { rule: value("rule"), client: value("client"), offset, limit }
     }
 
     /// The query that asks for it.
@@ -44,13 +47,16 @@ impl LimitsPage {
         query
     }
 
-    /// The page of these counters.
+    /// The counters to look for: those of the page, those before it, and one that says whether there is another page.
+    pub(crate) fn counters(&self) -> CounterQuery {
+        CounterQuery { rule: self.rule.clone(), client: self.client.clone(), first: self.offset + self.limit + 1 }
+    }
+
+    /// The page, of the counters that were found.
     pub(crate) fn of(&self, counters: Vec<CounterView>) -> Value {
-        let has = |text: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| text.contains(wanted));
-        let wanted = counters.into_iter().filter(|counter| has(&counter.rule, &self.rule) && has(&counter.client, &self.client));
-        let mut wanted = wanted.skip(self.offset);
-        let page: Vec<Value> = wanted.by_ref().take(self.limit).map(|counter| shown(&counter)).collect();
-        let next = wanted.next().map(|_| self.offset + page.len());
+        let mut found = counters.into_iter().skip(self.offset);
+        let page: Vec<Value> = found.by_ref().take(self.limit).map(|counter| shown(&counter)).collect();
+        let next = found.next().map(|_| self.offset + page.len());
         json!({"counters": page, "next": next})
     }
 }
@@ -107,7 +113,10 @@ mod tests {
         assert_eq!(LimitsPage::of_query(&page.query()), page);
         assert_eq!(LimitsPage::of_query("limit=0&offset=x").limit, 1);
         assert_eq!(LimitsPage::of_query("limit=999999999").limit, MAX_PAGE);
-        let shown = LimitsPage::of_query("rule=rule/1&client=client-3").of(counters(5));
-        assert_eq!(shown["counters"].as_array().unwrap().len(), 1);
+        let wanted = LimitsPage::of_query("rule=rule/1&client=client-3&offset=999999999&limit=5").counters();
+        assert_eq!(
+            (wanted.rule.as_deref(), wanted.client.as_deref(), wanted.first),
+            (Some("rule/1"), Some("client-3"), MAX_OFFSET + 6)
+        );
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) route: Option<&'a RouteName>,
     /// Limits of a body that a filter reads.
     pub(crate) bounds: Bounds,
+    /// Responses say what limits leave, unless a rule says otherwise.
+    pub(crate) rate_limit_headers: bool,
 }
 
 /// Outcome of the request halves.

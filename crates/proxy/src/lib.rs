@@ -85,7 +85,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use pailou_limits::{CounterView, Counters};
+use pailou_limits::{CounterQuery, CounterView, Counters};
 use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot};
 use pailou_store::SharedLimits;
 use parking_lot::Mutex;
@@ -230,9 +230,9 @@ impl Proxy {
         }
     }
 
-    /// All counters of limits, by rule and client.
-    pub fn limits(&self) -> Vec<CounterView> {
-        self.context.limits.views(wall_clock::unix_seconds())
+    /// Counters of limits, by rule and client.
+    pub fn limits(&self, query: &CounterQuery) -> Vec<CounterView> {
+        self.context.limits.views(wall_clock::unix_seconds(), query)
     }
 
     /// Endpoints that get no requests for a while, and engines whose load is only estimated.

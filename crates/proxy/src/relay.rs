@@ -180,7 +180,7 @@ impl Relay {
     }
 
     fn passed(&mut self, data: &Bytes) {
-        let record = &mut *self.record;
+        let record = &mut self.record;
         let is_first = record.response_bytes == 0;
         record.response_bytes += data.len() as u64;
         if let Some(idle) = &mut self.idle {
@@ -189,6 +189,7 @@ impl Relay {
         if let Some(reader) = &mut self.reader {
             let is_whole = is_first && self.body.is_end_stream();
             let progress = if is_whole { reader.reader.feed_whole(data) } else { reader.reader.feed(data) };
+            record.stream_progress(reader.reader.events_seen());
             if progress.content && record.content_after.is_none() {
                 self.content();
             }

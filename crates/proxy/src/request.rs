@@ -164,7 +164,9 @@ async fn serve(
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
-    let stage = Stage { runtime: &runtime, connection, client, scheme, listener: &listener.name, route: None, bounds };
+    let rate_limit_headers = policy.rate_limit_headers;
+    let stage =
+        Stage { runtime: &runtime, connection, client, scheme, listener: &listener.name, route: None, bounds, rate_limit_headers };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;
     let (mut entry, input) = match preflight::rule(listener, head) {

@@ -46,6 +46,11 @@ impl RequestLog {
         self.charges = charges;
     }
 
+    /// Holds more room where a stream has more events than was held for.
+    pub(crate) fn stream_progress(&mut self, events: u64) {
+        self.charges.stream_progress(events);
+    }
+
     /// Whether a limit counts the tokens of the response.
     pub(crate) fn counts_tokens(&self) -> bool {
         self.charges.counts_tokens()

@@ -1,19 +1,29 @@
 //! Room held in limits for a request's response, and its cost once the response has ended.
 
 use http::StatusCode;
-use pailou_limits::{Cost, Reservation, Tokens};
+use pailou_limits::{Cost, Reservation, TokenCount, Tokens};
 
 use crate::{error::Flag, request_record::RequestRecord, wall_clock::unix_seconds};
 
 /// Bytes of a response that make a token, where nobody has counted.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// Share of the events seen, one in so many, that is held ahead of a stream that is longer than was expected, and the least of it.
+const AHEAD: (u64, u64) = (4, 64);
+
 /// Reservations of one request. Those that are dropped go back.
-#[derive(Default)]
 pub(crate) struct TokenCharges {
     held: Vec<(Reservation, Cost)>,
     /// Tokens of the prompt, estimated.
     prompt: u64,
+    /// Events of a stream beyond which more is to be held.
+    covered: u64,
+}
+
+impl Default for TokenCharges {
+    fn default() -> Self {
+        Self { held: Vec::new(), prompt: 0, covered: u64::MAX }
+    }
 }
 
 impl TokenCharges {
@@ -21,6 +31,7 @@ impl TokenCharges {
     pub(crate) fn extend(&mut self, prompt: u64, held: impl Iterator<Item = (Reservation, Cost)>) {
         self.prompt = prompt;
         self.held.extend(held);
+        self.cover();
     }
 
     /// Whether nothing is held.
@@ -33,31 +44,70 @@ impl TokenCharges {
         self.held.iter().any(|(_, cost)| matches!(cost, Cost::Tokens(_)))
     }
 
+    /// Holds more room where a stream has more events than was held for: a quarter more than there were, so that a long stream seldom asks,
+    /// and others see what it spends.
+    pub(crate) fn stream_progress(&mut self, events: u64) {
+        if events <= self.covered {
+            return;
+        }
+        let ahead = events.saturating_add((events / AHEAD.0).max(AHEAD.1));
+        let tokens = self.stream_tokens(ahead);
+        for (reservation, cost) in &mut self.held {
+            if let Cost::Tokens(count) = cost {
+                reservation.grow_to(count.of(tokens));
+            }
+        }
+        self.cover();
+        // In a window that is over nothing grows.
+        self.covered = self.covered.max(ahead);
+    }
+
+    /// Notes how many events the room lasts for.
+    fn cover(&mut self) {
+        let outputs = self.held.iter().filter_map(|(reservation, cost)| match cost {
+            Cost::Tokens(TokenCount::Output) => Some(reservation.held()),
+            Cost::Tokens(TokenCount::Total) => Some(reservation.held().saturating_sub(self.prompt)),
+            Cost::Tokens(TokenCount::Input) | Cost::Number(_) | Cost::Metadata(_) => None,
+        });
+        self.covered = outputs.min().unwrap_or(u64::MAX);
+    }
+
+    /// Tokens of a stream of so many events, of which nobody has counted any.
+    fn stream_tokens(&self, events: u64) -> Tokens {
+        Tokens { input: self.prompt, output: events, total: self.prompt.saturating_add(events) }
+    }
+
     /// Charges the cost of a response that has ended, however it did.
     pub(crate) fn settle(&mut self, record: &RequestRecord) {
         let now = unix_seconds();
-        if record.status.is_none() && record.attempts > 0 && record.flag == Some(Flag::ClientGone) {
+        let has_worked = record.attempts > 0;
+        if record.status.is_none() && has_worked && record.flag == Some(Flag::ClientGone) {
             // The client left while a backend worked: nobody knows for how long that went on.
             for (reservation, _) in self.held.drain(..) {
                 let cost = reservation.held();
-                reservation.settle(now, cost);
+                reservation.settle_estimate(now, cost);
             }
             return;
         }
-        let Some(tokens) = self.tokens(record) else {
+        // A backend that was too slow had the prompt.
+        let is_late = has_worked && record.flag == Some(Flag::Timeout);
+        let tokens = self.tokens(record).or_else(|| is_late.then(|| self.stream_tokens(record.content_events)));
+        let Some(tokens) = tokens else {
             // It cost nothing, and says nothing of what responses cost.
             self.held.clear();
             return;
         };
+        let is_typical = record.flag.is_none();
         for (reservation, cost) in self.held.drain(..) {
-            match cost {
-                Cost::Tokens(count) => reservation.settle(now, count.of(tokens)),
-                Cost::Number(number) => reservation.settle(now, number),
+            let cost = match cost {
+                Cost::Tokens(count) => count.of(tokens),
+                Cost::Number(number) => number,
                 // The fact was known before.
-                Cost::Metadata(_) => {
-                    let cost = reservation.held();
-                    reservation.settle(now, cost);
-                }
+                Cost::Metadata(_) => reservation.held(),
+            };
+            match is_typical {
+                true => reservation.settle(now, cost),
+                false => reservation.settle_estimate(now, cost),
             }
         }
     }
@@ -79,6 +129,6 @@ impl TokenCharges {
             0 if self.prompt > 0 => record.response_bytes / BYTES_PER_TOKEN,
             events => events,
         };
-        Some(Tokens { input: self.prompt, output, total: self.prompt.saturating_add(output) })
+        Some(self.stream_tokens(output))
     }
 }

@@ -37,6 +37,8 @@ pub struct ClientPolicy {
     pub request_ids: RequestIds,
     /// Edits made to requests before they are matched.
     pub early_request_headers: Option<HeaderEdit>,
+    /// Responses say what limits leave, unless a limit's rule says otherwise. Default: true.
+    pub rate_limit_headers: bool,
     /// Edits made to responses last of all.
     pub late_response_headers: Option<Arc<HeaderEdit>>,
 }
@@ -57,6 +59,7 @@ impl Default for ClientPolicy {
             underscored_headers: UnderscoredHeaders::default(),
             request_ids: RequestIds::default(),
             early_request_headers: None,
+            rate_limit_headers: true,
             late_response_headers: None,
         }
     }

@@ -30,7 +30,7 @@ pub struct ClientHeaders {
     pub enable_envoy_headers: Option<Unsupported>,
     /// Whether limits announce themselves.
     #[serde(default)]
-    pub disable_rate_limit_headers: Option<Unsupported>,
+    pub disable_rate_limit_headers: Option<bool>,
     /// X-Forwarded-Client-Cert.
     #[serde(default)]
     pub x_forwarded_client_cert: Option<XForwardedClientCert>,

@@ -97,8 +97,6 @@ unsupported_fields!(ClientTrafficPolicySpec,
     "connection.maxAcceptPerSocketEvent" =>
         |spec| spec.connection.as_ref().is_some_and(|it| it.max_accept_per_socket_event.is_some()),
     "headers.enableEnvoyHeaders" => |spec| spec.headers.as_ref().is_some_and(|it| it.enable_envoy_headers.is_some()),
-    "headers.disableRateLimitHeaders" =>
-        |spec| spec.headers.as_ref().is_some_and(|it| it.disable_rate_limit_headers.is_some()),
     "headers.host" => |spec| spec.headers.as_ref().is_some_and(|it| it.host.is_some()),
     "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
     "http2.connectionKeepalive" => |spec| spec.http2.as_ref().is_some_and(|it| it.connection_keepalive.is_some()),

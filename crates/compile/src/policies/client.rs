@@ -201,6 +201,7 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
             Some(UnderscoresAction::DropHeader) => UnderscoredHeaders::Drop,
         };
         policy.request_ids = request_ids(headers);
+        policy.rate_limit_headers = !headers.disable_rate_limit_headers.unwrap_or(false);
         policy.client_cert_header = headers.x_forwarded_client_cert.as_ref().map(client_cert_header).unwrap_or_default();
     }
     Ok(policy)

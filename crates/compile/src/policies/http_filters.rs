@@ -2,6 +2,7 @@
 
 pub(crate) mod rate_limit;
 mod response_override;
+mod rule_identity;
 
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
 //! Limits of requests and tokens (BackendTrafficPolicy `rateLimit`).
 
-use std::{hash::BuildHasher, time::Duration};
+use std::time::Duration;
 
-use foldhash::fast::FixedState;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use pailou_limits::{Admission, Charge, Cost, LimitRule, MetadataKey, Rate, Reach, RequestFacts, TokenCount, Tokens, Window};
-use pailou_snapshot::{Body, RateLimitFilter};
+use pailou_limits::{
+    Admission, Charge, Cost, ExpectedCost, LimitRule, MetadataKey, Rate, Reach, RequestFacts, StableId, TokenCount, Tokens, Window,
+};
+use pailou_snapshot::{Body, RateLimitFilter, RouteKind};
 use serde_json::Value;
 
 use super::{Stage, authentication::Identity, facts::header_value};
@@ -21,6 +22,9 @@ use crate::{
 /// Bytes of a prompt that make a token, where nobody has counted: English text in the usual vocabularies.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// Tokens that are held for an answer whose length the client does not limit, at least.
+const SHORT_ANSWER: u64 = 256;
+
 /// Outcome of a request's limits, for its response.
 #[derive(Default)]
 pub(super) struct LimitState {
@@ -28,8 +32,9 @@ pub(super) struct LimitState {
     tightest: Option<Tightest>,
     /// Room that is held for the response.
     pub(super) charges: TokenCharges,
-    /// Charges of the request, by the process's own limits too: they go back where a later limit refuses it.
-    charged: Vec<Charge>,
+    /// Charges of the request, each with the begin of its window, by the process's own limits too: they go back where a later limit refuses
+    /// it.
+    charged: Vec<(u64, Charge)>,
 }
 
 struct Tightest {
@@ -75,13 +80,13 @@ pub(super) async fn request(
     let counters = &stage.connection.worker.context.limits;
     let now = unix_seconds();
     let prompt = prompt_tokens(&input);
-    let (mut held, mut deadline) = (Vec::new(), None);
+    let (mut held, mut deadline, mut target) = (Vec::new(), None, None);
     for (rule, descriptor) in selected {
         let (limit, window) = limit(rule, identity);
         let expected = rule.response_cost.as_ref().map(|cost| expected(cost, &input, prompt, identity));
         let mut charge = Charge {
             name: rule.name.clone(),
-            rule: (rule.id, target(rule, stage)),
+            rule: (rule.id, if rule.reach == Reach::Policy { 0 } else { *target.get_or_insert_with(|| target_id(stage)) }),
             descriptor,
             window,
             limit,
@@ -89,30 +94,30 @@ pub(super) async fn request(
             expected,
             is_shadow: rule.is_shadow,
         };
-        if let Some(Some(expected)) = &charge.expected
-            && *expected > prompt
+        if let Some(ExpectedCost::Known(expected)) = charge.expected
+            && expected > prompt
         {
             let certain = if rule.response_cost == Some(Cost::Tokens(TokenCount::Total)) { prompt } else { 0 };
             let output = (expected - certain).min(counters.plausible_cost(&charge));
-            charge.expected = Some(Some(certain.saturating_add(output)));
+            charge.expected = Some(ExpectedCost::Known(certain.saturating_add(output)));
         }
         let admission =
             shared_limits::admit(&stage.connection.worker.context, now, &charge, &mut deadline).await.inspect_err(|_| {
-                state.charged.drain(..).for_each(|charge| counters.refund(now, &charge));
+                state.charged.drain(..).for_each(|(begin, charge)| counters.refund(begin, &charge));
             })?;
         match admission {
-            Admission::Admitted { rate, reservation, is_over } => {
+            Admission::Admitted { rate, begin, reservation, is_over } => {
                 if is_over {
                     stage.connection.worker.context.metrics.shadowed_limits.inc();
                 }
-                state.note(rule, rate, filter.is_local);
+                state.note(rule, rate, filter.is_local, stage.rate_limit_headers);
                 held.extend(reservation.zip(rule.response_cost.clone()));
-                state.charged.push(charge);
+                state.charged.push((begin, charge));
             }
             Admission::Refused(rate) => {
-                state.charged.drain(..).for_each(|charge| counters.refund(now, &charge));
+                state.charged.drain(..).for_each(|(begin, charge)| counters.refund(begin, &charge));
                 state.tightest = None;
-                state.note(rule, rate, filter.is_local);
+                state.note(rule, rate, filter.is_local, stage.rate_limit_headers);
                 return Err(refused(rule, rate));
             }
         }
@@ -141,9 +146,9 @@ pub(super) fn response(state: &LimitState, headers: &mut HeaderMap) {
 }
 
 impl LimitState {
-    fn note(&mut self, rule: &LimitRule, rate: Rate, is_local: bool) {
+    fn note(&mut self, rule: &LimitRule, rate: Rate, is_local: bool, has_headers: bool) {
         let is_tighter = self.tightest.as_ref().is_none_or(|known| rate.remaining < known.rate.remaining);
-        if rule.has_headers && is_tighter {
+        if rule.has_headers.unwrap_or(has_headers) && is_tighter {
             self.tightest = Some(Tightest { rate, is_local });
         }
     }
@@ -160,12 +165,28 @@ fn refused(rule: &LimitRule, rate: Rate) -> Error {
         .with_detail(format!("limit {}: {} in {} s", rule.name, rate.limit, rate.seconds))
 }
 
-/// Targets that share the rule's counters.
-fn target(rule: &LimitRule, stage: &Stage<'_>) -> u64 {
-    match (rule.reach, stage.route) {
-        (Reach::RouteRule, Some(route)) => FixedState::with_seed(0).hash_one((route, stage.listener)),
-        _ => 0,
+/// Identity of the rule of a route on a listener: by its own name where it has one, else by its place.
+fn target_id(stage: &Stage<'_>) -> u64 {
+    let Some(route) = stage.route else { return 0 };
+    let kind = match route.kind {
+        RouteKind::Http => "http",
+        RouteKind::Grpc => "grpc",
+        RouteKind::Tls => "tls",
+        RouteKind::Tcp => "tcp",
+        RouteKind::Udp => "udp",
+    };
+    let mut id = StableId::default().with(kind).with(&route.name.namespace).with(&route.name.name);
+    match &route.rule_name {
+        Some(name) => id.add(name),
+        // No name has a slash.
+        None => id = id.with("/").with(&route.rule.to_string()),
     }
+    let listener = stage.listener;
+    id = id.with(&listener.gateway.namespace).with(&listener.gateway.name).with(&listener.section);
+    if let Some(set) = &listener.set {
+        id = id.with(&set.namespace).with(&set.name);
+    }
+    id.finish()
 }
 
 /// The rule's limit, or the client's own: `{requests_per_unit, unit}` among its facts.
@@ -206,24 +227,24 @@ fn request_cost(cost: &Cost, identity: &Identity) -> u64 {
     }
 }
 
-/// Cost to expect of a response; `None` if only experience tells.
-fn expected(cost: &Cost, input: &RequestInput, prompt: u64, identity: &Identity) -> Option<u64> {
+/// Cost to expect of a response.
+fn expected(cost: &Cost, input: &RequestInput, prompt: u64, identity: &Identity) -> ExpectedCost {
     let count = match cost {
         Cost::Tokens(count) => *count,
-        other => return Some(request_cost(other, identity)),
+        other => return ExpectedCost::Known(request_cost(other, identity)),
     };
     let scan = input.call().and_then(|call| call.scan.as_ref()?.as_ref().ok());
-    let Some(scan) = scan else { return Some(0) };
+    let Some(scan) = scan else { return ExpectedCost::Known(0) };
+    let of = |output: u64| count.of(Tokens { input: prompt, output, total: prompt.saturating_add(output) });
     match (count, scan.max_output) {
-        (TokenCount::Input, _) => Some(prompt),
-        (_, Some(output)) => Some(count.of(Tokens { input: prompt, output, total: prompt.saturating_add(output) })),
-        (_, None) => None,
+        (TokenCount::Input, _) => ExpectedCost::Known(prompt),
+        (_, Some(output)) => ExpectedCost::Known(of(output)),
+        (_, None) => ExpectedCost::Learned(of(SHORT_ANSWER)),
     }
 }
 
 /// Tokens of a prompt, estimated by its length; 0 for a body that is no model call.
 fn prompt_tokens(input: &RequestInput) -> u64 {
     let scan = input.call().and_then(|call| call.scan.as_ref()?.as_ref().ok());
-    let parts = scan.into_iter().flat_map(|scan| [&scan.preamble, &scan.prompt]).flatten();
-    parts.map(|range| (range.len() as u64).div_ceil(BYTES_PER_TOKEN)).sum()
+    scan.map_or(0, |scan| scan.content_bytes.div_ceil(BYTES_PER_TOKEN))
 }

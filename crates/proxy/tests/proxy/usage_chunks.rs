@@ -1,5 +1,6 @@
 //! Usage of streams that limits charge: asked of the engine, and kept from clients that did not ask.
 
+use pailou_limits::CounterQuery;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -73,7 +74,7 @@ async fn left(gateway: &Gateway) -> u64 {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    let [counter] = &*gateway.proxy.limits() else { panic!("one counter") };
+    let [counter] = &*gateway.proxy.limits(&CounterQuery::default()) else { panic!("one counter") };
     assert_eq!(counter.reserved, 0);
     counter.limit - counter.spent
 }

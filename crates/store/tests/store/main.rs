@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod under_load;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -352,35 +354,60 @@ async fn gateways_of_two_clusters_share_a_server_and_no_limit() {
     }
 }
 
+/// A primary, its replica, and a sentinel that watches them, with the directory of its file.
+struct Sentinels {
+    primary: Server,
+    replica: Server,
+    sentinel: Server,
+    path: std::path::PathBuf,
+}
+
+impl Sentinels {
+    async fn start() -> Option<Self> {
+        let primary = Server::start(&[])?;
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port.to_string()])?;
+        until("the replica follows", || replica.command("INFO replication").contains("master_link_status:up")).await;
+        let (path, port) = (directory(), free_port());
+        let file = path.join("sentinel.conf");
+        let primary_port = primary.port;
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary_port} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+        );
+        std::fs::write(&file, text).unwrap();
+        let sentinel = Server::at(port, &["--sentinel-file", file.to_str().unwrap()])?;
+        let replica_port = replica.port.to_string();
+        until("the sentinel knows the replica", || sentinel.command("SENTINEL replicas main").contains(&replica_port)).await;
+        Some(Self { primary, replica, sentinel, path })
+    }
+
+    fn url(&self) -> String {
+        format!("main,{}", self.sentinel.address())
+    }
+
+    async fn fail_over(&mut self) {
+        self.primary.kill();
+        until("the replica is the primary", || self.replica.command("ROLE").contains("master")).await;
+    }
+}
+
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_name_the_next_primary() {
-    let Some(mut primary) = Server::start(&[]) else { return };
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).unwrap();
-    until("the replica follows", || replica.command("INFO replication").contains("master_link_status:up")).await;
-    let (path, port) = (directory(), free_port());
-    let file = path.join("sentinel.conf");
-    std::fs::write(
-        &file,
-        format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
-            primary.port
-        ),
-    )
-    .unwrap();
-    let sentinel = Server::at(port, &["--sentinel-file", file.to_str().unwrap()]).unwrap();
-    until("the sentinel knows the replica", || sentinel.command("SENTINEL replicas main").contains(&replica.port.to_string()))
-        .await;
-    let proxy = Replica::new(&store(&format!("main,{}", sentinel.address())));
+    let Some(mut sentinels) = Sentinels::start().await else { return };
+    let proxy = Replica::new(&store(&sentinels.url()));
     proxy.until_up().await;
     let limit = charge(100);
     assert_eq!(admitted(std::slice::from_ref(&proxy), &limit, 40).await, 40);
-    primary.kill();
-    until("the replica is the primary", || replica.command("ROLE").contains("master")).await;
+    sentinels.fail_over().await;
     proxy.until_up().await;
-    until("the counter is known there", || replica.command("KEYS pailou:limit:*").contains("pailou:")).await;
+    until("the counter is known there", || sentinels.replica.command("KEYS pailou:limit:*").contains("pailou:")).await;
     until("it answers", || !proxy.limits.is_down()).await;
     assert_eq!(admitted(std::slice::from_ref(&proxy), &limit, 200).await, 60);
-    std::fs::remove_dir_all(path).unwrap();
 }
 
 /// Three nodes of a cluster, each with a third of the keys.

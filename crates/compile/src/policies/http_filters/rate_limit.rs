@@ -1,9 +1,6 @@
 //! `rateLimit` of a BackendTrafficPolicy.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::HashMap;
 
 use http::{HeaderName, Method, header};
 use pailou_api::envoy::rate_limit::{
@@ -19,7 +16,10 @@ use pailou_snapshot::{Name, RateLimitFilter};
 
 use crate::{headers::header_name, regexes, status::Problem};
 
-use super::super::values::{self, invalid};
+use super::{
+    super::values::{self, invalid},
+    rule_identity,
+};
 
 /// Headers of which counters keep a digest.
 const SECRET_HEADERS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
@@ -78,9 +78,7 @@ fn limits(field: &str, rules: &[RateLimitRule], origins: &Origins<'_>, kind: Win
     let read = rules.iter().enumerate().map(|(at, spec)| {
         let field = format!("{field}.rules[{at}]");
         let (policy, place) = origins.next().ok_or_else(|| invalid(&format!("{field}: it is of no policy")))?;
-        let mut hasher = DefaultHasher::new();
-        (policy, format!("{spec:?}"), kind).hash(&mut hasher);
-        let content = hasher.finish();
+        let content = rule_identity::of(policy, spec, kind);
         let ordinal = seen.entry(content).or_default();
         *ordinal += 1;
         Ok(LimitRule {
@@ -99,7 +97,7 @@ fn limits(field: &str, rules: &[RateLimitRule], origins: &Origins<'_>, kind: Win
                 .transpose()?,
             reach: if spec.shared.unwrap_or(false) { Reach::Policy } else { Reach::RouteRule },
             is_shadow: spec.shadow_mode.unwrap_or(false),
-            has_headers: spec.rate_limit_headers != Some(RateLimitHeaders::Off),
+            has_headers: spec.rate_limit_headers.map(|headers| headers != RateLimitHeaders::Off),
         })
     });
     read.collect()
