@@ -29,6 +29,7 @@ impl Draft {
             health: traffic.health(),
             tcp_keepalive: traffic.tcp_keepalive(),
             proxy_protocol: traffic.proxy_protocol(),
+            connection: traffic.connection(),
         })
     }
 }
@@ -47,6 +48,7 @@ fn digest(cluster: &Cluster) -> u64 {
     cluster.health.hash(&mut hasher);
     cluster.tcp_keepalive.hash(&mut hasher);
     cluster.proxy_protocol.hash(&mut hasher);
+    cluster.connection.hash(&mut hasher);
     match &cluster.tls {
         Ok(Some(tls)) => hash_tls(tls, &mut hasher),
         Ok(None) => 0.hash(&mut hasher),

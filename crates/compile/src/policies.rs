@@ -1,8 +1,10 @@
 //! Policies: what they target, what they set, what becomes of them.
 
+mod admission_control;
 pub(crate) mod ancestors;
 pub(crate) mod backend;
 pub(crate) mod client;
+mod connection;
 pub(crate) mod cors;
 pub(crate) mod effective;
 pub(crate) mod ext_proc;

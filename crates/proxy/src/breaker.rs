@@ -8,11 +8,15 @@ use std::sync::{
 use pailou_snapshot::CircuitBreaker;
 use tokio::sync::Notify;
 
+use crate::admission::AdmissionWindow;
+
 /// The counters of one circuit breaker. They outlive reloads; the limits come with each call, from the rule in force.
 #[derive(Debug, Default)]
 pub struct Breaker {
     counters: [Counter; Resource::ALL.len()],
     connection_closed: Notify,
+    /// Outcomes of attempts, for rules with admission control.
+    pub admission: AdmissionWindow,
 }
 
 /// Resources that a breaker counts.
@@ -49,7 +53,11 @@ impl Breaker {
 
     /// Counts a retry. Held to the end of the attempt.
     pub fn retry(self: &Arc<Self>, limits: Option<&CircuitBreaker>) -> Result<Permit, Overflow> {
-        self.acquire(Resource::Retries, limits.map(|limits| limits.max_parallel_retries))
+        let limit = limits.map(|limits| match limits.retry_budget {
+            Some(budget) => budget.limit(self.active(Resource::Requests)),
+            None => limits.max_parallel_retries,
+        });
+        self.acquire(Resource::Retries, limit)
     }
 
     /// Counts a request that found no idle connection. Held until it has one, whether that is opened for it or waited for.

@@ -12,6 +12,7 @@ use pailou_store::SharedLimits;
 
 use crate::{
     access_log::AccessLog,
+    bandwidth::RuleBuckets,
     cut_off::CutOff,
     error::{Error, Flag},
     key_sets::KeySets,
@@ -39,6 +40,8 @@ pub struct Context {
     pub local_addresses: LocalAddresses,
     /// Key sets of tokens.
     pub key_sets: KeySets,
+    /// Limits of bandwidth.
+    pub bandwidth: RuleBuckets,
     /// Room for request bodies.
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).

@@ -13,10 +13,11 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hickory_resolver::{TokioResolver, net::NetError};
+use pailou_snapshot::{DnsFamily, DnsSettings};
 use tokio::runtime::Handle;
 
 use self::cache::{Cache, CacheLookup};
@@ -70,26 +71,30 @@ impl Dns {
     ///
     /// # Errors
     /// The name has no address, or cannot be looked up.
-    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+    pub async fn resolve(&self, host: &str, port: u16, settings: DnsSettings) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Some(addresses) = self.0.overrides.find(host, port) {
             return Ok(addresses.to_vec());
         }
         let addresses: Arc<[IpAddr]> = match literal(host) {
             Some(addresses) => addresses,
-            None => self.look_up(host).await?,
+            None => self.look_up(host, settings.refresh).await?,
         };
+        let addresses = of_family(addresses, settings.family);
+        if addresses.is_empty() {
+            return Err(ResolveError::NoAddress(host.into()));
+        }
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         Ok(in_order(&addresses, turn).map(|address| SocketAddr::new(address, port)).collect())
     }
 
     /// Whether a connection that was made for a name may still be used: its address is among the last ones found.
-    pub(crate) fn still_holds(&self, host: &str, port: u16, remote: SocketAddr) -> bool {
+    pub(crate) fn still_holds(&self, host: &str, port: u16, settings: DnsSettings, remote: SocketAddr) -> bool {
         if let Some(addresses) = self.0.overrides.find(host, port) {
             return addresses.contains(&remote);
         }
         match literal(host) {
             Some(_) => true,
-            None => match self.0.cache.find(host) {
+            None => match self.0.cache.find(host, settings.refresh) {
                 CacheLookup::Fresh(answer) | CacheLookup::WaitFor(_, Some(answer)) => {
                     answer.is_ok_and(|known| known.contains(&remote.ip()))
                 }
@@ -102,9 +107,9 @@ impl Dns {
         }
     }
 
-    async fn look_up(&self, host: &str) -> Result<Arc<[IpAddr]>, ResolveError> {
+    async fn look_up(&self, host: &str, refresh: Option<Duration>) -> Result<Arc<[IpAddr]>, ResolveError> {
         loop {
-            match self.0.cache.find(host) {
+            match self.0.cache.find(host, refresh) {
                 CacheLookup::Fresh(answer) => return answer,
                 CacheLookup::Stale(addresses) => {
                     self.start(host);
@@ -116,7 +121,7 @@ impl Dns {
                     tokio::pin!(notified);
                     // Registered before looking again, so that an answer in between is not missed.
                     notified.as_mut().enable();
-                    if matches!(self.0.cache.find(host), CacheLookup::WaitFor(same, _) if Arc::ptr_eq(&same, &done)) {
+                    if matches!(self.0.cache.find(host, refresh), CacheLookup::WaitFor(same, _) if Arc::ptr_eq(&same, &done)) {
                         notified.await;
                     }
                 }
@@ -144,6 +149,19 @@ fn literal(host: &str) -> Option<Arc<[IpAddr]>> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_localhost = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
     is_localhost.then(|| Arc::from([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]))
+}
+
+/// The addresses of the families wanted.
+fn of_family(addresses: Arc<[IpAddr]>, family: DnsFamily) -> Arc<[IpAddr]> {
+    let of = |is_v4: bool| -> Arc<[IpAddr]> { addresses.iter().filter(|address| address.is_ipv4() == is_v4).copied().collect() };
+    let or = |first: bool| Some(of(first)).filter(|found| !found.is_empty()).unwrap_or_else(|| of(!first));
+    match family {
+        DnsFamily::Both => addresses,
+        DnsFamily::V4 => of(true),
+        DnsFamily::V6 => of(false),
+        DnsFamily::PreferV4 => or(true),
+        DnsFamily::PreferV6 => or(false),
+    }
 }
 
 /// Families in turn (RFC 8305 section 4), each started at another of its addresses.

@@ -19,6 +19,8 @@ pub enum Flag {
     NoEndpoint,
     /// A circuit breaker is open.
     Overflow,
+    /// Too many requests to the backend failed, and admission control keeps some from it.
+    AdmissionDenied,
     /// A clock of the request ran out while the backend was waited for.
     Timeout,
     /// No byte moved for too long.
@@ -68,6 +70,7 @@ impl Flag {
             Self::Misconfigured => "NC",
             Self::NoEndpoint => "UH",
             Self::Overflow => "UO",
+            Self::AdmissionDenied => "AC",
             Self::Timeout => "UT",
             Self::StreamIdle => "SI",
             Self::ConnectFailure => "UF",
@@ -98,6 +101,7 @@ impl Flag {
             Self::Misconfigured | Self::ExtProc | Self::RateLimitStore => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoEndpoint
             | Self::Overflow
+            | Self::AdmissionDenied
             | Self::ConnectFailure
             | Self::UpstreamReset
             | Self::Budget

@@ -6,6 +6,7 @@
 mod attributes;
 mod authentication;
 mod authorization;
+mod bandwidth_limit;
 mod compressor;
 mod consultation;
 mod cors;
@@ -35,6 +36,7 @@ use crate::{
     worker::Connection,
 };
 use authentication::Identity;
+use bandwidth_limit::BandwidthState;
 pub(crate) use consultation::{Consultation, can_be_consulted, consult_guards, have_same_guards};
 use oidc::OidcState;
 use passed::PassedFilters;
@@ -109,6 +111,8 @@ pub(crate) struct FilterState {
     clears_route: bool,
     /// Limits that the request was charged to.
     limits: LimitState,
+    /// Limit of bandwidth that it has met.
+    bandwidth: Option<BandwidthState>,
     /// Rank of the filter whose reply is the response.
     replied: Option<u8>,
 }
@@ -152,7 +156,8 @@ impl FilterState {
                 | HttpFilter::Jwt(_)
                 | HttpFilter::ExtProc(_)
                 | HttpFilter::Authorization(_)
-                | HttpFilter::RateLimit(_) => {}
+                | HttpFilter::RateLimit(_)
+                | HttpFilter::BandwidthLimit(_) => {}
             }
         }
     }
@@ -283,6 +288,7 @@ async fn pass(
                 }
             }
             HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
+            HttpFilter::BandwidthLimit(limit) => (input, state.bandwidth) = bandwidth_limit::request(limit, stage, input).await,
         }
         if may_rematch {
             state.passed.push(filter, identity.clone());
@@ -330,6 +336,11 @@ fn pass_back(state: &mut FilterState, response: &mut Response<ResponseBody>, sou
             HttpFilter::Cors(cors) => cors::response(cors, state.origin.as_ref(), response.headers_mut()),
             HttpFilter::Compressor(settings) => {
                 replace(response, |response| compressor::response(settings, state.accept_encoding.as_ref(), response));
+            }
+            HttpFilter::BandwidthLimit(limit) => {
+                if let Some(met) = &state.bandwidth {
+                    replace(response, |response| bandwidth_limit::response(limit, met, response));
+                }
             }
             HttpFilter::Fault(_)
             | HttpFilter::Csrf(_)

@@ -171,5 +171,8 @@ fn breakers(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Resu
         });
         gauges(encoder, metric, help, rows)?;
     }
-    Ok(())
+    let rejected = runtime.breakers().map(|(key, breaker)| (key.to_string(), key.kind(), breaker.admission.rejected()));
+    let rejected: Vec<_> = rejected.filter(|(_, _, count)| *count > 0).collect();
+    let rows = rejected.iter().map(|(name, kind, count)| ([("breaker", &**name), ("kind", *kind)], *count as f64));
+    gauges(encoder, "pailou_admission_control_rejected", "Attempts at a backend that admission control refused", rows)
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use pailou_picker::Picked;
 
 use crate::{
-    breaker::Permit, cluster::Attempt, idle::Pulse, request_input::ReadBody, request_record::RequestRecord, upload::Watch,
+    admitted_attempt::AdmittedAttempt, breaker::Permit, cluster::Attempt, idle::Pulse, request_input::ReadBody,
+    request_record::RequestRecord, upload::Watch,
 };
 
 /// Reservations held until a request has ended: its places at the breaker, the endpoint and the picker, and its body's memory.
@@ -15,12 +17,25 @@ pub(crate) struct Guards {
     _attempt: Attempt,
     body: Remains,
     picked: Option<Picked>,
+    /// Waits for the status of a response in gRPC, where there is admission control.
+    admitted: Option<AdmittedAttempt>,
 }
 
 impl Guards {
     /// The reservations of a request whose response is certain.
     pub(crate) fn new(permit: Permit, retry: Option<Permit>, attempt: Attempt, body: Remains, picked: Option<Picked>) -> Self {
-        Self { _permit: permit, _retry: retry, _attempt: attempt, body, picked }
+        Self { _permit: permit, _retry: retry, _attempt: attempt, body, picked, admitted: None }
+    }
+
+    /// The same with an attempt that admission control has yet to count.
+    pub(crate) fn counting(mut self, admitted: Option<AdmittedAttempt>) -> Self {
+        self.admitted = admitted;
+        self
+    }
+
+    /// The response's trailers have come.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.admitted = self.admitted.take().and_then(|admitted| admitted.with_grpc_status(trailers));
     }
 
     /// Content has come: the request will not move to another endpoint any more.
@@ -37,6 +52,9 @@ impl Guards {
 
     /// Gives everything back.
     pub(crate) fn release(self, record: &RequestRecord) {
+        if let Some(admitted) = self.admitted {
+            admitted.ended(record);
+        }
         if let Some(picked) = &self.picked
             && record.flag.is_none()
             && record.status.is_some_and(|status| !status.is_server_error())

@@ -10,7 +10,10 @@
 //! - For the operator: [`access_log`], [`metrics`], [`endpoint_health`], [`error`].
 
 pub mod access_log;
+pub mod admission;
+mod admitted_attempt;
 mod backend_body;
+pub mod bandwidth;
 mod body_error;
 pub mod breaker;
 mod client_cert_header;
@@ -93,6 +96,7 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
 use access_log::{AccessLog, Sink};
+use bandwidth::RuleBuckets;
 use cluster::Background;
 use context::{Budget, Context};
 use cut_off::CutOff;
@@ -159,6 +163,7 @@ impl Proxy {
             oidc: OidcProviders::default(),
             local_addresses: options.local_addresses,
             key_sets: KeySets::default(),
+            bandwidth: RuleBuckets::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
             cut_off: CutOff::default(),

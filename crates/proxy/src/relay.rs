@@ -114,8 +114,11 @@ impl Relay {
     fn polled(&mut self, polled: PolledFrame, context: &mut Context<'_>) -> Option<PolledFrame> {
         Some(match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    self.passed(data);
+                match frame.data_ref() {
+                    Some(data) => self.passed(data),
+                    None => {
+                        self.guards.iter_mut().zip(frame.trailers_ref()).for_each(|(guards, trailers)| guards.trailers(trailers))
+                    }
                 }
                 // A body of known length is not polled again.
                 if self.body.is_end_stream() {
@@ -156,6 +159,13 @@ impl Relay {
     pub(crate) fn give_up(mut self, error: &Error) {
         self.record.failed(error);
         self.settle();
+    }
+
+    /// Bytes that came before are on their way to the client.
+    pub(crate) fn beat(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            idle.beat();
+        }
     }
 
     /// The upload that may still go on beside the response.

@@ -22,6 +22,7 @@ mod retry;
 mod selection;
 mod session;
 mod target;
+mod tried;
 mod turn;
 mod unreadable;
 mod unrouted;
@@ -240,6 +241,12 @@ async fn forward(
     let Admission { admitted, runtime, listener, entry, client, bounds } = admission;
     let (context, rule, policy) = (&connection.worker.context, &entry.rule, &*listener.client);
     let base_models = &runtime.snapshot().base_models;
+    if let (Some(upgrade), Some(allowed)) = (&head.upgrade, &rule.policy.upgrades) {
+        let is_allowed = allowed.iter().any(|protocol| upgrade.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+        if !is_allowed {
+            return Err(Error::new(Flag::Forbidden, "an upgrade to this protocol is not allowed"));
+        }
+    }
     let input = read_for_backend(rule, admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
     let known = input.known(base_models);

@@ -2,6 +2,7 @@
 
 mod compressed;
 mod processed;
+mod throttled;
 
 use std::{
     pin::Pin,
@@ -17,6 +18,7 @@ use crate::{backend_body::ResponseBodyError, error::Error, idle::Pulse, relay::R
 
 pub(crate) use compressed::Compressed;
 pub(crate) use processed::Processed;
+pub(crate) use throttled::{DelayTrailers, Throttled};
 
 /// A response's body as it is sent to a client.
 pub struct ResponseBody(Response);
@@ -26,6 +28,7 @@ enum Response {
     Relayed(Box<Relay>),
     Processed(Box<Processed>),
     Compressed(Box<Compressed>),
+    Throttled(Box<Throttled>),
 }
 
 impl Default for ResponseBody {
@@ -60,10 +63,24 @@ impl ResponseBody {
         Self(Response::Compressed(Box::new(compressed)))
     }
 
+    /// Another body, past a limit of bandwidth.
+    pub(crate) fn throttled(throttled: Throttled) -> Self {
+        Self(Response::Throttled(Box::new(throttled)))
+    }
+
+    /// A part of the body that was held back is on its way: the request's idle clock begins anew.
+    fn beat(&mut self) {
+        if let Response::Relayed(relay) = &mut self.0 {
+            relay.beat();
+        }
+    }
+
     /// Gives the body up, as the request fails.
     pub(crate) fn fail(self, error: &Error) {
-        if let Response::Relayed(relay) = self.0 {
-            relay.give_up(error);
+        match self.0 {
+            Response::Relayed(relay) => relay.give_up(error),
+            Response::Throttled(throttled) => throttled.into_inner().fail(error),
+            _ => {}
         }
     }
 
@@ -82,6 +99,7 @@ impl server::ResponseStream for ResponseBody {
             Response::Relayed(relay) => relay.upload(),
             Response::Processed(processed) => processed.upload(),
             Response::Compressed(compressed) => compressed.inner().upload(),
+            Response::Throttled(throttled) => throttled.inner().upload(),
         }
     }
 }
@@ -96,6 +114,7 @@ impl Body for ResponseBody {
             Response::Relayed(relay) => relay.poll_frame(context),
             Response::Processed(processed) => processed.poll_frame(context),
             Response::Compressed(compressed) => compressed.poll_frame(context),
+            Response::Throttled(throttled) => throttled.poll_frame(context),
         }
     }
 
@@ -105,6 +124,7 @@ impl Body for ResponseBody {
             Response::Relayed(relay) => relay.is_end_stream(),
             Response::Processed(processed) => processed.is_end_stream(),
             Response::Compressed(_) => false,
+            Response::Throttled(throttled) => throttled.is_end_stream(),
         }
     }
 
@@ -113,6 +133,7 @@ impl Body for ResponseBody {
             Response::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Response::Relayed(relay) => relay.size_hint(),
             Response::Processed(_) | Response::Compressed(_) => SizeHint::default(),
+            Response::Throttled(throttled) => throttled.size_hint(),
         }
     }
 }

@@ -16,7 +16,7 @@ mod pool;
 mod raw;
 
 pub use body::UpstreamBody;
-pub(crate) use dial::{Limits, dial};
+pub(crate) use dial::{Limits, dial, in_version_of};
 pub use failure::{ExchangeError, FailureKind, SendFailure, Sent};
 pub use head::RequestHead;
 pub use http1::{Http1Error, Switched};
@@ -27,7 +27,7 @@ pub(crate) use raw::connect_unlimited;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use pailou_snapshot::{Address, CircuitBreaker, Protocol, ProxyProtocolVersion, Timeouts};
+use pailou_snapshot::{Address, CircuitBreaker, DnsSettings, Protocol, ProxyProtocolVersion, Timeouts, UpstreamHttp2};
 
 use self::{
     head::Owned,
@@ -71,6 +71,10 @@ pub struct Destination<'a> {
     pub local_addresses: LocalAddresses,
     /// Whether a kept connection over HTTP/1.1 will not do.
     pub is_fresh: bool,
+    /// Resolution of the endpoint's name.
+    pub dns: DnsSettings,
+    /// HTTP/2 towards it.
+    pub http2: UpstreamHttp2,
     /// Counter of the connections to the endpoint alone.
     pub endpoint: Option<&'a Arc<EndpointState>>,
 }
@@ -91,6 +95,8 @@ impl<'a> Destination<'a> {
             proxy_protocol: None,
             local_addresses: LocalAddresses::Allowed,
             is_fresh: false,
+            dns: DnsSettings::default(),
+            http2: UpstreamHttp2::default(),
             endpoint: None,
         }
     }
@@ -191,7 +197,7 @@ impl Upstreams {
     /// Whether a kept connection still leads to where its name leads.
     fn still_leads_there(&self, group: &Group, remote: Option<SocketAddr>) -> bool {
         match (group.address(), remote) {
-            (Address::Dns { host, port }, Some(remote)) => self.dns.still_holds(host, *port, remote),
+            (Address::Dns { host, port }, Some(remote)) => self.dns.still_holds(host, *port, group.dns(), remote),
             _ => true,
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, sync::Arc, ti
 
 use http::{HeaderName, StatusCode};
 
-use super::{Name, Pool, UpstreamTls};
+use super::{ConnectionSettings, Name, Pool, UpstreamTls};
 
 /// An index into [`super::Snapshot::clusters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub struct Cluster {
     pub tcp_keepalive: Option<Duration>,
     /// Header of the PROXY protocol that each of its connections begins with, if any.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// How its connections are made.
+    pub connection: ConnectionSettings,
 }
 
 /// Version of the PROXY protocol.

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pailou_auth::{ApiKeyAuth, Authorization, BasicAuth, Csrf, JwtAuth};
 use pailou_limits::{Cost, RateLimits};
 
-use super::{ExtProc, ExternalAuth, Fraction, OidcFilter, Redirect, ValueMatch};
+use super::{BandwidthLimit, ExtProc, ExternalAuth, Fraction, OidcFilter, Redirect, ValueMatch};
 
 /// A filter. Requests pass the filters in the order of this list, which is Envoy Gateway's (`EnvoyProxy` `filterOrder`).
 /// Responses pass external processors first, the last one before the others, as in Envoy; then the other filters in the order of
@@ -38,8 +38,10 @@ pub enum HttpFilter {
     /// Limits requests and tokens. After authorization: a request that may not pass costs nothing. Limits of the process come before those
     /// of all replicas.
     RateLimit(Arc<RateLimitFilter>),
-    /// Compresses responses. Last: it takes the body that goes out.
+    /// Compresses responses. Last but one: it takes the body that goes out.
     Compressor(Arc<Compressor>),
+    /// Slows bodies down. Last: it counts the bytes that go out.
+    BandwidthLimit(Arc<BandwidthLimit>),
 }
 
 impl HttpFilter {
@@ -59,6 +61,7 @@ impl HttpFilter {
             Self::Authorization(_) => 10,
             Self::RateLimit(_) => 11,
             Self::Compressor(_) => 12,
+            Self::BandwidthLimit(_) => 13,
         }
     }
 }

@@ -5,8 +5,11 @@
 //! plain value at the rule it applies to. Objects' run-time state (connections, counters, health) is not here: the proxy keeps it
 //! by the keys that the snapshot gives ([`ClusterKey`], [`BreakerKey`]), so that it outlives a reload.
 
+mod admission_control;
+mod bandwidth_limit;
 mod client;
 mod cluster;
+mod connection;
 mod ext_proc;
 mod external_auth;
 mod filter;
@@ -27,6 +30,8 @@ mod session;
 mod tls;
 mod weight;
 
+pub use admission_control::AdmissionControl;
+pub use bandwidth_limit::{BandwidthLimit, BandwidthTrailers};
 pub use client::{
     ClientAddress, ClientCertDetails, ClientPolicy, ClientProxyProtocol, ClientTimeouts, ForwardedClientCert,
     ForwardedClientCertMode, Http2Settings, RequestIds, UnderscoredHeaders,
@@ -35,6 +40,7 @@ pub use cluster::{
     ActiveCheck, Address, Cluster, ClusterId, ClusterKey, ClusterKind, Endpoint, EndpointKey, Endpoints, HashSource, HealthChecks,
     HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
+pub use connection::{ConnectionSettings, DnsFamily, DnsSettings, UpstreamHttp2};
 pub use ext_proc::{BodyProcessing, ExtProc, ProcessedParts};
 pub use external_auth::{AuthPath, AuthProtocol, AuthSettings, ContextExtensions, ExternalAuth, RouteMetadata};
 pub use filter::{
@@ -55,7 +61,7 @@ pub use matching::{
 };
 pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
-pub use policy::{CircuitBreaker, Retry, RetryTrigger, RulePolicy, Timeouts};
+pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};

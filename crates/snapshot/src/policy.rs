@@ -1,8 +1,10 @@
 //! Settings of BackendTrafficPolicy and of a rule's own fields for requests: timeouts, retries, limits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+
+use super::{AdmissionControl, Fraction};
 
 /// Settings of a rule's requests. Rules with the same settings share one value: thousands may.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,8 +15,12 @@ pub struct RulePolicy {
     pub retry: Option<Retry>,
     /// Limits of the backends' breakers; `None` sets none.
     pub breaker: Option<CircuitBreaker>,
+    /// Refusal of attempts while too many fail.
+    pub admission_control: Option<Arc<AdmissionControl>>,
     /// A request body that is longer is answered 413 (BackendTrafficPolicy `requestBuffer.limit`), in bytes.
     pub max_body: Option<u64>,
+    /// Protocols that connections may be upgraded to (BackendTrafficPolicy `httpUpgrade`), in lower case; `None` allows any.
+    pub upgrades: Option<Arc<[Box<str>]>>,
 }
 
 /// Clocks of a request on its way to a backend. `None` never runs out.
@@ -111,6 +117,25 @@ pub struct CircuitBreaker {
     pub max_requests_per_connection: Option<u32>,
     /// Connections open at once to one endpoint (`perEndpoint.maxConnections`), but for one to each worker. Default: unbounded.
     pub max_endpoint_connections: Option<u32>,
+    /// Retries in proportion to requests; in place of `max_parallel_retries`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// Retries under way, in proportion to the requests under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Share of the requests.
+    pub share: Fraction,
+    /// As many are always allowed. Default: 3.
+    pub min_concurrency: u32,
+}
+
+impl RetryBudget {
+    /// Retries that may be under way at once with so many requests.
+    pub fn limit(self, requests: u32) -> u32 {
+        let share = u64::from(requests) * u64::from(self.share.numerator) / u64::from(self.share.denominator.max(1));
+        u32::try_from(share).unwrap_or(u32::MAX).max(self.min_concurrency)
+    }
 }
 
 impl Default for CircuitBreaker {
@@ -122,6 +147,7 @@ impl Default for CircuitBreaker {
             max_parallel_retries: 1024,
             max_requests_per_connection: None,
             max_endpoint_connections: None,
+            retry_budget: None,
         }
     }
 }

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use super::backend_traffic_policy::{BackendProxyProtocol, BackendTimeout, BackendTrafficPolicySpec};
 use super::circuit_breaker::CircuitBreaker;
 use super::client_traffic_policy::TcpKeepalive;
+use super::dns::DnsSettings;
 use super::health_check::HealthCheck;
+use super::http2::Http2Settings;
 use super::load_balancer::LoadBalancer;
 use super::retry::Retry;
 use crate::unsupported::Unsupported;
@@ -40,10 +42,10 @@ pub struct BackendSettings {
     pub connection: Option<Unsupported>,
     /// HTTP/2.
     #[serde(default)]
-    pub http2: Option<Unsupported>,
+    pub http2: Option<Http2Settings>,
     /// Name resolution.
     #[serde(default)]
-    pub dns: Option<Unsupported>,
+    pub dns: Option<DnsSettings>,
 }
 
 impl BackendSettings {
@@ -55,6 +57,8 @@ impl BackendSettings {
             tcp_keepalive: self.tcp_keepalive,
             proxy_protocol: self.proxy_protocol,
             timeout: self.timeout,
+            http2: self.http2.clone(),
+            dns: self.dns,
             ..BackendTrafficPolicySpec::default()
         }
     }
@@ -64,8 +68,6 @@ impl BackendSettings {
         self.retry.is_some()
             || self.circuit_breaker.is_some()
             || self.connection.is_some()
-            || self.http2.is_some()
-            || self.dns.is_some()
             || self.timeout.as_ref().is_some_and(|timeout| timeout.http.is_some())
     }
 }

@@ -2,10 +2,15 @@
 
 use serde::Deserialize;
 
+use super::admission_control::AdmissionControl;
+use super::bandwidth_limit::BandwidthLimit;
 use super::circuit_breaker::CircuitBreaker;
 use super::client_traffic_policy::TcpKeepalive;
+use super::dns::DnsSettings;
 use super::fault::FaultInjection;
 use super::health_check::HealthCheck;
+use super::http_upgrade::ProtocolUpgrade;
+use super::http2::{Http2Keepalive, Http2Settings};
 use super::load_balancer::LoadBalancer;
 use super::merge::{MergeType, joined_targets};
 use super::rate_limit::RateLimit;
@@ -80,16 +85,16 @@ pub struct BackendTrafficPolicySpec {
     pub connection: Option<Unsupported>,
     /// HTTP/2 towards backends.
     #[serde(default)]
-    pub http2: Option<Unsupported>,
+    pub http2: Option<Http2Settings>,
     /// Name resolution.
     #[serde(default)]
-    pub dns: Option<Unsupported>,
+    pub dns: Option<DnsSettings>,
     /// Whether the client's protocol is used for the backend.
     #[serde(default)]
-    pub use_client_protocol: Option<Unsupported>,
-    /// Upgrades.
+    pub use_client_protocol: Option<bool>,
+    /// Protocols that connections may be upgraded to; any when absent, none with `requestBuffer`.
     #[serde(default)]
-    pub http_upgrade: Option<Unsupported>,
+    pub http_upgrade: Vec<ProtocolUpgrade>,
     /// Tracing and metrics.
     #[serde(default)]
     pub telemetry: Option<Unsupported>,
@@ -98,10 +103,10 @@ pub struct BackendTrafficPolicySpec {
     pub routing_type: Option<Unsupported>,
     /// Refusing when too many fail.
     #[serde(default)]
-    pub admission_control: Option<Unsupported>,
+    pub admission_control: Option<AdmissionControl>,
     /// Bytes in time.
     #[serde(default)]
-    pub bandwidth_limit: Option<Unsupported>,
+    pub bandwidth_limit: Option<BandwidthLimit>,
     /// Errors of a policy with limits that did not decode: only its targets are known, and are closed.
     #[serde(skip)]
     pub undecodable: Option<String>,
@@ -124,6 +129,10 @@ pub enum ProxyProtocolVersion {
 }
 
 impl BackendTrafficPolicySpec {
+    fn keepalive(&self, is_set: impl Fn(&Http2Keepalive) -> bool) -> bool {
+        self.http2.as_ref().and_then(|http2| http2.connection_keepalive.as_ref()).is_some_and(is_set)
+    }
+
     /// `targetRef` and `targetRefs` together, without repetitions.
     pub fn targets(&self) -> Vec<PolicyTargetReference> {
         joined_targets(self.target_ref.as_ref(), &self.target_refs)
@@ -132,14 +141,12 @@ impl BackendTrafficPolicySpec {
 
 unsupported_fields!(BackendTrafficPolicySpec,
     "connection" => |spec| spec.connection.is_some(),
-    "http2" => |spec| spec.http2.is_some(),
-    "dns" => |spec| spec.dns.is_some(),
-    "useClientProtocol" => |spec| spec.use_client_protocol.is_some(),
-    "httpUpgrade" => |spec| spec.http_upgrade.is_some(),
+    "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
+    "http2.connectionKeepalive.intervalJitter" => |spec| spec.keepalive(|it| it.interval_jitter.is_some()),
+    "http2.connectionKeepalive.idleInterval" => |spec| spec.keepalive(|it| it.idle_interval.is_some()),
+    "httpUpgrade[] of type CONNECT" => |spec| spec.http_upgrade.iter().any(ProtocolUpgrade::is_connect),
     "telemetry" => |spec| spec.telemetry.is_some(),
     "routingType" => |spec| spec.routing_type.is_some(),
-    "admissionControl" => |spec| spec.admission_control.is_some(),
-    "bandwidthLimit" => |spec| spec.bandwidth_limit.is_some(),
     "loadBalancer.zoneAware" => |spec| spec.load_balancer.as_ref().is_some_and(|it| it.zone_aware.is_some()),
     "loadBalancer.endpointOverride" =>
         |spec| spec.load_balancer.as_ref().is_some_and(|it| it.endpoint_override.is_some()),

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::duration::Duration;
 use crate::quantity::Quantity;
 use crate::unsupported::Unsupported;
 
@@ -23,5 +24,23 @@ pub struct Http2Settings {
     pub on_invalid_message: Option<Unsupported>,
     /// Pings.
     #[serde(default)]
-    pub connection_keepalive: Option<Unsupported>,
+    pub connection_keepalive: Option<Http2Keepalive>,
+}
+
+/// Pings of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Http2Keepalive {
+    /// Time between pings.
+    #[serde(default)]
+    pub interval: Option<Duration>,
+    /// Time for an answer, shorter than `interval`.
+    #[serde(default)]
+    pub timeout: Option<Duration>,
+    /// Random part of the interval, in percent.
+    #[serde(default)]
+    pub interval_jitter: Option<Unsupported>,
+    /// Idle time after which a ping comes before the next request.
+    #[serde(default)]
+    pub idle_interval: Option<Unsupported>,
 }

@@ -3,6 +3,7 @@
 use super::Check;
 use super::client_traffic::is_cidr;
 use super::filters::fraction;
+use crate::envoy::admission_control::AdmissionControl;
 use crate::envoy::backend_traffic_policy::BackendTrafficPolicySpec;
 use crate::envoy::fault::FaultInjection;
 use crate::envoy::health_check::{ActiveHealthCheck, ActiveHealthCheckType, HealthCheck};
@@ -39,6 +40,17 @@ pub(super) fn policy(check: &mut Check, policy: &BackendTrafficPolicySpec) {
     }
     if let Some(faults) = &policy.fault_injection {
         check.at("faultInjection", |check| fault(check, faults));
+    }
+    if let Some(http2) = &policy.http2 {
+        check.at("http2", |check| super::client_traffic::http2(check, http2));
+    }
+    check.each("httpUpgrade", &policy.http_upgrade, |check, upgrade| {
+        if upgrade.connect.is_some() && !upgrade.is_connect() {
+            check.fail_at("connect", "goes with the type CONNECT only");
+        }
+    });
+    if let Some(control) = &policy.admission_control {
+        check.at("admissionControl", |check| admission_control(check, control));
     }
     check.each("responseOverride", &policy.response_override, response_override);
     if !policy.compression.is_empty() && !policy.compressor.is_empty() {
@@ -152,6 +164,24 @@ fn fault(check: &mut Check, fault: &FaultInjection) {
                 (None, Some(status)) => check.range("grpcStatus", status, 0..=16),
             }
         });
+    }
+}
+
+fn admission_control(check: &mut Check, control: &AdmissionControl) {
+    if control.sampling_window.is_some_and(|window| window.as_std() < std::time::Duration::from_secs(1)) {
+        check.fail_at("samplingWindow", "must be at least 1s");
+    }
+    if let Some(rate) = control.min_success_rate {
+        check.range("minSuccessRate", rate, 1..=100);
+    }
+    if control.rejection_aggression == Some(0) {
+        check.fail_at("rejectionAggression", "must be at least 1");
+    }
+    if let Some(percent) = control.max_rejection_percent {
+        check.range("maxRejectionPercent", percent, 0..=100);
+    }
+    if let Some(http) = control.success_criteria.as_ref().and_then(|criteria| criteria.http.as_ref()) {
+        check.at("successCriteria.http", |check| statuses(check, "statusCodes", &http.status_codes));
     }
 }
 

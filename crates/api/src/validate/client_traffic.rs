@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::envoy::client_traffic_policy::{ClientIpDetection, ClientTrafficPolicySpec};
+use crate::envoy::http2::{Http2Keepalive, Http2Settings};
 use crate::quantity::Quantity;
 
 /// Most lists of revoked certificates. Envoy Gateway has no bound.
@@ -18,13 +19,7 @@ pub(super) fn policy(check: &mut Check, policy: &ClientTrafficPolicySpec) {
         check.at("clientIPDetection", |check| client_ip(check, detection));
     }
     if let Some(http2) = &policy.http2 {
-        check.at("http2", |check| {
-            window(check, "initialStreamWindowSize", http2.initial_stream_window_size);
-            window(check, "initialConnectionWindowSize", http2.initial_connection_window_size);
-            if let Some(streams) = http2.max_concurrent_streams {
-                check.range("maxConcurrentStreams", streams, 1..=i32::MAX.unsigned_abs());
-            }
-        });
+        check.at("http2", |check| self::http2(check, http2));
     }
     if let Some(limit) = policy.connection.as_ref().and_then(|connection| connection.connection_limit) {
         check.at("connection.connectionLimit", |check| match limit.value {
@@ -53,6 +48,20 @@ pub(super) fn policy(check: &mut Check, policy: &ClientTrafficPolicySpec) {
         && headers.request_id.is_some()
     {
         check.fail_at("headers.preserveXRequestID", "must not be set beside requestID: keep requestID");
+    }
+}
+
+/// HTTP/2 settings of either side.
+pub(super) fn http2(check: &mut Check, http2: &Http2Settings) {
+    window(check, "initialStreamWindowSize", http2.initial_stream_window_size);
+    window(check, "initialConnectionWindowSize", http2.initial_connection_window_size);
+    if let Some(streams) = http2.max_concurrent_streams {
+        check.range("maxConcurrentStreams", streams, 1..=i32::MAX.unsigned_abs());
+    }
+    if let Some(Http2Keepalive { interval: Some(interval), timeout: Some(timeout), .. }) = http2.connection_keepalive
+        && timeout.as_std() >= interval.as_std()
+    {
+        check.fail_at("connectionKeepalive.timeout", "must be shorter than interval");
     }
 }
 

@@ -1,5 +1,6 @@
 //! HTTP filters that a BackendTrafficPolicy puts before the backends of its rules.
 
+mod bandwidth_limit;
 pub(crate) mod rate_limit;
 mod response_override;
 mod rule_identity;
@@ -61,6 +62,9 @@ pub(crate) fn of_policy(
     };
     if !codings.is_empty() {
         filters.push(HttpFilter::Compressor(Arc::new(Compressor(codings))));
+    }
+    if let Some(limit) = spec.bandwidth_limit.as_ref().map(bandwidth_limit::read).transpose()?.flatten() {
+        filters.push(HttpFilter::BandwidthLimit(Arc::new(limit)));
     }
     Ok(filters)
 }

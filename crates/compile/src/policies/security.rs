@@ -121,7 +121,8 @@ fn guard_of_requests(filter: &HttpFilter) -> Option<&'static str> {
         | HttpFilter::ExtProc(_)
         | HttpFilter::Authorization(_)
         | HttpFilter::RateLimit(_)
-        | HttpFilter::Compressor(_) => None,
+        | HttpFilter::Compressor(_)
+        | HttpFilter::BandwidthLimit(_) => None,
     }
 }
 

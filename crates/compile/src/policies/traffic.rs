@@ -12,13 +12,13 @@ use pailou_api::envoy::{
     retry::{Retry as SpecRetry, RetryTrigger as SpecTrigger},
 };
 use pailou_snapshot::{
-    ActiveCheck, CircuitBreaker, HashSource, HealthChecks, HttpFilter, LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry,
-    RetryTrigger, RulePolicy, Timeouts,
+    ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, Fraction, HashSource, HealthChecks, HttpFilter,
+    LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts,
 };
 
 use super::{
     super::index::Index,
-    health,
+    admission_control, connection, health,
     http_filters::{self, Sources},
     values::{invalid, statuses},
 };
@@ -44,6 +44,9 @@ pub(crate) struct Traffic {
     tcp_keepalive: Option<Duration>,
     proxy_protocol: Option<ProxyProtocolVersion>,
     max_body: Option<u64>,
+    admission_control: Option<Arc<AdmissionControl>>,
+    upgrades: Option<Arc<[Box<str>]>>,
+    connection: ConnectionSettings,
     http_filters: Vec<HttpFilter>,
     /// The part for rules.
     rule: Arc<RulePolicy>,
@@ -85,6 +88,9 @@ impl Traffic {
             SpecVersion::V2 => ProxyProtocolVersion::V2,
         });
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
+        traffic.admission_control = spec.admission_control.as_ref().map(admission_control::read).transpose()?.map(Arc::new);
+        traffic.upgrades = upgrades(spec);
+        traffic.connection = connection::read(spec);
         traffic.http_filters = http_filters::of_policy(index, spec, sources)?;
         Ok(traffic.finished())
     }
@@ -94,6 +100,8 @@ impl Traffic {
             timeouts: self.timeouts(),
             retry: self.retry.clone().filter(|retry| retry.attempts > 0),
             breaker: self.breaker.clone(),
+            admission_control: self.admission_control.clone(),
+            upgrades: self.upgrades.clone(),
             max_body: self.max_body,
         });
         self
@@ -141,6 +149,11 @@ impl Traffic {
     pub(crate) fn proxy_protocol(&self) -> Option<ProxyProtocolVersion> {
         self.proxy_protocol
     }
+
+    /// How connections to backends are made.
+    pub(crate) fn connection(&self) -> ConnectionSettings {
+        self.connection
+    }
 }
 
 /// A clock that is switched off where its absence would mean a default: a century, which still can be added to an instant.
@@ -148,6 +161,15 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Linux's default time before the first probe.
 const LINUX_KEEPALIVE: Duration = Duration::from_secs(7200);
+
+/// Protocols that connections may be upgraded to. A request that is read whole first cannot be upgraded, unless the policy says which may.
+fn upgrades(spec: &BackendTrafficPolicySpec) -> Option<Arc<[Box<str>]>> {
+    if spec.http_upgrade.is_empty() && spec.request_buffer.is_none() {
+        return None;
+    }
+    let upgrades = spec.http_upgrade.iter().filter(|upgrade| !upgrade.is_connect());
+    Some(upgrades.map(|upgrade| upgrade.kind.to_ascii_lowercase().into()).collect())
+}
 
 fn breaker(spec: &SpecBreaker) -> CircuitBreaker {
     CircuitBreaker {
@@ -157,8 +179,15 @@ fn breaker(spec: &SpecBreaker) -> CircuitBreaker {
         max_parallel_retries: spec.max_parallel_retries,
         max_requests_per_connection: spec.max_requests_per_connection,
         max_endpoint_connections: spec.per_endpoint.as_ref().map(|it| it.max_connections),
+        retry_budget: spec.retry_budget.map(|it| RetryBudget {
+            share: Fraction { numerator: it.percent.numerator, denominator: it.percent.denominator },
+            min_concurrency: it.min_retry_concurrency.unwrap_or(MIN_RETRY_CONCURRENCY),
+        }),
     }
 }
+
+/// Envoy's least number of retries that a budget allows.
+const MIN_RETRY_CONCURRENCY: u32 = 3;
 
 /// Envoy's base interval.
 const BASE_BACKOFF: Duration = Duration::from_millis(25);

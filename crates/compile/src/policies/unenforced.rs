@@ -1,6 +1,7 @@
 //! Fields of BackendTrafficPolicy and ClientTrafficPolicy that are read and not acted on yet.
 
 use pailou_api::{BackendTrafficPolicy, ClientTrafficPolicy, envoy::health_check::HealthCheck};
+use pailou_snapshot::AdmissionControl;
 
 use super::http_filters::has_settings;
 
@@ -14,9 +15,9 @@ pub(crate) fn of_traffic(policy: &BackendTrafficPolicy, has_limit_store: bool) -
     name(!spec.compressor.iter().all(has_settings), "compressor[] without the object of its type (gzip, brotli or zstd)");
     let http = spec.timeout.as_ref().and_then(|it| it.http.as_ref());
     name(http.is_some_and(|it| it.max_stream_duration.is_some() && it.request_timeout.is_some()), "timeout.http.maxStreamDuration");
-    let breaker = spec.circuit_breaker.as_ref();
-    name(breaker.is_some_and(|it| it.retry_budget.is_some()), "circuitBreaker.retryBudget");
     name(spec.load_balancer.as_ref().is_some_and(|it| it.slow_start.is_some()), "loadBalancer.slowStart");
+    let window = spec.admission_control.as_ref().and_then(|it| it.sampling_window);
+    name(window.is_some_and(|it| it.as_std() > AdmissionControl::MAX_WINDOW), "admissionControl.samplingWindow beyond 1h");
     let keepalive = spec.tcp_keepalive.as_ref();
     name(keepalive.is_some_and(|it| it.probes.is_some()), "tcpKeepalive.probes");
     name(keepalive.is_some_and(|it| it.interval.is_some()), "tcpKeepalive.interval");

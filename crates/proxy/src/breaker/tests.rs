@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use pailou_snapshot::{Fraction, RetryBudget};
+
 use super::*;
 
 fn limits_of(limit: u32) -> CircuitBreaker {
@@ -104,4 +106,18 @@ async fn a_request_that_waits_for_a_connection_gets_the_next_one_closed() {
     assert_eq!(breaker.active(Resource::Connections), 1);
     drop(permit);
     assert!(breaker.connection_when_free(Some(&limits_of(0))).await.is_err());
+}
+
+#[test]
+fn a_budget_allows_retries_in_proportion_to_requests() {
+    let breaker = Arc::new(Breaker::default());
+    let budget = RetryBudget { share: Fraction { numerator: 50, denominator: 100 }, min_concurrency: 1 };
+    let limits = CircuitBreaker { retry_budget: Some(budget), max_parallel_retries: 0, ..CircuitBreaker::default() };
+    let first = breaker.retry(Some(&limits)).unwrap();
+    assert_eq!(breaker.retry(Some(&limits)).unwrap_err(), Overflow(Resource::Retries), "one is always allowed, and no more");
+    let _requests: Vec<_> = (0..4).map(|_| breaker.request(Some(&limits)).unwrap()).collect();
+    let _second = breaker.retry(Some(&limits)).unwrap();
+    assert!(breaker.retry(Some(&limits)).is_err());
+    drop(first);
+    assert!(breaker.retry(Some(&limits)).is_ok());
 }

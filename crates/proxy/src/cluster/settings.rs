@@ -14,6 +14,8 @@ pub(crate) struct ClusterSettings {
     /// TLS towards its endpoints, or why TLS that was asked for cannot be had: requests are answered 500, never sent in the clear.
     /// `Ok(None)` is plaintext because nobody asked for more.
     pub(crate) tls: Result<Option<Arc<ClientTls>>, Failure>,
+    /// The same TLS for HTTP/1.1 in place of HTTP/2, or the other way round, where requests may go in either.
+    pub(crate) other_tls: Option<Arc<ClientTls>>,
 }
 
 impl ClusterSettings {
@@ -27,7 +29,10 @@ impl ClusterSettings {
                 _ => ClientTls::new(settings, cluster.protocol).map(Some).map_err(|error| Failure(error.to_string().into())),
             },
         };
-        Self { cluster, tls }
+        let other = if cluster.protocol == Protocol::Http2 { Protocol::Http1 } else { Protocol::Http2 };
+        let follows_client = cluster.connection.follows_client;
+        let other_tls = tls.iter().flatten().filter(|_| follows_client).map(|tls| Arc::new(tls.over(other))).next();
+        Self { cluster, tls, other_tls }
     }
 
     fn has_tls(&self, settings: &UpstreamTls, protocol: Protocol) -> bool {

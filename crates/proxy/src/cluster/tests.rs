@@ -22,6 +22,7 @@ fn settings(load_balancer: LoadBalancer, health: HealthChecks) -> Arc<Cluster> {
         health,
         tcp_keepalive: None,
         proxy_protocol: None,
+        connection: Default::default(),
     })
 }
 

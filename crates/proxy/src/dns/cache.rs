@@ -32,6 +32,8 @@ type Known = Result<Arc<[IpAddr]>, ResolveError>;
 #[derive(Default)]
 struct Entry {
     answer: Option<(Known, Instant)>,
+    /// When the addresses were found.
+    found: Option<Instant>,
     used: Option<Instant>,
     /// Told when the lookup under way is complete; `None` where there is none.
     under_way: Option<Arc<Notify>>,
@@ -50,14 +52,18 @@ pub(super) enum CacheLookup {
 }
 
 impl Cache {
-    /// Looks a name up.
-    pub(super) fn find(&self, host: &str) -> CacheLookup {
+    /// Looks a name up. Addresses hold for as long as their answer says, or else for `refresh`.
+    pub(super) fn find(&self, host: &str, refresh: Option<Duration>) -> CacheLookup {
         let now = Instant::now();
         let mut entries = self.0.lock();
         let Some(entry) = entries.get_mut(host) else { return CacheLookup::Absent };
         entry.used = Some(now);
+        let holds_until = |known: &Known, until: Instant| match (refresh, known, entry.found) {
+            (Some(refresh), Ok(_), Some(found)) => found + refresh.clamp(MIN_TTL, MAX_TTL),
+            _ => until,
+        };
         match (&entry.answer, &entry.under_way) {
-            (Some((answer, until)), _) if now < *until => CacheLookup::Fresh(answer.clone()),
+            (Some((answer, until)), _) if now < holds_until(answer, *until) => CacheLookup::Fresh(answer.clone()),
             (Some((Ok(addresses), until)), _) if now < *until + MAX_STALE => CacheLookup::Stale(Arc::clone(addresses)),
             (answer, Some(done)) => CacheLookup::WaitFor(Arc::clone(done), answer.as_ref().map(|(answer, _)| answer.clone())),
             (_, None) => CacheLookup::Absent,
@@ -82,7 +88,7 @@ impl Cache {
             }
         }
         let name: Arc<str> = host.into();
-        let entry = Entry { answer: None, used: Some(Instant::now()), under_way: Some(Arc::default()) };
+        let entry = Entry { answer: None, found: None, used: Some(Instant::now()), under_way: Some(Arc::default()) };
         entries.insert(Arc::clone(&name), entry);
         Some(name)
     }
@@ -92,6 +98,9 @@ impl Cache {
         let now = Instant::now();
         let mut entries = self.0.lock();
         let entry = entries.entry(Arc::clone(host)).or_default();
+        if matches!(&answer, Ok((addresses, _)) if !addresses.is_empty()) {
+            entry.found = Some(now);
+        }
         entry.answer = Some(match answer {
             Ok((addresses, until)) if !addresses.is_empty() => (Ok(addresses.into()), until.clamp(now + MIN_TTL, now + MAX_TTL)),
             Ok(_) => (Err(ResolveError::NoAddress(Arc::clone(host))), now + NEGATIVE_TTL),

@@ -101,7 +101,8 @@ fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
         | HttpFilter::ExtProc(_)
         | HttpFilter::Authorization(_)
         | HttpFilter::RateLimit(_)
-        | HttpFilter::Compressor(_) => false,
+        | HttpFilter::Compressor(_)
+        | HttpFilter::BandwidthLimit(_) => false,
     };
     filters.http.iter().filter(knows_clients)
 }

@@ -51,7 +51,8 @@ pub(super) fn may_rematch(filter: &HttpFilter) -> bool {
         | HttpFilter::Oidc(_)
         | HttpFilter::Authorization(_)
         | HttpFilter::RateLimit(_)
-        | HttpFilter::Compressor(_) => false,
+        | HttpFilter::Compressor(_)
+        | HttpFilter::BandwidthLimit(_) => false,
     }
 }
 
@@ -72,6 +73,7 @@ pub(super) fn is_same(one: &HttpFilter, other: &HttpFilter) -> bool {
         (HttpFilter::Authorization(one), HttpFilter::Authorization(other)) => Arc::ptr_eq(one, other),
         (HttpFilter::RateLimit(one), HttpFilter::RateLimit(other)) => Arc::ptr_eq(one, other),
         (HttpFilter::Compressor(one), HttpFilter::Compressor(other)) => Arc::ptr_eq(one, other),
+        (HttpFilter::BandwidthLimit(one), HttpFilter::BandwidthLimit(other)) => Arc::ptr_eq(one, other),
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pailou_snapshot::{Address, Forward, PortKey, PortService};
+use pailou_snapshot::{Address, DnsSettings, Forward, PortKey, PortService};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::{
@@ -283,7 +283,7 @@ impl Flow {
     /// The socket towards the endpoint, once its name is looked up.
     async fn opened(&self, worker: &Worker) -> io::Result<&UdpSocket> {
         if let Address::Dns { host, port } = self.address() {
-            let addresses = worker.upstreams.dns().resolve(host, *port).await.map_err(io::Error::other)?;
+            let addresses = worker.upstreams.dns().resolve(host, *port, DnsSettings::default()).await.map_err(io::Error::other)?;
             let address = addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
             self.connect(*address)?;
             let waiting = std::mem::take(&mut self.state.lock().waiting);

@@ -56,7 +56,7 @@ async fn send(settings: &ClusterSettings, endpoint: &Arc<EndpointState>, check: 
     let destination = dial(settings, endpoint, &clocks, Limits::default()).map_err(ProbeError::Tls)?;
     // gRPC is asked over HTTP/2 even where requests are not.
     let over_http2 =
-        destination.tls.filter(|_| matches!(check.probe, HealthProbe::Grpc { .. })).map(|tls| Arc::new(tls.over_http2()));
+        destination.tls.filter(|_| matches!(check.probe, HealthProbe::Grpc { .. })).map(|tls| Arc::new(tls.over(Protocol::Http2)));
     let destination = Destination { tls: over_http2.as_ref().or(destination.tls), ..destination };
     let named = destination.tls.zip(hostname(check)).and_then(|(tls, host)| tls.for_host(&host));
     let destination = Destination { tls: named.as_ref().or(destination.tls), ..destination };

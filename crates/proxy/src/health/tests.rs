@@ -96,6 +96,7 @@ fn cluster_with_tls(
         health: HealthChecks { active: Some(check), passive: None, panic_threshold: Some(0) },
         tcp_keepalive: None,
         proxy_protocol: None,
+        connection: Default::default(),
     };
     let endpoints = addresses
         .iter()

@@ -25,8 +25,10 @@ use super::{
     request_id,
     retry::Policy,
     target::Target,
+    tried::{Failed, Tried, failed, held_up, late, stalled},
 };
 use crate::{
+    admitted_attempt::AdmittedAttempt,
     backend_body::BackendBody,
     breaker::Permit,
     cluster::{Attempt, AttemptOutcome},
@@ -41,7 +43,7 @@ use crate::{
     request_log::RequestLog,
     response_edit::ResponseEdit,
     timer::Timer,
-    upstream::{Destination, Exchange, ExchangeError, FailureKind, Limits, SendFailure, Sent, UpstreamBody, dial},
+    upstream::{Destination, Exchange, ExchangeError, Limits, UpstreamBody, dial, in_version_of},
     weighted::AttemptHistory,
     worker::Connection,
 };
@@ -69,26 +71,6 @@ pub(super) struct Attempts<'a> {
     pub(super) upgrade: Option<HeaderValue>,
 }
 
-/// Result of an attempt.
-pub(super) enum Tried {
-    /// A backend answers.
-    Answered(Box<BackendResponse>),
-    /// It does not.
-    Failed(Failed),
-}
-
-/// An attempt without a response.
-pub(super) struct Failed {
-    pub(super) error: Error,
-    pub(super) outcome: AttemptOutcome,
-    /// The backend may have acted on the request.
-    pub(super) sent: bool,
-    /// The backend said that it did not process the stream (HTTP/2 REFUSED_STREAM).
-    pub(super) refused: bool,
-    /// A stream had begun, but not with content, or a kept connection was closed: a pool's other endpoint can begin again.
-    pub(super) before_content: bool,
-}
-
 impl Attempts<'_> {
     /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
     pub(super) async fn run(mut self: Box<Self>, record: &mut RequestLog) -> Result<Answer, Error> {
@@ -98,6 +80,7 @@ impl Attempts<'_> {
         record.cluster = Some(self.target.selection.cluster().clone());
         record.target_model = self.target.target_model.clone();
         loop {
+            let admitted = self.admit()?;
             let attempt = self.target.selection.next()?;
             if let Some(history) = &mut self.history {
                 history.push(self.route.backend, attempt.id());
@@ -106,6 +89,7 @@ impl Attempts<'_> {
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
             let tried = self.attempt(&attempt, clocks).await;
             attempt.report(tried.outcome());
+            let admitted = admitted.and_then(|it| tried.count(it));
             let moved = self.body.can_be_sent() && self.target.fail_over(&tried);
             if !moved {
                 let wanted = self.body.can_be_sent() && self.policy.allows(&tried);
@@ -122,7 +106,7 @@ impl Attempts<'_> {
                         session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);
                     }
                     let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
-                    let guards = Guards::new(self.permit, retry, attempt, body, picked);
+                    let guards = Guards::new(self.permit, retry, attempt, body, picked).counting(admitted);
                     return Ok(Answer { response, guards, clocks });
                 }
                 // The upload of this attempt ends before the pause, lest what comes meanwhile is kept and found too long.
@@ -133,6 +117,12 @@ impl Attempts<'_> {
             }
             tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
         }
+    }
+
+    /// Admission control of the backend that comes next.
+    fn admit(&self) -> Result<Option<AdmittedAttempt>, Error> {
+        let Some(control) = &self.route.entry.rule.policy.admission_control else { return Ok(None) };
+        AdmittedAttempt::new(self.route.runtime.breaker(self.route.backend.breaker), control).map(Some)
     }
 
     /// Passes the response through the pool's endpoint picker, where one listens.
@@ -210,6 +200,7 @@ impl Attempts<'_> {
         let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
             .map_err(|failure| unsendable(Error::misconfigured(&failure.0)))?
             .on_behalf_of(self.connection.ends());
+        let destination = in_version_of(destination, &self.target.settings, self.head.parts.version);
         let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(unsendable)?;
         let (upstreams, head) = (&self.connection.worker.upstreams, head.borrowed());
         let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
@@ -324,69 +315,4 @@ async fn first_content(
         }
     }
     Ok(())
-}
-
-impl Tried {
-    /// How the endpoint fared.
-    pub(super) fn outcome(&self) -> AttemptOutcome {
-        match self {
-            Self::Answered(response) => AttemptOutcome::of(response.head.status),
-            Self::Failed(failed) => failed.outcome,
-        }
-    }
-
-    fn into_result(self) -> Result<Box<BackendResponse>, Error> {
-        match self {
-            Self::Answered(response) => Ok(response),
-            Self::Failed(failed) => Err(failed.error),
-        }
-    }
-}
-
-/// The backend did not answer in time.
-fn late(flag: Flag, retryable: bool) -> Tried {
-    let error = Error { retryable, ..Error::new(flag, "the backend did not answer in time") };
-    Tried::Failed(Failed { error, outcome: AttemptOutcome::GatewayError, sent: true, refused: false, before_content: false })
-}
-
-/// The connection of a failed attempt does not let go of the request's body.
-fn held_up() -> Error {
-    Error::new(Flag::UpstreamReset, "the request's body could not be sent again")
-}
-
-/// The client did not go on with its body, which is not the backend's fault.
-fn stalled() -> Tried {
-    let error = Error::new(Flag::StreamIdle, "the request's body did not go on for too long");
-    let error = Error { status: StatusCode::REQUEST_TIMEOUT, ..error };
-    Tried::Failed(Failed { error, outcome: AttemptOutcome::Success, sent: true, refused: false, before_content: false })
-}
-
-fn failed(failure: &SendFailure) -> Failed {
-    let (flag, outcome, message) = match &failure.kind {
-        FailureKind::Overflow(_) => (Flag::Overflow, AttemptOutcome::Success, "too many requests are under way; try again"),
-        FailureKind::Resolve(_)
-        | FailureKind::LocalAddress(_)
-        | FailureKind::Connect { .. }
-        | FailureKind::ConnectTimeout(_)
-        | FailureKind::Tls { .. } => {
-            (Flag::ConnectFailure, AttemptOutcome::ConnectFailure, "no connection to the backend could be made")
-        }
-        FailureKind::Reset(_) | FailureKind::Closed | FailureKind::Refused => {
-            (Flag::UpstreamReset, AttemptOutcome::Reset, "the backend broke off before it answered")
-        }
-        FailureKind::Protocol(_) => {
-            (Flag::UpstreamProtocol, AttemptOutcome::GatewayError, "the backend's answer is not valid HTTP")
-        }
-        FailureKind::RequestBody(_) => (Flag::ClientBody, AttemptOutcome::Success, "the request's body broke off"),
-        FailureKind::MalformedBody(_) => (Flag::BadRequest, AttemptOutcome::Success, "the request's body is not valid HTTP"),
-    };
-    let retryable = !matches!(flag, Flag::Overflow | Flag::ClientBody | Flag::BadRequest);
-    Failed {
-        error: Error { retryable, ..Error::new(flag, message).with_detail(failure.to_string()) },
-        outcome,
-        sent: failure.sent == Sent::Maybe,
-        refused: matches!(failure.kind, FailureKind::Refused),
-        // A kept connection that ends without a word was in all likelihood being closed when the request met it.
-        before_content: failure.reused && matches!(failure.kind, FailureKind::Closed),
-    }
 }

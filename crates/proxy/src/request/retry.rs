@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use pailou_snapshot::{Retry, RetryTrigger};
 use tokio::time::{Instant, sleep};
 
-use super::attempt::{Failed, Tried};
+use super::tried::{Failed, Tried};
 use crate::{
     cluster::AttemptOutcome,
     error::{Error, Flag},

@@ -20,11 +20,11 @@ use pailou_snapshot::{ClusterKind, LoadBalancer, Pool};
 
 use super::{
     Chosen,
-    attempt::Tried,
     outgoing::Outgoing,
     picker::Picker,
     selection::{Selection, no_endpoint},
     session::Session,
+    tried::Tried,
     unreadable,
 };
 use crate::{

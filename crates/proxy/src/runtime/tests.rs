@@ -29,6 +29,7 @@ fn cluster(name: &str, load_balancer: LoadBalancer) -> Arc<Cluster> {
         health: HealthChecks::default(),
         tcp_keepalive: None,
         proxy_protocol: None,
+        connection: Default::default(),
     })
 }
 

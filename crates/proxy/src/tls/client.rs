@@ -54,21 +54,17 @@ impl ClientTls {
             Some(certificate) => builder.with_client_cert_resolver(resolver(certificate)),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = match protocol {
-            Protocol::Http1 => vec![b"http/1.1".to_vec()],
-            Protocol::Http2 => vec![b"h2".to_vec()],
-            Protocol::Opaque => Vec::new(),
-        };
+        config.alpn_protocols = alpn(protocol);
         let (config, is_by_host, identity) = (Arc::new(config), settings.is_by_host, identity(settings));
         Ok(Arc::new(Self { config, server_name, is_by_host, identity }))
     }
 }
 
 impl ClientTls {
-    /// The same, over HTTP/2 alone.
-    pub(crate) fn over_http2(&self) -> Self {
+    /// The same, for another protocol.
+    pub(crate) fn over(&self, protocol: Protocol) -> Self {
         let mut config = Arc::clone(&self.config);
-        Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
+        Arc::make_mut(&mut config).alpn_protocols = alpn(protocol);
         Self { config, server_name: self.server_name.clone(), is_by_host: self.is_by_host, identity: self.identity }
     }
 
@@ -137,5 +133,14 @@ impl Hasher for Digest {
 
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+}
+
+/// The protocols that a connection offers.
+fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
+    match protocol {
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 => vec![b"h2".to_vec()],
+        Protocol::Opaque => Vec::new(),
     }
 }

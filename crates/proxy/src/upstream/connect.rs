@@ -41,7 +41,7 @@ async fn establish(dns: &Dns, destination: &Destination<'_>, counted: Counted) -
         Address::Socket(socket) if !permits(socket) => return Err(local()),
         Address::Socket(socket) => (tcp(*socket, destination).await.map_err(no_connection)?, Some(*socket)),
         Address::Dns { host, port } => {
-            let mut addresses = dns.resolve(host, *port).await?;
+            let mut addresses = dns.resolve(host, *port, destination.dns).await?;
             // Those that are dialled: a name may lead elsewhere each time.
             addresses.retain(permits);
             if addresses.is_empty() {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use pailou_snapshot::{CircuitBreaker, Failure, Timeouts};
+use http::Version;
+use pailou_snapshot::{CircuitBreaker, Failure, Protocol, Timeouts};
 
 use super::{Destination, ProxyHeader};
 use crate::{
@@ -35,9 +36,20 @@ pub(crate) fn dial<'a>(
         protocol: settings.cluster.protocol,
         tcp_keepalive: settings.cluster.tcp_keepalive,
         proxy_protocol: settings.cluster.proxy_protocol.map(|version| ProxyHeader { version, ends: None }),
+        dns: settings.cluster.connection.dns,
+        http2: settings.cluster.connection.http2,
         breaker,
         limits,
         endpoint: Some(endpoint),
         ..Destination::new(&endpoint.endpoint().address, timeouts)
     })
+}
+
+/// The same destination in the HTTP version that the client speaks, where the cluster follows it.
+pub(crate) fn in_version_of<'a>(destination: Destination<'a>, settings: &'a ClusterSettings, client: Version) -> Destination<'a> {
+    let protocol = if client == Version::HTTP_2 { Protocol::Http2 } else { Protocol::Http1 };
+    if !settings.cluster.connection.follows_client || protocol == settings.cluster.protocol {
+        return destination;
+    }
+    Destination { protocol, tls: settings.other_tls.as_ref(), ..destination }
 }

@@ -14,6 +14,7 @@ use std::{
 use http::Request;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pailou_snapshot::UpstreamHttp2;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
@@ -51,6 +52,8 @@ pub(super) struct Shared {
     streams: AtomicU32,
     /// As the backend last said.
     max_streams: Arc<AtomicUsize>,
+    /// As the policy says.
+    own_max_streams: usize,
     idle_since: Mutex<Instant>,
 }
 
@@ -63,7 +66,7 @@ impl Shared {
     /// Whether it takes one more request now.
     pub(super) fn has_room(&self) -> bool {
         self.takes_requests(Instant::now())
-            && (self.streams.load(Ordering::Relaxed) as usize) < self.max_streams.load(Ordering::Relaxed)
+            && (self.streams.load(Ordering::Relaxed) as usize) < self.max_streams.load(Ordering::Relaxed).min(self.own_max_streams)
     }
 
     /// Whether it may be let go: nothing will come of it any more, or it has waited too long.
@@ -190,7 +193,7 @@ impl Upstreams {
         let (io, remote) =
             connect::open(&self.dns, destination, Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint }).await?;
         let max_streams = Arc::new(AtomicUsize::new(INITIAL_MAX_STREAMS));
-        let (sender, task) = start(io, Arc::clone(&max_streams)).await.map_err(FailureKind::of_http2)?;
+        let (sender, task) = start(io, destination.http2, Arc::clone(&max_streams)).await.map_err(FailureKind::of_http2)?;
         let now = Instant::now();
         Ok(Arc::new(Shared {
             sender,
@@ -202,22 +205,28 @@ impl Upstreams {
             served: AtomicU32::new(0),
             streams: AtomicU32::new(0),
             max_streams,
+            own_max_streams: destination.http2.max_concurrent_streams.map_or(usize::MAX, |most| most as usize),
             idle_since: Mutex::new(now),
         }))
     }
 }
 
-async fn start(io: Io, max_streams: Arc<AtomicUsize>) -> hyper::Result<(SendRequest<RequestBody>, AbortHandle)> {
+async fn start(
+    io: Io,
+    settings: UpstreamHttp2,
+    max_streams: Arc<AtomicUsize>,
+) -> hyper::Result<(SendRequest<RequestBody>, AbortHandle)> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .initial_max_send_streams(INITIAL_MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(settings.initial_stream_window.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(settings.initial_connection_window.unwrap_or(CONNECTION_WINDOW))
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .keep_alive_interval(settings.ping_interval.unwrap_or(PING_INTERVAL))
+        .keep_alive_while_idle(settings.ping_interval.is_some())
+        .keep_alive_timeout(settings.ping_timeout.unwrap_or(PING_TIMEOUT));
     let (sender, mut connection) = builder.handshake(TokioIo::new(io)).await?;
     let task = tokio::spawn(poll_fn(move |context| {
         let end = Pin::new(&mut connection).poll(context);

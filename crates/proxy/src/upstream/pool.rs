@@ -9,7 +9,7 @@ use std::{
 };
 
 use foldhash::HashMap;
-use pailou_snapshot::{Address, Protocol};
+use pailou_snapshot::{Address, DnsSettings, Protocol, UpstreamHttp2};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -33,6 +33,9 @@ pub(super) struct Key {
     proxy_protocol: Option<ProxyHeader>,
     /// A connection to the machine itself is no policy's that may have none.
     local_addresses: LocalAddresses,
+    /// Where the name leads, and how the connection was begun, depends on these.
+    dns: DnsSettings,
+    http2: UpstreamHttp2,
 }
 
 impl Key {
@@ -44,6 +47,8 @@ impl Key {
             protocol: destination.protocol,
             proxy_protocol: destination.proxy_protocol,
             local_addresses: destination.local_addresses,
+            dns: destination.dns,
+            http2: destination.http2,
         }
     }
 }
@@ -144,6 +149,10 @@ impl Pool {
 impl Group {
     pub(super) fn address(&self) -> &Address {
         &self.key.address
+    }
+
+    pub(super) fn dns(&self) -> DnsSettings {
+        self.key.dns
     }
 
     /// The idle connection that was used last.

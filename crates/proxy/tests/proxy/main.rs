@@ -4,10 +4,12 @@
 
 mod support;
 
+mod admission_control;
 mod asserted_headers;
 mod authentication;
 mod authorization;
 mod backend_tls;
+mod bandwidth_limit;
 mod client_certificates;
 mod client_headers;
 mod codings;
@@ -48,5 +50,6 @@ mod semantics;
 mod sessions;
 mod templates;
 mod unreadable;
+mod upstream_settings;
 mod usage_chunks;
 mod wire;

@@ -6,6 +6,9 @@ use super::{MergeOver, MergeType};
 use crate::{
     duration::Duration,
     envoy::{
+        admission_control::{
+            AdmissionControl, AdmissionControlSuccessCriteria, GrpcStatusCode, GrpcSuccessCriteria, HttpSuccessCriteria,
+        },
         api_key_auth::{ApiKeyAuth, ExtractFrom},
         authorization::{Authorization, AuthorizationAction, AuthorizationRule},
         backend_settings::BackendSettings,
@@ -13,16 +16,23 @@ use crate::{
             BackendHttpTimeout, BackendProxyProtocol, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression,
             CompressionType, NoFields, ProxyProtocolVersion, RequestBuffer,
         },
+        bandwidth_limit::{
+            BandwidthLimit, BandwidthLimitTrailers, BandwidthLimitUnit, BandwidthLimitValue, RequestBandwidthLimit,
+            ResponseBandwidthLimit,
+        },
         basic_auth::BasicAuth,
         circuit_breaker::{CircuitBreaker, PerEndpointCircuitBreaker, RetryBudget},
         client_traffic_policy::TcpKeepalive,
         csrf::Csrf,
+        dns::{DnsLookupFamily, DnsSettings},
         ext_auth::{BodyToExtAuth, ContextExtension, ExtAuth, GrpcExtAuth, HttpExtAuth},
         fault::{FaultAbort, FaultDelay, FaultInjection},
         health_check::{
             ActiveHealthCheck, ActiveHealthCheckType, GrpcHealthCheck, HealthCheck, HealthCheckOverrides, HealthCheckPayload,
             HttpHealthCheck, PassiveHealthCheck, TcpHealthCheck,
         },
+        http_upgrade::{ConnectUpgrade, ProtocolUpgrade},
+        http2::{Http2Keepalive, Http2Settings},
         jwt::{Jwt, JwtProvider},
         load_balancer::{ConsistentHash, ConsistentHashType, HashCookie, HashName, LoadBalancer, LoadBalancerType, SlowStart},
         oidc::{
@@ -85,6 +95,23 @@ impl Item for Compression {
     }
 }
 
+impl Item for ProtocolUpgrade {
+    /// The key is `type`: the parent's types in their order, then further ones.
+    fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
+        if merge_type != MergeType::StrategicMerge {
+            return own.to_vec();
+        }
+        let mut merged = parent.to_vec();
+        for item in own {
+            match merged.iter_mut().find(|known| known.kind == item.kind) {
+                Some(known) => *known = item.over(known, merge_type),
+                None => merged.push(item.clone()),
+            }
+        }
+        merged
+    }
+}
+
 impl Item for ContextExtension {
     /// The key is `name`.
     fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
@@ -114,6 +141,7 @@ items!(
     AuthorizationRule,
     BackendRef,
     ExtractFrom,
+    GrpcStatusCode,
     HashName,
     JwtProvider,
     OidcDenyRedirectHeader,
@@ -146,9 +174,11 @@ macro_rules! whole {
 whole!(
     ActiveHealthCheckType,
     AuthorizationAction,
+    BandwidthLimitUnit,
     BackendObjectReference,
     CompressionType,
     ConsistentHashType,
+    DnsLookupFamily,
     Duration,
     Fraction,
     HealthCheckPayload,
@@ -189,6 +219,24 @@ fields! {
         use_client_protocol, http_upgrade, telemetry, routing_type, admission_control, bandwidth_limit, undecodable,
     }
     BackendTimeout { tcp, http }
+    DnsSettings { dns_refresh_rate, respect_dns_ttl, lookup_family }
+    Http2Settings {
+        initial_stream_window_size, initial_connection_window_size, max_concurrent_streams, on_invalid_message, connection_keepalive,
+    }
+    Http2Keepalive { interval, timeout, interval_jitter, idle_interval }
+    ProtocolUpgrade { kind, connect }
+    ConnectUpgrade { terminate }
+    BandwidthLimit { request, response }
+    RequestBandwidthLimit { limit }
+    ResponseBandwidthLimit { limit, response_trailers }
+    BandwidthLimitValue { value, unit }
+    BandwidthLimitTrailers { prefix }
+    AdmissionControl {
+        sampling_window, min_success_rate, rejection_aggression, min_request_rate, max_rejection_percent, success_criteria,
+    }
+    AdmissionControlSuccessCriteria { http, grpc }
+    HttpSuccessCriteria { status_codes }
+    GrpcSuccessCriteria { status_codes }
     BackendTcpTimeout { connect_timeout }
     BackendHttpTimeout {
         connection_idle_timeout, max_connection_duration, max_stream_duration, request_timeout, stream_idle_timeout,

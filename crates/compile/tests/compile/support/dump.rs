@@ -7,9 +7,9 @@ use pailou_compile::{
     status::{Condition, Severity, StatusBody},
 };
 use pailou_snapshot::{
-    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ExtProc, ExternalAuth, Filters, Forward,
-    HealthChecks, HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, ProcessedParts, RouteMatch, Rule,
-    Snapshot, Timeouts, ValueMatch,
+    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ConnectionSettings, ExtProc, ExternalAuth, Filters,
+    Forward, HealthChecks, HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, ProcessedParts,
+    RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
 };
 
 use super::printed::{changed, printed};
@@ -191,6 +191,7 @@ fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
         HttpFilter::Authorization(rules) => ("authorization", printed(&rules.rules)),
         HttpFilter::RateLimit(limits) => ("limits", printed(limits)),
         HttpFilter::Compressor(compressor) => ("compressor", printed(&compressor.0)),
+        HttpFilter::BandwidthLimit(limit) => ("bandwidth limit", printed(limit)),
     }
 }
 
@@ -316,7 +317,9 @@ fn rule(out: &mut String, snapshot: &Snapshot, rule: &Rule) {
     }
     rule.policy.retry.iter().for_each(|it| line(out, 2, &format!("retry: {}", quoted(&printed(it)))));
     rule.policy.breaker.iter().for_each(|it| line(out, 2, &format!("breaker: {}", quoted(&printed(it)))));
+    rule.policy.admission_control.iter().for_each(|it| line(out, 2, &format!("admission control: {}", quoted(&printed(it)))));
     rule.session.iter().for_each(|it| line(out, 2, &format!("session: {}", quoted(&printed(it)))));
+    rule.policy.upgrades.iter().for_each(|it| line(out, 2, &format!("upgrades: {}", quoted(&it.join(", ")))));
     rule.policy.max_body.iter().for_each(|it| line(out, 2, &format!("max body: {it}")));
 }
 
@@ -391,6 +394,9 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         line(out, 2, &format!("health: {}", quoted(&printed(&cluster.health))));
     }
     cluster.tcp_keepalive.iter().for_each(|it| line(out, 2, &format!("keepalive: {it:?}")));
+    if cluster.connection != ConnectionSettings::default() {
+        line(out, 2, &format!("connection: {}", quoted(&changed(&cluster.connection))));
+    }
     if let ClusterKind::Pool(pool) = &cluster.kind {
         let picker = match &pool.picker {
             PickerKind::BuiltIn => "BuiltIn".to_owned(),

@@ -135,6 +135,7 @@ fn cluster(place: usize) -> Cluster {
         health: HealthChecks::default(),
         tcp_keepalive: None,
         proxy_protocol: None,
+        connection: Default::default(),
     }
 }
 

@@ -121,6 +121,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
         health: HealthChecks::default(),
         tcp_keepalive: None,
         proxy_protocol: None,
+        connection: Default::default(),
     };
     let entry = RouteMatch {
         path: PathMatch::Prefix("".into()),

@@ -1,0 +1,95 @@
+//! Limits of bandwidth: bodies arrive whole, and no sooner than they may.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+use crate::support::objects::{Gateway, backend, route};
+
+const TO_BACKEND: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+/// 400 bytes less those of the first interval, at 1024 bytes a second.
+const AT_LEAST: Duration = Duration::from_millis(300);
+
+/// A backend that answers with these bytes once a request's body has this length; the bodies that it gets.
+async fn scripted(length: usize, response: String) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (bodies, received) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut read = Vec::new();
+            while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
+                let Some(end) = read.windows(4).position(|it| it == b"\r\n\r\n") else { continue };
+                if read.len() - end - 4 == length {
+                    let _ = bodies.send(String::from_utf8_lossy(&read[end + 4..]).into_owned());
+                    let _ = stream.write_all(response.as_bytes()).await;
+                    break;
+                }
+            }
+        }
+    });
+    (address, received)
+}
+
+fn gateway(address: SocketAddr, spec: &str) -> Gateway {
+    let policy = format!(
+        "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {{name: policy}}\nspec:\n  targetRefs: \
+         [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}}]\n{spec}"
+    );
+    Gateway::serve(&[backend("main", address, ""), route(TO_BACKEND), policy].concat())
+}
+
+#[tokio::test]
+async fn a_response_takes_its_time_and_arrives_whole() {
+    let body = "0123456789".repeat(40);
+    let (address, _) = scripted(0, format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+    let gateway = gateway(address, "  bandwidthLimit: {response: {limit: {value: 1Ki, unit: Second}}}\n");
+    let begin = Instant::now();
+    let response = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    assert!(response.contains("content-length: 400\r\n") && response.ends_with(&["\r\n\r\n", &body].concat()), "{response}");
+    assert!(begin.elapsed() >= AT_LEAST, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn trailers_say_how_long_it_took() {
+    let body = "0123456789".repeat(40);
+    let response = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n190\r\n{body}\r\n0\r\n\r\n");
+    let (address, _) = scripted(0, response).await;
+    let spec = "  bandwidthLimit: {response: {limit: {value: 60Ki, unit: Minute}, responseTrailers: {prefix: x-eg}}}\n";
+    let gateway = gateway(address, spec);
+    let response = gateway.ask("GET / HTTP/1.1\r\nhost: a.test\r\nte: trailers").await;
+    let trailer = |name: &str| -> u64 {
+        let value = response.split_once(&format!("\r\n{name}: ")).and_then(|(_, rest)| rest.split_once("\r\n"));
+        value.unwrap_or_else(|| panic!("{name} in {response}")).0.parse().unwrap()
+    };
+    assert!(trailer("x-eg-bandwidth-response-delay-ms") >= 300);
+    assert!(trailer("x-eg-bandwidth-response-filter-delay-ms") >= 300);
+    assert!(!response.contains("\r\nx-eg-bandwidth-request-delay-ms"), "there was no request body: {response}");
+}
+
+#[tokio::test]
+async fn a_request_takes_its_time_be_it_read_before_or_not() {
+    let json = format!("{{\"model\": \"m\", \"messages\": [], \"x\": \"{}\"}}", "0123456789".repeat(36));
+    let by_model = "  rateLimit: {global: {rules: [{clientSelectors: [{headers: [{name: x-gateway-model-name, value: m}]}], limit: {requests: \
+                    9, unit: Hour}}]}}\n";
+    for (path, body, more) in [("/", "0123456789".repeat(40), ""), ("/v1/chat/completions", json, by_model)] {
+        let (address, mut bodies) = scripted(body.len(), "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".into()).await;
+        let gateway = gateway(address, &format!("  bandwidthLimit: {{request: {{limit: {{value: 1024, unit: Second}}}}}}\n{more}"));
+        let begin = Instant::now();
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}"
+        );
+        let response = gateway.raw(&format!("{head}\r\n\r\n{body}")).await;
+        assert!(response.ends_with("\r\n\r\nok"), "{response}");
+        assert!(begin.elapsed() >= AT_LEAST, "{:?}", begin.elapsed());
+        assert_eq!(bodies.recv().await.unwrap(), body);
+    }
+}
