@@ -149,14 +149,16 @@ fn is_of_one_hop(name: &str) -> bool {
     )
 }
 
-/// Appends the connection's other end to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
+/// Appends the connection's other end, if one is given, to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
 /// one are `trusted`, what they say of the scheme stands. Returns how many proxies the request has passed then, this one included.
-pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, tls: bool, trusted: bool) -> usize {
+pub(crate) fn forwarded(headers: &mut HeaderMap, peer: Option<&HeaderValue>, tls: bool, trusted: bool) -> usize {
     let mut hops = 1;
     if headers.contains_key(FORWARDED_FOR) {
-        append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default());
+        if let Some(peer) = peer {
+            append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default());
+        }
         hops = headers.get_all(FORWARDED_FOR).iter().map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum();
-    } else {
+    } else if let Some(peer) = peer {
         headers.insert(FORWARDED_FOR, peer.clone());
     }
     if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
@@ -226,7 +228,7 @@ mod tests {
     fn every_line_of_a_list_stays_when_it_grows() {
         let mut headers = map(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2")]);
         headers.append(FORWARDED_FOR, HeaderValue::from_static("3.3.3.3"));
-        forwarded(&mut headers, &HeaderValue::from_static("127.0.0.1"), true, false);
+        forwarded(&mut headers, Some(&HeaderValue::from_static("127.0.0.1")), true, false);
         assert_eq!(headers, map(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1"), ("x-forwarded-proto", "https")]));
     }
 
@@ -234,7 +236,7 @@ mod tests {
     fn the_scheme_is_the_connections_unless_a_proxy_before_is_trusted() {
         for (trusted, expected) in [(false, "http"), (true, "https")] {
             let mut headers = map(&[("x-forwarded-proto", "https")]);
-            forwarded(&mut headers, &HeaderValue::from_static("127.0.0.1"), false, trusted);
+            forwarded(&mut headers, Some(&HeaderValue::from_static("127.0.0.1")), false, trusted);
             assert_eq!(headers[FORWARDED_PROTO], expected);
         }
     }

@@ -149,6 +149,10 @@ async fn serve(
     record.host = head.host.clone();
     let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
 
+    if head.host.ends_with('.') {
+        listener::strip_host_dot(&runtime, connection, head);
+        record.host = head.host.clone();
+    }
     let listener = listener::choose(&runtime, connection, head)?;
     record.listener = Some(listener.name.clone());
     let policy = &*listener.client;

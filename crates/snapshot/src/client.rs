@@ -25,8 +25,18 @@ pub struct ClientPolicy {
     pub max_connections: Option<u32>,
     /// Time for which a connection beyond that stays open, without an answer.
     pub close_delay: Duration,
+    /// Requests that a connection carries; the last one's response closes it (HTTP/2: GOAWAY). `None` is unbounded.
+    pub max_requests: Option<u32>,
+    /// Age after which a connection takes no new request and closes once it has none. `None` is unbounded.
+    pub max_connection_age: Option<Duration>,
+    /// Probes of connections, where there is no traffic.
+    pub tcp_keepalive: Option<ClientKeepalive>,
     /// Whether load balancers say by the PROXY protocol who their clients are.
     pub proxy_protocol: Option<ClientProxyProtocol>,
+    /// Whether the connection's other end is appended to `X-Forwarded-For`. Default: true.
+    pub appends_forwarded_for: bool,
+    /// Whether a dot at the end of a request's host is removed before the host is matched. Default: false.
+    pub strips_host_dot: bool,
     /// A path that the gateway itself answers with 200 while it is serving.
     pub health_check_path: Option<Box<str>>,
     /// Treatment of `X-Forwarded-Client-Cert`.
@@ -53,6 +63,11 @@ impl Default for ClientPolicy {
             path: PathNormalization::default(),
             max_connections: None,
             close_delay: Duration::ZERO,
+            max_requests: None,
+            max_connection_age: None,
+            tcp_keepalive: None,
+            appends_forwarded_for: true,
+            strips_host_dot: false,
             proxy_protocol: None,
             health_check_path: None,
             client_cert_header: ForwardedClientCert::default(),
@@ -63,6 +78,17 @@ impl Default for ClientPolicy {
             late_response_headers: None,
         }
     }
+}
+
+/// TCP keepalive of clients' connections; the system's defaults where absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientKeepalive {
+    /// Idle time before the first probe.
+    pub idle: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Unanswered probes until the connection is dead.
+    pub probes: Option<u32>,
 }
 
 /// Treatment of a client's headers whose names have underscores. Whatever it is, one never hides another of the same name with hyphens.
@@ -108,6 +134,10 @@ pub struct ClientTimeouts {
     /// A request ends when for this long no byte of its body or its response's comes, or the client takes none of what does
     /// (`timeout.http.streamIdleTimeout`). Default: 1 h, not Envoy's 5 min: a model may think for longer without a word.
     pub stream_idle: Option<Duration>,
+    /// A request ends after this, whatever else holds (`connectionLimit.maxStreamDuration`). Default: none.
+    pub max_stream: Option<Duration>,
+    /// A TLS handshake takes no longer than this. Default: 10 s.
+    pub tls_handshake: Option<Duration>,
 }
 
 impl Default for ClientTimeouts {
@@ -119,6 +149,8 @@ impl Default for ClientTimeouts {
             request_received: None,
             idle: Some(hour),
             stream_idle: Some(hour),
+            max_stream: None,
+            tls_handshake: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -199,10 +231,20 @@ pub struct Http2Settings {
     pub initial_connection_window: u32,
     /// Streams open at once. Default: 100.
     pub max_concurrent_streams: u32,
+    /// Time between pings, with or without streams. Default: 30 s while there are streams.
+    pub ping_interval: Option<Duration>,
+    /// Time for an answer to a ping. Default: 10 s.
+    pub ping_timeout: Option<Duration>,
 }
 
 impl Default for Http2Settings {
     fn default() -> Self {
-        Self { initial_stream_window: 64 << 10, initial_connection_window: 1 << 20, max_concurrent_streams: 100 }
+        Self {
+            initial_stream_window: 64 << 10,
+            initial_connection_window: 1 << 20,
+            max_concurrent_streams: 100,
+            ping_interval: None,
+            ping_timeout: None,
+        }
     }
 }

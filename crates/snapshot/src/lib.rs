@@ -33,7 +33,7 @@ mod weight;
 pub use admission_control::AdmissionControl;
 pub use bandwidth_limit::{BandwidthLimit, BandwidthTrailers};
 pub use client::{
-    ClientAddress, ClientCertDetails, ClientPolicy, ClientProxyProtocol, ClientTimeouts, ForwardedClientCert,
+    ClientAddress, ClientCertDetails, ClientKeepalive, ClientPolicy, ClientProxyProtocol, ClientTimeouts, ForwardedClientCert,
     ForwardedClientCertMode, Http2Settings, RequestIds, UnderscoredHeaders,
 };
 pub use cluster::{

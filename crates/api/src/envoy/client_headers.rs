@@ -36,10 +36,19 @@ pub struct ClientHeaders {
     pub x_forwarded_client_cert: Option<XForwardedClientCert>,
     /// Normalisation of Host.
     #[serde(default)]
-    pub host: Option<Unsupported>,
+    pub host: Option<HostSettings>,
     /// The largest head of a request.
     #[serde(default)]
     pub max_request_header_limit: Option<Unsupported>,
+}
+
+/// Normalisation of Host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostSettings {
+    /// Whether a dot at the host's end is removed before anything is matched; false when absent.
+    #[serde(default)]
+    pub strip_trailing_host_dot: Option<bool>,
 }
 
 /// Treatment of X-Forwarded-Client-Cert.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::client_headers::ClientHeaders;
-use super::http2::Http2Settings;
+use super::http2::{Http2Keepalive, Http2Settings};
 use super::merge::joined_targets;
 use super::string_match::{StringMatch, StringMatchType};
 use super::tls::TlsVersion;
@@ -97,11 +97,10 @@ unsupported_fields!(ClientTrafficPolicySpec,
     "connection.maxAcceptPerSocketEvent" =>
         |spec| spec.connection.as_ref().is_some_and(|it| it.max_accept_per_socket_event.is_some()),
     "headers.enableEnvoyHeaders" => |spec| spec.headers.as_ref().is_some_and(|it| it.enable_envoy_headers.is_some()),
-    "headers.host" => |spec| spec.headers.as_ref().is_some_and(|it| it.host.is_some()),
     "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
-    "http2.connectionKeepalive" => |spec| spec.http2.as_ref().is_some_and(|it| it.connection_keepalive.is_some()),
+    "http2.connectionKeepalive.intervalJitter" => |spec| spec.keepalive(|it| it.interval_jitter.is_some()),
+    "http2.connectionKeepalive.idleInterval" => |spec| spec.keepalive(|it| it.idle_interval.is_some()),
     "timeout.tcp.connectionInspectionTimeout" => |spec| spec.tcp_timeout(|tcp| tcp.connection_inspection_timeout.is_some()),
-    "timeout.tcp.tlsHandshakeTimeout" => |spec| spec.tcp_timeout(|tcp| tcp.tls_handshake_timeout.is_some()),
     "tls.ecdhCurves" => |spec| spec.tls.as_ref().is_some_and(|it| it.ecdh_curves.is_some()),
     "tls.signatureAlgorithms" => |spec| spec.tls.as_ref().is_some_and(|it| it.signature_algorithms.is_some()),
     "tls.session" => |spec| spec.tls.as_ref().is_some_and(|it| it.session.is_some()),
@@ -112,6 +111,10 @@ unsupported_fields!(ClientTrafficPolicySpec,
 );
 
 impl ClientTrafficPolicySpec {
+    fn keepalive(&self, is_set: impl Fn(&Http2Keepalive) -> bool) -> bool {
+        self.http2.as_ref().and_then(|http2| http2.connection_keepalive.as_ref()).is_some_and(is_set)
+    }
+
     fn tcp_timeout(&self, is_set: impl Fn(&ClientTcpTimeout) -> bool) -> bool {
         self.timeout.as_ref().and_then(|timeout| timeout.tcp.as_ref()).is_some_and(is_set)
     }
@@ -358,7 +361,7 @@ pub struct ClientTcpTimeout {
     pub connection_inspection_timeout: Option<Unsupported>,
     /// For the TLS handshake.
     #[serde(default)]
-    pub tls_handshake_timeout: Option<Unsupported>,
+    pub tls_handshake_timeout: Option<Duration>,
 }
 
 /// Limits of buffers and connections.

@@ -118,7 +118,7 @@ impl EnvoyExtensionPolicySpec {
 
 unsupported_fields!(EnvoyExtensionPolicySpec,
     "wasm (failOpen: requests pass without)" => |spec| spec.wasm.iter().any(|it| it.fail_open && !it.is_built_in()),
-    "extProc[].backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp" => |spec| {
+    "extProc[].backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp, dns, http2" => |spec| {
         spec.ext_proc.iter().filter_map(|it| it.backend_settings.as_ref()).any(|it| it.is_unsupported())
     },
     "extProc[].processingMode: attributes that are not known here" => |spec| spec.ext_proc.iter().any(|it| it.has_unknown_attribute()),

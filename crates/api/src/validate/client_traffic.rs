@@ -24,6 +24,9 @@ pub(super) fn policy(check: &mut Check, policy: &ClientTrafficPolicySpec) {
     if let Some(limit) = policy.connection.as_ref().and_then(|connection| connection.connection_limit) {
         check.at("connection.connectionLimit", |check| match limit.value {
             Some(0) => check.fail_at("value", "must be at least 1"),
+            _ if limit.max_requests_per_connection == Some(0) => {
+                check.fail_at("maxRequestsPerConnection", "must be at least 1");
+            }
             None if limit.close_delay.is_some() => check.fail_at("closeDelay", "needs the field value beside it"),
             _ => {}
         });

@@ -22,8 +22,8 @@ use pailou_api::{
 };
 use pailou_auth::Cidr;
 use pailou_snapshot::{
-    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, EscapedSlashes, ForwardedClientCert,
-    ForwardedClientCertMode, ListenerName, RequestIds, UnderscoredHeaders,
+    ClientAddress, ClientCertDetails, ClientCertificates, ClientKeepalive, ClientPolicy, ClientProxyProtocol, EscapedSlashes,
+    ForwardedClientCert, ForwardedClientCertMode, ListenerName, RequestIds, UnderscoredHeaders,
 };
 
 use super::{
@@ -160,6 +160,14 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     let limit = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref());
     policy.max_connections = limit.and_then(|it| it.value).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     policy.close_delay = limit.and_then(|it| it.close_delay).map(|it| it.as_std()).unwrap_or_default();
+    policy.max_requests = limit.and_then(|it| it.max_requests_per_connection);
+    policy.max_connection_age = limit.and_then(|it| it.max_connection_duration).and_then(|it| it.enabled());
+    policy.timeouts.max_stream = limit.and_then(|it| it.max_stream_duration).and_then(|it| it.enabled());
+    policy.tcp_keepalive = spec.tcp_keepalive.map(|it| ClientKeepalive {
+        idle: it.idle_time.map(|it| it.as_std()),
+        interval: it.interval.map(|it| it.as_std()),
+        probes: it.probes,
+    });
     policy.proxy_protocol = match (spec.proxy_protocol, spec.enable_proxy_protocol) {
         (Some(settings), _) if settings.optional => Some(ClientProxyProtocol::Optional),
         (Some(_), _) | (None, Some(true)) => Some(ClientProxyProtocol::Required),
@@ -172,11 +180,13 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         policy.timeouts.idle = clock(http.idle_timeout, policy.timeouts.idle);
         policy.timeouts.stream_idle = clock(http.stream_idle_timeout, policy.timeouts.stream_idle);
     }
-    if let Some(idle) = spec.timeout.as_ref().and_then(|it| it.tcp.as_ref()).and_then(|tcp| tcp.idle_timeout) {
-        policy.timeouts.connection_idle = idle.enabled();
+    if let Some(tcp) = spec.timeout.as_ref().and_then(|it| it.tcp.as_ref()) {
+        policy.timeouts.connection_idle = tcp.idle_timeout.map_or(policy.timeouts.connection_idle, |it| it.enabled());
+        policy.timeouts.tls_handshake = tcp.tls_handshake_timeout.map_or(policy.timeouts.tls_handshake, |it| it.enabled());
     }
     if let Some(detection) = &spec.client_ip_detection {
         policy.client_address = client_address(detection)?;
+        policy.appends_forwarded_for = detection.x_forwarded_for.as_ref().is_none_or(|it| !it.disable_append);
     }
     if let Some(http2) = &spec.http2 {
         let window = |asked: Option<pailou_api::Quantity>, default| {
@@ -185,6 +195,9 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         policy.http2.initial_stream_window = window(http2.initial_stream_window_size, policy.http2.initial_stream_window);
         policy.http2.initial_connection_window =
             window(http2.initial_connection_window_size, policy.http2.initial_connection_window);
+        let keepalive = http2.connection_keepalive.unwrap_or_default();
+        policy.http2.ping_interval = keepalive.interval.and_then(|it| it.enabled());
+        policy.http2.ping_timeout = keepalive.timeout.and_then(|it| it.enabled());
         policy.http2.max_concurrent_streams = http2.max_concurrent_streams.unwrap_or(policy.http2.max_concurrent_streams);
     }
     if let Some(path) = &spec.path {
@@ -202,6 +215,7 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         };
         policy.request_ids = request_ids(headers);
         policy.rate_limit_headers = !headers.disable_rate_limit_headers.unwrap_or(false);
+        policy.strips_host_dot = headers.host.is_some_and(|it| it.strip_trailing_host_dot == Some(true));
         policy.client_cert_header = headers.x_forwarded_client_cert.as_ref().map(client_cert_header).unwrap_or_default();
     }
     Ok(policy)

@@ -265,7 +265,8 @@ impl TargetedSpec for SecurityPolicySpec {
     /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is
     /// refused.
     fn unenforced(policy: &SecurityPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
-        const SERVED: &str = "backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp";
+        const SERVED: &str =
+            "backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp, dns, http2";
         let auth = policy.spec.ext_auth.as_ref();
         let by_http = auth.filter(|auth| auth.http.is_some());
         let of_server = |settings: Option<&BackendSettings>| settings.is_some_and(BackendSettings::is_unsupported);
@@ -287,7 +288,7 @@ impl TargetedSpec for SecurityPolicySpec {
             ),
             (
                 login.is_some_and(BackendSettings::is_unsupported),
-                "oidc.provider.backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp",
+                "oidc.provider.backendSettings beside loadBalancer, healthCheck, tcpKeepalive, proxyProtocol, timeout.tcp, dns, http2",
             ),
         ];
         fields.into_iter().filter_map(|(is_set, path)| is_set.then_some(path)).collect()

@@ -47,16 +47,5 @@ fn of_health(health: &HealthCheck, paths: &mut Vec<&'static str>) {
 
 /// Paths below `spec` that are set and not acted on.
 pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
-    let spec = &policy.spec;
-    let mut paths = spec.unsupported();
-    let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
-    name(spec.tcp_keepalive.is_some(), "tcpKeepalive");
-    if let Some(limit) = spec.connection.as_ref().and_then(|it| it.connection_limit.as_ref()) {
-        name(limit.max_connection_duration.is_some(), "connection.connectionLimit.maxConnectionDuration");
-        name(limit.max_requests_per_connection.is_some(), "connection.connectionLimit.maxRequestsPerConnection");
-        name(limit.max_stream_duration.is_some(), "connection.connectionLimit.maxStreamDuration");
-    }
-    let forwarded = spec.client_ip_detection.as_ref().and_then(|it| it.x_forwarded_for.as_ref());
-    name(forwarded.is_some_and(|it| it.disable_append), "clientIPDetection.xForwardedFor.disableXForwardedForAppend");
-    paths
+    policy.spec.unsupported()
 }

@@ -143,8 +143,9 @@ impl Attempts<'_> {
     /// The clocks of the whole request.
     fn clocks(&self, record: &RequestLog) -> Clocks {
         let timeouts = &self.route.entry.rule.policy.timeouts;
-        let deadline = timeouts.request.map(|limit| Instant::from_std(record.started) + limit);
-        let idle = timeouts.stream_idle.or(if deadline.is_some() { None } else { self.route.policy.timeouts.stream_idle });
+        let longest = [timeouts.request, self.route.policy.timeouts.max_stream].into_iter().flatten().min();
+        let deadline = longest.map(|limit| Instant::from_std(record.started) + limit);
+        let idle = timeouts.stream_idle.or(if timeouts.request.is_some() { None } else { self.route.policy.timeouts.stream_idle });
         Clocks { deadline, idle }
     }
 

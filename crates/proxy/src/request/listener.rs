@@ -44,6 +44,18 @@ pub(super) fn choose<'a>(runtime: &'a Runtime, connection: &Connection, head: &H
     }
 }
 
+/// Takes a dot off the end of a request's host, where the listener of the host without it wants that.
+pub(super) fn strip_host_dot(runtime: &Runtime, connection: &Connection, head: &mut Head) {
+    let Some(host) = head.host.strip_suffix('.') else { return };
+    // An IPv6 address has no dot at its end, so what follows the host is a port.
+    let port = head.authority.get(head.host.len()..).unwrap_or_default();
+    let (host, authority): (Box<str>, Box<str>) = (host.into(), format!("{host}{port}").into());
+    let before = (std::mem::replace(&mut head.host, host), std::mem::replace(&mut head.authority, authority));
+    if !choose(runtime, connection, head).is_ok_and(|listener| listener.client.strips_host_dot) {
+        (head.host, head.authority) = before;
+    }
+}
+
 fn nobody() -> Error {
     Error::new(Flag::NoRoute, "no listener for this host at this address")
 }

@@ -59,7 +59,8 @@ impl Outgoing {
         // Matching is over: the client's headers become the backend's.
         let mut edited = std::mem::take(&mut head.parts.headers);
         let trusted = request_head::comes_by_trusted_proxy(route.policy, route.client, connection);
-        if headers::forwarded(&mut edited, &connection.peer_ip, connection.tls.is_some(), trusted) > MAX_HOPS {
+        let peer = route.policy.appends_forwarded_for.then_some(&connection.peer_ip);
+        if headers::forwarded(&mut edited, peer, connection.tls.is_some(), trusted) > MAX_HOPS {
             let error = Error::new(Flag::BadRequest, "the request goes in circles: it has passed more than 100 proxies");
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
         }

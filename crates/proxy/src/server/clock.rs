@@ -9,7 +9,7 @@ use std::{
 };
 
 use pailou_snapshot::ClientTimeouts;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// Stands for "no head under way".
 const NONE: u64 = u64::MAX;
@@ -27,6 +27,12 @@ pub(super) struct Clock {
     idle: AtomicU64,
     /// Since when the client takes nothing of what is written.
     stalled: AtomicU64,
+    /// Requests that it carries in its life, those that it has carried, and who is told of the last.
+    limit: Option<u32>,
+    carried: AtomicU32,
+    last: Notify,
+    /// When it takes no further request.
+    retires: Option<Instant>,
 }
 
 /// Action due on a connection.
@@ -55,12 +61,41 @@ impl Clock {
             head: AtomicU64::new(now),
             idle: AtomicU64::new(now),
             stalled: AtomicU64::new(NONE),
+            limit: None,
+            carried: AtomicU32::new(0),
+            last: Notify::new(),
+            retires: None,
         }
     }
 
     /// An HTTP/2 connection.
     pub(super) fn http2() -> Self {
         Self { has_heads: false, head: AtomicU64::new(NONE), ..Self::http1() }
+    }
+
+    /// The same for a connection that carries so many requests, and grows so old.
+    pub(super) fn with_limits(self, requests: Option<u32>, age: Option<Duration>) -> Self {
+        Self { limit: requests, retires: age.and_then(|age| Instant::now().checked_add(age)), ..self }
+    }
+
+    /// When it takes no further request.
+    pub(super) fn retires(&self) -> Option<Instant> {
+        self.retires
+    }
+
+    /// Whether there is a limit of requests.
+    pub(super) fn counts_requests(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Whether it carries no request beyond those that have begun.
+    pub(super) fn is_spent(&self) -> bool {
+        self.limit.is_some_and(|limit| self.carried.load(Ordering::Relaxed) >= limit)
+    }
+
+    /// Waits for the last request to begin.
+    pub(super) async fn spent(&self) {
+        self.last.notified().await;
     }
 
     /// Bytes have come. A client that sends is alive, even while it takes nothing. (HTTP/2's are perhaps no request's.)
@@ -85,6 +120,9 @@ impl Clock {
     /// A head has come.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.limit.is_some_and(|limit| self.carried.fetch_add(1, Ordering::Relaxed) + 1 == limit) {
+            self.last.notify_one();
+        }
         self.head.store(NONE, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }

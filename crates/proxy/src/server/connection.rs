@@ -18,7 +18,8 @@ use bytes::Bytes;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_http1::MAX_HEAD;
-use pailou_snapshot::ClientTimeouts;
+use pailou_snapshot::{ClientKeepalive, ClientTimeouts};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
@@ -63,6 +64,9 @@ pub(super) async fn run<W: Serve>(
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
     let settings = port.settings();
+    if let Some(keepalive) = settings.client.tcp_keepalive {
+        keep_alive(&stream, keepalive)?;
+    }
     let mut ends = Ends { source: peer, destination: stream.local_addr()? };
     let mut phases = Phases { server: port.server_phase.clone(), port: port.port_phase.clone() };
     let opened = tokio::select! {
@@ -93,7 +97,8 @@ pub(super) async fn run<W: Serve>(
             return Ok(());
         }
     };
-    let clock = Arc::new(if opened.is_http2 { Clock::http2() } else { Clock::http1() });
+    let clock = if opened.is_http2 { Clock::http2() } else { Clock::http1() };
+    let clock = Arc::new(clock.with_limits(settings.client.max_requests, settings.client.max_connection_age));
     let timeouts = &settings.client.timeouts;
     if opened.is_http2 {
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), permit);
@@ -121,6 +126,21 @@ pub(super) async fn run<W: Serve>(
     }
 }
 
+/// Has the system probe a connection without traffic.
+fn keep_alive(stream: &TcpStream, settings: ClientKeepalive) -> io::Result<()> {
+    let mut keepalive = TcpKeepalive::new();
+    if let Some(idle) = settings.idle {
+        keepalive = keepalive.with_time(idle);
+    }
+    if let Some(interval) = settings.interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(probes) = settings.probes {
+        keepalive = keepalive.with_retries(probes);
+    }
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// Signal of the end to a connection over HTTP/1.1. Over HTTP/2 the client gets GOAWAY.
 #[derive(Default)]
 pub(super) struct Closing {
@@ -145,6 +165,11 @@ impl Closing {
         self.now.fetch_or(word >= Word::Now, Ordering::Relaxed);
     }
 
+    /// The request under way is the last.
+    pub(super) fn after_this(&self) {
+        self.say(Word::Soon);
+    }
+
     /// Whether the response that begins now is the last.
     pub(super) fn is_soon(&self) -> bool {
         self.soon.load(Ordering::Relaxed)
@@ -166,8 +191,8 @@ fn http2(settings: &Settings, cut_off: &Arc<Notify>) -> http2::Builder<Streams> 
         .max_concurrent_streams(http2.max_concurrent_streams)
         .max_header_list_size(MAX_HEAD as u32)
         .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .keep_alive_interval(http2.ping_interval.unwrap_or(PING_INTERVAL))
+        .keep_alive_timeout(http2.ping_timeout.unwrap_or(PING_TIMEOUT));
     builder
 }
 
@@ -224,7 +249,13 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
     let mut next_phase = Phase::Draining;
     let (mut last_call, mut timer) = (None, None::<Timer>);
     let mut cut_at = None;
+    let (mut retires, mut counts) = (clock.retires(), clock.counts_requests());
     loop {
+        if retires.is_some_and(|at| at <= Instant::now()) {
+            shut_down(http.as_mut(), Word::Soon);
+            last_call = Some(Instant::now() + LAST_CALL);
+            retires = None;
+        }
         if cut_at.is_some_and(|until| until <= Instant::now()) {
             return Ok(());
         }
@@ -241,7 +272,7 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
             Some(Verdict::WaitUntil(at)) => Some(at),
             Some(Verdict::Idle) | None => None,
         };
-        match wake.into_iter().chain(last_call).chain(cut_at).min() {
+        match wake.into_iter().chain(last_call).chain(cut_at).chain(retires).min() {
             Some(at) => timer.get_or_insert_with(|| Timer::new(at)).reset(at),
             None => timer = None,
         }
@@ -259,6 +290,10 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
                     next_phase = Phase::Cut;
                 }
             },
+            () = clock.spent(), if counts => {
+                shut_down(http.as_mut(), Word::Soon);
+                counts = false;
+            }
             () = poll_fn(|context| timer.as_mut().map_or(Poll::Pending, |timer| timer.poll(context))) => {}
         }
     }

@@ -60,6 +60,9 @@ pub(super) async fn serve<W: Serve>(
             Next::Nothing => return close(&line, false).await,
         };
         let busy = clock.begin();
+        if clock.is_spent() {
+            closing.after_this();
+        }
         let context = ResponseContext::new(&head.parts.method, head.parts.version, head.wishes);
         let (request, switch) = request(&line, head);
         let response = {

@@ -24,8 +24,8 @@ use crate::{
     tls::{MaybeTls, PresentedCertificate},
 };
 
-/// Bound on a TLS handshake, and on a PROXY protocol header.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bound on a PROXY protocol header.
+const PROXY_PROTOCOL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Preface of an HTTP/2 client (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Read at first, to tell the protocols apart.
@@ -68,7 +68,7 @@ pub(super) async fn open(mut stream: TcpStream, settings: &Settings, ends: &mut 
     let ahead = match settings.client.proxy_protocol {
         None => BytesMut::new(),
         Some(wanted) => {
-            let read = within(Some(HANDSHAKE_TIMEOUT), forwarded(&mut stream, wanted, ends)).await;
+            let read = within(Some(PROXY_PROTOCOL_TIMEOUT), forwarded(&mut stream, wanted, ends)).await;
             match read.unwrap_or(Err(ProxyProtocolError::Incomplete)).map_err(OpenError::ProxyProtocol)? {
                 Some(ahead) => ahead,
                 None => return Ok(None),
@@ -87,7 +87,7 @@ pub(super) async fn open(mut stream: TcpStream, settings: &Settings, ends: &mut 
         PortService::Tls(listeners) => {
             let mut sni = None;
             let opening = Box::pin(open_tls(stream, ahead, settings, listeners, &mut sni));
-            let opened = within(Some(HANDSHAKE_TIMEOUT), opening).await;
+            let opened = within(settings.client.timeouts.tls_handshake, opening).await;
             opened.unwrap_or_else(|error| Err(HandshakeError::of(&error))).map_err(|cause| OpenError::Handshake { sni, cause })
         }
         // It may be the backend that speaks first.

@@ -11,6 +11,7 @@ mod authorization;
 mod backend_tls;
 mod bandwidth_limit;
 mod client_certificates;
+mod client_connections;
 mod client_headers;
 mod codings;
 mod cors;

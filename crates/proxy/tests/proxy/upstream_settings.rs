@@ -111,3 +111,17 @@ async fn connections_are_upgraded_to_protocols_that_are_listed() {
         }
     }
 }
+
+#[tokio::test]
+async fn connections_to_an_external_processor_are_made_as_its_settings_say() {
+    let (guard, address) = listener().await;
+    let policy = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {name: policy}\nspec:\n  \
+                  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}]\n  extProc: [{backendRefs: [{group: \
+                  gateway.envoyproxy.io, kind: Backend, name: guard}], processingMode: {request: {}}, backendSettings: {proxyProtocol: \
+                  {version: V1}}}]\n";
+    let objects = [&*backend("main", address, ""), &backend("guard", address, ""), &route(TO_BACKEND), policy].concat();
+    let gateway = Gateway::serve(&objects);
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut accept(&guard).await, 6).await, b"PROXY ");
+}

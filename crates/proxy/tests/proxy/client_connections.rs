@@ -1,0 +1,120 @@
+//! Limits of clients' connections and streams, and what a listener makes of Host and `X-Forwarded-For`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::support::objects::{Gateway, backend, route};
+
+const LONG: Duration = Duration::from_secs(20);
+const TO_BACKEND: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A backend that answers every request, and keeps the heads it gets.
+async fn engine() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = heads.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let kept = kept.clone();
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
+                    if read.ends_with(b"\r\n\r\n") {
+                        kept.lock().push(String::from_utf8_lossy(&read).to_ascii_lowercase());
+                        let _ = stream.write_all(OK).await;
+                        read.clear();
+                    }
+                }
+            });
+        }
+    });
+    (address, heads)
+}
+
+fn gateway(address: SocketAddr, spec: &str) -> Gateway {
+    let policy = format!(
+        "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {{name: policy}}\nspec:\n  targetRefs: \
+         [{{group: gateway.networking.k8s.io, kind: Gateway, name: gw}}]\n  {spec}\n"
+    );
+    let named = route(TO_BACKEND).replace("  rules:", "  hostnames: [a.test]\n  rules:");
+    Gateway::serve(&[backend("main", address, ""), named, policy].concat())
+}
+
+async fn response(client: &mut TcpStream) -> String {
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\nok") {
+        assert!(timeout(LONG, client.read_buf(&mut read)).await.expect("a response comes").unwrap() > 0);
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_carries_no_more_requests_than_allowed() {
+    let (address, _) = engine().await;
+    let gateway = gateway(address, "connection: {connectionLimit: {maxRequestsPerConnection: 2}}");
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    assert!(!response(&mut client).await.contains("connection: close"));
+    assert!(response(&mut client).await.contains("connection: close\r\n"));
+    assert_eq!(timeout(LONG, client.read(&mut [0])).await.expect("it closes").unwrap(), 0);
+
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut sender: h2::client::SendRequest<Bytes> = sender;
+    for _ in 0..2 {
+        sender = sender.ready().await.unwrap();
+        let (answer, _) = sender.send_request(Request::get("http://a.test/").body(()).unwrap(), true).unwrap();
+        assert_eq!(timeout(LONG, answer).await.expect("a response comes").unwrap().status(), 200);
+    }
+    let _ = timeout(LONG, connection).await.expect("the connection ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_grows_no_older_than_allowed() {
+    let (address, _) = engine().await;
+    let gateway = gateway(address, "connection: {connectionLimit: {maxConnectionDuration: 300ms}}");
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    response(&mut client).await;
+    assert_eq!(timeout(LONG, client.read(&mut [0])).await.expect("it closes").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_lasts_no_longer_than_allowed() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = gateway(silent.local_addr().unwrap(), "connection: {connectionLimit: {maxStreamDuration: 100ms}}");
+    let late = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("x-pailou-response-flag: UT\r\n"), "{late}");
+}
+
+#[tokio::test]
+async fn a_dot_at_the_end_of_a_host_is_taken_off_where_the_listener_wants_that() {
+    let (address, heads) = engine().await;
+    let head = "GET / HTTP/1.1\r\nhost: A.test.:8080";
+    assert!(gateway(address, "headers: {}").ask(head).await.starts_with("HTTP/1.1 404 "));
+    let gateway = gateway(address, "headers: {host: {stripTrailingHostDot: true}}");
+    assert!(gateway.ask(head).await.ends_with("\r\n\r\nok"));
+    let head = heads.lock().pop().unwrap();
+    assert!(head.contains("host: a.test:8080\r\n"), "{head}");
+    assert!(gateway.ask("GET / HTTP/1.1\r\nhost: a.test..").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn the_list_of_proxies_stays_as_it_came_where_nothing_is_to_be_appended() {
+    let (address, heads) = engine().await;
+    let detection = "clientIPDetection: {xForwardedFor: {numTrustedHops: 1, disableXForwardedForAppend: true}}";
+    let gateway = gateway(address, detection);
+    assert!(gateway.ask("GET / HTTP/1.1\r\nhost: a.test\r\nx-forwarded-for: 192.0.2.1").await.ends_with("\r\n\r\nok"));
+    let head = heads.lock().pop().unwrap();
+    assert!(head.contains("x-forwarded-for: 192.0.2.1\r\n"), "{head}");
+}
