@@ -57,15 +57,19 @@ impl Fetcher {
             let pause = match found {
                 Ok(fetched) => {
                     if std::mem::take(&mut has_failed) {
-                        tracing::info!(uri = %document.uri, "keys of tokens can be fetched again");
+                        tracing::info!(uri = %document.uri, "{} can be fetched again", subject(&document));
                     }
                     set.put(Ok(fetched));
                     jittered(document.cache_duration)
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut has_failed, true) {
-                        let consequence = if set.has_keys() { "the last ones go on" } else { "tokens cannot be verified" };
-                        tracing::warn!(uri = %document.uri, %error, "keys of tokens cannot be fetched; {consequence}");
+                        let consequence = match &document.content {
+                            _ if set.has_keys() => "the last ones go on",
+                            DocumentContent::Keys => "tokens cannot be verified",
+                            DocumentContent::Provider(_) => "nobody can log in",
+                        };
+                        tracing::warn!(uri = %document.uri, %error, "{} cannot be fetched; {consequence}", subject(&document));
                     }
                     set.put(Err(error));
                     jittered(document.failed_refetch_duration)
@@ -87,6 +91,14 @@ impl Fetcher {
         let clusters = document.backends.iter();
         let clusters = clusters.filter_map(|(weight, key)| Some((*weight, Arc::clone(runtime.find(key)?))));
         Some((Arc::clone(document), clusters.collect(), context.local_addresses))
+    }
+}
+
+/// Name of a document's content in the log.
+fn subject(document: &RemoteDocument) -> &'static str {
+    match document.content {
+        DocumentContent::Keys => "keys of tokens",
+        DocumentContent::Provider(_) => "endpoints and keys of an identity provider",
     }
 }
 

@@ -5,13 +5,14 @@ use std::process::{Child, Command, Stdio};
 
 use pailou_e2e::client::{CHAT, Call};
 use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::limit_store::free_port;
 use pailou_e2e::python::{Python, program};
 use pailou_e2e::{address::loopback, objects, wait};
 use pailou_sim::engine::CostModel;
 use pailou_sim::{Config, Sim};
 use serde_json::json;
 
-use crate::support::{engine, pool_of};
+use crate::support::{engine, everything_to, pool_of};
 
 /// The model `qwen` on one engine that takes a few milliseconds a token.
 async fn qwen() -> (Gateway, Sim) {
@@ -105,4 +106,41 @@ async fn a_real_engine_serves_behind_the_gateway() {
     let line =
         gateway.logged("a chat with its usage", |line| line["output_tokens"].as_u64().is_some_and(|tokens| tokens > 0)).await;
     assert_eq!(line["model"], "tiny");
+}
+
+/// The provider is zitadel's, built of `oidc-provider/`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_logs_in_goes_on_and_logs_out() {
+    let Some(python) = Python::with(&["http.cookiejar"]) else { return };
+    let Some(provider) = program("oidc-provider") else { return };
+    let (setup, port, application) = (Setup::new(), free_port(), SocketAddr::from((loopback(), 8000)));
+    let url = format!("http://{}", SocketAddr::new(setup.address(), 8080));
+    let mut command = Command::new(provider);
+    command.env("PORT", port.to_string()).env("REDIRECT_URI", format!("{url}/oauth2/callback"));
+    command.env("POST_LOGOUT_REDIRECT_URI", format!("{url}/")).stdout(Stdio::null()).stderr(Stdio::null());
+    let _provider = Running(command.spawn().unwrap());
+    let up = async {
+        let discovery = "/.well-known/openid-configuration";
+        while Call::get(discovery).try_send(SocketAddr::from(([127, 0, 0, 1], port))).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    wait::within("the provider is up", up).await;
+
+    let login = json!({"oidc": {
+        "provider": {"issuer": format!("http://localhost:{port}/")}, "clientID": "web", "clientSecret": {"name": "client"},
+        "scopes": ["profile", "offline_access"], "forwardAccessToken": true, "forwardIDToken": {"header": "x-id-token"}}});
+    let list = [
+        objects::gateway(),
+        objects::route("web", everything_to(objects::to_backend("application"))),
+        objects::backend("application", &[application]),
+        objects::secret("client", "client-secret", "secret"),
+        objects::on_route("SecurityPolicy", "web", login),
+    ];
+    let gateway = setup.file("objects.yaml", &objects::documents(list)).serve().await;
+    assert_eq!(url, format!("http://{}", gateway.http()));
+    let said = python.run("single_sign_on.py", &[&url, &application.to_string()]).await;
+    assert!(said.ends_with("ok\n"), "{said}");
+    let log = gateway.stdout() + &gateway.stderr();
+    assert!(!log.contains("eyJ"), "a token is in the log: {log}");
 }
