@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((&*fixed.path, &*fixed.url.render("http", "a")), ("/cb", "https://login.example/cb"));
         let by_host = redirect_url(Some("%REQ(:scheme)%://%REQ(host)%/cb")).unwrap();
         assert_eq!(by_host.url.render("http", "a:8080"), "http://a:8080/cb");
-        assert_eq!(&*redirect_url(Some("https://a/%63b/./x%2fy")).unwrap().path, "/cb/x/y");
+        assert_eq!(&*redirect_url(Some("https://a/x/./../cb")).unwrap().path, "/cb");
         for wrong in [
             "",
             "/cb",
