@@ -40,6 +40,8 @@ pub(crate) struct Lease {
     pub(crate) is_queued: bool,
     /// The process may have forgotten an earlier grant of this window.
     pub(crate) is_forgotten: bool,
+    /// The part of the rest that this replica may take alone is in `granted` already.
+    pub(crate) is_part_taken: bool,
     /// Time from which on a store that refused the counter is asked again, seconds.
     refused_until: Option<u64>,
 }
@@ -137,10 +139,31 @@ impl Counter {
         if now >= self.begin + self.seconds {
             self.renew(window.begin(now, None), 0);
         }
-        let (limit, used) = (self.limit, self.used());
+        let used = self.used();
+        self.room_alone(replicas).saturating_sub(used)
+    }
+
+    /// Room that this replica has in the window without the store.
+    fn room_alone(&mut self, replicas: u64) -> u64 {
+        let limit = self.limit;
         let lease = self.lease();
-        let rest = limit.saturating_sub(lease.total.max(lease.granted));
-        lease.granted.saturating_add(rest.div_ceil(replicas.max(1))).saturating_sub(used)
+        let rest = if lease.is_part_taken { 0 } else { limit.saturating_sub(lease.total.max(lease.granted)) };
+        lease.granted.saturating_add(rest.div_ceil(replicas.max(1)))
+    }
+
+    /// Makes the part that this replica took of the rest alone its own, so that nobody else is granted it. Gives back whether the counter
+    /// waits from now on for the store to hear of it.
+    pub(crate) fn take_part(&mut self, now: u64, replicas: u64) -> bool {
+        let used = self.used();
+        if self.lease.is_none() || now >= self.begin + self.seconds {
+            return self.queue(now, true);
+        }
+        if used > self.lease().granted {
+            let room = self.room_alone(replicas).max(used);
+            let lease = self.lease();
+            (lease.granted, lease.is_part_taken) = (room, true);
+        }
+        self.queue(now, true)
     }
 
     /// Whether the store has refused the counter, and requests do not wait for it.
@@ -158,7 +181,7 @@ impl Counter {
         self.begin = begin;
         self.held = 0;
         let lease = self.lease();
-        (lease.granted, lease.total, lease.batch, lease.answered) = (granted, granted, 0, None);
+        (lease.granted, lease.total, lease.batch, lease.answered, lease.is_part_taken) = (granted, granted, 0, None, false);
         self.spent = std::mem::take(&mut lease.late);
     }
 

@@ -145,7 +145,9 @@ impl Counters {
         while claims.len() < most {
             let Some(key) = sharing.queue.lock().pop_front() else { break };
             let claim = self.with_counter(&key, |counter| counter.claim(sharing.time(now), sharing.replicas(), false));
-            claims.extend(claim.map(|claim| CounterClaim { key, claim }));
+            // Before all replicas have told a store what they hold, none asks for more.
+            let quiet = |claim: Claim| if sharing.is_down() { Claim { least: 0, wanted: 0, ..claim } } else { claim };
+            claims.extend(claim.map(|claim| CounterClaim { key, claim: quiet(claim) }));
         }
         claims
     }
@@ -155,6 +157,7 @@ impl Counters {
         let now = sharing.time(now);
         let is_due = self.with_counter(&claim.key, |counter| {
             counter.granted(now, &claim.claim, grant);
+            counter.lease().is_part_taken &= sharing.is_down();
             counter.queue(now, false)
         });
         if is_due == Some(true) {
@@ -182,6 +185,15 @@ impl Counters {
     pub fn sweep(&self, sharing: &Sharing, now: u64, all: bool) {
         let now = sharing.time(now);
         for key in self.collect(|counter| counter.queue(now, all)) {
+            sharing.push(key);
+        }
+    }
+
+    /// Has all leases wait, for a store that has been away: those that were spent beyond what was granted with the part that this replica may
+    /// take alone.
+    pub fn restate(&self, sharing: &Sharing, now: u64) {
+        let now = sharing.time(now);
+        for key in self.collect(|counter| counter.take_part(now, sharing.replicas())) {
             sharing.push(key);
         }
     }

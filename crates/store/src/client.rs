@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     connection::Connection,
     error::Error,
-    replica::{ClaimOutcome, Replica},
+    replica::{ClaimOutcome, PRESENCE_KEPT, Replica},
     shared_limits::StoreStats,
 };
 
@@ -30,6 +30,8 @@ const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Dur
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval in which the replica says that it is there.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval in which a replica asks whether the others are back too.
+const RECOVERY_INTERVAL: Duration = Duration::from_millis(200);
 /// Most claims of one batch.
 const MAX_BATCH: usize = 256;
 
@@ -107,7 +109,6 @@ impl StoreClient {
             };
             let error = match connection {
                 Ok(mut connection) => {
-                    self.sharing.set_down(false);
                     let begun = self.begun.load(Ordering::Relaxed);
                     let Err(error) = self.serve(store, &mut connection).await else { return };
                     if self.begun.load(Ordering::Relaxed) > begun + 1 {
@@ -145,20 +146,49 @@ impl StoreClient {
         }
     }
 
+    /// Connects, and joins the other replicas: from then on requests ask the store.
     async fn connect(&mut self, store: &LimitStore) -> Result<Connection, Error> {
         let within = CONNECT_TIMEOUT.max(store.timeout);
-        let open = async {
-            let mut connection = Connection::open(store).await?;
-            self.announce(store, &mut connection).await?;
-            Ok(connection)
-        };
-        time::timeout(within, open).await.map_err(|_| Error::Silent(within))?
+        let mut connection = time::timeout(within, Connection::open(store)).await.map_err(|_| Error::Silent(within))??;
+        if self.sharing.is_down() {
+            self.recover(store, &mut connection).await?;
+        }
+        self.announce(store, &mut connection).await?;
+        self.sharing.set_down(false);
+        Ok(connection)
+    }
+
+    /// Tells a store that was away what this replica took meanwhile, and goes on counting alone until all replicas have told theirs: else the
+    /// first would be granted what others have spent. One that does not come back counts no longer once its presence would have ended.
+    async fn recover(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
+        self.counters.restate(&self.sharing, unix_time().as_secs());
+        while self.sharing.waiting() > 0 {
+            self.send_batch(store, connection).await?;
+        }
+        let known = self.sharing.replicas();
+        let end = Instant::now() + Duration::from_secs(PRESENCE_KEPT);
+        let mut since = None;
+        loop {
+            self.stats.round_trips.fetch_add(1, Ordering::Relaxed);
+            let presence = match self.replica.announce(connection, store, since.unwrap_or(0)).await {
+                Ok(presence) => presence,
+                // The node that knows the replicas is away.
+                Err(_) if connection.is_cluster() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let are_all_back = since.is_some() && presence.fresh >= known;
+            if known <= 1 || are_all_back || Instant::now() >= end {
+                return Ok(());
+            }
+            since.get_or_insert(presence.time / 1000);
+            time::sleep(RECOVERY_INTERVAL).await;
+        }
     }
 
     /// Says that the replica is there, and learns who else is. The node of a cluster that knows may be away while others answer.
     async fn announce(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
         self.stats.round_trips.fetch_add(1, Ordering::Relaxed);
-        let presence = self.replica.announce(connection, store).await;
+        let presence = self.replica.announce(connection, store, 0).await;
         let now = unix_time();
         match presence {
             Ok(presence) => {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Time after which a replica that says nothing does not count any more, seconds.
-const PRESENCE_KEPT: u64 = 10;
+pub(crate) const PRESENCE_KEPT: u64 = 10;
 /// Largest number that the store's scripts count exactly.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
@@ -50,6 +50,8 @@ pub(crate) struct Presence {
     pub(crate) replicas: u64,
     /// The store's time, milliseconds since 1970.
     pub(crate) time: u64,
+    /// Replicas that have said that they are there since the time that was asked for.
+    pub(crate) fresh: u64,
 }
 
 impl Replica {
@@ -63,15 +65,15 @@ impl Replica {
         }
     }
 
-    /// Says that the replica is there, and learns who else is.
+    /// Says that the replica is there, and learns who else is, and who has said so since a time in seconds.
     ///
     /// # Errors
     /// The store does not answer in time, or with an error.
-    pub(crate) async fn announce(&self, connection: &mut Connection, store: &LimitStore) -> Result<Presence, Error> {
-        let (key, arguments) = (replicas_key(store), [self.id.clone(), PRESENCE_KEPT.to_string()]);
+    pub(crate) async fn announce(&self, connection: &mut Connection, store: &LimitStore, since: u64) -> Result<Presence, Error> {
+        let (key, arguments) = (replicas_key(store), [self.id.clone(), PRESENCE_KEPT.to_string(), since.to_string()]);
         let answer = within(store.timeout, connection.run(&self.presence, &key, &arguments)).await?;
-        let [was_known, replicas, time] = <[u64; 3]>::from_redis_value(answer).map_err(RedisError::from)?;
-        Ok(Presence { was_known: was_known != 0, replicas, time })
+        let [was_known, replicas, time, fresh] = <[u64; 4]>::from_redis_value(answer).map_err(RedisError::from)?;
+        Ok(Presence { was_known: was_known != 0, replicas, time, fresh })
     }
 
     /// Sends claims, all at once. Gives an outcome for each, within the store's time.

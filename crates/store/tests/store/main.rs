@@ -489,7 +489,7 @@ async fn a_user_of_its_own_over_tls_and_no_other_certificate() {
         "no",
     ];
     // The keys and commands that the gateway needs, and no others.
-    let user = "--user gateway on >s3cret ~pailou:* +evalsha +eval +time +hget +hset +hdel +hgetall +del +expire +zadd +zcard +zscore \
+    let user = "--user gateway on >s3cret ~pailou:* +evalsha +eval +time +hget +hset +hdel +hgetall +del +expire +zadd +zcard +zcount +zscore \
                 +zremrangebyscore +zrem --user default off";
     let user: Vec<_> = user.split_whitespace().collect();
     let Some(_server) = Server::start(&[&tls[..], &user].concat()) else { return };
