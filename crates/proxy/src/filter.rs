@@ -93,6 +93,8 @@ pub(crate) enum Source<'a> {
 /// Facts of a request that the response halves need.
 #[derive(Default)]
 pub(crate) struct FilterState {
+    /// The listener has Envoy's own headers.
+    pub(crate) envoy_headers: bool,
     rule: Option<Arc<Filters>>,
     origin: Option<HeaderValue>,
     accept_encoding: Option<HeaderValue>,

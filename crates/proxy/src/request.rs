@@ -9,6 +9,7 @@ mod answer;
 mod attempt;
 mod backend;
 mod client_headers;
+mod envoy_headers;
 mod listener;
 mod mirroring;
 mod models;
@@ -26,6 +27,7 @@ mod tried;
 mod turn;
 mod unreadable;
 mod unrouted;
+mod upgrades;
 mod usage;
 
 use std::{
@@ -121,6 +123,9 @@ pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<Client
             let source = Source::Local(&error.message);
             filter::response(&mut state, connection, audience, &mut response, source).await;
             record.head(response.status());
+            if state.envoy_headers && error.flag == Flag::RateLimited {
+                envoy_headers::rate_limited(response.headers_mut());
+            }
             if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
             }
@@ -159,6 +164,7 @@ async fn serve(
     if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
         return Ok(Served::Here(Response::new(ResponseBody::empty())));
     }
+    state.envoy_headers = policy.envoy_headers;
     let client = prepare(head, listener, connection)?;
     if let Some(location) = head.normalize_path(policy.path)? {
         return Ok(Served::Here(redirect::to_normal_path(location)));
@@ -245,12 +251,7 @@ async fn forward(
     let Admission { admitted, runtime, listener, entry, client, bounds } = admission;
     let (context, rule, policy) = (&connection.worker.context, &entry.rule, &*listener.client);
     let base_models = &runtime.snapshot().base_models;
-    if let (Some(upgrade), Some(allowed)) = (&head.upgrade, &rule.policy.upgrades) {
-        let is_allowed = allowed.iter().any(|protocol| upgrade.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
-        if !is_allowed {
-            return Err(Error::new(Flag::Forbidden, "an upgrade to this protocol is not allowed"));
-        }
-    }
+    upgrades::check(head, rule)?;
     let input = read_for_backend(rule, admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
     let known = input.known(base_models);

@@ -41,6 +41,8 @@ pub struct ClientPolicy {
     pub health_check_path: Option<Box<str>>,
     /// Treatment of `X-Forwarded-Client-Cert`.
     pub client_cert_header: ForwardedClientCert,
+    /// Whether requests and responses bear Envoy's own headers (`x-envoy-upstream-service-time` and its like). Default: false.
+    pub envoy_headers: bool,
     /// Treatment of headers whose names have underscores.
     pub underscored_headers: UnderscoredHeaders,
     /// Treatment of `X-Request-Id`.
@@ -68,6 +70,7 @@ impl Default for ClientPolicy {
             tcp_keepalive: None,
             appends_forwarded_for: true,
             strips_host_dot: false,
+            envoy_headers: false,
             proxy_protocol: None,
             health_check_path: None,
             client_cert_header: ForwardedClientCert::default(),

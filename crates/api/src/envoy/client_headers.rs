@@ -27,7 +27,7 @@ pub struct ClientHeaders {
     pub late_response_headers: Option<HeaderModifier>,
     /// Envoy's own headers.
     #[serde(default)]
-    pub enable_envoy_headers: Option<Unsupported>,
+    pub enable_envoy_headers: Option<bool>,
     /// Whether limits announce themselves.
     #[serde(default)]
     pub disable_rate_limit_headers: Option<bool>,

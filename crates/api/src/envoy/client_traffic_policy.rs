@@ -96,7 +96,6 @@ unsupported_fields!(ClientTrafficPolicySpec,
     "connection.socketBufferLimit" => |spec| spec.connection.as_ref().is_some_and(|it| it.socket_buffer_limit.is_some()),
     "connection.maxAcceptPerSocketEvent" =>
         |spec| spec.connection.as_ref().is_some_and(|it| it.max_accept_per_socket_event.is_some()),
-    "headers.enableEnvoyHeaders" => |spec| spec.headers.as_ref().is_some_and(|it| it.enable_envoy_headers.is_some()),
     "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
     "http2.connectionKeepalive.intervalJitter" => |spec| spec.keepalive(|it| it.interval_jitter.is_some()),
     "http2.connectionKeepalive.idleInterval" => |spec| spec.keepalive(|it| it.idle_interval.is_some()),

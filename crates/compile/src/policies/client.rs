@@ -215,6 +215,7 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
         };
         policy.request_ids = request_ids(headers);
         policy.rate_limit_headers = !headers.disable_rate_limit_headers.unwrap_or(false);
+        policy.envoy_headers = headers.enable_envoy_headers == Some(true);
         policy.strips_host_dot = headers.host.is_some_and(|it| it.strip_trailing_host_dot == Some(true));
         policy.client_cert_header = headers.x_forwarded_client_cert.as_ref().map(client_cert_header).unwrap_or_default();
     }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Chosen,
     answer::{Answer, BackendResponse},
+    envoy_headers,
     outgoing::Outgoing,
     replay::ReplayBody,
     request_id,
@@ -87,7 +88,9 @@ impl Attempts<'_> {
             }
             record.attempts += 1;
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
+            let begun = self.route.policy.envoy_headers.then(Instant::now);
             let tried = self.attempt(&attempt, clocks).await;
+            let took = begun.map(|begun| begun.elapsed());
             attempt.report(tried.outcome());
             let admitted = admitted.and_then(|it| tried.count(it));
             let moved = self.body.can_be_sent() && self.target.fail_over(&tried);
@@ -101,6 +104,9 @@ impl Attempts<'_> {
                 if !wanted || retry.is_none() {
                     let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
                     request_id::stamp(&mut response.head.headers, record);
+                    if let Some(took) = took {
+                        envoy_headers::response(&mut response.head.headers, took);
+                    }
                     response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
                     if let Some(session) = self.route.session {
                         session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);

@@ -7,7 +7,7 @@ use pailou_ai::{Dialect, Pieces};
 use pailou_extproc::client::EndpointRequest;
 use pailou_snapshot::{Address, Credential, HeaderEdit, HostRewrite, RouteKind};
 
-use super::{Chosen, client_headers::Configured};
+use super::{Chosen, client_headers::Configured, envoy_headers};
 use crate::{
     breaker::Permit,
     credential,
@@ -78,6 +78,9 @@ impl Outgoing {
         // Before the edits, which may remove it again.
         if host_rewrite.is_some_and(|change| replaces_host(change, &edited, &edits)) {
             headers::append(&mut edited, headers::FORWARDED_HOST, &head.authority);
+        }
+        if route.policy.envoy_headers {
+            envoy_headers::request(&mut edited, head.parts.uri.path_and_query(), &path, &route.entry.rule.policy.timeouts);
         }
         let response_edits = edit(route, head, connection, &mut edited);
         let subset = if edits.iter().any(|edit| edit.is_some()) { edited.remove(headers::SUBSET) } else { None };

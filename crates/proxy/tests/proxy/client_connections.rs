@@ -118,3 +118,31 @@ async fn the_list_of_proxies_stays_as_it_came_where_nothing_is_to_be_appended() 
     let head = heads.lock().pop().unwrap();
     assert!(head.contains("x-forwarded-for: 192.0.2.1\r\n"), "{head}");
 }
+
+#[tokio::test]
+async fn envoys_own_headers_are_there_where_the_listener_has_them() {
+    let rule = "{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /new}}}], timeouts: {request: 5s}, \
+                backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+    let policy = |kind: &str, target: &str, spec: &str| {
+        format!(
+            "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: {kind}\nmetadata: {{name: policy}}\nspec:\n  targetRefs: [{{group: \
+             gateway.networking.k8s.io, {target}}}]\n  {spec}\n"
+        )
+    };
+    let limit = "rateLimit: {global: {rules: [{limit: {requests: 1, unit: Hour}}]}}";
+    for is_on in [true, false] {
+        let (address, heads) = engine().await;
+        let listener =
+            policy("ClientTrafficPolicy", "kind: Gateway, name: gw", &format!("headers: {{enableEnvoyHeaders: {is_on}}}"));
+        let limit = policy("BackendTrafficPolicy", "kind: HTTPRoute, name: route", limit);
+        let gateway = Gateway::serve(&[backend("main", address, ""), route(rule), listener, limit].concat());
+        let answer = gateway.ask("GET /old?q HTTP/1.1\r\nhost: a.test\r\nx-envoy-original-path: /forged").await;
+        assert_eq!(answer.contains("x-envoy-upstream-service-time: "), is_on, "{answer}");
+        let head = heads.lock().pop().unwrap();
+        assert_eq!(head.contains("x-envoy-original-path: /old?q\r\n"), is_on, "{head}");
+        assert_eq!(head.contains("x-envoy-expected-rq-timeout-ms: 5000\r\n"), is_on, "{head}");
+        let refused = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+        assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+        assert_eq!(refused.contains("x-envoy-ratelimited: true\r\n"), is_on, "{refused}");
+    }
+}
