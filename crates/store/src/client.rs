@@ -162,7 +162,8 @@ impl StoreClient {
     /// first would be granted what others have spent. One that does not come back counts no longer once its presence would have ended.
     async fn recover(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
         self.counters.restate(&self.sharing, unix_time().as_secs());
-        while self.sharing.waiting() > 0 {
+        // Costs that come meanwhile are told afterwards.
+        for _ in 0..self.sharing.waiting().div_ceil(MAX_BATCH) {
             self.send_batch(store, connection).await?;
         }
         let known = self.sharing.replicas();

@@ -6,6 +6,7 @@ mod support;
 
 mod compile;
 mod incremental;
+mod policy_precedence;
 mod precedence;
 mod reach;
 mod scale;
