@@ -15,26 +15,35 @@ use parking_lot::Mutex;
 
 use used_logins::UsedLogins;
 
-/// Most providers that are remembered, beside those in use.
-const MAX_PROVIDERS: usize = 1024;
+/// Most pools that are remembered, beside those in use.
+const MAX_POOLS: usize = 2048;
+
+/// Kinds of exchanges. Anybody can have a code exchanged, so that refreshes of those who have logged in have room of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ExchangeKind {
+    /// Of a login's code.
+    Login,
+    /// Of a session's refresh token.
+    Refresh,
+}
 
 /// State of all providers.
 #[derive(Default)]
 pub struct OidcProviders {
-    exchanges: Mutex<HashMap<DocumentId, Arc<ExchangePool>>>,
+    exchanges: Mutex<HashMap<(DocumentId, ExchangeKind), Arc<ExchangePool>>>,
     used_logins: UsedLogins,
     /// Refreshes of sessions.
     pub(crate) refreshes: Refreshes,
 }
 
 impl OidcProviders {
-    /// Room for exchanges with a provider.
-    pub(crate) fn exchanges(&self, provider: DocumentId) -> Arc<ExchangePool> {
-        let mut exchanges = self.exchanges.lock();
-        if exchanges.len() >= MAX_PROVIDERS && !exchanges.contains_key(&provider) {
+    /// Room for exchanges of a kind with a provider.
+    pub(crate) fn exchanges(&self, provider: DocumentId, kind: ExchangeKind) -> Arc<ExchangePool> {
+        let (mut exchanges, key) = (self.exchanges.lock(), (provider, kind));
+        if exchanges.len() >= MAX_POOLS && !exchanges.contains_key(&key) {
             exchanges.retain(|_, pool| Arc::strong_count(pool) > 1);
         }
-        exchanges.entry(provider).or_default().clone()
+        exchanges.entry(key).or_default().clone()
     }
 
     /// Begins the exchange of a login's code. Gives back whether it may begin: a login has one. `now` is in seconds since 1970.

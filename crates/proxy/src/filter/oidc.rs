@@ -14,7 +14,7 @@ use super::Stage;
 use crate::{
     error::{Error, Flag},
     error_response,
-    oidc_providers::{RefreshFailure, Unanswered},
+    oidc_providers::{ExchangeKind, RefreshFailure, Unanswered},
     request_head::Head,
     response_body::ResponseBody,
     wall_clock::unix_seconds,
@@ -149,7 +149,7 @@ impl Turn<'_> {
             return Err(used());
         }
         let exchange = settings.code_request(&provider.endpoints, login, request.redirect_uri);
-        let tokens = client.tokens(exchange).await.inspect_err(|error| match error {
+        let tokens = client.tokens(ExchangeKind::Login, exchange).await.inspect_err(|error| match error {
             ProviderError::Tokens(_) => {}
             ProviderError::Busy => logins.reopen_login(login, Unanswered::NotAsked),
             _ => logins.reopen_login(login, Unanswered::Asked),

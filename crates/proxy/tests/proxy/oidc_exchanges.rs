@@ -43,6 +43,9 @@ async fn a_provider_that_hangs_stops_no_logins_at_another() {
     let routes = [guarded_route("hanging", &hanging, ""), guarded_route("other", &other, "")];
     let objects = [&*routes.concat(), &backend("ear", ear.address, ""), SECRETS].concat();
     let gateway = Gateway::serve(&objects);
+    let mut session = Browser::default();
+    session.log_in(&gateway, &hanging, "/hanging").await;
+    session.cookies.retain(|name, _| name.starts_with("RefreshToken"));
     hanging.holds.send_replace(true);
     let mut logins = JoinSet::new();
     // As many as one provider may have under way.
@@ -52,10 +55,15 @@ async fn a_provider_that_hangs_stops_no_logins_at_another() {
         let (address, request) = (gateway.address, browser.head(&callback, "connection: close\r\n\r\n"));
         logins.spawn(async move { raw(address, &request).await });
     }
-    hanging.asked("/token", 32).await;
+    hanging.asked("/token", 33).await;
+    // Sessions have room of their own.
+    let (address, request) = (gateway.address, session.head("/hanging", "connection: close\r\n\r\n"));
+    let refresh = tokio::spawn(async move { raw(address, &request).await });
+    hanging.asked("/token", 34).await;
     let seen = Browser::default().log_in(&gateway, &other, "/other").await;
     assert_eq!(seen.status, 302, "{}", seen.text);
     hanging.holds.send_replace(false);
+    assert!(refresh.await.unwrap().starts_with("HTTP/1.1 200 "));
     for seen in logins.join_all().await {
         assert!(seen.starts_with("HTTP/1.1 302 "), "{seen}");
     }

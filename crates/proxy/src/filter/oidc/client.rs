@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     key_sets::KeySet,
-    oidc_providers::{RefreshFailure, RefreshOutcome},
+    oidc_providers::{ExchangeKind, RefreshFailure, RefreshOutcome},
     request_body::RequestBody,
     runtime::Runtime,
     subrequest::{self, SubrequestError},
@@ -99,8 +99,8 @@ impl ProviderClient {
     ///
     /// # Errors
     /// The provider cannot be reached, or refuses.
-    pub(super) async fn tokens(&self, request: TokenRequest) -> Result<TokenResponse, ProviderError> {
-        let exchanges = self.worker.context.oidc.exchanges(self.filter.document);
+    pub(super) async fn tokens(&self, kind: ExchangeKind, request: TokenRequest) -> Result<TokenResponse, ProviderError> {
+        let exchanges = self.worker.context.oidc.exchanges(self.filter.document, kind);
         let _permit = exchanges.permit().await.ok_or(ProviderError::Busy)?;
         timeout(TOKEN_TIMEOUT, self.ask_for_tokens(request)).await.unwrap_or(Err(ProviderError::Late(TOKEN_TIMEOUT)))
     }
@@ -113,7 +113,7 @@ impl ProviderClient {
         let settings = &self.filter.settings;
         let (client, request) = (self.clone(), settings.refresh_request(provider, refresh));
         let ask = async move {
-            client.tokens(request).await.map_err(|error| match error {
+            client.tokens(ExchangeKind::Refresh, request).await.map_err(|error| match error {
                 ProviderError::Tokens(refused @ TokenResponseError::Refused(..)) if !refused.is_of_client() => {
                     RefreshFailure::Refused(refused)
                 }
