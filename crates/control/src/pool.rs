@@ -1,5 +1,5 @@
-//! The part of a cluster that an endpoint picker follows: one InferencePool, the Pods that it selects, and the objects that
-//! rank its requests.
+//! The part of a cluster that an endpoint picker follows: one InferencePool, the Pods that it selects, the objects that rank its
+//! requests, and how the engines' certificates are verified.
 //!
 //! Everything is in the pool's namespace, so that a Role there is enough. The API server's discovery, which every service
 //! account may read, tells which kinds the cluster serves.
@@ -37,7 +37,8 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Kinds that a picker reads beside the pool and its Pods.
-const MORE: [Kind; 3] = [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel];
+const MORE: [Kind; 4] =
+    [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel, Kind::BackendTlsPolicy];
 
 /// The pool that is followed.
 #[derive(Clone, Debug)]
@@ -152,6 +153,9 @@ impl Follower {
             }
             let gone = self.scopes.select_pods(pods::selectors(&self.store));
             self.remove(|key| gone.iter().any(|scope| scope.covers(key)));
+            if self.needs_authorities() {
+                self.scopes.watch_config_maps();
+            }
             // While a new selector's Pods are being listed, the former ones stay.
             let is_known = self.publish.borrow().is_some() || self.scopes.is_synced();
             if is_known && self.publish.borrow().as_ref().is_none_or(|before| !Arc::ptr_eq(before, &self.store)) {
@@ -172,6 +176,17 @@ impl Follower {
             Change::Served { kind, group, version, plural } => self.scopes.serve(kind, group, version, &plural),
             Change::Listed => self.scopes.listed_kinds(),
         }
+    }
+
+    /// Whether certificates of the pool's engines are verified by authorities in ConfigMaps.
+    fn needs_authorities(&self) -> bool {
+        self.store.iter().any(|(_, entry)| match &entry.object {
+            Object::BackendTlsPolicy(policy) => {
+                let is_of_pool = policy.spec.target_refs.iter().any(|it| *it.kind == *"InferencePool" && it.name.as_str() == self.name);
+                is_of_pool && policy.spec.validation.ca_certificate_refs.iter().any(|it| it.kind == "ConfigMap")
+            }
+            _ => false,
+        })
     }
 
     fn replace(&mut self, scope: &Scope, objects: Vec<Decoded>) {

@@ -75,6 +75,13 @@ impl Scopes {
         }
     }
 
+    /// Watches ConfigMaps from now on.
+    pub(crate) fn watch_config_maps(&mut self) {
+        if self.running.keys().all(|scope| scope.kind != Kind::ConfigMap) {
+            self.watch_kind(Kind::ConfigMap, "", crds::resource(Kind::ConfigMap, "", "v1"));
+        }
+    }
+
     /// Whether the first lists are complete.
     pub(crate) fn is_synced(&self) -> bool {
         self.are_definitions_listed && self.running.values().all(|running| running.is_synced)

@@ -17,6 +17,7 @@ const GROUP: &str = "inference.networking.k8s.io";
 const GROUP_X: &str = "inference.networking.x-k8s.io";
 const GROUP_LLM_D: &str = "llm-d.ai";
 const OBJECTIVES_LLM_D: &str = "/apis/llm-d.ai/v1alpha2/inferenceobjectives";
+const TLS_POLICIES: &str = "/apis/gateway.networking.k8s.io/v1/backendtlspolicies";
 const OBJECTIVES: &str = "/apis/inference.networking.x-k8s.io/v1alpha2/inferenceobjectives";
 
 fn pool(namespace: &str, name: &str, app: &str) -> Value {
@@ -89,6 +90,27 @@ async fn a_pool_is_followed_with_its_pods_and_objectives_alone() {
         let is_discovery = request.path.starts_with("/apis/") && request.path.split('/').count() == 4;
         assert!(is_discovery || request.path.contains("/namespaces/models/"), "{request:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_and_its_authority_verify_the_engines() {
+    let api = Api::default();
+    define(&api, GROUP, "inferencepools", "InferencePool", &["v1"]);
+    define(&api, "gateway.networking.k8s.io", "backendtlspolicies", "BackendTLSPolicy", &["v1"]);
+    api.apply(POOLS, pool("models", "qwen", "a"));
+    let follower = follow(&api);
+    until("the pool is known", || followed(&follower).is_some_and(|it| matches!(it.tls, Ok(None)))).await;
+    assert!(api.requests(&Method::GET, "/api/v1/namespaces/models/configmaps").is_empty());
+    let validation =
+        json!({ "hostname": "engine.test", "caCertificateRefs": [{ "group": "", "kind": "ConfigMap", "name": "authority" }] });
+    let spec = json!({ "targetRefs": [{ "group": GROUP, "kind": "InferencePool", "name": "qwen" }], "validation": validation });
+    api.apply(TLS_POLICIES, object("gateway.networking.k8s.io/v1", "BackendTLSPolicy", "models", "engines", spec));
+    until("there is no authority", || followed(&follower).is_some_and(|it| it.tls.is_err())).await;
+    let mut authority = object("v1", "ConfigMap", "models", "authority", Value::Null);
+    authority["data"] = json!({ "ca.crt": rcgen::generate_simple_self_signed(["engine.test".to_owned()]).unwrap().cert.pem() });
+    api.apply("/api/v1/configmaps", authority);
+    let sni = || followed(&follower).and_then(|it| it.tls.ok()?.map(|tls| tls.sni.to_string()));
+    until("there is one", || sni() == Some("engine.test".to_owned())).await;
 }
 
 #[tokio::test(start_paused = true)]
