@@ -37,8 +37,7 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Kinds that a picker reads beside the pool and its Pods.
-const MORE: [Kind; 4] =
-    [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel, Kind::BackendTlsPolicy];
+const MORE: [Kind; 4] = [Kind::InferenceObjective, Kind::InferenceModelRewrite, Kind::InferenceModel, Kind::BackendTlsPolicy];
 
 /// The pool that is followed.
 #[derive(Clone, Debug)]
@@ -182,7 +181,8 @@ impl Follower {
     fn needs_authorities(&self) -> bool {
         self.store.iter().any(|(_, entry)| match &entry.object {
             Object::BackendTlsPolicy(policy) => {
-                let is_of_pool = policy.spec.target_refs.iter().any(|it| *it.kind == *"InferencePool" && it.name.as_str() == self.name);
+                let is_of_pool =
+                    policy.spec.target_refs.iter().any(|it| *it.kind == *"InferencePool" && it.name.as_str() == self.name);
                 is_of_pool && policy.spec.validation.ca_certificate_refs.iter().any(|it| it.kind == "ConfigMap")
             }
             _ => false,

@@ -37,7 +37,7 @@ use crate::{
 };
 use authentication::Identity;
 use bandwidth_limit::BandwidthState;
-pub(crate) use consultation::{Consultation, can_be_consulted, consult_guards, have_same_guards};
+pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};
 use oidc::OidcState;
 use passed::PassedFilters;
 use rate_limit::LimitState;

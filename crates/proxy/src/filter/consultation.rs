@@ -5,12 +5,13 @@ use std::borrow::Cow;
 
 use http::{HeaderName, Method};
 use pailou_auth::RequestFacts;
-use pailou_snapshot::{Body, Filters, HttpFilter};
+use pailou_snapshot::{Body, Filters, HttpFilter, Rule};
 
 use super::{
     Stage,
     attributes::JudgedRequest,
     authentication::{self, Identity},
+    ext_proc::Processing,
     external_auth,
     facts::header_value,
     oidc,
@@ -24,14 +25,19 @@ pub(crate) struct Consultation {
     identity: Identity,
 }
 
-/// Asks the guards that know a client by its request's head. Their changes come to nothing.
+/// Asks the guards that know a client by its request's head, external processors among them. Their changes come to nothing.
 ///
 /// # Errors
 /// The response of the first that refuses the request.
-pub(crate) async fn consult_guards(filters: &Filters, stage: &Stage<'_>, head: &Head) -> Result<Consultation, Error> {
+pub(crate) async fn consult_guards(rule: &Rule, stage: &Stage<'_>, head: &Head) -> Result<Consultation, Error> {
     let (mut head, mut identity) = (head.clone(), Identity::default());
-    for guard in guards(filters) {
+    let mut processing = Processing::new(stage);
+    for guard in guards(&rule.filters) {
         match guard {
+            HttpFilter::ExtProc(processor) => {
+                processing.enter(std::iter::once(processor), &head, stage.connection, &rule.route);
+                processing.request(processor, stage, &mut head, RequestInput::Absent).await?;
+            }
             HttpFilter::ExternalAuth(server) => {
                 external_auth::request(server, stage, &mut head, RequestInput::Absent, &mut Vec::new()).await?;
             }
@@ -81,14 +87,10 @@ pub(crate) fn have_same_guards(one: &Filters, other: &Filters) -> bool {
     }
 }
 
-/// Whether a rule's guards can be asked about a request that is not the rule's: an external processor cannot.
-pub(crate) fn can_be_consulted(filters: &Filters) -> bool {
-    !filters.http.iter().any(|filter| matches!(filter, HttpFilter::ExtProc(_)))
-}
-
-/// The filters that know clients.
+/// The filters that know clients. A processor that only watches, or sees responses alone, refuses nobody.
 fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
     let knows_clients = |filter: &&HttpFilter| match filter {
+        HttpFilter::ExtProc(processor) => processor.request.is_some() && !processor.shadow_mode,
         HttpFilter::ExternalAuth(_)
         | HttpFilter::ApiKeyAuth(_)
         | HttpFilter::BasicAuth(_)
@@ -98,7 +100,6 @@ fn guards(filters: &Filters) -> impl Iterator<Item = &HttpFilter> {
         | HttpFilter::Fault(_)
         | HttpFilter::Cors(_)
         | HttpFilter::Csrf(_)
-        | HttpFilter::ExtProc(_)
         | HttpFilter::Authorization(_)
         | HttpFilter::RateLimit(_)
         | HttpFilter::Compressor(_)

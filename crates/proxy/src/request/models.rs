@@ -98,11 +98,10 @@ impl<'a> ModelsRequest<'a> {
     }
 }
 
-/// Entries for the host that lead somewhere under the path before `/models`, and whose guards can say who may know of them.
+/// Entries for the host that lead somewhere under the path before `/models`.
 fn entries<'a>(listener: &'a Listener, head: &Head, request: &ModelsRequest<'_>) -> impl Iterator<Item = &'a RouteMatch> {
     let leads_somewhere = |rule: &Rule| {
         rule.route.kind == RouteKind::Http
-            && filter::can_be_consulted(&rule.filters)
             && backends(rule).is_some_and(|backends| backends.iter().any(|backend| backend.weight > 0 && backend.cluster.is_ok()))
     };
     let entries = listener.routes.entries_of(&head.host);
@@ -134,7 +133,7 @@ async fn admitted<'a>(entries: Vec<&'a RouteMatch>, stage: &Stage<'_>, head: &He
             Some((_, outcome)) => outcome.as_ref().ok().cloned(),
             None if consulted.len() == MAX_CONSULTED => None,
             None => {
-                let outcome = filter::consult_guards(filters, stage, head).await.map(Arc::new);
+                let outcome = filter::consult_guards(&entry.rule, stage, head).await.map(Arc::new);
                 let passed = outcome.as_ref().ok().cloned();
                 consulted.push((entry, outcome));
                 passed

@@ -16,9 +16,9 @@ use pailou_envoy_proto::{
 use tokio::sync::mpsc;
 
 use crate::support::{
-    objects::{backend, nowhere},
+    objects::{backend, nowhere, route},
     picker::{immediate, picker, setting},
-    processor::{changed, gateway, gateway_with, go_on, header, main_backend, piece, replaced, response_headers},
+    processor::{changed, gateway, gateway_for, gateway_with, go_on, header, main_backend, piece, replaced, response_headers},
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
@@ -336,5 +336,33 @@ async fn a_processor_has_the_route_chosen_anew() {
         let answer = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(expected), "{answer}");
         assert_eq!(calls.try_recv().is_ok_and(|call| call.contains("x-by: tenant\r\n")), clear);
+    }
+}
+
+#[tokio::test]
+async fn a_processor_says_who_may_know_of_the_models_behind_it() {
+    const ROUTE: &str = "{matches: [{headers: [{name: X-Gateway-Model-Name, value: qwen}]}], \
+                         backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+    let (main, _calls) = main_backend(OK).await;
+    let at = picker(|mut talk| async move {
+        let (headers, _) = talk.headers().await;
+        assert_eq!(header(&headers, ":path").unwrap(), "/v1/models");
+        match header(&headers, "x-user").as_deref() {
+            Some("ann") => talk.say(Answer::RequestHeaders(go_on())),
+            _ => talk.say(immediate(403, "not for you")),
+        }
+        while talk.next().await.is_some() {}
+    })
+    .await;
+    for (fields, user, expected) in [
+        ("processingMode: {request: {}}", "ann", "qwen"),
+        ("processingMode: {request: {}}", "bob", "not for you"),
+        ("processingMode: {response: {}}", "bob", "qwen"),
+        ("processingMode: {request: {}}, shadowMode: true", "bob", "qwen"),
+    ] {
+        let gateway = gateway_for(&route(ROUTE), main, &[(at, fields)]);
+        let answer = gateway.ask(&format!("GET /v1/models HTTP/1.1\r\nhost: a.test\r\nx-user: {user}")).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 200 "), expected == "qwen", "{fields} {user}: {answer}");
+        assert!(answer.contains(expected), "{fields} {user}: {answer}");
     }
 }
