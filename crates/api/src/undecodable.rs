@@ -106,6 +106,17 @@ impl Undecodable {
     }
 }
 
+impl Object {
+    /// Whether it stands in for a policy that did not decode ([`Undecodable::closing_policy`]).
+    pub fn is_closing_policy(&self) -> bool {
+        match self {
+            Self::SecurityPolicy(policy) => policy.spec.undecodable.is_some(),
+            Self::BackendTrafficPolicy(policy) => policy.spec.undecodable.is_some(),
+            _ => false,
+        }
+    }
+}
+
 fn concerns(kind: Kind, group: &str, spec: &Value) -> Option<Concerns> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     Some(match kind {

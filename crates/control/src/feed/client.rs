@@ -7,7 +7,11 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use pailou_api::{NamespaceName, ObjectKey, parse::parse_object};
+use pailou_api::{
+    NamespaceName, ObjectKey,
+    parse::{Decoded, ParseError, parse_object},
+    undecodable::Undecodable,
+};
 use pailou_compile::store::{Entry, Store};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -173,7 +177,10 @@ impl Session<'_> {
             Line::Upsert { object } => match parse_object(object, "feed", namespace) {
                 Ok(decoded) => self.batch.upserts.push(Entry::new(decoded, "feed".into())),
                 // A controller of another version may know fields that this proxy does not.
-                Err(errors) => errors.iter().for_each(|error| tracing::warn!("{error}")),
+                Err(errors) => {
+                    errors.iter().for_each(|error| tracing::warn!("{error}"));
+                    self.batch.upserts.extend(closing_policy(line, namespace, &errors));
+                }
             },
             Line::Delete { key } => self.batch.deletions.push(key.into()),
             Line::Synced {} => {
@@ -185,6 +192,13 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// What stands in for a policy that guards and does not decode: it closes the policy's targets.
+fn closing_policy(line: &[u8], namespace: &NamespaceName, errors: &[ParseError]) -> Option<Entry> {
+    let Ok(Line::Upsert { object }) = serde_json::from_slice(line) else { return None };
+    let object = Undecodable::new(&object, namespace, errors)?.closing_policy()?;
+    Some(Entry::new(Decoded { object, ignored: Vec::new(), line: 0 }, "feed".into()))
 }
 
 async fn open(options: &Options) -> Result<Incoming, Error> {
@@ -236,5 +250,25 @@ mod tests {
         let mut last_error = LastError::default();
         let all = ["refused", "refused", "away", "refused"].map(|words| last_error.is_new(words));
         assert_eq!(all, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_policy_that_this_proxy_does_not_understand_closes_its_targets() {
+        let line = |kind: &str, spec: &str| {
+            format!(
+                "{{\"type\":\"UPSERT\",\"object\":{{\"apiVersion\":\"gateway.envoyproxy.io/v1alpha1\",\"kind\":\"{kind}\",\"metadata\":{{\"name\":\"p\",\"namespace\":\"a\"}},\
+                 \"spec\":{{\"targetRefs\":[{{\"group\":\"gateway.networking.k8s.io\",\"kind\":\"Gateway\",\"name\":\"g\"}}],{spec}}}}}}}"
+            )
+            .into_bytes()
+        };
+        let namespace = NamespaceName::try_from("default").unwrap();
+        let closes = |line: &[u8]| {
+            let Ok(Line::Upsert { object }) = serde_json::from_slice(line) else { panic!("no object") };
+            let errors = parse_object(object, "feed", &namespace).unwrap_err();
+            closing_policy(line, &namespace, &errors).is_some_and(|entry| entry.object.is_closing_policy())
+        };
+        assert!(closes(&line("SecurityPolicy", "\"authorization\":{\"defaultAction\":\"Ask\"}")));
+        assert!(closes(&line("BackendTrafficPolicy", "\"rateLimit\":{\"type\":\"Regional\"}")));
+        assert!(!closes(&line("BackendTrafficPolicy", "\"loadBalancer\":{\"type\":7}")));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::{ResourceExt, core::ApiResource};
 use pailou_api::{
     Kind, Meta, NamespaceName, ObjectKey,
-    parse::{ParseError, Problem, parse_object},
+    parse::{self, ParseError, Problem, parse_object},
     undecodable::Undecodable,
 };
 use pailou_compile::store::Entry;
@@ -54,7 +54,10 @@ impl Raw {
             Err(errors) => {
                 let again = serde_json::from_str(json.expose()).unwrap_or_default();
                 let undecodable = Undecodable::new(&again, &reader.namespace, &errors);
-                Err(Rejected { errors, undecodable })
+                let closing = undecodable.as_ref().and_then(Undecodable::closing_policy).map(|object| {
+                    Box::new(Entry::new(parse::Decoded { object, ignored: Vec::new(), line: 0 }, reader.origin.clone()))
+                });
+                Err(Rejected { errors, undecodable, closing })
             }
         };
         Decoded { key, api_version: reader.resource.api_version.as_str().into(), uid, resource_version, live, json, entry }
@@ -83,6 +86,8 @@ pub(crate) struct Rejected {
     pub(crate) errors: Vec<ParseError>,
     /// The part of it that could be read, if it has a status.
     pub(crate) undecodable: Option<Undecodable>,
+    /// What closes the targets of a policy that guards, until a version of it decodes.
+    pub(crate) closing: Option<Box<Entry>>,
 }
 
 /// Reads the objects of one kind and version.

@@ -15,7 +15,7 @@ use super::{
     status_cache::{CachedStatus, StatusCache},
 };
 use crate::{
-    cluster_state::Objects,
+    cluster_state::{Json, Objects},
     events::{Events, Regarding},
     metrics::Metrics,
 };
@@ -103,11 +103,29 @@ impl ObjectCache {
                 Err(error) => return tracing::error!("{error}"),
             }
         }
+        self.keep(key, json);
+    }
+
+    /// Keeps an object of the store as JSON.
+    fn keep(&mut self, key: ObjectKey, json: Json) {
         if self.objects.get(&key) != Some(&json) {
             // Both have one key.
             let key = self.store.shared_key(&key).cloned().unwrap_or_else(|| Arc::new(key));
             Arc::make_mut(&mut self.objects).insert(key, json);
         }
+    }
+
+    /// Closes the targets of a policy that guards and never decoded. Proxies get it as it is, and close them too.
+    fn close(&mut self, decoded: &Decoded, closing: &Entry) {
+        let known = self.store.entry(&decoded.key);
+        if known.is_some_and(|known| !known.object.is_closing_policy() || known == closing) {
+            return;
+        }
+        match Arc::make_mut(&mut self.store).upsert(closing.clone()) {
+            Ok(changed) => self.is_dirty |= changed,
+            Err(error) => return tracing::error!("{error}"),
+        }
+        self.keep(decoded.key.clone(), decoded.json.clone());
     }
 
     /// Removes an object.
@@ -129,7 +147,11 @@ impl ObjectCache {
 
     /// Reports the errors of an object. The store keeps the version before it, if there was one.
     fn undecodable(&mut self, kind: Kind, decoded: &Decoded, rejected: &Rejected) {
-        let Rejected { errors, undecodable } = rejected;
+        let Rejected { errors, undecodable, closing } = rejected;
+        // Before the note: an object that comes takes the note away.
+        if let Some(closing) = closing {
+            self.close(decoded, closing);
+        }
         // A class that is someone else's as well is left to that one.
         let is_left = |live: &CachedStatus| kind == Kind::GatewayClass && live.other_writer.is_some();
         if let Some(live) = decoded.live.clone().filter(|live| !is_left(live)) {
@@ -154,8 +176,12 @@ impl ObjectCache {
         if decoded.live.is_some() && !undecodable.as_ref().is_some_and(Undecodable::says_whom_it_concerns) {
             note.push_str("; its references do not decode either, so that no condition reports this");
         }
-        let is_served = self.objects.contains_key(&decoded.key);
-        tracing::warn!("{} does not decode{}: {note}", decoded.key, if is_served { ", its last good version stays" } else { "" });
+        let served = match self.store.entry(&decoded.key) {
+            Some(entry) if entry.object.is_closing_policy() => ", its targets are closed",
+            Some(_) => ", its last good version stays",
+            None => "",
+        };
+        tracing::warn!("{} does not decode{served}: {note}", decoded.key);
         let regarding = Regarding { key: &decoded.key, api_version: &decoded.api_version, uid: &decoded.uid };
         self.events.warn(regarding, "Read", "Invalid", &note);
     }

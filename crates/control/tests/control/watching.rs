@@ -138,6 +138,35 @@ async fn an_object_that_cannot_be_read_is_left_out_and_the_rest_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_policy_that_guards_and_never_decoded_closes_its_targets() {
+    const POLICIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/securitypolicies";
+    let api = cluster();
+    define(&api, "gateway.envoyproxy.io", "securitypolicies", "SecurityPolicy", &["v1alpha1"]);
+    let policy = |action: &str| {
+        let target = json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g" });
+        let spec = json!({ "targetRefs": [target], "authorization": { "defaultAction": action } });
+        json!({ "metadata": { "name": "p", "namespace": "default" }, "spec": spec })
+    };
+    let is_closing = |controller: &Controller| {
+        let published = published(controller)?;
+        let (_, entry) = published.cluster.store.iter().find(|(key, _)| key.kind == "SecurityPolicy")?;
+        Some(entry.object.is_closing_policy())
+    };
+    api.apply(POLICIES, policy("allow"));
+    let controller = start(&api, "a");
+    until("it closes its targets", || is_closing(&controller) == Some(true)).await;
+    api.apply(POLICIES, policy("Allow"));
+    until("it decodes", || is_closing(&controller) == Some(false)).await;
+    api.apply(POLICIES, policy("allow"));
+    api.apply(GATEWAYS, gateway("later", "pailou"));
+    until("what came later is known", || names(&controller, "Gateway") == ["g", "later"]).await;
+    assert_eq!(is_closing(&controller), Some(false), "the last good version stays");
+    api.delete(POLICIES, "default/p");
+    until("it is gone", || is_closing(&controller).is_none()).await;
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_nests_too_deep_keeps_no_other_from_being_heard_of() {
     let api = cluster();
     let deep = |name: &str| {
