@@ -18,6 +18,12 @@ use tokio::sync::{Notify, mpsc};
 /// Most bytes of a response's messages to queue. The proxy lets go of a picker that reads none of them.
 const MAX_QUEUED: usize = 4 << 20;
 
+/// Most bytes that wait for all servers which only watch: a request's account ends before they have read it.
+const MAX_OBSERVED: usize = 64 << 20;
+
+/// Bytes that wait for servers which only watch.
+static OBSERVED: AtomicUsize = AtomicUsize::new(0);
+
 /// Bytes in the queue up to which [`OutboxSender::has_room`] is so.
 const ROOM: usize = 256 << 10;
 
@@ -41,10 +47,37 @@ pub(crate) struct OutboxSender {
 }
 
 /// Account of the messages that wait.
-#[derive(Default)]
 struct Queue {
     bytes: AtomicUsize,
     read: Notify,
+    /// The server only watches.
+    is_observed: bool,
+}
+
+impl Queue {
+    fn new(is_observed: bool) -> Self {
+        Self { bytes: AtomicUsize::new(0), read: Notify::new(), is_observed }
+    }
+
+    /// Counts a frame. Gives back how many bytes wait, and whether all observers' are within their bound.
+    fn add(&self, length: usize) -> (usize, bool) {
+        let is_within = !self.is_observed || OBSERVED.fetch_add(length, Ordering::Relaxed) + length <= MAX_OBSERVED;
+        (self.bytes.fetch_add(length, Ordering::Relaxed) + length, is_within)
+    }
+
+    fn remove(&self, length: usize) {
+        self.bytes.fetch_sub(length, Ordering::Relaxed);
+        if self.is_observed {
+            OBSERVED.fetch_sub(length, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let left = *self.bytes.get_mut();
+        self.remove(left);
+    }
 }
 
 impl Outbox {
@@ -55,8 +88,17 @@ impl Outbox {
 
     /// The same for messages of which so many bytes may wait.
     pub(crate) fn with_limit(begun: VecDeque<Bytes>, limit: usize) -> (Self, OutboxSender) {
+        Self::queued(begun, limit, Queue::new(false))
+    }
+
+    /// The same for a server that only watches.
+    pub(crate) fn observed(begun: VecDeque<Bytes>, limit: usize) -> (Self, OutboxSender) {
+        Self::queued(begun, limit, Queue::new(true))
+    }
+
+    fn queued(begun: VecDeque<Bytes>, limit: usize, queue: Queue) -> (Self, OutboxSender) {
         let (sender, more) = mpsc::unbounded_channel();
-        let queue = Arc::<Queue>::default();
+        let queue = Arc::new(queue);
         (Self { begun, more, queue: queue.clone() }, OutboxSender { sender, queue, limit })
     }
 
@@ -69,8 +111,8 @@ impl OutboxSender {
     /// Sends frames. Returns false if the picker is gone, or reads nothing.
     pub(crate) fn write(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
         frames.into_iter().filter(|frame| !frame.is_empty()).all(|frame| {
-            let queued = self.queue.bytes.fetch_add(frame.len(), Ordering::Relaxed) + frame.len();
-            queued <= self.limit && self.sender.send(frame).is_ok()
+            let (queued, is_within) = self.queue.add(frame.len());
+            is_within && queued <= self.limit && self.sender.send(frame).is_ok()
         })
     }
 
@@ -102,7 +144,7 @@ impl Body for Outbox {
         }
         let next = self.more.poll_recv(context);
         if let Poll::Ready(Some(frame)) = &next {
-            self.queue.bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+            self.queue.remove(frame.len());
             self.queue.read.notify_waiters();
         }
         next.map(|frame| frame.map(|frame| Ok(Frame::data(frame))))
@@ -123,5 +165,21 @@ impl Body for SharedOutbox {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let mut outbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Pin::new(&mut *outbox).poll_frame(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_all_observers_is_bounded_and_given_back() {
+        let frame = || Bytes::from_static(&[0; 1 << 20]);
+        let outbox = || Outbox::observed(VecDeque::new(), usize::MAX);
+        let (first, second) = (outbox(), outbox());
+        let fits = (0..MAX_OBSERVED >> 20).all(|_| first.1.write([frame()]));
+        assert!(fits && !second.1.write([frame()]));
+        drop((first, second));
+        assert!(outbox().1.write([frame()]));
     }
 }

@@ -107,10 +107,10 @@ impl Session {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // A body that is sent as one is as long as an answer to it may be.
-        let body = if limits.is_observer { 0 } else { limits.max_message };
-        let (outbox, sender) = Outbox::with_limit(VecDeque::from([first]), body.saturating_add(MAX_QUEUED));
-        let ending = watch::Sender::new(None);
         let Limits { fail_open, is_observer, .. } = limits;
+        let (begun, limit) = (VecDeque::from([first]), limits.max_message.saturating_add(MAX_QUEUED));
+        let (outbox, sender) = if is_observer { Outbox::observed(begun, limit) } else { Outbox::with_limit(begun, limit) };
+        let ending = watch::Sender::new(None);
         let state = Arc::new(State { ending, fail_open, is_observer, over: Notify::new(), is_bound: AtomicBool::new(false) });
         let (to_request, from_request) = mpsc::channel(MAX_REPLIES);
         let (to_response, from_response) = mpsc::channel(MAX_REPLIES);

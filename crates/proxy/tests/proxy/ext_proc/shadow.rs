@@ -101,7 +101,7 @@ async fn one_that_reads_nothing_is_let_go() {
     })
     .await;
     let gateway = gateway(main, &[(at, WATCH)]);
-    let body = Bytes::from(vec![b'a'; 6 << 20]);
+    let body = Bytes::from(vec![b'a'; 80 << 20]);
     let head = format!("POST /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     let answer = gateway.raw(&(head + std::str::from_utf8(&body).unwrap())).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
