@@ -17,6 +17,7 @@ pub(crate) mod report;
 pub(crate) mod security;
 pub(crate) mod server_settings;
 pub(crate) mod targets;
+mod tcp_keepalive;
 pub(crate) mod traffic;
 pub(crate) mod unenforced;
 pub(crate) mod values;

@@ -60,6 +60,7 @@ pub mod server;
 mod session_record;
 mod shared_limits;
 mod subrequest;
+mod tcp_keepalive;
 mod template;
 mod timer;
 pub mod tls;

@@ -22,15 +22,15 @@ use pailou_api::{
 };
 use pailou_auth::Cidr;
 use pailou_snapshot::{
-    ClientAddress, ClientCertDetails, ClientCertificates, ClientKeepalive, ClientPolicy, ClientProxyProtocol, EscapedSlashes,
-    ForwardedClientCert, ForwardedClientCertMode, ListenerName, RequestIds, UnderscoredHeaders,
+    ClientAddress, ClientCertDetails, ClientCertificates, ClientPolicy, ClientProxyProtocol, EscapedSlashes, ForwardedClientCert,
+    ForwardedClientCertMode, ListenerName, RequestIds, UnderscoredHeaders,
 };
 
 use super::{
     ancestors::Reach,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
-    unenforced,
+    tcp_keepalive, unenforced,
     values::invalid,
 };
 
@@ -163,11 +163,7 @@ fn client_policy(spec: &ClientTrafficPolicySpec) -> Result<ClientPolicy, Problem
     policy.max_requests = limit.and_then(|it| it.max_requests_per_connection);
     policy.max_connection_age = limit.and_then(|it| it.max_connection_duration).and_then(|it| it.enabled());
     policy.timeouts.max_stream = limit.and_then(|it| it.max_stream_duration).and_then(|it| it.enabled());
-    policy.tcp_keepalive = spec.tcp_keepalive.map(|it| ClientKeepalive {
-        idle: it.idle_time.map(|it| it.as_std()),
-        interval: it.interval.map(|it| it.as_std()),
-        probes: it.probes,
-    });
+    policy.tcp_keepalive = spec.tcp_keepalive.map(tcp_keepalive::of_clients);
     policy.proxy_protocol = match (spec.proxy_protocol, spec.enable_proxy_protocol) {
         (Some(settings), _) if settings.optional => Some(ClientProxyProtocol::Optional),
         (Some(_), _) | (None, Some(true)) => Some(ClientProxyProtocol::Required),

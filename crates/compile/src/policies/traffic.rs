@@ -20,6 +20,7 @@ use super::{
     super::index::Index,
     admission_control, connection, health,
     http_filters::{self, Sources},
+    tcp_keepalive,
     values::{invalid, statuses},
 };
 
@@ -82,7 +83,7 @@ impl Traffic {
             traffic.passive = health.passive.as_ref().map(health::passive);
             traffic.panic_threshold = health.panic_threshold.map(health::percent);
         }
-        traffic.tcp_keepalive = spec.tcp_keepalive.as_ref().map(|it| it.idle_time.map_or(LINUX_KEEPALIVE, |time| time.as_std()));
+        traffic.tcp_keepalive = spec.tcp_keepalive.map(|it| tcp_keepalive::idle_time(it).unwrap_or(LINUX_KEEPALIVE));
         traffic.proxy_protocol = spec.proxy_protocol.map(|it| match it.version {
             SpecVersion::V1 => ProxyProtocolVersion::V1,
             SpecVersion::V2 => ProxyProtocolVersion::V2,

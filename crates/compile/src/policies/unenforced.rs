@@ -3,7 +3,10 @@
 use pailou_api::{BackendTrafficPolicy, ClientTrafficPolicy, envoy::health_check::HealthCheck};
 use pailou_snapshot::AdmissionControl;
 
-use super::http_filters::has_settings;
+use super::{http_filters::has_settings, tcp_keepalive};
+
+/// Linux takes no others.
+const IDLE_TIME: &str = "tcpKeepalive.idleTime beyond whole seconds from 1 to 32767";
 
 /// Paths below `spec` that are set and not acted on. `has_limit_store`: replicas share global limits.
 pub(crate) fn of_traffic(policy: &BackendTrafficPolicy, has_limit_store: bool) -> Vec<&'static str> {
@@ -21,6 +24,7 @@ pub(crate) fn of_traffic(policy: &BackendTrafficPolicy, has_limit_store: bool) -
     let keepalive = spec.tcp_keepalive.as_ref();
     name(keepalive.is_some_and(|it| it.probes.is_some()), "tcpKeepalive.probes");
     name(keepalive.is_some_and(|it| it.interval.is_some()), "tcpKeepalive.interval");
+    name(keepalive.is_some_and(|it| tcp_keepalive::is_time_changed(it.idle_time)), IDLE_TIME);
     if let Some(health) = &spec.health_check {
         of_health(health, &mut paths);
     }
@@ -47,5 +51,11 @@ fn of_health(health: &HealthCheck, paths: &mut Vec<&'static str>) {
 
 /// Paths below `spec` that are set and not acted on.
 pub(crate) fn of_client(policy: &ClientTrafficPolicy) -> Vec<&'static str> {
-    policy.spec.unsupported()
+    let mut paths = policy.spec.unsupported();
+    let mut name = |is_set: bool, path: &'static str| paths.extend(is_set.then_some(path));
+    let keepalive = policy.spec.tcp_keepalive.unwrap_or_default();
+    name(tcp_keepalive::is_time_changed(keepalive.idle_time), IDLE_TIME);
+    name(tcp_keepalive::is_time_changed(keepalive.interval), "tcpKeepalive.interval beyond whole seconds from 1 to 32767");
+    name(tcp_keepalive::are_probes_changed(keepalive.probes), "tcpKeepalive.probes beyond 127");
+    paths
 }

@@ -19,7 +19,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_http1::MAX_HEAD;
 use pailou_snapshot::{ClientKeepalive, ClientTimeouts};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::TcpKeepalive;
 use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
@@ -38,7 +38,7 @@ use super::{
     service::service,
     streams::Streams,
 };
-use crate::{proxy_protocol::Ends, timer::Timer};
+use crate::{proxy_protocol::Ends, tcp_keepalive, timer::Timer};
 
 /// Bytes held of a response's body that an HTTP/2 client does not take, per stream.
 const SEND_BUFFER: usize = 64 << 10;
@@ -65,7 +65,7 @@ pub(super) async fn run<W: Serve>(
     stream.set_nodelay(true)?;
     let settings = port.settings();
     if let Some(keepalive) = settings.client.tcp_keepalive {
-        keep_alive(&stream, keepalive)?;
+        keep_alive(&stream, keepalive);
     }
     let mut ends = Ends { source: peer, destination: stream.local_addr()? };
     let mut phases = Phases { server: port.server_phase.clone(), port: port.port_phase.clone() };
@@ -127,7 +127,7 @@ pub(super) async fn run<W: Serve>(
 }
 
 /// Has the system probe a connection without traffic.
-fn keep_alive(stream: &TcpStream, settings: ClientKeepalive) -> io::Result<()> {
+fn keep_alive(stream: &TcpStream, settings: ClientKeepalive) {
     let mut keepalive = TcpKeepalive::new();
     if let Some(idle) = settings.idle {
         keepalive = keepalive.with_time(idle);
@@ -138,7 +138,7 @@ fn keep_alive(stream: &TcpStream, settings: ClientKeepalive) -> io::Result<()> {
     if let Some(probes) = settings.probes {
         keepalive = keepalive.with_retries(probes);
     }
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    tcp_keepalive::set(stream, &keepalive);
 }
 
 /// Signal of the end to a connection over HTTP/1.1. Over HTTP/2 the client gets GOAWAY.

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use pailou_snapshot::Address;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::TcpKeepalive;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpStream, UnixStream},
@@ -16,7 +16,7 @@ use super::{
     Destination, FailureKind,
     io::{Counted, Io, Transport},
 };
-use crate::{dns::Dns, proxy_protocol, tls::MaybeTls};
+use crate::{dns::Dns, proxy_protocol, tcp_keepalive, tls::MaybeTls};
 
 /// How long an address has the field to itself before the next is tried beside it (RFC 8305, Connection Attempt Delay).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -75,10 +75,10 @@ async fn tcp(address: SocketAddr, destination: &Destination<'_>) -> io::Result<T
 
 fn tune(stream: &TcpStream, keepalive: Option<Duration>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    match keepalive {
-        Some(idle) => SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
-        None => Ok(()),
+    if let Some(idle) = keepalive {
+        tcp_keepalive::set(stream, &TcpKeepalive::new().with_time(idle));
     }
+    Ok(())
 }
 
 /// The first of several addresses that answers: each is tried when the one before has failed or is slow.
