@@ -8,7 +8,7 @@ use std::sync::{
 use pailou_snapshot::CircuitBreaker;
 use tokio::sync::Notify;
 
-use crate::admission::AdmissionWindow;
+use crate::admission::AdmissionWindows;
 
 /// The counters of one circuit breaker. They outlive reloads; the limits come with each call, from the rule in force.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Breaker {
     counters: [Counter; Resource::ALL.len()],
     connection_closed: Notify,
     /// Outcomes of attempts, for rules with admission control.
-    pub admission: AdmissionWindow,
+    pub admission: AdmissionWindows,
 }
 
 /// Resources that a breaker counts.
