@@ -34,6 +34,8 @@ struct Entry {
     answer: Option<(Known, Instant)>,
     /// When the addresses were found.
     found: Option<Instant>,
+    /// When the next lookup may begin, after one that failed while addresses were known.
+    retry_at: Option<Instant>,
     used: Option<Instant>,
     /// Told when the lookup under way is complete; `None` where there is none.
     under_way: Option<Arc<Notify>>,
@@ -59,7 +61,7 @@ impl Cache {
         let Some(entry) = entries.get_mut(host) else { return CacheLookup::Absent };
         entry.used = Some(now);
         let holds_until = |known: &Known, until: Instant| match (refresh, known, entry.found) {
-            (Some(refresh), Ok(_), Some(found)) => found + refresh.clamp(MIN_TTL, MAX_TTL),
+            (Some(refresh), Ok(_), Some(found)) => (found + refresh.clamp(MIN_TTL, MAX_TTL)).max(entry.retry_at.unwrap_or(found)),
             _ => until,
         };
         match (&entry.answer, &entry.under_way) {
@@ -88,7 +90,8 @@ impl Cache {
             }
         }
         let name: Arc<str> = host.into();
-        let entry = Entry { answer: None, found: None, used: Some(Instant::now()), under_way: Some(Arc::default()) };
+        let entry =
+            Entry { answer: None, found: None, retry_at: None, used: Some(Instant::now()), under_way: Some(Arc::default()) };
         entries.insert(Arc::clone(&name), entry);
         Some(name)
     }
@@ -101,6 +104,7 @@ impl Cache {
         if matches!(&answer, Ok((addresses, _)) if !addresses.is_empty()) {
             entry.found = Some(now);
         }
+        entry.retry_at = answer.is_err().then(|| now + NEGATIVE_TTL);
         entry.answer = Some(match answer {
             Ok((addresses, until)) if !addresses.is_empty() => (Ok(addresses.into()), until.clamp(now + MIN_TTL, now + MAX_TTL)),
             Ok(_) => (Err(ResolveError::NoAddress(Arc::clone(host))), now + NEGATIVE_TTL),
@@ -113,5 +117,25 @@ impl Cache {
         if let Some(done) = entry.under_way.take() {
             done.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_addresses_are_not_looked_up_again_at_once_after_a_failure() {
+        let (cache, host, refresh) = (Cache::default(), Arc::from("a.example"), Some(Duration::from_secs(1)));
+        cache.complete(&host, Ok((vec!["10.0.0.1".parse().unwrap()], Instant::now())));
+        cache.0.lock().get_mut(&host).unwrap().found = Some(Instant::now() - Duration::from_secs(60));
+        assert!(matches!(cache.find(&host, refresh), CacheLookup::Stale(_)));
+        cache.complete(
+            &host,
+            Err(ResolveError::Failed { host: Arc::clone(&host), source: hickory_resolver::net::NetError::Timeout }),
+        );
+        assert!(matches!(cache.find(&host, refresh), CacheLookup::Fresh(Ok(_))), "the resolver has its pause");
+        cache.0.lock().get_mut(&host).unwrap().retry_at = Some(Instant::now());
+        assert!(matches!(cache.find(&host, refresh), CacheLookup::Stale(_)), "after which it is asked again");
     }
 }
