@@ -23,6 +23,8 @@ pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwar
 pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// A proxy's account of its client's certificate.
 pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// How many of our gateways the request has passed that add nothing to [`FORWARDED_FOR`].
+const HOPS: HeaderName = HeaderName::from_static("x-pailou-hops");
 /// A name for the request that all hops log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -152,15 +154,19 @@ fn is_of_one_hop(name: &str) -> bool {
 /// Appends the connection's other end, if one is given, to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
 /// one are `trusted`, what they say of the scheme stands. Returns how many proxies the request has passed then, this one included.
 pub(crate) fn forwarded(headers: &mut HeaderMap, peer: Option<&HeaderValue>, tls: bool, trusted: bool) -> usize {
-    let mut hops = 1;
-    if headers.contains_key(FORWARDED_FOR) {
-        if let Some(peer) = peer {
-            append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default());
+    let mut hops = 0;
+    match peer {
+        Some(peer) if headers.contains_key(FORWARDED_FOR) => append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default()),
+        Some(peer) => drop(headers.insert(FORWARDED_FOR, peer.clone())),
+        None => {
+            // The list does not grow, so that a request that goes in circles needs another mark.
+            let passed = headers.get(HOPS).and_then(|hops| hops.to_str().ok()?.parse().ok());
+            hops = passed.unwrap_or(0_usize).saturating_add(1);
+            headers.insert(HOPS, HeaderValue::from(hops));
         }
-        hops = headers.get_all(FORWARDED_FOR).iter().map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum();
-    } else if let Some(peer) = peer {
-        headers.insert(FORWARDED_FOR, peer.clone());
     }
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    hops = hops.saturating_add(lines.map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum());
     if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
     }

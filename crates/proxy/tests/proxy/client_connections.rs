@@ -120,6 +120,44 @@ async fn the_list_of_proxies_stays_as_it_came_where_nothing_is_to_be_appended() 
 }
 
 #[tokio::test]
+async fn a_request_that_goes_in_circles_is_stopped_where_nothing_is_appended() {
+    let (address, heads) = engine().await;
+    let gateway = gateway(address, "clientIPDetection: {xForwardedFor: {numTrustedHops: 1, disableXForwardedForAppend: true}}");
+    let mut passed = String::new();
+    for _ in 0..100 {
+        // The backend leads back here: each head is the one that it got.
+        let answer = gateway.ask(&format!("GET / HTTP/1.1\r\nhost: a.test{passed}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let head = heads.lock().pop().unwrap();
+        let forwarded = head.lines().filter(|line| line.starts_with("x-"));
+        passed = forwarded.map(|line| format!("\r\n{line}")).collect();
+    }
+    let answer = gateway.ask(&format!("GET / HTTP/1.1\r\nhost: a.test{passed}")).await;
+    assert!(answer.starts_with("HTTP/1.1 508 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_clients_word_of_path_and_timeout_never_passes_for_the_gateways() {
+    for is_on in [true, false] {
+        let (address, heads) = engine().await;
+        let gateway = gateway(address, &format!("headers: {{enableEnvoyHeaders: {is_on}}}"));
+        let forged = "x-envoy-original-path: /forged\r\nx-envoy-expected-rq-timeout-ms: 1";
+        gateway.ask(&format!("GET / HTTP/1.1\r\nhost: a.test\r\n{forged}")).await;
+        let head = heads.lock().pop().unwrap();
+        assert!(!head.contains("x-envoy-original-path") && !head.contains("x-envoy-expected-rq-timeout-ms"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn keepalive_settings_beyond_the_systems_cost_no_connection() {
+    let (address, _) = engine().await;
+    for keepalive in ["idleTime: 24h", "interval: 500ms", "idleTime: 0s, interval: 0s, probes: 0", "probes: 200"] {
+        let gateway = gateway(address, &format!("tcpKeepalive: {{{keepalive}}}"));
+        assert!(gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await.ends_with("\r\n\r\nok"), "{keepalive}");
+    }
+}
+
+#[tokio::test]
 async fn envoys_own_headers_are_there_where_the_listener_has_them() {
     let rule = "{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /new}}}], timeouts: {request: 5s}, \
                 backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
