@@ -161,13 +161,16 @@ impl StoreClient {
     /// Tells a store that was away what this replica took meanwhile, and goes on counting alone until all replicas have told theirs: else the
     /// first would be granted what others have spent. One that does not come back counts no longer once its presence would have ended.
     async fn recover(&mut self, store: &LimitStore, connection: &mut Connection) -> Result<(), Error> {
+        let end = Instant::now() + Duration::from_secs(PRESENCE_KEPT);
         self.counters.restate(&self.sharing, unix_time().as_secs());
-        // Costs that come meanwhile are told afterwards.
+        // Costs that come meanwhile are told afterwards, as is all that a slow store leaves no time for.
         for _ in 0..self.sharing.waiting().div_ceil(MAX_BATCH) {
+            if Instant::now() >= end {
+                break;
+            }
             self.send_batch(store, connection).await?;
         }
         let known = self.sharing.replicas();
-        let end = Instant::now() + Duration::from_secs(PRESENCE_KEPT);
         let mut since = None;
         loop {
             self.stats.round_trips.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +180,12 @@ impl StoreClient {
                 Err(_) if connection.is_cluster() => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let are_all_back = since.is_some() && presence.fresh >= known;
+            // No replica admits anything alone with `failClosed`: there is nothing to wait for while the store still counts all of them. One
+            // that lost its memory counts those alone that have told it what they hold.
+            let are_all_back = match store.is_fail_closed {
+                true => presence.replicas >= known,
+                false => since.is_some() && presence.fresh >= known,
+            };
             if known <= 1 || are_all_back || Instant::now() >= end {
                 return Ok(());
             }
