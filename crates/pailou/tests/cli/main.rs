@@ -9,6 +9,7 @@ mod dir;
 mod docs;
 mod examples;
 mod keys;
+mod limit_store;
 mod limits;
 mod process;
 mod serve;
