@@ -13,7 +13,6 @@ use pailou_api::{
     ObjectKey,
     refs::{GATEWAY_GROUP, ParentReference},
 };
-use pailou_auth::SessionCookies;
 use pailou_snapshot::{Cluster, Snapshot};
 
 use super::{
@@ -179,7 +178,7 @@ impl Memory {
         // No route refers to these by number.
         all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
         let documents = remote_documents::distinct(self.effects.documents());
-        let session_cookies = SessionCookies::of(self.effects.cookie_names());
+        let session_cookies = self.effects.session_cookies();
         let breakers = self.cluster_ids.breakers.clone();
         let snapshot = Snapshot { ports, clusters: all, breakers, documents, session_cookies, base_models, limit_store };
         self.claim_and_report_reads = [claim_reads, report_reads];

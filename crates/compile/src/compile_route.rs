@@ -25,7 +25,6 @@ impl RouteCompiler<'_, '_> {
             output.effects.extend(usage.pools.iter().map(|pool| Effect::Pool { pool: *pool, gateway }));
         }
         output.effects.extend(usage.documents.into_iter().map(|document| Effect::Document(document.into())));
-        output.effects.extend(usage.cookie_names.into_iter().map(|names| Effect::Sessions(names.into())));
         output.used = usage.ids;
         output.effects.extend(self.policies.effects);
         output.shrink();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::HeaderName;
 use pailou_auth::CookieNames;
-use pailou_snapshot::{Forward, RemoteDocument, RouteMatch};
+use pailou_snapshot::{CookieHosts, Forward, PolicyCookies, RemoteDocument, RouteMatch};
 
 use super::{
     any_route::AnyRoute,
@@ -56,8 +56,18 @@ pub(crate) enum Effect {
     Identity { listener: ListenerId, header: HeaderName },
     /// A document is to be fetched.
     Document(Box<RemoteDocument>),
-    /// Clients have sessions in these cookies.
-    Sessions(Box<CookieNames>),
+    /// Clients have sessions in cookies.
+    Sessions(Box<RouteCookies>),
+}
+
+/// Cookies of sessions that clients of a route have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RouteCookies {
+    pub(crate) names: CookieNames,
+    /// The route's namespace.
+    pub(crate) namespace: Arc<str>,
+    /// Hosts that clients send them to.
+    pub(crate) hosts: Vec<CookieHosts>,
 }
 
 /// The effects of all routes, and how many have each.
@@ -130,11 +140,15 @@ impl Effects {
     }
 
     /// Cookies of sessions.
-    pub(crate) fn cookie_names(&self) -> impl Iterator<Item = &CookieNames> {
-        self.0.keys().filter_map(|effect| match effect {
-            Effect::Sessions(names) => Some(&**names),
-            _ => None,
-        })
+    pub(crate) fn session_cookies(&self) -> Option<PolicyCookies> {
+        let mut all = None;
+        for effect in self.0.keys() {
+            if let Effect::Sessions(cookies) = effect {
+                let RouteCookies { names, namespace, hosts } = &**cookies;
+                all.get_or_insert_with(PolicyCookies::default).insert(names, namespace, hosts);
+            }
+        }
+        all
     }
 
     /// All effects, each with how many routes have it.

@@ -11,7 +11,6 @@ use pailou_api::{
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
     refs::BackendObjectReference,
 };
-use pailou_auth::CookieNames;
 use pailou_snapshot::{
     BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
     RemoteDocument, San, Transport, UpstreamTls,
@@ -25,6 +24,7 @@ use super::{
     grants::{Referent, Referrer},
     ids::{PolicyId, PoolId},
     index::{Index, name_of},
+    oidc::CookieSettings,
     policies::traffic::Traffic,
     servers::{self, BACKENDS, service_port},
 };
@@ -91,8 +91,8 @@ pub(crate) struct Resolver<'t, 'a> {
     pools: BTreeSet<PoolId>,
     /// Documents to fetch.
     pub(crate) documents: HashSet<RemoteDocument>,
-    /// Cookies of sessions.
-    pub(crate) cookie_names: HashSet<CookieNames>,
+    /// Cookies of the sessions that clients of the rules have.
+    pub(crate) cookies: HashSet<CookieSettings>,
 }
 
 /// Everything that one route or listener uses.
@@ -104,8 +104,6 @@ pub(crate) struct Usage {
     pub(crate) pools: BTreeSet<PoolId>,
     /// Documents to fetch.
     pub(crate) documents: HashSet<RemoteDocument>,
-    /// Cookies of sessions.
-    pub(crate) cookie_names: HashSet<CookieNames>,
 }
 
 impl<'t, 'a> Resolver<'t, 'a> {
@@ -119,14 +117,14 @@ impl<'t, 'a> Resolver<'t, 'a> {
             policies: BTreeSet::new(),
             pools: BTreeSet::new(),
             documents: HashSet::new(),
-            cookie_names: HashSet::new(),
+            cookies: HashSet::new(),
         }
     }
 
     /// Everything that was used.
     pub(crate) fn finish(self) -> Usage {
-        let Self { used: ids, policies, pools, documents, cookie_names, .. } = self;
-        Usage { ids, policies, pools, documents, cookie_names }
+        let Self { used: ids, policies, pools, documents, .. } = self;
+        Usage { ids, policies, pools, documents }
     }
 
     /// Finds what a reference leads to.

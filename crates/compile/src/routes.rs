@@ -1,6 +1,6 @@
 //! HTTPRoutes and GRPCRoutes: from objects to entries of listeners' route tables, and statuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use http::HeaderName;
 
@@ -8,7 +8,8 @@ use crate::{
     any_route::AnyRoute,
     attach,
     matches::Match,
-    output::{Effect, Output, RouteListener},
+    oidc::{self, CookieSettings},
+    output::{Effect, Output, RouteCookies, RouteListener},
     policies::effective::{RoutePolicies, RulePolicies},
     resolver::Resolver,
     route::{Route, RuleSpec, rule_name},
@@ -33,6 +34,8 @@ impl RouteCompiler<'_, '_> {
         let mut forms: BTreeMap<Given, usize> = BTreeMap::new();
         // By form.
         let mut identities: Vec<Vec<HeaderName>> = Vec::new();
+        let mut cookies: Vec<HashSet<CookieSettings>> = Vec::new();
+        let mut sessions: HashSet<RouteCookies> = HashSet::new();
         for listener in listeners_of(&attachments) {
             let given = self.given(listener);
             let form = *forms.entry(given).or_insert_with(|| {
@@ -40,12 +43,16 @@ impl RouteCompiler<'_, '_> {
                 let all = matches.iter().zip(&rules).flat_map(|(matches, rule)| entries(matches, rule));
                 output.entries.push(RouteTable::sorted(all.collect()));
                 identities.push(std::mem::take(&mut self.policies.merged_identities));
+                cookies.push(std::mem::take(&mut self.resolver.cookies));
                 output.entries.len() - 1
             });
             let effect = |header: &HeaderName| Effect::Identity { listener, header: header.clone() };
             output.effects.extend(identities[form].iter().map(effect));
+            let hostname = self.gateways[listener].hostname.as_ref();
+            sessions.extend(cookies[form].iter().map(|settings| oidc::route_cookies(settings, route, hostname)));
             output.places.push(RouteListener { listener, form });
         }
+        output.effects.extend(sessions.into_iter().map(|cookies| Effect::Sessions(cookies.into())));
         if forms.is_empty() {
             // Not served, and yet its references are to be judged.
             self.resolver.is_dry = true;

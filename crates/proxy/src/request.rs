@@ -262,7 +262,7 @@ async fn forward(
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }
     if let Some(cookies) = &runtime.snapshot().session_cookies {
-        cookies.remove(&mut head.parts.headers);
+        cookies.remove(&mut head.parts.headers, &rule.route.name.namespace, &head.host);
     }
     let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
     let backend = backend::choose(rule, runtime, session.as_ref())?;

@@ -22,6 +22,7 @@ mod matching;
 mod oidc;
 mod path;
 mod policy;
+mod policy_cookies;
 mod pool;
 mod remote_document;
 mod route;
@@ -62,6 +63,7 @@ pub use matching::{
 pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
+pub use policy_cookies::{CookieHosts, PolicyCookies};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
@@ -71,8 +73,6 @@ pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots,
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
-
-use pailou_auth::SessionCookies;
 
 /// Everything the data plane needs, except the endpoints, which live in cells of their own (see [`Endpoints`]).
 #[derive(Debug, Default)]
@@ -85,8 +85,8 @@ pub struct Snapshot {
     pub breakers: Vec<BreakerKey>,
     /// The documents to fetch, each once, in the order of their identities.
     pub documents: Vec<Arc<RemoteDocument>>,
-    /// Names of the cookies of sessions, which reach no backend; `None` where no policy logs anybody in.
-    pub session_cookies: Option<SessionCookies>,
+    /// Cookies of sessions, which reach no backend; `None` where no policy logs anybody in.
+    pub session_cookies: Option<PolicyCookies>,
     /// Base model by LoRA adapter, for `X-Gateway-Base-Model-Name`.
     pub base_models: BTreeMap<String, String>,
     /// The store that global limits are counted in; without, every process counts alone.

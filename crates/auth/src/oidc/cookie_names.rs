@@ -1,4 +1,4 @@
-//! Names of cookies: one policy's, and those of all policies, which reach no backend.
+//! Names of cookies: one policy's, and those of several, which reach no backend.
 
 use std::collections::HashSet;
 
@@ -6,6 +6,10 @@ use http::HeaderMap;
 
 use super::cookies::is_part;
 use crate::cookie::remove_cookies;
+
+const ACCESS_TOKEN: &str = "AccessToken";
+const ID_TOKEN: &str = "IdToken";
+const NONCE: &str = "OauthNonce";
 
 /// Names of a policy's cookies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,12 +35,12 @@ impl CookieNames {
         let suffix: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let name = |prefix: &str| format!("{prefix}-{suffix}").into_boxed_str();
         Self {
-            access_token: access_token.map_or_else(|| name("AccessToken"), Into::into),
-            id_token: id_token.map_or_else(|| name("IdToken"), Into::into),
+            access_token: access_token.map_or_else(|| name(ACCESS_TOKEN), Into::into),
+            id_token: id_token.map_or_else(|| name(ID_TOKEN), Into::into),
             refresh_token: name("RefreshToken"),
             hmac: name("OauthHMAC"),
             expires: name("OauthExpires"),
-            nonce: name("OauthNonce"),
+            nonce: name(NONCE),
         }
     }
 
@@ -45,22 +49,34 @@ impl CookieNames {
         [&self.access_token, &self.id_token, &self.refresh_token, &self.hmac, &self.expires]
     }
 
+    /// The names that the policy chooses. They may be those of others' cookies.
+    pub fn chosen(&self) -> impl Iterator<Item = &str> {
+        let suffix = self.nonce.strip_prefix(NONCE);
+        let tokens = [(ACCESS_TOKEN, &*self.access_token), (ID_TOKEN, &*self.id_token)];
+        let chosen = move |(prefix, name): &(&str, &str)| name.strip_prefix(prefix) != suffix;
+        tokens.into_iter().filter(chosen).map(|(_, name)| name)
+    }
+
+    /// The names that the gateway generates: they have the policy's digest.
+    pub fn generated(&self) -> impl Iterator<Item = &str> {
+        let all = self.of_session().into_iter().chain([&*self.nonce]);
+        all.filter(|name| self.chosen().all(|chosen| chosen != *name))
+    }
+
     /// Whether a cookie is one of these, or a part of one.
     pub(super) fn has(&self, cookie: &str) -> bool {
         cookie.starts_with(&*self.nonce) || self.of_session().iter().any(|name| is_part(cookie, name))
     }
 }
 
-/// Names of the cookies of all policies. A browser sends them with each request to their host, whichever route takes it.
+/// Names of the cookies of several policies. A browser sends them with each request to their host, whichever route takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionCookies(HashSet<Box<str>>);
 
 impl SessionCookies {
-    /// The names of policies; `None` where there are none.
-    pub fn of<'n>(policies: impl IntoIterator<Item = &'n CookieNames>) -> Option<Self> {
-        let names = policies.into_iter().flat_map(|names| names.of_session().into_iter().chain([&*names.nonce]));
-        let names: HashSet<Box<str>> = names.map(Into::into).collect();
-        (!names.is_empty()).then_some(Self(names))
+    /// Adds a name.
+    pub fn insert(&mut self, name: &str) {
+        self.0.insert(name.into());
     }
 
     /// Removes such cookies from a request.
@@ -84,7 +100,8 @@ mod tests {
     #[test]
     fn cookies_of_all_policies_go_and_others_stay() {
         let policies = [CookieNames::new("a", None, None), CookieNames::new("b", Some("at"), None)];
-        let cookies = SessionCookies::of(&policies).unwrap();
+        let mut cookies = SessionCookies::default();
+        policies.iter().flat_map(|names| names.generated().chain(names.chosen())).for_each(|name| cookies.insert(name));
         let (flow, part) = (format!("{}.{}", policies[0].nonce, "0".repeat(26)), format!("{}.7", policies[1].id_token));
         let line = format!("x=1; {}=y; {flow}=z; at=v;{part}=w; at.page=2; AccessToken-00000000=3", policies[0].hmac);
         let mut headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(line).unwrap())]);
@@ -93,6 +110,15 @@ mod tests {
         headers.insert(header::COOKIE, HeaderValue::from_static("at=v"));
         cookies.remove(&mut headers);
         assert!(!headers.contains_key(header::COOKIE));
-        assert_eq!(SessionCookies::of([]), None);
+    }
+
+    #[test]
+    fn names_are_chosen_or_generated() {
+        let names = CookieNames::new("a", None, None);
+        assert_eq!((names.chosen().count(), names.generated().count()), (0, 6));
+        let others = format!("IdToken-{}", "0".repeat(8));
+        let names = CookieNames::new("a", Some("at"), Some(&others));
+        assert_eq!(names.chosen().collect::<Vec<_>>(), ["at", &*others]);
+        assert_eq!(names.generated().count(), 4);
     }
 }

@@ -3,7 +3,7 @@
 use crate::support::{
     ear::Ear,
     login::{SECRETS, guarded_route, open_route},
-    objects::{Gateway, backend},
+    objects::{GATEWAY, Gateway, backend},
     provider::{Browser, Provider},
 };
 
@@ -26,6 +26,38 @@ async fn no_route_of_the_host_lets_cookies_of_a_session_through() {
         assert_eq!(browser.get(&gateway, path, "").await.status, 200, "{path}");
         let head = ear.next().await;
         assert!(head.contains("\r\ncookie: theme=dark\r\n"), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_a_policy_chooses_counts_in_its_namespace_and_for_its_hosts() {
+    let (ear, provider) = (Ear::start().await, Provider::start().await);
+    let on_host = |route: String, host: &str| route.replace("parentRefs:", &format!("hostnames: [{host}]\n  parentRefs:"));
+    let in_other =
+        |object: String, name: &str| object.replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, namespace: other}}"));
+    let objects = [
+        GATEWAY.replace("protocol: HTTP", "protocol: HTTP, allowedRoutes: {namespaces: {from: All}}"),
+        on_host(guarded_route("one", &provider, ", cookieNames: {accessToken: at}"), "a.test"),
+        on_host(open_route("open"), "a.test"),
+        on_host(open_route("away"), "b.test"),
+        // Its Gateway is not in its namespace.
+        in_other(on_host(open_route("other"), "a.test"), "other").replace("name: gw", "name: gw, namespace: default"),
+        backend("ear", ear.address, ""),
+        in_other(backend("ear", ear.address, ""), "ear"),
+        SECRETS.to_owned(),
+    ];
+    let gateway = Gateway::at_own_address(&objects.concat());
+    let mut browser = Browser::default();
+    assert_eq!(browser.log_in(&gateway, &provider, "/one").await.status, 302);
+    browser.cookies.retain(|name, _| name == "at" || name.starts_with("OauthHMAC-"));
+    browser.cookies.insert("at".to_owned(), "own".to_owned());
+    assert_eq!(browser.cookies.len(), 2);
+    for (path, host, rest) in [("/open", "a.test", None), ("/other", "a.test", Some("at=own")), ("/away", "b.test", Some("at=own"))]
+    {
+        let head = browser.head(path, "").replace("host: a.test", &format!("host: {host}"));
+        assert!(gateway.ask(&head).await.starts_with("HTTP/1.1 200 "), "{path}");
+        let head = ear.next().await;
+        assert_eq!(head.lines().find_map(|line| line.strip_prefix("cookie: ")), rest, "{path}: {head}");
     }
 }
 

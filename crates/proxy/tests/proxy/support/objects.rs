@@ -20,7 +20,8 @@ use tokio::{
 
 use super::{log::Log, options};
 
-const GATEWAY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
+/// The Gateway of most tests.
+pub(crate) const GATEWAY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  gatewayClassName: pailou\n  \
                        listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n";
 
 /// A Gateway, and whatever else is given.
