@@ -57,6 +57,14 @@ pub(crate) const FRAME_OVERHEAD: u64 = 96;
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
+    /// Part of it that bodies use which only wait for a limit of bandwidth.
+    waiting: AtomicU64,
+}
+
+/// Room of a body that only waits, given back when dropped.
+pub(crate) struct Waiting {
+    context: Arc<Context>,
+    bytes: u64,
 }
 
 /// A share of a [`Budget`], given back when dropped.
@@ -68,7 +76,7 @@ pub struct Share {
 impl Budget {
     /// A budget of this many bytes.
     pub fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0) }
+        Self { limit, used: AtomicU64::new(0), waiting: AtomicU64::new(0) }
     }
 
     /// Bytes in use.
@@ -81,6 +89,19 @@ impl Budget {
     pub(crate) fn has_room_for_copies(&self, bytes: u64) -> bool {
         self.used().saturating_add(bytes) <= self.limit / 2
     }
+
+    /// Counts bytes that only wait. They get no more than half of the room, lest a slow rule keeps the others' requests out.
+    fn begin_wait(&self, bytes: u64) -> bool {
+        let has_room = self.waiting.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.limit / 2;
+        if !has_room {
+            self.end_wait(bytes);
+        }
+        has_room
+    }
+
+    fn end_wait(&self, bytes: u64) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Share {
@@ -92,6 +113,15 @@ impl Share {
     /// Context that the share is of.
     pub(crate) fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// Counts the share among those that only wait.
+    ///
+    /// # Errors
+    /// [`Flag::Budget`] when too much waits already.
+    pub(crate) fn begin_wait(&self) -> Result<Waiting, Error> {
+        let has_room = self.context.bodies.begin_wait(self.bytes);
+        if has_room { Ok(Waiting { context: Arc::clone(&self.context), bytes: self.bytes }) } else { Err(full()) }
     }
 
     /// Whether the share could be made this large now.
@@ -144,5 +174,24 @@ pub(crate) fn full() -> Error {
 impl Drop for Share {
     fn drop(&mut self) {
         self.context.bodies.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.context.bodies.end_wait(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_waits_gets_half_of_the_room() {
+        let budget = Budget::new(100);
+        assert!(budget.begin_wait(30) && budget.begin_wait(20) && !budget.begin_wait(1));
+        budget.end_wait(20);
+        assert!(!budget.begin_wait(21) && budget.begin_wait(20));
     }
 }

@@ -24,6 +24,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
 use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteName, Rule};
+use tokio::time::Instant;
 
 use crate::{
     error::{Audience, Error},
@@ -54,6 +55,10 @@ pub(crate) struct Stage<'a> {
     pub(crate) listener: &'a ListenerName,
     /// The route's rule, once it is chosen.
     pub(crate) route: Option<&'a RouteName>,
+    /// When the request came.
+    pub(crate) started: Instant,
+    /// When all of the request must be through, as far as is known.
+    pub(crate) deadline: Option<Instant>,
     /// Limits of a body that a filter reads.
     pub(crate) bounds: Bounds,
     /// Responses say what limits leave, unless a rule says otherwise.
@@ -228,7 +233,9 @@ pub(crate) async fn request_to_rule(
     if rule.filters.http.is_empty() {
         return Ok(Passage::Continue(Admitted(input)));
     }
-    let stage = &Stage { route: Some(&rule.route), ..*stage };
+    let by_rule = rule.policy.timeouts.request.map(|limit| stage.started + limit);
+    let deadline = stage.deadline.into_iter().chain(by_rule).min();
+    let stage = &Stage { route: Some(&rule.route), deadline, ..*stage };
     state.identity = state.passed.identity(&rule.filters.http);
     state.enter(rule, head, stage);
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
@@ -290,7 +297,7 @@ async fn pass(
                 }
             }
             HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
-            HttpFilter::BandwidthLimit(limit) => (input, state.bandwidth) = bandwidth_limit::request(limit, stage, input).await,
+            HttpFilter::BandwidthLimit(limit) => (input, state.bandwidth) = bandwidth_limit::request(limit, stage, input).await?,
         }
         if may_rematch {
             state.passed.push(filter, identity.clone());

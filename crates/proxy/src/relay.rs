@@ -56,6 +56,8 @@ pub(crate) struct Reader {
 pub(crate) struct Clocks {
     /// When the whole must be through.
     pub(crate) deadline: Option<Instant>,
+    /// When even a connection that was switched to another protocol must be through.
+    pub(crate) stream_deadline: Option<Instant>,
     /// How long no byte may move, in either direction.
     pub(crate) idle: Option<Duration>,
 }
@@ -216,24 +218,39 @@ impl Relay {
 
     /// No byte came. Do the clocks still run?
     fn watch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.poll(context).is_ready()
-        {
-            return self.fail(
-                Flag::Timeout,
-                "the response took longer than the route allows",
-                ResponseBodyError::TimedOut("request timeout"),
-            );
+        if let Some((flag, message, error)) = self.overrun(context) {
+            return self.fail(flag, message, error);
         }
         if let Some(idle) = &mut self.idle
             && idle.poll(context).is_ready()
         {
             return self.fail(Flag::StreamIdle, "nothing moved for too long", ResponseBodyError::TimedOut("idle timeout"));
         }
-        if self.record.is_cut_off() {
-            return self.fail(Flag::Stopped, "the gateway stopped before the response was through", ResponseBodyError::Stopped);
-        }
         Poll::Pending
+    }
+
+    /// Looks at the clocks while nobody reads, as what came before still waits on its way to the client; gives the error that ends the
+    /// body. Idle time is nobody's fault then.
+    pub(crate) fn poll_clocks(&mut self, context: &mut Context<'_>) -> Poll<ResponseBodyError> {
+        if self.guards.is_none() || !matches!(self.state, State::Flowing) {
+            return Poll::Pending;
+        }
+        let Some((flag, message, error)) = self.overrun(context) else { return Poll::Pending };
+        // An event would come amid another: the client has not got all that was read.
+        match (self.fail(flag, message, error), std::mem::replace(&mut self.state, State::Ended)) {
+            (Poll::Ready(Some(Err(error))), _) | (_, State::Pausing(error)) => Poll::Ready(error),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Whether the response's time is up, or the gateway's.
+    fn overrun(&mut self, context: &mut Context<'_>) -> Option<(Flag, &'static str, ResponseBodyError)> {
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.poll(context).is_ready()) {
+            let error = ResponseBodyError::TimedOut("request timeout");
+            return Some((Flag::Timeout, "the response took longer than the route allows", error));
+        }
+        let message = "the gateway stopped before the response was through";
+        self.record.is_cut_off().then_some((Flag::Stopped, message, ResponseBodyError::Stopped))
     }
 
     /// Whether a body that lasts until its connection ends has ended before its stream was through.

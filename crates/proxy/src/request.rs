@@ -45,6 +45,7 @@ use http::{Request, Response};
 use pailou_snapshot::{
     Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
 };
+use tokio::time::Instant;
 
 use crate::{
     breaker::Overflow,
@@ -176,8 +177,21 @@ async fn serve(
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
     let rate_limit_headers = policy.rate_limit_headers;
-    let stage =
-        Stage { runtime: &runtime, connection, client, scheme, listener: &listener.name, route: None, bounds, rate_limit_headers };
+    let started = Instant::from_std(record.started);
+    let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
+    let (listener_name, route) = (&listener.name, None);
+    let stage = Stage {
+        runtime: &runtime,
+        connection,
+        client,
+        scheme,
+        listener: listener_name,
+        route,
+        started,
+        deadline,
+        bounds,
+        rate_limit_headers,
+    };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;
     let (mut entry, input) = match preflight::rule(listener, head) {

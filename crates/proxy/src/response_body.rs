@@ -70,8 +70,23 @@ impl ResponseBody {
 
     /// A part of the body that was held back is on its way: the request's idle clock begins anew.
     fn beat(&mut self) {
-        if let Response::Relayed(relay) = &mut self.0 {
-            relay.beat();
+        match &mut self.0 {
+            Response::Relayed(relay) => relay.beat(),
+            Response::Compressed(compressed) => compressed.inner_mut().beat(),
+            Response::Whole(_) | Response::Processed(_) | Response::Throttled(_) => {}
+        }
+    }
+
+    /// Looks at the request's clocks while nobody reads of the body; gives the error that ends it.
+    fn poll_clocks(&mut self, context: &mut Context<'_>) -> Poll<ResponseBodyError> {
+        match &mut self.0 {
+            Response::Relayed(relay) => relay.poll_clocks(context),
+            Response::Compressed(compressed) => compressed.inner_mut().poll_clocks(context),
+            Response::Processed(processed) => {
+                processed.poll_work(context);
+                Poll::Pending
+            }
+            Response::Whole(_) | Response::Throttled(_) => Poll::Pending,
         }
     }
 

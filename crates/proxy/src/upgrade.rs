@@ -1,9 +1,10 @@
 //! WebSocket and other upgrades: after the 101 both connections are but bytes.
 
-use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     error::Flag,
+    relay::Clocks,
     request_log::RequestLog,
     server::OnUpgrade,
     tunnel::{End, tunnel},
@@ -11,16 +12,24 @@ use crate::{
 };
 
 /// Joins a client's and a backend's connection once both have switched protocols, until either side ends, no byte has moved for
-/// `idle`, or the drain is over. `guards` are held as long as that takes.
-pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Box<RequestLog>, guards: G, idle: Option<Duration>) {
+/// the clocks' idle time, their `stream_deadline` has come, or the drain is over. `guards` are held as long as that takes.
+pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Box<RequestLog>, guards: G, clocks: Clocks) {
+    let deadline = clocks.stream_deadline;
     match client.upgraded().await {
         Some(client) => {
-            let passed = tunnel(client, backend, idle, record.cut_off()).await;
+            let stop = async {
+                tokio::select! {
+                    () = record.cut_off() => {}
+                    () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+                }
+            };
+            let passed = tunnel(client, backend, clocks.idle, stop).await;
             record.request_bytes = passed.sent;
             record.response_bytes = passed.received;
             record.flag = match passed.end {
                 End::Closed => None,
                 End::Idle => Some(Flag::StreamIdle),
+                End::Stopped if deadline.is_some_and(|at| at <= Instant::now()) => Some(Flag::Timeout),
                 End::Stopped => Some(Flag::Stopped),
             };
         }

@@ -12,11 +12,13 @@ use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pailou_snapshot::BandwidthLimit;
 use parking_lot::Mutex;
+use tokio::time::timeout_at;
 
 use super::Stage;
 use crate::{
     bandwidth::{Buckets, Delays, Gate},
-    request_input::RequestInput,
+    error::{Error, Flag},
+    request_input::{ReadBody, RequestInput},
     response_body::{DelayTrailers, ResponseBody, Throttled},
     server::{ClientBody, ClientBodyError},
 };
@@ -28,16 +30,20 @@ pub(super) struct BandwidthState {
     request: Arc<Mutex<Delays>>,
 }
 
-/// Slows a request's body down. One that was read before waits here for as long as it would take to pass.
+/// Slows a request's body down. One that was read before waits here for as long as it would take to pass, but not beyond the request's
+/// deadline: no endpoint is to blame for that.
+///
+/// # Errors
+/// [`Flag::Timeout`] at the deadline, [`Flag::Budget`] where bodies that wait take too much room.
 pub(super) async fn request(
     limit: &BandwidthLimit,
     stage: &Stage<'_>,
     mut input: RequestInput,
-) -> (RequestInput, Option<BandwidthState>) {
-    let Some(route) = stage.route else { return (input, None) };
+) -> Result<(RequestInput, Option<BandwidthState>), Error> {
+    let Some(route) = stage.route else { return Ok((input, None)) };
     let buckets = stage.connection.worker.context.bandwidth.of(route);
     let state = BandwidthState { buckets: Arc::clone(&buckets), request: Arc::default() };
-    let Some(rate) = limit.request else { return (input, Some(state)) };
+    let Some(rate) = limit.request else { return Ok((input, Some(state))) };
     let mut gate = Gate::new(buckets, |buckets| &buckets.request, rate);
     match &mut input {
         RequestInput::Absent => {}
@@ -47,14 +53,33 @@ pub(super) async fn request(
             unread.rest.body = ClientBody::filtered(ThrottledRequest { inner, gate, held: Bytes::new(), delays });
         }
         RequestInput::Read(read) => {
-            let mut held = read.bytes.clone();
-            while !held.is_empty() {
-                poll_fn(|context| gate.poll_pass(&mut held, context)).await;
+            let wait = pass(&mut gate, read);
+            match stage.deadline {
+                None => wait.await?,
+                Some(deadline) => timeout_at(deadline, wait).await.unwrap_or_else(|_| Err(late()))?,
             }
             *state.request.lock() = gate.delays();
         }
     }
-    (input, Some(state))
+    Ok((input, Some(state)))
+}
+
+/// Waits until a body that was read may have passed.
+async fn pass(gate: &mut Gate, read: &ReadBody) -> Result<(), Error> {
+    let mut held = read.bytes.clone();
+    poll_fn(|context| gate.poll_pass(&mut held, context)).await;
+    if held.is_empty() {
+        return Ok(());
+    }
+    let _waiting = read.share.begin_wait()?;
+    while !held.is_empty() {
+        poll_fn(|context| gate.poll_pass(&mut held, context)).await;
+    }
+    Ok(())
+}
+
+fn late() -> Error {
+    Error::new(Flag::Timeout, "the request's body could not pass in time: the route limits the bandwidth")
 }
 
 /// Slows a response's body down.

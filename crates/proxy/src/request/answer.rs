@@ -108,7 +108,7 @@ impl Answer {
         record.head(head.status);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if let (Some(client), Some(backend)) = (client, switched) {
-                tokio::spawn(upgrade::join(client, backend, record, guards, clocks.idle));
+                tokio::spawn(upgrade::join(client, backend, record, guards, clocks));
             }
             return Response::from_parts(head, ResponseBody::empty());
         }

@@ -149,10 +149,11 @@ impl Attempts<'_> {
     /// The clocks of the whole request.
     fn clocks(&self, record: &RequestLog) -> Clocks {
         let timeouts = &self.route.entry.rule.policy.timeouts;
-        let longest = [timeouts.request, self.route.policy.timeouts.max_stream].into_iter().flatten().min();
-        let deadline = longest.map(|limit| Instant::from_std(record.started) + limit);
+        let after = |limit| Instant::from_std(record.started) + limit;
+        let stream_deadline = self.route.policy.timeouts.max_stream.map(after);
+        let deadline = timeouts.request.map(after).into_iter().chain(stream_deadline).min();
         let idle = timeouts.stream_idle.or(if timeouts.request.is_some() { None } else { self.route.policy.timeouts.stream_idle });
-        Clocks { deadline, idle }
+        Clocks { deadline, stream_deadline, idle }
     }
 
     /// One attempt: to the response's head, and for a stream that could still come from elsewhere to its first content.

@@ -34,6 +34,10 @@ impl Compressed {
         &self.inner
     }
 
+    pub(super) fn inner_mut(&mut self) -> &mut ResponseBody {
+        &mut self.inner
+    }
+
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         loop {
             if self.ended {

@@ -53,7 +53,13 @@ impl Throttled {
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         loop {
             if !self.held.is_empty() {
-                let passed = ready!(self.gate.poll_pass(&mut self.held, context));
+                let Poll::Ready(passed) = self.gate.poll_pass(&mut self.held, context) else {
+                    let error = ready!(self.inner.poll_clocks(context));
+                    self.held.clear();
+                    self.delays = None;
+                    self.has_ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                };
                 self.inner.beat();
                 return Poll::Ready(Some(Ok(Frame::data(passed))));
             }

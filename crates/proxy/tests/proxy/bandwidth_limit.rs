@@ -39,11 +39,15 @@ async fn scripted(length: usize, response: String) -> (SocketAddr, mpsc::Unbound
 }
 
 fn gateway(address: SocketAddr, spec: &str) -> Gateway {
+    gateway_with_rule(address, TO_BACKEND, spec)
+}
+
+fn gateway_with_rule(address: SocketAddr, rule: &str, spec: &str) -> Gateway {
     let policy = format!(
         "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {{name: policy}}\nspec:\n  targetRefs: \
          [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}}]\n{spec}"
     );
-    Gateway::serve(&[backend("main", address, ""), route(TO_BACKEND), policy].concat())
+    Gateway::serve(&[backend("main", address, ""), route(rule), policy].concat())
 }
 
 #[tokio::test]
@@ -92,4 +96,31 @@ async fn a_request_takes_its_time_be_it_read_before_or_not() {
         assert!(begin.elapsed() >= AT_LEAST, "{:?}", begin.elapsed());
         assert_eq!(bodies.recv().await.unwrap(), body);
     }
+}
+
+/// A rule whose requests take no longer than 300 ms.
+const IN_TIME: &str = "{timeouts: {request: 300ms}, backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+
+#[tokio::test]
+async fn a_body_that_cannot_pass_in_time_reaches_no_endpoint() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let by_model = "  bandwidthLimit: {request: {limit: {value: 1024, unit: Second}}}\n  rateLimit: {global: {rules: [{clientSelectors: \
+                    [{headers: [{name: x-gateway-model-name, value: m}]}], limit: {requests: 9, unit: Hour}}]}}\n";
+    let gateway = gateway_with_rule(listener.local_addr().unwrap(), IN_TIME, by_model);
+    let body = format!("{{\"model\": \"m\", \"messages\": [], \"x\": \"{}\"}}", "0123456789".repeat(400));
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json";
+    let late = gateway.raw(&format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+    assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("x-pailou-response-flag: UT\r\n"), "{late}");
+    assert!(listener.accept().is_err(), "no endpoint is to blame");
+}
+
+#[tokio::test]
+async fn a_slow_response_keeps_to_the_requests_time() {
+    let body = "0123456789".repeat(400);
+    let (address, _) = scripted(0, format!("HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n{body}")).await;
+    let gateway = gateway_with_rule(address, IN_TIME, "  bandwidthLimit: {response: {limit: {value: 1Ki, unit: Second}}}\n");
+    let response = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    let passed = response.split_once("\r\n\r\n").unwrap().1.len();
+    assert!(response.starts_with("HTTP/1.1 200 ") && (1..body.len()).contains(&passed), "{passed}");
 }

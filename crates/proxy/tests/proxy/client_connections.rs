@@ -98,6 +98,26 @@ async fn a_stream_lasts_no_longer_than_allowed() {
 }
 
 #[tokio::test]
+async fn a_switched_connection_lasts_no_longer_than_allowed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = gateway(listener.local_addr().unwrap(), "connection: {connectionLimit: {maxStreamDuration: 1s}}");
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let (mut taken, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        taken.read_buf(&mut head).await.unwrap();
+    }
+    let switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n!";
+    taken.write_all(switched).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(LONG, client.read_to_end(&mut answer)).await.expect("it ends");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n!"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_dot_at_the_end_of_a_host_is_taken_off_where_the_listener_wants_that() {
     let (address, heads) = engine().await;
     let head = "GET / HTTP/1.1\r\nhost: A.test.:8080";
