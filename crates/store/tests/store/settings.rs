@@ -101,6 +101,8 @@ async fn steady_asking_keeps_no_replica_from_its_other_duties() {
                 while is_asking.load(Ordering::Relaxed) {
                     at += 1;
                     replica.admit(&Charge { rule: (task, at), ..charge(1_000) }).await;
+                    // Once the replica ends, nothing is waited for any more, and the client would never run again.
+                    tokio::task::yield_now().await;
                 }
             })
         })
