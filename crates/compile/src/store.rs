@@ -49,6 +49,12 @@ impl Entry {
         Entry { object: decoded.object, ignored: decoded.ignored, origin, line: decoded.line }
     }
 
+    /// The policy that closes the targets of one that guards and did not decode; `None` for other objects.
+    pub fn closing_policy(undecodable: &Undecodable, origin: Arc<str>) -> Option<Entry> {
+        let object = undecodable.closing_policy()?;
+        Some(Entry { object, ignored: Vec::new(), origin, line: 0 })
+    }
+
     /// The line in the file, from 1, if there is a file.
     pub fn line(&self) -> Option<usize> {
         Some(self.line).filter(|line| *line > 0)

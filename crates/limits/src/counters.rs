@@ -90,9 +90,9 @@ pub struct Charge {
 /// Expected cost of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedCost {
-    /// What the client allows for.
+    /// The client allows for so much.
     Known(u64),
-    /// What experience tells, but no less than this: answers of others, who may have asked for little, teach nobody to hold nothing.
+    /// Experience tells it, but no less than this counts: answers of others, who may have asked for little, teach nobody to hold nothing.
     Learned(u64),
 }
 

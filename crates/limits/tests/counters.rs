@@ -134,7 +134,7 @@ fn a_shadow_counts_and_refuses_nothing_and_a_refund_takes_back() {
     assert_eq!(views(&counters, 0)[0].spent, 3);
     counters.refund(0, &shadow);
     assert_eq!(views(&counters, 0)[0].spent, 2);
-    // What was charged in a window that is over is nothing to the next one.
+    // A charge to a window that is over is nothing to the next one.
     assert!(admit(&counters, 3600, &shadow).is_ok());
     counters.refund(0, &shadow);
     assert_eq!(views(&counters, 3600)[0].spent, 1);

@@ -68,7 +68,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         access_log,
         response_flags: args.response_flags,
         body_budget: u64::from(args.body_memory) << 20,
-        // Who writes the files runs the process.
+        // The operator who runs the process writes the files.
         local_addresses: LocalAddresses::Allowed,
     };
     Ok((options, log_file))

@@ -77,7 +77,7 @@ impl Bucket {
         let more = filled(rate, since);
         if more > 0 {
             tokens.left = tokens.left.saturating_add(more).min(rate);
-            // What is less than a token is not lost.
+            // Parts of a token are not lost.
             let used = u128::from(more) * 1_000_000_000 / u128::from(rate);
             tokens.filled += Duration::from_nanos(u64::try_from(used).unwrap_or(u64::MAX)).min(since);
         }
@@ -122,7 +122,7 @@ impl Gate {
             self.begun.get_or_insert(now);
             let count = (self.bucket)(&self.buckets).take(self.rate, held.len(), now);
             if count < held.len() {
-                // What came since is not worth a look before an interval is over.
+                // The few tokens that come before an interval is over are not worth a look.
                 self.timer = Some((Timer::new(now + FILL_INTERVAL), now));
             }
             if count > 0 {

@@ -23,7 +23,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct KeySets(ArcSwap<HashMap<DocumentId, Arc<KeySet>>>);
 
-/// What a fetch brought.
+/// Keys that a fetch brought, and the provider that they are of.
 pub(crate) struct FetchedKeys {
     /// The keys.
     pub(crate) keys: Arc<JwkSet>,

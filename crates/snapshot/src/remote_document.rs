@@ -13,7 +13,7 @@ pub struct RemoteDocument {
     pub id: DocumentId,
     /// URL, of `http` or `https`.
     pub uri: Box<str>,
-    /// What it is.
+    /// Its kind.
     pub content: DocumentContent,
     /// The clusters of its servers by weight; the URL's host where there are none.
     pub backends: Box<[(u32, ClusterKey)]>,
@@ -25,7 +25,7 @@ pub struct RemoteDocument {
     pub failed_refetch_duration: Duration,
 }
 
-/// What a document is.
+/// Kind of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DocumentContent {
     /// A set of keys.

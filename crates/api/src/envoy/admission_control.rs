@@ -23,12 +23,12 @@ pub struct AdmissionControl {
     /// The largest share of requests that are refused, in percent, 0 to 100; 80 when absent.
     #[serde(default)]
     pub max_rejection_percent: Option<u32>,
-    /// What counts as success.
+    /// Statuses that count as success.
     #[serde(default)]
     pub success_criteria: Option<AdmissionControlSuccessCriteria>,
 }
 
-/// What counts as success.
+/// Statuses that count as success.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct AdmissionControlSuccessCriteria {
     /// Of HTTP; statuses below 500 when absent.

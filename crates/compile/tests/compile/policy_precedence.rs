@@ -41,7 +41,7 @@ struct Policy {
     values: Values,
 }
 
-/// What a policy sets.
+/// Settings of a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Values {
     first: Option<u32>,
@@ -138,7 +138,7 @@ fn owner(policies: &[Policy], kind: Kind, target: Target) -> Option<&Policy> {
     candidates.first().copied()
 }
 
-/// What governs a rule on a listener; `None` where no policy does.
+/// Settings that govern a rule on a listener; `None` where no policy does.
 fn expected(policies: &[Policy], kind: Kind, listener: &'static str, route: &'static str, rule: &'static str) -> Option<Values> {
     let of = |route, section| owner(policies, kind, Target { route, section });
     let parent = of(None, Some(listener)).or_else(|| of(None, None));
@@ -151,7 +151,7 @@ fn expected(policies: &[Policy], kind: Kind, listener: &'static str, route: &'st
     }
 }
 
-/// What the snapshot has, in the same form.
+/// Settings that the snapshot has, in the same form.
 fn found(compiled: &Compiled, kind: Kind, at: usize, route: &str, rule: &str) -> Option<Values> {
     let listener = compiled.snapshot.ports[at].http("").unwrap();
     let (path, headers) = (format!("/{route}/{rule}"), HeaderMap::new());

@@ -9,7 +9,7 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use pailou_api::{
     NamespaceName, ObjectKey,
-    parse::{Decoded, ParseError, parse_object},
+    parse::{ParseError, parse_object},
     undecodable::Undecodable,
 };
 use pailou_compile::store::{Entry, Store};
@@ -194,11 +194,10 @@ impl Session<'_> {
     }
 }
 
-/// What stands in for a policy that guards and does not decode: it closes the policy's targets.
+/// The policy that closes the targets of one that guards and does not decode.
 fn closing_policy(line: &[u8], namespace: &NamespaceName, errors: &[ParseError]) -> Option<Entry> {
     let Ok(Line::Upsert { object }) = serde_json::from_slice(line) else { return None };
-    let object = Undecodable::new(&object, namespace, errors)?.closing_policy()?;
-    Some(Entry::new(Decoded { object, ignored: Vec::new(), line: 0 }, "feed".into()))
+    Entry::closing_policy(&Undecodable::new(&object, namespace, errors)?, "feed".into())
 }
 
 async fn open(options: &Options) -> Result<Incoming, Error> {

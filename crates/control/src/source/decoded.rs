@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::{ResourceExt, core::ApiResource};
 use pailou_api::{
     Kind, Meta, NamespaceName, ObjectKey,
-    parse::{self, ParseError, Problem, parse_object},
+    parse::{ParseError, Problem, parse_object},
     undecodable::Undecodable,
 };
 use pailou_compile::store::Entry;
@@ -54,9 +54,8 @@ impl Raw {
             Err(errors) => {
                 let again = serde_json::from_str(json.expose()).unwrap_or_default();
                 let undecodable = Undecodable::new(&again, &reader.namespace, &errors);
-                let closing = undecodable.as_ref().and_then(Undecodable::closing_policy).map(|object| {
-                    Box::new(Entry::new(parse::Decoded { object, ignored: Vec::new(), line: 0 }, reader.origin.clone()))
-                });
+                let origin = || reader.origin.clone();
+                let closing = undecodable.as_ref().and_then(|it| Entry::closing_policy(it, origin())).map(Box::new);
                 Err(Rejected { errors, undecodable, closing })
             }
         };
@@ -86,7 +85,7 @@ pub(crate) struct Rejected {
     pub(crate) errors: Vec<ParseError>,
     /// The part of it that could be read, if it has a status.
     pub(crate) undecodable: Option<Undecodable>,
-    /// What closes the targets of a policy that guards, until a version of it decodes.
+    /// Policy that closes the targets of one that guards, until a version of it decodes.
     pub(crate) closing: Option<Box<Entry>>,
 }
 

@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{conversation::Listener, echo::Echo, framing, request::header_values};
 use crate::{
     Direction, Room,
-    chunks::chunks,
+    chunks::chunks_to_end,
     names::{ENDPOINT_NAMESPACE, SERVED},
 };
 
@@ -280,9 +280,7 @@ impl<B: Body<Data = Bytes> + Unpin> Processed<B> {
 
     fn send(&mut self, data: &Bytes) {
         let is_last = self.source.is_end_stream();
-        let mut pieces = chunks(data).peekable();
-        while let Some(piece) = pieces.next() {
-            let last = is_last && pieces.peek().is_none();
+        for (piece, last) in chunks_to_end(data, is_last) {
             self.drained |= last;
             if self.listener.is_none() {
                 // The picker went away at a piece before.

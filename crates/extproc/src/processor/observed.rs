@@ -7,7 +7,7 @@ use http_body::Body;
 use pailou_envoy_proto::core::Metadata;
 
 use super::{Session, Sink, message};
-use crate::{Direction, chunks::chunks};
+use crate::{Direction, chunks::chunks_to_end};
 
 /// A server that watches a body.
 pub struct Observer {
@@ -25,9 +25,8 @@ impl Observer {
 
     /// Shows bytes of the body; `is_last`: neither more bytes nor trailers follow.
     pub fn show(&self, data: &Bytes, is_last: bool) {
-        let mut pieces = chunks(data).peekable();
-        while let Some(piece) = pieces.next() {
-            self.show_piece(&piece, is_last && pieces.peek().is_none());
+        for (piece, last) in chunks_to_end(data, is_last) {
+            self.show_piece(&piece, last);
         }
     }
 

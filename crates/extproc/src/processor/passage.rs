@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub use duplex::full_duplex;
 
 use super::{Answer, Ending, Lane, Refusal, Reply, Sink, change, message};
-use crate::chunks::chunks;
+use crate::chunks::chunks_to_end;
 
 /// Most bytes that a server may hold back. The sender waits beyond that.
 const MAX_PENDING: usize = 1 << 20;
@@ -130,9 +130,7 @@ impl<B: Body<Data = Bytes> + Unpin> Passage<B> {
         match frame.transpose().map_err(Stop::Source)?.map(Frame::into_data) {
             Some(Ok(data)) => {
                 let is_last = self.source.is_end_stream();
-                let mut pieces = chunks(&data).peekable();
-                while let Some(piece) = pieces.next() {
-                    let last = is_last && pieces.peek().is_none();
+                for (piece, last) in chunks_to_end(&data, is_last) {
                     self.send_piece(piece, last);
                 }
             }

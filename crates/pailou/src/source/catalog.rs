@@ -123,10 +123,11 @@ impl Catalog {
             let undecodable: Vec<Undecodable> = file.undecodable.iter().filter(counts).cloned().collect();
             for undecodable in undecodable {
                 // Before the note: an object that comes takes the note away.
-                if let Some(object) = undecodable.closing_policy().filter(|_| store.entry(&undecodable.key).is_none()) {
-                    let closing = Decoded { object, ignored: Vec::new(), line: 0 };
+                if store.entry(&undecodable.key).is_none()
+                    && let Some(closing) = Entry::closing_policy(&undecodable, origin.as_ref().into())
+                {
                     // A store that is full has said so.
-                    let _ = store.insert(Entry::new(closing, origin.as_ref().into()));
+                    let _ = store.insert(closing);
                 }
                 store.set_undecodable(undecodable);
             }

@@ -1,6 +1,7 @@
 //! A response's body past a limit of bandwidth.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use pailou_snapshot::BandwidthTrailers;
-use std::pin::Pin;
 
 use super::ResponseBody;
 use crate::{

@@ -78,37 +78,30 @@ impl<T: Item> MergeOver for Vec<T> {
     }
 }
 
+/// Merges lists whose key is `type`: the parent's types in their order, then further ones.
+fn lists_by_type<T: MergeOver + Clone>(own: &[T], parent: &[T], merge_type: MergeType, is_same: fn(&T, &T) -> bool) -> Vec<T> {
+    if merge_type != MergeType::StrategicMerge {
+        return own.to_vec();
+    }
+    let mut merged = parent.to_vec();
+    for item in own {
+        match merged.iter_mut().find(|known| is_same(known, item)) {
+            Some(known) => *known = item.over(known, merge_type),
+            None => merged.push(item.clone()),
+        }
+    }
+    merged
+}
+
 impl Item for Compression {
-    /// The key is `type`: the parent's types in their order, then further ones.
     fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
-        if merge_type != MergeType::StrategicMerge {
-            return own.to_vec();
-        }
-        let mut merged = parent.to_vec();
-        for item in own {
-            match merged.iter_mut().find(|known| known.kind == item.kind) {
-                Some(known) => *known = item.over(known, merge_type),
-                None => merged.push(*item),
-            }
-        }
-        merged
+        lists_by_type(own, parent, merge_type, |one, other| one.kind == other.kind)
     }
 }
 
 impl Item for ProtocolUpgrade {
-    /// The key is `type`: the parent's types in their order, then further ones.
     fn lists(own: &[Self], parent: &[Self], merge_type: MergeType) -> Vec<Self> {
-        if merge_type != MergeType::StrategicMerge {
-            return own.to_vec();
-        }
-        let mut merged = parent.to_vec();
-        for item in own {
-            match merged.iter_mut().find(|known| known.kind == item.kind) {
-                Some(known) => *known = item.over(known, merge_type),
-                None => merged.push(item.clone()),
-            }
-        }
-        merged
+        lists_by_type(own, parent, merge_type, |one, other| one.kind == other.kind)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{PassageError, Settings, Stop, next};
 use crate::{
-    chunks::chunks,
+    chunks::chunks_to_end,
     processor::{Answer, Ending, Lane, Reply, Sink, change, message},
 };
 
@@ -83,9 +83,7 @@ impl<B: Body<Data = Bytes> + Unpin> Duplex<B> {
         match frame.transpose().map_err(Stop::Source)?.map(Frame::into_data) {
             Some(Ok(data)) => {
                 let is_last = self.source.is_end_stream();
-                let mut pieces = chunks(&data).peekable();
-                while let Some(piece) = pieces.next() {
-                    let last = is_last && pieces.peek().is_none();
+                for (piece, last) in chunks_to_end(&data, is_last) {
                     self.lane.send(message::body(direction, &piece, last, metadata));
                     self.is_sent |= last;
                 }

@@ -47,7 +47,7 @@ pub(super) enum ProviderError {
     Tokens(#[from] TokenResponseError),
 }
 
-/// What is known of a provider.
+/// A provider whose endpoints and keys are known.
 pub(super) struct KnownProvider {
     /// Its endpoints.
     pub(super) endpoints: Arc<Provider>,
