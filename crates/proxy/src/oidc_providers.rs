@@ -6,14 +6,12 @@ mod used_logins;
 
 pub(crate) use exchange_pool::ExchangePool;
 pub(crate) use refreshes::{RefreshFailure, RefreshOutcome, Refreshes};
-pub(crate) use used_logins::Unanswered;
+pub(crate) use used_logins::{LoginFailure, UsedLogins, WaitingClient};
 
 use std::{collections::HashMap, sync::Arc};
 
-use pailou_auth::{DocumentId, PendingLogin};
+use pailou_auth::DocumentId;
 use parking_lot::Mutex;
-
-use used_logins::UsedLogins;
 
 /// Most pools that are remembered, beside those in use.
 const MAX_POOLS: usize = 2048;
@@ -31,7 +29,8 @@ pub(crate) enum ExchangeKind {
 #[derive(Default)]
 pub struct OidcProviders {
     exchanges: Mutex<HashMap<(DocumentId, ExchangeKind), Arc<ExchangePool>>>,
-    used_logins: UsedLogins,
+    /// Logins whose code is exchanged.
+    pub(crate) logins: UsedLogins,
     /// Refreshes of sessions.
     pub(crate) refreshes: Refreshes,
 }
@@ -44,15 +43,5 @@ impl OidcProviders {
             exchanges.retain(|_, pool| Arc::strong_count(pool) > 1);
         }
         exchanges.entry(key).or_default().clone()
-    }
-
-    /// Begins the exchange of a login's code. Gives back whether it may begin: a login has one. `now` is in seconds since 1970.
-    pub(crate) fn begin_login(&self, login: &PendingLogin, now: i64) -> bool {
-        self.used_logins.begin(login.id, login.end, now)
-    }
-
-    /// Lets a login's exchange be repeated that the provider gave no answer to.
-    pub(crate) fn reopen_login(&self, login: &PendingLogin, outcome: Unanswered) {
-        self.used_logins.reopen(login.id, outcome);
     }
 }

@@ -14,7 +14,7 @@ use super::Stage;
 use crate::{
     error::{Error, Flag},
     error_response,
-    oidc_providers::{ExchangeKind, RefreshFailure, Unanswered},
+    oidc_providers::RefreshFailure,
     request_head::Head,
     response_body::ResponseBody,
     wall_clock::unix_seconds,
@@ -144,24 +144,22 @@ impl Turn<'_> {
         let (settings, client) = (&self.filter.settings, self.client());
         let unavailable = |error: ProviderError| self.unavailable(&error);
         let provider = client.provider().await.map_err(unavailable)?;
-        let logins = &self.stage.connection.worker.context.oidc;
-        if !logins.begin_login(login, self.now) {
-            return Err(used());
-        }
         let exchange = settings.code_request(&provider.endpoints, login, request.redirect_uri);
-        let tokens = client.tokens(ExchangeKind::Login, exchange).await.inspect_err(|error| match error {
-            ProviderError::Tokens(_) => {}
-            ProviderError::Busy => logins.reopen_login(login, Unanswered::NotAsked),
-            _ => logins.reopen_login(login, Unanswered::Asked),
-        });
-        let tokens = tokens.map_err(unavailable)?;
-        match settings.logged_in(request, login, &tokens, &provider.keys, self.now) {
-            Err(error) if error.is_missing_key() => {
-                let keys = client.renewed_provider().await.map_err(unavailable)?.keys;
-                settings.logged_in(request, login, &tokens, &keys, self.now).map_err(failed)
+        let mut waiting = client.exchange(login, exchange, self.now).ok_or_else(used)?;
+        let tokens = match waiting.outcome().await {
+            Ok(tokens) => tokens,
+            Err(failure) => {
+                waiting.complete();
+                return Err(self.unavailable(&failure.into()));
             }
-            reply => reply.map_err(failed),
+        };
+        let mut reply = settings.logged_in(request, login, &tokens, &provider.keys, self.now);
+        if reply.as_ref().is_err_and(OidcError::is_missing_key) {
+            let keys = client.renewed_provider().await.map_err(unavailable)?.keys;
+            reply = settings.logged_in(request, login, &tokens, &keys, self.now);
         }
+        waiting.complete();
+        reply.map_err(failed)
     }
 
     /// The session goes on; `None` if the provider refuses that.
@@ -181,7 +179,7 @@ impl Turn<'_> {
                 state.set_cookies.extend(settings.end_session(request));
                 return Ok(None);
             }
-            Err(RefreshFailure::Unavailable(reason)) => return Err(unavailable(ProviderError::Refresh(reason))),
+            Err(RefreshFailure::Unavailable(reason)) => return Err(unavailable(ProviderError::Unanswered(reason))),
         };
         let mut refreshed = settings.refreshed(request, refresh, tokens.clone(), &provider.keys, self.now);
         if refreshed.as_ref().is_err_and(OidcError::is_missing_key) {

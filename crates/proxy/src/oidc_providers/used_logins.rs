@@ -1,24 +1,51 @@
 //! Logins whose code has been exchanged. A `state` counts once, however often somebody sends it: the provider hears of it no second time.
+//!
+//! A client that leaves during the exchange does not end it. It may come back with the same `state` for a while, and gets the answer then.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use pailou_auth::LoginId;
+use pailou_auth::{LoginId, PendingLogin, TokenResponse, TokenResponseError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// Most logins that are remembered. Beyond that the gateway forgets those that end first, and the provider refuses their codes.
 const MAX_LOGINS: usize = 32 << 10;
 /// Most exchanges of one login: one that the provider does not answer may be repeated.
 const MAX_EXCHANGES: u8 = 3;
+/// Time for which the answer is kept for a client that has left.
+const KEPT_ANSWER: Duration = Duration::from_secs(30);
+/// Most answers that are kept so.
+const MAX_KEPT_ANSWERS: usize = 1024;
 
-/// Logins whose code has been exchanged, or is being exchanged.
-#[derive(Default)]
-pub(super) struct UsedLogins(Mutex<State>);
+/// Answer to a login's exchange.
+pub(crate) type LoginOutcome = Result<TokenResponse, LoginFailure>;
+
+/// Reason why a login has no tokens.
+#[derive(Clone, Debug)]
+pub(crate) enum LoginFailure {
+    /// The provider refuses the code.
+    Refused(TokenResponseError),
+    /// Too many exchanges are under way: the provider was not asked.
+    Busy,
+    /// The provider gave no answer, for this reason.
+    Unavailable(Arc<str>),
+}
+
+/// Logins whose code has been exchanged, or is being exchanged. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct UsedLogins(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     logins: HashMap<LoginId, UsedLogin>,
     /// The logins by their end, in seconds since 1970.
     by_end: BTreeSet<(i64, LoginId)>,
+    /// Exchanges whose client has left before it had a response.
+    left: HashMap<LoginId, LeftExchange>,
 }
 
 #[derive(Default)]
@@ -30,22 +57,93 @@ struct UsedLogin {
 
 /// Outcome of an exchange that brought no answer of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+enum Unanswered {
     /// The provider was not asked.
     NotAsked,
     /// The provider gave no answer.
     Asked,
 }
 
+struct LeftExchange {
+    since: Instant,
+    outcome: Exchange,
+}
+
+/// An exchange under way, or through.
+type Exchange = watch::Receiver<Option<LoginOutcome>>;
+
+/// A client that waits for the exchange of its login. Dropped before [`Self::complete`], it leaves the answer to its next request.
+pub(crate) struct WaitingClient {
+    logins: UsedLogins,
+    id: LoginId,
+    /// `None` once the login is over.
+    exchange: Option<Exchange>,
+}
+
 impl UsedLogins {
+    /// Has the code of a login exchanged by `ask`, in a task of its own; or, if a client has left during the exchange, gives the answer to that.
+    /// `None`: the login is over, or another request waits for it. `now` is in seconds since 1970.
+    pub(crate) fn enter(
+        &self,
+        login: &PendingLogin,
+        now: i64,
+        ask: impl Future<Output = LoginOutcome> + Send + 'static,
+    ) -> Option<WaitingClient> {
+        let PendingLogin { id, end, .. } = *login;
+        let exchange = if self.begin(id, end, now) { self.ask(id, ask) } else { self.take_left(id)? };
+        Some(WaitingClient { logins: self.clone(), id, exchange: Some(exchange) })
+    }
+
+    fn ask(&self, id: LoginId, ask: impl Future<Output = LoginOutcome> + Send + 'static) -> Exchange {
+        let (sender, exchange) = watch::channel(None);
+        let logins = self.clone();
+        tokio::spawn(async move {
+            let outcome = ask.await;
+            match &outcome {
+                Ok(_) | Err(LoginFailure::Refused(_)) => {}
+                Err(LoginFailure::Busy) => logins.reopen(id, Unanswered::NotAsked),
+                Err(LoginFailure::Unavailable(_)) => logins.reopen(id, Unanswered::Asked),
+            }
+            // Nobody may be there any more.
+            sender.send_replace(Some(outcome));
+        });
+        exchange
+    }
+
+    fn leave(&self, id: LoginId, outcome: Exchange) {
+        // The login is open again, or the gateway stops.
+        let is_unanswered = match &*outcome.borrow() {
+            Some(outcome) => matches!(outcome, Err(LoginFailure::Busy | LoginFailure::Unavailable(_))),
+            None => outcome.has_changed().is_err(),
+        };
+        if is_unanswered {
+            return;
+        }
+        let mut state = self.0.lock();
+        state.forget_left();
+        if state.left.len() >= MAX_KEPT_ANSWERS
+            && let Some(oldest) = state.left.iter().min_by_key(|(_, left)| left.since).map(|(id, _)| *id)
+        {
+            state.left.remove(&oldest);
+        }
+        state.left.insert(id, LeftExchange { since: Instant::now(), outcome });
+    }
+
+    fn take_left(&self, id: LoginId) -> Option<Exchange> {
+        let mut state = self.0.lock();
+        state.forget_left();
+        state.left.remove(&id).map(|left| left.outcome)
+    }
+
     /// Begins the exchange of a login that ends at `end`, in seconds since 1970 as `now` is. Gives back whether it may begin.
-    pub(super) fn begin(&self, id: LoginId, end: i64, now: i64) -> bool {
+    fn begin(&self, id: LoginId, end: i64, now: i64) -> bool {
         let mut state = self.0.lock();
         while let Some((first, id)) = state.by_end.first().copied()
             && (first < now || state.by_end.len() >= MAX_LOGINS)
         {
             state.by_end.remove(&(first, id));
             state.logins.remove(&id);
+            state.left.remove(&id);
         }
         let login = state.logins.entry(id).or_insert(UsedLogin { exchanges: 0, is_open: true });
         if !std::mem::take(&mut login.is_open) {
@@ -57,10 +155,40 @@ impl UsedLogins {
     }
 
     /// Lets an exchange be repeated that came to nothing through no fault of the client.
-    pub(super) fn reopen(&self, id: LoginId, outcome: Unanswered) {
+    fn reopen(&self, id: LoginId, outcome: Unanswered) {
         if let Some(login) = self.0.lock().logins.get_mut(&id) {
             login.exchanges -= u8::from(outcome == Unanswered::NotAsked);
             login.is_open = login.exchanges < MAX_EXCHANGES;
+        }
+    }
+}
+
+impl State {
+    /// Tokens are kept no longer than need be.
+    fn forget_left(&mut self) {
+        self.left.retain(|_, left| left.since.elapsed() < KEPT_ANSWER);
+    }
+}
+
+impl WaitingClient {
+    /// Waits for the answer.
+    pub(crate) async fn outcome(&mut self) -> LoginOutcome {
+        let stopped = || Err(LoginFailure::Unavailable("the gateway stops".into()));
+        let Some(exchange) = &mut self.exchange else { return stopped() };
+        let found = exchange.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+        found.unwrap_or_else(stopped)
+    }
+
+    /// Ends the login: the client has its response.
+    pub(crate) fn complete(mut self) {
+        self.exchange = None;
+    }
+}
+
+impl Drop for WaitingClient {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.logins.leave(self.id, exchange);
         }
     }
 }
@@ -83,6 +211,51 @@ mod tests {
             logins.reopen(id(1), Unanswered::Asked);
         }
         assert!(!logins.begin(id(1), 600, 600));
+    }
+
+    #[tokio::test]
+    async fn the_answer_waits_for_a_client_that_has_left_and_for_no_other() {
+        let logins = UsedLogins::default();
+        let refused = || Err(LoginFailure::Refused(TokenResponseError::Form));
+        let (release, held) = tokio::sync::oneshot::channel::<()>();
+        assert!(logins.begin(id(1), 600, 0));
+        let exchange = logins.ask(id(1), async move {
+            let _ = held.await;
+            refused()
+        });
+        let waiting = |exchange| WaitingClient { logins: logins.clone(), id: id(1), exchange: Some(exchange) };
+        let first = waiting(exchange);
+        assert!(!logins.begin(id(1), 600, 0) && logins.take_left(id(1)).is_none(), "while the first is there");
+        drop(first);
+        assert!(logins.take_left(id(2)).is_none());
+        let mut second = waiting(logins.take_left(id(1)).unwrap());
+        assert!(logins.take_left(id(1)).is_none(), "while the second is there");
+        release.send(()).unwrap();
+        assert!(matches!(second.outcome().await, Err(LoginFailure::Refused(_))));
+        // It has left before it had a response.
+        drop(second);
+        let third = waiting(logins.take_left(id(1)).unwrap());
+        third.complete();
+        assert!(!logins.begin(id(1), 600, 0) && logins.take_left(id(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_exchange_without_an_answer_is_left_to_nobody() {
+        let logins = UsedLogins::default();
+        assert!(logins.begin(id(1), 600, 0));
+        let exchange = logins.ask(id(1), async { Err(LoginFailure::Unavailable("silent".into())) });
+        let mut waiting = WaitingClient { logins: logins.clone(), id: id(1), exchange: Some(exchange) };
+        assert!(waiting.outcome().await.is_err());
+        drop(waiting);
+        assert!(logins.take_left(id(1)).is_none() && logins.begin(id(1), 600, 0));
+    }
+
+    #[test]
+    fn answers_that_are_kept_are_bounded() {
+        let logins = UsedLogins::default();
+        let (_sender, exchange) = watch::channel(None);
+        (0..MAX_KEPT_ANSWERS + 10).for_each(|number| logins.leave(id(number), exchange.clone()));
+        assert_eq!(logins.0.lock().left.len(), MAX_KEPT_ANSWERS);
     }
 
     #[test]

@@ -38,6 +38,32 @@ async fn a_state_that_is_sent_again_and_again_asks_the_provider_once() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_while_its_code_is_exchanged_comes_back_to_its_login() {
+    let (gateway, _ear, provider) = serve("}").await;
+    let mut browser = Browser::default();
+    let callback = provider.confirm(&browser.get(&gateway, "/", "").await.location);
+    provider.holds.send_replace(true);
+    let mut left = browser.clone();
+    tokio::select! {
+        _ = left.get(&gateway, &callback, "") => panic!("an answer while the provider holds"),
+        () = provider.asked("/token", 1) => {}
+    }
+    provider.holds.send_replace(false);
+    let mut replay = browser.clone();
+    let seen = loop {
+        let seen = browser.get(&gateway, &callback, "").await;
+        // Until the gateway sees that the first has left.
+        if seen.status != 401 {
+            break seen;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(seen.status, 302, "{}", seen.text);
+    assert_eq!(replay.get(&gateway, &callback, "").await.status, 401, "a login has one answer");
+    assert_eq!(provider.count("/token"), 1);
+}
+
+#[tokio::test]
 async fn a_provider_that_hangs_stops_no_logins_at_another() {
     let (ear, hanging, other) = (Ear::start().await, Provider::start().await, Provider::start().await);
     let routes = [guarded_route("hanging", &hanging, ""), guarded_route("other", &other, "")];

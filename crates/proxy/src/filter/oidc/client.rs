@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
-use pailou_auth::{JwkSet, Provider, Refresh, TokenRequest, TokenResponse, TokenResponseError};
+use pailou_auth::{JwkSet, PendingLogin, Provider, Refresh, TokenRequest, TokenResponse, TokenResponseError};
 use pailou_snapshot::{OidcFilter, Timeouts};
 use tokio::time::timeout;
 
 use crate::{
     key_sets::KeySet,
-    oidc_providers::{ExchangeKind, RefreshFailure, RefreshOutcome},
+    oidc_providers::{ExchangeKind, LoginFailure, RefreshFailure, RefreshOutcome, WaitingClient},
     request_body::RequestBody,
     runtime::Runtime,
     subrequest::{self, SubrequestError},
@@ -34,7 +34,7 @@ pub(super) enum ProviderError {
     #[error("too many logins and refreshes are under way")]
     Busy,
     #[error("{0}")]
-    Refresh(Arc<str>),
+    Unanswered(Arc<str>),
     #[error("it did not answer within {} s", .0.as_secs())]
     Late(Duration),
     #[error("{0}")]
@@ -45,6 +45,16 @@ pub(super) enum ProviderError {
     Body(Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Tokens(#[from] TokenResponseError),
+}
+
+impl From<LoginFailure> for ProviderError {
+    fn from(failure: LoginFailure) -> Self {
+        match failure {
+            LoginFailure::Refused(refused) => Self::Tokens(refused),
+            LoginFailure::Busy => Self::Busy,
+            LoginFailure::Unavailable(reason) => Self::Unanswered(reason),
+        }
+    }
 }
 
 /// A provider whose endpoints and keys are known.
@@ -95,11 +105,22 @@ impl ProviderClient {
         set.ok_or_else(|| ProviderError::Fetch("the configuration has just changed".into()))
     }
 
+    /// Has the code of a login exchanged, for a client that may leave before the answer comes. `None`: the login is over, or another request
+    /// waits for it. `now` is in seconds since 1970.
+    pub(super) fn exchange(&self, login: &PendingLogin, request: TokenRequest, now: i64) -> Option<WaitingClient> {
+        let client = self.clone();
+        let ask = async move {
+            client.tokens(ExchangeKind::Login, request).await.map_err(|error| match error {
+                ProviderError::Tokens(refused) => LoginFailure::Refused(refused),
+                ProviderError::Busy => LoginFailure::Busy,
+                error => LoginFailure::Unavailable(error.to_string().into()),
+            })
+        };
+        self.worker.context.oidc.logins.enter(login, now, ask)
+    }
+
     /// Exchanges a code, or a refresh token, for tokens.
-    ///
-    /// # Errors
-    /// The provider cannot be reached, or refuses.
-    pub(super) async fn tokens(&self, kind: ExchangeKind, request: TokenRequest) -> Result<TokenResponse, ProviderError> {
+    async fn tokens(&self, kind: ExchangeKind, request: TokenRequest) -> Result<TokenResponse, ProviderError> {
         let exchanges = self.worker.context.oidc.exchanges(self.filter.document, kind);
         let _permit = exchanges.permit().await.ok_or(ProviderError::Busy)?;
         timeout(TOKEN_TIMEOUT, self.ask_for_tokens(request)).await.unwrap_or(Err(ProviderError::Late(TOKEN_TIMEOUT)))
