@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header, response::Parts};
+use http::{HeaderMap, header, response::Parts};
 use pailou_snapshot::AdmissionControl;
 use tokio::time::Instant;
 
 use crate::{
     breaker::Breaker,
     error::{Error, Flag},
+    grpc_media_type::is_grpc,
     request_record::RequestRecord,
 };
 
@@ -41,6 +42,7 @@ impl AdmittedAttempt {
     /// Counts a response by its head; one in gRPC whose status is in its trailers is yet to be counted.
     pub(crate) fn answered(self, head: &Parts) -> Option<Self> {
         if !head.headers.get(header::CONTENT_TYPE).is_some_and(is_grpc) {
+            // gRPC-Web has its status in the body: its responses count by their heads.
             let is_success = self.control.is_http_success(head.status);
             self.record(is_success);
             return None;
@@ -66,23 +68,5 @@ impl AdmittedAttempt {
 
     fn record(self, is_success: bool) {
         self.breaker.admission.record(&self.control, Instant::now(), is_success);
-    }
-}
-
-/// Whether a media type is gRPC's. gRPC-Web has its status in the body: its responses count by their heads.
-fn is_grpc(content_type: &HeaderValue) -> bool {
-    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grpc_web_is_no_grpc() {
-        let is_grpc = |media_type| is_grpc(&HeaderValue::from_static(media_type));
-        assert!(["application/grpc", "application/grpc+proto", "application/grpc; charset=utf-8"].into_iter().all(is_grpc));
-        assert!(!["application/grpc-web", "application/grpc-web-text+proto", "application/json"].into_iter().any(is_grpc));
     }
 }

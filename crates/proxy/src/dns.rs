@@ -107,6 +107,11 @@ impl Dns {
         }
     }
 
+    /// How many names have known addresses that DNS gave no answer to renew.
+    pub(crate) fn unrenewed(&self) -> usize {
+        self.0.cache.unrenewed()
+    }
+
     async fn look_up(&self, host: &str, refresh: Option<Duration>) -> Result<Arc<[IpAddr]>, ResolveError> {
         loop {
             match self.0.cache.find(host, refresh) {

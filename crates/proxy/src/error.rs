@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pailou_ai::{Api, Dialect};
 use pailou_envoy_proto::LocalReply;
 
+use crate::grpc_media_type::{accepts_grpc_web_text, is_grpc, is_grpc_web};
+
 /// Why a response is not what a backend said, as a short code for logs. Envoy's response flags where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flag {
@@ -224,6 +226,11 @@ pub enum Audience {
     Objects(Dialect),
     /// A gRPC client.
     Grpc,
+    /// A client of gRPC-Web.
+    GrpcWeb {
+        /// It wants responses in Base64.
+        is_text: bool,
+    },
     /// Any other.
     Other,
 }
@@ -234,8 +241,10 @@ static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-versio
 impl Audience {
     /// Kind of client, by path and headers.
     pub fn of(path: &str, headers: &HeaderMap) -> Self {
-        if headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-            return Self::Grpc;
+        match headers.get(header::CONTENT_TYPE) {
+            Some(media_type) if is_grpc(media_type) => return Self::Grpc,
+            Some(media_type) if is_grpc_web(media_type) => return Self::GrpcWeb { is_text: accepts_grpc_web_text(headers) },
+            _ => {}
         }
         match Api::from_path(path) {
             None => Self::Other,

@@ -21,9 +21,13 @@ impl Error {
                 body.code = self.code;
                 with_body(self.status, "application/json", body.to_json())
             }
-            Audience::Grpc => {
+            Audience::Grpc | Audience::GrpcWeb { .. } => {
                 let given = self.local_reply.as_ref().and_then(|reply| reply.grpc_status).or(self.grpc_status);
-                grpc(given.map_or_else(|| grpc_code(self.status), u16::from), &self.message)
+                let response = grpc(given.map_or_else(|| grpc_code(self.status), u16::from), &self.message);
+                match audience {
+                    Audience::GrpcWeb { is_text } => for_grpc_web(response, is_text),
+                    _ => response,
+                }
             }
             Audience::Other => with_body(self.status, "text/plain; charset=utf-8", Bytes::from(format!("{}\n", self.message))),
         };
@@ -68,6 +72,13 @@ pub(crate) fn grpc(code: u16, message: &str) -> Response<ResponseBody> {
     response
 }
 
+/// A "trailers-only" response, for a client of gRPC-Web. Its fields stay in the head, as Envoy leaves them there.
+pub(crate) fn for_grpc_web(mut response: Response<ResponseBody>, is_text: bool) -> Response<ResponseBody> {
+    let media_type = if is_text { "application/grpc-web-text+proto" } else { "application/grpc-web+proto" };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
 /// The gRPC status of a status of the gateway's own. A route that cannot be served as it is configured is UNAVAILABLE (14), as
 /// GRPCRoute's `backendRefs` demand.
 pub(crate) fn grpc_code(status: StatusCode) -> u16 {
@@ -102,5 +113,28 @@ mod tests {
         assert_eq!(code(Flag::Misconfigured).unwrap(), "14");
         assert_eq!(code(Flag::NoEndpoint).unwrap(), "14");
         assert_eq!(code(Flag::Timeout).unwrap(), "4");
+    }
+
+    #[test]
+    fn clients_of_grpc_web_get_the_same_in_their_media_type() {
+        let headers = |accept: &'static str| {
+            let [web, accept] = ["application/grpc-web+proto", accept].map(HeaderValue::from_static);
+            http::HeaderMap::from_iter([(header::CONTENT_TYPE, web), (header::ACCEPT, accept)])
+        };
+        for (accept, media_type) in [
+            ("application/grpc-web+proto", "application/grpc-web+proto"),
+            ("application/grpc-web-text", "application/grpc-web-text+proto"),
+        ] {
+            let audience = Audience::of("/pkg.Service/Method", &headers(accept));
+            let response = Error::new(Flag::NoRoute, "why").response(audience);
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()[header::CONTENT_TYPE]),
+                (200, &HeaderValue::from_static(media_type))
+            );
+            assert_eq!(
+                (&response.headers()["grpc-status"], &response.headers()["grpc-message"]),
+                (&HeaderValue::from(12), &HeaderValue::from_static("why"))
+            );
+        }
     }
 }

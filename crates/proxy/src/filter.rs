@@ -24,9 +24,11 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
 use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteName, Rule};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
+    bandwidth::Delays,
     error::{Audience, Error},
     headers,
     request_head::Head,
@@ -172,6 +174,11 @@ impl FilterState {
     /// Room that limits hold for the response.
     pub(crate) fn take_charges(&mut self) -> TokenCharges {
         std::mem::take(&mut self.limits.charges)
+    }
+
+    /// Delays of the request's body by a limit of bandwidth, as far as it has passed.
+    pub(crate) fn body_delays(&self) -> Option<Arc<Mutex<Delays>>> {
+        self.bandwidth.as_ref().map(BandwidthState::request_delays)
     }
 
     /// Whether the route is to be chosen again; once for each time that a filter wants it.

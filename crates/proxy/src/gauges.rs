@@ -14,6 +14,7 @@ use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEnc
 use crate::{
     breaker::Resource,
     context::Context,
+    dns::Dns,
     endpoint_health::{self, EndpointHealth, EndpointLabels},
     metrics::table::gauges,
     runtime::Runtime,
@@ -22,11 +23,12 @@ use crate::{
 /// Reads the state in force.
 pub(crate) struct Collector {
     context: Arc<Context>,
+    dns: Dns,
 }
 
 impl Collector {
-    pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context }
+    pub(crate) fn new(context: Arc<Context>, dns: Dns) -> Self {
+        Self { context, dns }
     }
 }
 
@@ -42,6 +44,11 @@ impl Collect for Collector {
         let plain = [
             ("pailou_request_body_bytes", "Request bodies held, in bytes", context.bodies.used()),
             ("pailou_access_log_dropped_lines", "Access log lines dropped because the writer was too slow", context.log.dropped()),
+            (
+                "pailou_dns_unrenewed_names",
+                "Names whose known addresses stay in use, as DNS gives no answer",
+                self.dns.unrenewed() as u64,
+            ),
         ];
         for (name, help, value) in plain {
             gauges(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;

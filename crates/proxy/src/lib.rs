@@ -29,6 +29,7 @@ mod error_response;
 mod filter;
 mod forward;
 mod gauges;
+mod grpc_media_type;
 mod guards;
 mod headers;
 pub mod health;
@@ -169,9 +170,9 @@ impl Proxy {
             response_flags: options.response_flags,
             cut_off: CutOff::default(),
         });
-        registry.register_collector(Box::new(gauges::Collector::new(context.clone())));
         let tasks = Handle::current();
         let dns = Dns::new(tasks.clone(), options.overrides);
+        registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone())));
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
         let background = health::background(tasks.clone(), dns);

@@ -222,6 +222,7 @@ async fn serve(
     if let Some(response) = answer_here(&admitted, entry, head, connection)? {
         return Ok(Served::Here(response));
     }
+    record.body_delays = state.body_delays();
     let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
     if state.may_be_refused() {
         return state.unless_refused(Box::pin(forward(connection, head, admission, record))).await;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use http::{Method, Version};
+use parking_lot::Mutex;
 
-use crate::{context::Context, error::Flag, request_record::RequestRecord, token_charges::TokenCharges};
+use crate::{bandwidth::Delays, context::Context, error::Flag, request_record::RequestRecord, token_charges::TokenCharges};
 
 /// A request's record until it is settled: by `settle`, or by being dropped when the client goes away before that.
 pub struct RequestLog {
@@ -17,13 +18,16 @@ pub struct RequestLog {
     record: RequestRecord,
     /// Room that limits hold for the response.
     charges: TokenCharges,
+    /// Delays of the request's body by a limit of bandwidth, as far as it has passed.
+    pub(crate) body_delays: Option<Arc<Mutex<Delays>>>,
 }
 
 impl RequestLog {
     /// A record of a request that has just come.
     pub(crate) fn new(context: Arc<Context>, peer: SocketAddr, method: Method, version: Version) -> Self {
         context.metrics.active.inc();
-        Self { context, settled: false, record: RequestRecord::new(peer, method, version), charges: TokenCharges::default() }
+        let record = RequestRecord::new(peer, method, version);
+        Self { context, settled: false, record, charges: TokenCharges::default(), body_delays: None }
     }
 
     /// Whether the drain is over, and requests are to give up.
@@ -54,6 +58,11 @@ impl RequestLog {
     /// Whether a limit counts the tokens of the response.
     pub(crate) fn counts_tokens(&self) -> bool {
         self.charges.counts_tokens()
+    }
+
+    /// Whether a limit of bandwidth took most of the time since the request came.
+    pub(crate) fn was_throttled(&self) -> bool {
+        self.body_delays.as_ref().is_some_and(|delays| delays.lock().held_up > self.started.elapsed() / 2)
     }
 
     /// Counts and logs the request. Only the first call does.

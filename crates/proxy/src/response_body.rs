@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{backend_body::ResponseBodyError, error::Error, idle::Pulse, relay::Relay, server};
 
 pub(crate) use compressed::Compressed;
-pub(crate) use processed::Processed;
+pub(crate) use processed::{Processed, Source};
 pub(crate) use throttled::{DelayTrailers, Throttled};
 
 /// A response's body as it is sent to a client.
@@ -73,7 +73,8 @@ impl ResponseBody {
         match &mut self.0 {
             Response::Relayed(relay) => relay.beat(),
             Response::Compressed(compressed) => compressed.inner_mut().beat(),
-            Response::Whole(_) | Response::Processed(_) | Response::Throttled(_) => {}
+            Response::Processed(processed) => processed.beat(),
+            Response::Whole(_) | Response::Throttled(_) => {}
         }
     }
 
@@ -82,10 +83,7 @@ impl ResponseBody {
         match &mut self.0 {
             Response::Relayed(relay) => relay.poll_clocks(context),
             Response::Compressed(compressed) => compressed.inner_mut().poll_clocks(context),
-            Response::Processed(processed) => {
-                processed.poll_work(context);
-                Poll::Pending
-            }
+            Response::Processed(processed) => processed.poll_clocks(context),
             Response::Whole(_) | Response::Throttled(_) => Poll::Pending,
         }
     }

@@ -20,7 +20,7 @@ const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_secs(3600);
 /// A failure holds this long.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
-/// An answer is used beyond its time, while it is renewed, for at most this long.
+/// An answer is used beyond its time, while it is renewed, for at most this long. After that a lookup comes first.
 const MAX_STALE: Duration = Duration::from_secs(3600);
 
 /// Answers by name.
@@ -96,7 +96,8 @@ impl Cache {
         Some(name)
     }
 
-    /// Takes a lookup's outcome and tells those who wait for it. Where DNS is out of order, known addresses stay in use.
+    /// Takes a lookup's outcome and tells those who wait for it. While DNS gives no answer, known addresses stay in use without end, as
+    /// Envoy's STRICT_DNS clusters keep theirs: to forget them would end what works. An answer without addresses ends them.
     pub(super) fn complete(&self, host: &Arc<str>, answer: Answer) {
         let now = Instant::now();
         let mut entries = self.0.lock();
@@ -104,12 +105,18 @@ impl Cache {
         if matches!(&answer, Ok((addresses, _)) if !addresses.is_empty()) {
             entry.found = Some(now);
         }
+        let was_answered = entry.retry_at.is_none();
         entry.retry_at = answer.is_err().then(|| now + NEGATIVE_TTL);
         entry.answer = Some(match answer {
             Ok((addresses, until)) if !addresses.is_empty() => (Ok(addresses.into()), until.clamp(now + MIN_TTL, now + MAX_TTL)),
             Ok(_) => (Err(ResolveError::NoAddress(Arc::clone(host))), now + NEGATIVE_TTL),
             Err(error @ ResolveError::Failed { .. }) => match entry.answer.take() {
-                Some((Ok(addresses), until)) if now < until + MAX_STALE => (Ok(addresses), now + NEGATIVE_TTL),
+                Some((Ok(addresses), _)) => {
+                    if was_answered {
+                        tracing::warn!(%host, reason = %error, "DNS gives no answer; known addresses stay in use");
+                    }
+                    (Ok(addresses), now + NEGATIVE_TTL)
+                }
                 _ => (Err(error), now + NEGATIVE_TTL),
             },
             Err(error) => (Err(error), now + NEGATIVE_TTL),
@@ -117,6 +124,12 @@ impl Cache {
         if let Some(done) = entry.under_way.take() {
             done.notify_waiters();
         }
+    }
+
+    /// How many names have known addresses that DNS gave no answer to renew.
+    pub(super) fn unrenewed(&self) -> usize {
+        let entries = self.0.lock();
+        entries.values().filter(|entry| entry.retry_at.is_some() && matches!(entry.answer, Some((Ok(_), _)))).count()
     }
 }
 
@@ -137,5 +150,25 @@ mod tests {
         assert!(matches!(cache.find(&host, refresh), CacheLookup::Fresh(Ok(_))), "the resolver has its pause");
         cache.0.lock().get_mut(&host).unwrap().retry_at = Some(Instant::now());
         assert!(matches!(cache.find(&host, refresh), CacheLookup::Stale(_)), "after which it is asked again");
+    }
+
+    #[test]
+    fn known_addresses_stay_in_use_while_dns_gives_no_answer_and_no_longer() {
+        let (cache, host) = (Cache::default(), Arc::from("a.example"));
+        let failed = || ResolveError::Failed { host: Arc::clone(&host), source: hickory_resolver::net::NetError::Timeout };
+        cache.complete(&host, Ok((vec!["10.0.0.1".parse().unwrap()], Instant::now())));
+        assert_eq!(cache.unrenewed(), 0);
+        for _ in 0..3 {
+            let long_ago = Instant::now().checked_sub(2 * MAX_STALE).unwrap_or_else(Instant::now);
+            if let Some((_, until)) = &mut cache.0.lock().get_mut(&host).unwrap().answer {
+                *until = long_ago;
+            }
+            cache.complete(&host, Err(failed()));
+            assert!(matches!(cache.find(&host, None), CacheLookup::Fresh(Ok(_))));
+            assert_eq!(cache.unrenewed(), 1);
+        }
+        cache.complete(&host, Err(ResolveError::NoAddress(Arc::clone(&host))));
+        assert!(matches!(cache.find(&host, None), CacheLookup::Fresh(Err(_))));
+        assert_eq!(cache.unrenewed(), 0);
     }
 }

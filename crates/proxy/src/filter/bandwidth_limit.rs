@@ -30,6 +30,13 @@ pub(super) struct BandwidthState {
     request: Arc<Mutex<Delays>>,
 }
 
+impl BandwidthState {
+    /// Delays of the request's body.
+    pub(super) fn request_delays(&self) -> Arc<Mutex<Delays>> {
+        Arc::clone(&self.request)
+    }
+}
+
 /// Slows a request's body down. One that was read before waits here for as long as it would take to pass, but not beyond the request's
 /// deadline: no endpoint is to blame for that.
 ///

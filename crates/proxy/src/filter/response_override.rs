@@ -8,7 +8,7 @@ use pailou_snapshot::{
 use super::Source;
 use crate::{
     error::Audience,
-    error_response::{grpc, grpc_code, with_body},
+    error_response::{for_grpc_web, grpc, grpc_code, with_body},
     headers::REQUEST_ID,
     redirect,
     request_head::Head,
@@ -53,7 +53,11 @@ impl RequestFacts {
             port: connection.local.port(),
             is_tls: connection.tls.is_some(),
             facts: texts,
-            audience: if route.kind == RouteKind::Grpc { Audience::Grpc } else { head.audience },
+            audience: match head.audience {
+                web @ Audience::GrpcWeb { .. } => web,
+                _ if route.kind == RouteKind::Grpc => Audience::Grpc,
+                other => other,
+            },
         }
     }
 
@@ -85,6 +89,7 @@ pub(super) fn response(
             let text = original.fill(body);
             let mut replacement = match facts.audience {
                 Audience::Grpc => grpc(grpc_code(status), &String::from_utf8_lossy(&text)),
+                Audience::GrpcWeb { is_text } => for_grpc_web(grpc(grpc_code(status), &String::from_utf8_lossy(&text)), is_text),
                 Audience::Model(_) | Audience::Objects(_) | Audience::Other => with_body(status, "text/plain", text.into()),
             };
             let headers = replacement.headers_mut();

@@ -26,7 +26,7 @@ use super::{
     request_id,
     retry::Policy,
     target::Target,
-    tried::{Failed, Tried, failed, held_up, late, stalled},
+    tried::{Failed, Tried, failed, held_up, late, stalled, throttled},
 };
 use crate::{
     admitted_attempt::AdmittedAttempt,
@@ -89,7 +89,7 @@ impl Attempts<'_> {
             record.attempts += 1;
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
             let begun = self.route.policy.envoy_headers.then(Instant::now);
-            let tried = self.attempt(&attempt, clocks).await;
+            let tried = self.attempt(&attempt, clocks, record).await;
             let took = begun.map(|begun| begun.elapsed());
             attempt.report(tried.outcome());
             let admitted = admitted.and_then(|it| tried.count(it));
@@ -157,7 +157,7 @@ impl Attempts<'_> {
     }
 
     /// One attempt: to the response's head, and for a stream that could still come from elsewhere to its first content.
-    async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks) -> Tried {
+    async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks, record: &RequestLog) -> Tried {
         let timeouts = &self.route.entry.rule.policy.timeouts;
         let own = timeouts.attempt.map(|limit| Instant::now() + limit);
         let pulse = self.body.watch().map(|watch| Arc::clone(watch.pulse()));
@@ -174,6 +174,9 @@ impl Attempts<'_> {
                 return Poll::Ready(tried);
             }
             if timer.as_mut().is_some_and(|timer| timer.poll(context).is_ready()) {
+                if clocks.deadline == first && record.was_throttled() {
+                    return Poll::Ready(throttled());
+                }
                 let flag = if silent == first { Flag::StreamIdle } else { Flag::Timeout };
                 // When the request's own time is up nothing can be tried any more.
                 return Poll::Ready(late(flag, clocks.deadline != first));

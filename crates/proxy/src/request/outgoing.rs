@@ -228,7 +228,7 @@ fn dialect(route: &Chosen<'_>, head: &Head, path: &PathAndQuery) -> Option<Diale
     }
     let of = |audience| match audience {
         Audience::Model(dialect) => Some(dialect),
-        Audience::Objects(_) | Audience::Grpc | Audience::Other => None,
+        Audience::Objects(_) | Audience::Grpc | Audience::GrpcWeb { .. } | Audience::Other => None,
     };
     of(head.audience).or_else(|| of(Audience::of(path.path(), &head.parts.headers)))
 }

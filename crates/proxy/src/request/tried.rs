@@ -66,6 +66,12 @@ pub(super) fn late(flag: Flag, retryable: bool) -> Tried {
     Tried::Failed(Failed { error, outcome: AttemptOutcome::GatewayError, sent: true, refused: false, before_content: false })
 }
 
+/// A limit of bandwidth took most of the request's time, which is not the backend's fault.
+pub(super) fn throttled() -> Tried {
+    let error = Error::new(Flag::Timeout, "the backend had too little time left: the route limits the bandwidth");
+    Tried::Failed(Failed { error, outcome: AttemptOutcome::Success, sent: true, refused: false, before_content: false })
+}
+
 /// The connection of a failed attempt does not let go of the request's body.
 pub(super) fn held_up() -> Error {
     Error::new(Flag::UpstreamReset, "the request's body could not be sent again")

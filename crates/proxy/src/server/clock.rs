@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,8 @@ pub(super) struct Clock {
     last: Notify,
     /// When it takes no further request.
     retires: Option<Instant>,
+    /// Whether requests that come now are refused.
+    is_drained: AtomicBool,
 }
 
 /// Action due on a connection.
@@ -65,6 +67,7 @@ impl Clock {
             carried: AtomicU32::new(0),
             last: Notify::new(),
             retires: None,
+            is_drained: AtomicBool::new(false),
         }
     }
 
@@ -96,6 +99,27 @@ impl Clock {
     /// Waits for the last request to begin.
     pub(super) async fn spent(&self) {
         self.last.notified().await;
+    }
+
+    /// Whether the client opens streams, which it may do after it was asked not to (HTTP/2).
+    pub(super) fn has_streams(&self) -> bool {
+        !self.has_heads
+    }
+
+    /// Refuses requests from now on.
+    pub(super) fn end_drain(&self) {
+        self.is_drained.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether requests are refused.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Relaxed)
+    }
+
+    /// Whether there has been no request for this long.
+    pub(super) fn is_quiet(&self, time: Duration) -> bool {
+        let quiet = now().saturating_sub(self.idle.load(Ordering::Relaxed));
+        self.requests.load(Ordering::Relaxed) == 0 && Duration::from_millis(quiet) >= time
     }
 
     /// Bytes have come. A client that sends is alive, even while it takes nothing. (HTTP/2's are perhaps no request's.)

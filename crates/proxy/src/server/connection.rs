@@ -50,6 +50,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// As the drain begins, a connection may have a request on its way. Closed at once, it would take that along.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
+/// How long an HTTP/2 client may open streams after it was asked to open none. Envoy's `drain_timeout` has the same default.
+const STREAM_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client then has to take what is left of the last response.
+const LAST_STREAM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection that takes no more streams is looked at.
+const DRAINED_INTERVAL: Duration = Duration::from_secs(1);
+
 /// As the drain is over, how long a client has to take the error that says so.
 pub(super) const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -250,11 +257,21 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
     let (mut last_call, mut timer) = (None, None::<Timer>);
     let mut cut_at = None;
     let (mut retires, mut counts) = (clock.retires(), clock.counts_requests());
+    // The codec ends the connection only if the client answers its ping.
+    let mut drain_ends = None;
+    let drain_end = || clock.has_streams().then(|| Instant::now() + STREAM_DRAIN_TIMEOUT);
     loop {
+        if drain_ends.is_some_and(|at| at <= Instant::now()) {
+            clock.end_drain();
+            drain_ends = Some(Instant::now() + DRAINED_INTERVAL);
+            if clock.is_quiet(LAST_STREAM_TIMEOUT) {
+                return Ok(());
+            }
+        }
         if retires.is_some_and(|at| at <= Instant::now()) {
             shut_down(http.as_mut(), Word::Soon);
             last_call = Some(Instant::now() + LAST_CALL);
-            retires = None;
+            (retires, drain_ends) = (None, drain_ends.or_else(drain_end));
         }
         if cut_at.is_some_and(|until| until <= Instant::now()) {
             return Ok(());
@@ -267,12 +284,13 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
             Some(Verdict::HeadLate | Verdict::Stalled) => return Ok(()),
             Some(Verdict::Idle) if next_phase == Phase::Draining => {
                 shut_down(http.as_mut(), Word::Now);
+                drain_ends = drain_ends.or_else(drain_end);
                 None
             }
             Some(Verdict::WaitUntil(at)) => Some(at),
             Some(Verdict::Idle) | None => None,
         };
-        match wake.into_iter().chain(last_call).chain(cut_at).chain(retires).min() {
+        match wake.into_iter().chain(last_call).chain(cut_at).chain(retires).chain(drain_ends).min() {
             Some(at) => timer.get_or_insert_with(|| Timer::new(at)).reset(at),
             None => timer = None,
         }
@@ -292,7 +310,7 @@ async fn drive<E: Into<Box<dyn Error + Send + Sync>>, C: Future<Output = Result<
             },
             () = clock.spent(), if counts => {
                 shut_down(http.as_mut(), Word::Soon);
-                counts = false;
+                (counts, drain_ends) = (false, drain_ends.or_else(drain_end));
             }
             () = poll_fn(|context| timer.as_mut().map_or(Poll::Pending, |timer| timer.poll(context))) => {}
         }

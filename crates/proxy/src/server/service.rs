@@ -1,7 +1,6 @@
 //! Between HTTP/2 and what answers requests: a request counts as under way until its response's last byte.
 
 use std::{
-    convert::Infallible,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -38,13 +37,15 @@ pub(super) fn service<W: Serve>(
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Counting<W>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Counting<W>, Infallible>> + Send + use<W>,
+    Error = h2::Error,
+    Future = impl Future<Output = Result<Counting<W>, h2::Error>> + Send + use<W>,
 > + use<W> {
     service_fn(move |request: Request<Incoming>| {
-        let busy = clock.begin();
+        // A client may send it again elsewhere: nobody has seen it.
+        let busy = if clock.is_drained() { Err(h2::Reason::REFUSED_STREAM) } else { Ok(clock.begin()) };
         let connection = Arc::clone(&connection);
         async move {
+            let busy = busy?;
             let is_head = request.method() == Method::HEAD;
             let mut response = W::serve(&connection, request.map(ClientBody::from)).await;
             if is_head {

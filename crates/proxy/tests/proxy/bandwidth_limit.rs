@@ -11,7 +11,13 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::support::objects::{Gateway, backend, route};
+use pailou_envoy_proto::ext_proc::processing_response::Response as Answer;
+
+use crate::support::{
+    objects::{Gateway, backend, route},
+    picker::{picker, streamed},
+    processor::{gateway_for, go_on, piece, response_headers},
+};
 
 const TO_BACKEND: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
 /// 400 bytes less those of the first interval, at 1024 bytes a second.
@@ -43,11 +49,14 @@ fn gateway(address: SocketAddr, spec: &str) -> Gateway {
 }
 
 fn gateway_with_rule(address: SocketAddr, rule: &str, spec: &str) -> Gateway {
-    let policy = format!(
+    Gateway::serve(&[backend("main", address, ""), route(rule), policy(spec)].concat())
+}
+
+fn policy(spec: &str) -> String {
+    format!(
         "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {{name: policy}}\nspec:\n  targetRefs: \
          [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}}]\n{spec}"
-    );
-    Gateway::serve(&[backend("main", address, ""), route(rule), policy].concat())
+    )
 }
 
 #[tokio::test]
@@ -98,6 +107,9 @@ async fn a_request_takes_its_time_be_it_read_before_or_not() {
     }
 }
 
+/// A rule whose requests take no longer than 1 s.
+const IN_A_SECOND: &str = "{timeouts: {request: 1s}, backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
+
 /// A rule whose requests take no longer than 300 ms.
 const IN_TIME: &str = "{timeouts: {request: 300ms}, backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: main}]}";
 
@@ -123,4 +135,57 @@ async fn a_slow_response_keeps_to_the_requests_time() {
     let response = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
     let passed = response.split_once("\r\n\r\n").unwrap().1.len();
     assert!(response.starts_with("HTTP/1.1 200 ") && (1..body.len()).contains(&passed), "{passed}");
+}
+
+#[tokio::test]
+async fn a_slow_response_past_a_processor_keeps_to_the_requests_time() {
+    // It goes on for ever.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let backend = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n0123456789").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let processor = picker(|mut talk| async move {
+        response_headers(&mut talk).await;
+        talk.say(Answer::ResponseHeaders(go_on()));
+        piece(&mut talk).await;
+        // More than the gateway takes while the first is on its way.
+        for _ in 0..9 {
+            talk.say(Answer::ResponseBody(streamed(vec![b'z'; 400], false)));
+        }
+        talk.next().await;
+    })
+    .await;
+    let limit = policy("  bandwidthLimit: {response: {limit: {value: 1Ki, unit: Second}}}\n");
+    let mode = "processingMode: {response: {body: FullDuplexStreamed}}";
+    let gateway =
+        gateway_for(&[route(IN_A_SECOND), limit.replace("name: policy", "name: limit")].concat(), address, &[(processor, mode)]);
+    let response = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    let passed = response.bytes().filter(|byte| *byte == b'z').count();
+    assert!(response.starts_with("HTTP/1.1 200 ") && (1..2400).contains(&passed), "{passed}: {response}");
+    backend.abort();
+}
+
+#[tokio::test]
+async fn an_endpoint_that_has_little_time_left_is_not_to_blame() {
+    let spec = "  bandwidthLimit: {request: {limit: {value: 1024, unit: Second}}}\n  healthCheck: {passive: {consecutiveGatewayErrors: 1, \
+                consecutive5XxErrors: 1, baseEjectionTime: 1h, maxEjectionPercent: 100}, panicThreshold: 0}\n  rateLimit: {global: {rules: \
+                [{clientSelectors: [{headers: [{name: x-gateway-model-name, value: m}]}], limit: {requests: 9, unit: Hour}}]}}\n";
+    // It takes more than 700 ms of the second. Of the two ways one is read before it waits.
+    let body = format!("{{\"model\": \"m\", \"messages\": [], \"x\": \"{}\"}}", "0123456789".repeat(76));
+    for path in ["/v1/chat/completions", "/"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let gateway = gateway_with_rule(listener.local_addr().unwrap(), IN_A_SECOND, spec);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json");
+        let late = gateway.raw(&format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+        assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("x-pailou-response-flag: UT\r\n"), "{path}: {late}");
+        assert!(late.contains("the route limits the bandwidth"), "{path}: {late}");
+        // Without a body the time is the endpoint's, and it is ejected.
+        let late = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+        assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("the backend did not answer in time"), "{late}");
+        let ejected = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+        assert!(ejected.starts_with("HTTP/1.1 503 "), "{ejected}");
+    }
 }

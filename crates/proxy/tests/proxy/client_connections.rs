@@ -80,6 +80,46 @@ async fn a_connection_carries_no_more_requests_than_allowed() {
     let _ = timeout(LONG, connection).await.expect("the connection ends").unwrap();
 }
 
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_after_goaway_is_refused_and_then_cut_off() {
+    const GET: &[u8] = b"\x82\x86\x84\x41\x06a.test";
+    const REFUSED_STREAM: [u8; 4] = 7_u32.to_be_bytes();
+    let (address, _) = engine().await;
+    let gateway = gateway(address, "connection: {connectionLimit: {maxRequestsPerConnection: 1}}");
+    let (mut read, mut write) = TcpStream::connect(gateway.address).await.unwrap().into_split();
+    let begin = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &frame(1, 5, 1, GET)].concat();
+    write.write_all(&begin).await.unwrap();
+    let (mut next, mut seen) = (3, Vec::new());
+    // It answers no ping, and opens another stream whenever the one before has ended.
+    let ended = timeout(LONG, async {
+        let mut head = [0; 9];
+        while read.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            if read.read_exact(&mut payload).await.is_err() {
+                break;
+            }
+            let (kind, is_end) = (head[3], head[4] & 1 == 1);
+            seen.push((kind, payload));
+            if kind == 0 && is_end {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = write.write_all(&frame(1, 5, next, GET)).await;
+                next += 2;
+            }
+        }
+    });
+    ended.await.expect("the connection ends");
+    assert!(seen.iter().any(|(kind, _)| *kind == 7), "GOAWAY");
+    assert!(next > 3, "the client goes on");
+    assert!(seen.iter().any(|(kind, payload)| *kind == 3 && *payload == REFUSED_STREAM), "a stream is refused");
+}
+
 #[tokio::test]
 async fn a_connection_grows_no_older_than_allowed() {
     let (address, _) = engine().await;

@@ -24,7 +24,7 @@ use crate::{
     context::Share,
     error::{Audience, Error, Flag},
     request_input::Bounds,
-    response_body::{Processed, ResponseBody},
+    response_body::{Processed, ResponseBody, Source},
     runtime::Runtime,
     worker::Connection,
 };
@@ -292,7 +292,7 @@ impl Passing<'_> {
 }
 
 /// Ends a body as its passage has. What is left of one that does not pass is given up with the reason.
-fn given_up(source: ResponseBody, passed: Result<(), PassageError<ResponseBodyError>>) -> Result<(), ResponseBodyError> {
+fn given_up(source: Source, passed: Result<(), PassageError<ResponseBodyError>>) -> Result<(), ResponseBodyError> {
     let reason = match passed {
         Ok(()) => return Ok(()),
         Err(PassageError::Source(error)) => return Err(error),
