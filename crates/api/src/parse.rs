@@ -69,6 +69,21 @@ pub(crate) fn document_of_kind<T: serde::de::DeserializeOwned>(text: &str, kind:
     tracked::decode(value, "", &mut Vec::new()).map(Some).map_err(|(path, error)| format!("{path}: {error}"))
 }
 
+/// Reads a value from YAML that stands within an object, such as in an annotation. A field that its type does not have is an error.
+/// `root` begins the paths of fields.
+///
+/// # Errors
+/// Why it does not decode, with the field, and without a part of the text.
+pub(crate) fn fragment<T: serde::de::DeserializeOwned>(text: &str, root: &str) -> Result<T, String> {
+    let mut ignored = Vec::new();
+    let value = tracked::decode(yaml::checked_value(text)?, root, &mut ignored);
+    match (value, ignored.first()) {
+        (Ok(value), None) => Ok(value),
+        (Ok(_), Some(unknown)) => Err(unknown.to_string()),
+        (Err((path, error)), _) => Err(format!("{path}: {error}")),
+    }
+}
+
 /// Reads every object of an input.
 ///
 /// `origin` names the input in errors: a path, or `-` for standard input. Namespaced objects that

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::Object;
+use super::{Object, envoy::rate_limit::RateLimit};
 
 /// One broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,13 @@ impl Object {
         }
         check.violations
     }
+}
+
+/// The rules of the schema that limits break, which stand outside of a BackendTrafficPolicy.
+pub(crate) fn rate_limit(limit: &RateLimit) -> Vec<Violation> {
+    let mut check = Check { path: "rateLimit".to_owned(), violations: Vec::new() };
+    backend_traffic::rate_limit(&mut check, limit);
+    check.violations
 }
 
 /// Collects violations while it walks along an object's fields.

@@ -12,7 +12,7 @@ use pailou_api::{
 };
 use pailou_snapshot::{Roots, San, TlsVersion, UpstreamTls};
 
-use super::{authorities, grants::Referrer, index::Index, listener::certificate, tls_version::version, warnings};
+use super::{authorities, backend_limits, grants::Referrer, index::Index, listener::certificate, tls_version::version, warnings};
 
 /// A Backend's own TLS settings, or why it cannot be used.
 type Read = Result<Option<Arc<UpstreamTls>>, Problem>;
@@ -73,6 +73,7 @@ fn read(index: &Index<'_>, backend: &Backend) -> Read {
     if spec.endpoints.is_empty() {
         return Err(invalid("spec.endpoints: is empty".to_owned()));
     }
+    backend_limits::read(index, "Backend", &backend.meta).map_err(invalid)?;
     spec.tls.as_ref().map(|tls| upstream_tls(index, backend, tls)).transpose()
 }
 

@@ -158,7 +158,7 @@ fn backends(
         };
         let backend = u16::try_from(place).unwrap_or(u16::MAX);
         let breaker = resolver.breaker(BreakerKey::Backend { route: name.clone(), backend });
-        BackendRef { weight: reference.weight, fallback, filters: Filters::default().shared(), cluster, breaker }
+        BackendRef { weight: reference.weight, fallback, filters: Filters::default().shared(), cluster, breaker, limits: None }
     });
     refs.collect()
 }

@@ -76,6 +76,7 @@ mod string_match;
 mod tables;
 
 mod authorities;
+mod backend_limits;
 mod backends;
 mod clusters;
 mod draft;

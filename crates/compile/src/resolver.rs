@@ -7,16 +7,18 @@ use std::{
 
 use crate::status::Problem;
 use pailou_api::{
+    Meta,
     envoy::{ENVOY_GROUP, backend::AppProtocol},
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP, PoolProtocol},
     refs::BackendObjectReference,
 };
 use pailou_snapshot::{
     BreakerId, BreakerKey, Cluster, ClusterId, ClusterKey, ClusterKind, EndpointKey, Failure, Name, PickerKind, Pool, Protocol,
-    RemoteDocument, San, Transport, UpstreamTls,
+    RateLimitFilter, RemoteDocument, San, Transport, UpstreamTls,
 };
 
 use super::{
+    backend_limits,
     client_certificates::Identity,
     cluster_ids::UsedIds,
     clusters::Clusters,
@@ -36,6 +38,8 @@ pub(crate) struct Resolved {
     pub(crate) pool: Option<Name>,
     /// A Backend that is to be used as far as others are not healthy.
     pub(crate) fallback: bool,
+    /// Limits of the backend itself.
+    pub(crate) limits: Option<Arc<RateLimitFilter>>,
 }
 
 /// Load that a route sends to its backends.
@@ -147,7 +151,26 @@ impl<'t, 'a> Resolver<'t, 'a> {
         };
         let fallback = matches!(draft.kind, ClusterKind::Backend)
             && self.index.backends.get(namespace, &to.name).is_some_and(|backend| backend.spec.fallback);
-        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: None, fallback })
+        let limits = self.limits(namespace, to, load)?;
+        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: None, fallback, limits })
+    }
+
+    /// Limits of a Service or a Backend. Connections have none.
+    fn limits(&self, namespace: &str, to: &BackendObjectReference, load: Load) -> Result<Option<Arc<RateLimitFilter>>, Problem> {
+        if !load.is_requests() {
+            return Ok(None);
+        }
+        let meta = match &*to.kind {
+            "Service" => self.index.services.get(namespace, &to.name).map(|it| &it.meta),
+            _ => self.index.backends.get(namespace, &to.name).map(|it| &it.meta),
+        };
+        meta.map_or(Ok(None), |meta| self.limits_of(&to.kind, meta))
+    }
+
+    fn limits_of(&self, kind: &str, meta: &Meta) -> Result<Option<Arc<RateLimitFilter>>, Problem> {
+        let Meta { namespace, name, .. } = meta;
+        let problem = |reason| Problem::refs("InvalidBackendRef", format!("{kind} {namespace}/{name}: {reason}"));
+        backend_limits::read(self.index, kind, meta).map_err(problem)
     }
 
     /// The cluster of an authorization server: no policy for backends is laid upon it.
@@ -280,7 +303,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
         let (object, compiled) = self.clusters.pools.get(place);
         let pool = match compiled {
             Ok(pool) => self.with_picker(place, pool),
-            Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false }),
+            Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false, limits: None }),
         };
         let name = pool.name.clone();
         let protocol = if object.spec.app_protocol == PoolProtocol::H2c { Protocol::Http2 } else { load.protocol() };
@@ -292,7 +315,8 @@ impl<'t, 'a> Resolver<'t, 'a> {
             None => Ok(None),
         };
         let draft = Draft { endpoints: EndpointKey::Pool(name.clone()), kind: ClusterKind::Pool(pool), protocol, tls };
-        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false })
+        let limits = self.limits_of("InferencePool", &object.meta)?;
+        Ok(Resolved { cluster: Ok(self.intern(draft, traffic)), pool: Some(name), fallback: false, limits })
     }
 
     /// The pool, with its endpoint picker held for the route. A picker that has a BackendTLSPolicy is shown the Gateway's

@@ -17,6 +17,7 @@ use super::{
     oidc,
     policies::{ext_proc::Processors, http_filters, security::Security, values::statuses},
     remote_documents,
+    resolver::Resolved,
     route::RuleSpec,
     rule_context::RuleContext,
 };
@@ -57,7 +58,8 @@ pub(crate) fn rule(
         RuleSpec::Grpc(rule) => filters::grpc(context, &rule.filters),
     };
     let refs = backends(context, spec);
-    let needs_body = refs.iter().any(|(_, is_pool)| *is_pool);
+    let is_limited_by_body = |backend: &BackendRef| backend.limits.as_ref().is_some_and(|limits| limits.needs_body);
+    let needs_body = refs.iter().any(|(backend, is_pool)| *is_pool || is_limited_by_body(backend));
     let refs: Vec<_> = refs.into_iter().map(|(backend, _)| backend).collect();
     let http = &mut set.filters.http;
     *http = http_filters::over(http, security.http_filters());
@@ -150,12 +152,12 @@ fn backends(context: &mut RuleContext<'_, '_, '_>, spec: RuleSpec<'_>) -> Vec<(B
             context.ignored(format!("{}.filters: matches of an HTTPRouteFilter, which belong to the rule", context.field));
         }
         let resolved = context.resolve(&target);
-        let (cluster, pool, fallback) = match resolved {
-            Ok(resolved) => (resolved.cluster, resolved.pool, resolved.fallback),
+        let Resolved { cluster, pool, fallback, limits } = match resolved {
+            Ok(resolved) => resolved,
             Err(problem) => {
                 let failure = Failure(problem.message.as_str().into());
                 context.problem(Problem { message: format!("{}: {}", context.field, problem.message), ..problem });
-                (Err(failure), None, false)
+                Resolved { cluster: Err(failure), pool: None, fallback: false, limits: None }
             }
         };
         let is_pool = pool.is_some();
@@ -167,7 +169,7 @@ fn backends(context: &mut RuleContext<'_, '_, '_>, spec: RuleSpec<'_>) -> Vec<(B
         }
         let breaker = context.breaker(pool, u16::try_from(place).unwrap_or(u16::MAX));
         let cluster = set.failure.take().map_or(cluster, Err);
-        refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker }, is_pool));
+        refs.push((BackendRef { weight, fallback, filters: set.filters.shared(), cluster, breaker, limits }, is_pool));
     };
     match spec {
         RuleSpec::Http(rule) => {

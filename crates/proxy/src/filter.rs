@@ -44,6 +44,7 @@ pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};
 use oidc::OidcState;
 use passed::PassedFilters;
 use rate_limit::LimitState;
+pub(crate) use rate_limit::{BackendRequest, charge_backend};
 
 /// Surroundings of a request that passes filters.
 pub(crate) struct Stage<'a> {
@@ -173,7 +174,7 @@ impl FilterState {
 
     /// Room that limits hold for the response.
     pub(crate) fn take_charges(&mut self) -> TokenCharges {
-        std::mem::take(&mut self.limits.charges)
+        self.limits.take_tokens()
     }
 
     /// Delays of the request's body by a limit of bandwidth, as far as it has passed.

@@ -36,6 +36,7 @@ pub mod health;
 pub mod idle;
 mod key_fetcher;
 mod key_sets;
+mod limit_charge;
 pub mod local_addresses;
 pub mod metrics;
 pub mod metrics_transport;

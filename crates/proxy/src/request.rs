@@ -17,6 +17,7 @@ mod outgoing;
 mod picker;
 mod preflight;
 mod prepare;
+mod read_body;
 mod replay;
 mod request_id;
 mod retry;
@@ -43,7 +44,7 @@ use std::{
 
 use http::{Request, Response};
 use pailou_snapshot::{
-    Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, MatchOutcome, RouteMatch, Rule,
+    Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, ListenerName, MatchOutcome, RouteMatch, Rule,
 };
 use tokio::time::Instant;
 
@@ -51,7 +52,7 @@ use crate::{
     breaker::Overflow,
     context::Context,
     error::{Audience, Error, Flag},
-    filter::{self, Admitted, FilterState, Passage, Source, Stage},
+    filter::{self, Admitted, BackendRequest, FilterState, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
@@ -69,6 +70,7 @@ use attempt::Attempts;
 use outgoing::Outgoing;
 use picker::Picker;
 use prepare::prepare;
+use read_body::{read_for_backend, read_for_picker};
 use replay::ReplayBody;
 use retry::Policy;
 use session::Session;
@@ -269,8 +271,7 @@ async fn forward(
     upgrades::check(head, rule)?;
     let input = read_for_backend(rule, admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
-    let known = input.known(base_models);
-    if let Body::Read { model, base_model } = known {
+    if let Body::Read { model, base_model } = input.known(base_models) {
         if record.model.is_none() {
             record.model = model.map(Into::into);
         }
@@ -280,14 +281,23 @@ async fn forward(
         cookies.remove(&mut head.parts.headers, &rule.route.name.namespace, &head.host);
     }
     let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
-    let backend = backend::choose(rule, runtime, session.as_ref())?;
+    let mut backend = backend::choose(rule, runtime, session.as_ref())?;
+    let (listener, is_understood) = (&listener.name, input.is_understood());
+    if backend.limits.is_some() {
+        let (call, known) = (input.call(), input.known(base_models));
+        let request = BackendRequest { context, client, route: &rule.route, listener, head, call, is_understood, known };
+        let (other, charge) = Box::pin(backend::with_room(rule, runtime, backend, request)).await?;
+        record.hold_for_backend(charge);
+        backend = other;
+    }
     let picker = Picker::of(runtime, backend);
     let input = if picker.is_some() { read_for_picker(input, head, context, &bounds).await? } else { input };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
     let late_edit = late_edit(policy, head, connection, rule);
     let counts_tokens = record.counts_tokens();
-    let route = Chosen { runtime, entry, backend, policy, client, session: session.as_ref(), counts_tokens };
+    let session = session.as_ref();
+    let route = Chosen { runtime, entry, backend, policy, listener, client, session, counts_tokens, is_understood };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
     let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
@@ -352,10 +362,13 @@ struct Chosen<'a> {
     entry: &'a RouteMatch,
     backend: &'a BackendRef,
     policy: &'a ClientPolicy,
+    listener: &'a ListenerName,
     client: IpAddr,
     session: Option<&'a Session<'a>>,
     /// A limit counts the tokens of the response.
     counts_tokens: bool,
+    /// There is no body, or one that was read and understood.
+    is_understood: bool,
 }
 
 /// Answers a rule without a backend.
@@ -385,37 +398,9 @@ fn answer_here(
     Ok(Some(response))
 }
 
-/// Reads the body where a backend can only be chosen, or the request only be allowed, by it.
-async fn read_for_backend(
-    rule: &Rule,
-    admitted: Admitted,
-    head: &Head,
-    context: &Arc<Context>,
-    bounds: Bounds,
-) -> Result<RequestInput, Error> {
-    let input = admitted.into_input();
-    match rule.policy.max_body {
-        Some(limit) => input.read_all(head, context, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
-        None if rule.needs_body => input.read(head, context, &bounds).await,
-        None => Ok(input),
-    }
-}
-
 fn stopped() -> Error {
     Error::new(Flag::Stopped, "the gateway stopped before the request was through; try again")
         .with_retry_after(Duration::from_secs(1))
-}
-
-/// Reads the body for an endpoint picker, which gets all of it and is to understand it.
-async fn read_for_picker(
-    input: RequestInput,
-    head: &mut Head,
-    context: &Arc<Context>,
-    bounds: &Bounds,
-) -> Result<RequestInput, Error> {
-    let mut input = input.read_all(head, context, bounds).await?;
-    input.decode(&mut head.parts.headers);
-    Ok(input)
 }
 
 fn overflow(overflow: Overflow) -> Error {

@@ -85,10 +85,7 @@ impl RequestInput {
         match self {
             Self::Unread(unread) if unread.kind.is_some() => Body::Unread,
             Self::Unread(_) | Self::Absent => Body::Read { model: None, base_model: None },
-            Self::Read(call) => {
-                let model = call.model();
-                Body::Read { model, base_model: model.and_then(|model| base_models.get(model)).map(String::as_str) }
-            }
+            Self::Read(call) => call.known(base_models),
         }
     }
 
@@ -190,6 +187,12 @@ impl ReadBody {
             None => kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), decoded.as_ref().unwrap_or(&bytes))),
         };
         Ok(Self { bytes, decoded, scan, share: Arc::new(share) })
+    }
+
+    /// The body as conditions see it.
+    pub(crate) fn known<'a>(&'a self, base_models: &'a BTreeMap<String, String>) -> Body<'a> {
+        let model = self.model();
+        Body::Read { model, base_model: model.and_then(|model| base_models.get(model)).map(String::as_str) }
     }
 
     /// The model that the body names.

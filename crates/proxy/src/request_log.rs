@@ -9,7 +9,10 @@ use std::{
 use http::{Method, Version};
 use parking_lot::Mutex;
 
-use crate::{bandwidth::Delays, context::Context, error::Flag, request_record::RequestRecord, token_charges::TokenCharges};
+use crate::{
+    bandwidth::Delays, context::Context, error::Flag, limit_charge::BackendCharge, request_record::RequestRecord,
+    token_charges::TokenCharges,
+};
 
 /// A request's record until it is settled: by `settle`, or by being dropped when the client goes away before that.
 pub struct RequestLog {
@@ -18,6 +21,8 @@ pub struct RequestLog {
     record: RequestRecord,
     /// Room that limits hold for the response.
     charges: TokenCharges,
+    /// Charge to the limits of the backend that the request goes to.
+    backend_charge: Option<Box<BackendCharge>>,
     /// Delays of the request's body by a limit of bandwidth, as far as it has passed.
     pub(crate) body_delays: Option<Arc<Mutex<Delays>>>,
 }
@@ -27,7 +32,7 @@ impl RequestLog {
     pub(crate) fn new(context: Arc<Context>, peer: SocketAddr, method: Method, version: Version) -> Self {
         context.metrics.active.inc();
         let record = RequestRecord::new(peer, method, version);
-        Self { context, settled: false, record, charges: TokenCharges::default(), body_delays: None }
+        Self { context, settled: false, record, charges: TokenCharges::default(), backend_charge: None, body_delays: None }
     }
 
     /// Whether the drain is over, and requests are to give up.
@@ -50,14 +55,24 @@ impl RequestLog {
         self.charges = charges;
     }
 
+    /// Takes over the charge to the limits of the backend that comes next. The one before has been asked, and has no response to give.
+    pub(crate) fn hold_for_backend(&mut self, charge: Option<BackendCharge>) {
+        if let Some(before) = std::mem::replace(&mut self.backend_charge, charge.map(Box::new)) {
+            before.keep();
+        }
+    }
+
     /// Holds more room where a stream has more events than was held for.
     pub(crate) fn stream_progress(&mut self, events: u64) {
         self.charges.stream_progress(events);
+        if let Some(charge) = &mut self.backend_charge {
+            charge.stream_progress(events);
+        }
     }
 
     /// Whether a limit counts the tokens of the response.
     pub(crate) fn counts_tokens(&self) -> bool {
-        self.charges.counts_tokens()
+        self.charges.counts_tokens() || self.backend_charge.as_ref().is_some_and(|charge| charge.counts_tokens())
     }
 
     /// Whether a limit of bandwidth took most of the time since the request came.
@@ -72,6 +87,9 @@ impl RequestLog {
         }
         if !self.charges.is_empty() {
             self.charges.settle(&self.record);
+        }
+        if let Some(charge) = self.backend_charge.take() {
+            charge.settle(&self.record);
         }
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.

@@ -22,11 +22,13 @@ pub(crate) struct AttemptHistory<'a> {
     attempts: SmallVec<[(&'a BackendRef, EndpointId); 4]>,
     /// The priorities that have had their turn, as far as others are left.
     had_turn: [bool; 2],
+    /// Backends whose own limits have no room.
+    full: SmallVec<[&'a BackendRef; 2]>,
 }
 
 impl<'a> AttemptHistory<'a> {
     pub(crate) fn new(backends: &'a Backends, per_priority: Option<u32>) -> Self {
-        Self { backends, per_priority, attempts: SmallVec::new(), had_turn: [false; 2] }
+        Self { backends, per_priority, attempts: SmallVec::new(), had_turn: [false; 2], full: SmallVec::new() }
     }
 
     /// Whether there is a choice between backends at all.
@@ -37,6 +39,11 @@ impl<'a> AttemptHistory<'a> {
     /// Counts an attempt.
     pub(crate) fn push(&mut self, backend: &'a BackendRef, endpoint: EndpointId) {
         self.attempts.push((backend, endpoint));
+    }
+
+    /// Notes that a backend's own limits have no room: it gets no further attempt.
+    pub(crate) fn note_full(&mut self, backend: &'a BackendRef) {
+        self.full.push(backend);
     }
 
     /// The endpoints of a backend's cluster that were tried. Two backendRefs may lead to one cluster.
@@ -53,12 +60,10 @@ impl<'a> AttemptHistory<'a> {
         [preferred, !preferred].into_iter().find_map(|fallback| {
             let untried = |backend: &&BackendRef| {
                 backend.fallback == fallback
+                    && !self.full.iter().any(|full| ptr::eq(*full, *backend))
                     && backend.cluster.as_ref().is_ok_and(|id| runtime.cluster(*id).has_untried(&self.tried(backend)))
             };
-            let open: SmallVec<[&'a BackendRef; 4]> = self.backends.iter().filter(untried).collect();
-            let total: u64 = open.iter().map(|backend| u64::from(backend.weight)).sum();
-            let point = (total > 0).then(|| fastrand::u64(..total))?;
-            pailou_snapshot::at_point(open, |backend| backend.weight, point)
+            by_weight(self.backends.iter().filter(untried))
         })
     }
 
@@ -90,6 +95,26 @@ pub(crate) fn choose<'a>(backends: &'a Backends, runtime: &Runtime) -> Option<&'
         0 => None,
         total => backends.at(fallback, fastrand::u64(..total)),
     }
+}
+
+/// One of the backends that are open to a request and have an endpoint, by weight: of this priority first, then of the other.
+pub(crate) fn choose_other<'a>(
+    backends: &'a Backends,
+    runtime: &Runtime,
+    fallback: bool,
+    is_open: impl Fn(&BackendRef) -> bool,
+) -> Option<&'a BackendRef> {
+    [fallback, !fallback].into_iter().find_map(|fallback| {
+        let is_usable = |backend: &BackendRef| backend.cluster.as_ref().is_ok_and(|id| runtime.cluster(*id).has_untried(&[]));
+        by_weight(backends.iter().filter(|it| it.fallback == fallback && is_open(it) && is_usable(it)))
+    })
+}
+
+fn by_weight<'a>(backends: impl Iterator<Item = &'a BackendRef>) -> Option<&'a BackendRef> {
+    let open: SmallVec<[&'a BackendRef; 4]> = backends.collect();
+    let total: u64 = open.iter().map(|backend| u64::from(backend.weight)).sum();
+    let point = (total > 0).then(|| fastrand::u64(..total))?;
+    pailou_snapshot::at_point(open, |backend| backend.weight, point)
 }
 
 fn prefers_fallback(backends: &Backends, runtime: &Runtime) -> bool {

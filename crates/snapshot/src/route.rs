@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
-use super::{ClusterId, DirectResponse, Filters, Name, Redirect, RulePolicy, SessionPersistence, at_point};
+use super::{ClusterId, DirectResponse, Filters, Name, RateLimitFilter, Redirect, RulePolicy, SessionPersistence, at_point};
 
 /// One rule of a route, with every policy that applies to it resolved.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Rule {
     pub policy: Arc<RulePolicy>,
     /// Sessions of its clients.
     pub session: Option<Arc<SessionPersistence>>,
-    /// Whether the request's body has to be read before a backend can be chosen: a backend is an InferencePool.
+    /// Whether the request's body has to be read before a backend can be chosen: a backend is an InferencePool, or has limits by it.
     pub needs_body: bool,
 }
 
@@ -137,6 +137,8 @@ pub struct BackendRef {
     pub cluster: Result<ClusterId, Failure>,
     /// The counters of its circuit breaker.
     pub breaker: BreakerId,
+    /// Limits of its own. Where they have no room, requests go to another backend of the rule.
+    pub limits: Option<Arc<RateLimitFilter>>,
 }
 
 /// An index into [`super::Snapshot::breakers`].

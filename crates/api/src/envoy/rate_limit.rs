@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::http_match::HttpMethod;
+use crate::{http_match::HttpMethod, parse, validate};
 
 /// Limits of rate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -16,6 +16,20 @@ pub struct RateLimit {
     /// Counted in each replica.
     #[serde(default)]
     pub local: Option<RateLimitRules>,
+}
+
+impl RateLimit {
+    /// Reads limits from YAML, as an annotation has them.
+    ///
+    /// # Errors
+    /// Why they do not decode, or break the rules of the schema, with the field.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let limit: Self = parse::fragment(text, "rateLimit")?;
+        match validate::rate_limit(&limit).into_iter().next() {
+            Some(violation) => Err(format!("{}: {}", violation.path, violation.message)),
+            None => Ok(limit),
+        }
+    }
 }
 
 /// Place of the counters.
@@ -245,4 +259,25 @@ pub struct RateLimitMetadata {
     pub namespace: String,
     /// Under which name.
     pub key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_an_annotation_are_read_and_wrong_ones_name_the_field() {
+        let text = "global:\n  rules:\n  - limit: {requests: 5, unit: Minute}\n";
+        let limit = RateLimit::parse(text).unwrap();
+        assert_eq!(limit.global.unwrap().rules[0].limit.requests, 5);
+        let error = |text: &str| RateLimit::parse(text).unwrap_err();
+        assert!(error(&text.replace("Minute", "Fortnight")).contains("rateLimit.global.rules[0].limit.unit"));
+        assert!(error(&text.replace("limit:", "limits:")).contains("rateLimit.global.rules[0]"));
+        assert!(
+            error(&text.replace("unit", "burst: 2, unit"))
+                .contains("rateLimit.global.rules[0].limit.burst: there is no such field")
+        );
+        let costs = text.replace("  - limit", "  - cost: {request: {from: Number}}\n    limit");
+        assert!(error(&costs).contains("rateLimit.global.rules[0].cost.request: needs exactly one"), "{}", error(&costs));
+    }
 }

@@ -9,7 +9,7 @@ use crate::envoy::fault::FaultInjection;
 use crate::envoy::health_check::{ActiveHealthCheck, ActiveHealthCheckType, HealthCheck};
 use crate::envoy::load_balancer::{ConsistentHash, ConsistentHashType, LoadBalancer, LoadBalancerType};
 use crate::envoy::merge::MergeType;
-use crate::envoy::rate_limit::{ClientSelector, RateLimitRules};
+use crate::envoy::rate_limit::{ClientSelector, RateLimit, RateLimitRules};
 use crate::envoy::response_override::ResponseOverride;
 
 const TARGETS: [&str; 7] = ["Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TCPRoute", "UDPRoute", "TLSRoute"];
@@ -57,13 +57,16 @@ pub(super) fn policy(check: &mut Check, policy: &BackendTrafficPolicySpec) {
         check.fail_at("compression", "must not be set beside compressor: keep one of them");
     }
     if let Some(limit) = &policy.rate_limit {
-        check.at("rateLimit", |check| {
-            for (field, rules, most) in [("global", &limit.global, 256), ("local", &limit.local, 16)] {
-                if let Some(rules) = rules {
-                    check.at(field, |check| rate_limit(check, rules, most));
-                }
-            }
-        });
+        check.at("rateLimit", |check| rate_limit(check, limit));
+    }
+}
+
+/// The rules of `rateLimit`.
+pub(super) fn rate_limit(check: &mut Check, limit: &RateLimit) {
+    for (field, rules, most) in [("global", &limit.global, 256), ("local", &limit.local, 16)] {
+        if let Some(rules) = rules {
+            check.at(field, |check| rate_limit_rules(check, rules, most));
+        }
     }
 }
 
@@ -196,7 +199,7 @@ fn response_override(check: &mut Check, one: &ResponseOverride) {
     }
 }
 
-fn rate_limit(check: &mut Check, limit: &RateLimitRules, most: usize) {
+fn rate_limit_rules(check: &mut Check, limit: &RateLimitRules, most: usize) {
     check.count("rules", limit.rules.len(), 0..=most);
     check.each("rules", &limit.rules, |check, rule| {
         check.count("clientSelectors", rule.client_selectors.len(), 0..=8);

@@ -5,12 +5,14 @@ use std::ptr;
 
 use http::header;
 use pailou_ai::Pieces;
-use pailou_snapshot::{Action, BackendRef};
+use pailou_snapshot::{Action, BackendRef, Body};
 
-use super::{Chosen, attempt::Attempts, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::Target, usage};
+use super::{Chosen, attempt::Attempts, backend, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::Target, usage};
 use crate::{
     error::{Error, Flag},
+    filter::BackendRequest,
     headers,
+    limit_charge::BackendCharge,
     request_log::RequestLog,
     weighted::AttemptHistory,
 };
@@ -23,43 +25,53 @@ pub(super) fn history<'a>(route: &Chosen<'a>) -> Option<Box<AttemptHistory<'a>>>
     history.has_choice().then(|| Box::new(history))
 }
 
-/// Whether the request is made anew for another backend: its backendRefs have filters of their own, or a pool's picker may have
+/// Whether the request is made anew for another backend: its backendRefs have filters of their own or limits, or a pool's picker may have
 /// changed it.
 pub(super) fn differs(route: &Chosen<'_>) -> bool {
     let rule = &route.entry.rule;
     let Action::Forward(backends) = &rule.action else { return false };
-    rule.needs_body || backends.iter().any(|backend| !ptr::eq(&*backend.filters, &*route.backend.filters))
+    let is_other = |backend: &BackendRef| backend.limits.is_some() || !ptr::eq(&*backend.filters, &*route.backend.filters);
+    rule.needs_body || backends.iter().any(is_other)
 }
 
 impl<'a> Attempts<'a> {
     /// Moves on for a retry that a policy asks for: to another backend's endpoint, else to another of the same; where every
     /// endpoint was tried, the same one is tried again.
     pub(super) async fn move_on(&mut self, record: &mut RequestLog) {
-        let runtime = self.route.runtime;
-        let next = self.history.as_mut().and_then(|history| history.next(runtime));
-        if let Some(backend) = next.filter(|next| !ptr::eq(*next, self.route.backend)) {
-            match self.turn_to(backend, record).await {
+        while let Some(backend) = self.next_backend() {
+            let error = match self.turn_to(backend, record).await {
                 Ok(()) => return,
-                Err(error) => {
-                    tracing::debug!(route = %self.route.entry.rule.route, error = %error.message, "no retry at another backend");
-                }
+                Err(error) => error,
+            };
+            tracing::debug!(route = %self.route.entry.rule.route, error = %error.message, "no retry at another backend");
+            match &mut self.history {
+                Some(history) if error.flag == Flag::RateLimited => history.note_full(backend),
+                _ => break,
             }
         }
         self.target.selection.advance();
     }
 
+    /// The backend of the next attempt, where it is another one.
+    fn next_backend(&mut self) -> Option<&'a BackendRef> {
+        let next = self.history.as_mut()?.next(self.route.runtime)?;
+        (!ptr::eq(next, self.route.backend)).then_some(next)
+    }
+
     /// Turns to another backend. All that can fail comes first: until then the request stays as it is.
     async fn turn_to(&mut self, backend: &'a BackendRef, record: &mut RequestLog) -> Result<(), Error> {
-        let route = Chosen { backend, ..self.route };
-        let rule = &route.entry.rule;
-        let permit = route.runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
+        let rule = &self.route.entry.rule;
+        let permit = self.route.runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
         let call = self.body.call();
+        if let Some(headers) = &self.original {
+            self.head.parts.headers = headers.clone();
+        }
+        let charge = backend::charge(backend, self.backend_request()).await?;
+        let counts_tokens = record.counts_tokens() || charge.as_ref().is_some_and(BackendCharge::counts_tokens);
+        let route = Chosen { backend, counts_tokens, ..self.route };
         let mut outgoing = match &self.original {
             None => self.outgoing.clone(),
-            Some(headers) => {
-                self.head.parts.headers = headers.clone();
-                Outgoing::new(&route, &permit, self.head, self.connection, call.is_some())?
-            }
+            Some(_) => Outgoing::new(&route, &permit, self.head, self.connection, call.is_some())?,
         };
         let picker = Picker::of(route.runtime, backend);
         if picker.is_some() && !self.body.is_held() {
@@ -80,9 +92,27 @@ impl<'a> Attempts<'a> {
         }
         usage::ask(&route, &mut target, &mut outgoing, call);
         self.body.retarget(target.body.take().or_else(|| decoded.map(Pieces::from)));
+        record.hold_for_backend(charge);
         record.cluster = Some(target.selection.cluster().clone());
         record.target_model = target.target_model.clone();
         (self.route, self.outgoing, self.target, self.permit) = (route, outgoing, target, permit);
         Ok(())
+    }
+
+    /// The request, as limits of a backend count it.
+    fn backend_request(&self) -> BackendRequest<'_> {
+        let Chosen { runtime, entry, listener, client, is_understood, .. } = self.route;
+        let call = self.body.call();
+        let nothing = Body::Read { model: None, base_model: None };
+        BackendRequest {
+            context: &self.connection.worker.context,
+            client,
+            route: &entry.rule.route,
+            listener,
+            head: &*self.head,
+            call,
+            is_understood,
+            known: call.map_or(nothing, |call| call.known(&runtime.snapshot().base_models)),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Limits of requests and tokens: who is refused, what responses say, and what a budget is charged.
 
+mod backends;
 mod streams;
 
 use std::{net::SocketAddr, time::Duration};
@@ -54,12 +55,15 @@ impl Engine {
     }
 
     async fn answer(&mut self) {
-        let response = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{ANSWER}",
-            ANSWER.len()
-        );
-        self.next().await.write_all(response.as_bytes()).await.unwrap();
+        self.next().await.write_all(response().as_bytes()).await.unwrap();
     }
+}
+
+fn response() -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{ANSWER}",
+        ANSWER.len()
+    )
 }
 
 fn policy(limit: &str) -> String {

@@ -45,6 +45,31 @@ pub(super) fn read(spec: &RateLimit, local: &Origins<'_>, global: &Origins<'_>) 
     Ok(filters)
 }
 
+/// Reads the limits of a backend: of all replicas, and shared by all routes to it unless a rule says otherwise. They know nothing of the
+/// client but its request.
+///
+/// # Errors
+/// The first value that the gateway cannot enforce.
+pub(crate) fn of_backend(spec: &RateLimit, backend: &Name) -> Result<RateLimitFilter, Problem> {
+    if spec.local.is_some() {
+        return Err(invalid("rateLimit.local: a backend's limits are global"));
+    }
+    let specs = spec.global.as_ref().map(|it| &*it.rules).filter(|rules| !rules.is_empty());
+    let specs = specs.ok_or_else(|| invalid("rateLimit.global.rules: is empty"))?;
+    for (at, spec) in specs.iter().enumerate() {
+        let request = spec.cost.as_ref().and_then(|cost| cost.request.as_ref()?.metadata.as_ref());
+        if spec.limit.from_metadata.is_some() || request.is_some() {
+            let field = if request.is_some() { "cost.request.metadata" } else { "limit.fromMetadata" };
+            return Err(invalid(&format!("rateLimit.global.rules[{at}].{field}: a backend's limits have no facts of the client")));
+        }
+    }
+    let mut rules = limits("rateLimit.global", specs, &[(backend, specs.len())], WindowKind::Epoch)?;
+    for (rule, _) in rules.iter_mut().zip(specs).filter(|(_, spec)| spec.shared.is_none()) {
+        rule.reach = Reach::Policy;
+    }
+    Ok(RateLimitFilter::new(RateLimits { rules, has_default: false }, false))
+}
+
 /// Envoy Gateway's conditions on local limits.
 fn check_local(rules: &[RateLimitRule]) -> Result<(), Problem> {
     let mut defaults = rules.iter().filter(|rule| rule.client_selectors.is_empty());

@@ -335,6 +335,7 @@ fn backend(out: &mut String, snapshot: &Snapshot, backend: &BackendRef) {
     let fallback = if backend.fallback { ", fallback" } else { "" };
     line(out, 3, &format!("- to: {}", quoted(&format!("{} x {to}, breaker {breaker}{fallback}", backend.weight))));
     filters(out, 4, snapshot, &backend.filters);
+    backend.limits.iter().for_each(|it| line(out, 4, &format!("limits: {}", quoted(&printed(it)))));
 }
 
 fn filters(out: &mut String, depth: usize, snapshot: &Snapshot, filters: &Filters) {

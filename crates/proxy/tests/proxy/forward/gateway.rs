@@ -94,6 +94,7 @@ fn listener(kind: RouteKind, listening: &Listening<'_>) -> Arc<ConnectionListene
             filters: Arc::default(),
             cluster: if *cluster == NOWHERE { Err(Failure("there is no such Service".into())) } else { Ok(ClusterId(*cluster)) },
             breaker: BreakerId(0),
+            limits: None,
         };
         let forward = Forward {
             authorization: None,

@@ -83,8 +83,14 @@ pub(crate) async fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> 
 }
 
 fn rule() -> Rule {
-    let backend =
-        BackendRef { weight: 1, fallback: false, filters: Arc::default(), cluster: Ok(ClusterId(0)), breaker: BreakerId(0) };
+    let backend = BackendRef {
+        weight: 1,
+        fallback: false,
+        filters: Arc::default(),
+        cluster: Ok(ClusterId(0)),
+        breaker: BreakerId(0),
+        limits: None,
+    };
     Rule {
         session: None,
         route: RouteName { kind: RouteKind::Http, name: Name::new("default", "route"), rule: 0, rule_name: None },
