@@ -77,6 +77,8 @@ impl<'a> ErrorBody<'a> {
     pub fn kind(&self) -> &'static str {
         let anthropic = self.dialect == Dialect::Anthropic;
         match self.status {
+            // OpenAI's errors of models have this type, be they 404 or 403.
+            _ if !anthropic && self.code == Some("model_not_found") => "invalid_request_error",
             401 => "authentication_error",
             402 if anthropic => "billing_error",
             403 => "permission_error",
@@ -134,7 +136,7 @@ mod tests {
     fn each_dialect_has_its_own_body() {
         let error = ErrorBody::new(Dialect::OpenAi, 404, "no model \"x\"").with_code("model_not_found").with_param("model");
         let openai = json!({"error": {
-            "message": "no model \"x\"", "type": "not_found_error", "param": "model", "code": "model_not_found",
+            "message": "no model \"x\"", "type": "invalid_request_error", "param": "model", "code": "model_not_found",
         }});
         assert_eq!(parsed(&error.to_json()), openai);
         let responses = ErrorBody { dialect: Dialect::Responses, ..error.clone() };

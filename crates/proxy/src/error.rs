@@ -1,6 +1,9 @@
 //! Reasons for which a request cannot be served.
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pailou_ai::{Api, Dialect};
@@ -211,9 +214,30 @@ impl Error {
         Self { status, local_reply, ..Self::new(Flag::ExtProc, message).with_detail(detail) }
     }
 
+    /// A model that nothing leads to, or that the client is not to know of: it learns no more, in OpenAI's words. `detail` tells which.
+    pub(crate) fn unknown_model(model: &str, detail: &str) -> Self {
+        let message = format!("The model `{}` does not exist or you do not have access to it.", Shortened(model));
+        Self::new(Flag::NoRoute, message).with_code("model_not_found").with_detail(detail)
+    }
+
+    /// A model that the client may not use, and learns so.
+    pub(crate) fn denied_model(model: &str) -> Self {
+        let message = format!("You do not have access to the model `{}`.", Shortened(model));
+        Self::new(Flag::Forbidden, message).with_code("model_not_found").with_detail("authorization denies the model")
+    }
+
     /// A route that only the operator can mend: the client learns no more than that.
     pub(crate) fn misconfigured(detail: &str) -> Self {
         Self::new(Flag::Misconfigured, "this route cannot be served as it is configured").with_detail(detail)
+    }
+}
+
+/// A name of the client's own, cut so that the answer stays small.
+struct Shortened<'n>(&'n str);
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().take(128).try_for_each(|char| f.write_char(char))
     }
 }
 

@@ -39,6 +39,7 @@ use crate::{
     worker::Connection,
 };
 use authentication::Identity;
+pub(crate) use authorization::Denied;
 use bandwidth_limit::BandwidthState;
 pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};
 use oidc::OidcState;

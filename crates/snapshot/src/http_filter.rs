@@ -82,13 +82,27 @@ pub struct AuthorizationFilter {
     pub rules: Authorization,
     /// A rule looks at the model, which the body names.
     pub needs_model: bool,
+    /// Response to a client that may not use the model, where rules look at it.
+    pub denied_model: DeniedModel,
+}
+
+/// Response to a client that may not use the model which it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeniedModel {
+    /// 403, as for any other request.
+    #[default]
+    Unnamed,
+    /// 403, which tells that it is the model.
+    Forbidden,
+    /// 404, as for a model that does not exist.
+    NotFound,
 }
 
 impl AuthorizationFilter {
     /// A filter of these rules.
     pub fn new(rules: Authorization) -> Self {
         let needs_model = MODEL_HEADERS.into_iter().any(|name| rules.names_header(name));
-        Self { rules, needs_model }
+        Self { rules, needs_model, denied_model: DeniedModel::default() }
     }
 }
 

@@ -51,9 +51,9 @@ pub use filter::{
 pub use forward::Forward;
 pub use host::{HostMap, HostPattern, normalize_host};
 pub use http_filter::{
-    Abort, AuthorizationFilter, Compression, Compressor, ContentCoding, Cors, CorsOrigin, CsrfFilter, Fault, HttpFilter,
-    MODEL_HEADERS, OverrideResponse, OverrideRule, RateLimitFilter, RequestFact, ResponseOverride, Template, TemplatePart,
-    is_model_header,
+    Abort, AuthorizationFilter, Compression, Compressor, ContentCoding, Cors, CorsOrigin, CsrfFilter, DeniedModel, Fault,
+    HttpFilter, MODEL_HEADERS, OverrideResponse, OverrideRule, RateLimitFilter, RequestFact, ResponseOverride, Template,
+    TemplatePart, is_model_header,
 };
 pub use limit_store::{LimitStore, StoreAddress, StoreNode, StoreSecret, StoreTls, StoreUrlError};
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};

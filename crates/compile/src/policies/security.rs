@@ -40,6 +40,7 @@ use super::{
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
 };
+use authorization::DENIED_MODEL_ANNOTATION;
 use ext_auth::PolicyAuth;
 use oidc::PolicyOidc;
 use policy_document::PolicyDocument;
@@ -213,7 +214,7 @@ impl TargetedSpec for SecurityPolicySpec {
 
     fn read(index: &Index<'_>, policy: &SecurityPolicy) -> Result<Self::Settings, Problem> {
         let own = &policy.meta.namespace;
-        let namespaces = Namespaces {
+        let origins = Origins {
             api_keys: own,
             users: own,
             providers: own,
@@ -222,8 +223,9 @@ impl TargetedSpec for SecurityPolicySpec {
             client_id: own,
             client_secret: own,
             login_servers: own,
+            denied_model: policy.meta.annotation(DENIED_MODEL_ANNOTATION),
         };
-        let settings = read(index, policy, &policy.spec, &namespaces)?;
+        let settings = read(index, policy, &policy.spec, &origins)?;
         check_targets(policy, &settings)?;
         Ok(settings)
     }
@@ -237,7 +239,7 @@ impl TargetedSpec for SecurityPolicySpec {
         let of = |is_own: bool| if is_own { &*policy.meta.namespace } else { &*parent.meta.namespace };
         let own_auth = policy.spec.ext_auth.as_ref();
         let has_extension = |name: &str| own_auth.is_some_and(|it| it.context_extensions.iter().any(|own| own.name == name));
-        let namespaces = Namespaces {
+        let origins = Origins {
             api_keys: of(policy.spec.api_key_auth.as_ref().is_some_and(|it| !it.credential_refs.is_empty())),
             users: of(policy.spec.basic_auth.is_some()),
             providers: of(policy.spec.jwt.as_ref().is_some_and(|it| !it.providers.is_empty())),
@@ -246,12 +248,13 @@ impl TargetedSpec for SecurityPolicySpec {
             client_id: of(policy.spec.oidc.as_ref().is_some_and(|it| it.client_id_ref.is_some())),
             client_secret: of(policy.spec.oidc.is_some()),
             login_servers: of(policy.spec.oidc.as_ref().is_some_and(|it| !it.provider.backend_refs.is_empty())),
+            denied_model: [policy, parent].into_iter().find_map(|it| it.meta.annotation(DENIED_MODEL_ANNOTATION)),
         };
         let mut merged = policy.spec.over(&parent.spec, merge_type);
         if let (Some(merged), Some(own)) = (&mut merged.ext_auth, own_auth.filter(|own| own.names_backends())) {
             merged.take_backends(own);
         }
-        read(index, policy, &merged, &namespaces)
+        read(index, policy, &merged, &origins)
     }
 
     fn needs_session_key(&self) -> bool {
@@ -295,8 +298,8 @@ impl TargetedSpec for SecurityPolicySpec {
     }
 }
 
-/// Namespaces of references: that of the policy, of two that are merged, which has the field.
-struct Namespaces<'p> {
+/// Origin of a policy's parts: namespaces of references, that of the policy, of two that are merged, which has the field.
+struct Origins<'p> {
     api_keys: &'p str,
     users: &'p str,
     providers: &'p str,
@@ -306,13 +309,15 @@ struct Namespaces<'p> {
     client_id: &'p str,
     client_secret: &'p str,
     login_servers: &'p str,
+    /// Value of the annotation.
+    denied_model: Option<&'p str>,
 }
 
 fn read(
     index: &Index<'_>,
     policy: &SecurityPolicy,
     spec: &SecurityPolicySpec,
-    namespaces: &Namespaces<'_>,
+    origins: &Origins<'_>,
 ) -> Result<SecuritySettings, Problem> {
     if let Some(errors) = &spec.undecodable {
         return Err(Problem::accepted("Invalid", format!("does not decode: {errors}")));
@@ -327,7 +332,7 @@ fn read(
     }
     let (mut ext_auth, mut problem) = (None, None);
     if let Some(spec) = &spec.ext_auth {
-        let namespaces = ext_auth::Namespaces { server: namespaces.server, extension: namespaces.extension };
+        let namespaces = ext_auth::Namespaces { server: origins.server, extension: origins.extension };
         match ext_auth::read(index, spec, &namespaces) {
             Ok(auth) => {
                 identity_headers.extend(auth.identity_headers().cloned());
@@ -343,20 +348,20 @@ fn read(
         }
     }
     if let Some(spec) = &spec.api_key_auth {
-        let settings = api_key_auth::read(&Secrets::new(index, namespaces.api_keys), spec)?;
+        let settings = api_key_auth::read(&Secrets::new(index, origins.api_keys), spec)?;
         identity_headers.extend(settings.client_id_header.clone());
         filters.push(HttpFilter::ApiKeyAuth(Arc::new(settings)));
     }
     if let Some(spec) = &spec.basic_auth {
-        let settings = basic_auth::read(&Secrets::new(index, namespaces.users), spec)?;
+        let settings = basic_auth::read(&Secrets::new(index, origins.users), spec)?;
         identity_headers.extend(settings.username_header.clone());
         filters.push(HttpFilter::BasicAuth(Arc::new(settings)));
     }
-    let tokens = spec.jwt.as_ref().map(|spec| jwt::read(&Secrets::new(index, namespaces.providers), spec)).transpose()?;
+    let tokens = spec.jwt.as_ref().map(|spec| jwt::read(&Secrets::new(index, origins.providers), spec)).transpose()?;
     let (tokens, documents) = tokens.unzip();
     let rules = spec.authorization.as_ref().map(|spec| authorization::read(spec, tokens.as_ref())).transpose()?;
     let oidc = spec.oidc.as_ref().map(|spec| {
-        let Namespaces { client_id, client_secret, login_servers: servers, .. } = *namespaces;
+        let Origins { client_id, client_secret, login_servers: servers, .. } = *origins;
         let policy = &policy.meta;
         oidc::read(&oidc::Context { index, policy, client_id, client_secret, servers, tokens: tokens.as_ref() }, spec)
     });
@@ -367,7 +372,9 @@ fn read(
         identity_headers.extend(claims.map(|it| it.header.clone()));
         filters.push(HttpFilter::Jwt(Arc::new(settings)));
     }
-    filters.extend(rules.map(|rules| HttpFilter::Authorization(Arc::new(AuthorizationFilter::new(rules)))));
+    let denied_model = authorization::denied_model(origins.denied_model)?;
+    let rules = rules.map(|rules| AuthorizationFilter { denied_model, ..AuthorizationFilter::new(rules) });
+    filters.extend(rules.map(|rules| HttpFilter::Authorization(Arc::new(rules))));
     let documents = documents.unwrap_or_default().into();
     Ok(SecuritySettings { filters: filters.into(), ext_auth, oidc, documents, identity_headers: identity_headers.into(), problem })
 }

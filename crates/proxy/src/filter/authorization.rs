@@ -1,8 +1,8 @@
 //! Authorization by rules, and protection from cross-site request forgery (SecurityPolicy `authorization`, `csrf`).
 
 use http::{HeaderName, StatusCode};
-use pailou_auth::RequestFacts;
-use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter};
+use pailou_auth::{Denial, RequestFacts};
+use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter, DeniedModel};
 
 use super::{
     Stage,
@@ -11,7 +11,7 @@ use super::{
     facts::header_value,
 };
 use crate::{
-    error::{Error, Flag},
+    error::{Audience, Error, Flag},
     request_head::Head,
     request_input::RequestInput,
     weighted::falls_within,
@@ -46,8 +46,40 @@ pub(super) async fn rules(
         claims: &identity.claims,
         attributes: &attributes,
     };
-    filter.rules.authorize(&facts).map_err(authentication::error)?;
+    if let Err(denial) = filter.rules.authorize(&facts) {
+        let model = match known {
+            Body::Read { model, .. } if matches!(head.audience, Audience::Model(_)) => model,
+            _ => None,
+        };
+        return Err(Denied::new(filter, denial).error(model));
+    }
     Ok(input)
+}
+
+/// Refusal of a request by rules.
+pub(crate) struct Denied {
+    denial: Denial,
+    answer: DeniedModel,
+}
+
+impl Denied {
+    pub(super) fn new(filter: &AuthorizationFilter, denial: Denial) -> Self {
+        Self { denial, answer: if filter.needs_model { filter.denied_model } else { DeniedModel::Unnamed } }
+    }
+
+    /// The response's kind, where the request names a model.
+    pub(crate) fn answer(&self) -> DeniedModel {
+        self.answer
+    }
+
+    /// The response to a request that names this model.
+    pub(crate) fn error(self, model: Option<&str>) -> Error {
+        match (self.answer, model) {
+            (DeniedModel::NotFound, Some(model)) => Error::unknown_model(model, "authorization denies the model"),
+            (DeniedModel::Forbidden, Some(model)) => Error::denied_model(model),
+            _ => authentication::error(self.denial),
+        }
+    }
 }
 
 /// Judges a request by the site that it comes from.

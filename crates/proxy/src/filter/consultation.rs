@@ -11,6 +11,7 @@ use super::{
     Stage,
     attributes::JudgedRequest,
     authentication::{self, Identity},
+    authorization::Denied,
     ext_proc::Processing,
     external_auth,
     facts::header_value,
@@ -57,8 +58,8 @@ impl Consultation {
     /// Whether the rule would let the client call a model: the rules of `authorization` judge a POST to `path`.
     ///
     /// # Errors
-    /// The response of the first that refuses it.
-    pub(crate) fn may_call(&self, filters: &Filters, stage: &Stage<'_>, model: &str, path: &str) -> Result<(), Error> {
+    /// The refusal of the first that refuses it.
+    pub(crate) fn may_call(&self, filters: &Filters, stage: &Stage<'_>, model: &str, path: &str) -> Result<(), Denied> {
         let base_model = stage.runtime.snapshot().base_models.get(model).map(String::as_str);
         let body = Body::Read { model: Some(model), base_model };
         let header = |name: &HeaderName| -> Option<Cow<'_, [u8]>> { header_value(&self.head.parts.headers, &body, name) };
@@ -68,7 +69,7 @@ impl Consultation {
             RequestFacts { client: stage.client, method, path, header: &header, claims: &identity.claims, attributes: &attributes };
         for filter in &filters.http {
             if let HttpFilter::Authorization(rules) = filter {
-                rules.rules.authorize(&facts).map_err(authentication::error)?;
+                rules.rules.authorize(&facts).map_err(|denial| Denied::new(rules, denial))?;
             }
         }
         Ok(())

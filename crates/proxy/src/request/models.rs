@@ -6,7 +6,8 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 use http::{Method, Response, StatusCode, header};
 use pailou_ai::Dialect;
 use pailou_snapshot::{
-    Action, Backends, Body, ClusterKind, Listener, MatchOutcome, Pool, RequestView, RouteKind, RouteMatch, Rule, ValueMatch,
+    Action, Backends, Body, ClusterKind, DeniedModel, Listener, MatchOutcome, Pool, RequestView, RouteKind, RouteMatch, Rule,
+    ValueMatch,
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use super::unrouted;
 use crate::{
     error::{Audience, Error, Flag},
     error_response::with_body,
-    filter::{self, Consultation, FilterState, Stage},
+    filter::{self, Consultation, Denied, FilterState, Stage},
     request_head::Head,
     response_body::ResponseBody,
     runtime::Runtime,
@@ -47,14 +48,14 @@ pub(super) async fn response(
         state.enter_cors(&entry.rule.filters, head);
     }
     let (entries, refusal) = admitted(entries, stage, head).await;
-    let (models, forbidden) = models(&entries, stage, request.base);
-    if models.is_empty() {
-        return Err(refusal.or(forbidden).unwrap_or(unrouted));
+    let Listed { models, refusal: forbidden, denied, hides } = Listed::of(&entries, stage, &request);
+    if models.is_empty() && !hides {
+        return Err(refusal.or(denied).or(forbidden).unwrap_or(unrouted));
     }
     let is_anthropic = head.audience == Audience::Objects(Dialect::Anthropic);
     match &request.id {
         Some(id) if models.contains(&**id) => Ok(json_response(&shape(id, is_anthropic))),
-        Some(id) => Err(unrouted::unknown_model(id)),
+        Some(id) => Err(denied.unwrap_or_else(|| unrouted::unknown_model(id))),
         None if is_anthropic => Ok(json_response(&page(&models, head.parts.uri.query().unwrap_or("")))),
         None => {
             let data: Vec<Value> = models.iter().map(|id| shape(id, false)).collect();
@@ -144,23 +145,47 @@ async fn admitted<'a>(entries: Vec<&'a RouteMatch>, stage: &Stage<'_>, head: &He
     (admitted, consulted.into_iter().find_map(|(_, outcome)| outcome.err()))
 }
 
-/// Names of the models that entries lead to and that the client may call, and the first refusal.
-fn models(entries: &[Admitted<'_>], stage: &Stage<'_>, base: &str) -> (BTreeSet<String>, Option<Error>) {
-    let (mut models, mut forbidden) = (BTreeSet::new(), None);
-    let path = format!("{base}/chat/completions");
-    for (entry, consultation) in entries {
-        let mut add = |name: &str| {
-            if models.contains(name) {
-                return;
-            }
-            match consultation.may_call(&entry.rule.filters, stage, name, &path) {
-                Ok(()) => drop(models.insert(name.to_owned())),
-                Err(error) => forbidden = forbidden.take().or(Some(error)),
-            }
-        };
-        names(entry, stage.runtime, &mut add);
+/// Models that entries lead to.
+#[derive(Default)]
+struct Listed {
+    /// Those that the client may call.
+    models: BTreeSet<String>,
+    /// The first refusal of another. It names none.
+    refusal: Option<Error>,
+    /// The refusal of the one that is asked for, where the client is to learn of it.
+    denied: Option<Error>,
+    /// A model is denied, and the client is not to learn of it.
+    hides: bool,
+}
+
+impl Listed {
+    fn of(entries: &[Admitted<'_>], stage: &Stage<'_>, request: &ModelsRequest<'_>) -> Self {
+        let mut listed = Self::default();
+        let path = format!("{}/chat/completions", request.base);
+        for (entry, consultation) in entries {
+            let mut add = |name: &str| {
+                if listed.models.contains(name) {
+                    return;
+                }
+                match consultation.may_call(&entry.rule.filters, stage, name, &path) {
+                    Ok(()) => drop(listed.models.insert(name.to_owned())),
+                    Err(denied) => listed.deny(name, denied, request),
+                }
+            };
+            names(entry, stage.runtime, &mut add);
+        }
+        listed
     }
-    (models, forbidden)
+
+    fn deny(&mut self, name: &str, denied: Denied, request: &ModelsRequest<'_>) {
+        match denied.answer() {
+            DeniedModel::NotFound => self.hides = true,
+            DeniedModel::Forbidden if request.id.as_deref() == Some(name) => self.denied = Some(denied.error(Some(name))),
+            DeniedModel::Forbidden | DeniedModel::Unnamed => {
+                self.refusal.get_or_insert_with(|| denied.error(None));
+            }
+        }
+    }
 }
 
 /// Names that an entry says, and those that its pools serve and its conditions match.

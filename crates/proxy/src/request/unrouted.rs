@@ -40,9 +40,7 @@ pub(super) fn error(listener: &Listener, head: &Head, input: &RequestInput) -> E
 
 /// The error for a model that no rule leads to.
 pub(super) fn unknown_model(model: &str) -> Error {
-    // The name is the client's own, cut so that the answer stays small.
-    let model: String = model.chars().take(128).collect();
-    Error::new(Flag::NoRoute, format!("no route for the model `{model}` at this address")).with_code("model_not_found")
+    Error::unknown_model(model, "no route for the model at this address")
 }
 
 /// Whether the client means a model's API: by the path, or by the type of its body.

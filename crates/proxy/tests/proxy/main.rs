@@ -16,6 +16,7 @@ mod client_headers;
 mod codings;
 mod cors;
 mod credentials;
+mod denied_models;
 mod duplex;
 mod ext_auth;
 mod ext_proc;

@@ -11,11 +11,32 @@ use pailou_auth::{
     Authorization, AuthorizationRule, ClaimRule, ClaimValue, Condition, HeaderRule, JwtAuth, JwtRule, Operation, PathRule,
     PathValue, Principal, RuleAction,
 };
+use pailou_snapshot::DeniedModel;
 
 use crate::{headers::header_name, regexes, status::Problem};
 
 use super::super::values::{self, invalid};
 use super::jwt;
+
+/// Annotation of a SecurityPolicy: the response to a client that may not use a model.
+pub(super) const DENIED_MODEL_ANNOTATION: &str = "pailou.dev/denied-model";
+
+/// Reads the response to a client that may not use a model, by the annotation's value.
+///
+/// # Errors
+/// There is no such response.
+pub(super) fn denied_model(value: Option<&str>) -> Result<DeniedModel, Problem> {
+    match value {
+        None => Ok(DeniedModel::Unnamed),
+        Some("Forbidden") => Ok(DeniedModel::Forbidden),
+        Some("NotFound") => Ok(DeniedModel::NotFound),
+        Some(other) => {
+            let message =
+                format!("metadata.annotations[{DENIED_MODEL_ANNOTATION}]: {other:?}: use Forbidden (403) or NotFound (404)");
+            Err(Problem::accepted("Invalid", message))
+        }
+    }
+}
 
 /// Reads the settings. `tokens` are those of the same policy.
 ///
