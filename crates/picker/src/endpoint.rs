@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -62,13 +63,13 @@ pub struct PoolEndpoint {
 
 impl PoolEndpoint {
     /// The state of a new endpoint; `None` unless it has an IP address, as all of a pool's have.
-    pub(crate) fn new(endpoint: &Endpoint, slot: u16) -> Option<Self> {
+    pub(crate) fn new(endpoint: &Endpoint, slot: u16, now: Instant) -> Option<Self> {
         let address = endpoint.address.socket()?;
         Some(Self {
             endpoint: endpoint.clone(),
             address,
             slot,
-            record: EndpointRecord::default(),
+            record: EndpointRecord { in_flight: InFlight::default(), failures: Failures::since(now) },
             reading: ArcSwap::default(),
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),

@@ -37,12 +37,17 @@ pub struct FailuresInARow {
 
 impl Default for Failures {
     fn default() -> Self {
-        let zero = || AtomicU32::new(0);
-        Self { epoch: Instant::now(), errors: zero(), gateway_errors: zero(), refusals: zero(), until: AtomicU64::new(0) }
+        Self::since(Instant::now())
     }
 }
 
 impl Failures {
+    /// No failures, of an endpoint known from this moment on.
+    pub(crate) fn since(epoch: Instant) -> Self {
+        let zero = || AtomicU32::new(0);
+        Self { epoch, errors: zero(), gateway_errors: zero(), refusals: zero(), until: AtomicU64::new(0) }
+    }
+
     /// Counts a failure; `is_gateway_error` where it is no 5xx of the server's own.
     pub fn count(&self, is_gateway_error: bool) -> FailuresInARow {
         let gateway_errors = if is_gateway_error {

@@ -9,7 +9,7 @@
 //! - `load`: an endpoint's present work, from its last scrape and the requests sent and ended since;
 //! - `score`: load against prefix and adapter affinity;
 //! - `prefix`: beginnings of prompts that each endpoint's cache probably has;
-//! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs;
+//! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs (`scrape/pending`: from a simulator);
 //! - `receipt`: reasons for a choice;
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
@@ -33,6 +33,6 @@ pub use self::failures::{Failures, FailuresInARow};
 pub use self::pick::{Affinity, PickError, PickRequest};
 pub use self::picked::Picked;
 pub use self::receipt::{Receipt, Scored};
-pub use self::scrape::{Connecting, Stream, Transport};
+pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{OBJECTIVE_HEADERS, criticality, target_name};

@@ -72,7 +72,12 @@ impl Picked {
     /// Reports that the current endpoint failed, and moves the reservation to the next best. False, and nothing moves, if there is
     /// none.
     pub fn fail_over(&mut self) -> bool {
-        self.failed();
+        self.fail_over_at(Instant::now())
+    }
+
+    /// The same at this time, on a simulator's clock.
+    pub fn fail_over_at(&mut self, now: Instant) -> bool {
+        self.failed_at(now);
         self.pass_over()
     }
 
@@ -90,8 +95,12 @@ impl Picked {
     /// Reports that the current endpoint did not take the request (no connection, 503): it comes last for other requests, for 2
     /// s at first, up to 30 s while it goes on failing.
     pub fn failed(&mut self) {
+        self.failed_at(Instant::now());
+    }
+
+    fn failed_at(&mut self, now: Instant) {
         let endpoint = self.reservation.endpoint();
-        endpoint.record.failures.put_last(Instant::now());
+        endpoint.record.failures.put_last(now);
         self.reservation.members.index.forget(endpoint, &self.chain, self.known);
     }
 

@@ -5,6 +5,7 @@
 //! pool of up to 25 endpoints, every 200 ms in one of 100, which is 500 scrapes a second at most up to there.
 
 mod client;
+mod pending;
 mod transport;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use self::client::Client;
+pub use self::pending::PendingScrape;
 pub use self::transport::{Connecting, Stream, Transport};
 use crate::{
     endpoint::{Members, PoolEndpoint},
@@ -117,8 +119,8 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), last: AtomicU64::new(0), idle: AtomicBool::new(false), woken: Notify::new() }
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { epoch: now, last: AtomicU64::new(0), idle: AtomicBool::new(false), woken: Notify::new() }
     }
 
     /// There is a request. Writes only ten times a second: all threads come by here.
@@ -132,9 +134,9 @@ impl Activity {
         }
     }
 
-    fn has_traffic(&self) -> bool {
+    fn has_traffic(&self, now: Instant) -> bool {
         let last = self.last.load(SeqCst);
-        last != 0 && self.tick(Instant::now()).saturating_sub(last) <= TRAFFIC.as_millis() as u64 / 100
+        last != 0 && self.tick(now).saturating_sub(last) <= TRAFFIC.as_millis() as u64 / 100
     }
 
     fn tick(&self, now: Instant) -> u64 {
@@ -177,7 +179,7 @@ async fn run(endpoint: Arc<PoolEndpoint>, shared: Arc<Shared>) {
         let mut pause = due.interval;
         if due.idle {
             shared.activity.idle.store(true, SeqCst);
-            if shared.activity.has_traffic() {
+            if shared.activity.has_traffic(Instant::now()) {
                 pause = SHORTEST_INTERVAL;
             }
         }
@@ -191,22 +193,35 @@ async fn run(endpoint: Arc<PoolEndpoint>, shared: Arc<Shared>) {
 }
 
 /// When an endpoint is scraped next.
-struct Due {
-    interval: Duration,
+pub(crate) struct Due {
+    pub(crate) interval: Duration,
     /// The pool has no traffic, so that the next pick calls for a scrape at once.
     idle: bool,
 }
 
 async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, last_interval: Duration) -> Due {
-    let members = shared.members.load_full();
+    let runtime = shared.members.load().pool.runtime;
     let before = endpoint.record.in_flight.level();
     let transport = shared.transport.lock().clone();
-    let result = client.scrape(members.pool.runtime, transport).await;
+    let result = client.scrape(runtime, transport).await;
+    record(endpoint, shared, before, result, last_interval, Instant::now())
+}
+
+/// Takes the result of a scrape before which so many of our requests were in flight.
+pub(crate) fn record(
+    endpoint: &PoolEndpoint,
+    shared: &Shared,
+    before: Level,
+    result: Result<Option<Figures>, impl fmt::Display>,
+    last_interval: Duration,
+    now: Instant,
+) -> Due {
+    let members = shared.members.load_full();
     // The engine may or may not have counted requests sent or ended meanwhile: they count as counted.
     let level = endpoint.record.in_flight.level().max(before);
     let last = endpoint.reading.load_full();
     let base = (INTERVAL_PER_ENDPOINT * members.endpoints.len() as u32).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
-    let active = shared.activity.has_traffic() || level.requests() > 0;
+    let active = shared.activity.has_traffic(now) || level.requests() > 0;
     let doubled = (last_interval * 2).max(base);
     let interval = match &result {
         Ok(Some(_)) if active => base,
@@ -222,7 +237,7 @@ async fn scrape(endpoint: &PoolEndpoint, shared: &Shared, client: &mut Client, l
             if problem.is_none() && last.problem.is_some() {
                 tracing::info!(pool = %members.pool.name, endpoint = %endpoint.endpoint.name, "engine metrics can be read again");
             }
-            endpoint.reading.store(Arc::new(Reading { problem, ..last.successor(figures, level, interval, Instant::now()) }));
+            endpoint.reading.store(Arc::new(Reading { problem, ..last.successor(figures, level, interval, now) }));
         }
         Err(error) if !last.failed => {
             let problem = note_problem(endpoint, &members, &last, &error);

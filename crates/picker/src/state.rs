@@ -19,7 +19,7 @@ use crate::{
     picked::Picked,
     prefix::PrefixIndex,
     receipt::{Receipt, Receipts},
-    scrape::{Activity, Scraper, Transport},
+    scrape::{Activity, PendingScrape, Scraper, Transport},
 };
 
 /// State of a pool's endpoints. It scrapes their metrics for as long as it lives.
@@ -71,15 +71,20 @@ pub struct EndpointReport {
 impl PoolState {
     /// The state of a new pool. It scrapes metrics on the runtime.
     pub fn new(pool: Arc<Pool>, endpoints: &[Endpoint], runtime: &Handle) -> Arc<Self> {
+        Self::new_at(pool, endpoints, runtime, Instant::now())
+    }
+
+    /// The same as [`PoolState::new`] at this time: a simulator has a clock of its own.
+    pub fn new_at(pool: Arc<Pool>, endpoints: &[Endpoint], runtime: &Handle, now: Instant) -> Arc<Self> {
         let members = Members { pool: Arc::clone(&pool), endpoints: Box::default(), index: Arc::new(PrefixIndex::new()) };
         let shared = Shared {
             members: ArcSwap::from_pointee(members),
-            activity: Activity::new(),
+            activity: Activity::new(now),
             receipts: Receipts::default(),
             transport: Mutex::default(),
         };
         let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), scrapers: Mutex::default() };
-        state.update(pool, endpoints);
+        state.update_at(pool, endpoints, now);
         Arc::new(state)
     }
 
@@ -97,17 +102,26 @@ impl PoolState {
     /// Takes new settings and endpoints, both at once. Endpoints that stay (same address and name) keep their state; requests at
     /// those that go end as they would. Endpoints without an IP address are left out.
     pub fn update(&self, pool: Arc<Pool>, endpoints: &[Endpoint]) {
-        self.update_after(pool, endpoints, |_| {});
+        self.update_at(pool, endpoints, Instant::now());
     }
 
-    /// The same. `prepare` sees the new endpoints before the first pick does.
+    /// The same at this time, on a simulator's clock.
+    pub fn update_at(&self, pool: Arc<Pool>, endpoints: &[Endpoint], now: Instant) {
+        self.replace(pool, endpoints, now, |_| {});
+    }
+
+    /// The same as [`PoolState::update`]. `prepare` sees the new endpoints before the first pick does.
     pub fn update_after(&self, pool: Arc<Pool>, endpoints: &[Endpoint], prepare: impl FnOnce(&[Arc<PoolEndpoint>])) {
+        self.replace(pool, endpoints, Instant::now(), prepare);
+    }
+
+    fn replace(&self, pool: Arc<Pool>, endpoints: &[Endpoint], now: Instant, prepare: impl FnOnce(&[Arc<PoolEndpoint>])) {
         let mut scrapers = self.scrapers.lock();
         let before = self.shared.members.load_full();
         if Arc::ptr_eq(&before.pool, &pool) && before.endpoints.iter().map(|state| &state.endpoint).eq(endpoints) {
             return prepare(&before.endpoints);
         }
-        let members = Arc::new(Members { endpoints: succeed(&before, endpoints), pool, index: Arc::clone(&before.index) });
+        let members = Arc::new(Members { endpoints: succeed(&before, endpoints, now), pool, index: Arc::clone(&before.index) });
         prepare(&members.endpoints);
         self.shared.members.store(Arc::clone(&members));
         let mut former = std::mem::take(&mut *scrapers);
@@ -143,8 +157,20 @@ impl PoolState {
         self.shared.members.load().endpoints.to_vec()
     }
 
-    pub(crate) fn pick_at(&self, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
+    /// The same as [`PoolState::pick`] at this time, on a simulator's clock.
+    ///
+    /// # Errors
+    /// As of [`PoolState::pick`].
+    pub fn pick_at(&self, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
         pick::pick(&self.shared, request, now)
+    }
+
+    /// Begins a scrape that a simulator answers: the picker counts its requests in flight at this moment, as at the start of its own
+    /// scrapes. `None`: the pool has no endpoint of this address.
+    pub fn begin_scrape(&self, address: SocketAddr) -> Option<PendingScrape> {
+        let members = self.shared.members.load();
+        let endpoint = members.endpoints.iter().find(|endpoint| endpoint.address == address)?;
+        Some(PendingScrape::begin(endpoint, &self.shared))
     }
 
     /// All endpoints' figures.
@@ -193,7 +219,7 @@ impl std::fmt::Debug for PoolState {
 }
 
 /// The states of new endpoints: those that were there, and new ones for the others. The first of an address counts.
-fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<PoolEndpoint>]> {
+fn succeed(before: &Members, endpoints: &[Endpoint], now: Instant) -> Box<[Arc<PoolEndpoint>]> {
     let former: HashMap<SocketAddr, &Arc<PoolEndpoint>> = before.endpoints.iter().map(|state| (state.address, state)).collect();
     let taken: HashSet<u16> = before.endpoints.iter().map(|state| state.slot).collect();
     let mut free = (0..u16::MAX).filter(|slot| !taken.contains(slot));
@@ -201,7 +227,7 @@ fn succeed(before: &Members, endpoints: &[Endpoint]) -> Box<[Arc<PoolEndpoint>]>
     let states = endpoints.iter().filter(|endpoint| endpoint.address.socket().is_some_and(|address| seen.insert(address)));
     let states = states.filter_map(|endpoint| match former.get(&endpoint.address.socket()?) {
         Some(state) if state.endpoint == *endpoint => Some(Arc::clone(state)),
-        _ => PoolEndpoint::new(endpoint, free.next()?).map(Arc::new),
+        _ => PoolEndpoint::new(endpoint, free.next()?, now).map(Arc::new),
     });
     states.collect()
 }

@@ -1,10 +1,12 @@
+use std::time::Instant;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{endpoints, prompt};
 
 fn endpoint(slot: u16) -> PoolEndpoint {
-    PoolEndpoint::new(&endpoints([usize::from(slot)])[0], slot).unwrap()
+    PoolEndpoint::new(&endpoints([usize::from(slot)])[0], slot, Instant::now()).unwrap()
 }
 
 fn chain(index: &PrefixIndex, prompt: &[u8]) -> Chain {
