@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::{peer::PeerOption, workload::Workload};
+use crate::{peer::PeerOption, picker::PickerArgs, workload::Workload};
 
 /// Measures a gateway's processor time and latency beside its peers', in the same run.
 #[derive(Debug, Parser)]
-#[command(name = "pailou-bench", version)]
+#[command(name = "pailou-bench", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Rounds; in each, every gateway has its turn at every workload.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
@@ -43,4 +45,11 @@ pub(crate) struct Cli {
     /// One very short round, to see that everything works; the figures mean nothing.
     #[arg(long)]
     pub(crate) smoke: bool,
+}
+
+/// Measurements that are not of the gateway as a process.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compares endpoint pickers on simulated engines, in virtual time.
+    Picker(PickerArgs),
 }

@@ -51,6 +51,17 @@ pub(crate) enum Error {
     /// The engine cannot listen.
     #[error("cannot start the mock engine: {0}")]
     Engine(io::Error),
+    /// The conversations are asked for without their trace.
+    #[error("--workload conversation: no trace; give the path of conversation_trace.jsonl with --trace")]
+    NoTrace,
+    /// The trace cannot be read.
+    #[error("--trace {}: {source}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A result or configuration cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -2,6 +2,8 @@
 //!
 //! Load and mock engine share one thread on one core, the gateway under test has another. Turns go round by round, so that a
 //! disturbance of the machine affects all subjects. README.md explains the figures.
+//!
+//! `pailou-bench picker` is another measurement: pickers on simulated engines (`picker`).
 
 mod cli;
 mod workload;
@@ -31,13 +33,15 @@ mod summary;
 mod table;
 mod target;
 
+mod picker;
+
 mod error;
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
-use cli::Cli;
+use cli::{Cli, Command};
 use error::Error;
 use machine::Machine;
 use report::Report;
@@ -56,6 +60,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Error> {
+    match &cli.command {
+        Some(Command::Picker(args)) => picker::run(args),
+        None => measure(cli),
+    }
+}
+
+/// Measures gateways.
+fn measure(cli: &Cli) -> Result<(), Error> {
     let machine = Machine::this(&cli.date);
     let core = pin(cli.core, machine.processors);
     let gateways = if cli.gateway.is_empty() { beside_this() } else { cli.gateway.clone() };

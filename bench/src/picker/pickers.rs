@@ -1,0 +1,66 @@
+//! The pickers that a run compares.
+
+mod blind;
+mod llm_d;
+mod omniscient;
+mod pailou;
+
+use clap::ValueEnum;
+use pailou_snapshot::RoutingStrategy;
+
+use super::policy::EndpointPicker;
+
+/// A row of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PickerKind {
+    /// Any replica.
+    Random,
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastRequests,
+    /// Pailou by load alone.
+    Load,
+    /// Pailou with the estimate of cached prefixes.
+    Estimate,
+    /// llm-d's scorers with its estimate.
+    LlmDEstimate,
+    /// llm-d's scorers with engines' events.
+    LlmDExact,
+    /// One that sees every queue and cache as it is.
+    Omniscient,
+}
+
+impl PickerKind {
+    /// Its name in tables.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::RoundRobin => "round robin",
+            Self::LeastRequests => "least requests",
+            Self::Load => "pailou, load",
+            Self::Estimate => "pailou, estimate",
+            Self::LlmDEstimate => "llm-d, estimate + no-hit-lru",
+            Self::LlmDExact => "llm-d, exact + no-hit-lru",
+            Self::Omniscient => "omniscient",
+        }
+    }
+
+    /// The picker, at the start of a run.
+    ///
+    /// # Errors
+    /// When there is no runtime for our picker.
+    pub(super) fn start(self, seed: u64) -> std::io::Result<Box<dyn EndpointPicker>> {
+        let random = fastrand::Rng::with_seed(seed);
+        Ok(match self {
+            Self::Random => Box::new(blind::Blind::new(blind::Rule::Random, random)),
+            Self::RoundRobin => Box::new(blind::Blind::new(blind::Rule::RoundRobin, random)),
+            Self::LeastRequests => Box::new(blind::Blind::new(blind::Rule::LeastRequests, random)),
+            Self::Load => Box::new(pailou::Pailou::new(RoutingStrategy::Default, seed)?),
+            Self::Estimate => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, seed)?),
+            Self::LlmDEstimate => Box::new(llm_d::LlmD::new(llm_d::Source::Estimate, random)),
+            Self::LlmDExact => Box::new(llm_d::LlmD::new(llm_d::Source::Events, random)),
+            Self::Omniscient => Box::new(omniscient::Omniscient::new(random)),
+        })
+    }
+}

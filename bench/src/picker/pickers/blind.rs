@@ -1,0 +1,64 @@
+//! Pickers that know nothing of engines.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::picker::{
+    policy::{EndpointPicker, PickCall, PoolMembers, ReplicaId, cheapest},
+    replica::Replica,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rule {
+    Random,
+    RoundRobin,
+    LeastRequests,
+}
+
+/// A load balancer without metrics.
+pub(super) struct Blind {
+    rule: Rule,
+    random: fastrand::Rng,
+    members: PoolMembers,
+    turn: usize,
+    under_way: HashMap<usize, ReplicaId>,
+}
+
+impl Blind {
+    pub(super) fn new(rule: Rule, random: fastrand::Rng) -> Self {
+        Self { rule, random, members: PoolMembers::default(), turn: 0, under_way: HashMap::new() }
+    }
+}
+
+impl EndpointPicker for Blind {
+    fn pick(&mut self, call: &PickCall<'_>, _: &[Replica], now: Duration) -> Option<ReplicaId> {
+        let choices = self.members.choices(now);
+        let picked = match self.rule {
+            Rule::Random => cheapest(&choices, &mut self.random, |_| 0.0),
+            Rule::RoundRobin => {
+                self.turn += 1;
+                choices.get(self.turn % choices.len().max(1)).copied()
+            }
+            Rule::LeastRequests => {
+                let under_way = &self.under_way;
+                let count = |replica| under_way.values().filter(|other| **other == replica).count() as f64;
+                cheapest(&choices, &mut self.random, count)
+            }
+        }?;
+        self.under_way.insert(call.id, picked);
+        Some(picked)
+    }
+
+    fn fail_over(&mut self, call: &PickCall<'_>, from: ReplicaId, replicas: &[Replica], now: Duration) -> Option<ReplicaId> {
+        self.members.failed(from, now);
+        self.under_way.remove(&call.id);
+        self.pick(call, replicas, now)
+    }
+
+    fn end(&mut self, id: usize, _: Option<u32>) {
+        self.under_way.remove(&id);
+    }
+
+    fn set_members(&mut self, members: &[ReplicaId], _: Duration) {
+        self.members.set(members);
+    }
+}

@@ -1,0 +1,139 @@
+//! The gateway's own picker, called as the gateway calls it, on the simulation's clock.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pailou_picker::{PendingScrape, PickRequest, Picked, PoolState};
+use pailou_snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::picker::{
+    policy::{EndpointPicker, PickCall, ReplicaId, SCRAPE_INTERVAL},
+    prompt,
+    replica::{EngineStats, Replica, adapter_name},
+};
+
+/// Port of the first replica.
+const FIRST_PORT: u16 = 10_000;
+const MODEL: &str = "qwen";
+
+/// Our picker.
+pub(super) struct Pailou {
+    state: Arc<PoolState>,
+    pool: Arc<Pool>,
+    /// Start of the run.
+    epoch: Instant,
+    picked: HashMap<usize, Picked>,
+    scrapes: HashMap<ReplicaId, PendingScrape>,
+    intervals: HashMap<ReplicaId, Duration>,
+    text: Vec<u8>,
+    /// Never driven: nothing is scraped from sockets.
+    _runtime: Runtime,
+}
+
+impl Pailou {
+    pub(super) fn new(strategy: RoutingStrategy, seed: u64) -> io::Result<Self> {
+        // Ties and the seed of the prefix index come from this thread's generator.
+        fastrand::seed(seed);
+        let runtime = Builder::new_current_thread().build()?;
+        let epoch = Instant::now();
+        let pool = Arc::new(Pool {
+            name: Name::new("default", "pool"),
+            runtime: ModelServer::Vllm,
+            strategy,
+            picker: PickerKind::BuiltIn,
+            models: Default::default(),
+            any_model: None,
+            objectives: Default::default(),
+        });
+        Ok(Self {
+            state: PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch),
+            pool,
+            epoch,
+            picked: HashMap::new(),
+            scrapes: HashMap::new(),
+            intervals: HashMap::new(),
+            text: Vec::new(),
+            _runtime: runtime,
+        })
+    }
+}
+
+impl EndpointPicker for Pailou {
+    fn pick(&mut self, call: &PickCall<'_>, _: &[Replica], now: Duration) -> Option<ReplicaId> {
+        prompt::text(call.prompt, &mut self.text);
+        let adapter = call.adapter.map(adapter_name);
+        let request = PickRequest {
+            model: adapter.as_deref().unwrap_or(MODEL),
+            prompt: &self.text,
+            input_bytes: self.text.len(),
+            max_tokens: call.max_tokens.map(u64::from),
+            ..PickRequest::default()
+        };
+        let picked = self.state.pick_at(&request, self.epoch + now).ok()?;
+        let replica = replica(&picked);
+        self.picked.insert(call.id, picked);
+        replica
+    }
+
+    fn fail_over(&mut self, call: &PickCall<'_>, _: ReplicaId, _: &[Replica], now: Duration) -> Option<ReplicaId> {
+        let picked = self.picked.get_mut(&call.id)?;
+        if picked.fail_over_at(self.epoch + now) { replica(picked) } else { None }
+    }
+
+    fn first_token(&mut self, id: usize) {
+        if let Some(picked) = self.picked.get_mut(&id) {
+            picked.first_token();
+        }
+    }
+
+    fn end(&mut self, id: usize, cached: Option<u32>) {
+        if let Some(picked) = self.picked.remove(&id)
+            && cached.is_some()
+        {
+            picked.finished(cached.map(u64::from));
+        }
+    }
+
+    fn set_members(&mut self, members: &[ReplicaId], now: Duration) {
+        let endpoints: Vec<_> = members.iter().map(|replica| endpoint(*replica)).collect();
+        self.intervals.retain(|replica, _| members.contains(replica));
+        self.state.update_at(Arc::clone(&self.pool), &endpoints, self.epoch + now);
+    }
+
+    fn scrapes(&self) -> bool {
+        true
+    }
+
+    fn begin_scrape(&mut self, replica: ReplicaId) {
+        if let Some(scrape) = self.state.begin_scrape(address(replica)) {
+            self.scrapes.insert(replica, scrape);
+        }
+    }
+
+    fn end_scrape(&mut self, replica: ReplicaId, stats: Option<&EngineStats>, now: Duration) -> Duration {
+        let Some(scrape) = self.scrapes.remove(&replica) else { return SCRAPE_INTERVAL };
+        let page = stats.map(EngineStats::page);
+        let interval = self.intervals.entry(replica).or_default();
+        *interval = scrape.end(page.as_deref().map(str::as_bytes), *interval, self.epoch + now);
+        *interval
+    }
+}
+
+fn address(replica: ReplicaId) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + replica as u16))
+}
+
+fn endpoint(replica: ReplicaId) -> Endpoint {
+    Endpoint { address: Address::Socket(address(replica)), name: format!("pod-{replica}").into(), priority: 0 }
+}
+
+fn replica(picked: &Picked) -> Option<ReplicaId> {
+    let address = picked.endpoint().endpoint().address.socket()?;
+    Some(usize::from(address.port() - FIRST_PORT))
+}
