@@ -17,8 +17,10 @@ const ROW: f64 = 20.0;
 const GROUP: f64 = 30.0;
 const TOP: f64 = 60.0;
 /// Steps between lines of the scale.
-pub(crate) const TICKS: [f64; 25] =
-    [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
+pub(crate) const TICKS: [f64; 25] = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5,
+    5e5, 1e6,
+];
 /// Colours, by the reader's colour scheme.
 pub(crate) const STYLE: &str = "<style>
 text { font: 12px system-ui, sans-serif; fill: #24292f } .title { font-size: 15px; font-weight: 600 } .group { font-weight: 600 }

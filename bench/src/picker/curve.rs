@@ -30,13 +30,12 @@ pub(super) struct Line {
 
 impl Curve {
     pub(super) fn svg(&self) -> String {
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\">\n{STYLE}\n",
-            BOTTOM + 40.0
-        );
+        let mut svg =
+            format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\">\n{STYLE}\n", BOTTOM + 40.0);
         let title = escaped(&self.title);
         // Writing to a string cannot fail.
-        let _ = writeln!(svg, "<title>{title}</title><text class=\"title\" x=\"8\" y=\"22\">{title}, by {}</text>", escaped(self.unit));
+        let _ =
+            writeln!(svg, "<title>{title}</title><text class=\"title\" x=\"8\" y=\"22\">{title}, by {}</text>", escaped(self.unit));
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let (least, most) = range(points().map(|(load, _)| *load));
         let (lowest, highest) = range(points().map(|(_, figure)| *figure).filter(|figure| *figure > 0.0));
@@ -47,14 +46,23 @@ impl Curve {
         for tick in TICKS.into_iter().filter(|tick| (low..=high).contains(tick)) {
             let y = y(tick);
             let _ = writeln!(svg, "<line class=\"line\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
-            let _ = writeln!(svg, "<text class=\"scale\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>", LEFT - 6.0, y + 4.0);
+            let _ = writeln!(
+                svg,
+                "<text class=\"scale\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>",
+                LEFT - 6.0,
+                y + 4.0
+            );
         }
         let mut labelled = f64::NEG_INFINITY;
         for (load, _) in self.lines.first().map_or(&[][..], |line| &line.points) {
             let at = x(*load);
             if at - labelled >= 22.0 {
                 labelled = at;
-                let _ = writeln!(svg, "<text class=\"scale\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{load}</text>", BOTTOM + 18.0);
+                let _ = writeln!(
+                    svg,
+                    "<text class=\"scale\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{load}</text>",
+                    BOTTOM + 18.0
+                );
             }
         }
         self.draw(&mut svg, x, y);
@@ -100,7 +108,8 @@ mod tests {
     #[test]
     fn every_picker_has_a_line_and_a_title() {
         let line = |title, figure| Line { title, points: vec![(3.0, figure), (60.0, figure * 2.0)] };
-        let curve = Curve { title: "a < b".into(), unit: "requests/s", lines: vec![line("random", 0.02), line("pailou, load", 0.3)] };
+        let curve =
+            Curve { title: "a < b".into(), unit: "requests/s", lines: vec![line("random", 0.02), line("pailou, load", 0.3)] };
         let svg = curve.svg();
         assert!(svg.contains("a &lt; b") && svg.contains("stroke-width: 3"), "{svg}");
         assert_eq!((svg.matches("<polyline").count(), svg.matches("■").count()), (2, 2));

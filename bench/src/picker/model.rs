@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn small_steps_read_the_weights_and_large_ones_compute() {
-        let model = EngineModel { token: 0.0001, weights: 0.01, overhead: 0.001, attention_tokens: 1_000.0, ..EngineModel::default() };
+        let model =
+            EngineModel { token: 0.0001, weights: 0.01, overhead: 0.001, attention_tokens: 1_000.0, ..EngineModel::default() };
         let seconds = |work| (model.step_seconds(&work) * 1e6).round();
         let decode = StepWork { decodes: 10.0, decode_context: 20_000.0, ..StepWork::default() };
         assert_eq!(seconds(decode), 12_000.0, "1 ms, 10 ms of weights, 1 ms of context");

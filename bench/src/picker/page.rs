@@ -49,10 +49,8 @@ pub(super) struct Step {
 
 impl Row {
     pub(super) fn new(kind: PickerKind, run: &Run, result: &RunResult, objective: Objective) -> Self {
-        let stages = (run.first_stage..run.loads.len()).map(|stage| Step {
-            load: run.loads[stage],
-            figures: result.stage(stage, objective),
-        });
+        let stages = (run.first_stage..run.loads.len())
+            .map(|stage| Step { load: run.loads[stage], figures: result.stage(stage, objective) });
         Self { picker: kind.title(), whole: result.whole(run, objective), steps: stages.collect() }
     }
 }

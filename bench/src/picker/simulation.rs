@@ -330,12 +330,8 @@ impl<'a> Simulation<'a> {
 
 impl Progress {
     fn new(spec: &RequestSpec) -> Self {
-        let outcome = Outcome {
-            stage: spec.stage,
-            prompt: prompt::tokens(&spec.prompt),
-            output: spec.output.tokens,
-            ..Outcome::default()
-        };
+        let outcome =
+            Outcome { stage: spec.stage, prompt: prompt::tokens(&spec.prompt), output: spec.output.tokens, ..Outcome::default() };
         Self { blocks: Rc::default(), attempts: 0, outcome }
     }
 }

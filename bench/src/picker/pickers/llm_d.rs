@@ -128,7 +128,8 @@ impl EndpointPicker for LlmD {
             let kv = 1.0 - stats.get(&replica).map_or(0.0, |stats| stats.kv);
             let prefix = matches[&replica] as f64 / blocks.len().max(1) as f64;
             let no_hit = no_hit.as_ref().map_or(0.5, |scores| scores[&replica]);
-            let adapter = call.adapter.map_or(0.0, |adapter| stats.get(&replica).map_or(0.0, |stats| stats.adapter_affinity(adapter)));
+            let adapter =
+                call.adapter.map_or(0.0, |adapter| stats.get(&replica).map_or(0.0, |stats| stats.adapter_affinity(adapter)));
             QUEUE * queue + KV * kv + PREFIX * prefix + NO_HIT * no_hit + ADAPTER * adapter
         };
         let picked = cheapest(&choices, &mut self.random, |replica| -score(replica))?;

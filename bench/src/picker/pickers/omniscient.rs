@@ -82,7 +82,8 @@ impl Omniscient {
         let decoding: Vec<_> = replica.running.iter().filter(is_decoding).collect();
         let decode_context = decoding.iter().map(|sequence| f64::from(sequence.computed)).sum();
         let decodes = StepWork { decodes: decoding.len() as f64, decode_context, ..StepWork::default() };
-        let begun: u32 = replica.running.iter().filter(|sequence| sequence.generated == 0).map(|sequence| sequence.prefilled()).sum();
+        let begun: u32 =
+            replica.running.iter().filter(|sequence| sequence.generated == 0).map(|sequence| sequence.prefilled()).sum();
         let ahead = queue.map_or(0, |queue| queue.tokens).saturating_sub(u64::from(begun)) as f64;
         let step = replica.step_ends().map_or(0.0, |end| end.saturating_sub(now).as_secs_f64());
         let room = f64::from(model.step_tokens).max(1.0);

@@ -35,19 +35,7 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     pub(crate) fn new(id: usize, blocks: Rc<[u64]>, prompt: u32, output: u32, adapter: Option<u16>) -> Self {
-        Self {
-            id,
-            blocks,
-            prompt,
-            output,
-            adapter,
-            computed: 0,
-            generated: 0,
-            planned: 0,
-            held: 0,
-            has_partial: false,
-            hit: None,
-        }
+        Self { id, blocks, prompt, output, adapter, computed: 0, generated: 0, planned: 0, held: 0, has_partial: false, hit: None }
     }
 
     /// Tokens of the prompt and those generated.

@@ -8,7 +8,7 @@ use crate::picker::{
     workload::{PickerWorkload, WorkloadScale},
 };
 
-const SCALE: WorkloadScale = WorkloadScale { seed: 3, replicas: 3, share: 0.004, ladder_output: 40 };
+const SCALE: WorkloadScale = WorkloadScale { seed: 3, replicas: 3, share: 0.002, ladder_output: 40 };
 
 fn finish(run: &Run, kind: PickerKind, model: &EngineModel, seed: u64) -> RunResult {
     Simulation::new(run, model, SCALE.replicas, kind.start(seed).unwrap(), seed).finish()
@@ -44,9 +44,7 @@ fn every_request_ends_once_and_leaves_no_block_behind() {
     for workload in PickerWorkload::value_variants() {
         for run in runs(*workload).iter().take(1) {
             for kind in PickerKind::value_variants() {
-                let begun = std::time::Instant::now();
                 let result = finish(run, *kind, &small, 1);
-                eprintln!("{workload:?} {kind:?} {:?} {}", begun.elapsed(), run.requests.len());
                 let ended = result.outcomes.iter().filter(|outcome| outcome.failed || outcome.first.is_some());
                 assert_eq!((ended.count(), result.held_blocks), (run.requests.len(), 0), "{workload:?} {kind:?}");
                 assert!(result.outcomes.iter().all(|outcome| outcome.ended > outcome.started), "{workload:?} {kind:?}");
@@ -70,7 +68,14 @@ fn equal_seeds_give_equal_results() {
 
 #[test]
 fn a_request_alone_takes_two_hops_and_its_steps() {
-    let model = EngineModel { overhead: 0.0, weights: 0.01, token: 0.001, attention_tokens: f64::INFINITY, context: 0.0, ..EngineModel::default() };
+    let model = EngineModel {
+        overhead: 0.0,
+        weights: 0.01,
+        token: 0.001,
+        attention_tokens: f64::INFINITY,
+        context: 0.0,
+        ..EngineModel::default()
+    };
     let run = Run { requests: [request(100, &[(1, 50)], Segment { id: 9, tokens: 3 })].into(), ..Run::default() };
     let outcome = &finish(&run, PickerKind::Estimate, &model, 1).outcomes[0];
     let millis = |time: Duration| time.as_millis();
@@ -105,7 +110,8 @@ fn a_replica_that_dies_loses_streams_and_hands_on_the_rest() {
 #[test]
 fn computing_again_is_told_from_what_another_replica_has() {
     let tail = |id| Segment { id, tokens: 2 };
-    let requests = [request(0, &[(1, 160)], tail(11)), request(1_000, &[(1, 160)], tail(12)), request(2_000, &[(1, 160)], tail(13))];
+    let requests =
+        [request(0, &[(1, 160)], tail(11)), request(1_000, &[(1, 160)], tail(12)), request(2_000, &[(1, 160)], tail(13))];
     let run = Run { requests: requests.into(), ..Run::default() };
     let outcomes = finish(&run, PickerKind::RoundRobin, &EngineModel::default(), 1).outcomes;
     let figures: Vec<_> = outcomes.iter().map(|outcome| (outcome.hit, outcome.elsewhere, outcome.twice)).collect();

@@ -56,11 +56,12 @@ pub(super) fn lora(scale: &WorkloadScale) -> Vec<Run> {
 fn zipf(random: &mut fastrand::Rng, count: u16) -> u16 {
     let total: f64 = (1..=count).map(|rank| 1.0 / f64::from(rank)).sum();
     let mut left = random.f64() * total;
-    (0..count).find(|at| {
-        left -= 1.0 / f64::from(at + 1);
-        left < 0.0
-    })
-    .unwrap_or(0)
+    (0..count)
+        .find(|at| {
+            left -= 1.0 / f64::from(at + 1);
+            left < 0.0
+        })
+        .unwrap_or(0)
 }
 
 /// Every 10 s so many requests within 200 ms share 8,000 tokens that nobody has seen; 12 others a second share nothing.

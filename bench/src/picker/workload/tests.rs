@@ -19,7 +19,8 @@ fn the_ladder_is_as_published() {
 #[test]
 fn a_trace_runs_at_shares_of_the_capacity() {
     let path = env::temp_dir().join(format!("pailou-bench-trace-{}.jsonl", std::process::id()));
-    let line = |at, input, ids| format!("{{\"timestamp\": {at}, \"input_length\": {input}, \"output_length\": 5, \"hash_ids\": {ids}}}\n");
+    let line =
+        |at, input, ids| format!("{{\"timestamp\": {at}, \"input_length\": {input}, \"output_length\": 5, \"hash_ids\": {ids}}}\n");
     fs::write(&path, line(0, 600, "[1, 2]") + &line(2_000, 512, "[1]")).unwrap();
     let runs = conversation::runs(&path, &SCALE, |full| {
         assert_eq!((full.requests.len(), full.closed), (2, Some(192)));
