@@ -18,7 +18,7 @@ fn picker(args: &[&str], out: &str) -> (Output, PathBuf) {
 
 #[test]
 fn a_short_run_has_tables_figures_and_a_chart() {
-    let args = ["--percent", "1", "--replicas", "2", "--workload", "bursts", "--workload", "churn"];
+    let args = ["--percent", "1", "--replicas", "2", "--workload", "churn"];
     let (output, out) = picker(&args, "picker");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let page = String::from_utf8(output.stdout.clone()).unwrap();
