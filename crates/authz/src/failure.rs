@@ -1,6 +1,7 @@
 //! Why there is no decision.
 
 use http::StatusCode;
+use pailou_envoy_proto::grpc::CallFailure;
 
 /// An answer that decides nothing.
 #[derive(Debug, thiserror::Error)]
@@ -28,4 +29,14 @@ pub enum Failure {
     /// It changes the query to what cannot be sent.
     #[error("its query parameters are not valid")]
     Query,
+}
+
+impl From<CallFailure> for Failure {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Status(status) => Self::Status(status),
+            CallFailure::Grpc { code, message } => Self::Grpc { code, message },
+            CallFailure::Framing => Self::Framing,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
+use http::{HeaderMap, HeaderName, Request, header, response::Parts};
 use pailou_envoy_proto::{
     core::{Address, Metadata, SocketAddress},
     ext_authz::{
@@ -15,7 +15,7 @@ use pailou_envoy_proto::{
         check_response::HttpResponse,
     },
     ext_proc::HeaderMutation,
-    frame,
+    grpc::{unary_answer, unary_call},
 };
 use prost::Message;
 
@@ -50,12 +50,7 @@ pub fn request(
             route_metadata_context: configured.route,
         }),
     };
-    let mut request = Request::new(frame::encode(&message));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static(PATH);
-    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
-    request
+    unary_call(PATH, &message)
 }
 
 /// Reads a response: the request may pass if its status is OK.
@@ -63,23 +58,7 @@ pub fn request(
 /// # Errors
 /// It is no answer of gRPC, or one that decides nothing.
 pub fn decision(head: &Parts, body: &Bytes, trailers: Option<&HeaderMap>) -> Result<Decision, Failure> {
-    if head.status != StatusCode::OK {
-        return Err(Failure::Status(head.status));
-    }
-    let ended = |headers: &HeaderMap| {
-        let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        text("grpc-status").map(|code| (code, text("grpc-message").unwrap_or_default()))
-    };
-    match trailers.and_then(ended).or_else(|| ended(&head.headers)) {
-        Some((code, message)) if code != "0" => return Err(Failure::Grpc { code, message }),
-        Some(_) => {}
-        None => return Err(Failure::Framing),
-    }
-    let [0, a, b, c, d, message @ ..] = &**body else { return Err(Failure::Framing) };
-    if message.len() as u64 != u64::from(u32::from_be_bytes([*a, *b, *c, *d])) {
-        return Err(Failure::Framing);
-    }
-    let response = CheckResponse::decode(message)?;
+    let response = CheckResponse::decode(unary_answer(head, body, trailers)?)?;
     let allows = response.status.is_none_or(|status| status.code == OK);
     match response.http_response {
         Some(HttpResponse::Error(_)) => Err(Failure::Said),

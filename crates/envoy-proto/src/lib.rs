@@ -4,19 +4,23 @@
 //! - [`core`]: `envoy.config.core.v3`, which all services share, and the statuses.
 //! - [`ext_proc`]: `envoy.service.ext_proc.v3`, external processing.
 //! - [`ext_authz`]: `envoy.service.auth.v3`, external authorization.
+//! - [`rate_limit`]: `envoy.service.ratelimit.v3`, the rate limit service.
 //! - [`structs`]: constructors and readers for `google.protobuf.Struct`.
 //!
-//! A further service (the rate limit service, say) adds one module beside these and takes its headers and statuses from [`core`].
+//! A further service adds one module beside these and takes its headers and statuses from [`core`].
 //!
-//! Three modules hold the meaning of messages that services share: [`header_mutation`] applies changes of headers to a message,
-//! [`LocalReply`] is a response that a server tells the gateway to send to the client, and [`frame`] encodes a message for gRPC.
+//! Four modules hold the meaning of messages that services share: [`header_mutation`] applies changes of headers to a message,
+//! [`LocalReply`] is a response that a server tells the gateway to send to the client, [`frame`] encodes a message for gRPC, and [`grpc`]
+//! makes unary calls of them.
 
 pub mod core;
 pub mod ext_authz;
 pub mod ext_proc;
 pub mod frame;
+pub mod grpc;
 pub mod header_mutation;
 mod local_reply;
+pub mod rate_limit;
 pub mod structs;
 
 pub use local_reply::LocalReply;
