@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pailou_api::{Meta, envoy::rate_limit::RateLimit};
 use pailou_snapshot::{Name, RateLimitFilter};
 
-use crate::{index::Index, limit_store, policies::http_filters::rate_limit, status::Problem};
+use crate::{index::Index, limit_backend, policies::http_filters::rate_limit, status::Problem};
 
 /// Annotation with the limits, as `rateLimit` of a BackendTrafficPolicy has them.
 const LIMIT_ANNOTATION: &str = "pailou.dev/rate-limit";
@@ -20,7 +20,7 @@ pub(crate) fn read(index: &Index<'_>, kind: &str, meta: &Meta) -> Result<Option<
     let in_annotation = |reason: &str| format!("metadata.annotations[{LIMIT_ANNOTATION}]: {reason}");
     let in_spec = |problem: Problem| in_annotation(problem.message.strip_prefix("spec.").unwrap_or(&problem.message));
     let spec = RateLimit::parse(text).map_err(|reason| in_annotation(&reason))?;
-    limit_store::read(index).map_err(in_spec)?;
+    limit_backend::read(index).map_err(in_spec)?;
     // No policy has such a name.
     let origin = Name::new(&meta.namespace, &format!("{kind}/{}", meta.name));
     Ok(Some(Arc::new(rate_limit::of_backend(&spec, &origin).map_err(in_spec)?)))

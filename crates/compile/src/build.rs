@@ -23,7 +23,7 @@ use super::{
     gateway::Gateways,
     ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
-    limit_store,
+    limit_backend,
     listener::kind_name,
     listener_set_status, models,
     order::Order,
@@ -143,13 +143,14 @@ impl Memory {
         self.tables.change(&difference.gone, &difference.come, &gateways);
         report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
-        let ((sets, base_models, identity_headers, limit_store), report_reads) = objects.track(|index| {
-            let limit_store = match &settings.limit_store {
-                Some(store) => Some(store.clone()),
-                // Policies that need it have the problem, and are closed.
-                None => limit_store::read(index).ok().flatten().map(Arc::new),
+        let ((sets, base_models, identity_headers, (limit_store, limit_service)), report_reads) = objects.track(|index| {
+            let counting = match (&settings.limit_store, &settings.limit_service) {
+                (_, Some(service)) => (None, Some(service.clone())),
+                (Some(store), None) => (Some(store.clone()), None),
+                (None, None) => limit_backend::for_snapshot(index),
             };
-            let reach = Reach { gateways: &gateways, index, routes: &self.routes, has_limit_store: limit_store.is_some() };
+            let has_limit_store = counting.0.is_some() || counting.1.is_some();
+            let reach = Reach { gateways: &gateways, index, routes: &self.routes, has_limit_store };
             clients.report(&reach, &mut said);
             traffic.report(&reach, &mut said);
             security.report(&reach, &mut said);
@@ -167,7 +168,7 @@ impl Memory {
             gateways.report(&mut said);
             let before = self.sets.clone();
             report_sets(&mut self.sets, (index, &gateways), &difference, are_planes_new);
-            (self.sets.news_since(&before), models::base_models(index), identity_headers, limit_store)
+            (self.sets.news_since(&before), models::base_models(index), identity_headers, counting)
         });
         for (listener, headers) in identity_headers {
             gateways[listener].identity_headers = headers.into();
@@ -180,7 +181,8 @@ impl Memory {
         let documents = remote_documents::distinct(self.effects.documents());
         let session_cookies = self.effects.session_cookies();
         let breakers = self.cluster_ids.breakers.clone();
-        let snapshot = Snapshot { ports, clusters: all, breakers, documents, session_cookies, base_models, limit_store };
+        let snapshot =
+            Snapshot { ports, clusters: all, breakers, documents, session_cookies, base_models, limit_store, limit_service };
         self.claim_and_report_reads = [claim_reads, report_reads];
         BuildOutput { snapshot, news: self.news(said, difference.statuses.into_iter().chain(sets)) }
     }

@@ -9,7 +9,9 @@ use pailou_api::{
     grpc_route::{GrpcMethodMatch, GrpcRouteMatch},
     http_match::{HeaderMatch as SpecHeader, HttpRouteMatch, MatchType, PathMatch as SpecPath},
 };
-use pailou_snapshot::{Conditions, HeaderMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch, normal_pattern};
+use pailou_snapshot::{
+    Conditions, HeaderMatch, NumberedMatch, PathMatch, QueryMatch, RouteMatch, Rule, ValueMatch, normal_pattern,
+};
 
 use super::{headers::header_name, regexes};
 
@@ -30,6 +32,11 @@ impl Match {
     pub(crate) fn with_cookies(&self, cookies: &[QueryMatch]) -> Self {
         let conditions = self.conditions.as_deref().cloned().unwrap_or_default();
         Self { path: self.path.clone(), conditions: Conditions { cookies: cookies.to_vec(), ..conditions }.shared() }
+    }
+
+    /// The match as its rule has it, to be numbered.
+    pub(crate) fn numbered(&self) -> NumberedMatch {
+        (self.path.clone(), self.conditions.clone())
     }
 
     /// The match as an entry of a route table.

@@ -58,8 +58,13 @@ fn address(secret: &Arc<Secret>) -> usize {
 /// The certificate chain and key of a `kubernetes.io/tls` Secret.
 fn certified_key(secret: &Secret) -> Result<Arc<CertifiedKey>, PemError> {
     let field = |key| secret.spec.data.get(key).map(|value| value.expose()).ok_or(PemError::Missing(key));
-    let chain = certificates(field("tls.crt")?).ok_or(PemError::Certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(field("tls.key")?).map_err(|_| PemError::Key)?;
+    key_pair(field("tls.crt")?, field("tls.key")?)
+}
+
+/// A certificate chain and its key.
+pub(crate) fn key_pair(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, PemError> {
+    let chain = certificates(chain).ok_or(PemError::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| PemError::Key)?;
     let key = ring::sign::any_supported_type(&key).map_err(|_| PemError::Key)?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {

@@ -1,6 +1,9 @@
 //! HTTPRoutes and GRPCRoutes: from objects to entries of listeners' route tables, and statuses.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use http::HeaderName;
 
@@ -18,7 +21,7 @@ use crate::{
     rules::{self, CompiledRule},
     status::Status,
 };
-use pailou_snapshot::RouteTable;
+use pailou_snapshot::{HttpFilter, RouteTable, Rule};
 
 impl RouteCompiler<'_, '_> {
     pub(crate) fn compile_requests(&mut self, object: &AnyRoute, route: &Route<'_>) -> (Output, Status) {
@@ -39,8 +42,9 @@ impl RouteCompiler<'_, '_> {
         for listener in listeners_of(&attachments) {
             let given = self.given(listener);
             let form = *forms.entry(given).or_insert_with(|| {
-                let rules = self.compile_rules(route, given, &mut findings);
-                let all = matches.iter().zip(&rules).flat_map(|(matches, rule)| entries(matches, rule));
+                let mut rules = self.compile_rules(route, given, &mut findings);
+                let specs = matches.iter().zip(route.rules.iter());
+                let all = specs.zip(&mut rules).flat_map(|((matches, spec), rule)| entries(matches, *spec, rule));
                 output.entries.push(RouteTable::sorted(all.collect()));
                 identities.push(std::mem::take(&mut self.policies.merged_identities));
                 cookies.push(std::mem::take(&mut self.resolver.cookies));
@@ -100,11 +104,23 @@ fn compile_rules(
     rules.collect()
 }
 
-fn entries(matches: &[Match], compiled: &CompiledRule) -> Vec<pailou_snapshot::RouteMatch> {
-    let plain = matches.iter();
-    if compiled.cookies.is_empty() {
-        return plain.map(|it| it.entry(&compiled.rule)).collect();
+fn entries(matches: &[Match], spec: RuleSpec<'_>, compiled: &mut CompiledRule) -> Vec<pailou_snapshot::RouteMatch> {
+    let with_cookies: Vec<Match>;
+    let all = match compiled.cookies.is_empty() {
+        true => matches,
+        false => {
+            let each = matches.iter().flat_map(|it| compiled.cookies.iter().map(|cookies| it.with_cookies(cookies)));
+            with_cookies = each.collect();
+            &with_cookies
+        }
+    };
+    let names_none = matches!(spec, RuleSpec::Grpc(rule) if rule.matches.is_empty()) && compiled.cookies.is_empty();
+    if !names_none && has_global_limits(&compiled.rule) {
+        Arc::make_mut(&mut compiled.rule).numbered_matches = all.iter().map(Match::numbered).collect();
     }
-    let with_cookies = plain.flat_map(|it| compiled.cookies.iter().map(|cookies| it.with_cookies(cookies)));
-    with_cookies.map(|it| it.entry(&compiled.rule)).collect()
+    all.iter().map(|it| it.entry(&compiled.rule)).collect()
+}
+
+fn has_global_limits(rule: &Rule) -> bool {
+    rule.filters.http.iter().any(|filter| matches!(filter, HttpFilter::RateLimit(limits) if !limits.is_local))
 }

@@ -121,6 +121,7 @@ pub(crate) fn rule(
         needs_body: needs_body && matches!(action, Action::Forward(_)),
         action,
         policy,
+        numbered_matches: Box::default(),
     };
     CompiledRule { rule: Arc::new(rule), cookies }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{session_key_source::SessionKeySource, status::GatewayAddress};
-use pailou_snapshot::{LimitStore, Name};
+use pailou_snapshot::{LimitService, LimitStore, Name};
 
 /// The `controllerName` of GatewayClasses that are this gateway's own.
 pub const CONTROLLER_NAME: &str = "pailou.dev/gateway-controller";
@@ -35,6 +35,8 @@ pub struct Settings {
     pub bundles: BTreeMap<String, Option<String>>,
     /// Store of global limits, over that of an EnvoyGateway.
     pub limit_store: Option<Arc<LimitStore>>,
+    /// Rate limit service, over the store and over that of an EnvoyGateway.
+    pub limit_service: Option<Arc<LimitService>>,
     /// Source of the key that sessions are kept with.
     pub session_key: SessionKeySource,
     /// Source of the objects.
@@ -77,6 +79,7 @@ impl Default for Settings {
             data_planes: Some(BTreeMap::new()),
             bundles: BTreeMap::new(),
             limit_store: None,
+            limit_service: None,
             session_key: SessionKeySource::default(),
             mode: Mode::Standalone,
         }

@@ -47,7 +47,7 @@ pub(crate) struct RuleCounters {
     pub(crate) is_shadow: bool,
     pub(crate) counters: HashMap<Vec<u8>, Counter>,
     /// Cost of a response.
-    typical: Typical,
+    pub(crate) typical: Typical,
     /// Time of the last search for counters of windows that are over.
     swept: u64,
     /// Counters had to go before their windows were over.
@@ -136,6 +136,13 @@ pub struct Rate {
     pub reset: u64,
 }
 
+impl Rate {
+    /// Nothing left.
+    pub(crate) fn none(charge: &Charge) -> Self {
+        Self { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 }
+    }
+}
+
 impl Default for Counters {
     fn default() -> Self {
         Self { shards: std::array::from_fn(|_| Mutex::default()), sharing: ArcSwapOption::empty() }
@@ -162,7 +169,7 @@ impl Counter {
     }
 
     /// Begins a new window where the old one is over. Room that is held in the old one is no matter of the new.
-    fn turn(&mut self, now: u64, window: Window) {
+    pub(crate) fn turn(&mut self, now: u64, window: Window) {
         // Only forward: a worker may be late with its time, and a clock may be set back.
         let begin = window.begin(now.max(self.begin), Some(self.begin));
         if begin != self.begin || window.seconds != self.seconds {
@@ -170,7 +177,7 @@ impl Counter {
         }
     }
 
-    fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.limit.saturating_sub(self.spent).saturating_sub(self.held)
     }
 
@@ -199,9 +206,7 @@ impl Counters {
             }
             Some(sharing) => Ok(counter.alone(now, charge.window, sharing.replicas())),
         })
-        .unwrap_or_else(|_| {
-            Admission::Refused(Rate { limit: charge.limit, seconds: charge.window.seconds, remaining: 0, reset: 1 })
-        })
+        .unwrap_or_else(|_| Admission::Refused(Rate::none(charge)))
     }
 
     /// The same, but only where a counter that replicas share has a lease.
@@ -240,7 +245,7 @@ impl Counters {
         admission
     }
 
-    fn charge(
+    pub(crate) fn charge(
         self: &Arc<Self>,
         now: u64,
         charge: &Charge,

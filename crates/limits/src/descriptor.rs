@@ -1,6 +1,6 @@
 //! Values that tell the counters of a rule apart.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use ring::digest;
 
@@ -17,13 +17,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// Adds a value. A credential, or a value too long to keep, is kept as its digest.
     pub(crate) fn push(&mut self, value: &[u8], is_secret: bool) {
-        if is_secret || value.len() > MAX_VALUE {
-            let digest = digest::digest(&digest::SHA256, value);
-            let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-            self.add(format!("sha256:{hex}").as_bytes());
-        } else {
-            self.add(value);
-        }
+        self.add(&kept(value, is_secret));
     }
 
     fn add(&mut self, value: &[u8]) {
@@ -51,6 +45,16 @@ impl Descriptor {
         }
         Ok(())
     }
+}
+
+/// A value as it is kept, or sent to a rate limit service: a credential, or a value that is too long, as its digest.
+pub(crate) fn kept(value: &[u8], is_secret: bool) -> Cow<'_, [u8]> {
+    if !is_secret && value.len() <= MAX_VALUE {
+        return Cow::Borrowed(value);
+    }
+    let digest = digest::digest(&digest::SHA256, value);
+    let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    Cow::Owned(format!("sha256:{hex}").into_bytes())
 }
 
 impl fmt::Display for Descriptor {

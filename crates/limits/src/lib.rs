@@ -4,6 +4,7 @@
 //! [`Counters`] to admit it, and settles its [`Reservation`]s once the cost is known. A reservation that is dropped goes back.
 
 mod cost;
+mod counted_elsewhere;
 mod counter_view;
 mod counters;
 mod descriptor;
@@ -11,6 +12,7 @@ mod lease;
 mod reservation;
 mod rule;
 mod selector;
+mod service_entry;
 mod sharing;
 mod stable_id;
 mod typical;
@@ -24,6 +26,7 @@ pub use lease::{Claim, Grant};
 pub use reservation::Reservation;
 pub use rule::{LimitRule, RateLimits, Reach};
 pub use selector::{AddressSelector, ClientSelector, RequestFacts, ValueSelector};
+pub use service_entry::ServiceEntry;
 pub use sharing::{CounterClaim, Sharing, Unleased};
 pub use stable_id::StableId;
 pub use window::{Window, WindowKind};

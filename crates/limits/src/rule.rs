@@ -20,6 +20,8 @@ pub struct LimitRule {
     pub name: Arc<str>,
     /// Identity by content: rules that are reordered keep their counters.
     pub id: u64,
+    /// Its place among the rules of the same reach, from 0: Envoy Gateway's number of it in the descriptors of a rate limit service.
+    pub place: u32,
     /// Requests that it is for: all selectors have to match. Empty: all requests.
     pub selectors: Vec<ClientSelector>,
     /// Cost that a window has room for. 0 refuses everything.

@@ -69,9 +69,12 @@ impl ClientSelector {
             && self.path.as_ref().is_none_or(|path| path.matches(facts.path))
             && self.address.as_ref().is_none_or(|address| address.select(facts.client, descriptor))
             && self.headers.iter().all(|(name, selector)| selector.select((facts.header)(name).as_deref(), descriptor))
-            && self.query.iter().all(|(name, selector)| {
-                selector.select(facts.query.and_then(|query| query_values(query, name).next()).as_deref(), descriptor)
-            })
+            && self.query.iter().all(|(name, selector)| selector.select(Self::parameter(facts, name).as_deref(), descriptor))
+    }
+
+    /// The first value of a query parameter.
+    pub(crate) fn parameter<'a>(facts: &RequestFacts<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
+        facts.query.and_then(|query| query_values(query, name).next())
     }
 
     fn methods_match(&self, method: &Method) -> bool {

@@ -153,6 +153,7 @@ fn counters_are_bounded_and_who_has_spent_stays_known() {
         let rule = LimitRule {
             name: "r".into(),
             id: 1,
+            place: 0,
             selectors: vec![selector],
             limit: 10,
             window: HOUR,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use pailou_api::{Gateway, NamespaceName, Object};
 use pailou_compile::{Compiler, Settings, status::Statuses, store::Store};
-use pailou_snapshot::{Endpoints, LimitStore, Name, Snapshot};
+use pailou_snapshot::{Endpoints, LimitService, LimitStore, Name, Snapshot};
 
 use crate::{
     cli::ConfigArgs,
@@ -58,10 +58,10 @@ impl Configuration {
         }
     }
 
-    /// Counts global limits in this store, whatever the objects say.
-    pub(crate) fn count_in(&mut self, store: Option<LimitStore>) {
-        if let Some(store) = store {
-            self.settings.limit_store = Some(Arc::new(store));
+    /// Counts global limits in this store, or by this rate limit service, whatever the objects say.
+    pub(crate) fn count_in(&mut self, store: Option<LimitStore>, service: Option<LimitService>) {
+        if store.is_some() || service.is_some() {
+            (self.settings.limit_store, self.settings.limit_service) = (store.map(Arc::new), service.map(Arc::new));
             self.compiler.settle(&self.settings);
         }
     }

@@ -71,6 +71,15 @@ pub(crate) enum Error {
     /// A flag of the store of limits without the store's URL.
     #[error("{0} has no effect without a store: add --rate-limit-redis-url or --rate-limit-redis-url-file")]
     LimitStoreFlag(&'static str),
+    /// The URL of the rate limit service is none.
+    #[error("--rate-limit-service: {0}")]
+    LimitService(pailou_snapshot::LimitServiceUrlError),
+    /// The certificates for the rate limit service are of no use.
+    #[error("--rate-limit-service: {0}")]
+    LimitServiceTls(pailou_compile::LimitServiceTlsError),
+    /// A flag of the rate limit service without its URL.
+    #[error("{0} has no effect without a rate limit service: add --rate-limit-service")]
+    LimitServiceFlag(&'static str),
     /// The admin endpoint of a gateway does not answer.
     #[error("the admin endpoint at {address} cannot be read: {source}")]
     Admin {

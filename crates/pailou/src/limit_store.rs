@@ -43,13 +43,14 @@ pub(crate) fn read(args: &LimitStoreArgs) -> Result<Option<LimitStore>, Error> {
 
 /// No store; what is set beside its URL would have no effect.
 fn without_url(args: &LimitStoreArgs) -> Result<Option<LimitStore>, Error> {
+    let has_service = args.rate_limit_service.is_some();
     let flags = [
         ("--rate-limit-redis-prefix", args.rate_limit_redis_prefix.is_some()),
         ("--rate-limit-redis-password-file", args.rate_limit_redis_password_file.is_some()),
         ("--rate-limit-redis-ca", args.rate_limit_redis_ca.is_some()),
         ("--rate-limit-redis-cert", args.rate_limit_redis_cert.is_some()),
-        ("--rate-limit-timeout", args.rate_limit_timeout.is_some()),
-        ("--rate-limit-fail-closed", args.rate_limit_fail_closed),
+        ("--rate-limit-timeout", args.rate_limit_timeout.is_some() && !has_service),
+        ("--rate-limit-fail-closed", args.rate_limit_fail_closed && !has_service),
     ];
     match flags.into_iter().find(|(_, is_set)| *is_set) {
         Some((flag, _)) => Err(Error::LimitStoreFlag(flag)),
@@ -57,6 +58,6 @@ fn without_url(args: &LimitStoreArgs) -> Result<Option<LimitStore>, Error> {
     }
 }
 
-fn text(path: &Path) -> Result<String, Error> {
+pub(crate) fn text(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }

@@ -32,6 +32,7 @@ mod troubled;
 
 mod exit;
 mod handover;
+mod limit_service;
 mod limit_store;
 mod log_file;
 mod logging;

@@ -10,7 +10,7 @@ use crate::{
     configuration::Configuration,
     exit::{Error, ExitOutcome},
     handover::{self, Former, HandoverSocket},
-    limit_store,
+    limit_service, limit_store,
     log_file::LogFile,
     runtime,
     signals::Signals,
@@ -20,7 +20,7 @@ use crate::{
 /// Serves until a signal comes.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
     let mut configuration = Configuration::new(&args.config)?;
-    configuration.count_in(limit_store::read(&args.limit_store)?);
+    configuration.count_in(limit_store::read(&args.limit_store)?, limit_service::read(&args.limit_store)?);
     if let Some(error) = configuration.missing() {
         return Err(error);
     }

@@ -16,6 +16,7 @@ use crate::{
     cut_off::CutOff,
     error::{Error, Flag},
     key_sets::KeySets,
+    limit_service::LimitServiceSlot,
     local_addresses::LocalAddresses,
     metrics::Metrics,
     oidc_providers::OidcProviders,
@@ -34,6 +35,8 @@ pub struct Context {
     pub limits: Arc<Counters>,
     /// Their sharing with other proxies, where a store is configured.
     pub shared_limits: SharedLimits,
+    /// The rate limit service that decides on global limits in their place, where one is configured.
+    pub limit_service: LimitServiceSlot,
     /// Providers of OpenID Connect.
     pub oidc: OidcProviders,
     /// Whether URLs of policies may lead to the machine itself.

@@ -17,13 +17,14 @@ mod fault;
 mod oidc;
 mod passed;
 mod rate_limit;
+mod rate_limit_service;
 mod response_override;
 
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteName, Rule};
+use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -59,6 +60,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) listener: &'a ListenerName,
     /// The route's rule, once it is chosen.
     pub(crate) route: Option<&'a RouteName>,
+    /// The entry that the request matched.
+    pub(crate) matched: Option<Matched<'a>>,
     /// When the request came.
     pub(crate) started: Instant,
     /// When all of the request must be through, as far as is known.
@@ -67,6 +70,13 @@ pub(crate) struct Stage<'a> {
     pub(crate) bounds: Bounds,
     /// Responses say what limits leave, unless a rule says otherwise.
     pub(crate) rate_limit_headers: bool,
+}
+
+/// An entry of a listener's table.
+#[derive(Clone, Copy)]
+pub(crate) struct Matched<'a> {
+    pub(crate) routes: &'a RouteTable,
+    pub(crate) entry: &'a RouteMatch,
 }
 
 /// Outcome of the request halves.
@@ -293,7 +303,8 @@ async fn pass(
                 input = authorization::rules(rules, stage, head, input, &state.identity).await?;
             }
             HttpFilter::RateLimit(limits) => {
-                input = rate_limit::request(limits, stage, head, input, &state.identity, &mut state.limits).await?;
+                let state = (&state.identity, &mut identity, &mut state.limits);
+                input = rate_limit::request(limits, stage, head, input, state).await?;
             }
             HttpFilter::ExternalAuth(server) => {
                 let asked = external_auth::request(server, stage, head, input, &mut state.mutations).await?;

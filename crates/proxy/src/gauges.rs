@@ -54,6 +54,7 @@ impl Collect for Collector {
             gauges(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
         }
         limit_store(&mut encoder, context)?;
+        limit_service(&mut encoder, context)?;
         let Some(runtime) = context.runtime.load_full() else { return Ok(()) };
         endpoints(&mut encoder, &runtime)?;
         health(&mut encoder, &runtime)?;
@@ -88,6 +89,33 @@ fn limit_store(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::R
             "pailou_rate_limit_store_refused",
             "Claims on single counters that the store of limits answered with an error",
             read(&stats.refused),
+        ),
+    ];
+    for (name, help, value) in figures {
+        gauges(encoder, name, help, [([("process", "pailou")], value)])?;
+    }
+    Ok(())
+}
+
+/// The rate limit service that decides on global limits, if there is one.
+fn limit_service(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result {
+    let Some(service) = context.limit_service.current() else { return Ok(()) };
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
+    let stats = context.limit_service.stats();
+    let up = f64::from(u8::from(!service.is_down()));
+    let figures = [
+        ("pailou_rate_limit_service_up", "1 while the rate limit service answers", up),
+        ("pailou_rate_limit_service_calls", "Calls to the rate limit service", read(&stats.calls)),
+        ("pailou_rate_limit_service_failures", "Calls that the rate limit service did not answer in time", read(&stats.failures)),
+        (
+            "pailou_rate_limit_service_bypassed",
+            "Questions to the rate limit service that were not answered, so that the request passed",
+            read(&stats.bypassed),
+        ),
+        (
+            "pailou_rate_limit_service_lost_charges",
+            "Costs of responses that the rate limit service was not told",
+            read(&stats.lost_charges),
         ),
     ];
     for (name, help, value) in figures {

@@ -37,6 +37,8 @@ pub mod idle;
 mod key_fetcher;
 mod key_sets;
 mod limit_charge;
+pub mod limit_service;
+mod limit_service_calls;
 pub mod local_addresses;
 pub mod metrics;
 pub mod metrics_transport;
@@ -106,6 +108,7 @@ use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use endpoint_health::{EndpointHealth, EndpointLabels};
 use key_sets::KeySets;
+use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
 use metrics::Metrics;
 use oidc_providers::OidcProviders;
@@ -163,6 +166,7 @@ impl Proxy {
             log: AccessLog::start(options.access_log)?,
             shared_limits: SharedLimits::new(limits.clone()),
             limits,
+            limit_service: LimitServiceSlot::default(),
             oidc: OidcProviders::default(),
             local_addresses: options.local_addresses,
             key_sets: KeySets::default(),
@@ -209,10 +213,12 @@ impl Proxy {
             }
         }
         shared_limits::use_store(&self.context, snapshot.limit_store.as_deref(), &self.tasks);
+        self.context.limit_service.use_service(snapshot.limit_service.as_ref());
         // Routes first, sockets then: a connection never finds its port without routes.
         let errors = self.server.reconcile(&snapshot.ports);
-        let there: HashSet<&Address> =
-            endpoints.values().flat_map(|group| group.iter().map(|endpoint| &endpoint.address)).collect();
+        let service = self.context.limit_service.current();
+        let of_backends = endpoints.values().flat_map(|group| group.iter().map(|endpoint| &endpoint.address));
+        let there: HashSet<&Address> = of_backends.chain(service.as_ref().map(|service| service.address())).collect();
         for worker in self.workers.iter() {
             worker.upstreams.retain(|address| there.contains(address));
         }
@@ -265,6 +271,7 @@ impl Proxy {
         if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
             tracing::warn!("requests ended without a line in the access log");
         }
+        self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT).await;
         self.context.shared_limits.stop().await;
         self.context.log.close();
         cut

@@ -25,6 +25,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 const SHORT_ANSWER: u64 = 256;
 
 /// A request as charges are made for it.
+#[derive(Clone, Copy)]
 pub(crate) struct ChargedRequest<'a> {
     pub(crate) context: &'a Context,
     /// Result of the body's scan, where it is a model call.
@@ -99,7 +100,8 @@ impl Charges {
         Ok(())
     }
 
-    fn refund(&mut self, counters: &Counters) {
+    /// Takes back what the request was charged.
+    pub(crate) fn refund(&mut self, counters: &Counters) {
         self.made.drain(..).for_each(|(begin, charge)| counters.refund(begin, &charge));
     }
 }
@@ -160,7 +162,21 @@ impl Drop for BackendCharge {
 
 impl ChargedRequest<'_> {
     fn charge(&self, rule: &LimitRule, descriptor: Descriptor, target: u64, prompt: u64) -> Charge {
-        let (limit, window) = self.limit(rule);
+        let rate = match self.own_limit(rule) {
+            Some((requests, seconds)) => (requests, Window { seconds, ..rule.window }),
+            None => (rule.limit, rule.window),
+        };
+        self.charge_within(rule, (descriptor, target), prompt, rate)
+    }
+
+    /// A charge under a limit in place of the rule's own.
+    pub(crate) fn charge_within(
+        &self,
+        rule: &LimitRule,
+        (descriptor, target): (Descriptor, u64),
+        prompt: u64,
+        (limit, window): (u64, Window),
+    ) -> Charge {
         let mut charge = Charge {
             name: rule.name.clone(),
             rule: (rule.id, target),
@@ -181,22 +197,18 @@ impl ChargedRequest<'_> {
         charge
     }
 
-    /// The rule's limit, or the client's own: `{requests_per_unit, unit}` among its facts.
-    fn limit(&self, rule: &LimitRule) -> (u64, Window) {
-        let own = rule.limit_from.as_ref().and_then(|key| self.find(key));
-        let requests = own.and_then(|value| value.get("requests_per_unit")?.as_u64());
-        let unit = own.and_then(|value| seconds(value.get("unit")?.as_str()?));
-        match (requests, unit) {
-            (Some(requests), Some(seconds)) => (requests, Window { seconds, ..rule.window }),
-            _ => (rule.limit, rule.window),
-        }
+    /// The client's own limit, and its window in seconds: `{requests_per_unit, unit}` among its facts.
+    pub(crate) fn own_limit(&self, rule: &LimitRule) -> Option<(u64, u64)> {
+        let own = self.find(rule.limit_from.as_ref()?)?;
+        Some((own.get("requests_per_unit")?.as_u64()?, seconds(own.get("unit")?.as_str()?)?))
     }
 
     fn find(&self, key: &MetadataKey) -> Option<&Value> {
         self.metadata.find(&key.namespace, &key.key)
     }
 
-    fn cost(&self, cost: &Cost) -> u64 {
+    /// Cost of a request, as far as it is known.
+    pub(crate) fn cost(&self, cost: &Cost) -> u64 {
         match cost {
             Cost::Number(number) => *number,
             Cost::Metadata(key) => self.find(key).and_then(Value::as_u64).unwrap_or(0),
@@ -206,7 +218,7 @@ impl ChargedRequest<'_> {
     }
 
     /// Cost to expect of a response.
-    fn expected(&self, cost: &Cost, prompt: u64) -> ExpectedCost {
+    pub(crate) fn expected(&self, cost: &Cost, prompt: u64) -> ExpectedCost {
         let count = match cost {
             Cost::Tokens(count) => *count,
             other => return ExpectedCost::Known(self.cost(other)),
@@ -221,7 +233,7 @@ impl ChargedRequest<'_> {
     }
 
     /// Tokens of the prompt, estimated by its length; 0 for a body that is no model call.
-    fn prompt_tokens(&self) -> u64 {
+    pub(crate) fn prompt_tokens(&self) -> u64 {
         self.scan.map_or(0, |scan| scan.content_bytes.div_ceil(BYTES_PER_TOKEN))
     }
 }

@@ -52,7 +52,7 @@ use crate::{
     breaker::Overflow,
     context::Context,
     error::{Audience, Error, Flag},
-    filter::{self, Admitted, BackendRequest, FilterState, Passage, Source, Stage},
+    filter::{self, Admitted, BackendRequest, FilterState, Matched, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
@@ -181,7 +181,7 @@ async fn serve(
     let rate_limit_headers = policy.rate_limit_headers;
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
-    let (listener_name, route) = (&listener.name, None);
+    let (listener_name, route, matched) = (&listener.name, None, None);
     let stage = Stage {
         runtime: &runtime,
         connection,
@@ -189,6 +189,7 @@ async fn serve(
         scheme,
         listener: listener_name,
         route,
+        matched,
         started,
         deadline,
         bounds,
@@ -209,7 +210,8 @@ async fn serve(
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
     };
-    let mut passage = admit(entry, &stage, head, input, record, state).await?;
+    let routes = &listener.routes;
+    let mut passage = admit(Matched { routes, entry }, &stage, head, input, record, state).await?;
     let admitted = loop {
         let input = match passage {
             Passage::Continue(admitted) => break admitted,
@@ -219,7 +221,7 @@ async fn serve(
         };
         let (found, input) = find_rule(listener, base_models, head, input, &stage, record).await?;
         entry = found;
-        passage = admit(entry, &stage, head, input, record, state).await?;
+        passage = admit(Matched { routes, entry }, &stage, head, input, record, state).await?;
     };
     if let Some(response) = answer_here(&admitted, entry, head, connection)? {
         return Ok(Served::Here(response));
@@ -233,16 +235,17 @@ async fn serve(
 }
 
 /// Passes a request through the filters of the rule that takes it.
-async fn admit(
-    entry: &RouteMatch,
-    stage: &Stage<'_>,
+async fn admit<'a>(
+    matched: Matched<'a>,
+    stage: &Stage<'a>,
     head: &mut Head,
     input: RequestInput,
     record: &mut RequestLog,
     state: &mut FilterState,
 ) -> Result<Passage<Admitted>, Error> {
-    let rule = &entry.rule;
+    let rule = &matched.entry.rule;
     record.rule = Some(rule.clone());
+    let stage = &Stage { matched: Some(matched), ..*stage };
     let passage = filter::request_to_rule(rule, stage, head, input, state).await;
     record.hold(state.take_charges());
     passage

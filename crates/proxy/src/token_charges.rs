@@ -3,7 +3,12 @@
 use http::StatusCode;
 use pailou_limits::{Cost, Reservation, TokenCount, Tokens};
 
-use crate::{error::Flag, request_record::RequestRecord, wall_clock::unix_seconds};
+use crate::{
+    error::Flag,
+    limit_service_calls::{EndedCost, ServiceCharges},
+    request_record::RequestRecord,
+    wall_clock::unix_seconds,
+};
 
 /// Bytes of a response that make a token, where nobody has counted.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -14,6 +19,8 @@ const AHEAD: (u64, u64) = (4, 64);
 /// Reservations of one request. Those that are dropped go back.
 pub(crate) struct TokenCharges {
     held: Vec<(Reservation, Cost)>,
+    /// Costs that a rate limit service counts.
+    by_service: Vec<ServiceCharges>,
     /// Tokens of the prompt, estimated.
     prompt: u64,
     /// Events of a stream beyond which more is to be held.
@@ -22,7 +29,7 @@ pub(crate) struct TokenCharges {
 
 impl Default for TokenCharges {
     fn default() -> Self {
-        Self { held: Vec::new(), prompt: 0, covered: u64::MAX }
+        Self { held: Vec::new(), by_service: Vec::new(), prompt: 0, covered: u64::MAX }
     }
 }
 
@@ -34,14 +41,22 @@ impl TokenCharges {
         self.cover();
     }
 
+    /// Adds costs that a rate limit service is told at the end.
+    pub(crate) fn extend_by_service(&mut self, prompt: u64, charges: ServiceCharges) {
+        self.prompt = prompt;
+        self.by_service.push(charges);
+        self.cover();
+    }
+
     /// Whether nothing is held.
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.by_service.is_empty()
     }
 
     /// Whether tokens of the response are charged.
     pub(crate) fn counts_tokens(&self) -> bool {
-        self.held.iter().any(|(_, cost)| matches!(cost, Cost::Tokens(_)))
+        let by_service = self.by_service.iter().flat_map(|it| &it.charges).map(|it| &it.cost);
+        self.held.iter().map(|(_, cost)| cost).chain(by_service).any(|cost| matches!(cost, Cost::Tokens(_)))
     }
 
     /// Holds more room where a stream has more events than was held for: a quarter more than there were, so that a long stream seldom asks,
@@ -52,7 +67,9 @@ impl TokenCharges {
         }
         let ahead = events.saturating_add((events / AHEAD.0).max(AHEAD.1));
         let tokens = self.stream_tokens(ahead);
-        for (reservation, cost) in &mut self.held {
+        let by_service = self.by_service.iter_mut().flat_map(|it| &mut it.charges);
+        let by_service = by_service.filter_map(|it| Some((it.reservation.as_mut()?, &it.cost)));
+        for (reservation, cost) in self.held.iter_mut().map(|(held, cost)| (held, &*cost)).chain(by_service) {
             if let Cost::Tokens(count) = cost {
                 reservation.grow_to(count.of(tokens));
             }
@@ -64,7 +81,10 @@ impl TokenCharges {
 
     /// Notes how many events the room lasts for.
     fn cover(&mut self) {
-        let outputs = self.held.iter().filter_map(|(reservation, cost)| match cost {
+        let by_service = self.by_service.iter().flat_map(|it| &it.charges);
+        let by_service = by_service.filter_map(|it| Some((it.reservation.as_ref()?, &it.cost)));
+        let all = self.held.iter().map(|(reservation, cost)| (reservation, cost)).chain(by_service);
+        let outputs = all.filter_map(|(reservation, cost)| match cost {
             Cost::Tokens(TokenCount::Output) => Some(reservation.held()),
             Cost::Tokens(TokenCount::Total) => Some(reservation.held().saturating_sub(self.prompt)),
             Cost::Tokens(TokenCount::Input) | Cost::Number(_) | Cost::Metadata(_) => None,
@@ -79,37 +99,34 @@ impl TokenCharges {
 
     /// Charges the cost of a response that has ended, however it did.
     pub(crate) fn settle(&mut self, record: &RequestRecord) {
-        let now = unix_seconds();
+        let (now, ended) = (unix_seconds(), self.ended(record));
+        for (reservation, cost) in self.held.drain(..) {
+            match ended.cost(&cost, reservation.held()) {
+                // It gives the room back.
+                None => drop(reservation),
+                Some(EndedCost { cost, is_typical: true }) => reservation.settle(now, cost),
+                Some(EndedCost { cost, is_typical: false }) => reservation.settle_estimate(now, cost),
+            }
+        }
+        for charges in self.by_service.drain(..) {
+            charges.settle(|charge| {
+                let expected = charge.reservation.as_ref().map_or(charge.expected, Reservation::held);
+                let known = if matches!(charge.cost, Cost::Metadata(_)) { charge.expected } else { expected };
+                ended.cost(&charge.cost, known)
+            });
+        }
+    }
+
+    /// How a response ended.
+    fn ended(&self, record: &RequestRecord) -> Ended {
         let has_worked = record.attempts > 0;
         if record.status.is_none() && has_worked && record.flag == Some(Flag::ClientGone) {
-            // The client left while a backend worked: nobody knows for how long that went on.
-            for (reservation, _) in self.held.drain(..) {
-                let cost = reservation.held();
-                reservation.settle_estimate(now, cost);
-            }
-            return;
+            return Ended::Unseen;
         }
         // A backend that was too slow had the prompt.
         let is_late = has_worked && record.flag == Some(Flag::Timeout);
         let tokens = self.tokens(record).or_else(|| is_late.then(|| self.stream_tokens(record.content_events)));
-        let Some(tokens) = tokens else {
-            // It cost nothing, and says nothing of what responses cost.
-            self.held.clear();
-            return;
-        };
-        let is_typical = record.flag.is_none();
-        for (reservation, cost) in self.held.drain(..) {
-            let cost = match cost {
-                Cost::Tokens(count) => count.of(tokens),
-                Cost::Number(number) => number,
-                // The fact was known before.
-                Cost::Metadata(_) => reservation.held(),
-            };
-            match is_typical {
-                true => reservation.settle(now, cost),
-                false => reservation.settle_estimate(now, cost),
-            }
-        }
+        tokens.map_or(Ended::Free, |tokens| Ended::Counted { tokens, is_typical: record.flag.is_none() })
     }
 
     /// Tokens of a response; `None` if it cost nothing. A count that came before the end, as Anthropic's streams begin with one, is no
@@ -130,5 +147,35 @@ impl TokenCharges {
             events => events,
         };
         Some(self.stream_tokens(output))
+    }
+}
+
+/// End of a response, as far as it tells a cost.
+#[derive(Clone, Copy)]
+enum Ended {
+    /// It cost nothing, and says nothing of what responses cost.
+    Free,
+    /// The client left while a backend worked: nobody knows for how long that went on.
+    Unseen,
+    /// It had so many tokens.
+    Counted { tokens: Tokens, is_typical: bool },
+}
+
+impl Ended {
+    /// Cost of the response, of which so much was expected; `None` if it cost nothing.
+    fn cost(self, cost: &Cost, expected: u64) -> Option<EndedCost> {
+        match self {
+            Self::Free => None,
+            Self::Unseen => Some(EndedCost { cost: expected, is_typical: false }),
+            Self::Counted { tokens, is_typical } => {
+                let cost = match cost {
+                    Cost::Tokens(count) => count.of(tokens),
+                    Cost::Number(number) => *number,
+                    // The fact was known before.
+                    Cost::Metadata(_) => expected,
+                };
+                Some(EndedCost { cost, is_typical })
+            }
+        }
     }
 }

@@ -38,7 +38,8 @@ use crate::{
     request_body::RequestBody, tls::ClientTls,
 };
 
-/// A worker's connections to all backends.
+/// A worker's connections to all backends. Clones share them.
+#[derive(Clone)]
 pub struct Upstreams {
     dns: Dns,
     pool: Arc<Pool>,

@@ -85,6 +85,16 @@ impl<T> HostMap<T> {
         exact.into_iter().chain(suffixes).chain(self.any.as_ref())
     }
 
+    /// The pattern (`None`: any host) of the first value that is wanted among those that answer for a host.
+    pub fn find_pattern(&self, host: &str, is_wanted: impl Fn(&T) -> bool) -> Option<Option<HostPattern>> {
+        let exact = self.exact.get_key_value(host).map(|(name, value)| (Some(HostPattern::Exact(name.clone())), value));
+        let suffixes = host.match_indices('.').filter(|(dot, _)| *dot > 0);
+        let suffixes = suffixes.filter_map(|(dot, _)| self.suffix.get_key_value(&host[dot + 1..]));
+        let suffixes = suffixes.map(|(suffix, value)| (Some(HostPattern::Suffix(suffix.clone())), value));
+        let mut all = exact.into_iter().chain(suffixes).chain(self.any.iter().map(|value| (None, value)));
+        all.find(|(_, value)| is_wanted(value)).map(|(pattern, _)| pattern)
+    }
+
     /// Puts a value at a pattern (`None`: any host) and gives back the one that stood there.
     pub fn insert(&mut self, pattern: Option<&HostPattern>, value: T) -> Option<T> {
         match pattern {
@@ -164,6 +174,9 @@ mod tests {
         assert_eq!(map.get("a.example.com").copied().collect::<Vec<_>>(), ["a.example.com", "*.example.com", "*.com", "any"]);
         assert_eq!(map.get("example.com").copied().collect::<Vec<_>>(), ["*.com", "any"]);
         assert_eq!(map.get("").copied().collect::<Vec<_>>(), ["any"]);
+        let pattern = |host: &str, wanted: &str| map.find_pattern(host, |value| *value == wanted);
+        assert_eq!(pattern("a.example.com", "*.com"), Some(Some(HostPattern::new("*.com"))));
+        assert_eq!((pattern("a.example.com", "any"), pattern("example.com", "a.example.com")), (Some(None), None));
     }
 
     #[test]

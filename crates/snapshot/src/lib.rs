@@ -16,6 +16,7 @@ mod filter;
 mod forward;
 mod host;
 mod http_filter;
+mod limit_service;
 mod limit_store;
 mod listener;
 mod matching;
@@ -55,6 +56,7 @@ pub use http_filter::{
     HttpFilter, MODEL_HEADERS, OverrideResponse, OverrideRule, RateLimitFilter, RequestFact, ResponseOverride, Template,
     TemplatePart, is_model_header,
 };
+pub use limit_service::{LimitService, LimitServiceAddress, LimitServiceUrlError};
 pub use limit_store::{LimitStore, StoreAddress, StoreNode, StoreSecret, StoreTls, StoreUrlError};
 pub use listener::{ConnectionListener, Listener, ListenerName, ListenerRef, Port, PortKey, PortService, TlsListener, Transport};
 pub use matching::{
@@ -66,7 +68,7 @@ pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, T
 pub use policy_cookies::{CookieHosts, PolicyCookies};
 pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
 pub use remote_document::{DocumentContent, RemoteDocument};
-pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, RouteKind, RouteName, Rule};
+pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};
 pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
@@ -91,6 +93,8 @@ pub struct Snapshot {
     pub base_models: BTreeMap<String, String>,
     /// The store that global limits are counted in; without, every process counts alone.
     pub limit_store: Option<Arc<LimitStore>>,
+    /// The rate limit service that decides on global limits, in place of the process's counters and the store.
+    pub limit_service: Option<Arc<LimitService>>,
 }
 
 impl Snapshot {

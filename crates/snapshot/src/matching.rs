@@ -128,6 +128,11 @@ impl RouteTable {
         self.hosts.get(host).flat_map(|entries| &**entries)
     }
 
+    /// The host name that a request met an entry of this table under (`None`: any).
+    pub fn host_of(&self, host: &str, entry: &RouteMatch) -> Option<HostPattern> {
+        self.hosts.find_pattern(host, |entries| entries.as_ptr_range().contains(&std::ptr::from_ref(entry)))?
+    }
+
     /// Every entry, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &RouteMatch> {
         self.hosts.values().flat_map(|entries| &**entries)
@@ -258,6 +263,15 @@ pub enum PathMatch {
 }
 
 impl PathMatch {
+    /// Whether both are one condition. Expressions are compared by identity.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(other)) | (Self::Prefix(one), Self::Prefix(other)) => one == other,
+            (Self::Regex(one), Self::Regex(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     fn may_match_under(&self, base: &str) -> bool {
         let is_under =
             |path: &str, base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

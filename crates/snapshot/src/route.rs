@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
-use super::{ClusterId, DirectResponse, Filters, Name, RateLimitFilter, Redirect, RulePolicy, SessionPersistence, at_point};
+use super::{
+    ClusterId, Conditions, DirectResponse, Filters, Name, PathMatch, RateLimitFilter, Redirect, RouteMatch, RulePolicy,
+    SessionPersistence, at_point,
+};
 
 /// One rule of a route, with every policy that applies to it resolved.
 #[derive(Clone, Debug)]
@@ -21,6 +24,27 @@ pub struct Rule {
     pub session: Option<Arc<SessionPersistence>>,
     /// Whether the request's body has to be read before a backend can be chosen: a backend is an InferencePool, or has limits by it.
     pub needs_body: bool,
+    /// Its matches in the route's order, for a rule with limits that a rate limit service may count: Envoy Gateway names counters by them. Empty
+    /// for all others, and where the route names no match.
+    pub numbered_matches: Box<[NumberedMatch]>,
+}
+
+/// Path and further conditions of a match.
+pub type NumberedMatch = (PathMatch, Option<Arc<Conditions>>);
+
+impl Rule {
+    /// Number of a match of the rule, from 0; `None` where matches are not numbered.
+    pub fn number_of(&self, entry: &RouteMatch) -> Option<usize> {
+        let is_same = |(path, conditions): &NumberedMatch| {
+            let are_conditions_same = match (conditions, &entry.conditions) {
+                (None, None) => true,
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                _ => false,
+            };
+            are_conditions_same && path.is_same(&entry.path)
+        };
+        self.numbered_matches.iter().position(is_same)
+    }
 }
 
 /// Which rule of which route.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{Duration, parse, refs::SecretObjectReference};
+use crate::{Duration, ObjectName, parse, refs::SecretObjectReference};
 
 /// The parts of an EnvoyGateway that the gateway reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -17,8 +17,9 @@ pub struct EnvoyGateway {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GlobalRateLimit {
-    /// The store.
-    pub backend: RateLimitBackend,
+    /// The store. Where a rate limit service decides, there need be none.
+    #[serde(default)]
+    pub backend: Option<RateLimitBackend>,
     /// Time that a request waits for it.
     #[serde(default)]
     pub timeout: Option<Duration>,
@@ -47,10 +48,31 @@ pub struct RateLimitRedis {
     pub url: Option<String>,
     /// Secret with the URL, and so with credentials.
     #[serde(default)]
-    pub url_ref: Option<SecretObjectReference>,
+    pub url_ref: Option<RateLimitUrlRef>,
     /// TLS.
     #[serde(default)]
     pub tls: Option<RateLimitRedisTls>,
+}
+
+/// Source of a URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimitUrlRef {
+    /// A key of a Secret.
+    #[serde(default)]
+    pub secret_key_ref: Option<SecretKeySelector>,
+    /// A Secret, in short: its key `url`, or its only one.
+    #[serde(default)]
+    pub name: Option<ObjectName>,
+}
+
+/// A key of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SecretKeySelector {
+    /// The Secret, beside the referrer.
+    pub name: ObjectName,
+    /// Its key.
+    pub key: String,
 }
 
 /// TLS to a store.
@@ -81,7 +103,7 @@ mod tests {
         let text = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nprovider: {type: Kubernetes}\nrateLimit:\n  \
                     backend: {type: Redis, redis: {url: \"redis:6379\"}}\n  timeout: 50ms\n";
         let limit = EnvoyGateway::parse(text).unwrap().unwrap().rate_limit.unwrap();
-        assert_eq!((limit.backend.redis.unwrap().url.as_deref(), limit.fail_closed), (Some("redis:6379"), false));
+        assert_eq!((limit.backend.unwrap().redis.unwrap().url.as_deref(), limit.fail_closed), (Some("redis:6379"), false));
         let error = EnvoyGateway::parse(&text.replace("50ms", "50")).unwrap_err();
         assert!(error.contains("rateLimit.timeout"), "{error}");
         assert_eq!(EnvoyGateway::parse("kind: ConfigMap"), Ok(None));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::{limit_store, status::Problem};
+use crate::{limit_backend, status::Problem};
 use pailou_api::envoy::{
     backend_traffic_policy::{BackendTrafficPolicySpec, Compression as SpecCompression, CompressionType},
     fault::{FaultAbort, FaultInjection},
@@ -51,7 +51,7 @@ pub(crate) fn of_policy(
     if let Some(spec) = &spec.rate_limit {
         if spec.global.as_ref().is_some_and(|it| !it.rules.is_empty()) {
             // Limits that are to be shared are not counted in any other way.
-            limit_store::read(index)?;
+            limit_backend::read(index)?;
         }
         let limits = rate_limit::read(spec, sources.local, sources.global)?;
         filters.extend(limits.into_iter().map(|limits| HttpFilter::RateLimit(Arc::new(limits))));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ptr};
 
-use crate::{ids::GatewayId, index::Index, limit_store, session_key_source::SESSION_KEY_SECRET};
+use crate::{ids::GatewayId, index::Index, limit_backend, session_key_source::SESSION_KEY_SECRET};
 use pailou_api::{
     Kind, Meta,
     envoy::ENVOY_GROUP,
@@ -74,7 +74,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         self.policies(&subjects);
         std::mem::take(&mut self.leads).into_iter().for_each(|lead| self.backend(lead));
         // Any proxy may have limits to count.
-        for object in limit_store::objects(index) {
+        for object in limit_backend::objects(index) {
             self.insert(object);
         }
         // Which model an adapter is of holds for every Gateway.

@@ -1,8 +1,9 @@
-//! Flags for the store of limits.
+//! Flags for the store of limits, and for a rate limit service in its place.
 
 use std::path::PathBuf;
 
-/// The Redis or Valkey in which several gateways count the same limits. It takes the place of the one that an EnvoyGateway names.
+/// The Redis or Valkey in which several gateways count the same limits, or a rate limit service that counts them. It takes the place of the one
+/// that an EnvoyGateway names.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LimitStoreArgs {
     /// Count global limits in this Redis or Valkey, `[rediss://][user@]host:port[/database]`, with all gateways that do.
@@ -29,10 +30,22 @@ pub(crate) struct LimitStoreArgs {
     /// PEM file with that certificate's key.
     #[arg(long, value_name = "PATH", env = "PAILOU_RATE_LIMIT_REDIS_KEY", requires = "rate_limit_redis_cert")]
     pub(crate) rate_limit_redis_key: Option<PathBuf>,
-    /// Milliseconds that a request waits for the store, default 20.
+    /// Ask this rate limit service (`envoy.service.ratelimit.v3`) about global limits, `[grpcs://]host[:8081]`; grpc:// is clear text.
+    #[arg(long, value_name = "URL", env = "PAILOU_RATE_LIMIT_SERVICE", conflicts_with_all = ["rate_limit_redis_url", "rate_limit_redis_url_file"])]
+    pub(crate) rate_limit_service: Option<String>,
+    /// PEM file with the CAs of the service's certificate; default: the system's.
+    #[arg(long, value_name = "PATH", env = "PAILOU_RATE_LIMIT_SERVICE_CA")]
+    pub(crate) rate_limit_service_ca: Option<PathBuf>,
+    /// PEM file with the certificate by which the gateway shows itself to the service.
+    #[arg(long, value_name = "PATH", env = "PAILOU_RATE_LIMIT_SERVICE_CERT", requires = "rate_limit_service_key")]
+    pub(crate) rate_limit_service_cert: Option<PathBuf>,
+    /// PEM file with that certificate's key.
+    #[arg(long, value_name = "PATH", env = "PAILOU_RATE_LIMIT_SERVICE_KEY", requires = "rate_limit_service_cert")]
+    pub(crate) rate_limit_service_key: Option<PathBuf>,
+    /// Milliseconds that a request waits for the store or the service, default 20.
     #[arg(long, value_name = "MILLISECONDS", env = "PAILOU_RATE_LIMIT_TIMEOUT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate_limit_timeout: Option<u32>,
-    /// Refuse requests with 500 while the store does not answer, instead of counting this gateway's part.
+    /// Refuse requests with 500 while the store or the service does not answer, instead of counting this gateway's part, or nothing.
     #[arg(long, env = "PAILOU_RATE_LIMIT_FAIL_CLOSED")]
     pub(crate) rate_limit_fail_closed: bool,
 }

@@ -4,10 +4,16 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pailou_auth::Metadata;
+use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
 use pailou_limits::{Descriptor, LimitRule, Rate, RequestFacts, StableId};
 use pailou_snapshot::{Body, ListenerName, RateLimitFilter, RouteKind, RouteName};
 
-use super::{Stage, authentication::Identity, facts::header_value};
+use super::{
+    Stage,
+    authentication::Identity,
+    facts::header_value,
+    rate_limit_service::{self, Asker},
+};
 use crate::{
     context::Context,
     error::{Audience, Error, Flag},
@@ -21,15 +27,44 @@ use crate::{
 #[derive(Default)]
 pub(super) struct LimitState {
     /// The counter with the least room left.
-    tightest: Option<Tightest>,
+    pub(super) tightest: Option<Tightest>,
     /// Charges of the request, by the process's own limits too.
-    charges: Charges,
+    pub(super) charges: Charges,
+    /// Changes that a rate limit service makes to the response.
+    pub(super) mutations: Vec<HeaderMutation>,
 }
 
-struct Tightest {
-    rate: Rate,
-    /// A local limit: headers without the policy's part.
-    is_local: bool,
+/// Figures of the tightest limit, for headers.
+pub(super) struct Tightest {
+    /// Limit, and the policies that the header tells.
+    pub(super) limit: LimitText,
+    pub(super) remaining: u64,
+    /// Seconds.
+    pub(super) reset: u64,
+}
+
+pub(super) enum LimitText {
+    /// A local limit: without the policy.
+    Local(u64),
+    /// A limit, and its window in seconds.
+    Global(u64, u64),
+    /// The whole text, by a rate limit service's answer.
+    Service(String),
+}
+
+impl Tightest {
+    fn of(rate: Rate, is_local: bool) -> Self {
+        let Rate { limit, seconds, remaining, reset } = rate;
+        let limit = if is_local { LimitText::Local(limit) } else { LimitText::Global(limit, seconds) };
+        Self { limit, remaining, reset }
+    }
+
+    /// Notes it, if it is tighter than what is known.
+    pub(super) fn note(self, known: &mut Option<Self>) {
+        if known.as_ref().is_none_or(|known| self.remaining < known.remaining) {
+            *known = Some(self);
+        }
+    }
 }
 
 impl LimitState {
@@ -40,16 +75,16 @@ impl LimitState {
 }
 
 /// Charges a request to every limit that is for it, and holds room for its response. Gives back the body, read where a limit needs it.
+/// `state` is the client's identity so far, facts that are found here, and the outcome.
 ///
 /// # Errors
 /// 429 where a limit has no room: then nothing is charged.
 pub(super) async fn request(
     filter: &RateLimitFilter,
     stage: &Stage<'_>,
-    head: &Head,
+    head: &mut Head,
     mut input: RequestInput,
-    identity: &Identity,
-    state: &mut LimitState,
+    (identity, found, state): (&Identity, &mut Identity, &mut LimitState),
 ) -> Result<RequestInput, Error> {
     let context = &stage.connection.worker.context;
     if filter.needs_body {
@@ -57,23 +92,31 @@ pub(super) async fn request(
         check_body(head, input.is_understood())?;
     }
     let known = if filter.needs_body { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
-    let selected = select(filter, stage.client, head, &known);
+    let facts = Facts { client: stage.client, head, known: &known };
+    let selected = facts.select(filter);
     if selected.is_empty() {
         return Ok(input);
     }
     let request = ChargedRequest { context, scan: input.call().and_then(ReadBody::scan), metadata: &identity.metadata };
+    if !filter.is_local
+        && let Some(service) = context.limit_service.current()
+    {
+        let questions = facts.with(|facts| rate_limit_service::questions(selected, facts, stage, &head.host));
+        let asked = Asker { service, stage, request }.ask(questions, head, (found, &mut *state)).await;
+        asked.inspect_err(|_| state.charges.refund(&context.limits))?;
+        return Ok(input);
+    }
     let target = || stage.route.map_or(0, |route| target_id(route, stage.listener));
-    let LimitState { tightest, charges } = state;
+    let LimitState { tightest, charges, .. } = state;
     let has_headers = |rule: &LimitRule| rule.has_headers.unwrap_or(stage.rate_limit_headers);
     let charged = charges.charge(&request, selected, target, |rule, rate| {
-        let is_tighter = tightest.as_ref().is_none_or(|known| rate.remaining < known.rate.remaining);
-        if has_headers(rule) && is_tighter {
-            *tightest = Some(Tightest { rate, is_local: filter.is_local });
+        if has_headers(rule) {
+            Tightest::of(rate, filter.is_local).note(tightest);
         }
     });
     if let Err(error) = charged.await {
         if let NoCharge::Refused(rule, rate) = error {
-            *tightest = has_headers(rule).then_some(Tightest { rate, is_local: filter.is_local });
+            *tightest = has_headers(rule).then_some(Tightest::of(rate, filter.is_local));
         }
         return Err(error.into_error());
     }
@@ -106,7 +149,7 @@ pub(crate) async fn charge_backend(limits: &RateLimitFilter, request: BackendReq
     if limits.needs_body {
         check_body(head, is_understood)?;
     }
-    let selected = select(limits, client, head, &known);
+    let selected = Facts { client, head, known: &known }.select(limits);
     let (metadata, mut charges) = (Metadata::default(), Charges::default());
     let charged = ChargedRequest { context, scan: call.and_then(ReadBody::scan), metadata: &metadata };
     let target = || target_id(route, listener);
@@ -123,34 +166,50 @@ fn check_body(head: &Head, is_understood: bool) -> Result<(), Error> {
     Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::BadRequest, message) })
 }
 
-fn select<'r>(filter: &'r RateLimitFilter, client: IpAddr, head: &Head, known: &Body<'_>) -> Vec<(&'r LimitRule, Descriptor)> {
-    let header = |name: &HeaderName| header_value(&head.parts.headers, known, name);
-    let uri = &head.parts.uri;
-    let facts = RequestFacts { client, method: &head.parts.method, path: uri.path(), query: uri.query(), header: &header };
-    filter.limits.select(&facts)
+/// A request, as selectors see it.
+struct Facts<'a> {
+    client: IpAddr,
+    head: &'a Head,
+    known: &'a Body<'a>,
 }
 
-/// Adds to a response what is left.
-pub(super) fn response(state: &LimitState, headers: &mut HeaderMap) {
-    let Some(Tightest { rate, is_local }) = &state.tightest else { return };
-    let limit = match is_local {
-        true => rate.limit.to_string(),
-        false => format!("{}, {};w={}", rate.limit, rate.limit, rate.seconds),
-    };
-    let values = [
-        ("x-ratelimit-limit", limit),
-        ("x-ratelimit-remaining", rate.remaining.to_string()),
-        ("x-ratelimit-reset", rate.reset.to_string()),
-    ];
-    for (name, value) in values {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
+impl Facts<'_> {
+    fn with<T>(&self, look: impl FnOnce(&RequestFacts<'_>) -> T) -> T {
+        let (parts, known) = (&self.head.parts, self.known);
+        let header = |name: &HeaderName| header_value(&parts.headers, known, name);
+        let (path, query) = (parts.uri.path(), parts.uri.query());
+        look(&RequestFacts { client: self.client, method: &parts.method, path, query, header: &header })
+    }
+
+    fn select<'r>(&self, filter: &'r RateLimitFilter) -> Vec<(&'r LimitRule, Descriptor)> {
+        self.with(|facts| filter.limits.select(facts))
     }
 }
 
+/// Adds to a response what is left, and what a rate limit service adds.
+pub(super) fn response(state: &LimitState, headers: &mut HeaderMap) {
+    if let Some(Tightest { limit, remaining, reset }) = &state.tightest {
+        let limit = match limit {
+            LimitText::Local(limit) => limit.to_string(),
+            LimitText::Global(limit, seconds) => format!("{limit}, {limit};w={seconds}"),
+            LimitText::Service(text) => text.clone(),
+        };
+        let values = [
+            ("x-ratelimit-limit", limit),
+            ("x-ratelimit-remaining", remaining.to_string()),
+            ("x-ratelimit-reset", reset.to_string()),
+        ];
+        for (name, value) in values {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    state.mutations.iter().for_each(|mutation| header_mutation::apply(mutation, headers));
+}
+
 /// Identity of the rule of a route on a listener: by its own name where it has one, else by its place.
-fn target_id(route: &RouteName, listener: &ListenerName) -> u64 {
+pub(super) fn target_id(route: &RouteName, listener: &ListenerName) -> u64 {
     let kind = match route.kind {
         RouteKind::Http => "http",
         RouteKind::Grpc => "grpc",

@@ -40,6 +40,7 @@ mod picker;
 mod picker_answers;
 mod picker_room;
 mod proxy_protocol;
+mod rate_limit_service;
 mod rate_limits;
 mod recompute_route;
 mod remote_jwks;

@@ -14,18 +14,18 @@ use tokio::{
 
 use crate::support::objects::{Gateway, backend, route};
 
-const TO_ENGINE: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: engine}]}";
+pub(crate) const TO_ENGINE: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: engine}]}";
 /// 5 + 20 tokens.
 const ANSWER: &str = r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"hi"}}],"usage":{"prompt_tokens":5,"completion_tokens":20,"total_tokens":25}}"#;
 
 /// A model server that gives a request's connection to the test.
-struct Engine {
-    address: SocketAddr,
+pub(crate) struct Engine {
+    pub(crate) address: SocketAddr,
     requests: mpsc::UnboundedReceiver<TcpStream>,
 }
 
 impl Engine {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, requests) = mpsc::unbounded_channel();
@@ -50,12 +50,12 @@ impl Engine {
         Self { address, requests }
     }
 
-    async fn next(&mut self) -> TcpStream {
+    pub(crate) async fn next(&mut self) -> TcpStream {
         tokio::time::timeout(Duration::from_secs(10), self.requests.recv()).await.unwrap().unwrap()
     }
 
-    async fn answer(&mut self) {
-        self.next().await.write_all(response().as_bytes()).await.unwrap();
+    pub(crate) async fn answer(&mut self) {
+        answer(&mut self.next().await).await;
     }
 }
 
@@ -66,7 +66,12 @@ fn response() -> String {
     )
 }
 
-fn policy(limit: &str) -> String {
+/// Answers on a connection.
+pub(crate) async fn answer(stream: &mut TcpStream) {
+    stream.write_all(response().as_bytes()).await.unwrap();
+}
+
+pub(crate) fn policy(limit: &str) -> String {
     format!(
         "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {{name: limits}}\nspec:\n  targetRefs: \
          [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}}]\n  rateLimit: {limit}\n"
@@ -78,7 +83,7 @@ async fn serve(limit: &str) -> (Gateway, Engine) {
     (Gateway::serve(&[route(TO_ENGINE), backend("engine", engine.address, ""), policy(limit)].concat()), engine)
 }
 
-fn call(more: &str) -> String {
+pub(crate) fn call(more: &str) -> String {
     let body = r#"{"model":"qwen","max_tokens":20,"messages":[{"role":"user","content":"hi"}]}"#;
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\n{more}connection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
@@ -87,11 +92,11 @@ fn call(more: &str) -> String {
     )
 }
 
-fn status(answer: &str) -> &str {
+pub(crate) fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 

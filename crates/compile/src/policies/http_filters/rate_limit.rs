@@ -99,6 +99,7 @@ fn check_local(rules: &[RateLimitRule]) -> Result<(), Problem> {
 fn limits(field: &str, rules: &[RateLimitRule], origins: &Origins<'_>, kind: WindowKind) -> Result<Vec<LimitRule>, Problem> {
     // Rules of equal content have counters of their own: the second is another limit.
     let mut seen: HashMap<u64, u64> = HashMap::new();
+    let places = places(rules, origins);
     let mut origins = origins.iter().flat_map(|(name, count)| (0..*count).map(move |at| (*name, at)));
     let read = rules.iter().enumerate().map(|(at, spec)| {
         let field = format!("{field}.rules[{at}]");
@@ -109,6 +110,7 @@ fn limits(field: &str, rules: &[RateLimitRule], origins: &Origins<'_>, kind: Win
         Ok(LimitRule {
             name: format!("{policy}/rule/{place}").into(),
             id: content.wrapping_add(*ordinal),
+            place: places[at],
             selectors: spec.client_selectors.iter().map(|spec| selector(&field, spec)).collect::<Result<_, _>>()?,
             limit: spec.limit.requests.into(),
             window: Window { seconds: seconds(spec.limit.unit), kind },
@@ -120,12 +122,28 @@ fn limits(field: &str, rules: &[RateLimitRule], origins: &Origins<'_>, kind: Win
                 .and_then(|cost| cost.response.as_ref())
                 .map(|cost| response_cost(&field, cost))
                 .transpose()?,
-            reach: if spec.shared.unwrap_or(false) { Reach::Policy } else { Reach::RouteRule },
+            reach: if is_shared(spec) { Reach::Policy } else { Reach::RouteRule },
             is_shadow: spec.shadow_mode.unwrap_or(false),
             has_headers: spec.rate_limit_headers.map(|headers| headers != RateLimitHeaders::Off),
         })
     });
     read.collect()
+}
+
+/// Numbers of the rules among those with, or without, `shared`, as Envoy Gateway counts them: the rules of a merged parent come behind.
+fn places(rules: &[RateLimitRule], origins: &Origins<'_>) -> Vec<u32> {
+    let first = origins.first().map_or(0, |(_, count)| *count).min(rules.len());
+    let (mut next, mut places) = ([0; 2], vec![0; rules.len()]);
+    for at in (first..rules.len()).chain(0..first) {
+        let number = &mut next[usize::from(is_shared(&rules[at]))];
+        places[at] = *number;
+        *number += 1;
+    }
+    places
+}
+
+fn is_shared(rule: &RateLimitRule) -> bool {
+    rule.shared.unwrap_or(false)
 }
 
 /// Length of a unit: a month has 30 days, a year 365.

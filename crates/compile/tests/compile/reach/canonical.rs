@@ -33,8 +33,9 @@ pub(crate) fn of_gateway(compiled: &Compiled, gateway: &Name) -> String {
         session_cookies: None,
         base_models: whole.base_models.clone(),
         limit_store: whole.limit_store.clone(),
+        limit_service: whole.limit_service.clone(),
     };
-    let mut text = format!("{:?}\n{:?}\n", part.base_models, part.limit_store);
+    let mut text = format!("{:?}\n{:?}\n{:?}\n", part.base_models, part.limit_store, part.limit_service);
     dump::ports(&mut text, &part);
     dump::rules(&mut text, &part);
     dump::forwards(&mut text, &part);

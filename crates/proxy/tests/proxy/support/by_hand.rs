@@ -98,6 +98,7 @@ fn rule() -> Rule {
         action: Action::Forward(Backends::new(vec![backend])),
         policy: Arc::default(),
         needs_body: true,
+        numbered_matches: Box::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod ear;
+pub(crate) mod limit_service;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod objects;
