@@ -274,8 +274,11 @@ impl Replica {
             adapters.dedup();
             adapters
         };
-        self.stats.running_adapters = adapters(&mut self.running.iter());
-        self.stats.waiting_adapters = adapters(&mut self.waiting.iter());
+        // A long queue is not searched where nobody asks for adapters.
+        if !self.adapters.is_empty() {
+            self.stats.running_adapters = adapters(&mut self.running.iter());
+            self.stats.waiting_adapters = adapters(&mut self.waiting.iter());
+        }
         self.stats.waiting = self.waiting.len();
         self.stats.running = self.running.len();
         self.stats.kv = f64::from(self.kv.used()) / f64::from(self.kv.capacity());

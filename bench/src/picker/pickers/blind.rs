@@ -21,11 +21,13 @@ pub(super) struct Blind {
     members: PoolMembers,
     turn: usize,
     under_way: HashMap<usize, ReplicaId>,
+    /// Requests under way at each replica.
+    counts: HashMap<ReplicaId, usize>,
 }
 
 impl Blind {
     pub(super) fn new(rule: Rule, random: fastrand::Rng) -> Self {
-        Self { rule, random, members: PoolMembers::default(), turn: 0, under_way: HashMap::new() }
+        Self { rule, random, members: PoolMembers::default(), turn: 0, under_way: HashMap::new(), counts: HashMap::new() }
     }
 }
 
@@ -39,23 +41,27 @@ impl EndpointPicker for Blind {
                 choices.get(self.turn % choices.len().max(1)).copied()
             }
             Rule::LeastRequests => {
-                let under_way = &self.under_way;
-                let count = |replica| under_way.values().filter(|other| **other == replica).count() as f64;
+                let counts = &self.counts;
+                let count = |replica| counts.get(&replica).copied().unwrap_or(0) as f64;
                 cheapest(&choices, &mut self.random, count)
             }
         }?;
         self.under_way.insert(call.id, picked);
+        *self.counts.entry(picked).or_default() += 1;
         Some(picked)
     }
 
     fn fail_over(&mut self, call: &PickCall<'_>, from: ReplicaId, replicas: &[Replica], now: Duration) -> Option<ReplicaId> {
         self.members.failed(from, now);
-        self.under_way.remove(&call.id);
+        self.end(call.id, None);
         self.pick(call, replicas, now)
     }
 
     fn end(&mut self, id: usize, _: Option<u32>) {
-        self.under_way.remove(&id);
+        let count = self.under_way.remove(&id).and_then(|replica| self.counts.get_mut(&replica));
+        if let Some(count) = count {
+            *count -= 1;
+        }
     }
 
     fn set_members(&mut self, members: &[ReplicaId], _: Duration) {
