@@ -25,6 +25,10 @@ pub struct Usage {
     pub total_tokens: u64,
     /// Tokens of the prompt that came from a cache, where the service says so.
     pub cached_tokens: Option<u64>,
+    /// Tokens of the prompt that were put into a cache, where the service says so (Anthropic).
+    pub cache_creation_tokens: Option<u64>,
+    /// Tokens generated for the reasoning, where the service says so.
+    pub reasoning_tokens: Option<u64>,
 }
 
 /// Progress of a response. A field that is true stays true.
@@ -82,6 +86,8 @@ struct Counts {
     /// Anthropic's: beside the input.
     cache_read: Option<u64>,
     cache_creation: Option<u64>,
+    /// Reasoning tokens that are part of the output.
+    reasoning: Option<u64>,
 }
 
 impl ResponseReader {
@@ -367,6 +373,7 @@ impl Counts {
             }
             [Key::CacheReadInputTokens] => &mut self.cache_read,
             [Key::CacheCreationInputTokens] => &mut self.cache_creation,
+            [Key::CompletionTokensDetails | Key::OutputTokensDetails, Key::ReasoningTokens] => &mut self.reasoning,
             _ => return,
         };
         *count = Some(tokens);
@@ -387,6 +394,8 @@ impl Counts {
             output_tokens,
             total_tokens: self.total.unwrap_or(input_tokens.saturating_add(output_tokens)),
             cached_tokens: self.cached.or(self.cache_read),
+            cache_creation_tokens: self.cache_creation,
+            reasoning_tokens: self.reasoning,
         })
     }
 }

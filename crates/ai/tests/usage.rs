@@ -26,7 +26,14 @@ event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 const STREAMS: [(&str, usize, &str, Option<&str>); 3] =
     [(CHAT, 1, "qwen", Some("stop")), (RESPONSES, 3, "gpt", None), (MESSAGES, 3, "claude", Some("end_turn"))];
 
-const USAGE: Usage = Usage { input_tokens: 9, output_tokens: 3, total_tokens: 12, cached_tokens: Some(8) };
+const USAGE: Usage = Usage {
+    input_tokens: 9,
+    output_tokens: 3,
+    total_tokens: 12,
+    cached_tokens: Some(8),
+    cache_creation_tokens: None,
+    reasoning_tokens: None,
+};
 
 fn after_events(stream: &str, count: usize) -> Progress {
     let head: String = stream.split_inclusive("\n\n").take(count).collect();
@@ -122,6 +129,14 @@ fn bodies_of_every_api_tell_their_usage() {
             USAGE,
         ),
         (r#"{"type":"message","usage":{"input_tokens":1,"cache_read_input_tokens":8,"output_tokens":3}}"#, USAGE),
+        (
+            r#"{"type":"message","usage":{"input_tokens":1,"cache_read_input_tokens":6,"cache_creation_input_tokens":2,"output_tokens":3}}"#,
+            Usage { cached_tokens: Some(6), cache_creation_tokens: Some(2), ..USAGE },
+        ),
+        (
+            r#"{"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_cache_hit_tokens":8,"completion_tokens_details":{"reasoning_tokens":2}}}"#,
+            Usage { reasoning_tokens: Some(2), ..USAGE },
+        ),
         (r#"{"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_cache_hit_tokens":8}}"#, USAGE),
         (r#"{"results":[],"meta":{"tokens":{"input_tokens":9,"output_tokens":3}}}"#, uncached),
         (r#"{"response":{"usage":{"input_tokens":9,"output_tokens":3}},"x":{"usage":{}}}"#, uncached),
@@ -182,6 +197,11 @@ proptest! {
 
     #[test]
     fn cuts_change_nothing(stream in 0..3usize, cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
+        let usage = [
+            USAGE,
+            Usage { reasoning_tokens: Some(1), ..USAGE },
+            Usage { cache_creation_tokens: Some(0), ..USAGE },
+        ][stream];
         let (stream, _, model, finish_reason) = STREAMS[stream];
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).chain([stream.len()]).collect();
         cuts.sort_unstable();
@@ -192,7 +212,7 @@ proptest! {
         }
         let finished = finish_reason.is_some();
         prop_assert_eq!(reader.progress(), Progress { content: true, finish_reason: finished, done: true, error: false });
-        prop_assert_eq!((reader.usage(), reader.model(), reader.finish_reason()), (Some(USAGE), Some(model), finish_reason));
+        prop_assert_eq!((reader.usage(), reader.model(), reader.finish_reason()), (Some(usage), Some(model), finish_reason));
     }
 
     #[test]

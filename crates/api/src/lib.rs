@@ -45,9 +45,11 @@ pub mod validate;
 pub mod parse;
 pub mod undecodable;
 
+pub mod ai_gateway;
 pub mod core_v1;
 pub mod envoy;
 
+pub use ai_gateway::gateway_config::GatewayConfig;
 pub use backend_tls_policy::BackendTlsPolicy;
 pub use core_v1::cluster_trust_bundle::ClusterTrustBundle;
 pub use core_v1::config_map::ConfigMap;

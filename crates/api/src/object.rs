@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ai_gateway::{AI_GATEWAY_GROUP, gateway_config::GatewayConfig};
 use super::backend_tls_policy::BackendTlsPolicy;
 use super::core_v1::cluster_trust_bundle::{CERTIFICATES_GROUP, ClusterTrustBundle};
 use super::core_v1::config_map::ConfigMap;
@@ -155,6 +156,7 @@ objects! {
     EnvoyProxy = Namespaced "EnvoyProxy" in [ENVOY_GROUP];
     EnvoyExtensionPolicy = Namespaced "EnvoyExtensionPolicy" in [ENVOY_GROUP];
     EnvoyPatchPolicy = Namespaced "EnvoyPatchPolicy" in [ENVOY_GROUP];
+    GatewayConfig = Namespaced "GatewayConfig" in [AI_GATEWAY_GROUP];
     Namespace = Cluster "Namespace" in [""];
     Pod = Namespaced "Pod" in [""];
     Service = Namespaced "Service" in [""];
@@ -205,6 +207,7 @@ impl Kind {
             | Kind::EnvoyProxy
             | Kind::EnvoyExtensionPolicy
             | Kind::EnvoyPatchPolicy => &["v1alpha1"],
+            Kind::GatewayConfig => &["v1beta1", "v1alpha1"],
             Kind::ClusterTrustBundle => &["v1", "v1beta1", "v1alpha1"],
             _ => &["v1"],
         }

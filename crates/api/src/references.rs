@@ -7,12 +7,17 @@ mod objects;
 mod routes;
 
 use crate::{
-    PortNumber,
+    Gateway, PortNumber,
+    ai_gateway::{
+        AI_GATEWAY_GROUP,
+        gateway_config::{GATEWAY_CONFIG_ANNOTATION, MODEL_PRICES_ANNOTATION},
+    },
     core_v1::cluster_trust_bundle::CERTIFICATES_GROUP,
     envoy::body::CustomResponseBody,
     object::Kind,
     refs::{
-        BackendObjectReference, BackendRef, LocalObjectKeyReference, LocalObjectReference, ObjectReference, SecretObjectReference,
+        BackendObjectReference, BackendRef, GATEWAY_GROUP, LocalObjectKeyReference, LocalObjectReference, ObjectReference,
+        SecretObjectReference,
     },
 };
 
@@ -57,6 +62,10 @@ pub struct Reference<'a> {
 pub trait References {
     /// Visits every reference, in the order of fields. One that names a kind which its field cannot refer to is left out.
     fn references(&self, visit: &mut dyn FnMut(Reference<'_>));
+}
+
+fn of_gateway(gateway: &Gateway) -> Referrer<'_> {
+    Referrer { group: GATEWAY_GROUP, kind: "Gateway", namespace: &gateway.meta.namespace }
 }
 
 /// Kinds that a field can refer to.
@@ -112,6 +121,22 @@ impl<'a> Reference<'a> {
     /// A key of a ConfigMap or Secret of the same namespace.
     pub fn local_key(from: Referrer<'a>, to: &'a LocalObjectKeyReference) -> Option<Self> {
         Self::new(from, (&to.group, &to.kind), None, &to.name, &[Kind::ConfigMap, Kind::Secret])
+    }
+
+    /// A Gateway's GatewayConfig, by its annotation.
+    pub fn gateway_config(gateway: &'a Gateway) -> Option<Self> {
+        let name = gateway.meta.annotation(GATEWAY_CONFIG_ANNOTATION).map(str::trim).filter(|name| !name.is_empty())?;
+        let kind = (AI_GATEWAY_GROUP, "GatewayConfig");
+        Self::new(of_gateway(gateway), kind, None, name, &[Kind::GatewayConfig])
+    }
+
+    /// ConfigMaps with prices of a Gateway's models, by its annotation, in order.
+    pub fn model_prices(gateway: &'a Gateway) -> impl Iterator<Item = Self> {
+        let names = gateway.meta.annotation(MODEL_PRICES_ANNOTATION).unwrap_or_default().split(',').map(str::trim);
+        let from = of_gateway(gateway);
+        names
+            .filter(|name| !name.is_empty())
+            .filter_map(move |name| Self::new(from, ("", "ConfigMap"), None, name, &[Kind::ConfigMap]))
     }
 
     /// An object of the same namespace.

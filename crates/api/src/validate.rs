@@ -3,6 +3,7 @@
 //! They are the CRDs' own rules (`x-kubernetes-validations`, `minItems`, `maxItems`, `maximum`, …). Their texts here
 //! say what to do, as a user has no API server to ask when objects come from files.
 
+mod ai_gateway;
 mod backend_traffic;
 mod backends;
 mod client_traffic;
@@ -52,6 +53,7 @@ impl Object {
             Object::ClientTrafficPolicy(policy) => client_traffic::policy(&mut check, &policy.spec),
             Object::BackendTrafficPolicy(policy) => backend_traffic::policy(&mut check, &policy.spec),
             Object::SecurityPolicy(policy) => check.targets(policy.spec.targets().len() + policy.spec.target_selectors.len()),
+            Object::GatewayConfig(config) => ai_gateway::config(&mut check, &config.spec),
             Object::InferenceObjective(_)
             | Object::EnvoyProxy(_)
             | Object::EnvoyExtensionPolicy(_)

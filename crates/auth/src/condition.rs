@@ -2,20 +2,12 @@
 //!
 //! Source: Envoy Gateway's SecurityPolicy `authorization.rules[].cel`; Envoy's documentation of attributes.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use cel::{Context, Env, Program, Value, objects::Key};
+use cel::{Program, Value, objects::Key};
 
-/// Longest condition, in characters.
-const MAX_LENGTH: usize = 4096;
-/// Most operators of a condition, and members and indexes that it takes: the library goes a call deeper with each.
-const MAX_OPERATORS: usize = 100;
-/// Macros that go through a list or map. One in another multiplies the work of one request.
-const LOOPS: [&str; 5] = ["all", "exists", "exists_one", "filter", "map"];
+use crate::expression::{self, ExpressionError};
+
 /// Attributes that a condition can name. `request.headers` and `metadata.filter_metadata` are maps.
 const ATTRIBUTES: [&str; 20] = [
     "connection.mtls",
@@ -74,24 +66,12 @@ pub trait Attributes {
 /// Why a condition cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// It is too long.
-    #[error("is longer than {MAX_LENGTH} characters")]
-    TooLong,
-    /// It is too deep.
-    #[error("has more than {MAX_OPERATORS} operators, members and indexes: split it into several rules")]
-    TooDeep,
-    /// It goes through lists more than once.
-    #[error("has more than one of the macros {}", LOOPS.join(", "))]
-    Loops,
-    /// It is no CEL.
-    #[error("is not valid CEL: {0}")]
-    Syntax(String),
+    /// It is no expression that can be used.
+    #[error(transparent)]
+    Expression(ExpressionError),
     /// It names what no request has.
     #[error("`{0}` is none of the attributes that conditions can name: {list}", list = ATTRIBUTES.join(", "))]
     Attribute(String),
-    /// It calls what there is not.
-    #[error("there is no function `{0}`")]
-    Function(String),
 }
 
 impl Condition {
@@ -100,32 +80,12 @@ impl Condition {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
-        if text.chars().count() > MAX_LENGTH {
-            return Err(ConditionError::TooLong);
-        }
-        let code = without_texts(text);
-        let count = |letters: &[u8]| code.bytes().filter(|byte| letters.contains(byte)).count();
-        if count(b"+-*/%<>=!.[{(?") + count(b"|&") / 2 > MAX_OPERATORS {
-            return Err(ConditionError::TooDeep);
-        }
-        let words = code.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-        let (ins, loops) =
-            words.fold((0, 0), |(ins, loops), word| (ins + usize::from(word == "in"), loops + usize::from(LOOPS.contains(&word))));
-        if ins > MAX_OPERATORS {
-            return Err(ConditionError::TooDeep);
-        }
-        if loops > 1 {
-            return Err(ConditionError::Loops);
-        }
-        let program = Program::compile(text).map_err(|error| ConditionError::Syntax(first_line(&error.to_string())))?;
-        let references = program.references();
         let is_root = |name: &str| ATTRIBUTES.iter().any(|known| known.split('.').next() == Some(name));
-        if let Some(unknown) = references.variables().into_iter().find(|name| !is_root(name) && !is_bound(text, name)) {
-            return Err(ConditionError::Attribute(unknown.to_owned()));
-        }
-        if let Some(unknown) = references.functions().into_iter().find(|name| !FUNCTIONS.contains(name)) {
-            return Err(ConditionError::Function(unknown.to_owned()));
-        }
+        let program = expression::compile(text, is_root).map_err(|error| match error {
+            ExpressionError::Variable(name) => ConditionError::Attribute(name),
+            error => ConditionError::Expression(error),
+        })?;
+        let references = program.references();
         let roots = references.variables();
         let attributes = ATTRIBUTES.into_iter().filter(|name| name.split('.').next().is_some_and(|root| roots.contains(&root)));
         let attributes = attributes.collect();
@@ -134,8 +94,7 @@ impl Condition {
 
     /// Whether it holds. An error, and a result that is no truth value, count as no.
     pub fn holds(&self, request: &dyn Attributes) -> bool {
-        static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
-        let mut context = Context::with_env(Arc::clone(&STANDARD));
+        let mut context = expression::context();
         let mut roots: HashMap<&str, HashMap<Key, Value>> = HashMap::new();
         for name in &self.attributes {
             let Some((root, member)) = name.split_once('.') else { continue };
@@ -165,105 +124,6 @@ impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Condition({:?})", self.text)
     }
-}
-
-/// Functions, macros and operators that conditions can use.
-const FUNCTIONS: [&str; 44] = [
-    "_&&_",
-    "_||_",
-    "!_",
-    "-_",
-    "_+_",
-    "_-_",
-    "_*_",
-    "_/_",
-    "_%_",
-    "_==_",
-    "_!=_",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-    "_?_:_",
-    "_[_]",
-    "_[?_]",
-    "_?._",
-    "@in",
-    "_in_",
-    "in",
-    "@not_strictly_false",
-    "not_strictly_false",
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "string",
-    "int",
-    "uint",
-    "double",
-    "bool",
-    "bytes",
-    "type",
-    "dyn",
-    "has",
-    "all",
-    "exists",
-    "exists_one",
-    "map",
-    "filter",
-    "lowerAscii",
-];
-
-/// Whether a macro binds the name: `headers.exists(name, …)`.
-fn is_bound(text: &str, name: &str) -> bool {
-    LOOPS.iter().any(|binding| {
-        text.match_indices(binding).any(|(at, _)| {
-            let rest = text[at + binding.len()..].trim_start();
-            let Some(rest) = rest.strip_prefix('(') else { return false };
-            rest.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(','))
-        })
-    })
-}
-
-/// The text of a condition without the contents of its literals and comments.
-fn without_texts(text: &str) -> String {
-    let (mut code, mut rest) = (String::new(), text);
-    while let Some(begin) = rest.find(['"', '\'', '/']) {
-        let (before, from) = rest.split_at(begin);
-        code.push_str(before);
-        rest = if let Some(comment) = from.strip_prefix("//") {
-            comment.find('\n').map_or("", |end| &comment[end..])
-        } else if let Some(after) = from.strip_prefix('/') {
-            code.push('/');
-            after
-        } else {
-            after_literal(from, code.ends_with(['r', 'R']))
-        };
-        code.push(' ');
-    }
-    code + rest
-}
-
-/// The text after a literal that it begins with. A literal without an end is no CEL; all of it counts as its content.
-fn after_literal(text: &str, is_raw: bool) -> &str {
-    let quote = &text[..1];
-    let triple = quote.repeat(3);
-    let end = if text.starts_with(&triple) { &triple } else { quote };
-    let mut rest = &text[end.len()..];
-    loop {
-        let Some(at) = rest.find(['\\', '"', '\'']) else { return "" };
-        rest = &rest[at..];
-        if let Some(after) = rest.strip_prefix(end) {
-            return after;
-        }
-        let skipped = if rest.starts_with('\\') && !is_raw { rest.chars().take(2).map(char::len_utf8).sum() } else { 1 };
-        rest = &rest[skipped..];
-    }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 fn value(attribute: Attribute) -> Value {
@@ -349,19 +209,22 @@ mod tests {
     #[test]
     fn a_condition_that_cannot_be_used_says_why() {
         let error = |text: &str| Condition::parse(text).unwrap_err();
-        assert!(matches!(error("request.method =="), ConditionError::Syntax(_)));
+        assert!(matches!(error("request.method =="), ConditionError::Expression(ExpressionError::Syntax(_))));
         assert_eq!(error("reqest.method == 'GET'"), ConditionError::Attribute("reqest".to_owned()));
-        assert_eq!(error("nothing(request.method)"), ConditionError::Function("nothing".to_owned()));
-        assert_eq!(error(&" ".repeat(MAX_LENGTH + 1)), ConditionError::TooLong);
+        assert_eq!(error("nothing(request.method)"), ConditionError::Expression(ExpressionError::Function("nothing".to_owned())));
+        assert_eq!(error(&" ".repeat(4097)), ConditionError::Expression(ExpressionError::TooLong));
         for text in [
             format!("{}1==1", "1+".repeat(2000)),
             format!("request{}", ".a".repeat(2000)),
             format!("request{}", "[0]".repeat(1000)),
         ] {
-            assert_eq!(error(&text), ConditionError::TooDeep);
+            assert_eq!(error(&text), ConditionError::Expression(ExpressionError::TooDeep));
         }
-        assert_eq!(error("[1].all(a, [2].all(b, a < b))"), ConditionError::Loops);
-        assert_eq!(error(&format!("request.path == {}", "'+' + ".repeat(101))), ConditionError::TooDeep);
+        assert_eq!(error("[1].all(a, [2].all(b, a < b))"), ConditionError::Expression(ExpressionError::Loops));
+        assert_eq!(
+            error(&format!("request.path == {}", "'+' + ".repeat(101))),
+            ConditionError::Expression(ExpressionError::TooDeep)
+        );
         let deep = Condition::parse(&format!("{}1==97", "1+".repeat(96))).unwrap();
         assert!(deep.holds(&Request), "as deep as a condition may be, on the stack of a thread");
         let wide = Condition::parse(&format!("{}true", "false||".repeat(100))).unwrap();

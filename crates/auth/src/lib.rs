@@ -14,6 +14,7 @@ mod cookie;
 mod credential_source;
 mod csrf;
 mod denial;
+mod expression;
 mod jwk;
 mod jws;
 mod jwt;
@@ -39,6 +40,7 @@ pub use cookie::cookies;
 pub use credential_source::{CredentialSource, query_values};
 pub use csrf::{Csrf, OriginPattern};
 pub use denial::Denial;
+pub use expression::{Expression, ExpressionError, IntegerError, Variable};
 pub use jwk::{JwkError, JwkSet, JwkSetError};
 pub use jwt::{
     ClaimToHeader, DocumentId, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, TokenChecks, VerifiedTokens,

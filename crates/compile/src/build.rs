@@ -25,7 +25,9 @@ use super::{
     index::{Index, Objects, Reads, Touched},
     limit_backend,
     listener::kind_name,
-    listener_set_status, models,
+    listener_set_status,
+    llm_costs::{self, CostCache},
+    models,
     order::Order,
     output::{Effect, Effects, Output},
     policies::effective::RoutePolicies,
@@ -60,6 +62,7 @@ pub(crate) struct Memory {
     /// Statuses of ListenerSets.
     sets: Statuses,
     shared_statuses: SharedStatuses,
+    costs: CostCache,
 }
 
 /// Most routes share their status with others of the same parents: it exists once.
@@ -144,6 +147,8 @@ impl Memory {
         report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
         let ((sets, base_models, identity_headers, (limit_store, limit_service)), report_reads) = objects.track(|index| {
+            // No route depends on them.
+            llm_costs::apply(index, &mut gateways, &mut self.costs, &mut said);
             let counting = match (&settings.limit_store, &settings.limit_service) {
                 (_, Some(service)) => (None, Some(service.clone())),
                 (Some(store), None) => (Some(store.clone()), None),

@@ -14,6 +14,7 @@ use super::{
     class::Classes,
     client_certificates::{self, Identity},
     conflicts,
+    gateway_costs::GatewayCosts,
     grants::Referrer,
     ids::{ById, GatewayId, ListenerId, ListenerSetId},
     index::{Index, name_of},
@@ -39,6 +40,8 @@ pub(crate) struct GatewayState<'a> {
     pub(crate) identity: Option<Identity>,
     /// Unsupported fields of its parameters.
     parameters: Option<Condition>,
+    /// Costs of models' responses.
+    pub(crate) costs: GatewayCosts,
     /// Problems of the Gateway as a whole.
     pub(crate) problems: Vec<Problem>,
 }
@@ -179,7 +182,8 @@ impl<'a> GatewayState<'a> {
             identity
         });
         let parameters = parameters::warn_gateway(index, object, settings.mode);
-        Self { object, name, controller, addresses, listeners, sets, identity, parameters, problems }
+        let costs = GatewayCosts::default();
+        Self { object, name, controller, addresses, listeners, sets, identity, parameters, costs, problems }
     }
 
     /// Whether it is a Gateway that can be served at all.
@@ -200,10 +204,14 @@ impl<'a> GatewayState<'a> {
         let generation = self.object.meta.generation;
         let mut conditions = vec![self.accepted(generation), self.programmed(generation)];
         conditions.extend(self.addresses.assigned.clone());
-        conditions.extend(self.identity.as_ref().map(|_| Condition::summary("ResolvedRefs", &self.problems, generation)));
+        if self.identity.is_some() || self.costs.costs.is_some() {
+            let problems: Vec<_> = self.problems.iter().chain(&self.costs.problems).cloned().collect();
+            conditions.push(Condition::summary("ResolvedRefs", &problems, generation));
+        }
         conditions.extend(client_certificates::insecure_mode(self.object));
         let fields = warnings::unsupported(self.object.spec.unsupported(), generation);
-        conditions.extend(warnings::joined(fields, self.parameters.clone()));
+        let warnings = warnings::joined(fields, self.parameters.clone());
+        conditions.extend(warnings::joined(warnings, self.costs.warning.clone()));
         GatewayStatus {
             addresses: self.addresses.shown.clone(),
             conditions,

@@ -14,9 +14,9 @@ use crate::{
 };
 use pailou_api::{
     Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
-    EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GrpcRoute, HttpRoute,
-    InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, Kind, ListenerSet, Meta, Namespace, Object, Pod,
-    ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
+    EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyPatchPolicy, EnvoyProxy, Gateway, GatewayClass, GatewayConfig, GrpcRoute,
+    HttpRoute, InferenceModel, InferenceModelRewrite, InferenceObjective, InferencePool, Kind, ListenerSet, Meta, Namespace,
+    Object, Pod, ReferenceGrant, Resource, Secret, SecurityPolicy, Service, TcpRoute, TlsRoute, UdpRoute,
     core_v1::endpoint_slice::SERVICE_NAME_LABEL,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
@@ -185,6 +185,7 @@ index! {{
     proxies: EnvoyProxy,
     extension_policies: EnvoyExtensionPolicy,
     patch_policies: EnvoyPatchPolicy,
+    gateway_configs: GatewayConfig,
     namespaces: Namespace,
     services: Service,
     secrets: Secret,

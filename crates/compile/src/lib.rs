@@ -40,6 +40,7 @@ mod client_trust;
 mod conflicts;
 mod features;
 pub(crate) mod gateway;
+mod gateway_costs;
 mod limit_backend;
 mod limit_service;
 mod limit_settings;
@@ -48,6 +49,7 @@ pub(crate) mod listener;
 mod listener_protocol;
 mod listener_set_status;
 mod listener_sets;
+mod llm_costs;
 pub(crate) mod parameters;
 mod ports;
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::status::Problem;
+use pailou_limits::LlmCosts;
 use pailou_snapshot::{
     ClientCertificates, ConnectionListener, Forward, HostMap, HostPattern, Listener, ListenerName, Name, Port, PortKey,
     PortService, RouteTable, ServerTls, Snapshot, TlsListener, TlsVersion, Transport,
@@ -88,6 +89,7 @@ pub(crate) fn ports(
 ) -> Vec<Port> {
     let mut ports: BTreeMap<(Option<Name>, PortKey), Port> = BTreeMap::new();
     for (id, gateway) in gateways.list.into_iter() {
+        let costs = &gateway.costs.costs;
         let owner = (mode == Mode::Cluster).then(|| gateway.name.clone());
         if !gateway.is_accepted() {
             continue;
@@ -97,7 +99,8 @@ pub(crate) fn ports(
             let Some(protocol) = listener.protocol else { continue };
             let number = listener.spec.port.get();
             let (hostname, client) = (listener.hostname.clone(), listener.client.clone());
-            let service = service(listener, tables.take(ListenerId { gateway: id, place }), clients, protocol, kept);
+            let tables = tables.take(ListenerId { gateway: id, place });
+            let service = service(listener, (tables, costs.clone()), clients, protocol, kept);
             for address in &gateway.addresses.bound {
                 let key = PortKey { address: SocketAddr::new(*address, number), transport: protocol.transport() };
                 match ports.entry((owner.clone(), key)) {
@@ -126,10 +129,13 @@ fn join(service: &mut PortService, hostname: Option<&HostPattern>, more: &PortSe
     }
 }
 
+/// Routes of a listener: of requests, and of connections.
+type ListenerRoutes = (RouteTable, HostMap<Arc<Forward>>);
+
 /// Adds a listener by itself to a port.
 fn service(
     listener: ListenerState<'_>,
-    (routes, forwards): (RouteTable, HostMap<Arc<Forward>>),
+    ((routes, forwards), costs): (ListenerRoutes, Option<Arc<LlmCosts>>),
     clients: &ClientSettings<'_>,
     protocol: ListenerProtocol,
     kept: &Kept<'_>,
@@ -141,7 +147,7 @@ fn service(
     let ListenerState { name, hostname, client, filters, identity_headers, .. } = listener;
     let by_host = hostname.clone();
     if protocol.is_http() {
-        let listener = Arc::new(Listener { name, hostname, tls, client, filters, identity_headers, routes });
+        let listener = Arc::new(Listener { name, hostname, tls, client, filters, identity_headers, costs, routes });
         return match protocol {
             ListenerProtocol::Http => PortService::Http(alone(by_host.as_ref(), listener)),
             _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),

@@ -96,6 +96,15 @@ pub enum ExpectedCost {
     Learned(u64),
 }
 
+/// Sizes of a rule's responses so far: costs, or output tokens where costs are computed of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Experience {
+    /// A size that most responses stay below.
+    pub typical: u64,
+    /// A size that a response hardly ever has: a client that allows for more reserves no more, and keeps no others out.
+    pub plausible: u64,
+}
+
 /// Outcome of a charge.
 #[derive(Debug)]
 pub enum Admission {
@@ -119,8 +128,8 @@ pub enum Admission {
 pub(crate) struct SettledCost {
     pub(crate) now: u64,
     pub(crate) cost: u64,
-    /// It tells what responses cost.
-    pub(crate) is_typical: bool,
+    /// Size of the response, where it tells of those to come.
+    pub(crate) learned: Option<u64>,
 }
 
 /// State of a counter, for headers.
@@ -285,12 +294,11 @@ impl Counters {
         Ok(Admission::Admitted { rate, begin, reservation, is_over })
     }
 
-    /// A cost that the response to this charge's request hardly ever has, by those before: a client that allows for more reserves no more,
-    /// and keeps no others out.
-    pub fn plausible_cost(&self, charge: &Charge) -> u64 {
+    /// Experience with responses to requests that this charge's rule counts.
+    pub fn experience(&self, charge: &Charge) -> Experience {
         let key = charge.rule_key();
-        let typical = self.shard(key).lock().get(&key).map(|rule| rule.typical);
-        typical.unwrap_or_default().plausible()
+        let typical = self.shard(key).lock().get(&key).map(|rule| rule.typical).unwrap_or_default();
+        Experience { typical: typical.get(), plausible: typical.plausible() }
     }
 
     /// Takes back the cost of a request that another rule refused. `begin` is that of the window that was charged; a later one owes nothing.
@@ -321,9 +329,9 @@ impl Counters {
         let mut shard = self.shard(key.rule).lock();
         // A rule that was removed meanwhile has no counters.
         let Some(rule) = shard.get_mut(&key.rule) else { return };
-        if let Some(SettledCost { now, cost, is_typical }) = cost {
-            if is_typical {
-                rule.typical.learn(cost);
+        if let Some(SettledCost { now, cost, learned }) = cost {
+            if let Some(size) = learned {
+                rule.typical.learn(size);
             }
             let counter = rule.counter(now, &key.descriptor, key.window);
             match &sharing {

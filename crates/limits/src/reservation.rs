@@ -16,12 +16,17 @@ pub struct Reservation {
 impl Reservation {
     /// Charges the cost in place of the room held. A cost that is known only in a later window is charged to that one.
     pub fn settle(self, now: u64, cost: u64) {
-        self.charge(SettledCost { now, cost, is_typical: true });
+        self.charge(SettledCost { now, cost, learned: Some(cost) });
+    }
+
+    /// The same for a cost that is computed of a response's size, in output tokens: later reservations follow the size.
+    pub fn settle_computed(self, now: u64, cost: u64, output: u64) {
+        self.charge(SettledCost { now, cost, learned: Some(output) });
     }
 
     /// The same for a cost that nobody has counted, or of a response that was cut off: later reservations do not follow it.
     pub fn settle_estimate(self, now: u64, cost: u64) {
-        self.charge(SettledCost { now, cost, is_typical: false });
+        self.charge(SettledCost { now, cost, learned: None });
     }
 
     fn charge(mut self, cost: SettledCost) {

@@ -1,4 +1,4 @@
-//! Cost of the last responses, learned.
+//! Size of the last responses, learned: their cost, or their output tokens where the cost is computed of those.
 
 /// Share of responses that cost less, in percent.
 const QUANTILE: u64 = 90;

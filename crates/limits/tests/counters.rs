@@ -90,7 +90,7 @@ fn costs_that_only_experience_tells_are_learned() {
     admit(&counters, 0, &budget).unwrap().1.unwrap().settle_estimate(0, 1_000_000);
     let (_, reservation) = admit(&counters, 0, &budget).unwrap();
     assert_eq!(reservation.unwrap().held(), 256);
-    assert_eq!(counters.plausible_cost(&budget), 4096);
+    assert_eq!(counters.experience(&budget).plausible, 4096);
 }
 
 #[test]

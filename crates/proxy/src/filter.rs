@@ -24,6 +24,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
+use pailou_limits::LlmCosts;
 use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -70,6 +71,10 @@ pub(crate) struct Stage<'a> {
     pub(crate) bounds: Bounds,
     /// Responses say what limits leave, unless a rule says otherwise.
     pub(crate) rate_limit_headers: bool,
+    /// Costs of models' responses, and prices.
+    pub(crate) costs: Option<&'a LlmCosts>,
+    /// The rule, once it is chosen.
+    pub(crate) rule: Option<&'a Rule>,
 }
 
 /// An entry of a listener's table.
@@ -254,7 +259,7 @@ pub(crate) async fn request_to_rule(
     }
     let by_rule = rule.policy.timeouts.request.map(|limit| stage.started + limit);
     let deadline = stage.deadline.into_iter().chain(by_rule).min();
-    let stage = &Stage { route: Some(&rule.route), deadline, ..*stage };
+    let stage = &Stage { route: Some(&rule.route), rule: Some(rule), deadline, ..*stage };
     state.identity = state.passed.identity(&rule.filters.http);
     state.enter(rule, head, stage);
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {

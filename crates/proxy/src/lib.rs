@@ -56,6 +56,7 @@ pub mod request_log;
 mod request_record;
 mod reset;
 pub mod response_body;
+mod response_cost;
 mod response_edit;
 mod retained;
 mod rewrite;

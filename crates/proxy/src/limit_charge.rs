@@ -1,18 +1,21 @@
 //! Charges of a request to limits: to those of a route's rule, or of a backend.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use pailou_ai::Scan;
 use pailou_auth::Metadata;
 use pailou_limits::{
-    Admission, Charge, Cost, Counters, Descriptor, ExpectedCost, LimitRule, MetadataKey, Rate, Reach, TokenCount, Tokens, Window,
+    Admission, Charge, Cost, Counters, Descriptor, ExpectedCost, LimitRule, LlmCost, LlmCostFailure, LlmCosts, MetadataKey,
+    ModelCall, Rate, Reach, Reservation, TokenCount, Tokens, Window,
 };
+use pailou_snapshot::Name;
 use serde_json::Value;
 
 use crate::{
     context::Context,
     error::{Error, Flag},
     request_record::RequestRecord,
+    response_cost::{ComputedCost, HeldCharge, ResponseCost, UnknownCost},
     shared_limits,
     token_charges::TokenCharges,
     wall_clock::unix_seconds,
@@ -32,6 +35,16 @@ pub(crate) struct ChargedRequest<'a> {
     pub(crate) scan: Option<&'a Scan>,
     /// Facts of the client.
     pub(crate) metadata: &'a Metadata,
+    /// Costs of models' responses, and prices.
+    pub(crate) costs: Option<&'a LlmCosts>,
+    /// The backend that it will probably go to.
+    pub(crate) backend: Option<&'a Name>,
+}
+
+/// The cost of a response, and what is expected of it where that is known.
+pub(crate) struct ExpectedResponse {
+    pub(crate) cost: ResponseCost,
+    estimate: u64,
 }
 
 /// Charges of one request.
@@ -76,14 +89,22 @@ impl Charges {
         let (mut held, mut deadline, mut target_id) = (Vec::new(), None, None);
         for (rule, descriptor) in selected {
             let target = if rule.reach == Reach::Policy { 0 } else { *target_id.get_or_insert_with(&target) };
-            let charge = request.charge(rule, descriptor, target, prompt);
+            let (charge, cost) = match request.charge(rule, descriptor, target, prompt) {
+                Ok(charge) => charge,
+                // A limit that refuses nothing does without what it cannot count.
+                Err(_) if rule.is_shadow => continue,
+                Err(error) => {
+                    self.refund(&context.limits);
+                    return Err(NoCharge::Uncounted(error));
+                }
+            };
             match shared_limits::admit(context, now, &charge, &mut deadline).await {
                 Ok(Admission::Admitted { rate, begin, reservation, is_over }) => {
                     if is_over {
                         context.metrics.shadowed_limits.inc();
                     }
                     note(rule, rate);
-                    held.extend(reservation.zip(rule.response_cost.clone()));
+                    held.extend(reservation.zip(cost).map(|(reservation, cost)| cost.held(reservation)));
                     self.made.push((begin, charge));
                 }
                 Ok(Admission::Refused(rate)) => {
@@ -136,8 +157,8 @@ impl BackendCharge {
     }
 
     /// Holds more room where a stream has more events than was held for.
-    pub(crate) fn stream_progress(&mut self, events: u64) {
-        self.charges.tokens.stream_progress(events);
+    pub(crate) fn stream_progress(&mut self, events: u64, record: &RequestRecord) {
+        self.charges.tokens.stream_progress(events, record);
     }
 
     /// Charges the cost of the request for good: the backend has been asked. Room that is held for a response goes back.
@@ -145,12 +166,14 @@ impl BackendCharge {
         self.charges.made.clear();
     }
 
-    /// Charges the cost of a response that has ended, however it did. A request that no backend was asked for costs nothing.
-    pub(crate) fn settle(mut self, record: &RequestRecord) {
-        if record.attempts > 0 {
-            self.charges.made.clear();
-            self.charges.tokens.settle(record);
+    /// Charges the cost of a response that has ended, however it did. A request that no backend was asked for costs nothing. Gives back a
+    /// cost that could not be computed.
+    pub(crate) fn settle(mut self, record: &RequestRecord) -> Option<UnknownCost> {
+        if record.attempts == 0 {
+            return None;
         }
+        self.charges.made.clear();
+        self.charges.tokens.settle(record)
     }
 }
 
@@ -160,8 +183,31 @@ impl Drop for BackendCharge {
     }
 }
 
+impl ExpectedResponse {
+    /// The cost, with the room held for it.
+    pub(crate) fn held(mut self, reservation: Reservation) -> HeldCharge {
+        if let ResponseCost::Computed(computed) = &mut self.cost
+            && reservation.held() < self.estimate
+        {
+            let share = u128::from(computed.covered) * u128::from(reservation.held()) / u128::from(self.estimate);
+            computed.covered = share as u64;
+        }
+        HeldCharge { reservation, cost: self.cost }
+    }
+}
+
 impl ChargedRequest<'_> {
-    fn charge(&self, rule: &LimitRule, descriptor: Descriptor, target: u64, prompt: u64) -> Charge {
+    /// The charge by a rule, and the cost of the response.
+    ///
+    /// # Errors
+    /// 500 where the cost of the response cannot be counted: the limit would be off.
+    fn charge(
+        &self,
+        rule: &LimitRule,
+        descriptor: Descriptor,
+        target: u64,
+        prompt: u64,
+    ) -> Result<(Charge, Option<ExpectedResponse>), Error> {
         let rate = match self.own_limit(rule) {
             Some((requests, seconds)) => (requests, Window { seconds, ..rule.window }),
             None => (rule.limit, rule.window),
@@ -169,14 +215,17 @@ impl ChargedRequest<'_> {
         self.charge_within(rule, (descriptor, target), prompt, rate)
     }
 
-    /// A charge under a limit in place of the rule's own.
+    /// The same under a limit in place of the rule's own.
+    ///
+    /// # Errors
+    /// The same.
     pub(crate) fn charge_within(
         &self,
         rule: &LimitRule,
         (descriptor, target): (Descriptor, u64),
         prompt: u64,
         (limit, window): (u64, Window),
-    ) -> Charge {
+    ) -> Result<(Charge, Option<ExpectedResponse>), Error> {
         let mut charge = Charge {
             name: rule.name.clone(),
             rule: (rule.id, target),
@@ -184,17 +233,76 @@ impl ChargedRequest<'_> {
             window,
             limit,
             cost: self.cost(&rule.request_cost),
-            expected: rule.response_cost.as_ref().map(|cost| self.expected(cost, prompt)),
+            expected: None,
             is_shadow: rule.is_shadow,
         };
-        if let Some(ExpectedCost::Known(expected)) = charge.expected
-            && expected > prompt
-        {
-            let certain = if rule.response_cost == Some(Cost::Tokens(TokenCount::Total)) { prompt } else { 0 };
-            let output = (expected - certain).min(self.context.limits.plausible_cost(&charge));
-            charge.expected = Some(ExpectedCost::Known(certain.saturating_add(output)));
-        }
-        charge
+        let Some(cost) = &rule.response_cost else { return Ok((charge, None)) };
+        let uncountable = |why: &dyn fmt::Display| {
+            Error::new(Flag::Misconfigured, "a limit of this request cannot be counted")
+                .with_detail(format!("limit {}: {why}", rule.name))
+        };
+        let (expected, cost) = match cost {
+            Cost::Llm(key) => match LlmCosts::find(self.costs, key).map_err(|error| uncountable(&error))? {
+                LlmCost::Tokens(count) => self.tokens(count, prompt, &charge),
+                cost => self.computed(cost, key, prompt, &charge).map_err(|error| uncountable(&error))?,
+            },
+            Cost::Tokens(count) => self.tokens(*count, prompt, &charge),
+            Cost::Number(number) => (ExpectedCost::Known(*number), ResponseCost::Number(*number)),
+            Cost::Metadata(_) => (ExpectedCost::Known(self.cost(cost)), ResponseCost::Held),
+        };
+        charge.expected = Some(expected);
+        let estimate = if let ExpectedCost::Known(estimate) = expected { estimate } else { 0 };
+        Ok((charge, Some(ExpectedResponse { cost, estimate })))
+    }
+
+    /// Tokens of a response, and how many to expect.
+    fn tokens(&self, count: TokenCount, prompt: u64, charge: &Charge) -> (ExpectedCost, ResponseCost) {
+        let of = |output: u64| count.of(Tokens::of(prompt, output));
+        let expected = match (count, self.scan.map(|scan| scan.max_output)) {
+            (_, None) => ExpectedCost::Known(0),
+            (TokenCount::Input, _) => ExpectedCost::Known(prompt),
+            (TokenCount::Output | TokenCount::Total, Some(Some(output))) => {
+                ExpectedCost::Known(of(output.min(self.context.limits.experience(charge).plausible)))
+            }
+            (_, Some(_)) => ExpectedCost::Learned(of(SHORT_ANSWER)),
+        };
+        (expected, ResponseCost::Tokens(count))
+    }
+
+    /// A cost that is computed of a response's tokens, and the one of the tokens to expect.
+    fn computed(
+        &self,
+        cost: LlmCost,
+        key: &Arc<str>,
+        prompt: u64,
+        charge: &Charge,
+    ) -> Result<(ExpectedCost, ResponseCost), LlmCostFailure> {
+        let tokens = self.scan.map(|scan| {
+            let experience = self.context.limits.experience(charge);
+            let output = match scan.max_output {
+                Some(output) => output.min(experience.plausible),
+                None => experience.typical.max(SHORT_ANSWER),
+            };
+            Tokens::of(prompt, output)
+        });
+        let tokens = tokens.unwrap_or_default();
+        let call = ModelCall {
+            model: self.scan.and_then(|scan| scan.model.as_deref()),
+            target_model: None,
+            backend: self.backend.map(|name| (&*name.namespace, &*name.name)),
+            tokens,
+        };
+        let estimate = match cost.of(self.costs, &call) {
+            Ok(estimate) => estimate,
+            Err(LlmCostFailure::Unpriced) => {
+                self.context.metrics.unpriced_requests.inc();
+                return Err(LlmCostFailure::Unpriced);
+            }
+            // As the response is charged if it cannot be computed then either.
+            Err(LlmCostFailure::Integer(_)) => tokens.total,
+        };
+        let computed = ComputedCost { cost, key: key.clone(), covered: tokens.output };
+        Ok((ExpectedCost::Known(estimate), ResponseCost::Computed(computed)))
     }
 
     /// The client's own limit, and its window in seconds: `{requests_per_unit, unit}` among its facts.
@@ -213,22 +321,7 @@ impl ChargedRequest<'_> {
             Cost::Number(number) => *number,
             Cost::Metadata(key) => self.find(key).and_then(Value::as_u64).unwrap_or(0),
             // Nothing is known of a response yet.
-            Cost::Tokens(_) => 0,
-        }
-    }
-
-    /// Cost to expect of a response.
-    pub(crate) fn expected(&self, cost: &Cost, prompt: u64) -> ExpectedCost {
-        let count = match cost {
-            Cost::Tokens(count) => *count,
-            other => return ExpectedCost::Known(self.cost(other)),
-        };
-        let Some(scan) = self.scan else { return ExpectedCost::Known(0) };
-        let of = |output: u64| count.of(Tokens { input: prompt, output, total: prompt.saturating_add(output) });
-        match (count, scan.max_output) {
-            (TokenCount::Input, _) => ExpectedCost::Known(prompt),
-            (_, Some(output)) => ExpectedCost::Known(of(output)),
-            (_, None) => ExpectedCost::Learned(of(SHORT_ANSWER)),
+            Cost::Tokens(_) | Cost::Llm(_) => 0,
         }
     }
 

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::Pieces;
 use pailou_envoy_proto::rate_limit::{self, AnswerError, RateLimitDescriptor, RateLimitRequest, RateLimitResponse};
-use pailou_limits::{Cost, Reservation};
+use pailou_limits::Reservation;
 use pailou_snapshot::{Protocol, Timeouts};
 use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 
@@ -19,6 +19,7 @@ use crate::{
     limit_service::{CallKind, LimitServiceState},
     local_addresses::LocalAddresses,
     request_body::RequestBody,
+    response_cost::ResponseCost,
     upstream::{Destination, SendFailure, Upstreams},
 };
 
@@ -124,7 +125,7 @@ pub(crate) struct ServiceCharge {
     /// The counter, with the limit that the request was charged under.
     pub(crate) descriptor: RateLimitDescriptor,
     /// The cost.
-    pub(crate) cost: Cost,
+    pub(crate) cost: ResponseCost,
     /// The cost that is expected.
     pub(crate) expected: u64,
     /// Room held in this process, where the service has said how much there is.
@@ -135,14 +136,14 @@ pub(crate) struct ServiceCharge {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndedCost {
     pub(crate) cost: u64,
-    /// It tells what responses cost.
-    pub(crate) is_typical: bool,
+    /// Size of the response, where it tells of those to come.
+    pub(crate) size: Option<u64>,
 }
 
 impl ServiceCharges {
     /// Tells the service what a response cost that has ended; `None` if it cost nothing. Nobody waits for the call. Room that is held goes
     /// back once the service knows.
-    pub(crate) fn settle(self, cost_of: impl Fn(&ServiceCharge) -> Option<EndedCost>) {
+    pub(crate) fn settle(self, mut cost_of: impl FnMut(&ServiceCharge) -> Option<EndedCost>) {
         let (mut descriptors, mut held) = (Vec::new(), Vec::new());
         for charge in self.charges {
             let Some(ended) = cost_of(&charge) else { continue };
@@ -151,8 +152,10 @@ impl ServiceCharges {
             }
             held.extend(charge.reservation.map(|reservation| (reservation, ended)));
         }
-        let settle =
-            move || held.into_iter().for_each(|(held, EndedCost { cost, is_typical })| held.settle_elsewhere(cost, is_typical));
+        let settle = move || {
+            held.into_iter()
+                .for_each(|(held, EndedCost { cost, size })| held.settle_elsewhere(size.unwrap_or(cost), size.is_some()))
+        };
         if descriptors.is_empty() {
             return settle();
         }

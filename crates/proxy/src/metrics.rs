@@ -22,6 +22,7 @@ use self::{
 use crate::{
     error::Flag,
     request_record::RequestRecord,
+    response_cost::UnknownCost,
     server::{HandshakeReason, Violation},
     session_record::SessionRecord,
 };
@@ -42,6 +43,10 @@ pub struct Metrics {
     pub(crate) mirrors_dropped: Counter,
     /// Requests beyond a limit that only counts.
     pub(crate) shadowed_limits: Counter,
+    /// Requests for models without a price, where models have prices.
+    pub(crate) unpriced_requests: Counter,
+    /// Responses whose cost could not be computed.
+    unknown_costs: Counter,
     /// Connections beyond a listener's limit.
     pub(crate) refused_connections: Counter,
     requests: Arc<ByRoute<Requests>>,
@@ -77,6 +82,8 @@ impl Metrics {
             retry_abandoned: Counter::default(),
             mirrors_dropped: Counter::default(),
             shadowed_limits: Counter::default(),
+            unpriced_requests: Counter::default(),
+            unknown_costs: Counter::default(),
             refused_connections: Counter::default(),
             requests: Arc::default(),
             sessions: SessionMetrics::default(),
@@ -112,6 +119,16 @@ impl Metrics {
             "pailou_rate_limit_shadowed",
             "Requests beyond a limit that only counts (shadowMode)",
             metrics.shadowed_limits.clone(),
+        );
+        registry.register(
+            "pailou_unpriced_requests",
+            "Requests for models without a price, of Gateways that have prices",
+            metrics.unpriced_requests.clone(),
+        );
+        registry.register(
+            "pailou_llm_cost_failures",
+            "Costs of responses that could not be computed: the total tokens were charged",
+            metrics.unknown_costs.clone(),
         );
         registry.register(
             "pailou_retry_abandoned",
@@ -157,6 +174,15 @@ impl Metrics {
             self.flag(Flag::TlsHandshake);
         }
         self.handshakes.get_or_create(&HandshakeLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// Counts a cost that could not be computed, and reports the first, the second, the fourth and so on.
+    pub(crate) fn unknown_cost(&self, unknown: &UnknownCost) {
+        let UnknownCost { key, failure } = unknown;
+        let count = self.unknown_costs.inc() + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(count, "cost {key} of io.envoy.ai_gateway: {failure}; the total tokens were charged in its place");
+        }
     }
 
     fn flag(&self, flag: Flag) {

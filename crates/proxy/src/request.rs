@@ -43,6 +43,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use pailou_limits::LlmCosts;
 use pailou_snapshot::{
     Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, ListenerName, MatchOutcome, RouteMatch, Rule,
 };
@@ -163,6 +164,7 @@ async fn serve(
     }
     let listener = listener::choose(&runtime, connection, head)?;
     record.listener = Some(listener.name.clone());
+    record.costs.clone_from(&listener.costs);
     let policy = &*listener.client;
     if policy.health_check_path.as_deref().is_some_and(|path| path == head.parts.uri.path()) {
         return Ok(Served::Here(Response::new(ResponseBody::empty())));
@@ -194,6 +196,8 @@ async fn serve(
         deadline,
         bounds,
         rate_limit_headers,
+        costs: listener.costs.as_deref(),
+        rule: None,
     };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;
@@ -285,10 +289,10 @@ async fn forward(
     }
     let session = rule.session.as_deref().map(|settings| Session::read(settings, &head.parts.headers));
     let mut backend = backend::choose(rule, runtime, session.as_ref())?;
-    let (listener, is_understood) = (&listener.name, input.is_understood());
+    let (listener, costs, is_understood) = (&listener.name, listener.costs.as_deref(), input.is_understood());
     if backend.limits.is_some() {
         let (call, known) = (input.call(), input.known(base_models));
-        let request = BackendRequest { context, client, route: &rule.route, listener, head, call, is_understood, known };
+        let request = BackendRequest { context, client, route: &rule.route, listener, head, call, is_understood, known, costs };
         let (other, charge) = Box::pin(backend::with_room(rule, runtime, backend, request)).await?;
         record.hold_for_backend(charge);
         backend = other;
@@ -300,7 +304,7 @@ async fn forward(
     let late_edit = late_edit(policy, head, connection, rule);
     let counts_tokens = record.counts_tokens();
     let session = session.as_ref();
-    let route = Chosen { runtime, entry, backend, policy, listener, client, session, counts_tokens, is_understood };
+    let route = Chosen { runtime, entry, backend, policy, listener, client, session, counts_tokens, is_understood, costs };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
     let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
@@ -372,6 +376,8 @@ struct Chosen<'a> {
     counts_tokens: bool,
     /// There is no body, or one that was read and understood.
     is_understood: bool,
+    /// Costs of models' responses, and prices.
+    costs: Option<&'a LlmCosts>,
 }
 
 /// Answers a rule without a backend.

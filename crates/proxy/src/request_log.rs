@@ -10,7 +10,7 @@ use http::{Method, Version};
 use parking_lot::Mutex;
 
 use crate::{
-    bandwidth::Delays, context::Context, error::Flag, limit_charge::BackendCharge, request_record::RequestRecord,
+    bandwidth::Delays, context::Context, error::Flag, limit_charge::BackendCharge, request_record::RequestRecord, response_cost,
     token_charges::TokenCharges,
 };
 
@@ -64,9 +64,9 @@ impl RequestLog {
 
     /// Holds more room where a stream has more events than was held for.
     pub(crate) fn stream_progress(&mut self, events: u64) {
-        self.charges.stream_progress(events);
+        self.charges.stream_progress(events, &self.record);
         if let Some(charge) = &mut self.backend_charge {
-            charge.stream_progress(events);
+            charge.stream_progress(events, &self.record);
         }
     }
 
@@ -85,16 +85,32 @@ impl RequestLog {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        if !self.charges.is_empty() {
-            self.charges.settle(&self.record);
+        let unknown = if self.charges.is_empty() { None } else { self.charges.settle(&self.record) };
+        let unknown_there = self.backend_charge.take().and_then(|charge| charge.settle(&self.record));
+        for unknown in unknown.iter().chain(&unknown_there) {
+            self.context.metrics.unknown_cost(unknown);
         }
-        if let Some(charge) = self.backend_charge.take() {
-            charge.settle(&self.record);
+        if self.record.costs.is_some() {
+            self.settle_price();
         }
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.
         self.context.log.write(&self.record, duration);
         self.context.metrics.settle(&self.record, duration);
+    }
+}
+
+impl RequestLog {
+    /// Notes the price of the response.
+    fn settle_price(&mut self) {
+        match response_cost::price(&self.record) {
+            // A cast from a float saturates.
+            Some(Some(usd)) => self.record.nano_usd = Some((usd * 1e9).round() as u64),
+            Some(None) => {
+                self.context.metrics.unpriced_requests.inc();
+            }
+            None => {}
+        }
     }
 }
 

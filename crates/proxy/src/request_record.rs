@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode, Version};
 use pailou_ai::usage::Usage;
+use pailou_limits::{LlmCosts, Tokens};
 use pailou_snapshot::{ListenerName, Rule};
 
 use crate::{
@@ -75,6 +76,10 @@ pub struct RequestRecord {
     pub content_events: u64,
     /// Tokens, as the backend counted them.
     pub usage: Option<Usage>,
+    /// Costs and prices of the listener.
+    pub costs: Option<Arc<LlmCosts>>,
+    /// Price of the tokens, in thousand-millionths of a US dollar, where the model has one.
+    pub nano_usd: Option<u64>,
 }
 
 impl RequestRecord {
@@ -105,6 +110,8 @@ impl RequestRecord {
             content_after: None,
             content_events: 0,
             usage: None,
+            costs: None,
+            nano_usd: None,
         }
     }
 
@@ -114,6 +121,19 @@ impl RequestRecord {
             RequestId::Known(id) => str::from_utf8(id.as_bytes()).ok(),
             RequestId::Unknown | RequestId::None => None,
         }
+    }
+
+    /// The tokens that the backend counted.
+    pub(crate) fn counted_tokens(&self) -> Option<Tokens> {
+        let usage = self.usage.as_ref()?;
+        Some(Tokens {
+            input: usage.input_tokens,
+            cached_input: usage.cached_tokens.unwrap_or(0),
+            cache_creation_input: usage.cache_creation_tokens.unwrap_or(0),
+            output: usage.output_tokens,
+            reasoning: usage.reasoning_tokens.unwrap_or(0),
+            total: usage.total_tokens,
+        })
     }
 
     /// Notes why the gateway answers by itself.

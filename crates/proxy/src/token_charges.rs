@@ -1,12 +1,13 @@
 //! Room held in limits for a request's response, and its cost once the response has ended.
 
 use http::StatusCode;
-use pailou_limits::{Cost, Reservation, TokenCount, Tokens};
+use pailou_limits::{Reservation, TokenCount, Tokens};
 
 use crate::{
     error::Flag,
     limit_service_calls::{EndedCost, ServiceCharges},
     request_record::RequestRecord,
+    response_cost::{HeldCharge, ResponseCost, UnknownCost, call},
     wall_clock::unix_seconds,
 };
 
@@ -18,7 +19,7 @@ const AHEAD: (u64, u64) = (4, 64);
 
 /// Reservations of one request. Those that are dropped go back.
 pub(crate) struct TokenCharges {
-    held: Vec<(Reservation, Cost)>,
+    held: Vec<HeldCharge>,
     /// Costs that a rate limit service counts.
     by_service: Vec<ServiceCharges>,
     /// Tokens of the prompt, estimated.
@@ -35,7 +36,7 @@ impl Default for TokenCharges {
 
 impl TokenCharges {
     /// Adds reservations, each with the cost that settles it.
-    pub(crate) fn extend(&mut self, prompt: u64, held: impl Iterator<Item = (Reservation, Cost)>) {
+    pub(crate) fn extend(&mut self, prompt: u64, held: impl Iterator<Item = HeldCharge>) {
         self.prompt = prompt;
         self.held.extend(held);
         self.cover();
@@ -56,22 +57,28 @@ impl TokenCharges {
     /// Whether tokens of the response are charged.
     pub(crate) fn counts_tokens(&self) -> bool {
         let by_service = self.by_service.iter().flat_map(|it| &it.charges).map(|it| &it.cost);
-        self.held.iter().map(|(_, cost)| cost).chain(by_service).any(|cost| matches!(cost, Cost::Tokens(_)))
+        let mut all = self.held.iter().map(|it| &it.cost).chain(by_service);
+        all.any(|cost| matches!(cost, ResponseCost::Tokens(_) | ResponseCost::Computed(_)))
     }
 
     /// Holds more room where a stream has more events than was held for: a quarter more than there were, so that a long stream seldom asks,
     /// and others see what it spends.
-    pub(crate) fn stream_progress(&mut self, events: u64) {
+    pub(crate) fn stream_progress(&mut self, events: u64, record: &RequestRecord) {
         if events <= self.covered {
             return;
         }
         let ahead = events.saturating_add((events / AHEAD.0).max(AHEAD.1));
-        let tokens = self.stream_tokens(ahead);
+        let tokens = Tokens::of(self.prompt, ahead);
         let by_service = self.by_service.iter_mut().flat_map(|it| &mut it.charges);
-        let by_service = by_service.filter_map(|it| Some((it.reservation.as_mut()?, &it.cost)));
-        for (reservation, cost) in self.held.iter_mut().map(|(held, cost)| (held, &*cost)).chain(by_service) {
-            if let Cost::Tokens(count) = cost {
-                reservation.grow_to(count.of(tokens));
+        let by_service = by_service.filter_map(|it| Some((it.reservation.as_mut()?, &mut it.cost)));
+        for (reservation, cost) in self.held.iter_mut().map(|it| (&mut it.reservation, &mut it.cost)).chain(by_service) {
+            match cost {
+                ResponseCost::Tokens(count) => reservation.grow_to(count.of(tokens)),
+                ResponseCost::Computed(cost) if events > cost.covered => {
+                    reservation.grow_to(cost.of(record.costs.as_deref(), &call(record, tokens)).0);
+                    cost.covered = ahead;
+                }
+                ResponseCost::Computed(_) | ResponseCost::Number(_) | ResponseCost::Held => {}
             }
         }
         self.cover();
@@ -83,38 +90,35 @@ impl TokenCharges {
     fn cover(&mut self) {
         let by_service = self.by_service.iter().flat_map(|it| &it.charges);
         let by_service = by_service.filter_map(|it| Some((it.reservation.as_ref()?, &it.cost)));
-        let all = self.held.iter().map(|(reservation, cost)| (reservation, cost)).chain(by_service);
+        let all = self.held.iter().map(|it| (&it.reservation, &it.cost)).chain(by_service);
         let outputs = all.filter_map(|(reservation, cost)| match cost {
-            Cost::Tokens(TokenCount::Output) => Some(reservation.held()),
-            Cost::Tokens(TokenCount::Total) => Some(reservation.held().saturating_sub(self.prompt)),
-            Cost::Tokens(TokenCount::Input) | Cost::Number(_) | Cost::Metadata(_) => None,
+            ResponseCost::Tokens(TokenCount::Output) => Some(reservation.held()),
+            ResponseCost::Tokens(TokenCount::Total) => Some(reservation.held().saturating_sub(self.prompt)),
+            ResponseCost::Computed(cost) => Some(cost.covered),
+            ResponseCost::Tokens(_) | ResponseCost::Number(_) | ResponseCost::Held => None,
         });
         self.covered = outputs.min().unwrap_or(u64::MAX);
     }
 
-    /// Tokens of a stream of so many events, of which nobody has counted any.
-    fn stream_tokens(&self, events: u64) -> Tokens {
-        Tokens { input: self.prompt, output: events, total: self.prompt.saturating_add(events) }
-    }
-
-    /// Charges the cost of a response that has ended, however it did.
-    pub(crate) fn settle(&mut self, record: &RequestRecord) {
-        let (now, ended) = (unix_seconds(), self.ended(record));
-        for (reservation, cost) in self.held.drain(..) {
-            match ended.cost(&cost, reservation.held()) {
+    /// Charges the cost of a response that has ended, however it did. Gives back a cost that could not be computed.
+    pub(crate) fn settle(&mut self, record: &RequestRecord) -> Option<UnknownCost> {
+        let (now, ended, mut unknown) = (unix_seconds(), self.ended(record), None);
+        for HeldCharge { reservation, cost } in self.held.drain(..) {
+            match ended.cost(&cost, reservation.held(), record, &mut unknown) {
                 // It gives the room back.
                 None => drop(reservation),
-                Some(EndedCost { cost, is_typical: true }) => reservation.settle(now, cost),
-                Some(EndedCost { cost, is_typical: false }) => reservation.settle_estimate(now, cost),
+                Some(EndedCost { cost, size: Some(size) }) => reservation.settle_computed(now, cost, size),
+                Some(EndedCost { cost, size: None }) => reservation.settle_estimate(now, cost),
             }
         }
         for charges in self.by_service.drain(..) {
             charges.settle(|charge| {
                 let expected = charge.reservation.as_ref().map_or(charge.expected, Reservation::held);
-                let known = if matches!(charge.cost, Cost::Metadata(_)) { charge.expected } else { expected };
-                ended.cost(&charge.cost, known)
+                let known = if matches!(charge.cost, ResponseCost::Held) { charge.expected } else { expected };
+                ended.cost(&charge.cost, known, record, &mut unknown)
             });
         }
+        unknown
     }
 
     /// How a response ended.
@@ -125,7 +129,7 @@ impl TokenCharges {
         }
         // A backend that was too slow had the prompt.
         let is_late = has_worked && record.flag == Some(Flag::Timeout);
-        let tokens = self.tokens(record).or_else(|| is_late.then(|| self.stream_tokens(record.content_events)));
+        let tokens = self.tokens(record).or_else(|| is_late.then(|| Tokens::of(self.prompt, record.content_events)));
         tokens.map_or(Ended::Free, |tokens| Ended::Counted { tokens, is_typical: record.flag.is_none() })
     }
 
@@ -133,11 +137,11 @@ impl TokenCharges {
     /// less than the events that came. Where the backend did not count, those of the prompt and the events are charged, or the
     /// length of a response without events: a client that hangs up, and an engine that says nothing, are not free.
     fn tokens(&self, record: &RequestRecord) -> Option<Tokens> {
-        if let Some(usage) = record.usage {
+        if let Some(counted) = record.counted_tokens() {
             let seen = if record.flag.is_some() { record.content_events } else { 0 };
-            let more = seen.saturating_sub(usage.output_tokens);
-            let (output, total) = (usage.output_tokens.max(seen), usage.total_tokens.saturating_add(more));
-            return Some(Tokens { input: usage.input_tokens, output, total });
+            let more = seen.saturating_sub(counted.output);
+            let (output, total) = (counted.output.max(seen), counted.total.saturating_add(more));
+            return Some(Tokens { output, total, ..counted });
         }
         if !record.status.is_some_and(|status| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS) {
             return None;
@@ -146,7 +150,7 @@ impl TokenCharges {
             0 if self.prompt > 0 => record.response_bytes / BYTES_PER_TOKEN,
             events => events,
         };
-        Some(self.stream_tokens(output))
+        Some(Tokens::of(self.prompt, output))
     }
 }
 
@@ -162,20 +166,30 @@ enum Ended {
 }
 
 impl Ended {
-    /// Cost of the response, of which so much was expected; `None` if it cost nothing.
-    fn cost(self, cost: &Cost, expected: u64) -> Option<EndedCost> {
-        match self {
-            Self::Free => None,
-            Self::Unseen => Some(EndedCost { cost: expected, is_typical: false }),
-            Self::Counted { tokens, is_typical } => {
-                let cost = match cost {
-                    Cost::Tokens(count) => count.of(tokens),
-                    Cost::Number(number) => *number,
-                    // The fact was known before.
-                    Cost::Metadata(_) => expected,
-                };
-                Some(EndedCost { cost, is_typical })
+    /// Cost of the response, of which so much was expected; `None` if it cost nothing. Notes a cost that cannot be computed.
+    fn cost(
+        self,
+        cost: &ResponseCost,
+        expected: u64,
+        record: &RequestRecord,
+        unknown: &mut Option<UnknownCost>,
+    ) -> Option<EndedCost> {
+        let (tokens, is_typical) = match self {
+            Self::Free => return None,
+            Self::Unseen => return Some(EndedCost { cost: expected, size: None }),
+            Self::Counted { tokens, is_typical } => (tokens, is_typical),
+        };
+        let (cost, size) = match cost {
+            ResponseCost::Number(number) => (*number, *number),
+            ResponseCost::Tokens(count) if record.usage.is_some() || count.is_estimable() => (count.of(tokens), count.of(tokens)),
+            // The fact was known before, or only the backend knows it.
+            ResponseCost::Tokens(_) | ResponseCost::Held => (expected, expected),
+            ResponseCost::Computed(computed) => {
+                let (cost, failure) = computed.of(record.costs.as_deref(), &call(record, tokens));
+                *unknown = unknown.take().or(failure.map(|failure| UnknownCost { key: computed.key.clone(), failure }));
+                (cost, tokens.output)
             }
-        }
+        };
+        Some(EndedCost { cost, size: is_typical.then_some(size) })
     }
 }

@@ -75,6 +75,15 @@ pub enum EndpointKey {
     Pool(Name),
 }
 
+impl EndpointKey {
+    /// The name of the object.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Service(name, _) | Self::UdpService(name, _) | Self::Backend(name) | Self::Pool(name) => name,
+        }
+    }
+}
+
 impl fmt::Display for EndpointKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -121,7 +121,7 @@ impl RateLimitFilter {
     /// A filter of these rules.
     pub fn new(limits: RateLimits, is_local: bool) -> Self {
         let mut names = limits.rules.iter().flat_map(|rule| &rule.selectors).flat_map(|selector| &selector.headers);
-        let counts_tokens = limits.rules.iter().any(|rule| matches!(rule.response_cost, Some(Cost::Tokens(_))));
+        let counts_tokens = limits.rules.iter().any(|rule| matches!(rule.response_cost, Some(Cost::Tokens(_) | Cost::Llm(_))));
         let needs_body = counts_tokens || names.any(|(name, _)| is_model_header(name));
         Self { limits, is_local, needs_body }
     }

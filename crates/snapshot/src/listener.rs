@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use http::HeaderName;
+use pailou_limits::LlmCosts;
 
 use super::{ClientPolicy, Forward, HostMap, HostPattern, HttpFilter, Name, RouteTable, ServerTls};
 
@@ -57,6 +58,8 @@ pub struct Listener {
     pub filters: Vec<HttpFilter>,
     /// Headers that authentication puts identities into: a client's own are removed.
     pub identity_headers: Arc<[HeaderName]>,
+    /// Costs of models' responses and prices, where the Gateway has any of its own.
+    pub costs: Option<Arc<LlmCosts>>,
     /// Routes of its requests.
     pub routes: RouteTable,
 }

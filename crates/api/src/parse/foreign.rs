@@ -85,8 +85,7 @@ const ADVICE: &[(&str, &[KindAdvice])] = &[
             ),
             ("AIServiceBackend", "write a Backend (gateway.envoyproxy.io), and a BackendTLSPolicy on it"),
             ("BackendSecurityPolicy", "write an HTTPRouteFilter with credentialInjection, and an ExtensionRef to it in the route"),
-            ("GatewayConfig", "write an EnvoyProxy, and name it in the Gateway's spec.infrastructure.parametersRef"),
-            ("QuotaPolicy", "no limit of tokens is enforced; limit requests by a BackendTrafficPolicy's circuitBreaker"),
+            ("QuotaPolicy", "write a BackendTrafficPolicy whose rateLimit.global selects the model and charges tokens"),
             ("MCPRoute", "write an HTTPRoute to the MCP server's Service or Backend"),
         ],
     ),
@@ -195,7 +194,7 @@ mod tests {
     fn kinds_of_other_gateways_come_with_what_to_write() {
         assert!(judged("aigateway.envoyproxy.io/v1beta1", "AIGatewayRoute").starts_with("write an HTTPRoute"));
         assert!(judged("networking.istio.io/v1", "Gateway").contains("gateway.networking.k8s.io/v1"));
-        assert_eq!(judged("aigateway.envoyproxy.io/v1beta1", "Other"), "-");
+        assert_eq!(judged("aigateway.envoyproxy.io/v1beta1", "Other"), "!");
         assert!(judged("gateway.envoyproxy.io/v1alpha1", "EnvoyGateway").starts_with("it configures"));
     }
 }

@@ -32,6 +32,7 @@ impl References for Object {
             | Object::InferenceModelRewrite(_)
             | Object::EnvoyProxy(_)
             | Object::EnvoyPatchPolicy(_)
+            | Object::GatewayConfig(_)
             | Object::Namespace(_)
             | Object::Pod(_)
             | Object::Service(_)
@@ -70,6 +71,7 @@ impl References for Gateway {
             let authorities = configs.flat_map(|it| &it.validation).flat_map(|it| &it.ca_certificate_refs);
             authorities.filter_map(|to| Reference::authorities(from, to)).for_each(&mut *visit);
         }
+        Reference::gateway_config(self).into_iter().chain(Reference::model_prices(self)).for_each(&mut *visit);
         listeners(from, &self.spec.listeners, visit);
     }
 }

@@ -1,6 +1,6 @@
 //! BackendTrafficPolicy: the settings of a policy, and of one merged with its parent.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pailou_api::{
     BackendTrafficPolicy, Resource,
@@ -11,9 +11,11 @@ use pailou_api::{
     refs::{PolicyTargetReference, TargetSelector},
 };
 
-use pailou_snapshot::Name;
+use pailou_limits::{Cost, LimitRule, LlmCosts};
+use pailou_snapshot::{HttpFilter, Name};
 
 use crate::{
+    ids::{GatewayId, ListenerId},
     index::{Index, TrackedTable},
     status::Problem,
 };
@@ -74,6 +76,29 @@ impl TargetedSpec for BackendTrafficPolicySpec {
         });
         let sources = Sources { namespace: &owner.meta.namespace, local: &local, global: &global };
         Traffic::new(index, &policy.spec.over(&parent.spec, merge_type), &sources).map(Arc::new)
+    }
+
+    fn problems_on(settings: &Self::Settings, reach: &Reach<'_, '_>, listeners: &[ListenerId]) -> Vec<Problem> {
+        let gateways: BTreeSet<GatewayId> = listeners.iter().map(|listener| listener.gateway).collect();
+        let rules = settings.http_filters().iter().filter_map(|filter| match filter {
+            HttpFilter::RateLimit(filter) => Some(&filter.limits.rules),
+            _ => None,
+        });
+        let keys = rules.flatten().filter_map(|rule| match &rule.response_cost {
+            Some(Cost::Llm(key)) => Some((rule, key)),
+            _ => None,
+        });
+        let problem = |(rule, key): (&LimitRule, &Arc<str>)| {
+            let on = |gateway: &GatewayId| {
+                let state = &reach.gateways[*gateway];
+                let error = LlmCosts::find(state.costs.costs.as_deref(), key).err()?;
+                let effect = if rule.is_shadow { "it counts nothing there" } else { "its requests are answered 500 there" };
+                let message = format!("limit {} on Gateway {}: cost.response.metadata: {error}; {effect}", rule.name, state.name);
+                Some(Problem::accepted("Invalid", message))
+            };
+            gateways.iter().filter_map(on).collect::<Vec<_>>()
+        };
+        keys.flat_map(problem).collect()
     }
 
     fn unenforced(policy: &BackendTrafficPolicy, reach: &Reach<'_, '_>) -> Vec<&'static str> {

@@ -59,6 +59,10 @@ pub(crate) trait TargetedSpec: Sized {
     fn problems(_settings: &Self::Settings) -> Vec<Problem> {
         Vec::new()
     }
+    /// Problems towards the Gateways of these listeners.
+    fn problems_on(_settings: &Self::Settings, _reach: &Reach<'_, '_>, _listeners: &[ListenerId]) -> Vec<Problem> {
+        Vec::new()
+    }
     /// Whether the settings need the key of sessions, to which no field refers.
     fn needs_session_key(&self) -> bool {
         false
@@ -226,7 +230,11 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         let has_outer = |listener: &ListenerId| self.claims.of_listener(&reach.gateways[*listener].name).is_some();
         let is_always_merged = !merged_with.is_empty() && unmergeable.is_empty() && ancestor.listeners.iter().all(has_outer);
         let mut problems = match &state.settings {
-            Ok(settings) => S::problems(settings),
+            Ok(settings) => {
+                let mut problems = S::problems(settings);
+                problems.extend(S::problems_on(settings, reach, &ancestor.listeners));
+                problems
+            }
             // A part that is never served alone need not be whole.
             Err(_) if is_always_merged => Vec::new(),
             Err(problem) => vec![problem.clone()],

@@ -148,6 +148,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             Kind::ConfigMap => index.config_maps.get(namespace, name).map(|it| &it.meta),
             Kind::ClusterTrustBundle => index.trust_bundles.get(namespace, name).map(|it| &it.meta),
             Kind::EnvoyProxy => index.proxies.get(namespace, name).map(|it| &it.meta),
+            Kind::GatewayConfig => index.gateway_configs.get(namespace, name).map(|it| &it.meta),
             Kind::GatewayClass => index.classes.get(namespace, name).map(|it| {
                 self.follow(it);
                 &it.meta

@@ -37,6 +37,8 @@ pub(super) struct Placeholder {
 }
 
 const CLASS: &str = "assumed";
+/// Key of a ConfigMap with prices of models.
+const PRICES: &str = "model_prices_and_context_window.json";
 /// Gateway of placeholders that need one.
 const GATEWAY: &str = "assumed";
 /// The port of a Service that nobody names one of.
@@ -57,7 +59,9 @@ impl Placeholder {
         let mut objects = vec![match &*key.kind {
             "Service" => service(details),
             "Secret" => json!({ "apiVersion": "v1", "stringData": self.secret() }),
-            "ConfigMap" => json!({ "apiVersion": "v1", "data": { "ca.crt": self.authority, "response.body": "" } }),
+            "ConfigMap" => {
+                json!({ "apiVersion": "v1", "data": { "ca.crt": self.authority, "response.body": "", PRICES: r#"{"*":{"input_cost_per_token":0,"output_cost_per_token":0}}"# } })
+            }
             "ClusterTrustBundle" => {
                 json!({ "apiVersion": format!("{CERTIFICATES_GROUP}/v1beta1"), "spec": { "trustBundle": self.authority } })
             }
@@ -67,6 +71,7 @@ impl Placeholder {
             ),
             "HTTPRouteFilter" => spec("gateway.envoyproxy.io/v1alpha1", json!({})),
             "EnvoyProxy" => spec("gateway.envoyproxy.io/v1alpha1", json!({})),
+            "GatewayConfig" => spec("aigateway.envoyproxy.io/v1beta1", json!({})),
             "InferencePool" => pool(&key.group),
             "GatewayClass" => class(),
             "Gateway" => gateway(details),

@@ -114,6 +114,7 @@ fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestRecord, dur
         line.number(key!("cached_tokens"), usage.cached_tokens);
         line.number(key!("output_tokens"), Some(usage.output_tokens));
     }
+    line.thousand_millionths(key!("cost_usd"), record.nano_usd);
 }
 
 fn forwarded(line: &mut Line<'_>, session: &SessionRecord) {
@@ -275,6 +276,18 @@ impl Line<'_> {
         if let Some(value) = value {
             self.key(key);
             self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        }
+    }
+
+    fn thousand_millionths(&mut self, key: &'static str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.number(key, Some(value / 1_000_000_000));
+            self.out.push(b'.');
+            let mut place = 100_000_000;
+            while place > 0 {
+                self.out.push(b'0' + (value / place % 10) as u8);
+                place /= 10;
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pailou_auth::Metadata;
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
-use pailou_limits::{Descriptor, LimitRule, Rate, RequestFacts, StableId};
-use pailou_snapshot::{Body, ListenerName, RateLimitFilter, RouteKind, RouteName};
+use pailou_limits::{Descriptor, LimitRule, LlmCosts, Rate, RequestFacts, StableId};
+use pailou_snapshot::{Action, Body, ListenerName, Name, RateLimitFilter, RouteKind, RouteName, Rule};
 
 use super::{
     Stage,
@@ -20,6 +20,7 @@ use crate::{
     limit_charge::{BackendCharge, ChargedRequest, Charges, NoCharge},
     request_head::Head,
     request_input::{ReadBody, RequestInput},
+    runtime::Runtime,
     token_charges::TokenCharges,
 };
 
@@ -97,7 +98,13 @@ pub(super) async fn request(
     if selected.is_empty() {
         return Ok(input);
     }
-    let request = ChargedRequest { context, scan: input.call().and_then(ReadBody::scan), metadata: &identity.metadata };
+    let request = ChargedRequest {
+        context,
+        scan: input.call().and_then(ReadBody::scan),
+        metadata: &identity.metadata,
+        costs: stage.costs,
+        backend: stage.rule.and_then(|rule| first_backend(rule, stage.runtime)),
+    };
     if !filter.is_local
         && let Some(service) = context.limit_service.current()
     {
@@ -138,6 +145,8 @@ pub(crate) struct BackendRequest<'a> {
     pub(crate) is_understood: bool,
     /// The body, as conditions see it.
     pub(crate) known: Body<'a>,
+    /// Costs of models' responses, and prices.
+    pub(crate) costs: Option<&'a LlmCosts>,
 }
 
 /// Charges a request to the limits of a backend, and holds room for its response.
@@ -145,16 +154,24 @@ pub(crate) struct BackendRequest<'a> {
 /// # Errors
 /// 429 where a limit has no room, 500 where it cannot be counted: then nothing is charged.
 pub(crate) async fn charge_backend(limits: &RateLimitFilter, request: BackendRequest<'_>) -> Result<BackendCharge, Error> {
-    let BackendRequest { context, client, route, listener, head, call, is_understood, known } = request;
+    let BackendRequest { context, client, route, listener, head, call, is_understood, known, costs } = request;
     if limits.needs_body {
         check_body(head, is_understood)?;
     }
     let selected = Facts { client, head, known: &known }.select(limits);
     let (metadata, mut charges) = (Metadata::default(), Charges::default());
-    let charged = ChargedRequest { context, scan: call.and_then(ReadBody::scan), metadata: &metadata };
+    let scan = call.and_then(ReadBody::scan);
+    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend: None };
     let target = || target_id(route, listener);
     charges.charge(&charged, selected, target, |_, _| {}).await.map_err(NoCharge::into_error)?;
     Ok(BackendCharge::new(charges, Arc::clone(context)))
+}
+
+/// The backend of a rule that has no more than one, or the first of them: the request has not come to the choice yet.
+fn first_backend<'r>(rule: &Rule, runtime: &'r Runtime) -> Option<&'r Name> {
+    let Action::Forward(backends) = &rule.action else { return None };
+    let cluster = backends.iter().find_map(|backend| backend.cluster.as_ref().ok())?;
+    Some(runtime.cluster(*cluster).key().endpoints.name())
 }
 
 /// Refuses a model call that limits cannot count.

@@ -17,7 +17,7 @@ use pailou_envoy_proto::{
     structs::{Kind, Value as ProtoValue},
 };
 use pailou_limits::{
-    Admission, Charge, Cost, Descriptor, ExpectedCost, LimitRule, Rate, Reach, RequestFacts, ServiceEntry, Window, WindowKind,
+    Admission, Charge, Descriptor, ExpectedCost, LimitRule, Rate, Reach, RequestFacts, ServiceEntry, Window, WindowKind,
 };
 use pailou_snapshot::{HostPattern, ListenerName};
 use serde_json::Value;
@@ -33,6 +33,7 @@ use crate::{
     limit_service::LimitServiceState,
     limit_service_calls::{self, ServiceCharge, ServiceCharges, Unanswered},
     request_head::Head,
+    response_cost::HeldCharge,
     wall_clock::unix_seconds,
 };
 
@@ -136,8 +137,8 @@ impl Asker<'_> {
             let mut charges = Vec::new();
             let descriptors = std::mem::take(&mut request.descriptors);
             for ((question, descriptor), status) in questions.iter().zip(descriptors).zip(each(&statuses)) {
-                if let Some(cost) = &question.rule.response_cost {
-                    charges.push(self.charge(question, (descriptor, cost.clone()), status)?);
+                if question.rule.response_cost.is_some() {
+                    charges.extend(self.charge(question, descriptor, status)?);
                 }
             }
             if !charges.is_empty() {
@@ -224,30 +225,41 @@ impl Asker<'_> {
     fn charge(
         &self,
         question: &Question<'_>,
-        (descriptor, cost): (RateLimitDescriptor, Cost),
+        descriptor: RateLimitDescriptor,
         status: Option<&DescriptorStatus>,
-    ) -> Result<ServiceCharge, Error> {
+    ) -> Result<Option<ServiceCharge>, Error> {
         let (rule, prompt) = (question.rule, self.request.prompt_tokens());
-        let expected = match self.request.expected(&cost, prompt) {
-            ExpectedCost::Known(cost) | ExpectedCost::Learned(cost) => cost,
-        };
         let known = status.and_then(|status| {
             let limit = status.current_limit.as_ref()?;
             let window = Window { seconds: limit.unit().seconds()?, kind: WindowKind::Epoch };
             Some(((limit.requests_per_unit.into(), window), status.limit_remaining.into()))
         });
-        let Some((rate, remaining)) = known else {
-            return Ok(ServiceCharge { descriptor, cost, expected, reservation: None });
-        };
         let target = match rule.reach {
             Reach::Policy => 0,
             Reach::RouteRule => self.stage.route.map_or(0, |route| rate_limit::target_id(route, self.stage.listener)),
         };
-        let charge = self.request.charge_within(rule, (question.values.clone(), target), prompt, rate);
+        let rate = known.map_or((rule.limit, rule.window), |(rate, _)| rate);
+        let (charge, response) = match self.request.charge_within(rule, (question.values.clone(), target), prompt, rate) {
+            Ok((charge, Some(response))) => (charge, response),
+            Ok((_, None)) => return Ok(None),
+            // A limit that refuses nothing does without what it cannot count.
+            Err(_) if rule.is_shadow => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let expected = match charge.expected {
+            Some(ExpectedCost::Known(cost) | ExpectedCost::Learned(cost)) => cost,
+            None => 0,
+        };
+        let unheld = |cost| ServiceCharge { descriptor: descriptor.clone(), cost, expected, reservation: None };
+        let Some((_, remaining)) = known else { return Ok(Some(unheld(response.cost))) };
         // The service has charged the request itself.
         let charge = Charge { cost: 0, ..charge };
         match self.request.context.limits.admit_counted_elsewhere(unix_seconds(), &charge, remaining) {
-            Admission::Admitted { reservation, .. } => Ok(ServiceCharge { descriptor, cost, expected, reservation }),
+            Admission::Admitted { reservation: None, .. } => Ok(Some(unheld(response.cost))),
+            Admission::Admitted { reservation: Some(reservation), .. } => {
+                let HeldCharge { reservation, cost } = response.held(reservation);
+                Ok(Some(ServiceCharge { reservation: Some(reservation), ..unheld(cost) }))
+            }
             Admission::Refused(rate) => Err(NoCharge::Refused(rule, rate).into_error()),
         }
     }

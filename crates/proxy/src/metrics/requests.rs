@@ -35,6 +35,8 @@ struct Calls {
     first_content: Durations,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
+    /// Thousand-millionths of a US dollar.
+    nano_usd: AtomicU64,
 }
 
 impl Requests {
@@ -49,6 +51,9 @@ impl Requests {
         if let Some(usage) = &record.usage {
             self.calls().input_tokens.fetch_add(usage.input_tokens, Relaxed);
             self.calls().output_tokens.fetch_add(usage.output_tokens, Relaxed);
+        }
+        if let Some(nano_usd) = record.nano_usd {
+            self.calls().nano_usd.fetch_add(nano_usd, Relaxed);
         }
     }
 
@@ -94,5 +99,12 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
         let by_type = [("input", sum(|calls| &calls.input_tokens)), ("output", sum(|calls| &calls.output_tokens))];
         by_type.map(|(of, counted)| ([labels.route(), labels.kind(), ("type", of)], counted))
     });
-    table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)
+    table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)?;
+
+    let costs = calls.iter().map(|(labels, calls)| {
+        let sum: u64 = calls.iter().map(|calls| calls.nano_usd.load(Relaxed)).sum();
+        ([labels.route(), labels.kind()], sum)
+    });
+    let costs = costs.filter(|(_, sum)| *sum > 0).map(|(labels, sum)| (labels, sum as f64 / 1e9));
+    table::amounts(encoder, "pailou_cost_usd", "Price of the tokens, in US dollars", costs)
 }

@@ -32,6 +32,17 @@ pub(crate) fn counters<'a, const N: usize>(
     rows.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))
 }
 
+/// Counters of amounts that are no whole numbers.
+pub(super) fn amounts<'a, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl IntoIterator<Item = Row<'a, N, f64>>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    rows.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))
+}
+
 pub(super) fn histograms<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,

@@ -101,7 +101,7 @@ impl<'a> Attempts<'a> {
 
     /// The request, as limits of a backend count it.
     fn backend_request(&self) -> BackendRequest<'_> {
-        let Chosen { runtime, entry, listener, client, is_understood, .. } = self.route;
+        let Chosen { runtime, entry, listener, client, is_understood, costs, .. } = self.route;
         let call = self.body.call();
         let nothing = Body::Read { model: None, base_model: None };
         BackendRequest {
@@ -113,6 +113,7 @@ impl<'a> Attempts<'a> {
             call,
             is_understood,
             known: call.map_or(nothing, |call| call.known(&runtime.snapshot().base_models)),
+            costs,
         }
     }
 }

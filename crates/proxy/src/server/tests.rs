@@ -361,6 +361,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         client: Arc::clone(&port.client),
         filters: Vec::new(),
         identity_headers: Arc::default(),
+        costs: None,
         routes: RouteTable::default(),
     };
     let mut listeners = HostMap::default();

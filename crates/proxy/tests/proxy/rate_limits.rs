@@ -1,6 +1,7 @@
 //! Limits of requests and tokens: who is refused, what responses say, and what a budget is charged.
 
 mod backends;
+mod costs;
 mod streams;
 
 use std::{net::SocketAddr, time::Duration};

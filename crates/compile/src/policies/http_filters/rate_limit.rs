@@ -24,6 +24,11 @@ use super::{
 /// Headers of which counters keep a digest.
 const SECRET_HEADERS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
+/// Namespace of what Envoy AI Gateway writes.
+const AI_GATEWAY: &str = "io.envoy.ai_gateway";
+/// Namespace of what ACK's telemetry plug-in writes.
+const FILTER_STATE: &str = "FILTER_STATE";
+
 /// Policies that the rules of a spec come from, in order, with how many each has.
 pub(crate) type Origins<'p> = [(&'p Name, usize)];
 
@@ -115,7 +120,11 @@ fn limits(field: &str, rules: &[RateLimitRule], origins: &Origins<'_>, kind: Win
             limit: spec.limit.requests.into(),
             window: Window { seconds: seconds(spec.limit.unit), kind },
             limit_from: spec.limit.from_metadata.as_ref().map(key),
-            request_cost: spec.cost.as_ref().and_then(|cost| cost.request.as_ref()).map_or(Cost::Number(1), request_cost),
+            request_cost: spec
+                .cost
+                .as_ref()
+                .and_then(|cost| cost.request.as_ref())
+                .map_or(Ok(Cost::Number(1)), |cost| request_cost(&field, cost))?,
             response_cost: spec
                 .cost
                 .as_ref()
@@ -164,20 +173,25 @@ fn key(spec: &RateLimitMetadata) -> MetadataKey {
     MetadataKey { namespace: spec.namespace.as_str().into(), key: spec.key.as_str().into() }
 }
 
-fn request_cost(spec: &RateLimitCostSpecifier) -> Cost {
+fn request_cost(field: &str, spec: &RateLimitCostSpecifier) -> Result<Cost, Problem> {
     match (&spec.metadata, spec.number) {
-        (Some(metadata), _) => Cost::Metadata(key(metadata)),
-        (None, number) => Cost::Number(number.unwrap_or(1)),
+        (Some(metadata), _) if matches!(&*metadata.namespace, AI_GATEWAY | FILTER_STATE) => Err(invalid(&format!(
+            "{field}.cost.request.metadata: {} of {} is known once the response has ended: charge it by cost.response",
+            metadata.key, metadata.namespace
+        ))),
+        (Some(metadata), _) => Ok(Cost::Metadata(key(metadata))),
+        (None, number) => Ok(Cost::Number(number.unwrap_or(1))),
     }
 }
 
-/// Tokens, by the names that Envoy AI Gateway's examples and ACK's telemetry plug-in write them under.
+/// A cost by the keys that Envoy AI Gateway writes, which depend on the Gateway, or tokens by those of ACK's telemetry plug-in.
 fn response_cost(field: &str, spec: &RateLimitCostSpecifier) -> Result<Cost, Problem> {
     let Some(RateLimitMetadata { namespace, key }) = &spec.metadata else { return Ok(Cost::Number(spec.number.unwrap_or(1))) };
     let count = match (&**namespace, &**key) {
-        ("io.envoy.ai_gateway", "llm_input_token") | ("FILTER_STATE", "wasm.gen_ai.prompt.tokens") => TokenCount::Input,
-        ("io.envoy.ai_gateway", "llm_output_token") | ("FILTER_STATE", "wasm.gen_ai.completion.tokens") => TokenCount::Output,
-        ("io.envoy.ai_gateway", "llm_total_token") | ("FILTER_STATE", "wasm.gen_ai.total.tokens") => TokenCount::Total,
+        (AI_GATEWAY, key) => return Ok(Cost::Llm(key.into())),
+        (FILTER_STATE, "wasm.gen_ai.prompt.tokens") => TokenCount::Input,
+        (FILTER_STATE, "wasm.gen_ai.completion.tokens") => TokenCount::Output,
+        (FILTER_STATE, "wasm.gen_ai.total.tokens") => TokenCount::Total,
         _ => {
             return Err(invalid(&format!(
                 "{field}.cost.response.metadata: nothing writes {key} of {namespace}: use llm_input_token, llm_output_token or llm_total_token \

@@ -260,6 +260,9 @@ impl Maker {
                 let spec = self.targeting(&routes_and_parents, json!({"lua": lua, "extProc": processors}));
                 self.merged(spec)
             }
+            Kind::GatewayConfig => {
+                json!({"globalLLMRequestCosts": [{"metadataKey": self.name(), "type": "CEL", "cel": self.0.of(&["1u", "total_tokens", "no"])}]})
+            }
             Kind::EnvoyPatchPolicy => json!({"type": "JSONPatch", "targetRef": self.local(&[(GATEWAY, "Gateway")])}),
             Kind::Namespace => json!({}),
             Kind::Pod => json!({"containers": []}),
@@ -267,7 +270,9 @@ impl Maker {
                 "ports": [{"name": "web", "port": 80, "targetPort": 8000}, {"name": "udp", "port": 80, "protocol": "UDP"}]}),
             Kind::ClusterTrustBundle => json!({"trustBundle": CERTIFICATE["ca.crt"]}),
             Kind::Secret => return json!({"type": "kubernetes.io/tls", "stringData": *CERTIFICATE}),
-            Kind::ConfigMap => return json!({"data": {"ca.crt": CERTIFICATE["ca.crt"], "response.body": self.name()}}),
+            Kind::ConfigMap => {
+                return json!({"data": {"ca.crt": CERTIFICATE["ca.crt"], "response.body": self.name(), "model_prices_and_context_window.json": self.0.of(&["{}", "no"])}});
+            }
             Kind::EndpointSlice => {
                 return json!({"addressType": "IPv4", "ports": [{"name": "web", "port": 8000, "protocol": "TCP"}],
                     "endpoints": [{"addresses": ["192.0.2.7"], "conditions": {"ready": true}}]});
@@ -302,6 +307,10 @@ impl Maker {
             labels["kubernetes.io/service-name"] = self.name().into();
         }
         object["metadata"] = json!({"name": name, "labels": labels});
+        if kind == Kind::Gateway && self.0.one_in(2) {
+            object["metadata"]["annotations"] =
+                json!({"aigateway.envoyproxy.io/gateway-config": self.name(), "pailou.dev/model-prices": self.name()});
+        }
         if kind.is_namespaced() {
             object["metadata"]["namespace"] = self.0.of(&NAMESPACES).into();
         }

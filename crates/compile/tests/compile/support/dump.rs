@@ -199,6 +199,9 @@ fn requests(out: &mut String, listener: &Listener) {
     if !listener.identity_headers.is_empty() {
         line(out, 3, &format!("identity headers: {}", quoted(&printed(&listener.identity_headers))));
     }
+    if let Some(costs) = &listener.costs {
+        line(out, 3, &format!("costs: {}", quoted(&printed(costs))));
+    }
     for filter in &listener.filters {
         let (name, text) = http_filter(filter);
         line(out, 3, &format!("{name}: {}", quoted(&text)));

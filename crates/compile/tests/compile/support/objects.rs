@@ -43,6 +43,7 @@ pub(crate) fn with_meta(object: &Object, change: impl FnOnce(&mut Meta)) -> Obje
         EnvoyProxy,
         EnvoyExtensionPolicy,
         EnvoyPatchPolicy,
+        GatewayConfig,
         Namespace,
         Pod,
         Service,

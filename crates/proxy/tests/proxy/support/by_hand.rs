@@ -148,6 +148,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
             client: client.clone(),
             filters: Vec::new(),
             identity_headers: Arc::default(),
+            costs: None,
             routes,
         }),
     );

@@ -1,0 +1,226 @@
+//! Limits in money, and of costs that a GatewayConfig defines.
+
+use super::*;
+
+/// A budget under this key.
+fn budget(limit: u64, key: &str) -> String {
+    format!(
+        "{{global: {{rules: [{{limit: {{requests: {limit}, unit: Year}}, cost: {{request: {{from: Number, number: 0}}, response: {{from: Metadata, \
+         metadata: {{namespace: io.envoy.ai_gateway, key: {key}}}}}}}}}]}}}}"
+    )
+}
+
+const MONEY: &str = "llm_cost_10_micro_usd";
+/// An answer costs 5 * 2 + 20 * 10 micro-dollars, which are 21 units; what is expected of it is 3 tokens more in the prompt, 22 units.
+const PRICES: &str = r#"{"qwen": {"input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}, "dear": {"input_cost_per_token": 1e-5, "output_cost_per_token": 1e-4}}"#;
+
+/// A Gateway with prices and a GatewayConfig of these costs.
+async fn serve_priced(limit: &str, costs: &str, prices: &str) -> (Gateway, Engine) {
+    let engine = Engine::start().await;
+    let objects = [
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: gw\n  annotations: {aigateway.envoyproxy.io/gateway-config: \
+         costs, pailou.dev/model-prices: prices}\nspec:\n  gatewayClassName: pailou\n  listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n"
+            .to_owned(),
+        format!(
+            "apiVersion: aigateway.envoyproxy.io/v1beta1\nkind: GatewayConfig\nmetadata: {{name: costs}}\nspec: {{globalLLMRequestCosts: \
+             [{costs}]}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: prices}}\ndata:\n  model_prices_and_context_window.json: \
+             '{prices}'\n---\n"
+        ),
+        route(TO_ENGINE),
+        backend("engine", engine.address, ""),
+        policy(limit),
+    ];
+    (Gateway::at_own_address(&objects.concat()), engine)
+}
+
+fn cel(key: &str, text: &str) -> String {
+    format!("{{metadataKey: {key}, type: CEL, cel: \"{text}\"}}")
+}
+
+/// What the one counter has.
+fn spent(gateway: &Gateway) -> u64 {
+    let [counter] = &*gateway.proxy.limits(&CounterQuery::default()) else { panic!("one counter") };
+    assert_eq!(counter.reserved, 0);
+    counter.spent
+}
+
+async fn answered(gateway: &Gateway, engine: &mut Engine, request: &str) -> String {
+    let (answer, ()) = tokio::join!(gateway.raw(request), engine.answer());
+    assert_eq!(status(&answer), "200", "{answer}");
+    answer
+}
+
+/// How many of so many calls at once reach the engine; all others are refused before any of those is answered.
+async fn passed(gateway: &Gateway, engine: &mut Engine, calls: usize, expected: usize) {
+    let address = gateway.address;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..calls {
+        asked.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(call("").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        });
+    }
+    let mut streams = Vec::new();
+    for _ in 0..expected {
+        streams.push(engine.next().await);
+    }
+    for _ in expected..calls {
+        let answer = tokio::time::timeout(Duration::from_secs(60), asked.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(status(&answer), "429", "{answer}");
+    }
+    for stream in &mut streams {
+        let response = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{ANSWER}",
+            ANSWER.len()
+        );
+        stream.write_all(response.as_bytes()).await.unwrap();
+    }
+    assert!(asked.join_all().await.iter().all(|answer| status(answer) == "200"));
+}
+
+#[tokio::test]
+async fn a_budget_in_money_for_five_calls_lets_five_of_fifty_at_once_pass() {
+    let (gateway, mut engine) = serve_priced(&budget(5 * 22, MONEY), "", PRICES).await;
+    passed(&gateway, &mut engine, 50, 5).await;
+    assert_eq!(spent(&gateway), 5 * 21);
+    // What was held too much is back.
+    answered(&gateway, &mut engine, &call("")).await;
+    assert_eq!(status(&gateway.raw(&call("")).await), "429");
+}
+
+#[tokio::test]
+async fn a_computed_cost_for_five_calls_lets_five_of_fifty_at_once_pass() {
+    let costs = cel("credits", "model == 'qwen' ? output_tokens * 2u + input_tokens : 1u");
+    let (gateway, mut engine) = serve_priced(&budget(5 * 48, "credits"), &costs, PRICES).await;
+    passed(&gateway, &mut engine, 50, 5).await;
+    assert_eq!(spent(&gateway), 5 * 45);
+}
+
+#[tokio::test]
+async fn logs_and_metrics_tell_the_price() {
+    let (gateway, mut engine) = serve_priced(&budget(1_000_000, MONEY), "", PRICES).await;
+    answered(&gateway, &mut engine, &call("")).await;
+    let line = gateway.log.line("chat/completions").await;
+    assert!(line.contains("\"output_tokens\":20,\"cost_usd\":0.000210000}"), "{line}");
+    let series = "pailou_cost_usd_total{route=\"default/route/0\",kind=\"HTTPRoute\"}";
+    assert!((gateway.metric(series) - 0.00021).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn costs_depend_on_the_model_and_take_the_place_of_built_in_ones() {
+    let costs = cel("llm_total_token", "model == 'dear' ? total_tokens * 10u : backend == 'engine.default' ? 7u : 0u");
+    let (gateway, mut engine) = serve_priced(&budget(1_000_000, "llm_total_token"), &costs, PRICES).await;
+    answered(&gateway, &mut engine, &call("")).await;
+    assert_eq!(spent(&gateway), 7);
+    answered(&gateway, &mut engine, &call("").replace("qwen", "dear")).await;
+    assert_eq!(spent(&gateway), 7 + 250);
+}
+
+#[tokio::test]
+async fn a_price_is_a_variable_of_costs() {
+    let costs = cel("micro", "uint(cost_usd * 1000000.0 + 0.5)");
+    let (gateway, mut engine) = serve_priced(&budget(1_000_000, "micro"), &costs, PRICES).await;
+    answered(&gateway, &mut engine, &call("")).await;
+    assert_eq!(spent(&gateway), 210);
+}
+
+#[tokio::test]
+async fn a_model_without_a_price_goes_around_no_budget_in_money() {
+    for (key, costs) in [(MONEY, String::new()), ("micro", cel("micro", "uint(cost_usd * 1000000.0)"))] {
+        let (gateway, _engine) = serve_priced(&budget(1_000_000, key), &costs, PRICES).await;
+        let answer = gateway.raw(&call("").replace("qwen", "gwen")).await;
+        assert_eq!(status(&answer), "500", "{key}: {answer}");
+        assert!(!answer.contains("default/limits"), "{answer}");
+        let line = gateway.log.line("chat/completions").await;
+        assert!(line.contains("\"detail\":\"limit default/limits/rule/0: the model has no price\""), "{line}");
+        assert_eq!(gateway.metric("pailou_unpriced_requests_total"), 1.0);
+    }
+    // Unless there is a price for all others.
+    let prices = PRICES.replacen('{', r#"{"*": {"input_cost_per_token": 1e-5, "output_cost_per_token": 1e-5}, "#, 1);
+    let (gateway, mut engine) = serve_priced(&budget(1_000_000, MONEY), "", &prices).await;
+    answered(&gateway, &mut engine, &call("").replace("qwen", "gwen")).await;
+    assert_eq!(spent(&gateway), 25);
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_call_of_a_model_costs_no_money() {
+    let (gateway, mut engine) = serve_priced(&budget(10, MONEY), "", PRICES).await;
+    let head = "GET /v1/files HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+    let answer = async {
+        engine.next().await.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(gateway.raw(head), answer);
+    assert_eq!((status(&answer), spent(&gateway)), ("200", 0), "{answer}");
+}
+
+#[tokio::test]
+async fn a_cost_that_cannot_be_computed_charges_the_tokens() {
+    let costs = cel("credits", "output_tokens - 30u");
+    let (gateway, mut engine) = serve_priced(&budget(1_000, "credits"), &costs, PRICES).await;
+    answered(&gateway, &mut engine, &call("")).await;
+    assert_eq!(spent(&gateway), 25);
+    assert_eq!(gateway.metric("pailou_llm_cost_failures_total"), 1.0);
+}
+
+#[tokio::test]
+async fn a_response_without_usage_is_charged_by_its_length() {
+    let (gateway, mut engine) = serve_priced(&budget(1_000_000, MONEY), "", PRICES).await;
+    let answer = async {
+        let body = "x".repeat(4_000);
+        let response =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4000\r\nconnection: close\r\n\r\n{body}");
+        engine.next().await.write_all(response.as_bytes()).await.unwrap();
+    };
+    let request = call("");
+    let (answer, ()) = tokio::join!(gateway.raw(&request), answer);
+    assert_eq!(status(&answer), "200");
+    // 8 tokens of the prompt and 1000 of the answer.
+    assert_eq!(spent(&gateway), 1_002);
+}
+
+#[tokio::test]
+async fn a_definition_that_is_wrong_closes_just_what_charges_it() {
+    let costs = [cel("wrong", "inptu_tokens"), cel("right", "3u")].join(", ");
+    for (key, expected) in [("wrong", "500"), ("nowhere", "500"), ("right", "200")] {
+        let (gateway, mut engine) = serve_priced(&budget(1_000, key), &costs, PRICES).await;
+        if expected == "200" {
+            answered(&gateway, &mut engine, &call("")).await;
+            assert_eq!(spent(&gateway), 3);
+        } else {
+            assert_eq!(status(&gateway.raw(&call("")).await), expected, "{key}");
+        }
+    }
+    let shadow = budget(1_000, "wrong").replace("cost:", "shadowMode: true, cost:");
+    let (gateway, mut engine) = serve_priced(&shadow, &costs, PRICES).await;
+    answered(&gateway, &mut engine, &call("")).await;
+    // Without prices money cannot be counted.
+    let (gateway, _engine) = serve(&budget(1_000, MONEY)).await;
+    assert_eq!(status(&gateway.raw(&call("")).await), "500");
+}
+
+#[tokio::test]
+async fn money_that_is_held_grows_with_a_stream() {
+    let (gateway, mut engine) = serve_priced(&budget(1_000_000, MONEY), "", PRICES).await;
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let body = r#"{"model":"qwen","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    client.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let mut upstream = engine.next().await;
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await.unwrap();
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let (mut read, mut seen, mut reserved) = (Vec::new(), 0, Vec::new());
+    for more in [100, 300, 300] {
+        seen += more;
+        upstream.write_all(event.repeat(more).as_bytes()).await.unwrap();
+        while String::from_utf8_lossy(&read).matches("data: ").count() < seen {
+            assert!(client.read_buf(&mut read).await.unwrap() > 0);
+        }
+        reserved.push(gateway.proxy.limits(&CounterQuery::default())[0].reserved);
+    }
+    // 256 tokens at first, for 10 micro-dollars each.
+    assert!((256..=260).contains(&reserved[0]), "{reserved:?}");
+    assert!(reserved[1] >= 400 && (700..=1_000).contains(&reserved[2]), "{reserved:?}");
+}
