@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use http::{HeaderName, Method};
 use regex::Regex;
 
-use crate::{Attributes, Cidr, Claims, Condition, Denial, claims::texts};
+use crate::{Attributes, Cidr, Claims, Condition, Denial, GeoLocation, GeoNeeds, GeoRule, claims::texts};
 
 /// Envoy's text for a request that no rule allows.
 const DENIED: &str = "RBAC: access denied";
@@ -50,6 +50,8 @@ pub struct Principal {
     pub jwt: Option<JwtRule>,
     /// Headers, all of them.
     pub headers: Vec<HeaderRule>,
+    /// Places of the client's address; one of them.
+    pub locations: Vec<GeoRule>,
 }
 
 /// Claims of a provider's token.
@@ -133,6 +135,8 @@ pub struct RequestFacts<'a> {
     pub claims: &'a [(Arc<str>, Arc<Claims>)],
     /// Attributes, for conditions.
     pub attributes: &'a dyn Attributes,
+    /// Place of the client's address; `None` where no rule looks at it.
+    pub location: Option<GeoLocation>,
 }
 
 impl Authorization {
@@ -151,8 +155,8 @@ impl Authorization {
     /// Whether the rules look at nothing but addresses, so that they can judge connections.
     pub fn is_for_connections(&self) -> bool {
         let by_address = |rule: &AuthorizationRule| {
-            let Principal { client_cidrs: _, jwt, headers } = &rule.principal;
-            jwt.is_none() && headers.is_empty() && rule.operation.is_none() && rule.condition.is_none()
+            let Principal { client_cidrs: _, jwt, headers, locations } = &rule.principal;
+            jwt.is_none() && headers.is_empty() && locations.is_empty() && rule.operation.is_none() && rule.condition.is_none()
         };
         self.rules.iter().all(by_address)
     }
@@ -161,6 +165,13 @@ impl Authorization {
     pub fn admits(&self, client: IpAddr) -> bool {
         let rule = self.rules.iter().find(|rule| rule.principal.client_cidrs.iter().any(|range| range.contains(client)));
         rule.map_or(self.default_action, |rule| rule.action) == RuleAction::Allow
+    }
+
+    /// Facts of an address's place that rules look at.
+    pub fn geo_needs(&self) -> GeoNeeds {
+        let mut needs = GeoNeeds::default();
+        self.rules.iter().flat_map(|rule| &rule.principal.locations).for_each(|rule| needs |= rule.needs());
+        needs
     }
 
     /// Whether a rule may look at a header of this name.
@@ -185,6 +196,11 @@ impl Principal {
         (self.client_cidrs.is_empty() || self.client_cidrs.iter().any(|range| range.contains(facts.client)))
             && self.headers.iter().all(|rule| rule.matches(facts))
             && self.jwt.as_ref().is_none_or(|rule| rule.matches(facts))
+            && self.is_at(facts.location.as_ref())
+    }
+
+    fn is_at(&self, location: Option<&GeoLocation>) -> bool {
+        self.locations.is_empty() || location.is_some_and(|location| self.locations.iter().any(|rule| rule.matches(location)))
     }
 }
 
@@ -279,6 +295,7 @@ mod tests {
             header: &header,
             claims: &claims,
             attributes: &Nothing,
+            location: None,
         };
         authorization.authorize(&facts).is_ok()
     }
@@ -316,6 +333,7 @@ mod tests {
                 scopes: vec!["read".into()],
             }),
             headers: vec![HeaderRule { name: HeaderName::from_static("x-team"), values: vec!["blue".into(), "red".into()] }],
+            locations: Vec::new(),
         };
         let authorization = Authorization { rules: vec![rule(RuleAction::Allow, principal)], default_action: RuleAction::Deny };
         assert!(is_allowed(&authorization, "/", json!({"sub": "me", "scope": "read write", "realm": {"roles": ["ops", "dev"]}})));

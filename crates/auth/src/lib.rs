@@ -15,6 +15,7 @@ mod credential_source;
 mod csrf;
 mod denial;
 mod expression;
+mod geo;
 mod jwk;
 mod jws;
 mod jwt;
@@ -41,6 +42,7 @@ pub use credential_source::{CredentialSource, query_values};
 pub use csrf::{Csrf, OriginPattern};
 pub use denial::Denial;
 pub use expression::{Expression, ExpressionError, IntegerError, Variable};
+pub use geo::{AnonymousRule, AnonymousSigns, GeoLocation, GeoNeeds, GeoRule};
 pub use jwk::{JwkError, JwkSet, JwkSetError};
 pub use jwt::{
     ClaimToHeader, DocumentId, JwtAuth, JwtContext, JwtProvider, JwtRequirement, KeySource, Keys, TokenChecks, VerifiedTokens,

@@ -174,7 +174,9 @@ impl<'a> GatewayState<'a> {
         conflicts::refuse(&mut listeners);
         let mut problems: Vec<_> = parameters::refuse_gateway(index, object, settings.mode).into_iter().collect();
         let addresses = addresses::of_gateway(object, &name, settings, &mut problems);
+        let geo = parameters::geo_sources(index, object);
         for listener in &mut listeners {
+            listener.geo.clone_from(&geo);
             client_certificates::ask(index, object, listener);
         }
         let identity = client_certificates::identity(index, object).map(|(identity, problem)| {

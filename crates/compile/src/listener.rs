@@ -12,7 +12,7 @@ use pailou_api::{
     references::Reference,
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
-use pailou_snapshot::{ClientCertificates, ClientPolicy, HostPattern, HttpFilter, ListenerName, RouteKind};
+use pailou_snapshot::{ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerName, RouteKind};
 
 use super::{
     grants::Referrer,
@@ -42,6 +42,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) filters: Vec<HttpFilter>,
     /// Headers that authentication puts identities into.
     pub(crate) identity_headers: Arc<[HeaderName]>,
+    /// Databases of the places of addresses.
+    pub(crate) geo: Option<Arc<GeoSources>>,
     /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -76,6 +78,7 @@ impl<'a> ListenerState<'a> {
             client: Arc::default(),
             filters: Vec::new(),
             identity_headers: Arc::default(),
+            geo: None,
             problems,
             attached: 0,
         }

@@ -1,13 +1,19 @@
 //! Parameters of the proxies: whether they can be had, and what of them is not acted on.
 
+use std::{path::Path, sync::Arc};
+
 use crate::{
     status::{Condition, Problem},
     store::Store,
 };
 use pailou_api::{
     EnvoyProxy, Gateway, GatewayClass, Kind,
-    envoy::{ENVOY_GROUP, envoy_proxy::EnvoyProxySpec},
+    envoy::{
+        ENVOY_GROUP,
+        envoy_proxy::{EnvoyProxySpec, GeoIpDbSource},
+    },
 };
+use pailou_snapshot::GeoSources;
 
 use super::{
     index::Index,
@@ -35,6 +41,22 @@ pub fn parameters(store: &Store, gateway: &Gateway) -> EnvoyProxySpec {
         (Some(base), Some(own)) => own.over(base),
         (base, own) => own.or(base).unwrap_or_default(),
     }
+}
+
+/// Databases of the places of addresses that a Gateway's parameters name, or else its class's, with a cluster and without.
+pub(crate) fn geo_sources(index: &Index<'_>, gateway: &Gateway) -> Option<Arc<GeoSources>> {
+    let own = Reference::of_gateway(gateway).and_then(|it| it.find(index));
+    let class = || Reference::of_class(index.classes.get("", &gateway.spec.gateway_class_name)?)?.find(index);
+    let proxy = own.filter(|own| own.spec.geo_ip.is_some() || own.spec.replaces()).or_else(class)?;
+    let files = proxy.spec.geo_ip.as_ref()?.provider.max_mind.as_ref()?;
+    let file = |source: &Option<GeoIpDbSource>| source.as_ref().map(|it| Arc::from(Path::new(&it.local.path)));
+    Some(Arc::new(GeoSources {
+        city: file(&files.city_db_source),
+        country: file(&files.country_db_source),
+        asn: file(&files.asn_db_source),
+        isp: file(&files.isp_db_source),
+        anonymous: file(&files.anonymous_ip_db_source),
+    }))
 }
 
 /// Parameters, as a Gateway or its class names them.
@@ -90,9 +112,9 @@ impl<'a> Reference<'a> {
         let proxy = self.find(index)?;
         let Self { namespace, name, .. } = self;
         match (mode, unsupported(proxy)) {
-            (Mode::Standalone, _) => {
-                Some(format!("EnvoyProxy {namespace}/{name} is about proxies in a cluster: without one it is not acted on"))
-            }
+            (Mode::Standalone, _) => Some(format!(
+                "EnvoyProxy {namespace}/{name} is about proxies in a cluster: without one nothing but its geoIP is acted on"
+            )),
             (Mode::Cluster, fields) if fields.is_empty() => None,
             (Mode::Cluster, fields) => Some(format!("EnvoyProxy {namespace}/{name}: not acted on: {}", fields.join(", "))),
         }

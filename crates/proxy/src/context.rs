@@ -15,6 +15,7 @@ use crate::{
     bandwidth::RuleBuckets,
     cut_off::CutOff,
     error::{Error, Flag},
+    geo_databases::GeoDatabases,
     key_sets::KeySets,
     limit_service::LimitServiceSlot,
     local_addresses::LocalAddresses,
@@ -43,6 +44,8 @@ pub struct Context {
     pub local_addresses: LocalAddresses,
     /// Key sets of tokens.
     pub key_sets: KeySets,
+    /// Databases of the places of addresses.
+    pub geo: Arc<GeoDatabases>,
     /// Limits of bandwidth.
     pub bandwidth: RuleBuckets,
     /// Room for request bodies.

@@ -25,7 +25,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
 use pailou_limits::LlmCosts;
-use pailou_snapshot::{Filters, HttpFilter, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
+use pailou_snapshot::{Filters, GeoSources, HttpFilter, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -75,6 +75,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) costs: Option<&'a LlmCosts>,
     /// The rule, once it is chosen.
     pub(crate) rule: Option<&'a Rule>,
+    /// Databases of the places of addresses.
+    pub(crate) geo: Option<&'a GeoSources>,
 }
 
 /// An entry of a listener's table.

@@ -55,6 +55,11 @@ impl Collect for Collector {
         }
         limit_store(&mut encoder, context)?;
         limit_service(&mut encoder, context)?;
+        let states = context.geo.states();
+        if !states.is_empty() {
+            let rows = states.iter().map(|(path, is_usable)| ([("path", &**path)], f64::from(u8::from(*is_usable))));
+            gauges(&mut encoder, "pailou_geoip_database_up", "1 while a database of the places of addresses can be used", rows)?;
+        }
         let Some(runtime) = context.runtime.load_full() else { return Ok(()) };
         endpoints(&mut encoder, &runtime)?;
         health(&mut encoder, &runtime)?;

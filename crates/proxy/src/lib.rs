@@ -29,6 +29,7 @@ mod error_response;
 mod filter;
 mod forward;
 mod gauges;
+pub mod geo_databases;
 mod grpc_media_type;
 mod guards;
 mod headers;
@@ -171,6 +172,7 @@ impl Proxy {
             oidc: OidcProviders::default(),
             local_addresses: options.local_addresses,
             key_sets: KeySets::default(),
+            geo: Arc::default(),
             bandwidth: RuleBuckets::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
@@ -179,6 +181,7 @@ impl Proxy {
         let tasks = Handle::current();
         let dns = Dns::new(tasks.clone(), options.overrides);
         registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone())));
+        context.geo.keep_fresh(&tasks);
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
         let background = health::background(tasks.clone(), dns);
@@ -205,6 +208,7 @@ impl Proxy {
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let _applying = self.applying.lock();
         let current = self.context.runtime.load_full();
+        self.context.geo.follow(snapshot);
         match &current {
             Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
             _ => {

@@ -198,6 +198,7 @@ async fn serve(
         rate_limit_headers,
         costs: listener.costs.as_deref(),
         rule: None,
+        geo: listener.geo.as_deref(),
     };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use pailou_auth::{ApiKeyAuth, Authorization, BasicAuth, Csrf, JwtAuth};
+use pailou_auth::{ApiKeyAuth, Authorization, BasicAuth, Csrf, GeoNeeds, JwtAuth};
 use pailou_limits::{Cost, RateLimits};
 
 use super::{BandwidthLimit, ExtProc, ExternalAuth, Fraction, OidcFilter, Redirect, ValueMatch};
@@ -82,6 +82,8 @@ pub struct AuthorizationFilter {
     pub rules: Authorization,
     /// A rule looks at the model, which the body names.
     pub needs_model: bool,
+    /// Facts of the place of the client's address that rules look at.
+    pub geo_needs: GeoNeeds,
     /// Response to a client that may not use the model, where rules look at it.
     pub denied_model: DeniedModel,
 }
@@ -102,7 +104,8 @@ impl AuthorizationFilter {
     /// A filter of these rules.
     pub fn new(rules: Authorization) -> Self {
         let needs_model = MODEL_HEADERS.into_iter().any(|name| rules.names_header(name));
-        Self { rules, needs_model, denied_model: DeniedModel::default() }
+        let geo_needs = rules.geo_needs();
+        Self { rules, needs_model, geo_needs, denied_model: DeniedModel::default() }
     }
 }
 

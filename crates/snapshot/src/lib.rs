@@ -14,6 +14,7 @@ mod ext_proc;
 mod external_auth;
 mod filter;
 mod forward;
+mod geo;
 mod host;
 mod http_filter;
 mod limit_service;
@@ -50,6 +51,7 @@ pub use filter::{
     TemplateEdit,
 };
 pub use forward::Forward;
+pub use geo::GeoSources;
 pub use host::{HostMap, HostPattern, normalize_host};
 pub use http_filter::{
     Abort, AuthorizationFilter, Compression, Compressor, ContentCoding, Cors, CorsOrigin, CsrfFilter, DeniedModel, Fault,
@@ -98,6 +100,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Databases of the places of addresses, by listener.
+    pub fn geo_sources(&self) -> impl Iterator<Item = &GeoSources> {
+        self.ports.iter().flat_map(Port::listeners).filter_map(|listener| match listener {
+            ListenerRef::Http(listener) => listener.geo.as_deref(),
+            ListenerRef::Connections(_) => None,
+        })
+    }
+
     /// The cluster that a rule of this snapshot refers to.
     pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
         &self.clusters[id.0 as usize]

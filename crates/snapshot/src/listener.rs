@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use http::HeaderName;
 use pailou_limits::LlmCosts;
 
-use super::{ClientPolicy, Forward, HostMap, HostPattern, HttpFilter, Name, RouteTable, ServerTls};
+use super::{ClientPolicy, Forward, GeoSources, HostMap, HostPattern, HttpFilter, Name, RouteTable, ServerTls};
 
 /// A socket to listen on, with every listener that shares it.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Listener {
     pub identity_headers: Arc<[HeaderName]>,
     /// Costs of models' responses and prices, where the Gateway has any of its own.
     pub costs: Option<Arc<LlmCosts>>,
+    /// Databases of the places of addresses, if the Gateway has any.
+    pub geo: Option<Arc<GeoSources>>,
     /// Routes of its requests.
     pub routes: RouteTable,
 }

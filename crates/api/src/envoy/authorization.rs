@@ -2,8 +2,6 @@
 
 use serde::Deserialize;
 
-use crate::unsupported::Unsupported;
-
 /// Rules that allow or deny.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,7 +93,50 @@ pub struct AuthorizationPrincipal {
     pub headers: Vec<AuthorizationHeader>,
     /// Places of addresses.
     #[serde(default, rename = "clientIPGeoLocations")]
-    pub client_ip_geo_locations: Vec<Unsupported>,
+    pub client_ip_geo_locations: Vec<ClientIpGeoLocation>,
+}
+
+/// A place of addresses; all that is set must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ClientIpGeoLocation {
+    /// Country, two letters of ISO 3166-1.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// Region, by the second part of ISO 3166-2, at most 16 characters.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// City, at most 128 characters.
+    #[serde(default)]
+    pub city: Option<String>,
+    /// Autonomous system, from 1.
+    #[serde(default)]
+    pub asn: Option<u32>,
+    /// Internet service provider, at most 256 characters.
+    #[serde(default)]
+    pub isp: Option<String>,
+    /// Signs of a client that hides.
+    #[serde(default)]
+    pub anonymous: Option<GeoIpAnonymousMatch>,
+}
+
+/// Signs of a client that hides; all that is set must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct GeoIpAnonymousMatch {
+    /// Any of them.
+    #[serde(rename = "isAnonymous", default)]
+    pub is_anonymous: Option<bool>,
+    /// A virtual private network.
+    #[serde(rename = "isVPN", default)]
+    pub is_vpn: Option<bool>,
+    /// A hosting provider.
+    #[serde(rename = "isHosting", default)]
+    pub is_hosting: Option<bool>,
+    /// An exit of Tor.
+    #[serde(rename = "isTor", default)]
+    pub is_tor: Option<bool>,
+    /// A public proxy.
+    #[serde(rename = "isProxy", default)]
+    pub is_proxy: Option<bool>,
 }
 
 /// Claims of a token.

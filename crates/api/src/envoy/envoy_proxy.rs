@@ -54,8 +54,65 @@ pub struct EnvoyProxySpec {
     lua: Option<Unsupported>,
     lua_validation: Option<Unsupported>,
     dynamic_modules: Option<Unsupported>,
+    /// Databases of the places of addresses.
     #[serde(rename = "geoIP")]
-    geo_ip: Option<Unsupported>,
+    pub geo_ip: Option<GeoIp>,
+}
+
+/// Databases of the places of addresses.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct GeoIp {
+    /// Their provider.
+    pub provider: GeoIpProvider,
+}
+
+/// A provider of databases.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GeoIpProvider {
+    /// `MaxMind`.
+    #[serde(rename = "type")]
+    pub kind: GeoIpProviderType,
+    /// Files in MaxMind's format.
+    #[serde(default)]
+    pub max_mind: Option<GeoIpMaxMind>,
+}
+
+/// Kind of a provider of databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum GeoIpProviderType {
+    /// Files in MaxMind's format.
+    MaxMind,
+}
+
+/// Files in MaxMind's format; at least one.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GeoIpMaxMind {
+    /// Cities, their regions and countries.
+    pub city_db_source: Option<GeoIpDbSource>,
+    /// Countries.
+    pub country_db_source: Option<GeoIpDbSource>,
+    /// Autonomous systems.
+    pub asn_db_source: Option<GeoIpDbSource>,
+    /// Internet service providers.
+    pub isp_db_source: Option<GeoIpDbSource>,
+    /// Clients that hide.
+    pub anonymous_ip_db_source: Option<GeoIpDbSource>,
+}
+
+/// Source of a database.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct GeoIpDbSource {
+    /// A file of the proxy's.
+    pub local: LocalGeoIpDbSource,
+}
+
+/// A file of the proxy's.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct LocalGeoIpDbSource {
+    /// Its path, which ends in `.mmdb`.
+    pub path: String,
 }
 
 /// Type of the provider.

@@ -5,6 +5,7 @@ mod authorization;
 mod basic_auth;
 mod csrf;
 pub(crate) mod ext_auth;
+mod geo_location;
 mod identity_header;
 mod jwt;
 pub(crate) mod oidc;
@@ -263,6 +264,20 @@ impl TargetedSpec for SecurityPolicySpec {
 
     fn problems(settings: &Self::Settings) -> Vec<Problem> {
         settings.problem.iter().cloned().collect()
+    }
+
+    /// Rules look at the place of an address, and a Gateway has no database of it.
+    fn problems_on(settings: &Self::Settings, reach: &Reach<'_, '_>, listeners: &[ListenerId]) -> Vec<Problem> {
+        let needs = settings.filters.iter().find_map(|filter| match filter {
+            HttpFilter::Authorization(rules) => Some(rules.geo_needs),
+            _ => None,
+        });
+        let Some(needs) = needs.filter(|needs| needs.any()) else { return Vec::new() };
+        listeners
+            .iter()
+            .find_map(|listener| geo_location::missing(needs, reach.gateways[*listener].geo.as_deref()))
+            .into_iter()
+            .collect()
     }
 
     /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is

@@ -1,7 +1,7 @@
 //! Authorization by rules, and protection from cross-site request forgery (SecurityPolicy `authorization`, `csrf`).
 
 use http::{HeaderName, StatusCode};
-use pailou_auth::{Denial, RequestFacts};
+use pailou_auth::{Denial, GeoLocation, RequestFacts};
 use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter, DeniedModel};
 
 use super::{
@@ -35,6 +35,7 @@ pub(super) async fn rules(
             return Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::BadRequest, message) });
         }
     }
+    let location = locate(filter, stage)?;
     let known = if filter.needs_model { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
     let header = |name: &HeaderName| header_value(&head.parts.headers, &known, name);
     let attributes = JudgedRequest { stage, head, method: &head.parts.method, path: head.parts.uri.path(), body: &known, identity };
@@ -45,6 +46,7 @@ pub(super) async fn rules(
         header: &header,
         claims: &identity.claims,
         attributes: &attributes,
+        location,
     };
     if let Err(denial) = filter.rules.authorize(&facts) {
         let model = match known {
@@ -56,15 +58,35 @@ pub(super) async fn rules(
     Ok(input)
 }
 
+/// The place of the client's address, where rules look at it.
+///
+/// # Errors
+/// 500: nobody can say what the rules would.
+pub(super) fn locate(filter: &AuthorizationFilter, stage: &Stage<'_>) -> Result<Option<GeoLocation>, Error> {
+    if !filter.geo_needs.any() {
+        return Ok(None);
+    }
+    let sources = stage.geo.ok_or_else(|| "the Gateway's EnvoyProxy has no geoIP".to_owned());
+    let databases = &stage.connection.worker.context.geo;
+    let location = sources.and_then(|sources| databases.locate(sources, filter.geo_needs, stage.client));
+    location.map(Some).map_err(|reason| Error::misconfigured(&format!("authorization by clientIPGeoLocations: {reason}")))
+}
+
 /// Refusal of a request by rules.
 pub(crate) struct Denied {
-    denial: Denial,
+    error: Error,
     answer: DeniedModel,
 }
 
 impl Denied {
     pub(super) fn new(filter: &AuthorizationFilter, denial: Denial) -> Self {
-        Self { denial, answer: if filter.needs_model { filter.denied_model } else { DeniedModel::Unnamed } }
+        let answer = if filter.needs_model { filter.denied_model } else { DeniedModel::Unnamed };
+        Self { error: authentication::error(denial), answer }
+    }
+
+    /// Rules that cannot be judged by.
+    pub(super) fn failed(error: Error) -> Self {
+        Self { error, answer: DeniedModel::Unnamed }
     }
 
     /// The response's kind, where the request names a model.
@@ -77,7 +99,7 @@ impl Denied {
         match (self.answer, model) {
             (DeniedModel::NotFound, Some(model)) => Error::unknown_model(model, "authorization denies the model"),
             (DeniedModel::Forbidden, Some(model)) => Error::denied_model(model),
-            _ => authentication::error(self.denial),
+            _ => self.error,
         }
     }
 }

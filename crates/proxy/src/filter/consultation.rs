@@ -11,7 +11,7 @@ use super::{
     Stage,
     attributes::JudgedRequest,
     authentication::{self, Identity},
-    authorization::Denied,
+    authorization::{self, Denied},
     ext_proc::Processing,
     external_auth,
     facts::header_value,
@@ -65,10 +65,11 @@ impl Consultation {
         let header = |name: &HeaderName| -> Option<Cow<'_, [u8]>> { header_value(&self.head.parts.headers, &body, name) };
         let (method, identity) = (&Method::POST, &self.identity);
         let attributes = JudgedRequest { stage, head: &self.head, method, path, body: &body, identity };
-        let facts =
-            RequestFacts { client: stage.client, method, path, header: &header, claims: &identity.claims, attributes: &attributes };
+        let (client, claims) = (stage.client, &identity.claims);
         for filter in &filters.http {
             if let HttpFilter::Authorization(rules) = filter {
+                let location = authorization::locate(rules, stage).map_err(Denied::failed)?;
+                let facts = RequestFacts { client, method, path, header: &header, claims, attributes: &attributes, location };
                 rules.rules.authorize(&facts).map_err(|denial| Denied::new(rules, denial))?;
             }
         }

@@ -362,6 +362,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         filters: Vec::new(),
         identity_headers: Arc::default(),
         costs: None,
+        geo: None,
         routes: RouteTable::default(),
     };
     let mut listeners = HostMap::default();

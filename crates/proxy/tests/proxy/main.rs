@@ -21,6 +21,7 @@ mod duplex;
 mod ext_auth;
 mod ext_proc;
 mod forward;
+mod geo;
 mod handshakes;
 mod hostile;
 mod http_filters;

@@ -40,6 +40,7 @@ impl EnvoyProxySpec {
             },
             concurrency: self.concurrency.or(base.concurrency),
             ip_family: self.ip_family.or(base.ip_family),
+            geo_ip: self.geo_ip.or(base.geo_ip),
             ..self
         }
     }

@@ -47,5 +47,4 @@ unsupported_fields!(EnvoyProxySpec,
     "lua" => |spec| spec.lua.is_some(),
     "luaValidation" => |spec| spec.lua_validation.is_some(),
     "dynamicModules" => |spec| spec.dynamic_modules.is_some(),
-    "geoIP" => |spec| spec.geo_ip.is_some(),
 );

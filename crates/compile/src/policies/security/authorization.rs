@@ -16,7 +16,7 @@ use pailou_snapshot::DeniedModel;
 use crate::{headers::header_name, regexes, status::Problem};
 
 use super::super::values::{self, invalid};
-use super::jwt;
+use super::{geo_location, jwt};
 
 /// Annotation of a SecurityPolicy: the response to a client that may not use a model.
 pub(super) const DENIED_MODEL_ANNOTATION: &str = "pailou.dev/denied-model";
@@ -77,12 +77,11 @@ fn rule(field: &str, spec: &RuleSpec, tokens: Option<&JwtAuth>) -> Result<Author
 }
 
 fn principal(field: &str, spec: &AuthorizationPrincipal, tokens: Option<&JwtAuth>) -> Result<Principal, Problem> {
-    if !spec.client_ip_geo_locations.is_empty() {
-        return Err(invalid(&format!("{field}.clientIPGeoLocations cannot be enforced yet")));
+    let locations = &spec.client_ip_geo_locations;
+    if spec.client_cidrs.is_empty() && spec.jwt.is_none() && spec.headers.is_empty() && locations.is_empty() {
+        return Err(invalid(&format!("{field}: set at least one of clientCIDRs, jwt, headers and clientIPGeoLocations")));
     }
-    if spec.client_cidrs.is_empty() && spec.jwt.is_none() && spec.headers.is_empty() {
-        return Err(invalid(&format!("{field}: set at least one of clientCIDRs, jwt and headers")));
-    }
+    let location = |(at, spec)| geo_location::read(&format!("{field}.clientIPGeoLocations[{at}]"), spec);
     let range = |text: &String| text.parse().map_err(|error| invalid(&format!("{field}.clientCIDRs: {text:?}: {error}")));
     let header = |spec: &pailou_api::envoy::authorization::AuthorizationHeader| match spec.values.is_empty() {
         true => Err(invalid(&format!("{field}.headers: {}: write at least one value", spec.name))),
@@ -92,6 +91,7 @@ fn principal(field: &str, spec: &AuthorizationPrincipal, tokens: Option<&JwtAuth
         client_cidrs: spec.client_cidrs.iter().map(range).collect::<Result<_, _>>()?,
         jwt: spec.jwt.as_ref().map(|spec| claims(&format!("{field}.jwt"), spec, tokens)).transpose()?,
         headers: spec.headers.iter().map(header).collect::<Result<_, _>>()?,
+        locations: locations.iter().enumerate().map(location).collect::<Result<_, _>>()?,
     })
 }
 

@@ -149,6 +149,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
             filters: Vec::new(),
             identity_headers: Arc::default(),
             costs: None,
+            geo: None,
             routes,
         }),
     );

@@ -5,6 +5,7 @@ pub(crate) mod ear;
 pub(crate) mod limit_service;
 pub(crate) mod log;
 pub(crate) mod login;
+pub(crate) mod mmdb;
 pub(crate) mod objects;
 pub(crate) mod picked;
 pub(crate) mod picker;
