@@ -122,7 +122,8 @@ fn header_of(cookies: &[(String, String)]) -> HeaderMap {
 }
 
 fn apply(change: Change, cookies: &mut Vec<(String, String)>) {
-    let at = |place: u8| usize::from(place) % cookies.len();
+    let count = cookies.len();
+    let at = move |place: u8| usize::from(place) % count;
     match change {
         Change::Drop(place) => drop(cookies.remove(at(place))),
         Change::Swap(one, other) => {
