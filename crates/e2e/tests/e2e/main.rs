@@ -5,6 +5,7 @@
 mod authorization;
 mod backend_tls;
 mod broken;
+mod budgets;
 mod clients;
 mod clock;
 mod connections;
