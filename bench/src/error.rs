@@ -45,6 +45,9 @@ pub(crate) enum Error {
     /// TLS cannot be set up with them.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// There are no tokens.
+    #[error("cannot make tokens: {0}")]
+    Tokens(io::Error),
     /// The limits of this process cannot be read.
     #[error("cannot read the limit of open files: {0}")]
     Limits(io::Error),

@@ -14,6 +14,7 @@ mod request;
 mod subject;
 mod template;
 mod tls;
+mod token;
 
 mod cpu;
 mod engine;

@@ -56,6 +56,8 @@ impl Process {
         let fail = |source| Error::Start { name: subject.name.clone(), source };
         let shape = conditions.shape(workload);
         let streams = if let Kind::Idle(streams) = shape.kind { streams } else { 1000 };
+        let tokens = conditions.tokens.first(shape.setup.tokens() as usize).map_err(Error::Tokens)?;
+        let key_set = if tokens.is_empty() { String::new() } else { conditions.tokens.key_set().map_err(Error::Tokens)? };
         let site = Site {
             address: free_address().map_err(fail)?,
             admin: free_address().map_err(fail)?,
@@ -65,10 +67,12 @@ impl Process {
             threads: shape.threads,
             connections: streams + OTHER_CONNECTIONS,
             certificates: &conditions.tls.certificates,
+            key_set,
         };
         let command = subject.command(&site)?;
         let target = if command.is_some() { site.address } else { conditions.engine.address() };
-        let plan = Plan::new(target, &shape, Request::of(&shape, &subject.headers(&site)), conditions.tls.connector.clone());
+        let requests = Request::of(&shape, &subject.headers(&site), &tokens);
+        let plan = Plan::new(target, &shape, requests, conditions.tls.connector.clone());
         let Some(command) = command else { return Ok((None, plan)) };
         let log = conditions.directory.join("log");
         let started = Instant::now();

@@ -10,6 +10,9 @@ use crate::{
 /// Words of prompts and of other bodies.
 const WORDS: &[u8] = b"the gate over a street ";
 
+/// Credential of callers without a token.
+pub(crate) const API_KEY: &str = "none";
+
 /// One request, to be written as HTTP/1.1 or sent by HTTP/2.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -22,14 +25,14 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The requests that a workload sends in turn, each with these headers too.
-    pub(crate) fn of(shape: &Shape, headers: &[(String, String)]) -> Vec<Self> {
+    /// The requests that a workload sends in turn, each with these headers too: with each of the tokens, if there are any.
+    pub(crate) fn of(shape: &Shape, headers: &[(String, String)], tokens: &[String]) -> Vec<Self> {
         let body = body(shape);
-        let one = |host: String, path: String| {
+        let with = |host: String, path: String, token: &str| {
             let mut all = vec![
                 ("user-agent".to_owned(), "pailou-bench".to_owned()),
                 ("accept".to_owned(), "*/*".to_owned()),
-                ("authorization".to_owned(), "Bearer none".to_owned()),
+                ("authorization".to_owned(), format!("Bearer {token}")),
             ];
             if !body.is_empty() {
                 all.push((
@@ -40,12 +43,15 @@ impl Request {
             all.extend_from_slice(headers);
             Self { method: if body.is_empty() { "GET" } else { "POST" }, host, path, headers: all, body: body.clone() }
         };
+        let one = |host, path| with(host, path, API_KEY);
+        let model = || (HOST.to_owned(), "/v1/chat/completions".to_owned());
         match shape.setup {
+            Setup::Jwt(_) => tokens.iter().map(|token| with(model().0, model().1, token)).collect(),
             Setup::Routes(hosts) => (0..hosts)
                 .flat_map(|host| (0..ROUTES_PER_HOST).map(move |route| (host, route)))
                 .map(|(host, route)| one(format!("host-{host}.example.com"), format!("/route-{route}/v1/chat/completions")))
                 .collect(),
-            _ if shape.model => vec![one(HOST.to_owned(), "/v1/chat/completions".to_owned())],
+            _ if shape.model => vec![one(model().0, model().1)],
             _ => vec![one(HOST.to_owned(), "/plain/object".to_owned())],
         }
     }
@@ -88,7 +94,7 @@ mod tests {
     fn bodies_for_models_are_json_of_the_length_that_is_said() {
         for &workload in Workload::value_variants() {
             let shape = workload.shape();
-            let request = Request::of(&shape, &[]).remove(0);
+            let request = Request::of(&shape, &[], &["token".into()]).remove(0);
             assert_eq!(request.body.len(), shape.body);
             assert!(request.bytes().ends_with(&[b"\r\n\r\n", &*request.body].concat()));
             if shape.model {
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_route_has_its_request() {
-        let requests = Request::of(&Workload::ManyRoutes.shape(), &[("x-a".into(), "b".into())]);
+        let requests = Request::of(&Workload::ManyRoutes.shape(), &[("x-a".into(), "b".into())], &[]);
         assert_eq!(requests.len(), 5000);
         assert_eq!((&*requests[4999].host, &*requests[4999].path), ("host-999.example.com", "/route-4/v1/chat/completions"));
         assert!(String::from_utf8_lossy(&requests[0].bytes()).contains("\r\nx-a: b\r\n"));

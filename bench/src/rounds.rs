@@ -11,6 +11,7 @@ use crate::{
     footprint::{self, Footprint},
     subject::Subject,
     tls::Tls,
+    token::Tokens,
     turn::{self, Conditions, Sample},
     workload::{Kind, Workload},
 };
@@ -41,7 +42,9 @@ pub(crate) async fn measure(cli: &Cli, directory: &Path, core: Option<usize>, su
     let (length, warm_up) = if cli.smoke { SMOKE } else { (Duration::from_secs(cli.seconds.into()), WARM_UP) };
     let rounds = if cli.smoke { 1 } else { cli.rounds };
     let open_files = cpu::open_files().map_err(Error::Limits)?;
-    let conditions = Conditions { length, warm_up, core, open_files, smoke: cli.smoke, directory, engine: &engine, tls: &tls };
+    let tokens = Tokens::default();
+    let conditions =
+        Conditions { length, warm_up, core, open_files, smoke: cli.smoke, directory, engine: &engine, tls: &tls, tokens: &tokens };
     let mut results =
         Results { length, rounds, samples: Vec::new(), footprints: Vec::new(), clusters: Vec::new(), left_out: Vec::new() };
     for (round, subject, workload) in turns(cli, subjects, rounds) {

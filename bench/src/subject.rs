@@ -58,9 +58,13 @@ impl Subject {
     /// Whether the subject can serve the workload at all.
     pub(crate) fn serves(&self, workload: Workload) -> bool {
         match &self.gateway {
-            None => matches!(workload.shape().kind, Kind::Requests(_) | Kind::Streams(_)) && workload != Workload::TwoCores,
+            None => {
+                matches!(workload.shape().kind, Kind::Requests(_) | Kind::Streams(_))
+                    && workload != Workload::TwoCores
+                    && !workload.is_of_policies()
+            }
             // Controllers differ in all that a turn would need of them.
-            Some((_, peer)) if workload == Workload::Cluster => peer.title == PAILOU.title,
+            Some((_, peer)) if workload == Workload::Cluster || workload.is_of_policies() => peer.title == PAILOU.title,
             Some((_, peer)) => peer.serves.contains(&workload),
         }
     }

@@ -35,13 +35,19 @@ pub(crate) fn table(summaries: &[Summary], footprints: &[FootprintSummary], proc
 
 fn targets(summaries: &[Summary], footprints: &[FootprintSummary], processors: usize) -> Vec<Target> {
     use Bound::{AtLeast, AtMost};
-    use Workload::{FewStreams, IdleTenThousand, IdleThousand, Large, ManyRoutes, ManyStreams, Medium, Small, Start, TwoCores};
+    use Workload::{
+        FewStreams, IdleTenThousand, IdleThousand, Jwt, Large, Limits, ManyRoutes, ManyStreams, Medium, NewJwt, Small, Start,
+        TwoCores,
+    };
     let of = |workload, subject: &str| summaries.iter().find(|summary| summary.workload == workload && summary.subject == subject);
     let ratio = |workload| middle(of(workload, GATEWAY)?.cpu_ratio);
     let added = |workload| {
         let of_subject = |subject| middle(of(workload, subject)?.added_p50_us);
         Some(of_subject(GATEWAY)? / of_subject(REFERENCE)?)
     };
+    let own = |workload| middle(of(workload, GATEWAY)?.own_ratio);
+    let cpu = |workload| middle(of(workload, GATEWAY)?.cpu_us);
+    let new_token = cpu(NewJwt).zip(cpu(Small)).map(|(with, without)| with - without);
     let footprint = |workload, figure: fn(&FootprintSummary) -> Option<Spread>| {
         middle(figure(footprints.iter().find(|summary| summary.workload == workload && summary.subject == GATEWAY)?))
     };
@@ -55,6 +61,9 @@ fn targets(summaries: &[Summary], footprints: &[FootprintSummary], processors: u
         target("CPU per chunk, 256 streams", "× haproxy", AtMost(1.1), ratio(ManyStreams)),
         target("added to the first chunk, p50, 16 streams", "× haproxy", AtMost(1.2), added(FewStreams)),
         target("added to the first chunk, p50, 256 streams", "× haproxy", AtMost(1.2), added(ManyStreams)),
+        target("CPU per request, an API key, three limits, a budget", "× none", AtMost(1.05), own(Limits)),
+        target("CPU per request, a JSON Web Token seen before", "× none", AtMost(1.05), own(Jwt)),
+        target("CPU of a new JSON Web Token", "µs", AtMost(60.0), new_token),
         target("memory, idle", "MB", AtMost(12.0), footprint(Start, |summary| summary.idle_bytes).map(|bytes| bytes / 1e6)),
         target("memory per idle stream, of 1,000", "KB", AtMost(20.0), per_stream(IdleThousand)),
         target("memory per idle stream, of 10,000", "KB", AtMost(20.0), per_stream(IdleTenThousand)),
@@ -65,12 +74,7 @@ fn targets(summaries: &[Summary], footprints: &[FootprintSummary], processors: u
             of(ManyRoutes, GATEWAY).and_then(|summary| Some(middle(summary.resident)? / 1e6)),
         ),
         target("start to first response", "ms", AtMost(30.0), footprint(Start, |summary| summary.start_ms)),
-        target(
-            "CPU per request, 5,000 routes",
-            "× 10 routes",
-            AtMost(1.1),
-            of(ManyRoutes, GATEWAY).and_then(|summary| middle(summary.own_ratio)),
-        ),
+        target("CPU per request, 5,000 routes", "× 10 routes", AtMost(1.1), own(ManyRoutes)),
         target(
             "requests/s of two cores",
             "× one core",

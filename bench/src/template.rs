@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use crate::workload::Setup;
+use crate::{request::API_KEY, workload::Setup};
 
 /// The host name of all requests that are not by many routes; certificates are for it.
 pub(crate) const HOST: &str = "bench.example.com";
@@ -28,6 +28,8 @@ pub(crate) struct Site<'a> {
     pub(crate) connections: u32,
     /// The authority's certificate, the gateway's and its key, in PEM.
     pub(crate) certificates: &'a Certificates,
+    /// The set of keys that verifies JSON Web Tokens; empty where there are none.
+    pub(crate) key_set: String,
 }
 
 /// Certificates and keys of TLS, in PEM.
@@ -65,7 +67,7 @@ impl Site<'_> {
         setups.split(',').any(|setup| setup == self.setup.name()).then_some(rest)
     }
 
-    fn values(&self) -> [(&'static str, String); 11] {
+    fn values(&self) -> [(&'static str, String); 13] {
         let escaped = |pem: &str| pem.replace('\n', "\\n");
         [
             ("@PORT@", self.address.port().to_string()),
@@ -79,6 +81,8 @@ impl Site<'_> {
             ("@CA@", escaped(&self.certificates.ca)),
             ("@CERTIFICATE@", escaped(&self.certificates.certificate)),
             ("@KEY@", escaped(&self.certificates.key)),
+            ("@KEY_SET@", self.key_set.clone()),
+            ("@API_KEY@", API_KEY.to_owned()),
         ]
     }
 }
@@ -111,6 +115,7 @@ mod tests {
             threads: 1,
             connections: 32,
             certificates: &certificates,
+            key_set: String::new(),
         };
         site.fill(text)
     }

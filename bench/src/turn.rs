@@ -14,6 +14,7 @@ use crate::{
     stats::quantile,
     subject::Subject,
     tls::Tls,
+    token::Tokens,
     workload::{Kind, Setup, Shape, Workload},
 };
 
@@ -23,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Files that a gateway and this program have open beside connections, with some to spare.
 const OTHER_FILES: u64 = 200;
-/// Idle streams, and host names with routes, of a smoke test.
+/// Idle streams, and host names with routes or tokens, of a smoke test.
 const SMOKE_STREAMS: u32 = 32;
 const SMOKE_HOSTS: u32 = 10;
 
@@ -42,6 +43,7 @@ pub(crate) struct Conditions<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) engine: &'a Engine,
     pub(crate) tls: &'a Tls,
+    pub(crate) tokens: &'a Tokens,
 }
 
 /// How the load came.
@@ -101,7 +103,7 @@ impl Conditions<'_> {
             let possible = u32::try_from(self.open_files.saturating_sub(OTHER_FILES) / 2).unwrap_or(u32::MAX);
             *streams = possible.min(if self.smoke { SMOKE_STREAMS } else { *streams });
         }
-        if let Setup::Routes(hosts) = &mut shape.setup {
+        if let Setup::Routes(hosts) | Setup::Jwt(hosts) = &mut shape.setup {
             *hosts = (*hosts).min(if self.smoke { SMOKE_HOSTS } else { *hosts });
         }
         shape

@@ -17,6 +17,15 @@ pub(crate) enum Workload {
     /// As 200b, of a gateway with two threads on two cores.
     #[value(name = "2-cores")]
     TwoCores,
+    /// As 200b, of a caller with an API key, three limits on its requests and a budget of tokens.
+    #[value(name = "limits")]
+    Limits,
+    /// As 200b, of a caller whose JSON Web Token was seen before.
+    #[value(name = "jwt")]
+    Jwt,
+    /// As 200b, of callers with so many JSON Web Tokens that each is new.
+    #[value(name = "jwt-new")]
+    NewJwt,
     /// Prompts of 32 KiB, 32 connections.
     #[value(name = "32k")]
     Medium,
@@ -99,7 +108,14 @@ pub(crate) enum Setup {
     H2,
     /// As `Clear`, with five routes on each of so many host names.
     Routes(u32),
+    /// As `Clear`, with an API key, limits and a budget.
+    Limits,
+    /// As `Clear`, with so many JSON Web Tokens in turn.
+    Jwt(u32),
 }
+
+/// Tokens of callers whose token is new: several times as many as a gateway remembers.
+const NEW_TOKENS: u32 = 16_384;
 
 const MODEL: Shape =
     Shape { title: "", kind: Kind::Requests(8000), setup: Setup::Clear, model: true, body: 200, connections: 32, threads: 1 };
@@ -111,7 +127,7 @@ impl Workload {
     /// All workloads in the order of the results. The comparison of a workload comes right before it.
     pub(crate) fn groups() -> &'static [&'static [Self]] {
         &[
-            &[Self::Small, Self::TwoCores],
+            &[Self::Small, Self::TwoCores, Self::Limits, Self::Jwt, Self::NewJwt],
             &[Self::Medium],
             &[Self::Large],
             &[Self::FewStreams],
@@ -134,6 +150,11 @@ impl Workload {
         match self {
             Self::Small => Shape { title: "200 B prompts, 32 connections", ..MODEL },
             Self::TwoCores => Shape { title: "200 B prompts, a gateway with two cores", threads: 2, ..MODEL },
+            Self::Limits => {
+                Shape { title: "200 B prompts, an API key, three limits, a token budget", setup: Setup::Limits, ..MODEL }
+            }
+            Self::Jwt => Shape { title: "200 B prompts, a token seen before", setup: Setup::Jwt(1), ..MODEL },
+            Self::NewJwt => Shape { title: "200 B prompts, a new token each", setup: Setup::Jwt(NEW_TOKENS), ..MODEL },
             Self::Medium => Shape { title: "32 KiB prompts, 32 connections", kind: Kind::Requests(4000), body: 32 << 10, ..MODEL },
             Self::Large => Shape { title: "1 MiB prompts, 32 connections", kind: Kind::Requests(200), body: 1 << 20, ..MODEL },
             Self::FewStreams => Shape { title: "SSE, 200 chunks, 16 streams", ..STREAMS },
@@ -164,7 +185,7 @@ impl Workload {
     /// The workload whose cost this one's is compared with, of the same gateway.
     pub(crate) fn base(self) -> Option<Self> {
         match self {
-            Self::TwoCores => Some(Self::Small),
+            Self::TwoCores | Self::Limits | Self::Jwt | Self::NewJwt => Some(Self::Small),
             Self::ManyRoutes => Some(Self::FewRoutes),
             _ => None,
         }
@@ -173,6 +194,11 @@ impl Workload {
     /// As it is called on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether it measures what only this gateway is configured for here.
+    pub(crate) fn is_of_policies(self) -> bool {
+        matches!(self.shape().setup, Setup::Limits | Setup::Jwt(_))
     }
 
     /// Whether answers are streams.
@@ -189,12 +215,19 @@ impl Setup {
             Self::Tls => "tls",
             Self::H2 => "h2",
             Self::Routes(_) => "routes",
+            Self::Limits => "limits",
+            Self::Jwt(_) => "jwt",
         }
     }
 
     /// Host names that have routes of their own.
     pub(crate) fn hosts(self) -> u32 {
         if let Self::Routes(hosts) = self { hosts } else { 0 }
+    }
+
+    /// JSON Web Tokens of its callers.
+    pub(crate) fn tokens(self) -> u32 {
+        if let Self::Jwt(tokens) = self { tokens } else { 0 }
     }
 }
 

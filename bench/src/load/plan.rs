@@ -79,7 +79,7 @@ mod tests {
         let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let connector = Arc::new(config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()).into();
         let shape = Workload::ManyRoutes.shape();
-        let plan = Plan::new(([127, 0, 0, 1], 1).into(), &shape, Request::of(&shape, &[]), connector);
+        let plan = Plan::new(([127, 0, 0, 1], 1).into(), &shape, Request::of(&shape, &[], &[]), connector);
         let places: BTreeSet<usize> = (0..plan.requests().len()).map(|_| plan.next_place()).collect();
         assert_eq!(places.len(), 5000);
     }
