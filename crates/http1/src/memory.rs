@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     Framing, MAX_HEAD,
-    fields::{ROOM, Spans, fields},
+    fields::{Spans, fields},
 };
 
 /// The longest head that is remembered, in bytes: what an idle connection holds is in proportion.
@@ -34,6 +34,8 @@ struct Known<S> {
     /// In memory of its own: what was read may be far larger.
     head: Bytes,
     lines: Vec<Line>,
+    /// Its fields, with room in the table for those that are added on the way: a copy has the same table.
+    fields: HeaderMap,
     ends: Ends,
 }
 
@@ -47,7 +49,6 @@ enum Ends {
 
 struct Line {
     name: HeaderName,
-    value: HeaderValue,
     /// Range of the value within the head.
     range: Range<usize>,
 }
@@ -70,22 +71,17 @@ impl<S> Default for Memory<S> {
 impl<S> Memory<S> {
     /// Takes a head off what was read, if all of it is there and it is like the one remembered.
     pub(crate) fn take(&mut self, read: &mut BytesMut) -> Option<Alike<'_, S>> {
-        let Known { says, head, lines, ends } = &**self.known.as_ref()?;
+        let Known { says, head, lines, fields, ends } = &**self.known.as_ref()?;
         let (changes, end) = compare(head, lines, read)?;
-        let (mut changes, mut ends) = (changes.into_iter().peekable(), *ends);
-        // A copy of a map has no room for the fields that are added on the way.
-        let mut fields = HeaderMap::with_capacity(lines.len() + ROOM);
-        for (index, line) in lines.iter().enumerate() {
-            let value = match changes.next_if(|(changed, _)| *changed == index) {
-                Some((_, value)) => {
-                    if line.name == header::CONTENT_LENGTH {
-                        ends = Ends::Length(number(&value)?);
-                    }
-                    value
-                }
-                None => line.value.clone(),
-            };
-            fields.append(&line.name, value);
+        let (mut fields, mut ends) = (fields.clone(), *ends);
+        // Names are there once each, so the map's order is that of the lines.
+        let mut values = fields.values_mut().enumerate();
+        for (index, value) in changes {
+            if lines[index].name == header::CONTENT_LENGTH {
+                ends = Ends::Length(number(&value)?);
+            }
+            let (_, old) = values.find(|(at, _)| *at == index)?;
+            *old = value;
         }
         read.advance(end);
         self.unlike = 0;
@@ -127,8 +123,7 @@ impl<S> Known<S> {
         }
         let line = |span: &[u32; 4]| {
             let [name, name_end, value, value_end] = span.map(|at| at as usize);
-            let name = HeaderName::from_bytes(&head[name..name_end]).ok()?;
-            Some(Line { value: fields.get(&name)?.clone(), name, range: value..value_end })
+            Some(Line { name: HeaderName::from_bytes(&head[name..name_end]).ok()?, range: value..value_end })
         };
         let lines = spans.iter().map(line).collect::<Option<_>>()?;
         let ends = match framing {
@@ -136,7 +131,7 @@ impl<S> Known<S> {
             Framing::Length(_) => Ends::Length(fields.get(header::CONTENT_LENGTH).map_or(Some(0), number)?),
             Framing::UntilClose | Framing::Switched => return None,
         };
-        Some(Self { says, head, lines, ends })
+        Some(Self { says, head, lines, fields, ends })
     }
 }
 
