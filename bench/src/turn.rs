@@ -27,6 +27,8 @@ const OTHER_FILES: u64 = 200;
 /// Idle streams, and host names with routes or tokens, of a smoke test.
 const SMOKE_STREAMS: u32 = 32;
 const SMOKE_HOSTS: u32 = 10;
+/// Time between two events of a smoke test's streams.
+const SMOKE_CADENCE: Duration = Duration::from_millis(1);
 
 /// Context of all turns.
 pub(crate) struct Conditions<'a> {
@@ -103,6 +105,12 @@ impl Conditions<'_> {
             let possible = u32::try_from(self.open_files.saturating_sub(OTHER_FILES) / 2).unwrap_or(u32::MAX);
             *streams = possible.min(if self.smoke { SMOKE_STREAMS } else { *streams });
         }
+        if self.smoke {
+            shape.connections = shape.connections.min(SMOKE_STREAMS);
+            if let Kind::Streams(cadence) = &mut shape.kind {
+                *cadence = SMOKE_CADENCE;
+            }
+        }
         if let Setup::Routes(hosts) | Setup::Jwt(hosts) = &mut shape.setup {
             *hosts = (*hosts).min(if self.smoke { SMOKE_HOSTS } else { *hosts });
         }
@@ -124,7 +132,7 @@ pub(crate) async fn measure(
     conditions.engine.set_answer(first_answer(workload));
     let (process, plan) = Process::start(subject, workload, conditions).await?;
     let spread = plan.spread;
-    let phases = match workload.shape().kind {
+    let phases = match conditions.shape(workload).kind {
         Kind::Requests(rate) => vec![(Phase::Full, None), (Phase::Paced, Some(rate))],
         Kind::Streams(cadence) => {
             conditions.engine.set_answer(Answer::Stream(cadence));

@@ -12,6 +12,8 @@ use crate::{CredentialSource, Denial};
 
 /// Prefix of a key's hash in a Secret.
 pub const SHA256_PREFIX: &str = "sha256:";
+/// Name of the client's id among its facts.
+const CLIENT_ID: &str = "client_id";
 /// Envoy's text for a client without a valid key.
 const UNAUTHENTICATED: &str = "Client authentication failed.";
 
@@ -29,13 +31,13 @@ pub struct ApiKeyAuth {
 }
 
 impl ApiKeyAuth {
-    /// The key that a request bears.
+    /// The key that a request bears. A key without an end asks for no time.
     ///
     /// # Errors
     /// The response to a request without a key, or with one that is unknown or expired. It does not say which.
-    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>, now: Timestamp) -> Result<&ApiKey, Denial> {
+    pub fn authenticate(&self, headers: &HeaderMap, query: Option<&str>, now: impl Fn() -> Timestamp) -> Result<&ApiKey, Denial> {
         let key = self.sources.iter().find_map(|source| source.find(headers, query));
-        let found = key.and_then(|key| self.keys.find(&key)).filter(|key| key.expires.is_none_or(|expires| now < expires));
+        let found = key.and_then(|key| self.keys.find(&key)).filter(|key| key.expires.is_none_or(|expires| now() < expires));
         found.ok_or(Denial::unauthorized(UNAUTHENTICATED))
     }
 }
@@ -53,8 +55,21 @@ pub struct ApiKey {
     pub client: Arc<str>,
     /// Time from which it is not valid any more.
     pub expires: Option<Timestamp>,
-    /// Facts of the client, for limits and rules.
+    /// Facts of the client as its Secret has them: an object, or null.
     pub metadata: Arc<Value>,
+    /// The same by name, and the client's id, for limits and rules. Requests share them.
+    pub facts: Arc<[(Arc<str>, Arc<Value>)]>,
+}
+
+impl ApiKey {
+    fn new(client: Arc<str>, expires: Option<Timestamp>, metadata: Value) -> Self {
+        let members = metadata.as_object().into_iter().flatten();
+        let members = members.map(|(name, value)| (name.as_str().into(), Arc::new(value.clone())));
+        // The last one of a name counts.
+        let id = (CLIENT_ID.into(), Arc::new(Value::from(&*client)));
+        let facts = members.chain([id]).collect();
+        Self { client, expires, metadata: Arc::new(metadata), facts }
+    }
 }
 
 impl fmt::Debug for ApiKeys {
@@ -109,7 +124,7 @@ impl ApiKeys {
             None => Err(ApiKeyError::Empty),
             Some(b'{') => self.add_object(client, from_json(value)?),
             Some(b'[') => from_json::<Vec<KeyObject>>(value)?.into_iter().try_for_each(|key| self.add_object(client.clone(), key)),
-            Some(_) => self.insert(hash(value), ApiKey { client, expires: None, metadata: Arc::new(Value::Null) }),
+            Some(_) => self.insert(hash(value), ApiKey::new(client, None, Value::Null)),
         }
     }
 
@@ -121,7 +136,7 @@ impl ApiKeys {
             _ => return Err(ApiKeyError::NoKey),
         };
         let expires = object.expires.map(|text| text.parse()).transpose().map_err(|_| ApiKeyError::Expires)?;
-        self.insert(digest, ApiKey { client, expires, metadata: Arc::new(Value::Object(object.metadata)) })
+        self.insert(digest, ApiKey::new(client, expires, Value::Object(object.metadata)))
     }
 
     fn insert(&mut self, digest: [u8; 32], key: ApiKey) -> Result<(), ApiKeyError> {
@@ -206,7 +221,7 @@ mod tests {
         keys.add("b", b"two").unwrap();
         let auth = auth(keys);
         let client =
-            |headers: HeaderMap| auth.authenticate(&headers, None, Timestamp::UNIX_EPOCH).map(|key| key.client.to_string());
+            |headers: HeaderMap| auth.authenticate(&headers, None, || Timestamp::UNIX_EPOCH).map(|key| key.client.to_string());
         assert_eq!(client(with("authorization", "Bearer one")).unwrap(), "a");
         assert_eq!(client(with("x-api-key", "two")).unwrap(), "b");
         for wrong in [with("x-api-key", "three"), with("authorization", "bearer one"), HeaderMap::new()] {
@@ -225,8 +240,11 @@ mod tests {
         let mut keys = ApiKeys::default();
         keys.add("a", value.as_bytes()).unwrap();
         let auth = auth(keys);
-        let at = |time: &str, key| auth.authenticate(&with("x-api-key", key), None, time.parse().unwrap());
+        let at = |time: &str, key| auth.authenticate(&with("x-api-key", key), None, || time.parse().unwrap());
         assert_eq!(at("2027-01-30T23:59:59Z", "hashed").unwrap().metadata["team"], "red");
+        let facts = at("2027-01-30T23:59:59Z", "hashed").unwrap().facts.clone();
+        let facts: Vec<_> = facts.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(facts, [("team", &Value::from("red")), ("client_id", &Value::from("a"))]);
         assert!(at("2027-01-31T00:00:00Z", "hashed").is_err());
         assert_eq!(&*at("2030-01-01T00:00:00Z", "new").unwrap().client, "a");
     }

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use pailou_auth::{
     ApiKeyAuth, BasicAuth, Claims, Denial, DocumentId, JwtAuth, JwtContext, JwtError, Keys, Metadata, PasswordCheck, VerifiedTokens,
 };
-use serde_json::Value;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::Stage;
@@ -65,14 +64,13 @@ impl Identity {
 /// 401.
 pub(super) fn api_key(settings: &ApiKeyAuth, head: &mut Head, identity: &mut Identity) -> Result<(), Error> {
     let parts = &mut head.parts;
-    let key = settings.authenticate(&parts.headers, parts.uri.query(), Timestamp::now()).map_err(error)?;
+    let key = settings.authenticate(&parts.headers, parts.uri.query(), Timestamp::now).map_err(error)?;
     if let Some(name) = &settings.client_id_header {
         forward(&mut parts.headers, name, &key.client)?;
     }
-    for (name, value) in key.metadata.as_object().into_iter().flatten() {
-        identity.metadata.insert(API_KEY_NAMESPACE, name.as_str().into(), Arc::new(value.clone()));
+    for (name, value) in &*key.facts {
+        identity.metadata.insert(API_KEY_NAMESPACE, name.clone(), value.clone());
     }
-    identity.metadata.insert(API_KEY_NAMESPACE, "client_id".into(), Arc::new(Value::from(&*key.client)));
     if settings.is_removed {
         settings.sources.iter().for_each(|source| source.remove(&mut parts.headers, &mut parts.uri));
     }
