@@ -279,6 +279,7 @@ async fn pass(
     state: &mut FilterState,
 ) -> Result<Passage<RequestInput>, Error> {
     let may_rematch = stage.route.is_some() && filters.iter().any(passed::may_rematch);
+    // Filters that talk to others are boxed: requests that pass none of them carry no room for them.
     for filter in filters {
         if state.passed.has(filter) {
             continue;
@@ -298,7 +299,7 @@ async fn pass(
             HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut identity)?,
             HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head).await?,
             HttpFilter::Oidc(settings) => {
-                if let Some(response) = oidc::request(settings, stage, head, &mut state.oidc).await? {
+                if let Some(response) = Box::pin(oidc::request(settings, stage, head, &mut state.oidc)).await? {
                     return Ok(Passage::Reply(Box::new(response)));
                 }
             }
@@ -314,13 +315,13 @@ async fn pass(
                 input = rate_limit::request(limits, stage, head, input, state).await?;
             }
             HttpFilter::ExternalAuth(server) => {
-                let asked = external_auth::request(server, stage, head, input, &mut state.mutations).await?;
+                let asked = Box::pin(external_auth::request(server, stage, head, input, &mut state.mutations)).await?;
                 state.clears_route |= asked.is_allowed && server.settings.recompute_route;
                 input = asked.input;
             }
             HttpFilter::ExtProc(processor) => {
                 if let Some(processing) = &mut state.processing {
-                    input = processing.request(processor, stage, head, input).await?;
+                    input = Box::pin(processing.request(processor, stage, head, input)).await?;
                 }
             }
             HttpFilter::Compressor(_) => compressor::request(&mut head.parts.headers),
