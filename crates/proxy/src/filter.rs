@@ -14,11 +14,13 @@ mod ext_proc;
 mod external_auth;
 mod facts;
 mod fault;
+mod limit_target;
 mod oidc;
 mod passed;
 mod rate_limit;
 mod rate_limit_service;
 mod response_override;
+mod tightest_limit;
 
 use std::{net::IpAddr, sync::Arc};
 

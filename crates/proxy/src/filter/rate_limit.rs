@@ -2,17 +2,19 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use pailou_auth::Metadata;
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
-use pailou_limits::{Descriptor, LimitRule, LlmCosts, Rate, RequestFacts, StableId};
-use pailou_snapshot::{Action, Body, ListenerName, Name, RateLimitFilter, RouteKind, RouteName, Rule};
+use pailou_limits::{Descriptor, LimitRule, LlmCosts, RequestFacts};
+use pailou_snapshot::{Action, Body, ListenerName, Name, RateLimitFilter, RouteName, Rule};
 
 use super::{
     Stage,
     authentication::Identity,
     facts::header_value,
+    limit_target,
     rate_limit_service::{self, Asker},
+    tightest_limit::Tightest,
 };
 use crate::{
     context::Context,
@@ -33,39 +35,6 @@ pub(super) struct LimitState {
     pub(super) charges: Charges,
     /// Changes that a rate limit service makes to the response.
     pub(super) mutations: Vec<HeaderMutation>,
-}
-
-/// Figures of the tightest limit, for headers.
-pub(super) struct Tightest {
-    /// Limit, and the policies that the header tells.
-    pub(super) limit: LimitText,
-    pub(super) remaining: u64,
-    /// Seconds.
-    pub(super) reset: u64,
-}
-
-pub(super) enum LimitText {
-    /// A local limit: without the policy.
-    Local(u64),
-    /// A limit, and its window in seconds.
-    Global(u64, u64),
-    /// The whole text, by a rate limit service's answer.
-    Service(String),
-}
-
-impl Tightest {
-    fn of(rate: Rate, is_local: bool) -> Self {
-        let Rate { limit, seconds, remaining, reset } = rate;
-        let limit = if is_local { LimitText::Local(limit) } else { LimitText::Global(limit, seconds) };
-        Self { limit, remaining, reset }
-    }
-
-    /// Notes it, if it is tighter than what is known.
-    pub(super) fn note(self, known: &mut Option<Self>) {
-        if known.as_ref().is_none_or(|known| self.remaining < known.remaining) {
-            *known = Some(self);
-        }
-    }
 }
 
 impl LimitState {
@@ -113,7 +82,7 @@ pub(super) async fn request(
         asked.inspect_err(|_| state.charges.refund(&context.limits))?;
         return Ok(input);
     }
-    let target = || stage.route.map_or(0, |route| target_id(route, stage.listener));
+    let target = || stage.route.map_or(0, |route| limit_target::id(route, stage.listener));
     let LimitState { tightest, charges, .. } = state;
     let has_headers = |rule: &LimitRule| rule.has_headers.unwrap_or(stage.rate_limit_headers);
     let charged = charges.charge(&request, selected, target, |rule, rate| {
@@ -162,7 +131,7 @@ pub(crate) async fn charge_backend(limits: &RateLimitFilter, request: BackendReq
     let (metadata, mut charges) = (Metadata::default(), Charges::default());
     let scan = call.and_then(ReadBody::scan);
     let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend: None };
-    let target = || target_id(route, listener);
+    let target = || limit_target::id(route, listener);
     charges.charge(&charged, selected, target, |_, _| {}).await.map_err(NoCharge::into_error)?;
     Ok(BackendCharge::new(charges, Arc::clone(context)))
 }
@@ -205,44 +174,8 @@ impl Facts<'_> {
 
 /// Adds to a response what is left, and what a rate limit service adds.
 pub(super) fn response(state: &LimitState, headers: &mut HeaderMap) {
-    if let Some(Tightest { limit, remaining, reset }) = &state.tightest {
-        let limit = match limit {
-            LimitText::Local(limit) => limit.to_string(),
-            LimitText::Global(limit, seconds) => format!("{limit}, {limit};w={seconds}"),
-            LimitText::Service(text) => text.clone(),
-        };
-        let values = [
-            ("x-ratelimit-limit", limit),
-            ("x-ratelimit-remaining", remaining.to_string()),
-            ("x-ratelimit-reset", reset.to_string()),
-        ];
-        for (name, value) in values {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
-        }
+    if let Some(tightest) = &state.tightest {
+        tightest.write(headers);
     }
     state.mutations.iter().for_each(|mutation| header_mutation::apply(mutation, headers));
-}
-
-/// Identity of the rule of a route on a listener: by its own name where it has one, else by its place.
-pub(super) fn target_id(route: &RouteName, listener: &ListenerName) -> u64 {
-    let kind = match route.kind {
-        RouteKind::Http => "http",
-        RouteKind::Grpc => "grpc",
-        RouteKind::Tls => "tls",
-        RouteKind::Tcp => "tcp",
-        RouteKind::Udp => "udp",
-    };
-    let mut id = StableId::default().with(kind).with(&route.name.namespace).with(&route.name.name);
-    match &route.rule_name {
-        Some(name) => id.add(name),
-        // No name has a slash.
-        None => id = id.with("/").with(&route.rule.to_string()),
-    }
-    id = id.with(&listener.gateway.namespace).with(&listener.gateway.name).with(&listener.section);
-    if let Some(set) = &listener.set {
-        id = id.with(&set.namespace).with(&set.name);
-    }
-    id.finish()
 }

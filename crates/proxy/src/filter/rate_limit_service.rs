@@ -25,7 +25,9 @@ use serde_json::Value;
 use super::{
     Stage,
     authentication::Identity,
-    rate_limit::{self, LimitState, LimitText, Tightest},
+    limit_target,
+    rate_limit::LimitState,
+    tightest_limit::{LimitText, Tightest},
 };
 use crate::{
     error::{Error, Flag},
@@ -236,7 +238,7 @@ impl Asker<'_> {
         });
         let target = match rule.reach {
             Reach::Policy => 0,
-            Reach::RouteRule => self.stage.route.map_or(0, |route| rate_limit::target_id(route, self.stage.listener)),
+            Reach::RouteRule => self.stage.route.map_or(0, |route| limit_target::id(route, self.stage.listener)),
         };
         let rate = known.map_or((rule.limit, rule.window), |(rate, _)| rate);
         let (charge, response) = match self.request.charge_within(rule, (question.values.clone(), target), prompt, rate) {
