@@ -78,7 +78,7 @@ fn of_gateway<'a>(
     used: &mut Used<'a>,
 ) -> GatewayCosts {
     let mut found = GatewayCosts::default();
-    let mut costs = ConfigCosts::new();
+    let (mut costs, mut lost_config, mut lacks_prices) = (ConfigCosts::new(), None, false);
     let (config, lists) = (Reference::gateway_config(gateway), Reference::model_prices(gateway).collect::<Vec<_>>());
     if config.is_none() && lists.is_empty() {
         return found;
@@ -90,7 +90,11 @@ fn of_gateway<'a>(
                 costs.clone_from(&read);
                 used.insert((&object.meta.namespace, &object.meta.name), read);
             }
-            None => found.problems.push(missing(GATEWAY_CONFIG_ANNOTATION, "GatewayConfig", to.namespace, to.name)),
+            None => {
+                let problem = missing(GATEWAY_CONFIG_ANNOTATION, "GatewayConfig", to.namespace, to.name);
+                lost_config = Some(Arc::from(&*problem.message));
+                found.problems.push(problem);
+            }
         }
     }
     if lists.len() > MAX_LISTS {
@@ -104,6 +108,7 @@ fn of_gateway<'a>(
     for to in lists.iter().take(MAX_LISTS).map(|list| list.to) {
         let Some(map) = index.config_maps.shared(to.namespace, to.name) else {
             found.problems.push(missing(MODEL_PRICES_ANNOTATION, "ConfigMap", to.namespace, to.name));
+            lacks_prices = true;
             continue;
         };
         match cache.lists.read(map, &before.lists) {
@@ -112,6 +117,7 @@ fn of_gateway<'a>(
                 wrong.extend(left_out);
             }
             PriceList::Wrong(why) => {
+                lacks_prices = true;
                 let message =
                     format!("metadata.annotations[{MODEL_PRICES_ANNOTATION}]: ConfigMap {}/{}: {why}", to.namespace, to.name);
                 found.problems.push(Problem::refs("InvalidModelPrices", message));
@@ -122,7 +128,7 @@ fn of_gateway<'a>(
         let message = format!("entries without a price: {}", wrong.join("; "));
         Condition::holds(warnings::PARTIALLY_SUPPORTED, "InvalidModelPrices", message, gateway.meta.generation)
     });
-    found.costs = Some(Arc::new(LlmCosts::new(costs, prices)));
+    found.costs = Some(Arc::new(LlmCosts::new(costs, prices).lacking(lost_config, lacks_prices)));
     found
 }
 

@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::client::Call;
+use crate::leaks::{self, Credentials};
 use crate::{address, binary, exposition, objects, wait};
 
 /// Port of the plain listener in most tests.
@@ -130,7 +131,7 @@ impl Default for Setup {
     }
 }
 
-/// A running gateway. Dropping it kills it.
+/// A running gateway. Dropping it kills it, and fails the test if it printed or shows a credential of its Secrets.
 pub struct Gateway {
     address: IpAddr,
     child: Child,
@@ -237,6 +238,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let credentials = self.files.credentials();
+        let pages = if credentials.is_empty() { String::new() } else { leaks::pages(self.admin()) };
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -244,6 +247,11 @@ impl Drop for Gateway {
             let log = self.access_log();
             let last = log.iter().rev().take(5).rev().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             eprintln!("--- the access log's last lines:\n{last}");
+            return;
+        }
+        for (place, text) in [("an admin page", pages), ("standard output", self.stdout()), ("standard error", self.stderr())] {
+            let leak = credentials.find(&text);
+            assert!(leak.is_none(), "{place} has a credential: {}", leak.unwrap_or_default());
         }
     }
 }
@@ -271,7 +279,7 @@ impl Printed {
 }
 
 /// A directory of its own, gone when dropped.
-pub(crate) struct Files(PathBuf);
+pub(crate) struct Files(PathBuf, Mutex<Credentials>);
 
 impl Files {
     pub(crate) fn new() -> Self {
@@ -279,7 +287,12 @@ impl Files {
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("pailou-e2e-{}-{serial}", std::process::id()));
         fs::create_dir_all(&path).expect("a directory can be made");
-        Self(path)
+        Self(path, Mutex::default())
+    }
+
+    /// Credentials of the Secrets that were written.
+    fn credentials(&self) -> std::sync::MutexGuard<'_, Credentials> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -288,6 +301,7 @@ impl Files {
 
     /// Saves as editors do: a new file takes the old one's place at once.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.credentials().note(text);
         let path = self.0.join(name);
         let fresh = self.0.join(format!(".{name}.new"));
         fs::write(&fresh, text).expect("a file can be written");

@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod exposition;
 pub mod gateway;
+mod leaks;
 pub mod limit_store;
 pub mod objects;
 pub mod picker;

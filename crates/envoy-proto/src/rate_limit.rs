@@ -187,6 +187,18 @@ pub enum AnswerError {
     NoCode,
 }
 
+impl AnswerError {
+    /// Whether the service, or what stands before it, answers nobody: an HTTP status, or the gRPC statuses DEADLINE_EXCEEDED and UNAVAILABLE.
+    /// Any other answer is about its question.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Call(CallFailure::Grpc { code, .. }) => matches!(code.as_str(), "4" | "14"),
+            Self::Call(CallFailure::Status(_)) => true,
+            Self::Call(CallFailure::Framing) | Self::Message(_) | Self::NoCode => false,
+        }
+    }
+}
+
 impl std::fmt::Display for AnswerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

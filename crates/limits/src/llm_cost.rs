@@ -49,6 +49,10 @@ pub struct LlmCosts {
     costs: Vec<LlmCostEntry>,
     /// The first that has a model counts.
     prices: Vec<Arc<ModelPrices>>,
+    /// Why definitions that the Gateway names are not there.
+    lost_config: Option<Arc<str>>,
+    /// A list of prices that the Gateway names is not there.
+    lacks_prices: bool,
 }
 
 /// Cost of a response.
@@ -126,7 +130,14 @@ pub enum LlmCostFailure {
 impl LlmCosts {
     /// Costs and prices. Of costs with one key the last counts; of prices of one model the first list's.
     pub fn new(costs: Vec<LlmCostEntry>, prices: Vec<Arc<ModelPrices>>) -> Self {
-        Self { costs, prices }
+        Self { costs, prices, lost_config: None, lacks_prices: false }
+    }
+
+    /// Notes what the Gateway names and does not have: its definitions, with the reason, and lists of prices. What they might say counts as
+    /// unknown: a built-in key may be defined anew, and a model may have a price.
+    #[must_use]
+    pub fn lacking(self, config: Option<Arc<str>>, prices: bool) -> Self {
+        Self { lost_config: config, lacks_prices: prices, ..self }
     }
 
     /// These costs, and those of another whose keys these do not have: a route's over its Gateway's.
@@ -134,7 +145,7 @@ impl LlmCosts {
     pub fn over(&self, other: &Self) -> Self {
         let costs = other.costs.iter().chain(&self.costs).cloned().collect();
         let prices = if self.prices.is_empty() { &other.prices } else { &self.prices };
-        Self { costs, prices: prices.clone() }
+        Self { costs, prices: prices.clone(), lost_config: other.lost_config.clone(), lacks_prices: other.lacks_prices }
     }
 
     /// The cost with a key, the Gateway's own or a built-in one. A Gateway may have none of its own.
@@ -142,13 +153,16 @@ impl LlmCosts {
     /// # Errors
     /// Nothing can be charged by it.
     pub fn find(costs: Option<&Self>, key: &Arc<str>) -> Result<LlmCost, LlmCostError> {
+        if let Some(why) = costs.and_then(|costs| costs.lost_config.as_ref()) {
+            return Err(LlmCostError::Broken(key.clone(), why.clone()));
+        }
         let own = costs.and_then(|costs| costs.costs.iter().rev().find(|(own, _)| own == key));
         let cost = match own {
             Some((_, Ok(cost))) => cost.clone(),
             Some((_, Err(why))) => return Err(LlmCostError::Broken(key.clone(), why.clone())),
             None => Self::built_in(key).ok_or_else(|| LlmCostError::Unknown(key.clone()))?,
         };
-        match cost.needs_price() && costs.is_none_or(|costs| !costs.has_prices()) {
+        match cost.needs_price() && costs.is_none_or(|costs| costs.lacks_prices || !costs.has_prices()) {
             true => Err(LlmCostError::NoPrices(key.clone())),
             false => Ok(cost),
         }
@@ -170,12 +184,13 @@ impl LlmCosts {
             return Some(0.0);
         }
         let names = [call.target_model, call.model, Some(ANY_MODEL)].into_iter().flatten();
-        let price = names.filter_map(|name| self.price(name)).next()?;
-        Some(price.of(call.tokens))
+        let entry = names.filter_map(|name| self.entry(name)).next()?;
+        Some(entry?.of(call.tokens))
     }
 
-    fn price(&self, model: &str) -> Option<&ModelPrice> {
-        self.prices.iter().find_map(|list| list.get(model))
+    /// The first entry of a model in the lists; within, `None` for one that is wrong: no other price stands in for it.
+    fn entry(&self, model: &str) -> Option<Option<&ModelPrice>> {
+        self.prices.iter().find_map(|list| list.entry(model))
     }
 }
 

@@ -17,9 +17,9 @@ const NO_OUTPUT: [&str; 3] = ["embedding", "rerank", "moderation"];
 /// Entry of LiteLLM's list that explains its fields.
 const EXPLANATION: &str = "sample_spec";
 
-/// Prices by model. `*` is the price of all models that are not there.
+/// Prices by model; `None` for an entry that is wrong. `*` is the price of all models that are not there.
 #[derive(Clone, Default, PartialEq)]
-pub struct ModelPrices(HashMap<Box<str>, ModelPrice>);
+pub struct ModelPrices(HashMap<Box<str>, Option<ModelPrice>>);
 
 /// Prices of one model's tokens, in US dollars a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,13 +52,14 @@ pub enum PriceListError {
 
 impl fmt::Debug for ModelPrices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ModelPrices({} models)", self.0.len())
+        write!(f, "ModelPrices({} models)", self.len())
     }
 }
 
 impl ModelPrices {
-    /// Reads a list. Gives it with a text for each entry that is wrong, and left out: the model, the field and the problem. An entry without a
-    /// price of tokens, such as that of a model that is paid by the image, is left out in silence.
+    /// Reads a list. Gives it with a text for each entry that is wrong: the model, the field and the problem. Such a model has no price, be
+    /// there one of any model or not. An entry without a price of tokens, such as that of a model that is paid by the image, is left out in
+    /// silence.
     ///
     /// # Errors
     /// None of it can be read.
@@ -74,10 +75,13 @@ impl ModelPrices {
         let (mut prices, mut problems) = (HashMap::new(), Vec::new());
         for (model, entry) in &entries {
             match ModelPrice::read(entry) {
-                Ok(Some(price)) if model != EXPLANATION => drop(prices.insert(model.as_str().into(), price)),
+                Ok(Some(price)) if model != EXPLANATION => drop(prices.insert(model.as_str().into(), Some(price))),
                 Ok(_) => {}
                 Err(_) if model == EXPLANATION => {}
-                Err(problem) => problems.push(format!("{model}: {problem}")),
+                Err(problem) => {
+                    problems.push(format!("{model}: {problem}"));
+                    prices.insert(model.as_str().into(), None);
+                }
             }
         }
         Ok((Self(prices), problems))
@@ -85,17 +89,22 @@ impl ModelPrices {
 
     /// The price of the model of this very name.
     pub fn get(&self, model: &str) -> Option<&ModelPrice> {
-        self.0.get(model)
+        self.entry(model)?
+    }
+
+    /// The entry of the model of this very name; within, `None` if it is wrong.
+    pub(crate) fn entry(&self, model: &str) -> Option<Option<&ModelPrice>> {
+        self.0.get(model).map(Option::as_ref)
     }
 
     /// The number of models with a price.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.values().flatten().count()
     }
 
     /// Whether no model has a price.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 

@@ -26,7 +26,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_limits::LlmCosts;
+use pailou_limits::{Counters, LlmCosts};
 use pailou_snapshot::{Filters, GeoSources, HttpFilter, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -192,6 +192,19 @@ impl FilterState {
         }
     }
 
+    /// Gives back what the request was charged by limits.
+    pub(crate) fn refund_limits(&mut self, counters: &Counters) {
+        self.limits.refund(counters);
+    }
+
+    /// Forgets the rule, so that the response is as one of a request that met none.
+    fn leave_rule(&mut self) {
+        self.rule = None;
+        self.processing = None;
+        self.mutations.clear();
+        self.oidc.set_cookies.clear();
+    }
+
     /// Room that limits hold for the response.
     pub(crate) fn take_charges(&mut self) -> TokenCharges {
         self.limits.take_tokens()
@@ -310,7 +323,11 @@ async fn pass(
                 state.oidc.hide(&mut head.parts.headers);
             }
             HttpFilter::Authorization(rules) => {
-                input = authorization::rules(rules, stage, head, input, &state.identity).await?;
+                input = authorization::rules(rules, stage, head, input, &state.identity).await.inspect_err(|error| {
+                    if authorization::hides_model(rules, error) {
+                        state.leave_rule();
+                    }
+                })?;
             }
             HttpFilter::RateLimit(limits) => {
                 let state = (&state.identity, &mut identity, &mut state.limits);

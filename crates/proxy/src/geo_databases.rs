@@ -45,7 +45,7 @@ impl GeoDatabases {
         if files.is_empty() && self.open.load().is_empty() {
             return;
         }
-        self.read(files.into_iter());
+        self.read(|_| files);
     }
 
     /// Looks at the files again and again, for as long as the databases are there.
@@ -63,21 +63,23 @@ impl GeoDatabases {
 
     /// Reads the files again that have changed.
     fn refresh(&self) {
-        let files: Vec<_> = self.open.load().keys().cloned().collect();
-        if !files.is_empty() {
-            self.read(files.into_iter());
+        if !self.open.load().is_empty() {
+            self.read(|open| open.keys().cloned().collect());
         }
     }
 
-    fn read(&self, files: impl Iterator<Item = Arc<Path>>) {
+    /// Reads files, chosen from those that are open once nobody else reads.
+    fn read(&self, choose: impl FnOnce(&BTreeMap<Arc<Path>, Arc<Database>>) -> BTreeSet<Arc<Path>>) {
         let _reading = self.reading.lock();
         let before = self.open.load();
         let read = |path: Arc<Path>| {
-            let kept = before.get(&path).filter(|database| database.version == version(&path));
-            let database = kept.cloned().unwrap_or_else(|| Arc::new(Database::read(&path)));
+            let known = before.get(&path);
+            // What failed is tried again: permissions may be other ones, or there may be files to open again.
+            let kept = known.filter(|database| database.reader.is_ok() && database.version == version(&path));
+            let database = kept.cloned().unwrap_or_else(|| Arc::new(Database::read(&path, known.map(|known| &**known))));
             (path, database)
         };
-        self.open.store(Arc::new(files.map(read).collect()));
+        self.open.store(Arc::new(choose(&before).into_iter().map(read).collect()));
     }
 
     /// The place of an address, as far as rules look at it.
@@ -128,7 +130,8 @@ impl GeoDatabases {
 }
 
 impl Database {
-    fn read(path: &Path) -> Self {
+    /// Reads a file. A failure that is known already is not logged again.
+    fn read(path: &Path, known: Option<&Self>) -> Self {
         let version = version(path);
         let reader = match version {
             None => Err("there is no such file, or the proxy may not read it".to_owned()),
@@ -142,14 +145,25 @@ impl Database {
             Ok(reader) => {
                 tracing::info!(path = %path.display(), kind = %reader.metadata().database_type, "a database of places is in use")
             }
+            Err(reason) if known.is_some_and(|known| known.reader.as_ref().err() == Some(reason)) => {}
             Err(reason) => tracing::error!(%reason, "a database of places cannot be used: rules that look at it refuse everyone"),
         }
         Self { version, reader }
     }
 
     /// The record of an address; an empty one where there is none.
-    fn look_up<T: DeserializeOwned + Default>(&self, address: IpAddr) -> Result<T, String> {
+    ///
+    /// # Errors
+    /// The file cannot be read, or is a database of something else: that would know of no address.
+    fn look_up<T: Record>(&self, address: IpAddr) -> Result<T, String> {
         let reader = self.reader.as_ref().map_err(Clone::clone)?;
+        let kind = &reader.metadata().database_type;
+        if !T::KINDS.iter().any(|known| kind.contains(known)) {
+            return Err(format!(
+                "a database of the kind {kind} cannot tell: its kind has none of the names {}",
+                T::KINDS.join(", ")
+            ));
+        }
         // Clients of both families may come by one socket; a database may know one.
         let address = address.to_canonical();
         if address.is_ipv6() && reader.metadata().ip_version == 4 {
@@ -158,6 +172,32 @@ impl Database {
         let found = reader.lookup(address).and_then(|found| found.decode()).map_err(|error| error.to_string())?;
         Ok(found.unwrap_or_default())
     }
+}
+
+/// A record of a database.
+trait Record: DeserializeOwned + Default {
+    /// Parts of the names of databases that have such records, as MaxMind and DB-IP name theirs.
+    const KINDS: &'static [&'static str];
+}
+
+impl Record for Country {
+    const KINDS: &'static [&'static str] = &["Country", "City", "Enterprise"];
+}
+
+impl Record for City {
+    const KINDS: &'static [&'static str] = &["City", "Enterprise"];
+}
+
+impl Record for AutonomousSystem {
+    const KINDS: &'static [&'static str] = &["ASN", "ISP", "Enterprise"];
+}
+
+impl Record for Provider {
+    const KINDS: &'static [&'static str] = &["ISP", "Enterprise"];
+}
+
+impl Record for Anonymous {
+    const KINDS: &'static [&'static str] = &["Anonymous"];
 }
 
 fn version(path: &Path) -> Option<(u64, Option<SystemTime>)> {

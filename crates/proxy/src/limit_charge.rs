@@ -69,6 +69,8 @@ pub(crate) enum NoCharge<'r> {
 pub(crate) struct BackendCharge {
     charges: Charges,
     context: Arc<Context>,
+    /// The backend has been asked.
+    is_asked: bool,
 }
 
 impl Charges {
@@ -148,7 +150,12 @@ impl NoCharge<'_> {
 impl BackendCharge {
     /// A charge that was made.
     pub(crate) fn new(charges: Charges, context: Arc<Context>) -> Self {
-        Self { charges, context }
+        Self { charges, context, is_asked: false }
+    }
+
+    /// Notes that the backend is asked.
+    pub(crate) fn ask(&mut self) {
+        self.is_asked = true;
     }
 
     /// Whether tokens of the response are charged.
@@ -161,15 +168,17 @@ impl BackendCharge {
         self.charges.tokens.stream_progress(events, record);
     }
 
-    /// Charges the cost of the request for good: the backend has been asked. Room that is held for a response goes back.
+    /// Charges the cost of the request for good, if the backend has been asked. Room that is held for a response goes back.
     pub(crate) fn keep(mut self) {
-        self.charges.made.clear();
+        if self.is_asked {
+            self.charges.made.clear();
+        }
     }
 
-    /// Charges the cost of a response that has ended, however it did. A request that no backend was asked for costs nothing. Gives back a
+    /// Charges the cost of a response that has ended, however it did. A backend that was not asked is charged nothing. Gives back a
     /// cost that could not be computed.
     pub(crate) fn settle(mut self, record: &RequestRecord) -> Option<UnknownCost> {
-        if record.attempts == 0 {
+        if !self.is_asked {
             return None;
         }
         self.charges.made.clear();

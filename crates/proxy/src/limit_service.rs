@@ -152,6 +152,12 @@ impl LimitServiceState {
         Some((permit, kind))
     }
 
+    /// Notes that the service answered in time, that it cannot count this question: it may well count others'.
+    pub(crate) fn end_refused_call(&self, kind: CallKind) {
+        self.end_call(kind, None);
+        self.stats.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes how a call ended: with an answer in time, or for this reason without.
     pub(crate) fn end_call(&self, kind: CallKind, failure: Option<&dyn fmt::Display>) {
         let LimitService { address, is_fail_closed, .. } = &*self.settings;

@@ -81,7 +81,11 @@ async fn run(
     let patience = service.settings().timeout;
     let mut call = pin!(exchange(service, upstreams, call));
     if let Ok(outcome) = timeout(patience, &mut call).await {
-        service.end_call(kind, outcome.as_ref().err().map(|error| error as _));
+        match &outcome {
+            Ok(_) => service.end_call(kind, None),
+            Err(Unanswered::Answer(error)) if !error.is_outage() => service.end_refused_call(kind),
+            Err(error) => service.end_call(kind, Some(error)),
+        }
         return outcome;
     }
     // Whoever asks next need not wait to find out.

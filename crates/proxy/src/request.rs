@@ -233,10 +233,16 @@ async fn serve(
     }
     record.body_delays = state.body_delays();
     let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
-    if state.may_be_refused() {
-        return state.unless_refused(Box::pin(forward(connection, head, admission, record))).await;
+    let forwarded = if state.may_be_refused() {
+        state.unless_refused(Box::pin(forward(connection, head, admission, record))).await
+    } else {
+        forward(connection, head, admission, record).await
+    };
+    // Limits of its backends refused it: those of the client are not charged either.
+    if forwarded.as_ref().is_err_and(|error| error.flag == Flag::RateLimited) {
+        state.refund_limits(&connection.worker.context.limits);
     }
-    forward(connection, head, admission, record).await
+    forwarded
 }
 
 /// Passes a request through the filters of the rule that takes it.
@@ -282,6 +288,8 @@ async fn forward(
     if let Body::Read { model, base_model } = input.known(base_models) {
         if record.model.is_none() {
             record.model = model.map(Into::into);
+        } else if record.model.as_deref() != model {
+            record.replaced_model = model.map(Into::into);
         }
         outgoing::model_headers(&mut head.parts.headers, model, base_model);
     }

@@ -55,10 +55,18 @@ impl RequestLog {
         self.charges = charges;
     }
 
-    /// Takes over the charge to the limits of the backend that comes next. The one before has been asked, and has no response to give.
+    /// Takes over the charge to the limits of the backend that comes next. The one before has no response to give.
     pub(crate) fn hold_for_backend(&mut self, charge: Option<BackendCharge>) {
         if let Some(before) = std::mem::replace(&mut self.backend_charge, charge.map(Box::new)) {
             before.keep();
+        }
+    }
+
+    /// Counts an attempt at the backend.
+    pub(crate) fn begin_attempt(&mut self) {
+        self.record.attempts += 1;
+        if let Some(charge) = &mut self.backend_charge {
+            charge.ask();
         }
     }
 

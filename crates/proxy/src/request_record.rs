@@ -56,6 +56,8 @@ pub struct RequestRecord {
     pub model: Option<Box<str>>,
     /// The name that the engine was given instead.
     pub target_model: Option<Arc<str>>,
+    /// The model of the body that a processor put in place of the client's, if it is another one.
+    pub replaced_model: Option<Arc<str>>,
     /// Attempts made.
     pub attempts: u32,
     /// Bytes of the request's body, where it was read; else as announced.
@@ -100,6 +102,7 @@ impl RequestRecord {
             endpoint: None,
             model: None,
             target_model: None,
+            replaced_model: None,
             attempts: 0,
             request_bytes: 0,
             response_bytes: 0,

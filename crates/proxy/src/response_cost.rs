@@ -55,7 +55,7 @@ impl ComputedCost {
 pub(crate) fn call(record: &RequestRecord, tokens: Tokens) -> ModelCall<'_> {
     let backend = record.cluster.as_ref().map(|cluster| cluster.key().endpoints.name());
     ModelCall {
-        model: record.model.as_deref(),
+        model: record.replaced_model.as_deref().or(record.model.as_deref()),
         target_model: record.target_model.as_deref(),
         backend: backend.map(|name| (&*name.namespace, &*name.name)),
         tokens,

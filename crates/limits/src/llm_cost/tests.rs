@@ -104,3 +104,22 @@ fn keys_are_the_gateways_own_then_built_in() {
     assert_eq!(of(LlmCosts::find(Some(&route), &key("credits"))), 3, "a route's own");
     assert_eq!(of(LlmCosts::find(Some(&route), &key("llm_total_token"))), 20, "the Gateway's");
 }
+
+#[test]
+fn what_a_gateway_names_and_lacks_is_unknown_and_not_absent() {
+    let list = r#"{"wrong": {"input_cost_per_token": "1e-5", "output_cost_per_token": 1e-5}, "*": {"input_cost_per_token": 0, "output_cost_per_token": 0}}"#;
+    let costs = priced(list);
+    assert_eq!(LlmCost::Money.of(Some(&costs), &call("any", 5, 5)), Ok(0));
+    assert_eq!(
+        LlmCost::Money.of(Some(&costs), &call("wrong", 5, 5)),
+        Err(LlmCostFailure::Unpriced),
+        "another price does not stand in for it"
+    );
+    let find = |costs: &LlmCosts, key: &str| LlmCosts::find(Some(costs), &key.into()).map(drop);
+    assert_eq!(find(&costs, "llm_cost_10_micro_usd"), Ok(()));
+    let costs = costs.lacking(None, true);
+    assert_eq!(find(&costs, "llm_cost_10_micro_usd"), Err(LlmCostError::NoPrices("llm_cost_10_micro_usd".into())));
+    assert_eq!(find(&costs, "llm_total_token"), Ok(()));
+    let costs = costs.lacking(Some("gone".into()), true);
+    assert_eq!(find(&costs, "llm_total_token"), Err(LlmCostError::Broken("llm_total_token".into(), "gone".into())));
+}

@@ -11,7 +11,7 @@ use super::{
     facts::header_value,
 };
 use crate::{
-    error::{Audience, Error, Flag},
+    error::{Error, Flag},
     request_head::Head,
     request_input::RequestInput,
     weighted::falls_within,
@@ -49,10 +49,8 @@ pub(super) async fn rules(
         location,
     };
     if let Err(denial) = filter.rules.authorize(&facts) {
-        let model = match known {
-            Body::Read { model, .. } if matches!(head.audience, Audience::Model(_)) => model,
-            _ => None,
-        };
+        // Whatever the path: a model that nobody knows is not found at any.
+        let model = if let Body::Read { model, .. } = known { model } else { None };
         return Err(Denied::new(filter, denial).error(model));
     }
     Ok(input)
@@ -70,6 +68,11 @@ pub(super) fn locate(filter: &AuthorizationFilter, stage: &Stage<'_>) -> Result<
     let databases = &stage.connection.worker.context.geo;
     let location = sources.and_then(|sources| databases.locate(sources, filter.geo_needs, stage.client));
     location.map(Some).map_err(|reason| Error::misconfigured(&format!("authorization by clientIPGeoLocations: {reason}")))
+}
+
+/// Whether a refusal hides the model: its response tells no more than that of a model that nothing leads to.
+pub(super) fn hides_model(filter: &AuthorizationFilter, error: &Error) -> bool {
+    filter.denied_model == DeniedModel::NotFound && error.flag == Flag::NoRoute
 }
 
 /// Refusal of a request by rules.

@@ -44,9 +44,10 @@ impl Hash for Target {
 
 impl Hash for TargetRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The rest seldom differs.
-        self.0.name.name.hash(state);
+        // The rest seldom differs where these do not.
+        self.0.name.hash(state);
         self.0.rule.hash(state);
+        self.1.gateway.hash(state);
         self.1.section.hash(state);
     }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, StatusCode};
 use pailou_auth::Metadata;
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
-use pailou_limits::{Descriptor, LimitRule, LlmCosts, RequestFacts};
+use pailou_limits::{Counters, Descriptor, LimitRule, LlmCosts, RequestFacts};
 use pailou_snapshot::{Action, Body, ListenerName, Name, RateLimitFilter, RouteName, Rule};
 
 use super::{
@@ -38,6 +38,11 @@ pub(super) struct LimitState {
 }
 
 impl LimitState {
+    /// Gives back what the request was charged.
+    pub(super) fn refund(&mut self, counters: &Counters) {
+        self.charges.refund(counters);
+    }
+
     /// Room that is held for the response.
     pub(super) fn take_tokens(&mut self) -> TokenCharges {
         std::mem::take(&mut self.charges.tokens)
@@ -122,7 +127,11 @@ pub(crate) struct BackendRequest<'a> {
 ///
 /// # Errors
 /// 429 where a limit has no room, 500 where it cannot be counted: then nothing is charged.
-pub(crate) async fn charge_backend(limits: &RateLimitFilter, request: BackendRequest<'_>) -> Result<BackendCharge, Error> {
+pub(crate) async fn charge_backend(
+    limits: &RateLimitFilter,
+    backend: Option<&Name>,
+    request: BackendRequest<'_>,
+) -> Result<BackendCharge, Error> {
     let BackendRequest { context, client, route, listener, head, call, is_understood, known, costs } = request;
     if limits.needs_body {
         check_body(head, is_understood)?;
@@ -130,16 +139,16 @@ pub(crate) async fn charge_backend(limits: &RateLimitFilter, request: BackendReq
     let selected = Facts { client, head, known: &known }.select(limits);
     let (metadata, mut charges) = (Metadata::default(), Charges::default());
     let scan = call.and_then(ReadBody::scan);
-    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend: None };
+    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend };
     let target = || limit_target::id(route, listener);
     charges.charge(&charged, selected, target, |_, _| {}).await.map_err(NoCharge::into_error)?;
     Ok(BackendCharge::new(charges, Arc::clone(context)))
 }
 
-/// The backend of a rule that has no more than one, or the first of them: the request has not come to the choice yet.
+/// The backend of a rule that has no more than one, or the first of them with a weight: the request has not come to the choice yet.
 fn first_backend<'r>(rule: &Rule, runtime: &'r Runtime) -> Option<&'r Name> {
     let Action::Forward(backends) = &rule.action else { return None };
-    let cluster = backends.iter().find_map(|backend| backend.cluster.as_ref().ok())?;
+    let cluster = backends.iter().filter(|backend| backend.weight > 0).find_map(|backend| backend.cluster.as_ref().ok())?;
     Some(runtime.cluster(*cluster).key().endpoints.name())
 }
 

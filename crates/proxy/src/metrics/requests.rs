@@ -18,6 +18,8 @@ use super::{
 };
 use crate::request_record::RequestRecord;
 
+/// Highest price of one response in the sum, in billionths of a US dollar.
+const MAX_NANO_USD: u64 = 1_000_000_000_000_000;
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A rule's series.
@@ -53,7 +55,8 @@ impl Requests {
             self.calls().output_tokens.fetch_add(usage.output_tokens, Relaxed);
         }
         if let Some(nano_usd) = record.nano_usd {
-            self.calls().nano_usd.fetch_add(nano_usd, Relaxed);
+            // A backend's figure may be anything: one response counts a million dollars at most, so that the sum does not wrap.
+            self.calls().nano_usd.fetch_add(nano_usd.min(MAX_NANO_USD), Relaxed);
         }
     }
 
@@ -102,7 +105,7 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
     table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)?;
 
     let costs = calls.iter().map(|(labels, calls)| {
-        let sum: u64 = calls.iter().map(|calls| calls.nano_usd.load(Relaxed)).sum();
+        let sum = calls.iter().fold(0, |sum: u64, calls| sum.saturating_add(calls.nano_usd.load(Relaxed)));
         ([labels.route(), labels.kind()], sum)
     });
     let costs = costs.filter(|(_, sum)| *sum > 0).map(|(labels, sum)| (labels, sum as f64 / 1e9));

@@ -86,7 +86,7 @@ impl Attempts<'_> {
             if let Some(history) = &mut self.history {
                 history.push(self.route.backend, attempt.id());
             }
-            record.attempts += 1;
+            record.begin_attempt();
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
             let begun = self.route.policy.envoy_headers.then(Instant::now);
             let tried = self.attempt(&attempt, clocks, record).await;

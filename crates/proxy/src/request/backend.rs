@@ -49,7 +49,7 @@ pub(super) async fn with_room<'a>(
     let Action::Forward(backends) = &rule.action else { return Ok((first, None)) };
     let (mut backend, mut full, mut refusal) = (first, SmallVec::<[&BackendRef; 4]>::new(), None);
     loop {
-        match charge(backend, request).await {
+        match charge(backend, runtime, request).await {
             Ok(charge) => return Ok((backend, charge)),
             Err(error) => refusal = Some(sooner(refusal, error)),
         }
@@ -69,10 +69,15 @@ pub(super) async fn with_room<'a>(
 ///
 /// # Errors
 /// As [`with_room`].
-pub(super) async fn charge(backend: &BackendRef, request: BackendRequest<'_>) -> Result<Option<BackendCharge>, Error> {
+pub(super) async fn charge(
+    backend: &BackendRef,
+    runtime: &Runtime,
+    request: BackendRequest<'_>,
+) -> Result<Option<BackendCharge>, Error> {
+    let name = || backend.cluster.as_ref().ok().map(|cluster| runtime.cluster(*cluster).key().endpoints.name());
     match &backend.limits {
         // Boxed: most backends have none, and would carry the room it needs.
-        Some(limits) => Box::pin(charge_backend(limits, request)).await.map(Some),
+        Some(limits) => Box::pin(charge_backend(limits, name(), request)).await.map(Some),
         None => Ok(None),
     }
 }

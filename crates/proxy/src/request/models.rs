@@ -49,7 +49,9 @@ pub(super) async fn response(
     }
     let (entries, refusal) = admitted(entries, stage, head).await;
     let Listed { models, refusal: forbidden, denied, hides } = Listed::of(&entries, stage, &request);
-    if models.is_empty() && !hides {
+    // To hide a model hides neither that credentials are missing, nor that something is broken.
+    let is_open = |error: &Error| error.status == StatusCode::UNAUTHORIZED || error.status.is_server_error();
+    if models.is_empty() && (!hides || [&refusal, &forbidden].into_iter().flatten().any(is_open)) {
         return Err(refusal.or(denied).or(forbidden).unwrap_or(unrouted));
     }
     let is_anthropic = head.audience == Audience::Objects(Dialect::Anthropic);

@@ -66,7 +66,7 @@ impl<'a> Attempts<'a> {
         if let Some(headers) = &self.original {
             self.head.parts.headers = headers.clone();
         }
-        let charge = backend::charge(backend, self.backend_request()).await?;
+        let charge = backend::charge(backend, self.route.runtime, self.backend_request()).await?;
         let counts_tokens = record.counts_tokens() || charge.as_ref().is_some_and(BackendCharge::counts_tokens);
         let route = Chosen { backend, counts_tokens, ..self.route };
         let mut outgoing = match &self.original {

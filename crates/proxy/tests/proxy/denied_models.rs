@@ -27,7 +27,8 @@ async fn serve(annotation: &str) -> (Gateway, Ear) {
     let policy = format!(
         "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {{name: policy{annotation}}}\nspec:\n  targetRefs: \
          [{{group: gateway.networking.k8s.io, kind: Gateway, name: gw}}]\n  apiKeyAuth: {{credentialRefs: [{{name: keys}}], \
-         forwardClientIDHeader: x-client, extractFrom: [{{headers: [x-api-key]}}]}}\n  authorization: {{rules: [{{action: Allow, principal: \
+         forwardClientIDHeader: x-client, extractFrom: [{{headers: [x-api-key]}}]}}\n  cors: {{allowOrigins: ['https://app.test']}}\n  \
+         authorization: {{rules: [{{action: Allow, principal: \
          {{headers: [{{name: x-client, values: [alice]}}, {{name: x-ai-eg-model, values: [qwen]}}]}}}}, {{action: Allow, principal: {{headers: \
          [{{name: x-client, values: [bob]}}]}}}}]}}\n"
     );
@@ -49,8 +50,9 @@ fn parts(answer: &str) -> (u16, String, Value) {
 async fn call(gateway: &Gateway, path: &str, key: &str, model: &str) -> (u16, String, Value) {
     let body = json!({"model": model, "max_tokens": 1, "messages": []}).to_string();
     let length = body.len();
-    let head =
-        format!("POST {path} HTTP/1.1\r\nhost: a.test\r\nx-api-key: {key}\r\nconnection: close\r\ncontent-type: application/json");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: a.test\r\nx-api-key: {key}\r\norigin: https://app.test\r\nconnection: close\r\ncontent-type: application/json"
+    );
     parts(&gateway.raw(&format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}")).await)
 }
 
@@ -86,6 +88,11 @@ async fn a_model_that_is_hidden_looks_like_one_that_does_not_exist() {
         assert_eq!(fields(&hidden.1, "secret-model"), fields(&unknown.1, "no-model"), "{path}");
     }
     gateway.log.line("authorization denies the model").await;
+    // Nor at a path that is no model API's, where a body names one all the same.
+    let (hidden, unknown) = (call(&gateway, "/foo", "one", "secret-model").await, call(&gateway, "/foo", "one", "no-model").await);
+    assert_eq!((hidden.0, unknown.0), (404, 404));
+    assert_eq!(fields(&hidden.1, "secret-model"), fields(&unknown.1, "no-model"));
+    assert_eq!(hidden.2.to_string().replace("secret-model", "no-model"), unknown.2.to_string());
     let (status, ..) = call(&gateway, "/v1/chat/completions", "two", "secret-model").await;
     assert_eq!(status, 200);
     ear.next().await;

@@ -142,7 +142,12 @@ async fn a_database_that_is_not_there_closes_the_routes_that_need_it() {
     gateway.log.line("city.mmdb: there is no such file").await;
     // One that is cut off, and one that is none.
     let whole = cities();
-    for broken in [&whole[..whole.len() / 2], b"no database"] {
+    // And one of something else, in which every address would be unknown.
+    let other = database(
+        "GeoLite2-ASN",
+        &[(Ipv4Addr::new(10, 1, 0, 0), 17, Field::Map(vec![("autonomous_system_number", Field::Number(64500))]))],
+    );
+    for broken in [&whole[..whole.len() / 2], b"no database", &other[..]] {
         files.write("city.mmdb", broken);
         gateway.update(&objects(&proxy, deny));
         assert_eq!(status(&gateway, "10.1.0.1").await, "500");

@@ -67,6 +67,10 @@ pub(crate) fn of_backend(spec: &RateLimit, backend: &Name) -> Result<RateLimitFi
             let field = if request.is_some() { "cost.request.metadata" } else { "limit.fromMetadata" };
             return Err(invalid(&format!("rateLimit.global.rules[{at}].{field}: a backend's limits have no facts of the client")));
         }
+        if spec.rate_limit_headers.is_some() {
+            let message = "responses do not tell of a backend's limits: remove the field";
+            return Err(invalid(&format!("rateLimit.global.rules[{at}].xRateLimitHeaders: {message}")));
+        }
     }
     let mut rules = limits("rateLimit.global", specs, &[(backend, specs.len())], WindowKind::Epoch)?;
     for (rule, _) in rules.iter_mut().zip(specs).filter(|(_, spec)| spec.shared.is_none()) {
