@@ -29,15 +29,16 @@ impl Credentials {
             if object["kind"] == "Secret" {
                 let members = object["stringData"].as_object().into_iter().flatten();
                 let secret = members.filter(|(name, _)| !PUBLIC.contains(&name.as_str()));
-                secret.filter_map(|(_, value)| value.as_str()).for_each(|value| self.add(value));
+                secret.filter_map(|(name, value)| Some((name, value.as_str()?))).for_each(|(name, value)| self.add(name, value));
             }
         }
     }
 
-    fn add(&mut self, value: &str) {
+    fn add(&mut self, name: &str, value: &str) {
         // A key in PEM is known by any of its lines. Of a URL the password alone is secret: `scheme://user:password@host`.
         let lines = value.lines().filter(|line| !line.starts_with("-----")).filter_map(|line| match line.split_once("://") {
-            Some((_, rest)) => Some(rest.rsplit_once('@')?.0.split_once(':')?.1),
+            Some((_, rest)) => password(rest),
+            None if name == "url" => password(line),
             None => Some(line),
         });
         self.0.extend(lines.filter(|text| text.len() >= SHORTEST).map(ToOwned::to_owned));
@@ -52,6 +53,11 @@ impl Credentials {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The password before a host.
+fn password(authority: &str) -> Option<&str> {
+    Some(authority.rsplit_once('@')?.0.split_once(':')?.1)
 }
 
 /// The pages that a gateway shows at its admin endpoint; none if it has ended.
@@ -82,15 +88,21 @@ mod tests {
             json!({"kind": "Secret", "stringData": {"key": "sk-0123456789", "tls.key": pem, "tls.crt": "public-certificate", "short": "word"}}),
             json!({"kind": "ConfigMap", "data": {"key": "no-secret-at-all"}}),
             json!({"kind": "Secret", "stringData": {"url": "redis://user:pass-word-1@localhost:6379"}}),
+            json!({"kind": "Secret", "stringData": {"url": "127.0.0.1:6379"}}),
         ];
         credentials.note(&crate::objects::documents(list));
         for leak in ["a sk-0123456789 b", "MIGHAgEAMBMGByqGSM49", "redis://***:pass-word-1@x"] {
             let line = credentials.find(&format!("first\n{leak}\nlast")).unwrap();
             assert!(line.contains("<the credential>"), "{line}");
         }
-        for harmless in
-            ["redis://user@localhost:6379", "public-certificate", "word", "no-secret-at-all", "-----BEGIN PRIVATE KEY-----"]
-        {
+        for harmless in [
+            "redis://user@localhost:6379",
+            "127.0.0.1:6379",
+            "public-certificate",
+            "word",
+            "no-secret-at-all",
+            "-----BEGIN PRIVATE KEY-----",
+        ] {
             assert_eq!(credentials.find(harmless), None);
         }
     }
