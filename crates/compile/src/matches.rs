@@ -15,8 +15,8 @@ use pailou_snapshot::{
 
 use super::{headers::header_name, regexes};
 
-/// The header that the gateway makes of the model in the body.
-const MODEL_HEADER: &str = "x-gateway-model-name";
+/// The headers that stand for the model in the body: ours, and Envoy AI Gateway's for the same.
+const MODEL_HEADERS: [&str; 2] = ["x-gateway-model-name", "x-ai-eg-model"];
 /// The header that the gateway makes of the model's base.
 const BASE_MODEL_HEADER: &str = "x-gateway-base-model-name";
 
@@ -76,11 +76,15 @@ fn with_headers(
     let mut found = Conditions { method, query, ..Conditions::default() };
     for (place, header) in headers.iter().enumerate() {
         let name: HeaderName = header_name(&header.name)?;
-        let value = || value(&format!("{field}.headers[{place}].value"), header.kind, &header.value);
+        let value = value(&format!("{field}.headers[{place}].value"), header.kind, &header.value)?;
         match name.as_str() {
-            MODEL_HEADER => found.model = Some(value()?),
-            BASE_MODEL_HEADER => found.base_model = Some(value()?),
-            _ => found.headers.push(HeaderMatch { name, value: value()? }),
+            name if MODEL_HEADERS.contains(&name) && found.model.is_some() => {
+                let message = format!("{field}.headers[{place}].name: {name} is the model again: name it in one header");
+                return Err(Problem::accepted("UnsupportedValue", message));
+            }
+            name if MODEL_HEADERS.contains(&name) => found.model = Some(value),
+            BASE_MODEL_HEADER => found.base_model = Some(value),
+            _ => found.headers.push(HeaderMatch { name, value }),
         }
     }
     Ok(Match { path, conditions: found.shared() })

@@ -155,3 +155,25 @@ async fn an_upload_that_stands_still_is_given_up() {
     let answer = timeout(Duration::from_secs(5), gateway.ask(head)).await.expect("it does not wait for ever");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("did not arrive in time"), "{answer}");
 }
+
+#[tokio::test]
+async fn ai_gateways_header_is_the_model_of_the_body_and_never_the_clients() {
+    let rule = "{matches: [{headers: [{name: x-ai-eg-model, value: qwen}]}], filters: [{type: RequestRedirect, requestRedirect: \
+                {hostname: found.test}}]}";
+    let trust = "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {name: trust}\nspec:\n  targetRefs: \
+                 [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]\n  clientIPDetection: {xForwardedFor: {numTrustedHops: 1}}\n";
+    for policy in ["", trust] {
+        let gateway = Gateway::serve(&[route(rule), policy.into()].concat());
+        for (model, header, status) in [("qwen", "", "302"), ("llama", "", "404"), ("llama", "x-ai-eg-model: qwen\r\n", "404")] {
+            let body = format!(r#"{{"model":"{model}","messages":[]}}"#);
+            let length = body.len();
+            let answer = gateway
+                .raw(&format!(
+                    "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n{header}content-type: application/json\r\ncontent-length: \
+                     {length}\r\nconnection: close\r\n\r\n{body}"
+                ))
+                .await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{model} {header}: {answer}");
+        }
+    }
+}
