@@ -4,6 +4,7 @@ pub mod admission_control;
 pub mod api_key_auth;
 pub mod authorization;
 pub mod backend;
+pub mod backend_connection;
 pub mod backend_settings;
 pub mod backend_traffic_policy;
 pub mod bandwidth_limit;

@@ -70,6 +70,11 @@ impl Breaker {
         self.acquire(Resource::Connections, limits.map(|limits| limits.max_connections))
     }
 
+    /// Whether one more connection would fit. Counts nothing.
+    pub fn has_room_for_connection(&self, limits: Option<&CircuitBreaker>) -> bool {
+        limits.is_none_or(|limits| self.active(Resource::Connections) < limits.max_connections)
+    }
+
     /// Counts a connection, once there are few enough. The caller holds a [`Breaker::pending`] permit meanwhile and sets the
     /// clock. Fails only where no connection is ever allowed.
     pub async fn connection_when_free(self: &Arc<Self>, limits: Option<&CircuitBreaker>) -> Result<Permit, Overflow> {

@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod io;
 mod pool;
+mod preconnect;
 mod raw;
 
 pub use body::UpstreamBody;
@@ -76,6 +77,8 @@ pub struct Destination<'a> {
     pub dns: DnsSettings,
     /// HTTP/2 towards it.
     pub http2: UpstreamHttp2,
+    /// Connections to be open, in percent of those that requests need; `None`: no more than those.
+    pub preconnect: Option<u16>,
     /// Counter of the connections to the endpoint alone.
     pub endpoint: Option<&'a Arc<EndpointState>>,
 }
@@ -98,6 +101,7 @@ impl<'a> Destination<'a> {
             is_fresh: false,
             dns: DnsSettings::default(),
             http2: UpstreamHttp2::default(),
+            preconnect: None,
             endpoint: None,
         }
     }

@@ -11,6 +11,9 @@ pub struct ConnectionSettings {
     pub http2: UpstreamHttp2,
     /// Requests go in the HTTP version of their client (`useClientProtocol`), and not in the cluster's.
     pub follows_client: bool,
+    /// Connections of a worker to an endpoint, in percent of those that requests need now, above 100 (Envoy's
+    /// `per_upstream_preconnect_ratio`). `None` opens none ahead.
+    pub preconnect: Option<u16>,
 }
 
 /// Resolution of endpoints' names.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::backend_connection::BackendConnection;
 use super::backend_traffic_policy::{BackendProxyProtocol, BackendTimeout, BackendTrafficPolicySpec};
 use super::circuit_breaker::CircuitBreaker;
 use super::client_traffic_policy::TcpKeepalive;
@@ -10,7 +11,6 @@ use super::health_check::HealthCheck;
 use super::http2::Http2Settings;
 use super::load_balancer::LoadBalancer;
 use super::retry::Retry;
-use crate::unsupported::Unsupported;
 
 /// Settings of connections to servers. The fields are BackendTrafficPolicy's.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -39,7 +39,7 @@ pub struct BackendSettings {
     pub circuit_breaker: Option<CircuitBreaker>,
     /// Buffers and connections made ahead.
     #[serde(default)]
-    pub connection: Option<Unsupported>,
+    pub connection: Option<BackendConnection>,
     /// HTTP/2.
     #[serde(default)]
     pub http2: Option<Http2Settings>,
@@ -59,6 +59,7 @@ impl BackendSettings {
             timeout: self.timeout,
             http2: self.http2.clone(),
             dns: self.dns,
+            connection: self.connection,
             ..BackendTrafficPolicySpec::default()
         }
     }
@@ -67,7 +68,7 @@ impl BackendSettings {
     pub fn is_unsupported(&self) -> bool {
         self.retry.is_some()
             || self.circuit_breaker.is_some()
-            || self.connection.is_some()
+            || self.connection.is_some_and(|it| it.buffer_limit.is_some() || it.predicts())
             || self.timeout.as_ref().is_some_and(|timeout| timeout.http.is_some())
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::admission_control::AdmissionControl;
+use super::backend_connection::BackendConnection;
 use super::bandwidth_limit::BandwidthLimit;
 use super::circuit_breaker::CircuitBreaker;
 use super::client_traffic_policy::TcpKeepalive;
@@ -82,7 +83,7 @@ pub struct BackendTrafficPolicySpec {
     pub proxy_protocol: Option<BackendProxyProtocol>,
     /// Buffers and connections made ahead.
     #[serde(default)]
-    pub connection: Option<Unsupported>,
+    pub connection: Option<BackendConnection>,
     /// HTTP/2 towards backends.
     #[serde(default)]
     pub http2: Option<Http2Settings>,
@@ -140,7 +141,8 @@ impl BackendTrafficPolicySpec {
 }
 
 unsupported_fields!(BackendTrafficPolicySpec,
-    "connection" => |spec| spec.connection.is_some(),
+    "connection.bufferLimit" => |spec| spec.connection.is_some_and(|it| it.buffer_limit.is_some()),
+    "connection.preconnect.predictivePercent" => |spec| spec.connection.is_some_and(|it| it.predicts()),
     "http2.onInvalidMessage" => |spec| spec.http2.as_ref().is_some_and(|it| it.on_invalid_message.is_some()),
     "http2.connectionKeepalive.intervalJitter" => |spec| spec.keepalive(|it| it.interval_jitter.is_some()),
     "http2.connectionKeepalive.idleInterval" => |spec| spec.keepalive(|it| it.idle_interval.is_some()),

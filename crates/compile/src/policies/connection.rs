@@ -1,7 +1,8 @@
-//! Connections to backends: `dns`, `http2` and `useClientProtocol` of a BackendTrafficPolicy.
+//! Connections to backends: `connection`, `dns`, `http2` and `useClientProtocol` of a BackendTrafficPolicy.
 
 use std::time::Duration;
 
+use crate::status::Problem;
 use pailou_api::{
     Quantity,
     envoy::{
@@ -12,17 +13,32 @@ use pailou_api::{
 };
 use pailou_snapshot::{ConnectionSettings, DnsFamily, DnsSettings, UpstreamHttp2};
 
+use super::values::invalid;
+
 /// Envoy Gateway's refresh rate of names.
 const REFRESH_RATE: Duration = Duration::from_secs(30);
 /// The largest window of HTTP/2 (RFC 9113, 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 /// Reads the settings.
-pub(super) fn read(spec: &BackendTrafficPolicySpec) -> ConnectionSettings {
-    ConnectionSettings {
+///
+/// # Errors
+/// `preconnect` is out of Envoy Gateway's bounds.
+pub(super) fn read(spec: &BackendTrafficPolicySpec) -> Result<ConnectionSettings, Problem> {
+    Ok(ConnectionSettings {
+        preconnect: preconnect(spec)?,
         dns: spec.dns.as_ref().map(dns).unwrap_or_default(),
         http2: spec.http2.as_ref().map(http2).unwrap_or_default(),
         follows_client: spec.use_client_protocol == Some(true),
+    })
+}
+
+fn preconnect(spec: &BackendTrafficPolicySpec) -> Result<Option<u16>, Problem> {
+    let preconnect = spec.connection.and_then(|connection| connection.preconnect);
+    match preconnect.and_then(|preconnect| preconnect.per_endpoint_percent) {
+        None | Some(100) => Ok(None),
+        Some(percent @ 101..=300) => Ok(u16::try_from(percent).ok()),
+        Some(percent) => Err(invalid(&format!("connection.preconnect.perEndpointPercent: {percent} is not between 100 and 300"))),
     }
 }
 

@@ -91,7 +91,7 @@ impl Traffic {
         traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
         traffic.admission_control = spec.admission_control.as_ref().map(admission_control::read).transpose()?.map(Arc::new);
         traffic.upgrades = upgrades(spec);
-        traffic.connection = connection::read(spec);
+        traffic.connection = connection::read(spec)?;
         traffic.http_filters = http_filters::of_policy(index, spec, sources)?;
         Ok(traffic.finished())
     }

@@ -38,6 +38,7 @@ pub(crate) fn dial<'a>(
         proxy_protocol: settings.cluster.proxy_protocol.map(|version| ProxyHeader { version, ends: None }),
         dns: settings.cluster.connection.dns,
         http2: settings.cluster.connection.http2,
+        preconnect: settings.cluster.connection.preconnect,
         breaker,
         limits,
         endpoint: Some(endpoint),

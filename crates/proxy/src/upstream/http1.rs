@@ -52,13 +52,15 @@ struct Connection {
     permit: ConnectionPermit,
     opened: Instant,
     served: u32,
+    /// It waited for a request, and may have been closed meanwhile.
+    was_idle: bool,
 }
 
 /// A connection's place in its group, from before it is opened.
-struct ConnectionPermit(Arc<Group>);
+pub(super) struct ConnectionPermit(Arc<Group>);
 
 impl ConnectionPermit {
-    fn new(group: &Arc<Group>) -> Self {
+    pub(super) fn new(group: &Arc<Group>) -> Self {
         group.open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(group))
     }
@@ -97,6 +99,18 @@ pub(super) struct Lease {
     max_requests: u32,
 }
 
+impl Idle {
+    /// Keeps a connection for the next request, no longer than `timeout`, nor past the moment when it `retires`.
+    fn keep(mut connection: Box<Connection>, timeout: Duration, retires: Option<Instant>) {
+        let now = Instant::now();
+        connection.was_idle = true;
+        if let Some(expires) = now.checked_add(timeout).map(|at| retires.map_or(at, |retires| at.min(retires))) {
+            let group = Arc::clone(&connection.permit.0);
+            group.push_idle(Self { connection, since: now, expires });
+        }
+    }
+}
+
 impl Lease {
     fn new(mut connection: Box<Connection>, destination: &Destination<'_>) -> Self {
         connection.served = connection.served.saturating_add(1);
@@ -115,12 +129,9 @@ impl Lease {
             return;
         }
         self.connection.wire.release();
-        let now = Instant::now();
-        let is_due = self.retires.is_some_and(|at| now >= at) || self.connection.served >= self.max_requests;
-        let expires = now.checked_add(self.idle_timeout).map(|at| self.retires.map_or(at, |retires| at.min(retires)));
-        if let (false, Some(expires)) = (is_due, expires) {
-            let group = Arc::clone(&self.connection.permit.0);
-            group.push_idle(Idle { connection: self.connection, since: now, expires });
+        let is_due = self.retires.is_some_and(|at| Instant::now() >= at) || self.connection.served >= self.max_requests;
+        if !is_due {
+            Idle::keep(self.connection, self.idle_timeout, self.retires);
         }
     }
 }
@@ -142,7 +153,10 @@ impl Upstreams {
                 Err(kind) => return Err(SendFailure::before(kind, body)),
             },
         };
-        let reused = connection.served > 0;
+        if let Some(percent) = destination.preconnect {
+            self.preconnect_http1(group, destination, percent);
+        }
+        let reused = connection.was_idle;
         let remote = connection.remote;
         let mut lease = Lease::new(connection, destination);
         let mut sending = Some(Sending::new(head, body));
@@ -174,7 +188,9 @@ impl Upstreams {
     async fn open_http1(&self, group: &Arc<Group>, destination: &Destination<'_>) -> Result<Box<Connection>, FailureKind> {
         let Some(breaker) = destination.breaker else {
             let by_endpoint = destination.endpoint.map(|endpoint| endpoint.connection(None)).transpose()?;
-            return self.connect_http1(group, destination, Counted { _by_breaker: None, _by_endpoint: by_endpoint }).await;
+            return self
+                .connect_http1(ConnectionPermit::new(group), destination, Counted { _by_breaker: None, _by_endpoint: by_endpoint })
+                .await;
         };
         let pending = breaker.pending(destination.limits)?;
         let limits = destination.limits;
@@ -197,7 +213,7 @@ impl Upstreams {
         };
         let connection = match timeout(destination.connect_timeout, waiting).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
-            Ok(Ok(Err(counted))) => self.connect_http1(group, destination, counted).await,
+            Ok(Ok(Err(counted))) => self.connect_http1(ConnectionPermit::new(group), destination, counted).await,
             Ok(Err(kind)) => Err(kind),
             Err(_) => Err(FailureKind::ConnectTimeout(destination.address.clone())),
         };
@@ -205,16 +221,23 @@ impl Upstreams {
         connection
     }
 
+    /// Opens a connection that is counted already, and keeps it for a request to come.
+    pub(super) async fn open_ahead_http1(&self, permit: ConnectionPermit, destination: &Destination<'_>, counted: Counted) {
+        if let Ok(connection) = self.connect_http1(permit, destination, counted).await {
+            let retires = destination.max_age.and_then(|age| connection.opened.checked_add(age));
+            Idle::keep(connection, destination.idle_timeout, retires);
+        }
+    }
+
     async fn connect_http1(
         &self,
-        group: &Arc<Group>,
+        permit: ConnectionPermit,
         destination: &Destination<'_>,
         counted: Counted,
     ) -> Result<Box<Connection>, FailureKind> {
-        let permit = ConnectionPermit::new(group);
         let (io, remote) = connect::open(&self.dns, destination, counted).await?;
         let (wire, heads) = (Wire::new(io), Heads::default());
-        Ok(Box::new(Connection { wire, heads, remote, permit, opened: Instant::now(), served: 0 }))
+        Ok(Box::new(Connection { wire, heads, remote, permit, opened: Instant::now(), served: 0, was_idle: false }))
     }
 }
 

@@ -65,8 +65,17 @@ impl Shared {
 
     /// Whether it takes one more request now.
     pub(super) fn has_room(&self) -> bool {
-        self.takes_requests(Instant::now())
-            && (self.streams.load(Ordering::Relaxed) as usize) < self.max_streams.load(Ordering::Relaxed).min(self.own_max_streams)
+        self.takes_requests(Instant::now()) && self.streams() < self.most_streams()
+    }
+
+    /// Requests on it.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed) as usize
+    }
+
+    /// Requests that it takes at once.
+    pub(super) fn most_streams(&self) -> usize {
+        self.max_streams.load(Ordering::Relaxed).min(self.own_max_streams)
     }
 
     /// Whether it may be let go: nothing will come of it any more, or it has waited too long.
@@ -109,7 +118,7 @@ impl Drop for Stream {
 }
 
 /// The one attempt to open a connection of a group. Others wait for its end, which comes however it ends.
-struct Opening<'a>(&'a Group, Option<Arc<Shared>>);
+pub(super) struct Opening<'a>(pub(super) &'a Group, pub(super) Option<Arc<Shared>>);
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
@@ -131,6 +140,9 @@ impl Upstreams {
                 Err(kind) => return Err(SendFailure::before(kind, request.into_body())),
             };
             let stream = Stream::new(Arc::clone(&shared));
+            if let Some(percent) = destination.preconnect {
+                self.preconnect_http2(group, destination, percent);
+            }
             let reused = shared.served.load(Ordering::Relaxed) > 1;
             let sent = shared.sender.clone().try_send_request(request).await;
             match sent {
@@ -184,7 +196,7 @@ impl Upstreams {
         }
     }
 
-    async fn connect_http2(&self, group: &Group, destination: &Destination<'_>) -> Result<Arc<Shared>, FailureKind> {
+    pub(super) async fn connect_http2(&self, group: &Group, destination: &Destination<'_>) -> Result<Arc<Shared>, FailureKind> {
         let by_breaker = destination.breaker.map(|breaker| breaker.connection(destination.limits)).transpose()?;
         // A worker without any connection to the endpoint may have one.
         let limit = destination.limits.and_then(|limits| limits.max_endpoint_connections);

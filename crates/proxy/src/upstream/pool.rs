@@ -69,6 +69,8 @@ pub(super) struct Group {
     pub(super) changed: Notify,
     /// HTTP/1.1 connections: being opened, at work or idle.
     pub(super) open: AtomicUsize,
+    /// Of those, the ones being opened ahead of requests.
+    pub(super) ahead: AtomicUsize,
     idle: Arc<AtomicUsize>,
     pool: Weak<Pool>,
 }
@@ -94,6 +96,7 @@ impl Pool {
             kept: Mutex::default(),
             changed: Notify::new(),
             open: AtomicUsize::new(0),
+            ahead: AtomicUsize::new(0),
             idle: Arc::clone(&self.idle),
             pool: Arc::downgrade(self),
         });
@@ -186,6 +189,26 @@ impl Group {
             return Ok(Arc::clone(shared));
         }
         Err(!std::mem::replace(&mut kept.is_opening, true))
+    }
+
+    /// Whether fewer HTTP/1.1 connections are open than `percent` of those that serve requests.
+    pub(super) fn lacks_connections(&self, percent: u16) -> bool {
+        let open = self.open.load(Ordering::Relaxed);
+        let spare = self.kept.lock().idle.len() + self.ahead.load(Ordering::Relaxed);
+        open.saturating_sub(spare) * usize::from(percent) > open * 100
+    }
+
+    /// Whether the shared connections allow fewer streams than `percent` of those there are, and nobody is opening another: the caller
+    /// is to, and to end the attempt by [`Group::opened_shared`].
+    pub(super) fn begin_shared_ahead(&self, percent: u16) -> bool {
+        let mut kept = self.kept.lock();
+        let (streams, most) =
+            kept.shared.iter().filter(|shared| !shared.is_closed()).fold((0_usize, 0_usize), |(streams, most), it| {
+                (streams.saturating_add(it.streams()), most.saturating_add(it.most_streams()))
+            });
+        let is_due = !kept.is_opening && !kept.is_retired && streams.saturating_mul(percent.into()) > most.saturating_mul(100);
+        kept.is_opening |= is_due;
+        is_due
     }
 
     /// Whether there is a shared connection, with or without room.

@@ -376,3 +376,77 @@ async fn http2_requests_share_a_connection_and_cancel_alone() {
     assert!(told.recv().await.unwrap().saturating_duration_since(given_up) < SOON);
     assert!(upstreams.send_request(&destination, get()).await.unwrap().reused);
 }
+
+#[tokio::test]
+async fn connections_are_opened_ahead_and_serve_the_requests_that_need_them() {
+    let (seen, mut numbers) = mpsc::unbounded_channel();
+    let address = backend(move |number, stream| {
+        seen.send(number).unwrap();
+        answer_all(stream)
+    })
+    .await;
+    let upstreams = upstreams();
+    let destination = Destination { preconnect: Some(200), ..destination(&address) };
+    let first = upstreams.send_request(&destination, get()).await.unwrap();
+    assert!(!first.reused);
+    // The second connection is nobody's request: it comes while the first serves one, and waits.
+    for number in 0..2 {
+        assert_eq!(timeout(SOON, numbers.recv()).await.unwrap(), Some(number));
+    }
+    let idle = async {
+        while upstreams.kept() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, idle).await.unwrap();
+    let second = upstreams.send_request(&destination, get()).await.unwrap();
+    assert!(second.reused, "the connection that was opened ahead serves it");
+    // Two are at work, so that four are to be open.
+    for number in 2..4 {
+        assert_eq!(timeout(SOON, numbers.recv()).await.unwrap(), Some(number));
+    }
+    assert_eq!((read(first).await, read(second).await), ("ok".into(), "ok".into()));
+    // One at work and three idle are more than enough.
+    read(upstreams.send_request(&destination, get()).await.unwrap()).await;
+    assert!(numbers.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn nothing_is_opened_ahead_beyond_a_limit_of_connections() {
+    let (seen, mut numbers) = mpsc::unbounded_channel();
+    let address = backend(move |number, stream| {
+        seen.send(number).unwrap();
+        answer_all(stream)
+    })
+    .await;
+    let (upstreams, breaker) = (upstreams(), Arc::default());
+    let limits = CircuitBreaker { max_connections: 1, ..CircuitBreaker::default() };
+    let destination =
+        Destination { preconnect: Some(300), breaker: Some(&breaker), limits: Some(&limits), ..destination(&address) };
+    for _ in 0..3 {
+        read(upstreams.send_request(&destination, get()).await.unwrap()).await;
+    }
+    assert_eq!((numbers.recv().await, numbers.try_recv().is_err()), (Some(0), true));
+    assert_eq!((breaker.active(Resource::Connections), breaker.overflowed(Resource::Connections)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_connection_to_http2_is_opened_before_the_last_one_is_full() {
+    let address = backend(|_, stream| async move {
+        let service = hyper::service::service_fn(|_| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    })
+    .await;
+    let upstreams = upstreams();
+    let http2 = UpstreamHttp2 { max_concurrent_streams: Some(2), ..UpstreamHttp2::default() };
+    let destination = Destination { protocol: Protocol::Http2, http2, preconnect: Some(300), ..destination(&address) };
+    let exchange = upstreams.send_request(&destination, get()).await.unwrap();
+    let second = async {
+        while upstreams.kept() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, second).await.unwrap();
+    drop(exchange);
+}

@@ -11,6 +11,7 @@ use crate::{
         },
         api_key_auth::{ApiKeyAuth, ExtractFrom},
         authorization::{Authorization, AuthorizationAction, AuthorizationRule},
+        backend_connection::{BackendConnection, Preconnect},
         backend_settings::BackendSettings,
         backend_traffic_policy::{
             BackendHttpTimeout, BackendProxyProtocol, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicySpec, Compression,
@@ -211,6 +212,8 @@ fields! {
         fault_injection, request_buffer, response_override, compression, compressor, rate_limit, proxy_protocol, connection, http2, dns,
         use_client_protocol, http_upgrade, telemetry, routing_type, admission_control, bandwidth_limit, undecodable,
     }
+    BackendConnection { buffer_limit, preconnect }
+    Preconnect { per_endpoint_percent, predictive_percent }
     BackendTimeout { tcp, http }
     DnsSettings { dns_refresh_rate, respect_dns_ttl, lookup_family }
     Http2Settings {
