@@ -112,6 +112,11 @@ impl Gate {
 
     /// As much of the bytes as may pass now; not nothing, and not before there are tokens.
     pub(crate) fn poll_pass(&mut self, held: &mut Bytes, context: &mut Context<'_>) -> Poll<Bytes> {
+        self.poll_count(held.len(), context).map(|count| held.split_to(count))
+    }
+
+    /// How many of so many bytes may pass now; not none, and not before there are tokens.
+    pub(crate) fn poll_count(&mut self, wanted: usize, context: &mut Context<'_>) -> Poll<usize> {
         loop {
             if let Some((timer, since)) = &mut self.timer {
                 ready!(timer.poll(context));
@@ -120,13 +125,13 @@ impl Gate {
             }
             let now = Instant::now();
             self.begun.get_or_insert(now);
-            let count = (self.bucket)(&self.buckets).take(self.rate, held.len(), now);
-            if count < held.len() {
+            let count = (self.bucket)(&self.buckets).take(self.rate, wanted, now);
+            if count < wanted {
                 // The few tokens that come before an interval is over are not worth a look.
                 self.timer = Some((Timer::new(now + FILL_INTERVAL), now));
             }
             if count > 0 {
-                return Poll::Ready(held.split_to(count));
+                return Poll::Ready(count);
             }
         }
     }

@@ -7,10 +7,16 @@ use std::{
 };
 
 use http::{Method, Version};
+use pailou_snapshot::RouteName;
 use parking_lot::Mutex;
 
 use crate::{
-    bandwidth::Delays, context::Context, error::Flag, limit_charge::BackendCharge, request_record::RequestRecord, response_cost,
+    bandwidth::{Buckets, Delays},
+    context::Context,
+    error::Flag,
+    limit_charge::BackendCharge,
+    request_record::RequestRecord,
+    response_cost,
     token_charges::TokenCharges,
 };
 
@@ -48,6 +54,11 @@ impl RequestLog {
     /// Waits for the end of the drain.
     pub(crate) async fn cut_off(&self) {
         self.context.cut_off.given().await;
+    }
+
+    /// Buckets of a rule's limits of bandwidth.
+    pub(crate) fn bandwidth(&self, rule: &RouteName) -> Arc<Buckets> {
+        self.context.bandwidth.of(rule)
     }
 
     /// Takes over the room that limits hold, to charge the response's cost when it has ended.

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io::{self, IoSlice},
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,7 +12,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use crate::idle::{Idle, Pulse};
+use crate::{
+    bandwidth::Gate,
+    idle::{Idle, Pulse},
+};
 
 /// Bytes that went through a tunnel.
 #[derive(Debug)]
@@ -35,17 +39,31 @@ pub(crate) enum End {
     Stopped,
 }
 
-/// Passes bytes on in both directions until both sides have ended, either has failed, or nothing has moved for `idle`, or
+/// Most bytes that wait for a limit of bandwidth in one direction.
+const MAX_HELD: usize = 8 << 10;
+
+/// Limits of bandwidth that a tunnel's bytes pass.
+#[derive(Default)]
+pub(crate) struct Gates {
+    /// For bytes from the client.
+    pub(crate) sent: Option<Gate>,
+    /// For bytes from the backend.
+    pub(crate) received: Option<Gate>,
+}
+
+/// Passes bytes on in both directions, no faster than the gates let them pass, until both sides have ended, either has failed, or nothing has moved for `idle`, or
 /// until `stop`.
 pub(crate) async fn tunnel(
     client: impl AsyncRead + AsyncWrite + Unpin,
     backend: impl AsyncRead + AsyncWrite + Unpin,
+    gates: Gates,
     idle: Option<Duration>,
     stop: impl Future<Output = ()>,
 ) -> Passed {
     let pulse = Arc::new(Pulse::new());
-    let mut client = Watched { io: client, pulse: Arc::clone(&pulse), read: 0 };
-    let mut backend = Watched { io: backend, pulse: Arc::clone(&pulse), read: 0 };
+    let mut client = Watched { io: client, pulse: Arc::clone(&pulse), read: 0, throttle: gates.sent.map(Throttle::new) };
+    let throttle = gates.received.map(Throttle::new);
+    let mut backend = Watched { io: backend, pulse: Arc::clone(&pulse), read: 0, throttle };
     let end = tokio::select! {
         biased;
         // An error here is how many such connections end.
@@ -61,12 +79,53 @@ struct Watched<T> {
     io: T,
     pulse: Arc<Pulse>,
     read: u64,
+    throttle: Option<Box<Throttle>>,
+}
+
+/// Bytes that have come, and wait for a limit of bandwidth.
+struct Throttle {
+    gate: Gate,
+    bytes: [u8; MAX_HELD],
+    /// Of the bytes, those that wait.
+    held: Range<usize>,
+}
+
+impl Throttle {
+    fn new(gate: Gate) -> Box<Self> {
+        Box::new(Self { gate, bytes: [0; MAX_HELD], held: 0..0 })
+    }
+
+    /// Reads as much as may pass. Nothing further is read before all that was read has passed.
+    fn poll_read<T: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut T,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            let mut room = ReadBuf::new(&mut self.bytes);
+            ready!(Pin::new(io).poll_read(context, &mut room))?;
+            self.held = 0..room.filled().len();
+        }
+        let wanted = self.held.len().min(buffer.remaining());
+        if wanted > 0 {
+            let count = ready!(self.gate.poll_count(wanted, context));
+            let passed = self.held.start..self.held.start + count;
+            buffer.put_slice(&self.bytes[passed]);
+            self.held.start += count;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        let Self { io, throttle, .. } = &mut *self;
+        match throttle {
+            None => ready!(Pin::new(io).poll_read(context, buffer))?,
+            Some(throttle) => ready!(throttle.poll_read(io, context, buffer))?,
+        }
         let count = buffer.filled().len() - before;
         if count > 0 {
             self.read += count as u64;

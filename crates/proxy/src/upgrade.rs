@@ -1,13 +1,17 @@
 //! WebSocket and other upgrades: after the 101 both connections are but bytes.
 
+use std::sync::Arc;
+
+use pailou_snapshot::HttpFilter;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    bandwidth::Gate,
     error::Flag,
     relay::Clocks,
     request_log::RequestLog,
     server::OnUpgrade,
-    tunnel::{End, tunnel},
+    tunnel::{End, Gates, tunnel},
     upstream::Switched,
 };
 
@@ -23,7 +27,7 @@ pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Bo
                     () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
                 }
             };
-            let passed = tunnel(client, backend, clocks.idle, stop).await;
+            let passed = tunnel(client, backend, gates(&record), clocks.idle, stop).await;
             record.request_bytes = passed.sent;
             record.response_bytes = passed.received;
             record.flag = match passed.end {
@@ -40,4 +44,19 @@ pub(crate) async fn join<G>(client: OnUpgrade, backend: Switched, mut record: Bo
     }
     record.settle();
     drop(guards);
+}
+
+/// Limits of bandwidth of the request's rule. The joined connections share its buckets with the bodies of other requests.
+fn gates(record: &RequestLog) -> Gates {
+    let Some(rule) = &record.rule else { return Gates::default() };
+    let limit = rule.filters.http.iter().find_map(|filter| match filter {
+        HttpFilter::BandwidthLimit(limit) => Some(limit),
+        _ => None,
+    });
+    let Some(limit) = limit else { return Gates::default() };
+    let buckets = record.bandwidth(&rule.route);
+    Gates {
+        sent: limit.request.map(|rate| Gate::new(Arc::clone(&buckets), |buckets| &buckets.request, rate)),
+        received: limit.response.map(|rate| Gate::new(buckets, |buckets| &buckets.response, rate)),
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
@@ -105,6 +105,43 @@ async fn a_request_takes_its_time_be_it_read_before_or_not() {
         assert!(begin.elapsed() >= AT_LEAST, "{:?}", begin.elapsed());
         assert_eq!(bodies.recv().await.unwrap(), body);
     }
+}
+
+async fn passes_slowly(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    let begin = Instant::now();
+    from.write_all(bytes).await.unwrap();
+    let mut passed = vec![0; bytes.len()];
+    to.read_exact(&mut passed).await.unwrap();
+    assert!(passed == bytes && begin.elapsed() >= AT_LEAST, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_passes_no_faster_in_either_direction() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let limits =
+        "  bandwidthLimit: {request: {limit: {value: 1Ki, unit: Second}}, response: {limit: {value: 1Ki, unit: Second}}}\n";
+    let gateway = gateway(listener.local_addr().unwrap(), limits);
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await.unwrap();
+    let (mut backend, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        backend.read_buf(&mut head).await.unwrap();
+    }
+    backend.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let bytes = "0123456789".repeat(40);
+    passes_slowly(&mut client, &mut backend, bytes.as_bytes()).await;
+    passes_slowly(&mut backend, &mut client, bytes.as_bytes()).await;
+    // What waits is passed on before the end is.
+    backend.write_all(bytes.as_bytes()).await.unwrap();
+    drop(backend);
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, bytes.as_bytes());
 }
 
 /// A rule whose requests take no longer than 1 s.
