@@ -1,14 +1,21 @@
 //! Prefix caches of inference engines, known by the events that the engines publish.
 //!
-//! Nothing here does IO or reads a clock. `decode` reads one batch of events (vLLM, SGLang, TensorRT-LLM by ZeroMQ; MessagePack) as
-//! borrowed events, without allocation.
+//! Nothing here does IO or reads a clock. In reading order:
+//!
+//! - `decode`: one batch of events (vLLM, SGLang, TensorRT-LLM by ZeroMQ; MessagePack) as borrowed events, without allocation;
+//! - `index`: blocks by the tokens from the beginning of the prompt up to their end, and the longest cached run of a prompt for each
+//!   publisher.
 //!
 //! Engines' block hashes are never reproduced: they differ by engine, version, flag and random seed. They serve to find a block's
-//! parent and to remove a block.
+//! parent and to remove a block; the index has keys of its own, made of the tokens that events carry.
 
 mod decode;
+mod index;
+#[cfg(test)]
+mod testing;
 
 pub use self::decode::{
     Batch, BlockExtraKeys, BlockHash, BlockHashes, BlockRemoved, BlockStored, Event, ExtraKey, ExtraKeys, MalformedBatch, Tier,
     TokenIds, Undecoded,
 };
+pub use self::index::{ApplyOutcome, CachedPrefix, Index, IndexCounters, Prompt, PromptImage, PublisherId};

@@ -6,29 +6,7 @@ mod oracle;
 use rmpv::Value;
 
 use super::*;
-
-fn encode(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    rmpv::encode::write_value(&mut bytes, value).expect("a vector takes all");
-    bytes
-}
-
-fn map(entries: &[(&str, Value)]) -> Value {
-    Value::Map(entries.iter().map(|(name, value)| (Value::from(*name), value.clone())).collect())
-}
-
-fn array<const N: usize>(values: [Value; N]) -> Value {
-    Value::Array(values.into())
-}
-
-fn ints(values: impl IntoIterator<Item = u64>) -> Value {
-    Value::Array(values.into_iter().map(Value::from).collect())
-}
-
-/// Batch as vLLM writes it.
-fn batch(events: Vec<Value>) -> Vec<u8> {
-    encode(&array([Value::from(1.5), Value::Array(events), Value::from(0)]))
-}
+use crate::testing::{array, batch, encode, ints, map};
 
 /// An event with nothing borrowed.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,86 @@
+//! Faults that other pickers had.
+
+use super::*;
+
+/// One subscriber younger than its engine lost all that came later.
+#[test]
+fn blocks_of_an_unknown_parent_do_not_hinder_later_prompts() {
+    let (mut index, [one]) = index(1000);
+    let prompt = tokens(49);
+    let orphan = stored(&[5, 6], Some(4), &prompt[16..48], 16, &[]);
+    apply(&mut index, one, vec![orphan.clone(), prompt_stored(&prompt[..16], 4, &[])]);
+    assert_eq!((cached(&index, one, &prompt), index.counters().unknown), ([16, 0, 0], 2));
+    apply(&mut index, one, vec![orphan]);
+    assert_eq!(cached(&index, one, &prompt), [48, 0, 0]);
+}
+
+/// Gemma 4 with a draft model has blocks of 16 and 64 tokens.
+#[test]
+fn blocks_of_mixed_sizes_continue_each_other() {
+    let (mut index, [one]) = index(1000);
+    let prompt = tokens(129);
+    let events = vec![stored(&[64], None, &prompt[..64], 64, &[]), stored(&[80, 96], Some(64), &prompt[64..96], 16, &[])];
+    apply(&mut index, one, events);
+    assert_eq!(cached(&index, one, &prompt), [96, 0, 0]);
+    let cpu = ("medium", Value::from("CPU"));
+    apply(&mut index, one, vec![stored(&[65, 128], None, &prompt[..128], 64, &[cpu])]);
+    assert_eq!(cached(&index, one, &prompt), [96, 32, 0]);
+    apply(&mut index, one, vec![removed(&[80], &[])]);
+    assert_eq!(cached(&index, one, &prompt), [64, 64, 0]);
+}
+
+/// SGLang's pages have one token by default; an index with an entry for each ran out of memory.
+#[test]
+fn pages_of_one_token_are_found_in_sixteens() {
+    let (mut index, [one, other]) = index(1000);
+    let prompt = tokens(100);
+    let page = |at: u32| stored(&[u64::from(at)], (at > 0).then(|| u64::from(at) - 1), &prompt[at as usize..][..1], 1, &[]);
+    apply(&mut index, other, vec![prompt_stored(&prompt[..96], 1, &[])]);
+    assert_eq!(apply(&mut index, one, vec![page(0)]), ApplyOutcome::Reset);
+    assert_eq!(cached(&index, other, &prompt), [0; 3]);
+    assert_eq!(apply(&mut index, one, (0..50).map(page).collect()), ApplyOutcome::Applied);
+    apply(&mut index, other, vec![prompt_stored(&prompt[..96], 1, &[])]);
+    assert_eq!((cached(&index, one, &prompt), cached(&index, other, &prompt)), ([48, 0, 0], [96, 0, 0]));
+    apply(&mut index, one, vec![removed(&[49, 48, 47], &[])]);
+    assert_eq!(cached(&index, one, &prompt), [32, 0, 0]);
+}
+
+/// SGLang's hashes do not depend on the salt.
+#[test]
+fn a_hash_that_stands_for_other_tokens_no_longer_stands_for_the_first() {
+    let (mut index, [one]) = index(1000);
+    let prompt = tokens(17);
+    let salted = |salt: &str| prompt_stored(&prompt[..16], 1, &[("cache_salt", Value::from(salt))]);
+    apply(&mut index, one, vec![salted("first"), salted("second")]);
+    let total = |index: &Index, salt: &str| {
+        cached_with(index, one, &Prompt { tokens: &prompt, cache_salt: Some(salt.as_bytes()), ..Prompt::default() })[0]
+    };
+    assert_eq!((total(&index, "first"), total(&index, "second")), (0, 16));
+    apply(&mut index, one, vec![removed(&[1], &[])]);
+    assert_eq!((total(&index, "second"), index.len()), (0, 0));
+}
+
+/// Two hashes for the same tokens: both have to go.
+#[test]
+fn tokens_are_cached_while_one_of_their_hashes_is() {
+    let (mut index, [one]) = index(1000);
+    let prompt = tokens(17);
+    apply(&mut index, one, vec![prompt_stored(&prompt[..16], 1, &[]), prompt_stored(&prompt[..16], 2, &[])]);
+    apply(&mut index, one, vec![removed(&[1], &[])]);
+    assert_eq!(cached(&index, one, &prompt), [16, 0, 0]);
+    apply(&mut index, one, vec![removed(&[2], &[])]);
+    assert_eq!(cached(&index, one, &prompt), [0; 3]);
+}
+
+#[test]
+fn a_cache_that_is_cleared_is_cleared_at_once() {
+    let (mut index, [one, other]) = index(1_000_000);
+    let prompt = tokens(160_001);
+    apply(&mut index, one, vec![prompt_stored(&prompt[..160_000], 1, &[])]);
+    apply(&mut index, other, vec![prompt_stored(&prompt[..160_000], 1, &[])]);
+    apply(&mut index, one, vec![Value::Array(vec![Value::from("AllBlocksCleared")])]);
+    assert_eq!((cached(&index, one, &prompt), cached(&index, other, &prompt)), ([0; 3], [160_000, 0, 0]));
+    // A child of what was cleared is an orphan.
+    apply(&mut index, one, vec![stored(&[7], Some(1), &prompt[16..32], 16, &[])]);
+    assert_eq!(index.counters().unknown, 1);
+}
