@@ -6,12 +6,10 @@ use std::sync::{
 };
 
 use pailou_compile::status::Statuses;
-use pailou_control::{ClusterState, CompiledState, Metrics};
 use pailou_epp::EndpointPicker;
 use pailou_proxy::Proxy;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::watch;
 
 use crate::{
     document::Document,
@@ -107,30 +105,6 @@ impl Component for GatewayComponent {
     }
 }
 
-/// A controller.
-pub(crate) struct ControllerComponent {
-    pub(crate) known: watch::Receiver<Option<ClusterState>>,
-    pub(crate) published: watch::Receiver<Option<CompiledState>>,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-impl Component for ControllerComponent {
-    fn is_ready(&self) -> bool {
-        self.known.borrow().is_some()
-    }
-
-    fn encode_metrics(&self, text: &mut String) {
-        self.metrics.encode(text);
-    }
-
-    fn status(&self) -> String {
-        match self.published.borrow().clone() {
-            Some(published) => pretty(&Document::new(&published.compiled.statuses, &[], Strictness::SERVING)),
-            None => pretty(&json!({})),
-        }
-    }
-}
-
 impl Component for Arc<EndpointPicker> {
     fn is_ready(&self) -> bool {
         EndpointPicker::is_ready(self)
@@ -161,6 +135,7 @@ impl Component for Arc<EndpointPicker> {
     }
 }
 
-fn pretty(document: &impl Serialize) -> String {
+/// A document as an operator reads it.
+pub(crate) fn pretty(document: &impl Serialize) -> String {
     serde_json::to_string_pretty(document).expect("states are strings and numbers") + "\n"
 }

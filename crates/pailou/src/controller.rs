@@ -4,16 +4,20 @@ use std::{iter, sync::Arc};
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use pailou_compile::{SessionKeySource, Settings};
-use pailou_control::{Connection, Controller, Options, feed, leader, provision, session_key};
+use pailou_control::{ClusterState, CompiledState, Connection, Controller, Metrics, Options, feed, leader, provision, session_key};
 use pailou_snapshot::PortKey;
+use serde_json::json;
+use tokio::sync::watch;
 
 use crate::{
     admin,
-    admin_state::{AdminState, ControllerComponent},
+    admin_state::{AdminState, Component, pretty},
     cli::ControllerArgs,
+    document::Document,
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
+    source::Strictness,
 };
 
 /// Follows the cluster until a signal comes.
@@ -103,5 +107,29 @@ fn options(args: &ControllerArgs, connection: &Connection, namespace: String) ->
             identity: args.identity.clone().unwrap_or_else(leader::random_identity),
             duration: leader::LEASE_DURATION,
         },
+    }
+}
+
+/// The controller, as the admin endpoint shows it.
+struct ControllerComponent {
+    known: watch::Receiver<Option<ClusterState>>,
+    published: watch::Receiver<Option<CompiledState>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Component for ControllerComponent {
+    fn is_ready(&self) -> bool {
+        self.known.borrow().is_some()
+    }
+
+    fn encode_metrics(&self, text: &mut String) {
+        self.metrics.encode(text);
+    }
+
+    fn status(&self) -> String {
+        match self.published.borrow().clone() {
+            Some(published) => pretty(&Document::new(&published.compiled.statuses, &[], Strictness::SERVING)),
+            None => pretty(&json!({})),
+        }
     }
 }

@@ -95,8 +95,13 @@ pub(crate) enum Error {
     #[error("{0}")]
     PickerCertificate(pailou_epp::CertificateError),
     /// There is no way to the cluster.
+    #[cfg(feature = "cluster")]
     #[error("{0}")]
     Cluster(pailou_control::Error),
+    /// A command of a cluster, in a program without that part.
+    #[cfg(not(feature = "cluster"))]
+    #[error("this program was built without the part that follows a cluster")]
+    WithoutCluster,
     /// Something that was there cannot be read.
     #[error("some files or documents were not read; the conditions are of the rest")]
     Unreadable,
@@ -137,7 +142,10 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Bind { hint, .. } => Some(hint),
+            #[cfg(feature = "cluster")]
             Self::Cluster(_) => Some("name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod with a service account"),
+            #[cfg(not(feature = "cluster"))]
+            Self::WithoutCluster => Some("build it without --no-default-features"),
             Self::Admin { .. } => Some("name the address that the gateway was started with: --admin IP:PORT"),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,

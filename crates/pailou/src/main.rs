@@ -6,11 +6,13 @@
 mod cli;
 
 mod check;
+#[cfg(feature = "cluster")]
 mod controller;
 mod demo;
 mod keys;
 mod limits;
 mod picker;
+#[cfg(feature = "cluster")]
 mod proxy;
 mod serve;
 mod session_key;
@@ -86,8 +88,12 @@ fn run(cli: &Cli) -> Result<ExitOutcome, Error> {
         Command::Check(args) => check::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Limits(args) => limits::run(args),
+        #[cfg(feature = "cluster")]
         Command::Controller(args) => controller::run(args),
+        #[cfg(feature = "cluster")]
         Command::Proxy(args) => proxy::run(args),
+        #[cfg(not(feature = "cluster"))]
+        Command::Controller(_) | Command::Proxy(_) => Err(Error::WithoutCluster),
         Command::Picker(args) => picker::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Sim(args) => sim::run(args),

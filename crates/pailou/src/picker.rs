@@ -1,15 +1,12 @@
 //! `pailou picker`: the built-in picker as an endpoint picker for other gateways.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod files;
 mod followed;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use pailou_api::NamespaceName;
-use pailou_control::{
-    Connection,
-    pool::{PoolFollower, PoolName},
-};
 use pailou_epp::{BindError, Certificate, EndpointPicker, Limits, Options, Server};
 use pailou_snapshot::PortKey;
 use tokio::runtime::Handle;
@@ -22,8 +19,9 @@ use crate::{
     runtime,
     signals::Signals,
 };
+#[cfg(feature = "cluster")]
+use cluster::follow_cluster;
 use files::Files;
-use followed::Followed;
 
 /// Picks until a signal comes.
 pub(crate) fn run(args: &PickerArgs) -> Result<ExitOutcome, Error> {
@@ -89,29 +87,7 @@ fn not_bound(error: BindError) -> Error {
     }
 }
 
-/// Follows the pool in its cluster for as long as the runtime lives.
-async fn follow_cluster(args: &PickerArgs, picker: Arc<EndpointPicker>) -> Result<(), Error> {
-    let connection = Connection::new(args.kubeconfig.as_deref()).await.map_err(Error::Cluster)?;
-    let namespace = match &args.pool_namespace {
-        Some(namespace) => namespace.clone(),
-        None => NamespaceName::try_from(connection.namespace.as_str()).map_err(Error::Namespace)?,
-    };
-    tracing::info!("following InferencePool {}/{} of {}", namespace.as_str(), args.pool_name, connection.origin);
-    let mut followed = Followed::new(picker, args, namespace.clone());
-    let pool = PoolName { group: args.pool_group, namespace, name: args.pool_name.clone() };
-    let follower = PoolFollower::start(connection, pool);
-    tokio::spawn(async move {
-        let mut objects = follower.objects();
-        loop {
-            let now = objects.borrow_and_update().clone();
-            if let Some(now) = now {
-                followed.take(&now);
-            }
-            if objects.changed().await.is_err() {
-                tracing::error!("cannot follow the cluster any more; using the last known objects");
-                return;
-            }
-        }
-    });
-    Ok(())
+#[cfg(not(feature = "cluster"))]
+async fn follow_cluster(_: &PickerArgs, _: Arc<EndpointPicker>) -> Result<(), Error> {
+    Err(Error::WithoutCluster)
 }

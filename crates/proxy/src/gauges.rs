@@ -50,9 +50,7 @@ impl Collect for Collector {
                 self.dns.unrenewed() as u64,
             ),
         ];
-        for (name, help, value) in plain {
-            gauges(&mut encoder, name, help, [([("process", "pailou")], value as f64)])?;
-        }
+        of_process(&mut encoder, plain.map(|(name, help, value)| (name, help, value as f64)))?;
         limit_store(&mut encoder, context)?;
         limit_service(&mut encoder, context)?;
         let states = context.geo.states();
@@ -66,6 +64,14 @@ impl Collect for Collector {
         pools(&mut encoder, &runtime)?;
         breakers(&mut encoder, &runtime)
     }
+}
+
+/// Gauges of which a process has one series each: name, help, value.
+fn of_process<const N: usize>(encoder: &mut DescriptorEncoder<'_>, figures: [(&str, &str, f64); N]) -> fmt::Result {
+    for (name, help, value) in figures {
+        gauges(encoder, name, help, [([("process", "pailou")], value)])?;
+    }
+    Ok(())
 }
 
 /// The store that limits of all proxies are counted in, if there is one.
@@ -96,10 +102,7 @@ fn limit_store(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::R
             read(&stats.refused),
         ),
     ];
-    for (name, help, value) in figures {
-        gauges(encoder, name, help, [([("process", "pailou")], value)])?;
-    }
-    Ok(())
+    of_process(encoder, figures)
 }
 
 /// The rate limit service that decides on global limits, if there is one.
@@ -123,10 +126,7 @@ fn limit_service(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt:
             read(&stats.lost_charges),
         ),
     ];
-    for (name, help, value) in figures {
-        gauges(encoder, name, help, [([("process", "pailou")], value)])?;
-    }
-    Ok(())
+    of_process(encoder, figures)
 }
 
 /// Policies make several clusters of one backend; what they have under way at an endpoint is one figure. Those of a pool share their count.
