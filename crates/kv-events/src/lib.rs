@@ -4,13 +4,17 @@
 //!
 //! - `decode`: one batch of events (vLLM, SGLang, TensorRT-LLM by ZeroMQ; MessagePack) as borrowed events, without allocation;
 //! - `index`: blocks by the tokens from the beginning of the prompt up to their end, and the longest cached run of a prompt for each
-//!   publisher.
+//!   publisher;
+//! - `ingest`: a batch's payload into the index, and the alarm when nothing of it is understood;
+//! - `sequence`: a publisher's batches without gaps: restarts, joins, replays.
 //!
 //! Engines' block hashes are never reproduced: they differ by engine, version, flag and random seed. They serve to find a block's
 //! parent and to remove a block; the index has keys of its own, made of the tokens that events carry.
 
 mod decode;
 mod index;
+mod ingest;
+mod sequence;
 #[cfg(test)]
 mod testing;
 
@@ -19,3 +23,5 @@ pub use self::decode::{
     TokenIds, Undecoded,
 };
 pub use self::index::{ApplyOutcome, CachedPrefix, Index, IndexCounters, Prompt, PromptImage, PublisherId};
+pub use self::ingest::{Ingest, IngestCounters};
+pub use self::sequence::{SequenceAction, SequenceCounters, SequenceKeeper};

@@ -1,0 +1,108 @@
+//! From a batch's payload to the index, with the counts that show whether anything is understood.
+
+use crate::{
+    decode::{Batch, Undecoded},
+    index::{ApplyOutcome, Index, PublisherId},
+};
+
+/// Batches in a row with events of which none was understood, after which the operator is to know.
+const MUTE_BATCHES: u32 = 8;
+
+/// How a publisher's batches could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IngestCounters {
+    /// Batches.
+    pub batches: u64,
+    /// Batches that are none.
+    pub malformed_batches: u64,
+    /// Events that were understood.
+    pub events: u64,
+    /// Events of unknown tags.
+    pub unknown_events: u64,
+    /// Events that could not be read otherwise.
+    pub malformed_events: u64,
+}
+
+/// Reader of one publisher's batches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ingest {
+    counters: IngestCounters,
+    mute: u32,
+}
+
+impl Ingest {
+    /// Counts.
+    pub fn counters(&self) -> IngestCounters {
+        self.counters
+    }
+
+    /// Whether batches arrive and nothing of them is understood: the engine's format is probably newer than this reader, and the
+    /// index would be empty in silence.
+    pub fn is_mute(&self) -> bool {
+        self.mute >= MUTE_BATCHES
+    }
+
+    /// Applies a batch's events to the index.
+    pub fn apply(&mut self, index: &mut Index, publisher: PublisherId, payload: &[u8]) -> ApplyOutcome {
+        let counters = &mut self.counters;
+        counters.batches += 1;
+        let Ok(batch) = Batch::new(payload) else {
+            counters.malformed_batches += 1;
+            self.mute = self.mute.saturating_add(1);
+            return ApplyOutcome::Applied;
+        };
+        let (mut outcome, mut understood, mut lost) = (ApplyOutcome::Applied, 0, 0);
+        for event in batch {
+            match event {
+                Ok(event) => {
+                    understood += 1;
+                    if index.apply(publisher, &event) == ApplyOutcome::Reset {
+                        outcome = ApplyOutcome::Reset;
+                    }
+                }
+                Err(reason) => {
+                    lost += 1;
+                    match reason {
+                        Undecoded::UnknownTag => counters.unknown_events += 1,
+                        Undecoded::Field(_) | Undecoded::Malformed => counters.malformed_events += 1,
+                    }
+                }
+            }
+        }
+        counters.events += understood;
+        match (understood, lost) {
+            (0, 0) => {}
+            (0, _) => self.mute = self.mute.saturating_add(1),
+            _ => self.mute = 0,
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rmpv::Value;
+
+    use super::*;
+    use crate::testing::{batch, removed};
+
+    /// An engine's events became maps, and another picker's index was empty from then on without a word.
+    #[test]
+    fn batches_of_which_nothing_is_understood_raise_an_alarm_that_one_event_ends() {
+        let mut index = Index::new(1, 10);
+        let publisher = index.add_publisher().expect("room");
+        let mut ingest = Ingest::default();
+        let unknown = batch(vec![Value::from("BlockStored in a new form")]);
+        let mut is_mute_after = |payloads: &[&[u8]]| {
+            payloads.iter().for_each(|payload| _ = ingest.apply(&mut index, publisher, payload));
+            (ingest.is_mute(), ingest.counters())
+        };
+        assert!(!is_mute_after(&[&unknown[..]; 7]).0);
+        assert!(!is_mute_after(&[&batch(vec![])[..]; 7]).0);
+        assert!(is_mute_after(&[&b"no batch"[..]]).0);
+        let (is_mute, counters) = is_mute_after(&[&batch(vec![removed(&[1], &[])])]);
+        assert!(!is_mute);
+        let expected = IngestCounters { batches: 16, malformed_batches: 1, events: 1, unknown_events: 7, malformed_events: 0 };
+        assert_eq!(counters, expected);
+    }
+}
