@@ -2,13 +2,12 @@
 
 #![no_main]
 
-use std::time::Duration;
+#[path = "support/oidc_settings.rs"]
+mod oidc_settings;
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use libfuzzer_sys::fuzz_target;
-use pailou_auth::{
-    ClientSecret, CookieAttributes, CookieNames, Oidc, OidcKeys, OidcRequest, OidcStep, ProviderSettings,
-};
+use pailou_auth::{OidcRequest, OidcStep};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -16,33 +15,7 @@ fuzz_target!(|input: (Vec<u8>, String, bool)| {
     let (cookie, query, encrypts_tokens) = input;
     let Ok(cookie) = HeaderValue::from_bytes(&cookie) else { return };
     let Ok(uri) = format!("/oauth2/callback?{query}").parse::<Uri>() else { return };
-    let provider = ProviderSettings {
-        issuer: "https://id.example".into(),
-        authorization_endpoint: None,
-        token_endpoint: None,
-        end_session_endpoint: None,
-    };
-    let oidc = Oidc {
-        provider,
-        client_id: "c".into(),
-        client_secret: ClientSecret::new(b"s"),
-        scopes: Vec::new(),
-        resources: Vec::new(),
-        callback_path: "/oauth2/callback".into(),
-        logout_path: "/logout".into(),
-        forwards_access_token: false,
-        id_token_header: None,
-        default_token_ttl: Duration::ZERO,
-        uses_refresh_token: true,
-        default_refresh_token_ttl: Duration::from_secs(1),
-        csrf_token_ttl: Duration::from_secs(600),
-        encrypts_tokens,
-        cookie_names: CookieNames::new("p", Some("A"), Some("I")),
-        cookies: CookieAttributes::default(),
-        deny_redirect: Vec::new(),
-        pass_through: Vec::new(),
-        keys: OidcKeys::derive(&[7; 32], &[]).expect("32 bytes"),
-    };
+    let oidc = oidc_settings::oidc(encrypts_tokens, true);
     let mut headers = HeaderMap::from_iter([(header::COOKIE, cookie)]);
     let request = OidcRequest { headers: &headers, scheme: "https", authority: "a", host: "a", uri: &uri, redirect_uri: "https://a/oauth2/callback" };
     assert!(matches!(oidc.step(&request, NOW), OidcStep::Callback));

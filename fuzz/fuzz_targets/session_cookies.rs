@@ -3,20 +3,19 @@
 
 #![no_main]
 
-use std::{sync::LazyLock, time::Duration};
+#[path = "support/oidc_settings.rs"]
+mod oidc_settings;
+
+use std::sync::LazyLock;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
-use pailou_auth::{
-    ClientSecret, CookieAttributes, CookieNames, JwkSet, Oidc, OidcKeys, OidcRequest, OidcStep, Provider, ProviderSettings,
-    TokenResponse, query_values,
-};
+use pailou_auth::{JwkSet, Oidc, OidcRequest, OidcStep, Provider, TokenResponse, query_values};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
 const NOW: i64 = 1_800_000_000;
-const ISSUER: &str = "https://id.example";
 
 /// A change of the cookies, which are named by their place.
 #[derive(Arbitrary, Debug)]
@@ -42,39 +41,13 @@ struct Case {
 
 static CASES: LazyLock<[Case; 2]> = LazyLock::new(|| [case(true), case(false)]);
 
-fn settings(encrypts_tokens: bool) -> Oidc {
-    let provider =
-        ProviderSettings { issuer: ISSUER.into(), authorization_endpoint: None, token_endpoint: None, end_session_endpoint: None };
-    Oidc {
-        provider,
-        client_id: "c".into(),
-        client_secret: ClientSecret::new(b"s"),
-        scopes: Vec::new(),
-        resources: Vec::new(),
-        callback_path: "/oauth2/callback".into(),
-        logout_path: "/logout".into(),
-        forwards_access_token: false,
-        id_token_header: None,
-        default_token_ttl: Duration::ZERO,
-        uses_refresh_token: false,
-        default_refresh_token_ttl: Duration::from_secs(1),
-        csrf_token_ttl: Duration::from_secs(600),
-        encrypts_tokens,
-        cookie_names: CookieNames::new("p", Some("A"), Some("I")),
-        cookies: CookieAttributes::default(),
-        deny_redirect: Vec::new(),
-        pass_through: Vec::new(),
-        keys: OidcKeys::derive(&[7; 32], &[]).expect("32 bytes"),
-    }
-}
-
 fn request<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> OidcRequest<'r> {
     OidcRequest { headers, scheme: "https", authority: "a", host: "a", uri, redirect_uri: "https://a/oauth2/callback" }
 }
 
 /// A client that has logged in, with an access token that takes several cookies.
 fn case(encrypts_tokens: bool) -> Case {
-    let oidc = settings(encrypts_tokens);
+    let oidc = oidc_settings::oidc(encrypts_tokens, false);
     let provider = Provider {
         authorization_endpoint: "https://id.example/auth".into(),
         token_endpoint: Uri::from_static("https://id.example/token"),
@@ -95,7 +68,7 @@ fn case(encrypts_tokens: bool) -> Case {
     let signer = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).expect("a seed");
     let x = BASE64_URL_SAFE_NO_PAD.encode(signer.public_key().as_ref());
     let keys = JwkSet::parse(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}).to_string().as_bytes()).expect("keys");
-    let claims = json!({"iss": ISSUER, "aud": "c", "sub": "u", "exp": NOW + 300, "iat": NOW, "nonce": parameter("nonce")});
+    let claims = json!({"iss": oidc_settings::ISSUER, "aud": "c", "sub": "u", "exp": NOW + 300, "iat": NOW, "nonce": parameter("nonce")});
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(&json!({"alg": "EdDSA"})), part(&claims));
     let signature = BASE64_URL_SAFE_NO_PAD.encode(signer.sign(message.as_bytes()).as_ref());

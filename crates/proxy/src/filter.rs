@@ -20,25 +20,24 @@ mod passed;
 mod rate_limit;
 mod rate_limit_service;
 mod response_override;
+mod stage;
 mod tightest_limit;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderValue, Response, header};
 use pailou_envoy_proto::ext_proc::HeaderMutation;
-use pailou_limits::{Counters, LlmCosts};
-use pailou_snapshot::{Filters, GeoSources, HttpFilter, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
+use pailou_limits::Counters;
+use pailou_snapshot::{Filters, HttpFilter, Rule};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::{
     bandwidth::Delays,
     error::{Audience, Error},
     headers,
     request_head::Head,
-    request_input::{Bounds, RequestInput},
+    request_input::RequestInput,
     response_body::ResponseBody,
-    runtime::Runtime,
     token_charges::TokenCharges,
     worker::Connection,
 };
@@ -50,54 +49,7 @@ use oidc::OidcState;
 use passed::PassedFilters;
 use rate_limit::LimitState;
 pub(crate) use rate_limit::{BackendRequest, charge_backend};
-
-/// Surroundings of a request that passes filters.
-pub(crate) struct Stage<'a> {
-    pub(crate) runtime: &'a Arc<Runtime>,
-    pub(crate) connection: &'a Arc<Connection>,
-    /// The client's address, as the listener finds it.
-    pub(crate) client: IpAddr,
-    /// Scheme that the client came by, as the listener finds it.
-    pub(crate) scheme: &'static str,
-    /// The listener.
-    pub(crate) listener: &'a ListenerName,
-    /// The route's rule, once it is chosen.
-    pub(crate) route: Option<&'a RouteName>,
-    /// The entry that the request matched.
-    pub(crate) matched: Option<Matched<'a>>,
-    /// When the request came.
-    pub(crate) started: Instant,
-    /// When all of the request must be through, as far as is known.
-    pub(crate) deadline: Option<Instant>,
-    /// Limits of a body that a filter reads.
-    pub(crate) bounds: Bounds,
-    /// Responses say what limits leave, unless a rule says otherwise.
-    pub(crate) rate_limit_headers: bool,
-    /// Costs of models' responses, and prices.
-    pub(crate) costs: Option<&'a LlmCosts>,
-    /// The rule, once it is chosen.
-    pub(crate) rule: Option<&'a Rule>,
-    /// Databases of the places of addresses.
-    pub(crate) geo: Option<&'a GeoSources>,
-}
-
-/// An entry of a listener's table.
-#[derive(Clone, Copy)]
-pub(crate) struct Matched<'a> {
-    pub(crate) routes: &'a RouteTable,
-    pub(crate) entry: &'a RouteMatch,
-}
-
-/// Outcome of the request halves.
-pub(crate) enum Passage<T> {
-    /// The request goes on, its body read where a filter needed it.
-    Continue(T),
-    /// The route is to be chosen again, with what a filter made of the request; then it passes the rest of the filters of whichever rule
-    /// takes it. Listeners' filters never say so.
-    Rematch(RequestInput),
-    /// A filter answered.
-    Reply(Box<Response<ResponseBody>>),
-}
+pub(crate) use stage::{Matched, Passage, Stage};
 
 /// A request that has passed its rule's filters. The gateway answers or sends on no other.
 pub(crate) struct Admitted(RequestInput);
@@ -276,7 +228,7 @@ pub(crate) async fn request_to_rule(
     }
     let by_rule = rule.policy.timeouts.request.map(|limit| stage.started + limit);
     let deadline = stage.deadline.into_iter().chain(by_rule).min();
-    let stage = &Stage { route: Some(&rule.route), rule: Some(rule), deadline, ..*stage };
+    let stage = &Stage { deadline, ..*stage };
     state.identity = state.passed.identity(&rule.filters.http);
     state.enter(rule, head, stage);
     Ok(match Box::pin(pass(&rule.filters.http, stage, head, input, state)).await? {
@@ -293,7 +245,7 @@ async fn pass(
     mut input: RequestInput,
     state: &mut FilterState,
 ) -> Result<Passage<RequestInput>, Error> {
-    let may_rematch = stage.route.is_some() && filters.iter().any(passed::may_rematch);
+    let may_rematch = stage.matched.is_some() && filters.iter().any(passed::may_rematch);
     // Filters that talk to others are boxed: requests that pass none of them carry no room for them.
     for filter in filters {
         if state.passed.has(filter) {

@@ -180,24 +180,20 @@ async fn serve(
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
-    let rate_limit_headers = policy.rate_limit_headers;
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
-    let (listener_name, route, matched) = (&listener.name, None, None);
     let stage = Stage {
         runtime: &runtime,
         connection,
         client,
         scheme,
-        listener: listener_name,
-        route,
-        matched,
+        listener: &listener.name,
+        matched: None,
         started,
         deadline,
         bounds,
-        rate_limit_headers,
+        rate_limit_headers: policy.rate_limit_headers,
         costs: listener.costs.as_deref(),
-        rule: None,
         geo: listener.geo.as_deref(),
     };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
@@ -228,11 +224,22 @@ async fn serve(
         entry = found;
         passage = admit(Matched { routes, entry }, &stage, head, input, record, state).await?;
     };
-    if let Some(response) = answer_here(&admitted, entry, head, connection)? {
+    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
+    answer_or_forward(connection, head, admission, record, state).await
+}
+
+/// Answers an admitted request, or sends it to a backend.
+async fn answer_or_forward(
+    connection: &Arc<Connection>,
+    head: &mut Head,
+    admission: Admission<'_>,
+    record: &mut RequestLog,
+    state: &mut FilterState,
+) -> Result<Served, Error> {
+    if let Some(response) = answer_here(&admission.admitted, admission.entry, head, connection)? {
         return Ok(Served::Here(response));
     }
     record.body_delays = state.body_delays();
-    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
     let forwarded = if state.may_be_refused() {
         state.unless_refused(Box::pin(forward(connection, head, admission, record))).await
     } else {

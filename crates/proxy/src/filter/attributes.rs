@@ -73,7 +73,7 @@ impl Attributes for JudgedRequest<'_> {
             "request.size" => self.head.text(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok()).map(Attribute::Number),
             // The client's address as the listener finds it. Of one behind a proxy the port is not known.
             "source.address" => Some(Attribute::Text(self.source())),
-            name => attribute(name, self.head, self.stage.connection, self.stage.route),
+            name => attribute(name, self.head, self.stage.connection, self.stage.route()),
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) async fn request(
     stage: &Stage<'_>,
     mut input: RequestInput,
 ) -> Result<(RequestInput, Option<BandwidthState>), Error> {
-    let Some(route) = stage.route else { return Ok((input, None)) };
+    let Some(route) = stage.route() else { return Ok((input, None)) };
     let buckets = stage.connection.worker.context.bandwidth.of(route);
     let state = BandwidthState { buckets: Arc::clone(&buckets), request: Arc::default() };
     let Some(rate) = limit.request else { return Ok((input, Some(state))) };

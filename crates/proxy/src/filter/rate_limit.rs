@@ -77,7 +77,7 @@ pub(super) async fn request(
         scan: input.call().and_then(ReadBody::scan),
         metadata: &identity.metadata,
         costs: stage.costs,
-        backend: stage.rule.and_then(|rule| first_backend(rule, stage.runtime)),
+        backend: stage.rule().and_then(|rule| first_backend(rule, stage.runtime)),
     };
     if !filter.is_local
         && let Some(service) = context.limit_service.current()
@@ -87,7 +87,7 @@ pub(super) async fn request(
         asked.inspect_err(|_| state.charges.refund(&context.limits))?;
         return Ok(input);
     }
-    let target = || stage.route.map_or(0, |route| limit_target::id(route, stage.listener));
+    let target = || stage.route().map_or(0, |route| limit_target::id(route, stage.listener));
     let LimitState { tightest, charges, .. } = state;
     let has_headers = |rule: &LimitRule| rule.has_headers.unwrap_or(stage.rate_limit_headers);
     let charged = charges.charge(&request, selected, target, |rule, rate| {

@@ -238,7 +238,7 @@ impl Asker<'_> {
         });
         let target = match rule.reach {
             Reach::Policy => 0,
-            Reach::RouteRule => self.stage.route.map_or(0, |route| limit_target::id(route, self.stage.listener)),
+            Reach::RouteRule => self.stage.route().map_or(0, |route| limit_target::id(route, self.stage.listener)),
         };
         let rate = known.map_or((rule.limit, rule.window), |(rate, _)| rate);
         let (charge, response) = match self.request.charge_within(rule, (question.values.clone(), target), prompt, rate) {

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{
     ear::Ear,
-    objects::{Gateway, backend, route},
+    objects::{Gateway, backend, model_route, route},
 };
 
 const TO_EAR: &str = "{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: ear}]}";
@@ -285,18 +285,7 @@ async fn keys_change_without_a_pause() {
 
 #[tokio::test]
 async fn a_client_learns_of_the_models_that_it_may_call_and_of_no_others() {
-    let rule = |model: &str| {
-        format!(
-            "{{matches: [{{headers: [{{name: X-Gateway-Model-Name, value: {model}}}]}}], backendRefs: [{{group: gateway.envoyproxy.io, kind: \
-             Backend, name: ear}}]}}"
-        )
-    };
-    let route = format!(
-        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: models}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
-         rules: [{}, {}]\n",
-        rule("qwen"),
-        rule("llama")
-    );
+    let route = model_route("ear", ["qwen", "llama"]);
     let settings = "apiKeyAuth: {credentialRefs: [{name: red}], forwardClientIDHeader: x-client, extractFrom: [{headers: [x-api-key]}]}\n  \
                     authorization: {rules: [{action: Allow, principal: {headers: [{name: x-client, values: [alice]}, {name: \
                     X-Gateway-Model-Name, values: [qwen]}]}, operation: {methods: [POST], path: {value: /v1/chat}}}, {action: Allow, \

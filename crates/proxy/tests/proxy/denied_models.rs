@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ear::Ear,
-    objects::{Gateway, backend},
+    objects::{Gateway, backend, model_route},
 };
 
 const KEYS: &str = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: keys, namespace: default}\nstringData: {alice: one, bob: two, carol: \
@@ -12,18 +12,7 @@ const KEYS: &str = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: keys, na
 
 /// A route to two models, of which alice may use `qwen`, bob both, and carol none.
 async fn serve(annotation: &str) -> (Gateway, Ear) {
-    let rule = |model: &str| {
-        format!(
-            "{{matches: [{{headers: [{{name: X-Gateway-Model-Name, value: {model}}}]}}], backendRefs: [{{group: gateway.envoyproxy.io, kind: \
-             Backend, name: ear}}]}}"
-        )
-    };
-    let route = format!(
-        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: models}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
-         rules: [{}, {}]\n",
-        rule("qwen"),
-        rule("secret-model")
-    );
+    let route = model_route("ear", ["qwen", "secret-model"]);
     let policy = format!(
         "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {{name: policy{annotation}}}\nspec:\n  targetRefs: \
          [{{group: gateway.networking.k8s.io, kind: Gateway, name: gw}}]\n  apiKeyAuth: {{credentialRefs: [{{name: keys}}], \

@@ -128,6 +128,21 @@ pub(crate) fn nowhere() -> SocketAddr {
     SocketAddr::from((loopback(), 8080))
 }
 
+/// HTTPRoute `models` of Gateway `gw`: a rule for each of two models, to one Backend.
+pub(crate) fn model_route(backend: &str, models: [&str; 2]) -> String {
+    let rule = |model: &str| {
+        format!(
+            "{{matches: [{{headers: [{{name: X-Gateway-Model-Name, value: {model}}}]}}], backendRefs: [{{group: gateway.envoyproxy.io, kind: \
+             Backend, name: {backend}}}]}}"
+        )
+    };
+    let [first, second] = models.map(rule);
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: models}}\nspec:\n  parentRefs: [{{name: gw}}]\n  \
+         rules: [{first}, {second}]\n"
+    )
+}
+
 /// A Backend at an address, with these fields more.
 pub(crate) fn backend(name: &str, address: SocketAddr, more: &str) -> String {
     format!(
