@@ -5,7 +5,7 @@
 #[path = "support/oidc_settings.rs"]
 mod oidc_settings;
 
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use libfuzzer_sys::fuzz_target;
 use pailou_auth::{OidcRequest, OidcStep};
 
@@ -17,7 +17,7 @@ fuzz_target!(|input: (Vec<u8>, String, bool)| {
     let Ok(uri) = format!("/oauth2/callback?{query}").parse::<Uri>() else { return };
     let oidc = oidc_settings::oidc(encrypts_tokens, true);
     let mut headers = HeaderMap::from_iter([(header::COOKIE, cookie)]);
-    let request = OidcRequest { headers: &headers, scheme: "https", authority: "a", host: "a", uri: &uri, redirect_uri: "https://a/oauth2/callback" };
+    let request = OidcRequest { method: &Method::GET, headers: &headers, scheme: "https", authority: "a", host: "a", uri: &uri, redirect_uri: "https://a/oauth2/callback" };
     assert!(matches!(oidc.step(&request, NOW), OidcStep::Callback));
     assert!(oidc.callback(&request, NOW).is_err());
     let other = Uri::from_static("/");

@@ -9,7 +9,7 @@ mod oidc_settings;
 use std::sync::LazyLock;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use pailou_auth::{JwkSet, Oidc, OidcRequest, OidcStep, Provider, TokenResponse, query_values};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -42,7 +42,7 @@ struct Case {
 static CASES: LazyLock<[Case; 2]> = LazyLock::new(|| [case(true), case(false)]);
 
 fn request<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> OidcRequest<'r> {
-    OidcRequest { headers, scheme: "https", authority: "a", host: "a", uri, redirect_uri: "https://a/oauth2/callback" }
+    OidcRequest { method: &Method::GET, headers, scheme: "https", authority: "a", host: "a", uri, redirect_uri: "https://a/oauth2/callback" }
 }
 
 /// A client that has logged in, with an access token that takes several cookies.

@@ -51,9 +51,9 @@ pub use jwt_error::JwtError;
 pub use metadata::Metadata;
 pub use new_key::{KEY_PREFIX, key_hash, new_key};
 pub use oidc::{
-    ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectValue, DiscoveryError, FlowEntropy, IdTokenError,
-    LoggedIn, LoginId, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider, ProviderSettings,
-    RedirectUrl, RedirectUrlPart, Refresh, SameSite, Session, SessionCookies, ShortSecret, StateError, Token, TokenRequest,
-    TokenResponse, TokenResponseError, endpoint, has_credentials,
+    ClientSecret, CookieAttributes, CookieNames, DenyRedirect, DenyRedirectHeader, DenyRedirectValue, DiscoveryError, FlowEntropy,
+    IdTokenError, LoggedIn, LoginId, Oidc, OidcError, OidcKeys, OidcReply, OidcRequest, OidcStep, PendingLogin, Provider,
+    ProviderSettings, RedirectUrl, RedirectUrlPart, Refresh, SameSite, Session, SessionCookies, ShortSecret, StateError, Token,
+    TokenRequest, TokenResponse, TokenResponseError, endpoint, has_credentials,
 };
 pub use token_cache::TokenCache;

@@ -31,7 +31,7 @@ pub use token_response::{TokenResponse, TokenResponseError};
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, uri::PathAndQuery};
 use regex::Regex;
 
 use crate::{CredentialSource, JwtError, query_values};
@@ -84,9 +84,24 @@ pub struct Oidc {
 #[derive(Clone, Debug)]
 pub struct DenyRedirect {
     /// Its name.
-    pub header: HeaderName,
+    pub header: DenyRedirectHeader,
     /// Its value.
     pub value: DenyRedirectValue,
+}
+
+/// Name of such a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DenyRedirectHeader {
+    /// A field of the head.
+    Field(HeaderName),
+    /// `:path`: path and query.
+    Path,
+    /// `:authority`: host and port.
+    Authority,
+    /// `:scheme`: `http` or `https`, as the client sees it.
+    Scheme,
+    /// `:method`.
+    Method,
 }
 
 /// Value of such a header.
@@ -105,6 +120,8 @@ pub enum DenyRedirectValue {
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct OidcRequest<'r> {
+    /// Its method.
+    pub method: &'r Method,
     /// Its headers.
     pub headers: &'r HeaderMap,
     /// `http` or `https`, as the client sees it.
@@ -211,12 +228,12 @@ impl Oidc {
         if let Some(refresh) = self.refresh(&cookies, host, now) {
             return OidcStep::Refresh(refresh);
         }
-        if self.denies_redirect(headers) { OidcStep::Unauthorized } else { OidcStep::Login }
+        if self.denies_redirect(request) { OidcStep::Unauthorized } else { OidcStep::Login }
     }
 
     /// Whether a request without a session gets 401 in place of a redirect.
-    pub fn denies_redirect(&self, headers: &HeaderMap) -> bool {
-        self.deny_redirect.iter().any(|header| header.matches(headers))
+    pub fn denies_redirect(&self, request: &OidcRequest<'_>) -> bool {
+        self.deny_redirect.iter().any(|header| header.matches(request))
     }
 
     /// Changes a request of a session: backends get tokens where the policy says so, and never the client's own in their place.
@@ -268,14 +285,29 @@ impl Oidc {
 }
 
 impl DenyRedirect {
-    fn matches(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.header).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| match &self.value {
-            DenyRedirectValue::Exact(text) => value == &**text,
-            DenyRedirectValue::Prefix(text) => value.starts_with(&**text),
-            DenyRedirectValue::Suffix(text) => value.ends_with(&**text),
-            DenyRedirectValue::Regex(regex) => regex.is_match(value),
-        })
+    fn matches(&self, request: &OidcRequest<'_>) -> bool {
+        match &self.header {
+            DenyRedirectHeader::Field(name) => {
+                request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| self.value.matches(value))
+            }
+            DenyRedirectHeader::Path => {
+                self.value.matches(request.uri.path_and_query().map_or(request.uri.path(), PathAndQuery::as_str))
+            }
+            DenyRedirectHeader::Authority => self.value.matches(request.authority),
+            DenyRedirectHeader::Scheme => self.value.matches(request.scheme),
+            DenyRedirectHeader::Method => self.value.matches(request.method.as_str()),
+        }
+    }
+}
+
+impl DenyRedirectValue {
+    fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(text) => value == &**text,
+            Self::Prefix(text) => value.starts_with(&**text),
+            Self::Suffix(text) => value.ends_with(&**text),
+            Self::Regex(regex) => regex.is_match(value),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 mod connection;
 pub(crate) mod cors;
+mod deprecated;
 pub(crate) mod effective;
 pub(crate) mod ext_proc;
 pub(crate) mod extensions;

@@ -1,7 +1,7 @@
 mod support;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -73,6 +73,22 @@ fn altered_stolen_and_old_cookies_are_no_session() {
     assert!(matches!(step(&Oidc { cookies: domain, ..support::oidc() }, &browser, "/", NOW), OidcStep::Login));
     // The same settings made anew, as by another replica or after a restart, take the session.
     assert!(matches!(step(&support::oidc(), &browser, "/", NOW), OidcStep::Session(_)));
+}
+
+#[test]
+fn a_redirect_is_denied_by_a_part_of_the_request_as_by_a_header() {
+    let denied = |header: DenyRedirectHeader, value: &str| {
+        let value = DenyRedirectValue::Prefix(value.into());
+        let oidc = Oidc { deny_redirect: vec![DenyRedirect { header, value }], ..support::oidc() };
+        let (headers, uri) = (HeaderMap::new(), Uri::from_static("/api/v1?a=b"));
+        matches!(oidc.step(&request(&headers, &uri), NOW), OidcStep::Unauthorized)
+    };
+    assert!(denied(DenyRedirectHeader::Path, "/api/v1?a"));
+    assert!(denied(DenyRedirectHeader::Authority, "shop."));
+    assert!(denied(DenyRedirectHeader::Scheme, "https"));
+    assert!(denied(DenyRedirectHeader::Method, "GET"));
+    assert!(!denied(DenyRedirectHeader::Path, "/other"));
+    assert!(!denied(DenyRedirectHeader::Field(HeaderName::from_static("path")), "/api"));
 }
 
 #[test]

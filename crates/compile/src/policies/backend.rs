@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     ancestors::Reach,
+    deprecated,
     http_filters::Sources,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
@@ -99,6 +100,10 @@ impl TargetedSpec for BackendTrafficPolicySpec {
             gateways.iter().filter_map(on).collect::<Vec<_>>()
         };
         keys.flat_map(problem).collect()
+    }
+
+    fn deprecated(&self) -> Vec<(&'static str, &'static str)> {
+        deprecated::of_traffic(self)
     }
 
     fn unenforced(policy: &BackendTrafficPolicy, reach: &Reach<'_, '_>) -> Vec<&'static str> {

@@ -28,6 +28,7 @@ use pailou_snapshot::{
 
 use super::{
     ancestors::Reach,
+    deprecated,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
     tcp_keepalive, unenforced,
@@ -83,6 +84,10 @@ impl TargetedSpec for ClientTrafficPolicySpec {
         let ClientPolicySettings { client, certificates } = settings;
         let certificates = certificates.as_ref().and_then(|asked| asked.as_ref().err());
         client.as_ref().err().into_iter().chain(certificates).cloned().collect()
+    }
+
+    fn deprecated(&self) -> Vec<(&'static str, &'static str)> {
+        deprecated::of_target(self.target_ref.is_some())
     }
 
     fn unenforced(policy: &ClientTrafficPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {

@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     ancestors::Reach,
+    deprecated,
     ext_proc::{self, Processors},
     overlap::Overlap,
     policy_targets::{PolicyTargets, TargetedSpec},
@@ -84,6 +85,10 @@ impl TargetedSpec for EnvoyExtensionPolicySpec {
 
     fn problems(processors: &Processors) -> Vec<Problem> {
         processors.problems.clone()
+    }
+
+    fn deprecated(&self) -> Vec<(&'static str, &'static str)> {
+        deprecated::of_target(self.target_ref.is_some())
     }
 
     fn unenforced(policy: &EnvoyExtensionPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {

@@ -63,6 +63,8 @@ pub(crate) trait TargetedSpec: Sized {
     fn problems_on(_settings: &Self::Settings, _reach: &Reach<'_, '_>, _listeners: &[ListenerId]) -> Vec<Problem> {
         Vec::new()
     }
+    /// Fields that are set and deprecated, each with the one to use in its place.
+    fn deprecated(&self) -> Vec<(&'static str, &'static str)>;
     /// Whether the settings need the key of sessions, to which no field refers.
     fn needs_session_key(&self) -> bool {
         false
@@ -181,6 +183,7 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
             OverlapOutcome::Unmergeable(problem) => {
                 let parent = name_of(&self.policies[*outer].object.meta);
                 self.policies[*own].overlaps.problems.insert(format!("merged with {parent}: {problem}"));
+                self.policies[*outer].overlaps.overridden_by.insert(route.clone());
             }
         }
     }
@@ -247,6 +250,7 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
             conditions[0].message.push_str(S::IF_INVALID);
         }
         conditions.extend(warnings::unsupported(S::unenforced(state.object, reach), generation));
+        conditions.extend(warnings::deprecated(S::deprecated(&state.object.spec), generation));
         if !overridden_by.is_empty() {
             let message = format!("does not apply to targets that have a policy of their own: {}", join(&overridden_by));
             conditions.push(Condition::holds("Overridden", "Overridden", message, generation));

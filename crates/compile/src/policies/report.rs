@@ -69,17 +69,24 @@ pub(crate) fn report(
 
 /// Writes down ancestors, at most 16.
 pub(crate) fn write(key: ObjectKey, ancestors: Ancestors<'_>, statuses: &mut Statuses) {
-    if ancestors.len() > MAX_ANCESTORS {
-        let message =
-            format!("reaches {} Gateways, ListenerSets and sections; the status lists the first {MAX_ANCESTORS}", ancestors.len());
-        statuses.note(key.clone(), Severity::Warning, message);
+    let left_out = (ancestors.len() > MAX_ANCESTORS).then(|| {
+        format!("reaches {} Gateways, ListenerSets and sections; the status lists the first {MAX_ANCESTORS}", ancestors.len())
+    });
+    if let Some(message) = &left_out {
+        statuses.note(key.clone(), Severity::Warning, message.clone());
     }
     let list = ancestors.into_iter().take(MAX_ANCESTORS).map(|(ancestor_ref, (controller, conditions))| AncestorStatus {
         ancestor_ref,
         controller_name: controller.to_owned(),
         conditions,
     });
-    let ancestors: Vec<_> = list.collect();
+    let mut ancestors: Vec<_> = list.collect();
+    if let Some(message) = left_out
+        && let Some(last) = ancestors.last_mut()
+    {
+        let generation = last.conditions.first().map_or(0, |it| it.observed_generation);
+        last.conditions.push(Condition::holds("Aggregated", "Aggregated", message, generation));
+    }
     if ancestors.is_empty() {
         statuses.mention(key);
     } else {

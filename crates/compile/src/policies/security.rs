@@ -36,7 +36,7 @@ use crate::{
 
 use super::{
     ancestors::{self, Reach},
-    cors,
+    cors, deprecated,
     overlap::Overlap,
     policy_targets::{PolicyTargets, TargetedSpec},
     targets::TargetKind,
@@ -255,7 +255,9 @@ impl TargetedSpec for SecurityPolicySpec {
         if let (Some(merged), Some(own)) = (&mut merged.ext_auth, own_auth.filter(|own| own.names_backends())) {
             merged.take_backends(own);
         }
-        read(index, policy, &merged, &origins)
+        let settings = read(index, policy, &merged, &origins)?;
+        check_targets(policy, &settings)?;
+        Ok(settings)
     }
 
     fn needs_session_key(&self) -> bool {
@@ -278,6 +280,10 @@ impl TargetedSpec for SecurityPolicySpec {
             .find_map(|listener| geo_location::missing(needs, reach.gateways[*listener].geo.as_deref()))
             .into_iter()
             .collect()
+    }
+
+    fn deprecated(&self) -> Vec<(&'static str, &'static str)> {
+        deprecated::of_security(self)
     }
 
     /// Fields that tune, or of which the server would get nothing from Envoy either. A policy with others that cannot be enforced is

@@ -88,7 +88,7 @@ impl Traffic {
             SpecVersion::V1 => ProxyProtocolVersion::V1,
             SpecVersion::V2 => ProxyProtocolVersion::V2,
         });
-        traffic.max_body = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
+        traffic.max_body = max_body(spec)?;
         traffic.admission_control = spec.admission_control.as_ref().map(admission_control::read).transpose()?.map(Arc::new);
         traffic.upgrades = upgrades(spec);
         traffic.connection = connection::read(spec)?;
@@ -187,6 +187,15 @@ fn breaker(spec: &SpecBreaker) -> CircuitBreaker {
     }
 }
 
+/// The limit of `requestBuffer`.
+fn max_body(spec: &BackendTrafficPolicySpec) -> Result<Option<u64>, Problem> {
+    let limit = spec.request_buffer.as_ref().and_then(|it| it.limit).map(|limit| limit.bytes());
+    match limit {
+        Some(bytes) if bytes > u64::from(u32::MAX) => Err(invalid("requestBuffer.limit: write 0 to 4294967295 bytes")),
+        limit => Ok(limit),
+    }
+}
+
 /// Envoy's least number of retries that a budget allows.
 const MIN_RETRY_CONCURRENCY: u32 = 3;
 
@@ -197,6 +206,9 @@ fn retries(spec: &SpecRetry) -> Result<Retry, Problem> {
     let backoff = spec.per_retry.as_ref().and_then(|it| it.back_off.as_ref());
     let base = backoff.and_then(|it| it.base_interval).map_or(BASE_BACKOFF, |it| it.as_std());
     let longest = backoff.and_then(|it| it.max_interval).map_or(base.saturating_mul(10), |it| it.as_std());
+    if base.is_zero() {
+        return Err(invalid("retry.perRetry.backOff.baseInterval: write 1ms or more"));
+    }
     if longest < base {
         return Err(invalid("retry.perRetry.backOff.maxInterval: must not be shorter than baseInterval"));
     }

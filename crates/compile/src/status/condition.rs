@@ -91,7 +91,7 @@ impl Condition {
             ("Conflicted", ConditionStatus::True) => Severity::Error,
             ("Conflicted", _) => Severity::Fine,
             (
-                "PartiallySupported" | "Overridden" | "ReplacesGatewaySettings" | "InsecureFrontendValidationMode",
+                "PartiallySupported" | "Overridden" | "ReplacesGatewaySettings" | "InsecureFrontendValidationMode" | "Aggregated",
                 ConditionStatus::True,
             ) => Severity::Warning,
             (_, ConditionStatus::True) => Severity::Fine,

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 /// Types of conditions that this controller answers for. All others are someone else's.
-const OURS: [&str; 11] = [
+const OURS: [&str; 13] = [
     "Accepted",
     "AddressesAssigned",
+    "Aggregated",
     "Conflicted",
     "InsecureFrontendValidationMode",
     "Merged",
@@ -15,6 +16,7 @@ const OURS: [&str; 11] = [
     "ReplacesGatewaySettings",
     "ResolvedRefs",
     "SupportedVersion",
+    "Warning",
 ];
 
 /// The longest message that the API server takes, in characters.

@@ -62,7 +62,7 @@ pub(super) async fn request(
             OidcStep::Refresh(refresh) => match turn.refresh(&request, &refresh, state).await? {
                 Some(session) => Some(session),
                 // The provider takes the refresh token no more.
-                None if settings.denies_redirect(request.headers) => return Err(unauthorized(None)),
+                None if settings.denies_redirect(&request) => return Err(unauthorized(None)),
                 None => return turn.login(&request, state).await.map(Some),
             },
             OidcStep::Unauthorized => return Err(unauthorized(None)),
@@ -100,6 +100,7 @@ pub(super) fn consult(filter: &OidcFilter, stage: &Stage<'_>, head: &mut Head) -
 
 fn of<'r>(stage: &Stage<'_>, head: &'r Head, redirect_uri: &'r str) -> OidcRequest<'r> {
     OidcRequest {
+        method: &head.parts.method,
         headers: &head.parts.headers,
         scheme: stage.scheme,
         authority: &head.authority,

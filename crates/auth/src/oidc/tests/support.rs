@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(super) fn oidc() -> Oidc {
         cookie_names: CookieNames::new("uid", None, None),
         cookies: CookieAttributes::default(),
         deny_redirect: vec![DenyRedirect {
-            header: HeaderName::from_static("x-requested-with"),
+            header: DenyRedirectHeader::Field(HeaderName::from_static("x-requested-with")),
             value: DenyRedirectValue::Exact("XMLHttpRequest".into()),
         }],
         pass_through: Vec::new(),
@@ -77,6 +77,7 @@ impl Browser {
 
 pub(super) fn request<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> OidcRequest<'r> {
     OidcRequest {
+        method: &Method::GET,
         headers,
         scheme: "https",
         authority: "shop.example",

@@ -18,7 +18,8 @@ use pailou_api::{
     },
 };
 use pailou_auth::{
-    CookieAttributes, CookieNames, CredentialSource, DenyRedirect, DenyRedirectValue, JwtAuth, Oidc, OidcKeys, SameSite,
+    CookieAttributes, CookieNames, CredentialSource, DenyRedirect, DenyRedirectHeader, DenyRedirectValue, JwtAuth, Oidc, OidcKeys,
+    SameSite,
 };
 
 use crate::{
@@ -206,7 +207,18 @@ fn deny_redirect(spec: &Spec) -> Result<Vec<DenyRedirect>, Problem> {
         })
     };
     let header = |(at, spec): (usize, &OidcDenyRedirectHeader)| {
-        Ok(DenyRedirect { header: header_name(&spec.name)?, value: value(at, spec)? })
+        Ok(DenyRedirect { header: deny_redirect_header(&spec.name)?, value: value(at, spec)? })
     };
     deny.headers.iter().enumerate().map(header).collect()
+}
+
+/// A header's name, or a part of the request by HTTP/2's name for it (RFC 9113, section 8.3.1), as Envoy has it.
+fn deny_redirect_header(name: &str) -> Result<DenyRedirectHeader, Problem> {
+    Ok(match name {
+        ":path" => DenyRedirectHeader::Path,
+        ":authority" => DenyRedirectHeader::Authority,
+        ":scheme" => DenyRedirectHeader::Scheme,
+        ":method" => DenyRedirectHeader::Method,
+        name => DenyRedirectHeader::Field(header_name(name)?),
+    })
 }
