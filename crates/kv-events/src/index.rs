@@ -36,10 +36,12 @@ const MAX_RECORDS: u32 = 1 << 31;
 const SWEEP: u32 = 256;
 
 /// Result of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ApplyOutcome {
     /// The index has it, as far as it has use for it.
     Applied,
+    /// The engine has cleared its cache.
+    Cleared,
     /// Blocks have sizes that the present keys cannot stand for. The index is empty, and all publishers are to be read anew.
     Reset,
 }
@@ -94,6 +96,11 @@ impl Index {
         }
     }
 
+    /// Changes the bound (at least 1, at most 2^31). What is beyond a lower one is evicted as blocks are stored.
+    pub fn set_max_records(&mut self, max_records: u32) {
+        self.max_records = max_records.clamp(1, MAX_RECORDS);
+    }
+
     /// A new publisher without blocks. `None`: there are 16,384.
     pub fn add_publisher(&mut self) -> Option<PublisherId> {
         self.publishers.add()
@@ -117,7 +124,10 @@ impl Index {
                 return self.store(publisher, stored);
             }
             Event::Removed(removed) => self.remove(publisher, removed),
-            Event::Cleared => self.clear(publisher),
+            Event::Cleared => {
+                self.clear(publisher);
+                return ApplyOutcome::Cleared;
+            }
         }
         ApplyOutcome::Applied
     }

@@ -42,7 +42,7 @@ impl Ingest {
         self.mute >= MUTE_BATCHES
     }
 
-    /// Applies a batch's events to the index.
+    /// Applies a batch's events to the index. Returns the greatest of their outcomes.
     pub fn apply(&mut self, index: &mut Index, publisher: PublisherId, payload: &[u8]) -> ApplyOutcome {
         let counters = &mut self.counters;
         counters.batches += 1;
@@ -56,9 +56,7 @@ impl Ingest {
             match event {
                 Ok(event) => {
                     understood += 1;
-                    if index.apply(publisher, &event) == ApplyOutcome::Reset {
-                        outcome = ApplyOutcome::Reset;
-                    }
+                    outcome = outcome.max(index.apply(publisher, &event));
                 }
                 Err(reason) => {
                     lost += 1;

@@ -6,7 +6,8 @@
 //! - `index`: blocks by the tokens from the beginning of the prompt up to their end, and the longest cached run of a prompt for each
 //!   publisher;
 //! - `ingest`: a batch's payload into the index, and the alarm when nothing of it is understood;
-//! - `sequence`: a publisher's batches without gaps: restarts, joins, replays.
+//! - `sequence`: a publisher's batches without gaps: restarts, joins, replays;
+//! - `zmtp`: the protocol by which batches come.
 //!
 //! Engines' block hashes are never reproduced: they differ by engine, version, flag and random seed. They serve to find a block's
 //! parent and to remove a block; the index has keys of its own, made of the tokens that events carry.
@@ -17,6 +18,7 @@ mod ingest;
 mod sequence;
 #[cfg(test)]
 mod testing;
+mod zmtp;
 
 pub use self::decode::{
     Batch, BlockExtraKeys, BlockHash, BlockHashes, BlockRemoved, BlockStored, Event, ExtraKey, ExtraKeys, MalformedBatch, Tier,
@@ -25,3 +27,6 @@ pub use self::decode::{
 pub use self::index::{ApplyOutcome, CachedPrefix, Index, IndexCounters, Prompt, PromptImage, PublisherId};
 pub use self::ingest::{Ingest, IngestCounters};
 pub use self::sequence::{SequenceAction, SequenceCounters, SequenceKeeper};
+pub use self::zmtp::{
+    Publication, ReplayMessage, ZmtpError, ZmtpEvent, ZmtpReader, ZmtpSocket, ask_for_replay, open_connection, subscribe_to_all,
+};

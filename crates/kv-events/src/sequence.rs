@@ -64,6 +64,8 @@ pub struct SequenceKeeper<P> {
     last: Option<u64>,
     /// Number of the last live batch, applied or queued. A replay may be ahead of it.
     last_live: Option<u64>,
+    /// Whether nothing that still counts came before what has been applied.
+    is_whole: bool,
     replay: Option<Replay>,
     queue: Queue<P>,
     /// Replays in a row that failed.
@@ -88,6 +90,7 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
             has_replay,
             last: None,
             last_live: None,
+            is_whole: false,
             replay: None,
             queue: Queue::new(),
             failed: 0,
@@ -101,9 +104,14 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
         self.counters
     }
 
-    /// Whether all batches are known that the publisher can still give.
+    /// Whether all is known that the engine has cached: its batches from the first on, or since it cleared its cache.
     pub fn is_complete(&self) -> bool {
-        self.replay.is_none() && self.retry_at.is_none() && (self.failed == 0 || !self.has_replay)
+        self.is_whole && self.replay.is_none() && self.retry_at.is_none()
+    }
+
+    /// A batch said that the engine has cleared its cache: what came before no longer matters.
+    pub fn cache_cleared(&mut self) {
+        self.is_whole = true;
     }
 
     /// When [`SequenceKeeper::tick`] is due.
@@ -161,6 +169,9 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
         let Some(replay) = self.replay.take() else { return };
         if replay.has_begun {
             self.failed = 0;
+        } else if self.last.is_none() {
+            // The engine has not published anything yet.
+            self.is_whole = true;
         }
         while let Some((number, payload)) = self.queue.pop() {
             self.take(number, payload, now, &mut act);
@@ -211,12 +222,15 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
     }
 
     fn apply(&mut self, number: u64, payload: P, act: &mut impl FnMut(SequenceAction<P>)) {
+        if self.last.is_none() {
+            self.is_whole = number == 0;
+        }
         self.last = Some(number);
         act(SequenceAction::Apply(payload));
     }
 
     fn clear(&mut self, act: &mut impl FnMut(SequenceAction<P>)) {
-        self.last = None;
+        (self.last, self.is_whole) = (None, false);
         act(SequenceAction::Clear);
     }
 

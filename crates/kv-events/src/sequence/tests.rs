@@ -132,9 +132,33 @@ fn an_engine_that_restarts_is_forgotten_at_once() {
 #[test]
 fn an_engine_without_replay_that_restarts_or_skips_is_forgotten_too() {
     let mut setup = Setup::connected(false);
-    setup.live([7, 8, 8, 9, 11, 0]);
-    assert_eq!(setup.done(), "clear 7 8 clear 8 9 clear 11 clear 0");
-    assert!(setup.keeper.is_complete() && setup.keeper.next_deadline().is_none());
+    setup.live([7, 8, 8, 9, 11]);
+    assert_eq!(setup.done(), "clear 7 8 clear 8 9 clear 11");
+    assert!(!setup.keeper.is_complete() && setup.keeper.next_deadline().is_none());
+    setup.live([0, 1]);
+    assert_eq!(setup.done(), "clear 0 1");
+    assert!(setup.keeper.is_complete());
+}
+
+#[test]
+fn what_came_before_a_join_is_missing_until_the_engine_clears_its_cache() {
+    let mut setup = Setup::connected(true);
+    assert!(!setup.keeper.is_complete());
+    setup.replay(5..8);
+    setup.end();
+    assert!(!setup.keeper.is_complete());
+    setup.keeper.cache_cleared();
+    setup.live([8]);
+    assert!(setup.keeper.is_complete());
+    setup.live([10]);
+    assert!(!setup.keeper.is_complete());
+}
+
+#[test]
+fn an_engine_that_has_published_nothing_has_nothing_cached() {
+    let mut setup = Setup::connected(true);
+    setup.end();
+    assert!(setup.keeper.is_complete());
 }
 
 #[test]
