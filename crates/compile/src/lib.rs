@@ -86,6 +86,7 @@ mod backends;
 mod clusters;
 mod draft;
 mod endpoints;
+mod kv_events;
 pub(crate) mod models;
 mod one_pool;
 mod picker;

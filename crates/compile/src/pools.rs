@@ -17,6 +17,7 @@ use super::{
     gateway::Gateways,
     ids::{ById, GatewayId, PolicyId, PoolId},
     index::{Index, name_of},
+    kv_events::kv_events,
     models::Models,
     picker::{self, NoPicker},
     upstream_tls::TlsPolicies,
@@ -197,6 +198,7 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
         models: set.models,
         any_model: set.any_model,
         objectives: set.objectives,
+        kv_events: kv_events(object, &mut warnings),
     };
     (pool, warnings)
 }

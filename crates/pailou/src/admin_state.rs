@@ -129,6 +129,7 @@ impl Component for Arc<EndpointPicker> {
                 "inFlightTokens": report.in_flight_tokens,
                 "failing": report.failing,
                 "prefixBlocks": report.prefix_blocks,
+                "kvEventsComplete": report.kv_events_complete,
             })
         });
         pretty(&json!({"ready": EndpointPicker::is_ready(self), "endpoints": endpoints.collect::<Vec<_>>()}))

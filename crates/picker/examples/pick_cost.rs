@@ -50,6 +50,7 @@ fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         models: Default::default(),
         any_model: None,
         objectives: Default::default(),
+        kv_events: None,
     })
 }
 

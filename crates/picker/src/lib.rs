@@ -10,11 +10,13 @@
 //! - `score`: load against prefix and adapter affinity;
 //! - `prefix`: beginnings of prompts that each endpoint's cache probably has;
 //! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs (`scrape/pending`: from a simulator);
+//! - `kv_events`: what engines have cached for certain, by the events they publish;
 //! - `receipt`: reasons for a choice;
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
 mod endpoint;
 mod failures;
+mod kv_events;
 mod load;
 mod metrics;
 mod pick;
@@ -27,6 +29,8 @@ mod state;
 mod terms;
 #[cfg(test)]
 mod testing;
+
+pub use pailou_kv_events::{Prompt, PromptImage};
 
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::failures::{Failures, FailuresInARow};

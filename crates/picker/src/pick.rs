@@ -2,10 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
+use pailou_kv_events::Prompt;
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
     endpoint::{Members, PoolEndpoint},
+    kv_events::CachedTokens,
     load::{Load, Tokens},
     picked::{Picked, Reservation, Seen},
     prefix::{Chain, Matches},
@@ -31,6 +33,8 @@ pub struct PickRequest<'a> {
     pub prompt: &'a [u8],
     /// The request's `cache_salt`: prompts with different salts share no cache.
     pub cache_salt: Option<&'a str>,
+    /// The prompt as its engine computes it, where its tokens are known: engines' own events then say what is cached.
+    pub tokens: Option<&'a Prompt<'a>>,
     /// Whether the request may be refused when the pool is saturated.
     pub criticality: Criticality,
     /// The length of the request's body.
@@ -68,6 +72,25 @@ pub enum PickError {
     },
 }
 
+/// What endpoints have of a request's prompt, estimated and for certain.
+struct Prefixes<'a> {
+    request: &'a PickRequest<'a>,
+    matches: Matches,
+    cached: CachedTokens,
+}
+
+impl Prefixes<'_> {
+    /// Bytes of the prompt that an endpoint probably has: what it has told where that is all there is to tell, or else the greater of
+    /// that and the estimate.
+    fn bytes(&self, slot: u16) -> u32 {
+        let estimate = self.matches.bytes(slot);
+        let Some((cached, tokens)) = self.cached.of(slot).zip(self.request.tokens) else { return estimate };
+        let share = cached.tokens as f32 / tokens.tokens.len().max(1) as f32;
+        let bytes = (share * self.request.prompt.len() as f32) as u32;
+        if cached.is_complete { bytes } else { bytes.max(estimate) }
+    }
+}
+
 pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
     shared.activity.touch(now);
     let members = shared.members.load_full();
@@ -77,7 +100,9 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         RoutingStrategy::Default => Chain::default(),
     };
     let matches = members.index.matches(&chain);
-    let mut candidates = eligible(&members, request, &matches, now);
+    let cached = request.tokens.map(|prompt| shared.kv_cache.cached_tokens(prompt)).unwrap_or_default();
+    let prefixes = Prefixes { request, matches, cached };
+    let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
     let mut attempt = 1;
     let saturation = loop {
@@ -127,7 +152,8 @@ pub(crate) fn hold(shared: &Arc<Shared>, addresses: &[SocketAddr], tokens: Token
 }
 
 /// The endpoints that may serve a request, with all that does not change while it is being picked for.
-fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now: Instant) -> Vec<Candidate> {
+fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Candidate> {
+    let request = prefixes.request;
     let count = members.endpoints.len();
     let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
     let is_avoided = |endpoint: &PoolEndpoint| request.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
@@ -139,7 +165,7 @@ fn eligible(members: &Members, request: &PickRequest<'_>, matches: &Matches, now
         if request.subset.is_some_and(|subset| !subset.contains(&endpoint.address)) {
             continue;
         }
-        let prefix = matches.bytes(endpoint.slot);
+        let prefix = prefixes.bytes(endpoint.slot);
         let is_preferred = request.affinity.is_some_and(|affinity| affinity.slot == endpoint.slot());
         if prefix == 0 && !is_preferred {
             others += 1;

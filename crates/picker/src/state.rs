@@ -8,12 +8,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pailou_snapshot::{Endpoint, Pool, RoutingStrategy};
+use pailou_snapshot::{Endpoint, KvEvents, Pool, RoutingStrategy};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
     endpoint::{Members, PoolEndpoint},
+    kv_events::{KvCache, Subscribers},
     load::{Load, Tokens},
     pick::{self, PickError, PickRequest},
     picked::Picked,
@@ -26,8 +27,8 @@ use crate::{
 pub struct PoolState {
     shared: Arc<Shared>,
     runtime: Handle,
-    /// One for each endpoint. Also what makes updates come one after the other.
-    scrapers: Mutex<HashMap<SocketAddr, Scraper>>,
+    /// Those of each endpoint. Also what makes updates come one after the other.
+    followers: Mutex<HashMap<SocketAddr, Followers>>,
 }
 
 /// Context of picks, reservations and scrapers.
@@ -35,8 +36,15 @@ pub(crate) struct Shared {
     pub(crate) members: ArcSwap<Members>,
     pub(crate) activity: Activity,
     pub(crate) receipts: Receipts,
+    pub(crate) kv_cache: Arc<KvCache>,
     /// The way to engines' metrics; `None` is plain TCP.
     pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
+}
+
+/// What follows an endpoint.
+struct Followers {
+    scraper: Scraper,
+    subscribers: Option<Subscribers>,
 }
 
 /// An endpoint's figures, for the operator.
@@ -62,6 +70,8 @@ pub struct EndpointReport {
     pub failing: bool,
     /// Blocks of prompts remembered for it, at most 28,672.
     pub prefix_blocks: usize,
+    /// Whether all is known that its engine has cached, by its KV events; `None` without such.
+    pub kv_events_complete: Option<bool>,
     /// Prompt tokens that were expected in its cache, of requests that reported how many were.
     pub predicted_tokens: u64,
     /// Prompt tokens that were.
@@ -81,9 +91,10 @@ impl PoolState {
             members: ArcSwap::from_pointee(members),
             activity: Activity::new(now),
             receipts: Receipts::default(),
+            kv_cache: Arc::new(KvCache::new()),
             transport: Mutex::default(),
         };
-        let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), scrapers: Mutex::default() };
+        let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), followers: Mutex::default() };
         state.update_at(pool, endpoints, now);
         Arc::new(state)
     }
@@ -116,7 +127,7 @@ impl PoolState {
     }
 
     fn replace(&self, pool: Arc<Pool>, endpoints: &[Endpoint], now: Instant, prepare: impl FnOnce(&[Arc<PoolEndpoint>])) {
-        let mut scrapers = self.scrapers.lock();
+        let mut followers = self.followers.lock();
         let before = self.shared.members.load_full();
         if Arc::ptr_eq(&before.pool, &pool) && before.endpoints.iter().map(|state| &state.endpoint).eq(endpoints) {
             return prepare(&before.endpoints);
@@ -124,17 +135,33 @@ impl PoolState {
         let members = Arc::new(Members { endpoints: succeed(&before, endpoints, now), pool, index: Arc::clone(&before.index) });
         prepare(&members.endpoints);
         self.shared.members.store(Arc::clone(&members));
-        let mut former = std::mem::take(&mut *scrapers);
-        for endpoint in &members.endpoints {
-            let running = former.remove(&endpoint.address).filter(|scraper| scraper.is_of(endpoint));
-            let scraper = running.unwrap_or_else(|| Scraper::start(&self.runtime, endpoint, &self.shared));
-            scrapers.insert(endpoint.address, scraper);
+        if let Some(settings) = members.pool.kv_events {
+            self.shared.kv_cache.set_max_blocks(settings.max_blocks);
         }
+        let mut former = std::mem::take(&mut *followers);
+        for endpoint in &members.endpoints {
+            let running = former.remove(&endpoint.address).filter(|running| running.scraper.is_of(endpoint));
+            followers.insert(endpoint.address, self.follow(endpoint, running, members.pool.kv_events));
+        }
+        // Those that go give up their places in the index before others take their slots.
+        drop(former);
         for gone in before.endpoints.iter().filter(|endpoint| !members.endpoints.iter().any(|kept| Arc::ptr_eq(kept, endpoint))) {
             members.index.close(gone);
         }
         if members.pool.strategy == RoutingStrategy::Default {
             members.endpoints.iter().for_each(|endpoint| members.index.clear(endpoint));
+        }
+    }
+
+    /// Goes on following an endpoint, or begins.
+    fn follow(&self, endpoint: &Arc<PoolEndpoint>, running: Option<Followers>, settings: Option<KvEvents>) -> Followers {
+        let (scraper, subscribers) = running.map_or((None, None), |running| (Some(running.scraper), running.subscribers));
+        Followers {
+            scraper: scraper.unwrap_or_else(|| Scraper::start(&self.runtime, endpoint, &self.shared)),
+            subscribers: settings.map(|settings| {
+                let subscribers = subscribers.filter(|subscribers| subscribers.has(settings));
+                subscribers.unwrap_or_else(|| Subscribers::start(&self.runtime, endpoint, &self.shared, settings))
+            }),
         }
     }
 
@@ -176,7 +203,8 @@ impl PoolState {
     /// All endpoints' figures.
     pub fn snapshot(&self) -> Vec<EndpointReport> {
         let now = Instant::now();
-        self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, now)).collect()
+        let kv_cache = &self.shared.kv_cache;
+        self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, kv_cache, now)).collect()
     }
 
     /// Names under which its engines serve models and adapters, as their metrics last had them.
@@ -196,6 +224,11 @@ impl PoolState {
         self.shared.members.load().index.len()
     }
 
+    /// Blocks that the engines have told to be cached: at most as many as the pool's settings say.
+    pub fn kv_blocks(&self) -> u32 {
+        self.shared.kv_cache.len()
+    }
+
     /// Keeps the receipts of this many recent requests, at most 4,096; none unless it is called.
     pub fn keep_receipts(&self, count: usize) {
         self.shared.receipts.set_capacity(count);
@@ -204,6 +237,11 @@ impl PoolState {
     /// The receipts kept, the newest last.
     pub fn receipts(&self) -> Vec<Arc<Receipt>> {
         self.shared.receipts.recent()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kv_cache(&self) -> &KvCache {
+        &self.shared.kv_cache
     }
 
     #[cfg(test)]
@@ -232,7 +270,7 @@ fn succeed(before: &Members, endpoints: &[Endpoint], now: Instant) -> Box<[Arc<P
     states.collect()
 }
 
-fn report(endpoint: &PoolEndpoint, now: Instant) -> EndpointReport {
+fn report(endpoint: &PoolEndpoint, kv_cache: &KvCache, now: Instant) -> EndpointReport {
     let level = endpoint.record.in_flight.level();
     let reading = endpoint.reading.load();
     let load = Load::new(level, &reading, now);
@@ -248,6 +286,7 @@ fn report(endpoint: &PoolEndpoint, now: Instant) -> EndpointReport {
         in_flight_tokens: level.tokens(),
         failing: endpoint.record.failures.is_last(now),
         prefix_blocks: endpoint.blocks.len(),
+        kv_events_complete: kv_cache.is_complete(endpoint.slot),
         predicted_tokens,
         cached_tokens,
     }

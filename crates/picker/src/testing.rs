@@ -53,6 +53,7 @@ pub(crate) fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         models: Default::default(),
         any_model: None,
         objectives: Default::default(),
+        kv_events: None,
     })
 }
 

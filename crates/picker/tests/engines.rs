@@ -21,6 +21,7 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
         models: Default::default(),
         any_model: None,
         objectives: Default::default(),
+        kv_events: None,
     })
 }
 

@@ -68,7 +68,9 @@ pub use oidc::OidcFilter;
 pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_pattern, normalize_path};
 pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
 pub use policy_cookies::{CookieHosts, PolicyCookies};
-pub use pool::{Criticality, FailureMode, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy};
+pub use pool::{
+    Criticality, FailureMode, KvEvents, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy,
+};
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};
 pub use secret::{HiddenText, SecretValue};

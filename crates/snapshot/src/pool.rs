@@ -23,6 +23,21 @@ pub struct Pool {
     pub any_model: Option<Arc<PoolModel>>,
     /// Priority by InferenceObjective name (`x-gateway-inference-objective`, `x-llm-d-inference-objective`).
     pub objectives: HashMap<Arc<str>, i32>,
+    /// Where its engines publish KV cache events; `None` if they do not.
+    pub kv_events: Option<KvEvents>,
+}
+
+/// Sockets on which each engine of a pool publishes KV cache events (vLLM's and SGLang's `--kv-events-config`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvEvents {
+    /// Port of the first data-parallel rank's PUB socket; rank r has this plus r.
+    pub port: u16,
+    /// The same of the ROUTER sockets that send earlier batches again.
+    pub replay_port: Option<u16>,
+    /// Data-parallel ranks of each endpoint, 1 to 64.
+    pub ranks: u16,
+    /// Most blocks that are remembered of all engines together.
+    pub max_blocks: u32,
 }
 
 impl Pool {

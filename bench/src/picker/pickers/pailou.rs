@@ -50,6 +50,7 @@ impl Pailou {
             models: Default::default(),
             any_model: None,
             objectives: Default::default(),
+            kv_events: None,
         });
         Ok(Self {
             state: PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch),

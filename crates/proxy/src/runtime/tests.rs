@@ -132,6 +132,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
         models: HashMap::default(),
         any_model: None,
         objectives: HashMap::default(),
+        kv_events: None,
     };
     let mut settings = Cluster::clone(&cluster("a", LoadBalancer::LeastRequest));
     settings.key.endpoints = key.clone();

@@ -411,6 +411,7 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         let models: BTreeMap<_, _> = pool.models.iter().collect();
         models.iter().for_each(|(name, model)| line(out, 2, &format!("model {name}: {}", quoted(&printed(model)))));
         pool.any_model.iter().for_each(|model| line(out, 2, &format!("any model: {}", quoted(&printed(model)))));
+        pool.kv_events.iter().for_each(|events| line(out, 2, &format!("kv events: {}", quoted(&format!("{events:?}")))));
         let objectives: BTreeMap<_, _> = pool.objectives.iter().collect();
         objectives.iter().for_each(|(name, priority)| line(out, 2, &format!("objective {name}: {priority}")));
     }

@@ -115,6 +115,7 @@ fn pool() -> Pool {
         models: Default::default(),
         any_model: None,
         objectives: Default::default(),
+        kv_events: None,
     }
 }
 

@@ -1,0 +1,51 @@
+//! Where the engines of an InferencePool publish KV cache events, from its annotations.
+
+use pailou_api::{InferencePool, Meta};
+use pailou_snapshot::KvEvents;
+
+const PORT_ANNOTATION: &str = "pailou.dev/kv-events-port";
+const REPLAY_PORT_ANNOTATION: &str = "pailou.dev/kv-events-replay-port";
+const RANKS_ANNOTATION: &str = "pailou.dev/kv-events-data-parallel-size";
+const MAX_BLOCKS_ANNOTATION: &str = "pailou.dev/kv-events-max-blocks";
+
+/// Most data-parallel ranks of an endpoint.
+const MAX_RANKS: u32 = 64;
+/// Blocks remembered without an annotation: some 160 MB at the most.
+const DEFAULT_MAX_BLOCKS: u32 = 4_000_000;
+/// Most blocks that an annotation may ask for: some 4 GB.
+const MOST_MAX_BLOCKS: u32 = 100_000_000;
+
+/// Sockets that a pool's annotations name; `None` without a port. A value that is none is ignored, with a warning.
+pub(crate) fn kv_events(pool: &InferencePool, warnings: &mut Vec<String>) -> Option<KvEvents> {
+    let meta = &pool.meta;
+    let mut read = |annotation, most| number(meta, annotation, most, warnings);
+    let port = read(PORT_ANNOTATION, u32::from(u16::MAX));
+    let replay_port = read(REPLAY_PORT_ANNOTATION, u32::from(u16::MAX));
+    let ranks = read(RANKS_ANNOTATION, MAX_RANKS);
+    let max_blocks = read(MAX_BLOCKS_ANNOTATION, MOST_MAX_BLOCKS);
+    let Some(port) = port else {
+        let others = [REPLAY_PORT_ANNOTATION, RANKS_ANNOTATION, MAX_BLOCKS_ANNOTATION];
+        for other in
+            others.into_iter().filter(|other| meta.annotation(other).is_some() && meta.annotation(PORT_ANNOTATION).is_none())
+        {
+            warnings.push(format!("annotation {other} has no effect without {PORT_ANNOTATION}"));
+        }
+        return None;
+    };
+    Some(KvEvents {
+        port: port as u16,
+        replay_port: replay_port.map(|port| port as u16),
+        ranks: ranks.unwrap_or(1) as u16,
+        max_blocks: max_blocks.unwrap_or(DEFAULT_MAX_BLOCKS),
+    })
+}
+
+/// A number from 1 to this one.
+fn number(meta: &Meta, annotation: &str, most: u32, warnings: &mut Vec<String>) -> Option<u32> {
+    let text = meta.annotation(annotation)?;
+    let number = text.trim().parse().ok().filter(|number| (1..=most).contains(number));
+    if number.is_none() {
+        warnings.push(format!("annotation {annotation}: {text:?} is ignored; a number from 1 to {most} is expected"));
+    }
+    number
+}

@@ -1,0 +1,151 @@
+//! What engines have cached, exactly: the index of their KV events, for all of a pool, and the subscribers that keep it.
+//!
+//! A pool says on which port its engines publish. Each endpoint has a task for each of its data-parallel ranks (port + rank), which
+//! connects, keeps the batches in sequence, and applies them. Blocks are forgotten with the connection: an endpoint that cannot be
+//! heard has nothing cached for certain.
+
+mod connection;
+mod replay;
+mod subscriber;
+
+use std::collections::HashMap;
+
+use pailou_kv_events::{ApplyOutcome, CachedPrefix, Index, Ingest, Prompt, PublisherId};
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use self::subscriber::Subscribers;
+
+/// Most replays of a pool at a time.
+const MAX_REPLAYS: usize = 8;
+
+/// A pool's index, for subscribers and picks.
+pub(crate) struct KvCache {
+    known: RwLock<Known>,
+    /// Changes when all publishers are to be read anew.
+    resets: watch::Sender<u64>,
+    replays: Semaphore,
+}
+
+struct Known {
+    index: Index,
+    publishers: HashMap<PublisherId, Publisher>,
+}
+
+/// An endpoint's rank.
+struct Publisher {
+    slot: u16,
+    /// Whether what is known of it is all that it has told.
+    is_complete: bool,
+}
+
+/// What an endpoint has told of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cached {
+    /// Tokens from the beginning that its engine has cached.
+    pub(crate) tokens: u32,
+    /// Whether the engine has told all that it has.
+    pub(crate) is_complete: bool,
+}
+
+/// What endpoints have told of a prompt, by slot.
+#[derive(Debug, Default)]
+pub(crate) struct CachedTokens(SmallVec<[Option<Cached>; 64]>);
+
+impl CachedTokens {
+    /// What an endpoint has told; `None` if its engine publishes no events.
+    pub(crate) fn of(&self, slot: u16) -> Option<Cached> {
+        self.0.get(usize::from(slot)).copied().flatten()
+    }
+
+    /// Adds what one of an endpoint's ranks has told. The best rank counts: an engine sends a request to the rank that has its prefix.
+    fn add(&mut self, slot: u16, rank: Cached) {
+        let slot = usize::from(slot);
+        if slot >= self.0.len() {
+            self.0.resize(slot + 1, None);
+        }
+        let before = self.0[slot].unwrap_or(Cached { tokens: 0, is_complete: true });
+        let is_complete = before.is_complete && rank.is_complete;
+        self.0[slot] = Some(Cached { tokens: before.tokens.max(rank.tokens), is_complete });
+    }
+}
+
+impl KvCache {
+    /// An empty index of few blocks, until a pool's settings say how many.
+    pub(crate) fn new() -> Self {
+        let known = Known { index: Index::new(fastrand::u64(..), 1), publishers: HashMap::new() };
+        Self { known: RwLock::new(known), resets: watch::Sender::new(0), replays: Semaphore::new(MAX_REPLAYS) }
+    }
+
+    /// Changes the bound of the index.
+    pub(crate) fn set_max_blocks(&self, max_blocks: u32) {
+        self.known.write().index.set_max_records(max_blocks);
+    }
+
+    /// What endpoints have told of a prompt.
+    pub(crate) fn cached_tokens(&self, prompt: &Prompt<'_>) -> CachedTokens {
+        let known = self.known.read();
+        let mut cached = CachedTokens::default();
+        if known.publishers.is_empty() {
+            return cached;
+        }
+        let prefixes = known.index.cached_prefixes(prompt);
+        for (id, publisher) in &known.publishers {
+            let tokens = prefixes.iter().find(|prefix| prefix.publisher == *id).map_or(0, CachedPrefix::total);
+            cached.add(publisher.slot, Cached { tokens, is_complete: publisher.is_complete });
+        }
+        cached
+    }
+
+    /// Whether an endpoint has told all that its engine has cached; `None` if it publishes no events.
+    pub(crate) fn is_complete(&self, slot: u16) -> Option<bool> {
+        let known = self.known.read();
+        let ranks = known.publishers.values().filter(|publisher| publisher.slot == slot);
+        ranks.map(|rank| rank.is_complete).reduce(|one, other| one && other)
+    }
+
+    /// Blocks in the index.
+    pub(crate) fn len(&self) -> u32 {
+        self.known.read().index.len()
+    }
+
+    fn add_publisher(&self, slot: u16) -> Option<PublisherId> {
+        let mut known = self.known.write();
+        let publisher = known.index.add_publisher()?;
+        known.publishers.insert(publisher, Publisher { slot, is_complete: false });
+        Some(publisher)
+    }
+
+    fn remove_publisher(&self, publisher: PublisherId) {
+        let mut known = self.known.write();
+        known.publishers.remove(&publisher);
+        known.index.remove_publisher(publisher);
+    }
+
+    /// Hides a publisher from picks, before its subscriber ends and forgets it.
+    fn retire(&self, publisher: PublisherId) {
+        self.known.write().publishers.remove(&publisher);
+    }
+
+    fn clear(&self, publisher: PublisherId) {
+        self.known.write().index.clear(publisher);
+    }
+
+    fn apply(&self, publisher: PublisherId, ingest: &mut Ingest, payload: &[u8]) -> ApplyOutcome {
+        let outcome = ingest.apply(&mut self.known.write().index, publisher, payload);
+        if outcome == ApplyOutcome::Reset {
+            self.resets.send_modify(|resets| *resets += 1);
+        }
+        outcome
+    }
+
+    fn set_complete(&self, publisher: PublisherId, is_complete: bool) {
+        if let Some(publisher) = self.known.write().publishers.get_mut(&publisher) {
+            publisher.is_complete = is_complete;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

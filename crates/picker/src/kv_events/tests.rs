@@ -1,0 +1,149 @@
+//! Subscribers against a publisher that a test drives, on real sockets.
+
+mod publisher;
+
+use std::{sync::Arc, time::Duration};
+
+use pailou_snapshot::{Address, Endpoint, KvEvents, Pool, RoutingStrategy};
+
+use self::publisher::{Publisher, cleared, removed, stored};
+use super::*;
+use crate::{
+    PickRequest, Picked, PoolState,
+    testing::{endpoints, pool, prompt, prompted},
+};
+
+/// Tokens of the prompts here.
+const TOKENS: u32 = 65;
+
+fn tokens() -> Vec<u32> {
+    (0..TOKENS).collect()
+}
+
+/// A pool of one endpoint and its publisher.
+struct Setup {
+    state: Arc<PoolState>,
+    publisher: Publisher,
+}
+
+impl Setup {
+    async fn new(has_replay: bool) -> Self {
+        let publisher = Publisher::start().await;
+        let settings = KvEvents {
+            port: publisher.port(),
+            replay_port: has_replay.then(|| publisher.replay_port()),
+            ranks: 1,
+            max_blocks: 1000,
+        };
+        let pool = Arc::new(Pool { kv_events: Some(settings), ..Pool::clone(&pool(RoutingStrategy::PrefixCache)) });
+        let state = PoolState::new(pool, &endpoints([0]), &tokio::runtime::Handle::current());
+        Self { state, publisher }
+    }
+
+    fn cached(&self) -> Option<Cached> {
+        let tokens = tokens();
+        let prompt = Prompt { tokens: &tokens, ..Prompt::default() };
+        self.state.kv_cache().cached_tokens(&prompt).of(0)
+    }
+
+    /// Waits until so many tokens are known to be cached, and whether that is all.
+    async fn until(&self, tokens: u32, is_complete: bool) {
+        let wanted = Some(Cached { tokens, is_complete });
+        let reached = async {
+            while self.cached() != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        assert!(reached.is_ok(), "{wanted:?} is not reached; it is {:?}", self.cached());
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_that_comes_late_learns_all_by_a_replay_and_goes_on_live() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.publish(&stored(0, 2)).await;
+    setup.publisher.publish(&stored(2, 1)).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(48, true).await;
+    setup.publisher.publish(&stored(3, 1)).await;
+    setup.until(64, true).await;
+    setup.publisher.publish(&removed(1)).await;
+    setup.until(16, true).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_was_lost_is_asked_for() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(0, true).await;
+    setup.publisher.publish(&stored(0, 1)).await;
+    setup.publisher.lose(&stored(1, 1));
+    setup.publisher.publish(&stored(2, 1)).await;
+    setup.publisher.serve_replay(1).await;
+    setup.until(48, true).await;
+}
+
+#[tokio::test]
+async fn blocks_of_an_engine_that_restarts_are_forgotten_with_its_connection() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.publish(&stored(0, 4)).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(64, true).await;
+    setup.publisher.restart();
+    setup.until(0, false).await;
+    setup.publisher.publish(&stored(0, 1)).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(16, true).await;
+}
+
+#[tokio::test]
+async fn without_a_replay_socket_all_is_known_once_the_engine_clears_its_cache() {
+    let mut setup = Setup::new(false).await;
+    setup.publisher.publish(&stored(0, 4)).await;
+    setup.publisher.accept().await;
+    setup.publisher.publish(&stored(0, 2)).await;
+    setup.until(32, false).await;
+    let estimated = prompt(1, 4096);
+    drop(setup.state.pick(&prompted(&estimated)).expect("an endpoint"));
+    assert!(setup.state.prefix_blocks() > 0);
+    setup.publisher.publish(&cleared()).await;
+    setup.until(0, true).await;
+    assert_eq!(setup.state.prefix_blocks(), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_leaves_is_heard_no_more() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.publish(&stored(0, 4)).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(64, true).await;
+    let pool = Arc::clone(&setup.state.members().pool);
+    setup.state.update(pool, &[]);
+    assert_eq!(setup.cached(), None);
+    setup.publisher.is_left().await;
+}
+
+#[tokio::test]
+async fn picks_know_what_is_cached_where_engines_tell() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.publish(&stored(0, 4)).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(64, true).await;
+    // Nothing is known of the other: no publisher answers at its address.
+    let other = Endpoint { address: Address::Socket(([127, 0, 0, 2], 10_000).into()), name: "other".into(), priority: 0 };
+    let pool = Arc::clone(&setup.state.members().pool);
+    setup.state.update(pool, &[vec![other], endpoints([0])].concat());
+    let (text, tokens) = (prompt(2, 400), tokens());
+    let known = Prompt { tokens: &tokens, ..Prompt::default() };
+    let pick = |known| -> Picked { setup.state.pick(&PickRequest { tokens: known, ..prompted(&text) }).expect("an endpoint") };
+    for _ in 0..20 {
+        assert_eq!(&*pick(Some(&known)).endpoint().endpoint().name, "pod-0");
+    }
+}
