@@ -224,7 +224,9 @@ async fn serve(
         entry = found;
         passage = admit(Matched { routes, entry }, &stage, head, input, record, state).await?;
     };
-    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds };
+    let is_priced = record.model.is_some() && listener.costs.as_ref().is_some_and(|costs| costs.has_prices());
+    let needs_model = is_priced && state.may_be_refused();
+    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds, needs_model };
     answer_or_forward(connection, head, admission, record, state).await
 }
 
@@ -277,6 +279,8 @@ struct Admission<'a> {
     entry: &'a RouteMatch,
     client: IpAddr,
     bounds: Bounds,
+    /// A processor that changes the body on its way may change the model, by which the response is priced.
+    needs_model: bool,
 }
 
 /// Sends a request to a backend.
@@ -286,11 +290,11 @@ async fn forward(
     admission: Admission<'_>,
     record: &mut RequestLog,
 ) -> Result<Served, Error> {
-    let Admission { admitted, runtime, listener, entry, client, bounds } = admission;
+    let Admission { admitted, runtime, listener, entry, client, bounds, needs_model } = admission;
     let (context, rule, policy) = (&connection.worker.context, &entry.rule, &*listener.client);
     let base_models = &runtime.snapshot().base_models;
     upgrades::check(head, rule)?;
-    let input = read_for_backend(rule, admitted, head, context, bounds).await?;
+    let input = read_for_backend((rule, needs_model), admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
     if let Body::Read { model, base_model } = input.known(base_models) {
         if record.model.is_none() {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use pailou_auth::Metadata;
 use pailou_envoy_proto::{ext_proc::HeaderMutation, header_mutation};
 use pailou_limits::{Counters, Descriptor, LimitRule, LlmCosts, RequestFacts};
-use pailou_snapshot::{Action, Body, ListenerName, Name, RateLimitFilter, RouteName, Rule};
+use pailou_snapshot::{Action, Body, ListenerName, RateLimitFilter, RouteName, Rule};
 
 use super::{
     Stage,
@@ -17,6 +17,7 @@ use super::{
     tightest_limit::Tightest,
 };
 use crate::{
+    cluster::ClusterState,
     context::Context,
     error::{Audience, Error, Flag},
     limit_charge::{BackendCharge, ChargedRequest, Charges, NoCharge},
@@ -129,7 +130,7 @@ pub(crate) struct BackendRequest<'a> {
 /// 429 where a limit has no room, 500 where it cannot be counted: then nothing is charged.
 pub(crate) async fn charge_backend(
     limits: &RateLimitFilter,
-    backend: Option<&Name>,
+    backend: Option<&ClusterState>,
     request: BackendRequest<'_>,
 ) -> Result<BackendCharge, Error> {
     let BackendRequest { context, client, route, listener, head, call, is_understood, known, costs } = request;
@@ -146,10 +147,10 @@ pub(crate) async fn charge_backend(
 }
 
 /// The backend of a rule that has no more than one, or the first of them with a weight: the request has not come to the choice yet.
-fn first_backend<'r>(rule: &Rule, runtime: &'r Runtime) -> Option<&'r Name> {
+fn first_backend<'r>(rule: &Rule, runtime: &'r Runtime) -> Option<&'r ClusterState> {
     let Action::Forward(backends) = &rule.action else { return None };
     let cluster = backends.iter().filter(|backend| backend.weight > 0).find_map(|backend| backend.cluster.as_ref().ok())?;
-    Some(runtime.cluster(*cluster).key().endpoints.name())
+    Some(runtime.cluster(*cluster))
 }
 
 /// Refuses a model call that limits cannot count.

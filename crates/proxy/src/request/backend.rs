@@ -74,10 +74,10 @@ pub(super) async fn charge(
     runtime: &Runtime,
     request: BackendRequest<'_>,
 ) -> Result<Option<BackendCharge>, Error> {
-    let name = || backend.cluster.as_ref().ok().map(|cluster| runtime.cluster(*cluster).key().endpoints.name());
+    let cluster = || backend.cluster.as_ref().ok().map(|cluster| &**runtime.cluster(*cluster));
     match &backend.limits {
         // Boxed: most backends have none, and would carry the room it needs.
-        Some(limits) => Box::pin(charge_backend(limits, name(), request)).await.map(Some),
+        Some(limits) => Box::pin(charge_backend(limits, cluster(), request)).await.map(Some),
         None => Ok(None),
     }
 }

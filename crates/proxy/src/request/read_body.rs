@@ -12,9 +12,9 @@ use crate::{
     request_input::{Bounds, RequestInput},
 };
 
-/// Reads the body where a backend can only be chosen, or the request only be allowed, by it.
+/// Reads the body where a backend can only be chosen, or the request only be allowed, by it, or the response be priced.
 pub(super) async fn read_for_backend(
-    rule: &Rule,
+    (rule, needs_model): (&Rule, bool),
     admitted: Admitted,
     head: &Head,
     context: &Arc<Context>,
@@ -23,7 +23,7 @@ pub(super) async fn read_for_backend(
     let input = admitted.into_input();
     match rule.policy.max_body {
         Some(limit) => input.read_all(head, context, &Bounds { bytes: limit.min(bounds.bytes), ..bounds }).await,
-        None if rule.needs_body => input.read(head, context, &bounds).await,
+        None if rule.needs_body || needs_model => input.read(head, context, &bounds).await,
         None => Ok(input),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use pailou_ai::{Pieces, splice_model};
+use pailou_ai::{BodyKind, Pieces, splice_model};
 use pailou_envoy_proto::header_mutation;
 use pailou_extproc::{
     Room,
@@ -46,8 +46,8 @@ pub(super) struct Target {
     /// The body as the target wants it, where that is not as the client sent it.
     pub(super) body: Option<Pieces>,
     /// Room that it takes, where an endpoint picker made it.
-    _room: Option<Box<dyn Room>>,
-    /// The name that was put in.
+    room: Option<Box<dyn Room>>,
+    /// The name that the body has in place of the client's.
     pub(super) target_model: Option<Arc<str>>,
     /// The name that the client gave, where responses are to have it.
     pub(super) kept_name: Option<Box<str>>,
@@ -90,7 +90,7 @@ impl Target {
             None => None,
         };
         match choice {
-            Some(choice) => Self::chosen(route, choice, outgoing),
+            Some(choice) => Self::chosen(route, choice, outgoing, call),
             None => Self::new(route, outgoing, call),
         }
     }
@@ -126,14 +126,14 @@ impl Target {
         }
         let selection = Selection::balanced(cluster, hash, first);
         let (body, target_model, kept_name, listener) = (None, None, None, None);
-        Ok(Self { settings, body, _room: None, target_model, kept_name, strips_usage: false, set_cookie, listener, selection })
+        Ok(Self { settings, body, room: None, target_model, kept_name, strips_usage: false, set_cookie, listener, selection })
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
     ///
     /// # Errors
     /// 500 where the backend has no cluster; 503 where the endpoints have just gone.
-    fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing) -> Result<Self, Error> {
+    fn chosen(route: &Chosen<'_>, choice: Choice, outgoing: &mut Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
         let cluster = route.runtime.cluster(*id).clone();
         let input_bytes = choice.body.iter().flatten().map(Bytes::len).sum();
@@ -143,11 +143,13 @@ impl Target {
             headers::remove_digests(&mut outgoing.headers);
         }
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
+        let body = choice.body.map(Pieces::from_iter);
+        let target_model = body.as_ref().zip(call).and_then(|(body, call)| other_model(body, call, outgoing));
         Ok(Self {
             settings: cluster.current_settings(),
-            body: choice.body.map(Pieces::from_iter),
-            _room: Some(choice.room),
-            target_model: None,
+            body,
+            room: Some(choice.room),
+            target_model,
             kept_name: None,
             strips_usage: false,
             set_cookie: None,
@@ -206,7 +208,7 @@ impl Target {
         Ok(Self {
             settings,
             body,
-            _room: None,
+            room: None,
             target_model,
             kept_name,
             strips_usage: false,
@@ -214,6 +216,11 @@ impl Target {
             listener: None,
             selection,
         })
+    }
+
+    /// Whether an endpoint picker has made the body.
+    pub(super) fn has_pickers_body(&self) -> bool {
+        self.room.is_some() && self.body.is_some()
     }
 
     /// Whether an attempt that failed like this moves on to the pool's next best endpoint by itself, without a retry policy;
@@ -225,6 +232,18 @@ impl Target {
         };
         elsewhere && self.selection.advance()
     }
+}
+
+/// The model of a body that an endpoint picker has made, where it is not the client's.
+fn other_model(body: &Pieces, call: &ReadBody, outgoing: &Outgoing) -> Option<Arc<str>> {
+    let asked = call.model()?;
+    let body = body.to_bytes();
+    if body == *call.text() {
+        return None;
+    }
+    let content_type = outgoing.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let model = BodyKind::from_content_type(content_type)?.scan(content_type, &body).ok()?.model?;
+    (*model != *asked && !model.is_empty()).then(|| model.into())
 }
 
 /// The endpoints of a pool that are in a subset.

@@ -10,19 +10,18 @@ use crate::{headers, request_input::ReadBody};
 /// then loses the chunk again.
 pub(super) fn ask(route: &Chosen<'_>, target: &mut Target, outgoing: &mut Outgoing, call: Option<&ReadBody>) {
     let Some(call) = call.filter(|_| route.counts_tokens && has_usage_chunk(outgoing.path())) else { return };
-    let body = match (&target.body, &target.target_model) {
+    let body = match &target.body {
+        Some(body) if target.has_pickers_body() => {
+            let body = body.to_bytes();
+            let Some(edit) = scan(&body).ok().and_then(|scan| scan.usage_edit(&body)) else { return };
+            splice(&body, vec![edit])
+        }
         // With the model's new name, or the client's own.
-        (Some(_), Some(_)) | (None, _) => {
+        _ => {
             let Some((scan, edit)) = call.scan().and_then(|scan| Some((scan, scan.usage_edit(call.text())?))) else { return };
             let name = target.target_model.as_deref().filter(|_| target.body.is_some());
             let edits = name.map(|name| scan.model_edits(name)).unwrap_or_default();
             splice(call.text(), edits.into_iter().chain([edit]).collect())
-        }
-        // As an endpoint picker has made it.
-        (Some(body), None) => {
-            let body = body.to_bytes();
-            let Some(edit) = scan(&body).ok().and_then(|scan| scan.usage_edit(&body)) else { return };
-            splice(&body, vec![edit])
         }
     };
     change(target, outgoing, call, body);

@@ -38,6 +38,10 @@ impl Engine {
                     while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
                         let text = String::from_utf8_lossy(&read);
                         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                        // The built-in picker reads metrics meanwhile.
+                        if head.starts_with("GET /metrics") {
+                            return;
+                        }
                         let length =
                             head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
                         if body.len() >= length.unwrap_or(0) {

@@ -1,6 +1,14 @@
 //! Limits in money, and of costs that a GatewayConfig defines.
 
+use pailou_envoy_proto::ext_proc::{processing_request::Request as Part, processing_response::Response as Answer};
+
 use super::*;
+use crate::support::{
+    objects::nowhere,
+    picked::{self, TO_POOL},
+    picker::{choosing, picker, streamed},
+    processor::{changed, go_on, objects_for},
+};
 
 /// A budget under this key.
 fn budget(limit: u64, key: &str) -> String {
@@ -17,7 +25,13 @@ const PRICES: &str = r#"{"qwen": {"input_cost_per_token": 2e-6, "output_cost_per
 /// A Gateway with prices and a GatewayConfig of these costs.
 async fn serve_priced(limit: &str, costs: &str, prices: &str) -> (Gateway, Engine) {
     let engine = Engine::start().await;
-    let objects = [
+    let objects = [priced(costs, prices), route(TO_ENGINE), backend("engine", engine.address, ""), policy(limit)];
+    (Gateway::at_own_address(&objects.concat()), engine)
+}
+
+/// A Gateway with prices and costs.
+fn priced(costs: &str, prices: &str) -> String {
+    [
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: gw\n  annotations: {aigateway.envoyproxy.io/gateway-config: \
          costs, pailou.dev/model-prices: prices}\nspec:\n  gatewayClassName: pailou\n  listeners: [{name: http, protocol: HTTP, port: 8080}]\n---\n"
             .to_owned(),
@@ -26,11 +40,8 @@ async fn serve_priced(limit: &str, costs: &str, prices: &str) -> (Gateway, Engin
              [{costs}]}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: prices}}\ndata:\n  model_prices_and_context_window.json: \
              '{prices}'\n---\n"
         ),
-        route(TO_ENGINE),
-        backend("engine", engine.address, ""),
-        policy(limit),
-    ];
-    (Gateway::at_own_address(&objects.concat()), engine)
+    ]
+    .concat()
 }
 
 fn cel(key: &str, text: &str) -> String {
@@ -223,4 +234,86 @@ async fn money_that_is_held_grows_with_a_stream() {
     // 256 tokens at first, for 10 micro-dollars each.
     assert!((256..=260).contains(&reserved[0]), "{reserved:?}");
     assert!(reserved[1] >= 400 && (700..=1_000).contains(&reserved[2]), "{reserved:?}");
+}
+
+/// A pool of this engine, with prices for the engine's own names and none for the client's.
+fn priced_pool(engine: &Engine, picker: std::net::SocketAddr, targets: &str) -> Gateway {
+    let rewrite = format!(
+        "---\napiVersion: llm-d.ai/v1alpha2\nkind: InferenceModelRewrite\nmetadata: {{name: rewrite}}\nspec: {{poolRef: {{group: \
+         inference.networking.k8s.io, name: pool}}, rules: [{{matches: [{{model: {{value: chat}}}}], targets: [{targets}]}}]}}\n"
+    );
+    let objects = picked::objects(&[engine.address], picker, "FailOpen", TO_POOL, &rewrite);
+    Gateway::at_own_address(&[priced("", PRICES), objects, policy(&budget(1_000_000, MONEY))].concat())
+}
+
+/// What is held while the engine has a call for the model `chat`, and what is spent in the end.
+async fn held_and_spent(gateway: &Gateway, engine: &mut Engine) -> (u64, u64) {
+    let request = call("").replace("qwen", "chat");
+    let held = async {
+        let mut stream = engine.next().await;
+        let [counter] = &*gateway.proxy.limits(&CounterQuery::default()) else { panic!("one counter") };
+        answer(&mut stream).await;
+        counter.reserved
+    };
+    let (answered, held) = tokio::join!(gateway.raw(&request), held);
+    assert_eq!(status(&answered), "200", "{answered}");
+    (held, spent(gateway))
+}
+
+#[tokio::test]
+async fn a_rewritten_model_costs_what_the_engines_model_does() {
+    let mut engine = Engine::start().await;
+    let gateway = priced_pool(&engine, nowhere(), "{modelRewrite: qwen}");
+    assert_eq!(held_and_spent(&gateway, &mut engine).await, (22, 21));
+    // One of two, by chance: the dearer one is held.
+    let gateway = priced_pool(&engine, nowhere(), "{modelRewrite: qwen, weight: 1000000}, {modelRewrite: dear, weight: 1}");
+    let (held, spent) = held_and_spent(&gateway, &mut engine).await;
+    assert!(held == 208 && [21, 205].contains(&spent), "{held} {spent}");
+    // A name that has no price goes around no budget.
+    let gateway = priced_pool(&engine, nowhere(), "{modelRewrite: qwen}, {modelRewrite: free}");
+    assert_eq!(status(&gateway.raw(&call("").replace("qwen", "chat")).await), "500");
+}
+
+#[tokio::test]
+async fn a_model_that_a_picker_puts_in_is_what_is_paid() {
+    let mut engine = Engine::start().await;
+    let one = engine.address;
+    let at = picker(move |mut talk| async move {
+        talk.headers().await;
+        talk.say(choosing(&one.to_string()));
+        let (body, _) = talk.body().await;
+        talk.say(Answer::RequestBody(streamed(String::from_utf8_lossy(&body).replace("chat", "dear"), true)));
+        talk.close();
+    })
+    .await;
+    let gateway = priced_pool(&engine, at, "{modelRewrite: qwen}");
+    assert_eq!(held_and_spent(&gateway, &mut engine).await, (22, 205));
+    let line = gateway.log.line("chat/completions").await;
+    assert!(line.contains("\"model\":\"chat\",\"target_model\":\"dear\""), "{line}");
+}
+
+#[tokio::test]
+async fn a_model_that_a_processor_puts_in_is_what_is_paid() {
+    let mut engine = Engine::start().await;
+    let at = picker(|mut talk| async move {
+        talk.headers().await;
+        talk.say(Answer::RequestHeaders(go_on()));
+        while let Some(message) = talk.next().await {
+            if let Some(Part::RequestBody(_)) = message.request {
+                talk.say(Answer::RequestBody(changed(r#"{"model":"dear","max_tokens":20,"messages":[]}"#)));
+            }
+        }
+    })
+    .await;
+    // The route is chosen by the model, and nothing else needs the body.
+    let rule = "{matches: [{headers: [{name: X-Gateway-Model-Name, value: qwen}]}], backendRefs: [{group: gateway.envoyproxy.io, kind: \
+                Backend, name: main}]}";
+    for mode in ["Streamed", "Buffered"] {
+        let processors = [(at, &*format!("processingMode: {{request: {{body: {mode}}}}}, messageTimeout: 5s"))];
+        let objects = objects_for(&route(rule), engine.address, &processors);
+        let gateway = Gateway::at_own_address(&[priced("", PRICES), objects].concat());
+        answered(&gateway, &mut engine, &call("")).await;
+        let line = gateway.log.line("chat/completions").await;
+        assert!(line.contains("\"cost_usd\":0.002050000}"), "{mode}: {line}");
+    }
 }

@@ -60,6 +60,11 @@ pub(crate) fn gateway(engines: &[SocketAddr], picker: SocketAddr, failure_mode: 
 
 /// The same with more objects.
 pub(crate) fn gateway_with(engines: &[SocketAddr], picker: SocketAddr, failure_mode: &str, rule: &str, more: &str) -> Gateway {
+    Gateway::serve(&objects(engines, picker, failure_mode, rule, more))
+}
+
+/// The objects of such a gateway, but for the Gateway itself.
+pub(crate) fn objects(engines: &[SocketAddr], picker: SocketAddr, failure_mode: &str, rule: &str, more: &str) -> String {
     let mut objects = route(rule);
     objects += more;
     let ports: Vec<String> = engines.iter().map(|engine| format!("{{number: {}}}", engine.port())).collect();
@@ -75,7 +80,7 @@ pub(crate) fn gateway_with(engines: &[SocketAddr], picker: SocketAddr, failure_m
         picker.port(),
         picker.ip()
     );
-    Gateway::serve(&objects)
+    objects
 }
 
 pub(crate) async fn post(gateway: &Gateway, body: &str) -> String {

@@ -32,6 +32,11 @@ pub(crate) fn gateway_with(main: SocketAddr, processors: &[(SocketAddr, &str)], 
 
 /// A gateway with these objects, among which is the route that the processors are for.
 pub(crate) fn gateway_for(objects: &str, main: SocketAddr, processors: &[(SocketAddr, &str)]) -> Gateway {
+    Gateway::serve(&objects_for(objects, main, processors))
+}
+
+/// The objects of such a gateway, but for the Gateway itself.
+pub(crate) fn objects_for(objects: &str, main: SocketAddr, processors: &[(SocketAddr, &str)]) -> String {
     let mut objects = [objects, &backend("main", main, "")].concat();
     let mut list = String::new();
     for (place, (address, fields)) in processors.iter().enumerate() {
@@ -44,7 +49,7 @@ pub(crate) fn gateway_for(objects: &str, main: SocketAddr, processors: &[(Socket
         "---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {{name: policy}}\nspec:\n  targetRefs: \
          [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: route}}]\n  extProc:\n{list}"
     );
-    Gateway::serve(&objects)
+    objects
 }
 
 /// A backend that tells what it was sent, head and body, and answers with these bytes.
