@@ -136,7 +136,7 @@ pub struct RequestFacts<'a> {
     /// Attributes, for conditions.
     pub attributes: &'a dyn Attributes,
     /// Place of the client's address; `None` where no rule looks at it.
-    pub location: Option<GeoLocation>,
+    pub location: Option<Arc<GeoLocation>>,
 }
 
 impl Authorization {
@@ -152,13 +152,20 @@ impl Authorization {
         }
     }
 
+    /// Judges a request by the rules that look at its client's address alone, as far as they decide; `None` where a rule before them may
+    /// match, or none of them does.
+    pub fn authorize_address(&self, client: IpAddr, location: Option<&GeoLocation>) -> Option<Result<(), Denial>> {
+        let rule = self.rules.iter().find(|rule| rule.principal.is_from(client, location))?;
+        match (rule.is_by_address(), rule.action) {
+            (false, _) => None,
+            (true, RuleAction::Allow) => Some(Ok(())),
+            (true, RuleAction::Deny) => Some(Err(Denial::forbidden(DENIED))),
+        }
+    }
+
     /// Whether the rules look at nothing but addresses, so that they can judge connections.
     pub fn is_for_connections(&self) -> bool {
-        let by_address = |rule: &AuthorizationRule| {
-            let Principal { client_cidrs: _, jwt, headers, locations } = &rule.principal;
-            jwt.is_none() && headers.is_empty() && locations.is_empty() && rule.operation.is_none() && rule.condition.is_none()
-        };
-        self.rules.iter().all(by_address)
+        self.rules.iter().all(|rule| rule.is_by_address() && rule.principal.locations.is_empty())
     }
 
     /// Whether rules for connections let a client through.
@@ -184,6 +191,12 @@ impl Authorization {
 }
 
 impl AuthorizationRule {
+    /// Whether the rule looks at the client's address alone.
+    fn is_by_address(&self) -> bool {
+        let Principal { client_cidrs: _, jwt, headers, locations: _ } = &self.principal;
+        jwt.is_none() && headers.is_empty() && self.operation.is_none() && self.condition.is_none()
+    }
+
     fn matches(&self, facts: &RequestFacts<'_>) -> bool {
         self.operation.as_ref().is_none_or(|operation| operation.matches(facts))
             && self.principal.matches(facts)
@@ -193,10 +206,14 @@ impl AuthorizationRule {
 
 impl Principal {
     fn matches(&self, facts: &RequestFacts<'_>) -> bool {
-        (self.client_cidrs.is_empty() || self.client_cidrs.iter().any(|range| range.contains(facts.client)))
+        self.is_from(facts.client, facts.location.as_deref())
             && self.headers.iter().all(|rule| rule.matches(facts))
             && self.jwt.as_ref().is_none_or(|rule| rule.matches(facts))
-            && self.is_at(facts.location.as_ref())
+    }
+
+    /// Whether the parts that look at the client's address match.
+    fn is_from(&self, client: IpAddr, location: Option<&GeoLocation>) -> bool {
+        (self.client_cidrs.is_empty() || self.client_cidrs.iter().any(|range| range.contains(client))) && self.is_at(location)
     }
 
     fn is_at(&self, location: Option<&GeoLocation>) -> bool {
@@ -318,6 +335,25 @@ mod tests {
         ];
         let authorization = Authorization { rules, default_action: RuleAction::Allow };
         assert!(!is_allowed(&authorization, "/", json!({})));
+    }
+
+    #[test]
+    fn addresses_decide_alone_where_no_rule_before_them_may_match() {
+        let from = |range: &str| Principal { client_cidrs: vec![range.parse().unwrap()], ..Principal::default() };
+        let team = HeaderRule { name: HeaderName::from_static("x-team"), values: vec!["red".into()] };
+        let rules = vec![
+            rule(RuleAction::Deny, from("10.1.0.0/16")),
+            rule(RuleAction::Allow, Principal { headers: vec![team], ..from("10.2.0.0/16") }),
+            rule(RuleAction::Deny, from("10.2.0.0/15")),
+            rule(RuleAction::Allow, from("10.0.0.0/8")),
+        ];
+        let authorization = Authorization { rules, default_action: RuleAction::Allow };
+        let judged = |address: [u8; 4]| authorization.authorize_address(address.into(), None).map(|judged| judged.is_ok());
+        assert_eq!(judged([10, 1, 0, 1]), Some(false));
+        assert_eq!(judged([10, 2, 0, 1]), None, "it depends on the header");
+        assert_eq!(judged([10, 3, 0, 1]), Some(false));
+        assert_eq!(judged([10, 4, 0, 1]), Some(true));
+        assert_eq!(judged([11, 0, 0, 1]), None, "no rule matches");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::BitOrAssign;
 
-/// Facts that databases know of an address.
+/// Facts that databases know of an address. Texts are in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeoLocation {
     /// Country, ISO 3166-1.
@@ -34,7 +34,7 @@ pub struct AnonymousSigns {
     pub is_proxy: bool,
 }
 
-/// A place. All that is set has to match; texts are compared without regard to case, as Envoy Gateway has it.
+/// A place. All that is set has to match. Texts are in lower case: they are compared without regard to case, as Envoy Gateway has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeoRule {
     /// Country.
@@ -88,6 +88,15 @@ impl GeoNeeds {
     }
 }
 
+impl GeoNeeds {
+    /// Whether these are all that others are.
+    pub fn covers(self, other: Self) -> bool {
+        let mut both = self;
+        both |= other;
+        both == self
+    }
+}
+
 impl BitOrAssign for GeoNeeds {
     fn bitor_assign(&mut self, other: Self) {
         self.country |= other.country;
@@ -112,8 +121,7 @@ impl GeoRule {
 
     pub(crate) fn matches(&self, location: &GeoLocation) -> bool {
         let text = |wanted: &Option<Box<str>>, known: &Option<Box<str>>| {
-            let is_same = |wanted: &str| known.as_ref().is_some_and(|known| known.to_lowercase() == wanted.to_lowercase());
-            wanted.as_ref().is_none_or(|wanted| is_same(wanted))
+            wanted.as_ref().is_none_or(|wanted| known.as_ref() == Some(wanted))
         };
         text(&self.country, &location.country)
             && text(&self.region, &location.region)
@@ -147,18 +155,18 @@ mod tests {
         let text = |text: &str| Some(Box::from(text));
         let signs = AnonymousSigns { is_anonymous: true, is_vpn: true, ..AnonymousSigns::default() };
         let berlin = GeoLocation {
-            country: text("DE"),
-            region: text("BE"),
-            city: text("Köpenick"),
+            country: text("de"),
+            region: text("be"),
+            city: text("köpenick"),
             asn: Some(64500),
-            isp: text("Example Net"),
+            isp: text("example net"),
             anonymous: signs,
         };
         let vpn = |is_vpn| Some(AnonymousRule { is_vpn: Some(is_vpn), ..AnonymousRule::default() });
         for (rule, matches) in [
             (GeoRule { country: text("de"), ..GeoRule::default() }, true),
             (GeoRule { country: text("de"), region: text("by"), ..GeoRule::default() }, false),
-            (GeoRule { city: text("KÖPENICK"), asn: Some(64500), ..GeoRule::default() }, true),
+            (GeoRule { city: text("köpenick"), asn: Some(64500), ..GeoRule::default() }, true),
             (GeoRule { asn: Some(64501), ..GeoRule::default() }, false),
             (GeoRule { isp: text("example net"), anonymous: vpn(true), ..GeoRule::default() }, true),
             (GeoRule { anonymous: vpn(false), ..GeoRule::default() }, false),
@@ -166,7 +174,7 @@ mod tests {
             assert_eq!(rule.matches(&berlin), matches, "{rule:?}");
         }
         let nowhere = GeoLocation::default();
-        assert!(!GeoRule { country: text("DE"), ..GeoRule::default() }.matches(&nowhere));
+        assert!(!GeoRule { country: text("de"), ..GeoRule::default() }.matches(&nowhere));
         assert!(GeoRule { anonymous: vpn(false), ..GeoRule::default() }.matches(&nowhere));
     }
 
@@ -177,5 +185,7 @@ mod tests {
         needs |= GeoRule { asn: Some(1), ..GeoRule::default() }.needs();
         assert_eq!(needs, GeoNeeds { city: true, asn: true, ..GeoNeeds::default() });
         assert!(!GeoNeeds::default().any());
+        let city = GeoNeeds { city: true, ..GeoNeeds::default() };
+        assert!(needs.covers(city) && needs.covers(GeoNeeds::default()) && !city.covers(needs));
     }
 }

@@ -7,6 +7,7 @@ mod attributes;
 mod authentication;
 mod authorization;
 mod bandwidth_limit;
+mod client_place;
 mod compressor;
 mod consultation;
 mod cors;
@@ -42,8 +43,9 @@ use crate::{
     worker::Connection,
 };
 use authentication::Identity;
-pub(crate) use authorization::Denied;
+pub(crate) use authorization::{Denied, wait_for_places};
 use bandwidth_limit::BandwidthState;
+pub(crate) use client_place::ClientPlace;
 pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};
 use oidc::OidcState;
 use passed::PassedFilters;

@@ -1,6 +1,8 @@
 //! Databases of the places of addresses, in MaxMind's format: files that the proxy reads when the configuration names them, and again when
 //! they have changed.
 
+mod records;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, Metadata},
@@ -10,13 +12,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use maxminddb::Reader;
 use pailou_auth::{AnonymousSigns, GeoLocation, GeoNeeds};
 use pailou_snapshot::{GeoSources, Snapshot};
 use parking_lot::Mutex;
-use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
+use tokio::{runtime::Handle, sync::Notify, task::spawn_blocking, time::sleep};
+
+use records::{Anonymous, AutonomousSystem, City, Country, Provider, Record};
 
 /// Longest file, in bytes. It is held in memory.
 const MAX_FILE: u64 = 1 << 30;
@@ -26,9 +29,30 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// All databases of a process.
 #[derive(Default)]
 pub struct GeoDatabases {
-    open: ArcSwap<BTreeMap<Arc<Path>, Arc<Database>>>,
-    /// Held while files are read.
+    open: ArcSwap<BTreeMap<Arc<Path>, Arc<Slot>>>,
+    /// Held while files come and go.
+    changing: Mutex<()>,
+}
+
+/// Place of a database, from before its file has been read.
+struct Slot {
+    database: ArcSwapOption<Database>,
+    /// Told when the file has been read.
+    was_read: Notify,
+    /// Held while the file is read.
     reading: Mutex<()>,
+    usage: Mutex<Use>,
+}
+
+/// Whether a configuration names a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// The newest does.
+    Named,
+    /// One did before: requests under way may still look at it.
+    Left,
+    /// No request that began under that is likely to be under way.
+    Over,
 }
 
 /// A file as it was read.
@@ -39,13 +63,33 @@ struct Database {
 }
 
 impl GeoDatabases {
-    /// Reads the files that a configuration names, and lets go of others.
-    pub(crate) fn follow(&self, snapshot: &Snapshot) {
-        let files: BTreeSet<Arc<Path>> = snapshot.geo_sources().flat_map(GeoSources::files).cloned().collect();
+    /// Begins to read the files that a configuration names, on a thread for such work: requests that need them wait, but for those that are
+    /// read again, as they have changed. Files that only the
+    /// configuration before names stay for [`REFRESH_INTERVAL`] at least, for the requests under way.
+    pub(crate) fn follow(self: &Arc<Self>, snapshot: &Snapshot, tasks: &Handle) {
+        self.name(&snapshot.geo_sources().flat_map(GeoSources::files).cloned().collect(), tasks);
+    }
+
+    fn name(self: &Arc<Self>, files: &BTreeSet<Arc<Path>>, tasks: &Handle) {
         if files.is_empty() && self.open.load().is_empty() {
             return;
         }
-        self.read(|_| files);
+        let _changing = self.changing.lock();
+        let mut open = BTreeMap::clone(&self.open.load());
+        for (path, slot) in &open {
+            let mut usage = slot.usage.lock();
+            *usage = match *usage {
+                _ if files.contains(path) => Use::Named,
+                Use::Named => Use::Left,
+                left => left,
+            };
+        }
+        for path in files {
+            let path = Arc::clone(path);
+            let slot = Arc::clone(open.entry(Arc::clone(&path)).or_insert_with(|| Arc::new(Slot::new())));
+            tasks.spawn_blocking(move || slot.read(&path));
+        }
+        self.open.store(Arc::new(open));
     }
 
     /// Looks at the files again and again, for as long as the databases are there.
@@ -61,28 +105,39 @@ impl GeoDatabases {
         });
     }
 
-    /// Reads the files again that have changed.
+    /// Reads the files again that have changed, and lets go of those that nobody names any more.
     fn refresh(&self) {
-        if !self.open.load().is_empty() {
-            self.read(|open| open.keys().cloned().collect());
+        if self.open.load().is_empty() {
+            return;
+        }
+        let open = {
+            let _changing = self.changing.lock();
+            let mut open = BTreeMap::clone(&self.open.load());
+            open.retain(|_, slot| *slot.usage.lock() != Use::Over);
+            open.values().for_each(|slot| {
+                let mut usage = slot.usage.lock();
+                if *usage == Use::Left {
+                    *usage = Use::Over;
+                }
+            });
+            let open = Arc::new(open);
+            self.open.store(Arc::clone(&open));
+            open
+        };
+        open.iter().filter(|(_, slot)| slot.is_named()).for_each(|(path, slot)| slot.read(path));
+    }
+
+    /// Waits until the files have been read once.
+    pub(crate) async fn wait_until_read(&self, sources: &GeoSources) {
+        for path in sources.files() {
+            let slot = self.open.load().get(path).cloned();
+            if let Some(slot) = slot {
+                slot.wait_until_read().await;
+            }
         }
     }
 
-    /// Reads files, chosen from those that are open once nobody else reads.
-    fn read(&self, choose: impl FnOnce(&BTreeMap<Arc<Path>, Arc<Database>>) -> BTreeSet<Arc<Path>>) {
-        let _reading = self.reading.lock();
-        let before = self.open.load();
-        let read = |path: Arc<Path>| {
-            let known = before.get(&path);
-            // What failed is tried again: permissions may be other ones, or there may be files to open again.
-            let kept = known.filter(|database| database.reader.is_ok() && database.version == version(&path));
-            let database = kept.cloned().unwrap_or_else(|| Arc::new(Database::read(&path, known.map(|known| &**known))));
-            (path, database)
-        };
-        self.open.store(Arc::new(choose(&before).into_iter().map(read).collect()));
-    }
-
-    /// The place of an address, as far as rules look at it.
+    /// The place of an address, as far as rules look at it, its texts in lower case.
     ///
     /// # Errors
     /// Why a database cannot tell, for the operator.
@@ -90,17 +145,18 @@ impl GeoDatabases {
         let open = self.open.load();
         let find = |file: Option<&Arc<Path>>, field: &str| {
             let path = file.ok_or_else(|| format!("the Gateway's EnvoyProxy names no database of {field}"))?;
-            open.get(path).ok_or_else(|| format!("{} is not read yet", path.display()))
+            let database = open.get(path).and_then(|slot| slot.database.load_full());
+            database.ok_or_else(|| format!("{} is not read yet", path.display()))
         };
         let mut location = GeoLocation::default();
         if needs.city {
             let city: City = find(sources.city.as_ref(), "cities")?.look_up(client)?;
-            location.region = city.subdivisions.into_iter().next().and_then(|it| it.iso_code).map(Into::into);
-            location.city = city.city.and_then(|it| it.names.en).map(Into::into);
+            location.region = city.subdivisions.into_iter().next().and_then(|it| it.iso_code).map(lower);
+            location.city = city.city.and_then(|it| it.names.en).map(lower);
         }
         if needs.country {
             let country: Country = find(sources.of_countries(), "countries")?.look_up(client)?;
-            location.country = country.country.and_then(|it| it.iso_code).map(Into::into);
+            location.country = country.country.and_then(|it| it.iso_code).map(lower);
         }
         if needs.asn {
             let system: AutonomousSystem = find(sources.asn.as_ref(), "autonomous systems")?.look_up(client)?;
@@ -108,7 +164,7 @@ impl GeoDatabases {
         }
         if needs.isp {
             let provider: Provider = find(sources.isp.as_ref(), "internet service providers")?.look_up(client)?;
-            location.isp = provider.isp.map(Into::into);
+            location.isp = provider.isp.map(lower);
         }
         if needs.anonymous {
             let signs: Anonymous = find(sources.anonymous.as_ref(), "clients that hide")?.look_up(client)?;
@@ -125,7 +181,50 @@ impl GeoDatabases {
 
     /// Files with whether they can be used.
     pub(crate) fn states(&self) -> Vec<(String, bool)> {
-        self.open.load().iter().map(|(path, database)| (path.display().to_string(), database.reader.is_ok())).collect()
+        let is_usable = |slot: &Slot| slot.database.load().as_ref().is_some_and(|database| database.reader.is_ok());
+        let open = self.open.load();
+        let named = open.iter().filter(|(_, slot)| slot.is_named());
+        named.map(|(path, slot)| (path.display().to_string(), is_usable(slot))).collect()
+    }
+}
+
+fn lower(text: String) -> Box<str> {
+    text.to_lowercase().into()
+}
+
+impl Slot {
+    fn new() -> Self {
+        let usage = Mutex::new(Use::Named);
+        Self { database: ArcSwapOption::empty(), was_read: Notify::new(), reading: Mutex::default(), usage }
+    }
+
+    fn is_named(&self) -> bool {
+        *self.usage.lock() == Use::Named
+    }
+
+    /// Reads the file, unless it is as it was. What failed is tried again: permissions may be other ones, or there may be files to open
+    /// again.
+    fn read(&self, path: &Path) {
+        let _reading = self.reading.lock();
+        let known = self.database.load_full();
+        if known.as_ref().is_some_and(|database| database.reader.is_ok() && database.version == version(path)) {
+            return;
+        }
+        self.database.store(Some(Arc::new(Database::read(path, known.as_deref()))));
+        self.was_read.notify_waiters();
+    }
+
+    async fn wait_until_read(&self) {
+        loop {
+            let was_read = self.was_read.notified();
+            tokio::pin!(was_read);
+            // Registered before looking, so that no end of reading is missed.
+            was_read.as_mut().enable();
+            if self.database.load().is_some() {
+                return;
+            }
+            was_read.await;
+        }
     }
 }
 
@@ -174,81 +273,67 @@ impl Database {
     }
 }
 
-/// A record of a database.
-trait Record: DeserializeOwned + Default {
-    /// Parts of the names of databases that have such records, as MaxMind and DB-IP name theirs.
-    const KINDS: &'static [&'static str];
-}
-
-impl Record for Country {
-    const KINDS: &'static [&'static str] = &["Country", "City", "Enterprise"];
-}
-
-impl Record for City {
-    const KINDS: &'static [&'static str] = &["City", "Enterprise"];
-}
-
-impl Record for AutonomousSystem {
-    const KINDS: &'static [&'static str] = &["ASN", "ISP", "Enterprise"];
-}
-
-impl Record for Provider {
-    const KINDS: &'static [&'static str] = &["ISP", "Enterprise"];
-}
-
-impl Record for Anonymous {
-    const KINDS: &'static [&'static str] = &["Anonymous"];
-}
-
 fn version(path: &Path) -> Option<(u64, Option<SystemTime>)> {
     let of = |metadata: Metadata| (metadata.len(), metadata.modified().ok());
     fs::metadata(path).ok().filter(Metadata::is_file).map(of)
 }
 
-#[derive(Default, Deserialize)]
-struct Country {
-    country: Option<Coded>,
-}
+#[cfg(test)]
+#[path = "../tests/proxy/support/mmdb.rs"]
+#[allow(dead_code, reason = "the tests over sockets write more kinds of databases")]
+mod mmdb;
 
-#[derive(Default, Deserialize)]
-struct City {
-    city: Option<Named>,
-    #[serde(default)]
-    subdivisions: Vec<Coded>,
-}
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, path::PathBuf};
 
-#[derive(Deserialize)]
-struct Coded {
-    iso_code: Option<String>,
-}
+    use super::{
+        mmdb::{Field, database},
+        *,
+    };
 
-#[derive(Deserialize)]
-struct Named {
-    #[serde(default)]
-    names: Names,
-}
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-#[derive(Default, Deserialize)]
-struct Names {
-    en: Option<String>,
-}
+    fn countries(country: &'static str, networks: u8) -> Vec<u8> {
+        let record = || Field::Map(vec![("country", Field::Map(vec![("iso_code", Field::Text(country))]))]);
+        let networks: Vec<_> = (10..10 + networks).map(|first| (Ipv4Addr::new(first, 0, 0, 0), 8, record())).collect();
+        database("GeoLite2-Country", &networks)
+    }
 
-#[derive(Default, Deserialize)]
-struct AutonomousSystem {
-    autonomous_system_number: Option<u32>,
-}
+    /// A file that goes with the test.
+    struct File(PathBuf);
 
-#[derive(Default, Deserialize)]
-struct Provider {
-    isp: Option<String>,
-}
+    impl Drop for File {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Anonymous {
-    is_anonymous: bool,
-    is_anonymous_vpn: bool,
-    is_hosting_provider: bool,
-    is_tor_exit_node: bool,
-    is_public_proxy: bool,
+    #[tokio::test]
+    async fn files_are_read_again_when_they_change_and_stay_until_requests_under_way_are_over() {
+        let file = File(std::env::temp_dir().join(format!("pailou-geo-refresh-{}.mmdb", std::process::id())));
+        let path: Arc<Path> = file.0.clone().into();
+        let (databases, tasks) = (Arc::<GeoDatabases>::default(), Handle::current());
+        let sources = GeoSources { country: Some(Arc::clone(&path)), ..GeoSources::default() };
+        let needs = GeoNeeds { country: true, ..GeoNeeds::default() };
+        let country = || databases.locate(&sources, needs, CLIENT.into()).map(|place| place.country.unwrap_or_default());
+        fs::write(&path, countries("DE", 1)).unwrap();
+        databases.name(&BTreeSet::from([Arc::clone(&path)]), &tasks);
+        databases.wait_until_read(&sources).await;
+        assert_eq!(country().as_deref(), Ok("de"));
+
+        for (bytes, expected) in [(countries("FR", 2), Ok("fr")), (b"nothing".to_vec(), Err(())), (countries("IT", 3), Ok("it"))] {
+            fs::write(&path, bytes).unwrap();
+            databases.refresh();
+            assert_eq!(country().as_deref().map_err(|_| ()), expected);
+            assert_eq!(databases.states(), [(path.display().to_string(), expected.is_ok())]);
+        }
+
+        databases.name(&BTreeSet::new(), &tasks);
+        assert!(databases.states().is_empty() && country().is_ok());
+        databases.refresh();
+        assert!(country().is_ok(), "a request may have begun a moment ago");
+        databases.refresh();
+        assert!(country().is_err() && databases.open.load().is_empty());
+    }
 }

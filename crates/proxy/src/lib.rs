@@ -208,7 +208,7 @@ impl Proxy {
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let _applying = self.applying.lock();
         let current = self.context.runtime.load_full();
-        self.context.geo.follow(snapshot);
+        self.context.geo.follow(snapshot, &self.tasks);
         match &current {
             Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
             _ => {

@@ -330,9 +330,7 @@ impl ChargedRequest<'_> {
         if names.peek().is_none() {
             return cost.of(self.costs, call);
         }
-        names.try_fold(0, |dearest, name| {
-            Ok(dearest.max(cost.of(self.costs, &ModelCall { target_model: Some(name), ..*call })?))
-        })
+        names.try_fold(0, |dearest, name| Ok(dearest.max(cost.of(self.costs, &ModelCall { target_model: Some(name), ..*call })?)))
     }
 
     /// The client's own limit, and its window in seconds: `{requests_per_unit, unit}` among its facts.

@@ -53,7 +53,7 @@ use crate::{
     breaker::Overflow,
     context::Context,
     error::{Audience, Error, Flag},
-    filter::{self, Admitted, BackendRequest, FilterState, Matched, Passage, Source, Stage},
+    filter::{self, Admitted, BackendRequest, ClientPlace, FilterState, Matched, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
@@ -182,6 +182,7 @@ async fn serve(
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
+    let place = ClientPlace::default();
     let stage = Stage {
         runtime: &runtime,
         connection,
@@ -195,6 +196,7 @@ async fn serve(
         rate_limit_headers: policy.rate_limit_headers,
         costs: listener.costs.as_deref(),
         geo: listener.geo.as_deref(),
+        place: &place,
     };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;

@@ -1,5 +1,7 @@
 //! Authorization by rules, and protection from cross-site request forgery (SecurityPolicy `authorization`, `csrf`).
 
+use std::sync::Arc;
+
 use http::{HeaderName, StatusCode};
 use pailou_auth::{Denial, GeoLocation, RequestFacts};
 use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter, DeniedModel};
@@ -28,6 +30,21 @@ pub(super) async fn rules(
     mut input: RequestInput,
     identity: &Identity,
 ) -> Result<RequestInput, Error> {
+    if filter.geo_needs.any() {
+        wait_for_places(stage).await;
+    }
+    let location = locate(filter, stage)?;
+    if filter.needs_model
+        && let Some(judged) = filter.rules.authorize_address(stage.client, location.as_deref())
+    {
+        match judged {
+            // The body is not asked for.
+            Ok(()) => return Ok(input),
+            Err(denial) if filter.denied_model == DeniedModel::Unnamed => return Err(authentication::error(denial)),
+            // The answer depends on the model that the body names.
+            Err(_) => {}
+        }
+    }
     if filter.needs_model {
         input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
         if !input.is_understood() {
@@ -35,7 +52,6 @@ pub(super) async fn rules(
             return Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Error::new(Flag::BadRequest, message) });
         }
     }
-    let location = locate(filter, stage)?;
     let known = if filter.needs_model { input.known(&stage.runtime.snapshot().base_models) } else { Body::Unread };
     let header = |name: &HeaderName| header_value(&head.parts.headers, &known, name);
     let attributes = JudgedRequest { stage, head, method: &head.parts.method, path: head.parts.uri.path(), body: &known, identity };
@@ -60,14 +76,15 @@ pub(super) async fn rules(
 ///
 /// # Errors
 /// 500: nobody can say what the rules would.
-pub(super) fn locate(filter: &AuthorizationFilter, stage: &Stage<'_>) -> Result<Option<GeoLocation>, Error> {
-    if !filter.geo_needs.any() {
-        return Ok(None);
+pub(super) fn locate(filter: &AuthorizationFilter, stage: &Stage<'_>) -> Result<Option<Arc<GeoLocation>>, Error> {
+    stage.place.find(&stage.connection.worker.context.geo, stage.geo, filter.geo_needs, stage.client)
+}
+
+/// Waits until the databases of places have been read once: a configuration does not wait for them.
+pub(crate) async fn wait_for_places(stage: &Stage<'_>) {
+    if let Some(sources) = stage.geo {
+        stage.connection.worker.context.geo.wait_until_read(sources).await;
     }
-    let sources = stage.geo.ok_or_else(|| "the Gateway's EnvoyProxy has no geoIP".to_owned());
-    let databases = &stage.connection.worker.context.geo;
-    let location = sources.and_then(|sources| databases.locate(sources, filter.geo_needs, stage.client));
-    location.map(Some).map_err(|reason| Error::misconfigured(&format!("authorization by clientIPGeoLocations: {reason}")))
 }
 
 /// Whether a refusal hides the model: its response tells no more than that of a model that nothing leads to.

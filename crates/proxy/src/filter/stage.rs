@@ -7,6 +7,7 @@ use pailou_limits::LlmCosts;
 use pailou_snapshot::{GeoSources, ListenerName, RouteMatch, RouteName, RouteTable, Rule};
 use tokio::time::Instant;
 
+use super::client_place::ClientPlace;
 use crate::{
     request_input::{Bounds, RequestInput},
     response_body::ResponseBody,
@@ -38,6 +39,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) costs: Option<&'a LlmCosts>,
     /// Databases of the places of addresses.
     pub(crate) geo: Option<&'a GeoSources>,
+    /// Place of the client's address, once a rule has looked at it.
+    pub(crate) place: &'a ClientPlace,
 }
 
 impl<'a> Stage<'a> {

@@ -36,7 +36,7 @@ pub(super) fn read(field: &str, spec: &ClientIpGeoLocation) -> Result<GeoRule, P
     if anonymous.as_ref().is_some_and(|it| *it == GeoIpAnonymousMatch::default()) {
         return wrong("anonymous", "set at least one of isAnonymous, isVPN, isHosting, isTor and isProxy");
     }
-    let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+    let boxed = |text: &Option<String>| text.as_ref().map(|text| text.to_lowercase().into());
     Ok(GeoRule {
         country: boxed(country),
         region: boxed(region),
