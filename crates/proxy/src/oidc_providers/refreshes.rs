@@ -1,16 +1,15 @@
 //! Refreshes of sessions. A refresh token may count once: a request that leaves does not end the exchange, and all who come with the token
 //! while it runs, and for a while after, get its answer.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pailou_auth::{Oidc, Refresh, TokenResponse, TokenResponseError};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 /// Time for which an answer is kept: a client that lost its connection comes back within it.
 const KEPT_ANSWER: Duration = Duration::from_secs(30);
@@ -31,7 +30,7 @@ pub(crate) enum RefreshFailure {
 
 /// Refreshes under way, and those of a moment ago.
 #[derive(Default)]
-pub(crate) struct Refreshes(Mutex<HashMap<RefreshKey, SharedRefresh>>);
+pub(crate) struct Refreshes(Arc<Mutex<HashMap<RefreshKey, SharedRefresh>>>);
 
 /// Digest of the provider, the client and the refresh token.
 type RefreshKey = [u8; 32];
@@ -71,10 +70,16 @@ impl Refreshes {
         }
         let (sender, outcome) = watch::channel(None);
         refreshes.insert(key, SharedRefresh { begun: Instant::now(), outcome: outcome.clone() });
+        let all = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let found = ask.await;
             // Nobody may be there any more.
             sender.send_replace(Some(found));
+            // Tokens stay no longer, whether another refresh comes or not.
+            sleep(KEPT_ANSWER).await;
+            if let Some(all) = all.upgrade() {
+                all.lock().retain(|_, refresh| refresh.is_kept());
+            }
         });
         outcome
     }
@@ -124,6 +129,16 @@ mod tests {
         let late = refreshes.enter([1; 32], unasked());
         assert!(late.borrow().is_some());
         assert_eq!(refreshes.0.lock().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_forgotten_without_another_refresh() {
+        let refreshes = Refreshes::default();
+        let mut outcome = refreshes.enter([1; 32], async { Err(RefreshFailure::Refused(TokenResponseError::Form)) });
+        assert!(outcome.wait_for(Option::is_some).await.is_ok());
+        assert_eq!(refreshes.0.lock().len(), 1);
+        sleep(KEPT_ANSWER + Duration::from_secs(1)).await;
+        assert!(refreshes.0.lock().is_empty());
     }
 
     #[tokio::test]

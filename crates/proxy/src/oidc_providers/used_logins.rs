@@ -5,12 +5,16 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pailou_auth::{LoginId, PendingLogin, TokenResponse, TokenResponseError};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 /// Most logins that are remembered. Beyond that the gateway forgets those that end first, and the provider refuses their codes.
 const MAX_LOGINS: usize = 32 << 10;
@@ -18,6 +22,8 @@ const MAX_LOGINS: usize = 32 << 10;
 const MAX_EXCHANGES: u8 = 3;
 /// Time for which the answer is kept for a client that has left.
 const KEPT_ANSWER: Duration = Duration::from_secs(30);
+/// How often answers whose time is over are forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 /// Most answers that are kept so.
 const MAX_KEPT_ANSWERS: usize = 1024;
 
@@ -46,6 +52,8 @@ struct State {
     by_end: BTreeSet<(i64, LoginId)>,
     /// Exchanges whose client has left before it had a response.
     left: HashMap<LoginId, LeftExchange>,
+    /// A task forgets those whose time is over.
+    forgets: bool,
 }
 
 #[derive(Default)]
@@ -127,6 +135,31 @@ impl UsedLogins {
             state.left.remove(&oldest);
         }
         state.left.insert(id, LeftExchange { since: Instant::now(), outcome });
+        if !std::mem::replace(&mut state.forgets, true) {
+            self.keep_forgetting();
+        }
+    }
+
+    /// Forgets answers whose time is over, for as long as there are any: nobody may come for tokens that were left.
+    fn keep_forgetting(&self) {
+        let logins = Arc::downgrade(&self.0);
+        let forget = async move {
+            loop {
+                sleep(FORGET_INTERVAL).await;
+                let Some(logins) = logins.upgrade() else { return };
+                let mut state = logins.lock();
+                state.forget_left();
+                state.forgets = !state.left.is_empty();
+                if !state.forgets {
+                    return;
+                }
+            }
+        };
+        match Handle::try_current() {
+            Ok(tasks) => drop(tasks.spawn(forget)),
+            // The worker has gone; so do the answers.
+            Err(_) => *self.0.lock() = State::default(),
+        }
     }
 
     fn take_left(&self, id: LoginId) -> Option<Exchange> {
@@ -250,8 +283,26 @@ mod tests {
         assert!(logins.take_left(id(1)).is_none() && logins.begin(id(1), 600, 0));
     }
 
-    #[test]
-    fn answers_that_are_kept_are_bounded() {
+    #[tokio::test(start_paused = true)]
+    async fn tokens_that_nobody_comes_for_are_forgotten_without_another_login() {
+        let logins = UsedLogins::default();
+        let (_sender, exchange) = watch::channel(None);
+        logins.leave(id(1), exchange.clone());
+        sleep(KEPT_ANSWER / 2).await;
+        logins.leave(id(2), exchange.clone());
+        assert_eq!(logins.0.lock().left.len(), 2);
+        sleep(KEPT_ANSWER / 2 + FORGET_INTERVAL).await;
+        assert!(logins.0.lock().left.keys().eq([&id(2)]));
+        sleep(KEPT_ANSWER / 2 + FORGET_INTERVAL).await;
+        assert!(logins.0.lock().left.is_empty() && !logins.0.lock().forgets);
+        // And so is the next one.
+        logins.leave(id(3), exchange);
+        sleep(KEPT_ANSWER + FORGET_INTERVAL).await;
+        assert!(logins.0.lock().left.is_empty());
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_kept_are_bounded() {
         let logins = UsedLogins::default();
         let (_sender, exchange) = watch::channel(None);
         (0..MAX_KEPT_ANSWERS + 10).for_each(|number| logins.leave(id(number), exchange.clone()));
