@@ -107,6 +107,11 @@ impl Dns {
         }
     }
 
+    /// Forgets names that nobody's endpoints have any more.
+    pub(crate) fn forget(&self, is_gone: impl Fn(&str) -> bool) {
+        self.0.cache.forget(is_gone);
+    }
+
     /// How many names have known addresses that DNS gave no answer to renew.
     pub(crate) fn unrenewed(&self) -> usize {
         self.0.cache.unrenewed()

@@ -145,6 +145,8 @@ pub struct Error {
     pub local_reply: Option<Box<LocalReply>>,
     /// `WWW-Authenticate`, for a client that has to authenticate.
     pub challenge: Option<Box<HeaderValue>>,
+    /// A limit charges money for a model that has no price.
+    pub is_unpriced: bool,
     /// Status for gRPC clients; `None` derives it from `status`.
     pub grpc_status: Option<u8>,
 }
@@ -161,6 +163,7 @@ impl Error {
             retry_after: None,
             retryable: false,
             local_reply: None,
+            is_unpriced: false,
             challenge: None,
             grpc_status: None,
         }

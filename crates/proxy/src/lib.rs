@@ -140,6 +140,9 @@ pub struct Options {
     pub local_addresses: LocalAddresses,
 }
 
+/// Names that endpoints have.
+type EndpointNames = HashSet<Arc<str>>;
+
 /// A running data plane.
 pub struct Proxy {
     context: Arc<Context>,
@@ -147,8 +150,8 @@ pub struct Proxy {
     workers: Workers,
     registry: Registry,
     background: Background,
-    /// Held while a snapshot is put in force, so that two never interleave.
-    applying: Mutex<()>,
+    /// Names of the endpoints in force. Held while a snapshot is put in force, so that two never interleave.
+    applying: Mutex<EndpointNames>,
     tasks: Handle,
     draining: AtomicBool,
 }
@@ -206,7 +209,7 @@ impl Proxy {
     /// Puts a snapshot in force; requests under way end under the one they began with. State of what stays is kept. Returns
     /// the sockets that could not be bound; everything else is served.
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
-        let _applying = self.applying.lock();
+        let mut names = self.applying.lock();
         let current = self.context.runtime.load_full();
         self.context.geo.follow(snapshot, &self.tasks);
         match &current {
@@ -226,6 +229,14 @@ impl Proxy {
         let there: HashSet<&Address> = of_backends.chain(service.as_ref().map(|service| service.address())).collect();
         for worker in self.workers.iter() {
             worker.upstreams.retain(|address| there.contains(address));
+        }
+        let host = |address: &&Address| match address {
+            Address::Dns { host, .. } => Some(Arc::clone(host)),
+            Address::Socket(_) | Address::Unix(_) => None,
+        };
+        let before = std::mem::replace(&mut *names, there.iter().filter_map(host).collect());
+        if before != *names {
+            self.background.dns.forget(|host| before.contains(host) && !names.contains(host));
         }
         errors
     }

@@ -254,7 +254,9 @@ impl ChargedRequest<'_> {
         let (expected, cost) = match cost {
             Cost::Llm(key) => match LlmCosts::find(self.costs, key).map_err(|error| uncountable(&error))? {
                 LlmCost::Tokens(count) => self.tokens(count, prompt, &charge),
-                cost => self.computed(cost, key, prompt, &charge).map_err(|error| uncountable(&error))?,
+                cost => self
+                    .computed(cost, key, prompt, &charge)
+                    .map_err(|error| Error { is_unpriced: error == LlmCostFailure::Unpriced, ..uncountable(&error) })?,
             },
             Cost::Tokens(count) => self.tokens(*count, prompt, &charge),
             Cost::Number(number) => (ExpectedCost::Known(*number), ResponseCost::Number(*number)),
@@ -304,10 +306,7 @@ impl ChargedRequest<'_> {
         };
         let estimate = match self.dearest(&cost, &call) {
             Ok(estimate) => estimate,
-            Err(LlmCostFailure::Unpriced) => {
-                self.context.metrics.unpriced_requests.inc();
-                return Err(LlmCostFailure::Unpriced);
-            }
+            Err(LlmCostFailure::Unpriced) => return Err(LlmCostFailure::Unpriced),
             // As the response is charged if it cannot be computed then either.
             Err(LlmCostFailure::Integer(_)) => tokens.total,
         };

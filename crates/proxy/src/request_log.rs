@@ -120,15 +120,16 @@ impl RequestLog {
 }
 
 impl RequestLog {
-    /// Notes the price of the response.
+    /// Notes the price of the response, or counts the request as one without, however many limits it met.
     fn settle_price(&mut self) {
         match response_cost::price(&self.record) {
             // A cast from a float saturates.
             Some(Some(usd)) => self.record.nano_usd = Some((usd * 1e9).round() as u64),
-            Some(None) => {
-                self.context.metrics.unpriced_requests.inc();
-            }
+            Some(None) => self.record.is_unpriced = true,
             None => {}
+        }
+        if self.record.is_unpriced {
+            self.context.metrics.unpriced_requests.inc();
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct RequestRecord {
     pub usage: Option<Usage>,
     /// Costs and prices of the listener.
     pub costs: Option<Arc<LlmCosts>>,
+    /// A limit refused the request, as its model has no price.
+    pub is_unpriced: bool,
     /// Price of the tokens, in thousand-millionths of a US dollar, where the model has one.
     pub nano_usd: Option<u64>,
 }
@@ -114,6 +116,7 @@ impl RequestRecord {
             content_events: 0,
             usage: None,
             costs: None,
+            is_unpriced: false,
             nano_usd: None,
         }
     }
@@ -142,6 +145,7 @@ impl RequestRecord {
     /// Notes why the gateway answers by itself.
     pub(crate) fn failed(&mut self, error: &Error) {
         self.flag = Some(error.flag);
+        self.is_unpriced |= error.is_unpriced;
         self.status = Some(error.status);
         self.detail = Some(error.detail.clone().unwrap_or_else(|| error.message.clone()));
     }

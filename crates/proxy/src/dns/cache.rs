@@ -23,6 +23,9 @@ const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// An answer is used beyond its time, while it is renewed, for at most this long. After that a lookup comes first.
 const MAX_STALE: Duration = Duration::from_secs(3600);
 
+/// A name that nobody has asked for in this time is not counted as one that DNS does not renew.
+const UNUSED_AFTER: Duration = Duration::from_secs(3600);
+
 /// Answers by name.
 #[derive(Default)]
 pub(super) struct Cache(Mutex<HashMap<Arc<str>, Entry>>);
@@ -37,6 +40,8 @@ struct Entry {
     /// When the next lookup may begin, after one that failed while addresses were known.
     retry_at: Option<Instant>,
     used: Option<Instant>,
+    /// It is no endpoint's any more.
+    is_gone: bool,
     /// Told when the lookup under way is complete; `None` where there is none.
     under_way: Option<Arc<Notify>>,
 }
@@ -60,6 +65,7 @@ impl Cache {
         let mut entries = self.0.lock();
         let Some(entry) = entries.get_mut(host) else { return CacheLookup::Absent };
         entry.used = Some(now);
+        entry.is_gone = false;
         let holds_until = |known: &Known, until: Instant| match (refresh, known, entry.found) {
             (Some(refresh), Ok(_), Some(found)) => (found + refresh.clamp(MIN_TTL, MAX_TTL)).max(entry.retry_at.unwrap_or(found)),
             _ => until,
@@ -90,8 +96,14 @@ impl Cache {
             }
         }
         let name: Arc<str> = host.into();
-        let entry =
-            Entry { answer: None, found: None, retry_at: None, used: Some(Instant::now()), under_way: Some(Arc::default()) };
+        let entry = Entry {
+            answer: None,
+            found: None,
+            retry_at: None,
+            used: Some(Instant::now()),
+            is_gone: false,
+            under_way: Some(Arc::default()),
+        };
         entries.insert(Arc::clone(&name), entry);
         Some(name)
     }
@@ -124,12 +136,26 @@ impl Cache {
         if let Some(done) = entry.under_way.take() {
             done.notify_waiters();
         }
+        if entry.is_gone {
+            entries.remove(host);
+        }
     }
 
-    /// How many names have known addresses that DNS gave no answer to renew.
+    /// Forgets names that are no endpoints' any more: one that is looked up, once its answer has come, unless somebody asks for it.
+    pub(super) fn forget(&self, is_gone: impl Fn(&str) -> bool) {
+        self.0.lock().retain(|host, entry| {
+            entry.is_gone = is_gone(host);
+            entry.under_way.is_some() || !entry.is_gone
+        });
+    }
+
+    /// How many names have known addresses that DNS gave no answer to renew, of those that somebody has asked for of late: a lookup follows
+    /// from use alone, so that nothing would renew the others.
     pub(super) fn unrenewed(&self) -> usize {
-        let entries = self.0.lock();
-        entries.values().filter(|entry| entry.retry_at.is_some() && matches!(entry.answer, Some((Ok(_), _)))).count()
+        let (now, entries) = (Instant::now(), self.0.lock());
+        let is_used = |entry: &Entry| entry.used.is_some_and(|used| now.saturating_duration_since(used) < UNUSED_AFTER);
+        let is_unrenewed = |entry: &Entry| entry.retry_at.is_some() && matches!(entry.answer, Some((Ok(_), _)));
+        entries.values().filter(|entry| is_used(entry) && is_unrenewed(entry)).count()
     }
 }
 
@@ -169,6 +195,32 @@ mod tests {
         }
         cache.complete(&host, Err(ResolveError::NoAddress(Arc::clone(&host))));
         assert!(matches!(cache.find(&host, None), CacheLookup::Fresh(Err(_))));
+        assert_eq!(cache.unrenewed(), 0);
+    }
+
+    #[test]
+    fn names_that_are_gone_or_unused_are_not_counted_as_unrenewed() {
+        let (cache, host) = (Cache::default(), Arc::<str>::from("a.example"));
+        let failed = || ResolveError::Failed { host: Arc::clone(&host), source: hickory_resolver::net::NetError::Timeout };
+        let unrenewed = || {
+            cache.complete(&host, Ok((vec!["10.0.0.1".parse().unwrap()], Instant::now())));
+            cache.find(&host, None);
+            cache.complete(&host, Err(failed()));
+            assert_eq!(cache.unrenewed(), 1);
+        };
+        unrenewed();
+        cache.forget(|_| false);
+        assert_eq!(cache.unrenewed(), 1);
+        cache.forget(|name| name == &*host);
+        assert!(cache.unrenewed() == 0 && cache.0.lock().is_empty());
+        // During a lookup.
+        unrenewed();
+        assert!(cache.begin(&host).is_some());
+        cache.forget(|name| name == &*host);
+        cache.complete(&host, Err(failed()));
+        assert!(cache.0.lock().is_empty());
+        unrenewed();
+        cache.0.lock().get_mut(&host).unwrap().used = Instant::now().checked_sub(2 * UNUSED_AFTER);
         assert_eq!(cache.unrenewed(), 0);
     }
 }
