@@ -164,7 +164,8 @@ impl Attempt {
     pub fn report_at(&self, outcome: AttemptOutcome, now: impl FnOnce() -> Instant) {
         if outcome == AttemptOutcome::Success {
             self.endpoint.failures().answered();
-        } else if let Some(cluster) = self.endpoint.cluster.upgrade() {
+        } else if outcome != AttemptOutcome::Unknown
+            && let Some(cluster) = self.endpoint.cluster.upgrade() {
             cluster.count_failure(&self.endpoint, outcome, now);
         }
     }

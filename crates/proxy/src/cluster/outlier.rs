@@ -12,8 +12,10 @@ const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 /// How an attempt fared, as seen by passive health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// A response that is no 5xx.
+    /// A response that is no 5xx. One of 429 is: as to Envoy's outlier detection, an endpoint that has enough to do works.
     Success,
+    /// The endpoint had no part in how the attempt ended: the client or a limit of the gateway ended it. Neither a success nor a failure.
+    Unknown,
     /// A 5xx other than 502, 503 and 504.
     ServerError,
     /// 502, 503 or 504, or no response in time.

@@ -222,7 +222,7 @@ fn successes_and_plain_500s_break_a_row_of_gateway_errors() {
     let now = Instant::now();
     let ejected = |number| world.at(number).endpoint().ejected_until().is_some();
     world.fail(1, AttemptOutcome::GatewayError, 1, now);
-    world.fail(1, AttemptOutcome::Success, 1, now);
+    world.fail(1, AttemptOutcome::of(http::StatusCode::TOO_MANY_REQUESTS), 1, now);
     world.fail(1, AttemptOutcome::ConnectFailure, 1, now);
     world.fail(1, AttemptOutcome::ServerError, 1, now);
     assert!(!ejected(1));
@@ -231,6 +231,12 @@ fn successes_and_plain_500s_break_a_row_of_gateway_errors() {
     assert!(ejected(1));
     world.fail(2, AttemptOutcome::ConnectFailure, 2, now);
     assert!(ejected(2));
+    // An attempt that says nothing of the endpoint neither breaks the row nor counts in it.
+    world.fail(3, AttemptOutcome::ConnectFailure, 1, now);
+    world.fail(3, AttemptOutcome::Unknown, 3, now);
+    assert!(!ejected(3));
+    world.fail(3, AttemptOutcome::ConnectFailure, 1, now);
+    assert!(ejected(3));
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl Attempts<'_> {
         let limits =
             Limits { breaker: Some(self.route.runtime.breaker(self.route.backend.breaker)), limits: rule.policy.breaker.as_ref() };
         let unsendable =
-            |error| Failed { error, outcome: AttemptOutcome::Success, sent: false, refused: false, before_content: false };
+            |error| Failed { error, outcome: AttemptOutcome::Unknown, sent: false, refused: false, before_content: false };
         let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
             .map_err(|failure| unsendable(Error::misconfigured(&failure.0)))?
             .on_behalf_of(self.connection.ends());

@@ -44,7 +44,7 @@ impl Tried {
         match self {
             Self::Answered(response) => admitted.answered(&response.head),
             // Not the backend's fault.
-            Self::Failed(failed) if failed.outcome == AttemptOutcome::Success => None,
+            Self::Failed(failed) if failed.outcome == AttemptOutcome::Unknown => None,
             Self::Failed(_) => {
                 admitted.failed();
                 None
@@ -69,7 +69,7 @@ pub(super) fn late(flag: Flag, retryable: bool) -> Tried {
 /// A limit of bandwidth took most of the request's time, which is not the backend's fault.
 pub(super) fn throttled() -> Tried {
     let error = Error::new(Flag::Timeout, "the backend had too little time left: the route limits the bandwidth");
-    Tried::Failed(Failed { error, outcome: AttemptOutcome::Success, sent: true, refused: false, before_content: false })
+    Tried::Failed(Failed { error, outcome: AttemptOutcome::Unknown, sent: true, refused: false, before_content: false })
 }
 
 /// The connection of a failed attempt does not let go of the request's body.
@@ -81,12 +81,12 @@ pub(super) fn held_up() -> Error {
 pub(super) fn stalled() -> Tried {
     let error = Error::new(Flag::StreamIdle, "the request's body did not go on for too long");
     let error = Error { status: StatusCode::REQUEST_TIMEOUT, ..error };
-    Tried::Failed(Failed { error, outcome: AttemptOutcome::Success, sent: true, refused: false, before_content: false })
+    Tried::Failed(Failed { error, outcome: AttemptOutcome::Unknown, sent: true, refused: false, before_content: false })
 }
 
 pub(super) fn failed(failure: &SendFailure) -> Failed {
     let (flag, outcome, message) = match &failure.kind {
-        FailureKind::Overflow(_) => (Flag::Overflow, AttemptOutcome::Success, "too many requests are under way; try again"),
+        FailureKind::Overflow(_) => (Flag::Overflow, AttemptOutcome::Unknown, "too many requests are under way; try again"),
         FailureKind::Resolve(_)
         | FailureKind::LocalAddress(_)
         | FailureKind::Connect { .. }
@@ -100,8 +100,8 @@ pub(super) fn failed(failure: &SendFailure) -> Failed {
         FailureKind::Protocol(_) => {
             (Flag::UpstreamProtocol, AttemptOutcome::GatewayError, "the backend's answer is not valid HTTP")
         }
-        FailureKind::RequestBody(_) => (Flag::ClientBody, AttemptOutcome::Success, "the request's body broke off"),
-        FailureKind::MalformedBody(_) => (Flag::BadRequest, AttemptOutcome::Success, "the request's body is not valid HTTP"),
+        FailureKind::RequestBody(_) => (Flag::ClientBody, AttemptOutcome::Unknown, "the request's body broke off"),
+        FailureKind::MalformedBody(_) => (Flag::BadRequest, AttemptOutcome::Unknown, "the request's body is not valid HTTP"),
     };
     let retryable = !matches!(flag, Flag::Overflow | Flag::ClientBody | Flag::BadRequest);
     Failed {
