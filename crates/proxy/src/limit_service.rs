@@ -8,7 +8,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use pailou_snapshot::{Address, LimitService, Protocol};
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
@@ -31,6 +32,8 @@ const MAX_CALLS: u32 = 4096;
 #[derive(Default)]
 pub struct LimitServiceSlot {
     current: ArcSwapOption<LimitServiceState>,
+    /// Services before it, for as long as calls to them are under way.
+    before: Mutex<Vec<Weak<LimitServiceState>>>,
     stats: Arc<LimitServiceStats>,
 }
 
@@ -74,7 +77,11 @@ impl LimitServiceSlot {
             None => tracing::info!("no rate limit service decides on global limits any more"),
         }
         let state = service.map(|service| Arc::new(LimitServiceState::new(Arc::clone(service), Arc::clone(&self.stats))));
-        self.current.store(state);
+        if let Some(before) = self.current.swap(state) {
+            let mut all = self.before.lock();
+            all.retain(|service| service.strong_count() > 0);
+            all.push(Arc::downgrade(&before));
+        }
     }
 
     /// The service.
@@ -87,11 +94,16 @@ impl LimitServiceSlot {
         &self.stats
     }
 
-    /// Waits for the calls under way, within the time that a charge has.
+    /// Waits for the calls under way, also to services before this one, within the time that a charge has.
     pub(crate) async fn finish(&self, within: Duration) {
-        let Some(service) = self.current() else { return };
+        let before: Vec<_> = self.before.lock().iter().filter_map(Weak::upgrade).collect();
+        let calls_end = async {
+            for service in before.into_iter().chain(self.current()) {
+                let _ = service.calls.acquire_many(MAX_CALLS).await;
+            }
+        };
         // An error is the end of the time: what is not told then is lost.
-        let _ = time::timeout(within, service.calls.acquire_many(MAX_CALLS)).await;
+        let _ = time::timeout(within, calls_end).await;
     }
 }
 
@@ -173,5 +185,34 @@ impl LimitServiceState {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pailou_snapshot::LimitServiceAddress;
+
+    use super::*;
+
+    fn service(port: u16) -> Arc<LimitService> {
+        let address = LimitServiceAddress { host: "127.0.0.1".into(), port, is_tls: false };
+        Arc::new(LimitService { address, tls: None, timeout: Duration::from_millis(20), is_fail_closed: false })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_calls_to_services_of_before_too() {
+        let slot = LimitServiceSlot::default();
+        slot.use_service(Some(&service(1)));
+        // Whoever makes the call holds its service.
+        let held = slot.current().unwrap();
+        let (permit, _) = held.begin_call().unwrap();
+        slot.use_service(Some(&service(2)));
+        let begun = time::Instant::now();
+        let call = async move {
+            time::sleep(Duration::from_millis(500)).await;
+            drop((permit, held));
+        };
+        let ((), ()) = tokio::join!(call, slot.finish(Duration::from_secs(1)));
+        assert_eq!(begun.elapsed(), Duration::from_millis(500));
     }
 }

@@ -107,6 +107,7 @@ async fn exchange(
         tls,
         protocol: Protocol::Http2,
         local_addresses: LocalAddresses::Allowed,
+        is_watched: true,
         ..Destination::new(service.address(), &timeouts)
     };
     let exchange = upstreams.send_request(&destination, call.map(|body| RequestBody::held(Pieces::from(body)))).await?;

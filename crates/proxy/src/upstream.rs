@@ -73,6 +73,8 @@ pub struct Destination<'a> {
     pub local_addresses: LocalAddresses,
     /// Whether a kept connection over HTTP/1.1 will not do.
     pub is_fresh: bool,
+    /// Whether an HTTP/2 connection that is silent under a request is found out in seconds.
+    pub is_watched: bool,
     /// Resolution of the endpoint's name.
     pub dns: DnsSettings,
     /// HTTP/2 towards it.
@@ -99,6 +101,7 @@ impl<'a> Destination<'a> {
             proxy_protocol: None,
             local_addresses: LocalAddresses::Allowed,
             is_fresh: false,
+            is_watched: false,
             dns: DnsSettings::default(),
             http2: UpstreamHttp2::default(),
             preconnect: None,

@@ -165,7 +165,8 @@ impl Attempt {
         if outcome == AttemptOutcome::Success {
             self.endpoint.failures().answered();
         } else if outcome != AttemptOutcome::Unknown
-            && let Some(cluster) = self.endpoint.cluster.upgrade() {
+            && let Some(cluster) = self.endpoint.cluster.upgrade()
+        {
             cluster.count_failure(&self.endpoint, outcome, now);
         }
     }

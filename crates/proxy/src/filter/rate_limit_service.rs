@@ -204,14 +204,12 @@ impl Asker<'_> {
     /// Notes what the tightest counter leaves, and the limits of all, as Envoy's headers tell them.
     fn note(&self, questions: &[Question<'_>], statuses: &[DescriptorStatus], state: &mut LimitState) {
         let has_headers = |question: &Question<'_>| question.rule.has_headers.unwrap_or(self.stage.rate_limit_headers);
-        let limited =
-            || questions.iter().zip(statuses).filter_map(|(it, status)| Some((it, status, status.current_limit.as_ref()?)));
-        let Some((question, tightest, limit)) = limited().min_by_key(|(_, status, _)| status.limit_remaining) else { return };
-        if !has_headers(question) {
-            return;
-        }
+        // A rule that tells nothing does not keep others from telling.
+        let told = questions.iter().zip(statuses).filter(|(question, _)| has_headers(question));
+        let limited = || told.clone().filter_map(|(_, status)| Some((status, status.current_limit.as_ref()?)));
+        let Some((tightest, limit)) = limited().min_by_key(|(status, _)| status.limit_remaining) else { return };
         let mut text = limit.requests_per_unit.to_string();
-        for (_, _, limit) in limited().filter(|(question, ..)| has_headers(question)) {
+        for (_, limit) in limited() {
             let Some(seconds) = limit.unit().seconds() else { continue };
             // Writing to a string does not fail.
             let _ = write!(text, ", {};w={seconds}", limit.requests_per_unit);

@@ -14,7 +14,6 @@ use std::{
 use http::Request;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pailou_snapshot::UpstreamHttp2;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
@@ -39,6 +38,10 @@ const SEND_BUFFER: usize = 64 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it has to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same on a connection that is watched, which whoever sends a request waits for only briefly. Without requests nobody asks: some
+/// servers take that for a flood.
+const WATCHED_PINGS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 /// A connection that requests share.
 pub(super) struct Shared {
@@ -205,7 +208,7 @@ impl Upstreams {
         let (io, remote) =
             connect::open(&self.dns, destination, Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint }).await?;
         let max_streams = Arc::new(AtomicUsize::new(INITIAL_MAX_STREAMS));
-        let (sender, task) = start(io, destination.http2, Arc::clone(&max_streams)).await.map_err(FailureKind::of_http2)?;
+        let (sender, task) = start(io, destination, Arc::clone(&max_streams)).await.map_err(FailureKind::of_http2)?;
         let now = Instant::now();
         Ok(Arc::new(Shared {
             sender,
@@ -225,9 +228,11 @@ impl Upstreams {
 
 async fn start(
     io: Io,
-    settings: UpstreamHttp2,
+    destination: &Destination<'_>,
     max_streams: Arc<AtomicUsize>,
 ) -> hyper::Result<(SendRequest<RequestBody>, AbortHandle)> {
+    let settings = destination.http2;
+    let (interval, patience) = if destination.is_watched { WATCHED_PINGS } else { (PING_INTERVAL, PING_TIMEOUT) };
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -236,9 +241,9 @@ async fn start(
         .initial_connection_window_size(settings.initial_connection_window.unwrap_or(CONNECTION_WINDOW))
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(settings.ping_interval.unwrap_or(PING_INTERVAL))
+        .keep_alive_interval(settings.ping_interval.unwrap_or(interval))
         .keep_alive_while_idle(settings.ping_interval.is_some())
-        .keep_alive_timeout(settings.ping_timeout.unwrap_or(PING_TIMEOUT));
+        .keep_alive_timeout(settings.ping_timeout.unwrap_or(patience));
     let (sender, mut connection) = builder.handshake(TokioIo::new(io)).await?;
     let task = tokio::spawn(poll_fn(move |context| {
         let end = Pin::new(&mut connection).poll(context);

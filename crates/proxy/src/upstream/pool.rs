@@ -36,6 +36,7 @@ pub(super) struct Key {
     /// Where the name leads, and how the connection was begun, depends on these.
     dns: DnsSettings,
     http2: UpstreamHttp2,
+    is_watched: bool,
 }
 
 impl Key {
@@ -49,6 +50,7 @@ impl Key {
             local_addresses: destination.local_addresses,
             dns: destination.dns,
             http2: destination.http2,
+            is_watched: destination.is_watched,
         }
     }
 }

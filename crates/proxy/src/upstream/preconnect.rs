@@ -51,6 +51,7 @@ struct Plain {
     local_addresses: LocalAddresses,
     dns: DnsSettings,
     http2: UpstreamHttp2,
+    is_watched: bool,
 }
 
 impl Borrowed {
@@ -63,9 +64,19 @@ impl Borrowed {
             endpoint: destination.endpoint.cloned(),
         };
         let Destination { protocol, connect_timeout, idle_timeout, max_age, tcp_keepalive, .. } = *destination;
-        let Destination { proxy_protocol, local_addresses, dns, http2, .. } = *destination;
-        let plain =
-            Plain { protocol, connect_timeout, idle_timeout, max_age, tcp_keepalive, proxy_protocol, local_addresses, dns, http2 };
+        let Destination { proxy_protocol, local_addresses, dns, http2, is_watched, .. } = *destination;
+        let plain = Plain {
+            protocol,
+            connect_timeout,
+            idle_timeout,
+            max_age,
+            tcp_keepalive,
+            proxy_protocol,
+            local_addresses,
+            dns,
+            http2,
+            is_watched,
+        };
         (own, plain)
     }
 
@@ -83,6 +94,7 @@ impl Borrowed {
             proxy_protocol: plain.proxy_protocol,
             local_addresses: plain.local_addresses,
             is_fresh: true,
+            is_watched: plain.is_watched,
             dns: plain.dns,
             http2: plain.http2,
             preconnect: None,

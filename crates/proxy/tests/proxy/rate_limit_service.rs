@@ -237,3 +237,21 @@ async fn a_service_that_is_named_or_goes_takes_and_gives_back_the_limits_without
     assert_eq!(status(&ask(&gateway, &mut engine, "").await), "200");
     assert_eq!((service.others(), gateway.metric("pailou_rate_limit_service_up{process=\"pailou\"}")), (0, 0.0));
 }
+
+#[tokio::test]
+async fn a_rule_that_tells_nothing_does_not_keep_others_from_telling() {
+    let service = LimitService::counting(|descriptor| {
+        let is_first = descriptor.entries.iter().any(|entry| entry.key.starts_with("rule-0-"));
+        Some((if is_first { 2 } else { 9 }, Unit::Hour))
+    })
+    .await;
+    let rules =
+        "{global: {rules: [{limit: {requests: 1, unit: Hour}, xRateLimitHeaders: \"Off\"}, {limit: {requests: 1, unit: Hour}}]}}";
+    let (gateway, mut engine) = serve(&service, rules).await;
+    let answer = ask(&gateway, &mut engine, "").await;
+    assert_eq!(
+        (header(&answer, "x-ratelimit-limit"), header(&answer, "x-ratelimit-remaining")),
+        (Some("9, 9;w=3600"), Some("8")),
+        "{answer}"
+    );
+}

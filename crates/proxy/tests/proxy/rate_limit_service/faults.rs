@@ -171,3 +171,41 @@ async fn a_configuration_that_cannot_be_read_closes_the_routes_with_global_limit
         assert_eq!(status(&gateway.raw(&call("")).await), "500", "{annotations}");
     }
 }
+
+/// Passes connections on to a service until it is frozen: then those that there are stay open, and nothing comes of them any more.
+async fn relay(to: std::net::SocketAddr) -> (std::net::SocketAddr, Arc<tokio::sync::Notify>, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (freeze, connections) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let (frozen, counter) = (Arc::clone(&freeze), Arc::clone(&connections));
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            counter.fetch_add(1, Ordering::Relaxed);
+            let frozen = Arc::clone(&frozen);
+            tokio::spawn(async move {
+                let mut service = tokio::net::TcpStream::connect(to).await.unwrap();
+                let notified = frozen.notified();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut service) => {}
+                    () = notified => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (address, freeze, connections)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dead_is_replaced_in_seconds() {
+    let service = LimitService::counting(|_| Some((1_000_000, Unit::Hour))).await;
+    let (address, freeze, connections) = relay(service.address).await;
+    let mut engine = Engine::start().await;
+    let gateway = impatient(&engine, address, "");
+    while header(&ask(&gateway, &mut engine, "").await, "x-ratelimit-limit").is_none() {}
+    freeze.notify_waiters();
+    let is_found = async { while header(&ask(&gateway, &mut engine, "").await, "x-ratelimit-limit").is_none() {} };
+    // A ping in time is two seconds; one as to any backend would take forty.
+    tokio::time::timeout(Duration::from_secs(25), is_found).await.expect("the dead connection is given up");
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+}
