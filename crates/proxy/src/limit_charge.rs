@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Flag},
     request_record::RequestRecord,
     response_cost::{ComputedCost, HeldCharge, ResponseCost, UnknownCost},
-    shared_limits,
+    shared_limits::{self, StoreDeadline},
     token_charges::TokenCharges,
     wall_clock::unix_seconds,
 };
@@ -40,6 +40,8 @@ pub(crate) struct ChargedRequest<'a> {
     pub(crate) costs: Option<&'a LlmCosts>,
     /// The backend that it will probably go to.
     pub(crate) backend: Option<&'a ClusterState>,
+    /// Time that the store of shared limits has.
+    pub(crate) store_deadline: &'a StoreDeadline,
 }
 
 /// The cost of a response, and what is expected of it where that is known.
@@ -89,7 +91,7 @@ impl Charges {
     ) -> Result<(), NoCharge<'r>> {
         let context = request.context;
         let (now, prompt) = (unix_seconds(), request.prompt_tokens());
-        let (mut held, mut deadline, mut target_id) = (Vec::new(), None, None);
+        let (mut held, mut target_id) = (Vec::new(), None);
         for (rule, descriptor) in selected {
             let target = if rule.reach == Reach::Policy { 0 } else { *target_id.get_or_insert_with(&target) };
             let (charge, cost) = match request.charge(rule, descriptor, target, prompt) {
@@ -101,7 +103,7 @@ impl Charges {
                     return Err(NoCharge::Uncounted(error));
                 }
             };
-            match shared_limits::admit(context, now, &charge, &mut deadline).await {
+            match shared_limits::admit(context, now, &charge, request.store_deadline).await {
                 Ok(Admission::Admitted { rate, begin, reservation, is_over }) => {
                     if is_over {
                         context.metrics.shadowed_limits.inc();

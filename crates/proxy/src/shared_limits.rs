@@ -2,7 +2,8 @@
 
 use pailou_limits::{Admission, Charge};
 use pailou_snapshot::LimitStore;
-use pailou_store::Unavailable;
+use pailou_store::{SharedLimits, Unavailable};
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
@@ -10,18 +11,26 @@ use crate::{
     error::{Error, Flag},
 };
 
-/// Charges a request to one counter: by its lease, else once the store has answered, at the latest at `deadline`, which the first limit of a
-/// request that waits sets.
+/// Time by which the store has to have answered a request: all limits that it meets, of its route and of backends, wait for no longer
+/// together. The first that waits sets it.
+#[derive(Default)]
+pub(crate) struct StoreDeadline(Mutex<Option<Instant>>);
+
+impl StoreDeadline {
+    async fn admit(&self, limits: &SharedLimits, now: u64, charge: &Charge) -> Result<Admission, Unavailable> {
+        let mut until = *self.0.lock();
+        let admission = limits.admit(now, charge, &mut until).await;
+        *self.0.lock() = until;
+        admission
+    }
+}
+
+/// Charges a request to one counter: by its lease, else once the store has answered, at the latest at `deadline`.
 ///
 /// # Errors
 /// 500 where the store does not answer, and limits that cannot be counted are to refuse.
-pub(crate) async fn admit(
-    context: &Context,
-    now: u64,
-    charge: &Charge,
-    deadline: &mut Option<Instant>,
-) -> Result<Admission, Error> {
-    context.shared_limits.admit(now, charge, deadline).await.map_err(|Unavailable| {
+pub(crate) async fn admit(context: &Context, now: u64, charge: &Charge, deadline: &StoreDeadline) -> Result<Admission, Error> {
+    deadline.admit(&context.shared_limits, now, charge).await.map_err(|Unavailable| {
         Error::new(Flag::RateLimitStore, "limits cannot be counted at this moment; try again")
             .with_detail(format!("limit {}: its store does not answer", charge.name))
     })
@@ -34,5 +43,45 @@ pub(crate) fn use_store(context: &Context, store: Option<&LimitStore>, runtime: 
             Some(store) => tracing::info!("limits of all proxies are counted in the store {}", store.address),
             None => tracing::info!("this proxy counts its limits alone"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use pailou_limits::{Counters, Descriptor, Window, WindowKind};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn charge(rule: u64) -> Charge {
+        Charge {
+            name: "ns/policy/rule/0".into(),
+            rule: (rule, 0),
+            descriptor: Descriptor::default(),
+            window: Window { seconds: 31_536_000, kind: WindowKind::Epoch },
+            limit: 10,
+            cost: 1,
+            expected: None,
+            is_shadow: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn sets_of_limits_wait_for_a_silent_store_together() {
+        // The system takes the connection, and nobody says a word on it.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = LimitStore::parse(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+        let limits = SharedLimits::new(Arc::<Counters>::default());
+        limits.use_store(Some(&LimitStore { timeout: Duration::from_millis(50), ..store }), &Handle::current());
+        let deadline = StoreDeadline::default();
+        assert!(deadline.admit(&limits, 0, &charge(1)).await.is_ok());
+        let first = *deadline.0.lock();
+        assert!(first.is_some_and(|at| at <= Instant::now()), "it was waited for");
+        for rule in 2..10 {
+            assert!(deadline.admit(&limits, 0, &charge(rule)).await.is_ok());
+        }
+        assert_eq!(*deadline.0.lock(), first);
     }
 }

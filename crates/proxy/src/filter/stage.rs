@@ -12,6 +12,7 @@ use crate::{
     request_input::{Bounds, RequestInput},
     response_body::ResponseBody,
     runtime::Runtime,
+    shared_limits::StoreDeadline,
     worker::Connection,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) geo: Option<&'a GeoSources>,
     /// Place of the client's address, once a rule has looked at it.
     pub(crate) place: &'a ClientPlace,
+    /// Time that the store of shared limits has.
+    pub(crate) store_deadline: &'a StoreDeadline,
 }
 
 impl<'a> Stage<'a> {

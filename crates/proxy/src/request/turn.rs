@@ -14,6 +14,7 @@ use crate::{
     headers,
     limit_charge::BackendCharge,
     request_log::RequestLog,
+    shared_limits::StoreDeadline,
     weighted::AttemptHistory,
 };
 
@@ -66,7 +67,9 @@ impl<'a> Attempts<'a> {
         if let Some(headers) = &self.original {
             self.head.parts.headers = headers.clone();
         }
-        let charge = backend::charge(backend, self.route.runtime, self.backend_request()).await?;
+        // A retry may come long after the first attempt: the store has its time anew.
+        let store_deadline = StoreDeadline::default();
+        let charge = backend::charge(backend, self.route.runtime, self.backend_request(&store_deadline)).await?;
         let counts_tokens = record.counts_tokens() || charge.as_ref().is_some_and(BackendCharge::counts_tokens);
         let route = Chosen { backend, counts_tokens, ..self.route };
         let mut outgoing = match &self.original {
@@ -100,7 +103,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// The request, as limits of a backend count it.
-    fn backend_request(&self) -> BackendRequest<'_> {
+    fn backend_request<'r>(&'r self, store_deadline: &'r StoreDeadline) -> BackendRequest<'r> {
         let Chosen { runtime, entry, listener, client, is_understood, costs, .. } = self.route;
         let call = self.body.call();
         let nothing = Body::Read { model: None, base_model: None };
@@ -114,6 +117,7 @@ impl<'a> Attempts<'a> {
             is_understood,
             known: call.map_or(nothing, |call| call.known(&runtime.snapshot().base_models)),
             costs,
+            store_deadline,
         }
     }
 }
