@@ -14,6 +14,10 @@ use tokio::{sync::Notify, time::Instant};
 /// Stands for "no head under way".
 const NONE: u64 = u64::MAX;
 
+/// Longest time for which a client that takes the rest of a response, be it slowly, keeps a connection that is to end. Pings and refusals
+/// look like such a rest.
+const MAX_REST: Duration = Duration::from_secs(60);
+
 /// Phase of a connection. One timer looks at it now and then, so that a request costs no timer of its own.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -27,6 +31,8 @@ pub(super) struct Clock {
     idle: AtomicU64,
     /// Since when the client takes nothing of what is written.
     stalled: AtomicU64,
+    /// When the client last took something while there was no request: the rest of a response (HTTP/2).
+    taken: AtomicU64,
     /// Requests that it carries in its life, those that it has carried, and who is told of the last.
     limit: Option<u32>,
     carried: AtomicU32,
@@ -63,6 +69,7 @@ impl Clock {
             head: AtomicU64::new(now),
             idle: AtomicU64::new(now),
             stalled: AtomicU64::new(NONE),
+            taken: AtomicU64::new(0),
             limit: None,
             carried: AtomicU32::new(0),
             last: Notify::new(),
@@ -116,10 +123,16 @@ impl Clock {
         self.is_drained.load(Ordering::Relaxed)
     }
 
-    /// Whether there has been no request for this long.
+    /// Whether there has been no request for this long, and the client has taken nothing of the last response either, or has had
+    /// [`MAX_REST`] for it. (What is held of a body no longer counts as a request.)
     pub(super) fn is_quiet(&self, time: Duration) -> bool {
-        let quiet = now().saturating_sub(self.idle.load(Ordering::Relaxed));
-        self.requests.load(Ordering::Relaxed) == 0 && Duration::from_millis(quiet) >= time
+        self.is_quiet_at(now(), time)
+    }
+
+    fn is_quiet_at(&self, now: u64, time: Duration) -> bool {
+        let since = |moment: &AtomicU64| Duration::from_millis(now.saturating_sub(moment.load(Ordering::Relaxed)));
+        let quiet = since(&self.idle);
+        self.requests.load(Ordering::Relaxed) == 0 && quiet >= time && (since(&self.taken) >= time || quiet >= MAX_REST)
     }
 
     /// Bytes have come. A client that sends is alive, even while it takes nothing. (HTTP/2's are perhaps no request's.)
@@ -138,6 +151,9 @@ impl Clock {
         let stalled = self.stalled.load(Ordering::Relaxed);
         if taken != (stalled == NONE) {
             self.stalled.store(if taken { NONE } else { now() }, Ordering::Relaxed);
+        }
+        if taken && !self.has_heads && self.requests.load(Ordering::Relaxed) == 0 {
+            self.taken.store(now(), Ordering::Relaxed);
         }
     }
 
@@ -187,4 +203,37 @@ impl Drop for Busy {
 fn now() -> u64 {
     static START: OnceLock<std::time::Instant> = OnceLock::new();
     u64::try_from(START.get_or_init(std::time::Instant::now).elapsed().as_millis()).unwrap_or(NONE - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_takes_the_rest_of_a_response_is_not_quiet_but_not_for_ever() {
+        let (clock, time) = (Arc::new(Clock::http2()), Duration::from_secs(5));
+        let busy = clock.begin();
+        assert!(!clock.is_quiet_at(NONE - 1, time), "a request is under way");
+        drop(busy);
+        clock.idle.store(0, Ordering::Relaxed);
+        assert!(!clock.is_quiet_at(4_999, time) && clock.is_quiet_at(5_000, time));
+        clock.taken.store(4_000, Ordering::Relaxed);
+        assert!(!clock.is_quiet_at(8_999, time) && clock.is_quiet_at(9_000, time));
+        clock.taken.store(59_999, Ordering::Relaxed);
+        assert!(!clock.is_quiet_at(59_999, time) && clock.is_quiet_at(60_000, time));
+    }
+
+    #[test]
+    fn bytes_that_are_taken_without_a_request_count() {
+        let clock = Arc::new(Clock::http2());
+        clock.taken.store(NONE, Ordering::Relaxed);
+        let busy = clock.begin();
+        clock.wrote(true);
+        assert_eq!(clock.taken.load(Ordering::Relaxed), NONE);
+        drop(busy);
+        clock.wrote(false);
+        assert_eq!(clock.taken.load(Ordering::Relaxed), NONE);
+        clock.wrote(true);
+        assert!(clock.taken.load(Ordering::Relaxed) <= now());
+    }
 }

@@ -52,7 +52,7 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// How long an HTTP/2 client may open streams after it was asked to open none. Envoy's `drain_timeout` has the same default.
 const STREAM_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client then has to take what is left of the last response.
+/// How long a client then may take nothing of what is left of the last response.
 const LAST_STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a connection that takes no more streams is looked at.
 const DRAINED_INTERVAL: Duration = Duration::from_secs(1);
