@@ -12,7 +12,7 @@ use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pailou_snapshot::BandwidthLimit;
 use parking_lot::Mutex;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::Stage;
 use crate::{
@@ -28,6 +28,8 @@ pub(super) struct BandwidthState {
     buckets: Arc<Buckets>,
     /// Delays of the request, as far as its body has passed.
     request: Arc<Mutex<Delays>>,
+    /// When all of the response must be through.
+    deadline: Option<Instant>,
 }
 
 impl BandwidthState {
@@ -49,7 +51,7 @@ pub(super) async fn request(
 ) -> Result<(RequestInput, Option<BandwidthState>), Error> {
     let Some(route) = stage.route() else { return Ok((input, None)) };
     let buckets = stage.connection.worker.context.bandwidth.of(route);
-    let state = BandwidthState { buckets: Arc::clone(&buckets), request: Arc::default() };
+    let state = BandwidthState { buckets: Arc::clone(&buckets), request: Arc::default(), deadline: stage.deadline };
     let Some(rate) = limit.request else { return Ok((input, Some(state))) };
     let mut gate = Gate::new(buckets, |buckets| &buckets.request, rate);
     match &mut input {
@@ -106,7 +108,7 @@ pub(super) fn response(
         }
     }
     let gate = Gate::new(Arc::clone(&state.buckets), |buckets| &buckets.response, rate);
-    response.map(|inner| ResponseBody::throttled(Throttled::new(inner, gate, delays)))
+    response.map(|inner| ResponseBody::throttled(Throttled::new(inner, gate, delays, state.deadline)))
 }
 
 /// A request's body of which as much passes as the limit allows.

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use pailou_snapshot::BandwidthTrailers;
+use tokio::time::Instant;
 
 use super::ResponseBody;
 use crate::{
     backend_body::ResponseBodyError,
     bandwidth::{Delays, Gate},
+    timer::Timer,
 };
 
 /// A body of which as much passes as the limit allows. It holds one piece, and asks for the next once that is through.
@@ -24,6 +26,8 @@ pub(crate) struct Throttled {
     held: Bytes,
     delays: Option<DelayTrailers>,
     has_ended: bool,
+    /// The request's time, once more: that of a body which a processor makes ends with the backend's, which may be through long before.
+    deadline: Option<Timer>,
 }
 
 /// Trailers that tell of delays.
@@ -36,8 +40,8 @@ pub(crate) struct DelayTrailers {
 
 impl Throttled {
     /// A body that passes a gate.
-    pub(crate) fn new(inner: ResponseBody, gate: Gate, delays: Option<DelayTrailers>) -> Self {
-        Self { inner, gate, held: Bytes::new(), delays, has_ended: false }
+    pub(crate) fn new(inner: ResponseBody, gate: Gate, delays: Option<DelayTrailers>, deadline: Option<Instant>) -> Self {
+        Self { inner, gate, held: Bytes::new(), delays, has_ended: false, deadline: deadline.map(Timer::new) }
     }
 
     /// The body as it comes.
@@ -54,7 +58,7 @@ impl Throttled {
         loop {
             if !self.held.is_empty() {
                 let Poll::Ready(passed) = self.gate.poll_pass(&mut self.held, context) else {
-                    let error = ready!(self.inner.poll_clocks(context));
+                    let error = ready!(self.poll_clocks(context));
                     self.held.clear();
                     self.delays = None;
                     self.has_ended = true;
@@ -77,6 +81,15 @@ impl Throttled {
                 }
             }
         }
+    }
+
+    /// Looks at the clocks of the request while the body waits.
+    fn poll_clocks(&mut self, context: &mut Context<'_>) -> Poll<ResponseBodyError> {
+        if let Poll::Ready(error) = self.inner.poll_clocks(context) {
+            return Poll::Ready(error);
+        }
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        deadline.poll(context).map(|()| ResponseBodyError::TimedOut("request timeout"))
     }
 
     /// The trailers at the end of the body: its own, and the delays.

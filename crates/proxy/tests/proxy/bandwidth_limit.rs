@@ -206,6 +206,28 @@ async fn a_slow_response_past_a_processor_keeps_to_the_requests_time() {
 }
 
 #[tokio::test]
+async fn a_slow_response_past_a_processor_keeps_to_the_requests_time_when_the_backend_is_through() {
+    let (address, _) = scripted(0, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789".into()).await;
+    let processor = picker(|mut talk| async move {
+        response_headers(&mut talk).await;
+        talk.say(Answer::ResponseHeaders(go_on()));
+        while !piece(&mut talk).await.1 {}
+        // All of it is there long before the client may have it.
+        talk.say(Answer::ResponseBody(streamed(vec![b'z'; 3600], true)));
+        talk.close();
+    })
+    .await;
+    let limit = policy("  bandwidthLimit: {response: {limit: {value: 1Ki, unit: Second}}}\n");
+    let mode = "processingMode: {response: {body: FullDuplexStreamed}}";
+    let gateway =
+        gateway_for(&[route(IN_A_SECOND), limit.replace("name: policy", "name: limit")].concat(), address, &[(processor, mode)]);
+    let response = gateway.ask("GET / HTTP/1.1\r\nhost: a.test").await;
+    let passed = response.bytes().filter(|byte| *byte == b'z').count();
+    assert!(response.starts_with("HTTP/1.1 200 ") && (1..2400).contains(&passed), "{passed}: {response}");
+    assert!(!response.ends_with("0\r\n\r\n"), "it does not look whole");
+}
+
+#[tokio::test]
 async fn an_endpoint_that_has_little_time_left_is_not_to_blame() {
     let spec = "  bandwidthLimit: {request: {limit: {value: 1024, unit: Second}}}\n  healthCheck: {passive: {consecutiveGatewayErrors: 1, \
                 consecutive5XxErrors: 1, baseEjectionTime: 1h, maxEjectionPercent: 100}, panicThreshold: 0}\n  rateLimit: {global: {rules: \
