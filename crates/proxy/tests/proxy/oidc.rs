@@ -82,8 +82,8 @@ async fn a_session_survives_another_process_with_the_same_key_and_no_alteration(
     for name in browser.cookies.keys().filter(|name| !name.starts_with("RefreshToken")) {
         let mut altered = browser.clone();
         let value = altered.cookies.get_mut(name).unwrap();
-        let last = if value.ends_with('A') { "B" } else { "A" };
-        value.replace_range(..1, last);
+        let first = if value.starts_with('A') { "B" } else { "A" };
+        value.replace_range(..1, first);
         altered.cookies.retain(|name, _| !name.starts_with("RefreshToken"));
         assert_eq!(altered.get(&gateway, "/", "").await.status, 302, "{name}");
     }
