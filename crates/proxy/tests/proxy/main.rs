@@ -27,6 +27,7 @@ mod hostile;
 mod http_filters;
 mod idle;
 mod kept_connections;
+mod known_faults;
 mod limits;
 mod listeners;
 mod local_urls;

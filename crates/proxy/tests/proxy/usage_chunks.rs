@@ -142,3 +142,56 @@ async fn a_compressed_request_and_a_retry_ask_too() {
     assert!(answer.contains("[DONE]") && !answer.contains("prompt_tokens"), "{answer}");
     assert_eq!(left(&gateway).await, 975);
 }
+
+/// Usage as `/v1/responses` and `/v1/messages` tell it, whole and streamed.
+const RESPONSE: &str = r#"{"object":"response","usage":{"input_tokens":5,"output_tokens":20,"total_tokens":25}}"#;
+const MESSAGE: &str = r#"{"type":"message","usage":{"input_tokens":5,"output_tokens":20}}"#;
+const RESPONSE_EVENTS: [&str; 2] = [
+    "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"hi\"}\n\n",
+    "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":20,\"total_tokens\":25}}}\n\n",
+];
+const MESSAGE_EVENTS: [&str; 3] = [
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":20}}\n\n",
+];
+
+#[tokio::test]
+async fn responses_and_messages_are_charged_whole_and_streamed() {
+    for (path, whole, events) in [("/v1/responses", RESPONSE, &RESPONSE_EVENTS[..]), ("/v1/messages", MESSAGE, &MESSAGE_EVENTS[..])]
+    {
+        for is_streamed in [false, true] {
+            let (gateway, listener) = serve().await;
+            let engine = async {
+                let (_, mut connection) = accept(&listener).await;
+                if is_streamed {
+                    return stream(&mut connection, events).await;
+                }
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    whole.len()
+                );
+                connection.write_all(format!("{head}{whole}").as_bytes()).await.unwrap();
+            };
+            let request = request(path, "", format!("{{\"model\":\"qwen\",\"stream\":{is_streamed}}}").as_bytes());
+            let (answer, ()) = tokio::join!(ask(&gateway, &request), engine);
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert_eq!(left(&gateway).await, 975, "{path}, streamed: {is_streamed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_usage_is_charged_for_what_came() {
+    let (gateway, listener) = serve().await;
+    let engine = async {
+        let (_, mut connection) = accept(&listener).await;
+        stream(&mut connection, &[TEXT, TEXT, TEXT, DONE]).await;
+    };
+    let body = r#"{"model":"qwen","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+    let request = request("/v1/chat/completions", "", body.as_bytes());
+    let (answer, ()) = tokio::join!(ask(&gateway, &request), engine);
+    assert!(answer.contains("[DONE]"), "{answer}");
+    // At least a token for each event, and the prompt.
+    assert!(left(&gateway).await <= 996, "{}", left(&gateway).await);
+}
