@@ -42,7 +42,7 @@ impl Typical {
         let (high, step) = (self.high, (self.high / 20).max(1));
         self.high = match cost > high {
             true => high.saturating_add(step.saturating_mul(QUANTILE) / 50).min(cost),
-            false => (high - (step * (100 - QUANTILE) / 50).clamp(1, high.max(1))).max(cost),
+            false => high.saturating_sub((step * (100 - QUANTILE) / 50).max(1)).max(cost),
         };
         self.largest = cost.max(self.largest - self.largest.div_ceil(FORGETTING));
     }
@@ -66,6 +66,15 @@ mod tests {
         assert_eq!(typical.get(), 10);
         typical.learn(0);
         assert!(typical.get() < 11);
+    }
+
+    #[test]
+    fn responses_that_cost_nothing_are_expected_to_cost_nothing() {
+        let mut typical = Typical::default();
+        for _ in 0..1_000 {
+            typical.learn(0);
+        }
+        assert_eq!((typical.get(), typical.plausible()), (0, ALWAYS_PLAUSIBLE));
     }
 
     #[test]
