@@ -12,7 +12,7 @@
 //! | replay without the missing one | it is lost for good | forget all, go on from what there is |
 //!
 //! Without a replay socket the consequence is to forget all and to go on. Live batches wait during a replay, in a queue with a bound. A
-//! replay that fails is tried again after a pause, thrice at most until one succeeds.
+//! replay that fails, or brings nothing of what is missing, is tried again after a pause, thrice at most until one succeeds.
 
 mod queue;
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use self::queue::Queue;
 
-/// Time for a whole replay.
+/// Time for a whole replay, once it is asked for.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Pause after a replay that failed.
 const REPLAY_BACKOFF: Duration = Duration::from_secs(30);
@@ -33,7 +33,12 @@ pub enum SequenceAction<P> {
     /// Forget the publisher's blocks.
     Clear,
     /// Apply a batch.
-    Apply(P),
+    Apply {
+        /// The batch.
+        payload: P,
+        /// Whether it was published while connected; otherwise it may be of any age.
+        is_live: bool,
+    },
     /// Ask for all batches from this number on. A replay under way is abandoned: nothing of it is to be reported any more.
     Replay {
         /// Number of the first batch.
@@ -64,6 +69,8 @@ pub struct SequenceKeeper<P> {
     last: Option<u64>,
     /// Number of the last live batch, applied or queued. A replay may be ahead of it.
     last_live: Option<u64>,
+    /// Number of the first live batch of the engine that runs.
+    first_live: Option<u64>,
     /// Whether nothing that still counts came before what has been applied.
     is_whole: bool,
     replay: Option<Replay>,
@@ -78,9 +85,12 @@ pub struct SequenceKeeper<P> {
 /// A replay under way.
 #[derive(Clone, Copy, Debug)]
 struct Replay {
-    deadline: Instant,
+    /// `None`: it waits for others to end.
+    deadline: Option<Instant>,
     /// Whether a batch of it has come.
     has_begun: bool,
+    /// Whether it has brought a batch that was missing.
+    has_advanced: bool,
 }
 
 impl<P: AsRef<[u8]>> SequenceKeeper<P> {
@@ -90,6 +100,7 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
             has_replay,
             last: None,
             last_live: None,
+            first_live: None,
             is_whole: false,
             replay: None,
             queue: Queue::new(),
@@ -116,7 +127,7 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
 
     /// When [`SequenceKeeper::tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.replay.map(|replay| replay.deadline).or(self.retry_at)
+        self.replay.map_or(self.retry_at, |replay| replay.deadline)
     }
 
     /// The subscription is connected.
@@ -130,7 +141,7 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
         if self.replay.take().is_some() {
             act(SequenceAction::AbandonReplay);
         }
-        (self.last_live, self.retry_at) = (None, None);
+        (self.first_live, self.last_live, self.retry_at) = (None, None, None);
         self.queue.clear();
         self.clear(&mut act);
     }
@@ -143,11 +154,19 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
             self.begin(now, &mut act);
         }
         self.last_live = Some(number);
+        self.first_live.get_or_insert(number);
         if self.replay.is_some() {
             self.queue.push(number, payload);
             return;
         }
         self.take(number, payload, now, &mut act);
+    }
+
+    /// The replay no longer waits for others: its time begins.
+    pub fn replay_begun(&mut self, now: Instant) {
+        if let Some(replay) = &mut self.replay {
+            replay.deadline = Some(now + REPLAY_TIMEOUT);
+        }
     }
 
     /// A batch of the replay came.
@@ -161,12 +180,22 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
             Some(last) if number > last + 1 => self.clear(&mut act),
             _ => {}
         }
-        self.apply(number, payload, &mut act);
+        if let Some(replay) = &mut self.replay {
+            replay.has_advanced = true;
+        }
+        let is_live = self.first_live.is_some_and(|first| first <= number);
+        self.apply(number, payload, is_live, &mut act);
     }
 
     /// The replay has come to its end.
     pub fn replay_ended(&mut self, now: Instant, mut act: impl FnMut(SequenceAction<P>)) {
-        let Some(replay) = self.replay.take() else { return };
+        let Some(replay) = self.replay else { return };
+        let is_gap = self.last.zip(self.queue.first()).is_some_and(|(last, first)| first > last + 1);
+        if is_gap && !replay.has_advanced {
+            // Asked again at once, the publisher would answer the same.
+            return self.fail(now, &mut act);
+        }
+        self.replay = None;
         if replay.has_begun {
             self.failed = 0;
         } else if self.last.is_none() {
@@ -191,7 +220,7 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
     /// Time has passed.
     pub fn tick(&mut self, now: Instant, mut act: impl FnMut(SequenceAction<P>)) {
         match (self.replay, self.retry_at) {
-            (Some(replay), _) if replay.deadline <= now => self.fail(now, &mut act),
+            (Some(replay), _) if replay.deadline.is_some_and(|deadline| deadline <= now) => self.fail(now, &mut act),
             (None, Some(retry_at)) if retry_at <= now => self.begin(now, &mut act),
             _ => {}
         }
@@ -199,7 +228,7 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
 
     /// Forgets all and begins anew.
     fn begin(&mut self, now: Instant, act: &mut impl FnMut(SequenceAction<P>)) {
-        self.last_live = None;
+        (self.first_live, self.last_live) = (None, None);
         self.queue.clear();
         self.clear(act);
         self.request(0, now, act);
@@ -218,15 +247,15 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
             }
             _ => {}
         }
-        self.apply(number, payload, act);
+        self.apply(number, payload, true, act);
     }
 
-    fn apply(&mut self, number: u64, payload: P, act: &mut impl FnMut(SequenceAction<P>)) {
+    fn apply(&mut self, number: u64, payload: P, is_live: bool, act: &mut impl FnMut(SequenceAction<P>)) {
         if self.last.is_none() {
             self.is_whole = number == 0;
         }
         self.last = Some(number);
-        act(SequenceAction::Apply(payload));
+        act(SequenceAction::Apply { payload, is_live });
     }
 
     fn clear(&mut self, act: &mut impl FnMut(SequenceAction<P>)) {
@@ -242,14 +271,14 @@ impl<P: AsRef<[u8]>> SequenceKeeper<P> {
         }
         self.retry_at = None;
         self.counters.replays += 1;
-        self.replay = Some(Replay { deadline: now + REPLAY_TIMEOUT, has_begun: false });
+        self.replay = Some(Replay { deadline: None, has_begun: false, has_advanced: false });
         act(SequenceAction::Replay { from });
         true
     }
 
     /// Goes on with the live batches there are, and tries again later.
     fn fail(&mut self, now: Instant, act: &mut impl FnMut(SequenceAction<P>)) {
-        self.replay = None;
+        (self.replay, self.is_whole) = (None, false);
         self.counters.failed_replays += 1;
         self.failed += 1;
         self.retry_at = (self.failed < MAX_FAILED_REPLAYS).then_some(now + REPLAY_BACKOFF);

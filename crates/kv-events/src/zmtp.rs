@@ -12,7 +12,7 @@ use self::frames::{Frame, FrameReader};
 pub use self::publication::{Publication, ReplayMessage};
 
 /// Most bytes of one message. Batches of an engine's step are far smaller.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// Most frames of one message: no publisher sends more than 4.
 const MAX_FRAMES: usize = 8;
 /// Length of a greeting.
@@ -33,7 +33,7 @@ pub enum ZmtpError {
     /// The publisher refused the connection, or its first command is not READY.
     #[error("the ZMTP publisher refuses the connection")]
     Refused,
-    /// A message of more than 64 MiB or 8 frames, or a frame with unknown flags.
+    /// A message of more than 16 MiB or 8 frames, or a frame with unknown flags.
     #[error("the ZMTP publisher sends a message that is too long, or none")]
     Frame,
 }

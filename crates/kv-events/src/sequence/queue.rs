@@ -39,6 +39,11 @@ impl<P: AsRef<[u8]>> Queue<P> {
         Some((number, payload))
     }
 
+    /// Number of the first batch.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.batches.front().map(|(number, _)| *number)
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::new();
     }

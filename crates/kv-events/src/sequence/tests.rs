@@ -67,7 +67,7 @@ fn note(actions: &mut Vec<String>) -> impl FnMut(SequenceAction<Vec<u8>>) {
     |action| {
         actions.push(match action {
             SequenceAction::Clear => "clear".into(),
-            SequenceAction::Apply(payload) => String::from_utf8(payload).expect("a number"),
+            SequenceAction::Apply { payload, .. } => String::from_utf8(payload).expect("a number"),
             SequenceAction::Replay { from } => format!("replay:{from}"),
             SequenceAction::AbandonReplay => "abandon".into(),
         });
@@ -203,10 +203,58 @@ fn a_hole_in_a_replay_forgets_all_and_is_tried_again() {
 fn a_replay_that_does_not_end_in_time_has_failed() {
     let mut setup = Setup::joined();
     setup.live([12]);
+    assert_eq!(setup.keeper.next_deadline(), None, "the replay waits for others");
+    setup.keeper.replay_begun(setup.now);
     setup.replay([10]);
     setup.wait();
     assert_eq!(setup.done(), "replay:10 10 abandon clear 12");
     assert_eq!(setup.keeper.counters().failed_replays, 1);
+}
+
+/// Each answer drew the same question at once.
+#[test]
+fn a_replay_that_brings_nothing_of_what_is_missing_has_failed() {
+    for replayed in [0..0, 0..10] {
+        let mut setup = Setup::joined();
+        setup.live([12]);
+        setup.replay(replayed);
+        setup.end();
+        assert_eq!(setup.done(), "replay:10 abandon clear 12");
+        assert_eq!(setup.keeper.counters().failed_replays, 1);
+        assert!(!setup.keeper.is_complete());
+        setup.wait();
+        assert_eq!(setup.done(), "clear replay:0");
+    }
+}
+
+#[test]
+fn batches_of_a_replay_are_live_from_the_first_live_one_on() {
+    let mut setup = Setup::connected(true);
+    let mut live = Vec::new();
+    setup.live([2, 6]);
+    for number in 0..6 {
+        let payload = payload(number);
+        setup.keeper.replayed(number, payload, setup.now, |action| match action {
+            SequenceAction::Apply { is_live, .. } => live.push(is_live),
+            other => panic!("{other:?}"),
+        });
+    }
+    setup.keeper.replay_ended(setup.now, |action| assert!(matches!(action, SequenceAction::Apply { is_live: true, .. })));
+    assert_eq!(live, [false, false, true, true, true, true]);
+}
+
+#[test]
+fn nothing_is_whole_after_a_replay_that_broke_off() {
+    let mut setup = Setup::connected(true);
+    for _ in 0..3 {
+        setup.replay([0, 1]);
+        setup.fail();
+        assert!(!setup.keeper.is_complete());
+        if setup.keeper.next_deadline().is_some() {
+            setup.wait();
+        }
+    }
+    assert!(setup.keeper.next_deadline().is_none() && !setup.keeper.is_complete());
 }
 
 #[test]

@@ -10,7 +10,7 @@ const END_OF_REPLAY: u64 = u64::MAX;
 pub struct Publication {
     /// Number of the batch.
     pub number: u64,
-    /// The batch.
+    /// The batch: a copy, so that one that waits keeps no buffer of its connection.
     pub payload: Bytes,
 }
 
@@ -18,7 +18,7 @@ impl Publication {
     /// Reads a message of a SUB connection. `None`: it is no batch.
     pub fn new(frames: &[Bytes]) -> Option<Self> {
         let [_topic, number, payload] = frames else { return None };
-        Some(Self { number: read_number(number)?, payload: payload.clone() })
+        Some(Self { number: read_number(number)?, payload: Bytes::copy_from_slice(payload) })
     }
 }
 
@@ -40,7 +40,7 @@ impl ReplayMessage {
         if number == END_OF_REPLAY && payload.is_empty() {
             return Some(Self::End);
         }
-        Some(Self::Batch(Publication { number, payload: payload.clone() }))
+        Some(Self::Batch(Publication { number, payload: Bytes::copy_from_slice(payload) }))
     }
 }
 

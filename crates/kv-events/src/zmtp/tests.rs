@@ -72,12 +72,24 @@ fn a_publisher_that_wants_another_mechanism_is_told_from_one_that_is_none() {
 #[test]
 fn messages_are_bounded_before_their_bytes_come() {
     let opened = opened(b"NULL");
-    let long = [&opened[..], b"\x02\x00\x00\x00\x00\x04\x00\x00\x01"].concat();
+    let long = [&opened[..], b"\x02\x00\x00\x00\x00\x01\x00\x00\x01"].concat();
     assert_eq!(read(&[&long]), Err(ZmtpError::Frame));
     let huge = [&opened[..], b"\x02\xff\xff\xff\xff\xff\xff\xff\xff"].concat();
     assert_eq!(read(&[&huge]), Err(ZmtpError::Frame));
     let many = [opened, message(&[&[][..]; 9])].concat();
     assert_eq!(read(&[&many]), Err(ZmtpError::Frame));
+}
+
+/// Payloads that shared their buffers kept 64 KiB each, or a topic of any length, while only their own bytes were counted.
+#[test]
+fn a_batch_that_waits_keeps_only_its_own_bytes() {
+    let number = 7_u64.to_be_bytes();
+    let buffer = Bytes::from([&number[..], b"batch"].concat());
+    let (number, payload) = (buffer.slice(..8), buffer.slice(8..));
+    let live = Publication::new(&[Bytes::new(), number.clone(), payload.clone()]);
+    let replayed = ReplayMessage::new(&[Bytes::new(), number, payload]);
+    assert!(live.is_some() && replayed.is_some());
+    assert!(buffer.is_unique());
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) enum ConnectionError {
     Connect(io::Error),
     #[error("no ZMTP handshake within 5 s")]
     Timeout,
+    #[error("no message within 10 s")]
+    Idle,
     #[error(transparent)]
     Protocol(#[from] ZmtpError),
     #[error("connection lost: {0}")]

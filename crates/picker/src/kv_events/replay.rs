@@ -1,11 +1,12 @@
 //! One replay: a connection of its own, read by a task of its own, so that live batches go on being read.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pailou_kv_events::{Publication, ReplayMessage, ZmtpSocket, ask_for_replay};
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
     task::AbortHandle,
+    time::timeout,
 };
 
 use super::{
@@ -13,11 +14,15 @@ use super::{
     connection::{Connection, ConnectionError},
 };
 
-/// Batches that wait to be applied; the publisher waits beyond.
-const MAX_WAITING: usize = 16;
+/// Batches that wait to be applied, of at most 16 MiB each; the publisher waits beyond.
+const MAX_WAITING: usize = 1;
+/// Silence after which a replay has failed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something that a replay has come to.
 pub(super) enum ReplayEvent {
+    /// Few enough others are under way.
+    Begun,
     Batch(Publication),
     End,
     Failed(ConnectionError),
@@ -36,6 +41,7 @@ impl Replay {
         let cache = Arc::clone(cache);
         let task = tokio::spawn(async move {
             let Ok(_permit) = cache.replays.acquire().await else { return };
+            _ = sender.send(ReplayEvent::Begun).await;
             if let Err(error) = read(address, from, &sender).await {
                 _ = sender.send(ReplayEvent::Failed(error)).await;
             }
@@ -58,7 +64,8 @@ impl Drop for Replay {
 async fn read(address: SocketAddr, from: u64, sender: &Sender<ReplayEvent>) -> Result<(), ConnectionError> {
     let mut connection = Connection::open(address, ZmtpSocket::Dealer, &ask_for_replay(from)).await?;
     loop {
-        let event = match ReplayMessage::new(&connection.next_message().await?) {
+        let message = timeout(IDLE_TIMEOUT, connection.next_message()).await.unwrap_or(Err(ConnectionError::Idle))?;
+        let event = match ReplayMessage::new(&message) {
             Some(ReplayMessage::Batch(batch)) => ReplayEvent::Batch(batch),
             Some(ReplayMessage::End) => {
                 _ = sender.send(ReplayEvent::End).await;

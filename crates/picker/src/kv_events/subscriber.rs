@@ -70,10 +70,11 @@ impl Subscriber {
         let at = |port: u16| Some(SocketAddr::new(endpoint.address.ip(), port.checked_add(rank)?));
         let cache = Arc::clone(&shared.kv_cache);
         let address = at(settings.port)?;
+        let replay_address = settings.replay_port.and_then(at);
         Some(Self {
             address,
-            replay_address: settings.replay_port.and_then(at),
-            keeper: SequenceKeeper::new(settings.replay_port.is_some()),
+            replay_address,
+            keeper: SequenceKeeper::new(replay_address.is_some()),
             publisher: cache.add_publisher(endpoint.slot)?,
             resets: cache.resets.subscribe(),
             endpoint: Arc::clone(endpoint),
@@ -132,6 +133,7 @@ impl Subscriber {
 
     fn take_replayed(&mut self, event: Option<ReplayEvent>) {
         match event {
+            Some(ReplayEvent::Begun) => self.advance(|keeper, _| keeper.replay_begun(Instant::now())),
             Some(ReplayEvent::Batch(batch)) => {
                 self.advance(|keeper, act| keeper.replayed(batch.number, batch.payload, Instant::now(), act));
             }
@@ -155,20 +157,26 @@ impl Subscriber {
     /// Lets the keeper go on, and does what it says.
     fn advance(&mut self, step: impl FnOnce(&mut SequenceKeeper<Bytes>, &mut dyn FnMut(SequenceAction<Bytes>))) {
         let Self { keeper, cache, publisher, ingest, replay, replay_address, .. } = self;
-        let mut has_cleared_cache = false;
+        let restarts = keeper.counters().restarts;
+        let (mut has_cleared_cache, mut has_lost_cache) = (false, false);
         step(keeper, &mut |action| match action {
             SequenceAction::Clear => {
                 has_cleared_cache = false;
                 cache.clear(*publisher);
             }
-            SequenceAction::Apply(payload) => {
-                has_cleared_cache |= cache.apply(*publisher, ingest, &payload) == ApplyOutcome::Cleared
+            SequenceAction::Apply { payload, is_live } => {
+                let is_clear = cache.apply(*publisher, ingest, &payload) == ApplyOutcome::Cleared;
+                has_cleared_cache |= is_clear;
+                // What was cleared before this connection says nothing of what requests have left there since.
+                has_lost_cache |= is_clear && is_live;
             }
             SequenceAction::Replay { from } => *replay = replay_address.map(|address| Replay::start(cache, address, from)),
             SequenceAction::AbandonReplay => *replay = None,
         });
         if has_cleared_cache {
             self.keeper.cache_cleared();
+        }
+        if has_lost_cache || self.keeper.counters().restarts > restarts {
             self.shared.members.load().index.clear(&self.endpoint);
         }
         self.set_complete(self.keeper.is_complete());

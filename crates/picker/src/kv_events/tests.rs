@@ -116,6 +116,29 @@ async fn without_a_replay_socket_all_is_known_once_the_engine_clears_its_cache()
     assert_eq!(setup.state.prefix_blocks(), 0);
 }
 
+/// An engine's clear of long ago emptied, at each reconnection, what had been learned since.
+#[tokio::test]
+async fn a_clear_that_is_replayed_leaves_the_estimate_and_a_restart_empties_it() {
+    let mut setup = Setup::new(true).await;
+    let estimated = prompt(1, 4096);
+    drop(setup.state.pick(&prompted(&estimated)).expect("an endpoint"));
+    let learned = setup.state.prefix_blocks();
+    assert!(learned > 0);
+    setup.publisher.publish(&cleared()).await;
+    setup.publisher.publish(&stored(0, 2)).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(32, true).await;
+    assert_eq!(setup.state.prefix_blocks(), learned);
+    setup.publisher.publish(&stored(2, 1)).await;
+    setup.until(48, true).await;
+    setup.publisher.forget_batches();
+    setup.publisher.publish(&stored(0, 1)).await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(16, true).await;
+    assert_eq!(setup.state.prefix_blocks(), 0);
+}
+
 #[tokio::test]
 async fn an_endpoint_that_leaves_is_heard_no_more() {
     let mut setup = Setup::new(true).await;

@@ -73,6 +73,11 @@ impl Publisher {
         self.batches.clear();
     }
 
+    /// Begins its numbers anew on the same connection, as behind a proxy.
+    pub(super) fn forget_batches(&mut self) {
+        self.batches.clear();
+    }
+
     /// Waits until the subscriber has gone.
     pub(super) async fn is_left(&mut self) {
         let stream = self.subscriber.as_mut().unwrap();
