@@ -17,7 +17,7 @@ use super::{
     gateway::Gateways,
     ids::{ById, GatewayId, PolicyId, PoolId},
     index::{Index, name_of},
-    kv_events::kv_events,
+    kv_events::{self, kv_events},
     models::Models,
     picker::{self, NoPicker},
     upstream_tls::TlsPolicies,
@@ -200,6 +200,9 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
         objectives: set.objectives,
         kv_events: kv_events(object, &mut warnings),
     };
+    if pool.kv_events.is_some() {
+        kv_events::check_use(pool.strategy, &pool.picker, &mut warnings);
+    }
     (pool, warnings)
 }
 

@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{endpoint::PoolEndpoint, state::Shared};
 
-/// Pause before the first further attempt to connect, and the longest one, after doubling.
+/// Pause before the first further attempt to connect, and the longest one, after doubling; up to a half of each is left out at random.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// Time of a connection after which it was a good one, though nothing was published.
+const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 
 /// An endpoint's subscribers, which end when this is dropped.
 pub(crate) struct Subscribers {
@@ -92,14 +94,18 @@ impl Subscriber {
         loop {
             let error = match Connection::open(self.address, ZmtpSocket::Subscriber, &subscribe_to_all()).await {
                 Ok(connection) => {
-                    backoff = SHORTEST_BACKOFF;
-                    self.is_reported = false;
-                    self.follow(connection).await
+                    let (opened, understood) = (Instant::now(), self.ingest.counters().events);
+                    let error = self.follow(connection).await;
+                    if self.ingest.counters().events > understood || opened.elapsed() >= GOOD_CONNECTION {
+                        backoff = SHORTEST_BACKOFF;
+                        self.is_reported = false;
+                    }
+                    error
                 }
                 Err(error) => error,
             };
             self.report(&error);
-            tokio::time::sleep(backoff).await;
+            tokio::time::sleep(backoff.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
             backoff = (backoff * 2).min(LONGEST_BACKOFF);
         }
     }
@@ -191,7 +197,7 @@ impl Subscriber {
         }
     }
 
-    /// Logs a problem, once until the publisher is connected anew.
+    /// Logs a problem, once until a connection to the publisher was a good one.
     fn report(&mut self, problem: &dyn std::fmt::Display) {
         if !std::mem::replace(&mut self.is_reported, true) {
             let (pool, endpoint) = (&self.shared.members.load().pool.name, &self.endpoint.endpoint.name);
