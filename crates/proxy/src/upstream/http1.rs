@@ -100,14 +100,14 @@ pub(super) struct Lease {
 }
 
 impl Idle {
-    /// Keeps a connection for the next request, no longer than `timeout`, nor past the moment when it `retires`.
-    fn keep(mut connection: Box<Connection>, timeout: Duration, retires: Option<Instant>) {
+    /// Keeps a connection for the next request, no longer than `timeout`, nor past the moment when it `retires`; whether there is
+    /// room for it.
+    fn keep(mut connection: Box<Connection>, timeout: Duration, retires: Option<Instant>) -> bool {
         let now = Instant::now();
         connection.was_idle = true;
-        if let Some(expires) = now.checked_add(timeout).map(|at| retires.map_or(at, |retires| at.min(retires))) {
-            let group = Arc::clone(&connection.permit.0);
-            group.push_idle(Self { connection, since: now, expires });
-        }
+        let Some(expires) = now.checked_add(timeout).map(|at| retires.map_or(at, |retires| at.min(retires))) else { return false };
+        let group = Arc::clone(&connection.permit.0);
+        group.push_idle(Self { connection, since: now, expires })
     }
 }
 
@@ -177,8 +177,17 @@ impl Upstreams {
     fn idle_http1(&self, group: &Group) -> Option<Box<Connection>> {
         let now = Instant::now();
         while let Some(mut idle) = group.pop_idle() {
-            if idle.is_usable(now) && self.still_leads_there(group, idle.connection.remote) {
+            let was_ahead = idle.connection.served == 0;
+            let is_usable = idle.is_usable(now);
+            if is_usable && self.still_leads_there(group, idle.connection.remote) {
+                if was_ahead {
+                    group.preconnect_succeeded();
+                }
                 return Some(idle.connection);
+            }
+            // The endpoint accepts it and closes it.
+            if was_ahead && !is_usable && now < idle.expires {
+                group.preconnect_failed();
             }
         }
         None
@@ -221,11 +230,16 @@ impl Upstreams {
         connection
     }
 
-    /// Opens a connection that is counted already, and keeps it for a request to come.
+    /// Opens a connection that is counted already, and keeps it for a request to come. One that fails, or that there is no room for,
+    /// makes the group pause.
     pub(super) async fn open_ahead_http1(&self, permit: ConnectionPermit, destination: &Destination<'_>, counted: Counted) {
-        if let Ok(connection) = self.connect_http1(permit, destination, counted).await {
+        let group = Arc::clone(&permit.0);
+        let is_kept = self.connect_http1(permit, destination, counted).await.is_ok_and(|connection| {
             let retires = destination.max_age.and_then(|age| connection.opened.checked_add(age));
-            Idle::keep(connection, destination.idle_timeout, retires);
+            Idle::keep(connection, destination.idle_timeout, retires)
+        });
+        if !is_kept {
+            group.preconnect_failed();
         }
     }
 

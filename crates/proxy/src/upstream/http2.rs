@@ -21,8 +21,9 @@ use super::{
     Destination, Exchange, FailureKind, SendFailure, UpstreamBody, Upstreams, connect,
     io::{Counted, Io},
     pool::Group,
+    preconnect::has_room,
 };
-use crate::request_body::RequestBody;
+use crate::{breaker::Overflow, request_body::RequestBody};
 
 /// Bytes that a backend may send of one response ahead of its reader.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -69,6 +70,11 @@ impl Shared {
     /// Whether it takes one more request now.
     pub(super) fn has_room(&self) -> bool {
         self.takes_requests(Instant::now()) && self.streams() < self.most_streams()
+    }
+
+    /// Whether it has taken a request.
+    pub(super) fn has_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed) > 0
     }
 
     /// Requests on it.
@@ -120,8 +126,8 @@ impl Drop for Stream {
     }
 }
 
-/// The one attempt to open a connection of a group. Others wait for its end, which comes however it ends.
-pub(super) struct Opening<'a>(pub(super) &'a Group, pub(super) Option<Arc<Shared>>);
+/// The one attempt of a request to open a connection of a group. Others wait for its end, which comes however it ends.
+struct Opening<'a>(&'a Group, Option<Arc<Shared>>);
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
@@ -151,6 +157,9 @@ impl Upstreams {
             match sent {
                 Ok(response) => {
                     let remote = shared.remote;
+                    if destination.preconnect.is_some() && !reused {
+                        group.preconnect_succeeded();
+                    }
                     let response = response.map(|body| UpstreamBody::http2(body, stream));
                     return Ok(Exchange { response, remote, reused, switched: None });
                 }
@@ -179,7 +188,8 @@ impl Upstreams {
             tokio::pin!(changed);
             // Registered before looking, so that no end of an attempt is missed.
             changed.as_mut().enable();
-            match group.pick_shared(|shared| self.still_leads_there(group, shared.remote)) {
+            let usable = |shared: &Shared| self.still_leads_there(group, shared.remote);
+            match group.pick_shared(usable, || has_room(destination)) {
                 Ok(shared) => return Ok(shared),
                 Err(is_ours) => {
                     let mut opening = is_ours.then(|| Opening(group, None));
@@ -188,7 +198,8 @@ impl Upstreams {
                     }
                     match &mut opening {
                         Some(opening) => {
-                            let shared = self.connect_http2(group, destination).await?;
+                            let counted = counted(group, destination)?;
+                            let shared = self.connect_http2(destination, counted).await?;
                             opening.1 = Some(Arc::clone(&shared));
                             return Ok(shared);
                         }
@@ -199,14 +210,9 @@ impl Upstreams {
         }
     }
 
-    pub(super) async fn connect_http2(&self, group: &Group, destination: &Destination<'_>) -> Result<Arc<Shared>, FailureKind> {
-        let by_breaker = destination.breaker.map(|breaker| breaker.connection(destination.limits)).transpose()?;
-        // A worker without any connection to the endpoint may have one.
-        let limit = destination.limits.and_then(|limits| limits.max_endpoint_connections);
-        let limit = limit.filter(|limit| *limit == 0 || group.has_shared());
-        let by_endpoint = destination.endpoint.map(|endpoint| endpoint.connection(limit)).transpose()?;
-        let (io, remote) =
-            connect::open(&self.dns, destination, Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint }).await?;
+    /// Opens a connection that is counted already.
+    pub(super) async fn connect_http2(&self, destination: &Destination<'_>, counted: Counted) -> Result<Arc<Shared>, FailureKind> {
+        let (io, remote) = connect::open(&self.dns, destination, counted).await?;
         let max_streams = Arc::new(AtomicUsize::new(INITIAL_MAX_STREAMS));
         let (sender, task) = start(io, destination, Arc::clone(&max_streams)).await.map_err(FailureKind::of_http2)?;
         let now = Instant::now();
@@ -224,6 +230,16 @@ impl Upstreams {
             idle_since: Mutex::new(now),
         }))
     }
+}
+
+/// Counts a request's connection.
+fn counted(group: &Group, destination: &Destination<'_>) -> Result<Counted, Overflow> {
+    let by_breaker = destination.breaker.map(|breaker| breaker.connection(destination.limits)).transpose()?;
+    // A worker without any connection to the endpoint may have one.
+    let limit = destination.limits.and_then(|limits| limits.max_endpoint_connections);
+    let limit = limit.filter(|limit| *limit == 0 || group.has_shared());
+    let by_endpoint = destination.endpoint.map(|endpoint| endpoint.connection(limit)).transpose()?;
+    Ok(Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint })
 }
 
 async fn start(

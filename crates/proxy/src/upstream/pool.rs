@@ -10,10 +10,10 @@ use std::{
 
 use foldhash::HashMap;
 use pailou_snapshot::{Address, DnsSettings, Protocol, UpstreamHttp2};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{Destination, ProxyHeader, http1::Idle, http2::Shared};
+use super::{Destination, ProxyHeader, http1::Idle, http2::Shared, io::Counted, preconnect::PreconnectBackoff};
 use crate::local_addresses::LocalAddresses;
 
 /// Most idle connections kept to one endpoint by one worker.
@@ -82,8 +82,12 @@ struct Kept {
     /// The last used last.
     idle: Vec<Idle>,
     shared: Vec<Arc<Shared>>,
+    /// A request opens a shared connection.
     is_opening: bool,
+    /// One is being opened ahead, which no request has to wait for.
+    is_opening_ahead: bool,
     is_retired: bool,
+    backoff: PreconnectBackoff,
 }
 
 impl Pool {
@@ -169,48 +173,80 @@ impl Group {
         idle
     }
 
-    /// Keeps a connection for the next request, if there is room.
-    pub(super) fn push_idle(&self, idle: Idle) {
+    /// Keeps a connection for the next request, if there is room; whether it does.
+    pub(super) fn push_idle(&self, idle: Idle) -> bool {
         let mut kept = self.kept.lock();
         if kept.is_retired || kept.idle.len() >= MAX_IDLE_PER_GROUP || self.idle.load(Ordering::Relaxed) >= MAX_IDLE {
-            return;
+            return false;
         }
         self.idle.fetch_add(1, Ordering::Relaxed);
         kept.idle.push(idle);
         drop(kept);
         self.changed.notify_one();
         self.keep_sweeping();
+        true
     }
 
     /// A shared connection with room, which `usable` accepts; `Err(true)` where the caller is to open one, `Err(false)` where
-    /// another is at it.
-    pub(super) fn pick_shared(&self, usable: impl Fn(&Shared) -> bool) -> Result<Arc<Shared>, bool> {
-        let mut kept = self.kept.lock();
-        kept.shared.retain(|shared| !shared.is_closed() && usable(shared));
+    /// another request is at it, or one that is opened ahead has taken the room there was.
+    pub(super) fn pick_shared(
+        &self,
+        usable: impl Fn(&Shared) -> bool,
+        has_room_for_connection: impl FnOnce() -> bool,
+    ) -> Result<Arc<Shared>, bool> {
+        let mut guard = self.kept.lock();
+        let kept = &mut *guard;
+        kept.shared.retain(|shared| {
+            if shared.is_closed() && !shared.has_served() {
+                kept.backoff.failed(tokio::time::Instant::now());
+            }
+            !shared.is_closed() && usable(shared)
+        });
         if let Some(shared) = kept.shared.iter().find(|shared| shared.has_room()) {
             return Ok(Arc::clone(shared));
         }
-        Err(!std::mem::replace(&mut kept.is_opening, true))
+        let waits = kept.is_opening || (kept.is_opening_ahead && !has_room_for_connection());
+        kept.is_opening = kept.is_opening || !waits;
+        Err(!waits)
     }
 
-    /// Whether fewer HTTP/1.1 connections are open than `percent` of those that serve requests.
+    /// Whether fewer HTTP/1.1 connections are open than `percent` of those that serve requests, there is room for another to wait,
+    /// and none has just been opened for nothing.
     pub(super) fn lacks_connections(&self, percent: u16) -> bool {
         let open = self.open.load(Ordering::Relaxed);
-        let spare = self.kept.lock().idle.len() + self.ahead.load(Ordering::Relaxed);
-        open.saturating_sub(spare) * usize::from(percent) > open * 100
+        let kept = self.kept.lock();
+        let spare = kept.idle.len() + self.ahead.load(Ordering::Relaxed);
+        let has_room = !kept.is_retired && spare < MAX_IDLE_PER_GROUP && self.idle.load(Ordering::Relaxed) < MAX_IDLE;
+        has_room
+            && !kept.backoff.is_on(tokio::time::Instant::now())
+            && open.saturating_sub(spare) * usize::from(percent) > open * 100
     }
 
-    /// Whether the shared connections allow fewer streams than `percent` of those there are, and nobody is opening another: the caller
-    /// is to, and to end the attempt by [`Group::opened_shared`].
-    pub(super) fn begin_shared_ahead(&self, percent: u16) -> bool {
+    /// Where the shared connections allow fewer streams than `percent` of those there are, nobody is opening another, and `count`
+    /// has room: the caller is to open one, and to end the attempt by [`Group::opened_shared_ahead`].
+    pub(super) fn begin_shared_ahead(&self, percent: u16, count: impl FnOnce() -> Option<Counted>) -> Option<Counted> {
         let mut kept = self.kept.lock();
         let (streams, most) =
             kept.shared.iter().filter(|shared| !shared.is_closed()).fold((0_usize, 0_usize), |(streams, most), it| {
                 (streams.saturating_add(it.streams()), most.saturating_add(it.most_streams()))
             });
-        let is_due = !kept.is_opening && !kept.is_retired && streams.saturating_mul(percent.into()) > most.saturating_mul(100);
-        kept.is_opening |= is_due;
-        is_due
+        let is_free = !kept.is_opening && !kept.is_opening_ahead && !kept.is_retired;
+        let is_due = is_free
+            && streams.saturating_mul(percent.into()) > most.saturating_mul(100)
+            && !kept.backoff.is_on(tokio::time::Instant::now());
+        let counted = if is_due { count() } else { None };
+        kept.is_opening_ahead |= counted.is_some();
+        counted
+    }
+
+    /// A connection that was opened ahead came to nothing.
+    pub(super) fn preconnect_failed(&self) {
+        self.kept.lock().backoff.failed(tokio::time::Instant::now());
+    }
+
+    /// A connection serves its first request.
+    pub(super) fn preconnect_succeeded(&self) {
+        self.kept.lock().backoff.succeeded();
     }
 
     /// Whether there is a shared connection, with or without room.
@@ -218,10 +254,24 @@ impl Group {
         !self.kept.lock().shared.is_empty()
     }
 
-    /// Ends an attempt to open a shared connection.
+    /// Ends a request's attempt to open a shared connection.
     pub(super) fn opened_shared(&self, shared: Option<Arc<Shared>>) {
         let mut kept = self.kept.lock();
         kept.is_opening = false;
+        self.keep_shared(kept, shared);
+    }
+
+    /// Ends an attempt to open a shared connection ahead.
+    pub(super) fn opened_shared_ahead(&self, shared: Option<Arc<Shared>>) {
+        let mut kept = self.kept.lock();
+        kept.is_opening_ahead = false;
+        if shared.is_none() {
+            kept.backoff.failed(tokio::time::Instant::now());
+        }
+        self.keep_shared(kept, shared);
+    }
+
+    fn keep_shared(&self, mut kept: MutexGuard<'_, Kept>, shared: Option<Arc<Shared>>) {
         if !kept.is_retired {
             kept.shared.extend(shared);
         }
@@ -242,7 +292,7 @@ impl Group {
         kept.idle.retain_mut(|idle| idle.is_usable(now));
         self.idle.fetch_sub(before - kept.idle.len(), Ordering::Relaxed);
         kept.shared.retain(|shared| !shared.is_over(now));
-        !kept.idle.is_empty() || !kept.shared.is_empty() || kept.is_opening
+        !kept.idle.is_empty() || !kept.shared.is_empty() || kept.is_opening || kept.is_opening_ahead
     }
 
     fn retire(&self) {
@@ -251,5 +301,53 @@ impl Group {
         self.idle.fetch_sub(kept.idle.len(), Ordering::Relaxed);
         kept.idle.clear();
         kept.shared.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pailou_snapshot::Timeouts;
+
+    use super::*;
+
+    fn group() -> (Arc<Pool>, Arc<Group>) {
+        let address = Address::Socket(([127, 0, 0, 9], 9).into());
+        let pool = Arc::<Pool>::default();
+        let group = pool.group(&Key::of(&Destination::new(&address, &Timeouts::default())));
+        group.open.store(1, Ordering::Relaxed);
+        (pool, group)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_opened_ahead_for_a_while_after_a_failure() {
+        let (_pool, group) = group();
+        assert!(group.lacks_connections(300));
+        group.preconnect_failed();
+        assert!(!group.lacks_connections(300));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(group.lacks_connections(300));
+    }
+
+    #[test]
+    fn nothing_is_opened_ahead_where_it_could_not_wait() {
+        let (pool, group) = group();
+        pool.idle.store(MAX_IDLE, Ordering::Relaxed);
+        assert!(!group.lacks_connections(300));
+        pool.idle.store(0, Ordering::Relaxed);
+        assert!(group.lacks_connections(300));
+        pool.retain(|_| false);
+        assert!(!group.lacks_connections(300));
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_for_a_connection_ahead_only_where_there_is_room_for_no_other() {
+        let (_pool, group) = group();
+        group.kept.lock().is_opening_ahead = true;
+        assert!(matches!(group.pick_shared(|_| true, || false), Err(false)));
+        assert!(matches!(group.pick_shared(|_| true, || true), Err(true)));
+        // The second one waits for the first.
+        assert!(matches!(group.pick_shared(|_| true, || true), Err(false)));
+        group.opened_shared_ahead(None);
+        assert!(group.kept.lock().is_opening, "the request is still at it");
     }
 }

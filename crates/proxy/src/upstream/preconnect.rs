@@ -1,6 +1,8 @@
 //! Connections opened ahead of the requests that will need them, as Envoy's `per_upstream_preconnect_ratio` has them: while requests use
 //! an endpoint, some connections more than they need are open. An endpoint without requests gets none.
 
+mod backoff;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -8,8 +10,14 @@ use std::{
 
 use pailou_snapshot::{Address, CircuitBreaker, DnsSettings, Protocol, UpstreamHttp2};
 
-use super::{Destination, ProxyHeader, Upstreams, http1::ConnectionPermit, http2::Opening, io::Counted, pool::Group};
-use crate::{breaker::Breaker, cluster::EndpointState, local_addresses::LocalAddresses, tls::ClientTls};
+pub(super) use self::backoff::PreconnectBackoff;
+use super::{Destination, ProxyHeader, Upstreams, http1::ConnectionPermit, http2::Shared, io::Counted, pool::Group};
+use crate::{
+    breaker::{Breaker, Resource},
+    cluster::EndpointState,
+    local_addresses::LocalAddresses,
+    tls::ClientTls,
+};
 
 /// Most connections that a worker opens ahead to one endpoint at once (Envoy's bound for one request).
 const MAX_OPENING: usize = 3;
@@ -27,6 +35,21 @@ impl Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.0.ahead.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One HTTP/2 connection that is being opened ahead, whose end comes however it ends.
+struct SharedAhead(Arc<Group>, Option<Arc<Shared>>);
+
+impl SharedAhead {
+    fn end(mut self, shared: Option<Arc<Shared>>) {
+        self.1 = shared;
+    }
+}
+
+impl Drop for SharedAhead {
+    fn drop(&mut self) {
+        self.0.opened_shared_ahead(self.1.take());
     }
 }
 
@@ -105,7 +128,7 @@ impl Borrowed {
 
 impl Upstreams {
     /// Has HTTP/1.1 connections opened until `percent` of those that serve requests are open, [`MAX_OPENING`] at once, where the limits
-    /// have room. One that fails is not opened again before the next request.
+    /// have room. After one that fails the group pauses.
     pub(super) fn preconnect_http1(&self, group: &Arc<Group>, destination: &Destination<'_>, percent: u16) {
         while group.ahead.load(Ordering::Relaxed) < MAX_OPENING && serves_all(destination) && group.lacks_connections(percent) {
             let Some(counted) = spare(destination) else { return };
@@ -122,15 +145,15 @@ impl Upstreams {
 
     /// Has one further HTTP/2 connection opened where those there are allow fewer requests than `percent` of those under way.
     pub(super) fn preconnect_http2(&self, group: &Arc<Group>, destination: &Destination<'_>, percent: u16) {
-        let has_room = destination.breaker.is_none_or(|breaker| breaker.has_room_for_connection(destination.limits));
-        if !has_room || !serves_all(destination) || !group.begin_shared_ahead(percent) {
+        if !serves_all(destination) {
             return;
         }
+        let Some(counted) = group.begin_shared_ahead(percent, || spare(destination)) else { return };
+        let ahead = SharedAhead(Arc::clone(group), None);
         let (own, plain) = Borrowed::of(destination);
-        let (upstreams, group) = (self.clone(), Arc::clone(group));
+        let upstreams = self.clone();
         tokio::spawn(async move {
-            let mut opening = Opening(&group, None);
-            opening.1 = upstreams.connect_http2(&group, &own.destination(plain)).await.ok();
+            ahead.end(upstreams.connect_http2(&own.destination(plain), counted).await.ok());
         });
     }
 }
@@ -140,17 +163,32 @@ fn serves_all(destination: &Destination<'_>) -> bool {
     destination.proxy_protocol.is_none_or(|header| header.ends.is_none())
 }
 
-/// Counts a connection, where the limits have room for it.
+/// Whether the limits have room for one more connection. Counts nothing.
+pub(super) fn has_room(destination: &Destination<'_>) -> bool {
+    let limit = destination.limits.and_then(|limits| limits.max_endpoint_connections).unwrap_or(u32::MAX);
+    destination.breaker.is_none_or(|breaker| breaker.has_room_for_connection(destination.limits))
+        && destination.endpoint.is_none_or(|endpoint| endpoint.connections() < limit)
+}
+
+/// Counts a connection, where the limits have room for it and no request waits for that.
 fn spare(destination: &Destination<'_>) -> Option<Counted> {
     let limits = destination.limits;
+    // A request that waits may not have seen yet that a connection closed.
+    let is_free = || destination.breaker.is_none_or(|breaker| breaker.active(Resource::Pending) == 0);
+    if !is_free() || !has_room(destination) {
+        return None;
+    }
+    let by_breaker = match destination.breaker {
+        Some(breaker) => Some(breaker.connection(limits).ok()?),
+        None => None,
+    };
     let by_endpoint = match destination.endpoint {
         Some(endpoint) => Some(endpoint.connection(limits.and_then(|limits| limits.max_endpoint_connections)).ok()?),
         None => None,
     };
-    let by_breaker = match destination.breaker {
-        Some(breaker) if !breaker.has_room_for_connection(limits) => return None,
-        Some(breaker) => Some(breaker.connection(limits).ok()?),
-        None => None,
-    };
-    Some(Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint })
+    // Again: a request of another worker may have begun to wait in between.
+    is_free().then_some(Counted { _by_breaker: by_breaker, _by_endpoint: by_endpoint })
 }
+
+#[cfg(test)]
+mod tests;
