@@ -116,6 +116,11 @@ impl Index {
         self.publishers.clear(publisher);
     }
 
+    /// Whether blocks that a publisher has stored since it was last cleared are missing: evicted, of unknown parents, or beyond bounds.
+    pub fn has_lost(&self, publisher: PublisherId) -> bool {
+        self.publishers.has_lost(publisher)
+    }
+
     /// Applies an event of a publisher.
     pub fn apply(&mut self, publisher: PublisherId, event: &Event<'_>) -> ApplyOutcome {
         match event {
@@ -194,11 +199,15 @@ impl Index {
         };
         let Some((key, offset)) = parent else {
             self.counters.unknown += blocks;
+            self.publishers.lose(publisher);
             return ApplyOutcome::Applied;
         };
         match self.publishers.lane(publisher, event.group, event.block_size) {
             Some(lane) => self.store_chain(lane, event, key, offset),
-            None => self.counters.ignored += blocks,
+            None => {
+                self.counters.ignored += blocks;
+                self.publishers.lose(publisher);
+            }
         }
         ApplyOutcome::Applied
     }
@@ -225,7 +234,10 @@ impl Index {
                     add_copy(&mut self.records[number], event.tier, event.is_reused);
                     self.counters.stored += 1;
                 }
-                None => self.counters.unknown += 1,
+                None => {
+                    self.counters.unknown += 1;
+                    self.publishers.lose(publisher);
+                }
             }
         }
     }
@@ -351,6 +363,7 @@ impl Index {
             }
             if !self.records[number].age() {
                 self.counters.evicted += 1;
+                self.publishers.lose(self.publishers.lanes[usize::from(self.records[number].lane)].publisher);
                 return self.free(number);
             }
         }

@@ -1,7 +1,7 @@
 //! From a batch's payload to the index, with the counts that show whether anything is understood.
 
 use crate::{
-    decode::{Batch, Undecoded},
+    decode::{Batch, Event, Undecoded},
     index::{ApplyOutcome, Index, PublisherId},
 };
 
@@ -28,6 +28,7 @@ pub struct IngestCounters {
 pub struct Ingest {
     counters: IngestCounters,
     mute: u32,
+    has_lost: bool,
 }
 
 impl Ingest {
@@ -42,12 +43,28 @@ impl Ingest {
         self.mute >= MUTE_BATCHES
     }
 
+    /// Whether anything of what came since the cache was last cleared could not be read.
+    pub fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    /// A message came that is no batch.
+    pub fn lose(&mut self) {
+        self.has_lost = true;
+    }
+
+    /// The publisher's blocks are forgotten, and with them what is missing of them.
+    pub fn clear(&mut self) {
+        self.has_lost = false;
+    }
+
     /// Applies a batch's events to the index. Returns the greatest of their outcomes.
     pub fn apply(&mut self, index: &mut Index, publisher: PublisherId, payload: &[u8]) -> ApplyOutcome {
         let counters = &mut self.counters;
         counters.batches += 1;
         let Ok(batch) = Batch::new(payload) else {
             counters.malformed_batches += 1;
+            self.has_lost = true;
             self.mute = self.mute.saturating_add(1);
             return ApplyOutcome::Applied;
         };
@@ -56,10 +73,12 @@ impl Ingest {
             match event {
                 Ok(event) => {
                     understood += 1;
+                    self.has_lost &= !matches!(event, Event::Cleared);
                     outcome = outcome.max(index.apply(publisher, &event));
                 }
                 Err(reason) => {
                     lost += 1;
+                    self.has_lost = true;
                     match reason {
                         Undecoded::UnknownTag => counters.unknown_events += 1,
                         Undecoded::Field(_) | Undecoded::Malformed => counters.malformed_events += 1,
@@ -82,7 +101,7 @@ mod tests {
     use rmpv::Value;
 
     use super::*;
-    use crate::testing::{batch, removed};
+    use crate::testing::{array, batch, removed};
 
     /// An engine's events became maps, and another picker's index was empty from then on without a word.
     #[test]
@@ -102,5 +121,23 @@ mod tests {
         assert!(!is_mute);
         let expected = IngestCounters { batches: 16, malformed_batches: 1, events: 1, unknown_events: 7, malformed_events: 0 };
         assert_eq!(counters, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_missing_until_the_cache_is_cleared() {
+        let mut index = Index::new(1, 10);
+        let publisher = index.add_publisher().expect("room");
+        let mut ingest = Ingest::default();
+        let mut has_lost_after = |payload: &[u8]| {
+            ingest.apply(&mut index, publisher, payload);
+            ingest.has_lost()
+        };
+        let (unknown, cleared) = (array([Value::from("BlockMoved")]), array([Value::from("AllBlocksCleared")]));
+        assert!(!has_lost_after(&batch(vec![removed(&[1], &[])])));
+        assert!(has_lost_after(b"no batch"));
+        assert!(has_lost_after(&batch(vec![removed(&[1], &[])])));
+        assert!(!has_lost_after(&batch(vec![cleared.clone()])));
+        assert!(has_lost_after(&batch(vec![cleared.clone(), unknown.clone()])));
+        assert!(!has_lost_after(&batch(vec![unknown, cleared])));
     }
 }

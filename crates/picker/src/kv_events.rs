@@ -33,6 +33,13 @@ struct Known {
     publishers: HashMap<PublisherId, Publisher>,
 }
 
+impl Known {
+    /// Whether all that a publisher has told is known, and that is all that it has.
+    fn is_complete(&self, id: PublisherId, publisher: &Publisher) -> bool {
+        publisher.is_complete && !self.index.has_lost(id)
+    }
+}
+
 /// An endpoint's rank.
 struct Publisher {
     slot: u16,
@@ -93,7 +100,7 @@ impl KvCache {
         let prefixes = known.index.cached_prefixes(prompt);
         for (id, publisher) in &known.publishers {
             let tokens = prefixes.iter().find(|prefix| prefix.publisher == *id).map_or(0, CachedPrefix::total);
-            cached.add(publisher.slot, Cached { tokens, is_complete: publisher.is_complete });
+            cached.add(publisher.slot, Cached { tokens, is_complete: known.is_complete(*id, publisher) });
         }
         cached
     }
@@ -101,8 +108,8 @@ impl KvCache {
     /// Whether an endpoint has told all that its engine has cached; `None` if it publishes no events.
     pub(crate) fn is_complete(&self, slot: u16) -> Option<bool> {
         let known = self.known.read();
-        let ranks = known.publishers.values().filter(|publisher| publisher.slot == slot);
-        ranks.map(|rank| rank.is_complete).reduce(|one, other| one && other)
+        let ranks = known.publishers.iter().filter(|(_, publisher)| publisher.slot == slot);
+        ranks.map(|(id, rank)| known.is_complete(*id, rank)).reduce(|one, other| one && other)
     }
 
     /// Blocks in the index.

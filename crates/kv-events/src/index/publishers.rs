@@ -69,6 +69,8 @@ pub(super) struct Publishers {
     pub(super) owners: Vec<Option<Owner>>,
     /// The live lanes of each publisher; `None` may be given again.
     lanes_of: Vec<Option<Vec<u16>>>,
+    /// Whether blocks of each publisher are missing, since it was last cleared.
+    has_lost: Vec<bool>,
     ended_lanes: Vec<u16>,
     /// Records of lanes that have ended.
     pub(super) dead_records: u32,
@@ -82,8 +84,10 @@ impl Publishers {
         }
         if number == self.lanes_of.len() {
             self.lanes_of.push(None);
+            self.has_lost.push(false);
         }
         self.lanes_of[number] = Some(Vec::new());
+        self.has_lost[number] = false;
         Some(PublisherId(number as u16))
     }
 
@@ -100,6 +104,7 @@ impl Publishers {
     /// Ends a publisher's lanes.
     pub(super) fn clear(&mut self, publisher: PublisherId) {
         let Some(lanes) = &mut self.lanes_of[usize::from(publisher.0)] else { return };
+        self.has_lost[usize::from(publisher.0)] = false;
         for number in lanes.drain(..) {
             let lane = &mut self.lanes[usize::from(number)];
             lane.is_live = false;
@@ -109,6 +114,16 @@ impl Publishers {
                 self.ended_lanes.push(number);
             }
         }
+    }
+
+    /// Notes that a publisher's blocks are missing.
+    pub(super) fn lose(&mut self, publisher: PublisherId) {
+        self.has_lost[usize::from(publisher.0)] = true;
+    }
+
+    /// Whether any is missing.
+    pub(super) fn has_lost(&self, publisher: PublisherId) -> bool {
+        self.has_lost.get(usize::from(publisher.0)).is_some_and(|has_lost| *has_lost)
     }
 
     /// The lane of these blocks, made if there is none. `None`: there are too many, or no such publisher.

@@ -132,8 +132,12 @@ impl Subscriber {
     }
 
     fn take(&mut self, batch: Option<Publication>) {
-        if let Some(batch) = batch {
-            self.advance(|keeper, act| keeper.live(batch.number, batch.payload, Instant::now(), act));
+        match batch {
+            Some(batch) => self.advance(|keeper, act| keeper.live(batch.number, batch.payload, Instant::now(), act)),
+            None => {
+                self.ingest.lose();
+                self.set_complete(false);
+            }
         }
     }
 
@@ -169,6 +173,7 @@ impl Subscriber {
             SequenceAction::Clear => {
                 has_cleared_cache = false;
                 cache.clear(*publisher);
+                ingest.clear();
             }
             SequenceAction::Apply { payload, is_live } => {
                 let is_clear = cache.apply(*publisher, ingest, &payload) == ApplyOutcome::Cleared;
@@ -185,7 +190,7 @@ impl Subscriber {
         if has_lost_cache || self.keeper.counters().restarts > restarts {
             self.shared.members.load().index.clear(&self.endpoint);
         }
-        self.set_complete(self.keeper.is_complete());
+        self.set_complete(self.keeper.is_complete() && !self.ingest.has_lost());
         if self.ingest.is_mute() {
             self.report(&"KV events arrive and none is understood");
         }

@@ -140,6 +140,21 @@ async fn a_clear_that_is_replayed_leaves_the_estimate_and_a_restart_empties_it()
 }
 
 #[tokio::test]
+async fn not_all_is_known_once_a_batch_cannot_be_read() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.publisher.publish(&stored(0, 2)).await;
+    setup.until(32, true).await;
+    setup.publisher.publish(b"no batch").await;
+    setup.until(32, false).await;
+    setup.publisher.publish(&cleared()).await;
+    setup.until(0, true).await;
+    setup.publisher.send_odd_message().await;
+    setup.until(0, false).await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_leaves_is_heard_no_more() {
     let mut setup = Setup::new(true).await;
     setup.publisher.publish(&stored(0, 4)).await;

@@ -10,8 +10,22 @@ fn blocks_of_an_unknown_parent_do_not_hinder_later_prompts() {
     let orphan = stored(&[5, 6], Some(4), &prompt[16..48], 16, &[]);
     apply(&mut index, one, vec![orphan.clone(), prompt_stored(&prompt[..16], 4, &[])]);
     assert_eq!((cached(&index, one, &prompt), index.counters().unknown), ([16, 0, 0], 2));
+    assert!(index.has_lost(one));
+    index.clear(one);
+    assert!(!index.has_lost(one));
+    apply(&mut index, one, vec![prompt_stored(&prompt[..16], 4, &[])]);
     apply(&mut index, one, vec![orphan]);
     assert_eq!(cached(&index, one, &prompt), [48, 0, 0]);
+}
+
+#[test]
+fn a_publisher_whose_blocks_are_evicted_for_anothers_has_lost_some() {
+    let (mut index, [one, other]) = index(2);
+    let prompt = tokens(49);
+    apply(&mut index, one, vec![prompt_stored(&prompt[..32], 16, &[])]);
+    assert!(!index.has_lost(one));
+    apply(&mut index, other, vec![prompt_stored(&prompt[..16], 16, &[])]);
+    assert_eq!((index.has_lost(one), index.has_lost(other)), (true, false));
 }
 
 /// Gemma 4 with a draft model has blocks of 16 and 64 tokens.

@@ -63,6 +63,11 @@ impl Publisher {
         }
     }
 
+    /// Sends a message that is no batch.
+    pub(super) async fn send_odd_message(&mut self) {
+        write_message(self.subscriber.as_mut().unwrap(), &[b"topic", b"no number", b"batch"]).await;
+    }
+
     /// Publishes a batch that does not arrive.
     pub(super) fn lose(&mut self, batch: &[u8]) {
         self.batches.push(batch.to_vec());
