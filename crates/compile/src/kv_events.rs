@@ -33,7 +33,11 @@ pub(crate) fn kv_events(pool: &InferencePool, warnings: &mut Vec<String>) -> Opt
         }
         return None;
     };
-    let ranks = ranks.unwrap_or(1);
+    // Each of a pod's endpoints is a rank, with a publisher of its own.
+    let ranks = match pool.spec.target_ports.len() as u32 {
+        0 | 1 => ranks.unwrap_or(1),
+        endpoints => endpoints,
+    };
     if !fits(PORT_ANNOTATION, port, ranks, warnings) {
         return None;
     }

@@ -1,10 +1,11 @@
 //! What engines have cached, exactly: the index of their KV events, for all of a pool, and the subscribers that keep it.
 //!
 //! A pool says on which port its engines publish. Each endpoint has a task for each of its data-parallel ranks (port + rank), which
-//! connects, keeps the batches in sequence, and applies them. Blocks are forgotten with the connection: an endpoint that cannot be
+//! connects (where a pod has several endpoints, each has one rank of it), keeps the batches in sequence, and applies them. Blocks are forgotten with the connection: an endpoint that cannot be
 //! heard has nothing cached for certain.
 
 mod connection;
+mod ranks;
 mod replay;
 mod subscriber;
 
@@ -15,7 +16,7 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use self::subscriber::Subscribers;
+pub(crate) use self::{ranks::Ranks, subscriber::Subscribers};
 
 /// Most replays of a pool at a time.
 const MAX_REPLAYS: usize = 8;

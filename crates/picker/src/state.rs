@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     endpoint::{Members, PoolEndpoint},
-    kv_events::{KvCache, Subscribers},
+    kv_events::{KvCache, Ranks, Subscribers},
     load::{Load, Tokens},
     pick::{self, PickError, PickRequest},
     picked::Picked,
@@ -138,10 +138,11 @@ impl PoolState {
         if let Some(settings) = members.pool.kv_events {
             self.shared.kv_cache.set_max_blocks(settings.max_blocks);
         }
+        let ranks = members.pool.kv_events.map(|settings| (settings, Ranks::new(&members.endpoints)));
         let mut former = std::mem::take(&mut *followers);
         for endpoint in &members.endpoints {
             let running = former.remove(&endpoint.address).filter(|running| running.scraper.is_of(endpoint));
-            followers.insert(endpoint.address, self.follow(endpoint, running, members.pool.kv_events));
+            followers.insert(endpoint.address, self.follow(endpoint, running, ranks.as_ref()));
         }
         // Those that go give up their places in the index before others take their slots.
         drop(former);
@@ -154,13 +155,19 @@ impl PoolState {
     }
 
     /// Goes on following an endpoint, or begins.
-    fn follow(&self, endpoint: &Arc<PoolEndpoint>, running: Option<Followers>, settings: Option<KvEvents>) -> Followers {
+    fn follow(
+        &self,
+        endpoint: &Arc<PoolEndpoint>,
+        running: Option<Followers>,
+        events: Option<&(KvEvents, Ranks<'_>)>,
+    ) -> Followers {
         let (scraper, subscribers) = running.map_or((None, None), |running| (Some(running.scraper), running.subscribers));
         Followers {
             scraper: scraper.unwrap_or_else(|| Scraper::start(&self.runtime, endpoint, &self.shared)),
-            subscribers: settings.map(|settings| {
-                let subscribers = subscribers.filter(|subscribers| subscribers.has(settings));
-                subscribers.unwrap_or_else(|| Subscribers::start(&self.runtime, endpoint, &self.shared, settings))
+            subscribers: events.map(|(settings, ranks)| {
+                let ranks = ranks.of(endpoint, *settings);
+                let subscribers = subscribers.filter(|subscribers| subscribers.has(*settings, &ranks));
+                subscribers.unwrap_or_else(|| Subscribers::start(&self.runtime, endpoint, &self.shared, *settings, ranks))
             }),
         }
     }

@@ -34,7 +34,7 @@ pub struct KvEvents {
     pub port: u16,
     /// The same of the ROUTER sockets that send earlier batches again.
     pub replay_port: Option<u16>,
-    /// Data-parallel ranks of each endpoint, 1 to 64.
+    /// Data-parallel ranks of each pod, 1 to 64: of its only endpoint, or one of each endpoint, by ascending port.
     pub ranks: u16,
     /// Most blocks that are remembered of all engines together.
     pub max_blocks: u32,

@@ -1,6 +1,6 @@
 //! Subscribers: a task for each data-parallel rank of an endpoint.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
 use pailou_kv_events::{
@@ -25,20 +25,27 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 /// An endpoint's subscribers, which end when this is dropped.
 pub(crate) struct Subscribers {
     settings: KvEvents,
+    ranks: Range<u16>,
     cache: Arc<KvCache>,
     tasks: Vec<(PublisherId, AbortHandle)>,
 }
 
 impl Subscribers {
-    /// Subscribes to all ranks of an endpoint.
-    pub(crate) fn start(runtime: &Handle, endpoint: &Arc<PoolEndpoint>, shared: &Arc<Shared>, settings: KvEvents) -> Self {
-        let subscribers = (0..settings.ranks).filter_map(|rank| Subscriber::new(endpoint, shared, settings, rank));
+    /// Subscribes to an endpoint's ranks.
+    pub(crate) fn start(
+        runtime: &Handle,
+        endpoint: &Arc<PoolEndpoint>,
+        shared: &Arc<Shared>,
+        settings: KvEvents,
+        ranks: Range<u16>,
+    ) -> Self {
+        let subscribers = ranks.clone().filter_map(|rank| Subscriber::new(endpoint, shared, settings, rank));
         let start = |subscriber: Subscriber| (subscriber.publisher, runtime.spawn(subscriber.run()).abort_handle());
-        Self { settings, cache: Arc::clone(&shared.kv_cache), tasks: subscribers.map(start).collect() }
+        Self { settings, ranks, cache: Arc::clone(&shared.kv_cache), tasks: subscribers.map(start).collect() }
     }
 
-    pub(crate) fn has(&self, settings: KvEvents) -> bool {
-        self.settings == settings
+    pub(crate) fn has(&self, settings: KvEvents, ranks: &Range<u16>) -> bool {
+        self.settings == settings && self.ranks == *ranks
     }
 }
 

@@ -154,6 +154,38 @@ async fn not_all_is_known_once_a_batch_cannot_be_read() {
     setup.until(0, false).await;
 }
 
+/// Each of a pod's endpoints followed all of its ranks, and seemed to have cached what the others have.
+#[tokio::test]
+async fn each_of_a_pods_endpoints_follows_the_publisher_of_its_place() {
+    let mut setup = Setup::new(false).await;
+    setup.publisher.accept().await;
+    setup.publisher.publish(&stored(0, 2)).await;
+    setup.until(32, true).await;
+    let pool = Arc::clone(&setup.state.members().pool);
+    let settings = KvEvents { ranks: 2, ..pool.kv_events.expect("settings") };
+    let pool = Arc::new(Pool { kv_events: Some(settings), ..Pool::clone(&pool) });
+    let at = |port: u16| Endpoint { address: Address::Socket(([127, 0, 0, 1], port).into()), ..endpoints([0]).remove(0) };
+    setup.state.update(pool, &[at(10_001), at(10_000)]);
+    setup.publisher.is_left().await;
+    setup.publisher.accept().await;
+    setup.publisher.publish(&stored(0, 1)).await;
+    let slot_of = |port| setup.state.members().endpoints.iter().find(|it| it.address.port() == port).map(|it| it.slot);
+    let cached = |port| {
+        let tokens = tokens();
+        let prompt = Prompt { tokens: &tokens, ..Prompt::default() };
+        setup.state.kv_cache().cached_tokens(&prompt).of(slot_of(port).expect("an endpoint")).map(|cached| cached.tokens)
+    };
+    let reached = async {
+        while cached(10_000) != Some(16) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reached).await.expect("what the first rank has");
+    assert_eq!(cached(10_001), Some(0));
+    let publishers = setup.state.members().endpoints.len();
+    assert_eq!(setup.state.kv_cache().known.read().publishers.len(), publishers);
+}
+
 #[tokio::test]
 async fn an_endpoint_that_leaves_is_heard_no_more() {
     let mut setup = Setup::new(true).await;
