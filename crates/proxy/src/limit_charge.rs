@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Flag},
     request_record::RequestRecord,
     response_cost::{ComputedCost, HeldCharge, ResponseCost, UnknownCost},
-    shared_limits::{self, StoreDeadline},
+    shared_limits::{self, StoreBudget},
     token_charges::TokenCharges,
     wall_clock::unix_seconds,
 };
@@ -41,7 +41,7 @@ pub(crate) struct ChargedRequest<'a> {
     /// The backend that it will probably go to.
     pub(crate) backend: Option<&'a ClusterState>,
     /// Time that the store of shared limits has.
-    pub(crate) store_deadline: &'a StoreDeadline,
+    pub(crate) store_budget: &'a StoreBudget,
 }
 
 /// The cost of a response, and what is expected of it where that is known.
@@ -103,7 +103,7 @@ impl Charges {
                     return Err(NoCharge::Uncounted(error));
                 }
             };
-            match shared_limits::admit(context, now, &charge, request.store_deadline).await {
+            match shared_limits::admit(context, now, &charge, request.store_budget).await {
                 Ok(Admission::Admitted { rate, begin, reservation, is_over }) => {
                     if is_over {
                         context.metrics.shadowed_limits.inc();

@@ -63,7 +63,7 @@ use crate::{
     retained::Keep,
     runtime::Runtime,
     server::ClientBody,
-    shared_limits::StoreDeadline,
+    shared_limits::StoreBudget,
     template::{self, RequestFacts},
     worker::Connection,
 };
@@ -183,7 +183,7 @@ async fn serve(
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
-    let (place, store_deadline) = (ClientPlace::default(), StoreDeadline::default());
+    let (place, store_budget) = (ClientPlace::default(), StoreBudget::default());
     let stage = Stage {
         runtime: &runtime,
         connection,
@@ -198,7 +198,7 @@ async fn serve(
         costs: listener.costs.as_deref(),
         geo: listener.geo.as_deref(),
         place: &place,
-        store_deadline: &store_deadline,
+        store_budget: &store_budget,
     };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
     let base_models = &runtime.snapshot().base_models;
@@ -230,8 +230,8 @@ async fn serve(
     };
     let is_priced = record.model.is_some() && listener.costs.as_ref().is_some_and(|costs| costs.has_prices());
     let needs_model = is_priced && state.may_be_refused();
-    let store_deadline = &store_deadline;
-    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds, needs_model, store_deadline };
+    let store_budget = &store_budget;
+    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds, needs_model, store_budget };
     answer_or_forward(connection, head, admission, record, state).await
 }
 
@@ -286,7 +286,7 @@ struct Admission<'a> {
     bounds: Bounds,
     /// A processor that changes the body on its way may change the model, by which the response is priced.
     needs_model: bool,
-    store_deadline: &'a StoreDeadline,
+    store_budget: &'a StoreBudget,
 }
 
 /// Sends a request to a backend.
@@ -296,7 +296,7 @@ async fn forward(
     admission: Admission<'_>,
     record: &mut RequestLog,
 ) -> Result<Served, Error> {
-    let Admission { admitted, runtime, listener, entry, client, bounds, needs_model, store_deadline } = admission;
+    let Admission { admitted, runtime, listener, entry, client, bounds, needs_model, store_budget } = admission;
     let (context, rule, policy) = (&connection.worker.context, &entry.rule, &*listener.client);
     let base_models = &runtime.snapshot().base_models;
     upgrades::check(head, rule)?;
@@ -318,18 +318,8 @@ async fn forward(
     let (listener, costs, is_understood) = (&listener.name, listener.costs.as_deref(), input.is_understood());
     if backend.limits.is_some() {
         let (call, known) = (input.call(), input.known(base_models));
-        let request = BackendRequest {
-            context,
-            client,
-            route: &rule.route,
-            listener,
-            head,
-            call,
-            is_understood,
-            known,
-            costs,
-            store_deadline,
-        };
+        let request =
+            BackendRequest { context, client, route: &rule.route, listener, head, call, is_understood, known, costs, store_budget };
         let (other, charge) = Box::pin(backend::with_room(rule, runtime, backend, request)).await?;
         record.hold_for_backend(charge);
         backend = other;

@@ -1,36 +1,38 @@
 //! Limits that this process counts with others: the store's client, and admission by it.
 
+use std::time::Duration;
+
 use pailou_limits::{Admission, Charge};
 use pailou_snapshot::LimitStore;
 use pailou_store::{SharedLimits, Unavailable};
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::runtime::Handle;
 
 use crate::{
     context::Context,
     error::{Error, Flag},
 };
 
-/// Time by which the store has to have answered a request: all limits that it meets, of its route and of backends, wait for no longer
-/// together. The first that waits sets it.
+/// Time that a request may still wait for the store: all limits that it meets, of its route and of backends, share it. The first that waits
+/// sets it; a body that comes in between takes nothing of it.
 #[derive(Default)]
-pub(crate) struct StoreDeadline(Mutex<Option<Instant>>);
+pub(crate) struct StoreBudget(Mutex<Option<Duration>>);
 
-impl StoreDeadline {
+impl StoreBudget {
     async fn admit(&self, limits: &SharedLimits, now: u64, charge: &Charge) -> Result<Admission, Unavailable> {
-        let mut until = *self.0.lock();
-        let admission = limits.admit(now, charge, &mut until).await;
-        *self.0.lock() = until;
+        let mut left = *self.0.lock();
+        let admission = limits.admit(now, charge, &mut left).await;
+        *self.0.lock() = left;
         admission
     }
 }
 
-/// Charges a request to one counter: by its lease, else once the store has answered, at the latest at `deadline`.
+/// Charges a request to one counter: by its lease, else once the store has answered, within what is left of `budget`.
 ///
 /// # Errors
 /// 500 where the store does not answer, and limits that cannot be counted are to refuse.
-pub(crate) async fn admit(context: &Context, now: u64, charge: &Charge, deadline: &StoreDeadline) -> Result<Admission, Error> {
-    deadline.admit(&context.shared_limits, now, charge).await.map_err(|Unavailable| {
+pub(crate) async fn admit(context: &Context, now: u64, charge: &Charge, budget: &StoreBudget) -> Result<Admission, Error> {
+    budget.admit(&context.shared_limits, now, charge).await.map_err(|Unavailable| {
         Error::new(Flag::RateLimitStore, "limits cannot be counted at this moment; try again")
             .with_detail(format!("limit {}: its store does not answer", charge.name))
     })
@@ -48,7 +50,7 @@ pub(crate) fn use_store(context: &Context, store: Option<&LimitStore>, runtime: 
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
     use pailou_limits::{Counters, Descriptor, Window, WindowKind};
     use tokio::net::TcpListener;
@@ -75,13 +77,12 @@ mod tests {
         let store = LimitStore::parse(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
         let limits = SharedLimits::new(Arc::<Counters>::default());
         limits.use_store(Some(&LimitStore { timeout: Duration::from_millis(50), ..store }), &Handle::current());
-        let deadline = StoreDeadline::default();
-        assert!(deadline.admit(&limits, 0, &charge(1)).await.is_ok());
-        let first = *deadline.0.lock();
-        assert!(first.is_some_and(|at| at <= Instant::now()), "it was waited for");
+        let budget = StoreBudget::default();
+        assert!(budget.admit(&limits, 0, &charge(1)).await.is_ok());
+        assert_eq!(*budget.0.lock(), Some(Duration::ZERO), "it was waited for");
         for rule in 2..10 {
-            assert!(deadline.admit(&limits, 0, &charge(rule)).await.is_ok());
+            assert!(budget.admit(&limits, 0, &charge(rule)).await.is_ok());
         }
-        assert_eq!(*deadline.0.lock(), first);
+        assert_eq!(*budget.0.lock(), Some(Duration::ZERO));
     }
 }

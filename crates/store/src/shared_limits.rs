@@ -131,12 +131,12 @@ impl SharedLimits {
         self.sharing.replicas()
     }
 
-    /// Charges a request, as [`Counters::admit`] does: without a store alone, else by the lease of its counter. `deadline` is set by the first
-    /// limit that waits.
+    /// Charges a request, as [`Counters::admit`] does: without a store alone, else by the lease of its counter. `budget` is the time left to
+    /// wait for the store: the first limit that waits sets it, and each takes away what it has waited.
     ///
     /// # Errors
     /// The store does not answer, and is to be asked.
-    pub async fn admit(&self, now: u64, charge: &Charge, deadline: &mut Option<Instant>) -> Result<Admission, Unavailable> {
+    pub async fn admit(&self, now: u64, charge: &Charge, budget: &mut Option<Duration>) -> Result<Admission, Unavailable> {
         let mut ended = None;
         loop {
             let begun = self.begun.load(Ordering::Relaxed);
@@ -146,10 +146,13 @@ impl SharedLimits {
                 Err(Unleased::Asked) => {}
             }
             let Some(store) = self.store().filter(|_| !self.sharing.is_down()) else { return self.alone(now, charge) };
-            let until = *deadline.get_or_insert_with(|| Instant::now() + store.timeout);
+            let left = *budget.get_or_insert(store.timeout);
             let ended = ended.get_or_insert_with(|| self.ended.clone());
             // The batch that the counter is in has not begun yet.
-            if !matches!(time::timeout_at(until, ended.wait_for(|number| *number > begun)).await, Ok(Ok(_))) {
+            let since = Instant::now();
+            let is_answered = matches!(time::timeout(left, ended.wait_for(|number| *number > begun)).await, Ok(Ok(_)));
+            *budget = Some(left.saturating_sub(since.elapsed()));
+            if !is_answered {
                 return self.alone(now, charge);
             }
         }
@@ -181,5 +184,69 @@ impl Drop for SharedLimits {
         if let ClientTask::Running(task) = self.task.get_mut() {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use pailou_limits::{Descriptor, Window, WindowKind};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(20);
+    const ANSWER_TIME: Duration = Duration::from_millis(5);
+
+    fn charge(rule: u64) -> Charge {
+        Charge {
+            name: "ns/policy/rule/0".into(),
+            rule: (rule, 0),
+            descriptor: Descriptor::default(),
+            window: Window { seconds: 31_536_000, kind: WindowKind::Epoch },
+            limit: 10,
+            cost: 1,
+            expected: None,
+            is_shadow: false,
+        }
+    }
+
+    /// Answers all that waits, again and again until it is silent.
+    async fn answer(client: Box<StoreClient>, is_silent: Arc<AtomicBool>) {
+        while !is_silent.load(Ordering::Relaxed) {
+            time::sleep(ANSWER_TIME).await;
+            for claim in client.counters.claims(&client.sharing, 0, usize::MAX) {
+                let grant = claim.claim.decide(claim.claim.begin, 0, 0);
+                client.counters.grant(&client.sharing, 0, &claim, &grant);
+            }
+            client.ended.send_replace(client.begun.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        std::future::pending::<()>().await;
+        drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_between_two_waits_for_the_store_is_not_the_stores() {
+        let limits = SharedLimits::new(Arc::<Counters>::default());
+        let task = std::mem::replace(&mut *limits.task.lock(), ClientTask::Ended);
+        let ClientTask::Waiting(client) = task else { panic!("no store is used yet") };
+        let store = LimitStore::parse("redis://127.0.0.1:1").unwrap();
+        limits.use_store(Some(&LimitStore { timeout: TIMEOUT, is_fail_closed: true, ..store }), &Handle::current());
+        let is_silent = Arc::<AtomicBool>::default();
+        tokio::spawn(answer(client, is_silent.clone()));
+        let mut budget = None;
+        for rule in 1..=3 {
+            assert!(limits.admit(0, &charge(rule), &mut budget).await.is_ok());
+            // The request's body comes meanwhile.
+            time::sleep(Duration::from_millis(52)).await;
+        }
+        assert!(budget.is_some_and(|left| left > Duration::ZERO && left < TIMEOUT - ANSWER_TIME), "{budget:?}");
+
+        is_silent.store(true, Ordering::Relaxed);
+        time::sleep(ANSWER_TIME).await;
+        let since = Instant::now();
+        assert!(limits.admit(0, &charge(4), &mut budget).await.is_err());
+        assert!(since.elapsed() < TIMEOUT, "no more than was left");
+        assert_eq!(budget, Some(Duration::ZERO));
     }
 }

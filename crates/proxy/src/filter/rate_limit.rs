@@ -24,7 +24,7 @@ use crate::{
     request_head::Head,
     request_input::{ReadBody, RequestInput},
     runtime::Runtime,
-    shared_limits::StoreDeadline,
+    shared_limits::StoreBudget,
     token_charges::TokenCharges,
 };
 
@@ -80,7 +80,7 @@ pub(super) async fn request(
         metadata: &identity.metadata,
         costs: stage.costs,
         backend: stage.rule().and_then(|rule| first_backend(rule, stage.runtime)),
-        store_deadline: stage.store_deadline,
+        store_budget: stage.store_budget,
     };
     if !filter.is_local
         && let Some(service) = context.limit_service.current()
@@ -125,7 +125,7 @@ pub(crate) struct BackendRequest<'a> {
     /// Costs of models' responses, and prices.
     pub(crate) costs: Option<&'a LlmCosts>,
     /// Time that the store of shared limits has.
-    pub(crate) store_deadline: &'a StoreDeadline,
+    pub(crate) store_budget: &'a StoreBudget,
 }
 
 /// Charges a request to the limits of a backend, and holds room for its response.
@@ -137,14 +137,14 @@ pub(crate) async fn charge_backend(
     backend: Option<&ClusterState>,
     request: BackendRequest<'_>,
 ) -> Result<BackendCharge, Error> {
-    let BackendRequest { context, client, route, listener, head, call, is_understood, known, costs, store_deadline } = request;
+    let BackendRequest { context, client, route, listener, head, call, is_understood, known, costs, store_budget } = request;
     if limits.needs_body {
         check_body(head, is_understood)?;
     }
     let selected = Facts { client, head, known: &known }.select(limits);
     let (metadata, mut charges) = (Metadata::default(), Charges::default());
     let scan = call.and_then(ReadBody::scan);
-    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend, store_deadline };
+    let charged = ChargedRequest { context, scan, metadata: &metadata, costs, backend, store_budget };
     let target = || limit_target::id(route, listener);
     charges.charge(&charged, selected, target, |_, _| {}).await.map_err(NoCharge::into_error)?;
     Ok(BackendCharge::new(charges, Arc::clone(context)))

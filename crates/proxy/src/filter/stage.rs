@@ -12,7 +12,7 @@ use crate::{
     request_input::{Bounds, RequestInput},
     response_body::ResponseBody,
     runtime::Runtime,
-    shared_limits::StoreDeadline,
+    shared_limits::StoreBudget,
     worker::Connection,
 };
 
@@ -43,7 +43,7 @@ pub(crate) struct Stage<'a> {
     /// Place of the client's address, once a rule has looked at it.
     pub(crate) place: &'a ClientPlace,
     /// Time that the store of shared limits has.
-    pub(crate) store_deadline: &'a StoreDeadline,
+    pub(crate) store_budget: &'a StoreBudget,
 }
 
 impl<'a> Stage<'a> {

@@ -14,7 +14,7 @@ use crate::{
     headers,
     limit_charge::BackendCharge,
     request_log::RequestLog,
-    shared_limits::StoreDeadline,
+    shared_limits::StoreBudget,
     weighted::AttemptHistory,
 };
 
@@ -39,8 +39,10 @@ impl<'a> Attempts<'a> {
     /// Moves on for a retry that a policy asks for: to another backend's endpoint, else to another of the same; where every
     /// endpoint was tried, the same one is tried again.
     pub(super) async fn move_on(&mut self, record: &mut RequestLog) {
+        // A retry may come long after the first attempt: the store has its time anew, once for all backends that are full.
+        let store_budget = StoreBudget::default();
         while let Some(backend) = self.next_backend() {
-            let error = match self.turn_to(backend, record).await {
+            let error = match self.turn_to(backend, record, &store_budget).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
@@ -60,16 +62,14 @@ impl<'a> Attempts<'a> {
     }
 
     /// Turns to another backend. All that can fail comes first: until then the request stays as it is.
-    async fn turn_to(&mut self, backend: &'a BackendRef, record: &mut RequestLog) -> Result<(), Error> {
+    async fn turn_to(&mut self, backend: &'a BackendRef, record: &mut RequestLog, store_budget: &StoreBudget) -> Result<(), Error> {
         let rule = &self.route.entry.rule;
         let permit = self.route.runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
         let call = self.body.call();
         if let Some(headers) = &self.original {
             self.head.parts.headers = headers.clone();
         }
-        // A retry may come long after the first attempt: the store has its time anew.
-        let store_deadline = StoreDeadline::default();
-        let charge = backend::charge(backend, self.route.runtime, self.backend_request(&store_deadline)).await?;
+        let charge = backend::charge(backend, self.route.runtime, self.backend_request(store_budget)).await?;
         let counts_tokens = record.counts_tokens() || charge.as_ref().is_some_and(BackendCharge::counts_tokens);
         let route = Chosen { backend, counts_tokens, ..self.route };
         let mut outgoing = match &self.original {
@@ -103,7 +103,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// The request, as limits of a backend count it.
-    fn backend_request<'r>(&'r self, store_deadline: &'r StoreDeadline) -> BackendRequest<'r> {
+    fn backend_request<'r>(&'r self, store_budget: &'r StoreBudget) -> BackendRequest<'r> {
         let Chosen { runtime, entry, listener, client, is_understood, costs, .. } = self.route;
         let call = self.body.call();
         let nothing = Body::Read { model: None, base_model: None };
@@ -117,7 +117,7 @@ impl<'a> Attempts<'a> {
             is_understood,
             known: call.map_or(nothing, |call| call.known(&runtime.snapshot().base_models)),
             costs,
-            store_deadline,
+            store_budget,
         }
     }
 }
