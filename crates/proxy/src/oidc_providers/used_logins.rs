@@ -127,15 +127,7 @@ impl UsedLogins {
         if is_unanswered {
             return;
         }
-        let mut state = self.0.lock();
-        state.forget_left();
-        if state.left.len() >= MAX_KEPT_ANSWERS
-            && let Some(oldest) = state.left.iter().min_by_key(|(_, left)| left.since).map(|(id, _)| *id)
-        {
-            state.left.remove(&oldest);
-        }
-        state.left.insert(id, LeftExchange { since: Instant::now(), outcome });
-        if !std::mem::replace(&mut state.forgets, true) {
+        if self.0.lock().keep_left(id, outcome) {
             self.keep_forgetting();
         }
     }
@@ -157,8 +149,12 @@ impl UsedLogins {
         };
         match Handle::try_current() {
             Ok(tasks) => drop(tasks.spawn(forget)),
-            // The worker has gone; so do the answers.
-            Err(_) => *self.0.lock() = State::default(),
+            // The worker has gone; so do the answers. The logins stay used.
+            Err(_) => {
+                let mut state = self.0.lock();
+                state.left.clear();
+                state.forgets = false;
+            }
         }
     }
 
@@ -197,6 +193,19 @@ impl UsedLogins {
 }
 
 impl State {
+    /// Keeps an answer, in the place of the oldest if there are too many. Gives back whether nobody forgets them yet, which the caller is
+    /// to begin.
+    fn keep_left(&mut self, id: LoginId, outcome: Exchange) -> bool {
+        self.forget_left();
+        if self.left.len() >= MAX_KEPT_ANSWERS
+            && let Some(oldest) = self.left.iter().min_by_key(|(_, left)| left.since).map(|(id, _)| *id)
+        {
+            self.left.remove(&oldest);
+        }
+        self.left.insert(id, LeftExchange { since: Instant::now(), outcome });
+        !std::mem::replace(&mut self.forgets, true)
+    }
+
     /// Tokens are kept no longer than need be.
     fn forget_left(&mut self) {
         self.left.retain(|_, left| left.since.elapsed() < KEPT_ANSWER);
@@ -299,6 +308,17 @@ mod tests {
         logins.leave(id(3), exchange);
         sleep(KEPT_ANSWER + FORGET_INTERVAL).await;
         assert!(logins.0.lock().left.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_leaves_as_its_worker_ends_leaves_a_login_that_is_used() {
+        let logins = UsedLogins::default();
+        let (_sender, exchange) = watch::channel(None);
+        assert!(logins.begin(id(1), 600, 0));
+        drop(WaitingClient { logins: logins.clone(), id: id(1), exchange: Some(exchange) });
+        assert!(!logins.begin(id(1), 600, 0), "its state counts once");
+        let state = logins.0.lock();
+        assert!(state.left.is_empty() && !state.forgets);
     }
 
     #[tokio::test]
