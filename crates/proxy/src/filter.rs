@@ -43,7 +43,7 @@ use crate::{
     worker::Connection,
 };
 use authentication::Identity;
-pub(crate) use authorization::{Denied, wait_for_places};
+pub(crate) use authorization::{Denied, needs_places, wait_for_places};
 use bandwidth_limit::BandwidthState;
 pub(crate) use client_place::ClientPlace;
 pub(crate) use consultation::{Consultation, consult_guards, have_same_guards};

@@ -8,7 +8,10 @@ use std::{
     fs::{self, Metadata},
     net::IpAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -17,7 +20,12 @@ use maxminddb::Reader;
 use pailou_auth::{AnonymousSigns, GeoLocation, GeoNeeds};
 use pailou_snapshot::{GeoSources, Snapshot};
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::Notify, task::spawn_blocking, time::sleep};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout_at},
+};
 
 use records::{Anonymous, AutonomousSystem, City, Country, Provider, Record};
 
@@ -25,6 +33,8 @@ use records::{Anonymous, AutonomousSystem, City, Country, Provider, Record};
 const MAX_FILE: u64 = 1 << 30;
 /// How often files are looked at, as a program beside the proxy may put newer ones in their places.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// Longest time that a request waits for files to be read: a volume may hang.
+const GEO_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All databases of a process.
 #[derive(Default)]
@@ -41,6 +51,8 @@ struct Slot {
     was_read: Notify,
     /// Held while the file is read.
     reading: Mutex<()>,
+    /// A read is to begin.
+    is_queued: AtomicBool,
     usage: Mutex<Use>,
 }
 
@@ -64,8 +76,7 @@ struct Database {
 
 impl GeoDatabases {
     /// Begins to read the files that a configuration names, on a thread for such work: requests that need them wait, but for those that are
-    /// read again, as they have changed. Files that only the
-    /// configuration before names stay for [`REFRESH_INTERVAL`] at least, for the requests under way.
+    /// read again, as they have changed. Files that only the configuration before names stay for [`REFRESH_INTERVAL`] at least, for the requests under way.
     pub(crate) fn follow(self: &Arc<Self>, snapshot: &Snapshot, tasks: &Handle) {
         self.name(&snapshot.geo_sources().flat_map(GeoSources::files).cloned().collect(), tasks);
     }
@@ -87,7 +98,10 @@ impl GeoDatabases {
         for path in files {
             let path = Arc::clone(path);
             let slot = Arc::clone(open.entry(Arc::clone(&path)).or_insert_with(|| Arc::new(Slot::new())));
-            tasks.spawn_blocking(move || slot.read(&path));
+            // A volume that hangs does not get one thread after another.
+            if !slot.is_queued.swap(true, Ordering::AcqRel) {
+                tasks.spawn_blocking(move || slot.read(&path));
+            }
         }
         self.open.store(Arc::new(open));
     }
@@ -127,14 +141,24 @@ impl GeoDatabases {
         open.iter().filter(|(_, slot)| slot.is_named()).for_each(|(path, slot)| slot.read(path));
     }
 
-    /// Waits until the files have been read once.
-    pub(crate) async fn wait_until_read(&self, sources: &GeoSources) {
-        for path in sources.files() {
-            let slot = self.open.load().get(path).cloned();
-            if let Some(slot) = slot {
+    /// Waits until the files have been read once, at most [`GEO_READ_TIMEOUT`] and until `deadline`.
+    pub(crate) async fn wait_until_read(&self, sources: &GeoSources, deadline: Option<Instant>) {
+        let unread: Vec<Arc<Slot>> = {
+            let open = self.open.load();
+            sources.files().filter_map(|path| open.get(path)).filter(|slot| !slot.is_read()).cloned().collect()
+        };
+        if unread.is_empty() {
+            return;
+        }
+        let until = Instant::now() + GEO_READ_TIMEOUT;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let read = async {
+            for slot in unread {
                 slot.wait_until_read().await;
             }
-        }
+        };
+        // What is not read then, no rule can be judged by.
+        let _ = timeout_at(until, read).await;
     }
 
     /// The place of an address, as far as rules look at it, its texts in lower case.
@@ -195,7 +219,13 @@ fn lower(text: String) -> Box<str> {
 impl Slot {
     fn new() -> Self {
         let usage = Mutex::new(Use::Named);
-        Self { database: ArcSwapOption::empty(), was_read: Notify::new(), reading: Mutex::default(), usage }
+        Self {
+            database: ArcSwapOption::empty(),
+            was_read: Notify::new(),
+            reading: Mutex::default(),
+            is_queued: AtomicBool::new(false),
+            usage,
+        }
     }
 
     fn is_named(&self) -> bool {
@@ -205,13 +235,23 @@ impl Slot {
     /// Reads the file, unless it is as it was. What failed is tried again: permissions may be other ones, or there may be files to open
     /// again.
     fn read(&self, path: &Path) {
+        self.read_by(path, Database::read);
+    }
+
+    fn read_by(&self, path: &Path, read: impl FnOnce(&Path, Option<&Database>) -> Database) {
         let _reading = self.reading.lock();
+        // Before the file is looked at: a later change has it read again.
+        self.is_queued.store(false, Ordering::Release);
         let known = self.database.load_full();
         if known.as_ref().is_some_and(|database| database.reader.is_ok() && database.version == version(path)) {
             return;
         }
-        self.database.store(Some(Arc::new(Database::read(path, known.as_deref()))));
-        self.was_read.notify_waiters();
+        let _end = ReadEnd { slot: self, path };
+        self.database.store(Some(Arc::new(read(path, known.as_deref()))));
+    }
+
+    fn is_read(&self) -> bool {
+        self.database.load().is_some()
     }
 
     async fn wait_until_read(&self) {
@@ -220,11 +260,27 @@ impl Slot {
             tokio::pin!(was_read);
             // Registered before looking, so that no end of reading is missed.
             was_read.as_mut().enable();
-            if self.database.load().is_some() {
+            if self.is_read() {
                 return;
             }
             was_read.await;
         }
+    }
+}
+
+/// End of a read, also of one that panics: nobody waits on.
+struct ReadEnd<'a> {
+    slot: &'a Slot,
+    path: &'a Path,
+}
+
+impl Drop for ReadEnd<'_> {
+    fn drop(&mut self) {
+        if !self.slot.is_read() {
+            let reader = Err(format!("{}: reading it came to no end", self.path.display()));
+            self.slot.database.store(Some(Arc::new(Database { version: None, reader })));
+        }
+        self.slot.was_read.notify_waiters();
     }
 }
 
@@ -309,6 +365,29 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_a_file_that_is_not_read_for_a_while_only() {
+        let (databases, path): (_, Arc<Path>) = (GeoDatabases::default(), Path::new("/nowhere.mmdb").into());
+        let slot = Arc::new(Slot::new());
+        databases.open.store(Arc::new(BTreeMap::from([(Arc::clone(&path), Arc::clone(&slot))])));
+        let sources = GeoSources { country: Some(Arc::clone(&path)), ..GeoSources::default() };
+        let needs = GeoNeeds { country: true, ..GeoNeeds::default() };
+        let of_request = Duration::from_secs(1);
+        for (deadline, expected) in [(None, GEO_READ_TIMEOUT), (Some(of_request), of_request)] {
+            let since = Instant::now();
+            databases.wait_until_read(&sources, deadline.map(|deadline| since + deadline)).await;
+            assert!(since.elapsed() >= expected && since.elapsed() < expected + of_request);
+            assert!(databases.locate(&sources, needs, CLIENT.into()).is_err_and(|why| why.contains("not read yet")));
+        }
+
+        let since = Instant::now();
+        let panics = || slot.read_by(&path, |_, _| panic!("a reader's mistake"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+        databases.wait_until_read(&sources, None).await;
+        assert_eq!(since.elapsed(), Duration::ZERO);
+        assert!(databases.locate(&sources, needs, CLIENT.into()).is_err_and(|why| why.contains("no end")));
+    }
+
     #[tokio::test]
     async fn files_are_read_again_when_they_change_and_stay_until_requests_under_way_are_over() {
         let file = File(std::env::temp_dir().join(format!("pailou-geo-refresh-{}.mmdb", std::process::id())));
@@ -319,7 +398,7 @@ mod tests {
         let country = || databases.locate(&sources, needs, CLIENT.into()).map(|place| place.country.unwrap_or_default());
         fs::write(&path, countries("DE", 1)).unwrap();
         databases.name(&BTreeSet::from([Arc::clone(&path)]), &tasks);
-        databases.wait_until_read(&sources).await;
+        databases.wait_until_read(&sources, None).await;
         assert_eq!(country().as_deref(), Ok("de"));
 
         for (bytes, expected) in [(countries("FR", 2), Ok("fr")), (b"nothing".to_vec(), Err(())), (countries("IT", 3), Ok("it"))] {

@@ -211,10 +211,10 @@ impl Proxy {
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let mut names = self.applying.lock();
         let current = self.context.runtime.load_full();
-        self.context.geo.follow(snapshot, &self.tasks);
         match &current {
             Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
             _ => {
+                self.context.geo.follow(snapshot, &self.tasks);
                 let runtime = Arc::new(Runtime::link(current.as_deref(), snapshot.clone(), endpoints, &self.background));
                 self.context.runtime.store(Some(Arc::clone(&runtime)));
                 key_fetcher::update(&self.context, &runtime, &self.background);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
 use pailou_auth::{Denial, GeoLocation, RequestFacts};
-use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter, DeniedModel};
+use pailou_snapshot::{AuthorizationFilter, Body, CsrfFilter, DeniedModel, Filters, HttpFilter};
 
 use super::{
     Stage,
@@ -80,10 +80,16 @@ pub(super) fn locate(filter: &AuthorizationFilter, stage: &Stage<'_>) -> Result<
     stage.place.find(&stage.connection.worker.context.geo, stage.geo, filter.geo_needs, stage.client)
 }
 
-/// Waits until the databases of places have been read once: a configuration does not wait for them.
+/// Whether rules look at the place of the client's address.
+pub(crate) fn needs_places(filters: &Filters) -> bool {
+    let needs_places = |filter: &HttpFilter| matches!(filter, HttpFilter::Authorization(rules) if rules.geo_needs.any());
+    filters.http.iter().any(needs_places)
+}
+
+/// Waits until the databases of places have been read once: a configuration does not wait for them. The request's time goes on.
 pub(crate) async fn wait_for_places(stage: &Stage<'_>) {
     if let Some(sources) = stage.geo {
-        stage.connection.worker.context.geo.wait_until_read(sources).await;
+        stage.connection.worker.context.geo.wait_until_read(sources, stage.deadline).await;
     }
 }
 

@@ -48,7 +48,9 @@ pub(super) async fn response(
         state.enter_cors(&entry.rule.filters, head);
     }
     let (entries, refusal) = admitted(entries, stage, head).await;
-    filter::wait_for_places(stage).await;
+    if entries.iter().any(|(entry, _)| filter::needs_places(&entry.rule.filters)) {
+        filter::wait_for_places(stage).await;
+    }
     let Listed { models, refusal: forbidden, denied, hides } = Listed::of(&entries, stage, &request);
     // To hide a model hides neither that credentials are missing, nor that something is broken.
     let is_open = |error: &Error| error.status == StatusCode::UNAUTHORIZED || error.status.is_server_error();
