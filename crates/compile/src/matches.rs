@@ -16,7 +16,7 @@ use pailou_snapshot::{
 use super::{headers::header_name, regexes};
 
 /// The headers that stand for the model in the body: ours, and Envoy AI Gateway's for the same.
-const MODEL_HEADERS: [&str; 2] = ["x-gateway-model-name", "x-ai-eg-model"];
+const BODY_MODEL_HEADERS: [&str; 2] = ["x-gateway-model-name", "x-ai-eg-model"];
 /// The header that the gateway makes of the model's base.
 const BASE_MODEL_HEADER: &str = "x-gateway-base-model-name";
 
@@ -78,11 +78,11 @@ fn with_headers(
         let name: HeaderName = header_name(&header.name)?;
         let value = value(&format!("{field}.headers[{place}].value"), header.kind, &header.value)?;
         match name.as_str() {
-            name if MODEL_HEADERS.contains(&name) && found.model.is_some() => {
+            name if BODY_MODEL_HEADERS.contains(&name) && found.model.is_some() => {
                 let message = format!("{field}.headers[{place}].name: {name} is the model again: name it in one header");
                 return Err(Problem::accepted("UnsupportedValue", message));
             }
-            name if MODEL_HEADERS.contains(&name) => found.model = Some(value),
+            name if BODY_MODEL_HEADERS.contains(&name) => found.model = Some(value),
             BASE_MODEL_HEADER => found.base_model = Some(value),
             _ => found.headers.push(HeaderMatch { name, value }),
         }
