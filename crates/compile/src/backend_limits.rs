@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use pailou_api::{Meta, envoy::rate_limit::RateLimit};
-use pailou_limits::{Cost, LlmCostError, LlmCosts};
 use pailou_snapshot::{Name, RateLimitFilter};
 
 use crate::{index::Index, limit_backend, policies::http_filters::rate_limit, status::Problem};
@@ -24,19 +23,5 @@ pub(crate) fn read(index: &Index<'_>, kind: &str, meta: &Meta) -> Result<Option<
     limit_backend::read(index).map_err(in_spec)?;
     // No policy has such a name.
     let origin = Name::new(&meta.namespace, &format!("{kind}/{}", meta.name));
-    let filter = rate_limit::of_backend(&spec, &origin).map_err(in_spec)?;
-    match unknown_cost(index, &filter) {
-        Some((at, error)) => Err(in_annotation(&format!("global.rules[{at}].cost.response.metadata.key: {error}"))),
-        None => Ok(Some(Arc::new(filter))),
-    }
-}
-
-/// The first rule that charges by a key which nothing writes on any Gateway, with the reason. A rule in `shadowMode` does without.
-fn unknown_cost(index: &Index<'_>, filter: &RateLimitFilter) -> Option<(usize, LlmCostError)> {
-    filter.limits.rules.iter().enumerate().find_map(|(at, rule)| {
-        let Some(Cost::Llm(key)) = rule.response_cost.as_ref().filter(|_| !rule.is_shadow) else { return None };
-        let error @ LlmCostError::Unknown(_) = LlmCosts::find(None, key).err()? else { return None };
-        let mut defined = index.gateway_configs.iter().flat_map(|config| &config.spec.global_llm_request_costs);
-        (!defined.any(|cost| *cost.metadata_key == **key)).then_some((at, error))
-    })
+    Ok(Some(Arc::new(rate_limit::of_backend(&spec, &origin).map_err(in_spec)?)))
 }
