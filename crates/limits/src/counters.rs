@@ -364,7 +364,7 @@ impl RuleCounters {
 
     fn counter(&mut self, now: u64, descriptor: &Descriptor, window: Window) -> &mut Counter {
         let bytes = descriptor.as_bytes();
-        if !self.counters.contains_key(bytes) && self.counters.len() >= MAX_COUNTERS {
+        if self.counters.len() >= MAX_COUNTERS && !self.counters.contains_key(bytes) {
             self.evict(now);
         }
         let is_forgotten = self.has_evicted;

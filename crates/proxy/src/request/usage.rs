@@ -9,7 +9,12 @@ use crate::{headers, request_input::ReadBody};
 /// Has a stream end with its usage (`stream_options.include_usage`), where a limit counts tokens and the client does not ask. The response
 /// then loses the chunk again.
 pub(super) fn ask(route: &Chosen<'_>, target: &mut Target, outgoing: &mut Outgoing, call: Option<&ReadBody>) {
-    let Some(call) = call.filter(|_| route.counts_tokens && has_usage_chunk(outgoing.path())) else { return };
+    let Some(call) = call.filter(|_| route.counts_tokens) else { return };
+    // An endpoint picker may have made a stream of it.
+    let may_be_stream = target.has_pickers_body() || call.scan().is_some_and(|scan| scan.stream);
+    if !may_be_stream || !has_usage_chunk(outgoing.path()) {
+        return;
+    }
     let body = match &target.body {
         Some(body) if target.has_pickers_body() => {
             let body = body.to_bytes();
