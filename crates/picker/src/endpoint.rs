@@ -59,6 +59,8 @@ pub struct PoolEndpoint {
     pub(crate) reading: ArcSwap<Reading>,
     pub(crate) blocks: Blocks,
     pub(crate) accuracy: Accuracy,
+    /// Number of the last new prompt that it was sent, among those of the pool; 0 before the first.
+    pub(crate) new_prompt: AtomicU64,
 }
 
 impl PoolEndpoint {
@@ -73,6 +75,7 @@ impl PoolEndpoint {
             reading: ArcSwap::default(),
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),
+            new_prompt: AtomicU64::new(0),
         })
     }
 

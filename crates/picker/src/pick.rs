@@ -1,6 +1,11 @@
 //! One pick: eligible endpoints, their load, their scores, a reservation.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+    time::Instant,
+};
 
 use pailou_kv_events::Prompt;
 use pailou_snapshot::{Criticality, RoutingStrategy};
@@ -11,7 +16,7 @@ use crate::{
     load::{Load, Tokens},
     picked::{Picked, Reservation, Seen},
     prefix::{Chain, Matches},
-    score::{Candidate, adapter_affinity},
+    score::{Candidate, Rivals, adapter_affinity},
     state::Shared,
 };
 
@@ -111,7 +116,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         if request.criticality == Criticality::Sheddable && saturation >= 1.0 {
             return Err(PickError::Saturated { retry_after: RETRY_AFTER });
         }
-        candidates.iter_mut().for_each(|candidate| candidate.judge(request.prompt.len()));
+        let rivals = Rivals::of(&candidates);
+        candidates.iter_mut().for_each(|candidate| candidate.judge(request.prompt.len(), &rivals));
         if let Some(affinity) = request.affinity {
             apply(affinity, &members, &mut candidates);
         }
@@ -127,6 +133,10 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         }
         attempt += 1;
     };
+    if Rivals::of(&candidates).is_new(request.prompt.len()) {
+        let number = shared.new_prompts.fetch_add(1, Ordering::Relaxed) + 1;
+        members.endpoints[candidates[0].member as usize].new_prompt.store(number, Ordering::Relaxed);
+    }
     let judged = candidates.len();
     if judged > MOST_RANKED {
         candidates.truncate(MOST_RANKED);
@@ -181,6 +191,7 @@ fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Can
             prefix,
             adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
             is_preferred: false,
+            new_prompt: endpoint.new_prompt.load(Ordering::Relaxed),
             score: 0.0,
         });
     }

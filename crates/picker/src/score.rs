@@ -3,6 +3,10 @@
 //! The weights are the reference scheduler's (queue 2, KV cache 2, prefix 3, adapter 1). Its queue score is a rank between the
 //! shortest and the longest queue, by which one request more or less can outweigh everything; here load counts in
 //! proportion and without bound, so that affinity wins while an endpoint is merely busy and loses once it is overloaded.
+//!
+//! Work delays every request that is at the endpoint. So it weighs more where many are: least for what a prompt needs wherever it goes, most
+//! for what another endpoint would spare it. Without that, a busy pool copies prefixes and adapters until nothing else fits its caches
+//! (`bench/README.md`, pickers in virtual time).
 
 use std::cmp::Ordering;
 
@@ -19,6 +23,13 @@ pub(crate) const QUEUE_LIMIT: f32 = 5.0;
 pub(crate) const KV_LIMIT: f32 = 0.8;
 /// Running requests that weigh as much as [`QUEUE`].
 const BATCH: f32 = 64.0;
+/// Share by which each request that waits, or runs, adds to the weight of further work.
+const DELAYED_WAITING: f32 = 0.2;
+const DELAYED_RUNNING: f32 = 0.1;
+/// Weight of a prompt's own work, as a share of [`PREFIX`], where it delays others.
+const OWN_WORK: f32 = 0.3;
+/// Weight of having been sent the last new prompt: beginnings that will be shared should be spread before load shows that they are.
+const NEW_PROMPT: f32 = 1.0;
 /// Scores closer than this are ties, which chance decides. Less than what one request in flight weighs.
 const TIE: f32 = 0.01;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
@@ -40,16 +51,57 @@ pub(crate) struct Candidate {
     pub(crate) adapter: f32,
     /// The client's earlier requests went there.
     pub(crate) is_preferred: bool,
+    /// Number of the last new prompt that it was sent.
+    pub(crate) new_prompt: u64,
     pub(crate) score: f32,
+}
+
+/// Figures of all candidates, by which each is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rivals {
+    /// Bytes of the longest prefix.
+    pub(crate) prefix: u32,
+    /// Best place for the adapter, 0 to 1.
+    adapter: f32,
+    /// The lowest and the highest number of a last new prompt.
+    new_prompts: (u64, u64),
+}
+
+impl Rivals {
+    /// Figures of these.
+    pub(crate) fn of(candidates: &[Candidate]) -> Self {
+        let none = Self { prefix: 0, adapter: 0.0, new_prompts: (u64::MAX, 0) };
+        candidates.iter().fold(none, |all, candidate| Self {
+            prefix: all.prefix.max(candidate.prefix),
+            adapter: all.adapter.max(candidate.adapter),
+            new_prompts: (all.new_prompts.0.min(candidate.new_prompt), all.new_prompts.1.max(candidate.new_prompt)),
+        })
+    }
+
+    /// Whether less than half of a prompt is in any cache.
+    pub(crate) fn is_new(&self, prompt_bytes: usize) -> bool {
+        (self.prefix as usize) < prompt_bytes.div_ceil(2)
+    }
+
+    /// 1 for the endpoint that was sent the last new prompt, 0 for the one that has waited longest for one.
+    fn recency(&self, new_prompt: u64) -> f32 {
+        let (low, high) = self.new_prompts;
+        (new_prompt - low) as f32 / (high - low).max(1) as f32
+    }
 }
 
 impl Candidate {
     /// Computes the score, for a prompt of so many bytes.
-    pub(crate) fn judge(&mut self, prompt_bytes: usize) {
+    pub(crate) fn judge(&mut self, prompt_bytes: usize, pool: &Rivals) {
         let load = &self.load;
         let queue = load.waiting / QUEUE_LIMIT + load.running / BATCH;
-        let prefix = self.prefix as f32 / (prompt_bytes as f32 + SHORT_PROMPT);
-        self.score = PREFIX * prefix + ADAPTER * self.adapter - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
+        let delayed = DELAYED_WAITING * load.waiting + DELAYED_RUNNING * load.running;
+        let share = |bytes: u32| bytes as f32 / (prompt_bytes as f32 + SHORT_PROMPT);
+        let again = PREFIX * share(pool.prefix - self.prefix) + ADAPTER * (pool.adapter - self.adapter);
+        let own = PREFIX * OWN_WORK * (1.0 - share(self.prefix));
+        let new_bytes = (prompt_bytes as u32).saturating_sub(pool.prefix);
+        let spread = NEW_PROMPT * share(new_bytes) * pool.recency(self.new_prompt);
+        self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
     /// Best first.
@@ -82,6 +134,33 @@ pub(crate) fn adapter_affinity(adapters: Option<&Adapters>, model: &str) -> f32 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The difference of two scores that is no chance.
+    fn is_better(first: Candidate, second: Candidate) -> bool {
+        let mut both = [first, second];
+        let pool = Rivals::of(&both);
+        both.iter_mut().for_each(|candidate| candidate.judge(28_672, &pool));
+        both[0].score > both[1].score + TIE
+    }
+
+    fn candidate(prefix: u32, waiting: f32, running: f32) -> Candidate {
+        Candidate { prefix, load: Load { waiting, running, ..Load::default() }, ..Candidate::default() }
+    }
+
+    #[test]
+    fn a_cached_prefix_outweighs_more_load_where_all_are_busy_than_where_others_are_idle() {
+        assert!(is_better(candidate(0, 0.0, 0.0), candidate(24_576, 8.0, 64.0)));
+        assert!(is_better(candidate(24_576, 16.0, 64.0), candidate(0, 8.0, 64.0)));
+        assert!(is_better(candidate(0, 8.0, 64.0), candidate(24_576, 100.0, 64.0)));
+    }
+
+    #[test]
+    fn new_prompts_take_turns_among_endpoints_as_busy_as_each_other() {
+        let last = |new_prompt| Candidate { new_prompt, ..candidate(0, 0.0, 3.0) };
+        assert!(is_better(last(4), last(9)));
+        let cached = Candidate { prefix: 28_672, ..last(9) };
+        assert!(is_better(cached, last(4)));
+    }
 
     fn adapters(max: u32, running: &[&str], waiting: &[&str]) -> Adapters {
         let names = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect();

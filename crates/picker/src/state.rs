@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) activity: Activity,
     pub(crate) receipts: Receipts,
     pub(crate) kv_cache: Arc<KvCache>,
+    /// New prompts so far.
+    pub(crate) new_prompts: AtomicU64,
     /// The way to engines' metrics; `None` is plain TCP.
     pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
 }
@@ -92,6 +94,7 @@ impl PoolState {
             activity: Activity::new(now),
             receipts: Receipts::default(),
             kv_cache: Arc::new(KvCache::new()),
+            new_prompts: AtomicU64::new(0),
             transport: Mutex::default(),
         };
         let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), followers: Mutex::default() };
