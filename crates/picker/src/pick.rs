@@ -104,6 +104,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         RoutingStrategy::PrefixCache => members.index.chain(request.model, request.cache_salt, request.prompt),
         RoutingStrategy::Default => Chain::default(),
     };
+    let prompt_bytes = if strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
     let matches = members.index.matches(&chain);
     let cached = request.tokens.map(|prompt| shared.kv_cache.cached_tokens(prompt)).unwrap_or_default();
     let prefixes = Prefixes { request, matches, cached };
@@ -117,7 +118,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
             return Err(PickError::Saturated { retry_after: RETRY_AFTER });
         }
         let rivals = Rivals::of(&candidates);
-        candidates.iter_mut().for_each(|candidate| candidate.judge(request.prompt.len(), &rivals));
+        candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
         if let Some(affinity) = request.affinity {
             apply(affinity, &members, &mut candidates);
         }
@@ -133,7 +134,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         }
         attempt += 1;
     };
-    if Rivals::of(&candidates).is_new(request.prompt.len()) {
+    if Rivals::of(&candidates).is_new(prompt_bytes) {
         let number = shared.new_prompts.fetch_add(1, Ordering::Relaxed) + 1;
         members.endpoints[candidates[0].member as usize].new_prompt.store(number, Ordering::Relaxed);
     }

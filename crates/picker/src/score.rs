@@ -91,16 +91,16 @@ impl Rivals {
 }
 
 impl Candidate {
-    /// Computes the score, for a prompt of so many bytes.
+    /// Computes the score, for a prompt of so many bytes; 0 where prompts do not count.
     pub(crate) fn judge(&mut self, prompt_bytes: usize, pool: &Rivals) {
         let load = &self.load;
         let queue = load.waiting / QUEUE_LIMIT + load.running / BATCH;
         let delayed = DELAYED_WAITING * load.waiting + DELAYED_RUNNING * load.running;
         let share = |bytes: u32| bytes as f32 / (prompt_bytes as f32 + SHORT_PROMPT);
         let again = PREFIX * share(pool.prefix - self.prefix) + ADAPTER * (pool.adapter - self.adapter);
-        let own = PREFIX * OWN_WORK * (1.0 - share(self.prefix));
-        let new_bytes = (prompt_bytes as u32).saturating_sub(pool.prefix);
-        let spread = NEW_PROMPT * share(new_bytes) * pool.recency(self.new_prompt);
+        let without = |prefix: u32| share((prompt_bytes as u32).saturating_sub(prefix));
+        let own = PREFIX * OWN_WORK * without(self.prefix);
+        let spread = NEW_PROMPT * without(pool.prefix) * pool.recency(self.new_prompt);
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
