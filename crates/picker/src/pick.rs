@@ -111,7 +111,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
     let mut attempt = 1;
-    let saturation = loop {
+    let (saturation, rivals) = loop {
         measure(&members, &mut candidates, now);
         let saturation = saturation(&candidates).ok_or(PickError::NoEndpoints)?;
         if request.criticality == Criticality::Sheddable && saturation >= 1.0 {
@@ -126,15 +126,15 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         let best = &candidates[0];
         let in_flight = &members.endpoints[best.member as usize].record.in_flight;
         if in_flight.reserve_at(best.load.level, tokens) {
-            break saturation;
+            break (saturation, rivals);
         }
         if attempt == ATTEMPTS {
             in_flight.reserve(tokens);
-            break saturation;
+            break (saturation, rivals);
         }
         attempt += 1;
     };
-    if Rivals::of(&candidates).is_new(prompt_bytes) {
+    if rivals.is_new(prompt_bytes) {
         let number = shared.new_prompts.fetch_add(1, Ordering::Relaxed) + 1;
         members.endpoints[candidates[0].member as usize].new_prompt.store(number, Ordering::Relaxed);
     }
