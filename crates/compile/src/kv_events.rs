@@ -1,4 +1,4 @@
-//! Where the engines of an InferencePool publish KV cache events, from its annotations.
+//! Ports of an InferencePool's engines for KV cache events, from its annotations.
 
 use pailou_api::{InferencePool, Meta};
 use pailou_snapshot::{KvEvents, PickerKind, RoutingStrategy};

@@ -1,4 +1,4 @@
-//! What engines have cached, exactly: the index of their KV events, for all of a pool, and the subscribers that keep it.
+//! Exact contents of engines' caches: the index of their KV events, for all of a pool, and the subscribers that keep it.
 //!
 //! A pool says on which port its engines publish. Each endpoint has a task for each of its data-parallel ranks (port + rank), which
 //! connects (where a pod has several endpoints, each has one rank of it), keeps the batches in sequence, and applies them. Blocks are forgotten with the connection: an endpoint that cannot be
@@ -48,7 +48,7 @@ struct Publisher {
     is_complete: bool,
 }
 
-/// What an endpoint has told of a prompt.
+/// Cached part of a prompt, as an endpoint tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cached {
     /// Tokens from the beginning that its engine has cached.
@@ -57,12 +57,12 @@ pub(crate) struct Cached {
     pub(crate) is_complete: bool,
 }
 
-/// What endpoints have told of a prompt, by slot.
+/// Cached parts of a prompt, by the slots of the endpoints that tell them.
 #[derive(Debug, Default)]
 pub(crate) struct CachedTokens(SmallVec<[Option<Cached>; 64]>);
 
 impl CachedTokens {
-    /// What an endpoint has told; `None` if its engine publishes no events.
+    /// An endpoint's part; `None` if its engine publishes no events.
     pub(crate) fn of(&self, slot: u16) -> Option<Cached> {
         self.0.get(usize::from(slot)).copied().flatten()
     }
@@ -91,7 +91,7 @@ impl KvCache {
         self.known.write().index.set_max_records(max_blocks);
     }
 
-    /// What endpoints have told of a prompt.
+    /// Cached parts of a prompt, as endpoints tell them.
     pub(crate) fn cached_tokens(&self, prompt: &Prompt<'_>) -> CachedTokens {
         let known = self.known.read();
         let mut cached = CachedTokens::default();

@@ -77,7 +77,7 @@ pub enum PickError {
     },
 }
 
-/// What endpoints have of a request's prompt, estimated and for certain.
+/// Parts of a request's prompt that endpoints have, estimated and for certain.
 struct Prefixes<'a> {
     request: &'a PickRequest<'a>,
     matches: Matches,

@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
 }
 
-/// What follows an endpoint.
+/// Tasks that follow an endpoint.
 struct Followers {
     scraper: Scraper,
     subscribers: Option<Subscribers>,

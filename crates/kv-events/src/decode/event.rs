@@ -47,11 +47,11 @@ pub struct BlockStored<'a> {
     pub tokens: TokenIds<'a>,
     /// Tokens in each block, 1 to 65,536.
     pub block_size: u32,
-    /// Where the blocks are.
+    /// Tier that the blocks are in.
     pub tier: Tier,
     /// Name of the LoRA adapter that computed them.
     pub adapter: Option<&'a [u8]>,
-    /// What else than tokens the blocks depend on.
+    /// Facts beside tokens that the blocks depend on.
     pub extra_keys: ExtraKeys<'a>,
     /// SGLang's salt of the whole prompt; vLLM's is an extra key of the first block.
     pub cache_salt: Option<&'a [u8]>,
@@ -69,7 +69,7 @@ pub struct BlockStored<'a> {
 pub struct BlockRemoved<'a> {
     /// The engine's hashes.
     pub hashes: BlockHashes<'a>,
-    /// Where the blocks were.
+    /// Tier that the blocks were in.
     pub tier: Tier,
     /// KV cache group; `None` is any.
     pub group: Option<u16>,

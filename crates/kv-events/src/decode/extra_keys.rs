@@ -1,4 +1,4 @@
-//! What blocks depend on beside their tokens: adapter, images, salt, embeddings.
+//! Facts that blocks depend on beside their tokens: adapter, images, salt, embeddings.
 //!
 //! vLLM gives a list for each block: the adapter's name first, then the identifier of each image that overlaps the block, alone or as
 //! `[identifier, offset]`, then, for a prompt's first block, the salt, then digests of prompt embeddings as bytes. Whether the list

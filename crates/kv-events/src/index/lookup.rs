@@ -12,7 +12,7 @@ use super::{
 };
 use crate::decode::Tier;
 
-/// What a publisher has of a prompt.
+/// Part of a prompt that a publisher has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedPrefix {
     /// The publisher.

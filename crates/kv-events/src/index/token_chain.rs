@@ -12,7 +12,7 @@ use crate::decode::{BlockExtraKeys, ExtraKey};
 
 /// Longest step of a chain, in tokens.
 pub(super) const MAX_UNIT: u32 = 16;
-/// What tells the kinds of folded bytes apart.
+/// Kinds of folded bytes.
 const ADAPTER: u64 = 0x5bd1_e995_9d3a_c4f1;
 const TEXT: u64 = 0x27d4_eb2f_1656_67c5;
 const BYTES: u64 = 0x8564_7d1f_0b2c_9e37;

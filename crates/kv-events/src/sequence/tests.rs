@@ -53,7 +53,7 @@ impl Setup {
         self.keeper.tick(self.now, note(&mut self.actions));
     }
 
-    /// What was done since the last time.
+    /// Actions since the last time.
     fn done(&mut self) -> String {
         std::mem::take(&mut self.actions).join(" ")
     }

@@ -49,7 +49,7 @@ impl Replay {
         Self { events, task: task.abort_handle() }
     }
 
-    /// What comes next; `None` after the end.
+    /// The next message; `None` after the end.
     pub(super) async fn next(&mut self) -> Option<ReplayEvent> {
         self.events.recv().await
     }
