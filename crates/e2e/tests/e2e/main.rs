@@ -27,4 +27,5 @@ mod soak;
 mod streams;
 mod succession;
 mod support;
+mod token_limits;
 mod traffic;
