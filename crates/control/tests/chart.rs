@@ -153,5 +153,6 @@ fn every_value_that_the_schema_knows_has_a_default_and_is_tried_with_another() {
     // One namespace or several, and none at all, are other files' matter.
     tried.extend(values("deploy/tests/namespaced.values.yaml"));
     tried.extend(values("deploy/manifests/picker.values.yaml"));
+    tried.extend(values("deploy/tests/store.values.yaml"));
     assert_eq!(tried, known);
 }
