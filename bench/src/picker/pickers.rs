@@ -56,7 +56,7 @@ impl PickerKind {
             Self::Random => Box::new(blind::Blind::new(blind::Rule::Random, random)),
             Self::RoundRobin => Box::new(blind::Blind::new(blind::Rule::RoundRobin, random)),
             Self::LeastRequests => Box::new(blind::Blind::new(blind::Rule::LeastRequests, random)),
-            Self::Load => Box::new(pailou::Pailou::new(RoutingStrategy::Default, seed)?),
+            Self::Load => Box::new(pailou::Pailou::new(RoutingStrategy::Load, seed)?),
             Self::Estimate => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, seed)?),
             Self::LlmDEstimate => Box::new(llm_d::LlmD::new(llm_d::Source::Estimate, random)),
             Self::LlmDExact => Box::new(llm_d::LlmD::new(llm_d::Source::Events, random)),

@@ -148,7 +148,15 @@ fn foreign(index: &Index<'_>, gateway: &Gateway, classes: &Classes<'_>) -> Strin
     }
 }
 
+/// Alibaba Cloud's GatewayClass. Its controller runs the endpoint pickers of pools itself, so that the Services they name need not exist.
+const ACK_CLASS: &str = "ack-gateway";
+
 impl<'a> GatewayState<'a> {
+    /// Whether pools are served by the built-in picker where the picker that they name does not exist.
+    pub(crate) fn replaces_pickers(&self) -> bool {
+        self.object.spec.gateway_class_name == ACK_CLASS
+    }
+
     fn new(
         index: &Index<'a>,
         object: &'a Gateway,

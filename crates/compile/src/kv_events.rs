@@ -63,7 +63,7 @@ pub(crate) fn kv_events(pool: &InferencePool, warnings: &mut Vec<String>) -> Opt
 pub(crate) fn check_use(strategy: RoutingStrategy, picker: &PickerKind, warnings: &mut Vec<String>) {
     let reason = match (picker, strategy) {
         (PickerKind::BuiltIn, RoutingStrategy::PrefixCache) => return,
-        (PickerKind::BuiltIn, RoutingStrategy::Default) => "without routing-strategy PREFIX_CACHE",
+        (PickerKind::BuiltIn, RoutingStrategy::Load) => "with routing-strategy DEFAULT",
         (PickerKind::External { .. }, _) => "where endpointPickerRef's endpoint picker chooses",
     };
     warnings.push(format!("annotation {PORT_ANNOTATION} has no effect {reason}"));

@@ -90,6 +90,7 @@ mod kv_events;
 pub(crate) mod models;
 mod one_pool;
 mod picker;
+mod pool_annotations;
 mod pools;
 mod remote_documents;
 mod resolver;

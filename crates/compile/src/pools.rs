@@ -11,7 +11,7 @@ use pailou_api::{
     inference_pool::{EndpointPickerRef, FailureMode as SpecMode, INFERENCE_GROUP, INFERENCE_X_GROUP, InferencePoolVersion},
     refs::GATEWAY_GROUP,
 };
-use pailou_snapshot::{Cluster, Failure, FailureMode, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Cluster, Failure, FailureMode, Name, PickerKind, Pool};
 
 use super::{
     gateway::Gateways,
@@ -20,6 +20,7 @@ use super::{
     kv_events::{self, kv_events},
     models::Models,
     picker::{self, NoPicker},
+    pool_annotations,
     upstream_tls::TlsPolicies,
     warnings::PARTIALLY_SUPPORTED,
 };
@@ -34,15 +35,22 @@ pub(crate) struct Pools<'a> {
 struct PoolState<'a> {
     object: &'a InferencePool,
     pool: Result<Arc<Pool>, Failure>,
+    /// The pool as it is where its picker is replaced, because that does not exist.
+    replaced: Option<Replaced>,
     problems: Vec<Problem>,
-    /// Note beside `ResolvedRefs: True`.
-    picker_note: Option<String>,
     warnings: Vec<String>,
     /// The cluster of its endpoint picker.
     asked: Option<Arc<Cluster>>,
     /// The BackendTLSPolicy of that.
     tls_policy: Option<PolicyId>,
     gateways: BTreeSet<GatewayId>,
+}
+
+/// A pool that the built-in picker serves in place of an absent one.
+struct Replaced {
+    pool: Arc<Pool>,
+    /// Message of `ResolvedRefs: True`.
+    note: String,
 }
 
 impl<'a> Pools<'a> {
@@ -63,9 +71,12 @@ impl<'a> Pools<'a> {
         self.by_name.get(&(group, namespace, name)).copied()
     }
 
-    /// A pool's object, and what became of it.
-    pub(crate) fn get(&self, id: PoolId) -> (&'a InferencePool, Result<Arc<Pool>, Failure>) {
-        (self.list[id].object, self.list[id].pool.clone())
+    /// A pool's object, and what became of it; `replaces_pickers`: for a Gateway of a class whose pools do without the picker that they
+    /// name.
+    pub(crate) fn get(&self, id: PoolId, replaces_pickers: bool) -> (&'a InferencePool, Result<Arc<Pool>, Failure>) {
+        let state = &self.list[id];
+        let replaced = state.replaced(replaces_pickers).map(|replaced| Arc::clone(&replaced.pool));
+        (state.object, replaced.map_or_else(|| state.pool.clone(), Ok))
     }
 
     /// The cluster of a pool's endpoint picker, where it has one of its own, and the BackendTLSPolicy on it.
@@ -88,14 +99,14 @@ impl<'a> Pools<'a> {
             if state.gateways.is_empty() {
                 statuses.note(key.clone(), Severity::Warning, "no route of a served Gateway leads to the pool");
                 let severity = if state.pool.is_ok() { Severity::Warning } else { Severity::Error };
-                for problem in &state.problems {
+                let problems = if state.replaced(false).is_some() { &[][..] } else { &state.problems };
+                for problem in problems {
                     statuses.note(key.clone(), severity, problem.message.clone());
                 }
                 for warning in &state.warnings {
                     statuses.note(key.clone(), Severity::Warning, warning.clone());
                 }
             }
-            let conditions = state.conditions();
             let parents = state.gateways.iter().map(|id| &gateways[*id]).map(|gateway| PoolParentStatus {
                 parent_ref: PoolReference {
                     group: GATEWAY_GROUP,
@@ -104,7 +115,7 @@ impl<'a> Pools<'a> {
                     name: gateway.name.name.to_string(),
                 },
                 controller_name: (state.object.spec.version == InferencePoolVersion::V1).then(|| gateway.controller.to_owned()),
-                conditions: conditions.clone(),
+                conditions: state.conditions(gateway.replaces_pickers()),
             });
             let parents = parents.collect();
             let body = match state.object.spec.version {
@@ -121,64 +132,77 @@ impl<'a> PoolState<'a> {
         let mut state = Self {
             object,
             pool: Err(Failure("".into())),
+            replaced: None,
             problems: Vec::new(),
-            picker_note: None,
             warnings: Vec::new(),
             asked: None,
             tls_policy: None,
             gateways: BTreeSet::new(),
         };
-        state.pool = state.picker(index, policies).map(|picker| Arc::new(state.read(index, models, picker)));
+        let missing = match state.named_picker(index, policies) {
+            Ok(picker) => {
+                state.pool = Ok(state.read(index, models, picker));
+                return state;
+            }
+            Err(missing) => missing,
+        };
+        let pool = state.read(index, models, PickerKind::BuiltIn);
+        let (NoPicker::Absent(message) | NoPicker::Unusable(message)) = &missing;
+        if let NoPicker::Absent(_) = missing {
+            let note = format!("{message}: the built-in picker serves the pool");
+            state.replaced = Some(Replaced { pool: Arc::clone(&pool), note });
+        }
+        state.pool = state.without_picker(message, pool);
         state
     }
 
-    fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> Pool {
+    fn read(&mut self, index: &Index<'_>, models: &Models, picker: PickerKind) -> Arc<Pool> {
         let (pool, warnings) = pool(index, models, self.object, picker);
         self.warnings = warnings;
-        pool
+        Arc::new(pool)
     }
 
-    fn picker(&mut self, index: &Index<'_>, policies: &TlsPolicies<'_>) -> Result<PickerKind, Failure> {
+    fn named_picker(&mut self, index: &Index<'_>, policies: &TlsPolicies<'_>) -> Result<PickerKind, NoPicker> {
         let Some(reference) = &self.object.spec.endpoint_picker else { return Ok(PickerKind::BuiltIn) };
-        let namespace = self.object.meta.namespace.as_str();
-        match picker::cluster(index, policies, namespace, reference) {
-            Ok((cluster, policy)) => {
-                let key = cluster.key.clone();
-                self.tls_policy = policy;
-                self.asked = Some(Arc::new(cluster));
-                Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference) })
-            }
-            Err(NoPicker::Absent(message)) if self.object.spec.version == InferencePoolVersion::V1Alpha2 => {
-                self.picker_note = Some(format!("{message}: the built-in picker serves the pool"));
-                Ok(PickerKind::BuiltIn)
-            }
-            Err(NoPicker::Absent(message) | NoPicker::Unusable(message)) => {
-                let open = failure_mode(reference) == FailureMode::FailOpen;
-                let effect = if open {
-                    "the built-in picker serves, as failureMode is FailOpen"
-                } else {
-                    "requests fail, as failureMode is FailClose"
-                };
-                let message = format!("{message}: {effect}");
-                self.problems.push(Problem::refs("InvalidExtensionRef", message.clone()));
-                if open {
-                    Ok(PickerKind::BuiltIn)
-                } else {
-                    Err(Failure(format!("InferencePool {namespace}/{}: {message}", self.object.meta.name).into()))
-                }
-            }
-        }
+        let (cluster, policy) = picker::cluster(index, policies, &self.object.meta.namespace, reference)?;
+        let key = cluster.key.clone();
+        self.tls_policy = policy;
+        self.asked = Some(Arc::new(cluster));
+        Ok(PickerKind::External { cluster: key, failure_mode: failure_mode(reference) })
     }
 
-    fn conditions(&self) -> Vec<Condition> {
+    /// The pool where its picker is not to be had and none replaces it.
+    fn without_picker(&mut self, message: &str, pool: Arc<Pool>) -> Result<Arc<Pool>, Failure> {
+        let is_open = self.object.spec.endpoint_picker.as_ref().is_some_and(|picker| failure_mode(picker) == FailureMode::FailOpen);
+        let effect = if is_open {
+            "the built-in picker serves, as failureMode is FailOpen"
+        } else {
+            "requests fail, as failureMode is FailClose"
+        };
+        let message = format!("{message}: {effect}");
+        self.problems.push(Problem::refs("InvalidExtensionRef", message.clone()));
+        let meta = &self.object.meta;
+        let failure = || Failure(format!("InferencePool {}/{}: {message}", meta.namespace, meta.name).into());
+        if is_open { Ok(pool) } else { Err(failure()) }
+    }
+
+    /// The pool with the built-in picker, where that takes an absent one's place: always in v1alpha2.
+    fn replaced(&self, replaces_pickers: bool) -> Option<&Replaced> {
+        let replaces_pickers = replaces_pickers || self.object.spec.version == InferencePoolVersion::V1Alpha2;
+        self.replaced.as_ref().filter(|_| replaces_pickers)
+    }
+
+    fn conditions(&self, replaces_pickers: bool) -> Vec<Condition> {
         let generation = self.object.meta.generation;
-        let mut resolved = Condition::summary("ResolvedRefs", &self.problems, generation);
+        let replaced = self.replaced(replaces_pickers);
+        let problems = if replaced.is_some() { &[][..] } else { &self.problems };
+        let mut resolved = Condition::summary("ResolvedRefs", problems, generation);
         // A pool that fails open asks to be served without its picker.
         resolved.is_tolerated = self.pool.is_ok();
-        if let Some(note) = &self.picker_note {
-            resolved.message.clone_from(note);
+        if let Some(replaced) = replaced {
+            resolved.message.clone_from(&replaced.note);
         }
-        let mut conditions = vec![Condition::summary("Accepted", &self.problems, generation), resolved];
+        let mut conditions = vec![Condition::summary("Accepted", problems, generation), resolved];
         if !self.warnings.is_empty() {
             conditions.push(Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedValue", self.warnings.join("; "), generation));
         }
@@ -192,49 +216,20 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
     let pool = Pool {
         name: pool_name(index, object),
-        runtime: runtime(object, &mut warnings),
-        strategy: strategy(object, &mut warnings),
+        runtime: pool_annotations::runtime(object, &mut warnings),
+        strategy: pool_annotations::strategy(object, &mut warnings),
         picker,
         models: set.models,
         any_model: set.any_model,
         objectives: set.objectives,
         kv_events: kv_events(object, &mut warnings),
     };
+    pool_annotations::warn_of_unknown(object, &mut warnings);
     if pool.kv_events.is_some() {
         kv_events::check_use(pool.strategy, &pool.picker, &mut warnings);
     }
     (pool, warnings)
 }
-
-fn runtime(object: &InferencePool, warnings: &mut Vec<String>) -> ModelServer {
-    match object.meta.annotation(RUNTIME_ANNOTATION) {
-        None | Some("vllm" | "") => ModelServer::Vllm,
-        Some("sglang") => ModelServer::Sglang,
-        Some("trt-llm") => ModelServer::TensorRtLlm,
-        Some(other) => {
-            warnings.push(format!(
-                "annotation {RUNTIME_ANNOTATION}: {other} is not known (sglang, trt-llm, or none for vLLM): vLLM is taken"
-            ));
-            ModelServer::Vllm
-        }
-    }
-}
-
-fn strategy(object: &InferencePool, warnings: &mut Vec<String>) -> RoutingStrategy {
-    match object.meta.annotation(STRATEGY_ANNOTATION) {
-        None | Some("DEFAULT" | "") => RoutingStrategy::Default,
-        Some("PREFIX_CACHE") => RoutingStrategy::PrefixCache,
-        Some(other) => {
-            warnings.push(format!(
-                "annotation {STRATEGY_ANNOTATION}: {other} is not known (DEFAULT or PREFIX_CACHE): DEFAULT is taken"
-            ));
-            RoutingStrategy::Default
-        }
-    }
-}
-
-const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
-const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
 
 /// The pool's name in the snapshot. Pools of the two API groups may bear one name while a user moves from one to the other;
 /// their endpoints must not be confused.

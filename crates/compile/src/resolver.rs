@@ -88,6 +88,8 @@ pub(crate) struct Resolver<'t, 'a> {
     clusters: &'t mut Clusters<'a>,
     /// The certificate that the Gateway presents to backends that have a BackendTLSPolicy.
     pub(crate) identity: Option<Identity>,
+    /// Whether pools are served without the pickers that they name, where those do not exist.
+    pub(crate) replaces_pickers: bool,
     /// Whether references are only judged, and nothing is numbered.
     pub(crate) is_dry: bool,
     used: UsedIds,
@@ -116,6 +118,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
             index,
             clusters,
             identity: None,
+            replaces_pickers: false,
             is_dry: false,
             used: UsedIds::default(),
             policies: BTreeSet::new(),
@@ -300,7 +303,7 @@ impl<'t, 'a> Resolver<'t, 'a> {
             return Err(Problem::refs("BackendNotFound", message));
         };
         self.pools.insert(place);
-        let (object, compiled) = self.clusters.pools.get(place);
+        let (object, compiled) = self.clusters.pools.get(place, self.replaces_pickers);
         let pool = match compiled {
             Ok(pool) => self.with_picker(place, pool),
             Err(failure) => return Ok(Resolved { cluster: Err(failure), pool: None, fallback: false, limits: None }),

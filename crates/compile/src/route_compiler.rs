@@ -27,6 +27,8 @@ pub(crate) struct Given {
     pub(crate) policies: ListenerPolicies,
     /// A Gateway that shows a certificate to backends.
     pub(crate) identity: Option<GatewayId>,
+    /// Whether pools are served without the pickers that they name, where those do not exist.
+    pub(crate) replaces_pickers: bool,
 }
 
 impl RouteCompiler<'_, '_> {
@@ -39,13 +41,18 @@ impl RouteCompiler<'_, '_> {
 
     /// Parts that a listener of a Gateway gives to routes.
     pub(crate) fn given(&self, listener: ListenerId) -> Given {
-        let gateway = listener.gateway;
-        let name = &self.gateways[listener].name;
-        Given { policies: self.policies.of_listener(name), identity: self.gateways[gateway].identity.is_some().then_some(gateway) }
+        let id = listener.gateway;
+        let gateway = &self.gateways[id];
+        Given {
+            policies: self.policies.of_listener(&self.gateways[listener].name),
+            identity: gateway.identity.is_some().then_some(id),
+            replaces_pickers: gateway.replaces_pickers(),
+        }
     }
 
-    /// Has connections to backends show the certificate of the Gateway that is given.
+    /// Has backends be resolved as for the Gateway that is given.
     pub(crate) fn identify(&mut self, given: Given) {
+        self.resolver.replaces_pickers = given.replaces_pickers;
         self.resolver.identity = given.identity.and_then(|gateway| self.gateways[gateway].identity.clone());
     }
 

@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:>9} {:>8} {:>12} {:>12}", "endpoints", "prompt", "prompts", "ns per pick");
     for count in [8, 100] {
         for (bytes, strategy) in
-            [(0, RoutingStrategy::Default), (2_000, RoutingStrategy::PrefixCache), (200_000, RoutingStrategy::PrefixCache)]
+            [(0, RoutingStrategy::Load), (2_000, RoutingStrategy::PrefixCache), (200_000, RoutingStrategy::PrefixCache)]
         {
             let state = PoolState::new(pool(strategy), &endpoints(count), runtime.handle());
             let one = vec![prompt(0, bytes)];

@@ -102,7 +102,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
     let strategy = members.pool.strategy;
     let chain = match strategy {
         RoutingStrategy::PrefixCache => members.index.chain(request.model, request.cache_salt, request.prompt),
-        RoutingStrategy::Default => Chain::default(),
+        RoutingStrategy::Load => Chain::default(),
     };
     let prompt_bytes = if strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
     let matches = members.index.matches(&chain);

@@ -87,7 +87,7 @@ impl Receipt {
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let strategy = match self.strategy {
-            RoutingStrategy::Default => "load",
+            RoutingStrategy::Load => "load",
             RoutingStrategy::PrefixCache => "load and prefix",
         };
         write!(f, "by {strategy}, {} judged, saturation {:.2}", self.judged, self.saturation)?;

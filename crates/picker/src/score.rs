@@ -100,7 +100,8 @@ impl Candidate {
         let again = PREFIX * share(pool.prefix - self.prefix) + ADAPTER * (pool.adapter - self.adapter);
         let without = |prefix: u32| share((prompt_bytes as u32).saturating_sub(prefix));
         let own = PREFIX * OWN_WORK * without(self.prefix);
-        let spread = NEW_PROMPT * without(pool.prefix) * pool.recency(self.new_prompt);
+        // A short prompt is hardly worth sharing, so that it yields to any difference of load.
+        let spread = NEW_PROMPT * without(pool.prefix) * share(prompt_bytes as u32) * pool.recency(self.new_prompt);
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
@@ -160,6 +161,15 @@ mod tests {
         assert!(is_better(last(4), last(9)));
         let cached = Candidate { prefix: 28_672, ..last(9) };
         assert!(is_better(cached, last(4)));
+    }
+
+    #[test]
+    fn a_short_prompt_goes_to_the_idler_endpoint_though_it_is_not_its_turn() {
+        let mut both =
+            [Candidate { new_prompt: 9, ..candidate(0, 0.0, 0.0) }, Candidate { new_prompt: 4, ..candidate(0, 0.0, 1.0) }];
+        let pool = Rivals::of(&both);
+        both.iter_mut().for_each(|candidate| candidate.judge(64, &pool));
+        assert!(both[0].score > both[1].score + TIE);
     }
 
     fn adapters(max: u32, running: &[&str], waiting: &[&str]) -> Adapters {

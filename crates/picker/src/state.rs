@@ -152,7 +152,7 @@ impl PoolState {
         for gone in before.endpoints.iter().filter(|endpoint| !members.endpoints.iter().any(|kept| Arc::ptr_eq(kept, endpoint))) {
             members.index.close(gone);
         }
-        if members.pool.strategy == RoutingStrategy::Default {
+        if members.pool.strategy == RoutingStrategy::Load {
             members.endpoints.iter().for_each(|endpoint| members.index.clear(endpoint));
         }
     }

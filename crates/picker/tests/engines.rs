@@ -74,7 +74,7 @@ async fn every_dialect_is_understood() {
     for (metrics, runtime) in dialects {
         let config = Config { max_num_seqs: 2, output_tokens: (2_000, 2_000), metrics, ..Config::new("sim", ["qwen"]) };
         let sim = Sim::start(config).await.unwrap();
-        let state = PoolState::new(pool(runtime, RoutingStrategy::Default), &[endpoint(&sim)], &Handle::current());
+        let state = PoolState::new(pool(runtime, RoutingStrategy::Load), &[endpoint(&sim)], &Handle::current());
         let _foreign = occupy(sim.addr(), 5).await;
         until(&state, |report| report[0].fresh && report[0].running == 2.0 && report[0].waiting == 3.0).await;
         assert!(state.snapshot()[0].kv > 0.0);
@@ -85,7 +85,7 @@ async fn every_dialect_is_understood() {
 async fn the_replica_that_others_keep_busy_is_avoided() {
     let sims = [narrow().await, narrow().await];
     let endpoints: Vec<_> = sims.iter().map(endpoint).collect();
-    let state = PoolState::new(pool(ModelServer::Vllm, RoutingStrategy::Default), &endpoints, &Handle::current());
+    let state = PoolState::new(pool(ModelServer::Vllm, RoutingStrategy::Load), &endpoints, &Handle::current());
     let _foreign = occupy(sims[0].addr(), 8).await;
     until(&state, |report| all_fresh(report) && report[0].waiting >= 5.0).await;
     for _ in 0..20 {

@@ -95,10 +95,10 @@ pub enum ModelServer {
 /// How the built-in picker chooses (annotation `inference.networking.x-k8s.io/routing-strategy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RoutingStrategy {
-    /// By load.
+    /// By load alone (`DEFAULT`).
+    Load,
+    /// By load and the part of the prompt an engine has in its cache, when nothing is said (`PREFIX_CACHE`).
     #[default]
-    Default,
-    /// By load and the part of the prompt an engine has in its cache (`PREFIX_CACHE`).
     PrefixCache,
 }
 

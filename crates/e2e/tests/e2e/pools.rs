@@ -241,11 +241,7 @@ async fn a_rewrite_renames_a_model_and_the_answer_has_the_clients_name() {
 #[tokio::test]
 async fn prompts_that_begin_alike_go_to_the_replica_that_has_them() {
     let [a, b] = two().await;
-    let mut pool = objects::pool("qwen");
-    pool["metadata"]["annotations"] = json!({"inference.networking.x-k8s.io/routing-strategy": "PREFIX_CACHE"});
-    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen"))), pool];
-    list.extend(pool_of("qwen", &[&a, &b]).into_iter().skip(1));
-    let gateway = Setup::with(list).serve().await;
+    let gateway = serve(&[&a, &b], []).await;
     for conversation in 0..4 {
         let preamble = format!("System prompt number {conversation}. ").repeat(200);
         let mut homes = Vec::new();
@@ -258,6 +254,21 @@ async fn prompts_that_begin_alike_go_to_the_replica_that_has_them() {
             }
         }
         assert!(homes.iter().all(|home| *home == homes[0]), "{homes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_whose_picker_acks_controller_ran_is_served_without_it() {
+    let [a, b] = two().await;
+    let absent = json!({"name": "qwen-epp", "port": {"number": 9002}});
+    for (class, status) in [("ack-gateway", 200), ("pailou", 500)] {
+        let mut gateway = objects::gateway();
+        gateway["spec"]["gatewayClassName"] = class.into();
+        let mut list = vec![gateway, objects::route("r", everything_to(objects::to_pool("qwen")))];
+        list.extend(pool_of("qwen", &[&a, &b]));
+        list[2]["spec"]["endpointPickerRef"] = absent.clone();
+        let gateway = Setup::with(list).serve().await;
+        assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, status, "{class}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     testing::{Fixture, address, load, prompt, prompted, sheddable, standard},
 };
 
-const LOAD: RoutingStrategy = RoutingStrategy::Default;
+const LOAD: RoutingStrategy = RoutingStrategy::Load;
 const PREFIX: RoutingStrategy = RoutingStrategy::PrefixCache;
 
 fn name(picked: &Picked) -> String {

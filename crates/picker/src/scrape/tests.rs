@@ -130,7 +130,7 @@ async fn counted(answer: String) -> (Arc<PoolState>, Arc<AtomicU64>) {
             });
         }
     });
-    (PoolState::new(pool(RoutingStrategy::Default), &endpoints, &Handle::current()), count)
+    (PoolState::new(pool(RoutingStrategy::Load), &endpoints, &Handle::current()), count)
 }
 
 async fn traffic(state: &PoolState, time: Duration) {

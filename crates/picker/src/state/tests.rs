@@ -49,7 +49,7 @@ fn a_change_of_strategy_counts_at_once() {
     let prompt = prompt(1, 4096);
     drop(fixture.pick(&prompted(&prompt)));
     assert!(fixture.state.prefix_blocks() > 0);
-    fixture.state.update(pool(RoutingStrategy::Default), &endpoints(0..2));
+    fixture.state.update(pool(RoutingStrategy::Load), &endpoints(0..2));
     drop(fixture.pick(&prompted(&prompt)));
     assert_eq!(fixture.state.prefix_blocks(), 0);
 }

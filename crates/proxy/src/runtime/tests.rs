@@ -127,7 +127,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
     let pool = Pool {
         name,
         runtime: ModelServer::Vllm,
-        strategy: RoutingStrategy::Default,
+        strategy: RoutingStrategy::Load,
         picker: PickerKind::BuiltIn,
         models: HashMap::default(),
         any_model: None,

@@ -110,7 +110,7 @@ fn pool() -> Pool {
     Pool {
         name: pool_name(),
         runtime: ModelServer::Vllm,
-        strategy: RoutingStrategy::Default,
+        strategy: RoutingStrategy::Load,
         picker: PickerKind::BuiltIn,
         models: Default::default(),
         any_model: None,

@@ -1,0 +1,45 @@
+//! Annotations of an InferencePool by which its engines are known and its endpoints chosen.
+
+use pailou_api::InferencePool;
+use pailou_snapshot::{ModelServer, RoutingStrategy};
+
+const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
+const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
+/// Domains of the Inference Extension: an annotation in one of them means something to another gateway.
+const DOMAINS: [&str; 2] = ["inference.networking.x-k8s.io/", "inference.networking.k8s.io/"];
+
+/// The engine of the pool's Pods: vLLM unless annotated.
+pub(crate) fn runtime(pool: &InferencePool, warnings: &mut Vec<String>) -> ModelServer {
+    match pool.meta.annotation(RUNTIME_ANNOTATION) {
+        None | Some("vllm" | "") => ModelServer::Vllm,
+        Some("sglang") => ModelServer::Sglang,
+        Some("trt-llm") => ModelServer::TensorRtLlm,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {RUNTIME_ANNOTATION}: {other} is not known (sglang, trt-llm, or none for vLLM): vLLM is taken"
+            ));
+            ModelServer::Vllm
+        }
+    }
+}
+
+/// The built-in picker's strategy. ACK's default, named `DEFAULT`, is load alone; a pool that names none is better served by prefixes too.
+pub(crate) fn strategy(pool: &InferencePool, warnings: &mut Vec<String>) -> RoutingStrategy {
+    match pool.meta.annotation(STRATEGY_ANNOTATION) {
+        None | Some("PREFIX_CACHE" | "") => RoutingStrategy::PrefixCache,
+        Some("DEFAULT") => RoutingStrategy::Load,
+        Some(other) => {
+            warnings.push(format!(
+                "annotation {STRATEGY_ANNOTATION}: {other} is not known (PREFIX_CACHE, or DEFAULT for load alone): PREFIX_CACHE is taken"
+            ));
+            RoutingStrategy::PrefixCache
+        }
+    }
+}
+
+/// Warns of annotations in the Inference Extension's domains that are not acted on.
+pub(crate) fn warn_of_unknown(pool: &InferencePool, warnings: &mut Vec<String>) {
+    let is_known = |key: &str| key == RUNTIME_ANNOTATION || key == STRATEGY_ANNOTATION;
+    let keys = pool.meta.annotations.keys().filter(|key| DOMAINS.iter().any(|domain| key.starts_with(domain)));
+    warnings.extend(keys.filter(|key| !is_known(key)).map(|key| format!("annotation {key} is not acted on")));
+}
