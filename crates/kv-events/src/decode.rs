@@ -30,6 +30,7 @@ pub struct MalformedBatch;
 /// Events of one batch, in order.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
+    seconds: Option<f64>,
     events: Reader<'a>,
     left: u32,
 }
@@ -43,21 +44,30 @@ impl<'a> Batch<'a> {
         Self::find_events(payload).ok_or(MalformedBatch)
     }
 
+    /// Time at which the engine made it, in seconds since 1970 by the engine's clock, if it comes before the events.
+    pub fn seconds(&self) -> Option<f64> {
+        self.seconds
+    }
+
     fn find_events(payload: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(payload);
+        let mut seconds = None;
         match reader.peek()? {
             Kind::Array => {
                 if reader.array()? < 2 {
                     return None;
                 }
+                seconds = Reader::float(&mut { reader });
                 reader.skip()?;
             }
             Kind::Map => {
                 let mut entries = reader.map()?;
                 loop {
                     entries = entries.checked_sub(1)?;
-                    if reader.key()? == b"events" {
-                        break;
+                    match reader.key()? {
+                        b"events" => break,
+                        b"ts" => seconds = Reader::float(&mut { reader }),
+                        _ => {}
                     }
                     reader.skip()?;
                 }
@@ -65,7 +75,7 @@ impl<'a> Batch<'a> {
             _ => return None,
         }
         let left = reader.array()?;
-        Some(Self { events: reader, left })
+        Some(Self { seconds, events: reader, left })
     }
 }
 

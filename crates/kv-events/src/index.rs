@@ -5,11 +5,12 @@
 //! key, for lookups; records of one key are a list.
 //!
 //! Memory: 24 bytes a record, and 2 places of 5 bytes in tables that are about four fifths full at 10,000,000 records: below 40
-//! bytes there, and 47 where tables have just grown. The configured number of records is never exceeded: a clock hand evicts what has not
-//! been used since it last came by.
+//! bytes there, and 47 where tables have just grown. The configured number of records is not exceeded but for a while after it
+//! has become lower: a clock hand evicts what has not been used since it last came by.
 //!
 //! Blocks whose parent is unknown (published before the subscriber came) are left out, since their beginning is unknown.
 
+mod adapters;
 mod lookup;
 mod publishers;
 mod records;
@@ -18,20 +19,23 @@ mod token_chain;
 
 use hashbrown::hash_table::Entry;
 
+use self::{
+    adapters::Adapters,
+    publishers::Publishers,
+    records::{NONE, Record, Records},
+    tables::Table,
+};
 pub use self::{
     lookup::CachedPrefix,
     publishers::PublisherId,
     token_chain::{Prompt, PromptImage},
 };
-use self::{
-    publishers::Publishers,
-    records::{NONE, Record, Records},
-    tables::Table,
-};
 use crate::decode::{BlockHash, BlockRemoved, BlockStored, Event, Tier};
 
 /// Most records of any index: their numbers have 32 bits.
 const MAX_RECORDS: u32 = 1 << 31;
+/// Most records that one new record evicts, so that the index does not wait for long once its bound has become lower.
+const MAX_EVICTIONS: u32 = 64;
 /// Numbers that each stored event looks at for dead records, beside 2 for each of its blocks.
 const SWEEP: u32 = 256;
 
@@ -59,6 +63,8 @@ pub struct IndexCounters {
     pub removed: u64,
     /// Records evicted because the index was full.
     pub evicted: u64,
+    /// Times that an engine cleared its cache.
+    pub clears: u64,
 }
 
 /// Which tokens are cached where.
@@ -68,6 +74,7 @@ pub struct Index {
     by_hash: Table,
     by_key: Table,
     publishers: Publishers,
+    adapters: Adapters,
     counters: IndexCounters,
     /// Begins all chains: keeps others from making prompts whose keys meet.
     seed: u64,
@@ -87,6 +94,7 @@ impl Index {
             by_hash: Table::new(),
             by_key: Table::new(),
             publishers: Publishers::default(),
+            adapters: Adapters::default(),
             counters: IndexCounters::default(),
             seed,
             unit: token_chain::MAX_UNIT,
@@ -96,7 +104,7 @@ impl Index {
         }
     }
 
-    /// Changes the bound (at least 1, at most 2^31). What is beyond a lower one is evicted as blocks are stored.
+    /// Changes the bound (at least 1, at most 2^31). What is beyond a lower one is evicted as blocks are stored, 64 for each.
     pub fn set_max_records(&mut self, max_records: u32) {
         self.max_records = max_records.clamp(1, MAX_RECORDS);
     }
@@ -130,6 +138,7 @@ impl Index {
             }
             Event::Removed(removed) => self.remove(publisher, removed),
             Event::Cleared => {
+                self.counters.clears += 1;
                 self.clear(publisher);
                 return ApplyOutcome::Cleared;
             }
@@ -160,6 +169,11 @@ impl Index {
         self.len() == 0
     }
 
+    /// Whether blocks of this LoRA adapter were ever stored, among the first 4,096 adapters.
+    pub fn knows_adapter(&self, name: &[u8]) -> bool {
+        self.adapters.has(name)
+    }
+
     /// Counts.
     pub fn counters(&self) -> IndexCounters {
         self.counters
@@ -176,6 +190,12 @@ impl Index {
             self.counters.ignored += blocks;
             return ApplyOutcome::Applied;
         }
+        if event.has_unnamed_adapter {
+            self.counters.ignored += blocks;
+            self.publishers.lose(publisher);
+            return ApplyOutcome::Applied;
+        }
+        event.adapter.into_iter().for_each(|adapter| self.adapters.note(adapter));
         if event.tokens.is_empty() {
             self.store_known(publisher, event);
             return ApplyOutcome::Applied;
@@ -297,7 +317,10 @@ impl Index {
     }
 
     fn insert(&mut self, mut record: Record, place: u64, tier: Tier) {
-        while self.records.used() >= self.max_records {
+        for _ in 0..MAX_EVICTIONS {
+            if self.records.used() < self.max_records {
+                break;
+            }
             self.evict();
         }
         record.add(tier);

@@ -60,39 +60,80 @@ impl Ingest {
 
     /// Applies a batch's events to the index. Returns the greatest of their outcomes.
     pub fn apply(&mut self, index: &mut Index, publisher: PublisherId, payload: &[u8]) -> ApplyOutcome {
-        let counters = &mut self.counters;
-        counters.batches += 1;
-        let Ok(batch) = Batch::new(payload) else {
-            counters.malformed_batches += 1;
+        let Some(mut batch) = self.begin(payload) else { return ApplyOutcome::Applied };
+        while self.apply_some(index, publisher, &mut batch, u32::MAX) {}
+        batch.outcome
+    }
+
+    /// Begins to apply a batch, which [`Ingest::apply_some`] goes on with until it is through. `None`: it is none.
+    pub fn begin<'a>(&mut self, payload: &'a [u8]) -> Option<IngestBatch<'a>> {
+        self.counters.batches += 1;
+        let batch = Batch::new(payload).ok();
+        if batch.is_none() {
+            self.counters.malformed_batches += 1;
             self.has_lost = true;
             self.mute = self.mute.saturating_add(1);
-            return ApplyOutcome::Applied;
-        };
-        let (mut outcome, mut understood, mut lost) = (ApplyOutcome::Applied, 0, 0);
-        for event in batch {
+        }
+        batch.map(|events| IngestBatch { events, outcome: ApplyOutcome::Applied, understood: 0, lost: 0 })
+    }
+
+    /// Applies events until they come to so many blocks. Returns whether there are more.
+    pub fn apply_some(&mut self, index: &mut Index, publisher: PublisherId, batch: &mut IngestBatch<'_>, blocks: u32) -> bool {
+        let mut left = blocks;
+        for event in batch.events.by_ref() {
             match event {
                 Ok(event) => {
-                    understood += 1;
+                    batch.understood += 1;
                     self.has_lost &= !matches!(event, Event::Cleared);
-                    outcome = outcome.max(index.apply(publisher, &event));
+                    batch.outcome = batch.outcome.max(index.apply(publisher, &event));
+                    left = left.saturating_sub(event.blocks().max(1));
                 }
                 Err(reason) => {
-                    lost += 1;
-                    self.has_lost = true;
-                    match reason {
-                        Undecoded::UnknownTag => counters.unknown_events += 1,
-                        Undecoded::Field(_) | Undecoded::Malformed => counters.malformed_events += 1,
-                    }
+                    batch.lost += 1;
+                    self.lose_event(reason);
+                    left = left.saturating_sub(1);
                 }
             }
+            if left == 0 {
+                return true;
+            }
         }
-        counters.events += understood;
-        match (understood, lost) {
+        self.counters.events += batch.understood;
+        match (batch.understood, batch.lost) {
             (0, 0) => {}
             (0, _) => self.mute = self.mute.saturating_add(1),
             _ => self.mute = 0,
         }
-        outcome
+        false
+    }
+
+    fn lose_event(&mut self, reason: Undecoded) {
+        self.has_lost = true;
+        match reason {
+            Undecoded::UnknownTag => self.counters.unknown_events += 1,
+            Undecoded::Field(_) | Undecoded::Malformed => self.counters.malformed_events += 1,
+        }
+    }
+}
+
+/// A batch that is being applied.
+#[derive(Clone, Debug)]
+pub struct IngestBatch<'a> {
+    events: Batch<'a>,
+    outcome: ApplyOutcome,
+    understood: u64,
+    lost: u64,
+}
+
+impl IngestBatch<'_> {
+    /// The greatest outcome of its events so far.
+    pub fn outcome(&self) -> ApplyOutcome {
+        self.outcome
+    }
+
+    /// Time at which the engine made it, in seconds since 1970 by the engine's clock.
+    pub fn seconds(&self) -> Option<f64> {
+        self.events.seconds()
     }
 }
 

@@ -25,8 +25,9 @@ pub use self::decode::{
     TokenIds, Undecoded,
 };
 pub use self::index::{ApplyOutcome, CachedPrefix, Index, IndexCounters, Prompt, PromptImage, PublisherId};
-pub use self::ingest::{Ingest, IngestCounters};
+pub use self::ingest::{Ingest, IngestBatch, IngestCounters};
 pub use self::sequence::{SequenceAction, SequenceCounters, SequenceKeeper};
 pub use self::zmtp::{
-    Publication, ReplayMessage, ZmtpError, ZmtpEvent, ZmtpReader, ZmtpSocket, ask_for_replay, open_connection, subscribe_to_all,
+    Publication, ReplayMessage, Subscription, ZmtpError, ZmtpEvent, ZmtpReader, ZmtpSocket, ask_for_replay, end_replay,
+    open_connection, publish, replay, replay_start, subscribe_to_all,
 };

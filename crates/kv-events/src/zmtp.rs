@@ -1,15 +1,19 @@
-//! ZMTP 3.0, ZeroMQ's protocol over TCP, as far as a subscriber speaks it: the bytes to send, and a reader of those that come.
+//! ZMTP 3.0, ZeroMQ's protocol over TCP, as far as subscribers and publishers of KV events speak it: the bytes to send, and a reader of
+//! those that come.
 //!
-//! A subscriber has a SUB connection for live batches, and a DEALER connection for each replay. It speaks the NULL mechanism, for no
-//! engine offers another. A publisher's protocol may be newer: it then speaks 3.0 too.
+//! A subscriber has a SUB connection for live batches, and a DEALER connection for each replay; a publisher (the simulated engine) has
+//! PUB and ROUTER connections. Both speak the NULL mechanism, for no engine offers another. A peer's protocol may be newer: it then
+//! speaks 3.0 too.
 
 mod frames;
 mod publication;
+mod publisher;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use self::frames::{Frame, FrameReader};
 pub use self::publication::{Publication, ReplayMessage};
+pub use self::publisher::{Subscription, end_replay, publish, replay, replay_start};
 
 /// Most bytes of one message. Batches of an engine's step are far smaller.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -45,6 +49,10 @@ pub enum ZmtpSocket {
     Subscriber,
     /// Asks a ROUTER socket.
     Dealer,
+    /// Publishes to SUB sockets.
+    Publisher,
+    /// Answers DEALER sockets.
+    Router,
 }
 
 /// Greeting and READY of a connection: the first bytes to send.
@@ -56,6 +64,8 @@ pub fn open_connection(socket: ZmtpSocket) -> Bytes {
     let name: &[u8] = match socket {
         ZmtpSocket::Subscriber => b"SUB",
         ZmtpSocket::Dealer => b"DEALER",
+        ZmtpSocket::Publisher => b"PUB",
+        ZmtpSocket::Router => b"ROUTER",
     };
     let mut ready = BytesMut::new();
     ready.put_slice(b"\x05READY\x0bSocket-Type");
@@ -80,7 +90,7 @@ pub fn ask_for_replay(from: u64) -> Bytes {
     out.freeze()
 }
 
-/// Something that a publisher sent.
+/// Something that a peer sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ZmtpEvent {
     /// The connection is open; the subscription or the question may be sent.

@@ -51,6 +51,8 @@ pub struct BlockStored<'a> {
     pub tier: Tier,
     /// Name of the LoRA adapter that computed them.
     pub adapter: Option<&'a [u8]>,
+    /// An adapter without a name (only a `lora_id`) computed them: requests name it otherwise.
+    pub has_unnamed_adapter: bool,
     /// Facts beside tokens that the blocks depend on.
     pub extra_keys: ExtraKeys<'a>,
     /// SGLang's salt of the whole prompt; vLLM's is an extra key of the first block.
@@ -90,6 +92,15 @@ pub enum Undecoded {
 }
 
 impl<'a> Event<'a> {
+    /// Blocks that it names.
+    pub fn blocks(&self) -> u32 {
+        match self {
+            Self::Stored(stored) => stored.hashes.len(),
+            Self::Removed(removed) => removed.hashes.len(),
+            Self::Cleared => 0,
+        }
+    }
+
     pub(super) fn new(fields: &Fields<'a>) -> Result<Self, Undecoded> {
         match fields.text(Field::Tag) {
             Some(b"BlockStored") => BlockStored::new(fields).map(Self::Stored),
@@ -117,19 +128,22 @@ impl<'a> BlockStored<'a> {
         let is_whole =
             |tokens: &TokenIds<'_>| tokens.is_empty() || tokens.len() as u64 == hashes.len() as u64 * u64::from(block_size);
         let tokens = tokens.filter(is_whole).ok_or(Undecoded::Field("token_ids"))?;
-        let has_adapter = fields.reader(Field::LoraId).is_some();
+        // Engines count adapters from 1 on.
+        let has_adapter = fields.reader(Field::LoraId).is_some_and(|mut reader| reader.int() != Some(0));
         let name = fields.text(Field::LoraName).filter(|name| !name.is_empty());
         let extra_keys = match fields.reader(Field::ExtraKeys) {
             Some(reader) => ExtraKeys::new(reader, name, has_adapter).ok_or(Undecoded::Field("extra_keys"))?,
             None => ExtraKeys::default(),
         };
+        let adapter = name.or_else(|| extra_keys.adapter());
         Ok(Self {
             hashes,
             parent,
             tokens,
             block_size,
             tier: Tier::of(fields),
-            adapter: name.or_else(|| extra_keys.adapter()),
+            adapter,
+            has_unnamed_adapter: has_adapter && adapter.is_none(),
             extra_keys,
             cache_salt: fields.text(Field::CacheSalt).filter(|salt| !salt.is_empty()),
             group: group(fields)?.unwrap_or(0),

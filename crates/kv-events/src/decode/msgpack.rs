@@ -57,6 +57,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number, as a float.
+    pub(super) fn float(&mut self) -> Option<f64> {
+        match self.rest.first()? {
+            0xca => {
+                self.byte()?;
+                self.fixed().map(|bytes| f32::from_be_bytes(bytes).into())
+            }
+            0xcb => {
+                self.byte()?;
+                self.fixed().map(f64::from_be_bytes)
+            }
+            _ => self.int().map(|number| number as i64 as f64),
+        }
+    }
+
     /// An integer of at most 64 bits; a negative one as its two's complement.
     #[inline]
     pub(super) fn int(&mut self) -> Option<u64> {

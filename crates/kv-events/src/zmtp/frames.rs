@@ -17,11 +17,23 @@ pub(super) struct Frame {
     pub(super) is_command: bool,
 }
 
-/// Writes a frame of at most 255 bytes: subscribers send no longer ones.
+/// Writes a frame.
 pub(super) fn write(out: &mut BytesMut, flags: u8, content: &[u8]) {
-    out.put_u8(flags);
-    out.put_u8(content.len() as u8);
+    match u8::try_from(content.len()) {
+        Ok(length) => out.put_slice(&[flags, length]),
+        Err(_) => {
+            out.put_u8(flags | LONG);
+            out.put_u64(content.len() as u64);
+        }
+    }
     out.put_slice(content);
+}
+
+/// Writes a message of these frames.
+pub(super) fn write_message(out: &mut BytesMut, frames: &[&[u8]]) {
+    for (place, frame) in frames.iter().enumerate() {
+        write(out, if place + 1 < frames.len() { MORE } else { 0 }, frame);
+    }
 }
 
 #[derive(Debug, Default)]

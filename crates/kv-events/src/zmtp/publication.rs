@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Number of the message that ends a replay.
-const END_OF_REPLAY: u64 = u64::MAX;
+pub(super) const END_OF_REPLAY: u64 = u64::MAX;
 
 /// A live batch: topic, number, payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

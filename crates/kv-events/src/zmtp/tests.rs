@@ -52,7 +52,8 @@ fn a_connection_opens_and_gets_messages() {
 
 #[test]
 fn the_first_bytes_are_a_greeting_and_ready() {
-    for (socket, name) in [(ZmtpSocket::Subscriber, &b"SUB"[..]), (ZmtpSocket::Dealer, b"DEALER")] {
+    let sockets = [(ZmtpSocket::Subscriber, &b"SUB"[..]), (ZmtpSocket::Dealer, b"DEALER")];
+    for (socket, name) in sockets.into_iter().chain([(ZmtpSocket::Publisher, &b"PUB"[..]), (ZmtpSocket::Router, b"ROUTER")]) {
         let bytes = open_connection(socket);
         assert_eq!((bytes[64], usize::from(bytes[65])), (4, bytes.len() - 66));
         assert!(bytes.ends_with(name));
@@ -107,6 +108,28 @@ fn batches_and_replays_of_old_and_new_engines_are_read() {
     }
     assert_eq!(ReplayMessage::new(&frames(&[b"no delimiter", &number, b"batch"])), None);
     assert_eq!(ReplayMessage::new(&frames(&[b"", b"short", b"batch"])), None);
+}
+
+#[test]
+fn a_publisher_understands_a_subscriber_and_is_understood() {
+    let asked = [&open_connection(ZmtpSocket::Subscriber)[..], &subscribe_to_all(), &ask_for_replay(258)].concat();
+    let [ZmtpEvent::Ready, ZmtpEvent::Message(subscription), ZmtpEvent::Message(question)] = &read(&[&asked]).expect("events")[..]
+    else {
+        panic!("not a subscription and a question")
+    };
+    assert_eq!(Subscription::new(subscription), Some(Subscription::Begin(Bytes::new())));
+    assert_eq!(Subscription::new(&frames(&[b"\0kv@"])), Some(Subscription::End(Bytes::from_static(b"kv@"))));
+    assert_eq!((replay_start(question), replay_start(subscription)), (Some(258), None));
+    let payload = [3; 300];
+    let answer = [&opened(b"NULL")[..], &publish(b"kv@pod", 7, &payload), &replay(b"", 8, b"batch"), &end_replay()].concat();
+    let [_, ZmtpEvent::Message(live), ZmtpEvent::Message(again), ZmtpEvent::Message(end)] = &read(&[&answer]).expect("events")[..]
+    else {
+        panic!("not a batch, a replay and its end")
+    };
+    assert_eq!(Publication::new(live), Some(Publication { number: 7, payload: Bytes::copy_from_slice(&payload) }));
+    let batch = Publication { number: 8, payload: Bytes::from_static(b"batch") };
+    assert_eq!(ReplayMessage::new(again), Some(ReplayMessage::Batch(batch)));
+    assert_eq!(ReplayMessage::new(end), Some(ReplayMessage::End));
 }
 
 proptest! {

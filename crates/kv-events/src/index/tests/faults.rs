@@ -98,3 +98,31 @@ fn a_cache_that_is_cleared_is_cleared_at_once() {
     apply(&mut index, one, vec![stored(&[7], Some(1), &prompt[16..32], 16, &[])]);
     assert_eq!(index.counters().unknown, 1);
 }
+
+/// Blocks of an adapter without a name drew requests for the model that it is an adapter of.
+#[test]
+fn blocks_of_an_adapter_without_a_name_are_left_out() {
+    let (mut index, [one]) = index(1000);
+    let prompt = tokens(49);
+    let number = |id: u64| ("lora_id", Value::from(id));
+    let name = ("lora_name", Value::from("tuned"));
+    apply(&mut index, one, vec![stored(&[1, 2], None, &prompt[..32], 16, &[number(3)])]);
+    assert_eq!((cached(&index, one, &prompt), index.counters().ignored, index.has_lost(one)), ([0; 3], 2, true));
+    apply(&mut index, one, vec![stored(&[3, 4], None, &prompt[..32], 16, &[number(3), name])]);
+    assert_eq!((cached(&index, one, &prompt), index.knows_adapter(b"tuned"), index.knows_adapter(b"qwen")), ([0; 3], true, false));
+    apply(&mut index, one, vec![stored(&[5], None, &prompt[..16], 16, &[number(0)])]);
+    assert_eq!(cached(&index, one, &prompt), [16, 0, 0]);
+}
+
+#[test]
+fn a_lower_bound_is_reached_step_by_step() {
+    let (mut index, [one]) = index(1000);
+    let prompt = tokens(16 * 500);
+    apply(&mut index, one, vec![prompt_stored(&prompt, 16, &[])]);
+    index.set_max_records(100);
+    for (place, left) in [437, 374, 311, 248, 185, 122, 100, 100].into_iter().enumerate() {
+        let other: Vec<u32> = (0..16).map(|token| 1_000_000 * (place as u32 + 1) + token).collect();
+        apply(&mut index, one, vec![prompt_stored(&other, 10_000 + place as u64, &[])]);
+        assert_eq!(index.len(), left);
+    }
+}
