@@ -27,7 +27,7 @@ pub(crate) use log::{LogArgs, LogFormat};
 pub(crate) use picker::{MetricsScheme, PickerArgs};
 pub(crate) use proxy::ProxyArgs;
 pub(crate) use serve::{ServeArgs, ServingArgs};
-pub(crate) use sim::{CostArgs, Dialect, SimArgs};
+pub(crate) use sim::{CostArgs, Dialect, Encoding, KvEventsArgs, SimArgs};
 pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
 
 /// An inference gateway, configured with Kubernetes resources.

@@ -2,11 +2,11 @@
 
 use std::{fs, io::Write, path::Path};
 
-use pailou_sim::{Config, CostModel, Fault, MetricsDialect, Secret, Sim, StartError, Tls};
+use pailou_sim::{Config, CostModel, EventEncoding, Fault, KvEvents, MetricsDialect, Secret, Sim, StartError, Tls};
 use pailou_snapshot::PortKey;
 
 use crate::{
-    cli::{CostArgs, Dialect, SimArgs},
+    cli::{CostArgs, Dialect, Encoding, KvEventsArgs, SimArgs},
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
@@ -20,6 +20,10 @@ pub(crate) fn run(args: &SimArgs) -> Result<ExitOutcome, Error> {
         let sim = Sim::start(config).await.map_err(|error| start_error(error, "the simulated engine", "--listen IP:PORT"))?;
         let mut out = std::io::stdout();
         writeln!(out, "Simulated engine for {} on {}", args.models.join(", "), sim.url())?;
+        if let Some(address) = sim.kv_events_addr() {
+            let replay = sim.kv_events_replay_addr().map(|address| format!(", replayed on tcp://{address}"));
+            writeln!(out, "KV events on tcp://{address}{}", replay.unwrap_or_default())?;
+        }
         out.flush()?;
         signals.next().await;
         tokio::select! {
@@ -78,8 +82,21 @@ fn config(args: &SimArgs) -> Result<Config, Error> {
         tls,
         api_key,
         path_prefix: args.path_prefix.clone(),
+        kv_events: kv_events(&args.kv_events),
         faults: args.faults.iter().map(fault).collect::<Result<_, _>>()?,
         ..Config::default()
+    })
+}
+
+fn kv_events(args: &KvEventsArgs) -> Option<KvEvents> {
+    Some(KvEvents {
+        listen: args.kv_events_listen?,
+        replay_listen: args.kv_events_replay_listen,
+        encoding: match args.kv_events_encoding {
+            Encoding::Map => EventEncoding::Map,
+            Encoding::Array => EventEncoding::Array,
+        },
+        topic: args.kv_events_topic.clone(),
     })
 }
 

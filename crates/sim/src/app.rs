@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::faults::Faults;
+use crate::kv_events::EventLog;
 use crate::reply::ApiError;
 use crate::tokenizer::{hash_bytes, mix};
 
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) driver: Arc<Driver>,
     pub(crate) faults: Faults,
+    /// Batches of KV events, if they are published.
+    pub(crate) events: Option<Arc<EventLog>>,
     pub(crate) server_name: HeaderValue,
     pub(crate) started: u64,
     pub(crate) counters: Counters,
@@ -76,8 +79,10 @@ impl App {
     pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
         config.validate()?;
         let engine = Engine::new(config.limits(), config.cost, config.seed);
+        let events = config.kv_events.as_ref().map(|settings| Arc::new(EventLog::new(settings, config.block_size)));
         Ok(App {
-            driver: Arc::new(Driver::new(engine, config.time_scale)),
+            driver: Arc::new(Driver::new(engine, config.time_scale, events.clone())),
+            events,
             faults: Faults::new(config.faults.clone(), config.seed),
             server_name: HeaderValue::from_str(&config.name).map_err(|_| ConfigError::Name)?,
             started: now(),

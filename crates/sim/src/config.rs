@@ -52,6 +52,8 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// Path under which the API lives, such as `/compatible-mode`; empty for none.
     pub path_prefix: String,
+    /// Publish KV events, as vLLM does. All models but adapters are names of one then, for events do not name it.
+    pub kv_events: Option<KvEvents>,
     /// Faults injected from the start.
     pub faults: Vec<Fault>,
 }
@@ -80,6 +82,7 @@ impl Default for Config {
             tls: None,
             api_key: None,
             path_prefix: String::new(),
+            kv_events: None,
             faults: Vec::new(),
         }
     }
@@ -186,6 +189,34 @@ pub enum MetricsDialect {
     /// TensorRT-LLM's (`trtllm-serve`).
     #[serde(alias = "tensorrt-llm", alias = "trt-llm")]
     Trtllm,
+}
+
+/// Sockets and form of KV events.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KvEvents {
+    /// Address of the PUB socket; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Address of the ROUTER socket, which replays the last 10,000 batches; port 0 takes a free one.
+    #[serde(default)]
+    pub replay_listen: Option<SocketAddr>,
+    /// Form of the events.
+    #[serde(default)]
+    pub encoding: EventEncoding,
+    /// Topic of all batches.
+    #[serde(default)]
+    pub topic: String,
+}
+
+/// Form of KV events in MessagePack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventEncoding {
+    /// A map of names, as of vLLM 0.26.
+    #[default]
+    Map,
+    /// Positions, as before.
+    Array,
 }
 
 /// A server certificate and its key.

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Progress, Request, RequestId, Step, SubmitError};
+use crate::kv_events::EventLog;
 use crate::metrics::Recorder;
 use crate::text::FinishReason;
 
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) started: SystemTime,
     /// Requests in the engine; bounded by its own bounds.
     flights: HashMap<RequestId, Flight>,
+    /// Takes the engine's KV events, if they are published.
+    events: Option<Arc<EventLog>>,
 }
 
 struct Flight {
@@ -66,8 +69,12 @@ pub(crate) struct Ticket {
 }
 
 impl Driver {
-    pub(crate) fn new(engine: Engine, time_scale: f64) -> Self {
-        let state = State { engine, recorder: Recorder::default(), started: SystemTime::now(), flights: HashMap::new() };
+    pub(crate) fn new(mut engine: Engine, time_scale: f64, events: Option<Arc<EventLog>>) -> Self {
+        if events.is_some() {
+            engine.note_block_events();
+        }
+        let (recorder, started) = (Recorder::default(), SystemTime::now());
+        let state = State { engine, recorder, started, flights: HashMap::new(), events };
         Driver { state: Mutex::new(state), work: Notify::new(), time_scale }
     }
 
@@ -137,11 +144,20 @@ impl Driver {
         look(&self.state.lock())
     }
 
+    /// Empties the engine's cache. Changes nothing and says false while requests hold blocks.
+    pub(crate) fn reset_cache(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_reset = state.engine.reset_cache();
+        state.publish();
+        is_reset
+    }
+
     fn finish(&self, step: Step) {
         let mut wakers = Vec::new();
         {
             let mut state = self.state.lock();
             let progress = state.engine.end_step(step);
+            state.publish();
             let now = Instant::now();
             for event in progress {
                 wakers.extend(state.deliver(event, now));
@@ -174,6 +190,15 @@ impl Drop for Arrival<'_> {
 }
 
 impl State {
+    /// Publishes what has changed in the cache, before any client can know that it has.
+    fn publish(&mut self) {
+        let Some(log) = &self.events else { return };
+        let events = self.engine.take_block_events();
+        if !events.is_empty() {
+            log.append(&events);
+        }
+    }
+
     fn deliver(&mut self, event: Progress, now: Instant) -> Option<Waker> {
         let State { flights, recorder, .. } = self;
         let flight = flights.get_mut(&event.id)?;

@@ -5,13 +5,17 @@
 //! what [`CostModel`] says. The caller sleeps for a [`Step`]'s duration and then hands it back:
 //! `begin_step` → time passes → `end_step`.
 
+mod block_event;
 mod blocks;
 mod cost;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::block_event::BlockEvent;
+use self::block_event::stored;
 use self::blocks::BlockPool;
 pub use self::cost::CostModel;
 
@@ -41,6 +45,10 @@ pub struct Request {
     pub output_tokens: u32,
     /// Chained hashes of the full blocks of prompt and output together, in order.
     pub block_hashes: Vec<u64>,
+    /// The tokens of prompt and output, for the events of their blocks; none where no events are wanted.
+    pub tokens: Vec<u32>,
+    /// The request's `cache_salt`, for events alone: the hashes have it already.
+    pub cache_salt: Option<Arc<str>>,
     /// The adapter it runs with, if it does not run on the base model.
     pub adapter: Option<Arc<str>>,
 }
@@ -106,6 +114,8 @@ pub struct Engine {
     totals: Totals,
     jitter: fastrand::Rng,
     next_id: u64,
+    /// Changes of the cache since they were last taken, if they are wanted.
+    events: Option<Vec<BlockEvent>>,
 }
 
 impl Engine {
@@ -120,7 +130,32 @@ impl Engine {
             totals: Totals::default(),
             jitter: fastrand::Rng::with_seed(seed),
             next_id: 0,
+            events: None,
         }
+    }
+
+    /// Notes changes of the cache from now on, for [`Engine::take_block_events`].
+    pub fn note_block_events(&mut self) {
+        self.blocks.note_removals();
+        self.events = Some(Vec::new());
+    }
+
+    /// Changes of the cache since this was last called, in an order in which they can be applied.
+    pub fn take_block_events(&mut self) -> Vec<BlockEvent> {
+        let Some(events) = &mut self.events else { return Vec::new() };
+        let removed = self.blocks.take_removed();
+        // Blocks go when a step begins and come when it ends.
+        let removed = (!removed.is_empty()).then_some(BlockEvent::Removed { hashes: removed });
+        removed.into_iter().chain(std::mem::take(events)).collect()
+    }
+
+    /// Empties the cache. Changes nothing and says false while requests hold blocks.
+    pub fn reset_cache(&mut self) -> bool {
+        let is_reset = self.blocks.reset();
+        if let Some(events) = self.events.as_mut().filter(|_| is_reset) {
+            events.push(BlockEvent::Cleared);
+        }
+        is_reset
     }
 
     /// Puts a request at the end of the queue.
@@ -165,9 +200,13 @@ impl Engine {
     /// Completes a step: who has got how far. Requests aborted since its begin are not mentioned.
     pub fn end_step(&mut self, _step: Step) -> Vec<Progress> {
         let mut progress = Vec::with_capacity(self.running.len());
-        let Engine { running, blocks, totals, limits, .. } = self;
+        let Engine { running, blocks, totals, limits, events, .. } = self;
         running.retain_mut(|seq| {
-            let Some(event) = seq.advance(blocks, limits.block_size.max(1), totals) else { return true };
+            let new = seq.compute(blocks, limits.block_size.max(1));
+            if let Some(events) = events {
+                events.extend(new.into_iter().map(|new| stored(&seq.request, new, limits.block_size.max(1))));
+            }
+            let Some(event) = seq.advance(totals) else { return true };
             progress.push(event);
             if event.finished {
                 blocks.release(&mut seq.blocks);
@@ -303,6 +342,8 @@ struct Sequence {
     computed: u32,
     /// Tokens that the step under way adds to them.
     scheduled: u32,
+    /// The step that has just ended took it further.
+    has_advanced: bool,
     generated: u32,
     /// Blocks that others can find.
     published: u32,
@@ -313,7 +354,17 @@ struct Sequence {
 impl Sequence {
     fn new(id: RequestId, mut request: Request) -> Self {
         request.prompt_tokens = request.prompt_tokens.max(1);
-        Sequence { id, request, blocks: Vec::new(), computed: 0, scheduled: 0, generated: 0, published: 0, cached_tokens: None }
+        Sequence {
+            id,
+            request,
+            blocks: Vec::new(),
+            computed: 0,
+            scheduled: 0,
+            has_advanced: false,
+            generated: 0,
+            published: 0,
+            cached_tokens: None,
+        }
     }
 
     fn length(&self) -> u32 {
@@ -328,17 +379,20 @@ impl Sequence {
         self.generated > 0 && self.remaining() == 1
     }
 
-    /// Applies what was scheduled; the event, if a token came out or the prompt is read.
-    fn advance(&mut self, blocks: &mut BlockPool, block_size: u32, totals: &mut Totals) -> Option<Progress> {
+    /// Applies what was scheduled. Returns the blocks that others can find from now on, and could not before.
+    fn compute(&mut self, blocks: &mut BlockPool, block_size: u32) -> Vec<Range<usize>> {
         let scheduled = std::mem::take(&mut self.scheduled);
-        if scheduled == 0 {
-            return None;
-        }
+        self.has_advanced = scheduled > 0;
         self.computed += scheduled;
         let full = self.computed / block_size;
-        blocks.publish(&self.blocks, &self.request.block_hashes, self.published as usize, full as usize);
+        let new = blocks.publish(&self.blocks, &self.request.block_hashes, self.published as usize, full as usize);
         self.published = full;
-        if self.remaining() > 0 {
+        new
+    }
+
+    /// The event, if a token came out or the prompt is read.
+    fn advance(&mut self, totals: &mut Totals) -> Option<Progress> {
+        if !self.has_advanced || self.remaining() > 0 {
             return None;
         }
         if self.generated == 0 {

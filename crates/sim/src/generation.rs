@@ -1,5 +1,6 @@
 //! From a prompt to the engine and back: what every generating API shares.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,14 +37,31 @@ pub(crate) struct Wish {
 pub(crate) struct Prompt {
     hasher: BlockHasher,
     model: Model,
+    cache_salt: Option<Arc<str>>,
     /// Text that the answer quotes.
     quote: String,
 }
 
 impl Prompt {
     pub(crate) fn new(app: &App, model: Model, cache_salt: Option<&str>) -> Self {
-        let seed = mix(model.cache_seed(), crate::tokenizer::hash_bytes(cache_salt.unwrap_or("").as_bytes()));
-        Prompt { hasher: BlockHasher::new(app.config.block_size, seed), model, quote: String::new() }
+        // Events do not name the model: where there are some, all models but adapters are names of one.
+        let publishes = app.config.kv_events.is_some();
+        let model_seed = if publishes && model.adapter.is_none() { 0 } else { model.cache_seed() };
+        let seed = mix(model_seed, crate::tokenizer::hash_bytes(cache_salt.unwrap_or("").as_bytes()));
+        let hasher = BlockHasher::new(app.config.block_size, seed);
+        let hasher = if publishes { hasher.keeping_tokens() } else { hasher };
+        Prompt { hasher, model, cache_salt: cache_salt.filter(|salt| !salt.is_empty()).map(Arc::from), quote: String::new() }
+    }
+
+    /// The same, whose tokens can be read.
+    pub(crate) fn readable(app: &App, model: Model) -> Self {
+        let prompt = Prompt::new(app, model, None);
+        Prompt { hasher: prompt.hasher.keeping_tokens(), ..prompt }
+    }
+
+    /// All tokens of a readable one.
+    pub(crate) fn into_tokens(self) -> Vec<u32> {
+        self.hasher.into_parts().1
     }
 
     /// Appends a message in the manner of a chat template.
@@ -74,12 +92,10 @@ impl Prompt {
     /// Puts it into the engine to be read only.
     pub(crate) fn read(self, app: &App) -> Result<Ticket, ApiError> {
         self.check_length(app, 0)?;
-        let request = Request {
-            prompt_tokens: self.tokens(),
-            output_tokens: 0,
-            adapter: self.model.adapter.clone(),
-            block_hashes: self.hasher.into_hashes(),
-        };
+        let prompt_tokens = self.tokens();
+        let (block_hashes, tokens) = self.hasher.into_parts();
+        let (adapter, cache_salt) = (self.model.adapter, self.cache_salt);
+        let request = Request { prompt_tokens, output_tokens: 0, block_hashes, tokens, cache_salt, adapter };
         Ok(app.driver.submit(request, FinishReason::Stop, false)?)
     }
 
@@ -100,10 +116,14 @@ impl Prompt {
             let completion = self.complete(app, wish, choice, max_tokens);
             let mut hasher = self.hasher.clone();
             hasher.text(&completion.text);
+            let output_tokens = completion.tokens();
+            let (block_hashes, tokens) = hasher.into_parts();
             let request = Request {
                 prompt_tokens: generation.prompt_tokens,
-                output_tokens: completion.tokens(),
-                block_hashes: hasher.into_hashes(),
+                output_tokens,
+                block_hashes,
+                tokens,
+                cache_salt: self.cache_salt.clone(),
                 adapter: self.model.adapter.clone(),
             };
             let ticket = app.driver.submit(request, completion.finish, wish.stream)?;

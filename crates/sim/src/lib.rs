@@ -4,6 +4,8 @@
 //! against the clock, [`Sim`] serves it over HTTP. Its text is a function of seed and prompt; its timing, of the [`CostModel`]
 //! and the load. [`Faults`] make it fail on demand.
 //!
+//! It publishes its blocks' KV events by ZeroMQ if [`KvEvents`] says where; `/tokenize` and `…/render` give the tokens they name.
+//!
 //! Beside the engine's APIs every server answers, under any path prefix and key:
 //! - `/echo`, and any path with the header `x-sim-echo`: JSON of the received request (method, path, headers, body, TLS);
 //! - `/sim/faults`: GET lists, POST adds, PUT replaces, DELETE clears;
@@ -17,6 +19,7 @@ mod driver;
 pub mod engine;
 mod faults;
 mod generation;
+mod kv_events;
 mod metrics;
 mod mishap;
 mod reply;
@@ -31,7 +34,7 @@ pub mod tokenizer;
 mod tools;
 
 pub use self::app::LastRequest;
-pub use self::config::{Config, ConfigError, MetricsDialect, Secret, Tls};
+pub use self::config::{Config, ConfigError, EventEncoding, KvEvents, MetricsDialect, Secret, Tls};
 pub use self::engine::CostModel;
 pub use self::faults::{Fault, FaultKind, Faults};
 pub use self::sim::{Sim, StartError, Stats};

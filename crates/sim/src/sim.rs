@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pailou_kv_events::ZmtpSocket;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ use crate::app::{App, LastRequest};
 use crate::config::{Config, ConfigError, Tls};
 use crate::connection;
 use crate::faults::Faults;
+use crate::kv_events::{self, EventLog};
 
 /// How long [`Sim::stop`] waits for requests to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -30,6 +32,37 @@ pub struct Sim {
     draining: watch::Sender<bool>,
     acceptor: JoinHandle<()>,
     engine: JoinHandle<()>,
+    publisher: Publisher,
+}
+
+/// Sockets of KV events.
+#[derive(Default)]
+struct Publisher {
+    addr: Option<SocketAddr>,
+    replay_addr: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+impl Publisher {
+    /// Binds the sockets and serves from then on.
+    async fn start(app: &App) -> Result<Self, StartError> {
+        let mut publisher = Self::default();
+        if let (Some(settings), Some(log)) = (&app.config.kv_events, &app.events) {
+            publisher.addr = Some(publisher.bind(log, settings.listen, ZmtpSocket::Publisher).await?);
+            if let Some(listen) = settings.replay_listen {
+                publisher.replay_addr = Some(publisher.bind(log, listen, ZmtpSocket::Router).await?);
+            }
+        }
+        Ok(publisher)
+    }
+
+    async fn bind(&mut self, log: &Arc<EventLog>, listen: SocketAddr, socket: ZmtpSocket) -> Result<SocketAddr, StartError> {
+        let failed = |source| StartError::Bind { addr: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        self.tasks.spawn(kv_events::serve(log.clone(), listener, socket));
+        Ok(addr)
+    }
 }
 
 /// Why a server did not start.
@@ -88,11 +121,22 @@ impl Sim {
         let failed = |source| StartError::Bind { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
+        let publisher = Publisher::start(&app).await?;
         let draining = watch::Sender::new(false);
         let engine = tokio::spawn(app.driver.clone().run());
         let acceptor = tokio::spawn(accept(app.clone(), listener, addr, tls, draining.subscribe()));
         tracing::debug!(name = app.config.name, %addr, "simulated server listens");
-        Ok(Sim { app, addr, draining, acceptor, engine })
+        Ok(Sim { app, addr, draining, acceptor, engine, publisher })
+    }
+
+    /// The address of the PUB socket of its KV events, if it publishes some.
+    pub fn kv_events_addr(&self) -> Option<SocketAddr> {
+        self.publisher.addr
+    }
+
+    /// The address of the ROUTER socket that replays them, if there is one.
+    pub fn kv_events_replay_addr(&self) -> Option<SocketAddr> {
+        self.publisher.replay_addr
     }
 
     /// The address it listens on.
@@ -142,6 +186,7 @@ impl Sim {
         self.acceptor.abort();
         // The task's end drops the listener and all connections; its result is that it was aborted.
         let _ = (&mut self.acceptor).await;
+        self.publisher.tasks.shutdown().await;
     }
 }
 

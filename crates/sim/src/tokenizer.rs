@@ -17,6 +17,11 @@ pub fn token_id(token: &str) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
+/// The id of a token that no text spells, such as a role marker: bytes that are no UTF-8.
+pub fn special_id(name: &str) -> u32 {
+    0xff00_0000 | hash_bytes(name.as_bytes()) as u32
+}
+
 /// The text that `ids` stand for; `None` when an id is not one that [`token_id`] gives.
 pub fn detokenize(ids: &[u32]) -> Option<String> {
     let mut text = Vec::with_capacity(ids.len() * 4);
@@ -66,24 +71,31 @@ pub struct BlockHasher {
     state: u64,
     length: u32,
     hashes: Vec<u64>,
+    /// The tokens, if they are kept.
+    tokens: Option<Vec<u32>>,
 }
 
 impl BlockHasher {
     /// An empty sequence; `block_size` in tokens, at least 1.
     pub fn new(block_size: u32, seed: u64) -> Self {
-        BlockHasher { block_size: block_size.max(1), state: mix(seed, 0x5eed), length: 0, hashes: Vec::new() }
+        BlockHasher { block_size: block_size.max(1), state: mix(seed, 0x5eed), length: 0, hashes: Vec::new(), tokens: None }
+    }
+
+    /// The same, but it keeps the tokens.
+    pub fn keeping_tokens(self) -> Self {
+        BlockHasher { tokens: Some(Vec::new()), ..self }
     }
 
     /// Appends the tokens of `text`.
     pub fn text(&mut self, text: &str) {
         for token in tokens(text) {
-            self.token(token_id(token).into());
+            self.token(token_id(token), token_id(token).into());
         }
     }
 
     /// Appends one token that no text spells, such as a role marker.
     pub fn special(&mut self, name: &str) {
-        self.token(hash_bytes(name.as_bytes()) | 1 << 63);
+        self.token(special_id(name), hash_bytes(name.as_bytes()) | 1 << 63);
     }
 
     /// Tokens appended so far.
@@ -101,8 +113,14 @@ impl BlockHasher {
         self.hashes
     }
 
-    fn token(&mut self, id: u64) {
-        self.state = mix(self.state, id);
+    /// Hashes of the full blocks, and all tokens if they were kept.
+    pub fn into_parts(self) -> (Vec<u64>, Vec<u32>) {
+        (self.hashes, self.tokens.unwrap_or_default())
+    }
+
+    fn token(&mut self, id: u32, identity: u64) {
+        self.tokens.iter_mut().for_each(|tokens| tokens.push(id));
+        self.state = mix(self.state, identity);
         self.length = self.length.saturating_add(1);
         if self.length.is_multiple_of(self.block_size) {
             self.hashes.push(self.state);

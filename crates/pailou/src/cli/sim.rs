@@ -40,6 +40,8 @@ pub(crate) struct SimArgs {
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
     #[command(flatten)]
+    pub(crate) kv_events: KvEventsArgs,
+    #[command(flatten)]
     pub(crate) access: AccessArgs,
     /// Fault in JSON, such as `{"kind":"status","status":503,"times":2}`; repeatable.
     #[arg(long = "fault", value_name = "JSON")]
@@ -95,6 +97,34 @@ pub(crate) struct CapacityArgs {
     /// Longest prompt and output together.
     #[arg(long, value_name = "TOKENS", default_value_t = 32_768)]
     pub(crate) max_model_len: u32,
+}
+
+/// KV events by ZeroMQ.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "KV events")]
+pub(crate) struct KvEventsArgs {
+    /// Address to publish KV events on, as vLLM does; all models but adapters are names of one then.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) kv_events_listen: Option<SocketAddr>,
+    /// Address to replay the last 10,000 batches on.
+    #[arg(long, value_name = "ADDRESS", requires = "kv_events_listen")]
+    pub(crate) kv_events_replay_listen: Option<SocketAddr>,
+    /// Form of the events: maps as of vLLM 0.26, or arrays as before.
+    #[arg(long, value_enum, value_name = "ENCODING", default_value_t)]
+    pub(crate) kv_events_encoding: Encoding,
+    /// Topic of the events.
+    #[arg(long, value_name = "TOPIC", default_value = "")]
+    pub(crate) kv_events_topic: String,
+}
+
+/// Form of KV events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// A map of names.
+    #[default]
+    Map,
+    /// Positions.
+    Array,
 }
 
 /// TLS and key.

@@ -35,6 +35,7 @@ struct ChatRequest {
     ignore_eos: Option<bool>,
     min_tokens: Option<u32>,
     response_format: Option<ResponseFormat>,
+    add_generation_prompt: Option<bool>,
 }
 
 /// Parts of a stream beside tokens.
@@ -88,7 +89,7 @@ struct PastFunction {
 }
 
 #[derive(Deserialize)]
-struct ChatTool {
+pub(super) struct ChatTool {
     function: Option<Function>,
 }
 
@@ -127,11 +128,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     }
     let name = model.name.clone();
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
-    let tool_call = offer_tools(&request, &mut prompt);
-    for message in &request.messages {
-        prompt.message(&message.role, &message.text());
-    }
-    prompt.open_answer();
+    let tools = functions(request.tools.as_deref());
+    write_prompt(&mut prompt, &tools, &request.messages, request.add_generation_prompt.unwrap_or(true));
+    let tool_call = choose_tool(&tools, &request);
     let structured = structured(&request)?.map(|text| (text, FinishReason::Stop));
     let streaming = request.stream.unwrap_or(false);
     let wish = Wish {
@@ -175,16 +174,30 @@ fn structured(request: &ChatRequest) -> Result<Option<String>, ApiError> {
     request.response_format.as_ref().map_or(Ok(None), |format| format.output(&topic))
 }
 
-/// Puts the tools into the prompt and decides whether to call one.
-fn offer_tools(request: &ChatRequest, prompt: &mut Prompt) -> Option<ToolCall> {
-    let functions = request.tools.as_ref()?.iter().filter_map(|tool| tool.function.as_ref());
-    let tools: Vec<Tool<'_>> = functions.map(|function| Tool { name: &function.name, schema: &function.parameters }).collect();
-    for tool in &tools {
+/// Writes a chat in the manner of a chat template: its tools, its messages, and what makes the model speak.
+pub(super) fn write_prompt(prompt: &mut Prompt, tools: &[Tool<'_>], messages: &[Message], opens_answer: bool) {
+    for tool in tools {
         prompt.message("tools", &format!("{}{}", tool.name, tool.schema));
     }
+    for message in messages {
+        prompt.message(&message.role, &message.text());
+    }
+    if opens_answer {
+        prompt.open_answer();
+    }
+}
+
+/// The functions among the tools.
+pub(super) fn functions(tools: Option<&[ChatTool]>) -> Vec<Tool<'_>> {
+    let functions = tools.unwrap_or_default().iter().filter_map(|tool| tool.function.as_ref());
+    functions.map(|function| Tool { name: &function.name, schema: &function.parameters }).collect()
+}
+
+/// Decides whether to call a tool.
+fn choose_tool(tools: &[Tool<'_>], request: &ChatRequest) -> Option<ToolCall> {
     let answered = request.messages.last().is_some_and(|message| message.role == "tool");
     let user = request.messages.iter().rfind(|message| message.role == "user");
-    decide(&tools, request.tool_choice.as_ref(), answered, &user.map(Message::text).unwrap_or_default())
+    decide(tools, request.tool_choice.as_ref(), answered, &user.map(Message::text).unwrap_or_default())
 }
 
 fn answer(text: &str, tool: Option<&(String, ToolCall)>) -> Value {

@@ -1,4 +1,4 @@
-//! `/sim/…`: the simulator's own endpoints.
+//! `/sim/…`: the simulator's own endpoints; and vLLM's `/reset_prefix_cache`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,6 +50,14 @@ fn parse(call: &Call) -> Result<Vec<Fault>, ApiError> {
     let decode = |value| serde_json::from_value(value);
     let faults: Result<_, serde_json::Error> = values.into_iter().map(decode).collect();
     faults.map_err(|error| ApiError::bad_request(format!("Invalid fault: {error}.")))
+}
+
+/// `POST /reset_prefix_cache`: empties the cache; 409 while requests are computed.
+pub(crate) fn reset_cache(app: &Arc<App>) -> Reply {
+    if app.driver.reset_cache() {
+        return reply_json(&json!({}));
+    }
+    Err(ApiError::new(StatusCode::CONFLICT, "Conflict", "Requests hold blocks of the cache."))
 }
 
 /// `GET /sim/stats`.

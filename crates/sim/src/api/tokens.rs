@@ -1,21 +1,26 @@
-//! `POST /tokenize` and `/detokenize`.
+//! `POST /tokenize` and `/detokenize`, and the prompts of requests as tokens: `POST /v1/chat/completions/render` and
+//! `/v1/completions/render`.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::api::chat::Message;
-use crate::app::App;
+use crate::api::chat::{ChatTool, Message, functions, write_prompt};
+use crate::api::completions::Input;
+use crate::app::{App, Model};
+use crate::generation::Prompt;
 use crate::reply::{ApiError, Reply, json as reply_json};
 use crate::service::Call;
-use crate::tokenizer::{detokenize, token_id, tokens};
+use crate::tokenizer::detokenize;
 
 #[derive(Deserialize)]
 struct TokenizeRequest {
     model: Option<String>,
     prompt: Option<String>,
     messages: Option<Vec<Message>>,
+    tools: Option<Vec<ChatTool>>,
+    add_generation_prompt: Option<bool>,
     return_token_strs: Option<bool>,
 }
 
@@ -25,21 +30,73 @@ struct DetokenizeRequest {
     tokens: Vec<u32>,
 }
 
-/// The token ids of a text, or of a chat's messages without its template.
+#[derive(Deserialize)]
+struct ChatToRender {
+    model: Option<String>,
+    messages: Vec<Message>,
+    tools: Option<Vec<ChatTool>>,
+    add_generation_prompt: Option<bool>,
+    cache_salt: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CompletionToRender {
+    model: Option<String>,
+    prompt: Input,
+    cache_salt: Option<String>,
+}
+
+/// The token ids of a text, or of a chat, as the engine computes them.
 pub(crate) fn tokenize(app: &Arc<App>, call: &Call) -> Reply {
     let request: TokenizeRequest = call.json()?;
-    app.model(request.model)?;
-    let texts = match (request.prompt, request.messages) {
-        (Some(prompt), None) => vec![prompt],
-        (None, Some(messages)) => messages.iter().map(Message::text).collect(),
+    let model = app.model(request.model)?;
+    let ids = match (request.prompt, request.messages) {
+        (Some(prompt), None) => tokens_of_text(app, model, &prompt),
+        (None, Some(messages)) => {
+            let opens_answer = request.add_generation_prompt.unwrap_or(true);
+            tokens_of_chat(app, model, request.tools.as_deref(), &messages, opens_answer)
+        }
         _ => return Err(ApiError::bad_request("Either `prompt` or `messages` must be given.")),
     };
-    let pieces: Vec<&str> = texts.iter().flat_map(|text| tokens(text)).collect();
-    let ids: Vec<u32> = pieces.iter().map(|piece| token_id(piece)).collect();
-    let strings = request.return_token_strs.unwrap_or(false).then_some(&pieces);
+    let text = |id: &u32| detokenize(&[*id]).unwrap_or_else(|| format!("<|{id:08x}|>"));
+    let strings = request.return_token_strs.unwrap_or(false).then(|| ids.iter().map(text).collect::<Vec<_>>());
     reply_json(&json!({
         "count": ids.len(), "max_model_len": app.config.context_length(), "tokens": ids, "token_strs": strings,
     }))
+}
+
+/// A chat's prompt as tokens.
+pub(crate) fn render_chat(app: &Arc<App>, call: &Call) -> Reply {
+    let request: ChatToRender = call.json()?;
+    let model = app.model(request.model)?;
+    let opens_answer = request.add_generation_prompt.unwrap_or(true);
+    let ids = tokens_of_chat(app, model, request.tools.as_deref(), &request.messages, opens_answer);
+    reply_json(&rendered(&ids, request.cache_salt.as_deref()))
+}
+
+/// A completion's prompts as tokens.
+pub(crate) fn render_completion(app: &Arc<App>, call: &Call) -> Reply {
+    let request: CompletionToRender = call.json()?;
+    let model = app.model(request.model)?;
+    let texts = request.prompt.texts()?;
+    let prompts = texts.iter().map(|text| rendered(&tokens_of_text(app, model.clone(), text), request.cache_salt.as_deref()));
+    reply_json(&prompts.collect::<Value>())
+}
+
+fn rendered(ids: &[u32], cache_salt: Option<&str>) -> Value {
+    json!({"token_ids": ids, "features": null, "sampling_params": {}, "cache_salt": cache_salt})
+}
+
+fn tokens_of_text(app: &App, model: Model, text: &str) -> Vec<u32> {
+    let mut prompt = Prompt::readable(app, model);
+    prompt.text(text);
+    prompt.into_tokens()
+}
+
+fn tokens_of_chat(app: &App, model: Model, tools: Option<&[ChatTool]>, messages: &[Message], opens_answer: bool) -> Vec<u32> {
+    let mut prompt = Prompt::readable(app, model);
+    write_prompt(&mut prompt, &functions(tools), messages, opens_answer);
+    prompt.into_tokens()
 }
 
 /// The text of token ids.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 /// No slot: the end of the free list.
 const NIL: u32 = u32::MAX;
@@ -16,6 +16,8 @@ pub(super) struct BlockPool {
     head: u32,
     tail: u32,
     free: u32,
+    /// Hashes that can no longer be found since they were last taken, if they are noted.
+    removed: Option<Vec<u64>>,
 }
 
 #[derive(Clone)]
@@ -29,12 +31,32 @@ struct Slot {
 impl BlockPool {
     pub(super) fn new(block_size: u32, blocks: u32) -> Self {
         let vacant = Slot { hash: None, holders: 0, prev: NIL, next: NIL };
-        let mut pool =
-            BlockPool { block_size, slots: vec![vacant; blocks as usize], cached: HashMap::new(), head: NIL, tail: NIL, free: 0 };
+        let (slots, cached) = (vec![vacant; blocks as usize], HashMap::new());
+        let mut pool = BlockPool { block_size, slots, cached, head: NIL, tail: NIL, free: 0, removed: None };
         for slot in 0..blocks {
             pool.push_free(slot);
         }
         pool
+    }
+
+    /// Notes from now on which hashes can no longer be found.
+    pub(super) fn note_removals(&mut self) {
+        self.removed = Some(Vec::new());
+    }
+
+    /// Hashes that can no longer be found since this was last called.
+    pub(super) fn take_removed(&mut self) -> Vec<u64> {
+        self.removed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Makes all blocks unfindable. Changes nothing and says false while one is held.
+    pub(super) fn reset(&mut self) -> bool {
+        if self.in_use() > 0 {
+            return false;
+        }
+        self.cached.clear();
+        self.slots.iter_mut().for_each(|slot| slot.hash = None);
+        true
     }
 
     pub(super) fn in_use(&self) -> u32 {
@@ -67,22 +89,31 @@ impl BlockPool {
             self.slots[slot as usize].holders = 1;
             if let Some(hash) = self.slots[slot as usize].hash.take() {
                 self.cached.remove(&hash);
+                if let Some(removed) = &mut self.removed {
+                    removed.push(hash);
+                }
             }
             held.push(slot);
         }
         true
     }
 
-    /// Makes the blocks that became full findable: `held[from..to]`, whose hashes are `hashes[from..to]`.
-    pub(super) fn publish(&mut self, held: &[u32], hashes: &[u64], from: usize, to: usize) {
+    /// Makes the blocks that became full findable: `held[from..to]`, whose hashes are `hashes[from..to]`. Returns those that
+    /// could not be found before.
+    pub(super) fn publish(&mut self, held: &[u32], hashes: &[u64], from: usize, to: usize) -> Vec<Range<usize>> {
         let to = to.min(held.len()).min(hashes.len());
+        let mut new: Vec<Range<usize>> = Vec::new();
         for index in from..to {
             // A block with this content may exist already, computed beside this one; the first stays.
-            if let std::collections::hash_map::Entry::Vacant(entry) = self.cached.entry(hashes[index]) {
-                entry.insert(held[index]);
-                self.slots[held[index] as usize].hash = Some(hashes[index]);
+            let std::collections::hash_map::Entry::Vacant(entry) = self.cached.entry(hashes[index]) else { continue };
+            entry.insert(held[index]);
+            self.slots[held[index] as usize].hash = Some(hashes[index]);
+            match new.last_mut() {
+                Some(run) if run.end == index => run.end = index + 1,
+                _ => new.push(index..index + 1),
             }
         }
+        new
     }
 
     /// Lets go of `held`. Its last block is idle longest, so a prefix is eaten away from its end.
@@ -93,6 +124,12 @@ impl BlockPool {
                 self.push_free(slot);
             }
         }
+    }
+
+    /// Hashes that can be found.
+    #[cfg(test)]
+    pub(super) fn findable(&self) -> std::collections::BTreeSet<u64> {
+        self.cached.keys().copied().collect()
     }
 
     fn push_free(&mut self, slot: u32) {
@@ -141,6 +178,22 @@ mod tests {
         assert!(pool.grow(&mut other, 4));
         assert!(pool.acquire_prefix(&[2]).is_empty());
         assert_eq!(pool.acquire_prefix(&[1]).len(), 1);
+    }
+
+    #[test]
+    fn blocks_that_come_and_go_are_told_once() {
+        let mut pool = BlockPool::new(4, 3);
+        pool.note_removals();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        assert!(pool.grow(&mut first, 4) && pool.grow(&mut second, 8));
+        assert_eq!(pool.publish(&first, &[1], 0, 1), vec![Range { start: 0, end: 1 }]);
+        assert_eq!(pool.publish(&second, &[1, 2], 0, 2), vec![Range { start: 1, end: 2 }]);
+        assert!(!pool.reset());
+        pool.release(&mut first);
+        pool.release(&mut second);
+        assert!(pool.grow(&mut first, 4) && pool.take_removed() == [1] && pool.take_removed().is_empty());
+        pool.release(&mut first);
+        assert!(pool.reset() && pool.acquire_prefix(&[2]).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod apis;
 mod chat;
 mod client;
 mod faults;
+mod kv_events;
 mod load;
 mod structured;
 mod transport;

@@ -1,0 +1,122 @@
+//! PUB and ROUTER sockets.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pailou_kv_events::{
+    Subscription, ZmtpEvent, ZmtpReader, ZmtpSocket, end_replay, open_connection, publish, replay, replay_start,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::EventLog;
+
+/// Topics that one subscriber may name.
+const MAX_TOPICS: usize = 64;
+
+/// Accepts connections of one socket for ever. Dropped, it takes them with it.
+pub(crate) async fn serve(log: Arc<EventLog>, listener: TcpListener, socket: ZmtpSocket) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let log = log.clone();
+                    connections.spawn(async move {
+                        let served = match socket {
+                            ZmtpSocket::Router => answer(&log, stream).await,
+                            _ => publish_to(&log, stream).await,
+                        };
+                        if let Err(error) = served {
+                            tracing::debug!(%error, "a connection for KV events ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "accepting a connection for KV events failed");
+                    tokio::task::yield_now().await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Sends the batches that come while a subscriber wants their topic.
+async fn publish_to(log: &EventLog, stream: TcpStream) -> io::Result<()> {
+    let mut next = log.next.subscribe();
+    let (mut peer, mut out) = open(stream, ZmtpSocket::Publisher).await?;
+    let mut topics: Vec<Bytes> = Vec::new();
+    let mut at = *next.borrow_and_update();
+    loop {
+        tokio::select! {
+            biased;
+            message = peer.next_message() => match Subscription::new(&message?) {
+                Some(Subscription::Begin(topic)) if topics.len() < MAX_TOPICS => topics.push(topic),
+                Some(Subscription::End(topic)) => topics.retain(|other| *other != topic),
+                _ => {}
+            },
+            changed = next.changed() => if changed.is_err() { return Ok(()) },
+        }
+        while let Some((number, payload)) = log.batch(at) {
+            at = number + 1;
+            if topics.iter().any(|topic| log.topic.starts_with(topic)) {
+                out.write_all(&publish(&log.topic, number, &payload)).await?;
+            }
+        }
+    }
+}
+
+/// Replays batches, as often as the peer asks.
+async fn answer(log: &EventLog, stream: TcpStream) -> io::Result<()> {
+    let (mut peer, mut out) = open(stream, ZmtpSocket::Router).await?;
+    loop {
+        let Some(mut at) = replay_start(&peer.next_message().await?) else { continue };
+        while let Some((number, payload)) = log.batch(at) {
+            at = number + 1;
+            out.write_all(&replay(&log.topic, number, &payload)).await?;
+        }
+        out.write_all(&end_replay()).await?;
+    }
+}
+
+/// Shakes hands.
+async fn open(stream: TcpStream, socket: ZmtpSocket) -> io::Result<(Peer, tokio::net::tcp::OwnedWriteHalf)> {
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    write.write_all(&open_connection(socket)).await?;
+    let mut peer = Peer { stream: read, reader: ZmtpReader::default() };
+    while peer.next_event().await? != ZmtpEvent::Ready {}
+    Ok((peer, write))
+}
+
+/// A peer's messages.
+struct Peer {
+    stream: OwnedReadHalf,
+    reader: ZmtpReader,
+}
+
+impl Peer {
+    /// The next message's frames. Nothing is lost if the future is dropped.
+    async fn next_message(&mut self) -> io::Result<Vec<Bytes>> {
+        loop {
+            if let ZmtpEvent::Message(frames) = self.next_event().await? {
+                return Ok(frames);
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> io::Result<ZmtpEvent> {
+        loop {
+            if let Some(event) = self.reader.next_event().map_err(io::Error::other)? {
+                return Ok(event);
+            }
+            if self.stream.read_buf(self.reader.buffer()).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
