@@ -8,6 +8,7 @@
 //! - [`content_coding`]: a compressed body, decoded in steps and within bounds;
 //! - [`mod@scan`]: `model`, `stream`, token limits and the prompt's place in a JSON body;
 //! - [`multipart`]: the same for `multipart/form-data` (audio transcription);
+//! - [`prompt_question`]: the prompt of a body as an engine's tokenizer is asked for its tokens;
 //! - [`mod@splice`]: a body with some spans replaced, as pieces of the original.
 //!
 //! On the way out:
@@ -27,6 +28,7 @@ mod event_cache;
 mod json;
 pub mod multipart;
 mod output_limits;
+pub mod prompt_question;
 pub mod rename;
 mod response_key;
 pub mod scan;
@@ -39,6 +41,7 @@ mod walk;
 pub use endpoint::{Api, BodyError, BodyKind, Dialect, is_model_call};
 pub use error::ErrorBody;
 pub use multipart::FormError;
+pub use prompt_question::PromptQuestion;
 pub use rename::ModelRename;
 pub use scan::{Scan, ScanError, Scanner, scan};
 pub use splice::{Edit, Pieces, splice, splice_model};

@@ -104,7 +104,7 @@ impl Conversation<'_> {
         let request = EndpointRequest::read(first).ok_or_else(|| wrong("the request's headers come first"))?;
         (self.is_silent, self.echoes) = (request.observes, request.echoes_response);
         if request.end_of_stream || request.body_mode == BodyMode::Headers {
-            let decision = self.decide(&request, Input::default())?;
+            let decision = self.decide(&request, Input::default()).await?;
             self.send(answers::chosen(&decision.endpoints, BodyChange::default())).await?;
             return Ok(observer(decision));
         }
@@ -114,8 +114,8 @@ impl Conversation<'_> {
         }
     }
 
-    fn decide(&self, request: &EndpointRequest, input: Input<'_>) -> Result<Decision, Refusal> {
-        decide(&self.context.picker, request, input, self.context.max_endpoints)
+    async fn decide(&self, request: &EndpointRequest, input: Input<'_>) -> Result<Decision, Refusal> {
+        decide(&self.context.picker, request, input, self.context.max_endpoints).await
     }
 
     /// Decides by a whole body, and by its decoded form where it is compressed.
@@ -125,7 +125,7 @@ impl Conversation<'_> {
             Some(_) => Some(body.whole()),
             None => None,
         };
-        self.decide(request, Input { text: text.as_ref(), length: body.length() })
+        self.decide(request, Input { text: text.as_ref(), length: body.length() }).await
     }
 
     /// The answer to the headers waits for the body.

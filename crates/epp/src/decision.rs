@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, Scan, content_coding::Codings, splice_model};
+use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, PromptQuestion, Scan, content_coding::Codings, splice_model};
 use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use pailou_extproc::server::{EndpointRequest, answers};
-use pailou_picker::{OBJECTIVE_HEADERS, PickError, PickRequest, Picked, criticality, target_name};
+use pailou_picker::{
+    OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PoolState, PromptForm, PromptTokens, TokenQuestion, criticality, target_name,
+};
 
 use crate::{EndpointPicker, body::Full, metrics::RequestOutcome};
 
@@ -49,7 +51,7 @@ pub(crate) struct Input<'a> {
 ///
 /// # Errors
 /// There is no endpoint for it (503), or none has room and it can wait (429).
-pub(crate) fn decide(
+pub(crate) async fn decide(
     picker: &EndpointPicker,
     request: &EndpointRequest,
     input: Input<'_>,
@@ -63,8 +65,17 @@ pub(crate) fn decide(
     let target = model.and_then(target_name).filter(|target| **target != *name && !name.is_empty());
     let objective = OBJECTIVE_HEADERS.iter().find_map(|name| request.header(name));
     let subset = request.subset.as_ref().map(|subset| current.eligible(subset));
+    let engine_model = target.as_deref().unwrap_or(name);
+    let tokens = match (input.text, &scan) {
+        // Boxed: most pools do not look them up, and would carry the room it needs.
+        (Some(text), Some(scan)) if current.state.wants_tokens() => {
+            Box::pin(prompt_tokens(&current.state, request, text, scan, engine_model)).await
+        }
+        _ => None,
+    };
     let pick = PickRequest {
-        model: target.as_deref().unwrap_or(name),
+        model: engine_model,
+        tokens: tokens.as_ref(),
         prompt: scan.as_ref().and_then(|scan| input.text?.get(scan.prompt.clone()?)).unwrap_or(&[]),
         cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
         criticality: criticality(&current.pool, model, objective),
@@ -89,6 +100,24 @@ pub(crate) fn decide(
     let changed = scan.zip(target).zip(input.text).map(|((scan, target), text)| splice_model(text, &scan, &target));
     picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
     Ok(Decision { picked, endpoints: endpoints.join(","), changed, renamed })
+}
+
+/// Tokens of a request's prompt. `None`: they are not known, and are estimated.
+async fn prompt_tokens(
+    pool: &PoolState,
+    request: &EndpointRequest,
+    text: &Bytes,
+    scan: &Scan,
+    model: &str,
+) -> Option<PromptTokens> {
+    let path = request.path.split('?').next().unwrap_or_default();
+    let form = Api::from_path(path).and_then(|api| PromptQuestion::new(api, text, model));
+    let prompt = match &form {
+        Some(PromptQuestion::Ask(pieces)) => PromptForm::Body(pieces),
+        Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
+        None => PromptForm::Other,
+    };
+    pool.prompt_tokens(&TokenQuestion { model, cache_salt: scan.cache_salt.as_deref(), prompt }).await
 }
 
 /// A body that is not held.

@@ -1,8 +1,9 @@
 //! The picker's metrics. Labels are outcomes and the pool's pods.
 
 mod engines;
+mod exact_prefixes;
 
-use pailou_picker::EndpointReport;
+use pailou_picker::{EndpointReport, ExactFigure};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, histogram::exponential_buckets},
@@ -10,6 +11,7 @@ use prometheus_client::{
 };
 
 use engines::Engines;
+use exact_prefixes::ExactPrefixes;
 
 /// A picker's metrics.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub(crate) struct Metrics {
     /// Seconds from a whole request to the choice.
     pub(crate) picks: Histogram,
     engines: Engines,
+    exact_prefixes: ExactPrefixes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +68,7 @@ impl Default for Metrics {
             conversations: Gauge::default(),
             picks: Histogram::new(exponential_buckets(0.000_01, 2.0, 16)),
             engines: Engines::default(),
+            exact_prefixes: ExactPrefixes::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("pailou_picker_requests", "Requests by what became of them", metrics.requests.clone());
@@ -72,14 +76,16 @@ impl Default for Metrics {
         let help = "Seconds from a whole request to the choice of its endpoint";
         registry.register("pailou_picker_pick_duration_seconds", help, metrics.picks.clone());
         metrics.engines.register(registry);
+        metrics.exact_prefixes.register(registry);
         metrics
     }
 }
 
 impl Metrics {
-    /// Every metric in OpenMetrics' text format, with these figures of the endpoints.
-    pub(crate) fn encode(&self, endpoints: &[EndpointReport], text: &mut String) {
+    /// Every metric in OpenMetrics' text format, with these figures of the endpoints, and of KV events.
+    pub(crate) fn encode(&self, endpoints: &[EndpointReport], exact: Vec<ExactFigure>, text: &mut String) {
         self.engines.set(endpoints);
+        self.exact_prefixes.set(exact);
         // Writing to a String cannot fail.
         let _ = encode(text, &self.registry);
     }

@@ -77,7 +77,9 @@ impl ResponseObserver {
     /// The response has ended.
     pub(crate) fn ended(self) {
         if !self.is_failing {
-            self.picked.finished(self.reader.and_then(|reader| reader.usage()).and_then(|usage| usage.cached_tokens));
+            let usage = self.reader.and_then(|reader| reader.usage());
+            self.picked.finished(usage.and_then(|usage| usage.cached_tokens));
+            self.picked.counted(usage.map_or(0, |usage| usage.input_tokens));
         }
     }
 

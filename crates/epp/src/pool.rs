@@ -64,7 +64,8 @@ impl EndpointPicker {
 
     /// Every metric in OpenMetrics' text format.
     pub fn encode_metrics(&self, text: &mut String) {
-        self.metrics.encode(&self.endpoints(), text);
+        let exact = self.current.load().as_ref().map(|current| current.state.exact_figures()).unwrap_or_default();
+        self.metrics.encode(&self.endpoints(), exact, text);
     }
 
     /// When there begins to be a pool, or ceases to.

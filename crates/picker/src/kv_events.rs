@@ -5,19 +5,25 @@
 //! heard has nothing cached for certain.
 
 mod connection;
+mod counters;
 mod ranks;
 mod replay;
 mod subscriber;
 
 use std::collections::HashMap;
 
-use pailou_kv_events::{ApplyOutcome, CachedPrefix, Index, Ingest, Prompt, PublisherId};
-use parking_lot::RwLock;
+use pailou_kv_events::{
+    ApplyOutcome, CachedPrefix, Index, IndexCounters, Ingest, IngestCounters, Prompt, PublisherId, SequenceCounters,
+};
+use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 use tokio::sync::{Semaphore, watch};
 
+use self::counters::EventCounters;
 pub(crate) use self::{ranks::Ranks, subscriber::Subscribers};
 
+/// Blocks that are applied before picks are let in.
+const BLOCKS_AT_ONCE: u32 = 256;
 /// Most replays of a pool at a time.
 const MAX_REPLAYS: usize = 8;
 
@@ -27,6 +33,21 @@ pub(crate) struct KvCache {
     /// Changes when all publishers are to be read anew.
     resets: watch::Sender<u64>,
     replays: Semaphore,
+    counters: EventCounters,
+}
+
+/// Figures of a pool's index and its publishers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KvCacheReport {
+    pub(crate) blocks: u32,
+    /// Publishers all of whose blocks are known; others; those of which nothing is understood.
+    pub(crate) complete: u64,
+    pub(crate) incomplete: u64,
+    pub(crate) mute: u64,
+    pub(crate) index: IndexCounters,
+    pub(crate) events: IngestCounters,
+    pub(crate) sequence: SequenceCounters,
+    pub(crate) lag_seconds: f64,
 }
 
 struct Known {
@@ -46,6 +67,10 @@ struct Publisher {
     slot: u16,
     /// Whether what is known of it is all that it has told.
     is_complete: bool,
+    /// Nothing of what it tells is understood.
+    is_mute: bool,
+    /// Age of its last live batch as that was applied, by its clock.
+    lag_seconds: f64,
 }
 
 /// Cached part of a prompt, as an endpoint tells it.
@@ -67,6 +92,13 @@ impl CachedTokens {
         self.0.get(usize::from(slot)).copied().flatten()
     }
 
+    /// Expects at least so many tokens at an endpoint, if its engine publishes events.
+    pub(crate) fn expect_tokens(&mut self, slot: u16, tokens: u32) {
+        if let Some(Some(cached)) = self.0.get_mut(usize::from(slot)) {
+            cached.tokens = cached.tokens.max(tokens);
+        }
+    }
+
     /// Adds what one of an endpoint's ranks has told. The best rank counts: an engine sends a request to the rank that has its prefix.
     fn add(&mut self, slot: u16, rank: Cached) {
         let slot = usize::from(slot);
@@ -83,7 +115,12 @@ impl KvCache {
     /// An empty index of few blocks, until a pool's settings say how many.
     pub(crate) fn new() -> Self {
         let known = Known { index: Index::new(fastrand::u64(..), 1), publishers: HashMap::new() };
-        Self { known: RwLock::new(known), resets: watch::Sender::new(0), replays: Semaphore::new(MAX_REPLAYS) }
+        Self {
+            known: RwLock::new(known),
+            resets: watch::Sender::new(0),
+            replays: Semaphore::new(MAX_REPLAYS),
+            counters: EventCounters::default(),
+        }
     }
 
     /// Changes the bound of the index.
@@ -113,6 +150,11 @@ impl KvCache {
         ranks.map(|(id, rank)| known.is_complete(*id, rank)).reduce(|one, other| one && other)
     }
 
+    /// Whether an event has named this adapter.
+    pub(crate) fn knows_adapter(&self, name: &str) -> bool {
+        self.known.read().index.knows_adapter(name.as_bytes())
+    }
+
     /// Blocks in the index.
     pub(crate) fn len(&self) -> u32 {
         self.known.read().index.len()
@@ -121,7 +163,7 @@ impl KvCache {
     fn add_publisher(&self, slot: u16) -> Option<PublisherId> {
         let mut known = self.known.write();
         let publisher = known.index.add_publisher()?;
-        known.publishers.insert(publisher, Publisher { slot, is_complete: false });
+        known.publishers.insert(publisher, Publisher { slot, is_complete: false, is_mute: false, lag_seconds: 0.0 });
         Some(publisher)
     }
 
@@ -140,12 +182,48 @@ impl KvCache {
         self.known.write().index.clear(publisher);
     }
 
-    fn apply(&self, publisher: PublisherId, ingest: &mut Ingest, payload: &[u8]) -> ApplyOutcome {
-        let outcome = ingest.apply(&mut self.known.write().index, publisher, payload);
+    /// Applies a batch, and lets picks in between its events.
+    fn apply(&self, publisher: PublisherId, ingest: &mut Ingest, payload: &[u8], is_live: bool) -> ApplyOutcome {
+        let before = ingest.counters();
+        let mut outcome = ApplyOutcome::Applied;
+        if let Some(mut batch) = ingest.begin(payload) {
+            let mut known = self.known.write();
+            while ingest.apply_some(&mut known.index, publisher, &mut batch, BLOCKS_AT_ONCE) {
+                RwLockWriteGuard::bump(&mut known);
+            }
+            outcome = batch.outcome();
+            if let Some(publisher) = known.publishers.get_mut(&publisher) {
+                publisher.is_mute = ingest.is_mute();
+                publisher.lag_seconds = batch.seconds().filter(|_| is_live).map_or(publisher.lag_seconds, counters::seconds_since);
+            }
+        }
+        self.counters.ingested(before, ingest.counters());
         if outcome == ApplyOutcome::Reset {
             self.resets.send_modify(|resets| *resets += 1);
         }
         outcome
+    }
+
+    /// Figures for the operator.
+    pub(crate) fn report(&self) -> KvCacheReport {
+        let (events, sequence) = self.counters.totals();
+        let known = self.known.read();
+        let mut report = KvCacheReport {
+            blocks: known.index.len(),
+            index: known.index.counters(),
+            events,
+            sequence,
+            ..KvCacheReport::default()
+        };
+        for (id, publisher) in &known.publishers {
+            match publisher.is_mute {
+                true => report.mute += 1,
+                false if known.is_complete(*id, publisher) => report.complete += 1,
+                false => report.incomplete += 1,
+            }
+            report.lag_seconds = report.lag_seconds.max(publisher.lag_seconds);
+        }
+        report
     }
 
     fn set_complete(&self, publisher: PublisherId, is_complete: bool) {

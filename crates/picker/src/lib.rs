@@ -11,10 +11,14 @@
 //! - `prefix`: beginnings of prompts that each endpoint's cache probably has;
 //! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs (`scrape/pending`: from a simulator);
 //! - `kv_events`: what engines have cached for certain, by the events they publish;
+//! - `tokens`: tokens of prompts, asked of engines; `speculation`: prompts just sent somewhere; `exact_prefixes`: both and the index, of a pool
+//!   that has KV events; `exact_figures`: their metrics;
 //! - `receipt`: reasons for a choice;
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
 mod endpoint;
+mod exact_figures;
+mod exact_prefixes;
 mod failures;
 mod kv_events;
 mod load;
@@ -25,14 +29,15 @@ mod prefix;
 mod receipt;
 mod score;
 mod scrape;
+mod speculation;
 mod state;
 mod terms;
 #[cfg(test)]
 mod testing;
-
-pub use pailou_kv_events::{Prompt, PromptImage};
+mod tokens;
 
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
+pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
 pub use self::pick::{Affinity, PickError, PickRequest};
 pub use self::picked::Picked;
@@ -40,3 +45,4 @@ pub use self::receipt::{Receipt, Scored};
 pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
 pub use self::terms::{OBJECTIVE_HEADERS, criticality, target_name};
+pub use self::tokens::{PromptForm, PromptTokens, TokenQuestion};

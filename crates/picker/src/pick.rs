@@ -7,7 +7,6 @@ use std::{
     time::Instant,
 };
 
-use pailou_kv_events::Prompt;
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     prefix::{Chain, Matches},
     score::{Candidate, Rivals, adapter_affinity},
     state::Shared,
+    tokens::PromptTokens,
 };
 
 /// Endpoints that are judged; of a larger pool, this many from a random place on, and those that have the prompt cached.
@@ -39,7 +39,7 @@ pub struct PickRequest<'a> {
     /// The request's `cache_salt`: prompts with different salts share no cache.
     pub cache_salt: Option<&'a str>,
     /// The prompt as its engine computes it, where its tokens are known: engines' own events then say what is cached.
-    pub tokens: Option<&'a Prompt<'a>>,
+    pub tokens: Option<&'a PromptTokens>,
     /// Whether the request may be refused when the pool is saturated.
     pub criticality: Criticality,
     /// The length of the request's body.
@@ -90,7 +90,7 @@ impl Prefixes<'_> {
     fn bytes(&self, slot: u16) -> u32 {
         let estimate = self.matches.bytes(slot);
         let Some((cached, tokens)) = self.cached.of(slot).zip(self.request.tokens) else { return estimate };
-        let share = cached.tokens as f32 / tokens.tokens.len().max(1) as f32;
+        let share = cached.tokens as f32 / tokens.tokens().len().max(1) as f32;
         let bytes = (share * self.request.prompt.len() as f32) as u32;
         if cached.is_complete { bytes } else { bytes.max(estimate) }
     }
@@ -106,7 +106,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
     };
     let prompt_bytes = if strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
     let matches = members.index.matches(&chain);
-    let cached = request.tokens.map(|prompt| shared.kv_cache.cached_tokens(prompt)).unwrap_or_default();
+    let exact = request.tokens.and_then(|prompt| Some((shared.exact.load_full()?, prompt)));
+    let cached = exact.as_ref().map(|(exact, prompt)| exact.cached_tokens(prompt, now)).unwrap_or_default();
     let prefixes = Prefixes { request, matches, cached };
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
@@ -145,7 +146,12 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
     }
     let reservation = Reservation::held(members, candidates[0].member, tokens);
     let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len() };
-    Ok(Picked::new(Arc::clone(shared), reservation, seen, chain))
+    let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
+    if let Some((exact, prompt)) = exact {
+        exact.picked(picked.endpoint().slot, prompt, now);
+        picked.tokens = Some(Box::new(prompt.clone()));
+    }
+    Ok(picked)
 }
 
 /// Reserves a place at the first of these endpoints that the pool has, for a request that another picker sent there; the

@@ -17,6 +17,7 @@ use crate::{
     receipt::Receipt,
     score::Candidate,
     state::Shared,
+    tokens::PromptTokens,
 };
 
 /// Endpoints for one request, best first, with a place reserved at the current one.
@@ -34,6 +35,8 @@ pub struct Picked {
     known: usize,
     /// Prompt tokens that the engine reported as cached, plus one; 0 until then.
     cached: AtomicU64,
+    /// The prompt, where its tokens were known.
+    pub(crate) tokens: Option<Box<PromptTokens>>,
 }
 
 /// Figures that a pick saw.
@@ -48,7 +51,7 @@ pub(crate) struct Seen {
 
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
-        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached: AtomicU64::new(0) };
+        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached: AtomicU64::new(0), tokens: None };
         picked.learn();
         picked
     }
@@ -117,6 +120,21 @@ impl Picked {
         let Some(cached) = cached_tokens else { return };
         if self.cached.swap(cached.saturating_add(1), Relaxed) == 0 {
             endpoint.accuracy.record(self.predicted_tokens(), cached);
+        }
+    }
+
+    /// Reports the engine's own count of the prompt's tokens, by which those of its tokenizer are verified.
+    pub fn counted(&self, prompt_tokens: u64) {
+        let Some((exact, prompt)) = self.shared.exact.load_full().zip(self.tokens.as_deref()).filter(|_| prompt_tokens > 0) else {
+            return;
+        };
+        if exact.tokenizer.verify(prompt, prompt_tokens) {
+            let members = &self.reservation.members;
+            let (pool, endpoint, tokens) = (&members.pool.name, &self.endpoint().endpoint.name, prompt.tokens().len());
+            tracing::warn!(
+                %pool, %endpoint, tokens, counted = prompt_tokens,
+                "an engine's tokenizer gives another number of tokens than the engine counts; where this goes on, cached prefixes are estimated"
+            );
         }
     }
 

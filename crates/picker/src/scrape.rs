@@ -20,6 +20,7 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use self::client::Client;
+pub(crate) use self::client::connect_plain;
 pub use self::pending::PendingScrape;
 pub use self::transport::{Connecting, Stream, Transport};
 use crate::{

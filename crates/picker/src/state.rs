@@ -7,13 +7,15 @@ use std::{
     time::Instant,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pailou_snapshot::{Endpoint, KvEvents, Pool, RoutingStrategy};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
     endpoint::{Members, PoolEndpoint},
+    exact_figures::{self, ExactFigure},
+    exact_prefixes::{self, ExactPrefixes},
     kv_events::{KvCache, Ranks, Subscribers},
     load::{Load, Tokens},
     pick::{self, PickError, PickRequest},
@@ -21,6 +23,7 @@ use crate::{
     prefix::PrefixIndex,
     receipt::{Receipt, Receipts},
     scrape::{Activity, PendingScrape, Scraper, Transport},
+    tokens::{PromptTokens, TokenQuestion},
 };
 
 /// State of a pool's endpoints. It scrapes their metrics for as long as it lives.
@@ -36,11 +39,19 @@ pub(crate) struct Shared {
     pub(crate) members: ArcSwap<Members>,
     pub(crate) activity: Activity,
     pub(crate) receipts: Receipts,
-    pub(crate) kv_cache: Arc<KvCache>,
+    /// `None` without KV events.
+    pub(crate) exact: ArcSwapOption<ExactPrefixes>,
     /// New prompts so far.
     pub(crate) new_prompts: AtomicU64,
     /// The way to engines' metrics; `None` is plain TCP.
     pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
+}
+
+/// Sockets of a pool's KV events, and the index that they fill.
+struct EventSockets<'a> {
+    settings: KvEvents,
+    ranks: Ranks<'a>,
+    cache: Arc<KvCache>,
 }
 
 /// Tasks that follow an endpoint.
@@ -93,7 +104,7 @@ impl PoolState {
             members: ArcSwap::from_pointee(members),
             activity: Activity::new(now),
             receipts: Receipts::default(),
-            kv_cache: Arc::new(KvCache::new()),
+            exact: ArcSwapOption::empty(),
             new_prompts: AtomicU64::new(0),
             transport: Mutex::default(),
         };
@@ -138,14 +149,19 @@ impl PoolState {
         let members = Arc::new(Members { endpoints: succeed(&before, endpoints, now), pool, index: Arc::clone(&before.index) });
         prepare(&members.endpoints);
         self.shared.members.store(Arc::clone(&members));
-        if let Some(settings) = members.pool.kv_events {
-            self.shared.kv_cache.set_max_blocks(settings.max_blocks);
+        let events = exact_prefixes::settings(&members.pool).map(|settings| {
+            let exact = self.shared.exact.load_full().unwrap_or_else(|| Arc::new(ExactPrefixes::new()));
+            exact.kv_cache.set_max_blocks(settings.max_blocks);
+            self.shared.exact.store(Some(Arc::clone(&exact)));
+            EventSockets { settings, ranks: Ranks::new(&members.endpoints), cache: Arc::clone(&exact.kv_cache) }
+        });
+        if events.is_none() {
+            self.shared.exact.store(None);
         }
-        let ranks = members.pool.kv_events.map(|settings| (settings, Ranks::new(&members.endpoints)));
         let mut former = std::mem::take(&mut *followers);
         for endpoint in &members.endpoints {
             let running = former.remove(&endpoint.address).filter(|running| running.scraper.is_of(endpoint));
-            followers.insert(endpoint.address, self.follow(endpoint, running, ranks.as_ref()));
+            followers.insert(endpoint.address, self.follow(endpoint, running, events.as_ref()));
         }
         // Those that go give up their places in the index before others take their slots.
         drop(former);
@@ -158,19 +174,14 @@ impl PoolState {
     }
 
     /// Goes on following an endpoint, or begins.
-    fn follow(
-        &self,
-        endpoint: &Arc<PoolEndpoint>,
-        running: Option<Followers>,
-        events: Option<&(KvEvents, Ranks<'_>)>,
-    ) -> Followers {
+    fn follow(&self, endpoint: &Arc<PoolEndpoint>, running: Option<Followers>, events: Option<&EventSockets<'_>>) -> Followers {
         let (scraper, subscribers) = running.map_or((None, None), |running| (Some(running.scraper), running.subscribers));
         Followers {
             scraper: scraper.unwrap_or_else(|| Scraper::start(&self.runtime, endpoint, &self.shared)),
-            subscribers: events.map(|(settings, ranks)| {
+            subscribers: events.map(|EventSockets { settings, ranks, cache }| {
                 let ranks = ranks.of(endpoint, *settings);
                 let subscribers = subscribers.filter(|subscribers| subscribers.has(*settings, &ranks));
-                subscribers.unwrap_or_else(|| Subscribers::start(&self.runtime, endpoint, &self.shared, *settings, ranks))
+                subscribers.unwrap_or_else(|| Subscribers::start(&self.runtime, endpoint, &self.shared, cache, *settings, ranks))
             }),
         }
     }
@@ -181,6 +192,18 @@ impl PoolState {
     /// No endpoint may serve it, or none has room and it can be refused.
     pub fn pick(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
         self.pick_at(request, Instant::now())
+    }
+
+    /// Whether picks look up prompts' tokens: engines publish KV events, and prefixes count.
+    pub fn wants_tokens(&self) -> bool {
+        self.shared.exact.load().is_some()
+    }
+
+    /// Tokens of a request's prompt, for [`PickRequest::tokens`]: remembered, or asked of an engine within 50 ms. `None`: they are not known, and
+    /// its cached prefix is to be estimated.
+    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
+        let exact = self.shared.exact.load_full()?;
+        exact_prefixes::prompt_tokens(&self.shared, &exact, &self.runtime, question).await
     }
 
     /// Reserves a place for a request that another picker sent to the first of these endpoints; the others follow in their
@@ -213,8 +236,8 @@ impl PoolState {
     /// All endpoints' figures.
     pub fn snapshot(&self) -> Vec<EndpointReport> {
         let now = Instant::now();
-        let kv_cache = &self.shared.kv_cache;
-        self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, kv_cache, now)).collect()
+        let exact = self.shared.exact.load();
+        self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, exact.as_deref(), now)).collect()
     }
 
     /// Names under which its engines serve models and adapters, as their metrics last had them.
@@ -236,7 +259,12 @@ impl PoolState {
 
     /// Blocks that the engines have told to be cached: at most as many as the pool's settings say.
     pub fn kv_blocks(&self) -> u32 {
-        self.shared.kv_cache.len()
+        self.shared.exact.load().as_ref().map_or(0, |exact| exact.kv_cache.len())
+    }
+
+    /// Figures of KV events and tokens; none without KV events.
+    pub fn exact_figures(&self) -> Vec<ExactFigure> {
+        self.shared.exact.load().as_ref().map(|exact| exact_figures::figures(exact)).unwrap_or_default()
     }
 
     /// Keeps the receipts of this many recent requests, at most 4,096; none unless it is called.
@@ -250,8 +278,13 @@ impl PoolState {
     }
 
     #[cfg(test)]
-    pub(crate) fn kv_cache(&self) -> &KvCache {
-        &self.shared.kv_cache
+    pub(crate) fn exact(&self) -> Arc<ExactPrefixes> {
+        self.shared.exact.load_full().expect("KV events")
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kv_cache(&self) -> Arc<KvCache> {
+        Arc::clone(&self.exact().kv_cache)
     }
 
     #[cfg(test)]
@@ -280,7 +313,7 @@ fn succeed(before: &Members, endpoints: &[Endpoint], now: Instant) -> Box<[Arc<P
     states.collect()
 }
 
-fn report(endpoint: &PoolEndpoint, kv_cache: &KvCache, now: Instant) -> EndpointReport {
+fn report(endpoint: &PoolEndpoint, exact: Option<&ExactPrefixes>, now: Instant) -> EndpointReport {
     let level = endpoint.record.in_flight.level();
     let reading = endpoint.reading.load();
     let load = Load::new(level, &reading, now);
@@ -296,7 +329,7 @@ fn report(endpoint: &PoolEndpoint, kv_cache: &KvCache, now: Instant) -> Endpoint
         in_flight_tokens: level.tokens(),
         failing: endpoint.record.failures.is_last(now),
         prefix_blocks: endpoint.blocks.len(),
-        kv_events_complete: kv_cache.is_complete(endpoint.slot),
+        kv_events_complete: exact.and_then(|exact| exact.kv_cache.is_complete(endpoint.slot)),
         predicted_tokens,
         cached_tokens,
     }

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use pailou_picker::ExactFigure;
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
 use crate::{
@@ -62,6 +63,7 @@ impl Collect for Collector {
         endpoints(&mut encoder, &runtime)?;
         health(&mut encoder, &runtime)?;
         pools(&mut encoder, &runtime)?;
+        exact_prefixes(&mut encoder, &runtime)?;
         breakers(&mut encoder, &runtime)
     }
 }
@@ -186,6 +188,23 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result 
     }
     let rows = blocks.iter().map(|(backend, blocks)| ([("backend", &**backend)], *blocks));
     gauges(encoder, "pailou_prefix_index_blocks", "Blocks of prompts in a pool's prefix index", rows)
+}
+
+/// Figures of pools that have KV events.
+fn exact_prefixes(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
+    let pools: Vec<_> = runtime.pools().map(|(key, pool)| (key.to_string(), pool.exact_figures())).collect();
+    let Some(first) = pools.iter().map(|(_, figures)| figures).find(|figures| !figures.is_empty()) else { return Ok(()) };
+    for (place, ExactFigure { name, help, label, .. }) in first.iter().enumerate() {
+        let values = pools.iter().filter_map(|(backend, figures)| Some((&**backend, &figures.get(place)?.values)));
+        let rows = values.flat_map(|(backend, values)| values.iter().map(move |(value, figure)| (backend, *value, *figure)));
+        match label {
+            Some(label) => {
+                gauges(encoder, name, help, rows.map(|(backend, value, figure)| ([("backend", backend), (label, value)], figure)))?;
+            }
+            None => gauges(encoder, name, help, rows.map(|(backend, _, figure)| ([("backend", backend)], figure)))?,
+        }
+    }
+    Ok(())
 }
 
 fn breakers(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {

@@ -60,6 +60,7 @@ impl Guards {
             && record.status.is_some_and(|status| !status.is_server_error())
         {
             picked.finished(record.usage.and_then(|usage| usage.cached_tokens));
+            picked.counted(record.usage.map_or(0, |usage| usage.input_tokens));
         }
     }
 }

@@ -17,6 +17,7 @@ mod outgoing;
 mod picker;
 mod preflight;
 mod prepare;
+mod prompt;
 mod read_body;
 mod replay;
 mod request_id;

@@ -13,6 +13,7 @@ mod descriptors;
 mod engines;
 mod filters;
 mod hostile;
+mod kv_events;
 mod metrics;
 mod mission;
 mod models;

@@ -36,12 +36,13 @@ impl Subscribers {
         runtime: &Handle,
         endpoint: &Arc<PoolEndpoint>,
         shared: &Arc<Shared>,
+        cache: &Arc<KvCache>,
         settings: KvEvents,
         ranks: Range<u16>,
     ) -> Self {
-        let subscribers = ranks.clone().filter_map(|rank| Subscriber::new(endpoint, shared, settings, rank));
+        let subscribers = ranks.clone().filter_map(|rank| Subscriber::new(endpoint, (shared, cache), settings, rank));
         let start = |subscriber: Subscriber| (subscriber.publisher, runtime.spawn(subscriber.run()).abort_handle());
-        Self { settings, ranks, cache: Arc::clone(&shared.kv_cache), tasks: subscribers.map(start).collect() }
+        Self { settings, ranks, cache: Arc::clone(cache), tasks: subscribers.map(start).collect() }
     }
 
     pub(crate) fn has(&self, settings: KvEvents, ranks: &Range<u16>) -> bool {
@@ -75,9 +76,14 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn new(endpoint: &Arc<PoolEndpoint>, shared: &Arc<Shared>, settings: KvEvents, rank: u16) -> Option<Self> {
+    fn new(
+        endpoint: &Arc<PoolEndpoint>,
+        (shared, cache): (&Arc<Shared>, &Arc<KvCache>),
+        settings: KvEvents,
+        rank: u16,
+    ) -> Option<Self> {
         let at = |port: u16| Some(SocketAddr::new(endpoint.address.ip(), port.checked_add(rank)?));
-        let cache = Arc::clone(&shared.kv_cache);
+        let cache = Arc::clone(cache);
         let address = at(settings.port)?;
         let replay_address = settings.replay_port.and_then(at);
         Some(Self {
@@ -174,7 +180,7 @@ impl Subscriber {
     /// Lets the keeper go on, and does what it says.
     fn advance(&mut self, step: impl FnOnce(&mut SequenceKeeper<Bytes>, &mut dyn FnMut(SequenceAction<Bytes>))) {
         let Self { keeper, cache, publisher, ingest, replay, replay_address, .. } = self;
-        let restarts = keeper.counters().restarts;
+        let counters = keeper.counters();
         let (mut has_cleared_cache, mut has_lost_cache) = (false, false);
         step(keeper, &mut |action| match action {
             SequenceAction::Clear => {
@@ -183,7 +189,7 @@ impl Subscriber {
                 ingest.clear();
             }
             SequenceAction::Apply { payload, is_live } => {
-                let is_clear = cache.apply(*publisher, ingest, &payload) == ApplyOutcome::Cleared;
+                let is_clear = cache.apply(*publisher, ingest, &payload, is_live) == ApplyOutcome::Cleared;
                 has_cleared_cache |= is_clear;
                 // What was cleared before this connection says nothing of what requests have left there since.
                 has_lost_cache |= is_clear && is_live;
@@ -194,7 +200,8 @@ impl Subscriber {
         if has_cleared_cache {
             self.keeper.cache_cleared();
         }
-        if has_lost_cache || self.keeper.counters().restarts > restarts {
+        self.cache.counters.sequenced(counters, self.keeper.counters());
+        if has_lost_cache || self.keeper.counters().restarts > counters.restarts {
             self.shared.members.load().index.clear(&self.endpoint);
         }
         self.set_complete(self.keeper.is_complete() && !self.ingest.has_lost());

@@ -9,7 +9,7 @@ use pailou_snapshot::{Address, Endpoint, KvEvents, Pool, RoutingStrategy};
 use self::publisher::{Publisher, cleared, removed, stored};
 use super::*;
 use crate::{
-    PickRequest, Picked, PoolState,
+    PickRequest, Picked, PoolState, PromptTokens,
     testing::{endpoints, pool, prompt, prompted},
 };
 
@@ -211,9 +211,27 @@ async fn picks_know_what_is_cached_where_engines_tell() {
     let pool = Arc::clone(&setup.state.members().pool);
     setup.state.update(pool, &[vec![other], endpoints([0])].concat());
     let (text, tokens) = (prompt(2, 400), tokens());
-    let known = Prompt { tokens: &tokens, ..Prompt::default() };
+    let known = PromptTokens::new(tokens.into(), None, None);
     let pick = |known| -> Picked { setup.state.pick(&PickRequest { tokens: known, ..prompted(&text) }).expect("an endpoint") };
     for _ in 0..20 {
         assert_eq!(&*pick(Some(&known)).endpoint().endpoint().name, "pod-0");
     }
+}
+
+/// Requests of one new prefix went apart until the engine had told of its first blocks.
+#[tokio::test]
+async fn a_prompt_is_expected_where_it_was_sent_until_the_engine_tells() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(0, true).await;
+    let (text, tokens) = (prompt(2, 400), PromptTokens::new(tokens().into(), None, None));
+    let exact = setup.state.exact();
+    let cached = |now| exact.cached_tokens(&tokens, now).of(0).expect("a publisher").tokens;
+    let now = std::time::Instant::now();
+    assert_eq!(cached(now), 0);
+    let request = PickRequest { tokens: Some(&tokens), ..prompted(&text) };
+    drop(setup.state.pick_at(&request, now).expect("an endpoint"));
+    assert_eq!((cached(now), cached(now + Duration::from_secs(1))), (64, 64));
+    assert_eq!(cached(now + Duration::from_secs(2)), 0);
 }

@@ -82,7 +82,7 @@ impl Client {
     async fn connect(&self, transport: Option<&dyn Transport>) -> Result<Link, ScrapeError> {
         let stream = match transport {
             Some(transport) => transport.connect(self.address).await.map_err(ScrapeError::Connect)?,
-            None => plain(self.address).await.map_err(ScrapeError::Connect)?,
+            None => connect_plain(self.address).await.map_err(ScrapeError::Connect)?,
         };
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         Ok(Link { sender, connection, transport: transport.map(Transport::identity) })
@@ -107,7 +107,8 @@ impl Client {
     }
 }
 
-async fn plain(address: SocketAddr) -> io::Result<Box<dyn Stream>> {
+/// Opens a connection in plain TCP.
+pub(crate) async fn connect_plain(address: SocketAddr) -> io::Result<Box<dyn Stream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(Box::new(stream))

@@ -15,13 +15,14 @@ use pailou_extproc::{
     client::{Choice, Listener},
     endpoints::Subset,
 };
-use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, criticality, target_name};
+use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, criticality};
 use pailou_snapshot::{ClusterKind, LoadBalancer, Pool};
 
 use super::{
     Chosen,
     outgoing::Outgoing,
     picker::Picker,
+    prompt::{KnownPrompt, TokenPool, engine_name},
     selection::{Selection, no_endpoint},
     session::Session,
     tried::Tried,
@@ -67,9 +68,15 @@ impl Target {
     /// # Errors
     /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed; 400 or 415 where a pool cannot read the
     /// body of a model call.
-    fn new(route: &Chosen<'_>, outgoing: &mut Outgoing, call: Option<&ReadBody>) -> Result<Self, Error> {
+    fn new(
+        route: &Chosen<'_>,
+        outgoing: &mut Outgoing,
+        call: Option<&ReadBody>,
+        prompt: Option<KnownPrompt>,
+    ) -> Result<Self, Error> {
         let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
-        Self::of(route.runtime, *id, route.client, outgoing, call, route.session.and_then(Session::endpoint))
+        let session = route.session.and_then(Session::endpoint);
+        Self::of(route.runtime, *id, route.client, outgoing, call, (session, prompt))
     }
 
     /// Decides where a request goes, by the pool's endpoint picker where it has one of its own.
@@ -91,7 +98,14 @@ impl Target {
         };
         match choice {
             Some(choice) => Self::chosen(route, choice, outgoing, call),
-            None => Self::new(route, outgoing, call),
+            None => {
+                let prompt = match TokenPool::of(route) {
+                    // Boxed: most pools do not look them up, and would carry the room it needs.
+                    Some(pool) => Box::pin(pool.prompt(outgoing, call)).await,
+                    None => None,
+                };
+                Self::new(route, outgoing, call, prompt)
+            }
         }
     }
 
@@ -102,7 +116,7 @@ impl Target {
         client: IpAddr,
         outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
-        session: Option<EndpointToken>,
+        (session, prompt): (Option<EndpointToken>, Option<KnownPrompt>),
     ) -> Result<Self, Error> {
         let cluster = runtime.cluster(id).clone();
         let settings = cluster.current_settings();
@@ -121,7 +135,7 @@ impl Target {
                 Some(slot) => Some(Affinity { slot, while_saturated: true }),
                 None => slot(by_hash()).map(|slot| Affinity { slot, while_saturated: false }),
             };
-            let target = Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, call, affinity)?;
+            let target = Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, call, (affinity, prompt))?;
             return Ok(Self { set_cookie, ..target });
         }
         let selection = Selection::balanced(cluster, hash, first);
@@ -164,7 +178,7 @@ impl Target {
         settings: Arc<ClusterSettings>,
         outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
-        affinity: Option<Affinity>,
+        (affinity, prompt): (Option<Affinity>, Option<KnownPrompt>),
     ) -> Result<Self, Error> {
         let scan = call.and_then(|call| call.scan());
         if scan.is_none() {
@@ -172,7 +186,10 @@ impl Target {
         }
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
         let model = pool.model(asked);
-        let target_model = model.and_then(|model| target_name(model)).filter(|name| **name != *asked && !asked.is_empty());
+        let (target_model, tokens) = match prompt {
+            Some(prompt) => (prompt.target_model, Some(prompt.tokens)),
+            None => (engine_name(&pool, asked), None),
+        };
         let body = match (call, scan, &target_model) {
             (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
             _ => None,
@@ -187,6 +204,7 @@ impl Target {
             input_bytes: call.map_or(0, |call| call.text().len()),
             max_tokens: scan.and_then(|scan| scan.max_tokens),
             subset: subset.as_deref(),
+            tokens: tokens.as_ref(),
             affinity,
             ..PickRequest::default()
         };

@@ -1,0 +1,121 @@
+//! Questions to a server that a test drives.
+
+use std::{borrow::Cow, net::Ipv4Addr};
+
+use pailou_snapshot::{Address, Endpoint, KvEvents, Pool, RoutingStrategy};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::{PoolState, testing::pool};
+
+/// A pool of one engine, whose HTTP a test speaks. Nothing publishes events.
+struct Setup {
+    state: Arc<PoolState>,
+    engine: TcpListener,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let engine = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a connection");
+        let address = Address::Socket(engine.local_addr().expect("an address"));
+        let events = KvEvents { port: 1, replay_port: None, ranks: 1, max_blocks: 10 };
+        let pool = Arc::new(Pool { kv_events: Some(events), ..Pool::clone(&pool(RoutingStrategy::PrefixCache)) });
+        let endpoint = Endpoint { address, name: "pod".into(), priority: 0 };
+        Self { state: PoolState::new(pool, &[endpoint], &Handle::current()), engine }
+    }
+
+    /// Tokens of this prompt, while the engine answers the next question with this, if with anything.
+    async fn tokens(&self, prompt: &str, answer: Option<&str>) -> Option<Vec<u32>> {
+        let pieces = [Cow::Borrowed(&b"{\"prompt\":"[..]), Cow::Borrowed(prompt.as_bytes()), Cow::Borrowed(&b"}"[..])];
+        let question = TokenQuestion { model: "qwen", cache_salt: Some("tenant"), prompt: PromptForm::Body(&pieces) };
+        let asked = self.state.prompt_tokens(&question);
+        tokio::pin!(asked);
+        let serve = async {
+            let Some(answer) = answer else { return std::future::pending().await };
+            loop {
+                let (mut stream, _) = self.engine.accept().await.expect("a connection");
+                // Scrapes come too.
+                if read_request(&mut stream).await.starts_with("POST /tokenize ") {
+                    stream.write_all(answer.as_bytes()).await.expect("a connection");
+                    return std::future::pending().await;
+                }
+            }
+        };
+        let tokens = tokio::select! { tokens = &mut asked => tokens, () = serve => None }?;
+        assert_eq!(tokens.prompt().cache_salt, Some(&b"tenant"[..]));
+        Some(tokens.tokens().to_vec())
+    }
+
+    fn count(&self, outcome: &str) -> u64 {
+        let exact = self.state.exact();
+        exact.tokenizer.outcomes().find(|(name, _)| *name == outcome).expect("an outcome").1
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes).await.expect("a connection");
+        request.extend(&bytes[..count]);
+        let text = String::from_utf8_lossy(&request);
+        if count == 0 || text.contains("\r\n\r\n") && (text.starts_with("GET") || text.ends_with('}')) {
+            return text.into_owned();
+        }
+    }
+}
+
+fn answer(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
+    let setup = Setup::new().await;
+    let body = answer("200 OK", r#"{"count": 3, "max_model_len": 100, "tokens": [1, 2, 4294967295], "token_strs": null}"#);
+    assert_eq!(setup.tokens("\"a\"", Some(&body)).await, Some(vec![1, 2, u32::MAX]));
+    assert_eq!(setup.tokens("\"a\"", None).await, Some(vec![1, 2, u32::MAX]));
+    assert_eq!((setup.count("answered"), setup.count("remembered")), (1, 1));
+    let exact = setup.state.exact();
+    let asked =
+        TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body(&[Cow::Borrowed(b"{\"prompt\":\"a\"}")]) };
+    for counted in [3, 4] {
+        let tokens = setup.state.prompt_tokens(&asked).await.expect("remembered");
+        assert_eq!(exact.tokenizer.verify(&tokens, counted), counted == 4);
+    }
+    assert_eq!(exact.tokenizer.mismatches(), 1);
+    assert_eq!(setup.tokens("\"a\"", Some(&answer("404 Not Found", ""))).await, None);
+}
+
+#[tokio::test]
+async fn failures_have_their_reasons_and_end_questions() {
+    let setup = Setup::new().await;
+    assert_eq!(setup.tokens("1", Some(&answer("404 Not Found", "{}"))).await, None);
+    assert_eq!(setup.tokens("2", Some(&answer("200 OK", r#"{"count": 2, "tokens": [1]}"#))).await, None);
+    assert_eq!(setup.count("standing_back"), 0);
+    // The engine takes the connection and is silent: time goes on to the timeout at once.
+    tokio::time::pause();
+    assert_eq!(setup.tokens("3", None).await, None);
+    assert_eq!(setup.tokens("4", None).await, None);
+    let counts = ["status", "malformed", "timeout", "standing_back"].map(|outcome| setup.count(outcome));
+    assert_eq!(counts, [1; 4]);
+}
+
+#[tokio::test]
+async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
+    let setup = Setup::new().await;
+    let question = |prompt| TokenQuestion { model: "qwen", cache_salt: None, prompt };
+    let given = setup.state.prompt_tokens(&question(PromptForm::Tokens(&[7, 8]))).await;
+    assert_eq!(given.expect("given").tokens(), [7, 8]);
+    assert!(setup.state.prompt_tokens(&question(PromptForm::Other)).await.is_none());
+    let long = [Cow::Owned(vec![b' '; MAX_QUESTION_BYTES + 1])];
+    assert!(setup.state.prompt_tokens(&question(PromptForm::Body(&long))).await.is_none());
+    assert_eq!((setup.count("given"), setup.count("unsupported")), (1, 2));
+    let pool = Arc::new(Pool { kv_events: None, ..Pool::clone(&setup.state.members().pool) });
+    assert!(setup.state.wants_tokens());
+    setup.state.update(pool, &[]);
+    assert!(!setup.state.wants_tokens());
+}
