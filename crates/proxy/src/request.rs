@@ -5,6 +5,7 @@
 //!
 //! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
 
+mod admission;
 mod answer;
 mod attempt;
 mod backend;
@@ -33,8 +34,6 @@ mod upgrades;
 mod usage;
 
 use std::{
-    borrow::Cow,
-    collections::BTreeMap,
     future::{Future as _, poll_fn},
     net::IpAddr,
     pin::pin,
@@ -45,29 +44,26 @@ use std::{
 
 use http::{Request, Response};
 use pailou_limits::LlmCosts;
-use pailou_snapshot::{
-    Action, BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, ListenerName, MatchOutcome, RouteMatch, Rule,
-};
+use pailou_snapshot::{BackendRef, Body, ClientPolicy, ClientTimeouts, HeaderEdit, Listener, ListenerName, RouteMatch};
 use tokio::time::Instant;
 
 use crate::{
     breaker::Overflow,
-    context::Context,
     error::{Audience, Error, Flag},
-    filter::{self, Admitted, BackendRequest, ClientPlace, FilterState, Matched, Passage, Source, Stage},
+    filter::{self, Admitted, BackendRequest, ClientPlace, FilterState, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
     request_log::RequestLog,
     request_record::RequestId,
     response_body::ResponseBody,
-    retained::Keep,
     runtime::Runtime,
     server::ClientBody,
     shared_limits::StoreBudget,
-    template::{self, RequestFacts},
+    template,
     worker::Connection,
 };
+use admission::{Admitting, admit, find_rule};
 use answer::Answer;
 use attempt::Attempts;
 use outgoing::Outgoing;
@@ -202,32 +198,20 @@ async fn serve(
         store_budget: &store_budget,
     };
     let input = RequestInput::new(body.without_identities(&listener.identity_headers), head);
-    let base_models = &runtime.snapshot().base_models;
-    let (mut entry, input) = match preflight::rule(listener, head) {
+    let (entry, input) = match preflight::rule(listener, head) {
         Some(entry) => (entry, input),
         None => match filter::request_to_listener(&listener.filters, &stage, head, input, state).await? {
-            Passage::Continue(input) | Passage::Rematch(input) => {
-                match find_rule(listener, base_models, head, input, &stage, record).await {
-                    Ok(found) => found,
-                    // Boxed: most requests are routed, and would carry the room it needs.
-                    Err(error) => return Box::pin(models::response(listener, &stage, head, state, error)).await.map(Served::Here),
-                }
-            }
+            Passage::Continue(input) | Passage::Rematch(input) => match find_rule(listener, &stage, head, input, record).await {
+                Ok(found) => found,
+                // Boxed: most requests are routed, and would carry the room it needs.
+                Err(error) => return Box::pin(models::response(listener, &stage, head, state, error)).await.map(Served::Here),
+            },
             Passage::Reply(response) => return Ok(Served::Here(*response)),
         },
     };
-    let routes = &listener.routes;
-    let mut passage = admit(Matched { routes, entry }, &stage, head, input, record, state).await?;
-    let admitted = loop {
-        let input = match passage {
-            Passage::Continue(admitted) => break admitted,
-            Passage::Reply(response) => return Ok(Served::Here(*response)),
-            // Each filter wants it once at most.
-            Passage::Rematch(input) => input,
-        };
-        let (found, input) = find_rule(listener, base_models, head, input, &stage, record).await?;
-        entry = found;
-        passage = admit(Matched { routes, entry }, &stage, head, input, record, state).await?;
+    let (entry, admitted) = match admit((listener, entry), &stage, head, input, record, state).await? {
+        Admitting::Admitted(entry, admitted) => (entry, admitted),
+        Admitting::Answered(response) => return Ok(Served::Here(*response)),
     };
     let is_priced = record.model.is_some() && listener.costs.as_ref().is_some_and(|costs| costs.has_prices());
     let needs_model = is_priced && state.may_be_refused();
@@ -244,7 +228,7 @@ async fn answer_or_forward(
     record: &mut RequestLog,
     state: &mut FilterState,
 ) -> Result<Served, Error> {
-    if let Some(response) = answer_here(&admission.admitted, admission.entry, head, connection)? {
+    if let Some(response) = answer::without_backend(&admission.admitted, admission.entry, head, connection)? {
         return Ok(Served::Here(response));
     }
     record.body_delays = state.body_delays();
@@ -258,23 +242,6 @@ async fn answer_or_forward(
         state.refund_limits(&connection.worker.context.limits);
     }
     forwarded
-}
-
-/// Passes a request through the filters of the rule that takes it.
-async fn admit<'a>(
-    matched: Matched<'a>,
-    stage: &Stage<'a>,
-    head: &mut Head,
-    input: RequestInput,
-    record: &mut RequestLog,
-    state: &mut FilterState,
-) -> Result<Passage<Admitted>, Error> {
-    let rule = &matched.entry.rule;
-    record.rule = Some(rule.clone());
-    let stage = &Stage { matched: Some(matched), ..*stage };
-    let passage = filter::request_to_rule(rule, stage, head, input, state).await;
-    record.hold(state.take_charges());
-    passage
 }
 
 /// A request that a rule has taken, on its way to a backend.
@@ -329,7 +296,7 @@ async fn forward(
     let input = if picker.is_some() { read_for_picker(input, head, context, &bounds).await? } else { input };
     let permit = runtime.breaker(backend.breaker).request(rule.policy.breaker.as_ref()).map_err(overflow)?;
 
-    let late_edit = late_edit(policy, head, connection, rule);
+    let late_edit = answer::late_edit(policy, head, connection, rule);
     let counts_tokens = record.counts_tokens();
     let session = session.as_ref();
     let route = Chosen { runtime, entry, backend, policy, listener, client, session, counts_tokens, is_understood, costs };
@@ -340,54 +307,13 @@ async fn forward(
     let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
     usage::ask(&route, &mut target, &mut outgoing, input.call());
     let upgrade = head.upgrade.take();
-    let keep = keep(rule, &input, outgoing.is_repeatable(), bounds, context);
+    let keep = replay::keep(rule, &input, outgoing.is_repeatable(), bounds, context);
     let body = ReplayBody::new(input, target.body.take(), keep);
     let policy = Policy::new(rule.policy.retry.as_ref());
     // Boxed: the future that runs them would hold them three times, for as long as the connection lives.
     let attempts =
         Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade });
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))
-}
-
-/// Bounds of a body that streams through and may be needed again.
-fn keep(rule: &Rule, input: &RequestInput, is_repeatable: bool, bounds: Bounds, context: &Arc<Context>) -> Option<Keep> {
-    match (input, &rule.policy.retry) {
-        (RequestInput::Unread(_), Some(_)) => Some(Keep::for_retries(bounds.bytes, context)),
-        (RequestInput::Unread(_), None) if is_repeatable => Some(Keep::for_reconnect(context)),
-        _ => None,
-    }
-}
-
-/// The listener's late edit of response headers, with what its values say of the request.
-fn late_edit(policy: &ClientPolicy, head: &Head, connection: &Connection, rule: &Rule) -> Option<Arc<HeaderEdit>> {
-    let edit = policy.late_response_headers.as_ref()?;
-    let facts = RequestFacts::of(head, connection, Some(&rule.route));
-    Some(match facts.resolve_edit(edit, &head.parts.headers) {
-        Cow::Borrowed(_) => Arc::clone(edit),
-        Cow::Owned(resolved) => Arc::new(resolved),
-    })
-}
-
-/// The rule that takes a request, and the body, read where matching depends on it.
-async fn find_rule<'a>(
-    listener: &'a Listener,
-    base_models: &BTreeMap<String, String>,
-    head: &Head,
-    mut input: RequestInput,
-    stage: &Stage<'_>,
-    record: &mut RequestLog,
-) -> Result<(&'a RouteMatch, RequestInput), Error> {
-    let matching = |input: &RequestInput| listener.routes.find(&head.view(input.known(base_models)));
-    let mut found = matching(&input);
-    if matches!(found, MatchOutcome::NeedsBody) {
-        input = input.read(head, &stage.connection.worker.context, &stage.bounds).await?;
-        found = matching(&input);
-    }
-    record.model = input.call().and_then(|call| call.model()).map(Into::into);
-    match found {
-        MatchOutcome::Rule(entry) => Ok((entry, input)),
-        _ => Err(unrouted::error(listener, head, &input)),
-    }
 }
 
 /// The rule and the backend that a request goes to, and what applies to it on the way.
@@ -406,33 +332,6 @@ struct Chosen<'a> {
     is_understood: bool,
     /// Costs of models' responses, and prices.
     costs: Option<&'a LlmCosts>,
-}
-
-/// Answers a rule without a backend.
-fn answer_here(
-    _: &Admitted,
-    entry: &RouteMatch,
-    head: &Head,
-    connection: &Connection,
-) -> Result<Option<Response<ResponseBody>>, Error> {
-    let rule = &entry.rule;
-    let parts = &head.parts;
-    let facts = RequestFacts::of(head, connection, Some(&rule.route));
-    let mut response = match &rule.action {
-        Action::Forward(_) => return Ok(None),
-        Action::Fail(failure) => return Err(Error::misconfigured(&failure.0)),
-        Action::Redirect(to) => {
-            let port = connection.local.port();
-            redirect::response(to, &entry.path, &parts.uri, &head.host, port, connection.tls.is_some())
-                .ok_or_else(|| Error::misconfigured("the redirect's location is not valid"))?
-        }
-        Action::Respond(direct) => answer::direct(direct, &facts, &parts.headers),
-    };
-    if let Some(edit) = &rule.filters.response_headers {
-        let status = response.status();
-        facts.edit_answer(response.headers_mut(), status, edit, &parts.headers);
-    }
-    Ok(Some(response))
 }
 
 fn stopped() -> Error {

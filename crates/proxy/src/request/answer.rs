@@ -1,8 +1,10 @@
 //! A backend's answer as the client gets it.
 
+use std::{borrow::Cow, sync::Arc};
+
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response::Parts};
 use pailou_extproc::client::{Backend, Listener, Processed};
-use pailou_snapshot::{DirectResponse, HeaderEdit};
+use pailou_snapshot::{Action, ClientPolicy, DirectResponse, HeaderEdit, RouteMatch, Rule};
 use tokio::time::{Instant, timeout_at};
 
 use super::Chosen;
@@ -10,9 +12,11 @@ use crate::{
     backend_body::BackendBody,
     context::Share,
     error::{Error, Flag},
+    filter::Admitted,
     guards::Guards,
-    headers,
+    headers, redirect,
     relay::{Clocks, Reader, Relay},
+    request_head::Head,
     request_log::RequestLog,
     response_body::ResponseBody,
     response_edit::ResponseEdit,
@@ -20,6 +24,7 @@ use crate::{
     template::{self, RequestFacts},
     upgrade,
     upstream::Switched,
+    worker::Connection,
 };
 
 /// Why the gateway answered, for clients, where the operator switches it on.
@@ -116,8 +121,48 @@ impl Answer {
     }
 }
 
+/// The response to a request whose rule has no backend; `None` where it has one.
+///
+/// # Errors
+/// 500 where the rule is not valid.
+pub(super) fn without_backend(
+    _: &Admitted,
+    entry: &RouteMatch,
+    head: &Head,
+    connection: &Connection,
+) -> Result<Option<Response<ResponseBody>>, Error> {
+    let rule = &entry.rule;
+    let parts = &head.parts;
+    let facts = RequestFacts::of(head, connection, Some(&rule.route));
+    let mut response = match &rule.action {
+        Action::Forward(_) => return Ok(None),
+        Action::Fail(failure) => return Err(Error::misconfigured(&failure.0)),
+        Action::Redirect(to) => {
+            let port = connection.local.port();
+            redirect::response(to, &entry.path, &parts.uri, &head.host, port, connection.tls.is_some())
+                .ok_or_else(|| Error::misconfigured("the redirect's location is not valid"))?
+        }
+        Action::Respond(direct) => direct_response(direct, &facts, &parts.headers),
+    };
+    if let Some(edit) = &rule.filters.response_headers {
+        let status = response.status();
+        facts.edit_answer(response.headers_mut(), status, edit, &parts.headers);
+    }
+    Ok(Some(response))
+}
+
+/// The listener's late edit of response headers, with what its values say of the request.
+pub(super) fn late_edit(policy: &ClientPolicy, head: &Head, connection: &Connection, rule: &Rule) -> Option<Arc<HeaderEdit>> {
+    let edit = policy.late_response_headers.as_ref()?;
+    let facts = RequestFacts::of(head, connection, Some(&rule.route));
+    Some(match facts.resolve_edit(edit, &head.parts.headers) {
+        Cow::Borrowed(_) => Arc::clone(edit),
+        Cow::Owned(resolved) => Arc::new(resolved),
+    })
+}
+
 /// A response of the configuration's own.
-pub(super) fn direct(direct: &DirectResponse, facts: &RequestFacts<'_>, request: &HeaderMap) -> Response<ResponseBody> {
+fn direct_response(direct: &DirectResponse, facts: &RequestFacts<'_>, request: &HeaderMap) -> Response<ResponseBody> {
     let body = match &direct.template {
         None => direct.body.clone(),
         Some(template) => facts.body(template, direct.status, request).into(),

@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body::Body as _;
 use pailou_ai::Pieces;
+use pailou_snapshot::Rule;
 use tokio::time::timeout;
 
 use crate::{
     context::{Context, Share},
     guards::Remains,
     request_body::RequestBody,
-    request_input::{ReadBody, RequestInput},
+    request_input::{Bounds, ReadBody, RequestInput},
     retained::{Keep, Replay, Rest, Retained},
     upload::{Upload, Watch},
 };
@@ -166,5 +167,14 @@ impl ReplayBody {
             Stock::Whole(..) | Stock::Once(_) | Stock::Gone => None,
         };
         Remains::new(read, self.watch)
+    }
+}
+
+/// Bounds of a body that streams through and may be needed again.
+pub(super) fn keep(rule: &Rule, input: &RequestInput, is_repeatable: bool, bounds: Bounds, context: &Arc<Context>) -> Option<Keep> {
+    match (input, &rule.policy.retry) {
+        (RequestInput::Unread(_), Some(_)) => Some(Keep::for_retries(bounds.bytes, context)),
+        (RequestInput::Unread(_), None) if is_repeatable => Some(Keep::for_reconnect(context)),
+        _ => None,
     }
 }
