@@ -3,7 +3,7 @@
 //! head → listener → listener's filters → route (→ body, where matching depends on it) → rule's filters → permit → header edits,
 //! rewrite → mirrors → target → attempts → response through the filters → relay → settle
 //!
-//! A failure at any step is an [`Error`] and leaves by one exit, [`handle`].
+//! A failure at any step is an [`Error`] and leaves by one exit, [`answer`].
 
 mod admission;
 mod answer;
@@ -58,7 +58,7 @@ use crate::{
     request_record::RequestId,
     response_body::ResponseBody,
     runtime::Runtime,
-    server::ClientBody,
+    server::{ClientBody, OnUpgrade},
     shared_limits::StoreBudget,
     template,
     worker::Connection,
@@ -75,16 +75,32 @@ use retry::Policy;
 use session::Session;
 use target::Target;
 
-/// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
-/// body, or where the client drops either.
-pub(crate) async fn handle(connection: &Arc<Connection>, request: Request<ClientBody>) -> Response<ResponseBody> {
-    let context = &connection.worker.context;
+/// Takes a request apart, for [`answer`]: what lives as long as that is not held twice.
+pub(crate) fn handle(
+    connection: &Arc<Connection>,
+    request: Request<ClientBody>,
+) -> impl Future<Output = Response<ResponseBody>> + Send {
     let (parts, mut body) = request.into_parts();
     let upgrade = body.take_upgrade();
-    let mut record = Box::new(RequestLog::new(context.clone(), connection.peer, parts.method.clone(), parts.version));
+    let context = connection.worker.context.clone();
+    let mut record = Box::new(RequestLog::new(context, connection.peer, parts.method.clone(), parts.version));
     record.path = parts.uri.path().into();
+    let head = Head::read(parts).map(Box::new);
+    answer(connection, head, body, upgrade, record)
+}
+
+/// Answers a request. Whatever happens, there is a response, and the request is settled: here, at the end of the response's
+/// body, or where the client drops either.
+async fn answer(
+    connection: &Arc<Connection>,
+    head: Result<Box<Head>, Error>,
+    body: ClientBody,
+    upgrade: Option<OnUpgrade>,
+    mut record: Box<RequestLog>,
+) -> Response<ResponseBody> {
+    let context = &connection.worker.context;
     let mut state = FilterState::default();
-    let (served, audience) = match Head::read(parts) {
+    let (served, audience) = match head {
         Ok(mut head) => {
             let served = {
                 let mut serving = pin!(serve(connection, &mut head, body, &mut record, &mut state));
@@ -302,17 +318,18 @@ async fn forward(
     let route = Chosen { runtime, entry, backend, policy, listener, client, session, counts_tokens, is_understood, costs };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
-    let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
-    let input = mirroring::copy(&route, &outgoing, input, connection);
-    let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
-    usage::ask(&route, &mut target, &mut outgoing, input.call());
-    let upgrade = head.upgrade.take();
-    let keep = replay::keep(rule, &input, outgoing.is_repeatable(), bounds, context);
-    let body = ReplayBody::new(input, target.body.take(), keep);
-    let policy = Policy::new(rule.policy.retry.as_ref());
-    // Boxed: the future that runs them would hold them three times, for as long as the connection lives.
-    let attempts =
-        Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade });
+    // Boxed, and made apart: the future that runs them would hold them and their parts three times.
+    let attempts = {
+        let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
+        let input = mirroring::copy(&route, &outgoing, input, connection);
+        let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
+        usage::ask(&route, &mut target, &mut outgoing, input.call());
+        let upgrade = head.upgrade.take();
+        let keep = replay::keep(rule, &input, outgoing.is_repeatable(), bounds, context);
+        let body = ReplayBody::new(input, target.body.take(), keep);
+        let policy = Policy::new(rule.policy.retry.as_ref());
+        Box::new(Attempts { route, connection, head, original, outgoing, target, history, policy, body, permit, upgrade })
+    };
     Ok(Served::Relayed(attempts.run(record).await?, late_edit))
 }
 

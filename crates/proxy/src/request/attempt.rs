@@ -44,7 +44,9 @@ use crate::{
     request_log::RequestLog,
     response_edit::ResponseEdit,
     timer::Timer,
-    upstream::{Destination, Exchange, ExchangeError, Limits, UpstreamBody, dial, in_version_of},
+    upstream::{
+        Destination, Exchange, ExchangeError, Limits, RequestHead, SendFailure, UpstreamBody, Upstreams, dial, in_version_of,
+    },
     weighted::AttemptHistory,
     worker::Connection,
 };
@@ -206,8 +208,6 @@ impl Attempts<'_> {
         let rule = &self.route.entry.rule;
         let limits =
             Limits { breaker: Some(self.route.runtime.breaker(self.route.backend.breaker)), limits: rule.policy.breaker.as_ref() };
-        let unsendable =
-            |error| Failed { error, outcome: AttemptOutcome::Unknown, sent: false, refused: false, before_content: false };
         let destination = dial(&self.target.settings, attempt.endpoint(), &rule.policy.timeouts, limits)
             .map_err(|failure| unsendable(Error::misconfigured(&failure.0)))?
             .on_behalf_of(self.connection.ends());
@@ -215,17 +215,13 @@ impl Attempts<'_> {
         let head = self.outgoing.head(destination.address, self.upgrade.as_ref()).map_err(unsendable)?;
         let (upstreams, head) = (&self.connection.worker.upstreams, head.borrowed());
         let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
-        let mut sent = upstreams.send(&destination, &head, body).await;
-        if let Err(failure) = &mut sent {
-            if let Some(body) = failure.body.take() {
-                self.body.give_back(body);
+        let sent = match upstreams.send(&destination, &head, body).await {
+            // Boxed: hardly any attempt meets one, and all would carry the room it needs.
+            Err(failure) if failure.met_closing_connection() && self.outgoing.is_repeatable() => {
+                Box::pin(send_again(&mut self.body, upstreams, &destination, &head, failure)).await?
             }
-            if failure.met_closing_connection() && self.body.can_be_sent() && self.outgoing.is_repeatable() {
-                let destination = Destination { is_fresh: true, ..destination };
-                let body = self.body.take().await.ok_or_else(|| unsendable(held_up()))?;
-                sent = Box::pin(upstreams.send(&destination, &head, body)).await;
-            }
-        }
+            sent => sent,
+        };
         sent.map_err(|mut failure| {
             if let Some(body) = failure.body.take() {
                 self.body.give_back(body);
@@ -326,4 +322,30 @@ async fn first_content(
         }
     }
     Ok(())
+}
+
+/// Sends a request once more, on a connection of its own, that met a connection as the backend closed it.
+///
+/// # Errors
+/// The body is held up. The inner error is that of the request.
+async fn send_again(
+    body: &mut ReplayBody,
+    upstreams: &Upstreams,
+    destination: &Destination<'_>,
+    head: &RequestHead<'_>,
+    mut failure: Box<SendFailure>,
+) -> Result<Result<Exchange, Box<SendFailure>>, Failed> {
+    if let Some(unsent) = failure.body.take() {
+        body.give_back(unsent);
+    }
+    if !body.can_be_sent() {
+        return Ok(Err(failure));
+    }
+    let destination = Destination { is_fresh: true, ..*destination };
+    let body = body.take().await.ok_or_else(|| unsendable(held_up()))?;
+    Ok(upstreams.send(&destination, head, body).await)
+}
+
+fn unsendable(error: Error) -> Failed {
+    Failed { error, outcome: AttemptOutcome::Unknown, sent: false, refused: false, before_content: false }
 }

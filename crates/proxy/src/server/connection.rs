@@ -100,7 +100,8 @@ pub(super) async fn run<W: Serve>(
         Spoken::Http(opened) => opened,
         Spoken::Unknown(opening) => {
             let stop = phases.reach(Phase::Cut);
-            W::forward(&connection, Client { opening, permit }, stop).await;
+            // Boxed, as HTTP/2 below.
+            Box::pin(W::forward(&connection, Client { opening, permit }, stop)).await;
             return Ok(());
         }
     };

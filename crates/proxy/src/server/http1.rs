@@ -14,7 +14,7 @@ pub(crate) use upgraded::OnUpgrade;
 use std::{
     future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -55,7 +55,7 @@ pub(super) async fn serve<W: Serve>(
             Next::Request(head) => head,
             Next::Refused(refusal) => {
                 W::violated(connection, &Violation::refused(refusal.status, refusal));
-                return refuse(&line, refusal).await;
+                return Box::pin(refuse(&line, refusal)).await;
             }
             Next::Nothing => return close(&line, false).await,
         };
@@ -66,7 +66,8 @@ pub(super) async fn serve<W: Serve>(
         let context = ResponseContext::new(&head.parts.method, head.parts.version, head.wishes);
         let (request, switch) = request(&line, head);
         let response = {
-            let mut served = pin!(W::serve(connection, request));
+            // Boxed: the room it needs is of no use while the response streams, nor while the connection waits.
+            let mut served = Box::pin(W::serve(connection, request));
             poll_fn(|context| match served.as_mut().poll(context) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
                 Poll::Pending => line.lock().poll_gone(context).map(|()| None),

@@ -47,7 +47,8 @@ pub(super) fn service<W: Serve>(
         async move {
             let busy = busy?;
             let is_head = request.method() == Method::HEAD;
-            let mut response = W::serve(&connection, request.map(ClientBody::from)).await;
+            // Boxed: the stream's task would keep the room it needs while the response streams.
+            let mut response = Box::pin(W::serve(&connection, request.map(ClientBody::from))).await;
             if is_head {
                 announce_length(&mut response);
             }

@@ -74,6 +74,19 @@ async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
+/// Size of the future that a function makes for a connection.
+fn room<'a, F>(
+    _: impl Fn(std::net::TcpStream, SocketAddr, port::ConnectionPermit, &'a Arc<port::PortState>, Arc<crate::worker::Worker>) -> F,
+) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_connection_holds_no_room_for_the_request_path_while_its_response_streams() {
+    let room = room(connection::run::<crate::worker::Worker>);
+    assert!(room < 4 << 10, "{room} bytes");
+}
+
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// Reads to the end of a response whose body is `hello`.
