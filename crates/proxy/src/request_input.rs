@@ -138,7 +138,23 @@ impl RequestInput {
         {
             return Err(too_long(bounds.bytes));
         }
-        let Self::Unread(unread) = self else { return Ok(self) };
+        let Self::Unread(mut unread) = self else { return Ok(self) };
+        if unread.codings.is_identity()
+            && let Some(bytes) = unread.rest.body.take_whole()
+        {
+            if bytes.len() as u64 > bounds.bytes {
+                return Err(too_long(bounds.bytes));
+            }
+            let mut share = Share::new(context.clone());
+            share.grow_to(bytes.len() as u64)?;
+            let scan = unread.kind.map(|kind| kind.scan(head.text(&header::CONTENT_TYPE), &bytes));
+            return Ok(Self::Read(Box::new(ReadBody { bytes, decoded: None, scan, share: Arc::new(share) })));
+        }
+        // Boxed: most bodies come with their head, and would carry the room it needs.
+        Box::pin(Self::collected(unread, head, context, bounds)).await
+    }
+
+    async fn collected(unread: Box<Unread>, head: &Head, context: &Arc<Context>, bounds: &Bounds) -> Result<Self, Error> {
         let Unread { rest: Rest { body, .. }, kind, codings } = *unread;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > bounds.bytes) {
