@@ -1,6 +1,6 @@
 //! Counters in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
@@ -8,15 +8,11 @@ use parking_lot::Mutex;
 
 use crate::{
     Descriptor, Reservation, Window, WindowKind,
-    lease::{Demand, Lease},
+    lease::Demand,
+    rule_counters::{Charged, Counter, RuleCounters},
     sharing::{Sharing, Unleased},
-    typical::Typical,
 };
 
-/// Counters of one rule at most, as Envoy's local limit has them. More clients than that take each other's places.
-const MAX_COUNTERS: usize = 10_000;
-/// Counters looked at for one that can go.
-const SAMPLE: usize = 8;
 /// Locks, so that workers seldom meet.
 const SHARDS: usize = 64;
 
@@ -26,6 +22,8 @@ pub struct Counters {
     pub(crate) shards: [Mutex<HashMap<RuleKey, RuleCounters>>; SHARDS],
     /// Sharing with other replicas; without, every process counts alone.
     pub(crate) sharing: ArcSwapOption<Sharing>,
+    /// Whether there is one: most processes count alone, and ask for each charge.
+    pub(crate) is_shared: AtomicBool,
 }
 
 /// Identity of a rule's counters: the rule by its content, the targets that share it, and the length of the window, which clients may have
@@ -38,32 +36,6 @@ pub(crate) struct CounterKey {
     pub(crate) rule: RuleKey,
     pub(crate) descriptor: Descriptor,
     window: Window,
-}
-
-/// Counters of one rule.
-#[derive(Debug)]
-pub(crate) struct RuleCounters {
-    pub(crate) name: Arc<str>,
-    pub(crate) is_shadow: bool,
-    pub(crate) counters: HashMap<Vec<u8>, Counter>,
-    /// Cost of a response.
-    pub(crate) typical: Typical,
-    /// Time of the last search for counters of windows that are over.
-    swept: u64,
-    /// Counters had to go before their windows were over.
-    has_evicted: bool,
-}
-
-/// A counter.
-#[derive(Clone, Debug)]
-pub(crate) struct Counter {
-    pub(crate) begin: u64,
-    pub(crate) seconds: u64,
-    pub(crate) limit: u64,
-    pub(crate) spent: u64,
-    pub(crate) held: u64,
-    /// Share of a counter that several replicas have.
-    pub(crate) lease: Option<Box<Lease>>,
 }
 
 /// Charge of a request to one counter.
@@ -154,7 +126,11 @@ impl Rate {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), sharing: ArcSwapOption::empty() }
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            sharing: ArcSwapOption::empty(),
+            is_shared: AtomicBool::new(false),
+        }
     }
 }
 
@@ -172,31 +148,6 @@ impl Charge {
     }
 }
 
-impl Counter {
-    fn new(now: u64, window: Window) -> Self {
-        Self { begin: window.begin(now, None), seconds: window.seconds, limit: 0, spent: 0, held: 0, lease: None }
-    }
-
-    /// Begins a new window where the old one is over. Room that is held in the old one is no matter of the new.
-    pub(crate) fn turn(&mut self, now: u64, window: Window) {
-        // Only forward: a worker may be late with its time, and a clock may be set back.
-        let begin = window.begin(now.max(self.begin), Some(self.begin));
-        if begin != self.begin || window.seconds != self.seconds {
-            *self = Self { begin, seconds: window.seconds, limit: self.limit, spent: 0, held: 0, lease: None };
-        }
-    }
-
-    pub(crate) fn left(&self) -> u64 {
-        self.limit.saturating_sub(self.spent).saturating_sub(self.held)
-    }
-
-    pub(crate) fn rate(&self, now: u64) -> Rate {
-        let reset = (self.begin + self.seconds).saturating_sub(now);
-        let remaining = if self.lease.is_some() { self.remaining() } else { self.left() };
-        Rate { limit: self.limit, seconds: self.seconds, remaining, reset }
-    }
-}
-
 impl Counters {
     /// Charges a request, and holds room for its response: the expected cost, or what is left of it. `now` is in seconds since 1970.
     ///
@@ -205,9 +156,12 @@ impl Counters {
     ///
     /// A counter that replicas share, and that has no lease, is decided on without the store: by this replica's part of what was last left.
     pub fn admit(self: &Arc<Self>, now: u64, charge: &Charge) -> Admission {
-        let sharing = self.sharing_of(charge);
-        let now = sharing.as_ref().map_or(now, |sharing| sharing.time(now));
-        self.charge(now, charge, |counter, _, _| match &sharing {
+        self.admit_alone(now, charge, self.sharing_of(charge.window.kind).as_deref())
+    }
+
+    fn admit_alone(self: &Arc<Self>, now: u64, charge: &Charge, sharing: Option<&Sharing>) -> Admission {
+        let now = sharing.map_or(now, |sharing| sharing.time(now));
+        self.charge(now, charge, |counter, _, _| match sharing {
             None => {
                 counter.lease = None;
                 counter.turn(now, charge.window);
@@ -223,9 +177,10 @@ impl Counters {
     /// # Errors
     /// It has none, or too little is left of it. The store is asked for more; the caller comes again when it has answered.
     pub fn admit_leased(self: &Arc<Self>, now: u64, charge: &Charge) -> Result<Admission, Unleased> {
+        let sharing = self.sharing_of(charge.window.kind);
         // A limit that refuses nothing waits for nothing.
-        let Some(sharing) = self.sharing_of(charge).filter(|_| !charge.is_shadow && charge.limit > 0) else {
-            return Ok(self.admit(now, charge));
+        let Some(sharing) = sharing.as_deref().filter(|_| !charge.is_shadow && charge.limit > 0) else {
+            return Ok(self.admit_alone(now, charge, sharing.as_deref()));
         };
         let now = sharing.time(now);
         let mut asked = None;
@@ -262,36 +217,28 @@ impl Counters {
     ) -> Result<Admission, Unleased> {
         let key = charge.rule_key();
         let mut shard = self.shard(key).lock();
-        if !shard.contains_key(&key) {
+        let known = shard.len();
+        let charged = shard
+            .entry(key)
+            .or_insert_with(|| RuleCounters::new(charge))
+            .charge(now, charge, |counter, demand| room(counter, key, demand));
+        if shard.len() > known {
             // Rules that the configuration does not have any more go when others come.
-            shard.retain(|_, rule| rule.is_live(now));
+            shard.retain(|other, rule| *other == key || rule.is_live(now));
         }
-        let rule = shard.entry(key).or_insert_with(|| RuleCounters::new(charge));
-        let expected = charge.expected.map(|expected| match expected {
-            ExpectedCost::Known(cost) => cost.max(1),
-            ExpectedCost::Learned(least) => rule.typical.get().max(least).max(1),
-        });
-        let counter = rule.counter(now, &charge.descriptor, charge.window);
-        counter.limit = charge.limit;
-        let least = charge.cost.max(1);
-        let demand = Demand { least, all: charge.cost.saturating_add(expected.unwrap_or(0)).max(least) };
-        let left = room(counter, key, demand)?;
-        let is_over = left == 0 || charge.cost > left;
-        if is_over && !charge.is_shadow {
-            return Ok(Admission::Refused(counter.rate(now)));
-        }
-        counter.spent = counter.spent.saturating_add(charge.cost);
-        let held = expected.map(|expected| expected.min(left.saturating_sub(charge.cost)));
-        counter.held = counter.held.saturating_add(held.unwrap_or(0));
-        let (rate, begin) = (counter.rate(now), counter.begin);
         drop(shard);
-        let reservation = held.map(|held| Reservation {
-            counters: self.clone(),
-            key: CounterKey { rule: key, descriptor: charge.descriptor.clone(), window: charge.window },
-            begin,
-            held,
-        });
-        Ok(Admission::Admitted { rate, begin, reservation, is_over })
+        Ok(match charged? {
+            Err(rate) => Admission::Refused(rate),
+            Ok(Charged { rate, begin, held, is_over }) => {
+                let reservation = held.map(|held| Reservation {
+                    counters: self.clone(),
+                    key: Box::new(CounterKey { rule: key, descriptor: charge.descriptor.clone(), window: charge.window }),
+                    begin,
+                    held,
+                });
+                Admission::Admitted { rate, begin, reservation, is_over }
+            }
+        })
     }
 
     /// Experience with responses to requests that this charge's rule counts.
@@ -322,10 +269,7 @@ impl Counters {
 
     /// Gives held room back, and charges a cost.
     pub(crate) fn settle(&self, key: &CounterKey, begin: u64, held: u64, cost: Option<SettledCost>) {
-        let sharing = match key.window.kind {
-            WindowKind::Epoch => self.sharing.load_full(),
-            WindowKind::First => None,
-        };
+        let sharing = self.sharing_of(key.window.kind);
         let mut shard = self.shard(key.rule).lock();
         // A rule that was removed meanwhile has no counters.
         let Some(rule) = shard.get_mut(&key.rule) else { return };
@@ -349,47 +293,5 @@ impl Counters {
 
     pub(crate) fn shard(&self, (rule, target, _): RuleKey) -> &Mutex<HashMap<RuleKey, RuleCounters>> {
         &self.shards[(rule ^ target.rotate_left(7)) as usize % SHARDS]
-    }
-}
-
-impl RuleCounters {
-    fn new(charge: &Charge) -> Self {
-        let (name, is_shadow) = (charge.name.clone(), charge.is_shadow);
-        Self { name, is_shadow, counters: HashMap::new(), typical: Typical::default(), swept: 0, has_evicted: false }
-    }
-
-    fn is_live(&self, now: u64) -> bool {
-        self.counters.values().any(|counter| counter.held > 0 || counter.begin + counter.seconds > now)
-    }
-
-    fn counter(&mut self, now: u64, descriptor: &Descriptor, window: Window) -> &mut Counter {
-        let bytes = descriptor.as_bytes();
-        if self.counters.len() >= MAX_COUNTERS && !self.counters.contains_key(bytes) {
-            self.evict(now);
-        }
-        let is_forgotten = self.has_evicted;
-        self.counters.entry_ref(bytes).or_insert_with(|| {
-            let mut counter = Counter::new(now, window);
-            if is_forgotten && window.kind == WindowKind::Epoch {
-                counter.lease().is_forgotten = true;
-            }
-            counter
-        })
-    }
-
-    /// Removes counters whose window is over, else the one of a few that has spent least: whoever has spent much stays known.
-    fn evict(&mut self, now: u64) {
-        // Once a second: who floods a rule with new clients must not have all of them looked through each time.
-        if std::mem::replace(&mut self.swept, now) != now {
-            self.counters.retain(|_, counter| counter.held > 0 || counter.begin + counter.seconds > now);
-            if self.counters.len() < MAX_COUNTERS {
-                return;
-            }
-        }
-        self.has_evicted = true;
-        let skip = fastrand::usize(..self.counters.len().saturating_sub(SAMPLE).max(1));
-        let sample = self.counters.iter().skip(skip).take(SAMPLE);
-        let least = sample.min_by_key(|(_, counter)| counter.spent.saturating_add(counter.held)).map(|(bytes, _)| bytes.clone());
-        least.map(|bytes| self.counters.remove(&bytes));
     }
 }

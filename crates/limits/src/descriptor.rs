@@ -21,6 +21,7 @@ impl Descriptor {
     }
 
     fn add(&mut self, value: &[u8]) {
+        self.bytes.reserve(2 + value.len());
         // At most MAX_VALUE.
         self.bytes.extend_from_slice(&(value.len() as u16).to_be_bytes());
         self.bytes.extend_from_slice(value);

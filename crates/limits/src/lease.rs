@@ -4,7 +4,7 @@
 //! spends what it was granted without asking, and asks for a batch when little is left: a share of the rest, so that batches shrink to single
 //! units near the end. What it was granted is state, not a sum of steps: a message that is lost or repeated changes nothing.
 
-use crate::counters::Counter;
+use crate::rule_counters::Counter;
 
 /// Batches that the rest of a counter makes for each replica: the first is an eighth of a replica's share of the limit.
 const BATCHES: u64 = 8;

@@ -13,6 +13,7 @@ mod llm_cost;
 mod model_prices;
 mod reservation;
 mod rule;
+mod rule_counters;
 mod selector;
 mod service_entry;
 mod sharing;

@@ -7,7 +7,8 @@ use crate::counters::{CounterKey, Counters, SettledCost};
 /// Room held in a counter. Dropping it gives all of it back, so that nothing is held for a request that failed before it cost anything.
 pub struct Reservation {
     pub(crate) counters: Arc<Counters>,
-    pub(crate) key: CounterKey,
+    /// Apart: a reservation is handed on several times.
+    pub(crate) key: Box<CounterKey>,
     /// Begin of the window that the room is held in.
     pub(crate) begin: u64,
     pub(crate) held: u64,

@@ -12,10 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use ring::digest;
 
-use crate::{
-    Charge, Claim, Counters, Grant, WindowKind,
-    counters::{Counter, CounterKey},
-};
+use crate::{Claim, Counters, Grant, WindowKind, counters::CounterKey, rule_counters::Counter};
 
 /// Sharing of counters with other replicas.
 pub struct Sharing {
@@ -128,14 +125,16 @@ impl CounterClaim {
 impl Counters {
     /// Shares global limits with other replicas from now on, or (`None`) counts them alone.
     pub fn share(&self, sharing: Option<Arc<Sharing>>) {
+        let is_shared = sharing.is_some();
         self.sharing.store(sharing);
+        self.is_shared.store(is_shared, Ordering::Release);
     }
 
-    /// The sharing of a charge's counter.
-    pub(crate) fn sharing_of(&self, charge: &Charge) -> Option<Arc<Sharing>> {
-        match charge.window.kind {
-            WindowKind::Epoch => self.sharing.load_full(),
-            WindowKind::First => None,
+    /// The sharing of counters with windows of this kind.
+    pub(crate) fn sharing_of(&self, kind: WindowKind) -> Option<Arc<Sharing>> {
+        match kind {
+            WindowKind::Epoch if self.is_shared.load(Ordering::Acquire) => self.sharing.load_full(),
+            WindowKind::Epoch | WindowKind::First => None,
         }
     }
 

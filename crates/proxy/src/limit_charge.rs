@@ -103,7 +103,12 @@ impl Charges {
                     return Err(NoCharge::Uncounted(error));
                 }
             };
-            match shared_limits::admit(context, now, &charge, request.store_budget).await {
+            let admitted = match context.shared_limits.admit_now(now, &charge) {
+                Ok(admission) => Ok(admission),
+                // Boxed: most charges wait for no store, and would carry the room it needs.
+                Err(undecided) => Box::pin(shared_limits::wait(context, now, &charge, undecided, request.store_budget)).await,
+            };
+            match admitted {
                 Ok(Admission::Admitted { rate, begin, reservation, is_over }) => {
                     if is_over {
                         context.metrics.shadowed_limits.inc();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pailou_limits::{Admission, Charge};
 use pailou_snapshot::LimitStore;
-use pailou_store::{SharedLimits, Unavailable};
+use pailou_store::{SharedLimits, Unavailable, Undecided};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -19,20 +19,26 @@ use crate::{
 pub(crate) struct StoreBudget(Mutex<Option<Duration>>);
 
 impl StoreBudget {
-    async fn admit(&self, limits: &SharedLimits, now: u64, charge: &Charge) -> Result<Admission, Unavailable> {
+    async fn wait(&self, limits: &SharedLimits, now: u64, charge: &Charge, undecided: Undecided) -> Result<Admission, Unavailable> {
         let mut left = *self.0.lock();
-        let admission = limits.admit(now, charge, &mut left).await;
+        let admission = limits.wait(now, charge, undecided, &mut left).await;
         *self.0.lock() = left;
         admission
     }
 }
 
-/// Charges a request to one counter: by its lease, else once the store has answered, within what is left of `budget`.
+/// Charges a request to one counter once the store has answered, within what is left of `budget`: it could not be decided without.
 ///
 /// # Errors
 /// 500 where the store does not answer, and limits that cannot be counted are to refuse.
-pub(crate) async fn admit(context: &Context, now: u64, charge: &Charge, budget: &StoreBudget) -> Result<Admission, Error> {
-    budget.admit(&context.shared_limits, now, charge).await.map_err(|Unavailable| {
+pub(crate) async fn wait(
+    context: &Context,
+    now: u64,
+    charge: &Charge,
+    undecided: Undecided,
+    budget: &StoreBudget,
+) -> Result<Admission, Error> {
+    budget.wait(&context.shared_limits, now, charge, undecided).await.map_err(|Unavailable| {
         Error::new(Flag::RateLimitStore, "limits cannot be counted at this moment; try again")
             .with_detail(format!("limit {}: its store does not answer", charge.name))
     })
@@ -78,10 +84,17 @@ mod tests {
         let limits = SharedLimits::new(Arc::<Counters>::default());
         limits.use_store(Some(&LimitStore { timeout: Duration::from_millis(50), ..store }), &Handle::current());
         let budget = StoreBudget::default();
-        assert!(budget.admit(&limits, 0, &charge(1)).await.is_ok());
+        let admit = async |rule| {
+            let charge = charge(rule);
+            match limits.admit_now(0, &charge) {
+                Ok(admission) => Ok(admission),
+                Err(undecided) => budget.wait(&limits, 0, &charge, undecided).await,
+            }
+        };
+        assert!(admit(1).await.is_ok());
         assert_eq!(*budget.0.lock(), Some(Duration::ZERO), "it was waited for");
         for rule in 2..10 {
-            assert!(budget.admit(&limits, 0, &charge(rule)).await.is_ok());
+            assert!(admit(rule).await.is_ok());
         }
         assert_eq!(*budget.0.lock(), Some(Duration::ZERO));
     }

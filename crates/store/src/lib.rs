@@ -11,4 +11,4 @@ mod replica;
 mod shared_limits;
 
 pub use error::Error;
-pub use shared_limits::{SharedLimits, StoreStats, Unavailable};
+pub use shared_limits::{SharedLimits, StoreStats, Unavailable, Undecided};

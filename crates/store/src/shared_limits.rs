@@ -56,6 +56,14 @@ pub struct StoreStats {
     pub refused: AtomicU64,
 }
 
+/// A charge that the store has a say in.
+#[derive(Debug)]
+pub struct Undecided {
+    /// Batches that had begun when the store was asked.
+    begun: u64,
+    unleased: Unleased,
+}
+
 /// The store does not answer, and limits that cannot be counted are to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable;
@@ -137,25 +145,50 @@ impl SharedLimits {
     /// # Errors
     /// The store does not answer, and is to be asked.
     pub async fn admit(&self, now: u64, charge: &Charge, budget: &mut Option<Duration>) -> Result<Admission, Unavailable> {
+        match self.admit_now(now, charge) {
+            Ok(admission) => Ok(admission),
+            Err(undecided) => self.wait(now, charge, undecided, budget).await,
+        }
+    }
+
+    /// The same, if nothing has to be waited for: there is no store, or the lease has room.
+    ///
+    /// # Errors
+    /// The store has a say: it has been asked, and [`Self::wait`] waits for its answer.
+    pub fn admit_now(&self, now: u64, charge: &Charge) -> Result<Admission, Undecided> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        self.counters.admit_leased(now, charge).map_err(|unleased| Undecided { begun, unleased })
+    }
+
+    /// Waits for the store's answer to a charge. `budget` is that of [`Self::admit`].
+    ///
+    /// # Errors
+    /// The store does not answer, and is to be asked.
+    pub async fn wait(
+        &self,
+        now: u64,
+        charge: &Charge,
+        mut undecided: Undecided,
+        budget: &mut Option<Duration>,
+    ) -> Result<Admission, Unavailable> {
         let mut ended = None;
-        loop {
-            let begun = self.begun.load(Ordering::Relaxed);
-            match self.counters.admit_leased(now, charge) {
-                Ok(admission) => return Ok(admission),
-                Err(Unleased::Refused) => return self.alone(now, charge),
-                Err(Unleased::Asked) => {}
-            }
-            let Some(store) = self.store().filter(|_| !self.sharing.is_down()) else { return self.alone(now, charge) };
+        while undecided.unleased == Unleased::Asked {
+            let Some(store) = self.store().filter(|_| !self.sharing.is_down()) else { break };
             let left = *budget.get_or_insert(store.timeout);
             let ended = ended.get_or_insert_with(|| self.ended.clone());
             // The batch that the counter is in has not begun yet.
             let since = Instant::now();
-            let is_answered = matches!(time::timeout(left, ended.wait_for(|number| *number > begun)).await, Ok(Ok(_)));
+            let is_answered = matches!(time::timeout(left, ended.wait_for(|number| *number > undecided.begun)).await, Ok(Ok(_)));
             *budget = Some(left.saturating_sub(since.elapsed()));
             if !is_answered {
-                return self.alone(now, charge);
+                break;
+            }
+            match self.admit_now(now, charge) {
+                Ok(admission) => return Ok(admission),
+                Err(again) => undecided = again,
             }
         }
+        self.alone(now, charge)
     }
 
     fn alone(&self, now: u64, charge: &Charge) -> Result<Admission, Unavailable> {

@@ -14,8 +14,12 @@ pub(super) fn header_value<'h>(headers: &'h HeaderMap, body: &Body<'h>, name: &H
         let value = if name == "x-gateway-base-model-name" { *base_model } else { *model };
         return value.map(|value| Cow::Borrowed(value.as_bytes()));
     }
-    let mut lines = headers.get_all(name).iter();
-    let mut joined = Cow::Borrowed(lines.next()?.as_bytes());
+    let mut joined = Cow::Borrowed(headers.get(name)?.as_bytes());
+    if headers.len() == headers.keys_len() {
+        // Nothing is said on several lines.
+        return Some(joined);
+    }
+    let lines = headers.get_all(name).iter().skip(1);
     for line in lines {
         let joined = joined.to_mut();
         joined.push(b',');
