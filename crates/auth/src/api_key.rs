@@ -1,8 +1,9 @@
 //! API keys. Source: Envoy Gateway's SecurityPolicy `apiKeyAuth`.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName};
+use hashbrown::HashMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use ring::digest;
 use serde::Deserialize;
@@ -53,6 +54,8 @@ pub struct ApiKeys {
 pub struct ApiKey {
     /// Id of the client that it belongs to.
     pub client: Arc<str>,
+    /// The same as a header has it; `None` where it cannot stand in one.
+    pub client_header: Option<HeaderValue>,
     /// Time from which it is not valid any more.
     pub expires: Option<Timestamp>,
     /// Facts of the client as its Secret has them: an object, or null.
@@ -68,7 +71,8 @@ impl ApiKey {
         // The last one of a name counts.
         let id = (CLIENT_ID.into(), Arc::new(Value::from(&*client)));
         let facts = members.chain([id]).collect();
-        Self { client, expires, metadata: Arc::new(metadata), facts }
+        let client_header = HeaderValue::from_str(&client).ok();
+        Self { client, client_header, expires, metadata: Arc::new(metadata), facts }
     }
 }
 

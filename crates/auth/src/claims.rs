@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
     payload: Arc<Value>,
+    /// `iss`.
+    issuer: Option<Box<str>>,
+    /// `aud`, which is a text or a list.
+    audiences: Vec<Box<str>>,
     /// The lists of `scope` and `scp`, split at spaces.
     scopes: Vec<Box<str>>,
     /// `exp`, seconds since 1970.
@@ -42,7 +46,9 @@ impl Claims {
             return Err(WrongType("aud"));
         }
         let scopes = ["scope", "scp"].iter().filter_map(|name| payload.get(*name)).flat_map(words).map(Into::into).collect();
-        Ok(Self { payload: Arc::new(Value::Object(payload)), scopes, expires, not_before, issued_at })
+        let issuer = payload.get("iss").and_then(Value::as_str).map(Into::into);
+        let audiences = payload.get("aud").into_iter().flat_map(texts).map(Into::into).collect();
+        Ok(Self { payload: Arc::new(Value::Object(payload)), issuer, audiences, scopes, expires, not_before, issued_at })
     }
 
     /// The whole payload.
@@ -52,12 +58,12 @@ impl Claims {
 
     /// `iss`.
     pub fn issuer(&self) -> Option<&str> {
-        self.payload.get("iss")?.as_str()
+        self.issuer.as_deref()
     }
 
     /// `aud`, which is a text or a list.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
-        self.payload.get("aud").into_iter().flat_map(texts)
+        self.audiences.iter().map(|audience| &**audience)
     }
 
     /// Whether the token has a scope.

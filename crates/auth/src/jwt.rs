@@ -136,9 +136,7 @@ impl JwtAuth {
         let mut worst = JwtError::Missing;
         for provider in &self.providers {
             match provider.verify(headers, query, context) {
-                Ok(claims) => {
-                    return Ok(VerifiedTokens { claims: claims.into_iter().map(|claims| (provider.clone(), claims)).collect() });
-                }
+                Ok(tokens) => return Ok(tokens),
                 Err(error) if error.rank() >= worst.rank() => worst = error,
                 Err(_) => {}
             }
@@ -165,15 +163,20 @@ impl JwtAuth {
 
     /// Sets the headers of the first token's claims, and removes the client's own of those names.
     pub fn forward_claims(&self, tokens: &VerifiedTokens, headers: &mut HeaderMap) {
-        for header in self.providers.iter().flat_map(|provider| &provider.claim_headers) {
+        // One token makes the headers: two that are joined would be an identity that nobody has.
+        let first = tokens.claims.first();
+        let others = self.providers.iter().filter(|provider| !first.is_some_and(|(first, _)| Arc::ptr_eq(first, provider)));
+        for header in others.flat_map(|provider| &provider.claim_headers) {
             headers.remove(&header.header);
         }
-        // One token makes the headers: two that are joined would be an identity that nobody has.
-        let Some((provider, claims)) = tokens.claims.first() else { return };
-        for ClaimToHeader { header, claim } in &provider.claim_headers {
+        let Some((provider, claims)) = first else { return };
+        for (at, ClaimToHeader { header, claim }) in provider.claim_headers.iter().enumerate() {
             let value = claims.find(claim).and_then(claims::as_header);
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(header, value);
+            match value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                Some(value) => drop(headers.insert(header, value)),
+                // What an earlier claim has set stays.
+                None if provider.claim_headers[..at].iter().any(|earlier| earlier.header == *header) => {}
+                None => drop(headers.remove(header)),
             }
         }
     }
@@ -181,10 +184,16 @@ impl JwtAuth {
 
 impl JwtProvider {
     /// Verifies every token of the request that may be this provider's. Gives the claims of the last.
-    fn verify(&self, headers: &HeaderMap, query: Option<&str>, context: &JwtContext<'_>) -> Result<Vec<Arc<Claims>>, JwtError> {
+    fn verify(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        context: &JwtContext<'_>,
+    ) -> Result<VerifiedTokens, JwtError> {
         let tokens = self.sources.iter().filter_map(|source| source.find(headers, query));
-        let claims = tokens.map(|token| self.verify_token(&token, context)).collect::<Result<Vec<_>, _>>()?;
-        if claims.is_empty() { Err(JwtError::Missing) } else { Ok(claims) }
+        let verify = |token: Cow<'_, [u8]>| Ok((self.clone(), self.verify_token(&token, context)?));
+        let claims = tokens.map(verify).collect::<Result<Vec<_>, _>>()?;
+        if claims.is_empty() { Err(JwtError::Missing) } else { Ok(VerifiedTokens { claims }) }
     }
 
     fn verify_token(&self, text: &[u8], context: &JwtContext<'_>) -> Result<Arc<Claims>, JwtError> {

@@ -39,7 +39,10 @@ pub(crate) struct Identity {
 impl Identity {
     /// Adds another part of it.
     pub(super) fn add(&mut self, other: Self) {
-        self.claims.extend(other.claims);
+        match self.claims.is_empty() {
+            true => self.claims = other.claims,
+            false => self.claims.extend(other.claims),
+        }
         self.metadata.extend(other.metadata);
     }
 }
@@ -66,7 +69,8 @@ pub(super) fn api_key(settings: &ApiKeyAuth, head: &mut Head, identity: &mut Ide
     let parts = &mut head.parts;
     let key = settings.authenticate(&parts.headers, parts.uri.query(), Timestamp::now).map_err(error)?;
     if let Some(name) = &settings.client_id_header {
-        forward(&mut parts.headers, name, &key.client)?;
+        let client = key.client_header.clone().ok_or_else(|| unfit_identity(name, &key.client))?;
+        parts.headers.insert(name, client);
     }
     for (name, value) in &*key.facts {
         identity.metadata.insert(API_KEY_NAMESPACE, name.clone(), value.clone());
@@ -189,10 +193,13 @@ pub(super) fn error(denial: Denial) -> Error {
 
 /// Sets the header that a backend gets an identity in.
 fn forward(headers: &mut HeaderMap, name: &HeaderName, identity: &str) -> Result<(), Error> {
-    let value = HeaderValue::from_str(identity)
-        .map_err(|_| Error::misconfigured(&format!("the identity {identity:?} cannot stand in the header {name}")))?;
+    let value = HeaderValue::from_str(identity).map_err(|_| unfit_identity(name, identity))?;
     headers.insert(name, value);
     Ok(())
+}
+
+fn unfit_identity(name: &HeaderName, identity: &str) -> Error {
+    Error::misconfigured(&format!("the identity {identity:?} cannot stand in the header {name}"))
 }
 
 /// URL of a request, for challenges.
