@@ -6,7 +6,10 @@ mod survey;
 pub(crate) use assertions::{clean_trailers, remove_assertions, remove_identities};
 pub(crate) use survey::Survey;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, Entry},
+};
 use pailou_extproc::names;
 use pailou_snapshot::{HeaderAction, HeaderEdit};
 use smallvec::SmallVec;
@@ -154,23 +157,36 @@ fn is_of_one_hop(name: &str) -> bool {
 /// Appends the connection's other end, if one is given, to `X-Forwarded-For` and says by which scheme the client came; where proxies before this
 /// one are `trusted`, what they say of the scheme stands. Returns how many proxies the request has passed then, this one included.
 pub(crate) fn forwarded(headers: &mut HeaderMap, peer: Option<&HeaderValue>, tls: bool, trusted: bool) -> usize {
-    let mut hops = 0;
-    match peer {
-        Some(peer) if headers.contains_key(FORWARDED_FOR) => append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default()),
-        Some(peer) => drop(headers.insert(FORWARDED_FOR, peer.clone())),
+    let hops = match peer {
+        Some(peer) => forwarded_for(headers, peer),
         None => {
             // The list does not grow, so that a request that goes in circles needs another mark.
             let passed = headers.get(HOPS).and_then(|hops| hops.to_str().ok()?.parse().ok());
-            hops = passed.unwrap_or(0_usize).saturating_add(1);
+            let hops = passed.unwrap_or(0_usize).saturating_add(1);
             headers.insert(HOPS, HeaderValue::from(hops));
+            hops.saturating_add(addresses(headers))
         }
-    }
-    let lines = headers.get_all(FORWARDED_FOR).iter();
-    hops = hops.saturating_add(lines.map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum());
+    };
     if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
     }
     hops
+}
+
+/// Appends an address to `X-Forwarded-For`. Returns how many are there then.
+fn forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) -> usize {
+    // Most requests come from a client itself: one look is enough.
+    if let Entry::Vacant(first) = headers.entry(FORWARDED_FOR) {
+        first.insert(peer.clone());
+        return 1;
+    }
+    append(headers, FORWARDED_FOR, peer.to_str().unwrap_or_default());
+    addresses(headers)
+}
+
+fn addresses(headers: &HeaderMap) -> usize {
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    lines.map(|line| line.as_bytes().split(|&byte| byte == b',').count()).sum()
 }
 
 /// Appends to a header that holds a list, on however many lines it came; they become one.

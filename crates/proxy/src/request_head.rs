@@ -144,12 +144,13 @@ pub(crate) fn comes_by_trusted_proxy(policy: &ClientPolicy, client: IpAddr, conn
 /// The scheme that a client came by: a proxy's word, if the listener trusts it.
 pub(crate) fn scheme(policy: &ClientPolicy, map: &HeaderMap, client: IpAddr, connection: &Connection) -> &'static str {
     let own = if connection.tls.is_some() { "https" } else { "http" };
+    if !comes_by_trusted_proxy(policy, client, connection) {
+        return own;
+    }
     match map.get(headers::FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-        None => own,
-        Some(_) if !comes_by_trusted_proxy(policy, client, connection) => own,
         Some(b"https") => "https",
         Some(b"http") => "http",
-        Some(_) => own,
+        _ => own,
     }
 }
 

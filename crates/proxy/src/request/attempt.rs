@@ -145,7 +145,7 @@ impl Attempts<'_> {
         let served = attempt.endpoint().endpoint().address.to_string();
         // Boxed: most requests have none, and would carry the room it needs.
         let room = Share::new(self.connection.worker.context.clone());
-        Box::pin(response.pass_picker(listener, &served, clocks.deadline, room)).await.map(Box::new)
+        Box::pin(response.pass_picker(*listener, &served, clocks.deadline, room)).await.map(Box::new)
     }
 
     /// The clocks of the whole request.

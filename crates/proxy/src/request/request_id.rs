@@ -1,7 +1,7 @@
 //! `X-Request-Id`: one name for a request in logs, at the backend and in the response.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header::Entry};
 
 use pailou_snapshot::RequestIds;
 
@@ -21,20 +21,22 @@ pub(super) fn of_request(map: &mut HeaderMap, listeners: RequestIds) -> Option<H
         RequestIds::Generate => (false, true),
         RequestIds::Disable => (false, false),
     };
-    if let Some(id) = map.get(headers::REQUEST_ID)
-        && keeps
-        && (1..=MAX_LENGTH).contains(&id.len())
-        && id.to_str().is_ok()
-    {
-        return Some(id.clone());
+    let is_kept = |id: &HeaderValue| keeps && (1..=MAX_LENGTH).contains(&id.len()) && id.to_str().is_ok();
+    // One look is enough for nearly all.
+    match map.entry(headers::REQUEST_ID) {
+        Entry::Occupied(known) if is_kept(known.get()) => Some(known.get().clone()),
+        Entry::Occupied(mut known) if makes => {
+            let id = new();
+            known.insert(id.clone());
+            Some(id)
+        }
+        Entry::Vacant(absent) if makes => Some(absent.insert(new()).clone()),
+        Entry::Occupied(unwanted) => {
+            unwanted.remove();
+            None
+        }
+        Entry::Vacant(_) => None,
     }
-    if !makes {
-        map.remove(headers::REQUEST_ID);
-        return None;
-    }
-    let id = new();
-    map.insert(headers::REQUEST_ID, id.clone());
-    Some(id)
 }
 
 /// Puts the id into a response, in place of a backend's own: logs know the request by it. Makes one for a request that was refused

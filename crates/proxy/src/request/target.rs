@@ -56,8 +56,8 @@ pub(super) struct Target {
     pub(super) strips_usage: bool,
     /// A cookie for the client, by which it comes back to the same endpoint.
     pub(super) set_cookie: Option<HeaderValue>,
-    /// An endpoint picker that is to hear of the response.
-    pub(super) listener: Option<Listener>,
+    /// An endpoint picker that is to hear of the response. Apart: a target without one is half as large.
+    pub(super) listener: Option<Box<Listener>>,
     /// Its endpoints.
     pub(super) selection: Selection,
 }
@@ -167,7 +167,7 @@ impl Target {
             kept_name: None,
             strips_usage: false,
             set_cookie: None,
-            listener: choice.listener,
+            listener: choice.listener.map(Box::new),
             selection: Selection::picked(cluster, picked),
         })
     }
