@@ -34,7 +34,12 @@ const MAX_TOKENS: usize = 1 << 21;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromptQuestion<'a> {
     /// Body of `POST /tokenize`, in pieces.
-    Ask(Vec<Cow<'a, [u8]>>),
+    Ask {
+        /// The pieces. The third is the prompt: a text, or a chat's messages.
+        body: Vec<Cow<'a, [u8]>>,
+        /// Places in the prompt where each of a chat's messages ends.
+        message_ends: Vec<usize>,
+    },
     /// The request itself gives its prompt in tokens.
     Given(Vec<u32>),
 }
@@ -55,7 +60,8 @@ impl<'a> PromptQuestion<'a> {
             (Api::Completions, b'[') => return given(prompt).map(Self::Given),
             _ => return None,
         }
-        Some(Self::Ask(members.question(api, model)))
+        let message_ends = if api == Api::ChatCompletions { message_ends(prompt) } else { Vec::new() };
+        Some(Self::Ask { body: members.question(api, model), message_ends })
     }
 }
 
@@ -105,7 +111,8 @@ impl<'a> PromptMembers<'a> {
             pieces.push(Cow::Owned(format!(",\"{name}\":").into_bytes()));
             pieces.push(Cow::Borrowed(value));
         };
-        for (name, value) in self.found {
+        let (prompts, others): (Vec<_>, Vec<_>) = self.found.into_iter().partition(|(name, _)| *name == self.wanted[0]);
+        for (name, value) in prompts.into_iter().next_back().into_iter().chain(others) {
             push(name, &self.body[value]);
         }
         if api == Api::ChatCompletions {
@@ -114,6 +121,34 @@ impl<'a> PromptMembers<'a> {
         pieces.push(Cow::Borrowed(b"}"));
         pieces
     }
+}
+
+/// Places at which a list's values end. The list is JSON.
+fn message_ends(list: &[u8]) -> Vec<usize> {
+    let (mut ends, mut depth, mut at) = (Vec::new(), 0_u32, 0);
+    while let Some(byte) = list.get(at) {
+        at += 1;
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 1 {
+                    ends.push(at);
+                }
+            }
+            b'"' => {
+                while let Some(special) = memchr::memchr2(b'"', b'\\', &list[at..]) {
+                    at += special + 1;
+                    if list[at - 1] == b'"' {
+                        break;
+                    }
+                    at = (at + 1).min(list.len());
+                }
+            }
+            _ => {}
+        }
+    }
+    ends
 }
 
 /// Tokens of a list of numbers.
@@ -135,7 +170,7 @@ mod tests {
 
     fn question(api: Api, body: &str) -> Option<serde_json::Value> {
         match PromptQuestion::new(api, body.as_bytes(), "tuned \"1\"")? {
-            PromptQuestion::Ask(pieces) => Some(serde_json::from_slice(&pieces.concat()).expect("JSON")),
+            PromptQuestion::Ask { body, .. } => Some(serde_json::from_slice(&body.concat()).expect("JSON")),
             PromptQuestion::Given(tokens) => Some(tokens.into()),
         }
     }
@@ -155,6 +190,16 @@ mod tests {
         let expected =
             r#"{"model": "tuned \"1\"", "messages": [], "continue_final_message": true, "add_generation_prompt": false}"#;
         assert_eq!(question(Api::ChatCompletions, continued), json(expected));
+    }
+
+    #[test]
+    fn messages_end_where_they_end() {
+        let first = r#"{"role": "user", "content": [{"text": "a \\\" ]}"}]}"#;
+        let body = format!(r#"{{"tools": [], "messages": [{first}, {{"role": "assistant"}}]}}"#);
+        let question = PromptQuestion::new(Api::ChatCompletions, body.as_bytes(), "qwen").expect("a chat");
+        let PromptQuestion::Ask { body, message_ends } = question else { panic!("{question:?}") };
+        assert!(body[2].starts_with(b"[{\"role\""), "the prompt comes third");
+        assert_eq!(message_ends, [1 + first.len(), body[2].len() - 1]);
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn prompt_tokens(
     let path = request.path.split('?').next().unwrap_or_default();
     let form = Api::from_path(path).and_then(|api| PromptQuestion::new(api, text, model));
     let prompt = match &form {
-        Some(PromptQuestion::Ask(pieces)) => PromptForm::Body(pieces),
+        Some(PromptQuestion::Ask { body, message_ends }) => PromptForm::Body { pieces: body, message_ends },
         Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
         None => PromptForm::Other,
     };

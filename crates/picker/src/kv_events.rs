@@ -13,7 +13,7 @@ mod subscriber;
 use std::collections::HashMap;
 
 use pailou_kv_events::{
-    ApplyOutcome, CachedPrefix, Index, IndexCounters, Ingest, IngestCounters, Prompt, PublisherId, SequenceCounters,
+    ApplyOutcome, CachedPrefix, Index, IndexCounters, Ingest, IngestBatch, IngestCounters, Prompt, PublisherId, SequenceCounters,
 };
 use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
@@ -185,18 +185,21 @@ impl KvCache {
     /// Applies a batch, and lets picks in between its events.
     fn apply(&self, publisher: PublisherId, ingest: &mut Ingest, payload: &[u8], is_live: bool) -> ApplyOutcome {
         let before = ingest.counters();
+        let batch = ingest.begin(payload);
+        let seconds = batch.as_ref().and_then(IngestBatch::seconds).filter(|_| is_live);
         let mut outcome = ApplyOutcome::Applied;
-        if let Some(mut batch) = ingest.begin(payload) {
-            let mut known = self.known.write();
+        let mut known = self.known.write();
+        if let Some(mut batch) = batch {
             while ingest.apply_some(&mut known.index, publisher, &mut batch, BLOCKS_AT_ONCE) {
                 RwLockWriteGuard::bump(&mut known);
             }
             outcome = batch.outcome();
-            if let Some(publisher) = known.publishers.get_mut(&publisher) {
-                publisher.is_mute = ingest.is_mute();
-                publisher.lag_seconds = batch.seconds().filter(|_| is_live).map_or(publisher.lag_seconds, counters::seconds_since);
-            }
         }
+        if let Some(publisher) = known.publishers.get_mut(&publisher) {
+            publisher.is_mute = ingest.is_mute();
+            publisher.lag_seconds = seconds.map_or(publisher.lag_seconds, counters::seconds_since);
+        }
+        drop(known);
         self.counters.ingested(before, ingest.counters());
         if outcome == ApplyOutcome::Reset {
             self.resets.send_modify(|resets| *resets += 1);

@@ -90,7 +90,7 @@ impl Prefixes<'_> {
     fn bytes(&self, slot: u16) -> u32 {
         let estimate = self.matches.bytes(slot);
         let Some((cached, tokens)) = self.cached.of(slot).zip(self.request.tokens) else { return estimate };
-        let share = cached.tokens as f32 / tokens.tokens().len().max(1) as f32;
+        let share = cached.tokens as f32 / tokens.total().max(1) as f32;
         let bytes = (share * self.request.prompt.len() as f32) as u32;
         if cached.is_complete { bytes } else { bytes.max(estimate) }
     }

@@ -84,7 +84,8 @@ impl Speculations {
     }
 }
 
-fn common_prefix(one: &[u32], other: &[u32]) -> usize {
+/// Tokens that both begin with.
+pub(crate) fn common_prefix(one: &[u32], other: &[u32]) -> usize {
     let chunks = one.chunks_exact(STEP).zip(other.chunks_exact(STEP));
     let start = chunks.take_while(|(one, other)| one == other).count() * STEP;
     start + one[start..].iter().zip(&other[start..]).take_while(|(one, other)| one == other).count()

@@ -5,9 +5,12 @@
 //! its cached prefixes are estimated.
 
 mod answer_cache;
+mod asking;
 mod client;
 mod doubt;
+mod question_keys;
 mod stand_back;
+mod template;
 
 use std::{
     borrow::Cow,
@@ -19,31 +22,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use pailou_kv_events::Prompt;
 use pailou_snapshot::ModelServer;
 use parking_lot::Mutex;
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, oneshot},
-    time::timeout,
-};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use tokio::{runtime::Handle, time::timeout};
+use xxhash_rust::xxh3::xxh3_64;
 
-use self::{
-    answer_cache::AnswerCache,
-    client::{AskError, Client},
-    doubt::Doubts,
-    stand_back::StandBack,
-};
+use self::{asking::Asking, doubt::Doubts, question_keys::QuestionKeys};
 use crate::scrape::Transport;
 
 /// How long a request waits for its tokens.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 20_000 } else { 50 });
-/// How long an engine may take, for requests to come.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 1 });
-/// Most questions under way.
-const MAX_QUESTIONS: usize = 16;
 /// Longest question, in bytes.
 const MAX_QUESTION_BYTES: usize = 8 << 20;
 
@@ -61,8 +50,13 @@ pub struct TokenQuestion<'a> {
 /// How a request gives its prompt.
 #[derive(Clone, Copy, Debug)]
 pub enum PromptForm<'a> {
-    /// Slices of which the whole is the body of `POST /tokenize`.
-    Body(&'a [Cow<'a, [u8]>]),
+    /// The body of `POST /tokenize`.
+    Body {
+        /// Its pieces. The third is the prompt.
+        pieces: &'a [Cow<'a, [u8]>],
+        /// Places in the prompt where each of a chat's messages ends.
+        message_ends: &'a [usize],
+    },
     /// In tokens.
     Tokens(&'a [u32]),
     /// In a form that the tokenizer does not take.
@@ -73,6 +67,10 @@ pub enum PromptForm<'a> {
 #[derive(Clone, Debug)]
 pub struct PromptTokens {
     tokens: Arc<[u32]>,
+    /// How many of them begin the prompt: all, or what an earlier turn of the conversation shares with it.
+    known: usize,
+    /// Tokens of the whole prompt, estimated if not all are known.
+    total: usize,
     adapter: Option<Box<[u8]>>,
     cache_salt: Option<Box<[u8]>>,
     /// The question that they answer; `None` if the request gave them.
@@ -82,6 +80,8 @@ pub struct PromptTokens {
 /// Tokens, and the way to them.
 struct Found {
     tokens: Arc<[u32]>,
+    /// How many of them begin the prompt, and its length; `None` if they are all of it.
+    part: Option<(usize, usize)>,
     source: Option<Source>,
     outcome: TokensOutcome,
 }
@@ -97,17 +97,23 @@ impl PromptTokens {
     /// These tokens of a prompt, for the adapter and with the salt.
     pub fn new(tokens: Arc<[u32]>, adapter: Option<&str>, cache_salt: Option<&str>) -> Self {
         let bytes = |text: &str| Box::from(text.as_bytes());
-        Self { tokens, adapter: adapter.map(bytes), cache_salt: cache_salt.map(bytes), source: None }
+        let known = tokens.len();
+        Self { tokens, known, total: known, adapter: adapter.map(bytes), cache_salt: cache_salt.map(bytes), source: None }
     }
 
     /// The prompt as the index of KV events looks it up.
     pub fn prompt(&self) -> Prompt<'_> {
-        Prompt { tokens: &self.tokens, adapter: self.adapter.as_deref(), cache_salt: self.cache_salt.as_deref(), images: &[] }
+        Prompt { tokens: self.tokens(), adapter: self.adapter.as_deref(), cache_salt: self.cache_salt.as_deref(), images: &[] }
     }
 
-    /// All tokens.
+    /// The tokens that are known, from the prompt's beginning.
     pub(crate) fn tokens(&self) -> &[u32] {
-        &self.tokens
+        &self.tokens[..self.known.min(self.tokens.len())]
+    }
+
+    /// Tokens of the whole prompt, estimated if not all are known.
+    pub(crate) fn total(&self) -> usize {
+        self.total
     }
 
     /// Whether blocks of the one can serve the other: they are of the same adapter and have the same salt.
@@ -125,6 +131,8 @@ impl PromptTokens {
 pub(crate) enum TokensOutcome {
     /// From an earlier answer.
     Remembered,
+    /// Those of an earlier turn of the conversation; an engine is asked for the present one meanwhile.
+    Continued,
     /// An engine answered in time.
     Answered,
     /// The request gave them.
@@ -149,8 +157,9 @@ pub(crate) enum TokensOutcome {
 
 impl TokensOutcome {
     /// All.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Remembered,
+        Self::Continued,
         Self::Answered,
         Self::Given,
         Self::Unsupported,
@@ -167,6 +176,7 @@ impl TokensOutcome {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Remembered => "remembered",
+            Self::Continued => "continued",
             Self::Answered => "answered",
             Self::Given => "given",
             Self::Unsupported => "unsupported",
@@ -184,22 +194,11 @@ impl TokensOutcome {
 /// Tokens of a pool's prompts.
 #[derive(Default)]
 pub(crate) struct Tokenizer {
-    answers: Arc<Mutex<AnswerCache>>,
-    client: Arc<Client>,
-    questions: Questions,
-    stand_back: Mutex<StandBack>,
+    asking: Arc<Asking>,
     doubts: Mutex<Doubts>,
     outcomes: [AtomicU64; TokensOutcome::ALL.len()],
     mismatches: AtomicU64,
     is_mismatch_reported: AtomicBool,
-}
-
-struct Questions(Arc<Semaphore>);
-
-impl Default for Questions {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_QUESTIONS)))
-    }
 }
 
 /// An engine to ask.
@@ -220,8 +219,10 @@ impl Tokenizer {
         let found = self.find(question, runtime, engine).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
-        let Found { tokens, source, .. } = found.ok()?;
-        Some(PromptTokens { source, ..PromptTokens::new(tokens, None, question.cache_salt.filter(|salt| !salt.is_empty())) })
+        let Found { tokens, part, source, .. } = found.ok()?;
+        let (known, total) = part.unwrap_or((tokens.len(), tokens.len()));
+        let prompt = PromptTokens::new(tokens, None, question.cache_salt.filter(|salt| !salt.is_empty()));
+        Some(PromptTokens { known, total, source, ..prompt })
     }
 
     async fn find(
@@ -230,60 +231,47 @@ impl Tokenizer {
         runtime: &Handle,
         engine: impl FnOnce() -> Option<Engine>,
     ) -> Result<Found, TokensOutcome> {
-        let body = match question.prompt {
+        let (pieces, message_ends) = match question.prompt {
             PromptForm::Tokens(tokens) if !tokens.is_empty() => {
-                return Ok(Found { tokens: tokens.into(), source: None, outcome: TokensOutcome::Given });
+                return Ok(Found { tokens: tokens.into(), part: None, source: None, outcome: TokensOutcome::Given });
             }
-            PromptForm::Body(body) if body.iter().map(|piece| piece.len()).sum::<usize>() <= MAX_QUESTION_BYTES => body,
+            PromptForm::Body { pieces, message_ends } => (pieces, message_ends),
             _ => return Err(TokensOutcome::Unsupported),
         };
-        let source = Source { question: key(body), model: xxh3_64(question.model.as_bytes()) };
+        if pieces.iter().map(|piece| piece.len()).sum::<usize>() > MAX_QUESTION_BYTES {
+            return Err(TokensOutcome::Unsupported);
+        }
+        let keys = QuestionKeys::new(pieces, message_ends);
+        let source = Source { question: keys.whole, model: xxh3_64(question.model.as_bytes()) };
         let now = Instant::now();
         if self.doubts.lock().is_doubted(source.model, now) {
             return Err(TokensOutcome::Doubted);
         }
-        if let Some(tokens) = self.answers.lock().find(source.question) {
-            return Ok(Found { tokens, source: Some(source), outcome: TokensOutcome::Remembered });
+        let (whole, earlier) = {
+            let mut answers = self.asking.answers.lock();
+            let whole = answers.find(keys.whole);
+            let mut earlier = || keys.earlier.iter().find_map(|(key, factor)| Some((answers.find(*key)?, *factor)));
+            let earlier = if whole.is_none() { earlier() } else { None };
+            (whole, earlier)
+        };
+        if let Some(tokens) = whole {
+            return Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Remembered });
         }
-        if !self.stand_back.lock().may_ask(now) {
-            return Err(TokensOutcome::StandingBack);
-        }
-        let asked = self.ask(source.question, body, runtime, engine).await;
-        match asked {
-            Ok(_) => self.stand_back.lock().succeeded(),
-            Err(TokensOutcome::Busy | TokensOutcome::Unsupported) => {}
-            Err(_) => self.stand_back.lock().failed(Instant::now()),
-        }
-        asked.map(|tokens| Found { tokens, source: Some(source), outcome: TokensOutcome::Answered })
-    }
-
-    /// Asks an engine. An answer that comes too late for this request is kept for others.
-    async fn ask(
-        &self,
-        key: u128,
-        body: &[Cow<'_, [u8]>],
-        runtime: &Handle,
-        engine: impl FnOnce() -> Option<Engine>,
-    ) -> Result<Arc<[u32]>, TokensOutcome> {
-        let Ok(permit) = self.questions.0.clone().try_acquire_owned() else { return Err(TokensOutcome::Busy) };
-        let engine = engine().ok_or(TokensOutcome::Unreachable)?;
-        let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
-        let (sender, answer) = oneshot::channel();
-        let (client, answers, body) = (self.client.clone(), self.answers.clone(), Bytes::from(body.concat()));
-        runtime.spawn(async move {
-            let answer = timeout(ANSWER_TIMEOUT, client.ask(engine.address, path, engine.transport, body)).await;
-            let answer = answer.map_err(|_| TokensOutcome::Timeout).and_then(|answer| answer.map_err(outcome)).map(Arc::from);
-            if let Ok(tokens) = &answer {
-                answers.lock().insert(key, Arc::clone(tokens));
-            }
-            drop(permit);
-            _ = sender.send(answer);
+        let may_ask = self.asking.stand_back.lock().may_ask(now);
+        let asked = may_ask.then(|| {
+            let earlier = earlier.as_ref().map(|(tokens, _)| Arc::clone(tokens));
+            Asking::ask(&self.asking, source, earlier, pieces, runtime, engine)
         });
-        match timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(TokensOutcome::Unreachable),
-            Err(_) => Err(TokensOutcome::Timeout),
+        if let Some((tokens, factor)) = earlier
+            && let Some(known) = self.asking.templates.lock().usable(source.model, tokens.len())
+        {
+            let total = (tokens.len() as f64 * factor) as usize;
+            return Ok(Found { tokens, part: Some((known, total.max(known))), source: None, outcome: TokensOutcome::Continued });
         }
+        let answer = asked.ok_or(TokensOutcome::StandingBack)??;
+        let answer = timeout(REQUEST_TIMEOUT, answer).await.map_err(|_| TokensOutcome::Timeout)?;
+        let tokens = answer.unwrap_or(Err(TokensOutcome::Unreachable))?;
+        Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })
     }
 
     /// Takes an engine's own count of a prompt. Returns whether the operator is to know that it disagrees.
@@ -294,7 +282,7 @@ impl Tokenizer {
         if agrees {
             return false;
         }
-        self.answers.lock().remove(source.question);
+        self.asking.answers.lock().remove(source.question);
         self.mismatches.fetch_add(1, Relaxed);
         !self.is_mismatch_reported.swap(true, Relaxed)
     }
@@ -311,21 +299,7 @@ impl Tokenizer {
 
     /// Tokens of remembered answers.
     pub(crate) fn remembered_tokens(&self) -> usize {
-        self.answers.lock().tokens()
-    }
-}
-
-fn key(body: &[Cow<'_, [u8]>]) -> u128 {
-    let mut hash = Xxh3::new();
-    body.iter().for_each(|piece| hash.update(piece));
-    hash.digest128()
-}
-
-fn outcome(error: AskError) -> TokensOutcome {
-    match error {
-        AskError::Unreachable => TokensOutcome::Unreachable,
-        AskError::Status => TokensOutcome::Status,
-        AskError::Malformed => TokensOutcome::Malformed,
+        self.asking.answers.lock().tokens()
     }
 }
 

@@ -159,6 +159,28 @@ async fn a_tokenizer_that_hangs_delays_no_request_for_long_and_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_conversation_goes_on_by_the_tokens_of_its_earlier_turns() {
+    let [a, b] = two(EventEncoding::Map).await;
+    let gateway = serve(&[&a, &b]).await;
+    let mut messages = vec![json!({"role": "user", "content": "Tell me of gates and bridges. ".repeat(20)})];
+    let mut servers = Vec::new();
+    let continued = async {
+        while gateway.metric(TOKENIZATIONS, &["result=\"continued\""]).await < 2.0 {
+            let body = json!({"model": "qwen", "messages": messages, "max_tokens": 20}).to_string();
+            let reply = Call::json(CHAT, body).send(gateway.http()).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            servers.push(reply.server().to_owned());
+            messages.push(reply.json()["choices"][0]["message"].clone());
+            messages.push(json!({"role": "user", "content": "Go on."}));
+        }
+    };
+    wait::within("earlier turns are relied on", continued).await;
+    servers.dedup();
+    assert_eq!(servers.len(), 1, "one engine has the conversation");
+    assert_eq!(gateway.metric("pailou_prompt_token_mismatches", &[]).await, 0.0);
+}
+
+#[tokio::test]
 async fn the_picker_for_other_gateways_knows_prefixes_by_events_too() {
     let [a, b] = two(EventEncoding::Map).await;
     let picker = Picker::serve("qwen", pool(&[&a, &b]), &[]).await;

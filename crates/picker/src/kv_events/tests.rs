@@ -235,3 +235,29 @@ async fn a_prompt_is_expected_where_it_was_sent_until_the_engine_tells() {
     assert_eq!((cached(now), cached(now + Duration::from_secs(1))), (64, 64));
     assert_eq!(cached(now + Duration::from_secs(2)), 0);
 }
+
+/// Batches of a form that no reader knew left an index empty without a word.
+#[tokio::test]
+async fn a_publisher_of_which_nothing_is_understood_is_counted_as_mute() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(0, true).await;
+    let report = setup.state.kv_cache().report();
+    assert_eq!((report.complete, report.mute), (1, 0));
+    for _ in 0..8 {
+        setup.publisher.publish(b"no batch").await;
+    }
+    let reached = async {
+        while setup.state.kv_cache().report().mute == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reached).await.expect("an alarm");
+    let report = setup.state.kv_cache().report();
+    assert_eq!((report.complete, report.incomplete, report.mute, report.events.malformed_batches), (0, 0, 1, 8));
+    setup.publisher.publish(&stored(0, 1)).await;
+    setup.until(16, false).await;
+    assert_eq!(setup.state.kv_cache().report().mute, 0);
+    assert!(setup.state.exact_figures().iter().any(|figure| figure.name == "pailou_kv_publishers"));
+}

@@ -29,7 +29,12 @@ impl StandBack {
         }
     }
 
-    pub(super) fn failed(&mut self, now: Instant) {
+    /// A question has ended.
+    pub(super) fn ended(&mut self, has_succeeded: bool, now: Instant) {
+        if has_succeeded { self.succeeded() } else { self.failed(now) }
+    }
+
+    fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= MAX_FAILURES {
             self.backoff = (self.backoff * 2).clamp(SHORTEST_BACKOFF, LONGEST_BACKOFF);
@@ -37,7 +42,7 @@ impl StandBack {
         }
     }
 
-    pub(super) fn succeeded(&mut self) {
+    fn succeeded(&mut self) {
         *self = Self::default();
     }
 }

@@ -29,8 +29,12 @@ impl Setup {
 
     /// Tokens of this prompt, while the engine answers the next question with this, if with anything.
     async fn tokens(&self, prompt: &str, answer: Option<&str>) -> Option<Vec<u32>> {
-        let pieces = [Cow::Borrowed(&b"{\"prompt\":"[..]), Cow::Borrowed(prompt.as_bytes()), Cow::Borrowed(&b"}"[..])];
-        let question = TokenQuestion { model: "qwen", cache_salt: Some("tenant"), prompt: PromptForm::Body(&pieces) };
+        let pieces = pieces(prompt);
+        let question = TokenQuestion {
+            model: "qwen",
+            cache_salt: Some("tenant"),
+            prompt: PromptForm::Body { pieces: &pieces, message_ends: &[] },
+        };
         let asked = self.state.prompt_tokens(&question);
         tokio::pin!(asked);
         let serve = async {
@@ -53,6 +57,10 @@ impl Setup {
         let exact = self.state.exact();
         exact.tokenizer.outcomes().find(|(name, _)| *name == outcome).expect("an outcome").1
     }
+}
+
+fn pieces(prompt: &str) -> [Cow<'_, [u8]>; 4] {
+    ["{", "\"prompt\":", prompt, "}"].map(|piece| Cow::Borrowed(piece.as_bytes()))
 }
 
 async fn read_request(stream: &mut TcpStream) -> String {
@@ -81,7 +89,7 @@ async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
     assert_eq!((setup.count("answered"), setup.count("remembered")), (1, 1));
     let exact = setup.state.exact();
     let asked =
-        TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body(&[Cow::Borrowed(b"{\"prompt\":\"a\"}")]) };
+        TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body { pieces: &pieces("\"a\""), message_ends: &[] } };
     for counted in [3, 4] {
         let tokens = setup.state.prompt_tokens(&asked).await.expect("remembered");
         assert_eq!(exact.tokenizer.verify(&tokens, counted), counted == 4);
@@ -112,10 +120,42 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     assert_eq!(given.expect("given").tokens(), [7, 8]);
     assert!(setup.state.prompt_tokens(&question(PromptForm::Other)).await.is_none());
     let long = [Cow::Owned(vec![b' '; MAX_QUESTION_BYTES + 1])];
-    assert!(setup.state.prompt_tokens(&question(PromptForm::Body(&long))).await.is_none());
+    assert!(setup.state.prompt_tokens(&question(PromptForm::Body { pieces: &long, message_ends: &[] })).await.is_none());
     assert_eq!((setup.count("given"), setup.count("unsupported")), (1, 2));
     let pool = Arc::new(Pool { kv_events: None, ..Pool::clone(&setup.state.members().pool) });
     assert!(setup.state.wants_tokens());
     setup.state.update(pool, &[]);
     assert!(!setup.state.wants_tokens());
+}
+
+/// Question of a conversation with so many messages, and its answer: a token for each message, and two that open the answer.
+fn turn(messages: u32) -> (String, Vec<usize>, Vec<u32>) {
+    let (mut prompt, mut ends) = (String::from("["), Vec::new());
+    for message in 0..messages {
+        prompt.push_str(&message.to_string());
+        ends.push(prompt.len());
+        prompt.push(',');
+    }
+    prompt.pop();
+    prompt.push(']');
+    (prompt, ends, (0..messages * 40).chain([7, 8]).collect())
+}
+
+#[tokio::test]
+async fn a_turn_is_known_by_the_one_before_it_once_that_was_verified() {
+    let setup = Setup::new().await;
+    let exact = setup.state.exact();
+    let asking = &exact.tokenizer.asking;
+    let model = xxh3_64(b"qwen");
+    let (earlier_prompt, earlier_ends, earlier) = turn(2);
+    let (prompt, ends, present) = turn(4);
+    let keys = QuestionKeys::new(&pieces(&earlier_prompt), &earlier_ends);
+    asking.answers.lock().insert(keys.whole, earlier.clone().into());
+    (0..2).for_each(|_| asking.templates.lock().compare(model, &earlier, &present));
+    let pieces = pieces(&prompt);
+    let question =
+        TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body { pieces: &pieces, message_ends: &ends } };
+    let tokens = setup.state.prompt_tokens(&question).await.expect("those of the earlier turn");
+    assert_eq!((tokens.tokens(), tokens.total()), (&earlier[..80], earlier.len() * ends[3] / ends[1]));
+    assert_eq!((setup.count("continued"), tokens.source.is_none()), (1, true));
 }

@@ -40,7 +40,7 @@ impl<'a> TokenPool<'a> {
         let model = target_model.as_deref().unwrap_or(asked);
         let form = Api::from_path(outgoing.path()).and_then(|api| PromptQuestion::new(api, call.text(), model));
         let prompt = match &form {
-            Some(PromptQuestion::Ask(pieces)) => PromptForm::Body(pieces),
+            Some(PromptQuestion::Ask { body, message_ends }) => PromptForm::Body { pieces: body, message_ends },
             Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
             None => PromptForm::Other,
         };
