@@ -125,9 +125,8 @@ impl Picked {
 
     /// Reports the engine's own count of the prompt's tokens, by which those of its tokenizer are verified.
     pub fn counted(&self, prompt_tokens: u64) {
-        let Some((exact, prompt)) = self.shared.exact.load_full().zip(self.tokens.as_deref()).filter(|_| prompt_tokens > 0) else {
-            return;
-        };
+        let Some(prompt) = self.tokens.as_deref().filter(|_| prompt_tokens > 0) else { return };
+        let Some(exact) = self.shared.exact.load_full() else { return };
         if exact.tokenizer.verify(prompt, prompt_tokens) {
             let members = &self.reservation.members;
             let (pool, endpoint, tokens) = (&members.pool.name, &self.endpoint().endpoint.name, prompt.tokens().len());
