@@ -92,6 +92,7 @@ mod one_pool;
 mod picker;
 mod pool_annotations;
 mod pools;
+mod queueing;
 mod remote_documents;
 mod resolver;
 mod upstream_tls;

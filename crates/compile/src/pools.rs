@@ -21,6 +21,7 @@ use super::{
     models::Models,
     picker::{self, NoPicker},
     pool_annotations,
+    queueing::queueing,
     upstream_tls::TlsPolicies,
     warnings::PARTIALLY_SUPPORTED,
 };
@@ -214,6 +215,7 @@ impl<'a> PoolState<'a> {
 pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, picker: PickerKind) -> (Pool, Vec<String>) {
     let mut warnings = Vec::new();
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
+    let queueing = queueing(object, &picker, &mut warnings);
     let pool = Pool {
         name: pool_name(index, object),
         runtime: pool_annotations::runtime(object, &mut warnings),
@@ -223,6 +225,7 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
         any_model: set.any_model,
         objectives: set.objectives,
         kv_events: kv_events(object, &mut warnings),
+        queueing,
     };
     pool_annotations::warn_of_unknown(object, &mut warnings);
     if pool.kv_events.is_some() {

@@ -114,12 +114,17 @@ impl Conversation<'_> {
         }
     }
 
-    async fn decide(&self, request: &EndpointRequest, input: Input<'_>) -> Result<Decision, Refusal> {
-        decide(&self.context.picker, request, input, self.context.max_endpoints).await
+    /// Decides, unless the proxy goes away while the request waits.
+    async fn decide(&self, request: &EndpointRequest, input: Input<'_>) -> Result<Decision, End> {
+        tokio::select! {
+            biased;
+            decision = decide(&self.context.picker, request, input, self.context.max_endpoints) => Ok(decision?),
+            () = self.replies.closed() => Err(End::Gone),
+        }
     }
 
     /// Decides by a whole body, and by its decoded form where it is compressed.
-    async fn decide_by_body(&self, request: &EndpointRequest, body: &mut Body) -> Result<Decision, Refusal> {
+    async fn decide_by_body(&self, request: &EndpointRequest, body: &mut Body) -> Result<Decision, End> {
         let text = match codings(request) {
             Some(codings) if !codings.is_identity() => body.decoded(&codings).await.map_err(|why| body_refusal(request, why))?,
             Some(_) => Some(body.whole()),

@@ -1,6 +1,9 @@
 //! Choice of a request's endpoint.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -8,7 +11,8 @@ use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, PromptQuestion, Scan,
 use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use pailou_extproc::server::{EndpointRequest, answers};
 use pailou_picker::{
-    OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PoolState, PromptForm, PromptTokens, TokenQuestion, criticality, target_name,
+    DROPPED_REASON_HEADER, FAIRNESS_HEADER, OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PoolState, PromptForm, PromptTokens,
+    QueueTerms, TIMEOUT_HEADER, TokenQuestion, criticality, priority, queue_timeout, target_name,
 };
 
 use crate::{EndpointPicker, body::Full, metrics::RequestOutcome};
@@ -47,10 +51,10 @@ pub(crate) struct Input<'a> {
     pub(crate) length: usize,
 }
 
-/// Picks at most `most` endpoints for a request with this body.
+/// Picks at most `most` endpoints for a request with this body; where none has room, waits for one.
 ///
 /// # Errors
-/// There is no endpoint for it (503), or none has room and it can wait (429).
+/// There is no endpoint for it, or the picker ends (503); none has room, and it can wait or has waited for as long as it may (429).
 pub(crate) async fn decide(
     picker: &EndpointPicker,
     request: &EndpointRequest,
@@ -73,32 +77,30 @@ pub(crate) async fn decide(
         }
         _ => None,
     };
+    let priority = priority(&current.pool, model, objective);
     let pick = PickRequest {
         model: engine_model,
         tokens: tokens.as_ref(),
         prompt: scan.as_ref().and_then(|scan| input.text?.get(scan.prompt.clone()?)).unwrap_or(&[]),
         cache_salt: scan.as_ref().and_then(|scan| scan.cache_salt.as_deref()),
-        criticality: criticality(&current.pool, model, objective),
+        criticality: criticality(priority),
         input_bytes: input.text.map_or(input.length, Bytes::len),
         max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
         subset: subset.as_deref(),
         ..PickRequest::default()
     };
-    let picked = current.state.pick(&pick).map_err(|error| match error {
-        PickError::NoEndpoints if subset.is_some() => no_endpoint(request, "no endpoint of the pool is in the subset"),
-        PickError::NoEndpoints => no_endpoint(request, "the pool has no ready endpoint"),
-        PickError::Saturated { retry_after } => {
-            let message = "the model is busy and this request can wait; try again later";
-            let after = retry_after.as_secs().max(1).to_string();
-            let details = "all endpoints of the pool are saturated";
-            refusal(request, RequestOutcome::Shed, (429, RESOURCE_EXHAUSTED), message, &[("retry-after", &after)], details)
-        }
-    })?;
+    let terms = QueueTerms {
+        priority,
+        flow: request.header(FAIRNESS_HEADER).filter(|flow| !flow.is_empty()),
+        timeout: request.header(TIMEOUT_HEADER).and_then(queue_timeout),
+    };
+    let picked = current.state.pick_or_wait(&pick, &terms).await.map_err(|error| not_picked(request, error, subset.is_some()))?;
     let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
     let keeps_name = model.is_some_and(|model| model.keeps_name);
     let renamed = target.clone().filter(|_| keeps_name).map(|target| (target, name.into()));
     let changed = scan.zip(target).zip(input.text).map(|((scan, target), text)| splice_model(text, &scan, &target));
-    picker.metrics.picks.observe(begun.elapsed().as_secs_f64());
+    let took = begun.elapsed().saturating_sub(picked.waited().unwrap_or_default());
+    picker.metrics.picks.observe(took.as_secs_f64());
     Ok(Decision { picked, endpoints: endpoints.join(","), changed, renamed })
 }
 
@@ -144,7 +146,33 @@ fn understood(request: &EndpointRequest, body: &Bytes) -> Option<Scan> {
 }
 
 fn no_endpoint(request: &EndpointRequest, details: &str) -> Refusal {
-    refusal(request, RequestOutcome::NoEndpoint, (503, UNAVAILABLE), "no backend is ready to serve this request", &[], details)
+    let reason = [(DROPPED_REASON_HEADER, PickError::NoEndpoints.dropped_reason())];
+    refusal(request, RequestOutcome::NoEndpoint, (503, UNAVAILABLE), "no backend is ready to serve this request", &reason, details)
+}
+
+fn not_picked(request: &EndpointRequest, error: PickError, has_subset: bool) -> Refusal {
+    let reason = (DROPPED_REASON_HEADER, error.dropped_reason());
+    let busy = |outcome, message: &str, after: Duration, details: &str| {
+        let after = after.as_secs().max(1).to_string();
+        refusal(request, outcome, (429, RESOURCE_EXHAUSTED), message, &[("retry-after", &after), reason], details)
+    };
+    match error {
+        PickError::NoEndpoints if has_subset => no_endpoint(request, "no endpoint of the pool is in the subset"),
+        PickError::NoEndpoints => no_endpoint(request, "the pool has no ready endpoint"),
+        PickError::Saturated { retry_after } => {
+            let message = "the model is busy and this request can wait; try again later";
+            busy(RequestOutcome::Shed, message, retry_after, "all endpoints of the pool are saturated")
+        }
+        PickError::Expired { retry_after } => {
+            let message = "the model is busy, and the request has waited for as long as it may; try again later";
+            busy(RequestOutcome::Expired, message, retry_after, "all endpoints of the pool were saturated")
+        }
+        PickError::ShuttingDown => {
+            let message = "the endpoint picker stopped while the request waited; try again";
+            let headers = [("retry-after", "1"), reason];
+            refusal(request, RequestOutcome::Stopped, (503, UNAVAILABLE), message, &headers, "the endpoint picker stops")
+        }
+    }
 }
 
 /// Codes of gRPC.

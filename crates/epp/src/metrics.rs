@@ -2,8 +2,9 @@
 
 mod engines;
 mod exact_prefixes;
+mod queue;
 
-use pailou_picker::{EndpointReport, ExactFigure};
+use pailou_picker::{EndpointReport, ExactFigure, QueueReport};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, histogram::exponential_buckets},
@@ -12,6 +13,7 @@ use prometheus_client::{
 
 use engines::Engines;
 use exact_prefixes::ExactPrefixes;
+use queue::QueueCollector;
 
 /// A picker's metrics.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) picks: Histogram,
     engines: Engines,
     exact_prefixes: ExactPrefixes,
+    queue: QueueCollector,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,8 +40,12 @@ pub(crate) enum RequestOutcome {
     Picked,
     /// The pool has no endpoint for it.
     NoEndpoint,
-    /// The pool is saturated.
+    /// The pool is saturated, and the request does not wait.
     Shed,
+    /// It waited for an endpoint with room, and its time ran out.
+    Expired,
+    /// The picker stopped while it waited.
+    Stopped,
     /// The body is longer than is held.
     TooLong,
     /// The bodies of all requests are more than is held.
@@ -53,6 +60,8 @@ impl RequestOutcome {
             Self::Picked => "picked",
             Self::NoEndpoint => "no_endpoint",
             Self::Shed => "shed",
+            Self::Expired => "expired",
+            Self::Stopped => "stopped",
             Self::TooLong => "too_long",
             Self::NoRoom => "no_room",
             Self::Broken => "broken",
@@ -69,6 +78,7 @@ impl Default for Metrics {
             picks: Histogram::new(exponential_buckets(0.000_01, 2.0, 16)),
             engines: Engines::default(),
             exact_prefixes: ExactPrefixes::default(),
+            queue: QueueCollector::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("pailou_picker_requests", "Requests by what became of them", metrics.requests.clone());
@@ -77,15 +87,23 @@ impl Default for Metrics {
         registry.register("pailou_picker_pick_duration_seconds", help, metrics.picks.clone());
         metrics.engines.register(registry);
         metrics.exact_prefixes.register(registry);
+        registry.register_collector(Box::new(metrics.queue.clone()));
         metrics
     }
 }
 
 impl Metrics {
-    /// Every metric in OpenMetrics' text format, with these figures of the endpoints, and of KV events.
-    pub(crate) fn encode(&self, endpoints: &[EndpointReport], exact: Vec<ExactFigure>, text: &mut String) {
+    /// Every metric in OpenMetrics' text format, with these figures of the endpoints, of KV events and of the requests that wait.
+    pub(crate) fn encode(
+        &self,
+        endpoints: &[EndpointReport],
+        exact: Vec<ExactFigure>,
+        queue: Option<QueueReport>,
+        text: &mut String,
+    ) {
         self.engines.set(endpoints);
         self.exact_prefixes.set(exact);
+        self.queue.set(queue);
         // Writing to a String cannot fail.
         let _ = encode(text, &self.registry);
     }

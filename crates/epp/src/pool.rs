@@ -65,7 +65,17 @@ impl EndpointPicker {
     /// Every metric in OpenMetrics' text format.
     pub fn encode_metrics(&self, text: &mut String) {
         let exact = self.current.load().as_ref().map(|current| current.state.exact_figures()).unwrap_or_default();
-        self.metrics.encode(&self.endpoints(), exact, text);
+        let queue = self.current.load().as_ref().and_then(|current| current.state.queue());
+        self.metrics.encode(&self.endpoints(), exact, queue, text);
+    }
+
+    /// Refuses the requests that wait, as the process ends. Gives whether there were any.
+    pub(crate) fn close_queue(&self) -> bool {
+        let current = self.current.load();
+        let Some(state) = current.as_ref().map(|current| &current.state) else { return false };
+        let waits = state.queue().is_some_and(|queue| !queue.levels.is_empty());
+        state.close_queue();
+        waits
     }
 
     /// When there begins to be a pool, or ceases to.

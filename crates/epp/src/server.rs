@@ -37,6 +37,8 @@ const MAX_STREAMS: u32 = 4096;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval of HTTP/2 pings on a connection, and time for the answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long the proxies of requests that waited may take to read that they are refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval between two reads of the certificate's files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Flow-control windows of a stream and of a connection, in bytes.
@@ -77,6 +79,7 @@ pub enum BindError {
 pub struct Server {
     stop: watch::Sender<bool>,
     health: HealthReporter,
+    picker: Arc<EndpointPicker>,
     proxies: JoinSet<()>,
     _tasks: JoinSet<()>,
 }
@@ -107,14 +110,14 @@ impl Server {
         }
         tasks.spawn(report(health.clone(), picker.readiness(), stopped.clone()));
         let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-        let calls = Some(Calls::new(picker, &options.limits));
+        let calls = Some(Calls::new(picker.clone(), &options.limits));
         let handler = ConnectionHandler { calls, health: service, tls, stop: stopped };
         // Health answers go on while requests end.
         let silent = watch::channel(false).1;
         tasks.spawn(accept(health_listener, ConnectionHandler { calls: None, tls: None, stop: silent, ..handler.clone() }));
         let mut proxies = JoinSet::new();
         proxies.spawn(accept(listener, handler));
-        Ok(Self { stop, health, proxies, _tasks: tasks })
+        Ok(Self { stop, health, picker, proxies, _tasks: tasks })
     }
 
     /// Says that it is not healthy any more, takes no new calls, and waits until those under way have ended, for at most `limit`.
@@ -122,7 +125,12 @@ impl Server {
     pub async fn drain(mut self, limit: Duration) -> bool {
         set(&self.health, false).await;
         self.stop.send_replace(true);
-        timeout(limit, self.proxies.join_next()).await.is_ok()
+        let mut is_done = timeout(limit, self.proxies.join_next()).await.is_ok();
+        if !is_done && self.picker.close_queue() {
+            // Those that waited hear of it.
+            is_done = timeout(REFUSAL_TIMEOUT, self.proxies.join_next()).await.is_ok();
+        }
+        is_done
     }
 }
 

@@ -51,6 +51,7 @@ fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         any_model: None,
         objectives: Default::default(),
         kv_events: None,
+        queueing: None,
     })
 }
 

@@ -16,6 +16,7 @@ use crate::{
     failures::Failures,
     load::{InFlight, Tokens},
     prefix::{Blocks, PrefixIndex},
+    queue::Queue,
     scrape::Reading,
 };
 
@@ -130,4 +131,5 @@ pub(crate) struct Members {
     pub(crate) pool: Arc<Pool>,
     pub(crate) endpoints: Box<[Arc<PoolEndpoint>]>,
     pub(crate) index: Arc<PrefixIndex>,
+    pub(crate) queue: Arc<Queue>,
 }

@@ -13,6 +13,7 @@
 //! - `kv_events`: what engines have cached for certain, by the events they publish;
 //! - `tokens`: tokens of prompts, asked of engines; `speculation`: prompts just sent somewhere; `exact_prefixes`: both and the index, of a pool
 //!   that has KV events; `exact_figures`: their metrics;
+//! - `queue`: requests that wait while the pool is saturated;
 //! - `receipt`: reasons for a choice;
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
@@ -26,6 +27,7 @@ mod metrics;
 mod pick;
 mod picked;
 mod prefix;
+mod queue;
 mod receipt;
 mod score;
 mod scrape;
@@ -39,10 +41,11 @@ mod tokens;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
-pub use self::pick::{Affinity, PickError, PickRequest};
+pub use self::pick::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest};
 pub use self::picked::Picked;
+pub use self::queue::{QueueCounts, QueueLevel, QueueOutcome, QueueReport, QueueTerms};
 pub use self::receipt::{Receipt, Scored};
 pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};
-pub use self::terms::{OBJECTIVE_HEADERS, criticality, target_name};
+pub use self::terms::{FAIRNESS_HEADER, OBJECTIVE_HEADERS, TIMEOUT_HEADER, criticality, priority, queue_timeout, target_name};
 pub use self::tokens::{PromptForm, PromptTokens, TokenQuestion};

@@ -44,6 +44,11 @@ impl Tokens {
         Self((input_bytes as u64 / BYTES_PER_TOKEN + output).min(MOST_TOKENS))
     }
 
+    /// How many they are.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     fn with_request(self) -> u64 {
         (1 << TOKEN_BITS) + self.0
     }
@@ -109,7 +114,8 @@ pub(crate) struct Load {
 impl Load {
     /// The load of an endpoint with this many requests in flight from here, after its last scrape.
     pub(crate) fn new(level: Level, reading: &Reading, now: Instant) -> Self {
-        let Some(figures) = reading.fresh(now) else { return Self::local(level, 0.0, 0.0) };
+        let slots = reading.slots.map_or(ASSUMED_SLOTS, |slots| slots as f32);
+        let Some(figures) = reading.fresh(now) else { return Self::local(level, slots) };
         let sent = level.requests() as f32;
         let sent_then = reading.level.requests() as f32;
         let counted = figures.waiting + figures.running;
@@ -118,7 +124,7 @@ impl Load {
         let waiting = match figures.waiting > 0.0 {
             // A queue takes what comes, and what ends makes room for it.
             true => figures.waiting + (requests - counted),
-            false => requests - reading.slots.map_or(ASSUMED_SLOTS, |slots| slots as f32),
+            false => requests - slots,
         }
         .clamp(0.0, requests);
         let grown = level.tokens() as f32 - reading.level.tokens() as f32;
@@ -127,13 +133,18 @@ impl Load {
         Self { level, fresh: true, foreign, waiting, running: requests - waiting, kv, certain_kv }
     }
 
-    /// The load of an endpoint without figures of its own. Its foreign load counts as that of its siblings, so that silence
-    /// does not look like idleness.
-    pub(crate) fn local(level: Level, siblings_foreign: f32, siblings_kv: f32) -> Self {
-        let requests = level.requests() as f32 + siblings_foreign;
-        let waiting = (level.requests() as f32 - ASSUMED_SLOTS).max(0.0);
-        let kv = (level.tokens() as f32 / ASSUMED_KV_TOKENS).max(siblings_kv).min(1.0);
-        Self { level, fresh: false, foreign: siblings_foreign, waiting, running: requests - waiting, kv, certain_kv: 0.0 }
+    /// The load of an endpoint without recent figures: our own requests, beyond as many as it was last seen to run.
+    fn local(level: Level, slots: f32) -> Self {
+        let requests = level.requests() as f32;
+        let waiting = (requests - slots).max(0.0);
+        let kv = (level.tokens() as f32 / ASSUMED_KV_TOKENS).min(1.0);
+        Self { level, fresh: false, foreign: 0.0, waiting, running: requests - waiting, kv, certain_kv: 0.0 }
+    }
+
+    /// The same where its siblings have figures: it counts as having as much from others as they, so that silence does not look like
+    /// idleness.
+    pub(crate) fn with_siblings(self, foreign: f32, kv: f32) -> Self {
+        Self { foreign, running: self.running + foreign, kv: self.kv.max(kv).min(1.0), ..self }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     load::{Load, Tokens},
     picked::{Picked, Reservation, Seen},
     prefix::{Chain, Matches},
+    queue::QueueOutcome,
     score::{Candidate, Rivals, adapter_affinity},
     state::Shared,
     tokens::PromptTokens,
@@ -75,6 +76,47 @@ pub enum PickError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// It waited for an endpoint with room, and its time ran out: 429.
+    #[error("the request's time in the queue ran out")]
+    Expired {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// It waited for an endpoint with room, and the process ended: 503.
+    #[error("the process ends, and the request was still waiting")]
+    ShuttingDown,
+}
+
+impl PickError {
+    /// The same as outcome of a wait.
+    pub fn outcome(&self) -> QueueOutcome {
+        match self {
+            Self::NoEndpoints => QueueOutcome::NoEndpoints,
+            Self::Saturated { .. } => QueueOutcome::Full,
+            Self::Expired { .. } => QueueOutcome::Expired,
+            Self::ShuttingDown => QueueOutcome::ShuttingDown,
+        }
+    }
+
+    /// The reason for clients ([`DROPPED_REASON_HEADER`]).
+    pub fn dropped_reason(&self) -> &'static str {
+        self.outcome().name()
+    }
+}
+
+/// Header that says why a request was not sent to an endpoint.
+pub const DROPPED_REASON_HEADER: &str = "x-llm-d-request-dropped-reason";
+
+/// Whether a request may be sent to a saturated pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Unless it is sheddable.
+    Open,
+    /// If the pool's requests wait: none may, none is sent to an endpoint without room while another has some, and none before those that
+    /// wait.
+    Queue,
+    /// The same for the one whose turn it is.
+    Turn,
 }
 
 /// Parts of a request's prompt that endpoints have, estimated and for certain.
@@ -96,9 +138,17 @@ impl Prefixes<'_> {
     }
 }
 
-pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
+pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, now: Instant) -> Result<Picked, PickError> {
     shared.activity.touch(now);
     let members = shared.members.load_full();
+    let is_gated = gate != Gate::Open && members.pool.queueing.is_some();
+    if is_gated && gate == Gate::Queue && members.queue.len() > 0 {
+        let is_in = |subset: &[SocketAddr]| members.endpoints.iter().any(|endpoint| subset.contains(&endpoint.address));
+        if request.subset.is_some_and(|subset| !is_in(subset)) {
+            return Err(PickError::NoEndpoints);
+        }
+        return Err(PickError::Saturated { retry_after: RETRY_AFTER });
+    }
     let strategy = members.pool.strategy;
     let chain = match strategy {
         RoutingStrategy::PrefixCache => members.index.chain(request.model, request.cache_salt, request.prompt),
@@ -111,17 +161,22 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
     let prefixes = Prefixes { request, matches, cached };
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
+    let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
+    let held = is_gated.then(|| members.queue.gate());
     let mut attempt = 1;
     let (saturation, rivals) = loop {
         measure(&members, &mut candidates, now);
-        let saturation = saturation(&candidates).ok_or(PickError::NoEndpoints)?;
-        if request.criticality == Criticality::Sheddable && saturation >= 1.0 {
+        let saturation = saturation(&candidates, most).ok_or(PickError::NoEndpoints)?;
+        if saturation >= 1.0 && (request.criticality == Criticality::Sheddable || is_gated) {
             return Err(PickError::Saturated { retry_after: RETRY_AFTER });
         }
         let rivals = Rivals::of(&candidates);
         candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
         if let Some(affinity) = request.affinity {
             apply(affinity, &members, &mut candidates);
+        }
+        if is_gated {
+            candidates.iter_mut().for_each(|candidate| candidate.is_full = candidate.saturation(most) >= 1.0);
         }
         rank(&mut candidates);
         let best = &candidates[0];
@@ -135,6 +190,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Instant
         }
         attempt += 1;
     };
+    drop(held);
     if rivals.is_new(prompt_bytes) {
         let number = shared.new_prompts.fetch_add(1, Ordering::Relaxed) + 1;
         members.endpoints[candidates[0].member as usize].new_prompt.store(number, Ordering::Relaxed);
@@ -198,6 +254,7 @@ fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Can
             prefix,
             adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
             is_preferred: false,
+            is_full: false,
             new_prompt: endpoint.new_prompt.load(Ordering::Relaxed),
             score: 0.0,
         });
@@ -208,7 +265,7 @@ fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Can
 fn apply(affinity: Affinity, members: &Members, candidates: &mut [Candidate]) {
     for candidate in candidates {
         let is_it = members.endpoints[candidate.member as usize].slot() == affinity.slot;
-        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation() < 1.0);
+        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation(None) < 1.0);
     }
 }
 
@@ -228,16 +285,16 @@ fn measure(members: &Members, candidates: &mut [Candidate], now: Instant) {
         return;
     }
     for candidate in candidates.iter_mut().filter(|candidate| !candidate.load.fresh) {
-        candidate.load = Load::local(candidate.load.level, foreign / fresh, kv / fresh);
+        candidate.load = candidate.load.with_siblings(foreign / fresh, kv / fresh);
     }
 }
 
 /// The mean over all candidates that are not failing, or over all if every one is; `None` if there are none.
-fn saturation(candidates: &[Candidate]) -> Option<f32> {
+fn saturation(candidates: &[Candidate], max_concurrency: Option<u32>) -> Option<f32> {
     let all_failing = candidates.iter().all(|candidate| candidate.failing);
     let (mut sum, mut count) = (0.0, 0.0);
     for candidate in candidates.iter().filter(|candidate| all_failing || !candidate.failing) {
-        sum += candidate.saturation();
+        sum += candidate.saturation(max_concurrency);
         count += 1.0;
     }
     (count > 0.0).then(|| sum / count)

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pailou_snapshot::Endpoint;
@@ -37,6 +37,8 @@ pub struct Picked {
     cached: AtomicU64,
     /// The prompt, where its tokens were known.
     pub(crate) tokens: Option<Box<PromptTokens>>,
+    /// How long it waited for room; `None` if it did not.
+    waited: Option<Duration>,
 }
 
 /// Figures that a pick saw.
@@ -51,9 +53,21 @@ pub(crate) struct Seen {
 
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
-        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached: AtomicU64::new(0), tokens: None };
+        let cached = AtomicU64::new(0);
+        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached, tokens: None, waited: None };
         picked.learn();
         picked
+    }
+
+    /// The same of a request that has waited for so long.
+    pub(crate) fn after_wait(mut self, waited: Duration) -> Self {
+        self.waited = Some(waited);
+        self
+    }
+
+    /// How long the request waited for an endpoint with room; `None` if it did not.
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited
     }
 
     /// The current endpoint.
@@ -140,7 +154,7 @@ impl Picked {
     /// Why this endpoint: what the best-placed endpoints scored.
     pub fn receipt(&self) -> Receipt {
         let cached = self.cached.load(Relaxed).checked_sub(1);
-        Receipt::new(&self.reservation.members, &self.seen, self.at, cached)
+        Receipt { waited: self.waited, ..Receipt::new(&self.reservation.members, &self.seen, self.at, cached) }
     }
 
     #[cfg(test)]
@@ -193,11 +207,13 @@ impl Reservation {
         self.members.endpoints[member as usize].record.in_flight.reserve(self.tokens);
         self.endpoint().record.in_flight.release(self.tokens);
         self.member = member;
+        self.members.queue.note_room();
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.endpoint().record.in_flight.release(self.tokens);
+        self.members.queue.note_room();
     }
 }

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use pailou_snapshot::{Endpoint, RoutingStrategy};
@@ -32,6 +33,8 @@ pub struct Receipt {
     pub judged: usize,
     /// The prompt tokens that the engine reported as cached, where it did.
     pub cached_tokens: Option<u64>,
+    /// How long the request waited for an endpoint with room; `None` if it did not.
+    pub waited: Option<Duration>,
 }
 
 /// An endpoint as a pick saw it.
@@ -80,6 +83,7 @@ impl Receipt {
             scored: scored.collect(),
             judged: seen.judged,
             cached_tokens,
+            waited: None,
         }
     }
 }
@@ -93,6 +97,9 @@ impl fmt::Display for Receipt {
         write!(f, "by {strategy}, {} judged, saturation {:.2}", self.judged, self.saturation)?;
         if let Some(cached) = self.cached_tokens {
             write!(f, ", {cached} tokens cached")?;
+        }
+        if let Some(waited) = self.waited {
+            write!(f, ", waited {} ms", waited.as_millis())?;
         }
         for (at, scored) in self.scored.iter().enumerate() {
             let mark = if at == self.chosen { '*' } else { ' ' };

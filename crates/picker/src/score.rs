@@ -51,6 +51,8 @@ pub(crate) struct Candidate {
     pub(crate) adapter: f32,
     /// The client's earlier requests went there.
     pub(crate) is_preferred: bool,
+    /// It has no room, where that counts: it comes after those that have.
+    pub(crate) is_full: bool,
     /// Number of the last new prompt that it was sent.
     pub(crate) new_prompt: u64,
     pub(crate) score: f32,
@@ -109,12 +111,16 @@ impl Candidate {
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         let last = self.failing.cmp(&other.failing);
         let by_score = || other.is_preferred.cmp(&self.is_preferred).then(other.score.total_cmp(&self.score));
-        last.then(self.priority.cmp(&other.priority)).then_with(by_score)
+        let full = (self.is_full && !self.is_preferred).cmp(&(other.is_full && !other.is_preferred));
+        last.then(self.priority.cmp(&other.priority)).then(full).then_with(by_score)
     }
 
-    /// How full the endpoint is: 1 has no room. Capped there: an endpoint with a long queue does not fill its idle siblings.
-    pub(crate) fn saturation(&self) -> f32 {
-        (self.load.waiting / QUEUE_LIMIT).max(self.load.certain_kv / KV_LIMIT).min(1.0)
+    /// How full the endpoint is: 1 has no room, as far as its engine tells, or for more requests than this. Capped there: an endpoint with a
+    /// long queue does not fill its idle siblings.
+    pub(crate) fn saturation(&self, max_concurrency: Option<u32>) -> f32 {
+        let Load { waiting, running, certain_kv, .. } = self.load;
+        let concurrency = max_concurrency.map_or(0.0, |most| (waiting + running) / most as f32);
+        (waiting / QUEUE_LIMIT).max(certain_kv / KV_LIMIT).max(concurrency).min(1.0)
     }
 }
 

@@ -222,7 +222,7 @@ pub(crate) fn record(
     let level = endpoint.record.in_flight.level().max(before);
     let last = endpoint.reading.load_full();
     let base = (INTERVAL_PER_ENDPOINT * members.endpoints.len() as u32).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
-    let active = shared.activity.has_traffic(now) || level.requests() > 0;
+    let active = shared.activity.has_traffic(now) || level.requests() > 0 || members.queue.len() > 0;
     let doubled = (last_interval * 2).max(base);
     let interval = match &result {
         Ok(Some(_)) if active => base,
@@ -246,6 +246,7 @@ pub(crate) fn record(
         }
         Err(_) => {}
     }
+    members.queue.note_room();
     Due { interval, idle: !active }
 }
 

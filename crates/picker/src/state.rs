@@ -18,9 +18,10 @@ use crate::{
     exact_prefixes::{self, ExactPrefixes},
     kv_events::{KvCache, Ranks, Subscribers},
     load::{Load, Tokens},
-    pick::{self, PickError, PickRequest},
+    pick::{self, Gate, PickError, PickRequest},
     picked::Picked,
     prefix::PrefixIndex,
+    queue::{self, QueueReport, QueueTerms, Size},
     receipt::{Receipt, Receipts},
     scrape::{Activity, PendingScrape, Scraper, Transport},
     tokens::{PromptTokens, TokenQuestion},
@@ -99,7 +100,12 @@ impl PoolState {
 
     /// The same as [`PoolState::new`] at this time: a simulator has a clock of its own.
     pub fn new_at(pool: Arc<Pool>, endpoints: &[Endpoint], runtime: &Handle, now: Instant) -> Arc<Self> {
-        let members = Members { pool: Arc::clone(&pool), endpoints: Box::default(), index: Arc::new(PrefixIndex::new()) };
+        let members = Members {
+            pool: Arc::clone(&pool),
+            endpoints: Box::default(),
+            index: Arc::new(PrefixIndex::new()),
+            queue: Arc::default(),
+        };
         let shared = Shared {
             members: ArcSwap::from_pointee(members),
             activity: Activity::new(now),
@@ -146,9 +152,14 @@ impl PoolState {
         if Arc::ptr_eq(&before.pool, &pool) && before.endpoints.iter().map(|state| &state.endpoint).eq(endpoints) {
             return prepare(&before.endpoints);
         }
-        let members = Arc::new(Members { endpoints: succeed(&before, endpoints, now), pool, index: Arc::clone(&before.index) });
+        let (index, queue) = (Arc::clone(&before.index), Arc::clone(&before.queue));
+        let members = Arc::new(Members { endpoints: succeed(&before, endpoints, now), pool, index, queue });
         prepare(&members.endpoints);
+        if members.pool.queueing.is_some() {
+            members.queue.turn_on();
+        }
         self.shared.members.store(Arc::clone(&members));
+        members.queue.note_room();
         let events = exact_prefixes::settings(&members.pool).map(|settings| {
             let exact = self.shared.exact.load_full().unwrap_or_else(|| Arc::new(ExactPrefixes::new()));
             exact.kv_cache.set_max_blocks(settings.max_blocks);
@@ -206,6 +217,73 @@ impl PoolState {
         exact_prefixes::prompt_tokens(&self.shared, &exact, &self.runtime, question).await
     }
 
+    /// Picks an endpoint that has room, if no other request waits for it; where none has any, the request waits for its turn.
+    ///
+    /// # Errors
+    /// As of [`PoolState::pick`] where the pool's requests do not wait. Else as [`PoolState::wait`], and where no endpoint of the pool is
+    /// in the request's subset.
+    pub async fn pick_or_wait(&self, request: &PickRequest<'_>, terms: &QueueTerms<'_>) -> Result<Picked, PickError> {
+        match self.pick_if_room(request) {
+            Err(error) if self.may_wait(request, error) => self.wait(request, terms, || self.pick_in_turn(request)).await,
+            picked => picked,
+        }
+    }
+
+    /// Picks an endpoint that has room, if no other request waits for it. In a pool whose requests do not wait it is
+    /// [`PoolState::pick`].
+    ///
+    /// # Errors
+    /// As of [`PoolState::pick`]; also where others wait.
+    pub fn pick_if_room(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
+        pick::pick(&self.shared, request, Gate::Queue, Instant::now())
+    }
+
+    /// Picks an endpoint that has room, whether or not others wait for it: for the one whose turn it is.
+    ///
+    /// # Errors
+    /// As of [`PoolState::pick`].
+    pub fn pick_in_turn(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
+        pick::pick(&self.shared, request, Gate::Turn, Instant::now())
+    }
+
+    /// Whether a request may wait that was not picked for. One whose subset has no endpoint of the pool has nothing to wait for.
+    pub fn may_wait(&self, request: &PickRequest<'_>, error: PickError) -> bool {
+        let members = self.shared.members.load();
+        let is_hopeless = error == PickError::NoEndpoints && request.subset.is_some() && !members.endpoints.is_empty();
+        members.pool.queueing.is_some() && !is_hopeless
+    }
+
+    /// Waits in the pool's queue until it is the request's turn and `pick` picks.
+    ///
+    /// # Errors
+    /// Its priority's queue is full, its time ran out, the pool had no endpoint all the while, or the process ends.
+    pub async fn wait(
+        &self,
+        request: &PickRequest<'_>,
+        terms: &QueueTerms<'_>,
+        pick: impl FnMut() -> Result<Picked, PickError>,
+    ) -> Result<Picked, PickError> {
+        let members = self.shared.members.load_full();
+        // Queueing has just been switched off.
+        let Some(settings) = members.pool.queueing else { return self.pick(request) };
+        let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
+        let size = Size { tokens: tokens.number(), bytes: request.input_bytes as u64 };
+        let is_empty = || self.shared.members.load().endpoints.is_empty();
+        queue::wait(&members.queue, settings, (terms, size, request.subset.is_some()), pick, is_empty).await
+    }
+
+    /// Refuses the requests that wait, and those that would, as the process ends.
+    pub fn close_queue(&self) {
+        self.shared.members.load().queue.close();
+    }
+
+    /// The requests that wait; `None` where none do and none have.
+    pub fn queue(&self) -> Option<QueueReport> {
+        let members = self.shared.members.load();
+        let report = members.queue.report(Instant::now());
+        (members.pool.queueing.is_some() || !report.levels.is_empty() || !report.counts.is_empty()).then_some(report)
+    }
+
     /// Reserves a place for a request that another picker sent to the first of these endpoints; the others follow in their
     /// order. `None`: the pool has none of them.
     pub fn hold(&self, endpoints: &[SocketAddr], input_bytes: usize) -> Option<Picked> {
@@ -222,7 +300,7 @@ impl PoolState {
     /// # Errors
     /// As of [`PoolState::pick`].
     pub fn pick_at(&self, request: &PickRequest<'_>, now: Instant) -> Result<Picked, PickError> {
-        pick::pick(&self.shared, request, now)
+        pick::pick(&self.shared, request, Gate::Open, now)
     }
 
     /// Begins a scrape that a simulator answers: the picker counts its requests in flight at this moment, as at the start of its own

@@ -54,6 +54,7 @@ pub(crate) fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         any_model: None,
         objectives: Default::default(),
         kv_events: None,
+        queueing: None,
     })
 }
 

@@ -22,6 +22,7 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
         any_model: None,
         objectives: Default::default(),
         kv_events: None,
+        queueing: None,
     })
 }
 

@@ -34,7 +34,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState};
+use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState, QueueTerms};
 use pailou_snapshot::{ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, PassiveCheck};
 use parking_lot::{Mutex, MutexGuard};
 use view::{Members, View};
@@ -152,6 +152,30 @@ impl ClusterState {
         let pool = self.pool.as_ref().ok_or(PickError::NoEndpoints)?;
         let view = self.view_at(Instant::now);
         pool.pick(&PickRequest { avoided: view.avoided(), ..*request })
+    }
+
+    /// The same for an endpoint that has room, if no other request waits for it; as [`ClusterState::pick`] in a pool whose requests do not
+    /// wait.
+    ///
+    /// # Errors
+    /// As [`PoolState::pick_if_room`].
+    pub fn pick_if_room(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
+        let pool = self.pool.as_ref().ok_or(PickError::NoEndpoints)?;
+        let view = self.view_at(Instant::now);
+        pool.pick_if_room(&PickRequest { avoided: view.avoided(), ..*request })
+    }
+
+    /// Waits in the pool's queue for an endpoint that has room.
+    ///
+    /// # Errors
+    /// As [`PoolState::wait`].
+    pub async fn wait_for_room(&self, request: &PickRequest<'_>, terms: &QueueTerms<'_>) -> Result<Picked, PickError> {
+        let pool = self.pool.as_ref().ok_or(PickError::NoEndpoints)?;
+        let pick = || {
+            let view = self.view_at(Instant::now);
+            pool.pick_in_turn(&PickRequest { avoided: view.avoided(), ..*request })
+        };
+        pool.wait(request, terms, pick).await
     }
 
     /// An attempt at an endpoint that was picked. `None`: it is not there any more.

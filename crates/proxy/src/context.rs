@@ -56,6 +56,16 @@ pub struct Context {
     pub cut_off: CutOff,
 }
 
+impl Context {
+    /// Ends the drain: requests give up, those that wait for an endpoint with room with the reason first.
+    pub(crate) fn cut_off(&self) {
+        if let Some(runtime) = self.runtime.load_full() {
+            runtime.pools().for_each(|(_, pool)| pool.close_queue());
+        }
+        self.cut_off.give();
+    }
+}
+
 /// Memory that a frame of a body takes beside its bytes, where it is held as it came.
 pub(crate) const FRAME_OVERHEAD: u64 = 96;
 

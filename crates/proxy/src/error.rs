@@ -8,6 +8,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pailou_ai::{Api, Dialect};
 use pailou_envoy_proto::LocalReply;
+use pailou_picker::{PickError, QueueOutcome};
 
 use crate::grpc_media_type::{accepts_grpc_web_text, is_grpc, is_grpc_web};
 
@@ -147,6 +148,8 @@ pub struct Error {
     pub challenge: Option<Box<HeaderValue>>,
     /// A limit charges money for a model that has no price.
     pub is_unpriced: bool,
+    /// Why an InferencePool's picker sent the request to no endpoint.
+    pub not_picked: Option<QueueOutcome>,
     /// Status for gRPC clients; `None` derives it from `status`.
     pub grpc_status: Option<u8>,
 }
@@ -165,6 +168,7 @@ impl Error {
             local_reply: None,
             is_unpriced: false,
             challenge: None,
+            not_picked: None,
             grpc_status: None,
         }
     }
@@ -185,6 +189,26 @@ impl Error {
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// A request that a pool's picker sent to no endpoint: it is saturated, or the request waited in vain. `pool` is for the operator.
+    pub(crate) fn not_picked(error: PickError, pool: &impl fmt::Display) -> Self {
+        let (flag, message, retry_after) = match error {
+            PickError::NoEndpoints => (Flag::NoEndpoint, "no backend is ready to serve this request", None),
+            PickError::Saturated { retry_after } => {
+                (Flag::Shed, "the model is busy and this request can wait; try again later", Some(retry_after))
+            }
+            PickError::Expired { retry_after } => (
+                Flag::Shed,
+                "the model is busy, and the request has waited for as long as it may; try again later",
+                Some(retry_after),
+            ),
+            PickError::ShuttingDown => {
+                (Flag::Stopped, "the gateway stopped before the request was through; try again", Some(Duration::from_secs(1)))
+            }
+        };
+        let not_picked = Some(error.outcome());
+        Self { retry_after, not_picked, ..Self::new(flag, message).with_detail(format!("{pool}: {error}")) }
     }
 
     /// The answer of an endpoint picker that refuses the request.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use pailou_ai::{ErrorBody, content_coding::ACCEPTED};
+use pailou_picker::DROPPED_REASON_HEADER;
 
 use crate::{
     error::{Audience, Error, Flag},
@@ -34,6 +35,9 @@ impl Error {
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if let Some(outcome) = self.not_picked {
+            headers.insert(DROPPED_REASON_HEADER, HeaderValue::from_static(outcome.name()));
         }
         if let Some(challenge) = &self.challenge {
             headers.insert(header::WWW_AUTHENTICATE, (**challenge).clone());

@@ -42,6 +42,7 @@ use crate::{
     token_charges::TokenCharges,
     worker::Connection,
 };
+pub(crate) use authentication::ClientId;
 use authentication::Identity;
 pub(crate) use authorization::{Denied, needs_places, wait_for_places};
 use bandwidth_limit::BandwidthState;
@@ -102,6 +103,11 @@ pub(crate) struct FilterState {
 }
 
 impl FilterState {
+    /// The client that has authenticated, where it has a name.
+    pub(crate) fn client_id(&self) -> Option<ClientId> {
+        self.identity.client_id()
+    }
+
     /// Notes the CORS settings of a rule, for a response that tells of the rule and is not its own.
     pub(crate) fn enter_cors(&mut self, filters: &Filters, head: &Head) {
         let http = filters.http.iter().filter(|filter| matches!(filter, HttpFilter::Cors(_))).cloned().collect();

@@ -1,5 +1,7 @@
 //! Figures of what is in force now: endpoints, pools, breakers, bounded memory. Read when asked for, not counted as they change.
 
+mod queues;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -64,6 +66,7 @@ impl Collect for Collector {
         health(&mut encoder, &runtime)?;
         pools(&mut encoder, &runtime)?;
         exact_prefixes(&mut encoder, &runtime)?;
+        queues::encode(&mut encoder, &runtime)?;
         breakers(&mut encoder, &runtime)
     }
 }

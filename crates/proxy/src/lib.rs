@@ -277,7 +277,7 @@ impl Proxy {
     /// how many connections were cut. A second call, with a shorter grace, ends the first one's wait.
     pub async fn drain(&self, grace: Duration) -> usize {
         self.draining.store(true, Ordering::Release);
-        let cut = self.server.drain(grace, || self.context.cut_off.give()).await;
+        let cut = self.server.drain(grace, || self.context.cut_off()).await;
         // A stream over HTTP/2 may outlive its connection by a moment.
         let settled = async {
             while self.context.metrics.active.get() > 0 {

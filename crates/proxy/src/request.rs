@@ -16,9 +16,11 @@ mod mirroring;
 mod models;
 mod outgoing;
 mod picker;
+mod pool_target;
 mod preflight;
 mod prepare;
 mod prompt;
+mod queue;
 mod read_body;
 mod replay;
 mod request_id;
@@ -50,7 +52,7 @@ use tokio::time::Instant;
 use crate::{
     breaker::Overflow,
     error::{Audience, Error, Flag},
-    filter::{self, Admitted, BackendRequest, ClientPlace, FilterState, Passage, Source, Stage},
+    filter::{self, Admitted, BackendRequest, ClientId, ClientPlace, FilterState, Passage, Source, Stage},
     headers, redirect,
     request_head::{self, Head},
     request_input::{Bounds, RequestInput},
@@ -232,7 +234,9 @@ async fn serve(
     let is_priced = record.model.is_some() && listener.costs.as_ref().is_some_and(|costs| costs.has_prices());
     let needs_model = is_priced && state.may_be_refused();
     let store_budget = &store_budget;
-    let admission = Admission { admitted, runtime: &runtime, listener, entry, client, bounds, needs_model, store_budget };
+    let client_id = state.client_id();
+    let admission =
+        Admission { admitted, runtime: &runtime, listener, entry, client, client_id, bounds, needs_model, store_budget };
     answer_or_forward(connection, head, admission, record, state).await
 }
 
@@ -267,6 +271,7 @@ struct Admission<'a> {
     listener: &'a Listener,
     entry: &'a RouteMatch,
     client: IpAddr,
+    client_id: Option<ClientId>,
     bounds: Bounds,
     /// A processor that changes the body on its way may change the model, by which the response is priced.
     needs_model: bool,
@@ -280,7 +285,7 @@ async fn forward(
     admission: Admission<'_>,
     record: &mut RequestLog,
 ) -> Result<Served, Error> {
-    let Admission { admitted, runtime, listener, entry, client, bounds, needs_model, store_budget } = admission;
+    let Admission { admitted, runtime, listener, entry, client, client_id, bounds, needs_model, store_budget } = admission;
     let (context, rule, policy) = (&connection.worker.context, &entry.rule, &*listener.client);
     let base_models = &runtime.snapshot().base_models;
     upgrades::check(head, rule)?;
@@ -315,7 +320,9 @@ async fn forward(
     let late_edit = answer::late_edit(policy, head, connection, rule);
     let counts_tokens = record.counts_tokens();
     let session = session.as_ref();
-    let route = Chosen { runtime, entry, backend, policy, listener, client, session, counts_tokens, is_understood, costs };
+    let client_id = client_id.as_ref();
+    let route =
+        Chosen { runtime, entry, backend, policy, listener, client, client_id, session, counts_tokens, is_understood, costs };
     let history = turn::history(&route);
     let original = (history.is_some() && turn::differs(&route)).then(|| head.parts.headers.clone());
     // Boxed, and made apart: the future that runs them would hold them and their parts three times.
@@ -342,6 +349,8 @@ struct Chosen<'a> {
     policy: &'a ClientPolicy,
     listener: &'a ListenerName,
     client: IpAddr,
+    /// The client that has authenticated, where it has a name.
+    client_id: Option<&'a ClientId>,
     session: Option<&'a Session<'a>>,
     /// A limit counts the tokens of the response.
     counts_tokens: bool,

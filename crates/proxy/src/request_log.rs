@@ -112,6 +112,8 @@ impl RequestLog {
         if self.record.costs.is_some() {
             self.settle_price();
         }
+        // One that was dropped in the middle of it.
+        self.record.end_wait();
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.
         self.context.log.write(&self.record, duration);

@@ -58,6 +58,10 @@ pub struct RequestRecord {
     pub target_model: Option<Arc<str>>,
     /// The model of the body that a processor put in place of the client's, if it is another one.
     pub replaced_model: Option<Arc<str>>,
+    /// Since when it waits for an endpoint with room, if it does or did.
+    pub(crate) queued_since: Option<Instant>,
+    /// How long it waited.
+    pub queued_for: Option<Duration>,
     /// Attempts made.
     pub attempts: u32,
     /// Bytes of the request's body, where it was read; else as announced.
@@ -105,6 +109,8 @@ impl RequestRecord {
             model: None,
             target_model: None,
             replaced_model: None,
+            queued_since: None,
+            queued_for: None,
             attempts: 0,
             request_bytes: 0,
             response_bytes: 0,
@@ -140,6 +146,18 @@ impl RequestRecord {
             reasoning: usage.reasoning_tokens.unwrap_or(0),
             total: usage.total_tokens,
         })
+    }
+
+    /// Notes that it waits for an endpoint with room.
+    pub(crate) fn begin_wait(&mut self) {
+        self.queued_since = Some(Instant::now());
+    }
+
+    /// Notes that it waits no more. Only the first call after [`RequestRecord::begin_wait`] does.
+    pub(crate) fn end_wait(&mut self) {
+        if self.queued_for.is_none() {
+            self.queued_for = self.queued_since.map(|since| since.elapsed());
+        }
     }
 
     /// Notes why the gateway answers by itself.

@@ -69,7 +69,7 @@ pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_
 pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
 pub use policy_cookies::{CookieHosts, PolicyCookies};
 pub use pool::{
-    Criticality, FailureMode, KvEvents, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, RoutingStrategy,
+    Criticality, FailureMode, KvEvents, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, Queueing, RoutingStrategy,
 };
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};

@@ -1,6 +1,6 @@
 //! Self-hosted models: an InferencePool with the models, rewrites and objectives that refer to it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use foldhash::HashMap;
 
@@ -25,6 +25,21 @@ pub struct Pool {
     pub objectives: HashMap<Arc<str>, i32>,
     /// Where its engines publish KV cache events; `None` if they do not.
     pub kv_events: Option<KvEvents>,
+    /// How requests wait while it is saturated; `None` if they do not.
+    pub queueing: Option<Queueing>,
+}
+
+/// Bounds of the requests that wait in the gateway while a pool is saturated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queueing {
+    /// Most requests of one priority that wait.
+    pub max_requests: u32,
+    /// Most bytes of their bodies together.
+    pub max_bytes: u64,
+    /// How long a request waits at the most.
+    pub timeout: Duration,
+    /// Requests under way at which an endpoint has no room for more; `None` judges by its engine's own figures alone.
+    pub max_concurrency: Option<u32>,
 }
 
 /// Sockets on which each engine of a pool publishes KV cache events (vLLM's and SGLang's `--kv-events-config`).
@@ -71,7 +86,7 @@ pub struct ModelTarget {
 /// How important requests are. Ordered: the more important is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Criticality {
-    /// Refused with 429 when the pool is saturated (InferenceObjective: a negative priority).
+    /// Refused with 429 when the pool is saturated and requests do not wait (InferenceObjective: a negative priority).
     Sheddable,
     /// Served as long as there is room.
     #[default]

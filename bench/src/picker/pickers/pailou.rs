@@ -51,6 +51,7 @@ impl Pailou {
             any_model: None,
             objectives: Default::default(),
             kv_events: None,
+            queueing: None,
         });
         Ok(Self {
             state: PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch),

@@ -21,6 +21,7 @@ mod operations;
 mod picker;
 mod pools;
 mod protocols;
+mod queue;
 mod reload;
 mod routing;
 mod shared_limits;

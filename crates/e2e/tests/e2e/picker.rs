@@ -49,7 +49,12 @@ fn rewrite_to(model: &str) -> Value {
 }
 
 /// Our gateway before the pool `qwen`, whose endpoints this picker picks. Its Service says no protocol, thus TLS.
-async fn gateway(engines: &[&Sim], picker: &Picker, failure_mode: &str, more: impl IntoIterator<Item = Value>) -> Gateway {
+pub(crate) async fn gateway(
+    engines: &[&Sim],
+    picker: &Picker,
+    failure_mode: &str,
+    more: impl IntoIterator<Item = Value>,
+) -> Gateway {
     let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
     let mut pool = pool_of("qwen", engines);
     pool[0]["spec"]["endpointPickerRef"] = json!({"name": "epp", "port": {"number": 9002}, "failureMode": failure_mode});

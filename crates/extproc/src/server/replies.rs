@@ -37,6 +37,11 @@ impl Replies {
         self.0.send(Ok(reply)).await.map_err(|_| ProxyGone)
     }
 
+    /// Waits until nobody listens any more.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+
     /// Ends the call with this status.
     pub async fn fail(self, status: Status) {
         // One who has gone needs no status.

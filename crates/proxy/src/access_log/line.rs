@@ -107,6 +107,7 @@ fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestRecord, dur
     line.number(key!("request_bytes"), Some(record.request_bytes));
     line.number(key!("response_bytes"), Some(record.response_bytes));
     line.milliseconds(key!("duration_ms"), Some(duration));
+    line.milliseconds(key!("queue_ms"), record.queued_for);
     line.milliseconds(key!("response_head_ms"), record.head_after);
     line.milliseconds(key!("ttft_ms"), record.content_after);
     if let Some(usage) = &record.usage {

@@ -34,6 +34,29 @@ pub(crate) struct Identity {
     pub(super) claims: Vec<(Arc<str>, Arc<Claims>)>,
     /// Facts for limits and rules.
     pub(super) metadata: Metadata,
+    /// Id of the client whose API key it is.
+    pub(super) api_client: Option<Arc<str>>,
+}
+
+/// Client that has authenticated, where it has a name.
+pub(crate) enum ClientId {
+    /// That of an API key.
+    ApiKey(Arc<str>),
+    /// The `sub` claim of a token of this provider.
+    Token(Arc<str>, Arc<Claims>),
+}
+
+impl ClientId {
+    /// Its name; `None` where a token has none. Clients of two kinds, or of two providers, never have the same.
+    pub(crate) fn name(&self) -> Option<String> {
+        match self {
+            Self::ApiKey(client) => Some(format!("api-key:{client}")),
+            Self::Token(provider, claims) => {
+                let subject = claims.payload().get("sub")?.as_str()?;
+                Some(format!("jwt:{provider}:{subject}"))
+            }
+        }
+    }
 }
 
 impl Identity {
@@ -44,6 +67,15 @@ impl Identity {
             false => self.claims.extend(other.claims),
         }
         self.metadata.extend(other.metadata);
+        if other.api_client.is_some() {
+            self.api_client = other.api_client;
+        }
+    }
+
+    /// The client that has authenticated, by its API key before its token.
+    pub(super) fn client_id(&self) -> Option<ClientId> {
+        let of_token = || self.claims.first().map(|(provider, claims)| ClientId::Token(provider.clone(), claims.clone()));
+        self.api_client.clone().map(ClientId::ApiKey).or_else(of_token)
     }
 }
 
@@ -72,6 +104,7 @@ pub(super) fn api_key(settings: &ApiKeyAuth, head: &mut Head, identity: &mut Ide
         let client = key.client_header.clone().ok_or_else(|| unfit_identity(name, &key.client))?;
         parts.headers.insert(name, client);
     }
+    identity.api_client = Some(key.client.clone());
     for (name, value) in &*key.facts {
         identity.metadata.insert(API_KEY_NAMESPACE, name.clone(), value.clone());
     }

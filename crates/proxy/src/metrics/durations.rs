@@ -34,13 +34,13 @@ fn bucket(nanos: u64) -> usize {
 
 /// Sums of several histograms.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     /// In seconds.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// How many there were.
-    pub(super) count: u64,
+    pub(crate) count: u64,
     /// Upper bounds in seconds, and how many are within each that are not in the one before. The last bound is infinite.
-    pub(super) buckets: [(f64, u64); BOUNDS + 1],
+    pub(crate) buckets: [(f64, u64); BOUNDS + 1],
 }
 
 impl Sum {

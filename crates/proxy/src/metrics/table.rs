@@ -7,7 +7,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use super::durations::Sum;
+pub(crate) use super::durations::Sum;
 
 /// A row: its labels, and what it says.
 type Row<'a, const N: usize, V> = ([(&'a str, &'a str); N], V);
@@ -43,7 +43,7 @@ pub(super) fn amounts<'a, const N: usize>(
     rows.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))
 }
 
-pub(super) fn histograms<'a, const N: usize>(
+pub(crate) fn histograms<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

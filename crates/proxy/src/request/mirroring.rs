@@ -85,7 +85,7 @@ impl Copy {
         // Copies are bounded even where nobody set a limit: nobody waits for them.
         let limits = CircuitBreaker::default();
         let permit = breaker.request(Some(&limits)).ok()?;
-        let mut target = Target::of(route.runtime, mirror.cluster, route.client, &mut outgoing, call, (None, None)).ok()?;
+        let mut target = Target::of_mirror(route.runtime, mirror.cluster, route.client, &mut outgoing, call).ok()?;
         let attempt = target.selection.next().ok()?;
         let body = target.body.take().map_or(body, RequestBody::held);
         let worker = connection.worker.clone();

@@ -20,8 +20,8 @@ use crate::{
     worker::Connection,
 };
 
-/// How long a picker may take, which may hold requests back until there is room for them.
-const PICKER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a picker may take, which may hold requests back until there is room for them: longer than `pailou picker` does unless it is told to.
+const PICKER_TIMEOUT: Duration = Duration::from_secs(70);
 /// A body that comes back may be longer than what was sent by this many bytes.
 const MAX_GROWTH: usize = 1 << 20;
 

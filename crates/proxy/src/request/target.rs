@@ -1,45 +1,39 @@
 //! Target of a request: the cluster that was chosen, its endpoints in the order in which they are tried, and the body as they
 //! are to get it.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use pailou_ai::{BodyKind, Pieces, splice_model};
+use http::{HeaderValue, StatusCode, header};
+use pailou_ai::{BodyKind, Pieces};
 use pailou_envoy_proto::header_mutation;
 use pailou_extproc::{
     Room,
     client::{Choice, Listener},
-    endpoints::Subset,
 };
-use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, criticality};
-use pailou_snapshot::{ClusterKind, LoadBalancer, Pool};
+use pailou_picker::{Affinity, PickError};
+use pailou_snapshot::{ClusterKind, LoadBalancer};
 
 use super::{
     Chosen,
     outgoing::Outgoing,
     picker::Picker,
-    prompt::{KnownPrompt, TokenPool, engine_name},
+    pool_target::PoolTarget,
+    prompt::{KnownPrompt, TokenPool},
+    queue,
     selection::{Selection, no_endpoint},
     session::Session,
     tried::Tried,
-    unreadable,
 };
 use crate::{
-    cluster::{AttemptOutcome, ClusterSettings, ClusterState, EndpointState, EndpointToken, hash_of},
-    error::{Error, Flag},
+    cluster::{AttemptOutcome, ClusterSettings, EndpointState, EndpointToken, hash_of},
+    error::Error,
     headers,
     request_input::ReadBody,
     request_log::RequestLog,
     runtime::Runtime,
     worker::Connection,
 };
-
-/// Headers that name the InferenceObjective of a request, the newer name first.
-static OBJECTIVES: [HeaderName; 2] = [HeaderName::from_static(OBJECTIVE_HEADERS[0]), HeaderName::from_static(OBJECTIVE_HEADERS[1])];
 
 /// A cluster with what decides the order of its endpoints for one request.
 pub(super) struct Target {
@@ -63,61 +57,72 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Decides where a request goes.
+    /// Decides where a request goes, by the pool's endpoint picker where it has one of its own. The first time it may wait for an endpoint
+    /// with room.
     ///
     /// # Errors
-    /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed; 400 or 415 where a pool cannot read the
-    /// body of a model call.
-    fn new(
-        route: &Chosen<'_>,
-        outgoing: &mut Outgoing,
-        call: Option<&ReadBody>,
-        prompt: Option<KnownPrompt>,
-    ) -> Result<Self, Error> {
-        let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
-        let session = route.session.and_then(Session::endpoint);
-        Self::of(route.runtime, *id, route.client, outgoing, call, (session, prompt))
-    }
-
-    /// Decides where a request goes, by the pool's endpoint picker where it has one of its own.
-    ///
-    /// # Errors
-    /// As [`Target::new`]; and the picker's refusal, or its failure.
+    /// 503 where the pool has no endpoint, 429 where it is saturated and the request can be shed, or has waited in vain; 400 or 415 where a
+    /// pool cannot read the body of a model call; and the endpoint picker's refusal, or its failure.
     pub(super) async fn aim(
         route: &Chosen<'_>,
         picker: Option<Picker>,
         connection: &Connection,
         outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
-        record: &RequestLog,
+        record: &mut RequestLog,
     ) -> Result<Self, Error> {
         let choice = match picker {
             // Boxed: most requests have none, and would carry the room it needs.
             Some(picker) => Box::pin(picker.ask(route, connection, outgoing, call, record)).await?,
             None => None,
         };
-        match choice {
-            Some(choice) => Self::chosen(route, choice, outgoing, call),
-            None => {
-                let prompt = match TokenPool::of(route) {
-                    // Boxed: most pools do not look them up, and would carry the room it needs.
-                    Some(pool) => Box::pin(pool.prompt(outgoing, call)).await,
-                    None => None,
-                };
-                Self::new(route, outgoing, call, prompt)
+        if let Some(choice) = choice {
+            return Self::chosen(route, choice, outgoing, call);
+        }
+        let Ok(id) = &route.backend.cluster else { return Err(Error::misconfigured("the backend has no cluster")) };
+        let session = route.session.and_then(Session::endpoint);
+        let prompt = match TokenPool::of(route) {
+            // Boxed: most pools do not look them up, and would carry the room it needs.
+            Some(pool) => Box::pin(pool.prompt(outgoing, call)).await,
+            None => None,
+        };
+        // A retry has had its turn.
+        let haste = if record.attempts == 0 { Haste::MayWait } else { Haste::Now };
+        match Self::of(route.runtime, *id, route.client, outgoing, call, (session, prompt, haste))? {
+            Aimed::At(target) => Ok(target),
+            Aimed::Waits(target, set_cookie) => {
+                let target = Box::pin(queue::wait(*target, route, outgoing, record)).await?;
+                Ok(Self { set_cookie, ..target })
             }
         }
     }
 
-    /// The same for any cluster: a mirror's.
-    pub(super) fn of(
+    /// The same for a mirror: a copy never waits, and none is sent before requests that do.
+    ///
+    /// # Errors
+    /// As [`Target::aim`].
+    pub(super) fn of_mirror(
         runtime: &Runtime,
         id: pailou_snapshot::ClusterId,
         client: IpAddr,
         outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
-        (session, prompt): (Option<EndpointToken>, Option<KnownPrompt>),
     ) -> Result<Self, Error> {
+        match Self::of(runtime, id, client, outgoing, call, (None, None, Haste::MayWait))? {
+            Aimed::At(target) => Ok(target),
+            Aimed::Waits(target, _) => Err(target.refusal(PickError::Saturated { retry_after: Duration::from_secs(1) })),
+        }
+    }
+
+    /// The same for any cluster.
+    fn of<'a>(
+        runtime: &Runtime,
+        id: pailou_snapshot::ClusterId,
+        client: IpAddr,
+        outgoing: &mut Outgoing,
+        call: Option<&'a ReadBody>,
+        (session, prompt, haste): (Option<EndpointToken>, Option<KnownPrompt>, Haste),
+    ) -> Result<Aimed<'a>, Error> {
         let cluster = runtime.cluster(id).clone();
         let settings = cluster.current_settings();
         let first = session.and_then(|token| cluster.of_session(token));
@@ -135,12 +140,18 @@ impl Target {
                 Some(slot) => Some(Affinity { slot, while_saturated: true }),
                 None => slot(by_hash()).map(|slot| Affinity { slot, while_saturated: false }),
             };
-            let target = Self::in_pool(pool.clone(), cluster, settings.clone(), outgoing, call, (affinity, prompt))?;
-            return Ok(Self { set_cookie, ..target });
+            let target = PoolTarget::new(pool, cluster, settings.clone(), (outgoing, call), (affinity, prompt))?;
+            let picked = match haste {
+                Haste::MayWait => target.cluster.pick_if_room(&target.request()),
+                Haste::Now => target.cluster.pick(&target.request()),
+            };
+            return match picked {
+                Ok(picked) => Ok(Aimed::At(Self { set_cookie, ..target.picked(picked, outgoing) })),
+                Err(error) if haste == Haste::MayWait && target.may_wait(error) => Ok(Aimed::Waits(Box::new(target), set_cookie)),
+                Err(error) => Err(target.refusal(error)),
+            };
         }
-        let selection = Selection::balanced(cluster, hash, first);
-        let (body, target_model, kept_name, listener) = (None, None, None, None);
-        Ok(Self { settings, body, room: None, target_model, kept_name, strips_usage: false, set_cookie, listener, selection })
+        Ok(Aimed::At(Self { set_cookie, ..Self::plain(settings, Selection::balanced(cluster, hash, first)) }))
     }
 
     /// Target that an endpoint picker chose, with its changes to the request.
@@ -159,81 +170,23 @@ impl Target {
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
         let body = choice.body.map(Pieces::from_iter);
         let target_model = body.as_ref().zip(call).and_then(|(body, call)| other_model(body, call, outgoing));
-        Ok(Self {
-            settings: cluster.current_settings(),
-            body,
-            room: Some(choice.room),
-            target_model,
-            kept_name: None,
-            strips_usage: false,
-            set_cookie: None,
-            listener: choice.listener.map(Box::new),
-            selection: Selection::picked(cluster, picked),
-        })
+        let plain = Self::plain(cluster.current_settings(), Selection::picked(cluster, picked));
+        Ok(Self { body, room: Some(choice.room), target_model, listener: choice.listener.map(Box::new), ..plain })
     }
 
-    fn in_pool(
-        pool: Arc<Pool>,
-        cluster: Arc<ClusterState>,
-        settings: Arc<ClusterSettings>,
-        outgoing: &mut Outgoing,
-        call: Option<&ReadBody>,
-        (affinity, prompt): (Option<Affinity>, Option<KnownPrompt>),
-    ) -> Result<Self, Error> {
-        let scan = call.and_then(|call| call.scan());
-        if scan.is_none() {
-            unreadable::check(outgoing, call)?;
-        }
-        let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
-        let model = pool.model(asked);
-        let (target_model, tokens) = match prompt {
-            Some(prompt) => (prompt.target_model, Some(prompt.tokens)),
-            None => (engine_name(&pool, asked), None),
-        };
-        let body = match (call, scan, &target_model) {
-            (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
-            _ => None,
-        };
-        let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
-        let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
-        let request = PickRequest {
-            model: target_model.as_deref().unwrap_or(asked),
-            prompt: call.zip(scan).and_then(|(call, scan)| call.text().get(scan.prompt.clone()?)).unwrap_or(&[]),
-            cache_salt: scan.and_then(|scan| scan.cache_salt.as_deref()),
-            criticality: criticality(&pool, model.map(|model| &**model), objective),
-            input_bytes: call.map_or(0, |call| call.text().len()),
-            max_tokens: scan.and_then(|scan| scan.max_tokens),
-            subset: subset.as_deref(),
-            tokens: tokens.as_ref(),
-            affinity,
-            ..PickRequest::default()
-        };
-        let picked = cluster.pick(&request).map_err(|error| match error {
-            PickError::NoEndpoints => no_endpoint(&cluster),
-            PickError::Saturated { retry_after } => {
-                Error::new(Flag::Shed, "the model is busy and this request can wait; try again later").with_retry_after(retry_after)
-            }
-        })?;
-        let selection = Selection::picked(cluster, picked);
-        if body.is_some() {
-            headers::remove_digests(&mut outgoing.headers);
-            if call.is_some_and(|call| call.decoded.is_some()) {
-                outgoing.headers.remove(header::CONTENT_ENCODING);
-            }
-        }
-        let keeps_name = target_model.is_some() && model.is_some_and(|model| model.keeps_name);
-        let kept_name = keeps_name.then(|| asked.into());
-        Ok(Self {
+    /// A target as its cluster has it.
+    pub(super) fn plain(settings: Arc<ClusterSettings>, selection: Selection) -> Self {
+        Self {
             settings,
-            body,
+            body: None,
             room: None,
-            target_model,
-            kept_name,
+            target_model: None,
+            kept_name: None,
             strips_usage: false,
             set_cookie: None,
             listener: None,
             selection,
-        })
+        }
     }
 
     /// Whether an endpoint picker has made the body.
@@ -250,6 +203,20 @@ impl Target {
         };
         elsewhere && self.selection.advance()
     }
+}
+
+/// Whether a request may wait for an endpoint with room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    MayWait,
+    Now,
+}
+
+/// A request's target, or the pool that it waits for, with a cookie for the client.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; nearly every request has a target")]
+enum Aimed<'a> {
+    At(Target),
+    Waits(Box<PoolTarget<'a>>, Option<HeaderValue>),
 }
 
 /// The model of a body that an endpoint picker has made, where it is not the client's.
@@ -272,12 +239,4 @@ fn is_same(body: &Pieces, mut text: &[u8]) -> bool {
             text = rest;
             true
         })
-}
-
-/// The endpoints of a pool that are in a subset.
-fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
-    let subset = Subset::parse([subset]);
-    let endpoints = cluster.endpoints();
-    let addresses = endpoints.iter().filter_map(|endpoint| endpoint.endpoint().address.socket());
-    addresses.filter(|address| subset.contains(*address)).collect()
 }

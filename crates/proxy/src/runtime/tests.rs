@@ -133,6 +133,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
         any_model: None,
         objectives: HashMap::default(),
         kv_events: None,
+        queueing: None,
     };
     let mut settings = Cluster::clone(&cluster("a", LoadBalancer::LeastRequest));
     settings.key.endpoints = key.clone();

@@ -116,6 +116,7 @@ fn pool() -> Pool {
         any_model: None,
         objectives: Default::default(),
         kv_events: None,
+        queueing: None,
     }
 }
 

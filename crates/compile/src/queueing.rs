@@ -1,0 +1,96 @@
+//! Queueing of requests while an InferencePool is saturated, from its annotations.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use pailou_api::{Duration as SpecDuration, InferencePool, Meta, Quantity};
+use pailou_snapshot::{PickerKind, Queueing};
+
+const ANNOTATION: &str = "pailou.dev/queueing";
+const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
+const MAX_BYTES_ANNOTATION: &str = "pailou.dev/queue-max-bytes";
+const TIMEOUT_ANNOTATION: &str = "pailou.dev/queue-timeout";
+const MAX_CONCURRENCY_ANNOTATION: &str = "pailou.dev/queue-max-concurrency";
+
+const DEFAULT_MAX_REQUESTS: u32 = 5000;
+/// Most requests of a priority that an annotation may ask for.
+const MOST_MAX_REQUESTS: u32 = 1_000_000;
+const DEFAULT_MAX_BYTES: Quantity = Quantity::from_bytes(1 << 30);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time that an annotation may ask for.
+const MOST_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Most requests under way at an endpoint that an annotation may ask for.
+const MOST_MAX_CONCURRENCY: u32 = 100_000;
+
+/// Queueing as a pool's annotations have it; `None` where it is off. A value that is none is ignored, with a warning.
+pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut Vec<String>) -> Option<Queueing> {
+    let meta = &pool.meta;
+    let is_on = is_on(meta, warnings);
+    let max_requests = number(meta, MAX_REQUESTS_ANNOTATION, MOST_MAX_REQUESTS, warnings);
+    let max_bytes = parsed(meta, MAX_BYTES_ANNOTATION, warnings).filter(|quantity: &Quantity| {
+        let is_some = quantity.bytes() > 0;
+        if !is_some {
+            warnings.push(format!("annotation {MAX_BYTES_ANNOTATION}: 0 is ignored; at least 1 byte is expected"));
+        }
+        is_some
+    });
+    let timeout = timeout(meta, warnings);
+    let max_concurrency = number(meta, MAX_CONCURRENCY_ANNOTATION, MOST_MAX_CONCURRENCY, warnings);
+    if !is_on {
+        if meta.annotation(ANNOTATION).is_none() {
+            let others = [MAX_REQUESTS_ANNOTATION, MAX_BYTES_ANNOTATION, TIMEOUT_ANNOTATION, MAX_CONCURRENCY_ANNOTATION];
+            let present = others.into_iter().filter(|other| meta.annotation(other).is_some());
+            warnings.extend(present.map(|other| format!("annotation {other} has no effect without {ANNOTATION}")));
+        }
+        return None;
+    }
+    if let PickerKind::External { .. } = picker {
+        warnings.push(format!("annotation {ANNOTATION} has no effect where endpointPickerRef's endpoint picker chooses"));
+        return None;
+    }
+    Some(Queueing {
+        max_requests: max_requests.unwrap_or(DEFAULT_MAX_REQUESTS),
+        max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES).bytes(),
+        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        max_concurrency,
+    })
+}
+
+fn is_on(meta: &Meta, warnings: &mut Vec<String>) -> bool {
+    match meta.annotation(ANNOTATION).map(str::trim) {
+        Some("true") => true,
+        None | Some("false") => false,
+        Some(other) => {
+            warnings.push(format!("annotation {ANNOTATION}: {other:?} is ignored; \"true\" or \"false\" is expected"));
+            false
+        }
+    }
+}
+
+fn timeout(meta: &Meta, warnings: &mut Vec<String>) -> Option<Duration> {
+    let timeout = parsed::<SpecDuration>(meta, TIMEOUT_ANNOTATION, warnings)?.as_std();
+    let is_good = !timeout.is_zero() && timeout <= MOST_TIMEOUT;
+    if !is_good {
+        warnings.push(format!("annotation {TIMEOUT_ANNOTATION}: {timeout:?} is ignored; more than 0s and at most 1h is expected"));
+    }
+    is_good.then_some(timeout)
+}
+
+fn parsed<T: FromStr<Err: Display>>(meta: &Meta, annotation: &str, warnings: &mut Vec<String>) -> Option<T> {
+    match meta.annotation(annotation)?.trim().parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            warnings.push(format!("annotation {annotation} is ignored: {error}"));
+            None
+        }
+    }
+}
+
+/// A number from 1 to this one.
+fn number(meta: &Meta, annotation: &str, most: u32, warnings: &mut Vec<String>) -> Option<u32> {
+    let text = meta.annotation(annotation)?;
+    let number = text.trim().parse().ok().filter(|number| (1..=most).contains(number));
+    if number.is_none() {
+        warnings.push(format!("annotation {annotation}: {text:?} is ignored; a number from 1 to {most} is expected"));
+    }
+    number
+}

@@ -1,0 +1,109 @@
+//! Requests of one priority: deficit round robin among flows, first come, first served within one.
+
+use std::collections::BTreeSet;
+
+use super::bands::Key;
+
+/// Flows that are told apart. Further ones share the flow of requests that name none.
+pub(super) const MAX_FLOWS: usize = 256;
+/// Flow of requests that name none.
+pub(super) const DEFAULT_FLOW: &str = "default-flow";
+/// Tokens that each flow may send in a round.
+pub(super) const QUANTUM: u64 = 512;
+
+/// Requests of one priority.
+#[derive(Debug, Default)]
+pub(super) struct Band {
+    /// In the order of their turns; each has a request.
+    flows: Vec<Flow>,
+    pub(super) requests: u32,
+    pub(super) bytes: u64,
+}
+
+/// Requests of one fairness id.
+#[derive(Debug)]
+struct Flow {
+    name: Box<str>,
+    number: u64,
+    /// Tokens that it may send before others get their turn.
+    deficit: u64,
+    keys: BTreeSet<Key>,
+    /// Round in which it was passed over.
+    passed_over: u64,
+}
+
+impl Band {
+    /// Adds a request to the flow of this name; gives the flow's number. `new_number` is its number if it is a new one.
+    pub(super) fn push(&mut self, name: &str, key: Key, new_number: u64) -> u64 {
+        let known = |name: &str| self.flows.iter().position(|flow| *flow.name == *name);
+        let (name, place) = match known(name) {
+            None if self.flows.len() >= MAX_FLOWS => (DEFAULT_FLOW, known(DEFAULT_FLOW)),
+            place => (name, place),
+        };
+        let place = place.unwrap_or_else(|| {
+            self.flows.push(Flow { name: name.into(), number: new_number, deficit: 0, keys: BTreeSet::new(), passed_over: 0 });
+            self.flows.len() - 1
+        });
+        let flow = &mut self.flows[place];
+        flow.keys.insert(key);
+        flow.number
+    }
+
+    /// The first request of the flow whose turn it is, of those not passed over in this round of looking for one.
+    ///
+    /// Where no flow may send its first request, each gets a quantum as often as the one that lacks least needs it.
+    pub(super) fn next(&mut self, tokens: impl Fn(Key) -> u64, round: u64) -> Option<Key> {
+        let lack = |flow: &Flow| {
+            let first = *flow.keys.first()?;
+            (flow.passed_over != round).then(|| (tokens(first).saturating_sub(flow.deficit), first))
+        };
+        let (least, _) = self.flows.iter().filter_map(lack).min()?;
+        if least > 0 {
+            let quanta = least.div_ceil(QUANTUM) * QUANTUM;
+            self.flows.iter_mut().filter(|flow| flow.passed_over != round).for_each(|flow| flow.deficit += quanta);
+        }
+        self.flows.iter().filter_map(lack).find(|(lack, _)| *lack == 0).map(|(_, first)| first)
+    }
+
+    /// Leaves out a flow for the rest of a round.
+    pub(super) fn pass_over(&mut self, flow: u64, round: u64) {
+        self.flows.iter_mut().filter(|it| it.number == flow).for_each(|flow| flow.passed_over = round);
+    }
+
+    /// Takes out a request that was sent, and charges its flow. The turn goes to the next flow where this one may not send another.
+    pub(super) fn dispatch(&mut self, flow: u64, key: Key, tokens: impl Fn(Key) -> u64) {
+        let Some(place) = self.flows.iter().position(|it| it.number == flow) else { return };
+        let sent = &mut self.flows[place];
+        sent.keys.remove(&key);
+        sent.deficit = sent.deficit.saturating_sub(tokens(key));
+        match sent.keys.first() {
+            None => {
+                self.flows.remove(place);
+                if place < self.flows.len() {
+                    self.flows.rotate_left(place);
+                }
+            }
+            Some(next) if tokens(*next) > sent.deficit => self.flows.rotate_left(place + 1),
+            Some(_) => {}
+        }
+    }
+
+    /// Takes out a request that waits no more. What its flow has saved up for it is lost, lest it goes to others.
+    pub(super) fn leave(&mut self, flow: u64, key: Key) {
+        let Some(place) = self.flows.iter().position(|it| it.number == flow) else { return };
+        let left = &mut self.flows[place];
+        let was_first = left.keys.first() == Some(&key);
+        left.keys.remove(&key);
+        if was_first {
+            left.deficit = left.deficit.min(QUANTUM);
+        }
+        if left.keys.is_empty() {
+            self.flows.remove(place);
+        }
+    }
+
+    /// The first request of each flow.
+    pub(super) fn heads(&self) -> impl ExactSizeIterator<Item = Option<Key>> {
+        self.flows.iter().map(|flow| flow.keys.first().copied())
+    }
+}

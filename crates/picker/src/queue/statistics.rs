@@ -1,0 +1,157 @@
+//! Counts of what became of waiting requests.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// Priorities that are counted apart; the others are counted together.
+const MAX_PRIORITIES: usize = 64;
+/// Upper bounds of a wait's buckets: 1 ms, and twice the one before, up to 524 s. What took longer has a bucket of its own.
+const WAIT_BUCKETS: usize = 21;
+/// Dispatches by whose times the rate is known.
+const RECENT: usize = 64;
+/// Bounds of the time after which a client may come again.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The same while no rate is known.
+const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What became of a request that waited, or was to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueOutcome {
+    /// It was sent to an endpoint.
+    Dispatched,
+    /// There was no room for it.
+    Full,
+    /// Its time ran out.
+    Expired,
+    /// Its time ran out, or there was no room for it, while the pool had no endpoint.
+    NoEndpoints,
+    /// Its client left.
+    ClientGone,
+    /// The process ended.
+    ShuttingDown,
+}
+
+impl QueueOutcome {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Dispatched, Self::Full, Self::Expired, Self::NoEndpoints, Self::ClientGone, Self::ShuttingDown];
+
+    /// Its name in metrics: that of a refusal is the reason that clients get.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dispatched => "dispatched",
+            Self::Full => "rejected-saturated",
+            Self::Expired => "rejected-ttl-expired",
+            Self::NoEndpoints => "rejected-no-endpoints",
+            Self::ClientGone => "rejected-context-cancelled",
+            Self::ShuttingDown => "rejected-shutting-down",
+        }
+    }
+}
+
+/// Counts of one priority's requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueCounts {
+    /// In the order of [`QueueOutcome::ALL`].
+    pub outcomes: [u64; 6],
+    /// Waits of those that were dispatched: seconds of all together.
+    pub wait_seconds: f64,
+    /// The same by length; the first bucket ends at 1 ms, each other at twice the one before, and the last has no end.
+    pub waits: [u64; 21],
+}
+
+impl QueueCounts {
+    /// Upper bounds of the waits' buckets in seconds, with how many are in each and not in the one before. The last bound is infinite.
+    pub fn buckets(&self) -> [(f64, u64); 21] {
+        let bound = |place: usize| if place + 1 == WAIT_BUCKETS { f64::INFINITY } else { 0.001 * (1u64 << place) as f64 };
+        std::array::from_fn(|place| (bound(place), self.waits[place]))
+    }
+}
+
+/// All of a pool's counts.
+#[derive(Debug, Default)]
+pub(super) struct Statistics {
+    of: BTreeMap<i32, QueueCounts>,
+    others: Option<QueueCounts>,
+    dispatches: VecDeque<Instant>,
+}
+
+impl Statistics {
+    /// Counts a request that ended its wait so.
+    pub(super) fn count(&mut self, priority: i32, outcome: QueueOutcome, waited: Duration, now: Instant) {
+        let counts = if self.of.len() < MAX_PRIORITIES || self.of.contains_key(&priority) {
+            self.of.entry(priority).or_default()
+        } else {
+            self.others.get_or_insert_default()
+        };
+        counts.outcomes[outcome as usize] += 1;
+        if outcome == QueueOutcome::Dispatched {
+            counts.wait_seconds += waited.as_secs_f64();
+            counts.waits[bucket(waited)] += 1;
+            if self.dispatches.len() >= RECENT {
+                self.dispatches.pop_front();
+            }
+            self.dispatches.push_back(now);
+        }
+    }
+
+    /// When a client may come again that has so many requests before it: as long as it takes to send them at the present rate, from 1 s to
+    /// 60 s; 5 s where that is not known.
+    pub(super) fn retry_after(&self, ahead: u64, now: Instant) -> Duration {
+        let (least, most) = RETRY_AFTER;
+        let Some(first) = self.dispatches.front().filter(|_| self.dispatches.len() > 1) else { return UNKNOWN_RETRY_AFTER };
+        let each = now.saturating_duration_since(*first).as_secs_f64() / self.dispatches.len() as f64;
+        Duration::try_from_secs_f64(each * ahead as f64).unwrap_or(most).clamp(least, most)
+    }
+
+    /// Counts by priority, the lowest first; `None` stands for those that are not counted apart.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<i32>, &QueueCounts)> {
+        let apart = self.of.iter().map(|(priority, counts)| (Some(*priority), counts));
+        apart.chain(self.others.iter().map(|counts| (None, counts)))
+    }
+}
+
+/// The first bucket whose bound is not below it.
+fn bucket(waited: Duration) -> usize {
+    let millis = waited.as_nanos().div_ceil(1_000_000).max(1) - 1;
+    ((u128::BITS - millis.leading_zeros()) as usize).min(WAIT_BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_counted_in_the_first_bucket_that_holds_it() {
+        let cases = [(0, 0), (1_000, 0), (1_001, 1), (2_000, 1), (2_001, 2), (524_288_000, 19), (524_288_001, 20), (u64::MAX, 20)];
+        for (micros, expected) in cases {
+            assert_eq!(bucket(Duration::from_micros(micros)), expected, "{micros} us");
+        }
+    }
+
+    #[test]
+    fn a_client_comes_again_when_those_before_it_have_gone() {
+        let (mut statistics, start) = (Statistics::default(), Instant::now());
+        assert_eq!(statistics.retry_after(1, start), Duration::from_secs(5), "nothing is known");
+        for index in 0..100 {
+            statistics.count(0, QueueOutcome::Dispatched, Duration::ZERO, start + Duration::from_millis(100 * index));
+        }
+        let now = start + Duration::from_millis(9_900);
+        assert_eq!(statistics.retry_after(2, now), Duration::from_secs(1));
+        assert!((9.5..10.5).contains(&statistics.retry_after(100, now).as_secs_f64()));
+        assert_eq!(statistics.retry_after(5000, now), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn priorities_beyond_the_bound_are_counted_together() {
+        let (mut statistics, now) = (Statistics::default(), Instant::now());
+        for priority in 0..100 {
+            statistics.count(priority, QueueOutcome::Full, Duration::ZERO, now);
+        }
+        let all: Vec<_> = statistics.all().collect();
+        assert_eq!(all.len(), 65);
+        assert_eq!((all[64].0, all[64].1.outcomes[1]), (None, 36));
+    }
+}

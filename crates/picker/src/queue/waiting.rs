@@ -1,0 +1,91 @@
+//! One request's wait.
+
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Instant,
+};
+
+use pailou_snapshot::Queueing;
+use tokio::time::sleep_until;
+
+use super::{Queue, QueueOutcome, QueueTerms, Size, Turn, bands::Key};
+use crate::{Picked, pick::PickError};
+
+/// Waits until `pick` finds room, or the request's time runs out. `is_restricted`: it may not use every endpoint. `is_empty` tells
+/// whether the pool has no endpoint.
+///
+/// # Errors
+/// Why it was not sent.
+pub(crate) async fn wait(
+    queue: &Queue,
+    settings: Queueing,
+    (terms, size, is_restricted): (&QueueTerms<'_>, Size, bool),
+    mut pick: impl FnMut() -> Result<Picked, PickError>,
+    is_empty: impl Fn() -> bool,
+) -> Result<Picked, PickError> {
+    let since = Instant::now();
+    if queue.is_closed() {
+        queue.refused(terms.priority, QueueOutcome::ShuttingDown);
+        return Err(PickError::ShuttingDown);
+    }
+    let key = queue.push(terms, &settings, size, since).map_err(|retry_after| {
+        let (outcome, error) = match is_empty() {
+            true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
+            false => (QueueOutcome::Full, PickError::Saturated { retry_after }),
+        };
+        queue.refused(terms.priority, outcome);
+        error
+    })?;
+    let mut request = WaitingRequest { queue, key, priority: terms.priority, since, outcome: QueueOutcome::ClientGone };
+    let timeout = terms.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
+    let mut expiry = pin!(sleep_until((since + timeout).into()));
+    let mut lacks_endpoint = false;
+    poll_fn(|context| {
+        loop {
+            match queue.turn_of(key, context.waker()) {
+                Turn::Later => break,
+                Turn::Never => {
+                    request.outcome = QueueOutcome::ShuttingDown;
+                    return Poll::Ready(Err(PickError::ShuttingDown));
+                }
+                Turn::Now => match pick() {
+                    Ok(picked) => {
+                        request.outcome = QueueOutcome::Dispatched;
+                        return Poll::Ready(Ok(picked.after_wait(since.elapsed())));
+                    }
+                    Err(error) => {
+                        lacks_endpoint = error == PickError::NoEndpoints;
+                        queue.put_back(key, is_restricted);
+                    }
+                },
+            }
+        }
+        if expiry.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let (outcome, error) = match lacks_endpoint || is_empty() {
+            true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
+            false => (QueueOutcome::Expired, PickError::Expired { retry_after: queue.retry_after(terms.priority) }),
+        };
+        request.outcome = outcome;
+        Poll::Ready(Err(error))
+    })
+    .await
+}
+
+/// A request in the queue. Its drop takes it out, in whatever way it ends.
+struct WaitingRequest<'a> {
+    queue: &'a Queue,
+    key: Key,
+    priority: i32,
+    since: Instant,
+    outcome: QueueOutcome,
+}
+
+impl Drop for WaitingRequest<'_> {
+    fn drop(&mut self) {
+        self.queue.remove(self.key, self.priority, self.outcome, self.since);
+    }
+}

@@ -1,0 +1,140 @@
+//! A request on its way into an InferencePool: what its endpoint is picked by, and the body as the engine wants it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderName, header};
+use pailou_ai::{Pieces, Scan, splice_model};
+use pailou_extproc::endpoints::Subset;
+use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PromptTokens, criticality, priority};
+use pailou_snapshot::{Pool, PoolModel};
+
+use super::{
+    outgoing::Outgoing,
+    prompt::{KnownPrompt, engine_name},
+    selection::{Selection, no_endpoint},
+    target::Target,
+    unreadable,
+};
+use crate::{
+    cluster::{ClusterSettings, ClusterState},
+    context::Waiting,
+    error::Error,
+    headers,
+    request_input::ReadBody,
+};
+
+/// Headers that name the InferenceObjective of a request, the newer name first.
+static OBJECTIVES: [HeaderName; 2] = [HeaderName::from_static(OBJECTIVE_HEADERS[0]), HeaderName::from_static(OBJECTIVE_HEADERS[1])];
+
+/// A request for a pool, before an endpoint is picked.
+pub(super) struct PoolTarget<'a> {
+    pub(super) cluster: Arc<ClusterState>,
+    settings: Arc<ClusterSettings>,
+    call: Option<&'a ReadBody>,
+    scan: Option<&'a Scan>,
+    /// The model's name as the client has it; empty if it names none.
+    asked: &'a str,
+    model: Option<Arc<PoolModel>>,
+    /// The engine's name for it, where that is another.
+    target_model: Option<Arc<str>>,
+    body: Option<Pieces>,
+    subset: Option<Vec<SocketAddr>>,
+    /// Tokens of the prompt, where they are known.
+    tokens: Option<PromptTokens>,
+    affinity: Option<Affinity>,
+    pub(super) priority: i32,
+}
+
+impl<'a> PoolTarget<'a> {
+    /// What a pick depends on.
+    ///
+    /// # Errors
+    /// 400 or 415 where the body of a model call cannot be read.
+    pub(super) fn new(
+        pool: &Pool,
+        cluster: Arc<ClusterState>,
+        settings: Arc<ClusterSettings>,
+        (outgoing, call): (&Outgoing, Option<&'a ReadBody>),
+        (affinity, prompt): (Option<Affinity>, Option<KnownPrompt>),
+    ) -> Result<Self, Error> {
+        let scan = call.and_then(|call| call.scan());
+        if scan.is_none() {
+            unreadable::check(outgoing, call)?;
+        }
+        let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
+        let model = pool.model(asked).cloned();
+        let (target_model, tokens) = match prompt {
+            Some(prompt) => (prompt.target_model, Some(prompt.tokens)),
+            None => (engine_name(pool, asked), None),
+        };
+        let body = match (call, scan, &target_model) {
+            (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
+            _ => None,
+        };
+        let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
+        let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
+        let priority = priority(pool, model.as_deref(), objective);
+        Ok(Self { cluster, settings, call, scan, asked, model, target_model, body, subset, tokens, affinity, priority })
+    }
+
+    /// The request as the picker sees it.
+    pub(super) fn request(&self) -> PickRequest<'_> {
+        PickRequest {
+            model: self.target_model.as_deref().unwrap_or(self.asked),
+            prompt: self.call.zip(self.scan).and_then(|(call, scan)| call.text().get(scan.prompt.clone()?)).unwrap_or(&[]),
+            cache_salt: self.scan.and_then(|scan| scan.cache_salt.as_deref()),
+            criticality: criticality(self.priority),
+            input_bytes: self.call.map_or(0, |call| call.text().len()),
+            max_tokens: self.scan.and_then(|scan| scan.max_tokens),
+            subset: self.subset.as_deref(),
+            tokens: self.tokens.as_ref(),
+            affinity: self.affinity,
+            ..PickRequest::default()
+        }
+    }
+
+    /// Counts the request's body among those that only wait.
+    ///
+    /// # Errors
+    /// Too much waits already.
+    pub(super) fn begin_wait(&self) -> Result<Option<Waiting>, Error> {
+        self.call.map(|call| call.share.begin_wait()).transpose()
+    }
+
+    /// Whether the request may wait that was not picked for.
+    pub(super) fn may_wait(&self, error: PickError) -> bool {
+        self.cluster.pool().is_some_and(|pool| pool.may_wait(&self.request(), error))
+    }
+
+    /// The error of a request that was not picked for.
+    pub(super) fn refusal(&self, error: PickError) -> Error {
+        match error {
+            PickError::NoEndpoints => Error { not_picked: Some(error.outcome()), ..no_endpoint(&self.cluster) },
+            _ => Error::not_picked(error, &self.cluster.key().endpoints),
+        }
+    }
+
+    /// The target with the endpoints that were picked.
+    pub(super) fn picked(self, picked: Picked, outgoing: &mut Outgoing) -> Target {
+        if self.body.is_some() {
+            headers::remove_digests(&mut outgoing.headers);
+            if self.call.is_some_and(|call| call.decoded.is_some()) {
+                outgoing.headers.remove(header::CONTENT_ENCODING);
+            }
+        }
+        let keeps_name = self.target_model.is_some() && self.model.is_some_and(|model| model.keeps_name);
+        let kept_name = keeps_name.then(|| self.asked.into());
+        let selection = Selection::picked(self.cluster, picked);
+        let mut target = Target::plain(self.settings, selection);
+        (target.body, target.target_model, target.kept_name) = (self.body, self.target_model, kept_name);
+        target
+    }
+}
+
+/// The endpoints of a pool that are in a subset.
+fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
+    let subset = Subset::parse([subset]);
+    let endpoints = cluster.endpoints();
+    let addresses = endpoints.iter().filter_map(|endpoint| endpoint.endpoint().address.socket());
+    addresses.filter(|address| subset.contains(*address)).collect()
+}

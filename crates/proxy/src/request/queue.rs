@@ -1,0 +1,65 @@
+//! A request's wait in the queue of a saturated pool.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+use pailou_picker::{FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEADER, queue_timeout};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Chosen, outgoing::Outgoing, pool_target::PoolTarget, target::Target};
+use crate::{
+    error::{Error, Flag},
+    filter::ClientId,
+    request_log::RequestLog,
+};
+
+static FAIRNESS: HeaderName = HeaderName::from_static(FAIRNESS_HEADER);
+static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
+
+/// Waits until an endpoint of the pool has room and it is the request's turn.
+///
+/// # Errors
+/// The queue's refusal; 504 if the request's own time is up.
+pub(super) async fn wait(
+    target: PoolTarget<'_>,
+    route: &Chosen<'_>,
+    outgoing: &mut Outgoing,
+    record: &mut RequestLog,
+) -> Result<Target, Error> {
+    record.begin_wait();
+    let picked = wait_for_room(&target, route, &outgoing.headers, record).await;
+    record.end_wait();
+    Ok(target.picked(picked?, outgoing))
+}
+
+async fn wait_for_room(
+    target: &PoolTarget<'_>,
+    route: &Chosen<'_>,
+    headers: &HeaderMap,
+    record: &RequestLog,
+) -> Result<Picked, Error> {
+    // A body that waits is counted with the others that do.
+    let Ok(_waiting) = target.begin_wait() else {
+        let retry_after = Duration::from_secs(1);
+        return Err(target
+            .refusal(PickError::Saturated { retry_after })
+            .with_detail("too many request bodies wait in the gateway"));
+    };
+    let value = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    // A client that has authenticated does not choose its flow.
+    let flow = route.client_id.and_then(ClientId::name);
+    let flow = flow.as_deref().or_else(|| value(&FAIRNESS)).filter(|flow| !flow.is_empty());
+    let terms = QueueTerms { priority: target.priority, flow, timeout: value(&TIMEOUT).and_then(queue_timeout) };
+    let request = target.request();
+    let wait = target.cluster.wait_for_room(&request, &terms);
+    let timeouts = [route.entry.rule.policy.timeouts.request, route.policy.timeouts.max_stream];
+    let picked = match timeouts.into_iter().flatten().min() {
+        Some(limit) => timeout_at(Instant::from_std(record.started) + limit, wait).await.map_err(|_| late())?,
+        None => wait.await,
+    };
+    picked.map_err(|error| target.refusal(error))
+}
+
+fn late() -> Error {
+    Error::new(Flag::Timeout, "the model was busy for as long as the request may take")
+}
