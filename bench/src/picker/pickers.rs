@@ -23,6 +23,8 @@ pub(crate) enum PickerKind {
     Load,
     /// Pailou with the estimate of cached prefixes.
     Estimate,
+    /// Four gateways of Pailou, each of which knows the requests that it was sent itself.
+    EstimateOfFour,
     /// llm-d's scorers with its estimate.
     LlmDEstimate,
     /// llm-d's scorers with engines' events.
@@ -40,6 +42,7 @@ impl PickerKind {
             Self::LeastRequests => "least requests",
             Self::Load => "pailou, load",
             Self::Estimate => "pailou, estimate",
+            Self::EstimateOfFour => "pailou, estimate, 4 gateways",
             Self::LlmDEstimate => "llm-d, estimate + no-hit-lru",
             Self::LlmDExact => "llm-d, exact + no-hit-lru",
             Self::Omniscient => "omniscient",
@@ -56,8 +59,9 @@ impl PickerKind {
             Self::Random => Box::new(blind::Blind::new(blind::Rule::Random, random)),
             Self::RoundRobin => Box::new(blind::Blind::new(blind::Rule::RoundRobin, random)),
             Self::LeastRequests => Box::new(blind::Blind::new(blind::Rule::LeastRequests, random)),
-            Self::Load => Box::new(pailou::Pailou::new(RoutingStrategy::Load, seed)?),
-            Self::Estimate => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, seed)?),
+            Self::Load => Box::new(pailou::Pailou::new(RoutingStrategy::Load, 1, seed)?),
+            Self::Estimate => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 1, seed)?),
+            Self::EstimateOfFour => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 4, seed)?),
             Self::LlmDEstimate => Box::new(llm_d::LlmD::new(llm_d::Source::Estimate, random)),
             Self::LlmDExact => Box::new(llm_d::LlmD::new(llm_d::Source::Events, random)),
             Self::Omniscient => Box::new(omniscient::Omniscient::new(random)),

@@ -24,12 +24,14 @@ const MODEL: &str = "qwen";
 
 /// Our picker.
 pub(super) struct Pailou {
-    state: Arc<PoolState>,
+    /// One for each gateway.
+    states: Vec<Arc<PoolState>>,
     pool: Arc<Pool>,
     /// Start of the run.
     epoch: Instant,
     picked: HashMap<usize, Picked>,
-    scrapes: HashMap<ReplicaId, PendingScrape>,
+    /// Those of all gateways.
+    scrapes: HashMap<ReplicaId, Vec<PendingScrape>>,
     intervals: HashMap<ReplicaId, Duration>,
     text: Vec<u8>,
     /// Never driven: nothing is scraped from sockets.
@@ -37,7 +39,11 @@ pub(super) struct Pailou {
 }
 
 impl Pailou {
-    pub(super) fn new(strategy: RoutingStrategy, seed: u64) -> io::Result<Self> {
+    /// As many gateways, among which requests are dealt out.
+    ///
+    /// # Errors
+    /// When there is no runtime.
+    pub(super) fn new(strategy: RoutingStrategy, gateways: usize, seed: u64) -> io::Result<Self> {
         // Ties and the seed of the prefix index come from this thread's generator.
         fastrand::seed(seed);
         let runtime = Builder::new_current_thread().build()?;
@@ -53,8 +59,9 @@ impl Pailou {
             kv_events: None,
             queueing: None,
         });
+        let state = |_| PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch);
         Ok(Self {
-            state: PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch),
+            states: (0..gateways).map(state).collect(),
             pool,
             epoch,
             picked: HashMap::new(),
@@ -77,7 +84,8 @@ impl EndpointPicker for Pailou {
             max_tokens: call.max_tokens.map(u64::from),
             ..PickRequest::default()
         };
-        let picked = self.state.pick_at(&request, self.epoch + now).ok()?;
+        let gateway = fastrand::usize(..self.states.len());
+        let picked = self.states[gateway].pick_at(&request, self.epoch + now).ok()?;
         let replica = replica(&picked);
         self.picked.insert(call.id, picked);
         replica
@@ -105,7 +113,9 @@ impl EndpointPicker for Pailou {
     fn set_members(&mut self, members: &[ReplicaId], now: Duration) {
         let endpoints: Vec<_> = members.iter().map(|replica| endpoint(*replica)).collect();
         self.intervals.retain(|replica, _| members.contains(replica));
-        self.state.update_at(Arc::clone(&self.pool), &endpoints, self.epoch + now);
+        for state in &self.states {
+            state.update_at(Arc::clone(&self.pool), &endpoints, self.epoch + now);
+        }
     }
 
     fn scrapes(&self) -> bool {
@@ -113,16 +123,18 @@ impl EndpointPicker for Pailou {
     }
 
     fn begin_scrape(&mut self, replica: ReplicaId) {
-        if let Some(scrape) = self.state.begin_scrape(address(replica)) {
-            self.scrapes.insert(replica, scrape);
-        }
+        let scrapes = self.states.iter().filter_map(|state| state.begin_scrape(address(replica)));
+        self.scrapes.insert(replica, scrapes.collect());
     }
 
     fn end_scrape(&mut self, replica: ReplicaId, stats: Option<&EngineStats>, now: Duration) -> Duration {
-        let Some(scrape) = self.scrapes.remove(&replica) else { return SCRAPE_INTERVAL };
         let page = stats.map(EngineStats::page);
         let interval = self.intervals.entry(replica).or_default();
-        *interval = scrape.end(page.as_deref().map(str::as_bytes), *interval, self.epoch + now);
+        let before = *interval;
+        *interval = SCRAPE_INTERVAL;
+        for scrape in self.scrapes.remove(&replica).into_iter().flatten() {
+            *interval = scrape.end(page.as_deref().map(str::as_bytes), before, self.epoch + now);
+        }
         *interval
     }
 }
