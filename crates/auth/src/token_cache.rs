@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 
 use crate::{Claims, jwk::JwkSet};
 
-/// Most tokens that are remembered. The longest is as long as a head may be.
+/// Most tokens that are remembered.
 const MAX_TOKENS: usize = 4096;
+/// Bytes of the longest token that is remembered, so that all of a worker's have 16 MiB at most. Longer ones are verified at each use.
+const MAX_TOKEN: usize = 4096;
 
 /// Claims by their token and the set of keys that verified it. Issuer, audience and times are compared at each use. A worker has one of its
 /// own, so that its lock is never waited for.
@@ -40,6 +42,9 @@ impl TokenCache {
     }
 
     pub(crate) fn insert(&self, token: &[u8], keys: &JwkSet, claims: Arc<Claims>) {
+        if token.len() > MAX_TOKEN {
+            return;
+        }
         let mut tokens = self.tokens.lock();
         // Any other goes: tokens that are still in use are back with one computation.
         if tokens.len() >= MAX_TOKENS {
@@ -105,6 +110,14 @@ mod tests {
         assert!(cache.find(b"a.b.c", &keys).is_some());
         assert!(cache.find(b"a.b.c", &others).is_none() && cache.find(b"a.b.d", &keys).is_none());
         assert_eq!(format!("{cache:?}"), "TokenCache(1)");
+    }
+
+    #[test]
+    fn a_token_that_is_too_long_is_not_remembered() {
+        let (cache, keys) = (TokenCache::default(), key_set());
+        let token = [b'a'; MAX_TOKEN + 1];
+        cache.insert(&token, &keys, Arc::new(Claims::new(Map::new()).unwrap()));
+        assert!(cache.find(&token, &keys).is_none());
     }
 
     #[test]
