@@ -17,6 +17,7 @@ use crate::{
     load::{InFlight, Tokens},
     prefix::{Blocks, PrefixIndex},
     queue::Queue,
+    rendezvous,
     scrape::Reading,
 };
 
@@ -60,8 +61,8 @@ pub struct PoolEndpoint {
     pub(crate) reading: ArcSwap<Reading>,
     pub(crate) blocks: Blocks,
     pub(crate) accuracy: Accuracy,
-    /// Number of the last new prompt that it was sent, among those of the pool; 0 before the first.
-    pub(crate) new_prompt: AtomicU64,
+    /// By which gateways agree on the homes of prompts.
+    pub(crate) identity: u64,
 }
 
 impl PoolEndpoint {
@@ -76,7 +77,7 @@ impl PoolEndpoint {
             reading: ArcSwap::default(),
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),
-            new_prompt: AtomicU64::new(0),
+            identity: rendezvous::identity(&address.to_string()),
         })
     }
 

@@ -29,6 +29,7 @@ mod picked;
 mod prefix;
 mod queue;
 mod receipt;
+mod rendezvous;
 mod score;
 mod scrape;
 mod speculation;

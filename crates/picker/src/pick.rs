@@ -1,11 +1,6 @@
 //! One pick: eligible endpoints, their load, their scores, a reservation.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-    time::Instant,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
@@ -16,6 +11,7 @@ use crate::{
     picked::{Picked, Reservation, Seen},
     prefix::{Chain, Matches},
     queue::QueueOutcome,
+    rendezvous::Beginning,
     score::{Candidate, Rivals, adapter_affinity},
     state::Shared,
     tokens::PromptTokens,
@@ -25,6 +21,8 @@ use crate::{
 const MOST_JUDGED: usize = 128;
 /// Endpoints that a request can fail over to, the first included; receipts name as many.
 const MOST_RANKED: usize = 16;
+/// Share of the requests at all endpoints that others must have sent for them to count as further gateways.
+const FOREIGN_SHARE: f32 = 0.25;
 /// How often a pick judges anew because another took the place it had chosen; then it takes the place regardless.
 const ATTEMPTS: usize = 4;
 /// When a client that was refused may come back.
@@ -124,6 +122,8 @@ struct Prefixes<'a> {
     request: &'a PickRequest<'a>,
     matches: Matches,
     cached: CachedTokens,
+    /// `None` where prompts do not count.
+    beginning: Option<Beginning>,
 }
 
 impl Prefixes<'_> {
@@ -135,6 +135,16 @@ impl Prefixes<'_> {
         let share = cached.tokens as f32 / tokens.total().max(1) as f32;
         let bytes = (share * self.request.prompt.len() as f32) as u32;
         if cached.is_complete { bytes } else { bytes.max(estimate) }
+    }
+
+    /// Bytes that an endpoint is taken to have where it is the prompt's home; none where it tells what it has.
+    fn assumed(&self, slot: u16) -> u32 {
+        let tells = self.request.tokens.is_some() && self.cached.of(slot).is_some_and(|cached| cached.is_complete);
+        self.beginning.filter(|_| !tells).map_or(0, |beginning| beginning.assumed)
+    }
+
+    fn distance(&self, endpoint: &PoolEndpoint) -> f32 {
+        self.beginning.map_or(0.0, |beginning| beginning.distance(endpoint.identity))
     }
 }
 
@@ -155,17 +165,21 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         RoutingStrategy::Load => Chain::default(),
     };
     let prompt_bytes = if strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
+    let beginning = (prompt_bytes > 0).then(|| Beginning::new(request.model, request.cache_salt, request.prompt));
     let matches = members.index.matches(&chain);
     let exact = request.tokens.and_then(|prompt| Some((shared.exact.load_full()?, prompt)));
     let cached = exact.as_ref().map(|(exact, prompt)| exact.cached_tokens(prompt, now)).unwrap_or_default();
-    let prefixes = Prefixes { request, matches, cached };
+    let prefixes = Prefixes { request, matches, cached, beginning };
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
     let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
     let held = is_gated.then(|| members.queue.gate());
     let mut attempt = 1;
-    let (saturation, rivals) = loop {
+    let saturation = loop {
         measure(&members, &mut candidates, now);
+        if prefixes.beginning.is_some() && are_others_there(&candidates) {
+            assume_home(&members, &prefixes, &mut candidates);
+        }
         let saturation = saturation(&candidates, most).ok_or(PickError::NoEndpoints)?;
         if saturation >= 1.0 && (request.criticality == Criticality::Sheddable || is_gated) {
             return Err(PickError::Saturated { retry_after: RETRY_AFTER });
@@ -182,19 +196,15 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         let best = &candidates[0];
         let in_flight = &members.endpoints[best.member as usize].record.in_flight;
         if in_flight.reserve_at(best.load.level, tokens) {
-            break (saturation, rivals);
+            break saturation;
         }
         if attempt == ATTEMPTS {
             in_flight.reserve(tokens);
-            break (saturation, rivals);
+            break saturation;
         }
         attempt += 1;
     };
     drop(held);
-    if rivals.is_new(prompt_bytes) {
-        let number = shared.new_prompts.fetch_add(1, Ordering::Relaxed) + 1;
-        members.endpoints[candidates[0].member as usize].new_prompt.store(number, Ordering::Relaxed);
-    }
     let judged = candidates.len();
     if judged > MOST_RANKED {
         candidates.truncate(MOST_RANKED);
@@ -230,17 +240,26 @@ fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Can
     let count = members.endpoints.len();
     let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
     let is_avoided = |endpoint: &PoolEndpoint| request.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
+    let is_eligible = |endpoint: &PoolEndpoint| request.subset.is_none_or(|subset| subset.contains(&endpoint.address));
+    // A large pool's home is judged wherever it is.
+    let nearest = if count > MOST_JUDGED {
+        let eligible = members.endpoints.iter().filter(|endpoint| is_eligible(endpoint));
+        eligible.map(|endpoint| prefixes.distance(endpoint)).fold(f32::INFINITY, f32::min)
+    } else {
+        0.0
+    };
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
     for place in 0..count {
         let member = (start + place) % count;
         let endpoint = &members.endpoints[member];
-        if request.subset.is_some_and(|subset| !subset.contains(&endpoint.address)) {
+        if !is_eligible(endpoint) {
             continue;
         }
+        let distance = prefixes.distance(endpoint);
         let prefix = prefixes.bytes(endpoint.slot);
         let is_preferred = request.affinity.is_some_and(|affinity| affinity.slot == endpoint.slot());
-        if prefix == 0 && !is_preferred {
+        if prefix == 0 && !is_preferred && distance > nearest {
             others += 1;
             if others > MOST_JUDGED {
                 continue;
@@ -252,14 +271,30 @@ fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Can
             failing: endpoint.record.failures.is_last(now) || is_avoided(endpoint),
             load: Load::default(),
             prefix,
+            likely: prefix,
             adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
             is_preferred: false,
             is_full: false,
-            new_prompt: endpoint.new_prompt.load(Ordering::Relaxed),
+            distance,
             score: 0.0,
         });
     }
     candidates
+}
+
+/// Whether a good part of what the endpoints have was sent by others: there are further gateways.
+fn are_others_there(candidates: &[Candidate]) -> bool {
+    let foreign: f32 = candidates.iter().map(|candidate| candidate.load.foreign).sum();
+    let requests: f32 = candidates.iter().map(|candidate| candidate.load.waiting + candidate.load.running).sum();
+    foreign >= 1.0 && foreign >= FOREIGN_SHARE * requests
+}
+
+/// Takes part of the prompt to be cached at its home, the nearest that is not failing: another gateway may have sent it there.
+fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates: &mut [Candidate]) {
+    let working = candidates.iter_mut().filter(|candidate| !candidate.failing);
+    let Some(home) = working.min_by(|a, b| a.distance.total_cmp(&b.distance)) else { return };
+    let slot = members.endpoints[home.member as usize].slot;
+    home.likely = home.prefix.max(prefixes.assumed(slot));
 }
 
 fn apply(affinity: Affinity, members: &Members, candidates: &mut [Candidate]) {

@@ -28,8 +28,8 @@ const DELAYED_WAITING: f32 = 0.2;
 const DELAYED_RUNNING: f32 = 0.1;
 /// Weight of a prompt's own work, as a share of [`PREFIX`], where it delays others.
 const OWN_WORK: f32 = 0.3;
-/// Weight of having been sent the last new prompt: beginnings that will be shared should be spread before load shows that they are.
-const NEW_PROMPT: f32 = 1.0;
+/// Weight of being far from a new prompt's home, on which gateways agree.
+const HOME: f32 = 1.0;
 /// Scores closer than this are ties, which chance decides. Less than what one request in flight weighs.
 const TIE: f32 = 0.01;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
@@ -47,48 +47,35 @@ pub(crate) struct Candidate {
     pub(crate) load: Load,
     /// Bytes at the beginning of the prompt that are probably cached.
     pub(crate) prefix: u32,
+    /// The same, or more at the prompt's home.
+    pub(crate) likely: u32,
     /// How well it is placed to run the adapter, 0 to 1.
     pub(crate) adapter: f32,
     /// The client's earlier requests went there.
     pub(crate) is_preferred: bool,
     /// It has no room, where that counts: it comes after those that have.
     pub(crate) is_full: bool,
-    /// Number of the last new prompt that it was sent.
-    pub(crate) new_prompt: u64,
+    /// How far it is from being the prompt's home, 0 to 1.
+    pub(crate) distance: f32,
     pub(crate) score: f32,
 }
 
 /// Figures of all candidates, by which each is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rivals {
-    /// Bytes of the longest prefix.
-    pub(crate) prefix: u32,
+    /// Bytes of the longest likely prefix.
+    prefix: u32,
     /// Best place for the adapter, 0 to 1.
     adapter: f32,
-    /// The lowest and the highest number of a last new prompt.
-    new_prompts: (u64, u64),
 }
 
 impl Rivals {
     /// Figures of these.
     pub(crate) fn of(candidates: &[Candidate]) -> Self {
-        let none = Self { prefix: 0, adapter: 0.0, new_prompts: (u64::MAX, 0) };
-        candidates.iter().fold(none, |all, candidate| Self {
-            prefix: all.prefix.max(candidate.prefix),
+        candidates.iter().fold(Self { prefix: 0, adapter: 0.0 }, |all, candidate| Self {
+            prefix: all.prefix.max(candidate.likely),
             adapter: all.adapter.max(candidate.adapter),
-            new_prompts: (all.new_prompts.0.min(candidate.new_prompt), all.new_prompts.1.max(candidate.new_prompt)),
         })
-    }
-
-    /// Whether less than half of a prompt is in any cache.
-    pub(crate) fn is_new(&self, prompt_bytes: usize) -> bool {
-        (self.prefix as usize) < prompt_bytes.div_ceil(2)
-    }
-
-    /// 1 for the endpoint that was sent the last new prompt, 0 for the one that has waited longest for one.
-    fn recency(&self, new_prompt: u64) -> f32 {
-        let (low, high) = self.new_prompts;
-        (new_prompt - low) as f32 / (high - low).max(1) as f32
     }
 }
 
@@ -99,11 +86,11 @@ impl Candidate {
         let queue = load.waiting / QUEUE_LIMIT + load.running / BATCH;
         let delayed = DELAYED_WAITING * load.waiting + DELAYED_RUNNING * load.running;
         let share = |bytes: u32| bytes as f32 / (prompt_bytes as f32 + SHORT_PROMPT);
-        let again = PREFIX * share(pool.prefix - self.prefix) + ADAPTER * (pool.adapter - self.adapter);
+        let again = PREFIX * share(pool.prefix - self.likely) + ADAPTER * (pool.adapter - self.adapter);
         let without = |prefix: u32| share((prompt_bytes as u32).saturating_sub(prefix));
-        let own = PREFIX * OWN_WORK * without(self.prefix);
+        let own = PREFIX * OWN_WORK * without(self.likely);
         // A short prompt is hardly worth sharing, so that it yields to any difference of load.
-        let spread = NEW_PROMPT * without(pool.prefix) * share(prompt_bytes as u32) * pool.recency(self.new_prompt);
+        let spread = HOME * without(pool.prefix) * share(prompt_bytes as u32) * self.distance;
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
@@ -151,7 +138,7 @@ mod tests {
     }
 
     fn candidate(prefix: u32, waiting: f32, running: f32) -> Candidate {
-        Candidate { prefix, load: Load { waiting, running, ..Load::default() }, ..Candidate::default() }
+        Candidate { prefix, likely: prefix, load: Load { waiting, running, ..Load::default() }, ..Candidate::default() }
     }
 
     #[test]
@@ -162,17 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn new_prompts_take_turns_among_endpoints_as_busy_as_each_other() {
-        let last = |new_prompt| Candidate { new_prompt, ..candidate(0, 0.0, 3.0) };
-        assert!(is_better(last(4), last(9)));
-        let cached = Candidate { prefix: 28_672, ..last(9) };
-        assert!(is_better(cached, last(4)));
+    fn a_new_prompt_goes_home_among_endpoints_as_busy_as_each_other() {
+        let at = |distance| Candidate { distance, ..candidate(0, 0.0, 3.0) };
+        assert!(is_better(at(0.1), at(0.9)));
+        let cached = Candidate { likely: 28_672, ..at(0.9) };
+        assert!(is_better(cached, at(0.1)));
     }
 
     #[test]
-    fn a_short_prompt_goes_to_the_idler_endpoint_though_it_is_not_its_turn() {
-        let mut both =
-            [Candidate { new_prompt: 9, ..candidate(0, 0.0, 0.0) }, Candidate { new_prompt: 4, ..candidate(0, 0.0, 1.0) }];
+    fn a_short_prompt_goes_to_the_idler_endpoint_though_it_is_not_its_home() {
+        let mut both = [Candidate { distance: 1.0, ..candidate(0, 0.0, 0.0) }, candidate(0, 0.0, 1.0)];
         let pool = Rivals::of(&both);
         both.iter_mut().for_each(|candidate| candidate.judge(64, &pool));
         assert!(both[0].score > both[1].score + TIE);

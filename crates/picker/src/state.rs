@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::Instant,
 };
 
@@ -42,8 +42,6 @@ pub(crate) struct Shared {
     pub(crate) receipts: Receipts,
     /// `None` without KV events.
     pub(crate) exact: ArcSwapOption<ExactPrefixes>,
-    /// New prompts so far.
-    pub(crate) new_prompts: AtomicU64,
     /// The way to engines' metrics; `None` is plain TCP.
     pub(crate) transport: Mutex<Option<Arc<dyn Transport>>>,
 }
@@ -111,7 +109,6 @@ impl PoolState {
             activity: Activity::new(now),
             receipts: Receipts::default(),
             exact: ArcSwapOption::empty(),
-            new_prompts: AtomicU64::new(0),
             transport: Mutex::default(),
         };
         let state = Self { shared: Arc::new(shared), runtime: runtime.clone(), followers: Mutex::default() };

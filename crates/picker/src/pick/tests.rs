@@ -266,9 +266,19 @@ fn large_pools_are_sampled_but_a_cached_prompt_is_found() {
     let pool = Fixture::new(PREFIX, 400);
     let prompt = prompt(1, 20_000);
     let first = pool.pick(&prompted(&prompt));
-    assert_eq!(first.receipt().judged, MOST_JUDGED);
+    // Its home is judged, too, wherever that is.
+    assert!((MOST_JUDGED..=MOST_JUDGED + 1).contains(&first.receipt().judged));
     for _ in 0..20 {
         assert_eq!(name(&pool.pick(&prompted(&prompt))), name(&first));
+    }
+}
+
+#[test]
+fn gateways_agree_on_where_a_new_prompt_goes() {
+    let (one, other) = (Fixture::new(PREFIX, 8), Fixture::new(PREFIX, 8));
+    for number in 0..20 {
+        let prompt = prompt(number, 20_000);
+        assert_eq!(name(&one.pick(&prompted(&prompt))), name(&other.pick(&prompted(&prompt))), "{number}");
     }
 }
 
