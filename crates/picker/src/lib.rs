@@ -5,10 +5,10 @@
 //! drops. In reading order:
 //!
 //! - `endpoint`, `failures`: one endpoint's record, which the gateway's clusters share with picks;
-//! - `pick`: one request, from eligible endpoints to a reservation;
+//! - `pick_request`: a request to pick for; `candidates`: the endpoints that are compared; `pick`: one request, to a reservation;
 //! - `load`: an endpoint's present work, from its last scrape and the requests sent and ended since;
 //! - `score`: load against prefix and adapter affinity;
-//! - `prefix`: beginnings of prompts that each endpoint's cache probably has;
+//! - `prefix`: beginnings of prompts that each endpoint's cache probably has; `rendezvous`: endpoints that gateways agree on;
 //! - `scrape`, `metrics`: engines' own figures, in the few names that a pick needs (`scrape/pending`: from a simulator);
 //! - `kv_events`: what engines have cached for certain, by the events they publish;
 //! - `tokens`: tokens of prompts, asked of engines; `speculation`: prompts just sent somewhere; `exact_prefixes`: both and the index, of a pool
@@ -17,6 +17,7 @@
 //! - `receipt`: reasons for a choice;
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
+mod candidates;
 mod endpoint;
 mod exact_figures;
 mod exact_prefixes;
@@ -25,6 +26,7 @@ mod kv_events;
 mod load;
 mod metrics;
 mod pick;
+mod pick_request;
 mod picked;
 mod prefix;
 mod queue;
@@ -42,7 +44,7 @@ mod tokens;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
-pub use self::pick::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest};
+pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest};
 pub use self::picked::Picked;
 pub use self::queue::{QueueCounts, QueueLevel, QueueOutcome, QueueReport, QueueTerms};
 pub use self::receipt::{Receipt, Scored};

@@ -2,7 +2,9 @@ use std::{collections::HashSet, thread};
 
 use super::*;
 use crate::{
+    candidates::MOST_JUDGED,
     metrics::{Adapters, Figures},
+    pick_request::Affinity,
     testing::{Fixture, address, load, prompt, prompted, sheddable, standard},
 };
 

@@ -11,7 +11,7 @@ use pailou_snapshot::Queueing;
 use tokio::time::sleep_until;
 
 use super::{Queue, QueueOutcome, QueueTerms, Size, Turn, bands::Key};
-use crate::{Picked, pick::PickError};
+use crate::{Picked, pick_request::PickError};
 
 /// Waits until `pick` finds room, or the request's time runs out. `is_restricted`: it may not use every endpoint. `is_empty` tells
 /// whether the pool has no endpoint.

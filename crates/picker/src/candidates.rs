@@ -1,0 +1,161 @@
+//! The endpoints that a pick compares.
+
+use std::time::Instant;
+
+use crate::{
+    endpoint::{Members, PoolEndpoint},
+    kv_events::CachedTokens,
+    load::Load,
+    pick_request::{Affinity, PickRequest},
+    prefix::Matches,
+    rendezvous::Beginning,
+    score::{Candidate, adapter_affinity},
+};
+
+/// Endpoints that are judged; of a larger pool, this many from a random place on, those that have the prompt cached, and its home.
+pub(crate) const MOST_JUDGED: usize = 128;
+/// Endpoints that a request can fail over to, the first included; receipts name as many.
+pub(crate) const MOST_RANKED: usize = 16;
+/// Share of the requests at all endpoints that others must have sent for them to count as further gateways.
+const FOREIGN_SHARE: f32 = 0.25;
+
+/// Parts of a request's prompt that endpoints have, estimated and for certain.
+pub(crate) struct Prefixes<'a> {
+    pub(crate) request: &'a PickRequest<'a>,
+    pub(crate) matches: Matches,
+    pub(crate) cached: CachedTokens,
+    /// `None` where prompts do not count.
+    pub(crate) beginning: Option<Beginning>,
+}
+
+impl Prefixes<'_> {
+    /// Bytes of the prompt that an endpoint probably has: what it has told where that is all there is to tell, or else the greater of
+    /// that and the estimate.
+    fn bytes(&self, slot: u16) -> u32 {
+        let estimate = self.matches.bytes(slot);
+        let Some((cached, tokens)) = self.cached.of(slot).zip(self.request.tokens) else { return estimate };
+        let share = cached.tokens as f32 / tokens.total().max(1) as f32;
+        let bytes = (share * self.request.prompt.len() as f32) as u32;
+        if cached.is_complete { bytes } else { bytes.max(estimate) }
+    }
+
+    /// Bytes that an endpoint is taken to have where it is the prompt's home; none where it tells what it has.
+    fn assumed(&self, slot: u16) -> u32 {
+        let tells = self.request.tokens.is_some() && self.cached.of(slot).is_some_and(|cached| cached.is_complete);
+        self.beginning.filter(|_| !tells).map_or(0, |beginning| beginning.assumed)
+    }
+
+    fn distance(&self, endpoint: &PoolEndpoint) -> f32 {
+        self.beginning.map_or(0.0, |beginning| beginning.distance(endpoint.identity))
+    }
+}
+
+/// The endpoints that may serve a request, with all that does not change while it is being picked for.
+pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant) -> Vec<Candidate> {
+    let request = prefixes.request;
+    let count = members.endpoints.len();
+    let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
+    let is_avoided = |endpoint: &PoolEndpoint| request.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
+    let is_eligible = |endpoint: &PoolEndpoint| request.subset.is_none_or(|subset| subset.contains(&endpoint.address));
+    // A large pool's home is judged wherever it is.
+    let nearest = if count > MOST_JUDGED {
+        let eligible = members.endpoints.iter().filter(|endpoint| is_eligible(endpoint));
+        eligible.map(|endpoint| prefixes.distance(endpoint)).fold(f32::INFINITY, f32::min)
+    } else {
+        0.0
+    };
+    let mut others = 0;
+    let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
+    for place in 0..count {
+        let member = (start + place) % count;
+        let endpoint = &members.endpoints[member];
+        if !is_eligible(endpoint) {
+            continue;
+        }
+        let distance = prefixes.distance(endpoint);
+        let prefix = prefixes.bytes(endpoint.slot);
+        let is_preferred = request.affinity.is_some_and(|affinity| affinity.slot == endpoint.slot());
+        if prefix == 0 && !is_preferred && distance > nearest {
+            others += 1;
+            if others > MOST_JUDGED {
+                continue;
+            }
+        }
+        candidates.push(Candidate {
+            member: member as u32,
+            priority: endpoint.endpoint.priority,
+            failing: endpoint.record.failures.is_last(now) || is_avoided(endpoint),
+            load: Load::default(),
+            prefix,
+            likely: prefix,
+            adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
+            is_preferred: false,
+            is_full: false,
+            distance,
+            score: 0.0,
+        });
+    }
+    candidates
+}
+
+/// Whether a good part of what the endpoints have was sent by others: there are further gateways.
+pub(crate) fn are_others_there(candidates: &[Candidate]) -> bool {
+    let foreign: f32 = candidates.iter().map(|candidate| candidate.load.foreign).sum();
+    let requests: f32 = candidates.iter().map(|candidate| candidate.load.waiting + candidate.load.running).sum();
+    foreign >= 1.0 && foreign >= FOREIGN_SHARE * requests
+}
+
+/// Takes part of the prompt to be cached at its home, the nearest that is not failing: another gateway may have sent it there.
+pub(crate) fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates: &mut [Candidate]) {
+    let working = candidates.iter_mut().filter(|candidate| !candidate.failing);
+    let Some(home) = working.min_by(|a, b| a.distance.total_cmp(&b.distance)) else { return };
+    let slot = members.endpoints[home.member as usize].slot;
+    home.likely = home.prefix.max(prefixes.assumed(slot));
+}
+
+pub(crate) fn apply(affinity: Affinity, members: &Members, candidates: &mut [Candidate]) {
+    for candidate in candidates {
+        let is_it = members.endpoints[candidate.member as usize].slot() == affinity.slot;
+        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation(None) < 1.0);
+    }
+}
+
+/// Reads every candidate's load; those that are silent get what their siblings have from others.
+pub(crate) fn measure(members: &Members, candidates: &mut [Candidate], now: Instant) {
+    let (mut fresh, mut foreign, mut kv) = (0.0_f32, 0.0, 0.0);
+    for candidate in candidates.iter_mut() {
+        let endpoint = &members.endpoints[candidate.member as usize];
+        candidate.load = Load::new(endpoint.record.in_flight.level(), &endpoint.reading.load(), now);
+        if candidate.load.fresh {
+            fresh += 1.0;
+            foreign += candidate.load.foreign;
+            kv += candidate.load.kv;
+        }
+    }
+    if fresh == 0.0 {
+        return;
+    }
+    for candidate in candidates.iter_mut().filter(|candidate| !candidate.load.fresh) {
+        candidate.load = candidate.load.with_siblings(foreign / fresh, kv / fresh);
+    }
+}
+
+/// The mean over all candidates that are not failing, or over all if every one is; `None` if there are none.
+pub(crate) fn saturation(candidates: &[Candidate], max_concurrency: Option<u32>) -> Option<f32> {
+    let all_failing = candidates.iter().all(|candidate| candidate.failing);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for candidate in candidates.iter().filter(|candidate| all_failing || !candidate.failing) {
+        sum += candidate.saturation(max_concurrency);
+        count += 1.0;
+    }
+    (count > 0.0).then(|| sum / count)
+}
+
+/// Moves the best to the front, in order; the others follow in any.
+pub(crate) fn rank(candidates: &mut [Candidate]) {
+    if candidates.len() > MOST_RANKED {
+        candidates.select_nth_unstable_by(MOST_RANKED - 1, Candidate::order);
+    }
+    let ranked = candidates.len().min(MOST_RANKED);
+    candidates[..ranked].sort_unstable_by(Candidate::order);
+}
