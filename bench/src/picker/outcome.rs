@@ -1,4 +1,4 @@
-//! What became of requests, and the figures of it.
+//! Outcomes of requests, and their figures.
 
 use std::time::Duration;
 

@@ -72,7 +72,7 @@ pub(super) enum RequestStart {
     After(usize, Duration),
 }
 
-/// What becomes of a replica.
+/// Fate of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplicaChange {
     /// Its process ends.

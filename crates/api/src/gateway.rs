@@ -28,7 +28,7 @@ pub struct GatewaySpec {
     /// Labels, annotations and parameters for what is provisioned.
     #[serde(default)]
     pub infrastructure: Option<GatewayInfrastructure>,
-    /// Which ListenerSets may attach; none by default.
+    /// ListenerSets that may attach; none by default.
     #[serde(default)]
     pub allowed_listeners: AllowedListeners,
     /// Client certificates, asked of clients and shown to backends.
@@ -77,7 +77,7 @@ pub struct GatewayInfrastructure {
     pub parameters_ref: Option<LocalObjectReference>,
 }
 
-/// Which ListenerSets may attach to a Gateway.
+/// ListenerSets that may attach to a Gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct AllowedListeners {
     /// Their namespaces.

@@ -109,7 +109,7 @@ pub struct GrpcBackendRef {
 }
 
 impl GrpcBackendRef {
-    /// Which object, without weight and filters.
+    /// The object, without weight and filters.
     pub fn target(&self) -> BackendObjectReference {
         BackendObjectReference {
             group: self.group.clone(),

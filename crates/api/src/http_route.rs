@@ -112,7 +112,7 @@ pub struct HttpBackendRef {
 }
 
 impl HttpBackendRef {
-    /// Which object, without weight and filters.
+    /// The object, without weight and filters.
     pub fn target(&self) -> BackendObjectReference {
         BackendObjectReference {
             group: self.group.clone(),

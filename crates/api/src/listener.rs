@@ -27,7 +27,7 @@ pub struct Listener {
     /// Certificates, for HTTPS and TLS.
     #[serde(default)]
     pub tls: Option<ListenerTls>,
-    /// Which routes may attach; those of the same namespace by default.
+    /// Routes that may attach; those of the same namespace by default.
     #[serde(default)]
     pub allowed_routes: AllowedRoutes,
     /// Filters before routing (experimental).
@@ -133,7 +133,7 @@ pub enum TlsMode {
     Passthrough,
 }
 
-/// Which routes may attach to a listener.
+/// Routes that may attach to a listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct AllowedRoutes {
     /// Their namespaces; the Gateway's own by default.

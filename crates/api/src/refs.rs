@@ -116,7 +116,7 @@ impl BackendRef {
         single.cloned().map(Self::of).into_iter().chain(refs.iter().cloned()).collect()
     }
 
-    /// Which object, without the weight.
+    /// The object, without the weight.
     pub fn target(&self) -> BackendObjectReference {
         BackendObjectReference {
             group: self.group.clone(),
@@ -213,7 +213,7 @@ pub struct TargetSelector {
     /// Further requirements on the target's labels.
     #[serde(default)]
     pub match_expressions: Vec<LabelRequirement>,
-    /// Which namespaces; the policy's own when absent.
+    /// Namespaces; the policy's own when absent.
     #[serde(default)]
     pub namespaces: Option<TargetNamespaces>,
 }

@@ -33,7 +33,7 @@ pub enum RuleAction {
 pub struct AuthorizationRule {
     /// Action of a request that matches.
     pub action: RuleAction,
-    /// Who calls.
+    /// Callers that match.
     pub principal: Principal,
     /// The operation; any if absent.
     pub operation: Option<Operation>,
@@ -41,7 +41,7 @@ pub struct AuthorizationRule {
     pub condition: Option<Arc<Condition>>,
 }
 
-/// Who calls. All parts have to match; an empty list matches all.
+/// Callers. All parts have to match; an empty list matches all.
 #[derive(Clone, Debug, Default)]
 pub struct Principal {
     /// Ranges of the client's address; one of them.

@@ -174,7 +174,7 @@ impl JwtAuth {
             let value = claims.find(claim).and_then(claims::as_header);
             match value.and_then(|value| HeaderValue::from_str(&value).ok()) {
                 Some(value) => drop(headers.insert(header, value)),
-                // What an earlier claim has set stays.
+                // A value that an earlier claim has set stays.
                 None if provider.claim_headers[..at].iter().any(|earlier| earlier.header == *header) => {}
                 None => drop(headers.remove(header)),
             }

@@ -1,4 +1,4 @@
-//! Who may call: the settings of authentication and authorization, and what they say of one request.
+//! Authentication and authorization: their settings, and their verdict on one request.
 //!
 //! Nothing here does IO, reads a clock or knows Kubernetes. The compiler makes the settings, the proxy lends a request's head and acts
 //! on the [`Denial`]. Keys, passwords and tokens are in no `Debug` output and in no error.

@@ -1,4 +1,4 @@
-//! Which headers an authorization server may change.
+//! Headers that an authorization server may change.
 
 use http::{HeaderName, HeaderValue, header};
 use pailou_envoy_proto::{

@@ -1,4 +1,4 @@
-//! Which listeners a route attaches to.
+//! Listeners that a route attaches to.
 
 use crate::status::Problem;
 use pailou_api::{

@@ -1,4 +1,4 @@
-//! Which versions of Gateway API's CustomResourceDefinitions are known.
+//! Known versions of Gateway API's CustomResourceDefinitions.
 
 use std::collections::BTreeMap;
 

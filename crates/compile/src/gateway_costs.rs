@@ -6,7 +6,7 @@ use pailou_limits::LlmCosts;
 
 use crate::status::{Condition, Problem};
 
-/// What a Gateway's annotations lead to.
+/// Costs that a Gateway's annotations lead to.
 #[derive(Default)]
 pub(crate) struct GatewayCosts {
     /// Costs and prices; `None` where no annotation names any.

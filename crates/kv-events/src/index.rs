@@ -67,7 +67,7 @@ pub struct IndexCounters {
     pub clears: u64,
 }
 
-/// Which tokens are cached where.
+/// Tokens that are cached, by publisher.
 #[derive(Debug)]
 pub struct Index {
     records: Records,

@@ -8,7 +8,7 @@ impl Counters {
     /// Admits a request that the service has charged, and of whose counter it says how much is left. Room is held here for the response:
     /// the service learns its cost at the end alone, and requests at the same time would not see each other. `charge.cost` is 0.
     ///
-    /// What is left is the service's word. Where nothing is held it has consented already: one client alone sees what the service does.
+    /// The rest is the service's word. Where nothing is held it has consented already: one client alone sees what the service does.
     pub fn admit_counted_elsewhere(self: &Arc<Self>, now: u64, charge: &Charge, remaining: u64) -> Admission {
         let admitted = self.charge(now, charge, |counter, _, _| {
             counter.lease = None;

@@ -224,7 +224,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order, the sum is what a reader of the rules computes, and nothing stays held.
+    /// In any order of events the sum is what a reader of the rules computes, and nothing stays held.
     #[test]
     fn the_sum_ends_true(steps in proptest::collection::vec(step(), 0..200)) {
         let counters = Arc::new(Counters::default());

@@ -301,7 +301,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: what is granted in a window stays within the limit, but for costs that were more than was
+    /// In any order of events: what is granted in a window stays within the limit, but for costs that were more than was
     /// held; and no replica has spent what the store does not know.
     #[test]
     fn the_sum_stays_within_the_limit(limit in 1_u64..200, skews in proptest::array::uniform3(-5_i64..5), steps in proptest::collection::vec(step(), 0..150)) {

@@ -1,4 +1,4 @@
-//! Which prompts' beginnings are probably in which endpoint's KV cache.
+//! Beginnings of prompts that are probably in endpoints' KV caches.
 //!
 //! A prompt is cut into blocks; a block's hash is chained to its predecessor's, so that one hash stands for the whole prompt up to
 //! there. Blocks grow with their position (64 bytes, about an engine's 16 tokens, for the first 4 KiB; then 256, 1,024, 4,096):

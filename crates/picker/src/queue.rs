@@ -92,7 +92,7 @@ struct State {
     statistics: Statistics,
 }
 
-/// What a waiting request is to do.
+/// Next step of a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     /// Try to pick.

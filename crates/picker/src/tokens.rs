@@ -86,7 +86,7 @@ struct Found {
     outcome: TokensOutcome,
 }
 
-/// What an answer was for.
+/// Request that the answer was for.
 #[derive(Clone, Copy, Debug)]
 struct Source {
     question: u128,

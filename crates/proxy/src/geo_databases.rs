@@ -157,7 +157,7 @@ impl GeoDatabases {
                 slot.wait_until_read().await;
             }
         };
-        // What is not read then, no rule can be judged by.
+        // No rule can be judged by a file that is not read then.
         let _ = timeout_at(until, read).await;
     }
 

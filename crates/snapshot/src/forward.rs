@@ -7,7 +7,7 @@ use super::{AuthorizationFilter, Backends, CircuitBreaker, Failure, RouteName};
 /// The rule of a TLSRoute, TCPRoute or UDPRoute, with every policy that applies to it resolved.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// Which rule of which route it is.
+    /// Identity of the rule.
     pub route: RouteName,
     /// Backends of connections, in proportion to weights; or why there is none, and connections are closed.
     pub backends: Result<Backends, Failure>,

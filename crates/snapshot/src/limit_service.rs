@@ -61,7 +61,7 @@ pub struct LimitServiceAddress {
 pub enum LimitServiceUrlError {
     /// The scheme is another.
     Scheme(String),
-    /// What follows is no `host:port`.
+    /// The rest is no `host:port`.
     Authority,
 }
 

@@ -46,7 +46,7 @@ pub enum TlsListener {
 /// One listener of a Gateway for HTTP: the root of routing.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Which listener it is.
+    /// Identity of the listener.
     pub name: ListenerName,
     /// Host names it answers for; `None` is any.
     pub hostname: Option<HostPattern>,
@@ -69,7 +69,7 @@ pub struct Listener {
 /// One listener of protocol TLS, TCP or UDP: whole connections, or a client's datagrams, go to one backend.
 #[derive(Clone, Debug)]
 pub struct ConnectionListener {
-    /// Which listener it is.
+    /// Identity of the listener.
     pub name: ListenerName,
     /// Server names it answers for; `None` is any, and all there is to TCP and UDP.
     pub hostname: Option<HostPattern>,
@@ -149,7 +149,7 @@ pub enum ListenerRef<'a> {
 }
 
 impl<'a> ListenerRef<'a> {
-    /// Which listener it is.
+    /// Identity of the listener.
     pub fn name(self) -> &'a ListenerName {
         match self {
             Self::Http(listener) => &listener.name,

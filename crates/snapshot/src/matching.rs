@@ -1,4 +1,4 @@
-//! Which rule answers a request: Gateway API's precedence as an order of entries.
+//! The rule that answers a request: Gateway API's precedence as an order of entries.
 
 use std::{cmp::Reverse, sync::Arc};
 

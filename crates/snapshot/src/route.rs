@@ -12,7 +12,7 @@ use super::{
 /// One rule of a route, with every policy that applies to it resolved.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Which rule of which route it is.
+    /// Identity of the rule.
     pub route: RouteName,
     /// The rule's filters.
     pub filters: Arc<Filters>,
@@ -47,7 +47,7 @@ impl Rule {
     }
 }
 
-/// Which rule of which route.
+/// Identity of a route's rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteName {
     /// The route's kind.

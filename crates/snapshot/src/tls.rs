@@ -158,7 +158,7 @@ pub struct UpstreamTls {
     pub is_by_host: bool,
     /// The names of which the certificate must bear at least one; empty for the name sent as SNI.
     pub names: Vec<San>,
-    /// Which authorities are trusted.
+    /// Authorities that are trusted.
     pub roots: Roots,
     /// Accept any certificate (`Backend` `tls.insecureSkipVerify`).
     pub insecure_skip_verify: bool,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub struct LlmRequestCost {
     /// Key of dynamic metadata `io.envoy.ai_gateway`.
     pub metadata_key: String,
-    /// What counts.
+    /// Kind of cost.
     #[serde(rename = "type")]
     pub kind: LlmRequestCostType,
     /// Expression of type CEL.
@@ -16,7 +16,7 @@ pub struct LlmRequestCost {
     pub cel: Option<String>,
 }
 
-/// What a cost counts.
+/// Kinds of costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "the field's own values")]
 pub enum LlmRequestCostType {

@@ -19,7 +19,7 @@ pub struct BackendSettings {
     /// How an endpoint is chosen.
     #[serde(default)]
     pub load_balancer: Option<LoadBalancer>,
-    /// Which endpoints are used at all.
+    /// Endpoints that are used at all.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
     /// Keepalive of connections.

@@ -54,7 +54,7 @@ pub struct BackendTrafficPolicySpec {
     /// How an endpoint is chosen.
     #[serde(default)]
     pub load_balancer: Option<LoadBalancer>,
-    /// Which endpoints are used at all.
+    /// Endpoints that are used at all.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
     /// Keepalive of connections to backends.

@@ -161,7 +161,7 @@ pub struct ClientIpDetection {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct DirectSourceIp {}
 
-/// Which part of X-Forwarded-For is believed.
+/// Part of X-Forwarded-For that is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct XForwardedFor {
@@ -220,7 +220,7 @@ pub struct ClientTls {
     pub fingerprints: Option<Unsupported>,
 }
 
-/// Which certificates clients must present.
+/// Certificates that clients must present.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientValidation {

@@ -212,7 +212,7 @@ pub struct Service {
     /// `LoadBalancer` by default.
     #[serde(rename = "type")]
     pub kind: Option<ServiceType>,
-    /// Which load balancer.
+    /// Kind of load balancer.
     pub load_balancer_class: Option<String>,
     /// Whether nodes have ports for a load balancer, too.
     pub allocate_load_balancer_node_ports: Option<bool>,

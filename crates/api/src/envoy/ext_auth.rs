@@ -97,7 +97,7 @@ pub struct BodyToExtAuth {
 pub struct ContextExtension {
     /// Its name.
     pub name: String,
-    /// Which of the others is set; `Value` by default.
+    /// The one of the others that is set; `Value` by default.
     #[serde(default, rename = "type")]
     pub kind: ContextExtensionType,
     /// The text.

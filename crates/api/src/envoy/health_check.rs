@@ -1,4 +1,4 @@
-//! Which endpoints are used.
+//! Endpoints that are used.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use crate::duration::Duration;
 use crate::port::PortNumber;
 use crate::unsupported::Unsupported;
 
-/// Which endpoints are used.
+/// Endpoints that are used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
@@ -130,7 +130,7 @@ pub struct TcpHealthCheck {
 /// Bytes of a probe: `text` or `binary`, as the type says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct HealthCheckPayload {
-    /// Which of the two.
+    /// The one of the two.
     #[serde(rename = "type")]
     pub kind: HealthCheckPayloadType,
     /// As text.

@@ -86,7 +86,7 @@ impl RemoteJwks {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalJwks {
-    /// Which of the others is set; `Inline` by default.
+    /// The one of the others that is set; `Inline` by default.
     #[serde(default, rename = "type")]
     pub kind: LocalJwksType,
     /// The key set.

@@ -56,7 +56,7 @@ pub enum LoadBalancerType {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsistentHash {
-    /// Which part of the request.
+    /// The part of the request.
     #[serde(rename = "type")]
     pub kind: ConsistentHashType,
     /// The header, when the type is `Header`.
@@ -80,7 +80,7 @@ fn table_size() -> u32 {
     65_537
 }
 
-/// Which part of the request is hashed.
+/// Part of the request that is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum ConsistentHashType {
     /// The client's address.

@@ -7,7 +7,7 @@ use crate::{http_match::HttpMethod, parse, validate};
 /// Limits of rate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct RateLimit {
-    /// Which of the two, where the deprecated field is used.
+    /// The one of the two, where the deprecated field is used.
     #[serde(rename = "type", default)]
     pub kind: Option<RateLimitType>,
     /// Counted over all replicas.
@@ -81,7 +81,7 @@ pub enum RateLimitHeaders {
     DraftVersion03,
 }
 
-/// Which requests a limit is for; all that is set must hold.
+/// Requests that a limit is for; all that is set must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientSelector {
@@ -233,7 +233,7 @@ pub struct RateLimitCost {
 /// Source of a cost.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RateLimitCostSpecifier {
-    /// Which of the two fields.
+    /// The one of the two fields that counts.
     pub from: RateLimitCostFrom,
     /// A fixed cost; 0 only checks.
     #[serde(default)]

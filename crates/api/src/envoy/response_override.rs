@@ -8,10 +8,10 @@ use crate::header_filter::HeaderFilter;
 use crate::http_filter::RequestRedirect;
 use crate::names::HeaderName;
 
-/// Which responses are replaced, and by what; exactly one of `response` and `redirect` is set.
+/// Responses that are replaced, and their replacement; exactly one of `response` and `redirect` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ResponseOverride {
-    /// Which responses.
+    /// Responses that are replaced.
     #[serde(rename = "match")]
     pub matches: ResponseMatch,
     /// Origin of the responses; all when absent.
@@ -36,7 +36,7 @@ pub enum ResponseSource {
     Backend,
 }
 
-/// Which responses; at least one field is set.
+/// Responses; at least one field is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResponseMatch {

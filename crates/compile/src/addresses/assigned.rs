@@ -1,4 +1,4 @@
-//! Which of a data plane's addresses a Gateway has: each entry of `spec.addresses` is answered by itself.
+//! Addresses of a data plane that a Gateway has: each entry of `spec.addresses` is answered by itself.
 //!
 //! Source: GEP-5093.
 

@@ -58,7 +58,7 @@ struct Gateway {
     is_new: bool,
 }
 
-/// Which objects a Gateway may need, or not need any more, since the last change.
+/// Objects that a Gateway may need, or not need any more, since the last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved<'a> {
     /// Any.

@@ -229,7 +229,7 @@ fn expected(
     Ok(Some(Values { first: values.first.or(theirs.first), second: values.second.or(theirs.second), limits }))
 }
 
-/// What the snapshot has for a rule on the listener of a port.
+/// Policies that the snapshot has for a rule on the listener of a port.
 fn rule_at<'s>(compiled: &'s Compiled, at: usize, (route, rule): (&str, &str)) -> &'s Rule {
     let listener = compiled.snapshot.ports[at].http("").unwrap();
     let (path, headers) = (format!("/{route}/{rule}"), HeaderMap::new());

@@ -18,7 +18,7 @@ pub(crate) enum Line {
     },
     /// The object was deleted, or its Gateway needs it no longer.
     Delete {
-        /// Which one.
+        /// Its identity.
         key: WireKey,
     },
     /// The batch ends: what came since the last one holds from now on, together.

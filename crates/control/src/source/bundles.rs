@@ -1,4 +1,4 @@
-//! Which bundle of Gateway API each of its CustomResourceDefinitions is of.
+//! The bundle of Gateway API that each of its CustomResourceDefinitions is of.
 
 use std::collections::BTreeMap;
 

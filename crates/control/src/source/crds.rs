@@ -1,4 +1,4 @@
-//! Which kinds the cluster serves, and in which versions.
+//! Kinds that the cluster serves, and their versions.
 //!
 //! CustomResourceDefinitions are watched by their metadata alone, for their bodies are large. Of those that are ours the versions
 //! are read whenever they change.

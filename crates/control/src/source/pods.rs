@@ -1,4 +1,4 @@
-//! Which Pods are of interest: those that InferencePools select.
+//! Pods of interest: those that InferencePools select.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Which entries of others' lists are ours.
+//! Entries of others' lists that are ours.
 
 use std::collections::BTreeSet;
 

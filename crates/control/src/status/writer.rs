@@ -1,4 +1,4 @@
-//! Which objects are written, and when: one write an object at a time, a bounded number of objects at once, by the leader alone.
+//! Order of writes: one write an object at a time, a bounded number of objects at once, by the leader alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

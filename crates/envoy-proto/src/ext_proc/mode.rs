@@ -1,6 +1,6 @@
-//! Which parts of a request and a response are sent: `envoy.extensions.filters.http.ext_proc.v3.ProcessingMode`.
+//! Parts of a request and a response that are sent: `envoy.extensions.filters.http.ext_proc.v3.ProcessingMode`.
 
-/// Which parts are sent, and how.
+/// Parts that are sent, and in which way.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct ProcessingMode {
     /// The request's headers.

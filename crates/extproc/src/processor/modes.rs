@@ -1,4 +1,4 @@
-//! Which parts of a message a server gets.
+//! Parts of a message that a server gets.
 
 use pailou_envoy_proto::ext_proc::{BodySendMode, HeaderSendMode, ProcessingMode, ProtocolConfiguration};
 

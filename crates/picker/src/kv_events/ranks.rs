@@ -1,4 +1,4 @@
-//! Which of its pod's publishers an endpoint follows.
+//! Publishers of its pod that an endpoint follows.
 
 use std::{collections::HashMap, net::IpAddr, ops::Range, sync::Arc};
 

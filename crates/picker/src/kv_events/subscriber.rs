@@ -191,7 +191,7 @@ impl Subscriber {
             SequenceAction::Apply { payload, is_live } => {
                 let is_clear = cache.apply(*publisher, ingest, &payload, is_live) == ApplyOutcome::Cleared;
                 has_cleared_cache |= is_clear;
-                // What was cleared before this connection says nothing of what requests have left there since.
+                // A clear before this connection says nothing of the blocks that requests have left there since.
                 has_lost_cache |= is_clear && is_live;
             }
             SequenceAction::Replay { from } => *replay = replay_address.map(|address| Replay::start(cache, address, from)),

@@ -16,7 +16,7 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// The same while no rate is known.
 const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What became of a request that waited, or was to.
+/// Outcome of a request that waited, or was to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueOutcome {
     /// It was sent to an endpoint.

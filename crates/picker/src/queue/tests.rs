@@ -101,7 +101,7 @@ fn a_request_that_ends_lets_the_first_of_the_highest_priority_go() {
     let mut held = vec![fixture.pick(&standard()), fixture.pick(&standard())];
     let mut waiting = [0, -1, 1].map(|it| begin(&fixture, priority(it)));
     for expected in [2, 0, 1] {
-        // Who has the turn after another has gone finds no room.
+        // The next to have the turn finds no room.
         waiting.iter_mut().filter(|it| it.is_woken()).for_each(|it| assert!(it.poll().is_pending()));
         assert!(waiting.iter().all(|it| !it.is_woken()));
         held.remove(0);

@@ -28,7 +28,7 @@ const MAX_QUESTIONS: usize = 16;
 /// Tokens, or why there are none.
 type Answer = Result<Arc<[u32]>, TokensOutcome>;
 
-/// What questions under way need.
+/// State of questions under way.
 #[derive(Default)]
 pub(super) struct Asking {
     pub(super) answers: Mutex<AnswerCache>,

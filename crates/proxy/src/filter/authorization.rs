@@ -65,7 +65,7 @@ pub(super) async fn rules(
         location,
     };
     if let Err(denial) = filter.rules.authorize(&facts) {
-        // Whatever the path: a model that nobody knows is not found at any.
+        // At every path: a model that nobody knows is not found at any.
         let model = if let Body::Read { model, .. } = known { model } else { None };
         return Err(Denied::new(filter, denial).error(model));
     }

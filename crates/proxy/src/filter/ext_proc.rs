@@ -178,7 +178,7 @@ impl Processor {
         };
         match refusal {
             Refusal::Reply(reply) => Error::processed(reply, &server),
-            // Whatever `statusOnError` is, as in Envoy.
+            // In spite of `statusOnError`, as in Envoy.
             Refusal::Late => {
                 let detail = format!("it did not answer within {} ms", self.settings.message_timeout.as_millis());
                 failed(StatusCode::GATEWAY_TIMEOUT, detail)

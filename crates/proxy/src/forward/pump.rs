@@ -92,7 +92,7 @@ enum State {
     Ended,
 }
 
-/// Which end of a direction broke.
+/// The end of a direction that broke.
 enum Broken {
     Reader(io::Error),
     Writer(io::Error),

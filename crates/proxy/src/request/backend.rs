@@ -1,4 +1,4 @@
-//! Which of a rule's backends a request goes to.
+//! The backend of a rule that a request goes to.
 
 use std::{ptr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Which listener answers on a connection: the most specific by host name.
+//! The listener that answers on a connection: the most specific by host name.
 
 use std::sync::Arc;
 

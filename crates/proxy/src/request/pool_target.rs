@@ -46,7 +46,7 @@ pub(super) struct PoolTarget<'a> {
 }
 
 impl<'a> PoolTarget<'a> {
-    /// What a pick depends on.
+    /// Properties that a pick depends on.
     ///
     /// # Errors
     /// 400 or 415 where the body of a model call cannot be read.

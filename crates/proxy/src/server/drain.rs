@@ -1,4 +1,4 @@
-//! Which connections are open, and word to them that it is time to go.
+//! Open connections, and word to them that it is time to go.
 
 use std::sync::{
     Arc,

@@ -53,7 +53,7 @@ impl Drop for SharedAhead {
     }
 }
 
-/// What a destination borrows, for a task that outlives its request.
+/// Parts that a destination borrows, for a task that outlives its request.
 struct Borrowed {
     address: Address,
     tls: Option<Arc<ClientTls>>,
@@ -62,7 +62,7 @@ struct Borrowed {
     endpoint: Option<Arc<EndpointState>>,
 }
 
-/// What a destination does not borrow.
+/// Parts that a destination does not borrow.
 #[derive(Clone, Copy)]
 struct Plain {
     protocol: Protocol,

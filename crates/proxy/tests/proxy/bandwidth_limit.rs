@@ -136,7 +136,7 @@ async fn an_upgraded_connection_passes_no_faster_in_either_direction() {
     let bytes = "0123456789".repeat(40);
     passes_slowly(&mut client, &mut backend, bytes.as_bytes()).await;
     passes_slowly(&mut backend, &mut client, bytes.as_bytes()).await;
-    // What waits is passed on before the end is.
+    // Bytes that wait are passed on before the end is.
     backend.write_all(bytes.as_bytes()).await.unwrap();
     drop(backend);
     let mut rest = Vec::new();

@@ -56,7 +56,7 @@ impl Pki {
         [Some(&self.ours), Some(&self.theirs), None].map(|certificate| self.servers.client(certificate, "http/1.1"))
     }
 
-    /// Which of the clients get an answer.
+    /// Clients that get an answer.
     async fn let_in(&self, gateway: &Gateway, port: u16) -> Vec<bool> {
         let mut answered = Vec::new();
         for client in self.clients() {

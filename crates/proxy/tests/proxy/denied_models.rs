@@ -85,7 +85,7 @@ async fn a_model_that_is_hidden_looks_like_one_that_does_not_exist() {
     let (status, ..) = call(&gateway, "/v1/chat/completions", "two", "secret-model").await;
     assert_eq!(status, 200);
     ear.next().await;
-    // Who has no key learns that first.
+    // A client without a key learns that first.
     assert_eq!(call(&gateway, "/v1/chat/completions", "four", "secret-model").await.0, 401);
 }
 

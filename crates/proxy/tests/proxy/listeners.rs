@@ -1,4 +1,4 @@
-//! Which listener answers: by host name alone in clear text, by server name and host name within TLS.
+//! The listener that answers: by host name alone in clear text, by server name and host name within TLS.
 
 use std::fmt::Write as _;
 

@@ -76,7 +76,7 @@ async fn responses_that_pickers_hold_back_take_room_and_wait_beyond_it() {
     let filled = async {
         // The last of it goes to whoever comes first: a piece may be larger than what is left.
         while gateway.metric(HELD) < ROOM * 0.95 {
-            // Who asks in vain counts for a moment.
+            // A question in vain counts for a moment.
             assert!(gateway.metric(HELD) <= ROOM + f64::from(1 << 20));
             sleep(Duration::from_millis(1)).await;
         }

@@ -1,4 +1,4 @@
-//! Which fields of an EnvoyProxy are set and not acted on.
+//! Fields of an EnvoyProxy that are set and not acted on.
 
 use super::{EnvoyProxySpec, KubernetesProvider};
 use crate::unsupported::unsupported_fields;

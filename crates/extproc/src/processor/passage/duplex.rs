@@ -36,7 +36,7 @@ where
         Err(Stop::Ended(Ending::Refused(refusal))) => Err(PassageError::Refused(refusal)),
         // The server had left before it was bound: all of the body is here.
         Err(Stop::Ended(Ending::LetGo)) => {
-            // Who waits for the answer to the headers waits no more.
+            // A task that waits for the answer to the headers waits no more.
             duplex.headers = None;
             duplex.pass_on().await
         }

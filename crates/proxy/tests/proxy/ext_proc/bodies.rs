@@ -94,7 +94,7 @@ async fn a_request_is_processed_in_pieces() {
     let call = calls.recv().await.unwrap();
     let (head, body) = head_and_body(&call);
     assert!(!head.contains("content-length"), "{head}");
-    // What comes together may be one piece.
+    // Bytes that come together may be one piece.
     assert!(["1three", "onetwothree", "1twothree"].contains(&&*body), "{body}");
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 const ROUTE: &str = "httproute/default/route/rule/0/match/0/*";
 
-/// What a service is asked about a request under these rules, one line for each question.
+/// Questions to a service about a request under these rules, one line for each.
 async fn asked(rules: &str, more: &str) -> Vec<String> {
     let limit = format!("{{global: {{rules: [{rules}]}}}}");
     let engine = Engine::start().await;

@@ -48,7 +48,7 @@ fn cel(key: &str, text: &str) -> String {
     format!("{{metadataKey: {key}, type: CEL, cel: \"{text}\"}}")
 }
 
-/// What the one counter has.
+/// State of the one counter.
 fn spent(gateway: &Gateway) -> u64 {
     let [counter] = &*gateway.proxy.limits(&CounterQuery::default()) else { panic!("one counter") };
     assert_eq!(counter.reserved, 0);
@@ -97,7 +97,7 @@ async fn a_budget_in_money_for_five_calls_lets_five_of_fifty_at_once_pass() {
     let (gateway, mut engine) = serve_priced(&budget(5 * 22, MONEY), "", PRICES).await;
     passed(&gateway, &mut engine, 50, 5).await;
     assert_eq!(spent(&gateway), 5 * 21);
-    // What was held too much is back.
+    // Room that was held too much is back.
     answered(&gateway, &mut engine, &call("")).await;
     assert_eq!(status(&gateway.raw(&call("")).await), "429");
 }
@@ -246,7 +246,7 @@ fn priced_pool(engine: &Engine, picker: std::net::SocketAddr, targets: &str) -> 
     Gateway::at_own_address(&[priced("", PRICES), objects, policy(&budget(1_000_000, MONEY))].concat())
 }
 
-/// What is held while the engine has a call for the model `chat`, and what is spent in the end.
+/// Room held while the engine has a call for the model `chat`, and the cost in the end.
 async fn held_and_spent(gateway: &Gateway, engine: &mut Engine) -> (u64, u64) {
     let request = call("").replace("qwen", "chat");
     let held = async {
