@@ -56,47 +56,44 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
     let count = members.endpoints.len();
     let start = if count > MOST_JUDGED { fastrand::usize(..count) } else { 0 };
     let is_avoided = |endpoint: &PoolEndpoint| request.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
-    let is_eligible = |endpoint: &PoolEndpoint| request.subset.is_none_or(|subset| subset.contains(&endpoint.address));
-    // A large pool's home is judged wherever it is.
-    let nearest = if count > MOST_JUDGED {
-        let eligible = members.endpoints.iter().filter(|endpoint| is_eligible(endpoint));
-        eligible.map(|endpoint| prefixes.distance(endpoint)).fold(f32::INFINITY, f32::min)
-    } else {
-        0.0
+    let candidate = |member: usize, failing: bool, prefix: u32, distance: f32| {
+        let endpoint = &members.endpoints[member];
+        let adapter = adapter_affinity(endpoint.reading.load().adapters(now), request.model);
+        let (member, priority) = (member as u32, endpoint.endpoint.priority);
+        Candidate { member, priority, failing, prefix, likely: prefix, adapter, distance, ..Candidate::default() }
     };
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
+    // The prompt's home in a pool that is not judged whole: its nearness, its place, and whether it is judged.
+    let mut home: Option<(Nearness, usize, bool)> = None;
     for place in 0..count {
         let member = (start + place) % count;
         let endpoint = &members.endpoints[member];
-        if !is_eligible(endpoint) {
+        if request.subset.is_some_and(|subset| !subset.contains(&endpoint.address)) {
             continue;
         }
+        let failing = endpoint.record.failures.is_last(now) || is_avoided(endpoint);
         let distance = prefixes.distance(endpoint);
         let prefix = prefixes.bytes(endpoint.slot);
         let is_preferred = request.affinity.is_some_and(|affinity| affinity.slot == endpoint.slot());
-        if prefix == 0 && !is_preferred && distance > nearest {
-            others += 1;
-            if others > MOST_JUDGED {
-                continue;
-            }
+        others += usize::from(prefix == 0 && !is_preferred);
+        let is_judged = prefix > 0 || is_preferred || others <= MOST_JUDGED;
+        let nearness = (failing, endpoint.endpoint.priority, distance);
+        if prefixes.beginning.is_some() && home.is_none_or(|(nearest, ..)| nearness < nearest) {
+            home = Some((nearness, member, is_judged));
         }
-        candidates.push(Candidate {
-            member: member as u32,
-            priority: endpoint.endpoint.priority,
-            failing: endpoint.record.failures.is_last(now) || is_avoided(endpoint),
-            load: Load::default(),
-            prefix,
-            likely: prefix,
-            adapter: adapter_affinity(endpoint.reading.load().adapters(now), request.model),
-            is_preferred: false,
-            is_full: false,
-            distance,
-            score: 0.0,
-        });
+        if is_judged {
+            candidates.push(candidate(member, failing, prefix, distance));
+        }
+    }
+    if let Some(((failing, _, distance), member, false)) = home {
+        candidates.push(candidate(member, failing, 0, distance));
     }
     candidates
 }
+
+/// Nearness of an endpoint to being a prompt's home: the least is. Failing endpoints and fallbacks are homes only where all are such.
+type Nearness = (bool, u8, f32);
 
 /// Whether a good part of what the endpoints have was sent by others: there are further gateways.
 pub(crate) fn are_others_there(candidates: &[Candidate]) -> bool {
@@ -105,10 +102,13 @@ pub(crate) fn are_others_there(candidates: &[Candidate]) -> bool {
     foreign >= 1.0 && foreign >= FOREIGN_SHARE * requests
 }
 
-/// Takes part of the prompt to be cached at its home, the nearest that is not failing: another gateway may have sent it there.
+/// Takes part of the prompt to be cached at its home: another gateway may have sent it there.
 pub(crate) fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates: &mut [Candidate]) {
-    let working = candidates.iter_mut().filter(|candidate| !candidate.failing);
-    let Some(home) = working.min_by(|a, b| a.distance.total_cmp(&b.distance)) else { return };
+    let nearer = |one: &Candidate, other: &Candidate| {
+        let apart = (one.failing, one.priority).cmp(&(other.failing, other.priority));
+        apart.then(one.distance.total_cmp(&other.distance))
+    };
+    let Some(home) = candidates.iter_mut().min_by(|one, other| nearer(one, other)) else { return };
     let slot = members.endpoints[home.member as usize].slot;
     home.likely = home.prefix.max(prefixes.assumed(slot));
 }

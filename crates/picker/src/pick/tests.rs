@@ -276,6 +276,30 @@ fn large_pools_are_sampled_but_a_cached_prompt_is_found() {
 }
 
 #[test]
+fn large_pools_without_prompts_are_sampled() {
+    for strategy in [LOAD, PREFIX] {
+        assert_eq!(Fixture::new(strategy, 400).pick(&standard()).receipt().judged, MOST_JUDGED);
+    }
+}
+
+#[test]
+fn the_home_of_a_prompt_is_no_failing_endpoint_and_no_fallback() {
+    let prompt = prompt(7, 20_000);
+    let pool = Fixture::new(PREFIX, 200);
+    let home = name(&pool.pick(&prompted(&prompt)));
+    let mut endpoints = crate::testing::endpoints(0..200);
+    let place = endpoints.iter().position(|endpoint| *endpoint.name == *home).unwrap();
+    endpoints[place].priority = 1;
+    let picks = (0..20).map(|_| {
+        let fresh = Fixture::new(PREFIX, 200);
+        fresh.state.update(crate::testing::pool(PREFIX), &endpoints);
+        name(&fresh.pick(&prompted(&prompt)))
+    });
+    let next: HashSet<_> = picks.collect();
+    assert!(next.len() == 1 && !next.contains(&home), "{next:?}");
+}
+
+#[test]
 fn gateways_agree_on_where_a_new_prompt_goes() {
     let (one, other) = (Fixture::new(PREFIX, 8), Fixture::new(PREFIX, 8));
     for number in 0..20 {
