@@ -9,7 +9,7 @@ use pailou_snapshot::{Name, RateLimitFilter};
 use crate::{index::Index, limit_backend, policies::http_filters::rate_limit, status::Problem};
 
 /// Annotation with the limits, as `rateLimit` of a BackendTrafficPolicy has them.
-const LIMIT_ANNOTATION: &str = "pailou.dev/rate-limit";
+pub(crate) const LIMIT_ANNOTATION: &str = "pailou.dev/rate-limit";
 
 /// The limits of a backend of this kind; `None` if it has none.
 ///

@@ -7,6 +7,8 @@ const PORT_ANNOTATION: &str = "pailou.dev/kv-events-port";
 const REPLAY_PORT_ANNOTATION: &str = "pailou.dev/kv-events-replay-port";
 const RANKS_ANNOTATION: &str = "pailou.dev/kv-events-data-parallel-size";
 const MAX_BLOCKS_ANNOTATION: &str = "pailou.dev/kv-events-max-blocks";
+/// All annotations that are read here.
+pub(crate) const ANNOTATIONS: [&str; 4] = [PORT_ANNOTATION, REPLAY_PORT_ANNOTATION, RANKS_ANNOTATION, MAX_BLOCKS_ANNOTATION];
 
 /// Most data-parallel ranks of an endpoint.
 const MAX_RANKS: u32 = 64;

@@ -3,10 +3,12 @@
 use pailou_api::InferencePool;
 use pailou_snapshot::{ModelServer, RoutingStrategy};
 
+use crate::{backend_limits::LIMIT_ANNOTATION, kv_events, queueing};
+
 const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
 const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
-/// Domains of the Inference Extension: an annotation in one of them means something to another gateway.
-const DOMAINS: [&str; 2] = ["inference.networking.x-k8s.io/", "inference.networking.k8s.io/"];
+/// Domains whose annotations mean something to a gateway: the Inference Extension's and ours.
+const DOMAINS: [&str; 3] = ["inference.networking.x-k8s.io/", "inference.networking.k8s.io/", "pailou.dev/"];
 
 /// The engine of the pool's Pods: vLLM unless annotated.
 pub(crate) fn runtime(pool: &InferencePool, warnings: &mut Vec<String>) -> ModelServer {
@@ -37,9 +39,10 @@ pub(crate) fn strategy(pool: &InferencePool, warnings: &mut Vec<String>) -> Rout
     }
 }
 
-/// Warns of annotations in the Inference Extension's domains that are not acted on.
+/// Warns of annotations in these domains that are not acted on.
 pub(crate) fn warn_of_unknown(pool: &InferencePool, warnings: &mut Vec<String>) {
-    let is_known = |key: &str| key == RUNTIME_ANNOTATION || key == STRATEGY_ANNOTATION;
+    let own = [RUNTIME_ANNOTATION, STRATEGY_ANNOTATION, LIMIT_ANNOTATION];
+    let is_known = |key: &str| own.iter().chain(&kv_events::ANNOTATIONS).chain(&queueing::ANNOTATIONS).any(|known| *known == key);
     let keys = pool.meta.annotations.keys().filter(|key| DOMAINS.iter().any(|domain| key.starts_with(domain)));
     warnings.extend(keys.filter(|key| !is_known(key)).map(|key| format!("annotation {key} is not acted on")));
 }

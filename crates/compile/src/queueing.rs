@@ -10,6 +10,9 @@ const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
 const MAX_BYTES_ANNOTATION: &str = "pailou.dev/queue-max-bytes";
 const TIMEOUT_ANNOTATION: &str = "pailou.dev/queue-timeout";
 const MAX_CONCURRENCY_ANNOTATION: &str = "pailou.dev/queue-max-concurrency";
+/// All annotations that are read here.
+pub(crate) const ANNOTATIONS: [&str; 5] =
+    [ANNOTATION, MAX_REQUESTS_ANNOTATION, MAX_BYTES_ANNOTATION, TIMEOUT_ANNOTATION, MAX_CONCURRENCY_ANNOTATION];
 
 const DEFAULT_MAX_REQUESTS: u32 = 5000;
 /// Most requests of a priority that an annotation may ask for.
