@@ -3,7 +3,7 @@
 //! head → listener → listener's filters → route (→ body, where matching depends on it) → rule's filters → permit → header edits,
 //! rewrite → mirrors → target → attempts → response through the filters → relay → settle
 //!
-//! A failure at any step is an [`Error`] and leaves by one exit, [`answer`].
+//! A failure at any step is an [`Error`] and leaves by one exit, [`answer()`].
 
 mod admission;
 mod answer;
@@ -77,7 +77,7 @@ use retry::Policy;
 use session::Session;
 use target::Target;
 
-/// Takes a request apart, for [`answer`]: what lives as long as that is not held twice.
+/// Takes a request apart, for [`answer()`]: what lives as long as that is not held twice.
 pub(crate) fn handle(
     connection: &Arc<Connection>,
     request: Request<ClientBody>,
