@@ -244,17 +244,19 @@ impl PoolState {
         pick::pick(&self.shared, request, Gate::Turn, Instant::now())
     }
 
-    /// Whether a request may wait that was not picked for. One whose subset has no endpoint of the pool has nothing to wait for.
+    /// Whether a request may wait that was not picked for. One whose subset has no endpoint of the pool has nothing to wait for: which
+    /// addresses it stands for was settled when the request came.
     pub fn may_wait(&self, request: &PickRequest<'_>, error: PickError) -> bool {
         let members = self.shared.members.load();
-        let is_hopeless = error == PickError::NoEndpoints && request.subset.is_some() && !members.endpoints.is_empty();
+        let is_hopeless = error == PickError::NoEndpoints && request.subset.is_some();
         members.pool.queueing.is_some() && !is_hopeless
     }
 
     /// Waits in the pool's queue until it is the request's turn and `pick` picks.
     ///
     /// # Errors
-    /// Its priority's queue is full, its time ran out, the pool had no endpoint all the while, or the process ends.
+    /// Its priority's queue is full, its time ran out, the pool had no endpoint all the while, none is left that it may use, or the process
+    /// ends.
     pub async fn wait(
         &self,
         request: &PickRequest<'_>,
@@ -266,8 +268,9 @@ impl PoolState {
         let Some(settings) = members.pool.queueing else { return self.pick(request) };
         let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
         let size = Size { tokens: tokens.number(), bytes: request.input_bytes as u64 };
+        let may_wait = |error| self.may_wait(request, error);
         let is_empty = || self.shared.members.load().endpoints.is_empty();
-        queue::wait(&members.queue, settings, (terms, size, request.subset.is_some()), pick, is_empty).await
+        queue::wait(&members.queue, settings, (terms, size, request.subset.is_some()), pick, may_wait, is_empty).await
     }
 
     /// Refuses the requests that wait, and those that would, as the process ends.

@@ -283,6 +283,34 @@ fn a_subset_without_room_holds_up_no_other_flow_and_one_without_endpoints_does_n
 }
 
 #[test]
+fn a_request_whose_endpoints_are_gone_is_refused_at_once_and_lets_others_go() {
+    let (fixture, runtime) = fixture(2, SETTINGS);
+    let _entered = runtime.0.enter();
+    let first = [address(0)];
+    let held: Vec<_> = (0..4).map(|_| fixture.pick(&standard())).collect();
+    let mut restricted = Waiting::new(&fixture.state, PickRequest { subset: Some(&first), ..standard() }, priority(1));
+    assert!(restricted.poll().is_pending());
+    let mut other = begin(&fixture, priority(0));
+    fixture.state.update(queueing(SETTINGS), &endpoints(1..2));
+    assert!(restricted.is_woken());
+    assert!(matches!(restricted.poll(), Poll::Ready(Err(PickError::NoEndpoints))));
+    drop(restricted);
+    assert!(other.is_woken() && other.poll().is_pending());
+    drop(held);
+    assert!(other.is_woken() && matches!(other.poll(), Poll::Ready(Ok(_))));
+    let counts = fixture.state.queue().unwrap().counts;
+    assert_eq!(counts[1].1.outcomes[QueueOutcome::NoEndpoints as usize], 1);
+}
+
+#[test]
+fn a_request_restricted_to_endpoints_that_an_empty_pool_lacks_does_not_wait() {
+    let (fixture, runtime) = fixture(0, SETTINGS);
+    let _entered = runtime.0.enter();
+    let mut restricted = Waiting::new(&fixture.state, PickRequest { subset: Some(&[]), ..standard() }, priority(0));
+    assert!(matches!(restricted.poll(), Poll::Ready(Err(PickError::NoEndpoints))));
+}
+
+#[test]
 fn a_closed_queue_refuses_all() {
     let (fixture, runtime) = fixture(1, SETTINGS);
     let _entered = runtime.0.enter();

@@ -13,8 +13,8 @@ use tokio::time::sleep_until;
 use super::{Queue, QueueOutcome, QueueTerms, Size, Turn, bands::Key};
 use crate::{Picked, pick_request::PickError};
 
-/// Waits until `pick` finds room, or the request's time runs out. `is_restricted`: it may not use every endpoint. `is_empty` tells
-/// whether the pool has no endpoint.
+/// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `is_restricted`: it may
+/// not use every endpoint. `is_empty` tells whether the pool has no endpoint.
 ///
 /// # Errors
 /// Why it was not sent.
@@ -23,6 +23,7 @@ pub(crate) async fn wait(
     settings: Queueing,
     (terms, size, is_restricted): (&QueueTerms<'_>, Size, bool),
     mut pick: impl FnMut() -> Result<Picked, PickError>,
+    may_wait: impl Fn(PickError) -> bool,
     is_empty: impl Fn() -> bool,
 ) -> Result<Picked, PickError> {
     let since = Instant::now();
@@ -54,6 +55,10 @@ pub(crate) async fn wait(
                     Ok(picked) => {
                         request.outcome = QueueOutcome::Dispatched;
                         return Poll::Ready(Ok(picked.after_wait(since.elapsed())));
+                    }
+                    Err(error) if !may_wait(error) => {
+                        request.outcome = error.outcome();
+                        return Poll::Ready(Err(error));
                     }
                     Err(error) => {
                         lacks_endpoint = error == PickError::NoEndpoints;
