@@ -10,6 +10,9 @@ mod statistics;
 mod waiting;
 
 use std::{
+    borrow::Cow,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    net::SocketAddr,
     sync::atomic::{
         AtomicBool, AtomicUsize,
         Ordering::{Relaxed, SeqCst},
@@ -168,9 +171,15 @@ impl Queue {
     ///
     /// # Errors
     /// There is no room for it: when its client may come again.
-    fn push(&self, terms: &QueueTerms<'_>, settings: &Queueing, size: Size, now: Instant) -> Result<Key, Duration> {
-        let flow = terms.flow.map_or(band::DEFAULT_FLOW, |flow| &flow[..flow.floor_char_boundary(MAX_FLOW_NAME)]);
-        let arrival = Arrival { priority: terms.priority, flow, tokens: size.tokens, bytes: size.bytes, at: now };
+    fn push(
+        &self,
+        terms: &QueueTerms<'_>,
+        settings: &Queueing,
+        (size, subset): (Size, Option<&[SocketAddr]>),
+        now: Instant,
+    ) -> Result<Key, Duration> {
+        let flow = flow_name(terms.flow, subset);
+        let arrival = Arrival { priority: terms.priority, flow: &flow, tokens: size.tokens, bytes: size.bytes, at: now };
         let bounds = Bounds { requests: settings.max_requests, bytes: settings.max_bytes };
         let mut state = self.state.lock();
         let Some(key) = state.bands.push(arrival, bounds, None) else {
@@ -284,6 +293,17 @@ pub(crate) struct Size {
     pub(crate) tokens: u64,
     /// Bytes of its body.
     pub(crate) bytes: u64,
+}
+
+/// Name of a request's flow. Those restricted to a subset are apart, so that they hold up only each other while it is full.
+fn flow_name<'a>(flow: Option<&'a str>, subset: Option<&[SocketAddr]>) -> Cow<'a, str> {
+    let flow = flow.map_or(band::DEFAULT_FLOW, |flow| &flow[..flow.floor_char_boundary(MAX_FLOW_NAME)]);
+    let Some(subset) = subset else { return flow.into() };
+    let hash = |address| BuildHasherDefault::<DefaultHasher>::default().hash_one(address);
+    // The same in whatever order they come.
+    let hash = subset.iter().map(hash).fold(0, u64::wrapping_add);
+    // No header has that character.
+    format!("{flow}\0{hash:x}").into()
 }
 
 fn wake(waker: Option<Waker>) {

@@ -270,7 +270,7 @@ impl PoolState {
         let size = Size { tokens: tokens.number(), bytes: request.input_bytes as u64 };
         let may_wait = |error| self.may_wait(request, error);
         let is_empty = || self.shared.members.load().endpoints.is_empty();
-        queue::wait(&members.queue, settings, (terms, size, request.subset.is_some()), pick, may_wait, is_empty).await
+        queue::wait(&members.queue, settings, (terms, size, request.subset), pick, may_wait, is_empty).await
     }
 
     /// Refuses the requests that wait, and those that would, as the process ends.

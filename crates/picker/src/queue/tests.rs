@@ -283,6 +283,26 @@ fn a_subset_without_room_holds_up_no_other_flow_and_one_without_endpoints_does_n
 }
 
 #[test]
+fn a_full_subset_holds_up_none_but_those_of_the_same_in_the_flow_of_all() {
+    let (fixture, runtime) = fixture(2, SETTINGS);
+    let _entered = runtime.0.enter();
+    let subset = [address(0)];
+    let restricted = || Waiting::new(&fixture.state, PickRequest { subset: Some(&subset), ..standard() }, priority(0));
+    let held: Vec<_> = (0..4).map(|_| fixture.pick(&standard())).collect();
+    let (mut first, mut second) = (restricted(), restricted());
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    let mut open = begin(&fixture, priority(0));
+    let (at_first, at_second): (Vec<_>, Vec<_>) = held.into_iter().partition(|it| it.endpoint().slot() == 0);
+    drop(at_second);
+    assert!(first.is_woken() && first.poll().is_pending());
+    assert!(open.is_woken() && matches!(open.poll(), Poll::Ready(Ok(_))));
+    assert!(!second.is_woken(), "first come, first served");
+    drop(at_first);
+    assert!(first.is_woken() && matches!(first.poll(), Poll::Ready(Ok(_))));
+    assert!(second.is_woken() && matches!(second.poll(), Poll::Ready(Ok(_))));
+}
+
+#[test]
 fn a_request_whose_endpoints_are_gone_is_refused_at_once_and_lets_others_go() {
     let (fixture, runtime) = fixture(2, SETTINGS);
     let _entered = runtime.0.enter();

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future as _, poll_fn},
+    net::SocketAddr,
     pin::pin,
     task::Poll,
     time::Instant,
@@ -13,15 +14,15 @@ use tokio::time::sleep_until;
 use super::{Queue, QueueOutcome, QueueTerms, Size, Turn, bands::Key};
 use crate::{Picked, pick_request::PickError};
 
-/// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `is_restricted`: it may
-/// not use every endpoint. `is_empty` tells whether the pool has no endpoint.
+/// Waits until `pick` finds room, fails with an error for which `may_wait` is false, or the request's time runs out. `subset` is all
+/// that it may use, if not every endpoint. `is_empty` tells whether the pool has no endpoint.
 ///
 /// # Errors
 /// Why it was not sent.
 pub(crate) async fn wait(
     queue: &Queue,
     settings: Queueing,
-    (terms, size, is_restricted): (&QueueTerms<'_>, Size, bool),
+    (terms, size, subset): (&QueueTerms<'_>, Size, Option<&[SocketAddr]>),
     mut pick: impl FnMut() -> Result<Picked, PickError>,
     may_wait: impl Fn(PickError) -> bool,
     is_empty: impl Fn() -> bool,
@@ -31,7 +32,7 @@ pub(crate) async fn wait(
         queue.refused(terms.priority, QueueOutcome::ShuttingDown);
         return Err(PickError::ShuttingDown);
     }
-    let key = queue.push(terms, &settings, size, since).map_err(|retry_after| {
+    let key = queue.push(terms, &settings, (size, subset), since).map_err(|retry_after| {
         let (outcome, error) = match is_empty() {
             true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
             false => (QueueOutcome::Full, PickError::Saturated { retry_after }),
@@ -62,7 +63,7 @@ pub(crate) async fn wait(
                     }
                     Err(error) => {
                         lacks_endpoint = error == PickError::NoEndpoints;
-                        queue.put_back(key, is_restricted);
+                        queue.put_back(key, subset.is_some());
                     }
                 },
             }
