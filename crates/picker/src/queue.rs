@@ -245,14 +245,14 @@ impl Queue {
         }
         self.waiting.fetch_sub(1, SeqCst);
         state.statistics.count(priority, outcome, now.saturating_duration_since(since), now);
-        let mut woken = None;
         if state.turn == Some(key) {
             state.turn = None;
             if std::mem::take(&mut state.has_news) {
                 state.bands.begin_round();
             }
-            woken = state.give_turn();
         }
+        let may_have_room = state.turn.is_none() && !state.is_saturated;
+        let woken = if may_have_room { state.give_turn() } else { None };
         if state.bands.is_empty() {
             // Nobody hears of news from now on.
             (state.is_saturated, state.has_news) = (false, false);

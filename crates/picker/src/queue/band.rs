@@ -28,7 +28,7 @@ struct Flow {
     /// Tokens that it may send before others get their turn.
     deficit: u64,
     keys: BTreeSet<Key>,
-    /// Round in which it was passed over.
+    /// Round in which it was passed over; 0 is none.
     passed_over: u64,
 }
 
@@ -96,6 +96,8 @@ impl Band {
         left.keys.remove(&key);
         if was_first {
             left.deficit = left.deficit.min(QUANTUM);
+            // It was passed over because of this one: the next may find room.
+            left.passed_over = 0;
         }
         if left.keys.is_empty() {
             self.flows.remove(place);

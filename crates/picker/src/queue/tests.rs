@@ -303,6 +303,28 @@ fn a_full_subset_holds_up_none_but_those_of_the_same_in_the_flow_of_all() {
 }
 
 #[test]
+fn a_request_that_found_no_room_and_leaves_lets_those_behind_it_look() {
+    let (fixture, runtime) = fixture(2, Queueing { max_requests: 1000, ..SETTINGS });
+    let _entered = runtime.0.enter();
+    let subset = [address(0)];
+    let restricted = || PickRequest { subset: Some(&subset), ..standard() };
+    let _held: Vec<_> = (0..2).map(|_| fixture.pick(&restricted())).collect();
+    let names: Vec<_> = (0..band::MAX_FLOWS).map(|number| number.to_string()).collect();
+    let waits = |flow| {
+        let mut waiting = Waiting::new(&fixture.state, restricted(), QueueTerms { flow, ..QueueTerms::default() });
+        assert!(waiting.poll().is_pending());
+        waiting
+    };
+    let _others: Vec<_> = names.iter().map(|name| waits(Some(name))).collect();
+    // There is no room for further flows: these two share one.
+    let head = waits(None);
+    let mut next = begin(&fixture, priority(0));
+    assert!(!next.is_woken());
+    drop(head);
+    assert!(next.is_woken() && matches!(next.poll(), Poll::Ready(Ok(_))));
+}
+
+#[test]
 fn a_request_whose_endpoints_are_gone_is_refused_at_once_and_lets_others_go() {
     let (fixture, runtime) = fixture(2, SETTINGS);
     let _entered = runtime.0.enter();
