@@ -113,10 +113,11 @@ pub(crate) fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates
     home.likely = home.prefix.max(prefixes.assumed(slot));
 }
 
-pub(crate) fn apply(affinity: Affinity, members: &Members, candidates: &mut [Candidate]) {
+/// Prefers the endpoint of an affinity; that of a hash only while it has room, by its engine and for no more requests than this.
+pub(crate) fn apply(affinity: Affinity, max_concurrency: Option<u32>, members: &Members, candidates: &mut [Candidate]) {
     for candidate in candidates {
         let is_it = members.endpoints[candidate.member as usize].slot() == affinity.slot;
-        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation(None) < 1.0);
+        candidate.is_preferred = is_it && (affinity.while_saturated || candidate.saturation(max_concurrency) < 1.0);
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         let rivals = Rivals::of(&candidates);
         candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
         if let Some(affinity) = request.affinity {
-            apply(affinity, &members, &mut candidates);
+            apply(affinity, most, &members, &mut candidates);
         }
         if is_gated {
             candidates.iter_mut().for_each(|candidate| candidate.is_full = candidate.saturation(most) >= 1.0);

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    PickError, PickRequest, Picked, PoolState,
+    Affinity, PickError, PickRequest, Picked, PoolState,
     testing::{Fixture, address, endpoints, load, pool, standard},
 };
 
@@ -192,6 +192,20 @@ fn without_recent_metrics_an_endpoint_takes_as_many_as_it_was_last_seen_to_run()
     let mut waiting = [begin(&fixture, priority(0))];
     drop(held);
     drop(goes(&mut waiting, 0));
+}
+
+#[test]
+fn a_hash_yields_to_the_bound_of_requests_and_a_session_does_not() {
+    let (fixture, _runtime) = fixture(2, SETTINGS);
+    let toward = |while_saturated| {
+        let affinity = Some(Affinity { slot: 0, while_saturated });
+        fixture.state.pick_if_room(&PickRequest { affinity, ..standard() }).unwrap()
+    };
+    let held = [toward(false), toward(false)];
+    assert!(held.iter().all(|picked| picked.endpoint().slot() == 0));
+    let elsewhere = toward(false);
+    assert_eq!(elsewhere.endpoint().slot(), 1);
+    assert_eq!(toward(true).endpoint().slot(), 0);
 }
 
 #[test]
