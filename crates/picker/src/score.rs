@@ -103,11 +103,12 @@ impl Candidate {
     }
 
     /// How full the endpoint is: 1 has no room, as far as its engine tells, or for more requests than this. Capped there: an endpoint with a
-    /// long queue does not fill its idle siblings.
+    /// long queue does not fill its idle siblings. What an idle engine's KV cache has, it can drop.
     pub(crate) fn saturation(&self, max_concurrency: Option<u32>) -> f32 {
         let Load { waiting, running, certain_kv, .. } = self.load;
         let concurrency = max_concurrency.map_or(0.0, |most| (waiting + running) / most as f32);
-        (waiting / QUEUE_LIMIT).max(certain_kv / KV_LIMIT).max(concurrency).min(1.0)
+        let kv = if waiting + running < 1.0 { 0.0 } else { certain_kv / KV_LIMIT };
+        (waiting / QUEUE_LIMIT).max(kv).max(concurrency).min(1.0)
     }
 }
 
@@ -162,6 +163,15 @@ mod tests {
         let pool = Rivals::of(&both);
         both.iter_mut().for_each(|candidate| candidate.judge(64, &pool));
         assert!(both[0].score > both[1].score + TIE);
+    }
+
+    #[test]
+    fn a_cache_in_use_fills_an_endpoint_unless_it_has_no_request() {
+        let saturation = |running| {
+            let load = Load { running, certain_kv: 0.95, ..Load::default() };
+            Candidate { load, ..Candidate::default() }.saturation(Some(4))
+        };
+        assert_eq!((saturation(0.0), saturation(1.0)), (0.0, 1.0));
     }
 
     fn adapters(max: u32, running: &[&str], waiting: &[&str]) -> Adapters {
