@@ -367,6 +367,24 @@ fn a_request_restricted_to_endpoints_that_an_empty_pool_lacks_does_not_wait() {
 }
 
 #[test]
+fn time_that_runs_out_after_endpoints_came_is_not_that_of_an_empty_pool() {
+    let (fixture, runtime) = fixture(0, SETTINGS);
+    let request = standard();
+    let terms = QueueTerms { timeout: Some(Duration::from_millis(200)), ..QueueTerms::default() };
+    let error = runtime.0.block_on(async {
+        let mut wait = std::pin::pin!(fixture.state.pick_or_wait(&request, &terms));
+        // It has its turn while the pool is empty, and then no more.
+        assert!(std::future::poll_fn(|context| Poll::Ready(wait.as_mut().poll(context))).await.is_pending());
+        let mut urgent = begin(&fixture, priority(1));
+        fixture.state.update(queueing(SETTINGS), &endpoints(0..1));
+        let _held = [fixture.pick(&standard()), fixture.pick(&standard())];
+        assert!(urgent.is_woken() && urgent.poll().is_pending());
+        wait.await.err().unwrap()
+    });
+    assert_eq!(error.dropped_reason(), "rejected-ttl-expired");
+}
+
+#[test]
 fn a_closed_queue_refuses_all() {
     let (fixture, runtime) = fixture(1, SETTINGS);
     let _entered = runtime.0.enter();

@@ -43,7 +43,6 @@ pub(crate) async fn wait(
     let mut request = WaitingRequest { queue, key, priority: terms.priority, since, outcome: QueueOutcome::ClientGone };
     let timeout = terms.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
     let mut expiry = pin!(sleep_until((since + timeout).into()));
-    let mut lacks_endpoint = false;
     poll_fn(|context| {
         loop {
             match queue.turn_of(key, context.waker()) {
@@ -61,17 +60,14 @@ pub(crate) async fn wait(
                         request.outcome = error.outcome();
                         return Poll::Ready(Err(error));
                     }
-                    Err(error) => {
-                        lacks_endpoint = error == PickError::NoEndpoints;
-                        queue.put_back(key, subset.is_some());
-                    }
+                    Err(_) => queue.put_back(key, subset.is_some()),
                 },
             }
         }
         if expiry.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        let (outcome, error) = match lacks_endpoint || is_empty() {
+        let (outcome, error) = match is_empty() {
             true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
             false => (QueueOutcome::Expired, PickError::Expired { retry_after: queue.retry_after(terms.priority) }),
         };
