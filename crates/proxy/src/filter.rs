@@ -103,7 +103,7 @@ pub(crate) struct FilterState {
 }
 
 impl FilterState {
-    /// The client that has authenticated, where it has a name.
+    /// The client that has authenticated.
     pub(crate) fn client_id(&self) -> Option<ClientId> {
         self.identity.client_id()
     }
@@ -272,7 +272,7 @@ async fn pass(
             }
             HttpFilter::Csrf(settings) => authorization::csrf(settings, head)?,
             HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, head, &mut identity)?,
-            HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head).await?,
+            HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, head, &mut identity).await?,
             HttpFilter::Oidc(settings) => {
                 if let Some(response) = Box::pin(oidc::request(settings, stage, head, &mut state.oidc)).await? {
                     return Ok(Passage::Reply(Box::new(response)));

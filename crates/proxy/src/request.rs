@@ -349,7 +349,7 @@ struct Chosen<'a> {
     policy: &'a ClientPolicy,
     listener: &'a ListenerName,
     client: IpAddr,
-    /// The client that has authenticated, where it has a name.
+    /// The client that has authenticated.
     client_id: Option<&'a ClientId>,
     session: Option<&'a Session<'a>>,
     /// A limit counts the tokens of the response.

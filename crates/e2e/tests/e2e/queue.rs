@@ -183,6 +183,24 @@ async fn a_client_that_authenticates_takes_one_turn_however_many_ids_it_invents(
     wait::eventually("all are logged", || order(&gateway).len() == 10).await;
 }
 
+#[tokio::test]
+async fn a_user_with_a_password_takes_one_turn_however_many_ids_it_invents() {
+    let sim = slow().await;
+    let mut list = objects_of(&[&sim], &[]);
+    list.push(objects::on_route("SecurityPolicy", "r", json!({"basicAuth": {"users": {"name": "users"}}})));
+    // The SHA-1 of "password".
+    list.push(objects::secret("users", ".htpasswd", "greedy:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"));
+    let gateway = Setup::with(list).serve().await;
+    // "greedy:password"
+    let login = |call: Call| call.header("authorization", "Basic Z3JlZWR5OnBhc3N3b3Jk");
+    let held = login(Call::chat_stream("qwen", "hold the engine", 2000)).open(gateway.http()).await;
+    let calls = (0..4).map(|number| login(short("hello")).header(FAIRNESS_ID, &number.to_string()));
+    let sent = enqueue(&gateway, calls).await;
+    assert_eq!(gateway.metric("pailou_queue_flows", &[]).await, 1.0);
+    drop(held);
+    all_succeed(sent).await;
+}
+
 /// Checks a refusal, and that it is in the words of the API that was called.
 fn is_refused(reply: &Reply, status: u16, reason: &str) {
     assert_eq!((reply.status.as_u16(), reply.header(REASON)), (status, reason), "{}", reply.text());

@@ -36,25 +36,31 @@ pub(crate) struct Identity {
     pub(super) metadata: Metadata,
     /// Id of the client whose API key it is.
     pub(super) api_client: Option<Arc<str>>,
+    /// Name of the user whose password it is.
+    pub(super) user: Option<Arc<str>>,
 }
 
-/// Client that has authenticated, where it has a name.
+/// Client that has authenticated.
 pub(crate) enum ClientId {
     /// That of an API key.
     ApiKey(Arc<str>),
     /// The `sub` claim of a token of this provider.
     Token(Arc<str>, Arc<Claims>),
+    /// The user of a password.
+    User(Arc<str>),
 }
 
 impl ClientId {
-    /// Its name; `None` where a token has none. Clients of two kinds, or of two providers, never have the same.
-    pub(crate) fn name(&self) -> Option<String> {
+    /// A name that no client of another kind has, and none can give in a header: it begins with a NUL. Tokens of one provider that
+    /// have no subject have one name.
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::ApiKey(client) => Some(format!("api-key:{client}")),
+            Self::ApiKey(client) => format!("\0api-key\0{client}"),
             Self::Token(provider, claims) => {
-                let subject = claims.payload().get("sub")?.as_str()?;
-                Some(format!("jwt:{provider}:{subject}"))
+                let subject = claims.payload().get("sub").and_then(|subject| subject.as_str()).unwrap_or("");
+                format!("\0jwt\0{provider}\0{subject}")
             }
+            Self::User(user) => format!("\0user\0{user}"),
         }
     }
 }
@@ -70,12 +76,16 @@ impl Identity {
         if other.api_client.is_some() {
             self.api_client = other.api_client;
         }
+        if other.user.is_some() {
+            self.user = other.user;
+        }
     }
 
-    /// The client that has authenticated, by its API key before its token.
+    /// The client that has authenticated, by its API key before its token, and its password last.
     pub(super) fn client_id(&self) -> Option<ClientId> {
         let of_token = || self.claims.first().map(|(provider, claims)| ClientId::Token(provider.clone(), claims.clone()));
-        self.api_client.clone().map(ClientId::ApiKey).or_else(of_token)
+        let of_password = || self.user.clone().map(ClientId::User);
+        self.api_client.clone().map(ClientId::ApiKey).or_else(of_token).or_else(of_password)
     }
 }
 
@@ -118,12 +128,17 @@ pub(super) fn api_key(settings: &ApiKeyAuth, head: &mut Head, identity: &mut Ide
 ///
 /// # Errors
 /// 401.
-pub(super) async fn password(settings: &BasicAuth, stage: &Stage<'_>, head: &mut Head) -> Result<(), Error> {
+pub(super) async fn password(
+    settings: &BasicAuth,
+    stage: &Stage<'_>,
+    head: &mut Head,
+    identity: &mut Identity,
+) -> Result<(), Error> {
     let url = Url::of(stage, head);
     let expensive = match settings.check(&head.parts.headers, url.parts()).map_err(error)? {
         PasswordCheck::User(name) => {
-            let name = name.to_owned();
-            return forward_name(settings, head, &name);
+            let name: Arc<str> = name.into();
+            return admit_user(settings, head, name, identity);
         }
         PasswordCheck::Expensive(check) => check,
     };
@@ -138,14 +153,15 @@ pub(super) async fn password(settings: &BasicAuth, stage: &Stage<'_>, head: &mut
     });
     let name = checked.await.map_err(|_| unavailable())?.map_err(error)?;
     drop(waiting);
-    forward_name(settings, head, &name)
+    admit_user(settings, head, name.into(), identity)
 }
 
-fn forward_name(settings: &BasicAuth, head: &mut Head, name: &str) -> Result<(), Error> {
-    match &settings.username_header {
-        Some(header) => forward(&mut head.parts.headers, header, name),
-        None => Ok(()),
+fn admit_user(settings: &BasicAuth, head: &mut Head, name: Arc<str>, identity: &mut Identity) -> Result<(), Error> {
+    if let Some(header) = &settings.username_header {
+        forward(&mut head.parts.headers, header, &name)?;
     }
+    identity.user = Some(name);
+    Ok(())
 }
 
 /// Asks for a token. Gives back whether the route is to be chosen again with the headers that its claims have made.
@@ -251,5 +267,17 @@ impl<'a> Url<'a> {
 
     fn parts(&self) -> [&str; 3] {
         [self.scheme, self.host, self.path]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_has_the_name_of_another_or_one_that_a_header_can_give() {
+        let names = [ClientId::ApiKey("bob".into()), ClientId::User("bob".into())].map(|client| client.name());
+        assert_ne!(names[0], names[1]);
+        assert!(names.iter().all(|name| HeaderValue::from_str(name).is_err()));
     }
 }

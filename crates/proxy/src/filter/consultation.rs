@@ -43,7 +43,9 @@ pub(crate) async fn consult_guards(rule: &Rule, stage: &Stage<'_>, head: &Head) 
                 external_auth::request(server, stage, &mut head, RequestInput::Absent, &mut Vec::new()).await?;
             }
             HttpFilter::ApiKeyAuth(settings) => authentication::api_key(settings, &mut head, &mut identity)?,
-            HttpFilter::BasicAuth(settings) => authentication::password(settings, stage, &mut head).await?,
+            HttpFilter::BasicAuth(settings) => {
+                authentication::password(settings, stage, &mut head, &mut identity).await?;
+            }
             HttpFilter::Oidc(settings) => oidc::consult(settings, stage, &mut head)?,
             HttpFilter::Jwt(settings) => {
                 authentication::token(settings, stage, &mut head, &mut identity).await?;

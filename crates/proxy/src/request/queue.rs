@@ -47,7 +47,7 @@ async fn wait_for_room(
     };
     let value = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     // A client that has authenticated does not choose its flow.
-    let flow = route.client_id.and_then(ClientId::name);
+    let flow = route.client_id.map(ClientId::name);
     let flow = flow.as_deref().or_else(|| value(&FAIRNESS)).filter(|flow| !flow.is_empty());
     let terms = QueueTerms { priority: target.priority, flow, timeout: value(&TIMEOUT).and_then(queue_timeout) };
     let request = target.request();
