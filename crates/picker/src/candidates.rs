@@ -7,7 +7,7 @@ use crate::{
     kv_events::CachedTokens,
     load::Load,
     pick_request::{Affinity, PickRequest},
-    prefix::Matches,
+    prefix::{Chain, Matches},
     rendezvous::Beginning,
     score::{Candidate, adapter_affinity},
 };
@@ -150,6 +150,19 @@ pub(crate) fn saturation(candidates: &[Candidate], max_concurrency: Option<u32>)
         count += 1.0;
     }
     (count > 0.0).then(|| sum / count)
+}
+
+/// How full those are that may serve a request, before anything is known of its prompt; `None` if there are none.
+pub(crate) fn saturation_of_pool(
+    members: &Members,
+    request: &PickRequest<'_>,
+    max_concurrency: Option<u32>,
+    now: Instant,
+) -> Option<f32> {
+    let (matches, cached) = (members.index.matches(&Chain::default()), CachedTokens::default());
+    let mut candidates = eligible(members, &Prefixes { request, matches, cached, beginning: None }, now);
+    measure(members, &mut candidates, now);
+    saturation(&candidates, max_concurrency)
 }
 
 /// Moves the best to the front, in order; the others follow in any.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    candidates::{MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation},
+    candidates::{MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, saturation_of_pool},
     endpoint::Members,
     load::Tokens,
     pick_request::{PickError, PickRequest},
@@ -40,6 +40,11 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     if is_gated && gate == Gate::Queue && members.queue.len() > 0 {
         return Err(waits_or_absent(&members, request));
     }
+    let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
+    // A request that waits may look many times in vain, which is to cost no look at its prompt.
+    if is_gated && gate == Gate::Turn && saturation_of_pool(&members, request, most, now).ok_or(PickError::NoEndpoints)? >= 1.0 {
+        return Err(PickError::Saturated { retry_after: RETRY_AFTER });
+    }
     let has_prefixes = members.pool.strategy == RoutingStrategy::PrefixCache;
     let chain =
         if has_prefixes { members.index.chain(request.model, request.cache_salt, request.prompt) } else { Chain::default() };
@@ -51,7 +56,6 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let prefixes = Prefixes { request, matches, cached, beginning };
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
-    let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
     let held = is_gated.then(|| members.queue.gate());
     let mut attempt = 1;
     let saturation = loop {

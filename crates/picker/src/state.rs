@@ -273,6 +273,11 @@ impl PoolState {
         queue::wait(&members.queue, settings, (terms, size, request.subset), pick, may_wait, is_empty).await
     }
 
+    /// Whether the pool's requests may wait.
+    pub fn has_queueing(&self) -> bool {
+        self.shared.members.load().pool.queueing.is_some()
+    }
+
     /// Refuses the requests that wait, and those that would, as the process ends.
     pub fn close_queue(&self) {
         self.shared.members.load().queue.close();

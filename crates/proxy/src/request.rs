@@ -234,7 +234,7 @@ async fn serve(
     let is_priced = record.model.is_some() && listener.costs.as_ref().is_some_and(|costs| costs.has_prices());
     let needs_model = is_priced && state.may_be_refused();
     let store_budget = &store_budget;
-    let client_id = state.client_id();
+    let client_id = if queue::may_wait(&entry.rule, &runtime) { state.client_id() } else { None };
     let admission =
         Admission { admitted, runtime: &runtime, listener, entry, client, client_id, bounds, needs_model, store_budget };
     answer_or_forward(connection, head, admission, record, state).await
@@ -349,7 +349,7 @@ struct Chosen<'a> {
     policy: &'a ClientPolicy,
     listener: &'a ListenerName,
     client: IpAddr,
-    /// The client that has authenticated.
+    /// The client that has authenticated, where a backend's requests may wait.
     client_id: Option<&'a ClientId>,
     session: Option<&'a Session<'a>>,
     /// A limit counts the tokens of the response.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 use pailou_picker::{FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEADER, queue_timeout};
+use pailou_snapshot::{Action, ClusterId, Rule};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Chosen, outgoing::Outgoing, pool_target::PoolTarget, target::Target};
@@ -11,10 +12,18 @@ use crate::{
     error::{Error, Flag},
     filter::ClientId,
     request_log::RequestLog,
+    runtime::Runtime,
 };
 
 static FAIRNESS: HeaderName = HeaderName::from_static(FAIRNESS_HEADER);
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
+
+/// Whether requests of a rule may wait for one of its backends.
+pub(super) fn may_wait(rule: &Rule, runtime: &Runtime) -> bool {
+    let Action::Forward(backends) = &rule.action else { return false };
+    let queues = |id: &ClusterId| runtime.cluster(*id).pool().is_some_and(|pool| pool.has_queueing());
+    backends.iter().any(|backend| backend.cluster.as_ref().is_ok_and(queues))
+}
 
 /// Waits until an endpoint of the pool has room and it is the request's turn.
 ///
