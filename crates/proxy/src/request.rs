@@ -75,7 +75,7 @@ use read_body::{read_for_backend, read_for_picker};
 use replay::ReplayBody;
 use retry::Policy;
 use session::Session;
-use target::Target;
+use target::{Haste, Target};
 
 /// Takes a request apart, for [`answer()`]: what lives as long as that is not held twice.
 pub(crate) fn handle(
@@ -329,7 +329,7 @@ async fn forward(
     let attempts = {
         let mut outgoing = Outgoing::new(&route, &permit, head, connection, input.call().is_some())?;
         let input = mirroring::copy(&route, &outgoing, input, connection);
-        let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record).await?;
+        let mut target = Target::aim(&route, picker, connection, &mut outgoing, input.call(), record, Haste::MayWait).await?;
         usage::ask(&route, &mut target, &mut outgoing, input.call());
         let upgrade = head.upgrade.take();
         let keep = replay::keep(rule, &input, outgoing.is_repeatable(), bounds, context);

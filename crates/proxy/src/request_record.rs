@@ -155,8 +155,8 @@ impl RequestRecord {
 
     /// Notes that it waits no more. Only the first call after [`RequestRecord::begin_wait`] does.
     pub(crate) fn end_wait(&mut self) {
-        if self.queued_for.is_none() {
-            self.queued_for = self.queued_since.map(|since| since.elapsed());
+        if let Some(since) = self.queued_since.take() {
+            *self.queued_for.get_or_insert_default() += since.elapsed();
         }
     }
 

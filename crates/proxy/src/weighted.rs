@@ -22,7 +22,7 @@ pub(crate) struct AttemptHistory<'a> {
     attempts: SmallVec<[(&'a BackendRef, EndpointId); 4]>,
     /// The priorities that have had their turn, as far as others are left.
     had_turn: [bool; 2],
-    /// Backends whose own limits have no room.
+    /// Backends whose own limits, or queue, have no room.
     full: SmallVec<[&'a BackendRef; 2]>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> AttemptHistory<'a> {
         self.attempts.push((backend, endpoint));
     }
 
-    /// Notes that a backend's own limits have no room: it gets no further attempt.
+    /// Notes that a backend's own limits, or its queue, have no room: it gets no further attempt.
     pub(crate) fn note_full(&mut self, backend: &'a BackendRef) {
         self.full.push(backend);
     }

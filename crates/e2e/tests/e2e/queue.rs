@@ -201,6 +201,27 @@ async fn a_user_with_a_password_takes_one_turn_however_many_ids_it_invents() {
     all_succeed(sent).await;
 }
 
+#[tokio::test]
+async fn a_retry_at_a_pool_that_it_has_not_been_to_waits_behind_those_that_do() {
+    let (sim, broken) = (slow().await, slow().await);
+    broken.faults().set([Fault::new(FaultKind::Status(502)).path("/v1/")]);
+    let weighted = |mut backend: Value, weight: u32| {
+        backend["weight"] = weight.into();
+        backend
+    };
+    // Nearly every request goes to the broken one first.
+    let backends = json!([weighted(objects::to_backend("broken"), 100_000), weighted(objects::to_pool("qwen"), 1)]);
+    let rules = json!([{"backendRefs": backends, "retry": {"codes": [502], "attempts": 1, "backoff": "1ms"}}]);
+    let mut list = vec![objects::gateway(), objects::route("r", rules), objects::backend("broken", &[broken.addr()])];
+    list.extend(queueing_pool(&[&sim], &[]));
+    let gateway = Setup::with(list).serve().await;
+    let held = hold(gateway.http()).await;
+    let sent = enqueue(&gateway, (0..4).map(|_| short("hello"))).await;
+    drop(held);
+    all_succeed(sent).await;
+    assert!(broken.stats().requests >= 1);
+}
+
 /// Checks a refusal, and that it is in the words of the API that was called.
 fn is_refused(reply: &Reply, status: u16, reason: &str) {
     assert_eq!((reply.status.as_u16(), reply.header(REASON)), (status, reason), "{}", reply.text());

@@ -57,7 +57,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Decides where a request goes, by the pool's endpoint picker where it has one of its own. The first time it may wait for an endpoint
+    /// Decides where a request goes, by the pool's endpoint picker where it has one of its own. With time, it may wait for an endpoint
     /// with room.
     ///
     /// # Errors
@@ -70,6 +70,7 @@ impl Target {
         outgoing: &mut Outgoing,
         call: Option<&ReadBody>,
         record: &mut RequestLog,
+        haste: Haste,
     ) -> Result<Self, Error> {
         let choice = match picker {
             // Boxed: most requests have none, and would carry the room it needs.
@@ -86,8 +87,6 @@ impl Target {
             Some(pool) => Box::pin(pool.prompt(outgoing, call)).await,
             None => None,
         };
-        // A retry has had its turn.
-        let haste = if record.attempts == 0 { Haste::MayWait } else { Haste::Now };
         match Self::of(route.runtime, *id, route.client, outgoing, call, (session, prompt, haste))? {
             Aimed::At(target) => Ok(target),
             Aimed::Waits(target, set_cookie) => {
@@ -207,8 +206,9 @@ impl Target {
 
 /// Whether a request may wait for an endpoint with room.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Haste {
+pub(super) enum Haste {
     MayWait,
+    /// It has had its turn at this cluster.
     Now,
 }
 

@@ -7,7 +7,7 @@ use http::header;
 use pailou_ai::Pieces;
 use pailou_snapshot::{Action, BackendRef, Body};
 
-use super::{Chosen, attempt::Attempts, backend, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::Target, usage};
+use super::{Chosen, attempt::Attempts, backend, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::{Haste, Target}, usage};
 use crate::{
     error::{Error, Flag},
     filter::BackendRequest,
@@ -48,7 +48,8 @@ impl<'a> Attempts<'a> {
             };
             tracing::debug!(route = %self.route.entry.rule.route, error = %error.message, "no retry at another backend");
             match &mut self.history {
-                Some(history) if error.flag == Flag::RateLimited => history.note_full(backend),
+                // One that it has waited for in vain is not waited for again.
+                Some(history) if matches!(error.flag, Flag::RateLimited | Flag::Shed) => history.note_full(backend),
                 _ => break,
             }
         }
@@ -80,7 +81,8 @@ impl<'a> Attempts<'a> {
         if picker.is_some() && !self.body.is_held() {
             return Err(Error::new(Flag::Picker, "the endpoint picker would not see the request's body"));
         }
-        if self.history.as_ref().is_none_or(|history| history.tried(backend).is_empty()) {
+        let is_first = self.history.as_ref().is_none_or(|history| history.tried(backend).is_empty());
+        if is_first {
             mirroring::copy_again(&route, &outgoing, &self.body, self.connection);
         }
         // A picker gets the body decoded, and so does the endpoint that it chooses.
@@ -89,7 +91,9 @@ impl<'a> Attempts<'a> {
             outgoing.headers.remove(header::CONTENT_ENCODING);
             headers::remove_digests(&mut outgoing.headers);
         }
-        let mut target = Target::aim(&route, picker, self.connection, &mut outgoing, call, record).await?;
+        // At a pool that it has not been to, it does not overtake those that wait.
+        let haste = if is_first { Haste::MayWait } else { Haste::Now };
+        let mut target = Target::aim(&route, picker, self.connection, &mut outgoing, call, record, haste).await?;
         if let Some(history) = &self.history {
             target.selection.leave_out(history.tried(backend));
         }
