@@ -11,6 +11,8 @@ const MAX_PRIORITIES: usize = 64;
 const WAIT_BUCKETS: usize = 21;
 /// Dispatches by whose times the rate is known.
 const RECENT: usize = 64;
+/// Those that are older do not count: the queue may have been empty in between.
+const MAX_AGE: Duration = Duration::from_secs(60);
 /// Bounds of the time after which a client may come again.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The same while no rate is known.
@@ -98,11 +100,17 @@ impl Statistics {
     }
 
     /// When a client may come again that has so many requests before it: as long as it takes to send them at the present rate, from 1 s to
-    /// 60 s; 5 s where that is not known.
+    /// 60 s; 5 s where that is not known, as after a minute without dispatches.
     pub(super) fn retry_after(&self, ahead: u64, now: Instant) -> Duration {
         let (least, most) = RETRY_AFTER;
-        let Some(first) = self.dispatches.front().filter(|_| self.dispatches.len() > 1) else { return UNKNOWN_RETRY_AFTER };
-        let each = now.saturating_duration_since(*first).as_secs_f64() / self.dispatches.len() as f64;
+        let is_old = |at: &&Instant| now.saturating_duration_since(**at) > MAX_AGE;
+        let mut recent = self.dispatches.iter().skip_while(is_old);
+        let Some(first) = recent.next() else { return UNKNOWN_RETRY_AFTER };
+        let others = recent.count();
+        if others == 0 {
+            return UNKNOWN_RETRY_AFTER;
+        }
+        let each = now.saturating_duration_since(*first).as_secs_f64() / (others + 1) as f64;
         Duration::try_from_secs_f64(each * ahead as f64).unwrap_or(most).clamp(least, most)
     }
 
@@ -142,6 +150,13 @@ mod tests {
         assert_eq!(statistics.retry_after(2, now), Duration::from_secs(1));
         assert!((9.5..10.5).contains(&statistics.retry_after(100, now).as_secs_f64()));
         assert_eq!(statistics.retry_after(5000, now), Duration::from_secs(60));
+        let long_after = now + Duration::from_secs(3600);
+        assert_eq!(statistics.retry_after(1, long_after), Duration::from_secs(5), "nothing is known any more");
+        for index in 0..10 {
+            statistics.count(0, QueueOutcome::Dispatched, Duration::ZERO, long_after + Duration::from_millis(100 * index));
+        }
+        let after = statistics.retry_after(100, long_after + Duration::from_millis(900));
+        assert!((8.5..10.5).contains(&after.as_secs_f64()), "{after:?}, without the hour before");
     }
 
     #[test]
