@@ -114,7 +114,7 @@ pub(crate) struct Load {
 impl Load {
     /// The load of an endpoint with this many requests in flight from here, after its last scrape.
     pub(crate) fn new(level: Level, reading: &Reading, now: Instant) -> Self {
-        let slots = reading.slots.map_or(ASSUMED_SLOTS, |slots| slots as f32);
+        let slots = reading.recent_slots(now).map_or(ASSUMED_SLOTS, |slots| slots as f32);
         let Some(figures) = reading.fresh(now) else { return Self::local(level, slots) };
         let sent = level.requests() as f32;
         let sent_then = reading.level.requests() as f32;
@@ -133,7 +133,7 @@ impl Load {
         Self { level, fresh: true, foreign, waiting, running: requests - waiting, kv, certain_kv }
     }
 
-    /// The load of an endpoint without recent figures: our own requests, beyond as many as it was last seen to run.
+    /// The load of an endpoint without recent figures: our own requests, beyond as many as it was seen to run of late.
     fn local(level: Level, slots: f32) -> Self {
         let requests = level.requests() as f32;
         let waiting = (requests - slots).max(0.0);

@@ -42,6 +42,8 @@ const FAILING_INTERVAL: Duration = Duration::from_secs(2);
 const TRAFFIC: Duration = Duration::from_secs(2);
 /// Figures are good for two intervals, but at least for this long.
 const LEAST_FRESHNESS: Duration = Duration::from_secs(1);
+/// How long after the last figures an engine is taken to run as many requests at once as they showed.
+const SLOTS_AGE: Duration = Duration::from_secs(60);
 /// Problem of an endpoint that answers, but not with figures.
 const NO_FIGURES: &str = "GET /metrics has none of the figures of the pool's kind of engine";
 /// Bytes of a prompt per token of the KV cache.
@@ -74,6 +76,12 @@ impl Reading {
         self.figures.as_ref().filter(|_| good)
     }
 
+    /// Requests that the engine runs at once, if it has shown that of late: it may have been replaced by another.
+    pub(crate) fn recent_slots(&self, now: Instant) -> Option<u32> {
+        let is_recent = self.at.is_some_and(|at| now.saturating_duration_since(at) <= SLOTS_AGE);
+        self.slots.filter(|_| is_recent)
+    }
+
     /// The engine's adapters, unless the figures are out of date.
     pub(crate) fn adapters(&self, now: Instant) -> Option<&Adapters> {
         self.fresh(now)?.adapters.as_ref()
@@ -97,10 +105,13 @@ impl Reading {
         restarted || before.served.zip(figures.served).is_some_and(|(before, now)| now < before)
     }
 
-    /// An engine is full if a queue has stood from one scrape to the next while no more came to run: what has just arrived waits
+    /// None of what was seen before a restart counts. An engine is full if a queue has stood from one scrape to the next while no more came to run: what has just arrived waits
     /// for the next step even in an empty engine.
     fn slots_shown(&self, figures: &Figures) -> Option<u32> {
         let running = figures.running as u32;
+        if self.restarted(figures) {
+            return None;
+        }
         let stood = self.figures.as_ref().is_some_and(|before| before.waiting > 0.0 && figures.running <= before.running);
         match figures.waiting > 0.0 && stood && running > 0 {
             true => Some(running),

@@ -78,6 +78,8 @@ fn without_a_queue_requests_wait_only_beyond_the_slots_shown() {
     assert_eq!(Load::new(level(300), &empty, now).waiting, 300.0 - ASSUMED_SLOTS);
     let narrow = Reading { slots: Some(32), ..empty };
     assert_eq!(Load::new(level(40), &narrow, now).waiting, 8.0);
+    let without_figures = |seconds| Load::new(level(40), &narrow, now + Duration::from_secs(seconds)).waiting;
+    assert_eq!((without_figures(59), without_figures(61)), (8.0, 0.0), "what was seen long ago counts no more");
 }
 
 #[test]

@@ -45,6 +45,15 @@ fn a_restart_shows_in_the_start_time_or_in_counts_that_fell() {
     assert!(!Reading::default().restarted(&figures(Some(1.0), Some(0.0))));
 }
 
+#[test]
+fn a_restart_forgets_how_many_ran() {
+    let figures = |started| Figures { started: Some(started), ..load(9.0, 32.0, 0.0) };
+    let before = [figures(100.0), figures(100.0)];
+    assert_eq!(after(&before).slots, Some(32));
+    let [first, second] = before;
+    assert_eq!(after(&[first, second, figures(200.0)]).slots, None);
+}
+
 /// Serves one connection after the other: each of its requests is answered with the next text.
 async fn server(connections: Vec<Vec<String>>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
