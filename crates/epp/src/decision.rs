@@ -93,6 +93,7 @@ pub(crate) async fn decide(
         priority,
         flow: request.header(FAIRNESS_HEADER).filter(|flow| !flow.is_empty()),
         timeout: request.header(TIMEOUT_HEADER).and_then(queue_timeout),
+        ..QueueTerms::default()
     };
     let picked = current.state.pick_or_wait(&pick, &terms).await.map_err(|error| not_picked(request, error, subset.is_some()))?;
     let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
@@ -167,6 +168,10 @@ fn not_picked(request: &EndpointRequest, error: PickError, has_subset: bool) -> 
             let message = "the model is busy, and the request has waited for as long as it may; try again later";
             busy(RequestOutcome::Expired, message, retry_after, "all endpoints of the pool were saturated")
         }
+        PickError::TimedOut => {
+            let message = "the model was busy for as long as the request may take";
+            refusal(request, RequestOutcome::Expired, (504, DEADLINE_EXCEEDED), message, &[reason], "the request's time ran out")
+        }
         PickError::ShuttingDown => {
             let message = "the endpoint picker stopped while the request waited; try again";
             let headers = [("retry-after", "1"), reason];
@@ -176,6 +181,7 @@ fn not_picked(request: &EndpointRequest, error: PickError, has_subset: bool) -> 
 }
 
 /// Codes of gRPC.
+const DEADLINE_EXCEEDED: u32 = 4;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNAVAILABLE: u32 = 14;
 

@@ -58,6 +58,9 @@ pub enum PickError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// It waited for an endpoint with room, and the time of the request as a whole ran out: 504.
+    #[error("the request's time ran out while it waited")]
+    TimedOut,
     /// It waited for an endpoint with room, and the process ended: 503.
     #[error("the process ends, and the request was still waiting")]
     ShuttingDown,
@@ -70,6 +73,7 @@ impl PickError {
             Self::NoEndpoints => QueueOutcome::NoEndpoints,
             Self::Saturated { .. } => QueueOutcome::Full,
             Self::Expired { .. } => QueueOutcome::Expired,
+            Self::TimedOut => QueueOutcome::TimedOut,
             Self::ShuttingDown => QueueOutcome::ShuttingDown,
         }
     }

@@ -44,6 +44,8 @@ pub struct QueueTerms<'a> {
     pub flow: Option<&'a str>,
     /// How long it may wait; the pool's timeout bounds it.
     pub timeout: Option<Duration>,
+    /// When the time of the request as a whole ends.
+    pub deadline: Option<Instant>,
 }
 
 /// A pool's waiting requests of one priority.

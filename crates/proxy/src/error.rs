@@ -203,6 +203,7 @@ impl Error {
                 "the model is busy, and the request has waited for as long as it may; try again later",
                 Some(retry_after),
             ),
+            PickError::TimedOut => (Flag::Timeout, "the model was busy for as long as the request may take", None),
             PickError::ShuttingDown => {
                 (Flag::Stopped, "the gateway stopped before the request was through; try again", Some(Duration::from_secs(1)))
             }

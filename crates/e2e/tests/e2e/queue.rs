@@ -247,6 +247,22 @@ async fn what_waits_too_long_or_finds_no_room_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_routes_timeout_ends_the_wait_and_is_no_client_that_left() {
+    let sim = slow().await;
+    let backends = json!([objects::to_pool("qwen")]);
+    let hasty = json!({"headers": [{"name": "x-hasty", "value": "1"}]});
+    let rules =
+        json!([{"matches": [hasty], "backendRefs": backends, "timeouts": {"request": "50ms"}}, {"backendRefs": backends}]);
+    let mut list = vec![objects::gateway(), objects::route("r", rules)];
+    list.extend(queueing_pool(&[&sim], &[]));
+    let gateway = Setup::with(list).serve().await;
+    let _held = hold(gateway.http()).await;
+    is_refused(&short("hello").header("x-hasty", "1").send(gateway.http()).await, 504, "rejected-request-timeout");
+    assert_eq!(outcomes(&gateway, "rejected-request-timeout").await, 1.0);
+    assert_eq!(outcomes(&gateway, "rejected-context-cancelled").await, 0.0);
+}
+
+#[tokio::test]
 async fn a_pools_timeout_holds_for_clients_that_would_wait_longer() {
     let sim = slow().await;
     let gateway = serve(&[&sim], &[("queue-timeout", "50ms")]).await;

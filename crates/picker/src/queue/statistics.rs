@@ -29,6 +29,8 @@ pub enum QueueOutcome {
     Expired,
     /// Its time ran out, or there was no room for it, while the pool had no endpoint.
     NoEndpoints,
+    /// The time of the request as a whole ran out.
+    TimedOut,
     /// Its client left.
     ClientGone,
     /// The process ended.
@@ -37,8 +39,15 @@ pub enum QueueOutcome {
 
 impl QueueOutcome {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Dispatched, Self::Full, Self::Expired, Self::NoEndpoints, Self::ClientGone, Self::ShuttingDown];
+    pub const ALL: [Self; 7] = [
+        Self::Dispatched,
+        Self::Full,
+        Self::Expired,
+        Self::NoEndpoints,
+        Self::TimedOut,
+        Self::ClientGone,
+        Self::ShuttingDown,
+    ];
 
     /// Its name in metrics: that of a refusal is the reason that clients get.
     pub fn name(self) -> &'static str {
@@ -47,6 +56,7 @@ impl QueueOutcome {
             Self::Full => "rejected-saturated",
             Self::Expired => "rejected-ttl-expired",
             Self::NoEndpoints => "rejected-no-endpoints",
+            Self::TimedOut => "rejected-request-timeout",
             Self::ClientGone => "rejected-context-cancelled",
             Self::ShuttingDown => "rejected-shutting-down",
         }
@@ -57,7 +67,7 @@ impl QueueOutcome {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueCounts {
     /// In the order of [`QueueOutcome::ALL`].
-    pub outcomes: [u64; 6],
+    pub outcomes: [u64; 7],
     /// Waits of those that were dispatched: seconds of all together.
     pub wait_seconds: f64,
     /// The same by length; the first bucket ends at 1 ms, each other at twice the one before, and the last has no end.

@@ -167,7 +167,7 @@ fn a_client_that_leaves_with_the_turn_passes_it_on() {
     let _picked = goes(&mut last, 0);
     assert_eq!(fixture.in_flight(), [2]);
     let counts = fixture.state.queue().unwrap().counts;
-    assert_eq!(counts[0].1.outcomes, [1, 0, 0, 0, 2, 0]);
+    assert_eq!(counts[0].1.outcomes, [1, 0, 0, 0, 0, 2, 0]);
 }
 
 #[test]
@@ -367,6 +367,17 @@ fn a_request_restricted_to_endpoints_that_an_empty_pool_lacks_does_not_wait() {
 }
 
 #[test]
+fn the_end_of_the_requests_own_time_is_told_apart_from_a_client_that_leaves() {
+    let (fixture, runtime) = fixture(1, SETTINGS);
+    let _held = [fixture.pick(&standard()), fixture.pick(&standard())];
+    let deadline = Some(Instant::now() + Duration::from_millis(20));
+    let (request, terms) = (standard(), QueueTerms { deadline, ..QueueTerms::default() });
+    let error = runtime.0.block_on(fixture.state.pick_or_wait(&request, &terms)).err().unwrap();
+    assert_eq!(error, PickError::TimedOut);
+    assert_eq!(fixture.state.queue().unwrap().counts[0].1.outcomes[QueueOutcome::TimedOut as usize], 1);
+}
+
+#[test]
 fn time_that_runs_out_after_endpoints_came_is_not_that_of_an_empty_pool() {
     let (fixture, runtime) = fixture(0, SETTINGS);
     let request = standard();
@@ -423,7 +434,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Come { priority, flow } => {
-                    let terms = QueueTerms { priority, flow: Some(FLOWS[flow as usize]), timeout: None };
+                    let terms = QueueTerms { priority, flow: Some(FLOWS[flow as usize]), ..QueueTerms::default() };
                     let mut request = Waiting::new(&fixture.state, standard(), terms);
                     match request.poll() {
                         Poll::Ready(picked) => held.push(picked.unwrap()),

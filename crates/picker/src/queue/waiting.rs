@@ -42,7 +42,8 @@ pub(crate) async fn wait(
     })?;
     let mut request = WaitingRequest { queue, key, priority: terms.priority, since, outcome: QueueOutcome::ClientGone };
     let timeout = terms.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
-    let mut expiry = pin!(sleep_until((since + timeout).into()));
+    let (end, deadline) = (since + timeout, terms.deadline.filter(|deadline| *deadline < since + timeout));
+    let mut expiry = pin!(sleep_until(deadline.unwrap_or(end).into()));
     poll_fn(|context| {
         loop {
             match queue.turn_of(key, context.waker()) {
@@ -67,11 +68,12 @@ pub(crate) async fn wait(
         if expiry.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        let (outcome, error) = match is_empty() {
-            true => (QueueOutcome::NoEndpoints, PickError::NoEndpoints),
-            false => (QueueOutcome::Expired, PickError::Expired { retry_after: queue.retry_after(terms.priority) }),
+        let error = match (deadline, is_empty()) {
+            (Some(_), _) => PickError::TimedOut,
+            (None, true) => PickError::NoEndpoints,
+            (None, false) => PickError::Expired { retry_after: queue.retry_after(terms.priority) },
         };
-        request.outcome = outcome;
+        request.outcome = error.outcome();
         Poll::Ready(Err(error))
     })
     .await

@@ -5,11 +5,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use pailou_picker::{FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEADER, queue_timeout};
 use pailou_snapshot::{Action, ClusterId, Rule};
-use tokio::time::{Instant, timeout_at};
 
 use super::{Chosen, outgoing::Outgoing, pool_target::PoolTarget, target::Target};
 use crate::{
-    error::{Error, Flag},
+    error::Error,
     filter::ClientId,
     request_log::RequestLog,
     runtime::Runtime,
@@ -58,17 +57,10 @@ async fn wait_for_room(
     // A client that has authenticated does not choose its flow.
     let flow = route.client_id.map(ClientId::name);
     let flow = flow.as_deref().or_else(|| value(&FAIRNESS)).filter(|flow| !flow.is_empty());
-    let terms = QueueTerms { priority: target.priority, flow, timeout: value(&TIMEOUT).and_then(queue_timeout) };
-    let request = target.request();
-    let wait = target.cluster.wait_for_room(&request, &terms);
-    let timeouts = [route.entry.rule.policy.timeouts.request, route.policy.timeouts.max_stream];
-    let picked = match timeouts.into_iter().flatten().min() {
-        Some(limit) => timeout_at(Instant::from_std(record.started) + limit, wait).await.map_err(|_| late())?,
-        None => wait.await,
-    };
+    let limits = [route.entry.rule.policy.timeouts.request, route.policy.timeouts.max_stream];
+    let deadline = limits.into_iter().flatten().min().map(|limit| record.started + limit);
+    let timeout = value(&TIMEOUT).and_then(queue_timeout);
+    let terms = QueueTerms { priority: target.priority, flow, timeout, deadline };
+    let picked = target.cluster.wait_for_room(&target.request(), &terms).await;
     picked.map_err(|error| target.refusal(error))
-}
-
-fn late() -> Error {
-    Error::new(Flag::Timeout, "the model was busy for as long as the request may take")
 }
