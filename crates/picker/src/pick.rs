@@ -16,7 +16,7 @@ use crate::{
     state::Shared,
 };
 
-/// How often a pick judges anew because another took the place it had chosen; then it takes the place regardless.
+/// Times that a pick judges anew because another took the place it had chosen; then it takes the place regardless.
 const ATTEMPTS: usize = 4;
 /// When a client that was refused may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

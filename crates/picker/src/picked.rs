@@ -37,7 +37,7 @@ pub struct Picked {
     cached: AtomicU64,
     /// The prompt, where its tokens were known.
     pub(crate) tokens: Option<Box<PromptTokens>>,
-    /// How long it waited for room; `None` if it did not.
+    /// Its wait for room; `None` if it had none.
     waited: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ pub struct Picked {
 pub(crate) struct Seen {
     /// Never empty.
     pub(crate) ranked: Vec<Candidate>,
-    /// How many endpoints were judged to rank these.
+    /// Number of endpoints that were judged to rank these.
     pub(crate) judged: usize,
     pub(crate) saturation: f32,
     pub(crate) prompt_bytes: usize,
@@ -65,7 +65,7 @@ impl Picked {
         self
     }
 
-    /// How long the request waited for an endpoint with room; `None` if it did not.
+    /// Wait of the request for an endpoint with room; `None` if it had none.
     pub fn waited(&self) -> Option<Duration> {
         self.waited
     }

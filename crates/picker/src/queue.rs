@@ -42,7 +42,7 @@ pub struct QueueTerms<'a> {
     pub priority: i32,
     /// Its fairness id: requests of different ones take turns. `None` shares that of all others without.
     pub flow: Option<&'a str>,
-    /// How long it may wait; the pool's timeout bounds it.
+    /// Longest time that it may wait; the pool's timeout bounds it.
     pub timeout: Option<Duration>,
     /// When the time of the request as a whole ends.
     pub deadline: Option<Instant>,
@@ -53,13 +53,13 @@ pub struct QueueTerms<'a> {
 pub struct QueueLevel {
     /// The priority.
     pub priority: i32,
-    /// How many wait.
+    /// Number of them.
     pub requests: u32,
     /// Bytes of their bodies.
     pub bytes: u64,
     /// Fairness ids among them.
     pub flows: usize,
-    /// How long the oldest has waited.
+    /// Wait of the oldest so far.
     pub oldest_wait: Duration,
 }
 

@@ -49,13 +49,13 @@ pub(crate) struct Candidate {
     pub(crate) prefix: u32,
     /// The same, or more at the prompt's home.
     pub(crate) likely: u32,
-    /// How well it is placed to run the adapter, 0 to 1.
+    /// Fitness to run the adapter, 0 to 1.
     pub(crate) adapter: f32,
     /// The client's earlier requests went there.
     pub(crate) is_preferred: bool,
     /// It has no room, where that counts: it comes after those that have.
     pub(crate) is_full: bool,
-    /// How far it is from being the prompt's home, 0 to 1.
+    /// Distance from being the prompt's home, 0 to 1.
     pub(crate) distance: f32,
     pub(crate) score: f32,
 }
@@ -102,7 +102,7 @@ impl Candidate {
         last.then(self.priority.cmp(&other.priority)).then(full).then_with(by_score)
     }
 
-    /// How full the endpoint is: 1 has no room, as far as its engine tells, or for more requests than this. Capped there: an endpoint with a
+    /// Fullness of the endpoint: 1 has no room, as far as its engine tells, or for more requests than this. Capped there: an endpoint with a
     /// long queue does not fill its idle siblings. What an idle engine's KV cache has, it can drop.
     pub(crate) fn saturation(&self, max_concurrency: Option<u32>) -> f32 {
         let Load { waiting, running, certain_kv, .. } = self.load;
@@ -112,7 +112,7 @@ impl Candidate {
     }
 }
 
-/// How well an engine with these adapters is placed to run a model: running 1, room for one more 0.8, waiting for room 0.6.
+/// Fitness of an engine with these adapters to run a model: running 1, room for one more 0.8, waiting for room 0.6.
 pub(crate) fn adapter_affinity(adapters: Option<&Adapters>, model: &str) -> f32 {
     let Some(adapters) = adapters else { return 0.0 };
     if adapters.running.iter().any(|name| **name == *model) {

@@ -1,5 +1,7 @@
 //! State of a pool between requests.
 
+mod queueing;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
@@ -22,7 +24,6 @@ use crate::{
     pick_request::{PickError, PickRequest},
     picked::Picked,
     prefix::PrefixIndex,
-    queue::{self, QueueReport, QueueTerms, Size},
     receipt::{Receipt, Receipts},
     scrape::{Activity, PendingScrape, Scraper, Transport},
     tokens::{PromptTokens, TokenQuestion},
@@ -213,81 +214,6 @@ impl PoolState {
     pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
         let exact = self.shared.exact.load_full()?;
         exact_prefixes::prompt_tokens(&self.shared, &exact, &self.runtime, question).await
-    }
-
-    /// Picks an endpoint that has room, if no other request waits for it; where none has any, the request waits for its turn.
-    ///
-    /// # Errors
-    /// As of [`PoolState::pick`] where the pool's requests do not wait. Else as [`PoolState::wait`], and where no endpoint of the pool is
-    /// in the request's subset.
-    pub async fn pick_or_wait(&self, request: &PickRequest<'_>, terms: &QueueTerms<'_>) -> Result<Picked, PickError> {
-        match self.pick_if_room(request) {
-            Err(error) if self.may_wait(request, error) => self.wait(request, terms, || self.pick_in_turn(request)).await,
-            picked => picked,
-        }
-    }
-
-    /// Picks an endpoint that has room, if no other request waits for it. In a pool whose requests do not wait it is
-    /// [`PoolState::pick`].
-    ///
-    /// # Errors
-    /// As of [`PoolState::pick`]; also where others wait.
-    pub fn pick_if_room(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
-        pick::pick(&self.shared, request, Gate::Queue, Instant::now())
-    }
-
-    /// Picks an endpoint that has room, whether or not others wait for it: for the one whose turn it is.
-    ///
-    /// # Errors
-    /// As of [`PoolState::pick`].
-    pub fn pick_in_turn(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
-        pick::pick(&self.shared, request, Gate::Turn, Instant::now())
-    }
-
-    /// Whether a request may wait that was not picked for. One whose subset has no endpoint of the pool has nothing to wait for: which
-    /// addresses it stands for was settled when the request came.
-    pub fn may_wait(&self, request: &PickRequest<'_>, error: PickError) -> bool {
-        let members = self.shared.members.load();
-        let is_hopeless = error == PickError::NoEndpoints && request.subset.is_some();
-        members.pool.queueing.is_some() && !is_hopeless
-    }
-
-    /// Waits in the pool's queue until it is the request's turn and `pick` picks.
-    ///
-    /// # Errors
-    /// Its priority's queue is full, its time ran out, the pool had no endpoint all the while, none is left that it may use, or the process
-    /// ends.
-    pub async fn wait(
-        &self,
-        request: &PickRequest<'_>,
-        terms: &QueueTerms<'_>,
-        pick: impl FnMut() -> Result<Picked, PickError>,
-    ) -> Result<Picked, PickError> {
-        let members = self.shared.members.load_full();
-        // Queueing has just been switched off.
-        let Some(settings) = members.pool.queueing else { return self.pick(request) };
-        let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
-        let size = Size { tokens: tokens.number(), bytes: request.input_bytes as u64 };
-        let may_wait = |error| self.may_wait(request, error);
-        let is_empty = || self.shared.members.load().endpoints.is_empty();
-        queue::wait(&members.queue, settings, (terms, size, request.subset), pick, may_wait, is_empty).await
-    }
-
-    /// Whether the pool's requests may wait.
-    pub fn has_queueing(&self) -> bool {
-        self.shared.members.load().pool.queueing.is_some()
-    }
-
-    /// Refuses the requests that wait, and those that would, as the process ends.
-    pub fn close_queue(&self) {
-        self.shared.members.load().queue.close();
-    }
-
-    /// The requests that wait; `None` where none do and none have.
-    pub fn queue(&self) -> Option<QueueReport> {
-        let members = self.shared.members.load();
-        let report = members.queue.report(Instant::now());
-        (members.pool.queueing.is_some() || !report.levels.is_empty() || !report.counts.is_empty()).then_some(report)
     }
 
     /// Reserves a place for a request that another picker sent to the first of these endpoints; the others follow in their

@@ -51,7 +51,7 @@ impl Band {
 
     /// The first request of the flow whose turn it is, of those not passed over in this round of looking for one.
     ///
-    /// Where no flow may send its first request, each gets a quantum as often as the one that lacks least needs it.
+    /// Each gets a quantum as often as the one that lacks least needs it, if none may send its first request.
     pub(super) fn next(&mut self, tokens: impl Fn(Key) -> u64, round: u64) -> Option<Key> {
         let lack = |flow: &Flow| {
             let first = *flow.keys.first()?;
