@@ -5,7 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 use pailou_snapshot::{Criticality, RoutingStrategy};
 
 use crate::{
-    candidates::{MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, saturation_of_pool},
+    candidates::{
+        MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, saturation_of_pool,
+    },
     endpoint::Members,
     load::Tokens,
     pick_request::{PickError, PickRequest},

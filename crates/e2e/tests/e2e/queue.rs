@@ -251,8 +251,7 @@ async fn a_routes_timeout_ends_the_wait_and_is_no_client_that_left() {
     let sim = slow().await;
     let backends = json!([objects::to_pool("qwen")]);
     let hasty = json!({"headers": [{"name": "x-hasty", "value": "1"}]});
-    let rules =
-        json!([{"matches": [hasty], "backendRefs": backends, "timeouts": {"request": "50ms"}}, {"backendRefs": backends}]);
+    let rules = json!([{"matches": [hasty], "backendRefs": backends, "timeouts": {"request": "50ms"}}, {"backendRefs": backends}]);
     let mut list = vec![objects::gateway(), objects::route("r", rules)];
     list.extend(queueing_pool(&[&sim], &[]));
     let gateway = Setup::with(list).serve().await;

@@ -39,15 +39,8 @@ pub enum QueueOutcome {
 
 impl QueueOutcome {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Dispatched,
-        Self::Full,
-        Self::Expired,
-        Self::NoEndpoints,
-        Self::TimedOut,
-        Self::ClientGone,
-        Self::ShuttingDown,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Dispatched, Self::Full, Self::Expired, Self::NoEndpoints, Self::TimedOut, Self::ClientGone, Self::ShuttingDown];
 
     /// Its name in metrics: that of a refusal is the reason that clients get.
     pub fn name(self) -> &'static str {

@@ -7,12 +7,7 @@ use pailou_picker::{FAIRNESS_HEADER, PickError, Picked, QueueTerms, TIMEOUT_HEAD
 use pailou_snapshot::{Action, ClusterId, Rule};
 
 use super::{Chosen, outgoing::Outgoing, pool_target::PoolTarget, target::Target};
-use crate::{
-    error::Error,
-    filter::ClientId,
-    request_log::RequestLog,
-    runtime::Runtime,
-};
+use crate::{error::Error, filter::ClientId, request_log::RequestLog, runtime::Runtime};
 
 static FAIRNESS: HeaderName = HeaderName::from_static(FAIRNESS_HEADER);
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);

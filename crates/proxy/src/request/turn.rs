@@ -7,7 +7,16 @@ use http::header;
 use pailou_ai::Pieces;
 use pailou_snapshot::{Action, BackendRef, Body};
 
-use super::{Chosen, attempt::Attempts, backend, mirroring, outgoing::Outgoing, overflow, picker::Picker, target::{Haste, Target}, usage};
+use super::{
+    Chosen,
+    attempt::Attempts,
+    backend, mirroring,
+    outgoing::Outgoing,
+    overflow,
+    picker::Picker,
+    target::{Haste, Target},
+    usage,
+};
 use crate::{
     error::{Error, Flag},
     filter::BackendRequest,
