@@ -18,7 +18,8 @@ use crate::{
     state::Shared,
 };
 
-/// Times that a pick judges anew because another took the place it had chosen; then it takes the place regardless.
+/// Times that a pick judges anew because another took the place it had chosen; then it takes the place regardless, unless it may
+/// go only where there is room.
 const ATTEMPTS: usize = 4;
 /// When a client that was refused may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -58,7 +59,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let prefixes = Prefixes { request, matches, cached, beginning };
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
-    let held = is_gated.then(|| members.queue.gate());
+    // A place is taken only as it was judged. The gate lets those that have lost one judge anew in turns.
+    let mut held = None;
     let mut attempt = 1;
     let saturation = loop {
         measure(&members, &mut candidates, now);
@@ -80,7 +82,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         rank(&mut candidates);
         let best = &candidates[0];
         let in_flight = &members.endpoints[best.member as usize].record.in_flight;
-        let is_last = attempt == ATTEMPTS;
+        let is_last = attempt == ATTEMPTS && !is_gated;
         if is_last {
             in_flight.reserve(tokens);
         }
@@ -88,6 +90,9 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
             break saturation;
         }
         attempt += 1;
+        if is_gated && held.is_none() {
+            held = Some(members.queue.gate());
+        }
     };
     drop(held);
     let judged = candidates.len();

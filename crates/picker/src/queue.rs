@@ -79,7 +79,7 @@ pub(crate) struct Queue {
     is_on: AtomicBool,
     /// Requests that wait; read without the lock, by every request that ends.
     waiting: AtomicUsize,
-    /// Held from a look at the load to the reservation, so that what it saw is still so.
+    /// Held from a look at the load to the reservation by those that have lost a place to another.
     gate: Mutex<()>,
     state: Mutex<State>,
 }
@@ -119,7 +119,7 @@ impl Queue {
         self.waiting.load(SeqCst)
     }
 
-    /// Holds other picks back while a request looks for room and takes it.
+    /// Holds back others that have lost a place while a request looks for room and takes it.
     pub(crate) fn gate(&self) -> MutexGuard<'_, ()> {
         self.gate.lock()
     }
