@@ -28,7 +28,11 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{asking::Asking, doubt::Doubts, question_keys::QuestionKeys};
+use self::{
+    asking::{Ask, Asking, Urgency},
+    doubt::Doubts,
+    question_keys::QuestionKeys,
+};
 use crate::scrape::Transport;
 
 /// How long a request waits for its tokens.
@@ -257,18 +261,19 @@ impl Tokenizer {
         if let Some(tokens) = whole {
             return Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Remembered });
         }
-        let may_ask = self.asking.stand_back.lock().may_ask(now);
-        let asked = may_ask.then(|| {
-            let earlier = earlier.as_ref().map(|(tokens, _)| Arc::clone(tokens));
-            Asking::ask(&self.asking, source, earlier, pieces, runtime, engine)
-        });
-        if let Some((tokens, factor)) = earlier
-            && let Some(known) = self.asking.templates.lock().usable(source.model, tokens.len())
-        {
+        let usable = earlier.as_ref().and_then(|(tokens, _)| self.asking.templates.lock().usable(source.model, tokens.len()));
+        let ask = Ask {
+            source,
+            earlier: earlier.as_ref().map(|(tokens, _)| Arc::clone(tokens)),
+            pieces,
+            urgency: if usable.is_some() { Urgency::Background } else { Urgency::Awaited },
+        };
+        let asked = Asking::ask(&self.asking, ask, runtime, engine);
+        if let Some(((tokens, factor), known)) = earlier.zip(usable) {
             let total = (tokens.len() as f64 * factor) as usize;
             return Ok(Found { tokens, part: Some((known, total.max(known))), source: None, outcome: TokensOutcome::Continued });
         }
-        let answer = asked.ok_or(TokensOutcome::StandingBack)??;
+        let answer = asked?;
         let answer = timeout(REQUEST_TIMEOUT, answer).await.map_err(|_| TokensOutcome::Timeout)?;
         let tokens = answer.unwrap_or(Err(TokensOutcome::Unreachable))?;
         Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })

@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, oneshot},
-    time::timeout,
+    time::{timeout, timeout_at},
 };
 
 use super::{
     Engine, Source, TokensOutcome,
     answer_cache::AnswerCache,
     client::{self, AskError, Client},
-    stand_back::StandBack,
+    stand_back::{QuestionEnd, StandBack},
     template::Templates,
 };
 
@@ -28,21 +28,60 @@ const MAX_QUESTIONS: usize = 16;
 /// Tokens, or why there are none.
 type Answer = Result<Arc<[u32]>, TokensOutcome>;
 
+/// A question to be asked.
+pub(super) struct Ask<'a> {
+    pub(super) source: Source,
+    /// Tokens of an earlier turn of the conversation.
+    pub(super) earlier: Option<Arc<[u32]>>,
+    pub(super) pieces: &'a [Cow<'a, [u8]>],
+    pub(super) urgency: Urgency,
+}
+
+/// Requests that a question is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// One that waits for the answer.
+    Awaited,
+    /// Those to come.
+    Background,
+}
+
+impl Urgency {
+    /// How long an answer is in time.
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Awaited => IN_TIME_TIMEOUT,
+            Self::Background => ANSWER_TIMEOUT,
+        }
+    }
+}
+
 /// State of questions under way.
 #[derive(Default)]
 pub(super) struct Asking {
     pub(super) answers: Mutex<AnswerCache>,
     client: Client,
-    questions: Questions,
+    pub(super) questions: Questions,
     pub(super) stand_back: Mutex<StandBack>,
     pub(super) templates: Mutex<Templates>,
 }
 
-struct Questions(Arc<Semaphore>);
+pub(super) struct Questions(Arc<Semaphore>);
 
 impl Default for Questions {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(MAX_QUESTIONS)))
+    }
+}
+
+#[cfg(test)]
+impl Questions {
+    pub(super) fn are_under_way(&self) -> bool {
+        self.0.available_permits() < MAX_QUESTIONS
+    }
+
+    pub(super) fn take_all(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.0.try_acquire_many(MAX_QUESTIONS as u32).expect("all are free")
     }
 }
 
@@ -51,37 +90,45 @@ impl Asking {
     /// conversation.
     pub(super) fn ask(
         asking: &Arc<Self>,
-        source: Source,
-        earlier: Option<Arc<[u32]>>,
-        pieces: &[Cow<'_, [u8]>],
+        ask: Ask<'_>,
         runtime: &Handle,
         engine: impl FnOnce() -> Option<Engine>,
     ) -> Result<oneshot::Receiver<Answer>, TokensOutcome> {
         let Ok(permit) = asking.questions.0.clone().try_acquire_owned() else { return Err(TokensOutcome::Busy) };
         let engine = engine().ok_or(TokensOutcome::Unreachable)?;
         let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
-        let (sender, answer) = oneshot::channel();
+        // The last of all: what is not asked is no probe.
+        let question = asking.stand_back.lock().begin(Instant::now()).ok_or(TokensOutcome::StandingBack)?;
+        let (sender, receiver) = oneshot::channel();
+        let mut sender = Some(sender);
+        let mut send = move |answer: Answer| sender.take().map(|sender| sender.send(answer));
+        let Ask { source, earlier, pieces, urgency } = ask;
         let (asking, body) = (Arc::clone(asking), Bytes::from(pieces.concat()));
         runtime.spawn(async move {
+            let end_of_time = tokio::time::Instant::now() + ANSWER_TIMEOUT;
             let mut ask = pin!(asking.client.ask(engine.address, path, engine.transport, body));
-            let in_time = timeout(IN_TIME_TIMEOUT, &mut ask).await;
-            let has_succeeded = matches!(in_time, Ok(Ok(_)));
-            asking.stand_back.lock().ended(has_succeeded, Instant::now());
+            let in_time = timeout(urgency.timeout(), &mut ask).await;
+            let is_late = in_time.is_err();
             let answer = match in_time {
-                Ok(answer) => answer.map_err(outcome).map(Arc::from),
+                Ok(answer) => answer,
                 Err(_) => {
-                    _ = sender.send(Err(TokensOutcome::Timeout));
-                    if let Ok(Ok(late)) = timeout(ANSWER_TIMEOUT, ask).await {
-                        asking.keep(source, earlier.as_deref(), &late.into());
-                    }
-                    return drop(permit);
+                    send(Err(TokensOutcome::Timeout));
+                    timeout_at(end_of_time, ask).await.unwrap_or(Err(AskError::Timeout))
                 }
             };
+            let end = match &answer {
+                Ok(_) if is_late => QuestionEnd::Neutral,
+                Ok(_) => QuestionEnd::Success,
+                Err(AskError::Refused) => QuestionEnd::Neutral,
+                Err(_) => QuestionEnd::Failure,
+            };
+            asking.stand_back.lock().end(question, end, Instant::now());
+            let answer = answer.map_err(outcome).map(Arc::from);
             answer.iter().for_each(|tokens| asking.keep(source, earlier.as_deref(), tokens));
             drop(permit);
-            _ = sender.send(answer);
+            send(answer);
         });
-        Ok(answer)
+        Ok(receiver)
     }
 
     fn keep(&self, source: Source, earlier: Option<&[u32]>, tokens: &Arc<[u32]>) {
@@ -95,7 +142,8 @@ impl Asking {
 fn outcome(error: AskError) -> TokensOutcome {
     match error {
         AskError::Unreachable => TokensOutcome::Unreachable,
-        AskError::Status => TokensOutcome::Status,
+        AskError::Refused | AskError::Failed => TokensOutcome::Status,
         AskError::Malformed => TokensOutcome::Malformed,
+        AskError::Timeout => TokensOutcome::Timeout,
     }
 }

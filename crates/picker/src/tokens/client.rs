@@ -25,8 +25,19 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskError {
     Unreachable,
-    Status,
+    /// The engine does not take this question (4xx): others it may.
+    Refused,
+    /// The engine takes none (5xx), or none without a credential (401, 403).
+    Failed,
     Malformed,
+    Timeout,
+}
+
+impl AskError {
+    fn of(status: StatusCode) -> Self {
+        let is_refused = !status.is_server_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if is_refused { Self::Refused } else { Self::Failed }
+    }
 }
 
 /// Path of an engine's tokenizer; `None` for one that does not take chats.
@@ -96,7 +107,7 @@ impl Client {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut response = link.sender.send_request(request).await?;
         if response.status() != StatusCode::OK {
-            return Ok(Err(AskError::Status));
+            return Ok(Err(AskError::of(response.status())));
         }
         let mut answer = BytesMut::new();
         while let Some(frame) = response.frame().await {

@@ -39,18 +39,23 @@ impl Setup {
         tokio::pin!(asked);
         let serve = async {
             let Some(answer) = answer else { return std::future::pending().await };
-            loop {
-                let (mut stream, _) = self.engine.accept().await.expect("a connection");
-                // Scrapes come too.
-                if read_request(&mut stream).await.starts_with("POST /tokenize ") {
-                    stream.write_all(answer.as_bytes()).await.expect("a connection");
-                    return std::future::pending().await;
-                }
-            }
+            self.next_question().await.write_all(answer.as_bytes()).await.expect("a connection");
+            std::future::pending().await
         };
         let tokens = tokio::select! { tokens = &mut asked => tokens, () = serve => None }?;
         assert_eq!(tokens.prompt().cache_salt, Some(&b"tenant"[..]));
         Some(tokens.tokens().to_vec())
+    }
+
+    /// Connection of the next question that is under way.
+    async fn next_question(&self) -> TcpStream {
+        loop {
+            let (mut stream, _) = self.engine.accept().await.expect("a connection");
+            // Scrapes come too.
+            if read_request(&mut stream).await.starts_with("POST /tokenize ") {
+                return stream;
+            }
+        }
     }
 
     fn count(&self, outcome: &str) -> u64 {
@@ -101,15 +106,63 @@ async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
 #[tokio::test]
 async fn failures_have_their_reasons_and_end_questions() {
     let setup = Setup::new().await;
-    assert_eq!(setup.tokens("1", Some(&answer("404 Not Found", "{}"))).await, None);
+    assert_eq!(setup.tokens("1", Some(&answer("401 Unauthorized", "{}"))).await, None);
     assert_eq!(setup.tokens("2", Some(&answer("200 OK", r#"{"count": 2, "tokens": [1]}"#))).await, None);
     assert_eq!(setup.count("standing_back"), 0);
     // The engine takes the connection and is silent: time goes on to the timeout at once.
     tokio::time::pause();
     assert_eq!(setup.tokens("3", None).await, None);
+    while setup.state.exact().tokenizer.asking.questions.are_under_way() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     assert_eq!(setup.tokens("4", None).await, None);
     let counts = ["status", "malformed", "timeout", "standing_back"].map(|outcome| setup.count(outcome));
     assert_eq!(counts, [1; 4]);
+}
+
+#[tokio::test]
+async fn questions_that_an_engine_refuses_do_not_end_those_of_others() {
+    let setup = Setup::new().await;
+    for (place, status) in ["400 Bad Request", "404 Not Found", "422 Unprocessable", "413 Too Large"].iter().enumerate() {
+        assert_eq!(setup.tokens(&place.to_string(), Some(&answer(status, "{}"))).await, None);
+    }
+    let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
+    assert_eq!(setup.tokens("\"a\"", Some(&body)).await, Some(vec![7]));
+    assert_eq!((setup.count("status"), setup.count("answered"), setup.count("standing_back")), (4, 1, 0));
+}
+
+#[tokio::test]
+async fn a_late_answer_counts_for_requests_to_come_and_ends_no_questions() {
+    let setup = Setup::new().await;
+    let asking = &setup.state.exact().tokenizer.asking;
+    let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
+    for question in 0..4 {
+        let prompt = question.to_string();
+        tokio::time::pause();
+        assert_eq!(setup.tokens(&prompt, None).await, None, "the engine is silent at first");
+        tokio::time::resume();
+        let mut asked = setup.next_question().await;
+        asked.write_all(body.as_bytes()).await.expect("a connection");
+        while asking.questions.are_under_way() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(setup.tokens(&prompt, None).await, Some(vec![7]));
+    }
+    assert_eq!((setup.count("timeout"), setup.count("remembered"), setup.count("standing_back")), (4, 4, 0));
+}
+
+#[tokio::test]
+async fn what_is_not_asked_is_no_probe() {
+    let setup = Setup::new().await;
+    let asking = &setup.state.exact().tokenizer.asking;
+    let before = Instant::now() - Duration::from_secs(60);
+    (0..3).for_each(|_| asking.stand_back.lock().end(stand_back::Question::Usual, stand_back::QuestionEnd::Failure, before));
+    let all = asking.questions.take_all();
+    assert_eq!(setup.tokens("1", None).await, None);
+    drop(all);
+    let body = answer("200 OK", r#"{"count": 1, "tokens": [7]}"#);
+    assert_eq!(setup.tokens("2", Some(&body)).await, Some(vec![7]));
+    assert_eq!((setup.count("busy"), setup.count("answered")), (1, 1));
 }
 
 #[tokio::test]
