@@ -105,7 +105,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
     if let Some((exact, prompt)) = exact {
         exact.picked(picked.endpoint().slot, prompt, now);
-        picked.tokens = Some(Box::new(prompt.clone()));
+        picked.asked_tokens = prompt.asked();
     }
     Ok(picked)
 }

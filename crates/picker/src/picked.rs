@@ -17,7 +17,7 @@ use crate::{
     receipt::Receipt,
     score::Candidate,
     state::Shared,
-    tokens::PromptTokens,
+    tokens::AskedTokens,
 };
 
 /// Endpoints for one request, best first, with a place reserved at the current one.
@@ -35,8 +35,8 @@ pub struct Picked {
     known: usize,
     /// Prompt tokens that the engine reported as cached, plus one; 0 until then.
     cached: AtomicU64,
-    /// The prompt, where its tokens were known.
-    pub(crate) tokens: Option<Box<PromptTokens>>,
+    /// The answer that gave the prompt's tokens, until the engine's own count comes.
+    pub(crate) asked_tokens: Option<AskedTokens>,
     /// Its wait for room; `None` if it had none.
     waited: Option<Duration>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Seen {
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);
-        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached, tokens: None, waited: None };
+        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached, asked_tokens: None, waited: None };
         picked.learn();
         picked
     }
@@ -139,11 +139,11 @@ impl Picked {
 
     /// Reports the engine's own count of the prompt's tokens, by which those of its tokenizer are verified.
     pub fn counted(&self, prompt_tokens: u64) {
-        let Some(prompt) = self.tokens.as_deref().filter(|_| prompt_tokens > 0) else { return };
+        let Some(asked) = self.asked_tokens.filter(|_| prompt_tokens > 0) else { return };
         let Some(exact) = self.shared.exact.load_full() else { return };
-        if exact.tokenizer.verify(prompt, prompt_tokens) {
+        if exact.tokenizer.verify(asked, prompt_tokens) {
             let members = &self.reservation.members;
-            let (pool, endpoint, tokens) = (&members.pool.name, &self.endpoint().endpoint.name, prompt.tokens().len());
+            let (pool, endpoint, tokens) = (&members.pool.name, &self.endpoint().endpoint.name, asked.count);
             tracing::warn!(
                 %pool, %endpoint, tokens, counted = prompt_tokens,
                 "an engine's tokenizer gives another number of tokens than the engine counts; where this goes on, cached prefixes are estimated"

@@ -12,9 +12,9 @@ use crate::tokens::PromptTokens;
 
 /// How long a prompt is expected to be cached where it was sent.
 const TTL: Duration = Duration::from_secs(2);
-/// Most entries, and most tokens of all together (16 MiB, shared with remembered answers as long as those last).
+/// Most entries, and most memory of all together, in tokens of 4 bytes (16 MiB, shared with remembered answers as long as those last).
 const MAX_ENTRIES: usize = 512;
-const MAX_TOKENS: usize = 4 << 20;
+const MAX_COST: usize = 4 << 20;
 /// Tokens that a prefix is expected in steps of: of a block.
 const STEP: usize = 16;
 
@@ -22,7 +22,7 @@ const STEP: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Speculations {
     entries: VecDeque<Speculation>,
-    tokens: usize,
+    cost: usize,
 }
 
 #[derive(Debug)]
@@ -60,14 +60,14 @@ impl Speculations {
     /// Expects a prompt at an endpoint from now on.
     pub(crate) fn add(&mut self, slot: u16, prompt: &PromptTokens, now: Instant) {
         self.expire(now);
-        let length = prompt.tokens().len();
-        if length > MAX_TOKENS {
+        let cost = prompt.cost();
+        if cost > MAX_COST {
             return;
         }
-        while self.entries.len() >= MAX_ENTRIES || self.tokens + length > MAX_TOKENS {
+        while self.entries.len() >= MAX_ENTRIES || self.cost + cost > MAX_COST {
             self.drop_oldest();
         }
-        self.tokens += length;
+        self.cost += cost;
         self.entries.push_back(Speculation { until: now + TTL, slot, prompt: prompt.clone() });
     }
 
@@ -79,7 +79,7 @@ impl Speculations {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.entries.pop_front() {
-            self.tokens -= oldest.prompt.tokens().len();
+            self.cost -= oldest.prompt.cost();
         }
     }
 }
@@ -120,15 +120,23 @@ mod tests {
         let soon = now + Duration::from_millis(1999);
         assert_eq!(expected(&mut speculations, &asked, soon).len(), 2);
         assert!(expected(&mut speculations, &asked, now + TTL).is_empty());
-        assert_eq!((speculations.entries.len(), speculations.tokens), (0, 0));
+        assert_eq!((speculations.entries.len(), speculations.cost), (0, 0));
     }
 
     #[test]
     fn entries_and_their_tokens_are_bounded() {
         let (mut speculations, now) = (Speculations::default(), Instant::now());
         (0..2000).for_each(|_| speculations.add(1, &prompt(0..10, None, None), now));
-        assert_eq!((speculations.entries.len(), speculations.tokens), (MAX_ENTRIES, 10 * MAX_ENTRIES));
-        speculations.add(2, &prompt(0..MAX_TOKENS as u32, None, None), now);
-        assert_eq!((speculations.entries.len(), speculations.tokens), (1, MAX_TOKENS));
+        assert_eq!((speculations.entries.len(), speculations.cost), (MAX_ENTRIES, 10 * MAX_ENTRIES));
+        speculations.add(2, &prompt(0..MAX_COST as u32, None, None), now);
+        assert_eq!((speculations.entries.len(), speculations.cost), (1, MAX_COST));
+    }
+
+    #[test]
+    fn salts_and_adapters_count() {
+        let (mut speculations, now) = (Speculations::default(), Instant::now());
+        let salt = "s".repeat(MAX_COST);
+        (0..10).for_each(|_| speculations.add(1, &prompt(0..10, Some("tuned"), Some(&salt)), now));
+        assert_eq!(speculations.entries.len(), 3, "4 MiB of 16 each, and some tokens");
     }
 }

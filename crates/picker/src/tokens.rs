@@ -39,6 +39,8 @@ use crate::scrape::Transport;
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 20_000 } else { 50 });
 /// Longest question, in bytes.
 const MAX_QUESTION_BYTES: usize = 8 << 20;
+/// Longest `cache_salt`, in bytes: it is kept with the tokens.
+const MAX_SALT_BYTES: usize = 1 << 10;
 
 /// A request's prompt, for the question about its tokens.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +99,14 @@ struct Source {
     model: u64,
 }
 
+/// An answer that a prompt's tokens came from, to be verified by the engine's own count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedTokens {
+    source: Source,
+    /// Number of its tokens.
+    pub(crate) count: usize,
+}
+
 impl PromptTokens {
     /// These tokens of a prompt, for the adapter and with the salt.
     pub fn new(tokens: Arc<[u32]>, adapter: Option<&str>, cache_salt: Option<&str>) -> Self {
@@ -125,6 +135,17 @@ impl PromptTokens {
         self.adapter == other.adapter && self.cache_salt == other.cache_salt
     }
 
+    /// The answer that they are; `None` if the request gave them, or if they are those of an earlier turn.
+    pub(crate) fn asked(&self) -> Option<AskedTokens> {
+        Some(AskedTokens { source: self.source?, count: self.tokens.len() })
+    }
+
+    /// Memory that it takes, in tokens of 4 bytes.
+    pub(crate) fn cost(&self) -> usize {
+        let bytes = |text: &Option<Box<[u8]>>| text.as_ref().map_or(0, |text| text.len());
+        self.tokens.len() + (bytes(&self.adapter) + bytes(&self.cache_salt)).div_ceil(size_of::<u32>())
+    }
+
     pub(crate) fn set_adapter(&mut self, name: &str) {
         self.adapter = Some(name.as_bytes().into());
     }
@@ -141,7 +162,7 @@ pub(crate) enum TokensOutcome {
     Answered,
     /// The request gave them.
     Given,
-    /// The prompt is of a form or an API that the tokenizer does not take, or too long.
+    /// The prompt is of a form or an API that the tokenizer does not take, or it or its salt is too long.
     Unsupported,
     /// No answer within 50 ms.
     Timeout,
@@ -235,6 +256,9 @@ impl Tokenizer {
         runtime: &Handle,
         engine: impl FnOnce() -> Option<Engine>,
     ) -> Result<Found, TokensOutcome> {
+        if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
+            return Err(TokensOutcome::Unsupported);
+        }
         let (pieces, message_ends) = match question.prompt {
             PromptForm::Tokens(tokens) if !tokens.is_empty() => {
                 return Ok(Found { tokens: tokens.into(), part: None, source: None, outcome: TokensOutcome::Given });
@@ -280,9 +304,9 @@ impl Tokenizer {
     }
 
     /// Takes an engine's own count of a prompt. Returns whether the operator is to know that it disagrees.
-    pub(crate) fn verify(&self, prompt: &PromptTokens, counted: u64) -> bool {
-        let Some(source) = prompt.source else { return false };
-        let agrees = prompt.tokens.len() as u64 == counted;
+    pub(crate) fn verify(&self, asked: AskedTokens, counted: u64) -> bool {
+        let AskedTokens { source, count } = asked;
+        let agrees = count as u64 == counted;
         self.doubts.lock().verified(source.model, agrees, Instant::now());
         if agrees {
             return false;

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{PoolState, testing::pool};
+use crate::{PickRequest, PoolState, testing::pool};
 
 /// A pool of one engine, whose HTTP a test speaks. Nothing publishes events.
 struct Setup {
@@ -97,7 +97,8 @@ async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
         TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body { pieces: &pieces("\"a\""), message_ends: &[] } };
     for counted in [3, 4] {
         let tokens = setup.state.prompt_tokens(&asked).await.expect("remembered");
-        assert_eq!(exact.tokenizer.verify(&tokens, counted), counted == 4);
+        let answer = tokens.asked().expect("an answer");
+        assert_eq!(exact.tokenizer.verify(answer, counted), counted == 4);
     }
     assert_eq!(exact.tokenizer.mismatches(), 1);
     assert_eq!(setup.tokens("\"a\"", Some(&answer("404 Not Found", ""))).await, None);
@@ -170,11 +171,19 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     let setup = Setup::new().await;
     let question = |prompt| TokenQuestion { model: "qwen", cache_salt: None, prompt };
     let given = setup.state.prompt_tokens(&question(PromptForm::Tokens(&[7, 8]))).await;
-    assert_eq!(given.expect("given").tokens(), [7, 8]);
+    let given = given.expect("given");
+    assert_eq!((given.tokens(), given.asked().is_none()), (&[7, 8][..], true));
+    let request = PickRequest { tokens: Some(&given), ..PickRequest::default() };
+    let held = setup.state.pick(&request).expect("an endpoint");
+    assert_eq!(Arc::strong_count(&given.tokens), 2, "a request under way keeps none beside what is expected");
+    drop(held);
     assert!(setup.state.prompt_tokens(&question(PromptForm::Other)).await.is_none());
     let long = [Cow::Owned(vec![b' '; MAX_QUESTION_BYTES + 1])];
     assert!(setup.state.prompt_tokens(&question(PromptForm::Body { pieces: &long, message_ends: &[] })).await.is_none());
-    assert_eq!((setup.count("given"), setup.count("unsupported")), (1, 2));
+    let salt = "s".repeat(MAX_SALT_BYTES + 1);
+    let salted = TokenQuestion { cache_salt: Some(&salt), ..question(PromptForm::Tokens(&[7, 8])) };
+    assert!(setup.state.prompt_tokens(&salted).await.is_none());
+    assert_eq!((setup.count("given"), setup.count("unsupported")), (1, 3));
     let pool = Arc::new(Pool { kv_events: None, ..Pool::clone(&setup.state.members().pool) });
     assert!(setup.state.wants_tokens());
     setup.state.update(pool, &[]);
