@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     kv_events::{CachedTokens, KvCache},
-    speculation::Speculations,
+    speculation::{SpeculationId, Speculations},
     state::Shared,
     tokens::{Engine, PromptTokens, TokenQuestion, Tokenizer},
 };
@@ -39,8 +39,18 @@ impl ExactPrefixes {
     }
 
     /// Expects a prompt in the cache of the endpoint that was picked for it.
-    pub(crate) fn picked(&self, slot: u16, prompt: &PromptTokens, now: Instant) {
-        self.speculations.lock().add(slot, prompt, now);
+    pub(crate) fn picked(&self, slot: u16, prompt: &PromptTokens, now: Instant) -> Option<SpeculationId> {
+        self.speculations.lock().add(slot, prompt, now)
+    }
+
+    /// Expects it where its request has gone after that.
+    pub(crate) fn moved(&self, slot: u16, id: SpeculationId, now: Instant) {
+        self.speculations.lock().move_to(slot, id, now);
+    }
+
+    /// Expects nothing any more at an endpoint that failed, lost its cache or left the pool.
+    pub(crate) fn forget(&self, slot: u16) {
+        self.speculations.lock().forget(slot);
     }
 }
 

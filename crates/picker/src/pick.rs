@@ -104,7 +104,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len() };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
     if let Some((exact, prompt)) = exact {
-        exact.picked(picked.endpoint().slot, prompt, now);
+        picked.expected = exact.picked(picked.endpoint().slot, prompt, now);
         picked.asked_tokens = prompt.asked();
     }
     Ok(picked)

@@ -16,6 +16,7 @@ use crate::{
     prefix::Chain,
     receipt::Receipt,
     score::Candidate,
+    speculation::SpeculationId,
     state::Shared,
     tokens::AskedTokens,
 };
@@ -37,6 +38,8 @@ pub struct Picked {
     cached: AtomicU64,
     /// The answer that gave the prompt's tokens, until the engine's own count comes.
     pub(crate) asked_tokens: Option<AskedTokens>,
+    /// The expectation of the prompt at the current endpoint.
+    pub(crate) expected: Option<SpeculationId>,
     /// Its wait for room; `None` if it had none.
     waited: Option<Duration>,
 }
@@ -54,7 +57,8 @@ pub(crate) struct Seen {
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);
-        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached, asked_tokens: None, waited: None };
+        let mut picked =
+            Self { shared, reservation, seen, at: 0, chain, known: 0, cached, asked_tokens: None, expected: None, waited: None };
         picked.learn();
         picked
     }
@@ -95,17 +99,24 @@ impl Picked {
     /// The same at this time, on a simulator's clock.
     pub fn fail_over_at(&mut self, now: Instant) -> bool {
         self.failed_at(now);
-        self.pass_over()
+        self.pass_over_at(now)
     }
 
     /// Moves the reservation to the next best, for no fault of the current endpoint. False, and nothing moves, if there is none.
     pub fn pass_over(&mut self) -> bool {
+        self.pass_over_at(Instant::now())
+    }
+
+    fn pass_over_at(&mut self, now: Instant) -> bool {
         if !self.has_next() {
             return false;
         }
         self.at += 1;
         self.reservation.move_to(self.seen.ranked[self.at].member);
         self.learn();
+        if let Some((id, exact)) = self.expected.zip(self.shared.exact.load_full()) {
+            exact.moved(self.reservation.endpoint().slot, id, now);
+        }
         true
     }
 
@@ -119,6 +130,9 @@ impl Picked {
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.put_last(now);
         self.reservation.members.index.forget(endpoint, &self.chain, self.known);
+        if let Some(exact) = &*self.shared.exact.load() {
+            exact.forget(endpoint.slot);
+        }
     }
 
     /// Reports content from the current endpoint: it works, and the request will not move any more.

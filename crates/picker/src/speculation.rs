@@ -23,12 +23,20 @@ const STEP: usize = 16;
 pub(crate) struct Speculations {
     entries: VecDeque<Speculation>,
     cost: usize,
+    /// Number of the next.
+    next: u64,
 }
+
+/// A prompt that is expected somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpeculationId(u64);
 
 #[derive(Debug)]
 struct Speculation {
+    id: SpeculationId,
     until: Instant,
-    slot: u16,
+    /// The endpoint; `None` once it has failed, until the request has gone to another.
+    slot: Option<u16>,
     prompt: PromptTokens,
 }
 
@@ -38,11 +46,9 @@ impl Speculations {
         self.expire(now);
         let mut longest: Vec<(u16, usize)> = Vec::new();
         for entry in &self.entries {
-            if !entry.prompt.shares_cache_with(prompt) {
-                continue;
-            }
-            let place = longest.iter().position(|(slot, _)| *slot == entry.slot).unwrap_or_else(|| {
-                longest.push((entry.slot, 0));
+            let Some(slot) = entry.slot.filter(|_| entry.prompt.shares_cache_with(prompt)) else { continue };
+            let place = longest.iter().position(|(other, _)| *other == slot).unwrap_or_else(|| {
+                longest.push((slot, 0));
                 longest.len() - 1
             });
             let (before, ours, theirs) = (longest[place].1, prompt.tokens(), entry.prompt.tokens());
@@ -57,18 +63,35 @@ impl Speculations {
         }
     }
 
-    /// Expects a prompt at an endpoint from now on.
-    pub(crate) fn add(&mut self, slot: u16, prompt: &PromptTokens, now: Instant) {
+    /// Expects a prompt at an endpoint from now on. `None`: it is too long.
+    pub(crate) fn add(&mut self, slot: u16, prompt: &PromptTokens, now: Instant) -> Option<SpeculationId> {
         self.expire(now);
         let cost = prompt.cost();
         if cost > MAX_COST {
-            return;
+            return None;
         }
         while self.entries.len() >= MAX_ENTRIES || self.cost + cost > MAX_COST {
             self.drop_oldest();
         }
         self.cost += cost;
-        self.entries.push_back(Speculation { until: now + TTL, slot, prompt: prompt.clone() });
+        let id = SpeculationId(self.next);
+        self.next += 1;
+        self.entries.push_back(Speculation { id, until: now + TTL, slot: Some(slot), prompt: prompt.clone() });
+        Some(id)
+    }
+
+    /// The request has gone to another endpoint: expects its prompt there from now on, if that has not expired.
+    pub(crate) fn move_to(&mut self, slot: u16, id: SpeculationId, now: Instant) {
+        self.expire(now);
+        let place = self.entries.iter().position(|entry| entry.id == id);
+        if let Some(entry) = place.and_then(|place| self.entries.remove(place)) {
+            self.entries.push_back(Speculation { until: now + TTL, slot: Some(slot), ..entry });
+        }
+    }
+
+    /// Expects nothing any more at an endpoint: it failed, lost its cache, or has left the pool.
+    pub(crate) fn forget(&mut self, slot: u16) {
+        self.entries.iter_mut().filter(|entry| entry.slot == Some(slot)).for_each(|entry| entry.slot = None);
     }
 
     fn expire(&mut self, now: Instant) {
@@ -126,7 +149,7 @@ mod tests {
     #[test]
     fn entries_and_their_tokens_are_bounded() {
         let (mut speculations, now) = (Speculations::default(), Instant::now());
-        (0..2000).for_each(|_| speculations.add(1, &prompt(0..10, None, None), now));
+        (0..2000).for_each(|_| _ = speculations.add(1, &prompt(0..10, None, None), now));
         assert_eq!((speculations.entries.len(), speculations.cost), (MAX_ENTRIES, 10 * MAX_ENTRIES));
         speculations.add(2, &prompt(0..MAX_COST as u32, None, None), now);
         assert_eq!((speculations.entries.len(), speculations.cost), (1, MAX_COST));
@@ -136,7 +159,23 @@ mod tests {
     fn salts_and_adapters_count() {
         let (mut speculations, now) = (Speculations::default(), Instant::now());
         let salt = "s".repeat(MAX_COST);
-        (0..10).for_each(|_| speculations.add(1, &prompt(0..10, Some("tuned"), Some(&salt)), now));
+        (0..10).for_each(|_| _ = speculations.add(1, &prompt(0..10, Some("tuned"), Some(&salt)), now));
         assert_eq!(speculations.entries.len(), 3, "4 MiB of 16 each, and some tokens");
+    }
+
+    #[test]
+    fn a_prompt_is_expected_where_its_request_went_in_the_end() {
+        let (mut speculations, now) = (Speculations::default(), Instant::now());
+        let asked = prompt(0..100, None, None);
+        let [one, other] = [3, 3].map(|slot| speculations.add(slot, &asked, now).expect("room"));
+        speculations.forget(3);
+        assert!(expected(&mut speculations, &asked, now).is_empty());
+        let later = now + Duration::from_secs(1);
+        speculations.move_to(5, one, later);
+        assert_eq!(expected(&mut speculations, &asked, later + Duration::from_millis(1999)), [(5, 96)]);
+        speculations.move_to(6, other, now + TTL);
+        assert_eq!(expected(&mut speculations, &asked, now + TTL), [(5, 96)], "the other has expired");
+        speculations.expire(later + TTL);
+        assert_eq!((speculations.entries.len(), speculations.cost), (0, 0));
     }
 }

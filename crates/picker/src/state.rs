@@ -177,6 +177,9 @@ impl PoolState {
         drop(former);
         for gone in before.endpoints.iter().filter(|endpoint| !members.endpoints.iter().any(|kept| Arc::ptr_eq(kept, endpoint))) {
             members.index.close(gone);
+            if let Some(exact) = &*self.shared.exact.load() {
+                exact.forget(gone.slot);
+            }
         }
         if members.pool.strategy == RoutingStrategy::Load {
             members.endpoints.iter().for_each(|endpoint| members.index.clear(endpoint));

@@ -203,6 +203,9 @@ impl Subscriber {
         self.cache.counters.sequenced(counters, self.keeper.counters());
         if has_lost_cache || self.keeper.counters().restarts > counters.restarts {
             self.shared.members.load().index.clear(&self.endpoint);
+            if let Some(exact) = &*self.shared.exact.load() {
+                exact.forget(self.endpoint.slot);
+            }
         }
         self.set_complete(self.keeper.is_complete() && !self.ingest.has_lost());
         if self.ingest.is_mute() {

@@ -236,6 +236,51 @@ async fn a_prompt_is_expected_where_it_was_sent_until_the_engine_tells() {
     assert_eq!(cached(now + Duration::from_secs(2)), 0);
 }
 
+#[tokio::test]
+async fn a_prompt_is_expected_where_its_request_failed_over_to() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(0, true).await;
+    let other = Endpoint { address: Address::Socket(([127, 0, 0, 2], 10_000).into()), name: "other".into(), priority: 0 };
+    let pool = Arc::clone(&setup.state.members().pool);
+    setup.state.update(Arc::clone(&pool), &[vec![other], endpoints([0])].concat());
+    let (text, tokens) = (prompt(2, 400), PromptTokens::new(tokens().into(), None, None));
+    let exact = setup.state.exact();
+    let now = std::time::Instant::now();
+    let cached = || [0, 1].map(|slot| exact.cached_tokens(&tokens, now).of(slot).expect("a publisher").tokens);
+    let mut picked = setup.state.pick_at(&PickRequest { tokens: Some(&tokens), ..prompted(&text) }, now).expect("an endpoint");
+    let expected_at = |slot| [0, 1].map(|other| if other == slot { 64 } else { 0 });
+    let first = picked.endpoint().slot;
+    assert_eq!(cached(), expected_at(first));
+    assert!(picked.fail_over_at(now));
+    assert_eq!(cached(), expected_at(1 - first));
+    assert!(!picked.fail_over_at(now));
+    assert_eq!(cached(), [0, 0], "both have failed");
+}
+
+#[tokio::test]
+async fn nothing_is_expected_of_an_engine_that_lost_its_cache() {
+    let mut setup = Setup::new(true).await;
+    setup.publisher.accept().await;
+    setup.publisher.serve_replay(0).await;
+    setup.until(0, true).await;
+    let (text, tokens) = (prompt(2, 400), PromptTokens::new(tokens().into(), None, None));
+    let exact = setup.state.exact();
+    let now = std::time::Instant::now();
+    drop(setup.state.pick_at(&PickRequest { tokens: Some(&tokens), ..prompted(&text) }, now).expect("an endpoint"));
+    assert_eq!(exact.cached_tokens(&tokens, now).of(0).expect("a publisher").tokens, 64);
+    setup.publisher.publish(&cleared()).await;
+    let cleared = async {
+        while setup.state.kv_cache().report().index.clears == 0
+            || exact.cached_tokens(&tokens, now).of(0).is_some_and(|cached| cached.tokens > 0)
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), cleared).await.expect("nothing is expected");
+}
+
 /// Batches of a form that no reader knew left an index empty without a word.
 #[tokio::test]
 async fn a_publisher_of_which_nothing_is_understood_is_counted_as_mute() {
