@@ -1,6 +1,7 @@
 //! Choice of a request's endpoint.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -73,7 +74,7 @@ pub(crate) async fn decide(
     let tokens = match (input.text, &scan) {
         // Boxed: most pools do not look them up, and would carry the room it needs.
         (Some(text), Some(scan)) if current.state.wants_tokens() => {
-            Box::pin(prompt_tokens(&current.state, request, text, scan, engine_model)).await
+            Box::pin(prompt_tokens(&current.state, (request, subset.as_deref()), text, scan, engine_model)).await
         }
         _ => None,
     };
@@ -108,7 +109,7 @@ pub(crate) async fn decide(
 /// Tokens of a request's prompt. `None`: they are not known, and are estimated.
 async fn prompt_tokens(
     pool: &PoolState,
-    request: &EndpointRequest,
+    (request, subset): (&EndpointRequest, Option<&[SocketAddr]>),
     text: &Bytes,
     scan: &Scan,
     model: &str,
@@ -120,7 +121,8 @@ async fn prompt_tokens(
         Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
         None => PromptForm::Other,
     };
-    pool.prompt_tokens(&TokenQuestion { model, cache_salt: scan.cache_salt.as_deref(), prompt }).await
+    let cache_salt = scan.cache_salt.as_deref();
+    pool.prompt_tokens(&TokenQuestion { model, cache_salt, prompt, subset, avoided: &[] }).await
 }
 
 /// A body that is not held.

@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Instant};
 
 use pailou_snapshot::{KvEvents, Pool, RoutingStrategy};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
 use crate::{
+    endpoint::PoolEndpoint,
     kv_events::{CachedTokens, KvCache},
     speculation::{SpeculationId, Speculations},
     state::Shared,
-    tokens::{Engine, PromptTokens, TokenQuestion, Tokenizer},
+    tokens::{Engine, PromptTokens, TokenQuestion, Tokenizer, TokensOutcome},
 };
 
 /// State of exact prefixes, for as long as a pool has KV events.
@@ -61,21 +63,29 @@ pub(crate) async fn prompt_tokens(
     runtime: &Handle,
     question: &TokenQuestion<'_>,
 ) -> Option<PromptTokens> {
-    let mut prompt = exact.tokenizer.tokens(question, runtime, || engine(shared)).await?;
+    let mut prompt = exact.tokenizer.tokens(question, runtime, || engine(shared, question)).await?;
     if is_adapter(shared, exact, question.model) {
         prompt.set_adapter(question.model);
     }
     Some(prompt)
 }
 
-/// An engine to ask: any but those that have just failed.
-fn engine(shared: &Shared) -> Option<Engine> {
+/// The engine to ask: any of those that a pick would choose among.
+pub(crate) fn engine(shared: &Shared, question: &TokenQuestion<'_>) -> Result<Engine, TokensOutcome> {
     let members = shared.members.load();
     let now = Instant::now();
-    let start = fastrand::usize(..members.endpoints.len().max(1));
-    let mut all = members.endpoints.iter().cycle().skip(start).take(members.endpoints.len());
-    let endpoint = all.clone().find(|endpoint| !endpoint.record.failures.is_last(now)).or_else(|| all.next())?;
-    Some(Engine { address: endpoint.address, kind: members.pool.runtime, transport: shared.transport.lock().clone() })
+    let is_eligible = |endpoint: &PoolEndpoint| question.subset.is_none_or(|subset| subset.contains(&endpoint.address));
+    let is_avoided = |endpoint: &PoolEndpoint| question.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
+    let rank =
+        |endpoint: &PoolEndpoint| (endpoint.record.failures.is_last(now) || is_avoided(endpoint), endpoint.endpoint.priority);
+    let eligible = || members.endpoints.iter().filter(|endpoint| is_eligible(endpoint));
+    let best = eligible().map(|endpoint| rank(endpoint)).min().ok_or(TokensOutcome::Unneeded)?;
+    let foremost: SmallVec<[_; 64]> = eligible().filter(|endpoint| rank(endpoint) == best).collect();
+    if foremost.len() < 2 {
+        return Err(TokensOutcome::Unneeded);
+    }
+    let endpoint = foremost[fastrand::usize(..foremost.len())];
+    Ok(Engine { address: endpoint.address, kind: members.pool.runtime, transport: shared.transport.lock().clone() })
 }
 
 /// Whether a model's name is that of a LoRA adapter, as far as events or metrics have shown one.

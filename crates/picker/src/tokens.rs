@@ -43,7 +43,7 @@ const MAX_QUESTION_BYTES: usize = 8 << 20;
 const MAX_SALT_BYTES: usize = 1 << 10;
 
 /// A request's prompt, for the question about its tokens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct TokenQuestion<'a> {
     /// The engine's name of the model.
     pub model: &'a str,
@@ -51,10 +51,14 @@ pub struct TokenQuestion<'a> {
     pub cache_salt: Option<&'a str>,
     /// The prompt.
     pub prompt: PromptForm<'a>,
+    /// The request's [`crate::PickRequest::subset`]: no other engine learns of the prompt.
+    pub subset: Option<&'a [SocketAddr]>,
+    /// Its [`crate::PickRequest::avoided`].
+    pub avoided: &'a [bool],
 }
 
 /// How a request gives its prompt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum PromptForm<'a> {
     /// The body of `POST /tokenize`.
     Body {
@@ -66,6 +70,7 @@ pub enum PromptForm<'a> {
     /// In tokens.
     Tokens(&'a [u32]),
     /// In a form that the tokenizer does not take.
+    #[default]
     Other,
 }
 
@@ -164,6 +169,8 @@ pub(crate) enum TokensOutcome {
     Given,
     /// The prompt is of a form or an API that the tokenizer does not take, or it or its salt is too long.
     Unsupported,
+    /// One endpoint at most may serve the request: there is nothing to choose by tokens.
+    Unneeded,
     /// No answer within 50 ms.
     Timeout,
     /// No connection, or one that broke.
@@ -182,12 +189,13 @@ pub(crate) enum TokensOutcome {
 
 impl TokensOutcome {
     /// All.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Remembered,
         Self::Continued,
         Self::Answered,
         Self::Given,
         Self::Unsupported,
+        Self::Unneeded,
         Self::Timeout,
         Self::Unreachable,
         Self::Status,
@@ -205,6 +213,7 @@ impl TokensOutcome {
             Self::Answered => "answered",
             Self::Given => "given",
             Self::Unsupported => "unsupported",
+            Self::Unneeded => "unneeded",
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::Status => "status",
@@ -239,7 +248,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce() -> Option<Engine>,
+        engine: impl FnOnce() -> Result<Engine, TokensOutcome>,
     ) -> Option<PromptTokens> {
         let found = self.find(question, runtime, engine).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
@@ -254,7 +263,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce() -> Option<Engine>,
+        engine: impl FnOnce() -> Result<Engine, TokensOutcome>,
     ) -> Result<Found, TokensOutcome> {
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
             return Err(TokensOutcome::Unsupported);

@@ -34,7 +34,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState, QueueTerms};
+use pailou_picker::{PickError, PickRequest, Picked, PoolEndpoint, PoolState, PromptTokens, QueueTerms, TokenQuestion};
 use pailou_snapshot::{ActiveCheck, Address, Cluster, ClusterKey, ClusterKind, Endpoint, PassiveCheck};
 use parking_lot::{Mutex, MutexGuard};
 use view::{Members, View};
@@ -176,6 +176,14 @@ impl ClusterState {
             pool.pick_in_turn(&PickRequest { avoided: view.avoided(), ..*request })
         };
         pool.wait(request, terms, pick).await
+    }
+
+    /// Tokens of a request's prompt, as [`PoolState::prompt_tokens`]; an engine that health checks rule out is not asked while another may
+    /// be.
+    pub async fn prompt_tokens(&self, question: &TokenQuestion<'_>) -> Option<PromptTokens> {
+        let pool = self.pool.as_ref()?;
+        let view = Guard::into_inner(self.view_at(Instant::now));
+        pool.prompt_tokens(&TokenQuestion { avoided: view.avoided(), ..*question }).await
     }
 
     /// An attempt at an endpoint that was picked. `None`: it is not there any more.

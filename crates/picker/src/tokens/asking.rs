@@ -92,10 +92,10 @@ impl Asking {
         asking: &Arc<Self>,
         ask: Ask<'_>,
         runtime: &Handle,
-        engine: impl FnOnce() -> Option<Engine>,
+        engine: impl FnOnce() -> Result<Engine, TokensOutcome>,
     ) -> Result<oneshot::Receiver<Answer>, TokensOutcome> {
         let Ok(permit) = asking.questions.0.clone().try_acquire_owned() else { return Err(TokensOutcome::Busy) };
-        let engine = engine().ok_or(TokensOutcome::Unreachable)?;
+        let engine = engine()?;
         let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
         // The last of all: what is not asked is no probe.
         let question = asking.stand_back.lock().begin(Instant::now()).ok_or(TokensOutcome::StandingBack)?;

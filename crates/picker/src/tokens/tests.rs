@@ -11,7 +11,7 @@ use tokio::{
 use super::*;
 use crate::{PickRequest, PoolState, testing::pool};
 
-/// A pool of one engine, whose HTTP a test speaks. Nothing publishes events.
+/// A pool of one engine at two addresses, whose HTTP a test speaks. Nothing publishes events.
 struct Setup {
     state: Arc<PoolState>,
     engine: TcpListener,
@@ -19,12 +19,16 @@ struct Setup {
 
 impl Setup {
     async fn new() -> Self {
-        let engine = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a connection");
-        let address = Address::Socket(engine.local_addr().expect("an address"));
+        let engine = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a connection");
+        let port = engine.local_addr().expect("an address").port();
         let events = KvEvents { port: 1, replay_port: None, ranks: 1, max_blocks: 10 };
         let pool = Arc::new(Pool { kv_events: Some(events), ..Pool::clone(&pool(RoutingStrategy::PrefixCache)) });
-        let endpoint = Endpoint { address, name: "pod".into(), priority: 0 };
-        Self { state: PoolState::new(pool, &[endpoint], &Handle::current()), engine }
+        let endpoints = [1, 2].map(|host| Endpoint {
+            address: Address::Socket(([127, 0, 0, host], port).into()),
+            name: format!("pod-{host}").into(),
+            priority: 0,
+        });
+        Self { state: PoolState::new(pool, &endpoints, &Handle::current()), engine }
     }
 
     /// Tokens of this prompt, while the engine answers the next question with this, if with anything.
@@ -34,6 +38,7 @@ impl Setup {
             model: "qwen",
             cache_salt: Some("tenant"),
             prompt: PromptForm::Body { pieces: &pieces, message_ends: &[] },
+            ..TokenQuestion::default()
         };
         let asked = self.state.prompt_tokens(&question);
         tokio::pin!(asked);
@@ -93,8 +98,11 @@ async fn an_answer_is_remembered_until_the_engine_counts_otherwise() {
     assert_eq!(setup.tokens("\"a\"", None).await, Some(vec![1, 2, u32::MAX]));
     assert_eq!((setup.count("answered"), setup.count("remembered")), (1, 1));
     let exact = setup.state.exact();
-    let asked =
-        TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body { pieces: &pieces("\"a\""), message_ends: &[] } };
+    let asked = TokenQuestion {
+        model: "qwen",
+        prompt: PromptForm::Body { pieces: &pieces("\"a\""), message_ends: &[] },
+        ..TokenQuestion::default()
+    };
     for counted in [3, 4] {
         let tokens = setup.state.prompt_tokens(&asked).await.expect("remembered");
         let answer = tokens.asked().expect("an answer");
@@ -166,10 +174,43 @@ async fn what_is_not_asked_is_no_probe() {
     assert_eq!((setup.count("busy"), setup.count("answered")), (1, 1));
 }
 
+/// A request's prompt went to engines that its filters had ruled out.
+#[tokio::test]
+async fn engines_are_asked_that_the_request_may_go_to() {
+    let setup = Setup::new().await;
+    let members = setup.state.members();
+    let with_priorities = |priorities: [u8; 4]| -> Vec<Endpoint> {
+        let endpoint = |(host, priority)| Endpoint {
+            address: Address::Socket(([127, 0, 1, host], 9).into()),
+            name: format!("pod-{host}").into(),
+            priority,
+        };
+        (0..).zip(priorities).map(endpoint).collect()
+    };
+    setup.state.update(Arc::clone(&members.pool), &with_priorities([0, 0, 1, 0]));
+    let members = setup.state.members();
+    let slot = |host: usize| members.endpoints[host].slot();
+    let address = |host: usize| members.endpoints[host].address;
+    let asked = |subset: Option<&[SocketAddr]>, avoided: &[bool]| {
+        let question = TokenQuestion { subset, avoided, ..TokenQuestion::default() };
+        let engines = (0..100).map(|_| setup.state.engine_to_ask(&question).map(|engine| engine.address));
+        let found: Result<std::collections::BTreeSet<SocketAddr>, TokensOutcome> = engines.collect();
+        found.map(|found| found.into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(asked(None, &[]), Ok(vec![address(0), address(1), address(3)]));
+    assert_eq!(asked(Some(&[address(0), address(3)]), &[]), Ok(vec![address(0), address(3)]));
+    let mut avoided = vec![false; 4];
+    avoided[slot(1)] = true;
+    assert_eq!(asked(None, &avoided), Ok(vec![address(0), address(3)]));
+    for subset in [&[address(0)][..], &[address(0), address(2)], &[]] {
+        assert_eq!(asked(Some(subset), &[]), Err(TokensOutcome::Unneeded), "nothing to choose: {subset:?}");
+    }
+}
+
 #[tokio::test]
 async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     let setup = Setup::new().await;
-    let question = |prompt| TokenQuestion { model: "qwen", cache_salt: None, prompt };
+    let question = |prompt| TokenQuestion { model: "qwen", prompt, ..TokenQuestion::default() };
     let given = setup.state.prompt_tokens(&question(PromptForm::Tokens(&[7, 8]))).await;
     let given = given.expect("given");
     assert_eq!((given.tokens(), given.asked().is_none()), (&[7, 8][..], true));
@@ -215,8 +256,11 @@ async fn a_turn_is_known_by_the_one_before_it_once_that_was_verified() {
     asking.answers.lock().insert(keys.whole, earlier.clone().into());
     (0..2).for_each(|_| asking.templates.lock().compare(model, &earlier, &present));
     let pieces = pieces(&prompt);
-    let question =
-        TokenQuestion { model: "qwen", cache_salt: None, prompt: PromptForm::Body { pieces: &pieces, message_ends: &ends } };
+    let question = TokenQuestion {
+        model: "qwen",
+        prompt: PromptForm::Body { pieces: &pieces, message_ends: &ends },
+        ..TokenQuestion::default()
+    };
     let tokens = setup.state.prompt_tokens(&question).await.expect("those of the earlier turn");
     assert_eq!((tokens.tokens(), tokens.total()), (&earlier[..80], earlier.len() * ends[3] / ends[1]));
     assert_eq!((setup.count("continued"), tokens.source.is_none()), (1, true));

@@ -132,7 +132,7 @@ impl<'a> PoolTarget<'a> {
 }
 
 /// The endpoints of a pool that are in a subset.
-fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
+pub(super) fn eligible(cluster: &ClusterState, subset: &str) -> Vec<SocketAddr> {
     let subset = Subset::parse([subset]);
     let endpoints = cluster.endpoints();
     let addresses = endpoints.iter().filter_map(|endpoint| endpoint.endpoint().address.socket());

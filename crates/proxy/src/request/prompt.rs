@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use pailou_ai::{Api, PromptQuestion};
-use pailou_picker::{PoolState, PromptForm, PromptTokens, TokenQuestion, target_name};
+use pailou_picker::{PromptForm, PromptTokens, TokenQuestion, target_name};
 use pailou_snapshot::{ClusterKind, Pool};
 
-use super::{Chosen, outgoing::Outgoing};
-use crate::request_input::ReadBody;
+use super::{Chosen, outgoing::Outgoing, pool_target::eligible};
+use crate::{cluster::ClusterState, request_input::ReadBody};
 
 /// A prompt whose tokens are known, and the engine's name of the model that they were asked for.
 pub(super) struct KnownPrompt {
@@ -18,7 +18,7 @@ pub(super) struct KnownPrompt {
 /// A pool that looks up prompts' tokens.
 pub(super) struct TokenPool<'a> {
     pool: &'a Pool,
-    state: &'a PoolState,
+    cluster: &'a ClusterState,
 }
 
 impl<'a> TokenPool<'a> {
@@ -27,8 +27,8 @@ impl<'a> TokenPool<'a> {
         let id = *route.backend.cluster.as_ref().ok()?;
         let ClusterKind::Pool(pool) = &route.runtime.snapshot().cluster(id).kind else { return None };
         pool.kv_events?;
-        let state = route.runtime.cluster(id).pool().filter(|state| state.wants_tokens())?;
-        Some(Self { pool, state })
+        let cluster = route.runtime.cluster(id);
+        cluster.pool().is_some_and(|state| state.wants_tokens()).then_some(Self { pool, cluster })
     }
 
     /// Tokens of a request's prompt. `None`: they are not known, and are estimated.
@@ -44,8 +44,10 @@ impl<'a> TokenPool<'a> {
             Some(PromptQuestion::Given(tokens)) => PromptForm::Tokens(tokens),
             None => PromptForm::Other,
         };
-        let question = TokenQuestion { model, cache_salt: scan.cache_salt.as_deref(), prompt };
-        let tokens = self.state.prompt_tokens(&question).await?;
+        let subset = outgoing.subset().map(|subset| eligible(self.cluster, subset));
+        let cache_salt = scan.cache_salt.as_deref();
+        let question = TokenQuestion { model, cache_salt, prompt, subset: subset.as_deref(), avoided: &[] };
+        let tokens = self.cluster.prompt_tokens(&question).await?;
         Some(KnownPrompt { target_model, tokens })
     }
 }
