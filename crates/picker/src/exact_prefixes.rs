@@ -9,11 +9,11 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
 use crate::{
-    endpoint::PoolEndpoint,
+    endpoint::{Members, PoolEndpoint},
     kv_events::{CachedTokens, KvCache},
     speculation::{SpeculationId, Speculations},
     state::Shared,
-    tokens::{Engine, PromptTokens, TokenQuestion, Tokenizer, TokensOutcome},
+    tokens::{Engine, PromptTokens, SilentEngines, TokenQuestion, Tokenizer, TokensOutcome},
 };
 
 /// State of exact prefixes, for as long as a pool has KV events.
@@ -63,29 +63,42 @@ pub(crate) async fn prompt_tokens(
     runtime: &Handle,
     question: &TokenQuestion<'_>,
 ) -> Option<PromptTokens> {
-    let mut prompt = exact.tokenizer.tokens(question, runtime, || engine(shared, question)).await?;
+    let mut prompt = exact.tokenizer.tokens(question, runtime, |silent| engine(shared, question, silent)).await?;
     if is_adapter(shared, exact, question.model) {
         prompt.set_adapter(question.model);
     }
     Some(prompt)
 }
 
-/// The engine to ask: any of those that a pick would choose among.
-pub(crate) fn engine(shared: &Shared, question: &TokenQuestion<'_>) -> Result<Engine, TokensOutcome> {
+/// The engine to ask.
+fn engine(shared: &Shared, question: &TokenQuestion<'_>, silent: &SilentEngines) -> Result<Engine, TokensOutcome> {
     let members = shared.members.load();
+    let endpoint = choose(&members, question, silent)?;
+    Ok(Engine { address: endpoint.address, kind: members.pool.runtime, transport: shared.transport.lock().clone() })
+}
+
+/// Any of the endpoints that a pick would choose among, but for those that were silent.
+pub(crate) fn choose<'a>(
+    members: &'a Members,
+    question: &TokenQuestion<'_>,
+    silent: &SilentEngines,
+) -> Result<&'a PoolEndpoint, TokensOutcome> {
     let now = Instant::now();
     let is_eligible = |endpoint: &PoolEndpoint| question.subset.is_none_or(|subset| subset.contains(&endpoint.address));
     let is_avoided = |endpoint: &PoolEndpoint| question.avoided.get(endpoint.slot()).is_some_and(|avoided| *avoided);
     let rank =
         |endpoint: &PoolEndpoint| (endpoint.record.failures.is_last(now) || is_avoided(endpoint), endpoint.endpoint.priority);
-    let eligible = || members.endpoints.iter().filter(|endpoint| is_eligible(endpoint));
+    let eligible = || members.endpoints.iter().map(|endpoint| &**endpoint).filter(|endpoint| is_eligible(endpoint));
     let best = eligible().map(|endpoint| rank(endpoint)).min().ok_or(TokensOutcome::Unneeded)?;
-    let foremost: SmallVec<[_; 64]> = eligible().filter(|endpoint| rank(endpoint) == best).collect();
+    let mut foremost: SmallVec<[_; 64]> = eligible().filter(|endpoint| rank(endpoint) == best).collect();
     if foremost.len() < 2 {
         return Err(TokensOutcome::Unneeded);
     }
-    let endpoint = foremost[fastrand::usize(..foremost.len())];
-    Ok(Engine { address: endpoint.address, kind: members.pool.runtime, transport: shared.transport.lock().clone() })
+    foremost.retain(|endpoint| !silent.contains(endpoint.address, now));
+    if foremost.is_empty() {
+        return Err(TokensOutcome::StandingBack);
+    }
+    Ok(foremost[fastrand::usize(..foremost.len())])
 }
 
 /// Whether a model's name is that of a LoRA adapter, as far as events or metrics have shown one.

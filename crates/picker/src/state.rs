@@ -296,14 +296,6 @@ impl PoolState {
     }
 
     #[cfg(test)]
-    pub(crate) fn engine_to_ask(
-        &self,
-        question: &TokenQuestion<'_>,
-    ) -> Result<crate::tokens::Engine, crate::tokens::TokensOutcome> {
-        exact_prefixes::engine(&self.shared, question)
-    }
-
-    #[cfg(test)]
     pub(crate) fn kv_cache(&self) -> Arc<KvCache> {
         Arc::clone(&self.exact().kv_cache)
     }

@@ -9,6 +9,7 @@ mod asking;
 mod client;
 mod doubt;
 mod question_keys;
+mod silent;
 mod stand_back;
 mod template;
 
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use self::silent::SilentEngines;
 use self::{
     asking::{Ask, Asking, Urgency},
     doubt::Doubts,
@@ -248,7 +250,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce() -> Result<Engine, TokensOutcome>,
+        engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
     ) -> Option<PromptTokens> {
         let found = self.find(question, runtime, engine).await;
         let outcome = found.as_ref().map_or_else(|outcome| *outcome, |found| found.outcome);
@@ -263,7 +265,7 @@ impl Tokenizer {
         &self,
         question: &TokenQuestion<'_>,
         runtime: &Handle,
-        engine: impl FnOnce() -> Result<Engine, TokensOutcome>,
+        engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
     ) -> Result<Found, TokensOutcome> {
         if question.cache_salt.is_some_and(|salt| salt.len() > MAX_SALT_BYTES) {
             return Err(TokensOutcome::Unsupported);
@@ -333,6 +335,11 @@ impl Tokenizer {
     /// Answers that did not agree with the engine's own count of a prompt.
     pub(crate) fn mismatches(&self) -> u64 {
         self.mismatches.load(Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn silent(&self) -> parking_lot::MutexGuard<'_, SilentEngines> {
+        self.asking.silent.lock()
     }
 
     /// Tokens of remembered answers.

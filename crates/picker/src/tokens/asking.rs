@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Engine, Source, TokensOutcome,
+    Engine, SilentEngines, Source, TokensOutcome,
     answer_cache::AnswerCache,
     client::{self, AskError, Client},
     stand_back::{QuestionEnd, StandBack},
@@ -62,6 +62,7 @@ pub(super) struct Asking {
     pub(super) answers: Mutex<AnswerCache>,
     client: Client,
     pub(super) questions: Questions,
+    pub(super) silent: Mutex<SilentEngines>,
     pub(super) stand_back: Mutex<StandBack>,
     pub(super) templates: Mutex<Templates>,
 }
@@ -92,10 +93,10 @@ impl Asking {
         asking: &Arc<Self>,
         ask: Ask<'_>,
         runtime: &Handle,
-        engine: impl FnOnce() -> Result<Engine, TokensOutcome>,
+        engine: impl FnOnce(&SilentEngines) -> Result<Engine, TokensOutcome>,
     ) -> Result<oneshot::Receiver<Answer>, TokensOutcome> {
         let Ok(permit) = asking.questions.0.clone().try_acquire_owned() else { return Err(TokensOutcome::Busy) };
-        let engine = engine()?;
+        let engine = engine(&asking.silent.lock())?;
         let path = client::path(engine.kind).ok_or(TokensOutcome::Unsupported)?;
         // The last of all: what is not asked is no probe.
         let question = asking.stand_back.lock().begin(Instant::now()).ok_or(TokensOutcome::StandingBack)?;
@@ -122,7 +123,11 @@ impl Asking {
                 Err(AskError::Refused) => QuestionEnd::Neutral,
                 Err(_) => QuestionEnd::Failure,
             };
-            asking.stand_back.lock().end(question, end, Instant::now());
+            let now = Instant::now();
+            asking.stand_back.lock().end(question, end, now);
+            if answer == Err(AskError::Timeout) {
+                asking.silent.lock().add(engine.address, now);
+            }
             let answer = answer.map_err(outcome).map(Arc::from);
             answer.iter().for_each(|tokens| asking.keep(source, earlier.as_deref(), tokens));
             drop(permit);

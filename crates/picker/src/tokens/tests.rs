@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{PickRequest, PoolState, testing::pool};
+use crate::{PickRequest, PoolState, exact_prefixes::choose, testing::pool};
 
 /// A pool of one engine at two addresses, whose HTTP a test speaks. Nothing publishes events.
 struct Setup {
@@ -124,6 +124,9 @@ async fn failures_have_their_reasons_and_end_questions() {
     while setup.state.exact().tokenizer.asking.questions.are_under_way() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    let members = setup.state.members();
+    let is_silent = |host: usize| setup.state.exact().tokenizer.silent().contains(members.endpoints[host].address, Instant::now());
+    assert!(is_silent(0) != is_silent(1), "the one that was asked");
     assert_eq!(setup.tokens("4", None).await, None);
     let counts = ["status", "malformed", "timeout", "standing_back"].map(|outcome| setup.count(outcome));
     assert_eq!(counts, [1; 4]);
@@ -193,7 +196,9 @@ async fn engines_are_asked_that_the_request_may_go_to() {
     let address = |host: usize| members.endpoints[host].address;
     let asked = |subset: Option<&[SocketAddr]>, avoided: &[bool]| {
         let question = TokenQuestion { subset, avoided, ..TokenQuestion::default() };
-        let engines = (0..100).map(|_| setup.state.engine_to_ask(&question).map(|engine| engine.address));
+        let exact = setup.state.exact();
+        let silent = exact.tokenizer.silent();
+        let engines = (0..100).map(|_| choose(&members, &question, &silent).map(|endpoint| endpoint.address));
         let found: Result<std::collections::BTreeSet<SocketAddr>, TokensOutcome> = engines.collect();
         found.map(|found| found.into_iter().collect::<Vec<_>>())
     };
@@ -202,6 +207,10 @@ async fn engines_are_asked_that_the_request_may_go_to() {
     let mut avoided = vec![false; 4];
     avoided[slot(1)] = true;
     assert_eq!(asked(None, &avoided), Ok(vec![address(0), address(3)]));
+    setup.state.exact().tokenizer.silent().add(address(1), Instant::now());
+    assert_eq!(asked(None, &[]), Ok(vec![address(0), address(3)]), "one did not answer");
+    setup.state.exact().tokenizer.silent().add(address(0), Instant::now());
+    assert_eq!(asked(Some(&[address(0), address(1)]), &[]), Err(TokensOutcome::StandingBack));
     for subset in [&[address(0)][..], &[address(0), address(2)], &[]] {
         assert_eq!(asked(Some(subset), &[]), Err(TokensOutcome::Unneeded), "nothing to choose: {subset:?}");
     }
