@@ -27,7 +27,7 @@ use pailou_kv_events::Prompt;
 use pailou_snapshot::ModelServer;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::timeout};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub(crate) use self::silent::SilentEngines;
 use self::{
@@ -228,8 +228,9 @@ impl TokensOutcome {
 }
 
 /// Tokens of a pool's prompts.
-#[derive(Default)]
 pub(crate) struct Tokenizer {
+    /// Of all keys here: clients choose what they stand for.
+    seed: u64,
     asking: Arc<Asking>,
     doubts: Mutex<Doubts>,
     outcomes: [AtomicU64; TokensOutcome::ALL.len()],
@@ -242,6 +243,19 @@ pub(crate) struct Engine {
     pub(crate) address: SocketAddr,
     pub(crate) kind: ModelServer,
     pub(crate) transport: Option<Arc<dyn Transport>>,
+}
+
+impl Default for Tokenizer {
+    fn default() -> Self {
+        Self {
+            seed: fastrand::u64(..),
+            asking: Arc::default(),
+            doubts: Mutex::default(),
+            outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
+            mismatches: AtomicU64::new(0),
+            is_mismatch_reported: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Tokenizer {
@@ -280,8 +294,8 @@ impl Tokenizer {
         if pieces.iter().map(|piece| piece.len()).sum::<usize>() > MAX_QUESTION_BYTES {
             return Err(TokensOutcome::Unsupported);
         }
-        let keys = QuestionKeys::new(pieces, message_ends);
-        let source = Source { question: keys.whole, model: xxh3_64(question.model.as_bytes()) };
+        let keys = QuestionKeys::new(self.seed, pieces, message_ends);
+        let source = Source { question: keys.whole, model: self.key_of_model(question.model) };
         let now = Instant::now();
         if self.doubts.lock().is_doubted(source.model, now) {
             return Err(TokensOutcome::Doubted);
@@ -312,6 +326,10 @@ impl Tokenizer {
         let answer = timeout(REQUEST_TIMEOUT, answer).await.map_err(|_| TokensOutcome::Timeout)?;
         let tokens = answer.unwrap_or(Err(TokensOutcome::Unreachable))?;
         Ok(Found { tokens, part: None, source: Some(source), outcome: TokensOutcome::Answered })
+    }
+
+    fn key_of_model(&self, model: &str) -> u64 {
+        xxh3_64_with_seed(model.as_bytes(), self.seed)
     }
 
     /// Takes an engine's own count of a prompt. Returns whether the operator is to know that it disagrees.

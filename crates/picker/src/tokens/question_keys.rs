@@ -19,8 +19,9 @@ pub(super) struct QuestionKeys {
 }
 
 impl QuestionKeys {
-    pub(super) fn new(pieces: &[Cow<'_, [u8]>], message_ends: &[usize]) -> Self {
-        let mut hash = Xxh3::new();
+    /// Keys of a question. The seed keeps clients from making questions whose keys meet.
+    pub(super) fn new(seed: u64, pieces: &[Cow<'_, [u8]>], message_ends: &[usize]) -> Self {
+        let mut hash = Xxh3::with_seed(seed);
         let prompt = pieces.get(PROMPT).map_or(&[][..], Cow::as_ref);
         for (place, piece) in pieces.iter().enumerate().filter(|(place, _)| *place != PROMPT) {
             hash.update(&place.to_le_bytes());
@@ -56,7 +57,7 @@ mod tests {
             prompt.push(',');
         }
         let pieces = ["{", "\"messages\":", &prompt, other, "}"].map(|piece| Cow::Borrowed(piece.as_bytes()));
-        QuestionKeys::new(&pieces, &ends)
+        QuestionKeys::new(7, &pieces, &ends)
     }
 
     #[test]
@@ -68,5 +69,12 @@ mod tests {
         assert_ne!(keys("other", &["system", "user"]).whole, first.whole);
         assert_ne!(keys("tools", &["system", "used"]).whole, first.whole);
         assert_eq!(keys("tools", &["m"; 100]).earlier.len(), MAX_EARLIER);
+    }
+
+    #[test]
+    fn keys_differ_by_seed() {
+        let pieces = ["{", "\"messages\":", "[1,2]", "}"].map(|piece| Cow::Borrowed(piece.as_bytes()));
+        let [one, other] = [1, 2].map(|seed| QuestionKeys::new(seed, &pieces, &[2, 4]));
+        assert!(one.whole != other.whole && one.earlier[0].0 != other.earlier[0].0);
     }
 }

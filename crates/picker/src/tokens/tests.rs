@@ -240,6 +240,12 @@ async fn prompts_in_tokens_or_of_other_forms_are_not_asked_for() {
     assert!(!setup.state.wants_tokens());
 }
 
+#[test]
+fn each_tokenizer_has_keys_of_its_own() {
+    let [one, other] = [0; 2].map(|_| Tokenizer::default().key_of_model("qwen"));
+    assert_ne!(one, other);
+}
+
 /// Question of a conversation with so many messages, and its answer: a token for each message, and two that open the answer.
 fn turn(messages: u32) -> (String, Vec<usize>, Vec<u32>) {
     let (mut prompt, mut ends) = (String::from("["), Vec::new());
@@ -258,10 +264,10 @@ async fn a_turn_is_known_by_the_one_before_it_once_that_was_verified() {
     let setup = Setup::new().await;
     let exact = setup.state.exact();
     let asking = &exact.tokenizer.asking;
-    let model = xxh3_64(b"qwen");
+    let model = exact.tokenizer.key_of_model("qwen");
     let (earlier_prompt, earlier_ends, earlier) = turn(2);
     let (prompt, ends, present) = turn(4);
-    let keys = QuestionKeys::new(&pieces(&earlier_prompt), &earlier_ends);
+    let keys = QuestionKeys::new(exact.tokenizer.seed, &pieces(&earlier_prompt), &earlier_ends);
     asking.answers.lock().insert(keys.whole, earlier.clone().into());
     (0..2).for_each(|_| asking.templates.lock().compare(model, &earlier, &present));
     let pieces = pieces(&prompt);
