@@ -14,7 +14,10 @@ const MAX_MODELS: usize = 256;
 
 /// Templates by model.
 #[derive(Debug, Default)]
-pub(super) struct Templates(HashMap<u64, Template>);
+pub(super) struct Templates {
+    models: HashMap<u64, Template>,
+    comparisons: u64,
+}
 
 #[derive(Debug)]
 struct Template {
@@ -22,21 +25,29 @@ struct Template {
     needed: u32,
     /// Tokens at a turn's end that a later turn had otherwise.
     opening: usize,
+    /// Number of its last comparison.
+    compared: u64,
 }
 
 impl Templates {
     /// How many of an earlier turn's tokens begin the present one for certain enough.
     pub(super) fn usable(&self, model: u64, tokens: usize) -> Option<usize> {
-        let template = self.0.get(&model).filter(|template| template.verified >= template.needed)?;
+        let template = self.models.get(&model).filter(|template| template.verified >= template.needed)?;
         tokens.checked_sub(template.opening).filter(|usable| *usable > 0)
     }
 
-    /// Compares a turn with an earlier one.
+    /// Compares a turn with an earlier one. Of too many models, the one goes that was not compared for the longest.
     pub(super) fn compare(&mut self, model: u64, earlier: &[u32], present: &[u32]) {
-        if self.0.len() >= MAX_MODELS && !self.0.contains_key(&model) {
-            return;
+        if self.models.len() >= MAX_MODELS
+            && !self.models.contains_key(&model)
+            && let Some(oldest) = self.models.iter().min_by_key(|(_, template)| template.compared).map(|(model, _)| *model)
+        {
+            self.models.remove(&oldest);
         }
-        let template = self.0.entry(model).or_insert(Template { verified: 0, needed: LEAST_VERIFIED, opening: 0 });
+        self.comparisons += 1;
+        let new = || Template { verified: 0, needed: LEAST_VERIFIED, opening: 0, compared: 0 };
+        let template = self.models.entry(model).or_insert_with(new);
+        template.compared = self.comparisons;
         let other = earlier.len() - common_prefix(earlier, present);
         if other > MAX_OPENING {
             template.verified = 0;
@@ -68,7 +79,18 @@ mod tests {
         assert_eq!(templates.usable(1, 102), None);
         templates.compare(1, &earlier, &present);
         assert_eq!(templates.usable(1, 102), Some(100));
-        (0..1000).for_each(|model| templates.compare(model, &earlier, &present));
-        assert_eq!(templates.0.len(), MAX_MODELS);
+    }
+
+    #[test]
+    fn models_that_come_later_are_learned_too() {
+        let mut templates = Templates::default();
+        let (earlier, present): (Vec<u32>, Vec<u32>) = ((0..100).collect(), (0..200).collect());
+        for model in 0..1000 {
+            (0..2).for_each(|_| templates.compare(model, &earlier, &present));
+            templates.compare(0, &earlier, &present);
+        }
+        assert_eq!(templates.models.len(), MAX_MODELS);
+        let usable = [0, 1, 999].map(|model| templates.usable(model, 100));
+        assert_eq!(usable, [Some(100), None, Some(100)], "those in use stay");
     }
 }
