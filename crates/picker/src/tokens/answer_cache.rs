@@ -10,6 +10,9 @@ const MAX_TOKENS: usize = 8 << 20;
 /// Tokens that an answer counts as beside its own, for its entry.
 const OVERHEAD: usize = 32;
 
+/// Most answers that stay in the cache because they were used, for each new one: the lock is held meanwhile.
+const MAX_SECOND_CHANCES: u32 = 16;
+
 /// Answers by question. The oldest goes first, unless it was used since it was last looked at.
 #[derive(Debug, Default)]
 pub(super) struct AnswerCache {
@@ -36,10 +39,12 @@ impl AnswerCache {
         if cost > MAX_TOKENS || self.answers.contains_key(&question) {
             return;
         }
+        let mut chances = 0;
         while self.tokens + cost > MAX_TOKENS {
             let Some(oldest) = self.order.pop_front() else { break };
             match self.answers.get_mut(&oldest) {
-                Some(answer) if answer.was_used => {
+                Some(answer) if answer.was_used && chances < MAX_SECOND_CHANCES => {
+                    chances += 1;
                     answer.was_used = false;
                     self.order.push_back(oldest);
                 }
@@ -86,5 +91,18 @@ mod tests {
         assert!(cache.find(6).is_none());
         cache.remove(1);
         assert_eq!((cache.find(1), cache.order.len()), (None, 3));
+    }
+
+    #[test]
+    fn a_new_answer_looks_at_few_others() {
+        let mut cache = AnswerCache::default();
+        let part: Arc<[u32]> = vec![7; MAX_TOKENS / 64 - OVERHEAD].into();
+        for question in 0..64 {
+            cache.insert(question, Arc::clone(&part));
+            cache.find(question);
+        }
+        cache.insert(64, part);
+        let still_used = cache.answers.values().filter(|answer| answer.was_used).count();
+        assert_eq!((cache.answers.len(), still_used), (64, 64 - 1 - MAX_SECOND_CHANCES as usize));
     }
 }
