@@ -26,6 +26,7 @@ pub mod endpoint;
 pub mod error;
 mod event_cache;
 mod json;
+mod message_parts;
 pub mod multipart;
 mod output_limits;
 pub mod prompt_question;

@@ -2,12 +2,10 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use memchr::memmem;
-
 use crate::{
     Api,
     document::{Document, Members},
-    json,
+    json, message_parts,
     scan::ScanError,
 };
 
@@ -25,8 +23,6 @@ const OF_CHAT: [&str; 7] = [
 const OF_COMPLETION: [&str; 2] = ["prompt", "add_special_tokens"];
 /// Members that change a prompt, and that the tokenizer does not know.
 const FOREIGN: [&str; 5] = ["documents", "reasoning_effort", "truncate_prompt_tokens", "suffix", "prompt_embeds"];
-/// Parts of messages whose tokens are not those of a text.
-const PARTS: [&[u8]; 5] = [b"\"image_url\"", b"\"image_embeds\"", b"\"input_audio\"", b"\"audio_url\"", b"\"video_url\""];
 /// Most tokens of a prompt that is given as such.
 const MAX_TOKENS: usize = 1 << 21;
 
@@ -55,12 +51,16 @@ impl<'a> PromptQuestion<'a> {
         }
         let prompt = body.get(members.found.iter().rfind(|(name, _)| *name == members.wanted[0])?.1.clone())?;
         match (api, prompt.first()?) {
-            (Api::ChatCompletions, b'[') if !PARTS.iter().any(|part| memmem::find(prompt, part).is_some()) => {}
+            (Api::ChatCompletions, b'[') if message_parts::are_texts(prompt) => {}
             (Api::Completions, b'"') => {}
             (Api::Completions, b'[') => return given(prompt).map(Self::Given),
             _ => return None,
         }
-        let message_ends = if api == Api::ChatCompletions { message_ends(prompt) } else { Vec::new() };
+        let message_ends = if api == Api::ChatCompletions {
+            message_parts::containers(prompt).map(|message| message.end).collect()
+        } else {
+            Vec::new()
+        };
         Some(Self::Ask { body: members.question(api, model), message_ends })
     }
 }
@@ -123,34 +123,6 @@ impl<'a> PromptMembers<'a> {
     }
 }
 
-/// Places at which a list's values end. The list is JSON.
-fn message_ends(list: &[u8]) -> Vec<usize> {
-    let (mut ends, mut depth, mut at) = (Vec::new(), 0_u32, 0);
-    while let Some(byte) = list.get(at) {
-        at += 1;
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => {
-                depth = depth.saturating_sub(1);
-                if depth == 1 {
-                    ends.push(at);
-                }
-            }
-            b'"' => {
-                while let Some(special) = memchr::memchr2(b'"', b'\\', &list[at..]) {
-                    at += special + 1;
-                    if list[at - 1] == b'"' {
-                        break;
-                    }
-                    at = (at + 1).min(list.len());
-                }
-            }
-            _ => {}
-        }
-    }
-    ends
-}
-
 /// Tokens of a list of numbers.
 fn given(list: &[u8]) -> Option<Vec<u32>> {
     let inner = list.strip_prefix(b"[")?.strip_suffix(b"]")?;
@@ -194,7 +166,7 @@ mod tests {
 
     #[test]
     fn messages_end_where_they_end() {
-        let first = r#"{"role": "user", "content": [{"text": "a \\\" ]}"}]}"#;
+        let first = r#"{"role": "user", "content": [{"type": "text", "text": "a \\\" ]}"}]}"#;
         let body = format!(r#"{{"tools": [], "messages": [{first}, {{"role": "assistant"}}]}}"#);
         let question = PromptQuestion::new(Api::ChatCompletions, body.as_bytes(), "qwen").expect("a chat");
         let PromptQuestion::Ask { body, message_ends } = question else { panic!("{question:?}") };
@@ -212,9 +184,10 @@ mod tests {
 
     #[test]
     fn a_prompt_that_the_tokenizer_would_read_otherwise_is_not_asked_for() {
-        let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}"#;
+        let image = r#"{"messages": [{"role": "user", "content": [{"type": "image\u005furl", "image_url": {"url": "x"}}]}]}"#;
         let documents = r#"{"messages": [{"role": "user", "content": "x"}], "documents": [{}]}"#;
-        for body in [image, documents, "{}", r#"{"messages": "x"}"#] {
+        let after_text = r#"{"messages": [{"content": [{"type": "text", "text": "x"}, {"type": "audio_embeds", "x": 1}]}]}"#;
+        for body in [image, after_text, documents, "{}", r#"{"messages": "x"}"#] {
             assert_eq!(question(Api::ChatCompletions, body), None, "{body}");
         }
         for body in [
