@@ -61,11 +61,14 @@ impl Ingest {
     /// Applies a batch's events to the index. Returns the greatest of their outcomes.
     pub fn apply(&mut self, index: &mut Index, publisher: PublisherId, payload: &[u8]) -> ApplyOutcome {
         let Some(mut batch) = self.begin(payload) else { return ApplyOutcome::Applied };
-        while self.apply_some(index, publisher, &mut batch, u32::MAX) {}
-        batch.outcome
+        while batch.decode_next() {
+            self.apply_next(index, publisher, &mut batch, u32::MAX);
+        }
+        self.end(batch)
     }
 
-    /// Begins to apply a batch, which [`Ingest::apply_some`] goes on with until it is through. `None`: it is none.
+    /// Begins to apply a batch: [`Ingest::apply_next`] follows for as long as [`IngestBatch::decode_next`] finds something, then
+    /// [`Ingest::end`]. `None`: it is none.
     pub fn begin<'a>(&mut self, payload: &'a [u8]) -> Option<IngestBatch<'a>> {
         self.counters.batches += 1;
         let batch = Batch::new(payload).ok();
@@ -74,37 +77,37 @@ impl Ingest {
             self.has_lost = true;
             self.mute = self.mute.saturating_add(1);
         }
-        batch.map(|events| IngestBatch { events, outcome: ApplyOutcome::Applied, understood: 0, lost: 0 })
+        batch.map(|events| IngestBatch { events, next: None, outcome: ApplyOutcome::Applied, understood: 0, lost: 0 })
     }
 
-    /// Applies events until they come to so many blocks. Returns whether there are more.
-    pub fn apply_some(&mut self, index: &mut Index, publisher: PublisherId, batch: &mut IngestBatch<'_>, blocks: u32) -> bool {
-        let mut left = blocks;
-        for event in batch.events.by_ref() {
-            match event {
-                Ok(event) => {
-                    batch.understood += 1;
-                    self.has_lost &= !matches!(event, Event::Cleared);
-                    batch.outcome = batch.outcome.max(index.apply(publisher, &event));
-                    left = left.saturating_sub(event.blocks().max(1));
-                }
-                Err(reason) => {
-                    batch.lost += 1;
-                    self.lose_event(reason);
-                    left = left.saturating_sub(1);
-                }
+    /// Applies the event that was decoded. One of more blocks than this (at least 1) is applied in parts.
+    pub fn apply_next(&mut self, index: &mut Index, publisher: PublisherId, batch: &mut IngestBatch<'_>, blocks: u32) {
+        match batch.next.take() {
+            Some(Ok(mut event)) => {
+                self.has_lost &= !matches!(event, Event::Cleared);
+                let rest = event.split_off_rest(blocks.max(1));
+                let outcome = index.apply(publisher, &event);
+                // The rest would be without its parent, and is read anew with all else.
+                batch.next = rest.filter(|_| outcome != ApplyOutcome::Reset).map(Ok);
+                batch.outcome = batch.outcome.max(outcome);
             }
-            if left == 0 {
-                return true;
+            Some(Err(reason)) => {
+                batch.lost += 1;
+                self.lose_event(reason);
             }
+            None => {}
         }
+    }
+
+    /// Ends a batch. Returns the greatest outcome of its events.
+    pub fn end(&mut self, batch: IngestBatch<'_>) -> ApplyOutcome {
         self.counters.events += batch.understood;
         match (batch.understood, batch.lost) {
             (0, 0) => {}
             (0, _) => self.mute = self.mute.saturating_add(1),
             _ => self.mute = 0,
         }
-        false
+        batch.outcome
     }
 
     fn lose_event(&mut self, reason: Undecoded) {
@@ -120,15 +123,21 @@ impl Ingest {
 #[derive(Clone, Debug)]
 pub struct IngestBatch<'a> {
     events: Batch<'a>,
+    /// The event that is to be applied next, or what is left of the one that was applied in part.
+    next: Option<Result<Event<'a>, Undecoded>>,
     outcome: ApplyOutcome,
     understood: u64,
     lost: u64,
 }
 
 impl IngestBatch<'_> {
-    /// The greatest outcome of its events so far.
-    pub fn outcome(&self) -> ApplyOutcome {
-        self.outcome
+    /// Decodes the next event, unless there is one. Returns whether there is.
+    pub fn decode_next(&mut self) -> bool {
+        if self.next.is_none() {
+            self.next = self.events.next();
+            self.understood += u64::from(matches!(self.next, Some(Ok(_))));
+        }
+        self.next.is_some()
     }
 
     /// Time at which the engine made it, in seconds since 1970 by the engine's clock.
@@ -142,7 +151,10 @@ mod tests {
     use rmpv::Value;
 
     use super::*;
-    use crate::testing::{array, batch, removed};
+    use crate::{
+        index::{Prompt, PromptImage},
+        testing::{array, batch, removed, stored},
+    };
 
     /// An engine's events became maps, and another picker's index was empty from then on without a word.
     #[test]
@@ -180,5 +192,36 @@ mod tests {
         assert!(!has_lost_after(&batch(vec![cleared.clone()])));
         assert!(has_lost_after(&batch(vec![cleared.clone(), unknown.clone()])));
         assert!(!has_lost_after(&batch(vec![unknown, cleared])));
+    }
+
+    /// Picks waited until an event of any size was applied.
+    #[test]
+    fn an_event_of_many_blocks_is_applied_in_parts() {
+        let tokens: Vec<u32> = (0..1000 * 16).collect();
+        let hashes: Vec<u64> = (1..=1000).collect();
+        let salt = array([array([Value::from("salt")]), array([Value::from("image")])]);
+        let event = stored(&hashes, None, &tokens, 16, &[("extra_keys", salt)]);
+        let payload =
+            batch(vec![event, removed(&(400..=1000).collect::<Vec<u64>>(), &[]), removed(&[1], &[("medium", Value::from("cpu"))])]);
+        let (mut whole, mut parts) = (Index::new(1, 2000), Index::new(1, 2000));
+        let publishers = [&mut whole, &mut parts].map(|index| index.add_publisher().expect("room"));
+        let (mut first, mut second) = (Ingest::default(), Ingest::default());
+        first.apply(&mut whole, publishers[0], &payload);
+        let mut events = second.begin(&payload).expect("a batch");
+        let mut rounds = 0;
+        let counts = |index: &Index| index.counters().stored + index.counters().removed;
+        while events.decode_next() {
+            let before = counts(&parts);
+            second.apply_next(&mut parts, publishers[1], &mut events, 1);
+            assert!(counts(&parts) - before <= 1);
+            rounds += 1;
+        }
+        assert_eq!((rounds, second.end(events)), (1602, ApplyOutcome::Applied));
+        assert_eq!((first.counters(), whole.counters(), whole.len()), (second.counters(), parts.counters(), parts.len()));
+        let images = [PromptImage { identifier: b"image", tokens: 16..32 }];
+        let prompt = Prompt { tokens: &tokens, adapter: None, cache_salt: Some(b"salt"), images: &images };
+        let cached = [&whole, &parts].map(|index| index.cached_prefixes(&prompt)[0].total());
+        assert_eq!(cached, [399 * 16; 2]);
+        assert!(!parts.has_lost(publishers[1]));
     }
 }

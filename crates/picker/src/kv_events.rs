@@ -182,19 +182,21 @@ impl KvCache {
         self.known.write().index.clear(publisher);
     }
 
-    /// Applies a batch, and lets picks in between its events.
+    /// Applies a batch, and lets picks in between its events, and within those of many blocks. Nothing is decoded under the lock.
     fn apply(&self, publisher: PublisherId, ingest: &mut Ingest, payload: &[u8], is_live: bool) -> ApplyOutcome {
         let before = ingest.counters();
         let batch = ingest.begin(payload);
         let seconds = batch.as_ref().and_then(IngestBatch::seconds).filter(|_| is_live);
         let mut outcome = ApplyOutcome::Applied;
-        let mut known = self.known.write();
         if let Some(mut batch) = batch {
-            while ingest.apply_some(&mut known.index, publisher, &mut batch, BLOCKS_AT_ONCE) {
-                RwLockWriteGuard::bump(&mut known);
+            while batch.decode_next() {
+                let mut known = self.known.write();
+                ingest.apply_next(&mut known.index, publisher, &mut batch, BLOCKS_AT_ONCE);
+                RwLockWriteGuard::unlock_fair(known);
             }
-            outcome = batch.outcome();
+            outcome = ingest.end(batch);
         }
+        let mut known = self.known.write();
         if let Some(publisher) = known.publishers.get_mut(&publisher) {
             publisher.is_mute = ingest.is_mute();
             publisher.lag_seconds = seconds.map_or(publisher.lag_seconds, counters::seconds_since);

@@ -101,6 +101,18 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Leaves so many blocks (at least 1) to the event, and returns another of the rest, to be applied after it. `None`: it has no more.
+    pub(crate) fn split_off_rest(&mut self, blocks: u32) -> Option<Self> {
+        match self {
+            Self::Stored(stored) => stored.split_off_rest(blocks).map(Self::Stored),
+            Self::Removed(removed) => {
+                let rest = removed.hashes.split_off_rest(blocks)?;
+                Some(Self::Removed(BlockRemoved { hashes: rest, ..*removed }))
+            }
+            Self::Cleared => None,
+        }
+    }
+
     pub(super) fn new(fields: &Fields<'a>) -> Result<Self, Undecoded> {
         match fields.text(Field::Tag) {
             Some(b"BlockStored") => BlockStored::new(fields).map(Self::Stored),
@@ -112,6 +124,16 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> BlockStored<'a> {
+    fn split_off_rest(&mut self, blocks: u32) -> Option<Self> {
+        let hashes = self.hashes.split_off_rest(blocks)?;
+        let mut rest = Self { hashes, parent: self.hashes.last(), ..*self };
+        if let Some(tokens) = self.tokens.split_off_rest(blocks.saturating_mul(self.block_size)) {
+            rest.tokens = tokens;
+        }
+        (0..blocks).for_each(|_| _ = rest.extra_keys.next_block());
+        Some(rest)
+    }
+
     fn new(fields: &Fields<'a>) -> Result<Self, Undecoded> {
         let hashes = block_hashes(fields)?;
         let block_size = fields.reader(Field::BlockSize).and_then(|mut reader| reader.int());

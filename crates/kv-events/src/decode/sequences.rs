@@ -36,6 +36,19 @@ impl<'a> BlockHashes<'a> {
     }
 }
 
+impl<'a> BlockHashes<'a> {
+    /// Leaves so many here, and returns the rest; `None` if there are no more.
+    pub(super) fn split_off_rest(&mut self, kept: u32) -> Option<Self> {
+        let mut rest = *self;
+        rest.count = self.count.checked_sub(kept).filter(|rest| *rest > 0)?;
+        for _ in 0..kept {
+            BlockHash::read(&mut rest.reader)?;
+        }
+        self.count = kept;
+        Some(rest)
+    }
+}
+
 impl Iterator for BlockHashes<'_> {
     type Item = BlockHash;
 
@@ -87,6 +100,19 @@ impl<'a> TokenIds<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+}
+
+impl<'a> TokenIds<'a> {
+    /// Leaves so many here, and returns the rest; `None` if there are no more.
+    pub(super) fn split_off_rest(&mut self, kept: u32) -> Option<Self> {
+        let mut rest = *self;
+        rest.count = self.count.checked_sub(kept).filter(|rest| *rest > 0)?;
+        for _ in 0..kept {
+            rest.reader.int()?;
+        }
+        self.count = kept;
+        Some(rest)
     }
 }
 
