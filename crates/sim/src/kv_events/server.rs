@@ -2,27 +2,35 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pailou_kv_events::{
     Subscription, ZmtpEvent, ZmtpReader, ZmtpSocket, end_replay, open_connection, publish, replay, replay_start,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::EventLog;
 
 /// Topics that one subscriber may name.
 const MAX_TOPICS: usize = 64;
+/// Most connections of one socket; further peers wait.
+const MAX_CONNECTIONS: usize = 256;
+/// Time for a peer to shake hands.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after an error of accepting: there are too few file descriptors, for instance.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Accepts connections of one socket for ever. Dropped, it takes them with it.
 pub(crate) async fn serve(log: Arc<EventLog>, listener: TcpListener, socket: ZmtpSocket) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     let log = log.clone();
                     connections.spawn(async move {
@@ -37,7 +45,7 @@ pub(crate) async fn serve(log: Arc<EventLog>, listener: TcpListener, socket: Zmt
                 }
                 Err(error) => {
                     tracing::debug!(%error, "accepting a connection for KV events failed");
-                    tokio::task::yield_now().await;
+                    sleep(ACCEPT_BACKOFF).await;
                 }
             },
             Some(_) = connections.join_next() => {}
@@ -83,8 +91,12 @@ async fn answer(log: &EventLog, stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Shakes hands.
-async fn open(stream: TcpStream, socket: ZmtpSocket) -> io::Result<(Peer, tokio::net::tcp::OwnedWriteHalf)> {
+/// Shakes hands, within 10 s.
+async fn open(stream: TcpStream, socket: ZmtpSocket) -> io::Result<(Peer, OwnedWriteHalf)> {
+    timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, socket)).await?
+}
+
+async fn shake_hands(stream: TcpStream, socket: ZmtpSocket) -> io::Result<(Peer, OwnedWriteHalf)> {
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     write.write_all(&open_connection(socket)).await?;
@@ -118,5 +130,59 @@ impl Peer {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::{EventEncoding, KvEvents};
+
+    /// A socket of these events, for a test that connects.
+    async fn socket() -> std::net::SocketAddr {
+        let settings = {
+            let listen = (Ipv4Addr::LOCALHOST, 0).into();
+            KvEvents { listen, replay_listen: None, encoding: EventEncoding::Map, topic: String::new() }
+        };
+        let listener = TcpListener::bind(settings.listen).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve(Arc::new(EventLog::new(&settings, 16)), listener, ZmtpSocket::Publisher));
+        address
+    }
+
+    /// The publisher's greeting.
+    async fn greeting(peer: &mut TcpStream) -> io::Result<u8> {
+        peer.read_u8().await
+    }
+
+    #[tokio::test]
+    async fn a_peer_beyond_the_most_waits_for_one_to_go() {
+        let address = socket().await;
+        let mut peers = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut peer = TcpStream::connect(address).await.expect("a connection");
+            greeting(&mut peer).await.expect("a greeting");
+            peers.push(peer);
+        }
+        let mut last = TcpStream::connect(address).await.expect("a connection");
+        tokio::select! {
+            biased;
+            greeted = greeting(&mut last) => panic!("{greeted:?}"),
+            // Many turns of the one thread that serves, too.
+            () = async { for _ in 0..1000 { tokio::task::yield_now().await } } => {}
+        }
+        drop(peers.pop());
+        greeting(&mut last).await.expect("a greeting");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_shake_hands_is_left() {
+        let mut peer = TcpStream::connect(socket().await).await.expect("a connection");
+        greeting(&mut peer).await.expect("a greeting");
+        tokio::time::pause();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).await.expect("an end");
     }
 }
