@@ -18,7 +18,8 @@ const MAX_SECOND_CHANCES: u32 = 16;
 pub(super) struct AnswerCache {
     answers: HashMap<u128, Answer>,
     order: VecDeque<u128>,
-    tokens: usize,
+    /// Tokens kept, with what each answer costs beside.
+    cost: usize,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl AnswerCache {
             return;
         }
         let mut chances = 0;
-        while self.tokens + cost > MAX_TOKENS {
+        while self.cost + cost > MAX_TOKENS {
             let Some(oldest) = self.order.pop_front() else { break };
             match self.answers.get_mut(&oldest) {
                 Some(answer) if answer.was_used && chances < MAX_SECOND_CHANCES => {
@@ -52,7 +53,7 @@ impl AnswerCache {
                 None => {}
             }
         }
-        self.tokens += cost;
+        self.cost += cost;
         self.answers.insert(question, Answer { tokens, was_used: false });
         self.order.push_back(question);
     }
@@ -62,14 +63,14 @@ impl AnswerCache {
         self.order.retain(|other| *other != question);
     }
 
-    /// Tokens kept, with what each answer costs beside.
+    /// Tokens kept.
     pub(super) fn tokens(&self) -> usize {
-        self.tokens
+        self.cost - self.answers.len() * OVERHEAD
     }
 
     fn take(&mut self, question: u128) {
         if let Some(answer) = self.answers.remove(&question) {
-            self.tokens -= answer.tokens.len() + OVERHEAD;
+            self.cost -= answer.tokens.len() + OVERHEAD;
         }
     }
 }
@@ -86,7 +87,8 @@ mod tests {
         assert!(cache.find(1).is_some());
         cache.insert(5, Arc::clone(&quarter));
         let kept: Vec<bool> = (1..=5).map(|question| cache.answers.contains_key(&question)).collect();
-        assert_eq!((kept, cache.tokens()), (vec![true, false, true, true, true], MAX_TOKENS));
+        assert_eq!((kept, cache.cost), (vec![true, false, true, true, true], MAX_TOKENS));
+        assert_eq!(cache.tokens(), MAX_TOKENS - 4 * OVERHEAD);
         cache.insert(6, vec![7; MAX_TOKENS].into());
         assert!(cache.find(6).is_none());
         cache.remove(1);
