@@ -89,7 +89,7 @@ pub(crate) fn choose<'a>(
     let rank =
         |endpoint: &PoolEndpoint| (endpoint.record.failures.is_last(now) || is_avoided(endpoint), endpoint.endpoint.priority);
     let eligible = || members.endpoints.iter().map(|endpoint| &**endpoint).filter(|endpoint| is_eligible(endpoint));
-    let best = eligible().map(|endpoint| rank(endpoint)).min().ok_or(TokensOutcome::Unneeded)?;
+    let best = eligible().map(rank).min().ok_or(TokensOutcome::Unneeded)?;
     let mut foremost: SmallVec<[_; 64]> = eligible().filter(|endpoint| rank(endpoint) == best).collect();
     if foremost.len() < 2 {
         return Err(TokensOutcome::Unneeded);
