@@ -11,7 +11,7 @@ use crate::{
     endpoint::Members,
     load::Tokens,
     pick_request::{PickError, PickRequest},
-    picked::{Picked, Reservation, Seen},
+    picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
     rendezvous::Beginning,
     score::{Candidate, Rivals},
@@ -104,8 +104,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len() };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
     if let Some((exact, prompt)) = exact {
-        picked.expected = exact.picked(picked.endpoint().slot, prompt, now);
-        picked.asked_tokens = prompt.asked();
+        let expected = exact.picked(picked.endpoint().slot, prompt, now);
+        picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));
     }
     Ok(picked)
 }

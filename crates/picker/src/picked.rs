@@ -36,12 +36,18 @@ pub struct Picked {
     known: usize,
     /// Prompt tokens that the engine reported as cached, plus one; 0 until then.
     cached: AtomicU64,
+    /// State of a prompt whose tokens are known. Apart, as most pools have no KV events.
+    pub(crate) exact: Option<Box<ExactPick>>,
+    /// Its wait for room; `None` if it had none.
+    waited: Option<Duration>,
+}
+
+/// A pick by known tokens.
+pub(crate) struct ExactPick {
     /// The answer that gave the prompt's tokens, until the engine's own count comes.
     pub(crate) asked_tokens: Option<AskedTokens>,
     /// The expectation of the prompt at the current endpoint.
     pub(crate) expected: Option<SpeculationId>,
-    /// Its wait for room; `None` if it had none.
-    waited: Option<Duration>,
 }
 
 /// Figures that a pick saw.
@@ -57,8 +63,7 @@ pub(crate) struct Seen {
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);
-        let mut picked =
-            Self { shared, reservation, seen, at: 0, chain, known: 0, cached, asked_tokens: None, expected: None, waited: None };
+        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached, exact: None, waited: None };
         picked.learn();
         picked
     }
@@ -114,7 +119,7 @@ impl Picked {
         self.at += 1;
         self.reservation.move_to(self.seen.ranked[self.at].member);
         self.learn();
-        if let Some((id, exact)) = self.expected.zip(self.shared.exact.load_full()) {
+        if let Some((id, exact)) = self.exact.as_ref().and_then(|exact| exact.expected).zip(self.shared.exact.load_full()) {
             exact.moved(self.reservation.endpoint().slot, id, now);
         }
         true
@@ -153,7 +158,7 @@ impl Picked {
 
     /// Reports the engine's own count of the prompt's tokens, by which those of its tokenizer are verified.
     pub fn counted(&self, prompt_tokens: u64) {
-        let Some(asked) = self.asked_tokens.filter(|_| prompt_tokens > 0) else { return };
+        let Some(asked) = self.exact.as_ref().and_then(|exact| exact.asked_tokens).filter(|_| prompt_tokens > 0) else { return };
         let Some(exact) = self.shared.exact.load_full() else { return };
         if exact.tokenizer.verify(asked, prompt_tokens) {
             let members = &self.reservation.members;
