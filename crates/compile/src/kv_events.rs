@@ -1,7 +1,9 @@
 //! Ports of an InferencePool's engines for KV cache events, from its annotations.
 
-use pailou_api::{InferencePool, Meta};
+use pailou_api::InferencePool;
 use pailou_snapshot::{KvEvents, PickerKind, RoutingStrategy};
+
+use crate::annotation::number;
 
 const PORT_ANNOTATION: &str = "pailou.dev/kv-events-port";
 const REPLAY_PORT_ANNOTATION: &str = "pailou.dev/kv-events-replay-port";
@@ -78,14 +80,4 @@ fn fits(annotation: &str, port: u32, ranks: u32, warnings: &mut Vec<String>) -> 
         warnings.push(format!("annotation {annotation}: {port} is ignored; for {ranks} ranks at most {most} is possible"));
     }
     port <= most
-}
-
-/// A number from 1 to this one.
-fn number(meta: &Meta, annotation: &str, most: u32, warnings: &mut Vec<String>) -> Option<u32> {
-    let text = meta.annotation(annotation)?;
-    let number = text.trim().parse().ok().filter(|number| (1..=most).contains(number));
-    if number.is_none() {
-        warnings.push(format!("annotation {annotation}: {text:?} is ignored; a number from 1 to {most} is expected"));
-    }
-    number
 }

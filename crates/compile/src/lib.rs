@@ -80,6 +80,7 @@ mod output;
 mod string_match;
 mod tables;
 
+mod annotation;
 mod authorities;
 mod backend_limits;
 mod backends;

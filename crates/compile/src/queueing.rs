@@ -5,6 +5,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use pailou_api::{Duration as SpecDuration, InferencePool, Meta, Quantity};
 use pailou_snapshot::{PickerKind, Queueing};
 
+use crate::annotation::number;
+
 const ANNOTATION: &str = "pailou.dev/queueing";
 const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
 const MAX_BYTES_ANNOTATION: &str = "pailou.dev/queue-max-bytes";
@@ -86,14 +88,4 @@ fn parsed<T: FromStr<Err: Display>>(meta: &Meta, annotation: &str, warnings: &mu
             None
         }
     }
-}
-
-/// A number from 1 to this one.
-fn number(meta: &Meta, annotation: &str, most: u32, warnings: &mut Vec<String>) -> Option<u32> {
-    let text = meta.annotation(annotation)?;
-    let number = text.trim().parse().ok().filter(|number| (1..=most).contains(number));
-    if number.is_none() {
-        warnings.push(format!("annotation {annotation}: {text:?} is ignored; a number from 1 to {most} is expected"));
-    }
-    number
 }
