@@ -222,8 +222,8 @@ impl Group {
             && open.saturating_sub(spare) * usize::from(percent) > open * 100
     }
 
-    /// Where the shared connections allow fewer streams than `percent` of those there are, nobody is opening another, and `count`
-    /// has room: the caller is to open one, and to end the attempt by [`Group::opened_shared_ahead`].
+    /// Counts another shared connection where those there are allow fewer streams than `percent`, nobody is opening one, and `count`
+    /// has room: the caller is to open it, and to end the attempt by [`Group::opened_shared_ahead`].
     pub(super) fn begin_shared_ahead(&self, percent: u16, count: impl FnOnce() -> Option<Counted>) -> Option<Counted> {
         let mut kept = self.kept.lock();
         let (streams, most) =
