@@ -46,7 +46,10 @@ pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
 pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest};
 pub use self::picked::Picked;
-pub use self::queue::{QueueCounts, QueueLevel, QueueOutcome, QueueReport, QueueTerms};
+pub use self::queue::{
+    QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueGauge, QueueLevel, QueueOutcome, QueueReport, QueueTerms,
+    priority_label,
+};
 pub use self::receipt::{Receipt, Scored};
 pub use self::scrape::{Connecting, PendingScrape, Stream, Transport};
 pub use self::state::{EndpointReport, PoolState};

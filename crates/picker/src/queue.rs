@@ -6,6 +6,7 @@
 
 mod band;
 mod bands;
+mod figures;
 mod statistics;
 mod waiting;
 
@@ -25,6 +26,7 @@ use std::{
 use pailou_snapshot::Queueing;
 use parking_lot::{Mutex, MutexGuard};
 
+pub use figures::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueGauge, priority_label};
 pub use statistics::{QueueCounts, QueueOutcome};
 pub(crate) use waiting::wait;
 use {
