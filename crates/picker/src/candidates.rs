@@ -64,8 +64,8 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
     };
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
-    // The prompt's home in a pool that is not judged whole: its nearness, its place, and whether it is judged.
-    let mut home: Option<(Nearness, usize, bool)> = None;
+    // The prompt's home: its nearness, its place, and its place among the candidates where it is judged anyway.
+    let mut home: Option<(Nearness, usize, Option<usize>)> = None;
     for place in 0..count {
         let member = (start + place) % count;
         let endpoint = &members.endpoints[member];
@@ -80,14 +80,18 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         let is_judged = prefix > 0 || is_preferred || others <= MOST_JUDGED;
         let nearness = (failing, endpoint.endpoint.priority, distance);
         if prefixes.beginning.is_some() && home.is_none_or(|(nearest, ..)| nearness < nearest) {
-            home = Some((nearness, member, is_judged));
+            home = Some((nearness, member, is_judged.then_some(candidates.len())));
         }
         if is_judged {
             candidates.push(candidate(member, failing, prefix, distance));
         }
     }
-    if let Some(((failing, _, distance), member, false)) = home {
-        candidates.push(candidate(member, failing, 0, distance));
+    if let Some(((failing, _, distance), member, place)) = home {
+        let place = place.unwrap_or_else(|| {
+            candidates.push(candidate(member, failing, 0, distance));
+            candidates.len() - 1
+        });
+        candidates[place].is_home = true;
     }
     candidates
 }
@@ -104,11 +108,7 @@ pub(crate) fn are_others_there(candidates: &[Candidate]) -> bool {
 
 /// Takes part of the prompt to be cached at its home: another gateway may have sent it there.
 pub(crate) fn assume_home(members: &Members, prefixes: &Prefixes<'_>, candidates: &mut [Candidate]) {
-    let nearer = |one: &Candidate, other: &Candidate| {
-        let apart = (one.failing, one.priority).cmp(&(other.failing, other.priority));
-        apart.then(one.distance.total_cmp(&other.distance))
-    };
-    let Some(home) = candidates.iter_mut().min_by(|one, other| nearer(one, other)) else { return };
+    let Some(home) = candidates.iter_mut().find(|candidate| candidate.is_home) else { return };
     let slot = members.endpoints[home.member as usize].slot;
     home.likely = home.prefix.max(prefixes.assumed(slot));
 }

@@ -63,6 +63,12 @@ impl Chain {
     }
 }
 
+/// Seed of hashes of prompts for a model: different models, and different salts, share none.
+pub(crate) fn prompt_seed(seed: u64, model: &str, salt: Option<&str>) -> u64 {
+    let seed = xxh3_64_with_seed(model.as_bytes(), seed);
+    salt.map_or(seed, |salt| xxh3_64_with_seed(salt.as_bytes(), seed))
+}
+
 /// An endpoint's list of blocks.
 #[derive(Default)]
 pub(crate) struct Blocks(Mutex<Lru>);
@@ -92,9 +98,7 @@ impl PrefixIndex {
 
     /// The blocks of a prompt for this model. Different salts share none.
     pub(crate) fn chain(&self, model: &str, salt: Option<&str>, prompt: &[u8]) -> Chain {
-        let seed = xxh3_64_with_seed(model.as_bytes(), self.seed);
-        let seed = salt.map_or(seed, |salt| xxh3_64_with_seed(salt.as_bytes(), seed));
-        Chain::new(seed, prompt)
+        Chain::new(prompt_seed(self.seed, model, salt), prompt)
     }
 
     /// How much of a prompt each endpoint has.

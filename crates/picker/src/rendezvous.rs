@@ -6,6 +6,8 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::prefix::prompt_seed;
+
 /// Bytes of a prompt that choose its home. More than a system prompt mostly has, so that conversations have different homes; fixed, so that
 /// one that grows keeps its own.
 const BEGINNING: usize = 8192;
@@ -24,8 +26,8 @@ impl Beginning {
     /// Of a prompt for this model. Shorter ones than [`BEGINNING`] have a home, too, but nothing is taken to be cached there: each may be
     /// the only one of its kind.
     pub(crate) fn new(model: &str, salt: Option<&str>, prompt: &[u8]) -> Self {
-        let seed = xxh3_64(model.as_bytes());
-        let seed = salt.map_or(seed, |salt| xxh3_64_with_seed(salt.as_bytes(), seed));
+        // All gateways have this seed.
+        let seed = prompt_seed(0, model, salt);
         let beginning = prompt.get(..BEGINNING);
         let assumed = beginning.map_or(0, |_| (prompt.len() as f32 * ASSUMED) as u32);
         Self { hash: xxh3_64_with_seed(beginning.unwrap_or(prompt), seed), assumed }

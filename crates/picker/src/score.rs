@@ -57,6 +57,8 @@ pub(crate) struct Candidate {
     pub(crate) is_full: bool,
     /// Distance from being the prompt's home, 0 to 1.
     pub(crate) distance: f32,
+    /// It is the nearest.
+    pub(crate) is_home: bool,
     pub(crate) score: f32,
 }
 
