@@ -31,7 +31,7 @@ const OWN_WORK: f32 = 0.3;
 /// Weight of being far from a new prompt's home, on which gateways agree.
 const HOME: f32 = 1.0;
 /// Scores closer than this are ties, which chance decides. Less than what one request in flight weighs.
-const TIE: f32 = 0.01;
+pub(crate) const TIE: f32 = 0.01;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
 const SHORT_PROMPT: f32 = 1024.0;
 

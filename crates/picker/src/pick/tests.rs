@@ -5,6 +5,8 @@ use crate::{
     candidates::MOST_JUDGED,
     metrics::{Adapters, Figures},
     pick_request::Affinity,
+    rendezvous::identity,
+    score::TIE,
     testing::{Fixture, address, load, prompt, prompted, sheddable, standard},
 };
 
@@ -282,9 +284,21 @@ fn large_pools_without_prompts_are_sampled() {
     }
 }
 
+/// A prompt that is as much nearer to each of the first endpoints than to the next as chance does not make up for: it decides ties.
+fn clear_prompt(seed: u64, endpoints: usize, first: usize) -> Vec<u8> {
+    let is_clear = |prompt: &Vec<u8>| {
+        let beginning = Beginning::new("qwen", None, prompt);
+        let distance = |number| beginning.distance(identity(&address(number).to_string()));
+        let mut distances: Vec<_> = (0..endpoints).map(distance).collect();
+        distances.sort_by(f32::total_cmp);
+        distances.windows(2).take(first).all(|two| two[1] - two[0] > 1.3 * TIE)
+    };
+    (0..).map(|number| prompt(seed * 10_000 + number, 20_000)).find(is_clear).unwrap()
+}
+
 #[test]
 fn the_home_of_a_prompt_is_no_failing_endpoint_and_no_fallback() {
-    let prompt = prompt(7, 20_000);
+    let prompt = clear_prompt(7, 200, 2);
     let pool = Fixture::new(PREFIX, 200);
     let home = name(&pool.pick(&prompted(&prompt)));
     let mut endpoints = crate::testing::endpoints(0..200);
@@ -303,7 +317,7 @@ fn the_home_of_a_prompt_is_no_failing_endpoint_and_no_fallback() {
 fn gateways_agree_on_where_a_new_prompt_goes() {
     let (one, other) = (Fixture::new(PREFIX, 8), Fixture::new(PREFIX, 8));
     for number in 0..20 {
-        let prompt = prompt(number, 20_000);
+        let prompt = clear_prompt(number, 8, 1);
         assert_eq!(name(&one.pick(&prompted(&prompt))), name(&other.pick(&prompted(&prompt))), "{number}");
     }
 }
