@@ -1,0 +1,3 @@
+//! What the gateway reports about a request after it has ended: traces and routing receipts.
+//!
+//! Without IO and without a runtime: the proxy fills the data in, and sends or serves it.
