@@ -66,6 +66,28 @@ impl HttpFilter {
     }
 }
 
+impl HttpFilter {
+    /// The filter's name, as the field that asks for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ResponseOverride(_) => "responseOverride",
+            Self::Fault(_) => "faultInjection",
+            Self::Cors(_) => "cors",
+            Self::Csrf(_) => "csrf",
+            Self::ExternalAuth(_) => "extAuth",
+            Self::ApiKeyAuth(_) => "apiKeyAuth",
+            Self::BasicAuth(_) => "basicAuth",
+            Self::Oidc(_) => "oidc",
+            Self::Jwt(_) => "jwt",
+            Self::ExtProc(_) => "extProc",
+            Self::Authorization(_) => "authorization",
+            Self::RateLimit(_) => "rateLimit",
+            Self::Compressor(_) => "compression",
+            Self::BandwidthLimit(_) => "bandwidthLimit",
+        }
+    }
+}
+
 /// Protection from cross-site request forgery (SecurityPolicy `csrf`).
 #[derive(Clone, Debug)]
 pub struct CsrfFilter {

@@ -10,6 +10,7 @@ mod bandwidth_limit;
 mod client;
 mod cluster;
 mod connection;
+mod contenders;
 mod ext_proc;
 mod external_auth;
 mod filter;
@@ -28,6 +29,7 @@ mod policy_cookies;
 mod pool;
 mod remote_document;
 mod route;
+mod rule_summary;
 mod secret;
 mod session;
 mod tls;
@@ -44,6 +46,7 @@ pub use cluster::{
     HealthProbe, LoadBalancer, PassiveCheck, Protocol, ProxyProtocolVersion,
 };
 pub use connection::{ConnectionSettings, DnsFamily, DnsSettings, UpstreamHttp2};
+pub use contenders::{Contender, KnownRequest, Miss};
 pub use ext_proc::{BodyProcessing, ExtProc, ProcessedParts};
 pub use external_auth::{AuthPath, AuthProtocol, AuthSettings, ContextExtensions, ExternalAuth, RouteMetadata};
 pub use filter::{

@@ -282,7 +282,7 @@ impl PathMatch {
         }
     }
 
-    fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
             Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
@@ -349,7 +349,7 @@ pub struct HeaderMatch {
 }
 
 impl HeaderMatch {
-    fn matches(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(&self.name).iter();
         let Some(first) = values.next() else { return false };
         let Some(second) = values.next() else { return first.to_str().is_ok_and(|value| self.value.matches(value)) };
@@ -368,17 +368,17 @@ pub struct QueryMatch {
 }
 
 impl QueryMatch {
-    fn matches<'a>(&self, mut values: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+    pub(crate) fn matches<'a>(&self, mut values: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
         values.find(|(name, _)| **name == *self.name).is_some_and(|(_, value)| self.value.matches(value))
     }
 }
 
 /// Names and values of a query string, as they stand (not decoded, as in Envoy).
-fn query_values(query: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn query_values(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn cookie_values(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn cookie_values(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
