@@ -13,7 +13,11 @@ use std::{
 use pailou_snapshot::{Endpoint, RoutingStrategy};
 use parking_lot::Mutex;
 
-use crate::{endpoint::Members, picked::Seen};
+use crate::{
+    endpoint::Members,
+    picked::Seen,
+    score::{BATCH, QUEUE_LIMIT, TIE},
+};
 
 /// Most receipts that a pool keeps.
 const MOST_KEPT: usize = 4096;
@@ -58,8 +62,32 @@ pub struct Scored {
     pub kv: f32,
     /// Share of the prompt that it probably had cached, 0 to 1.
     pub prefix: f32,
+    /// The same in bytes of the prompt.
+    pub prefix_bytes: u32,
+    /// The client's earlier requests went there.
+    pub preferred: bool,
+    /// It had no room, where that counts.
+    pub full: bool,
     /// How well it was placed to run the adapter, 0 to 1.
     pub adapter: f32,
+}
+
+impl Scored {
+    /// Prompt tokens that it probably had cached, of about 4 bytes each.
+    pub fn overlap_tokens(&self) -> u64 {
+        u64::from(self.prefix_bytes) / 4
+    }
+
+    /// Why it came after others, whatever its score.
+    pub fn excluded(&self) -> Option<&'static str> {
+        if self.failing {
+            Some("it had just failed, or health checks rule it out")
+        } else if self.full && !self.preferred {
+            Some("it has no room")
+        } else {
+            None
+        }
+    }
 }
 
 impl Receipt {
@@ -74,6 +102,9 @@ impl Receipt {
             in_flight: candidate.load.level.requests(),
             kv: candidate.load.kv,
             prefix: candidate.prefix as f32 / seen.prompt_bytes.max(1) as f32,
+            prefix_bytes: candidate.prefix,
+            preferred: candidate.is_preferred,
+            full: candidate.is_full,
             adapter: candidate.adapter,
         });
         Self {
@@ -86,6 +117,45 @@ impl Receipt {
             waited: None,
         }
     }
+}
+
+impl Receipt {
+    /// The fact that decided for the endpoint that served.
+    pub fn why(&self) -> &'static str {
+        let Some(chosen) = self.scored.get(self.chosen) else { return "another picker chose" };
+        if self.chosen > 0 {
+            return "those before it failed";
+        }
+        let Some(other) = self.scored.get(1) else { return "the only one" };
+        if other.failing != chosen.failing {
+            "the others fail"
+        } else if other.endpoint.priority != chosen.endpoint.priority {
+            "the others are fallbacks"
+        } else if chosen.preferred {
+            "the client's earlier requests went there"
+        } else if other.full != chosen.full {
+            "the others have no room"
+        } else {
+            why_better(chosen, other)
+        }
+    }
+}
+
+/// The figure by which an endpoint's score is better.
+fn why_better(chosen: &Scored, other: &Scored) -> &'static str {
+    if chosen.score - other.score < TIE {
+        return "as good as the next best: chance decided";
+    }
+    let by = [
+        (chosen.prefix - other.prefix, "more of the prompt is cached there"),
+        (chosen.adapter - other.adapter, "it is better placed to run the adapter"),
+        ((other.waiting - chosen.waiting) / QUEUE_LIMIT, "its queue is shorter"),
+        ((other.running - chosen.running) / BATCH, "it runs fewer requests"),
+        (other.kv - chosen.kv, "its KV cache has more room"),
+    ];
+    let (gain, why) = by.into_iter().fold((0.0, ""), |best, it| if it.0 > best.0 { it } else { best });
+    // Nothing that shows: gateways agree on the endpoint.
+    if gain > 0.0 { why } else { "it is the home of prompts that begin so" }
 }
 
 impl fmt::Display for Receipt {

@@ -22,7 +22,7 @@ pub(crate) const QUEUE_LIMIT: f32 = 5.0;
 /// Share of the KV cache above which an endpoint counts as saturated, as upstream.
 pub(crate) const KV_LIMIT: f32 = 0.8;
 /// Running requests that weigh as much as [`QUEUE`].
-const BATCH: f32 = 64.0;
+pub(crate) const BATCH: f32 = 64.0;
 /// Share by which each request that waits, or runs, adds to the weight of further work.
 const DELAYED_WAITING: f32 = 0.2;
 const DELAYED_RUNNING: f32 = 0.1;
