@@ -21,6 +21,7 @@ use crate::{
     local_addresses::LocalAddresses,
     metrics::Metrics,
     oidc_providers::OidcProviders,
+    receipts::Receipts,
     runtime::Runtime,
 };
 
@@ -52,6 +53,8 @@ pub struct Context {
     pub bodies: Budget,
     /// Whether responses bear the flag that says why the gateway answered (`x-pailou-response-flag`).
     pub response_flags: bool,
+    /// Routing receipts.
+    pub receipts: Receipts,
     /// End of the drain.
     pub cut_off: CutOff,
 }

@@ -50,6 +50,11 @@ impl Guards {
         self.body.watch.as_ref().map(Watch::pulse)
     }
 
+    /// The picker's reservation, if there is one.
+    pub(crate) fn picked(&self) -> Option<&Picked> {
+        self.picked.as_ref()
+    }
+
     /// Gives everything back.
     pub(crate) fn release(self, record: &RequestRecord) {
         if let Some(admitted) = self.admitted {

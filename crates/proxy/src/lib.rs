@@ -46,6 +46,8 @@ pub mod metrics_transport;
 mod mirror;
 pub mod oidc_providers;
 pub mod proxy_protocol;
+mod receipt_trail;
+pub mod receipts;
 mod redirect;
 mod relay;
 mod remote_document;
@@ -114,6 +116,7 @@ use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
 use metrics::Metrics;
 use oidc_providers::OidcProviders;
+use receipts::{ReceiptSettings, Receipts};
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
 use worker::Worker;
@@ -138,6 +141,8 @@ pub struct Options {
     pub body_budget: u64,
     /// Whether URLs of policies (identity providers, key sets) may lead to the machine itself.
     pub local_addresses: LocalAddresses,
+    /// Routing receipts.
+    pub receipts: ReceiptSettings,
 }
 
 /// Names that endpoints have.
@@ -179,8 +184,10 @@ impl Proxy {
             bandwidth: RuleBuckets::default(),
             bodies: Budget::new(options.body_budget),
             response_flags: options.response_flags,
+            receipts: Receipts::new(&options.receipts),
             cut_off: CutOff::default(),
         });
+        context.receipts.register(&mut registry);
         let tasks = Handle::current();
         let dns = Dns::new(tasks.clone(), options.overrides);
         registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone())));
@@ -258,6 +265,11 @@ impl Proxy {
             // Writing to a string does not fail; say so in the format all the same.
             let _ = writeln!(out, "# incomplete");
         }
+    }
+
+    /// Routing receipts.
+    pub fn receipts(&self) -> &Receipts {
+        &self.context.receipts
     }
 
     /// Counters of limits, by rule and client.

@@ -295,6 +295,7 @@ impl Relay {
                 self.record.usage = reader.reader.usage();
                 self.record.content_events = reader.reader.events_seen();
             }
+            self.record.note_pick(guards.picked(), false);
             guards.release(&self.record);
             self.record.settle();
         }

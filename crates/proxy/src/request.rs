@@ -22,6 +22,7 @@ mod prepare;
 mod prompt;
 mod queue;
 mod read_body;
+mod receipt_headers;
 mod replay;
 mod request_id;
 mod retry;
@@ -124,6 +125,7 @@ async fn answer(
             }
             filter::response(&mut state, connection, audience, &mut response, Source::Local("")).await;
             record.head(response.status());
+            stamp_receipt(&mut record, &mut response);
             record.settle();
             response
         }
@@ -149,9 +151,17 @@ async fn answer(
             if context.response_flags {
                 answer::flag(response.headers_mut(), error.flag);
             }
+            stamp_receipt(&mut record, &mut response);
             record.settle();
             response
         }
+    }
+}
+
+/// Tells the client of its receipt, where the operator switches that on.
+fn stamp_receipt(record: &mut RequestLog, response: &mut Response<ResponseBody>) {
+    if let Some(is_kept) = record.tells_client() {
+        receipt_headers::stamp(response.headers_mut(), record, is_kept);
     }
 }
 

@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
+use pailou_picker::Picked;
 use pailou_snapshot::RouteName;
 use parking_lot::Mutex;
 
@@ -76,9 +77,35 @@ impl RequestLog {
     /// Counts an attempt at the backend.
     pub(crate) fn begin_attempt(&mut self) {
         self.record.attempts += 1;
+        if self.context.receipts.is_on() {
+            self.record.trail.begin(self.record.started.elapsed());
+        }
         if let Some(charge) = &mut self.backend_charge {
             charge.ask();
         }
+    }
+
+    /// Notes an attempt that another one follows.
+    pub(crate) fn end_attempt(&mut self, status: Option<StatusCode>, flag: Option<Flag>) {
+        if let Some(endpoint) = self.record.endpoint.as_ref().filter(|_| self.context.receipts.is_on()) {
+            let (end, status) = (self.record.started.elapsed(), status.map(|status| status.as_u16()));
+            self.record.trail.failed(endpoint, end, status, flag.map(Flag::code));
+        }
+    }
+
+    /// Notes why its endpoint was picked, if its receipt is kept. `failed`: the request fails, for a reason that is not noted yet.
+    pub(crate) fn note_pick(&mut self, picked: Option<&Picked>, failed: bool) {
+        if let Some(picked) = picked
+            && self.context.receipts.is_kept(&mut self.record, failed)
+        {
+            self.record.trail.picked(picked.receipt());
+        }
+    }
+
+    /// Whether the receipt is kept, as far as that is known at the response's head, where the operator has clients told of it.
+    pub(crate) fn tells_client(&mut self) -> Option<bool> {
+        let receipts = &self.context.receipts;
+        receipts.headers.then(|| receipts.is_kept(&mut self.record, false))
     }
 
     /// Holds more room where a stream has more events than was held for.
@@ -117,6 +144,9 @@ impl RequestLog {
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.
         self.context.log.write(&self.record, duration);
+        if self.context.receipts.is_on() {
+            self.context.receipts.settle(&mut self.record, duration, self.context.runtime.load().as_deref());
+        }
         self.context.metrics.settle(&self.record, duration);
     }
 }

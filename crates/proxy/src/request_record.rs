@@ -14,6 +14,7 @@ use pailou_snapshot::{ListenerName, Rule};
 use crate::{
     cluster::ClusterState,
     error::{Error, Flag},
+    receipt_trail::Trail,
 };
 
 /// `X-Request-Id` of a request.
@@ -88,6 +89,8 @@ pub struct RequestRecord {
     pub is_unpriced: bool,
     /// Price of the tokens, in thousand-millionths of a US dollar, where the model has one.
     pub nano_usd: Option<u64>,
+    /// Notes for its receipt.
+    pub(crate) trail: Trail,
 }
 
 impl RequestRecord {
@@ -124,6 +127,7 @@ impl RequestRecord {
             costs: None,
             is_unpriced: false,
             nano_usd: None,
+            trail: Trail::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use pailou_extproc::client::{Backend, Listener, Processed};
 use pailou_snapshot::{Action, ClientPolicy, DirectResponse, HeaderEdit, RouteMatch, Rule};
 use tokio::time::{Instant, timeout_at};
 
-use super::Chosen;
+use super::{Chosen, receipt_headers};
 use crate::{
     backend_body::BackendBody,
     context::Share,
@@ -109,8 +109,11 @@ impl Answer {
     /// The response. From here on the record is the body's to settle, or the joined connections'.
     pub(super) fn relay(self, mut record: Box<RequestLog>, client: Option<OnUpgrade>) -> Response<ResponseBody> {
         let Self { response, guards, clocks } = self;
-        let BackendResponse { head, body, switched, reader, edit } = *response;
+        let BackendResponse { mut head, body, switched, reader, edit } = *response;
         record.head(head.status);
+        if let Some(is_kept) = record.tells_client() {
+            receipt_headers::stamp(&mut head.headers, &record, is_kept);
+        }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if let (Some(client), Some(backend)) = (client, switched) {
                 tokio::spawn(upgrade::join(client, backend, record, guards, clocks));

@@ -74,10 +74,32 @@ pub(super) struct Attempts<'a> {
     pub(super) upgrade: Option<HeaderValue>,
 }
 
+/// A response that is certain, and what it holds.
+struct Certain {
+    response: Box<BackendResponse>,
+    attempt: Attempt,
+    retry: Option<Permit>,
+    admitted: Option<AdmittedAttempt>,
+}
+
 impl Attempts<'_> {
     /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
     pub(super) async fn run(mut self: Box<Self>, record: &mut RequestLog) -> Result<Answer, Error> {
         let clocks = self.clocks(record);
+        let certain = match self.try_endpoints(clocks, record).await {
+            Ok(certain) => certain,
+            Err(error) => {
+                record.note_pick(self.target.selection.as_picked(), true);
+                return Err(error);
+            }
+        };
+        let Certain { response, attempt, retry, admitted } = certain;
+        let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
+        let guards = Guards::new(self.permit, retry, attempt, body, picked).counting(admitted);
+        Ok(Answer { response, guards, clocks })
+    }
+
+    async fn try_endpoints(&mut self, clocks: Clocks, record: &mut RequestLog) -> Result<Certain, Error> {
         let rule = &self.route.entry.rule;
         let mut retry = None;
         record.cluster = Some(self.target.selection.cluster().clone());
@@ -96,7 +118,9 @@ impl Attempts<'_> {
             attempt.report(tried.outcome());
             let admitted = admitted.and_then(|it| tried.count(it));
             let moved = self.body.can_be_sent() && self.target.fail_over(&tried);
-            if !moved {
+            if moved {
+                record.end_attempt(tried.status(), tried.flag());
+            } else {
                 let wanted = self.body.can_be_sent() && self.policy.allows(&tried);
                 if wanted {
                     drop(retry.take());
@@ -104,19 +128,10 @@ impl Attempts<'_> {
                 }
                 // The result of this attempt is the answer if the breaker allows no retry.
                 if !wanted || retry.is_none() {
-                    let mut response = self.pass(tried.into_result()?, &attempt, clocks).await?;
-                    request_id::stamp(&mut response.head.headers, record);
-                    if let Some(took) = took {
-                        envoy_headers::response(&mut response.head.headers, took);
-                    }
-                    response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
-                    if let Some(session) = self.route.session {
-                        session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);
-                    }
-                    let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
-                    let guards = Guards::new(self.permit, retry, attempt, body, picked).counting(admitted);
-                    return Ok(Answer { response, guards, clocks });
+                    let response = self.certain(tried.into_result()?, &attempt, (clocks, took), record).await?;
+                    return Ok(Certain { response, attempt, retry, admitted });
                 }
+                record.end_attempt(tried.status(), tried.flag());
                 // The upload of this attempt ends before the pause, lest what comes meanwhile is kept and found too long.
                 self.body.end_attempt();
                 self.policy.pause(clocks.deadline).await?;
@@ -125,6 +140,26 @@ impl Attempts<'_> {
             }
             tracing::debug!(route = %rule.route, endpoint = ?record.endpoint, attempt = record.attempts, "trying again");
         }
+    }
+
+    /// The response that the client gets, with what the gateway adds to it.
+    async fn certain(
+        &mut self,
+        response: Box<BackendResponse>,
+        attempt: &Attempt,
+        (clocks, took): (Clocks, Option<Duration>),
+        record: &mut RequestLog,
+    ) -> Result<Box<BackendResponse>, Error> {
+        let mut response = self.pass(response, attempt, clocks).await?;
+        request_id::stamp(&mut response.head.headers, record);
+        if let Some(took) = took {
+            envoy_headers::response(&mut response.head.headers, took);
+        }
+        response.edit(&self.route, self.outgoing.response_edits.as_deref(), self.target.set_cookie.take());
+        if let Some(session) = self.route.session {
+            session.stamp(self.target.selection.cluster(), attempt.endpoint(), &mut response.head.headers);
+        }
+        Ok(response)
     }
 
     /// Admission control of the backend that comes next.

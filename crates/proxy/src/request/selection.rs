@@ -89,6 +89,14 @@ impl Selection {
         }
     }
 
+    /// The picker's reservation, if there is one.
+    pub(super) fn as_picked(&self) -> Option<&Picked> {
+        match &self.order {
+            Order::Picked(picked) => Some(picked),
+            Order::Balanced { .. } => None,
+        }
+    }
+
     /// Reservation to hold until the request ends.
     pub(super) fn into_picked(self) -> Option<Picked> {
         match self.order {

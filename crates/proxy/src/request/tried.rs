@@ -52,6 +52,22 @@ impl Tried {
         }
     }
 
+    /// The status that the backend answered with.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Answered(response) => Some(response.head.status),
+            Self::Failed(_) => None,
+        }
+    }
+
+    /// Why it did not answer.
+    pub(super) fn flag(&self) -> Option<Flag> {
+        match self {
+            Self::Answered(_) => None,
+            Self::Failed(failed) => Some(failed.error.flag),
+        }
+    }
+
     pub(super) fn into_result(self) -> Result<Box<BackendResponse>, Error> {
         match self {
             Self::Answered(response) => Ok(response),

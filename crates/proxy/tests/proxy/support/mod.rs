@@ -14,7 +14,7 @@ pub(crate) mod processor;
 pub(crate) mod provider;
 pub(crate) mod secured;
 
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses};
+use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, receipts::ReceiptSettings};
 
 /// Options of a proxy under test.
 pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
@@ -25,5 +25,6 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         response_flags: true,
         body_budget: 64 << 20,
         local_addresses: LocalAddresses::Allowed,
+        receipts: ReceiptSettings { count: 64, share: 1.0, slow: None, headers: false },
     }
 }

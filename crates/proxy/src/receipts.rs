@@ -1,0 +1,188 @@
+//! Routing receipts of the process: which are kept, and for whom they wait.
+
+mod fill;
+
+use std::{sync::Arc, time::Duration};
+
+use pailou_snapshot::Snapshot;
+pub use pailou_telemetry::receipt_ring::{News, ReceiptFilter, StoredReceipt};
+use pailou_telemetry::{
+    receipt_ring::ReceiptRing,
+    receipt_selection::{RequestFacts, Selection},
+};
+use parking_lot::Mutex;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::{request_record::RequestRecord, runtime::Runtime, wall_clock};
+
+/// Readers that follow the receipts at the same time.
+pub const MAX_VIEWERS: usize = 16;
+
+/// Settings of receipts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReceiptSettings {
+    /// Most receipts that are kept; 0 keeps none, and makes none.
+    pub count: usize,
+    /// Share of ordinary requests whose receipts are kept, 0 to 1.
+    pub share: f64,
+    /// Requests whose first content, or head, takes longer are kept, too; `None` keeps none for that.
+    pub slow: Option<Duration>,
+    /// Responses say whether their receipt is kept (`x-pailou-receipt`), and how long the gateway took (`Server-Timing`).
+    pub headers: bool,
+}
+
+impl Default for ReceiptSettings {
+    fn default() -> Self {
+        Self { count: 0, share: 0.0, slow: None, headers: false }
+    }
+}
+
+/// The receipts of a process.
+pub struct Receipts {
+    is_on: bool,
+    /// Settings of response headers.
+    pub(crate) headers: bool,
+    selection: Selection,
+    ring: Mutex<ReceiptRing>,
+    /// Number of the newest receipt, for those who wait for news.
+    newest: watch::Sender<u64>,
+    viewers: Arc<Semaphore>,
+    /// Receipts that were kept.
+    pub(crate) kept: Counter,
+    /// Receipts that were not made, as a flood of failures would have cost too much.
+    pub(crate) dropped: Counter,
+}
+
+/// A place among those who follow the receipts.
+pub struct Viewer {
+    _permit: OwnedSemaphorePermit,
+    newest: watch::Receiver<u64>,
+}
+
+impl Viewer {
+    /// Waits until there is a receipt after that number. Cancelling it loses nothing.
+    pub async fn news_after(&mut self, sequence: u64) {
+        // The sender lives as long as the process.
+        let _ = self.newest.wait_for(|newest| *newest > sequence).await;
+    }
+}
+
+impl Receipts {
+    /// No receipts yet, by these settings.
+    pub fn new(settings: &ReceiptSettings) -> Self {
+        Self {
+            is_on: settings.count > 0,
+            headers: settings.headers && settings.count > 0,
+            selection: Selection::new(settings.share, settings.slow),
+            ring: Mutex::new(ReceiptRing::new(settings.count)),
+            newest: watch::Sender::new(0),
+            viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            kept: Counter::default(),
+            dropped: Counter::default(),
+        }
+    }
+
+    /// Registers its metrics.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("pailou_receipts_kept", "Routing receipts that were kept", self.kept.clone());
+        registry.register(
+            "pailou_receipts_dropped",
+            "Routing receipts of failed, retried or slow requests that were not made: there were too many in a second",
+            self.dropped.clone(),
+        );
+    }
+
+    /// Whether any are made.
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Decides once whether a request's receipt is kept. `failed`: it fails for a reason that its record does not have yet.
+    pub(crate) fn is_kept(&self, record: &mut RequestRecord, failed: bool) -> bool {
+        if !self.is_on {
+            return false;
+        }
+        let decided = match record.trail.kept {
+            // One that is not kept may fail yet.
+            Some(Some(_)) => return true,
+            decided => decided.is_some(),
+        };
+        let failed = failed || record.flag.is_some() || record.status.is_some_and(|status| status.is_server_error());
+        // A long answer is not a slow one.
+        let duration = record.content_after.or(record.head_after).unwrap_or_else(|| record.started.elapsed());
+        let facts = RequestFacts { failed, attempts: record.attempts, duration };
+        let reason = self.selection.select(&facts, || if decided { u32::MAX } else { fastrand::u32(..) });
+        record.trail.kept = Some(reason);
+        reason.is_some()
+    }
+
+    /// Makes and keeps the receipt of a request that has ended after `duration`, if it is to be kept.
+    pub(crate) fn settle(&self, record: &mut RequestRecord, duration: Duration, runtime: Option<&Runtime>) {
+        if !self.is_kept(record, false) {
+            return;
+        }
+        let Some(Some(reason)) = record.trail.kept else { return };
+        if !self.selection.has_room(reason, wall_clock::unix_seconds() as u32) {
+            self.dropped.inc();
+            return;
+        }
+        self.keep(fill::stored(record, reason, duration, runtime.map(|runtime| &**runtime.snapshot())));
+    }
+
+    fn keep(&self, receipt: StoredReceipt) {
+        let newest = {
+            let mut ring = self.ring.lock();
+            ring.push(receipt);
+            ring.last()
+        };
+        self.kept.inc();
+        // Viewers see it; without any this is a branch and a lock of its own.
+        self.newest.send_if_modified(|last| {
+            let is_newer = newest > *last;
+            *last = newest.max(*last);
+            is_newer
+        });
+    }
+
+    /// The newest receipt of a request's id.
+    pub fn find(&self, id: &str) -> Option<Arc<StoredReceipt>> {
+        self.ring.lock().find(id)
+    }
+
+    /// The newest that meet the conditions, newest first.
+    pub fn newest(&self, filter: &ReceiptFilter, limit: usize) -> Vec<Arc<StoredReceipt>> {
+        self.ring.lock().newest(filter, limit)
+    }
+
+    /// At most `limit` receipts after that number.
+    pub fn after(&self, sequence: u64, limit: usize) -> News {
+        self.ring.lock().after(sequence, limit)
+    }
+
+    /// Number of the newest.
+    pub fn last(&self) -> u64 {
+        self.ring.lock().last()
+    }
+
+    /// A place among those who follow; `None` where all [`MAX_VIEWERS`] are taken.
+    pub fn view(&self) -> Option<Viewer> {
+        let permit = Arc::clone(&self.viewers).try_acquire_owned().ok()?;
+        Some(Viewer { _permit: permit, newest: self.newest.subscribe() })
+    }
+}
+
+/// Most matches of a host that are looked at for those that a request has not taken.
+const MAX_MATCHES: usize = 512;
+
+/// The listener of a name.
+pub(crate) fn listener<'a>(
+    snapshot: &'a Snapshot,
+    name: &pailou_snapshot::ListenerName,
+) -> Option<&'a Arc<pailou_snapshot::Listener>> {
+    let listeners = snapshot.ports.iter().flat_map(pailou_snapshot::Port::listeners);
+    listeners.into_iter().find_map(|listener| match listener {
+        pailou_snapshot::ListenerRef::Http(listener) if listener.name == *name => Some(listener),
+        _ => None,
+    })
+}
