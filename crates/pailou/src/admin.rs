@@ -1,12 +1,17 @@
-//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`.
+//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`, `/receipts`.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{ALLOW, CONTENT_TYPE},
+    http::request::Parts,
     server::conn::http1,
     service::service_fn,
 };
@@ -15,6 +20,8 @@ use pailou_snapshot::PortKey;
 use tokio::{net::TcpListener, sync::Semaphore, time};
 
 use crate::{
+    admin_body::AdminBody,
+    admin_requests,
     admin_state::{AdminState, Component},
     exit::Error,
     limits_page::LimitsPage,
@@ -50,8 +57,8 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: trying again at once would only burn a core.
                 tracing::warn!(%error, "the admin endpoint cannot accept a connection");
@@ -62,7 +69,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
         let state = state.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = answer(&request, &*state);
+                let response = answer(request, peer.ip(), &*state);
                 async { Ok::<_, Infallible>(response) }
             });
             let connection = http1::Builder::new()
@@ -77,24 +84,35 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
     }
 }
 
-fn answer(request: &Request<Incoming>, state: &AdminState<impl Component>) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+fn answer(request: Request<Incoming>, peer: IpAddr, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    let (head, _) = request.into_parts();
+    match state.component().proxy() {
+        Some(proxy) if admin_requests::is_of_requests(head.uri.path()) => match state.guard().check(&head, peer) {
+            Ok(()) => admin_requests::answer(&head, proxy),
+            Err(refusal) => admin_requests::text(refusal.status, refusal.message),
+        },
+        _ => answer_of_process(&head, state),
+    }
+}
+
+fn answer_of_process(request: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    match request.uri().path() {
+    match request.uri.path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/metrics" => content(StatusCode::OK, OPEN_METRICS, metrics(state.component())),
         "/status" => content(StatusCode::OK, "application/json", state.component().status()),
-        "/limits" => match state.component().limits(&LimitsPage::of_query(request.uri().query().unwrap_or_default())) {
+        "/limits" => match state.component().limits(&LimitsPage::of_query(request.uri.query().unwrap_or_default())) {
             Some(page) => content(StatusCode::OK, "application/json", page),
             None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
         },
-        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n/limits\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and /limits\n"),
+        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n/limits\n/receipts\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status, /limits and /receipts\n"),
     }
 }
 
@@ -104,12 +122,12 @@ fn metrics(component: &impl Component) -> String {
     text
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, body: &'static str) -> Response<AdminBody> {
     content(status, "text/plain; charset=utf-8", body)
 }
 
-fn content(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn content(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<AdminBody> {
+    let mut response = Response::new(AdminBody::text(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
     response

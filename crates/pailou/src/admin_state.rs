@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    admin_guard::AdminGuard,
     document::Document,
     limits_page::LimitsPage,
     source::{Problem, Strictness},
@@ -25,6 +26,10 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn encode_metrics(&self, text: &mut String);
     /// Its state as JSON. Holds no secrets.
     fn status(&self) -> String;
+    /// The data plane that receipts are of; `None` where it is none.
+    fn proxy(&self) -> Option<&Arc<Proxy>> {
+        None
+    }
     /// A page of the counters of its limits as JSON; `None` where it has none.
     fn limits(&self, _: &LimitsPage) -> Option<String> {
         None
@@ -34,13 +39,24 @@ pub(crate) trait Component: Send + Sync + 'static {
 /// A component, and whether it drains.
 pub(crate) struct AdminState<C> {
     component: C,
+    guard: AdminGuard,
     is_draining: AtomicBool,
 }
 
 impl<C: Component> AdminState<C> {
     /// State of a component that does not drain.
     pub(crate) fn new(component: C) -> Self {
-        Self { component, is_draining: AtomicBool::new(false) }
+        Self { component, guard: AdminGuard::default(), is_draining: AtomicBool::new(false) }
+    }
+
+    /// The same that admits requests by these rules.
+    pub(crate) fn guarded(self, guard: AdminGuard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// Rules for requests about single requests.
+    pub(crate) fn guard(&self) -> &AdminGuard {
+        &self.guard
     }
 
     /// The component.
@@ -98,6 +114,10 @@ impl Component for GatewayComponent {
             }
             None => pretty(&json!({})),
         }
+    }
+
+    fn proxy(&self) -> Option<&Arc<Proxy>> {
+        Some(&self.proxy)
     }
 
     fn limits(&self, page: &LimitsPage) -> Option<String> {

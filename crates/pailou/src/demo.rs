@@ -7,10 +7,13 @@ mod words;
 use std::{io::Write, time::Duration};
 
 use pailou_compile::Settings;
-use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, server::Sockets};
+use pailou_proxy::{
+    Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, receipts::ReceiptSettings, server::Sockets,
+};
 
 use crate::{
     admin,
+    admin_guard::AdminGuard,
     cli::DemoArgs,
     configuration::Configuration,
     exit::{Error, ExitOutcome},
@@ -45,10 +48,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             response_flags: true,
             body_budget: BODY_BUDGET,
             local_addresses: LocalAddresses::Allowed,
+            receipts: ReceiptSettings { count: 4096, share: 1.0, slow: None, headers: false },
         };
         let gateway = Standalone::start(
             configuration,
             options,
+            AdminGuard::default(),
             Sockets::default(),
             "give other ports with --port and --hosted-port, or another address with --bind",
         )?;

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
     // In a cluster others than its operator write policies.
     let local_addresses = if args.allow_local_identity_providers { LocalAddresses::Allowed } else { LocalAddresses::Refused };
     let options = Options { local_addresses, ..options };
+    let guard = serve::admin_guard(&args.serving)?;
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new(log_file)?;
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
             None => None,
         };
         let proxy = Arc::new(Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?);
-        let admin_state = Arc::new(AdminState::new(GatewayComponent::new(proxy.clone())));
+        let admin_state = Arc::new(AdminState::new(GatewayComponent::new(proxy.clone())).guarded(guard));
         if let Some(listener) = listener {
             tokio::spawn(admin::serve(listener, admin_state.clone()));
         }

@@ -6,6 +6,7 @@ use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::L
 
 use crate::{
     admin,
+    admin_guard::AdminGuard,
     cli::{AccessLog, ServeArgs, ServingArgs},
     configuration::Configuration,
     exit::{Error, ExitOutcome},
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
     let overrides = Overrides::parse(args.resolve.iter().map(String::as_str)).map_err(Error::Resolve)?;
     let (options, log_file) = serving(&args.serving)?;
     let options = Options { overrides, ..options };
+    let guard = admin_guard(&args.serving)?;
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new(log_file)?;
@@ -36,7 +38,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitOutcome, Error> {
             None => None,
         };
         let hint = "stop what has the port, change the listener's `port`, or move the Gateway with --address GATEWAY=IP";
-        let gateway = Standalone::start(configuration, options, sockets, hint)?;
+        let gateway = Standalone::start(configuration, options, guard, sockets, hint)?;
         if let Some(address) = args.admin.0 {
             tracing::info!("admin endpoint on http://{address}");
         }
@@ -70,8 +72,15 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         body_budget: u64::from(args.body_memory) << 20,
         // The operator who runs the process writes the files.
         local_addresses: LocalAddresses::Allowed,
+        receipts: args.receipts.settings(),
     };
     Ok((options, log_file))
+}
+
+/// Rules of the admin endpoint.
+pub(crate) fn admin_guard(args: &ServingArgs) -> Result<AdminGuard, Error> {
+    let path = args.receipts.admin_token_file.as_deref();
+    AdminGuard::new(path).map_err(|source| Error::Read { path: path.map(Path::to_owned).unwrap_or_default(), source })
 }
 
 fn sink(target: &AccessLog) -> Result<(Sink, Option<LogFile>), Error> {

@@ -16,6 +16,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     admin,
+    admin_guard::AdminGuard,
     admin_state::{AdminState, GatewayComponent},
     configuration::{Configuration, Loaded},
     exit::{self, Error},
@@ -44,13 +45,14 @@ impl Standalone {
     pub(crate) fn start(
         configuration: Configuration,
         options: Options,
+        guard: AdminGuard,
         sockets: Sockets,
         move_elsewhere: &str,
     ) -> Result<Self, Error> {
         let proxy = Proxy::start(options).map_err(|source| Error::Start { what: "the data plane", source })?;
         proxy.adopt(sockets);
         let proxy = Arc::new(proxy);
-        let admin_state = Arc::new(AdminState::new(GatewayComponent::new(proxy.clone())));
+        let admin_state = Arc::new(AdminState::new(GatewayComponent::new(proxy.clone())).guarded(guard));
         let watcher = Watcher::new();
         let stopper = watcher.stopper();
         let mut follower = Follower {

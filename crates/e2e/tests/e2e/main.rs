@@ -22,6 +22,7 @@ mod picker;
 mod pools;
 mod protocols;
 mod queue;
+mod receipts;
 mod reload;
 mod routing;
 mod shared_limits;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pailou_proxy::dns::{OverrideError, Overrides};
 
-use super::{AccessLog, ConfigArgs, LimitStoreArgs, Listen};
+use super::{AccessLog, ConfigArgs, LimitStoreArgs, Listen, ReceiptArgs};
 
 /// Flags of `pailou serve`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub(crate) struct ServeArgs {
     /// IPv6 addresses are in brackets.
     #[arg(long = "resolve", value_name = "HOST:PORT:ADDRESS[:PORT]", value_parser = override_entry)]
     pub(crate) resolve: Vec<String>,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits), or `off`.
+    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits, /receipts), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     /// Socket by which a later process with the same PATH takes over the listening sockets.
@@ -49,6 +49,8 @@ pub(crate) struct ServingArgs {
     /// Send the response flag in the header x-pailou-response-flag when the gateway answers itself.
     #[arg(long, env = "PAILOU_RESPONSE_FLAGS")]
     pub(crate) response_flags: bool,
+    #[command(flatten)]
+    pub(crate) receipts: ReceiptArgs,
 }
 
 /// The entry as it stands, once it is seen to be one: the proxy reads them all together.

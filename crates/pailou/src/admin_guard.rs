@@ -1,0 +1,151 @@
+//! Protection of what the admin endpoint says of single requests: receipts and explanations.
+//!
+//! A page on the web can have a browser send requests here. By a name that leads to this machine (DNS rebinding) it could read the answers,
+//! too: so `Host` must be an address or `localhost`. Others of the network need a token.
+
+use std::{fs, io, net::IpAddr, path::Path};
+
+use hyper::{
+    Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue},
+    http::request::Parts,
+};
+use ring::digest::{SHA256, digest};
+
+/// Least length of a token, in bytes.
+const MIN_TOKEN: usize = 16;
+
+/// Rules by which requests are admitted.
+#[derive(Default)]
+pub(crate) struct AdminGuard {
+    /// Digest of the token.
+    token: Option<[u8; 32]>,
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) message: &'static str,
+}
+
+impl AdminGuard {
+    /// The rules, with the token of a file if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its token is too short.
+    pub(crate) fn new(token_file: Option<&Path>) -> io::Result<Self> {
+        let Some(path) = token_file else { return Ok(Self::default()) };
+        let text = fs::read_to_string(path)?;
+        let token = text.trim();
+        if token.len() < MIN_TOKEN {
+            return Err(io::Error::other(format!("the token has less than {MIN_TOKEN} characters")));
+        }
+        Ok(Self { token: Some(sha256(token)) })
+    }
+
+    /// Whether a request of this peer may have an answer.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
+        if !is_own_host(&head.headers) {
+            let message = "the host of the request is a name: use the address of the admin endpoint, or localhost\n";
+            return Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, message });
+        }
+        if is_from_another_site(&head.headers) {
+            return Err(Refusal { status: StatusCode::FORBIDDEN, message: "pages of other sites get no answer\n" });
+        }
+        if head.method == Method::POST && !is_json(&head.headers) {
+            let message = "the content-type must be application/json\n";
+            return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message });
+        }
+        if peer.to_canonical().is_loopback() || self.has_token(&head.headers) {
+            return Ok(());
+        }
+        Err(match self.token {
+            Some(_) => Refusal { status: StatusCode::UNAUTHORIZED, message: "send the token: authorization: Bearer TOKEN\n" },
+            None => Refusal {
+                status: StatusCode::FORBIDDEN,
+                message: "only this machine gets an answer; to others with --admin-token-file, or by kubectl port-forward\n",
+            },
+        })
+    }
+
+    fn has_token(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| sha256(token.trim()));
+        // Digests are compared: how many bytes are the same says nothing of the token.
+        self.token.is_some() && self.token == given
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().unwrap_or_default()
+}
+
+/// Whether `Host` is there once, and an address or `localhost`.
+fn is_own_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    let host = pailou_snapshot::normalize_host(host);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a browser says that a page of another site has it send the request.
+fn is_from_another_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn check(guard: &AdminGuard, peer: &str, headers: &[(&str, &str)]) -> u16 {
+        let request = headers.iter().fold(Request::get("/receipts"), |request, (name, value)| request.header(*name, *value));
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        guard.check(&head, peer.parse().unwrap()).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn a_name_that_leads_here_gets_no_answer() {
+        let guard = AdminGuard::default();
+        for (host, expected) in [
+            ("127.0.0.1:15000", 200),
+            ("[::1]:15000", 200),
+            ("10.1.2.3", 200),
+            ("localhost:15000", 200),
+            ("LOCALHOST", 200),
+            ("evil.test:15000", 421),
+            ("localhost.evil.test", 421),
+            ("", 421),
+        ] {
+            assert_eq!(check(&guard, "127.0.0.1", &[("host", host)]), expected, "{host:?}");
+        }
+        assert_eq!(check(&guard, "127.0.0.1", &[]), 421);
+        assert_eq!(check(&guard, "127.0.0.1", &[("host", "localhost"), ("host", "evil.test")]), 421);
+        assert_eq!(check(&guard, "127.0.0.1", &[("host", "localhost"), ("sec-fetch-site", "cross-site")]), 403);
+    }
+
+    #[test]
+    fn others_of_the_network_need_the_token() {
+        let host = ("host", "10.0.0.1:15000");
+        assert_eq!(check(&AdminGuard::default(), "10.0.0.2", &[host]), 403);
+        assert_eq!(check(&AdminGuard::default(), "10.0.0.2", &[host, ("authorization", "Bearer ")]), 403);
+        let guard = AdminGuard { token: Some(sha256("a-token-of-enough-bytes")) };
+        assert_eq!(check(&guard, "10.0.0.2", &[host]), 401);
+        assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "Bearer another-token-than-that")]), 401);
+        assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "bearer a-token-of-enough-bytes")]), 200);
+        assert_eq!(check(&guard, "::ffff:127.0.0.1", &[host]), 200);
+    }
+}

@@ -1,0 +1,136 @@
+//! Routing receipts as the admin endpoint shows them: `/receipts`, `/receipts/{id}` and `/receipts/stream`.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use hyper::{StatusCode, body::Bytes, http::request::Parts};
+use pailou_proxy::{
+    Proxy,
+    receipts::{MAX_VIEWERS, ReceiptFilter, StoredReceipt, Viewer},
+};
+use tokio::{sync::mpsc, time};
+
+/// Receipts of an answer that does not say how many.
+const DEFAULT_LIMIT: usize = 50;
+/// Most receipts of an answer.
+const MAX_LIMIT: usize = 1000;
+/// The longest text to look for, in bytes.
+const MAX_TEXT: usize = 512;
+/// Most receipts that a viewer gets at once.
+const MAX_BATCH: usize = 256;
+/// Least time between two batches for a viewer.
+const BATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval of comments that keep a stream without news alive.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Receipts that a request wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReceiptQuery {
+    pub(crate) filter: ReceiptFilter,
+    pub(crate) limit: usize,
+}
+
+impl ReceiptQuery {
+    /// Reads a query: `limit`, `status` (a status, or `5xx`), `flag`, `route`, `model`. What it does not know has no effect.
+    ///
+    /// # Errors
+    /// A status or limit is none.
+    pub(crate) fn of_query(query: &str) -> Result<Self, &'static str> {
+        let value = |name: &str| {
+            let value = pailou_auth::query_values(query, name).next()?;
+            String::from_utf8(value.into_owned()).ok().filter(|value| !value.is_empty() && value.len() <= MAX_TEXT)
+        };
+        let limit = match value("limit") {
+            Some(limit) => limit.parse::<usize>().map_err(|_| "limit is no number\n")?.clamp(1, MAX_LIMIT),
+            None => DEFAULT_LIMIT,
+        };
+        let status = value("status").map(|text| statuses(&text).ok_or("status is none, such as 503 or 5xx\n")).transpose()?;
+        Ok(Self { filter: ReceiptFilter { status, flag: value("flag"), route: value("route"), model: value("model") }, limit })
+    }
+}
+
+fn statuses(text: &str) -> Option<(u16, u16)> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let class: u16 = class.parse().ok().filter(|class| (1..=9).contains(class))?;
+        return Some((class * 100, class * 100 + 99));
+    }
+    text.parse().ok().map(|status| (status, status))
+}
+
+/// The newest receipts, as one document.
+pub(crate) fn list(receipts: &[Arc<StoredReceipt>]) -> String {
+    let mut text = "{\"schema\":\"pailou.receipts/v1\",\"receipts\":[".to_owned();
+    for (at, receipt) in receipts.iter().enumerate() {
+        text.push_str(if at == 0 { "\n" } else { ",\n" });
+        text.push_str(&receipt.json);
+    }
+    text.push_str("\n]}\n");
+    text
+}
+
+/// Events of receipts from now on, or after the one that `Last-Event-ID` names.
+///
+/// # Errors
+/// There are viewers enough.
+pub(crate) fn stream(
+    proxy: &Arc<Proxy>,
+    query: ReceiptQuery,
+    head: &Parts,
+) -> Result<mpsc::Receiver<Bytes>, (StatusCode, &'static str)> {
+    let receipts = proxy.receipts();
+    let viewer = receipts.view().ok_or((StatusCode::SERVICE_UNAVAILABLE, "16 viewers follow the receipts already\n"))?;
+    const { assert!(MAX_VIEWERS == 16) };
+    let last = head.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let seen = last.unwrap_or_else(|| receipts.last());
+    let (send, receive) = mpsc::channel(1);
+    tokio::spawn(follow(Arc::clone(proxy), viewer, query.filter, seen, send));
+    Ok(receive)
+}
+
+/// Sends news until the viewer has gone. A slow one is waited for, and loses what the ring has let go of meanwhile.
+async fn follow(proxy: Arc<Proxy>, mut viewer: Viewer, filter: ReceiptFilter, mut seen: u64, send: mpsc::Sender<Bytes>) {
+    if send.send(Bytes::from_static(b"retry: 2000\n\n")).await.is_err() {
+        return;
+    }
+    loop {
+        let text = tokio::select! {
+            () = viewer.news_after(seen) => news(&proxy, &filter, &mut seen),
+            () = time::sleep(KEEP_ALIVE_INTERVAL) => ": nothing new\n\n".to_owned(),
+            () = send.closed() => return,
+        };
+        if !text.is_empty() && send.send(text.into()).await.is_err() {
+            return;
+        }
+        time::sleep(BATCH_INTERVAL).await;
+    }
+}
+
+/// Events of the receipts after that number, which moves on.
+fn news(proxy: &Proxy, filter: &ReceiptFilter, seen: &mut u64) -> String {
+    let news = proxy.receipts().after(*seen, MAX_BATCH);
+    let mut text = String::new();
+    if news.lost > 0 {
+        let _ = write!(text, "event: lost\ndata: {{\"lost\":{}}}\n\n", news.lost);
+    }
+    for receipt in &news.receipts {
+        *seen = receipt.sequence;
+        if filter.holds(receipt) {
+            let _ = write!(text, "id: {}\nevent: receipt\ndata: {}\n\n", receipt.sequence, receipt.json);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_status_flag_route_and_model() {
+        let query = ReceiptQuery::of_query("status=5xx&flag=UF&route=web&model=a%2Fb&limit=9999").unwrap();
+        assert_eq!((query.filter.status, query.limit), (Some((500, 599)), MAX_LIMIT));
+        assert_eq!(query.filter.model.as_deref(), Some("a/b"));
+        assert_eq!(ReceiptQuery::of_query("").unwrap().limit, DEFAULT_LIMIT);
+        assert_eq!(ReceiptQuery::of_query("status=404").unwrap().filter.status, Some((404, 404)));
+        assert!(ReceiptQuery::of_query("status=bad").is_err() && ReceiptQuery::of_query("limit=x").is_err());
+    }
+}
