@@ -1,7 +1,19 @@
 //! What the gateway reports about a request after it has ended: traces and routing receipts.
 //!
 //! Without IO and without a runtime: the proxy fills the data in, and sends or serves it.
+//!
+//! - Trace context of a request's headers: [`ids`], [`trace_context`], [`b3`]; its forms: [`propagators`]; which traces are kept: [`sampling`].
+//! - Spans, encoded as they are made: [`span`]; requests to a collector: [`export`].
+//! - Receipts: [`receipt`], [`receipt_ring`], [`receipt_selection`].
 
+pub mod b3;
+pub mod export;
+pub mod ids;
+pub mod propagators;
+mod protobuf;
 pub mod receipt;
 pub mod receipt_ring;
 pub mod receipt_selection;
+pub mod sampling;
+pub mod span;
+pub mod trace_context;
