@@ -109,7 +109,7 @@ pub use addresses::CLUSTER;
 pub use compiler::{Compiled, Compiler, compile};
 pub use indexed::Indexed;
 pub(crate) use indexed::refers_alike;
-pub use limit_service::{LimitServiceCertificates, LimitServiceTlsError};
+pub use limit_service::{LimitServiceTlsError, ServiceCertificates};
 pub use one_pool::one_pool;
 pub use parameters::parameters;
 pub use session_key_source::{SESSION_KEY, SESSION_KEY_SECRET, SessionKeySource};

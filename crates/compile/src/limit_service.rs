@@ -1,6 +1,8 @@
 //! The rate limit service that decides on global limits, by annotations of the ConfigMap that holds the EnvoyGateway: Envoy Gateway runs one of
 //! its own, and has no field for another.
 
+use std::sync::Arc;
+
 use pailou_api::{ConfigMap, envoy::envoy_gateway::GlobalRateLimit};
 use pailou_snapshot::{LimitService, LimitServiceAddress, Roots, TlsVersion, UpstreamTls};
 
@@ -29,11 +31,11 @@ pub(crate) fn read(index: &Index<'_>, map: &ConfigMap, limit: Option<&GlobalRate
     let field = |name: &str| format!("metadata.annotations[{name}]");
     let address = LimitServiceAddress::parse(url).map_err(|error| format!("{}: {error}", field(URL_ANNOTATION)))?;
     let certificates = match map.meta.annotation(CERTIFICATE_ANNOTATION) {
-        None => LimitServiceCertificates::default(),
+        None => ServiceCertificates::default(),
         Some(name) => {
             let data = &named_secret(index, map, &field(CERTIFICATE_ANNOTATION), name)?.spec.data;
             let key = |key: &str| data.get(key).map(|value| value.expose());
-            LimitServiceCertificates { authorities: key("ca.crt"), chain: key("tls.crt"), key: key("tls.key") }
+            ServiceCertificates { authorities: key("ca.crt"), chain: key("tls.crt"), key: key("tls.key") }
         }
     };
     let service = certificates.service(address).map_err(|error| format!("{}: {error}", field(CERTIFICATE_ANNOTATION)))?;
@@ -41,9 +43,9 @@ pub(crate) fn read(index: &Index<'_>, map: &ConfigMap, limit: Option<&GlobalRate
     Ok(LimitService { timeout, is_fail_closed, ..service })
 }
 
-/// Certificates for TLS to a rate limit service, in PEM.
+/// Certificates for TLS to a service that an operator names by its URL, in PEM.
 #[derive(Clone, Copy, Default)]
-pub struct LimitServiceCertificates<'p> {
+pub struct ServiceCertificates<'p> {
     /// Authorities of the service's certificate; the system's if there are none.
     pub authorities: Option<&'p [u8]>,
     /// Certificate chain of the gateway.
@@ -69,14 +71,14 @@ impl From<PemError> for LimitServiceTlsError {
     }
 }
 
-impl LimitServiceCertificates<'_> {
+impl ServiceCertificates<'_> {
     /// The service at an address, with the usual patience.
     ///
     /// # Errors
     /// The certificates cannot be read, or have no use.
     pub fn service(&self, address: LimitServiceAddress) -> Result<LimitService, LimitServiceTlsError> {
         let tls = match address.is_tls {
-            true => Some(self.tls(&address)?),
+            true => Some(self.tls(&address.host)?),
             false if self.authorities.or(self.chain).or(self.key).is_some() => return Err(LimitServiceTlsError::ClearText),
             false => None,
         };
@@ -84,16 +86,20 @@ impl LimitServiceCertificates<'_> {
         Ok(LimitService { address, tls, timeout, is_fail_closed })
     }
 
-    fn tls(&self, address: &LimitServiceAddress) -> Result<UpstreamTls, PemError> {
+    /// TLS to a host.
+    ///
+    /// # Errors
+    /// The certificates cannot be read.
+    pub fn tls(&self, host: &Arc<str>) -> Result<UpstreamTls, LimitServiceTlsError> {
         let roots = self.authorities.map(|text| pem::authorities(text).map(|it| Roots::Certificates(it.into()))).transpose()?;
         let client_certificate = match (self.chain, self.key) {
             (Some(chain), Some(key)) => Some(pem::key_pair(chain, key)?),
             (None, None) => None,
-            (Some(_), None) => return Err(PemError::Missing("tls.key")),
-            (None, Some(_)) => return Err(PemError::Missing("tls.crt")),
+            (Some(_), None) => return Err(PemError::Missing("tls.key").into()),
+            (None, Some(_)) => return Err(PemError::Missing("tls.crt").into()),
         };
         Ok(UpstreamTls {
-            sni: address.host.clone(),
+            sni: Arc::clone(host),
             is_by_host: false,
             names: Vec::new(),
             roots: roots.unwrap_or(Roots::System),

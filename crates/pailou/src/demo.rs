@@ -49,6 +49,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             body_budget: BODY_BUDGET,
             local_addresses: LocalAddresses::Allowed,
             receipts: ReceiptSettings { count: 4096, share: 1.0, slow: None, headers: false },
+            tracing: None,
         };
         let gateway = Standalone::start(
             configuration,

@@ -80,6 +80,14 @@ pub(crate) enum Error {
     /// A flag of the rate limit service without its URL.
     #[error("{0} has no effect without a rate limit service: add --rate-limit-service")]
     LimitServiceFlag(&'static str),
+    /// A variable of OpenTelemetry's is of no use.
+    #[error("{variable}: {problem}")]
+    TelemetryVariable {
+        /// The variable.
+        variable: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
     /// The admin endpoint of a gateway does not answer.
     #[error("the admin endpoint at {address} cannot be read: {source}")]
     Admin {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pailou_compile::LimitServiceCertificates;
+use pailou_compile::ServiceCertificates;
 use pailou_snapshot::{LimitService, LimitServiceAddress};
 
 use crate::{cli::LimitStoreArgs, exit::Error, limit_store::text};
@@ -17,7 +17,7 @@ pub(crate) fn read(args: &LimitStoreArgs) -> Result<Option<LimitService>, Error>
     let read = |path: &Option<std::path::PathBuf>| path.as_deref().map(text).transpose();
     let (authorities, chain) = (read(&args.rate_limit_service_ca)?, read(&args.rate_limit_service_cert)?);
     let key = read(&args.rate_limit_service_key)?;
-    let certificates = LimitServiceCertificates {
+    let certificates = ServiceCertificates {
         authorities: authorities.as_ref().map(String::as_bytes),
         chain: chain.as_ref().map(String::as_bytes),
         key: key.as_ref().map(String::as_bytes),

@@ -34,6 +34,7 @@ mod printable;
 mod receipts_page;
 mod report;
 mod table;
+mod telemetry_variables;
 mod troubled;
 
 mod exit;

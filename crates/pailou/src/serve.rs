@@ -16,6 +16,7 @@ use crate::{
     runtime,
     signals::Signals,
     standalone::Standalone,
+    telemetry_variables,
 };
 
 /// Serves until a signal comes.
@@ -64,6 +65,7 @@ fn take_over(path: Option<&Path>) -> Result<(Sockets, Option<Former>), Error> {
 /// Options of the data plane, from flags, and the file of the access log if it goes to one.
 pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), Error> {
     let (access_log, log_file) = sink(&args.access_log)?;
+    let tracing = telemetry_variables::read(&|name| std::env::var(name).ok())?;
     let options = Options {
         workers: args.workers.map_or_else(runtime::processors, usize::from),
         overrides: Overrides::default(),
@@ -73,6 +75,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         // The operator who runs the process writes the files.
         local_addresses: LocalAddresses::Allowed,
         receipts: args.receipts.settings(),
+        tracing,
     };
     Ok((options, log_file))
 }

@@ -23,6 +23,7 @@ use crate::{
     oidc_providers::OidcProviders,
     receipts::Receipts,
     runtime::Runtime,
+    tracers::Tracers,
 };
 
 /// Context that all workers share.
@@ -33,6 +34,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The access log.
     pub log: AccessLog,
+    /// Tracers of requests.
+    pub tracers: Tracers,
     /// Counters of limits.
     pub limits: Arc<Counters>,
     /// Their sharing with other proxies, where a store is configured.

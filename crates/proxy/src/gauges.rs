@@ -19,8 +19,9 @@ use crate::{
     context::Context,
     dns::Dns,
     endpoint_health::{self, EndpointHealth, EndpointLabels},
-    metrics::table::gauges,
+    metrics::table::{counters, gauges},
     runtime::Runtime,
+    tracer::DropReason,
 };
 
 /// Reads the state in force.
@@ -55,6 +56,7 @@ impl Collect for Collector {
         ];
         of_process(&mut encoder, plain.map(|(name, help, value)| (name, help, value as f64)))?;
         limit_store(&mut encoder, context)?;
+        spans(&mut encoder, context)?;
         limit_service(&mut encoder, context)?;
         let states = context.geo.states();
         if !states.is_empty() {
@@ -108,6 +110,18 @@ fn limit_store(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::R
         ),
     ];
     of_process(encoder, figures)
+}
+
+/// Spans of traces, if there are any.
+fn spans(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result {
+    if !context.tracers.is_on() {
+        return Ok(());
+    }
+    let stats = context.tracers.stats();
+    let exported = [([("process", "pailou")], stats.exported_total())];
+    counters(encoder, "pailou_spans_exported", "Spans that a collector took", exported)?;
+    let dropped = DropReason::ALL.map(|reason| ([("reason", reason.as_str())], stats.dropped_total(reason)));
+    counters(encoder, "pailou_spans_dropped", "Spans that no collector took, by reason", dropped)
 }
 
 /// The rate limit service that decides on global limits, if there is one.

@@ -7,17 +7,19 @@
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`request_log`] settles.
 //! - What both ways have in common: `wire` (a connection's bytes, read ahead for `pailou_http1`), `timer`.
 //! - State that outlives a snapshot: [`runtime`] joins the two; [`cluster`], [`breaker`], [`health`].
-//! - For the operator: [`access_log`], [`metrics`], [`endpoint_health`], [`error`].
+//! - For the operator: [`access_log`], [`metrics`], [`tracers`], [`endpoint_health`], [`error`].
 
 pub mod access_log;
 pub mod admission;
 mod admitted_attempt;
+mod attempt_record;
 mod backend_body;
 pub mod bandwidth;
 mod body_error;
 pub mod breaker;
 mod client_cert_header;
 pub mod cluster;
+mod collector;
 mod content_coding;
 pub mod context;
 mod credential;
@@ -67,12 +69,18 @@ pub mod runtime;
 pub mod server;
 mod session_record;
 mod shared_limits;
+mod span_buffer;
+mod span_exporter;
+mod spans;
 mod subrequest;
 mod tcp_keepalive;
 mod template;
 mod timer;
 pub mod tls;
 mod token_charges;
+mod trace;
+mod tracer;
+pub mod tracers;
 mod tunnel;
 mod upgrade;
 mod upload;
@@ -98,7 +106,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use pailou_limits::{CounterQuery, CounterView, Counters};
-use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot};
+use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot, Tracing};
 use pailou_store::SharedLimits;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -119,11 +127,15 @@ use oidc_providers::OidcProviders;
 use receipts::{ReceiptSettings, Receipts};
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
+use span_exporter::SpanExporter;
+use tracers::Tracers;
 use worker::Worker;
 use workers::Workers;
 
 /// Wait for the log lines of the last requests, once their connections have ended.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Wait for collectors to take the last spans.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between two looks at whether they are there.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -143,6 +155,8 @@ pub struct Options {
     pub local_addresses: LocalAddresses,
     /// Routing receipts.
     pub receipts: ReceiptSettings,
+    /// Traces of all Gateways without settings of their own.
+    pub tracing: Option<Tracing>,
 }
 
 /// Names that endpoints have.
@@ -174,6 +188,7 @@ impl Proxy {
             runtime: ArcSwapOption::empty(),
             metrics,
             log: AccessLog::start(options.access_log)?,
+            tracers: Tracers::default(),
             shared_limits: SharedLimits::new(limits.clone()),
             limits,
             limit_service: LimitServiceSlot::default(),
@@ -192,6 +207,13 @@ impl Proxy {
         let dns = Dns::new(tasks.clone(), options.overrides);
         registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone())));
         context.geo.keep_fresh(&tasks);
+        if let Some(settings) = options.tracing {
+            context.tracers.start(settings, &tasks, |tasks, tracer| {
+                let (exporter, ended) = SpanExporter::new(tracer, Arc::downgrade(&context), dns.clone());
+                tasks.spawn(exporter.run());
+                ended
+            });
+        }
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
         let background = health::background(tasks.clone(), dns);
@@ -300,6 +322,7 @@ impl Proxy {
             tracing::warn!("requests ended without a line in the access log");
         }
         self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT).await;
+        self.context.tracers.finish(FLUSH_TIMEOUT).await;
         self.context.shared_limits.stop().await;
         self.context.log.close();
         cut

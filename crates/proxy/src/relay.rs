@@ -200,7 +200,9 @@ impl Relay {
         }
         if let Some(reader) = &mut self.reader {
             let is_whole = is_first && self.body.is_end_stream();
-            let progress = if is_whole { reader.reader.feed_whole(data) } else { reader.reader.feed(data) };
+            // Of a whole body no more than the usage is sought, unless a span wants the model and the reason to finish.
+            let is_usage_enough = is_whole && record.kept_trace().is_none();
+            let progress = if is_usage_enough { reader.reader.feed_whole(data) } else { reader.reader.feed(data) };
             record.stream_progress(reader.reader.events_seen());
             if progress.content && record.content_after.is_none() {
                 self.content();
@@ -294,6 +296,10 @@ impl Relay {
             if let Some(reader) = &self.reader {
                 self.record.usage = reader.reader.usage();
                 self.record.content_events = reader.reader.events_seen();
+                if let Some(kept) = self.record.kept_trace() {
+                    kept.response_model = reader.reader.model().map(Into::into);
+                    kept.finish_reason = reader.reader.finish_reason().map(Into::into);
+                }
             }
             self.record.note_pick(guards.picked(), false);
             guards.release(&self.record);

@@ -8,6 +8,7 @@
 mod admission;
 mod answer;
 mod attempt;
+mod attempt_span;
 mod backend;
 mod client_headers;
 mod envoy_headers;
@@ -188,7 +189,11 @@ async fn serve(
         listener::strip_host_dot(&runtime, connection, head);
         record.host = head.host.clone();
     }
-    let listener = listener::choose(&runtime, connection, head)?;
+    let listener = listener::choose(&runtime, connection, head);
+    if context.tracers.is_on() {
+        attempt_span::begin(connection, head, record);
+    }
+    let listener = listener?;
     record.listener = Some(listener.name.clone());
     record.costs.clone_from(&listener.costs);
     let policy = &*listener.client;
@@ -206,6 +211,9 @@ async fn serve(
     let ClientTimeouts { request_received: time, stream_idle: idle, .. } = policy.timeouts;
     let bounds = Bounds { bytes: policy.buffer_limit, time, idle };
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
+    if let Some(kept) = record.kept_trace() {
+        (kept.client, kept.scheme) = (Some(client), scheme);
+    }
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);
     let (place, store_budget) = (ClientPlace::default(), StoreBudget::default());
@@ -301,6 +309,9 @@ async fn forward(
     upgrades::check(head, rule)?;
     let input = read_for_backend((rule, needs_model), admitted, head, context, bounds).await?;
     record.request_bytes = input.length();
+    if let (Some(kept), Some(scan)) = (record.kept_trace(), input.call().and_then(|call| call.scan())) {
+        (kept.is_stream, kept.max_tokens) = (scan.stream, scan.max_tokens);
+    }
     if let Body::Read { model, base_model } = input.known(base_models) {
         if record.model.is_none() {
             record.model = model.map(Into::into);

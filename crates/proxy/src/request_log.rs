@@ -17,7 +17,7 @@ use crate::{
     error::Flag,
     limit_charge::BackendCharge,
     request_record::RequestRecord,
-    response_cost,
+    response_cost, spans,
     token_charges::TokenCharges,
 };
 
@@ -147,6 +147,7 @@ impl RequestLog {
         if self.context.receipts.is_on() {
             self.context.receipts.settle(&mut self.record, duration, self.context.runtime.load().as_deref());
         }
+        spans::append(&self.record, duration);
         self.context.metrics.settle(&self.record, duration);
     }
 }

@@ -9,12 +9,14 @@ use std::{
 use http::{HeaderValue, Method, StatusCode, Version};
 use pailou_ai::usage::Usage;
 use pailou_limits::{LlmCosts, Tokens};
-use pailou_snapshot::{ListenerName, Rule};
+use pailou_snapshot::{ListenerName, RouteMatch, Rule};
 
 use crate::{
+    attempt_record::AttemptRecord,
     cluster::ClusterState,
     error::{Error, Flag},
     receipt_trail::Trail,
+    trace::{KeptTrace, RequestTrace},
 };
 
 /// `X-Request-Id` of a request.
@@ -65,6 +67,10 @@ pub struct RequestRecord {
     pub queued_for: Option<Duration>,
     /// Attempts made.
     pub attempts: u32,
+    /// The attempts, where the request's spans are kept.
+    pub(crate) attempt_records: Vec<AttemptRecord>,
+    /// Its trace, where its Gateway has traces.
+    pub(crate) trace: Option<RequestTrace>,
     /// Bytes of the request's body, where it was read; else as announced.
     pub request_bytes: u64,
     /// Bytes of the response's body.
@@ -115,6 +121,8 @@ impl RequestRecord {
             queued_since: None,
             queued_for: None,
             attempts: 0,
+            attempt_records: Vec::new(),
+            trace: None,
             request_bytes: 0,
             response_bytes: 0,
             status: None,
@@ -136,6 +144,19 @@ impl RequestRecord {
         match &self.request_id {
             RequestId::Known(id) => str::from_utf8(id.as_bytes()).ok(),
             RequestId::Unknown | RequestId::None => None,
+        }
+    }
+
+    /// Data of its spans, if they are kept.
+    pub(crate) fn kept_trace(&mut self) -> Option<&mut KeptTrace> {
+        self.trace.as_mut()?.kept.as_deref_mut()
+    }
+
+    /// Notes the rule that takes it, and the match.
+    pub(crate) fn matched(&mut self, entry: &RouteMatch) {
+        self.rule = Some(entry.rule.clone());
+        if let Some(kept) = self.kept_trace() {
+            kept.route = Some(entry.path.clone());
         }
     }
 

@@ -33,6 +33,7 @@ mod rule_summary;
 mod secret;
 mod session;
 mod tls;
+mod tracing;
 mod weight;
 
 pub use admission_control::AdmissionControl;
@@ -79,6 +80,7 @@ pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, Nu
 pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
+pub use tracing::{Collector, CollectorTarget, CollectorUrl, OtlpProtocol, SpanBatching, Tracing};
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

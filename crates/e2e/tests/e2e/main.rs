@@ -31,4 +31,5 @@ mod streams;
 mod succession;
 mod support;
 mod token_limits;
+mod traces;
 mod traffic;

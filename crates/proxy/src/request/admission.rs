@@ -74,7 +74,7 @@ async fn pass<'a>(
     state: &mut FilterState,
 ) -> Result<Passage<Admitted>, Error> {
     let rule = &matched.entry.rule;
-    record.rule = Some(rule.clone());
+    record.matched(matched.entry);
     let stage = &Stage { matched: Some(matched), ..*stage };
     let passage = filter::request_to_rule(rule, stage, head, input, state).await;
     record.hold(state.take_charges());

@@ -112,10 +112,12 @@ impl Attempts<'_> {
             }
             record.begin_attempt();
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
+            self.begin_span(&attempt, record);
             let begun = self.route.policy.envoy_headers.then(Instant::now);
             let tried = self.attempt(&attempt, clocks, record).await;
             let took = begun.map(|begun| begun.elapsed());
             attempt.report(tried.outcome());
+            tried.end_span(record);
             let admitted = admitted.and_then(|it| tried.count(it));
             let moved = self.body.can_be_sent() && self.target.fail_over(&tried);
             if moved {

@@ -136,6 +136,11 @@ impl Outgoing {
         self.path.path()
     }
 
+    /// The path that the backend sees, and the query.
+    pub(super) fn path_and_query(&self) -> &PathAndQuery {
+        &self.path
+    }
+
     /// The URI's query, for hashing.
     pub(super) fn query(&self) -> &str {
         self.path.query().unwrap_or("")

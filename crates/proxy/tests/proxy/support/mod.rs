@@ -26,5 +26,6 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         body_budget: 64 << 20,
         local_addresses: LocalAddresses::Allowed,
         receipts: ReceiptSettings { count: 64, share: 1.0, slow: None, headers: false },
+        tracing: None,
     }
 }

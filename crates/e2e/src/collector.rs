@@ -1,0 +1,243 @@
+//! A collector of telemetry: OTLP over gRPC and over HTTP on one port, with messages of its own definition.
+
+mod otlp;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::address::loopback;
+use crate::wait;
+
+/// Path of gRPC's method.
+const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// How a collector answers.
+#[derive(Clone, Debug)]
+pub enum Mood {
+    /// It takes all.
+    Takes,
+    /// It takes all but so many spans.
+    Rejects(i64),
+    /// It answers with this status of HTTP, and this header.
+    Answers(u16, Option<(&'static str, &'static str)>),
+    /// It answers with this status of gRPC.
+    Grpc(u16),
+    /// It never answers.
+    Holds,
+}
+
+/// A span, as it was received.
+#[derive(Clone, Debug, Default)]
+pub struct Span {
+    /// Its trace, in hexadecimal digits.
+    pub trace_id: String,
+    /// Itself, in hexadecimal digits.
+    pub span_id: String,
+    /// Its parent, in hexadecimal digits; empty without one.
+    pub parent: String,
+    /// `tracestate`.
+    pub trace_state: String,
+    /// Its name.
+    pub name: String,
+    /// 2: server. 3: client.
+    pub kind: i32,
+    /// Nanoseconds since 1970.
+    pub start: u64,
+    /// Nanoseconds since 1970.
+    pub end: u64,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, Value>,
+    /// Its events, with their attributes.
+    pub events: Vec<(String, BTreeMap<String, Value>)>,
+    /// Its status is an error.
+    pub is_error: bool,
+    /// Attributes of its process.
+    pub resource: BTreeMap<String, Value>,
+}
+
+/// A request that was received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its path.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The message, without frame and compression.
+    pub message: Bytes,
+}
+
+/// A running collector.
+pub struct Collector {
+    address: SocketAddr,
+    state: Arc<State>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+struct State {
+    mood: Mutex<Mood>,
+    received: Mutex<Vec<Received>>,
+    taken: Mutex<Vec<Span>>,
+}
+
+impl Collector {
+    /// Starts one on an address of its own.
+    ///
+    /// # Panics
+    /// The address is taken.
+    pub async fn start() -> Self {
+        Self::at(SocketAddr::from((loopback(), 4317))).await
+    }
+
+    /// Starts one at an address.
+    ///
+    /// # Panics
+    /// The address is taken.
+    pub async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let state = Arc::new(State { mood: Mutex::new(Mood::Takes), received: Mutex::default(), taken: Mutex::default() });
+        let task = tokio::spawn(accept(listener, state.clone()));
+        Self { address, state, task }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers in another way from now on.
+    pub fn set(&self, mood: Mood) {
+        *lock(&self.state.mood) = mood;
+    }
+
+    /// All requests so far.
+    pub fn received(&self) -> Vec<Received> {
+        lock(&self.state.received).clone()
+    }
+
+    /// All spans that it took.
+    pub fn spans(&self) -> Vec<Span> {
+        lock(&self.state.taken).clone()
+    }
+
+    /// Waits for a span.
+    pub async fn span(&self, what: &str, wanted: impl Fn(&Span) -> bool) -> Span {
+        wait::eventually_some(what, || self.spans().into_iter().find(&wanted)).await
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve(stream, state.clone()));
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    let mut first = [0; 3];
+    let is_http2 = stream.peek(&mut first).await.is_ok_and(|length| first[..length] == *b"PRI");
+    let service = service_fn(|request| answer(request, state.clone()));
+    let io = TokioIo::new(stream);
+    if is_http2 {
+        drop(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await);
+    } else {
+        drop(http1::Builder::new().serve_connection(io, service).await);
+    }
+}
+
+type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
+
+async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let is_grpc = head.headers.get("content-type").is_some_and(|value| value == "application/grpc");
+    let message = message(&head.headers, &body, is_grpc);
+    let spans = otlp::spans(&message);
+    let path = head.uri.path().to_owned();
+    assert_eq!(is_grpc, path == GRPC, "gRPC has a path of its own");
+    lock(&state.received).push(Received { path, headers: head.headers, message });
+    let mood = lock(&state.mood).clone();
+    let rejected = match mood {
+        Mood::Holds => std::future::pending().await,
+        Mood::Answers(status, header) => return Ok(refusal(status, header)),
+        Mood::Grpc(status) => return Ok(grpc(Bytes::new(), status)),
+        Mood::Takes => None,
+        Mood::Rejects(count) => Some(count),
+    };
+    lock(&state.taken).extend(spans);
+    let partial_success = rejected.map(|rejected_spans| otlp::PartialSuccess { rejected_spans, error_message: "no".into() });
+    let message = otlp::ExportResponse { partial_success }.encode_to_vec();
+    if is_grpc {
+        let mut framed = vec![0];
+        framed.extend_from_slice(&u32::try_from(message.len()).expect("answers are short").to_be_bytes());
+        framed.extend_from_slice(&message);
+        return Ok(grpc(framed.into(), 0));
+    }
+    Ok(Response::new(Full::from(message).boxed()))
+}
+
+fn refusal(status: u16, header: Option<(&'static str, &'static str)>) -> Answer {
+    let mut response = Response::new(Full::from("no").boxed());
+    *response.status_mut() = StatusCode::from_u16(status).expect("the test's status is valid");
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn grpc(body: Bytes, status: u16) -> Answer {
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(status))]);
+    let mut response = Response::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))).boxed());
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The message of a request, out of its frame and its compression.
+fn message(headers: &HeaderMap, body: &Bytes, is_grpc: bool) -> Bytes {
+    let is_gzip = |name: &str| headers.get(name).is_some_and(|value| value == "gzip");
+    if !is_grpc {
+        return if is_gzip("content-encoding") { gunzip(body) } else { body.clone() };
+    }
+    let length = u32::from_be_bytes(body[1..5].try_into().expect("a frame has a length"));
+    assert_eq!(length as usize, body.len() - 5, "there is one message");
+    assert_eq!(body[0] == 1, is_gzip("grpc-encoding"), "the frame says whether it is compressed");
+    if body[0] == 1 { gunzip(&body.slice(5..)) } else { body.slice(5..) }
+}
+
+fn gunzip(bytes: &Bytes) -> Bytes {
+    let mut child = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip is here");
+    let mut input = child.stdin.take().expect("standard input is a pipe");
+    let bytes = bytes.clone();
+    let writer = std::thread::spawn(move || input.write_all(&bytes));
+    let output = child.wait_with_output().expect("gzip ends");
+    assert!(output.status.success() && writer.join().is_ok_and(|it| it.is_ok()), "the body is gzip's");
+    output.stdout.into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

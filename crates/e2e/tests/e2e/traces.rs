@@ -1,0 +1,427 @@
+//! Traces: spans that a collector gets, the context that backends get, and requests that wait for neither.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use pailou_e2e::client::{CHAT, Call, Reply};
+use pailou_e2e::collector::{Collector, Mood, Span};
+use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::python::Python;
+use pailou_e2e::{address::loopback, objects, wait};
+use pailou_sim::{Config, Fault, FaultKind, Sim};
+use serde_json::{Value, json};
+
+use crate::support::{engine, events, instant, pool_of};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+/// A gateway that sends its spans at once.
+fn traced(objects: Vec<Value>, url: &str) -> Setup {
+    let setup = Setup::with(objects).env("OTEL_BSP_SCHEDULE_DELAY", "0");
+    setup.env("OTEL_EXPORTER_OTLP_ENDPOINT", url).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+}
+
+fn chat_route(backend: Value) -> Vec<Value> {
+    vec![objects::gateway(), objects::route("chat", json!([{"matches": [objects::by_prefix("/v1")], "backendRefs": [backend]}]))]
+}
+
+fn to_engine(engine: &Sim) -> Vec<Value> {
+    let mut list = chat_route(objects::to_backend("engine"));
+    list.push(objects::backend("engine", &[engine.addr()]));
+    list
+}
+
+fn to_pool(engines: &[&Sim]) -> Vec<Value> {
+    let mut list = chat_route(objects::to_pool("qwen"));
+    list.extend(pool_of("qwen", engines));
+    list
+}
+
+/// The spans of a trace once its server span is there.
+async fn trace(collector: &Collector, trace_id: &str) -> (Span, Vec<Span>) {
+    let server = collector.span("the request's span", |span| span.trace_id == trace_id && span.kind == 2).await;
+    let mut clients = collector.spans();
+    clients.retain(|span| span.trace_id == trace_id && span.kind == 3);
+    (server, clients)
+}
+
+/// Attributes without those whose values a test cannot know, which are checked to be there.
+fn known(span: &Span, unknown: &[&str]) -> BTreeMap<String, Value> {
+    let mut attributes = span.attributes.clone();
+    for name in unknown {
+        assert!(attributes.remove(*name).is_some(), "{name} of {span:?}");
+    }
+    attributes
+}
+
+fn object(value: Value) -> BTreeMap<String, Value> {
+    serde_json::from_value(value).unwrap()
+}
+
+async fn chat(gateway: &Gateway, parent: &str) -> Reply {
+    Call::chat("qwen", "hello").header("traceparent", parent).send(gateway.http()).await
+}
+
+async fn until_metric(gateway: &Gateway, name: &str, labels: &[&str], enough: impl Fn(f64) -> bool) {
+    wait::within(&format!("{name} {labels:?}"), async {
+        while !enough(gateway.metric(name, labels).await) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_call_has_a_span_of_the_gateway_and_one_of_its_attempt() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+        let setup = traced(to_pool(&[&engine]), &collector.url()).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        let gateway = setup.env("OTEL_SERVICE_NAME", "edge").env("POD_NAME", "edge-1").serve().await;
+        let body = json!({
+            "model": "qwen", "stream": true, "max_tokens": 5, "stream_options": {"include_usage": true},
+            "messages": [{"role": "user", "content": "hello"}],
+        });
+        let call = Call::json(&format!("{CHAT}?key=hidden"), body.to_string()).header("traceparent", PARENT);
+        let reply = call.header("x-request-id", "id-1").send(gateway.http()).await;
+        let (server, clients) = trace(&collector, TRACE).await;
+        assert_eq!((server.name.as_str(), server.parent.as_str(), server.is_error), ("POST /v1/*", "b7ad6b7169203331", false));
+        let (host, port) = (gateway.http().ip().to_string(), gateway.http().port());
+        let expected = json!({
+            "http.request.method": "POST", "url.scheme": "http", "url.path": CHAT, "http.route": "/v1/*",
+            "server.address": "gateway.test", "server.port": port, "network.protocol.version": "1.1",
+            "http.response.status_code": 200, "pailou.listener": "default/gw/http", "pailou.route": "HTTPRoute/default/chat/0",
+            "pailou.request_id": "id-1", "gen_ai.request.model": "qwen", "pailou.attempts": 1,
+        });
+        let unknown = ["client.address", "network.peer.address", "network.peer.port"];
+        assert_eq!(known(&server, &unknown), object(expected), "{protocol}, from {host}");
+        let [client] = <[Span; 1]>::try_from(clients).unwrap();
+        assert_eq!((client.name.as_str(), &client.parent), ("chat qwen", &server.span_id));
+        let events = events(&reply.text());
+        let usage =
+            events.iter().map(|event| &event["usage"]).find(|usage| usage.is_object()).expect("the stream ends with its usage");
+        let reason = events.iter().map(|event| &event["choices"][0]["finish_reason"]).find(|reason| reason.is_string());
+        let engine = engine.addr();
+        let expected = json!({
+            "http.request.method": "POST", "server.address": engine.ip(), "server.port": engine.port(),
+            "url.full": format!("http://{engine}{CHAT}"), "http.response.status_code": 200,
+            "pailou.endpoint": "qwen-0", "pailou.backend": "pool/default/qwen",
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "qwen",
+            "gen_ai.request.stream": true, "gen_ai.request.max_tokens": 5,
+            "gen_ai.response.model": "qwen", "gen_ai.response.finish_reasons": [reason],
+            "gen_ai.usage.input_tokens": usage["prompt_tokens"], "gen_ai.usage.output_tokens": usage["completion_tokens"],
+            "gen_ai.usage.cache_read.input_tokens": usage["prompt_tokens_details"]["cached_tokens"],
+        });
+        assert_eq!(known(&client, &["gen_ai.response.time_to_first_chunk"]), object(expected), "{protocol}");
+        assert!(server.start <= client.start && client.start <= client.end && client.end <= server.end);
+        let (name, pick) = &server.events[0];
+        assert_eq!((name.as_str(), &pick["pailou.pool"]), ("pailou.pick", &json!("pool/default/qwen")));
+        assert_eq!((&pick["pailou.endpoint"], &pick["pailou.queue.wait"]), (&json!("qwen-0"), &json!(0.0)));
+        let resource = ["service.name", "k8s.pod.name", "telemetry.sdk.language"].map(|name| server.resource[name].clone());
+        assert_eq!(resource, ["edge", "edge-1", "rust"].map(Value::from));
+        let path = if protocol == "grpc" { "/opentelemetry.proto.collector.trace.v1.TraceService/Export" } else { "/v1/traces" };
+        assert!(collector.received().iter().all(|request| request.path == path));
+    }
+}
+
+/// The receiver has the official messages of OpenTelemetry's project.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_messages_are_understood() {
+    let Some(python) = Python::with(&["opentelemetry.proto.collector.trace.v1.trace_service_pb2"]) else { return };
+    let (engine, address) = (instant("a", "qwen").await, loopback().to_string());
+    let mut receiver = python.script("otlp_receiver.py");
+    let mut receiver = receiver.args([&address, "4318"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(receiver.stdout.take().unwrap()).lines();
+    let setup = traced(to_pool(&[&engine]), &format!("http://{address}:4318")).env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    let gateway = setup.serve().await;
+    chat(&gateway, PARENT).await;
+    let read = tokio::task::spawn_blocking(move || {
+        lines.take(2).map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()).collect::<Vec<_>>()
+    });
+    let spans = wait::within("both spans are printed", read).await.unwrap();
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    let [server, client] = <[Value; 2]>::try_from(spans).unwrap();
+    let shown = |span: &Value| ["name", "kind", "trace", "parent"].map(|field| span[field].as_str().unwrap().to_owned());
+    assert_eq!(shown(&server), ["POST /v1/*", "SPAN_KIND_SERVER", TRACE, "b7ad6b7169203331"]);
+    assert_eq!(shown(&client), ["chat qwen", "SPAN_KIND_CLIENT", TRACE, server["span"].as_str().unwrap()]);
+    assert_eq!(client["attributes"]["gen_ai.response.finish_reasons"], json!(["stop"]));
+    assert_eq!(server["events"][0]["pailou.endpoint"], "qwen-0");
+}
+
+#[tokio::test]
+async fn a_whole_answer_tells_its_model_and_reason_too() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let gateway = traced(to_engine(&engine), &collector.url()).serve().await;
+    let reply = chat(&gateway, PARENT).await;
+    let (_, clients) = trace(&collector, TRACE).await;
+    let attributes = &clients[0].attributes;
+    assert_eq!(attributes["gen_ai.response.model"], "qwen");
+    assert_eq!(attributes["gen_ai.response.finish_reasons"][0], reply.json()["choices"][0]["finish_reason"]);
+    assert_eq!(attributes["gen_ai.usage.output_tokens"], reply.json()["usage"]["completion_tokens"]);
+    assert_eq!(attributes.get("gen_ai.response.time_to_first_chunk"), None, "no chunks, no first one");
+}
+
+#[tokio::test]
+async fn the_backend_gets_the_attempts_span_as_its_parent() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let gateway = traced(to_engine(&engine), &collector.url()).serve().await;
+    let call = Call::chat("qwen", "hello").echo().header("traceparent", PARENT);
+    let echo = call.header("tracestate", "vendor=1").header("baggage", "user=1").send(gateway.http()).await;
+    let (server, clients) = trace(&collector, TRACE).await;
+    assert_eq!(echo.received("traceparent"), format!("00-{TRACE}-{}-01", clients[0].span_id));
+    assert_eq!((echo.received("tracestate"), echo.received("baggage")), ("vendor=1".into(), "user=1".into()));
+    assert_eq!(server.trace_state, "vendor=1");
+    // What is not valid begins a trace anew, and its state is nobody's.
+    let call = Call::chat("qwen", "hello").echo().header("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01");
+    let echo = call.header("tracestate", "vendor=1").send(gateway.http()).await;
+    let parent = echo.received("traceparent");
+    assert!(parent.len() == 55 && !parent.contains("00000000000000000000") && echo.received("tracestate").is_empty(), "{parent}");
+    let (server, clients) = trace(&collector, &parent[3..35]).await;
+    assert_eq!((server.parent.as_str(), clients[0].span_id.as_str()), ("", &parent[36..52]));
+}
+
+#[tokio::test]
+async fn a_parent_that_is_not_kept_keeps_the_gateways_spans_from_being_kept() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let gateway = traced(to_engine(&engine), &collector.url()).serve().await;
+    let echo = Call::chat("qwen", "hello").echo().header("traceparent", UNSAMPLED).send(gateway.http()).await;
+    let parent = echo.received("traceparent");
+    assert!(parent.starts_with(&format!("00-{TRACE}-")) && parent.ends_with("-00") && parent != UNSAMPLED, "{parent}");
+    // One that is kept comes after it, and all of its batch is there with it.
+    Call::get("/v1/models").send(gateway.http()).await;
+    collector.span("the next request's span", |span| span.kind == 2).await;
+    assert!(collector.spans().iter().all(|span| span.trace_id != TRACE));
+}
+
+#[tokio::test]
+async fn b3_is_read_and_written_where_it_is_asked_for() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let gateway = traced(to_engine(&engine), &collector.url()).env("OTEL_PROPAGATORS", "b3,b3multi").serve().await;
+    let b3 = format!("{TRACE}-b7ad6b7169203331-1");
+    let call = Call::chat("qwen", "hello").echo().header("b3", &b3).header("traceparent", "as-it-is");
+    let echo = call.send(gateway.http()).await;
+    let (server, clients) = trace(&collector, TRACE).await;
+    let span = &clients[0].span_id;
+    assert_eq!(echo.received("b3"), format!("{TRACE}-{span}-1-{}", server.span_id));
+    assert_eq!((&echo.received("x-b3-spanid"), echo.received("x-b3-sampled")), (span, "1".into()));
+    assert_eq!(echo.received("traceparent"), "as-it-is");
+}
+
+#[tokio::test]
+async fn without_traces_a_clients_context_goes_on_as_it_is() {
+    let engine = instant("a", "qwen").await;
+    let gateway = Setup::with(to_engine(&engine)).serve().await;
+    let lines = [("traceparent", "00-zz"), ("tracestate", "a=1,a=1"), ("b3", "0"), ("x-b3-flags", "1"), ("baggage", "a=1")];
+    let call = lines.iter().fold(Call::chat("qwen", "hello").echo(), |call, (name, value)| call.header(name, value));
+    let echo = call.send(gateway.http()).await;
+    for (name, value) in lines {
+        assert_eq!(echo.received(name), value, "{name}");
+    }
+    assert_eq!(gateway.metric("pailou_spans_exported_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn each_attempt_has_a_span() {
+    let collector = Collector::start().await;
+    let engines = [instant("a", "qwen").await, instant("b", "qwen").await];
+    for engine in &engines {
+        engine.faults().set([Fault::new(FaultKind::Status(503)).path("/v1/").times(1)]);
+    }
+    let gateway = traced(to_pool(&[&engines[0], &engines[1]]), &collector.url()).serve().await;
+    assert_eq!(chat(&gateway, PARENT).await.status, 503);
+    let (server, clients) = trace(&collector, TRACE).await;
+    assert_eq!((server.attributes["error.type"].as_str(), server.is_error), (Some("503"), true));
+    assert_eq!((clients.len(), server.events.len(), &server.attributes["pailou.attempts"]), (2, 2, &json!(2)));
+    for (number, client) in clients.iter().enumerate() {
+        let resent = client.attributes.get("http.request.resend_count").and_then(Value::as_u64).unwrap_or(0);
+        assert_eq!((resent, client.attributes["error.type"].as_str()), (number as u64, Some("503")));
+        assert!(client.is_error && client.parent == server.span_id);
+    }
+    let addresses: Vec<_> = clients.iter().map(|client| client.attributes["server.address"].clone()).collect();
+    assert_ne!(addresses[0], addresses[1]);
+    assert_ne!(clients[0].span_id, clients[1].span_id);
+}
+
+#[tokio::test]
+async fn what_the_gateway_answers_itself_says_why() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let gateway = traced(to_engine(&engine), &collector.url()).serve().await;
+    assert_eq!(Call::get("/elsewhere").header("traceparent", PARENT).send(gateway.http()).await.status, 404);
+    let (server, clients) = trace(&collector, TRACE).await;
+    assert_eq!((server.name.as_str(), server.is_error, clients.len()), ("GET", false, 0));
+    assert_eq!((&server.attributes["error.type"], server.attributes.get("http.route")), (&json!("NR"), None));
+    engine.kill().await;
+    let other = PARENT.replace("0af7", "1af7");
+    assert_eq!(chat(&gateway, &other).await.status, 503);
+    let (server, clients) = trace(&collector, &other[3..35]).await;
+    assert_eq!((&server.attributes["error.type"], server.is_error), (&json!("UF"), true));
+    assert_eq!((&clients[0].attributes["error.type"], clients[0].is_error), (&json!("UF"), true));
+    assert_eq!(clients[0].attributes.get("http.response.status_code"), None);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_an_error() {
+    let collector = Collector::start().await;
+    let engine = engine(Config::new("a", ["qwen"]).instant()).await;
+    engine.faults().set([Fault::new(FaultKind::Reset(Some(4))).path("/v1/")]);
+    let gateway = traced(to_engine(&engine), &collector.url()).serve().await;
+    let call = Call::chat_stream("qwen", "hello", 50).header("traceparent", PARENT);
+    let mut open = call.open(gateway.http()).await;
+    open.rest().await;
+    let (server, clients) = trace(&collector, TRACE).await;
+    for span in [&server, &clients[0]] {
+        assert_eq!((&span.attributes["error.type"], span.is_error), (&json!("UC"), true), "{span:?}");
+        assert_eq!(span.attributes["http.response.status_code"], 200);
+    }
+}
+
+#[tokio::test]
+async fn a_sampler_of_the_environment_keeps_its_part() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let setup = traced(to_engine(&engine), &collector.url()).env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+    let gateway = setup.env("OTEL_TRACES_SAMPLER_ARG", "0").serve().await;
+    for _ in 0..5 {
+        Call::chat("qwen", "hello").send(gateway.http()).await;
+    }
+    chat(&gateway, PARENT).await;
+    trace(&collector, TRACE).await;
+    assert!(collector.spans().iter().all(|span| span.trace_id == TRACE));
+}
+
+#[tokio::test]
+async fn requests_to_the_collector_are_compressed_and_bear_its_headers() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+        let setup = traced(to_engine(&engine), &collector.url()).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        let setup = setup.env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+        let gateway = setup.env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collectors-key").serve().await;
+        chat(&gateway, PARENT).await;
+        trace(&collector, TRACE).await;
+        let headers = &collector.received()[0].headers;
+        assert_eq!(headers["authorization"], "Bearer collectors-key");
+        let coding = if protocol == "grpc" { "grpc-encoding" } else { "content-encoding" };
+        assert_eq!(headers[coding], "gzip");
+        assert!(!gateway.stderr().contains("collectors-key"));
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_asks_for_it_gets_a_batch_again() {
+    for mood in [Mood::Answers(503, Some(("retry-after", "0"))), Mood::Answers(429, None), Mood::Grpc(14)] {
+        let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+        let protocol = if matches!(mood, Mood::Grpc(_)) { "grpc" } else { "http/protobuf" };
+        collector.set(mood.clone());
+        let setup = traced(to_engine(&engine), &collector.url()).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        let gateway = setup.serve().await;
+        chat(&gateway, PARENT).await;
+        wait::eventually("it was asked", || !collector.received().is_empty()).await;
+        collector.set(Mood::Takes);
+        trace(&collector, TRACE).await;
+        until_metric(&gateway, "pailou_spans_exported_total", &[], |count| count == 2.0).await;
+        assert_eq!(gateway.metric("pailou_spans_dropped_total", &[]).await, 0.0, "{mood:?}");
+        assert!(gateway.stderr().contains("spans cannot be sent"), "{}", gateway.stderr());
+    }
+}
+
+#[tokio::test]
+async fn what_a_collector_refuses_is_dropped_and_counted() {
+    for (mood, protocol, dropped) in [
+        (Mood::Answers(400, None), "http/protobuf", 2.0),
+        (Mood::Grpc(16), "grpc", 2.0),
+        (Mood::Rejects(1), "grpc", 1.0),
+        (Mood::Rejects(1), "http/protobuf", 1.0),
+    ] {
+        let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+        collector.set(mood.clone());
+        let setup = traced(to_engine(&engine), &collector.url()).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        let gateway = setup.serve().await;
+        chat(&gateway, PARENT).await;
+        let refused = ["reason=\"refused\""];
+        until_metric(&gateway, "pailou_spans_dropped_total", &refused, |count| count == dropped).await;
+        assert_eq!((collector.received().len(), gateway.metric("pailou_spans_exported_total", &[]).await), (1, 2.0 - dropped));
+    }
+}
+
+#[tokio::test]
+async fn no_request_waits_for_a_collector_that_is_slow_or_away() {
+    let (slow, engine) = (Collector::start().await, instant("a", "qwen").await);
+    slow.set(Mood::Holds);
+    let nobody = SocketAddr::from((loopback(), 4317));
+    for url in [slow.url(), format!("http://{nobody}")] {
+        let setup = traced(to_engine(&engine), &url).env("OTEL_BSP_MAX_QUEUE_SIZE", "10");
+        let gateway = setup.env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4").serve().await;
+        for _ in 0..40 {
+            assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+        }
+        // 80 spans: 10 wait at most, a batch of 4 is under way.
+        until_metric(&gateway, "pailou_spans_dropped_total", &["reason=\"queue_full\""], |count| count >= 60.0).await;
+        assert_eq!(gateway.metric("pailou_spans_exported_total", &[]).await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_takes_for_too_long_is_dropped() {
+    let engine = instant("a", "qwen").await;
+    let nobody = SocketAddr::from((loopback(), 4317));
+    let setup = traced(to_engine(&engine), &format!("http://{nobody}")).env("OTEL_BSP_EXPORT_TIMEOUT", "100");
+    let gateway = setup.serve().await;
+    chat(&gateway, PARENT).await;
+    until_metric(&gateway, "pailou_spans_dropped_total", &["reason=\"unreachable\""], |count| count == 2.0).await;
+    let collector = Collector::at(nobody).await;
+    chat(&gateway, PARENT).await;
+    trace(&collector, TRACE).await;
+    wait::eventually("the log says so", || gateway.stderr().contains("takes spans again")).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_sends_what_waits() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let setup = traced(to_engine(&engine), &collector.url()).env("OTEL_BSP_SCHEDULE_DELAY", "3600000");
+    let mut gateway = setup.serve().await;
+    chat(&gateway, PARENT).await;
+    assert!(collector.received().is_empty(), "it waits for more");
+    gateway.signal("TERM");
+    gateway.ended().await;
+    assert_eq!(collector.spans().len(), 2);
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_does_not_wait_for_long() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    collector.set(Mood::Holds);
+    let mut gateway = traced(to_engine(&engine), &collector.url()).serve().await;
+    chat(&gateway, PARENT).await;
+    gateway.signal("TERM");
+    assert!(gateway.ended().await.success());
+    assert!(gateway.stderr().contains("ends before the collector has all spans"), "{}", gateway.stderr());
+}
+
+#[tokio::test]
+async fn no_prompt_credential_or_header_is_in_a_span() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let mut list = to_engine(&engine);
+    list.push(objects::secret("keys", "client", "s3cret-of-a-key"));
+    let auth = json!({"apiKeyAuth": {"credentialRefs": [{"name": "keys"}], "extractFrom": [{"headers": ["x-api-key"]}]}});
+    list.push(objects::on_route("SecurityPolicy", "chat", auth));
+    let gateway = traced(list, &collector.url()).serve().await;
+    let call = Call::chat("qwen", "s3cret-of-a-prompt").header("x-api-key", "s3cret-of-a-key");
+    let call = call.header("authorization", "Bearer s3cret-of-a-token").header("cookie", "a=s3cret-of-a-cookie");
+    let call = call.header("x-tenant", "s3cret-of-a-tenant").header("baggage", "a=s3cret-of-baggage").header("traceparent", PARENT);
+    let reply = call.send(gateway.http()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let refused = PARENT.replace("0af7", "1af7");
+    let call = Call::chat("qwen", "s3cret-of-a-prompt").header("x-api-key", "s3cret-of-another").header("traceparent", &refused);
+    assert_eq!(call.send(gateway.http()).await.status, 401);
+    trace(&collector, TRACE).await;
+    let (server, _) = trace(&collector, &refused[3..35]).await;
+    assert_eq!(server.attributes["error.type"], "UAEX");
+    let answer = reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    for request in collector.received() {
+        let text = String::from_utf8_lossy(&request.message).into_owned();
+        assert!(!text.contains("s3cret") && !text.contains(&answer), "{text}");
+    }
+}

@@ -1,0 +1,161 @@
+//! Traces by OpenTelemetry's variables of the environment.
+//!
+//! They are on where a variable names a collector, or `OTEL_TRACES_EXPORTER` is `otlp`. As the specification has it, a value that is not
+//! known is reported and passed over; one without which no collector can be reached is an error.
+
+mod endpoint;
+mod resource;
+
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol, SpanBatching, Tracing};
+use pailou_telemetry::{propagators::Propagators, sampling::Sampler};
+
+use crate::exit::Error;
+
+/// Reader of a variable by its name.
+pub(crate) type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
+
+/// Settings of traces; `None` where there are to be none.
+///
+/// # Errors
+/// No collector could be reached with what a variable says.
+pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> {
+    let variables = Reader(variables);
+    let is_disabled = variables.text("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    if is_disabled || !is_wanted(&variables) {
+        return Ok(None);
+    }
+    let protocol = protocol(&variables);
+    let defaults = SpanBatching::default();
+    let milliseconds = |name, default: Duration| variables.number(name).map_or(default, Duration::from_millis);
+    let count = |name, default| variables.number(name).filter(|&number: &usize| number > 0).unwrap_or(default);
+    let max_queue_size = count("OTEL_BSP_MAX_QUEUE_SIZE", defaults.max_queue_size);
+    Ok(Some(Tracing {
+        sampler: sampler(&variables),
+        propagators: variables
+            .text("OTEL_PROPAGATORS")
+            .map_or_else(Propagators::default, |list| Propagators::parse(&list).unwrap_or_else(|error| passed_over(&error))),
+        resource: resource::read(&variables),
+        collector: Collector {
+            target: CollectorTarget::Url(endpoint::read(&variables, protocol)?.into()),
+            protocol,
+            headers: headers(&variables)?,
+            timeout: variables.of_traces_number("TIMEOUT").map_or(Duration::from_secs(10), Duration::from_millis),
+            is_compressed: is_compressed(&variables),
+        },
+        batching: SpanBatching {
+            schedule_delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", defaults.schedule_delay),
+            max_queue_size,
+            max_batch_size: count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", defaults.max_batch_size).min(max_queue_size),
+            export_timeout: milliseconds("OTEL_BSP_EXPORT_TIMEOUT", defaults.export_timeout),
+        },
+    }))
+}
+
+/// Whether there is a collector to send to.
+fn is_wanted(variables: &Reader<'_>) -> bool {
+    match variables.text("OTEL_TRACES_EXPORTER").as_deref() {
+        Some("otlp") => true,
+        Some("none") => false,
+        Some(other) => {
+            tracing::warn!("OTEL_TRACES_EXPORTER: {other:?}: expected otlp or none; there are no traces");
+            false
+        }
+        None => variables.of_traces("ENDPOINT").is_some(),
+    }
+}
+
+fn sampler(variables: &Reader<'_>) -> Sampler {
+    let Some(name) = variables.text("OTEL_TRACES_SAMPLER") else { return Sampler::default() };
+    let argument = variables.text("OTEL_TRACES_SAMPLER_ARG");
+    Sampler::parse(&name, argument.as_deref()).unwrap_or_else(|error| passed_over(&error))
+}
+
+fn protocol(variables: &Reader<'_>) -> OtlpProtocol {
+    match variables.of_traces("PROTOCOL").as_ref().map(|(name, text)| (name, text.as_str())) {
+        Some((_, "grpc")) => OtlpProtocol::Grpc,
+        None | Some((_, "http/protobuf")) => OtlpProtocol::HttpProtobuf,
+        Some((name, other)) => {
+            tracing::warn!("{name}: {other:?}: expected grpc or http/protobuf; spans are sent by http/protobuf");
+            OtlpProtocol::HttpProtobuf
+        }
+    }
+}
+
+fn is_compressed(variables: &Reader<'_>) -> bool {
+    match variables.of_traces("COMPRESSION").as_ref().map(|(name, text)| (name, text.as_str())) {
+        Some((_, "gzip")) => true,
+        None | Some((_, "none")) => false,
+        Some((name, other)) => {
+            tracing::warn!("{name}: {other:?}: expected gzip or none; spans are sent as they are");
+            false
+        }
+    }
+}
+
+/// Headers of requests to the collector. An error does not repeat them, since credentials are among them.
+fn headers(variables: &Reader<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+    let Some((variable, list)) = variables.of_traces("HEADERS") else { return Ok(Vec::new()) };
+    let pairs = pairs(&list).ok_or_else(|| Error::TelemetryVariable {
+        variable: variable.clone(),
+        problem: "expected name=value pairs with commas between them, and values percent-encoded".to_owned(),
+    })?;
+    let header = |(name, value): (String, String)| {
+        let problem = format!("{name:?} and its value make no header");
+        let error = || Error::TelemetryVariable { variable: variable.clone(), problem: problem.clone() };
+        let mut value = HeaderValue::try_from(value).map_err(|_| error())?;
+        value.set_sensitive(true);
+        Ok((HeaderName::try_from(name).map_err(|_| error())?, value))
+    };
+    pairs.into_iter().map(header).collect()
+}
+
+/// Pairs of W3C's baggage: `name=value`, with commas between them, values percent-encoded. `None` where it is none.
+fn pairs(list: &str) -> Option<BTreeMap<String, String>> {
+    let pair = |text: &str| {
+        let (name, value) = text.split_once('=')?;
+        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
+        Some((name.trim().to_owned(), value.into_owned())).filter(|(name, _)| !name.is_empty())
+    };
+    list.split(',').map(str::trim).filter(|text| !text.is_empty()).map(pair).collect()
+}
+
+/// Reports a value that is not known; gives the default.
+fn passed_over<T: Default>(error: &dyn fmt::Display) -> T {
+    tracing::warn!("{error}; the default is in force");
+    T::default()
+}
+
+/// Variables of the environment. One that is empty counts as not set.
+struct Reader<'v>(&'v Variables<'v>);
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        let text = (self.0)(name)?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn number<T: FromStr>(&self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        let number = text.parse().ok();
+        if number.is_none() {
+            tracing::warn!("{name}: {text:?}: expected a whole number from 0; the default is in force");
+        }
+        number
+    }
+
+    /// A variable of the exporter: for traces, else for all signals. With its name.
+    fn of_traces(&self, end: &str) -> Option<(String, String)> {
+        let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{end}"), format!("OTEL_EXPORTER_OTLP_{end}")];
+        names.into_iter().find_map(|name| self.text(&name).map(|text| (name, text)))
+    }
+
+    fn of_traces_number<T: FromStr>(&self, end: &str) -> Option<T> {
+        self.of_traces(end).and_then(|(name, _)| self.number(&name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

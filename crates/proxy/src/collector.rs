@@ -1,0 +1,245 @@
+//! Requests to a collector of telemetry: one batch over OTLP, and what its answer means.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts, uri::PathAndQuery};
+use http_body_util::{BodyExt, Limited};
+use pailou_ai::Pieces;
+use pailou_envoy_proto::{
+    frame,
+    grpc::{self, CallFailure},
+};
+use pailou_snapshot::{Address, Collector, CollectorTarget, CollectorUrl, OtlpProtocol, Protocol, Timeouts};
+use pailou_telemetry::export::{self, rejected_spans};
+use tokio::time::timeout;
+
+use crate::{
+    cluster::ClusterState,
+    dns::Dns,
+    local_addresses::LocalAddresses,
+    request_body::RequestBody,
+    subrequest::{self, SubrequestError},
+    tls::ClientTls,
+    upstream::{Destination, Exchange, SendFailure, Upstreams},
+};
+
+/// Longest answer, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+/// gRPC statuses after which a request may be sent again, by OTLP: cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
+const RETRYABLE: [&str; 6] = ["1", "4", "10", "11", "14", "15"];
+/// The same of HTTP.
+const RETRYABLE_STATUSES: [StatusCode; 4] =
+    [StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+
+/// Reason why a collector did not take a batch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportFailure {
+    #[error("there was no answer within {} ms", .0.as_millis())]
+    Late(Duration),
+    #[error("TLS cannot be had: {0}")]
+    Tls(String),
+    #[error("{0}")]
+    Send(#[from] Box<SendFailure>),
+    #[error("{0}")]
+    Backend(#[from] SubrequestError),
+    #[error("its backend is not there")]
+    NoBackend,
+    #[error("its answer broke off, or is longer than {MAX_ANSWER} bytes")]
+    Body,
+    #[error("{0}")]
+    Call(CallFailure),
+    #[error("it answered {status}")]
+    Status { status: StatusCode, retry_after: Option<Duration> },
+}
+
+impl ExportFailure {
+    /// Whether the batch may be sent again.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Late(_) | Self::Send(_) | Self::Backend(_) | Self::NoBackend | Self::Body => true,
+            Self::Tls(_) => false,
+            Self::Call(CallFailure::Grpc { code, .. }) => RETRYABLE.contains(&code.as_str()),
+            Self::Call(CallFailure::Status(status)) | Self::Status { status, .. } => RETRYABLE_STATUSES.contains(status),
+            Self::Call(CallFailure::Framing) => false,
+        }
+    }
+
+    /// When the collector wants it again.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// Connections to a collector.
+pub(crate) struct CollectorClient {
+    upstreams: Upstreams,
+    tls: Result<Option<Arc<ClientTls>>, String>,
+}
+
+impl CollectorClient {
+    pub(crate) fn new(settings: &Collector, dns: Dns) -> Self {
+        let tls = match &settings.target {
+            CollectorTarget::Url(url) => {
+                url.tls.as_ref().map(|tls| ClientTls::new(tls, http_version(settings.protocol))).transpose()
+            }
+            CollectorTarget::Backends(_) => Ok(None),
+        };
+        Self { upstreams: Upstreams::new(dns), tls: tls.map_err(|error| error.to_string()) }
+    }
+
+    /// Sends a batch, already encoded as a request of OTLP. Gives the number of spans that the collector did not take, and does not want again.
+    ///
+    /// # Errors
+    /// It took none.
+    pub(crate) async fn send(
+        &self,
+        settings: &Collector,
+        backend: Option<&Arc<ClusterState>>,
+        message: OtlpMessage,
+    ) -> Result<u64, ExportFailure> {
+        let sent = self.send_slowly(settings, backend, message);
+        timeout(settings.timeout, sent).await.unwrap_or(Err(ExportFailure::Late(settings.timeout)))
+    }
+
+    async fn send_slowly(
+        &self,
+        settings: &Collector,
+        backend: Option<&Arc<ClusterState>>,
+        message: OtlpMessage,
+    ) -> Result<u64, ExportFailure> {
+        let timeouts = Timeouts { connect: settings.timeout, ..Timeouts::default() };
+        let exchange = match &settings.target {
+            CollectorTarget::Url(url) => {
+                let tls = self.tls.as_ref().map_err(|error| ExportFailure::Tls(error.clone()))?;
+                let address = address(url);
+                let destination = Destination {
+                    tls: tls.as_ref(),
+                    protocol: http_version(settings.protocol),
+                    local_addresses: LocalAddresses::Allowed,
+                    is_watched: settings.protocol == OtlpProtocol::Grpc,
+                    ..Destination::new(&address, &timeouts)
+                };
+                let host = match url.host.contains(':') {
+                    true => format!("[{}]:{}", url.host, url.port),
+                    false => format!("{}:{}", url.host, url.port),
+                };
+                let path = match settings.protocol {
+                    OtlpProtocol::Grpc => PathAndQuery::from_static(export::GRPC_PATH),
+                    OtlpProtocol::HttpProtobuf => url.path.clone(),
+                };
+                self.upstreams.send_request(&destination, message.request(settings, path, &host)).await?
+            }
+            CollectorTarget::Backends(_) => {
+                let cluster = backend.ok_or(ExportFailure::NoBackend)?;
+                let make = |address: &Address| {
+                    let path = match settings.protocol {
+                        OtlpProtocol::Grpc => export::GRPC_PATH,
+                        OtlpProtocol::HttpProtobuf => export::HTTP_PATH,
+                    };
+                    let host = subrequest::host(cluster.key(), address);
+                    (message.request(settings, PathAndQuery::from_static(path), &host), ())
+                };
+                subrequest::send_over(cluster, &self.upstreams, &timeouts, make).await?.0
+            }
+        };
+        answer(settings.protocol, exchange).await
+    }
+}
+
+/// A batch as it is sent.
+#[derive(Clone)]
+pub(crate) struct OtlpMessage {
+    body: Bytes,
+    is_compressed: bool,
+}
+
+impl OtlpMessage {
+    /// The message; `compressed` holds it compressed.
+    pub(crate) fn new(protocol: OtlpProtocol, message: Vec<u8>, is_compressed: bool) -> Self {
+        let body = match protocol {
+            OtlpProtocol::HttpProtobuf => message.into(),
+            OtlpProtocol::Grpc => {
+                let mut framed = BytesMut::with_capacity(frame::PREFIX_LENGTH + message.len());
+                framed.put_u8(is_compressed.into());
+                framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+                framed.extend_from_slice(&message);
+                framed.freeze()
+            }
+        };
+        Self { body, is_compressed }
+    }
+
+    fn request(&self, settings: &Collector, path: PathAndQuery, host: &str) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::held(Pieces::from(self.body.clone())));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from(path);
+        let map = request.headers_mut();
+        // Before ours, which are the protocol's.
+        for (name, value) in &settings.headers {
+            map.append(name.clone(), value.clone());
+        }
+        if let Ok(host) = HeaderValue::try_from(host) {
+            map.insert(header::HOST, host);
+        }
+        map.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("OTel-OTLP-Exporter-Rust/pailou-", env!("CARGO_PKG_VERSION"))),
+        );
+        let (media_type, coding) = match settings.protocol {
+            OtlpProtocol::Grpc => ("application/grpc", "grpc-encoding"),
+            OtlpProtocol::HttpProtobuf => ("application/x-protobuf", "content-encoding"),
+        };
+        map.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if settings.protocol == OtlpProtocol::Grpc {
+            map.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if self.is_compressed {
+            map.insert(coding, HeaderValue::from_static("gzip"));
+        }
+        request
+    }
+}
+
+async fn answer(protocol: OtlpProtocol, exchange: Exchange) -> Result<u64, ExportFailure> {
+    let (head, body) = exchange.response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|_| ExportFailure::Body)?;
+    let trailers = body.trailers().cloned();
+    let body = body.to_bytes();
+    match protocol {
+        OtlpProtocol::Grpc => {
+            Ok(rejected_spans(&grpc::unary_answer(&head, &body, trailers.as_ref()).map_err(ExportFailure::Call)?))
+        }
+        OtlpProtocol::HttpProtobuf if head.status.is_success() => Ok(rejected_spans(&body)),
+        OtlpProtocol::HttpProtobuf => {
+            let Parts { status, headers, .. } = head;
+            Err(ExportFailure::Status { status, retry_after: retry_after(&headers) })
+        }
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn retry_after(map: &HeaderMap) -> Option<Duration> {
+    let text = map.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now()).ok(),
+    }
+}
+
+fn address(url: &CollectorUrl) -> Address {
+    match url.host.parse() {
+        Ok(ip) => Address::Socket(SocketAddr::new(ip, url.port)),
+        Err(_) => Address::Dns { host: Arc::clone(&url.host), port: url.port },
+    }
+}
+
+fn http_version(protocol: OtlpProtocol) -> Protocol {
+    match protocol {
+        OtlpProtocol::Grpc => Protocol::Http2,
+        OtlpProtocol::HttpProtobuf => Protocol::Http1,
+    }
+}

@@ -1,0 +1,54 @@
+//! Spans of a request and of its attempts, from their beginning.
+
+use std::time::Instant;
+
+use super::{attempt::Attempts, tried::Tried};
+use crate::{
+    attempt_record::AttemptRecord, cluster::Attempt, request_head::Head, request_log::RequestLog, request_record::RequestRecord,
+    trace::RequestTrace, worker::Connection,
+};
+
+/// Begins the span of a request, where there is a tracer.
+pub(super) fn begin(connection: &Connection, head: &mut Head, record: &mut RequestRecord) {
+    let Some(tracer) = connection.worker.context.tracers.tracer() else { return };
+    let mut trace = RequestTrace::begin(tracer.clone(), &mut head.parts.headers);
+    if let Some(kept) = &mut trace.kept {
+        kept.port = connection.local.port();
+        kept.scheme = if connection.tls.is_some() { "https" } else { "http" };
+    }
+    record.trace = Some(trace);
+}
+
+impl Attempts<'_> {
+    /// Begins the span of an attempt, and makes it the parent of the endpoint's.
+    pub(super) fn begin_span(&mut self, attempt: &Attempt, record: &mut RequestLog) {
+        let Some(trace) = &record.trace else { return };
+        let span_id = trace.begin_attempt(&mut self.outgoing.headers);
+        if trace.kept.is_none() {
+            return;
+        }
+        let target = &self.target;
+        let of_attempt = AttemptRecord {
+            span_id,
+            started: Instant::now(),
+            took: None,
+            cluster: target.selection.cluster().clone(),
+            endpoint: attempt.endpoint().clone(),
+            is_tls: target.settings.tls.as_ref().is_ok_and(Option::is_some),
+            path: self.outgoing.path_and_query().clone(),
+            target_model: target.target_model.clone(),
+            status: None,
+            flag: None,
+        };
+        record.attempt_records.push(of_attempt);
+    }
+}
+
+impl Tried {
+    /// Ends the span of the attempt, as far as it has ended.
+    pub(super) fn end_span(&self, record: &mut RequestLog) {
+        let Some(attempt) = record.attempt_records.last_mut() else { return };
+        attempt.took = Some(attempt.started.elapsed());
+        (attempt.status, attempt.flag) = (self.status(), self.flag());
+    }
+}

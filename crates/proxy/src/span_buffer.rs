@@ -1,0 +1,197 @@
+//! Spans that wait for the collector: bounded in number and bytes, written by all workers, taken by one task.
+
+use std::{collections::VecDeque, time::Duration};
+
+use pailou_snapshot::SpanBatching;
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
+
+/// Spans that wait, in bytes. Beyond it spans are dropped and counted: a slow collector never holds a request up.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Spans of one request to the collector, encoded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct SpanBatch {
+    pub(crate) spans: Vec<u8>,
+    pub(crate) count: u64,
+}
+
+/// Spans that wait.
+pub(crate) struct SpanBuffer {
+    limits: SpanBatching,
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    current: SpanBatch,
+    /// When the first of `current` came.
+    since: Option<Instant>,
+    full: VecDeque<SpanBatch>,
+    /// Spans and bytes of `full`.
+    full_count: u64,
+    full_bytes: usize,
+    is_closed: bool,
+}
+
+/// Whether spans were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AppendOutcome {
+    /// They wait.
+    Taken,
+    /// There is no room.
+    Full,
+    /// The end has come.
+    Closed,
+}
+
+impl SpanBuffer {
+    pub(crate) fn new(limits: SpanBatching) -> Self {
+        Self { limits, waiting: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Appends `count` spans, which `write` encodes.
+    pub(crate) fn append(&self, count: u64, write: impl FnOnce(&mut Vec<u8>)) -> AppendOutcome {
+        let mut guard = self.waiting.lock();
+        let waiting = &mut *guard;
+        if waiting.is_closed {
+            return AppendOutcome::Closed;
+        }
+        let waits = waiting.full_count + waiting.current.count;
+        let bytes = waiting.full_bytes + waiting.current.spans.len();
+        if waits + count > self.limits.max_queue_size as u64 || bytes >= MAX_BYTES {
+            return AppendOutcome::Full;
+        }
+        write(&mut waiting.current.spans);
+        waiting.current.count += count;
+        // The task is woken for the first and for a batch, not for each: a wake-up costs more than a span.
+        let is_first = waiting.since.is_none();
+        waiting.since.get_or_insert_with(Instant::now);
+        let is_batch = waiting.current.count >= self.limits.max_batch_size as u64;
+        if is_batch {
+            waiting.end_batch();
+        }
+        drop(guard);
+        if is_first || is_batch {
+            self.wake.notify_one();
+        }
+        AppendOutcome::Taken
+    }
+
+    /// The next batch: full, or as old as it may get. `None` once the buffer is closed and empty.
+    pub(crate) async fn next(&self) -> Option<SpanBatch> {
+        loop {
+            let due = {
+                let mut waiting = self.waiting.lock();
+                let due = waiting.since.map(|since| since + self.limits.schedule_delay);
+                if waiting.is_closed || due.is_some_and(|due| due <= Instant::now()) {
+                    waiting.end_batch();
+                }
+                if let Some(batch) = waiting.full.pop_front() {
+                    waiting.full_count -= batch.count;
+                    waiting.full_bytes -= batch.spans.len();
+                    return Some(batch);
+                }
+                if waiting.is_closed {
+                    return None;
+                }
+                due
+            };
+            match due {
+                None => self.wake.notified().await,
+                // Whatever ends the wait, the loop looks again.
+                Some(due) => drop(time::timeout_at(due, self.wake.notified()).await),
+            }
+        }
+    }
+
+    /// Takes no more spans, and lets the task go once it has what waits.
+    pub(crate) fn close(&self) {
+        self.waiting.lock().is_closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Spans that wait.
+    pub(crate) fn len(&self) -> u64 {
+        let waiting = self.waiting.lock();
+        waiting.full_count + waiting.current.count
+    }
+
+    /// Time for a batch.
+    pub(crate) fn export_timeout(&self) -> Duration {
+        self.limits.export_timeout
+    }
+}
+
+impl Waiting {
+    fn end_batch(&mut self) {
+        self.since = None;
+        if self.current.count == 0 {
+            return;
+        }
+        // The next will be about as long.
+        let next = SpanBatch { spans: Vec::with_capacity(self.current.spans.len()), count: 0 };
+        let batch = std::mem::replace(&mut self.current, next);
+        self.full_count += batch.count;
+        self.full_bytes += batch.spans.len();
+        self.full.push_back(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(max_queue_size: usize, max_batch_size: usize) -> SpanBuffer {
+        SpanBuffer::new(SpanBatching { max_queue_size, max_batch_size, ..SpanBatching::default() })
+    }
+
+    fn put(buffer: &SpanBuffer, byte: u8) -> AppendOutcome {
+        buffer.append(1, |out| out.push(byte))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_goes_when_it_is_full_or_old() {
+        let buffer = buffer(100, 2);
+        for byte in [1, 2, 3] {
+            assert_eq!(put(&buffer, byte), AppendOutcome::Taken);
+        }
+        let begun = Instant::now();
+        assert_eq!(buffer.next().await.unwrap(), SpanBatch { spans: vec![1, 2], count: 2 });
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(buffer.next().await.unwrap(), SpanBatch { spans: vec![3], count: 1 });
+        assert_eq!(begun.elapsed(), Duration::from_secs(5));
+        assert_eq!(buffer.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_task_hears_of_the_first_span_and_of_the_end() {
+        let buffer = std::sync::Arc::new(buffer(100, 2));
+        let task = tokio::spawn({
+            let buffer = buffer.clone();
+            async move { (buffer.next().await.map(|batch| batch.count), buffer.next().await) }
+        });
+        tokio::task::yield_now().await;
+        put(&buffer, 1);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        buffer.close();
+        assert_eq!(task.await.unwrap(), (Some(1), None));
+        assert_eq!(put(&buffer, 1), AppendOutcome::Closed);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_not_taken() {
+        let few = buffer(3, 2);
+        let outcomes = [1, 2, 3, 4].map(|byte| put(&few, byte));
+        assert_eq!(outcomes[2..], [AppendOutcome::Taken, AppendOutcome::Full]);
+        few.next().await.unwrap();
+        assert_eq!(put(&few, 5), AppendOutcome::Taken);
+        let long = buffer(100, 100);
+        assert_eq!(long.append(1, |out| out.resize(MAX_BYTES, 0)), AppendOutcome::Taken);
+        assert_eq!(put(&long, 1), AppendOutcome::Full);
+    }
+}

@@ -1,0 +1,162 @@
+//! The task that sends a tracer's spans: batch after batch, again where the collector wants it, and never for anybody who waits.
+
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use compression_codecs::{EncodeV2, GzipEncoder};
+use compression_core::{
+    Level,
+    util::{PartialBuffer, WriteBuffer},
+};
+use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    cluster::ClusterState,
+    collector::{CollectorClient, ExportFailure, OtlpMessage},
+    context::Context,
+    dns::Dns,
+    span_buffer::SpanBatch,
+    subrequest,
+    tracer::{DropReason, Tracer},
+};
+
+/// Pauses before a batch is sent again, the first and the longest; chance shortens each by up to a half.
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Output of the compression made at once, in bytes.
+const OUTPUT: usize = 16 << 10;
+
+/// The task of one tracer.
+pub(crate) struct SpanExporter {
+    tracer: Arc<Tracer>,
+    context: Weak<Context>,
+    client: CollectorClient,
+    /// Dropped at the end of the task, which the process's end waits for.
+    _running: watch::Sender<()>,
+    has_failed: bool,
+}
+
+impl SpanExporter {
+    /// The task; the receiver hears of its end.
+    pub(crate) fn new(tracer: Arc<Tracer>, context: Weak<Context>, dns: Dns) -> (Self, watch::Receiver<()>) {
+        let client = CollectorClient::new(&tracer.settings.collector, dns);
+        let (running, ended) = watch::channel(());
+        (Self { tracer, context, client, _running: running, has_failed: false }, ended)
+    }
+
+    /// Sends batches until the buffer is closed and empty.
+    pub(crate) async fn run(mut self) {
+        while let Some(batch) = self.tracer.buffer.next().await {
+            let count = batch.count;
+            match self.export(batch).await {
+                Ok(rejected) => {
+                    self.tracer.stats.exported(count.saturating_sub(rejected));
+                    self.tracer.stats.dropped(DropReason::Refused, rejected.min(count));
+                    if std::mem::take(&mut self.has_failed) {
+                        tracing::info!(collector = %self.name(), "the collector takes spans again");
+                    }
+                }
+                Err(failure) => {
+                    let reason = if failure.is_retryable() { DropReason::Unreachable } else { DropReason::Refused };
+                    self.tracer.stats.dropped(reason, count);
+                }
+            }
+        }
+    }
+
+    /// Sends a batch, again as long as its time lasts and the collector may take it later.
+    async fn export(&mut self, batch: SpanBatch) -> Result<u64, ExportFailure> {
+        let deadline = Instant::now() + self.tracer.buffer.export_timeout();
+        let tracer = Arc::clone(&self.tracer);
+        let collector = &tracer.settings.collector;
+        let message = self.message(collector, &batch).await;
+        let mut backoff = RETRY_BACKOFF.0;
+        loop {
+            let backend = self.backend();
+            let sent = self.client.send(collector, backend.as_ref(), message.clone());
+            let failure = match tokio::time::timeout_at(deadline, sent).await {
+                Ok(Ok(rejected)) => return Ok(rejected),
+                Ok(Err(failure)) => failure,
+                Err(_) => ExportFailure::Late(self.tracer.buffer.export_timeout()),
+            };
+            self.report(&failure);
+            let pause = failure.retry_after().unwrap_or_else(|| backoff.mul_f64(0.5 + fastrand::f64() / 2.0));
+            let again = Instant::now().checked_add(pause).filter(|again| *again < deadline);
+            let (true, Some(again)) = (failure.is_retryable(), again) else { return Err(failure) };
+            backoff = (backoff * 2).min(RETRY_BACKOFF.1);
+            sleep_until(again).await;
+        }
+    }
+
+    /// The request that a batch is sent in, compressed on a thread that serves nobody.
+    async fn message(&self, collector: &Collector, batch: &SpanBatch) -> OtlpMessage {
+        let mut message = Vec::new();
+        self.tracer.settings.resource.append_request(&mut message, &batch.spans);
+        let protocol = collector.protocol;
+        if !collector.is_compressed {
+            return OtlpMessage::new(protocol, message, false);
+        }
+        let compressed = tokio::task::spawn_blocking(move || match gzip(&message) {
+            Ok(compressed) => OtlpMessage::new(protocol, compressed, true),
+            Err(_) => OtlpMessage::new(protocol, message, false),
+        });
+        // An error is the runtime's end.
+        compressed.await.unwrap_or_else(|_| OtlpMessage::new(protocol, Vec::new(), false))
+    }
+
+    /// The backend of the next request, as the configuration has it now.
+    fn backend(&self) -> Option<Arc<ClusterState>> {
+        let CollectorTarget::Backends(backends) = &self.tracer.settings.collector.target else { return None };
+        let runtime = self.context.upgrade()?.runtime.load_full()?;
+        runtime.find(subrequest::choose(backends)?).cloned()
+    }
+
+    /// Reports the first failure after a success.
+    fn report(&mut self, failure: &ExportFailure) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            tracing::warn!(collector = %self.name(), error = %failure, "spans cannot be sent; they are dropped once too many wait");
+        }
+    }
+
+    fn name(&self) -> String {
+        let collector = &self.tracer.settings.collector;
+        let protocol = match collector.protocol {
+            OtlpProtocol::Grpc => "grpc",
+            OtlpProtocol::HttpProtobuf => "http/protobuf",
+        };
+        match &collector.target {
+            CollectorTarget::Url(url) => format!("{}:{} ({protocol})", url.host, url.port),
+            CollectorTarget::Backends(backends) => match backends.first() {
+                Some((_, key)) => format!("{} ({protocol})", key.endpoints),
+                None => protocol.to_owned(),
+            },
+        }
+    }
+}
+
+/// Compresses a message.
+fn gzip(message: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzipEncoder::new(Level::Fastest.into());
+    let mut input = PartialBuffer::new(message);
+    let mut output = Vec::new();
+    loop {
+        let written = output.len();
+        output.resize(written + OUTPUT, 0);
+        let mut buffer = WriteBuffer::new_initialized(&mut output[written..]);
+        let is_done = match input.unwritten().is_empty() {
+            false => encoder.encode(&mut input, &mut buffer).map(|()| false)?,
+            true => encoder.finish(&mut buffer)?,
+        };
+        let length = written + buffer.written_len();
+        output.truncate(length);
+        if is_done {
+            return Ok(output);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Spans of a request that has ended, as OTLP has them: one of the gateway's, and one for each attempt.
+//!
+//! Attributes are those of OpenTelemetry's conventions for HTTP and generative AI. No text of a prompt, an answer or a header is among them.
+
+mod attributes;
+mod model_call;
+
+use std::{fmt, time::Duration};
+
+use pailou_snapshot::{PathMatch, RouteName};
+use pailou_telemetry::span::{SpanHead, SpanKind, SpanWriter, append_span};
+
+use self::{
+    attributes::{endpoint_address, method, protocol_version},
+    model_call::ModelCall,
+};
+use crate::{
+    attempt_record::AttemptRecord,
+    error::Flag,
+    request_record::RequestRecord,
+    trace::{KeptTrace, RequestTrace},
+};
+
+/// Appends the spans of a request that took `duration`, if they are kept.
+pub(crate) fn append(record: &RequestRecord, duration: Duration) {
+    let Some(trace) = &record.trace else { return };
+    let Some(kept) = &trace.kept else { return };
+    let request = Request { record, trace, kept, begin: unix_nanos(record), duration };
+    trace.tracer.append(1 + record.attempt_records.len() as u64, |out| {
+        request.append_server(out);
+        for number in 0..record.attempt_records.len() {
+            request.append_client(out, number);
+        }
+    });
+}
+
+/// A request with its trace.
+struct Request<'r> {
+    record: &'r RequestRecord,
+    trace: &'r RequestTrace,
+    kept: &'r KeptTrace,
+    /// Nanoseconds since 1970.
+    begin: u64,
+    duration: Duration,
+}
+
+impl Request<'_> {
+    fn append_server(&self, out: &mut Vec<u8>) {
+        let Self { record, trace, kept, .. } = self;
+        let head = SpanHead {
+            trace_id: trace.trace_id,
+            span_id: trace.span_id,
+            parent: trace.parent,
+            is_parent_remote: trace.parent.is_some(),
+            trace_state: &kept.trace_state,
+            flags: trace.flags(),
+            kind: SpanKind::Server,
+            start: self.begin,
+            end: self.at(self.duration),
+        };
+        let (name, original) = method(&record.method);
+        append_span(out, &head, SpanName(name, kept.route.as_ref()), |span| {
+            let attributes = span.attributes();
+            attributes.text("http.request.method", name);
+            attributes.option("http.request.method_original", original);
+            attributes.text("url.scheme", kept.scheme);
+            attributes.text("url.path", &record.path);
+            if let Some(route) = &kept.route {
+                attributes.shown("http.route", Route(route));
+            }
+            attributes.text("server.address", &record.host);
+            attributes.number("server.port", kept.port.into());
+            attributes.shown("client.address", kept.client.unwrap_or(record.peer.ip()));
+            attributes.shown("network.peer.address", record.peer.ip());
+            attributes.number("network.peer.port", record.peer.port().into());
+            attributes.option("network.protocol.version", protocol_version(record.version));
+            if let Some(status) = record.status {
+                attributes.number("http.response.status_code", status.as_u16().into());
+            }
+            self.append_gateway(span);
+            self.append_picks(span);
+            self.append_error(span);
+        });
+    }
+
+    /// What the gateway knows of a request by names of its own.
+    fn append_gateway(&self, span: &mut SpanWriter<'_>) {
+        let record = self.record;
+        let attributes = span.attributes();
+        if let Some(listener) = &record.listener {
+            attributes.shown("pailou.listener", listener);
+        }
+        if let Some(rule) = &record.rule {
+            attributes.shown("pailou.route", RouteShown(&rule.route));
+        }
+        attributes.option("pailou.request_id", record.request_id());
+        attributes.option("gen_ai.request.model", record.model.as_deref());
+        attributes.number("pailou.attempts", record.attempts.into());
+        if let Some(waited) = record.queued_for {
+            attributes.fraction("pailou.queue.wait", waited.as_secs_f64());
+        }
+        if let Some(nano_usd) = record.nano_usd {
+            attributes.fraction("pailou.cost_usd", nano_usd as f64 / 1e9);
+        }
+    }
+
+    /// The picks of endpoints of pools, as events.
+    fn append_picks(&self, span: &mut SpanWriter<'_>) {
+        let mut waited = self.record.queued_for;
+        for attempt in self.record.attempt_records.iter().filter(|attempt| attempt.cluster.pool().is_some()) {
+            span.event("pailou.pick", self.start_of(attempt), |attributes| {
+                attributes.shown("pailou.pool", &attempt.cluster.key().endpoints);
+                attributes.text("pailou.endpoint", &attempt.endpoint.endpoint().name);
+                // It waited before the first of them.
+                attributes.fraction("pailou.queue.wait", waited.take().unwrap_or_default().as_secs_f64());
+            });
+        }
+    }
+
+    fn append_error(&self, span: &mut SpanWriter<'_>) {
+        let Self { record, .. } = self;
+        let is_server_error = record.status.is_none_or(|status| status.is_server_error());
+        // One that broke off after its head, unless the client left.
+        let is_broken = record.flag.is_some_and(|flag| flag != Flag::ClientGone) && record.status.is_some_and(|it| it.is_success());
+        match (record.flag, record.status) {
+            (Some(flag), _) => span.attributes().text("error.type", flag.code()),
+            (None, Some(status)) if is_server_error => span.attributes().text("error.type", status.as_str()),
+            (None, _) => {}
+        }
+        if is_server_error || is_broken {
+            span.fail();
+        }
+    }
+
+    fn append_client(&self, out: &mut Vec<u8>, number: usize) {
+        let Self { record, trace, kept, .. } = self;
+        let Some(attempt) = record.attempt_records.get(number) else { return };
+        let is_last = number + 1 == record.attempt_records.len();
+        // The response of the last one went on to the client.
+        let is_relayed = is_last && attempt.status.is_some();
+        let start = self.start_of(attempt);
+        let took = attempt.took.filter(|_| !is_relayed).map(|took| start.saturating_add(nanos(took)));
+        let head = SpanHead {
+            trace_id: trace.trace_id,
+            span_id: attempt.span_id,
+            parent: Some(trace.span_id),
+            is_parent_remote: false,
+            trace_state: &kept.trace_state,
+            flags: trace.flags(),
+            kind: SpanKind::Client,
+            start,
+            end: took.unwrap_or_else(|| self.at(self.duration)),
+        };
+        let call = ModelCall::of(record, kept, attempt, is_relayed);
+        let (name, original) = method(&record.method);
+        let shown = call.as_ref().map_or(ClientName::Http(name), ClientName::Model);
+        append_span(out, &head, shown, |span| {
+            let attributes = span.attributes();
+            attributes.text("http.request.method", name);
+            attributes.option("http.request.method_original", original);
+            endpoint_address(attributes, attempt);
+            if number > 0 {
+                attributes.number("http.request.resend_count", number as u64);
+            }
+            if let Some(status) = attempt.status {
+                attributes.number("http.response.status_code", status.as_u16().into());
+            }
+            if let Some(call) = &call {
+                call.append(attributes);
+            }
+            let flag = attempt.flag.or(if is_relayed { record.flag } else { None });
+            match (flag, attempt.status) {
+                (Some(flag), _) => attributes.text("error.type", flag.code()),
+                (None, Some(status)) if status.is_client_error() || status.is_server_error() => {
+                    attributes.text("error.type", status.as_str());
+                }
+                (None, _) => return,
+            }
+            if flag != Some(Flag::ClientGone) {
+                span.fail();
+            }
+        });
+    }
+
+    fn start_of(&self, attempt: &AttemptRecord) -> u64 {
+        self.at(attempt.started.saturating_duration_since(self.record.started))
+    }
+
+    fn at(&self, after: Duration) -> u64 {
+        self.begin.saturating_add(nanos(after))
+    }
+}
+
+/// `{method} {http.route}`.
+struct SpanName<'a>(&'static str, Option<&'a PathMatch>);
+
+impl fmt::Display for SpanName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(route) => write!(f, "{} {}", self.0, Route(route)),
+            None => f.write_str(self.0),
+        }
+    }
+}
+
+enum ClientName<'a> {
+    Http(&'static str),
+    Model(&'a ModelCall<'a>),
+}
+
+impl fmt::Display for ClientName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(method) => f.write_str(method),
+            Self::Model(call) => write!(f, "{call}"),
+        }
+    }
+}
+
+/// A match's path as `http.route`: `/v1/*` for all that is under `/v1`.
+struct Route<'a>(&'a PathMatch);
+
+impl fmt::Display for Route<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            PathMatch::Exact(path) => f.write_str(path),
+            PathMatch::Prefix(path) => write!(f, "{path}/*"),
+            PathMatch::Regex(regex) => f.write_str(regex.as_str()),
+        }
+    }
+}
+
+/// A rule with its route's kind.
+struct RouteShown<'a>(&'a RouteName);
+
+impl fmt::Display for RouteShown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.kind.name(), self.0)
+    }
+}
+
+fn unix_nanos(record: &RequestRecord) -> u64 {
+    record.time.duration_since(std::time::UNIX_EPOCH).map_or(0, nanos)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

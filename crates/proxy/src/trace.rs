@@ -1,0 +1,85 @@
+//! Trace of one request: its context, read at the head and written at each attempt, and what its spans need at the end.
+
+mod headers;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::HeaderMap;
+use pailou_snapshot::PathMatch;
+use pailou_telemetry::{
+    ids::{SpanId, TraceId},
+    trace_context::Traceparent,
+};
+
+use crate::tracer::Tracer;
+
+/// Trace of a request whose Gateway has traces.
+pub(crate) struct RequestTrace {
+    pub(crate) tracer: Arc<Tracer>,
+    pub(crate) trace_id: TraceId,
+    /// The client's span.
+    pub(crate) parent: Option<SpanId>,
+    /// The gateway's span of the request.
+    pub(crate) span_id: SpanId,
+    is_random: bool,
+    /// Data of its spans, if they are kept.
+    pub(crate) kept: Option<Box<KeptTrace>>,
+}
+
+/// Data of a request's spans that nothing but a trace needs.
+#[derive(Default)]
+pub(crate) struct KeptTrace {
+    /// `tracestate`, as the client sent it.
+    pub(crate) trace_state: String,
+    /// The client, as the listener finds it.
+    pub(crate) client: Option<IpAddr>,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
+    /// Port that the client came by.
+    pub(crate) port: u16,
+    /// The path of the match that the rule took the request by.
+    pub(crate) route: Option<PathMatch>,
+    /// The client wants a stream of events.
+    pub(crate) is_stream: bool,
+    /// The most tokens that the answer may have.
+    pub(crate) max_tokens: Option<u64>,
+    /// The model that the engine says answered.
+    pub(crate) response_model: Option<Box<str>>,
+    /// Why the model ended its answer.
+    pub(crate) finish_reason: Option<Box<str>>,
+}
+
+impl RequestTrace {
+    /// Goes on with the trace that a request belongs to, or begins one. A context that is not valid is removed, lest it goes on to backends.
+    pub(crate) fn begin(tracer: Arc<Tracer>, map: &mut HeaderMap) -> Self {
+        let propagators = tracer.settings.propagators;
+        let context = headers::extract(map, propagators);
+        let (trace_id, parent, is_random) = match context.parent {
+            Some(parent) => (parent.trace_id, Some(parent.span_id), parent.is_random),
+            None => (TraceId::from_random(fastrand::u128(..)), None, false),
+        };
+        let span_id = SpanId::from_random(fastrand::u64(..));
+        let is_kept = tracer.settings.sampler.keeps(trace_id, context.is_sampled);
+        let kept = is_kept.then(|| {
+            let trace_state = if propagators.has_trace_context { headers::trace_state(map) } else { String::new() };
+            Box::new(KeptTrace { trace_state, ..KeptTrace::default() })
+        });
+        Self { tracer, trace_id, parent, span_id, is_random, kept }
+    }
+
+    /// Puts the context for one attempt into its headers; gives the attempt's span.
+    pub(crate) fn begin_attempt(&self, map: &mut HeaderMap) -> SpanId {
+        let span_id = SpanId::from_random(fastrand::u64(..));
+        headers::inject(map, self.tracer.settings.propagators, self.context_of(span_id), self.span_id);
+        span_id
+    }
+
+    /// Flags of its `traceparent`.
+    pub(crate) fn flags(&self) -> u8 {
+        self.context_of(self.span_id).flags()
+    }
+
+    fn context_of(&self, span_id: SpanId) -> Traceparent {
+        Traceparent { trace_id: self.trace_id, span_id, is_sampled: self.kept.is_some(), is_random: self.is_random }
+    }
+}
