@@ -8,13 +8,16 @@ use pailou_api::{
     envoy::backend::BackendEndpoint,
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
-use pailou_snapshot::{Address, Endpoint, EndpointKey, Name, Transport};
+use pailou_snapshot::{Address, Endpoint, EndpointKey, EndpointRole, Name, Transport};
 
 use super::{
     index::Index,
     pools::TWIN_SUFFIX,
     settings::{Mode, Settings},
 };
+
+/// Labels that name a pod's role, the first that is known counts: llm-d's, and those of RoleBasedGroups, as in ACK, of both versions.
+const ROLE_LABELS: [&str; 3] = ["llm-d.ai/role", "rbg.workloads.x-k8s.io/role-name", "rolebasedgroup.workloads.x-k8s.io/role"];
 
 /// The endpoints of a group.
 pub(crate) fn of(index: &Index<'_>, settings: &Settings, key: &EndpointKey) -> Vec<Endpoint> {
@@ -49,7 +52,15 @@ fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &
         let ready = slice.spec.endpoints.iter().filter(|endpoint| endpoint.ready && !endpoint.terminating);
         for address in ready.flat_map(|endpoint| endpoint.addresses.first()) {
             let address = SocketAddr::new(*address, target.port);
-            found.insert(address, Endpoint { address: Address::Socket(address), name: address.to_string().into(), priority: 0 });
+            found.insert(
+                address,
+                Endpoint {
+                    address: Address::Socket(address),
+                    name: address.to_string().into(),
+                    priority: 0,
+                    role: EndpointRole::Decode,
+                },
+            );
         }
     }
     found.into_values().collect()
@@ -97,10 +108,17 @@ fn of_selector(
     for pod in chosen {
         let Some(ip) = pod.spec.ips.first() else { continue };
         let name: Arc<str> = pod.meta.name.as_str().into();
-        let of_port = |port| Endpoint { address: Address::Socket(SocketAddr::new(*ip, port)), name: name.clone(), priority: 0 };
+        let role = role(pod);
+        let of_port =
+            |port| Endpoint { address: Address::Socket(SocketAddr::new(*ip, port)), name: name.clone(), priority: 0, role };
         found.extend(ports(pod).into_iter().map(of_port));
     }
     found
+}
+
+fn role(pod: &Pod) -> EndpointRole {
+    let labels = ROLE_LABELS.iter().filter_map(|label| pod.meta.labels.get(*label));
+    labels.filter_map(|name| EndpointRole::from_name(name)).next().unwrap_or_default()
 }
 
 fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
@@ -109,7 +127,7 @@ fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
     let endpoint = |it: &BackendEndpoint| {
         let address = address(it)?;
         let name = it.hostname.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
-        Some(Endpoint { name: name.into(), address, priority })
+        Some(Endpoint { name: name.into(), address, priority, role: EndpointRole::Decode })
     };
     backend.spec.endpoints.iter().filter_map(endpoint).collect()
 }

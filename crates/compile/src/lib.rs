@@ -85,6 +85,7 @@ mod authorities;
 mod backend_limits;
 mod backends;
 mod clusters;
+mod disaggregation;
 mod draft;
 mod endpoints;
 mod kv_events;

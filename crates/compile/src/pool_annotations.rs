@@ -3,7 +3,7 @@
 use pailou_api::InferencePool;
 use pailou_snapshot::{ModelServer, RoutingStrategy};
 
-use crate::{backend_limits::LIMIT_ANNOTATION, kv_events, queueing};
+use crate::{backend_limits::LIMIT_ANNOTATION, disaggregation, kv_events, queueing};
 
 const RUNTIME_ANNOTATION: &str = "inference.networking.x-k8s.io/model-server-runtime";
 const STRATEGY_ANNOTATION: &str = "inference.networking.x-k8s.io/routing-strategy";
@@ -42,7 +42,13 @@ pub(crate) fn strategy(pool: &InferencePool, warnings: &mut Vec<String>) -> Rout
 /// Warns of annotations in these domains that are not acted on.
 pub(crate) fn warn_of_unknown(pool: &InferencePool, warnings: &mut Vec<String>) {
     let own = [RUNTIME_ANNOTATION, STRATEGY_ANNOTATION, LIMIT_ANNOTATION];
-    let is_known = |key: &str| own.iter().chain(&kv_events::ANNOTATIONS).chain(&queueing::ANNOTATIONS).any(|known| *known == key);
+    let is_known = |key: &str| {
+        own.iter()
+            .chain(&kv_events::ANNOTATIONS)
+            .chain(&queueing::ANNOTATIONS)
+            .chain(&disaggregation::ANNOTATIONS)
+            .any(|known| *known == key)
+    };
     let keys = pool.meta.annotations.keys().filter(|key| DOMAINS.iter().any(|domain| key.starts_with(domain)));
     warnings.extend(keys.filter(|key| !is_known(key)).map(|key| format!("annotation {key} is not acted on")));
 }

@@ -14,6 +14,7 @@ use pailou_api::{
 use pailou_snapshot::{Cluster, Failure, FailureMode, Name, PickerKind, Pool};
 
 use super::{
+    disaggregation::disaggregation,
     gateway::Gateways,
     ids::{ById, GatewayId, PolicyId, PoolId},
     index::{Index, name_of},
@@ -216,7 +217,7 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
     let mut warnings = Vec::new();
     let set = models.of_pool(object.spec.version.group(), &object.meta.namespace, &object.meta.name);
     let queueing = queueing(object, &picker, &mut warnings);
-    let pool = Pool {
+    let mut pool = Pool {
         name: pool_name(index, object),
         runtime: pool_annotations::runtime(object, &mut warnings),
         strategy: pool_annotations::strategy(object, &mut warnings),
@@ -225,8 +226,10 @@ pub(crate) fn pool(index: &Index<'_>, models: &Models, object: &InferencePool, p
         any_model: set.any_model,
         objectives: set.objectives,
         kv_events: kv_events(object, &mut warnings),
+        disaggregation: None,
         queueing,
     };
+    pool.disaggregation = disaggregation(&object.meta, pool.runtime, &pool.picker, &mut warnings);
     pool_annotations::warn_of_unknown(object, &mut warnings);
     if pool.kv_events.is_some() {
         kv_events::check_use(pool.strategy, &pool.picker, &mut warnings);

@@ -1,11 +1,11 @@
 //! Queueing of requests while an InferencePool is saturated, from its annotations.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use pailou_api::{Duration as SpecDuration, InferencePool, Meta, Quantity};
+use pailou_api::{InferencePool, Meta, Quantity};
 use pailou_snapshot::{PickerKind, Queueing};
 
-use crate::annotation::number;
+use crate::annotation::{number, parsed, time};
 
 const ANNOTATION: &str = "pailou.dev/queueing";
 const MAX_REQUESTS_ANNOTATION: &str = "pailou.dev/queue-max-requests";
@@ -38,7 +38,7 @@ pub(crate) fn queueing(pool: &InferencePool, picker: &PickerKind, warnings: &mut
         }
         is_some
     });
-    let timeout = timeout(meta, warnings);
+    let timeout = time(meta, TIMEOUT_ANNOTATION, MOST_TIMEOUT, warnings);
     let max_concurrency = number(meta, MAX_CONCURRENCY_ANNOTATION, MOST_MAX_CONCURRENCY, warnings);
     if !is_on {
         if meta.annotation(ANNOTATION).is_none() {
@@ -67,25 +67,6 @@ fn is_on(meta: &Meta, warnings: &mut Vec<String>) -> bool {
         Some(other) => {
             warnings.push(format!("annotation {ANNOTATION}: {other:?} is ignored; \"true\" or \"false\" is expected"));
             false
-        }
-    }
-}
-
-fn timeout(meta: &Meta, warnings: &mut Vec<String>) -> Option<Duration> {
-    let timeout = parsed::<SpecDuration>(meta, TIMEOUT_ANNOTATION, warnings)?.as_std();
-    let is_good = !timeout.is_zero() && timeout <= MOST_TIMEOUT;
-    if !is_good {
-        warnings.push(format!("annotation {TIMEOUT_ANNOTATION}: {timeout:?} is ignored; more than 0s and at most 1h is expected"));
-    }
-    is_good.then_some(timeout)
-}
-
-fn parsed<T: FromStr<Err: Display>>(meta: &Meta, annotation: &str, warnings: &mut Vec<String>) -> Option<T> {
-    match meta.annotation(annotation)?.trim().parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            warnings.push(format!("annotation {annotation} is ignored: {error}"));
-            None
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use pailou_picker::{PickRequest, PoolState};
-use pailou_snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::Builder;
 
 const ROUNDS: u32 = 5_000;
@@ -52,6 +52,7 @@ fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         objectives: Default::default(),
         kv_events: None,
         queueing: None,
+        disaggregation: None,
     })
 }
 
@@ -60,6 +61,7 @@ fn endpoints(count: u16) -> Vec<Endpoint> {
         address: Address::Socket(([127, 0, 0, 1], 10_000 + number).into()),
         name: format!("pod-{number}").into(),
         priority: 0,
+        role: EndpointRole::Decode,
     };
     (0..count).map(endpoint).collect()
 }

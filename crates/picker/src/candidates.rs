@@ -6,7 +6,7 @@ use crate::{
     endpoint::{Members, PoolEndpoint},
     kv_events::CachedTokens,
     load::Load,
-    pick_request::{Affinity, PickRequest},
+    pick_request::{Affinity, PickRequest, Stage},
     prefix::{Chain, Matches},
     rendezvous::Beginning,
     score::{Candidate, adapter_affinity},
@@ -62,6 +62,7 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         let (member, priority) = (member as u32, endpoint.endpoint.priority);
         Candidate { member, priority, failing, prefix, likely: prefix, adapter, distance, ..Candidate::default() }
     };
+    let has_roles = members.has_roles || request.stage == Stage::Prefill;
     let mut others = 0;
     let mut candidates = Vec::with_capacity(count.min(MOST_JUDGED));
     // The prompt's home: its nearness, its place, and its place among the candidates where it is judged anyway.
@@ -70,6 +71,9 @@ pub(crate) fn eligible(members: &Members, prefixes: &Prefixes<'_>, now: Instant)
         let member = (start + place) % count;
         let endpoint = &members.endpoints[member];
         if request.subset.is_some_and(|subset| !subset.contains(&endpoint.address)) {
+            continue;
+        }
+        if has_roles && !request.stage.suits(endpoint.endpoint.role) {
             continue;
         }
         let failing = endpoint.record.failures.is_last(now) || is_avoided(endpoint);

@@ -131,6 +131,20 @@ impl Accuracy {
 pub(crate) struct Members {
     pub(crate) pool: Arc<Pool>,
     pub(crate) endpoints: Box<[Arc<PoolEndpoint>]>,
+    /// Not every endpoint decodes.
+    pub(crate) has_roles: bool,
+    /// One of them prefills for others.
+    pub(crate) has_prefill: bool,
     pub(crate) index: Arc<PrefixIndex>,
     pub(crate) queue: Arc<Queue>,
+}
+
+impl Members {
+    /// The same pool with other settings and endpoints.
+    pub(crate) fn succeeded(&self, pool: Arc<Pool>, endpoints: Box<[Arc<PoolEndpoint>]>) -> Self {
+        let role = |endpoint: &Arc<PoolEndpoint>| endpoint.endpoint.role;
+        let has_roles = endpoints.iter().any(|endpoint| !role(endpoint).can_decode());
+        let has_prefill = endpoints.iter().any(|endpoint| role(endpoint).can_prefill());
+        Self { pool, endpoints, has_roles, has_prefill, index: Arc::clone(&self.index), queue: Arc::clone(&self.queue) }
+    }
 }

@@ -44,7 +44,7 @@ mod tokens;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
-pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest};
+pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest, Stage};
 pub use self::picked::Picked;
 pub use self::queue::{
     QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueGauge, QueueLevel, QueueOutcome, QueueReport, QueueTerms,

@@ -8,7 +8,7 @@ use crate::{
     candidates::{
         MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, saturation_of_pool,
     },
-    endpoint::Members,
+    endpoint::{Members, PoolEndpoint},
     load::Tokens,
     pick_request::{PickError, PickRequest},
     picked::{ExactPick, Picked, Reservation, Seen},
@@ -101,7 +101,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         candidates.shrink_to_fit();
     }
     let reservation = Reservation::held(members, candidates[0].member, tokens);
-    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len() };
+    let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
+    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
     if let Some((exact, prompt)) = exact {
         let expected = exact.picked(picked.endpoint().slot, prompt, now);
@@ -112,8 +113,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
 
 /// The error of a request that others wait before: it waits, too, if the pool has an endpoint for it.
 fn waits_or_absent(members: &Members, request: &PickRequest<'_>) -> PickError {
-    let is_in = |subset: &[SocketAddr]| members.endpoints.iter().any(|endpoint| subset.contains(&endpoint.address));
-    match request.subset.is_none_or(is_in) {
+    let is_in = |endpoint: &Arc<PoolEndpoint>| request.subset.is_none_or(|subset| subset.contains(&endpoint.address));
+    match members.endpoints.iter().any(|endpoint| is_in(endpoint) && request.stage.suits(endpoint.endpoint.role)) {
         true => PickError::Saturated { retry_after: RETRY_AFTER },
         false => PickError::NoEndpoints,
     }
@@ -129,7 +130,7 @@ pub(crate) fn hold(shared: &Arc<Shared>, addresses: &[SocketAddr], tokens: Token
     let first = ranked.first()?.member;
     members.endpoints[first as usize].record.in_flight.reserve(tokens);
     let reservation = Reservation::held(members, first, tokens);
-    let seen = Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0 };
+    let seen = Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0, prompt_tokens: None };
     Some(Picked::new(Arc::clone(shared), reservation, seen, Chain::default()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use pailou_snapshot::Criticality;
+use pailou_snapshot::{Criticality, EndpointRole};
 
 use crate::{queue::QueueOutcome, tokens::PromptTokens};
 
@@ -29,6 +29,28 @@ pub struct PickRequest<'a> {
     pub avoided: &'a [bool],
     /// The endpoint that the client's earlier requests went to.
     pub affinity: Option<Affinity>,
+    /// What the endpoint is to do.
+    pub stage: Stage,
+}
+
+/// Part of a request that an endpoint serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// All of it, or all after a prefill elsewhere.
+    #[default]
+    Decode,
+    /// The computation of its prompt, for another endpoint.
+    Prefill,
+}
+
+impl Stage {
+    /// Whether endpoints of this role serve it.
+    pub(crate) fn suits(self, role: EndpointRole) -> bool {
+        match self {
+            Self::Decode => role.can_decode(),
+            Self::Prefill => role.can_prefill(),
+        }
+    }
 }
 
 /// An endpoint that comes before all others of its priority which are as healthy.

@@ -58,6 +58,8 @@ pub(crate) struct Seen {
     pub(crate) judged: usize,
     pub(crate) saturation: f32,
     pub(crate) prompt_bytes: usize,
+    /// Tokens of the prompt, where they are known.
+    pub(crate) prompt_tokens: Option<u64>,
 }
 
 impl Picked {
@@ -88,6 +90,17 @@ impl Picked {
     pub fn ranked(&self) -> impl Iterator<Item = &Endpoint> {
         let members = &self.reservation.members.endpoints;
         self.seen.ranked[self.at..].iter().map(|candidate| &members[candidate.member as usize].endpoint)
+    }
+
+    /// Tokens of the prompt that the current endpoint has not cached, as far as can be told: four bytes to a token where they are not known.
+    pub fn uncached_tokens(&self) -> u64 {
+        let bytes = self.seen.prompt_bytes as u64;
+        let cached = u64::from(self.seen.ranked[self.at].prefix).min(bytes);
+        match self.seen.prompt_tokens {
+            Some(tokens) if bytes > 0 => tokens * (bytes - cached) / bytes,
+            Some(tokens) => tokens,
+            None => (bytes - cached) / 4,
+        }
     }
 
     /// Whether there is an endpoint to fail over to.

@@ -103,6 +103,8 @@ impl PoolState {
         let members = Members {
             pool: Arc::clone(&pool),
             endpoints: Box::default(),
+            has_roles: false,
+            has_prefill: false,
             index: Arc::new(PrefixIndex::new()),
             queue: Arc::default(),
         };
@@ -151,8 +153,7 @@ impl PoolState {
         if Arc::ptr_eq(&before.pool, &pool) && before.endpoints.iter().map(|state| &state.endpoint).eq(endpoints) {
             return prepare(&before.endpoints);
         }
-        let (index, queue) = (Arc::clone(&before.index), Arc::clone(&before.queue));
-        let members = Arc::new(Members { endpoints: succeed(&before, endpoints, now), pool, index, queue });
+        let members = Arc::new(before.succeeded(pool, succeed(&before, endpoints, now)));
         prepare(&members.endpoints);
         if members.pool.queueing.is_some() {
             members.queue.turn_on();
@@ -223,6 +224,11 @@ impl PoolState {
     /// order. `None`: the pool has none of them.
     pub fn hold(&self, endpoints: &[SocketAddr], input_bytes: usize) -> Option<Picked> {
         pick::hold(&self.shared, endpoints, Tokens::estimate(input_bytes, None))
+    }
+
+    /// Whether it has endpoints that prefill for others.
+    pub fn has_prefill(&self) -> bool {
+        self.shared.members.load().has_prefill
     }
 
     /// All endpoints.

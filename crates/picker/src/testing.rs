@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_snapshot::{Address, Criticality, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Criticality, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{PickRequest, Picked, PoolState, metrics::Figures};
@@ -55,6 +55,7 @@ pub(crate) fn pool(strategy: RoutingStrategy) -> Arc<Pool> {
         objectives: Default::default(),
         kv_events: None,
         queueing: None,
+        disaggregation: None,
     })
 }
 
@@ -63,8 +64,12 @@ pub(crate) fn address(number: usize) -> SocketAddr {
 }
 
 pub(crate) fn endpoints(numbers: impl IntoIterator<Item = usize>) -> Vec<Endpoint> {
-    let endpoint =
-        |number| Endpoint { address: Address::Socket(address(number)), name: format!("pod-{number}").into(), priority: 0 };
+    let endpoint = |number| Endpoint {
+        address: Address::Socket(address(number)),
+        name: format!("pod-{number}").into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+    };
     numbers.into_iter().map(endpoint).collect()
 }
 
@@ -88,4 +93,9 @@ pub(crate) fn prompted(prompt: &[u8]) -> PickRequest<'_> {
 pub(crate) fn prompt(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.alphanumeric() as u8).take(bytes).collect()
+}
+
+/// Endpoints with these roles, numbered from 0.
+pub(crate) fn with_roles(roles: &[EndpointRole]) -> Vec<Endpoint> {
+    endpoints(0..roles.len()).into_iter().zip(roles).map(|(endpoint, role)| Endpoint { role: *role, ..endpoint }).collect()
 }

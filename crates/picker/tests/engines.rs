@@ -9,7 +9,7 @@ use std::{
 
 use pailou_picker::{EndpointReport, PickRequest, PoolState};
 use pailou_sim::{Config, MetricsDialect, Sim};
-use pailou_snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::{io::AsyncWriteExt, net::TcpStream, runtime::Handle};
 
 fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
@@ -23,11 +23,12 @@ fn pool(runtime: ModelServer, strategy: RoutingStrategy) -> Arc<Pool> {
         objectives: Default::default(),
         kv_events: None,
         queueing: None,
+        disaggregation: None,
     })
 }
 
 fn endpoint(sim: &Sim) -> Endpoint {
-    Endpoint { address: Address::Socket(sim.addr()), name: sim.addr().to_string().into(), priority: 0 }
+    Endpoint { address: Address::Socket(sim.addr()), name: sim.addr().to_string().into(), priority: 0, role: EndpointRole::Decode }
 }
 
 /// An engine that runs two requests at once.

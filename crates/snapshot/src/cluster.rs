@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, sync::Arc, ti
 
 use http::{HeaderName, StatusCode};
 
-use super::{ConnectionSettings, Name, Pool, UpstreamTls};
+use super::{ConnectionSettings, EndpointRole, Name, Pool, UpstreamTls};
 
 /// An index into [`super::Snapshot::clusters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +107,8 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// 0 is used first; 1 and above are fallbacks.
     pub priority: u8,
+    /// Stages of requests that it serves, in a pool that tells them apart.
+    pub role: EndpointRole,
 }
 
 /// Address of an endpoint.

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod connection;
 mod contenders;
+mod endpoint_role;
 mod ext_proc;
 mod external_auth;
 mod filter;
@@ -48,6 +49,7 @@ pub use cluster::{
 };
 pub use connection::{ConnectionSettings, DnsFamily, DnsSettings, UpstreamHttp2};
 pub use contenders::{Contender, KnownRequest, Miss};
+pub use endpoint_role::EndpointRole;
 pub use ext_proc::{BodyProcessing, ExtProc, ProcessedParts};
 pub use external_auth::{AuthPath, AuthProtocol, AuthSettings, ContextExtensions, ExternalAuth, RouteMetadata};
 pub use filter::{
@@ -73,7 +75,8 @@ pub use path::{EscapedSlashes, NormalPath, PathError, PathNormalization, normal_
 pub use policy::{CircuitBreaker, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts};
 pub use policy_cookies::{CookieHosts, PolicyCookies};
 pub use pool::{
-    Criticality, FailureMode, KvEvents, ModelServer, ModelTarget, OnePool, PickerKind, Pool, PoolModel, Queueing, RoutingStrategy,
+    Criticality, Disaggregation, FailureMode, KvConnector, KvEvents, ModelServer, ModelTarget, OnePool, PickerKind, Pool,
+    PoolModel, Queueing, RoutingStrategy,
 };
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};

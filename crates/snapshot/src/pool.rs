@@ -27,6 +27,32 @@ pub struct Pool {
     pub kv_events: Option<KvEvents>,
     /// How requests wait while it is saturated; `None` if they do not.
     pub queueing: Option<Queueing>,
+    /// How its endpoints that prefill serve those that decode, where it has such; `None` if they do not.
+    pub disaggregation: Option<Disaggregation>,
+}
+
+/// Prefill at one endpoint and decode at another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disaggregation {
+    /// The way of the KV cache from one to the other.
+    pub connector: KvConnector,
+    /// Fewest tokens of a prompt that are worth another endpoint's prefill: those that the endpoint that decodes has not cached.
+    pub min_uncached_tokens: u32,
+    /// How long a prefill takes at the most.
+    pub prefill_timeout: Duration,
+    /// Port of SGLang's bootstrap server at endpoints that prefill.
+    pub bootstrap_port: u16,
+}
+
+/// Protocol by which engines hand KV cache over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvConnector {
+    /// vLLM's NixlConnector: one after the other, with `kv_transfer_params`.
+    Nixl,
+    /// SGLang's bootstrap server: both at once, with a room.
+    Sglang,
+    /// llm-d's sidecar beside the engine that decodes, which prefills where a header says.
+    LlmdSidecar,
 }
 
 /// Bounds of the requests that wait in the gateway while a pool is saturated.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pailou_picker::{PendingScrape, PickRequest, Picked, PoolState};
-use pailou_snapshot::{Address, Endpoint, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::picker::{
@@ -58,6 +58,7 @@ impl Pailou {
             objectives: Default::default(),
             kv_events: None,
             queueing: None,
+            disaggregation: None,
         });
         let state = |_| PoolState::new_at(Arc::clone(&pool), &[], runtime.handle(), epoch);
         Ok(Self {
@@ -144,7 +145,12 @@ fn address(replica: ReplicaId) -> SocketAddr {
 }
 
 fn endpoint(replica: ReplicaId) -> Endpoint {
-    Endpoint { address: Address::Socket(address(replica)), name: format!("pod-{replica}").into(), priority: 0 }
+    Endpoint {
+        address: Address::Socket(address(replica)),
+        name: format!("pod-{replica}").into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+    }
 }
 
 fn replica(picked: &Picked) -> Option<ReplicaId> {

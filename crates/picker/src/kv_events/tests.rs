@@ -4,7 +4,7 @@ mod publisher;
 
 use std::{sync::Arc, time::Duration};
 
-use pailou_snapshot::{Address, Endpoint, KvEvents, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, KvEvents, Pool, RoutingStrategy};
 
 use self::publisher::{Publisher, cleared, removed, stored};
 use super::*;
@@ -207,7 +207,12 @@ async fn picks_know_what_is_cached_where_engines_tell() {
     setup.publisher.serve_replay(0).await;
     setup.until(64, true).await;
     // Nothing is known of the other: no publisher answers at its address.
-    let other = Endpoint { address: Address::Socket(([127, 0, 0, 2], 10_000).into()), name: "other".into(), priority: 0 };
+    let other = Endpoint {
+        address: Address::Socket(([127, 0, 0, 2], 10_000).into()),
+        name: "other".into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+    };
     let pool = Arc::clone(&setup.state.members().pool);
     setup.state.update(pool, &[vec![other], endpoints([0])].concat());
     let (text, tokens) = (prompt(2, 400), tokens());
@@ -242,7 +247,12 @@ async fn a_prompt_is_expected_where_its_request_failed_over_to() {
     setup.publisher.accept().await;
     setup.publisher.serve_replay(0).await;
     setup.until(0, true).await;
-    let other = Endpoint { address: Address::Socket(([127, 0, 0, 2], 10_000).into()), name: "other".into(), priority: 0 };
+    let other = Endpoint {
+        address: Address::Socket(([127, 0, 0, 2], 10_000).into()),
+        name: "other".into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+    };
     let pool = Arc::clone(&setup.state.members().pool);
     setup.state.update(Arc::clone(&pool), &[vec![other], endpoints([0])].concat());
     let (text, tokens) = (prompt(2, 400), PromptTokens::new(tokens().into(), None, None));

@@ -1,3 +1,5 @@
+mod roles;
+
 use std::{collections::HashSet, thread};
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::Ipv4Addr};
 
-use pailou_snapshot::{Address, Endpoint, KvEvents, Pool, RoutingStrategy};
+use pailou_snapshot::{Address, Endpoint, EndpointRole, KvEvents, Pool, RoutingStrategy};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -27,6 +27,7 @@ impl Setup {
             address: Address::Socket(([127, 0, 0, host], port).into()),
             name: format!("pod-{host}").into(),
             priority: 0,
+            role: EndpointRole::Decode,
         });
         Self { state: PoolState::new(pool, &endpoints, &Handle::current()), engine }
     }
@@ -187,6 +188,7 @@ async fn engines_are_asked_that_the_request_may_go_to() {
             address: Address::Socket(([127, 0, 1, host], 9).into()),
             name: format!("pod-{host}").into(),
             priority,
+            role: EndpointRole::Decode,
         };
         (0..).zip(priorities).map(endpoint).collect()
     };

@@ -1,7 +1,7 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Barrier, time::Duration};
 
 use pailou_snapshot::{
-    ClusterKind, EndpointKey, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion, UpstreamTls,
+    ClusterKind, EndpointKey, EndpointRole, HashSource, HealthChecks, LoadBalancer, Name, Protocol, Roots, TlsVersion, UpstreamTls,
 };
 use proptest::{collection::vec, prelude::*};
 use tokio::runtime::Runtime;
@@ -28,7 +28,7 @@ fn settings(load_balancer: LoadBalancer, health: HealthChecks) -> Arc<Cluster> {
 
 fn endpoint(number: u8, priority: u8) -> Endpoint {
     let address = SocketAddr::from(([10, 0, 0, number], 8000));
-    Endpoint { address: Address::Socket(address), name: format!("pod-{number}").into(), priority }
+    Endpoint { address: Address::Socket(address), name: format!("pod-{number}").into(), priority, role: EndpointRole::Decode }
 }
 
 fn endpoints(numbers: impl IntoIterator<Item = u8>) -> Arc<[Endpoint]> {

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pailou_snapshot::{
-    Address, Cluster, ClusterKey, ClusterKind, Endpoint, EndpointKey, Failure, HealthChecks, HealthProbe, LoadBalancer, Name,
-    Protocol, Roots, San, TlsVersion, UpstreamTls,
+    Address, Cluster, ClusterKey, ClusterKind, Endpoint, EndpointKey, EndpointRole, Failure, HealthChecks, HealthProbe,
+    LoadBalancer, Name, Protocol, Roots, San, TlsVersion, UpstreamTls,
 };
 use tokio::net::TcpListener;
 
@@ -100,7 +100,12 @@ fn cluster_with_tls(
     };
     let endpoints = addresses
         .iter()
-        .map(|&address| Endpoint { address: Address::Socket(address), name: address.to_string().into(), priority: 0 })
+        .map(|&address| Endpoint {
+            address: Address::Socket(address),
+            name: address.to_string().into(),
+            priority: 0,
+            role: EndpointRole::Decode,
+        })
         .collect();
     let background = super::background(Handle::current(), Dns::new(Handle::current(), Overrides::default()));
     ClusterState::new(Arc::new(settings), endpoints, None, &background)

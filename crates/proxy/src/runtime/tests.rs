@@ -2,8 +2,8 @@ use std::{net::SocketAddr, sync::Weak};
 
 use pailou_picker::PickRequest;
 use pailou_snapshot::{
-    Address, ClientPolicy, Cluster, ClusterKind, HashSource, HealthChecks, HostMap, LoadBalancer, ModelServer, Name, PickerKind,
-    Pool, PortService, Protocol, RoutingStrategy,
+    Address, ClientPolicy, Cluster, ClusterKind, EndpointRole, HashSource, HealthChecks, HostMap, LoadBalancer, ModelServer, Name,
+    PickerKind, Pool, PortService, Protocol, RoutingStrategy,
 };
 use tokio::runtime::Handle;
 
@@ -40,7 +40,10 @@ fn snapshot(clusters: Vec<Arc<Cluster>>, pools: &[&str]) -> Arc<Snapshot> {
 
 fn cell(numbers: &[u8]) -> Arc<[Endpoint]> {
     let address = |&number| Address::Socket(SocketAddr::from(([10, 0, 0, number], 80)));
-    numbers.iter().map(|number| Endpoint { address: address(number), name: "pod".into(), priority: 0 }).collect()
+    numbers
+        .iter()
+        .map(|number| Endpoint { address: address(number), name: "pod".into(), priority: 0, role: EndpointRole::Decode })
+        .collect()
 }
 
 #[tokio::test]
@@ -134,6 +137,7 @@ async fn a_pools_picker_carries_over_and_learns_of_new_endpoints() {
         objectives: HashMap::default(),
         kv_events: None,
         queueing: None,
+        disaggregation: None,
     };
     let mut settings = Cluster::clone(&cluster("a", LoadBalancer::LeastRequest));
     settings.key.endpoints = key.clone();

@@ -1,15 +1,15 @@
 //! A compilation's result, in words for people who compare it with the specification.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use pailou_compile::{
     Compiled,
     status::{Condition, Severity, StatusBody},
 };
 use pailou_snapshot::{
-    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ConnectionSettings, ExtProc, ExternalAuth, Filters,
-    Forward, HealthChecks, HttpFilter, Listener, ListenerRef, LoadBalancer, PathMatch, PickerKind, Port, ProcessedParts,
-    RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ConnectionSettings, Disaggregation, EndpointRole,
+    ExtProc, ExternalAuth, Filters, Forward, HealthChecks, HttpFilter, KvConnector, Listener, ListenerRef, LoadBalancer,
+    ModelServer, PathMatch, PickerKind, Pool, Port, ProcessedParts, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
 };
 
 use super::printed::{changed, printed};
@@ -367,7 +367,8 @@ fn clusters(out: &mut String, compiled: &Compiled) {
         let endpoints = &compiled.endpoints[&cluster.key.endpoints];
         let shown = endpoints.iter().map(|it| {
             let fallback = if it.priority > 0 { format!(" priority {}", it.priority) } else { String::new() };
-            format!("{} ({}){fallback}", it.address, it.name)
+            let role = if it.role == EndpointRole::Decode { String::new() } else { format!(" {:?}", it.role) };
+            format!("{} ({}){fallback}{role}", it.address, it.name)
         });
         line(out, 2, &format!("endpoints: {}", quoted(&shown.collect::<Vec<_>>().join(", "))));
     }
@@ -412,7 +413,21 @@ pub(crate) fn cluster(out: &mut String, cluster: &Cluster) {
         models.iter().for_each(|(name, model)| line(out, 2, &format!("model {name}: {}", quoted(&printed(model)))));
         pool.any_model.iter().for_each(|model| line(out, 2, &format!("any model: {}", quoted(&printed(model)))));
         pool.kv_events.iter().for_each(|events| line(out, 2, &format!("kv events: {}", quoted(&format!("{events:?}")))));
+        // Every pool has it by its engine: only what annotations change is shown.
+        if let Some(apart) = pool.disaggregation.filter(|apart| *apart != by_engine(pool)) {
+            line(out, 2, &format!("prefill apart: {}", quoted(&format!("{apart:?}"))));
+        }
         let objectives: BTreeMap<_, _> = pool.objectives.iter().collect();
         objectives.iter().for_each(|(name, priority)| line(out, 2, &format!("objective {name}: {priority}")));
+    }
+}
+
+/// Prefill apart in a pool without annotations.
+fn by_engine(pool: &Pool) -> Disaggregation {
+    Disaggregation {
+        connector: if pool.runtime == ModelServer::Sglang { KvConnector::Sglang } else { KvConnector::Nixl },
+        min_uncached_tokens: 512,
+        prefill_timeout: Duration::from_secs(120),
+        bootstrap_port: 8998,
     }
 }

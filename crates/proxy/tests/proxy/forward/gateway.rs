@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use pailou_proxy::{Proxy, access_log::Sink};
 use pailou_snapshot::{
     Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
-    ConnectionListener, Endpoint, EndpointKey, Endpoints, Failure, Forward, HealthChecks, HostMap, HostPattern, ListenerName,
-    LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
+    ConnectionListener, Endpoint, EndpointKey, EndpointRole, Endpoints, Failure, Forward, HealthChecks, HostMap, HostPattern,
+    ListenerName, LoadBalancer, Name, Port, PortKey, PortService, Protocol, RouteKind, RouteName, ServerTls, Snapshot, TlsListener,
 };
 
 use crate::support::{log::Log, options};
@@ -141,7 +141,11 @@ fn cluster(place: usize) -> Cluster {
 }
 
 fn endpoints(clusters: &[&[SocketAddr]]) -> Endpoints {
-    let endpoint =
-        |address: &SocketAddr| Endpoint { address: Address::Socket(*address), name: address.to_string().into(), priority: 0 };
+    let endpoint = |address: &SocketAddr| Endpoint {
+        address: Address::Socket(*address),
+        name: address.to_string().into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+    };
     clusters.iter().enumerate().map(|(place, addresses)| (key(place), addresses.iter().map(endpoint).collect())).collect()
 }

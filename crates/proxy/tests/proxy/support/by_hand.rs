@@ -5,9 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use pailou_proxy::{Proxy, access_log::Sink};
 use pailou_snapshot::{
     Action, Address, BackendRef, Backends, BreakerId, BreakerKey, ClientPolicy, Cluster, ClusterId, ClusterKey, ClusterKind,
-    Conditions, Endpoint, EndpointKey, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer, ModelServer, Name,
-    PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable, RoutingStrategy, Rule,
-    Snapshot, ValueMatch,
+    Conditions, Endpoint, EndpointKey, EndpointRole, Endpoints, HealthChecks, HostMap, Listener, ListenerName, LoadBalancer,
+    ModelServer, Name, PathMatch, PickerKind, Pool, Port, PortService, Protocol, RouteKind, RouteMatch, RouteName, RouteTable,
+    RoutingStrategy, Rule, Snapshot, ValueMatch,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -117,6 +117,7 @@ fn pool() -> Pool {
         objectives: Default::default(),
         kv_events: None,
         queueing: None,
+        disaggregation: None,
     }
 }
 
@@ -166,7 +167,12 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
 fn endpoints(engines: &[SocketAddr]) -> Endpoints {
     let endpoints = engines
         .iter()
-        .map(|address| Endpoint { address: Address::Socket(*address), name: address.to_string().into(), priority: 0 })
+        .map(|address| Endpoint {
+            address: Address::Socket(*address),
+            name: address.to_string().into(),
+            priority: 0,
+            role: EndpointRole::Decode,
+        })
         .collect();
     Endpoints::from([(EndpointKey::Pool(pool_name()), endpoints)])
 }
