@@ -76,7 +76,7 @@ fn count(value: &[u8]) -> Option<u64> {
 }
 
 /// Texts and lists in a list, which are prompts; the tokens of one are none. The list is valid JSON.
-fn elements(value: &[u8]) -> u64 {
+pub(crate) fn elements(value: &[u8]) -> u64 {
     if value.first() != Some(&b'[') {
         return 0;
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::{
     document::{Document, Members},
     json,
-    output_limits::OutputLimits,
+    output_limits::{OutputLimits, elements},
 };
 
 /// Top-level members called `model` that one body may have. More than one is an accident or an attack.
@@ -60,6 +60,13 @@ pub struct Scan {
     pub(crate) stream_options: Option<Range<usize>>,
     pub(crate) models: Models,
     pub(crate) encoding: Encoding,
+}
+
+impl Scan {
+    /// Prompts in a list of them, in the body that this is a scan of; 0 where it has one that is no list.
+    pub fn prompts(&self, body: &[u8]) -> u64 {
+        self.prompt.clone().and_then(|span| body.get(span)).map_or(0, elements)
+    }
 }
 
 /// How a value is written in the body.
