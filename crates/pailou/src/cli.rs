@@ -29,7 +29,7 @@ pub(crate) use picker::{MetricsScheme, PickerArgs};
 pub(crate) use proxy::ProxyArgs;
 pub(crate) use receipts::ReceiptArgs;
 pub(crate) use serve::{ServeArgs, ServingArgs};
-pub(crate) use sim::{CostArgs, Dialect, Encoding, KvEventsArgs, SimArgs};
+pub(crate) use sim::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvTransferArgs, Role, SimArgs};
 pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
 
 /// An inference gateway, configured with Kubernetes resources.

@@ -2,11 +2,13 @@
 
 use std::{fs, io::Write, path::Path};
 
-use pailou_sim::{Config, CostModel, EventEncoding, Fault, KvEvents, MetricsDialect, Secret, Sim, StartError, Tls};
+use pailou_sim::{
+    Config, CostModel, EventEncoding, Fault, KvConnector, KvEvents, KvTransfer, MetricsDialect, Secret, Sim, StartError, Tls,
+};
 use pailou_snapshot::PortKey;
 
 use crate::{
-    cli::{CostArgs, Dialect, Encoding, KvEventsArgs, SimArgs},
+    cli::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvTransferArgs, Role, SimArgs},
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
@@ -83,6 +85,7 @@ fn config(args: &SimArgs) -> Result<Config, Error> {
         api_key,
         path_prefix: args.path_prefix.clone(),
         kv_events: kv_events(&args.kv_events),
+        kv_transfer: kv_transfer(&args.kv_transfer),
         faults: args.faults.iter().map(fault).collect::<Result<_, _>>()?,
         ..Config::default()
     })
@@ -98,6 +101,20 @@ fn kv_events(args: &KvEventsArgs) -> Option<KvEvents> {
         },
         topic: args.kv_events_topic.clone(),
     })
+}
+
+fn kv_transfer(args: &KvTransferArgs) -> Option<KvTransfer> {
+    let role = match args.role? {
+        Role::Prefill => pailou_sim::Role::Prefill,
+        Role::Decode => pailou_sim::Role::Decode,
+        Role::Both => pailou_sim::Role::Both,
+    };
+    let connector = match args.kv_connector {
+        Connector::Nixl => KvConnector::Nixl,
+        Connector::Sglang => KvConnector::Sglang,
+    };
+    let settings = KvTransfer::new(role, connector);
+    Some(KvTransfer { bootstrap_listen: args.bootstrap_listen, us_per_token: args.transfer_us, ..settings })
 }
 
 fn cost(args: &CostArgs) -> CostModel {

@@ -14,6 +14,7 @@ use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::faults::Faults;
 use crate::kv_events::EventLog;
+use crate::kv_transfer::Transfers;
 use crate::reply::ApiError;
 use crate::tokenizer::{hash_bytes, mix};
 
@@ -26,6 +27,8 @@ pub(crate) struct App {
     pub(crate) faults: Faults,
     /// Batches of KV events, if they are published.
     pub(crate) events: Option<Arc<EventLog>>,
+    /// Prompts that go to other engines or come from them.
+    pub(crate) transfers: Transfers,
     pub(crate) server_name: HeaderValue,
     pub(crate) started: u64,
     pub(crate) counters: Counters,
@@ -83,6 +86,7 @@ impl App {
         Ok(App {
             driver: Arc::new(Driver::new(engine, config.time_scale, events.clone())),
             events,
+            transfers: Transfers::new(),
             faults: Faults::new(config.faults.clone(), config.seed),
             server_name: HeaderValue::from_str(&config.name).map_err(|_| ConfigError::Name)?,
             started: now(),

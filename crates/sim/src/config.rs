@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub path_prefix: String,
     /// Publish KV events, as vLLM does. All models but adapters are names of one then, for events do not name it.
     pub kv_events: Option<KvEvents>,
+    /// Prefill and decode apart.
+    pub kv_transfer: Option<KvTransfer>,
     /// Faults injected from the start.
     pub faults: Vec<Fault>,
 }
@@ -83,6 +86,7 @@ impl Default for Config {
             api_key: None,
             path_prefix: String::new(),
             kv_events: None,
+            kv_transfer: None,
             faults: Vec::new(),
         }
     }
@@ -136,6 +140,9 @@ impl Config {
         }
         if http::HeaderValue::from_str(&self.name).is_err() {
             return Err(ConfigError::Name);
+        }
+        if self.kv_transfer.as_ref().is_some_and(|it| !(it.us_per_token >= 0.0 && it.timeout_seconds >= 0.0)) {
+            return Err(ConfigError::Cost);
         }
         if !self.cost.is_valid() || !self.time_scale.is_finite() || self.time_scale < 0.0 {
             return Err(ConfigError::Cost);
@@ -217,6 +224,64 @@ pub enum EventEncoding {
     Map,
     /// Positions, as before.
     Array,
+}
+
+/// An engine's part where prefill and decode are apart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KvTransfer {
+    /// Its role.
+    pub role: Role,
+    /// The protocol.
+    #[serde(default)]
+    pub connector: KvConnector,
+    /// Address of SGLang's bootstrap server, of an engine that prefills; port 0 takes a free one.
+    #[serde(default)]
+    pub bootstrap_listen: Option<SocketAddr>,
+    /// Engine time, in µs, that a token of a prompt takes on its way.
+    #[serde(default)]
+    pub us_per_token: f64,
+    /// Seconds of wall-clock time that an engine waits for another.
+    #[serde(default = "default_patience")]
+    pub timeout_seconds: f64,
+}
+
+fn default_patience() -> f64 {
+    30.0
+}
+
+impl KvTransfer {
+    /// A role by this protocol, otherwise by default.
+    pub fn new(role: Role, connector: KvConnector) -> Self {
+        Self { role, connector, bootstrap_listen: None, us_per_token: 0.0, timeout_seconds: default_patience() }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Role of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Computes prompts for others.
+    Prefill,
+    /// Generates after a prefill elsewhere.
+    Decode,
+    /// Both: by SGLang's protocol, an engine on its own.
+    Both,
+}
+
+/// Protocol by which engines hand KV cache over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KvConnector {
+    /// vLLM's NixlConnector.
+    #[default]
+    Nixl,
+    /// SGLang's bootstrap server.
+    Sglang,
 }
 
 /// A server certificate and its key.

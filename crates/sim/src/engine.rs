@@ -41,6 +41,8 @@ pub struct Limits {
 pub struct Request {
     /// Length of the prompt, at least 1.
     pub prompt_tokens: u32,
+    /// Tokens of the prompt whose KV entries another engine has sent.
+    pub received_tokens: u32,
     /// Tokens to generate; 0 for requests that only read (embeddings, scores).
     pub output_tokens: u32,
     /// Chained hashes of the full blocks of prompt and output together, in order.
@@ -291,19 +293,20 @@ impl Engine {
         // The last token is always computed: something has to give the next one.
         let reusable = ((seq.length() - 1) / block_size) as usize;
         seq.blocks = self.blocks.acquire_prefix(&seq.request.block_hashes[..reusable.min(seq.request.block_hashes.len())]);
-        let hit = seq.blocks.len() as u32 * block_size;
+        let found = seq.blocks.len() as u32 * block_size;
+        let hit = found.max(seq.request.received_tokens.min(seq.length() - 1));
         let tokens = (seq.length() - hit).min(batch.budget);
         if !self.blocks.grow(&mut seq.blocks, hit + tokens) {
             self.blocks.release(&mut seq.blocks);
             return false;
         }
         seq.computed = hit;
-        seq.published = hit / block_size;
+        seq.published = found / block_size;
         if seq.cached_tokens.is_none() {
-            let hit = hit.min(seq.request.prompt_tokens);
-            seq.cached_tokens = Some(hit);
+            // What another engine has sent counts as cached, as in vLLM.
+            seq.cached_tokens = Some(hit.min(seq.request.prompt_tokens));
             self.totals.prefix_queries += u64::from(seq.request.prompt_tokens);
-            self.totals.prefix_hits += u64::from(hit);
+            self.totals.prefix_hits += u64::from(found.min(seq.request.prompt_tokens));
         }
         batch.add(seq, tokens);
         true

@@ -40,6 +40,8 @@ pub(crate) struct Prompt {
     cache_salt: Option<Arc<str>>,
     /// Text that the answer quotes.
     quote: String,
+    /// Its KV cache has come from another engine.
+    received: bool,
 }
 
 impl Prompt {
@@ -50,7 +52,13 @@ impl Prompt {
         let seed = mix(model_seed, crate::tokenizer::hash_bytes(cache_salt.unwrap_or("").as_bytes()));
         let hasher = BlockHasher::new(app.config.block_size, seed);
         let hasher = if publishes { hasher.keeping_tokens() } else { hasher };
-        Prompt { hasher, model, cache_salt: cache_salt.filter(|salt| !salt.is_empty()).map(Arc::from), quote: String::new() }
+        Prompt {
+            hasher,
+            model,
+            cache_salt: cache_salt.filter(|salt| !salt.is_empty()).map(Arc::from),
+            quote: String::new(),
+            received: false,
+        }
     }
 
     /// The same, whose tokens can be read.
@@ -85,6 +93,17 @@ impl Prompt {
         self.quote = text.chars().take(64).collect();
     }
 
+    /// The same where another engine has sent the KV cache of so many tokens.
+    ///
+    /// # Errors
+    /// They are not this prompt's.
+    pub(crate) fn received(self, tokens: Option<u32>) -> Result<Self, ApiError> {
+        match tokens {
+            Some(tokens) if tokens != self.tokens() => Err(ApiError::internal("the KV cache that came is another prompt's")),
+            tokens => Ok(Self { received: tokens.is_some(), ..self }),
+        }
+    }
+
     pub(crate) fn tokens(&self) -> u32 {
         self.hasher.length().max(1)
     }
@@ -95,7 +114,7 @@ impl Prompt {
         let prompt_tokens = self.tokens();
         let (block_hashes, tokens) = self.hasher.into_parts();
         let (adapter, cache_salt) = (self.model.adapter, self.cache_salt);
-        let request = Request { prompt_tokens, output_tokens: 0, block_hashes, tokens, cache_salt, adapter };
+        let request = Request { prompt_tokens, received_tokens: 0, output_tokens: 0, block_hashes, tokens, cache_salt, adapter };
         Ok(app.driver.submit(request, FinishReason::Stop, false)?)
     }
 
@@ -120,6 +139,7 @@ impl Prompt {
             let (block_hashes, tokens) = hasher.into_parts();
             let request = Request {
                 prompt_tokens: generation.prompt_tokens,
+                received_tokens: if self.received { generation.prompt_tokens } else { 0 },
                 output_tokens,
                 block_hashes,
                 tokens,

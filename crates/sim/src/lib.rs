@@ -5,6 +5,7 @@
 //! and the load. [`Faults`] make it fail on demand.
 //!
 //! It publishes its blocks' KV events by ZeroMQ if [`KvEvents`] says where; `/tokenize` and `…/render` give the tokens they name.
+//! It prefills and decodes apart if [`KvTransfer`] says so.
 //!
 //! Beside the engine's APIs every server answers, under any path prefix and key:
 //! - `/echo`, and any path with the header `x-sim-echo`: JSON of the received request (method, path, headers, body, TLS);
@@ -20,6 +21,7 @@ pub mod engine;
 mod faults;
 mod generation;
 mod kv_events;
+mod kv_transfer;
 mod metrics;
 mod mishap;
 mod reply;
@@ -34,7 +36,7 @@ pub mod tokenizer;
 mod tools;
 
 pub use self::app::LastRequest;
-pub use self::config::{Config, ConfigError, EventEncoding, KvEvents, MetricsDialect, Secret, Tls};
+pub use self::config::{Config, ConfigError, EventEncoding, KvConnector, KvEvents, KvTransfer, MetricsDialect, Role, Secret, Tls};
 pub use self::engine::CostModel;
 pub use self::faults::{Fault, FaultKind, Faults};
 pub use self::sim::{Sim, StartError, Stats};

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::api;
 use crate::app::App;
 use crate::faults::FaultKind;
+use crate::kv_transfer;
 use crate::metrics;
 use crate::mishap::{Break, BrokenBody, End, Link};
 use crate::reply::{ApiError, Body, Reply, json, with_type};
@@ -121,11 +122,16 @@ async fn route(app: &Arc<App>, mut call: Call) -> Reply {
     match call.path.as_str() {
         "/health" => return Ok(with_type(StatusCode::OK, "text/plain", "")),
         "/metrics" => {
-            let page = app.driver.observe(|state| metrics::render(&app.config, state));
+            let mut page = app.driver.observe(|state| metrics::render(&app.config, state));
+            if app.config.kv_transfer.is_some() {
+                page.push_str(&app.transfers.render());
+            }
             return Ok(with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page));
         }
         "/sim/faults" => return api::control::faults(app, &call),
         "/sim/stats" => return api::control::stats(app),
+        "/sim/kv/fetch" => return kv_transfer::fetch(app, &call),
+        "/sim/kv/join" => return kv_transfer::join(app, &call).await,
         _ => {}
     }
     if !app.config.path_prefix.is_empty() {

@@ -33,6 +33,7 @@ pub struct Sim {
     acceptor: JoinHandle<()>,
     engine: JoinHandle<()>,
     publisher: Publisher,
+    bootstrap: Option<(SocketAddr, JoinHandle<()>)>,
 }
 
 /// Sockets of KV events.
@@ -104,6 +105,12 @@ pub struct Stats {
     pub generation_tokens: u64,
     /// Prompt tokens found in the prefix cache.
     pub prefix_hits: u64,
+    /// Prompts whose KV cache came from another engine.
+    pub kv_received: u64,
+    /// Prompts whose KV cache went to another engine.
+    pub kv_sent: u64,
+    /// Prompts whose KV cache waits for another engine.
+    pub kv_held: usize,
     /// Connections accepted.
     pub connections: u64,
     /// Connections open now.
@@ -122,11 +129,21 @@ impl Sim {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let publisher = Publisher::start(&app).await?;
+        app.transfers.listens_on(addr);
         let draining = watch::Sender::new(false);
+        let bootstrap = match app.config.kv_transfer.as_ref().and_then(|settings| settings.bootstrap_listen) {
+            Some(listen) => {
+                let failed = |source| StartError::Bind { addr: listen, source };
+                let listener = TcpListener::bind(listen).await.map_err(failed)?;
+                let addr = listener.local_addr().map_err(failed)?;
+                Some((addr, tokio::spawn(accept(app.clone(), listener, addr, None, draining.subscribe()))))
+            }
+            None => None,
+        };
         let engine = tokio::spawn(app.driver.clone().run());
         let acceptor = tokio::spawn(accept(app.clone(), listener, addr, tls, draining.subscribe()));
         tracing::debug!(name = app.config.name, %addr, "simulated server listens");
-        Ok(Sim { app, addr, draining, acceptor, engine, publisher })
+        Ok(Sim { app, addr, draining, acceptor, engine, publisher, bootstrap })
     }
 
     /// The address of the PUB socket of its KV events, if it publishes some.
@@ -137,6 +154,11 @@ impl Sim {
     /// The address of the ROUTER socket that replays them, if there is one.
     pub fn kv_events_replay_addr(&self) -> Option<SocketAddr> {
         self.publisher.replay_addr
+    }
+
+    /// The address of its bootstrap server, if it has one.
+    pub fn bootstrap_addr(&self) -> Option<SocketAddr> {
+        self.bootstrap.as_ref().map(|(addr, _)| *addr)
     }
 
     /// The address it listens on.
@@ -166,6 +188,9 @@ impl Sim {
             kv_usage: state.engine.kv_usage(),
             generation_tokens: state.engine.totals().generation_tokens,
             prefix_hits: state.engine.totals().prefix_hits,
+            kv_received: self.app.transfers.received(),
+            kv_sent: self.app.transfers.sent(),
+            kv_held: self.app.transfers.held(),
             connections: counters.connections.load(Ordering::Relaxed),
             open_connections: counters.open_connections.load(Ordering::Relaxed),
             last_request: self.app.last_request(),
@@ -186,6 +211,10 @@ impl Sim {
         self.acceptor.abort();
         // The task's end drops the listener and all connections; its result is that it was aborted.
         let _ = (&mut self.acceptor).await;
+        if let Some((_, mut bootstrap)) = self.bootstrap.take() {
+            bootstrap.abort();
+            let _ = (&mut bootstrap).await;
+        }
         self.publisher.tasks.shutdown().await;
     }
 }
@@ -193,6 +222,9 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         self.acceptor.abort();
+        if let Some((_, bootstrap)) = &self.bootstrap {
+            bootstrap.abort();
+        }
         self.engine.abort();
     }
 }

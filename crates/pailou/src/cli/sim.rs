@@ -42,6 +42,8 @@ pub(crate) struct SimArgs {
     #[command(flatten)]
     pub(crate) kv_events: KvEventsArgs,
     #[command(flatten)]
+    pub(crate) kv_transfer: KvTransferArgs,
+    #[command(flatten)]
     pub(crate) access: AccessArgs,
     /// Fault in JSON, such as `{"kind":"status","status":503,"times":2}`; repeatable.
     #[arg(long = "fault", value_name = "JSON")]
@@ -125,6 +127,45 @@ pub(crate) enum Encoding {
     Map,
     /// Positions.
     Array,
+}
+
+/// Prefill and decode apart.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Prefill and decode apart")]
+pub(crate) struct KvTransferArgs {
+    /// Part of a request that the engine computes; without it, all.
+    #[arg(long, value_enum, value_name = "ROLE")]
+    pub(crate) role: Option<Role>,
+    /// Protocol by which engines hand KV cache over.
+    #[arg(long, value_enum, value_name = "CONNECTOR", default_value_t, requires = "role")]
+    pub(crate) kv_connector: Connector,
+    /// Address of SGLang's bootstrap server, of an engine that prefills.
+    #[arg(long, value_name = "ADDRESS", requires = "role")]
+    pub(crate) bootstrap_listen: Option<SocketAddr>,
+    /// Time that a token's KV cache takes on its way, in µs.
+    #[arg(long, value_name = "US", default_value_t = 0.0, requires = "role")]
+    pub(crate) transfer_us: f64,
+}
+
+/// Role of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Computes prompts for others.
+    Prefill,
+    /// Generates after a prefill elsewhere.
+    Decode,
+    /// Both.
+    Both,
+}
+
+/// Protocol by which engines hand KV cache over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Connector {
+    /// vLLM's NixlConnector.
+    #[default]
+    Nixl,
+    /// SGLang's bootstrap server.
+    Sglang,
 }
 
 /// TLS and key.

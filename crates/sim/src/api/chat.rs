@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, now};
 use crate::generation::{Prompt, Stop, Usage, Wish};
+use crate::kv_transfer::Transfer;
 use crate::reply::{ApiError, Reply, events, json as reply_json};
 use crate::service::Call;
 use crate::sse::{DONE, EventStream, Format, data, quoted};
@@ -127,6 +128,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         return Err(ApiError::bad_request("`messages` must not be empty."));
     }
     let name = model.name.clone();
+    let transfer = Transfer::begin(app, call).await?;
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
     let tools = functions(request.tools.as_deref());
     write_prompt(&mut prompt, &tools, &request.messages, request.add_generation_prompt.unwrap_or(true));
@@ -143,7 +145,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         fixed: tool_call.as_ref().map(|call| (call.arguments.clone(), FinishReason::ToolCalls)).or(structured),
         stream: streaming,
     };
-    let mut generation = prompt.generate(app, &wish).await?;
+    let wish = transfer.wish(wish);
+    let mut generation = prompt.received(transfer.received())?.generate(app, &wish).await?;
+    let handed_over = transfer.end(app, &mut generation).await?;
     let tool = tool_call.map(|call| (app.id("call_"), call));
     if streaming {
         let include_usage = request.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
@@ -161,10 +165,14 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
             })
         })
         .collect();
-    reply_json(&json!({
+    let mut reply = json!({
         "id": app.id("chatcmpl-"), "object": "chat.completion", "created": now(), "model": name,
         "choices": choices, "usage": generation.usage().to_json(),
-    }))
+    });
+    if let Some(params) = handed_over {
+        reply["kv_transfer_params"] = params;
+    }
+    reply_json(&reply)
 }
 
 /// The output in the form that the request asks for; `None` for prose.

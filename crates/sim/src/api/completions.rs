@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::chat::StreamOptions;
 use crate::app::{App, now};
 use crate::generation::{Prompt, Stop, Usage, Wish};
+use crate::kv_transfer::Transfer;
 use crate::reply::{ApiError, Reply, events, json as reply_json};
 use crate::service::Call;
 use crate::sse::{DONE, EventStream, Format, data, quoted};
@@ -69,6 +70,7 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
     let [text] = texts.as_slice() else {
         return Err(ApiError::bad_request("Exactly one prompt is supported."));
     };
+    let transfer = Transfer::begin(app, call).await?;
     let mut prompt = Prompt::new(app, model, request.cache_salt.as_deref());
     prompt.text(text);
     let streaming = request.stream.unwrap_or(false);
@@ -83,7 +85,9 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
         stream: streaming,
     };
     let prefix = if request.echo.unwrap_or(false) { text.as_str() } else { "" };
-    let mut generation = prompt.generate(app, &wish).await?;
+    let wish = transfer.wish(wish);
+    let mut generation = prompt.received(transfer.received())?.generate(app, &wish).await?;
+    let handed_over = transfer.end(app, &mut generation).await?;
     if streaming {
         let head = format!(
             r#"{{"id":"{}","object":"text_completion","created":{},"model":{},"choices":["#,
@@ -106,10 +110,14 @@ pub(crate) async fn create(app: &Arc<App>, call: &Call) -> Reply {
             })
         })
         .collect();
-    reply_json(&json!({
+    let mut reply = json!({
         "id": app.id("cmpl-"), "object": "text_completion", "created": now(), "model": name,
         "choices": choices, "usage": generation.usage().to_json(),
-    }))
+    });
+    if let Some(params) = handed_over {
+        reply["kv_transfer_params"] = params;
+    }
+    reply_json(&reply)
 }
 
 struct CompletionChunks {

@@ -71,6 +71,9 @@ pub(crate) fn stats(app: &Arc<App>) -> Reply {
             "running": state.engine.running(),
             "waiting": state.engine.waiting(),
             "kv_usage": state.engine.kv_usage(),
+            "kv_received": app.transfers.received(),
+            "kv_sent": app.transfers.sent(),
+            "kv_held": app.transfers.held(),
             "connections": counters.connections.load(Ordering::Relaxed),
             "open_connections": counters.open_connections.load(Ordering::Relaxed),
         })

@@ -14,6 +14,7 @@ fn request(topic: u64, prompt_tokens: u32, output_tokens: u32) -> Request {
     let blocks = u64::from((prompt_tokens + output_tokens) / 16);
     Request {
         prompt_tokens,
+        received_tokens: 0,
         output_tokens,
         block_hashes: (0..blocks).map(|i| topic << 32 | i).collect(),
         tokens: (0..prompt_tokens + output_tokens).collect(),

@@ -5,6 +5,7 @@ mod chat;
 mod client;
 mod faults;
 mod kv_events;
+mod kv_transfer;
 mod load;
 mod structured;
 mod transport;
