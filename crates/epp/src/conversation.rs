@@ -105,7 +105,8 @@ impl Conversation<'_> {
         (self.is_silent, self.echoes) = (request.observes, request.echoes_response);
         if request.end_of_stream || request.body_mode == BodyMode::Headers {
             let decision = self.decide(&request, Input::default()).await?;
-            self.send(answers::chosen(&decision.endpoints, BodyChange::default())).await?;
+            let change = BodyChange { prefiller: decision.prefill.prefiller, ..BodyChange::default() };
+            self.send(answers::chosen(&decision.endpoints, change)).await?;
             return Ok(observer(decision));
         }
         match request.body_mode {
@@ -151,7 +152,8 @@ impl Conversation<'_> {
         let decision = self.decide_by_body(request, &mut body).await?;
         let changed = decision.changed.as_ref();
         let length = changed.filter(|_| request.headers.contains_key("content-length")).map(pailou_ai::Pieces::len);
-        let change = BodyChange { length, is_decoded: changed.is_some() && is_coded(request) };
+        let is_decoded = changed.is_some() && is_coded(request);
+        let change = BodyChange { length, is_decoded, prefiller: decision.prefill.prefiller };
         self.send(answers::chosen(&decision.endpoints, change)).await?;
         match changed {
             Some(pieces) => self.back(&pieces.iter().cloned().collect::<Vec<_>>(), !has_trailers).await?,
@@ -180,7 +182,8 @@ impl Conversation<'_> {
         }
         let decision = self.decide_by_body(request, &mut body).await?;
         let changed = decision.changed.as_ref().map(pailou_ai::Pieces::to_bytes);
-        let change = BodyChange { is_decoded: changed.is_some() && is_coded(request), ..BodyChange::default() };
+        let is_decoded = changed.is_some() && is_coded(request);
+        let change = BodyChange { is_decoded, prefiller: decision.prefill.prefiller, ..BodyChange::default() };
         self.send(answers::chosen_by_body(&decision.endpoints, changed, change)).await?;
         Ok(observer(decision))
     }
@@ -239,5 +242,5 @@ fn wrong(message: &str) -> End {
 
 fn observer(decision: Decision) -> ResponseObserver {
     let endpoints = endpoints::parse(&decision.endpoints).unwrap_or_default();
-    ResponseObserver::new(decision.picked, endpoints, decision.renamed)
+    ResponseObserver::new(decision.picked, decision.prefill.picked, endpoints, decision.renamed)
 }

@@ -16,12 +16,19 @@ use pailou_picker::{
     QueueTerms, TIMEOUT_HEADER, TokenQuestion, criticality, priority, queue_timeout, target_name,
 };
 
-use crate::{EndpointPicker, body::Full, metrics::RequestOutcome};
+use crate::{
+    EndpointPicker,
+    body::Full,
+    metrics::RequestOutcome,
+    prefill::{self, Prefill},
+};
 
 /// Endpoints for a request, and its changed body.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) picked: Picked,
+    /// The place of its prefill, where that is elsewhere.
+    pub(crate) prefill: Prefill,
     /// `ip:port[,ip:port…]`, best first.
     pub(crate) endpoints: String,
     /// The body with the name that the engine knows the model by, where it is not the client's.
@@ -97,13 +104,14 @@ pub(crate) async fn decide(
         ..QueueTerms::default()
     };
     let picked = current.state.pick_or_wait(&pick, &terms).await.map_err(|error| not_picked(request, error, subset.is_some()))?;
+    let prefill = prefill::pick(&current, request.path.split('?').next().unwrap_or_default(), &pick, &picked);
     let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
     let keeps_name = model.is_some_and(|model| model.keeps_name);
     let renamed = target.clone().filter(|_| keeps_name).map(|target| (target, name.into()));
     let changed = scan.zip(target).zip(input.text).map(|((scan, target), text)| splice_model(text, &scan, &target));
     let took = begun.elapsed().saturating_sub(picked.waited().unwrap_or_default());
     picker.metrics.picks.observe(took.as_secs_f64());
-    Ok(Decision { picked, endpoints: endpoints.join(","), changed, renamed })
+    Ok(Decision { picked, prefill, endpoints: endpoints.join(","), changed, renamed })
 }
 
 /// Tokens of a request's prompt. `None`: they are not known, and are estimated.

@@ -18,6 +18,7 @@ mod decision;
 mod metrics;
 mod observer;
 mod pool;
+mod prefill;
 mod server;
 mod tls;
 

@@ -11,6 +11,10 @@ use pailou_snapshot::Address;
 /// A request's place at its endpoint, until its response has ended.
 pub(crate) struct ResponseObserver {
     picked: Picked,
+    /// The place of its prefill, where that is elsewhere, until the first content.
+    prefill: Option<Picked>,
+    /// Its prompt came from another endpoint.
+    is_prefilled: bool,
     /// The endpoints in the reply.
     endpoints: Vec<SocketAddr>,
     /// No status, or one of a server's error, was seen.
@@ -23,8 +27,14 @@ pub(crate) struct ResponseObserver {
 }
 
 impl ResponseObserver {
-    pub(crate) fn new(picked: Picked, endpoints: Vec<SocketAddr>, names: Option<(Arc<str>, Box<str>)>) -> Self {
-        Self { picked, endpoints, is_failing: true, reader: None, has_content: false, names, rename: None }
+    pub(crate) fn new(
+        picked: Picked,
+        prefill: Option<Picked>,
+        endpoints: Vec<SocketAddr>,
+        names: Option<(Arc<str>, Box<str>)>,
+    ) -> Self {
+        let is_prefilled = prefill.is_some();
+        Self { picked, prefill, is_prefilled, endpoints, is_failing: true, reader: None, has_content: false, names, rename: None }
     }
 
     /// The response's head, and the endpoint that it came from, where the proxy says so.
@@ -71,6 +81,7 @@ impl ResponseObserver {
         if has_content && !self.has_content && !self.is_failing {
             self.has_content = true;
             self.picked.first_token();
+            self.prefill = None;
         }
     }
 
@@ -78,7 +89,7 @@ impl ResponseObserver {
     pub(crate) fn ended(self) {
         if !self.is_failing {
             let usage = self.reader.and_then(|reader| reader.usage());
-            self.picked.finished(usage.and_then(|usage| usage.cached_tokens));
+            self.picked.finished(usage.filter(|_| !self.is_prefilled).and_then(|usage| usage.cached_tokens));
             self.picked.counted(usage.map_or(0, |usage| usage.input_tokens));
         }
     }

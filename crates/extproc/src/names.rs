@@ -21,5 +21,8 @@ pub const SUBSET: &str = "x-gateway-destination-endpoint-subset";
 /// Key of the endpoint that answered.
 pub const SERVED: &str = "x-gateway-destination-endpoint-served";
 
+/// Header that tells llm-d's sidecar which endpoint is to compute a request's prompt: `ip:port`.
+pub const PREFILLER: &str = "x-prefiller-host-port";
+
 /// The longest piece of a body in one message, in bytes: with its framing it stays under the 64 KiB that pickers expect.
 pub const MAX_CHUNK: usize = 62_000;

@@ -1,5 +1,7 @@
 //! Replies of a picker.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use pailou_envoy_proto::{
     core::{HeaderAppendAction, HeaderValue, HeaderValueOption, HttpStatus},
@@ -14,16 +16,30 @@ use prost_types::value::Kind;
 use crate::{
     Direction,
     chunks::chunks,
-    names::{ENDPOINT, ENDPOINT_NAMESPACE},
+    names::{ENDPOINT, ENDPOINT_NAMESPACE, PREFILLER},
 };
 
-/// Headers of a request whose body changes.
+/// Endpoint that is to compute a request's prompt, for llm-d's sidecar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefiller {
+    /// The header is the proxy's matter.
+    #[default]
+    Untouched,
+    /// None; a client names none either.
+    Absent,
+    /// This one.
+    At(SocketAddr),
+}
+
+/// Headers of a request that change beside the choice, for the most part with its body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BodyChange {
     /// The body's length in bytes, where its header has to say it anew.
     pub length: Option<usize>,
     /// The body comes back without its content codings.
     pub is_decoded: bool,
+    /// The endpoint that prefills.
+    pub prefiller: Prefiller,
 }
 
 /// A choice with the answer to the request's headers. `endpoints` is `ip:port[,ip:port…]`, to be tried in order.
@@ -126,9 +142,14 @@ fn body(direction: Direction, body_mutation: Option<BodyMutation>) -> Processing
 
 fn choice(endpoints: &str, change: BodyChange) -> HeaderMutation {
     let length = change.length.map(|length| set("content-length", length.to_string()));
-    let set_headers = [set(ENDPOINT, endpoints.to_owned())].into_iter().chain(length).collect();
-    let remove_headers = change.is_decoded.then(|| "content-encoding".to_owned()).into_iter().collect();
-    HeaderMutation { set_headers, remove_headers }
+    let (prefiller, no_prefiller) = match change.prefiller {
+        Prefiller::Untouched => (None, None),
+        Prefiller::Absent => (None, Some(PREFILLER.to_owned())),
+        Prefiller::At(address) => (Some(set(PREFILLER, address.to_string())), None),
+    };
+    let set_headers = [set(ENDPOINT, endpoints.to_owned())].into_iter().chain(length).chain(prefiller).collect();
+    let decoded = change.is_decoded.then(|| "content-encoding".to_owned());
+    HeaderMutation { set_headers, remove_headers: decoded.into_iter().chain(no_prefiller).collect() }
 }
 
 /// A client's own header of the name gives way.
@@ -173,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_choice_is_in_header_and_metadata_alike() {
-        let reply = chosen("10.0.0.1:8000,10.0.0.2:8000", BodyChange { length: Some(7), is_decoded: true });
+        let reply =
+            chosen("10.0.0.1:8000,10.0.0.2:8000", BodyChange { length: Some(7), is_decoded: true, ..BodyChange::default() });
         let Some(Kind::StructValue(fields)) = &reply.dynamic_metadata.as_ref().unwrap().fields[ENDPOINT_NAMESPACE].kind else {
             panic!("a structure")
         };
@@ -188,5 +210,15 @@ mod tests {
             .map(|it| (it.key.as_str(), it.bytes()))
             .collect();
         assert_eq!(set, [(ENDPOINT, &b"10.0.0.1:8000,10.0.0.2:8000"[..]), ("content-length", &b"7"[..])]);
+    }
+
+    #[test]
+    fn a_prefill_elsewhere_is_a_header_that_a_client_does_not_set() {
+        let change = |prefiller| choice("10.0.0.1:8000", BodyChange { prefiller, ..BodyChange::default() });
+        let at = change(Prefiller::At(SocketAddr::from(([10, 0, 0, 2], 8000))));
+        let header = at.set_headers[1].header.as_ref().unwrap();
+        assert_eq!((header.key.as_str(), header.bytes()), (PREFILLER, &b"10.0.0.2:8000"[..]));
+        assert_eq!(change(Prefiller::Absent).remove_headers, [PREFILLER]);
+        assert!(change(Prefiller::Untouched).remove_headers.is_empty());
     }
 }
