@@ -9,7 +9,10 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use pailou_extproc::client::{Processed, ProcessedError};
 
-use crate::upstream::{ExchangeError, UpstreamBody};
+use crate::{
+    prefilled_body::{PrefilledBody, PrefilledBodyError},
+    upstream::{ExchangeError, UpstreamBody},
+};
 
 /// Reasons for which a response's body ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum ResponseBodyError {
     /// An external processor ended the response, or failed.
     #[error("{0}")]
     Processor(String),
+    /// The prompt was not prefilled, without which the backend has nothing to say.
+    #[error("the prefill failed: {0}")]
+    Prefill(String),
     /// The compressor gave up.
     #[error("the response cannot be compressed: {0}")]
     Compression(std::io::Error),
@@ -43,12 +49,18 @@ pub(crate) enum BackendBody {
     Direct(UpstreamBody),
     /// Past an endpoint picker, which may change it.
     Picker(Box<Processed<UpstreamBody>>),
+    /// Of a request that another endpoint prefills.
+    Prefilled(Box<PrefilledBody>),
 }
 
 impl BackendBody {
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         match self {
             Self::Direct(body) => Pin::new(body).poll_frame(context).map_err(ResponseBodyError::Backend),
+            Self::Prefilled(body) => body.poll_frame(context).map_err(|error| match error {
+                PrefilledBodyError::Decode(error) => ResponseBodyError::Backend(error),
+                PrefilledBodyError::Prefill(why) => ResponseBodyError::Prefill(why),
+            }),
             Self::Picker(body) => body.poll_frame(context).map_err(|error| match error {
                 ProcessedError::Backend(error) => ResponseBodyError::Backend(error),
                 error @ (ProcessedError::Evicted(_) | ProcessedError::BrokeOff) => ResponseBodyError::Picker(error.to_string()),
@@ -60,6 +72,7 @@ impl BackendBody {
         match self {
             Self::Direct(body) => body.is_end_stream(),
             Self::Picker(body) => body.is_end_stream(),
+            Self::Prefilled(body) => body.body().is_end_stream(),
         }
     }
 
@@ -67,6 +80,15 @@ impl BackendBody {
         match self {
             Self::Direct(body) => body.size_hint(),
             Self::Picker(_) => SizeHint::default(),
+            Self::Prefilled(body) => body.body().size_hint(),
+        }
+    }
+
+    /// Prompt tokens that another endpoint, which prefilled the request, had cached.
+    pub(crate) fn prefill_cached_tokens(&self) -> Option<u64> {
+        match self {
+            Self::Prefilled(body) => body.cached_tokens(),
+            Self::Direct(_) | Self::Picker(_) => None,
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Guards {
     _attempt: Attempt,
     body: Remains,
     picked: Option<Picked>,
+    /// The place of a prefill elsewhere that the endpoint itself asks for, until the first content.
+    prefill: Option<Box<Picked>>,
     /// Waits for the status of a response in gRPC, where there is admission control.
     admitted: Option<AdmittedAttempt>,
 }
@@ -24,12 +26,18 @@ pub(crate) struct Guards {
 impl Guards {
     /// The reservations of a request whose response is certain.
     pub(crate) fn new(permit: Permit, retry: Option<Permit>, attempt: Attempt, body: Remains, picked: Option<Picked>) -> Self {
-        Self { _permit: permit, _retry: retry, _attempt: attempt, body, picked, admitted: None }
+        Self { _permit: permit, _retry: retry, _attempt: attempt, body, picked, prefill: None, admitted: None }
     }
 
     /// The same with an attempt that admission control has yet to count.
     pub(crate) fn counting(mut self, admitted: Option<AdmittedAttempt>) -> Self {
         self.admitted = admitted;
+        self
+    }
+
+    /// The same with the place of a prefill at another endpoint.
+    pub(crate) fn prefilling(mut self, prefill: Option<Box<Picked>>) -> Self {
+        self.prefill = prefill;
         self
     }
 
@@ -43,6 +51,7 @@ impl Guards {
         if let Some(picked) = &mut self.picked {
             picked.first_token();
         }
+        self.prefill = None;
     }
 
     /// The pulse of a body that streams through.
@@ -64,7 +73,9 @@ impl Guards {
             && record.flag.is_none()
             && record.status.is_some_and(|status| !status.is_server_error())
         {
-            picked.finished(record.usage.and_then(|usage| usage.cached_tokens));
+            // What came from another endpoint says nothing of this one's cache.
+            let usage = record.usage.filter(|_| record.prefill_endpoint.is_none());
+            picked.finished(usage.and_then(|usage| usage.cached_tokens));
             picked.counted(record.usage.map_or(0, |usage| usage.input_tokens));
         }
     }

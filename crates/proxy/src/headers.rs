@@ -31,6 +31,8 @@ const HOPS: HeaderName = HeaderName::from_static("x-pailou-hops");
 /// A name for the request that all hops log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Asks llm-d's sidecar to have the prompt prefilled at this endpoint.
+pub(crate) const PREFILLER: HeaderName = HeaderName::from_static(names::PREFILLER);
 /// The endpoints that an endpoint picker chose.
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static(names::ENDPOINT);
 /// The only endpoints of a pool that are eligible.

@@ -47,6 +47,7 @@ pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
 pub mod oidc_providers;
+mod prefilled_body;
 pub mod proxy_protocol;
 mod receipt_trail;
 pub mod receipts;

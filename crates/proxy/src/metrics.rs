@@ -2,6 +2,7 @@
 
 mod by_route;
 mod durations;
+mod prefills;
 mod requests;
 pub(crate) mod sessions;
 pub(crate) mod table;
@@ -14,8 +15,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub(crate) use self::prefills::PrefillOutcome;
 use self::{
     by_route::ByRoute,
+    prefills::Prefills,
     requests::{RequestCollector, Requests},
     sessions::SessionMetrics,
 };
@@ -43,6 +46,8 @@ pub struct Metrics {
     pub(crate) mirrors_dropped: Counter,
     /// Requests beyond a limit that only counts.
     pub(crate) shadowed_limits: Counter,
+    /// Prefills apart from decodes.
+    pub(crate) prefills: Prefills,
     /// Requests for models without a price, where models have prices.
     pub(crate) unpriced_requests: Counter,
     /// Responses whose cost could not be computed.
@@ -82,6 +87,7 @@ impl Metrics {
             retry_abandoned: Counter::default(),
             mirrors_dropped: Counter::default(),
             shadowed_limits: Counter::default(),
+            prefills: Prefills::default(),
             unpriced_requests: Counter::default(),
             unknown_costs: Counter::default(),
             refused_connections: Counter::default(),
@@ -135,6 +141,7 @@ impl Metrics {
             "Requests sent once only although a retry policy applies: their body is too long to be kept, or there is no room",
             metrics.retry_abandoned.clone(),
         );
+        metrics.prefills.register(registry);
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
         metrics.sessions.register(registry);
         metrics

@@ -295,6 +295,9 @@ impl Relay {
         if let Some(guards) = self.guards.take() {
             if let Some(reader) = &self.reader {
                 self.record.usage = reader.reader.usage();
+                if let (Some(usage), Some(cached)) = (&mut self.record.usage, self.body.prefill_cached_tokens()) {
+                    usage.cached_tokens = Some(cached);
+                }
                 self.record.content_events = reader.reader.events_seen();
                 if let Some(kept) = self.record.kept_trace() {
                     kept.response_model = reader.reader.model().map(Into::into);

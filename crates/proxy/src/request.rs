@@ -11,6 +11,7 @@ mod attempt;
 mod attempt_span;
 mod backend;
 mod client_headers;
+mod disaggregation;
 mod envoy_headers;
 mod listener;
 mod mirroring;

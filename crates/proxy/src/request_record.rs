@@ -55,6 +55,8 @@ pub struct RequestRecord {
     pub cluster: Option<Arc<ClusterState>>,
     /// The endpoint that answered last.
     pub endpoint: Option<Arc<str>>,
+    /// The endpoint that computed the prompt for that one.
+    pub prefill_endpoint: Option<Arc<str>>,
     /// The model that the client asked for.
     pub model: Option<Box<str>>,
     /// The name that the engine was given instead.
@@ -115,6 +117,7 @@ impl RequestRecord {
             rule: None,
             cluster: None,
             endpoint: None,
+            prefill_endpoint: None,
             model: None,
             target_model: None,
             replaced_model: None,

@@ -20,6 +20,7 @@ mod models;
 mod operations;
 mod picker;
 mod pools;
+mod prefill;
 mod protocols;
 mod queue;
 mod receipts;

@@ -101,6 +101,9 @@ fn request(line: &mut Line<'_>, second: &mut Second, record: &RequestRecord, dur
         line.backend(&cluster.key().endpoints);
     }
     line.option(key!("endpoint"), record.endpoint.as_deref());
+    if record.prefill_endpoint.is_some() {
+        line.option(key!("prefill_endpoint"), record.prefill_endpoint.as_deref());
+    }
     line.option(key!("model"), record.model.as_deref());
     line.option(key!("target_model"), record.target_model.as_deref());
     line.number(key!("attempts"), Some(record.attempts.into()));

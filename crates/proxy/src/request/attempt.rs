@@ -94,8 +94,9 @@ impl Attempts<'_> {
             }
         };
         let Certain { response, attempt, retry, admitted } = certain;
+        let prefill = self.target.plan.and_then(|plan| plan.sidecars);
         let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
-        let guards = Guards::new(self.permit, retry, attempt, body, picked).counting(admitted);
+        let guards = Guards::new(self.permit, retry, attempt, body, picked).prefilling(prefill).counting(admitted);
         Ok(Answer { response, guards, clocks })
     }
 
@@ -114,7 +115,11 @@ impl Attempts<'_> {
             record.endpoint = Some(attempt.endpoint().endpoint().name.clone());
             self.begin_span(&attempt, record);
             let begun = self.route.policy.envoy_headers.then(Instant::now);
-            let tried = self.attempt(&attempt, clocks, record).await;
+            let tried = match self.target.plan {
+                None => self.attempt(&attempt, clocks, record).await,
+                // Boxed: most requests go to one endpoint, and would carry the room it needs.
+                Some(_) => Box::pin(self.attempt_apart(&attempt, clocks, record)).await,
+            };
             let took = begun.map(|begun| begun.elapsed());
             attempt.report(tried.outcome());
             tried.end_span(record);
@@ -196,7 +201,7 @@ impl Attempts<'_> {
     }
 
     /// One attempt: to the response's head, and for a stream that could still come from elsewhere to its first content.
-    async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks, record: &RequestLog) -> Tried {
+    pub(super) async fn attempt(&mut self, attempt: &Attempt, clocks: Clocks, record: &RequestLog) -> Tried {
         let timeouts = &self.route.entry.rule.policy.timeouts;
         let own = timeouts.attempt.map(|limit| Instant::now() + limit);
         let pulse = self.body.watch().map(|watch| Arc::clone(watch.pulse()));
@@ -315,7 +320,7 @@ impl Attempts<'_> {
         let names = names.filter(|_| events || media_type.eq_ignore_ascii_case("application/json"));
         let rename = names.map(|(engine, client)| ModelRename::new(engine, client, events));
         let strip = (events && self.target.strips_usage).then(UsageStrip::default);
-        Some(ResponseEdit { rename, strip }).filter(|edit| !edit.is_empty()).map(Box::new)
+        Some(ResponseEdit { rename, strip, cached_tokens: None }).filter(|edit| !edit.is_empty()).map(Box::new)
     }
 
     /// Reader that follows a response to a model call, or one that a limit counts the tokens of.
@@ -383,6 +388,6 @@ async fn send_again(
     Ok(upstreams.send(&destination, head, body).await)
 }
 
-fn unsendable(error: Error) -> Failed {
+pub(super) fn unsendable(error: Error) -> Failed {
     Failed { error, outcome: AttemptOutcome::Unknown, sent: false, refused: false, before_content: false }
 }

@@ -69,6 +69,7 @@ impl Outgoing {
             edited.remove(headers::ENDPOINT);
             edited.remove(headers::SUBSET);
         }
+        edited.remove(headers::PREFILLER);
         // Tokens and the first content are read from a model's response as it passes, and its name for the model may be changed.
         if (dialect.is_some() || route.counts_tokens) && edited.contains_key(header::ACCEPT_ENCODING) {
             edited.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

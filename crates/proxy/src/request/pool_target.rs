@@ -6,9 +6,10 @@ use http::{HeaderName, header};
 use pailou_ai::{Pieces, Scan, splice_model};
 use pailou_extproc::endpoints::Subset;
 use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PromptTokens, criticality, priority};
-use pailou_snapshot::{Pool, PoolModel};
+use pailou_snapshot::{ClusterKind, Pool, PoolModel};
 
 use super::{
+    disaggregation::{Plan, Subject},
     outgoing::Outgoing,
     prompt::{KnownPrompt, engine_name},
     selection::{Selection, no_endpoint},
@@ -115,7 +116,8 @@ impl<'a> PoolTarget<'a> {
     }
 
     /// The target with the endpoints that were picked.
-    pub(super) fn picked(self, picked: Picked, outgoing: &mut Outgoing) -> Target {
+    pub(super) fn picked(mut self, picked: Picked, outgoing: &mut Outgoing) -> Target {
+        let plan = self.plan(&picked, outgoing);
         if self.body.is_some() {
             headers::remove_digests(&mut outgoing.headers);
             if self.call.is_some_and(|call| call.decoded.is_some()) {
@@ -126,8 +128,24 @@ impl<'a> PoolTarget<'a> {
         let kept_name = keeps_name.then(|| self.asked.into());
         let selection = Selection::picked(self.cluster, picked);
         let mut target = Target::plain(self.settings, selection);
+        target.plan = plan;
         (target.body, target.target_model, target.kept_name) = (self.body, self.target_model, kept_name);
         target
+    }
+}
+
+impl PoolTarget<'_> {
+    /// How another endpoint may prefill for the one that is picked.
+    fn plan(&mut self, picked: &Picked, outgoing: &Outgoing) -> Option<Box<Plan>> {
+        let ClusterKind::Pool(pool) = &self.settings.cluster.kind else { return None };
+        let call = self.call?;
+        // A pool whose endpoints do all themselves is the rule.
+        if pool.disaggregation.is_none() || !self.cluster.pool().is_some_and(|pool| pool.has_prefill()) {
+            return None;
+        }
+        let (tokens, subset) = (self.tokens.take(), self.subset.take());
+        let subject = Subject { call, path: outgoing.path(), tokens, subset, priority: self.priority };
+        Plan::new(pool.disaggregation, &self.cluster, picked, subject)
     }
 }
 

@@ -39,6 +39,11 @@ pub(super) fn of_request(map: &mut HeaderMap, listeners: RequestIds) -> Option<H
     }
 }
 
+/// Makes an id for a request to backends that has none: engines know both parts of it by that.
+pub(super) fn ensure(map: &mut HeaderMap) {
+    map.entry(headers::REQUEST_ID).or_insert_with(new);
+}
+
 /// Puts the id into a response, in place of a backend's own: logs know the request by it. Makes one for a request that was refused
 /// before the listener could say whether it has one.
 pub(super) fn stamp(response: &mut HeaderMap, record: &mut RequestRecord) {

@@ -16,6 +16,7 @@ use pailou_snapshot::{ClusterKind, LoadBalancer};
 
 use super::{
     Chosen,
+    disaggregation::Plan,
     outgoing::Outgoing,
     picker::Picker,
     pool_target::PoolTarget,
@@ -52,6 +53,8 @@ pub(super) struct Target {
     pub(super) set_cookie: Option<HeaderValue>,
     /// An endpoint picker that is to hear of the response. Apart: a target without one is half as large.
     pub(super) listener: Option<Box<Listener>>,
+    /// How another endpoint may prefill. Apart, as the listener.
+    pub(super) plan: Option<Box<Plan>>,
     /// Its endpoints.
     pub(super) selection: Selection,
 }
@@ -184,6 +187,7 @@ impl Target {
             strips_usage: false,
             set_cookie: None,
             listener: None,
+            plan: None,
             selection,
         }
     }

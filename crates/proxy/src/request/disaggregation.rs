@@ -1,0 +1,11 @@
+//! Prefill at one endpoint of a pool and decode at another, without a sidecar: the gateway sends both their part of the request.
+//!
+//! [`Plan`] says of a request whether another endpoint is to prefill, and how; an attempt carries it out. Reading order: `plan`; `bodies`, of
+//! both parts; `leg`, one request to an endpoint that prefills; `remote`, an attempt by any of the protocols.
+
+mod bodies;
+mod leg;
+mod plan;
+mod remote;
+
+pub(super) use plan::{Plan, Subject};

@@ -1,0 +1,119 @@
+//! Decision for a request: whether its prompt is worth a prefill elsewhere, and what picks the endpoint for it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use pailou_ai::{Api, member};
+use pailou_picker::{PickError, PickRequest, Picked, PromptTokens, Stage, criticality};
+use pailou_snapshot::{Disaggregation, EndpointRole, KvConnector};
+
+use crate::{cluster::ClusterState, request_input::ReadBody};
+
+/// A request whose prompt another endpoint may prefill.
+pub(crate) struct Plan {
+    pub(super) settings: Disaggregation,
+    /// The pool.
+    pub(super) cluster: Arc<ClusterState>,
+    /// Enough of the prompt is not cached where it is decoded.
+    is_worth_it: bool,
+    /// Prompts of the body; more than one has a room for each.
+    pub(super) prompts: u64,
+    tokens: Option<PromptTokens>,
+    subset: Option<Vec<SocketAddr>>,
+    priority: i32,
+    /// The reply's `kv_transfer_params`, for as long as no endpoint has seen them.
+    pub(super) params: Option<Bytes>,
+    /// The place of a prefill that llm-d's sidecar asks for, until the first content.
+    pub(crate) sidecars: Option<Box<Picked>>,
+}
+
+/// A request and what a pick for it depends on.
+pub(crate) struct Subject<'a> {
+    pub(crate) call: &'a ReadBody,
+    pub(crate) path: &'a str,
+    pub(crate) tokens: Option<PromptTokens>,
+    pub(crate) subset: Option<Vec<SocketAddr>>,
+    pub(crate) priority: i32,
+}
+
+impl Plan {
+    /// The plan for a request whose decode is picked; `None` where its prompt is prefilled there in any case: the pool has no endpoints for
+    /// it, or the protocol cannot say it.
+    pub(crate) fn new(
+        settings: Option<Disaggregation>,
+        cluster: &Arc<ClusterState>,
+        picked: &Picked,
+        subject: Subject<'_>,
+    ) -> Option<Box<Self>> {
+        let settings = settings.filter(|_| cluster.pool().is_some_and(|pool| pool.has_prefill()))?;
+        let Subject { call, path, tokens, subset, priority } = subject;
+        let api = Api::from_path(path).filter(|api| matches!(api, Api::ChatCompletions | Api::Completions))?;
+        let scan = call.scan()?;
+        let prompts = if api == Api::Completions { scan.prompts(call.text()) } else { 0 };
+        let is_single = prompts <= 1 && answers(call) <= 1;
+        let is_possible = is_single || settings.connector != KvConnector::Nixl;
+        let is_worth_it = is_possible && picked.uncached_tokens() >= u64::from(settings.min_uncached_tokens);
+        let cluster = Arc::clone(cluster);
+        Some(Box::new(Self { settings, cluster, is_worth_it, prompts, tokens, subset, priority, params: None, sidecars: None }))
+    }
+
+    /// Whether another endpoint is to prefill for one of this role. SGLang's that decode alone never prefill.
+    pub(super) fn is_remote(&self, role: EndpointRole) -> bool {
+        match self.settings.connector {
+            KvConnector::Sglang => self.must_be_remote(role),
+            KvConnector::Nixl | KvConnector::LlmdSidecar => self.is_worth_it,
+        }
+    }
+
+    /// Whether an endpoint of this role cannot do without.
+    pub(super) fn must_be_remote(&self, role: EndpointRole) -> bool {
+        self.settings.connector == KvConnector::Sglang && !role.can_prefill()
+    }
+
+    /// Reserves a place for the prefill of a request, whose model the engine knows by this name, for a decode at this endpoint. `None`: that
+    /// itself is the best for it.
+    ///
+    /// # Errors
+    /// No endpoint is there for it, or none has room.
+    pub(super) fn pick(&self, call: &ReadBody, model: Option<&str>, decode: SocketAddr) -> Result<Option<Picked>, PickError> {
+        let scan = call.scan();
+        let asked = scan.and_then(|scan| scan.model.as_deref());
+        let picked = self.cluster.pick(&PickRequest {
+            model: model.or(asked).unwrap_or(""),
+            prompt: scan.and_then(|scan| call.text().get(scan.prompt.clone()?)).unwrap_or(&[]),
+            cache_salt: scan.and_then(|scan| scan.cache_salt.as_deref()),
+            criticality: criticality(self.priority),
+            input_bytes: call.text().len(),
+            max_tokens: Some(1),
+            subset: self.subset.as_deref(),
+            tokens: self.tokens.as_ref(),
+            stage: Stage::Prefill,
+            ..PickRequest::default()
+        })?;
+        let picked = self.suitable(picked).ok_or(PickError::NoEndpoints)?;
+        let is_elsewhere = picked.endpoint().endpoint().address.socket() != Some(decode);
+        Ok(is_elsewhere.then_some(picked))
+    }
+
+    /// The place at the next endpoint for the prefill, after the present one has failed.
+    pub(super) fn next(&self, mut picked: Picked) -> Option<Picked> {
+        if picked.fail_over() { self.suitable(picked) } else { None }
+    }
+
+    /// The place at the first endpoint that prefills by the pool's protocol: an engine of SGLang's that does both is one on its own.
+    fn suitable(&self, mut picked: Picked) -> Option<Picked> {
+        while self.settings.connector == KvConnector::Sglang && picked.endpoint().endpoint().role != EndpointRole::Prefill {
+            if !picked.pass_over() {
+                return None;
+            }
+        }
+        Some(picked)
+    }
+}
+
+/// Answers that a request asks for.
+fn answers(call: &ReadBody) -> u64 {
+    let text = call.text();
+    let number = |name| member(text, name).and_then(|span| std::str::from_utf8(&text[span]).ok()?.trim().parse().ok());
+    number("n").unwrap_or(1).max(number("best_of").unwrap_or(1))
+}
