@@ -14,7 +14,7 @@
 //! - `tokens`: tokens of prompts, asked of engines; `speculation`: prompts just sent somewhere; `exact_prefixes`: both and the index, of a pool
 //!   that has KV events; `exact_figures`: their metrics;
 //! - `queue`: requests that wait while the pool is saturated;
-//! - `receipt`: reasons for a choice;
+//! - `receipt`: reasons for a choice; `preview`: a choice that nothing comes of;
 //! - `terms`: a request's priority and the engine's name for its model, from the pool's objects.
 
 mod candidates;
@@ -29,6 +29,7 @@ mod pick;
 mod pick_request;
 mod picked;
 mod prefix;
+mod preview;
 mod queue;
 mod receipt;
 mod rendezvous;

@@ -24,6 +24,7 @@ use crate::{
     pick_request::{PickError, PickRequest},
     picked::Picked,
     prefix::PrefixIndex,
+    preview,
     receipt::{Receipt, Receipts},
     scrape::{Activity, PendingScrape, Scraper, Transport},
     tokens::{PromptTokens, TokenQuestion},
@@ -206,6 +207,12 @@ impl PoolState {
     /// No endpoint may serve it, or none has room and it can be refused.
     pub fn pick(&self, request: &PickRequest<'_>) -> Result<Picked, PickError> {
         self.pick_at(request, Instant::now())
+    }
+
+    /// The choice that [`PoolState::pick`] would make now, with its reasons. No place is reserved, and nothing is expected to be cached. `None`: no
+    /// endpoint may serve the request.
+    pub fn preview(&self, request: &PickRequest<'_>) -> Option<Receipt> {
+        preview::preview(&self.shared, request, Instant::now())
     }
 
     /// Whether picks look up prompts' tokens: engines publish KV events, and prefixes count.
