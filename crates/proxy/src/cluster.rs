@@ -154,6 +154,13 @@ impl ClusterState {
         pool.pick(&PickRequest { avoided: view.avoided(), ..*request })
     }
 
+    /// The choice that [`ClusterState::pick`] would make now, with its reasons. Nothing comes of it.
+    pub(crate) fn preview(&self, request: &PickRequest<'_>) -> Option<pailou_picker::Receipt> {
+        let pool = self.pool.as_ref()?;
+        let view = self.view_at(Instant::now);
+        pool.preview(&PickRequest { avoided: view.avoided(), ..*request })
+    }
+
     /// The same for an endpoint that has room, if no other request waits for it; as [`ClusterState::pick`] in a pool whose requests do not
     /// wait.
     ///

@@ -28,6 +28,7 @@ pub mod dns;
 pub mod endpoint_health;
 pub mod error;
 mod error_response;
+pub mod explanation;
 mod filter;
 mod forward;
 mod gauges;
@@ -120,6 +121,7 @@ use context::{Budget, Context};
 use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use endpoint_health::{EndpointHealth, EndpointLabels};
+use explanation::{ExplainError, ExplainRequest, Sources};
 use key_sets::KeySets;
 use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
@@ -288,6 +290,15 @@ impl Proxy {
             // Writing to a string does not fail; say so in the format all the same.
             let _ = writeln!(out, "# incomplete");
         }
+    }
+
+    /// What would happen to a request now, as JSON. `None` before the first configuration.
+    ///
+    /// # Errors
+    /// It is no request that a gateway could get.
+    pub fn explain(&self, request: &ExplainRequest) -> Result<Option<serde_json::Value>, ExplainError> {
+        let Some(runtime) = self.context.runtime.load_full() else { return Ok(None) };
+        explanation::explain(&Sources::of_runtime(&runtime), request).map(Some)
     }
 
     /// Routing receipts.

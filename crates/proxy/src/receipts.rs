@@ -172,6 +172,8 @@ impl Receipts {
     }
 }
 
+pub(crate) use fill::{picked, rule_name};
+
 /// Most matches of a host that are looked at for those that a request has not taken.
 const MAX_MATCHES: usize = 512;
 
