@@ -1,4 +1,4 @@
-//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`, `/receipts`.
+//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`, `/receipts`, `/explain`.
 
 use std::{
     convert::Infallible,
@@ -69,8 +69,8 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
         let state = state.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = answer(request, peer.ip(), &*state);
-                async { Ok::<_, Infallible>(response) }
+                let state = &state;
+                async move { Ok::<_, Infallible>(answer(request, peer.ip(), &**state).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -84,11 +84,11 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
     }
 }
 
-fn answer(request: Request<Incoming>, peer: IpAddr, state: &AdminState<impl Component>) -> Response<AdminBody> {
-    let (head, _) = request.into_parts();
+async fn answer(request: Request<Incoming>, peer: IpAddr, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    let (head, body) = request.into_parts();
     match state.component().proxy() {
         Some(proxy) if admin_requests::is_of_requests(head.uri.path()) => match state.guard().check(&head, peer) {
-            Ok(()) => admin_requests::answer(&head, proxy),
+            Ok(()) => admin_requests::answer(&head, body, proxy).await,
             Err(refusal) => admin_requests::text(refusal.status, refusal.message),
         },
         _ => answer_of_process(&head, state),
@@ -111,8 +111,8 @@ fn answer_of_process(request: &Parts, state: &AdminState<impl Component>) -> Res
             Some(page) => content(StatusCode::OK, "application/json", page),
             None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
         },
-        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n/limits\n/receipts\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status, /limits and /receipts\n"),
+        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n/limits\n/receipts\n/explain\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status, /limits, /receipts and /explain\n"),
     }
 }
 

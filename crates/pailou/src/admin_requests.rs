@@ -1,28 +1,65 @@
 //! Paths of the admin endpoint that tell of single requests: receipts and explanations. Behind the [guard](crate::admin_guard).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, Response, StatusCode,
+    body::Incoming,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     http::request::Parts,
 };
-use pailou_proxy::Proxy;
+use pailou_proxy::{Proxy, explanation::MAX_BODY};
+use tokio::time;
 
 use crate::{
     admin_body::AdminBody,
+    admin_state::pretty,
     receipts_page::{self, ReceiptQuery},
 };
 
 const JSON: &str = "application/json";
+/// Longest document of a request to explain, in bytes: its body with escapes, and its headers.
+const MAX_DOCUMENT: usize = 2 * MAX_BODY;
+/// How long it may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a path tells of single requests.
 pub(crate) fn is_of_requests(path: &str) -> bool {
-    path == "/receipts" || path.starts_with("/receipts/")
+    path == "/receipts" || path == "/explain" || path.starts_with("/receipts/")
 }
 
 /// Answers a request that was admitted.
-pub(crate) fn answer(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
+pub(crate) async fn answer(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<AdminBody> {
+    if head.uri.path() == "/explain" { explain(head, body, proxy).await } else { receipts(head, proxy) }
+}
+
+/// Explains a request that nobody sends.
+async fn explain(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<AdminBody> {
+    if head.method != Method::POST {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered here\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let collected = time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_DOCUMENT).collect()).await;
+    let Ok(Ok(document)) = collected else {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, "the document is too large, or too slow\n");
+    };
+    let Ok(request) = serde_json::from_slice(&document.to_bytes()) else {
+        return text(StatusCode::BAD_REQUEST, "no request: {\"method\", \"url\", \"headers\": [[name, value]], \"body\"}\n");
+    };
+    match proxy.explain(&request) {
+        Ok(Some(explanation)) => content(JSON, AdminBody::text(pretty(&explanation))),
+        Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "there is no configuration yet\n"),
+        Err(error) => {
+            let mut response = content("text/plain; charset=utf-8", AdminBody::text(format!("{error}\n")));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
+        }
+    }
+}
+
+fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod controller;
 mod demo;
+mod explain;
 mod keys;
 mod limit_store;
 mod limits;
@@ -21,6 +22,7 @@ pub(crate) use check::{AssumedKind, CheckArgs, JudgedAs, OutputFormat};
 pub(crate) use config::ConfigArgs;
 pub(crate) use controller::ControllerArgs;
 pub(crate) use demo::DemoArgs;
+pub(crate) use explain::{ExplainArgs, ExplainFormat};
 pub(crate) use keys::{KeyEntryArgs, KeysAction, KeysArgs, ListFormat, ListKeysArgs};
 pub(crate) use limit_store::LimitStoreArgs;
 pub(crate) use limits::LimitsArgs;
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Keys(Box<KeysArgs>),
     /// Show what clients have spent of their limits: the counters of a running gateway.
     Limits(LimitsArgs),
+    /// Show why a request went where it went, or where it would go without sending it.
+    Explain(Box<ExplainArgs>),
     /// Follow a cluster: compile its objects, write their statuses, provision data planes.
     Controller(Box<ControllerArgs>),
     /// Serve one Gateway of a cluster, with the objects from the controller's feed.

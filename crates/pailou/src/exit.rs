@@ -96,6 +96,15 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A request cannot be explained.
+    #[error("{0}")]
+    Explain(pailou_proxy::explanation::ExplainError),
+    /// A file is no HTTP request.
+    #[error("{}: no HTTP request: a request line, headers with Host, an empty line, a body", .0.display())]
+    RequestFile(PathBuf),
+    /// A header of a flag is none.
+    #[error("-H {0:?}: no header; write NAME: VALUE")]
+    RequestHeader(String),
     /// The demo cannot make its certificate.
     #[error("cannot make a certificate for the demo: {0}")]
     Certificate(pailou_sim::selfsigned::CertificateError),

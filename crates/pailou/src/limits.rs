@@ -1,15 +1,15 @@
 //! `pailou limits`: the counters of a running gateway, as a table.
 
 use std::{
-    io::{self, BufWriter, Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
+    io::{self, BufWriter, Write},
+    net::SocketAddr,
 };
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    admin_client,
     cli::{LimitsArgs, ListFormat},
     exit::{Error, ExitOutcome},
     limits_page::{LimitsPage, MAX_PAGE},
@@ -17,10 +17,6 @@ use crate::{
     table::Table,
 };
 
-/// How long the endpoint may take for each piece of its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER: u64 = 16 << 20;
 /// Counters that are shown: more than this are nothing to read.
 const MAX_COUNTERS: usize = 100_000;
 
@@ -103,18 +99,11 @@ fn period(seconds: u64) -> String {
 
 /// The body of an answer to a GET.
 fn get(address: SocketAddr, target: &str) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
-    let head = head.ok_or_else(|| io::Error::other("its answer is not HTTP"))?;
-    let line = String::from_utf8_lossy(&answer[..head]).lines().next().unwrap_or_default().to_owned();
-    match line.split(' ').nth(1) {
-        Some("200") => Ok(answer.split_off(head)),
-        Some("404") => Err(io::Error::other("it is no gateway, or one of a version without /limits")),
-        _ => Err(io::Error::other(format!("it answered {line:?}"))),
+    let answer = admin_client::get(address, target, None)?;
+    match answer.status {
+        200 => Ok(answer.body),
+        404 => Err(io::Error::other("it is no gateway, or one of a version without /limits")),
+        _ => Err(answer.refusal()),
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 #[cfg(feature = "cluster")]
 mod controller;
 mod demo;
+mod explain;
 mod keys;
 mod limits;
 mod picker;
@@ -25,6 +26,7 @@ mod standalone;
 
 mod admin;
 mod admin_body;
+mod admin_client;
 mod admin_guard;
 mod admin_requests;
 mod admin_state;
@@ -93,6 +95,7 @@ fn run(cli: &Cli) -> Result<ExitOutcome, Error> {
         Command::Check(args) => check::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Limits(args) => limits::run(args),
+        Command::Explain(args) => explain::run(args),
         #[cfg(feature = "cluster")]
         Command::Controller(args) => controller::run(args),
         #[cfg(feature = "cluster")]

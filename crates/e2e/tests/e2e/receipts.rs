@@ -2,7 +2,7 @@
 
 use pailou_e2e::client::{Call, Reply};
 use pailou_e2e::gateway::{Gateway, Setup};
-use pailou_e2e::{objects, wait};
+use pailou_e2e::{binary, objects, wait};
 use pailou_sim::{Fault, FaultKind, Sim};
 use serde_json::{Value, json};
 
@@ -176,4 +176,71 @@ async fn names_that_lead_here_get_no_receipts_and_none_are_made_where_they_are_o
     assert_eq!(from_a_page.send(gateway.admin()).await.status, 403);
     assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
     assert_eq!(gateway.metric("pailou_receipts_kept_total", &[]).await, 0.0);
+}
+
+/// Standard output and exit status of a command.
+fn explain(arguments: &[&str]) -> (String, Option<i32>) {
+    let output = std::process::Command::new(binary::path()).arg("explain").args(arguments).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_explained_after_it_and_before_it_is_sent() {
+    let [a, b] = [instant("a", "qwen").await, instant("b", "qwen").await];
+    let gateway = Setup::with(models(&[&a, &b])).args(["--receipts-sample", "1"]).serve().await;
+    let address = gateway.admin().to_string();
+    let url = format!("http://{}/v1/chat/completions", gateway.http());
+    let body = json!({"model": "qwen", "messages": [{"role": "user", "content": "my-prompt ".repeat(400)}]}).to_string();
+
+    let (text, status) = explain(&["--admin", &address, "-d", &body, &url]);
+    assert!(text.contains("rule      HTTPRoute default/models/2  path /*, model = qwen"), "{text}");
+    assert!(text.contains("HTTPRoute default/models/0  path /v1/*, header x-team: the header x-team is missing"), "{text}");
+    assert!(
+        text.contains("pool      default/qwen by prefix-cache") && text.contains("qwen-0") && text.contains("qwen-1"),
+        "{text}"
+    );
+    assert_eq!(status, Some(0));
+    assert_eq!(a.stats().requests + b.stats().requests, 0, "nothing was sent");
+
+    let served = Call::json("/v1/chat/completions", body.clone()).header("x-request-id", "told").send(gateway.http()).await;
+    let told = receipt(&gateway, "told").await;
+    let (again, _) = explain(&["--admin", &address, "-d", &body, "-o", "json", &url]);
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["backends"][0]["pick"]["chosen"], told["pick"]["chosen"], "its prompt is cached there: {again}");
+    assert_eq!((served.status.as_u16(), &again["backends"][0]["pick"]["why"]), (200, &json!("more of the prompt is cached there")));
+    assert!(!again.to_string().contains("my-prompt"));
+    let (picture, status) = explain(&["--admin", &address, "told"]);
+    assert!(picture.starts_with("told  POST") && picture.contains("attempt 1 ") && status == Some(0), "{picture}");
+    assert_eq!(explain(&["--admin", &address, "nobody"]).1, Some(1));
+
+    let setup = Setup::new();
+    let files = setup.aside("objects.yaml", &objects::documents(models(&[&a, &b])));
+    let files = files.to_str().unwrap();
+    let (text, status) = explain(&["-f", files, "-H", "x-team: red-header-value", "-d", &body, "http://any.test:8080/v1/x"]);
+    assert!(text.contains("rule      HTTPRoute default/models/0") && status == Some(0), "{text}");
+    assert!(text.contains("default/models/2  path /*, model = qwen: it matches too"), "{text}");
+    assert!(text.contains("qwen-0") && !text.contains("red-header-value"), "{text}");
+    let (text, status) = explain(&["-f", files, "-d", "{\"model\": \"none\"}", "http://any.test:8080/v2"]);
+    assert!(text.contains("404: no rule matches") && status == Some(1), "{text}");
+    let (text, status) = explain(&["-f", files, "http://any.test:9999/"]);
+    assert!(text.contains("nothing listens at port 9999; there are 8080") && status == Some(1), "{text}");
+}
+
+#[tokio::test]
+async fn explanations_are_guarded_and_bounded() {
+    let sim = instant("a", "qwen").await;
+    let gateway = Setup::with(models(&[&sim])).serve().await;
+    let document = |url: &str| json!({"url": url, "body": "{\"model\": \"qwen\"}"}).to_string();
+    let post = |document: String| Call::json("/explain", document).host("127.0.0.1");
+    let to = gateway.admin();
+    assert_eq!(post(document("http://a.test:8080/v1")).send(to).await.status, 200);
+    assert_eq!(post(document("http://a.test:8080/v1")).host("a.test").send(to).await.status, 421);
+    assert_eq!(Call::get("/explain").host("127.0.0.1").send(to).await.status, 405);
+    let plain = Call::post("/explain", document("http://a.test/")).host("127.0.0.1").header("content-type", "text/plain");
+    assert_eq!(plain.send(to).await.status, 415);
+    for wrong in ["{}".to_owned(), "[".to_owned(), document("a.test"), json!({"url": "http://a/", "method": "G T"}).to_string()] {
+        assert_eq!(post(wrong.clone()).send(to).await.status, 400, "{wrong}");
+    }
+    let long = json!({"url": "http://a.test/", "body": "x".repeat(3 << 20)}).to_string();
+    assert_eq!(post(long).send(to).await.status, 413);
 }
