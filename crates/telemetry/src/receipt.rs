@@ -67,6 +67,9 @@ pub struct Receipt<'a> {
     pub attempts: Vec<Attempt<'a>>,
     /// Number of attempts made.
     pub attempts_made: u32,
+    /// The endpoint that computed the prompt for the one that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_endpoint: Option<&'a str>,
     /// Cached tokens of the prompt.
     #[serde(skip_serializing_if = "Cache::is_empty")]
     pub cache: Cache,

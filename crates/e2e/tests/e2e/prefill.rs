@@ -60,7 +60,7 @@ fn name(connector: KvConnector) -> &'static str {
 /// A gateway before the pool.
 async fn serve(engines: &[(&Sim, &str)], annotations: &[(&str, &str)]) -> Gateway {
     let gateway = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
-    Setup::with(gateway.into_iter().chain(pool(engines, annotations))).serve().await
+    Setup::with(gateway.into_iter().chain(pool(engines, annotations))).args(["--receipts-sample", "1"]).serve().await
 }
 
 /// The same before engines of this protocol, of which those named `p…` prefill.
@@ -152,6 +152,11 @@ async fn a_long_prompt_is_computed_by_one_engine_and_answered_by_another() {
             }
         })
         .await;
+        let receipts = Call::get("/receipts").host("localhost:15000").send(gateway.admin()).await.json();
+        for receipt in receipts["receipts"].as_array().expect("receipts") {
+            assert_eq!(receipt["attempts"][0]["endpoint"], "qwen-1", "{receipt}");
+            assert_eq!(receipt["prefill_endpoint"], "qwen-0", "{receipt}");
+        }
         let log = gateway.access_log();
         for (line, cached) in log.iter().zip([0, 1]) {
             assert_eq!((&line["endpoint"], &line["prefill_endpoint"]), (&json!("qwen-1"), &json!("qwen-0")), "{connector:?}");

@@ -77,6 +77,7 @@ fn receipt(
         pick: pick.filter(|_| matches!(pool, Some(EndpointKey::Pool(_)))).map(|pick| picked(pick, &pool_name)),
         attempts: attempts(record, duration),
         attempts_made: record.attempts,
+        prefill_endpoint: record.prefill_endpoint.as_deref(),
         cache: Cache {
             predicted: pick.and_then(|pick| pick.scored.get(pick.chosen)).map(|chosen| chosen.overlap_tokens()),
             actual: record.usage.and_then(|usage| usage.cached_tokens),

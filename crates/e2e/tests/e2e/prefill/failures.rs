@@ -1,13 +1,21 @@
 //! Engines that fail while prefill and decode are apart: no client hangs, and nothing is left behind.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pailou_e2e::client::Call;
-use pailou_e2e::wait;
+use pailou_e2e::gateway::Setup;
+use pailou_e2e::{address::loopback, objects, wait};
 use pailou_sim::engine::CostModel;
 use pailou_sim::{Config, Fault, FaultKind, KvConnector, Role, Sim};
 
-use super::{PROTOCOLS, apart, apart_with, long, outcomes, serve_apart, two};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::{PROTOCOLS, apart, apart_with, long, outcomes, pool, serve_apart, two};
+use crate::support::everything_to;
 
 /// Each prefill of such an engine takes far longer than a test.
 fn slow_prefill(config: Config) -> Config {
@@ -163,4 +171,48 @@ async fn an_engine_that_hands_nothing_over_is_done_without() {
     let reply = long("gates", false).send(gateway.http()).await;
     assert_eq!((reply.status.as_u16(), reply.server()), (200, "d"), "{}", reply.text());
     assert_eq!(outcomes(&gateway, "fallback").await, 1.0);
+}
+
+/// An engine that begins each answer at once and never goes on. Gives how many answers it began, and how many of those were given up.
+async fn begins_only(address: Ipv4Addr) -> [Arc<AtomicUsize>; 2] {
+    let listener = TcpListener::bind((address, 8000)).await.expect("the address is free");
+    let [begun, given_up] = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+    let counts = [Arc::clone(&begun), Arc::clone(&given_up)];
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (begun, given_up) = (Arc::clone(&begun), Arc::clone(&given_up));
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.windows(14).any(|text| text == b"bootstrap_room") && stream.read_buf(&mut request).await? > 0 {}
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                    .await?;
+                begun.fetch_add(1, Ordering::Relaxed);
+                while stream.read_buf(&mut request).await? > 0 {}
+                given_up.fetch_add(1, Ordering::Relaxed);
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    counts
+}
+
+/// The engine that decodes would wait for ever.
+#[tokio::test]
+async fn a_decode_that_has_begun_is_given_up_with_its_prefill() {
+    let connector = KvConnector::Sglang;
+    let p = apart_with("p", Role::Prefill, connector, slow_prefill).await;
+    let address = loopback();
+    let [begun, given_up] = begins_only(address).await;
+    let mut list = pool(&[(&p, "prefill")], &[("kv-connector", "sglang")]);
+    let mut decode = objects::pod("decode", "qwen", address);
+    decode["metadata"]["labels"]["llm-d.ai/role"] = "decode".into();
+    list.extend([decode, objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))]);
+    let gateway = Setup::with(list).serve().await;
+    let mut open = long("gates", true).open(gateway.http()).await;
+    assert_eq!((open.status.as_u16(), begun.load(Ordering::Relaxed)), (200, 1));
+    p.kill().await;
+    let (text, _) = open.rest().await;
+    assert!(text.contains("\"error\""), "{text}");
+    until("the decode is given up", || given_up.load(Ordering::Relaxed) == 1).await;
 }
