@@ -27,9 +27,10 @@ mod tightest_limit;
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, header};
+use pailou_auth::Condition;
 use pailou_envoy_proto::ext_proc::HeaderMutation;
 use pailou_limits::Counters;
-use pailou_snapshot::{Filters, HttpFilter, Rule};
+use pailou_snapshot::{Body, Filters, HttpFilter, Rule};
 use parking_lot::Mutex;
 
 use crate::{
@@ -53,6 +54,12 @@ use passed::PassedFilters;
 use rate_limit::LimitState;
 pub(crate) use rate_limit::{BackendRequest, charge_backend};
 pub(crate) use stage::{Matched, Passage, Stage};
+
+/// Whether a condition holds for a request before its filters: who the client is, is not known yet.
+pub(crate) fn holds(condition: &Condition, stage: &Stage<'_>, head: &Head, body: &Body<'_>) -> bool {
+    let (method, path, identity) = (&head.parts.method, head.parts.uri.path(), &Identity::default());
+    condition.holds(&attributes::JudgedRequest { stage, head, method, path, body, identity })
+}
 
 /// A request that has passed its rule's filters. The gateway answers or sends on no other.
 pub(crate) struct Admitted(RequestInput);

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pailou_telemetry::receipt_selection::Reason;
+use pailou_telemetry::{receipt::BeatenRule, receipt_ring::StoredReceipt, receipt_selection::Reason};
+use tokio::sync::oneshot;
 
 /// Most failed attempts that are noted.
 const MAX_PAST: usize = 16;
@@ -27,6 +28,19 @@ pub(crate) struct More {
     pub(crate) past: Vec<PastAttempt>,
     /// The picker's reasons.
     pub(crate) pick: Option<pailou_picker::Receipt>,
+    /// The operator who waits for the receipt.
+    pub(crate) tracer: Option<oneshot::Sender<Arc<StoredReceipt>>>,
+    /// The rules as the whole head decided.
+    pub(crate) rules: Option<RuleNotes>,
+}
+
+/// The rules of a request's host, as far as they are of interest.
+#[derive(Default)]
+pub(crate) struct RuleNotes {
+    pub(crate) by: String,
+    pub(crate) beaten: Vec<BeatenRule>,
+    pub(crate) others: usize,
+    pub(crate) note: Option<&'static str>,
 }
 
 /// An attempt that was followed by another.
@@ -53,6 +67,13 @@ impl Trail {
         if past.len() < MAX_PAST {
             past.push(PastAttempt { endpoint: Arc::clone(endpoint), start, end, status, flag });
         }
+    }
+
+    /// Notes that an operator waits for the receipt. The first one counts.
+    pub(crate) fn traced(&mut self, tracer: oneshot::Sender<Arc<StoredReceipt>>, rules: RuleNotes) {
+        let more = self.more.get_or_insert_default();
+        (more.tracer, more.rules) = (Some(tracer), Some(rules));
+        self.kept = Some(Some(Reason::Traced));
     }
 
     /// Notes the picker's reasons.

@@ -1,9 +1,11 @@
 //! Routing receipts of the process: which are kept, and for whom they wait.
 
 mod fill;
+mod tracers;
 
 use std::{sync::Arc, time::Duration};
 
+use pailou_auth::Condition;
 use pailou_snapshot::Snapshot;
 pub use pailou_telemetry::receipt_ring::{News, ReceiptFilter, StoredReceipt};
 use pailou_telemetry::{
@@ -12,7 +14,7 @@ use pailou_telemetry::{
 };
 use parking_lot::Mutex;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{request_record::RequestRecord, runtime::Runtime, wall_clock};
 
@@ -48,6 +50,7 @@ pub struct Receipts {
     /// Number of the newest receipt, for those who wait for news.
     newest: watch::Sender<u64>,
     viewers: Arc<Semaphore>,
+    tracers: Arc<tracers::Tracers>,
     /// Receipts that were kept.
     pub(crate) kept: Counter,
     /// Receipts that were not made, as a flood of failures would have cost too much.
@@ -78,6 +81,7 @@ impl Receipts {
             ring: Mutex::new(ReceiptRing::new(settings.count)),
             newest: watch::Sender::new(0),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            tracers: Arc::default(),
             kept: Counter::default(),
             dropped: Counter::default(),
         }
@@ -127,15 +131,16 @@ impl Receipts {
             self.dropped.inc();
             return;
         }
-        self.keep(fill::stored(record, reason, duration, runtime.map(|runtime| &**runtime.snapshot())));
+        let receipt = self.keep(fill::stored(record, reason, duration, runtime.map(|runtime| &**runtime.snapshot())));
+        if let Some(tracer) = record.trail.more.as_mut().and_then(|more| more.tracer.take()) {
+            // One who has gone needs none.
+            let _ = tracer.send(receipt);
+        }
     }
 
-    fn keep(&self, receipt: StoredReceipt) {
-        let newest = {
-            let mut ring = self.ring.lock();
-            ring.push(receipt);
-            ring.last()
-        };
+    fn keep(&self, receipt: StoredReceipt) -> Arc<StoredReceipt> {
+        let receipt = self.ring.lock().push(receipt);
+        let newest = receipt.sequence;
         self.kept.inc();
         // Viewers see it; without any this is a branch and a lock of its own.
         self.newest.send_if_modified(|last| {
@@ -143,6 +148,22 @@ impl Receipts {
             *last = newest.max(*last);
             is_newer
         });
+        receipt
+    }
+
+    /// Waits for the receipt of the next request whose head meets a condition; `None` where [`MAX_TRACERS`] wait already.
+    pub fn trace(&self, condition: Condition) -> Option<Trace> {
+        self.tracers.begin(condition)
+    }
+
+    /// Whether anyone waits for one.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.tracers.is_any()
+    }
+
+    /// The first who waits for a request whose head meets their condition.
+    pub(crate) fn take_tracer(&self, holds: impl Fn(&Condition) -> bool) -> Option<oneshot::Sender<Arc<StoredReceipt>>> {
+        self.tracers.take(holds)
     }
 
     /// The newest receipt of a request's id.
@@ -172,7 +193,8 @@ impl Receipts {
     }
 }
 
-pub(crate) use fill::{picked, rule_name};
+pub(crate) use fill::{picked, rule_name, rules};
+pub use tracers::{MAX_TRACERS, Trace};
 
 /// Most matches of a host that are looked at for those that a request has not taken.
 const MAX_MATCHES: usize = 512;

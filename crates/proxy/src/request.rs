@@ -31,6 +31,7 @@ mod retry;
 mod selection;
 mod session;
 mod target;
+mod trace;
 mod tried;
 mod turn;
 mod unreadable;

@@ -76,14 +76,16 @@ impl ReceiptRing {
     }
 
     /// Keeps a receipt, gives it its number, and lets go of the oldest ones where there is no more room.
-    pub fn push(&mut self, receipt: StoredReceipt) {
+    pub fn push(&mut self, receipt: StoredReceipt) -> Arc<StoredReceipt> {
         self.last += 1;
         self.bytes += size(&receipt);
-        self.receipts.push_back(Arc::new(StoredReceipt { sequence: self.last, ..receipt }));
+        let newest = Arc::new(StoredReceipt { sequence: self.last, ..receipt });
+        self.receipts.push_back(Arc::clone(&newest));
         while self.receipts.len() > self.max_receipts || self.bytes > MAX_BYTES {
             let Some(oldest) = self.receipts.pop_front() else { break };
             self.bytes -= size(&oldest);
         }
+        newest
     }
 
     /// The newest receipt of a request's id.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pailou_snapshot::{EndpointKey, KnownRequest, Miss, RouteName, RoutingStrategy, Snapshot};
+use pailou_snapshot::{EndpointKey, KnownRequest, Listener, Miss, RouteName, RoutingStrategy, Rule, Snapshot};
 use pailou_telemetry::{
     receipt::{
         Attempt, AttemptResult, BeatenRule, Bytes, Cache, Candidate, MAX_BEATEN, Model, Pick, Receipt, RuleMatch, SCHEMA, Timing,
@@ -14,17 +14,19 @@ use pailou_telemetry::{
 };
 
 use super::{MAX_MATCHES, listener};
-use crate::request_record::RequestRecord;
+use crate::{receipt_trail::RuleNotes, request_record::RequestRecord};
 
 /// Matches of other paths that are named where no rule took the request.
 const MAX_STRANGERS: usize = 3;
 
 /// The receipt with what it is found by.
-pub(super) fn stored(record: &RequestRecord, reason: Reason, duration: Duration, snapshot: Option<&Snapshot>) -> StoredReceipt {
+pub(super) fn stored(record: &mut RequestRecord, reason: Reason, duration: Duration, snapshot: Option<&Snapshot>) -> StoredReceipt {
     let own_id = || format!("receipt-{:016x}", fastrand::u64(..));
     let id = record.request_id().map_or_else(own_id, str::to_owned);
     let route = record.rule.as_ref().map(|rule| rule_name(&rule.route)).unwrap_or_default();
-    let json = receipt(record, reason, duration, snapshot, &id, &route);
+    let noted = record.trail.more.as_mut().and_then(|more| more.rules.take());
+    let rules = noted.unwrap_or_else(|| rules_of(record, snapshot));
+    let json = receipt(record, reason, duration, rules, &id, &route);
     StoredReceipt {
         sequence: 0,
         status: record.status.map_or(0, |status| status.as_u16()),
@@ -36,17 +38,9 @@ pub(super) fn stored(record: &RequestRecord, reason: Reason, duration: Duration,
     }
 }
 
-fn receipt(
-    record: &RequestRecord,
-    reason: Reason,
-    duration: Duration,
-    snapshot: Option<&Snapshot>,
-    id: &str,
-    route: &str,
-) -> String {
+fn receipt(record: &RequestRecord, reason: Reason, duration: Duration, rules: RuleNotes, id: &str, route: &str) -> String {
     let time = format!("{:.3}", Timestamp::try_from(record.time).unwrap_or_default());
     let name = record.listener.as_ref().map(ToString::to_string).unwrap_or_default();
-    let rules = Rules::of(record, snapshot);
     let filters = record.rule.as_ref().map(|rule| rule.filter_names()).unwrap_or_default();
     let policies = record.rule.as_ref().map(|rule| rule.policy_names()).unwrap_or_default();
     let pick = record.trail.more.as_ref().and_then(|more| more.pick.as_ref());
@@ -105,51 +99,49 @@ fn sent_model(record: &RequestRecord) -> Option<&str> {
     record.target_model.as_deref().or(record.replaced_model.as_deref())
 }
 
-/// The rules of the request's host, as far as they are of interest.
-#[derive(Default)]
-struct Rules {
-    by: String,
-    beaten: Vec<BeatenRule>,
-    others: usize,
-    note: Option<&'static str>,
+/// The rules that the request met, as far as they can still be told.
+fn rules_of(record: &RequestRecord, snapshot: Option<&Snapshot>) -> RuleNotes {
+    let found = snapshot.zip(record.listener.as_ref()).and_then(|(snapshot, name)| Some((snapshot, listener(snapshot, name)?)));
+    let Some((snapshot, listener)) = found else { return RuleNotes::default() };
+    let model = record.replaced_model.as_deref().or(record.model.as_deref());
+    let base_model = model.and_then(|model| snapshot.base_models.get(model)).map(String::as_str);
+    let path = pailou_snapshot::normalize_path(&record.path, listener.client.path);
+    let path = path.as_ref().map_or(&*record.path, |normal| &normal.path);
+    let request = KnownRequest { host: &record.host, method: &record.method, path, rest: None, model, base_model };
+    let taken = record.rule.as_deref();
+    if let Some(taken) = taken
+        && !listener.routes.entries_of(&record.host).any(|entry| std::ptr::eq(&*entry.rule, taken))
+    {
+        return RuleNotes {
+            note: Some("the configuration has changed since: the rules beaten are not known"),
+            ..RuleNotes::default()
+        };
+    }
+    rules(listener, &request, taken)
 }
 
-impl Rules {
-    fn of(record: &RequestRecord, snapshot: Option<&Snapshot>) -> Self {
-        let found = snapshot.zip(record.listener.as_ref()).and_then(|(snapshot, name)| Some((snapshot, listener(snapshot, name)?)));
-        let Some((snapshot, listener)) = found else { return Self::default() };
-        let model = record.replaced_model.as_deref().or(record.model.as_deref());
-        let base_model = model.and_then(|model| snapshot.base_models.get(model)).map(String::as_str);
-        let path = pailou_snapshot::normalize_path(&record.path, listener.client.path);
-        let path = path.as_ref().map_or(&*record.path, |normal| &normal.path);
-        let request = KnownRequest { host: &record.host, method: &record.method, path, rest: None, model, base_model };
-        let taken = record.rule.as_deref();
-        if let Some(taken) = taken
-            && !listener.routes.entries_of(&record.host).any(|entry| std::ptr::eq(&*entry.rule, taken))
-        {
-            return Self { note: Some("the configuration has changed since: the rules beaten are not known"), ..Self::default() };
-        }
-        let mut rules = Self::default();
-        let mut strangers = Vec::new();
-        for contender in listener.routes.contenders(&request, taken, MAX_MATCHES) {
-            match &contender.miss {
-                None => rules.by = contender.entry.to_string(),
-                Some(Miss::Path) => {
-                    rules.others += 1;
-                    if taken.is_none() && strangers.len() < MAX_STRANGERS {
-                        strangers.push(beaten(&contender));
-                    }
+/// The matches of a listener that a request met. `taken`: the rule that it took, where only part of the request is known.
+pub(crate) fn rules(listener: &Listener, request: &KnownRequest<'_>, taken: Option<&Rule>) -> RuleNotes {
+    let mut notes = RuleNotes::default();
+    let mut strangers = Vec::new();
+    for contender in listener.routes.contenders(request, taken, MAX_MATCHES) {
+        match &contender.miss {
+            None => notes.by = contender.entry.to_string(),
+            Some(Miss::Path) => {
+                notes.others += 1;
+                if strangers.len() < MAX_STRANGERS {
+                    strangers.push(beaten(&contender));
                 }
-                Some(_) if rules.beaten.len() <= MAX_BEATEN => rules.beaten.push(beaten(&contender)),
-                Some(_) => {}
             }
+            Some(_) if notes.beaten.len() <= MAX_BEATEN => notes.beaten.push(beaten(&contender)),
+            Some(_) => {}
         }
-        if rules.beaten.is_empty() {
-            rules.others -= strangers.len();
-            rules.beaten = strangers;
-        }
-        rules
     }
+    if notes.beaten.is_empty() && notes.by.is_empty() {
+        notes.others -= strangers.len();
+        notes.beaten = strangers;
+    }
+    notes
 }
 
 fn beaten(contender: &pailou_snapshot::Contender<'_>) -> BeatenRule {

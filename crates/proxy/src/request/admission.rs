@@ -3,7 +3,7 @@
 use http::Response;
 use pailou_snapshot::{Listener, MatchOutcome, RouteMatch};
 
-use super::unrouted;
+use super::{trace, unrouted};
 use crate::{
     error::Error,
     filter::{self, Admitted, FilterState, Matched, Passage, Stage},
@@ -37,6 +37,7 @@ pub(super) async fn find_rule<'a>(
         found = matching(&input);
     }
     record.model = input.call().and_then(|call| call.model()).map(Into::into);
+    trace::mark(listener, stage, head, &input, record);
     match found {
         MatchOutcome::Rule(entry) => Ok((entry, input)),
         _ => Err(unrouted::error(listener, head, &input)),
