@@ -8,6 +8,8 @@ use std::{
 
 /// How long the endpoint may take for each piece of its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for the receipt of a request that has yet to come.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(250);
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 16 << 20;
 
@@ -36,7 +38,8 @@ pub(crate) fn post(address: SocketAddr, target: &str, token: Option<&str>, docum
 
 fn ask(address: SocketAddr, line: &str, token: Option<&str>, document: Option<&str>) -> io::Result<AdminAnswer> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let timeout = if line.starts_with("GET /receipts/next") { TRACE_TIMEOUT } else { ANSWER_TIMEOUT };
+    stream.set_read_timeout(Some(timeout))?;
     let mut request = format!("{line} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     if let Some(token) = token {
         request.push_str(&format!("authorization: Bearer {token}\r\n"));

@@ -1,6 +1,6 @@
 //! Paths of the admin endpoint that tell of single requests: receipts and explanations. Behind the [guard](crate::admin_guard).
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
@@ -9,7 +9,8 @@ use hyper::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     http::request::Parts,
 };
-use pailou_proxy::{Proxy, explanation::MAX_BODY};
+use pailou_auth::Condition;
+use pailou_proxy::{Proxy, explanation::MAX_BODY, receipts::MAX_TRACERS};
 use tokio::time;
 
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 const JSON: &str = "application/json";
 /// Longest document of a request to explain, in bytes: its body with escapes, and its headers.
 const MAX_DOCUMENT: usize = 2 * MAX_BODY;
+/// How long an operator waits for a request: less than a connection may live.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(240);
 /// How long it may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -31,7 +34,29 @@ pub(crate) fn is_of_requests(path: &str) -> bool {
 
 /// Answers a request that was admitted.
 pub(crate) async fn answer(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<AdminBody> {
-    if head.uri.path() == "/explain" { explain(head, body, proxy).await } else { receipts(head, proxy) }
+    match head.uri.path() {
+        "/explain" => explain(head, body, proxy).await,
+        "/receipts/next" if head.method == Method::GET && proxy.receipts().is_on() => next(head, proxy).await,
+        _ => receipts(head, proxy),
+    }
+}
+
+/// Waits for the receipt of the next request that meets an expression.
+async fn next(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
+    let expression = pailou_auth::query_values(head.uri.query().unwrap_or_default(), "expression").next();
+    let expression = expression.and_then(|text| String::from_utf8(text.into_owned()).ok()).unwrap_or_default();
+    let expression = if expression.is_empty() { "true" } else { &expression };
+    let condition = match Condition::parse(expression) {
+        Ok(condition) => condition,
+        Err(error) => return sentence(StatusCode::BAD_REQUEST, &error),
+    };
+    let Some(trace) = proxy.receipts().trace(condition) else {
+        return sentence(StatusCode::SERVICE_UNAVAILABLE, &format_args!("{MAX_TRACERS} wait for a request already"));
+    };
+    match time::timeout(TRACE_TIMEOUT, trace.receipt()).await {
+        Ok(Some(receipt)) => content(JSON, AdminBody::text(format!("{}\n", receipt.json))),
+        Ok(None) | Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "no such request has come and ended within 4 minutes\n"),
+    }
 }
 
 /// Explains a request that nobody sends.
@@ -51,11 +76,7 @@ async fn explain(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<A
     match proxy.explain(&request) {
         Ok(Some(explanation)) => content(JSON, AdminBody::text(pretty(&explanation))),
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "there is no configuration yet\n"),
-        Err(error) => {
-            let mut response = content("text/plain; charset=utf-8", AdminBody::text(format!("{error}\n")));
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            response
-        }
+        Err(error) => sentence(StatusCode::BAD_REQUEST, &error),
     }
 }
 
@@ -93,6 +114,13 @@ fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
 /// A text of this status.
 pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<AdminBody> {
     let mut response = content("text/plain; charset=utf-8", AdminBody::text(body));
+    *response.status_mut() = status;
+    response
+}
+
+/// The same of a sentence that is put together.
+fn sentence(status: StatusCode, words: &impl Display) -> Response<AdminBody> {
+    let mut response = content("text/plain; charset=utf-8", AdminBody::text(format!("{words}\n")));
     *response.status_mut() = status;
     response
 }

@@ -22,7 +22,10 @@ use crate::{
 /// Prints a receipt, or an explanation.
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitOutcome, Error> {
     let document = match request::of(args)? {
-        request::Subject::Receipt(id) => return receipt(args, &id),
+        request::Subject::Receipt(id) => return receipt(args, &format!("/receipts/{}", escaped(&id))),
+        request::Subject::Next(expression) => {
+            return receipt(args, &format!("/receipts/next?expression={}", escaped(&expression)));
+        }
         request::Subject::Request(request) if args.files.is_empty() => live(args, &request)?,
         request::Subject::Request(request) => by_files(args, &request)?,
     };
@@ -31,9 +34,12 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitOutcome, Error> {
     Ok(if is_served { ExitOutcome::Done } else { ExitOutcome::NotAccepted })
 }
 
-fn receipt(args: &ExplainArgs, id: &str) -> Result<ExitOutcome, Error> {
-    let escaped: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let answer = admin_client::get(args.admin, &format!("/receipts/{escaped}"), token(args)?.as_deref());
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn receipt(args: &ExplainArgs, target: &str) -> Result<ExitOutcome, Error> {
+    let answer = admin_client::get(args.admin, target, token(args)?.as_deref());
     let answer = answer.map_err(|source| unread(args, source))?;
     match answer.status {
         200 => {
@@ -41,7 +47,7 @@ fn receipt(args: &ExplainArgs, id: &str) -> Result<ExitOutcome, Error> {
             print(args, &document, picture::receipt)?;
             Ok(ExitOutcome::Done)
         }
-        404 => {
+        404 | 504 => {
             eprintln!("{}", printable::Printable(String::from_utf8_lossy(&answer.body).trim()));
             Ok(ExitOutcome::NotAccepted)
         }

@@ -244,3 +244,40 @@ async fn explanations_are_guarded_and_bounded() {
     let long = json!({"url": "http://a.test/", "body": "x".repeat(3 << 20)}).to_string();
     assert_eq!(post(long).send(to).await.status, 413);
 }
+
+#[tokio::test]
+async fn the_next_request_that_meets_an_expression_is_traced_whole() {
+    let [a, b] = [instant("a", "qwen").await, instant("b", "qwen").await];
+    let gateway = Setup::with(models(&[&a, &b])).args(["--receipts-sample", "0"]).serve().await;
+    let next = |expression: &str| {
+        let escaped: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        Call::get(&format!("/receipts/next?expression={escaped}")).host("localhost").send(gateway.admin())
+    };
+    let wanted = next("request.method == 'POST' && request.headers['x-client'] == 'my-client'");
+    let traffic = async {
+        loop {
+            let call = |id: &str, client: &str| Call::chat("qwen", "hello").header("x-request-id", id).header("x-client", client);
+            for (id, client) in [("other", "another"), ("wanted", "my-client")] {
+                assert_eq!(call(id, client).send(gateway.http()).await.status, 200);
+            }
+        }
+    };
+    let told = tokio::select! { reply = wanted => reply, () = traffic => unreachable!("it never ends") };
+    let told = told.json();
+    assert_eq!((&told["request_id"], &told["kept"]), (&json!("wanted"), &json!("traced")), "{told}");
+    assert_eq!(told["pick"]["candidates"].as_array().unwrap().len(), 2);
+    assert_eq!(told["rule"]["beaten"][0]["why"], "the header x-team is missing or has another value");
+    assert!(!told.to_string().contains("my-client"));
+    assert_eq!(admin(&gateway, "/receipts/other").await.status, 404);
+    for wrong in ["request.nothing(", "nobody == 1"] {
+        assert_eq!(next(wrong).await.status, 400, "{wrong}");
+    }
+    let unrouted = next("");
+    let traffic = async {
+        loop {
+            assert_eq!(Call::get("/nowhere").send(gateway.http()).await.status, 404);
+        }
+    };
+    let told = tokio::select! { reply = unrouted => reply, () = traffic => unreachable!("it never ends") };
+    assert_eq!((&told.json()["kept"], &told.json()["flag"]), (&json!("traced"), &json!("NR")));
+}

@@ -14,7 +14,7 @@ use super::ConfigArgs;
     Exit status: 0; 1 where the request would not reach a backend, or has no receipt; 2 an error.")]
 pub(crate) struct ExplainArgs {
     /// Id of a request whose receipt is kept, or URL of a request to explain without sending it.
-    #[arg(value_name = "ID|URL", required_unless_present = "request")]
+    #[arg(value_name = "ID|URL", required_unless_present_any = ["request", "next"])]
     pub(crate) target: Option<String>,
     /// Explain by these files instead of a running gateway; repeatable.
     #[arg(short = 'f', long = "file", value_name = "PATH", num_args = 1)]
@@ -34,6 +34,11 @@ pub(crate) struct ExplainArgs {
     /// File with an HTTP request: request line, headers, an empty line, body.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["target", "method", "headers", "data"])]
     pub(crate) request: Option<PathBuf>,
+    /// Wait for the next request whose head meets this CEL expression, and show its receipt; up to 4 minutes. Empty: any.
+    ///
+    /// As authorization's `cel`: request.method, request.url_path, request.headers['x-gateway-model-name'], source.address …
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["target", "request", "method", "headers", "data", "files"])]
+    pub(crate) next: Option<String>,
     /// Method; default: GET, or POST with -d.
     #[arg(short = 'X', long = "method", value_name = "METHOD")]
     pub(crate) method: Option<String>,

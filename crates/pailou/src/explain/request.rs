@@ -11,6 +11,8 @@ use crate::{cli::ExplainArgs, exit::Error};
 pub(super) enum Subject {
     /// A request that has ended, by its id.
     Receipt(String),
+    /// The next one that meets an expression.
+    Next(String),
     /// One that nobody sends.
     Request(ExplainRequest),
 }
@@ -24,6 +26,9 @@ pub(super) fn of(args: &ExplainArgs) -> Result<Subject, Error> {
         let text = read(path)?;
         let parsed = parse(&text).ok_or_else(|| Error::RequestFile(path.clone()))?;
         return Ok(Subject::Request(parsed));
+    }
+    if let Some(expression) = &args.next {
+        return Ok(Subject::Next(expression.clone()));
     }
     let target = args.target.clone().unwrap_or_default();
     if !target.contains("://") {
