@@ -34,6 +34,7 @@ pub mod response_override;
 pub mod retry;
 pub mod security_policy;
 pub mod string_match;
+pub mod telemetry;
 pub mod tls;
 
 /// Envoy Gateway's group.

@@ -21,6 +21,7 @@ use super::{
     clusters::Clusters,
     external_auth,
     gateway::Gateways,
+    gateway_traces,
     ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
     limit_backend,
@@ -103,6 +104,8 @@ struct Shared<'a> {
     clusters: Clusters<'a>,
     /// Clusters of the authorization servers of listeners.
     authorizers: Vec<Arc<Cluster>>,
+    /// Clusters of the collectors of traces.
+    collectors: Vec<Arc<Cluster>>,
 }
 
 impl<'a> Shared<'a> {
@@ -117,7 +120,8 @@ impl<'a> Shared<'a> {
         let extensions = ExtensionPolicies::new(index);
         let mut clusters = Clusters::new(index, cluster_ids);
         let authorizers = external_auth::of_listeners(index, &mut gateways, &mut clusters);
-        Self { gateways, clients, traffic, security, extensions, clusters, authorizers }
+        let collectors = gateway_traces::of_gateways(index, &mut gateways, &mut clusters);
+        Self { gateways, clients, traffic, security, extensions, clusters, authorizers, collectors }
     }
 
     /// Distributes the targets of policies for routes.
@@ -142,7 +146,8 @@ impl Memory {
         let (winners, claim_reads) = objects.track(|index| shared.claim(index));
         let difference = self.routes(objects, &mut shared, (changes, touched), winners);
         self.shared = shared_reads;
-        let Shared { mut gateways, mut clients, mut traffic, mut security, mut extensions, mut clusters, authorizers } = shared;
+        let Shared { mut gateways, mut clients, mut traffic, mut security, mut extensions, mut clusters, authorizers, collectors } =
+            shared;
         self.tables.change(&difference.gone, &difference.come, &gateways);
         report_effects(&self.effects, &mut gateways, &mut clusters, (&mut traffic, &mut security, &mut extensions));
 
@@ -182,7 +187,11 @@ impl Memory {
         self.cluster_ids = clusters.cluster_ids;
         let mut all = self.cluster_ids.clusters.clone();
         // No route refers to these by number.
-        all.extend(authorizers.into_iter().filter(|cluster| !self.cluster_ids.has(&cluster.key)));
+        for cluster in authorizers.into_iter().chain(collectors) {
+            if !self.cluster_ids.has(&cluster.key) && all.iter().all(|known| known.key != cluster.key) {
+                all.push(cluster);
+            }
+        }
         let documents = remote_documents::distinct(self.effects.documents());
         let session_cookies = self.effects.session_cookies();
         let breakers = self.cluster_ids.breakers.clone();

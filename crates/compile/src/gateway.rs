@@ -39,7 +39,7 @@ pub(crate) struct GatewayState<'a> {
     /// The certificate that it shows to backends, where it has one.
     pub(crate) identity: Option<Identity>,
     /// Unsupported fields of its parameters.
-    parameters: Option<Condition>,
+    pub(crate) parameters: Option<Condition>,
     /// Costs of models' responses.
     pub(crate) costs: GatewayCosts,
     /// Problems of the Gateway as a whole.

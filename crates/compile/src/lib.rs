@@ -65,6 +65,7 @@ mod extension;
 mod external_auth;
 mod filter_set;
 mod filters;
+mod gateway_traces;
 mod matches;
 mod oidc;
 mod route_compiler;

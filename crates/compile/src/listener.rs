@@ -12,7 +12,7 @@ use pailou_api::{
     references::Reference,
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
-use pailou_snapshot::{ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerName, RouteKind};
+use pailou_snapshot::{ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerName, RouteKind, Tracing};
 
 use super::{
     grants::Referrer,
@@ -44,6 +44,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) identity_headers: Arc<[HeaderName]>,
     /// Databases of the places of addresses.
     pub(crate) geo: Option<Arc<GeoSources>>,
+    /// Traces of its requests.
+    pub(crate) tracing: Option<Arc<Tracing>>,
     /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -79,6 +81,7 @@ impl<'a> ListenerState<'a> {
             filters: Vec::new(),
             identity_headers: Arc::default(),
             geo: None,
+            tracing: None,
             problems,
             attached: 0,
         }

@@ -59,6 +59,14 @@ pub(crate) fn geo_sources(index: &Index<'_>, gateway: &Gateway) -> Option<Arc<Ge
     }))
 }
 
+/// The EnvoyProxy whose traces a Gateway has: its own, or else its class's, with a cluster and without.
+pub(crate) fn tracing<'o>(index: &Index<'o>, gateway: &Gateway) -> Option<&'o EnvoyProxy> {
+    let own = Reference::of_gateway(gateway).and_then(|it| it.find(index));
+    let class = || Reference::of_class(index.classes.get("", &gateway.spec.gateway_class_name)?)?.find(index);
+    let has_traces = |proxy: &EnvoyProxy| proxy.spec.telemetry.as_ref().is_some_and(|it| it.tracing.is_some());
+    own.filter(|own| has_traces(own) || own.spec.replaces()).or_else(class)
+}
+
 /// Parameters, as a Gateway or its class names them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reference<'a> {
@@ -112,13 +120,19 @@ impl<'a> Reference<'a> {
         let proxy = self.find(index)?;
         let Self { namespace, name, .. } = self;
         match (mode, unsupported(proxy)) {
-            (Mode::Standalone, _) => Some(format!(
-                "EnvoyProxy {namespace}/{name} is about proxies in a cluster: without one nothing but its geoIP is acted on"
-            )),
+            (Mode::Standalone, _) => Some(format!("EnvoyProxy {namespace}/{name} {}", without_cluster(proxy))),
             (Mode::Cluster, fields) if fields.is_empty() => None,
             (Mode::Cluster, fields) => Some(format!("EnvoyProxy {namespace}/{name}: not acted on: {}", fields.join(", "))),
         }
     }
+}
+
+/// What of an EnvoyProxy is acted on without a cluster.
+pub(crate) fn without_cluster(proxy: &EnvoyProxy) -> String {
+    let text = "is about proxies in a cluster: without one nothing but its geoIP and telemetry.tracing is acted on";
+    let mut fields = unsupported(proxy);
+    fields.retain(|path| path.starts_with("spec.telemetry.tracing."));
+    if fields.is_empty() { text.to_owned() } else { format!("{text}, and of those not {}", fields.join(", ")) }
 }
 
 /// The paths of an EnvoyProxy's fields that are set and that not even a cluster's controller acts on.

@@ -144,10 +144,10 @@ fn service(
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
         kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, protocol))
     });
-    let ListenerState { name, hostname, client, filters, identity_headers, geo, .. } = listener;
+    let ListenerState { name, hostname, client, filters, identity_headers, geo, tracing, .. } = listener;
     let by_host = hostname.clone();
     if protocol.is_http() {
-        let listener = Arc::new(Listener { name, hostname, tls, client, filters, identity_headers, costs, geo, routes });
+        let listener = Arc::new(Listener { name, hostname, tls, client, filters, identity_headers, costs, geo, tracing, routes });
         return match protocol {
             ListenerProtocol::Http => PortService::Http(alone(by_host.as_ref(), listener)),
             _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),

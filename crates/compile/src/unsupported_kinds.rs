@@ -22,11 +22,7 @@ pub(crate) fn report_all(index: &Index<'_>, mode: Mode, statuses: &mut Statuses)
         let fields = parameters::unsupported(proxy);
         match mode {
             Mode::Standalone if proxy.spec != EnvoyProxySpec::default() => {
-                statuses.note(
-                    key,
-                    Severity::Warning,
-                    "is about proxies in a cluster: without one nothing but its geoIP is acted on",
-                );
+                statuses.note(key, Severity::Warning, parameters::without_cluster(proxy));
             }
             Mode::Cluster if !fields.is_empty() => {
                 statuses.note(key, Severity::Warning, format!("not acted on: {}", fields.join(", ")));

@@ -211,11 +211,7 @@ impl Proxy {
         registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone())));
         context.geo.keep_fresh(&tasks);
         if let Some(settings) = options.tracing {
-            context.tracers.start(settings, &tasks, |tasks, tracer| {
-                let (exporter, ended) = SpanExporter::new(tracer, Arc::downgrade(&context), dns.clone());
-                tasks.spawn(exporter.run());
-                ended
-            });
+            context.tracers.start(settings, |tracer| SpanExporter::start(tracer, &context, dns.clone(), &tasks));
         }
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
@@ -252,6 +248,8 @@ impl Proxy {
                 key_fetcher::update(&self.context, &runtime, &self.background);
             }
         }
+        let start = |tracer| SpanExporter::start(tracer, &self.context, self.background.dns.clone(), &self.tasks);
+        self.context.tracers.follow(snapshot, start);
         shared_limits::use_store(&self.context, snapshot.limit_store.as_deref(), &self.tasks);
         self.context.limit_service.use_service(snapshot.limit_service.as_ref());
         // Routes first, sockets then: a connection never finds its port without routes.

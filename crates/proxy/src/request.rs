@@ -192,9 +192,7 @@ async fn serve(
         record.host = head.host.clone();
     }
     let listener = listener::choose(&runtime, connection, head);
-    if context.tracers.is_on() {
-        attempt_span::begin(connection, head, record);
-    }
+    attempt_span::begin(connection, listener.as_ref().ok().map(|it| &***it), head, record);
     let listener = listener?;
     record.listener = Some(listener.name.clone());
     record.costs.clone_from(&listener.costs);

@@ -13,6 +13,7 @@ use compression_core::{
 };
 use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol};
 use tokio::{
+    runtime::Handle,
     sync::watch,
     time::{Instant, sleep_until},
 };
@@ -43,15 +44,17 @@ pub(crate) struct SpanExporter {
 }
 
 impl SpanExporter {
-    /// The task; the receiver hears of its end.
-    pub(crate) fn new(tracer: Arc<Tracer>, context: Weak<Context>, dns: Dns) -> (Self, watch::Receiver<()>) {
+    /// Starts the task of a tracer; the receiver hears of its end.
+    pub(crate) fn start(tracer: Arc<Tracer>, context: &Arc<Context>, dns: Dns, tasks: &Handle) -> watch::Receiver<()> {
         let client = CollectorClient::new(&tracer.settings.collector, dns);
         let (running, ended) = watch::channel(());
-        (Self { tracer, context, client, _running: running, has_failed: false }, ended)
+        let context = Arc::downgrade(context);
+        tasks.spawn(Self { tracer, context, client, _running: running, has_failed: false }.run());
+        ended
     }
 
     /// Sends batches until the buffer is closed and empty.
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         while let Some(batch) = self.tracer.buffer.next().await {
             let count = batch.count;
             match self.export(batch).await {

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use serde::Deserialize;
 
-use super::merge::MergeType;
+use super::{merge::MergeType, telemetry::ProxyTelemetry};
 use crate::{duration::Duration, meta::Resource, unsupported::Unsupported};
 
 mod merge;
@@ -42,7 +42,8 @@ pub struct EnvoyProxySpec {
     pub merge_gateways: Option<bool>,
     /// How a Gateway's parameters are joined with its class's; `Replace` by default.
     pub merge_type: Option<MergeType>,
-    telemetry: Option<Unsupported>,
+    /// Logs, metrics and traces.
+    pub telemetry: Option<ProxyTelemetry>,
     bootstrap: Option<Unsupported>,
     routing_type: Option<Unsupported>,
     extra_args: Option<Unsupported>,

@@ -2,8 +2,8 @@
 
 use super::{Reference, References, Referrer};
 use crate::{
-    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, EnvoyExtensionPolicy, EnvoyHttpRouteFilter, Gateway,
-    GatewayClass, InferencePool, Kind, ListenerSet, Object, SecurityPolicy, envoy::ENVOY_GROUP, listener::Listener,
+    Backend, BackendTlsPolicy, BackendTrafficPolicy, ClientTrafficPolicy, EnvoyExtensionPolicy, EnvoyHttpRouteFilter, EnvoyProxy,
+    Gateway, GatewayClass, InferencePool, Kind, ListenerSet, Object, SecurityPolicy, envoy::ENVOY_GROUP, listener::Listener,
     refs::GATEWAY_GROUP,
 };
 
@@ -26,11 +26,11 @@ impl References for Object {
             Object::BackendTrafficPolicy(it) => it.references(visit),
             Object::SecurityPolicy(it) => it.references(visit),
             Object::EnvoyExtensionPolicy(it) => it.references(visit),
+            Object::EnvoyProxy(it) => it.references(visit),
             Object::ReferenceGrant(_)
             | Object::InferenceModel(_)
             | Object::InferenceObjective(_)
             | Object::InferenceModelRewrite(_)
-            | Object::EnvoyProxy(_)
             | Object::EnvoyPatchPolicy(_)
             | Object::GatewayConfig(_)
             | Object::Namespace(_)
@@ -155,6 +155,15 @@ impl References for EnvoyExtensionPolicy {
             processor.backend_ref.iter().filter_map(|to| Reference::backend(from, to)).for_each(&mut *visit);
             processor.backend_refs.iter().filter_map(|to| Reference::weighted(from, to)).for_each(&mut *visit);
         }
+    }
+}
+
+impl References for EnvoyProxy {
+    fn references(&self, visit: &mut dyn FnMut(Reference<'_>)) {
+        let from = Referrer { group: ENVOY_GROUP, kind: "EnvoyProxy", namespace: &self.meta.namespace };
+        let tracing = self.spec.telemetry.iter().filter_map(|it| it.tracing.as_ref());
+        let collectors = tracing.flat_map(|it| &it.provider.backend_refs);
+        collectors.filter_map(|to| Reference::weighted(from, to)).for_each(visit);
     }
 }
 

@@ -147,7 +147,10 @@ impl<'r, 'a> Walk<'r, 'a> {
             Kind::Secret => index.secrets.get(namespace, name).map(|it| &it.meta),
             Kind::ConfigMap => index.config_maps.get(namespace, name).map(|it| &it.meta),
             Kind::ClusterTrustBundle => index.trust_bundles.get(namespace, name).map(|it| &it.meta),
-            Kind::EnvoyProxy => index.proxies.get(namespace, name).map(|it| &it.meta),
+            Kind::EnvoyProxy => index.proxies.get(namespace, name).map(|it| {
+                self.follow(it);
+                &it.meta
+            }),
             Kind::GatewayConfig => index.gateway_configs.get(namespace, name).map(|it| &it.meta),
             Kind::GatewayClass => index.classes.get(namespace, name).map(|it| {
                 self.follow(it);

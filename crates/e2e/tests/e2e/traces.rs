@@ -425,3 +425,55 @@ async fn no_prompt_credential_or_header_is_in_a_span() {
         assert!(!text.contains("s3cret") && !text.contains(&answer), "{text}");
     }
 }
+
+/// An EnvoyProxy of the Gateway `gw`, whose spans go to a Backend.
+fn envoy_proxy(collector: &Collector, service: &str, more: Value) -> Vec<Value> {
+    let mut gateway = objects::gateway();
+    gateway["spec"]["infrastructure"] =
+        json!({"parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "p"}});
+    let otel =
+        json!({"headers": [{"name": "authorization", "value": "Bearer collectors-key"}], "resourceAttributes": {"zone": "a"}});
+    let mut provider = json!({"type": "OpenTelemetry", "serviceName": service, "openTelemetry": otel});
+    provider["backendRefs"] = json!([objects::to_backend("collector")]);
+    let mut tracing = json!({"provider": provider});
+    more.as_object().unwrap().iter().for_each(|(key, value)| tracing[key] = value.clone());
+    let proxy = objects::object("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", "p", json!({"telemetry": {"tracing": tracing}}));
+    vec![gateway, proxy, objects::backend("collector", &[collector.address()])]
+}
+
+#[tokio::test]
+async fn an_envoy_proxy_names_a_collector_of_its_gateway() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let with = |service: &str, more: Value| {
+        let routes = to_engine(&engine).into_iter().skip(1);
+        envoy_proxy(&collector, service, more).into_iter().chain(routes).collect::<Vec<_>>()
+    };
+    let mut gateway = Setup::with(with("edge", json!({"samplingRate": 0}))).serve().await;
+    // None but that of a client that keeps its own.
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    chat(&gateway, PARENT).await;
+    let (server, clients) = trace(&collector, TRACE).await;
+    assert_eq!((&server.resource["service.name"], &server.resource["zone"]), (&json!("edge"), &json!("a")));
+    assert_eq!(clients[0].name, "chat");
+    assert!(collector.spans().iter().all(|span| span.trace_id == TRACE));
+    assert_eq!(collector.received()[0].headers["authorization"], "Bearer collectors-key");
+    // Other settings have another tracer, and what waits for the one before is sent.
+    let other = PARENT.replace("0af7", "1af7");
+    chat(&gateway, &other).await;
+    gateway.save_objects(with("other", json!({"samplingRate": 100})));
+    let moved = async {
+        loop {
+            Call::chat("qwen", "hello").send(gateway.http()).await;
+            if collector.spans().iter().any(|span| span.resource["service.name"] == "other") {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    wait::within("the other settings are in force", moved).await;
+    let (server, _) = trace(&collector, &other[3..35]).await;
+    assert_eq!(server.resource["service.name"], "edge");
+    assert!(!gateway.stderr().contains("collectors-key"));
+    gateway.signal("TERM");
+    assert!(gateway.ended().await.success());
+}

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use pailou_snapshot::Listener;
+
 use super::{attempt::Attempts, tried::Tried};
 use crate::{
     attempt_record::AttemptRecord, cluster::Attempt, request_head::Head, request_log::RequestLog, request_record::RequestRecord,
@@ -9,9 +11,10 @@ use crate::{
 };
 
 /// Begins the span of a request, where there is a tracer.
-pub(super) fn begin(connection: &Connection, head: &mut Head, record: &mut RequestRecord) {
-    let Some(tracer) = connection.worker.context.tracers.tracer() else { return };
-    let mut trace = RequestTrace::begin(tracer.clone(), &mut head.parts.headers);
+pub(super) fn begin(connection: &Connection, listener: Option<&Listener>, head: &mut Head, record: &mut RequestRecord) {
+    let own = listener.and_then(|listener| listener.tracing.as_ref());
+    let Some(tracer) = connection.worker.context.tracers.tracer(own) else { return };
+    let mut trace = RequestTrace::begin(tracer, &mut head.parts.headers);
     if let Some(kept) = &mut trace.kept {
         kept.port = connection.local.port();
         kept.scheme = if connection.tls.is_some() { "https" } else { "http" };

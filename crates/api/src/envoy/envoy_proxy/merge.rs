@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::DeepMerge;
 
-use super::{Autoscaler, Container, Deployment, DisruptionBudget, EnvoyProxySpec, MergeType, Pod, Service, Shutdown};
+use super::{
+    Autoscaler, Container, Deployment, DisruptionBudget, EnvoyProxySpec, MergeType, Pod, ProxyTelemetry, Service, Shutdown,
+};
 
 impl EnvoyProxySpec {
     /// Whether they take the place of the class's. Source: Envoy Gateway, `mergeType`.
@@ -41,9 +43,14 @@ impl EnvoyProxySpec {
             concurrency: self.concurrency.or(base.concurrency),
             ip_family: self.ip_family.or(base.ip_family),
             geo_ip: self.geo_ip.or(base.geo_ip),
+            telemetry: joined(self.telemetry, base.telemetry, telemetry),
             ..self
         }
     }
+}
+
+fn telemetry(own: ProxyTelemetry, base: ProxyTelemetry) -> ProxyTelemetry {
+    ProxyTelemetry { tracing: own.tracing.or(base.tracing), ..own }
 }
 
 fn deployment(own: Deployment, base: Deployment, by_keys: bool) -> Deployment {

@@ -1,10 +1,18 @@
 //! Fields of an EnvoyProxy that are set and not acted on.
 
-use super::{EnvoyProxySpec, KubernetesProvider};
-use crate::unsupported::unsupported_fields;
+use super::{EnvoyProxySpec, KubernetesProvider, ProxyTelemetry};
+use crate::{envoy::telemetry::ProxyTracing, unsupported::unsupported_fields};
 
 fn kubernetes(spec: &EnvoyProxySpec) -> &KubernetesProvider {
     &spec.provider.kubernetes
+}
+
+fn telemetry(spec: &EnvoyProxySpec) -> Option<&ProxyTelemetry> {
+    spec.telemetry.as_ref()
+}
+
+fn tracing(spec: &EnvoyProxySpec) -> Option<&ProxyTracing> {
+    telemetry(spec)?.tracing.as_ref()
 }
 
 unsupported_fields!(EnvoyProxySpec,
@@ -36,7 +44,20 @@ unsupported_fields!(EnvoyProxySpec,
     "logging.level" => |spec| spec.logging.level.keys().any(|component| component != "default"),
     "shutdown.healthCheckFailureDelay" => |spec| spec.shutdown.health_check_failure_delay.is_some(),
     "mergeGateways" => |spec| spec.merge_gateways == Some(true),
-    "telemetry" => |spec| spec.telemetry.is_some(),
+    "telemetry.accessLog" => |spec| telemetry(spec).is_some_and(|it| it.access_log.is_some()),
+    "telemetry.metrics" => |spec| telemetry(spec).is_some_and(|it| it.metrics.is_some()),
+    "telemetry.requestID" => |spec| telemetry(spec).is_some_and(|it| it.request_id.is_some()),
+    "telemetry.tracing.clientSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.client_sampling_fraction.is_some()),
+    "telemetry.tracing.overallSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.overall_sampling_fraction.is_some()),
+    "telemetry.tracing.customTags" => |spec| tracing(spec).is_some_and(|it| it.custom_tags.is_some()),
+    "telemetry.tracing.tags" => |spec| tracing(spec).is_some_and(|it| it.tags.is_some()),
+    "telemetry.tracing.spanName" => |spec| tracing(spec).is_some_and(|it| it.span_name.is_some()),
+    "telemetry.tracing.provider of another type than OpenTelemetry" =>
+        |spec| tracing(spec).is_some_and(|it| it.provider.kind != "OpenTelemetry"),
+    "telemetry.tracing.provider.host" => |spec| tracing(spec).is_some_and(|it| it.provider.host.is_some()),
+    "telemetry.tracing.provider.port" => |spec| tracing(spec).is_some_and(|it| it.provider.port.is_some()),
+    "telemetry.tracing.provider.backendSettings" => |spec| tracing(spec).is_some_and(|it| it.provider.backend_settings.is_some()),
+    "telemetry.tracing.provider.zipkin" => |spec| tracing(spec).is_some_and(|it| it.provider.zipkin.is_some()),
     "bootstrap" => |spec| spec.bootstrap.is_some(),
     "routingType" => |spec| spec.routing_type.is_some(),
     "extraArgs" => |spec| spec.extra_args.is_some(),

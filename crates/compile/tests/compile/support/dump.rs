@@ -7,9 +7,10 @@ use pailou_compile::{
     status::{Condition, Severity, StatusBody},
 };
 use pailou_snapshot::{
-    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, ConnectionListener, ConnectionSettings, Disaggregation, EndpointRole,
-    ExtProc, ExternalAuth, Filters, Forward, HealthChecks, HttpFilter, KvConnector, Listener, ListenerRef, LoadBalancer,
-    ModelServer, PathMatch, PickerKind, Pool, Port, ProcessedParts, RouteMatch, Rule, Snapshot, Timeouts, ValueMatch,
+    Action, BackendRef, ClientPolicy, Cluster, ClusterKind, Collector, CollectorTarget, ConnectionListener, ConnectionSettings,
+    Disaggregation, EndpointRole, ExtProc, ExternalAuth, Filters, Forward, HealthChecks, HttpFilter, KvConnector, Listener,
+    ListenerRef, LoadBalancer, ModelServer, PathMatch, PickerKind, Pool, Port, ProcessedParts, RouteMatch, Rule, Snapshot,
+    Timeouts, Tracing, ValueMatch,
 };
 
 use super::printed::{changed, printed};
@@ -198,6 +199,15 @@ fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
 fn requests(out: &mut String, listener: &Listener) {
     if !listener.identity_headers.is_empty() {
         line(out, 3, &format!("identity headers: {}", quoted(&printed(&listener.identity_headers))));
+    }
+    if let Some(tracing) = &listener.tracing {
+        let Tracing { sampler, collector: Collector { target, protocol, headers, .. }, .. } = &**tracing;
+        let backends = match target {
+            CollectorTarget::Backends(all) => all.iter().map(|(weight, key)| format!("{weight} x {}", key.endpoints)).collect(),
+            CollectorTarget::Url(url) => vec![url.host.to_string()],
+        };
+        let text = format!("{}, {protocol:?}, {headers:?}, {sampler:?}", backends.join(", "));
+        line(out, 3, &format!("tracing: {}", quoted(&text)));
     }
     if let Some(costs) = &listener.costs {
         line(out, 3, &format!("costs: {}", quoted(&printed(costs))));

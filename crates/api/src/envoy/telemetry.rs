@@ -1,0 +1,135 @@
+//! EnvoyProxy `telemetry`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{http_filter::Fraction, refs::BackendRef, unsupported::Unsupported};
+
+/// Logs, metrics and traces of proxies.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyTelemetry {
+    /// The access log.
+    pub access_log: Option<Unsupported>,
+    /// Metrics.
+    pub metrics: Option<Unsupported>,
+    /// Request ids as parts of traces.
+    #[serde(rename = "requestID")]
+    pub request_id: Option<Unsupported>,
+    /// Traces.
+    pub tracing: Option<ProxyTracing>,
+}
+
+/// Traces.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyTracing {
+    /// Part of the requests without a parent that is kept, in per cent; 100 when absent.
+    #[serde(default)]
+    pub sampling_rate: Option<u32>,
+    /// The same as a fraction.
+    #[serde(default)]
+    pub sampling_fraction: Option<Fraction>,
+    /// Part of the requests whose clients ask for it that is kept.
+    #[serde(default)]
+    pub client_sampling_fraction: Option<Unsupported>,
+    /// Part of all that is kept at most.
+    #[serde(default)]
+    pub overall_sampling_fraction: Option<Unsupported>,
+    /// Further attributes (deprecated in favour of `tags`).
+    #[serde(default)]
+    pub custom_tags: Option<Unsupported>,
+    /// Further attributes.
+    #[serde(default)]
+    pub tags: Option<Unsupported>,
+    /// Names of spans.
+    #[serde(default)]
+    pub span_name: Option<Unsupported>,
+    /// Receiver of spans.
+    pub provider: TracingProvider,
+}
+
+/// Receiver of spans.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TracingProvider {
+    /// `OpenTelemetry`, the default; `Zipkin` or `Datadog`, which have no meaning here.
+    #[serde(rename = "type", default = "open_telemetry")]
+    pub kind: String,
+    /// Host of the receiver (deprecated in favour of `backendRefs`).
+    #[serde(default)]
+    pub host: Option<Unsupported>,
+    /// Its port.
+    #[serde(default)]
+    pub port: Option<Unsupported>,
+    /// Services and Backends of the receiver.
+    #[serde(default)]
+    pub backend_refs: Vec<BackendRef>,
+    /// Settings of connections to it.
+    #[serde(default)]
+    pub backend_settings: Option<Unsupported>,
+    /// Name of the service; `NAME.NAMESPACE` of the Gateway when absent.
+    #[serde(default)]
+    pub service_name: Option<String>,
+    /// Settings of Zipkin.
+    #[serde(default)]
+    pub zipkin: Option<Unsupported>,
+    /// Settings of OpenTelemetry.
+    #[serde(default)]
+    pub open_telemetry: Option<OpenTelemetryTracing>,
+}
+
+fn open_telemetry() -> String {
+    "OpenTelemetry".to_owned()
+}
+
+/// Settings of OpenTelemetry.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OpenTelemetryTracing {
+    /// Headers of requests to the receiver.
+    pub headers: Vec<TelemetryHeader>,
+    /// Attributes of the gateway.
+    pub resource_attributes: BTreeMap<String, String>,
+    /// Decision which requests are kept; takes the place of `samplingRate` and `samplingFraction`.
+    pub sampler: Option<TracingSampler>,
+}
+
+/// A header of requests to the receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TelemetryHeader {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A sampler of OpenTelemetry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TracingSampler {
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub kind: TracingSamplerType,
+    /// Part that is kept by `TraceIdRatio`; all when absent.
+    #[serde(default)]
+    pub sampling_percentage: Option<Fraction>,
+}
+
+/// Kind of a sampler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum TracingSamplerType {
+    /// All.
+    AlwaysOn,
+    /// None.
+    AlwaysOff,
+    /// A part.
+    TraceIdRatio,
+    /// As the parent; all without one.
+    ParentBasedAlwaysOn,
+    /// As the parent; none without one.
+    ParentBasedAlwaysOff,
+    /// As the parent; a part without one.
+    ParentBasedTraceIdRatio,
+}

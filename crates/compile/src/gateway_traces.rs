@@ -1,0 +1,178 @@
+//! Traces of Gateways: EnvoyProxy `spec.telemetry.tracing`, the Gateway's own or its class's.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use pailou_api::{
+    EnvoyProxy,
+    envoy::{
+        ENVOY_GROUP,
+        telemetry::{OpenTelemetryTracing, ProxyTracing, TracingSampler, TracingSamplerType},
+    },
+    http_filter::Fraction,
+};
+use pailou_snapshot::{Cluster, ClusterKey, Collector, CollectorTarget, OtlpProtocol, SpanBatching, Tracing};
+use pailou_telemetry::{
+    export::Resource,
+    propagators::Propagators,
+    sampling::{Ratio, RootSampler, Sampler},
+};
+
+use crate::{
+    clusters::Clusters,
+    gateway::{GatewayState, Gateways},
+    grants::Referrer,
+    index::Index,
+    parameters,
+    policies::traffic::Traffic,
+    resolver::{Load, Resolver},
+    status::Condition,
+    warnings::{self, PARTIALLY_SUPPORTED},
+};
+
+/// Most backends of a collector.
+const MAX_BACKENDS: usize = 16;
+/// Most headers of requests to it, as in Envoy Gateway.
+const MAX_HEADERS: usize = 32;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Reads the traces of Gateways, and finds their collectors. Gives back the clusters, each once. A collector that cannot be had costs the traces,
+/// and no request.
+pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, clusters: &mut Clusters<'a>) -> Vec<Arc<Cluster>> {
+    let mut found: Vec<Arc<Cluster>> = Vec::new();
+    for (id, gateway) in gateways.list.iter_mut() {
+        let Some(proxy) = parameters::tracing(index, gateway.object) else { continue };
+        let Some(spec) = proxy.spec.telemetry.as_ref().and_then(|it| it.tracing.as_ref()) else { continue };
+        if spec.provider.kind != "OpenTelemetry" {
+            // Its condition names it as unsupported.
+            continue;
+        }
+        let mut resolver = Resolver::new(index, clusters);
+        resolver.identity = gateway.identity.clone();
+        match read(&mut resolver, proxy, spec, gateway) {
+            Ok((tracing, its)) => {
+                let tracing = Arc::new(tracing);
+                for listener in &mut gateway.listeners {
+                    listener.tracing = Some(Arc::clone(&tracing));
+                }
+                let is_new = |cluster: &Arc<Cluster>| found.iter().all(|known| known.key != cluster.key);
+                let new: Vec<_> = its.into_iter().filter(is_new).collect();
+                found.extend(new);
+            }
+            Err(message) => {
+                let generation = gateway.object.meta.generation;
+                let name = format!("EnvoyProxy {}/{}", proxy.meta.namespace, proxy.meta.name);
+                let message = format!("{name}: spec.telemetry.tracing.{message}; until then there are no traces");
+                let warning = Condition::holds(PARTIALLY_SUPPORTED, "UnsupportedParameters", message, generation);
+                gateway.parameters = warnings::joined(gateway.parameters.take(), Some(warning));
+            }
+        }
+        for policy in resolver.finish().policies {
+            clusters.tls.reached(policy, id);
+        }
+    }
+    found
+}
+
+/// Reads the settings.
+///
+/// # Errors
+/// The first field, below `spec.telemetry.tracing`, that is of no use.
+fn read(
+    resolver: &mut Resolver<'_, '_>,
+    proxy: &EnvoyProxy,
+    spec: &ProxyTracing,
+    gateway: &GatewayState<'_>,
+) -> Result<(Tracing, Vec<Arc<Cluster>>), String> {
+    let provider = &spec.provider;
+    let count = provider.backend_refs.len();
+    if !(1..=MAX_BACKENDS).contains(&count) {
+        return Err(format!("provider.backendRefs: {count} backends, but 1 to {MAX_BACKENDS} are needed"));
+    }
+    let from = Referrer { group: ENVOY_GROUP, kind: "EnvoyProxy", namespace: &proxy.meta.namespace };
+    let mut clusters = Vec::new();
+    let mut backends: Vec<(u32, ClusterKey)> = Vec::new();
+    for (place, to) in provider.backend_refs.iter().enumerate() {
+        let cluster = resolver.policy_server(from, &to.target(), Load::Grpc, &Traffic::default());
+        let cluster = cluster.map_err(|problem| format!("provider.backendRefs[{place}]: {}", problem.message))?;
+        backends.push((to.weight, cluster.key.clone()));
+        clusters.push(Arc::new(cluster));
+    }
+    let nothing = OpenTelemetryTracing::default();
+    let otel = provider.open_telemetry.as_ref().unwrap_or(&nothing);
+    let default = || format!("{}.{}", gateway.object.meta.name, gateway.object.meta.namespace);
+    let service = provider.service_name.clone().unwrap_or_else(default);
+    let tracing = Tracing {
+        sampler: sampler(spec, otel.sampler.as_ref())?,
+        propagators: Propagators::default(),
+        resource: resource(&service, otel),
+        collector: Collector {
+            target: CollectorTarget::Backends(backends),
+            protocol: OtlpProtocol::Grpc,
+            headers: headers(otel)?,
+            timeout: Duration::from_secs(10),
+            is_compressed: false,
+        },
+        batching: SpanBatching::default(),
+    };
+    Ok((tracing, clusters))
+}
+
+/// The sampler. A rate concerns requests without a parent, as in Envoy: what a client's `traceparent` says goes before it.
+fn sampler(spec: &ProxyTracing, sampler: Option<&TracingSampler>) -> Result<Sampler, String> {
+    let Some(sampler) = sampler else {
+        let part = match (spec.sampling_rate, spec.sampling_fraction) {
+            (Some(_), Some(_)) => return Err("samplingRate: set it or samplingFraction, not both".to_owned()),
+            (Some(rate), None) if rate > 100 => return Err("samplingRate: write 0 to 100".to_owned()),
+            (Some(rate), None) => f64::from(rate) / 100.0,
+            (None, Some(fraction)) => part(fraction, "samplingFraction")?,
+            (None, None) => 1.0,
+        };
+        return Ok(Sampler { root: RootSampler::TraceIdRatio(Ratio::new(part)), is_parent_based: true });
+    };
+    let field = "provider.openTelemetry.sampler.samplingPercentage";
+    let ratio = || match sampler.sampling_percentage {
+        Some(fraction) => part(fraction, field).map(Ratio::new),
+        None => Ok(Ratio::new(1.0)),
+    };
+    let (root, is_parent_based) = match sampler.kind {
+        TracingSamplerType::AlwaysOn => (RootSampler::AlwaysOn, false),
+        TracingSamplerType::AlwaysOff => (RootSampler::AlwaysOff, false),
+        TracingSamplerType::TraceIdRatio => (RootSampler::TraceIdRatio(ratio()?), false),
+        TracingSamplerType::ParentBasedAlwaysOn => (RootSampler::AlwaysOn, true),
+        TracingSamplerType::ParentBasedAlwaysOff => (RootSampler::AlwaysOff, true),
+        TracingSamplerType::ParentBasedTraceIdRatio => (RootSampler::TraceIdRatio(ratio()?), true),
+    };
+    Ok(Sampler { root, is_parent_based })
+}
+
+fn part(fraction: Fraction, field: &str) -> Result<f64, String> {
+    let Fraction { numerator, denominator } = fraction;
+    if denominator == 0 || numerator > denominator {
+        return Err(format!("{field}: the numerator is 0 to the denominator, which is 1 or more"));
+    }
+    Ok(f64::from(numerator) / f64::from(denominator))
+}
+
+/// The gateway, as its spans name it.
+fn resource(service: &str, otel: &OpenTelemetryTracing) -> Resource {
+    let own = [("service.name", service), ("service.version", VERSION), ("telemetry.sdk.name", "pailou")];
+    let own = own.into_iter().chain([("telemetry.sdk.language", "rust"), ("telemetry.sdk.version", VERSION)]);
+    let named = otel.resource_attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let own = own.filter(|(name, _)| !otel.resource_attributes.contains_key(*name));
+    Resource::new(own.chain(named), "pailou", VERSION)
+}
+
+/// Headers of requests to the collector. Values may be credentials, and are not repeated.
+fn headers(otel: &OpenTelemetryTracing) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    if otel.headers.len() > MAX_HEADERS {
+        return Err(format!("provider.openTelemetry.headers: {} headers, but {MAX_HEADERS} are the most", otel.headers.len()));
+    }
+    let header = |(place, header): (usize, &pailou_api::envoy::telemetry::TelemetryHeader)| {
+        let error = |part: &str| format!("provider.openTelemetry.headers[{place}].{part}: not valid in a header");
+        let mut value = HeaderValue::try_from(&header.value).map_err(|_| error("value"))?;
+        value.set_sensitive(true);
+        Ok((HeaderName::try_from(&header.name).map_err(|_| error("name"))?, value))
+    };
+    otel.headers.iter().enumerate().map(header).collect()
+}
