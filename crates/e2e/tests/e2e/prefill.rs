@@ -1,5 +1,6 @@
 //! Prefill and decode apart: the gateway sends both parts of a request, by vLLM's and SGLang's protocol.
 
+mod bodies;
 mod failures;
 mod sidecar;
 
