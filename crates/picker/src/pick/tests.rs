@@ -358,3 +358,22 @@ fn a_receipt_says_what_was_chosen_and_what_the_others_scored() {
     let accuracy: u64 = pool.state.snapshot().iter().map(|endpoint| endpoint.cached_tokens).sum();
     assert_eq!(accuracy, 4_000);
 }
+
+#[test]
+fn a_preview_names_the_endpoint_of_the_next_pick_and_leaves_nothing_behind() {
+    let pool = Fixture::new(PREFIX, 20);
+    let prompt = prompt(1, 20_000);
+    let home = name(&pool.pick(&prompted(&prompt)));
+    let blocks = pool.state.prefix_blocks();
+    let other = crate::testing::prompt(2, 20_000);
+    for _ in 0..50 {
+        let preview = pool.state.preview(&prompted(&prompt)).unwrap();
+        assert_eq!(
+            (&*preview.scored[0].endpoint.name, preview.judged, preview.why()),
+            (&*home, 20, "more of the prompt is cached there")
+        );
+        pool.state.preview(&prompted(&other)).unwrap();
+    }
+    assert_eq!((pool.in_flight(), pool.state.prefix_blocks()), (vec![0; 20], blocks));
+    assert!(Fixture::new(PREFIX, 0).state.preview(&standard()).is_none());
+}
