@@ -281,3 +281,16 @@ async fn the_next_request_that_meets_an_expression_is_traced_whole() {
     let told = tokio::select! { reply = unrouted => reply, () = traffic => unreachable!("it never ends") };
     assert_eq!((&told.json()["kept"], &told.json()["flag"]), (&json!("traced"), &json!("NR")));
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_has_a_receipt_with_the_endpoint_that_was_silent() {
+    let sim = instant("a", "qwen").await;
+    let gateway = Setup::with(models(&[&sim])).args(["--receipts-sample", "0"]).serve().await;
+    sim.faults().set([FaultKind::Stall(None).into()]);
+    let call = Call::chat("qwen", "hello").header("x-request-id", "impatient").send(gateway.http());
+    let reached = wait::eventually("the engine has the request", || sim.stats().requests > 0);
+    tokio::select! { _ = call => unreachable!("it is not answered"), () = reached => {} }
+    let told = receipt(&gateway, "impatient").await;
+    assert_eq!((&told["flag"], &told["pick"]["chosen"]), (&json!("DC"), &json!("qwen-0")), "{told}");
+    assert_eq!((&told["attempts"][0]["result"], &told["attempts"][0]["flag"]), (&json!("no response"), &json!("DC")));
+}

@@ -115,6 +115,8 @@ impl Answer {
             receipt_headers::stamp(&mut head.headers, &record, is_kept);
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Joined connections know no more of it.
+            record.note_pick(guards.picked(), false);
             if let (Some(client), Some(backend)) = (client, switched) {
                 tokio::spawn(upgrade::join(client, backend, record, guards, clocks));
             }

@@ -25,6 +25,7 @@ use super::{
     replay::ReplayBody,
     request_id,
     retry::Policy,
+    stopped,
     target::Target,
     tried::{Failed, Tried, failed, held_up, late, stalled, throttled},
 };
@@ -74,6 +75,21 @@ pub(super) struct Attempts<'a> {
     pub(super) upgrade: Option<HeaderValue>,
 }
 
+/// Attempts that have no answer yet. Where none comes, as all fail or the client goes away, the record keeps the picker's reasons.
+struct Uncertain<'a, 'r> {
+    /// `None` once there is an answer.
+    attempts: Option<Box<Attempts<'a>>>,
+    record: &'r mut RequestLog,
+}
+
+impl Drop for Uncertain<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(attempts) = &self.attempts {
+            self.record.note_pick(attempts.target.selection.as_picked(), true);
+        }
+    }
+}
+
 /// A response that is certain, and what it holds.
 struct Certain {
     response: Box<BackendResponse>,
@@ -84,19 +100,15 @@ struct Certain {
 
 impl Attempts<'_> {
     /// Tries endpoints until one answers, or none is left, or nothing may be tried any more.
-    pub(super) async fn run(mut self: Box<Self>, record: &mut RequestLog) -> Result<Answer, Error> {
+    pub(super) async fn run(self: Box<Self>, record: &mut RequestLog) -> Result<Answer, Error> {
         let clocks = self.clocks(record);
-        let certain = match self.try_endpoints(clocks, record).await {
-            Ok(certain) => certain,
-            Err(error) => {
-                record.note_pick(self.target.selection.as_picked(), true);
-                return Err(error);
-            }
-        };
-        let Certain { response, attempt, retry, admitted } = certain;
-        let prefill = self.target.plan.and_then(|plan| plan.sidecars);
-        let (body, picked) = (self.body.into_remains(), self.target.selection.into_picked());
-        let guards = Guards::new(self.permit, retry, attempt, body, picked).prefilling(prefill).counting(admitted);
+        let mut uncertain = Uncertain { attempts: Some(self), record };
+        let Uncertain { attempts: Some(attempts), record } = &mut uncertain else { return Err(stopped()) };
+        let Certain { response, attempt, retry, admitted } = attempts.try_endpoints(clocks, record).await?;
+        let Some(attempts) = uncertain.attempts.take() else { return Err(stopped()) };
+        let prefill = attempts.target.plan.and_then(|plan| plan.sidecars);
+        let (body, picked) = (attempts.body.into_remains(), attempts.target.selection.into_picked());
+        let guards = Guards::new(attempts.permit, retry, attempt, body, picked).prefilling(prefill).counting(admitted);
         Ok(Answer { response, guards, clocks })
     }
 
