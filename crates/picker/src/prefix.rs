@@ -12,6 +12,7 @@
 //! Memory: 24 bytes for a block in the list, 17 to 34 in the list's table, and 25 to 57 in the index: below 3.5 MB for an endpoint
 //! whose list is full.
 
+mod chain;
 mod lru;
 mod slots;
 
@@ -20,11 +21,14 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
+use foldhash::SharedSeed;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+pub(crate) use self::chain::Chain;
 use self::{
+    chain::{block_size, covered},
     lru::Lru,
     slots::{Owners, Slots},
 };
@@ -32,36 +36,8 @@ use crate::endpoint::PoolEndpoint;
 
 /// Blocks remembered for an endpoint: as many as a table of 2^15 buckets takes.
 pub(crate) const MOST_BLOCKS: usize = 28_672;
-/// Most blocks of one prompt to look up: the first 1.4 MB.
-const MOST_CHAINED: usize = 512;
-/// Bytes of the blocks of each tier but the last.
-const TIERS: [usize; 3] = [64, 256, 1024];
-/// Blocks in each of these tiers.
-const TIER_BLOCKS: usize = 64;
-/// Bytes of all further blocks.
-const LAST_TIER: usize = 4096;
 /// Locks of the index: more than there are threads to contend for them.
 const SHARDS: usize = 64;
-
-/// The blocks of a prompt, by their chained hashes. A rest at its end makes no block.
-#[derive(Debug, Default)]
-pub(crate) struct Chain(Vec<u64>);
-
-impl Chain {
-    fn new(seed: u64, prompt: &[u8]) -> Self {
-        let mut hashes = Vec::with_capacity(blocks_in(prompt.len()));
-        let mut rest = prompt;
-        let mut hash = seed;
-        while hashes.len() < MOST_CHAINED
-            && let Some((block, after)) = rest.split_at_checked(block_size(hashes.len()))
-        {
-            hash = xxh3_64_with_seed(block, hash);
-            hashes.push(hash);
-            rest = after;
-        }
-        Self(hashes)
-    }
-}
 
 /// Seed of hashes of prompts for a model: different models, and different salts, share none.
 pub(crate) fn prompt_seed(seed: u64, model: &str, salt: Option<&str>) -> u64 {
@@ -86,39 +62,58 @@ impl Blocks {
 
 /// Index of blocks by endpoint.
 pub(crate) struct PrefixIndex {
-    /// Keeps others from making prompts whose hashes meet.
+    /// Keep others from making prompts whose hashes meet.
     seed: u64,
+    shared_seed: SharedSeed,
     shards: [RwLock<HashMap<u64, Owners, BuildHasherDefault<Hashed>>>; SHARDS],
 }
 
 impl PrefixIndex {
     pub(crate) fn new() -> Self {
-        Self { seed: fastrand::u64(..), shards: std::array::from_fn(|_| RwLock::default()) }
+        Self {
+            seed: fastrand::u64(..),
+            shared_seed: SharedSeed::from_u64(fastrand::u64(..)),
+            shards: std::array::from_fn(|_| RwLock::default()),
+        }
     }
 
     /// The blocks of a prompt for this model. Different salts share none.
     pub(crate) fn chain(&self, model: &str, salt: Option<&str>, prompt: &[u8]) -> Chain {
-        Chain::new(prompt_seed(self.seed, model, salt), prompt)
+        Chain::new(&self.shared_seed, prompt_seed(self.seed, model, salt), prompt)
     }
 
     /// How much of a prompt each endpoint has.
+    ///
+    /// An endpoint that has a block has all before it. So blocks between two that the same endpoints have are not looked up.
     pub(crate) fn matches(&self, chain: &Chain) -> Matches {
         let mut matches = Matches::default();
-        let mut holders = Slots::default();
-        for (at, hash) in chain.0.iter().enumerate() {
-            let before = holders.clone();
-            match self.shard(*hash).read().get(hash) {
-                Some(owners) if at == 0 => holders = owners.slots(),
-                Some(owners) => owners.retain_in(&mut holders),
-                None => holders.clear(),
-            }
-            before.without(&holders).for_each(|slot| matches.set(slot, covered(at)));
-            if holders.is_empty() {
-                return matches;
-            }
+        let Some(first) = chain.0.first() else { return matches };
+        let holders = self.shard(*first).read().get(first).map(Owners::slots);
+        if let Some(holders) = holders {
+            self.match_between(chain, (0, &holders), (chain.0.len(), &Slots::default()), &mut matches);
         }
-        holders.iter().for_each(|slot| matches.set(slot, covered(chain.0.len())));
         matches
+    }
+
+    /// Finds where the holders of one block, which are not all holders of a later one, stop. At most nine calls deep.
+    fn match_between(&self, chain: &Chain, (from, holders): (usize, &Slots), (to, left): (usize, &Slots), matches: &mut Matches) {
+        if to - from == 1 {
+            holders.without(left).for_each(|slot| matches.set(slot, covered(to)));
+            return;
+        }
+        let middle = from.midpoint(to);
+        let hash = chain.0[middle];
+        let mut kept = holders.clone();
+        match self.shard(hash).read().get(&hash) {
+            Some(owners) => owners.retain_in(&mut kept),
+            None => kept.clear(),
+        }
+        if !kept.is_same(holders) {
+            self.match_between(chain, (from, holders), (middle, &kept), matches);
+        }
+        if !kept.is_same(left) {
+            self.match_between(chain, (middle, &kept), (to, left), matches);
+        }
     }
 
     /// Records a prompt that an endpoint gets. Returns how many of its first blocks the endpoint already had.
@@ -238,38 +233,6 @@ impl Hasher for Hashed {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
-}
-
-/// Bytes of the block at this place.
-fn block_size(at: usize) -> usize {
-    TIERS.get(at / TIER_BLOCKS).copied().unwrap_or(LAST_TIER)
-}
-
-/// Bytes of so many blocks from the beginning.
-fn covered(blocks: usize) -> usize {
-    let mut left = blocks;
-    let mut bytes = 0;
-    for size in TIERS {
-        let here = left.min(TIER_BLOCKS);
-        bytes += here * size;
-        left -= here;
-    }
-    bytes + left * LAST_TIER
-}
-
-/// Blocks of a prompt of so many bytes.
-fn blocks_in(bytes: usize) -> usize {
-    let mut left = bytes;
-    let mut blocks = 0;
-    for size in TIERS {
-        let here = (left / size).min(TIER_BLOCKS);
-        blocks += here;
-        left -= here * size;
-        if here < TIER_BLOCKS {
-            return blocks;
-        }
-    }
-    (blocks + left / LAST_TIER).min(MOST_CHAINED)
 }
 
 #[cfg(test)]

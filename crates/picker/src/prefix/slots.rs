@@ -31,6 +31,11 @@ impl Slots {
         self.0.clear();
     }
 
+    /// Whether both have the same slots, whatever room they have for others.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.without(other).next().is_none() && other.without(self).next().is_none()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }

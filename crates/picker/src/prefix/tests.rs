@@ -2,7 +2,10 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    chain::{MOST_CHAINED, blocks_in},
+    *,
+};
 use crate::testing::{endpoints, prompt};
 
 fn endpoint(slot: u16) -> PoolEndpoint {
@@ -74,6 +77,21 @@ fn what_is_shared_by_many_endpoints_is_found_at_each() {
     let matches = index.matches(&chain(&index, &long));
     assert!((0..299).all(|slot| matches.bytes(slot) == 2_048));
     assert_eq!(matches.bytes(299), 4_096);
+}
+
+#[test]
+fn endpoints_that_stop_at_different_places_are_all_found() {
+    let index = PrefixIndex::new();
+    let endpoints: Vec<_> = (0..40).map(endpoint).collect();
+    let prompt = prompt(7, 60_000);
+    let lengths: Vec<_> = (0..40).map(|slot| slot * slot * 37).collect();
+    for (endpoint, length) in endpoints.iter().zip(&lengths) {
+        index.learn(endpoint, &chain(&index, &prompt[..*length]));
+    }
+    let matches = index.matches(&chain(&index, &prompt));
+    for (endpoint, length) in endpoints.iter().zip(lengths) {
+        assert_eq!(matches.bytes(endpoint.slot) as usize, covered(blocks_in(length)));
+    }
 }
 
 #[test]
