@@ -143,6 +143,16 @@ impl Api {
         })
     }
 
+    /// The operation in OpenTelemetry's conventions for generative AI (`gen_ai.operation.name`), where they have one.
+    pub fn operation(self) -> Option<&'static str> {
+        match self {
+            Self::ChatCompletions | Self::Responses | Self::Messages => Some("chat"),
+            Self::Completions => Some("text_completion"),
+            Self::Embeddings => Some("embeddings"),
+            _ => None,
+        }
+    }
+
     /// The API of a path that goes on behind the collection's name.
     fn of_object(path: &str) -> Option<Self> {
         let mut segments = path.split('/').skip_while(|segment| !is_version(segment)).skip(1);

@@ -2,9 +2,10 @@
 
 mod engines;
 mod exact_prefixes;
+mod pool_names;
 mod queue;
 
-use pailou_picker::{EndpointReport, ExactFigure, QueueReport};
+use pailou_picker::{ExactFigure, MetricNames, PoolReport};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, histogram::exponential_buckets},
@@ -13,6 +14,7 @@ use prometheus_client::{
 
 use engines::Engines;
 use exact_prefixes::ExactPrefixes;
+use pool_names::PoolNamesCollector;
 use queue::QueueCollector;
 
 /// A picker's metrics.
@@ -27,6 +29,7 @@ pub(crate) struct Metrics {
     engines: Engines,
     exact_prefixes: ExactPrefixes,
     queue: QueueCollector,
+    pool_names: PoolNamesCollector,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,8 +72,9 @@ impl RequestOutcome {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Registers every metric, under these names as well.
+    pub(crate) fn new(names: MetricNames) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
@@ -79,6 +83,7 @@ impl Default for Metrics {
             engines: Engines::default(),
             exact_prefixes: ExactPrefixes::default(),
             queue: QueueCollector::default(),
+            pool_names: PoolNamesCollector::new(names),
         };
         let registry = &mut metrics.registry;
         registry.register("pailou_picker_requests", "Requests by what became of them", metrics.requests.clone());
@@ -88,22 +93,16 @@ impl Default for Metrics {
         metrics.engines.register(registry);
         metrics.exact_prefixes.register(registry);
         registry.register_collector(Box::new(metrics.queue.clone()));
+        registry.register_collector(Box::new(metrics.pool_names.clone()));
         metrics
     }
-}
 
-impl Metrics {
-    /// Every metric in OpenMetrics' text format, with these figures of the endpoints, of KV events and of the requests that wait.
-    pub(crate) fn encode(
-        &self,
-        endpoints: &[EndpointReport],
-        exact: Vec<ExactFigure>,
-        queue: Option<QueueReport>,
-        text: &mut String,
-    ) {
-        self.engines.set(endpoints);
+    /// Every metric in OpenMetrics' text format, with these figures of the pool, if there is one, and of KV events.
+    pub(crate) fn encode(&self, pool: Option<PoolReport>, exact: Vec<ExactFigure>, text: &mut String) {
+        self.engines.set(pool.as_ref().map(|pool| &*pool.endpoints).unwrap_or_default());
         self.exact_prefixes.set(exact);
-        self.queue.set(queue);
+        self.queue.set(pool.as_ref().and_then(|pool| pool.queue.clone()));
+        self.pool_names.set(pool);
         // Writing to a String cannot fail.
         let _ = encode(text, &self.registry);
     }

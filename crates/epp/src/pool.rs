@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use pailou_extproc::endpoints::Subset;
-use pailou_picker::{EndpointReport, PoolState, Transport};
+use pailou_picker::{EndpointReport, MetricNames, PoolState, Transport};
 use pailou_snapshot::OnePool;
 use pailou_snapshot::Pool;
 use tokio::{runtime::Handle, sync::watch};
@@ -27,13 +27,13 @@ pub(crate) struct Current {
 }
 
 impl EndpointPicker {
-    /// A picker that knows no pool yet. It scrapes metrics on the runtime.
-    pub fn new(runtime: &Handle) -> Self {
+    /// A picker that knows no pool yet. It scrapes metrics on the runtime, and exports its own under these names as well.
+    pub fn new(runtime: &Handle, names: MetricNames) -> Self {
         Self {
             current: ArcSwapOption::empty(),
             is_ready: watch::Sender::new(false),
             runtime: runtime.clone(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(names),
         }
     }
 
@@ -65,8 +65,8 @@ impl EndpointPicker {
     /// Every metric in OpenMetrics' text format.
     pub fn encode_metrics(&self, text: &mut String) {
         let exact = self.current.load().as_ref().map(|current| current.state.exact_figures()).unwrap_or_default();
-        let queue = self.current.load().as_ref().and_then(|current| current.state.queue());
-        self.metrics.encode(&self.endpoints(), exact, queue, text);
+        let pool = self.current.load().as_ref().map(|current| current.state.report());
+        self.metrics.encode(pool, exact, text);
     }
 
     /// Refuses the requests that wait, as the process ends. Gives whether there were any.

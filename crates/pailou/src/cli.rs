@@ -9,6 +9,7 @@ mod keys;
 mod limit_store;
 mod limits;
 mod log;
+mod metric_names;
 mod picker;
 mod proxy;
 mod receipts;
@@ -27,6 +28,7 @@ pub(crate) use keys::{KeyEntryArgs, KeysAction, KeysArgs, ListFormat, ListKeysAr
 pub(crate) use limit_store::LimitStoreArgs;
 pub(crate) use limits::LimitsArgs;
 pub(crate) use log::{LogArgs, LogFormat};
+pub(crate) use metric_names::MetricNameSet;
 pub(crate) use picker::{MetricsScheme, PickerArgs};
 pub(crate) use proxy::ProxyArgs;
 pub(crate) use receipts::ReceiptArgs;

@@ -7,6 +7,7 @@ mod words;
 use std::{io::Write, time::Duration};
 
 use pailou_compile::Settings;
+use pailou_picker::MetricNames;
 use pailou_proxy::{
     Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, receipts::ReceiptSettings, server::Sockets,
 };
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             access_log: if args.access_log { Sink::To(Box::new(std::io::stdout())) } else { Sink::Off },
             response_flags: true,
             body_budget: BODY_BUDGET,
+            metric_names: MetricNames::default(),
             local_addresses: LocalAddresses::Allowed,
             receipts: ReceiptSettings { count: 4096, share: 1.0, slow: None, headers: false },
             tracing: None,

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::{
     admin,
     admin_state::AdminState,
-    cli::PickerArgs,
+    cli::{MetricNameSet, PickerArgs},
     exit::{Error, ExitOutcome},
     runtime,
     signals::Signals,
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &PickerArgs) -> Result<ExitOutcome, Error> {
 
 async fn serve(args: &PickerArgs) -> Result<ExitOutcome, Error> {
     let mut signals = Signals::new(None)?;
-    let picker = Arc::new(EndpointPicker::new(&Handle::current()));
+    let picker = Arc::new(EndpointPicker::new(&Handle::current(), MetricNameSet::all(&args.metric_names)));
     let listener = admin::bind(SocketAddr::new(args.bind, args.metrics_port)).await?;
     let server = Server::start(options(args), picker.clone()).await.map_err(not_bound)?;
     let files = match args.files.is_empty() {

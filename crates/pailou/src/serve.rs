@@ -7,7 +7,7 @@ use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::L
 use crate::{
     admin,
     admin_guard::AdminGuard,
-    cli::{AccessLog, ServeArgs, ServingArgs},
+    cli::{AccessLog, MetricNameSet, ServeArgs, ServingArgs},
     configuration::Configuration,
     exit::{Error, ExitOutcome},
     handover::{self, Former, HandoverSocket},
@@ -71,6 +71,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         overrides: Overrides::default(),
         access_log,
         response_flags: args.response_flags,
+        metric_names: MetricNameSet::all(&args.metric_names),
         body_budget: u64::from(args.body_memory) << 20,
         // The operator who runs the process writes the files.
         local_addresses: LocalAddresses::Allowed,

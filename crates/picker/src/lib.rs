@@ -24,10 +24,12 @@ mod exact_prefixes;
 mod failures;
 mod kv_events;
 mod load;
+mod metric_names;
 mod metrics;
 mod pick;
 mod pick_request;
 mod picked;
+mod pool_metrics;
 mod prefix;
 mod preview;
 mod queue;
@@ -45,8 +47,10 @@ mod tokens;
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
+pub use self::metric_names::MetricNames;
 pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest, Stage};
 pub use self::picked::Picked;
+pub use self::pool_metrics::{PoolReport, encode_pools};
 pub use self::queue::{
     QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueGauge, QueueLevel, QueueOutcome, QueueReport, QueueTerms,
     priority_label,

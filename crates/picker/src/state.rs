@@ -10,11 +10,12 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use pailou_snapshot::{Endpoint, KvEvents, Pool, RoutingStrategy};
+use pailou_snapshot::{Endpoint, KvEvents, Name, Pool, RoutingStrategy};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
+    candidates::saturation_of_pool,
     endpoint::{Members, PoolEndpoint},
     exact_figures::{self, ExactFigure},
     exact_prefixes::{self, ExactPrefixes},
@@ -23,6 +24,7 @@ use crate::{
     pick::{self, Gate},
     pick_request::{PickError, PickRequest},
     picked::Picked,
+    pool_metrics::PoolReport,
     prefix::PrefixIndex,
     preview,
     receipt::{Receipt, Receipts},
@@ -264,6 +266,16 @@ impl PoolState {
         let now = Instant::now();
         let exact = self.shared.exact.load();
         self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, exact.as_deref(), now)).collect()
+    }
+
+    /// All figures of the pool.
+    pub fn report(&self) -> PoolReport {
+        let members = self.shared.members.load();
+        let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
+        let saturation = saturation_of_pool(&members, &PickRequest::default(), most, Instant::now()).unwrap_or(1.0);
+        let Name { namespace, name } = &members.pool.name;
+        let (namespace, name) = (namespace.as_ref().into(), name.as_ref().into());
+        PoolReport { namespace, name, endpoints: self.snapshot(), queue: self.queue(), saturation }
     }
 
     /// Names under which its engines serve models and adapters, as their metrics last had them.

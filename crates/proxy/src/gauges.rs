@@ -11,7 +11,8 @@ use std::{
     },
 };
 
-use pailou_picker::ExactFigure;
+use pailou_picker::{ExactFigure, encode_pools};
+use pailou_telemetry::metric_table::{counters, gauges};
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
     context::Context,
     dns::Dns,
     endpoint_health::{self, EndpointHealth, EndpointLabels},
-    metrics::table::{counters, gauges},
     runtime::Runtime,
     tracer::DropReason,
 };
@@ -69,6 +69,7 @@ impl Collect for Collector {
         pools(&mut encoder, &runtime)?;
         exact_prefixes(&mut encoder, &runtime)?;
         queues::encode(&mut encoder, &runtime)?;
+        encode_pools(&mut encoder, context.metrics.names, runtime.pools().map(|(_, pool)| pool.report()).collect())?;
         breakers(&mut encoder, &runtime)
     }
 }

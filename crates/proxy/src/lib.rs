@@ -108,6 +108,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use pailou_limits::{CounterQuery, CounterView, Counters};
+use pailou_picker::MetricNames;
 use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot, Tracing};
 use pailou_store::SharedLimits;
 use parking_lot::Mutex;
@@ -154,6 +155,8 @@ pub struct Options {
     pub response_flags: bool,
     /// Request bodies that the process holds at once, in bytes.
     pub body_budget: u64,
+    /// Names that metrics have beside Pailou's own.
+    pub metric_names: MetricNames,
     /// Whether URLs of policies (identity providers, key sets) may lead to the machine itself.
     pub local_addresses: LocalAddresses,
     /// Routing receipts.
@@ -185,7 +188,7 @@ impl Proxy {
     /// Threads cannot be started.
     pub fn start(options: Options) -> io::Result<Self> {
         let mut registry = Registry::default();
-        let metrics = Metrics::new(&mut registry);
+        let metrics = Metrics::new(&mut registry, options.metric_names);
         let limits: Arc<Counters> = Arc::default();
         let context = Arc::new(Context {
             runtime: ArcSwapOption::empty(),

@@ -1,24 +1,34 @@
 //! Counters and histograms of the data plane. Labels come from the configuration, or are one of a few words, so their number is bounded.
 
+mod bounded;
+mod by_model;
 mod by_route;
 mod durations;
+mod gen_ai;
+mod model_series;
 mod prefills;
+mod quantities;
+mod request_names;
 mod requests;
 pub(crate) mod sessions;
-pub(crate) mod table;
 
 use std::{sync::Arc, time::Duration};
 
+use pailou_picker::MetricNames;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
+pub(crate) use self::by_model::RunningCall;
 pub(crate) use self::prefills::PrefillOutcome;
 use self::{
+    by_model::ByModel,
     by_route::ByRoute,
+    gen_ai::GenAiCollector,
     prefills::Prefills,
+    request_names::RequestNamesCollector,
     requests::{RequestCollector, Requests},
     sessions::SessionMetrics,
 };
@@ -55,6 +65,9 @@ pub struct Metrics {
     /// Connections beyond a listener's limit.
     pub(crate) refused_connections: Counter,
     requests: Arc<ByRoute<Requests>>,
+    models: Arc<ByModel>,
+    /// Names that metrics have as well.
+    pub(crate) names: MetricNames,
     /// Connections that are forwarded as they are, and datagrams.
     pub(crate) sessions: SessionMetrics,
 }
@@ -76,8 +89,8 @@ struct ViolationLabels {
 }
 
 impl Metrics {
-    /// Registers every metric.
-    pub fn new(registry: &mut Registry) -> Self {
+    /// Registers every metric, under these names as well.
+    pub fn new(registry: &mut Registry, names: MetricNames) -> Self {
         let metrics = Self {
             active: Gauge::default(),
             flags: Family::default(),
@@ -92,6 +105,8 @@ impl Metrics {
             unknown_costs: Counter::default(),
             refused_connections: Counter::default(),
             requests: Arc::default(),
+            models: Arc::default(),
+            names,
             sessions: SessionMetrics::default(),
         };
         registry.register("pailou_requests_active", "Requests under way", metrics.active.clone());
@@ -143,6 +158,11 @@ impl Metrics {
         );
         metrics.prefills.register(registry);
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
+        registry.register_collector(Box::new(GenAiCollector(metrics.models.clone())));
+        if names.inference_objective || names.llm_d {
+            let models = metrics.models.clone();
+            registry.register_collector(Box::new(RequestNamesCollector { models, names }));
+        }
         metrics.sessions.register(registry);
         metrics
     }
@@ -158,6 +178,13 @@ impl Metrics {
             return;
         };
         self.requests.with(&rule.route, |series| series.settle(record, duration));
+        self.models.settle(record, duration);
+    }
+
+    /// Counts a model call that goes to an endpoint now, for names that tell how many are under way.
+    pub(crate) fn begin_call(&self, record: &RequestRecord) -> Option<RunningCall> {
+        let is_counted = self.names.inference_objective || self.names.llm_d;
+        if is_counted { self.models.begin(record) } else { None }
     }
 
     /// Counts a forwarded connection, or a client's datagrams, at the end.

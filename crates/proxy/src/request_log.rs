@@ -149,10 +149,16 @@ impl RequestLog {
         }
         spans::append(&self.record, duration);
         self.context.metrics.settle(&self.record, duration);
+        self.record.running = None;
     }
 }
 
 impl RequestLog {
+    /// Counts it among the calls of its model under way, where metrics tell that.
+    pub(crate) fn begin_call(&mut self) {
+        self.record.running = self.context.metrics.begin_call(&self.record);
+    }
+
     /// Notes the price of the response, or counts the request as one without, however many limits it met.
     fn settle_price(&mut self) {
         match response_cost::price(&self.record) {

@@ -15,6 +15,7 @@ use crate::{
     attempt_record::AttemptRecord,
     cluster::ClusterState,
     error::{Error, Flag},
+    metrics::RunningCall,
     receipt_trail::Trail,
     trace::{KeptTrace, RequestTrace},
 };
@@ -67,6 +68,8 @@ pub struct RequestRecord {
     pub(crate) queued_since: Option<Instant>,
     /// How long it waited.
     pub queued_for: Option<Duration>,
+    /// Counts it as under way, where metrics tell that of models.
+    pub(crate) running: Option<RunningCall>,
     /// Attempts made.
     pub attempts: u32,
     /// The attempts, where the request's spans are kept.
@@ -123,6 +126,7 @@ impl RequestRecord {
             replaced_model: None,
             queued_since: None,
             queued_for: None,
+            running: None,
             attempts: 0,
             attempt_records: Vec::new(),
             trace: None,

@@ -4,11 +4,13 @@
 //!
 //! - Trace context of a request's headers: [`ids`], [`trace_context`], [`b3`]; its forms: [`propagators`]; which traces are kept: [`sampling`].
 //! - Spans, encoded as they are made: [`span`]; requests to a collector: [`export`].
+//! - Rows of metrics that are read when they are asked for: [`metric_table`].
 //! - Receipts: [`receipt`], [`receipt_ring`], [`receipt_selection`].
 
 pub mod b3;
 pub mod export;
 pub mod ids;
+pub mod metric_table;
 pub mod propagators;
 mod protobuf;
 pub mod receipt;

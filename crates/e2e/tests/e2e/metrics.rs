@@ -64,3 +64,74 @@ async fn the_picker_and_the_simulator_keep_to_the_format_too() {
     let text = Call::get("/metrics").send(engine.addr()).await.text();
     exposition::parse(Format::Prometheus, &text).unwrap();
 }
+
+/// The value of the only sample of this name with these labels.
+fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
+    let has = |sample: &&Sample| labels.iter().all(|(label, value)| sample.labels.get(*label).is_some_and(|it| it == value));
+    let found: Vec<_> = named(samples, name).filter(has).collect();
+    assert_eq!(found.len(), 1, "{name} {labels:?}: {found:?}");
+    found[0].value
+}
+
+/// Metrics, once they are like this: a request is counted a moment after its client has the response.
+async fn scraped(admin: std::net::SocketAddr, is_so: impl Fn(&[Sample]) -> bool) -> Vec<Sample> {
+    let scrape = async {
+        loop {
+            let samples = exposition::parse(Format::OpenMetrics, &exposition::of(admin).await).unwrap();
+            if is_so(&samples) {
+                return samples;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    wait::within("the metrics", scrape).await
+}
+
+#[tokio::test]
+async fn model_calls_have_the_names_of_the_conventions_and_of_other_pickers() {
+    let engine = instant("a", "qwen").await;
+    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    list.extend(pool_of("qwen", &[&engine]));
+    let sets = ["--metric-names", "inference-pool,inference-objective,llm-d"];
+    let gateway = Setup::with(list).args(&sets).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    let streamed = Call::chat_stream("qwen", "hello", 5).send(gateway.http()).await;
+    assert_eq!(streamed.status, 200);
+    assert_eq!(Call::json("/v1/chat/completions", r#"{"model": "qwen"}"#).send(gateway.http()).await.status, 400);
+    let running = Call::chat_stream("qwen", "hello", 100_000).open(gateway.http()).await;
+
+    let is_settled = |samples: &[Sample]| {
+        named(samples, "llm_d_epp_request_total").any(|sample| sample.value == 3.0)
+            && named(samples, "llm_d_epp_request_running").any(|sample| sample.value == 1.0)
+    };
+    let samples = scraped(gateway.admin(), is_settled).await;
+    let model = [("gen_ai_operation_name", "chat"), ("gen_ai_provider_name", "openai"), ("gen_ai_request_model", "qwen")];
+    let of_model =
+        |name: &str, label: &'static str, with: &'static str| value(&samples, name, &[&model[..], &[(label, with)]].concat());
+    assert_eq!(of_model("gen_ai_server_request_duration_seconds_count", "error_type", ""), 2.0);
+    assert_eq!(of_model("gen_ai_server_request_duration_seconds_count", "error_type", "4xx"), 1.0);
+    assert_eq!(of_model("gen_ai_client_token_usage_count", "gen_ai_token_type", "output"), 2.0);
+    assert_eq!(value(&samples, "gen_ai_server_time_per_output_token_seconds_count", &model), 1.0, "the streamed one");
+    for names in ["inference_objective_", "llm_d_epp_"] {
+        let names = |rest: &str| format!("{names}{rest}");
+        assert_eq!(value(&samples, &names("request_total"), &[("model_name", "qwen"), ("target_model_name", "qwen")]), 3.0);
+        assert_eq!(value(&samples, &names("request_error_total"), &[("model_name", "qwen"), ("error_code", "4xx")]), 1.0);
+    }
+    assert_eq!(value(&samples, "llm_d_epp_request_running", &[("model_name", "qwen")]), 1.0);
+    assert_eq!(value(&samples, "inference_objective_running_requests", &[("model_name", "qwen")]), 1.0);
+    assert_eq!(value(&samples, "inference_pool_ready_pods", &[("name", "qwen")]), 1.0);
+    assert_eq!(value(&samples, "llm_d_epp_ready_endpoints", &[("name", "qwen")]), 1.0);
+    assert_eq!(named(&samples, "inference_pool_per_pod_queue_size").count(), 1);
+    drop(running);
+    scraped(gateway.admin(), |samples| value(samples, "llm_d_epp_request_running", &[("model_name", "qwen")]) == 0.0).await;
+}
+
+#[tokio::test]
+async fn the_picker_has_the_names_of_other_pickers() {
+    let engine = instant("a", "qwen").await;
+    let picker = Picker::serve("qwen", pool_of("qwen", &[&engine]), &["--metric-names", "inference-pool,llm-d"]).await;
+    let text = exposition::of(picker.admin()).await;
+    let samples = exposition::parse(Format::OpenMetrics, &text).unwrap();
+    assert_eq!(value(&samples, "inference_pool_ready_pods", &[("name", "qwen")]), 1.0);
+    assert_eq!(value(&samples, "llm_d_epp_flow_control_pool_saturation", &[("inference_pool", "qwen")]), 0.0);
+}

@@ -18,6 +18,7 @@ use pailou_envoy_proto::{
         processing_response::Response as Answer,
     },
 };
+use pailou_picker::MetricNames;
 use prost::Message;
 use tokio::{runtime::Handle, sync::mpsc};
 
@@ -43,7 +44,7 @@ fn calls(objects: &str) -> Calls {
     for decoded in parse(objects.as_bytes(), "-", &NamespaceName::try_from("default").unwrap()).objects {
         store.upsert(Entry::new(decoded, "-".into())).unwrap();
     }
-    let picker = Arc::new(EndpointPicker::new(&Handle::current()));
+    let picker = Arc::new(EndpointPicker::new(&Handle::current(), MetricNames::default()));
     picker.update(one_pool(&store, None, "default", "p"), None);
     Calls::new(picker, &Limits { max_body: 1 << 20, body_memory: 1 << 24, max_endpoints: 1 })
 }

@@ -8,6 +8,8 @@ use pailou_api::{
     inference_pool::{INFERENCE_GROUP, INFERENCE_X_GROUP},
 };
 
+use super::MetricNameSet;
+
 /// Flags of `pailou picker`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Without -f it follows the pool's namespace in the cluster; a Role is enough.\n\
@@ -66,6 +68,9 @@ pub(crate) struct PickerArgs {
     /// Do not verify the engines' certificates with --model-server-metrics-scheme=https.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub(crate) model_server_metrics_https_insecure_skip_verify: bool,
+    /// Further names of metrics, for dashboards and autoscalers that read those; comma-separated or repeated.
+    #[arg(long, value_name = "SET", value_enum, value_delimiter = ',', env = "PAILOU_METRIC_NAMES")]
+    pub(crate) metric_names: Vec<MetricNameSet>,
     /// Seconds for requests in progress after a signal.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, env = "PAILOU_DRAIN")]
     pub(crate) drain: u32,

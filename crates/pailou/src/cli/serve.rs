@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pailou_proxy::dns::{OverrideError, Overrides};
 
-use super::{AccessLog, ConfigArgs, LimitStoreArgs, Listen, ReceiptArgs};
+use super::{AccessLog, ConfigArgs, LimitStoreArgs, Listen, MetricNameSet, ReceiptArgs};
 
 /// Flags of `pailou serve`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,9 @@ pub(crate) struct ServingArgs {
     /// Access log, a JSON line for every request: stdout, stderr, off, or a file to append to.
     #[arg(long, value_name = "WHERE", default_value = "stdout", env = "PAILOU_ACCESS_LOG")]
     pub(crate) access_log: AccessLog,
+    /// Further names of metrics, for dashboards and autoscalers that read those; comma-separated or repeated.
+    #[arg(long, value_name = "SET", value_enum, value_delimiter = ',', env = "PAILOU_METRIC_NAMES")]
+    pub(crate) metric_names: Vec<MetricNameSet>,
     /// Send the response flag in the header x-pailou-response-flag when the gateway answers itself.
     #[arg(long, env = "PAILOU_RESPONSE_FLAGS")]
     pub(crate) response_flags: bool,

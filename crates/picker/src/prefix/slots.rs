@@ -40,6 +40,7 @@ impl Slots {
         self.0.iter().all(|word| *word == 0)
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = u16> {
         self.0.iter().enumerate().flat_map(|(at, word)| bits(at, *word))
     }

@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-use pailou_picker::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueOutcome, QueueReport, priority_label};
+use pailou_picker::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueOutcome, QueueReport, priority_label};
+use pailou_telemetry::metric_table::{Distribution, counters, gauges, histograms};
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::{
-    metrics::table::{Sum, counters, gauges, histograms},
-    runtime::Runtime,
-};
+use crate::runtime::Runtime;
 
 /// A pool with its queue.
 type PoolQueue = (String, QueueReport);
@@ -44,10 +42,13 @@ fn counts(encoder: &mut DescriptorEncoder<'_>, queues: &[PoolQueue]) -> fmt::Res
         })
     });
     counters(encoder, QUEUE_OUTCOMES.0, QUEUE_OUTCOMES.1, outcomes)?;
-    let waits = all.iter().map(|(pool, priority, counts)| {
-        let buckets = counts.buckets();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        ([("backend", *pool), ("priority", priority.as_str())], Sum { seconds: counts.wait_seconds, count, buckets })
-    });
+    let waits =
+        all.iter().map(|(pool, priority, counts)| ([("backend", *pool), ("priority", priority.as_str())], waits_of(counts)));
     histograms(encoder, QUEUE_WAITS.0, QUEUE_WAITS.1, waits)
+}
+
+/// Waits of one priority.
+pub(super) fn waits_of(counts: &QueueCounts) -> Distribution {
+    let buckets = counts.buckets().to_vec();
+    Distribution { sum: counts.wait_seconds, count: buckets.iter().map(|(_, count)| count).sum(), buckets }
 }

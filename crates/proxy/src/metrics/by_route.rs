@@ -1,44 +1,19 @@
-//! Series by rule, within bounds.
+//! Series by rule.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
-use foldhash::HashMap;
 use pailou_snapshot::RouteName;
-use parking_lot::RwLock;
 use smallvec::SmallVec;
+
+use super::bounded::Bounded;
 
 /// Rules that have series of their own; those beyond share one.
 const MAX_ROUTES: usize = 10_000;
-/// When there are so many, those that had no request for this long make room: most are of rules that are gone. Going through them all
-/// takes a while, and is not done more often either.
-const IDLE: Duration = Duration::from_secs(60);
 /// The labels of those beyond the bound. A rule's has slashes.
 const OTHER: RouteLabels = RouteLabels { kind: "other", route: Cow::Borrowed("other") };
 
 /// The series of each rule that had a request.
-pub(super) struct ByRoute<T>(RwLock<All<T>>);
-
-struct All<T> {
-    of: HashMap<RouteName, One<T>>,
-    other: Option<Arc<T>>,
-    /// When room was last looked for.
-    swept: Option<Instant>,
-}
-
-struct One<T> {
-    series: Arc<T>,
-    /// Since room was last looked for.
-    is_used: AtomicBool,
-}
+pub(super) struct ByRoute<T>(Bounded<RouteName, T>);
 
 /// Labels of a rule. Routes of two kinds may have one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,60 +41,32 @@ impl<T> fmt::Debug for ByRoute<T> {
     }
 }
 
-impl<T> Default for ByRoute<T> {
+impl<T: Default> Default for ByRoute<T> {
     fn default() -> Self {
-        Self(RwLock::new(All { of: HashMap::default(), other: None, swept: None }))
+        Self(Bounded::new(MAX_ROUTES))
     }
 }
 
 impl<T: Default> ByRoute<T> {
     /// Counts in a rule's series.
     pub(super) fn with(&self, name: &RouteName, count: impl FnOnce(&T)) {
-        if let Some(one) = self.0.read().of.get(name) {
-            // Written once, and then only read: all threads come by here.
-            if !one.is_used.load(Relaxed) {
-                one.is_used.store(true, Relaxed);
-            }
-            return count(&one.series);
-        }
-        let mut all = self.0.write();
-        if all.of.len() >= MAX_ROUTES && !all.make_room(Instant::now()) {
-            return count(all.other.get_or_insert_default());
-        }
-        let one = all.of.entry(name.clone()).or_insert_with(|| One { series: Arc::default(), is_used: AtomicBool::new(true) });
-        count(&one.series);
+        self.0.with(name, || name.clone(), |series| count(series));
     }
 
     /// All of them, for whoever reads the metrics.
     pub(super) fn labelled(&self) -> Labelled<T> {
-        let all = self.0.read();
         let mut labelled = Labelled::default();
-        for (name, one) in &all.of {
-            let labels = RouteLabels { kind: name.kind.name(), route: name.to_string().into() };
-            labelled.entry(labels).or_default().push(one.series.clone());
-        }
-        if let Some(other) = &all.other {
-            labelled.entry(OTHER).or_default().push(other.clone());
-        }
+        self.0.each(|name, series| {
+            let labels = name.map_or(OTHER, |name| RouteLabels { kind: name.kind.name(), route: name.to_string().into() });
+            labelled.entry(labels).or_default().push(series.clone());
+        });
         labelled
-    }
-}
-
-impl<T> All<T> {
-    /// Lets go of series that nobody used since this was last called; whether there were any.
-    fn make_room(&mut self, now: Instant) -> bool {
-        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < IDLE) {
-            return false;
-        }
-        self.swept = Some(now);
-        self.of.retain(|_, one| std::mem::take(one.is_used.get_mut()));
-        self.of.len() < MAX_ROUTES
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     use pailou_snapshot::{Name, RouteKind};
 
@@ -147,7 +94,7 @@ mod tests {
         assert!(labels().contains(&OTHER.route));
 
         assert_eq!(count(7), 1);
-        all.0.write().swept = Instant::now().checked_sub(IDLE);
+        all.0.allow_sweep();
         assert_eq!(count(MAX_ROUTES), 0);
         assert_eq!(labels(), ["shop/r10000/0", "shop/r7/0", "other"], "all but the one that was used made room");
     }

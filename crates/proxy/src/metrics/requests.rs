@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
+use pailou_telemetry::metric_table;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
     by_route::{ByRoute, Labelled, RouteLabels},
-    durations::{Durations, Sum},
-    table,
+    durations::{Durations, sum},
 };
 use crate::request_record::RequestRecord;
 
@@ -76,11 +76,11 @@ impl Collector for RequestCollector {
             let counted = |class: usize| series.iter().map(|one| one.by_class[class].load(Relaxed)).sum();
             CLASSES.iter().enumerate().map(move |(class, code)| ([labels.route(), labels.kind(), ("code", code)], counted(class)))
         });
-        table::counters(&mut encoder, "pailou_requests", "Requests by rule and class of status", classes)?;
+        metric_table::counters(&mut encoder, "pailou_requests", "Requests by rule and class of status", classes)?;
         let durations =
-            all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], Sum::of(series.iter().map(|one| &one.duration))));
+            all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], sum(series.iter().map(|one| &one.duration))));
         let help = "From a request's head to its response's end";
-        table::histograms(&mut encoder, "pailou_request_duration_seconds", help, durations)?;
+        metric_table::histograms(&mut encoder, "pailou_request_duration_seconds", help, durations)?;
         encode_calls(&mut encoder, &all)
     }
 }
@@ -91,23 +91,22 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
         .map(|(labels, series)| (labels, series.iter().filter_map(|one| one.calls.get()).map(|calls| &**calls).collect::<Vec<_>>()))
         .filter(|(_, calls)| !calls.is_empty())
         .collect();
-    let first = calls
-        .iter()
-        .map(|(labels, calls)| ([labels.route(), labels.kind()], Sum::of(calls.iter().map(|calls| &calls.first_content))));
+    let first =
+        calls.iter().map(|(labels, calls)| ([labels.route(), labels.kind()], sum(calls.iter().map(|calls| &calls.first_content))));
     let help = "From a model call's head to the first content of its response";
-    table::histograms(encoder, "pailou_time_to_first_token_seconds", help, first)?;
+    metric_table::histograms(encoder, "pailou_time_to_first_token_seconds", help, first)?;
 
     let tokens = calls.iter().flat_map(|(labels, calls)| {
         let sum = |read: fn(&Calls) -> &AtomicU64| calls.iter().map(|calls| read(calls).load(Relaxed)).sum();
         let by_type = [("input", sum(|calls| &calls.input_tokens)), ("output", sum(|calls| &calls.output_tokens))];
         by_type.map(|(of, counted)| ([labels.route(), labels.kind(), ("type", of)], counted))
     });
-    table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)?;
+    metric_table::counters(encoder, "pailou_tokens", "Tokens as the backends counted them", tokens)?;
 
     let costs = calls.iter().map(|(labels, calls)| {
         let sum = calls.iter().fold(0, |sum: u64, calls| sum.saturating_add(calls.nano_usd.load(Relaxed)));
         ([labels.route(), labels.kind()], sum)
     });
     let costs = costs.filter(|(_, sum)| *sum > 0).map(|(labels, sum)| (labels, sum as f64 / 1e9));
-    table::amounts(encoder, "pailou_cost_usd", "Price of the tokens, in US dollars", costs)
+    metric_table::amounts(encoder, "pailou_cost_usd", "Price of the tokens, in US dollars", costs)
 }

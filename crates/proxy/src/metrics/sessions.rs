@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use pailou_telemetry::metric_table;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet},
@@ -15,7 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{by_route::ByRoute, table};
+use super::by_route::ByRoute;
 use crate::session_record::SessionRecord;
 
 /// Counters of connections that are forwarded as they are, and of datagrams.
@@ -104,11 +105,11 @@ impl Collector for SessionCollector {
         let sum = |series: &[Arc<Route>], read: fn(&Route) -> &AtomicU64| series.iter().map(|one| read(one).load(Relaxed)).sum();
         let sessions = all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], sum(series, |one| &one.sessions)));
         let help = "Forwarded connections, and clients that sent datagrams, by rule; counted at their end";
-        table::counters(&mut encoder, "pailou_sessions", help, sessions)?;
+        metric_table::counters(&mut encoder, "pailou_sessions", help, sessions)?;
         let bytes = all.iter().flat_map(|(labels, series)| {
             let by_direction = [("sent", sum(series, |one| &one.sent)), ("received", sum(series, |one| &one.received))];
             by_direction.map(|(direction, bytes)| ([labels.route(), labels.kind(), ("direction", direction)], bytes))
         });
-        table::counters(&mut encoder, "pailou_session_bytes", "Bytes of them to and from the backends, by rule", bytes)
+        metric_table::counters(&mut encoder, "pailou_session_bytes", "Bytes of them to and from the backends, by rule", bytes)
     }
 }

@@ -117,6 +117,7 @@ impl Attempts<'_> {
         let mut retry = None;
         record.cluster = Some(self.target.selection.cluster().clone());
         record.target_model = self.target.target_model.clone();
+        record.begin_call();
         loop {
             let admitted = self.admit()?;
             let attempt = self.target.selection.next()?;

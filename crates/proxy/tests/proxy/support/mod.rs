@@ -14,6 +14,7 @@ pub(crate) mod processor;
 pub(crate) mod provider;
 pub(crate) mod secured;
 
+use pailou_picker::MetricNames;
 use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, receipts::ReceiptSettings};
 
 /// Options of a proxy under test.
@@ -24,6 +25,7 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         access_log,
         response_flags: true,
         body_budget: 64 << 20,
+        metric_names: MetricNames { inference_pool: true, inference_objective: true, llm_d: true },
         local_addresses: LocalAddresses::Allowed,
         receipts: ReceiptSettings { count: 64, share: 1.0, slow: None, headers: false },
         tracing: None,

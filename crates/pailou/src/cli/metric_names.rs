@@ -1,0 +1,25 @@
+//! The flag `--metric-names`.
+
+use pailou_picker::MetricNames;
+
+/// A set of names of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MetricNameSet {
+    /// inference_pool_*: pools, as Gateway API Inference Extension up to v1.5.
+    InferencePool,
+    /// inference_objective_*: model calls, as Gateway API Inference Extension up to v1.5.
+    InferenceObjective,
+    /// llm_d_epp_*: pools and model calls, as llm-d's router.
+    LlmD,
+}
+
+impl MetricNameSet {
+    /// All of these sets.
+    pub(crate) fn all(sets: &[Self]) -> MetricNames {
+        MetricNames {
+            inference_pool: sets.contains(&Self::InferencePool),
+            inference_objective: sets.contains(&Self::InferenceObjective),
+            llm_d: sets.contains(&Self::LlmD),
+        }
+    }
+}

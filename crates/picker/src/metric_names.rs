@@ -1,0 +1,12 @@
+//! Names of metrics that other gateways and pickers have, beside Pailou's own.
+
+/// Sets of names that metrics are exported under as well. None is by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricNames {
+    /// `inference_pool_*`: a pool, by the names of Gateway API Inference Extension up to v1.5.
+    pub inference_pool: bool,
+    /// `inference_objective_*`: model calls, by the same.
+    pub inference_objective: bool,
+    /// `llm_d_epp_*`: both, by the names of llm-d's router from v0.10 on.
+    pub llm_d: bool,
+}

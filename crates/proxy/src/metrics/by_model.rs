@@ -1,0 +1,118 @@
+//! Series by model.
+
+use std::{
+    fmt,
+    hash::Hash,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use hashbrown::Equivalent;
+use pailou_ai::{Api, Dialect};
+
+use super::{bounded::Bounded, model_series::ModelSeries};
+use crate::request_record::RequestRecord;
+
+/// Models that have series of their own; those beyond share one. As many as the reference endpoint picker has.
+const MAX_MODELS: usize = 1_000;
+/// Longest name of a model that has series of its own, in bytes.
+const MAX_NAME: usize = 256;
+/// The labels of those beyond the bounds.
+const OTHER: &str = "other";
+
+/// The series of each model that a rule's requests asked for.
+pub(super) struct ByModel(Bounded<ModelKey, ModelSeries>);
+
+/// Labels of a model.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ModelKey {
+    /// OpenTelemetry's name of the operation.
+    pub(super) operation: &'static str,
+    /// OpenTelemetry's name of the provider whose API it is.
+    pub(super) provider: &'static str,
+    /// The client's name of the model.
+    pub(super) asked: Box<str>,
+    /// The name that the engine was given.
+    pub(super) sent: Box<str>,
+}
+
+/// A [`ModelKey`] that is borrowed.
+#[derive(PartialEq, Eq, Hash)]
+struct ModelName<'a> {
+    operation: &'static str,
+    provider: &'static str,
+    asked: &'a str,
+    sent: &'a str,
+}
+
+impl Equivalent<ModelKey> for ModelName<'_> {
+    fn equivalent(&self, key: &ModelKey) -> bool {
+        *self == ModelName { operation: key.operation, provider: key.provider, asked: &key.asked, sent: &key.sent }
+    }
+}
+
+impl<'a> ModelName<'a> {
+    /// The model that a request asked for; `None` where it is no model call.
+    fn of(record: &'a RequestRecord) -> Option<Self> {
+        let asked = record.model.as_deref()?;
+        let sent = record.target_model.as_deref().or(record.replaced_model.as_deref()).unwrap_or(asked);
+        let api = Api::from_path(&record.path);
+        let operation = api.and_then(Api::operation).unwrap_or(OTHER);
+        let provider = if api.is_some_and(|api| api.dialect() == Dialect::Anthropic) { "anthropic" } else { "openai" };
+        let is_long = asked.len() > MAX_NAME || sent.len() > MAX_NAME;
+        let [asked, sent] = if is_long { [OTHER; 2] } else { [asked, sent] };
+        Some(Self { operation, provider, asked, sent })
+    }
+
+    fn to_key(&self) -> ModelKey {
+        ModelKey { operation: self.operation, provider: self.provider, asked: self.asked.into(), sent: self.sent.into() }
+    }
+}
+
+impl Default for ByModel {
+    fn default() -> Self {
+        Self(Bounded::new(MAX_MODELS))
+    }
+}
+
+impl fmt::Debug for ByModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByModel").finish_non_exhaustive()
+    }
+}
+
+impl ByModel {
+    /// Counts a request that has ended after `duration`.
+    pub(super) fn settle(&self, record: &RequestRecord, duration: Duration) {
+        let Some(name) = ModelName::of(record) else { return };
+        self.0.with(&name, || name.to_key(), |series| series.settle(record, duration));
+    }
+
+    /// Counts a request that goes to an endpoint now, until the guard is dropped.
+    pub(super) fn begin(&self, record: &RequestRecord) -> Option<RunningCall> {
+        let name = ModelName::of(record)?;
+        let series = self.0.with(&name, || name.to_key(), Arc::clone);
+        series.running.fetch_add(1, Relaxed);
+        Some(RunningCall(series))
+    }
+
+    /// All of them, in the order of their labels.
+    pub(super) fn labelled(&self) -> Vec<(ModelKey, Arc<ModelSeries>)> {
+        let mut all = Vec::new();
+        self.0.each(|key, series| {
+            let other = || ModelKey { operation: OTHER, provider: OTHER, asked: OTHER.into(), sent: OTHER.into() };
+            all.push((key.cloned().unwrap_or_else(other), series.clone()));
+        });
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+}
+
+/// A request for a model under way: counted until this is dropped.
+pub(crate) struct RunningCall(Arc<ModelSeries>);
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,78 @@
+//! Metrics of model calls under the names of OpenTelemetry's conventions for generative AI, as Prometheus has them. Names beyond the
+//! conventions' (`gen_ai_original_model`, further types of tokens) are Agent Router's.
+
+use std::{fmt, sync::Arc};
+
+use pailou_telemetry::metric_table::{Distribution, histograms};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+
+use super::{
+    by_model::{ByModel, ModelKey},
+    model_series::ModelSeries,
+};
+
+type Labels<'a> = [(&'static str, &'a str); 5];
+
+/// Reads the series of all models.
+#[derive(Debug)]
+pub(super) struct GenAiCollector(pub(super) Arc<ByModel>);
+
+impl Collector for GenAiCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.0.labelled();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let rows = all.iter().flat_map(|(key, series)| tokens(key, series));
+        histograms(&mut encoder, "gen_ai_client_token_usage", "Tokens of model calls, by type", rows)?;
+        let rows = all.iter().flat_map(|(key, series)| {
+            let failed = series.failed().map(|(kind, durations)| (labels(key, ("error_type", kind)), durations));
+            std::iter::once((labels(key, ("error_type", "")), series.succeeded())).chain(failed)
+        });
+        let help = "From a model call's head to its response's end";
+        histograms(&mut encoder, "gen_ai_server_request_duration_seconds", help, rows)?;
+        let plain: [(&str, &str, fn(&ModelSeries) -> Distribution); 2] = [
+            (
+                "gen_ai_server_time_to_first_token_seconds",
+                "From a model call's head to the first content of its response",
+                ModelSeries::first_content,
+            ),
+            (
+                "gen_ai_server_time_per_output_token_seconds",
+                "Time of each output token after the first, of streamed responses",
+                ModelSeries::per_output_token,
+            ),
+        ];
+        for (name, help, read) in plain {
+            let rows = all.iter().map(|(key, series)| (model_labels(key), read(series)));
+            histograms(&mut encoder, name, help, rows.filter(|(_, durations)| durations.count > 0))?;
+        }
+        Ok(())
+    }
+}
+
+/// A row for each type of tokens that the model had.
+fn tokens<'a>(key: &'a ModelKey, series: &ModelSeries) -> impl Iterator<Item = (Labels<'a>, Distribution)> {
+    let types = [
+        ("input", &series.input_tokens),
+        ("output", &series.output_tokens),
+        ("cached_input", &series.cached_tokens),
+        ("reasoning", &series.reasoning_tokens),
+    ];
+    let rows = types.map(|(kind, tokens)| (labels(key, ("gen_ai_token_type", kind)), tokens.distribution()));
+    rows.into_iter().filter(|(_, tokens)| tokens.count > 0)
+}
+
+fn labels<'a>(key: &'a ModelKey, further: (&'static str, &'a str)) -> Labels<'a> {
+    let [operation, provider, asked, sent] = model_labels(key);
+    [operation, provider, asked, sent, further]
+}
+
+fn model_labels(key: &ModelKey) -> [(&'static str, &str); 4] {
+    [
+        ("gen_ai_operation_name", key.operation),
+        ("gen_ai_provider_name", key.provider),
+        ("gen_ai_original_model", &key.asked),
+        ("gen_ai_request_model", &key.sent),
+    ]
+}
