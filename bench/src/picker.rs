@@ -102,12 +102,12 @@ pub(crate) fn run(args: &PickerArgs) -> Result<(), Error> {
         ..EngineModel::default()
     };
     let objective = Objective { ttft: f64::from(args.slo_ttft_ms) / 1e3, tpot: f64::from(args.slo_tpot_ms) / 1e3 };
-    let bench = PickerBench { model, seed: args.seed, kinds: args.kinds() };
+    let bench = PickerBench { model, seed: args.seed, kinds: args.kinds(), objective };
     let mut sections = Vec::new();
     for workload in workloads {
         let capacity = |run: &Run| bench.capacity(run, usize::from(args.replicas));
         match workload.scenario(&args.scale(), args.trace.as_deref(), capacity)? {
-            Some(scenario) => sections.push(bench.section(*workload, &scenario, objective)?),
+            Some(scenario) => sections.push(bench.section(*workload, &scenario)?),
             None if all => eprintln!("conversation: left out; it needs --trace"),
             None => return Err(Error::NoTrace),
         }
@@ -139,12 +139,13 @@ struct PickerBench {
     model: EngineModel,
     seed: u64,
     kinds: Vec<PickerKind>,
+    objective: Objective,
 }
 
 impl PickerBench {
     /// One run with one picker.
     fn simulate(&self, run: &Run, replicas: usize, kind: PickerKind) -> io::Result<RunResult> {
-        let picker = kind.start(self.seed)?;
+        let picker = kind.start(self.objective, self.seed)?;
         Ok(Simulation::new(run, &self.model, replicas, picker, self.seed).finish())
     }
 
@@ -156,13 +157,13 @@ impl PickerBench {
     }
 
     /// All runs of a workload with all pickers, as many at a time as there are processors.
-    fn section(&self, workload: PickerWorkload, scenario: &Scenario, objective: Objective) -> Result<Section, Error> {
+    fn section(&self, workload: PickerWorkload, scenario: &Scenario) -> Result<Section, Error> {
         let jobs: Vec<_> = self.kinds.iter().flat_map(|kind| scenario.runs.iter().map(move |run| (*kind, run))).collect();
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::new());
         let work = || {
             while let Some((at, (kind, run))) = Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, *jobs.get(at)?))) {
-                let row = self.simulate(run, scenario.replicas, kind).map(|result| Row::new(kind, run, &result, objective));
+                let row = self.simulate(run, scenario.replicas, kind).map(|result| Row::new(kind, run, &result, self.objective));
                 results.lock().push((at, row));
             }
         };

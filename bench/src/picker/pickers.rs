@@ -8,7 +8,7 @@ mod pailou;
 use clap::ValueEnum;
 use pailou_snapshot::RoutingStrategy;
 
-use super::policy::EndpointPicker;
+use super::{outcome::Objective, policy::EndpointPicker};
 
 /// A row of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,8 @@ pub(crate) enum PickerKind {
     Load,
     /// Pailou with the estimate of cached prefixes.
     Estimate,
+    /// The same, with the objective of the run in every request.
+    EstimateWithObjective,
     /// Four gateways of Pailou, each of which knows the requests that it was sent itself.
     EstimateOfFour,
     /// llm-d's scorers with its estimate.
@@ -42,6 +44,7 @@ impl PickerKind {
             Self::LeastRequests => "least requests",
             Self::Load => "pailou, load",
             Self::Estimate => "pailou, estimate",
+            Self::EstimateWithObjective => "pailou, estimate, objective",
             Self::EstimateOfFour => "pailou, estimate, 4 gateways",
             Self::LlmDEstimate => "llm-d, estimate + no-hit-lru",
             Self::LlmDExact => "llm-d, exact + no-hit-lru",
@@ -49,11 +52,11 @@ impl PickerKind {
         }
     }
 
-    /// The picker, at the start of a run.
+    /// The picker, at the start of a run with this objective.
     ///
     /// # Errors
     /// When there is no runtime for our picker.
-    pub(super) fn start(self, seed: u64) -> std::io::Result<Box<dyn EndpointPicker>> {
+    pub(super) fn start(self, objective: Objective, seed: u64) -> std::io::Result<Box<dyn EndpointPicker>> {
         let random = fastrand::Rng::with_seed(seed);
         Ok(match self {
             Self::Random => Box::new(blind::Blind::new(blind::Rule::Random, random)),
@@ -61,6 +64,12 @@ impl PickerKind {
             Self::LeastRequests => Box::new(blind::Blind::new(blind::Rule::LeastRequests, random)),
             Self::Load => Box::new(pailou::Pailou::new(RoutingStrategy::Load, 1, seed)?),
             Self::Estimate => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 1, seed)?),
+            Self::EstimateWithObjective => {
+                let seconds = |time: f64| Some(time as f32);
+                let wanted =
+                    pailou_picker::Objective { first_token: seconds(objective.ttft), further_token: seconds(objective.tpot) };
+                Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 1, seed)?.with_objective(wanted))
+            }
             Self::EstimateOfFour => Box::new(pailou::Pailou::new(RoutingStrategy::PrefixCache, 4, seed)?),
             Self::LlmDEstimate => Box::new(llm_d::LlmD::new(llm_d::Source::Estimate, random)),
             Self::LlmDExact => Box::new(llm_d::LlmD::new(llm_d::Source::Events, random)),

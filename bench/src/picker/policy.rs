@@ -35,10 +35,10 @@ pub(super) trait EndpointPicker {
     fn fail_over(&mut self, call: &PickCall<'_>, from: ReplicaId, replicas: &[Replica], now: Duration) -> Option<ReplicaId>;
 
     /// The client gets the first token.
-    fn first_token(&mut self, _id: usize) {}
+    fn first_token(&mut self, _id: usize, _now: Duration) {}
 
-    /// The request has ended, with so many tokens of its prompt found cached, or failed.
-    fn end(&mut self, _id: usize, _cached: Option<u32>) {}
+    /// The request has ended, with so many tokens of its prompt found cached, or failed, and so many tokens generated.
+    fn end(&mut self, _id: usize, _cached: Option<u32>, _output: u32, _now: Duration) {}
 
     /// The pool has these replicas now.
     fn set_members(&mut self, members: &[ReplicaId], now: Duration);

@@ -130,7 +130,7 @@ impl<'a> Simulation<'a> {
             Event::Delivered(id, replica) => self.delivered(id, replica),
             Event::Refused(id, replica) => self.refused(id, replica),
             Event::StepEnds(replica, life) => self.step_ends(replica, life),
-            Event::FirstToken(id) => self.picker.first_token(id),
+            Event::FirstToken(id) => self.picker.first_token(id, self.now),
             Event::Ends(id) => self.ends(id, false),
             Event::Scrape(replica, join) => self.scrape(replica, join),
             Event::Scraped(replica, join, stats) => self.scraped(replica, join, stats.as_ref()),
@@ -240,7 +240,8 @@ impl<'a> Simulation<'a> {
         progress.outcome.ended = self.now;
         progress.outcome.failed = failed;
         let hit = progress.outcome.hit;
-        self.picker.end(id, (!failed).then_some(hit));
+        let output = progress.outcome.output;
+        self.picker.end(id, (!failed).then_some(hit), output, self.now);
         self.ended += 1;
         if let Some(follower) = self.followers[id]
             && let RequestStart::After(_, pause) = self.run.requests[follower].start

@@ -12,8 +12,9 @@ use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, PromptQuestion, Scan,
 use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use pailou_extproc::server::{EndpointRequest, answers};
 use pailou_picker::{
-    DROPPED_REASON_HEADER, FAIRNESS_HEADER, OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PoolState, PromptForm, PromptTokens,
-    QueueTerms, TIMEOUT_HEADER, TokenQuestion, criticality, priority, queue_timeout, target_name,
+    DROPPED_REASON_HEADER, FAIRNESS_HEADER, OBJECTIVE_HEADERS, Objective, PickError, PickRequest, Picked, PoolState, PromptForm,
+    PromptTokens, QueueTerms, TIMEOUT_HEADER, TPOT_HEADERS, TTFT_HEADERS, TokenQuestion, criticality, priority, queue_timeout,
+    target_name,
 };
 
 use crate::{
@@ -95,6 +96,10 @@ pub(crate) async fn decide(
         input_bytes: input.text.map_or(input.length, Bytes::len),
         max_tokens: scan.as_ref().and_then(|scan| scan.max_tokens),
         subset: subset.as_deref(),
+        objective: Objective::new(
+            TTFT_HEADERS.iter().find_map(|name| request.header(name)),
+            TPOT_HEADERS.iter().find_map(|name| request.header(name)),
+        ),
         ..PickRequest::default()
     };
     let terms = QueueTerms {

@@ -80,7 +80,9 @@ impl ResponseObserver {
         };
         if has_content && !self.has_content && !self.is_failing {
             self.has_content = true;
-            self.picked.first_token();
+            let is_stream = self.reader.as_ref().is_some_and(ResponseReader::reads_events);
+            // A prefill elsewhere says nothing of this endpoint's.
+            self.picked.first_token(is_stream && self.prefill.is_none());
             self.prefill = None;
         }
     }
@@ -89,7 +91,9 @@ impl ResponseObserver {
     pub(crate) fn ended(self) {
         if !self.is_failing {
             let usage = self.reader.and_then(|reader| reader.usage());
-            self.picked.finished(usage.filter(|_| !self.is_prefilled).and_then(|usage| usage.cached_tokens));
+            let output_tokens = usage.map_or(0, |usage| usage.output_tokens);
+            let cached = usage.filter(|_| !self.is_prefilled).and_then(|usage| usage.cached_tokens);
+            self.picked.finished(cached, output_tokens);
             self.picked.counted(usage.map_or(0, |usage| usage.input_tokens));
         }
     }

@@ -1,6 +1,6 @@
 //! The endpoints that a pick compares.
 
-use std::time::Instant;
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 use crate::{
     endpoint::{Members, PoolEndpoint},
@@ -131,6 +131,7 @@ pub(crate) fn measure(members: &Members, candidates: &mut [Candidate], now: Inst
     for candidate in candidates.iter_mut() {
         let endpoint = &members.endpoints[candidate.member as usize];
         candidate.load = Load::new(endpoint.record.in_flight.level(), &endpoint.reading.load(), now);
+        candidate.pending = endpoint.record.prefill.load(Relaxed) as f32;
         if candidate.load.fresh {
             fresh += 1.0;
             foreign += candidate.load.foreign;
@@ -143,6 +144,18 @@ pub(crate) fn measure(members: &Members, candidates: &mut [Candidate], now: Inst
     for candidate in candidates.iter_mut().filter(|candidate| !candidate.load.fresh) {
         candidate.load = candidate.load.with_siblings(foreign / fresh, kv / fresh);
     }
+}
+
+/// Judges by the request's objective: how far each endpoint is from keeping it. Whether one keeps it, as far as is known.
+pub(crate) fn strain(members: &Members, request: &PickRequest<'_>, candidates: &mut [Candidate]) -> bool {
+    let prompt_tokens = request.prompt_tokens();
+    let mut is_kept = false;
+    for candidate in candidates {
+        let expected = members.endpoints[candidate.member as usize].latency.expect(candidate.figures(prompt_tokens));
+        candidate.strain = request.objective.strain(expected);
+        is_kept |= candidate.strain <= 1.0;
+    }
+    is_kept
 }
 
 /// The mean over all candidates that are not failing, or over all if every one is; `None` if there are none.

@@ -14,6 +14,7 @@ use pailou_snapshot::{Endpoint, Pool};
 
 use crate::{
     failures::Failures,
+    latency::Latency,
     load::{InFlight, Tokens},
     prefix::{Blocks, PrefixIndex},
     queue::Queue,
@@ -26,6 +27,8 @@ use crate::{
 pub struct EndpointRecord {
     pub(crate) in_flight: InFlight,
     pub(crate) failures: Failures,
+    /// Prompt tokens sent from here that await their prefill: those not cached, until the first token.
+    pub(crate) prefill: AtomicU64,
 }
 
 impl EndpointRecord {
@@ -61,6 +64,7 @@ pub struct PoolEndpoint {
     pub(crate) reading: ArcSwap<Reading>,
     pub(crate) blocks: Blocks,
     pub(crate) accuracy: Accuracy,
+    pub(crate) latency: Latency,
     /// By which gateways agree on the homes of prompts.
     pub(crate) identity: u64,
 }
@@ -73,10 +77,11 @@ impl PoolEndpoint {
             endpoint: endpoint.clone(),
             address,
             slot,
-            record: EndpointRecord { in_flight: InFlight::default(), failures: Failures::since(now) },
+            record: EndpointRecord { in_flight: InFlight::default(), failures: Failures::since(now), prefill: AtomicU64::new(0) },
             reading: ArcSwap::default(),
             blocks: Blocks::default(),
             accuracy: Accuracy::default(),
+            latency: Latency::default(),
             identity: rendezvous::identity(&address.to_string()),
         })
     }

@@ -23,9 +23,11 @@ mod exact_figures;
 mod exact_prefixes;
 mod failures;
 mod kv_events;
+mod latency;
 mod load;
 mod metric_names;
 mod metrics;
+mod objective;
 mod pick;
 mod pick_request;
 mod picked;
@@ -42,12 +44,14 @@ mod state;
 mod terms;
 #[cfg(test)]
 mod testing;
+mod timed;
 mod tokens;
 
 pub use self::endpoint::{EndpointRecord, PoolEndpoint};
 pub use self::exact_figures::ExactFigure;
 pub use self::failures::{Failures, FailuresInARow};
 pub use self::metric_names::MetricNames;
+pub use self::objective::{OBJECTIVES_METRIC, Objective, ObjectiveTotals, TPOT_HEADERS, TTFT_HEADERS};
 pub use self::pick_request::{Affinity, DROPPED_REASON_HEADER, PickError, PickRequest, Stage};
 pub use self::picked::Picked;
 pub use self::pool_metrics::{PoolReport, encode_pools};

@@ -7,6 +7,7 @@ use pailou_snapshot::{Criticality, RoutingStrategy};
 use crate::{
     candidates::{
         MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, saturation_of_pool,
+        strain,
     },
     endpoint::{Members, PoolEndpoint},
     load::Tokens,
@@ -16,6 +17,7 @@ use crate::{
     rendezvous::Beginning,
     score::{Candidate, Rivals},
     state::Shared,
+    timed::Timed,
 };
 
 /// Times that a pick judges anew because another took the place it had chosen; then it takes the place regardless, unless it may
@@ -73,6 +75,12 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         }
         let rivals = Rivals::of(&candidates);
         candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
+        if request.objective.is_some()
+            && !strain(&members, request, &mut candidates)
+            && request.criticality == Criticality::Sheddable
+        {
+            return Err(PickError::Saturated { retry_after: RETRY_AFTER });
+        }
         if let Some(affinity) = request.affinity {
             apply(affinity, most, &members, &mut candidates);
         }
@@ -104,6 +112,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
     let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
+    picked.timed = Timed::begin(request, picked.current(), picked.record(), now);
     if let Some((exact, prompt)) = exact {
         let expected = exact.picked(picked.endpoint().slot, prompt, now);
         picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));

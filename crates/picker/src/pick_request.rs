@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use pailou_snapshot::{Criticality, EndpointRole};
 
-use crate::{queue::QueueOutcome, tokens::PromptTokens};
+use crate::{objective::Objective, queue::QueueOutcome, tokens::PromptTokens};
 
 /// Properties of a request that a pick depends on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct PickRequest<'a> {
     pub subset: Option<&'a [SocketAddr]>,
     /// By [`crate::PoolEndpoint::slot`]: endpoints that come last, because health checks rule them out. Those beyond its end do not.
     pub avoided: &'a [bool],
+    /// Times that the client wants kept.
+    pub objective: Objective,
     /// The endpoint that the client's earlier requests went to.
     pub affinity: Option<Affinity>,
     /// What the endpoint is to do.
@@ -50,6 +52,14 @@ impl Stage {
             Self::Decode => role.can_decode(),
             Self::Prefill => role.can_prefill(),
         }
+    }
+}
+
+impl PickRequest<'_> {
+    /// Tokens of the prompt: as its engine counts them where that is known, or else by its length.
+    pub(crate) fn prompt_tokens(&self) -> f32 {
+        let by_length = self.prompt.len().max(self.input_bytes) as f32 / 4.0;
+        self.tokens.map_or(by_length, |tokens| tokens.total() as f32)
     }
 }
 

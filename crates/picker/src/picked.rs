@@ -11,13 +11,14 @@ use std::{
 use pailou_snapshot::Endpoint;
 
 use crate::{
-    endpoint::{Members, PoolEndpoint},
+    endpoint::{EndpointRecord, Members, PoolEndpoint},
     load::Tokens,
     prefix::Chain,
     receipt::Receipt,
     score::Candidate,
     speculation::SpeculationId,
     state::Shared,
+    timed::Timed,
     tokens::AskedTokens,
 };
 
@@ -40,6 +41,7 @@ pub struct Picked {
     pub(crate) exact: Option<Box<ExactPick>>,
     /// Its wait for room; `None` if it had none.
     waited: Option<Duration>,
+    pub(crate) timed: Timed,
 }
 
 /// A pick by known tokens.
@@ -65,7 +67,8 @@ pub(crate) struct Seen {
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);
-        let mut picked = Self { shared, reservation, seen, at: 0, chain, known: 0, cached, exact: None, waited: None };
+        let mut picked =
+            Self { shared, reservation, seen, at: 0, chain, known: 0, cached, exact: None, waited: None, timed: Timed::default() };
         picked.learn();
         picked
     }
@@ -130,7 +133,9 @@ impl Picked {
             return false;
         }
         self.at += 1;
+        let from = Arc::clone(self.endpoint());
         self.reservation.move_to(self.seen.ranked[self.at].member);
+        self.timed.moved(&from.record, &self.seen.ranked[self.at], &self.reservation.endpoint().record, now);
         self.learn();
         if let Some((id, exact)) = self.exact.as_ref().and_then(|exact| exact.expected).zip(self.shared.exact.load_full()) {
             exact.moved(self.reservation.endpoint().slot, id, now);
@@ -153,16 +158,30 @@ impl Picked {
         }
     }
 
-    /// Reports content from the current endpoint: it works, and the request will not move any more.
-    pub fn first_token(&mut self) {
-        self.reservation.endpoint().record.failures.clear();
+    /// Reports content from the current endpoint: it works, and the request will not move any more. Content of a stream is the first token.
+    pub fn first_token(&mut self, is_stream: bool) {
+        self.first_token_at(is_stream, Instant::now());
+    }
+
+    /// The same at this time, on a simulator's clock.
+    pub fn first_token_at(&mut self, is_stream: bool, now: Instant) {
+        let endpoint = self.reservation.endpoint();
+        endpoint.record.failures.clear();
+        self.timed.first_token(endpoint, &self.shared.objectives, is_stream, now);
         self.chain = Chain::default();
     }
 
-    /// Reports the end of a response, with the number of prompt tokens that the engine found cached, where it said so.
-    pub fn finished(&self, cached_tokens: Option<u64>) {
+    /// Reports the end of a response, with the number of prompt tokens that the engine found cached, where it said so, and of those that it
+    /// generated; 0 where it did not say.
+    pub fn finished(&self, cached_tokens: Option<u64>, output_tokens: u64) {
+        self.finished_at(cached_tokens, output_tokens, Instant::now());
+    }
+
+    /// The same at this time, on a simulator's clock.
+    pub fn finished_at(&self, cached_tokens: Option<u64>, output_tokens: u64, now: Instant) {
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.clear();
+        self.timed.finished(endpoint, &self.shared.objectives, output_tokens, now);
         let Some(cached) = cached_tokens else { return };
         if self.cached.swap(cached.saturating_add(1), Relaxed) == 0 {
             endpoint.accuracy.record(self.predicted_tokens(), cached);
@@ -181,6 +200,15 @@ impl Picked {
                 "an engine's tokenizer gives another number of tokens than the engine counts; where this goes on, cached prefixes are estimated"
             );
         }
+    }
+
+    /// The current endpoint, as the pick saw it.
+    pub(crate) fn current(&self) -> &Candidate {
+        &self.seen.ranked[self.at]
+    }
+
+    pub(crate) fn record(&self) -> &EndpointRecord {
+        &self.reservation.endpoint().record
     }
 
     /// Why this endpoint: what the best-placed endpoints scored.
@@ -205,6 +233,7 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
+        self.timed.release(&self.reservation.endpoint().record);
         // Another picker judges by itself, and gives no reasons.
         if self.seen.judged > 0 {
             self.shared.receipts.keep(|| self.receipt());

@@ -8,6 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use crate::{
     EndpointReport,
     metric_names::MetricNames,
+    objective::ObjectiveTotals,
     queue::{QueueOutcome, QueueReport, priority_label},
 };
 
@@ -24,6 +25,8 @@ pub struct PoolReport {
     pub queue: Option<QueueReport>,
     /// How full its endpoints are, 0 to 1; 1 where it has none.
     pub saturation: f32,
+    /// Requests with objectives, by whether these were kept.
+    pub objectives: ObjectiveTotals,
 }
 
 /// A gauge of a pool: its name, its meaning, its value.

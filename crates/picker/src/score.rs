@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{load::Load, metrics::Adapters};
+use crate::{latency::LoadFigures, load::Load, metrics::Adapters};
 
 const QUEUE: f32 = 2.0;
 const KV: f32 = 2.0;
@@ -32,6 +32,8 @@ const OWN_WORK: f32 = 0.3;
 const HOME: f32 = 1.0;
 /// Scores closer than this are ties, which chance decides. Less than what one request in flight weighs.
 pub(crate) const TIE: f32 = 0.01;
+/// Bytes of a prompt per token.
+const BYTES_PER_TOKEN: f32 = 4.0;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
 const SHORT_PROMPT: f32 = 1024.0;
 
@@ -60,6 +62,10 @@ pub(crate) struct Candidate {
     /// It is the nearest.
     pub(crate) is_home: bool,
     pub(crate) score: f32,
+    /// Tokens that await prefill there.
+    pub(crate) pending: f32,
+    /// How far the request's objective is from being kept there: above 1 it is not. 0 without one.
+    pub(crate) strain: f32,
 }
 
 /// Figures of all candidates, by which each is judged.
@@ -96,10 +102,20 @@ impl Candidate {
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
+    /// What an endpoint's times depend on, for a request with so many tokens in its prompt.
+    pub(crate) fn figures(&self, prompt_tokens: f32) -> LoadFigures {
+        let own = (prompt_tokens - self.likely as f32 / BYTES_PER_TOKEN).max(0.0);
+        let Load { waiting, running, kv, .. } = self.load;
+        LoadFigures { prefill_tokens: self.pending + own, waiting, running, kv }
+    }
+
     /// Best first.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         let last = self.failing.cmp(&other.failing);
-        let by_score = || other.is_preferred.cmp(&self.is_preferred).then(other.score.total_cmp(&self.score));
+        // Where no endpoint keeps an objective, the one that comes closest is the best.
+        let late = |one: &Self| one.strain.max(1.0);
+        let by_objective = || late(self).total_cmp(&late(other)).then(other.score.total_cmp(&self.score));
+        let by_score = || other.is_preferred.cmp(&self.is_preferred).then_with(by_objective);
         let full = (self.is_full && !self.is_preferred).cmp(&(other.is_full && !other.is_preferred));
         last.then(self.priority.cmp(&other.priority)).then(full).then_with(by_score)
     }

@@ -21,6 +21,7 @@ use crate::{
     exact_prefixes::{self, ExactPrefixes},
     kv_events::{KvCache, Ranks, Subscribers},
     load::{Load, Tokens},
+    objective::{ObjectiveCounts, ObjectiveTotals},
     pick::{self, Gate},
     pick_request::{PickError, PickRequest},
     picked::Picked,
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) members: ArcSwap<Members>,
     pub(crate) activity: Activity,
     pub(crate) receipts: Receipts,
+    pub(crate) objectives: ObjectiveCounts,
     /// `None` without KV events.
     pub(crate) exact: ArcSwapOption<ExactPrefixes>,
     /// The way to engines' metrics; `None` is plain TCP.
@@ -115,6 +117,7 @@ impl PoolState {
             members: ArcSwap::from_pointee(members),
             activity: Activity::new(now),
             receipts: Receipts::default(),
+            objectives: ObjectiveCounts::default(),
             exact: ArcSwapOption::empty(),
             transport: Mutex::default(),
         };
@@ -268,6 +271,11 @@ impl PoolState {
         self.shared.members.load().endpoints.iter().map(|endpoint| report(endpoint, exact.as_deref(), now)).collect()
     }
 
+    /// Objectives of its requests that were kept, and those that were not.
+    pub fn objectives(&self) -> ObjectiveTotals {
+        self.shared.objectives.totals()
+    }
+
     /// All figures of the pool.
     pub fn report(&self) -> PoolReport {
         let members = self.shared.members.load();
@@ -275,7 +283,7 @@ impl PoolState {
         let saturation = saturation_of_pool(&members, &PickRequest::default(), most, Instant::now()).unwrap_or(1.0);
         let Name { namespace, name } = &members.pool.name;
         let (namespace, name) = (namespace.as_ref().into(), name.as_ref().into());
-        PoolReport { namespace, name, endpoints: self.snapshot(), queue: self.queue(), saturation }
+        PoolReport { namespace, name, endpoints: self.snapshot(), queue: self.queue(), saturation, objectives: self.objectives() }
     }
 
     /// Names under which its engines serve models and adapters, as their metrics last had them.

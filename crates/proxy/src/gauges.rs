@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use pailou_picker::{ExactFigure, encode_pools};
+use pailou_picker::{ExactFigure, OBJECTIVES_METRIC, ObjectiveTotals, encode_pools};
 use pailou_telemetry::metric_table::{counters, gauges};
 use prometheus_client::{collector::Collector as Collect, encoding::DescriptorEncoder};
 
@@ -69,6 +69,7 @@ impl Collect for Collector {
         pools(&mut encoder, &runtime)?;
         exact_prefixes(&mut encoder, &runtime)?;
         queues::encode(&mut encoder, &runtime)?;
+        objectives(&mut encoder, &runtime)?;
         encode_pools(&mut encoder, context.metrics.names, runtime.pools().map(|(_, pool)| pool.report()).collect())?;
         breakers(&mut encoder, &runtime)
     }
@@ -206,6 +207,15 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result 
     }
     let rows = blocks.iter().map(|(backend, blocks)| ([("backend", &**backend)], *blocks));
     gauges(encoder, "pailou_prefix_index_blocks", "Blocks of prompts in a pool's prefix index", rows)
+}
+
+/// Objectives of requests: of pools that had one.
+fn objectives(encoder: &mut DescriptorEncoder<'_>, runtime: &Runtime) -> fmt::Result {
+    let pools: Vec<_> = runtime.pools().map(|(key, pool)| (key.to_string(), pool.objectives())).collect();
+    let rows = pools.iter().filter(|(_, totals)| *totals != ObjectiveTotals::default()).flat_map(|(backend, totals)| {
+        totals.rows().map(|([objective, result], count)| ([("backend", &**backend), objective, result], count))
+    });
+    counters(encoder, OBJECTIVES_METRIC.0, OBJECTIVES_METRIC.1, rows)
 }
 
 /// Figures of pools that have KV events.

@@ -46,10 +46,11 @@ impl Guards {
         self.admitted = self.admitted.take().and_then(|admitted| admitted.with_grpc_status(trailers));
     }
 
-    /// Content has come: the request will not move to another endpoint any more.
-    pub(crate) fn content(&mut self) {
+    /// Content has come, of a stream or a whole response: the request will not move to another endpoint any more.
+    pub(crate) fn content(&mut self, is_stream: bool) {
         if let Some(picked) = &mut self.picked {
-            picked.first_token();
+            // A prefill elsewhere says nothing of this endpoint's.
+            picked.first_token(is_stream && self.prefill.is_none());
         }
         self.prefill = None;
     }
@@ -74,8 +75,8 @@ impl Guards {
             && record.status.is_some_and(|status| !status.is_server_error())
         {
             // What came from another endpoint says nothing of this one's cache.
-            let usage = record.usage.filter(|_| record.prefill_endpoint.is_none());
-            picked.finished(usage.and_then(|usage| usage.cached_tokens));
+            let here = record.usage.filter(|_| record.prefill_endpoint.is_none());
+            picked.finished(here.and_then(|usage| usage.cached_tokens), record.usage.map_or(0, |usage| usage.output_tokens));
             picked.counted(record.usage.map_or(0, |usage| usage.input_tokens));
         }
     }

@@ -213,8 +213,9 @@ impl Relay {
     /// The first content has come.
     fn content(&mut self) {
         self.record.content_after = Some(self.record.started.elapsed());
+        let is_stream = self.reader.as_ref().is_some_and(|reader| reader.reader.reads_events());
         if let Some(guards) = &mut self.guards {
-            guards.content();
+            guards.content(is_stream);
         }
     }
 

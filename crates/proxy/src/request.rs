@@ -18,6 +18,7 @@ mod mirroring;
 mod models;
 mod outgoing;
 mod picker;
+mod pool_headers;
 mod pool_target;
 mod preflight;
 mod prepare;

@@ -57,7 +57,7 @@ impl EndpointPicker for Blind {
         self.pick(call, replicas, now)
     }
 
-    fn end(&mut self, id: usize, _: Option<u32>) {
+    fn end(&mut self, id: usize, _: Option<u32>, _: u32, _: Duration) {
         let count = self.under_way.remove(&id).and_then(|replica| self.counts.get_mut(&replica));
         if let Some(count) = count {
             *count -= 1;

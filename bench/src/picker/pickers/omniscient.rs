@@ -138,11 +138,11 @@ impl EndpointPicker for Omniscient {
         self.pick(call, replicas, now)
     }
 
-    fn first_token(&mut self, id: usize) {
+    fn first_token(&mut self, id: usize, _: Duration) {
         self.forget(id);
     }
 
-    fn end(&mut self, id: usize, _: Option<u32>) {
+    fn end(&mut self, id: usize, _: Option<u32>, _: u32, _: Duration) {
         self.forget(id);
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pailou_picker::{PendingScrape, PickRequest, Picked, PoolState};
+use pailou_picker::{Objective, PendingScrape, PickRequest, Picked, PoolState};
 use pailou_snapshot::{Address, Endpoint, EndpointRole, ModelServer, Name, PickerKind, Pool, RoutingStrategy};
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,6 +34,8 @@ pub(super) struct Pailou {
     scrapes: HashMap<ReplicaId, Vec<PendingScrape>>,
     intervals: HashMap<ReplicaId, Duration>,
     text: Vec<u8>,
+    /// Objective of every request.
+    objective: Objective,
     /// Never driven: nothing is scraped from sockets.
     _runtime: Runtime,
 }
@@ -69,8 +71,14 @@ impl Pailou {
             scrapes: HashMap::new(),
             intervals: HashMap::new(),
             text: Vec::new(),
+            objective: Objective::default(),
             _runtime: runtime,
         })
+    }
+
+    /// The same, for requests that want these times kept.
+    pub(super) fn with_objective(self, objective: Objective) -> Self {
+        Self { objective, ..self }
     }
 }
 
@@ -83,6 +91,7 @@ impl EndpointPicker for Pailou {
             prompt: &self.text,
             input_bytes: self.text.len(),
             max_tokens: call.max_tokens.map(u64::from),
+            objective: self.objective,
             ..PickRequest::default()
         };
         let gateway = fastrand::usize(..self.states.len());
@@ -97,17 +106,17 @@ impl EndpointPicker for Pailou {
         if picked.fail_over_at(self.epoch + now) { replica(picked) } else { None }
     }
 
-    fn first_token(&mut self, id: usize) {
+    fn first_token(&mut self, id: usize, now: Duration) {
         if let Some(picked) = self.picked.get_mut(&id) {
-            picked.first_token();
+            picked.first_token_at(true, self.epoch + now);
         }
     }
 
-    fn end(&mut self, id: usize, cached: Option<u32>) {
+    fn end(&mut self, id: usize, cached: Option<u32>, output: u32, now: Duration) {
         if let Some(picked) = self.picked.remove(&id)
             && cached.is_some()
         {
-            picked.finished(cached.map(u64::from));
+            picked.finished_at(cached.map(u64::from), output.into(), self.epoch + now);
         }
     }
 

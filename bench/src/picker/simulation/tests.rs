@@ -11,7 +11,7 @@ use crate::picker::{
 const SCALE: WorkloadScale = WorkloadScale { seed: 3, replicas: 3, share: 0.002, ladder_output: 40 };
 
 fn finish(run: &Run, kind: PickerKind, model: &EngineModel, seed: u64) -> RunResult {
-    Simulation::new(run, model, SCALE.replicas, kind.start(seed).unwrap(), seed).finish()
+    Simulation::new(run, model, SCALE.replicas, kind.start(Objective { ttft: 1.0, tpot: 1.0 }, seed).unwrap(), seed).finish()
 }
 
 fn runs(workload: PickerWorkload) -> Vec<Run> {

@@ -1,8 +1,9 @@
-//! Figures of the pool under the names of other pickers.
+//! Figures of the pool as a whole: of objectives, and under the names of other pickers.
 
 use std::{fmt, sync::Arc};
 
-use pailou_picker::{MetricNames, PoolReport, encode_pools};
+use pailou_picker::{MetricNames, OBJECTIVES_METRIC, PoolReport, encode_pools};
+use pailou_telemetry::metric_table::counters;
 use parking_lot::Mutex;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
@@ -27,6 +28,8 @@ impl PoolNamesCollector {
 impl Collector for PoolNamesCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let pool = self.pool.lock().clone();
+        let rows = pool.iter().flat_map(|pool| pool.objectives.rows());
+        counters(&mut encoder, OBJECTIVES_METRIC.0, OBJECTIVES_METRIC.1, rows)?;
         encode_pools(&mut encoder, self.names, pool.into_iter().collect())
     }
 }

@@ -222,7 +222,7 @@ fn an_answer_ends_the_suspicion() {
     let mut picked = pool.pick(&standard());
     picked.failed();
     assert!(pool.state.snapshot()[0].failing);
-    picked.first_token();
+    picked.first_token(true);
     assert!(!pool.state.snapshot()[0].failing);
 }
 
@@ -344,7 +344,7 @@ fn a_receipt_says_what_was_chosen_and_what_the_others_scored() {
     let prompt = prompt(1, 20_000);
     drop(pool.pick(&prompted(&prompt)));
     let mut picked = pool.pick(&prompted(&prompt));
-    picked.finished(Some(4_000));
+    picked.finished(Some(4_000), 0);
     let receipt = picked.receipt();
     assert_eq!((receipt.scored.len(), receipt.judged, receipt.chosen), (MOST_RANKED, 20, 0));
     assert!(receipt.scored[0].prefix > 0.9 && receipt.scored[0].score > receipt.scored[1].score);

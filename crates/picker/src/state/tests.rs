@@ -67,7 +67,7 @@ fn threads_that_pick_fail_and_leave_while_endpoints_change_leave_nothing_in_flig
                     for _ in 0..round % 3 {
                         picked.fail_over();
                     }
-                    picked.finished(Some(round));
+                    picked.finished(Some(round), 0);
                 }
             });
         }
@@ -115,7 +115,7 @@ proptest! {
                     held[at].fail_over();
                 }),
                 Step::Fail(which) => at(which, &held).into_iter().for_each(|at| held[at].failed()),
-                Step::Answer(which) => at(which, &held).into_iter().for_each(|at| held[at].first_token()),
+                Step::Answer(which) => at(which, &held).into_iter().for_each(|at| held[at].first_token(true)),
                 Step::Drop(which) => drop(at(which, &held).map(|at| held.swap_remove(at))),
                 Step::Update(members) => {
                     fixture.state.update(pool(PREFIX), &endpoints((0..8).filter(|number| members >> number & 1 == 1)));

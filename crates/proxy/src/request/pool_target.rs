@@ -2,15 +2,16 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderName, header};
+use http::header;
 use pailou_ai::{Pieces, Scan, splice_model};
 use pailou_extproc::endpoints::Subset;
-use pailou_picker::{Affinity, OBJECTIVE_HEADERS, PickError, PickRequest, Picked, PromptTokens, criticality, priority};
+use pailou_picker::{Affinity, Objective, PickError, PickRequest, Picked, PromptTokens, criticality, priority};
 use pailou_snapshot::{ClusterKind, Pool, PoolModel};
 
 use super::{
     disaggregation::{Plan, Subject},
     outgoing::Outgoing,
+    pool_headers::PoolHeaders,
     prompt::{KnownPrompt, engine_name},
     selection::{Selection, no_endpoint},
     target::Target,
@@ -23,9 +24,6 @@ use crate::{
     headers,
     request_input::ReadBody,
 };
-
-/// Headers that name the InferenceObjective of a request, the newer name first.
-static OBJECTIVES: [HeaderName; 2] = [HeaderName::from_static(OBJECTIVE_HEADERS[0]), HeaderName::from_static(OBJECTIVE_HEADERS[1])];
 
 /// A request for a pool, before an endpoint is picked.
 pub(super) struct PoolTarget<'a> {
@@ -44,6 +42,8 @@ pub(super) struct PoolTarget<'a> {
     tokens: Option<PromptTokens>,
     affinity: Option<Affinity>,
     pub(super) priority: i32,
+    /// Times that the client wants kept.
+    objective: Objective,
 }
 
 impl<'a> PoolTarget<'a> {
@@ -72,10 +72,11 @@ impl<'a> PoolTarget<'a> {
             (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
             _ => None,
         };
-        let objective = OBJECTIVES.iter().find_map(|name| outgoing.headers.get(name)?.to_str().ok());
+        let headers = PoolHeaders::read(&outgoing.headers);
         let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
-        let priority = priority(pool, model.as_deref(), objective);
-        Ok(Self { cluster, settings, call, scan, asked, model, target_model, body, subset, tokens, affinity, priority })
+        let priority = priority(pool, model.as_deref(), headers.inference_objective());
+        let objective = headers.objective();
+        Ok(Self { cluster, settings, call, scan, asked, model, target_model, body, subset, tokens, affinity, priority, objective })
     }
 
     /// The request as the picker sees it.
@@ -90,6 +91,7 @@ impl<'a> PoolTarget<'a> {
             subset: self.subset.as_deref(),
             tokens: self.tokens.as_ref(),
             affinity: self.affinity,
+            objective: self.objective,
             ..PickRequest::default()
         }
     }

@@ -1,0 +1,80 @@
+//! The times of a picked request, from which its endpoint's are learnt.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
+
+use crate::{
+    endpoint::{EndpointRecord, PoolEndpoint},
+    latency::LoadFigures,
+    objective::{Objective, ObjectiveCounts},
+    pick_request::PickRequest,
+    score::Candidate,
+};
+
+/// Most tokens of a prompt that count as awaiting prefill.
+const MOST_TOKENS: f32 = 16_777_216.0;
+
+/// A request at its endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Timed {
+    objective: Objective,
+    prompt_tokens: f32,
+    /// What the pick saw of the endpoint.
+    figures: LoadFigures,
+    /// Tokens that count as awaiting prefill there.
+    pending: u64,
+    /// When it was sent there.
+    sent_at: Option<Instant>,
+    /// When the first token of a streamed response came.
+    first_token_at: Option<Instant>,
+}
+
+impl Timed {
+    /// A request that goes to its first endpoint.
+    pub(crate) fn begin(request: &PickRequest<'_>, candidate: &Candidate, record: &EndpointRecord, now: Instant) -> Self {
+        let mut timed = Self { objective: request.objective, prompt_tokens: request.prompt_tokens(), ..Self::default() };
+        timed.send(candidate, record, now);
+        timed
+    }
+
+    /// It goes to another endpoint.
+    pub(crate) fn moved(&mut self, from: &EndpointRecord, candidate: &Candidate, record: &EndpointRecord, now: Instant) {
+        // Another picker's choice is not timed.
+        if self.sent_at.is_some() {
+            self.release(from);
+            self.send(candidate, record, now);
+        }
+    }
+
+    fn send(&mut self, candidate: &Candidate, record: &EndpointRecord, now: Instant) {
+        self.figures = candidate.figures(self.prompt_tokens);
+        self.pending = (self.figures.prefill_tokens - candidate.pending).clamp(0.0, MOST_TOKENS) as u64;
+        record.prefill.fetch_add(self.pending, Relaxed);
+        self.sent_at = Some(now);
+    }
+
+    /// Content has come. Only that of a stream tells when the first token was there.
+    pub(crate) fn first_token(&mut self, endpoint: &PoolEndpoint, counts: &ObjectiveCounts, is_stream: bool, now: Instant) {
+        self.release(&endpoint.record);
+        let Some(sent_at) = self.sent_at.filter(|_| is_stream && self.first_token_at.is_none()) else { return };
+        let took = now.saturating_duration_since(sent_at);
+        endpoint.latency.learn_first_token(self.figures, took);
+        counts.first_token(&self.objective, took.as_secs_f32());
+        self.first_token_at = Some(now);
+    }
+
+    /// The response has ended, with so many tokens.
+    pub(crate) fn finished(&self, endpoint: &PoolEndpoint, counts: &ObjectiveCounts, output_tokens: u64, now: Instant) {
+        let Some(first) = self.first_token_at.filter(|_| output_tokens > 1) else { return };
+        let took = now.saturating_duration_since(first).div_f64((output_tokens - 1) as f64);
+        endpoint.latency.learn_further_token(self.figures, took);
+        counts.further_token(&self.objective, took.as_secs_f32());
+    }
+
+    /// Nothing of it awaits prefill any more.
+    pub(crate) fn release(&mut self, record: &EndpointRecord) {
+        record.prefill.fetch_sub(std::mem::take(&mut self.pending), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
