@@ -53,7 +53,7 @@ impl EndpointPicker for Blind {
 
     fn fail_over(&mut self, call: &PickCall<'_>, from: ReplicaId, replicas: &[Replica], now: Duration) -> Option<ReplicaId> {
         self.members.failed(from, now);
-        self.end(call.id, None);
+        self.end(call.id, None, 0, Duration::ZERO);
         self.pick(call, replicas, now)
     }
 

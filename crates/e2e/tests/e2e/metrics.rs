@@ -5,10 +5,10 @@ use pailou_e2e::exposition::{self, Format, Sample};
 use pailou_e2e::gateway::Setup;
 use pailou_e2e::picker::Picker;
 use pailou_e2e::{objects, wait};
-use pailou_sim::Sim;
+use pailou_sim::{Config, Sim};
 use serde_json::{Value, json};
 
-use crate::support::{everything_to, instant, pool_of};
+use crate::support::{engine, everything_to, instant, pool_of};
 
 /// The pool `qwen` of this engine, which serves on two ports as far as the pool knows.
 fn two_ports(engine: &Sim) -> Vec<Value> {
@@ -89,7 +89,7 @@ async fn scraped(admin: std::net::SocketAddr, is_so: impl Fn(&[Sample]) -> bool)
 
 #[tokio::test]
 async fn model_calls_have_the_names_of_the_conventions_and_of_other_pickers() {
-    let engine = instant("a", "qwen").await;
+    let engine = engine(Config::new("a", ["qwen"])).await;
     let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
     list.extend(pool_of("qwen", &[&engine]));
     let sets = ["--metric-names", "inference-pool,inference-objective,llm-d"];
@@ -98,7 +98,7 @@ async fn model_calls_have_the_names_of_the_conventions_and_of_other_pickers() {
     let streamed = Call::chat_stream("qwen", "hello", 5).send(gateway.http()).await;
     assert_eq!(streamed.status, 200);
     assert_eq!(Call::json("/v1/chat/completions", r#"{"model": "qwen"}"#).send(gateway.http()).await.status, 400);
-    let running = Call::chat_stream("qwen", "hello", 100_000).open(gateway.http()).await;
+    let running = Call::chat_stream("qwen", "hello", 2_000).open(gateway.http()).await;
 
     let is_settled = |samples: &[Sample]| {
         named(samples, "llm_d_epp_request_total").any(|sample| sample.value == 3.0)
@@ -134,4 +134,22 @@ async fn the_picker_has_the_names_of_other_pickers() {
     let samples = exposition::parse(Format::OpenMetrics, &text).unwrap();
     assert_eq!(value(&samples, "inference_pool_ready_pods", &[("name", "qwen")]), 1.0);
     assert_eq!(value(&samples, "llm_d_epp_flow_control_pool_saturation", &[("inference_pool", "qwen")]), 0.0);
+}
+
+#[tokio::test]
+async fn objectives_of_streams_are_counted() {
+    let engine = instant("a", "qwen").await;
+    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    list.extend(pool_of("qwen", &[&engine]));
+    let gateway = Setup::with(list).serve().await;
+    let call = Call::chat_stream("qwen", "hello", 5).header("x-slo-ttft-ms", "60000").header("x-llm-d-slo-tpot-ms", "0.000001");
+    assert_eq!(call.send(gateway.http()).await.status, 200);
+    let is_counted = |samples: &[Sample]| {
+        let total = |objective: &str, result: &str| {
+            let mut all = named(samples, "pailou_request_objectives_total");
+            all.find(|sample| sample.labels["objective"] == objective && sample.labels["result"] == result).map(|it| it.value)
+        };
+        total("ttft", "kept") == Some(1.0) && total("tpot", "missed") == Some(1.0)
+    };
+    scraped(gateway.admin(), is_counted).await;
 }

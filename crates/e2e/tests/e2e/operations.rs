@@ -173,7 +173,10 @@ async fn health_readiness_and_metrics_are_told() {
     let text = metrics.text();
     assert!(text.ends_with("# EOF\n"));
     let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    assert!(families.len() > 5 && families.iter().all(|family| family.starts_with("pailou_")), "{families:?}");
+    assert!(
+        families.len() > 5 && families.iter().all(|family| ["pailou_", "gen_ai_"].iter().any(|known| family.starts_with(known))),
+        "{families:?}"
+    );
     assert!(!gateway.stderr().contains("ERROR"), "nothing is wrong:\n{}", gateway.stderr());
     let status = Call::get("/status").send(gateway.admin()).await;
     assert!(status.json().to_string().contains("Accepted"));
