@@ -46,11 +46,11 @@ impl Guards {
         self.admitted = self.admitted.take().and_then(|admitted| admitted.with_grpc_status(trailers));
     }
 
-    /// Content has come, of a stream or a whole response: the request will not move to another endpoint any more.
-    pub(crate) fn content(&mut self, is_stream: bool) {
+    /// Content has come: the request will not move to another endpoint any more. `tells_time`: it is the first token, of a stream, and its endpoint
+    /// has computed the prompt.
+    pub(crate) fn content(&mut self, tells_time: bool) {
         if let Some(picked) = &mut self.picked {
-            // A prefill elsewhere says nothing of this endpoint's.
-            picked.first_token(is_stream && self.prefill.is_none());
+            picked.first_token(tells_time);
         }
         self.prefill = None;
     }

@@ -78,8 +78,9 @@ impl Leg {
         self.attempt.report(outcome);
         match result {
             Ok(reply) => {
-                self.picked.first_token();
-                self.picked.finished(reply.usage.as_ref().and_then(|usage| usage.cached_tokens));
+                // One token is all that it generates.
+                self.picked.first_token(true);
+                self.picked.finished(reply.usage.as_ref().and_then(|usage| usage.cached_tokens), 1);
                 Ok(reply)
             }
             Err(why) => Err(PrefillFailure { why, picked: Some(self.picked) }),
