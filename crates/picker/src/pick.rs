@@ -110,9 +110,9 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     }
     let reservation = Reservation::held(members, candidates[0].member, tokens);
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
-    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens };
+    let timed = Timed::begin(request, &candidates[0], reservation.record(), now);
+    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, timed };
     let mut picked = Picked::new(Arc::clone(shared), reservation, seen, chain);
-    picked.timed = Timed::begin(request, picked.current(), picked.record(), now);
     if let Some((exact, prompt)) = exact {
         let expected = exact.picked(picked.endpoint().slot, prompt, now);
         picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));
@@ -139,7 +139,7 @@ pub(crate) fn hold(shared: &Arc<Shared>, addresses: &[SocketAddr], tokens: Token
     let first = ranked.first()?.member;
     members.endpoints[first as usize].record.in_flight.reserve(tokens);
     let reservation = Reservation::held(members, first, tokens);
-    let seen = Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0, prompt_tokens: None };
+    let seen = Seen { ranked, judged: 0, saturation: 0.0, prompt_bytes: 0, prompt_tokens: None, timed: Timed::default() };
     Some(Picked::new(Arc::clone(shared), reservation, seen, Chain::default()))
 }
 

@@ -28,7 +28,8 @@ use crate::{
 pub struct Picked {
     shared: Arc<Shared>,
     reservation: Reservation,
-    seen: Seen,
+    /// Apart: requests under way are moved about, and few of these figures are looked at again.
+    seen: Box<Seen>,
     /// The current one, as an index into the ranking.
     at: usize,
     /// The prompt's blocks, for as long as the request may still move.
@@ -41,7 +42,6 @@ pub struct Picked {
     pub(crate) exact: Option<Box<ExactPick>>,
     /// Its wait for room; `None` if it had none.
     waited: Option<Duration>,
-    pub(crate) timed: Timed,
 }
 
 /// A pick by known tokens.
@@ -62,13 +62,14 @@ pub(crate) struct Seen {
     pub(crate) prompt_bytes: usize,
     /// Tokens of the prompt, where they are known.
     pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) timed: Timed,
 }
 
 impl Picked {
     pub(crate) fn new(shared: Arc<Shared>, reservation: Reservation, seen: Seen, chain: Chain) -> Self {
         let cached = AtomicU64::new(0);
         let mut picked =
-            Self { shared, reservation, seen, at: 0, chain, known: 0, cached, exact: None, waited: None, timed: Timed::default() };
+            Self { shared, reservation, seen: Box::new(seen), at: 0, chain, known: 0, cached, exact: None, waited: None };
         picked.learn();
         picked
     }
@@ -134,8 +135,9 @@ impl Picked {
         }
         self.at += 1;
         let from = Arc::clone(self.endpoint());
-        self.reservation.move_to(self.seen.ranked[self.at].member);
-        self.timed.moved(&from.record, &self.seen.ranked[self.at], &self.reservation.endpoint().record, now);
+        let Seen { ranked, timed, .. } = &mut *self.seen;
+        self.reservation.move_to(ranked[self.at].member);
+        timed.moved(&from.record, &ranked[self.at], &self.reservation.endpoint().record, now);
         self.learn();
         if let Some((id, exact)) = self.exact.as_ref().and_then(|exact| exact.expected).zip(self.shared.exact.load_full()) {
             exact.moved(self.reservation.endpoint().slot, id, now);
@@ -167,7 +169,7 @@ impl Picked {
     pub fn first_token_at(&mut self, is_stream: bool, now: Instant) {
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.clear();
-        self.timed.first_token(endpoint, &self.shared.objectives, is_stream, now);
+        self.seen.timed.first_token(endpoint, &self.shared.objectives, is_stream, now);
         self.chain = Chain::default();
     }
 
@@ -181,7 +183,7 @@ impl Picked {
     pub fn finished_at(&self, cached_tokens: Option<u64>, output_tokens: u64, now: Instant) {
         let endpoint = self.reservation.endpoint();
         endpoint.record.failures.clear();
-        self.timed.finished(endpoint, &self.shared.objectives, output_tokens, now);
+        self.seen.timed.finished(endpoint, &self.shared.objectives, output_tokens, now);
         let Some(cached) = cached_tokens else { return };
         if self.cached.swap(cached.saturating_add(1), Relaxed) == 0 {
             endpoint.accuracy.record(self.predicted_tokens(), cached);
@@ -200,15 +202,6 @@ impl Picked {
                 "an engine's tokenizer gives another number of tokens than the engine counts; where this goes on, cached prefixes are estimated"
             );
         }
-    }
-
-    /// The current endpoint, as the pick saw it.
-    pub(crate) fn current(&self) -> &Candidate {
-        &self.seen.ranked[self.at]
-    }
-
-    pub(crate) fn record(&self) -> &EndpointRecord {
-        &self.reservation.endpoint().record
     }
 
     /// Why this endpoint: what the best-placed endpoints scored.
@@ -233,7 +226,7 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.timed.release(&self.reservation.endpoint().record);
+        self.seen.timed.release(&self.reservation.endpoint().record);
         // Another picker judges by itself, and gives no reasons.
         if self.seen.judged > 0 {
             self.shared.receipts.keep(|| self.receipt());
@@ -262,6 +255,10 @@ impl Reservation {
 
     fn endpoint(&self) -> &Arc<PoolEndpoint> {
         &self.members.endpoints[self.member as usize]
+    }
+
+    pub(crate) fn record(&self) -> &EndpointRecord {
+        &self.endpoint().record
     }
 
     fn move_to(&mut self, member: u32) {

@@ -31,7 +31,8 @@ impl Collector for GenAiCollector {
         });
         let help = "From a model call's head to its response's end";
         histograms(&mut encoder, "gen_ai_server_request_duration_seconds", help, rows)?;
-        let plain: [(&str, &str, fn(&ModelSeries) -> Distribution); 2] = [
+        type Read = fn(&ModelSeries) -> Distribution;
+        let plain: [(&str, &str, Read); 2] = [
             (
                 "gen_ai_server_time_to_first_token_seconds",
                 "From a model call's head to the first content of its response",
