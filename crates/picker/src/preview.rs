@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use pailou_snapshot::RoutingStrategy;
 
 use crate::{
-    candidates::{MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation},
+    candidates::{MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, strain},
     kv_events::CachedTokens,
     pick_request::PickRequest,
     picked::Seen,
@@ -14,6 +14,7 @@ use crate::{
     rendezvous::Beginning,
     score::Rivals,
     state::Shared,
+    timed::Timed,
 };
 
 /// The choice as it would be made now, with its reasons; `None` where no endpoint may serve the request.
@@ -35,6 +36,9 @@ pub(crate) fn preview(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Inst
     let saturation = saturation(&candidates, most)?;
     let rivals = Rivals::of(&candidates);
     candidates.iter_mut().for_each(|candidate| candidate.judge(prompt.len(), &rivals));
+    if request.objective.is_some() {
+        strain(&members, request, &mut candidates);
+    }
     if let Some(affinity) = request.affinity {
         apply(affinity, most, &members, &mut candidates);
     }
@@ -45,6 +49,7 @@ pub(crate) fn preview(shared: &Arc<Shared>, request: &PickRequest<'_>, now: Inst
     let judged = candidates.len();
     candidates.truncate(MOST_RANKED);
     let prompt_tokens = request.tokens.map(|tokens| tokens.total() as u64);
-    let seen = Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens };
+    let seen =
+        Seen { ranked: candidates, judged, saturation, prompt_bytes: request.prompt.len(), prompt_tokens, timed: Timed::default() };
     Some(Receipt::new(&members, &seen, 0, None))
 }
