@@ -93,7 +93,7 @@ async fn model_calls_have_the_names_of_the_conventions_and_of_other_pickers() {
     let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
     list.extend(pool_of("qwen", &[&engine]));
     let sets = ["--metric-names", "inference-pool,inference-objective,llm-d"];
-    let gateway = Setup::with(list).args(&sets).serve().await;
+    let gateway = Setup::with(list).args(sets).serve().await;
     assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
     let streamed = Call::chat_stream("qwen", "hello", 5).send(gateway.http()).await;
     assert_eq!(streamed.status, 200);
