@@ -146,7 +146,11 @@ fn sampler(spec: &ProxyTracing, sampler: Option<&TracingSampler>) -> Result<Samp
     Ok(Sampler { root, is_parent_based })
 }
 
-fn part(fraction: Fraction, field: &str) -> Result<f64, String> {
+/// A fraction as a part of 1.
+///
+/// # Errors
+/// It is more than 1, or none.
+pub(crate) fn part(fraction: Fraction, field: &str) -> Result<f64, String> {
     let Fraction { numerator, denominator } = fraction;
     if denominator == 0 || numerator > denominator {
         return Err(format!("{field}: the numerator is 0 to the denominator, which is 1 or more"));

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use pailou_snapshot::PathMatch;
 use pailou_telemetry::{
     ids::{SpanId, TraceId},
+    sampling::{Ratio, RootSampler, Sampler},
     trace_context::Traceparent,
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct RequestTrace {
     /// The gateway's span of the request.
     pub(crate) span_id: SpanId,
     is_random: bool,
+    /// Whether the client's span is kept, where that is known.
+    is_parent_sampled: Option<bool>,
     /// Data of its spans, if they are kept.
     pub(crate) kept: Option<Box<KeptTrace>>,
 }
@@ -64,7 +67,20 @@ impl RequestTrace {
             let trace_state = if propagators.has_trace_context { headers::trace_state(map) } else { String::new() };
             Box::new(KeptTrace { trace_state, ..KeptTrace::default() })
         });
-        Self { tracer, trace_id, parent, span_id, is_random, kept }
+        Self { tracer, trace_id, parent, span_id, is_random, is_parent_sampled: context.is_sampled, kept }
+    }
+
+    /// Decides anew, by the ratio of the rule that takes the request; `make` makes the data of spans that are kept only now.
+    pub(crate) fn sample(&mut self, ratio: Ratio, map: &HeaderMap, make: impl FnOnce() -> KeptTrace) {
+        let settings = &self.tracer.settings;
+        let sampler = Sampler { root: RootSampler::TraceIdRatio(ratio), is_parent_based: settings.sampler.is_parent_based };
+        if !sampler.keeps(self.trace_id, self.is_parent_sampled) {
+            self.kept = None;
+        } else if self.kept.is_none() {
+            let has_state = settings.propagators.has_trace_context;
+            let trace_state = if has_state { headers::trace_state(map) } else { String::new() };
+            self.kept = Some(Box::new(KeptTrace { trace_state, ..make() }));
+        }
     }
 
     /// Puts the context for one attempt into its headers; gives the attempt's span.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use pailou_telemetry::sampling::Ratio;
 
 use super::{AdmissionControl, Fraction};
 
@@ -21,6 +22,8 @@ pub struct RulePolicy {
     pub max_body: Option<u64>,
     /// Protocols that connections may be upgraded to (BackendTrafficPolicy `httpUpgrade`), in lower case; `None` allows any.
     pub upgrades: Option<Arc<[Box<str>]>>,
+    /// Part of the requests without a parent whose traces are kept; `None` leaves that to the tracer.
+    pub sampling: Option<Ratio>,
 }
 
 /// Clocks of a request on its way to a backend. `None` never runs out.

@@ -17,6 +17,7 @@ use super::merge::{MergeType, joined_targets};
 use super::rate_limit::RateLimit;
 use super::response_override::ResponseOverride;
 use super::retry::Retry;
+use super::telemetry::{BackendTelemetry, BackendTracing};
 use crate::duration::Duration;
 use crate::meta::Resource;
 use crate::quantity::Quantity;
@@ -98,7 +99,7 @@ pub struct BackendTrafficPolicySpec {
     pub http_upgrade: Vec<ProtocolUpgrade>,
     /// Tracing and metrics.
     #[serde(default)]
-    pub telemetry: Option<Unsupported>,
+    pub telemetry: Option<BackendTelemetry>,
     /// Endpoints or the Service's address.
     #[serde(default)]
     pub routing_type: Option<Unsupported>,
@@ -134,6 +135,10 @@ impl BackendTrafficPolicySpec {
         self.http2.as_ref().and_then(|http2| http2.connection_keepalive.as_ref()).is_some_and(is_set)
     }
 
+    fn tracing(&self, is_set: impl Fn(&BackendTracing) -> bool) -> bool {
+        self.telemetry.and_then(|it| it.tracing).is_some_and(|tracing| is_set(&tracing))
+    }
+
     /// `targetRef` and `targetRefs` together, without repetitions.
     pub fn targets(&self) -> Vec<PolicyTargetReference> {
         joined_targets(self.target_ref.as_ref(), &self.target_refs)
@@ -147,7 +152,12 @@ unsupported_fields!(BackendTrafficPolicySpec,
     "http2.connectionKeepalive.intervalJitter" => |spec| spec.keepalive(|it| it.interval_jitter.is_some()),
     "http2.connectionKeepalive.idleInterval" => |spec| spec.keepalive(|it| it.idle_interval.is_some()),
     "httpUpgrade[] of type CONNECT" => |spec| spec.http_upgrade.iter().any(ProtocolUpgrade::is_connect),
-    "telemetry" => |spec| spec.telemetry.is_some(),
+    "telemetry.metrics" => |spec| spec.telemetry.is_some_and(|it| it.metrics.is_some()),
+    "telemetry.tracing.clientSamplingFraction" => |spec| spec.tracing(|it| it.client_sampling_fraction.is_some()),
+    "telemetry.tracing.overallSamplingFraction" => |spec| spec.tracing(|it| it.overall_sampling_fraction.is_some()),
+    "telemetry.tracing.customTags" => |spec| spec.tracing(|it| it.custom_tags.is_some()),
+    "telemetry.tracing.tags" => |spec| spec.tracing(|it| it.tags.is_some()),
+    "telemetry.tracing.spanName" => |spec| spec.tracing(|it| it.span_name.is_some()),
     "routingType" => |spec| spec.routing_type.is_some(),
     "loadBalancer.zoneAware" => |spec| spec.load_balancer.as_ref().is_some_and(|it| it.zone_aware.is_some()),
     "loadBalancer.endpointOverride" =>

@@ -1,4 +1,4 @@
-//! EnvoyProxy `telemetry`.
+//! EnvoyProxy `telemetry`, and BackendTrafficPolicy `telemetry`.
 
 use std::collections::BTreeMap;
 
@@ -132,4 +132,32 @@ pub enum TracingSamplerType {
     ParentBasedAlwaysOff,
     /// As the parent; a part without one.
     ParentBasedTraceIdRatio,
+}
+
+/// BackendTrafficPolicy `telemetry`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct BackendTelemetry {
+    /// Traces of the requests that the policy is for.
+    pub tracing: Option<BackendTracing>,
+    /// Names of metrics.
+    pub metrics: Option<Unsupported>,
+}
+
+/// Traces of the requests that a policy is for. What is absent is as the EnvoyProxy has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendTracing {
+    /// Part of the requests without a parent that is kept.
+    pub sampling_fraction: Option<Fraction>,
+    /// Part of the requests whose clients ask for it that is kept.
+    pub client_sampling_fraction: Option<Unsupported>,
+    /// Part of all that is kept at most.
+    pub overall_sampling_fraction: Option<Unsupported>,
+    /// Further attributes (deprecated in favour of `tags`).
+    pub custom_tags: Option<Unsupported>,
+    /// Further attributes.
+    pub tags: Option<Unsupported>,
+    /// Names of spans.
+    pub span_name: Option<Unsupported>,
 }

@@ -15,9 +15,10 @@ use pailou_snapshot::{
     ActiveCheck, AdmissionControl, CircuitBreaker, ConnectionSettings, Fraction, HashSource, HealthChecks, HttpFilter,
     LoadBalancer, PassiveCheck, ProxyProtocolVersion, Retry, RetryBudget, RetryTrigger, RulePolicy, Timeouts,
 };
+use pailou_telemetry::sampling::Ratio;
 
 use super::{
-    super::index::Index,
+    super::{gateway_traces, index::Index},
     admission_control, connection, health,
     http_filters::{self, Sources},
     tcp_keepalive,
@@ -47,6 +48,7 @@ pub(crate) struct Traffic {
     max_body: Option<u64>,
     admission_control: Option<Arc<AdmissionControl>>,
     upgrades: Option<Arc<[Box<str>]>>,
+    sampling: Option<Ratio>,
     connection: ConnectionSettings,
     http_filters: Vec<HttpFilter>,
     /// The part for rules.
@@ -91,6 +93,7 @@ impl Traffic {
         traffic.max_body = max_body(spec)?;
         traffic.admission_control = spec.admission_control.as_ref().map(admission_control::read).transpose()?.map(Arc::new);
         traffic.upgrades = upgrades(spec);
+        traffic.sampling = sampling(spec)?;
         traffic.connection = connection::read(spec)?;
         traffic.http_filters = http_filters::of_policy(index, spec, sources)?;
         Ok(traffic.finished())
@@ -103,6 +106,7 @@ impl Traffic {
             breaker: self.breaker.clone(),
             admission_control: self.admission_control.clone(),
             upgrades: self.upgrades.clone(),
+            sampling: self.sampling,
             max_body: self.max_body,
         });
         self
@@ -155,6 +159,13 @@ impl Traffic {
     pub(crate) fn connection(&self) -> ConnectionSettings {
         self.connection
     }
+}
+
+/// Part of the requests whose traces are kept.
+fn sampling(spec: &BackendTrafficPolicySpec) -> Result<Option<Ratio>, Problem> {
+    let Some(fraction) = spec.telemetry.and_then(|it| it.tracing).and_then(|it| it.sampling_fraction) else { return Ok(None) };
+    let part = gateway_traces::part(fraction, "telemetry.tracing.samplingFraction").map_err(|message| invalid(&message))?;
+    Ok(Some(Ratio::new(part)))
 }
 
 /// A clock that is switched off where its absence would mean a default: a century, which still can be added to an instant.

@@ -477,3 +477,30 @@ async fn an_envoy_proxy_names_a_collector_of_its_gateway() {
     gateway.signal("TERM");
     assert!(gateway.ended().await.success());
 }
+
+#[tokio::test]
+async fn a_policy_of_a_route_decides_which_of_its_requests_are_kept() {
+    let (collector, engine) = (Collector::start().await, instant("a", "qwen").await);
+    let rule = |path: &str| json!({"matches": [objects::by_prefix(path)], "backendRefs": [objects::to_backend("engine")]});
+    let fraction = |numerator: u32| json!({"telemetry": {"tracing": {"samplingFraction": {"numerator": numerator}}}});
+    let list = vec![
+        objects::gateway(),
+        objects::backend("engine", &[engine.addr()]),
+        objects::route("none", json!([rule("/none")])),
+        objects::route("all", json!([rule("/all")])),
+        objects::on_route("BackendTrafficPolicy", "none", fraction(0)),
+        objects::on_route("BackendTrafficPolicy", "all", fraction(100)),
+    ];
+    for (sampler, path, is_kept) in [("always_on", "/none", false), ("parentbased_always_off", "/all", true)] {
+        let gateway = traced(list.clone(), &collector.url()).env("OTEL_TRACES_SAMPLER", sampler).serve().await;
+        let ask = async |path: &str| Call::get(&format!("{path}/echo")).echo().send(gateway.http()).await.received("traceparent");
+        let parent = ask(path).await;
+        assert!(parent.ends_with(if is_kept { "-01" } else { "-00" }), "{parent}");
+        if is_kept {
+            let (server, clients) = trace(&collector, &parent[3..35]).await;
+            assert_eq!((server.name.as_str(), &server.attributes["url.scheme"], clients.len()), ("GET /all/*", &json!("http"), 1));
+            assert_eq!(server.attributes["server.port"], gateway.http().port());
+        }
+    }
+    assert!(collector.spans().iter().all(|span| span.attributes.get("url.path") != Some(&json!("/none/echo"))));
+}

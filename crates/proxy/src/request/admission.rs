@@ -11,6 +11,7 @@ use crate::{
     request_input::RequestInput,
     request_log::RequestLog,
     response_body::ResponseBody,
+    trace::KeptTrace,
 };
 
 /// Outcome of a rule's filters.
@@ -75,6 +76,11 @@ async fn pass<'a>(
     state: &mut FilterState,
 ) -> Result<Passage<Admitted>, Error> {
     let rule = &matched.entry.rule;
+    if let (Some(trace), Some(ratio)) = (&mut record.trace, rule.policy.sampling) {
+        let port = stage.connection.local.port();
+        let make = || KeptTrace { client: Some(stage.client), scheme: stage.scheme, port, ..KeptTrace::default() };
+        trace.sample(ratio, &head.parts.headers, make);
+    }
     record.matched(matched.entry);
     let stage = &Stage { matched: Some(matched), ..*stage };
     let passage = filter::request_to_rule(rule, stage, head, input, state).await;

@@ -44,6 +44,7 @@ use crate::{
         response_override::ResponseOverride,
         retry::{BackOff, PerRetry, Retry, RetryOn, RetryTrigger},
         security_policy::{SecurityCors, SecurityPolicySpec},
+        telemetry::{BackendTelemetry, BackendTracing},
     },
     http_filter::Fraction,
     port::PortNumber,
@@ -211,6 +212,10 @@ fields! {
         target_ref, target_refs, target_selectors, merge_type, timeout, circuit_breaker, retry, load_balancer, health_check, tcp_keepalive,
         fault_injection, request_buffer, response_override, compression, compressor, rate_limit, proxy_protocol, connection, http2, dns,
         use_client_protocol, http_upgrade, telemetry, routing_type, admission_control, bandwidth_limit, undecodable,
+    }
+    BackendTelemetry { tracing, metrics }
+    BackendTracing {
+        sampling_fraction, client_sampling_fraction, overall_sampling_fraction, custom_tags, tags, span_name,
     }
     BackendConnection { buffer_limit, preconnect }
     Preconnect { per_endpoint_percent, predictive_percent }
