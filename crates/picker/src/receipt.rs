@@ -62,8 +62,8 @@ pub struct Scored {
     pub kv: f32,
     /// Share of the prompt that it probably had cached, 0 to 1.
     pub prefix: f32,
-    /// The same in bytes of the prompt.
-    pub prefix_bytes: u32,
+    /// The same in tokens: where the prompt's are not known, of 4 bytes each.
+    pub overlap_tokens: u64,
     /// The client's earlier requests went there.
     pub preferred: bool,
     /// It had no room, where that counts.
@@ -73,11 +73,6 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// Prompt tokens that it probably had cached, of about 4 bytes each.
-    pub fn overlap_tokens(&self) -> u64 {
-        u64::from(self.prefix_bytes) / 4
-    }
-
     /// Why it came after others, whatever its score.
     pub fn excluded(&self) -> Option<&'static str> {
         if self.failing {
@@ -102,7 +97,10 @@ impl Receipt {
             in_flight: candidate.load.level.requests(),
             kv: candidate.load.kv,
             prefix: candidate.prefix as f32 / seen.prompt_bytes.max(1) as f32,
-            prefix_bytes: candidate.prefix,
+            overlap_tokens: match seen.prompt_tokens {
+                Some(tokens) => u64::from(candidate.prefix) * tokens / (seen.prompt_bytes.max(1) as u64),
+                None => u64::from(candidate.prefix) / 4,
+            },
             preferred: candidate.is_preferred,
             full: candidate.is_full,
             adapter: candidate.adapter,

@@ -73,7 +73,7 @@ fn receipt(record: &RequestRecord, reason: Reason, duration: Duration, rules: Ru
         attempts_made: record.attempts,
         prefill_endpoint: record.prefill_endpoint.as_deref(),
         cache: Cache {
-            predicted: pick.and_then(|pick| pick.scored.get(pick.chosen)).map(|chosen| chosen.overlap_tokens()),
+            predicted: pick.and_then(|pick| pick.scored.get(pick.chosen)).map(|chosen| chosen.overlap_tokens),
             actual: record.usage.and_then(|usage| usage.cached_tokens),
         },
         usage: record.usage.map(|usage| TokenUsage {
@@ -181,7 +181,7 @@ fn candidate(scored: &pailou_picker::Scored) -> Candidate<'_> {
         running: rounded(scored.running),
         kv: rounded(scored.kv),
         prefix: rounded(scored.prefix),
-        overlap_tokens: scored.overlap_tokens(),
+        overlap_tokens: scored.overlap_tokens,
         fresh: scored.fresh,
         excluded: scored.excluded(),
     }
