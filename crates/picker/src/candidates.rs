@@ -152,8 +152,9 @@ pub(crate) fn strain(members: &Members, request: &PickRequest<'_>, candidates: &
     let mut is_kept = false;
     for candidate in candidates {
         let expected = members.endpoints[candidate.member as usize].latency.expect(candidate.figures(prompt_tokens));
-        candidate.strain = request.objective.strain(expected);
-        is_kept |= candidate.strain <= 1.0;
+        let strain = request.objective.strain(expected);
+        candidate.miss(strain);
+        is_kept |= strain <= 1.0;
     }
     is_kept
 }

@@ -32,6 +32,8 @@ const OWN_WORK: f32 = 0.3;
 const HOME: f32 = 1.0;
 /// Scores closer than this are ties, which chance decides. Less than what one request in flight weighs.
 pub(crate) const TIE: f32 = 0.01;
+/// Weight of twice the time that a request wants kept.
+const MISS: f32 = 3.0;
 /// Bytes of a prompt per token.
 const BYTES_PER_TOKEN: f32 = 4.0;
 /// Bytes of prompt whose prefill is too short to be worth an affinity: half a prefix's weight is reached at this length.
@@ -64,8 +66,6 @@ pub(crate) struct Candidate {
     pub(crate) score: f32,
     /// Tokens that await prefill there.
     pub(crate) pending: f32,
-    /// How far the request's objective is from being kept there: above 1 it is not. 0 without one.
-    pub(crate) strain: f32,
 }
 
 /// Figures of all candidates, by which each is judged.
@@ -109,13 +109,17 @@ impl Candidate {
         LoadFigures { prefill_tokens: self.pending + own, waiting, running, kv }
     }
 
+    /// Takes from the score what an objective costs that is not kept. A near miss costs little: where each request left the engine that has its
+    /// prompt for one that is a little sooner, all would have more to compute, and none would keep it (`bench/README.md`, pickers in virtual
+    /// time).
+    pub(crate) fn miss(&mut self, strain: f32) {
+        self.score -= MISS * strain.max(1.0).log2();
+    }
+
     /// Best first.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         let last = self.failing.cmp(&other.failing);
-        // Where no endpoint keeps an objective, the one that comes closest is the best.
-        let late = |one: &Self| one.strain.max(1.0);
-        let by_objective = || late(self).total_cmp(&late(other)).then(other.score.total_cmp(&self.score));
-        let by_score = || other.is_preferred.cmp(&self.is_preferred).then_with(by_objective);
+        let by_score = || other.is_preferred.cmp(&self.is_preferred).then(other.score.total_cmp(&self.score));
         let full = (self.is_full && !self.is_preferred).cmp(&(other.is_full && !other.is_preferred));
         last.then(self.priority.cmp(&other.priority)).then(full).then_with(by_score)
     }
