@@ -90,8 +90,10 @@ impl ResponseObserver {
     /// The response has ended.
     pub(crate) fn ended(self) {
         if !self.is_failing {
+            let events = self.reader.as_ref().map_or(0, ResponseReader::events_seen);
             let usage = self.reader.and_then(|reader| reader.usage());
-            let output_tokens = usage.map_or(0, |usage| usage.output_tokens);
+            // Each event of a stream has about one token.
+            let output_tokens = usage.map_or(events, |usage| usage.output_tokens);
             let cached = usage.filter(|_| !self.is_prefilled).and_then(|usage| usage.cached_tokens);
             self.picked.finished(cached, output_tokens);
             self.picked.counted(usage.map_or(0, |usage| usage.input_tokens));

@@ -76,7 +76,7 @@ impl Guards {
         {
             // What came from another endpoint says nothing of this one's cache.
             let here = record.usage.filter(|_| record.prefill_endpoint.is_none());
-            picked.finished(here.and_then(|usage| usage.cached_tokens), record.usage.map_or(0, |usage| usage.output_tokens));
+            picked.finished(here.and_then(|usage| usage.cached_tokens), record.generated_tokens());
             picked.counted(record.usage.map_or(0, |usage| usage.input_tokens));
         }
     }

@@ -167,6 +167,11 @@ impl RequestRecord {
         }
     }
 
+    /// Tokens of the answer: as the backend counted them, or else by the events of a stream, of which each has about one.
+    pub(crate) fn generated_tokens(&self) -> u64 {
+        self.usage.map(|usage| usage.output_tokens).filter(|tokens| *tokens > 0).unwrap_or(self.content_events)
+    }
+
     /// The tokens that the backend counted.
     pub(crate) fn counted_tokens(&self) -> Option<Tokens> {
         let usage = self.usage.as_ref()?;

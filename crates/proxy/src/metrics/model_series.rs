@@ -50,21 +50,22 @@ impl ModelSeries {
         if let Some(after) = record.content_after {
             self.first_content.observe(after);
         }
-        let Some(usage) = &record.usage else { return };
-        self.input_tokens.observe(usage.input_tokens);
-        self.output_tokens.observe(usage.output_tokens);
-        for (series, count) in [(&self.cached_tokens, usage.cached_tokens), (&self.reasoning_tokens, usage.reasoning_tokens)] {
-            if let Some(count) = count {
-                series.observe(count);
+        if let Some(usage) = &record.usage {
+            self.input_tokens.observe(usage.input_tokens);
+            self.output_tokens.observe(usage.output_tokens);
+            for (series, count) in [(&self.cached_tokens, usage.cached_tokens), (&self.reasoning_tokens, usage.reasoning_tokens)] {
+                if let Some(count) = count {
+                    series.observe(count);
+                }
             }
         }
-        if let Some(per_token) = per_token(duration, usage.output_tokens) {
+        let tokens = record.generated_tokens();
+        if let Some(per_token) = per_token(duration, tokens) {
             self.per_token.observe(per_token);
         }
         // A whole response comes at once: the time of its tokens is not to be seen.
         let streamed = record.content_after.filter(|_| record.content_events > 1);
-        let after_first =
-            streamed.and_then(|after| per_token(duration.saturating_sub(after), usage.output_tokens.saturating_sub(1)));
+        let after_first = streamed.and_then(|after| per_token(duration.saturating_sub(after), tokens.saturating_sub(1)));
         if let Some(per_token) = after_first {
             self.per_output_token.observe(per_token);
         }
