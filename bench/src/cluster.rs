@@ -136,7 +136,8 @@ impl Cluster {
         let (deployment, authorities) = provisioned(&api).await?;
         let mut command = Command::new(program);
         command.args(objects::arguments(&deployment));
-        command.args(["--access-log=/dev/null", &format!("--admin={admin}")]);
+        // The engines are at loopback addresses.
+        command.args(["--access-log=/dev/null", "--allow-local-backends", &format!("--admin={admin}")]);
         command.arg(format!("--feed=https://localhost:{}", feed.port()));
         command.arg("--feed-ca").arg(file("feed-ca.pem", &authorities)?);
         command.arg("--feed-token").arg(file("feed-token", &objects::token(&deployment))?);

@@ -114,6 +114,11 @@ impl Condition {
         matches!(self.program.execute(&context), Ok(Value::Bool(true)))
     }
 
+    /// Whether it goes through a list or map, so that its work grows with the request.
+    pub fn has_loop(&self) -> bool {
+        expression::has_loop(&self.text)
+    }
+
     /// Whether it may look at a header of this name.
     pub fn names(&self, header: &str) -> bool {
         self.text.to_ascii_lowercase().contains(header)
@@ -243,6 +248,13 @@ mod tests {
         for text in ["(".repeat(4000), format!("{}true", "!".repeat(4000)), "[".repeat(4000), "true?".repeat(800)] {
             let _ = Condition::parse(&text);
         }
+    }
+
+    #[test]
+    fn it_knows_whether_it_goes_through_a_list() {
+        let has_loop = |text: &str| Condition::parse(text).unwrap().has_loop();
+        assert!(has_loop("request.headers.exists(name, name.startsWith('x-'))"));
+        assert!(!has_loop("request.headers['x-all'] == 'exists' && request.method in ['GET']"));
     }
 
     #[test]

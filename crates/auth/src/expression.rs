@@ -131,13 +131,11 @@ pub(crate) fn compile(text: &str, is_variable: impl Fn(&str) -> bool) -> Result<
     if count(b"+-*/%<>=!.[{(?") + count(b"|&") / 2 > MAX_OPERATORS {
         return Err(ExpressionError::TooDeep);
     }
-    let words = code.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let (ins, loops) =
-        words.fold((0, 0), |(ins, loops), word| (ins + usize::from(word == "in"), loops + usize::from(LOOPS.contains(&word))));
+    let ins = words(&code).filter(|word| *word == "in").count();
     if ins > MAX_OPERATORS {
         return Err(ExpressionError::TooDeep);
     }
-    if loops > 1 {
+    if loops(&code) > 1 {
         return Err(ExpressionError::Loops);
     }
     let program = Program::compile(text).map_err(|error| ExpressionError::Syntax(first_line(&error.to_string())))?;
@@ -149,6 +147,19 @@ pub(crate) fn compile(text: &str, is_variable: impl Fn(&str) -> bool) -> Result<
         return Err(ExpressionError::Function(unknown.to_owned()));
     }
     Ok(program)
+}
+
+/// Whether an expression goes through a list or map.
+pub(crate) fn has_loop(text: &str) -> bool {
+    loops(&without_texts(text)) > 0
+}
+
+fn loops(code: &str) -> usize {
+    words(code).filter(|word| LOOPS.contains(word)).count()
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
 }
 
 /// A context with the standard functions and no variables.

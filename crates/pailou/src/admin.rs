@@ -101,6 +101,11 @@ fn answer_of_process(request: &Parts, state: &AdminState<impl Component>) -> Res
         response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         return response;
     }
+    if matches!(request.uri.path(), "/status" | "/limits")
+        && let Err(refusal) = state.guard().check_origin(request)
+    {
+        return admin_requests::text(refusal.status, refusal.message);
+    }
     match request.uri.path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
@@ -180,5 +185,12 @@ mod tests {
         assert!(ask(true, "GET /metrics").await.ends_with("\r\n\r\n# EOF\n"));
         assert!(ask(true, "GET /quit").await.starts_with("HTTP/1.1 404"));
         assert!(ask(true, "POST /status").await.starts_with("HTTP/1.1 405"));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_here_learns_nothing_of_objects_and_clients() {
+        for path in ["/status", "/limits"] {
+            assert!(ask(true, &format!("GET {path}")).await.starts_with("HTTP/1.1 421"), "{path}");
+        }
     }
 }

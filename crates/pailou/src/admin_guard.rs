@@ -1,9 +1,13 @@
-//! Protection of what the admin endpoint says of single requests: receipts and explanations.
+//! Protection of what the admin endpoint says: of single requests (receipts and explanations), of clients and of objects.
 //!
 //! A page on the web can have a browser send requests here. By a name that leads to this machine (DNS rebinding) it could read the answers,
 //! too: so `Host` must be an address or `localhost`. Others of the network need a token.
 
-use std::{fs, io, net::IpAddr, path::Path};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 use hyper::{
     Method, StatusCode,
@@ -15,11 +19,16 @@ use ring::digest::{SHA256, digest};
 /// Least length of a token, in bytes.
 const MIN_TOKEN: usize = 16;
 
+/// Headers of requests that a proxy brings. Istio's sidecar brings them from 127.0.0.6, without any.
+const FORWARDED: [&str; 6] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-pailou-hops", "forwarded", "via"];
+
 /// Rules by which requests are admitted.
 #[derive(Default)]
 pub(crate) struct AdminGuard {
     /// Digest of the token.
     token: Option<[u8; 32]>,
+    /// This machine needs it, too.
+    trusts_nobody: bool,
 }
 
 /// Why a request is not admitted.
@@ -41,14 +50,22 @@ impl AdminGuard {
         if token.len() < MIN_TOKEN {
             return Err(io::Error::other(format!("the token has less than {MIN_TOKEN} characters")));
         }
-        Ok(Self { token: Some(sha256(token)) })
+        Ok(Self { token: Some(sha256(token)), ..Self::default() })
     }
 
-    /// Whether a request of this peer may have an answer.
+    /// The same without an exemption for this machine: others have it send requests.
+    pub(crate) fn trusting_nobody(self) -> Self {
+        Self { trusts_nobody: true, ..self }
+    }
+
+    /// Whether a request may have an answer, as far as pages on the web are concerned. One with the token may: no page has it.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
+    pub(crate) fn check_origin(&self, head: &Parts) -> Result<(), Refusal> {
+        if self.has_token(&head.headers) {
+            return Ok(());
+        }
         if !is_own_host(&head.headers) {
             let message = "the host of the request is a name: use the address of the admin endpoint, or localhost\n";
             return Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, message });
@@ -56,11 +73,20 @@ impl AdminGuard {
         if is_from_another_site(&head.headers) {
             return Err(Refusal { status: StatusCode::FORBIDDEN, message: "pages of other sites get no answer\n" });
         }
+        Ok(())
+    }
+
+    /// Whether a request of this peer may have an answer about single requests.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check(&self, head: &Parts, peer: IpAddr) -> Result<(), Refusal> {
+        self.check_origin(head)?;
         if head.method == Method::POST && !is_json(&head.headers) {
             let message = "the content-type must be application/json\n";
             return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message });
         }
-        if peer.to_canonical().is_loopback() || self.has_token(&head.headers) {
+        if self.is_own(peer, &head.headers) || self.has_token(&head.headers) {
             return Ok(());
         }
         Err(match self.token {
@@ -70,6 +96,14 @@ impl AdminGuard {
                 message: "only this machine gets an answer; to others with --admin-token-file, or by kubectl port-forward\n",
             },
         })
+    }
+
+    /// Whether this machine's own user asks, without a token where none is set. Sidecars and reverse proxies bring requests of others from
+    /// loopback addresses: a token counts for everybody.
+    fn is_own(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let peer = peer.to_canonical();
+        let is_this_machine = peer == IpAddr::V4(Ipv4Addr::LOCALHOST) || peer == IpAddr::V6(Ipv6Addr::LOCALHOST);
+        self.token.is_none() && !self.trusts_nobody && is_this_machine && !FORWARDED.iter().any(|name| headers.contains_key(*name))
     }
 
     fn has_token(&self, headers: &HeaderMap) -> bool {
@@ -142,10 +176,22 @@ mod tests {
         let host = ("host", "10.0.0.1:15000");
         assert_eq!(check(&AdminGuard::default(), "10.0.0.2", &[host]), 403);
         assert_eq!(check(&AdminGuard::default(), "10.0.0.2", &[host, ("authorization", "Bearer ")]), 403);
-        let guard = AdminGuard { token: Some(sha256("a-token-of-enough-bytes")) };
+        let guard = AdminGuard { token: Some(sha256("a-token-of-enough-bytes")), ..AdminGuard::default() };
         assert_eq!(check(&guard, "10.0.0.2", &[host]), 401);
         assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "Bearer another-token-than-that")]), 401);
         assert_eq!(check(&guard, "10.0.0.2", &[host, ("authorization", "bearer a-token-of-enough-bytes")]), 200);
-        assert_eq!(check(&guard, "::ffff:127.0.0.1", &[host]), 200);
+        assert_eq!(check(&AdminGuard::default(), "::ffff:127.0.0.1", &[host]), 200);
+        assert_eq!(check(&guard, "127.0.0.1", &[host]), 401, "a proxy on this machine brings requests of others");
+        assert_eq!(check(&guard, "127.0.0.1", &[host, ("authorization", "Bearer a-token-of-enough-bytes")]), 200);
+    }
+
+    #[test]
+    fn requests_that_a_proxy_brings_are_not_this_machine_s() {
+        let host = ("host", "127.0.0.1:15000");
+        assert_eq!(check(&AdminGuard::default(), "127.0.0.6", &[host]), 403);
+        assert_eq!(check(&AdminGuard::default().trusting_nobody(), "127.0.0.1", &[host]), 403);
+        for name in FORWARDED {
+            assert_eq!(check(&AdminGuard::default(), "127.0.0.1", &[host, (name, "1")]), 403, "{name}");
+        }
     }
 }

@@ -47,6 +47,12 @@ async fn next(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
     let expression = expression.and_then(|text| String::from_utf8(text.into_owned()).ok()).unwrap_or_default();
     let expression = if expression.is_empty() { "true" } else { &expression };
     let condition = match Condition::parse(expression) {
+        Ok(condition) if condition.has_loop() => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "every request would be gone through: do without all, exists, exists_one, filter and map\n",
+            );
+        }
         Ok(condition) => condition,
         Err(error) => return sentence(StatusCode::BAD_REQUEST, &error),
     };

@@ -50,6 +50,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
             body_budget: BODY_BUDGET,
             metric_names: MetricNames::default(),
             local_addresses: LocalAddresses::Allowed,
+            local_backends: LocalAddresses::Allowed,
             receipts: ReceiptSettings { count: 4096, share: 1.0, slow: None, headers: false },
             tracing: None,
         };

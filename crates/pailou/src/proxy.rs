@@ -31,10 +31,13 @@ use crate::{
 /// Serves until a signal comes.
 pub(crate) fn run(args: &ProxyArgs) -> Result<ExitOutcome, Error> {
     let (options, log_file) = serve::serving(&args.serving)?;
-    // In a cluster others than its operator write policies.
-    let local_addresses = if args.allow_local_identity_providers { LocalAddresses::Allowed } else { LocalAddresses::Refused };
-    let options = Options { local_addresses, ..options };
+    // In a cluster others than its operator write policies and Backends.
+    let local = |is_allowed| if is_allowed { LocalAddresses::Allowed } else { LocalAddresses::Refused };
+    let (local_addresses, local_backends) = (local(args.allow_local_identity_providers), local(args.allow_local_backends));
+    let options = Options { local_addresses, local_backends, ..options };
     let guard = serve::admin_guard(&args.serving)?;
+    // A Backend can lead any client to the admin endpoint then.
+    let guard = if args.allow_local_backends { guard.trusting_nobody() } else { guard };
     runtime::raise_descriptors();
     runtime::one_thread()?.block_on(async {
         let signals = Signals::new(log_file)?;

@@ -7,7 +7,10 @@ use pailou_proxy::{
     Proxy,
     receipts::{MAX_VIEWERS, ReceiptFilter, StoredReceipt, Viewer},
 };
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant},
+};
 
 /// Receipts of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
@@ -80,10 +83,16 @@ pub(crate) fn stream(
     let viewer = receipts.view().ok_or((StatusCode::SERVICE_UNAVAILABLE, "16 viewers follow the receipts already\n"))?;
     const { assert!(MAX_VIEWERS == 16) };
     let last = head.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let seen = last.unwrap_or_else(|| receipts.last());
+    let seen = seen_before(last, receipts.last());
     let (send, receive) = mpsc::channel(1);
     tokio::spawn(follow(Arc::clone(proxy), viewer, query.filter, seen, send));
     Ok(receive)
+}
+
+/// Number of the last receipt that a viewer has seen: those from now on are news for one who names none. A number that was never given is
+/// of a former process, none of whose receipts are here.
+fn seen_before(last_event: Option<u64>, newest: u64) -> u64 {
+    last_event.map_or(newest, |last| if last > newest { 0 } else { last })
 }
 
 /// Sends news until the viewer has gone. A slow one is waited for, and loses what the ring has let go of meanwhile.
@@ -91,14 +100,22 @@ async fn follow(proxy: Arc<Proxy>, mut viewer: Viewer, filter: ReceiptFilter, mu
     if send.send(Bytes::from_static(b"retry: 2000\n\n")).await.is_err() {
         return;
     }
+    let mut quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
     loop {
-        let text = tokio::select! {
+        let mut text = tokio::select! {
             () = viewer.news_after(seen) => news(&proxy, &filter, &mut seen),
-            () = time::sleep(KEEP_ALIVE_INTERVAL) => ": nothing new\n\n".to_owned(),
+            () = time::sleep_until(quiet_until) => String::new(),
             () = send.closed() => return,
         };
-        if !text.is_empty() && send.send(text.into()).await.is_err() {
-            return;
+        // News that the viewer does not want keep no stream alive.
+        if text.is_empty() && Instant::now() >= quiet_until {
+            text.push_str(": nothing new\n\n");
+        }
+        if !text.is_empty() {
+            quiet_until = Instant::now() + KEEP_ALIVE_INTERVAL;
+            if send.send(text.into()).await.is_err() {
+                return;
+            }
         }
         time::sleep(BATCH_INTERVAL).await;
     }
@@ -123,6 +140,12 @@ fn news(proxy: &Proxy, filter: &ReceiptFilter, seen: &mut u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_viewer_of_a_former_process_gets_all_that_there_is() {
+        assert_eq!((seen_before(None, 12), seen_before(Some(5), 12), seen_before(Some(12), 12)), (12, 5, 12));
+        assert_eq!(seen_before(Some(5000), 12), 0);
+    }
 
     #[test]
     fn a_query_names_status_flag_route_and_model() {

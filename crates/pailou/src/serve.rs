@@ -75,6 +75,7 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
         body_budget: u64::from(args.body_memory) << 20,
         // The operator who runs the process writes the files.
         local_addresses: LocalAddresses::Allowed,
+        local_backends: LocalAddresses::Allowed,
         receipts: args.receipts.settings(),
         tracing,
     };

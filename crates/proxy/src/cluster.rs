@@ -74,7 +74,7 @@ impl ClusterState {
             pool,
             key: settings.key.clone(),
             this: this.clone(),
-            settings: ArcSwap::from_pointee(ClusterSettings::new(settings, None)),
+            settings: ArcSwap::from_pointee(ClusterSettings::new(settings, background.local_backends, None)),
             view: ArcSwap::default(),
             updating: Mutex::default(),
             turn: AtomicUsize::new(0),
@@ -245,7 +245,7 @@ impl ClusterState {
         if Arc::ptr_eq(&old.cluster, settings) {
             return;
         }
-        self.settings.store(Arc::new(ClusterSettings::new(Arc::clone(settings), Some(&old))));
+        self.settings.store(Arc::new(ClusterSettings::new(Arc::clone(settings), self.background.local_backends, Some(&old))));
         let old = &old.cluster;
         if old.health.active != settings.health.active || old.protocol != settings.protocol {
             updating.checks.clear();

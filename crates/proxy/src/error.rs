@@ -99,6 +99,37 @@ impl Flag {
         }
     }
 
+    /// Whether the client is the cause, by what it sent or did.
+    pub fn is_of_client(self) -> bool {
+        match self {
+            Self::NoRoute
+            | Self::Misdirected
+            | Self::ClientGone
+            | Self::ClientBody
+            | Self::BadRequest
+            | Self::TlsHandshake
+            | Self::OverLimit
+            | Self::Forbidden
+            | Self::RateLimited => true,
+            Self::Misconfigured
+            | Self::NoEndpoint
+            | Self::Overflow
+            | Self::AdmissionDenied
+            | Self::Timeout
+            | Self::StreamIdle
+            | Self::ConnectFailure
+            | Self::UpstreamReset
+            | Self::UpstreamProtocol
+            | Self::Budget
+            | Self::Shed
+            | Self::Picker
+            | Self::RateLimitStore
+            | Self::ExtProc
+            | Self::Stopped
+            | Self::Fault => false,
+        }
+    }
+
     /// The status of a response that has the flag.
     pub fn status(self) -> StatusCode {
         match self {

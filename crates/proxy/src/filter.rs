@@ -23,6 +23,7 @@ mod rate_limit_service;
 mod response_override;
 mod stage;
 mod tightest_limit;
+mod uncredentialed;
 
 use std::sync::Arc;
 
@@ -55,10 +56,12 @@ use rate_limit::LimitState;
 pub(crate) use rate_limit::{BackendRequest, charge_backend};
 pub(crate) use stage::{Matched, Passage, Stage};
 
-/// Whether a condition holds for a request before its filters: who the client is, is not known yet.
+/// Whether an operator's condition holds for a request before its filters: who the client is, is not known yet. Those who may read receipts
+/// may not guess credentials by it.
 pub(crate) fn holds(condition: &Condition, stage: &Stage<'_>, head: &Head, body: &Body<'_>) -> bool {
     let (method, path, identity) = (&head.parts.method, head.parts.uri.path(), &Identity::default());
-    condition.holds(&attributes::JudgedRequest { stage, head, method, path, body, identity })
+    let request = attributes::JudgedRequest { stage, head, method, path, body, identity };
+    condition.holds(&uncredentialed::Uncredentialed(request))
 }
 
 /// A request that has passed its rule's filters. The gateway answers or sends on no other.

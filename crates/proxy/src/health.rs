@@ -12,11 +12,12 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use crate::{
     cluster::{Background, ClusterState, EndpointState},
     dns::Dns,
+    local_addresses::LocalAddresses,
 };
 
 /// Resources of work apart from requests, with the checks of this module.
 pub fn background(tasks: Handle, dns: Dns) -> Background {
-    Background { tasks, dns, start_check }
+    Background { tasks, dns, start_check, local_backends: LocalAddresses::Allowed }
 }
 
 fn start_check(

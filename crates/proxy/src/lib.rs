@@ -159,6 +159,8 @@ pub struct Options {
     pub metric_names: MetricNames,
     /// Whether URLs of policies (identity providers, key sets) may lead to the machine itself.
     pub local_addresses: LocalAddresses,
+    /// Whether backends may be the machine itself.
+    pub local_backends: LocalAddresses,
     /// Routing receipts.
     pub receipts: ReceiptSettings,
     /// Traces of all Gateways without settings of their own.
@@ -218,7 +220,7 @@ impl Proxy {
         }
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
-        let background = health::background(tasks.clone(), dns);
+        let background = health::background(tasks.clone(), dns).limited_to(options.local_backends);
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { context, server, workers, registry, background, applying, tasks, draining })
     }

@@ -17,6 +17,8 @@ pub(crate) struct Trail {
     pub(crate) current: Option<Duration>,
     /// Whether the receipt is kept, once that has been decided.
     pub(crate) kept: Option<Option<Reason>>,
+    /// It would be kept, but there were too many in the second.
+    pub(crate) is_dropped: bool,
     /// All that ordinary requests do not have.
     pub(crate) more: Option<Box<More>>,
 }
@@ -69,11 +71,16 @@ impl Trail {
         }
     }
 
-    /// Notes that an operator waits for the receipt. The first one counts.
+    /// Whether an operator waits for the receipt.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.kept == Some(Some(Reason::Traced))
+    }
+
+    /// Notes that an operator waits for the receipt.
     pub(crate) fn traced(&mut self, tracer: oneshot::Sender<Arc<StoredReceipt>>, rules: RuleNotes) {
         let more = self.more.get_or_insert_default();
         (more.tracer, more.rules) = (Some(tracer), Some(rules));
-        self.kept = Some(Some(Reason::Traced));
+        (self.kept, self.is_dropped) = (Some(Some(Reason::Traced)), false);
     }
 
     /// Notes the picker's reasons.

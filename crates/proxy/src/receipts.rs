@@ -5,6 +5,7 @@ mod tracers;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use pailou_auth::Condition;
 use pailou_snapshot::Snapshot;
 pub use pailou_telemetry::receipt_ring::{News, ReceiptFilter, StoredReceipt};
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::{request_record::RequestRecord, runtime::Runtime, wall_clock};
+use crate::{error::Flag, request_record::RequestRecord, runtime::Runtime, wall_clock};
 
 /// Readers that follow the receipts at the same time.
 pub const MAX_VIEWERS: usize = 16;
@@ -108,6 +109,7 @@ impl Receipts {
             return false;
         }
         let decided = match record.trail.kept {
+            _ if record.trail.is_dropped => return false,
             // One that is not kept may fail yet.
             Some(Some(_)) => return true,
             decided => decided.is_some(),
@@ -115,23 +117,27 @@ impl Receipts {
         let failed = failed || record.flag.is_some() || record.status.is_some_and(|status| status.is_server_error());
         // A long answer is not a slow one.
         let duration = record.content_after.or(record.head_after).unwrap_or_else(|| record.started.elapsed());
-        let facts = RequestFacts { failed, attempts: record.attempts, duration };
+        let by_client = record.flag.is_some_and(Flag::is_of_client);
+        let facts = RequestFacts { failed, by_client, attempts: record.attempts, duration };
         let reason = self.selection.select(&facts, || if decided { u32::MAX } else { fastrand::u32(..) });
-        record.trail.kept = Some(reason);
-        reason.is_some()
+        // The room is taken now: clients that are told of a receipt get one.
+        let has_room = reason.is_none_or(|reason| self.selection.take_room(reason, wall_clock::unix_seconds() as u32));
+        if !has_room {
+            self.dropped.inc();
+        }
+        record.trail.is_dropped = !has_room;
+        record.trail.kept = Some(reason.filter(|_| has_room));
+        has_room && reason.is_some()
     }
 
     /// Makes and keeps the receipt of a request that has ended after `duration`, if it is to be kept.
-    pub(crate) fn settle(&self, record: &mut RequestRecord, duration: Duration, runtime: Option<&Runtime>) {
+    pub(crate) fn settle(&self, record: &mut RequestRecord, duration: Duration, runtime: &ArcSwapOption<Runtime>) {
         if !self.is_kept(record, false) {
             return;
         }
         let Some(Some(reason)) = record.trail.kept else { return };
-        if !self.selection.has_room(reason, wall_clock::unix_seconds() as u32) {
-            self.dropped.inc();
-            return;
-        }
-        let receipt = self.keep(fill::stored(record, reason, duration, runtime.map(|runtime| &**runtime.snapshot())));
+        let runtime = runtime.load();
+        let receipt = self.keep(fill::stored(record, reason, duration, runtime.as_ref().map(|runtime| &**runtime.snapshot())));
         if let Some(tracer) = record.trail.more.as_mut().and_then(|more| more.tracer.take()) {
             // One who has gone needs none.
             let _ = tracer.send(receipt);

@@ -144,9 +144,7 @@ impl RequestLog {
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.
         self.context.log.write(&self.record, duration);
-        if self.context.receipts.is_on() {
-            self.context.receipts.settle(&mut self.record, duration, self.context.runtime.load().as_deref());
-        }
+        self.context.receipts.settle(&mut self.record, duration, &self.context.runtime);
         spans::append(&self.record, duration);
         self.context.metrics.settle(&self.record, duration);
         self.record.running = None;

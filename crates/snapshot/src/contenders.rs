@@ -56,6 +56,8 @@ pub enum Miss<'a> {
     Unseen(&'a Conditions),
     /// One that goes before it matches, too.
     Outranked,
+    /// One that goes before it matches. Whether it does is not known any more.
+    Later,
 }
 
 impl RouteTable {
@@ -73,9 +75,10 @@ impl RouteTable {
             let is_other = || taken.is_some_and(|taken| !std::ptr::eq(taken, &*entry.rule));
             let miss = match miss {
                 Some(miss) => Some(miss),
+                None if is_taken && request.rest.is_none() && entry.unseen().is_some() => Some(Miss::Later),
                 None if is_taken => Some(Miss::Outranked),
                 // All that is known of the request meets it, and yet it was not taken: the rest did not.
-                None if is_other() => Some(entry.conditions.as_deref().map_or(Miss::Outranked, Miss::Unseen)),
+                None if is_other() => Some(entry.unseen().map_or(Miss::Outranked, Miss::Unseen)),
                 None => {
                     is_taken = true;
                     None
@@ -87,6 +90,11 @@ impl RouteTable {
 }
 
 impl RouteMatch {
+    /// Its conditions, where there are some on headers, query or cookies.
+    fn unseen(&self) -> Option<&Conditions> {
+        self.conditions.as_deref().filter(|more| !(more.headers.is_empty() && more.query.is_empty() && more.cookies.is_empty()))
+    }
+
     /// The first condition that a request does not meet, as far as it is known.
     fn miss(&self, request: &KnownRequest<'_>) -> Option<Miss<'_>> {
         if !self.path.matches(request.path) {
@@ -161,6 +169,7 @@ impl fmt::Display for Miss<'_> {
             Self::BaseModel => f.write_str("the base model is another, or none"),
             Self::Unseen(conditions) => conditions.unseen(f),
             Self::Outranked => f.write_str("it matches too, and comes later in the order of precedence"),
+            Self::Later => f.write_str("it comes later in the order of precedence"),
         }
     }
 }

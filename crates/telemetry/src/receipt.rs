@@ -5,6 +5,8 @@
 
 mod text;
 
+pub use text::cut;
+
 use serde::Serialize;
 
 /// Name of the form, the value of `schema`.

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use crate::receipt::cut;
+
 /// Most receipts.
 pub const MAX_RECEIPTS: usize = 4096;
 /// Most bytes of all receipts' texts together: about 1,500 receipts of 1.4 KB.
@@ -22,7 +24,7 @@ pub struct StoredReceipt {
     pub flag: Option<&'static str>,
     /// The rule's name; empty if there was none.
     pub route: Box<str>,
-    /// The model that the client asked for; empty if there was none.
+    /// The model that the client asked for, [cut]; empty if there was none.
     pub model: Box<str>,
     /// The receipt, one line of JSON.
     pub json: Box<str>,
@@ -47,7 +49,7 @@ impl ReceiptFilter {
         self.status.is_none_or(|(first, last)| (first..=last).contains(&receipt.status))
             && self.flag.as_ref().is_none_or(|flag| receipt.flag == Some(flag.as_str()))
             && self.route.as_ref().is_none_or(|route| receipt.route.contains(route.as_str()))
-            && self.model.as_ref().is_none_or(|model| *receipt.model == **model)
+            && self.model.as_ref().is_none_or(|model| *receipt.model == *cut(model))
     }
 }
 

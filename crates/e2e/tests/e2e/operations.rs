@@ -178,7 +178,7 @@ async fn health_readiness_and_metrics_are_told() {
         "{families:?}"
     );
     assert!(!gateway.stderr().contains("ERROR"), "nothing is wrong:\n{}", gateway.stderr());
-    let status = Call::get("/status").send(gateway.admin()).await;
+    let status = Call::get("/status").host("localhost").send(gateway.admin()).await;
     assert!(status.json().to_string().contains("Accepted"));
 }
 
@@ -234,7 +234,7 @@ async fn objects_can_come_from_standard_input() {
 async fn shown(gateway: &Gateway) -> String {
     let mut all = gateway.stdout() + &gateway.stderr();
     for path in ["/metrics", "/status", "/"] {
-        all += &Call::get(path).send(gateway.admin()).await.text();
+        all += &Call::get(path).host("localhost").send(gateway.admin()).await.text();
     }
     all
 }

@@ -73,7 +73,7 @@ async fn three_gateways_on_one_store_admit_what_one_would() {
     assert_eq!(admitted(&gateways, 30).await, 0);
     for gateway in &gateways {
         assert!(!gateway.stderr().contains("hidden-password") && !gateway.stdout().contains("hidden-password"));
-        let shown = Call::get("/status").send(gateway.admin()).await.text();
+        let shown = Call::get("/status").host("localhost").send(gateway.admin()).await.text();
         assert!(!shown.contains("each proxy counts by itself") && !shown.contains("hidden-password"), "{shown}");
     }
 }
@@ -107,7 +107,7 @@ async fn an_envoy_gateway_configuration_names_the_store_and_a_closed_one_refuses
     wait::within("the route is closed", async { while status(&gateway).await != 500 {} }).await;
     // The routes change first.
     let says_why = async || {
-        let shown = Call::get("/status").send(gateway.admin()).await.text();
+        let shown = Call::get("/status").host("localhost").send(gateway.admin()).await.text();
         shown.contains("there is no Secret envoy-gateway-system/none")
     };
     wait::within("the status says why", async { while !says_why().await {} }).await;

@@ -35,6 +35,9 @@ pub(crate) struct ProxyArgs {
     /// Let URLs of identity providers and key sets in policies lead to loopback and link-local addresses.
     #[arg(long, env = "PAILOU_ALLOW_LOCAL_IDENTITY_PROVIDERS")]
     pub(crate) allow_local_identity_providers: bool,
+    /// Let backends be loopback and link-local addresses; receipts then need the token of --admin-token-file from everybody.
+    #[arg(long, env = "PAILOU_ALLOW_LOCAL_BACKENDS")]
+    pub(crate) allow_local_backends: bool,
     /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits, /receipts), or `off`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,

@@ -9,7 +9,7 @@ use pailou_snapshot::ActiveCheck;
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{ClusterState, EndpointState};
-use crate::dns::Dns;
+use crate::{dns::Dns, local_addresses::LocalAddresses};
 
 /// Starts the active checks of an endpoint.
 pub(crate) type StartCheck = fn(&Background, &Weak<ClusterState>, &Arc<EndpointState>, &ActiveCheck) -> AbortHandle;
@@ -23,6 +23,15 @@ pub struct Background {
     pub(crate) dns: Dns,
     /// `health` knows clusters, and so they know no more of it than this.
     pub(crate) start_check: StartCheck,
+    /// Whether endpoints of its clusters may be the machine itself.
+    pub(crate) local_backends: LocalAddresses,
+}
+
+impl Background {
+    /// The same for clusters whose endpoints may, or must not, be the machine itself.
+    pub(crate) fn limited_to(self, local_backends: LocalAddresses) -> Self {
+        Self { local_backends, ..self }
+    }
 }
 
 impl fmt::Debug for Background {

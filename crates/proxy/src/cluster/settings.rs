@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pailou_snapshot::{Cluster, Failure, Protocol, UpstreamTls};
 
-use crate::tls::ClientTls;
+use crate::{local_addresses::LocalAddresses, tls::ClientTls};
 
 /// Settings, and what is made of them once.
 #[derive(Debug)]
@@ -16,11 +16,13 @@ pub(crate) struct ClusterSettings {
     pub(crate) tls: Result<Option<Arc<ClientTls>>, Failure>,
     /// The same TLS for HTTP/1.1 in place of HTTP/2, or the other way round, where requests may go in either.
     pub(crate) other_tls: Option<Arc<ClientTls>>,
+    /// Whether its endpoints may be the machine itself.
+    pub(crate) local_addresses: LocalAddresses,
 }
 
 impl ClusterSettings {
     /// Keeps the old TLS configuration, with the sessions that it can resume, where the settings are the same.
-    pub(super) fn new(cluster: Arc<Cluster>, old: Option<&Self>) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, local_addresses: LocalAddresses, old: Option<&Self>) -> Self {
         let tls = match &cluster.tls {
             Err(failure) => Err(failure.clone()),
             Ok(None) => Ok(None),
@@ -32,7 +34,7 @@ impl ClusterSettings {
         let other = if cluster.protocol == Protocol::Http2 { Protocol::Http1 } else { Protocol::Http2 };
         let follows_client = cluster.connection.follows_client;
         let other_tls = tls.iter().flatten().filter(|_| follows_client).map(|tls| Arc::new(tls.over(other))).next();
-        Self { cluster, tls, other_tls }
+        Self { cluster, tls, other_tls, local_addresses }
     }
 
     fn has_tls(&self, settings: &UpstreamTls, protocol: Protocol) -> bool {

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     breaker::{Overflow, Resource},
     dns::{Dns, Overrides},
+    local_addresses::LocalAddresses,
 };
 
 fn settings(load_balancer: LoadBalancer, health: HealthChecks) -> Arc<Cluster> {
@@ -51,8 +52,8 @@ fn tls_is_made_anew_only_where_its_settings_differ() {
         let plain = settings(LoadBalancer::default(), HealthChecks::default());
         Arc::new(Cluster { tls: Ok(Some(Arc::new(tls))), ..Cluster::clone(&plain) })
     };
-    let first = ClusterSettings::new(with_tls("a.test"), None);
-    let made_from = |cluster| ClusterSettings::new(cluster, Some(&first)).tls.unwrap().unwrap();
+    let first = ClusterSettings::new(with_tls("a.test"), LocalAddresses::Allowed, None);
+    let made_from = |cluster| ClusterSettings::new(cluster, LocalAddresses::Allowed, Some(&first)).tls.unwrap().unwrap();
     let made = first.tls.clone().unwrap().unwrap();
     // Sessions that can be resumed are kept with it.
     assert!(Arc::ptr_eq(&made_from(with_tls("a.test")), &made));

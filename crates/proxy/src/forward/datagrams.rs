@@ -29,6 +29,7 @@ use crate::{
     runtime::Runtime,
     server::{ConnectionPermit, Datagrams},
     session_record::Protocol,
+    upstream::FailureKind,
     weighted,
     worker::Worker,
 };
@@ -195,6 +196,9 @@ impl Flow {
 
     /// Makes the socket, by which only the endpoint is spoken with.
     fn connect(&self, endpoint: SocketAddr) -> io::Result<()> {
+        if !self.cluster.current_settings().local_addresses.permits(endpoint.ip()) {
+            return Err(io::Error::other(FailureKind::LocalAddress(self.address().clone())));
+        }
         let any: SocketAddr = match endpoint {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -284,7 +288,8 @@ impl Flow {
     async fn opened(&self, worker: &Worker) -> io::Result<&UdpSocket> {
         if let Address::Dns { host, port } = self.address() {
             let addresses = worker.upstreams.dns().resolve(host, *port, DnsSettings::default()).await.map_err(io::Error::other)?;
-            let address = addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+            let permits = |address: &&SocketAddr| self.cluster.current_settings().local_addresses.permits(address.ip());
+            let address = addresses.iter().find(permits).or(addresses.first()).ok_or(io::ErrorKind::AddrNotAvailable)?;
             self.connect(*address)?;
             let waiting = std::mem::take(&mut self.state.lock().waiting);
             waiting.iter().for_each(|datagram| self.send(datagram));

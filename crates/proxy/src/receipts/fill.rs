@@ -7,7 +7,7 @@ use pailou_snapshot::{EndpointKey, KnownRequest, Listener, Miss, RouteName, Rout
 use pailou_telemetry::{
     receipt::{
         Attempt, AttemptResult, BeatenRule, Bytes, Cache, Candidate, MAX_BEATEN, Model, Pick, Receipt, RuleMatch, SCHEMA, Timing,
-        TokenUsage,
+        TokenUsage, cut,
     },
     receipt_ring::StoredReceipt,
     receipt_selection::Reason,
@@ -31,7 +31,7 @@ pub(super) fn stored(record: &mut RequestRecord, reason: Reason, duration: Durat
         sequence: 0,
         status: record.status.map_or(0, |status| status.as_u16()),
         flag: record.flag.map(|flag| flag.code()),
-        model: record.model.clone().unwrap_or_default(),
+        model: cut(record.model.as_deref().unwrap_or_default()).into(),
         id: id.into(),
         route: route.into(),
         json: json.into(),

@@ -13,7 +13,8 @@ use crate::{
 /// Marks a request for the first operator who waits for one like it. For a request that nobody waits for it is a branch.
 pub(super) fn mark(listener: &Listener, stage: &Stage<'_>, head: &Head, input: &RequestInput, record: &mut RequestLog) {
     let receipts = &stage.connection.worker.context.receipts;
-    if !receipts.is_traced() {
+    // A request whose route is chosen again is judged once.
+    if !receipts.is_traced() || record.trail.is_traced() {
         return;
     }
     let body = input.known(&stage.runtime.snapshot().base_models);

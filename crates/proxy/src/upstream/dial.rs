@@ -39,6 +39,7 @@ pub(crate) fn dial<'a>(
         dns: settings.cluster.connection.dns,
         http2: settings.cluster.connection.http2,
         preconnect: settings.cluster.connection.preconnect,
+        local_addresses: settings.local_addresses,
         breaker,
         limits,
         endpoint: Some(endpoint),

@@ -47,7 +47,8 @@ pub enum FailureKind {
     Resolve(#[from] ResolveError),
     /// It is the machine itself, or on its link, and must not be.
     #[error(
-        "{0} is or leads to a loopback or link-local address, which a policy's URL must not (--allow-local-identity-providers)"
+        "{0} is or leads to a loopback or link-local address, which no backend and no policy's URL may in a cluster \
+         (--allow-local-backends, --allow-local-identity-providers)"
     )]
     LocalAddress(Address),
     /// No connection could be made to any address.

@@ -80,6 +80,21 @@ fn a_match_before_the_taken_one_lost_by_what_is_not_known() {
 }
 
 #[test]
+fn a_later_match_is_not_said_to_match_where_its_headers_are_not_known() {
+    let entries = vec![
+        entry(0, "/v1/chat", Conditions::default()),
+        entry(1, "/v1", header("x-team", "secret")),
+        entry(2, "", Conditions::default()),
+    ];
+    let table = RouteTable::from_iter([(None::<HostPattern>, entries)]);
+    let taken = table.entries().find(|entry| entry.rule.route.rule == 0).unwrap();
+    let all = told(&table, &request(None, None), Some(&taken.rule));
+    let expected =
+        ["taken", "it comes later in the order of precedence", "it matches too, and comes later in the order of precedence"];
+    assert_eq!(all.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn no_value_of_a_header_is_shown() {
     let shown = entry(0, "/v1", header("x-team", "secret")).to_string();
     assert_eq!(shown, "path /v1/*, header x-team");

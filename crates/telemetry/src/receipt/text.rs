@@ -27,7 +27,8 @@ impl Receipt<'_> {
     /// Cuts texts and lists to their bounds.
     fn shorten(&mut self) {
         let mut cut = false;
-        for text in [&mut self.request_id, &mut self.host, &mut self.path, &mut self.listener, &mut self.rule.by] {
+        for text in [&mut self.request_id, &mut self.method, &mut self.host, &mut self.path, &mut self.listener, &mut self.rule.by]
+        {
             cut |= shorten(text);
         }
         for text in [&mut self.detail, &mut self.model.asked, &mut self.model.sent].into_iter().flatten() {
@@ -56,11 +57,16 @@ impl Receipt<'_> {
     }
 }
 
+/// A text as long as receipts have it, at most [`MAX_TEXT`].
+pub fn cut(text: &str) -> &str {
+    &text[..boundary(text, MAX_TEXT)]
+}
+
 /// Cuts a text at [`MAX_TEXT`]; whether it was longer.
 fn shorten(text: &mut &str) -> bool {
-    let end = boundary(text, MAX_TEXT);
-    let is_longer = end < text.len();
-    *text = &text[..end];
+    let shorter = cut(text);
+    let is_longer = shorter.len() < text.len();
+    *text = shorter;
     is_longer
 }
 

@@ -40,12 +40,17 @@ impl Gateway {
 
     /// The same where URLs of policies must not lead to the machine itself.
     pub(crate) fn serve_without_local_urls(objects: &str) -> Self {
-        Self::start(&[GATEWAY, objects].concat(), LocalAddresses::Refused)
+        Self::start(&[GATEWAY, objects].concat(), [LocalAddresses::Refused, LocalAddresses::Allowed])
+    }
+
+    /// The same where backends must not be the machine itself.
+    pub(crate) fn serve_without_local_backends(objects: &str) -> Self {
+        Self::start(&[GATEWAY, objects].concat(), [LocalAddresses::Allowed, LocalAddresses::Refused])
     }
 
     /// Serves just these objects at an address that nobody else uses; one of their listeners has port 8080.
     pub(crate) fn at_own_address(objects: &str) -> Self {
-        Self::start(objects, LocalAddresses::Allowed)
+        Self::start(objects, [LocalAddresses::Allowed; 2])
     }
 
     /// Another port of its.
@@ -53,12 +58,12 @@ impl Gateway {
         SocketAddr::new(self.address.ip(), port)
     }
 
-    fn start(objects: &str, local_addresses: LocalAddresses) -> Self {
+    fn start(objects: &str, [local_addresses, local_backends]: [LocalAddresses; 2]) -> Self {
         let address = IpAddr::from(loopback());
         let settings = Settings { addresses: vec![address], ..Settings::default() };
         let address = SocketAddr::new(address, 8080);
         let log = Log::default();
-        let options = Options { local_addresses, ..options(1, Sink::To(Box::new(log.clone()))) };
+        let options = Options { local_addresses, local_backends, ..options(1, Sink::To(Box::new(log.clone()))) };
         let proxy = Proxy::start(options).unwrap();
         let gateway = Self { proxy, log, address, settings };
         gateway.update(objects);
