@@ -78,6 +78,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         if request.objective.is_some()
             && !strain(&members, request, &mut candidates)
             && request.criticality == Criticality::Sheddable
+            // In a queue it would hold up those behind it, though there is room.
+            && !is_gated
         {
             return Err(PickError::Saturated { retry_after: RETRY_AFTER });
         }
