@@ -53,8 +53,8 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let has_prefixes = members.pool.strategy == RoutingStrategy::PrefixCache;
     let chain =
         if has_prefixes { members.index.chain(request.model, request.cache_salt, request.prompt) } else { Chain::default() };
-    let prompt_bytes = if has_prefixes { request.prompt.len() } else { 0 };
-    let beginning = (prompt_bytes > 0).then(|| Beginning::new(request.model, request.cache_salt, request.prompt));
+    let beginning =
+        (has_prefixes && !request.prompt.is_empty()).then(|| Beginning::new(request.model, request.cache_salt, request.prompt));
     let matches = members.index.matches(&chain);
     let exact = request.tokens.and_then(|prompt| Some((shared.exact.load_full()?, prompt)));
     let cached = exact.as_ref().map(|(exact, prompt)| exact.cached_tokens(prompt, now)).unwrap_or_default();
@@ -65,30 +65,7 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     let mut held = None;
     let mut attempt = 1;
     let saturation = loop {
-        measure(&members, &mut candidates, now);
-        if prefixes.beginning.is_some() && are_others_there(&candidates) {
-            assume_home(&members, &prefixes, &mut candidates);
-        }
-        let saturation = saturation(&candidates, most).ok_or(PickError::NoEndpoints)?;
-        if saturation >= 1.0 && (request.criticality == Criticality::Sheddable || is_gated) {
-            return Err(PickError::Saturated { retry_after: RETRY_AFTER });
-        }
-        let rivals = Rivals::of(&candidates);
-        candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
-        if request.objective.is_some()
-            && !strain(&members, request, &mut candidates)
-            && request.criticality == Criticality::Sheddable
-            // In a queue it would hold up those behind it, though there is room.
-            && !is_gated
-        {
-            return Err(PickError::Saturated { retry_after: RETRY_AFTER });
-        }
-        if let Some(affinity) = request.affinity {
-            apply(affinity, most, &members, &mut candidates);
-        }
-        if is_gated {
-            candidates.iter_mut().for_each(|candidate| candidate.is_full = candidate.saturation(most) >= 1.0);
-        }
+        let saturation = weigh(&members, &prefixes, &mut candidates, is_gated, now)?;
         rank(&mut candidates);
         let best = &candidates[0];
         let in_flight = &members.endpoints[best.member as usize].record.in_flight;
@@ -120,6 +97,42 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));
     }
     Ok(picked)
+}
+
+/// Judges every candidate: its load, its cached prefix, its nearness to the prompt's home, the objective. Returns how full they are.
+fn weigh(
+    members: &Members,
+    prefixes: &Prefixes<'_>,
+    candidates: &mut [Candidate],
+    is_gated: bool,
+    now: Instant,
+) -> Result<f32, PickError> {
+    let request = prefixes.request;
+    let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
+    let saturated = PickError::Saturated { retry_after: RETRY_AFTER };
+    let is_sheddable = request.criticality == Criticality::Sheddable;
+    measure(members, candidates, now);
+    if prefixes.beginning.is_some() && are_others_there(candidates) {
+        assume_home(members, prefixes, candidates);
+    }
+    let saturation = saturation(candidates, most).ok_or(PickError::NoEndpoints)?;
+    if saturation >= 1.0 && (is_sheddable || is_gated) {
+        return Err(saturated);
+    }
+    let rivals = Rivals::of(candidates);
+    let prompt_bytes = if members.pool.strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
+    candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
+    // In a queue a request that is refused for its objective would hold up those behind it, though there is room.
+    if request.objective.is_some() && !strain(members, request, candidates) && is_sheddable && !is_gated {
+        return Err(saturated);
+    }
+    if let Some(affinity) = request.affinity {
+        apply(affinity, most, members, candidates);
+    }
+    if is_gated {
+        candidates.iter_mut().for_each(|candidate| candidate.is_full = candidate.saturation(most) >= 1.0);
+    }
+    Ok(saturation)
 }
 
 /// The error of a request that others wait before: it waits, too, if the pool has an endpoint for it.
