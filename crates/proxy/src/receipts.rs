@@ -103,8 +103,8 @@ impl Receipts {
         self.is_on
     }
 
-    /// Decides once whether a request's receipt is kept. `failed`: it fails for a reason that its record does not have yet.
-    pub(crate) fn is_kept(&self, record: &mut RequestRecord, failed: bool) -> bool {
+    /// Decides once whether a request's receipt is kept.
+    pub(crate) fn is_kept(&self, record: &mut RequestRecord) -> bool {
         if !self.is_on {
             return false;
         }
@@ -114,7 +114,7 @@ impl Receipts {
             Some(Some(_)) => return true,
             decided => decided.is_some(),
         };
-        let failed = failed || record.flag.is_some() || record.status.is_some_and(|status| status.is_server_error());
+        let failed = record.flag.is_some() || record.status.is_some_and(|status| status.is_server_error());
         // A long answer is not a slow one.
         let duration = record.content_after.or(record.head_after).unwrap_or_else(|| record.started.elapsed());
         let by_client = record.flag.is_some_and(Flag::is_of_client);
@@ -132,7 +132,7 @@ impl Receipts {
 
     /// Makes and keeps the receipt of a request that has ended after `duration`, if it is to be kept.
     pub(crate) fn settle(&self, record: &mut RequestRecord, duration: Duration, runtime: &ArcSwapOption<Runtime>) {
-        if !self.is_kept(record, false) {
+        if !self.is_kept(record) {
             return;
         }
         let Some(Some(reason)) = record.trail.kept else { return };

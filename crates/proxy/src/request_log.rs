@@ -96,7 +96,8 @@ impl RequestLog {
     /// Notes why its endpoint was picked, if its receipt is kept. `failed`: the request fails, for a reason that is not noted yet.
     pub(crate) fn note_pick(&mut self, picked: Option<&Picked>, failed: bool) {
         if let Some(picked) = picked
-            && self.context.receipts.is_kept(&mut self.record, failed)
+            // Whose failure it is decides about the receipt, and is not known yet.
+            && if failed { self.context.receipts.is_on() } else { self.context.receipts.is_kept(&mut self.record) }
         {
             self.record.trail.picked(picked.receipt());
         }
@@ -105,7 +106,7 @@ impl RequestLog {
     /// Whether the receipt is kept, as far as that is known at the response's head, where the operator has clients told of it.
     pub(crate) fn tells_client(&mut self) -> Option<bool> {
         let receipts = &self.context.receipts;
-        receipts.headers.then(|| receipts.is_kept(&mut self.record, false))
+        receipts.headers.then(|| receipts.is_kept(&mut self.record))
     }
 
     /// Holds more room where a stream has more events than was held for.
