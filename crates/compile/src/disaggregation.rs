@@ -51,6 +51,15 @@ pub(crate) fn disaggregation(
     if connector != KvConnector::Sglang && meta.annotation(BOOTSTRAP_PORT_ANNOTATION).is_some() {
         warnings.push(format!("annotation {BOOTSTRAP_PORT_ANNOTATION} has no effect unless {CONNECTOR_ANNOTATION} is sglang"));
     }
+    let idle = match connector {
+        KvConnector::Sglang => {
+            Some((MIN_UNCACHED_ANNOTATION, "where engines that decode cannot prefill: all prompts are prefilled elsewhere"))
+        }
+        KvConnector::LlmdSidecar => Some((TIMEOUT_ANNOTATION, "where llm-d's sidecar sends the prefill")),
+        KvConnector::Nixl => None,
+    };
+    let idle = idle.filter(|(annotation, _)| meta.annotation(annotation).is_some());
+    warnings.extend(idle.map(|(annotation, why)| format!("annotation {annotation} has no effect {why}")));
     Some(Disaggregation {
         connector,
         min_uncached_tokens: min_uncached_tokens.unwrap_or(DEFAULT_MIN_UNCACHED),
