@@ -58,7 +58,7 @@ fn of_service(index: &Index<'_>, settings: &Settings, service: &Service, port: &
                     address: Address::Socket(address),
                     name: address.to_string().into(),
                     priority: 0,
-                    role: EndpointRole::Decode,
+                    role: EndpointRole::Whole,
                 },
             );
         }
@@ -127,7 +127,7 @@ fn of_backend(index: &Index<'_>, name: &Name) -> Vec<Endpoint> {
     let endpoint = |it: &BackendEndpoint| {
         let address = address(it)?;
         let name = it.hostname.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
-        Some(Endpoint { name: name.into(), address, priority, role: EndpointRole::Decode })
+        Some(Endpoint { name: name.into(), address, priority, role: EndpointRole::Whole })
     };
     backend.spec.endpoints.iter().filter_map(endpoint).collect()
 }

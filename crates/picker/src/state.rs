@@ -243,6 +243,11 @@ impl PoolState {
         self.shared.members.load().has_prefill
     }
 
+    /// Whether not every endpoint decodes.
+    pub fn has_roles(&self) -> bool {
+        self.shared.members.load().has_roles
+    }
+
     /// All endpoints.
     pub fn endpoints(&self) -> Vec<Arc<PoolEndpoint>> {
         self.shared.members.load().endpoints.to_vec()

@@ -3,8 +3,10 @@
 /// Role of an endpoint in a pool whose engines prefill and decode apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EndpointRole {
-    /// Generates tokens; all that an endpoint without a role does.
+    /// None: does all of a request.
     #[default]
+    Whole,
+    /// Generates tokens.
     Decode,
     /// Computes prompts' KV cache for others.
     Prefill,
@@ -28,7 +30,7 @@ impl EndpointRole {
 
     /// Whether clients' requests may go there.
     pub fn can_decode(self) -> bool {
-        matches!(self, Self::Decode | Self::PrefillDecode)
+        matches!(self, Self::Whole | Self::Decode | Self::PrefillDecode)
     }
 
     /// Whether it computes prompts for other endpoints.

@@ -377,7 +377,7 @@ fn clusters(out: &mut String, compiled: &Compiled) {
         let endpoints = &compiled.endpoints[&cluster.key.endpoints];
         let shown = endpoints.iter().map(|it| {
             let fallback = if it.priority > 0 { format!(" priority {}", it.priority) } else { String::new() };
-            let role = if it.role == EndpointRole::Decode { String::new() } else { format!(" {:?}", it.role) };
+            let role = if it.role == EndpointRole::Whole { String::new() } else { format!(" {:?}", it.role) };
             format!("{} ({}){fallback}{role}", it.address, it.name)
         });
         line(out, 2, &format!("endpoints: {}", quoted(&shown.collect::<Vec<_>>().join(", "))));
