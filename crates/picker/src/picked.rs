@@ -160,6 +160,11 @@ impl Picked {
         }
     }
 
+    /// Reports whether another endpoint computes the prompt for the current one, before the first token.
+    pub fn prefill_elsewhere(&mut self, is_so: bool) {
+        self.seen.timed.prefill_elsewhere(is_so, &self.reservation.endpoint().record);
+    }
+
     /// Reports content from the current endpoint: it works, and the request will not move any more. Content of a stream is the first token.
     pub fn first_token(&mut self, is_stream: bool) {
         self.first_token_at(is_stream, Instant::now());

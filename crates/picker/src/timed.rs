@@ -20,8 +20,12 @@ pub(crate) struct Timed {
     prompt_tokens: f32,
     /// What the pick saw of the endpoint.
     figures: LoadFigures,
+    /// Tokens of it that are to be computed there.
+    own_tokens: u64,
     /// Tokens that count as awaiting prefill there.
     pending: u64,
+    /// Its prompt is computed by another endpoint.
+    is_prefilled_elsewhere: bool,
     /// When it was sent there.
     sent_at: Option<Instant>,
     /// When the first token of a streamed response came.
@@ -47,9 +51,23 @@ impl Timed {
 
     fn send(&mut self, candidate: &Candidate, record: &EndpointRecord, now: Instant) {
         self.figures = candidate.figures(self.prompt_tokens);
-        self.pending = (self.figures.prefill_tokens - candidate.pending).clamp(0.0, MOST_TOKENS) as u64;
-        record.prefill.fetch_add(self.pending, Relaxed);
+        self.own_tokens = (self.figures.prefill_tokens - candidate.pending).clamp(0.0, MOST_TOKENS) as u64;
+        self.reserve(record);
         self.sent_at = Some(now);
+    }
+
+    fn reserve(&mut self, record: &EndpointRecord) {
+        if !self.is_prefilled_elsewhere {
+            self.pending = self.own_tokens;
+            record.prefill.fetch_add(self.pending, Relaxed);
+        }
+    }
+
+    /// Whether another endpoint computes the prompt, at whose own pick it awaits that.
+    pub(crate) fn prefill_elsewhere(&mut self, is_so: bool, record: &EndpointRecord) {
+        self.release(record);
+        self.is_prefilled_elsewhere = is_so;
+        self.reserve(record);
     }
 
     /// Content has come. Only that of a stream tells when the first token was there.
@@ -57,7 +75,10 @@ impl Timed {
         self.release(&endpoint.record);
         let Some(sent_at) = self.sent_at.filter(|_| is_stream && self.first_token_at.is_none()) else { return };
         let took = now.saturating_duration_since(sent_at);
-        endpoint.latency.learn_first_token(self.figures, took);
+        // What another endpoint took says nothing of this one.
+        if !self.is_prefilled_elsewhere {
+            endpoint.latency.learn_first_token(self.figures, took);
+        }
         counts.first_token(&self.objective, took.as_secs_f32());
         self.first_token_at = Some(now);
     }

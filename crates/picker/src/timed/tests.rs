@@ -101,3 +101,27 @@ fn what_is_cached_awaits_no_prefill() {
     let pending = pool.state.members().endpoints[0].record.prefill.load(Relaxed);
     assert!(pending < 1_000, "{pending}");
 }
+
+/// A request whose prompt another endpoint computes keeps its objectives or not, and teaches how long further tokens take.
+#[test]
+fn a_prefill_elsewhere_is_not_this_endpoints() {
+    let pool = Fixture::new(RoutingStrategy::PrefixCache, 1);
+    let now = Instant::now();
+    let objective = Objective { first_token: Some(0.5), further_token: Some(0.5) };
+    let pending = |picked: &Picked| picked.endpoint().record.prefill.load(Relaxed);
+    for seed in 0..20 {
+        let text = prompt(seed, 400);
+        let mut picked = pool.state.pick_at(&PickRequest { objective, ..prompted(&text) }, now).unwrap();
+        let whole = pending(&picked);
+        assert!(whole > 0);
+        for (is_so, expected) in [(true, 0), (true, 0), (false, whole), (true, 0)] {
+            picked.prefill_elsewhere(is_so);
+            assert_eq!(pending(&picked), expected);
+        }
+        picked.first_token_at(true, now + Duration::from_secs(1));
+        picked.finished_at(None, 11, now + Duration::from_secs(2));
+        let expected = picked.endpoint().latency.expect(LoadFigures::default());
+        assert_eq!((expected.first_token, expected.further_token.is_some()), (None, seed >= 7), "{seed}");
+    }
+    assert_eq!(pool.state.objectives(), ObjectiveTotals { ttft_missed: 20, tpot_kept: 20, ..ObjectiveTotals::default() });
+}
