@@ -10,7 +10,8 @@
 //! - [`multipart`]: the same for `multipart/form-data` (audio transcription);
 //! - [`prompt_question`]: the prompt of a body as an engine's tokenizer is asked for its tokens;
 //! - [`mod@splice`]: a body with some spans replaced, as pieces of the original;
-//! - [`members`]: members of the outermost object, found or set.
+//! - [`members`]: members of the outermost object, found or set;
+//! - [`transfer`]: members by which engines hand KV cache over, taken out.
 //!
 //! On the way out:
 //! - [`sse`]: events out of a byte stream cut anywhere;
@@ -39,6 +40,7 @@ mod response_key;
 pub mod scan;
 pub mod splice;
 pub mod sse;
+pub mod transfer;
 pub mod usage;
 pub mod usage_chunk;
 mod walk;
@@ -52,5 +54,6 @@ pub use prompt_question::PromptQuestion;
 pub use rename::ModelRename;
 pub use scan::{Scan, ScanError, Scanner, scan};
 pub use splice::{Edit, Pieces, splice, splice_model};
+pub use transfer::{can_transfer, transfer_edits};
 pub use usage::{Progress, ResponseReader, Usage};
 pub use usage_chunk::UsageStrip;

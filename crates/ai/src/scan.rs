@@ -11,6 +11,7 @@ use crate::{
     document::{Document, Members},
     json,
     output_limits::{OutputLimits, elements},
+    transfer::is_transfer,
 };
 
 /// Top-level members called `model` that one body may have. More than one is an accident or an attack.
@@ -56,6 +57,8 @@ pub struct Scan {
     /// Bytes of all texts, lists and objects of the body, brackets included, but for settings: prompts under any name and any number of
     /// them, tools, schemas.
     pub content_bytes: u64,
+    /// A member is there by which engines hand KV cache over.
+    pub has_transfer: bool,
     /// The value of `stream_options`.
     pub(crate) stream_options: Option<Range<usize>>,
     pub(crate) models: Models,
@@ -221,7 +224,7 @@ impl Members for FoundMembers {
             "query" => self.prompt(3, value),
             "text_1" => self.prompt(4, value),
             "text" => self.prompt(5, value),
-            _ => {}
+            name => self.scan.has_transfer |= is_transfer(body, name, &value),
         }
         Ok(())
     }
