@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, PromptQuestion, Scan, content_coding::Codings, splice_model};
+use pailou_ai::{Api, BodyKind, Dialect, ErrorBody, Pieces, PromptQuestion, Scan, content_coding::Codings, splice, transfer_edits};
 use pailou_envoy_proto::ext_proc::ProcessingResponse;
 use pailou_extproc::server::{EndpointRequest, answers};
 use pailou_picker::{
@@ -109,11 +109,18 @@ pub(crate) async fn decide(
         ..QueueTerms::default()
     };
     let picked = current.state.pick_or_wait(&pick, &terms).await.map_err(|error| not_picked(request, error, subset.is_some()))?;
-    let prefill = prefill::pick(&current, request.path.split('?').next().unwrap_or_default(), &pick, &picked);
+    let path = request.path.split('?').next().unwrap_or_default();
+    let prefill = prefill::pick(&current, (path, input.text), &pick, &picked);
     let endpoints: Vec<String> = picked.ranked().filter_map(|it| it.address.socket()).take(most).map(|it| it.to_string()).collect();
     let keeps_name = model.is_some_and(|model| model.keeps_name);
     let renamed = target.clone().filter(|_| keeps_name).map(|target| (target, name.into()));
-    let changed = scan.zip(target).zip(input.text).map(|((scan, target), text)| splice_model(text, &scan, &target));
+    let takes_over = current.pool.disaggregation.is_some() || current.state.has_roles();
+    let changed = scan.as_ref().zip(input.text).and_then(|(scan, text)| {
+        let mut edits = target.map(|target| scan.model_edits(&target)).unwrap_or_default();
+        // A client does not say which hosts an engine fetches from.
+        edits.extend(transfer_edits(text).ok().filter(|_| takes_over && scan.has_transfer).unwrap_or_default());
+        (!edits.is_empty()).then(|| splice(text, edits))
+    });
     let took = begun.elapsed().saturating_sub(picked.waited().unwrap_or_default());
     picker.metrics.picks.observe(took.as_secs_f64());
     Ok(Decision { picked, prefill, endpoints: endpoints.join(","), changed, renamed })

@@ -28,12 +28,13 @@ pub(crate) struct ResponseObserver {
 
 impl ResponseObserver {
     pub(crate) fn new(
-        picked: Picked,
+        mut picked: Picked,
         prefill: Option<Picked>,
         endpoints: Vec<SocketAddr>,
         names: Option<(Arc<str>, Box<str>)>,
     ) -> Self {
         let is_prefilled = prefill.is_some();
+        picked.prefill_elsewhere(is_prefilled);
         Self { picked, prefill, is_prefilled, endpoints, is_failing: true, reader: None, has_content: false, names, rename: None }
     }
 
@@ -81,8 +82,7 @@ impl ResponseObserver {
         if has_content && !self.has_content && !self.is_failing {
             self.has_content = true;
             let is_stream = self.reader.as_ref().is_some_and(ResponseReader::reads_events);
-            // A prefill elsewhere says nothing of this endpoint's.
-            self.picked.first_token(is_stream && self.prefill.is_none());
+            self.picked.first_token(is_stream);
             self.prefill = None;
         }
     }

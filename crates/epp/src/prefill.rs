@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use pailou_ai::Api;
-use pailou_extproc::server::answers::Prefiller;
+use bytes::Bytes;
+use pailou_ai::{Api, can_transfer};
 use pailou_picker::{PickRequest, Picked, Stage};
 use pailou_snapshot::KvConnector;
 
@@ -14,21 +14,22 @@ use crate::pool::Current;
 pub(crate) struct Prefill {
     /// Held until the first content.
     pub(crate) picked: Option<Picked>,
-    pub(crate) prefiller: Prefiller,
+    pub(crate) prefiller: Option<SocketAddr>,
 }
 
 /// Picks an endpoint for the prefill of a request, of which that for the decode is picked. None in a pool without sidecars; and where so much
 /// of the prompt is cached that the decode's endpoint had better do it itself.
-pub(crate) fn pick(current: &Current, path: &str, request: &PickRequest<'_>, decode: &Picked) -> Prefill {
+pub(crate) fn pick(current: &Current, (path, text): (&str, Option<&Bytes>), request: &PickRequest<'_>, decode: &Picked) -> Prefill {
     let Some(settings) = current.pool.disaggregation.filter(|it| it.connector == KvConnector::LlmdSidecar) else {
         return Prefill::default();
     };
     let is_generated = matches!(Api::from_path(path), Some(Api::ChatCompletions | Api::Completions));
-    let is_worth_it = is_generated && decode.uncached_tokens() >= u64::from(settings.min_uncached_tokens);
+    let is_possible = is_generated && text.is_none_or(|text| can_transfer(text));
+    let is_worth_it = is_possible && decode.uncached_tokens() >= u64::from(settings.min_uncached_tokens);
     let picked = is_worth_it
         .then(|| current.state.pick(&PickRequest { stage: Stage::Prefill, max_tokens: Some(1), affinity: None, ..*request }).ok());
     let address = |picked: &Picked| -> Option<SocketAddr> { picked.endpoint().endpoint().address.socket() };
     let elsewhere = picked.flatten().filter(|picked| address(picked) != address(decode));
-    let prefiller = elsewhere.as_ref().and_then(address).map_or(Prefiller::Absent, Prefiller::At);
+    let prefiller = elsewhere.as_ref().and_then(address);
     Prefill { picked: elsewhere, prefiller }
 }

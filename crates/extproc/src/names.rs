@@ -24,5 +24,9 @@ pub const SERVED: &str = "x-gateway-destination-endpoint-served";
 /// Header that tells llm-d's sidecar which endpoint is to compute a request's prompt: `ip:port`.
 pub const PREFILLER: &str = "x-prefiller-host-port";
 
+/// Headers that say to llm-d's sidecar, of this version or an older one, which hosts have a part in a request. No client sets them.
+pub const SIDECAR_HEADERS: [&str; 5] =
+    [PREFILLER, "x-prefiller-url", "x-encoder-hosts-ports", "x-data-parallel-host-port", "x-kv-cache-source-host-port"];
+
 /// The longest piece of a body in one message, in bytes: with its framing it stays under the 64 KiB that pickers expect.
 pub const MAX_CHUNK: usize = 62_000;

@@ -18,6 +18,7 @@ use pailou_envoy_proto::{
         processing_response::Response as Answer,
     },
 };
+use pailou_extproc::names::SIDECAR_HEADERS;
 use pailou_picker::MetricNames;
 use prost::Message;
 use tokio::{runtime::Handle, sync::mpsc};
@@ -149,7 +150,7 @@ spec:
   rules: [{matches: [{model: {value: m}}], targets: [{modelRewrite: engine-m, weight: 1}]}]
 ";
 
-/// The body that comes back for this compressed one, and the headers that the proxy removes.
+/// The body that comes back for this compressed one, and the headers that the proxy removes, beside those that no client sets.
 async fn sent_back(calls: &Calls, coding: &str, body: &'static [u8]) -> (Bytes, Vec<String>) {
     let mut proxy = Proxy::call(calls).await;
     proxy.send_message(head_with(&[("content-type", "application/json"), ("content-encoding", coding)]));
@@ -164,7 +165,9 @@ async fn sent_back(calls: &Calls, coding: &str, body: &'static [u8]) -> (Bytes, 
         let (piece, is_last) = streamed(body.response);
         whole.extend_from_slice(&piece);
         if is_last {
-            return (whole.freeze(), choice.remove_headers);
+            let mut removed = choice.remove_headers;
+            removed.retain(|name| !SIDECAR_HEADERS.contains(&name.as_str()));
+            return (whole.freeze(), removed);
         }
     }
 }

@@ -16,20 +16,8 @@ use prost_types::value::Kind;
 use crate::{
     Direction,
     chunks::chunks,
-    names::{ENDPOINT, ENDPOINT_NAMESPACE, PREFILLER},
+    names::{ENDPOINT, ENDPOINT_NAMESPACE, PREFILLER, SIDECAR_HEADERS},
 };
-
-/// Endpoint that is to compute a request's prompt, for llm-d's sidecar.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Prefiller {
-    /// The header is the proxy's matter.
-    #[default]
-    Untouched,
-    /// None; a client names none either.
-    Absent,
-    /// This one.
-    At(SocketAddr),
-}
 
 /// Headers of a request that change beside the choice, for the most part with its body.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,8 +26,8 @@ pub struct BodyChange {
     pub length: Option<usize>,
     /// The body comes back without its content codings.
     pub is_decoded: bool,
-    /// The endpoint that prefills.
-    pub prefiller: Prefiller,
+    /// The endpoint that prefills, for llm-d's sidecar; a client names none.
+    pub prefiller: Option<SocketAddr>,
 }
 
 /// A choice with the answer to the request's headers. `endpoints` is `ip:port[,ip:port…]`, to be tried in order.
@@ -142,14 +130,11 @@ fn body(direction: Direction, body_mutation: Option<BodyMutation>) -> Processing
 
 fn choice(endpoints: &str, change: BodyChange) -> HeaderMutation {
     let length = change.length.map(|length| set("content-length", length.to_string()));
-    let (prefiller, no_prefiller) = match change.prefiller {
-        Prefiller::Untouched => (None, None),
-        Prefiller::Absent => (None, Some(PREFILLER.to_owned())),
-        Prefiller::At(address) => (Some(set(PREFILLER, address.to_string())), None),
-    };
+    let prefiller = change.prefiller.map(|address| set(PREFILLER, address.to_string()));
+    let others = SIDECAR_HEADERS.into_iter().filter(|name| prefiller.is_none() || *name != PREFILLER).map(str::to_owned);
+    let remove_headers = change.is_decoded.then(|| "content-encoding".to_owned()).into_iter().chain(others).collect();
     let set_headers = [set(ENDPOINT, endpoints.to_owned())].into_iter().chain(length).chain(prefiller).collect();
-    let decoded = change.is_decoded.then(|| "content-encoding".to_owned());
-    HeaderMutation { set_headers, remove_headers: decoded.into_iter().chain(no_prefiller).collect() }
+    HeaderMutation { set_headers, remove_headers }
 }
 
 /// A client's own header of the name gives way.
@@ -202,7 +187,7 @@ mod tests {
         assert_eq!(pailou_envoy_proto::structs::strings(&fields.fields[ENDPOINT]).unwrap(), ["10.0.0.1:8000,10.0.0.2:8000"]);
         let Some(Response::RequestHeaders(answer)) = reply.response else { panic!("an answer to headers") };
         let mutation = answer.response.unwrap().header_mutation.unwrap();
-        assert_eq!(mutation.remove_headers, ["content-encoding"]);
+        assert_eq!(mutation.remove_headers[0], "content-encoding");
         let set: Vec<_> = mutation
             .set_headers
             .iter()
@@ -213,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn a_prefill_elsewhere_is_a_header_that_a_client_does_not_set() {
+    fn a_client_tells_a_sidecar_of_no_hosts() {
         let change = |prefiller| choice("10.0.0.1:8000", BodyChange { prefiller, ..BodyChange::default() });
-        let at = change(Prefiller::At(SocketAddr::from(([10, 0, 0, 2], 8000))));
+        let at = change(Some(SocketAddr::from(([10, 0, 0, 2], 8000))));
         let header = at.set_headers[1].header.as_ref().unwrap();
         assert_eq!((header.key.as_str(), header.bytes()), (PREFILLER, &b"10.0.0.2:8000"[..]));
-        assert_eq!(change(Prefiller::Absent).remove_headers, [PREFILLER]);
-        assert!(change(Prefiller::Untouched).remove_headers.is_empty());
+        assert_eq!(at.remove_headers, SIDECAR_HEADERS[1..]);
+        assert_eq!(change(None).remove_headers, SIDECAR_HEADERS);
     }
 }
