@@ -46,11 +46,10 @@ impl Guards {
         self.admitted = self.admitted.take().and_then(|admitted| admitted.with_grpc_status(trailers));
     }
 
-    /// Content has come: the request will not move to another endpoint any more. `tells_time`: it is the first token, of a stream, and its endpoint
-    /// has computed the prompt.
-    pub(crate) fn content(&mut self, tells_time: bool) {
+    /// Content has come: the request will not move to another endpoint any more. That of a stream is the first token.
+    pub(crate) fn content(&mut self, is_stream: bool) {
         if let Some(picked) = &mut self.picked {
-            picked.first_token(tells_time);
+            picked.first_token(is_stream);
         }
         self.prefill = None;
     }

@@ -33,6 +33,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Asks llm-d's sidecar to have the prompt prefilled at this endpoint.
 pub(crate) const PREFILLER: HeaderName = HeaderName::from_static(names::PREFILLER);
+/// Headers by which llm-d's sidecar learns of hosts.
+pub(crate) use names::SIDECAR_HEADERS;
 /// The endpoints that an endpoint picker chose.
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static(names::ENDPOINT);
 /// The only endpoints of a pool that are eligible.

@@ -214,9 +214,8 @@ impl Relay {
     fn content(&mut self) {
         self.record.content_after = Some(self.record.started.elapsed());
         let is_stream = self.reader.as_ref().is_some_and(|reader| reader.reader.reads_events());
-        let tells_time = is_stream && self.record.prefill_endpoint.is_none();
         if let Some(guards) = &mut self.guards {
-            guards.content(tells_time);
+            guards.content(is_stream);
         }
     }
 

@@ -76,14 +76,17 @@ fn long(topic: &str, stream: bool) -> Call {
 
 /// The same with a sentence so many times, each of some seven tokens.
 fn longer(topic: &str, times: usize, stream: bool) -> Call {
+    Call::json(CHAT, body(topic, times, stream).to_string())
+}
+
+fn body(topic: &str, times: usize, stream: bool) -> Value {
     let text = format!("{topic}: {}", "what the model is to know. ".repeat(times));
     let messages = json!([{"role": "user", "content": text}]);
     let options = if stream { json!({"include_usage": true}) } else { Value::Null };
-    let body = json!({
+    json!({
         "stream": stream, "stream_options": options, "model": "qwen", "messages": messages, "max_tokens": 12, "min_tokens": 12,
         "ignore_eos": true,
-    });
-    Call::json(CHAT, body.to_string())
+    })
 }
 
 fn short() -> Call {
@@ -176,9 +179,14 @@ async fn what_is_short_or_cached_is_computed_where_it_is_answered() {
     assert_eq!((p.stats().requests, outcomes(&gateway, "local").await), (0, 1.0));
     assert_eq!(long("gates", false).send(gateway.http()).await.server(), "d");
     assert_eq!((p.stats().requests, outcomes(&gateway, "remote").await), (1, 1.0));
+    // The engine that decodes computes none of a prompt that comes to it, and fails where logprobs of it are asked for.
+    let mut body = body("logprobs", 120, false);
+    body["prompt_logprobs"] = 1.into();
+    assert_eq!(Call::json(CHAT, body.to_string()).send(gateway.http()).await.server(), "d");
+    assert_eq!((p.stats().requests, outcomes(&gateway, "local").await), (1, 2.0));
     // The same again is known where it is decoded.
     assert_eq!(long("gates", false).send(gateway.http()).await.server(), "d");
-    assert_eq!((p.stats().requests, outcomes(&gateway, "local").await), (1, 2.0));
+    assert_eq!((p.stats().requests, outcomes(&gateway, "local").await), (1, 3.0));
 }
 
 /// SGLang's engines that decode never prefill.

@@ -27,7 +27,7 @@ use super::{
     retry::Policy,
     stopped,
     target::Target,
-    tried::{Failed, Tried, failed, held_up, late, stalled, throttled},
+    tried::{Failed, Tried, broke_off, failed, held_up, late, stalled, throttled},
 };
 use crate::{
     admitted_attempt::AdmittedAttempt,
@@ -298,16 +298,7 @@ impl Attempts<'_> {
             let mut ahead = VecDeque::new();
             let outcome = timeout(MAX_HOLD, first_content(&mut body, &mut held.reader, &mut ahead)).await;
             if let Ok(Err(error)) = outcome {
-                let error = Error::new(Flag::UpstreamReset, "the backend broke off before its first content")
-                    .with_detail(error.to_string());
-                let error = Error { retryable: true, ..error };
-                return Tried::Failed(Failed {
-                    error,
-                    outcome: AttemptOutcome::Reset,
-                    sent: true,
-                    refused: false,
-                    before_content: true,
-                });
+                return Tried::Failed(broke_off(&error));
             }
             // The relay reads it from its beginning.
             body.give_back(ahead);

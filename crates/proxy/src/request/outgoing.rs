@@ -65,11 +65,12 @@ impl Outgoing {
             return Err(Error { status: StatusCode::LOOP_DETECTED, ..error });
         }
         // A client does not decide where its request goes.
-        if headers::any(&edited, |name| name.starts_with(headers::ENDPOINT.as_str())) {
+        let is_picked = |name: &str| name.starts_with(headers::ENDPOINT.as_str()) || headers::SIDECAR_HEADERS.contains(&name);
+        if headers::any(&edited, is_picked) {
             edited.remove(headers::ENDPOINT);
             edited.remove(headers::SUBSET);
+            headers::SIDECAR_HEADERS.into_iter().for_each(|name| drop(edited.remove(name)));
         }
-        edited.remove(headers::PREFILLER);
         // Tokens and the first content are read from a model's response as it passes, and its name for the model may be changed.
         if (dialect.is_some() || route.counts_tokens) && edited.contains_key(header::ACCEPT_ENCODING) {
             edited.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

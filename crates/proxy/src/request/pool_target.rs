@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http::header;
-use pailou_ai::{Pieces, Scan, splice_model};
+use pailou_ai::{Pieces, Scan, splice, splice_model, transfer_edits};
 use pailou_extproc::endpoints::Subset;
 use pailou_picker::{Affinity, Objective, PickError, PickRequest, Picked, PromptTokens, criticality, priority};
 use pailou_snapshot::{ClusterKind, Pool, PoolModel};
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cluster::{ClusterSettings, ClusterState},
     context::Waiting,
-    error::Error,
+    error::{Error, Flag},
     headers,
     request_input::ReadBody,
 };
@@ -44,6 +44,8 @@ pub(super) struct PoolTarget<'a> {
     pub(super) priority: i32,
     /// Times that the client wants kept.
     objective: Objective,
+    /// The body goes without what the client says of other engines' KV cache.
+    takes_transfer: bool,
 }
 
 impl<'a> PoolTarget<'a> {
@@ -59,8 +61,9 @@ impl<'a> PoolTarget<'a> {
         (affinity, prompt): (Option<Affinity>, Option<KnownPrompt>),
     ) -> Result<Self, Error> {
         let scan = call.and_then(|call| call.scan());
+        let is_apart = pool.disaggregation.is_some() || cluster.pool().is_some_and(|pool| pool.has_roles());
         if scan.is_none() {
-            unreadable::check(outgoing, call)?;
+            unreadable::check(outgoing, call, is_apart)?;
         }
         let asked = scan.and_then(|scan| scan.model.as_deref()).unwrap_or("");
         let model = pool.model(asked).cloned();
@@ -68,15 +71,32 @@ impl<'a> PoolTarget<'a> {
             Some(prompt) => (prompt.target_model, Some(prompt.tokens)),
             None => (engine_name(pool, asked), None),
         };
+        let takes_transfer = is_apart && scan.is_some_and(|scan| scan.has_transfer);
         let body = match (call, scan, &target_model) {
-            (Some(call), Some(scan), Some(name)) => Some(splice_model(call.text(), scan, name)),
+            (Some(call), Some(scan), Some(name)) if !takes_transfer => Some(splice_model(call.text(), scan, name)),
+            (Some(call), Some(scan), name) if takes_transfer => Some(without_transfer(call, scan, name.as_deref())?),
             _ => None,
         };
         let headers = PoolHeaders::read(&outgoing.headers);
         let subset = outgoing.subset().map(|subset| eligible(&cluster, subset));
         let priority = priority(pool, model.as_deref(), headers.inference_objective());
         let objective = headers.objective();
-        Ok(Self { cluster, settings, call, scan, asked, model, target_model, body, subset, tokens, affinity, priority, objective })
+        Ok(Self {
+            cluster,
+            settings,
+            call,
+            scan,
+            asked,
+            model,
+            target_model,
+            body,
+            subset,
+            tokens,
+            affinity,
+            priority,
+            objective,
+            takes_transfer,
+        })
     }
 
     /// The request as the picker sees it.
@@ -131,6 +151,7 @@ impl<'a> PoolTarget<'a> {
         let selection = Selection::picked(self.cluster, picked);
         let mut target = Target::plain(self.settings, selection);
         target.plan = plan;
+        target.takes_transfer = self.takes_transfer;
         (target.body, target.target_model, target.kept_name) = (self.body, self.target_model, kept_name);
         target
     }
@@ -141,14 +162,19 @@ impl PoolTarget<'_> {
     fn plan(&mut self, picked: &Picked, outgoing: &Outgoing) -> Option<Box<Plan>> {
         let ClusterKind::Pool(pool) = &self.settings.cluster.kind else { return None };
         let call = self.call?;
-        // A pool whose endpoints do all themselves is the rule.
-        if pool.disaggregation.is_none() || !self.cluster.pool().is_some_and(|pool| pool.has_prefill()) {
-            return None;
-        }
+        let settings = pool.disaggregation.filter(|settings| Plan::is_for(settings, &self.cluster, picked))?;
         let (tokens, subset) = (self.tokens.take(), self.subset.take());
         let subject = Subject { call, path: outgoing.path(), tokens, subset, priority: self.priority };
-        Plan::new(pool.disaggregation, &self.cluster, picked, subject)
+        Plan::new(settings, &self.cluster, picked, subject)
     }
+}
+
+/// The body without what the client says of other engines' KV cache, and with the engine's name for the model.
+fn without_transfer(call: &ReadBody, scan: &Scan, name: Option<&str>) -> Result<Pieces, Error> {
+    let unreadable = |_| Error::new(Flag::BadRequest, "the request's body cannot be read");
+    let mut edits = transfer_edits(call.text()).map_err(unreadable)?;
+    edits.extend(name.map(|name| scan.model_edits(name)).unwrap_or_default());
+    Ok(splice(call.text(), edits))
 }
 
 /// The endpoints of a pool that are in a subset.

@@ -90,6 +90,14 @@ impl Selection {
     }
 
     /// The picker's reservation, if there is one.
+    pub(super) fn as_picked_mut(&mut self) -> Option<&mut Picked> {
+        match &mut self.order {
+            Order::Picked(picked) => Some(picked),
+            Order::Balanced { .. } => None,
+        }
+    }
+
+    /// The same, to read.
     pub(super) fn as_picked(&self) -> Option<&Picked> {
         match &self.order {
             Order::Picked(picked) => Some(picked),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use pailou_ai::{BodyKind, Pieces};
+use pailou_ai::{BodyKind, Pieces, splice, transfer_edits};
 use pailou_envoy_proto::header_mutation;
 use pailou_extproc::{
     Room,
@@ -55,6 +55,8 @@ pub(super) struct Target {
     pub(super) listener: Option<Box<Listener>>,
     /// How another endpoint may prefill. Apart, as the listener.
     pub(super) plan: Option<Box<Plan>>,
+    /// The body goes without what the client says of other engines' KV cache, which it has.
+    pub(super) takes_transfer: bool,
     /// Its endpoints.
     pub(super) selection: Selection,
 }
@@ -170,7 +172,14 @@ impl Target {
             headers::remove_digests(&mut outgoing.headers);
         }
         choice.headers.iter().for_each(|mutation| header_mutation::apply(mutation, &mut outgoing.headers));
-        let body = choice.body.map(Pieces::from_iter);
+        let mut body = choice.body.map(Pieces::from_iter);
+        if cluster.pool().is_some_and(|pool| pool.has_roles())
+            && let Some(call) = call.filter(|call| call.scan().is_some_and(|scan| scan.has_transfer))
+        {
+            let text = body.map_or_else(|| call.text().clone(), |body| body.to_bytes());
+            let edits = transfer_edits(&text).unwrap_or_default();
+            body = Some(splice(&text, edits));
+        }
         let target_model = body.as_ref().zip(call).and_then(|(body, call)| other_model(body, call, outgoing));
         let plain = Self::plain(cluster.current_settings(), Selection::picked(cluster, picked));
         Ok(Self { body, room: Some(choice.room), target_model, listener: choice.listener.map(Box::new), ..plain })
@@ -188,6 +197,7 @@ impl Target {
             set_cookie: None,
             listener: None,
             plan: None,
+            takes_transfer: false,
             selection,
         }
     }

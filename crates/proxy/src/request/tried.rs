@@ -7,7 +7,7 @@ use crate::{
     admitted_attempt::AdmittedAttempt,
     cluster::AttemptOutcome,
     error::{Error, Flag},
-    upstream::{FailureKind, SendFailure, Sent},
+    upstream::{ExchangeError, FailureKind, SendFailure, Sent},
 };
 
 /// Result of an attempt.
@@ -80,6 +80,13 @@ impl Tried {
 pub(super) fn late(flag: Flag, retryable: bool) -> Tried {
     let error = Error { retryable, ..Error::new(flag, "the backend did not answer in time") };
     Tried::Failed(Failed { error, outcome: AttemptOutcome::GatewayError, sent: true, refused: false, before_content: false })
+}
+
+/// A stream ended before its first content.
+pub(super) fn broke_off(error: &ExchangeError) -> Failed {
+    let error = Error::new(Flag::UpstreamReset, "the backend broke off before its first content").with_detail(error.to_string());
+    let error = Error { retryable: true, ..error };
+    Failed { error, outcome: AttemptOutcome::Reset, sent: true, refused: false, before_content: true }
 }
 
 /// A limit of bandwidth took most of the request's time, which is not the backend's fault.

@@ -1,7 +1,7 @@
 //! Model calls whose body the gateway cannot read: a pool would serve them under whatever name and priority they hide.
 
 use http::{Method, StatusCode, header};
-use pailou_ai::{Api, BodyError, BodyKind};
+use pailou_ai::{Api, BodyError, BodyKind, ScanError};
 
 use super::outgoing::Outgoing;
 use crate::{
@@ -10,17 +10,19 @@ use crate::{
     request_input::ReadBody,
 };
 
-/// Refuses a model call to a pool whose body was not understood. Requests to other paths pass as they are.
+/// Refuses a model call to a pool whose body was not understood. Requests to other paths pass as they are, unless engines of the pool hand KV
+/// cache over (`is_apart`): any body can name hosts to fetch it from.
 ///
 /// # Errors
 /// 415 for a content coding or a content type that cannot be read; 400 for a body that is not of its kind.
-pub(super) fn check(outgoing: &Outgoing, call: Option<&ReadBody>) -> Result<(), Error> {
+pub(super) fn check(outgoing: &Outgoing, call: Option<&ReadBody>, is_apart: bool) -> Result<(), Error> {
     let is_call = outgoing.method == Method::POST && Api::from_path(outgoing.path()).is_some_and(names_model_of_pool);
+    let error = call.and_then(|call| call.scan.as_ref()?.as_ref().err());
+    if let Some(error) = error.filter(|error| is_call || is_apart && may_have_members(error)) {
+        return Err(malformed(error));
+    }
     if !is_call {
         return Ok(());
-    }
-    if let Some(Err(error)) = call.and_then(|call| call.scan.as_ref()) {
-        return Err(malformed(error));
     }
     if codings(&outgoing.headers).is_none() {
         return Err(unsupported());
@@ -36,6 +38,11 @@ pub(super) fn check(outgoing: &Outgoing, call: Option<&ReadBody>) -> Result<(), 
             Err(Error { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..error })
         }
     }
+}
+
+/// Whether a body that is not understood here may be an object to a more lenient reader.
+fn may_have_members(error: &BodyError) -> bool {
+    matches!(error, BodyError::Json(error) if !matches!(error, ScanError::Empty | ScanError::NotObject))
 }
 
 /// The error for a body that is not of the kind that it says: model servers, too, answer 400.

@@ -1,7 +1,7 @@
 //! Usage of a stream, asked for where a limit counts its tokens.
 
 use http::header;
-use pailou_ai::{Api, Pieces, scan, splice};
+use pailou_ai::{Api, Pieces, scan, splice, transfer_edits};
 
 use super::{Chosen, outgoing::Outgoing, target::Target};
 use crate::{headers, request_input::ReadBody};
@@ -25,8 +25,12 @@ pub(super) fn ask(route: &Chosen<'_>, target: &mut Target, outgoing: &mut Outgoi
         _ => {
             let Some((scan, edit)) = call.scan().and_then(|scan| Some((scan, scan.usage_edit(call.text())?))) else { return };
             let name = target.target_model.as_deref().filter(|_| target.body.is_some());
-            let edits = name.map(|name| scan.model_edits(name)).unwrap_or_default();
-            splice(call.text(), edits.into_iter().chain([edit]).collect())
+            let mut edits = name.map(|name| scan.model_edits(name)).unwrap_or_default();
+            if target.takes_transfer {
+                edits.extend(transfer_edits(call.text()).unwrap_or_default());
+            }
+            edits.push(edit);
+            splice(call.text(), edits)
         }
     };
     change(target, outgoing, call, body);

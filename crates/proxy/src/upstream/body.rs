@@ -47,7 +47,8 @@ impl UpstreamBody {
     }
 
     /// Puts frames that were read back in front of the rest.
-    pub(crate) fn give_back(&mut self, frames: VecDeque<Frame<Bytes>>) {
+    pub(crate) fn give_back(&mut self, mut frames: VecDeque<Frame<Bytes>>) {
+        frames.append(&mut self.ahead);
         self.ahead = frames;
     }
 }

@@ -97,7 +97,7 @@ async fn vllms_prefill_is_one_token_and_its_reply_goes_to_the_decode_as_it_stand
 }
 
 #[tokio::test]
-async fn each_of_several_prompts_has_a_room_of_sglangs_and_none_of_vllms() {
+async fn several_prompts_begin_at_a_room_of_sglangs_and_have_none_of_vllms() {
     let texts = [1, 2].map(|topic| format!("{topic} {}", "what the model is to know. ".repeat(120)));
     let prompts = json!({"model": "qwen", "prompt": texts}).to_string();
     for connector in [KvConnector::Sglang, KvConnector::Nixl] {
@@ -110,9 +110,93 @@ async fn each_of_several_prompts_has_a_room_of_sglangs_and_none_of_vllms() {
             assert_eq!((p.stats().requests, &body["kv_transfer_params"]), (0, &Value::Null));
             continue;
         }
+        // Engines number the rooms on from this one.
         let host = p.addr().ip().to_string();
-        assert_eq!((&body["bootstrap_host"], &body["bootstrap_port"]), (&json!([host, host]), &json!([8998, 8998])));
-        let rooms: Vec<_> = body["bootstrap_room"].as_array().expect("rooms").iter().map(|room| room.as_u64()).collect();
-        assert!(rooms.len() == 2 && rooms.iter().all(Option::is_some) && rooms[0] != rooms[1], "{rooms:?}");
+        assert_eq!((&body["bootstrap_host"], &body["bootstrap_port"]), (&json!(host), &json!(8998)));
+        assert!(body["bootstrap_room"].as_u64().is_some_and(|room| room < (1 << 63) - (1 << 20)), "{body}");
     }
+}
+
+/// Clients do not say which hosts an engine fetches from, on whatever path, and although nothing prefills.
+#[tokio::test]
+async fn an_engine_without_others_hears_nothing_of_hosts_from_clients() {
+    for connector in ["nixl", "sglang", "none"] {
+        let d = loopback();
+        let bodies = engine(d, "{}").await;
+        let mut list = pool(&[], &[("kv-connector", connector)]);
+        let mut pods = vec![objects::pod("d", "qwen", d)];
+        pods[0]["metadata"]["labels"]["llm-d.ai/role"] = if connector == "sglang" { "both" } else { "decode" }.into();
+        if connector == "none" {
+            // Another role says that the engines hand something over.
+            let mut other = objects::pod("p", "qwen", loopback());
+            other["metadata"]["labels"]["llm-d.ai/role"] = "prefill".into();
+            pods.push(other);
+        }
+        list.append(&mut pods);
+        let gateway = serve_pool(list).await;
+        for (path, body, expected) in [
+            (CHAT, r#"{"model":"qwen","messages":[],"kv_transfer_params":{"remote_host":"h"}}"#, {
+                r#"{"model":"qwen","messages":[],"kv_transfer_params":null}"#
+            }),
+            ("/generate", r#"{"text":"a","bootstrap_host":"h","bootstrap_port":1}"#, {
+                r#"{"text":"a","bootstrap_host":null,"bootstrap_port":null}"#
+            }),
+            ("/inference/v1/generate", r#"{"sampling_params":{"extra_args":{"kv_transfer_params":{"remote_host":"h"}}}}"#, {
+                r#"{"sampling_params":{"extra_args":{"kv_transfer_params":null}}}"#
+            }),
+        ] {
+            let reply = Call::json(path, body).send(gateway.http()).await;
+            assert_eq!(reply.status, 200, "{connector} {path}: {}", reply.text());
+            assert_eq!(bodies.lock().expect("the lock").pop().as_deref(), Some(expected), "{connector} {path}");
+        }
+        // Another reader may read it as an object.
+        let reply = Call::json("/generate", r#"{"bootstrap_host":"h","x":NaN}"#).send(gateway.http()).await;
+        assert_eq!((reply.status.as_u16(), bodies.lock().expect("the lock").len()), (400, 0), "{connector}");
+    }
+}
+
+/// An engine closes connections that are idle as the next request comes.
+#[tokio::test]
+async fn a_prefill_that_meets_a_closing_connection_is_sent_again() {
+    const REPLY: &str = r#"{"choices":[],"kv_transfer_params":{"x":1},"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    let [p, d] = [loopback(), loopback()];
+    let listener = TcpListener::bind((p, 8000)).await.expect("the address is free");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve_once(stream, REPLY));
+        }
+    });
+    let decodes = engine(d, r#"{"choices":[]}"#).await;
+    let mut list = pool(&[], &[]);
+    for (name, role, address) in [("p", "prefill", p), ("d", "decode", d)] {
+        let mut pod = objects::pod(name, "qwen", address);
+        pod["metadata"]["labels"]["llm-d.ai/role"] = role.into();
+        list.push(pod);
+    }
+    let gateway = serve_pool(list).await;
+    for number in 0..6 {
+        assert_eq!(super::long(&format!("topic {number}"), false).send(gateway.http()).await.status, 200);
+    }
+    let decodes = decodes.lock().expect("the lock");
+    assert!(decodes.iter().all(|body| body.starts_with(r#"{"kv_transfer_params":{"x":1},"#)), "{decodes:?}");
+    assert_eq!(decodes.len(), 6);
+}
+
+/// Answers the first request of a connection, which it keeps, and closes it at the next one.
+async fn serve_once(stream: TcpStream, answer: &str) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    let mut is_post = false;
+    while stream.read_line(&mut line).await? > 2 {
+        is_post |= line.starts_with("POST");
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or_default();
+        }
+        line.clear();
+    }
+    stream.read_exact(&mut vec![0; length]).await?;
+    let status = if is_post { "200 OK" } else { "404 Not Found" };
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+    stream.write_all(format!("{head}{answer}").as_bytes()).await?;
+    stream.read_line(&mut line).await.map(drop)
 }

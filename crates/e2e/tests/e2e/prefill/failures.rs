@@ -100,6 +100,37 @@ async fn a_request_that_an_engine_refuses_is_refused() {
     }
 }
 
+/// An engine that is too busy, or refuses the gateway, says nothing of the request.
+#[tokio::test]
+async fn a_prefill_that_is_put_off_is_done_elsewhere() {
+    for connector in PROTOCOLS {
+        for status in [401, 429] {
+            let [p, d] = two(connector).await;
+            let q = apart("q", Role::Prefill, connector).await;
+            let gateway = serve_apart(connector, &[(&p, "prefill"), (&q, "prefill"), (&d, "decode")]).await;
+            p.faults().set([Fault::new(FaultKind::Status(status))]);
+            for number in 0..4 {
+                let reply = long(&format!("topic {number}"), number % 2 == 0).send(gateway.http()).await;
+                assert_eq!((reply.status.as_u16(), reply.server()), (200, "d"), "{connector:?}: {}", reply.text());
+            }
+            assert_eq!((q.stats().kv_sent, outcomes(&gateway, "remote").await), (4, 4.0), "{connector:?}");
+            q.faults().set([Fault::new(FaultKind::Status(status))]);
+            let reply = long("gates", true).send(gateway.http()).await;
+            let expected = if connector == KvConnector::Nixl { 200 } else { status };
+            assert_eq!(reply.status.as_u16(), expected, "{connector:?}: {}", reply.text());
+        }
+    }
+}
+
+/// SGLang's that decodes would refuse the request for what it is.
+#[tokio::test]
+async fn a_pool_without_any_engine_that_prefills_is_unavailable_where_others_cannot() {
+    let d = apart("d", Role::Decode, KvConnector::Sglang).await;
+    let gateway = serve_apart(KvConnector::Sglang, &[(&d, "decode")]).await;
+    let reply = long("gates", false).send(gateway.http()).await;
+    assert_eq!((reply.status.as_u16(), d.stats().requests), (503, 0), "{}", reply.text());
+}
+
 #[tokio::test]
 async fn an_engine_that_does_not_decode_is_made_good_by_another_or_an_error() {
     for connector in PROTOCOLS {
@@ -110,6 +141,10 @@ async fn an_engine_that_does_not_decode_is_made_good_by_another_or_an_error() {
         for number in 0..3 {
             let reply = long(&format!("topic {number}"), true).send(gateway.http()).await;
             assert_eq!((reply.status.as_u16(), reply.server()), (200, "e"), "{connector:?}: {}", reply.text());
+        }
+        until("all are logged", || gateway.access_log().len() == 3).await;
+        for line in gateway.access_log() {
+            assert_eq!(line["prefill_endpoint"], "qwen-0", "{connector:?}: {line}");
         }
         e.kill().await;
         let reply = long("gates", true).send(gateway.http()).await;
@@ -173,8 +208,10 @@ async fn an_engine_that_hands_nothing_over_is_done_without() {
     assert_eq!(outcomes(&gateway, "fallback").await, 1.0);
 }
 
-/// An engine that begins each answer at once and never goes on. Gives how many answers it began, and how many of those were given up.
+/// An engine that begins each answer at once, and goes on with the second alone. Gives how many answers it began, and how many of those were given up.
 async fn begins_only(address: Ipv4Addr) -> [Arc<AtomicUsize>; 2] {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    const ANSWER: &[u8] = b"data: {\"choices\":[{\"delta\":{\"content\":\"second\"}}]}\n\ndata: [DONE]\n\n";
     let listener = TcpListener::bind((address, 8000)).await.expect("the address is free");
     let [begun, given_up] = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
     let counts = [Arc::clone(&begun), Arc::clone(&given_up)];
@@ -183,13 +220,19 @@ async fn begins_only(address: Ipv4Addr) -> [Arc<AtomicUsize>; 2] {
             let (begun, given_up) = (Arc::clone(&begun), Arc::clone(&given_up));
             tokio::spawn(async move {
                 let mut request = Vec::new();
-                while !request.windows(14).any(|text| text == b"bootstrap_room") && stream.read_buf(&mut request).await? > 0 {}
-                stream
-                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-                    .await?;
-                begun.fetch_add(1, Ordering::Relaxed);
+                while !request.windows(14).any(|text| text == b"bootstrap_room") {
+                    if stream.read_buf(&mut request).await? == 0 {
+                        return Ok(());
+                    }
+                }
+                stream.write_all(HEAD).await?;
+                let is_second = begun.fetch_add(1, Ordering::Relaxed) > 0;
+                if is_second {
+                    stream.write_all(ANSWER).await?;
+                    stream.shutdown().await?;
+                }
                 while stream.read_buf(&mut request).await? > 0 {}
-                given_up.fetch_add(1, Ordering::Relaxed);
+                given_up.fetch_add(usize::from(!is_second), Ordering::Relaxed);
                 std::io::Result::Ok(())
             });
         }
@@ -197,22 +240,33 @@ async fn begins_only(address: Ipv4Addr) -> [Arc<AtomicUsize>; 2] {
     counts
 }
 
-/// The engine that decodes would wait for ever.
+/// The engine that decodes would wait for ever, and SGLang's has a head at once.
 #[tokio::test]
-async fn a_decode_that_has_begun_is_given_up_with_its_prefill() {
-    let connector = KvConnector::Sglang;
-    let p = apart_with("p", Role::Prefill, connector, slow_prefill).await;
-    let address = loopback();
-    let [begun, given_up] = begins_only(address).await;
-    let mut list = pool(&[(&p, "prefill")], &[("kv-connector", "sglang")]);
-    let mut decode = objects::pod("decode", "qwen", address);
-    decode["metadata"]["labels"]["llm-d.ai/role"] = "decode".into();
-    list.extend([decode, objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))]);
-    let gateway = Setup::with(list).serve().await;
-    let mut open = long("gates", true).open(gateway.http()).await;
-    assert_eq!((open.status.as_u16(), begun.load(Ordering::Relaxed)), (200, 1));
-    p.kill().await;
-    let (text, _) = open.rest().await;
-    assert!(text.contains("\"error\""), "{text}");
-    until("the decode is given up", || given_up.load(Ordering::Relaxed) == 1).await;
+async fn a_decode_that_has_begun_is_given_up_with_its_prefill_and_made_good_by_another() {
+    for others in [false, true] {
+        let connector = KvConnector::Sglang;
+        let p = apart_with("p", Role::Prefill, connector, slow_prefill).await;
+        let q = apart_with("q", Role::Prefill, connector, slow_prefill).await;
+        let address = loopback();
+        let [begun, given_up] = begins_only(address).await;
+        let engines = [(&p, "prefill"), (&q, "prefill")];
+        let mut list = pool(&engines[..if others { 2 } else { 1 }], &[("kv-connector", "sglang")]);
+        let mut decode = objects::pod("decode", "qwen", address);
+        decode["metadata"]["labels"]["llm-d.ai/role"] = "decode".into();
+        list.extend([decode, objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))]);
+        let gateway = Setup::with(list).serve().await;
+        let client = tokio::spawn(long("gates", true).send(gateway.http()));
+        until("both parts begin", || begun.load(Ordering::Relaxed) == 1 && p.stats().running + q.stats().running == 1).await;
+        let first = if p.stats().running == 1 { p } else { q };
+        first.kill().await;
+        let reply = client.await.expect("a reply");
+        let expected = if others { (200, "second") } else { (503, "error") };
+        assert_eq!(reply.status.as_u16(), expected.0, "{}", reply.text());
+        assert!(reply.text().contains(expected.1), "{}", reply.text());
+        assert_eq!(
+            (outcomes(&gateway, "remote").await, outcomes(&gateway, "failed").await),
+            if others { (1.0, 0.0) } else { (0.0, 1.0) }
+        );
+        until("the decode is given up", || given_up.load(Ordering::Relaxed) == 1).await;
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use http_body_util::BodyExt;
 use pailou_ai::{Pieces, ResponseReader, Usage};
 use pailou_picker::Picked;
@@ -15,14 +15,14 @@ use crate::{
     breaker::Breaker,
     cluster::{Attempt, AttemptOutcome, ClusterSettings},
     proxy_protocol::Ends,
-    request::{answer::BackendResponse, outgoing::Outgoing},
+    request::{answer::BackendResponse, outgoing::Outgoing, tried::failed},
     request_body::RequestBody,
-    upstream::{Exchange, Limits, UpstreamBody, dial},
+    upstream::{Destination, Exchange, Limits, UpstreamBody, dial, in_version_of},
     worker::Worker,
 };
 
-/// Longest reply, in bytes: it names each block of the prompt.
-const MAX_REPLY: usize = 8 << 20;
+/// Longest reply that is kept, in bytes: it names each block of the prompt, of which a million tokens have 65 536.
+const MAX_REPLY: usize = 2 << 20;
 
 /// All that a prefill needs, of its own: it may outlive the attempt.
 pub(super) struct Leg {
@@ -37,11 +37,15 @@ pub(super) struct Leg {
     pub(super) breaker: Arc<Breaker>,
     pub(super) ends: Ends,
     pub(super) deadline: Instant,
+    /// The client's version of HTTP, for endpoints that follow it.
+    pub(super) version: Version,
+    /// The reply's text counts, and not only its end.
+    pub(super) keeps_reply: bool,
 }
 
 /// The end of a prefill.
 pub(crate) struct PrefillReply {
-    /// The reply's body where it is JSON; nothing of a stream.
+    /// The reply's body where it is kept.
     pub(crate) body: Bytes,
     /// Tokens as the endpoint counted them.
     pub(crate) usage: Option<Usage>,
@@ -59,9 +63,24 @@ pub(crate) enum Why {
     /// The endpoint refuses the request for what it is; the client gets its answer.
     Refused(Box<BackendResponse>),
     /// The endpoint failed: another may do.
-    Failed(String),
+    Failed(LegFailure),
     /// It took too long.
     Late,
+}
+
+/// A failure after which another endpoint may do.
+pub(crate) struct LegFailure {
+    pub(crate) detail: String,
+    /// How the endpoint fared.
+    pub(crate) outcome: AttemptOutcome,
+    /// Its answer, where that is a client error.
+    pub(crate) response: Option<Box<BackendResponse>>,
+}
+
+impl Why {
+    fn failed(detail: impl ToString, outcome: AttemptOutcome) -> Self {
+        Self::Failed(LegFailure { detail: detail.to_string(), outcome, response: None })
+    }
 }
 
 impl Leg {
@@ -73,7 +92,8 @@ impl Leg {
         let outcome = match &result {
             Ok(_) => AttemptOutcome::of(StatusCode::OK),
             Err(Why::Refused(response)) => AttemptOutcome::of(response.head.status),
-            Err(Why::Failed(_) | Why::Late) => AttemptOutcome::GatewayError,
+            Err(Why::Failed(failure)) => failure.outcome,
+            Err(Why::Late) => AttemptOutcome::GatewayError,
         };
         self.attempt.report(outcome);
         match result {
@@ -91,42 +111,58 @@ impl Leg {
         let limits = Limits { breaker: Some(&self.breaker), limits: self.rule.policy.breaker.as_ref() };
         let endpoint = self.attempt.endpoint();
         let destination = dial(&self.settings, endpoint, &self.rule.policy.timeouts, limits)
-            .map_err(|failure| Why::Failed(failure.0.to_string()))?
+            .map_err(|failure| Why::failed(failure.0, AttemptOutcome::Unknown))?
             .on_behalf_of(self.ends);
-        let head = self.outgoing.head(destination.address, None).map_err(|error| Why::Failed(error.message))?;
-        let body = RequestBody::held(std::mem::take(&mut self.body));
-        let sent = self.worker.upstreams.send(&destination, &head.borrowed(), body).await;
-        let exchange = sent.map_err(|failure| Why::Failed(failure.to_string()))?;
+        let destination = in_version_of(destination, &self.settings, self.version);
+        let head = self.outgoing.head(destination.address, None);
+        let head = head.map_err(|error| Why::failed(error.message, AttemptOutcome::Unknown))?;
+        let (upstreams, head, body) = (&self.worker.upstreams, head.borrowed(), || RequestBody::held(self.body.clone()));
+        let sent = match upstreams.send(&destination, &head, body()).await {
+            // A prefill changes nothing: it may be sent again.
+            Err(failure) if failure.met_closing_connection() => {
+                let destination = Destination { is_fresh: true, ..destination };
+                Box::pin(upstreams.send(&destination, &head, body())).await
+            }
+            sent => sent,
+        };
+        let exchange = sent.map_err(|failure| Why::failed(&failure, failed(&failure).outcome))?;
         let status = exchange.response.status();
-        if status.is_client_error() {
-            return Err(Why::Refused(Box::new(refusal(exchange))));
+        if is_refusal(status) {
+            return Err(Why::Refused(Box::new(response(exchange))));
         }
         if status != StatusCode::OK {
-            return Err(Why::Failed(format!("it answered {status}")));
+            let (detail, outcome) = (format!("it answered {status}"), AttemptOutcome::of(status));
+            let response = status.is_client_error().then(|| Box::new(response(exchange)));
+            return Err(Why::Failed(LegFailure { detail, outcome, response }));
         }
-        read(exchange).await
+        read(exchange, self.keeps_reply).await
     }
 }
 
-fn refusal(exchange: Exchange) -> BackendResponse {
+/// Whether a status is about the request, whatever endpoint gets it, and not about the endpoint.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)
+}
+
+fn response(exchange: Exchange) -> BackendResponse {
     let (head, body) = exchange.response.into_parts();
     BackendResponse { head, body: BackendBody::Direct(body), switched: None, reader: None, edit: None }
 }
 
-async fn read(exchange: Exchange) -> Result<PrefillReply, Why> {
+async fn read(exchange: Exchange, keeps_reply: bool) -> Result<PrefillReply, Why> {
     let (head, mut body) = exchange.response.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
     let mut reader = ResponseReader::of(content_type);
-    let is_kept = reader.as_ref().is_some_and(|reader| !reader.reads_events());
+    let is_kept = keeps_reply && reader.as_ref().is_some_and(|reader| !reader.reads_events());
     let mut kept = BytesMut::new();
     while let Some(data) = next(&mut body).await? {
         if let Some(reader) = &mut reader
             && reader.feed(&data).error
         {
-            return Err(Why::Failed("its reply is an error".to_owned()));
+            return Err(Why::failed("its reply is an error", AttemptOutcome::GatewayError));
         }
         if is_kept && kept.len() + data.len() > MAX_REPLY {
-            return Err(Why::Failed("its reply is too long".to_owned()));
+            return Err(Why::failed("its reply is too long", AttemptOutcome::GatewayError));
         }
         if is_kept {
             kept.extend_from_slice(&data);
@@ -140,7 +176,7 @@ async fn next(body: &mut UpstreamBody) -> Result<Option<Bytes>, Why> {
     loop {
         match body.frame().await {
             None => return Ok(None),
-            Some(Err(error)) => return Err(Why::Failed(error.to_string())),
+            Some(Err(error)) => return Err(Why::failed(error, AttemptOutcome::Reset)),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));

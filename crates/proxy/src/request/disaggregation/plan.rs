@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use pailou_ai::{Api, member};
+use pailou_ai::{Api, can_transfer, member};
 use pailou_picker::{PickError, PickRequest, Picked, PromptTokens, Stage, criticality};
 use pailou_snapshot::{Disaggregation, EndpointRole, KvConnector};
 
@@ -16,15 +16,24 @@ pub(crate) struct Plan {
     pub(super) cluster: Arc<ClusterState>,
     /// Enough of the prompt is not cached where it is decoded.
     is_worth_it: bool,
-    /// Prompts of the body; more than one has a room for each.
-    pub(super) prompts: u64,
     tokens: Option<PromptTokens>,
     subset: Option<Vec<SocketAddr>>,
     priority: i32,
-    /// The reply's `kv_transfer_params`, for as long as no endpoint has seen them.
-    pub(super) params: Option<Bytes>,
+    /// A prefill of an attempt before, for as long as no endpoint has seen its `kv_transfer_params`.
+    pub(super) prefilled: Option<Prefilled>,
     /// The place of a prefill that llm-d's sidecar asks for, until the first content.
     pub(crate) sidecars: Option<Box<Picked>>,
+}
+
+/// A prefill by vLLM's protocol.
+pub(super) struct Prefilled {
+    /// The reply's `kv_transfer_params`.
+    pub(super) params: Bytes,
+    /// Tokens of the prompt that were cached.
+    pub(super) cached: Option<u64>,
+    /// The endpoint.
+    pub(super) name: Arc<str>,
+    pub(super) address: Option<SocketAddr>,
 }
 
 /// A request and what a pick for it depends on.
@@ -37,24 +46,32 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Plan {
-    /// The plan for a request whose decode is picked; `None` where its prompt is prefilled there in any case: the pool has no endpoints for
-    /// it, or the protocol cannot say it.
+    /// Whether another endpoint may have to prefill for the one that is picked. SGLang's engine that decodes cannot, although none is there.
+    pub(crate) fn is_for(settings: &Disaggregation, cluster: &ClusterState, picked: &Picked) -> bool {
+        let cannot = settings.connector == KvConnector::Sglang && picked.endpoint().endpoint().role == EndpointRole::Decode;
+        cannot || cluster.pool().is_some_and(|pool| pool.has_prefill())
+    }
+
+    /// The plan for a request whose decode is picked; `None` where its prompt is prefilled there in any case: the protocol cannot say it.
     pub(crate) fn new(
-        settings: Option<Disaggregation>,
+        settings: Disaggregation,
         cluster: &Arc<ClusterState>,
         picked: &Picked,
         subject: Subject<'_>,
     ) -> Option<Box<Self>> {
-        let settings = settings.filter(|_| cluster.pool().is_some_and(|pool| pool.has_prefill()))?;
         let Subject { call, path, tokens, subset, priority } = subject;
         let api = Api::from_path(path).filter(|api| matches!(api, Api::ChatCompletions | Api::Completions))?;
         let scan = call.scan()?;
         let prompts = if api == Api::Completions { scan.prompts(call.text()) } else { 0 };
-        let is_single = prompts <= 1 && answers(call) <= 1;
-        let is_possible = is_single || settings.connector != KvConnector::Nixl;
+        let is_single = || prompts <= 1 && has_one_answer(call);
+        let is_possible = match settings.connector {
+            KvConnector::Nixl => is_single() && can_transfer(call.text()),
+            KvConnector::LlmdSidecar => can_transfer(call.text()),
+            KvConnector::Sglang => true,
+        };
         let is_worth_it = is_possible && picked.uncached_tokens() >= u64::from(settings.min_uncached_tokens);
         let cluster = Arc::clone(cluster);
-        Some(Box::new(Self { settings, cluster, is_worth_it, prompts, tokens, subset, priority, params: None, sidecars: None }))
+        Some(Box::new(Self { settings, cluster, is_worth_it, tokens, subset, priority, prefilled: None, sidecars: None }))
     }
 
     /// Whether another endpoint is to prefill for one of this role. SGLang's that decode alone never prefill.
@@ -67,7 +84,9 @@ impl Plan {
 
     /// Whether an endpoint of this role cannot do without.
     pub(super) fn must_be_remote(&self, role: EndpointRole) -> bool {
-        self.settings.connector == KvConnector::Sglang && !role.can_prefill()
+        let is_alone = || self.cluster.pool().is_none_or(|pool| !pool.has_prefill());
+        let cannot = role == EndpointRole::Decode || role == EndpointRole::Whole && !is_alone();
+        self.settings.connector == KvConnector::Sglang && cannot
     }
 
     /// Reserves a place for the prefill of a request, whose model the engine knows by this name, for a decode at this endpoint. `None`: that
@@ -95,9 +114,10 @@ impl Plan {
         Ok(is_elsewhere.then_some(picked))
     }
 
-    /// The place at the next endpoint for the prefill, after the present one has failed.
-    pub(super) fn next(&self, mut picked: Picked) -> Option<Picked> {
-        if picked.fail_over() { self.suitable(picked) } else { None }
+    /// The place at the next endpoint for the prefill, after the present one has failed, by its own fault or not.
+    pub(super) fn next(&self, mut picked: Picked, is_fault: bool) -> Option<Picked> {
+        let moved = if is_fault { picked.fail_over() } else { picked.pass_over() };
+        if moved { self.suitable(picked) } else { None }
     }
 
     /// The place at the first endpoint that prefills by the pool's protocol: an engine of SGLang's that does both is one on its own.
@@ -111,9 +131,8 @@ impl Plan {
     }
 }
 
-/// Answers that a request asks for.
-fn answers(call: &ReadBody) -> u64 {
+/// Whether a request asks for one answer. Another way to write the number may count as another number to an engine.
+fn has_one_answer(call: &ReadBody) -> bool {
     let text = call.text();
-    let number = |name| member(text, name).and_then(|span| std::str::from_utf8(&text[span]).ok()?.trim().parse().ok());
-    number("n").unwrap_or(1).max(number("best_of").unwrap_or(1))
+    ["n", "best_of"].into_iter().all(|name| member(text, name).is_none_or(|span| matches!(&text[span], b"1" | b"null")))
 }

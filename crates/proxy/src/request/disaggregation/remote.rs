@@ -1,18 +1,17 @@
 //! An attempt with a prefill at another endpoint.
 
-use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, task::Poll};
+use std::{net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use pailou_ai::{CachedTokens, Pieces, ScanError, member};
 use pailou_picker::{PickError, Picked};
-use pailou_snapshot::KvConnector;
+use pailou_snapshot::{Endpoint, KvConnector};
 use tokio::time::Instant;
 
 use super::{
     bodies,
-    leg::{Leg, PrefillFailure, Why},
-    plan::Plan,
+    leg::{Leg, LegFailure, Why},
+    plan::{Plan, Prefilled},
 };
 use crate::{
     backend_body::BackendBody,
@@ -21,7 +20,7 @@ use crate::{
     error::{Error, Flag},
     headers,
     metrics::PrefillOutcome,
-    prefilled_body::{PendingPrefill, PrefilledBody},
+    prefilled_body::PrefilledBody,
     relay::Clocks,
     request::{
         answer::BackendResponse,
@@ -35,7 +34,7 @@ use crate::{
 };
 
 /// Endpoints that are asked for one prefill.
-const MAX_PREFILLS: usize = 3;
+pub(super) const MAX_PREFILLS: usize = 3;
 
 /// A prefill elsewhere that is not to be had.
 enum Unprefilled {
@@ -58,8 +57,9 @@ impl Attempts<'_> {
         }
         plan.sidecars = None;
         record.prefill_endpoint = None;
-        let role = attempt.endpoint().endpoint().role;
-        let tried = match (plan.is_remote(role), plan.settings.connector) {
+        let is_remote = plan.is_remote(attempt.endpoint().endpoint().role);
+        self.prefill_elsewhere(is_remote);
+        let tried = match (is_remote, plan.settings.connector) {
             (false, _) => self.all_at_once(&plan, PrefillOutcome::Local, attempt, clocks, record).await,
             (true, KvConnector::Nixl) => self.one_after_the_other(&mut plan, attempt, clocks, record).await,
             (true, KvConnector::Sglang) => self.side_by_side(&plan, attempt, clocks, record).await,
@@ -67,6 +67,13 @@ impl Attempts<'_> {
         };
         self.target.plan = Some(plan);
         tried
+    }
+
+    /// Counts the prompt as awaiting prefill at the endpoint that decodes, or not.
+    fn prefill_elsewhere(&mut self, is_so: bool) {
+        if let Some(picked) = self.target.selection.as_picked_mut() {
+            picked.prefill_elsewhere(is_so);
+        }
     }
 
     /// The whole request at the endpoint that decodes.
@@ -79,6 +86,12 @@ impl Attempts<'_> {
         record: &RequestLog,
     ) -> Tried {
         self.count(plan, outcome);
+        self.prefill_elsewhere(false);
+        self.attempt_whole(attempt, clocks, record).await
+    }
+
+    /// The whole request, which the endpoint may have a sidecar to prefill elsewhere.
+    async fn attempt_whole(&mut self, attempt: &Attempt, clocks: Clocks, record: &RequestLog) -> Tried {
         if let Err(tried) = self.set_body(bodies::local) {
             return tried;
         }
@@ -87,8 +100,15 @@ impl Attempts<'_> {
 
     /// vLLM's protocol: the reply to the prefill says where the KV cache is.
     async fn one_after_the_other(&mut self, plan: &mut Plan, attempt: &Attempt, clocks: Clocks, record: &mut RequestLog) -> Tried {
-        let (params, cached) = match plan.params.take() {
-            Some(params) => (params, None),
+        let prefilled = match plan.prefilled.take() {
+            // Nothing is to be fetched where it was computed.
+            Some(prefilled) if prefilled.address == socket(attempt) => {
+                return self.all_at_once(plan, PrefillOutcome::Local, attempt, clocks, record).await;
+            }
+            Some(prefilled) => {
+                record.prefill_endpoint = Some(Arc::clone(&prefilled.name));
+                prefilled
+            }
             None => match self.prefill(plan, attempt, clocks, record).await {
                 Ok(prefilled) => prefilled,
                 Err(Unprefilled::Locally) => {
@@ -98,7 +118,8 @@ impl Attempts<'_> {
                 Err(Unprefilled::Ended(tried)) => return tried,
             },
         };
-        if let Err(tried) = self.set_body(|call, target| bodies::nixl_decode(call, target, params.clone())) {
+        let (params, cached) = (prefilled.params.clone(), prefilled.cached);
+        if let Err(tried) = self.set_body(|call, target| bodies::nixl_decode(call, target, params)) {
             return tried;
         }
         match self.attempt(attempt, clocks, record).await {
@@ -113,33 +134,38 @@ impl Attempts<'_> {
             }
             Tried::Failed(failed) => {
                 // The KV cache can be fetched once: by an endpoint that has not seen the request yet.
-                plan.params = (!failed.sent).then_some(params);
+                plan.prefilled = (!failed.sent).then_some(prefilled);
                 Tried::Failed(failed)
             }
         }
     }
 
-    /// Has an endpoint prefill, or another one if that fails. Gives `kv_transfer_params`, and the prompt's tokens that were cached.
+    /// Has an endpoint prefill, or another one if that fails.
     async fn prefill(
         &mut self,
         plan: &Plan,
         attempt: &Attempt,
         clocks: Clocks,
         record: &mut RequestLog,
-    ) -> Result<(Bytes, Option<u64>), Unprefilled> {
+    ) -> Result<Prefilled, Unprefilled> {
         let mut next = self.pick_prefill(plan, attempt).ok().flatten();
         let body = self.make_body(bodies::nixl_prefill).map_err(Unprefilled::Ended)?;
+        let deadline = self.prefill_deadline(plan, clocks);
         for _ in 0..MAX_PREFILLS {
-            let Some(leg) = next.take().and_then(|picked| self.leg(plan, picked, body.clone(), clocks, record)) else { break };
-            let failure = match leg.run().await {
+            let Some((there, picked)) = next.take().and_then(|picked| first_there(plan, picked)) else { break };
+            let Endpoint { name, address, .. } = picked.endpoint().endpoint();
+            let (name, address) = (Arc::clone(name), address.socket());
+            let leg = self.leg((there, picked), body.clone(), deadline, record);
+            let failure = match (Leg { keeps_reply: true, ..leg }).run().await {
                 Ok(reply) => {
                     let params = member(&reply.body, "kv_transfer_params").map(|span| reply.body.slice(span));
                     let Some(params) = params.filter(|params| params.starts_with(b"{")) else {
-                        tracing::debug!(endpoint = ?record.prefill_endpoint, "a reply to a prefill has no kv_transfer_params");
+                        tracing::debug!(endpoint = %name, "a reply to a prefill has no kv_transfer_params");
                         break;
                     };
                     self.count(plan, PrefillOutcome::Remote);
-                    return Ok((params, reply.usage.and_then(|usage| usage.cached_tokens)));
+                    let cached = reply.usage.and_then(|usage| usage.cached_tokens);
+                    return Ok(Prefilled { params, cached, name, address });
                 }
                 Err(failure) => failure,
             };
@@ -148,91 +174,20 @@ impl Attempts<'_> {
                     self.count(plan, PrefillOutcome::Failed);
                     return Err(Unprefilled::Ended(Tried::Answered(response)));
                 }
-                Why::Late if is_over(clocks) => return Err(Unprefilled::Ended(late(Flag::Timeout, false))),
+                Why::Late if is_over(clocks) => {
+                    self.count(plan, PrefillOutcome::Failed);
+                    record.prefill_endpoint = None;
+                    return Err(Unprefilled::Ended(late_prefill(clocks)));
+                }
                 Why::Late => break,
-                Why::Failed(why) => {
-                    tracing::debug!(endpoint = ?record.prefill_endpoint, %why, "a prefill failed");
-                    next = failure.picked.and_then(|picked| plan.next(picked));
+                Why::Failed(LegFailure { detail, outcome, .. }) => {
+                    tracing::debug!(endpoint = %name, why = detail, "a prefill failed");
+                    let is_fault = outcome != AttemptOutcome::Unknown;
+                    next = failure.picked.and_then(|picked| plan.next(picked, is_fault));
                 }
             }
         }
         Err(Unprefilled::Locally)
-    }
-
-    /// SGLang's protocol: both get the same request, and meet in a room.
-    async fn side_by_side(&mut self, plan: &Plan, attempt: &Attempt, clocks: Clocks, record: &mut RequestLog) -> Tried {
-        let mut next = match self.pick_prefill(plan, attempt) {
-            Ok(picked) => picked,
-            Err(error) => {
-                self.count(plan, PrefillOutcome::Failed);
-                let error = Error::not_picked(error, &plan.cluster.key().endpoints);
-                return Tried::Failed(unsendable(error.with_detail("no endpoint that prefills is ready")));
-            }
-        };
-        let mut last = "there is none".to_owned();
-        for _ in 0..MAX_PREFILLS {
-            let Some(picked) = next.take() else { break };
-            let Some(address) = picked.endpoint().endpoint().address.socket() else { break };
-            let bootstrap = (address.ip(), plan.settings.bootstrap_port);
-            let body = match self.make_body(|call, target| bodies::sglang(call, target, bootstrap, plan.prompts)) {
-                Ok(body) => body,
-                Err(tried) => return tried,
-            };
-            self.body.retarget(Some(body.clone()));
-            let Some(leg) = self.leg(plan, picked, body, clocks, record) else { break };
-            let failure = match self.both(leg, attempt, clocks, record).await {
-                Ok(tried) => {
-                    if let Tried::Answered(_) = tried {
-                        self.count(plan, PrefillOutcome::Remote);
-                    }
-                    return tried;
-                }
-                Err(failure) => failure,
-            };
-            match failure.why {
-                Why::Refused(response) => {
-                    self.count(plan, PrefillOutcome::Failed);
-                    return Tried::Answered(response);
-                }
-                Why::Late => {
-                    self.count(plan, PrefillOutcome::Failed);
-                    return late(Flag::Timeout, false);
-                }
-                Why::Failed(why) => {
-                    tracing::debug!(endpoint = ?record.prefill_endpoint, %why, "a prefill failed");
-                    last = why;
-                    next = failure.picked.and_then(|picked| plan.next(picked));
-                }
-            }
-        }
-        self.count(plan, PrefillOutcome::Failed);
-        unprefilled(last)
-    }
-
-    /// Sends both parts at once. The decode is given up as soon as the prefill fails.
-    async fn both(&mut self, leg: Leg, attempt: &Attempt, clocks: Clocks, record: &RequestLog) -> Result<Tried, PrefillFailure> {
-        let mut prefill = Box::pin(leg.run());
-        let mut ended = None;
-        let tried = {
-            let mut decode = pin!(self.attempt(attempt, clocks, record));
-            poll_fn(|context| {
-                if ended.is_none()
-                    && let Poll::Ready(end) = prefill.as_mut().poll(context)
-                {
-                    ended = Some(end?.usage.and_then(|usage| usage.cached_tokens));
-                }
-                decode.as_mut().poll(context).map(Ok)
-            })
-            .await?
-        };
-        let Tried::Answered(response) = tried else { return Ok(tried) };
-        if !response.head.status.is_success() {
-            return Ok(Tried::Answered(response));
-        }
-        Ok(Tried::Answered(response.map_body(|body| match ended {
-            Some(cached) => PrefilledBody::after(body, cached),
-            None => PrefilledBody::beside(body, rest(prefill)),
-        })))
     }
 
     /// llm-d's sidecar: a header says where it is to have the prompt prefilled.
@@ -247,21 +202,30 @@ impl Attempts<'_> {
         }
         record.prefill_endpoint = Some(Arc::clone(&picked.endpoint().endpoint().name));
         plan.sidecars = Some(Box::new(picked));
-        self.all_at_once(plan, PrefillOutcome::Remote, attempt, clocks, record).await
+        let tried = self.attempt_whole(attempt, clocks, record).await;
+        if let Tried::Answered(_) = tried {
+            self.count(plan, PrefillOutcome::Remote);
+        }
+        tried
     }
 
-    fn pick_prefill(&self, plan: &Plan, attempt: &Attempt) -> Result<Option<Picked>, PickError> {
-        let decode: Option<SocketAddr> = attempt.endpoint().endpoint().address.socket();
-        let (call, decode) = self.body.call().zip(decode).ok_or(PickError::NoEndpoints)?;
+    pub(super) fn pick_prefill(&self, plan: &Plan, attempt: &Attempt) -> Result<Option<Picked>, PickError> {
+        let (call, decode) = self.body.call().zip(socket(attempt)).ok_or(PickError::NoEndpoints)?;
         plan.pick(call, self.target.target_model.as_deref(), decode)
     }
 
-    /// A prefill at the endpoint that was picked; `None` where it has just gone.
-    fn leg(&self, plan: &Plan, picked: Picked, body: Pieces, clocks: Clocks, record: &mut RequestLog) -> Option<Leg> {
-        let attempt = plan.cluster.attempt_picked(picked.endpoint())?;
+    /// Time at which a prefill that begins now is given up: its own, the request's, or the attempt's.
+    pub(super) fn prefill_deadline(&self, plan: &Plan, clocks: Clocks) -> Instant {
+        let now = Instant::now();
+        let attempt = self.route.entry.rule.policy.timeouts.attempt.map(|limit| now + limit);
+        [attempt, clocks.deadline].into_iter().flatten().fold(now + plan.settings.prefill_timeout, Instant::min)
+    }
+
+    /// A prefill at this endpoint.
+    pub(super) fn leg(&self, place: (Attempt, Picked), body: Pieces, deadline: Instant, record: &mut RequestLog) -> Leg {
+        let (attempt, picked) = place;
         record.prefill_endpoint = Some(Arc::clone(&picked.endpoint().endpoint().name));
-        let own = Instant::now() + plan.settings.prefill_timeout;
-        Some(Leg {
+        Leg {
             settings: Arc::clone(&self.target.settings),
             attempt,
             picked,
@@ -271,11 +235,13 @@ impl Attempts<'_> {
             rule: Arc::clone(&self.route.entry.rule),
             breaker: Arc::clone(self.route.runtime.breaker(self.route.backend.breaker)),
             ends: self.connection.ends(),
-            deadline: clocks.deadline.map_or(own, |deadline| deadline.min(own)),
-        })
+            deadline,
+            version: self.head.parts.version,
+            keeps_reply: false,
+        }
     }
 
-    fn make_body(&self, make: impl FnOnce(&ReadBody, &Target) -> Result<Pieces, ScanError>) -> Result<Pieces, Tried> {
+    pub(super) fn make_body(&self, make: impl FnOnce(&ReadBody, &Target) -> Result<Pieces, ScanError>) -> Result<Pieces, Tried> {
         let unreadable = || Tried::Failed(unsendable(Error::new(Flag::BadRequest, "the request's body cannot be read")));
         let call = self.body.call().ok_or_else(unreadable)?;
         make(call, &self.target).map_err(|_| unreadable())
@@ -287,13 +253,13 @@ impl Attempts<'_> {
         Ok(())
     }
 
-    fn count(&self, plan: &Plan, outcome: PrefillOutcome) {
+    pub(super) fn count(&self, plan: &Plan, outcome: PrefillOutcome) {
         self.connection.worker.context.metrics.prefills.count(&plan.cluster.key().endpoints, outcome);
     }
 }
 
 impl BackendResponse {
-    fn map_body(mut self: Box<Self>, map: impl FnOnce(crate::upstream::UpstreamBody) -> PrefilledBody) -> Box<Self> {
+    pub(super) fn map_body(mut self: Box<Self>, map: impl FnOnce(crate::upstream::UpstreamBody) -> PrefilledBody) -> Box<Self> {
         self.body = match self.body {
             BackendBody::Direct(body) => BackendBody::Prefilled(Box::new(map(body))),
             other => other,
@@ -302,18 +268,19 @@ impl BackendResponse {
     }
 }
 
-/// The rest of a prefill, in the words of the body beside it.
-fn rest(
-    prefill: std::pin::Pin<Box<impl Future<Output = Result<super::leg::PrefillReply, PrefillFailure>> + Send + 'static>>,
-) -> PendingPrefill {
-    Box::pin(async move {
-        match prefill.await {
-            Ok(reply) => Ok(reply.usage.and_then(|usage| usage.cached_tokens)),
-            Err(PrefillFailure { why: Why::Failed(why), .. }) => Err(why),
-            Err(PrefillFailure { why: Why::Refused(response), .. }) => Err(format!("it answered {}", response.head.status)),
-            Err(PrefillFailure { why: Why::Late, .. }) => Err("it did not end in time".to_owned()),
+/// Address of the endpoint that decodes.
+fn socket(attempt: &Attempt) -> Option<SocketAddr> {
+    attempt.endpoint().endpoint().address.socket()
+}
+
+/// The first endpoint for a prefill, of those that were picked, that has not just gone.
+pub(super) fn first_there(plan: &Plan, mut picked: Picked) -> Option<(Attempt, Picked)> {
+    loop {
+        if let Some(attempt) = plan.cluster.attempt_picked(picked.endpoint()) {
+            return Some((attempt, picked));
         }
-    })
+        picked = plan.next(picked, false)?;
+    }
 }
 
 /// Whether the request's own time is up.
@@ -321,8 +288,15 @@ fn is_over(clocks: Clocks) -> bool {
     clocks.deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
-fn unprefilled(why: String) -> Tried {
-    let error = Error::new(Flag::UpstreamReset, "no model server computed the prompt").with_detail(why);
-    let error = Error { retryable: true, ..error };
-    Tried::Failed(Failed { error, outcome: AttemptOutcome::Unknown, sent: true, refused: false, before_content: false })
+/// The prefill did not end in time, for which the endpoint that decodes is not to blame.
+pub(super) fn late_prefill(clocks: Clocks) -> Tried {
+    not_to_blame(late(Flag::Timeout, !is_over(clocks)))
+}
+
+/// The same attempt with nothing counted against its endpoint, if that did not answer.
+pub(super) fn not_to_blame(tried: Tried) -> Tried {
+    match tried {
+        Tried::Failed(failed) => Tried::Failed(Failed { outcome: AttemptOutcome::Unknown, ..failed }),
+        answered => answered,
+    }
 }
