@@ -175,27 +175,37 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let is_grpc = head.headers.get("content-type").is_some_and(|value| value == "application/grpc");
+    let is_compressed = is_grpc && body.first() == Some(&1);
     let message = message(&head.headers, &body, is_grpc);
     let spans = otlp::spans(&message);
     let path = head.uri.path().to_owned();
     assert_eq!(is_grpc, path == GRPC, "gRPC has a path of its own");
     lock(&state.received).push(Received { path, headers: head.headers, message });
     let mood = lock(&state.mood).clone();
-    let rejected = match mood {
+    let rejected_spans = match mood {
         Mood::Holds => std::future::pending().await,
         Mood::Answers(status, header) => return Ok(refusal(status, header)),
         Mood::Grpc(status) => return Ok(grpc(Bytes::new(), status)),
-        Mood::Takes => None,
-        Mood::Rejects(count) => Some(count),
+        Mood::Takes => 0,
+        Mood::Rejects(count) => count,
     };
     lock(&state.taken).extend(spans);
-    let partial_success = rejected.map(|rejected_spans| otlp::PartialSuccess { rejected_spans, error_message: "no".into() });
+    let error_message = if rejected_spans > 0 { "no" } else { "" }.to_owned();
+    // As OpenTelemetry's collector: there, and empty where it took all.
+    let partial_success = Some(otlp::PartialSuccess { rejected_spans, error_message });
     let message = otlp::ExportResponse { partial_success }.encode_to_vec();
     if is_grpc {
-        let mut framed = vec![0];
+        // As grpc-go: in the request's coding, unless it is empty.
+        let is_compressed = is_compressed && !message.is_empty();
+        let message = if is_compressed { gzip(&message.into(), "-c") } else { message.into() };
+        let mut framed = vec![u8::from(is_compressed)];
         framed.extend_from_slice(&u32::try_from(message.len()).expect("answers are short").to_be_bytes());
         framed.extend_from_slice(&message);
-        return Ok(grpc(framed.into(), 0));
+        let mut answer = grpc(framed.into(), 0);
+        if is_compressed {
+            answer.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
+        }
+        return Ok(answer);
     }
     Ok(Response::new(Full::from(message).boxed()))
 }
@@ -220,16 +230,16 @@ fn grpc(body: Bytes, status: u16) -> Answer {
 fn message(headers: &HeaderMap, body: &Bytes, is_grpc: bool) -> Bytes {
     let is_gzip = |name: &str| headers.get(name).is_some_and(|value| value == "gzip");
     if !is_grpc {
-        return if is_gzip("content-encoding") { gunzip(body) } else { body.clone() };
+        return if is_gzip("content-encoding") { gzip(body, "-dc") } else { body.clone() };
     }
     let length = u32::from_be_bytes(body[1..5].try_into().expect("a frame has a length"));
     assert_eq!(length as usize, body.len() - 5, "there is one message");
     assert_eq!(body[0] == 1, is_gzip("grpc-encoding"), "the frame says whether it is compressed");
-    if body[0] == 1 { gunzip(&body.slice(5..)) } else { body.slice(5..) }
+    if body[0] == 1 { gzip(&body.slice(5..), "-dc") } else { body.slice(5..) }
 }
 
-fn gunzip(bytes: &Bytes) -> Bytes {
-    let mut child = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip is here");
+fn gzip(bytes: &Bytes, option: &str) -> Bytes {
+    let mut child = Command::new("gzip").arg(option).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip is here");
     let mut input = child.stdin.take().expect("standard input is a pipe");
     let bytes = bytes.clone();
     let writer = std::thread::spawn(move || input.write_all(&bytes));

@@ -49,11 +49,29 @@ pub fn unary_call(path: &'static str, message: &impl Message) -> Request<Bytes> 
     request
 }
 
+/// The message that a call was answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnaryMessage {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// They are compressed, as `grpc-encoding` says.
+    pub is_compressed: bool,
+}
+
 /// The bytes of the message that a call was answered with.
 ///
 /// # Errors
 /// The call failed, or its answer is not one uncompressed message.
 pub fn unary_answer(head: &Parts, body: &Bytes, trailers: Option<&HeaderMap>) -> Result<Bytes, CallFailure> {
+    let message = unary_message(head, body, trailers)?.filter(|message| !message.is_compressed);
+    message.map(|message| message.bytes).ok_or(CallFailure::Framing)
+}
+
+/// The message of a call that was sent compressed: the answer may be so too. `None` where the body is not one message.
+///
+/// # Errors
+/// The call failed.
+pub fn unary_message(head: &Parts, body: &Bytes, trailers: Option<&HeaderMap>) -> Result<Option<UnaryMessage>, CallFailure> {
     if head.status != StatusCode::OK {
         return Err(CallFailure::Status(head.status));
     }
@@ -62,11 +80,11 @@ pub fn unary_answer(head: &Parts, body: &Bytes, trailers: Option<&HeaderMap>) ->
         Some(_) => {}
         None => return Err(CallFailure::Framing),
     }
-    let [0, a, b, c, d, message @ ..] = &**body else { return Err(CallFailure::Framing) };
+    let [flag @ (0 | 1), a, b, c, d, message @ ..] = &**body else { return Ok(None) };
     if message.len() as u64 != u64::from(u32::from_be_bytes([*a, *b, *c, *d])) {
-        return Err(CallFailure::Framing);
+        return Ok(None);
     }
-    Ok(body.slice(frame::PREFIX_LENGTH..))
+    Ok(Some(UnaryMessage { bytes: body.slice(frame::PREFIX_LENGTH..), is_compressed: *flag == 1 }))
 }
 
 /// The status that headers or trailers end a call with, and its message.
@@ -77,4 +95,28 @@ fn ended(headers: &HeaderMap) -> Option<(String, String)> {
 
 fn cut(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(MAX_MESSAGE)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(body: &'static [u8], status: &str) -> (Result<Bytes, CallFailure>, Result<Option<UnaryMessage>, CallFailure>) {
+        let head = http::Response::new(()).into_parts().0;
+        let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), status.parse().unwrap())]);
+        let body = Bytes::from_static(body);
+        (unary_answer(&head, &body, Some(&trailers)), unary_message(&head, &body, Some(&trailers)))
+    }
+
+    #[test]
+    fn a_compressed_message_is_one_only_for_those_that_ask() {
+        let message = |is_compressed| Ok(Some(UnaryMessage { bytes: Bytes::from_static(b"ab"), is_compressed }));
+        assert_eq!(answered(b"\0\0\0\0\x02ab", "0"), (Ok(Bytes::from_static(b"ab")), message(false)));
+        assert_eq!(answered(b"\x01\0\0\0\x02ab", "0"), (Err(CallFailure::Framing), message(true)));
+        for none in [&b""[..], b"\x02\0\0\0\x02ab", b"\0\0\0\0\x03ab"] {
+            assert_eq!(answered(none, "0"), (Err(CallFailure::Framing), Ok(None)));
+        }
+        let failure = CallFailure::Grpc { code: "14".to_owned(), message: String::new() };
+        assert_eq!(answered(b"", "14"), (Err(failure.clone()), Err(failure)));
+    }
 }

@@ -5,10 +5,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
-use pailou_ai::Pieces;
+use pailou_ai::{
+    Pieces,
+    content_coding::{Codings, Step},
+};
 use pailou_envoy_proto::{
     frame,
-    grpc::{self, CallFailure},
+    grpc::{self, CallFailure, UnaryMessage},
 };
 use pailou_snapshot::{Address, Collector, CollectorTarget, CollectorUrl, OtlpProtocol, Protocol, Timeouts};
 use pailou_telemetry::export::{self, rejected_spans};
@@ -61,6 +64,7 @@ impl ExportFailure {
             Self::Tls(_) => false,
             Self::Call(CallFailure::Grpc { code, .. }) => RETRYABLE.contains(&code.as_str()),
             Self::Call(CallFailure::Status(status)) | Self::Status { status, .. } => RETRYABLE_STATUSES.contains(status),
+            // Without a status nobody knows whether it took the batch.
             Self::Call(CallFailure::Framing) => false,
         }
     }
@@ -211,12 +215,28 @@ async fn answer(protocol: OtlpProtocol, exchange: Exchange) -> Result<u64, Expor
     let body = body.to_bytes();
     match protocol {
         OtlpProtocol::Grpc => {
-            Ok(rejected_spans(&grpc::unary_answer(&head, &body, trailers.as_ref()).map_err(ExportFailure::Call)?))
+            let message = grpc::unary_message(&head, &body, trailers.as_ref()).map_err(ExportFailure::Call)?;
+            // The status says that it took the batch; a message that cannot be read takes nothing back.
+            Ok(message.and_then(|message| uncompressed(message, &head.headers)).map_or(0, |message| rejected_spans(&message)))
         }
         OtlpProtocol::HttpProtobuf if head.status.is_success() => Ok(rejected_spans(&body)),
         OtlpProtocol::HttpProtobuf => {
             let Parts { status, headers, .. } = head;
             Err(ExportFailure::Status { status, retry_after: retry_after(&headers) })
+        }
+    }
+}
+
+/// The message of an answer, which may be in the coding of the request. `None` where it is not of its coding, or too long.
+fn uncompressed(message: UnaryMessage, map: &HeaderMap) -> Option<Bytes> {
+    if !message.is_compressed {
+        return Some(message.bytes);
+    }
+    let codings = Codings::of(map.get_all("grpc-encoding").iter().map(HeaderValue::as_bytes))?;
+    let mut decoding = codings.decoding(&message.bytes, MAX_ANSWER as u64);
+    loop {
+        if let Step::Whole(message) = decoding.step().ok()? {
+            return Some(message);
         }
     }
 }

@@ -306,6 +306,14 @@ async fn requests_to_the_collector_are_compressed_and_bear_its_headers() {
         let coding = if protocol == "grpc" { "grpc-encoding" } else { "content-encoding" };
         assert_eq!(headers[coding], "gzip");
         assert!(!gateway.stderr().contains("collectors-key"));
+        // Its answers are in the same coding, and are read.
+        until_metric(&gateway, "pailou_spans_exported_total", &[], |count| count == 2.0).await;
+        collector.set(Mood::Rejects(1));
+        chat(&gateway, PARENT).await;
+        until_metric(&gateway, "pailou_spans_dropped_total", &["reason=\"refused\""], |count| count > 0.0).await;
+        let counts =
+            [gateway.metric("pailou_spans_exported_total", &[]).await, gateway.metric("pailou_spans_dropped_total", &[]).await];
+        assert!(counts[1] < counts[0], "{protocol}: {counts:?}");
     }
 }
 
