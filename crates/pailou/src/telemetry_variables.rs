@@ -10,7 +10,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol, SpanBatching, Tracing};
-use pailou_telemetry::{propagators::Propagators, sampling::Sampler};
+use pailou_telemetry::{
+    propagators::Propagators,
+    sampling::{Sampler, SamplerError},
+};
 
 use crate::exit::Error;
 
@@ -34,22 +37,20 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> 
     let max_queue_size = count("OTEL_BSP_MAX_QUEUE_SIZE", defaults.max_queue_size);
     Ok(Some(Tracing {
         sampler: sampler(&variables),
-        propagators: variables
-            .text("OTEL_PROPAGATORS")
-            .map_or_else(Propagators::default, |list| Propagators::parse(&list).unwrap_or_else(|error| passed_over(&error))),
+        propagators: propagators(&variables),
         resource: resource::read(&variables),
         collector: Collector {
             target: CollectorTarget::Url(endpoint::read(&variables, protocol)?.into()),
             protocol,
             headers: headers(&variables)?,
-            timeout: variables.of_traces_number("TIMEOUT").map_or(Duration::from_secs(10), Duration::from_millis),
+            timeout: variables.of_traces_timeout("TIMEOUT").unwrap_or(Duration::from_secs(10)),
             is_compressed: is_compressed(&variables),
         },
         batching: SpanBatching {
             schedule_delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", defaults.schedule_delay),
             max_queue_size,
             max_batch_size: count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", defaults.max_batch_size).min(max_queue_size),
-            export_timeout: milliseconds("OTEL_BSP_EXPORT_TIMEOUT", defaults.export_timeout),
+            export_timeout: variables.timeout("OTEL_BSP_EXPORT_TIMEOUT").unwrap_or(defaults.export_timeout),
         },
     }))
 }
@@ -70,7 +71,27 @@ fn is_wanted(variables: &Reader<'_>) -> bool {
 fn sampler(variables: &Reader<'_>) -> Sampler {
     let Some(name) = variables.text("OTEL_TRACES_SAMPLER") else { return Sampler::default() };
     let argument = variables.text("OTEL_TRACES_SAMPLER_ARG");
-    Sampler::parse(&name, argument.as_deref()).unwrap_or_else(|error| passed_over(&error))
+    match Sampler::parse(&name, argument.as_deref()) {
+        Err(error @ SamplerError::Argument(_)) => {
+            tracing::warn!("{error}; the ratio is 1.0");
+            Sampler::parse(&name, None).unwrap_or_default()
+        }
+        read => read.unwrap_or_else(|error| passed_over(&error)),
+    }
+}
+
+/// The propagators that are known; the default where none is.
+fn propagators(variables: &Reader<'_>) -> Propagators {
+    let Some(list) = variables.text("OTEL_PROPAGATORS") else { return Propagators::default() };
+    let is_known = |name: &&str| match Propagators::parse(name) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!("{error}; it is passed over");
+            false
+        }
+    };
+    let known: Vec<&str> = list.split(',').filter(|name| !name.trim().is_empty()).filter(is_known).collect();
+    if known.is_empty() { Propagators::default() } else { Propagators::parse(&known.join(",")).unwrap_or_default() }
 }
 
 fn protocol(variables: &Reader<'_>) -> OtlpProtocol {
@@ -102,18 +123,20 @@ fn headers(variables: &Reader<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Err
         variable: variable.clone(),
         problem: "expected name=value pairs with commas between them, and values percent-encoded".to_owned(),
     })?;
-    let header = |(name, value): (String, String)| {
-        let problem = format!("{name:?} and its value make no header");
+    let header = |(place, (name, value)): (usize, (String, String))| {
+        // Neither part is repeated: where `:` stands for `=`, what is taken for the name has the credential.
+        let problem = format!("pair {} makes no header; expected name=value", place + 1);
         let error = || Error::TelemetryVariable { variable: variable.clone(), problem: problem.clone() };
         let mut value = HeaderValue::try_from(value).map_err(|_| error())?;
         value.set_sensitive(true);
-        Ok((HeaderName::try_from(name).map_err(|_| error())?, value))
+        Ok((name.to_ascii_lowercase(), (HeaderName::try_from(name).map_err(|_| error())?, value)))
     };
-    pairs.into_iter().map(header).collect()
+    let headers: BTreeMap<_, _> = pairs.into_iter().enumerate().map(header).collect::<Result<_, Error>>()?;
+    Ok(headers.into_values().collect())
 }
 
 /// Pairs of W3C's baggage: `name=value`, with commas between them, values percent-encoded. `None` where it is none.
-fn pairs(list: &str) -> Option<BTreeMap<String, String>> {
+fn pairs(list: &str) -> Option<Vec<(String, String)>> {
     let pair = |text: &str| {
         let (name, value) = text.split_once('=')?;
         let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
@@ -146,14 +169,23 @@ impl Reader<'_> {
         number
     }
 
+    /// A time in milliseconds within which something has to be done; none would have it fail always.
+    fn timeout(&self, name: &str) -> Option<Duration> {
+        let milliseconds: u64 = self.number(name)?;
+        if milliseconds == 0 {
+            tracing::warn!("{name}: 0: expected 1 or more; the default is in force");
+        }
+        Some(Duration::from_millis(milliseconds)).filter(|timeout| !timeout.is_zero())
+    }
+
     /// A variable of the exporter: for traces, else for all signals. With its name.
     fn of_traces(&self, end: &str) -> Option<(String, String)> {
         let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{end}"), format!("OTEL_EXPORTER_OTLP_{end}")];
         names.into_iter().find_map(|name| self.text(&name).map(|text| (name, text)))
     }
 
-    fn of_traces_number<T: FromStr>(&self, end: &str) -> Option<T> {
-        self.of_traces(end).and_then(|(name, _)| self.number(&name))
+    fn of_traces_timeout(&self, end: &str) -> Option<Duration> {
+        self.of_traces(end).and_then(|(name, _)| self.timeout(&name))
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) fn read(variables: &Reader<'_>, protocol: OtlpProtocol) -> Result<Col
     let host: Arc<str> =
         url.host().map(|host| host.trim_matches(['[', ']']).into()).ok_or_else(|| error("the URL names no host"))?;
     let default_port = match (protocol, is_tls) {
-        (OtlpProtocol::Grpc, _) => 4317,
-        (OtlpProtocol::HttpProtobuf, true) => 443,
+        (_, true) => 443,
+        (OtlpProtocol::Grpc, false) => 4317,
         (OtlpProtocol::HttpProtobuf, false) => 80,
     };
     let path = url.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));

@@ -1,5 +1,7 @@
 //! The process, as its spans name it.
 
+use std::collections::BTreeMap;
+
 use pailou_telemetry::export::Resource;
 
 use super::{Reader, pairs};
@@ -13,12 +15,13 @@ const OF_POD: [(&str, &str); 3] =
 /// The resource: what the environment says, over what the gateway knows.
 pub(super) fn read(variables: &Reader<'_>) -> Resource {
     let named = variables.text("OTEL_RESOURCE_ATTRIBUTES");
-    let mut attributes = named.as_deref().map_or_else(Default::default, |list| {
+    let named = named.as_deref().map_or_else(Default::default, |list| {
         pairs(list).unwrap_or_else(|| {
             tracing::warn!("OTEL_RESOURCE_ATTRIBUTES: expected name=value pairs with commas between them; they are passed over");
             Default::default()
         })
     });
+    let mut attributes: BTreeMap<String, String> = named.into_iter().collect();
     if let Some(name) = variables.text("OTEL_SERVICE_NAME") {
         attributes.insert("service.name".to_owned(), name);
     }

@@ -43,6 +43,8 @@ fn the_collector_is_where_the_variables_say() {
         (vec![general("http://collector:4318/")], "collector 4318 /v1/traces", false),
         (vec![general("https://collector/base")], "collector 443 /base/v1/traces", true),
         (vec![general("http://no:1"), own("http://[::1]:2/as/it/is")], "::1 2 /as/it/is", false),
+        (vec![general("https://collector"), protocol], "collector 443 /v1/traces", true),
+        (vec![general("http://collector"), protocol], "collector 4317 /v1/traces", false),
         (vec![own("http://collector:2")], "collector 2 /", false),
         (vec![general("collector:4317"), protocol], "collector 4317 /v1/traces", true),
         (vec![general("collector:4317"), protocol, ("OTEL_EXPORTER_OTLP_INSECURE", "true")], "collector 4317 /v1/traces", false),
@@ -59,7 +61,8 @@ fn what_leads_to_no_collector_is_an_error_without_secrets() {
         (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://s3cret")], "OTEL_EXPORTER_OTLP_ENDPOINT: expected a URL"),
         (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@host")], "OTEL_EXPORTER_OTLP_HEADERS"),
         (vec![endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret")], "OTEL_EXPORTER_OTLP_HEADERS: expected name=value"),
-        (vec![endpoint, ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=s3cret")], "\"a b\" and its value make no header"),
+        (vec![endpoint, ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x=1,a b=s3cret")], "pair 2 makes no header"),
+        (vec![endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer s3cret=")], "pair 1 makes no header"),
         (
             vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem")],
             "cannot read /nowhere.pem",
@@ -112,6 +115,7 @@ fn a_value_that_is_not_known_is_passed_over() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_TRACES_SAMPLER", "xray"),
         ("OTEL_PROPAGATORS", "ottrace"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "0"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
         ("OTEL_RESOURCE_ATTRIBUTES", "x"),
@@ -120,6 +124,20 @@ fn a_value_that_is_not_known_is_passed_over() {
     assert_eq!((protocol, timeout, is_compressed), (OtlpProtocol::HttpProtobuf, Duration::from_secs(10), false));
     assert_eq!((tracing.sampler, tracing.propagators), (Sampler::default(), Propagators::default()));
     assert_eq!(tracing.batching, SpanBatching::default());
+}
+
+#[test]
+fn what_is_known_beside_it_is_in_force() {
+    let tracing = on(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1%"),
+        ("OTEL_PROPAGATORS", "jaeger, b3"),
+    ]);
+    let all = Sampler { root: RootSampler::TraceIdRatio(Ratio::new(1.0)), is_parent_based: false };
+    assert_eq!((tracing.sampler, tracing.propagators), (all, Propagators::parse("b3").unwrap()));
+    assert_eq!(tracing.collector.timeout, Duration::from_secs(10));
 }
 
 #[test]
