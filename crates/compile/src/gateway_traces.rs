@@ -11,7 +11,7 @@ use pailou_api::{
     },
     http_filter::Fraction,
 };
-use pailou_snapshot::{Cluster, ClusterKey, Collector, CollectorTarget, OtlpProtocol, SpanBatching, Tracing};
+use pailou_snapshot::{Cluster, ClusterKey, Collector, CollectorTarget, ListenerTracing, OtlpProtocol, SpanBatching, Tracing};
 use pailou_telemetry::{
     export::Resource,
     propagators::Propagators,
@@ -43,6 +43,8 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
     for (id, gateway) in gateways.list.iter_mut() {
         let Some(proxy) = parameters::tracing(index, gateway.object) else { continue };
         let Some(spec) = proxy.spec.telemetry.as_ref().and_then(|it| it.tracing.as_ref()) else { continue };
+        // The environment's collector is not the one that is named.
+        gateway.listeners.iter_mut().for_each(|listener| listener.tracing = ListenerTracing::Off);
         if spec.provider.kind != "OpenTelemetry" {
             // Its condition names it as unsupported.
             continue;
@@ -53,7 +55,7 @@ pub(crate) fn of_gateways<'a>(index: &Index<'a>, gateways: &mut Gateways<'_>, cl
             Ok((tracing, its)) => {
                 let tracing = Arc::new(tracing);
                 for listener in &mut gateway.listeners {
-                    listener.tracing = Some(Arc::clone(&tracing));
+                    listener.tracing = ListenerTracing::Own(Arc::clone(&tracing));
                 }
                 let is_new = |cluster: &Arc<Cluster>| found.iter().all(|known| known.key != cluster.key);
                 let new: Vec<_> = its.into_iter().filter(is_new).collect();

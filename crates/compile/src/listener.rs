@@ -12,7 +12,9 @@ use pailou_api::{
     references::Reference,
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
-use pailou_snapshot::{ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerName, RouteKind, Tracing};
+use pailou_snapshot::{
+    ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerName, ListenerTracing, RouteKind,
+};
 
 use super::{
     grants::Referrer,
@@ -45,7 +47,7 @@ pub(crate) struct ListenerState<'a> {
     /// Databases of the places of addresses.
     pub(crate) geo: Option<Arc<GeoSources>>,
     /// Traces of its requests.
-    pub(crate) tracing: Option<Arc<Tracing>>,
+    pub(crate) tracing: ListenerTracing,
     /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -81,7 +83,7 @@ impl<'a> ListenerState<'a> {
             filters: Vec::new(),
             identity_headers: Arc::default(),
             geo: None,
-            tracing: None,
+            tracing: ListenerTracing::default(),
             problems,
             attached: 0,
         }

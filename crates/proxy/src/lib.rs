@@ -243,6 +243,9 @@ impl Proxy {
     /// the sockets that could not be bound; everything else is served.
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let mut names = self.applying.lock();
+        // Before the snapshot is in force: its first request has a tracer.
+        let start = |tracer| SpanExporter::start(tracer, &self.context, self.background.dns.clone(), &self.tasks);
+        self.context.tracers.follow(snapshot, start);
         let current = self.context.runtime.load_full();
         match &current {
             Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
@@ -253,8 +256,6 @@ impl Proxy {
                 key_fetcher::update(&self.context, &runtime, &self.background);
             }
         }
-        let start = |tracer| SpanExporter::start(tracer, &self.context, self.background.dns.clone(), &self.tasks);
-        self.context.tracers.follow(snapshot, start);
         shared_limits::use_store(&self.context, snapshot.limit_store.as_deref(), &self.tasks);
         self.context.limit_service.use_service(snapshot.limit_service.as_ref());
         // Routes first, sockets then: a connection never finds its port without routes.
@@ -273,6 +274,8 @@ impl Proxy {
         if before != *names {
             self.background.dns.forget(|host| before.contains(host) && !names.contains(host));
         }
+        // Last, for requests that have only just read the snapshot before.
+        self.context.tracers.retire_others(snapshot);
         errors
     }
 

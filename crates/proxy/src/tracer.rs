@@ -1,8 +1,11 @@
 //! A Gateway's tracer: its settings, and the spans that wait for its collector.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use pailou_snapshot::Tracing;
@@ -86,5 +89,22 @@ impl Tracer {
             AppendOutcome::Full => self.stats.dropped(DropReason::QueueFull, count),
             AppendOutcome::Closed => self.stats.dropped(DropReason::Shutdown, count),
         }
+    }
+}
+
+/// A tracer that gets spans: once neither the configuration nor a request under way holds it, it sends what waits, and ends.
+pub(crate) struct OpenTracer(pub(crate) Arc<Tracer>);
+
+impl Deref for OpenTracer {
+    type Target = Tracer;
+
+    fn deref(&self) -> &Tracer {
+        &self.0
+    }
+}
+
+impl Drop for OpenTracer {
+    fn drop(&mut self) {
+        self.0.buffer.close();
     }
 }

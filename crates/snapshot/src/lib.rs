@@ -83,7 +83,7 @@ pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, Nu
 pub use secret::{HiddenText, SecretValue};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
-pub use tracing::{Collector, CollectorTarget, CollectorUrl, OtlpProtocol, SpanBatching, Tracing};
+pub use tracing::{Collector, CollectorTarget, CollectorUrl, ListenerTracing, OtlpProtocol, SpanBatching, Tracing};
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use http::HeaderName;
 use pailou_limits::LlmCosts;
 
-use super::{ClientPolicy, Forward, GeoSources, HostMap, HostPattern, HttpFilter, Name, RouteTable, ServerTls, Tracing};
+use super::{ClientPolicy, Forward, GeoSources, HostMap, HostPattern, HttpFilter, ListenerTracing, Name, RouteTable, ServerTls};
 
 /// A socket to listen on, with every listener that shares it.
 #[derive(Clone, Debug)]
@@ -62,8 +62,8 @@ pub struct Listener {
     pub costs: Option<Arc<LlmCosts>>,
     /// Databases of the places of addresses, if the Gateway has any.
     pub geo: Option<Arc<GeoSources>>,
-    /// Traces of its requests, if the Gateway has settings of its own for them.
-    pub tracing: Option<Arc<Tracing>>,
+    /// Traces of its requests.
+    pub tracing: ListenerTracing,
     /// Routes of its requests.
     pub routes: RouteTable,
 }

@@ -7,6 +7,18 @@ use pailou_telemetry::{export::Resource, propagators::Propagators, sampling::Sam
 
 use super::{ClusterKey, UpstreamTls};
 
+/// Traces of a listener's requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListenerTracing {
+    /// Those of the process's environment, if it has any.
+    #[default]
+    Environment,
+    /// None: the Gateway names a collector that cannot be had.
+    Off,
+    /// By settings of the Gateway's own.
+    Own(Arc<Tracing>),
+}
+
 /// Settings of a Gateway's traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracing {

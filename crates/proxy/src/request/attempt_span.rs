@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pailou_snapshot::Listener;
+use pailou_snapshot::{Listener, ListenerTracing};
 
 use super::{attempt::Attempts, tried::Tried};
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
 
 /// Begins the span of a request, where there is a tracer.
 pub(super) fn begin(connection: &Connection, listener: Option<&Listener>, head: &mut Head, record: &mut RequestRecord) {
-    let own = listener.and_then(|listener| listener.tracing.as_ref());
-    let Some(tracer) = connection.worker.context.tracers.tracer(own) else { return };
+    let tracing = listener.map_or(&ListenerTracing::Environment, |listener| &listener.tracing);
+    let Some(tracer) = connection.worker.context.tracers.tracer(tracing) else { return };
     let mut trace = RequestTrace::begin(tracer, &mut head.parts.headers);
     if let Some(kept) = &mut trace.kept {
         kept.port = connection.local.port();

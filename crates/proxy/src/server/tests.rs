@@ -376,7 +376,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         identity_headers: Arc::default(),
         costs: None,
         geo: None,
-        tracing: None,
+        tracing: pailou_snapshot::ListenerTracing::default(),
         routes: RouteTable::default(),
     };
     let mut listeners = HostMap::default();

@@ -9,8 +9,8 @@ use pailou_compile::{
 use pailou_snapshot::{
     Action, BackendRef, ClientPolicy, Cluster, ClusterKind, Collector, CollectorTarget, ConnectionListener, ConnectionSettings,
     Disaggregation, EndpointRole, ExtProc, ExternalAuth, Filters, Forward, HealthChecks, HttpFilter, KvConnector, Listener,
-    ListenerRef, LoadBalancer, ModelServer, PathMatch, PickerKind, Pool, Port, ProcessedParts, RouteMatch, Rule, Snapshot,
-    Timeouts, Tracing, ValueMatch,
+    ListenerRef, ListenerTracing, LoadBalancer, ModelServer, PathMatch, PickerKind, Pool, Port, ProcessedParts, RouteMatch, Rule,
+    Snapshot, Timeouts, Tracing, ValueMatch,
 };
 
 use super::printed::{changed, printed};
@@ -200,7 +200,10 @@ fn requests(out: &mut String, listener: &Listener) {
     if !listener.identity_headers.is_empty() {
         line(out, 3, &format!("identity headers: {}", quoted(&printed(&listener.identity_headers))));
     }
-    if let Some(tracing) = &listener.tracing {
+    if listener.tracing == ListenerTracing::Off {
+        line(out, 3, "tracing: 'off'");
+    }
+    if let ListenerTracing::Own(tracing) = &listener.tracing {
         let Tracing { sampler, collector: Collector { target, protocol, headers, .. }, .. } = &**tracing;
         let backends = match target {
             CollectorTarget::Backends(all) => all.iter().map(|(weight, key)| format!("{weight} x {}", key.endpoints)).collect(),

@@ -153,7 +153,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
             identity_headers: Arc::default(),
             costs: None,
             geo: None,
-            tracing: None,
+            tracing: pailou_snapshot::ListenerTracing::default(),
             routes,
         }),
     );
