@@ -4,7 +4,7 @@ mod headers;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use pailou_snapshot::PathMatch;
 use pailou_telemetry::{
     ids::{SpanId, TraceId},
@@ -83,10 +83,11 @@ impl RequestTrace {
         }
     }
 
-    /// Puts the context for one attempt into its headers; gives the attempt's span.
-    pub(crate) fn begin_attempt(&self, map: &mut HeaderMap) -> SpanId {
+    /// Puts the context for one attempt into its headers, but for forms of which a header `is_edited`; gives the attempt's span.
+    pub(crate) fn begin_attempt(&self, map: &mut HeaderMap, is_edited: impl Fn(&HeaderName) -> bool) -> SpanId {
         let span_id = SpanId::from_random(fastrand::u64(..));
-        headers::inject(map, self.tracer.settings.propagators, self.context_of(span_id), self.span_id);
+        let forms = headers::unedited(self.tracer.settings.propagators, is_edited);
+        headers::inject(map, forms, self.context_of(span_id), self.span_id);
         span_id
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use http::HeaderName;
 use pailou_snapshot::{Listener, ListenerTracing};
 
 use super::{attempt::Attempts, tried::Tried};
@@ -26,7 +27,12 @@ impl Attempts<'_> {
     /// Begins the span of an attempt, and makes it the parent of the endpoint's.
     pub(super) fn begin_span(&mut self, attempt: &Attempt, record: &mut RequestLog) {
         let Some(trace) = &record.trace else { return };
-        let span_id = trace.begin_attempt(&mut self.outgoing.headers);
+        let (rule, own) = (&self.route.entry.rule.filters, &self.route.backend.filters);
+        // Edits of the route go before: a provider elsewhere may be meant to get no context.
+        let is_edited = |name: &HeaderName| {
+            [&rule.request_headers, &own.request_headers].into_iter().flatten().any(|edit| edit.sets(name) || edit.removes(name))
+        };
+        let span_id = trace.begin_attempt(&mut self.outgoing.headers, is_edited);
         if trace.kept.is_none() {
             return;
         }

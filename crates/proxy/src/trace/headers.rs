@@ -49,6 +49,16 @@ pub(super) fn trace_state(map: &HeaderMap) -> String {
     lines.join(",")
 }
 
+/// The forms of which no header `is_edited`.
+pub(super) fn unedited(forms: Propagators, is_edited: impl Fn(&HeaderName) -> bool) -> Propagators {
+    let multiple = [B3_TRACE_ID, B3_SPAN_ID, B3_PARENT_SPAN_ID, B3_SAMPLED];
+    Propagators {
+        has_trace_context: forms.has_trace_context && !is_edited(&TRACEPARENT),
+        has_b3: forms.has_b3 && !is_edited(&B3),
+        has_b3_multiple: forms.has_b3_multiple && !multiple.iter().any(is_edited),
+    }
+}
+
 /// Writes the context of an attempt's span, whose parent is the request's span.
 pub(super) fn inject(map: &mut HeaderMap, forms: Propagators, context: Traceparent, parent: SpanId) {
     let Traceparent { trace_id, span_id, is_sampled, .. } = context;
@@ -129,6 +139,15 @@ mod tests {
         let mut untouched = map(&[("traceparent", "00-0"), ("tracestate", "a=1")]);
         extract(&mut untouched, Propagators::parse("b3").unwrap());
         assert_eq!(untouched.len(), 2);
+    }
+
+    #[test]
+    fn a_form_that_is_edited_is_not_written() {
+        let left = |edited: HeaderName| unedited(all(), |name| *name == edited);
+        assert_eq!(left(TRACEPARENT), Propagators { has_trace_context: false, ..all() });
+        assert_eq!(left(B3), Propagators { has_b3: false, ..all() });
+        assert_eq!(left(B3_SAMPLED), Propagators { has_b3_multiple: false, ..all() });
+        assert_eq!(left(TRACESTATE), all());
     }
 
     #[test]
