@@ -139,7 +139,7 @@ use workers::Workers;
 /// Wait for the log lines of the last requests, once their connections have ended.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Wait for collectors to take the last spans.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval between two looks at whether they are there.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -339,9 +339,12 @@ impl Proxy {
         if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
             tracing::warn!("requests ended without a line in the access log");
         }
-        self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT).await;
-        self.context.tracers.finish(FLUSH_TIMEOUT).await;
-        self.context.shared_limits.stop().await;
+        // Side by side: a pod has 5 s for this.
+        tokio::join!(
+            self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT),
+            self.context.tracers.finish(FLUSH_TIMEOUT),
+            self.context.shared_limits.stop(),
+        );
         self.context.log.close();
         cut
     }

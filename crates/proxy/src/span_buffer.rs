@@ -1,6 +1,6 @@
 //! Spans that wait for the collector: bounded in number and bytes, written by all workers, taken by one task.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, time::Duration};
 
 use pailou_snapshot::SpanBatching;
 use parking_lot::Mutex;
@@ -11,6 +11,14 @@ use tokio::{
 
 /// Spans that wait, in bytes. Beyond it spans are dropped and counted: a slow collector never holds a request up.
 const MAX_BYTES: usize = 4 << 20;
+
+/// Room for the spans of a request that a thread keeps, in bytes.
+const MAX_KEPT: usize = 64 << 10;
+
+thread_local! {
+    /// Spans of the request that ends now.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Spans of one request to the collector, encoded.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,6 +43,8 @@ struct Waiting {
     /// Spans and bytes of `full`.
     full_count: u64,
     full_bytes: usize,
+    /// Spans of the batch that the task sends.
+    sent_count: u64,
     is_closed: bool,
 }
 
@@ -54,19 +64,42 @@ impl SpanBuffer {
         Self { limits, waiting: Mutex::default(), wake: Notify::new() }
     }
 
-    /// Appends `count` spans, which `write` encodes.
+    /// Appends `count` spans, which `write` encodes, outside of the lock that all workers share.
     pub(crate) fn append(&self, count: u64, write: impl FnOnce(&mut Vec<u8>)) -> AppendOutcome {
-        let mut guard = self.waiting.lock();
-        let waiting = &mut *guard;
-        if waiting.is_closed {
-            return AppendOutcome::Closed;
+        let admitted = self.admit(&self.waiting.lock(), count);
+        if admitted != AppendOutcome::Taken {
+            return admitted;
         }
+        ENCODED.with_borrow_mut(|encoded| {
+            encoded.clear();
+            encoded.shrink_to(MAX_KEPT);
+            write(encoded);
+            self.append_encoded(count, encoded)
+        })
+    }
+
+    /// Whether there is room for `count` spans.
+    fn admit(&self, waiting: &Waiting, count: u64) -> AppendOutcome {
         let waits = waiting.full_count + waiting.current.count;
         let bytes = waiting.full_bytes + waiting.current.spans.len();
-        if waits + count > self.limits.max_queue_size as u64 || bytes >= MAX_BYTES {
-            return AppendOutcome::Full;
+        if waiting.is_closed {
+            AppendOutcome::Closed
+        } else if waits + count > self.limits.max_queue_size as u64 || bytes >= MAX_BYTES {
+            AppendOutcome::Full
+        } else {
+            AppendOutcome::Taken
         }
-        write(&mut waiting.current.spans);
+    }
+
+    fn append_encoded(&self, count: u64, encoded: &[u8]) -> AppendOutcome {
+        let mut guard = self.waiting.lock();
+        let waiting = &mut *guard;
+        // Other workers may have taken the room meanwhile.
+        let admitted = self.admit(waiting, count);
+        if admitted != AppendOutcome::Taken {
+            return admitted;
+        }
+        waiting.current.spans.extend_from_slice(encoded);
         waiting.current.count += count;
         // The task is woken for the first and for a batch, not for each: a wake-up costs more than a span.
         let is_first = waiting.since.is_none();
@@ -94,6 +127,7 @@ impl SpanBuffer {
                 if let Some(batch) = waiting.full.pop_front() {
                     waiting.full_count -= batch.count;
                     waiting.full_bytes -= batch.spans.len();
+                    waiting.sent_count = batch.count;
                     return Some(batch);
                 }
                 if waiting.is_closed {
@@ -115,10 +149,15 @@ impl SpanBuffer {
         self.wake.notify_one();
     }
 
-    /// Spans that wait.
-    pub(crate) fn len(&self) -> u64 {
+    /// Ends the batch that [`Self::next`] gave: it is counted, whatever became of it.
+    pub(crate) fn settle(&self) {
+        self.waiting.lock().sent_count = 0;
+    }
+
+    /// Spans that wait, and those of the batch under way.
+    pub(crate) fn unsent(&self) -> u64 {
         let waiting = self.waiting.lock();
-        waiting.full_count + waiting.current.count
+        waiting.full_count + waiting.current.count + waiting.sent_count
     }
 
     /// Time for a batch.
@@ -165,7 +204,9 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert_eq!(buffer.next().await.unwrap(), SpanBatch { spans: vec![3], count: 1 });
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
-        assert_eq!(buffer.len(), 0);
+        assert_eq!(buffer.unsent(), 1, "the last is under way");
+        buffer.settle();
+        assert_eq!(buffer.unsent(), 0);
     }
 
     #[tokio::test(start_paused = true)]

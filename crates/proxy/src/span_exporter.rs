@@ -30,6 +30,8 @@ use crate::{
 
 /// Pauses before a batch is sent again, the first and the longest; chance shortens each by up to a half.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Longest pause that a collector may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Output of the compression made at once, in bytes.
 const OUTPUT: usize = 16 << 10;
 
@@ -41,6 +43,8 @@ pub(crate) struct SpanExporter {
     /// Dropped at the end of the task, which the process's end waits for.
     _running: watch::Sender<()>,
     has_failed: bool,
+    /// When the collector wants the next request, where it said so.
+    not_before: Option<Instant>,
 }
 
 impl SpanExporter {
@@ -49,13 +53,13 @@ impl SpanExporter {
         let client = CollectorClient::new(&tracer.settings.collector, dns);
         let (running, ended) = watch::channel(());
         let context = Arc::downgrade(context);
-        tasks.spawn(Self { tracer, context, client, _running: running, has_failed: false }.run());
+        tasks.spawn(Self { tracer, context, client, _running: running, has_failed: false, not_before: None }.run());
         ended
     }
 
     /// Sends batches until the buffer is closed and empty.
     async fn run(mut self) {
-        while let Some(batch) = self.tracer.buffer.next().await {
+        while let Some(batch) = self.next().await {
             let count = batch.count;
             match self.export(batch).await {
                 Ok(rejected) => {
@@ -70,7 +74,16 @@ impl SpanExporter {
                     self.tracer.stats.dropped(reason, count);
                 }
             }
+            self.tracer.buffer.settle();
         }
+    }
+
+    /// The next batch, not before the collector wants one; until then spans wait in the buffer.
+    async fn next(&mut self) -> Option<SpanBatch> {
+        if let Some(not_before) = self.not_before.take() {
+            sleep_until(not_before).await;
+        }
+        self.tracer.buffer.next().await
     }
 
     /// Sends a batch, again as long as its time lasts and the collector may take it later.
@@ -89,9 +102,15 @@ impl SpanExporter {
                 Err(_) => ExportFailure::Late(self.tracer.buffer.export_timeout()),
             };
             self.report(&failure);
-            let pause = failure.retry_after().unwrap_or_else(|| backoff.mul_f64(0.5 + fastrand::f64() / 2.0));
-            let again = Instant::now().checked_add(pause).filter(|again| *again < deadline);
-            let (true, Some(again)) = (failure.is_retryable(), again) else { return Err(failure) };
+            if !failure.is_retryable() {
+                return Err(failure);
+            }
+            let asked = failure.retry_after();
+            let again = Instant::now() + pause(asked, backoff);
+            if again >= deadline {
+                self.not_before = asked.map(|_| again);
+                return Err(failure);
+            }
             backoff = (backoff * 2).min(RETRY_BACKOFF.1);
             sleep_until(again).await;
         }
@@ -143,6 +162,12 @@ impl SpanExporter {
     }
 }
 
+/// The pause after a failure: what the collector asked for, and no less than the backoff.
+fn pause(asked: Option<Duration>, backoff: Duration) -> Duration {
+    let own = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
+    asked.map_or(own, |asked| asked.min(MAX_RETRY_AFTER).max(own))
+}
+
 /// Compresses a message.
 fn gzip(message: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzipEncoder::new(Level::Fastest.into());
@@ -161,5 +186,20 @@ fn gzip(message: &[u8]) -> io::Result<Vec<u8>> {
         if is_done {
             return Ok(output);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_cannot_ask_for_requests_without_a_pause_or_for_none_at_all() {
+        let second = Duration::from_secs(1);
+        for asked in [None, Some(Duration::ZERO)] {
+            assert!((second / 2..=second).contains(&pause(asked, second)), "{asked:?}");
+        }
+        assert_eq!(pause(Some(second * 7), second), second * 7);
+        assert_eq!(pause(Some(Duration::MAX), second), MAX_RETRY_AFTER);
     }
 }

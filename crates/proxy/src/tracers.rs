@@ -113,7 +113,7 @@ impl Tracers {
             }
         };
         if time::timeout(within, all).await.is_err() {
-            let left: u64 = running.iter().map(|it| it.tracer.buffer.len()).sum();
+            let left: u64 = running.iter().map(|it| it.tracer.buffer.unsent()).sum();
             self.stats.dropped(DropReason::Shutdown, left);
             tracing::warn!(waiting = left, "the gateway ends before the collector has all spans");
         }
