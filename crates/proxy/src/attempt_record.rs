@@ -35,4 +35,6 @@ pub(crate) struct AttemptRecord {
     pub(crate) status: Option<StatusCode>,
     /// Why there is none.
     pub(crate) flag: Option<Flag>,
+    /// The response goes on to the client, and the attempt ends with the request.
+    pub(crate) is_relayed: bool,
 }

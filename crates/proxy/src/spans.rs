@@ -119,7 +119,8 @@ impl Request<'_> {
 
     fn append_error(&self, span: &mut SpanWriter<'_>) {
         let Self { record, .. } = self;
-        let is_server_error = record.status.is_none_or(|status| status.is_server_error());
+        // A client that leaves before the head is no error of the gateway's.
+        let is_server_error = record.status.map_or(record.flag != Some(Flag::ClientGone), |status| status.is_server_error());
         // One that broke off after its head, unless the client left.
         let is_broken = record.flag.is_some_and(|flag| flag != Flag::ClientGone) && record.status.is_some_and(|it| it.is_success());
         match (record.flag, record.status) {
@@ -135,9 +136,7 @@ impl Request<'_> {
     fn append_client(&self, out: &mut Vec<u8>, number: usize) {
         let Self { record, trace, kept, .. } = self;
         let Some(attempt) = record.attempt_records.get(number) else { return };
-        let is_last = number + 1 == record.attempt_records.len();
-        // The response of the last one went on to the client.
-        let is_relayed = is_last && attempt.status.is_some();
+        let is_relayed = attempt.is_relayed;
         let start = self.start_of(attempt);
         let took = attempt.took.filter(|_| !is_relayed).map(|took| start.saturating_add(nanos(took)));
         let head = SpanHead {
@@ -168,7 +167,8 @@ impl Request<'_> {
             if let Some(call) = &call {
                 call.append(attributes);
             }
-            let flag = attempt.flag.or(if is_relayed { record.flag } else { None });
+            // One that was under way at the request's end ended with it.
+            let flag = attempt.flag.or(if is_relayed || attempt.took.is_none() { record.flag } else { None });
             match (flag, attempt.status) {
                 (Some(flag), _) => attributes.text("error.type", flag.code()),
                 (None, Some(status)) if status.is_client_error() || status.is_server_error() => {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Chosen,
     answer::{Answer, BackendResponse},
-    envoy_headers,
+    attempt_span, envoy_headers,
     outgoing::Outgoing,
     replay::ReplayBody,
     request_id,
@@ -106,6 +106,7 @@ impl Attempts<'_> {
         let Uncertain { attempts: Some(attempts), record } = &mut uncertain else { return Err(stopped()) };
         let Certain { response, attempt, retry, admitted } = attempts.try_endpoints(clocks, record).await?;
         let Some(attempts) = uncertain.attempts.take() else { return Err(stopped()) };
+        attempt_span::relayed(uncertain.record);
         let prefill = attempts.target.plan.and_then(|plan| plan.sidecars);
         let (body, picked) = (attempts.body.into_remains(), attempts.target.selection.into_picked());
         let guards = Guards::new(attempts.permit, retry, attempt, body, picked).prefilling(prefill).counting(admitted);

@@ -48,6 +48,7 @@ impl Attempts<'_> {
             target_model: target.target_model.clone(),
             status: None,
             flag: None,
+            is_relayed: false,
         };
         record.attempt_records.push(of_attempt);
     }
@@ -59,5 +60,12 @@ impl Tried {
         let Some(attempt) = record.attempt_records.last_mut() else { return };
         attempt.took = Some(attempt.started.elapsed());
         (attempt.status, attempt.flag) = (self.status(), self.flag());
+    }
+}
+
+/// Has the span of the attempt that was made last go on to the end of its response.
+pub(super) fn relayed(record: &mut RequestLog) {
+    if let Some(attempt) = record.attempt_records.last_mut() {
+        attempt.is_relayed = true;
     }
 }
