@@ -10,15 +10,18 @@ use crate::{
     request_input::ReadBody,
 };
 
-/// Refuses a model call to a pool whose body was not understood. Requests to other paths pass as they are, unless engines of the pool hand KV
-/// cache over (`is_apart`): any body can name hosts to fetch it from.
+/// Refuses a model call to a pool whose body was not understood. Requests to other paths pass as they are, unless engines of the pool may hand
+/// KV cache over (`is_apart`): a body to a path that is not known can name hosts to fetch it from.
 ///
 /// # Errors
 /// 415 for a content coding or a content type that cannot be read; 400 for a body that is not of its kind.
 pub(super) fn check(outgoing: &Outgoing, call: Option<&ReadBody>, is_apart: bool) -> Result<(), Error> {
     let is_call = outgoing.method == Method::POST && Api::from_path(outgoing.path()).is_some_and(names_model_of_pool);
-    let error = call.and_then(|call| call.scan.as_ref()?.as_ref().err());
-    if let Some(error) = error.filter(|error| is_call || is_apart && may_have_members(error)) {
+    let is_other = || is_apart && Api::from_path(outgoing.path()).is_none();
+    if let Some(call) = call
+        && let Some(Err(error)) = &call.scan
+        && (is_call || is_other() && may_have_members(error, call.text()))
+    {
         return Err(malformed(error));
     }
     if !is_call {
@@ -40,9 +43,13 @@ pub(super) fn check(outgoing: &Outgoing, call: Option<&ReadBody>, is_apart: bool
     }
 }
 
-/// Whether a body that is not understood here may be an object to a more lenient reader.
-fn may_have_members(error: &BodyError) -> bool {
-    matches!(error, BodyError::Json(error) if !matches!(error, ScanError::Empty | ScanError::NotObject))
+/// Whether a body that is not understood here may be an object to a more lenient reader, perhaps in UTF-16 or after a byte order mark.
+fn may_have_members(error: &BodyError, text: &[u8]) -> bool {
+    match error {
+        BodyError::Json(ScanError::Empty) | BodyError::Form(_) => false,
+        BodyError::Json(ScanError::NotObject) => !text.trim_ascii_start().first().is_none_or(u8::is_ascii_graphic),
+        BodyError::Json(_) => true,
+    }
 }
 
 /// The error for a body that is not of the kind that it says: model servers, too, answer 400.

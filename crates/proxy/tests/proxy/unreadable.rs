@@ -72,12 +72,17 @@ async fn other_requests_to_a_pool_pass_as_they_are() {
     for (path, headers, body) in [
         ("/tokenize", JSON, &wide[..]),
         ("/detokenize", "content-type: application/octet-stream\r\n", BODY.as_bytes()),
-        ("/generate", JSON, &wide),
         ("/upload", "content-encoding: compress\r\n", BODY.as_bytes()),
         ("/v1/files", JSON, b"["),
     ] {
         let answer = post(&gateway, path, &format!("{headers}x-sim-echo: 1\r\n"), body).await;
         assert!(answer.contains("x-sim-server: a\r\n"), "{path}: {answer}");
+    }
+    // An engine may read it, and there hosts to fetch KV cache from.
+    let big_endian = BODY.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for body in [wide, big_endian, [b"\xef\xbb\xbf", BODY.as_bytes()].concat()] {
+        let answer = post(&gateway, "/generate", JSON, &body).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
     for path in ["/health", "/metrics"] {
         let answer = gateway.ask(&format!("GET {path} HTTP/1.1\r\nhost: a.test\r\ncontent-type: text/html")).await;
