@@ -67,6 +67,7 @@ mod response_cost;
 mod response_edit;
 mod retained;
 mod rewrite;
+mod running_call;
 pub mod runtime;
 pub mod server;
 mod session_record;

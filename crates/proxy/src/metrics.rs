@@ -21,7 +21,6 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub(crate) use self::by_model::RunningCall;
 pub(crate) use self::prefills::PrefillOutcome;
 use self::{
     by_model::ByModel,
@@ -36,6 +35,7 @@ use crate::{
     error::Flag,
     request_record::RequestRecord,
     response_cost::UnknownCost,
+    running_call::RunningCall,
     server::{HandshakeReason, Violation},
     session_record::SessionRecord,
 };

@@ -15,8 +15,8 @@ use crate::{
     attempt_record::AttemptRecord,
     cluster::ClusterState,
     error::{Error, Flag},
-    metrics::RunningCall,
     receipt_trail::Trail,
+    running_call::RunningCall,
     trace::{KeptTrace, RequestTrace},
 };
 

@@ -1,17 +1,12 @@
 //! Series by model.
 
-use std::{
-    fmt,
-    hash::Hash,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use hashbrown::Equivalent;
 use pailou_ai::{Api, Dialect};
 
 use super::{bounded::Bounded, model_series::ModelSeries};
-use crate::request_record::RequestRecord;
+use crate::{request_record::RequestRecord, running_call::RunningCall};
 
 /// Models that have series of their own; those beyond share one. As many as the reference endpoint picker has.
 const MAX_MODELS: usize = 1_000;
@@ -91,9 +86,7 @@ impl ByModel {
     /// Counts a request that goes to an endpoint now, until the guard is dropped.
     pub(super) fn begin(&self, record: &RequestRecord) -> Option<RunningCall> {
         let name = ModelName::of(record)?;
-        let series = self.0.with(&name, || name.to_key(), Arc::clone);
-        series.running.fetch_add(1, Relaxed);
-        Some(RunningCall(series))
+        Some(self.0.with(&name, || name.to_key(), |series| RunningCall::begin(&series.running)))
     }
 
     /// All of them, in the order of their labels.
@@ -105,14 +98,5 @@ impl ByModel {
         });
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         all
-    }
-}
-
-/// A request for a model under way: counted until this is dropped.
-pub(crate) struct RunningCall(Arc<ModelSeries>);
-
-impl Drop for RunningCall {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! Counters of the requests for one model.
 
 use std::{
-    sync::{OnceLock, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ pub(super) const FAILURES: [&str; 3] = ["cancelled", "4xx", "5xx"];
 #[derive(Default)]
 pub(super) struct ModelSeries {
     /// Requests under way.
-    pub(super) running: AtomicU64,
+    pub(super) running: Arc<AtomicU64>,
     succeeded: Durations,
     /// Made for the first one that fails.
     failed: OnceLock<Box<[Durations; FAILURES.len()]>>,
