@@ -127,7 +127,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// What of an EnvoyProxy is acted on without a cluster.
+/// Fields of an EnvoyProxy that are acted on without a cluster.
 pub(crate) fn without_cluster(proxy: &EnvoyProxy) -> String {
     let text = "is about proxies in a cluster: without one nothing but its geoIP and telemetry.tracing is acted on";
     let mut fields = unsupported(proxy);

@@ -25,7 +25,7 @@ use crate::wait;
 /// Path of gRPC's method.
 const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// How a collector answers.
+/// Answer of a collector.
 #[derive(Clone, Debug)]
 pub enum Mood {
     /// It takes all.

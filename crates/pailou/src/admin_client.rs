@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// How long the endpoint may take for each piece of its answer.
+/// Time that the endpoint may take for each piece of its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for the receipt of a request that has yet to come.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(250);

@@ -22,9 +22,9 @@ use crate::{
 const JSON: &str = "application/json";
 /// Longest document of a request to explain, in bytes: its body with escapes, and its headers.
 const MAX_DOCUMENT: usize = 2 * MAX_BODY;
-/// How long an operator waits for a request: less than a connection may live.
+/// Longest wait of an operator for a request: less than a connection may live.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(240);
-/// How long it may take to come.
+/// Time within which it is to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a path tells of single requests.

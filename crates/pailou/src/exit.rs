@@ -85,7 +85,7 @@ pub(crate) enum Error {
     TelemetryVariable {
         /// The variable.
         variable: String,
-        /// What is wrong, and the remedy.
+        /// The fault, and the remedy.
         problem: String,
     },
     /// The admin endpoint of a gateway does not answer.

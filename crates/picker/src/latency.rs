@@ -1,4 +1,4 @@
-//! How long an engine takes for a request: learnt from its answers, so that requests with objectives go where these are kept.
+//! Times that engines take for requests: learnt from its answers, so that requests with objectives go where these are kept.
 //!
 //! Two times, each a sum of figures that a pick sees: to the first token (a constant, tokens that await prefill, requests in the queue, requests
 //! that run) and for each further token (a constant, requests that run, the KV cache in use). Recursive least squares find what each figure
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// Figures that a time is a sum of.
 const FIGURES: usize = 4;
-/// What remains of an answer's weight at the next one: of some 200 answers the last ones count.
+/// Share of an answer's weight that remains at the next one: of some 200 answers the last ones count.
 const FADING: f64 = 0.995;
 /// Uncertainty of a new model about what a figure adds, in square seconds; also its bound, as it grows while answers are all alike.
 const UNCERTAINTY: f64 = 100.0;
@@ -25,7 +25,7 @@ const SLACK: f64 = 0.1;
 const TOKENS: f32 = 4096.0;
 const REQUESTS: f32 = 16.0;
 
-/// What a pick saw of an endpoint.
+/// Figures of an endpoint that a pick saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct LoadFigures {
     /// Tokens that the engine has to compute before the request's first one: its own and those of requests before it.

@@ -58,7 +58,7 @@ impl ObjectiveCounts {
         count(&self.further_token, objective.further_token, took);
     }
 
-    /// How many there were.
+    /// Their numbers.
     pub(crate) fn totals(&self) -> ObjectiveTotals {
         let read = |counts: &[AtomicU64; 2]| [counts[0].load(Relaxed), counts[1].load(Relaxed)];
         let ([ttft_kept, ttft_missed], [tpot_kept, tpot_missed]) = (read(&self.first_token), read(&self.further_token));

@@ -23,7 +23,7 @@ pub struct PoolReport {
     pub endpoints: Vec<EndpointReport>,
     /// Its queue, if its requests wait.
     pub queue: Option<QueueReport>,
-    /// How full its endpoints are, 0 to 1; 1 where it has none.
+    /// Fullness of its endpoints, 0 to 1; 1 where it has none.
     pub saturation: f32,
     /// Requests with objectives, by whether these were kept.
     pub objectives: ObjectiveTotals,

@@ -27,7 +27,7 @@ const MOST_KEPT: usize = 4096;
 pub struct Receipt {
     /// How the pool chooses.
     pub strategy: RoutingStrategy,
-    /// How full the pool was: 1 has no room anywhere.
+    /// Fullness of the pool: 1 has no room anywhere.
     pub saturation: f32,
     /// The endpoint that served, as an index into `scored`; above 0 after a failover.
     pub chosen: usize,

@@ -102,7 +102,7 @@ impl Candidate {
         self.score = -again * (1.0 + delayed) - own * delayed - spread - QUEUE * queue - KV * load.kv + fastrand::f32() * TIE;
     }
 
-    /// What an endpoint's times depend on, for a request with so many tokens in its prompt.
+    /// Figures that an endpoint's times depend on, for a request with so many tokens in its prompt.
     pub(crate) fn figures(&self, prompt_tokens: f32) -> LoadFigures {
         let own = (prompt_tokens - self.likely as f32 / BYTES_PER_TOKEN).max(0.0);
         let Load { waiting, running, kv, .. } = self.load;

@@ -18,7 +18,7 @@ const MOST_TOKENS: f32 = 16_777_216.0;
 pub(crate) struct Timed {
     objective: Objective,
     prompt_tokens: f32,
-    /// What the pick saw of the endpoint.
+    /// The endpoint's figures that the pick saw.
     figures: LoadFigures,
     /// Tokens of it that are to be computed there.
     own_tokens: u64,
@@ -75,7 +75,7 @@ impl Timed {
         self.release(&endpoint.record);
         let Some(sent_at) = self.sent_at.filter(|_| is_stream && self.first_token_at.is_none()) else { return };
         let took = now.saturating_duration_since(sent_at);
-        // What another endpoint took says nothing of this one.
+        // Another endpoint's time says nothing of this one's.
         if !self.is_prefilled_elsewhere {
             endpoint.latency.learn_first_token(self.figures, took);
         }

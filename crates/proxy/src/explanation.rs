@@ -1,4 +1,4 @@
-//! What would happen to a request, without sending it: listener, rule, those beaten, filters, backends, and the ranking of a pool.
+//! Explains a request without sending it: listener, rule, those beaten, filters, backends, and the ranking of a pool.
 //!
 //! JSON form `pailou.explanation/v1`. It holds names of the configuration, and of the request's own parts method, host, path and model.
 

@@ -73,7 +73,7 @@ impl Guards {
             && record.flag.is_none()
             && record.status.is_some_and(|status| !status.is_server_error())
         {
-            // What came from another endpoint says nothing of this one's cache.
+            // A prefill at another endpoint says nothing of this one's cache.
             let here = record.usage.filter(|_| record.prefill_endpoint.is_none());
             picked.finished(here.and_then(|usage| usage.cached_tokens), record.generated_tokens());
             picked.counted(record.usage.map_or(0, |usage| usage.input_tokens));

@@ -299,7 +299,7 @@ impl Proxy {
         }
     }
 
-    /// What would happen to a request now, as JSON. `None` before the first configuration.
+    /// Explains a request as it would be served now, as JSON. `None` before the first configuration.
     ///
     /// # Errors
     /// It is no request that a gateway could get.

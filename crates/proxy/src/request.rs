@@ -187,7 +187,6 @@ async fn serve(
     let context = &connection.worker.context;
     record.host = head.host.clone();
     let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::Stopped, "the gateway is not configured yet"))?;
-
     if head.host.ends_with('.') {
         listener::strip_host_dot(&runtime, connection, head);
         record.host = head.host.clone();

@@ -137,7 +137,7 @@ impl SpanBuffer {
             };
             match due {
                 None => self.wake.notified().await,
-                // Whatever ends the wait, the loop looks again.
+                // The loop looks again, for any end of the wait.
                 Some(due) => drop(time::timeout_at(due, self.wake.notified()).await),
             }
         }

@@ -83,7 +83,7 @@ impl Request<'_> {
         });
     }
 
-    /// What the gateway knows of a request by names of its own.
+    /// Facts of a request by names of the gateway's own.
     fn append_gateway(&self, span: &mut SpanWriter<'_>) {
         let record = self.record;
         let attributes = span.attributes();

@@ -303,7 +303,7 @@ impl Engine {
         seq.computed = hit;
         seq.published = found / block_size;
         if seq.cached_tokens.is_none() {
-            // What another engine has sent counts as cached, as in vLLM.
+            // Blocks that another engine has sent count as cached, as in vLLM.
             seq.cached_tokens = Some(hit.min(seq.request.prompt_tokens));
             self.totals.prefix_queries += u64::from(seq.request.prompt_tokens);
             self.totals.prefix_hits += u64::from(found.min(seq.request.prompt_tokens));

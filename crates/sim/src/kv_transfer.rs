@@ -113,7 +113,7 @@ impl Transfer {
     /// Reads a request's part, and waits for its prompt where that comes from another engine.
     ///
     /// # Errors
-    /// What the engine's role needs is missing; the other engine is silent, or does not have the prompt.
+    /// A member that the engine's role needs is missing; the other engine is silent, or does not have the prompt.
     pub(crate) async fn begin(app: &Arc<App>, call: &Call) -> Result<Self, ApiError> {
         let Some(settings) = &app.config.kv_transfer else { return Ok(Self::None) };
         let members: Members = call.json()?;

@@ -27,7 +27,7 @@ pub struct Pool {
     pub kv_events: Option<KvEvents>,
     /// How requests wait while it is saturated; `None` if they do not.
     pub queueing: Option<Queueing>,
-    /// How its endpoints that prefill serve those that decode, where it has such; `None` if they do not.
+    /// Protocol by which its endpoints that prefill serve those that decode, where it has such; `None` if they do not.
     pub disaggregation: Option<Disaggregation>,
 }
 
@@ -38,7 +38,7 @@ pub struct Disaggregation {
     pub connector: KvConnector,
     /// Fewest tokens of a prompt that are worth another endpoint's prefill: those that the endpoint that decodes has not cached.
     pub min_uncached_tokens: u32,
-    /// How long a prefill takes at the most.
+    /// Longest time of a prefill.
     pub prefill_timeout: Duration,
     /// Port of SGLang's bootstrap server at endpoints that prefill.
     pub bootstrap_port: u16,

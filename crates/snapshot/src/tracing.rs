@@ -39,7 +39,7 @@ pub struct Tracing {
 pub struct Collector {
     /// Its place.
     pub target: CollectorTarget,
-    /// How it is spoken to.
+    /// Protocol that it speaks.
     pub protocol: OtlpProtocol,
     /// Headers of every request to it. Credentials are among them: their values are marked as sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,

@@ -65,7 +65,7 @@ pub struct ExportResponse {
 /// Spans that a collector did not take, which are not sent again.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PartialSuccess {
-    /// How many.
+    /// Their number.
     #[prost(int64, tag = "1")]
     pub rejected_spans: i64,
     /// Why.

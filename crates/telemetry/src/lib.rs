@@ -1,4 +1,4 @@
-//! What the gateway reports about a request after it has ended: traces and routing receipts.
+//! Reports about requests that have ended: traces and routing receipts.
 //!
 //! Without IO and without a runtime: the proxy fills the data in, and sends or serves it.
 //!

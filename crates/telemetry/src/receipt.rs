@@ -102,7 +102,7 @@ pub struct RuleMatch<'a> {
     pub beaten: Vec<BeatenRule>,
     /// Number of further matches of the host whose path is another.
     pub others: usize,
-    /// What is missing in `beaten`, and why.
+    /// Reason why `beaten` is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
 }
@@ -135,9 +135,9 @@ pub struct Model<'a> {
 pub struct Pick<'a> {
     /// `namespace/name` of the InferencePool.
     pub pool: &'a str,
-    /// How the pool chooses: `load` or `prefix-cache`; `external` where another picker did, which gives no reasons.
+    /// The pool's strategy: `load` or `prefix-cache`; `external` where another picker did, which gives no reasons.
     pub strategy: &'static str,
-    /// How full the pool was: 1 has no room anywhere.
+    /// Fullness of the pool: 1 has no room anywhere.
     pub saturation: f32,
     /// Number of endpoints that were judged.
     pub judged: usize,
@@ -151,7 +151,7 @@ pub struct Pick<'a> {
     pub runner_up: Option<&'a str>,
     /// The greatest share of the prompt that any of them had cached, 0 to 1.
     pub best_prefix: f32,
-    /// What decided.
+    /// The figure that decided.
     pub why: &'static str,
 }
 

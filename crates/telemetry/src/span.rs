@@ -35,7 +35,7 @@ pub enum SpanKind {
     Client,
 }
 
-/// What every span has.
+/// Data that every span has.
 #[derive(Clone, Copy, Debug)]
 pub struct SpanHead<'a> {
     /// Its trace.

@@ -51,7 +51,7 @@ impl Traceparent {
         let is_whole = match (&fixed[..2], &value[LENGTH..]) {
             (b"00", rest) => rest.is_empty(),
             (b"ff", _) => false,
-            // What later versions add comes after another hyphen.
+            // Additions of later versions come after another hyphen.
             (_, rest) => rest.first().is_none_or(|&byte| byte == b'-'),
         };
         let has_capitals = fixed.iter().any(u8::is_ascii_uppercase);

@@ -135,7 +135,7 @@ async fn a_long_prompt_is_computed_by_one_engine_and_answered_by_another() {
             for count in ["prompt_tokens", "completion_tokens", "total_tokens"] {
                 assert_eq!(usage(&reply)[count], usage(&whole)[count], "{connector:?}: {count}");
             }
-            // What the engine that prefills had cached, not what came over the network.
+            // Tokens that the engine that prefills had cached, not those that came over the network.
             let cached = usage(&reply)["prompt_tokens_details"]["cached_tokens"].as_u64().expect("cached tokens");
             if connector == KvConnector::Nixl {
                 assert_eq!(cached > 0, number > 0, "{}", usage(&reply));
@@ -164,7 +164,7 @@ async fn a_long_prompt_is_computed_by_one_engine_and_answered_by_another() {
         let log = gateway.access_log();
         for (line, cached) in log.iter().zip([0, 1]) {
             assert_eq!((&line["endpoint"], &line["prefill_endpoint"]), (&json!("qwen-1"), &json!("qwen-0")), "{connector:?}");
-            // What the engine that prefills had cached, not what came over the network.
+            // Tokens that the engine that prefills had cached, not those that came over the network.
             let hit = line["cached_tokens"].as_u64().unwrap_or_default();
             assert_eq!(u64::from(hit > 0), cached, "{connector:?}: {line}");
         }

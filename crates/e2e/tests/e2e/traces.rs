@@ -175,7 +175,7 @@ async fn the_backend_gets_the_attempts_span_as_its_parent() {
     assert_eq!(echo.received("traceparent"), format!("00-{TRACE}-{}-01", clients[0].span_id));
     assert_eq!((echo.received("tracestate"), echo.received("baggage")), ("vendor=1".into(), "user=1".into()));
     assert_eq!(server.trace_state, "vendor=1");
-    // What is not valid begins a trace anew, and its state is nobody's.
+    // An invalid parent begins a trace anew, and its state is nobody's.
     let call = Call::chat("qwen", "hello").echo().header("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01");
     let echo = call.header("tracestate", "vendor=1").send(gateway.http()).await;
     let parent = echo.received("traceparent");

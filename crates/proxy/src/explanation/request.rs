@@ -50,7 +50,7 @@ pub(super) struct ReadRequest {
     pub(super) head: Head,
     pub(super) port: u16,
     pub(super) body: Vec<u8>,
-    /// What the body says, where it is understood.
+    /// Contents of the body, where it is understood.
     pub(super) scan: Option<Scan>,
 }
 

@@ -158,7 +158,7 @@ impl<'a> PoolTarget<'a> {
 }
 
 impl PoolTarget<'_> {
-    /// How another endpoint may prefill for the one that is picked.
+    /// Plan by which another endpoint may prefill for the one that is picked.
     fn plan(&mut self, picked: &Picked, outgoing: &Outgoing) -> Option<Box<Plan>> {
         let ClusterKind::Pool(pool) = &self.settings.cluster.kind else { return None };
         let call = self.call?;

@@ -53,7 +53,7 @@ pub(super) struct Target {
     pub(super) set_cookie: Option<HeaderValue>,
     /// An endpoint picker that is to hear of the response. Apart: a target without one is half as large.
     pub(super) listener: Option<Box<Listener>>,
-    /// How another endpoint may prefill. Apart, as the listener.
+    /// Plan by which another endpoint may prefill. Apart, as the listener.
     pub(super) plan: Option<Box<Plan>>,
     /// The body goes without what the client says of other engines' KV cache, which it has.
     pub(super) takes_transfer: bool,

@@ -31,7 +31,7 @@ pub(super) struct Failed {
 }
 
 impl Tried {
-    /// How the endpoint fared.
+    /// Outcome at the endpoint.
     pub(super) fn outcome(&self) -> AttemptOutcome {
         match self {
             Self::Answered(response) => AttemptOutcome::of(response.head.status),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::exchange::lost;
 use crate::reply::ApiError;
 
-/// How long a prompt is held.
+/// Time for which a prompt is held.
 const LEASE: Duration = Duration::from_secs(30);
 /// Prompts that are held at the same time.
 const MAX_HELD: usize = 65_536;

@@ -71,7 +71,7 @@ pub(crate) enum Why {
 /// A failure after which another endpoint may do.
 pub(crate) struct LegFailure {
     pub(crate) detail: String,
-    /// How the endpoint fared.
+    /// Outcome at the endpoint.
     pub(crate) outcome: AttemptOutcome,
     /// Its answer, where that is a client error.
     pub(crate) response: Option<Box<BackendResponse>>,
