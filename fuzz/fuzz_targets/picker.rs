@@ -74,7 +74,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     for decoded in parse(OBJECTS.as_bytes(), "-", &NamespaceName::try_from("default").expect("a name")).objects {
         store.upsert(Entry::new(decoded, "-".into())).expect("room");
     }
-    let picker = Arc::new(EndpointPicker::new(runtime.handle()));
+    let picker = Arc::new(EndpointPicker::new(runtime.handle(), Default::default()));
     picker.update(one_pool(&store, None, "default", "p"), None);
     let limits = Limits { max_body: MAX_BODY, body_memory: 4 * MAX_BODY as u64, max_endpoints: 4 };
     let calls = Calls::new(picker.clone(), &limits);
