@@ -22,6 +22,7 @@ mod endpoint;
 mod exact_figures;
 mod exact_prefixes;
 mod failures;
+mod judgement;
 mod kv_events;
 mod latency;
 mod load;

@@ -2,20 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use pailou_snapshot::{Criticality, RoutingStrategy};
+use pailou_snapshot::Criticality;
 
 use crate::{
-    candidates::{
-        MOST_RANKED, Prefixes, apply, are_others_there, assume_home, eligible, measure, rank, saturation, saturation_of_pool,
-        strain,
-    },
+    candidates::{MOST_RANKED, eligible, rank, saturation_of_pool},
     endpoint::{Members, PoolEndpoint},
+    judgement::{PromptLookup, judge_all, measure_all},
     load::Tokens,
     pick_request::{PickError, PickRequest},
     picked::{ExactPick, Picked, Reservation, Seen},
     prefix::Chain,
-    rendezvous::Beginning,
-    score::{Candidate, Rivals},
+    score::Candidate,
     state::Shared,
     timed::Timed,
 };
@@ -47,25 +44,26 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
     }
     let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
     // A request that waits may look many times in vain, which is to cost no look at its prompt.
+    let saturated = PickError::Saturated { retry_after: RETRY_AFTER };
     if is_gated && gate == Gate::Turn && saturation_of_pool(&members, request, most, now).ok_or(PickError::NoEndpoints)? >= 1.0 {
-        return Err(PickError::Saturated { retry_after: RETRY_AFTER });
+        return Err(saturated);
     }
-    let has_prefixes = members.pool.strategy == RoutingStrategy::PrefixCache;
-    let chain =
-        if has_prefixes { members.index.chain(request.model, request.cache_salt, request.prompt) } else { Chain::default() };
-    let beginning =
-        (has_prefixes && !request.prompt.is_empty()).then(|| Beginning::new(request.model, request.cache_salt, request.prompt));
-    let matches = members.index.matches(&chain);
-    let exact = request.tokens.and_then(|prompt| Some((shared.exact.load_full()?, prompt)));
-    let cached = exact.as_ref().map(|(exact, prompt)| exact.cached_tokens(prompt, now)).unwrap_or_default();
-    let prefixes = Prefixes { request, matches, cached, beginning };
+    let PromptLookup { prefixes, chain, exact } = PromptLookup::new(shared, &members, request, now);
     let mut candidates = eligible(&members, &prefixes, now);
     let tokens = Tokens::estimate(request.input_bytes, request.max_tokens);
+    let is_sheddable = request.criticality == Criticality::Sheddable;
     // A place is taken only as it was judged. The gate lets those that have lost one judge anew in turns.
     let mut held = None;
     let mut attempt = 1;
     let saturation = loop {
-        let saturation = weigh(&members, &prefixes, &mut candidates, is_gated, now)?;
+        let saturation = measure_all(&members, &prefixes, &mut candidates, most, now).ok_or(PickError::NoEndpoints)?;
+        if saturation >= 1.0 && (is_sheddable || is_gated) {
+            return Err(saturated);
+        }
+        // In a queue a request that is refused for its objective would hold up those behind it, though there is room.
+        if !judge_all(&members, &prefixes, &mut candidates, (is_gated, most)) && is_sheddable && !is_gated {
+            return Err(saturated);
+        }
         rank(&mut candidates);
         let best = &candidates[0];
         let in_flight = &members.endpoints[best.member as usize].record.in_flight;
@@ -97,42 +95,6 @@ pub(crate) fn pick(shared: &Arc<Shared>, request: &PickRequest<'_>, gate: Gate, 
         picked.exact = Some(Box::new(ExactPick { asked_tokens: prompt.asked(), expected }));
     }
     Ok(picked)
-}
-
-/// Judges every candidate: its load, its cached prefix, its nearness to the prompt's home, the objective. Returns how full they are.
-fn weigh(
-    members: &Members,
-    prefixes: &Prefixes<'_>,
-    candidates: &mut [Candidate],
-    is_gated: bool,
-    now: Instant,
-) -> Result<f32, PickError> {
-    let request = prefixes.request;
-    let most = members.pool.queueing.and_then(|queueing| queueing.max_concurrency);
-    let saturated = PickError::Saturated { retry_after: RETRY_AFTER };
-    let is_sheddable = request.criticality == Criticality::Sheddable;
-    measure(members, candidates, now);
-    if prefixes.beginning.is_some() && are_others_there(candidates) {
-        assume_home(members, prefixes, candidates);
-    }
-    let saturation = saturation(candidates, most).ok_or(PickError::NoEndpoints)?;
-    if saturation >= 1.0 && (is_sheddable || is_gated) {
-        return Err(saturated);
-    }
-    let rivals = Rivals::of(candidates);
-    let prompt_bytes = if members.pool.strategy == RoutingStrategy::PrefixCache { request.prompt.len() } else { 0 };
-    candidates.iter_mut().for_each(|candidate| candidate.judge(prompt_bytes, &rivals));
-    // In a queue a request that is refused for its objective would hold up those behind it, though there is room.
-    if request.objective.is_some() && !strain(members, request, candidates) && is_sheddable && !is_gated {
-        return Err(saturated);
-    }
-    if let Some(affinity) = request.affinity {
-        apply(affinity, most, members, candidates);
-    }
-    if is_gated {
-        candidates.iter_mut().for_each(|candidate| candidate.is_full = candidate.saturation(most) >= 1.0);
-    }
-    Ok(saturation)
 }
 
 /// The error of a request that others wait before: it waits, too, if the pool has an endpoint for it.

@@ -2,12 +2,14 @@ mod roles;
 
 use std::{collections::HashSet, thread};
 
+use pailou_snapshot::RoutingStrategy;
+
 use super::*;
 use crate::{
     candidates::MOST_JUDGED,
     metrics::{Adapters, Figures},
     pick_request::Affinity,
-    rendezvous::identity,
+    rendezvous::{Beginning, identity},
     score::TIE,
     testing::{Fixture, address, load, prompt, prompted, sheddable, standard},
 };
