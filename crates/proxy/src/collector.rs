@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use pailou_ai::{
@@ -168,8 +168,7 @@ impl OtlpMessage {
             OtlpProtocol::HttpProtobuf => message.into(),
             OtlpProtocol::Grpc => {
                 let mut framed = BytesMut::with_capacity(frame::PREFIX_LENGTH + message.len());
-                framed.put_u8(is_compressed.into());
-                framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+                frame::put_prefix(&mut framed, is_compressed, message.len());
                 framed.extend_from_slice(&message);
                 framed.freeze()
             }

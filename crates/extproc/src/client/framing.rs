@@ -41,7 +41,7 @@ fn with_piece(before: &[u8], direction: Direction, piece: &Bytes, last: bool) ->
     outer.put_u8(field << 3 | LENGTH_DELIMITED);
     encode_varint(body as u64, &mut outer);
     let mut frame = BytesMut::with_capacity(PREFIX_LENGTH + outer.len() + fields.len());
-    put_prefix(&mut frame, outer.len() + body);
+    put_prefix(&mut frame, false, outer.len() + body);
     frame.put_slice(&outer);
     frame.put_slice(&fields);
     [frame.freeze(), piece.clone()]

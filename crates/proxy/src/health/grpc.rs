@@ -1,6 +1,7 @@
 //! gRPC's health checking protocol (`grpc.health.v1`), as much of it as a probe needs.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use pailou_envoy_proto::frame::{PREFIX_LENGTH, put_prefix};
 
 /// The method asked.
 pub(super) const PATH: &str = "/grpc.health.v1.Health/Check";
@@ -16,9 +17,8 @@ pub(super) fn request(service: &str) -> Bytes {
         put_varint(&mut message, service.len() as u64);
         message.put_slice(service.as_bytes());
     }
-    let mut frame = BytesMut::with_capacity(5 + message.len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    let mut frame = BytesMut::with_capacity(PREFIX_LENGTH + message.len());
+    put_prefix(&mut frame, false, message.len());
     frame.unsplit(message);
     frame.freeze()
 }
