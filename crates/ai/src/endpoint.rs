@@ -153,6 +153,14 @@ impl Api {
         }
     }
 
+    /// The provider whose API it is, by the same conventions (`gen_ai.provider.name`). Servers of any operator speak it.
+    pub fn provider(self) -> &'static str {
+        match self.dialect() {
+            Dialect::Anthropic => "anthropic",
+            Dialect::OpenAi | Dialect::Responses => "openai",
+        }
+    }
+
     /// The API of a path that goes on behind the collection's name.
     fn of_object(path: &str) -> Option<Self> {
         let mut segments = path.split('/').skip_while(|segment| !is_version(segment)).skip(1);

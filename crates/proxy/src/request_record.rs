@@ -167,6 +167,11 @@ impl RequestRecord {
         }
     }
 
+    /// The model as the backend got it, where that is another than the client asked for.
+    pub(crate) fn sent_model(&self) -> Option<&str> {
+        self.target_model.as_deref().or(self.replaced_model.as_deref())
+    }
+
     /// Tokens of the answer: as the backend counted them, or else by the events of a stream, of which each has about one.
     pub(crate) fn generated_tokens(&self) -> u64 {
         self.usage.map(|usage| usage.output_tokens).filter(|tokens| *tokens > 0).unwrap_or(self.content_events)

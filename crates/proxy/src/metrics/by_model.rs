@@ -3,7 +3,7 @@
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use hashbrown::Equivalent;
-use pailou_ai::{Api, Dialect};
+use pailou_ai::Api;
 
 use super::{bounded::Bounded, model_series::ModelSeries};
 use crate::{request_record::RequestRecord, running_call::RunningCall};
@@ -50,10 +50,10 @@ impl<'a> ModelName<'a> {
     /// The model that a request asked for; `None` where it is no model call.
     fn of(record: &'a RequestRecord) -> Option<Self> {
         let asked = record.model.as_deref()?;
-        let sent = record.target_model.as_deref().or(record.replaced_model.as_deref()).unwrap_or(asked);
+        let sent = record.sent_model().unwrap_or(asked);
         let api = Api::from_path(&record.path);
         let operation = api.and_then(Api::operation).unwrap_or(OTHER);
-        let provider = if api.is_some_and(|api| api.dialect() == Dialect::Anthropic) { "anthropic" } else { "openai" };
+        let provider = api.map_or("openai", Api::provider);
         let is_long = asked.len() > MAX_NAME || sent.len() > MAX_NAME;
         let [asked, sent] = if is_long { [OTHER; 2] } else { [asked, sent] };
         Some(Self { operation, provider, asked, sent })

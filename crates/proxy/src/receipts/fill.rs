@@ -67,7 +67,7 @@ fn receipt(record: &RequestRecord, reason: Reason, duration: Duration, rules: Ru
         },
         filters: &filters,
         policies: &policies,
-        model: Model { asked: record.model.as_deref(), sent: sent_model(record) },
+        model: Model { asked: record.model.as_deref(), sent: record.sent_model() },
         pick: pick.filter(|_| matches!(pool, Some(EndpointKey::Pool(_)))).map(|pick| picked(pick, &pool_name)),
         attempts: attempts(record, duration),
         attempts_made: record.attempts,
@@ -92,11 +92,6 @@ fn receipt(record: &RequestRecord, reason: Reason, duration: Duration, rules: Ru
 /// `HTTPRoute namespace/name/rule`.
 pub(crate) fn rule_name(route: &RouteName) -> String {
     format!("{} {route}", route.kind.name())
-}
-
-/// The model as the backend got it, where that is another.
-fn sent_model(record: &RequestRecord) -> Option<&str> {
-    record.target_model.as_deref().or(record.replaced_model.as_deref())
 }
 
 /// The rules that the request met, as far as they can still be told.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use pailou_ai::{Api, Dialect, Usage};
+use pailou_ai::{Api, Usage};
 use pailou_telemetry::span::Attributes;
 
 use crate::{attempt_record::AttemptRecord, request_record::RequestRecord, trace::KeptTrace};
@@ -36,8 +36,8 @@ impl<'r> ModelCall<'r> {
                 .map(|after| after.saturating_sub(attempt.started.saturating_duration_since(record.started))),
         });
         Some(Self {
-            operation: operation(api)?,
-            provider: if api.dialect() == Dialect::Anthropic { "anthropic" } else { "openai" },
+            operation: api.operation()?,
+            provider: api.provider(),
             model: attempt.target_model.as_deref().or(record.replaced_model.as_deref()).or(record.model.as_deref()),
             kept,
             answer,
@@ -86,15 +86,5 @@ impl fmt::Display for ModelCall<'_> {
             Some(model) => write!(f, "{} {model}", self.operation),
             None => f.write_str(self.operation),
         }
-    }
-}
-
-/// The operation of an API, where the conventions have one.
-fn operation(api: Api) -> Option<&'static str> {
-    match api {
-        Api::ChatCompletions | Api::Responses | Api::Messages => Some("chat"),
-        Api::Completions => Some("text_completion"),
-        Api::Embeddings => Some("embeddings"),
-        _ => None,
     }
 }
