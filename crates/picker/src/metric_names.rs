@@ -10,3 +10,15 @@ pub struct MetricNames {
     /// `llm_d_epp_*`: both, by the names of llm-d's router from v0.10 on.
     pub llm_d: bool,
 }
+
+impl MetricNames {
+    /// Whether pools have further names.
+    pub fn has_pools(self) -> bool {
+        self.inference_pool || self.llm_d
+    }
+
+    /// Whether model calls have.
+    pub fn has_calls(self) -> bool {
+        self.inference_objective || self.llm_d
+    }
+}

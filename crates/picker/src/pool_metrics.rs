@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pailou_telemetry::metric_table::{Distribution, counters, gauges, histograms};
+use pailou_telemetry::metric_table::{counters, gauges, histograms};
 use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::{
@@ -129,11 +129,7 @@ fn flow_control(encoder: &mut DescriptorEncoder<'_>, pools: &[PoolReport]) -> fm
     });
     let help = "Requests that waited, or were refused instead, by what became of them";
     counters(encoder, "llm_d_epp_flow_control_requests", help, rows)?;
-    let rows = counts.iter().map(|(labels, counts)| {
-        let buckets = counts.buckets().to_vec();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        (labels.clone(), Distribution { sum: counts.wait_seconds, count, buckets })
-    });
+    let rows = counts.iter().map(|(labels, counts)| (labels.clone(), counts.distribution()));
     let help = "Seconds that requests waited before they were sent to an endpoint";
     histograms(encoder, "llm_d_epp_flow_control_request_queue_duration_seconds", help, rows)
 }

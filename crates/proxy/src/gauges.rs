@@ -70,7 +70,10 @@ impl Collect for Collector {
         exact_prefixes(&mut encoder, &runtime)?;
         queues::encode(&mut encoder, &runtime)?;
         objectives(&mut encoder, &runtime)?;
-        encode_pools(&mut encoder, context.metrics.names, runtime.pools().map(|(_, pool)| pool.report()).collect())?;
+        let names = context.metrics.names;
+        if names.has_pools() {
+            encode_pools(&mut encoder, names, runtime.pools().map(|(_, pool)| pool.report()).collect())?;
+        }
         breakers(&mut encoder, &runtime)
     }
 }

@@ -159,7 +159,7 @@ impl Metrics {
         metrics.prefills.register(registry);
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
         registry.register_collector(Box::new(GenAiCollector(metrics.models.clone())));
-        if names.inference_objective || names.llm_d {
+        if names.has_calls() {
             let models = metrics.models.clone();
             registry.register_collector(Box::new(RequestNamesCollector { models, names }));
         }
@@ -183,8 +183,7 @@ impl Metrics {
 
     /// Counts a model call that goes to an endpoint now, for names that tell how many are under way.
     pub(crate) fn begin_call(&self, record: &RequestRecord) -> Option<RunningCall> {
-        let is_counted = self.names.inference_objective || self.names.llm_d;
-        if is_counted { self.models.begin(record) } else { None }
+        if self.names.has_calls() { self.models.begin(record) } else { None }
     }
 
     /// Counts a forwarded connection, or a client's datagrams, at the end.

@@ -96,7 +96,7 @@ impl RequestLog {
     /// Notes why its endpoint was picked, if its receipt is kept. `failed`: the request fails, for a reason that is not noted yet.
     pub(crate) fn note_pick(&mut self, picked: Option<&Picked>, failed: bool) {
         if let Some(picked) = picked
-            // Whose failure it is decides about the receipt, and is not known yet.
+            // The flag of a failure decides about the receipt, and is not there yet.
             && if failed { self.context.receipts.is_on() } else { self.context.receipts.is_kept(&mut self.record) }
         {
             self.record.trail.picked(picked.receipt());

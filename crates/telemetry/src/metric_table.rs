@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeLabelSet, EncodeMetric, NoLabelSet},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
@@ -44,29 +44,15 @@ pub fn gauges<L: EncodeLabelSet>(
     rows.into_iter().try_for_each(|(labels, value)| ConstGauge::new(value).encode(metric.encode_family(&labels)?))
 }
 
-/// Writes a counter. Its name gets `_total` behind it.
+/// Writes a counter, of whole numbers or of amounts. Its name gets `_total` behind it.
 ///
 /// # Errors
 /// The writer's.
-pub fn counters<L: EncodeLabelSet>(
+pub fn counters<L: EncodeLabelSet, N: EncodeCounterValue>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    rows: impl IntoIterator<Item = (L, u64)>,
-) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    rows.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))
-}
-
-/// Writes a counter of amounts that are no whole numbers.
-///
-/// # Errors
-/// The writer's.
-pub fn amounts<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: impl IntoIterator<Item = (L, f64)>,
+    rows: impl IntoIterator<Item = (L, N)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     rows.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))

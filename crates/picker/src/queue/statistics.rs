@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pailou_telemetry::metric_table::Distribution;
+
 /// Priorities that are counted apart; the others are counted together.
 const MAX_PRIORITIES: usize = 64;
 /// Upper bounds of a wait's buckets: 1 ms, and twice the one before, up to 524 s. What took longer has a bucket of its own.
@@ -68,10 +70,11 @@ pub struct QueueCounts {
 }
 
 impl QueueCounts {
-    /// Upper bounds of the waits' buckets in seconds, with how many are in each and not in the one before. The last bound is infinite.
-    pub fn buckets(&self) -> [(f64, u64); 21] {
+    /// The waits as a histogram, in seconds.
+    pub fn distribution(&self) -> Distribution {
         let bound = |place: usize| if place + 1 == WAIT_BUCKETS { f64::INFINITY } else { 0.001 * (1u64 << place) as f64 };
-        std::array::from_fn(|place| (bound(place), self.waits[place]))
+        let buckets = self.waits.iter().enumerate().map(|(place, count)| (bound(place), *count)).collect();
+        Distribution { sum: self.wait_seconds, count: self.waits.iter().sum(), buckets }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use pailou_picker::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueCounts, QueueOutcome, QueueReport, priority_label};
-use pailou_telemetry::metric_table::{Distribution, counters, gauges, histograms};
+use pailou_picker::{QUEUE_GAUGES, QUEUE_OUTCOMES, QUEUE_WAITS, QueueOutcome, QueueReport, priority_label};
+use pailou_telemetry::metric_table::{counters, gauges, histograms};
 use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::runtime::Runtime;
@@ -43,12 +43,6 @@ fn counts(encoder: &mut DescriptorEncoder<'_>, queues: &[PoolQueue]) -> fmt::Res
     });
     counters(encoder, QUEUE_OUTCOMES.0, QUEUE_OUTCOMES.1, outcomes)?;
     let waits =
-        all.iter().map(|(pool, priority, counts)| ([("backend", *pool), ("priority", priority.as_str())], waits_of(counts)));
+        all.iter().map(|(pool, priority, counts)| ([("backend", *pool), ("priority", priority.as_str())], counts.distribution()));
     histograms(encoder, QUEUE_WAITS.0, QUEUE_WAITS.1, waits)
-}
-
-/// Waits of one priority.
-pub(super) fn waits_of(counts: &QueueCounts) -> Distribution {
-    let buckets = counts.buckets().to_vec();
-    Distribution { sum: counts.wait_seconds, count: buckets.iter().map(|(_, count)| count).sum(), buckets }
 }

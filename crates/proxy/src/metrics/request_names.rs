@@ -90,7 +90,7 @@ impl Collector for RequestNamesCollector {
 
 /// Writes requests, failed ones and those under way.
 fn count(encoder: &mut DescriptorEncoder<'_>, (requests, errors, running): (&str, &str, &str), models: &Models) -> fmt::Result {
-    let rows = models.iter().map(|(model, all)| (labels(model), all.iter().map(|series| series.duration().count).sum()));
+    let rows = models.iter().map(|(model, all)| (labels(model), all.iter().map(|series| series.duration().count).sum::<u64>()));
     counters(encoder, requests, "Requests that have ended", rows)?;
     let rows = models.iter().flat_map(|(model, all)| {
         let mut failed = BTreeMap::<&str, u64>::new();

@@ -73,7 +73,7 @@ impl Collector for RequestCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.0.labelled();
         let classes = all.iter().flat_map(|(labels, series)| {
-            let counted = |class: usize| series.iter().map(|one| one.by_class[class].load(Relaxed)).sum();
+            let counted = |class: usize| series.iter().map(|one| one.by_class[class].load(Relaxed)).sum::<u64>();
             CLASSES.iter().enumerate().map(move |(class, code)| ([labels.route(), labels.kind(), ("code", code)], counted(class)))
         });
         metric_table::counters(&mut encoder, "pailou_requests", "Requests by rule and class of status", classes)?;
@@ -97,7 +97,7 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
     metric_table::histograms(encoder, "pailou_time_to_first_token_seconds", help, first)?;
 
     let tokens = calls.iter().flat_map(|(labels, calls)| {
-        let sum = |read: fn(&Calls) -> &AtomicU64| calls.iter().map(|calls| read(calls).load(Relaxed)).sum();
+        let sum = |read: fn(&Calls) -> &AtomicU64| calls.iter().map(|calls| read(calls).load(Relaxed)).sum::<u64>();
         let by_type = [("input", sum(|calls| &calls.input_tokens)), ("output", sum(|calls| &calls.output_tokens))];
         by_type.map(|(of, counted)| ([labels.route(), labels.kind(), ("type", of)], counted))
     });
@@ -108,5 +108,5 @@ fn encode_calls(encoder: &mut DescriptorEncoder<'_>, all: &Labelled<Requests>) -
         ([labels.route(), labels.kind()], sum)
     });
     let costs = costs.filter(|(_, sum)| *sum > 0).map(|(labels, sum)| (labels, sum as f64 / 1e9));
-    metric_table::amounts(encoder, "pailou_cost_usd", "Price of the tokens, in US dollars", costs)
+    metric_table::counters(encoder, "pailou_cost_usd", "Price of the tokens, in US dollars", costs)
 }

@@ -102,7 +102,8 @@ struct SessionCollector(Arc<ByRoute<Route>>);
 impl Collector for SessionCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.0.labelled();
-        let sum = |series: &[Arc<Route>], read: fn(&Route) -> &AtomicU64| series.iter().map(|one| read(one).load(Relaxed)).sum();
+        let sum =
+            |series: &[Arc<Route>], read: fn(&Route) -> &AtomicU64| series.iter().map(|one| read(one).load(Relaxed)).sum::<u64>();
         let sessions = all.iter().map(|(labels, series)| ([labels.route(), labels.kind()], sum(series, |one| &one.sessions)));
         let help = "Forwarded connections, and clients that sent datagrams, by rule; counted at their end";
         metric_table::counters(&mut encoder, "pailou_sessions", help, sessions)?;
