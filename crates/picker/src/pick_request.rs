@@ -31,7 +31,7 @@ pub struct PickRequest<'a> {
     pub objective: Objective,
     /// The endpoint that the client's earlier requests went to.
     pub affinity: Option<Affinity>,
-    /// What the endpoint is to do.
+    /// Part of the work that the endpoint is to do.
     pub stage: Stage,
 }
 

@@ -20,6 +20,16 @@ fn tokens() -> Vec<u32> {
     (0..TOKENS).collect()
 }
 
+/// An endpoint at whose address no publisher answers.
+fn silent() -> Endpoint {
+    Endpoint {
+        address: Address::Socket(([127, 0, 0, 2], 10_000).into()),
+        name: "other".into(),
+        priority: 0,
+        role: EndpointRole::Decode,
+    }
+}
+
 /// A pool of one endpoint and its publisher.
 struct Setup {
     state: Arc<PoolState>,
@@ -206,13 +216,8 @@ async fn picks_know_what_is_cached_where_engines_tell() {
     setup.publisher.accept().await;
     setup.publisher.serve_replay(0).await;
     setup.until(64, true).await;
-    // Nothing is known of the other: no publisher answers at its address.
-    let other = Endpoint {
-        address: Address::Socket(([127, 0, 0, 2], 10_000).into()),
-        name: "other".into(),
-        priority: 0,
-        role: EndpointRole::Decode,
-    };
+    // Nothing is known of the other.
+    let other = silent();
     let pool = Arc::clone(&setup.state.members().pool);
     setup.state.update(pool, &[vec![other], endpoints([0])].concat());
     let (text, tokens) = (prompt(2, 400), tokens());
@@ -247,12 +252,7 @@ async fn a_prompt_is_expected_where_its_request_failed_over_to() {
     setup.publisher.accept().await;
     setup.publisher.serve_replay(0).await;
     setup.until(0, true).await;
-    let other = Endpoint {
-        address: Address::Socket(([127, 0, 0, 2], 10_000).into()),
-        name: "other".into(),
-        priority: 0,
-        role: EndpointRole::Decode,
-    };
+    let other = silent();
     let pool = Arc::clone(&setup.state.members().pool);
     setup.state.update(Arc::clone(&pool), &[vec![other], endpoints([0])].concat());
     let (text, tokens) = (prompt(2, 400), PromptTokens::new(tokens().into(), None, None));

@@ -55,6 +55,17 @@ async fn serve_pool(list: Vec<Value>) -> Gateway {
     Setup::with(list.into_iter().chain(more)).serve().await
 }
 
+/// A gateway to a pool that prefills at one address and decodes at the other.
+async fn serve_apart(prefill: Ipv4Addr, decode: Ipv4Addr) -> Gateway {
+    let mut list = pool(&[], &[]);
+    for (name, role, address) in [("p", "prefill", prefill), ("d", "decode", decode)] {
+        let mut pod = objects::pod(name, "qwen", address);
+        pod["metadata"]["labels"]["llm-d.ai/role"] = role.into();
+        list.push(pod);
+    }
+    serve_pool(list).await
+}
+
 #[tokio::test]
 async fn vllms_prefill_is_one_token_and_its_reply_goes_to_the_decode_as_it_stands() {
     const PARAMS: &str = r#"{"do_remote_prefill": true, "remote_block_ids": [[1, 2]], "x" : 1.50}"#;
@@ -63,13 +74,7 @@ async fn vllms_prefill_is_one_token_and_its_reply_goes_to_the_decode_as_it_stand
         r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":8}}}"#;
     let [p, d] = [loopback(), loopback()];
     let [prefills, decodes] = [engine(p, REPLY).await, engine(d, ANSWER).await];
-    let mut list = pool(&[], &[]);
-    for (name, role, address) in [("p", "prefill", p), ("d", "decode", d)] {
-        let mut pod = objects::pod(name, "qwen", address);
-        pod["metadata"]["labels"]["llm-d.ai/role"] = role.into();
-        list.push(pod);
-    }
-    let gateway = serve_pool(list).await;
+    let gateway = serve_apart(p, d).await;
     let rest = format!(
         r#" "model" : "qwen","temperature":0.50,"stream":true,"stream_options":{{"include_usage":true}},"max_tokens":50,"messages":[{{"role":"user","content":"{}"}}] }}"#,
         "what the model is to know. ".repeat(120)
@@ -167,13 +172,7 @@ async fn a_prefill_that_meets_a_closing_connection_is_sent_again() {
         }
     });
     let decodes = engine(d, r#"{"choices":[]}"#).await;
-    let mut list = pool(&[], &[]);
-    for (name, role, address) in [("p", "prefill", p), ("d", "decode", d)] {
-        let mut pod = objects::pod(name, "qwen", address);
-        pod["metadata"]["labels"]["llm-d.ai/role"] = role.into();
-        list.push(pod);
-    }
-    let gateway = serve_pool(list).await;
+    let gateway = serve_apart(p, d).await;
     for number in 0..6 {
         assert_eq!(super::long(&format!("topic {number}"), false).send(gateway.http()).await.status, 200);
     }
