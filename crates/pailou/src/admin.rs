@@ -1,31 +1,25 @@
-//! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`, `/receipts`, `/explain`.
+//! The admin endpoint: the page and its data, `/healthz`, `/readyz`, `/metrics`, `/status`, `/limits`, `/receipts`, `/explain`.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+mod assets;
+mod body;
+pub(crate) mod client;
+pub(crate) mod guard;
+pub(crate) mod limits_page;
+mod receipts_page;
+mod requests;
+mod response;
+mod router;
+pub(crate) mod state;
 
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE},
-    http::request::Parts,
-    server::conn::http1,
-    service::service_fn,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pailou_snapshot::PortKey;
 use tokio::{net::TcpListener, sync::Semaphore, time};
 
-use crate::{
-    admin_body::AdminBody,
-    admin_requests,
-    admin_state::{AdminState, Component},
-    exit::Error,
-    limits_page::LimitsPage,
-};
+use crate::exit::Error;
+use state::{AdminState, Component};
 
 /// Connections served at the same time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
@@ -33,8 +27,6 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may live, so that a peer that does not read cannot keep its place.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
-/// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Binds the endpoint's socket.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -70,7 +62,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let state = &state;
-                async move { Ok::<_, Infallible>(answer(request, peer.ip(), &**state).await) }
+                async move { Ok::<_, Infallible>(router::answer(request, peer.ip(), state).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -82,60 +74,6 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState<impl Comp
             drop(permit);
         });
     }
-}
-
-async fn answer(request: Request<Incoming>, peer: IpAddr, state: &AdminState<impl Component>) -> Response<AdminBody> {
-    let (head, body) = request.into_parts();
-    match state.component().proxy() {
-        Some(proxy) if admin_requests::is_of_requests(head.uri.path()) => match state.guard().check(&head, peer) {
-            Ok(()) => admin_requests::answer(&head, body, proxy).await,
-            Err(refusal) => admin_requests::text(refusal.status, refusal.message),
-        },
-        _ => answer_of_process(&head, state),
-    }
-}
-
-fn answer_of_process(request: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
-    if !matches!(request.method, Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
-        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    if matches!(request.uri.path(), "/status" | "/limits")
-        && let Err(refusal) = state.guard().check_origin(request)
-    {
-        return admin_requests::text(refusal.status, refusal.message);
-    }
-    match request.uri.path() {
-        "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        "/metrics" => content(StatusCode::OK, OPEN_METRICS, metrics(state.component())),
-        "/status" => content(StatusCode::OK, "application/json", state.component().status()),
-        "/limits" => match state.component().limits(&LimitsPage::of_query(request.uri.query().unwrap_or_default())) {
-            Some(page) => content(StatusCode::OK, "application/json", page),
-            None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
-        },
-        "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/status\n/limits\n/receipts\n/explain\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status, /limits, /receipts and /explain\n"),
-    }
-}
-
-fn metrics(component: &impl Component) -> String {
-    let mut text = String::new();
-    component.encode_metrics(&mut text);
-    text
-}
-
-fn text(status: StatusCode, body: &'static str) -> Response<AdminBody> {
-    content(status, "text/plain; charset=utf-8", body)
-}
-
-fn content(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<AdminBody> {
-    let mut response = Response::new(AdminBody::text(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response
 }
 
 #[cfg(test)]
@@ -162,11 +100,15 @@ mod tests {
     }
 
     async fn ask(ready: bool, line: &str) -> String {
+        ask_with(ready, line, "host: a").await
+    }
+
+    async fn ask_with(ready: bool, line: &str, headers: &str) -> String {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, Arc::new(AdminState::new(Fixed(ready)))));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{line} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
         server.abort();
@@ -181,15 +123,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_browser_gets_the_page_and_a_tool_the_paths() {
+        let browser = "host: localhost:15000\r\naccept: text/html, */*;q=0.8";
+        let page = ask_with(true, "GET /", browser).await;
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("<!doctype html>"), "{page}");
+        for header in ["content-security-policy: default-src 'none'; script-src 'self'", "nosniff", "no-referrer", "no-store"] {
+            assert!(page.contains(header), "{header}: {page}");
+        }
+        assert!(page.contains("cross-origin-opener-policy: same-origin") && !page.contains("access-control-"), "{page}");
+        assert!(ask_with(true, "GET /", "host: [::1]").await.contains("\r\n/healthz\n"));
+        assert!(ask_with(true, "GET /ui/none.js", browser).await.starts_with("HTTP/1.1 404"));
+    }
+
+    #[tokio::test]
+    async fn other_sites_lead_to_the_page_and_take_nothing_from_it() {
+        let of = |dest: &str| format!("host: 127.0.0.1\r\nsec-fetch-site: cross-site\r\nsec-fetch-dest: {dest}");
+        assert!(ask_with(true, "GET /", &of("document")).await.starts_with("HTTP/1.1 200"));
+        assert!(ask_with(true, "GET /", &of("script")).await.starts_with("HTTP/1.1 403"));
+        assert!(ask_with(true, "GET /ui/index.html", &of("document")).await.starts_with("HTTP/1.1 403"));
+    }
+
+    #[tokio::test]
     async fn only_known_paths_and_reading_are_answered() {
         assert!(ask(true, "GET /metrics").await.ends_with("\r\n\r\n# EOF\n"));
-        assert!(ask(true, "GET /quit").await.starts_with("HTTP/1.1 404"));
+        assert!(ask_with(true, "GET /quit", "host: localhost").await.starts_with("HTTP/1.1 404"));
         assert!(ask(true, "POST /status").await.starts_with("HTTP/1.1 405"));
     }
 
     #[tokio::test]
     async fn a_name_that_leads_here_learns_nothing_of_objects_and_clients() {
-        for path in ["/status", "/limits"] {
+        for path in ["/", "/ui/app.js", "/status", "/limits", "/nowhere"] {
             assert!(ask(true, &format!("GET {path}")).await.starts_with("HTTP/1.1 421"), "{path}");
         }
     }

@@ -10,8 +10,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    admin,
-    admin_state::{AdminState, Component, pretty},
+    admin::{
+        self,
+        state::{AdminState, Component, pretty},
+    },
     cli::ControllerArgs,
     document::Document,
     exit::{Error, ExitOutcome},

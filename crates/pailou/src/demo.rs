@@ -13,8 +13,7 @@ use pailou_proxy::{
 };
 
 use crate::{
-    admin,
-    admin_guard::AdminGuard,
+    admin::{self, guard::AdminGuard},
     cli::DemoArgs,
     configuration::Configuration,
     exit::{Error, ExitOutcome},

@@ -12,7 +12,7 @@ use pailou_proxy::explanation::{self, ExplainRequest, Sources};
 use serde_json::Value;
 
 use crate::{
-    admin_client,
+    admin::client,
     cli::{ExplainArgs, ExplainFormat},
     configuration::Configuration,
     exit::{Error, ExitOutcome},
@@ -39,7 +39,7 @@ fn escaped(text: &str) -> String {
 }
 
 fn receipt(args: &ExplainArgs, target: &str) -> Result<ExitOutcome, Error> {
-    let answer = admin_client::get(args.admin, target, token(args)?.as_deref());
+    let answer = client::get(args.admin, target, token(args)?.as_deref());
     let answer = answer.map_err(|source| unread(args, source))?;
     match answer.status {
         200 => {
@@ -57,7 +57,7 @@ fn receipt(args: &ExplainArgs, target: &str) -> Result<ExitOutcome, Error> {
 
 fn live(args: &ExplainArgs, request: &ExplainRequest) -> Result<Value, Error> {
     let document = serde_json::to_string(request).map_err(io::Error::from)?;
-    let answer = admin_client::post(args.admin, "/explain", token(args)?.as_deref(), &document);
+    let answer = client::post(args.admin, "/explain", token(args)?.as_deref(), &document);
     let answer = answer.map_err(|source| unread(args, source))?;
     if answer.status == 200 { parse(args, &answer.body) } else { Err(unread(args, answer.refusal())) }
 }

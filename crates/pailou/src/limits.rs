@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    admin_client,
+    admin::client,
+    admin::limits_page::{LimitsPage, MAX_PAGE},
     cli::{LimitsArgs, ListFormat},
     exit::{Error, ExitOutcome},
-    limits_page::{LimitsPage, MAX_PAGE},
     printable,
     table::Table,
 };
@@ -99,7 +99,7 @@ fn period(seconds: u64) -> String {
 
 /// The body of an answer to a GET.
 fn get(address: SocketAddr, target: &str) -> io::Result<Vec<u8>> {
-    let answer = admin_client::get(address, target, None)?;
+    let answer = client::get(address, target, None)?;
     match answer.status {
         200 => Ok(answer.body),
         404 => Err(io::Error::other("it is no gateway, or one of a version without /limits")),

@@ -25,15 +25,8 @@ mod source;
 mod standalone;
 
 mod admin;
-mod admin_body;
-mod admin_client;
-mod admin_guard;
-mod admin_requests;
-mod admin_state;
 mod document;
-mod limits_page;
 mod printable;
-mod receipts_page;
 mod report;
 mod table;
 mod telemetry_variables;

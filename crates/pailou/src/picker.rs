@@ -12,8 +12,7 @@ use pailou_snapshot::PortKey;
 use tokio::runtime::Handle;
 
 use crate::{
-    admin,
-    admin_state::AdminState,
+    admin::{self, state::AdminState},
     cli::{MetricNameSet, PickerArgs},
     exit::{Error, ExitOutcome},
     runtime,

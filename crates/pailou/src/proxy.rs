@@ -18,8 +18,10 @@ use pailou_snapshot::Snapshot;
 use tokio::sync::mpsc;
 
 use crate::{
-    admin,
-    admin_state::{AdminState, GatewayComponent},
+    admin::{
+        self,
+        state::{AdminState, GatewayComponent},
+    },
     cli::ProxyArgs,
     exit::{Error, ExitOutcome, reason},
     report::{self, Report, Unbound},

@@ -5,8 +5,7 @@ use std::{io, path::Path, time::Duration};
 use pailou_proxy::{Options, access_log::Sink, dns::Overrides, local_addresses::LocalAddresses, server::Sockets};
 
 use crate::{
-    admin,
-    admin_guard::AdminGuard,
+    admin::{self, guard::AdminGuard},
     cli::{AccessLog, MetricNameSet, ServeArgs, ServingArgs},
     configuration::Configuration,
     exit::{Error, ExitOutcome},

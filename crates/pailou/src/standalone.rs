@@ -15,9 +15,11 @@ use pailou_proxy::{
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
-    admin,
-    admin_guard::AdminGuard,
-    admin_state::{AdminState, GatewayComponent},
+    admin::{
+        self,
+        guard::AdminGuard,
+        state::{AdminState, GatewayComponent},
+    },
     configuration::{Configuration, Loaded},
     exit::{self, Error},
     handover::HandoverSocket,

@@ -1,25 +1,20 @@
-//! Paths of the admin endpoint that tell of single requests: receipts and explanations. Behind the [guard](crate::admin_guard).
+//! Paths of the admin endpoint that tell of single requests: receipts and explanations. Behind the [guard](crate::admin::guard).
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{
-    Method, Response, StatusCode,
-    body::Incoming,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
-    http::request::Parts,
-};
+use hyper::{Method, Response, StatusCode, body::Incoming, http::request::Parts};
 use pailou_auth::Condition;
 use pailou_proxy::{Proxy, explanation::MAX_BODY, receipts::MAX_TRACERS};
 use tokio::time;
 
-use crate::{
-    admin_body::AdminBody,
-    admin_state::pretty,
+use super::{
+    body::AdminBody,
     receipts_page::{self, ReceiptQuery},
+    response::{content, json, only, sentence, text},
+    state::pretty,
 };
 
-const JSON: &str = "application/json";
 /// Longest document of a request to explain, in bytes: its body with escapes, and its headers.
 const MAX_DOCUMENT: usize = 2 * MAX_BODY;
 /// Longest wait of an operator for a request: less than a connection may live.
@@ -60,7 +55,7 @@ async fn next(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         return sentence(StatusCode::SERVICE_UNAVAILABLE, &format_args!("{MAX_TRACERS} wait for a request already"));
     };
     match time::timeout(TRACE_TIMEOUT, trace.receipt()).await {
-        Ok(Some(receipt)) => content(JSON, AdminBody::text(format!("{}\n", receipt.json))),
+        Ok(Some(receipt)) => json(format!("{}\n", receipt.json)),
         Ok(None) | Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "no such request has come and ended within 4 minutes\n"),
     }
 }
@@ -68,9 +63,7 @@ async fn next(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
 /// Explains a request that nobody sends.
 async fn explain(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<AdminBody> {
     if head.method != Method::POST {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered here\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return response;
+        return only("POST");
     }
     let collected = time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_DOCUMENT).collect()).await;
     let Ok(Ok(document)) = collected else {
@@ -80,7 +73,7 @@ async fn explain(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<A
         return text(StatusCode::BAD_REQUEST, "no request: {\"method\", \"url\", \"headers\": [[name, value]], \"body\"}\n");
     };
     match proxy.explain(&request) {
-        Ok(Some(explanation)) => content(JSON, AdminBody::text(pretty(&explanation))),
+        Ok(Some(explanation)) => json(pretty(&explanation)),
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "there is no configuration yet\n"),
         Err(error) => sentence(StatusCode::BAD_REQUEST, &error),
     }
@@ -88,9 +81,7 @@ async fn explain(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> Response<A
 
 fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return only("GET, HEAD");
     }
     let path = head.uri.path();
     if !proxy.receipts().is_on() {
@@ -101,7 +92,7 @@ fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         Err(message) => return text(StatusCode::BAD_REQUEST, message),
     };
     match path.strip_prefix("/receipts").and_then(|rest| rest.strip_prefix('/')) {
-        None => content(JSON, AdminBody::text(receipts_page::list(&proxy.receipts().newest(&query.filter, query.limit)))),
+        None => json(receipts_page::list(&proxy.receipts().newest(&query.filter, query.limit))),
         Some("stream") if head.method == Method::HEAD => content("text/event-stream", AdminBody::text("")),
         Some("stream") => match receipts_page::stream(proxy, query, head) {
             Ok(events) => content("text/event-stream", AdminBody::Events(events)),
@@ -110,34 +101,9 @@ fn receipts(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
         Some(id) => {
             let id = pailou_auth::query_values(&format!("id={id}"), "id").next().map(|id| id.into_owned()).unwrap_or_default();
             match String::from_utf8(id).ok().and_then(|id| proxy.receipts().find(&id)) {
-                Some(receipt) => content(JSON, AdminBody::text(format!("{}\n", receipt.json))),
+                Some(receipt) => json(format!("{}\n", receipt.json)),
                 None => text(StatusCode::NOT_FOUND, "no receipt of this id: it was not kept, or later ones took its place\n"),
             }
         }
     }
-}
-
-/// A text of this status.
-pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<AdminBody> {
-    let mut response = content("text/plain; charset=utf-8", AdminBody::text(body));
-    *response.status_mut() = status;
-    response
-}
-
-/// The same of a sentence that is put together.
-fn sentence(status: StatusCode, words: &impl Display) -> Response<AdminBody> {
-    let mut response = content("text/plain; charset=utf-8", AdminBody::text(format!("{words}\n")));
-    *response.status_mut() = status;
-    response
-}
-
-fn content(kind: &'static str, body: AdminBody) -> Response<AdminBody> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
-    response
 }

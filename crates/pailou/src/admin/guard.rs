@@ -63,17 +63,23 @@ impl AdminGuard {
     /// # Errors
     /// It may not.
     pub(crate) fn check_origin(&self, head: &Parts) -> Result<(), Refusal> {
-        if self.has_token(&head.headers) {
-            return Ok(());
-        }
-        if !is_own_host(&head.headers) {
-            let message = "the host of the request is a name: use the address of the admin endpoint, or localhost\n";
-            return Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, message });
-        }
-        if is_from_another_site(&head.headers) {
+        self.check_host(head)?;
+        if !self.has_token(&head.headers) && is_from_another_site(&head.headers) {
             return Err(Refusal { status: StatusCode::FORBIDDEN, message: "pages of other sites get no answer\n" });
         }
         Ok(())
+    }
+
+    /// The same as far as names are concerned that lead to this machine.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check_host(&self, head: &Parts) -> Result<(), Refusal> {
+        if self.has_token(&head.headers) || is_own_host(&head.headers) {
+            return Ok(());
+        }
+        let message = "the host of the request is a name: use the address of the admin endpoint, or localhost\n";
+        Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, message })
     }
 
     /// Whether a request of this peer may have an answer about single requests.

@@ -11,10 +11,9 @@ use pailou_proxy::Proxy;
 use serde::Serialize;
 use serde_json::json;
 
+use super::{guard::AdminGuard, limits_page::LimitsPage};
 use crate::{
-    admin_guard::AdminGuard,
     document::Document,
-    limits_page::LimitsPage,
     source::{Problem, Strictness},
 };
 

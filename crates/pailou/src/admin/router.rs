@@ -1,0 +1,76 @@
+//! Paths of the admin endpoint, and who may ask for each.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request::Parts};
+
+use super::{
+    assets,
+    body::AdminBody,
+    limits_page::LimitsPage,
+    requests,
+    response::{content, json, only, refused, text},
+    state::{AdminState, Component},
+};
+
+/// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What there is, for clients that are no browser.
+const PATHS: &str = "/healthz\n/readyz\n/metrics\n/status\n/limits\n/receipts\n/explain\n";
+
+/// Answers a request of this peer.
+pub(super) async fn answer<C: Component>(
+    request: Request<Incoming>,
+    peer: IpAddr,
+    state: &Arc<AdminState<C>>,
+) -> Response<AdminBody> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    match state.component().proxy() {
+        Some(proxy) if requests::is_of_requests(path) => match state.guard().check(&head, peer) {
+            Ok(()) => requests::answer(&head, body, proxy).await,
+            Err(refusal) => refused(refusal),
+        },
+        _ if !matches!(head.method, Method::GET | Method::HEAD) => only("GET, HEAD"),
+        _ if path == "/" || path.starts_with(assets::PREFIX) => page(&head, state),
+        _ => answer_of_process(&head, state),
+    }
+}
+
+/// The page's files. They are the same everywhere and tell nothing, so they need no token; the data that they ask for does.
+fn page(head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    // A link on another site may lead to the page, as it has nobody do anything.
+    let is_link = head.uri.path() == "/" && head.headers.get("sec-fetch-dest").is_some_and(|dest| dest == "document");
+    let checked = if is_link { state.guard().check_host(head) } else { state.guard().check_origin(head) };
+    match checked {
+        Err(refusal) => refused(refusal),
+        Ok(()) if head.uri.path() == "/" && !assets::wants_page(&head.headers) => text(StatusCode::OK, PATHS),
+        Ok(()) => assets::answer(head),
+    }
+}
+
+fn answer_of_process(head: &Parts, state: &AdminState<impl Component>) -> Response<AdminBody> {
+    let component = state.component();
+    match head.uri.path() {
+        // The cluster and Prometheus ask for these by names of their own.
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if state.is_ready() => text(StatusCode::OK, "ready\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/metrics" => content(OPEN_METRICS, AdminBody::text(metrics(component))),
+        path => match (state.guard().check_origin(head), path) {
+            (Err(refusal), _) => refused(refusal),
+            (Ok(()), "/status") => json(component.status()),
+            (Ok(()), "/limits") => match component.limits(&LimitsPage::of_query(head.uri.query().unwrap_or_default())) {
+                Some(page) => json(page),
+                None => text(StatusCode::NOT_FOUND, "only a gateway has limits\n"),
+            },
+            (Ok(()), _) => text(StatusCode::NOT_FOUND, format!("there are\n{PATHS}")),
+        },
+    }
+}
+
+fn metrics(component: &impl Component) -> String {
+    let mut text = String::new();
+    component.encode_metrics(&mut text);
+    text
+}
