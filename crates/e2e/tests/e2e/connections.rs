@@ -53,14 +53,14 @@ async fn tcp_and_udp_of_one_port_number_reach_their_backends() {
     stream.write_all(b"hello").await.expect("it takes bytes");
     stream.shutdown().await.expect("one side can end");
     let mut answer = String::new();
-    timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("in time").expect("it ends well");
+    timeout(Duration::from_secs(60), stream.read_to_string(&mut answer)).await.expect("in time").expect("it ends well");
     assert_eq!(answer, "tcp hello");
 
     let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
     client.connect(gateway.port(5300)).await.expect("it has an address");
     client.send(b"hello").await.expect("it is sent");
     let mut buffer = [0; 64];
-    let length = timeout(Duration::from_secs(10), client.recv(&mut buffer)).await.expect("in time").expect("it comes");
+    let length = timeout(Duration::from_secs(60), client.recv(&mut buffer)).await.expect("in time").expect("it comes");
     assert_eq!(&buffer[..length], b"udp hello", "from the address that was asked");
 
     let line = gateway.logged("the connection's line", |line| line["protocol"] == "TCP").await;

@@ -85,7 +85,7 @@ fn ended_by_the_clock(since: Instant) {
 /// Reads a body to its end.
 async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut read = Vec::new();
-    while let Some(data) = timeout(Duration::from_secs(10), body.data()).await.expect("it ends") {
+    while let Some(data) = timeout(Duration::from_secs(60), body.data()).await.expect("it ends") {
         read.extend_from_slice(&data?);
     }
     Ok(read)
@@ -137,7 +137,7 @@ async fn when_both_are_silent_after_the_head_both_ends_are_cut() {
 async fn an_upload_that_stalls_before_the_answer_ends_with_408_at_both_ends() {
     let mut call = Call::begin().await;
     call.client.1.send_data(Bytes::from_static(b"up"), false).unwrap();
-    let mut response = timeout(Duration::from_secs(10), &mut call.client.0).await.expect("it ends").unwrap();
+    let mut response = timeout(Duration::from_secs(60), &mut call.client.0).await.expect("it ends").unwrap();
     ended_by_the_clock(call.begun);
     assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
     assert_eq!(response.headers()["x-pailou-response-flag"], "SI");
@@ -150,7 +150,7 @@ async fn an_upload_that_stalls_before_the_answer_ends_with_408_at_both_ends() {
 async fn a_backend_that_is_silent_after_the_whole_upload_is_answered_for_with_504() {
     let mut call = Call::begin().await;
     call.client.1.send_data(Bytes::from_static(b"up"), true).unwrap();
-    let response = timeout(Duration::from_secs(10), &mut call.client.0).await.expect("it ends").unwrap();
+    let response = timeout(Duration::from_secs(60), &mut call.client.0).await.expect("it ends").unwrap();
     ended_by_the_clock(call.begun);
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(response.headers()["x-pailou-response-flag"], "SI");
@@ -176,7 +176,7 @@ async fn a_client_that_takes_nothing_is_let_go_unless_it_talks() {
     let mut response = (&mut call.client.0).await.unwrap();
     assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "more");
     let since = call.talk().await;
-    let error = timeout(Duration::from_secs(10), response.body_mut().data()).await.expect("it ends").unwrap().unwrap_err();
+    let error = timeout(Duration::from_secs(60), response.body_mut().data()).await.expect("it ends").unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
     ended_by_the_clock(since);
     assert!(read(&mut call.backend.0).await.is_err());
@@ -206,12 +206,12 @@ async fn in_http1_a_stalled_upload_ends_with_408_and_takes_its_connections_along
     client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nthe beginning").await.unwrap();
     let (mut taken, _) = listener.accept().await.unwrap();
     let mut answer = String::new();
-    timeout(Duration::from_secs(10), client.read_to_string(&mut answer)).await.expect("it ends").unwrap();
+    timeout(Duration::from_secs(60), client.read_to_string(&mut answer)).await.expect("it ends").unwrap();
     assert!(begun.elapsed() >= IDLE);
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("x-pailou-response-flag: SI\r\n"), "{answer}");
     assert!(answer.contains("connection: close\r\n"), "{answer}");
     let mut received = Vec::new();
-    let _ = timeout(Duration::from_secs(10), taken.read_to_end(&mut received)).await.expect("the backend's connection ends");
+    let _ = timeout(Duration::from_secs(60), taken.read_to_end(&mut received)).await.expect("the backend's connection ends");
     assert!(received.ends_with(b"the beginning"));
 }
 
@@ -229,7 +229,7 @@ async fn an_upgraded_connection_is_alive_in_either_direction_and_ends_when_both_
     talk_one_way(&mut client, &mut taken).await;
     let since = talk_one_way(&mut taken, &mut client).await;
     for end in [&mut client, &mut taken] {
-        let ended = timeout(Duration::from_secs(10), end.read(&mut [0])).await.expect("it ends");
+        let ended = timeout(Duration::from_secs(60), end.read(&mut [0])).await.expect("it ends");
         assert_eq!(ended.unwrap(), 0);
     }
     ended_by_the_clock(since);

@@ -56,7 +56,7 @@ impl Engine {
     }
 
     pub(crate) async fn next(&mut self) -> TcpStream {
-        tokio::time::timeout(Duration::from_secs(10), self.requests.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(60), self.requests.recv()).await.unwrap().unwrap()
     }
 
     pub(crate) async fn answer(&mut self) {

@@ -152,7 +152,7 @@ async fn an_upload_that_stands_still_is_given_up() {
     let rule = "{matches: [{headers: [{name: X-Gateway-Model-Name, value: qwen}]}]}";
     let gateway = Gateway::serve(&[route(rule), policy.into()].concat());
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100";
-    let answer = timeout(Duration::from_secs(5), gateway.ask(head)).await.expect("it does not wait for ever");
+    let answer = timeout(Duration::from_secs(60), gateway.ask(head)).await.expect("it does not wait for ever");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("did not arrive in time"), "{answer}");
 }
 

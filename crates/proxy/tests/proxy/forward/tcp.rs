@@ -35,7 +35,7 @@ pub(crate) fn nobody() -> SocketAddr {
 /// Bytes until the connection ends.
 async fn rest(stream: &mut TcpStream) -> (Vec<u8>, Option<ErrorKind>) {
     let mut bytes = Vec::new();
-    let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await.expect("the connection ends");
+    let read = timeout(Duration::from_secs(60), stream.read_to_end(&mut bytes)).await.expect("the connection ends");
     (bytes, read.err().map(|error| error.kind()))
 }
 
@@ -126,7 +126,7 @@ async fn connections_outlive_changes_and_the_end_of_their_port() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(5), refused).await.unwrap();
+    timeout(Duration::from_secs(60), refused).await.unwrap();
     client.write_all(b"still here").await.unwrap();
     client.shutdown().await.unwrap();
     assert_eq!(rest(&mut client).await, (b" 10".to_vec(), None));

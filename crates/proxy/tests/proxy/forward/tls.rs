@@ -85,7 +85,7 @@ async fn connect(address: SocketAddr, name: &str, trusted: &Identity) -> std::io
     config.alpn_protocols = Vec::new();
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    timeout(Duration::from_secs(5), TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("an end")
+    timeout(Duration::from_secs(60), TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("an end")
 }
 
 /// Says something and reads to the end, which TLS has to bear witness to.
@@ -93,7 +93,7 @@ async fn converse(mut stream: TlsStream<TcpStream>) -> String {
     stream.write_all(b" and more").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut read = String::new();
-    timeout(Duration::from_secs(5), stream.read_to_string(&mut read)).await.expect("an end").unwrap();
+    timeout(Duration::from_secs(60), stream.read_to_string(&mut read)).await.expect("an end").unwrap();
     read
 }
 

@@ -101,7 +101,7 @@ async fn a_burst_arrives_whole() {
     }
     let mut buffer = [0; 64];
     for count in 0..200 {
-        let answer = timeout(Duration::from_secs(5), client.recv(&mut buffer)).await;
+        let answer = timeout(Duration::from_secs(60), client.recv(&mut buffer)).await;
         assert!(answer.is_ok(), "{count} of 200 answers");
     }
 }
@@ -119,5 +119,5 @@ async fn an_address_is_free_again_when_its_listener_goes() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(5), free).await.expect("the socket is closed at once");
+    timeout(Duration::from_secs(60), free).await.expect("the socket is closed at once");
 }

@@ -143,7 +143,7 @@ async fn a_session_leaves_a_full_backend() {
     let session = header(&answer, "s").unwrap_or_else(|| panic!("{answer}")).to_owned();
     let request = call(&format!("s: {session}\r\n"));
     let (answer, ()) =
-        tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(gateway.raw(&request), second.answer()) })
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(gateway.raw(&request), second.answer()) })
             .await
             .unwrap();
     assert_eq!(status(&answer), "200", "{answer}");

@@ -71,7 +71,7 @@ pub(crate) fn chat(body: &str) -> String {
 /// Bytes until they are enough, or the connection ends, or 10 s have passed.
 pub(crate) async fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> String {
     let mut read = Vec::new();
-    let _ = timeout(Duration::from_secs(10), async {
+    let _ = timeout(Duration::from_secs(60), async {
         while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
             if enough(&String::from_utf8_lossy(&read)) {
                 break;

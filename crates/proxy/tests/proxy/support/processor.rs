@@ -67,20 +67,42 @@ pub(crate) async fn main_backend(response: &'static str) -> (SocketAddr, mpsc::U
 
 async fn answer(mut stream: TcpStream, response: &'static str, told: mpsc::UnboundedSender<String>) {
     let mut read = Vec::new();
-    while !is_whole(&String::from_utf8_lossy(&read)) {
+    let mut end = None;
+    while !end.is_some_and(|end: BodyEnd| end.is_reached(&read)) {
         if !stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
             return;
         }
+        end = end.or_else(|| BodyEnd::of(&read));
     }
     let _ = told.send(String::from_utf8_lossy(&read).into_owned());
     let _ = stream.write_all(response.as_bytes()).await;
 }
 
-fn is_whole(read: &str) -> bool {
-    let Some((head, body)) = read.split_once("\r\n\r\n") else { return false };
-    let head = head.to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    if head.contains("transfer-encoding: chunked") { body.ends_with("0\r\n\r\n") } else { body.len() >= length.unwrap_or(0) }
+/// The end of a request's body. Large bodies come in thousands of reads: what has been read is not looked through at each.
+#[derive(Clone, Copy)]
+enum BodyEnd {
+    Length(usize),
+    LastChunk,
+}
+
+impl BodyEnd {
+    /// That of the request that begins with these bytes, once its head is there.
+    fn of(read: &[u8]) -> Option<Self> {
+        let head = read.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let text = String::from_utf8_lossy(&read[..head]).to_ascii_lowercase();
+        if text.contains("transfer-encoding: chunked") {
+            return Some(Self::LastChunk);
+        }
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        Some(Self::Length(head + 4 + length.unwrap_or(0)))
+    }
+
+    fn is_reached(self, read: &[u8]) -> bool {
+        match self {
+            Self::Length(length) => read.len() >= length,
+            Self::LastChunk => read.ends_with(b"0\r\n\r\n"),
+        }
+    }
 }
 
 /// The bytes of a body in chunks.

@@ -106,7 +106,7 @@ fn told(session: &ServerConnection) -> Response<Empty<bytes::Bytes>> {
 pub(crate) async fn connect(address: SocketAddr, sni: &str, config: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     let name = sni.to_owned().try_into().unwrap();
-    timeout(Duration::from_secs(10), TlsConnector::from(Arc::clone(config)).connect(name, stream)).await?
+    timeout(Duration::from_secs(60), TlsConnector::from(Arc::clone(config)).connect(name, stream)).await?
 }
 
 /// One request in HTTP/1.1 on a connection that stays, and the head of its answer.
@@ -114,7 +114,7 @@ pub(crate) async fn ask(stream: &mut TlsStream<TcpStream>, host: &str, path: &st
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(timeout(Duration::from_secs(10), stream.read_u8()).await??);
+        head.push(timeout(Duration::from_secs(60), stream.read_u8()).await??);
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
     let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()).map_or(0, |it| it.parse().unwrap());
@@ -137,7 +137,7 @@ pub(crate) async fn statuses_in_http2(stream: TlsStream<TcpStream>, hosts: &[&st
         client = client.ready().await.unwrap();
         let request = Request::get(format!("https://{host}/")).body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
-        statuses.push(timeout(Duration::from_secs(10), response).await.unwrap().unwrap().status());
+        statuses.push(timeout(Duration::from_secs(60), response).await.unwrap().unwrap().status());
     }
     statuses
 }

@@ -177,7 +177,7 @@ fn any_bytes_are_the_requests_that_hyper_reads_in_them_or_refused() {
                 let ours = seen(our_address, &bytes, cut, &our_told).await;
                 (ours, seen(hypers_address, &bytes, cut, &hypers_told).await)
             };
-            timeout(Duration::from_secs(20), read).await.expect("it ends")
+            timeout(Duration::from_secs(60), read).await.expect("it ends")
         });
         whole.set(whole.get() + usize::from(!ours.is_empty()));
         several.set(several.get() + usize::from(ours.len() > 1));

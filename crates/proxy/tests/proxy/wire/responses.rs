@@ -122,7 +122,7 @@ fn any_response_is_read_as_hyper_reads_it_or_refused() {
         let (ours, theirs) = runtime.block_on(async {
             let address = backend(bytes.clone(), cut, 2).await;
             let read = async { (by_ours(&address).await, by_hyper(&address).await) };
-            timeout(Duration::from_secs(20), read).await.expect("it ends")
+            timeout(Duration::from_secs(60), read).await.expect("it ends")
         });
         let shown = String::from_utf8_lossy(&bytes);
         if ours.is_some() {
