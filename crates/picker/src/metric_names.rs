@@ -9,12 +9,19 @@ pub struct MetricNames {
     pub inference_objective: bool,
     /// `llm_d_epp_*`: both, by the names of llm-d's router from v0.10 on.
     pub llm_d: bool,
+    /// `http_*`: requests and attempts, by OpenTelemetry's conventions for HTTP.
+    pub http: bool,
 }
 
 impl MetricNames {
     /// Whether pools have further names.
     pub fn has_pools(self) -> bool {
         self.inference_pool || self.llm_d
+    }
+
+    /// Whether requests and attempts have.
+    pub fn has_attempts(self) -> bool {
+        self.http
     }
 
     /// Whether model calls have.

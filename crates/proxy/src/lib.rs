@@ -37,6 +37,7 @@ mod grpc_media_type;
 mod guards;
 mod headers;
 pub mod health;
+mod http_attributes;
 pub mod idle;
 mod key_fetcher;
 mod key_sets;

@@ -5,32 +5,40 @@ mod by_model;
 mod by_route;
 mod durations;
 mod gen_ai;
+mod http_names;
+mod http_series;
 mod model_series;
 mod prefills;
 mod quantities;
 mod request_names;
 mod requests;
 pub(crate) mod sessions;
+mod timings;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use pailou_picker::MetricNames;
+use pailou_telemetry::metric_table::histograms;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-pub(crate) use self::prefills::PrefillOutcome;
 use self::{
     by_model::ByModel,
     by_route::ByRoute,
     gen_ai::GenAiCollector,
+    http_names::HttpNamesCollector,
+    http_series::HttpSeries,
     prefills::Prefills,
     request_names::RequestNamesCollector,
     requests::{RequestCollector, Requests},
     sessions::SessionMetrics,
+    timings::WorkTimings,
 };
+pub(crate) use self::{http_series::AttemptResult, prefills::PrefillOutcome};
 use crate::{
     error::Flag,
     request_record::RequestRecord,
@@ -66,6 +74,10 @@ pub struct Metrics {
     pub(crate) refused_connections: Counter,
     requests: Arc<ByRoute<Requests>>,
     models: Arc<ByModel>,
+    /// Time that requests spent in the gateway itself.
+    overhead: Arc<WorkTimings>,
+    /// Requests and attempts, for names that tell more of them.
+    http: Arc<HttpSeries>,
     /// Names that metrics have as well.
     pub(crate) names: MetricNames,
     /// Connections that are forwarded as they are, and datagrams.
@@ -106,6 +118,8 @@ impl Metrics {
             refused_connections: Counter::default(),
             requests: Arc::default(),
             models: Arc::default(),
+            overhead: Arc::default(),
+            http: Arc::default(),
             names,
             sessions: SessionMetrics::default(),
         };
@@ -159,6 +173,10 @@ impl Metrics {
         metrics.prefills.register(registry);
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
         registry.register_collector(Box::new(GenAiCollector(metrics.models.clone())));
+        registry.register_collector(Box::new(OverheadCollector(metrics.overhead.clone())));
+        if names.http {
+            registry.register_collector(Box::new(HttpNamesCollector(metrics.http.clone())));
+        }
         if names.has_calls() {
             let models = metrics.models.clone();
             registry.register_collector(Box::new(RequestNamesCollector { models, names }));
@@ -167,9 +185,27 @@ impl Metrics {
         metrics
     }
 
+    /// Counts a request that comes, for names that tell of those under way.
+    pub(crate) fn begin(&self, record: &RequestRecord) {
+        if self.names.has_attempts() {
+            self.http.begin(record);
+        }
+    }
+
+    /// Counts an attempt that has ended.
+    pub(crate) fn settle_attempt(&self, record: &RequestRecord, result: AttemptResult) {
+        self.http.settle_attempt(record, result);
+    }
+
     /// Counts a request that has ended after `duration`.
     pub(crate) fn settle(&self, record: &RequestRecord, duration: Duration) {
         self.active.dec();
+        if let Some(worked) = record.worked {
+            self.overhead.observe(worked);
+        }
+        if self.names.has_attempts() {
+            self.http.settle(record, duration);
+        }
         if let Some(flag) = record.flag {
             self.flag(flag);
         }
@@ -220,5 +256,16 @@ impl Metrics {
 
     fn flag(&self, flag: Flag) {
         self.flags.get_or_create(&FlagLabel { flag: flag.code() }).inc();
+    }
+}
+
+/// Reads the time that requests spent in the gateway itself.
+#[derive(Debug)]
+struct OverheadCollector(Arc<WorkTimings>);
+
+impl Collector for OverheadCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time for which the gateway itself worked on a request, until it had the response's head";
+        histograms(&mut encoder, "pailou_gateway_overhead_seconds", help, [([("process", "pailou")], self.0.distribution())])
     }
 }

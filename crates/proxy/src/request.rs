@@ -39,6 +39,7 @@ mod unreadable;
 mod unrouted;
 mod upgrades;
 mod usage;
+mod work_time;
 
 use std::{
     future::{Future as _, poll_fn},
@@ -81,6 +82,7 @@ use replay::ReplayBody;
 use retry::Policy;
 use session::Session;
 use target::{Haste, Target};
+use work_time::WorkTime;
 
 /// Takes a request apart, for [`answer()`]: what lives as long as that is not held twice.
 pub(crate) fn handle(
@@ -91,6 +93,7 @@ pub(crate) fn handle(
     let upgrade = body.take_upgrade();
     let context = connection.worker.context.clone();
     let mut record = Box::new(RequestLog::new(context, connection.peer, parts.method.clone(), parts.version));
+    record.arrived(connection.local.port(), connection.tls.is_some());
     record.path = parts.uri.path().into();
     let head = Head::read(parts).map(Box::new);
     answer(connection, head, body, upgrade, record)
@@ -109,14 +112,16 @@ async fn answer(
     let mut state = FilterState::default();
     let (served, audience) = match head {
         Ok(mut head) => {
+            let mut work = WorkTime::since(record.started);
             let served = {
                 let mut serving = pin!(serve(connection, &mut head, body, &mut record, &mut state));
-                poll_fn(|task| match serving.as_mut().poll(task) {
+                poll_fn(|task| match work.step(|| serving.as_mut().poll(task)) {
                     Poll::Pending if context.cut_off.is_given() => Poll::Ready(Err(stopped())),
                     polled => polled,
                 })
                 .await
             };
+            record.worked = Some(work.total());
             // As the listener has normalised the path.
             (served, head.audience)
         }

@@ -4,11 +4,12 @@ use std::{
     net::SocketAddr,
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::Instant,
 };
 
 use http::{Method, StatusCode, Version};
 use pailou_picker::Picked;
-use pailou_snapshot::RouteName;
+use pailou_snapshot::{RouteMatch, RouteName};
 use parking_lot::Mutex;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     context::Context,
     error::Flag,
     limit_charge::BackendCharge,
+    metrics::AttemptResult,
     request_record::RequestRecord,
     response_cost, spans,
     token_charges::TokenCharges,
@@ -40,6 +42,20 @@ impl RequestLog {
         context.metrics.active.inc();
         let record = RequestRecord::new(peer, method, version);
         Self { context, settled: false, record, charges: TokenCharges::default(), backend_charge: None, body_delays: None }
+    }
+
+    /// Notes how it came.
+    pub(crate) fn arrived(&mut self, port: u16, is_tls: bool) {
+        (self.record.port, self.record.is_tls) = (port, is_tls);
+        self.context.metrics.begin(&self.record);
+    }
+
+    /// Notes the rule that takes it, and the match.
+    pub(crate) fn matched(&mut self, entry: &RouteMatch) {
+        self.record.matched(entry);
+        if self.context.metrics.names.http {
+            self.record.http_route = Some(entry.path.clone());
+        }
     }
 
     /// Whether the drain is over, and requests are to give up.
@@ -80,6 +96,9 @@ impl RequestLog {
         if self.context.receipts.is_on() {
             self.record.trail.begin(self.record.started.elapsed());
         }
+        if self.context.metrics.names.has_attempts() {
+            self.record.attempt_since = Some(Instant::now());
+        }
         if let Some(charge) = &mut self.backend_charge {
             charge.ask();
         }
@@ -91,6 +110,7 @@ impl RequestLog {
             let (end, status) = (self.record.started.elapsed(), status.map(|status| status.as_u16()));
             self.record.trail.failed(endpoint, end, status, flag.map(Flag::code));
         }
+        self.settle_attempt(status, flag);
     }
 
     /// Notes why its endpoint was picked, if its receipt is kept. `failed`: the request fails, for a reason that is not noted yet.
@@ -144,6 +164,7 @@ impl RequestLog {
         self.record.end_wait();
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.
+        self.settle_attempt(self.record.status, self.record.flag);
         self.context.log.write(&self.record, duration);
         self.context.receipts.settle(&mut self.record, duration, &self.context.runtime);
         spans::append(&self.record, duration);
@@ -156,6 +177,13 @@ impl RequestLog {
     /// Counts it among the calls of its model under way, where metrics tell that.
     pub(crate) fn begin_call(&mut self) {
         self.record.running = self.context.metrics.begin_call(&self.record);
+    }
+
+    /// Counts the attempt under way as ended, where metrics tell of attempts.
+    fn settle_attempt(&mut self, status: Option<StatusCode>, flag: Option<Flag>) {
+        if let Some(since) = self.record.attempt_since.take() {
+            self.context.metrics.settle_attempt(&self.record, AttemptResult { status, flag, took: since.elapsed() });
+        }
     }
 
     /// Notes the price of the response, or counts the request as one without, however many limits it met.

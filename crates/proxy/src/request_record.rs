@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderValue, Method, StatusCode, Version};
 use pailou_ai::usage::Usage;
 use pailou_limits::{LlmCosts, Tokens};
-use pailou_snapshot::{ListenerName, RouteMatch, Rule};
+use pailou_snapshot::{ListenerName, PathMatch, RouteMatch, Rule};
 
 use crate::{
     attempt_record::AttemptRecord,
@@ -38,6 +38,10 @@ pub struct RequestRecord {
     pub time: SystemTime,
     /// The client's connection.
     pub peer: SocketAddr,
+    /// Port that it came by.
+    pub(crate) port: u16,
+    /// Whether it came under TLS.
+    pub(crate) is_tls: bool,
     /// The method.
     pub method: Method,
     /// The path without its query, which may hold secrets.
@@ -52,6 +56,8 @@ pub struct RequestRecord {
     pub listener: Option<ListenerName>,
     /// The rule that answered.
     pub rule: Option<Arc<Rule>>,
+    /// Path of the match that the rule took it by, where metrics tell that.
+    pub(crate) http_route: Option<PathMatch>,
     /// The cluster that was chosen.
     pub cluster: Option<Arc<ClusterState>>,
     /// The endpoint that answered last.
@@ -72,6 +78,8 @@ pub struct RequestRecord {
     pub(crate) running: Option<RunningCall>,
     /// Attempts made.
     pub attempts: u32,
+    /// When the attempt under way began, where metrics tell of attempts.
+    pub(crate) attempt_since: Option<Instant>,
     /// The attempts, where the request's spans are kept.
     pub(crate) attempt_records: Vec<AttemptRecord>,
     /// Its trace, where its Gateway has traces.
@@ -86,6 +94,8 @@ pub struct RequestRecord {
     pub flag: Option<Flag>,
     /// More about why, for the operator.
     pub detail: Option<String>,
+    /// Time for which the gateway worked on it until its response's head, or the error, was there.
+    pub(crate) worked: Option<Duration>,
     /// From `started` to the response's head.
     pub head_after: Option<Duration>,
     /// From `started` to the first content of the response: the time to first token.
@@ -111,6 +121,8 @@ impl RequestRecord {
             started: Instant::now(),
             time: SystemTime::now(),
             peer,
+            port: 0,
+            is_tls: false,
             method,
             path: Box::default(),
             host: Box::default(),
@@ -118,6 +130,7 @@ impl RequestRecord {
             request_id: RequestId::Unknown,
             listener: None,
             rule: None,
+            http_route: None,
             cluster: None,
             endpoint: None,
             prefill_endpoint: None,
@@ -128,6 +141,7 @@ impl RequestRecord {
             queued_for: None,
             running: None,
             attempts: 0,
+            attempt_since: None,
             attempt_records: Vec::new(),
             trace: None,
             request_bytes: 0,
@@ -135,6 +149,7 @@ impl RequestRecord {
             status: None,
             flag: None,
             detail: None,
+            worked: None,
             head_after: None,
             content_after: None,
             content_events: 0,

@@ -11,12 +11,13 @@ use pailou_snapshot::{PathMatch, RouteName};
 use pailou_telemetry::span::{SpanHead, SpanKind, SpanWriter, append_span};
 
 use self::{
-    attributes::{endpoint_address, method, protocol_version},
+    attributes::{endpoint_address, protocol_version},
     model_call::ModelCall,
 };
 use crate::{
     attempt_record::AttemptRecord,
     error::Flag,
+    http_attributes::{HttpRoute, method},
     request_record::RequestRecord,
     trace::{KeptTrace, RequestTrace},
 };
@@ -66,7 +67,7 @@ impl Request<'_> {
             attributes.text("url.scheme", kept.scheme);
             attributes.text("url.path", &record.path);
             if let Some(route) = &kept.route {
-                attributes.shown("http.route", Route(route));
+                attributes.shown("http.route", HttpRoute(route));
             }
             attributes.text("server.address", &record.host);
             attributes.number("server.port", kept.port.into());
@@ -197,7 +198,7 @@ struct SpanName<'a>(&'static str, Option<&'a PathMatch>);
 impl fmt::Display for SpanName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Some(route) => write!(f, "{} {}", self.0, Route(route)),
+            Some(route) => write!(f, "{} {}", self.0, HttpRoute(route)),
             None => f.write_str(self.0),
         }
     }
@@ -213,19 +214,6 @@ impl fmt::Display for ClientName<'_> {
         match self {
             Self::Http(method) => f.write_str(method),
             Self::Model(call) => write!(f, "{call}"),
-        }
-    }
-}
-
-/// A match's path as `http.route`: `/v1/*` for all that is under `/v1`.
-struct Route<'a>(&'a PathMatch);
-
-impl fmt::Display for Route<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            PathMatch::Exact(path) => f.write_str(path),
-            PathMatch::Prefix(path) => write!(f, "{path}/*"),
-            PathMatch::Regex(regex) => f.write_str(regex.as_str()),
         }
     }
 }

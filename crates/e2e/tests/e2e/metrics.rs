@@ -153,3 +153,47 @@ async fn objectives_of_streams_are_counted() {
     };
     scraped(gateway.admin(), is_counted).await;
 }
+
+#[tokio::test]
+async fn requests_and_attempts_have_the_names_of_the_conventions_for_http() {
+    let engine = engine(Config::new("a", ["qwen"])).await;
+    let rules = json!({"rules": [
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}], "backendRefs": [objects::to_pool("qwen")]},
+    ]});
+    let mut list = vec![objects::gateway(), objects::host_route("r", &[], rules["rules"].clone())];
+    list.extend(pool_of("qwen", &[&engine]));
+    let gateway = Setup::with(list).args(["--metric-names", "http"]).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    assert_eq!(Call::json("/v1/chat/completions", r#"{"model": "qwen"}"#).send(gateway.http()).await.status, 400);
+    assert_eq!(Call::get("/elsewhere").send(gateway.http()).await.status, 404);
+    let _running = Call::chat_stream("qwen", "hello", 2_000).open(gateway.http()).await;
+
+    let server = "http_server_request_duration_seconds_count";
+    let samples = scraped(gateway.admin(), |samples| named(samples, server).map(|sample| sample.value).sum::<f64>() == 3.0).await;
+    let of = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
+    let routed = [("http_request_method", "POST"), ("url_scheme", "http"), ("http_route", "/v1/*"), ("route", "default/r/0")];
+    assert_eq!(of(server, &[&routed[..], &[("http_response_status_code", "200"), ("error_type", "")]].concat()), 1.0);
+    assert_eq!(of(server, &[&routed[..], &[("http_response_status_code", "400"), ("error_type", "")]].concat()), 1.0);
+    let unrouted = [("http_request_method", "GET"), ("http_route", ""), ("http_response_status_code", "404"), ("error_type", "NR")];
+    assert_eq!(of(server, &unrouted), 1.0);
+    let client = "http_client_request_duration_seconds_count";
+    let attempt = [("http_request_method", "POST"), ("backend", "pool/default/qwen")];
+    assert_eq!(of(client, &[&attempt[..], &[("http_response_status_code", "200"), ("error_type", "")]].concat()), 1.0);
+    assert_eq!(of(client, &[&attempt[..], &[("http_response_status_code", "400"), ("error_type", "400")]].concat()), 1.0);
+    assert_eq!(of("http_server_active_requests", &[("http_request_method", "POST"), ("url_scheme", "http")]), 1.0);
+}
+
+#[tokio::test]
+async fn overhead_is_the_time_of_the_gateway_and_not_of_the_backend() {
+    let engine = engine(Config { time_scale: 5.0, ..Config::new("a", ["qwen"]) }).await;
+    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    list.extend(pool_of("qwen", &[&engine]));
+    let gateway = Setup::with(list).serve().await;
+    assert_eq!(Call::chat_stream("qwen", "hello", 20).send(gateway.http()).await.status, 200);
+    assert_eq!(Call::get("/elsewhere").send(gateway.http()).await.status, 404);
+    let count = "pailou_gateway_overhead_seconds_count";
+    let samples = scraped(gateway.admin(), |samples| named(samples, count).any(|sample| sample.value == 2.0)).await;
+    let sum = value(&samples, "pailou_gateway_overhead_seconds_sum", &[]);
+    let total = named(&samples, "pailou_request_duration_seconds_sum").map(|sample| sample.value).sum::<f64>();
+    assert!(sum > 0.0 && sum * 2.0 < total, "{sum} s of {total} s");
+}

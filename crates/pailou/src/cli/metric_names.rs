@@ -11,6 +11,8 @@ pub(crate) enum MetricNameSet {
     InferenceObjective,
     /// llm_d_epp_*: pools and model calls, as llm-d's router.
     LlmD,
+    /// http_*: requests and attempts at backends, as OpenTelemetry's conventions for HTTP.
+    Http,
 }
 
 impl MetricNameSet {
@@ -20,6 +22,7 @@ impl MetricNameSet {
             inference_pool: sets.contains(&Self::InferencePool),
             inference_objective: sets.contains(&Self::InferenceObjective),
             llm_d: sets.contains(&Self::LlmD),
+            http: sets.contains(&Self::Http),
         }
     }
 }

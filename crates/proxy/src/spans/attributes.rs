@@ -2,22 +2,11 @@
 
 use std::fmt;
 
-use http::{Method, Version};
+use http::Version;
 use pailou_snapshot::Address;
 use pailou_telemetry::span::Attributes;
 
 use crate::attempt_record::AttemptRecord;
-
-/// Methods that the conventions know; others are `_OTHER`, lest clients make names of spans.
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
-
-/// A method as the conventions have it, and the original where that is another.
-pub(super) fn method(method: &Method) -> (&'static str, Option<&str>) {
-    match METHODS.iter().find(|known| **known == method.as_str()) {
-        Some(known) => (known, None),
-        None => ("_OTHER", Some(method.as_str())),
-    }
-}
 
 /// A version of HTTP.
 pub(super) fn protocol_version(version: Version) -> Option<&'static str> {

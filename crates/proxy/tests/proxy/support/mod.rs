@@ -25,7 +25,7 @@ pub(crate) fn options(workers: usize, access_log: Sink) -> Options {
         access_log,
         response_flags: true,
         body_budget: 64 << 20,
-        metric_names: MetricNames { inference_pool: true, inference_objective: true, llm_d: true },
+        metric_names: MetricNames { inference_pool: true, inference_objective: true, llm_d: true, http: true },
         local_addresses: LocalAddresses::Allowed,
         local_backends: LocalAddresses::Allowed,
         receipts: ReceiptSettings { count: 64, share: 1.0, slow: None, headers: false },

@@ -1,0 +1,30 @@
+//! Values of attributes of OpenTelemetry's conventions for HTTP that spans and metrics share.
+
+use std::fmt;
+
+use http::Method;
+use pailou_snapshot::PathMatch;
+
+/// Methods that the conventions know; others are `_OTHER`, lest clients make names of spans and series.
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+
+/// A method as the conventions have it, and the original where that is another.
+pub(crate) fn method(method: &Method) -> (&'static str, Option<&str>) {
+    match METHODS.iter().find(|known| **known == method.as_str()) {
+        Some(known) => (known, None),
+        None => ("_OTHER", Some(method.as_str())),
+    }
+}
+
+/// A match's path as `http.route` has it.
+pub(crate) struct HttpRoute<'a>(pub(crate) &'a PathMatch);
+
+impl fmt::Display for HttpRoute<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            PathMatch::Exact(path) => f.write_str(path),
+            PathMatch::Prefix(path) => write!(f, "{path}/*"),
+            PathMatch::Regex(regex) => f.write_str(regex.as_str()),
+        }
+    }
+}

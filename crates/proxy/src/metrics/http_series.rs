@@ -1,0 +1,157 @@
+//! Series of requests and of attempts at backends, for names that tell more of them than Pailou's own do.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use http::{Method, StatusCode};
+use pailou_snapshot::{EndpointKey, RouteName};
+
+use super::{bounded::Bounded, timings::RequestTimings};
+use crate::{
+    error::Flag,
+    http_attributes::{self, HttpRoute},
+    request_record::RequestRecord,
+};
+
+/// Requests that differ in a label, and attempts that do, that have series of their own; those beyond share one of each.
+const MAX_SERIES: usize = 10_000;
+
+/// Series of requests and attempts.
+pub(super) struct HttpSeries {
+    requests: Bounded<RequestKey, RequestSeries>,
+    attempts: Bounded<AttemptKey, RequestTimings>,
+    /// Requests under way.
+    active: parking_lot::Mutex<BTreeMap<ActiveKey, u64>>,
+}
+
+/// Method and scheme of requests under way.
+pub(super) type ActiveKey = (&'static str, &'static str);
+
+/// What tells the series of requests apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RequestKey {
+    /// As the conventions have it.
+    pub(super) method: &'static str,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// Port that the client came by.
+    pub(super) port: u16,
+    /// Status that the client got, if any.
+    pub(super) status: Option<u16>,
+    /// Why the gateway refused it or broke it off.
+    pub(super) flag: Option<&'static str>,
+    /// Path of the match, where it is wanted.
+    pub(super) path: Option<Box<str>>,
+    /// The rule.
+    pub(super) route: Option<RouteName>,
+}
+
+/// What tells the series of attempts apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct AttemptKey {
+    pub(super) method: &'static str,
+    /// Status that the backend answered with, if any.
+    pub(super) status: Option<u16>,
+    /// Why there was none, or why its answer broke off.
+    pub(super) flag: Option<&'static str>,
+    pub(super) route: RouteName,
+    pub(super) backend: EndpointKey,
+}
+
+/// Series of requests.
+#[derive(Default)]
+pub(super) struct RequestSeries {
+    pub(super) timings: RequestTimings,
+    pub(super) request_bytes: AtomicU64,
+    pub(super) response_bytes: AtomicU64,
+}
+
+/// Result of an attempt.
+#[derive(Clone, Copy)]
+pub(crate) struct AttemptResult {
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) flag: Option<Flag>,
+    pub(crate) took: Duration,
+}
+
+impl Default for HttpSeries {
+    fn default() -> Self {
+        Self { requests: Bounded::new(MAX_SERIES), attempts: Bounded::new(MAX_SERIES), active: parking_lot::Mutex::default() }
+    }
+}
+
+impl fmt::Debug for HttpSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSeries").finish_non_exhaustive()
+    }
+}
+
+impl HttpSeries {
+    /// Counts a request that comes.
+    pub(super) fn begin(&self, record: &RequestRecord) {
+        *self.active.lock().entry(active_key(record)).or_default() += 1;
+    }
+
+    /// Counts a request that has ended after `duration`.
+    pub(super) fn settle(&self, record: &RequestRecord, duration: Duration) {
+        if let Some(active) = self.active.lock().get_mut(&active_key(record)) {
+            *active = active.saturating_sub(1);
+        }
+        let (method, scheme) = active_key(record);
+        let key = RequestKey {
+            method,
+            scheme,
+            port: record.port,
+            status: record.status.map(|status| status.as_u16()),
+            flag: record.flag.map(Flag::code),
+            path: record.http_route.as_ref().map(|path| HttpRoute(path).to_string().into()),
+            route: record.rule.as_ref().map(|rule| rule.route.clone()),
+        };
+        let count = |series: &std::sync::Arc<RequestSeries>| {
+            series.timings.observe(duration);
+            series.request_bytes.fetch_add(record.request_bytes, Relaxed);
+            series.response_bytes.fetch_add(record.response_bytes, Relaxed);
+        };
+        self.requests.with(&key, || key.clone(), count);
+    }
+
+    /// Counts an attempt that has ended.
+    pub(super) fn settle_attempt(&self, record: &RequestRecord, result: AttemptResult) {
+        let (Some(rule), Some(cluster)) = (&record.rule, &record.cluster) else { return };
+        let key = AttemptKey {
+            method: known_method(&record.method),
+            status: result.status.map(|status| status.as_u16()),
+            flag: result.flag.map(Flag::code),
+            route: rule.route.clone(),
+            backend: cluster.key().endpoints.clone(),
+        };
+        self.attempts.with(&key, || key.clone(), |timings| timings.observe(result.took));
+    }
+
+    /// Requests under way, by method and scheme.
+    pub(super) fn active(&self) -> BTreeMap<ActiveKey, u64> {
+        self.active.lock().clone()
+    }
+
+    /// Reads the series of requests; `None` is the key of those beyond the bound.
+    pub(super) fn each_request(&self, mut read: impl FnMut(Option<&RequestKey>, &RequestSeries)) {
+        self.requests.each(|key, series| read(key, series));
+    }
+
+    /// Reads the series of attempts; `None` is the key of those beyond the bound.
+    pub(super) fn each_attempt(&self, mut read: impl FnMut(Option<&AttemptKey>, &RequestTimings)) {
+        self.attempts.each(|key, timings| read(key, timings));
+    }
+}
+
+fn active_key(record: &RequestRecord) -> ActiveKey {
+    (known_method(&record.method), if record.is_tls { "https" } else { "http" })
+}
+
+fn known_method(method: &Method) -> &'static str {
+    http_attributes::method(method).0
+}
