@@ -48,6 +48,19 @@ pub(crate) enum WriteResult {
     Failed,
 }
 
+impl WriteResult {
+    const ALL: [Self; 4] = [Self::Done, Self::Conflict, Self::Refused, Self::Failed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Conflict => "conflict",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Result of publishing an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EventOutcome {
@@ -95,6 +108,22 @@ impl Metrics {
         let _ = encode(text, &self.registry);
     }
 
+    /// Whether this replica leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader.get() != 0
+    }
+
+    /// Objects that were compiled last.
+    pub fn objects(&self) -> u64 {
+        self.objects.get().try_into().unwrap_or(0)
+    }
+
+    /// Writes of statuses since the start by result, of results that there were.
+    pub fn status_writes(&self) -> Vec<(&'static str, u64)> {
+        let count = |result| self.status_writes.get(&ResultLabel { result }).map_or(0, |counter| counter.get());
+        WriteResult::ALL.map(|result| (result.name(), count(result.name()))).into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
     pub(crate) fn compiled(&self, took: Duration, objects: usize) {
         self.compilations.observe(took.as_secs_f64());
         self.objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
@@ -109,13 +138,7 @@ impl Metrics {
     }
 
     pub(crate) fn count_write(&self, what: WriteResult) {
-        let result = match what {
-            WriteResult::Done => "done",
-            WriteResult::Conflict => "conflict",
-            WriteResult::Refused => "refused",
-            WriteResult::Failed => "failed",
-        };
-        self.status_writes.get_or_create(&ResultLabel { result }).inc();
+        self.status_writes.get_or_create(&ResultLabel { result: what.name() }).inc();
     }
 
     pub(crate) fn count_event(&self, what: EventOutcome) {

@@ -58,6 +58,9 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
+    const ALL: [Self; 8] =
+        [Self::Picked, Self::NoEndpoint, Self::Shed, Self::Expired, Self::Stopped, Self::TooLong, Self::NoRoom, Self::Broken];
+
     fn name(self) -> &'static str {
         match self {
             Self::Picked => "picked",
@@ -105,6 +108,16 @@ impl Metrics {
         self.pool_names.set(pool);
         // Writing to a String cannot fail.
         let _ = encode(text, &self.registry);
+    }
+
+    /// Requests by outcome, of outcomes that there were.
+    pub(crate) fn outcomes(&self) -> Vec<(&'static str, u64)> {
+        let count = |name| self.requests.get(&OutcomeLabel { outcome: name }).map_or(0, |counter| counter.get());
+        RequestOutcome::ALL
+            .map(|outcome| (outcome.name(), count(outcome.name())))
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 
     pub(crate) fn ended(&self, outcome: RequestOutcome) {

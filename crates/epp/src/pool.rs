@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use pailou_extproc::endpoints::Subset;
-use pailou_picker::{EndpointReport, MetricNames, PoolState, Transport};
+use pailou_picker::{EndpointReport, MetricNames, PoolReport, PoolState, Transport};
 use pailou_snapshot::OnePool;
 use pailou_snapshot::Pool;
 use tokio::{runtime::Handle, sync::watch};
@@ -62,11 +62,25 @@ impl EndpointPicker {
         self.current.load().as_ref().map(|current| current.state.snapshot()).unwrap_or_default()
     }
 
+    /// All figures of the pool; `None` where there is none.
+    pub fn report(&self) -> Option<PoolReport> {
+        self.current.load().as_ref().map(|current| current.state.report())
+    }
+
+    /// Requests and responses under way.
+    pub fn conversations(&self) -> u64 {
+        self.metrics.conversations.get().try_into().unwrap_or(0)
+    }
+
+    /// Requests since the start by outcome, of outcomes that there were.
+    pub fn outcomes(&self) -> Vec<(&'static str, u64)> {
+        self.metrics.outcomes()
+    }
+
     /// Every metric in OpenMetrics' text format.
     pub fn encode_metrics(&self, text: &mut String) {
         let exact = self.current.load().as_ref().map(|current| current.state.exact_figures()).unwrap_or_default();
-        let pool = self.current.load().as_ref().map(|current| current.state.report());
-        self.metrics.encode(pool, exact, text);
+        self.metrics.encode(self.report(), exact, text);
     }
 
     /// Refuses the requests that wait, as the process ends. Gives whether there were any.

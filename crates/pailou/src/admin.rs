@@ -5,6 +5,7 @@ mod body;
 pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod limits_page;
+mod overview_stream;
 mod receipts_page;
 mod requests;
 mod response;
@@ -84,6 +85,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::overview::Overview;
 
     struct Fixed(bool);
 
@@ -93,6 +95,9 @@ mod tests {
         }
         fn encode_metrics(&self, text: &mut String) {
             text.push_str("# EOF\n");
+        }
+        fn overview(&self) -> Overview {
+            Overview::default()
         }
         fn status(&self) -> String {
             "[]".to_owned()

@@ -17,10 +17,15 @@ use crate::{
     cli::ControllerArgs,
     document::Document,
     exit::{Error, ExitOutcome},
+    overview::{ControllerCounts, ObjectsCache, Overview, by_name},
     runtime,
     signals::Signals,
     source::Strictness,
 };
+
+/// Knowledge that only proxies have.
+const UNKNOWN: &str =
+    "requests, latencies, tokens and engines: each proxy's own page has them (kubectl port-forward to its pod's port 15000)";
 
 /// Follows the cluster until a signal comes.
 pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
@@ -49,6 +54,7 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<ExitOutcome, Error> {
             known: controller.known(),
             published: controller.published(),
             metrics: controller.metrics(),
+            objects: ObjectsCache::default(),
         }));
         if let (Some(listener), Some(address)) = (listener, args.admin.0) {
             tracing::info!("admin endpoint on http://{address}");
@@ -117,6 +123,7 @@ struct ControllerComponent {
     known: watch::Receiver<Option<ClusterState>>,
     published: watch::Receiver<Option<CompiledState>>,
     metrics: Arc<Metrics>,
+    objects: ObjectsCache,
 }
 
 impl Component for ControllerComponent {
@@ -126,6 +133,25 @@ impl Component for ControllerComponent {
 
     fn encode_metrics(&self, text: &mut String) {
         self.metrics.encode(text);
+    }
+
+    fn overview(&self) -> Overview {
+        let published = self.published.borrow().clone();
+        let objects = published.map(|published| self.objects.of(&published.compiled.statuses)).unwrap_or_default();
+        let counts = ControllerCounts {
+            leader: self.metrics.is_leader(),
+            objects: self.metrics.objects(),
+            status_writes: by_name(self.metrics.status_writes()),
+        };
+        Overview {
+            kind: "controller".to_owned(),
+            controller: Some(counts),
+            problems: objects.problems,
+            gateways: Some(objects.gateways),
+            gateways_omitted: objects.gateways_omitted,
+            unknown: Some(UNKNOWN.to_owned()),
+            ..Overview::default()
+        }
     }
 
     fn status(&self) -> String {

@@ -26,6 +26,7 @@ mod standalone;
 
 mod admin;
 mod document;
+mod overview;
 mod printable;
 mod report;
 mod table;

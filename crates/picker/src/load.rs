@@ -25,9 +25,14 @@ const ASSUMED_OUTPUT: u64 = 512;
 /// Bytes of a request per token.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Requests and estimated tokens sent from here and not ended. One word, so that both are read and reserved as one.
+/// Requests and estimated tokens sent from here and not ended.
 #[derive(Debug, Default)]
-pub(crate) struct InFlight(AtomicU64);
+pub(crate) struct InFlight {
+    /// One word, so that both are read and reserved as one.
+    level: AtomicU64,
+    /// Requests reserved since the start.
+    begun: AtomicU64,
+}
 
 /// An [`InFlight`] at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,23 +61,31 @@ impl Tokens {
 
 impl InFlight {
     pub(crate) fn level(&self) -> Level {
-        Level(self.0.load(Ordering::Relaxed))
+        Level(self.level.load(Ordering::Relaxed))
+    }
+
+    /// Requests that a place was reserved for since the start.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Reserves a place for one request.
     pub(crate) fn reserve(&self, tokens: Tokens) {
-        self.0.fetch_add(tokens.with_request(), Ordering::Relaxed);
+        self.level.fetch_add(tokens.with_request(), Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reserves a place if the level is still the one that was judged: of those who judged the same level, one succeeds.
     pub(crate) fn reserve_at(&self, judged: Level, tokens: Tokens) -> bool {
         let reserved = judged.0 + tokens.with_request();
-        self.0.compare_exchange(judged.0, reserved, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let is_reserved = self.level.compare_exchange(judged.0, reserved, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.begun.fetch_add(u64::from(is_reserved), Ordering::Relaxed);
+        is_reserved
     }
 
     /// Gives a reservation back.
     pub(crate) fn release(&self, tokens: Tokens) {
-        self.0.fetch_sub(tokens.with_request(), Ordering::Relaxed);
+        self.level.fetch_sub(tokens.with_request(), Ordering::Relaxed);
     }
 }
 

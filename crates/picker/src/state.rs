@@ -83,6 +83,8 @@ pub struct EndpointReport {
     pub kv: f32,
     /// Requests in flight from here.
     pub in_flight: u32,
+    /// Requests sent from here since the start, each attempt one.
+    pub requests: u64,
     /// Their estimated tokens.
     pub in_flight_tokens: u64,
     /// It has just failed, and comes last.
@@ -377,6 +379,7 @@ fn report(endpoint: &PoolEndpoint, exact: Option<&ExactPrefixes>, now: Instant) 
         running: load.running,
         kv: load.kv,
         in_flight: level.requests(),
+        requests: endpoint.record.in_flight.begun(),
         in_flight_tokens: level.tokens(),
         failing: endpoint.record.failures.is_last(now),
         prefix_blocks: endpoint.blocks.len(),

@@ -1,11 +1,14 @@
 //! Endpoints that get no requests for a while, and engines whose load is only estimated: for the operator.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pailou_snapshot::{Endpoint, HealthChecks};
 use tokio::time::Instant;
 
-use crate::{cluster::EndpointState, runtime::Runtime};
+use crate::{
+    cluster::{ClusterState, EndpointState},
+    runtime::Runtime,
+};
 
 /// Labels of an endpoint. A pod with two ports, or two addresses, is two endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +67,20 @@ impl EndpointHealth {
 
 /// All endpoints, each once.
 pub(crate) fn of(runtime: &Runtime) -> BTreeMap<EndpointLabels, EndpointHealth> {
+    with_pools(runtime, runtime.clusters().iter())
+}
+
+/// The endpoints of InferencePools, each once.
+pub(crate) fn of_pools(runtime: &Runtime) -> BTreeMap<EndpointLabels, EndpointHealth> {
+    with_pools(runtime, runtime.clusters().iter().filter(|cluster| cluster.pool().is_some()))
+}
+
+fn with_pools<'a>(
+    runtime: &Runtime,
+    clusters: impl Iterator<Item = &'a Arc<ClusterState>>,
+) -> BTreeMap<EndpointLabels, EndpointHealth> {
     let mut all = BTreeMap::<_, EndpointHealth>::new();
-    for cluster in runtime.clusters() {
+    for cluster in clusters {
         let backend = cluster.key().endpoints.to_string();
         let settings = cluster.settings();
         for endpoint in cluster.endpoints() {

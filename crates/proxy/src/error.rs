@@ -99,8 +99,37 @@ impl Flag {
         }
     }
 
-    /// Whether the client is the cause, by what it sent or did.
-    pub fn is_of_client(self) -> bool {
+    /// All of them.
+    pub const ALL: [Self; Self::Fault as usize + 1] = [
+        Self::NoRoute,
+        Self::Misdirected,
+        Self::Misconfigured,
+        Self::NoEndpoint,
+        Self::Overflow,
+        Self::AdmissionDenied,
+        Self::Timeout,
+        Self::StreamIdle,
+        Self::ConnectFailure,
+        Self::UpstreamReset,
+        Self::UpstreamProtocol,
+        Self::ClientGone,
+        Self::ClientBody,
+        Self::BadRequest,
+        Self::TlsHandshake,
+        Self::OverLimit,
+        Self::Budget,
+        Self::Shed,
+        Self::Picker,
+        Self::Forbidden,
+        Self::RateLimited,
+        Self::RateLimitStore,
+        Self::ExtProc,
+        Self::Stopped,
+        Self::Fault,
+    ];
+
+    /// The party whose doing it is.
+    pub fn cause(self) -> Cause {
         match self {
             Self::NoRoute
             | Self::Misdirected
@@ -110,24 +139,29 @@ impl Flag {
             | Self::TlsHandshake
             | Self::OverLimit
             | Self::Forbidden
-            | Self::RateLimited => true,
+            | Self::RateLimited => Cause::Client,
             Self::Misconfigured
-            | Self::NoEndpoint
             | Self::Overflow
             | Self::AdmissionDenied
+            | Self::Budget
+            | Self::Shed
+            | Self::RateLimitStore
+            | Self::Stopped
+            | Self::Fault => Cause::Gateway,
+            Self::NoEndpoint
             | Self::Timeout
             | Self::StreamIdle
             | Self::ConnectFailure
             | Self::UpstreamReset
-            | Self::UpstreamProtocol
-            | Self::Budget
-            | Self::Shed
-            | Self::Picker
-            | Self::RateLimitStore
-            | Self::ExtProc
-            | Self::Stopped
-            | Self::Fault => false,
+            | Self::UpstreamProtocol => Cause::Backend,
+            Self::Picker => Cause::EndpointPicker,
+            Self::ExtProc => Cause::ExternalProcessor,
         }
+    }
+
+    /// Whether the client is the cause, by what it sent or did.
+    pub fn is_of_client(self) -> bool {
+        self.cause() == Cause::Client
     }
 
     /// The status of a response that has the flag.
@@ -152,6 +186,37 @@ impl Flag {
             Self::OverLimit => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Shed | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Forbidden => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+/// The party that has to act, as the reference of flags says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The client.
+    Client,
+    /// The gateway, or its operator.
+    Gateway,
+    /// The backend.
+    Backend,
+    /// The endpoint picker of an InferencePool.
+    EndpointPicker,
+    /// An external processor.
+    ExternalProcessor,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Client, Self::Gateway, Self::Backend, Self::EndpointPicker, Self::ExternalProcessor];
+
+    /// Its name in the reference.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Gateway => "gateway",
+            Self::Backend => "backend",
+            Self::EndpointPicker => "endpoint picker",
+            Self::ExternalProcessor => "external processor",
         }
     }
 }
@@ -338,5 +403,23 @@ impl Audience {
             }
             Some(api) => Self::Objects(api.dialect()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_names_the_cause_of_each_flag() {
+        let reference = include_str!("../../../docs/reference/errors.md");
+        let rows = reference.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let stated: BTreeSet<_> =
+            rows.filter_map(|(flag, rest)| Some((flag, rest.trim_end_matches(" |").rsplit_once("| ")?.1))).collect();
+        let stated = stated.into_iter().filter(|(flag, _)| !flag.starts_with("rejected-") && !flag.starts_with('/'));
+        let ours: BTreeSet<_> = Flag::ALL.into_iter().map(|flag| (flag.code(), flag.cause().name())).collect();
+        assert_eq!(stated.collect::<BTreeSet<_>>(), ours);
     }
 }

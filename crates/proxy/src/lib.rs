@@ -7,7 +7,7 @@
 //! - On the way out: [`upstream`] connects ([`dns`], [`tls`]), `relay` hands responses on, [`request_log`] settles.
 //! - What both ways have in common: `wire` (a connection's bytes, read ahead for `pailou_http1`), `timer`.
 //! - State that outlives a snapshot: [`runtime`] joins the two; [`cluster`], [`breaker`], [`health`].
-//! - For the operator: [`access_log`], [`metrics`], [`tracers`], [`endpoint_health`], [`error`].
+//! - For the operator: [`access_log`], [`metrics`], [`overview`], [`tracers`], [`endpoint_health`], [`error`].
 
 pub mod access_log;
 pub mod admission;
@@ -49,6 +49,7 @@ pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
 pub mod oidc_providers;
+pub mod overview;
 mod prefilled_body;
 pub mod proxy_protocol;
 mod receipt_trail;
@@ -111,7 +112,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use pailou_limits::{CounterQuery, CounterView, Counters};
 use pailou_picker::MetricNames;
-use pailou_snapshot::{Address, Endpoints, PortKey, Snapshot, Tracing};
+use pailou_snapshot::{Address, Endpoints, PortKey, RouteName, Snapshot, Tracing};
 use pailou_store::SharedLimits;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -128,8 +129,9 @@ use explanation::{ExplainError, ExplainRequest, Sources};
 use key_sets::KeySets;
 use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
-use metrics::Metrics;
+use metrics::{Metrics, RuleFigures};
 use oidc_providers::OidcProviders;
+use overview::Overview;
 use receipts::{ReceiptSettings, Receipts};
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
@@ -317,6 +319,21 @@ impl Proxy {
     /// Counters of limits, by rule and client.
     pub fn limits(&self, query: &CounterQuery) -> Vec<CounterView> {
         self.context.limits.views(wall_clock::unix_seconds(), query)
+    }
+
+    /// The gateway as a whole, with at most so many models, the busiest.
+    pub fn overview(&self, most_models: usize) -> Overview {
+        overview::of(&self.context, most_models)
+    }
+
+    /// Requests of a rule; `None` where it had none, or is one of those beyond the bound of metrics.
+    pub fn rule_figures(&self, name: &RouteName) -> Option<RuleFigures> {
+        self.context.metrics.rule(name)
+    }
+
+    /// The configuration in force; `None` before the first.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.context.runtime.load().as_ref().map(|runtime| runtime.snapshot().clone())
     }
 
     /// Endpoints that get no requests for a while, and engines whose load is only estimated.

@@ -4,6 +4,7 @@ mod bounded;
 mod by_model;
 mod by_route;
 mod durations;
+mod figures;
 mod gen_ai;
 mod http_names;
 mod http_series;
@@ -18,6 +19,7 @@ mod timings;
 use std::{fmt, sync::Arc, time::Duration};
 
 use pailou_picker::MetricNames;
+use pailou_snapshot::RouteName;
 use pailou_telemetry::metric_table::histograms;
 use prometheus_client::{
     collector::Collector,
@@ -26,6 +28,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use self::figures::{ModelFigures, ModelTotals, RequestTotals, RuleFigures};
 use self::{
     by_model::ByModel,
     by_route::ByRoute,
@@ -252,6 +255,32 @@ impl Metrics {
         if count.is_power_of_two() {
             tracing::warn!(count, "cost {key} of io.envoy.ai_gateway: {failure}; the total tokens were charged in its place");
         }
+    }
+
+    /// Requests of all rules.
+    pub(crate) fn request_totals(&self) -> RequestTotals {
+        requests::total(&self.requests.all())
+    }
+
+    /// Calls of all models, and the figures of those with most, at most so many.
+    pub(crate) fn model_totals(&self, most: usize) -> ModelTotals {
+        self.models.totals(most)
+    }
+
+    /// Requests of a rule; `None` where it had none, or is one of those beyond the bound.
+    pub(crate) fn rule(&self, name: &RouteName) -> Option<RuleFigures> {
+        self.requests.find(name).map(|series| series.figures())
+    }
+
+    /// Requests that no rule answered.
+    pub(crate) fn unrouted(&self) -> u64 {
+        self.unrouted.get()
+    }
+
+    /// How often each flag was counted, of those that were.
+    pub(crate) fn flagged(&self) -> Vec<(Flag, u64)> {
+        let count = |flag: Flag| self.flags.get(&FlagLabel { flag: flag.code() }).map_or(0, |counter| counter.get());
+        Flag::ALL.into_iter().map(|flag| (flag, count(flag))).filter(|(_, count)| *count > 0).collect()
     }
 
     fn flag(&self, flag: Flag) {

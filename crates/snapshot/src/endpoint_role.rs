@@ -28,6 +28,17 @@ impl EndpointRole {
         })
     }
 
+    /// Its name; empty where there is none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "",
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+            Self::PrefillDecode => "prefill-decode",
+            Self::Encode => "encode",
+        }
+    }
+
     /// Whether clients' requests may go there.
     pub fn can_decode(self) -> bool {
         matches!(self, Self::Whole | Self::Decode | Self::PrefillDecode)

@@ -18,6 +18,7 @@ mod metrics;
 mod mission;
 mod models;
 mod operations;
+mod overview;
 mod picker;
 mod pools;
 mod prefill;

@@ -8,15 +8,17 @@ use super::{
     assets,
     body::AdminBody,
     limits_page::LimitsPage,
-    requests,
-    response::{content, json, only, refused, text},
+    overview_stream, requests,
+    response::{content, json, only, refused, sentence, text},
     state::{AdminState, Component},
 };
 
 /// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What there is, for clients that are no browser.
-const PATHS: &str = "/healthz\n/readyz\n/metrics\n/status\n/limits\n/receipts\n/explain\n";
+const PATHS: &str = "/healthz\n/readyz\n/metrics\n/overview\n/status\n/limits\n/receipts\n/explain\n";
+/// Content type of server-sent events.
+const EVENTS: &str = "text/event-stream";
 
 /// Answers a request of this peer.
 pub(super) async fn answer<C: Component>(
@@ -27,6 +29,10 @@ pub(super) async fn answer<C: Component>(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     match state.component().proxy() {
+        _ if path == "/overview" || path == "/overview/stream" => match state.guard().check(&head, peer) {
+            Ok(()) => overview(&head, state),
+            Err(refusal) => refused(refusal),
+        },
         Some(proxy) if requests::is_of_requests(path) => match state.guard().check(&head, peer) {
             Ok(()) => requests::answer(&head, body, proxy).await,
             Err(refusal) => refused(refusal),
@@ -34,6 +40,22 @@ pub(super) async fn answer<C: Component>(
         _ if !matches!(head.method, Method::GET | Method::HEAD) => only("GET, HEAD"),
         _ if path == "/" || path.starts_with(assets::PREFIX) => page(&head, state),
         _ => answer_of_process(&head, state),
+    }
+}
+
+/// The process as a whole.
+fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/overview/stream") => match overview_stream::stream(state, head) {
+            Some(events) => content(EVENTS, AdminBody::Events(events)),
+            None => {
+                let words = format_args!("{} look at the overview already", overview_stream::MAX_VIEWERS);
+                sentence(StatusCode::SERVICE_UNAVAILABLE, &words)
+            }
+        },
+        (&Method::GET | &Method::HEAD, "/overview") => json(state.overview_line() + "\n"),
+        (&Method::HEAD, _) => content(EVENTS, AdminBody::text("")),
+        _ => only("GET, HEAD"),
     }
 }
 

@@ -1,8 +1,11 @@
 //! State of a process that the admin endpoint shows.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use pailou_compile::status::Statuses;
@@ -11,9 +14,10 @@ use pailou_proxy::Proxy;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{guard::AdminGuard, limits_page::LimitsPage};
+use super::{guard::AdminGuard, limits_page::LimitsPage, overview_stream::Overviews};
 use crate::{
     document::Document,
+    overview::{self, ObjectsCache, Overview},
     source::{Problem, Strictness},
 };
 
@@ -25,6 +29,8 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn encode_metrics(&self, text: &mut String);
     /// Its state as JSON. Holds no secrets.
     fn status(&self) -> String;
+    /// It as a whole, without what is the same for all: name, version, times, readiness.
+    fn overview(&self) -> Overview;
     /// The data plane that receipts are of; `None` where it is none.
     fn proxy(&self) -> Option<&Arc<Proxy>> {
         None
@@ -40,12 +46,20 @@ pub(crate) struct AdminState<C> {
     component: C,
     guard: AdminGuard,
     is_draining: AtomicBool,
+    started: Instant,
+    overviews: Arc<Overviews>,
 }
 
 impl<C: Component> AdminState<C> {
     /// State of a component that does not drain.
     pub(crate) fn new(component: C) -> Self {
-        Self { component, guard: AdminGuard::default(), is_draining: AtomicBool::new(false) }
+        Self {
+            component,
+            guard: AdminGuard::default(),
+            is_draining: AtomicBool::new(false),
+            started: Instant::now(),
+            overviews: Arc::default(),
+        }
     }
 
     /// The same that admits requests by these rules.
@@ -63,6 +77,25 @@ impl<C: Component> AdminState<C> {
         &self.component
     }
 
+    /// Samples of it, for those who look.
+    pub(super) fn overviews(&self) -> &Arc<Overviews> {
+        &self.overviews
+    }
+
+    /// The process as a whole now, as a line of JSON.
+    pub(super) fn overview_line(&self) -> String {
+        let overview = Overview {
+            schema: overview::SCHEMA.to_owned(),
+            at: format!("{:.3}", jiff::Timestamp::now()),
+            uptime_seconds: (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: process_name(),
+            ready: self.is_ready(),
+            ..self.component.overview()
+        };
+        serde_json::to_string(&overview).expect("samples are strings and numbers")
+    }
+
     /// Reports "not ready" from now on, so that new requests go elsewhere.
     pub(crate) fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
@@ -74,9 +107,15 @@ impl<C: Component> AdminState<C> {
     }
 }
 
+/// The pod, or the host.
+fn process_name() -> String {
+    std::env::var("POD_NAME").unwrap_or_else(|_| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
 /// A data plane with the statuses of its configuration.
 pub(crate) struct GatewayComponent {
     proxy: Arc<Proxy>,
+    objects: ObjectsCache,
     configuration: Mutex<Option<Configuration>>,
 }
 
@@ -86,7 +125,11 @@ type Configuration = (Arc<Statuses>, Arc<[Problem]>);
 impl GatewayComponent {
     /// A gateway without a configuration.
     pub(crate) fn new(proxy: Arc<Proxy>) -> Self {
-        Self { proxy, configuration: Mutex::new(None) }
+        Self { proxy, objects: ObjectsCache::default(), configuration: Mutex::new(None) }
+    }
+
+    fn configuration(&self) -> Option<Configuration> {
+        self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Shows another configuration from now on.
@@ -104,9 +147,14 @@ impl Component for GatewayComponent {
         self.proxy.encode_metrics(text);
     }
 
+    fn overview(&self) -> Overview {
+        let overview = overview::of_gateway(&self.proxy);
+        let Some((statuses, problems)) = self.configuration() else { return overview };
+        Overview { problems: self.objects.of(&statuses).problems + overview::of_files(&problems), ..overview }
+    }
+
     fn status(&self) -> String {
-        let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match configuration {
+        match self.configuration() {
             Some((statuses, problems)) => {
                 let document = Document::new(&statuses, &problems, Strictness::SERVING);
                 pretty(&document.with_endpoints(&self.proxy.troubled_endpoints()))
@@ -125,6 +173,10 @@ impl Component for GatewayComponent {
 }
 
 impl Component for Arc<EndpointPicker> {
+    fn overview(&self) -> Overview {
+        overview::of_picker(self)
+    }
+
     fn is_ready(&self) -> bool {
         EndpointPicker::is_ready(self)
     }

@@ -62,6 +62,11 @@ impl<K: Eq + Hash, T: Default> Bounded<K, T> {
         count(&one.series)
     }
 
+    /// The series of a key, if it has some of its own.
+    pub(super) fn find<Q: Equivalent<K> + Hash>(&self, key: &Q) -> Option<Arc<T>> {
+        self.all.read().of.get(key).map(|one| one.series.clone())
+    }
+
     /// Reads all of them; `None` is the key of those beyond the bound.
     pub(super) fn each(&self, mut read: impl FnMut(Option<&K>, &Arc<T>)) {
         let all = self.all.read();

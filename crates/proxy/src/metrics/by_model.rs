@@ -4,8 +4,13 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use hashbrown::Equivalent;
 use pailou_ai::Api;
+use pailou_telemetry::metric_table::Distribution;
 
-use super::{bounded::Bounded, model_series::ModelSeries};
+use super::{
+    bounded::Bounded,
+    figures::{ModelFigures, ModelTotals},
+    model_series::ModelSeries,
+};
 use crate::{request_record::RequestRecord, running_call::RunningCall};
 
 /// Models that have series of their own; those beyond share one. As many as the reference endpoint picker has.
@@ -98,5 +103,38 @@ impl ByModel {
         });
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         all
+    }
+
+    /// Sums of all, and the figures of those with most requests, at most so many.
+    pub(super) fn totals(&self, most: usize) -> ModelTotals {
+        let all = self.labelled();
+        let mut busiest: Vec<_> = all.iter().map(|(key, series)| figures(key, series)).collect();
+        // Stable, so that models with as many requests keep their order.
+        busiest.sort_by_key(|model| std::cmp::Reverse(model.requests));
+        let omitted = busiest.len().saturating_sub(most);
+        busiest.truncate(most);
+        ModelTotals {
+            per_output_token: Distribution::total(all.iter().map(|(_, series)| series.per_output_token())),
+            cached_tokens: all.iter().fold(0, |sum, (_, series)| sum.saturating_add(series.cached_tokens.sum())),
+            reasoning_tokens: all.iter().fold(0, |sum, (_, series)| sum.saturating_add(series.reasoning_tokens.sum())),
+            busiest,
+            omitted,
+        }
+    }
+}
+
+fn figures(key: &ModelKey, series: &ModelSeries) -> ModelFigures {
+    let failed = |wanted: &str| series.failed().filter(|(kind, _)| *kind == wanted).map(|(_, all)| all.count).sum();
+    let first = series.first_content();
+    ModelFigures {
+        asked: key.asked.clone(),
+        sent: key.sent.clone(),
+        requests: series.duration().count,
+        errors: failed("5xx"),
+        client_errors: failed("4xx"),
+        input_tokens: series.input_tokens.sum(),
+        output_tokens: series.output_tokens.sum(),
+        ttft_seconds: first.sum,
+        ttft_count: first.count,
     }
 }

@@ -53,6 +53,18 @@ impl<T: Default> ByRoute<T> {
         self.0.with(name, || name.clone(), |series| count(series));
     }
 
+    /// The series of a rule, if it has some of its own.
+    pub(super) fn find(&self, name: &RouteName) -> Option<Arc<T>> {
+        self.0.find(name)
+    }
+
+    /// All of them, those beyond the bound included.
+    pub(super) fn all(&self) -> Vec<Arc<T>> {
+        let mut all = Vec::new();
+        self.0.each(|_, series| all.push(series.clone()));
+        all
+    }
+
     /// All of them, for whoever reads the metrics.
     pub(super) fn labelled(&self) -> Labelled<T> {
         let mut labelled = Labelled::default();

@@ -15,12 +15,13 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use super::{
     by_route::{ByRoute, Labelled, RouteLabels},
     durations::{Durations, sum},
+    figures::{RequestTotals, RuleFigures},
 };
 use crate::request_record::RequestRecord;
 
 /// Highest price of one response in the sum, in billionths of a US dollar.
 const MAX_NANO_USD: u64 = 1_000_000_000_000_000;
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A rule's series.
 #[derive(Default)]
@@ -60,8 +61,32 @@ impl Requests {
         }
     }
 
+    /// A rule's requests, for a page.
+    pub(super) fn figures(&self) -> RuleFigures {
+        let by_class = |class: usize| self.by_class[class].load(Relaxed);
+        let first = self.calls.get().map(|calls| sum([&calls.first_content].into_iter()));
+        let (ttft_seconds, ttft_count) = first.map_or((0.0, 0), |first| (first.sum, first.count));
+        let requests = (0..CLASSES.len()).map(by_class).sum();
+        RuleFigures { requests, client_errors: by_class(4), errors: by_class(5), ttft_seconds, ttft_count }
+    }
+
     fn calls(&self) -> &Calls {
         self.calls.get_or_init(Box::default)
+    }
+}
+
+/// The requests of all these rules.
+pub(super) fn total(all: &[Arc<Requests>]) -> RequestTotals {
+    let calls: Vec<&Calls> = all.iter().filter_map(|one| one.calls.get()).map(|calls| &**calls).collect();
+    let counted = |class: usize| all.iter().map(|one| one.by_class[class].load(Relaxed)).sum();
+    let tokens = |read: fn(&Calls) -> &AtomicU64| calls.iter().fold(0, |sum: u64, one| sum.saturating_add(read(one).load(Relaxed)));
+    RequestTotals {
+        by_class: std::array::from_fn(|class| (CLASSES[class], counted(class))),
+        duration: sum(all.iter().map(|one| &one.duration)),
+        first_content: sum(calls.iter().map(|calls| &calls.first_content)),
+        input_tokens: tokens(|calls| &calls.input_tokens),
+        output_tokens: tokens(|calls| &calls.output_tokens),
+        nano_usd: tokens(|calls| &calls.nano_usd),
     }
 }
 

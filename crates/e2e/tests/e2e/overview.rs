@@ -1,0 +1,165 @@
+//! The process as a whole, for the page and `pailou top`: counts, pools, and who may see them.
+
+use pailou_e2e::client::{Call, Open, Reply};
+use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::{objects, wait};
+use pailou_sim::{Fault, FaultKind, Sim};
+use serde_json::{Value, json};
+
+use crate::support::{instant, pool_of};
+
+fn models(engines: &[&Sim]) -> Vec<Value> {
+    let rules = json!([{"matches": [objects::by_model("qwen")], "backendRefs": [objects::to_pool("qwen")]}]);
+    let mut list = vec![objects::gateway(), objects::route("models", rules)];
+    list.extend(pool_of("qwen", engines));
+    list
+}
+
+async fn admin(gateway: &Gateway, path: &str) -> Reply {
+    Call::get(path).host("localhost:15000").send(gateway.admin()).await
+}
+
+/// The first overview that is as wanted.
+async fn overview(gateway: &Gateway, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let found = async {
+        loop {
+            let sample = admin(gateway, "/overview").await.json();
+            if is_wanted(&sample) {
+                return sample;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    wait::within("the overview shows it", found).await
+}
+
+/// Samples of a stream, one after the other.
+struct Samples {
+    stream: Open,
+    text: String,
+}
+
+impl Samples {
+    async fn open(gateway: &Gateway) -> Self {
+        let stream = Call::get("/overview/stream").host("127.0.0.1").open(gateway.admin()).await;
+        assert_eq!(stream.status, 200);
+        Self { stream, text: String::new() }
+    }
+
+    /// The next one with its number.
+    async fn next(&mut self) -> (u64, Value) {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let mut lines = event.lines();
+                let number = lines.next().unwrap().strip_prefix("id: ").unwrap().parse().unwrap();
+                assert_eq!(lines.next(), Some("event: sample"));
+                let sample = serde_json::from_str(lines.next().unwrap().strip_prefix("data: ").unwrap()).unwrap();
+                self.text = rest.to_owned();
+                return (number, sample);
+            }
+            let piece = self.stream.next().await.unwrap().unwrap();
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_overview_counts_requests_by_status_fault_and_model() {
+    let [a, b] = [instant("a", "qwen").await, instant("b", "qwen").await];
+    let gateway = Setup::with(models(&[&a, &b])).serve().await;
+    for _ in 0..3 {
+        assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    }
+    assert_eq!(Call::chat("unknown", "hello").send(gateway.http()).await.status, 404);
+    for sim in [&a, &b] {
+        sim.faults().set([Fault::new(FaultKind::Status(503)).times(1)]);
+    }
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 503);
+    for sim in [&a, &b] {
+        sim.faults().set([FaultKind::Reset(None).into()]);
+    }
+    assert!(Call::chat("qwen", "hello").send(gateway.http()).await.status.is_server_error());
+
+    let sample = overview(&gateway, |sample| sample["requests"]["total"] == 6 && sample["requests"]["active"] == 0).await;
+    assert_eq!(
+        (&sample["schema"], &sample["kind"], &sample["ready"]),
+        (&json!("pailou.overview/v1"), &json!("gateway"), &json!(true))
+    );
+    let requests = &sample["requests"];
+    assert_eq!(
+        (&requests["byStatus"]["2xx"], &requests["byStatus"]["5xx"], &requests["unrouted"]),
+        (&json!(3), &json!(2), &json!(1))
+    );
+    assert_eq!((&requests["byFault"]["client"], &requests["byFault"]["backend"]), (&json!(1), &json!(1)), "{requests}");
+    assert_eq!(requests["flags"]["NR"], 1);
+    let duration = &sample["latency"]["duration"];
+    assert_eq!((&duration["count"], duration["counts"].as_array().unwrap().last()), (&json!(5), Some(&json!(5))));
+    assert_eq!(duration["counts"].as_array().unwrap().len(), duration["bounds"].as_array().unwrap().len() + 1);
+    assert!(sample["tokens"]["output"].as_u64() > Some(0), "{sample}");
+    let model = &sample["models"][0];
+    assert_eq!((&model["model"], &model["requests"], &model["errors"]), (&json!("qwen"), &json!(5), &json!(2)));
+    let pool = &sample["pools"][0];
+    assert_eq!((&pool["name"], &pool["backend"]), (&json!("default/qwen"), &json!("pool/default/qwen")));
+    let endpoints = pool["endpoints"].as_array().unwrap();
+    let sent: u64 = endpoints.iter().map(|endpoint| endpoint["requests"].as_u64().unwrap()).sum();
+    assert!(endpoints.len() == 2 && sent >= 6, "five requests, and a further attempt of one: {pool}");
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_is_seen_to_have_trouble() {
+    let [a, b] = [instant("a", "qwen").await, instant("b", "qwen").await];
+    let gateway = Setup::with(models(&[&a, &b])).serve().await;
+    let state =
+        |sample: &Value, place: usize| sample["pools"][0]["endpoints"][place]["state"].as_str().unwrap_or_default().to_owned();
+    overview(&gateway, |sample| state(sample, 0) == "ready" && state(sample, 1) == "ready").await;
+    b.stop().await;
+    let sample = overview(&gateway, |sample| matches!(&*state(sample, 1), "stale" | "failing")).await;
+    assert_eq!(state(&sample, 0), "ready");
+    let sample = overview(&gateway, |sample| sample["pools"][0]["endpoints"][1]["problem"].is_string()).await;
+    assert!(sample["pools"][0]["endpoints"][0]["problem"].is_null(), "{sample}");
+}
+
+#[tokio::test]
+async fn viewers_share_the_samples_and_are_no_more_than_sixteen() {
+    let sim = instant("a", "qwen").await;
+    let gateway = Setup::with(models(&[&sim])).serve().await;
+    let mut first = Samples::open(&gateway).await;
+    let (number, sample) = first.next().await;
+    assert_eq!((number, &sample["schema"]), (1, &json!("pailou.overview/v1")));
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    let seen = async { while first.next().await.1["requests"]["total"] != 1 {} };
+    wait::within("the request is seen", seen).await;
+    // One that comes later gets what there was before.
+    let mut second = Samples::open(&gateway).await;
+    assert_eq!(second.next().await, (1, sample));
+    let mut others = Vec::new();
+    for _ in 2..16 {
+        others.push(Samples::open(&gateway).await);
+    }
+    let open = || Call::get("/overview/stream").host("127.0.0.1").open(gateway.admin());
+    assert_eq!(open().await.status, 503);
+    drop(others);
+    let free = async { while open().await.status != 200 {} };
+    wait::within("a place is free again", free).await;
+}
+
+#[tokio::test]
+async fn the_page_is_for_everybody_who_has_it_by_address_and_the_data_for_those_with_the_token() {
+    let setup = Setup::with(models(&[]));
+    let token = setup.aside("token", "a-token-of-the-operator\n");
+    let gateway = setup.args(["--admin-token-file", token.to_str().unwrap()]).serve().await;
+    for path in ["/", "/ui/index.html", "/overview", "/overview/stream", "/routes"] {
+        let rebound = Call::get(path).host("rebound.test:15000").header("accept", "text/html").send(gateway.admin()).await;
+        assert_eq!(rebound.status, 421, "{path}");
+    }
+    let page = Call::get("/").host("127.0.0.1").header("accept", "text/html").header("accept-encoding", "gzip");
+    let page = page.send(gateway.admin()).await;
+    assert_eq!((page.status.as_u16(), page.header("content-encoding"), page.header("x-frame-options")), (200, "gzip", ""));
+    assert!(page.header("content-security-policy").contains("frame-ancestors 'none'"), "{:?}", page.headers);
+    let ask = |authorization: &str| Call::get("/overview").host("127.0.0.1").header("authorization", authorization);
+    assert_eq!(admin(&gateway, "/overview").await.status, 401);
+    assert_eq!(ask("Bearer another-token-of-nobody").send(gateway.admin()).await.status, 401);
+    assert_eq!(ask("Bearer a-token-of-the-operator").send(gateway.admin()).await.status, 200);
+    let from_a_page = Call::get("/overview").host("localhost").header("sec-fetch-site", "cross-site");
+    assert_eq!(from_a_page.send(gateway.admin()).await.status, 403);
+}
