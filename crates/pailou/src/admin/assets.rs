@@ -37,7 +37,41 @@ macro_rules! assets {
 }
 
 /// All files.
-static ASSETS: &[Asset] = assets!["index.html"];
+static ASSETS: &[Asset] = assets![
+    "answer.js",
+    "api.js",
+    "app.js",
+    "base.css",
+    "chart.js",
+    "conditions.js",
+    "dom.js",
+    "flags.js",
+    "format.js",
+    "heat.js",
+    "icon.svg",
+    "index.html",
+    "keys.js",
+    "limits.js",
+    "models.js",
+    "next.js",
+    "now.js",
+    "overview-tables.js",
+    "pools.js",
+    "rates.js",
+    "receipt.js",
+    "requests.js",
+    "router.js",
+    "routes.js",
+    "snippets.js",
+    "spark.js",
+    "store.js",
+    "stream.js",
+    "table.css",
+    "table.js",
+    "timeline.js",
+    "try.js",
+    "views.css",
+];
 
 /// Each of them with gzip, in their order.
 static COMPRESSED: LazyLock<io::Result<Vec<Bytes>>> = LazyLock::new(|| ASSETS.iter().map(Asset::compress).collect());

@@ -1,0 +1,127 @@
+// The frame: views by address, the state of the connection, one polite live region.
+
+import { ask, token } from './api.js';
+import { h, replace, write } from './dom.js';
+import { seconds } from './format.js';
+import { installKeys } from './keys.js';
+import { address, link } from './router.js';
+import { Store } from './store.js';
+import { now } from './now.js';
+import { routes } from './routes.js';
+import { pools } from './pools.js';
+import { requests } from './requests.js';
+import { receipt } from './receipt.js';
+import { limits } from './limits.js';
+import { tryOut } from './try.js';
+
+const VIEWS = [['now', 'Now', now], ['routes', 'Routes', routes], ['pools', 'Pools', pools], ['requests', 'Requests', requests], ['limits', 'Limits', limits], ['try', 'Try', tryOut]];
+const $ = (id) => document.getElementById(id);
+const store = new Store();
+const badge = h('sup', {});
+const links = VIEWS.map(([id, name]) => h('a', { href: link(id), id: `view-${id}` }, name));
+/** Address that each view had when it was left: a click on its name leads back to it. */
+const left = {};
+let shown = { view: '', id: '', stop: null };
+
+/** Says something to those who do not see it. */
+function announce(text) {
+  write($('live'), '');
+  setTimeout(() => write($('live'), text), 50);
+}
+
+function show() {
+  const { view, id } = address();
+  const [name, title, made] = VIEWS.find(([each]) => each === view) ?? VIEWS[0];
+  if (shown.view === name && shown.id === id && shown.change) {
+    shown.change(address().query);
+    return;
+  }
+  const isFirst = !shown.view;
+  shown.stop?.abort();
+  const stop = new AbortController();
+  shown = { view: name, id, stop };
+  const root = $('main');
+  replace(root);
+  links.forEach((each, at) => (VIEWS[at][0] === name ? each.setAttribute('aria-current', 'page') : each.removeAttribute('aria-current')));
+  const heading = id && name === 'requests' ? `Request ${id}` : title;
+  document.title = `${heading} – Pailou`;
+  const draw = id && name === 'requests' ? receipt : made;
+  shown.change = draw({ root, id, query: address().query, store, announce, signal: stop.signal })?.change;
+  if (isFirst) return;
+  scrollTo(0, 0);
+  root.focus({ preventScroll: true });
+  announce(heading);
+}
+
+function leave() {
+  left[shown.view] = shown.id ? link(shown.view) : location.hash;
+  for (const [at, each] of links.entries()) each.setAttribute('href', left[VIEWS[at][0]] ?? link(VIEWS[at][0]));
+}
+
+const WORDS = { wait: 'connecting', live: 'live', paused: 'paused', gone: 'no answer', token: 'token wanted', forbidden: 'refused', busy: 'too many viewers', missing: 'no samples', refused: 'refused' };
+let told = '';
+
+function tell({ state, refusal, last }) {
+  const mark = $('state');
+  if (told !== state) {
+    mark.dataset.state = state;
+    write(mark, WORDS[state] ?? state);
+    if (told && state !== 'wait') announce(`Connection: ${WORDS[state]}`);
+    replace($('notice'), refusal && noticeOf(refusal));
+    told = state;
+  }
+  $('pause').setAttribute('aria-pressed', state === 'paused');
+  write($('pause'), state === 'paused' ? 'Go on' : 'Pause');
+  $('pause').disabled = state !== 'paused' && state !== 'live';
+  if (!last) return;
+  write($('instance'), `${last.name} · ${last.version} · up ${seconds(last.uptimeSeconds)}${last.ready ? '' : ' · not ready'}`);
+  const count = last.problems ? String(last.problems) : '';
+  if (badge.textContent === count) return;
+  write(badge, count);
+  links[1].title = count && `${count} objects have a failing condition or ignored fields`;
+}
+
+function noticeOf(refusal) {
+  if (refusal.kind === 'token') return tokenForm();
+  const busy = refusal.kind === 'busy' && /viewers/.test(refusal.detail);
+  const words = busy ? 'Sixteen pages watch this process already, which is the most it allows. Close one; this page joins by itself.' : refusal.message;
+  const more = refusal.kind === 'forbidden' ? 'Open it on the machine itself (127.0.0.1), through kubectl port-forward, or set --admin-token-file.' : '';
+  return h('div', { class: `notice ${refusal.kind}` }, h('p', {}, h('strong', {}, words), ' ', more), refusal.detail && !busy && h('p', { class: 'note' }, refusal.detail));
+}
+
+function tokenForm() {
+  const input = h('input', { type: 'password', name: 'token', id: 'token', autocomplete: 'off', required: true, 'aria-describedby': 'token-note' });
+  const wrong = h('p', { class: 'wrong', role: 'alert' });
+  async function submit(event) {
+    event.preventDefault();
+    token.keep(input.value.trim());
+    try {
+      await ask('overview');
+    } catch (error) {
+      if (error.kind === 'token') {
+        token.keep('');
+        write(wrong, 'That is not the token.');
+        input.select();
+        return;
+      }
+    }
+    location.reload();
+  }
+  return h('form', { class: 'notice token', onsubmit: submit }, h('p', {}, h('strong', {}, 'This gateway wants its admin token.')),
+    h('p', { class: 'row' }, h('label', { for: 'token' }, 'Token'), input, h('button', {}, 'Open')),
+    h('p', { class: 'note', id: 'token-note' }, 'It is the content of the file that --admin-token-file names. The page keeps it until this tab is closed.'), wrong);
+}
+
+links[1].append(badge);
+$('views').append(...links);
+$('skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  $('main').focus();
+});
+$('pause').addEventListener('click', () => store.pause(!store.isPaused));
+addEventListener('hashchange', () => show());
+document.addEventListener('click', leave, true);
+installKeys({ help: $('help'), views: links, pause: $('pause') });
+store.listen(null, tell);
+store.start();
+show();

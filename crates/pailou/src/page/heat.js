@@ -1,0 +1,120 @@
+// Heat map: an engine a row, five seconds a column, five minutes. Drawn on a canvas; its numbers are the table's, and the cursor's.
+
+import { h, replace, write } from './dom.js';
+import { NONE, clock } from './format.js';
+
+const COLUMNS = 60;
+const STEP = 5;
+const ROW = 20;
+
+/** Makes a heat map. `label` names it, `format` writes a value. */
+export function heatMap({ label, format }) {
+  const canvas = h('canvas', { 'aria-hidden': 'true' });
+  const said = h('p', { class: 'note said' });
+  const names = h('ol', { class: 'rows', 'aria-hidden': 'true' });
+  const plot = h('div', { class: 'plot', role: 'slider', tabindex: 0, 'aria-label': `${label}: engine and time`, 'aria-valuemin': 0, 'aria-valuenow': 0, 'aria-valuemax': 1 }, canvas);
+  const scale = h('p', { class: 'scale' });
+  const element = h('div', { class: 'heat' }, h('div', { class: 'map' }, names, plot), h('div', { class: 'foot' }, scale, said));
+  let grid = { rows: [], top: 1, times: [] };
+  let cursor = null;
+  let width = 0;
+
+  function draw() {
+    if (!width) return;
+    const ratio = devicePixelRatio || 1;
+    const height = Math.max(1, grid.rows.length) * ROW;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    canvas.style.setProperty('block-size', `${height}px`);
+    const paint = canvas.getContext('2d');
+    paint.scale(ratio, ratio);
+    const style = getComputedStyle(element);
+    const [cold, hot, edge] = ['--cold', '--hot', '--ink'].map((name) => style.getPropertyValue(name).trim());
+    const cell = width / COLUMNS;
+    for (const [row, { values }] of grid.rows.entries()) {
+      for (const [column, value] of values.entries()) {
+        if (value === null) continue;
+        paint.globalAlpha = 1;
+        paint.fillStyle = cold;
+        paint.fillRect(column * cell, row * ROW, cell - 1, ROW - 2);
+        paint.globalAlpha = Math.max(0, Math.min(1, value / grid.top));
+        paint.fillStyle = hot;
+        paint.fillRect(column * cell, row * ROW, cell - 1, ROW - 2);
+      }
+    }
+    if (!cursor) return say();
+    paint.globalAlpha = 1;
+    paint.strokeStyle = edge;
+    paint.lineWidth = 2;
+    paint.strokeRect(cursor.column * cell, cursor.row * ROW, cell - 1, ROW - 2);
+    say();
+  }
+
+  function say() {
+    const at = cursor ?? { row: 0, column: COLUMNS - 1 };
+    const row = grid.rows[at.row];
+    const value = row?.values[at.column];
+    const text = row ? `${row.name}, ${clock(grid.times[at.column])}: ${value === null ? NONE : format(value)}` : '';
+    write(said, cursor ? text : 'Point at a cell, or use the arrow keys, to read it.');
+    plot.setAttribute('aria-valuetext', text);
+  }
+
+  function move(row, column) {
+    const last = grid.rows.length - 1;
+    cursor = last < 0 ? null : { row: Math.max(0, Math.min(last, row)), column: Math.max(0, Math.min(COLUMNS - 1, column)) };
+    draw();
+  }
+
+  plot.addEventListener('pointermove', (event) => {
+    const box = canvas.getBoundingClientRect();
+    move(Math.floor((event.clientY - box.top) / ROW), Math.floor(((event.clientX - box.left) / box.width) * COLUMNS));
+  });
+  const leave = () => {
+    cursor = null;
+    draw();
+  };
+  plot.addEventListener('pointerleave', leave);
+  plot.addEventListener('blur', leave);
+  plot.addEventListener('keydown', (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -COLUMNS], End: [0, COLUMNS] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const at = cursor ?? { row: 0, column: COLUMNS - 1 };
+    move(at.row + step[0], at.column + step[1]);
+  });
+  new ResizeObserver(([entry]) => {
+    width = Math.floor(entry.contentRect.width);
+    draw();
+  }).observe(plot);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+
+  return {
+    element,
+    /** Takes samples and the endpoints of the newest; `read(endpoint, before)` gives a cell's value, or null. `top`: the value of the deepest colour. */
+    update(samples, pool, read, top) {
+      grid = gridOf(samples, pool, read);
+      grid.top = top ?? Math.max(1e-9, ...grid.rows.flatMap((row) => row.values.map((value) => value ?? 0)));
+      replace(names, grid.rows.map((row) => h('li', { title: row.name }, row.name)));
+      replace(scale, h('span', {}, format(0)), h('span', { class: 'ramp', 'aria-hidden': 'true' }), h('span', {}, format(grid.top)));
+      draw();
+    },
+  };
+}
+
+function gridOf(samples, pool, read) {
+  const end = Date.parse(samples.at(-1)?.at ?? 0);
+  const chosen = Array(COLUMNS).fill(null);
+  for (const sample of samples) {
+    const column = COLUMNS - 1 - Math.floor((end - Date.parse(sample.at)) / 1000 / STEP);
+    if (column >= 0) chosen[column] = new Map(sample.pools.find((each) => each.name === pool.name)?.endpoints.map((each) => [each.address, each]));
+  }
+  const times = chosen.map((_, column) => end - (COLUMNS - 1 - column) * STEP * 1000);
+  const rows = pool.endpoints.map((endpoint) => ({
+    name: endpoint.name,
+    values: chosen.map((engines, column) => {
+      const now = engines?.get(endpoint.address);
+      return now ? read(now, chosen[column - 1]?.get(endpoint.address), engines, chosen[column - 1]) : null;
+    }),
+  }));
+  return { rows, times };
+}

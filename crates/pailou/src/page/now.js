@@ -1,0 +1,120 @@
+// Now: rates, time to first token, errors by their cause.
+
+import { timeChart } from './chart.js';
+import { copyButton, h, replace, write } from './dom.js';
+import { FAULTS } from './flags.js';
+import { NONE, count, dollars, percent, seconds, short } from './format.js';
+import { countRows, countTable, flagTable, gatewayTable, modelRows, modelTable } from './overview-tables.js';
+import { before, growth } from './rates.js';
+import { link } from './router.js';
+import { spark } from './spark.js';
+
+/** Span of the tables' rates, in seconds. */
+const MINUTE = 60;
+/** Those that are named only where they have failed. */
+const RARE = new Set(['endpointPicker', 'externalProcessor']);
+const failed = (point, whose) => (point?.requests ? percent(Math.min(1, point[whose] / point.requests)) : NONE);
+
+export function now({ root, store, signal }) {
+  const place = h('div');
+  let kind = '';
+  let update = () => {};
+  replace(root, h('h1', { class: 'unseen' }, 'Now'), place);
+  store.listen(signal, () => {
+    const { last, samples, points } = store;
+    if (!last) return;
+    if (kind !== last.kind) {
+      kind = last.kind;
+      update = (last.latency ? gatewayPart : otherPart)(place);
+    }
+    update(last, points, before(samples, samples.length - 1, MINUTE));
+  });
+}
+
+/** Parts of a gateway. */
+function gatewayPart(place) {
+  const figures = figuresOf();
+  const traffic = timeChart({ label: 'Requests', note: 'a second', format: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
+  const first = timeChart({ label: 'Time to first token', format: seconds, lines: [{ id: 'p95', name: '95th percentile', kind: 'slow' }, { id: 'p50', name: 'median', kind: 'all', area: true }] });
+  const tokens = timeChart({ label: 'Tokens', note: 'a second', format: short, lines: [{ id: 'input', name: 'in', kind: 'slow' }, { id: 'output', name: 'out', kind: 'all', area: true }] });
+  const [faults, flags, models, hint] = [faultsOf(), flagTable(), modelTable(), h('div')];
+  replace(place, hint, figures.element, h('section', { class: 'charts' }, traffic.element, first.element, tokens.element),
+    h('section', { class: 'columns' }, h('div', {}, h('h2', {}, 'Errors by cause'), faults.element, flags.element), h('div', {}, h('h2', {}, 'Models'), models.element)));
+  return (last, points, past) => {
+    if (!last.requests.total !== hint.hasChildNodes()) replace(hint, !last.requests.total && firstRequest());
+    figures.update(last, points.at(-1));
+    for (const chart of [traffic, first, tokens]) chart.update(points);
+    faults.update(last, points, past);
+    flags.update(countRows(last.requests.flags).filter(({ number }) => number).map(({ name, number }) => ({ flag: name, number, recent: past ? growth(past, last, (it) => it.requests.flags[name]) : null })));
+    models.update(modelRows(past, last));
+  };
+}
+
+/** Parts of a controller or a picker: what it knows, and who knows the rest. */
+function otherPart(place) {
+  const [unknown, facts] = [h('p', { class: 'note' }), h('p')];
+  const gateways = gatewayTable();
+  const counts = countTable('Counts', 'Outcome');
+  const traffic = timeChart({ label: 'Requests', note: 'a second', format: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
+  const parts = [gateways.element, h('section', { class: 'charts' }, traffic.element), h('section', {}, counts.element)];
+  replace(place, facts, parts, unknown);
+  return (last, points) => {
+    const { controller, requests } = last;
+    write(facts, controller ? `${controller.leader ? 'This replica leads' : 'Another replica leads'} · ${count(controller.objects)} objects` : requests ? `${count(requests.active)} under way · ${count(requests.total)} since start` : '');
+    [parts[0].hidden, parts[1].hidden] = [!last.gateways, !requests];
+    if (last.gateways) gateways.update(last.gateways);
+    if (requests) traffic.update(points);
+    counts.update(countRows(controller ? controller.statusWrites : last.picks).map(({ name, number }) => ({ name: controller ? `statuses ${name}` : name, number })));
+    write(unknown, last.unknown ? `Not known here: ${last.unknown}` : '');
+  };
+}
+
+function figuresOf() {
+  const list = [
+    ['Requests/s', (sample, point) => short(point?.requests)],
+    ['Under way', (sample) => count(sample.requests.active)],
+    ['Waiting', (sample) => count(sample.queue?.waiting), (sample) => (sample.queue?.waiting ? `oldest ${seconds(sample.queue.oldestWaitSeconds)}` : '')],
+    ['First token, median', (sample, point) => seconds(point?.p50)],
+    ['First token, 95th pct.', (sample, point) => seconds(point?.p95)],
+    ['Failed', (sample, point) => failed(point, 'failed'), (sample, point) => (point?.client ? `${failed(point, 'client')} by clients` : '')],
+    ['Tokens out/s', (sample, point) => short(point?.output)],
+    ['Spent since start', (sample) => dollars(sample.costUsd || null)],
+  ];
+  const cells = list.map(([name, read, more]) => ({ read, more, value: h('dd'), note: h('dd', { class: 'note' }), name }));
+  return {
+    element: h('dl', { class: 'figures' }, cells.map((cell) => h('div', {}, h('dt', {}, cell.name), cell.value, cell.note))),
+    update(sample, point) {
+      for (const cell of cells) {
+        write(cell.value, cell.read(sample, point));
+        write(cell.note, cell.more?.(sample, point) ?? '');
+      }
+    },
+  };
+}
+
+function faultsOf() {
+  const rows = Object.entries(FAULTS).map(([id, [name, words]]) => ({
+    id, spark: spark(id, id), recent: h('td', { class: 'number' }), total: h('td', { class: 'number' }),
+    name: h('th', { scope: 'row' }, h('span', { class: `fault ${id}` }, name), h('span', { class: 'note' }, words)),
+  }));
+  for (const row of rows) row.line = h('tr', {}, row.name, h('td', { class: 'wide' }, row.spark.element), row.recent, row.total);
+  const head = h('tr', {}, h('th', { scope: 'col' }, 'Cause'), h('th', { scope: 'col', class: 'wide' }, 'Five minutes'), h('th', { scope: 'col', class: 'number' }, 'Last minute'), h('th', { scope: 'col', class: 'number' }, 'Since start'));
+  return {
+    element: h('table', { class: 'faults' }, h('caption', { class: 'unseen' }, 'Errors by cause'), h('thead', {}, head),
+      h('tbody', {}, rows.map((row) => row.line))),
+    update(sample, points, past) {
+      const top = Math.max(0.1, ...points.flatMap((point) => rows.map((row) => point[row.id])));
+      for (const row of rows) {
+        row.line.hidden = RARE.has(row.id) && !sample.requests.byFault?.[row.id];
+        row.spark.update(points, top);
+        write(row.recent, past ? count(growth(past, sample, (it) => it.requests.byFault?.[row.id])) : NONE);
+        write(row.total, count(sample.requests.byFault?.[row.id] ?? 0));
+      }
+    },
+  };
+}
+
+function firstRequest() {
+  const line = `curl http://${location.hostname}:8080/v1/chat/completions -H 'content-type: application/json' -d '{"model": "MODEL", "messages": [{"role": "user", "content": "Hello"}]}'`;
+  return h('div', { class: 'notice' }, h('p', {}, h('strong', {}, 'No request has come yet.'), ' Send one, with the port of a listener of yours and a model of yours, or use ', h('a', { href: link('try') }, 'Try'), '.'), h('pre', {}, line), copyButton(line));
+}

@@ -1,0 +1,161 @@
+// Requests: the receipts as they come, filtered; each leads to its picture.
+
+import { json } from './api.js';
+import { debounce, h, replace, write } from './dom.js';
+import { faultOf, flagWords } from './flags.js';
+import { NONE, clock, count, millis, several } from './format.js';
+import { change, link } from './router.js';
+import { follow } from './stream.js';
+import { table } from './table.js';
+import { nextRequest } from './next.js';
+
+/** Receipts that the page keeps, and those it shows. */
+const MAX_KEPT = 500;
+const MAX_SHOWN = 200;
+/** Least time between two drawings, in milliseconds. */
+const DRAW_INTERVAL = 250;
+const STATUSES = ['', '2xx', '4xx', '5xx', '429', '503', '504'];
+
+export function requests({ root, query, store, announce, signal }) {
+  let asked = { status: '', flag: '', route: '', model: '', ...query };
+  let kept = [];
+  let lost = 0;
+  let turn = null;
+  let isHeld = false;
+  const list = receiptTable();
+  const found = h('p', { class: 'found' });
+  const failure = h('div');
+  const fields = fieldsOf(asked, set);
+  const hold = h('button', { type: 'button', 'aria-pressed': false, onclick: () => pause(!isHeld) }, 'Pause the list');
+  const clear = h('button', { type: 'button', onclick: () => set({ status: '', flag: '', route: '', model: '' }, true) }, 'Clear filters');
+  replace(root, h('h1', { class: 'unseen' }, 'Requests'),
+    h('div', { class: 'tools' }, fields.elements, clear, hold, found), nextRequest(signal), failure, list.element);
+
+  function set(changes, isAll = false) {
+    asked = { ...asked, ...changes };
+    change(asked);
+    if (isAll) fields.fill(asked);
+    start(true);
+  }
+
+  function pause(held) {
+    isHeld = held;
+    hold.setAttribute('aria-pressed', held);
+    write(hold, held ? 'Go on' : 'Pause the list');
+    if (!held) draw();
+    else say();
+  }
+
+  async function start(isAsked) {
+    turn?.abort();
+    turn = new AbortController();
+    const both = AbortSignal.any([turn.signal, signal]);
+    clear.disabled = !Object.values(asked).some(Boolean);
+    kept = [];
+    lost = 0;
+    try {
+      const got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both });
+      kept = got.receipts;
+      replace(failure);
+    } catch (error) {
+      if (error.name === 'AbortError') return;
+      return refuse(error);
+    }
+    draw();
+    if (isAsked) announce(`${several(kept.length, 'request')} found`);
+    follow('receipts/stream', { query: asked, signal: both, onState: (error) => (error ? refuse(error) : replace(failure)), onEvent: take });
+  }
+
+  function take(name, data) {
+    if (name === 'lost') lost += JSON.parse(data).lost;
+    if (name !== 'receipt') return;
+    const receipt = JSON.parse(data);
+    if (kept.some((each) => keyOf(each) === keyOf(receipt))) return;
+    kept.unshift(receipt);
+    kept.length = Math.min(kept.length, MAX_KEPT);
+    later();
+  }
+
+  let timer = null;
+  function later() {
+    timer ??= setTimeout(() => {
+      timer = null;
+      if (!isHeld && !store.isPaused) draw();
+      else say();
+    }, DRAW_INTERVAL);
+  }
+  signal.addEventListener('abort', () => clearTimeout(timer));
+
+  function draw() {
+    list.update(kept.slice(0, MAX_SHOWN));
+    say();
+  }
+
+  function say() {
+    const more = lost ? `, ${count(lost)} passed too fast to be shown` : '';
+    write(found, `${isHeld || store.isPaused ? 'held still' : 'newest first'}: ${several(Math.min(kept.length, MAX_SHOWN), 'request')}${more}`);
+  }
+
+  function refuse(error) {
+    const words = { missing: 'This process has no receipts: they are of gateways, and --receipts 0 switches them off.', busy: 'Sixteen pages follow the requests already. This one joins as soon as one leaves.' }[error.kind] ?? error.message;
+    replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, words)), error.kind !== 'busy' && error.detail && h('p', { class: 'note' }, error.detail)));
+  }
+
+  store.listen(signal, () => store.isPaused || later());
+  start(false);
+  return {
+    change(next) {
+      asked = { status: '', flag: '', route: '', model: '', ...next };
+      fields.fill(asked);
+      start(false);
+    },
+  };
+}
+
+const keyOf = (receipt) => `${receipt.request_id} ${receipt.time}`;
+
+function fieldsOf(asked, set) {
+  const status = h('select', { id: 'status', onchange: () => set({ status: status.value }) }, STATUSES.map((value) => h('option', { value }, value || 'any')));
+  const texts = ['model', 'route', 'flag'].map((id) => {
+    const input = h('input', { type: 'search', id, size: id === 'flag' ? 6 : 14, autocomplete: 'off', spellcheck: 'false', placeholder: { flag: 'UH', route: 'part of a name', model: 'exact name' }[id] });
+    input.addEventListener('input', debounce(250, () => set({ [id]: id === 'flag' ? input.value.trim().toUpperCase() : input.value.trim() })));
+    return [id, input];
+  });
+  function fill(now) {
+    if (now.status && !STATUSES.includes(now.status)) status.append(h('option', { value: now.status }, now.status));
+    status.value = now.status;
+    for (const [id, input] of texts) if (document.activeElement !== input || !now[id]) input.value = now[id];
+  }
+  fill(asked);
+  const labelled = (id, name, input) => h('span', { class: 'row' }, h('label', { for: id }, name), input);
+  return { fill, elements: [...texts.slice(0, 2).map(([id, input]) => labelled(id, id === 'model' ? 'Model' : 'Route', input)), labelled('status', 'Status', status), labelled('flag', 'Flag', texts[2][1])] };
+}
+
+function statusOf(receipt) {
+  const how = receipt.flag ? faultOf(receipt.flag) : receipt.status >= 500 ? 'backend' : receipt.status >= 400 ? 'client' : '';
+  return [h('span', { class: how ? `fault ${how}` : '' }, receipt.status ?? NONE), receipt.flag && h('span', { class: 'more', title: flagWords(receipt.flag) }, receipt.flag)];
+}
+
+const endpointOf = (receipt) => receipt.attempts.at(-1)?.endpoint ?? NONE;
+
+function receiptTable() {
+  const open = (receipt) => link('requests', { id: receipt.request_id });
+  return table({
+    label: 'Requests, newest first', key: keyOf, onOpen: (receipt) => { location.hash = open(receipt); }, rowClass: (receipt) => (receipt.flag || receipt.status >= 500 ? 'failed' : ''),
+    empty: () => h('div', {}, h('p', {}, h('strong', {}, 'No receipt meets this.')), h('p', {}, 'Failed, retried and slow requests are always kept, others by --receipts-sample (one of a hundred). Send one to see it here: ', h('a', { href: link('try') }, 'Try'), ' has the line for it.')),
+    columns: [
+      { id: 'time', name: 'Time', head: true, text: (it) => clock(it.time), node: (it) => h('a', { class: 'opens', href: open(it) }, clock(it.time)) },
+      { id: 'status', name: 'Status', kind: 'keep', text: (it) => `${it.status} ${it.flag}`, node: statusOf },
+      { id: 'model', name: 'Model', text: (it) => it.model?.asked ?? NONE },
+      { id: 'rule', name: 'Rule', text: (it) => it.rule.matched ?? 'none', wide: true, node: (it) => it.rule.matched?.replace(/^HTTPRoute /, '') ?? h('span', { class: 'note' }, 'none matched') },
+      { id: 'path', name: 'Request', wide: true, text: (it) => `${it.method} ${it.path}` },
+      { id: 'endpoint', name: 'Endpoint', text: (it) => `${endpointOf(it)} ${it.attempts_made}`, node: (it) => [endpointOf(it), it.attempts_made > 1 && h('span', { class: 'more' }, `attempt ${it.attempts_made}`)] },
+      { id: 'kept', name: 'Kept as', wide: true, text: (it) => it.kept },
+      { id: 'ttft', name: 'First token', number: true, text: (it) => millis(it.timing.ttft) },
+      { id: 'total', name: 'Total', number: true, text: (it) => millis(it.timing.total) },
+      { id: 'input', name: 'In', title: 'prompt tokens', wide: true, number: true, text: (it) => count(it.usage?.input) },
+      { id: 'cached', name: 'Cached', title: 'prompt tokens found in the cache', wide: true, number: true, text: (it) => count(it.cache?.actual) },
+      { id: 'output', name: 'Out', title: 'tokens of the answer', wide: true, number: true, text: (it) => count(it.usage?.output) },
+    ],
+  });
+}
