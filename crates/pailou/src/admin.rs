@@ -10,6 +10,7 @@ mod receipts_page;
 mod requests;
 mod response;
 mod router;
+pub(crate) mod routes_page;
 pub(crate) mod state;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};

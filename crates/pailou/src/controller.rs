@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     admin::{
         self,
+        routes_page::RoutesPage,
         state::{AdminState, Component, pretty},
     },
     cli::ControllerArgs,
@@ -152,6 +153,11 @@ impl Component for ControllerComponent {
             unknown: Some(UNKNOWN.to_owned()),
             ..Overview::default()
         }
+    }
+
+    fn routes(&self, page: &RoutesPage) -> Option<String> {
+        let compiled = self.published.borrow().clone()?.compiled;
+        Some(pretty(&page.of(&compiled.statuses, Some(&compiled.snapshot), None)))
     }
 
     fn status(&self) -> String {

@@ -97,6 +97,8 @@ pub(crate) struct Latencies {
     pub(crate) duration: Histogram,
     pub(crate) ttft: Histogram,
     pub(crate) time_per_output_token: Histogram,
+    /// Time of the gateway itself.
+    pub(crate) overhead: Histogram,
 }
 
 /// A histogram.

@@ -20,7 +20,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use pailou_picker::MetricNames;
 use pailou_snapshot::RouteName;
-use pailou_telemetry::metric_table::histograms;
+use pailou_telemetry::metric_table::{Distribution, histograms};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet},
@@ -270,6 +270,11 @@ impl Metrics {
     /// Requests of a rule; `None` where it had none, or is one of those beyond the bound.
     pub(crate) fn rule(&self, name: &RouteName) -> Option<RuleFigures> {
         self.requests.find(name).map(|series| series.figures())
+    }
+
+    /// Time of the gateway itself for requests.
+    pub(crate) fn overhead(&self) -> Distribution {
+        self.overhead.distribution()
     }
 
     /// Requests that no rule answered.

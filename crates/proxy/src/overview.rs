@@ -1,6 +1,7 @@
 //! A gateway as a whole, for a page: sums of the counters that metrics have, and its pools as they are now.
 
 use pailou_picker::{EndpointReport, PoolReport};
+use pailou_telemetry::metric_table::Distribution;
 
 use crate::{
     context::Context,
@@ -18,6 +19,8 @@ pub struct Overview {
     pub unrouted: u64,
     /// Requests that a rule answered.
     pub requests: RequestTotals,
+    /// Time of the gateway itself for requests.
+    pub overhead: Distribution,
     /// Requests and connections refused or broken off, by flag; flags that were never counted are not there.
     pub flags: Vec<(Flag, u64)>,
     /// Calls of models.
@@ -46,6 +49,7 @@ pub(crate) fn of(context: &Context, most_models: usize) -> Overview {
         active: metrics.active.get().try_into().unwrap_or(0),
         unrouted: metrics.unrouted(),
         requests: metrics.request_totals(),
+        overhead: metrics.overhead(),
         flags: metrics.flagged(),
         models: metrics.model_totals(most_models),
         pools: pools(context),

@@ -128,6 +128,11 @@ impl RouteTable {
         self.hosts.get(host).flat_map(|entries| &**entries)
     }
 
+    /// All entries by host name (`None`: any), in no order of host names.
+    pub fn hosts(&self) -> impl Iterator<Item = (Option<HostPattern>, &[RouteMatch])> {
+        self.hosts.iter().map(|(host, entries)| (host, &**entries))
+    }
+
     /// The host name that a request met an entry of this table under (`None`: any).
     pub fn host_of(&self, host: &str, entry: &RouteMatch) -> Option<HostPattern> {
         self.hosts.find_pattern(host, |entries| entries.as_ptr_range().contains(&std::ptr::from_ref(entry)))?

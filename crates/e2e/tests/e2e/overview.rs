@@ -95,6 +95,7 @@ async fn an_overview_counts_requests_by_status_fault_and_model() {
     let duration = &sample["latency"]["duration"];
     assert_eq!((&duration["count"], duration["counts"].as_array().unwrap().last()), (&json!(5), Some(&json!(5))));
     assert_eq!(duration["counts"].as_array().unwrap().len(), duration["bounds"].as_array().unwrap().len() + 1);
+    assert!(sample["latency"]["overhead"]["count"].as_u64() >= Some(5), "{sample}");
     assert!(sample["tokens"]["output"].as_u64() > Some(0), "{sample}");
     let model = &sample["models"][0];
     assert_eq!((&model["model"], &model["requests"], &model["errors"]), (&json!("qwen"), &json!(5), &json!(2)));
@@ -162,4 +163,47 @@ async fn the_page_is_for_everybody_who_has_it_by_address_and_the_data_for_those_
     assert_eq!(ask("Bearer a-token-of-the-operator").send(gateway.admin()).await.status, 200);
     let from_a_page = Call::get("/overview").host("localhost").header("sec-fetch-site", "cross-site");
     assert_eq!(from_a_page.send(gateway.admin()).await.status, 403);
+}
+
+#[tokio::test]
+async fn routes_come_page_by_page_with_conditions_and_counts() {
+    let sim = instant("a", "qwen").await;
+    let mut list = models(&[&sim]);
+    for number in 0..60 {
+        let path = json!({"path": {"type": "PathPrefix", "value": format!("/part-{number}")}});
+        let to = if number == 7 { json!({"name": "nowhere", "port": 80}) } else { objects::to_pool("qwen") };
+        list.push(objects::route(&format!("part-{number:02}"), json!([{"matches": [path], "backendRefs": [to]}])));
+    }
+    let gateway = Setup::with(list).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    assert_eq!(Call::get("/part-7/x").send(gateway.http()).await.status, 500);
+
+    let mut names = Vec::new();
+    let mut next = Some(0);
+    while let Some(offset) = next {
+        let page = admin(&gateway, &format!("/routes?limit=25&offset={offset}")).await.json();
+        assert_eq!(page["total"], 61);
+        names.extend(page["routes"].as_array().unwrap().iter().map(|route| route["name"].as_str().unwrap().to_owned()));
+        next = page["next"].as_u64();
+    }
+    assert_eq!((names.len(), &*names[0], &*names[60]), (61, "default/models", "default/part-59"));
+
+    let models = admin(&gateway, "/routes?search=model%20%3D%20QWEN").await.json();
+    let route = &models["routes"][0];
+    assert_eq!((&models["total"], &route["name"], &route["kind"]), (&json!(1), &json!("default/models"), &json!("HTTPRoute")));
+    let rule = &route["rules"][0];
+    assert_eq!((&rule["matches"], &rule["backends"]), (&json!(["path /*, model = qwen"]), &json!(["pool/default/qwen"])));
+    assert_eq!((&rule["name"], &rule["hostnames"]), (&json!("default/models/0"), &json!([])));
+    overview(&gateway, |sample| sample["requests"]["total"] == 2).await;
+    let rule = |page: Value| page["routes"][0]["rules"][0].clone();
+    let counted = rule(admin(&gateway, "/routes?search=default/models").await.json());
+    assert_eq!((&counted["requests"], &counted["errors"], &counted["ttft"]["count"]), (&json!(1), &json!(0), &json!(1)));
+
+    let broken = admin(&gateway, "/routes?search=part-07").await.json();
+    assert_eq!(rule(broken.clone())["errors"], 1);
+    let route = &broken["routes"][0];
+    assert_eq!(route["severity"], "error");
+    let condition = route["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "ResolvedRefs").unwrap();
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("BackendNotFound")), "{route}");
+    assert!(route["rules"][0]["backends"][0].as_str().unwrap().starts_with("500: "), "{route}");
 }

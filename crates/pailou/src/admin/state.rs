@@ -11,10 +11,11 @@ use std::{
 use pailou_compile::status::Statuses;
 use pailou_epp::EndpointPicker;
 use pailou_proxy::Proxy;
+use pailou_snapshot::RouteName;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{guard::AdminGuard, limits_page::LimitsPage, overview_stream::Overviews};
+use super::{guard::AdminGuard, limits_page::LimitsPage, overview_stream::Overviews, routes_page::RoutesPage};
 use crate::{
     document::Document,
     overview::{self, ObjectsCache, Overview},
@@ -33,6 +34,10 @@ pub(crate) trait Component: Send + Sync + 'static {
     fn overview(&self) -> Overview;
     /// The data plane that receipts are of; `None` where it is none.
     fn proxy(&self) -> Option<&Arc<Proxy>> {
+        None
+    }
+    /// A page of its routes as JSON; `None` where it has none.
+    fn routes(&self, _: &RoutesPage) -> Option<String> {
         None
     }
     /// A page of the counters of its limits as JSON; `None` where it has none.
@@ -165,6 +170,12 @@ impl Component for GatewayComponent {
 
     fn proxy(&self) -> Option<&Arc<Proxy>> {
         Some(&self.proxy)
+    }
+
+    fn routes(&self, page: &RoutesPage) -> Option<String> {
+        let (statuses, _) = self.configuration().unwrap_or_default();
+        let figures = |name: &RouteName| self.proxy.rule_figures(name);
+        Some(pretty(&page.of(&statuses, self.proxy.snapshot().as_deref(), Some(&figures))))
     }
 
     fn limits(&self, page: &LimitsPage) -> Option<String> {

@@ -27,6 +27,7 @@ pub(crate) fn of_gateway(proxy: &Proxy) -> Overview {
             duration: histogram(Some(&totals.duration)),
             ttft: histogram(Some(&totals.first_content)),
             time_per_output_token: histogram(figures.models.per_output_token.as_ref()),
+            overhead: histogram(Some(&figures.overhead)),
         }),
         tokens: Some(TokenCounts {
             input: totals.input_tokens,
