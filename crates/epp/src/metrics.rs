@@ -22,6 +22,8 @@ use queue::QueueCollector;
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<OutcomeLabel, Counter>,
+    /// Choices, for names of other pickers.
+    attempts: Family<StatusLabel, Counter>,
     /// Conversations under way, each a request or its response.
     pub(crate) conversations: Gauge,
     /// Seconds from a whole request to the choice.
@@ -35,6 +37,11 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: &'static str,
 }
 
 /// Outcome of a request.
@@ -81,6 +88,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
+            attempts: Family::default(),
             conversations: Gauge::default(),
             picks: Histogram::new(exponential_buckets(0.000_01, 2.0, 16)),
             engines: Engines::default(),
@@ -93,6 +101,13 @@ impl Metrics {
         registry.register("pailou_picker_conversations", "Requests and responses under way", metrics.conversations.clone());
         let help = "Seconds from a whole request to the choice of its endpoint";
         registry.register("pailou_picker_pick_duration_seconds", help, metrics.picks.clone());
+        for (_, set) in
+            [(names.inference_extension, "inference_extension"), (names.llm_d, "llm_d_epp")].into_iter().filter(|it| it.0)
+        {
+            registry.register(format!("{set}_scheduler_e2e_duration_seconds"), help, metrics.picks.clone());
+            let help = "Choices of endpoints: success, or failure where there was none or none with room";
+            registry.register(format!("{set}_scheduler_attempts"), help, metrics.attempts.clone());
+        }
         metrics.engines.register(registry);
         metrics.exact_prefixes.register(registry);
         registry.register_collector(Box::new(metrics.queue.clone()));
@@ -122,5 +137,11 @@ impl Metrics {
 
     pub(crate) fn ended(&self, outcome: RequestOutcome) {
         self.requests.get_or_create(&OutcomeLabel { outcome: outcome.name() }).inc();
+        let status = match outcome {
+            RequestOutcome::Picked => "success",
+            RequestOutcome::NoEndpoint | RequestOutcome::Shed | RequestOutcome::Expired => "failure",
+            RequestOutcome::Stopped | RequestOutcome::TooLong | RequestOutcome::NoRoom | RequestOutcome::Broken => return,
+        };
+        self.attempts.get_or_create(&StatusLabel { status }).inc();
     }
 }

@@ -27,6 +27,8 @@ pub struct PoolReport {
     pub saturation: f32,
     /// Requests with objectives, by whether these were kept.
     pub objectives: ObjectiveTotals,
+    /// Different blocks of prompts in the prefix index.
+    pub prefix_blocks: usize,
 }
 
 /// A gauge of a pool: its name, its meaning, its value.
@@ -74,7 +76,12 @@ pub fn encode_pools(encoder: &mut DescriptorEncoder<'_>, names: MetricNames, mut
     }
     if names.llm_d {
         all_gauges(encoder, &LLM_D_POOL_GAUGES, LLM_D_QUEUE, &pools)?;
-        flow_control(encoder, &pools)?;
+    }
+    let sets = [(names.inference_extension, "inference_extension"), (names.llm_d, "llm_d_epp")];
+    for (_, set) in sets.into_iter().filter(|(is_on, _)| *is_on) {
+        flow_control(encoder, set, &pools)?;
+        let rows = pools.iter().map(|pool| (pool.labels("inference_pool"), pool.prefix_blocks as f64));
+        gauges(encoder, &format!("{set}_prefix_indexer_size"), "Blocks of prompts in a pool's prefix index", rows)?;
     }
     Ok(())
 }
@@ -100,10 +107,11 @@ fn all_gauges(
     gauges(encoder, name, help, rows)
 }
 
-/// Writes llm-d's figures of requests that wait.
-fn flow_control(encoder: &mut DescriptorEncoder<'_>, pools: &[PoolReport]) -> fmt::Result {
+/// Writes figures of requests that wait.
+fn flow_control(encoder: &mut DescriptorEncoder<'_>, set: &str, pools: &[PoolReport]) -> fmt::Result {
+    let name = |rest: &str| format!("{set}_flow_control_{rest}");
     let rows = pools.iter().map(|pool| (pool.labels("inference_pool"), f64::from(pool.saturation)));
-    gauges(encoder, "llm_d_epp_flow_control_pool_saturation", "How full a pool's endpoints are, 0 to 1", rows)?;
+    gauges(encoder, &name("pool_saturation"), "How full a pool's endpoints are, 0 to 1", rows)?;
     let queues: Vec<_> = pools.iter().filter_map(|pool| Some((pool.labels("inference_pool"), pool.queue.as_ref()?))).collect();
     let levels: Vec<_> = queues
         .iter()
@@ -112,9 +120,9 @@ fn flow_control(encoder: &mut DescriptorEncoder<'_>, pools: &[PoolReport]) -> fm
         })
         .collect();
     let rows = levels.iter().map(|(labels, level)| (labels.clone(), f64::from(level.requests)));
-    gauges(encoder, "llm_d_epp_flow_control_queue_size", "Requests that wait for an endpoint with room", rows)?;
+    gauges(encoder, &name("queue_size"), "Requests that wait for an endpoint with room", rows)?;
     let rows = levels.iter().map(|(labels, level)| (labels.clone(), level.bytes as f64));
-    gauges(encoder, "llm_d_epp_flow_control_queue_bytes", "Bytes of the bodies of requests that wait", rows)?;
+    gauges(encoder, &name("queue_bytes"), "Bytes of the bodies of requests that wait", rows)?;
     let counts: Vec<_> = queues
         .iter()
         .flat_map(|(labels, queue)| {
@@ -128,10 +136,10 @@ fn flow_control(encoder: &mut DescriptorEncoder<'_>, pools: &[PoolReport]) -> fm
         })
     });
     let help = "Requests that waited, or were refused instead, by what became of them";
-    counters(encoder, "llm_d_epp_flow_control_requests", help, rows)?;
+    counters(encoder, &name("requests"), help, rows)?;
     let rows = counts.iter().map(|(labels, counts)| (labels.clone(), counts.distribution()));
     let help = "Seconds that requests waited before they were sent to an endpoint";
-    histograms(encoder, "llm_d_epp_flow_control_request_queue_duration_seconds", help, rows)
+    histograms(encoder, &name("request_queue_duration_seconds"), help, rows)
 }
 
 /// Labels of a priority of a pool.

@@ -290,7 +290,15 @@ impl PoolState {
         let saturation = saturation_of_pool(&members, &PickRequest::default(), most, Instant::now()).unwrap_or(1.0);
         let Name { namespace, name } = &members.pool.name;
         let (namespace, name) = (namespace.as_ref().into(), name.as_ref().into());
-        PoolReport { namespace, name, endpoints: self.snapshot(), queue: self.queue(), saturation, objectives: self.objectives() }
+        PoolReport {
+            namespace,
+            name,
+            endpoints: self.snapshot(),
+            queue: self.queue(),
+            saturation,
+            objectives: self.objectives(),
+            prefix_blocks: members.index.len(),
+        }
     }
 
     /// Names under which its engines serve models and adapters, as their metrics last had them.

@@ -1,5 +1,6 @@
 //! Figures of what is in force now: endpoints, pools, breakers, bounded memory. Read when asked for, not counted as they change.
 
+mod envoy;
 mod queues;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     dns::Dns,
     endpoint_health::{self, EndpointHealth, EndpointLabels},
     runtime::Runtime,
+    server::Ports,
     tracer::DropReason,
 };
 
@@ -28,11 +30,13 @@ use crate::{
 pub(crate) struct Collector {
     context: Arc<Context>,
     dns: Dns,
+    ports: Ports,
 }
 
 impl Collector {
-    pub(crate) fn new(context: Arc<Context>, dns: Dns) -> Self {
-        Self { context, dns }
+    pub(crate) fn new(context: Arc<Context>, dns: Dns, ports: Ports) -> Self {
+        envoy::note_start();
+        Self { context, dns, ports }
     }
 }
 
@@ -73,6 +77,9 @@ impl Collect for Collector {
         let names = context.metrics.names;
         if names.has_pools() {
             encode_pools(&mut encoder, names, runtime.pools().map(|(_, pool)| pool.report()).collect())?;
+        }
+        if names.envoy_gateway {
+            envoy::encode(&mut encoder, context, &runtime, &self.ports)?;
         }
         breakers(&mut encoder, &runtime)
     }

@@ -217,13 +217,13 @@ impl Proxy {
         context.receipts.register(&mut registry);
         let tasks = Handle::current();
         let dns = Dns::new(tasks.clone(), options.overrides);
-        registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone())));
         context.geo.keep_fresh(&tasks);
         if let Some(settings) = options.tracing {
             context.tracers.start(settings, |tracer| SpanExporter::start(tracer, &context, dns.clone(), &tasks));
         }
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
+        registry.register_collector(Box::new(gauges::Collector::new(context.clone(), dns.clone(), server.ports())));
         let background = health::background(tasks.clone(), dns).limited_to(options.local_backends);
         let (applying, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { context, server, workers, registry, background, applying, tasks, draining })

@@ -7,7 +7,7 @@ mod durations;
 mod figures;
 mod gen_ai;
 mod http_names;
-mod http_series;
+pub(crate) mod http_series;
 mod model_series;
 mod prefills;
 mod quantities;
@@ -80,7 +80,7 @@ pub struct Metrics {
     /// Time that requests spent in the gateway itself.
     overhead: Arc<WorkTimings>,
     /// Requests and attempts, for names that tell more of them.
-    http: Arc<HttpSeries>,
+    pub(crate) http: Arc<HttpSeries>,
     /// Names that metrics have as well.
     pub(crate) names: MetricNames,
     /// Connections that are forwarded as they are, and datagrams.
@@ -175,7 +175,7 @@ impl Metrics {
         );
         metrics.prefills.register(registry);
         registry.register_collector(Box::new(RequestCollector(metrics.requests.clone())));
-        registry.register_collector(Box::new(GenAiCollector(metrics.models.clone())));
+        registry.register_collector(Box::new(GenAiCollector { models: metrics.models.clone(), is_ack: names.ack }));
         registry.register_collector(Box::new(OverheadCollector(metrics.overhead.clone())));
         if names.http {
             registry.register_collector(Box::new(HttpNamesCollector(metrics.http.clone())));

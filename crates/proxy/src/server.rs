@@ -15,6 +15,7 @@ mod http1;
 mod io;
 mod opening;
 mod port;
+mod port_connections;
 mod service;
 mod sockets;
 mod streams;
@@ -27,6 +28,8 @@ pub use handshake::{HandshakeError, HandshakeFailure, HandshakeReason};
 pub(crate) use http1::OnUpgrade;
 pub use port::BindError;
 pub(crate) use port::ConnectionPermit;
+pub(crate) use port_connections::PortProtocol;
+pub use port_connections::Ports;
 pub use sockets::Sockets;
 pub use violation::Violation;
 
@@ -155,7 +158,7 @@ impl<W> Clone for WorkerHandle<W> {
 pub struct Server<W> {
     workers: Arc<[WorkerHandle<W>]>,
     tasks: Handle,
-    ports: Mutex<HashMap<PortKey, BoundPort>>,
+    ports: Arc<Mutex<HashMap<PortKey, BoundPort>>>,
     /// Bound by another process, and not wanted yet.
     adopted: Mutex<Sockets>,
     drain: Drain,
@@ -164,7 +167,7 @@ pub struct Server<W> {
 impl<W: Serve> Server<W> {
     /// Listens nowhere yet. Accepts on `tasks`; `workers` must not be empty.
     pub fn new(workers: Vec<WorkerHandle<W>>, tasks: Handle) -> Self {
-        Self { workers: workers.into(), tasks, ports: Mutex::default(), adopted: Mutex::default(), drain: Drain::default() }
+        Self { workers: workers.into(), tasks, ports: Arc::default(), adopted: Mutex::default(), drain: Drain::default() }
     }
 
     /// Takes sockets that another process listens on too. The next [`Self::reconcile`] uses those it wants, and closes the others.
@@ -212,6 +215,11 @@ impl<W: Serve> Server<W> {
     /// The sockets listened on: as wanted, and the address that the system gave, which differs where port 0 was wanted.
     pub fn addresses(&self) -> Vec<(PortKey, SocketAddr)> {
         self.ports.lock().iter().map(|(wanted, bound)| (*wanted, bound.local())).collect()
+    }
+
+    /// Connections at all sockets listened on, for metrics.
+    pub fn ports(&self) -> Ports {
+        Ports(Arc::clone(&self.ports))
     }
 
     /// Connections open now, upgraded ones included.

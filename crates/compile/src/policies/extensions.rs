@@ -91,6 +91,18 @@ impl TargetedSpec for EnvoyExtensionPolicySpec {
         deprecated::of_target(self.target_ref.is_some())
     }
 
+    fn remark(&self) -> Option<String> {
+        let built_in = self.wasm.iter().enumerate().filter(|(_, it)| it.is_built_in());
+        let built_in: Vec<_> = built_in.map(|(place, _)| format!("spec.wasm[{place}]")).collect();
+        (!built_in.is_empty()).then(|| {
+            format!(
+                "{} is not run and not needed: the gateway itself counts tokens and exports metrics of model calls (gen_ai_*; with \
+                 --metric-names ack also gen_ai_client_operation_duration)",
+                built_in.join(", ")
+            )
+        })
+    }
+
     fn unenforced(policy: &EnvoyExtensionPolicy, _reach: &Reach<'_, '_>) -> Vec<&'static str> {
         policy.spec.unsupported()
     }

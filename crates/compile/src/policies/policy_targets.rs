@@ -65,6 +65,10 @@ pub(crate) trait TargetedSpec: Sized {
     }
     /// Fields that are set and deprecated, each with the one to use in its place.
     fn deprecated(&self) -> Vec<(&'static str, &'static str)>;
+    /// Parts that are done in another way than the object says; its condition `Accepted` names them.
+    fn remark(&self) -> Option<String> {
+        None
+    }
     /// Whether the settings need the key of sessions, to which no field refers.
     fn needs_session_key(&self) -> bool {
         false
@@ -248,6 +252,9 @@ impl<'a, S: TargetedSpec> PolicyTargets<'a, S> {
         let mut conditions = vec![Condition::summary("Accepted", &problems, generation)];
         if is_invalid && !problems.is_empty() {
             conditions[0].message.push_str(S::IF_INVALID);
+        }
+        if let Some(remark) = state.object.spec.remark().filter(|_| problems.is_empty()) {
+            conditions[0].message = remark;
         }
         conditions.extend(warnings::unsupported(S::unenforced(state.object, reach), generation));
         conditions.extend(warnings::deprecated(S::deprecated(&state.object.spec), generation));

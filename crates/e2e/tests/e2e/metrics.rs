@@ -129,11 +129,16 @@ async fn model_calls_have_the_names_of_the_conventions_and_of_other_pickers() {
 #[tokio::test]
 async fn the_picker_has_the_names_of_other_pickers() {
     let engine = instant("a", "qwen").await;
-    let picker = Picker::serve("qwen", pool_of("qwen", &[&engine]), &["--metric-names", "inference-pool,llm-d"]).await;
+    let picker =
+        Picker::serve("qwen", pool_of("qwen", &[&engine]), &["--metric-names", "inference-pool,inference-extension,llm-d"]).await;
     let text = exposition::of(picker.admin()).await;
     let samples = exposition::parse(Format::OpenMetrics, &text).unwrap();
     assert_eq!(value(&samples, "inference_pool_ready_pods", &[("name", "qwen")]), 1.0);
-    assert_eq!(value(&samples, "llm_d_epp_flow_control_pool_saturation", &[("inference_pool", "qwen")]), 0.0);
+    for set in ["inference_extension", "llm_d_epp"] {
+        assert_eq!(value(&samples, &format!("{set}_flow_control_pool_saturation"), &[("inference_pool", "qwen")]), 0.0);
+        assert_eq!(value(&samples, &format!("{set}_prefix_indexer_size"), &[("inference_pool", "qwen")]), 0.0);
+        assert_eq!(value(&samples, &format!("{set}_scheduler_e2e_duration_seconds_count"), &[]), 0.0);
+    }
 }
 
 #[tokio::test]
@@ -181,6 +186,42 @@ async fn requests_and_attempts_have_the_names_of_the_conventions_for_http() {
     assert_eq!(of(client, &[&attempt[..], &[("http_response_status_code", "200"), ("error_type", "")]].concat()), 1.0);
     assert_eq!(of(client, &[&attempt[..], &[("http_response_status_code", "400"), ("error_type", "400")]].concat()), 1.0);
     assert_eq!(of("http_server_active_requests", &[("http_request_method", "POST"), ("url_scheme", "http")]), 1.0);
+}
+
+#[tokio::test]
+async fn dashboards_of_envoy_gateway_and_of_ack_find_their_names() {
+    let engine = engine(Config::new("a", ["qwen"])).await;
+    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    list.extend(pool_of("qwen", &[&engine]));
+    let gateway = Setup::with(list).args(["--metric-names", "envoy-gateway,ack"]).serve().await;
+    assert_eq!(Call::chat("qwen", "hello").send(gateway.http()).await.status, 200);
+    assert_eq!(Call::json("/v1/chat/completions", r#"{"model": "qwen"}"#).send(gateway.http()).await.status, 400);
+    assert_eq!(Call::chat("other", "hello").send(gateway.http()).await.status, 404, "the engine serves no such model");
+    let total = "envoy_http_downstream_rq_total";
+    let samples = scraped(gateway.admin(), |samples| named(samples, total).any(|sample| sample.value == 3.0)).await;
+    let http = [("envoy_http_conn_manager_prefix", "http-8080")];
+    let cluster = [("envoy_cluster_name", "httproute/default/r/rule/0")];
+    let of = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
+    assert_eq!(of("envoy_http_downstream_rq_xx", &[http[0], ("envoy_response_code_class", "4")]), 2.0);
+    assert_eq!(of("envoy_http_downstream_rq_time_count", &http), 3.0);
+    assert_eq!(of("envoy_http_downstream_cx_total", &http), 3.0);
+    let address = format!("{}_8080", gateway.http().ip());
+    named(&samples, "envoy_listener_downstream_cx_active").find(|it| it.labels["envoy_listener_address"] == address).unwrap();
+    assert_eq!(of("envoy_cluster_upstream_rq_total", &cluster), 3.0);
+    assert_eq!(of("envoy_cluster_upstream_rq_xx", &[cluster[0], ("envoy_response_code_class", "2")]), 1.0);
+    assert_eq!(of("envoy_cluster_upstream_rq_time_count", &cluster), 3.0);
+    assert!(
+        of("envoy_cluster_upstream_cx_rx_bytes_total", &cluster) > 0.0 && of("envoy_cluster_upstream_cx_active", &cluster) > 0.0
+    );
+    for (name, expected) in [("total", 1.0), ("healthy", 1.0), ("degraded", 0.0), ("excluded", 0.0)] {
+        assert_eq!(of(&format!("envoy_cluster_membership_{name}"), &cluster), expected);
+    }
+    assert_eq!(of("envoy_cluster_outlier_detection_ejections_active", &cluster), 0.0);
+    assert_eq!(of("envoy_server_live", &[]), 1.0);
+    assert!(of("envoy_server_memory_allocated", &[]) > 1e6);
+    let call = [("gen_ai_operation_name", "chat"), ("gen_ai_request_model", "qwen"), ("gen_ai_response_model", "qwen")];
+    assert_eq!(of("gen_ai_client_operation_duration_count", &[&call[..], &[("gen_ai_error_type", "")]].concat()), 1.0);
+    assert_eq!(of("gen_ai_client_operation_duration_count", &[&call[..], &[("gen_ai_error_type", "4xx")]].concat()), 1.0);
 }
 
 #[tokio::test]

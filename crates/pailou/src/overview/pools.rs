@@ -126,6 +126,7 @@ mod tests {
             queue: None,
             saturation: 0.5,
             objectives: Default::default(),
+            prefix_blocks: 0,
         };
         PoolEntry { backend: "pool/default/qwen".to_owned(), report, endpoints }
     }

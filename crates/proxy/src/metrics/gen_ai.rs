@@ -15,11 +15,15 @@ type Labels<'a> = [(&'static str, &'a str); 5];
 
 /// Reads the series of all models.
 #[derive(Debug)]
-pub(super) struct GenAiCollector(pub(super) Arc<ByModel>);
+pub(super) struct GenAiCollector {
+    pub(super) models: Arc<ByModel>,
+    /// Whether ACK's names are written too.
+    pub(super) is_ack: bool,
+}
 
 impl Collector for GenAiCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.0.labelled();
+        let all = self.models.labelled();
         if all.is_empty() {
             return Ok(());
         }
@@ -48,6 +52,14 @@ impl Collector for GenAiCollector {
             let rows = all.iter().map(|(key, series)| (model_labels(key), read(series)));
             histograms(&mut encoder, name, help, rows.filter(|(_, durations)| durations.count > 0))?;
         }
+        if self.is_ack {
+            let rows = all.iter().flat_map(|(key, series)| {
+                let failed = series.failed().map(|(kind, durations)| (ack_labels(key, kind), durations));
+                std::iter::once((ack_labels(key, ""), series.succeeded())).chain(failed)
+            });
+            let help = "Seconds from a model call's head to its response's end";
+            histograms(&mut encoder, "gen_ai_client_operation_duration", help, rows)?;
+        }
         Ok(())
     }
 }
@@ -67,6 +79,17 @@ fn tokens<'a>(key: &'a ModelKey, series: &ModelSeries) -> impl Iterator<Item = (
 fn labels<'a>(key: &'a ModelKey, further: (&'static str, &'a str)) -> Labels<'a> {
     let [operation, provider, asked, sent] = model_labels(key);
     [operation, provider, asked, sent, further]
+}
+
+/// Labels of ACK's plug-in. Host and port of requests are clients' own words, and are left out.
+fn ack_labels<'a>(key: &'a ModelKey, error: &'a str) -> Labels<'a> {
+    [
+        ("gen_ai_operation_name", key.operation),
+        ("gen_ai_system", key.provider),
+        ("gen_ai_request_model", &key.asked),
+        ("gen_ai_response_model", &key.sent),
+        ("gen_ai_error_type", error),
+    ]
 }
 
 fn model_labels(key: &ModelKey) -> [(&'static str, &str); 4] {

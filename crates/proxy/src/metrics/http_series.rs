@@ -21,7 +21,7 @@ use crate::{
 const MAX_SERIES: usize = 10_000;
 
 /// Series of requests and attempts.
-pub(super) struct HttpSeries {
+pub(crate) struct HttpSeries {
     requests: Bounded<RequestKey, RequestSeries>,
     attempts: Bounded<AttemptKey, RequestTimings>,
     /// Requests under way.
@@ -29,45 +29,45 @@ pub(super) struct HttpSeries {
 }
 
 /// Method and scheme of requests under way.
-pub(super) type ActiveKey = (&'static str, &'static str);
+pub(crate) type ActiveKey = (&'static str, &'static str);
 
 /// What tells the series of requests apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct RequestKey {
+pub(crate) struct RequestKey {
     /// As the conventions have it.
-    pub(super) method: &'static str,
+    pub(crate) method: &'static str,
     /// `http` or `https`.
-    pub(super) scheme: &'static str,
+    pub(crate) scheme: &'static str,
     /// Port that the client came by.
-    pub(super) port: u16,
+    pub(crate) port: u16,
     /// Status that the client got, if any.
-    pub(super) status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// Why the gateway refused it or broke it off.
-    pub(super) flag: Option<&'static str>,
+    pub(crate) flag: Option<&'static str>,
     /// Path of the match, where it is wanted.
-    pub(super) path: Option<Box<str>>,
+    pub(crate) path: Option<Box<str>>,
     /// The rule.
-    pub(super) route: Option<RouteName>,
+    pub(crate) route: Option<RouteName>,
 }
 
 /// What tells the series of attempts apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct AttemptKey {
-    pub(super) method: &'static str,
+pub(crate) struct AttemptKey {
+    pub(crate) method: &'static str,
     /// Status that the backend answered with, if any.
-    pub(super) status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// Why there was none, or why its answer broke off.
-    pub(super) flag: Option<&'static str>,
-    pub(super) route: RouteName,
-    pub(super) backend: EndpointKey,
+    pub(crate) flag: Option<&'static str>,
+    pub(crate) route: RouteName,
+    pub(crate) backend: EndpointKey,
 }
 
 /// Series of requests.
 #[derive(Default)]
-pub(super) struct RequestSeries {
-    pub(super) timings: RequestTimings,
-    pub(super) request_bytes: AtomicU64,
-    pub(super) response_bytes: AtomicU64,
+pub(crate) struct RequestSeries {
+    pub(crate) timings: RequestTimings,
+    pub(crate) request_bytes: AtomicU64,
+    pub(crate) response_bytes: AtomicU64,
 }
 
 /// Result of an attempt.
@@ -92,12 +92,12 @@ impl fmt::Debug for HttpSeries {
 
 impl HttpSeries {
     /// Counts a request that comes.
-    pub(super) fn begin(&self, record: &RequestRecord) {
+    pub(crate) fn begin(&self, record: &RequestRecord) {
         *self.active.lock().entry(active_key(record)).or_default() += 1;
     }
 
     /// Counts a request that has ended after `duration`.
-    pub(super) fn settle(&self, record: &RequestRecord, duration: Duration) {
+    pub(crate) fn settle(&self, record: &RequestRecord, duration: Duration) {
         if let Some(active) = self.active.lock().get_mut(&active_key(record)) {
             *active = active.saturating_sub(1);
         }
@@ -120,7 +120,7 @@ impl HttpSeries {
     }
 
     /// Counts an attempt that has ended.
-    pub(super) fn settle_attempt(&self, record: &RequestRecord, result: AttemptResult) {
+    pub(crate) fn settle_attempt(&self, record: &RequestRecord, result: AttemptResult) {
         let (Some(rule), Some(cluster)) = (&record.rule, &record.cluster) else { return };
         let key = AttemptKey {
             method: known_method(&record.method),
@@ -133,17 +133,17 @@ impl HttpSeries {
     }
 
     /// Requests under way, by method and scheme.
-    pub(super) fn active(&self) -> BTreeMap<ActiveKey, u64> {
+    pub(crate) fn active(&self) -> BTreeMap<ActiveKey, u64> {
         self.active.lock().clone()
     }
 
     /// Reads the series of requests; `None` is the key of those beyond the bound.
-    pub(super) fn each_request(&self, mut read: impl FnMut(Option<&RequestKey>, &RequestSeries)) {
+    pub(crate) fn each_request(&self, mut read: impl FnMut(Option<&RequestKey>, &RequestSeries)) {
         self.requests.each(|key, series| read(key, series));
     }
 
     /// Reads the series of attempts; `None` is the key of those beyond the bound.
-    pub(super) fn each_attempt(&self, mut read: impl FnMut(Option<&AttemptKey>, &RequestTimings)) {
+    pub(crate) fn each_attempt(&self, mut read: impl FnMut(Option<&AttemptKey>, &RequestTimings)) {
         self.attempts.each(|key, timings| read(key, timings));
     }
 }

@@ -16,7 +16,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::by_route::ByRoute;
+use smallvec::SmallVec;
+
+use super::by_route::{ByRoute, RouteLabels};
 use crate::session_record::SessionRecord;
 
 /// Counters of connections that are forwarded as they are, and of datagrams.
@@ -26,6 +28,16 @@ pub(crate) struct SessionMetrics {
     unrouted: Counter,
     dropped: Family<ReasonLabel, Counter>,
     routes: Arc<ByRoute<Route>>,
+}
+
+/// Counters of a rule's sessions.
+pub(crate) struct RuleSessions {
+    /// The route's kind.
+    pub(crate) kind: String,
+    /// The rule.
+    pub(crate) route: String,
+    /// Sessions, bytes sent to backends, bytes received from them.
+    pub(crate) counts: [u64; 3],
 }
 
 /// Why a datagram was not forwarded.
@@ -63,6 +75,18 @@ impl SessionMetrics {
         registry.register("pailou_unrouted_sessions", "Connections that no rule took", self.unrouted.clone());
         registry.register_collector(Box::new(SessionCollector(self.routes.clone())));
         registry.register("pailou_dropped_datagrams", "Datagrams that were not forwarded, by reason", self.dropped.clone());
+    }
+
+    /// Counters of each rule: sessions, bytes sent to backends, bytes received from them.
+    pub(crate) fn by_rule(&self) -> Vec<RuleSessions> {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let of_rule = |(labels, series): (RouteLabels, SmallVec<[Arc<Route>; 1]>)| {
+            let counts = series.iter().fold([0; 3], |[sessions, sent, received], one| {
+                [sessions + read(&one.sessions), sent + read(&one.sent), received + read(&one.received)]
+            });
+            RuleSessions { kind: labels.kind().1.to_owned(), route: labels.route().1.to_owned(), counts }
+        };
+        self.routes.labelled().into_iter().map(of_rule).collect()
     }
 
     /// Counts one that begins.

@@ -40,7 +40,7 @@ const LONG: [u64; 22] = [
 pub(super) struct WorkTimings(Timings<{ SHORT.len() }>);
 
 /// Durations of requests.
-pub(super) struct RequestTimings(Timings<{ LONG.len() }>);
+pub(crate) struct RequestTimings(Timings<{ LONG.len() }>);
 
 impl Default for WorkTimings {
     fn default() -> Self {
@@ -68,12 +68,12 @@ impl Default for RequestTimings {
 
 impl RequestTimings {
     /// Counts one.
-    pub(super) fn observe(&self, duration: Duration) {
+    pub(crate) fn observe(&self, duration: Duration) {
         self.0.observe(duration);
     }
 
     /// In seconds.
-    pub(super) fn distribution(&self) -> Distribution {
+    pub(crate) fn distribution(&self) -> Distribution {
         self.0.distribution()
     }
 }

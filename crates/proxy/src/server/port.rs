@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -62,6 +62,8 @@ pub(super) struct PortState {
     settings: ArcSwap<Settings>,
     local: SocketAddr,
     open: AtomicUsize,
+    /// Connections that were ever accepted.
+    pub(super) accepted: AtomicU64,
     /// Connections beyond the limit that stay open for a while.
     refused: AtomicUsize,
     counter: Counter,
@@ -129,6 +131,7 @@ impl BoundPort {
             settings: ArcSwap::from_pointee(settings),
             local,
             open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
             refused: AtomicUsize::new(0),
             counter: drain.counter(),
             server_phase: drain.subscribe(),
@@ -177,9 +180,15 @@ impl PortState {
         self.settings.load_full()
     }
 
+    /// Connections open now.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Takes a place for a connection.
     pub(super) fn permit(self: &Arc<Self>) -> ConnectionPermit {
         self.open.fetch_add(1, Ordering::AcqRel);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         ConnectionPermit { port: Arc::clone(self), _mark: self.counter.mark() }
     }
 
