@@ -5,6 +5,7 @@ mod body;
 pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod limits_page;
+pub(crate) mod object_rows;
 mod overview_stream;
 mod receipts_page;
 mod requests;

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use crate::{
     admin::{
         self,
-        routes_page::RoutesPage,
+        object_rows::{self, PageQuery},
+        routes_page,
         state::{AdminState, Component, pretty},
     },
     cli::ControllerArgs,
@@ -155,9 +156,13 @@ impl Component for ControllerComponent {
         }
     }
 
-    fn routes(&self, page: &RoutesPage) -> Option<String> {
+    fn routes(&self, query: &PageQuery) -> Option<String> {
         let compiled = self.published.borrow().clone()?.compiled;
-        Some(pretty(&page.of(&compiled.statuses, Some(&compiled.snapshot), None)))
+        Some(pretty(&routes_page::page(query, &compiled.statuses, Some(&compiled.snapshot), None)))
+    }
+
+    fn objects(&self, query: &PageQuery) -> Option<String> {
+        Some(pretty(&object_rows::page(query, &self.published.borrow().clone()?.compiled.statuses)))
     }
 
     fn status(&self) -> String {

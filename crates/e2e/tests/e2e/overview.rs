@@ -206,4 +206,12 @@ async fn routes_come_page_by_page_with_conditions_and_counts() {
     let condition = route["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "ResolvedRefs").unwrap();
     assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("BackendNotFound")), "{route}");
     assert!(route["rules"][0]["backends"][0].as_str().unwrap().starts_with("500: "), "{route}");
+    let problems = admin(&gateway, "/routes?problems=1").await.json();
+    assert_eq!((&problems["total"], &problems["routes"][0]["name"]), (&json!(1), &json!("default/part-07")));
+    let objects = admin(&gateway, "/objects?search=gateway%20default").await.json();
+    let object = &objects["objects"][0];
+    assert_eq!((&object["kind"], &object["name"], &object["severity"]), (&json!("Gateway"), &json!("default/gw"), &json!("note")));
+    let of_objects = admin(&gateway, "/objects?problems=1").await.json()["total"].as_u64().unwrap();
+    let sample = admin(&gateway, "/overview").await.json();
+    assert!(sample["problems"].as_u64().unwrap() > of_objects, "the route, and problems of files: {sample}");
 }

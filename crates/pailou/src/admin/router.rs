@@ -8,16 +8,16 @@ use super::{
     assets,
     body::AdminBody,
     limits_page::LimitsPage,
+    object_rows::PageQuery,
     overview_stream, requests,
     response::{content, json, only, refused, sentence, text},
-    routes_page::RoutesPage,
     state::{AdminState, Component},
 };
 
 /// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What there is, for clients that are no browser.
-const PATHS: &str = "/healthz\n/readyz\n/metrics\n/overview\n/routes\n/status\n/limits\n/receipts\n/explain\n";
+const PATHS: &str = "/healthz\n/readyz\n/metrics\n/overview\n/routes\n/objects\n/status\n/limits\n/receipts\n/explain\n";
 /// Content type of server-sent events.
 const EVENTS: &str = "text/event-stream";
 
@@ -30,7 +30,7 @@ pub(super) async fn answer<C: Component>(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     match state.component().proxy() {
-        _ if matches!(path, "/overview" | "/overview/stream" | "/routes") => match state.guard().check(&head, peer) {
+        _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match state.guard().check(&head, peer) {
             Ok(()) => overview(&head, state),
             Err(refusal) => refused(refusal),
         },
@@ -44,7 +44,7 @@ pub(super) async fn answer<C: Component>(
     }
 }
 
-/// The process as a whole, and its routes.
+/// The process as a whole, its routes and its other objects.
 fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<AdminBody> {
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/overview/stream") => match overview_stream::stream(state, head) {
@@ -54,10 +54,12 @@ fn overview<C: Component>(head: &Parts, state: &Arc<AdminState<C>>) -> Response<
                 sentence(StatusCode::SERVICE_UNAVAILABLE, &words)
             }
         },
-        (&Method::GET | &Method::HEAD, "/routes") => {
-            match state.component().routes(&RoutesPage::of_query(head.uri.query().unwrap_or_default())) {
+        (&Method::GET | &Method::HEAD, "/routes" | "/objects") => {
+            let query = PageQuery::of_query(head.uri.query().unwrap_or_default());
+            let component = state.component();
+            match if head.uri.path() == "/routes" { component.routes(&query) } else { component.objects(&query) } {
                 Some(page) => json(page),
-                None => text(StatusCode::NOT_FOUND, "it has no routes: only gateways and the controller that leads have\n"),
+                None => text(StatusCode::NOT_FOUND, "it has no objects: only gateways and the controller that leads have\n"),
             }
         }
         (&Method::GET | &Method::HEAD, "/overview") => json(state.overview_line() + "\n"),

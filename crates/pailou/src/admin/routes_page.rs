@@ -8,31 +8,16 @@ use pailou_proxy::metrics::RuleFigures;
 use pailou_snapshot::{Action, Backends, Failure, HostPattern, ListenerRef, RouteKind, RouteName, Rule, Snapshot};
 use serde_json::{Value, json};
 
-/// Routes of an answer that does not say how many.
-const DEFAULT_LIMIT: usize = 50;
-/// Most routes of an answer.
-const MAX_LIMIT: usize = 200;
+use super::object_rows::{self, PageQuery};
+
 /// Most host names, matches and backends of a rule, each.
 const MAX_LISTED: usize = 64;
-/// The longest text to look for, in bytes.
-const MAX_TEXT: usize = 512;
-
-/// Routes that a request wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RoutesPage {
-    /// Text in the kind, name, a host name, a match or a backend, in lower case.
-    search: String,
-    /// Routes before the page.
-    offset: usize,
-    /// Most routes of the page.
-    limit: usize,
-}
 
 /// Rules of the routes that are wanted, by kind and by namespace and name.
 type Rules = HashMap<(&'static str, String), BTreeMap<u16, RuleRow>>;
 
 /// Finds the counts of a rule that had a request.
-type Figures<'a> = dyn Fn(&RouteName) -> Option<RuleFigures> + 'a;
+pub(super) type Figures<'a> = dyn Fn(&RouteName) -> Option<RuleFigures> + 'a;
 
 /// A rule over all listeners that have it.
 struct RuleRow {
@@ -44,52 +29,32 @@ struct RuleRow {
     policies: Vec<&'static str>,
 }
 
-impl RoutesPage {
-    /// Reads a query. What it does not know has no effect.
-    pub(crate) fn of_query(query: &str) -> Self {
-        let value = |name: &str| {
-            let value = pailou_auth::query_values(query, name).next()?;
-            String::from_utf8(value.into_owned()).ok().filter(|value| value.len() <= MAX_TEXT)
-        };
-        let number = |name: &str| value(name).and_then(|value| value.parse::<usize>().ok());
-        Self {
-            search: value("search").unwrap_or_default().to_lowercase(),
-            offset: number("offset").unwrap_or(0),
-            limit: number("limit").unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
-        }
-    }
+/// The page of routes that a query asks for. `figures` has the counts of a rule where there are any; without, nobody counts.
+pub(crate) fn page(query: &PageQuery, statuses: &Statuses, snapshot: Option<&Snapshot>, figures: Option<&Figures<'_>>) -> Value {
+    let routes =
+        statuses.iter().filter(|(_, status)| query.wants(status)).filter_map(|(key, status)| Some((kind(key)?, key, status)));
+    let routes = routes.map(|(kind, key, status)| ((kind, format!("{}/{}", key.namespace, key.name)), status));
+    let found: Vec<_> = if query.searches() {
+        let rules = snapshot.map(|snapshot| rules(snapshot, &|_| true)).unwrap_or_default();
+        routes.filter(|(name, _)| is_found(query, name, rules.get(name))).collect()
+    } else {
+        routes.collect()
+    };
+    let (page, next, total) = query.page(found);
+    let names: BTreeSet<&str> = page.iter().map(|((_, name), _)| name.as_str()).collect();
+    let shown = snapshot.map(|snapshot| rules(snapshot, &|name| names.contains(name.name.to_string().as_str())));
+    let shown = shown.unwrap_or_default();
+    let page = page.iter().map(|(name, status)| route(name, status, shown.get(name), figures));
+    json!({"routes": page.collect::<Vec<_>>(), "next": next, "total": total})
+}
 
-    /// The page. `figures` has the counts of a rule where there are any; without, nobody counts.
-    pub(crate) fn of(&self, statuses: &Statuses, snapshot: Option<&Snapshot>, figures: Option<&Figures<'_>>) -> Value {
-        let routes = statuses.iter().filter_map(|(key, status)| Some((kind(key)?, key, status)));
-        let routes: Vec<_> =
-            routes.map(|(kind, key, status)| ((kind, format!("{}/{}", key.namespace, key.name)), status)).collect();
-        let found: Vec<_> = match self.search.is_empty() {
-            true => routes,
-            false => {
-                let rules = snapshot.map(|snapshot| rules(snapshot, &|_| true)).unwrap_or_default();
-                routes.into_iter().filter(|(name, _)| self.is_wanted(name, rules.get(name))).collect()
-            }
-        };
-        let total = found.len();
-        let page: Vec<_> = found.into_iter().skip(self.offset).take(self.limit).collect();
-        let names: BTreeSet<&str> = page.iter().map(|((_, name), _)| name.as_str()).collect();
-        let shown = snapshot.map(|snapshot| rules(snapshot, &|name| names.contains(name.name.to_string().as_str())));
-        let shown = shown.unwrap_or_default();
-        let end = self.offset.saturating_add(page.len());
-        let page = page.iter().map(|(name, status)| route(name, status, shown.get(name), figures));
-        json!({"routes": page.collect::<Vec<_>>(), "next": (end < total).then_some(end), "total": total})
-    }
-
-    fn is_wanted(&self, (kind, name): &(&'static str, String), rules: Option<&BTreeMap<u16, RuleRow>>) -> bool {
-        let has = |text: &str| text.to_lowercase().contains(&self.search);
-        let in_rule = |rule: &RuleRow| rule.hostnames.iter().chain(&rule.matches).chain(&rule.backends).any(|text| has(text));
-        has(&format!("{kind} {name}")) || rules.is_some_and(|rules| rules.values().any(in_rule))
-    }
+fn is_found(query: &PageQuery, (kind, name): &(&'static str, String), rules: Option<&BTreeMap<u16, RuleRow>>) -> bool {
+    let in_rule = |rule: &RuleRow| rule.hostnames.iter().chain(&rule.matches).chain(&rule.backends).any(|text| query.finds(text));
+    query.finds(&format!("{kind} {name}")) || rules.is_some_and(|rules| rules.values().any(in_rule))
 }
 
 /// The kind of an object, if it is a route.
-fn kind(key: &ObjectKey) -> Option<&'static str> {
+pub(super) fn kind(key: &ObjectKey) -> Option<&'static str> {
     let kinds = [RouteKind::Http, RouteKind::Grpc, RouteKind::Tls, RouteKind::Tcp, RouteKind::Udp];
     kinds.into_iter().map(RouteKind::name).find(|kind| *kind == &*key.kind)
 }
@@ -175,14 +140,6 @@ fn route(
     rules: Option<&BTreeMap<u16, RuleRow>>,
     figures: Option<&Figures<'_>>,
 ) -> Value {
-    let lists = status.conditions();
-    let conditions = lists.iter().flat_map(|(parent, conditions)| {
-        conditions.iter().map(move |it| {
-            json!({"parent": parent, "type": it.kind, "status": it.status, "reason": it.reason, "message": it.message, "severity": it.severity().name()})
-        })
-    });
-    let partly = lists.iter().flat_map(|(_, conditions)| *conditions).filter(|condition| condition.kind == "PartiallySupported");
-    let ignored: BTreeSet<&str> = status.notes.iter().map(|note| &*note.message).chain(partly.map(|it| &*it.message)).collect();
     let rules = rules.into_iter().flat_map(|rules| rules.values()).map(|rule| {
         let counted = figures.map(|figures| figures(&rule.name).unwrap_or_default());
         let mut row = json!({
@@ -206,19 +163,7 @@ fn route(
         "kind": kind,
         "severity": status.severity().name(),
         "rules": rules.collect::<Vec<_>>(),
-        "conditions": conditions.collect::<Vec<_>>(),
-        "ignored": ignored,
+        "conditions": object_rows::conditions(status),
+        "ignored": object_rows::ignored(status),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_is_bounded() {
-        let page = RoutesPage::of_query("search=A%2FB&offset=7&limit=9999");
-        assert_eq!(page, RoutesPage { search: "a/b".to_owned(), offset: 7, limit: MAX_LIMIT });
-        assert_eq!(RoutesPage::of_query("limit=x&offset=-1"), RoutesPage { limit: DEFAULT_LIMIT, ..RoutesPage::default() });
-    }
 }

@@ -15,7 +15,13 @@ use pailou_snapshot::RouteName;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{guard::AdminGuard, limits_page::LimitsPage, overview_stream::Overviews, routes_page::RoutesPage};
+use super::{
+    guard::AdminGuard,
+    limits_page::LimitsPage,
+    object_rows::{self, PageQuery},
+    overview_stream::Overviews,
+    routes_page,
+};
 use crate::{
     document::Document,
     overview::{self, ObjectsCache, Overview},
@@ -37,7 +43,11 @@ pub(crate) trait Component: Send + Sync + 'static {
         None
     }
     /// A page of its routes as JSON; `None` where it has none.
-    fn routes(&self, _: &RoutesPage) -> Option<String> {
+    fn routes(&self, _: &PageQuery) -> Option<String> {
+        None
+    }
+    /// A page of its other objects as JSON; `None` where it has none.
+    fn objects(&self, _: &PageQuery) -> Option<String> {
         None
     }
     /// A page of the counters of its limits as JSON; `None` where it has none.
@@ -172,10 +182,15 @@ impl Component for GatewayComponent {
         Some(&self.proxy)
     }
 
-    fn routes(&self, page: &RoutesPage) -> Option<String> {
+    fn routes(&self, query: &PageQuery) -> Option<String> {
         let (statuses, _) = self.configuration().unwrap_or_default();
         let figures = |name: &RouteName| self.proxy.rule_figures(name);
-        Some(pretty(&page.of(&statuses, self.proxy.snapshot().as_deref(), Some(&figures))))
+        Some(pretty(&routes_page::page(query, &statuses, self.proxy.snapshot().as_deref(), Some(&figures))))
+    }
+
+    fn objects(&self, query: &PageQuery) -> Option<String> {
+        let (statuses, _) = self.configuration().unwrap_or_default();
+        Some(pretty(&object_rows::page(query, &statuses)))
     }
 
     fn limits(&self, page: &LimitsPage) -> Option<String> {
