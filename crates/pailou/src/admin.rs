@@ -7,12 +7,14 @@ pub(crate) mod guard;
 pub(crate) mod limits_page;
 pub(crate) mod object_rows;
 mod overview_stream;
+mod query;
 mod receipts_page;
 mod requests;
 mod response;
 mod router;
 pub(crate) mod routes_page;
 pub(crate) mod state;
+mod try_out;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 

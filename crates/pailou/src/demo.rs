@@ -56,7 +56,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitOutcome, Error> {
         let gateway = Standalone::start(
             configuration,
             options,
-            AdminGuard::default(),
+            AdminGuard::default().allowing_tries(true),
             Sockets::default(),
             "give other ports with --port and --hosted-port, or another address with --bind",
         )?;

@@ -84,7 +84,9 @@ pub(crate) fn serving(args: &ServingArgs) -> Result<(Options, Option<LogFile>), 
 /// Rules of the admin endpoint.
 pub(crate) fn admin_guard(args: &ServingArgs) -> Result<AdminGuard, Error> {
     let path = args.receipts.admin_token_file.as_deref();
-    AdminGuard::new(path).map_err(|source| Error::Read { path: path.map(Path::to_owned).unwrap_or_default(), source })
+    let guard = AdminGuard::new(path);
+    let guard = guard.map_err(|source| Error::Read { path: path.map(Path::to_owned).unwrap_or_default(), source })?;
+    Ok(guard.allowing_tries(args.admin_try))
 }
 
 fn sink(target: &AccessLog) -> Result<(Sink, Option<LogFile>), Error> {

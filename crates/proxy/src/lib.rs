@@ -98,7 +98,7 @@ pub mod worker;
 mod workers;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write as _,
     io,
     net::SocketAddr,
@@ -324,6 +324,11 @@ impl Proxy {
     /// The gateway as a whole, with at most so many models, the busiest.
     pub fn overview(&self, most_models: usize) -> Overview {
         overview::of(&self.context, most_models)
+    }
+
+    /// Names of models that requests may ask for, at most so many of those that are known.
+    pub fn model_names(&self, most: usize) -> BTreeSet<String> {
+        overview::model_names(&self.context, most)
     }
 
     /// Requests of a rule; `None` where it had none, or is one of those beyond the bound of metrics.

@@ -1,6 +1,9 @@
 //! A gateway as a whole, for a page: sums of the counters that metrics have, and its pools as they are now.
 
+use std::collections::BTreeSet;
+
 use pailou_picker::{EndpointReport, PoolReport};
+use pailou_snapshot::{ListenerRef, ValueMatch};
 use pailou_telemetry::metric_table::Distribution;
 
 use crate::{
@@ -55,6 +58,31 @@ pub(crate) fn of(context: &Context, most_models: usize) -> Overview {
         pools: pools(context),
         receipts: (context.receipts.kept.get(), context.receipts.dropped.get()),
     }
+}
+
+/// Names of models that routes lead by, and that engines of pools serve: at most so many.
+pub(crate) fn model_names(context: &Context, most: usize) -> BTreeSet<String> {
+    let Some(runtime) = context.runtime.load_full() else { return BTreeSet::new() };
+    let served = runtime.pools().flat_map(|(_, pool)| pool.served_models()).map(String::from);
+    let listeners: Vec<_> = runtime.snapshot().ports.iter().flat_map(|port| port.listeners()).collect();
+    let tables = listeners.iter().filter_map(|listener| match listener {
+        ListenerRef::Http(listener) => Some(&listener.routes),
+        ListenerRef::Connections(_) => None,
+    });
+    let matched = tables.flat_map(|table| table.hosts()).flat_map(|(_, entries)| entries).filter_map(|entry| {
+        match &entry.conditions.as_ref()?.model {
+            Some(ValueMatch::Exact(model)) => Some(model.to_string()),
+            _ => None,
+        }
+    });
+    let mut names = BTreeSet::new();
+    for name in matched.chain(served) {
+        if names.len() == most {
+            break;
+        }
+        names.insert(name);
+    }
+    names
 }
 
 fn pools(context: &Context) -> Vec<PoolOverview> {

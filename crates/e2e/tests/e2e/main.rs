@@ -35,3 +35,4 @@ mod support;
 mod token_limits;
 mod traces;
 mod traffic;
+mod tries;

@@ -188,7 +188,7 @@ async fn routes_come_page_by_page_with_conditions_and_counts() {
     }
     assert_eq!((names.len(), &*names[0], &*names[60]), (61, "default/models", "default/part-59"));
 
-    let models = admin(&gateway, "/routes?search=model%20%3D%20QWEN").await.json();
+    let models = admin(&gateway, "/routes?search=model+%3D+QWEN").await.json();
     let route = &models["routes"][0];
     assert_eq!((&models["total"], &route["name"], &route["kind"]), (&json!(1), &json!("default/models"), &json!("HTTPRoute")));
     let rule = &route["rules"][0];

@@ -1,7 +1,7 @@
-//! Bodies of the admin endpoint: texts, and events that come as they happen.
+//! Bodies of the admin endpoint: texts, events that come as they happen, and bodies of other responses.
 
 use std::{
-    convert::Infallible,
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,6 +15,8 @@ pub(crate) enum AdminBody {
     Text(Option<Bytes>),
     /// Events, until their sender goes.
     Events(mpsc::Receiver<Bytes>),
+    /// The body of another response, until its sender goes.
+    Relayed(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 impl AdminBody {
@@ -26,12 +28,13 @@ impl AdminBody {
 
 impl Body for AdminBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let bytes = match self.get_mut() {
             Self::Text(text) => Poll::Ready(text.take()),
             Self::Events(events) => events.poll_recv(context),
+            Self::Relayed(pieces) => return pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -43,7 +46,7 @@ impl Body for AdminBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Relayed(_) => SizeHint::default(),
         }
     }
 }

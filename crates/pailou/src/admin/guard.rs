@@ -29,6 +29,8 @@ pub(crate) struct AdminGuard {
     token: Option<[u8; 32]>,
     /// This machine needs it, too.
     trusts_nobody: bool,
+    /// Operators may try requests.
+    allows_tries: bool,
 }
 
 /// Why a request is not admitted.
@@ -56,6 +58,16 @@ impl AdminGuard {
     /// The same without an exemption for this machine: others have it send requests.
     pub(crate) fn trusting_nobody(self) -> Self {
         Self { trusts_nobody: true, ..self }
+    }
+
+    /// The same that lets operators try requests, or does not.
+    pub(crate) fn allowing_tries(self, allows_tries: bool) -> Self {
+        Self { allows_tries, ..self }
+    }
+
+    /// Whether operators may try requests.
+    pub(super) fn allows_tries(&self) -> bool {
+        self.allows_tries
     }
 
     /// Whether a request may have an answer, as far as pages on the web are concerned. One with the token may: no page has it.

@@ -3,12 +3,12 @@
 use pailou_limits::{CounterQuery, CounterView};
 use serde_json::{Value, json};
 
+use super::query;
+
 /// Counters of a page: most, and those of a request that does not say.
 pub(crate) const MAX_PAGE: usize = 1000;
 /// Most counters before a page: all of them are copied for it.
 const MAX_OFFSET: usize = 100_000;
-/// The longest text to look for, in bytes.
-const MAX_TEXT: usize = 512;
 
 /// Counters that a request wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,11 +26,8 @@ pub(crate) struct LimitsPage {
 impl LimitsPage {
     /// Reads a query. What it does not know has no effect.
     pub(crate) fn of_query(query: &str) -> Self {
-        let value = |name: &str| {
-            let value = pailou_auth::query_values(query, name).next()?;
-            String::from_utf8(value.into_owned()).ok().filter(|value| value.len() <= MAX_TEXT)
-        };
-        let number = |name: &str| value(name).and_then(|value| value.parse::<usize>().ok());
+        let value = |name| query::value(query, name);
+        let number = |name| query::number(query, name);
         let limit = number("limit").unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
         let offset = number("offset").unwrap_or(0).min(MAX_OFFSET);
         Self { rule: value("rule"), client: value("client"), offset, limit }

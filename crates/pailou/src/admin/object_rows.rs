@@ -5,14 +5,12 @@ use std::collections::BTreeSet;
 use pailou_compile::status::{Severity, Status, Statuses};
 use serde_json::{Value, json};
 
-use super::routes_page;
+use super::{query, routes_page};
 
 /// Objects of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 /// Most objects of an answer.
 const MAX_LIMIT: usize = 200;
-/// The longest text to look for, in bytes.
-const MAX_TEXT: usize = 512;
 
 /// Objects that a request wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,11 +28,8 @@ pub(crate) struct PageQuery {
 impl PageQuery {
     /// Reads a query. What it does not know has no effect.
     pub(super) fn of_query(query: &str) -> Self {
-        let value = |name: &str| {
-            let value = pailou_auth::query_values(query, name).next()?;
-            String::from_utf8(value.into_owned()).ok().filter(|value| value.len() <= MAX_TEXT)
-        };
-        let number = |name: &str| value(name).and_then(|value| value.parse::<usize>().ok());
+        let value = |name| query::value(query, name);
+        let number = |name| query::number(query, name);
         Self {
             search: value("search").unwrap_or_default().to_lowercase(),
             problems: value("problems").is_some_and(|value| matches!(&*value, "1" | "true")),

@@ -12,12 +12,12 @@ use tokio::{
     time::{self, Instant},
 };
 
+use super::query;
+
 /// Receipts of an answer that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 /// Most receipts of an answer.
 const MAX_LIMIT: usize = 1000;
-/// The longest text to look for, in bytes.
-const MAX_TEXT: usize = 512;
 /// Most receipts that a viewer gets at once.
 const MAX_BATCH: usize = 256;
 /// Least time between two batches for a viewer.
@@ -38,10 +38,7 @@ impl ReceiptQuery {
     /// # Errors
     /// A status or limit is none.
     pub(crate) fn of_query(query: &str) -> Result<Self, &'static str> {
-        let value = |name: &str| {
-            let value = pailou_auth::query_values(query, name).next()?;
-            String::from_utf8(value.into_owned()).ok().filter(|value| !value.is_empty() && value.len() <= MAX_TEXT)
-        };
+        let value = |name| query::value(query, name).filter(|value| !value.is_empty());
         let limit = match value("limit") {
             Some(limit) => limit.parse::<usize>().map_err(|_| "limit is no number\n")?.clamp(1, MAX_LIMIT),
             None => DEFAULT_LIMIT,

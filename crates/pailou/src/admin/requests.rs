@@ -10,6 +10,7 @@ use tokio::time;
 
 use super::{
     body::AdminBody,
+    query,
     receipts_page::{self, ReceiptQuery},
     response::{content, json, only, sentence, text},
     state::pretty,
@@ -38,8 +39,7 @@ pub(crate) async fn answer(head: &Parts, body: Incoming, proxy: &Arc<Proxy>) -> 
 
 /// Waits for the receipt of the next request that meets an expression.
 async fn next(head: &Parts, proxy: &Arc<Proxy>) -> Response<AdminBody> {
-    let expression = pailou_auth::query_values(head.uri.query().unwrap_or_default(), "expression").next();
-    let expression = expression.and_then(|text| String::from_utf8(text.into_owned()).ok()).unwrap_or_default();
+    let expression = query::long_value(head.uri.query().unwrap_or_default(), "expression").unwrap_or_default();
     let expression = if expression.is_empty() { "true" } else { &expression };
     let condition = match Condition::parse(expression) {
         Ok(condition) if condition.has_loop() => {

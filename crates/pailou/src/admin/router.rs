@@ -11,13 +11,14 @@ use super::{
     object_rows::PageQuery,
     overview_stream, requests,
     response::{content, json, only, refused, sentence, text},
-    state::{AdminState, Component},
+    state::{AdminState, Component, pretty},
+    try_out,
 };
 
 /// Content type of OpenMetrics, the variant of Prometheus's text format that Prometheus reads.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What there is, for clients that are no browser.
-const PATHS: &str = "/healthz\n/readyz\n/metrics\n/overview\n/routes\n/objects\n/status\n/limits\n/receipts\n/explain\n";
+const PATHS: &str = "/healthz\n/readyz\n/metrics\n/overview\n/routes\n/objects\n/status\n/limits\n/receipts\n/explain\n/try\n";
 /// Content type of server-sent events.
 const EVENTS: &str = "text/event-stream";
 
@@ -33,6 +34,15 @@ pub(super) async fn answer<C: Component>(
         _ if matches!(path, "/overview" | "/overview/stream" | "/routes" | "/objects") => match state.guard().check(&head, peer) {
             Ok(()) => overview(&head, state),
             Err(refusal) => refused(refusal),
+        },
+        Some(proxy) if path == "/try" => match (state.guard().check(&head, peer), &head.method) {
+            (Err(refusal), _) => refused(refusal),
+            (Ok(()), &Method::GET) => json(pretty(&try_out::form(proxy, state.guard().allows_tries()))),
+            (Ok(()), &Method::POST) if state.guard().allows_tries() => try_out::send(body, proxy, state.tries()).await,
+            (Ok(()), &Method::POST) => {
+                text(StatusCode::FORBIDDEN, "requests are not sent from here: start Pailou with --admin-try\n")
+            }
+            (Ok(()), _) => only("GET, POST"),
         },
         Some(proxy) if requests::is_of_requests(path) => match state.guard().check(&head, peer) {
             Ok(()) => requests::answer(&head, body, proxy).await,

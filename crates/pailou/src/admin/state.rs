@@ -14,6 +14,7 @@ use pailou_proxy::Proxy;
 use pailou_snapshot::RouteName;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{
     guard::AdminGuard,
@@ -21,6 +22,7 @@ use super::{
     object_rows::{self, PageQuery},
     overview_stream::Overviews,
     routes_page,
+    try_out::MAX_TRIES,
 };
 use crate::{
     document::Document,
@@ -63,6 +65,7 @@ pub(crate) struct AdminState<C> {
     is_draining: AtomicBool,
     started: Instant,
     overviews: Arc<Overviews>,
+    tries: Arc<Semaphore>,
 }
 
 impl<C: Component> AdminState<C> {
@@ -74,6 +77,7 @@ impl<C: Component> AdminState<C> {
             is_draining: AtomicBool::new(false),
             started: Instant::now(),
             overviews: Arc::default(),
+            tries: Arc::new(Semaphore::new(MAX_TRIES)),
         }
     }
 
@@ -95,6 +99,11 @@ impl<C: Component> AdminState<C> {
     /// Samples of it, for those who look.
     pub(super) fn overviews(&self) -> &Arc<Overviews> {
         &self.overviews
+    }
+
+    /// Places of requests that operators try.
+    pub(super) fn tries(&self) -> &Arc<Semaphore> {
+        &self.tries
     }
 
     /// The process as a whole now, as a line of JSON.

@@ -21,7 +21,7 @@ pub(crate) struct DemoArgs {
     /// Port of the simulated engines, on 127.0.0.2 to 127.0.0.5.
     #[arg(long, value_name = "PORT", default_value_t = 8000, env = "PAILOU_DEMO_ENGINE_PORT", value_parser = port())]
     pub(crate) engine_port: u16,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits, /receipts), or `off`.
+    /// Address of the admin endpoint, or `off`: a page for browsers, /healthz, /readyz, /metrics, /overview, /receipts and others.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     /// Print a JSON line for every request.

@@ -38,7 +38,7 @@ pub(crate) struct ProxyArgs {
     /// Let backends be loopback and link-local addresses; receipts then need the token of --admin-token-file from everybody.
     #[arg(long, env = "PAILOU_ALLOW_LOCAL_BACKENDS")]
     pub(crate) allow_local_backends: bool,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits, /receipts), or `off`.
+    /// Address of the admin endpoint, or `off`: a page for browsers, /healthz, /readyz, /metrics, /overview, /receipts and others.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     #[command(flatten)]

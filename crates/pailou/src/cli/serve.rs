@@ -17,7 +17,7 @@ pub(crate) struct ServeArgs {
     /// IPv6 addresses are in brackets.
     #[arg(long = "resolve", value_name = "HOST:PORT:ADDRESS[:PORT]", value_parser = override_entry)]
     pub(crate) resolve: Vec<String>,
-    /// Address of the admin endpoint (/healthz, /readyz, /metrics, /status, /limits, /receipts), or `off`.
+    /// Address of the admin endpoint, or `off`: a page for browsers, /healthz, /readyz, /metrics, /overview, /receipts and others.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", env = "PAILOU_ADMIN")]
     pub(crate) admin: Listen,
     /// Socket by which a later process with the same PATH takes over the listening sockets.
@@ -54,6 +54,9 @@ pub(crate) struct ServingArgs {
     pub(crate) response_flags: bool,
     #[command(flatten)]
     pub(crate) receipts: ReceiptArgs,
+    /// Let the admin endpoint's page send requests to the gateway's own listeners (/try).
+    #[arg(long, env = "PAILOU_ADMIN_TRY")]
+    pub(crate) admin_try: bool,
 }
 
 /// The entry as it stands, once it is seen to be one: the proxy reads them all together.
