@@ -14,6 +14,7 @@ mod leaks;
 pub mod limit_store;
 pub mod objects;
 pub mod picker;
+pub mod prometheus;
 pub mod python;
 pub mod tls;
 pub mod wait;

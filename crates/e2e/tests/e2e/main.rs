@@ -9,6 +9,7 @@ mod budgets;
 mod clients;
 mod clock;
 mod connections;
+mod dashboards;
 mod descriptors;
 mod engines;
 mod filters;

@@ -1,0 +1,240 @@
+//! The chart's dashboards and alerts: every expression, in a real Prometheus that scrapes a gateway under load.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pailou_e2e::client::Call;
+use pailou_e2e::gateway::{Gateway, Setup};
+use pailou_e2e::prometheus::Prometheus;
+use pailou_e2e::{address, objects, python, wait};
+use pailou_sim::engine::CostModel;
+use pailou_sim::{Config, Sim};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{engine, everything_to, pool_of};
+
+/// Panels without data in a gateway that has not what they show.
+const WITHOUT_DATA: [(&str, &str); 7] = [
+    // No external picker, no `pailou picker`, no TLS, nothing beside the gateway that counts limits.
+    ("errors", "By the endpoint picker"),
+    ("errors", "Endpoint pickers"),
+    ("errors", "TLS handshakes that failed"),
+    ("errors", "Store of limits, rate limit service"),
+    // Engines without KV events, and none that prefills alone.
+    ("pool", "Engines' KV events"),
+    ("pool", "Questions for tokens of prompts"),
+    ("pool", "Prefills"),
+];
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(path).canonicalize().expect("the file is there")
+}
+
+fn boards() -> BTreeMap<&'static str, Value> {
+    let read = |name| (name, std::fs::read_to_string(deploy(&format!("chart/dashboards/{name}.json"))).unwrap());
+    let all = ["overview", "models", "pool", "errors"].map(read);
+    all.into_iter().map(|(name, text)| (name, serde_json::from_str(&text).unwrap())).collect()
+}
+
+/// Titles of a board's panels, with their expressions.
+fn panels(board: &Value) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    let panels = board["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row");
+    panels.map(|panel| {
+        let targets = panel["targets"].as_array().unwrap();
+        (panel["title"].as_str().unwrap(), targets.iter().map(|target| target["expr"].as_str().unwrap()).collect())
+    })
+}
+
+/// An engine that takes a little for each token.
+async fn slow(name: &str) -> Sim {
+    let cost = CostModel { step_us: 5_000.0, ..CostModel::instant() };
+    engine(Config { cost, max_num_seqs: 4, ..Config::new(name, ["qwen"]) }).await
+}
+
+/// A gateway with something of all that the dashboards show.
+async fn gateway(engines: &[&Sim]) -> Gateway {
+    let nobody = SocketAddr::from((address::loopback(), 1));
+    let mut gateway = objects::gateway();
+    gateway["metadata"]["annotations"] = json!({"pailou.dev/model-prices": "prices"});
+    let prices = json!({"qwen": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5, "mode": "chat"}});
+    let mut list = vec![
+        gateway,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prices"},
+            "data": {"model_prices_and_context_window.json": prices.to_string()}}),
+        objects::host_route("chat", &["gateway.test"], everything_to(objects::to_pool("qwen"))),
+        objects::host_route("one", &["one.test"], everything_to(objects::to_pool("qwen"))),
+        objects::on_route(
+            "BackendTrafficPolicy",
+            "one",
+            json!({"faultInjection": {"abort": {"httpStatus": 503, "percentage": 100}}}),
+        ),
+        objects::backend("nobody", &[nobody]),
+        objects::host_route("nobody", &["nobody.test"], everything_to(objects::to_backend("nobody"))),
+        objects::on_route(
+            "BackendTrafficPolicy",
+            "nobody",
+            json!({"healthCheck": {
+                "passive": {"consecutive5XxErrors": 1, "baseEjectionTime": "300s", "maxEjectionPercent": 100},
+                "active": {"type": "HTTP", "http": {"path": "/"}, "interval": "1s"},
+                "panicThreshold": 100,
+            }}),
+        ),
+        objects::backend("engine", &[engines[0].addr()]),
+        objects::host_route("narrow", &["narrow.test"], everything_to(objects::to_backend("engine"))),
+        objects::on_route(
+            "BackendTrafficPolicy",
+            "narrow",
+            json!({"circuitBreaker": {"maxParallelRequests": 1, "maxPendingRequests": 0}}),
+        ),
+        objects::host_route("processed", &["processed.test"], everything_to(objects::to_backend("engine"))),
+        objects::on_route(
+            "EnvoyExtensionPolicy",
+            "processed",
+            json!({"extProc": [{"backendRefs": [objects::to_backend("nobody")], "processingMode": {"request": {}}}]}),
+        ),
+    ];
+    let mut pool = pool_of("qwen", engines);
+    pool[0]["metadata"]["annotations"] = json!({"pailou.dev/queueing": "true", "pailou.dev/queue-max-concurrency": "2"});
+    list.extend(pool);
+    let names = ["--metric-names", "inference-pool,inference-objective,inference-extension,llm-d,http,envoy-gateway,ack"];
+    Setup::with(list).args(names).serve().await
+}
+
+/// Sends something of each sort.
+async fn send(to: SocketAddr) {
+    let prompt = "a prompt that is long enough for some blocks of a prefix, and the same in each round ".repeat(8);
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        let stream = Call::chat_stream("qwen", &prompt, 20);
+        calls.push(stream.header("x-llm-d-slo-ttft-ms", "60000").header("x-llm-d-slo-tpot-ms", "60000"));
+    }
+    calls.extend([Call::chat("qwen", &prompt), Call::chat("unknown", "hello"), Call::get("/").host("elsewhere.test")]);
+    calls.extend([Call::chat("qwen", "hello").host("one.test"), Call::chat("qwen", "hello").host("nobody.test")]);
+    calls.extend([(); 3].map(|()| Call::chat_stream("qwen", "hello", 20).host("narrow.test")));
+    calls.push(Call::chat("qwen", "hello").host("processed.test"));
+    let mut under_way = tokio::task::JoinSet::new();
+    for call in calls {
+        under_way.spawn(call.try_send(to));
+    }
+    under_way.spawn(async move {
+        let mut stream = tokio::net::TcpStream::connect(to).await?;
+        stream.write_all(b"no request\r\n\r\n").await?;
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await?;
+        Err(std::io::ErrorKind::Other.into())
+    });
+    under_way.join_all().await;
+}
+
+/// An expression as Grafana sends it.
+fn filled(expression: &str) -> String {
+    let values = [("$__rate_interval", "8s"), ("$__range", "30s"), ("$job", ".*"), ("$model", ".*"), ("$backend", ".*")];
+    values.iter().fold(expression.to_owned(), |all, (name, value)| all.replace(name, value))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_and_every_alert_finds_its_metrics_in_a_gateway_under_load() {
+    let engines = [slow("a").await, slow("b").await];
+    let gateway = gateway(&engines.each_ref()).await;
+    let rules = deploy("chart/rules/pailou.yaml");
+    let Some(prometheus) = Prometheus::scrape(&[gateway.admin()], &rules).await else { return };
+    let to = gateway.http();
+    let load = tokio::spawn(async move {
+        loop {
+            send(to).await;
+        }
+    });
+    let boards = boards();
+    let mut missing: BTreeSet<_> = boards.iter().flat_map(|(name, board)| panels(board).map(|(title, _)| (*name, title))).collect();
+    let searching = async {
+        while missing.iter().any(|it| !WITHOUT_DATA.contains(it)) {
+            for (name, board) in &boards {
+                for (title, expressions) in panels(board).filter(|(title, _)| missing.contains(&(*name, title))).collect::<Vec<_>>()
+                {
+                    for expression in expressions {
+                        if !prometheus.values(&filled(expression)).await.is_empty() {
+                            missing.remove(&(*name, title));
+                        }
+                    }
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    if tokio::time::timeout(wait::WAIT_TIMEOUT, searching).await.is_err() {
+        panic!("panels without data: {missing:?}\n{}", gateway.stderr());
+    }
+    let rules = prometheus.api("rules", &[]).await;
+    for rule in rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+        assert_eq!(rule["health"], "ok", "{rule}");
+    }
+    load.abort();
+    for board in boards.values() {
+        for variable in board["templating"]["list"].as_array().unwrap().iter().filter(|it| it["type"] == "query") {
+            let query = filled(variable["query"]["query"].as_str().unwrap());
+            let inner = query.strip_prefix("label_values(").and_then(|it| it.strip_suffix(')')).unwrap();
+            let (series, label) = inner.rsplit_once(", ").unwrap();
+            assert!(!prometheus.values(&format!("count by ({label}) ({series})")).await.is_empty(), "{query}");
+        }
+    }
+}
+
+/// Names of our metrics in an expression.
+fn names(expression: &str) -> impl Iterator<Item = &str> {
+    let words = expression.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+    words.filter(|word| word.starts_with("pailou_") || word.starts_with("gen_ai_") && word.matches('_').count() > 3)
+}
+
+#[test]
+fn every_metric_of_dashboards_and_alerts_is_documented() {
+    let reference = std::fs::read_to_string(deploy("../docs/reference/metrics.md")).unwrap();
+    let boards = boards();
+    let rules = std::fs::read_to_string(deploy("chart/rules/pailou.yaml")).unwrap();
+    let panels = boards.values().flat_map(panels).flat_map(|(_, expressions)| expressions);
+    for name in panels.chain([rules.as_str()]).flat_map(names) {
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        let is_label =
+            ["gen_ai_original_model", "gen_ai_request_model", "gen_ai_token_type", "gen_ai_provider_name"].contains(&name);
+        let is_there = [format!("{family}`"), format!("{family}{{")].iter().any(|it| reference.contains(it.as_str()));
+        assert!(is_there || is_label, "{name}");
+    }
+}
+
+#[test]
+fn each_flag_is_shown_beside_those_of_the_same_cause() {
+    let errors = std::fs::read_to_string(deploy("../docs/reference/errors.md")).unwrap();
+    let board = &boards()["errors"];
+    let shown: BTreeMap<_, _> =
+        panels(board).filter_map(|(title, all)| Some((title.strip_prefix("By the ")?, all[0].to_owned()))).collect();
+    let rows = errors.lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() == 3);
+    let mut flags = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let (flag, cause) = (cells[0].trim_matches('`'), cells[3].trim());
+        let expression = &shown[cause];
+        assert!(expression.split(['"', '|']).any(|it| it == flag), "{flag} of the {cause}: {expression}");
+        flags.insert(flag);
+    }
+    assert!(flags.len() > 20, "{flags:?}");
+}
+
+#[test]
+fn alerts_keep_to_their_unit_tests_and_have_runbooks() {
+    let guide = std::fs::read_to_string(deploy("../docs/guides/dashboards.md")).unwrap();
+    let rules = std::fs::read_to_string(deploy("chart/rules/pailou.yaml")).unwrap();
+    let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 20, "{alerts:?}");
+    for alert in alerts {
+        assert!(guide.contains(&format!("### {alert}\n")), "{alert}");
+        assert!(rules.contains(&format!("#{}\n", alert.to_lowercase())), "{alert}");
+    }
+    let Some(promtool) = python::program("promtool") else { return };
+    for arguments in [["check", "rules"], ["test", "rules"]] {
+        let file = deploy(if arguments[0] == "check" { "chart/rules/pailou.yaml" } else { "tests/alerts.yaml" });
+        let output = Command::new(&promtool).args(arguments).arg(file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+}
