@@ -32,12 +32,13 @@ export const gone = () => new Refusal('gone', 'The gateway does not answer. It h
 /** Sends a request.
  * @throws {Refusal} where the answer is not 2xx, or there is none. */
 export async function ask(path, { query, signal, headers, ...rest } = {}) {
-  const search = new URLSearchParams(Object.entries(query ?? {}).filter(([, value]) => value !== '' && value !== undefined && value !== null));
+  const set = Object.entries(query ?? {}).filter(([, value]) => value !== '' && value !== undefined && value !== null);
+  const search = set.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
   const asked = new Headers(headers);
   if (token.read()) asked.set('authorization', `Bearer ${token.read()}`);
   let response;
   try {
-    response = await fetch(search.size ? `${path}?${search}` : path, { ...rest, signal, headers: asked, cache: 'no-store', redirect: 'error' });
+    response = await fetch(search ? `${path}?${search}` : path, { ...rest, signal, headers: asked, cache: 'no-store', redirect: 'error' });
   } catch (error) {
     throw error.name === 'AbortError' ? error : gone();
   }

@@ -18,6 +18,7 @@ export function count(value) {
 export function short(value) {
   if (!known(value)) return NONE;
   const size = Math.abs(value);
+  if (value < 0) return size < 0.005 ? '0.00' : `−${short(size)}`;
   if (size >= 1e5) return count(value);
   return size >= 100 || Number.isInteger(value) ? whole.format(value) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
@@ -26,6 +27,7 @@ export function short(value) {
 export function seconds(value) {
   if (!known(value)) return NONE;
   if (value === 0) return '0 ms';
+  if (value < 0.0001) return `${Math.round(value * 1e6)} µs`;
   if (value < 0.01) return `${(value * 1e3).toFixed(value < 0.001 ? 2 : 1)} ms`;
   if (value < 1) return `${Math.round(value * 1e3)} ms`;
   if (value < 100) return `${value.toFixed(value < 10 ? 2 : 1)} s`;

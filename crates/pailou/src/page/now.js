@@ -35,7 +35,7 @@ export function now({ root, store, signal }) {
 function gatewayPart(place) {
   const figures = figuresOf();
   const traffic = timeChart({ label: 'Requests', note: 'a second', format: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
-  const first = timeChart({ label: 'Time to first token', format: seconds, lines: [{ id: 'p95', name: '95th percentile', kind: 'slow' }, { id: 'p50', name: 'median', kind: 'all', area: true }] });
+  const first = timeChart({ label: 'Time to first token', format: seconds, lines: [{ id: 'p95', name: 'p95', kind: 'slow' }, { id: 'p50', name: 'median', kind: 'all', area: true }] });
   const tokens = timeChart({ label: 'Tokens', note: 'a second', format: short, lines: [{ id: 'input', name: 'in', kind: 'slow' }, { id: 'output', name: 'out', kind: 'all', area: true }] });
   const [faults, flags, models, hint] = [faultsOf(), flagTable(), modelTable(), h('div')];
   replace(place, hint, figures.element, h('section', { class: 'charts' }, traffic.element, first.element, tokens.element),
@@ -74,8 +74,8 @@ function figuresOf() {
     ['Requests/s', (sample, point) => short(point?.requests)],
     ['Under way', (sample) => count(sample.requests.active)],
     ['Waiting', (sample) => count(sample.queue?.waiting), (sample) => (sample.queue?.waiting ? `oldest ${seconds(sample.queue.oldestWaitSeconds)}` : '')],
-    ['First token, median', (sample, point) => seconds(point?.p50)],
-    ['First token, 95th pct.', (sample, point) => seconds(point?.p95)],
+    ['First token, median', (sample, point) => seconds(point?.p50), (sample, point) => `p95 ${seconds(point?.p95)}`],
+    ['Pailou adds, median', (sample, point) => seconds(point?.own50), (sample, point) => `p95 ${seconds(point?.own95)}`],
     ['Failed', (sample, point) => failed(point, 'failed'), (sample, point) => (point?.client ? `${failed(point, 'client')} by clients` : '')],
     ['Tokens out/s', (sample, point) => short(point?.output)],
     ['Spent since start', (sample) => dollars(sample.costUsd || null)],

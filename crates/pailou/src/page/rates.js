@@ -55,6 +55,7 @@ export function point(samples, at) {
   const first = before(samples, at);
   if (!first) return null;
   const ttft = counted(first.latency?.ttft, last.latency?.ttft);
+  const own = counted(first.latency?.overhead, last.latency?.overhead);
   const faults = Object.fromEntries(Object.keys(FAULTS).map((whose) => [whose, rate(first, last, (it) => it.requests?.byFault?.[whose])]));
   return {
     ...faults,
@@ -63,6 +64,8 @@ export function point(samples, at) {
     failed: Object.values(faults).reduce((total, each) => total + each, 0),
     p50: quantile(ttft, 0.5),
     p95: quantile(ttft, 0.95),
+    own50: quantile(own, 0.5),
+    own95: quantile(own, 0.95),
     output: rate(first, last, (it) => it.tokens?.output),
     input: rate(first, last, (it) => it.tokens?.input),
   };

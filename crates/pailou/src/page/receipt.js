@@ -68,7 +68,7 @@ export function pickOf(pick) {
       h('thead', {}, h('tr', {}, heads.map(([name, title], at) => h('th', { scope: 'col', class: at ? 'number' : '', title }, name)))),
       h('tbody', {}, rows.map((row) => h('tr', { class: row.endpoint === pick.chosen ? 'chosen' : row.excluded ? 'excluded' : '' },
         h('th', { scope: 'row' }, h('span', { class: 'keep' }, row.endpoint), row.endpoint === pick.chosen && h('span', { class: 'chip good' }, 'chosen'), row.endpoint === pick.runner_up && h('span', { class: 'chip' }, 'next best'),
-          row.excluded && h('span', { class: 'note' }, `not considered: ${row.excluded}`), !row.fresh && h('span', { class: 'note' }, 'its own figures were old: estimated')),
+          row.excluded && h('span', { class: 'note' }, `comes last: ${row.excluded}`), !row.fresh && h('span', { class: 'note' }, 'its own figures were old: estimated')),
         h('td', { class: 'number barred' }, h('span', {}, short(row.score)), !row.excluded && bar(length(row.score))),
         h('td', { class: 'number barred' }, h('span', {}, percent(row.prefix)), bar(row.prefix, 'cache')),
         [count(row.overlap_tokens), short(row.queue), short(row.running), percent(row.kv)].map((text) => h('td', { class: 'number' }, text)))))))];

@@ -19,6 +19,7 @@ const STATUSES = ['', '2xx', '4xx', '5xx', '429', '503', '504'];
 export function requests({ root, query, store, announce, signal }) {
   let asked = { status: '', flag: '', route: '', model: '', ...query };
   let kept = [];
+  let known = new Set();
   let lost = 0;
   let turn = null;
   let isHeld = false;
@@ -52,10 +53,12 @@ export function requests({ root, query, store, announce, signal }) {
     const both = AbortSignal.any([turn.signal, signal]);
     clear.disabled = !Object.values(asked).some(Boolean);
     kept = [];
+    known.clear();
     lost = 0;
     try {
       const got = await json('receipts', { query: { ...asked, limit: MAX_SHOWN }, signal: both });
       kept = got.receipts;
+      known = new Set(kept.map(keyOf));
       replace(failure);
     } catch (error) {
       if (error.name === 'AbortError') return;
@@ -70,9 +73,10 @@ export function requests({ root, query, store, announce, signal }) {
     if (name === 'lost') lost += JSON.parse(data).lost;
     if (name !== 'receipt') return;
     const receipt = JSON.parse(data);
-    if (kept.some((each) => keyOf(each) === keyOf(receipt))) return;
+    if (known.has(keyOf(receipt))) return;
+    known.add(keyOf(receipt));
     kept.unshift(receipt);
-    kept.length = Math.min(kept.length, MAX_KEPT);
+    while (kept.length > MAX_KEPT) known.delete(keyOf(kept.pop()));
     later();
   }
 

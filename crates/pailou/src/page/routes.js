@@ -116,28 +116,28 @@ const all = (row, read) => [...new Set(row.rules.flatMap(read))];
 
 function routeTable(open, toggle) {
   const columns = [
-    { id: 'route', name: 'Route', head: true, text: (row) => `${keyOf(row)} ${open() === keyOf(row)}`, node: (row) => opener(row, open, toggle) },
-    { id: 'takes', name: 'Takes', wide: true, text: (row) => all(row, (rule) => [...(rule.hostnames ?? []), ...rule.matches]).join('\n'), node: (row) => [some(all(row, (rule) => rule.matches)), some(all(row, (rule) => rule.hostnames ?? []), 'note')] },
-    { id: 'to', name: 'Sends to', wide: true, text: (row) => all(row, (rule) => rule.backends).join('\n'), node: (row) => some(all(row, (rule) => rule.backends)) },
+    { id: 'route', name: 'Route', head: true, kind: 'text', text: (row) => `${keyOf(row)} ${open() === keyOf(row)}`, node: (row) => opener(row, open, toggle) },
+    { id: 'takes', name: 'Takes', wide: true, kind: 'text', text: (row) => all(row, (rule) => [...(rule.hostnames ?? []), ...rule.matches]).join('\n'), node: (row) => [some(all(row, (rule) => rule.matches)), some(all(row, (rule) => rule.hostnames ?? []), 'note')] },
+    { id: 'to', name: 'Sends to', wide: true, kind: 'text', text: (row) => all(row, (rule) => rule.backends).join('\n'), node: (row) => some(all(row, (rule) => rule.backends)) },
     { id: 'conditions', name: 'Conditions', text: (row) => conditionText(row.conditions, row.ignored), node: (row) => conditionChips(row.conditions, row.ignored) },
     { id: 'requests', name: 'Requests', number: true, text: (row) => count(sum(row.rules, (rule) => rule.requests)) },
-    { id: 'failed', name: 'Failed', number: true, text: (row) => (sum(row.rules, (rule) => rule.requests) ? percent(sum(row.rules, (rule) => rule.errors) / sum(row.rules, (rule) => rule.requests)) : NONE) },
+    { id: 'failed', name: 'Failed', title: 'status of 500 or above', number: true, text: (row) => (sum(row.rules, (rule) => rule.requests) ? percent(sum(row.rules, (rule) => rule.errors) / sum(row.rules, (rule) => rule.requests)) : NONE) },
     { id: 'ttft', name: 'First token', title: 'mean since start', number: true, text: (row) => seconds(mean(row.rules)) },
   ];
   const detail = (row, old) => detailRow(columns.length, open() === keyOf(row), row, old, JSON.stringify(row), () => [
     h('div', { class: 'rules' }, row.rules.map((rule) => h('section', {}, h('h2', {}, rule.name), h('dl', { class: 'facts' },
-      fact('Hosts', rule.hostnames), fact('Matches', rule.matches), fact('Backends', rule.backends), fact('Policies', rule.policies),
-      fact('Requests', [`${count(rule.requests)}, ${count(rule.errors)} failed, first token ${seconds(mean([rule]))} on average`]))))),
+      fact('Hosts', rule.hostnames), fact('Matches', rule.matches), fact('Backends', rule.backends), fact('Filters', rule.filters), fact('Policies', rule.policies),
+      fact('Requests', [`${count(rule.requests)} since start: ${count(rule.errors)} failed (5xx), ${count(rule.clientErrors)} refused (4xx)`, rule.ttft?.count > 0 && `first token after ${seconds(mean([rule]))} on average`]))))),
     conditionList(row.conditions, row.ignored),
   ]);
   return table({ label: 'Routes', key: keyOf, columns, detail, empty: isBare, onOpen: (row) => toggle(keyOf(row)), rowClass: (row) => (open() === keyOf(row) ? 'is-open' : '') });
 }
 
-const fact = (name, texts) => texts?.length > 0 && h('div', {}, h('dt', {}, name), texts.map((text) => h('dd', {}, text)));
+const fact = (name, texts) => texts?.length > 0 && h('div', {}, h('dt', {}, name), texts.map((text) => text && h('dd', {}, text)));
 
 function objectTable(open, toggle) {
   const columns = [
-    { id: 'object', name: 'Object', head: true, text: (row) => `${keyOf(row)} ${open() === keyOf(row)}`, node: (row) => opener(row, open, toggle) },
+    { id: 'object', name: 'Object', head: true, kind: 'text', text: (row) => `${keyOf(row)} ${open() === keyOf(row)}`, node: (row) => opener(row, open, toggle) },
     { id: 'conditions', name: 'Conditions', text: (row) => conditionText(row.conditions, row.ignored), node: (row) => conditionChips(row.conditions, row.ignored) },
   ];
   const detail = (row, old) => detailRow(columns.length, open() === keyOf(row), row, old, JSON.stringify(row), () => (row.conditions.length || row.ignored.length ? conditionList(row.conditions, row.ignored) : 'Nothing to say of it.'));

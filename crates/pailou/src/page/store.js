@@ -4,8 +4,6 @@ import { follow } from './stream.js';
 import { point } from './rates.js';
 
 const MAX_SAMPLES = 300;
-/** Time after which a page that nobody sees lets go of its stream, in milliseconds. */
-const HIDDEN_TIMEOUT = 60_000;
 
 /** Five minutes of samples, with listeners. State is wait, live, paused, or the kind of a refusal. */
 export class Store {
@@ -15,16 +13,6 @@ export class Store {
   refusal = null;
   #listeners = new Set();
   #held = [];
-  #stop = null;
-  #timer = null;
-
-  constructor() {
-    document.addEventListener('visibilitychange', () => {
-      clearTimeout(this.#timer);
-      if (document.hidden) this.#timer = setTimeout(() => this.stop(), HIDDEN_TIMEOUT);
-      else if (!this.#stop) this.start();
-    });
-  }
 
   get last() {
     return this.samples.at(-1) ?? null;
@@ -38,18 +26,11 @@ export class Store {
   }
 
   start() {
-    this.stop();
-    this.#stop = new AbortController();
     follow('overview/stream', {
-      signal: this.#stop.signal,
+      signal: new AbortController().signal,
       onEvent: (name, data) => name === 'sample' && this.#take(JSON.parse(data)),
       onState: (refusal) => this.#turn(refusal ? refusal.kind : this.isPaused ? 'paused' : 'live', refusal),
     });
-  }
-
-  stop() {
-    this.#stop?.abort();
-    this.#stop = null;
   }
 
   get isPaused() {

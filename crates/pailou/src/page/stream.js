@@ -7,14 +7,19 @@ const SILENCE_TIMEOUT = 40_000;
 const RENEWAL_PAUSE = 250;
 const BACKOFF = { first: 1000, most: 10_000 };
 
-/** Follows a stream until the signal ends it, and opens it again when it breaks.
+/** Time after which a page that nobody sees lets go of its streams, in milliseconds: browsers allow six connections to a host. */
+const HIDDEN_TIMEOUT = 5000;
+
+/** Follows a stream until the signal ends it, and opens it again when it breaks, or when the page is seen again.
  * `onEvent(name, data)` gets events, `onState(refusal | null)` the failures, and null once it flows. */
 export async function follow(path, { query, signal, onEvent, onState }) {
   const seen = { id: '' };
   let pause = BACKOFF.first;
   while (!signal.aborted) {
+    const hidden = whenHidden();
     try {
-      await readOnce(path, query, seen, signal, onEvent, () => {
+      await seenAgain(signal);
+      await readOnce(path, query, seen, AbortSignal.any([signal, hidden.signal]), onEvent, () => {
         pause = BACKOFF.first;
         onState(null);
       });
@@ -22,12 +27,41 @@ export async function follow(path, { query, signal, onEvent, onState }) {
       await wait(RENEWAL_PAUSE, signal);
     } catch (error) {
       if (signal.aborted) return;
+      if (hidden.signal.aborted) continue;
       onState(error);
       if (error.kind === 'token' || error.kind === 'missing') return;
       await wait(pause, signal);
       pause = Math.min(pause * 2, BACKOFF.most);
+    } finally {
+      hidden.end();
     }
   }
+}
+
+/** A signal that comes when nobody has seen the page for a while. */
+function whenHidden() {
+  const stop = new AbortController();
+  let timer;
+  const turn = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(() => stop.abort(), HIDDEN_TIMEOUT);
+  };
+  document.addEventListener('visibilitychange', turn);
+  return {
+    signal: stop.signal,
+    end() {
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', turn);
+    },
+  };
+}
+
+function seenAgain(signal) {
+  if (!document.hidden) return null;
+  return new Promise((resolve) => {
+    document.addEventListener('visibilitychange', resolve, { once: true });
+    signal.addEventListener('abort', resolve, { once: true });
+  });
 }
 
 async function readOnce(path, query, seen, signal, onEvent, onOpen) {
