@@ -1,5 +1,6 @@
 //! Envoy Gateway's resources (`gateway.envoyproxy.io/v1alpha1`).
 
+pub mod access_log;
 pub mod admission_control;
 pub mod api_key_auth;
 pub mod authorization;

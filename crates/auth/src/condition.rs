@@ -32,6 +32,18 @@ const ATTRIBUTES: [&str; 20] = [
     "xds.route_name",
 ];
 
+/// Attributes that a condition on a request that has ended can name beside those. `response.headers` is a map.
+const ATTRIBUTES_AT_END: [&str; 8] = [
+    "request.total_size",
+    "response.code",
+    "response.code_details",
+    "response.grpc_status",
+    "response.headers",
+    "response.size",
+    "upstream.address",
+    "upstream.transport_failure_reason",
+];
+
 /// A condition.
 pub struct Condition {
     text: Box<str>,
@@ -61,6 +73,11 @@ pub trait Attributes {
 
     /// Metadata by filter: claims of tokens, metadata of keys.
     fn metadata(&self) -> serde_json::Value;
+
+    /// The same of the response. None while the request has not ended.
+    fn response_headers(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// Why a condition cannot be used.
@@ -72,6 +89,13 @@ pub enum ConditionError {
     /// It names what no request has.
     #[error("`{0}` is none of the attributes that conditions can name: {list}", list = ATTRIBUTES.join(", "))]
     Attribute(String),
+    /// It names what no request has, at its end either.
+    #[error("`{0}` is none of the attributes that conditions of logs can name: {list}", list = at_end().collect::<Vec<_>>().join(", "))]
+    AttributeAtEnd(String),
+}
+
+fn at_end() -> impl Iterator<Item = &'static str> + Clone {
+    ATTRIBUTES.into_iter().filter(|name| !name.starts_with("metadata.")).chain(ATTRIBUTES_AT_END)
 }
 
 impl Condition {
@@ -80,15 +104,29 @@ impl Condition {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
-        let is_root = |name: &str| ATTRIBUTES.iter().any(|known| known.split('.').next() == Some(name));
-        let program = expression::compile(text, is_root).map_err(|error| match error {
+        Self::parse_over(text, ATTRIBUTES.into_iter()).map_err(|error| match error {
             ExpressionError::Variable(name) => ConditionError::Attribute(name),
             error => ConditionError::Expression(error),
-        })?;
+        })
+    }
+
+    /// Reads a condition on a request that has ended.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse_for_end(text: &str) -> Result<Self, ConditionError> {
+        Self::parse_over(text, at_end()).map_err(|error| match error {
+            ExpressionError::Variable(name) => ConditionError::AttributeAtEnd(name),
+            error => ConditionError::Expression(error),
+        })
+    }
+
+    fn parse_over(text: &str, known: impl Iterator<Item = &'static str> + Clone) -> Result<Self, ExpressionError> {
+        let root_of = |name: &'static str| name.split('.').next().unwrap_or_default();
+        let program = expression::compile(text, |name| known.clone().any(|known| root_of(known) == name))?;
         let references = program.references();
         let roots = references.variables();
-        let attributes = ATTRIBUTES.into_iter().filter(|name| name.split('.').next().is_some_and(|root| roots.contains(&root)));
-        let attributes = attributes.collect();
+        let attributes = known.filter(|name| roots.contains(&root_of(name))).collect();
         Ok(Self { text: text.into(), attributes, program })
     }
 
@@ -101,6 +139,7 @@ impl Condition {
             let members = roots.entry(root).or_default();
             let value = match *name {
                 "request.headers" => Some(map(request.headers().into_iter().map(|(name, value)| (name, text(value))))),
+                "response.headers" => Some(map(request.response_headers().into_iter().map(|(name, value)| (name, text(value))))),
                 "metadata.filter_metadata" => Some(of_json(&request.metadata())),
                 name => request.attribute(name).map(value),
             };
@@ -117,6 +156,12 @@ impl Condition {
     /// Whether it goes through a list or map, so that its work grows with the request.
     pub fn has_loop(&self) -> bool {
         expression::has_loop(&self.text)
+    }
+
+    /// Whether it may look at headers of the request, and at those of the response.
+    pub fn sides(&self) -> (bool, bool) {
+        let has = |name| self.attributes.contains(&name) && self.text.contains("headers");
+        (has("request.headers"), has("response.headers"))
     }
 
     /// Whether it may look at a header of this name.
@@ -248,6 +293,35 @@ mod tests {
         for text in ["(".repeat(4000), format!("{}true", "!".repeat(4000)), "[".repeat(4000), "true?".repeat(800)] {
             let _ = Condition::parse(&text);
         }
+    }
+
+    #[test]
+    fn a_condition_at_the_end_sees_the_response_and_no_metadata() {
+        struct Ended;
+        impl Attributes for Ended {
+            fn attribute(&self, name: &str) -> Option<Attribute> {
+                (name == "response.code").then_some(Attribute::Number(503))
+            }
+
+            fn headers(&self) -> Vec<(String, String)> {
+                Vec::new()
+            }
+
+            fn metadata(&self) -> serde_json::Value {
+                serde_json::Value::Null
+            }
+
+            fn response_headers(&self) -> Vec<(String, String)> {
+                vec![("server".to_owned(), "vllm".to_owned())]
+            }
+        }
+        let holds = |text: &str| Condition::parse_for_end(text).unwrap().holds(&Ended);
+        assert!(holds("response.code >= 500 && response.headers['server'] == 'vllm'"));
+        assert!(!holds("response.code < 500 || 'x' in request.headers"));
+        assert_eq!(Condition::parse_for_end("'x' in response.headers").unwrap().sides(), (false, true));
+        assert_eq!(Condition::parse("response.code == 1").unwrap_err(), ConditionError::Attribute("response".to_owned()));
+        let unknown = ConditionError::AttributeAtEnd("metadata".to_owned());
+        assert_eq!(Condition::parse_for_end("has(metadata.filter_metadata)").unwrap_err(), unknown);
     }
 
     #[test]

@@ -44,6 +44,22 @@ impl CredentialSource {
         .filter(|credential| !credential.is_empty())
     }
 
+    /// The header's name, where it is one.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. } => Some(name.as_str()),
+            Self::Query(_) | Self::Cookie(_) => None,
+        }
+    }
+
+    /// The parameter's name, where it is one.
+    pub fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Query(name) => Some(name),
+            Self::Header { .. } | Self::Cookie(_) => None,
+        }
+    }
+
     /// Removes the credential: every header, parameter or cookie of the name.
     pub fn remove(&self, headers: &mut HeaderMap, uri: &mut Uri) {
         match self {

@@ -21,7 +21,7 @@ use super::{
     clusters::Clusters,
     external_auth,
     gateway::Gateways,
-    gateway_traces,
+    gateway_logs, gateway_traces,
     ids::PolicyId,
     index::{Index, Objects, Reads, Touched},
     limit_backend,
@@ -104,7 +104,7 @@ struct Shared<'a> {
     clusters: Clusters<'a>,
     /// Clusters of the authorization servers of listeners.
     authorizers: Vec<Arc<Cluster>>,
-    /// Clusters of the collectors of traces.
+    /// Clusters of the collectors of traces and logs.
     collectors: Vec<Arc<Cluster>>,
 }
 
@@ -120,7 +120,8 @@ impl<'a> Shared<'a> {
         let extensions = ExtensionPolicies::new(index);
         let mut clusters = Clusters::new(index, cluster_ids);
         let authorizers = external_auth::of_listeners(index, &mut gateways, &mut clusters);
-        let collectors = gateway_traces::of_gateways(index, &mut gateways, &mut clusters);
+        let mut collectors = gateway_traces::of_gateways(index, &mut gateways, &mut clusters);
+        collectors.extend(gateway_logs::of_gateways(index, &mut gateways, &mut clusters));
         Self { gateways, clients, traffic, security, extensions, clusters, authorizers, collectors }
     }
 

@@ -2,18 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue};
 use pailou_api::{
     EnvoyProxy,
-    envoy::{
-        ENVOY_GROUP,
-        telemetry::{OpenTelemetryTracing, ProxyTracing, TracingSampler, TracingSamplerType},
-    },
+    envoy::telemetry::{OpenTelemetryTracing, ProxyTracing, TracingSampler, TracingSamplerType},
     http_filter::Fraction,
 };
-use pailou_snapshot::{Cluster, ClusterKey, Collector, CollectorTarget, ListenerTracing, OtlpProtocol, SpanBatching, Tracing};
+use pailou_snapshot::{Batching, Cluster, Collector, CollectorTarget, ListenerTracing, OtlpProtocol, Tracing};
 use pailou_telemetry::{
-    export::Resource,
     propagators::Propagators,
     sampling::{Ratio, RootSampler, Sampler},
 };
@@ -21,20 +16,13 @@ use pailou_telemetry::{
 use crate::{
     clusters::Clusters,
     gateway::{GatewayState, Gateways},
-    grants::Referrer,
     index::Index,
     parameters,
-    policies::traffic::Traffic,
-    resolver::{Load, Resolver},
+    resolver::Resolver,
     status::Condition,
+    telemetry_collector,
     warnings::{self, PARTIALLY_SUPPORTED},
 };
-
-/// Most backends of a collector.
-const MAX_BACKENDS: usize = 16;
-/// Most headers of requests to it, as in Envoy Gateway.
-const MAX_HEADERS: usize = 32;
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Reads the traces of Gateways, and finds their collectors. Gives back the clusters, each once. A collector that cannot be had costs the traces,
 /// and no request.
@@ -87,35 +75,25 @@ fn read(
     gateway: &GatewayState<'_>,
 ) -> Result<(Tracing, Vec<Arc<Cluster>>), String> {
     let provider = &spec.provider;
-    let count = provider.backend_refs.len();
-    if !(1..=MAX_BACKENDS).contains(&count) {
-        return Err(format!("provider.backendRefs: {count} backends, but 1 to {MAX_BACKENDS} are needed"));
-    }
-    let from = Referrer { group: ENVOY_GROUP, kind: "EnvoyProxy", namespace: &proxy.meta.namespace };
-    let mut clusters = Vec::new();
-    let mut backends: Vec<(u32, ClusterKey)> = Vec::new();
-    for (place, to) in provider.backend_refs.iter().enumerate() {
-        let cluster = resolver.policy_server(from, &to.target(), Load::Grpc, &Traffic::default());
-        let cluster = cluster.map_err(|problem| format!("provider.backendRefs[{place}]: {}", problem.message))?;
-        backends.push((to.weight, cluster.key.clone()));
-        clusters.push(Arc::new(cluster));
-    }
+    let (backends, clusters) =
+        telemetry_collector::backends(resolver, &proxy.meta.namespace, &provider.backend_refs, "provider.backendRefs")?;
     let nothing = OpenTelemetryTracing::default();
     let otel = provider.open_telemetry.as_ref().unwrap_or(&nothing);
     let default = || format!("{}.{}", gateway.object.meta.name, gateway.object.meta.namespace);
     let service = provider.service_name.clone().unwrap_or_else(default);
+    let named = otel.resource_attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let tracing = Tracing {
         sampler: sampler(spec, otel.sampler.as_ref())?,
         propagators: Propagators::default(),
-        resource: resource(&service, otel),
+        resource: telemetry_collector::resource(&service, named),
         collector: Collector {
             target: CollectorTarget::Backends(backends),
             protocol: OtlpProtocol::Grpc,
-            headers: headers(otel)?,
+            headers: telemetry_collector::headers(&otel.headers, "provider.openTelemetry.headers")?,
             timeout: Duration::from_secs(10),
             is_compressed: false,
         },
-        batching: SpanBatching::default(),
+        batching: Batching::default(),
     };
     Ok((tracing, clusters))
 }
@@ -158,27 +136,4 @@ pub(crate) fn part(fraction: Fraction, field: &str) -> Result<f64, String> {
         return Err(format!("{field}: the numerator is 0 to the denominator, which is 1 or more"));
     }
     Ok(f64::from(numerator) / f64::from(denominator))
-}
-
-/// The gateway, as its spans name it.
-fn resource(service: &str, otel: &OpenTelemetryTracing) -> Resource {
-    let own = [("service.name", service), ("service.version", VERSION), ("telemetry.sdk.name", "pailou")];
-    let own = own.into_iter().chain([("telemetry.sdk.language", "rust"), ("telemetry.sdk.version", VERSION)]);
-    let named = otel.resource_attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let own = own.filter(|(name, _)| !otel.resource_attributes.contains_key(*name));
-    Resource::new(own.chain(named), "pailou", VERSION)
-}
-
-/// Headers of requests to the collector. Values may be credentials, and are not repeated.
-fn headers(otel: &OpenTelemetryTracing) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    if otel.headers.len() > MAX_HEADERS {
-        return Err(format!("provider.openTelemetry.headers: {} headers, but {MAX_HEADERS} are the most", otel.headers.len()));
-    }
-    let header = |(place, header): (usize, &pailou_api::envoy::telemetry::TelemetryHeader)| {
-        let error = |part: &str| format!("provider.openTelemetry.headers[{place}].{part}: not valid in a header");
-        let mut value = HeaderValue::try_from(&header.value).map_err(|_| error("value"))?;
-        value.set_sensitive(true);
-        Ok((HeaderName::try_from(&header.name).map_err(|_| error("name"))?, value))
-    };
-    otel.headers.iter().enumerate().map(header).collect()
 }

@@ -13,7 +13,8 @@ use pailou_api::{
     refs::{FromNamespaces, GATEWAY_GROUP, SecretObjectReference},
 };
 use pailou_snapshot::{
-    ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerName, ListenerTracing, RouteKind,
+    ClientCertificates, ClientPolicy, GeoSources, HostPattern, HttpFilter, ListenerAccessLog, ListenerName, ListenerTracing,
+    RouteKind,
 };
 
 use super::{
@@ -48,6 +49,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) geo: Option<Arc<GeoSources>>,
     /// Traces of its requests.
     pub(crate) tracing: ListenerTracing,
+    /// Access log of its requests.
+    pub(crate) access_log: ListenerAccessLog,
     /// Its problems, by condition.
     pub(crate) problems: Vec<Problem>,
     /// Routes accepted on it.
@@ -84,6 +87,7 @@ impl<'a> ListenerState<'a> {
             identity_headers: Arc::default(),
             geo: None,
             tracing: ListenerTracing::default(),
+            access_log: ListenerAccessLog::default(),
             problems,
             attached: 0,
         }

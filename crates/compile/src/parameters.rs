@@ -11,6 +11,7 @@ use pailou_api::{
     envoy::{
         ENVOY_GROUP,
         envoy_proxy::{EnvoyProxySpec, GeoIpDbSource},
+        telemetry::ProxyTelemetry,
     },
 };
 use pailou_snapshot::GeoSources;
@@ -59,12 +60,21 @@ pub(crate) fn geo_sources(index: &Index<'_>, gateway: &Gateway) -> Option<Arc<Ge
     }))
 }
 
-/// The EnvoyProxy whose traces a Gateway has: its own, or else its class's, with a cluster and without.
+/// The EnvoyProxy whose traces a Gateway has.
 pub(crate) fn tracing<'o>(index: &Index<'o>, gateway: &Gateway) -> Option<&'o EnvoyProxy> {
+    with_telemetry(index, gateway, |telemetry| telemetry.tracing.is_some())
+}
+
+/// The EnvoyProxy whose access logs a Gateway has.
+pub(crate) fn access_log<'o>(index: &Index<'o>, gateway: &Gateway) -> Option<&'o EnvoyProxy> {
+    with_telemetry(index, gateway, |telemetry| telemetry.access_log.is_some())
+}
+
+/// A Gateway's own EnvoyProxy where it has a part of telemetry, or else its class's, with a cluster and without.
+fn with_telemetry<'o>(index: &Index<'o>, gateway: &Gateway, has: impl Fn(&ProxyTelemetry) -> bool) -> Option<&'o EnvoyProxy> {
     let own = Reference::of_gateway(gateway).and_then(|it| it.find(index));
     let class = || Reference::of_class(index.classes.get("", &gateway.spec.gateway_class_name)?)?.find(index);
-    let has_traces = |proxy: &EnvoyProxy| proxy.spec.telemetry.as_ref().is_some_and(|it| it.tracing.is_some());
-    own.filter(|own| has_traces(own) || own.spec.replaces()).or_else(class)
+    own.filter(|own| own.spec.telemetry.as_ref().is_some_and(&has) || own.spec.replaces()).or_else(class)
 }
 
 /// Parameters, as a Gateway or its class names them.
@@ -129,9 +139,10 @@ impl<'a> Reference<'a> {
 
 /// Fields of an EnvoyProxy that are acted on without a cluster.
 pub(crate) fn without_cluster(proxy: &EnvoyProxy) -> String {
-    let text = "is about proxies in a cluster: without one nothing but its geoIP and telemetry.tracing is acted on";
+    let text =
+        "is about proxies in a cluster: without one nothing but its geoIP, telemetry.accessLog and telemetry.tracing is acted on";
     let mut fields = unsupported(proxy);
-    fields.retain(|path| path.starts_with("spec.telemetry.tracing."));
+    fields.retain(|path| ["spec.telemetry.accessLog.", "spec.telemetry.tracing."].iter().any(|known| path.starts_with(known)));
     if fields.is_empty() { text.to_owned() } else { format!("{text}, and of those not {}", fields.join(", ")) }
 }
 

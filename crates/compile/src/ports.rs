@@ -144,16 +144,17 @@ fn service(
         let settings = clients.tls(&listener.name).cloned().unwrap_or_default();
         kept.keep(&listener.name, server_tls(listener.certificates, listener.client_certificates, settings, protocol))
     });
-    let ListenerState { name, hostname, client, filters, identity_headers, geo, tracing, .. } = listener;
+    let ListenerState { name, hostname, client, filters, identity_headers, geo, tracing, access_log, .. } = listener;
     let by_host = hostname.clone();
     if protocol.is_http() {
-        let listener = Arc::new(Listener { name, hostname, tls, client, filters, identity_headers, costs, geo, tracing, routes });
+        let listener =
+            Arc::new(Listener { name, hostname, tls, client, filters, identity_headers, costs, geo, tracing, access_log, routes });
         return match protocol {
             ListenerProtocol::Http => PortService::Http(alone(by_host.as_ref(), listener)),
             _ => PortService::Tls(alone(by_host.as_ref(), TlsListener::Http(listener))),
         };
     }
-    let listener = Arc::new(ConnectionListener { name, hostname, tls, client, routes: forwards });
+    let listener = Arc::new(ConnectionListener { name, hostname, tls, client, access_log, routes: forwards });
     match protocol {
         ListenerProtocol::Tcp => PortService::Tcp(listener),
         ListenerProtocol::Udp => PortService::Udp(listener),

@@ -1,6 +1,9 @@
-//! A collector of telemetry: OTLP over gRPC and over HTTP on one port, with messages of its own definition.
+//! A collector of telemetry: OTLP over gRPC and over HTTP, and Envoy's access log service, on one port, with messages of its own definition.
 
+mod logs;
 mod otlp;
+
+pub use logs::{HttpLog, Record, StreamMessage};
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -22,13 +25,17 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::address::loopback;
 use crate::wait;
 
-/// Path of gRPC's method.
-const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// Paths of methods of gRPC.
+const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const GRPC_LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+/// Path of the method of Envoy's access log service.
+const ENVOY_LOGS: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
 /// Answer of a collector.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Mood {
     /// It takes all.
+    #[default]
     Takes,
     /// It takes all but so many spans.
     Rejects(i64),
@@ -87,10 +94,13 @@ pub struct Collector {
     task: tokio::task::JoinHandle<()>,
 }
 
+#[derive(Default)]
 struct State {
     mood: Mutex<Mood>,
     received: Mutex<Vec<Received>>,
     taken: Mutex<Vec<Span>>,
+    records: Mutex<Vec<Record>>,
+    entries: Mutex<Vec<StreamMessage>>,
 }
 
 impl Collector {
@@ -108,7 +118,7 @@ impl Collector {
     /// The address is taken.
     pub async fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.expect("the address is free");
-        let state = Arc::new(State { mood: Mutex::new(Mood::Takes), received: Mutex::default(), taken: Mutex::default() });
+        let state = Arc::new(State { mood: Mutex::new(Mood::Takes), ..State::default() });
         let task = tokio::spawn(accept(listener, state.clone()));
         Self { address, state, task }
     }
@@ -136,6 +146,27 @@ impl Collector {
     /// All spans that it took.
     pub fn spans(&self) -> Vec<Span> {
         lock(&self.state.taken).clone()
+    }
+
+    /// All log records that it took.
+    pub fn records(&self) -> Vec<Record> {
+        lock(&self.state.records).clone()
+    }
+
+    /// All messages of Envoy's access log service that it took.
+    pub fn streamed(&self) -> Vec<StreamMessage> {
+        lock(&self.state.entries).clone()
+    }
+
+    /// Waits for a log record.
+    pub async fn record(&self, what: &str, wanted: impl Fn(&Record) -> bool) -> Record {
+        wait::eventually_some(what, || self.records().into_iter().find(&wanted)).await
+    }
+
+    /// Waits for an entry of a request of Envoy's access log service.
+    pub async fn entry(&self, what: &str, wanted: impl Fn(&HttpLog) -> bool) -> HttpLog {
+        let all = || self.streamed().into_iter().filter_map(|message| message.http_logs).flat_map(|logs| logs.entries);
+        wait::eventually_some(what, || all().find(&wanted)).await
     }
 
     /// Waits for a span.
@@ -177,10 +208,9 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
     let is_grpc = head.headers.get("content-type").is_some_and(|value| value == "application/grpc");
     let is_compressed = is_grpc && body.first() == Some(&1);
     let message = message(&head.headers, &body, is_grpc);
-    let spans = otlp::spans(&message);
     let path = head.uri.path().to_owned();
-    assert_eq!(is_grpc, path == GRPC, "gRPC has a path of its own");
-    lock(&state.received).push(Received { path, headers: head.headers, message });
+    assert_eq!(is_grpc, [GRPC_TRACES, GRPC_LOGS, ENVOY_LOGS].contains(&&*path), "gRPC has paths of its own");
+    lock(&state.received).push(Received { path: path.clone(), headers: head.headers, message: message.clone() });
     let mood = lock(&state.mood).clone();
     let rejected_spans = match mood {
         Mood::Holds => std::future::pending().await,
@@ -189,7 +219,11 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
         Mood::Takes => 0,
         Mood::Rejects(count) => count,
     };
-    lock(&state.taken).extend(spans);
+    match path.as_str() {
+        GRPC_LOGS => lock(&state.records).extend(logs::records(&message)),
+        ENVOY_LOGS => lock(&state.entries).push(logs::entries(&message)),
+        _ => lock(&state.taken).extend(otlp::spans(&message)),
+    }
     let error_message = if rejected_spans > 0 { "no" } else { "" }.to_owned();
     // As OpenTelemetry's collector: there, and empty where it took all.
     let partial_success = Some(otlp::PartialSuccess { rejected_spans, error_message });

@@ -2,6 +2,7 @@
 //! Envoy's. Decoders skip all other fields.
 //!
 //! - [`core`]: `envoy.config.core.v3`, which all services share, and the statuses.
+//! - [`access_log`]: `envoy.service.accesslog.v3`, the access log service.
 //! - [`ext_proc`]: `envoy.service.ext_proc.v3`, external processing.
 //! - [`ext_authz`]: `envoy.service.auth.v3`, external authorization.
 //! - [`rate_limit`]: `envoy.service.ratelimit.v3`, the rate limit service.
@@ -13,6 +14,7 @@
 //! [`LocalReply`] is a response that a server tells the gateway to send to the client, [`frame`] encodes a message for gRPC, and [`grpc`]
 //! makes unary calls of them.
 
+pub mod access_log;
 pub mod core;
 pub mod ext_authz;
 pub mod ext_proc;

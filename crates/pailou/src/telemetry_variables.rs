@@ -9,7 +9,7 @@ mod resource;
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use http::{HeaderName, HeaderValue};
-use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol, SpanBatching, Tracing};
+use pailou_snapshot::{Batching, Collector, CollectorTarget, OtlpProtocol, Tracing};
 use pailou_telemetry::{
     propagators::Propagators,
     sampling::{Sampler, SamplerError},
@@ -31,7 +31,7 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> 
         return Ok(None);
     }
     let protocol = protocol(&variables);
-    let defaults = SpanBatching::default();
+    let defaults = Batching::default();
     let milliseconds = |name, default: Duration| variables.number(name).map_or(default, Duration::from_millis);
     let count = |name, default| variables.number(name).filter(|&number: &usize| number > 0).unwrap_or(default);
     let max_queue_size = count("OTEL_BSP_MAX_QUEUE_SIZE", defaults.max_queue_size);
@@ -46,7 +46,7 @@ pub(crate) fn read(variables: &Variables<'_>) -> Result<Option<Tracing>, Error> 
             timeout: variables.of_traces_timeout("TIMEOUT").unwrap_or(Duration::from_secs(10)),
             is_compressed: is_compressed(&variables),
         },
-        batching: SpanBatching {
+        batching: Batching {
             schedule_delay: milliseconds("OTEL_BSP_SCHEDULE_DELAY", defaults.schedule_delay),
             max_queue_size,
             max_batch_size: count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", defaults.max_batch_size).min(max_queue_size),

@@ -14,12 +14,13 @@ use pailou_envoy_proto::{
     grpc::{self, CallFailure, UnaryMessage},
 };
 use pailou_snapshot::{Address, Collector, CollectorTarget, CollectorUrl, OtlpProtocol, Protocol, Timeouts};
-use pailou_telemetry::export::{self, rejected_spans};
+use pailou_telemetry::export::rejected_items;
 use tokio::time::timeout;
 
 use crate::{
     cluster::ClusterState,
     dns::Dns,
+    envelope::Envelope,
     local_addresses::LocalAddresses,
     request_body::RequestBody,
     subrequest::{self, SubrequestError},
@@ -80,22 +81,24 @@ impl ExportFailure {
 
 /// Connections to a collector.
 pub(crate) struct CollectorClient {
+    envelope: Envelope,
     upstreams: Upstreams,
     tls: Result<Option<Arc<ClientTls>>, String>,
 }
 
 impl CollectorClient {
-    pub(crate) fn new(settings: &Collector, dns: Dns) -> Self {
+    /// Connections for messages in this envelope.
+    pub(crate) fn new(settings: &Collector, envelope: Envelope, dns: Dns) -> Self {
         let tls = match &settings.target {
             CollectorTarget::Url(url) => {
                 url.tls.as_ref().map(|tls| ClientTls::new(tls, http_version(settings.protocol))).transpose()
             }
             CollectorTarget::Backends(_) => Ok(None),
         };
-        Self { upstreams: Upstreams::new(dns), tls: tls.map_err(|error| error.to_string()) }
+        Self { envelope, upstreams: Upstreams::new(dns), tls: tls.map_err(|error| error.to_string()) }
     }
 
-    /// Sends a batch, already encoded as a request of OTLP. Gives the number of spans that the collector did not take, and does not want again.
+    /// Sends a batch, already encoded as a request. Gives the number of items that the collector did not take, and does not want again.
     ///
     /// # Errors
     /// It took none.
@@ -132,7 +135,7 @@ impl CollectorClient {
                     false => format!("{}:{}", url.host, url.port),
                 };
                 let path = match settings.protocol {
-                    OtlpProtocol::Grpc => PathAndQuery::from_static(export::GRPC_PATH),
+                    OtlpProtocol::Grpc => PathAndQuery::from_static(self.envelope.grpc_path()),
                     OtlpProtocol::HttpProtobuf => url.path.clone(),
                 };
                 self.upstreams.send_request(&destination, message.request(settings, path, &host)).await?
@@ -141,8 +144,8 @@ impl CollectorClient {
                 let cluster = backend.ok_or(ExportFailure::NoBackend)?;
                 let make = |address: &Address| {
                     let path = match settings.protocol {
-                        OtlpProtocol::Grpc => export::GRPC_PATH,
-                        OtlpProtocol::HttpProtobuf => export::HTTP_PATH,
+                        OtlpProtocol::Grpc => self.envelope.grpc_path(),
+                        OtlpProtocol::HttpProtobuf => self.envelope.http_path(),
                     };
                     let host = subrequest::host(cluster.key(), address);
                     (message.request(settings, PathAndQuery::from_static(path), &host), ())
@@ -216,9 +219,9 @@ async fn answer(protocol: OtlpProtocol, exchange: Exchange) -> Result<u64, Expor
         OtlpProtocol::Grpc => {
             let message = grpc::unary_message(&head, &body, trailers.as_ref()).map_err(ExportFailure::Call)?;
             // The status says that it took the batch; a message that cannot be read takes nothing back.
-            Ok(message.and_then(|message| uncompressed(message, &head.headers)).map_or(0, |message| rejected_spans(&message)))
+            Ok(message.and_then(|message| uncompressed(message, &head.headers)).map_or(0, |message| rejected_items(&message)))
         }
-        OtlpProtocol::HttpProtobuf if head.status.is_success() => Ok(rejected_spans(&body)),
+        OtlpProtocol::HttpProtobuf if head.status.is_success() => Ok(rejected_items(&body)),
         OtlpProtocol::HttpProtobuf => {
             let Parts { status, headers, .. } = head;
             Err(ExportFailure::Status { status, retry_after: retry_after(&headers) })

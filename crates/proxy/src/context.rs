@@ -15,6 +15,7 @@ use crate::{
     bandwidth::RuleBuckets,
     cut_off::CutOff,
     error::{Error, Flag},
+    gateway_logs::GatewayLogs,
     geo_databases::GeoDatabases,
     key_sets::KeySets,
     limit_service::LimitServiceSlot,
@@ -36,6 +37,8 @@ pub struct Context {
     pub log: AccessLog,
     /// Tracers of requests.
     pub tracers: Tracers,
+    /// Access logs of Gateways' own.
+    pub gateway_logs: GatewayLogs,
     /// Counters of limits.
     pub limits: Arc<Counters>,
     /// Their sharing with other proxies, where a store is configured.

@@ -51,6 +51,7 @@ async fn serve(connection: &Arc<Connection>, client: Client, session: &mut Sessi
     let runtime = context.runtime.load_full().ok_or_else(|| Error::new(Flag::NoRoute, "nothing is served yet"))?;
     let (listener, forward) = find(&runtime, connection, &client)?;
     session.listener = Some(listener.name.clone());
+    session.log = context.gateway_logs.target(&listener.access_log);
     let idle = listener.client.timeouts.connection_idle;
     let forward = forward.ok_or_else(|| Error::new(Flag::NoRoute, "no route takes this server name"))?;
     session.route = Some(forward.route.clone());

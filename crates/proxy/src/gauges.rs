@@ -21,9 +21,9 @@ use crate::{
     context::Context,
     dns::Dns,
     endpoint_health::{self, EndpointHealth, EndpointLabels},
+    export_queue::DropReason,
     runtime::Runtime,
     server::Ports,
-    tracer::DropReason,
 };
 
 /// Reads the state in force.
@@ -61,6 +61,7 @@ impl Collect for Collector {
         of_process(&mut encoder, plain.map(|(name, help, value)| (name, help, value as f64)))?;
         limit_store(&mut encoder, context)?;
         spans(&mut encoder, context)?;
+        access_logs(&mut encoder, context)?;
         limit_service(&mut encoder, context)?;
         let states = context.geo.states();
         if !states.is_empty() {
@@ -134,6 +135,23 @@ fn spans(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result 
     counters(encoder, "pailou_spans_exported", "Spans that a collector took", exported)?;
     let dropped = DropReason::ALL.map(|reason| ([("reason", reason.as_str())], stats.dropped_total(reason)));
     counters(encoder, "pailou_spans_dropped", "Spans that no collector took, by reason", dropped)
+}
+
+/// Access logs of Gateways' own, if there are any.
+fn access_logs(encoder: &mut DescriptorEncoder<'_>, context: &Context) -> fmt::Result {
+    let logs = &context.gateway_logs;
+    if !logs.is_any() {
+        return Ok(());
+    }
+    let stats = logs.stats();
+    let exported = stats.map(|(sink, stats)| ([("sink", sink)], stats.exported_total()));
+    counters(encoder, "pailou_access_log_exported", "Access log records that a collector or access log service took", exported)?;
+    let dropped = stats.into_iter().flat_map(|(sink, stats)| {
+        DropReason::ALL.map(|reason| ([("sink", sink), ("reason", reason.as_str())], stats.dropped_total(reason)))
+    });
+    let of_files = [([("sink", "file"), ("reason", "write")], logs.file_drops())];
+    let help = "Access log records that got to no collector, access log service or file, by reason";
+    counters(encoder, "pailou_access_log_dropped", help, dropped.chain(of_files))
 }
 
 /// The rate limit service that decides on global limits, if there is one.

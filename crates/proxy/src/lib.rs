@@ -26,11 +26,17 @@ mod credential;
 pub mod cut_off;
 pub mod dns;
 pub mod endpoint_health;
+mod envelope;
 pub mod error;
 mod error_response;
 pub mod explanation;
+mod export_buffer;
+mod export_queue;
+mod exporter;
 mod filter;
 mod forward;
+mod gateway_log;
+pub mod gateway_logs;
 mod gauges;
 pub mod geo_databases;
 mod grpc_media_type;
@@ -44,7 +50,9 @@ mod key_sets;
 mod limit_charge;
 pub mod limit_service;
 mod limit_service_calls;
+mod line_writer;
 pub mod local_addresses;
+mod log_notes;
 pub mod metrics;
 pub mod metrics_transport;
 mod mirror;
@@ -69,13 +77,13 @@ mod response_cost;
 mod response_edit;
 mod retained;
 mod rewrite;
+mod rotated_file;
 mod running_call;
+mod running_queues;
 pub mod runtime;
 pub mod server;
 mod session_record;
 mod shared_limits;
-mod span_buffer;
-mod span_exporter;
 mod spans;
 mod subrequest;
 mod tcp_keepalive;
@@ -126,6 +134,8 @@ use cut_off::CutOff;
 use dns::{Dns, Overrides};
 use endpoint_health::{EndpointHealth, EndpointLabels};
 use explanation::{ExplainError, ExplainRequest, Sources};
+use exporter::Exporter;
+use gateway_logs::GatewayLogs;
 use key_sets::KeySets;
 use limit_service::LimitServiceSlot;
 use local_addresses::LocalAddresses;
@@ -135,7 +145,6 @@ use overview::Overview;
 use receipts::{ReceiptSettings, Receipts};
 use runtime::Runtime;
 use server::{BindError, Server, Sockets};
-use span_exporter::SpanExporter;
 use tracers::Tracers;
 use worker::Worker;
 use workers::Workers;
@@ -201,6 +210,7 @@ impl Proxy {
             metrics,
             log: AccessLog::start(options.access_log)?,
             tracers: Tracers::default(),
+            gateway_logs: GatewayLogs::default(),
             shared_limits: SharedLimits::new(limits.clone()),
             limits,
             limit_service: LimitServiceSlot::default(),
@@ -219,7 +229,7 @@ impl Proxy {
         let dns = Dns::new(tasks.clone(), options.overrides);
         context.geo.keep_fresh(&tasks);
         if let Some(settings) = options.tracing {
-            context.tracers.start(settings, |tracer| SpanExporter::start(tracer, &context, dns.clone(), &tasks));
+            context.tracers.start(settings, |queue| Exporter::start(queue, &context, dns.clone(), &tasks));
         }
         let workers = Workers::start(options.workers, &dns, &context)?;
         let server = Server::new(workers.handles(), tasks.clone());
@@ -248,8 +258,9 @@ impl Proxy {
     pub fn apply(&self, snapshot: &Arc<Snapshot>, endpoints: &Endpoints) -> Vec<BindError> {
         let mut names = self.applying.lock();
         // Before the snapshot is in force: its first request has a tracer.
-        let start = |tracer| SpanExporter::start(tracer, &self.context, self.background.dns.clone(), &self.tasks);
+        let start = |queue| Exporter::start(queue, &self.context, self.background.dns.clone(), &self.tasks);
         self.context.tracers.follow(snapshot, start);
+        self.context.gateway_logs.follow(snapshot, start);
         let current = self.context.runtime.load_full();
         match &current {
             Some(runtime) if Arc::ptr_eq(runtime.snapshot(), snapshot) => runtime.update_endpoints(endpoints),
@@ -280,6 +291,7 @@ impl Proxy {
         }
         // Last, for requests that have only just read the snapshot before.
         self.context.tracers.retire_others(snapshot);
+        self.context.gateway_logs.retire_others(snapshot);
         errors
     }
 
@@ -367,8 +379,10 @@ impl Proxy {
         tokio::join!(
             self.context.limit_service.finish(limit_service_calls::CALL_TIMEOUT),
             self.context.tracers.finish(FLUSH_TIMEOUT),
+            self.context.gateway_logs.finish(FLUSH_TIMEOUT),
             self.context.shared_limits.stop(),
         );
+        self.context.gateway_logs.close();
         self.context.log.close();
         cut
     }

@@ -14,6 +14,7 @@ mod client_headers;
 mod disaggregation;
 mod envoy_headers;
 mod listener;
+mod log_target;
 mod mirroring;
 mod models;
 mod outgoing;
@@ -135,6 +136,7 @@ async fn answer(
             filter::response(&mut state, connection, audience, &mut response, Source::Local("")).await;
             record.head(response.status());
             stamp_receipt(&mut record, &mut response);
+            log_target::answered(&mut record, response.headers());
             record.settle();
             response
         }
@@ -161,6 +163,7 @@ async fn answer(
                 answer::flag(response.headers_mut(), error.flag);
             }
             stamp_receipt(&mut record, &mut response);
+            log_target::answered(&mut record, response.headers());
             record.settle();
             response
         }
@@ -198,6 +201,7 @@ async fn serve(
     }
     let listener = listener::choose(&runtime, connection, head);
     attempt_span::begin(connection, listener.as_ref().ok().map(|it| &***it), head, record);
+    log_target::begin(connection, &runtime, listener.as_ref().ok().map(|it| &***it), head, record);
     let listener = listener?;
     record.listener = Some(listener.name.clone());
     record.costs.clone_from(&listener.costs);
@@ -207,6 +211,9 @@ async fn serve(
     }
     state.envoy_headers = policy.envoy_headers;
     let client = prepare(head, listener, connection)?;
+    if let Some(notes) = record.log_notes() {
+        log_target::prepared(notes, client, policy, head);
+    }
     if let Some(location) = head.normalize_path(policy.path)? {
         return Ok(Served::Here(redirect::to_normal_path(location)));
     }
@@ -218,6 +225,9 @@ async fn serve(
     let scheme = request_head::scheme(policy, &head.parts.headers, client, connection);
     if let Some(kept) = record.kept_trace() {
         (kept.client, kept.scheme) = (Some(client), scheme);
+    }
+    if let Some(notes) = record.log_notes() {
+        notes.origin.scheme = scheme;
     }
     let started = Instant::from_std(record.started);
     let deadline = policy.timeouts.max_stream.map(|limit| started + limit);

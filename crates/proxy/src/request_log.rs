@@ -16,6 +16,8 @@ use crate::{
     bandwidth::{Buckets, Delays},
     context::Context,
     error::Flag,
+    gateway_log,
+    gateway_logs::LogTarget,
     limit_charge::BackendCharge,
     metrics::AttemptResult,
     request_record::RequestRecord,
@@ -165,7 +167,11 @@ impl RequestLog {
         let duration = self.started.elapsed();
         // The line first: once nothing is active any more, a drain closes the log.
         self.settle_attempt(self.record.status, self.record.flag);
-        self.context.log.write(&self.record, duration);
+        match &self.record.log_target {
+            LogTarget::Process => self.context.log.write(&self.record, duration),
+            LogTarget::Off => {}
+            LogTarget::Own(notes) => gateway_log::write_request(&self.record, notes, duration),
+        }
         self.context.receipts.settle(&mut self.record, duration, &self.context.runtime);
         spans::append(&self.record, duration);
         self.context.metrics.settle(&self.record, duration);

@@ -15,6 +15,8 @@ use crate::{
     attempt_record::AttemptRecord,
     cluster::ClusterState,
     error::{Error, Flag},
+    gateway_logs::LogTarget,
+    log_notes::LogNotes,
     receipt_trail::Trail,
     running_call::RunningCall,
     trace::{KeptTrace, RequestTrace},
@@ -112,6 +114,8 @@ pub struct RequestRecord {
     pub nano_usd: Option<u64>,
     /// Notes for its receipt.
     pub(crate) trail: Trail,
+    /// The access log that it goes to.
+    pub(crate) log_target: LogTarget<Box<LogNotes>>,
 }
 
 impl RequestRecord {
@@ -158,6 +162,7 @@ impl RequestRecord {
             is_unpriced: false,
             nano_usd: None,
             trail: Trail::default(),
+            log_target: LogTarget::default(),
         }
     }
 
@@ -172,6 +177,14 @@ impl RequestRecord {
     /// Data of its spans, if they are kept.
     pub(crate) fn kept_trace(&mut self) -> Option<&mut KeptTrace> {
         self.trace.as_mut()?.kept.as_deref_mut()
+    }
+
+    /// Notes for its Gateway's own access logs, if it has any.
+    pub(crate) fn log_notes(&mut self) -> Option<&mut LogNotes> {
+        match &mut self.log_target {
+            LogTarget::Own(notes) => Some(notes),
+            LogTarget::Process | LogTarget::Off => None,
+        }
     }
 
     /// Notes the rule that takes it, and the match.

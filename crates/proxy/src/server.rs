@@ -87,6 +87,9 @@ pub trait Serve: Send + Sync + Sized + 'static {
     /// Takes note of a TLS handshake that failed, and after which the connection is closed.
     fn handshake_failed(_worker: &Arc<Self>, _failure: &HandshakeFailure) {}
 
+    /// Takes note of the end of a connection that was opened.
+    fn closed(_connection: &Connection<Self>, _opened: std::time::Instant) {}
+
     /// Hands a socket's datagrams on until its port drains.
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send;
 }
@@ -114,6 +117,11 @@ impl<W> Connection<W> {
         // Every address is a valid header.
         let peer_ip = HeaderValue::try_from(peer.ip().to_canonical().to_string()).map_err(std::io::Error::other)?;
         Ok(Self { worker, peer, peer_ip, local, destination, tls })
+    }
+
+    /// The server name asked for in TLS.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.sni.as_deref()
     }
 
     /// Its ends.

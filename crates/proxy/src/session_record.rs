@@ -11,6 +11,7 @@ use pailou_snapshot::{ListenerName, RouteName};
 use crate::{
     cluster::ClusterState,
     error::{Error, Flag},
+    gateway_logs::{LogTarget, RunningLogs},
 };
 
 /// A client's protocol.
@@ -61,6 +62,8 @@ pub(crate) struct SessionRecord {
     pub(crate) flag: Option<Flag>,
     /// More about why, for the operator.
     pub(crate) detail: Option<String>,
+    /// Access log of the listener.
+    pub(crate) log: LogTarget<Arc<RunningLogs>>,
 }
 
 impl SessionRecord {
@@ -80,6 +83,7 @@ impl SessionRecord {
             moved: Moved::default(),
             flag: None,
             detail: None,
+            log: LogTarget::default(),
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn append(record: &RequestRecord, duration: Duration) {
     let Some(trace) = &record.trace else { return };
     let Some(kept) = &trace.kept else { return };
     let request = Request { record, trace, kept, begin: unix_nanos(record), duration };
-    trace.tracer.append(1 + record.attempt_records.len() as u64, |out| {
+    trace.tracer.queue.append(1 + record.attempt_records.len() as u64, |out| {
         request.append_server(out);
         for number in 0..record.attempt_records.len() {
             request.append_client(out, number);

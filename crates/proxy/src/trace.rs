@@ -12,11 +12,11 @@ use pailou_telemetry::{
     trace_context::Traceparent,
 };
 
-use crate::tracer::OpenTracer;
+use crate::tracer::Tracer;
 
 /// Trace of a request whose Gateway has traces.
 pub(crate) struct RequestTrace {
-    pub(crate) tracer: Arc<OpenTracer>,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) trace_id: TraceId,
     /// The client's span.
     pub(crate) parent: Option<SpanId>,
@@ -54,7 +54,7 @@ pub(crate) struct KeptTrace {
 
 impl RequestTrace {
     /// Goes on with the trace that a request belongs to, or begins one. A context that is not valid is removed, lest it goes on to backends.
-    pub(crate) fn begin(tracer: Arc<OpenTracer>, map: &mut HeaderMap) -> Self {
+    pub(crate) fn begin(tracer: Arc<Tracer>, map: &mut HeaderMap) -> Self {
         let propagators = tracer.settings.propagators;
         let context = headers::extract(map, propagators);
         let (trace_id, parent, is_random) = match context.parent {

@@ -7,38 +7,38 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pailou_snapshot::{ListenerRef, ListenerTracing, Snapshot, Tracing};
-use parking_lot::Mutex;
-use tokio::{sync::watch, time};
+use pailou_telemetry::export::Signal;
+use tokio::sync::watch;
 
-use crate::tracer::{DropReason, OpenTracer, TraceStats, Tracer};
+use crate::{
+    envelope::Envelope,
+    export_queue::{ExportQueue, ExportStats},
+    running_queues::RunningQueues,
+    tracer::Tracer,
+};
 
 /// Tracers, and the tasks that send their spans.
 #[derive(Default)]
 pub struct Tracers {
     /// The environment's, for all Gateways without one of their own.
-    of_environment: OnceLock<Arc<OpenTracer>>,
+    of_environment: OnceLock<Arc<Tracer>>,
     /// Those of Gateways, by the settings of the snapshot in force, and for a moment of the one before. There are few.
-    of_gateways: ArcSwap<Vec<(Arc<Tracing>, Arc<OpenTracer>)>>,
+    of_gateways: ArcSwap<Vec<(Arc<Tracing>, Arc<Tracer>)>>,
     /// Ends of the tasks.
-    running: Mutex<Vec<Running>>,
-    stats: Arc<TraceStats>,
-}
-
-struct Running {
-    tracer: Arc<Tracer>,
-    ended: watch::Receiver<()>,
+    running: RunningQueues,
+    stats: Arc<ExportStats>,
 }
 
 impl Tracers {
     /// Starts the environment's tracer; `start` starts the task of a tracer.
-    pub(crate) fn start(&self, settings: Tracing, start: impl Fn(Arc<Tracer>) -> watch::Receiver<()>) {
+    pub(crate) fn start(&self, settings: Tracing, start: impl Fn(Arc<ExportQueue>) -> watch::Receiver<()>) {
         let tracer = self.run(Arc::new(settings), &start);
         // There is none before: this is called once.
         let _ = self.of_environment.set(tracer);
     }
 
     /// Starts the tracers of a snapshot before it is in force; those of the one before go on. A tracer goes on whose settings stay the same.
-    pub(crate) fn follow(&self, snapshot: &Snapshot, start: impl Fn(Arc<Tracer>) -> watch::Receiver<()>) {
+    pub(crate) fn follow(&self, snapshot: &Snapshot, start: impl Fn(Arc<ExportQueue>) -> watch::Receiver<()>) {
         self.add(settings_of(snapshot), start);
     }
 
@@ -47,7 +47,7 @@ impl Tracers {
         self.retain(&settings_of(snapshot));
     }
 
-    fn add(&self, named: Vec<Arc<Tracing>>, start: impl Fn(Arc<Tracer>) -> watch::Receiver<()>) {
+    fn add(&self, named: Vec<Arc<Tracing>>, start: impl Fn(Arc<ExportQueue>) -> watch::Receiver<()>) {
         let before = self.of_gateways.load_full();
         let mut all = Vec::clone(&before);
         for settings in named {
@@ -70,18 +70,17 @@ impl Tracers {
         if kept.len() < all.len() {
             self.of_gateways.store(Arc::new(kept));
         }
-        self.running.lock().retain(|running| running.ended.has_changed().is_ok());
+        self.running.forget_ended();
     }
 
-    fn run(&self, settings: Arc<Tracing>, start: impl Fn(Arc<Tracer>) -> watch::Receiver<()>) -> Arc<OpenTracer> {
-        let tracer = Arc::new(Tracer::new(settings, Arc::clone(&self.stats)));
-        let ended = start(Arc::clone(&tracer));
-        self.running.lock().push(Running { tracer: Arc::clone(&tracer), ended });
-        Arc::new(OpenTracer(tracer))
+    fn run(&self, settings: Arc<Tracing>, start: impl Fn(Arc<ExportQueue>) -> watch::Receiver<()>) -> Arc<Tracer> {
+        let envelope = Envelope::Otlp(Signal::Traces, settings.resource.clone());
+        let queue = ExportQueue::new(settings.collector.clone(), envelope, settings.batching, Arc::clone(&self.stats));
+        Arc::new(Tracer { settings, queue: self.running.run(queue, start) })
     }
 
     /// The tracer of requests to a listener; `None` while there are no traces.
-    pub(crate) fn tracer(&self, tracing: &ListenerTracing) -> Option<Arc<OpenTracer>> {
+    pub(crate) fn tracer(&self, tracing: &ListenerTracing) -> Option<Arc<Tracer>> {
         match tracing {
             ListenerTracing::Environment => self.of_environment.get().cloned(),
             ListenerTracing::Off => None,
@@ -98,25 +97,13 @@ impl Tracers {
     }
 
     /// Numbers of all tracers.
-    pub(crate) fn stats(&self) -> &TraceStats {
+    pub(crate) fn stats(&self) -> &ExportStats {
         &self.stats
     }
 
     /// Sends what waits, within a time; what is left then is dropped.
     pub(crate) async fn finish(&self, within: Duration) {
-        let running = std::mem::take(&mut *self.running.lock());
-        running.iter().for_each(|it| it.tracer.buffer.close());
-        let all = async {
-            for running in &running {
-                // An error is the task's end.
-                while running.ended.clone().changed().await.is_ok() {}
-            }
-        };
-        if time::timeout(within, all).await.is_err() {
-            let left: u64 = running.iter().map(|it| it.tracer.buffer.unsent()).sum();
-            self.stats.dropped(DropReason::Shutdown, left);
-            tracing::warn!(waiting = left, "the gateway ends before the collector has all spans");
-        }
+        self.running.finish(within).await;
     }
 }
 
@@ -136,11 +123,11 @@ fn settings_of(snapshot: &Snapshot) -> Vec<Arc<Tracing>> {
 
 #[cfg(test)]
 mod tests {
-    use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol, SpanBatching};
+    use pailou_snapshot::{Batching, Collector, CollectorTarget, OtlpProtocol};
     use pailou_telemetry::{export::Resource, propagators::Propagators, sampling::Sampler};
 
     use super::*;
-    use crate::span_buffer::AppendOutcome;
+    use crate::export_buffer::AppendOutcome;
 
     fn settings(service: &str) -> Arc<Tracing> {
         Arc::new(Tracing {
@@ -154,11 +141,11 @@ mod tests {
                 timeout: Duration::from_secs(1),
                 is_compressed: false,
             },
-            batching: SpanBatching::default(),
+            batching: Batching::default(),
         })
     }
 
-    fn no_task(_: Arc<Tracer>) -> watch::Receiver<()> {
+    fn no_task(_: Arc<ExportQueue>) -> watch::Receiver<()> {
         watch::channel(()).1
     }
 
@@ -172,10 +159,10 @@ mod tests {
         assert!(find(&new).is_some(), "both are there while the snapshot changes");
         tracers.retain(&[Arc::clone(&new)]);
         assert!(find(&old).is_none() && find(&new).is_some());
-        let tracer = Arc::clone(&of_request.0);
-        assert_eq!(tracer.buffer.append(1, |_| {}), AppendOutcome::Taken);
+        let queue = Arc::clone(&of_request.queue.0);
+        assert_eq!(queue.buffer.append(1, |_| {}), AppendOutcome::Taken);
         drop(of_request);
-        assert_eq!(tracer.buffer.append(1, |_| {}), AppendOutcome::Closed);
+        assert_eq!(queue.buffer.append(1, |_| {}), AppendOutcome::Closed);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Threads that serve: each with a runtime, connections to backends and clients of its own.
 
-use std::{future::Future, io, sync::Arc, thread};
+use std::{future::Future, io, sync::Arc, thread, time::Instant};
 
 use http::{Request, Response};
 use pailou_auth::TokenCache;
@@ -9,7 +9,7 @@ use tokio::{runtime::Builder, sync::watch};
 use crate::{
     context::Context,
     dns::Dns,
-    forward, request,
+    forward, gateway_log, request,
     response_body::ResponseBody,
     server::{Client, ClientBody, Datagrams, HandshakeFailure, Serve, Violation, WorkerHandle},
     upstream::Upstreams,
@@ -34,7 +34,7 @@ impl Serve for Worker {
     fn violated(connection: &Connection, violation: &Violation) {
         let context = &connection.worker.context;
         context.metrics.violated(violation);
-        context.log.write_violation(connection, violation);
+        gateway_log::write_violation(connection, violation);
     }
 
     fn connection_refused(worker: &Arc<Self>) {
@@ -43,7 +43,11 @@ impl Serve for Worker {
 
     fn handshake_failed(worker: &Arc<Self>, failure: &HandshakeFailure) {
         worker.context.metrics.handshake_failed(failure.cause.reason, true);
-        worker.context.log.write_handshake(failure);
+        gateway_log::write_handshake(&worker.context, failure);
+    }
+
+    fn closed(connection: &Connection, opened: Instant) {
+        gateway_log::write_connection(connection, opened);
     }
 
     fn datagrams(worker: &Arc<Self>, socket: Arc<Datagrams>) -> impl Future<Output = ()> + Send {

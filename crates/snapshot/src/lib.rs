@@ -5,6 +5,7 @@
 //! plain value at the rule it applies to. Objects' run-time state (connections, counters, health) is not here: the proxy keeps it
 //! by the keys that the snapshot gives ([`ClusterKey`], [`BreakerKey`]), so that it outlives a reload.
 
+mod access_log;
 mod admission_control;
 mod bandwidth_limit;
 mod client;
@@ -32,11 +33,16 @@ mod remote_document;
 mod route;
 mod rule_summary;
 mod secret;
+mod secret_name;
 mod session;
 mod tls;
 mod tracing;
 mod weight;
 
+pub use access_log::{
+    AccessLog, AccessLogs, AddressPart, Captured, GrpcStatusForm, HeaderPlace, ListenerAccessLog, LogCollector, LogFormat,
+    LogMetadata, LogOperator, LogPart, LogScope, LogSender, LogSink, LogText, ServiceHeaders, TimeFormat, TimePart,
+};
 pub use admission_control::AdmissionControl;
 pub use bandwidth_limit::{BandwidthLimit, BandwidthTrailers};
 pub use client::{
@@ -81,9 +87,10 @@ pub use pool::{
 pub use remote_document::{DocumentContent, RemoteDocument};
 pub use route::{Action, BackendRef, Backends, BreakerId, BreakerKey, Failure, NumberedMatch, RouteKind, RouteName, Rule};
 pub use secret::{HiddenText, SecretValue};
+pub use secret_name::{is_secret_name, is_secret_value};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{AltNameKind, AltNameMatch, ClientCertificates, ClientTrust, Roots, San, ServerTls, TlsVersion, UpstreamTls};
-pub use tracing::{Collector, CollectorTarget, CollectorUrl, ListenerTracing, OtlpProtocol, SpanBatching, Tracing};
+pub use tracing::{Batching, Collector, CollectorTarget, CollectorUrl, ListenerTracing, OtlpProtocol, Tracing};
 pub use weight::at_point;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

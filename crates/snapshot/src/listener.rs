@@ -5,7 +5,10 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use http::HeaderName;
 use pailou_limits::LlmCosts;
 
-use super::{ClientPolicy, Forward, GeoSources, HostMap, HostPattern, HttpFilter, ListenerTracing, Name, RouteTable, ServerTls};
+use super::{
+    ClientPolicy, Forward, GeoSources, HostMap, HostPattern, HttpFilter, ListenerAccessLog, ListenerTracing, Name, RouteTable,
+    ServerTls,
+};
 
 /// A socket to listen on, with every listener that shares it.
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ pub struct Listener {
     pub geo: Option<Arc<GeoSources>>,
     /// Traces of its requests.
     pub tracing: ListenerTracing,
+    /// Access log of its requests.
+    pub access_log: ListenerAccessLog,
     /// Routes of its requests.
     pub routes: RouteTable,
 }
@@ -79,6 +84,8 @@ pub struct ConnectionListener {
     pub tls: Option<Arc<ServerTls>>,
     /// How clients are treated.
     pub client: Arc<ClientPolicy>,
+    /// Access log of its connections.
+    pub access_log: ListenerAccessLog,
     /// Routes of connections, by the routes' own server names; TCP and UDP have one entry for any. A connection without a match is closed.
     pub routes: HostMap<Arc<Forward>>,
 }
@@ -131,6 +138,18 @@ impl Port {
         }
     }
 
+    /// The listener whose settings hold for a connection before a request names its host: that of the server name, or one for all.
+    pub fn greeting(&self, server_name: Option<&str>) -> Option<ListenerRef<'_>> {
+        match &self.service {
+            PortService::Http(listeners) => listeners.values().next().map(ListenerRef::Http),
+            PortService::Tls(listeners) => {
+                let named = listeners.get(server_name.unwrap_or_default()).next();
+                named.or_else(|| listeners.values().next()).map(TlsListener::get)
+            }
+            PortService::Tcp(listener) | PortService::Udp(listener) => Some(ListenerRef::Connections(listener)),
+        }
+    }
+
     /// Every listener, in no order.
     pub fn listeners(&self) -> Vec<ListenerRef<'_>> {
         match &self.service {
@@ -172,6 +191,14 @@ impl<'a> ListenerRef<'a> {
         match self {
             Self::Http(listener) => listener.tls.as_ref(),
             Self::Connections(listener) => listener.tls.as_ref(),
+        }
+    }
+
+    /// Its access log.
+    pub fn access_log(self) -> &'a ListenerAccessLog {
+        match self {
+            Self::Http(listener) => &listener.access_log,
+            Self::Connections(listener) => &listener.access_log,
         }
     }
 

@@ -31,7 +31,7 @@ pub struct Tracing {
     /// Receiver of spans.
     pub collector: Collector,
     /// Bounds of what waits for the collector.
-    pub batching: SpanBatching,
+    pub batching: Batching,
 }
 
 /// A collector that speaks OTLP.
@@ -92,7 +92,7 @@ pub enum OtlpProtocol {
 
 /// Bounds of spans that wait for a collector (`OTEL_BSP_…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanBatching {
+pub struct Batching {
     /// Longest wait of a span for others.
     pub schedule_delay: Duration,
     /// Spans that wait; more are dropped.
@@ -103,7 +103,7 @@ pub struct SpanBatching {
     pub export_timeout: Duration,
 }
 
-impl Default for SpanBatching {
+impl Default for Batching {
     /// OpenTelemetry's.
     fn default() -> Self {
         Self {

@@ -3,13 +3,14 @@
 //! Without IO and without a runtime: the proxy fills the data in, and sends or serves it.
 //!
 //! - Trace context of a request's headers: [`ids`], [`trace_context`], [`b3`]; its forms: [`propagators`]; which traces are kept: [`sampling`].
-//! - Spans, encoded as they are made: [`span`]; requests to a collector: [`export`].
+//! - Spans and log records, encoded as they are made: [`span`], [`log_record`]; requests to a collector: [`export`].
 //! - Rows of metrics that are read when they are asked for: [`metric_table`].
 //! - Receipts: [`receipt`], [`receipt_ring`], [`receipt_selection`].
 
 pub mod b3;
 pub mod export;
 pub mod ids;
+pub mod log_record;
 pub mod metric_table;
 pub mod propagators;
 mod protobuf;

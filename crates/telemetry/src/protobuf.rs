@@ -64,6 +64,12 @@ pub(crate) fn nested_field(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mu
     out[at + room - 1] &= 0x7f;
 }
 
+/// The bytes of a field that is a message by itself, without its key and its length.
+pub(crate) fn content(field: &[u8]) -> Option<&[u8]> {
+    let header = field.get(1..)?.iter().position(|byte| byte & 0x80 == 0)? + 2;
+    field.get(header..)
+}
+
 /// Length of a field of bytes, with its key.
 pub(crate) fn field_length(field: u32, length: usize) -> usize {
     varint_length(u64::from(field << 3)) + varint_length(length as u64) + length

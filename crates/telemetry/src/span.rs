@@ -13,10 +13,10 @@ pub const MAX_TEXT: usize = 1024;
 pub const MAX_ATTRIBUTES: u32 = 128;
 /// Events that a span may have; further ones are counted.
 const MAX_EVENTS: u32 = 128;
-/// The field of a list of spans in OTLP's `ScopeSpans`.
-pub(crate) const SPANS_FIELD: u32 = 2;
+/// The field of a list of items in OTLP's `ScopeSpans`, `ScopeLogs` and `ScopeMetrics`.
+pub(crate) const ITEMS_FIELD: u32 = 2;
 
-const STRING_VALUE: u32 = 1;
+pub(crate) const STRING_VALUE: u32 = 1;
 const BOOL_VALUE: u32 = 2;
 const INT_VALUE: u32 = 3;
 const DOUBLE_VALUE: u32 = 4;
@@ -60,7 +60,7 @@ pub struct SpanHead<'a> {
 
 /// Appends a span to a buffer of them; `write` gives it its name, attributes and events.
 pub fn append_span(spans: &mut Vec<u8>, head: &SpanHead<'_>, name: impl fmt::Display, write: impl FnOnce(&mut SpanWriter<'_>)) {
-    protobuf::nested_field(spans, SPANS_FIELD, |out| {
+    protobuf::nested_field(spans, ITEMS_FIELD, |out| {
         protobuf::bytes_field(out, 1, head.trace_id.as_bytes());
         protobuf::bytes_field(out, 2, head.span_id.as_bytes());
         if !head.trace_state.is_empty() {

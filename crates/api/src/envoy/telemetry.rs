@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::access_log::ProxyAccessLog;
 use crate::{http_filter::Fraction, refs::BackendRef, unsupported::Unsupported};
 
 /// Logs, metrics and traces of proxies.
@@ -11,7 +12,7 @@ use crate::{http_filter::Fraction, refs::BackendRef, unsupported::Unsupported};
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyTelemetry {
     /// The access log.
-    pub access_log: Option<Unsupported>,
+    pub access_log: Option<ProxyAccessLog>,
     /// Metrics.
     pub metrics: Option<Unsupported>,
     /// Request ids as parts of traces.

@@ -163,7 +163,8 @@ impl References for EnvoyProxy {
         let from = Referrer { group: ENVOY_GROUP, kind: "EnvoyProxy", namespace: &self.meta.namespace };
         let tracing = self.spec.telemetry.iter().filter_map(|it| it.tracing.as_ref());
         let collectors = tracing.flat_map(|it| &it.provider.backend_refs);
-        collectors.filter_map(|to| Reference::weighted(from, to)).for_each(visit);
+        let logs = self.spec.telemetry.iter().filter_map(|it| it.access_log.as_ref()).flat_map(|it| it.backend_refs());
+        collectors.chain(logs).filter_map(|to| Reference::weighted(from, to)).for_each(visit);
     }
 }
 

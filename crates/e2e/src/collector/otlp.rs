@@ -38,7 +38,7 @@ pub(super) fn spans(message: &[u8]) -> Vec<super::Span> {
 ///
 /// # Panics
 /// A name is there twice, which the specification forbids.
-fn attributes(list: Vec<KeyValue>) -> BTreeMap<String, Json> {
+pub(super) fn attributes(list: Vec<KeyValue>) -> BTreeMap<String, Json> {
     let mut found = BTreeMap::new();
     for KeyValue { key, value } in list {
         let value = value.unwrap_or_default().json();
@@ -47,7 +47,7 @@ fn attributes(list: Vec<KeyValue>) -> BTreeMap<String, Json> {
     found
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -66,9 +66,9 @@ struct ResourceSpans {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Resource {
+pub(super) struct Resource {
     #[prost(message, repeated, tag = "1")]
-    attributes: Vec<KeyValue>,
+    pub(super) attributes: Vec<KeyValue>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -120,7 +120,7 @@ struct Status {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct KeyValue {
+pub(super) struct KeyValue {
     #[prost(string, tag = "1")]
     key: String,
     #[prost(message, optional, tag = "2")]
@@ -128,13 +128,13 @@ struct KeyValue {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct AnyValue {
+pub(super) struct AnyValue {
     #[prost(oneof = "Value", tags = "1, 2, 3, 4, 5")]
     value: Option<Value>,
 }
 
 impl AnyValue {
-    fn json(self) -> Json {
+    pub(super) fn json(self) -> Json {
         match self.value {
             None => Json::Null,
             Some(Value::Text(text)) => json!(text),

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a panic is a fine way for a test's helpers to fail, as it is for the test")]
 
+mod access_logs;
 mod authorization;
 mod backend_tls;
 mod broken;

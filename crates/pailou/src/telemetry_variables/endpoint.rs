@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use http::{Uri, uri::PathAndQuery};
 use pailou_compile::ServiceCertificates;
 use pailou_snapshot::{CollectorUrl, OtlpProtocol};
-use pailou_telemetry::export::HTTP_PATH;
+use pailou_telemetry::export::Signal;
 
 use super::Reader;
 use crate::exit::Error;
@@ -43,7 +43,9 @@ pub(super) fn read(variables: &Reader<'_>, protocol: OtlpProtocol) -> Result<Col
     };
     let path = url.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     let path = match is_general {
-        true => format!("{}{HTTP_PATH}", path.path().trim_end_matches('/')).parse().map_err(|_| error("its path is not valid"))?,
+        true => format!("{}{}", path.path().trim_end_matches('/'), Signal::Traces.http_path())
+            .parse()
+            .map_err(|_| error("its path is not valid"))?,
         false => path,
     };
     let tls = if is_tls { Some(certificates(variables, &host)?) } else { None };

@@ -96,7 +96,7 @@ fn every_variable_has_its_effect() {
     let expected = Sampler { root: RootSampler::TraceIdRatio(Ratio::new(0.25)), is_parent_based: false };
     assert_eq!((tracing.sampler, tracing.propagators), (expected, Propagators::parse("b3").unwrap()));
     let milliseconds = Duration::from_millis;
-    let batching = SpanBatching {
+    let batching = Batching {
         schedule_delay: milliseconds(10),
         max_queue_size: 100,
         // No batch is longer than the queue.
@@ -123,7 +123,7 @@ fn a_value_that_is_not_known_is_passed_over() {
     let Collector { protocol, timeout, is_compressed, .. } = tracing.collector;
     assert_eq!((protocol, timeout, is_compressed), (OtlpProtocol::HttpProtobuf, Duration::from_secs(10), false));
     assert_eq!((tracing.sampler, tracing.propagators), (Sampler::default(), Propagators::default()));
-    assert_eq!(tracing.batching, SpanBatching::default());
+    assert_eq!(tracing.batching, Batching::default());
 }
 
 #[test]

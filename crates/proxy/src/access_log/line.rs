@@ -328,7 +328,7 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-fn escape(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn escape(out: &mut Vec<u8>, text: &str) {
     let mut bytes = text.bytes().peekable();
     while let Some(byte) = bytes.next() {
         match byte {

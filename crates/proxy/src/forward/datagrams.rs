@@ -143,6 +143,7 @@ impl Table {
         let permit = self.socket.permit().ok_or(Dropped::Full)?;
         let mut session = Session::new(Arc::clone(&self.worker.context), Protocol::Udp, client, None);
         session.listener = Some(listener.name.clone());
+        session.log = self.worker.context.gateway_logs.target(&listener.access_log);
         session.route = Some(forward.route.clone());
         session.cluster = Some(Arc::clone(&cluster));
         session.endpoint = Some(Arc::clone(&attempt.endpoint().endpoint().name));

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     context::Context,
+    gateway_log,
     session_record::{Protocol, SessionRecord},
 };
 
@@ -28,7 +29,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.context.metrics.settle_session(&self.record);
-        self.context.log.write_session(&self.record);
+        gateway_log::write_session(&self.context, &self.record);
     }
 }
 

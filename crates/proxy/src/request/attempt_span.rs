@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use http::HeaderName;
 use pailou_snapshot::{Listener, ListenerTracing};
+use pailou_telemetry::ids::SpanId;
 
 use super::{attempt::Attempts, tried::Tried};
 use crate::{
@@ -26,19 +27,18 @@ pub(super) fn begin(connection: &Connection, listener: Option<&Listener>, head: 
 impl Attempts<'_> {
     /// Begins the span of an attempt, and makes it the parent of the endpoint's.
     pub(super) fn begin_span(&mut self, attempt: &Attempt, record: &mut RequestLog) {
-        let Some(trace) = &record.trace else { return };
-        let (rule, own) = (&self.route.entry.rule.filters, &self.route.backend.filters);
-        // Edits of the route go before: a provider elsewhere may be meant to get no context.
-        let is_edited = |name: &HeaderName| {
-            [&rule.request_headers, &own.request_headers].into_iter().flatten().any(|edit| edit.sets(name) || edit.removes(name))
-        };
-        let span_id = trace.begin_attempt(&mut self.outgoing.headers, is_edited);
-        if trace.kept.is_none() {
+        let wants_attempts = record.log_notes().is_some_and(|notes| {
+            notes.endpoint = Some(attempt.endpoint().clone());
+            notes.wants_attempts()
+        });
+        let span_id = self.write_context(record);
+        let is_traced = record.kept_trace().is_some();
+        if !is_traced && !wants_attempts {
             return;
         }
         let target = &self.target;
         let of_attempt = AttemptRecord {
-            span_id,
+            span_id: span_id.unwrap_or_else(|| SpanId::from_random(fastrand::u64(..))),
             started: Instant::now(),
             took: None,
             cluster: target.selection.cluster().clone(),
@@ -51,6 +51,17 @@ impl Attempts<'_> {
             is_relayed: false,
         };
         record.attempt_records.push(of_attempt);
+    }
+
+    /// Makes a new span the parent of the endpoint's.
+    fn write_context(&mut self, record: &RequestRecord) -> Option<SpanId> {
+        let trace = record.trace.as_ref()?;
+        let (rule, own) = (&self.route.entry.rule.filters, &self.route.backend.filters);
+        // Edits of the route go before: a provider elsewhere may be meant to get no context.
+        let is_edited = |name: &HeaderName| {
+            [&rule.request_headers, &own.request_headers].into_iter().flatten().any(|edit| edit.sets(name) || edit.removes(name))
+        };
+        Some(trace.begin_attempt(&mut self.outgoing.headers, is_edited))
     }
 }
 

@@ -85,7 +85,10 @@ pub(super) async fn run<W: Serve>(
         Ok(opened) => opened,
         Err(OpenError::Io(error)) => return Err(error),
         Err(OpenError::Handshake { sni, cause }) => {
-            W::handshake_failed(&worker, &HandshakeFailure { peer: ends.source, sni, cause: cause.clone() });
+            W::handshake_failed(
+                &worker,
+                &HandshakeFailure { peer: ends.source, local: settings.address, sni, cause: cause.clone() },
+            );
             return Err(io::Error::other(cause));
         }
         Err(OpenError::ProxyProtocol(error)) => {
@@ -96,12 +99,26 @@ pub(super) async fn run<W: Serve>(
     };
     let Some(Opened { spoken, tls }) = opened else { return Ok(()) };
     let connection = Arc::new(Connection::new(worker, ends, settings.address, tls)?);
+    let begun = std::time::Instant::now();
+    let ended = speak(&connection, spoken, &settings, phases, permit).await;
+    W::closed(&connection, begun);
+    ended
+}
+
+/// Serves a connection whose protocol is known to its end.
+async fn speak<W: Serve>(
+    connection: &Arc<Connection<W>>,
+    spoken: Spoken,
+    settings: &Settings,
+    mut phases: Phases,
+    permit: ConnectionPermit,
+) -> io::Result<()> {
     let opened = match spoken {
         Spoken::Http(opened) => opened,
         Spoken::Unknown(opening) => {
             let stop = phases.reach(Phase::Cut);
             // Boxed, as HTTP/2 below.
-            Box::pin(W::forward(&connection, Client { opening, permit }, stop)).await;
+            Box::pin(W::forward(connection, Client { opening, permit }, stop)).await;
             return Ok(());
         }
     };
@@ -110,10 +127,10 @@ pub(super) async fn run<W: Serve>(
     let timeouts = &settings.client.timeouts;
     if opened.is_http2 {
         let io = ClientIo::new(opened.stream, opened.ahead.freeze(), Arc::clone(&clock), permit);
-        let service = service(Arc::clone(&connection), Arc::clone(&clock));
+        let service = service(Arc::clone(connection), Arc::clone(&clock));
         let cut_off = Arc::<Notify>::default();
         // Boxed: HTTP/1.1 would otherwise carry the room it needs.
-        let mut http = Box::pin(http2(&settings, &cut_off).serve_connection(TokioIo::new(io), service));
+        let mut http = Box::pin(http2(settings, &cut_off).serve_connection(TokioIo::new(io), service));
         let shut_down = |http: Pin<&mut _>, word| {
             http2::Connection::graceful_shutdown(http);
             if word == Word::Cut {
@@ -123,13 +140,13 @@ pub(super) async fn run<W: Serve>(
         };
         let ended = drive(http.as_mut(), shut_down, &clock, timeouts, phases).await;
         if let Some(violation) = ended.as_ref().err().and_then(Violation::in_http2) {
-            W::violated(&connection, &violation);
+            W::violated(connection, &violation);
         }
         ended
     } else {
         let io = ClientIo::new(opened.stream, Bytes::new(), Arc::clone(&clock), permit);
         let closing = Closing::default();
-        let http = pin!(http1::serve(io, opened.ahead, &connection, &clock, &closing));
+        let http = pin!(http1::serve(io, opened.ahead, connection, &clock, &closing));
         drive(http, |_, word| closing.say(word), &clock, timeouts, phases).await
     }
 }

@@ -9,6 +9,8 @@ use rustls::{CertificateError, Error};
 pub struct HandshakeFailure {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The address that it came in at, as the snapshot has it.
+    pub local: SocketAddr,
     /// The server name asked for, in lower case.
     pub sni: Option<Arc<str>>,
     /// The cause.

@@ -377,6 +377,7 @@ async fn a_server_name_nobody_answers_for_is_met_with_silence() {
         costs: None,
         geo: None,
         tracing: pailou_snapshot::ListenerTracing::default(),
+        access_log: pailou_snapshot::ListenerAccessLog::default(),
         routes: RouteTable::default(),
     };
     let mut listeners = HostMap::default();

@@ -1,7 +1,10 @@
 //! Fields of an EnvoyProxy that are set and not acted on.
 
 use super::{EnvoyProxySpec, KubernetesProvider, ProxyTelemetry};
-use crate::{envoy::telemetry::ProxyTracing, unsupported::unsupported_fields};
+use crate::{
+    envoy::{access_log::AccessLogSink, telemetry::ProxyTracing},
+    unsupported::unsupported_fields,
+};
 
 fn kubernetes(spec: &EnvoyProxySpec) -> &KubernetesProvider {
     &spec.provider.kubernetes
@@ -9,6 +12,10 @@ fn kubernetes(spec: &EnvoyProxySpec) -> &KubernetesProvider {
 
 fn telemetry(spec: &EnvoyProxySpec) -> Option<&ProxyTelemetry> {
     spec.telemetry.as_ref()
+}
+
+fn any_sink(spec: &EnvoyProxySpec, is_set: impl Fn(&AccessLogSink) -> bool) -> bool {
+    telemetry(spec).and_then(|it| it.access_log.as_ref()).is_some_and(|it| it.any_sink(is_set))
 }
 
 fn tracing(spec: &EnvoyProxySpec) -> Option<&ProxyTracing> {
@@ -44,7 +51,12 @@ unsupported_fields!(EnvoyProxySpec,
     "logging.level" => |spec| spec.logging.level.keys().any(|component| component != "default"),
     "shutdown.healthCheckFailureDelay" => |spec| spec.shutdown.health_check_failure_delay.is_some(),
     "mergeGateways" => |spec| spec.merge_gateways == Some(true),
-    "telemetry.accessLog" => |spec| telemetry(spec).is_some_and(|it| it.access_log.is_some()),
+    "telemetry.accessLog.settings[].sinks[].als.backendSettings" =>
+        |spec| any_sink(spec, |sink| sink.als.as_ref().is_some_and(|als| als.backend_settings.is_some())),
+    "telemetry.accessLog.settings[].sinks[].openTelemetry.backendSettings" =>
+        |spec| any_sink(spec, |sink| sink.open_telemetry.as_ref().is_some_and(|otel| otel.backend_settings.is_some())),
+    "telemetry.accessLog.settings[].sinks[].openTelemetry.host" =>
+        |spec| any_sink(spec, |sink| sink.open_telemetry.as_ref().is_some_and(|otel| otel.host.is_some())),
     "telemetry.metrics" => |spec| telemetry(spec).is_some_and(|it| it.metrics.is_some()),
     "telemetry.requestID" => |spec| telemetry(spec).is_some_and(|it| it.request_id.is_some()),
     "telemetry.tracing.clientSamplingFraction" => |spec| tracing(spec).is_some_and(|it| it.client_sampling_fraction.is_some()),

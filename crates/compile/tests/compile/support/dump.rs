@@ -13,7 +13,10 @@ use pailou_snapshot::{
     Snapshot, Timeouts, Tracing, ValueMatch,
 };
 
-use super::printed::{changed, printed};
+use super::{
+    access_log,
+    printed::{changed, printed},
+};
 
 /// Everything, as YAML.
 pub(crate) fn dump(compiled: &Compiled) -> String {
@@ -199,6 +202,11 @@ fn http_filter(filter: &HttpFilter) -> (&'static str, String) {
 fn requests(out: &mut String, listener: &Listener) {
     if !listener.identity_headers.is_empty() {
         line(out, 3, &format!("identity headers: {}", quoted(&printed(&listener.identity_headers))));
+    }
+    let logs = access_log::lines(&listener.access_log);
+    if !logs.is_empty() {
+        line(out, 3, "access log:");
+        logs.iter().for_each(|log| item(out, 4, log));
     }
     if listener.tracing == ListenerTracing::Off {
         line(out, 3, "tracing: 'off'");

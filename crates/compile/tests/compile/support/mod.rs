@@ -1,5 +1,6 @@
 //! Helpers of the tests.
 
+mod access_log;
 pub(crate) mod dump;
 pub(crate) mod objects;
 pub(crate) mod printed;

@@ -110,6 +110,7 @@ fn listener(kind: RouteKind, listening: &Listening<'_>) -> Arc<ConnectionListene
         hostname: listening.hostname.map(HostPattern::new),
         tls: listening.tls.clone(),
         client: Arc::new(ClientPolicy::default()),
+        access_log: pailou_snapshot::ListenerAccessLog::default(),
         routes,
     })
 }

@@ -154,6 +154,7 @@ fn snapshot(rule: Rule, pool: Pool) -> Snapshot {
             costs: None,
             geo: None,
             tracing: pailou_snapshot::ListenerTracing::default(),
+            access_log: pailou_snapshot::ListenerAccessLog::default(),
             routes,
         }),
     );

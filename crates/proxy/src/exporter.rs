@@ -1,4 +1,4 @@
-//! The task that sends a tracer's spans: batch after batch, again where the collector wants it, and never for anybody who waits.
+//! The task that sends what a queue holds: batch after batch, again where the collector wants it, and never for anybody who waits.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use compression_core::{
     Level,
     util::{PartialBuffer, WriteBuffer},
 };
-use pailou_snapshot::{Collector, CollectorTarget, OtlpProtocol};
+use pailou_snapshot::{CollectorTarget, OtlpProtocol};
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -23,9 +23,9 @@ use crate::{
     collector::{CollectorClient, ExportFailure, OtlpMessage},
     context::Context,
     dns::Dns,
-    span_buffer::SpanBatch,
+    export_buffer::ExportBatch,
+    export_queue::{DropReason, ExportQueue},
     subrequest,
-    tracer::{DropReason, Tracer},
 };
 
 /// Pauses before a batch is sent again, the first and the longest; chance shortens each by up to a half.
@@ -35,9 +35,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Output of the compression made at once, in bytes.
 const OUTPUT: usize = 16 << 10;
 
-/// The task of one tracer.
-pub(crate) struct SpanExporter {
-    tracer: Arc<Tracer>,
+/// The task of one queue.
+pub(crate) struct Exporter {
+    queue: Arc<ExportQueue>,
     context: Weak<Context>,
     client: CollectorClient,
     /// Dropped at the end of the task, which the process's end waits for.
@@ -47,13 +47,13 @@ pub(crate) struct SpanExporter {
     not_before: Option<Instant>,
 }
 
-impl SpanExporter {
-    /// Starts the task of a tracer; the receiver hears of its end.
-    pub(crate) fn start(tracer: Arc<Tracer>, context: &Arc<Context>, dns: Dns, tasks: &Handle) -> watch::Receiver<()> {
-        let client = CollectorClient::new(&tracer.settings.collector, dns);
+impl Exporter {
+    /// Starts the task of a queue; the receiver hears of its end.
+    pub(crate) fn start(queue: Arc<ExportQueue>, context: &Arc<Context>, dns: Dns, tasks: &Handle) -> watch::Receiver<()> {
+        let client = CollectorClient::new(&queue.collector, queue.envelope.clone(), dns);
         let (running, ended) = watch::channel(());
         let context = Arc::downgrade(context);
-        tasks.spawn(Self { tracer, context, client, _running: running, has_failed: false, not_before: None }.run());
+        tasks.spawn(Self { queue, context, client, _running: running, has_failed: false, not_before: None }.run());
         ended
     }
 
@@ -63,43 +63,42 @@ impl SpanExporter {
             let count = batch.count;
             match self.export(batch).await {
                 Ok(rejected) => {
-                    self.tracer.stats.exported(count.saturating_sub(rejected));
-                    self.tracer.stats.dropped(DropReason::Refused, rejected.min(count));
+                    self.queue.stats.exported(count.saturating_sub(rejected));
+                    self.queue.stats.dropped(DropReason::Refused, rejected.min(count));
                     if std::mem::take(&mut self.has_failed) {
-                        tracing::info!(collector = %self.name(), "the collector takes spans again");
+                        tracing::info!(collector = %self.name(), "the collector takes {} again", self.queue.envelope.items());
                     }
                 }
                 Err(failure) => {
                     let reason = if failure.is_retryable() { DropReason::Unreachable } else { DropReason::Refused };
-                    self.tracer.stats.dropped(reason, count);
+                    self.queue.stats.dropped(reason, count);
                 }
             }
-            self.tracer.buffer.settle();
+            self.queue.buffer.settle();
         }
     }
 
-    /// The next batch, not before the collector wants one; until then spans wait in the buffer.
-    async fn next(&mut self) -> Option<SpanBatch> {
+    /// The next batch, not before the collector wants one; until then items wait in the buffer.
+    async fn next(&mut self) -> Option<ExportBatch> {
         if let Some(not_before) = self.not_before.take() {
             sleep_until(not_before).await;
         }
-        self.tracer.buffer.next().await
+        self.queue.buffer.next().await
     }
 
     /// Sends a batch, again as long as its time lasts and the collector may take it later.
-    async fn export(&mut self, batch: SpanBatch) -> Result<u64, ExportFailure> {
-        let deadline = Instant::now() + self.tracer.buffer.export_timeout();
-        let tracer = Arc::clone(&self.tracer);
-        let collector = &tracer.settings.collector;
-        let message = self.message(collector, &batch).await;
+    async fn export(&mut self, batch: ExportBatch) -> Result<u64, ExportFailure> {
+        let deadline = Instant::now() + self.queue.buffer.export_timeout();
+        let queue = Arc::clone(&self.queue);
+        let message = self.message(&batch).await;
         let mut backoff = RETRY_BACKOFF.0;
         loop {
             let backend = self.backend();
-            let sent = self.client.send(collector, backend.as_ref(), message.clone());
+            let sent = self.client.send(&queue.collector, backend.as_ref(), message.clone());
             let failure = match tokio::time::timeout_at(deadline, sent).await {
                 Ok(Ok(rejected)) => return Ok(rejected),
                 Ok(Err(failure)) => failure,
-                Err(_) => ExportFailure::Late(self.tracer.buffer.export_timeout()),
+                Err(_) => ExportFailure::Late(self.queue.buffer.export_timeout()),
             };
             self.report(&failure);
             if !failure.is_retryable() {
@@ -117,11 +116,11 @@ impl SpanExporter {
     }
 
     /// The request that a batch is sent in, compressed on a thread that serves nobody.
-    async fn message(&self, collector: &Collector, batch: &SpanBatch) -> OtlpMessage {
+    async fn message(&self, batch: &ExportBatch) -> OtlpMessage {
         let mut message = Vec::new();
-        self.tracer.settings.resource.append_request(&mut message, &batch.spans);
-        let protocol = collector.protocol;
-        if !collector.is_compressed {
+        self.queue.envelope.append_request(&mut message, &batch.items);
+        let protocol = self.queue.collector.protocol;
+        if !self.queue.collector.is_compressed {
             return OtlpMessage::new(protocol, message, false);
         }
         let compressed = tokio::task::spawn_blocking(move || match gzip(&message) {
@@ -134,7 +133,7 @@ impl SpanExporter {
 
     /// The backend of the next request, as the configuration has it now.
     fn backend(&self) -> Option<Arc<ClusterState>> {
-        let CollectorTarget::Backends(backends) = &self.tracer.settings.collector.target else { return None };
+        let CollectorTarget::Backends(backends) = &self.queue.collector.target else { return None };
         let runtime = self.context.upgrade()?.runtime.load_full()?;
         runtime.find(subrequest::choose(backends)?).cloned()
     }
@@ -142,12 +141,12 @@ impl SpanExporter {
     /// Reports the first failure after a success.
     fn report(&mut self, failure: &ExportFailure) {
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::warn!(collector = %self.name(), error = %failure, "spans cannot be sent; they are dropped once too many wait");
+            tracing::warn!(collector = %self.name(), error = %failure, "{} cannot be sent; they are dropped once too many wait", self.queue.envelope.items());
         }
     }
 
     fn name(&self) -> String {
-        let collector = &self.tracer.settings.collector;
+        let collector = &self.queue.collector;
         let protocol = match collector.protocol {
             OtlpProtocol::Grpc => "grpc",
             OtlpProtocol::HttpProtobuf => "http/protobuf",

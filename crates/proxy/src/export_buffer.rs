@@ -1,54 +1,54 @@
-//! Spans that wait for the collector: bounded in number and bytes, written by all workers, taken by one task.
+//! Spans or log records that wait for a collector: bounded in number and bytes, written by all workers, taken by one task.
 
 use std::{cell::RefCell, collections::VecDeque, time::Duration};
 
-use pailou_snapshot::SpanBatching;
+use pailou_snapshot::Batching;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{self, Instant},
 };
 
-/// Spans that wait, in bytes. Beyond it spans are dropped and counted: a slow collector never holds a request up.
+/// Items that wait, in bytes. Beyond it items are dropped and counted: a slow collector never holds a request up.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Room for the spans of a request that a thread keeps, in bytes.
+/// Room for the items of a request that a thread keeps, in bytes.
 const MAX_KEPT: usize = 64 << 10;
 
 thread_local! {
-    /// Spans of the request that ends now.
+    /// Items of the request that ends now.
     static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Spans of one request to the collector, encoded.
+/// Items of one request to the collector, encoded.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct SpanBatch {
-    pub(crate) spans: Vec<u8>,
+pub(crate) struct ExportBatch {
+    pub(crate) items: Vec<u8>,
     pub(crate) count: u64,
 }
 
-/// Spans that wait.
-pub(crate) struct SpanBuffer {
-    limits: SpanBatching,
+/// Items that wait.
+pub(crate) struct ExportBuffer {
+    limits: Batching,
     waiting: Mutex<Waiting>,
     wake: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
-    current: SpanBatch,
+    current: ExportBatch,
     /// When the first of `current` came.
     since: Option<Instant>,
-    full: VecDeque<SpanBatch>,
-    /// Spans and bytes of `full`.
+    full: VecDeque<ExportBatch>,
+    /// Items and bytes of `full`.
     full_count: u64,
     full_bytes: usize,
-    /// Spans of the batch that the task sends.
+    /// Items of the batch that the task sends.
     sent_count: u64,
     is_closed: bool,
 }
 
-/// Whether spans were taken.
+/// Whether items were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AppendOutcome {
     /// They wait.
@@ -59,12 +59,12 @@ pub(crate) enum AppendOutcome {
     Closed,
 }
 
-impl SpanBuffer {
-    pub(crate) fn new(limits: SpanBatching) -> Self {
+impl ExportBuffer {
+    pub(crate) fn new(limits: Batching) -> Self {
         Self { limits, waiting: Mutex::default(), wake: Notify::new() }
     }
 
-    /// Appends `count` spans, which `write` encodes, outside of the lock that all workers share.
+    /// Appends `count` items, which `write` encodes, outside of the lock that all workers share.
     pub(crate) fn append(&self, count: u64, write: impl FnOnce(&mut Vec<u8>)) -> AppendOutcome {
         let admitted = self.admit(&self.waiting.lock(), count);
         if admitted != AppendOutcome::Taken {
@@ -78,10 +78,10 @@ impl SpanBuffer {
         })
     }
 
-    /// Whether there is room for `count` spans.
+    /// Whether there is room for `count` items.
     fn admit(&self, waiting: &Waiting, count: u64) -> AppendOutcome {
         let waits = waiting.full_count + waiting.current.count;
-        let bytes = waiting.full_bytes + waiting.current.spans.len();
+        let bytes = waiting.full_bytes + waiting.current.items.len();
         if waiting.is_closed {
             AppendOutcome::Closed
         } else if waits + count > self.limits.max_queue_size as u64 || bytes >= MAX_BYTES {
@@ -99,9 +99,9 @@ impl SpanBuffer {
         if admitted != AppendOutcome::Taken {
             return admitted;
         }
-        waiting.current.spans.extend_from_slice(encoded);
+        waiting.current.items.extend_from_slice(encoded);
         waiting.current.count += count;
-        // The task is woken for the first and for a batch, not for each: a wake-up costs more than a span.
+        // The task is woken for the first and for a batch, not for each: a wake-up costs more than an item.
         let is_first = waiting.since.is_none();
         waiting.since.get_or_insert_with(Instant::now);
         let is_batch = waiting.current.count >= self.limits.max_batch_size as u64;
@@ -116,7 +116,7 @@ impl SpanBuffer {
     }
 
     /// The next batch: full, or as old as it may get. `None` once the buffer is closed and empty.
-    pub(crate) async fn next(&self) -> Option<SpanBatch> {
+    pub(crate) async fn next(&self) -> Option<ExportBatch> {
         loop {
             let due = {
                 let mut waiting = self.waiting.lock();
@@ -126,7 +126,7 @@ impl SpanBuffer {
                 }
                 if let Some(batch) = waiting.full.pop_front() {
                     waiting.full_count -= batch.count;
-                    waiting.full_bytes -= batch.spans.len();
+                    waiting.full_bytes -= batch.items.len();
                     waiting.sent_count = batch.count;
                     return Some(batch);
                 }
@@ -143,7 +143,7 @@ impl SpanBuffer {
         }
     }
 
-    /// Takes no more spans, and lets the task go once it has what waits.
+    /// Takes no more items, and lets the task go once it has what waits.
     pub(crate) fn close(&self) {
         self.waiting.lock().is_closed = true;
         self.wake.notify_one();
@@ -154,7 +154,7 @@ impl SpanBuffer {
         self.waiting.lock().sent_count = 0;
     }
 
-    /// Spans that wait, and those of the batch under way.
+    /// Items that wait, and those of the batch under way.
     pub(crate) fn unsent(&self) -> u64 {
         let waiting = self.waiting.lock();
         waiting.full_count + waiting.current.count + waiting.sent_count
@@ -173,10 +173,10 @@ impl Waiting {
             return;
         }
         // The next will be about as long.
-        let next = SpanBatch { spans: Vec::with_capacity(self.current.spans.len()), count: 0 };
+        let next = ExportBatch { items: Vec::with_capacity(self.current.items.len()), count: 0 };
         let batch = std::mem::replace(&mut self.current, next);
         self.full_count += batch.count;
-        self.full_bytes += batch.spans.len();
+        self.full_bytes += batch.items.len();
         self.full.push_back(batch);
     }
 }
@@ -185,11 +185,11 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn buffer(max_queue_size: usize, max_batch_size: usize) -> SpanBuffer {
-        SpanBuffer::new(SpanBatching { max_queue_size, max_batch_size, ..SpanBatching::default() })
+    fn buffer(max_queue_size: usize, max_batch_size: usize) -> ExportBuffer {
+        ExportBuffer::new(Batching { max_queue_size, max_batch_size, ..Batching::default() })
     }
 
-    fn put(buffer: &SpanBuffer, byte: u8) -> AppendOutcome {
+    fn put(buffer: &ExportBuffer, byte: u8) -> AppendOutcome {
         buffer.append(1, |out| out.push(byte))
     }
 
@@ -200,9 +200,9 @@ mod tests {
             assert_eq!(put(&buffer, byte), AppendOutcome::Taken);
         }
         let begun = Instant::now();
-        assert_eq!(buffer.next().await.unwrap(), SpanBatch { spans: vec![1, 2], count: 2 });
+        assert_eq!(buffer.next().await.unwrap(), ExportBatch { items: vec![1, 2], count: 2 });
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert_eq!(buffer.next().await.unwrap(), SpanBatch { spans: vec![3], count: 1 });
+        assert_eq!(buffer.next().await.unwrap(), ExportBatch { items: vec![3], count: 1 });
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
         assert_eq!(buffer.unsent(), 1, "the last is under way");
         buffer.settle();

@@ -1,0 +1,47 @@
+//! Requests that telemetry is sent in: OTLP's, or those of Envoy's access log service.
+
+use pailou_envoy_proto::access_log::{self, EntryKind, Identifier};
+use pailou_telemetry::export::{Resource, Signal};
+
+/// Kind of a request, and the part of it that all requests of a queue have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Envelope {
+    /// OTLP.
+    Otlp(Signal, Resource),
+    /// `StreamAccessLogs`: each batch is a stream of one message.
+    AccessLogService(EntryKind, Identifier),
+}
+
+impl Envelope {
+    /// The method, as gRPC has it.
+    pub(crate) fn grpc_path(&self) -> &'static str {
+        match self {
+            Self::Otlp(signal, _) => signal.grpc_path(),
+            Self::AccessLogService(..) => access_log::STREAM_PATH,
+        }
+    }
+
+    /// The path over HTTP/1.1, which OTLP alone has.
+    pub(crate) fn http_path(&self) -> &'static str {
+        match self {
+            Self::Otlp(signal, _) => signal.http_path(),
+            Self::AccessLogService(..) => access_log::STREAM_PATH,
+        }
+    }
+
+    /// Its items, for people.
+    pub(crate) fn items(&self) -> &'static str {
+        match self {
+            Self::Otlp(signal, _) => signal.items(),
+            Self::AccessLogService(..) => "access log entries",
+        }
+    }
+
+    /// Appends a request with these items.
+    pub(crate) fn append_request(&self, out: &mut Vec<u8>, items: &[u8]) {
+        match self {
+            Self::Otlp(_, resource) => resource.append_request(out, items),
+            Self::AccessLogService(kind, identifier) => access_log::append_message(out, identifier, *kind, items),
+        }
+    }
+}
