@@ -24,6 +24,8 @@ pub struct Sample {
     pub labels: BTreeMap<String, String>,
     /// Its value.
     pub value: f64,
+    /// Trace and value of its exemplar.
+    pub exemplar: Option<(String, f64)>,
 }
 
 /// The metrics of an admin endpoint, which keep to every rule.
@@ -129,12 +131,29 @@ fn parse_sample(line: &str) -> Result<Sample, String> {
         Some(rest) => parse_labels(rest)?,
         None => (BTreeMap::new(), rest),
     };
-    let value = rest.strip_prefix(' ').ok_or("no space before the value")?;
+    let rest = rest.strip_prefix(' ').ok_or("no space before the value")?;
+    let (value, exemplar) = match rest.split_once(" # {") {
+        Some((value, exemplar)) => (value, Some(parse_exemplar(name, exemplar)?)),
+        None => (rest, None),
+    };
     let value = match value {
         "+Inf" => f64::INFINITY,
         number => number.parse().map_err(|_| "no number")?,
     };
-    Ok(Sample { name: name.to_owned(), labels, value })
+    Ok(Sample { name: name.to_owned(), labels, value, exemplar })
+}
+
+/// The exemplar of a bucket: its trace and its value.
+fn parse_exemplar(name: &str, text: &str) -> Result<(String, f64), String> {
+    if !name.ends_with("_bucket") {
+        return Err("an exemplar, and no bucket".to_owned());
+    }
+    let (labels, rest) = parse_labels(text)?;
+    let mut numbers = rest.strip_prefix(' ').ok_or("no space before an exemplar's value")?.split(' ').map(str::parse::<f64>);
+    let (Some(Ok(value)), Some(Ok(_)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+        return Err("an exemplar is no value and time".to_owned());
+    };
+    Ok((labels.get("trace_id").ok_or("an exemplar without a trace")?.clone(), value))
 }
 
 /// Labels up to the closing brace, and what follows.

@@ -312,6 +312,7 @@ impl Proxy {
             // Writing to a string does not fail; say so in the format all the same.
             let _ = writeln!(out, "# incomplete");
         }
+        self.context.metrics.add_exemplars(out);
     }
 
     /// Explains a request as it would be served now, as JSON. `None` before the first configuration.

@@ -4,6 +4,7 @@ mod bounded;
 mod by_model;
 mod by_route;
 mod durations;
+mod exemplars;
 mod figures;
 mod gen_ai;
 mod http_names;
@@ -32,6 +33,7 @@ pub use self::figures::{ModelFigures, ModelTotals, RequestTotals, RuleFigures};
 use self::{
     by_model::ByModel,
     by_route::ByRoute,
+    exemplars::Exemplars,
     gen_ai::GenAiCollector,
     http_names::HttpNamesCollector,
     http_series::HttpSeries,
@@ -77,6 +79,7 @@ pub struct Metrics {
     pub(crate) refused_connections: Counter,
     requests: Arc<ByRoute<Requests>>,
     models: Arc<ByModel>,
+    exemplars: Exemplars,
     /// Time that requests spent in the gateway itself.
     overhead: Arc<WorkTimings>,
     /// Requests and attempts, for names that tell more of them.
@@ -121,6 +124,7 @@ impl Metrics {
             refused_connections: Counter::default(),
             requests: Arc::default(),
             models: Arc::default(),
+            exemplars: Exemplars::default(),
             overhead: Arc::default(),
             http: Arc::default(),
             names,
@@ -218,6 +222,15 @@ impl Metrics {
         };
         self.requests.with(&rule.route, |series| series.settle(record, duration));
         self.models.settle(record, duration);
+        if let Some(trace) = record.trace.as_ref().filter(|trace| trace.kept.is_some()) {
+            requests::note(&self.exemplars, record, duration, trace.trace_id);
+            gen_ai::note(&self.exemplars, record, duration, trace.trace_id);
+        }
+    }
+
+    /// Adds exemplars to metrics in OpenMetrics' format.
+    pub(crate) fn add_exemplars(&self, text: &mut String) {
+        self.exemplars.add_to(text);
     }
 
     /// Counts a model call that goes to an endpoint now, for names that tell how many are under way.

@@ -1,10 +1,12 @@
 //! Metrics: one series for each thing that they tell of, in a form that Prometheus can read.
 
 use pailou_e2e::client::{Call, Connection};
+use pailou_e2e::collector::Collector;
 use pailou_e2e::exposition::{self, Format, Sample};
 use pailou_e2e::gateway::Setup;
 use pailou_e2e::picker::Picker;
-use pailou_e2e::{objects, wait};
+use pailou_e2e::python::Python;
+use pailou_e2e::{limit_store, objects, wait};
 use pailou_sim::{Config, Sim};
 use serde_json::{Value, json};
 
@@ -222,6 +224,52 @@ async fn dashboards_of_envoy_gateway_and_of_ack_find_their_names() {
     let call = [("gen_ai_operation_name", "chat"), ("gen_ai_request_model", "qwen"), ("gen_ai_response_model", "qwen")];
     assert_eq!(of("gen_ai_client_operation_duration_count", &[&call[..], &[("gen_ai_error_type", "")]].concat()), 1.0);
     assert_eq!(of("gen_ai_client_operation_duration_count", &[&call[..], &[("gen_ai_error_type", "4xx")]].concat()), 1.0);
+}
+
+#[tokio::test]
+async fn every_series_under_every_name_is_read_by_the_parser_of_prometheus_own_client() {
+    let Some(python) = Python::with(&["prometheus_client.openmetrics.parser"]) else { return };
+    let collector = Collector::start().await;
+    let engine = engine(Config::new("a", ["qwen"])).await;
+    let mut list = vec![objects::gateway(), objects::route("r", everything_to(objects::to_pool("qwen")))];
+    list.extend(pool_of("qwen", &[&engine]));
+    list[2]["metadata"]["annotations"] = json!({"pailou.dev/queueing": "true"});
+    let names = ["--metric-names", "inference-pool,inference-objective,inference-extension,llm-d,http,envoy-gateway,ack"];
+    let setup = Setup::with(list).args(names).env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
+    let gateway = setup.env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").serve().await;
+    let traced = |call: Call| call.header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(traced(Call::chat_stream("qwen", "hello", 5)).send(gateway.http()).await.status, 200);
+    assert_eq!(Call::chat("no \"model\" of \\ this } name", "hello").send(gateway.http()).await.status, 404);
+    let ended = "pailou_request_duration_seconds_count";
+    scraped(gateway.admin(), |samples| named(samples, ended).map(|it| it.value).sum::<f64>() == 2.0).await;
+
+    let text = exposition::of(gateway.admin()).await;
+    let directory = limit_store::directory();
+    let file = directory.join("metrics");
+    std::fs::write(&file, &text).unwrap();
+    let read = python.run("openmetrics.py", &[file.to_str().unwrap()]).await;
+    std::fs::remove_dir_all(directory).unwrap();
+    let read: Vec<Value> = read.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ours = exposition::parse(Format::OpenMetrics, &text).unwrap();
+    assert_eq!(read.len(), ours.len());
+    for (sample, other) in ours.iter().zip(&read) {
+        assert_eq!((json!(sample.name), json!(sample.labels)), (other["name"].clone(), other["labels"].clone()));
+    }
+    let with_trace = |name: &str| {
+        let bucket = format!("{name}_bucket");
+        let traces = ours.iter().filter(|it| it.name == bucket).filter_map(|it| Some((it.exemplar.clone()?, it.value)));
+        traces.filter(|((trace, _), count)| trace == "0af7651916cd43dd8448eb211c80319c" && *count > 0.0).count()
+    };
+    for name in ["pailou_request_duration_seconds", "pailou_time_to_first_token_seconds"] {
+        assert_eq!(with_trace(name), 1, "{name}");
+    }
+    for name in ["gen_ai_server_request_duration_seconds", "gen_ai_server_time_to_first_token_seconds"] {
+        assert_eq!(with_trace(name), 1, "{name}");
+    }
+    assert_eq!(
+        read.iter().filter(|sample| !sample["exemplar"].is_null()).count(),
+        ours.iter().filter(|it| it.exemplar.is_some()).count()
+    );
 }
 
 #[tokio::test]

@@ -88,6 +88,11 @@ impl ByModel {
         self.0.with(&name, || name.to_key(), |series| series.settle(record, duration));
     }
 
+    /// The labels of a request's model.
+    pub(super) fn key_of(record: &RequestRecord) -> Option<ModelKey> {
+        ModelName::of(record).map(|name| name.to_key())
+    }
+
     /// Counts a request that goes to an endpoint now, until the guard is dropped.
     pub(super) fn begin(&self, record: &RequestRecord) -> Option<RunningCall> {
         let name = ModelName::of(record)?;

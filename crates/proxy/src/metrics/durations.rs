@@ -9,7 +9,7 @@ use pailou_telemetry::metric_table::Distribution;
 
 /// Upper bounds of the buckets: 1.25 ms, and twice the one before, up to 655 s. What took longer has a bucket of its own. All bounds that
 /// OpenTelemetry advises for durations of model calls, 10 ms to 81.92 s, are among them.
-const BOUNDS: usize = 20;
+pub(super) const BOUNDS: usize = 20;
 const FIRST_NANOS: u64 = 1_250_000;
 
 /// Durations in buckets that double. There may be one for each of thousands of rules, and each request counts in it: 176 bytes in one
@@ -30,7 +30,7 @@ impl Durations {
 }
 
 /// The first bucket whose bound is not below it.
-fn bucket(nanos: u64) -> usize {
+pub(super) fn bucket(nanos: u64) -> usize {
     let begun = nanos.saturating_sub(1) / FIRST_NANOS;
     ((u64::BITS - begun.leading_zeros()) as usize).min(BOUNDS)
 }

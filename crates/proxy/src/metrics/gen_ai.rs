@@ -1,15 +1,23 @@
 //! Metrics of model calls under the names of OpenTelemetry's conventions for generative AI, as Prometheus has them. Names beyond the
 //! conventions' (`gen_ai_original_model`, further types of tokens) are Agent Router's.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use pailou_telemetry::metric_table::{Distribution, histograms};
+use pailou_telemetry::{
+    ids::TraceId,
+    metric_table::{Distribution, histograms},
+};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
     by_model::{ByModel, ModelKey},
-    model_series::ModelSeries,
+    exemplars::Exemplars,
+    model_series::{FAILURES, ModelSeries, failure},
 };
+use crate::request_record::RequestRecord;
+
+const DURATION: &str = "gen_ai_server_request_duration_seconds";
+const FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
 
 type Labels<'a> = [(&'static str, &'a str); 5];
 
@@ -34,14 +42,10 @@ impl Collector for GenAiCollector {
             std::iter::once((labels(key, ("error_type", "")), series.succeeded())).chain(failed)
         });
         let help = "From a model call's head to its response's end";
-        histograms(&mut encoder, "gen_ai_server_request_duration_seconds", help, rows)?;
+        histograms(&mut encoder, DURATION, help, rows)?;
         type Read = fn(&ModelSeries) -> Distribution;
         let plain: [(&str, &str, Read); 2] = [
-            (
-                "gen_ai_server_time_to_first_token_seconds",
-                "From a model call's head to the first content of its response",
-                ModelSeries::first_content,
-            ),
+            (FIRST_TOKEN, "From a model call's head to the first content of its response", ModelSeries::first_content),
             (
                 "gen_ai_server_time_per_output_token_seconds",
                 "Time of each output token after the first, of streamed responses",
@@ -61,6 +65,16 @@ impl Collector for GenAiCollector {
             histograms(&mut encoder, "gen_ai_client_operation_duration", help, rows)?;
         }
         Ok(())
+    }
+}
+
+/// Notes a request whose trace is kept as an example of its model's times.
+pub(super) fn note(exemplars: &Exemplars, record: &RequestRecord, duration: Duration, trace_id: TraceId) {
+    let Some(key) = ByModel::key_of(record) else { return };
+    let kind = failure(record).map_or("", |failure| FAILURES[failure]);
+    exemplars.observe(DURATION, &labels(&key, ("error_type", kind)), trace_id, duration);
+    if let Some(after) = record.content_after {
+        exemplars.observe(FIRST_TOKEN, &model_labels(&key), trace_id, after);
     }
 }
 

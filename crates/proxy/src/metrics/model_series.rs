@@ -38,12 +38,9 @@ pub(super) struct ModelSeries {
 impl ModelSeries {
     /// Counts a request that has ended after `duration`.
     pub(super) fn settle(&self, record: &RequestRecord, duration: Duration) {
-        match record.status.map(|status| status.as_u16() / 100) {
-            Some(1..=3) => self.succeeded.observe(duration),
-            class => {
-                let failure = class.map_or(0, |class| if class == 4 { 1 } else { 2 });
-                self.failed.get_or_init(Box::default)[failure].observe(duration);
-            }
+        match failure(record) {
+            None => self.succeeded.observe(duration),
+            Some(failure) => self.failed.get_or_init(Box::default)[failure].observe(duration),
         }
         self.request_bytes.observe(record.request_bytes);
         self.response_bytes.observe(record.response_bytes);
@@ -101,6 +98,14 @@ impl ModelSeries {
     /// Time of the whole request for each output token.
     pub(super) fn per_token(&self) -> Distribution {
         sum([&self.per_token].into_iter())
+    }
+}
+
+/// The kind of a failed request, of [`FAILURES`].
+pub(super) fn failure(record: &RequestRecord) -> Option<usize> {
+    match record.status.map(|status| status.as_u16() / 100) {
+        Some(1..=3) => None,
+        class => Some(class.map_or(0, |class| if class == 4 { 1 } else { 2 })),
     }
 }
 
