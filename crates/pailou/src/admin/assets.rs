@@ -59,6 +59,7 @@ static ASSETS: &[Asset] = assets![
     "pools.js",
     "rates.js",
     "receipt.js",
+    "requests-table.js",
     "requests.js",
     "router.js",
     "routes.js",

@@ -20,7 +20,7 @@ export async function send(trial, place, signal) {
   const start = performance.now();
   const told = { status: '', first: null, pieces: 0, id: '' };
   const say = (end) => replace(facts, h('strong', {}, told.status), told.first !== null && ` · first token after ${millis(told.first)}`, told.pieces > 1 && ` · ${several(told.pieces, 'piece')}`,
-    end && ` · ${end} after ${millis(performance.now() - start)}`, told.id && [' · ', h('a', { href: link('requests', { id: told.id }) }, 'why it went where it went')]);
+    end && ` · ${end} after ${millis(performance.now() - start)}`, told.id && [' · ', h('a', { href: link('requests', { id: told.id }) }, 'its receipt')]);
   const first = () => { told.first ??= performance.now() - start; };
   const seen = (piece) => {
     if (piece.reasoning) {

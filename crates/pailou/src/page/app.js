@@ -19,7 +19,7 @@ const $ = (id) => document.getElementById(id);
 const store = new Store();
 const badge = h('sup', {});
 const links = VIEWS.map(([id, name]) => h('a', { href: link(id), id: `view-${id}` }, name));
-/** Address that each view had when it was left: a click on its name leads back to it. */
+/** Address that each view had when it was left: a click on its name leads back to it, a further click to the whole view. */
 const left = {};
 let shown = { view: '', id: '', stop: null };
 
@@ -55,7 +55,10 @@ function show() {
 
 function leave() {
   left[shown.view] = shown.id ? link(shown.view) : location.hash;
-  for (const [at, each] of links.entries()) each.setAttribute('href', left[VIEWS[at][0]] ?? link(VIEWS[at][0]));
+  for (const [at, each] of links.entries()) {
+    const [view] = VIEWS[at];
+    each.setAttribute('href', view === shown.view && !shown.id ? link(view) : (left[view] ?? link(view)));
+  }
 }
 
 const WORDS = { wait: 'connecting', live: 'live', paused: 'paused', gone: 'no answer', token: 'token wanted', forbidden: 'refused', busy: 'too many viewers', missing: 'no samples', refused: 'refused' };
@@ -70,14 +73,14 @@ function tell({ state, refusal, last }) {
     replace($('notice'), refusal && noticeOf(refusal));
     told = state;
   }
-  $('pause').setAttribute('aria-pressed', state === 'paused');
-  write($('pause'), state === 'paused' ? 'Go on' : 'Pause');
+  $('pause').setAttribute('aria-pressed', store.isPaused);
+  write($('pause'), store.isPaused ? 'Go on' : 'Pause');
   $('pause').disabled = state !== 'paused' && state !== 'live';
   if (!last) return;
   write($('instance'), `${last.name} · ${last.version} · up ${seconds(last.uptimeSeconds)}${last.ready ? '' : ' · not ready'}`);
   const count = last.problems ? String(last.problems) : '';
-  if (badge.textContent === count) return;
-  write(badge, count);
+  if ((badge.firstChild?.textContent ?? '') === count) return;
+  replace(badge, count && [count, h('span', { class: 'unseen' }, ' with problems')]);
   links[1].title = count && `${count} objects have a failing condition or ignored fields`;
 }
 

@@ -8,8 +8,8 @@ const SPAN = 300;
 const MAX_GAP = 15;
 const PAD = { left: 52, right: 10, top: 8, bottom: 20 };
 
-/** Makes a chart. Lines: `id` (a field of the points), `name`, `kind` (its class). `format` writes a value. */
-export function timeChart({ label, note, lines, format, height = 150 }) {
+/** Makes a chart. Lines: `id` (a field of the points), `name`, `kind` (its class). `format` writes a value, `axis` those of the axis. */
+export function timeChart({ label, note, lines, format, axis = format, height = 150 }) {
   const picture = s('svg', { height, 'aria-hidden': 'true', focusable: 'false' });
   const values = lines.map(() => h('output', { class: 'value' }));
   const legend = h('p', { class: 'legend' }, lines.map((line, at) => h('span', { class: `key ${line.kind}` }, h('span', { class: 'swatch', 'aria-hidden': 'true' }), `${line.name} `, values[at])));
@@ -31,7 +31,7 @@ export function timeChart({ label, note, lines, format, height = 150 }) {
     const y = (value) => PAD.top + (1 - value / top) * (height - PAD.top - PAD.bottom);
     const parts = [0, 0.5, 1].map((share) => [
       s('line', { class: 'grid', x1: PAD.left, x2: width - PAD.right, y1: y(share * top), y2: y(share * top) }),
-      s('text', { class: 'tick end', x: PAD.left - 6, y: y(share * top) + 4 }, share ? format(share * top) : '0'),
+      s('text', { class: 'tick end', x: PAD.left - 6, y: y(share * top) + 4 }, share ? axis(share * top) : '0'),
     ]);
     for (const minute of [5, 4, 3, 2, 1, 0]) {
       const at = PAD.left + (1 - (minute * 60) / SPAN) * (width - PAD.left - PAD.right);
@@ -52,7 +52,7 @@ export function timeChart({ label, note, lines, format, height = 150 }) {
     const point = points[cursor ?? points.length - 1];
     const said = read(point).map((value) => (value === null || value === undefined ? NONE : format(value)));
     said.forEach((text, at) => write(values[at], text));
-    write(when, cursor === null || !point ? '' : clock(point.t * 1000));
+    write(when, cursor !== null && point ? clock(point.t * 1000) : points.length < 10 ? 'begins now' : '');
     const ago = point ? Math.round(points.at(-1).t - point.t) : 0;
     plot.setAttribute('aria-valuenow', -ago);
     plot.setAttribute('aria-valuetext', `${ago ? `${ago} s ago` : 'now'}: ${lines.map((line, at) => `${line.name} ${said[at]}`).join(', ')}`);

@@ -23,6 +23,9 @@ export function short(value) {
   return size >= 100 || Number.isInteger(value) ? whole.format(value) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
+/** A number a second: of three digits, whole numbers too, so that a column of them is even. */
+export const perSecond = (value) => (known(value) && value > 0 && value < 100 ? value.toFixed(value < 10 ? 2 : 1) : short(value));
+
 /** A duration, given in seconds. */
 export function seconds(value) {
   if (!known(value)) return NONE;

@@ -5,7 +5,8 @@ import { NONE, clock } from './format.js';
 
 const COLUMNS = 60;
 const STEP = 5;
-const ROW = 20;
+/** Height of a row in pixels; rows of many engines are low, and only the cursor names them. */
+const heightOf = (rows) => (rows <= 40 ? 20 : rows <= 120 ? 8 : 3);
 
 /** Makes a heat map. `label` names it, `format` writes a value. */
 export function heatMap({ label, format }) {
@@ -22,7 +23,8 @@ export function heatMap({ label, format }) {
   function draw() {
     if (!width) return;
     const ratio = devicePixelRatio || 1;
-    const height = Math.max(1, grid.rows.length) * ROW;
+    const row = heightOf(grid.rows.length);
+    const height = Math.max(1, grid.rows.length) * row;
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     canvas.style.setProperty('block-size', `${height}px`);
@@ -31,22 +33,23 @@ export function heatMap({ label, format }) {
     const style = getComputedStyle(element);
     const [cold, hot, edge] = ['--cold', '--hot', '--ink'].map((name) => style.getPropertyValue(name).trim());
     const cell = width / COLUMNS;
-    for (const [row, { values }] of grid.rows.entries()) {
+    const gap = row > 8 ? 2 : row > 3 ? 1 : 0;
+    for (const [at, { values }] of grid.rows.entries()) {
       for (const [column, value] of values.entries()) {
         if (value === null) continue;
         paint.globalAlpha = 1;
         paint.fillStyle = cold;
-        paint.fillRect(column * cell, row * ROW, cell - 1, ROW - 2);
+        paint.fillRect(column * cell, at * row, cell - 1, row - gap);
         paint.globalAlpha = Math.max(0, Math.min(1, value / grid.top));
         paint.fillStyle = hot;
-        paint.fillRect(column * cell, row * ROW, cell - 1, ROW - 2);
+        paint.fillRect(column * cell, at * row, cell - 1, row - gap);
       }
     }
     if (!cursor) return say();
     paint.globalAlpha = 1;
     paint.strokeStyle = edge;
     paint.lineWidth = 2;
-    paint.strokeRect(cursor.column * cell, cursor.row * ROW, cell - 1, ROW - 2);
+    paint.strokeRect(cursor.column * cell, cursor.row * row, cell - 1, row - gap);
     say();
   }
 
@@ -67,7 +70,7 @@ export function heatMap({ label, format }) {
 
   plot.addEventListener('pointermove', (event) => {
     const box = canvas.getBoundingClientRect();
-    move(Math.floor((event.clientY - box.top) / ROW), Math.floor(((event.clientX - box.left) / box.width) * COLUMNS));
+    move(Math.floor((event.clientY - box.top) / heightOf(grid.rows.length)), Math.floor(((event.clientX - box.left) / box.width) * COLUMNS));
   });
   const leave = () => {
     cursor = null;
@@ -94,21 +97,26 @@ export function heatMap({ label, format }) {
     update(samples, pool, read, top) {
       grid = gridOf(samples, pool, read);
       grid.top = top ?? Math.max(1e-9, ...grid.rows.flatMap((row) => row.values.map((value) => value ?? 0)));
-      replace(names, grid.rows.map((row) => h('li', { title: row.name }, row.name)));
+      names.hidden = heightOf(grid.rows.length) < 20;
+      replace(names, !names.hidden && grid.rows.map((row) => h('li', { title: row.name }, row.name)));
       replace(scale, h('span', {}, format(0)), h('span', { class: 'ramp', 'aria-hidden': 'true' }), h('span', {}, format(grid.top)));
       draw();
     },
   };
 }
 
+/** Number of the five seconds that a time is in: [`Store`] keeps pools once in each. */
+const stepOf = (time) => Math.floor(Date.parse(time) / 1000 / STEP);
+
 function gridOf(samples, pool, read) {
-  const end = Date.parse(samples.at(-1)?.at ?? 0);
-  const chosen = Array(COLUMNS).fill(null);
+  const last = stepOf(samples.at(-1)?.at ?? 0);
+  const newest = Array(COLUMNS).fill(null);
   for (const sample of samples) {
-    const column = COLUMNS - 1 - Math.floor((end - Date.parse(sample.at)) / 1000 / STEP);
-    if (column >= 0) chosen[column] = new Map(sample.pools.find((each) => each.name === pool.name)?.endpoints.map((each) => [each.address, each]));
+    const column = COLUMNS - 1 - (last - stepOf(sample.at));
+    if (column >= 0 && sample.pools) newest[column] = sample.pools.find((each) => each.name === pool.name);
   }
-  const times = chosen.map((_, column) => end - (COLUMNS - 1 - column) * STEP * 1000);
+  const chosen = newest.map((found) => found && new Map(found.endpoints.map((each) => [each.address, each])));
+  const times = chosen.map((_, column) => (last - (COLUMNS - 1 - column)) * STEP * 1000);
   const rows = pool.endpoints.map((endpoint) => ({
     name: endpoint.name,
     values: chosen.map((engines, column) => {

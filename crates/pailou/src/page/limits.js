@@ -16,7 +16,7 @@ export function limits({ root, query, announce, signal }) {
   const inputs = [['rule', 'Rule'], ['client', 'Client']].map(([id, name]) => {
     const input = h('input', { type: 'search', id, value: asked[id], placeholder: 'part of it', autocomplete: 'off', spellcheck: 'false' });
     input.addEventListener('input', debounce(200, () => set({ [id]: input.value.trim(), offset: '0' })));
-    return { id, input, element: h('span', { class: 'row' }, h('label', { for: id }, name), input) };
+    return { id, input, element: h('span', { class: 'row field' }, h('label', { for: id }, name), input) };
   });
   const found = h('p', { class: 'found' });
   const failure = h('div');
@@ -60,7 +60,7 @@ export function limits({ root, query, announce, signal }) {
 }
 
 const counterTable = (sort, onSort) => table({
-  label: 'Counters of limits', key: (row) => `${row.rule}\n${row.client}\n${row.windowSeconds}\n${row.limit}`, sort, onSort, rowClass: (row) => (used(row) >= 1 ? 'failed' : ''),
+  label: 'Counters of limits', key: (row) => `${row.rule}\n${row.client}\n${row.windowSeconds}\n${row.limit}`, sort, onSort, rowClass: (row) => (used(row) >= 1 ? 'failed-client' : ''),
   empty: () => h('div', {}, h('p', {}, h('strong', {}, 'Nobody has spent anything.')), h('p', {}, 'A counter appears with the first request that a limit counts. A BackendTrafficPolicy with rateLimit sets limits of requests, tokens or money: docs/guides/virtual-keys.md.')),
   columns: [
     { id: 'client', name: 'Client', head: true, value: (row) => row.client, text: (row) => row.client || 'everybody' },

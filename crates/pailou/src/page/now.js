@@ -3,7 +3,7 @@
 import { timeChart } from './chart.js';
 import { copyButton, h, replace, write } from './dom.js';
 import { FAULTS } from './flags.js';
-import { NONE, count, dollars, percent, seconds, short } from './format.js';
+import { NONE, count, dollars, perSecond, percent, seconds, short } from './format.js';
 import { countRows, countTable, flagTable, gatewayTable, modelRows, modelTable } from './overview-tables.js';
 import { before, growth } from './rates.js';
 import { link } from './router.js';
@@ -34,9 +34,9 @@ export function now({ root, store, signal }) {
 /** Parts of a gateway. */
 function gatewayPart(place) {
   const figures = figuresOf();
-  const traffic = timeChart({ label: 'Requests', note: 'a second', format: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
+  const traffic = timeChart({ label: 'Requests', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
   const first = timeChart({ label: 'Time to first token', format: seconds, lines: [{ id: 'p95', name: 'p95', kind: 'slow' }, { id: 'p50', name: 'median', kind: 'all', area: true }] });
-  const tokens = timeChart({ label: 'Tokens', note: 'a second', format: short, lines: [{ id: 'input', name: 'in', kind: 'slow' }, { id: 'output', name: 'out', kind: 'all', area: true }] });
+  const tokens = timeChart({ label: 'Tokens', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'input', name: 'in', kind: 'slow' }, { id: 'output', name: 'out', kind: 'all', area: true }] });
   const [faults, flags, models, hint] = [faultsOf(), flagTable(), modelTable(), h('div')];
   replace(place, hint, figures.element, h('section', { class: 'charts' }, traffic.element, first.element, tokens.element),
     h('section', { class: 'columns' }, h('div', {}, h('h2', {}, 'Errors by cause'), faults.element, flags.element), h('div', {}, h('h2', {}, 'Models'), models.element)));
@@ -55,7 +55,7 @@ function otherPart(place) {
   const [unknown, facts] = [h('p', { class: 'note' }), h('p')];
   const gateways = gatewayTable();
   const counts = countTable('Counts', 'Outcome');
-  const traffic = timeChart({ label: 'Requests', note: 'a second', format: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
+  const traffic = timeChart({ label: 'Requests', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
   const parts = [gateways.element, h('section', { class: 'charts' }, traffic.element), h('section', {}, counts.element)];
   replace(place, facts, parts, unknown);
   return (last, points) => {
@@ -71,13 +71,13 @@ function otherPart(place) {
 
 function figuresOf() {
   const list = [
-    ['Requests/s', (sample, point) => short(point?.requests)],
+    ['Requests/s', (sample, point) => perSecond(point?.requests)],
     ['Under way', (sample) => count(sample.requests.active)],
     ['Waiting', (sample) => count(sample.queue?.waiting), (sample) => (sample.queue?.waiting ? `oldest ${seconds(sample.queue.oldestWaitSeconds)}` : '')],
     ['First token, median', (sample, point) => seconds(point?.p50), (sample, point) => `p95 ${seconds(point?.p95)}`],
     ['Pailou adds, median', (sample, point) => seconds(point?.own50), (sample, point) => `p95 ${seconds(point?.own95)}`],
     ['Failed', (sample, point) => failed(point, 'failed'), (sample, point) => (point?.client ? `${failed(point, 'client')} by clients` : '')],
-    ['Tokens out/s', (sample, point) => short(point?.output)],
+    ['Tokens out/s', (sample, point) => perSecond(point?.output)],
     ['Spent since start', (sample) => dollars(sample.costUsd || null)],
   ];
   const cells = list.map(([name, read, more]) => ({ read, more, value: h('dd'), note: h('dd', { class: 'note' }), name }));

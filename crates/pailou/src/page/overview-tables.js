@@ -3,7 +3,7 @@
 import { conditionChips } from './conditions.js';
 import { h } from './dom.js';
 import { FAULTS, faultOf, flagWords } from './flags.js';
-import { NONE, count, seconds, short } from './format.js';
+import { NONE, count, perSecond, seconds } from './format.js';
 import { growth, rate } from './rates.js';
 import { link } from './router.js';
 import { table } from './table.js';
@@ -40,12 +40,12 @@ export const modelTable = () => table({
   label: 'Models in the last minute', key: ({ model }) => nameOf(model), empty: h('p', {}, 'No model has been called yet.'), sort: { by: 'requests', down: true },
   columns: [
     { id: 'model', name: 'Model', head: true, value: (row) => row.model.model, text: ({ model }) => nameOf(model), node: ({ model }) => [h('a', { href: link('requests', { query: { model: model.model } }) }, model.model), otherName(model) && h('span', { class: 'note' }, `sent as ${otherName(model)}`)] },
-    { id: 'requests', name: 'Requests/s', number: true, value: (row) => row.requests, text: (row) => short(row.requests) },
+    { id: 'requests', name: 'Requests/s', number: true, value: (row) => row.requests, text: (row) => perSecond(row.requests) },
     { id: 'refused', name: '4xx', wide: true, number: true, value: (row) => row.refused, text: (row) => count(row.refused) },
     { id: 'failed', name: '5xx', number: true, value: (row) => row.failed, text: (row) => count(row.failed) },
     { id: 'ttft', name: 'First token', title: 'mean of the last minute', number: true, value: (row) => row.ttft, text: (row) => seconds(row.ttft) },
-    { id: 'input', name: 'Tokens in/s', wide: true, number: true, value: (row) => row.input, text: (row) => short(row.input) },
-    { id: 'output', name: 'out/s', wide: true, number: true, value: (row) => row.output, text: (row) => short(row.output) },
+    { id: 'input', name: 'Tokens in/s', wide: true, number: true, value: (row) => row.input, text: (row) => perSecond(row.input) },
+    { id: 'output', name: 'out/s', wide: true, number: true, value: (row) => row.output, text: (row) => perSecond(row.output) },
   ],
 });
 

@@ -24,7 +24,7 @@ export function pools({ root, query, store, signal }) {
   const list = h('div');
   const chooser = h('select', { id: 'pool', onchange: () => set({ pool: chooser.value }) });
   const figures = Object.entries(FIGURES).map(([id, [name]]) => h('button', { type: 'button', onclick: () => set({ figure: id }) }, name));
-  const tools = h('div', { class: 'tools' }, h('label', { for: 'pool' }, 'Pool'), chooser, h('span', { class: 'label', id: 'figure-name' }, 'Heat map of'), h('div', { class: 'switch', role: 'group', 'aria-labelledby': 'figure-name' }, figures));
+  const tools = h('div', { class: 'tools' }, h('span', { class: 'row field' }, h('label', { for: 'pool' }, 'Pool'), chooser), h('span', { class: 'row' }, h('span', { class: 'label', id: 'figure-name' }, 'Heat map of'), h('div', { class: 'switch', role: 'group', 'aria-labelledby': 'figure-name' }, figures)));
   replace(root, h('h1', { class: 'unseen' }, 'Pools'), tools, list);
 
   function set(changes) {
@@ -54,7 +54,7 @@ export function pools({ root, query, store, signal }) {
         places.set(pool.name, place);
         list.append(place.element);
       }
-      places.get(pool.name).update(pool, past?.pools.find((each) => each.name === pool.name), samples, asked.figure);
+      places.get(pool.name).update(pool, past?.pools?.find((each) => each.name === pool.name), samples, asked.figure);
     }
     if (!shown.length) replace(list, h('div', { class: 'empty' }, h('p', {}, h('strong', {}, known.length ? 'No pool of this name.' : 'There is no InferencePool.')), h('p', {}, 'An InferencePool is a set of engines among which Pailou picks by load and cache. docs/concepts/endpoint-selection.md tells more; examples/prefix-cache.yaml has one.')));
     else list.querySelector(':scope > .empty')?.remove();
@@ -128,10 +128,10 @@ function engineTable(pool, sort, onSort) {
     empty: h('p', {}, 'No engine: no pod matches the selector of the pool, or none is ready.'),
     columns: [
       { id: 'name', name: 'Engine', head: true, kind: 'keep', value: ({ endpoint }) => endpoint.name, text: ({ endpoint }) => `${endpoint.name} ${endpoint.address} ${endpoint.role}`, node: ({ endpoint }) => [endpoint.name, h('span', { class: 'note' }, [endpoint.address, endpoint.role].filter(Boolean).join(', '))] },
-      { id: 'state', name: 'State', value: ({ endpoint }) => endpoint.state, text: ({ endpoint }) => `${endpoint.state} ${endpoint.problem ?? ''}`, node: stateOf },
+      { id: 'state', name: 'State', kind: 'state-cell', value: ({ endpoint }) => endpoint.state, text: ({ endpoint }) => `${endpoint.state} ${endpoint.problem ?? ''}`, node: stateOf },
       figure('waiting', 'Waiting'), figure('running', 'Running'),
       figure('kv', 'KV cache', percent, { kind: 'barred', node: withBar(kv, (row) => percent(kv(row)), (row) => (kv(row) > 0.9 ? 'high' : '')) }),
-      figure('inFlight', 'Sent, unanswered', count, { wide: true, title: 'requests of this gateway under way at the engine' }),
+      figure('inFlight', 'In flight', count, { wide: true, title: 'requests of this gateway under way at the engine' }),
       { id: 'share', name: 'Picks', title: 'share of the last minute', number: true, kind: 'barred', value: (row) => row.share, text: (row) => `${percent(row.share)} ${row.picks}`, node: withBar((row) => row.share, (row) => percent(row.share)) },
       { id: 'predicted', name: 'Hits expected', title: 'prompt tokens of the last minute', number: true, value: (row) => row.predicted, text: (row) => count(row.predicted) },
       { id: 'cached', name: 'Hits found', title: 'prompt tokens of the last minute', number: true, kind: 'barred', value: (row) => row.cached, text: (row) => `${count(row.cached)} ${row.predicted}`, node: withBar((row) => share(row.cached, Math.max(row.predicted, row.cached)), (row) => count(row.cached)) },

@@ -35,7 +35,7 @@ function pictureOf(it) {
       h('p', { class: 'note' }, [it.request_id, clock(it.time), it.host, it.listener, KEPT[it.kept] ?? it.kept].filter(Boolean).join(' · '))),
     it.flag && h('p', { class: `trouble ${faultOf(it.flag)}` }, h('strong', {}, `${it.flag}: ${flagWords(it.flag)}. `), `Cause: ${FAULTS[faultOf(it.flag)][0].toLowerCase()}. `, it.detail),
     part('Time', timeline(it)),
-    it.pick && part('Choice of the endpoint', pickOf(it.pick)),
+    it.pick && part('Choice of the endpoint', pickOf(it.pick, it.attempts)),
     h('div', { class: 'columns' }, part('Rule', ruleOf(it.rule)), h('div', {}, part('Tokens', tokensOf(it)), part('Filters and policies', policiesOf(it)))),
     rawOf(it));
 }
@@ -54,8 +54,9 @@ function storyOf(it) {
   return told.join(' ');
 }
 
-/** The choice of an endpoint: candidates with their scores. */
-export function pickOf(pick) {
+/** The choice of an endpoint: candidates with their scores, and those that were tried and failed. */
+export function pickOf(pick, attempts = []) {
+  const failed = new Set(attempts.filter((attempt) => attempt.flag).map((attempt) => attempt.endpoint));
   const rows = pick.candidates ?? [];
   const scores = rows.filter((row) => !row.excluded).map((row) => row.score);
   const [low, high] = [Math.min(0, ...scores), Math.max(0, ...scores)];
@@ -67,7 +68,7 @@ export function pickOf(pick) {
     h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Candidates' }, h('table', {}, h('caption', { class: 'unseen' }, 'Candidates, best first'),
       h('thead', {}, h('tr', {}, heads.map(([name, title], at) => h('th', { scope: 'col', class: at ? 'number' : '', title }, name)))),
       h('tbody', {}, rows.map((row) => h('tr', { class: row.endpoint === pick.chosen ? 'chosen' : row.excluded ? 'excluded' : '' },
-        h('th', { scope: 'row' }, h('span', { class: 'keep' }, row.endpoint), row.endpoint === pick.chosen && h('span', { class: 'chip good' }, 'chosen'), row.endpoint === pick.runner_up && h('span', { class: 'chip' }, 'next best'),
+        h('th', { scope: 'row' }, h('span', { class: 'keep' }, row.endpoint), row.endpoint === pick.chosen && h('span', { class: 'chip good' }, 'chosen'), failed.has(row.endpoint) && h('span', { class: 'chip bad' }, '✕ failed'), row.endpoint === pick.runner_up && h('span', { class: 'chip' }, 'next best'),
           row.excluded && h('span', { class: 'note' }, `comes last: ${row.excluded}`), !row.fresh && h('span', { class: 'note' }, 'its own figures were old: estimated')),
         h('td', { class: 'number barred' }, h('span', {}, short(row.score)), !row.excluded && bar(length(row.score))),
         h('td', { class: 'number barred' }, h('span', {}, percent(row.prefix)), bar(row.prefix, 'cache')),

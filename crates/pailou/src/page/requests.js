@@ -2,12 +2,11 @@
 
 import { json } from './api.js';
 import { debounce, h, replace, write } from './dom.js';
-import { faultOf, flagWords } from './flags.js';
-import { NONE, clock, count, millis, several } from './format.js';
-import { change, link } from './router.js';
-import { follow } from './stream.js';
-import { table } from './table.js';
+import { count, several } from './format.js';
 import { nextRequest } from './next.js';
+import { keyOf, receiptTable } from './requests-table.js';
+import { change } from './router.js';
+import { follow } from './stream.js';
 
 /** Receipts that the page keeps, and those it shows. */
 const MAX_KEPT = 500;
@@ -116,8 +115,6 @@ export function requests({ root, query, store, announce, signal }) {
   };
 }
 
-const keyOf = (receipt) => `${receipt.request_id} ${receipt.time}`;
-
 function fieldsOf(asked, set) {
   const status = h('select', { id: 'status', onchange: () => set({ status: status.value }) }, STATUSES.map((value) => h('option', { value }, value || 'any')));
   const texts = ['model', 'route', 'flag'].map((id) => {
@@ -131,35 +128,6 @@ function fieldsOf(asked, set) {
     for (const [id, input] of texts) if (document.activeElement !== input || !now[id]) input.value = now[id];
   }
   fill(asked);
-  const labelled = (id, name, input) => h('span', { class: 'row' }, h('label', { for: id }, name), input);
+  const labelled = (id, name, input) => h('span', { class: 'row field' }, h('label', { for: id }, name), input);
   return { fill, elements: [...texts.slice(0, 2).map(([id, input]) => labelled(id, id === 'model' ? 'Model' : 'Route', input)), labelled('status', 'Status', status), labelled('flag', 'Flag', texts[2][1])] };
-}
-
-function statusOf(receipt) {
-  const how = receipt.flag ? faultOf(receipt.flag) : receipt.status >= 500 ? 'backend' : receipt.status >= 400 ? 'client' : '';
-  return [h('span', { class: how ? `fault ${how}` : '' }, receipt.status ?? NONE), receipt.flag && h('span', { class: 'more', title: flagWords(receipt.flag) }, receipt.flag)];
-}
-
-const endpointOf = (receipt) => receipt.attempts.at(-1)?.endpoint ?? NONE;
-
-function receiptTable() {
-  const open = (receipt) => link('requests', { id: receipt.request_id });
-  return table({
-    label: 'Requests, newest first', key: keyOf, onOpen: (receipt) => { location.hash = open(receipt); }, rowClass: (receipt) => (receipt.flag || receipt.status >= 500 ? 'failed' : ''),
-    empty: () => h('div', {}, h('p', {}, h('strong', {}, 'No receipt meets this.')), h('p', {}, 'Failed, retried and slow requests are always kept, others by --receipts-sample (one of a hundred). Send one to see it here: ', h('a', { href: link('try') }, 'Try'), ' has the line for it.')),
-    columns: [
-      { id: 'time', name: 'Time', head: true, text: (it) => clock(it.time), node: (it) => h('a', { class: 'opens', href: open(it) }, clock(it.time)) },
-      { id: 'status', name: 'Status', kind: 'keep', text: (it) => `${it.status} ${it.flag}`, node: statusOf },
-      { id: 'model', name: 'Model', text: (it) => it.model?.asked ?? NONE },
-      { id: 'rule', name: 'Rule', text: (it) => it.rule.matched ?? 'none', wide: true, node: (it) => it.rule.matched?.replace(/^HTTPRoute /, '') ?? h('span', { class: 'note' }, 'none matched') },
-      { id: 'path', name: 'Request', wide: true, text: (it) => `${it.method} ${it.path}` },
-      { id: 'endpoint', name: 'Endpoint', text: (it) => `${endpointOf(it)} ${it.attempts_made}`, node: (it) => [endpointOf(it), it.attempts_made > 1 && h('span', { class: 'more' }, `attempt ${it.attempts_made}`)] },
-      { id: 'kept', name: 'Kept as', wide: true, text: (it) => it.kept },
-      { id: 'ttft', name: 'First token', number: true, text: (it) => millis(it.timing.ttft) },
-      { id: 'total', name: 'Total', number: true, text: (it) => millis(it.timing.total) },
-      { id: 'input', name: 'In', title: 'prompt tokens', wide: true, number: true, text: (it) => count(it.usage?.input) },
-      { id: 'cached', name: 'Cached', title: 'prompt tokens found in the cache', wide: true, number: true, text: (it) => count(it.cache?.actual) },
-      { id: 'output', name: 'Out', title: 'tokens of the answer', wide: true, number: true, text: (it) => count(it.usage?.output) },
-    ],
-  });
 }

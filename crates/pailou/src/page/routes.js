@@ -25,7 +25,7 @@ export function routes({ root, query, announce, signal }) {
   const pages = [['Previous', -PAGE], ['Next', PAGE]].map(([name, by]) => h('button', { type: 'button', onclick: () => set({ offset: String(Math.max(0, Number(asked.offset) + by)) }) }, name));
   replace(root, h('h1', { class: 'unseen' }, 'Routes'),
     h('div', { class: 'tools' }, h('div', { class: 'switch', role: 'group', 'aria-label': 'Kind of objects' }, tabs),
-      h('label', { for: 'search' }, 'Search'), search, h('span', { class: 'row' }, problems, h('label', { for: 'problems' }, 'Only with problems')), found,
+      h('span', { class: 'row field' }, h('label', { for: 'search' }, 'Search'), search), h('span', { class: 'row' }, problems, h('label', { for: 'problems' }, 'Only with problems')), found,
       h('span', { class: 'row pages' }, pages)),
     failure, place);
 

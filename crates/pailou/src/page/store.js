@@ -4,13 +4,17 @@ import { follow } from './stream.js';
 import { point } from './rates.js';
 
 const MAX_SAMPLES = 300;
+/** Samples that keep all their pools; of older ones one in five seconds does, for the heat map. */
+const MAX_WHOLE = 75;
+const step = (sample) => Math.floor(Date.parse(sample.at) / 5000);
 
 /** Five minutes of samples, with listeners. State is wait, live, paused, or the kind of a refusal. */
 export class Store {
   samples = [];
   points = [];
-  state = 'wait';
   refusal = null;
+  isPaused = false;
+  #isOpen = false;
   #listeners = new Set();
   #held = [];
 
@@ -29,18 +33,24 @@ export class Store {
     follow('overview/stream', {
       signal: new AbortController().signal,
       onEvent: (name, data) => name === 'sample' && this.#take(JSON.parse(data)),
-      onState: (refusal) => this.#turn(refusal ? refusal.kind : this.isPaused ? 'paused' : 'live', refusal),
+      onState: (refusal) => {
+        this.refusal = refusal;
+        this.#isOpen = true;
+        this.#tell();
+      },
     });
   }
 
-  get isPaused() {
-    return this.state === 'paused';
+  get state() {
+    if (this.refusal) return this.refusal.kind;
+    return !this.#isOpen ? 'wait' : this.isPaused ? 'paused' : 'live';
   }
 
   /** Holds the picture still; samples go on being taken. */
   pause(isPaused) {
+    this.isPaused = isPaused;
     if (!isPaused) for (const sample of this.#held.splice(0)) this.#keep(sample);
-    this.#turn(isPaused ? 'paused' : 'live', null);
+    this.#tell();
   }
 
   #take(sample) {
@@ -63,14 +73,10 @@ export class Store {
     this.samples.push(sample);
     const made = point(this.samples, this.samples.length - 1);
     if (made) this.points.push(made);
+    const [old, next] = this.samples.slice(-MAX_WHOLE - 1, -MAX_WHOLE + 1);
+    if (this.samples.length > MAX_WHOLE && step(old) === step(next)) delete old.pools;
     if (this.samples.length > MAX_SAMPLES) this.samples.shift();
     if (this.points.length > MAX_SAMPLES) this.points.shift();
-  }
-
-  #turn(state, refusal) {
-    this.state = state;
-    this.refusal = refusal;
-    this.#tell();
   }
 
   #tell() {

@@ -3,7 +3,7 @@
 import { h, replace, write } from './dom.js';
 
 /** Makes a table.
- * Columns: `id`, `name`, `text(row)`; `number`, `wide` (left out on a phone), `head` (names the row), `value(row)` (to sort by), `node(row)` (instead of
+ * Columns: `id`, `name`, `text(row)`; `number`, `wide` (left out on a phone), `wider` (on a tablet, too), `head` (names the row), `value(row)` (to sort by), `node(row)` (instead of
  * the text, made again when the text changes). `key(row)` tells rows apart. */
 export function table({ label, columns, key, empty, sort = null, onSort, rowClass, onOpen, detail }) {
   const order = sort ?? { by: '', down: false };
@@ -63,7 +63,7 @@ export function table({ label, columns, key, empty, sort = null, onSort, rowClas
 }
 
 function headOf(column, order, onOrder) {
-  const kind = [column.number && 'number', column.wide && 'wide'].filter(Boolean).join(' ');
+  const kind = [column.number && 'number', column.wide && 'wide', column.wider && 'wider'].filter(Boolean).join(' ');
   if (!column.value || !onOrder) {
     const cell = h('th', { scope: 'col', class: kind, title: column.title }, column.name || h('span', { class: 'unseen' }, column.id));
     return { cell, mark: () => {} };
@@ -88,7 +88,7 @@ function headOf(column, order, onOrder) {
 
 function lineOf(columns, onOpen) {
   const cells = columns.map((column) => {
-    const kind = [column.number && 'number', column.wide && 'wide', column.kind].filter(Boolean).join(' ');
+    const kind = [column.number && 'number', column.wide && 'wide', column.wider && 'wider', column.kind].filter(Boolean).join(' ');
     return h(column.head ? 'th' : 'td', { class: kind, scope: column.head ? 'row' : undefined });
   });
   const texts = columns.map(() => undefined);

@@ -1,9 +1,12 @@
 // A request on a line of time: what the gateway did, and each attempt, with the moments of head and first content.
 
 import { h, s } from './dom.js';
+import { faultOf } from './flags.js';
 import { NONE, millis } from './format.js';
 import { niceTop } from './chart.js';
 
+/** Least share of the whole that an eye sees. */
+const LEAST = 0.002;
 const STAGES = [['gateway', 'in the gateway'], ['wait', 'waiting for room'], ['head', 'until the response’s head'], ['first', 'until the first content'], ['rest', 'until the end']];
 
 /** Stages of the request's rows: [name, note, [[kind, from, to], …]]. */
@@ -26,9 +29,9 @@ function rowsOf({ timing, attempts, attempts_made: made }) {
 export function timeline(receipt) {
   const rows = rowsOf(receipt);
   const end = Math.max(receipt.timing.total, ...receipt.attempts.map((attempt) => attempt.end), 0.001);
-  const used = new Set(rows.flatMap(([, , stages]) => stages.filter(([, from, to]) => to > from).map(([kind]) => kind)));
+  const used = new Set(rows.flatMap(([, , stages]) => stages.filter(([kind, from, to]) => to > from && (kind === 'gateway' || (to - from) / end > LEAST)).map(([kind]) => kind)));
   const legend = h('p', { class: 'legend' }, STAGES.filter(([kind]) => used.has(kind)).map(([kind, name]) => h('span', { class: `key stage-${kind}` }, h('span', { class: 'swatch', 'aria-hidden': 'true' }), name)));
-  const lines = h('ol', { class: 'timeline' }, rows.map(([name, note, stages]) => h('li', {}, h('span', { class: 'name' }, name), laneOf(stages, end), h('span', { class: 'said' }, note))));
+  const lines = h('ol', { class: 'timeline' }, rows.map(([name, note, stages, attempt]) => h('li', {}, h('span', { class: 'name' }, name), laneOf(stages, end), h('span', { class: `said ${attempt?.flag ? `fault ${faultOf(attempt.flag)}` : ''}` }, attempt?.flag && '✕ ', note))));
   return [legend, lines, h('div', { class: 'axis', 'aria-hidden': 'true' }, h('span'), axisOf(end), h('span')), numbersOf(receipt)];
 }
 
