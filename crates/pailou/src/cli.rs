@@ -15,6 +15,7 @@ mod proxy;
 mod receipts;
 mod serve;
 mod sim;
+mod top;
 mod value;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,7 @@ pub(crate) use proxy::ProxyArgs;
 pub(crate) use receipts::ReceiptArgs;
 pub(crate) use serve::{ServeArgs, ServingArgs};
 pub(crate) use sim::{Connector, CostArgs, Dialect, Encoding, KvEventsArgs, KvTransferArgs, Role, SimArgs};
+pub(crate) use top::TopArgs;
 pub(crate) use value::{AccessLog, GatewayAddress, Listen, SecretFile};
 
 /// An inference gateway, configured with Kubernetes resources.
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Keys(Box<KeysArgs>),
     /// Show what clients have spent of their limits: the counters of a running gateway.
     Limits(LimitsArgs),
+    /// Show rates, routes, engines and requests of a running gateway, controller or picker, as the page does.
+    Top(TopArgs),
     /// Show why a request went where it went, or where it would go without sending it.
     Explain(Box<ExplainArgs>),
     /// Follow a cluster: compile its objects, write their statuses, provision data planes.

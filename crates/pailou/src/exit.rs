@@ -88,6 +88,9 @@ pub(crate) enum Error {
         /// The fault, and the remedy.
         problem: String,
     },
+    /// Something for a user at a terminal goes elsewhere.
+    #[error("standard input and output are no terminal")]
+    NoTerminal,
     /// The admin endpoint of a gateway does not answer.
     #[error("the admin endpoint at {address} cannot be read: {source}")]
     Admin {
@@ -163,6 +166,7 @@ impl Error {
             Self::Cluster(_) => Some("name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod with a service account"),
             #[cfg(not(feature = "cluster"))]
             Self::WithoutCluster => Some("build it without --no-default-features"),
+            Self::NoTerminal => Some("print once with --once, or samples with -o json"),
             Self::Admin { .. } => Some("name the address that the gateway was started with: --admin IP:PORT"),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,

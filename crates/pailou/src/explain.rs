@@ -34,6 +34,11 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitOutcome, Error> {
     Ok(if is_served { ExitOutcome::Done } else { ExitOutcome::NotAccepted })
 }
 
+/// A receipt as lines of text.
+pub(crate) fn receipt_lines(document: &Value) -> Vec<String> {
+    picture::receipt(document)
+}
+
 fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

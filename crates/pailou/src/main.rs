@@ -18,6 +18,7 @@ mod proxy;
 mod serve;
 mod session_key;
 mod sim;
+mod top;
 
 mod configuration;
 mod no_endpoints;
@@ -89,6 +90,7 @@ fn run(cli: &Cli) -> Result<ExitOutcome, Error> {
         Command::Check(args) => check::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Limits(args) => limits::run(args),
+        Command::Top(args) => top::run(args),
         Command::Explain(args) => explain::run(args),
         #[cfg(feature = "cluster")]
         Command::Controller(args) => controller::run(args),

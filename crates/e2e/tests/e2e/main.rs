@@ -35,6 +35,7 @@ mod streams;
 mod succession;
 mod support;
 mod token_limits;
+mod top;
 mod traces;
 mod traffic;
 mod tries;
