@@ -132,6 +132,50 @@ test('routes come page by page, are found, and say what fails', async (t) => {
   clean(page);
 });
 
+test('other objects say what is not acted on', async (t) => {
+  const page = await chromium.page(t);
+  await open(page, 'routes?of=objects&search=budgets', 'BackendTrafficPolicy');
+  await page.click('button.opens');
+  await has(page, 'Ignored, and why');
+  assert.match(await query(page), /of=objects/);
+  clean(page);
+});
+
+test('a pause holds all still, and what came meanwhile is not lost', async (t) => {
+  const page = await chromium.page(t);
+  await open(page, 'now');
+  const total = () => page.$eval('.faults tbody tr td:last-child', (cell) => Number(cell.textContent));
+  await page.waitForFunction(() => Number(document.querySelector('.faults tbody tr td:last-child')?.textContent) > 0);
+  await page.keyboard.press('p');
+  await page.waitForFunction(() => document.querySelector('#state').dataset.state === 'paused');
+  const before = await total();
+  await ask(world, { model: HOSTILE });
+  // Its sample has come to another viewer, thus has been sent to this one.
+  const stream = await fetch(`${world.page}overview/stream`);
+  const decoder = new TextDecoder();
+  let seen = '';
+  for await (const piece of stream.body) {
+    seen += decoder.decode(piece, { stream: true });
+    if (seen.includes(`"client":${before + 1}`)) break;
+  }
+  assert.equal(await total(), before);
+  await page.keyboard.press('p');
+  await page.waitForFunction((wanted) => Number(document.querySelector('.faults tbody tr td:last-child').textContent) === wanted, {}, before + 1);
+  clean(page);
+});
+
+test('a view is found again as it was left, and a second click shows all of it', async (t) => {
+  const page = await chromium.page(t);
+  await open(page, 'requests?flag=RL', '429');
+  await page.click('#view-limits');
+  await has(page, 'red');
+  await page.click('#view-requests');
+  await page.waitForFunction(() => location.hash === '#/requests?flag=RL' && document.querySelector('#flag')?.value === 'RL');
+  await page.click('#view-requests');
+  await page.waitForFunction(() => location.hash === '#/requests' && document.querySelector('#flag').value === '');
+  clean(page);
+});
+
 test('columns sort by a click and tell so', async (t) => {
   const page = await chromium.page(t);
   await open(page, 'pools');

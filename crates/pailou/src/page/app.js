@@ -77,7 +77,7 @@ function tell({ state, refusal, last }) {
   write($('pause'), store.isPaused ? 'Go on' : 'Pause');
   $('pause').disabled = state !== 'paused' && state !== 'live';
   if (!last) return;
-  write($('instance'), `${last.name} · ${last.version} · up ${seconds(last.uptimeSeconds)}${last.ready ? '' : ' · not ready'}`);
+  write($('instance'), `${last.name} · ${last.version} · up ${last.uptimeSeconds < 100 ? `${Math.round(last.uptimeSeconds)} s` : seconds(last.uptimeSeconds)}${last.ready ? '' : ' · not ready'}`);
   const count = last.problems ? String(last.problems) : '';
   if ((badge.firstChild?.textContent ?? '') === count) return;
   replace(badge, count && [count, h('span', { class: 'unseen' }, ' with problems')]);

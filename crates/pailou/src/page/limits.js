@@ -24,7 +24,8 @@ export function limits({ root, query, announce, signal }) {
   const list = counterTable({ by: by || 'used', down: way !== 'up' }, (order) => { asked.sort = `${order.by}.${order.down ? 'down' : 'up'}`; change(asked); });
   const pages = [['Previous', -PAGE], ['Next', PAGE]].map(([name, step]) => h('button', { type: 'button', onclick: () => set({ offset: String(Math.max(0, Number(asked.offset) + step)) }) }, name));
   const paging = h('span', { class: 'row pages' }, pages);
-  replace(root, h('h1', { class: 'unseen' }, 'Limits'), h('div', { class: 'tools' }, inputs.map((each) => each.element), found, paging), failure, list.element);
+  const tools = h('div', { class: 'tools' }, inputs.map((each) => each.element), found, paging);
+  replace(root, h('h1', { class: 'unseen' }, 'Limits'), tools, failure, list.element);
 
   function set(changes) {
     asked = { ...asked, ...changes };
@@ -45,6 +46,7 @@ export function limits({ root, query, announce, signal }) {
       if (isAsked) announce(found.textContent);
     } catch (error) {
       if (error.name === 'AbortError') return;
+      for (const part of [tools, list.element]) part.hidden = error.kind === 'missing';
       replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, error.kind === 'missing' ? 'This process counts no limits: gateways do.' : error.message)), error.detail && h('p', { class: 'note' }, error.detail)));
     }
   }

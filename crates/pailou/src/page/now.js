@@ -56,15 +56,17 @@ function otherPart(place) {
   const gateways = gatewayTable();
   const counts = countTable('Counts', 'Outcome');
   const traffic = timeChart({ label: 'Requests', note: 'a second', format: perSecond, axis: short, lines: [{ id: 'requests', name: 'all', kind: 'all', area: true }] });
-  const parts = [gateways.element, h('section', { class: 'charts' }, traffic.element), h('section', {}, counts.element)];
+  const told = h('h2');
+  const parts = [h('section', { class: 'part' }, h('h2', {}, 'Gateways'), gateways.element), h('section', { class: 'charts' }, traffic.element), h('section', { class: 'part' }, told, counts.element)];
   replace(place, facts, parts, unknown);
   return (last, points) => {
     const { controller, requests } = last;
     write(facts, controller ? `${controller.leader ? 'This replica leads' : 'Another replica leads'} · ${count(controller.objects)} objects` : requests ? `${count(requests.active)} under way · ${count(requests.total)} since start` : '');
+    write(told, controller ? 'Statuses written' : 'Requests by outcome');
     [parts[0].hidden, parts[1].hidden] = [!last.gateways, !requests];
     if (last.gateways) gateways.update(last.gateways);
     if (requests) traffic.update(points);
-    counts.update(countRows(controller ? controller.statusWrites : last.picks).map(({ name, number }) => ({ name: controller ? `statuses ${name}` : name, number })));
+    counts.update(countRows(controller ? controller.statusWrites : last.picks));
     write(unknown, last.unknown ? `Not known here: ${last.unknown}` : '');
   };
 }

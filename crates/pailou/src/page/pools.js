@@ -56,7 +56,8 @@ export function pools({ root, query, store, signal }) {
       }
       places.get(pool.name).update(pool, past?.pools?.find((each) => each.name === pool.name), samples, asked.figure);
     }
-    if (!shown.length) replace(list, h('div', { class: 'empty' }, h('p', {}, h('strong', {}, known.length ? 'No pool of this name.' : 'There is no InferencePool.')), h('p', {}, 'An InferencePool is a set of engines among which Pailou picks by load and cache. docs/concepts/endpoint-selection.md tells more; examples/prefix-cache.yaml has one.')));
+    if (!last.pools) replace(list, h('div', { class: 'empty' }, h('p', {}, h('strong', {}, 'This process knows no pools. '), last.unknown && `Not known here: ${last.unknown}`)));
+    else if (!shown.length) replace(list, h('div', { class: 'empty' }, h('p', {}, h('strong', {}, known.length ? 'No pool of this name.' : 'There is no InferencePool.')), h('p', {}, 'An InferencePool is a set of engines among which Pailou picks by load and cache. docs/concepts/endpoint-selection.md tells more; examples/prefix-cache.yaml has one.')));
     else list.querySelector(':scope > .empty')?.remove();
   }
 

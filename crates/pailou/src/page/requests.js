@@ -28,8 +28,10 @@ export function requests({ root, query, store, announce, signal }) {
   const fields = fieldsOf(asked, set);
   const hold = h('button', { type: 'button', 'aria-pressed': false, onclick: () => pause(!isHeld) }, 'Pause the list');
   const clear = h('button', { type: 'button', onclick: () => set({ status: '', flag: '', route: '', model: '' }, true) }, 'Clear filters');
+  const tools = h('div', { class: 'tools' }, fields.elements, clear, hold, found);
+  const next = nextRequest(signal);
   replace(root, h('h1', { class: 'unseen' }, 'Requests'),
-    h('div', { class: 'tools' }, fields.elements, clear, hold, found), nextRequest(signal), failure, list.element);
+    tools, next, failure, list.element);
 
   function set(changes, isAll = false) {
     asked = { ...asked, ...changes };
@@ -101,6 +103,7 @@ export function requests({ root, query, store, announce, signal }) {
 
   function refuse(error) {
     const words = { missing: 'This process has no receipts: they are of gateways, and --receipts 0 switches them off.', busy: 'Sixteen pages follow the requests already. This one joins as soon as one leaves.' }[error.kind] ?? error.message;
+    for (const part of [tools, next, list.element]) part.hidden = error.kind === 'missing';
     replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, words)), error.kind !== 'busy' && error.detail && h('p', { class: 'note' }, error.detail)));
   }
 

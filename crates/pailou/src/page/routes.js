@@ -23,11 +23,10 @@ export function routes({ root, query, announce, signal }) {
   const place = h('div');
   const tabs = Object.entries({ routes: 'Routes', objects: 'Other objects' }).map(([of, name]) => h('button', { type: 'button', onclick: () => set({ of, offset: '0', open: '' }) }, name));
   const pages = [['Previous', -PAGE], ['Next', PAGE]].map(([name, by]) => h('button', { type: 'button', onclick: () => set({ offset: String(Math.max(0, Number(asked.offset) + by)) }) }, name));
-  replace(root, h('h1', { class: 'unseen' }, 'Routes'),
-    h('div', { class: 'tools' }, h('div', { class: 'switch', role: 'group', 'aria-label': 'Kind of objects' }, tabs),
+  const tools = h('div', { class: 'tools' }, h('div', { class: 'switch', role: 'group', 'aria-label': 'Kind of objects' }, tabs),
       h('span', { class: 'row field' }, h('label', { for: 'search' }, 'Search'), search), h('span', { class: 'row' }, problems, h('label', { for: 'problems' }, 'Only with problems')), found,
-      h('span', { class: 'row pages' }, pages)),
-    failure, place);
+      h('span', { class: 'row pages' }, pages));
+  replace(root, h('h1', { class: 'unseen' }, 'Routes'), tools, failure, place);
 
   const tables = {
     routes: routeTable(() => asked.open, (name) => set({ open: name === asked.open ? '' : name })),
@@ -57,6 +56,7 @@ export function routes({ root, query, announce, signal }) {
       if (isAsked) announce(found.textContent);
     } catch (error) {
       if (error.name === 'AbortError') return;
+      for (const part of [tools, place]) part.hidden = error.kind === 'missing';
       replace(failure, h('div', { class: 'notice' }, h('p', {}, h('strong', {}, error.kind === 'missing' ? 'This process has no routes: they are seen at a gateway or the controller.' : error.message))));
     }
   }
